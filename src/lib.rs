@@ -1,0 +1,1 @@
+//! Tidegate: persistent, filtered event subscriptions on MongoDB.
