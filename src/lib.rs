@@ -1,1 +1,8 @@
 //! Tidegate: persistent, filtered event subscriptions on MongoDB.
+
+pub mod config;
+pub mod event;
+pub mod extjson;
+pub mod position;
+pub mod protocol;
+pub mod subscription;

@@ -1,0 +1,211 @@
+//! Points in the feed's order, and the opaque cursors that clients keep.
+//!
+//! MongoDB's resume tokens are documented as comparable: their `_data` is a hex `KeyString` that begins
+//! with the cluster time, the token's version and type, and the place within a transaction. Those
+//! leading fields identify one change; what follows (collection, document key) adds length, not
+//! order. A [`Position`] is therefore the first 24 bytes of a token: fixed in size, `Copy`, and
+//! ordered like the tokens themselves. Resuming the feed uses the whole token, which is kept elsewhere.
+
+use std::fmt;
+
+use bson::Timestamp;
+use data_encoding::BASE32HEX_NOPAD;
+
+const POSITION_LEN: usize = 24;
+const DEPLOYMENT_LEN: usize = 6;
+const CURSOR_VERSION: u8 = 1;
+/// The type byte by which a `KeyString` introduces a timestamp, and thus every resume token.
+const KEYSTRING_TIMESTAMP: u8 = 0x82;
+const RAW_CURSOR_LEN: usize = 1 + DEPLOYMENT_LEN + POSITION_LEN + 4;
+
+/// A point in the order of the feed. Comparing positions compares commits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position([u8; POSITION_LEN]);
+
+impl Position {
+    /// Before every change there is.
+    pub const START: Self = Self([0; POSITION_LEN]);
+
+    /// The position before all changes committed at `time`.
+    pub fn at(time: Timestamp) -> Self {
+        let mut bytes = [0; POSITION_LEN];
+        bytes[0] = KEYSTRING_TIMESTAMP;
+        bytes[1..5].copy_from_slice(&time.time.to_be_bytes());
+        bytes[5..9].copy_from_slice(&time.increment.to_be_bytes());
+        Self(bytes)
+    }
+
+    /// Reads the `_data` of a resume token (hex text).
+    pub fn from_token_data(data: &str) -> Result<Self, CursorError> {
+        let mut bytes = [0; POSITION_LEN];
+        let text = data.as_bytes();
+        if text.len() < 18 || !text.len().is_multiple_of(2) {
+            return Err(CursorError::Damaged);
+        }
+        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+            *byte = (hex_digit(pair[0])? << 4) | hex_digit(pair[1])?;
+        }
+        if bytes[0] == KEYSTRING_TIMESTAMP {
+            Ok(Self(bytes))
+        } else {
+            Err(CursorError::Damaged)
+        }
+    }
+
+    /// The cluster time of the commit.
+    pub fn cluster_time(self) -> Timestamp {
+        let word = |at: usize| {
+            u32::from_be_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]])
+        };
+        Timestamp {
+            time: word(1),
+            increment: word(5),
+        }
+    }
+
+    /// The opaque text that a client keeps for this position on `deployment`.
+    pub fn cursor(self, deployment: DeploymentId) -> String {
+        let mut text = String::with_capacity(BASE32HEX_NOPAD.encode_len(RAW_CURSOR_LEN));
+        self.write_cursor(deployment, &mut text);
+        text
+    }
+
+    /// Appends what [`Position::cursor`] returns.
+    pub fn write_cursor(self, deployment: DeploymentId, out: &mut String) {
+        let mut raw = [0; RAW_CURSOR_LEN];
+        raw[0] = CURSOR_VERSION;
+        raw[1..=DEPLOYMENT_LEN].copy_from_slice(&deployment.0);
+        raw[1 + DEPLOYMENT_LEN..RAW_CURSOR_LEN - 4].copy_from_slice(&self.0);
+        let check = crc32fast::hash(&raw[..RAW_CURSOR_LEN - 4]);
+        raw[RAW_CURSOR_LEN - 4..].copy_from_slice(&check.to_be_bytes());
+        BASE32HEX_NOPAD.encode_append(&raw, out);
+    }
+}
+
+impl fmt::Debug for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = self.cluster_time();
+        write!(f, "Position({}.{}", time.time, time.increment)?;
+        for byte in &self.0[9..] {
+            write!(f, "{byte:02x}")?;
+        }
+        write!(f, ")")
+    }
+}
+
+/// Names one Tidegate deployment (one database on one cluster): cursors of another are not honoured.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct DeploymentId(pub [u8; DEPLOYMENT_LEN]);
+
+/// A cursor that a client presented: where, and on which deployment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cursor {
+    /// The deployment that issued it.
+    pub deployment: DeploymentId,
+    /// The position it stands for.
+    pub position: Position,
+}
+
+impl Cursor {
+    /// Reads a cursor's text; anything not issued by [`Position::cursor`] is damaged.
+    pub fn parse(text: &str) -> Result<Self, CursorError> {
+        let raw = BASE32HEX_NOPAD
+            .decode(text.as_bytes())
+            .map_err(|_| CursorError::Damaged)?;
+        if raw.len() != RAW_CURSOR_LEN || raw[0] != CURSOR_VERSION {
+            return Err(CursorError::Damaged);
+        }
+        let (body, check) = raw.split_at(RAW_CURSOR_LEN - 4);
+        if crc32fast::hash(body).to_be_bytes() != check {
+            return Err(CursorError::Damaged);
+        }
+        let mut deployment = [0; DEPLOYMENT_LEN];
+        deployment.copy_from_slice(&body[1..=DEPLOYMENT_LEN]);
+        let mut position = [0; POSITION_LEN];
+        position.copy_from_slice(&body[1 + DEPLOYMENT_LEN..]);
+        Ok(Self {
+            deployment: DeploymentId(deployment),
+            position: Position(position),
+        })
+    }
+}
+
+/// Why a cursor or a resume token was not accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CursorError {
+    /// Not text that this service issued, or changed on the way.
+    #[error("the cursor is damaged: it is not one that this service issued")]
+    Damaged,
+}
+
+fn hex_digit(digit: u8) -> Result<u8, CursorError> {
+    match digit {
+        b'0'..=b'9' => Ok(digit - b'0'),
+        b'a'..=b'f' => Ok(digit - b'a' + 10),
+        b'A'..=b'F' => Ok(digit - b'A' + 10),
+        _ => Err(CursorError::Damaged),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HERE: DeploymentId = DeploymentId([1, 2, 3, 4, 5, 6]);
+
+    fn time(time: u32, increment: u32) -> Timestamp {
+        Timestamp { time, increment }
+    }
+
+    #[test]
+    fn a_token_keeps_its_cluster_time() {
+        let token = "8263F8AC1F000000022B022C0100296E5A1004";
+        let position = Position::from_token_data(token).unwrap();
+        assert_eq!(position.cluster_time(), time(0x63F8_AC1F, 2));
+        assert!(position > Position::at(time(0x63F8_AC1F, 2)));
+        assert!(position < Position::at(time(0x63F8_AC1F, 3)));
+    }
+
+    #[test]
+    fn a_cursor_with_any_character_changed_is_damaged() {
+        let text = Position::at(time(7, 1)).cursor(HERE);
+        for at in 0..text.len() {
+            let mut changed = text.clone().into_bytes();
+            changed[at] = if changed[at] == b'0' { b'1' } else { b'0' };
+            let changed = String::from_utf8(changed).unwrap();
+            assert_eq!(
+                Cursor::parse(&changed),
+                Err(CursorError::Damaged),
+                "{changed}"
+            );
+        }
+        assert_eq!(Cursor::parse(""), Err(CursorError::Damaged));
+        assert_eq!(Cursor::parse(&text[1..]), Err(CursorError::Damaged));
+    }
+
+    proptest! {
+        #[test]
+        fn cursors_sort_as_text_like_positions(a: [u8; 23], b: [u8; 23]) {
+            let make = |tail: [u8; 23]| {
+                let mut bytes = [KEYSTRING_TIMESTAMP; POSITION_LEN];
+                bytes[1..].copy_from_slice(&tail);
+                Position(bytes)
+            };
+            let (a, b) = (make(a), make(b));
+            prop_assert_eq!(a.cmp(&b), a.cursor(HERE).cmp(&b.cursor(HERE)));
+            prop_assert_eq!(
+                Cursor::parse(&a.cursor(HERE)),
+                Ok(Cursor { deployment: HERE, position: a })
+            );
+        }
+
+        #[test]
+        fn parsing_any_text_does_not_panic(text: String) {
+            let parsed = Cursor::parse(&text);
+            prop_assert!(parsed.is_err());
+            let token = Position::from_token_data(&text);
+            prop_assert!(token.is_err() || text.len() >= 18);
+        }
+    }
+}
