@@ -6,3 +6,4 @@ pub mod extjson;
 pub mod position;
 pub mod protocol;
 pub mod subscription;
+pub mod telemetry;
