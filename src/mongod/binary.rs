@@ -1,0 +1,189 @@
+//! Finds a mongod to run: named, on the PATH, or fetched earlier; else fetches one.
+
+use std::env;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use super::error::{Error, Result};
+use super::fetch;
+
+/// The oldest server that is of use (change streams with pre- and post-images).
+const OLDEST: Version = Version {
+    major: 6,
+    minor: 0,
+    patch: 0,
+};
+
+/// Names a binary to use.
+const VARIABLE: &str = "TIDEGATE_MONGOD";
+
+/// A mongod that was seen to run.
+#[derive(Clone, Debug)]
+pub struct Binary {
+    path: PathBuf,
+    version: Version,
+}
+
+/// A server version, such as 6.0.5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    major: u32,
+    minor: u32,
+    patch: u32,
+}
+
+impl Binary {
+    /// Finds a binary, or fetches one. `named` must be usable; the other places are passed over with
+    /// a log line if what they have cannot run.
+    pub async fn find(named: Option<PathBuf>) -> Result<Self> {
+        let search = tokio::task::spawn_blocking(move || find(named));
+        search
+            .await
+            .map_err(|error| Error::Spawn(io::Error::other(error)))?
+    }
+
+    /// Takes the binary at `path` if it runs; otherwise the reason why not.
+    pub(super) fn check(path: &Path) -> Result<Self, String> {
+        let output = run(path).map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            return Err(format!(
+                "`--version` gives {}{}",
+                output.status,
+                first_line(&output.stderr)
+            ));
+        }
+        let said = String::from_utf8_lossy(&output.stdout);
+        let version = Version::parse(&said).ok_or("`--version` names no version")?;
+        if version < OLDEST {
+            return Err(format!("version {version} is older than {OLDEST}"));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            version,
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Which server it is.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+}
+
+impl Version {
+    /// Reads the first line of `mongod --version`: `db version v6.0.5`.
+    fn parse(said: &str) -> Option<Self> {
+        let number = said.lines().next()?.strip_prefix("db version v")?;
+        let release = number.split(['-', ' ']).next()?;
+        let mut parts = release.split('.').map(|part| part.parse().ok());
+        let version = Self {
+            major: parts.next()??,
+            minor: parts.next()??,
+            patch: parts.next()??,
+        };
+        Some(version)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+fn find(named: Option<PathBuf>) -> Result<Binary> {
+    if let Some(path) = named {
+        return Binary::check(&path).map_err(|reason| Error::UnusableBinary { path, reason });
+    }
+    let mut tried = Vec::new();
+    for (place, path) in places() {
+        match path {
+            None => tried.push(format!("{place}: not there")),
+            Some(path) => match Binary::check(&path) {
+                Ok(binary) => return Ok(binary),
+                Err(reason) => {
+                    tracing::warn!(path = %path.display(), reason, "skipping a mongod that cannot run");
+                    tried.push(format!("{place}: {}: {reason}", path.display()));
+                }
+            },
+        }
+    }
+    fetch::fetch().map_err(|reason| {
+        tried.push(format!("fetching one: {reason}"));
+        Error::NoBinary { tried }
+    })
+}
+
+/// Where a binary may be, in the order of preference.
+fn places() -> Vec<(&'static str, Option<PathBuf>)> {
+    let variable = env::var_os(VARIABLE)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from);
+    let cached = fetch::cached().ok().filter(|path| path.exists());
+    vec![
+        (VARIABLE, variable),
+        ("mongod on the PATH", on_path()),
+        ("the cache", cached),
+    ]
+}
+
+fn on_path() -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|folder| folder.join("mongod"))
+        .find(|file| file.is_file())
+}
+
+/// Runs `mongod --version`. A file written a moment ago counts as busy while a child that another
+/// thread is just starting still holds it open.
+fn run(path: &Path) -> io::Result<Output> {
+    let attempt = || {
+        Command::new(path)
+            .arg("--version")
+            .stdin(Stdio::null())
+            .output()
+    };
+    for _ in 0..20 {
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                thread::sleep(Duration::from_millis(50));
+            }
+            outcome => return outcome,
+        }
+    }
+    attempt()
+}
+
+fn first_line(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
+    said.lines()
+        .next()
+        .map(|line| format!(": {line}"))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_what_servers_print() {
+        let check = |said, expected: Option<&str>| {
+            let version = Version::parse(said).map(|version| version.to_string());
+            assert_eq!(version.as_deref(), expected, "{said}");
+        };
+        check("db version v6.0.5\nBuild Info: {", Some("6.0.5"));
+        check("db version v8.0.0-rc3\n", Some("8.0.0"));
+        check("db version v7.0.14-8 (Percona)\n", Some("7.0.14"));
+        check("mongod 6.0.5", None);
+        check("", None);
+    }
+}

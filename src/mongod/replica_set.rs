@@ -1,0 +1,128 @@
+//! Makes a replica set of a mongod that listens, and waits until it takes writes.
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+use mongodb::Client;
+use mongodb::error::{Error as DriverError, ErrorKind};
+use mongodb::options::{ClientOptions, ServerAddress};
+
+use super::error::{Error, Result};
+use super::process::Process;
+
+/// The server answers so to `replSetGetConfig` before the first `replSetInitiate`.
+const NOT_YET_INITIALIZED: i32 = 94;
+
+/// Initiates the set `name` with `process` as its only member, unless its data says that this was
+/// done; then waits until it is the primary and takes writes.
+pub(super) async fn single(process: &Process, name: &str) -> Result<()> {
+    let client = connect(process)?;
+    let outcome = loop {
+        let state = match advance(&client, process, name).await {
+            Ok(true) => break Ok(()),
+            Ok(false) => "it was not elected primary".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if let Err(error) = process.pause(state).await {
+            break Err(error);
+        }
+    };
+    client.shutdown().immediate(true).await;
+    outcome
+}
+
+/// Takes the next step to a writable set; whether it is one.
+async fn advance(client: &Client, process: &Process, name: &str) -> Result<bool, DriverError> {
+    match config(client).await? {
+        None => {
+            let config = doc! { "_id": name, "members": [member(0, process)] };
+            initiate(client, config).await?;
+        }
+        Some(config) if !names(&config, process) => move_to(client, config, process).await?,
+        Some(_) => {}
+    }
+    is_writable(client).await
+}
+
+/// A client of this one member, whatever the set thinks of it.
+pub(super) fn connect(process: &Process) -> Result<Client> {
+    let address = ServerAddress::Tcp {
+        host: "127.0.0.1".to_owned(),
+        port: Some(process.port()),
+    };
+    let options = ClientOptions::builder()
+        .hosts(vec![address])
+        .direct_connection(true)
+        .server_selection_timeout(Duration::from_secs(2))
+        .build();
+    Client::with_options(options).map_err(|error| Error::Spawn(std::io::Error::other(error)))
+}
+
+/// A member of a set's configuration.
+pub(super) fn member(id: i32, process: &Process) -> Document {
+    doc! { "_id": id, "host": process.host() }
+}
+
+/// Initiates a set.
+pub(super) async fn initiate(client: &Client, config: Document) -> Result<(), DriverError> {
+    admin(client, doc! { "replSetInitiate": config })
+        .await
+        .map(drop)
+}
+
+/// Whether this member is the primary and takes writes.
+pub(super) async fn is_writable(client: &Client) -> Result<bool, DriverError> {
+    let hello = admin(client, doc! { "hello": 1 }).await?;
+    Ok(hello.get_bool("isWritablePrimary").unwrap_or(false))
+}
+
+/// The set's configuration, if it was initiated.
+async fn config(client: &Client) -> Result<Option<Document>, DriverError> {
+    match admin(client, doc! { "replSetGetConfig": 1 }).await {
+        Ok(mut answer) => Ok(match answer.remove("config") {
+            Some(bson::Bson::Document(config)) => Some(config),
+            _ => None,
+        }),
+        Err(error) if code(&error) == Some(NOT_YET_INITIALIZED) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether `config` knows the member by the address that it has now.
+fn names(config: &Document, process: &Process) -> bool {
+    let members = config
+        .get_array("members")
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let host = process.host();
+    members.iter().any(|member| {
+        member
+            .as_document()
+            .and_then(|member| member.get_str("host").ok())
+            == Some(host.as_str())
+    })
+}
+
+/// Tells a set of one that its member has another address than last time. The member finds itself
+/// nowhere in its configuration then and elects nobody, so it takes force.
+async fn move_to(
+    client: &Client,
+    mut config: Document,
+    process: &Process,
+) -> Result<(), DriverError> {
+    config.insert("members", vec![member(0, process)]);
+    admin(client, doc! { "replSetReconfig": config, "force": true })
+        .await
+        .map(drop)
+}
+
+async fn admin(client: &Client, command: Document) -> Result<Document, DriverError> {
+    client.database("admin").run_command(command).await
+}
+
+fn code(error: &DriverError) -> Option<i32> {
+    match &*error.kind {
+        ErrorKind::Command(error) => Some(error.code),
+        _ => None,
+    }
+}

@@ -1,0 +1,46 @@
+//! A temporary folder that goes away with its owner, also when the owner is killed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::tether::Tether;
+
+/// Waits for the end of the pipe, then removes `$1`. A mongod that is being killed at the same moment
+/// may still add files; a folder that is gone takes no more, so this ends.
+const REMOVE_AT_THE_END: &str = r#"
+cat >/dev/null
+cd /
+tries=0
+until rm -rf -- "$1" || [ "$tries" -ge 100 ]; do tries=$((tries + 1)); sleep 0.1; done
+"#;
+
+/// A temporary folder. Dropping it removes the folder soon after, without waiting.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    path: PathBuf,
+    janitor: Tether,
+}
+
+impl Scratch {
+    /// Makes an empty folder in the system's place for temporary files.
+    pub(super) fn create() -> io::Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("tidegate-mongod-")
+            .tempdir()?;
+        let janitor = Tether::spawn(REMOVE_AT_THE_END, [folder.path()], None)?;
+        // From here on the janitor alone removes it.
+        Ok(Self {
+            path: folder.keep(),
+            janitor,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes the folder and waits until it is gone.
+    pub(super) async fn remove(self) {
+        self.janitor.close().await;
+    }
+}

@@ -1,0 +1,8 @@
+//! What the integration tests share. Each test file takes what it needs.
+
+// Every test binary compiles all of this and uses a part of it.
+#![allow(dead_code, unused_imports)]
+
+mod mongod;
+
+pub(crate) use mongod::{database_name, options, shared_mongod};
