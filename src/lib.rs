@@ -3,6 +3,7 @@
 pub mod config;
 pub mod event;
 pub mod extjson;
+pub mod filter;
 pub mod position;
 pub mod protocol;
 pub mod subscription;
