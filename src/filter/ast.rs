@@ -1,0 +1,127 @@
+//! A filter in compiled form.
+//!
+//! The tree follows the filter as it was written, so that an explanation can point into it, and
+//! is packed tightly: a node holds a million of them.
+
+use bson::spec::ElementType;
+
+use super::value::Value;
+
+/// A condition on a document.
+#[derive(Clone, Debug)]
+pub(crate) enum Node {
+    /// `$alwaysTrue` or `$alwaysFalse`.
+    Always(bool),
+    /// Every node must hold; none at all holds.
+    And(Conjunction, Box<[Node]>),
+    /// `$or`: at least one must hold.
+    Or(Box<[Node]>),
+    /// `$nor`: none may hold.
+    Nor(Box<[Node]>),
+    /// The node must not hold.
+    Not(Negation, Box<Node>),
+    /// A test on the values at a path.
+    Clause(Clause),
+}
+
+/// How a conjunction was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Conjunction {
+    /// The members of one document, or the operators of one field.
+    Implicit,
+    /// `$and`.
+    Operator,
+}
+
+/// How a negation was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Negation {
+    /// `$not`.
+    Not,
+    /// `$ne`: the node is the equality.
+    Ne,
+    /// `$nin`: the node is the `$in`.
+    Nin,
+    /// `{$exists: false}`: the node is the existence.
+    Absent,
+}
+
+/// A test on the values that a path leads to. It holds if any of those values passes.
+#[derive(Clone, Debug)]
+pub(crate) struct Clause {
+    /// Where to look. Empty and without meaning inside `$elemMatch` on values.
+    pub(crate) path: Path,
+    /// What to look for.
+    pub(crate) test: Test,
+    /// Whether the test stood without an operator, as in `{a: 1}` or `{a: /x/}`.
+    pub(crate) implicit: bool,
+}
+
+/// A dotted path, as written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Path(Box<str>);
+
+impl Path {
+    /// The path `text`.
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The path as written.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a value must be.
+#[derive(Clone, Debug)]
+pub(crate) enum Test {
+    /// A comparison with one operand.
+    Compare(Comparison, Operand),
+    /// `$in`.
+    In(Box<List>),
+    /// `$exists: true`: any value.
+    Exists,
+}
+
+/// The comparison operators. Each compares within the operand's own kind only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    /// `$eq`, or a plain value.
+    Eq,
+    /// `$gt`.
+    Gt,
+    /// `$gte`.
+    Gte,
+    /// `$lt`.
+    Lt,
+    /// `$lte`.
+    Lte,
+}
+
+/// The values of an `$in`.
+#[derive(Clone, Debug)]
+pub(crate) struct List {
+    /// The values in MongoDB's order, each once.
+    pub(crate) values: Box<[Operand]>,
+}
+
+/// An owned value: a byte for its type, then its bytes as in BSON.
+#[derive(Clone, Debug)]
+pub(crate) struct Operand(Box<[u8]>);
+
+impl Operand {
+    /// A copy of `value`.
+    pub(crate) fn new(value: Value<'_>) -> Self {
+        let mut bytes = Vec::with_capacity(value.bytes().len() + 1);
+        bytes.push(value.kind() as u8);
+        bytes.extend_from_slice(value.bytes());
+        Self(bytes.into())
+    }
+
+    /// The value.
+    pub(crate) fn value(&self) -> Value<'_> {
+        let (tag, bytes) = self.0.split_first().unwrap_or((&0, &[]));
+        Value::new(ElementType::from(*tag).unwrap_or(ElementType::Null), bytes)
+    }
+}

@@ -1,0 +1,205 @@
+//! IEEE 754 Decimal128 as BSON stores it (binary integer coding), decoded for comparison.
+
+use std::cmp::Ordering;
+
+use super::big::Big;
+
+/// The largest coefficient of 34 digits. Anything above is not canonical and reads as zero.
+const MAX_COEFFICIENT: u128 = 9_999_999_999_999_999_999_999_999_999_999_999;
+const EXPONENT_BIAS: i32 = 6176;
+
+/// A decoded Decimal128.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Decimal {
+    /// Any NaN.
+    NaN,
+    /// An infinity.
+    Infinite {
+        /// Minus infinity.
+        negative: bool,
+    },
+    /// A finite number.
+    Finite(Finite),
+}
+
+/// `coefficient × 10^exponent`, with a sign.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Finite {
+    negative: bool,
+    coefficient: u128,
+    exponent: i32,
+}
+
+impl Decimal {
+    /// Decodes the 16 little-endian bytes of a BSON Decimal128.
+    pub(crate) fn decode(bytes: [u8; 16]) -> Self {
+        let bits = u128::from_le_bytes(bytes);
+        let negative = bits >> 127 == 1;
+        match (bits >> 122) & 0b1_1111 {
+            0b1_1111 => return Self::NaN,
+            0b1_1110 => return Self::Infinite { negative },
+            _ => {}
+        }
+        // A combination field that begins with 11 announces a coefficient above the maximum.
+        let large = (bits >> 125) & 0b11 == 0b11;
+        let biased = if large { bits >> 111 } else { bits >> 113 } & 0x3fff;
+        let coefficient = bits & ((1 << 113) - 1);
+        let canonical = !large && coefficient <= MAX_COEFFICIENT;
+        Self::Finite(Finite {
+            negative,
+            coefficient: if canonical { coefficient } else { 0 },
+            exponent: i32::try_from(biased).unwrap_or(0) - EXPONENT_BIAS,
+        })
+    }
+
+    /// The order of two decimals that are not NaN.
+    pub(crate) fn compare(self, other: Self) -> Ordering {
+        match (self, other) {
+            (Self::Finite(a), Self::Finite(b)) => a.compare(b),
+            (a, b) => a.rank().cmp(&b.rank()),
+        }
+    }
+
+    /// The order of this decimal against a double, neither of them NaN.
+    pub(crate) fn compare_double(self, double: f64) -> Ordering {
+        match self {
+            Self::Finite(finite) if double.is_finite() => finite.compare_double(double),
+            Self::Finite(_) if double > 0.0 => Ordering::Less,
+            Self::Finite(_) => Ordering::Greater,
+            _ if double.is_infinite() => self.rank().cmp(&if double > 0.0 { 1 } else { -1 }),
+            _ => self.rank().cmp(&0),
+        }
+    }
+
+    /// The integer left after cutting the fraction off, if it fits 64 bits.
+    pub(crate) fn truncated(self) -> Option<i64> {
+        match self {
+            Self::Finite(finite) => finite.truncated(),
+            _ => None,
+        }
+    }
+
+    fn rank(self) -> i8 {
+        match self {
+            Self::Infinite { negative: true } => -1,
+            Self::Infinite { negative: false } => 1,
+            Self::NaN | Self::Finite(_) => 0,
+        }
+    }
+}
+
+impl Finite {
+    /// The integer as a decimal.
+    pub(crate) fn from_int(int: i64) -> Self {
+        Self {
+            negative: int < 0,
+            coefficient: int.unsigned_abs().into(),
+            exponent: 0,
+        }
+    }
+
+    fn signum(self) -> i8 {
+        match (self.coefficient, self.negative) {
+            (0, _) => 0,
+            (_, true) => -1,
+            (_, false) => 1,
+        }
+    }
+
+    fn compare(self, other: Self) -> Ordering {
+        let signs = self.signum().cmp(&other.signum());
+        if signs.is_ne() || self.signum() == 0 {
+            return signs;
+        }
+        let sizes = self.compare_size(other);
+        if self.negative {
+            sizes.reverse()
+        } else {
+            sizes
+        }
+    }
+
+    /// Compares the sizes of two numbers that are not zero.
+    fn compare_size(self, other: Self) -> Ordering {
+        if self.exponent < other.exponent {
+            return other.compare_size(self).reverse();
+        }
+        let shift = self.exponent.abs_diff(other.exponent);
+        let scaled = 10_u128
+            .checked_pow(shift)
+            .and_then(|ten| self.coefficient.checked_mul(ten));
+        // What does not fit 128 bits is larger than any coefficient.
+        scaled.map_or(Ordering::Greater, |scaled| scaled.cmp(&other.coefficient))
+    }
+
+    fn compare_double(self, double: f64) -> Ordering {
+        let sign: i8 = match double.partial_cmp(&0.0) {
+            Some(Ordering::Less) => -1,
+            Some(Ordering::Greater) => 1,
+            _ => 0,
+        };
+        let signs = self.signum().cmp(&sign);
+        if signs.is_ne() || sign == 0 {
+            return signs;
+        }
+        let sizes = self.compare_double_size(double.abs());
+        if self.negative {
+            sizes.reverse()
+        } else {
+            sizes
+        }
+    }
+
+    /// Compares the size of a number that is not zero with a finite double above zero.
+    fn compare_double_size(self, double: f64) -> Ordering {
+        // Far apart: doubles lie between 10^-324 and 10^309.
+        let digits = i32::try_from(self.coefficient.ilog10()).unwrap_or(0);
+        let magnitude = self.exponent + digits;
+        if magnitude > 309 {
+            return Ordering::Greater;
+        }
+        if magnitude < -325 {
+            return Ordering::Less;
+        }
+        let (mantissa, binary_exponent) = split_double(double);
+        let mut ours = Big::from(self.coefficient);
+        let mut theirs = Big::from(u128::from(mantissa));
+        let tens = self.exponent.unsigned_abs();
+        let twos = binary_exponent.unsigned_abs();
+        if self.exponent >= 0 {
+            ours.times_ten_to(tens)
+        } else {
+            theirs.times_ten_to(tens)
+        }
+        if binary_exponent >= 0 {
+            theirs.times_two_to(twos)
+        } else {
+            ours.times_two_to(twos)
+        }
+        ours.compare(&theirs)
+    }
+
+    fn truncated(self) -> Option<i64> {
+        let shift = self.exponent.unsigned_abs();
+        let size = match 10_u128.checked_pow(shift) {
+            Some(ten) if self.exponent < 0 => self.coefficient / ten,
+            Some(ten) => self.coefficient.checked_mul(ten)?,
+            None if self.exponent < 0 || self.coefficient == 0 => 0,
+            None => return None,
+        };
+        let size = i128::try_from(size).ok()?;
+        i64::try_from(if self.negative { -size } else { size }).ok()
+    }
+}
+
+/// A finite positive double as `mantissa × 2^exponent`.
+fn split_double(double: f64) -> (u64, i32) {
+    let bits = double.to_bits();
+    let fraction = bits & ((1 << 52) - 1);
+    let exponent = i32::try_from((bits >> 52) & 0x7ff).unwrap_or(0);
+    if exponent == 0 {
+        (fraction, -1074)
+    } else {
+        (fraction | (1 << 52), exponent - 1075)
+    }
+}

@@ -1,0 +1,57 @@
+//! Where the parser is.
+
+use super::super::error::{FilterError, push_segment};
+
+/// A place in the filter: a list towards the root, on the stack.
+pub(super) struct At<'a> {
+    parent: Option<&'a At<'a>>,
+    segment: &'a str,
+    depth: usize,
+}
+
+impl At<'_> {
+    /// The filter itself.
+    pub(super) fn root() -> At<'static> {
+        At {
+            parent: None,
+            segment: "",
+            depth: 0,
+        }
+    }
+
+    /// The member or element `segment` of this place.
+    pub(super) fn then<'b>(&'b self, segment: &'b str) -> At<'b> {
+        At {
+            parent: Some(self),
+            segment,
+            depth: self.depth + 1,
+        }
+    }
+
+    /// How many steps from the root.
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    fn write(&self, pointer: &mut String) {
+        if let Some(parent) = self.parent {
+            parent.write(pointer);
+            push_segment(pointer, self.segment);
+        }
+    }
+}
+
+/// A refusal at a place.
+pub(super) fn refuse(
+    operator: Option<&str>,
+    at: &At<'_>,
+    reason: impl Into<String>,
+) -> FilterError {
+    let mut pointer = String::new();
+    at.write(&mut pointer);
+    FilterError {
+        operator: operator.map(str::to_owned),
+        pointer,
+        reason: reason.into(),
+    }
+}
