@@ -3,9 +3,10 @@
 pub mod config;
 pub mod event;
 pub mod extjson;
-pub mod mongod;
 pub mod filter;
+pub mod mongod;
 pub mod position;
 pub mod protocol;
+pub mod router;
 pub mod subscription;
 pub mod telemetry;

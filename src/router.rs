@@ -1,0 +1,407 @@
+//! The router: one task that applies the feed in order.
+//!
+//! It owns the subscriptions, the filter index and the registry of connections. Because subscribing
+//! and delivering go through one sequence, the answer to an attach names the exact point where live
+//! delivery begins. Everyone else holds a [`RouterHandle`] and sends a message.
+
+mod batch;
+mod compiled;
+mod deliver;
+mod handle;
+pub mod outbox;
+pub mod registry;
+mod table;
+
+use std::sync::Arc;
+
+use bson::DateTime;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use self::batch::{Batch, Change, ChangeKind, FromFeed, Reload};
+pub use self::compiled::{Compiled, filter_limits};
+pub use self::handle::{Applied, Attach, AttachError, Attached, Connection, RouterHandle, Start};
+use self::{
+    deliver::Delivery,
+    registry::{ConnectionKey, NewConnection, Registry},
+    table::{Slot, Table},
+};
+use crate::{
+    config,
+    position::{Cursor, DeploymentId, Position},
+    protocol::{Ending, Frame, GapReason, gap_message, updated_message},
+    subscription::SubscriptionId,
+    telemetry::{Figures, Metrics},
+};
+
+/// Everything the router can be told, one at a time.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// The feed goes on.
+    Feed(FromFeed),
+    /// A connection wants in.
+    Attach(Attach, oneshot::Sender<Result<Attached, AttachError>>),
+    /// A connection has found a reason to end.
+    Leave(ConnectionKey, Ending),
+    /// This node stops: every connection ends, and none is taken any more.
+    Stop(oneshot::Sender<usize>),
+    /// Is exactly this document applied?
+    Knows(bson::RawDocumentBuf, oneshot::Sender<bool>),
+    /// Is there a subscription of this id?
+    Has(String, oneshot::Sender<bool>),
+    /// Ids of invalid subscriptions in order, after one, at most so many.
+    Invalid(Option<String>, usize, oneshot::Sender<Vec<String>>),
+    /// The connections of a subscription on this node.
+    Connections(String, oneshot::Sender<Option<Vec<Connection>>>),
+}
+
+/// What the router is made with.
+#[derive(Debug)]
+pub struct Settings {
+    /// The deployment that cursors name.
+    pub deployment: DeploymentId,
+    /// The database's name, for events without a source.
+    pub database: String,
+    /// Bounds of connections.
+    pub limits: config::Limits,
+    /// Bounds of outboxes.
+    pub socket: config::Socket,
+}
+
+/// The router's state. [`Router::run`] is its task.
+#[derive(Debug)]
+pub struct Router {
+    settings: Settings,
+    subscriptions: Table,
+    registry: Registry<Slot>,
+    delivery: Delivery,
+    position: Position,
+    stopping: bool,
+    feed: mpsc::Receiver<FromFeed>,
+    inputs: mpsc::Receiver<Input>,
+    applied: watch::Sender<Applied>,
+    metrics: Arc<Metrics>,
+}
+
+impl Router {
+    /// Makes a router, the handle to it, and the feed's way in (`batches_ahead` may wait there).
+    pub fn new(
+        settings: Settings,
+        batches_ahead: usize,
+        metrics: Arc<Metrics>,
+    ) -> (Self, RouterHandle, mpsc::Sender<FromFeed>) {
+        const COMMANDS_AHEAD: usize = 1024;
+        let (feed_sender, feed) = mpsc::channel(batches_ahead);
+        let (input_sender, inputs) = mpsc::channel(COMMANDS_AHEAD);
+        let (applied, watching) = watch::channel(Applied::default());
+        let bounds = outbox::Bounds {
+            frames: settings.socket.outbox_frames,
+            bytes: settings.socket.outbox_bytes,
+        };
+        let handle = RouterHandle::new(input_sender, watching, settings.deployment, bounds);
+        let router = Self {
+            delivery: Delivery::new(&settings, Arc::clone(&metrics)),
+            settings,
+            subscriptions: Table::default(),
+            registry: Registry::default(),
+            position: Position::START,
+            stopping: false,
+            feed,
+            inputs,
+            applied,
+            metrics,
+        };
+        (router, handle, feed_sender)
+    }
+
+    /// Applies inputs until every handle is gone.
+    pub async fn run(mut self) {
+        loop {
+            let input = tokio::select! {
+                Some(change) = self.feed.recv() => Input::Feed(change),
+                input = self.inputs.recv() => match input {
+                    Some(input) => input,
+                    None => return,
+                },
+            };
+            self.apply(input).await;
+            self.publish_figures();
+        }
+    }
+
+    async fn apply(&mut self, input: Input) {
+        match input {
+            Input::Feed(FromFeed::Batch(batch)) => self.apply_batch(batch).await,
+            Input::Feed(FromFeed::Reload(reload)) => self.apply_reload(reload).await,
+            Input::Attach(attach, reply) => self.attach(attach, reply),
+            Input::Leave(key, ending) => {
+                self.registry.end(key, ending, self.position);
+            }
+            Input::Stop(reply) => {
+                self.stopping = true;
+                answer(
+                    reply,
+                    self.registry.end_all(Ending::Shutdown, self.position),
+                );
+            }
+            Input::Knows(document, reply) => {
+                answer(reply, self.subscriptions.holds(&document));
+            }
+            Input::Has(id, reply) => answer(reply, self.subscriptions.slot(&id).is_some()),
+            Input::Invalid(after, limit, reply) => {
+                answer(
+                    reply,
+                    self.subscriptions.invalid_after(after.as_deref(), limit),
+                );
+            }
+            Input::Connections(id, reply) => {
+                let slot = self.subscriptions.slot(&id);
+                answer(reply, slot.map(|slot| self.connections_of(slot)));
+            }
+        }
+    }
+
+    async fn apply_batch(&mut self, mut batch: Batch) {
+        for change in std::mem::take(&mut batch.changes) {
+            self.position = self.position.max(change.position);
+            match change.kind {
+                ChangeKind::Event(ref range) => {
+                    if let Some(document) = batch.document(range) {
+                        self.delivery
+                            .event(document, &change, &self.subscriptions, &mut self.registry)
+                            .await;
+                    }
+                }
+                ChangeKind::Upserted(compiled) => self.upsert(*compiled).await,
+                ChangeKind::Deleted(id) => {
+                    if let Some((slot, removed)) = self.subscriptions.remove(&id) {
+                        self.end_subscription(slot, &removed, change.wall_time);
+                    }
+                }
+                ChangeKind::AllDeleted => self.replace_all(Vec::new(), change.wall_time).await,
+                ChangeKind::Missed(reason) => self.tell_gap(reason, self.position).await,
+            }
+        }
+        self.position = self.position.max(batch.position);
+        self.delivery.hand_over();
+        let age = batch.received_at.elapsed();
+        self.metrics
+            .feed_lag
+            .set(f64::from(batch.lag_seconds) + age.as_secs_f64());
+        Metrics::observe(&self.metrics.receipt_to_match, age);
+        self.applied.send_replace(Applied {
+            position: self.position,
+            loaded: true,
+        });
+    }
+
+    /// The initial load, and every later one: what is gone ends, what changed is told, and where
+    /// history was lost every connection that stays is told of the gap.
+    async fn apply_reload(&mut self, reload: Reload) {
+        let before = self.position;
+        self.position = self.position.max(Position::at(reload.time));
+        self.replace_all(reload.subscriptions, DateTime::now())
+            .await;
+        if let Some(reason) = reload.missed {
+            self.tell_gap(reason, before).await;
+        }
+        self.delivery.hand_over();
+        self.applied.send_replace(Applied {
+            position: self.position,
+            loaded: true,
+        });
+    }
+
+    async fn replace_all(&mut self, all: Vec<Compiled>, when: DateTime) {
+        let difference = self.subscriptions.replace_all(all);
+        for (slot, removed) in difference.gone {
+            self.end_subscription(slot, &removed, when);
+        }
+        for slot in difference.changed {
+            self.tell_update(slot).await;
+        }
+    }
+
+    async fn upsert(&mut self, compiled: Compiled) {
+        if let Some(slot) = self.subscriptions.upsert(compiled) {
+            self.tell_update(slot).await;
+        }
+    }
+
+    fn end_subscription(&mut self, slot: Slot, removed: &Compiled, when: DateTime) {
+        let expired = removed.subscription.expired_by(when);
+        let ending = if expired {
+            Ending::Expired
+        } else {
+            Ending::Deleted
+        };
+        let ended = self.registry.end_all_of(slot, ending, self.position);
+        if ended > 0 {
+            let subscription = removed.subscription.id.as_ref().map(SubscriptionId::as_str);
+            tracing::info!(
+                subscription,
+                ended,
+                reason = ending.token(),
+                "subscription is gone"
+            );
+        }
+    }
+
+    /// Sends `updated` to every connection of a subscription.
+    async fn tell_update(&mut self, slot: Slot) {
+        if self.registry.of(slot).is_empty() {
+            return;
+        }
+        let Some(subscription) = self.subscriptions.get(slot) else {
+            return;
+        };
+        let json = subscription.to_json();
+        let (position, deployment) = (self.position, self.settings.deployment);
+        let frame = |from: Position| {
+            let position = position.max(from);
+            let text = updated_message(&json, &position.cursor(deployment));
+            Some(Arc::new(Frame::text(text.as_bytes(), position, false)))
+        };
+        self.delivery
+            .notice(slot, &mut self.registry, position, frame)
+            .await;
+    }
+
+    /// Tells every connection that events after `after` may be missing; those that cannot be told,
+    /// or asked not to be, end as `resync`.
+    async fn tell_gap(&mut self, reason: GapReason, after: Position) {
+        let deployment = self.settings.deployment;
+        let deaf: Vec<ConnectionKey> = self
+            .registry
+            .all()
+            .filter(|c| c.ends_on_gap())
+            .map(|c| c.key)
+            .collect();
+        for key in deaf {
+            self.registry.end(key, Ending::Resync, after);
+        }
+        let position = self.position;
+        let slots: Vec<Slot> = self.registry.subscriptions().collect();
+        for slot in slots {
+            let frame = |from: Position| {
+                // Who starts later than here has lost nothing.
+                (from <= position).then(|| {
+                    let text = gap_message(
+                        reason,
+                        Some(&after.max(from).cursor(deployment)),
+                        &position.cursor(deployment),
+                    );
+                    Arc::new(Frame::text(text.as_bytes(), position, false))
+                })
+            };
+            self.delivery
+                .notice(slot, &mut self.registry, position, frame)
+                .await;
+        }
+    }
+
+    fn attach(&mut self, attach: Attach, reply: oneshot::Sender<Result<Attached, AttachError>>) {
+        let attached = self.try_attach(attach);
+        let key = attached.as_ref().ok().map(|attached| attached.key);
+        if reply.send(attached).is_err()
+            && let Some(key) = key
+        {
+            self.registry
+                .end(key, Ending::ConnectionLost, self.position);
+        }
+    }
+
+    fn try_attach(&mut self, attach: Attach) -> Result<Attached, AttachError> {
+        let slot = self
+            .subscriptions
+            .slot(&attach.id)
+            .ok_or(AttachError::Unknown)?;
+        let limits = &self.settings.limits;
+        if self.stopping {
+            return Err(AttachError::Stopping);
+        }
+        if self.registry.len() >= limits.connections {
+            return Err(AttachError::NodeFull);
+        }
+        if self.registry.of(slot).len() >= limits.connections_per_subscription {
+            return Err(AttachError::SubscriptionFull);
+        }
+        let start = self.start(attach.after);
+        if start.gap.is_some() && attach.close_on_gap {
+            return Err(AttachError::Gap);
+        }
+        let id = format!("con_{}", uuid::Uuid::now_v7().simple());
+        let key = self.registry.open(
+            slot,
+            NewConnection {
+                id: id.clone(),
+                outbox: attach.outbox,
+                dialect: attach.dialect,
+                close_on_gap: attach.close_on_gap,
+                from: start.from,
+                remote: attach.remote,
+            },
+        );
+        tracing::debug!(
+            connection = id,
+            subscription = attach.id,
+            "connection is opened"
+        );
+        let subscription = self.subscriptions.get(slot).map(Compiled::to_json);
+        Ok(Attached {
+            key,
+            id,
+            subscription: subscription.unwrap_or_default(),
+            start,
+        })
+    }
+
+    /// Where live delivery begins for a client that presents `after`.
+    fn start(&self, after: Option<Cursor>) -> Start {
+        let here = self.position;
+        match after {
+            None => Start {
+                from: here,
+                gap: None,
+            },
+            Some(cursor) if cursor.deployment != self.settings.deployment => Start {
+                from: here,
+                gap: Some(GapReason::OtherDeployment),
+            },
+            // Ahead of this node: what it has already is skipped when it comes by.
+            Some(cursor) if cursor.position >= here => Start {
+                from: cursor.position,
+                gap: None,
+            },
+            Some(_) => Start {
+                from: here,
+                gap: Some(GapReason::NotReplayable),
+            },
+        }
+    }
+
+    fn connections_of(&self, slot: Slot) -> Vec<Connection> {
+        let show = |registered: &registry::Registered| Connection {
+            id: registered.id.clone(),
+            dialect: registered.dialect,
+            remote: registered.remote.clone(),
+            opened_at: registered.opened_at,
+            waiting_frames: registered.outbox.len(),
+        };
+        self.registry.of(slot).iter().map(show).collect()
+    }
+
+    fn publish_figures(&self) {
+        let subscriptions = self.subscriptions.counts();
+        self.metrics.set_figures(Figures {
+            books: self.registry.books(),
+            subscriptions,
+        });
+    }
+}
+
+/// Answers a question whose asker may have gone.
+fn answer<T>(reply: oneshot::Sender<T>, value: T) {
+    if reply.send(value).is_err() {
+        tracing::trace!("the asker has gone");
+    }
+}

@@ -1,0 +1,79 @@
+//! A subscription together with its compiled filter.
+
+use bson::RawDocumentBuf;
+
+use crate::{
+    config,
+    filter::{Filter, Limits},
+    subscription::{Status, Subscription},
+};
+
+/// A stored document, read and compiled: what every node computes for itself.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The subscription as stored.
+    pub subscription: Subscription,
+    /// Why it is invalid, if it is.
+    pub error: Option<String>,
+    filter: Option<Filter>,
+}
+
+impl Compiled {
+    /// Reads a stored document and compiles its filter. Never fails: what is wrong makes it invalid.
+    pub fn read(document: RawDocumentBuf, limits: &Limits) -> Self {
+        let mut subscription = Subscription::read(document);
+        if let Some(error) = subscription.fault.take() {
+            return Self {
+                subscription,
+                error: Some(error),
+                filter: None,
+            };
+        }
+        match Filter::parse_with(subscription.filter(), limits) {
+            Ok(filter) => Self {
+                subscription,
+                error: None,
+                filter: Some(filter),
+            },
+            Err(error) => {
+                let text = format!("#/filter{}: {}", error.pointer, error.reason);
+                Self {
+                    subscription,
+                    error: Some(text),
+                    filter: None,
+                }
+            }
+        }
+    }
+
+    /// What the subscription is doing.
+    pub fn status(&self) -> Status {
+        match (&self.error, self.subscription.paused) {
+            (Some(_), _) => Status::Invalid,
+            (None, true) => Status::Paused,
+            (None, false) => Status::Active,
+        }
+    }
+
+    /// The subscription as JSON.
+    pub fn to_json(&self) -> String {
+        self.subscription.to_json(self.error.as_deref())
+    }
+
+    /// Takes the filter out, to be put into an index; `None` if it is not to match anything.
+    pub(super) fn take_active_filter(&mut self) -> Option<Filter> {
+        let filter = self.filter.take();
+        filter.filter(|_| !self.subscription.paused)
+    }
+}
+
+/// The configured bounds of a filter.
+pub fn filter_limits(limits: &config::Limits) -> Limits {
+    Limits {
+        filter_bytes: limits.filter_bytes,
+        clauses: limits.filter_clauses,
+        list_values: limits.filter_values,
+        depth: limits.filter_depth,
+        ..Limits::default()
+    }
+}

@@ -1,0 +1,237 @@
+//! From a matched event to the outboxes.
+//!
+//! A frame is encoded once for each dialect that anyone wants and shared by all. Tasks are woken
+//! together at the end of a hand-over, so that each finds all its frames in one look.
+
+use std::{sync::Arc, task::Waker, time::Duration};
+
+use bson::RawDocument;
+
+use super::{
+    Change, Settings,
+    outbox::{Pushed, Room, Sender},
+    registry::{ConnectionKey, Registry},
+    table::{Slot, Table},
+};
+use crate::{
+    event::{self, Defaults},
+    position::{DeploymentId, Position},
+    protocol::{Dialect, Ending, Frame, event_message},
+    telemetry::Metrics,
+};
+
+/// Woken at the latest after so many hand-overs, so that long batches do not wait for their end.
+const WAKE_AFTER: usize = 2_048;
+
+/// The delivering part of the router.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    deployment: DeploymentId,
+    default_source: String,
+    patience: Duration,
+    metrics: Arc<Metrics>,
+    // Kept between events for their allocations.
+    slots: Vec<Slot>,
+    wakers: Vec<Waker>,
+    full: Vec<Waiting>,
+    queued_bytes: i64,
+}
+
+/// A frame that found no room.
+#[derive(Debug)]
+struct Waiting {
+    key: ConnectionKey,
+    outbox: Sender,
+    frame: Arc<Frame>,
+}
+
+impl Delivery {
+    pub(super) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Self {
+        Self {
+            deployment: settings.deployment,
+            default_source: event::default_source(&settings.database),
+            patience: settings.socket.router_patience,
+            metrics,
+            slots: Vec::new(),
+            wakers: Vec::new(),
+            full: Vec::new(),
+            queued_bytes: 0,
+        }
+    }
+
+    /// Delivers one event to every connection whose subscription matches it.
+    pub(super) async fn event(
+        &mut self,
+        document: &RawDocument,
+        change: &Change,
+        subscriptions: &Table,
+        registry: &mut Registry<Slot>,
+    ) {
+        self.metrics.events_received.inc();
+        let mut slots = std::mem::take(&mut self.slots);
+        slots.clear();
+        subscriptions.matching(document, &mut slots);
+        if !slots.is_empty() {
+            self.metrics.events_matched.inc();
+            let mut frames = Frames::new(document, change);
+            for slot in &slots {
+                self.event_to(*slot, registry, &mut frames);
+            }
+            self.wait_for_full(registry, change.position).await;
+        }
+        self.slots = slots;
+    }
+
+    fn event_to(&mut self, slot: Slot, registry: &Registry<Slot>, frames: &mut Frames<'_>) {
+        for connection in registry.of(slot) {
+            if frames.change.position <= connection.from {
+                continue;
+            }
+            let Some(frame) = frames.get(connection.dialect, self) else {
+                return;
+            };
+            let frame = Arc::clone(frame);
+            self.push(connection.key, &connection.outbox, frame);
+        }
+    }
+
+    fn push(&mut self, key: ConnectionKey, outbox: &Sender, frame: Arc<Frame>) {
+        match outbox.push(&frame) {
+            Pushed::Queued(waker) => {
+                self.queued_bytes += i64::try_from(frame.bytes.len()).unwrap_or(i64::MAX);
+                self.wakers.extend(waker);
+            }
+            Pushed::Full => self.full.push(Waiting {
+                key,
+                outbox: outbox.clone(),
+                frame,
+            }),
+            // It is on its way out and takes nothing any more.
+            Pushed::Closed => {}
+        }
+    }
+
+    /// Sends what `frame` makes to every connection of a subscription, which gets its place in the
+    /// order like an event. Connections of dialects without such messages get nothing.
+    pub(super) async fn notice(
+        &mut self,
+        slot: Slot,
+        registry: &mut Registry<Slot>,
+        position: Position,
+        frame: impl Fn(Position) -> Option<Arc<Frame>>,
+    ) {
+        let mut shared: Option<(Position, Arc<Frame>)> = None;
+        for connection in registry.of(slot) {
+            if connection.dialect != Dialect::Tidegate {
+                continue;
+            }
+            // Nearly all start before here, and share one frame.
+            let from = connection.from.max(position);
+            let made = match &shared {
+                Some((at, made)) if *at == from => Some(Arc::clone(made)),
+                _ => frame(connection.from),
+            };
+            if let Some(made) = made {
+                shared = Some((from, Arc::clone(&made)));
+                self.push(connection.key, &connection.outbox, made);
+            }
+        }
+        self.wait_for_full(registry, position).await;
+    }
+
+    /// Settles the frames that found no room: a connection whose socket refuses bytes ends as slow;
+    /// for one that this node has not served yet the router waits, and the feed lags.
+    async fn wait_for_full(&mut self, registry: &mut Registry<Slot>, position: Position) {
+        if self.full.is_empty() {
+            if self.wakers.len() >= WAKE_AFTER {
+                self.hand_over();
+                tokio::task::yield_now().await;
+            }
+            return;
+        }
+        self.hand_over();
+        let mut full = std::mem::take(&mut self.full);
+        for waiting in full.drain(..) {
+            self.metrics.router_waits.inc();
+            let room = waiting
+                .outbox
+                .room(waiting.frame.bytes.len(), self.patience)
+                .await;
+            match room {
+                Room::Free => self.push(waiting.key, &waiting.outbox, waiting.frame),
+                Room::Closed => {}
+                Room::Refused => {
+                    registry.end(waiting.key, Ending::SlowConsumer, position);
+                }
+                Room::Unserved => {
+                    registry.end(waiting.key, Ending::Overloaded, position);
+                }
+            }
+        }
+        self.full = full;
+        self.hand_over();
+    }
+
+    /// Wakes every connection that was given something.
+    pub(super) fn hand_over(&mut self) {
+        self.metrics
+            .outbox_bytes
+            .inc_by(std::mem::take(&mut self.queued_bytes));
+        for waker in self.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+}
+
+/// The frames of one event, encoded when first wanted.
+struct Frames<'a> {
+    document: &'a RawDocument,
+    change: &'a Change,
+    made: [Option<Arc<Frame>>; Dialect::COUNT],
+    failed: bool,
+}
+
+impl<'a> Frames<'a> {
+    fn new(document: &'a RawDocument, change: &'a Change) -> Self {
+        Self {
+            document,
+            change,
+            made: [const { None }; Dialect::COUNT],
+            failed: false,
+        }
+    }
+
+    fn get(&mut self, dialect: Dialect, delivery: &Delivery) -> Option<&Arc<Frame>> {
+        if self.made[dialect.index()].is_none() && !self.failed {
+            match self.encode(dialect, delivery) {
+                Ok(frame) => self.made[dialect.index()] = Some(Arc::new(frame)),
+                Err(error) => {
+                    self.failed = true;
+                    delivery.metrics.events_undecodable.inc();
+                    tracing::warn!(%error, position = ?self.change.position, "an event cannot be written as JSON");
+                }
+            }
+        }
+        self.made[dialect.index()].as_ref()
+    }
+
+    fn encode(&self, dialect: Dialect, delivery: &Delivery) -> Result<Frame, bson::error::Error> {
+        let cursor = self.change.position.cursor(delivery.deployment);
+        let defaults = Defaults {
+            source: &delivery.default_source,
+            committed: Some(self.change.wall_time),
+        };
+        let mut json = String::with_capacity(self.document.as_bytes().len() * 2);
+        let text = match dialect {
+            Dialect::Tidegate => {
+                event::write_json(self.document, defaults, None, &mut json)?;
+                event_message(&cursor, &json)
+            }
+            Dialect::CloudEvents => {
+                event::write_json(self.document, defaults, Some(&cursor), &mut json)?;
+                json
+            }
+        };
+        Ok(Frame::text(text.as_bytes(), self.change.position, true))
+    }
+}

@@ -1,0 +1,230 @@
+//! How everyone else talks to the router.
+
+use std::time::{Duration, SystemTime};
+
+use bson::{RawDocument, Timestamp};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+
+use super::{
+    Input,
+    outbox::{self, Receiver},
+    registry::ConnectionKey,
+};
+use crate::{
+    position::{Cursor, DeploymentId, Position},
+    protocol::{Dialect, Ending, GapReason},
+};
+
+/// How far the router has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Applied {
+    /// Everything up to here is applied.
+    pub position: Position,
+    /// Whether the initial load is.
+    pub loaded: bool,
+}
+
+impl Default for Applied {
+    fn default() -> Self {
+        Self {
+            position: Position::START,
+            loaded: false,
+        }
+    }
+}
+
+/// A wish to be connected.
+#[derive(Debug)]
+pub struct Attach {
+    /// The subscription.
+    pub id: String,
+    /// The way to the connection.
+    pub outbox: outbox::Sender,
+    /// How it wants its frames.
+    pub dialect: Dialect,
+    /// What the client has seen.
+    pub after: Option<Cursor>,
+    /// Whether the connection is to end rather than miss events.
+    pub close_on_gap: bool,
+    /// Where the client is, for operators.
+    pub remote: String,
+}
+
+/// Why a connection was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The router does not know the subscription.
+    #[error("there is no such subscription")]
+    Unknown,
+    /// This node has as many connections as it may.
+    #[error("this node has as many connections as it takes")]
+    NodeFull,
+    /// The subscription has as many connections on this node as it may.
+    #[error("the subscription has as many connections on this node as it takes")]
+    SubscriptionFull,
+    /// This node stops.
+    #[error("this node is stopping")]
+    Stopping,
+    /// What came after the client's cursor cannot be delivered, and it wants all or nothing.
+    #[error("events after the cursor cannot be delivered")]
+    Gap,
+}
+
+/// A connection that was taken.
+#[derive(Debug)]
+pub struct Attached {
+    /// Its name to the registry.
+    pub key: ConnectionKey,
+    /// Its name to clients and operators.
+    pub id: String,
+    /// The subscription as JSON, as it is at the starting point.
+    pub subscription: String,
+    /// The starting point.
+    pub start: Start,
+}
+
+/// Where live delivery begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Start {
+    /// Events after this are delivered.
+    pub from: Position,
+    /// Why events between the client's cursor and here may be missing, if they may.
+    pub gap: Option<GapReason>,
+}
+
+/// One connection, for operators.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Its id.
+    pub id: String,
+    /// How it wants its frames.
+    pub dialect: Dialect,
+    /// Where the client is.
+    pub remote: String,
+    /// Since when.
+    pub opened_at: SystemTime,
+    /// Frames in its outbox.
+    pub waiting_frames: usize,
+}
+
+/// A handle to the router's task.
+#[derive(Clone, Debug)]
+pub struct RouterHandle {
+    inputs: mpsc::Sender<Input>,
+    applied: watch::Receiver<Applied>,
+    deployment: DeploymentId,
+    bounds: outbox::Bounds,
+}
+
+impl RouterHandle {
+    pub(super) fn new(
+        inputs: mpsc::Sender<Input>,
+        applied: watch::Receiver<Applied>,
+        deployment: DeploymentId,
+        bounds: outbox::Bounds,
+    ) -> Self {
+        Self {
+            inputs,
+            applied,
+            deployment,
+            bounds,
+        }
+    }
+
+    /// The deployment that cursors name.
+    pub fn deployment(&self) -> DeploymentId {
+        self.deployment
+    }
+
+    /// How far the router has come.
+    pub fn progress(&self) -> Applied {
+        *self.applied.borrow()
+    }
+
+    /// Waits until everything committed up to `time` is applied; false if that took longer than
+    /// `patience`.
+    pub async fn applied(&self, time: Timestamp, patience: Duration) -> bool {
+        self.until(patience, |applied| {
+            applied.loaded && applied.position.cluster_time() >= time
+        })
+        .await
+    }
+
+    /// Waits until the initial load is applied.
+    pub async fn loaded(&self, patience: Duration) -> bool {
+        self.until(patience, |applied| applied.loaded).await
+    }
+
+    async fn until(&self, patience: Duration, reached: impl FnMut(&Applied) -> bool) -> bool {
+        let mut applied = self.applied.clone();
+        matches!(
+            timeout(patience, applied.wait_for(reached)).await,
+            Ok(Ok(_))
+        )
+    }
+
+    /// A new outbox within this node's bounds.
+    pub fn outbox(&self) -> (outbox::Sender, Receiver) {
+        outbox::outbox(self.bounds)
+    }
+
+    /// Connects. If the future is dropped, a connection that was taken meanwhile ends again.
+    pub async fn attach(&self, attach: Attach) -> Result<Attached, AttachError> {
+        self.ask(|reply| Input::Attach(attach, reply))
+            .await
+            .unwrap_or(Err(AttachError::Stopping))
+    }
+
+    /// Tells the registry that a connection has found a reason to end. The registry's verdict, this
+    /// or an earlier one, comes through the outbox.
+    pub async fn leave(&self, key: ConnectionKey, ending: Ending) {
+        if self.inputs.send(Input::Leave(key, ending)).await.is_err() {
+            tracing::debug!("the router has ended before the connection");
+        }
+    }
+
+    /// Ends every connection because this node stops; returns how many there were.
+    pub async fn stop(&self) -> usize {
+        self.ask(Input::Stop).await.unwrap_or_default()
+    }
+
+    /// Whether exactly this subscription document is applied.
+    pub async fn knows(&self, document: &RawDocument) -> bool {
+        let document = document.to_owned();
+        self.ask(|reply| Input::Knows(document, reply))
+            .await
+            .unwrap_or_default()
+    }
+
+    /// Whether there is a subscription of this id.
+    pub async fn has(&self, id: &str) -> bool {
+        let id = id.to_owned();
+        self.ask(|reply| Input::Has(id, reply))
+            .await
+            .unwrap_or_default()
+    }
+
+    /// Ids of invalid subscriptions in order, after one, at most `limit`.
+    pub async fn invalid(&self, after: Option<String>, limit: usize) -> Vec<String> {
+        self.ask(|reply| Input::Invalid(after, limit, reply))
+            .await
+            .unwrap_or_default()
+    }
+
+    /// The connections of a subscription on this node; `None` if it is unknown.
+    pub async fn connections(&self, id: &str) -> Option<Vec<Connection>> {
+        let id = id.to_owned();
+        self.ask(|reply| Input::Connections(id, reply))
+            .await
+            .flatten()
+    }
+
+    async fn ask<T>(&self, input: impl FnOnce(oneshot::Sender<T>) -> Input) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.inputs.send(input(reply)).await.ok()?;
+        answer.await.ok()
+    }
+}

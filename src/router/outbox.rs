@@ -1,0 +1,395 @@
+//! The bounded queue from the router to one connection.
+//!
+//! Two ends: the [`Sender`] belongs to the registry, the [`Receiver`] to the connection's task. The
+//! queue is bounded by frames and by bytes. What to do when it is full is decided by the router,
+//! which needs to know one thing more: whether the socket refuses bytes. Only the connection knows
+//! that, and only from an attempt: so the receiver reports each refused attempt, and
+//! [`Sender::room`] waits until there is room or an attempt made *after* the queue was full has been
+//! refused. A connection that merely was not scheduled yet is thus never taken for a slow one.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::timeout};
+
+use crate::{
+    position::Position,
+    protocol::{Ending, Frame},
+};
+
+/// How much may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Frames.
+    pub frames: usize,
+    /// Bytes. One frame may exceed it if it waits alone.
+    pub bytes: usize,
+}
+
+/// The registry's decision that a connection ends. Made once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct End {
+    /// Why.
+    pub ending: Ending,
+    /// Up to where the feed was applied when it was decided.
+    pub position: Position,
+    /// Whether what waits is delivered first.
+    pub drain: bool,
+}
+
+/// What came of a push.
+#[derive(Debug)]
+pub enum Pushed {
+    /// The frame waits; the waker, if any, is to be woken when the hand-over is complete.
+    Queued(Option<Waker>),
+    /// There is no room; the frame was not taken.
+    Full,
+    /// The connection takes nothing any more.
+    Closed,
+}
+
+/// What came of waiting for room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Room {
+    /// There is room now.
+    Free,
+    /// The queue is full and the socket has refused bytes since it was.
+    Refused,
+    /// The connection takes nothing any more.
+    Closed,
+    /// Neither in the time given: this node is too busy to serve the connection.
+    Unserved,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    frames: VecDeque<Arc<Frame>>,
+    bytes: usize,
+    end: Option<End>,
+    end_taken: bool,
+    closed: bool,
+    /// Counts attempts that the socket refused.
+    refusals: u64,
+    waker: Option<Waker>,
+    sender_waits: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Notify,
+    bounds: Bounds,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code panics while holding the lock; a poisoned one still holds a valid queue.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells a waiting sender that something changed.
+    fn signal(&self, mut state: MutexGuard<'_, State>) {
+        if std::mem::take(&mut state.sender_waits) {
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// The registry's end.
+#[derive(Clone, Debug)]
+pub struct Sender(Arc<Shared>);
+
+/// The connection's end. Dropping it closes the queue.
+#[derive(Debug)]
+pub struct Receiver(Arc<Shared>);
+
+/// A new, empty outbox.
+pub fn outbox(bounds: Bounds) -> (Sender, Receiver) {
+    let state = Mutex::new(State::default());
+    let shared = Arc::new(Shared {
+        state,
+        changed: Notify::new(),
+        bounds,
+    });
+    (Sender(Arc::clone(&shared)), Receiver(shared))
+}
+
+impl Sender {
+    /// Adds a frame if there is room.
+    pub fn push(&self, frame: &Arc<Frame>) -> Pushed {
+        let mut state = self.0.lock();
+        if state.closed || state.end.is_some() {
+            return Pushed::Closed;
+        }
+        let len = frame.bytes.len();
+        if !state.has_room(len, self.0.bounds) {
+            return Pushed::Full;
+        }
+        state.bytes += len;
+        state.frames.push_back(Arc::clone(frame));
+        Pushed::Queued(state.waker.take())
+    }
+
+    /// Waits until a frame of `len` bytes has room, or until it is known why it has none.
+    /// One task at a time may wait.
+    pub async fn room(&self, len: usize, patience: Duration) -> Room {
+        let refusals_before = {
+            let mut state = self.0.lock();
+            // The connection must make an attempt after this moment to be judged by it.
+            if let Some(waker) = state.waker.take() {
+                waker.wake();
+            }
+            state.refusals
+        };
+        let decided = async {
+            loop {
+                {
+                    let mut state = self.0.lock();
+                    if state.closed || state.end.is_some() {
+                        return Room::Closed;
+                    }
+                    if state.has_room(len, self.0.bounds) {
+                        return Room::Free;
+                    }
+                    if state.refusals > refusals_before {
+                        return Room::Refused;
+                    }
+                    state.sender_waits = true;
+                }
+                self.0.changed.notified().await;
+            }
+        };
+        timeout(patience, decided).await.unwrap_or(Room::Unserved)
+    }
+
+    /// Ends the connection. Only the first call counts; it says whether it was the first.
+    pub fn end(&self, end: End) -> bool {
+        let mut state = self.0.lock();
+        if state.end.is_some() {
+            return false;
+        }
+        state.end = Some(end);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+
+    /// Frames that wait.
+    pub fn len(&self) -> usize {
+        self.0.lock().frames.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl State {
+    fn has_room(&self, len: usize, bounds: Bounds) -> bool {
+        self.frames.is_empty()
+            || (self.frames.len() < bounds.frames && self.bytes + len <= bounds.bytes)
+    }
+}
+
+impl Receiver {
+    /// Moves waiting frames into `out`, at most `max_bytes` of them (but at least one). Ready with
+    /// the number of bytes taken, or with the end once nothing waits before it (at once if it does
+    /// not drain). The end is given once. Pending registers the task to be woken by the next push.
+    pub fn poll_take(
+        &self,
+        cx: &Context<'_>,
+        max_bytes: usize,
+        out: &mut Vec<Arc<Frame>>,
+    ) -> Poll<Taken> {
+        let mut state = self.0.lock();
+        if let Some(end) = state.end
+            && !end.drain
+            && !state.end_taken
+        {
+            state.end_taken = true;
+            return Poll::Ready(Taken::End(end));
+        }
+        let mut bytes = 0;
+        while let Some(frame) = state.frames.front() {
+            let len = frame.bytes.len();
+            if bytes > 0 && bytes + len > max_bytes {
+                break;
+            }
+            bytes += len;
+            out.extend(state.frames.pop_front());
+        }
+        if bytes > 0 {
+            state.bytes -= bytes;
+            if state.frames.is_empty() && state.frames.capacity() > 64 {
+                state.frames = VecDeque::new();
+            }
+            self.0.signal(state);
+            return Poll::Ready(Taken::Frames { bytes });
+        }
+        match state.end {
+            Some(end) if !state.end_taken => {
+                state.end_taken = true;
+                Poll::Ready(Taken::End(end))
+            }
+            _ => {
+                if !state
+                    .waker
+                    .as_ref()
+                    .is_some_and(|waker| waker.will_wake(cx.waker()))
+                {
+                    state.waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Reports an attempt to write that the socket refused.
+    pub fn refused(&self) {
+        let mut state = self.0.lock();
+        state.refusals += 1;
+        self.0.signal(state);
+    }
+
+    /// Takes nothing any more, and drops what waits; returns the bytes dropped. An end, decided
+    /// before or after, is still given.
+    pub fn close(&self) -> usize {
+        let mut state = self.0.lock();
+        state.closed = true;
+        state.frames = VecDeque::new();
+        let bytes = std::mem::take(&mut state.bytes);
+        self.0.signal(state);
+        bytes
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// What [`Receiver::poll_take`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Taken {
+    /// Frames, of this many bytes together.
+    Frames {
+        /// Their bytes.
+        bytes: usize,
+    },
+    /// Everything was taken and the connection ends.
+    End(End),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        frames: 2,
+        bytes: 100,
+    };
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn frame(len: usize) -> Arc<Frame> {
+        Arc::new(Frame {
+            bytes: vec![0; len].into(),
+            position: Position::START,
+            is_event: true,
+        })
+    }
+
+    fn take(receiver: &Receiver) -> Poll<Taken> {
+        let mut out = Vec::new();
+        receiver.poll_take(&Context::from_waker(Waker::noop()), usize::MAX, &mut out)
+    }
+
+    fn deleted() -> End {
+        End {
+            ending: Ending::Deleted,
+            position: Position::START,
+            drain: true,
+        }
+    }
+
+    #[test]
+    fn frames_and_bytes_are_bounded_but_one_frame_always_fits() {
+        let (sender, receiver) = outbox(BOUNDS);
+        assert!(matches!(sender.push(&frame(500)), Pushed::Queued(_)));
+        assert!(matches!(sender.push(&frame(1)), Pushed::Full));
+        assert_eq!(take(&receiver), Poll::Ready(Taken::Frames { bytes: 500 }));
+        assert!(matches!(sender.push(&frame(40)), Pushed::Queued(_)));
+        assert!(matches!(sender.push(&frame(40)), Pushed::Queued(_)));
+        assert!(matches!(sender.push(&frame(1)), Pushed::Full));
+    }
+
+    #[test]
+    fn the_end_comes_after_what_waits_and_only_once() {
+        let (sender, receiver) = outbox(BOUNDS);
+        sender.push(&frame(10));
+        assert!(sender.end(deleted()));
+        assert!(!sender.end(End {
+            ending: Ending::Shutdown,
+            ..deleted()
+        }));
+        assert!(matches!(sender.push(&frame(1)), Pushed::Closed));
+        assert_eq!(take(&receiver), Poll::Ready(Taken::Frames { bytes: 10 }));
+        assert_eq!(take(&receiver), Poll::Ready(Taken::End(deleted())));
+        assert_eq!(take(&receiver), Poll::Pending);
+    }
+
+    #[test]
+    fn an_end_that_does_not_drain_drops_what_waits() {
+        let (sender, receiver) = outbox(BOUNDS);
+        sender.push(&frame(10));
+        let slow = End {
+            ending: Ending::SlowConsumer,
+            drain: false,
+            ..deleted()
+        };
+        sender.end(slow);
+        assert_eq!(take(&receiver), Poll::Ready(Taken::End(slow)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn full_is_not_slow_until_the_socket_refuses_afterwards() {
+        let (sender, receiver) = outbox(BOUNDS);
+        receiver.refused();
+        sender.push(&frame(100));
+        assert_eq!(
+            sender.room(10, PATIENCE).await,
+            Room::Unserved,
+            "an old refusal says nothing"
+        );
+        let waiting = tokio::spawn({
+            let sender = sender.clone();
+            async move { sender.room(10, PATIENCE).await }
+        });
+        tokio::task::yield_now().await;
+        receiver.refused();
+        assert_eq!(waiting.await.unwrap(), Room::Refused);
+        let waiting = tokio::spawn(async move { sender.room(10, PATIENCE).await });
+        tokio::task::yield_now().await;
+        assert_eq!(take(&receiver), Poll::Ready(Taken::Frames { bytes: 100 }));
+        assert_eq!(waiting.await.unwrap(), Room::Free);
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_is_gone_frees_the_sender() {
+        let (sender, receiver) = outbox(BOUNDS);
+        sender.push(&frame(100));
+        let waiting = tokio::spawn(async move { sender.room(10, PATIENCE).await });
+        tokio::task::yield_now().await;
+        drop(receiver);
+        assert_eq!(waiting.await.unwrap(), Room::Closed);
+    }
+}

@@ -1,0 +1,319 @@
+//! Which connections each subscription has.
+//!
+//! The registry alone decides that a connection ends, and why. A connection is in it from
+//! [`Registry::open`] to the one [`Registry::end`] that finds it; whoever comes later finds nothing,
+//! which is what makes an ending happen exactly once whatever races. Pure: no async, no I/O.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::time::SystemTime;
+
+use super::outbox::{End, Sender};
+use crate::{
+    position::Position,
+    protocol::{Dialect, Ending},
+    telemetry::Books,
+};
+
+/// Names a connection on this node. Never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ConnectionKey(u64);
+
+/// What the registry keeps of one connection.
+#[derive(Debug)]
+pub struct Registered {
+    /// Its name here.
+    pub key: ConnectionKey,
+    /// Its name to clients and operators.
+    pub id: String,
+    /// The way to it.
+    pub outbox: Sender,
+    /// How it wants its frames.
+    pub dialect: Dialect,
+    /// Whether it ends rather than being told of a gap.
+    pub close_on_gap: bool,
+    /// Events up to here are not delivered: the client has them, or asked to start later.
+    pub from: Position,
+    /// Where the client is.
+    pub remote: String,
+    /// Since when.
+    pub opened_at: SystemTime,
+}
+
+impl Registered {
+    /// Whether a gap ends it: bare CloudEvents have no way to tell of one.
+    pub fn ends_on_gap(&self) -> bool {
+        self.close_on_gap || self.dialect == Dialect::CloudEvents
+    }
+}
+
+/// What a connection is opened with; the registry adds the key.
+#[derive(Debug)]
+pub struct NewConnection {
+    /// See [`Registered`].
+    pub id: String,
+    /// See [`Registered`].
+    pub outbox: Sender,
+    /// See [`Registered`].
+    pub dialect: Dialect,
+    /// See [`Registered`].
+    pub close_on_gap: bool,
+    /// See [`Registered`].
+    pub from: Position,
+    /// See [`Registered`].
+    pub remote: String,
+}
+
+/// The connections of all subscriptions on this node, and the books about them.
+#[derive(Debug)]
+pub struct Registry<S> {
+    by_subscription: HashMap<S, Vec<Registered>>,
+    places: HashMap<ConnectionKey, (S, usize)>,
+    books: Books,
+    next_key: u64,
+}
+
+impl<S: Copy + Eq + Hash> Default for Registry<S> {
+    fn default() -> Self {
+        Self {
+            by_subscription: HashMap::new(),
+            places: HashMap::new(),
+            books: Books::default(),
+            next_key: 0,
+        }
+    }
+}
+
+impl<S: Copy + Eq + Hash> Registry<S> {
+    /// Takes a connection in.
+    pub fn open(&mut self, subscription: S, new: NewConnection) -> ConnectionKey {
+        let key = ConnectionKey(self.next_key);
+        self.next_key += 1;
+        let connections = self.by_subscription.entry(subscription).or_default();
+        self.places.insert(key, (subscription, connections.len()));
+        connections.push(Registered {
+            key,
+            id: new.id,
+            outbox: new.outbox,
+            dialect: new.dialect,
+            close_on_gap: new.close_on_gap,
+            from: new.from,
+            remote: new.remote,
+            opened_at: SystemTime::now(),
+        });
+        self.books.open();
+        key
+    }
+
+    /// Ends a connection: it is forgotten, told, and counted. `None` if it had ended before.
+    pub fn end(
+        &mut self,
+        key: ConnectionKey,
+        ending: Ending,
+        position: Position,
+    ) -> Option<Registered> {
+        let (subscription, index) = self.places.remove(&key)?;
+        let connections = self.by_subscription.get_mut(&subscription)?;
+        let ended = connections.swap_remove(index);
+        if let Some(moved) = connections.get(index) {
+            self.places.insert(moved.key, (subscription, index));
+        }
+        if connections.is_empty() {
+            self.by_subscription.remove(&subscription);
+        }
+        self.finish(&ended, ending, position);
+        Some(ended)
+    }
+
+    /// Ends every connection of a subscription; returns how many there were.
+    pub fn end_all_of(&mut self, subscription: S, ending: Ending, position: Position) -> usize {
+        let connections = self
+            .by_subscription
+            .remove(&subscription)
+            .unwrap_or_default();
+        for connection in &connections {
+            self.places.remove(&connection.key);
+            self.finish(connection, ending, position);
+        }
+        connections.len()
+    }
+
+    /// Ends every connection there is; returns how many there were.
+    pub fn end_all(&mut self, ending: Ending, position: Position) -> usize {
+        let subscriptions: Vec<S> = self.by_subscription.keys().copied().collect();
+        subscriptions
+            .into_iter()
+            .map(|s| self.end_all_of(s, ending, position))
+            .sum()
+    }
+
+    fn finish(&mut self, connection: &Registered, ending: Ending, position: Position) {
+        connection.outbox.end(End {
+            ending,
+            position,
+            drain: drains(ending),
+        });
+        self.books.close(ending);
+        tracing::debug!(
+            connection = connection.id,
+            reason = ending.token(),
+            code = ending.code(),
+            "connection is ending"
+        );
+    }
+
+    /// The connections of a subscription.
+    pub fn of(&self, subscription: S) -> &[Registered] {
+        self.by_subscription
+            .get(&subscription)
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// The subscriptions that have connections.
+    pub fn subscriptions(&self) -> impl Iterator<Item = S> {
+        self.by_subscription.keys().copied()
+    }
+
+    /// Every connection.
+    pub fn all(&self) -> impl Iterator<Item = &Registered> {
+        self.by_subscription.values().flatten()
+    }
+
+    /// How many connections are open.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether no connection is open.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// The books.
+    pub fn books(&self) -> Books {
+        self.books
+    }
+}
+
+/// Whether what waits is delivered before the end. Where the client is gone, broke the rules or
+/// cannot keep up, it is not.
+const fn drains(ending: Ending) -> bool {
+    matches!(
+        ending,
+        Ending::Deleted
+            | Ending::Expired
+            | Ending::Shutdown
+            | Ending::CredentialExpired
+            | Ending::Forbidden
+            | Ending::Resync
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::outbox::{Bounds, Receiver, Taken, outbox};
+    use proptest::prelude::*;
+    use std::task::{Context, Poll, Waker};
+
+    fn connection() -> (NewConnection, Receiver) {
+        let (sender, receiver) = outbox(Bounds {
+            frames: 8,
+            bytes: 1024,
+        });
+        let new = NewConnection {
+            id: String::new(),
+            outbox: sender,
+            dialect: Dialect::Tidegate,
+            close_on_gap: false,
+            from: Position::START,
+            remote: String::new(),
+        };
+        (new, receiver)
+    }
+
+    fn end_seen(receiver: &Receiver) -> Option<Ending> {
+        let cx = Context::from_waker(Waker::noop());
+        match receiver.poll_take(&cx, usize::MAX, &mut Vec::new()) {
+            Poll::Ready(Taken::End(end)) => Some(end.ending),
+            _ => None,
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Open(u8),
+        End(usize, Ending),
+        EndAllOf(u8),
+        EndAll,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let ending = prop::sample::select(Ending::ALL.to_vec());
+        prop_oneof![
+            4 => (0u8..4).prop_map(Step::Open),
+            4 => (any::<usize>(), ending).prop_map(|(at, ending)| Step::End(at, ending)),
+            1 => (0u8..4).prop_map(Step::EndAllOf),
+            1 => Just(Step::EndAll),
+        ]
+    }
+
+    proptest! {
+        /// Whatever races, each connection is told exactly one ending, the first, and the books
+        /// agree with what was told.
+        #[test]
+        fn every_connection_ends_once_for_one_reason(steps in prop::collection::vec(step(), 1..80)) {
+            let mut registry: Registry<u8> = Registry::default();
+            let mut opened: Vec<(ConnectionKey, u8, Receiver)> = Vec::new();
+            let mut expected: HashMap<ConnectionKey, Ending> = HashMap::new();
+            for step in steps {
+                match step {
+                    Step::Open(subscription) => {
+                        let (new, receiver) = connection();
+                        let key = registry.open(subscription, new);
+                        opened.push((key, subscription, receiver));
+                    }
+                    Step::End(at, ending) if !opened.is_empty() => {
+                        let (key, _, _) = &opened[at % opened.len()];
+                        let first = !expected.contains_key(key);
+                        prop_assert_eq!(registry.end(*key, ending, Position::START).is_some(), first);
+                        expected.entry(*key).or_insert(ending);
+                    }
+                    Step::End(..) => {}
+                    Step::EndAllOf(subscription) => {
+                        let mut count = 0;
+                        for (key, of, _) in &opened {
+                            if *of == subscription && !expected.contains_key(key) {
+                                expected.insert(*key, Ending::Deleted);
+                                count += 1;
+                            }
+                        }
+                        let ended =
+                            registry.end_all_of(subscription, Ending::Deleted, Position::START);
+                        prop_assert_eq!(ended, count);
+                    }
+                    Step::EndAll => {
+                        let open = registry.len();
+                        prop_assert_eq!(registry.end_all(Ending::Shutdown, Position::START), open);
+                        for (key, _, _) in &opened {
+                            expected.entry(*key).or_insert(Ending::Shutdown);
+                        }
+                    }
+                }
+                let books = registry.books();
+                prop_assert_eq!(books.opened, opened.len() as u64);
+                prop_assert_eq!(books.open, registry.len() as u64);
+                prop_assert_eq!(books.opened, books.open + books.closed_in_all());
+                prop_assert_eq!(registry.all().count(), registry.len());
+                for ending in Ending::ALL {
+                    let told = expected.values().filter(|e| **e == ending).count();
+                    prop_assert_eq!(books.closed(ending), told as u64);
+                }
+            }
+            for (key, _, receiver) in &opened {
+                prop_assert_eq!(end_seen(receiver), expected.get(key).copied());
+                prop_assert_eq!(end_seen(receiver), None, "told once");
+            }
+        }
+    }
+}
