@@ -1,6 +1,7 @@
 //! Tidegate: persistent, filtered event subscriptions on MongoDB.
 
 pub mod config;
+pub mod connection;
 pub mod event;
 pub mod extjson;
 pub mod filter;

@@ -4,6 +4,8 @@
 //! WebSocket header is part of the shared bytes, because a server's frames are not masked and so
 //! are the same for all.
 
+use std::time::Instant;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::json;
@@ -156,22 +158,30 @@ pub struct Frame {
     pub bytes: Bytes,
     /// Where a client stands that has read it.
     pub position: Position,
-    /// Whether it carries an event (else it is about the connection).
-    pub is_event: bool,
+    /// When it was encoded, if it carries an event (else it is about the connection).
+    pub event_at: Option<Instant>,
 }
 
 impl Frame {
-    /// An unmasked, unfragmented text frame (RFC 6455, section 5.2).
-    pub fn text(payload: &[u8], position: Position, is_event: bool) -> Self {
+    /// A text frame about the connection.
+    pub fn notice(payload: &str, position: Position) -> Self {
         Self {
-            bytes: text_frame(payload),
+            bytes: text_frame(payload.as_bytes()),
             position,
-            is_event,
+            event_at: None,
+        }
+    }
+
+    /// A text frame that carries an event.
+    pub fn event(payload: &str, position: Position) -> Self {
+        Self {
+            event_at: Some(Instant::now()),
+            ..Self::notice(payload, position)
         }
     }
 }
 
-/// Encodes an unmasked text frame.
+/// Encodes an unmasked, unfragmented text frame (RFC 6455, section 5.2).
 pub fn text_frame(payload: &[u8]) -> Bytes {
     const FINAL_TEXT: u8 = 0x81;
     let mut out = BytesMut::with_capacity(payload.len() + 10);
@@ -249,6 +259,10 @@ pub enum GapReason {
     OtherDeployment,
     /// A change was too large for the change stream to carry.
     OversizedChange,
+    /// A change could not be decoded.
+    UndecodableChange,
+    /// All subscriptions were replaced at once, and had to be loaded again.
+    Reloaded,
     /// What was asked for lies before what can be replayed.
     NotReplayable,
 }
@@ -260,6 +274,8 @@ impl GapReason {
             Self::HistoryLost => "history_lost",
             Self::OtherDeployment => "other_deployment",
             Self::OversizedChange => "oversized_change",
+            Self::UndecodableChange => "undecodable_change",
+            Self::Reloaded => "reloaded",
             Self::NotReplayable => "not_replayable",
         }
     }

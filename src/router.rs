@@ -22,7 +22,7 @@ pub use self::compiled::{Compiled, filter_limits};
 pub use self::handle::{Applied, Attach, AttachError, Attached, Connection, RouterHandle, Start};
 use self::{
     deliver::Delivery,
-    registry::{ConnectionKey, NewConnection, Registry},
+    registry::{ConnectionKey, NewConnection, Registry, ends_on_gap},
     table::{Slot, Table},
 };
 use crate::{
@@ -259,7 +259,7 @@ impl Router {
         let frame = |from: Position| {
             let position = position.max(from);
             let text = updated_message(&json, &position.cursor(deployment));
-            Some(Arc::new(Frame::text(text.as_bytes(), position, false)))
+            Some(Arc::new(Frame::notice(&text, position)))
         };
         self.delivery
             .notice(slot, &mut self.registry, position, frame)
@@ -290,7 +290,7 @@ impl Router {
                         Some(&after.max(from).cursor(deployment)),
                         &position.cursor(deployment),
                     );
-                    Arc::new(Frame::text(text.as_bytes(), position, false))
+                    Arc::new(Frame::notice(&text, position))
                 })
             };
             self.delivery
@@ -326,9 +326,6 @@ impl Router {
             return Err(AttachError::SubscriptionFull);
         }
         let start = self.start(attach.after);
-        if start.gap.is_some() && attach.close_on_gap {
-            return Err(AttachError::Gap);
-        }
         let id = format!("con_{}", uuid::Uuid::now_v7().simple());
         let key = self.registry.open(
             slot,
@@ -346,6 +343,9 @@ impl Router {
             subscription = attach.id,
             "connection is opened"
         );
+        if start.gap.is_some() && ends_on_gap(attach.dialect, attach.close_on_gap) {
+            self.registry.end(key, Ending::Resync, self.position);
+        }
         let subscription = self.subscriptions.get(slot).map(Compiled::to_json);
         Ok(Attached {
             key,

@@ -232,6 +232,6 @@ impl<'a> Frames<'a> {
                 json
             }
         };
-        Ok(Frame::text(text.as_bytes(), self.change.position, true))
+        Ok(Frame::event(&text, self.change.position))
     }
 }

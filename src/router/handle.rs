@@ -68,9 +68,6 @@ pub enum AttachError {
     /// This node stops.
     #[error("this node is stopping")]
     Stopping,
-    /// What came after the client's cursor cannot be delivered, and it wants all or nothing.
-    #[error("events after the cursor cannot be delivered")]
-    Gap,
 }
 
 /// A connection that was taken.

@@ -75,6 +75,8 @@ struct State {
     /// Counts attempts that the socket refused.
     refusals: u64,
     waker: Option<Waker>,
+    /// Whether the waker is not to be used for new frames.
+    only_urgent: bool,
     sender_waits: bool,
 }
 
@@ -132,6 +134,9 @@ impl Sender {
         }
         state.bytes += len;
         state.frames.push_back(Arc::clone(frame));
+        if state.only_urgent {
+            return Pushed::Queued(None);
+        }
         Pushed::Queued(state.waker.take())
     }
 
@@ -198,12 +203,47 @@ impl State {
         self.frames.is_empty()
             || (self.frames.len() < bounds.frames && self.bytes + len <= bounds.bytes)
     }
+
+    fn take_end(&mut self) -> Option<End> {
+        let end = self.end.filter(|_| !self.end_taken)?;
+        self.end_taken = true;
+        Some(end)
+    }
+
+    fn take_frames(&mut self, max_bytes: usize, out: &mut Vec<Arc<Frame>>) -> usize {
+        let mut bytes = 0;
+        while let Some(frame) = self.frames.front() {
+            let len = frame.bytes.len();
+            if bytes > 0 && bytes + len > max_bytes {
+                break;
+            }
+            bytes += len;
+            out.extend(self.frames.pop_front());
+        }
+        self.bytes -= bytes;
+        // An idle connection keeps no queue in memory.
+        if self.frames.is_empty() && self.frames.capacity() > 16 {
+            self.frames = VecDeque::new();
+        }
+        bytes
+    }
+
+    fn register(&mut self, cx: &Context<'_>, only_urgent: bool) {
+        self.only_urgent = only_urgent;
+        if !self
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            self.waker = Some(cx.waker().clone());
+        }
+    }
 }
 
 impl Receiver {
-    /// Moves waiting frames into `out`, at most `max_bytes` of them (but at least one). Ready with
-    /// the number of bytes taken, or with the end once nothing waits before it (at once if it does
-    /// not drain). The end is given once. Pending registers the task to be woken by the next push.
+    /// Ready with the end, once, as soon as it is decided; what still waits is then to be had from
+    /// [`Receiver::drain`]. Else ready with frames, moved into `out`: at most `max_bytes` of them,
+    /// but at least one. Pending registers the task to be woken by the next push.
     pub fn poll_take(
         &self,
         cx: &Context<'_>,
@@ -211,46 +251,34 @@ impl Receiver {
         out: &mut Vec<Arc<Frame>>,
     ) -> Poll<Taken> {
         let mut state = self.0.lock();
-        if let Some(end) = state.end
-            && !end.drain
-            && !state.end_taken
-        {
-            state.end_taken = true;
+        if let Some(end) = state.take_end() {
             return Poll::Ready(Taken::End(end));
         }
-        let mut bytes = 0;
-        while let Some(frame) = state.frames.front() {
-            let len = frame.bytes.len();
-            if bytes > 0 && bytes + len > max_bytes {
-                break;
-            }
-            bytes += len;
-            out.extend(state.frames.pop_front());
-        }
+        let bytes = state.take_frames(max_bytes, out);
         if bytes > 0 {
-            state.bytes -= bytes;
-            if state.frames.is_empty() && state.frames.capacity() > 64 {
-                state.frames = VecDeque::new();
-            }
             self.0.signal(state);
             return Poll::Ready(Taken::Frames { bytes });
         }
-        match state.end {
-            Some(end) if !state.end_taken => {
-                state.end_taken = true;
-                Poll::Ready(Taken::End(end))
-            }
-            _ => {
-                if !state
-                    .waker
-                    .as_ref()
-                    .is_some_and(|waker| waker.will_wake(cx.waker()))
-                {
-                    state.waker = Some(cx.waker().clone());
-                }
-                Poll::Pending
-            }
+        state.register(cx, false);
+        Poll::Pending
+    }
+
+    /// Like [`Receiver::poll_take`] for a connection that cannot take frames now: it is woken only
+    /// by the end, or when the sender wants it to make an attempt.
+    pub fn poll_end(&self, cx: &Context<'_>) -> Poll<End> {
+        let mut state = self.0.lock();
+        if let Some(end) = state.take_end() {
+            return Poll::Ready(end);
         }
+        state.register(cx, true);
+        Poll::Pending
+    }
+
+    /// Everything that waits, and its bytes.
+    pub fn drain(&self) -> (Vec<Arc<Frame>>, usize) {
+        let mut state = self.0.lock();
+        let frames = std::mem::take(&mut state.frames);
+        (frames.into(), std::mem::take(&mut state.bytes))
     }
 
     /// Reports an attempt to write that the socket refused.
@@ -304,7 +332,7 @@ mod tests {
         Arc::new(Frame {
             bytes: vec![0; len].into(),
             position: Position::START,
-            is_event: true,
+            event_at: None,
         })
     }
 
@@ -333,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_comes_after_what_waits_and_only_once() {
+    fn the_end_comes_once_and_leaves_what_waits() {
         let (sender, receiver) = outbox(BOUNDS);
         sender.push(&frame(10));
         assert!(sender.end(deleted()));
@@ -345,19 +373,6 @@ mod tests {
         assert_eq!(take(&receiver), Poll::Ready(Taken::Frames { bytes: 10 }));
         assert_eq!(take(&receiver), Poll::Ready(Taken::End(deleted())));
         assert_eq!(take(&receiver), Poll::Pending);
-    }
-
-    #[test]
-    fn an_end_that_does_not_drain_drops_what_waits() {
-        let (sender, receiver) = outbox(BOUNDS);
-        sender.push(&frame(10));
-        let slow = End {
-            ending: Ending::SlowConsumer,
-            drain: false,
-            ..deleted()
-        };
-        sender.end(slow);
-        assert_eq!(take(&receiver), Poll::Ready(Taken::End(slow)));
     }
 
     #[tokio::test(start_paused = true)]

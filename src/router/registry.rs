@@ -41,10 +41,15 @@ pub struct Registered {
 }
 
 impl Registered {
-    /// Whether a gap ends it: bare CloudEvents have no way to tell of one.
+    /// Whether a gap ends it.
     pub fn ends_on_gap(&self) -> bool {
-        self.close_on_gap || self.dialect == Dialect::CloudEvents
+        ends_on_gap(self.dialect, self.close_on_gap)
     }
+}
+
+/// Whether a gap ends such a connection: bare CloudEvents have no way to tell of one.
+pub fn ends_on_gap(dialect: Dialect, close_on_gap: bool) -> bool {
+    close_on_gap || dialect == Dialect::CloudEvents
 }
 
 /// What a connection is opened with; the registry adds the key.

@@ -1,0 +1,378 @@
+//! A connection: the task that alone owns one socket.
+//!
+//! It moves frames from its outbox to the socket, listens to the client, and keeps time. It never
+//! decides that it ends: when it finds a reason it tells the registry and acts on the verdict, which
+//! comes through the outbox like everything else. An earlier verdict wins.
+
+mod closing;
+mod heartbeat;
+mod websocket;
+
+use std::{
+    future::{Future, poll_fn},
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use tokio::{
+    net::TcpStream,
+    sync::oneshot,
+    time::{Sleep, sleep_until, timeout},
+};
+
+use self::{
+    heartbeat::{Due, Heartbeat},
+    websocket::{Broken, Incoming, WebSocket},
+};
+use crate::{
+    config,
+    position::{Cursor, Position},
+    protocol::{
+        ClientMessage, Dialect, Ending, Frame, PONG_MESSAGE, connected_message, gap_message,
+        text_frame,
+    },
+    router::{
+        Attach, AttachError, Attached, RouterHandle,
+        outbox::{End, Receiver, Taken},
+        registry::ConnectionKey,
+    },
+    telemetry::Metrics,
+};
+
+/// Bytes taken from the outbox for one round of writing.
+const ROUND_BYTES: usize = 64 * 1024;
+/// Rounds of taking and writing before other tasks get a turn.
+const ROUNDS: usize = 16;
+/// Answers to `ping` messages that may wait; a client that asks faster than it listens is not read.
+const PONGS_WAITING: usize = 64;
+/// How long the HTTP layer may take to hand the socket over.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What every connection of a node works with.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Where to ask and tell.
+    pub router: RouterHandle,
+    /// Timing and bounds.
+    pub settings: Arc<config::Socket>,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A client's wish.
+#[derive(Debug)]
+pub struct Request {
+    /// The subscription.
+    pub subscription: String,
+    /// How frames are to be written.
+    pub dialect: Dialect,
+    /// What the client has seen.
+    pub after: Option<Cursor>,
+    /// Whether it wants to be closed rather than miss events.
+    pub close_on_gap: bool,
+    /// Where it is.
+    pub remote: String,
+}
+
+/// A socket that was handed over, with what had been read of it already.
+#[derive(Debug)]
+pub struct Upgraded {
+    /// The socket.
+    pub tcp: TcpStream,
+    /// Bytes that came behind the request.
+    pub read_already: Vec<u8>,
+}
+
+/// Serves one connection from its wish to its end. `answer` hears whether it was taken, before the
+/// socket is handed over through `upgrade` (`None`: it never is).
+pub async fn serve(
+    host: Host,
+    request: Request,
+    answer: oneshot::Sender<Result<(), AttachError>>,
+    upgrade: impl Future<Output = Option<Upgraded>>,
+) {
+    let (sender, outbox) = host.router.outbox();
+    let after = request.after;
+    let dialect = request.dialect;
+    let attach = Attach {
+        id: request.subscription,
+        outbox: sender,
+        dialect,
+        after,
+        close_on_gap: request.close_on_gap,
+        remote: request.remote,
+    };
+    let attached = match host.router.attach(attach).await {
+        Ok(attached) => attached,
+        Err(error) => {
+            // Whether anyone still listens makes no difference: nothing was opened.
+            drop(answer.send(Err(error)));
+            return;
+        }
+    };
+    let waiting = answer.send(Ok(())).is_ok();
+    let upgraded = if waiting {
+        timeout(UPGRADE_TIMEOUT, upgrade).await.ok().flatten()
+    } else {
+        None
+    };
+    let Some(upgraded) = upgraded else {
+        let dropped = outbox.close();
+        forget_bytes(&host.metrics, dropped);
+        host.router
+            .leave(attached.key, Ending::ConnectionLost)
+            .await;
+        return;
+    };
+    let mut connection = Connection::new(host, dialect, &attached, outbox, upgraded);
+    connection.greet(&attached, after);
+    let step = AssertUnwindSafe(connection.run()).catch_unwind().await;
+    connection.finish(step).await;
+    tracing::debug!(connection = attached.id, "connection is closed");
+}
+
+fn forget_bytes(metrics: &Metrics, bytes: usize) {
+    metrics
+        .outbox_bytes
+        .dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
+}
+
+/// How the running part came to its end.
+#[derive(Debug)]
+enum Outcome {
+    /// The registry has decided.
+    Ended(End),
+    /// This connection has found a reason.
+    Found(Ending),
+}
+
+struct Connection {
+    host: Host,
+    key: ConnectionKey,
+    dialect: Dialect,
+    socket: WebSocket,
+    outbox: Receiver,
+    heartbeat: Heartbeat,
+    timer: Pin<Box<Sleep>>,
+    /// Frames just taken; kept for its allocation.
+    taken: Vec<Arc<Frame>>,
+    /// Where the client is once everything queued is written, and where it was at the last flush.
+    queued: Position,
+    flushed: Position,
+    /// Event frames queued since the last flush, and when the first of them was encoded.
+    unflushed_events: u64,
+    oldest_unflushed: Option<Instant>,
+    pongs_waiting: usize,
+    /// Why the socket cannot be read any more.
+    broken: Option<Broken>,
+}
+
+impl Connection {
+    fn new(
+        host: Host,
+        dialect: Dialect,
+        attached: &Attached,
+        outbox: Receiver,
+        upgraded: Upgraded,
+    ) -> Self {
+        let settings = &host.settings;
+        let now = Instant::now();
+        let heartbeat = Heartbeat::new(settings.ping_interval, settings.pong_timeout, now);
+        let socket = WebSocket::new(upgraded.tcp, upgraded.read_already, settings.message_bytes);
+        Self {
+            timer: Box::pin(sleep_until(heartbeat.next().into())),
+            key: attached.key,
+            dialect,
+            socket,
+            outbox,
+            heartbeat,
+            taken: Vec::new(),
+            queued: attached.start.from,
+            flushed: attached.start.from,
+            unflushed_events: 0,
+            oldest_unflushed: None,
+            pongs_waiting: 0,
+            broken: None,
+            host,
+        }
+    }
+
+    /// Queues what comes before everything else.
+    fn greet(&mut self, attached: &Attached, after: Option<Cursor>) {
+        if self.dialect != Dialect::Tidegate {
+            return;
+        }
+        let deployment = self.host.router.deployment();
+        let cursor = attached.start.from.cursor(deployment);
+        let recovered = attached.start.gap.is_none();
+        self.say(&connected_message(
+            &attached.id,
+            &attached.subscription,
+            &cursor,
+            recovered,
+        ));
+        if let Some(reason) = attached.start.gap {
+            let after = after.map(|after| after.position.cursor(after.deployment));
+            self.say(&gap_message(reason, after.as_deref(), &cursor));
+        }
+    }
+
+    /// Queues a message about the connection.
+    fn say(&mut self, message: &str) {
+        self.socket.queue(text_frame(message.as_bytes()));
+    }
+
+    /// Runs until there is a reason to end.
+    async fn run(&mut self) -> Outcome {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        if let Poll::Ready(outcome) = self.poll_outgoing(cx) {
+            return Poll::Ready(outcome);
+        }
+        if let Poll::Ready(outcome) = self.poll_incoming(cx) {
+            return Poll::Ready(outcome);
+        }
+        self.poll_timer(cx)
+    }
+
+    /// Takes and writes until nothing waits or the socket refuses.
+    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        for _ in 0..ROUNDS {
+            match self.socket.poll_write(cx) {
+                Poll::Ready(Ok(())) => self.on_flushed(),
+                Poll::Ready(Err(_)) => {
+                    self.broken = Some(Broken::Lost);
+                    return Poll::Ready(Outcome::Found(Ending::ConnectionLost));
+                }
+                Poll::Pending => return self.on_refused(cx),
+            }
+            match self.outbox.poll_take(cx, ROUND_BYTES, &mut self.taken) {
+                Poll::Ready(Taken::Frames { bytes }) => self.queue_taken(bytes),
+                Poll::Ready(Taken::End(end)) => return Poll::Ready(Outcome::Ended(end)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        // There is more, but others want a turn.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn on_flushed(&mut self) {
+        self.flushed = self.queued;
+        self.pongs_waiting = 0;
+        self.heartbeat.flushed(Instant::now());
+        if self.unflushed_events > 0 {
+            self.host
+                .metrics
+                .deliveries
+                .inc_by(std::mem::take(&mut self.unflushed_events));
+        }
+        if let Some(oldest) = self.oldest_unflushed.take() {
+            Metrics::observe(&self.host.metrics.match_to_socket, oldest.elapsed());
+        }
+    }
+
+    fn on_refused(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        self.outbox.refused();
+        let progress = self.socket.take_progress();
+        self.heartbeat.refused(progress, Instant::now());
+        self.outbox.poll_end(cx).map(Outcome::Ended)
+    }
+
+    fn queue_taken(&mut self, bytes: usize) {
+        forget_bytes(&self.host.metrics, bytes);
+        for frame in self.taken.drain(..) {
+            self.queued = self.queued.max(frame.position);
+            if let Some(at) = frame.event_at {
+                self.unflushed_events += 1;
+                self.oldest_unflushed.get_or_insert(at);
+            }
+            self.socket.queue(Bytes::clone(&frame.bytes));
+        }
+    }
+
+    /// Reads everything that has arrived.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        while self.pongs_waiting < PONGS_WAITING {
+            let ending = match self.socket.poll_read(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Incoming::Pong) => {
+                    self.heartbeat.pong();
+                    continue;
+                }
+                Poll::Ready(Incoming::Text(text)) => match self.answer(text.as_str()) {
+                    Ok(()) => continue,
+                    Err(ending) => ending,
+                },
+                Poll::Ready(Incoming::Close) => Ending::ClientLeft,
+                Poll::Ready(Incoming::Broken(broken)) => {
+                    self.broken = Some(broken);
+                    ending_of(broken)
+                }
+            };
+            return Poll::Ready(Outcome::Found(ending));
+        }
+        Poll::Pending
+    }
+
+    /// Acts on a client's message.
+    fn answer(&mut self, text: &str) -> Result<(), Ending> {
+        if self.dialect != Dialect::Tidegate {
+            return Ok(());
+        }
+        match ClientMessage::parse(text) {
+            Ok(ClientMessage::Ping) => {
+                self.say(PONG_MESSAGE);
+                self.pongs_waiting += 1;
+                Ok(())
+            }
+            // Only a durable subscription keeps what is acknowledged.
+            Ok(ClientMessage::Ack(_)) => Ok(()),
+            Err(error) => {
+                tracing::debug!(%error, "a client's message cannot be understood");
+                Err(Ending::BadMessage)
+            }
+        }
+    }
+
+    /// Judges the heartbeat. Runs after reading, so that what had arrived counts.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        loop {
+            let next = self.heartbeat.next().into();
+            if self.timer.deadline() != next {
+                self.timer.as_mut().reset(next);
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                // Answers that were queued while reading go out now.
+                return if self.socket.is_flushed() {
+                    Poll::Pending
+                } else {
+                    self.poll_outgoing(cx)
+                };
+            }
+            match self.heartbeat.due(Instant::now()) {
+                Due::Nothing => {}
+                Due::Ping => self.socket.queue_ping(),
+                Due::Missed => return Poll::Ready(Outcome::Found(Ending::HeartbeatMissed)),
+            }
+        }
+    }
+}
+
+fn ending_of(broken: Broken) -> Ending {
+    match broken {
+        Broken::Lost => Ending::ConnectionLost,
+        Broken::Finished => Ending::ClientLeft,
+        Broken::Protocol => Ending::ProtocolError,
+        Broken::Binary => Ending::Binary,
+        Broken::NotUtf8 => Ending::NotUtf8,
+        Broken::TooBig => Ending::TooBig,
+    }
+}

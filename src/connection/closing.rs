@@ -1,0 +1,132 @@
+//! The end of a connection: verdict, last words, close.
+
+use std::{any::Any, future::poll_fn, task::Poll, time::Duration};
+
+use bytes::Bytes;
+use rand::RngExt as _;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{Broken, Connection, Incoming, Outcome, forget_bytes};
+use crate::{
+    protocol::{Dialect, Ending, ended_message},
+    router::outbox::End,
+};
+
+/// How long the registry may take to give its verdict; the router waits at most so long elsewhere.
+const VERDICT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Clients that may come back are asked to do so within this time, each at its own moment.
+const RETRY_WITHIN_MS: std::ops::Range<u64> = 100..3_000;
+
+impl Connection {
+    /// Ends the connection for good. `ran` is how its running part came out; a panic in it is a
+    /// fault of ours, and ends this connection alone.
+    pub(super) async fn finish(&mut self, ran: Result<Outcome, Box<dyn Any + Send>>) {
+        let end = match ran {
+            Ok(Outcome::Ended(end)) => end,
+            Ok(Outcome::Found(ending)) => self.verdict(ending).await,
+            Err(_) => {
+                tracing::error!(key = ?self.key, "a connection task panicked");
+                self.verdict(Ending::InternalError).await
+            }
+        };
+        let deadline = Instant::now() + self.host.settings.close_timeout;
+        if self.broken != Some(Broken::Lost) {
+            self.queue_last_words(end);
+            if timeout_at(deadline, self.flush())
+                .await
+                .is_ok_and(|written| written)
+            {
+                self.part(deadline).await;
+            }
+        }
+        let dropped = self.outbox.close();
+        forget_bytes(&self.host.metrics, dropped);
+    }
+
+    /// Tells the registry what was found, and waits for what it decides.
+    async fn verdict(&mut self, found: Ending) -> End {
+        // The client gets nothing any more; a router that waits for room is set free.
+        if matches!(found, Ending::ClientLeft | Ending::ConnectionLost) {
+            let dropped = self.outbox.close();
+            forget_bytes(&self.host.metrics, dropped);
+        }
+        self.host.router.leave(self.key, found).await;
+        let decided = poll_fn(|cx| self.outbox.poll_end(cx));
+        match timeout(VERDICT_TIMEOUT, decided).await {
+            Ok(end) => end,
+            // The router is gone, and with it the whole node.
+            Err(_) => End {
+                ending: found,
+                position: self.flushed,
+                drain: false,
+            },
+        }
+    }
+
+    /// Queues what the client still gets: what waits, if the ending drains; `ended`; the close.
+    fn queue_last_words(&mut self, end: End) {
+        if end.drain {
+            let (frames, bytes) = self.outbox.drain();
+            forget_bytes(&self.host.metrics, bytes);
+            self.host.metrics.deliveries.inc_by(
+                self.unflushed_events
+                    + frames
+                        .iter()
+                        .filter(|frame| frame.event_at.is_some())
+                        .count() as u64,
+            );
+            for frame in frames {
+                self.socket.queue(Bytes::clone(&frame.bytes));
+            }
+        } else {
+            self.socket.discard();
+        }
+        if end.ending == Ending::ClientLeft {
+            return;
+        }
+        if self.dialect == Dialect::Tidegate {
+            let position = if end.drain {
+                end.position.max(self.queued)
+            } else {
+                self.flushed
+            };
+            let cursor = position.cursor(self.host.router.deployment());
+            let retry = end
+                .ending
+                .retry()
+                .then(|| rand::rng().random_range(RETRY_WITHIN_MS));
+            self.say(&ended_message(end.ending, retry, &cursor));
+        }
+        self.socket
+            .queue_close(end.ending.code(), end.ending.token());
+    }
+
+    async fn flush(&mut self) -> bool {
+        poll_fn(|cx| self.socket.poll_write(cx)).await.is_ok()
+    }
+
+    /// The rest of the closing handshake: the client's close, then ours of the TCP connection.
+    async fn part(&mut self, deadline: Instant) {
+        if self.broken.is_none() {
+            let closed = poll_fn(|cx| {
+                loop {
+                    match self.socket.poll_read(cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Incoming::Text(_) | Incoming::Pong) => {}
+                        Poll::Ready(Incoming::Close | Incoming::Broken(_)) => {
+                            return Poll::Ready(());
+                        }
+                    }
+                }
+            });
+            if timeout_at(deadline, closed).await.is_err() {
+                return;
+            }
+        }
+        self.socket.shutdown_write();
+        let rest = poll_fn(|cx| self.socket.poll_discard(cx));
+        if timeout_at(deadline, rest).await.is_err() {
+            tracing::trace!("the client did not close in time");
+        }
+    }
+}

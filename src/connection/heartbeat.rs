@@ -1,0 +1,131 @@
+//! When to ask for a sign of life, and when its absence counts. Pure.
+
+use std::time::{Duration, Instant};
+
+/// The clockwork of one connection.
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    interval: Duration,
+    patience: Duration,
+    next_ping: Instant,
+    /// A ping is queued, but the kernel has not taken it yet.
+    ping_queued: bool,
+    /// A ping is on its way: its answer counts until then.
+    pong_by: Option<Instant>,
+    /// The socket has refused bytes, and taken none since.
+    refused_at: Option<Instant>,
+}
+
+/// What is due.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Due {
+    Nothing,
+    Ping,
+    Missed,
+}
+
+impl Heartbeat {
+    pub(super) fn new(interval: Duration, patience: Duration, now: Instant) -> Self {
+        Self {
+            interval,
+            patience,
+            next_ping: now + interval,
+            ping_queued: false,
+            pong_by: None,
+            refused_at: None,
+        }
+    }
+
+    /// When [`Heartbeat::due`] is to be asked next.
+    pub(super) fn next(&self) -> Instant {
+        let refused_by = self.refused_at.map(|at| at + self.patience);
+        [self.pong_by, refused_by]
+            .into_iter()
+            .flatten()
+            .fold(self.next_ping, Instant::min)
+    }
+
+    /// What is due at `now`. To be asked only after everything that had arrived was read.
+    pub(super) fn due(&mut self, now: Instant) -> Due {
+        let late = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        if late(self.pong_by) || late(self.refused_at.map(|at| at + self.patience)) {
+            return Due::Missed;
+        }
+        if self.next_ping > now {
+            return Due::Nothing;
+        }
+        self.next_ping = now + self.interval;
+        if self.ping_queued || self.pong_by.is_some() {
+            return Due::Nothing;
+        }
+        self.ping_queued = true;
+        Due::Ping
+    }
+
+    /// The kernel took everything that was queued.
+    pub(super) fn flushed(&mut self, now: Instant) {
+        self.refused_at = None;
+        if std::mem::take(&mut self.ping_queued) {
+            self.pong_by = Some(now + self.patience);
+        }
+    }
+
+    /// The kernel refused bytes; `progress` says whether it took some before.
+    pub(super) fn refused(&mut self, progress: bool, now: Instant) {
+        if progress || self.refused_at.is_none() {
+            self.refused_at = Some(now);
+        }
+    }
+
+    pub(super) fn pong(&mut self) {
+        self.pong_by = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(30);
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn after(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_pong_in_time_keeps_the_connection() {
+        let start = Instant::now();
+        let mut heartbeat = Heartbeat::new(INTERVAL, PATIENCE, start);
+        assert_eq!(heartbeat.due(after(start, 29)), Due::Nothing);
+        assert_eq!(heartbeat.due(after(start, 30)), Due::Ping);
+        heartbeat.flushed(after(start, 30));
+        assert_eq!(heartbeat.next(), after(start, 40));
+        heartbeat.pong();
+        assert_eq!(heartbeat.due(after(start, 40)), Due::Nothing);
+        assert_eq!(heartbeat.next(), after(start, 60));
+    }
+
+    #[test]
+    fn the_wait_for_a_pong_begins_when_the_ping_has_left() {
+        let start = Instant::now();
+        let mut heartbeat = Heartbeat::new(INTERVAL, PATIENCE, start);
+        assert_eq!(heartbeat.due(after(start, 30)), Due::Ping);
+        heartbeat.refused(true, after(start, 30));
+        heartbeat.refused(true, after(start, 38));
+        heartbeat.flushed(after(start, 45));
+        assert_eq!(heartbeat.due(after(start, 54)), Due::Nothing);
+        assert_eq!(heartbeat.due(after(start, 55)), Due::Missed);
+    }
+
+    #[test]
+    fn a_socket_that_takes_nothing_is_missed() {
+        let start = Instant::now();
+        let mut heartbeat = Heartbeat::new(INTERVAL, PATIENCE, start);
+        heartbeat.refused(false, after(start, 1));
+        heartbeat.refused(false, after(start, 5));
+        assert_eq!(heartbeat.next(), after(start, 11));
+        assert_eq!(heartbeat.due(after(start, 10)), Due::Nothing);
+        assert_eq!(heartbeat.due(after(start, 11)), Due::Missed);
+    }
+}

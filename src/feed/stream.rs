@@ -1,0 +1,151 @@
+//! One change stream, read in raw batches, with a token of our own at every moment.
+//!
+//! Resuming is not left to the driver: it may resume from nowhere and lose events in silence. Here
+//! a stream is opened with an explicit start, read until its first error, and never repaired.
+
+use std::time::Duration;
+
+use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
+use futures_util::TryStreamExt as _;
+use mongodb::{Database, error::Error, raw_batch_cursor::RawBatchCursor};
+use tokio::time::timeout;
+
+use super::change::position_of;
+use crate::{
+    position::Position,
+    store::{EVENTS, SUBSCRIPTIONS},
+};
+
+/// Where a stream starts.
+#[derive(Clone, Debug)]
+pub(super) enum From {
+    /// With the changes at this cluster time.
+    Time(Timestamp),
+    /// After this token.
+    Token(RawDocumentBuf),
+}
+
+/// How a stream is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options {
+    /// How long the server holds an idle request.
+    pub(super) max_await: Duration,
+    /// Changes in one reply at most.
+    pub(super) batch_size: u32,
+    /// Leave out everything that can be large: to go round a change that is too large.
+    pub(super) keys_only: bool,
+}
+
+/// How long a reply may take beyond `max_await` before the connection is taken for dead.
+const REPLY_GRACE: Duration = Duration::from_secs(15);
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StreamError {
+    #[error(transparent)]
+    Driver(#[from] Error),
+    #[error("the server did not answer within {0:?}")]
+    Silent(Duration),
+    #[error("the server closed the cursor")]
+    Closed,
+    #[error("the reply is not a change stream's: {0}")]
+    Malformed(&'static str),
+}
+
+/// An open stream.
+pub(super) struct ChangeStream {
+    cursor: RawBatchCursor,
+    patience: Duration,
+}
+
+/// One reply of the server.
+pub(super) struct Reply {
+    pub(super) document: RawDocumentBuf,
+}
+
+impl ChangeStream {
+    /// Opens a stream over our collections of `database`.
+    pub(super) async fn open(
+        database: &Database,
+        from: &From,
+        options: Options,
+    ) -> Result<Self, StreamError> {
+        let patience = options.max_await + REPLY_GRACE;
+        let opening = database
+            .aggregate(pipeline(from, options))
+            .max_await_time(options.max_await)
+            .batch_size(options.batch_size)
+            .batch();
+        let cursor = timeout(patience, opening).await.map_err(|_| StreamError::Silent(patience))??;
+        Ok(Self { cursor, patience })
+    }
+
+    /// The next reply: changes, or none after `max_await`.
+    pub(super) async fn next(&mut self) -> Result<Reply, StreamError> {
+        let next = timeout(self.patience, self.cursor.try_next());
+        match next.await.map_err(|_| StreamError::Silent(self.patience))?? {
+            Some(batch) => Ok(Reply { document: batch.as_raw_document().to_owned() }),
+            None => Err(StreamError::Closed),
+        }
+    }
+}
+
+impl Reply {
+    fn cursor(&self) -> Result<&RawDocument, StreamError> {
+        self.document.get_document("cursor").map_err(|_| StreamError::Malformed("no cursor"))
+    }
+
+    /// The changes, in order.
+    pub(super) fn changes(&self) -> Result<Vec<&RawDocument>, StreamError> {
+        let cursor = self.cursor()?;
+        let batch = cursor.get_array("nextBatch").or_else(|_| cursor.get_array("firstBatch"));
+        batch
+            .map_err(|_| StreamError::Malformed("no batch"))?
+            .into_iter()
+            .map(|item| match item {
+                Ok(RawBsonRef::Document(change)) => Ok(change),
+                _ => Err(StreamError::Malformed("a change that is no document")),
+            })
+            .collect()
+    }
+
+    /// Where the stream is after this reply, even if it held nothing for us.
+    pub(super) fn token(&self) -> Option<(&RawDocument, Position)> {
+        let token = self.cursor().ok()?.get_document("postBatchResumeToken").ok()?;
+        Some((token, position_of(token)?))
+    }
+
+    /// The server's newest operation when it replied.
+    pub(super) fn operation_time(&self) -> Option<Timestamp> {
+        self.document.get_timestamp("operationTime").ok()
+    }
+}
+
+/// Only inserts are events. Nothing that may end the stream is hidden: if the `invalidate` were
+/// matched away, the cursor would die without a word.
+fn pipeline(from: &From, options: Options) -> Vec<Document> {
+    let mut stream = match from {
+        From::Time(time) => doc! {"startAtOperationTime": *time},
+        From::Token(token) => doc! {"startAfter": token_document(token)},
+    };
+    let ours = Bson::Array(vec![SUBSCRIPTIONS.into(), EVENTS.into()]);
+    let matching = doc! {"$match": {"$or": [
+        {"ns.coll": SUBSCRIPTIONS},
+        {"ns.coll": EVENTS, "operationType": {"$nin": ["update", "replace", "delete"]}},
+        {"to.coll": {"$in": ours}},
+        {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
+    ]}};
+    if options.keys_only {
+        let keys = doc! {"$project": {
+            "operationType": 1, "clusterTime": 1, "wallTime": 1, "ns": 1, "to": 1, "documentKey": 1,
+        }};
+        vec![doc! {"$changeStream": stream}, matching, keys]
+    } else {
+        stream.insert("fullDocument", "whenAvailable");
+        vec![doc! {"$changeStream": stream}, matching]
+    }
+}
+
+fn token_document(token: &RawDocument) -> Document {
+    Document::try_from(token).unwrap_or_default()
+}
