@@ -9,5 +9,6 @@ pub mod mongod;
 pub mod position;
 pub mod protocol;
 pub mod router;
+pub mod store;
 pub mod subscription;
 pub mod telemetry;

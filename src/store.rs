@@ -1,0 +1,168 @@
+//! The store: everything in MongoDB except the change stream.
+//!
+//! It owns two clients of one database: one for requests, and one for streams that does not retry
+//! reads (an automatic retry of a change stream's `aggregate` forgets where the stream was). Every
+//! call has an end: the server is told how long it may work, and the caller stops waiting after
+//! `limits.database_timeout`. Every write is acknowledged by a majority and answers with the
+//! operation time, so that the caller can wait for the feed to pass it.
+//!
+//! It knows nothing of HTTP, of the feed, or of connections.
+
+mod clock;
+mod connect;
+mod error;
+mod event_lookup;
+mod event_pages;
+mod events;
+mod idempotency;
+mod listing;
+mod migrations;
+mod query;
+mod snapshot;
+mod startup;
+mod subscriptions;
+mod write_error;
+
+use std::{sync::Arc, time::Duration};
+
+use bson::{DateTime, Document, RawDocumentBuf, Timestamp, doc};
+use mongodb::{Client, ClientSession, Collection, Database};
+
+use crate::position::DeploymentId;
+
+pub use self::{
+    error::StoreError,
+    event_pages::{EventQuery, PageKey, PageKeyError, event_page_key},
+    events::{EventOutcome, EventsWritten},
+    idempotency::{Begun, Reservation, Seed, StoredAnswer},
+    listing::{ListQuery, StoredStatus},
+    migrations::{MigrationState, MigrationStatus},
+    snapshot::Snapshot,
+    startup::StartupError,
+    subscriptions::{BatchWritten, Deleted, Read, Written},
+};
+
+use self::{clock::ServerClock, connect::Deployment};
+
+/// The collection of subscriptions.
+pub const SUBSCRIPTIONS: &str = "subscriptions";
+/// The collection of events.
+pub const EVENTS: &str = "events";
+/// The collection of answers kept for repeated requests.
+pub const IDEMPOTENCY: &str = "idempotency";
+/// The collection that records migrations, their lease, and the deployment's id.
+pub const MIGRATIONS: &str = "migrations";
+/// The collection of what each node did about deletes.
+pub const RECEIPTS: &str = "receipts";
+/// The collection of nodes that are alive.
+pub const NODES: &str = "nodes";
+/// The collection of acknowledged positions.
+pub const POSITIONS: &str = "positions";
+
+/// A handle on the database; clones share the connections.
+#[derive(Clone, Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    database: Database,
+    feed_database: Database,
+    clock: ServerClock,
+    deployment: Deployment,
+    timeout: Duration,
+    retention: Duration,
+}
+
+impl Store {
+    /// The database, through the client for requests: majority reads from the primary, majority
+    /// journaled writes. For the parts of the service that keep collections of their own.
+    pub fn database(&self) -> &Database {
+        &self.inner.database
+    }
+
+    /// The database, through the client for streams, which does not retry reads. Open streams with an
+    /// explicit position, and on any error reopen from the last token.
+    pub fn feed_database(&self) -> &Database {
+        &self.inner.feed_database
+    }
+
+    /// The name of the database.
+    pub fn database_name(&self) -> &str {
+        self.inner.database.name()
+    }
+
+    /// The deployment whose cursors this service issues.
+    pub fn deployment(&self) -> DeploymentId {
+        self.inner.deployment.id
+    }
+
+    /// Whether the primary answers. Returns its operation time.
+    pub async fn ping(&self) -> Result<Timestamp, StoreError> {
+        let mut session = self.session().await?;
+        let ping = self.database().run_command(doc! {"ping": 1});
+        self.bounded(ping.session(&mut session)).await?;
+        operation_time(&session)
+    }
+
+    /// An upper estimate of the server's clock: never behind it but for the drift since it was last
+    /// measured (half a minute at most), and ahead of it by one round trip at most.
+    pub async fn server_time(&self) -> Result<DateTime, StoreError> {
+        if let Some(now) = self.inner.clock.now() {
+            return Ok(now);
+        }
+        let sent = std::time::Instant::now();
+        let hello = self.run(doc! {"hello": 1}).await?;
+        let local_time = hello
+            .get_datetime("localTime")
+            .map_err(|_| StoreError::Unexpected("the answer to hello has no localTime"))?;
+        Ok(self.inner.clock.measured(sent, *local_time))
+    }
+
+    fn subscriptions(&self) -> Collection<RawDocumentBuf> {
+        self.database().collection(SUBSCRIPTIONS)
+    }
+
+    fn events(&self) -> Collection<RawDocumentBuf> {
+        self.database().collection(EVENTS)
+    }
+
+    /// Runs a command on the primary, bounded.
+    async fn run(&self, command: Document) -> Result<Document, StoreError> {
+        self.bounded(self.database().run_command(command)).await
+    }
+
+    async fn session(&self) -> Result<ClientSession, StoreError> {
+        self.bounded(self.client().start_session()).await
+    }
+
+    fn client(&self) -> &Client {
+        self.database().client()
+    }
+
+    /// How long the server may work on one request: a little less than the caller waits, so that
+    /// the server's own answer comes first.
+    fn server_limit(&self) -> Duration {
+        self.inner.timeout.mul_f32(0.9)
+    }
+
+    /// Waits for a call to the driver, no longer than `limits.database_timeout`.
+    async fn bounded<T>(
+        &self,
+        call: impl IntoFuture<Output = mongodb::error::Result<T>>,
+    ) -> Result<T, StoreError> {
+        let waited = self.inner.timeout;
+        match tokio::time::timeout(waited, call.into_future()).await {
+            Ok(answer) => answer.map_err(StoreError::from),
+            Err(_) => Err(StoreError::TimedOut { waited }),
+        }
+    }
+}
+
+/// When the last operation of `session` happened, in the cluster's time.
+fn operation_time(session: &ClientSession) -> Result<Timestamp, StoreError> {
+    session.operation_time().ok_or(StoreError::Unexpected(
+        "the server's answer has no operationTime",
+    ))
+}

@@ -1,0 +1,250 @@
+//! Connecting, and what is checked before anything else happens.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bson::{Binary, Bson, Document, doc, spec::BinarySubtype};
+use mongodb::{
+    Client,
+    error::{Error, ErrorKind},
+    options::{
+        Acknowledgment, ClientOptions, ReadConcern, ReadPreference, ReturnDocument,
+        SelectionCriteria, WriteConcern,
+    },
+};
+use sha2::{Digest as _, Sha256};
+
+use super::{Inner, MIGRATIONS, StartupError, Store, StoreError, clock::ServerClock};
+use crate::{config::Config, position::DeploymentId};
+
+/// 6.0, by the number that servers speak of their wire protocol.
+const OLDEST_WIRE_VERSION: i32 = 17;
+/// How long one operation looks for a server to run on.
+const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections for requests, where the connection string does not say.
+const REQUEST_CONNECTIONS: u32 = 64;
+/// Connections for streams: each open stream keeps one busy.
+const STREAM_CONNECTIONS: u32 = 64;
+/// Between two attempts to reach the database at start-up.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What identifies this deployment.
+#[derive(Clone, Debug)]
+pub(super) struct Deployment {
+    pub(super) id: DeploymentId,
+    /// The random part of it, kept so that it can be stored again after the database was dropped.
+    pub(super) secret: [u8; 16],
+}
+
+impl Store {
+    /// Connects, and checks that the database can be used: it is a replica set of a supported version
+    /// and lets this user in. Waits up to `startup_timeout` for it. Writes nothing but the
+    /// deployment's id, once.
+    pub async fn connect(config: &Config) -> Result<Self, StoreError> {
+        let started = Instant::now();
+        let mut told = false;
+        loop {
+            let error = match Self::attempt(config).await {
+                Ok(store) => return Ok(store),
+                Err(error) => error,
+            };
+            let waited = started.elapsed();
+            if !error.is_away() {
+                return Err(at_startup(error, config));
+            }
+            if waited + PAUSE >= config.startup_timeout {
+                return Err(unreachable(&error, waited, config));
+            }
+            if !told {
+                let patience = humantime::format_duration(config.startup_timeout).to_string();
+                tracing::warn!(hosts = hosts(config), patience, reason = %error, "waiting for the database");
+                told = true;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn attempt(config: &Config) -> Result<Self, StoreError> {
+        let options = ClientOptions::parse(&config.mongodb_uri).await?;
+        let options = for_requests(options, config);
+        let mut feed_options = options.clone();
+        feed_options.retry_reads = Some(false);
+        feed_options.max_pool_size = Some(
+            options
+                .max_pool_size
+                .map_or(STREAM_CONNECTIONS, |n| n.max(STREAM_CONNECTIONS)),
+        );
+        let database = Client::with_options(options)?.database(&config.database);
+        let probe = config.startup_timeout.min(SERVER_SELECTION_TIMEOUT);
+        let set_name =
+            tokio::time::timeout(probe + CONNECT_TIMEOUT, check_server(&database, config))
+                .await
+                .map_err(|_| StoreError::TimedOut {
+                    waited: probe + CONNECT_TIMEOUT,
+                })??;
+        let deployment = deployment(&database, &set_name).await?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                feed_database: Client::with_options(feed_options)?.database(&config.database),
+                database,
+                clock: ServerClock::default(),
+                deployment,
+                timeout: config.limits.database_timeout,
+                retention: config.retention,
+            }),
+        })
+    }
+
+    /// Stores the deployment's id again where it is missing: after its collection was dropped.
+    pub(super) async fn keep_deployment(&self) -> Result<(), StoreError> {
+        let secret = self.inner.deployment.secret;
+        self.bounded(stored_secret(self.database(), secret)).await?;
+        Ok(())
+    }
+}
+
+/// The settings of the connection string, and ours where it leaves room.
+fn for_requests(mut options: ClientOptions, config: &Config) -> ClientOptions {
+    options
+        .app_name
+        .get_or_insert_with(|| "tidegate".to_owned());
+    options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
+    options
+        .server_selection_timeout
+        .get_or_insert(SERVER_SELECTION_TIMEOUT.min(config.limits.database_timeout));
+    options.max_pool_size.get_or_insert(REQUEST_CONNECTIONS);
+    let mut concern = WriteConcern::majority();
+    concern.w = Some(Acknowledgment::Majority);
+    concern.journal = Some(true);
+    concern.w_timeout = Some(config.limits.database_timeout.mul_f32(0.9));
+    options.write_concern = Some(concern);
+    options.read_concern = Some(ReadConcern::majority());
+    options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+    options
+}
+
+/// Asks the server what it is. Returns the name of its replica set (empty behind a router).
+async fn check_server(database: &mongodb::Database, config: &Config) -> Result<String, StoreError> {
+    let hello = database.run_command(doc! {"hello": 1}).await?;
+    let version = match database.run_command(doc! {"buildInfo": 1}).await {
+        Ok(info) => info.get_str("version").unwrap_or("unknown").to_owned(),
+        Err(_) => "unknown".to_owned(),
+    };
+    Ok(judge(&hello, &version, config)?)
+}
+
+fn judge(hello: &Document, version: &str, config: &Config) -> Result<String, StartupError> {
+    let wire = hello.get_i32("maxWireVersion").unwrap_or(0);
+    if wire < OLDEST_WIRE_VERSION {
+        return Err(StartupError::TooOld {
+            version: version.to_owned(),
+        });
+    }
+    if hello.get_str("msg").ok() == Some("isdbgrid") {
+        return Ok(String::new());
+    }
+    hello
+        .get_str("setName")
+        .map(ToOwned::to_owned)
+        .map_err(|_| StartupError::NotReplicaSet {
+            hosts: hosts(config),
+        })
+}
+
+/// The deployment's id: a random value stored once, hashed with the names of set and database, so that
+/// a database restored elsewhere is another deployment.
+async fn deployment(
+    database: &mongodb::Database,
+    set_name: &str,
+) -> Result<Deployment, StoreError> {
+    let secret = stored_secret(database, rand::random()).await?;
+    let mut hash = Sha256::new();
+    for part in [&secret[..], set_name.as_bytes(), database.name().as_bytes()] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let mut id = [0; 6];
+    id.copy_from_slice(&hash.finalize()[..6]);
+    Ok(Deployment {
+        id: DeploymentId(id),
+        secret,
+    })
+}
+
+/// The stored random value; `candidate` becomes it where there is none.
+async fn stored_secret(
+    database: &mongodb::Database,
+    candidate: [u8; 16],
+) -> mongodb::error::Result<[u8; 16]> {
+    let candidate = Bson::Binary(Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: candidate.to_vec(),
+    });
+    let records = database.collection::<Document>(MIGRATIONS);
+    let modify = || {
+        records
+            .find_one_and_update(
+                doc! {"_id": "deployment"},
+                doc! {"$setOnInsert": {"secret": candidate.clone()}},
+            )
+            .upsert(true)
+            .return_document(ReturnDocument::After)
+    };
+    let stored = match modify().await {
+        // Two nodes inserted at once: the other one's is there now.
+        Err(error) if super::error::code(&error) == Some(11_000) => modify().await?,
+        answer => answer?,
+    };
+    stored
+        .as_ref()
+        .and_then(|stored| stored.get_binary_generic("secret").ok())
+        .and_then(|secret| secret.as_slice().try_into().ok())
+        .ok_or_else(|| Error::custom("the stored deployment has no secret of 16 bytes".to_owned()))
+}
+
+/// An error that waiting does not cure, in the words of start-up.
+fn at_startup(error: StoreError, config: &Config) -> StoreError {
+    match error {
+        StoreError::NotPermitted {
+            detail,
+            code: Some(13),
+        } => StartupError::MissingRight {
+            database: config.database.clone(),
+            detail,
+        }
+        .into(),
+        StoreError::NotPermitted { detail, .. } => StartupError::WrongCredentials { detail }.into(),
+        StoreError::Other(error) => match *error.kind {
+            ErrorKind::IncompatibleServer { .. } => StartupError::TooOld {
+                version: error.to_string(),
+            }
+            .into(),
+            _ => StoreError::Other(error),
+        },
+        StoreError::Refused { detail } => StartupError::BadUri { reason: detail }.into(),
+        other => other,
+    }
+}
+
+fn unreachable(error: &StoreError, waited: Duration, config: &Config) -> StoreError {
+    StartupError::Unreachable {
+        hosts: hosts(config),
+        waited: Duration::from_millis(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX)),
+        reason: error.to_string(),
+    }
+    .into()
+}
+
+/// The addresses in the connection string, without user and password.
+fn hosts(config: &Config) -> String {
+    let uri = config.mongodb_uri.as_str();
+    let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
+    authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, hosts)| hosts)
+        .to_owned()
+}

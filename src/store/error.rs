@@ -1,0 +1,190 @@
+//! What can go wrong in the store, as far as callers tell it apart.
+
+use std::time::Duration;
+
+use mongodb::error::{CommandError, Error, ErrorKind, WriteFailure};
+
+use super::{
+    startup::StartupError,
+    write_error::{bulk_refusal, refusal},
+};
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The `_id` is taken.
+    #[error("a document with this _id exists already")]
+    Duplicate,
+    /// The database understood the request and refuses it; `detail` says why, for the caller.
+    #[error("refused by the database: {detail}")]
+    Refused {
+        /// What is wrong with the document or the query.
+        detail: String,
+    },
+    /// No server can take the request now: network, election, no majority in time, shutdown.
+    #[error("the database cannot be reached: {0}")]
+    Away(#[source] Box<Error>),
+    /// The answer did not come in time. A write may or may not have happened.
+    #[error("the database did not answer within {}", humantime::format_duration(*.waited))]
+    TimedOut {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The credentials are wrong (18), or lack a right (13).
+    #[error(
+        "the database does not permit this: {detail}. Grant the user readWrite and dbAdmin on the database"
+    )]
+    NotPermitted {
+        /// The server's words: which command on which collection.
+        detail: String,
+        /// The server's code, where it gave one.
+        code: Option<i32>,
+    },
+    /// The service cannot start on this database.
+    #[error(transparent)]
+    Startup(#[from] Box<StartupError>),
+    /// Something the store does not expect of a server.
+    #[error("unexpected answer of the database: {0}")]
+    Unexpected(&'static str),
+    /// Anything else the driver reports.
+    #[error("the database failed: {0}")]
+    Other(#[source] Box<Error>),
+}
+
+impl StoreError {
+    /// Whether trying again later may help, because the database is away or too slow.
+    pub fn is_away(&self) -> bool {
+        matches!(
+            self,
+            Self::Away(_) | Self::TimedOut { .. } | Self::Startup(_)
+        ) && !matches!(self, Self::Startup(error) if !error.is_away())
+    }
+
+    /// Whether a read at a past point in time failed because that point is no longer (239), or not
+    /// (246), readable.
+    pub(super) fn is_snapshot_lost(&self) -> bool {
+        matches!(self, Self::Away(error) | Self::Other(error)
+            if matches!(code(error), Some(239 | 246)))
+    }
+
+    /// The server's error code, where there is one.
+    pub(super) fn code(&self) -> Option<i32> {
+        match self {
+            Self::Away(error) | Self::Other(error) => code(error),
+            _ => None,
+        }
+    }
+
+    /// A failed query: what is neither the network nor a right is the query's own fault.
+    pub(super) fn of_query(self) -> Self {
+        match self {
+            Self::Other(error) => match *error.kind {
+                ErrorKind::Command(CommandError { message, .. }) => {
+                    Self::Refused { detail: message }
+                }
+                _ => Self::Other(error),
+            },
+            other => other,
+        }
+    }
+}
+
+impl From<StartupError> for StoreError {
+    fn from(error: StartupError) -> Self {
+        Self::Startup(Box::new(error))
+    }
+}
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        if is_away(&error) {
+            return Self::Away(Box::new(error));
+        }
+        match (code(&error), error.kind.as_ref()) {
+            (Some(11000 | 11001), _) => Self::Duplicate,
+            (Some(13 | 18), _) | (None, ErrorKind::Authentication { .. }) => Self::NotPermitted {
+                detail: message(&error),
+                code: code(&error),
+            },
+            (Some(code), _) if is_refusal(code) => Self::Refused {
+                detail: refusal(&error),
+            },
+            (None, ErrorKind::InvalidArgument { message, .. }) => Self::Refused {
+                detail: message.clone(),
+            },
+            (None, ErrorKind::Bson(error)) => Self::Refused {
+                detail: error.to_string(),
+            },
+            _ => Self::Other(Box::new(error)),
+        }
+    }
+}
+
+/// The code the server gave; for a bulk write the concern's, as its items are told one by one.
+pub(super) fn code(error: &Error) -> Option<i32> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => Some(command.code),
+        ErrorKind::Write(WriteFailure::WriteError(write)) => Some(write.code),
+        ErrorKind::Write(WriteFailure::WriteConcernError(concern)) => Some(concern.code),
+        ErrorKind::InsertMany(many) => many.write_concern_error.as_ref().map(|c| c.code),
+        _ => None,
+    }
+}
+
+/// The server's words, without the driver's wrapping.
+pub(super) fn message(error: &Error) -> String {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => command.message.clone(),
+        ErrorKind::Write(WriteFailure::WriteError(write)) => write.message.clone(),
+        ErrorKind::Write(WriteFailure::WriteConcernError(concern)) => concern.message.clone(),
+        ErrorKind::Authentication { message, .. } => message.clone(),
+        _ => error.to_string(),
+    }
+}
+
+fn is_away(error: &Error) -> bool {
+    match error.kind.as_ref() {
+        ErrorKind::Io(_)
+        | ErrorKind::ConnectionPoolCleared { .. }
+        | ErrorKind::ServerSelection { .. }
+        | ErrorKind::DnsResolve { .. }
+        | ErrorKind::Shutdown => true,
+        _ => code(error).is_some_and(is_away_code),
+    }
+}
+
+/// Codes by which a server says that it, or a majority, cannot answer now.
+fn is_away_code(code: i32) -> bool {
+    matches!(
+        code,
+        6 | 7 | 89 | 9001 // unreachable, not found, network timeout, socket
+        | 91 | 11_600 | 11_601 | 11_602 // shutting down, interrupted
+        | 189 | 10_058 | 10_107 | 13_435 | 13_436 // not primary, recovering
+        | 50 | 202 | 262 // took too long
+        | 64 | 79 | 100 | 133 | 134 // no majority, none that satisfies the concern
+        | 43 | 237 // the cursor is gone: with its server, or by a time limit
+        | 239 | 246 // no such snapshot (any more)
+    )
+}
+
+/// Codes by which a server says that the document or the query is not acceptable.
+fn is_refusal(code: i32) -> bool {
+    matches!(
+        code,
+        2 | 9 | 14 | 15 // bad value, parse, type, too deep
+        | 22 | 28 | 40 | 52
+            ..=57 | 66 // invalid BSON, paths, field names, _id
+        | 121 | 10_334 | 17_280 | 17_419 | 17_420 // validator, too large
+        | 31_249 | 51_091 | 51_108 // regular expressions
+    )
+}
+
+/// One item of an unordered insert that was not stored.
+pub(super) fn item_error(error: &mongodb::error::IndexedWriteError) -> StoreError {
+    if error.code == 11_000 {
+        return StoreError::Duplicate;
+    }
+    StoreError::Refused {
+        detail: bulk_refusal(error),
+    }
+}

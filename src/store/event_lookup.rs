@@ -1,0 +1,94 @@
+//! Finding an event by the id and source it is shown with.
+//!
+//! The text of an id may stand for several values: `5` for a number or a string, 24 hex digits for an
+//! object id. The query asks for all of them, each branch by an index; what came back is then held to
+//! what is shown.
+
+use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId, spec::BinarySubtype};
+use mongodb::error::Error;
+
+use super::{Store, StoreError, query::collect};
+use crate::{
+    event::{default_source, identity},
+    extjson::{parse_json, to_bson},
+};
+
+/// Events of one id and different sources that are looked at, at most.
+const LIMIT: i64 = 1_000;
+/// Every type but null and array: the condition of the index on `id` and `source`, which the planner
+/// uses only where a query repeats it. Migration 0002 has the same list.
+const PRESENT: [&str; 15] = [
+    "string",
+    "number",
+    "object",
+    "binData",
+    "objectId",
+    "bool",
+    "date",
+    "regex",
+    "timestamp",
+    "minKey",
+    "maxKey",
+    "symbol",
+    "javascript",
+    "javascriptWithScope",
+    "dbPointer",
+];
+
+impl Store {
+    /// The events shown with this `id` (and `source`, where given): one for each source.
+    pub async fn find_events(
+        &self,
+        id: &str,
+        source: Option<&str>,
+    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        let default = default_source(self.database_name());
+        let events = self.events();
+        let find = events
+            .find(lookup(&candidates(id)))
+            .limit(LIMIT)
+            .max_time(self.server_limit());
+        let found = self
+            .bounded(async { collect(find.batch().await?).await })
+            .await?;
+        let mut matching = Vec::new();
+        for event in found {
+            let (its_id, its_source) = identity(&event, &default).map_err(Error::from)?;
+            if its_id == id && source.is_none_or(|source| source == its_source) {
+                matching.push(event);
+            }
+        }
+        Ok(matching)
+    }
+}
+
+fn lookup(candidates: &[Bson]) -> Document {
+    let types = &PRESENT[..];
+    doc! {"$or": [
+        {"id": {"$in": candidates, "$type": types}, "source": {"$type": types}},
+        {"id": {"$in": candidates, "$exists": true}, "source": null},
+        {"_id": {"$in": candidates}, "id": null},
+    ]}
+}
+
+/// Every value whose plain text may be `text`.
+fn candidates(text: &str) -> Vec<Bson> {
+    let mut values = vec![Bson::String(text.to_owned())];
+    values.extend(ObjectId::parse_str(text).map(Bson::ObjectId));
+    if let Ok(uuid) = uuid::Uuid::parse_str(text) {
+        values.push(Bson::Binary(bson::Binary {
+            subtype: BinarySubtype::Uuid,
+            bytes: uuid.as_bytes().to_vec(),
+        }));
+    }
+    let json =
+        parse_json(text.as_bytes()).and_then(|value| to_bson(value, "#").map_err(|f| f.detail));
+    // Null would stand for a missing id, and a regular expression for whatever matches it.
+    values.extend(json.ok().filter(|value| {
+        !matches!(
+            value,
+            Bson::Null | Bson::String(_) | Bson::RegularExpression(_)
+        )
+    }));
+    values
+}

@@ -1,0 +1,135 @@
+//! Pages of past events, in the log's own order.
+//!
+//! The order is (`ts`, `_id`), as the index has it. Events of ours carry the server's timestamp; those
+//! that other programs inserted come first, because a missing `ts` (or one of another type than
+//! timestamp) sorts before every timestamp.
+
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
+use data_encoding::BASE32HEX_NOPAD;
+use mongodb::options::Hint;
+
+use super::{Store, StoreError, query::collect};
+use crate::event::{DEFAULT_TYPE, TS_FIELD, default_source};
+
+/// Which events, and from where.
+#[derive(Clone, Debug, Default)]
+pub struct EventQuery {
+    /// The event after which the page begins; `None` begins with the oldest.
+    pub after: Option<PageKey>,
+    /// Only those shown with this `type`.
+    pub type_: Option<String>,
+    /// Only those shown with this `source`.
+    pub source: Option<String>,
+    /// Only those with this `subject`.
+    pub subject: Option<String>,
+    /// Only those whose whole document matches this query.
+    pub filter: Option<Document>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// Where an event stands among pages: its `ts` (null where it has none) and its `_id`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PageKey {
+    ts: Bson,
+    id: Bson,
+}
+
+/// Why a page key was not accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the page cursor is damaged: it is not one that this service issued")]
+pub struct PageKeyError;
+
+/// The page key of a stored event.
+pub fn event_page_key(event: &RawDocument) -> Result<PageKey, PageKeyError> {
+    let value = |name: &str| match event.get(name) {
+        Ok(Some(value)) => Bson::try_from(value).map_err(|_| PageKeyError),
+        Ok(None) => Ok(Bson::Null),
+        Err(_) => Err(PageKeyError),
+    };
+    Ok(PageKey {
+        ts: value(TS_FIELD)?,
+        id: value("_id")?,
+    })
+}
+
+impl PageKey {
+    /// The opaque text that a client keeps.
+    pub fn encode(&self) -> Result<String, PageKeyError> {
+        let key = doc! {"t": self.ts.clone(), "i": self.id.clone()};
+        let key = RawDocumentBuf::try_from(&key).map_err(|_| PageKeyError)?;
+        let mut bytes = key.into_bytes();
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
+        Ok(BASE32HEX_NOPAD.encode(&bytes))
+    }
+
+    /// Reads what [`PageKey::encode`] wrote, and nothing else.
+    pub fn decode(text: &str) -> Result<Self, PageKeyError> {
+        let mut bytes = BASE32HEX_NOPAD
+            .decode(text.as_bytes())
+            .map_err(|_| PageKeyError)?;
+        let check = bytes.split_off(bytes.len().checked_sub(4).ok_or(PageKeyError)?);
+        if crc32fast::hash(&bytes).to_be_bytes() != check[..] {
+            return Err(PageKeyError);
+        }
+        let raw = RawDocumentBuf::from_bytes(bytes).map_err(|_| PageKeyError)?;
+        let mut key = Document::try_from(&*raw).map_err(|_| PageKeyError)?;
+        match (key.remove("t"), key.remove("i")) {
+            (Some(ts), Some(id)) => Ok(Self { ts, id }),
+            _ => Err(PageKeyError),
+        }
+    }
+}
+
+impl Store {
+    /// One page of events, oldest first. A query that finds too little in the time allowed
+    /// ends with an error that [`StoreError::is_away`]; one that the server cannot read is refused.
+    pub async fn list_events(&self, query: &EventQuery) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        let events = self.events();
+        let mut find = events
+            .find(self.event_filter(query))
+            .sort(doc! {TS_FIELD: 1, "_id": 1})
+            .hint(Hint::Name("ts".to_owned()))
+            .limit(i64::try_from(query.limit.max(1)).unwrap_or(i64::MAX))
+            .max_time(self.server_limit());
+        if let Some(after) = &query.after {
+            find = find.min(doc! {TS_FIELD: after.ts.clone(), "_id": after.id.clone()});
+        }
+        self.bounded(async { collect(find.batch().await?).await })
+            .await
+            .map_err(StoreError::of_query)
+    }
+
+    fn event_filter(&self, query: &EventQuery) -> Document {
+        let mut all = Vec::new();
+        if let Some(after) = &query.after {
+            // `min` is inclusive.
+            all.push(doc! {"_id": {"$ne": after.id.clone()}});
+        }
+        if let Some(wanted) = &query.type_ {
+            all.push(doc! {"type": shown_as(wanted, DEFAULT_TYPE)});
+        }
+        if let Some(wanted) = &query.source {
+            all.push(doc! {"source": shown_as(wanted, &default_source(self.database_name()))});
+        }
+        if let Some(wanted) = &query.subject {
+            all.push(doc! {"subject": wanted});
+        }
+        all.extend(query.filter.clone());
+        if all.is_empty() {
+            doc! {}
+        } else {
+            doc! {"$and": all}
+        }
+    }
+}
+
+/// The condition under which an attribute is shown as `wanted`: it is that text, or it is missing and
+/// that is its default.
+fn shown_as(wanted: &str, default: &str) -> Document {
+    if wanted == default {
+        doc! {"$in": [wanted, Bson::Null]}
+    } else {
+        doc! {"$eq": wanted}
+    }
+}

@@ -1,0 +1,152 @@
+//! Storing events, and the date by which they leave.
+//!
+//! Retention is a TTL index on `storedAt`, so it has to hold for every document, and has to be counted
+//! by the server's clock. An insert cannot ask the server for a date, therefore events of ours carry
+//! an estimate of the server's clock that is never behind it: a wrong clock on a node cannot make an
+//! event leave early. Documents that other programs insert lack the field; [`Store::stamp_unstamped_events`]
+//! has the server fill it in (`$currentDate`), which the same index serves, because it lists a missing
+//! field as null. Their time is counted from then: late by the interval of the calls, never early.
+
+use bson::{DateTime, RawDocument, RawDocumentBuf, Timestamp, doc, oid::ObjectId, raw::cstr};
+use mongodb::error::{Error, IndexedWriteError};
+
+use super::{EVENTS, Store, StoreError, operation_time, write_error::bulk_refusal};
+use crate::event::{STORED_AT_FIELD, TS_FIELD};
+
+/// The unique index on `id` and `source`.
+pub(super) const IDENTITY_INDEX: &str = "id_source";
+/// Documents stamped in one call at most: short enough to be done well within the time limit.
+const STAMP_LIMIT: i64 = 10_000;
+
+/// What became of one event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum EventOutcome {
+    /// It is stored.
+    Stored,
+    /// An event with the same `source` and `id` is there already, or came earlier in the request.
+    Duplicate,
+    /// It cannot be stored; why.
+    Refused(String),
+}
+
+/// What became of several events.
+#[derive(Clone, Debug)]
+pub struct EventsWritten {
+    /// The cluster's time of the last write.
+    pub operation_time: Timestamp,
+    /// One outcome for each event, in the order given.
+    pub outcomes: Vec<EventOutcome>,
+}
+
+impl Store {
+    /// Stores events, each alone. Adds `_id`, `ts` (which the server fills in) and `storedAt`; an
+    /// event that has a field of one of these names itself is refused.
+    pub async fn insert_events(
+        &self,
+        events: Vec<RawDocumentBuf>,
+    ) -> Result<EventsWritten, StoreError> {
+        let stored_at = self.server_time().await?;
+        let mut outcomes = Vec::with_capacity(events.len());
+        let mut sound = Vec::with_capacity(events.len());
+        for (index, event) in events.iter().enumerate() {
+            match stored_form(event, stored_at) {
+                Ok(document) => {
+                    outcomes.push(EventOutcome::Stored);
+                    sound.push((index, document));
+                }
+                Err(reason) => outcomes.push(EventOutcome::Refused(reason)),
+            }
+        }
+        drop(events);
+        let operation_time = self.insert_sound(&sound, &mut outcomes).await?;
+        Ok(EventsWritten {
+            operation_time,
+            outcomes,
+        })
+    }
+
+    async fn insert_sound(
+        &self,
+        sound: &[(usize, RawDocumentBuf)],
+        outcomes: &mut [EventOutcome],
+    ) -> Result<Timestamp, StoreError> {
+        if sound.is_empty() {
+            return self.ping().await;
+        }
+        let mut session = self.session().await?;
+        let documents = sound.iter().map(|(_, document)| document);
+        for error in self
+            .insert_unordered(EVENTS, documents, &mut session)
+            .await?
+        {
+            if let Some((index, _)) = sound.get(error.index) {
+                outcomes[*index] = outcome(&error);
+            }
+        }
+        operation_time(&session)
+    }
+
+    /// Dates the events of other programs, by the server's clock. Returns how many it dated; a call
+    /// that dated many may have left some.
+    pub async fn stamp_unstamped_events(&self) -> Result<u64, StoreError> {
+        let events = self.events();
+        let find = events
+            .find(doc! {STORED_AT_FIELD: null_or_missing()})
+            .projection(doc! {"_id": 1})
+            .limit(STAMP_LIMIT)
+            .max_time(self.server_limit());
+        let found = self
+            .bounded(async { super::query::collect(find.batch().await?).await })
+            .await?;
+        let ids = found
+            .iter()
+            .filter_map(|document| document.get("_id").ok().flatten())
+            .map(bson::Bson::try_from)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Error::from)?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let update = events.update_many(
+            doc! {"_id": {"$in": ids}, STORED_AT_FIELD: null_or_missing()},
+            doc! {"$currentDate": {STORED_AT_FIELD: true}},
+        );
+        Ok(self.bounded(update).await?.modified_count)
+    }
+}
+
+fn null_or_missing() -> bson::Bson {
+    bson::Bson::Null
+}
+
+/// The document as it is stored: `_id`, `ts`, the event's own fields, `storedAt`. The server fills
+/// in a `Timestamp(0, 0)` at the top level of an insert.
+fn stored_form(event: &RawDocument, stored_at: DateTime) -> Result<RawDocumentBuf, String> {
+    let mut document = RawDocumentBuf::new();
+    document.append(cstr!("_id"), ObjectId::new());
+    document.append(
+        cstr!("ts"),
+        Timestamp {
+            time: 0,
+            increment: 0,
+        },
+    );
+    for element in event {
+        let (name, value) = element.map_err(|error| error.to_string())?;
+        if ["_id", TS_FIELD, STORED_AT_FIELD].contains(&name.as_str()) {
+            return Err(format!("#/{name}: this field is kept by the store"));
+        }
+        document.append(name, value);
+    }
+    document.append(cstr!("storedAt"), stored_at);
+    Ok(document)
+}
+
+fn outcome(error: &IndexedWriteError) -> EventOutcome {
+    let of_identity = format!(" index: {IDENTITY_INDEX} dup key");
+    if error.code == 11_000 && error.message.contains(&of_identity) {
+        EventOutcome::Duplicate
+    } else {
+        EventOutcome::Refused(bulk_refusal(error))
+    }
+}

@@ -1,0 +1,65 @@
+//! Running the commands of one migration so that running them again changes nothing.
+
+use bson::{Document, doc};
+
+use super::files::Migration;
+use crate::store::{StartupError, Store, StoreError, error};
+
+const NAMESPACE_EXISTS: i32 = 48;
+
+impl Store {
+    /// Runs the commands, in order. They may take long (an index over many events), so they are
+    /// bounded by the lease that is held meanwhile and not by a time.
+    pub(super) async fn apply(&self, file: &Migration) -> Result<(), StoreError> {
+        let failed = |reason: String| StartupError::FailedMigration {
+            name: file.name.to_owned(),
+            reason,
+        };
+        for command in file.commands().map_err(failed)? {
+            match self.apply_command(command).await.map_err(StoreError::from) {
+                Ok(()) => {}
+                Err(
+                    error @ (StoreError::Other(_)
+                    | StoreError::Refused { .. }
+                    | StoreError::Duplicate),
+                ) => {
+                    return Err(failed(error.to_string()).into());
+                }
+                Err(StoreError::NotPermitted { detail, .. }) => {
+                    return Err(StartupError::MissingRight {
+                        database: self.database_name().to_owned(),
+                        detail,
+                    }
+                    .into());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// A `create` of what exists already becomes a `collMod` to the same options.
+    async fn apply_command(&self, mut command: Document) -> mongodb::error::Result<()> {
+        let database = self.database();
+        let created = database.run_command(with_concern(command.clone())).await;
+        match created {
+            Err(ref error) if error::code(error) == Some(NAMESPACE_EXISTS) => {}
+            answer => return answer.map(drop),
+        }
+        let Some(collection) = command.remove("create") else {
+            return created.map(drop);
+        };
+        if command.is_empty() {
+            return Ok(());
+        }
+        let mut change = doc! {"collMod": collection};
+        change.extend(command);
+        database.run_command(with_concern(change)).await.map(drop)
+    }
+}
+
+/// A command runs as it is given: the client's own write concern is not added to it.
+fn with_concern(mut command: Document) -> Document {
+    command.insert("writeConcern", doc! {"w": "majority"});
+    command
+}

@@ -1,0 +1,253 @@
+//! Subscriptions, one document at a time.
+//!
+//! Changes are conditional on the whole document being what the caller read, so that two writers
+//! never overwrite each other unseen, whatever program the other one is. MongoDB compares numbers by
+//! value: a change from `1` to `1.0` and nothing else, in the instant between read and write, is
+//! not seen as one.
+
+use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
+use mongodb::{
+    ClientSession,
+    error::{Error, ErrorKind, InsertManyError},
+    options::ReturnDocument,
+};
+
+use super::{
+    SUBSCRIPTIONS, Store, StoreError,
+    error::{code, item_error},
+    operation_time,
+};
+
+/// A document as it was at a time.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// The cluster's time: what was committed before is in what was read.
+    pub operation_time: Timestamp,
+    /// The document; `None` where there is none.
+    pub document: Option<RawDocumentBuf>,
+}
+
+/// A write that a majority acknowledged.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The cluster's time of the write.
+    pub operation_time: Timestamp,
+    /// The document as it is stored now.
+    pub document: RawDocumentBuf,
+}
+
+/// What became of several inserts.
+#[derive(Debug)]
+pub struct BatchWritten {
+    /// The cluster's time of the last of them.
+    pub operation_time: Timestamp,
+    /// One outcome for each document, in the order given.
+    pub outcomes: Vec<Result<(), StoreError>>,
+}
+
+/// What became of a delete.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Deleted {
+    /// The document is gone, at this cluster time.
+    Gone(Timestamp),
+    /// There was none.
+    NotFound,
+    /// It is not (any more) the document that was to be deleted.
+    Changed,
+}
+
+impl Store {
+    /// Reads one subscription.
+    pub async fn find_subscription(&self, id: &str) -> Result<Read, StoreError> {
+        let mut session = self.session().await?;
+        let subscriptions = self.subscriptions();
+        let find = subscriptions
+            .find_one(doc! {"_id": id})
+            .max_time(self.server_limit())
+            .session(&mut session);
+        let document = self.bounded(find).await?;
+        Ok(Read {
+            operation_time: operation_time(&session)?,
+            document,
+        })
+    }
+
+    /// Stores a new subscription. [`StoreError::Duplicate`] where its `_id` is taken.
+    pub async fn insert_subscription(&self, document: &Document) -> Result<Written, StoreError> {
+        let document = RawDocumentBuf::try_from(document).map_err(Error::from)?;
+        let mut session = self.session().await?;
+        let subscriptions = self.subscriptions();
+        let insert = subscriptions.insert_one(&document).session(&mut session);
+        self.bounded(insert).await?;
+        Ok(Written {
+            operation_time: operation_time(&session)?,
+            document,
+        })
+    }
+
+    /// Stores new subscriptions, each alone: one that is refused does not hold up the others.
+    pub async fn insert_subscriptions(
+        &self,
+        documents: &[Document],
+    ) -> Result<BatchWritten, StoreError> {
+        let mut outcomes: Vec<Result<(), StoreError>> = Vec::with_capacity(documents.len());
+        let mut sound = Vec::with_capacity(documents.len());
+        for (index, document) in documents.iter().enumerate() {
+            let raw = RawDocumentBuf::try_from(document).map_err(Error::from);
+            outcomes.push(match raw.map_err(StoreError::from) {
+                Ok(raw) => {
+                    sound.push((index, raw));
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            });
+        }
+        let mut session = self.session().await?;
+        if sound.is_empty() {
+            let operation_time = self.ping().await?;
+            return Ok(BatchWritten {
+                operation_time,
+                outcomes,
+            });
+        }
+        let inserted = self
+            .insert_unordered(
+                SUBSCRIPTIONS,
+                sound.iter().map(|(_, raw)| raw),
+                &mut session,
+            )
+            .await?;
+        for error in inserted {
+            if let Some((index, _)) = sound.get(error.index) {
+                outcomes[*index] = Err(item_error(&error));
+            }
+        }
+        Ok(BatchWritten {
+            operation_time: operation_time(&session)?,
+            outcomes,
+        })
+    }
+
+    /// Sets and unsets top-level fields, if the stored document is still exactly `read`. `None` where it
+    /// is not, or is gone. Fields given as whole documents are replaced whole.
+    pub async fn update_subscription(
+        &self,
+        read: &RawDocument,
+        set: Document,
+        unset: &[&str],
+    ) -> Result<Option<Written>, StoreError> {
+        let mut update = Document::new();
+        if !set.is_empty() {
+            update.insert("$set", set);
+        }
+        if !unset.is_empty() {
+            let fields: Document = unset
+                .iter()
+                .map(|&name| (name.to_owned(), Bson::Null))
+                .collect();
+            update.insert("$unset", fields);
+        }
+        let mut session = self.session().await?;
+        let subscriptions = self.subscriptions();
+        let modify = subscriptions
+            .find_one_and_update(exactly(read)?, update)
+            .return_document(ReturnDocument::After)
+            .max_time(self.server_limit())
+            .session(&mut session);
+        let document = self.bounded(modify).await?;
+        written(&session, document)
+    }
+
+    /// Puts `new` in the place of the stored document, if that is still exactly `read`. `None` where it
+    /// is not, or is gone.
+    pub async fn replace_subscription(
+        &self,
+        read: &RawDocument,
+        new: &Document,
+    ) -> Result<Option<Written>, StoreError> {
+        let new = RawDocumentBuf::try_from(new).map_err(Error::from)?;
+        let mut session = self.session().await?;
+        let subscriptions = self.subscriptions();
+        let modify = subscriptions
+            .find_one_and_replace(exactly(read)?, &new)
+            .return_document(ReturnDocument::After)
+            .max_time(self.server_limit())
+            .session(&mut session);
+        let document = self.bounded(modify).await?;
+        written(&session, document)
+    }
+
+    /// Deletes a subscription; with `only_if`, if the stored document is still exactly that.
+    pub async fn delete_subscription(
+        &self,
+        id: &str,
+        only_if: Option<&RawDocument>,
+    ) -> Result<Deleted, StoreError> {
+        let filter = match only_if {
+            Some(read) => exactly(read)?,
+            None => doc! {"_id": id},
+        };
+        let mut session = self.session().await?;
+        let subscriptions = self.subscriptions();
+        let delete = subscriptions.delete_one(filter).session(&mut session);
+        let deleted = self.bounded(delete).await?.deleted_count > 0;
+        if deleted {
+            return Ok(Deleted::Gone(operation_time(&session)?));
+        }
+        match only_if {
+            Some(_) if self.find_subscription(id).await?.document.is_some() => Ok(Deleted::Changed),
+            _ => Ok(Deleted::NotFound),
+        }
+    }
+
+    /// Inserts what it can, and returns the errors of what it could not.
+    pub(super) async fn insert_unordered<'d>(
+        &self,
+        collection: &str,
+        documents: impl IntoIterator<Item = &'d RawDocumentBuf>,
+        session: &mut ClientSession,
+    ) -> Result<Vec<mongodb::error::IndexedWriteError>, StoreError> {
+        let collection = self.database().collection::<RawDocumentBuf>(collection);
+        let insert = collection
+            .insert_many(documents)
+            .ordered(false)
+            .session(session);
+        let limit = self.inner.timeout;
+        let answer = tokio::time::timeout(limit, insert.into_future()).await;
+        match answer.map_err(|_| StoreError::TimedOut { waited: limit })? {
+            Ok(_) => Ok(Vec::new()),
+            Err(error) if code(&error).is_some() => Err(error.into()),
+            Err(error) => match *error.kind {
+                ErrorKind::InsertMany(InsertManyError {
+                    write_errors: Some(errors),
+                    ..
+                }) => Ok(errors),
+                _ => Err(error.into()),
+            },
+        }
+    }
+}
+
+/// The condition that a stored document is exactly `read`.
+fn exactly(read: &RawDocument) -> Result<Document, StoreError> {
+    let id: Bson = match read.get("_id") {
+        Ok(Some(id)) => RawBsonRef::try_into(id).map_err(Error::from)?,
+        _ => return Err(StoreError::Unexpected("a stored document without _id")),
+    };
+    let whole = Document::try_from(read).map_err(Error::from)?;
+    Ok(doc! {
+        "_id": {"$eq": id},
+        "$expr": {"$eq": ["$$ROOT", {"$literal": whole}]},
+    })
+}
+
+fn written(
+    session: &ClientSession,
+    document: Option<RawDocumentBuf>,
+) -> Result<Option<Written>, StoreError> {
+    let operation_time = operation_time(session)?;
+    Ok(document.map(|document| Written {
+        operation_time,
+        document,
+    }))
+}
