@@ -30,7 +30,7 @@ use crate::{
     position::Position,
     protocol::GapReason,
     router::{Batch, Change, ChangeKind, Compiled, FromFeed, Reload},
-    store::{Store, StoreError},
+    store::Store,
     telemetry::{FeedState, Health, Metrics},
 };
 
@@ -59,7 +59,10 @@ pub struct Feed {
 /// Why the feed stopped following a stream.
 enum Interrupted {
     /// Load everything again.
-    Reload { cause: &'static str, missed: Option<GapReason> },
+    Reload {
+        cause: &'static str,
+        missed: Option<GapReason>,
+    },
     /// The router is gone: this node stops.
     RouterGone,
 }
@@ -85,9 +88,14 @@ impl Feed {
         let mut cause = "start";
         let mut missed = None;
         loop {
-            let Some(mut place) = self.load(cause, missed).await else { return };
+            let Some(mut place) = self.load(cause, missed).await else {
+                return;
+            };
             match self.follow(&mut place).await {
-                Interrupted::Reload { cause: why, missed: what } => {
+                Interrupted::Reload {
+                    cause: why,
+                    missed: what,
+                } => {
                     tracing::warn!(cause = why, "loading all subscriptions again");
                     (cause, missed) = (why, what);
                 }
@@ -114,11 +122,23 @@ impl Feed {
         };
         self.metrics.feed_reloaded(cause);
         let time = snapshot.time;
-        tracing::info!(subscriptions = snapshot.contents.len(), ?time, cause, "subscriptions are loaded");
-        let reload = Reload { subscriptions: snapshot.contents, time, missed };
+        tracing::info!(
+            subscriptions = snapshot.contents.len(),
+            ?time,
+            cause,
+            "subscriptions are loaded"
+        );
+        let reload = Reload {
+            subscriptions: snapshot.contents,
+            time,
+            missed,
+        };
         self.router.send(FromFeed::Reload(reload)).await.ok()?;
         self.health.feed(FeedState::Current);
-        Some(Place { from: From::Time(time), position: Position::at(after(time)) })
+        Some(Place {
+            from: From::Time(time),
+            position: Position::at(after(time)),
+        })
     }
 
     /// Reads streams from `place` on, one after another, until that cannot go on.
@@ -140,7 +160,10 @@ impl Feed {
             match remedy {
                 Remedy::Reload => {
                     let missed = Some(GapReason::HistoryLost);
-                    return Interrupted::Reload { cause: "history_lost", missed };
+                    return Interrupted::Reload {
+                        cause: "history_lost",
+                        missed,
+                    };
                 }
                 Remedy::StepOver => match self.step_over(place).await {
                     Ok(None) => {}
@@ -210,7 +233,11 @@ impl Feed {
                 Meaning::Nothing => {}
                 Meaning::Change(kind) => {
                     let (position, wall_time) = (raw.position, raw.wall_time);
-                    changes.push(Change { position, wall_time, kind });
+                    changes.push(Change {
+                        position,
+                        wall_time,
+                        kind,
+                    });
                 }
                 Meaning::Reload(cause) => {
                     let missed = Some(GapReason::Reloaded);
@@ -292,7 +319,11 @@ impl Feed {
     /// set up for it (validator, indexes, images) is set up again.
     async fn gone(&self, ours: Ours, operation: &str) -> Meaning {
         tracing::warn!(collection = ?ours, operation, "a collection of ours is gone");
-        self.metrics.feed_oddity(if operation == "drop" { "drop" } else { "renamed_away" });
+        self.metrics.feed_oddity(if operation == "drop" {
+            "drop"
+        } else {
+            "renamed_away"
+        });
         self.set_up_again().await;
         match ours {
             Ours::Subscriptions => Meaning::Change(ChangeKind::AllDeleted),
@@ -349,13 +380,21 @@ impl Feed {
     /// Passes one change that is too large for a change stream, by a stream that leaves out what
     /// is large.
     async fn step_over(&self, place: &mut Place) -> Result<Option<Interrupted>, StreamError> {
-        let options =
-            Options { max_await: self.settings.max_await, batch_size: 1, keys_only: true };
+        let options = Options {
+            max_await: self.settings.max_await,
+            batch_size: 1,
+            keys_only: true,
+        };
         let database = self.store.feed_database();
         let mut stream = ChangeStream::open(database, &place.from, options).await?;
         loop {
             let reply = stream.next().await?;
-            let Some(change) = reply.changes()?.into_iter().next().map(RawDocument::to_owned) else {
+            let Some(change) = reply
+                .changes()?
+                .into_iter()
+                .next()
+                .map(RawDocument::to_owned)
+            else {
                 continue;
             };
             let Ok(raw) = Raw::decode(&change) else {
@@ -375,7 +414,14 @@ impl Feed {
             place.position = place.position.max(raw.position);
             let (position, wall_time) = (raw.position, raw.wall_time);
             let batch = Batch {
-                changes: kind.map(|kind| Change { position, wall_time, kind }).into_iter().collect(),
+                changes: kind
+                    .map(|kind| Change {
+                        position,
+                        wall_time,
+                        kind,
+                    })
+                    .into_iter()
+                    .collect(),
                 reply: reply.document,
                 position: place.position,
                 lag_seconds: 0,
@@ -388,9 +434,14 @@ impl Feed {
 
     fn report(&self, reply: &Reply, changes: &[Change], position: Position) {
         let behind = !changes.is_empty() && lag(reply, position) > BEHIND_AFTER;
-        self.health.feed(if behind { FeedState::Behind } else { FeedState::Current });
+        self.health.feed(if behind {
+            FeedState::Behind
+        } else {
+            FeedState::Current
+        });
         if let Some(newest) = changes.last() {
-            let age = bson::DateTime::now().timestamp_millis() - newest.wall_time.timestamp_millis();
+            let age =
+                bson::DateTime::now().timestamp_millis() - newest.wall_time.timestamp_millis();
             let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
             Metrics::observe(&self.metrics.commit_to_receipt, age);
         }
@@ -437,8 +488,14 @@ impl Pause {
 /// The next cluster time: what a snapshot at `time` contains lies before it.
 fn after(time: Timestamp) -> Timestamp {
     match time.increment.checked_add(1) {
-        Some(increment) => Timestamp { time: time.time, increment },
-        None => Timestamp { time: time.time + 1, increment: 0 },
+        Some(increment) => Timestamp {
+            time: time.time,
+            increment,
+        },
+        None => Timestamp {
+            time: time.time + 1,
+            increment: 0,
+        },
     }
 }
 

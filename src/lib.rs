@@ -4,6 +4,7 @@ pub mod config;
 pub mod connection;
 pub mod event;
 pub mod extjson;
+pub mod feed;
 pub mod filter;
 pub mod mongod;
 pub mod position;

@@ -70,7 +70,9 @@ impl<'a> Raw<'a> {
         Ok(Self {
             token,
             position,
-            wall_time: raw.wall_time.unwrap_or_else(|| date_of(cluster_time, position)),
+            wall_time: raw
+                .wall_time
+                .unwrap_or_else(|| date_of(cluster_time, position)),
             operation: raw.operation,
             collection: raw.collection,
             renamed_to: raw.renamed_to,
@@ -130,7 +132,10 @@ mod tests {
         })
         .unwrap();
         let raw = Raw::decode(&change).unwrap();
-        assert_eq!((raw.operation, raw.collection), ("insert", Some(Ours::Events)));
+        assert_eq!(
+            (raw.operation, raw.collection),
+            ("insert", Some(Ours::Events))
+        );
         assert_eq!(raw.wall_time, DateTime::from_millis(5));
         let document = raw.full_document.unwrap();
         let range = range_in(change.as_bytes(), document.as_bytes());

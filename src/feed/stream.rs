@@ -76,15 +76,22 @@ impl ChangeStream {
             .max_await_time(options.max_await)
             .batch_size(options.batch_size)
             .batch();
-        let cursor = timeout(patience, opening).await.map_err(|_| StreamError::Silent(patience))??;
+        let cursor = timeout(patience, opening)
+            .await
+            .map_err(|_| StreamError::Silent(patience))??;
         Ok(Self { cursor, patience })
     }
 
     /// The next reply: changes, or none after `max_await`.
     pub(super) async fn next(&mut self) -> Result<Reply, StreamError> {
         let next = timeout(self.patience, self.cursor.try_next());
-        match next.await.map_err(|_| StreamError::Silent(self.patience))?? {
-            Some(batch) => Ok(Reply { document: batch.as_raw_document().to_owned() }),
+        match next
+            .await
+            .map_err(|_| StreamError::Silent(self.patience))??
+        {
+            Some(batch) => Ok(Reply {
+                document: batch.as_raw_document().to_owned(),
+            }),
             None => Err(StreamError::Closed),
         }
     }
@@ -92,13 +99,17 @@ impl ChangeStream {
 
 impl Reply {
     fn cursor(&self) -> Result<&RawDocument, StreamError> {
-        self.document.get_document("cursor").map_err(|_| StreamError::Malformed("no cursor"))
+        self.document
+            .get_document("cursor")
+            .map_err(|_| StreamError::Malformed("no cursor"))
     }
 
     /// The changes, in order.
     pub(super) fn changes(&self) -> Result<Vec<&RawDocument>, StreamError> {
         let cursor = self.cursor()?;
-        let batch = cursor.get_array("nextBatch").or_else(|_| cursor.get_array("firstBatch"));
+        let batch = cursor
+            .get_array("nextBatch")
+            .or_else(|_| cursor.get_array("firstBatch"));
         batch
             .map_err(|_| StreamError::Malformed("no batch"))?
             .into_iter()
@@ -111,7 +122,11 @@ impl Reply {
 
     /// Where the stream is after this reply, even if it held nothing for us.
     pub(super) fn token(&self) -> Option<(&RawDocument, Position)> {
-        let token = self.cursor().ok()?.get_document("postBatchResumeToken").ok()?;
+        let token = self
+            .cursor()
+            .ok()?
+            .get_document("postBatchResumeToken")
+            .ok()?;
         Some((token, position_of(token)?))
     }
 

@@ -1,0 +1,166 @@
+//! The composition root: builds, starts and stops everything in order.
+//!
+//! Knows all and is known by none. [`run`] takes its listener and its stop signal, so that a test
+//! hands it port 0 and its own signal.
+
+mod accept;
+mod housekeeping;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    config::Config,
+    feed::Feed,
+    http::{self, AppState},
+    router::{self, Router, RouterHandle, filter_limits},
+    store::{Store, StoreError},
+    telemetry::{Health, Metrics},
+};
+
+/// Why a node could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ServerError {
+    /// What the process exits with: 69, the database is not reachable or not usable.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Store(_) => 69,
+        }
+    }
+}
+
+/// Runs a node on `listener` until `stop`, then stops it in order: no new connections, every
+/// connection told (1001), everything flushed and closed, within `shutdown_timeout`.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> Result<(), ServerError> {
+    let node = tokio::select! {
+        node = Node::start(config) => node?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let accepting = accept::accept(listener, node.acceptor(), stop.clone());
+    tracing::info!("the service is up");
+    accepting.await;
+    node.stop().await;
+    Ok(())
+}
+
+/// Everything that runs.
+struct Node {
+    state: AppState,
+    /// One HTTP connection each; told to finish by `closing`.
+    http: TaskTracker,
+    closing: CancellationToken,
+    feed: JoinHandle<()>,
+    housekeeping: JoinHandle<()>,
+    router_task: JoinHandle<()>,
+    ending: CancellationToken,
+}
+
+impl Node {
+    /// Connects, migrates, and starts router and feed. Returns before the subscriptions are loaded:
+    /// until then the node answers that it is not ready.
+    async fn start(config: Config) -> Result<Self, ServerError> {
+        let store = Store::connect(&config).await?;
+        if config.migrate {
+            store.migrate().await?;
+        } else {
+            store.require_migrated().await?;
+        }
+        let metrics = Arc::new(Metrics::default());
+        let health = Health::new(config.feed.ready_lag);
+        let settings = router::Settings {
+            deployment: store.deployment(),
+            database: config.database.clone(),
+            limits: config.limits.clone(),
+            socket: config.socket.clone(),
+        };
+        let (router, handle, from_feed) =
+            Router::new(settings, config.feed.batches_ahead, Arc::clone(&metrics));
+        let ending = CancellationToken::new();
+        let feed = Feed {
+            store: store.clone(),
+            router: from_feed,
+            settings: config.feed.clone(),
+            limits: filter_limits(&config.limits),
+            metrics: Arc::clone(&metrics),
+            health: health.clone(),
+        };
+        Ok(Self {
+            router_task: tokio::spawn(router.run()),
+            feed: tokio::spawn(feed.run(ending.clone())),
+            housekeeping: tokio::spawn(housekeeping::run(store.clone(), ending.clone())),
+            state: AppState {
+                store,
+                router: handle,
+                config: Arc::new(config),
+                health,
+                metrics,
+                tasks: TaskTracker::new(),
+            },
+            http: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            ending,
+        })
+    }
+
+    fn acceptor(&self) -> accept::Acceptor {
+        accept::Acceptor {
+            routes: http::routes(self.state.clone()),
+            limits: self.state.config.limits.clone(),
+            send_buffer_bytes: self.state.config.socket.send_buffer_bytes,
+            metrics: Arc::clone(&self.state.metrics),
+            http: self.http.clone(),
+            closing: self.closing.clone(),
+        }
+    }
+
+    /// The listener is closed already. Requests under way are finished, connections are told; then
+    /// what feeds them stops. Whatever is left at the deadline is cut.
+    async fn stop(self) {
+        let deadline = Instant::now() + self.state.config.shutdown_timeout;
+        self.state.health.stopping();
+        self.closing.cancel();
+        let router: RouterHandle = self.state.router.clone();
+        let told = timeout_at(deadline, router.stop()).await.unwrap_or_default();
+        tracing::info!(connections = told, "stopping");
+        self.http.close();
+        self.state.tasks.close();
+        let all = async {
+            self.http.wait().await;
+            self.state.tasks.wait().await;
+        };
+        if timeout_at(deadline, all).await.is_err() {
+            let left = self.http.len() + self.state.tasks.len();
+            tracing::warn!(left, "the deadline has passed; cutting what is left");
+        }
+        self.ending.cancel();
+        let parts = async {
+            for (part, task) in [("feed", self.feed), ("housekeeping", self.housekeeping)] {
+                if task.await.is_err() {
+                    tracing::error!(part, "ended by a panic");
+                }
+            }
+        };
+        // The feed closes its cursor on the way out; it is not worth waiting long for.
+        if timeout_at(deadline + Duration::from_secs(1), parts).await.is_err() {
+            tracing::warn!("the feed did not end in time");
+        }
+        self.router_task.abort();
+        tracing::info!("stopped");
+    }
+}

@@ -1,0 +1,127 @@
+//! From a TCP connection to HTTP.
+//!
+//! hyper serves each connection in a task of its own. axum's own loop is not used because it bounds
+//! neither the time nor the size of a request's head.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, extract::ConnectInfo};
+use hyper::{Request, body::Incoming, server::conn::http1};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::sleep,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt as _;
+
+use crate::{config, telemetry::Metrics};
+
+/// After an accept that failed for want of something (descriptors, memory), so that the loop does
+/// not spin until there is some again.
+const PAUSE: Duration = Duration::from_millis(50);
+/// The smallest buffer that hyper takes.
+const LEAST_HEAD_BYTES: usize = 8 * 1024;
+
+/// What each connection is served with.
+#[derive(Clone, Debug)]
+pub(super) struct Acceptor {
+    pub(super) routes: Router,
+    pub(super) limits: config::Limits,
+    pub(super) send_buffer_bytes: usize,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) http: TaskTracker,
+    /// Cancelled when open connections are to finish their request and close.
+    pub(super) closing: CancellationToken,
+}
+
+/// Accepts until `stop`; the listener is closed then.
+pub(super) async fn accept(listener: TcpListener, acceptor: Acceptor, stop: CancellationToken) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((tcp, remote)) => {
+                let serving = acceptor.clone().serve(tcp, remote);
+                acceptor.http.spawn(serving);
+            }
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "no connection can be accepted now");
+                acceptor.metrics.http_connection_failed("accept");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Errors of `accept` that mean only that this client left.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}
+
+impl Acceptor {
+    async fn serve(self, tcp: TcpStream, remote: SocketAddr) {
+        if let Err(error) = self.tune(&tcp) {
+            tracing::debug!(%error, "a client left at once");
+            return;
+        }
+        let routes = self.routes;
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(remote));
+            routes.clone().oneshot(request)
+        });
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_timeout)
+            .max_buf_size(self.limits.header_bytes.max(LEAST_HEAD_BYTES))
+            .serve_connection(TokioIo::new(tcp), service)
+            .with_upgrades();
+        let mut serving = std::pin::pin!(serving);
+        let served = tokio::select! {
+            served = serving.as_mut() => served,
+            () = self.closing.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        };
+        if let Err(error) = served {
+            let cause = cause(&error);
+            tracing::debug!(%error, cause, %remote, "an HTTP connection ended badly");
+            self.metrics.http_connection_failed(cause);
+        }
+    }
+
+    /// Small frames must not wait for an acknowledgement of the ones before (Nagle).
+    fn tune(&self, tcp: &TcpStream) -> io::Result<()> {
+        tcp.set_nodelay(true)?;
+        if self.send_buffer_bytes > 0 {
+            SockRef::from(tcp).set_send_buffer_size(self.send_buffer_bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// A bounded name for the metric.
+fn cause(error: &hyper::Error) -> &'static str {
+    if error.is_timeout() {
+        "header_timeout"
+    } else if error.is_parse_too_large() {
+        "head_too_large"
+    } else if error.is_parse() {
+        "not_http"
+    } else if error.is_incomplete_message() {
+        "cut_short"
+    } else {
+        "other"
+    }
+}

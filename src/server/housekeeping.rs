@@ -1,0 +1,29 @@
+//! What has to be done now and then, by whichever node comes by.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::Store;
+
+/// How often, on average. Every node does it; doing it twice does no harm.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Keeps house until `stop`.
+pub(super) async fn run(store: Store, stop: CancellationToken) {
+    loop {
+        let pause = INTERVAL.mul_f64(rand::rng().random_range(0.5..1.5));
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = stop.cancelled() => return,
+        }
+        // Events that other programs inserted have no date for retention to count from.
+        match store.stamp_unstamped_events().await {
+            Ok(0) => {}
+            Ok(stamped) => tracing::debug!(stamped, "events of other programs are dated"),
+            Err(error) => tracing::debug!(%error, "events cannot be dated now"),
+        }
+    }
+}
