@@ -13,35 +13,61 @@ use super::process::Process;
 /// The server answers so to `replSetGetConfig` before the first `replSetInitiate`.
 const NOT_YET_INITIALIZED: i32 = 94;
 
+/// Where a set is on its way.
+enum State {
+    /// The primary is there and takes writes.
+    Writable,
+    /// Nobody was elected yet.
+    NoPrimary,
+    /// The data is that of another set, of this name.
+    Other(String),
+}
+
 /// Initiates the set `name` with `process` as its only member, unless its data says that this was
 /// done; then waits until it is the primary and takes writes.
 pub(super) async fn single(process: &Process, name: &str) -> Result<()> {
     let client = connect(process)?;
-    let outcome = loop {
-        let state = match advance(&client, process, name).await {
-            Ok(true) => break Ok(()),
-            Ok(false) => "it was not elected primary".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        if let Err(error) = process.pause(state).await {
-            break Err(error);
-        }
-    };
+    let outcome = until_writable(&client, process, name).await;
     client.shutdown().immediate(true).await;
     outcome
 }
 
-/// Takes the next step to a writable set; whether it is one.
-async fn advance(client: &Client, process: &Process, name: &str) -> Result<bool, DriverError> {
+async fn until_writable(client: &Client, process: &Process, name: &str) -> Result<()> {
+    loop {
+        let state = match advance(client, process, name).await {
+            Ok(State::Writable) => return Ok(()),
+            Ok(State::NoPrimary) => "it was not elected primary".to_owned(),
+            Ok(State::Other(found)) => {
+                return Err(Error::OtherReplicaSet {
+                    found,
+                    wanted: name.to_owned(),
+                });
+            }
+            // A server that has just started refuses some commands for a moment.
+            Err(error) => error.to_string(),
+        };
+        process.pause(state).await?;
+    }
+}
+
+/// Takes the next step to a writable set.
+async fn advance(client: &Client, process: &Process, name: &str) -> Result<State, DriverError> {
     match config(client).await? {
         None => {
             let config = doc! { "_id": name, "members": [member(0, process)] };
             initiate(client, config).await?;
         }
-        Some(config) if !names(&config, process) => move_to(client, config, process).await?,
-        Some(_) => {}
+        Some(config) => match config.get_str("_id") {
+            Ok(found) if found != name => return Ok(State::Other(found.to_owned())),
+            _ if !names(&config, process) => move_to(client, config, process).await?,
+            _ => {}
+        },
     }
-    is_writable(client).await
+    Ok(if is_writable(client).await? {
+        State::Writable
+    } else {
+        State::NoPrimary
+    })
 }
 
 /// A client of this one member, whatever the set thinks of it.
@@ -64,7 +90,7 @@ pub(super) fn member(id: i32, process: &Process) -> Document {
 }
 
 /// Initiates a set.
-pub(super) async fn initiate(client: &Client, config: Document) -> Result<(), DriverError> {
+async fn initiate(client: &Client, config: Document) -> Result<(), DriverError> {
     admin(client, doc! { "replSetInitiate": config })
         .await
         .map(drop)
