@@ -140,6 +140,11 @@ impl Process {
         self.log.tail()
     }
 
+    /// Kills it (SIGKILL) and waits until it is gone.
+    pub(super) async fn kill(self) {
+        self.tether.close().await;
+    }
+
     fn failure(&self, ended: Ended) -> Error {
         if self.log.contains("DBPathInUse") {
             return Error::DataDirInUse {

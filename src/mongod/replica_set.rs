@@ -70,6 +70,46 @@ async fn advance(client: &Client, process: &Process, name: &str) -> Result<State
     })
 }
 
+/// Initiates a set of several members, of which `process` is one, and waits until there is a primary
+/// and all others follow it.
+pub(super) async fn several(process: &Process, set: Document) -> Result<()> {
+    let client = connect(process)?;
+    let outcome = until_complete(&client, process, set).await;
+    client.shutdown().immediate(true).await;
+    outcome
+}
+
+async fn until_complete(client: &Client, process: &Process, set: Document) -> Result<()> {
+    loop {
+        let state = match advance_several(client, &set).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => "not all members followed a primary".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        process.pause(state).await?;
+    }
+}
+
+/// Takes the next step to a complete set; whether it is one.
+async fn advance_several(client: &Client, set: &Document) -> Result<bool, DriverError> {
+    if config(client).await?.is_none() {
+        initiate(client, set.clone()).await?;
+    }
+    let answer = admin(client, doc! { "replSetGetStatus": 1 }).await?;
+    let members = answer
+        .get_array("members")
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let roles: Vec<_> = members
+        .iter()
+        .filter_map(|member| member.as_document()?.get_str("stateStr").ok())
+        .collect();
+    let follow = roles
+        .iter()
+        .all(|role| matches!(*role, "PRIMARY" | "SECONDARY"));
+    Ok(follow && roles.contains(&"PRIMARY"))
+}
+
 /// A client of this one member, whatever the set thinks of it.
 pub(super) fn connect(process: &Process) -> Result<Client> {
     let address = ServerAddress::Tcp {
