@@ -4,6 +4,7 @@
 //! that ends. Knows nothing of what is stored in it.
 
 mod binary;
+mod cluster;
 mod error;
 mod fetch;
 mod home;
@@ -19,6 +20,7 @@ use std::path::Path;
 use std::time::Instant;
 
 pub use binary::{Binary, Version};
+pub use cluster::Cluster;
 pub use error::{Error, Result};
 pub use options::Options;
 

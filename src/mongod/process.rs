@@ -99,7 +99,7 @@ impl Process {
             return Err(Error::NotWritable {
                 seconds,
                 state: state.into(),
-                log: self.log.tail(),
+                log: self.last_words(),
             });
         }
         tokio::select! {
@@ -135,6 +135,16 @@ impl Process {
         self.tether.close().await;
     }
 
+    /// The last lines of its log, for an error message.
+    pub(super) fn last_words(&self) -> String {
+        self.log.tail()
+    }
+
+    /// Kills it (SIGKILL) and waits until it is gone.
+    pub(super) async fn kill(self) {
+        self.tether.close().await;
+    }
+
     fn failure(&self, ended: Ended) -> Error {
         if self.log.contains("DBPathInUse") {
             return Error::DataDirInUse {
@@ -146,7 +156,7 @@ impl Process {
         }
         Error::Ended {
             code: ended.code,
-            log: self.log.tail(),
+            log: self.last_words(),
         }
     }
 }

@@ -13,35 +13,101 @@ use super::process::Process;
 /// The server answers so to `replSetGetConfig` before the first `replSetInitiate`.
 const NOT_YET_INITIALIZED: i32 = 94;
 
+/// Where a set is on its way.
+enum State {
+    /// The primary is there and takes writes.
+    Writable,
+    /// Nobody was elected yet.
+    NoPrimary,
+    /// The data is that of another set, of this name.
+    Other(String),
+}
+
 /// Initiates the set `name` with `process` as its only member, unless its data says that this was
 /// done; then waits until it is the primary and takes writes.
 pub(super) async fn single(process: &Process, name: &str) -> Result<()> {
     let client = connect(process)?;
-    let outcome = loop {
-        let state = match advance(&client, process, name).await {
-            Ok(true) => break Ok(()),
-            Ok(false) => "it was not elected primary".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        if let Err(error) = process.pause(state).await {
-            break Err(error);
-        }
-    };
+    let outcome = until_writable(&client, process, name).await;
     client.shutdown().immediate(true).await;
     outcome
 }
 
-/// Takes the next step to a writable set; whether it is one.
-async fn advance(client: &Client, process: &Process, name: &str) -> Result<bool, DriverError> {
+async fn until_writable(client: &Client, process: &Process, name: &str) -> Result<()> {
+    loop {
+        let state = match advance(client, process, name).await {
+            Ok(State::Writable) => return Ok(()),
+            Ok(State::NoPrimary) => "it was not elected primary".to_owned(),
+            Ok(State::Other(found)) => {
+                return Err(Error::OtherReplicaSet {
+                    found,
+                    wanted: name.to_owned(),
+                });
+            }
+            // A server that has just started refuses some commands for a moment.
+            Err(error) => error.to_string(),
+        };
+        process.pause(state).await?;
+    }
+}
+
+/// Takes the next step to a writable set.
+async fn advance(client: &Client, process: &Process, name: &str) -> Result<State, DriverError> {
     match config(client).await? {
         None => {
             let config = doc! { "_id": name, "members": [member(0, process)] };
             initiate(client, config).await?;
         }
-        Some(config) if !names(&config, process) => move_to(client, config, process).await?,
-        Some(_) => {}
+        Some(config) => match config.get_str("_id") {
+            Ok(found) if found != name => return Ok(State::Other(found.to_owned())),
+            _ if !names(&config, process) => move_to(client, config, process).await?,
+            _ => {}
+        },
     }
-    is_writable(client).await
+    Ok(if is_writable(client).await? {
+        State::Writable
+    } else {
+        State::NoPrimary
+    })
+}
+
+/// Initiates a set of several members, of which `process` is one, and waits until there is a primary
+/// and all others follow it.
+pub(super) async fn several(process: &Process, set: Document) -> Result<()> {
+    let client = connect(process)?;
+    let outcome = until_complete(&client, process, set).await;
+    client.shutdown().immediate(true).await;
+    outcome
+}
+
+async fn until_complete(client: &Client, process: &Process, set: Document) -> Result<()> {
+    loop {
+        let state = match advance_several(client, &set).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => "not all members followed a primary".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        process.pause(state).await?;
+    }
+}
+
+/// Takes the next step to a complete set; whether it is one.
+async fn advance_several(client: &Client, set: &Document) -> Result<bool, DriverError> {
+    if config(client).await?.is_none() {
+        initiate(client, set.clone()).await?;
+    }
+    let answer = admin(client, doc! { "replSetGetStatus": 1 }).await?;
+    let members = answer
+        .get_array("members")
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let roles: Vec<_> = members
+        .iter()
+        .filter_map(|member| member.as_document()?.get_str("stateStr").ok())
+        .collect();
+    let follow = roles
+        .iter()
+        .all(|role| matches!(*role, "PRIMARY" | "SECONDARY"));
+    Ok(follow && roles.contains(&"PRIMARY"))
 }
 
 /// A client of this one member, whatever the set thinks of it.
@@ -64,7 +130,7 @@ pub(super) fn member(id: i32, process: &Process) -> Document {
 }
 
 /// Initiates a set.
-pub(super) async fn initiate(client: &Client, config: Document) -> Result<(), DriverError> {
+async fn initiate(client: &Client, config: Document) -> Result<(), DriverError> {
     admin(client, doc! { "replSetInitiate": config })
         .await
         .map(drop)

@@ -8,8 +8,9 @@ use super::tether::Tether;
 /// Waits for the end of the pipe, then removes `$1`. A mongod that is being killed at the same moment
 /// may still add files; a folder that is gone takes no more, so this ends.
 const REMOVE_AT_THE_END: &str = r#"
-cat >/dev/null
+PATH=$PATH:/usr/bin:/bin
 cd /
+while read -r _; do :; done
 tries=0
 until rm -rf -- "$1" || [ "$tries" -ge 100 ]; do tries=$((tries + 1)); sleep 0.1; done
 "#;
@@ -22,11 +23,11 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes an empty folder in the system's place for temporary files.
-    pub(super) fn create() -> io::Result<Self> {
+    /// Makes an empty folder inside `parent`.
+    pub(super) fn create_in(parent: &Path) -> io::Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("tidegate-mongod-")
-            .tempdir()?;
+            .tempdir_in(parent)?;
         let janitor = Tether::spawn(REMOVE_AT_THE_END, [folder.path()], None)?;
         // From here on the janitor alone removes it.
         Ok(Self {
