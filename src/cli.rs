@@ -1,0 +1,48 @@
+//! The command line: one file a command. Arguments in, an exit code out.
+//!
+//! `dev`, `serve` and `migrate` are given a configuration and work on the database; the others are
+//! clients, and know a running service by its address alone.
+
+mod backoff;
+mod client;
+mod failure;
+mod json;
+mod problem;
+mod style;
+mod subscription;
+
+pub use failure::Failure;
+pub use style::error;
+
+/// Event subscriptions on MongoDB, pushed over WebSocket.
+#[derive(clap::Parser, Debug)]
+#[command(name = "tidegate", version, styles = style::HELP, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate dev
+  tidegate subscription create --id demo --filter '{\"type\": \"demo\"}'
+  tidegate listen demo
+  tidegate publish --type demo --data '{\"n\": 1}'
+
+Each command has its own --help, with examples. Exit codes: 0 done; 1 failed; 2 wrong usage; 64 bad
+configuration; 69 database not reachable.";
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Create, list, show, change and delete subscriptions
+    Subscription(subscription::Args),
+}
+
+impl Cli {
+    /// Runs the command that was given.
+    pub async fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Subscription(args) => subscription::run(args).await,
+        }
+    }
+}
