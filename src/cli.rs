@@ -8,6 +8,7 @@ mod client;
 mod failure;
 mod json;
 mod problem;
+mod publish;
 mod style;
 mod subscription;
 
@@ -36,6 +37,8 @@ configuration; 69 database not reachable.";
 enum Command {
     /// Create, list, show, change and delete subscriptions
     Subscription(subscription::Args),
+    /// Publish one event, or many from a file or standard input
+    Publish(publish::Args),
 }
 
 impl Cli {
@@ -43,6 +46,7 @@ impl Cli {
     pub async fn run(self) -> Result<(), Failure> {
         match self.command {
             Command::Subscription(args) => subscription::run(args).await,
+            Command::Publish(args) => publish::run(args).await,
         }
     }
 }
