@@ -7,8 +7,10 @@ mod backoff;
 mod client;
 mod failure;
 mod json;
+mod listen;
 mod problem;
 mod publish;
+mod signals;
 mod style;
 mod subscription;
 
@@ -39,6 +41,8 @@ enum Command {
     Subscription(subscription::Args),
     /// Publish one event, or many from a file or standard input
     Publish(publish::Args),
+    /// Print a subscription's events as they come
+    Listen(listen::Args),
 }
 
 impl Cli {
@@ -47,6 +51,7 @@ impl Cli {
         match self.command {
             Command::Subscription(args) => subscription::run(args).await,
             Command::Publish(args) => publish::run(args).await,
+            Command::Listen(args) => listen::run(args).await,
         }
     }
 }
