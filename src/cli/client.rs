@@ -53,13 +53,13 @@ pub(crate) fn path_id(text: &str) -> Result<String, String> {
 pub(crate) enum ClientError {
     /// The connection could not be opened, or broke.
     #[error("cannot reach {server}: {reason}")]
-    Unreachable { server: Url, reason: String },
+    Unreachable { server: String, reason: String },
     /// The service said no.
     #[error("{0}")]
     Refused(Box<Problem>),
     /// The answer makes no sense.
     #[error("{server} gave an answer that cannot be read: {reason}")]
-    Unreadable { server: Url, reason: String },
+    Unreadable { server: String, reason: String },
 }
 
 impl ClientError {
@@ -154,10 +154,15 @@ impl Client {
         }
     }
 
+    /// The address as people write it.
+    fn address(&self) -> String {
+        self.server.as_str().trim_end_matches('/').to_owned()
+    }
+
     /// The connection is of no use.
     pub(crate) fn unreachable(&self, error: &reqwest::Error) -> ClientError {
         ClientError::Unreachable {
-            server: self.server.clone(),
+            server: self.address(),
             reason: reason(error),
         }
     }
@@ -165,7 +170,7 @@ impl Client {
     /// No answer came in time.
     pub(crate) fn silent(&self) -> ClientError {
         ClientError::Unreachable {
-            server: self.server.clone(),
+            server: self.address(),
             reason: "no answer in time".to_owned(),
         }
     }
@@ -173,7 +178,7 @@ impl Client {
     /// The answer is none that this service gives.
     pub(crate) fn unreadable(&self, reason: &str) -> ClientError {
         ClientError::Unreadable {
-            server: self.server.clone(),
+            server: self.address(),
             reason: reason.to_owned(),
         }
     }

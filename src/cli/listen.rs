@@ -57,9 +57,9 @@ Examples:
   tidegate listen large --count 1 --json
 
 In a terminal each event is a line for people; into a file or a pipe it is a line of JSON. With
---json it is every frame: connected, event, updated, gap, ended. What happens to the connection is
-said on standard error. A connection that breaks is opened again, and goes on after the last event
-that was printed. Ends with 0 on Ctrl-C, and with 1 when the subscription is gone.";
+--json it is every frame: connected, event, updated, gap, ended. What happens to the connection
+is said on standard error. A connection that breaks is opened again, and goes on after the last
+event that was printed. Ends with 0 on Ctrl-C, and with 1 when the subscription is gone.";
 
 /// Listens until it is told to stop, or there is nothing more to come.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {

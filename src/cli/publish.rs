@@ -33,8 +33,6 @@ pub(crate) struct Args {
         conflicts_with_all = ["type", "source", "id", "subject", "time", "data"]
     )]
     file: Option<String>,
-    #[command(flatten)]
-    event: Event,
     /// Events in one request
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
@@ -46,6 +44,8 @@ pub(crate) struct Args {
     json: bool,
     #[command(flatten)]
     server: ServerArgs,
+    #[command(flatten)]
+    event: Event,
 }
 
 /// One event; what is left out is filled in by the service.
@@ -78,8 +78,8 @@ Examples:
   tidegate publish events.jsonl
   mongoexport … | tidegate publish - --server https://events.example.com
 
-A line that is refused is named by its number, and the others are published. A request that is tried
-again is stored once. Exit code 1 if any event was refused.";
+A line that is refused is named by its number, and the others are published. A request that is
+tried again is stored once. Exit code 1 if any event was refused.";
 
 /// Publishes all, in order, one request at a time.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {

@@ -6,11 +6,13 @@ use serde_json::{Map, Value};
 
 use crate::cli::{failure::Failure, json};
 
+const FILTER: &str =
+    "Which events: a MongoDB query as JSON, @FILE, or - for standard input [when created: {}]";
+
 /// The fields that can be given. What is not given is left out of the request.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Fields {
-    /// Which events: a MongoDB query as JSON, @FILE, or - for standard input [when created: {}]
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", help = FILTER)]
     filter: Option<String>,
     /// A name for people
     #[arg(long, value_name = "TEXT")]
