@@ -10,7 +10,7 @@ use config::{Environment, File, FileFormat};
 use serde::{Deserialize, Deserializer};
 
 /// All settings of a node.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The connection string (`--mongodb-uri`). Default `mongodb://127.0.0.1:27017`.
@@ -23,6 +23,9 @@ pub struct Config {
     pub auth: Auth,
     /// Allow `auth = "none"` on an address that is not loopback (`--insecure`). Default false.
     pub insecure: bool,
+    /// Apply pending migrations at the start; else refuse to start on them (`--no-migrate`).
+    /// Default true.
+    pub migrate: bool,
     /// What to log, in `tracing`'s filter language (`--log`). Default `info`.
     pub log: String,
     /// How to log (`--log-format`): `text` or `json`. Default `text`.
@@ -65,7 +68,7 @@ pub enum LogFormat {
 }
 
 /// Bounds on what is accepted (`[limits]`).
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Bytes of a request's body, except publishing. Default 2 MiB.
@@ -115,7 +118,7 @@ pub struct Limits {
 }
 
 /// Sockets (`[socket]`).
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Socket {
     /// How often a ping is sent. Default `30s`.
@@ -141,7 +144,7 @@ pub struct Socket {
 }
 
 /// The change stream (`[feed]`).
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Feed {
     /// How long the server holds an idle request for changes: also how soon an idle feed's position
@@ -162,7 +165,7 @@ pub struct Feed {
 }
 
 /// Cross-origin requests from browsers (`[cors]`).
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cors {
     /// Origins that may call, or `*`. Default none.
@@ -177,6 +180,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             auth: Auth::None,
             insecure: false,
+            migrate: true,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
             retention: Duration::from_secs(7 * 24 * 3600),
@@ -292,6 +296,9 @@ impl Config {
                  listen on 127.0.0.1, or pass --insecure if something else guards this address",
             );
         }
+        if let Err(error) = mongodb::options::ConnectionString::parse(&self.mongodb_uri) {
+            return refuse("mongodb_uri", &connection_string_fault(&error));
+        }
         let name = &self.database;
         if name.is_empty()
             || name.len() > 63
@@ -347,7 +354,7 @@ fn variables() -> Environment {
     ];
     let settings = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| !NOT_SETTINGS.contains(&name.as_str()))
+        .filter(|(name, _)| !NOT_SETTINGS.contains(&name.as_str()) && !is_service_link(name))
         .collect();
     Environment::with_prefix("TIDEGATE")
         .prefix_separator("_")
@@ -355,7 +362,24 @@ fn variables() -> Environment {
         .list_separator(",")
         .with_list_parse_key("cors.origins")
         .try_parsing(true)
+        .ignore_empty(true)
         .source(Some(settings))
+}
+
+/// The driver's reason without what it wraps around every error.
+fn connection_string_fault(error: &mongodb::error::Error) -> String {
+    match error.kind.as_ref() {
+        mongodb::error::ErrorKind::InvalidArgument { message, .. } => message.clone(),
+        kind => kind.to_string(),
+    }
+}
+
+/// What Kubernetes puts into every container beside a service named `tidegate`, such as
+/// `TIDEGATE_SERVICE_HOST` and `TIDEGATE_PORT_8080_TCP`: not settings, and no spelling errors either.
+fn is_service_link(name: &str) -> bool {
+    name.starts_with("TIDEGATE_SERVICE_")
+        || name == "TIDEGATE_PORT"
+        || name.starts_with("TIDEGATE_PORT_")
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -397,6 +421,7 @@ mod tests {
             ("[limits]\nbatch_items = 0", "limits.batch_items"),
             ("database = \"a/b\"", "database"),
             ("listen = \"0.0.0.0:8080\"", "auth"),
+            ("mongodb_uri = \"localhost\"", "mongodb_uri"),
         ] {
             let error = load(toml, &[]).unwrap_err().to_string();
             assert!(error.contains(named), "{toml}: {error}");

@@ -1,5 +1,6 @@
 //! Tidegate: persistent, filtered event subscriptions on MongoDB.
 
+pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod event;

@@ -1,3 +1,38 @@
-//! The `tidegate` binary.
+//! The `tidegate` binary: arguments → configuration → run.
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow};
+use clap::Parser as _;
+use tidegate::cli::{self, Cli, Failure};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Ok(Err(failure)) => {
+            cli::error(&failure);
+            failure.exit_code().into()
+        }
+        Err(error) => {
+            cli::error(format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The outer result is about the process, the inner one about the command.
+fn run(cli: Cli) -> anyhow::Result<Result<(), Failure>> {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow!("TLS was set up already"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?;
+    let outcome = runtime.block_on(cli.run());
+    // A thread may be waiting for standard input; nothing is owed to it.
+    runtime.shutdown_background();
+    Ok(outcome)
+}

@@ -1,0 +1,73 @@
+//! The command line: one file a command. Arguments in, an exit code out.
+//!
+//! `dev`, `serve` and `migrate` are given a configuration and work on the database; the others are
+//! clients, and know a running service by its address alone.
+
+mod backoff;
+mod client;
+mod dev;
+mod failure;
+mod json;
+mod listen;
+mod migrate;
+mod problem;
+mod publish;
+mod serve;
+mod service;
+mod settings;
+mod signals;
+mod style;
+mod subscription;
+
+pub use failure::Failure;
+pub use style::error;
+
+/// The arguments.
+#[derive(clap::Parser, Debug)]
+#[command(name = "tidegate", version, about = ABOUT, styles = style::HELP, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const ABOUT: &str = "Event subscriptions on MongoDB, pushed over WebSocket";
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate dev
+  tidegate subscription create --id demo --filter '{\"type\": \"demo\"}'
+  tidegate listen demo
+  tidegate publish --type demo --data '{\"n\": 1}'
+
+Each command has its own --help, with examples. Exit codes: 0 done; 1 failed; 2 wrong usage;
+64 bad configuration; 69 database not reachable.";
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Run everything on this machine: a private mongod, and the service on it
+    Dev(dev::Args),
+    /// Run the service on a database of yours
+    Serve(serve::Args),
+    /// Bring the database to the state that this version needs
+    Migrate(migrate::Args),
+    /// Create, list, show, change and delete subscriptions
+    Subscription(subscription::Args),
+    /// Publish one event, or many from a file or standard input
+    Publish(publish::Args),
+    /// Print a subscription's events as they come
+    Listen(listen::Args),
+}
+
+impl Cli {
+    /// Runs the command that was given.
+    pub async fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Dev(args) => dev::run(args).await,
+            Command::Serve(args) => serve::run(args).await,
+            Command::Migrate(args) => migrate::run(args).await,
+            Command::Subscription(args) => subscription::run(args).await,
+            Command::Publish(args) => publish::run(args).await,
+            Command::Listen(args) => listen::run(args).await,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! `tidegate dev`: everything on this machine with one command.
+
+use std::{convert::Infallible, path::PathBuf, time::Duration};
+
+use reqwest::StatusCode;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    failure::Failure,
+    service,
+    settings::Settings,
+    signals,
+    style::{self, DIM, GOOD, STRONG, paint},
+};
+use crate::mongod::{self, Mongod};
+
+/// How far back a client can resume, in MB of changes.
+const OPLOG_MB: u32 = 512;
+/// How often the service is asked whether it is ready.
+const READY_POLL: Duration = Duration::from_millis(50);
+const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
+const DATABASE_NOT_REACHABLE: u8 = 69;
+
+/// A service for development.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Where the private mongod keeps its data
+    #[arg(long, value_name = "DIR", default_value = ".tidegate")]
+    data_dir: PathBuf,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate dev
+  tidegate dev --listen 127.0.0.1:9000 --data-dir /tmp/play
+  tidegate dev --mongodb-uri 'mongodb://127.0.0.1:27017/?replicaSet=rs0'
+
+Runs a private mongod (one that is installed, or fetched once), applies migrations and serves.
+The next start finds the same data. Where a connection string is given, by flag, variable or
+file, that MongoDB is used instead. Ctrl-C stops the service, then mongod.";
+
+/// Runs until it is told to stop. First the service ends, then the mongod under it.
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let mut config = args.settings.load(&[])?;
+    let stop = signals::stop_token()?;
+    let listener = service::bind(config.listen).await?;
+    let url = service::local_url(&listener)?;
+    let mut mongod = None;
+    if !args.settings.names_a_database(&config) {
+        let Some(started) = stop.run_until_cancelled(start(args.data_dir)).await else {
+            return Ok(());
+        };
+        config.mongodb_uri = mongod.insert(started?).uri();
+    }
+    let lost = CancellationToken::new();
+    let served = tokio::select! {
+        served = service::serve(config, listener, stop.clone()) => served,
+        never = accompany(&url, mongod.as_ref(), &stop, &lost) => match never {},
+    };
+    if let Some(mongod) = mongod {
+        mongod.stop().await;
+    }
+    if lost.is_cancelled() {
+        return Err(database_failure(
+            "the private mongod ended by itself; see its mongod.log",
+        ));
+    }
+    served
+}
+
+async fn start(data_dir: PathBuf) -> Result<Mongod, Failure> {
+    style::note(format!(
+        "starting a private mongod in {}",
+        data_dir.display()
+    ));
+    let options = mongod::Options {
+        data_dir: Some(data_dir),
+        oplog_size_mb: OPLOG_MB,
+        ..mongod::Options::default()
+    };
+    Mongod::start(options)
+        .await
+        .map_err(|error| database_failure(&error.to_string()))
+}
+
+/// What happens beside the service: a word when it is ready, and its end when mongod has ended.
+async fn accompany(
+    url: &str,
+    mongod: Option<&Mongod>,
+    stop: &CancellationToken,
+    lost: &CancellationToken,
+) -> Infallible {
+    let watch = async {
+        if let Some(mongod) = mongod {
+            mongod.ended().await;
+            lost.cancel();
+            stop.cancel();
+        }
+    };
+    tokio::join!(watch, announce(url, mongod));
+    std::future::pending().await
+}
+
+/// Waits until the service is ready, then says what to try.
+async fn announce(url: &str, mongod: Option<&Mongod>) {
+    let client = reqwest::Client::builder().no_proxy().build();
+    while let Ok(client) = &client {
+        let ready = client.get(format!("{url}/api/v1/ready")).send().await;
+        if ready.is_ok_and(|answer| answer.status() == StatusCode::OK) {
+            break;
+        }
+        tokio::time::sleep(READY_POLL).await;
+    }
+    // Nobody reading this is no reason to stop serving.
+    if let Err(error) = style::print(welcome(url, mongod)) {
+        tracing::debug!(%error, "nobody reads what to try");
+    }
+}
+
+fn welcome(url: &str, mongod: Option<&Mongod>) -> String {
+    let program = std::env::args()
+        .next()
+        .unwrap_or_else(|| "tidegate".to_owned());
+    let server = match url {
+        DEFAULT_SERVER => String::new(),
+        url => format!(" --server {url}"),
+    };
+    let database = mongod.map_or_else(String::new, |mongod| {
+        let data = mongod.data_dir().display();
+        paint(
+            DIM,
+            format!("MongoDB at {}, data in {data}\n", mongod.uri()),
+        )
+    });
+    let try_it = paint(STRONG, "Try it, in another terminal:");
+    format!(
+        "{} {url}\n{database}\n{try_it}\n  \
+         {program} subscription create --id demo --filter '{{\"type\": \"demo\"}}'{server}\n  \
+         {program} listen demo{server}\n  \
+         {program} publish --type demo --data '{{\"hello\": \"world\"}}'{server}\n",
+        paint(GOOD, "Tidegate is ready on"),
+    )
+}
+
+fn database_failure(text: &str) -> Failure {
+    Failure::Service {
+        text: text.to_owned(),
+        code: DATABASE_NOT_REACHABLE,
+    }
+}

@@ -1,0 +1,55 @@
+//! Why a command failed, and the exit code that says so.
+
+use std::io;
+
+use crate::config::ConfigError;
+
+/// A command's failure. Its text is for the person at the terminal.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// What was asked cannot be done, or was refused.
+    #[error("{0}")]
+    Failed(String),
+    /// The arguments contradict each other or cannot be read.
+    #[error("{0}")]
+    Usage(String),
+    /// A setting is wrong.
+    #[error("bad configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// The output cannot be written.
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] io::Error),
+    /// The service ended with a failure that knows its own exit code.
+    #[error("{text}")]
+    Service {
+        /// What happened.
+        text: String,
+        /// The exit code.
+        code: u8,
+    },
+}
+
+impl Failure {
+    /// A setting's value was refused.
+    pub(crate) fn setting(setting: &'static str, reason: &impl ToString) -> Self {
+        Self::Config(ConfigError::Refused {
+            setting,
+            reason: reason.to_string(),
+        })
+    }
+
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed(_) | Self::Output(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Config(_) => 64,
+            Self::Service { code, .. } => *code,
+        }
+    }
+
+    /// Whether whoever read the output has had enough (`tidegate … | head`): nothing to complain of.
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}

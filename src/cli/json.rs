@@ -1,0 +1,65 @@
+//! JSON given on the command line: as text, as `@file`, or from standard input as `-`.
+
+use std::{fs, io::Read as _};
+
+use serde_json::Value;
+
+use super::failure::Failure;
+use crate::extjson;
+
+/// Reads the JSON that `argument` stands for; `flag` is named where it is wrong.
+pub(crate) fn argument(flag: &str, argument: &str) -> Result<Value, Failure> {
+    let text = text(flag, argument)?;
+    extjson::parse_json(&text)
+        .map_err(|error| Failure::Usage(format!("{flag} is not JSON: {error}")))
+}
+
+/// Like [`argument`], and it must be an object.
+pub(crate) fn object(flag: &str, text: &str) -> Result<Value, Failure> {
+    let value = argument(flag, text)?;
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err(Failure::Usage(format!("{flag} must be a JSON object")))
+    }
+}
+
+fn text(flag: &str, argument: &str) -> Result<Vec<u8>, Failure> {
+    let unreadable = |name: &str, error| Failure::Failed(format!("{flag}: {name}: {error}"));
+    if argument == "-" {
+        let mut text = Vec::new();
+        match std::io::stdin().read_to_end(&mut text) {
+            Ok(_) => Ok(text),
+            Err(error) => Err(unreadable("standard input", error)),
+        }
+    } else if let Some(path) = argument.strip_prefix('@') {
+        fs::read(path).map_err(|error| unreadable(path, error))
+    } else {
+        Ok(argument.as_bytes().to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn text_and_files_are_read_and_faults_name_the_flag() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), r#"{"a": 1}"#).unwrap();
+        let at = format!("@{}", file.path().display());
+        assert_eq!(object("--filter", &at).unwrap(), json!({"a": 1}));
+        assert_eq!(argument("--data", "[1]").unwrap(), json!([1]));
+        for (text, code) in [
+            ("{", 2),
+            ("[]", 2),
+            (r#"{"a":1,"a":2}"#, 2),
+            ("@/no/file", 1),
+        ] {
+            let failure = object("--filter", text).unwrap_err();
+            assert!(failure.to_string().contains("--filter"), "{failure}");
+            assert_eq!(failure.exit_code(), code, "{text}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! A refusal as the service words it (RFC 9457), for reading in a terminal.
+
+use std::{fmt, time::Duration};
+
+use reqwest::{Response, StatusCode};
+use serde_json::Value;
+
+use super::client::retry_after;
+
+/// How much of an answer that is no problem document is shown.
+const EXCERPT_CHARS: usize = 300;
+
+/// What was wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// Which problem it is, in a few words.
+    pub(crate) title: String,
+    /// What exactly happened this time.
+    pub(crate) detail: Option<String>,
+    /// Each wrong place: a JSON pointer or a parameter's name, and what is wrong there.
+    pub(crate) errors: Vec<(String, String)>,
+    /// How long to wait before the next attempt.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Problem {
+    /// Reads the body of a refusal, whatever it is.
+    pub(crate) async fn read(response: Response) -> Self {
+        let status = response.status();
+        let retry_after = retry_after(response.headers());
+        // A body that breaks off leaves the status, which says enough.
+        let body = response.bytes().await.unwrap_or_default();
+        let problem = match serde_json::from_slice::<Value>(&body) {
+            Ok(value) if value["title"].is_string() => Self::from_json(&value),
+            _ => Self::unworded(status, &body),
+        };
+        Self {
+            status: status.as_u16(),
+            retry_after,
+            ..problem
+        }
+    }
+
+    /// Reads a problem document, such as those within the answer to a batch.
+    pub(crate) fn from_json(value: &Value) -> Self {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let error = |error: &Value| {
+            let place = text(&error["pointer"]).or_else(|| text(&error["parameter"]));
+            (
+                place.unwrap_or_default(),
+                text(&error["detail"]).unwrap_or_default(),
+            )
+        };
+        let errors = value["errors"].as_array();
+        Self {
+            status: value["status"]
+                .as_u64()
+                .map_or(0, |s| u16::try_from(s).unwrap_or(0)),
+            title: text(&value["title"]).unwrap_or_else(|| "Refused".to_owned()),
+            detail: text(&value["detail"]),
+            errors: errors
+                .map(|all| all.iter().map(error).collect())
+                .unwrap_or_default(),
+            retry_after: None,
+        }
+    }
+
+    /// An answer of something that is not this service: a proxy's page, or none at all.
+    fn unworded(status: StatusCode, body: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(body);
+        let excerpt: String = text.trim().chars().take(EXCERPT_CHARS).collect();
+        Self {
+            status: status.as_u16(),
+            title: status.canonical_reason().unwrap_or("Refused").to_owned(),
+            detail: (!excerpt.is_empty()).then_some(excerpt),
+            errors: Vec::new(),
+            retry_after: None,
+        }
+    }
+
+    /// The whole on one line.
+    pub(crate) fn one_line(&self) -> String {
+        self.to_string()
+            .lines()
+            .map(str::trim)
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.title)?;
+        if self.status != 0 {
+            write!(f, " ({})", self.status)?;
+        }
+        if let Some(detail) = &self.detail {
+            write!(f, "\n  {detail}")?;
+        }
+        for (place, detail) in &self.errors {
+            match place.as_str() {
+                "" => write!(f, "\n  {detail}")?,
+                place => write!(f, "\n  {place}: {detail}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_part_is_shown_once() {
+        let problem = Problem::from_json(&json!({
+            "type": "/problems/invalid-filter", "title": "The filter is not valid", "status": 422,
+            "detail": "2 faults", "errors": [
+                {"pointer": "#/filter/a/$foo", "detail": "unknown operator"},
+                {"parameter": "limit", "detail": "must be a number"}]}));
+        assert_eq!(
+            problem.to_string(),
+            "The filter is not valid (422)\n  2 faults\n  #/filter/a/$foo: unknown operator\
+             \n  limit: must be a number"
+        );
+        assert_eq!(problem.one_line().lines().count(), 1);
+    }
+
+    #[test]
+    fn a_page_of_something_else_is_quoted() {
+        let problem = Problem::unworded(StatusCode::BAD_GATEWAY, b"<html>\n");
+        assert_eq!(problem.to_string(), "Bad Gateway (502)\n  <html>");
+    }
+}

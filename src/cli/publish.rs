@@ -1,0 +1,168 @@
+//! `tidegate publish`: one event from arguments, or JSON lines.
+
+mod batches;
+mod lines;
+mod progress;
+mod report;
+mod sender;
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+use tokio::io::{AsyncBufRead, BufReader};
+
+use super::{
+    client::{Client, ServerArgs},
+    failure::Failure,
+    json,
+};
+use batches::{Batch, Batches};
+use lines::Lines;
+use progress::Progress;
+use report::Report;
+use sender::Sender;
+
+/// What to publish.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// A file with one event a line, as JSON; - is standard input
+    #[arg(
+        value_name = "FILE",
+        required_unless_present = "type",
+        conflicts_with_all = ["type", "source", "id", "subject", "time", "data"]
+    )]
+    file: Option<String>,
+    /// Events in one request
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
+    /// How often a request is tried again when the service cannot be reached or is overloaded
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    retries: u32,
+    /// Print the outcome as one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    event: Event,
+}
+
+/// One event; what is left out is filled in by the service.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "One event")]
+struct Event {
+    /// What happened, such as transfer
+    #[arg(long, value_name = "TEXT")]
+    r#type: Option<String>,
+    /// Where it happened
+    #[arg(long, value_name = "URI")]
+    source: Option<String>,
+    /// What tells it from the others of its source; a second one with both is a duplicate
+    #[arg(long, value_name = "TEXT")]
+    id: Option<String>,
+    /// What it is about
+    #[arg(long, value_name = "TEXT")]
+    subject: Option<String>,
+    /// When it happened, such as 2030-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    time: Option<String>,
+    /// Its content: JSON, @FILE, or - for standard input
+    #[arg(long, value_name = "JSON")]
+    data: Option<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate publish --type transfer --source /bank --data '{\"amount\": 1500}'
+  tidegate publish events.jsonl
+  mongoexport … | tidegate publish - --server https://events.example.com
+
+A line that is refused is named by its number, and the others are published. A request that is
+tried again is stored once. Exit code 1 if any event was refused.";
+
+/// Publishes all, in order, one request at a time.
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let client = Client::new(&args.server)?;
+    let (input, bytes) = open(&args).await?;
+    let mut batches = Batches::new(Lines::new(input), usize::from(args.batch));
+    let progress = Progress::new(bytes, args.file.is_some());
+    let sender = Sender::new(client, args.retries, progress.clone());
+    let mut report = Report::new(args.file.is_some(), progress);
+    let outcome = publish(&mut batches, &sender, &mut report).await;
+    report.summary(args.json)?;
+    outcome?;
+    report.verdict()
+}
+
+async fn publish(
+    batches: &mut Batches,
+    sender: &Sender,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    while let Some(batch) = batches.next().await? {
+        report.unreadable(&batch);
+        if !batch.is_empty() {
+            send(&batch, sender, report).await?;
+        }
+        report.progress(&batch);
+    }
+    Ok(())
+}
+
+async fn send(batch: &Batch, sender: &Sender, report: &mut Report) -> Result<(), Failure> {
+    match sender.send(batch.body()).await {
+        Ok(answer) => {
+            report.answered(batch, &answer);
+            Ok(())
+        }
+        Err(error) => report.refused(batch, error),
+    }
+}
+
+/// The lines to publish, and how many bytes they are where that is known.
+async fn open(args: &Args) -> Result<(Box<dyn AsyncBufRead + Send + Unpin>, Option<u64>), Failure> {
+    match args.file.as_deref() {
+        None => {
+            let event = args.event.to_json()?.to_string().into_bytes();
+            Ok((Box::new(std::io::Cursor::new(event)), None))
+        }
+        Some("-") => Ok((Box::new(BufReader::new(tokio::io::stdin())), None)),
+        Some(path) => open_file(Path::new(path))
+            .await
+            .map_err(|error| Failure::Failed(format!("{path}: {error}"))),
+    }
+}
+
+async fn open_file(
+    path: &Path,
+) -> std::io::Result<(Box<dyn AsyncBufRead + Send + Unpin>, Option<u64>)> {
+    let file = tokio::fs::File::open(path).await?;
+    let metadata = file.metadata().await?;
+    if metadata.is_dir() {
+        return Err(std::io::ErrorKind::IsADirectory.into());
+    }
+    let bytes = metadata.is_file().then_some(metadata.len());
+    Ok((Box::new(BufReader::with_capacity(64 << 10, file)), bytes))
+}
+
+impl Event {
+    fn to_json(&self) -> Result<Value, Failure> {
+        let mut event = Map::new();
+        for (name, value) in [
+            ("type", &self.r#type),
+            ("source", &self.source),
+            ("id", &self.id),
+            ("subject", &self.subject),
+            ("time", &self.time),
+        ] {
+            if let Some(value) = value {
+                event.insert(name.to_owned(), value.clone().into());
+            }
+        }
+        if let Some(data) = &self.data {
+            event.insert("data".to_owned(), json::argument("--data", data)?);
+        }
+        Ok(event.into())
+    }
+}

@@ -1,0 +1,99 @@
+//! The settings of a node as flags.
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+
+use clap::ValueEnum;
+
+use super::failure::Failure;
+use crate::{
+    config::{Auth, Config, LogFormat},
+    telemetry,
+};
+
+/// Flags win over `TIDEGATE_…` variables, these over the file, and the file over defaults.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Settings")]
+pub(crate) struct Settings {
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "A TOML file with settings [env: TIDEGATE_CONFIG]"
+    )]
+    config: Option<PathBuf>,
+    #[arg(long, value_name = "URI", help = help("The connection string", "MONGODB_URI", "mongodb://127.0.0.1:27017"))]
+    mongodb_uri: Option<String>,
+    #[arg(long, value_name = "NAME", help = help("The database that holds everything", "DATABASE", "tidegate"))]
+    database: Option<String>,
+    #[arg(long, value_name = "IP:PORT", help = help("The address to listen on", "LISTEN", "127.0.0.1:8080"))]
+    listen: Option<SocketAddr>,
+    #[arg(long, value_enum, hide_possible_values = true, help = help("Who may call", "AUTH", "none"))]
+    auth: Option<Auth>,
+    #[arg(
+        long,
+        help = "Allow `--auth none` where others can reach the address [env: TIDEGATE_INSECURE]"
+    )]
+    insecure: bool,
+    #[arg(long, value_name = "FILTER", help = help("What to log: error, warn, info, debug, or by module", "LOG", "info"))]
+    log: Option<String>,
+    #[arg(long, value_enum, hide_possible_values = true, help = help("How to log: text or json", "LOG_FORMAT", "text"))]
+    log_format: Option<LogFormat>,
+}
+
+/// The help of a setting. Variables and defaults are not given to clap: a wrong variable is bad
+/// configuration and not wrong usage, and a default must not hide what the file says.
+fn help(what: &str, variable: &str, default: &str) -> String {
+    format!("{what} [env: TIDEGATE_{variable}] [default: {default}]")
+}
+
+impl Settings {
+    /// The whole configuration, checked, and logging as it says. `more` are flags of one command.
+    pub(crate) fn load(&self, more: &[(&'static str, String)]) -> Result<Config, Failure> {
+        let flags = [&self.flags()[..], more].concat();
+        let file = self
+            .config
+            .clone()
+            .or_else(|| variable("TIDEGATE_CONFIG").map(PathBuf::from));
+        let config = Config::load(file.as_deref(), &flags)?;
+        telemetry::start_logging(&config.log, config.log_format)
+            .map_err(|reason| Failure::setting("log", &reason))?;
+        Ok(config)
+    }
+
+    /// Whether anybody said which database to use.
+    pub(crate) fn names_a_database(&self, config: &Config) -> bool {
+        self.mongodb_uri.is_some()
+            || variable("TIDEGATE_MONGODB_URI").is_some()
+            || config.mongodb_uri != Config::default().mongodb_uri
+    }
+
+    fn flags(&self) -> Vec<(&'static str, String)> {
+        let name =
+            |value: Option<clap::builder::PossibleValue>| value.map(|v| v.get_name().to_owned());
+        [
+            ("mongodb_uri", self.mongodb_uri.clone()),
+            ("database", self.database.clone()),
+            ("listen", self.listen.map(|listen| listen.to_string())),
+            (
+                "auth",
+                name(self.auth.and_then(|auth| auth.to_possible_value())),
+            ),
+            ("insecure", self.insecure.then(|| true.to_string())),
+            ("log", self.log.clone()),
+            (
+                "log_format",
+                name(
+                    self.log_format
+                        .and_then(|format| format.to_possible_value()),
+                ),
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(setting, value)| Some((setting, value?)))
+        .collect()
+    }
+}
+
+/// An empty variable is none.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}

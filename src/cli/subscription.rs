@@ -1,0 +1,53 @@
+//! `tidegate subscription`: subscriptions over HTTP.
+
+mod create;
+mod delete;
+mod fields;
+mod get;
+mod list;
+mod update;
+mod view;
+
+use super::failure::Failure;
+
+/// What to do with subscriptions.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate subscription create --filter '{\"type\": \"transfer\", \"data.amount\": {\"$gte\": 1000}}'
+  tidegate subscription list --status active
+  tidegate subscription update large --status paused
+  tidegate subscription delete large
+
+The same documents can be written to the collection `subscriptions` by any other program.";
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Create a subscription, or replace the one under an id of yours
+    Create(create::Args),
+    /// List subscriptions
+    List(list::Args),
+    /// Show one subscription
+    Get(get::Args),
+    /// Change some fields of a subscription; its connections stay open
+    Update(update::Args),
+    /// Delete subscriptions; their connections are closed
+    Delete(delete::Args),
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    match args.command {
+        Command::Create(args) => create::run(args).await,
+        Command::List(args) => list::run(args).await,
+        Command::Get(args) => get::run(args).await,
+        Command::Update(args) => update::run(args).await,
+        Command::Delete(args) => delete::run(args).await,
+    }
+}

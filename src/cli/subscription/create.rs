@@ -1,0 +1,52 @@
+//! `tidegate subscription create`.
+
+use reqwest::{Method, StatusCode};
+
+use super::{fields::Fields, view};
+use crate::cli::{
+    client::{Client, ServerArgs, path_id},
+    failure::Failure,
+    style,
+};
+
+/// A new subscription.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// An id of your own: creates the subscription, or replaces the one that has this id
+    #[arg(long, value_name = "ID", value_parser = path_id)]
+    id: Option<String>,
+    #[command(flatten)]
+    fields: Fields,
+    /// Print the subscription as one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate subscription create --name 'large transfers' \\
+      --filter '{\"type\": \"transfer\", \"data.amount\": {\"$gte\": 1000}}'
+  tidegate subscription create --id everything --expires-at 2h
+  tidegate subscription create --durable --filter @filter.json
+  ID=$(tidegate subscription create --filter '{\"type\": \"transfer\"}' --json | jq -r .id)";
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let client = Client::new(&args.server)?;
+    let request = match &args.id {
+        Some(id) => client.request(Method::PUT, &["subscriptions", id]),
+        None => client.request(Method::POST, &["subscriptions"]),
+    };
+    let body = args.fields.to_json()?;
+    let (status, created) = client.call(request.json(&body)).await?;
+    view::print_warnings(&created);
+    if !args.json {
+        style::note(match status {
+            StatusCode::CREATED => "created",
+            _ => "replaced",
+        });
+    }
+    view::print_one(&created, args.json)
+}

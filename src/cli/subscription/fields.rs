@@ -1,0 +1,141 @@
+//! The fields of a subscription as flags.
+
+use std::time::SystemTime;
+
+use serde_json::{Map, Value};
+
+use crate::cli::{failure::Failure, json};
+
+const FILTER: &str =
+    "Which events: a MongoDB query as JSON, @FILE, or - for standard input [when created: {}]";
+
+/// The fields that can be given. What is not given is left out of the request.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Fields {
+    #[arg(long, value_name = "JSON", help = FILTER)]
+    filter: Option<String>,
+    /// A name for people
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// Whether events are matched now
+    #[arg(long, value_enum)]
+    status: Option<StoredStatus>,
+    /// The server keeps the acknowledged position
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    durable: Option<bool>,
+    /// Data of yours that goes with it: a JSON object, @FILE, or -
+    #[arg(long, value_name = "JSON")]
+    metadata: Option<String>,
+    /// Whose it is
+    #[arg(long, value_name = "TEXT")]
+    owner: Option<String>,
+    /// When it deletes itself: a time (2030-01-31T12:00:00Z), or a span from now (2h)
+    #[arg(long, value_name = "WHEN")]
+    expires_at: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum StoredStatus {
+    Active,
+    Paused,
+}
+
+impl Fields {
+    /// The fields as the service wants them.
+    pub(crate) fn to_json(&self) -> Result<Map<String, Value>, Failure> {
+        let mut body = Map::new();
+        for (field, flag, value) in [
+            ("filter", "--filter", &self.filter),
+            ("metadata", "--metadata", &self.metadata),
+        ] {
+            if let Some(text) = value {
+                body.insert(field.to_owned(), json::object(flag, text)?);
+            }
+        }
+        let status = self.status.map(|status| match status {
+            StoredStatus::Active => "active",
+            StoredStatus::Paused => "paused",
+        });
+        for (field, value) in [
+            ("name", self.name.clone().map(Value::from)),
+            ("status", status.map(Value::from)),
+            ("durable", self.durable.map(Value::from)),
+            ("owner", self.owner.clone().map(Value::from)),
+            (
+                "expiresAt",
+                self.expires_at
+                    .as_deref()
+                    .map(|text| point_in_time(text).into()),
+            ),
+        ] {
+            if let Some(value) = value {
+                body.insert(field.to_owned(), value);
+            }
+        }
+        Ok(body)
+    }
+}
+
+/// A span is counted from now; all else is the service's to judge.
+fn point_in_time(text: &str) -> String {
+    match humantime::parse_duration(text).map(|span| SystemTime::now().checked_add(span)) {
+        Ok(Some(time)) => humantime::format_rfc3339_millis(time).to_string(),
+        Ok(None) | Err(_) => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+    use serde_json::json;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        fields: Fields,
+    }
+
+    fn check(arguments: &[&str], expected: &Value) {
+        let line = Line::parse_from([&["x"], arguments].concat());
+        assert_eq!(&Value::Object(line.fields.to_json().unwrap()), expected);
+    }
+
+    #[test]
+    fn only_what_is_given_is_sent() {
+        check(&[], &json!({}));
+        check(&["--durable"], &json!({"durable": true}));
+        check(
+            &["--durable=false", "--status", "paused"],
+            &json!({"status": "paused", "durable": false}),
+        );
+        check(
+            &[
+                "--filter",
+                r#"{"a": 1}"#,
+                "--name",
+                "n",
+                "--owner",
+                "o",
+                "--metadata",
+                "{}",
+            ],
+            &json!({"filter": {"a": 1}, "metadata": {}, "name": "n", "owner": "o"}),
+        );
+    }
+
+    #[test]
+    fn a_span_is_counted_from_now_and_a_time_is_passed_on() {
+        assert_eq!(
+            point_in_time("2030-01-31T12:00:00Z"),
+            "2030-01-31T12:00:00Z"
+        );
+        assert!(humantime::parse_rfc3339(&point_in_time("2h")).unwrap() > SystemTime::now());
+    }
+}
