@@ -4,5 +4,9 @@
 #![allow(dead_code, unused_imports)]
 
 mod mongod;
+mod service;
+mod socket;
 
 pub(crate) use mongod::{database_name, options, shared_mongod};
+pub(crate) use service::{DEADLINE, Service};
+pub(crate) use socket::{Closed, Socket};

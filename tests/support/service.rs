@@ -1,0 +1,208 @@
+//! A node of the service in this process, on a database of its own.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use mongodb::{Client, Database};
+use serde_json::Value;
+use tidegate::{
+    config::Config,
+    server::{self, ServerError},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::{Socket, database_name, shared_mongod};
+
+/// How long a test waits for what must happen before it fails.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A running node.
+pub(crate) struct Service {
+    pub(crate) address: SocketAddr,
+    pub(crate) config: Config,
+    pub(crate) database: Database,
+    pub(crate) http: reqwest::Client,
+    stop: CancellationToken,
+    task: Option<JoinHandle<Result<(), ServerError>>>,
+}
+
+impl Service {
+    /// A node on a fresh database of the shared mongod, ready to serve.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Like [`Service::start`], with settings of the test's choice.
+    pub(crate) async fn start_with(settings: impl FnOnce(&mut Config)) -> Self {
+        let uri = shared_mongod().await.uri();
+        let mut config = Config {
+            mongodb_uri: uri,
+            database: database_name(),
+            shutdown_timeout: Duration::from_secs(5),
+            ..Config::default()
+        };
+        settings(&mut config);
+        Self::on(config).await
+    }
+
+    /// A second node on the same database.
+    pub(crate) async fn sibling(&self) -> Self {
+        Self::on(self.config.clone()).await
+    }
+
+    /// A node with exactly these settings, but on a free port.
+    pub(crate) async fn on(config: Config) -> Self {
+        let client = Client::with_uri_str(&config.mongodb_uri).await.unwrap();
+        let database = client.database(&config.database);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(server::run(config.clone(), listener, stop.clone()));
+        let service = Self {
+            address,
+            config,
+            database,
+            http: http_client(),
+            stop,
+            task: Some(task),
+        };
+        service.until("ready", async || service.status("/ready").await == 200).await;
+        service
+    }
+
+    /// The URL of a path below `/api/v1`.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}/api/v1{path}", self.address)
+    }
+
+    /// The status that a GET is answered with; 0 while nothing answers.
+    pub(crate) async fn status(&self, path: &str) -> u16 {
+        let answer = self.http.get(self.url(path)).send().await;
+        answer.map_or(0, |answer| answer.status().as_u16())
+    }
+
+    /// A request with a JSON body: the status and the JSON of the answer (null where it has none).
+    pub(crate) async fn send(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let mut request = self.http.request(method, self.url(path));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// A GET of JSON that must succeed.
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.send("GET", path, None).await;
+        assert_eq!(status, 200, "GET {path}: {body}");
+        body
+    }
+
+    /// A POST of JSON that must succeed.
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
+        let (status, body) = self.send("POST", path, Some(body)).await;
+        assert!((200..300).contains(&status), "POST {path}: {status} {body}");
+        body
+    }
+
+    /// Creates a subscription with this filter; returns its id.
+    pub(crate) async fn subscribe(&self, filter: Value) -> String {
+        let made = self.post("/subscriptions", serde_json::json!({"filter": filter})).await;
+        made["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Publishes one event of this type and data.
+    pub(crate) async fn publish(&self, kind: &str, data: Value) {
+        self.post("/events", serde_json::json!({"type": kind, "data": data})).await;
+    }
+
+    /// Opens a socket on a subscription and reads its `connected` message.
+    pub(crate) async fn connect(&self, id: &str) -> Socket {
+        let mut socket = self.open(id, "").await;
+        let connected = socket.message().await;
+        assert_eq!(connected["type"], "connected", "{connected}");
+        socket
+    }
+
+    /// Opens a socket with a query such as `?after=…`, and reads nothing.
+    pub(crate) async fn open(&self, id: &str, query: &str) -> Socket {
+        Socket::open(self.address, &format!("/api/v1/subscriptions/{id}/events{query}"), None)
+            .await
+            .unwrap()
+    }
+
+    /// The value of a metric line such as `tidegate_connections` or
+    /// `tidegate_connections_closed_total{reason="deleted"}`; 0 where there is none.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let text = self.metrics().await;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// All metrics as text.
+    pub(crate) async fn metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.address);
+        self.http.get(url).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// Connections closed for a reason.
+    pub(crate) async fn closed(&self, reason: &str) -> f64 {
+        self.metric(&format!("tidegate_connections_closed_total{{reason=\"{reason}\"}}")).await
+    }
+
+    /// Asserts that every connection that was opened is either open or was closed for one reason,
+    /// in one reading of the metrics.
+    pub(crate) async fn assert_books_balance(&self) {
+        let text = self.metrics().await;
+        let sum = |prefix: &str| -> f64 {
+            text.lines()
+                .filter(|line| line.starts_with(prefix))
+                .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+                .sum()
+        };
+        let opened = sum("tidegate_connections_opened_total ");
+        let open = sum("tidegate_connections ");
+        let closed = sum("tidegate_connections_closed_total{");
+        assert!((opened - open - closed).abs() < f64::EPSILON, "{opened} {open} {closed}");
+    }
+
+    /// Waits until `reached` is true, or fails after [`DEADLINE`].
+    pub(crate) async fn until(&self, what: &str, reached: impl AsyncFn() -> bool) {
+        let begun = Instant::now();
+        while !reached().await {
+            assert!(begun.elapsed() < DEADLINE, "not in time: {what}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Begins the orderly stop and returns at once.
+    pub(crate) fn begin_stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Stops in order; panics if the node ends with an error.
+    pub(crate) async fn stop(mut self) {
+        self.stop.cancel();
+        let task = self.task.take().unwrap();
+        tokio::time::timeout(DEADLINE, task).await.expect("stops in time").unwrap().unwrap();
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// A client that keeps no connection open between requests: a node that stops has none to wait for.
+fn http_client() -> reqwest::Client {
+    // TLS is not used, but the client wants a provider.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder().timeout(DEADLINE).build().unwrap()
+}

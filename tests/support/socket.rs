@@ -1,0 +1,118 @@
+//! A WebSocket client that a test drives frame by frame.
+
+use std::net::SocketAddr;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::Value;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{WebSocketStream, client_async};
+use tungstenite::{
+    Error, Message,
+    client::IntoClientRequest as _,
+    http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL},
+};
+
+use super::DEADLINE;
+
+/// An open socket.
+pub(crate) struct Socket {
+    pub(crate) stream: WebSocketStream<TcpStream>,
+    /// The subprotocol that the server chose.
+    pub(crate) subprotocol: Option<String>,
+}
+
+/// How a socket ended, as the client saw it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Closed {
+    pub(crate) code: u16,
+    pub(crate) text: String,
+}
+
+impl Socket {
+    /// Connects to a path of a server; the error has the answer where there was one.
+    pub(crate) async fn open(
+        address: SocketAddr,
+        path: &str,
+        subprotocol: Option<&str>,
+    ) -> Result<Self, Error> {
+        let tcp = TcpStream::connect(address).await?;
+        let mut request = format!("ws://{address}{path}").into_client_request()?;
+        if let Some(name) = subprotocol {
+            let value = HeaderValue::from_str(name).unwrap();
+            request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, value);
+        }
+        let (stream, answer) = client_async(request, tcp).await?;
+        let chosen = answer.headers().get(SEC_WEBSOCKET_PROTOCOL);
+        let subprotocol = chosen.map(|value| value.to_str().unwrap().to_owned());
+        Ok(Self { stream, subprotocol })
+    }
+
+    /// The next frame, or `None` when the server has gone.
+    pub(crate) async fn frame(&mut self) -> Option<Result<Message, Error>> {
+        timeout(DEADLINE, self.stream.next()).await.expect("a frame in time")
+    }
+
+    /// The next JSON message; pings are passed over. Fails on anything else.
+    pub(crate) async fn message(&mut self) -> Value {
+        loop {
+            match self.frame().await {
+                Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                other => panic!("expected a message, got {other:?}"),
+            }
+        }
+    }
+
+    /// The next message, which must be an event; returns its `data`.
+    pub(crate) async fn event(&mut self) -> Value {
+        let message = self.message().await;
+        assert_eq!(message["type"], "event", "{message}");
+        message["event"]["data"].clone()
+    }
+
+    /// Sends a text message.
+    pub(crate) async fn say(&mut self, text: &str) {
+        self.stream.send(Message::text(text)).await.unwrap();
+    }
+
+    /// Everything up to the close: the JSON messages, then how it closed.
+    pub(crate) async fn rest(&mut self) -> (Vec<Value>, Closed) {
+        let mut messages = Vec::new();
+        loop {
+            match self.frame().await {
+                Some(Ok(Message::Text(text))) => {
+                    messages.push(serde_json::from_str(&text).unwrap());
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    let frame = frame.expect("a close with a code");
+                    let closed = Closed { code: frame.code.into(), text: frame.reason.to_string() };
+                    // Nothing may come behind the close.
+                    while let Some(Ok(more)) = self.frame().await {
+                        panic!("a frame after the close: {more:?}");
+                    }
+                    return (messages, closed);
+                }
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                other => panic!("no close, but {other:?} after {messages:?}"),
+            }
+        }
+    }
+
+    /// Asserts that the rest is exactly one `ended` and its close, for this reason; returns `ended`.
+    pub(crate) async fn assert_ends(&mut self, code: u16, reason: &str) -> Value {
+        let (mut messages, closed) = self.rest().await;
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        let ended = messages.remove(0);
+        assert_eq!(ended["type"], "ended", "{ended}");
+        assert_eq!(ended["reason"], reason, "{ended}");
+        assert_eq!(ended["code"], code, "{ended}");
+        assert_eq!(closed, Closed { code, text: reason.to_owned() });
+        ended
+    }
+
+    /// Closes in order.
+    pub(crate) async fn leave(mut self) {
+        self.stream.close(None).await.unwrap();
+        while let Some(Ok(_)) = self.frame().await {}
+    }
+}
