@@ -30,7 +30,7 @@ use self::{
     websocket::{Broken, Incoming, WebSocket},
 };
 use crate::{
-    config,
+    config::Config,
     position::{Cursor, Position},
     protocol::{
         ClientMessage, Dialect, Ending, Frame, PONG_MESSAGE, connected_message, gap_message,
@@ -59,7 +59,7 @@ pub struct Host {
     /// Where to ask and tell.
     pub router: RouterHandle,
     /// Timing and bounds.
-    pub settings: Arc<config::Socket>,
+    pub config: Arc<Config>,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
 }
@@ -180,7 +180,7 @@ impl Connection {
         outbox: Receiver,
         upgraded: Upgraded,
     ) -> Self {
-        let settings = &host.settings;
+        let settings = &host.config.socket;
         let now = Instant::now();
         let heartbeat = Heartbeat::new(settings.ping_interval, settings.pong_timeout, now);
         let socket = WebSocket::new(upgraded.tcp, upgraded.read_already, settings.message_bytes);

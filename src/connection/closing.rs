@@ -29,7 +29,7 @@ impl Connection {
                 self.verdict(Ending::InternalError).await
             }
         };
-        let deadline = Instant::now() + self.host.settings.close_timeout;
+        let deadline = Instant::now() + self.host.config.socket.close_timeout;
         if self.broken != Some(Broken::Lost) {
             self.queue_last_words(end);
             if timeout_at(deadline, self.flush())

@@ -65,7 +65,7 @@ async fn take(
 ) -> Result<(), Problem> {
     let host = Host {
         router: state.router.clone(),
-        settings: state.socket.clone(),
+        config: state.config.clone(),
         metrics: state.metrics.clone(),
     };
     let (answer, taken) = oneshot::channel();
@@ -161,7 +161,7 @@ fn after(query: &Query, state: &AppState) -> Result<Option<Cursor>, Problem> {
         (Some(_), Some(_)) => Err(query::bad("since", "cannot be combined with after")),
         (Some(text), None) => Cursor::parse(text)
             .map(Some)
-            .map_err(|error| Problem::parameter(Kind::BadCursor, "after", error.to_string())),
+            .map_err(|error| Problem::parameter(Kind::BadCursor, "after", &error.to_string())),
         (None, Some(text)) => {
             let date = bson::DateTime::parse_rfc3339_str(text)
                 .map_err(|_| query::bad("since", "must be a time as in RFC 3339"))?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bson::{RawBsonRef, RawDocument, Timestamp, doc};
 use futures_util::TryStreamExt as _;
-use mongodb::raw_batch_cursor::RawBatch;
+use mongodb::{options::ReadConcern, raw_batch_cursor::RawBatch};
 
 use super::{Store, StoreError};
 
@@ -55,7 +55,11 @@ impl Store {
             .bounded(self.client().start_session().snapshot(true))
             .await?;
         let subscriptions = self.subscriptions();
-        let find = subscriptions.find(doc! {}).session(&mut session);
+        // The client's own concern (majority) would keep the session's from being sent.
+        let find = subscriptions
+            .find(doc! {})
+            .read_concern(ReadConcern::snapshot())
+            .session(&mut session);
         let mut cursor = self.bounded(find.batch()).await?;
         let mut batches = cursor.stream(&mut session);
         while let Some(batch) = self.bounded(batches.try_next()).await? {

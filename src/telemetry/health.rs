@@ -66,7 +66,9 @@ impl Health {
     /// Reports the feed's state; the time counts from its last change.
     pub fn feed(&self, feed: FeedState) {
         self.with(|state| {
-            if state.feed != feed {
+            // Until the initial load is applied nothing else can be said.
+            let loaded = state.feed != FeedState::Loading || feed == FeedState::Current;
+            if loaded && state.feed != feed {
                 state.feed = feed;
                 state.since = Instant::now();
                 state.since_wall = SystemTime::now();
@@ -130,6 +132,8 @@ mod tests {
     fn a_node_is_ready_only_while_its_feed_is() {
         let health = Health::new(Duration::from_secs(3600));
         assert!(health.ready().unwrap_err().contains("loaded"));
+        health.feed(FeedState::Cut);
+        assert!(health.ready().unwrap_err().contains("loaded"), "there is nothing to ride out yet");
         health.feed(FeedState::Current);
         assert_eq!(health.ready(), Ok(()));
         health.feed(FeedState::Cut);
