@@ -3,6 +3,8 @@
 //! The document is the subscription, whoever wrote it. Reading never fails: what is wrong with a
 //! document makes it `invalid`, with a reason, and stops nothing else.
 
+pub mod input;
+
 use std::{
     borrow::Borrow,
     fmt,
