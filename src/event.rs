@@ -3,6 +3,8 @@
 //! A document in `events` is an event whoever wrote it. What it lacks of a CloudEvent is filled in
 //! when it is shown: `id` from `_id`, `source` from the database, `type`, and `time` from the commit.
 
+pub mod input;
+
 use bson::{DateTime, RawBsonRef, RawDocument, spec::BinarySubtype};
 
 use crate::extjson::{plain_text, write_string, write_value};
