@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 
 use crate::extjson::{Fault, parse_json, push_pointer, read_bson};
 
-pub use self::attribute::header_text;
+pub use self::attribute::{has_broken_escape, header_text};
 
-/// How much of a CloudEvent must be there.
+/// How much of an event must be there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
     /// All that the specification requires.
@@ -71,11 +71,11 @@ impl NewEvent {
                     reader.blame(name, "is the header Content-Type in binary mode");
                 }
                 "data" | "data_base64" => reader.blame(name, "is the body in binary mode"),
-                _ => reader.attribute(name, Value::String(text)),
+                _ => reader.attribute(name, &Value::String(text)),
             }
         }
         if let Some(content_type) = content_type {
-            reader.attribute("datacontenttype", content_type.into());
+            reader.attribute("datacontenttype", &content_type.into());
         }
         reader.data = match content {
             Content::Empty => None,
@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
                     self.data = Some(read_bson(value, &at, &mut self.faults));
                 }
                 "data_base64" => self.base64(&value),
-                _ => self.attribute(&name, value),
+                _ => self.attribute(&name, &value),
             }
         }
     }
@@ -181,22 +181,19 @@ impl<'a> Reader<'a> {
         let bytes = value
             .as_str()
             .and_then(|text| data_encoding::BASE64.decode(text.as_bytes()).ok());
-        match bytes {
-            Some(bytes) => self.data = Some(generic(bytes)),
-            // Stands in, so that a second one is still seen as such.
-            None => {
-                self.data = Some(Bson::Null);
-                self.blame("data_base64", "must be text in base64");
-            }
+        if bytes.is_none() {
+            self.blame("data_base64", "must be text in base64");
         }
+        // Null stands in for what is wrong, so that a second one is still seen as such.
+        self.data = Some(bytes.map_or(Bson::Null, generic));
     }
 
     /// Takes a context attribute; null means that it is not set.
-    fn attribute(&mut self, name: &str, value: Value) {
+    fn attribute(&mut self, name: &str, value: &Value) {
         if value.is_null() {
             return;
         }
-        match attribute::read(name, &value) {
+        match attribute::read(name, value) {
             Ok(value) => self.attributes.push((name.to_owned(), value)),
             Err(detail) => {
                 // Named as present, so that it is not called missing as well.

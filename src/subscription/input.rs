@@ -152,19 +152,15 @@ impl Reading<'_> {
             return None;
         };
         let most = self.limits.metadata_bytes;
-        match RawDocumentBuf::try_from(&document) {
-            Err(error) => faults.push(Fault::new(at, format!("cannot be stored: {error}"))),
-            Ok(raw) if field == "metadata" && raw.as_bytes().len() > most => {
-                faults.push(Fault::new(
-                    at,
-                    format!(
-                        "is {} bytes as BSON; at most {most} are allowed",
-                        raw.as_bytes().len()
-                    ),
-                ))
-            }
+        let fault = match RawDocumentBuf::try_from(&document) {
+            Err(error) => format!("cannot be stored: {error}"),
+            Ok(raw) if field == "metadata" && raw.as_bytes().len() > most => format!(
+                "is {} bytes as BSON; at most {most} are allowed",
+                raw.as_bytes().len()
+            ),
             Ok(_) => return Some(Bson::Document(document)),
-        }
+        };
+        faults.push(Fault::new(at, fault));
         None
     }
 

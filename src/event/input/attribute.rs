@@ -89,16 +89,20 @@ fn uri(value: &Value, what: &str) -> Result<Bson, String> {
 /// fragment. How its parts hang together is left to those who dereference it.
 fn is_uri_reference(text: &str) -> bool {
     const PUNCTUATION: &[u8] = b"-._~:/?#[]@!$&'()*+,;=%";
-    let mut escapes = text.split('%').skip(1);
     !text.is_empty()
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || PUNCTUATION.contains(&byte))
-        && escapes.all(|rest| {
-            let digits = rest.as_bytes().iter().take(2);
-            digits.filter(|byte| byte.is_ascii_hexdigit()).count() == 2
-        })
+        && !has_broken_escape(text)
         && text.matches('#').count() <= 1
+}
+
+/// Whether a `%` is not followed by two hexadecimal digits.
+pub fn has_broken_escape(text: &str) -> bool {
+    text.split('%').skip(1).any(|rest| {
+        let digits = rest.as_bytes().iter().take(2);
+        digits.filter(|byte| byte.is_ascii_hexdigit()).count() < 2
+    })
 }
 
 fn has_scheme(uri: &str) -> bool {
