@@ -1,7 +1,9 @@
-//! Events: how a stored document becomes a CloudEvent.
+//! Events: how a stored document becomes one of the kind that CloudEvents 1.0 describes.
 //!
-//! A document in `events` is an event whoever wrote it. What it lacks of a CloudEvent is filled in
+//! A document in `events` is an event whoever wrote it. What it lacks of one is filled in
 //! when it is shown: `id` from `_id`, `source` from the database, `type`, and `time` from the commit.
+
+pub mod input;
 
 use bson::{DateTime, RawBsonRef, RawDocument, spec::BinarySubtype};
 
@@ -148,8 +150,11 @@ fn write_rest(
     out: &mut String,
 ) -> Result<(), bson::error::Error> {
     let (name, binary) = match (key, value) {
-        ("_id" | "id" | "source" | "type" | "time" | "specversion", _)
-        | (TS_FIELD | STORED_AT_FIELD | CURSOR_EXTENSION, _)
+        (
+            "_id" | "id" | "source" | "type" | "time" | "specversion" | TS_FIELD | STORED_AT_FIELD
+            | CURSOR_EXTENSION,
+            _,
+        )
         | ("subject" | "datacontenttype" | "dataschema", RawBsonRef::Null) => return Ok(()),
         ("data", RawBsonRef::Binary(binary)) if binary.subtype == BinarySubtype::Generic => {
             ("data_base64", Some(binary.bytes))

@@ -173,33 +173,43 @@ const TYPE_WRAPPERS: [&str; 16] = [
 ];
 
 /// Turns a JSON value in Extended JSON, relaxed or canonical, into BSON.
-/// `pointer` says where the value stands in the request.
+/// `pointer` says where the value stands in the request. The first fault is the error.
 pub fn to_bson(value: Value, pointer: &str) -> Result<Bson, Fault> {
-    match value {
+    let mut faults = Vec::new();
+    let value = read_bson(value, pointer, &mut faults);
+    faults.into_iter().next().map_or(Ok(value), Err)
+}
+
+/// As [`to_bson`], but goes on after a fault and adds each to `faults`; what is faulty is null.
+pub fn read_bson(value: Value, pointer: &str, faults: &mut Vec<Fault>) -> Bson {
+    let converted = match value {
         Value::Object(object) => {
             let wrapper = object
                 .keys()
                 .next()
                 .is_some_and(|key| TYPE_WRAPPERS.contains(&key.as_str()));
-            if wrapper {
-                return Bson::try_from(Value::Object(object))
-                    .map_err(|error| Fault::new(pointer, format!("not Extended JSON: {error}")));
+            if !wrapper {
+                return Bson::Document(read_object(object, pointer, faults));
             }
-            object_to_document(object, pointer).map(Bson::Document)
+            Bson::try_from(Value::Object(object))
         }
-        Value::Array(items) => items
-            .into_iter()
-            .enumerate()
-            .map(|(index, item)| to_bson(item, &format!("{pointer}/{index}")))
-            .collect::<Result<_, _>>()
-            .map(Bson::Array),
+        Value::Array(items) => {
+            let items = items.into_iter().enumerate();
+            return items
+                .map(|(index, item)| read_bson(item, &format!("{pointer}/{index}"), faults))
+                .collect::<Vec<_>>()
+                .into();
+        }
         // Whole numbers beyond 64 bits signed are doubles in relaxed Extended JSON.
         Value::Number(number) if number.is_u64() && !number.is_i64() => {
             Ok(Bson::Double(number.as_f64().unwrap_or(f64::INFINITY)))
         }
-        scalar => Bson::try_from(scalar)
-            .map_err(|error| Fault::new(pointer, format!("not Extended JSON: {error}"))),
-    }
+        scalar => Bson::try_from(scalar),
+    };
+    converted.unwrap_or_else(|error| {
+        faults.push(Fault::new(pointer, format!("not Extended JSON: {error}")));
+        Bson::Null
+    })
 }
 
 /// Turns a JSON object into a document; an object that is a type wrapper is a fault here.
@@ -210,21 +220,22 @@ pub fn to_document(value: Value, pointer: &str) -> Result<Document, Fault> {
     }
 }
 
-fn object_to_document(object: Map<String, Value>, pointer: &str) -> Result<Document, Fault> {
+fn read_object(object: Map<String, Value>, pointer: &str, faults: &mut Vec<Fault>) -> Document {
     let mut document = Document::new();
     for (key, value) in object {
         let mut at = pointer.to_owned();
         push_pointer(&mut at, &key);
         if key.contains('\0') {
-            return Err(Fault::new(
+            faults.push(Fault::new(
                 at,
                 "a key must not contain the character U+0000",
             ));
+            continue;
         }
-        let value = to_bson(value, &at)?;
+        let value = read_bson(value, &at, faults);
         document.insert(key, value);
     }
-    Ok(document)
+    document
 }
 
 /// Appends `document` as relaxed Extended JSON.

@@ -7,6 +7,7 @@ pub mod event;
 pub mod extjson;
 pub mod feed;
 pub mod filter;
+pub mod http;
 pub mod mongod;
 pub mod position;
 pub mod protocol;

@@ -3,6 +3,8 @@
 //! The document is the subscription, whoever wrote it. Reading never fails: what is wrong with a
 //! document makes it `invalid`, with a reason, and stops nothing else.
 
+pub mod input;
+
 use std::{
     borrow::Borrow,
     fmt,
@@ -25,7 +27,12 @@ pub struct SubscriptionId(Arc<str>);
 impl SubscriptionId {
     /// A new id: `sub_` and a time-ordered UUID (version 7) in hex.
     pub fn generate() -> Self {
-        Self(format!("sub_{}", uuid::Uuid::now_v7().simple()).into())
+        Self::of(uuid::Uuid::now_v7())
+    }
+
+    /// The id with this UUID.
+    pub fn of(uuid: uuid::Uuid) -> Self {
+        Self(format!("sub_{}", uuid.simple()).into())
     }
 
     /// The text.
@@ -133,10 +140,10 @@ impl Subscription {
             ("_id", RawBsonRef::String(id)) => self.id = Some(id.into()),
             // A missing field and null mean the same, as in MongoDB's queries.
             (
-                "filter" | "name" | "status" | "durable" | "source" | "expiresAt" | "owner",
+                "filter" | "name" | "status" | "durable" | "source" | "expiresAt" | "owner"
+                | "metadata" | "createdAt" | "updatedAt" | "revision",
                 RawBsonRef::Null,
             )
-            | ("metadata" | "createdAt" | "updatedAt" | "revision", RawBsonRef::Null)
             | ("filter" | "metadata", RawBsonRef::Document(_))
             | ("name" | "owner", RawBsonRef::String(_))
             | ("createdAt" | "updatedAt", RawBsonRef::DateTime(_))

@@ -1,0 +1,395 @@
+//! Events as they are published: CloudEvents 1.0 in JSON or in headers, or plain objects.
+//!
+//! Pure reading and checking, by the CloudEvents specification 1.0.2, its JSON format and its HTTP
+//! protocol binding. Each fault is pointed at; `data` is Extended JSON, so that dates and 64-bit
+//! numbers keep their types.
+
+mod attribute;
+
+use bson::{Binary, Bson, DateTime, Document, spec::BinarySubtype};
+use serde_json::{Map, Value};
+
+use crate::extjson::{Fault, parse_json, push_pointer, read_bson};
+
+pub use self::attribute::{has_broken_escape, header_text};
+
+/// How much of an event must be there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// All that the specification requires.
+    CloudEvent,
+    /// `specversion`, `id`, `source` and `time` may be left out and are filled in.
+    Plain,
+}
+
+/// What stands in for attributes that a plain event leaves out.
+#[derive(Clone, Debug)]
+pub struct Fill<'a> {
+    /// For a missing `id`.
+    pub id: String,
+    /// For a missing `source`.
+    pub source: &'a str,
+    /// For a missing `time` of a plain event.
+    pub time: DateTime,
+}
+
+/// An event that was read and found good. Attributes stand as they will be stored.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NewEvent {
+    form: Form,
+    id: Option<String>,
+    source: Option<String>,
+    kind: String,
+    time: Option<DateTime>,
+    /// `subject`, `datacontenttype`, `dataschema` and extensions, as given.
+    others: Document,
+    data: Option<Bson>,
+}
+
+impl NewEvent {
+    /// Reads an event in the JSON format. `pointer` is its place in the body.
+    pub fn from_json(value: Value, form: Form, pointer: &str) -> Result<Self, Vec<Fault>> {
+        let Value::Object(object) = value else {
+            return Err(vec![Fault::new(pointer, "must be an object")]);
+        };
+        let mut reader = Reader::new(pointer);
+        reader.json(object);
+        reader.finish(form)
+    }
+
+    /// Reads an event in binary mode: `attributes` are the `ce-` headers without that prefix, in
+    /// lower case and decoded, `content_type` becomes `datacontenttype`.
+    pub fn from_parts<'a>(
+        attributes: impl IntoIterator<Item = (&'a str, String)>,
+        content_type: Option<&str>,
+        content: Content,
+    ) -> Result<Self, Vec<Fault>> {
+        let mut reader = Reader::new("#");
+        for (name, text) in attributes {
+            match name {
+                "datacontenttype" => {
+                    reader.blame(name, "is the header Content-Type in binary mode");
+                }
+                "data" | "data_base64" => reader.blame(name, "is the body in binary mode"),
+                _ => reader.attribute(name, &Value::String(text)),
+            }
+        }
+        if let Some(content_type) = content_type {
+            reader.attribute("datacontenttype", &content_type.into());
+        }
+        reader.data = match content {
+            Content::Empty => None,
+            Content::Json(value) => Some(read_bson(value, "#", &mut reader.faults)),
+            Content::Other(data) => Some(data),
+        };
+        reader.finish(Form::CloudEvent)
+    }
+
+    /// The event's document, with what it lacks filled in.
+    pub fn into_document(self, fill: Fill<'_>) -> Document {
+        let mut document = Document::new();
+        document.insert("id", self.id.unwrap_or(fill.id));
+        document.insert(
+            "source",
+            self.source.unwrap_or_else(|| fill.source.to_owned()),
+        );
+        document.insert("type", self.kind);
+        let now = (self.form == Form::Plain).then_some(fill.time);
+        if let Some(time) = self.time.or(now) {
+            document.insert("time", time);
+        }
+        document.extend(self.others);
+        if let Some(data) = self.data {
+            document.insert("data", data);
+        }
+        document
+    }
+}
+
+/// The body of an event in binary mode.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Content {
+    /// No data.
+    Empty,
+    /// JSON by its media type.
+    Json(Value),
+    /// Text, where its type says so, else bytes.
+    Other(Bson),
+}
+
+impl Content {
+    /// Reads a body by its media type; the error is why it is not the JSON that it claims to be.
+    pub fn read(content_type: Option<&str>, body: &[u8]) -> Result<Self, String> {
+        let bytes = || Self::Other(generic(body.to_vec()));
+        let kind = content_type.and_then(|text| text.parse::<mime::Mime>().ok());
+        Ok(match kind {
+            _ if body.is_empty() => Self::Empty,
+            Some(kind) if attribute::is_json(&kind) => Self::Json(parse_json(body)?),
+            Some(kind) if attribute::is_utf8_text(&kind) => {
+                std::str::from_utf8(body).map_or_else(|_| bytes(), |text| Self::Other(text.into()))
+            }
+            _ => bytes(),
+        })
+    }
+}
+
+/// Gathers attributes and faults.
+struct Reader<'a> {
+    pointer: &'a str,
+    faults: Vec<Fault>,
+    attributes: Vec<(String, Bson)>,
+    data: Option<Bson>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(pointer: &'a str) -> Self {
+        Self {
+            pointer,
+            faults: Vec::new(),
+            attributes: Vec::new(),
+            data: None,
+        }
+    }
+
+    fn at(&self, name: &str) -> String {
+        let mut at = self.pointer.to_owned();
+        push_pointer(&mut at, name);
+        at
+    }
+
+    fn blame(&mut self, name: &str, detail: impl Into<String>) {
+        self.faults.push(Fault::new(self.at(name), detail));
+    }
+
+    fn json(&mut self, object: Map<String, Value>) {
+        for (name, value) in object {
+            match name.as_str() {
+                "data" | "data_base64" if self.data.is_some() => {
+                    self.blame(&name, "data and data_base64 exclude each other");
+                }
+                "data" => {
+                    let at = self.at("data");
+                    self.data = Some(read_bson(value, &at, &mut self.faults));
+                }
+                "data_base64" => self.base64(&value),
+                _ => self.attribute(&name, &value),
+            }
+        }
+    }
+
+    fn base64(&mut self, value: &Value) {
+        let bytes = value
+            .as_str()
+            .and_then(|text| data_encoding::BASE64.decode(text.as_bytes()).ok());
+        if bytes.is_none() {
+            self.blame("data_base64", "must be text in base64");
+        }
+        // Null stands in for what is wrong, so that a second one is still seen as such.
+        self.data = Some(bytes.map_or(Bson::Null, generic));
+    }
+
+    /// Takes a context attribute; null means that it is not set.
+    fn attribute(&mut self, name: &str, value: &Value) {
+        if value.is_null() {
+            return;
+        }
+        match attribute::read(name, value) {
+            Ok(value) => self.attributes.push((name.to_owned(), value)),
+            Err(detail) => {
+                // Named as present, so that it is not called missing as well.
+                self.attributes.push((name.to_owned(), Bson::Null));
+                self.blame(name, detail);
+            }
+        }
+    }
+
+    fn take(&mut self, name: &str) -> Option<Bson> {
+        let at = self.attributes.iter().position(|(key, _)| key == name)?;
+        Some(self.attributes.remove(at).1)
+    }
+
+    fn text(&mut self, name: &str, required: bool) -> Option<String> {
+        match self.take(name) {
+            Some(Bson::String(text)) => Some(text),
+            None if required => {
+                self.blame(name, "is required");
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn finish(mut self, form: Form) -> Result<NewEvent, Vec<Fault>> {
+        let required = form == Form::CloudEvent;
+        self.text("specversion", required);
+        let id = self.text("id", required);
+        let source = self.text("source", required);
+        let kind = self.text("type", true);
+        let time = self.take("time").and_then(|time| match time {
+            Bson::DateTime(time) => Some(time),
+            _ => None,
+        });
+        match kind {
+            Some(kind) if self.faults.is_empty() => Ok(NewEvent {
+                form,
+                id,
+                source,
+                kind,
+                time,
+                others: self.attributes.into_iter().collect(),
+                data: self.data,
+            }),
+            _ => Err(self.faults),
+        }
+    }
+}
+
+fn generic(bytes: Vec<u8>) -> Bson {
+    Bson::Binary(Binary {
+        subtype: BinarySubtype::Generic,
+        bytes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::doc;
+    use serde_json::json;
+
+    fn document(event: Result<NewEvent, Vec<Fault>>) -> Document {
+        event.unwrap().into_document(Fill {
+            id: "filled".to_owned(),
+            source: "/db/events",
+            time: DateTime::from_millis(5),
+        })
+    }
+
+    fn pointers(event: Result<NewEvent, Vec<Fault>>) -> Vec<String> {
+        let faults = event.unwrap_err();
+        faults.into_iter().map(|fault| fault.pointer).collect()
+    }
+
+    #[test]
+    fn a_plain_event_needs_a_type_and_no_more() {
+        let event = NewEvent::from_json(json!({"type": "t"}), Form::Plain, "#");
+        assert_eq!(
+            document(event),
+            doc! {"id": "filled", "source": "/db/events", "type": "t",
+            "time": DateTime::from_millis(5)}
+        );
+        let event = NewEvent::from_json(json!({"subject": null}), Form::Plain, "#/7");
+        assert_eq!(pointers(event), ["#/7/type"]);
+    }
+
+    #[test]
+    fn a_cloudevent_is_stored_with_its_types() {
+        let event = json!({"specversion": "1.0", "id": "1", "source": "/s", "type": "t",
+            "subject": null, "ext": 7, "data": {"at": {"$date": "1970-01-01T00:00:01Z"}, "$x": 1}});
+        assert_eq!(
+            document(NewEvent::from_json(event, Form::CloudEvent, "#")),
+            doc! {"id": "1", "source": "/s", "type": "t", "ext": 7,
+            "data": {"at": DateTime::from_millis(1_000), "$x": 1}}
+        );
+    }
+
+    #[test]
+    fn every_fault_of_an_event_is_pointed_at() {
+        let event = json!({"specversion": "2", "source": "a b", "type": 5, "time": "now", "a_b": 1,
+            "ts": 1, "data": {"x": {"$oid": "?"}}, "data_base64": "!"});
+        assert_eq!(
+            pointers(NewEvent::from_json(event, Form::CloudEvent, "#")),
+            [
+                "#/specversion",
+                "#/source",
+                "#/type",
+                "#/time",
+                "#/a_b",
+                "#/ts",
+                "#/data/x",
+                "#/data_base64",
+                "#/id"
+            ]
+        );
+        assert_eq!(
+            pointers(NewEvent::from_json(json!(5), Form::Plain, "#")),
+            ["#"]
+        );
+    }
+
+    #[test]
+    fn base64_data_is_bytes() {
+        let event = json!({"type": "t", "data_base64": "AQID"});
+        let document = document(NewEvent::from_json(event, Form::Plain, "#"));
+        assert_eq!(document.get("data"), Some(&generic(vec![1, 2, 3])));
+        let event = json!({"type": "t", "data_base64": "?", "data": 1});
+        let faults = pointers(NewEvent::from_json(event, Form::Plain, "#"));
+        assert_eq!(faults, ["#/data_base64", "#/data"]);
+    }
+
+    fn binary(content_type: Option<&str>, body: &[u8]) -> Result<NewEvent, Vec<Fault>> {
+        let attributes = [
+            ("specversion", "1.0"),
+            ("id", "1"),
+            ("source", "/s"),
+            ("type", "t"),
+        ];
+        let attributes = attributes.map(|(name, text)| (name, text.to_owned()));
+        let content = Content::read(content_type, body).unwrap();
+        NewEvent::from_parts(attributes, content_type, content)
+    }
+
+    #[test]
+    fn binary_mode_keeps_json_and_text_and_bytes_apart() {
+        for (content_type, body, data) in [
+            (
+                Some("application/json"),
+                &br#"{"a":1}"#[..],
+                Some(Bson::Document(doc! {"a": 1})),
+            ),
+            (
+                Some("application/vnd.x+json"),
+                b"[1]",
+                Some(Bson::Array(vec![1.into()])),
+            ),
+            (Some("text/plain"), b"hi", Some("hi".into())),
+            (
+                Some("text/plain; charset=latin1"),
+                b"hi",
+                Some(generic(b"hi".to_vec())),
+            ),
+            (Some("text/plain"), &[0xFF], Some(generic(vec![0xFF]))),
+            (Some("image/png"), &[1, 2], Some(generic(vec![1, 2]))),
+            (None, &[1], Some(generic(vec![1]))),
+            (Some("application/json"), b"", None),
+        ] {
+            let document = document(binary(content_type, body));
+            assert_eq!(document.get("data"), data.as_ref(), "{content_type:?}");
+            assert_eq!(document.get_str("datacontenttype").ok(), content_type);
+        }
+    }
+
+    #[test]
+    fn binary_mode_names_what_is_wrong() {
+        assert!(Content::read(Some("application/json"), b"{").is_err());
+        assert_eq!(
+            pointers(binary(Some("application/json"), br#"{"a":{"$oid":1}}"#)),
+            ["#/a"]
+        );
+        let attributes = [
+            ("datacontenttype", "text/plain".to_owned()),
+            ("ext", "x".to_owned()),
+        ];
+        let faults = pointers(NewEvent::from_parts(attributes, None, Content::Empty));
+        assert_eq!(
+            faults,
+            [
+                "#/datacontenttype",
+                "#/specversion",
+                "#/id",
+                "#/source",
+                "#/type"
+            ]
+        );
+    }
+}

@@ -1,0 +1,85 @@
+//! Answers that are not refusals.
+
+use axum::{
+    body::Body,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use bson::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{AppState, BASE, failure::internal, problem::Problem};
+use crate::router::Compiled;
+
+/// `false` where the answering node has not applied the write yet.
+pub(crate) const APPLIED: HeaderName = HeaderName::from_static("tidegate-applied");
+
+/// RFC 3986's unreserved characters stand for themselves in a path.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// A JSON document.
+pub(crate) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+/// An answer without content, with the entity tag of what it is about.
+pub(crate) fn not_modified(etag: &str) -> Result<Response, Problem> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    put(&mut response, header::ETAG, etag)?;
+    Ok(response)
+}
+
+/// A subscription with its entity tag, and where it was created its address.
+pub(crate) fn subscription(
+    status: StatusCode,
+    compiled: &Compiled,
+    warning: Option<&str>,
+) -> Result<Response, Problem> {
+    let mut response = json(status, subscription_json(compiled, warning));
+    put(&mut response, header::ETAG, &compiled.subscription.etag())?;
+    if let (StatusCode::CREATED, Some(id)) = (status, &compiled.subscription.id) {
+        let id = utf8_percent_encode(id.as_str(), SEGMENT);
+        let location = format!("{BASE}/subscriptions/{id}");
+        put(&mut response, header::LOCATION, &location)?;
+    }
+    Ok(response)
+}
+
+/// A subscription on the wire, and what a writer should know about it.
+pub(crate) fn subscription_json(compiled: &Compiled, warning: Option<&str>) -> String {
+    let mut text = compiled.to_json();
+    if let Some(warning) = warning {
+        let warnings = serde_json::json!([{"pointer": "#/filter", "detail": warning}]);
+        text.truncate(text.len() - 1);
+        text.push_str(r#","warnings":"#);
+        text.push_str(&warnings.to_string());
+        text.push('}');
+    }
+    text
+}
+
+/// Holds the answer to a write back until this node has applied it, or says that it has not.
+pub(crate) async fn applied(state: &AppState, time: Timestamp, mut response: Response) -> Response {
+    let patience = state.config.limits.applied_timeout;
+    if !state.router.applied(time, patience).await {
+        tracing::warn!("a write was answered before this node had applied it");
+        let headers = response.headers_mut();
+        headers.insert(APPLIED, HeaderValue::from_static("false"));
+    }
+    response
+}
+
+fn put(response: &mut Response, name: HeaderName, value: &str) -> Result<(), Problem> {
+    let value = HeaderValue::from_str(value).map_err(|error| internal(&error))?;
+    response.headers_mut().insert(name, value);
+    Ok(())
+}

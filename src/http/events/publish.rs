@@ -1,0 +1,179 @@
+//! `POST /events`
+
+use axum::{
+    extract::{Request, State},
+    http::StatusCode,
+    response::Response,
+};
+use bson::{DateTime, Document, RawDocumentBuf};
+use serde_json::{Value, json};
+
+use super::receive::{Mode, Received};
+use crate::{
+    event::{
+        default_source,
+        input::{Fill, NewEvent},
+    },
+    http::{
+        AppState, answer, body,
+        idempotency::{Call, Ids, once},
+        problem::{Kind, Problem},
+        query::Query,
+    },
+    store::EventOutcome,
+};
+
+/// Publishes events. 202 where each is stored now, by this request or an earlier one; 207 where some
+/// of several were refused; a single one that is refused is a problem.
+pub(crate) async fn publish(
+    State(state): State<AppState>,
+    request: Request,
+) -> Result<Response, Problem> {
+    Query::read(request.uri(), &[])?;
+    let mode = Mode::of(request.headers())?;
+    let limits = &state.config.limits;
+    let (parts, body) = request.into_parts();
+    let most = limits.publish_body_bytes;
+    let body = body::read(&parts.headers, body, most, limits.body_timeout).await?;
+    let call = Call {
+        target: format!("{} {}", parts.method, parts.uri.path()),
+        headers: parts.headers,
+        body,
+    };
+    once(state, call, move |state, call, ids| {
+        store(state, call, ids, mode)
+    })
+    .await
+}
+
+/// An event that can be stored, by the names that its publisher gets back.
+struct Ready {
+    id: String,
+    source: String,
+    document: RawDocumentBuf,
+}
+
+async fn store(state: AppState, call: Call, ids: Ids, mode: Mode) -> Result<Response, Problem> {
+    let most = state.config.limits.publish_items;
+    let Received { events, single } = mode.read(&call.headers, &call.body, most)?;
+    drop(call);
+    let source = default_source(state.store.database_name());
+    let mut answer = Answer::default();
+    let mut documents = Vec::with_capacity(events.len());
+    for (index, event) in events.into_iter().enumerate() {
+        let fill = Fill {
+            id: ids.uuid(index).to_string(),
+            source: &source,
+            time: DateTime::now(),
+        };
+        let ready = event.and_then(|event| ready(event, fill, state.config.limits.event_bytes));
+        answer.reports.push(ready.map(|ready| {
+            documents.push(ready.document);
+            Report {
+                id: ready.id,
+                source: ready.source,
+                outcome: EventOutcome::Stored,
+            }
+        }));
+    }
+    if documents.is_empty() {
+        return answer.response(single);
+    }
+    let written = state.store.insert_events(documents).await?;
+    answer.take(written.outcomes);
+    let response = answer.response(single)?;
+    Ok(answer::applied(&state, written.operation_time, response).await)
+}
+
+fn ready(event: NewEvent, fill: Fill<'_>, most: usize) -> Result<Ready, Problem> {
+    let document = event.into_document(fill);
+    let text = |document: &Document, name| document.get_str(name).unwrap_or_default().to_owned();
+    let (id, source) = (text(&document, "id"), text(&document, "source"));
+    let document = RawDocumentBuf::try_from(&document).map_err(|error| {
+        Problem::new(Kind::InvalidRequest, format!("cannot be stored: {error}"))
+    })?;
+    let bytes = document.as_bytes().len();
+    if bytes > most {
+        return Err(Problem::new(
+            Kind::TooLarge,
+            format!("the event is {bytes} bytes as BSON; at most {most} are allowed"),
+        ));
+    }
+    Ok(Ready {
+        id,
+        source,
+        document,
+    })
+}
+
+/// What became of one event that could be stored.
+struct Report {
+    id: String,
+    source: String,
+    outcome: EventOutcome,
+}
+
+/// What became of each event, in the order given.
+#[derive(Default)]
+struct Answer {
+    reports: Vec<Result<Report, Problem>>,
+}
+
+impl Answer {
+    /// Takes the store's outcomes of those that were handed to it.
+    fn take(&mut self, outcomes: Vec<EventOutcome>) {
+        for (report, outcome) in self.reports.iter_mut().flatten().zip(outcomes) {
+            report.outcome = outcome;
+        }
+        for report in &mut self.reports {
+            if let Ok(Report {
+                outcome: EventOutcome::Refused(detail),
+                ..
+            }) = report
+            {
+                *report = Err(Problem::new(Kind::RefusedByDatabase, detail.as_str()));
+            }
+        }
+    }
+
+    fn response(self, single: bool) -> Result<Response, Problem> {
+        let (mut accepted, mut duplicates) = (0, 0);
+        let (mut errors, mut events) = (Vec::new(), Vec::new());
+        for (index, report) in self.reports.into_iter().enumerate() {
+            match report {
+                Ok(report) => {
+                    let duplicate = report.outcome == EventOutcome::Duplicate;
+                    *(if duplicate {
+                        &mut duplicates
+                    } else {
+                        &mut accepted
+                    }) += 1;
+                    events.push(report.to_json(duplicate));
+                }
+                Err(problem) if single => return Err(problem),
+                Err(problem) => {
+                    errors.push(json!({"index": index, "problem": problem.to_json()}));
+                    events.push(json!({"outcome": "refused"}));
+                }
+            }
+        }
+        let status = match errors.as_slice() {
+            [] => StatusCode::ACCEPTED,
+            _ => StatusCode::MULTI_STATUS,
+        };
+        let body = json!({
+            "accepted": accepted,
+            "duplicates": duplicates,
+            "errors": errors,
+            "events": events,
+        });
+        Ok(answer::json(status, body.to_string()))
+    }
+}
+
+impl Report {
+    fn to_json(&self, duplicate: bool) -> Value {
+        let outcome = if duplicate { "duplicate" } else { "accepted" };
+        json!({"id": self.id, "source": self.source, "outcome": outcome})
+    }
+}

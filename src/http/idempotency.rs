@@ -1,0 +1,263 @@
+//! `Idempotency-Key`: a request that is sent again has its effect once and gets the same answer.
+//!
+//! The work runs as a task of its own, so that a client that goes away half way leaves an answer
+//! behind for its next attempt. Ids that the service gives are derived from the key's seed: an attempt
+//! that takes over from one that died finds what that one stored.
+
+use axum::{
+    body::{Body, to_bytes},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::{
+    AppState,
+    failure::internal,
+    problem::{Kind, Problem},
+};
+use crate::store::{Begun, Reservation, Seed, StoredAnswer};
+
+const NAME: &str = "Idempotency-Key";
+const KEY_BYTES: usize = 255;
+/// The headers that belong to an answer, wherever and whenever it is given.
+const KEPT: [HeaderName; 3] = [header::CONTENT_TYPE, header::LOCATION, header::ETAG];
+
+/// A request whose body was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// Method and path: part of what makes two requests the same.
+    pub(crate) target: String,
+    /// All headers.
+    pub(crate) headers: HeaderMap,
+    /// The body.
+    pub(crate) body: Bytes,
+}
+
+/// Where ids come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ids {
+    /// New ones.
+    Fresh,
+    /// The same at every attempt with one key.
+    Seeded(Seed),
+}
+
+impl Ids {
+    /// The id of the request's item number `index`: a UUID of version 7.
+    pub(crate) fn uuid(self, index: usize) -> Uuid {
+        let Self::Seeded(seed) = self else {
+            return Uuid::now_v7();
+        };
+        let mut hash = Sha256::new();
+        hash.update(seed.bytes);
+        hash.update((index as u64).to_be_bytes());
+        let hash = hash.finalize();
+        let mut random = [0; 10];
+        random.copy_from_slice(&hash[..10]);
+        let millis = u64::try_from(seed.created.timestamp_millis()).unwrap_or_default();
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    }
+
+    /// Whether an earlier attempt may have stored something under the same ids.
+    pub(crate) fn may_exist(self) -> bool {
+        matches!(self, Self::Seeded(_))
+    }
+}
+
+/// Does `work` once for each key; without a key, simply does it.
+pub(crate) async fn once<F, W>(state: AppState, call: Call, work: F) -> Result<Response, Problem>
+where
+    F: FnOnce(AppState, Call, Ids) -> W + Send + 'static,
+    W: Future<Output = Result<Response, Problem>> + Send,
+{
+    let Some(key) = key(&call.headers)? else {
+        return work(state, call, Ids::Fresh).await;
+    };
+    match state.store.begin(&key, fingerprint(&call)).await? {
+        Begun::Replay(answer) => replay(answer),
+        Begun::OtherBody => Err(Problem::header(
+            Kind::IdempotencyKeyReused,
+            NAME,
+            "was used with another request; use a new one",
+        )),
+        Begun::Running => Err(Problem::header(
+            Kind::IdempotencyKeyInUse,
+            NAME,
+            "belongs to a request that is still running",
+        )),
+        Begun::Fresh(reservation) => {
+            let tasks = state.tasks.clone();
+            let task = tasks.spawn(async move {
+                let ids = Ids::Seeded(reservation.seed);
+                let answer = work(state.clone(), call, ids).await;
+                settle(&state, reservation, answer.into_response()).await
+            });
+            match task.await {
+                Ok(answer) => answer,
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(error) => Err(internal(&error)),
+            }
+        }
+    }
+}
+
+/// Keeps the answer, unless it is a failure that another attempt may not meet.
+async fn settle(
+    state: &AppState,
+    reservation: Reservation,
+    response: Response,
+) -> Result<Response, Problem> {
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, usize::MAX)
+        .await
+        .map_err(|error| internal(&error))?;
+    let settled = if parts.status.is_server_error() {
+        state.store.abandon(reservation).await
+    } else {
+        let headers = KEPT.iter().filter_map(|name| {
+            let value = parts.headers.get(name)?.to_str().ok()?;
+            Some((name.as_str().to_owned(), value.to_owned()))
+        });
+        let answer = StoredAnswer {
+            status: parts.status.as_u16(),
+            headers: headers.collect(),
+            body: body.to_vec(),
+        };
+        state.store.finish(reservation, &answer).await
+    };
+    if let Err(error) = settled {
+        // The work is done and its answer stands. A repeat will find what it stored by the seed.
+        tracing::warn!(%error, "an answer could not be kept for a repeated request");
+    }
+    Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+fn replay(answer: StoredAnswer) -> Result<Response, Problem> {
+    let mut response = Response::new(Body::from(answer.body));
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status).map_err(|error| internal(&error))?;
+    for (name, value) in answer.headers {
+        let name = HeaderName::try_from(name).map_err(|error| internal(&error))?;
+        let value = HeaderValue::try_from(value).map_err(|error| internal(&error))?;
+        response.headers_mut().insert(name, value);
+    }
+    Ok(response)
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all(NAME).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    match value.to_str() {
+        Ok(text)
+            if values.next().is_none()
+                && (1..=KEY_BYTES).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_graphic()) =>
+        {
+            Ok(Some(text.to_owned()))
+        }
+        _ => Err(Problem::header(
+            Kind::BadHeader,
+            NAME,
+            "must be given once, as 1 to 255 visible ASCII characters",
+        )),
+    }
+}
+
+/// What makes two requests the same: method, path, content type, an event's attributes in headers,
+/// and the body.
+fn fingerprint(call: &Call) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    part(call.target.as_bytes());
+    let counts =
+        |name: &HeaderName| *name == header::CONTENT_TYPE || name.as_str().starts_with("ce-");
+    let mut headers: Vec<_> = call
+        .headers
+        .iter()
+        .filter(|(name, _)| counts(name))
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
+    headers.sort_unstable();
+    for (name, value) in headers {
+        part(name.as_bytes());
+        part(value);
+    }
+    part(&call.body);
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::DateTime;
+
+    fn call(target: &str, headers: &[(&'static str, &'static str)], body: &'static str) -> Call {
+        let header = |(name, value): &(&'static str, &'static str)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        };
+        Call {
+            target: target.to_owned(),
+            headers: headers.iter().map(header).collect(),
+            body: Bytes::from_static(body.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn the_same_request_has_the_same_fingerprint_and_no_other() {
+        let one = fingerprint(&call(
+            "POST /a",
+            &[("content-type", "x"), ("date", "1")],
+            "b",
+        ));
+        let again = call("POST /a", &[("date", "2"), ("content-type", "x")], "b");
+        assert_eq!(one, fingerprint(&again));
+        for other in [
+            call("POST /b", &[("content-type", "x")], "b"),
+            call("POST /a", &[("content-type", "y")], "b"),
+            call("POST /a", &[("content-type", "x"), ("ce-id", "1")], "b"),
+            call("POST /a", &[("content-type", "x")], "c"),
+            call("POST /a", &[], "b"),
+        ] {
+            assert_ne!(one, fingerprint(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn keys_are_visible_ascii() {
+        for (value, good) in [("k", true), ("a b", false), ("", false), ("a-1_~!", true)] {
+            let call = call("", &[("idempotency-key", value)], "");
+            assert_eq!(key(&call.headers).is_ok(), good, "{value}");
+        }
+        let mut headers = HeaderMap::new();
+        assert_eq!(key(&headers).unwrap(), None);
+        let long = |len: usize| HeaderValue::from_str(&"k".repeat(len)).unwrap();
+        headers.insert(NAME, long(255));
+        assert!(key(&headers).is_ok());
+        headers.insert(NAME, long(256));
+        assert!(key(&headers).is_err());
+    }
+
+    #[test]
+    fn seeded_ids_are_the_same_at_every_attempt() {
+        let seed = Seed {
+            bytes: [7; 16],
+            created: DateTime::from_millis(1_700_000_000_000),
+        };
+        let ids = Ids::Seeded(seed);
+        assert_eq!(ids.uuid(3), ids.uuid(3));
+        assert_ne!(ids.uuid(3), ids.uuid(4));
+        assert_eq!(ids.uuid(3).get_version_num(), 7);
+        assert_ne!(Ids::Fresh.uuid(3), Ids::Fresh.uuid(3));
+    }
+}

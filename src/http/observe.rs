@@ -1,0 +1,143 @@
+//! What happens to every request on its way in and out: its id, one log line, one count; and that
+//! every refusal is a problem document, whoever refused.
+
+use std::{any::Any, time::Instant};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use tracing::Instrument as _;
+
+use super::{
+    AppState,
+    problem::{Kind, PROBLEM_JSON, Problem},
+};
+
+/// Names a request in the log, across services.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID_BYTES: usize = 128;
+const UNMATCHED: &str = "unmatched";
+
+/// Gives the request its id, and logs and counts it.
+pub(crate) async fn observe(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let id = request_id(&request);
+    let method = request.method().clone();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or(UNMATCHED, MatchedPath::as_str)
+        .to_owned();
+    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+    let mut response = next.run(request).instrument(span.clone()).await;
+    response.headers_mut().insert(REQUEST_ID, id);
+    let status = response.status().as_u16();
+    state.metrics.http_request(method.as_str(), &route, status);
+    span.in_scope(|| log(&method, &route, status, started));
+    response
+}
+
+fn log(method: &Method, route: &str, status: u16, started: Instant) {
+    let latency_ms = started.elapsed().as_secs_f64() * 1e3;
+    if status >= 500 {
+        tracing::info!(%method, route, status, latency_ms, "request failed");
+    } else {
+        tracing::debug!(%method, route, status, latency_ms, "request");
+    }
+}
+
+/// The caller's id where it is sane, else one of ours.
+fn request_id(request: &Request) -> HeaderValue {
+    let sane = |value: &&HeaderValue| {
+        (1..=REQUEST_ID_BYTES).contains(&value.len())
+            && value.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    match request.headers().get(&REQUEST_ID).filter(sane) {
+        Some(id) => id.clone(),
+        None => HeaderValue::from_str(&uuid::Uuid::now_v7().simple().to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("unnamed")),
+    }
+}
+
+/// Turns refusals that others worded (the router's, an extractor's) into problem documents.
+pub(crate) async fn shape(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let shaped = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == PROBLEM_JSON || kind == "application/json");
+    if shaped || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (parts, _) = response.into_parts();
+    let kind = Kind::of_status(status);
+    let mut answer = Problem::new(kind, detail(status)).into_response();
+    *answer.status_mut() = status;
+    for name in [header::ALLOW, header::RETRY_AFTER, header::UPGRADE] {
+        if let Some(value) = parts.headers.get(&name) {
+            answer.headers_mut().insert(name, value.clone());
+        }
+    }
+    answer
+}
+
+fn detail(status: StatusCode) -> &'static str {
+    status
+        .canonical_reason()
+        .unwrap_or("the request was refused")
+}
+
+/// Refuses an `Expect` that nobody here can meet.
+pub(crate) async fn expect(request: Request, next: Next) -> Response {
+    match request.headers().get(header::EXPECT) {
+        Some(wish) if !wish.as_bytes().eq_ignore_ascii_case(b"100-continue") => Problem::header(
+            Kind::ExpectationFailed,
+            "Expect",
+            "only 100-continue is understood",
+        )
+        .into_response(),
+        _ => next.run(request).await,
+    }
+}
+
+/// The answer where a handler panicked.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature is tower-http's"
+)]
+pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(
+        panic = text.unwrap_or("unknown"),
+        "a request's handler panicked"
+    );
+    Problem::new(
+        Kind::InternalError,
+        "the service failed to answer; its log says why",
+    )
+    .into_response()
+}
+
+/// No call has this path.
+pub(crate) async fn not_found() -> Problem {
+    Problem::new(Kind::NotFound, "no call has this path")
+}
+
+/// The path exists, the method does not; the router adds `Allow`.
+pub(crate) async fn method_not_allowed(method: Method) -> Problem {
+    Problem::new(
+        Kind::MethodNotAllowed,
+        format!("{method} is not taken here; Allow lists the methods"),
+    )
+}

@@ -1,0 +1,69 @@
+//! The cursors of subscription pages: opaque text that names the last item, with a checksum.
+
+use bson::{Bson, Document, doc};
+use data_encoding::BASE64URL_NOPAD;
+
+use super::problem::{Kind, Problem};
+
+const CHECK_BYTES: usize = 4;
+
+/// The text that continues after the subscription with this `_id`.
+pub(crate) fn cursor(id: &Bson) -> Result<String, bson::error::Error> {
+    let mut bytes = doc! {"s": id}.to_vec()?;
+    bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
+    Ok(BASE64URL_NOPAD.encode(&bytes))
+}
+
+/// The `_id` that a page continues after; a problem for text that was not issued here.
+pub(crate) fn after(cursor: &str) -> Result<Bson, Problem> {
+    read(cursor).ok_or_else(|| bad_cursor("cursor"))
+}
+
+fn read(cursor: &str) -> Option<Bson> {
+    let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok()?;
+    let (body, check) = bytes.split_last_chunk::<CHECK_BYTES>()?;
+    if crc32fast::hash(body).to_be_bytes() != *check {
+        return None;
+    }
+    Document::from_reader(body).ok()?.remove("s")
+}
+
+/// The refusal of a page's cursor in the query parameter `name`.
+pub(crate) fn bad_cursor(name: &str) -> Problem {
+    Problem::parameter(
+        Kind::BadCursor,
+        name,
+        "is damaged, or of another list: pass nextCursor as it was given",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::oid::ObjectId;
+
+    #[test]
+    fn ids_of_any_type_come_back() {
+        for id in [
+            Bson::from("sub_1"),
+            Bson::from("with space/ü"),
+            Bson::from(5),
+            Bson::ObjectId(ObjectId::new()),
+            Bson::Document(doc! {"a": 1}),
+        ] {
+            assert_eq!(after(&cursor(&id).unwrap()).unwrap(), id);
+        }
+    }
+
+    #[test]
+    fn a_cursor_with_any_character_changed_is_refused() {
+        let cursor = cursor(&"a".into()).unwrap();
+        for at in 0..cursor.len() {
+            let mut changed = cursor.clone().into_bytes();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(changed).unwrap();
+            assert_eq!(after(&changed).unwrap_err().kind(), Kind::BadCursor);
+        }
+        assert!(after("").is_err());
+    }
+}

@@ -1,0 +1,45 @@
+//! Subscriptions over REST.
+
+mod batch;
+mod create;
+mod delete;
+mod input;
+mod list;
+mod patch;
+mod put;
+mod read;
+mod write;
+
+use axum::routing::{MethodRouter, get};
+
+use super::{
+    AppState,
+    problem::{Kind, Problem},
+};
+
+pub(crate) use self::{batch::batch, create::create, list::list};
+
+/// The calls on one subscription.
+pub(crate) fn one() -> MethodRouter<AppState> {
+    get(read::get)
+        .put(put::put)
+        .patch(patch::patch)
+        .delete(delete::delete)
+}
+
+/// How often a write is tried against others that change the same document.
+const ATTEMPTS: usize = 10;
+
+fn not_found(id: &str) -> Problem {
+    Problem::new(
+        Kind::SubscriptionNotFound,
+        format!("there is no subscription {id:?}"),
+    )
+}
+
+fn contended() -> Problem {
+    Problem::new(
+        Kind::Conflict,
+        format!("others changed the subscription {ATTEMPTS} times while this was tried"),
+    )
+}

@@ -1,0 +1,80 @@
+//! `POST /subscriptions`
+
+use axum::{
+    extract::{Request, State},
+    http::StatusCode,
+    response::Response,
+};
+use bson::{DateTime, Document};
+
+use super::{
+    input::{Checked, check},
+    write,
+};
+use crate::{
+    http::{
+        AppState, body,
+        idempotency::{Call, Ids, once},
+        problem::Problem,
+        query::Query,
+    },
+    store::{Read, StoreError, Written},
+    subscription::SubscriptionId,
+};
+
+/// Creates a subscription under an id of ours.
+pub(crate) async fn create(
+    State(state): State<AppState>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let call = read_call(&state, request).await?;
+    once(state, call, create_one).await
+}
+
+/// Reads a request with JSON in it, without judging the JSON.
+pub(super) async fn read_call(state: &AppState, request: Request) -> Result<Call, Problem> {
+    Query::read(request.uri(), &[])?;
+    body::POSTED_JSON.check(request.headers())?;
+    let limits = &state.config.limits;
+    let (parts, body) = request.into_parts();
+    let body = body::read(&parts.headers, body, limits.body_bytes, limits.body_timeout).await?;
+    Ok(Call {
+        target: format!("{} {}", parts.method, parts.uri.path()),
+        headers: parts.headers,
+        body,
+    })
+}
+
+async fn create_one(state: AppState, call: Call, ids: Ids) -> Result<Response, Problem> {
+    let body = body::json(&call.body)?;
+    let Checked { input, warning } = check(body, "#", None, &state.config.limits)?;
+    let id = SubscriptionId::of(ids.uuid(0));
+    let document = input.create(id.as_str(), DateTime::now());
+    let written = insert(&state, &id, &document, ids).await?;
+    write::written(&state, StatusCode::CREATED, written, warning.as_deref()).await
+}
+
+/// Stores the document, or finds what an earlier attempt with the same key stored.
+async fn insert(
+    state: &AppState,
+    id: &SubscriptionId,
+    document: &Document,
+    ids: Ids,
+) -> Result<Written, StoreError> {
+    match state.store.insert_subscription(document).await {
+        Err(StoreError::Duplicate) if ids.may_exist() => {
+            match state.store.find_subscription(id.as_str()).await? {
+                Read {
+                    operation_time,
+                    document: Some(document),
+                } => Ok(Written {
+                    operation_time,
+                    document,
+                }),
+                // Created and deleted again meanwhile.
+                _ => Err(StoreError::Duplicate),
+            }
+        }
+        outcome => outcome,
+    }
+}

@@ -1,0 +1,102 @@
+//! Pages of subscriptions that cannot be used. No document says so of itself: the router knows.
+
+use std::collections::HashMap;
+
+use bson::{Bson, RawBsonRef};
+
+use super::{Listing, Page};
+use crate::{
+    http::{AppState, page::bad_cursor, problem::Problem, subscriptions::write::compiled},
+    router::Compiled,
+    store::StoredStatus,
+};
+
+/// Documents read at a time.
+const CHUNK: usize = 500;
+
+/// One page of invalid subscriptions.
+pub(super) async fn page(state: &AppState, listing: &Listing) -> Result<Page, Problem> {
+    let after = match &listing.after {
+        None => None,
+        Some(Bson::String(id)) => Some(id.clone()),
+        Some(_) => return Err(bad_cursor("cursor")),
+    };
+    let mut found = Vec::new();
+    let mut walk = Walk::after(after);
+    while let Some(mut read) = walk.next(state).await? {
+        read.retain(|one| named(one, listing));
+        found.append(&mut read);
+        if found.len() > listing.limit {
+            break;
+        }
+    }
+    let mut page = Page::cut(found, listing.limit);
+    if listing.count {
+        page.total = Some(count(state, |one| named(one, listing)).await?);
+    }
+    Ok(page)
+}
+
+/// How many invalid subscriptions there are of which `counts` holds.
+pub(super) async fn count(
+    state: &AppState,
+    counts: impl Fn(&Compiled) -> bool,
+) -> Result<u64, Problem> {
+    let mut total = 0;
+    let mut walk = Walk::after(None);
+    while let Some(read) = walk.next(state).await? {
+        total += read.iter().filter(|one| counts(one)).count() as u64;
+    }
+    Ok(total)
+}
+
+/// Whether it has the name that is asked for, if one is.
+pub(super) fn named(one: &Compiled, listing: &Listing) -> bool {
+    let name = one.subscription.document.get("name");
+    listing
+        .name
+        .as_deref()
+        .is_none_or(|wanted| matches!(name, Ok(Some(RawBsonRef::String(name))) if name == wanted))
+}
+
+/// What the document says of its status, as the store selects by it.
+pub(super) fn stored_status(one: &Compiled) -> Option<StoredStatus> {
+    match one.subscription.document.get("status").ok()? {
+        None | Some(RawBsonRef::Null | RawBsonRef::String("active")) => Some(StoredStatus::Active),
+        Some(RawBsonRef::String("paused")) => Some(StoredStatus::Paused),
+        Some(_) => None,
+    }
+}
+
+/// A walk over the invalid subscriptions in the order of their ids, some at a time.
+struct Walk {
+    after: Option<String>,
+    done: bool,
+}
+
+impl Walk {
+    fn after(after: Option<String>) -> Self {
+        Self { after, done: false }
+    }
+
+    /// The next ones that are invalid still.
+    async fn next(&mut self, state: &AppState) -> Result<Option<Vec<Compiled>>, Problem> {
+        if self.done {
+            return Ok(None);
+        }
+        let ids = state.router.invalid(self.after.clone(), CHUNK).await;
+        self.done = ids.len() < CHUNK;
+        self.after = ids.last().cloned();
+        let mut by_id: HashMap<_, _> = state
+            .store
+            .subscriptions_by_id(&ids)
+            .await?
+            .into_iter()
+            .map(|document| compiled(state, document))
+            .filter(|one| one.error.is_some())
+            .filter_map(|one| Some((one.subscription.id.clone()?, one)))
+            .collect();
+        let in_order = ids.iter().filter_map(|id| by_id.remove(id.as_str()));
+        Ok(Some(in_order.collect()))
+    }
+}

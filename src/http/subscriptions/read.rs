@@ -1,0 +1,32 @@
+//! `GET /subscriptions/{id}`
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode, Uri},
+    response::Response,
+};
+
+use super::{not_found, write::compiled};
+use crate::http::{
+    AppState, answer, conditional::Preconditions, extract::Id, problem::Problem, query::Query,
+};
+
+/// One subscription as it is stored, and `invalid` where it cannot be used.
+pub(crate) async fn get(
+    State(state): State<AppState>,
+    Id(id): Id,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    Query::read(&uri, &[])?;
+    let conditions = Preconditions::read(&headers)?;
+    let read = state.store.find_subscription(&id).await?;
+    let document = read.document.ok_or_else(|| not_found(&id))?;
+    let compiled = compiled(&state, document);
+    let etag = compiled.subscription.etag();
+    conditions.check_match(&etag)?;
+    if conditions.not_modified(&etag) {
+        return answer::not_modified(&etag);
+    }
+    answer::subscription(StatusCode::OK, &compiled, None)
+}

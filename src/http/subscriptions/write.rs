@@ -1,0 +1,43 @@
+//! What the answers to writes have in common: they wait for this node to have applied the write.
+
+use axum::{http::StatusCode, response::Response};
+use bson::RawDocumentBuf;
+
+use crate::{
+    http::{AppState, answer, problem::Problem},
+    router::{Compiled, filter_limits},
+    store::{Read, Written},
+};
+
+/// A stored document as every node sees it.
+pub(super) fn compiled(state: &AppState, document: RawDocumentBuf) -> Compiled {
+    Compiled::read(document, &filter_limits(&state.config.limits))
+}
+
+/// Answers a write with the document as it is stored now.
+pub(super) async fn written(
+    state: &AppState,
+    status: StatusCode,
+    written: Written,
+    warning: Option<&str>,
+) -> Result<Response, Problem> {
+    let compiled = compiled(state, written.document);
+    let response = answer::subscription(status, &compiled, warning)?;
+    Ok(answer::applied(state, written.operation_time, response).await)
+}
+
+/// Answers a write that changes nothing. What was read may be newer than what this node has applied;
+/// an old document is applied long since, and is not to wait for an idle feed.
+pub(super) async fn unchanged(
+    state: &AppState,
+    read: Read,
+    document: RawDocumentBuf,
+    warning: Option<&str>,
+) -> Result<Response, Problem> {
+    let known = state.router.knows(&document).await;
+    let response = answer::subscription(StatusCode::OK, &compiled(state, document), warning)?;
+    if known {
+        return Ok(response);
+    }
+    Ok(answer::applied(state, read.operation_time, response).await)
+}
