@@ -29,7 +29,7 @@ use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    config::{self, Config},
+    config::Config,
     router::RouterHandle,
     store::Store,
     telemetry::{Health, Metrics},
@@ -47,8 +47,6 @@ pub struct AppState {
     pub router: RouterHandle,
     /// All settings.
     pub config: Arc<Config>,
-    /// The settings of sockets, shared by all of them.
-    pub socket: Arc<config::Socket>,
     /// Which part is well.
     pub health: Health,
     /// What is counted.

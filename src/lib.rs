@@ -12,6 +12,7 @@ pub mod mongod;
 pub mod position;
 pub mod protocol;
 pub mod router;
+pub mod server;
 pub mod store;
 pub mod subscription;
 pub mod telemetry;

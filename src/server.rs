@@ -136,7 +136,9 @@ impl Node {
         self.state.health.stopping();
         self.closing.cancel();
         let router: RouterHandle = self.state.router.clone();
-        let told = timeout_at(deadline, router.stop()).await.unwrap_or_default();
+        let told = timeout_at(deadline, router.stop())
+            .await
+            .unwrap_or_default();
         tracing::info!(connections = told, "stopping");
         self.http.close();
         self.state.tasks.close();
@@ -157,7 +159,10 @@ impl Node {
             }
         };
         // The feed closes its cursor on the way out; it is not worth waiting long for.
-        if timeout_at(deadline + Duration::from_secs(1), parts).await.is_err() {
+        if timeout_at(deadline + Duration::from_secs(1), parts)
+            .await
+            .is_err()
+        {
             tracing::warn!("the feed did not end in time");
         }
         self.router_task.abort();

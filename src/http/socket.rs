@@ -52,7 +52,9 @@ pub(super) async fn open(
     take(&state, wish, upgrade(&mut request)).await?;
     if let Some(dialect) = dialect {
         let name = HeaderValue::from_static(dialect.subprotocol());
-        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, name);
+        response
+            .headers_mut()
+            .insert(header::SEC_WEBSOCKET_PROTOCOL, name);
     }
     Ok(response)
 }
@@ -69,13 +71,13 @@ async fn take(
         metrics: state.metrics.clone(),
     };
     let (answer, taken) = oneshot::channel();
-    state.tasks.spawn(connection::serve(host, wish, answer, upgrade));
+    state
+        .tasks
+        .spawn(connection::serve(host, wish, answer, upgrade));
     match taken.await.unwrap_or(Err(AttachError::Stopping)) {
         Ok(()) => Ok(()),
         Err(AttachError::Unknown) => Err(not_found()),
-        Err(error @ AttachError::Stopping) => {
-            Err(Problem::new(Kind::NotReady, error.to_string()))
-        }
+        Err(error @ AttachError::Stopping) => Err(Problem::new(Kind::NotReady, error.to_string())),
         Err(error) => Err(Problem::new(Kind::Overloaded, error.to_string())),
     }
 }
@@ -94,7 +96,10 @@ async fn known(state: &AppState, id: &str) -> Result<(), Problem> {
     if state.router.applied(read.operation_time, patience).await {
         return Ok(());
     }
-    Err(Problem::new(Kind::NotReady, "this node has not seen the subscription yet"))
+    Err(Problem::new(
+        Kind::NotReady,
+        "this node has not seen the subscription yet",
+    ))
 }
 
 fn not_found() -> Problem {
@@ -104,44 +109,71 @@ fn not_found() -> Problem {
 /// Checks the opening handshake (RFC 6455, section 4.2.1) and words the answer.
 fn handshake(request: &Request<Body>) -> Result<Response, Problem> {
     let headers = request.headers();
-    let upgrade = headers.get(header::UPGRADE).and_then(|value| value.to_str().ok());
+    let upgrade = headers
+        .get(header::UPGRADE)
+        .and_then(|value| value.to_str().ok());
     if !upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
         return Err(upgrade_required("connect with a WebSocket client"));
     }
     let version = headers.get(header::SEC_WEBSOCKET_VERSION);
     if version.is_some_and(|version| version != "13") {
-        return Err(upgrade_required("only version 13 of the WebSocket protocol is spoken here"));
+        return Err(upgrade_required(
+            "only version 13 of the WebSocket protocol is spoken here",
+        ));
     }
-    let mut head = Request::builder().method(request.method()).version(request.version());
+    let mut head = Request::builder()
+        .method(request.method())
+        .version(request.version());
     if let Some(of_head) = head.headers_mut() {
         of_head.clone_from(headers);
     }
-    let bare = head.body(()).map_err(|error| Problem::new(Kind::MalformedRequest, error.to_string()))?;
+    let bare = head
+        .body(())
+        .map_err(|error| Problem::new(Kind::MalformedRequest, error.to_string()))?;
     create_response_with_body(&bare, Body::empty).map_err(|error| {
-        Problem::new(Kind::BadHeader, format!("not a WebSocket handshake: {error}"))
+        Problem::new(
+            Kind::BadHeader,
+            format!("not a WebSocket handshake: {error}"),
+        )
     })
 }
 
 fn upgrade_required(detail: &str) -> Problem {
     Problem::new(Kind::UpgradeRequired, detail)
         .with_header(header::UPGRADE, HeaderValue::from_static("websocket"))
-        .with_header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+        .with_header(
+            header::SEC_WEBSOCKET_VERSION,
+            HeaderValue::from_static("13"),
+        )
 }
 
 /// Browsers let any page open a socket to any host: a page of another origin must be allowed by
 /// configuration, like any other cross-origin request.
 fn same_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), Problem> {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
     let Some(origin) = text(header::ORIGIN) else {
         return Ok(());
     };
     let own = text(header::HOST).is_some_and(|host| {
-        origin.split_once("://").is_some_and(|(_, of_origin)| of_origin.eq_ignore_ascii_case(host))
+        origin
+            .split_once("://")
+            .is_some_and(|(_, of_origin)| of_origin.eq_ignore_ascii_case(host))
     });
-    if own || allowed.iter().any(|allowed| allowed == "*" || allowed == origin) {
+    if own
+        || allowed
+            .iter()
+            .any(|allowed| allowed == "*" || allowed == origin)
+    {
         return Ok(());
     }
-    Err(Problem::new(Kind::Forbidden, "pages of this origin may not connect; see [cors] origins"))
+    Err(Problem::new(
+        Kind::Forbidden,
+        "pages of this origin may not connect; see [cors] origins",
+    ))
 }
 
 /// The first subprotocol that the client offers and this service speaks.
@@ -167,8 +199,14 @@ fn after(query: &Query, state: &AppState) -> Result<Option<Cursor>, Problem> {
                 .map_err(|_| query::bad("since", "must be a time as in RFC 3339"))?;
             let seconds = u32::try_from(date.timestamp_millis().div_euclid(1_000))
                 .map_err(|_| query::bad("since", "lies outside the range of cluster times"))?;
-            let position = Position::at(bson::Timestamp { time: seconds, increment: 0 });
-            Ok(Some(Cursor { deployment, position }))
+            let position = Position::at(bson::Timestamp {
+                time: seconds,
+                increment: 0,
+            });
+            Ok(Some(Cursor {
+                deployment,
+                position,
+            }))
         }
         (None, None) => Ok(None),
     }
@@ -184,14 +222,22 @@ fn close_on_gap(query: &Query) -> Result<bool, Problem> {
 
 fn remote(request: &Request<Body>) -> String {
     let info = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    info.map(|ConnectInfo(address)| address.to_string()).unwrap_or_default()
+    info.map(|ConnectInfo(address)| address.to_string())
+        .unwrap_or_default()
 }
 
 /// The socket, once hyper has written the 101.
 fn upgrade(request: &mut Request<Body>) -> impl Future<Output = Option<Upgraded>> + Send + use<> {
     let upgrading = request.extensions_mut().remove::<OnUpgrade>();
     async move {
-        let parts = upgrading?.await.ok()?.downcast::<TokioIo<TcpStream>>().ok()?;
-        Some(Upgraded { tcp: parts.io.into_inner(), read_already: parts.read_buf.to_vec() })
+        let parts = upgrading?
+            .await
+            .ok()?
+            .downcast::<TokioIo<TcpStream>>()
+            .ok()?;
+        Some(Upgraded {
+            tcp: parts.io.into_inner(),
+            read_already: parts.read_buf.to_vec(),
+        })
     }
 }

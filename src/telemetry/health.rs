@@ -133,7 +133,10 @@ mod tests {
         let health = Health::new(Duration::from_secs(3600));
         assert!(health.ready().unwrap_err().contains("loaded"));
         health.feed(FeedState::Cut);
-        assert!(health.ready().unwrap_err().contains("loaded"), "there is nothing to ride out yet");
+        assert!(
+            health.ready().unwrap_err().contains("loaded"),
+            "there is nothing to ride out yet"
+        );
         health.feed(FeedState::Current);
         assert_eq!(health.ready(), Ok(()));
         health.feed(FeedState::Cut);

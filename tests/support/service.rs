@@ -69,7 +69,9 @@ impl Service {
             stop,
             task: Some(task),
         };
-        service.until("ready", async || service.status("/ready").await == 200).await;
+        service
+            .until("ready", async || service.status("/ready").await == 200)
+            .await;
         service
     }
 
@@ -113,13 +115,16 @@ impl Service {
 
     /// Creates a subscription with this filter; returns its id.
     pub(crate) async fn subscribe(&self, filter: Value) -> String {
-        let made = self.post("/subscriptions", serde_json::json!({"filter": filter})).await;
+        let made = self
+            .post("/subscriptions", serde_json::json!({"filter": filter}))
+            .await;
         made["id"].as_str().unwrap().to_owned()
     }
 
     /// Publishes one event of this type and data.
     pub(crate) async fn publish(&self, kind: &str, data: Value) {
-        self.post("/events", serde_json::json!({"type": kind, "data": data})).await;
+        self.post("/events", serde_json::json!({"type": kind, "data": data}))
+            .await;
     }
 
     /// Opens a socket on a subscription and reads its `connected` message.
@@ -132,28 +137,44 @@ impl Service {
 
     /// Opens a socket with a query such as `?after=…`, and reads nothing.
     pub(crate) async fn open(&self, id: &str, query: &str) -> Socket {
-        Socket::open(self.address, &format!("/api/v1/subscriptions/{id}/events{query}"), None)
-            .await
-            .unwrap()
+        Socket::open(
+            self.address,
+            &format!("/api/v1/subscriptions/{id}/events{query}"),
+            None,
+        )
+        .await
+        .unwrap()
     }
 
     /// The value of a metric line such as `tidegate_connections` or
     /// `tidegate_connections_closed_total{reason="deleted"}`; 0 where there is none.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let text = self.metrics().await;
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().unwrap())
     }
 
     /// All metrics as text.
     pub(crate) async fn metrics(&self) -> String {
         let url = format!("http://{}/metrics", self.address);
-        self.http.get(url).send().await.unwrap().text().await.unwrap()
+        self.http
+            .get(url)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
     }
 
     /// Connections closed for a reason.
     pub(crate) async fn closed(&self, reason: &str) -> f64 {
-        self.metric(&format!("tidegate_connections_closed_total{{reason=\"{reason}\"}}")).await
+        self.metric(&format!(
+            "tidegate_connections_closed_total{{reason=\"{reason}\"}}"
+        ))
+        .await
     }
 
     /// Asserts that every connection that was opened is either open or was closed for one reason,
@@ -169,7 +190,10 @@ impl Service {
         let opened = sum("tidegate_connections_opened_total ");
         let open = sum("tidegate_connections ");
         let closed = sum("tidegate_connections_closed_total{");
-        assert!((opened - open - closed).abs() < f64::EPSILON, "{opened} {open} {closed}");
+        assert!(
+            (opened - open - closed).abs() < f64::EPSILON,
+            "{opened} {open} {closed}"
+        );
     }
 
     /// Waits until `reached` is true, or fails after [`DEADLINE`].
@@ -190,7 +214,11 @@ impl Service {
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
         let task = self.task.take().unwrap();
-        tokio::time::timeout(DEADLINE, task).await.expect("stops in time").unwrap().unwrap();
+        tokio::time::timeout(DEADLINE, task)
+            .await
+            .expect("stops in time")
+            .unwrap()
+            .unwrap();
     }
 }
 
@@ -204,5 +232,8 @@ impl Drop for Service {
 fn http_client() -> reqwest::Client {
     // TLS is not used, but the client wants a provider.
     drop(rustls::crypto::ring::default_provider().install_default());
-    reqwest::Client::builder().timeout(DEADLINE).build().unwrap()
+    reqwest::Client::builder()
+        .timeout(DEADLINE)
+        .build()
+        .unwrap()
 }

@@ -44,12 +44,17 @@ impl Socket {
         let (stream, answer) = client_async(request, tcp).await?;
         let chosen = answer.headers().get(SEC_WEBSOCKET_PROTOCOL);
         let subprotocol = chosen.map(|value| value.to_str().unwrap().to_owned());
-        Ok(Self { stream, subprotocol })
+        Ok(Self {
+            stream,
+            subprotocol,
+        })
     }
 
     /// The next frame, or `None` when the server has gone.
     pub(crate) async fn frame(&mut self) -> Option<Result<Message, Error>> {
-        timeout(DEADLINE, self.stream.next()).await.expect("a frame in time")
+        timeout(DEADLINE, self.stream.next())
+            .await
+            .expect("a frame in time")
     }
 
     /// The next JSON message; pings are passed over. Fails on anything else.
@@ -85,7 +90,10 @@ impl Socket {
                 }
                 Some(Ok(Message::Close(frame))) => {
                     let frame = frame.expect("a close with a code");
-                    let closed = Closed { code: frame.code.into(), text: frame.reason.to_string() };
+                    let closed = Closed {
+                        code: frame.code.into(),
+                        text: frame.reason.to_string(),
+                    };
                     // Nothing may come behind the close.
                     while let Some(Ok(more)) = self.frame().await {
                         panic!("a frame after the close: {more:?}");
@@ -106,7 +114,13 @@ impl Socket {
         assert_eq!(ended["type"], "ended", "{ended}");
         assert_eq!(ended["reason"], reason, "{ended}");
         assert_eq!(ended["code"], code, "{ended}");
-        assert_eq!(closed, Closed { code, text: reason.to_owned() });
+        assert_eq!(
+            closed,
+            Closed {
+                code,
+                text: reason.to_owned()
+            }
+        );
         ended
     }
 
