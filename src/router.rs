@@ -5,6 +5,7 @@
 //! delivery begins. Everyone else holds a [`RouterHandle`] and sends a message.
 
 mod batch;
+pub mod books;
 mod compiled;
 mod deliver;
 mod handle;
@@ -29,8 +30,8 @@ use crate::{
     config,
     position::{Cursor, DeploymentId, Position},
     protocol::{Ending, Frame, GapReason, gap_message, updated_message},
-    subscription::SubscriptionId,
-    telemetry::{Figures, Metrics},
+    subscription::{Status, SubscriptionId},
+    telemetry::Metrics,
 };
 
 /// Everything the router can be told, one at a time.
@@ -391,10 +392,20 @@ impl Router {
     }
 
     fn publish_figures(&self) {
-        let subscriptions = self.subscriptions.counts();
-        self.metrics.set_figures(Figures {
-            books: self.registry.books(),
-            subscriptions,
+        let books = self.registry.books();
+        let statuses = Status::ALL.into_iter().zip(self.subscriptions.counts());
+        self.metrics.update_figures(|figures| {
+            figures.opened = books.opened;
+            figures.open = books.open;
+            figures.closed.clear();
+            let closed = Ending::ALL
+                .into_iter()
+                .map(|e| (e.token(), books.closed(e)));
+            figures.closed.extend(closed);
+            figures.subscriptions.clear();
+            figures
+                .subscriptions
+                .extend(statuses.map(|(status, count)| (status.as_str(), count)));
         });
     }
 }

@@ -8,7 +8,7 @@ mod metrics;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 pub use self::health::{FeedState, Health};
-pub use self::metrics::{Books, Figures, HttpLabels, Metrics, OPENMETRICS_CONTENT_TYPE};
+pub use self::metrics::{Figures, HttpLabels, Metrics, OPENMETRICS_CONTENT_TYPE};
 use crate::config::LogFormat;
 
 /// Starts logging to standard error for the whole process. `filter` is `tracing`'s filter language.

@@ -370,8 +370,13 @@ mod tests {
             ..deleted()
         }));
         assert!(matches!(sender.push(&frame(1)), Pushed::Closed));
-        assert_eq!(take(&receiver), Poll::Ready(Taken::Frames { bytes: 10 }));
         assert_eq!(take(&receiver), Poll::Ready(Taken::End(deleted())));
+        let (frames, bytes) = receiver.drain();
+        assert_eq!(
+            (frames.len(), bytes),
+            (1, 10),
+            "last words are still to be had"
+        );
         assert_eq!(take(&receiver), Poll::Pending);
     }
 

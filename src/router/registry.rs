@@ -8,11 +8,13 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::SystemTime;
 
-use super::outbox::{End, Sender};
+use super::{
+    books::Books,
+    outbox::{End, Sender},
+};
 use crate::{
     position::Position,
     protocol::{Dialect, Ending},
-    telemetry::Books,
 };
 
 /// Names a connection on this node. Never used twice.

@@ -144,6 +144,7 @@ mod tests {
         assert_eq!(health.report()["parts"]["database"]["status"], "away");
 
         let strict = Health::new(Duration::ZERO);
+        strict.feed(FeedState::Current);
         strict.feed(FeedState::Cut);
         assert!(strict.ready().unwrap_err().contains("cut"));
         strict.feed(FeedState::Current);

@@ -20,53 +20,21 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{protocol::Ending, subscription::Status};
-
 /// The content type of [`Metrics::encode`].
 pub const OPENMETRICS_CONTENT_TYPE: &str =
     "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// How many connections were opened and how they ended: `opened = open + Σ closed`, always.
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub struct Books {
+/// What the router owns and metrics show: changed as a whole, so that one scrape is consistent.
+#[derive(Clone, Default, Debug)]
+pub struct Figures {
     /// Connections that were opened since the start.
     pub opened: u64,
     /// Connections that are open.
     pub open: u64,
-    closed: [u64; Ending::ALL.len()],
-}
-
-impl Books {
-    /// Counts a connection in.
-    pub fn open(&mut self) {
-        self.opened += 1;
-        self.open += 1;
-    }
-
-    /// Counts a connection out.
-    pub fn close(&mut self, ending: Ending) {
-        self.open -= 1;
-        self.closed[ending as usize] += 1;
-    }
-
-    /// Connections that ended for this reason.
-    pub fn closed(&self, ending: Ending) -> u64 {
-        self.closed[ending as usize]
-    }
-
-    /// Connections that ended.
-    pub fn closed_in_all(&self) -> u64 {
-        self.closed.iter().sum()
-    }
-}
-
-/// What the router owns and metrics show: replaced as a whole, so that one scrape is consistent.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Figures {
-    /// Connections opened and closed.
-    pub books: Books,
-    /// Subscriptions by status, in the order of [`Status::ALL`].
-    pub subscriptions: [u64; Status::ALL.len()],
+    /// Connections that ended, by reason.
+    pub closed: Vec<(&'static str, u64)>,
+    /// Subscriptions, by status.
+    pub subscriptions: Vec<(&'static str, u64)>,
 }
 
 /// Labels of `http_requests_total`.
@@ -125,15 +93,15 @@ struct FiguresCollector(Arc<Mutex<Figures>>);
 
 impl Collector for FiguresCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let figures = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let opened = ConstCounter::new(figures.books.opened);
+        let figures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = ConstCounter::new(figures.opened);
         opened.encode(encoder.encode_descriptor(
             "connections_opened",
             "Connections opened",
             None,
             opened.metric_type(),
         )?)?;
-        let open = ConstGauge::new(figures.books.open);
+        let open = ConstGauge::new(figures.open);
         open.encode(encoder.encode_descriptor(
             "connections",
             "Connections open now",
@@ -146,9 +114,9 @@ impl Collector for FiguresCollector {
             None,
             opened.metric_type(),
         )?;
-        for ending in Ending::ALL {
-            let counter = ConstCounter::new(figures.books.closed(ending));
-            counter.encode(closed.encode_family(&[("reason", ending.token())])?)?;
+        for (reason, count) in &figures.closed {
+            let counter = ConstCounter::new(*count);
+            counter.encode(closed.encode_family(&[("reason", *reason)])?)?;
         }
         let mut subscriptions = encoder.encode_descriptor(
             "subscriptions",
@@ -156,9 +124,9 @@ impl Collector for FiguresCollector {
             None,
             open.metric_type(),
         )?;
-        for (status, count) in Status::ALL.into_iter().zip(figures.subscriptions) {
-            let gauge = ConstGauge::new(count);
-            gauge.encode(subscriptions.encode_family(&[("status", status.as_str())])?)?;
+        for (status, count) in &figures.subscriptions {
+            let gauge = ConstGauge::new(*count);
+            gauge.encode(subscriptions.encode_family(&[("status", *status)])?)?;
         }
         Ok(())
     }
@@ -284,14 +252,9 @@ impl Metrics {
         }
     }
 
-    /// Replaces what the router owns.
-    pub fn set_figures(&self, figures: Figures) {
-        *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;
-    }
-
-    /// What the router last reported.
-    pub fn figures(&self) -> Figures {
-        *self.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Changes what the router owns, all of it before the next scrape sees any.
+    pub fn update_figures(&self, change: impl FnOnce(&mut Figures)) {
+        change(&mut self.figures.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Counts a reopening of the change stream.
@@ -355,13 +318,13 @@ mod tests {
     #[test]
     fn the_metric_names_of_the_contract_are_exposed() {
         let metrics = Metrics::default();
-        let mut books = Books::default();
-        books.open();
-        books.open();
-        books.close(Ending::Deleted);
-        metrics.set_figures(Figures {
-            books,
-            subscriptions: [3, 2, 1],
+        metrics.update_figures(|figures| {
+            *figures = Figures {
+                opened: 2,
+                open: 1,
+                closed: vec![("deleted", 1)],
+                subscriptions: vec![("active", 3)],
+            };
         });
         metrics.feed_resumed("error");
         metrics.http_request("BREW", "/pot", 418);
