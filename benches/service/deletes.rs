@@ -1,0 +1,43 @@
+//! Deletes a second with sockets open: from the first delete to the last socket closed.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use futures_util::StreamExt as _;
+use mongodb::bson::{Document, doc};
+
+use crate::{client, node::Node};
+
+const SUBSCRIPTIONS: usize = 2_000;
+
+pub(crate) async fn run() -> Result<()> {
+    let node = Node::start().await?;
+    let mut sockets = tokio::task::JoinSet::new();
+    let mut ids = Vec::new();
+    for _ in 0..SUBSCRIPTIONS {
+        let id = node.subscribe(serde_json::json!({"type": "never"})).await?;
+        let mut socket = client::connect(&node, &id).await?;
+        ids.push(id);
+        sockets.spawn(async move { while let Some(Ok(_)) = socket.next().await {} });
+    }
+    let subscriptions = node.database.collection::<Document>("subscriptions");
+    let begun = Instant::now();
+    let mut deletes = futures_util::stream::iter(ids)
+        .map(|id| {
+            let subscriptions = subscriptions.clone();
+            async move { subscriptions.delete_one(doc! {"_id": id}).await }
+        })
+        .buffer_unordered(64);
+    while let Some(deleted) = deletes.next().await {
+        deleted?;
+    }
+    let deleted = begun.elapsed();
+    while sockets.join_next().await.is_some() {}
+    let closed = begun.elapsed();
+    let rate = SUBSCRIPTIONS as f64 / closed.as_secs_f64();
+    println!(
+        "deletes: {SUBSCRIPTIONS} subscriptions with a socket each: bare deletes done after \
+         {deleted:?}, last socket closed after {closed:?} ({rate:.0} deletes/s)"
+    );
+    node.stop().await
+}
