@@ -151,6 +151,20 @@ pub struct Feed {
     /// moves. Default `250ms`.
     #[serde(deserialize_with = "duration")]
     pub max_await: Duration,
+    /// Bytes of recent changes kept in memory, for clients that were away for a moment. Default
+    /// 64 MiB.
+    pub window_bytes: usize,
+    /// How long recent changes are kept in memory. Default `10m`.
+    #[serde(deserialize_with = "duration")]
+    pub window_age: Duration,
+    /// Change streams that may be open for replays at the same time. Default 2.
+    pub replay_streams: usize,
+    /// How long a client may wait for a replay to begin. Default `30s`.
+    #[serde(deserialize_with = "duration")]
+    pub replay_wait: Duration,
+    /// How long a replay may take until it is live. Default `10m`.
+    #[serde(deserialize_with = "duration")]
+    pub replay_timeout: Duration,
     /// Batches read ahead of the router. Default 4.
     pub batches_ahead: usize,
     /// First and longest pause between attempts to reopen. Default `50ms`.
@@ -240,6 +254,11 @@ impl Default for Feed {
     fn default() -> Self {
         Self {
             max_await: Duration::from_millis(250),
+            window_bytes: 64 << 20,
+            window_age: Duration::from_secs(600),
+            replay_streams: 2,
+            replay_wait: Duration::from_secs(30),
+            replay_timeout: Duration::from_secs(600),
             batches_ahead: 4,
             retry_min: Duration::from_millis(50),
             retry_max: Duration::from_secs(5),

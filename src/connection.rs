@@ -6,6 +6,7 @@
 
 mod closing;
 mod heartbeat;
+mod replaying;
 mod websocket;
 
 use std::{
@@ -27,19 +28,21 @@ use tokio::{
 
 use self::{
     heartbeat::{Due, Heartbeat},
+    replaying::{Beginning, Found, Replaying},
     websocket::{Broken, Incoming, WebSocket},
 };
 use crate::{
     config::Config,
     position::{Cursor, Position},
     protocol::{
-        ClientMessage, Dialect, Ending, Frame, PONG_MESSAGE, connected_message, gap_message,
-        text_frame,
+        ClientMessage, Dialect, Ending, Frame, GapReason, PONG_MESSAGE, connected_message,
+        gap_message, text_frame,
     },
+    replay::Replays,
     router::{
-        Attach, AttachError, Attached, RouterHandle,
+        Attach, AttachError, Attached, RouterHandle, Wording, filter_limits,
         outbox::{End, Receiver, Taken},
-        registry::ConnectionKey,
+        registry::{ConnectionKey, ends_on_gap},
     },
     telemetry::Metrics,
 };
@@ -62,6 +65,10 @@ pub struct Host {
     pub config: Arc<Config>,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
+    /// Where the history is read.
+    pub replays: Replays,
+    /// How events are written.
+    pub wording: Arc<Wording>,
 }
 
 /// A client's wish.
@@ -130,7 +137,7 @@ pub async fn serve(
         return;
     };
     let mut connection = Connection::new(host, dialect, &attached, outbox, upgraded);
-    connection.greet(&attached, after);
+    connection.begin(&attached, after, request.close_on_gap);
     let step = AssertUnwindSafe(connection.run()).catch_unwind().await;
     connection.finish(step).await;
     tracing::debug!(connection = attached.id, "connection is closed");
@@ -170,6 +177,25 @@ struct Connection {
     pongs_waiting: usize,
     /// Why the socket cannot be read any more.
     broken: Option<Broken>,
+    /// The past that is still to be delivered.
+    replay: Option<Replay>,
+}
+
+/// A replay, and what it needs around it.
+struct Replay {
+    replaying: Replaying,
+    begun: Instant,
+    /// The `connected` message, held back until it is known whether everything will come.
+    greeting: Option<Greeting>,
+    ends_on_gap: bool,
+    /// The subscription was deleted; the replay goes on to that point.
+    end: Option<End>,
+}
+
+struct Greeting {
+    connection: String,
+    subscription: String,
+    from: Position,
 }
 
 impl Connection {
@@ -198,27 +224,70 @@ impl Connection {
             oldest_unflushed: None,
             pongs_waiting: 0,
             broken: None,
+            replay: None,
             host,
         }
     }
 
-    /// Queues what comes before everything else.
-    fn greet(&mut self, attached: &Attached, after: Option<Cursor>) {
-        if self.dialect != Dialect::Tidegate {
+    /// Queues what comes before everything else, or prepares the replay.
+    fn begin(&mut self, attached: &Attached, after: Option<Cursor>, close_on_gap: bool) {
+        let greeting = Greeting {
+            connection: attached.id.clone(),
+            subscription: attached.subscription.clone(),
+            from: attached.start.from,
+        };
+        if attached.start.replay {
+            self.replay = Some(Replay {
+                replaying: self.replaying(attached),
+                begun: Instant::now(),
+                greeting: Some(greeting),
+                ends_on_gap: ends_on_gap(self.dialect, close_on_gap),
+                end: None,
+            });
             return;
         }
-        let deployment = self.host.router.deployment();
-        let cursor = attached.start.from.cursor(deployment);
-        let recovered = attached.start.gap.is_none();
-        self.say(&connected_message(
-            &attached.id,
-            &attached.subscription,
-            &cursor,
-            recovered,
-        ));
+        self.greet(&greeting, attached.start.gap.is_none());
         if let Some(reason) = attached.start.gap {
             let after = after.map(|after| after.position.cursor(after.deployment));
-            self.say(&gap_message(reason, after.as_deref(), &cursor));
+            self.tell_gap(reason, after.as_deref(), attached.start.from);
+        }
+    }
+
+    fn replaying(&self, attached: &Attached) -> Replaying {
+        Replaying::new(Beginning {
+            key: self.key,
+            dialect: self.dialect,
+            router: self.host.router.clone(),
+            replays: self.host.replays.clone(),
+            wording: Arc::clone(&self.host.wording),
+            limits: filter_limits(&self.host.config.limits),
+            document: attached.document.clone(),
+            from: attached.start.from,
+            attached_at: attached.start.attached_at,
+        })
+    }
+
+    fn greet(&mut self, greeting: &Greeting, recovered: bool) {
+        if self.dialect == Dialect::Tidegate {
+            let cursor = greeting.from.cursor(self.host.router.deployment());
+            let Greeting {
+                connection,
+                subscription,
+                ..
+            } = greeting;
+            self.say(&connected_message(
+                connection,
+                subscription,
+                &cursor,
+                recovered,
+            ));
+        }
+    }
+
+    fn tell_gap(&mut self, reason: GapReason, after: Option<&str>, cursor: Position) {
+        if self.dialect == Dialect::Tidegate {
+            let cursor = cursor.cursor(self.host.router.deployment());
+            self.say(&gap_message(reason, after, &cursor));
         }
     }
 
@@ -252,6 +321,13 @@ impl Connection {
                     return Poll::Ready(Outcome::Found(Ending::ConnectionLost));
                 }
                 Poll::Pending => return self.on_refused(cx),
+            }
+            if self.replay.is_some() {
+                match self.poll_replay(cx) {
+                    Poll::Ready(Ok(())) => continue,
+                    Poll::Ready(Err(outcome)) => return Poll::Ready(outcome),
+                    Poll::Pending => return Poll::Pending,
+                }
             }
             match self.outbox.poll_take(cx, ROUND_BYTES, &mut self.taken) {
                 Poll::Ready(Taken::Frames { bytes }) => self.queue_taken(bytes),
@@ -288,6 +364,10 @@ impl Connection {
 
     fn queue_taken(&mut self, bytes: usize) {
         forget_bytes(&self.host.metrics, bytes);
+        self.queue_frames();
+    }
+
+    fn queue_frames(&mut self) {
         for frame in self.taken.drain(..) {
             self.queued = self.queued.max(frame.position);
             if let Some(at) = frame.event_at {
@@ -295,6 +375,76 @@ impl Connection {
                 self.oldest_unflushed.get_or_insert(at);
             }
             self.socket.queue(Bytes::clone(&frame.bytes));
+        }
+    }
+
+    /// Goes on with the replay, now that everything queued was written.
+    fn poll_replay(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Outcome>> {
+        let Some(mut replay) = self.replay.take() else {
+            return Poll::Ready(Ok(()));
+        };
+        if replay.end.is_none()
+            && let Poll::Ready(end) = self.outbox.poll_end(cx)
+        {
+            // Last words are heard: what was committed before the delete still comes.
+            if !matches!(end.ending, Ending::Deleted | Ending::Expired) {
+                self.replay = Some(replay);
+                return Poll::Ready(Err(Outcome::Ended(end)));
+            }
+            replay.replaying.stop_at(end.position);
+            replay.end = Some(end);
+        }
+        let polled = replay.replaying.poll(cx, ROUND_BYTES, &mut self.taken);
+        let outcome = match polled {
+            Poll::Pending => {
+                self.replay = Some(replay);
+                return Poll::Pending;
+            }
+            Poll::Ready(found) => self.on_found(&mut replay, found),
+        };
+        if let Some(end) = replay.end
+            && outcome.is_ok()
+            && replay.replaying.is_over()
+        {
+            return Poll::Ready(Err(Outcome::Ended(end)));
+        }
+        let live = matches!(outcome, Ok(true));
+        if !live {
+            self.replay = Some(replay);
+        }
+        Poll::Ready(outcome.map(|_| ()))
+    }
+
+    /// Acts on what the replay came to; true when it is done.
+    fn on_found(&mut self, replay: &mut Replay, found: Found) -> Result<bool, Outcome> {
+        let lost = matches!(found, Found::Gap(..));
+        if !matches!(found, Found::Unavailable)
+            && let Some(greeting) = replay.greeting.take()
+        {
+            self.greet(&greeting, !lost);
+        }
+        self.queue_frames();
+        match found {
+            Found::Unavailable => Err(Outcome::Found(Ending::Overloaded)),
+            Found::Gap(..) if replay.ends_on_gap => Err(Outcome::Found(Ending::Resync)),
+            Found::Gap(reason, after, cursor) => {
+                let after = after.cursor(self.host.router.deployment());
+                self.tell_gap(reason, Some(&after), cursor);
+                self.queued = self.queued.max(cursor);
+                Ok(false)
+            }
+            Found::Frames if replay.begun.elapsed() > self.host.config.feed.replay_timeout => {
+                Err(Outcome::Found(Ending::SlowConsumer))
+            }
+            Found::Frames => {
+                self.queued = self.queued.max(replay.replaying.done());
+                Ok(false)
+            }
+            Found::Live(position) => {
+                self.queued = self.queued.max(position);
+                Metrics::observe(&self.host.metrics.replay, replay.begun.elapsed());
+                Ok(true)
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod change;
 mod failure;
+mod past;
 mod stream;
 
 use std::{
@@ -19,6 +20,7 @@ use rand::RngExt as _;
 use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 
+pub use self::past::{PastError, PastReader};
 use self::{
     change::{Ours, Raw, Undecodable, range_in},
     failure::Remedy,
@@ -233,11 +235,7 @@ impl Feed {
                 Meaning::Nothing => {}
                 Meaning::Change(kind) => {
                     let (position, wall_time) = (raw.position, raw.wall_time);
-                    changes.push(Change {
-                        position,
-                        wall_time,
-                        kind,
-                    });
+                    changes.push(Change::new(position, wall_time, kind));
                 }
                 Meaning::Reload(cause) => {
                     let missed = Some(GapReason::Reloaded);
@@ -370,11 +368,8 @@ impl Feed {
     fn undecodable(&self, error: &Undecodable, position: Position, changes: &mut Vec<Change>) {
         tracing::error!(%error, "a change cannot be decoded; events may be missing");
         self.metrics.feed_oddity("undecodable");
-        changes.push(Change {
-            position,
-            wall_time: bson::DateTime::now(),
-            kind: ChangeKind::Missed(GapReason::UndecodableChange),
-        });
+        let kind = ChangeKind::Missed(GapReason::UndecodableChange);
+        changes.push(Change::new(position, bson::DateTime::now(), kind));
     }
 
     /// Passes one change that is too large for a change stream, by a stream that leaves out what
@@ -415,11 +410,7 @@ impl Feed {
             let (position, wall_time) = (raw.position, raw.wall_time);
             let batch = Batch {
                 changes: kind
-                    .map(|kind| Change {
-                        position,
-                        wall_time,
-                        kind,
-                    })
+                    .map(|kind| Change::new(position, wall_time, kind))
                     .into_iter()
                     .collect(),
                 reply: reply.document,

@@ -30,7 +30,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
     config::Config,
-    router::RouterHandle,
+    replay::Replays,
+    router::{RouterHandle, Wording},
     store::Store,
     telemetry::{Health, Metrics},
 };
@@ -51,6 +52,10 @@ pub struct AppState {
     pub health: Health,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Where the history is read.
+    pub replays: Replays,
+    /// How events are written.
+    pub wording: Arc<Wording>,
     /// Work that outlives its request. Whoever stops the service closes it and waits.
     pub tasks: TaskTracker,
 }

@@ -11,6 +11,7 @@ pub mod http;
 pub mod mongod;
 pub mod position;
 pub mod protocol;
+pub mod replay;
 pub mod router;
 pub mod server;
 pub mod store;

@@ -12,22 +12,26 @@ mod handle;
 pub mod outbox;
 pub mod registry;
 mod table;
+mod window;
 
 use std::sync::Arc;
 
 use bson::DateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::batch::{Batch, Change, ChangeKind, FromFeed, Reload};
+pub use self::batch::{Batch, Change, ChangeKind, FromFeed, Reload, Wording};
 pub use self::compiled::{Compiled, filter_limits};
-pub use self::handle::{Applied, Attach, AttachError, Attached, Connection, RouterHandle, Start};
+pub use self::handle::{
+    Applied, Attach, AttachError, Attached, Connection, Past, RouterHandle, Start,
+};
 use self::{
     deliver::Delivery,
     registry::{ConnectionKey, NewConnection, Registry, ends_on_gap},
     table::{Slot, Table},
+    window::Window,
 };
 use crate::{
-    config,
+    config, event,
     position::{Cursor, DeploymentId, Position},
     protocol::{Ending, Frame, GapReason, gap_message, updated_message},
     subscription::{Status, SubscriptionId},
@@ -43,6 +47,8 @@ pub(crate) enum Input {
     Attach(Attach, oneshot::Sender<Result<Attached, AttachError>>),
     /// A connection has found a reason to end.
     Leave(ConnectionKey, Ending),
+    /// A connection that replays wants to know what came after a position.
+    Past(ConnectionKey, Position, oneshot::Sender<Past>),
     /// This node stops: every connection ends, and none is taken any more.
     Stop(oneshot::Sender<usize>),
     /// Is exactly this document applied?
@@ -66,6 +72,18 @@ pub struct Settings {
     pub limits: config::Limits,
     /// Bounds of outboxes.
     pub socket: config::Socket,
+    /// Bounds of the memory of the past.
+    pub feed: config::Feed,
+}
+
+impl Settings {
+    /// What every event is written with.
+    pub fn wording(&self) -> Wording {
+        Wording {
+            deployment: self.deployment,
+            default_source: event::default_source(&self.database),
+        }
+    }
 }
 
 /// The router's state. [`Router::run`] is its task.
@@ -74,6 +92,7 @@ pub struct Router {
     settings: Settings,
     subscriptions: Table,
     registry: Registry<Slot>,
+    window: Window,
     delivery: Delivery,
     position: Position,
     stopping: bool,
@@ -101,6 +120,7 @@ impl Router {
         let handle = RouterHandle::new(input_sender, watching, settings.deployment, bounds);
         let router = Self {
             delivery: Delivery::new(&settings, Arc::clone(&metrics)),
+            window: Window::new(settings.feed.window_bytes, settings.feed.window_age),
             settings,
             subscriptions: Table::default(),
             registry: Registry::default(),
@@ -137,6 +157,10 @@ impl Router {
             Input::Leave(key, ending) => {
                 self.registry.end(key, ending, self.position);
             }
+            Input::Past(key, from, reply) => {
+                let past = self.past(key, from);
+                answer(reply, past);
+            }
             Input::Stop(reply) => {
                 self.stopping = true;
                 answer(
@@ -162,26 +186,12 @@ impl Router {
     }
 
     async fn apply_batch(&mut self, mut batch: Batch) {
-        for change in std::mem::take(&mut batch.changes) {
+        let mut changes = std::mem::take(&mut batch.changes);
+        for change in &mut changes {
             self.position = self.position.max(change.position);
-            match change.kind {
-                ChangeKind::Event(ref range) => {
-                    if let Some(document) = batch.document(range) {
-                        self.delivery
-                            .event(document, &change, &self.subscriptions, &mut self.registry)
-                            .await;
-                    }
-                }
-                ChangeKind::Upserted(compiled) => self.upsert(*compiled).await,
-                ChangeKind::Deleted(id) => {
-                    if let Some((slot, removed)) = self.subscriptions.remove(&id) {
-                        self.end_subscription(slot, &removed, change.wall_time);
-                    }
-                }
-                ChangeKind::AllDeleted => self.replace_all(Vec::new(), change.wall_time).await,
-                ChangeKind::Missed(reason) => self.tell_gap(reason, self.position).await,
-            }
+            self.apply_change(change, &batch).await;
         }
+        batch.changes = changes;
         self.position = self.position.max(batch.position);
         self.delivery.hand_over();
         let age = batch.received_at.elapsed();
@@ -189,10 +199,42 @@ impl Router {
             .feed_lag
             .set(f64::from(batch.lag_seconds) + age.as_secs_f64());
         Metrics::observe(&self.metrics.receipt_to_match, age);
+        self.window.add(batch);
         self.applied.send_replace(Applied {
             position: self.position,
             loaded: true,
         });
+    }
+
+    /// Applies one change. What is kept of it for replays is the stored form.
+    async fn apply_change(&mut self, change: &mut Change, batch: &Batch) {
+        let position = self.position;
+        match std::mem::replace(&mut change.kind, ChangeKind::AllDeleted) {
+            ChangeKind::Event(range) => {
+                change.kind = ChangeKind::Event(range.clone());
+                if let Some(document) = batch.document(&range) {
+                    self.delivery
+                        .event(document, change, &self.subscriptions, &mut self.registry)
+                        .await;
+                }
+            }
+            ChangeKind::Upserted(compiled) => {
+                change.kind = ChangeKind::Stored(compiled.subscription.document.clone());
+                self.upsert(*compiled).await;
+            }
+            ChangeKind::Deleted(id) => {
+                if let Some((slot, removed)) = self.subscriptions.remove(&id) {
+                    self.end_subscription(slot, &removed, change.wall_time);
+                }
+                change.kind = ChangeKind::Deleted(id);
+            }
+            ChangeKind::AllDeleted => self.replace_all(Vec::new(), change.wall_time).await,
+            ChangeKind::Missed(reason) => {
+                change.kind = ChangeKind::Missed(reason);
+                self.tell_gap(reason, position).await;
+            }
+            stored @ ChangeKind::Stored(_) => change.kind = stored,
+        }
     }
 
     /// The initial load, and every later one: what is gone ends, what changed is told, and where
@@ -202,6 +244,7 @@ impl Router {
         self.position = self.position.max(Position::at(reload.time));
         self.replace_all(reload.subscriptions, DateTime::now())
             .await;
+        self.window.restart(self.position);
         if let Some(reason) = reload.missed {
             self.tell_gap(reason, before).await;
         }
@@ -336,6 +379,7 @@ impl Router {
                 dialect: attach.dialect,
                 close_on_gap: attach.close_on_gap,
                 from: start.from,
+                live: !start.replay,
                 remote: attach.remote,
             },
         );
@@ -347,36 +391,54 @@ impl Router {
         if start.gap.is_some() && ends_on_gap(attach.dialect, attach.close_on_gap) {
             self.registry.end(key, Ending::Resync, self.position);
         }
-        let subscription = self.subscriptions.get(slot).map(Compiled::to_json);
+        let subscription = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
         Ok(Attached {
             key,
             id,
-            subscription: subscription.unwrap_or_default(),
+            subscription: subscription.to_json(),
+            document: subscription.subscription.document.clone(),
             start,
         })
     }
 
-    /// Where live delivery begins for a client that presents `after`.
+    /// Where delivery begins for a client that presents `after`.
     fn start(&self, after: Option<Cursor>) -> Start {
         let here = self.position;
+        let live = |from, gap| Start {
+            from,
+            attached_at: here,
+            replay: false,
+            gap,
+        };
         match after {
-            None => Start {
-                from: here,
-                gap: None,
-            },
-            Some(cursor) if cursor.deployment != self.settings.deployment => Start {
-                from: here,
-                gap: Some(GapReason::OtherDeployment),
-            },
+            None => live(here, None),
+            Some(cursor) if cursor.deployment != self.settings.deployment => {
+                live(here, Some(GapReason::OtherDeployment))
+            }
             // Ahead of this node: what it has already is skipped when it comes by.
-            Some(cursor) if cursor.position >= here => Start {
-                from: cursor.position,
-                gap: None,
+            Some(cursor) if cursor.position >= here => live(cursor.position, None),
+            Some(cursor) => Start {
+                replay: true,
+                ..live(cursor.position, None)
             },
-            Some(_) => Start {
-                from: here,
-                gap: Some(GapReason::NotReplayable),
-            },
+        }
+    }
+
+    /// Answers a connection that replays. It is live from the end of the answer on if the answer
+    /// holds all there is; a connection that has ended meanwhile gets its last words all the same.
+    fn past(&mut self, key: ConnectionKey, from: Position) -> Past {
+        let Some(slice) = self.window.after(from) else {
+            return Past::Forgotten(self.window.start());
+        };
+        let last = slice.batches.last().map_or(from, |batch| batch.position);
+        let up_to = if slice.complete { self.position } else { last };
+        if slice.complete {
+            self.registry.make_live(key, up_to);
+        }
+        Past::Slice {
+            batches: slice.batches,
+            up_to,
+            live: slice.complete,
         }
     }
 

@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     feed::Feed,
     http::{self, AppState},
+    replay::{Library, replays},
     router::{self, Router, RouterHandle, filter_limits},
     store::{Store, StoreError},
     telemetry::{Health, Metrics},
@@ -68,6 +69,7 @@ struct Node {
     feed: JoinHandle<()>,
     housekeeping: JoinHandle<()>,
     router_task: JoinHandle<()>,
+    replay_task: JoinHandle<()>,
     ending: CancellationToken,
 }
 
@@ -88,7 +90,9 @@ impl Node {
             database: config.database.clone(),
             limits: config.limits.clone(),
             socket: config.socket.clone(),
+            feed: config.feed.clone(),
         };
+        let wording = Arc::new(settings.wording());
         let (router, handle, from_feed) =
             Router::new(settings, config.feed.batches_ahead, Arc::clone(&metrics));
         let ending = CancellationToken::new();
@@ -100,7 +104,14 @@ impl Node {
             metrics: Arc::clone(&metrics),
             health: health.clone(),
         };
+        let (replays, replaying) = replays(Library {
+            store: store.clone(),
+            router: handle.clone(),
+            settings: config.feed.clone(),
+            metrics: Arc::clone(&metrics),
+        });
         Ok(Self {
+            replay_task: tokio::spawn(replaying),
             router_task: tokio::spawn(router.run()),
             feed: tokio::spawn(feed.run(ending.clone())),
             housekeeping: tokio::spawn(housekeeping::run(store.clone(), ending.clone())),
@@ -110,6 +121,8 @@ impl Node {
                 config: Arc::new(config),
                 health,
                 metrics,
+                replays,
+                wording,
                 tasks: TaskTracker::new(),
             },
             http: TaskTracker::new(),
@@ -165,6 +178,7 @@ impl Node {
         {
             tracing::warn!("the feed did not end in time");
         }
+        self.replay_task.abort();
         self.router_task.abort();
         tracing::info!("stopped");
     }

@@ -85,7 +85,8 @@ impl Connection {
             return;
         }
         if self.dialect == Dialect::Tidegate {
-            let position = if end.drain {
+            // Whoever was still in the past stays where it was, unless it was to end there.
+            let position = if end.drain && self.replay.is_none() {
                 end.position.max(self.queued)
             } else {
                 self.flushed

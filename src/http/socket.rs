@@ -69,6 +69,8 @@ async fn take(
         router: state.router.clone(),
         config: state.config.clone(),
         metrics: state.metrics.clone(),
+        replays: state.replays.clone(),
+        wording: state.wording.clone(),
     };
     let (answer, taken) = oneshot::channel();
     state

@@ -1,11 +1,19 @@
 //! What the feed hands to the router: changes in commit order, ready to be applied.
 
-use std::{ops::Range, time::Instant};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use bson::{DateTime, RawDocument, RawDocumentBuf, Timestamp};
 
 use super::Compiled;
-use crate::{position::Position, protocol::GapReason};
+use crate::{
+    event::{self, Defaults},
+    position::{DeploymentId, Position},
+    protocol::{Dialect, Frame, GapReason, event_message},
+};
 
 /// From the feed to the router. The order of these is the order of everything.
 #[derive(Debug)]
@@ -48,6 +56,9 @@ pub struct Change {
     pub wall_time: DateTime,
     /// What.
     pub kind: ChangeKind,
+    /// An event's frames, each encoded when first wanted and shared by all who get it. `None` where
+    /// the document cannot be written as JSON.
+    frames: [OnceLock<Option<Arc<Frame>>>; Dialect::COUNT],
 }
 
 /// What changed.
@@ -55,14 +66,82 @@ pub struct Change {
 pub enum ChangeKind {
     /// A document was inserted into `events`: where it lies in the reply.
     Event(Range<usize>),
-    /// A subscription was made or changed.
+    /// A subscription was made or changed, and is to be applied.
     Upserted(Box<Compiled>),
+    /// A subscription was made or changed, and was applied: its document.
+    Stored(RawDocumentBuf),
     /// A subscription was deleted: its `_id`, as a one-element document `{_id}`.
     Deleted(RawDocumentBuf),
     /// All subscriptions went at once: the collection was dropped or renamed away.
     AllDeleted,
     /// Something here could not be carried; events may be missing.
     Missed(GapReason),
+}
+
+/// What every event is written with.
+#[derive(Clone, Debug)]
+pub struct Wording {
+    /// The deployment that cursors name.
+    pub deployment: DeploymentId,
+    /// Stands for a missing `source`.
+    pub default_source: String,
+}
+
+impl Change {
+    /// A change that nobody has looked at yet.
+    pub fn new(position: Position, wall_time: DateTime, kind: ChangeKind) -> Self {
+        Self {
+            position,
+            wall_time,
+            kind,
+            frames: [const { OnceLock::new() }; Dialect::COUNT],
+        }
+    }
+
+    /// The frame of an event in a dialect; `document` is the event's. `None` if it cannot be written.
+    pub fn frame(
+        &self,
+        document: &RawDocument,
+        dialect: Dialect,
+        wording: &Wording,
+    ) -> Option<&Arc<Frame>> {
+        let frame = self.frames[dialect.index()].get_or_init(|| {
+            match self.encode(document, dialect, wording) {
+                Ok(frame) => Some(Arc::new(frame)),
+                Err(error) => {
+                    let position = self.position;
+                    tracing::warn!(%error, ?position, "an event cannot be written as JSON");
+                    None
+                }
+            }
+        });
+        frame.as_ref()
+    }
+
+    fn encode(
+        &self,
+        document: &RawDocument,
+        dialect: Dialect,
+        wording: &Wording,
+    ) -> Result<Frame, bson::error::Error> {
+        let cursor = self.position.cursor(wording.deployment);
+        let defaults = Defaults {
+            source: &wording.default_source,
+            committed: Some(self.wall_time),
+        };
+        let mut json = String::with_capacity(document.as_bytes().len() * 2);
+        let text = match dialect {
+            Dialect::Tidegate => {
+                event::write_json(document, defaults, None, &mut json)?;
+                event_message(&cursor, &json)
+            }
+            Dialect::CloudEvents => {
+                event::write_json(document, defaults, Some(&cursor), &mut json)?;
+                json
+            }
+        };
+        Ok(Frame::event(&text, self.position))
+    }
 }
 
 /// A consistent load of all subscriptions.

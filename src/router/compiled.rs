@@ -61,7 +61,7 @@ impl Compiled {
     }
 
     /// Takes the filter out, to be put into an index; `None` if it is not to match anything.
-    pub(super) fn take_active_filter(&mut self) -> Option<Filter> {
+    pub fn take_active_filter(&mut self) -> Option<Filter> {
         let filter = self.filter.take();
         filter.filter(|_| !self.subscription.paused)
     }

@@ -8,15 +8,14 @@ use std::{sync::Arc, task::Waker, time::Duration};
 use bson::RawDocument;
 
 use super::{
-    Change, Settings,
+    Change, Settings, Wording,
     outbox::{Pushed, Room, Sender},
     registry::{ConnectionKey, Registry},
     table::{Slot, Table},
 };
 use crate::{
-    event::{self, Defaults},
-    position::{DeploymentId, Position},
-    protocol::{Dialect, Ending, Frame, event_message},
+    position::Position,
+    protocol::{Dialect, Ending, Frame},
     telemetry::Metrics,
 };
 
@@ -26,8 +25,7 @@ const WAKE_AFTER: usize = 2_048;
 /// The delivering part of the router.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    deployment: DeploymentId,
-    default_source: String,
+    wording: Wording,
     patience: Duration,
     metrics: Arc<Metrics>,
     // Kept between events for their allocations.
@@ -48,8 +46,7 @@ struct Waiting {
 impl Delivery {
     pub(super) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Self {
         Self {
-            deployment: settings.deployment,
-            default_source: event::default_source(&settings.database),
+            wording: settings.wording(),
             patience: settings.socket.router_patience,
             metrics,
             slots: Vec::new(),
@@ -73,25 +70,30 @@ impl Delivery {
         subscriptions.matching(document, &mut slots);
         if !slots.is_empty() {
             self.metrics.events_matched.inc();
-            let mut frames = Frames::new(document, change);
             for slot in &slots {
-                self.event_to(*slot, registry, &mut frames);
+                self.event_to(*slot, registry, document, change);
             }
             self.wait_for_full(registry, change.position).await;
         }
         self.slots = slots;
     }
 
-    fn event_to(&mut self, slot: Slot, registry: &Registry<Slot>, frames: &mut Frames<'_>) {
+    fn event_to(
+        &mut self,
+        slot: Slot,
+        registry: &Registry<Slot>,
+        document: &RawDocument,
+        change: &Change,
+    ) {
         for connection in registry.of(slot) {
-            if frames.change.position <= connection.from {
+            if !connection.live || change.position <= connection.from {
                 continue;
             }
-            let Some(frame) = frames.get(connection.dialect, self) else {
+            let Some(frame) = change.frame(document, connection.dialect, &self.wording) else {
+                self.metrics.events_undecodable.inc();
                 return;
             };
-            let frame = Arc::clone(frame);
-            self.push(connection.key, &connection.outbox, frame);
+            self.push(connection.key, &connection.outbox, Arc::clone(frame));
         }
     }
 
@@ -122,7 +124,8 @@ impl Delivery {
     ) {
         let mut shared: Option<(Position, Arc<Frame>)> = None;
         for connection in registry.of(slot) {
-            if connection.dialect != Dialect::Tidegate {
+            // A replay meets the change in its own place.
+            if connection.dialect != Dialect::Tidegate || !connection.live {
                 continue;
             }
             // Nearly all start before here, and share one frame.
@@ -180,58 +183,5 @@ impl Delivery {
         for waker in self.wakers.drain(..) {
             waker.wake();
         }
-    }
-}
-
-/// The frames of one event, encoded when first wanted.
-struct Frames<'a> {
-    document: &'a RawDocument,
-    change: &'a Change,
-    made: [Option<Arc<Frame>>; Dialect::COUNT],
-    failed: bool,
-}
-
-impl<'a> Frames<'a> {
-    fn new(document: &'a RawDocument, change: &'a Change) -> Self {
-        Self {
-            document,
-            change,
-            made: [const { None }; Dialect::COUNT],
-            failed: false,
-        }
-    }
-
-    fn get(&mut self, dialect: Dialect, delivery: &Delivery) -> Option<&Arc<Frame>> {
-        if self.made[dialect.index()].is_none() && !self.failed {
-            match self.encode(dialect, delivery) {
-                Ok(frame) => self.made[dialect.index()] = Some(Arc::new(frame)),
-                Err(error) => {
-                    self.failed = true;
-                    delivery.metrics.events_undecodable.inc();
-                    tracing::warn!(%error, position = ?self.change.position, "an event cannot be written as JSON");
-                }
-            }
-        }
-        self.made[dialect.index()].as_ref()
-    }
-
-    fn encode(&self, dialect: Dialect, delivery: &Delivery) -> Result<Frame, bson::error::Error> {
-        let cursor = self.change.position.cursor(delivery.deployment);
-        let defaults = Defaults {
-            source: &delivery.default_source,
-            committed: Some(self.change.wall_time),
-        };
-        let mut json = String::with_capacity(self.document.as_bytes().len() * 2);
-        let text = match dialect {
-            Dialect::Tidegate => {
-                event::write_json(self.document, defaults, None, &mut json)?;
-                event_message(&cursor, &json)
-            }
-            Dialect::CloudEvents => {
-                event::write_json(self.document, defaults, Some(&cursor), &mut json)?;
-                json
-            }
-        };
-        Ok(Frame::event(&text, self.change.position))
     }
 }

@@ -1,15 +1,18 @@
 //! How everyone else talks to the router.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use bson::{RawDocument, Timestamp};
+use bson::{RawDocument, RawDocumentBuf, Timestamp};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 
 use super::{
-    Input,
+    Batch, Input,
     outbox::{self, Receiver},
     registry::ConnectionKey,
 };
@@ -77,19 +80,41 @@ pub struct Attached {
     pub key: ConnectionKey,
     /// Its name to clients and operators.
     pub id: String,
-    /// The subscription as JSON, as it is at the starting point.
+    /// The subscription as JSON, as it is when the connection is taken.
     pub subscription: String,
+    /// Its document, for replay.
+    pub document: RawDocumentBuf,
     /// The starting point.
     pub start: Start,
 }
 
-/// Where live delivery begins.
+/// Where delivery begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Start {
     /// Events after this are delivered.
     pub from: Position,
-    /// Why events between the client's cursor and here may be missing, if they may.
+    /// Where the router was: what was committed up to here is the past.
+    pub attached_at: Position,
+    /// Whether the connection is to fetch events of the past before it is live.
+    pub replay: bool,
+    /// Why events between the client's cursor and `from` may be missing, if they may.
     pub gap: Option<GapReason>,
+}
+
+/// An answer to [`RouterHandle::past`].
+#[derive(Debug)]
+pub enum Past {
+    /// Batches with changes after the position asked for.
+    Slice {
+        /// In order; the first may begin before that position.
+        batches: Vec<Arc<Batch>>,
+        /// With these, everything up to here is known.
+        up_to: Position,
+        /// Whether the connection gets everything after `up_to` through its outbox from now on.
+        live: bool,
+    },
+    /// The position is older than what this node remembers, which begins here.
+    Forgotten(Position),
 }
 
 /// One connection, for operators.
@@ -181,6 +206,12 @@ impl RouterHandle {
         if self.inputs.send(Input::Leave(key, ending)).await.is_err() {
             tracing::debug!("the router has ended before the connection");
         }
+    }
+
+    /// Events of the past after `from`, for a connection that replays. If there is no more than the
+    /// answer holds, the connection is live from its end on.
+    pub async fn past(&self, key: ConnectionKey, from: Position) -> Option<Past> {
+        self.ask(|reply| Input::Past(key, from, reply)).await
     }
 
     /// Ends every connection because this node stops; returns how many there were.

@@ -36,6 +36,9 @@ pub struct Registered {
     pub close_on_gap: bool,
     /// Events up to here are not delivered: the client has them, or asked to start later.
     pub from: Position,
+    /// Whether it gets events as they come. One that replays gets them from the past, in order, and is
+    /// switched over when it has caught up.
+    pub live: bool,
     /// Where the client is.
     pub remote: String,
     /// Since when.
@@ -67,6 +70,8 @@ pub struct NewConnection {
     pub close_on_gap: bool,
     /// See [`Registered`].
     pub from: Position,
+    /// See [`Registered`].
+    pub live: bool,
     /// See [`Registered`].
     pub remote: String,
 }
@@ -105,11 +110,24 @@ impl<S: Copy + Eq + Hash> Registry<S> {
             dialect: new.dialect,
             close_on_gap: new.close_on_gap,
             from: new.from,
+            live: new.live,
             remote: new.remote,
             opened_at: SystemTime::now(),
         });
         self.books.open();
         key
+    }
+
+    /// From here on the connection gets events as they come, those after `from`.
+    pub fn make_live(&mut self, key: ConnectionKey, from: Position) {
+        let Some((subscription, index)) = self.places.get(&key) else {
+            return;
+        };
+        let connections = self.by_subscription.get_mut(subscription);
+        if let Some(connection) = connections.and_then(|all| all.get_mut(*index)) {
+            connection.live = true;
+            connection.from = connection.from.max(from);
+        }
     }
 
     /// Ends a connection: it is forgotten, told, and counted. `None` if it had ended before.
@@ -234,6 +252,7 @@ mod tests {
             dialect: Dialect::Tidegate,
             close_on_gap: false,
             from: Position::START,
+            live: true,
             remote: String::new(),
         };
         (new, receiver)

@@ -74,6 +74,10 @@ pub struct Metrics {
     pub router_waits: Counter,
     /// How far the router is behind the database, in seconds.
     pub feed_lag: Gauge<f64, AtomicU64>,
+    /// Change streams opened for replays.
+    pub replay_streams: Counter,
+    /// From the attach to live, of connections that replayed.
+    pub replay: Histogram,
     feed_resumes: Family<CauseLabel, Counter>,
     feed_reloads: Family<CauseLabel, Counter>,
     feed_oddities: Family<OperationLabel, Counter>,
@@ -149,6 +153,8 @@ impl Default for Metrics {
             outbox_bytes: Gauge::default(),
             router_waits: Counter::default(),
             feed_lag: Gauge::default(),
+            replay_streams: Counter::default(),
+            replay: Histogram::new(latency_buckets()),
             feed_resumes: Family::default(),
             feed_reloads: Family::default(),
             feed_oddities: Family::default(),
@@ -231,7 +237,17 @@ impl Metrics {
             "HTTP connections that ended badly, by cause",
             self.http_connections_failed.clone(),
         );
+        r.register(
+            "replay_streams",
+            "Change streams opened for replays",
+            self.replay_streams.clone(),
+        );
         for (name, help, histogram) in [
+            (
+                "replay",
+                "From the attach to live, of connections that replayed",
+                &self.replay,
+            ),
             (
                 "commit_to_receipt",
                 "From commit to receipt (two clocks)",

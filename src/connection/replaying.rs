@@ -1,0 +1,302 @@
+//! A connection that fetches the past before it is live.
+//!
+//! It reads changes in order, from what the node remembers or from the database's history, and picks
+//! out its own: events that match, and changes of its subscription, each in its own place. When what
+//! is left fits one answer of the router, the router switches the connection to live at the end of
+//! that answer: no gap and no repeat, because the router is one sequence.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bson::RawDocumentBuf;
+
+use crate::{
+    filter::{Filter, Limits},
+    position::Position,
+    protocol::{Dialect, Frame, GapReason, updated_message},
+    replay::{Reader, Refusal, Replays},
+    router::{
+        Batch, Change, ChangeKind, Compiled, Past, RouterHandle, Wording, registry::ConnectionKey,
+    },
+};
+
+/// Changes looked at before other tasks get a turn.
+const CHANGES_A_TURN: usize = 4_096;
+
+type Asking<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Where the next batches come from.
+enum Source {
+    /// The router is to be asked.
+    Next,
+    /// The router was asked.
+    Router(Asking<Option<Past>>),
+    /// A reader of the history was asked for; the node remembers what comes after this position.
+    Waiting(Asking<Result<Reader, Refusal>>, Position),
+    /// The history is being read.
+    History(Reader),
+}
+
+/// What came of looking further.
+pub(super) enum Found {
+    /// Frames were appended, perhaps none.
+    Frames,
+    /// Events between these two positions may be missing.
+    Gap(GapReason, Position, Position),
+    /// The past is done: everything after this comes through the outbox.
+    Live(Position),
+    /// The history cannot be read now.
+    Unavailable,
+}
+
+/// The replay of one connection.
+pub(super) struct Replaying {
+    key: ConnectionKey,
+    id: Vec<u8>,
+    dialect: Dialect,
+    router: RouterHandle,
+    replays: Replays,
+    wording: Arc<Wording>,
+    limits: Limits,
+    /// What was committed up to here is judged by the filter that was in force at the attach.
+    attached_at: Position,
+    past_filter: Option<Filter>,
+    /// The filter in force beyond; `None` while paused or invalid.
+    filter: Option<Filter>,
+    /// Everything up to here was looked at.
+    done: Position,
+    batches: VecDeque<Arc<Batch>>,
+    next_change: usize,
+    /// Where the batches end, and whether the connection is live from there.
+    until: Option<(Position, bool)>,
+    source: Source,
+    /// Nothing from here on is delivered: the subscription was deleted.
+    limit: Option<Position>,
+}
+
+/// What a replay is made from.
+pub(super) struct Beginning {
+    pub(super) key: ConnectionKey,
+    pub(super) dialect: Dialect,
+    pub(super) router: RouterHandle,
+    pub(super) replays: Replays,
+    pub(super) wording: Arc<Wording>,
+    pub(super) limits: Limits,
+    pub(super) document: RawDocumentBuf,
+    pub(super) from: Position,
+    pub(super) attached_at: Position,
+}
+
+impl Replaying {
+    pub(super) fn new(beginning: Beginning) -> Self {
+        let id = id_bytes(&beginning.document);
+        // Spans in which the subscription was paused are not skipped.
+        let compiled = Compiled::read(beginning.document, &beginning.limits);
+        let filter = Filter::parse_with(compiled.subscription.filter(), &beginning.limits).ok();
+        let past_filter = filter.filter(|_| compiled.error.is_none());
+        let filter = past_filter
+            .clone()
+            .filter(|_| !compiled.subscription.paused);
+        Self {
+            key: beginning.key,
+            id,
+            dialect: beginning.dialect,
+            router: beginning.router,
+            replays: beginning.replays,
+            wording: beginning.wording,
+            limits: beginning.limits,
+            attached_at: beginning.attached_at,
+            past_filter,
+            filter,
+            done: beginning.from,
+            batches: VecDeque::new(),
+            next_change: 0,
+            until: None,
+            source: Source::Next,
+            limit: None,
+        }
+    }
+
+    /// Everything up to here was looked at.
+    pub(super) fn done(&self) -> Position {
+        self.done
+    }
+
+    /// The subscription was deleted at `position`: what was committed before is still delivered.
+    pub(super) fn stop_at(&mut self, position: Position) {
+        self.limit = Some(position);
+    }
+
+    /// Whether nothing more is to be delivered.
+    pub(super) fn is_over(&self) -> bool {
+        self.limit.is_some_and(|limit| self.done >= limit)
+    }
+
+    /// Looks further, and appends frames of at most about `max_bytes`.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        max_bytes: usize,
+        out: &mut Vec<Arc<Frame>>,
+    ) -> Poll<Found> {
+        loop {
+            if let Some(batch) = self.batches.front().map(Arc::clone) {
+                return Poll::Ready(self.look_through(&batch, max_bytes, out));
+            }
+            if let Some((position, live)) = self.until.take() {
+                self.done = self.done.max(position);
+                return Poll::Ready(if live {
+                    Found::Live(position)
+                } else {
+                    Found::Frames
+                });
+            }
+            if let Some(found) = ready!(self.poll_source(cx)) {
+                return Poll::Ready(found);
+            }
+        }
+    }
+
+    /// Gets more batches. `None`: go on.
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Found>> {
+        match &mut self.source {
+            Source::Next => {
+                let (router, key, from) = (self.router.clone(), self.key, self.done);
+                self.source = Source::Router(Box::pin(async move { router.past(key, from).await }));
+            }
+            Source::Router(asking) => match ready!(asking.as_mut().poll(cx)) {
+                Some(Past::Slice {
+                    batches,
+                    up_to,
+                    live,
+                }) => {
+                    self.batches = batches.into();
+                    self.until = Some((up_to, live));
+                    self.source = Source::Next;
+                }
+                Some(Past::Forgotten(start)) => {
+                    let (replays, from) = (self.replays.clone(), self.done);
+                    let asking = Box::pin(async move { replays.after(from).await });
+                    self.source = Source::Waiting(asking, start);
+                }
+                None => return Poll::Ready(Some(Found::Unavailable)),
+            },
+            Source::Waiting(asking, start) => {
+                let start = *start;
+                match ready!(asking.as_mut().poll(cx)) {
+                    Ok(reader) => self.source = Source::History(reader),
+                    Err(Refusal::Busy) => return Poll::Ready(Some(Found::Unavailable)),
+                    Err(Refusal::Lost) => {
+                        self.source = Source::Next;
+                        let after = std::mem::replace(&mut self.done, start);
+                        return Poll::Ready(Some(Found::Gap(GapReason::HistoryLost, after, start)));
+                    }
+                }
+            }
+            Source::History(reader) => match ready!(reader.poll_next(cx)) {
+                Some(batch) => {
+                    self.until = Some((batch.position, false));
+                    self.batches.push_back(batch);
+                }
+                None => self.source = Source::Next,
+            },
+        }
+        Poll::Ready(None)
+    }
+
+    /// Looks through (a part of) the first batch.
+    fn look_through(
+        &mut self,
+        batch: &Batch,
+        max_bytes: usize,
+        out: &mut Vec<Arc<Frame>>,
+    ) -> Found {
+        let mut bytes = 0;
+        let turn = batch
+            .changes
+            .iter()
+            .skip(self.next_change)
+            .take(CHANGES_A_TURN);
+        for change in turn {
+            self.next_change += 1;
+            let over = self.limit.is_some_and(|limit| change.position >= limit);
+            if change.position <= self.done || over {
+                continue;
+            }
+            let before = std::mem::replace(&mut self.done, change.position);
+            if let ChangeKind::Missed(reason) = change.kind {
+                return Found::Gap(reason, before, change.position);
+            }
+            if let Some(frame) = self.pick(batch, change) {
+                bytes += frame.bytes.len();
+                out.push(frame);
+                if bytes >= max_bytes {
+                    return Found::Frames;
+                }
+            }
+        }
+        if self.next_change >= batch.changes.len() {
+            self.batches.pop_front();
+            self.next_change = 0;
+        }
+        Found::Frames
+    }
+
+    /// The frame of a change, if it concerns this connection.
+    fn pick(&mut self, batch: &Batch, change: &Change) -> Option<Arc<Frame>> {
+        let is_past = change.position <= self.attached_at;
+        match &change.kind {
+            ChangeKind::Event(range) => {
+                let filter = if is_past {
+                    &self.past_filter
+                } else {
+                    &self.filter
+                };
+                let document = batch.document(range)?;
+                if !filter.as_ref()?.matches(document) {
+                    return None;
+                }
+                change.frame(document, self.dialect, &self.wording).cloned()
+            }
+            ChangeKind::Stored(document) if !is_past && id_bytes(document) == self.id => {
+                self.change_filter(document.clone(), change.position)
+            }
+            ChangeKind::Deleted(key) if !is_past && id_bytes(key) == self.id => {
+                self.filter = None;
+                None
+            }
+            ChangeKind::AllDeleted if !is_past => {
+                self.filter = None;
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn change_filter(
+        &mut self,
+        document: RawDocumentBuf,
+        position: Position,
+    ) -> Option<Arc<Frame>> {
+        let mut compiled = Compiled::read(document, &self.limits);
+        let json = compiled.to_json();
+        self.filter = compiled.take_active_filter();
+        if self.dialect != Dialect::Tidegate {
+            return None;
+        }
+        let text = updated_message(&json, &position.cursor(self.wording.deployment));
+        Some(Arc::new(Frame::notice(&text, position)))
+    }
+}
+
+/// The raw `_id` of a document, to compare.
+fn id_bytes(document: &bson::RawDocument) -> Vec<u8> {
+    match document.get("_id") {
+        Ok(Some(bson::RawBsonRef::String(id))) => id.as_bytes().to_vec(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,117 @@
+//! Reading the past: a change stream from some point on, decoded without effects.
+
+use std::time::Instant;
+
+use super::{
+    change::{Ours, Raw, range_in},
+    failure::{self, Remedy},
+    stream::{ChangeStream, From, Options, Reply, StreamError},
+};
+use crate::{
+    config,
+    position::Position,
+    router::{Batch, Change, ChangeKind},
+    store::Store,
+};
+
+/// Changes in one reply at most.
+const BATCH_SIZE: u32 = 2_000;
+
+/// Why the past cannot be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PastError {
+    /// The database does not reach back so far.
+    #[error("the history is lost")]
+    Lost,
+    /// The stream failed; it may be tried again.
+    #[error("the stream failed")]
+    Failed,
+}
+
+/// A reader of the past. It goes on into the present, and is to be dropped then.
+pub struct PastReader {
+    stream: ChangeStream,
+    position: Position,
+}
+
+impl PastReader {
+    /// Opens a stream that shows everything after `from`, and perhaps a little before.
+    ///
+    /// It starts at the cluster time and not with a token: a token is accepted only if its change
+    /// passes the pipeline, and a client's cursor does not hold a whole one.
+    pub async fn open(
+        store: &Store,
+        from: Position,
+        settings: &config::Feed,
+    ) -> Result<Self, PastError> {
+        let options = Options {
+            max_await: settings.max_await,
+            batch_size: BATCH_SIZE,
+            keys_only: false,
+        };
+        let start = From::Time(from.cluster_time());
+        let stream = ChangeStream::open(store.feed_database(), &start, options)
+            .await
+            .map_err(|error| explain(&error))?;
+        Ok(Self {
+            stream,
+            position: from,
+        })
+    }
+
+    /// The next changes; none if nothing has happened for a moment.
+    pub async fn next(&mut self) -> Result<Batch, PastError> {
+        let reply = self.stream.next().await.map_err(|error| explain(&error))?;
+        let batch = decode(reply, self.position).map_err(|error| explain(&error))?;
+        self.position = batch.position;
+        Ok(batch)
+    }
+}
+
+fn explain(error: &StreamError) -> PastError {
+    tracing::debug!(%error, "the past cannot be read");
+    match error {
+        StreamError::Driver(error) if failure::remedy(error) != Remedy::Reopen => PastError::Lost,
+        _ => PastError::Failed,
+    }
+}
+
+fn decode(reply: Reply, before: Position) -> Result<Batch, StreamError> {
+    let mut changes = Vec::new();
+    let mut position = before;
+    for change in reply.changes()? {
+        let Ok(raw) = Raw::decode(change) else {
+            return Err(StreamError::Malformed("a change that cannot be decoded"));
+        };
+        position = position.max(raw.position);
+        if let Some(kind) = kind(&raw, reply.document.as_bytes()) {
+            changes.push(Change::new(raw.position, raw.wall_time, kind));
+        }
+    }
+    if let Some((_, after)) = reply.token() {
+        position = position.max(after);
+    }
+    Ok(Batch {
+        changes,
+        position,
+        lag_seconds: 0,
+        received_at: Instant::now(),
+        reply: reply.document,
+    })
+}
+
+fn kind(raw: &Raw<'_>, reply: &[u8]) -> Option<ChangeKind> {
+    match (raw.collection?, raw.operation) {
+        (Ours::Events, "insert") => raw
+            .full_document
+            .map(|event| ChangeKind::Event(range_in(reply, event.as_bytes()))),
+        (Ours::Subscriptions, "insert" | "replace" | "update") => raw
+            .full_document
+            .map(|document| ChangeKind::Stored(document.to_owned())),
+        (Ours::Subscriptions, "delete") => raw
+            .document_key
+            .map(|key| ChangeKind::Deleted(key.to_owned())),
+        (Ours::Subscriptions, "drop" | "rename") => Some(ChangeKind::AllDeleted),
+        _ => None,
+    }
+}

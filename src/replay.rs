@@ -1,0 +1,269 @@
+//! Replay from the database's history: a bounded number of change streams, shared.
+//!
+//! A client whose cursor is older than what the node remembers waits here for a reader. Clients that
+//! wait for overlapping stretches share one: ten thousand cursors after a restart cost a handful of
+//! streams. A reader ends when it has reached what the node remembers; from there on each client is
+//! served from memory. A client that takes too long is let go, and comes back from where it is.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use crate::{
+    config,
+    feed::{PastError, PastReader},
+    position::Position,
+    router::{Batch, RouterHandle},
+    store::Store,
+    telemetry::Metrics,
+};
+
+/// Wishes that may wait to be looked at.
+const WISHES: usize = 1_024;
+/// Those who come within this time of the first are served together.
+const GATHER: Duration = Duration::from_millis(50);
+/// Batches read ahead of a client.
+const BATCHES_AHEAD: usize = 4;
+/// How long one client may hold up the others of its group.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Attempts to open or to go on with a stream.
+const ATTEMPTS: u32 = 5;
+
+/// Why there is no reader.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The database does not reach back so far.
+    Lost,
+    /// Not now: too many wait, or the database is away.
+    Busy,
+}
+
+/// A client's share of a reader: batches in order, from its position on and perhaps a little before.
+/// Closed at the end, or when the client was too slow: to go on, ask again.
+#[derive(Debug)]
+pub struct Reader(mpsc::Receiver<Arc<Batch>>);
+
+impl Reader {
+    /// The next batch; `None` when the reader has ended.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arc<Batch>>> {
+        self.0.poll_recv(cx)
+    }
+}
+
+#[derive(Debug)]
+struct Wish {
+    from: Position,
+    reply: oneshot::Sender<Result<Reader, Refusal>>,
+}
+
+/// The way to the replays of a node.
+#[derive(Clone, Debug)]
+pub struct Replays {
+    wishes: mpsc::Sender<Wish>,
+    wait: Duration,
+}
+
+impl Replays {
+    /// A reader that shows everything after `from`.
+    pub async fn after(&self, from: Position) -> Result<Reader, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let wished = async {
+            self.wishes.send(Wish { from, reply }).await.ok()?;
+            answer.await.ok()
+        };
+        timeout(self.wait, wished)
+            .await
+            .ok()
+            .flatten()
+            .unwrap_or(Err(Refusal::Busy))
+    }
+}
+
+/// What readers work with.
+#[derive(Clone, Debug)]
+pub struct Library {
+    /// Where the history is.
+    pub store: Store,
+    /// Who knows what the node remembers.
+    pub router: RouterHandle,
+    /// How many streams, how long.
+    pub settings: config::Feed,
+    /// Where streams are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The task that owns the readers, and the handle to it.
+pub fn replays(library: Library) -> (Replays, impl Future<Output = ()>) {
+    let (wishes, wished) = mpsc::channel(WISHES);
+    let replays = Replays {
+        wishes,
+        wait: library.settings.replay_wait,
+    };
+    (replays, run(library, wished))
+}
+
+async fn run(library: Library, mut wished: mpsc::Receiver<Wish>) {
+    let mut waiting: Vec<Wish> = Vec::new();
+    let mut running = JoinSet::new();
+    let mut start_at = Instant::now();
+    loop {
+        let free = running.len() < library.settings.replay_streams.max(1);
+        tokio::select! {
+            wish = wished.recv() => match wish {
+                Some(wish) => {
+                    if waiting.is_empty() {
+                        start_at = Instant::now() + GATHER;
+                    }
+                    waiting.push(wish);
+                }
+                None => return,
+            },
+            () = sleep_until(start_at), if free && !waiting.is_empty() => {
+                waiting.retain(|wish| !wish.reply.is_closed());
+                let group = take_group(&mut waiting);
+                if !group.is_empty() {
+                    running.spawn(serve(library.clone(), group));
+                }
+            }
+            Some(_) = running.join_next() => {}
+        }
+    }
+}
+
+/// Those who are best served together: the one with the newest cursor, and all whose stretch is not
+/// much longer. One who was away for days does not hold up those who were away for a minute.
+fn take_group(waiting: &mut Vec<Wish>) -> Vec<Wish> {
+    const AT_LEAST: u32 = 60;
+    let seconds = |wish: &Wish| wish.from.cluster_time().time;
+    let now = u32::try_from(bson::DateTime::now().timestamp_millis() / 1_000).unwrap_or(u32::MAX);
+    let Some(newest) = waiting.iter().map(seconds).max() else {
+        return Vec::new();
+    };
+    let reach = now
+        .saturating_sub(newest)
+        .saturating_mul(2)
+        .saturating_add(AT_LEAST);
+    let oldest = now.saturating_sub(reach);
+    let (group, rest) = waiting.drain(..).partition(|wish| seconds(wish) >= oldest);
+    *waiting = rest;
+    group
+}
+
+/// Reads one stretch of the past for a group.
+async fn serve(library: Library, group: Vec<Wish>) {
+    let from = group
+        .iter()
+        .map(|wish| wish.from)
+        .min()
+        .unwrap_or(Position::START);
+    let mut reading = match Reading::begin(library, from).await {
+        Ok(reading) => reading,
+        Err(refusal) => {
+            for wish in group {
+                // A client that has left needs no answer.
+                drop(wish.reply.send(Err(refusal)));
+            }
+            return;
+        }
+    };
+    let mut members = Vec::new();
+    for wish in group {
+        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+        if wish.reply.send(Ok(Reader(receiver))).is_ok() {
+            members.push(sender);
+        }
+    }
+    while !members.is_empty() {
+        let Some(batch) = reading.next().await else {
+            return;
+        };
+        hand_out(&batch, &mut members).await;
+    }
+}
+
+/// Gives a batch to everyone; who does not take it in time is let go.
+async fn hand_out(batch: &Arc<Batch>, members: &mut Vec<mpsc::Sender<Arc<Batch>>>) {
+    let deadline = sleep(PATIENCE);
+    tokio::pin!(deadline);
+    let mut staying = Vec::with_capacity(members.len());
+    for member in members.drain(..) {
+        let taken = tokio::select! {
+            biased;
+            sent = member.send(Arc::clone(batch)) => sent.is_ok(),
+            () = &mut deadline => false,
+        };
+        if taken {
+            staying.push(member);
+        }
+    }
+    *members = staying;
+}
+
+/// A stream over the past, opened again where it failed.
+struct Reading {
+    library: Library,
+    reader: PastReader,
+    first: Option<Arc<Batch>>,
+    position: Position,
+}
+
+impl Reading {
+    /// Opens the stream and reads its first reply, which is when the server tells lost history.
+    async fn begin(library: Library, from: Position) -> Result<Self, Refusal> {
+        let (reader, first) = open(&library, from).await?;
+        let position = first.position;
+        Ok(Self {
+            library,
+            reader,
+            first: Some(Arc::new(first)),
+            position,
+        })
+    }
+
+    /// The next batch; `None` when the node remembers what comes next, or the stream failed for good.
+    async fn next(&mut self) -> Option<Arc<Batch>> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        if self.position >= self.library.router.progress().position {
+            return None;
+        }
+        let batch = match self.reader.next().await {
+            Ok(batch) => batch,
+            Err(_) => {
+                let (reader, batch) = open(&self.library, self.position).await.ok()?;
+                self.reader = reader;
+                batch
+            }
+        };
+        self.position = self.position.max(batch.position);
+        Some(Arc::new(batch))
+    }
+}
+
+async fn open(library: &Library, from: Position) -> Result<(PastReader, Batch), Refusal> {
+    let mut pause = library.settings.retry_min;
+    for _ in 0..ATTEMPTS {
+        library.metrics.replay_streams.inc();
+        let opened = async {
+            let mut reader = PastReader::open(&library.store, from, &library.settings).await?;
+            let first = reader.next().await?;
+            Ok((reader, first))
+        };
+        match opened.await {
+            Ok(opened) => return Ok(opened),
+            Err(PastError::Lost) => return Err(Refusal::Lost),
+            Err(PastError::Failed) => sleep(pause).await,
+        }
+        pause = (pause * 2).min(library.settings.retry_max);
+    }
+    Err(Refusal::Busy)
+}

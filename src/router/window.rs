@@ -1,0 +1,174 @@
+//! The recent past, in memory: what clients that were away for a moment are served from, at no cost to
+//! the database. Bounded by bytes and by age. Pure.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use super::Batch;
+use crate::position::Position;
+
+/// Bytes of batches in one answer, so that a long past is read in pieces.
+const SLICE_BYTES: usize = 512 * 1024;
+
+/// The last batches that the router applied.
+#[derive(Debug)]
+pub(super) struct Window {
+    batches: VecDeque<Arc<Batch>>,
+    bytes: usize,
+    /// Everything after this, up to the router's position, is here.
+    start: Position,
+    max_bytes: usize,
+    max_age: Duration,
+}
+
+/// A piece of the past.
+#[derive(Debug)]
+pub(super) struct Slice {
+    pub(super) batches: Vec<Arc<Batch>>,
+    /// Whether nothing comes after it.
+    pub(super) complete: bool,
+}
+
+impl Window {
+    pub(super) fn new(max_bytes: usize, max_age: Duration) -> Self {
+        Self {
+            batches: VecDeque::new(),
+            bytes: 0,
+            start: Position::START,
+            max_bytes,
+            max_age,
+        }
+    }
+
+    /// Forgets everything: the past begins at `start`.
+    pub(super) fn restart(&mut self, start: Position) {
+        self.batches.clear();
+        self.bytes = 0;
+        self.start = start;
+    }
+
+    /// Adds what was just applied, and forgets what is too much or too old.
+    pub(super) fn add(&mut self, batch: Batch) {
+        if batch.changes.is_empty() {
+            return;
+        }
+        self.bytes += batch.reply.as_bytes().len();
+        self.batches.push_back(Arc::new(batch));
+        while let Some(oldest) = self.batches.front() {
+            let too_old = oldest.received_at.elapsed() > self.max_age;
+            if self.bytes <= self.max_bytes && !too_old {
+                break;
+            }
+            self.bytes -= oldest.reply.as_bytes().len();
+            self.start = oldest.position;
+            self.batches.pop_front();
+        }
+    }
+
+    /// From where on everything is here.
+    pub(super) fn start(&self) -> Position {
+        self.start
+    }
+
+    /// The batches with changes after `from`, as many as one answer holds; `None` if the window
+    /// does not reach back so far.
+    pub(super) fn after(&self, from: Position) -> Option<Slice> {
+        if from < self.start {
+            return None;
+        }
+        let first = self.batches.partition_point(|batch| batch.position <= from);
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        for batch in self.batches.range(first..) {
+            if bytes > 0 && bytes + batch.reply.as_bytes().len() > SLICE_BYTES {
+                return Some(Slice {
+                    batches,
+                    complete: false,
+                });
+            }
+            bytes += batch.reply.as_bytes().len();
+            batches.push(Arc::clone(batch));
+        }
+        Some(Slice {
+            batches,
+            complete: true,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::{Change, ChangeKind};
+    use bson::{DateTime, Timestamp, rawdoc};
+    use std::time::Instant;
+
+    fn at(time: u32) -> Position {
+        Position::at(Timestamp { time, increment: 0 })
+    }
+
+    fn batch(time: u32, bytes: usize) -> Batch {
+        let change = Change::new(at(time), DateTime::from_millis(0), ChangeKind::AllDeleted);
+        Batch {
+            reply: rawdoc! {"x": "y".repeat(bytes)},
+            changes: vec![change],
+            position: at(time),
+            lag_seconds: 0,
+            received_at: Instant::now(),
+        }
+    }
+
+    fn times(slice: &Slice) -> Vec<u32> {
+        slice
+            .batches
+            .iter()
+            .map(|batch| batch.position.cluster_time().time)
+            .collect()
+    }
+
+    #[test]
+    fn what_is_after_a_position_is_found_whole_and_in_order() {
+        let mut window = Window::new(1 << 20, Duration::from_secs(60));
+        window.restart(at(5));
+        for time in [6, 7, 9] {
+            window.add(batch(time, 10));
+        }
+        assert_eq!(times(&window.after(at(5)).unwrap()), [6, 7, 9]);
+        assert_eq!(times(&window.after(at(7)).unwrap()), [9]);
+        assert_eq!(times(&window.after(at(8)).unwrap()), [9]);
+        assert!(window.after(at(9)).unwrap().complete);
+        assert!(window.after(at(4)).is_none(), "before the window");
+    }
+
+    #[test]
+    fn bytes_and_age_bound_it_and_move_its_start() {
+        let mut window = Window::new(2_500, Duration::from_secs(60));
+        for time in 1..=4 {
+            window.add(batch(time, 1_000));
+        }
+        assert_eq!(window.start(), at(2));
+        assert!(window.after(at(1)).is_none());
+        assert_eq!(times(&window.after(at(2)).unwrap()), [3, 4]);
+        let mut window = Window::new(1 << 20, Duration::ZERO);
+        window.add(batch(1, 10));
+        assert_eq!(window.start(), at(1));
+    }
+
+    #[test]
+    fn a_long_past_comes_in_pieces() {
+        let mut window = Window::new(16 << 20, Duration::from_secs(60));
+        for time in 1..=4 {
+            window.add(batch(time, SLICE_BYTES / 2));
+        }
+        let mut from = Position::START;
+        let mut seen = Vec::new();
+        loop {
+            let slice = window.after(from).unwrap();
+            seen.extend(times(&slice));
+            from = slice.batches.last().unwrap().position;
+            if slice.complete {
+                break;
+            }
+        }
+        assert_eq!(seen, [1, 2, 3, 4]);
+    }
+}
