@@ -258,10 +258,9 @@ impl Problem {
             many => format!("{} fields have to be corrected", many.len()),
         };
         let mut problem = Self::new(Kind::InvalidRequest, detail);
-        problem.0.errors = faults
-            .into_iter()
-            .map(|fault| (Place::Pointer(fault.pointer), fault.detail))
-            .collect();
+        for fault in faults {
+            problem.blame_pointer(fault);
+        }
         problem
     }
 
@@ -289,6 +288,18 @@ impl Problem {
     /// Adds a faulty query parameter.
     pub fn blame_parameter(&mut self, name: &str, detail: impl Into<String>) {
         let place = Place::Parameter(name.to_owned());
+        self.0.errors.push((place, detail.into()));
+    }
+
+    /// Adds a place in the body.
+    pub fn blame_pointer(&mut self, fault: Fault) {
+        let place = Place::Pointer(fault.pointer);
+        self.0.errors.push((place, fault.detail));
+    }
+
+    /// Adds a faulty header.
+    pub fn blame_header(&mut self, name: &str, detail: impl Into<String>) {
+        let place = Place::Header(name.to_owned());
         self.0.errors.push((place, detail.into()));
     }
 
