@@ -146,6 +146,13 @@ async fn binary_mode_takes_attributes_from_headers() {
     assert_eq!(send(binary("e")).await.status, 202);
     assert_eq!(service.get("/events/e").await.get("data"), None);
 
+    let bad = request(&service, Method::POST, "/events").header("ce-ts", "1");
+    let answer = send(bad).await;
+    assert_eq!(answer.status, 422);
+    assert_eq!(
+        answer.problem("invalid-request"),
+        ["ce-ts", "ce-specversion", "ce-id", "ce-source", "ce-type"]
+    );
     let unreadable = binary("b")
         .header("content-type", "application/json")
         .body("{");
@@ -173,6 +180,16 @@ async fn a_publish_request_has_bounds() {
     assert_eq!(answer.status, 207);
     assert_eq!(answer.json()["errors"][0]["problem"]["status"], 413);
     assert_eq!(answer.json()["accepted"], 1);
+}
+
+#[tokio::test]
+async fn ten_thousand_events_go_in_one_request() {
+    let service = Service::start().await;
+    let events: Vec<_> = (0..10_000).map(|n| event(&n.to_string())).collect();
+    let answer = send(publish(&service, BATCHED, &json!(events))).await;
+    assert_eq!(answer.status, 202);
+    assert_eq!(answer.json()["accepted"], 10_000);
+    assert_eq!(answer.json()["events"][9_999]["id"], "9999");
 }
 
 #[tokio::test]

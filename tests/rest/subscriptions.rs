@@ -135,8 +135,8 @@ async fn documents_of_other_programs_are_reachable_under_any_id() {
     let subscriptions = service.database.collection::<Document>("subscriptions");
     for id in ids {
         subscriptions.insert_one(doc! {"_id": id}).await.unwrap();
-        let encoded: String = id.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let path = format!("/subscriptions/{encoded}");
+        let encoded: Vec<_> = id.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let path = format!("/subscriptions/{}", encoded.concat());
         assert_eq!(service.get(&path).await["id"], id);
         let patched = service
             .send("PATCH", &path, Some(json!({"name": "n"})))
@@ -212,6 +212,18 @@ async fn parallel_patches_of_different_fields_all_count() {
         ),
         (&json!("n"), &json!("o"), &json!(true), &json!(4))
     );
+}
+
+#[tokio::test]
+async fn many_writers_of_one_field_all_get_through() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({})).await;
+    let path = format!("/subscriptions/{id}");
+    let write = |n: i32| service.send("PATCH", &path, Some(json!({"metadata": {"n": n}})));
+    for (status, body) in futures_util::future::join_all((0..20).map(write)).await {
+        assert_eq!(status, 200, "{body}");
+    }
+    assert_eq!(service.get(&path).await["revision"], 21);
 }
 
 #[tokio::test]
