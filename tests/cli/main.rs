@@ -4,7 +4,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod configuration;
+mod listen;
+mod migrate;
 mod node;
+mod process;
+mod publish;
 mod retries;
+#[path = "../support/mod.rs"]
 mod support;
+mod subscription;
 mod usage;

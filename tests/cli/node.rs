@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use super::support::{DEADLINE, Running, run, tidegate};
+use super::process::{DEADLINE, Running, run, tidegate};
 
 fn dev(data_dir: &Path) -> Running {
     let data_dir = data_dir.to_str().unwrap();
@@ -138,4 +138,34 @@ fn client_that_never_says_goodbye(server: &str) -> TcpStream {
     BufReader::new(&stream).read_line(&mut status).unwrap();
     assert!(status.contains("101"), "{status}");
     stream
+}
+
+#[test]
+fn a_listener_outlives_a_restart_of_the_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = dev(folder.path());
+    let server = address(&first);
+    let create = ["subscription", "create", "--id", "a", "--server", &server];
+    assert_eq!(run(&create).code, Some(0));
+    let listening = Running::start(&mut tidegate(&[
+        "listen", "a", "--count", "2", "--server", &server,
+    ]));
+    listening.notes("connected");
+    let publish = ["publish", "--type", "t", "--server", &server];
+    assert_eq!(run(&publish).code, Some(0));
+    listening.says("\"type\":\"t\"");
+    first.signal("INT");
+    assert_eq!(first.end(), Some(0));
+    listening.notes("shutdown");
+
+    let listen = server.trim_start_matches("http://");
+    let data_dir = folder.path().to_str().unwrap();
+    let arguments = ["dev", "--listen", listen, "--data-dir", data_dir];
+    let second = Running::start(&mut tidegate(&arguments));
+    listening.notes("connected");
+    assert_eq!(run(&publish).code, Some(0));
+    listening.says("\"type\":\"t\"");
+    assert_eq!(listening.end(), Some(0));
+    second.signal("INT");
+    assert_eq!(second.end(), Some(0));
 }

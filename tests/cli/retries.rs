@@ -7,7 +7,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use super::support::{finish, tidegate};
+use super::process::{finish, tidegate};
 
 /// A request as it came.
 struct Request {

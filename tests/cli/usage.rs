@@ -1,6 +1,6 @@
 //! What is said to people: help, wrong usage, bad configuration, nobody there.
 
-use super::support::{finish, run, tidegate};
+use super::process::{finish, run, tidegate};
 
 /// A port that nothing listens on: it is reserved.
 const NOBODY: &str = "http://127.0.0.1:1";
