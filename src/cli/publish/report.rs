@@ -71,7 +71,9 @@ impl Report {
             }
             error => {
                 let failure = Failure::from(error);
-                Err(Failure::Failed(format!("{lines} not published: {failure}")))
+                Err(Failure::Failed(format!(
+                    "{lines} may not have been published: {failure}"
+                )))
             }
         }
     }
