@@ -128,7 +128,7 @@ fn awaited(lines: &Receiver<String>, text: &str) -> String {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) if line.contains(text) => return line,
             Ok(line) => seen.push(line),
-            Err(_) => panic!("no line with {text:?} among {seen:#?}"),
+            Err(error) => panic!("{error}: no line with {text:?} among {seen:#?}"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What is said to people: help, wrong usage, bad configuration, nobody there.
 
+use std::collections::BTreeSet;
+
 use super::process::{finish, run, tidegate};
 
 /// A port that nothing listens on: it is reserved.
@@ -35,6 +37,31 @@ fn every_help_text_has_examples_and_fits_a_terminal() {
             assert!(line.chars().count() <= 100, "{command:?}: {line}");
         }
     }
+}
+
+#[test]
+fn the_guide_names_only_flags_that_exist() {
+    let flags = |text: &str| -> BTreeSet<String> {
+        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+            .filter(|word| word.starts_with("--") && !word.ends_with('-'))
+            .map(str::to_owned)
+            .collect()
+    };
+    let help: String = COMMANDS
+        .iter()
+        .map(|&command| run(&[command, &["--help"]].concat()).stdout)
+        .collect();
+    let documented = flags(include_str!("../../docs/cli.md"));
+    let existing = flags(&help);
+    assert!(documented.len() > 25, "the flags were not found");
+    let unknown: Vec<_> = documented.difference(&existing).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+    // Some are too plain to need a word in the guide.
+    let silent: Vec<_> = existing
+        .difference(&documented)
+        .filter(|flag| *flag != "--version")
+        .collect();
+    assert!(silent.is_empty(), "{silent:?}");
 }
 
 #[test]
