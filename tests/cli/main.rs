@@ -10,7 +10,7 @@ mod node;
 mod process;
 mod publish;
 mod retries;
+mod subscription;
 #[path = "../support/mod.rs"]
 mod support;
-mod subscription;
 mod usage;

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// How long anything may take before a test gives up.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// The binary, with none of this process's settings.
 pub(crate) fn tidegate(arguments: &[&str]) -> Command {
