@@ -182,10 +182,8 @@ impl Store {
         id: &str,
         only_if: Option<&RawDocument>,
     ) -> Result<Deleted, StoreError> {
-        let filter = match only_if {
-            Some(read) => exactly(read)?,
-            None => doc! {"_id": id},
-        };
+        let by_id = doc! {"_id": id};
+        let filter = only_if.map_or(Ok(by_id), exactly)?;
         let mut session = self.session().await?;
         let subscriptions = self.subscriptions();
         let delete = subscriptions.delete_one(filter).session(&mut session);

@@ -91,7 +91,7 @@ async fn every_call_ends_and_says_that_the_database_is_away() {
         store.ping(),
         store.find_subscription("a"),
         store.insert_subscription(&document),
-        store.insert_events(vec![crate::raw(doc! {})]),
+        store.insert_events(vec![crate::raw(&doc! {})]),
         store.migration_status(),
         store.begin("k", [0; 32]),
     );
@@ -122,6 +122,44 @@ async fn a_server_that_does_not_answer_is_not_waited_for() {
     let error = store.find_subscription("a").await.unwrap_err();
     assert!(error.is_away(), "{error:?}");
     store.find_subscription("a").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_that_no_majority_has_is_not_answered_as_done() {
+    let mongod = Mongod::start(support::options()).await.unwrap();
+    let config = Config {
+        mongodb_uri: mongod.uri(),
+        ..config().await
+    };
+    let store = Store::connect(&config).await.unwrap();
+    store.migrate().await.unwrap();
+    let document = doc! {"_id": "a"};
+    store.insert_subscription(&document).await.unwrap();
+    let read = crate::raw(&document);
+    let fail = doc! {
+        "configureFailPoint": "failCommand",
+        "mode": "alwaysOn",
+        "data": {
+            "failCommands": ["insert", "findAndModify", "delete"],
+            "writeConcernError": {"code": 64, "errmsg": "waiting for replication timed out"},
+        },
+    };
+    let client = Client::with_uri_str(mongod.uri()).await.unwrap();
+    client.database("admin").run_command(fail).await.unwrap();
+
+    let inserted = store.insert_subscription(&doc! {"_id": "b"}).await;
+    assert!(inserted.unwrap_err().is_away());
+    let inserted = store.insert_subscriptions(&[doc! {"_id": "c"}]).await;
+    assert!(inserted.unwrap_err().is_away());
+    let published = store.insert_events(vec![crate::raw(&doc! {})]).await;
+    assert!(published.unwrap_err().is_away());
+    let updated = store
+        .update_subscription(&read, doc! {"name": "n"}, &[])
+        .await;
+    assert!(updated.unwrap_err().is_away());
+    assert!(store.begin("k", [0; 32]).await.unwrap_err().is_away());
+    let deleted = store.delete_subscription("a", None).await;
+    assert!(deleted.unwrap_err().is_away());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use tidegate::store::{EventOutcome, EventQuery, PageKey, Store, StoreError, even
 use crate::{other_program, raw, store};
 
 async fn publish(store: &Store, events: &[Document]) -> Vec<EventOutcome> {
-    let events = events.iter().cloned().map(raw).collect();
+    let events = events.iter().map(raw).collect();
     store.insert_events(events).await.unwrap().outcomes
 }
 
@@ -27,7 +27,7 @@ async fn a_stored_event_has_its_fields_in_order_and_the_servers_times() {
     let before = DateTime::now();
     let written = store
         .insert_events(vec![raw(
-            doc! {"id": "e", "source": "/s", "data": {"a": 1}},
+            &doc! {"id": "e", "source": "/s", "data": {"a": 1}},
         )])
         .await
         .unwrap();
@@ -284,7 +284,7 @@ async fn looking_up_an_event_reads_indexes_only() {
 
 #[test]
 fn a_damaged_page_key_is_refused() {
-    let document = raw(doc! {"_id": ObjectId::new(), "ts": Timestamp { time: 5, increment: 6 }});
+    let document = raw(&doc! {"_id": ObjectId::new(), "ts": Timestamp { time: 5, increment: 6 }});
     let key = event_page_key(&document).unwrap();
     let text = key.encode().unwrap();
     assert_eq!(PageKey::decode(&text), Ok(key));

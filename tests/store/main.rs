@@ -1,5 +1,8 @@
 //! The store, on a real mongod.
 
+// Clippy's exemption for tests covers the test functions and not what they share.
+#![allow(clippy::unwrap_used)]
+
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -38,8 +41,8 @@ async fn other_program(store: &Store) -> Database {
     client.database(store.database_name())
 }
 
-fn raw(document: Document) -> RawDocumentBuf {
-    RawDocumentBuf::try_from(&document).expect("BSON")
+fn raw(document: &Document) -> RawDocumentBuf {
+    RawDocumentBuf::try_from(document).expect("BSON")
 }
 
 /// Repeats a question until the answer is yes; the database's own background work has no event to

@@ -351,7 +351,7 @@ async fn events_leave_when_their_time_is_over_whoever_wrote_them() {
     store.migrate().await.unwrap();
     let events = other_program(&store).await.collection::<Document>("events");
     store
-        .insert_events(vec![raw(doc! {"id": "ours"})])
+        .insert_events(vec![raw(&doc! {"id": "ours"})])
         .await
         .unwrap();
     events.insert_one(doc! {"id": "theirs"}).await.unwrap();

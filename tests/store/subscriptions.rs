@@ -28,7 +28,7 @@ async fn a_bare_document_of_another_program_is_a_subscription() {
         doc! {"_id": 5, "filter": {"$nonsense": 1}},
     ];
     subscriptions.insert_many(&filters).await.unwrap();
-    assert_eq!(found(&store, "a").await, raw(filters[0].clone()));
+    assert_eq!(found(&store, "a").await, raw(&filters[0]));
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn an_update_writes_only_what_it_names_and_only_over_what_was_read() {
         .unwrap();
     let expected =
         doc! {"_id": "a", "filter": {"c.d": {"$in": [1, 2]}}, "theirs": {"x": 1}, "revision": 2};
-    assert_eq!(written.document, raw(expected));
+    assert_eq!(written.document, raw(&expected));
     assert_eq!(found(&store, "a").await, written.document);
 
     let stale = store
@@ -183,7 +183,7 @@ async fn a_replacement_is_conditional_too() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(written.document, raw(new.clone()));
+    assert_eq!(written.document, raw(&new));
     assert!(
         store
             .replace_subscription(&read, &new)
@@ -335,7 +335,7 @@ async fn a_snapshot_is_all_documents_of_one_time() {
     let gather = async || {
         store
             .load_subscriptions(Vec::new, |all: &mut Vec<_>, document| {
-                all.push(document.to_owned())
+                all.push(document.to_owned());
             })
             .await
             .unwrap()
