@@ -197,7 +197,7 @@ impl Default for Config {
             migrate: true,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
-            retention: Duration::from_secs(7 * 24 * 3600),
+            retention: Duration::from_hours(7 * 24),
             startup_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(10),
             limits: Limits::default(),

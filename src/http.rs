@@ -4,6 +4,7 @@
 //! the answer. One file a resource; every refusal is a [`problem`].
 
 mod answer;
+mod aside;
 mod body;
 mod conditional;
 mod cors;

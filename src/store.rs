@@ -15,6 +15,7 @@ mod event_lookup;
 mod event_pages;
 mod events;
 mod idempotency;
+mod limits;
 mod listing;
 mod migrations;
 mod query;

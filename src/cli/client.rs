@@ -10,7 +10,7 @@ use super::{failure::Failure, problem::Problem, style};
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one request may take in all.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Where the service is.
 #[derive(clap::Args, Clone, Debug)]

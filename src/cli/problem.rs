@@ -54,15 +54,20 @@ impl Problem {
             )
         };
         let errors = value["errors"].as_array();
+        let errors: Vec<_> = errors.into_iter().flatten().map(error).collect();
+        // With one fault, the detail often says the same once more.
+        let repeats = |detail: &String| {
+            let told = |(place, text): &(String, String)| *detail == format!("{place}: {text}");
+            errors.iter().any(told)
+        };
+        let status = value["status"]
+            .as_u64()
+            .and_then(|status| u16::try_from(status).ok());
         Self {
-            status: value["status"]
-                .as_u64()
-                .map_or(0, |s| u16::try_from(s).unwrap_or(0)),
+            status: status.unwrap_or(0),
             title: text(&value["title"]).unwrap_or_else(|| "Refused".to_owned()),
-            detail: text(&value["detail"]),
-            errors: errors
-                .map(|all| all.iter().map(error).collect())
-                .unwrap_or_default(),
+            detail: text(&value["detail"]).filter(|detail| !repeats(detail)),
+            errors,
             retry_after: None,
         }
     }
@@ -78,6 +83,19 @@ impl Problem {
             errors: Vec::new(),
             retry_after: None,
         }
+    }
+
+    /// The problem of one item of an array, told of the item alone: `#/3/type` is its `#/type`.
+    pub(crate) fn of_item(mut self, index: usize) -> Self {
+        let within = format!("#/{index}");
+        for (place, _) in &mut self.errors {
+            if let Some(rest) = place.strip_prefix(&within)
+                && (rest.is_empty() || rest.starts_with('/'))
+            {
+                *place = format!("#{rest}");
+            }
+        }
+        self
     }
 
     /// The whole on one line.
@@ -127,6 +145,15 @@ mod tests {
              \n  limit: must be a number"
         );
         assert_eq!(problem.one_line().lines().count(), 1);
+    }
+
+    #[test]
+    fn an_item_is_told_of_alone_and_nothing_twice() {
+        let problem = Problem::from_json(&json!({
+            "title": "Refused", "status": 422, "detail": "#/2/type: is required",
+            "errors": [{"pointer": "#/2/type", "detail": "is required"}]}));
+        let text = problem.of_item(2).one_line();
+        assert_eq!(text, "Refused (422); #/type: is required");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(crate) fn stop_token() -> io::Result<CancellationToken> {
             if asked.is_cancelled() {
                 std::process::exit(SIGNALLED + number);
             }
+            tracing::info!("stopping; a second signal ends the process at once");
             asked.cancel();
         }
     });

@@ -58,13 +58,14 @@ impl NewEvent {
     }
 
     /// Reads an event in binary mode: `attributes` are the `ce-` headers without that prefix, in
-    /// lower case and decoded, `content_type` becomes `datacontenttype`.
+    /// lower case and decoded, `content_type` becomes `datacontenttype`. Faults of attributes have a
+    /// pointer without `#` (`/id`): it is not the body that they stand in.
     pub fn from_parts<'a>(
         attributes: impl IntoIterator<Item = (&'a str, String)>,
         content_type: Option<&str>,
         content: Content,
     ) -> Result<Self, Vec<Fault>> {
-        let mut reader = Reader::new("#");
+        let mut reader = Reader::new("");
         for (name, text) in attributes {
             match name {
                 "datacontenttype" => {
@@ -383,13 +384,7 @@ mod tests {
         let faults = pointers(NewEvent::from_parts(attributes, None, Content::Empty));
         assert_eq!(
             faults,
-            [
-                "#/datacontenttype",
-                "#/specversion",
-                "#/id",
-                "#/source",
-                "#/type"
-            ]
+            ["/datacontenttype", "/specversion", "/id", "/source", "/type"]
         );
     }
 }

@@ -19,7 +19,7 @@ const EXPOSED: [HeaderName; 8] = [
     APPLIED,
     REQUEST_ID,
 ];
-const PREFLIGHT_GOOD_FOR: Duration = Duration::from_secs(600);
+const PREFLIGHT_GOOD_FOR: Duration = Duration::from_mins(10);
 
 /// The layer for these settings; none where no origin may call.
 pub(crate) fn layer(cors: &Cors) -> Option<CorsLayer> {

@@ -80,7 +80,6 @@ pub(crate) async fn shape(request: Request, next: Next) -> Response {
     let (parts, _) = response.into_parts();
     let kind = Kind::of_status(status);
     let mut answer = Problem::new(kind, detail(status)).into_response();
-    *answer.status_mut() = status;
     for name in [header::ALLOW, header::RETRY_AFTER, header::UPGRADE] {
         if let Some(value) = parts.headers.get(&name) {
             answer.headers_mut().insert(name, value.clone());
@@ -140,4 +139,55 @@ pub(crate) async fn method_not_allowed(method: Method) -> Problem {
         Kind::MethodNotAllowed,
         format!("{method} is not taken here; Allow lists the methods"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{Router, body::Body, middleware::from_fn, routing::get};
+    use tower::ServiceExt as _;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    async fn answer(path: &str) -> Response {
+        let routes = Router::new()
+            .route("/plain", get(async || (StatusCode::BAD_REQUEST, "no")))
+            .route("/teapot", get(async || StatusCode::IM_A_TEAPOT))
+            .route("/panic", get(async || -> StatusCode { panic!("oh") }))
+            .route("/fine", get(async || "text"))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(from_fn(shape));
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        routes.oneshot(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn refusals_that_others_worded_become_problems() {
+        for (path, status) in [("/plain", 400), ("/teapot", 400), ("/panic", 500)] {
+            let answer = answer(path).await;
+            assert_eq!(answer.status().as_u16(), status, "{path}");
+            assert_eq!(answer.headers()[header::CONTENT_TYPE], PROBLEM_JSON);
+            let body = axum::body::to_bytes(answer.into_body(), 9_999)
+                .await
+                .unwrap();
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem["status"], status, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_fine_stays_as_it_is() {
+        let answer = answer("/fine").await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        let kind = &answer.headers()[header::CONTENT_TYPE];
+        assert_eq!(kind, "text/plain; charset=utf-8");
+    }
+
+    #[test]
+    fn a_callers_request_id_is_kept_where_it_is_sane() {
+        for (given, kept) in [("mine-1", true), ("a b", false), (&*"x".repeat(129), false)] {
+            let request = Request::builder().header(REQUEST_ID, given);
+            let request = request.body(Body::empty()).unwrap();
+            assert_eq!(request_id(&request) == given, kept, "{given}");
+        }
+    }
 }

@@ -52,15 +52,17 @@ pub(crate) async fn health(State(state): State<AppState>, uri: Uri) -> Result<Re
 }
 
 /// `GET /live`: the process answers.
-pub(crate) async fn live() -> Response {
-    uncached(answer::json(
+pub(crate) async fn live(uri: Uri) -> Result<Response, Problem> {
+    Query::read(&uri, &[])?;
+    Ok(uncached(answer::json(
         StatusCode::OK,
         json!({"status": "up"}).to_string(),
-    ))
+    )))
 }
 
 /// `GET /ready`: whether requests should be sent here.
-pub(crate) async fn ready(State(state): State<AppState>) -> Result<Response, Problem> {
+pub(crate) async fn ready(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
+    Query::read(&uri, &[])?;
     match state.health.ready() {
         Ok(()) => Ok(uncached(answer::json(
             StatusCode::OK,

@@ -10,6 +10,8 @@ mod put;
 mod read;
 mod write;
 
+use std::time::Duration;
+
 use axum::routing::{MethodRouter, get};
 
 use super::{
@@ -28,7 +30,17 @@ pub(crate) fn one() -> MethodRouter<AppState> {
 }
 
 /// How often a write is tried against others that change the same document.
-const ATTEMPTS: usize = 10;
+const ATTEMPTS: u32 = 40;
+/// The longest pause before another attempt.
+const PAUSE: Duration = Duration::from_millis(40);
+
+/// After the first few attempts, each waits for a random moment, so that many writers of one document
+/// get out of each other's way.
+async fn pause_before(attempt: u32) {
+    if attempt > 2 {
+        tokio::time::sleep(PAUSE.mul_f32(rand::random())).await;
+    }
+}
 
 fn not_found(id: &str) -> Problem {
     Problem::new(

@@ -1,5 +1,7 @@
 //! Connecting, and what is checked before anything else happens.
 
+mod probe;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -16,6 +18,7 @@ use mongodb::{
 };
 use sha2::{Digest as _, Sha256};
 
+use self::probe::Finding;
 use super::{Inner, MIGRATIONS, StartupError, Store, StoreError, clock::ServerClock};
 use crate::{config::Config, position::DeploymentId};
 
@@ -28,6 +31,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_CONNECTIONS: u32 = 64;
 /// Connections for streams: each open stream keeps one busy.
 const STREAM_CONNECTIONS: u32 = 64;
+/// What an attempt may take beyond the start-up's time, so that the last one can end by itself.
+const GRACE: Duration = Duration::from_secs(1);
 /// Between two attempts to reach the database at start-up.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -47,27 +52,41 @@ impl Store {
         let started = Instant::now();
         let mut told = false;
         loop {
-            let error = match Self::attempt(config).await {
+            let left = config.startup_timeout.saturating_sub(started.elapsed());
+            let error = match Self::attempt(config, left + GRACE).await {
                 Ok(store) => return Ok(store),
-                Err(error) => error,
+                Err(error) if error.is_away() => error,
+                Err(error) => return Err(at_startup(error, config)),
             };
-            let waited = started.elapsed();
-            if !error.is_away() {
-                return Err(at_startup(error, config));
-            }
-            if waited + PAUSE >= config.startup_timeout {
-                return Err(unreachable(&error, waited, config));
+            let reason = match probe::probe(config).await {
+                Finding::Hopeless(error) => return Err(error.into()),
+                Finding::Hint(hint) => hint,
+                Finding::Silence => error.to_string(),
+            };
+            if started.elapsed() + PAUSE >= config.startup_timeout {
+                return Err(unreachable(reason, started.elapsed(), config));
             }
             if !told {
                 let patience = humantime::format_duration(config.startup_timeout).to_string();
-                tracing::warn!(hosts = hosts(config), patience, reason = %error, "waiting for the database");
+                tracing::warn!(
+                    hosts = hosts(config),
+                    patience,
+                    reason,
+                    "waiting for the database"
+                );
                 told = true;
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    async fn attempt(config: &Config) -> Result<Self, StoreError> {
+    async fn attempt(config: &Config, patience: Duration) -> Result<Self, StoreError> {
+        let attempt = Self::open(config);
+        let in_time = tokio::time::timeout(patience, attempt).await;
+        in_time.map_err(|_| StoreError::TimedOut { waited: patience })?
+    }
+
+    async fn open(config: &Config) -> Result<Self, StoreError> {
         let options = ClientOptions::parse(&config.mongodb_uri).await?;
         let options = for_requests(options, config);
         let mut feed_options = options.clone();
@@ -78,13 +97,7 @@ impl Store {
                 .map_or(STREAM_CONNECTIONS, |n| n.max(STREAM_CONNECTIONS)),
         );
         let database = Client::with_options(options)?.database(&config.database);
-        let probe = config.startup_timeout.min(SERVER_SELECTION_TIMEOUT);
-        let set_name =
-            tokio::time::timeout(probe + CONNECT_TIMEOUT, check_server(&database, config))
-                .await
-                .map_err(|_| StoreError::TimedOut {
-                    waited: probe + CONNECT_TIMEOUT,
-                })??;
+        let set_name = check_server(&database, config).await?;
         let deployment = deployment(&database, &set_name).await?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -229,11 +242,11 @@ fn at_startup(error: StoreError, config: &Config) -> StoreError {
     }
 }
 
-fn unreachable(error: &StoreError, waited: Duration, config: &Config) -> StoreError {
+fn unreachable(reason: String, waited: Duration, config: &Config) -> StoreError {
     StartupError::Unreachable {
         hosts: hosts(config),
         waited: Duration::from_millis(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX)),
-        reason: error.to_string(),
+        reason,
     }
     .into()
 }

@@ -54,10 +54,11 @@ pub enum StoreError {
 impl StoreError {
     /// Whether trying again later may help, because the database is away or too slow.
     pub fn is_away(&self) -> bool {
-        matches!(
-            self,
-            Self::Away(_) | Self::TimedOut { .. } | Self::Startup(_)
-        ) && !matches!(self, Self::Startup(error) if !error.is_away())
+        match self {
+            Self::Away(_) | Self::TimedOut { .. } => true,
+            Self::Startup(error) => error.is_away(),
+            _ => false,
+        }
     }
 
     /// Whether a read at a past point in time failed because that point is no longer (239), or not
@@ -65,14 +66,6 @@ impl StoreError {
     pub(super) fn is_snapshot_lost(&self) -> bool {
         matches!(self, Self::Away(error) | Self::Other(error)
             if matches!(code(error), Some(239 | 246)))
-    }
-
-    /// The server's error code, where there is one.
-    pub(super) fn code(&self) -> Option<i32> {
-        match self {
-            Self::Away(error) | Self::Other(error) => code(error),
-            _ => None,
-        }
     }
 
     /// A failed query: what is neither the network nor a right is the query's own fault.

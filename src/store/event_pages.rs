@@ -2,7 +2,8 @@
 //!
 //! The order is (`ts`, `_id`), as the index has it. Events of ours carry the server's timestamp; those
 //! that other programs inserted come first, because a missing `ts` (or one of another type than
-//! timestamp) sorts before every timestamp.
+//! timestamp) sorts before every timestamp. Inserts that run at the same time take their timestamps
+//! before they become visible: a page read in that instant may lack an event that belongs before its end.
 
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 use data_encoding::BASE32HEX_NOPAD;

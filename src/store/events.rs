@@ -7,10 +7,12 @@
 //! has the server fill it in (`$currentDate`), which the same index serves, because it lists a missing
 //! field as null. Their time is counted from then: late by the interval of the calls, never early.
 
-use bson::{DateTime, RawDocument, RawDocumentBuf, Timestamp, doc, oid::ObjectId, raw::cstr};
+use bson::{Bson, DateTime, RawDocument, RawDocumentBuf, Timestamp, doc, oid::ObjectId, raw::cstr};
 use mongodb::error::{Error, IndexedWriteError};
 
-use super::{EVENTS, Store, StoreError, operation_time, write_error::bulk_refusal};
+use super::{
+    EVENTS, Store, StoreError, limits, operation_time, query::collect, write_error::bulk_refusal,
+};
 use crate::event::{STORED_AT_FIELD, TS_FIELD};
 
 /// The unique index on `id` and `source`.
@@ -91,37 +93,39 @@ impl Store {
     pub async fn stamp_unstamped_events(&self) -> Result<u64, StoreError> {
         let events = self.events();
         let find = events
-            .find(doc! {STORED_AT_FIELD: null_or_missing()})
+            .find(doc! {STORED_AT_FIELD: Bson::Null})
             .projection(doc! {"_id": 1})
             .limit(STAMP_LIMIT)
             .max_time(self.server_limit());
         let found = self
-            .bounded(async { super::query::collect(find.batch().await?).await })
+            .bounded(async { collect(find.batch().await?).await })
             .await?;
         let ids = found
             .iter()
             .filter_map(|document| document.get("_id").ok().flatten())
-            .map(bson::Bson::try_from)
+            .map(Bson::try_from)
             .collect::<Result<Vec<_>, _>>()
             .map_err(Error::from)?;
         if ids.is_empty() {
             return Ok(0);
         }
         let update = events.update_many(
-            doc! {"_id": {"$in": ids}, STORED_AT_FIELD: null_or_missing()},
+            doc! {"_id": {"$in": ids}, STORED_AT_FIELD: Bson::Null},
             doc! {"$currentDate": {STORED_AT_FIELD: true}},
         );
         Ok(self.bounded(update).await?.modified_count)
     }
 }
 
-fn null_or_missing() -> bson::Bson {
-    bson::Bson::Null
-}
-
 /// The document as it is stored: `_id`, `ts`, the event's own fields, `storedAt`. The server fills
 /// in a `Timestamp(0, 0)` at the top level of an insert.
 fn stored_form(event: &RawDocument, stored_at: DateTime) -> Result<RawDocumentBuf, String> {
+    for element in event {
+        let (name, _) = element.map_err(|error| error.to_string())?;
+        if ["_id", TS_FIELD, STORED_AT_FIELD].contains(&name.as_str()) {
+            return Err(format!("#/{name}: this field is kept by the store"));
+        }
+    }
     let mut document = RawDocumentBuf::new();
     document.append(cstr!("_id"), ObjectId::new());
     document.append(
@@ -131,15 +135,24 @@ fn stored_form(event: &RawDocument, stored_at: DateTime) -> Result<RawDocumentBu
             increment: 0,
         },
     );
-    for element in event {
-        let (name, value) = element.map_err(|error| error.to_string())?;
-        if ["_id", TS_FIELD, STORED_AT_FIELD].contains(&name.as_str()) {
-            return Err(format!("#/{name}: this field is kept by the store"));
-        }
-        document.append(name, value);
-    }
+    let mut document = joined(document, event).map_err(|error| error.to_string())?;
     document.append(cstr!("storedAt"), stored_at);
+    limits::check(&document)?;
     Ok(document)
+}
+
+/// The fields of `head`, then those of `tail`, copied as they are: a BSON document is its length, its
+/// fields, and a zero.
+fn joined(head: RawDocumentBuf, tail: &RawDocument) -> bson::error::Result<RawDocumentBuf> {
+    const ROOM_FOR_MORE: usize = 32;
+    let tail = tail.as_bytes();
+    let mut bytes = head.into_bytes();
+    bytes.reserve_exact(tail.len() + ROOM_FOR_MORE);
+    bytes.pop();
+    bytes.extend_from_slice(&tail[4..]);
+    let length = i32::try_from(bytes.len()).unwrap_or(i32::MAX);
+    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    RawDocumentBuf::from_bytes(bytes)
 }
 
 fn outcome(error: &IndexedWriteError) -> EventOutcome {

@@ -1,7 +1,7 @@
 //! Pages of subscriptions, in the order of `_id`, whatever type the ids have.
 //!
-//! A page begins at a key of an index (`min`), because a comparison in a query such as `$gt` only sees
-//! values of its operand's own type.
+//! A page begins after a key by an aggregation's `$gt`, which orders all types, as the index does; a
+//! query's own `$gt` only sees values of its operand's type.
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::options::Hint;
@@ -48,37 +48,15 @@ impl ListQuery {
         filter
     }
 
-    /// The index that serves the query, and the keys between which it is read.
-    fn range(&self) -> Range {
-        let after = || self.after.clone().unwrap_or(Bson::MinKey);
-        if let Some(name) = &self.name {
-            // The text right after `name` in the index's order ends the range, whatever the ids are.
-            let next = format!("{name}\0");
-            return Range {
-                index: "name",
-                min: Some(doc! {"name": name, "_id": after()}),
-                max: Some(doc! {"name": next, "_id": Bson::MinKey}),
-            };
-        }
-        if self.stored_status == Some(StoredStatus::Paused) {
-            return Range {
-                index: "paused",
-                min: Some(doc! {"status": "paused", "_id": after()}),
-                max: None,
-            };
-        }
-        Range {
-            index: "_id_",
-            min: self.after.clone().map(|after| doc! {"_id": after}),
-            max: None,
-        }
+    /// The index that serves the query, in the order of `_id`.
+    fn index(&self) -> Hint {
+        let name = match (&self.name, self.stored_status) {
+            (Some(_), _) => "name",
+            (None, Some(StoredStatus::Paused)) => "paused",
+            (None, _) => "_id_",
+        };
+        Hint::Name(name.to_owned())
     }
-}
-
-struct Range {
-    index: &'static str,
-    min: Option<Document>,
-    max: Option<Document>,
 }
 
 impl Store {
@@ -89,28 +67,15 @@ impl Store {
     ) -> Result<Vec<RawDocumentBuf>, StoreError> {
         let mut filter = query.filter();
         if let Some(after) = &query.after {
-            // `min` is inclusive.
-            filter.insert("_id", doc! {"$ne": after.clone()});
+            filter.insert("$expr", doc! {"$gt": ["$_id", {"$literal": after.clone()}]});
         }
-        let range = query.range();
-        let sort = match range.index {
-            "name" => doc! {"name": 1, "_id": 1},
-            "paused" => doc! {"status": 1, "_id": 1},
-            _ => doc! {"_id": 1},
-        };
         let subscriptions = self.subscriptions();
-        let mut find = subscriptions
+        let find = subscriptions
             .find(filter)
-            .sort(sort)
+            .sort(doc! {"_id": 1})
             .limit(i64::try_from(query.limit.max(1)).unwrap_or(i64::MAX))
-            .hint(Hint::Name(range.index.to_owned()))
+            .hint(query.index())
             .max_time(self.server_limit());
-        if let Some(min) = range.min {
-            find = find.min(min);
-        }
-        if let Some(max) = range.max {
-            find = find.max(max);
-        }
         self.bounded(async { collect(find.batch().await?).await })
             .await
     }
@@ -120,12 +85,8 @@ impl Store {
         let subscriptions = self.subscriptions();
         let count = subscriptions
             .count_documents(query.filter())
+            .hint(query.index())
             .max_time(self.server_limit());
-        let count = match (&query.name, query.stored_status) {
-            (Some(_), _) => count.hint(Hint::Name("name".to_owned())),
-            (None, Some(StoredStatus::Paused)) => count.hint(Hint::Name("paused".to_owned())),
-            _ => count,
-        };
         self.bounded(count).await
     }
 

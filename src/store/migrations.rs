@@ -65,7 +65,13 @@ impl Store {
     /// start together take turns: one works, the others wait and find the work done. Returns the
     /// names of what this call applied.
     pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
-        let applied = self.migrate_files(FILES, LEASE).await?;
+        self.migrate_with_lease(LEASE).await
+    }
+
+    /// [`Store::migrate`] with a lease of another length: how long a migrator that died keeps the
+    /// others waiting.
+    pub async fn migrate_with_lease(&self, lease: Duration) -> Result<Vec<String>, StoreError> {
+        let applied = self.migrate_files(FILES, lease).await?;
         self.apply_retention().await?;
         Ok(applied)
     }

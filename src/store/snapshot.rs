@@ -51,9 +51,11 @@ impl Store {
         mut contents: C,
         add: &mut impl FnMut(&mut C, &RawDocument),
     ) -> Result<Snapshot<C>, StoreError> {
-        let mut session = self
-            .bounded(self.client().start_session().snapshot(true))
-            .await?;
+        // The time is asked for rather than taken from the answer: that has none where the collection
+        // is missing, and what is not there at this time is known not to be.
+        let time = self.ping().await?;
+        let session = self.client().start_session().snapshot(true);
+        let mut session = self.bounded(session.snapshot_time(time)).await?;
         let subscriptions = self.subscriptions();
         // The client's own concern (majority) would keep the session's from being sent.
         let find = subscriptions
@@ -66,9 +68,6 @@ impl Store {
             each(&batch, |document| add(&mut contents, document))?;
         }
         drop(batches);
-        let time = session.snapshot_time().ok_or(StoreError::Unexpected(
-            "the answer to a snapshot read has no time",
-        ))?;
         Ok(Snapshot { time, contents })
     }
 }

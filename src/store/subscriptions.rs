@@ -15,7 +15,7 @@ use mongodb::{
 use super::{
     SUBSCRIPTIONS, Store, StoreError,
     error::{code, item_error},
-    operation_time,
+    limits, operation_time,
 };
 
 /// A document as it was at a time.
@@ -74,7 +74,7 @@ impl Store {
 
     /// Stores a new subscription. [`StoreError::Duplicate`] where its `_id` is taken.
     pub async fn insert_subscription(&self, document: &Document) -> Result<Written, StoreError> {
-        let document = RawDocumentBuf::try_from(document).map_err(Error::from)?;
+        let document = sendable(document)?;
         let mut session = self.session().await?;
         let subscriptions = self.subscriptions();
         let insert = subscriptions.insert_one(&document).session(&mut session);
@@ -93,16 +93,14 @@ impl Store {
         let mut outcomes: Vec<Result<(), StoreError>> = Vec::with_capacity(documents.len());
         let mut sound = Vec::with_capacity(documents.len());
         for (index, document) in documents.iter().enumerate() {
-            let raw = RawDocumentBuf::try_from(document).map_err(Error::from);
-            outcomes.push(match raw.map_err(StoreError::from) {
+            match sendable(document) {
                 Ok(raw) => {
+                    outcomes.push(Ok(()));
                     sound.push((index, raw));
-                    Ok(())
                 }
-                Err(error) => Err(error),
-            });
+                Err(error) => outcomes.push(Err(error)),
+            }
         }
-        let mut session = self.session().await?;
         if sound.is_empty() {
             let operation_time = self.ping().await?;
             return Ok(BatchWritten {
@@ -110,6 +108,7 @@ impl Store {
                 outcomes,
             });
         }
+        let mut session = self.session().await?;
         let inserted = self
             .insert_unordered(
                 SUBSCRIPTIONS,
@@ -165,7 +164,7 @@ impl Store {
         read: &RawDocument,
         new: &Document,
     ) -> Result<Option<Written>, StoreError> {
-        let new = RawDocumentBuf::try_from(new).map_err(Error::from)?;
+        let new = sendable(new)?;
         let mut session = self.session().await?;
         let subscriptions = self.subscriptions();
         let modify = subscriptions
@@ -183,10 +182,8 @@ impl Store {
         id: &str,
         only_if: Option<&RawDocument>,
     ) -> Result<Deleted, StoreError> {
-        let filter = match only_if {
-            Some(read) => exactly(read)?,
-            None => doc! {"_id": id},
-        };
+        let by_id = doc! {"_id": id};
+        let filter = only_if.map_or(Ok(by_id), exactly)?;
         let mut session = self.session().await?;
         let subscriptions = self.subscriptions();
         let delete = subscriptions.delete_one(filter).session(&mut session);
@@ -226,6 +223,13 @@ impl Store {
             },
         }
     }
+}
+
+/// The document as BSON, if the server would take it at all.
+fn sendable(document: &Document) -> Result<RawDocumentBuf, StoreError> {
+    let raw = RawDocumentBuf::try_from(document).map_err(Error::from)?;
+    limits::check(&raw).map_err(|detail| StoreError::Refused { detail })?;
+    Ok(raw)
 }
 
 /// The condition that a stored document is exactly `read`.

@@ -3,14 +3,13 @@
 //! Reading collects every fault, so that a caller corrects a request once. Whether the filter
 //! compiles, and how large it may be, is not judged here: that is `filter`'s, further up.
 
-use bson::{Bson, DateTime, Document, RawBsonRef, RawDocument, RawDocumentBuf};
-use serde_json::Value;
+mod reading;
+
+use bson::{Bson, DateTime, Document, RawBsonRef, RawDocument};
 
 use super::DEFAULT_SOURCE;
-use crate::{
-    config::Limits,
-    extjson::{Fault, push_pointer, read_bson},
-};
+
+pub use self::reading::{Reading, check_id};
 
 /// The fields a request may set, in the order in which they are stored.
 const FIELDS: [&str; 8] = [
@@ -25,8 +24,6 @@ const FIELDS: [&str; 8] = [
 ];
 /// Fields that REST writes keep up by themselves.
 const KEPT: [&str; 3] = ["revision", "createdAt", "updatedAt"];
-/// Bytes of an id that a caller chooses.
-const ID_BYTES: usize = 200;
 
 /// What a request says: each field it names, with its value; `None` is null, back to the default.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -47,153 +44,6 @@ impl Changes {
     /// Whether nothing would change.
     pub fn is_empty(&self) -> bool {
         self.set.is_empty() && self.unset.is_empty()
-    }
-}
-
-/// How a request is read.
-#[derive(Clone, Copy, Debug)]
-pub struct Reading<'a> {
-    /// Where the object stands in the body (`#`, or `#/3` in a batch).
-    pub pointer: &'a str,
-    /// The id in the path, which the body may repeat; `None` where the service gives the id.
-    pub id: Option<&'a str>,
-    /// Bounds on sizes.
-    pub limits: &'a Limits,
-    /// The time by which `expiresAt` is judged.
-    pub now: DateTime,
-}
-
-impl Reading<'_> {
-    /// Reads one object; what is wrong is added to `faults`.
-    pub fn input(self, body: Value, faults: &mut Vec<Fault>) -> Input {
-        let Value::Object(object) = body else {
-            faults.push(Fault::new(self.pointer, "must be an object"));
-            return Input::default();
-        };
-        let mut input = Input::default();
-        for (key, value) in object {
-            let mut at = self.pointer.to_owned();
-            push_pointer(&mut at, &key);
-            let Some(field) = FIELDS.into_iter().find(|field| *field == key) else {
-                if let Some(detail) = self.stray(&key, &value) {
-                    faults.push(Fault::new(at, detail));
-                }
-                continue;
-            };
-            let known = faults.len();
-            let value = match value {
-                Value::Null => None,
-                value => self.value(field, value, &at, faults),
-            };
-            if faults.len() == known {
-                input.fields.push((field, value));
-            }
-        }
-        input
-    }
-
-    /// What is wrong with a field that cannot be set, if anything.
-    fn stray(self, key: &str, value: &Value) -> Option<String> {
-        match (key, self.id) {
-            ("id", Some(id)) if value.as_str() == Some(id) => None,
-            ("id", Some(_)) => Some("must be the id in the path: ids do not change".to_owned()),
-            ("id", None) => Some(
-                "is given by the service; PUT /subscriptions/{id} takes an id of yours".to_owned(),
-            ),
-            ("error", _) => Some("is computed and cannot be set".to_owned()),
-            (key, _) if KEPT.contains(&key) => {
-                Some("is kept by the service and cannot be set".to_owned())
-            }
-            _ => Some(format!("is unknown; the fields are {}", FIELDS.join(", "))),
-        }
-    }
-
-    fn value(
-        self,
-        field: &'static str,
-        value: Value,
-        at: &str,
-        faults: &mut Vec<Fault>,
-    ) -> Option<Bson> {
-        let checked = match field {
-            "filter" | "metadata" => return self.document(field, value, at, faults),
-            "durable" => value
-                .as_bool()
-                .map(Bson::Boolean)
-                .ok_or_else(|| "must be true or false".to_owned()),
-            "status" => one_of(&value, &["active", "paused"]),
-            "source" => one_of(&value, &[DEFAULT_SOURCE]),
-            "expiresAt" => self.expiry(&value),
-            _ => self.text(&value),
-        };
-        match checked {
-            Ok(value) => Some(value),
-            Err(detail) => {
-                faults.push(Fault::new(at, detail));
-                None
-            }
-        }
-    }
-
-    fn document(
-        self,
-        field: &str,
-        value: Value,
-        at: &str,
-        faults: &mut Vec<Fault>,
-    ) -> Option<Bson> {
-        let known = faults.len();
-        let value = read_bson(value, at, faults);
-        if faults.len() > known {
-            return None;
-        }
-        let Bson::Document(document) = value else {
-            faults.push(Fault::new(at, "must be an object"));
-            return None;
-        };
-        let most = self.limits.metadata_bytes;
-        let fault = match RawDocumentBuf::try_from(&document) {
-            Err(error) => format!("cannot be stored: {error}"),
-            Ok(raw) if field == "metadata" && raw.as_bytes().len() > most => format!(
-                "is {} bytes as BSON; at most {most} are allowed",
-                raw.as_bytes().len()
-            ),
-            Ok(_) => return Some(Bson::Document(document)),
-        };
-        faults.push(Fault::new(at, fault));
-        None
-    }
-
-    fn text(self, value: &Value) -> Result<Bson, String> {
-        let text = value.as_str().ok_or("must be a string")?;
-        match text.chars().count() {
-            long if long > self.limits.name_chars => Err(format!(
-                "is {long} characters long; at most {} are allowed",
-                self.limits.name_chars
-            )),
-            _ => Ok(text.into()),
-        }
-    }
-
-    fn expiry(self, value: &Value) -> Result<Bson, String> {
-        let date = value
-            .as_str()
-            .and_then(|text| DateTime::parse_rfc3339_str(text).ok())
-            .ok_or("must be an RFC 3339 time such as \"2030-01-31T12:00:00Z\", or null")?;
-        if date <= self.now {
-            return Err("must be in the future".to_owned());
-        }
-        Ok(date.into())
-    }
-}
-
-fn one_of(value: &Value, allowed: &[&str]) -> Result<Bson, String> {
-    match value.as_str() {
-        Some(text) if allowed.contains(&text) => Ok(text.into()),
-        _ => {
-            let allowed: Vec<_> = allowed.iter().map(|text| format!("\"{text}\"")).collect();
-            Err(format!("must be {}", allowed.join(" or ")))
-        }
     }
 }
 
@@ -312,102 +162,30 @@ fn next_revision(document: &RawDocument) -> i64 {
     revision.saturating_add(1)
 }
 
-/// What is wrong with an id of a caller's, if anything.
-pub fn check_id(id: &str) -> Result<(), String> {
-    match id {
-        "" => Err("must not be empty".to_owned()),
-        id if id.len() > ID_BYTES => Err(format!(
-            "is {} bytes long; at most {ID_BYTES} are allowed",
-            id.len()
-        )),
-        id if id.contains(char::is_control) => {
-            Err("must not contain control characters".to_owned())
-        }
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bson::doc;
-    use serde_json::json;
+    use crate::config::Limits;
+    use bson::{RawDocumentBuf, doc};
+    use serde_json::{Value, json};
 
     const NOW: DateTime = DateTime::from_millis(1_000_000);
 
-    fn read(id: Option<&str>, body: Value) -> (Input, Vec<Fault>) {
-        let limits = Limits {
-            name_chars: 5,
-            metadata_bytes: 30,
-            ..Limits::default()
-        };
+    fn good(body: Value) -> Input {
         let reading = Reading {
             pointer: "#",
-            id,
-            limits: &limits,
+            id: None,
+            limits: &Limits::default(),
             now: NOW,
         };
         let mut faults = Vec::new();
         let input = reading.input(body, &mut faults);
-        (input, faults)
-    }
-
-    fn good(body: Value) -> Input {
-        let (input, faults) = read(None, body);
         assert_eq!(faults, []);
         input
     }
 
     fn raw(document: &Document) -> RawDocumentBuf {
         RawDocumentBuf::try_from(document).unwrap()
-    }
-
-    #[test]
-    fn every_fault_is_pointed_at_in_one_go() {
-        let (_, faults) = read(
-            None,
-            json!({"id": "x", "name": "too long", "status": "invalid", "source": "orders",
-                "durable": "yes", "owner": 5, "filter": {"a": {"$oid": "x"}, "b": {"$date": 1.5}},
-                "metadata": {"k": "0123456789012345678901234567890"}, "expiresAt": "soon",
-                "revision": 3, "a/b": 1}),
-        );
-        let pointers: Vec<_> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
-        assert_eq!(
-            pointers,
-            [
-                "#/id",
-                "#/name",
-                "#/status",
-                "#/source",
-                "#/durable",
-                "#/owner",
-                "#/filter/a",
-                "#/filter/b",
-                "#/metadata",
-                "#/expiresAt",
-                "#/revision",
-                "#/a~1b"
-            ]
-        );
-    }
-
-    #[test]
-    fn the_id_in_the_path_may_be_repeated_and_not_changed() {
-        assert_eq!(read(Some("x"), json!({"id": "x"})).1, []);
-        assert_eq!(read(Some("x"), json!({"id": "y"})).1.len(), 1);
-        assert_eq!(read(None, json!([])).1[0].pointer, "#");
-    }
-
-    #[test]
-    fn expiry_is_in_the_future_with_any_offset() {
-        let body = json!({"expiresAt": "1970-01-01T03:00:00.250+02:00"});
-        let document = good(body).create("a", NOW);
-        assert_eq!(
-            document.get_datetime("expiresAt").unwrap(),
-            &DateTime::from_millis(3_600_250)
-        );
-        let (_, faults) = read(None, json!({"expiresAt": "1970-01-01T00:00:00Z"}));
-        assert!(faults[0].detail.contains("future"));
     }
 
     #[test]
@@ -458,15 +236,5 @@ mod tests {
         );
         let same = json!({"name": "n", "status": "paused"});
         assert_eq!(good(same).replace(&current, NOW), None);
-    }
-
-    #[test]
-    fn ids_of_callers_are_bounded() {
-        for good in ["a", "with space/and slash", "ünï", &"x".repeat(200)] {
-            assert_eq!(check_id(good), Ok(()));
-        }
-        for bad in ["", "a\nb", &"x".repeat(201)] {
-            assert!(check_id(bad).is_err(), "{bad:?}");
-        }
     }
 }

@@ -14,11 +14,11 @@ impl Progress {
             _ if !many => (ProgressBar::hidden(), ""),
             Some(bytes) => (
                 ProgressBar::new(bytes),
-                "{bar:30} {bytes}/{total_bytes} {msg} {eta}",
+                "{bar:30} {bytes}/{total_bytes} {msg}, {eta} left",
             ),
             None => (
                 ProgressBar::new_spinner(),
-                "{spinner} {bytes} {msg} {elapsed}",
+                "{spinner} {bytes} {msg}, {elapsed}",
             ),
         };
         if let Ok(style) = ProgressStyle::with_template(template) {

@@ -37,6 +37,8 @@ impl Report {
     /// Lines that were not sent.
     pub(super) fn unreadable(&mut self, batch: &Batch) {
         for (number, reason) in &batch.unreadable {
+            // It is one line of its own to the parser.
+            let reason = reason.replace(" at line 1 column ", " at column ");
             self.error(*number, &format!("not JSON: {reason}"));
         }
     }
@@ -46,12 +48,15 @@ impl Report {
         self.accepted += answer["accepted"].as_u64().unwrap_or(0);
         self.duplicates += answer["duplicates"].as_u64().unwrap_or(0);
         for error in answer["errors"].as_array().into_iter().flatten() {
+            let problem = Problem::from_json(&error["problem"]);
             let index = error["index"]
                 .as_u64()
                 .and_then(|index| usize::try_from(index).ok());
-            let number = index.and_then(|index| batch.numbers.get(index)).copied();
-            let problem = Problem::from_json(&error["problem"]);
-            self.error(number.unwrap_or(0), &problem.one_line());
+            let known = index.and_then(|index| Some((index, *batch.numbers.get(index)?)));
+            match known {
+                Some((index, number)) => self.error(number, &problem.of_item(index).one_line()),
+                None => self.error(0, &problem.one_line()),
+            }
         }
     }
 
@@ -66,7 +71,9 @@ impl Report {
             }
             error => {
                 let failure = Failure::from(error);
-                Err(Failure::Failed(format!("{lines} not published: {failure}")))
+                Err(Failure::Failed(format!(
+                    "{lines} may not have been published: {failure}"
+                )))
             }
         }
     }

@@ -66,6 +66,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             None => break,
         }
     }
+    if !args.json && table.is_empty() {
+        style::note("no subscriptions");
+    }
     Ok(())
 }
 

@@ -66,6 +66,11 @@ impl Table {
         }
     }
 
+    /// Whether nothing was printed.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.headed
+    }
+
     /// Prints some subscriptions, after the heading if there is none yet.
     pub(crate) fn print(&mut self, items: &[Value]) -> Result<(), Failure> {
         let rows: Vec<_> = items.iter().map(|item| self.row(item)).collect();
@@ -74,7 +79,7 @@ impl Table {
                 *width = (*width).max(cell.chars().count());
             }
         }
-        if !self.headed {
+        if !self.headed && !rows.is_empty() {
             self.headed = true;
             let [id, status, name] = self.widths;
             let head = format!(

@@ -10,12 +10,15 @@ use serde_json::{Value, json};
 
 use super::receive::{Mode, Received};
 use crate::{
+    config::Limits,
     event::{
         default_source,
         input::{Fill, NewEvent},
     },
     http::{
-        AppState, answer, body,
+        AppState, answer,
+        aside::aside,
+        body,
         idempotency::{Call, Ids, once},
         problem::{Kind, Problem},
         query::Query,
@@ -54,20 +57,39 @@ struct Ready {
 }
 
 async fn store(state: AppState, call: Call, ids: Ids, mode: Mode) -> Result<Response, Problem> {
-    let most = state.config.limits.publish_items;
-    let Received { events, single } = mode.read(&call.headers, &call.body, most)?;
-    drop(call);
+    let limits = state.config.limits.clone();
     let source = default_source(state.store.database_name());
-    let mut answer = Answer::default();
+    let bytes = call.body.len();
+    let read = move || prepare(&call, ids, mode, &source, &limits);
+    let (documents, mut answer) = aside(bytes, read).await??;
+    if documents.is_empty() {
+        return answer.response();
+    }
+    let written = state.store.insert_events(documents).await?;
+    answer.take(written.outcomes);
+    let response = answer.response()?;
+    Ok(answer::applied(&state, written.operation_time, response).await)
+}
+
+/// Reads the events, and gives the documents of those that can be stored.
+fn prepare(
+    call: &Call,
+    ids: Ids,
+    mode: Mode,
+    source: &str,
+    limits: &Limits,
+) -> Result<(Vec<RawDocumentBuf>, Answer), Problem> {
+    let Received { events, single } = mode.read(&call.headers, &call.body, limits.publish_items)?;
     let mut documents = Vec::with_capacity(events.len());
+    let mut reports = Vec::with_capacity(events.len());
     for (index, event) in events.into_iter().enumerate() {
         let fill = Fill {
             id: ids.uuid(index).to_string(),
-            source: &source,
+            source,
             time: DateTime::now(),
         };
-        let ready = event.and_then(|event| ready(event, fill, state.config.limits.event_bytes));
-        answer.reports.push(ready.map(|ready| {
+        let ready = event.and_then(|event| ready(event, fill, limits.event_bytes));
+        reports.push(ready.map(|ready| {
             documents.push(ready.document);
             Report {
                 id: ready.id,
@@ -76,13 +98,7 @@ async fn store(state: AppState, call: Call, ids: Ids, mode: Mode) -> Result<Resp
             }
         }));
     }
-    if documents.is_empty() {
-        return answer.response(single);
-    }
-    let written = state.store.insert_events(documents).await?;
-    answer.take(written.outcomes);
-    let response = answer.response(single)?;
-    Ok(answer::applied(&state, written.operation_time, response).await)
+    Ok((documents, Answer { reports, single }))
 }
 
 fn ready(event: NewEvent, fill: Fill<'_>, most: usize) -> Result<Ready, Problem> {
@@ -114,9 +130,10 @@ struct Report {
 }
 
 /// What became of each event, in the order given.
-#[derive(Default)]
 struct Answer {
     reports: Vec<Result<Report, Problem>>,
+    /// Whether the one event stands for the request.
+    single: bool,
 }
 
 impl Answer {
@@ -136,7 +153,7 @@ impl Answer {
         }
     }
 
-    fn response(self, single: bool) -> Result<Response, Problem> {
+    fn response(self) -> Result<Response, Problem> {
         let (mut accepted, mut duplicates) = (0, 0);
         let (mut errors, mut events) = (Vec::new(), Vec::new());
         for (index, report) in self.reports.into_iter().enumerate() {
@@ -150,7 +167,7 @@ impl Answer {
                     }) += 1;
                     events.push(report.to_json(duplicate));
                 }
-                Err(problem) if single => return Err(problem),
+                Err(problem) if self.single => return Err(problem),
                 Err(problem) => {
                     errors.push(json!({"index": index, "problem": problem.to_json()}));
                     events.push(json!({"outcome": "refused"}));

@@ -71,7 +71,7 @@ impl Mode {
         };
         match (self, body::json(body)?) {
             (Self::Batched | Self::Plain, Value::Array(items)) => many(items, form, most),
-            (Self::Batched, _) => Err(invalid(vec![Fault::new("#", "must be an array of events")])),
+            (Self::Batched, _) => Err(Problem::invalid(vec![Fault::new("#", "must be an array of events")])),
             (_, value) => Ok(Received::one(
                 NewEvent::from_json(value, form, "#").map_err(Problem::invalid),
             )),
@@ -88,14 +88,10 @@ impl Received {
     }
 }
 
-fn invalid(faults: Vec<Fault>) -> Problem {
-    Problem::invalid(faults)
-}
-
 fn many(items: Vec<Value>, form: Form, most: usize) -> Result<Received, Problem> {
     if items.len() > most {
         let detail = format!("has {} events; at most {most} are allowed", items.len());
-        return Err(invalid(vec![Fault::new("#", detail)]));
+        return Err(Problem::invalid(vec![Fault::new("#", detail)]));
     }
     let read = |(index, item)| {
         NewEvent::from_json(item, form, &format!("#/{index}")).map_err(Problem::invalid)
@@ -120,7 +116,21 @@ fn binary(headers: &HeaderMap, body: &[u8]) -> Result<Result<NewEvent, Problem>,
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     let content = Content::read(kind, body).map_err(Problem::malformed_json)?;
-    Ok(NewEvent::from_parts(attributes, kind, content).map_err(Problem::invalid))
+    Ok(NewEvent::from_parts(attributes, kind, content).map_err(of_parts))
+}
+
+/// Faults of attributes stand in headers, those of the data in the body.
+fn of_parts(faults: Vec<Fault>) -> Problem {
+    let detail = "the event in headers and body has to be corrected";
+    let mut problem = Problem::new(Kind::InvalidRequest, detail);
+    for fault in faults {
+        match fault.pointer.strip_prefix('/') {
+            Some("datacontenttype") => problem.blame_header("content-type", fault.detail),
+            Some(name) => problem.blame_header(&format!("{PREFIX}{name}"), fault.detail),
+            None => problem.blame_pointer(fault),
+        }
+    }
+    problem
 }
 
 #[cfg(test)]
@@ -202,6 +212,18 @@ mod tests {
         assert!(received.single && received.events[0].is_ok());
         let problem = Mode::Binary.read(&good, b"{", 1).unwrap_err();
         assert_eq!(problem.kind(), Kind::MalformedJson);
+        let bad = headers(&[("ce-id", "1"), ("ce-ts", "1"), ("content-type", "application/json")]);
+        let body = br#"{"id":{"$oid":"?"}}"#;
+        let mut received = Mode::Binary.read(&bad, body, 1).unwrap();
+        let problem = received.events.remove(0).unwrap_err().to_json();
+        let errors = problem["errors"].as_array().unwrap().iter();
+        let places: Vec<_> = errors
+            .map(|error| error["header"].as_str().or(error["pointer"].as_str()).unwrap())
+            .collect();
+        assert_eq!(
+            places,
+            ["ce-ts", "#/id", "ce-specversion", "ce-source", "ce-type"]
+        );
         let bad = headers(&[("ce-id", "%FF")]);
         let problem = Mode::Binary.read(&bad, b"", 1).unwrap_err();
         assert_eq!(problem.kind(), Kind::BadHeader);

@@ -10,9 +10,12 @@ use serde_json::Value;
 
 use super::{create::read_call, input::check, write::compiled};
 use crate::{
+    config::Limits,
     extjson::Fault,
     http::{
-        AppState, answer, body,
+        AppState, answer,
+        aside::aside,
+        body,
         idempotency::{Call, Ids, once},
         problem::Problem,
     },
@@ -37,9 +40,9 @@ struct Item {
 }
 
 async fn create_all(state: AppState, call: Call, ids: Ids) -> Result<Response, Problem> {
-    let items = read_items(&call, state.config.limits.batch_items)?;
-    let read = |(index, value): (usize, Value)| read_item(&state, index, value, ids);
-    let items: Vec<_> = items.into_iter().enumerate().map(read).collect();
+    let limits = state.config.limits.clone();
+    let bytes = call.body.len();
+    let items = aside(bytes, move || read_items(&call, ids, &limits)).await??;
     let sound: Vec<_> = items
         .iter()
         .flatten()
@@ -53,20 +56,25 @@ async fn create_all(state: AppState, call: Call, ids: Ids) -> Result<Response, P
     Ok(answer::applied(&state, written.operation_time, response).await)
 }
 
-fn read_items(call: &Call, most: usize) -> Result<Vec<Value>, Problem> {
+fn read_items(
+    call: &Call,
+    ids: Ids,
+    limits: &Limits,
+) -> Result<Vec<Result<Item, Problem>>, Problem> {
+    let refuse = |detail: String| Err(Problem::invalid(vec![Fault::new("#", detail)]));
     let Value::Array(items) = body::json(&call.body)? else {
-        let fault = Fault::new("#", "must be an array of subscriptions");
-        return Err(Problem::invalid(vec![fault]));
+        return refuse("must be an array of subscriptions".to_owned());
     };
-    if items.len() > most {
-        let detail = format!("has {} items; at most {most} are allowed", items.len());
-        return Err(Problem::invalid(vec![Fault::new("#", detail)]));
+    let (count, most) = (items.len(), limits.batch_items);
+    if count > most {
+        return refuse(format!("has {count} items; at most {most} are allowed"));
     }
-    Ok(items)
+    let read = |(index, value)| read_item(index, value, ids, limits);
+    Ok(items.into_iter().enumerate().map(read).collect())
 }
 
-fn read_item(state: &AppState, index: usize, value: Value, ids: Ids) -> Result<Item, Problem> {
-    let checked = check(value, &format!("#/{index}"), None, &state.config.limits)?;
+fn read_item(index: usize, value: Value, ids: Ids, limits: &Limits) -> Result<Item, Problem> {
+    let checked = check(value, &format!("#/{index}"), None, limits)?;
     let id = SubscriptionId::of(ids.uuid(index));
     Ok(Item {
         document: checked.input.create(id.as_str(), DateTime::now()),

@@ -8,7 +8,7 @@ use axum::{
 };
 use bson::RawDocumentBuf;
 
-use super::{ATTEMPTS, contended, not_found};
+use super::{ATTEMPTS, contended, not_found, pause_before};
 use crate::{
     http::{
         AppState, answer, conditional::Preconditions, extract::Id, problem::Problem, query::Query,
@@ -26,7 +26,8 @@ pub(crate) async fn delete(
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
     let conditions = Preconditions::read(&headers)?;
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
+        pause_before(attempt).await;
         let seen = acceptable(&state, &id, &conditions).await?;
         match state
             .store

@@ -8,7 +8,7 @@ use axum::{
 };
 use bson::DateTime;
 
-use super::{ATTEMPTS, contended, input::check, not_found, write};
+use super::{ATTEMPTS, contended, input::check, not_found, pause_before, write};
 use crate::{
     http::{
         AppState, body, conditional::Preconditions, extract::Id, problem::Problem, query::Query,
@@ -30,7 +30,8 @@ pub(crate) async fn patch(
     let body = body::read(&parts.headers, body, limits.body_bytes, limits.body_timeout).await?;
     let checked = check(body::json(&body)?, "#", Some(&id), limits)?;
     let warning = checked.warning.as_deref();
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
+        pause_before(attempt).await;
         let mut read = state.store.find_subscription(&id).await?;
         let document = read.document.take().ok_or_else(|| not_found(&id))?;
         conditions.check(Some(&etag(&document)))?;

@@ -10,7 +10,7 @@ use bson::{DateTime, RawDocumentBuf};
 use super::{
     ATTEMPTS, contended,
     input::{Checked, check},
-    write,
+    pause_before, write,
 };
 use crate::{
     http::{
@@ -37,7 +37,8 @@ pub(crate) async fn put(
     let (parts, body) = request.into_parts();
     let body = body::read(&parts.headers, body, limits.body_bytes, limits.body_timeout).await?;
     let checked = check(body::json(&body)?, "#", Some(&id), limits)?;
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
+        pause_before(attempt).await;
         let mut read = state.store.find_subscription(&id).await?;
         let answered = match read.document.take() {
             None => create(&state, &id, &checked, &conditions).await?,

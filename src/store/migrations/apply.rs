@@ -11,31 +11,26 @@ impl Store {
     /// Runs the commands, in order. They may take long (an index over many events), so they are
     /// bounded by the lease that is held meanwhile and not by a time.
     pub(super) async fn apply(&self, file: &Migration) -> Result<(), StoreError> {
-        let failed = |reason: String| StartupError::FailedMigration {
-            name: file.name.to_owned(),
-            reason,
-        };
-        for command in file.commands().map_err(failed)? {
-            match self.apply_command(command).await.map_err(StoreError::from) {
-                Ok(()) => {}
-                Err(
-                    error @ (StoreError::Other(_)
-                    | StoreError::Refused { .. }
-                    | StoreError::Duplicate),
-                ) => {
-                    return Err(failed(error.to_string()).into());
-                }
-                Err(StoreError::NotPermitted { detail, .. }) => {
-                    return Err(StartupError::MissingRight {
-                        database: self.database_name().to_owned(),
-                        detail,
-                    }
-                    .into());
-                }
-                Err(error) => return Err(error),
-            }
+        let commands = file.commands().map_err(|reason| failed(file, reason))?;
+        for command in commands {
+            let done = self.apply_command(command).await;
+            done.map_err(|error| self.explain(file, error))?;
         }
         Ok(())
+    }
+
+    fn explain(&self, file: &Migration, error: mongodb::error::Error) -> StoreError {
+        let reason = error::message(&error);
+        match StoreError::from(error) {
+            away if away.is_away() => away,
+            StoreError::NotPermitted { detail, .. } => self.missing_right(detail),
+            _ => failed(file, reason).into(),
+        }
+    }
+
+    pub(super) fn missing_right(&self, detail: String) -> StoreError {
+        let database = self.database_name().to_owned();
+        StartupError::MissingRight { database, detail }.into()
     }
 
     /// A `create` of what exists already becomes a `collMod` to the same options.
@@ -55,6 +50,13 @@ impl Store {
         let mut change = doc! {"collMod": collection};
         change.extend(command);
         database.run_command(with_concern(change)).await.map(drop)
+    }
+}
+
+fn failed(file: &Migration, reason: String) -> StartupError {
+    StartupError::FailedMigration {
+        name: file.name.to_owned(),
+        reason,
     }
 }
 

@@ -3,11 +3,11 @@
 //! It is not part of a migration, because those never change. Any number of nodes may apply it; where
 //! their settings differ the last one to start wins.
 
-use bson::{Document, doc};
+use bson::doc;
 
 use crate::{
     event::STORED_AT_FIELD,
-    store::{EVENTS, StartupError, Store, StoreError},
+    store::{EVENTS, Store, StoreError, error},
 };
 
 /// The index's name.
@@ -24,37 +24,23 @@ impl Store {
             "name": INDEX,
             "expireAfterSeconds": seconds,
         };
-        let created = self
-            .database()
-            .run_command(doc! {"createIndexes": EVENTS, "indexes": [index]})
-            .await
-            .map_err(StoreError::from);
-        let error = match created {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
+        let create = doc! {"createIndexes": EVENTS, "indexes": [index]};
+        // Not bounded in time: the index may have to be built over many events.
+        let Err(error) = self.database().run_command(create).await else {
+            return Ok(());
         };
-        if !error
-            .code()
-            .is_some_and(|code| INDEX_CONFLICTS.contains(&code))
-        {
-            return Err(error);
+        if !error::code(&error).is_some_and(|code| INDEX_CONFLICTS.contains(&code)) {
+            return Err(error.into());
         }
         let change = doc! {
             "collMod": EVENTS,
             "index": {"keyPattern": {STORED_AT_FIELD: 1}, "expireAfterSeconds": seconds},
         };
-        let changed: Result<Document, _> = self.run(change).await;
-        match changed {
-            Ok(_) => {
-                tracing::info!(seconds, "event retention changed");
-                Ok(())
-            }
-            Err(StoreError::NotPermitted { detail, .. }) => Err(StartupError::MissingRight {
-                database: self.database_name().to_owned(),
-                detail,
-            }
-            .into()),
-            Err(error) => Err(error),
+        match self.run(change).await {
+            Ok(_) => tracing::info!(seconds, "event retention changed"),
+            Err(StoreError::NotPermitted { detail, .. }) => return Err(self.missing_right(detail)),
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 }

@@ -1,0 +1,130 @@
+//! Why the driver finds no server to work with: each address is asked directly.
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+use mongodb::{Client, options::ClientOptions};
+
+use super::judge;
+use crate::{config::Config, store::StartupError};
+
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Addresses that are asked, at most.
+const ADDRESSES: usize = 3;
+
+/// What the servers at the addresses of the connection string say of themselves.
+#[derive(Debug)]
+pub(super) enum Finding {
+    /// Waiting will not help.
+    Hopeless(StartupError),
+    /// It may get better by itself, or by what someone does elsewhere.
+    Hint(String),
+    /// No address answers.
+    Silence,
+}
+
+/// Asks.
+pub(super) async fn probe(config: &Config) -> Finding {
+    let Ok(options) = ClientOptions::parse(&config.mongodb_uri).await else {
+        return Finding::Silence;
+    };
+    let wanted = options.repl_set_name.clone();
+    for address in options.hosts.iter().take(ADDRESSES) {
+        let mut direct = options.clone();
+        direct.hosts = vec![address.clone()];
+        direct.direct_connection = Some(true);
+        direct.repl_set_name = None;
+        direct.credential = None;
+        direct.server_selection_timeout = Some(PATIENCE);
+        direct.connect_timeout = Some(PATIENCE);
+        if let Some(hello) = hello(direct).await {
+            return read(&hello, wanted.as_deref(), config);
+        }
+    }
+    Finding::Silence
+}
+
+async fn hello(options: ClientOptions) -> Option<Document> {
+    let client = Client::with_options(options).ok()?;
+    let admin = client.database("admin");
+    let asked = admin.run_command(doc! {"hello": 1}).into_future();
+    tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()
+}
+
+fn read(hello: &Document, wanted: Option<&str>, config: &Config) -> Finding {
+    if hello.get_bool("isreplicaset").unwrap_or(false) {
+        return Finding::Hint(
+            "the replica set is not initiated: run rs.initiate() once".to_owned(),
+        );
+    }
+    let name = match judge(hello, "(as its wire protocol says)", config) {
+        Ok(name) => name,
+        Err(error) => return Finding::Hopeless(error),
+    };
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != name) {
+        return Finding::Hint(format!(
+            "the connection string asks for replica set {wanted}, the server is of {name}"
+        ));
+    }
+    let members = hello.get_array("hosts").cloned().unwrap_or_default();
+    let members: Vec<_> = members
+        .iter()
+        .filter_map(|member| member.as_str())
+        .collect();
+    let members = members.join(", ");
+    Finding::Hint(match hello.get_str("primary") {
+        Ok(primary) => format!(
+            "a server answers and names {primary} the primary, which must be reachable by that \
+             name from here (members: {members}); for a single member, directConnection=true helps"
+        ),
+        Err(_) => format!("the replica set has no primary now (members: {members})"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(hello: &Document, wanted: Option<&str>) -> String {
+        match read(hello, wanted, &Config::default()) {
+            Finding::Hopeless(error) => format!("hopeless: {error}"),
+            Finding::Hint(hint) => hint,
+            Finding::Silence => "silence".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_of_itself_becomes_advice() {
+        let member = doc! {"maxWireVersion": 17, "setName": "a", "hosts": ["x:1", "y:2"]};
+        for (hello, wanted, advice) in [
+            (
+                doc! {"maxWireVersion": 17},
+                None,
+                "hopeless: the server at 127.0.0.1:27017 is not a member",
+            ),
+            (
+                doc! {"maxWireVersion": 13, "setName": "a"},
+                None,
+                "hopeless: MongoDB",
+            ),
+            (
+                doc! {"maxWireVersion": 17, "isreplicaset": true},
+                None,
+                "rs.initiate()",
+            ),
+            (
+                member.clone(),
+                Some("b"),
+                "asks for replica set b, the server is of a",
+            ),
+            (
+                member.clone(),
+                Some("a"),
+                "no primary now (members: x:1, y:2)",
+            ),
+        ] {
+            let found = found(&hello, wanted);
+            assert!(found.contains(advice), "{hello}: {found}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What a server takes in no document. One that breaks these would take a whole batch down with it,
+//! so they are seen to before a batch is sent.
+
+use bson::{RawBsonRef, RawDocument};
+
+/// The server's `maxBsonObjectSize`.
+const MAX_BYTES: usize = 16 << 20;
+/// Levels of nesting that the server stores.
+const MAX_DEPTH: usize = 180;
+
+/// Whether a document is within the limits; the error says which not.
+pub(super) fn check(document: &RawDocument) -> Result<(), String> {
+    let bytes = document.as_bytes().len();
+    if bytes > MAX_BYTES {
+        return Err(format!(
+            "{bytes} bytes are more than the {MAX_BYTES} that MongoDB stores"
+        ));
+    }
+    check_depth(document, 0)
+}
+
+fn check_depth(document: &RawDocument, depth: usize) -> Result<(), String> {
+    if depth > MAX_DEPTH {
+        return too_deep();
+    }
+    for element in document {
+        let (_, value) = element.map_err(|error| error.to_string())?;
+        check_value(value, depth)?;
+    }
+    Ok(())
+}
+
+fn check_value(value: RawBsonRef<'_>, depth: usize) -> Result<(), String> {
+    match value {
+        RawBsonRef::Document(inner) => check_depth(inner, depth + 1),
+        RawBsonRef::Array(items) => {
+            if depth >= MAX_DEPTH {
+                return too_deep();
+            }
+            for item in items {
+                check_value(item.map_err(|error| error.to_string())?, depth + 1)?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn too_deep() -> Result<(), String> {
+    Err(format!(
+        "nested deeper than the {MAX_DEPTH} levels that MongoDB stores"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::{Bson, RawDocumentBuf, doc};
+
+    fn nested(levels: usize, wrap: impl Fn(Bson) -> Bson) -> RawDocumentBuf {
+        let value = (1..levels).fold(Bson::Document(doc! {}), |inner, _| wrap(inner));
+        RawDocumentBuf::try_from(&doc! {"a": value}).unwrap()
+    }
+
+    #[test]
+    fn nesting_is_bounded_in_documents_and_arrays() {
+        let document = |inner| Bson::Document(doc! {"a": inner});
+        let array = |inner| Bson::Array(vec![inner]);
+        assert_eq!(check(&nested(180, document)), Ok(()));
+        assert!(check(&nested(181, document)).is_err());
+        assert_eq!(check(&nested(180, array)), Ok(()));
+        assert!(check(&nested(181, array)).is_err());
+    }
+
+    #[test]
+    fn size_is_bounded() {
+        let of = |bytes: usize| RawDocumentBuf::try_from(&doc! {"a": "x".repeat(bytes)}).unwrap();
+        assert_eq!(check(&of(1_000)), Ok(()));
+        assert!(check(&of(16 << 20)).is_err());
+    }
+}

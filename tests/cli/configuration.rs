@@ -1,0 +1,111 @@
+//! docs/configuration.md and the settings say the same.
+
+use std::collections::BTreeMap;
+
+use tidegate::config::Config;
+
+const DOCUMENT: &str = include_str!("../../docs/configuration.md");
+
+/// One row of a table: a setting by its full name, its variable and its default as TOML.
+struct Row {
+    variable: String,
+    default: String,
+}
+
+/// The documented settings.
+fn documented() -> BTreeMap<String, Row> {
+    let mut section = String::new();
+    let mut rows = BTreeMap::new();
+    for line in DOCUMENT.lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            let name = title
+                .split_once("`[")
+                .and_then(|(_, rest)| rest.split_once(']'));
+            section = name.map_or_else(String::new, |(name, _)| format!("{name}."));
+        }
+        let cells: Vec<_> = line
+            .split(" | ")
+            .map(|cell| cell.trim_matches(['|', ' ', '`']))
+            .collect();
+        let Some(at) = cells.iter().position(|cell| cell.starts_with("TIDEGATE_")) else {
+            continue;
+        };
+        // The table of other variables begins with them.
+        if at > 0 && line.starts_with('|') {
+            let row = Row {
+                variable: cells[at].to_owned(),
+                default: cells[at + 1].to_owned(),
+            };
+            rows.insert(format!("{section}{}", cells[0]), row);
+        }
+    }
+    rows
+}
+
+/// The fields of the structs, as their debug output names them: nothing else lists them.
+fn fields() -> Vec<String> {
+    let mut fields = Vec::new();
+    let mut section = String::new();
+    for line in format!("{:#?}", Config::default()).lines() {
+        let depth = line.len() - line.trim_start().len();
+        let Some((name, value)) = line.trim().split_once(": ") else {
+            continue;
+        };
+        match depth {
+            4 if ["Limits {", "Socket {", "Feed {", "Cors {"].contains(&value) => {
+                section = format!("{name}.");
+            }
+            4 => fields.push(name.to_owned()),
+            8 => fields.push(format!("{section}{name}")),
+            _ => {}
+        }
+    }
+    fields.sort();
+    fields
+}
+
+fn example() -> &'static str {
+    let (_, rest) = DOCUMENT.split_once("```toml\n").unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+#[test]
+fn every_setting_is_documented_and_nothing_else() {
+    let documented: Vec<_> = documented().into_keys().collect();
+    assert_eq!(documented, fields());
+    assert!(documented.len() > 40, "the fields were not found");
+}
+
+#[test]
+fn variables_and_defaults_are_as_documented() {
+    let example: BTreeMap<_, _> = example_values();
+    for (setting, row) in documented() {
+        let variable = format!("TIDEGATE_{}", setting.replace('.', "__").to_uppercase());
+        assert_eq!(row.variable, variable);
+        assert_eq!(example.get(&setting), Some(&row.default), "{setting}");
+    }
+}
+
+/// The example's lines by full name.
+fn example_values() -> BTreeMap<String, String> {
+    let mut section = String::new();
+    let mut values = BTreeMap::new();
+    for line in example().lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = format!("{}.", name.trim_end_matches(']'));
+        } else if let Some((name, value)) = line.split_once(" = ") {
+            values.insert(format!("{section}{name}"), value.to_owned());
+        }
+    }
+    values
+}
+
+#[test]
+fn the_complete_file_holds_the_defaults() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), example()).unwrap();
+    assert_eq!(
+        Config::load(Some(file.path()), &[]).unwrap(),
+        Config::default()
+    );
+}

@@ -1,0 +1,16 @@
+//! The command line, through its front door: the binary as a process.
+
+// A test that finds things otherwise than it needs them has failed.
+#![allow(clippy::unwrap_used)]
+
+mod configuration;
+mod listen;
+mod migrate;
+mod node;
+mod process;
+mod publish;
+mod retries;
+mod subscription;
+#[path = "../support/mod.rs"]
+mod support;
+mod usage;

@@ -1,0 +1,171 @@
+//! `dev` and `serve`: starting, stopping, starting again.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpStream,
+    path::Path,
+    process::Command,
+};
+
+use super::process::{DEADLINE, Running, run, tidegate};
+
+fn dev(data_dir: &Path) -> Running {
+    let data_dir = data_dir.to_str().unwrap();
+    let arguments = ["dev", "--listen", "127.0.0.1:0", "--data-dir", data_dir];
+    Running::start(&mut tidegate(&arguments))
+}
+
+/// The address that `dev` prints when it is ready.
+fn address(running: &Running) -> String {
+    let line = running.says("ready on http://");
+    line[line.find("http://").unwrap()..].trim().to_owned()
+}
+
+/// Waits until no process has the folder in its command line.
+fn wait_until_gone(data_dir: &Path) {
+    let deadline = std::time::Instant::now() + DEADLINE;
+    let name = data_dir.to_str().unwrap();
+    while Command::new("pgrep")
+        .args(["-f", "--", name])
+        .output()
+        .unwrap()
+        .status
+        .success()
+    {
+        assert!(std::time::Instant::now() < deadline, "a process is left");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn dev_finds_its_data_again_and_leaves_no_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("data");
+
+    let first = dev(&data_dir);
+    let server = address(&first);
+    let create = [
+        "subscription",
+        "create",
+        "--id",
+        "kept",
+        "--name",
+        "n",
+        "--server",
+        &server,
+    ];
+    let created = run(&create);
+    assert_eq!(created.code, Some(0), "{}", created.stderr);
+    first.signal("INT");
+    assert_eq!(first.end(), Some(0));
+    wait_until_gone(&data_dir);
+
+    let second = dev(&data_dir);
+    let server = address(&second);
+    let found = run(&["subscription", "get", "kept", "--json", "--server", &server]);
+    assert_eq!(found.code, Some(0), "{}", found.stderr);
+    assert!(found.stdout.contains(r#""name":"n""#), "{}", found.stdout);
+    second.signal("TERM");
+    assert_eq!(second.end(), Some(0));
+    wait_until_gone(&data_dir);
+}
+
+#[test]
+fn what_dev_says_to_try_works_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let dev = dev(folder.path());
+    address(&dev);
+    let create = dev.says("subscription create");
+    let listen = dev.says("listen");
+    let publish = dev.says("publish");
+    let shell = |line: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", line]).env_remove("TIDEGATE_SERVER");
+        command
+    };
+    assert!(shell(&create).status().unwrap().success());
+    let listening = Running::start(&mut shell(&format!("exec {} --count 1", listen.trim())));
+    listening.notes("connected to demo");
+    assert!(shell(&publish).status().unwrap().success());
+    let event: serde_json::Value = serde_json::from_str(&listening.says("hello")).unwrap();
+    assert_eq!(event["data"]["hello"], "world");
+    assert_eq!(listening.end(), Some(0));
+    dev.signal("INT");
+    assert_eq!(dev.end(), Some(0));
+}
+
+#[test]
+fn a_killed_dev_leaves_no_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let dev = dev(folder.path());
+    address(&dev);
+    dev.signal("KILL");
+    assert_eq!(dev.end(), None);
+    wait_until_gone(folder.path());
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    for (name, code) in [("INT", 130), ("TERM", 143)] {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = folder.path().to_str().unwrap();
+        let mut command = tidegate(&["dev", "--listen", "127.0.0.1:0", "--data-dir", data_dir]);
+        command
+            .env("TIDEGATE_SHUTDOWN_TIMEOUT", "1h")
+            .env("TIDEGATE_SOCKET__CLOSE_TIMEOUT", "1h");
+        let dev = Running::start(&mut command);
+        let server = address(&dev);
+        let created = run(&["subscription", "create", "--id", "a", "--server", &server]);
+        assert_eq!(created.code, Some(0), "{}", created.stderr);
+        // The first signal alone would wait for this one.
+        let _deaf = client_that_never_says_goodbye(&server);
+        dev.signal(name);
+        dev.notes("stopping");
+        dev.signal(name);
+        assert_eq!(dev.end(), Some(code));
+        wait_until_gone(folder.path());
+    }
+}
+
+/// A WebSocket client that answers nothing, not even the closing handshake.
+fn client_that_never_says_goodbye(server: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.trim_start_matches("http://")).unwrap();
+    let request = "GET /api/v1/subscriptions/a/events HTTP/1.1\r\nHost: a\r\n\
+        Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut status = String::new();
+    BufReader::new(&stream).read_line(&mut status).unwrap();
+    assert!(status.contains("101"), "{status}");
+    stream
+}
+
+#[test]
+fn a_listener_outlives_a_restart_of_the_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = dev(folder.path());
+    let server = address(&first);
+    let create = ["subscription", "create", "--id", "a", "--server", &server];
+    assert_eq!(run(&create).code, Some(0));
+    let listening = Running::start(&mut tidegate(&[
+        "listen", "a", "--count", "2", "--server", &server,
+    ]));
+    listening.notes("connected");
+    let publish = ["publish", "--type", "t", "--server", &server];
+    assert_eq!(run(&publish).code, Some(0));
+    listening.says("\"type\":\"t\"");
+    first.signal("INT");
+    assert_eq!(first.end(), Some(0));
+    listening.notes("shutdown");
+
+    let listen = server.trim_start_matches("http://");
+    let data_dir = folder.path().to_str().unwrap();
+    let arguments = ["dev", "--listen", listen, "--data-dir", data_dir];
+    let second = Running::start(&mut tidegate(&arguments));
+    listening.notes("connected");
+    assert_eq!(run(&publish).code, Some(0));
+    listening.says("\"type\":\"t\"");
+    assert_eq!(listening.end(), Some(0));
+    second.signal("INT");
+    assert_eq!(second.end(), Some(0));
+}

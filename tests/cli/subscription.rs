@@ -1,0 +1,159 @@
+//! `subscription …` against a real service.
+
+use serde_json::{Value, json};
+
+use super::{
+    process::{Outcome, finish, tidegate},
+    support::Service,
+};
+
+/// Runs `tidegate subscription …` on a service.
+fn subscription(service: &Service, arguments: &[&str]) -> Outcome {
+    let mut command = tidegate(&[&["subscription"], arguments].concat());
+    command.env("TIDEGATE_SERVER", format!("http://{}", service.address));
+    finish(&mut command, r#"{"from": "stdin"}"#)
+}
+
+/// As above, and what it prints is JSON.
+fn subscription_json(service: &Service, arguments: &[&str]) -> Vec<Value> {
+    let outcome = subscription(service, &[arguments, &["--json"]].concat());
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let lines = outcome.stdout.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_can_be_created_read_changed_and_deleted() {
+    let service = Service::start().await;
+    let created = &subscription_json(
+        &service,
+        &[
+            "create",
+            "--name",
+            "n",
+            "--filter",
+            r#"{"a": {"$gt": 1}}"#,
+            "--durable",
+            "--owner",
+            "o",
+            "--metadata",
+            r#"{"k": 1}"#,
+            "--expires-at",
+            "2h",
+        ],
+    )[0];
+    assert_eq!(created["filter"], json!({"a": {"$gt": 1}}));
+    assert_eq!(
+        (&created["name"], &created["owner"]),
+        (&json!("n"), &json!("o"))
+    );
+    assert_eq!(
+        (&created["durable"], &created["metadata"]),
+        (&json!(true), &json!({"k": 1}))
+    );
+    assert!(created["expiresAt"].is_string());
+    let id = created["id"].as_str().unwrap();
+    assert_eq!(&subscription_json(&service, &["get", id])[0], created);
+
+    let updated = &subscription_json(
+        &service,
+        &[
+            "update",
+            id,
+            "--status",
+            "paused",
+            "--filter",
+            "-",
+            "--unset",
+            "name,expires-at",
+        ],
+    )[0];
+    assert_eq!(updated["filter"], json!({"from": "stdin"}));
+    assert_eq!(
+        (&updated["status"], &updated["owner"]),
+        (&json!("paused"), &json!("o"))
+    );
+    assert_eq!(
+        (&updated["name"], &updated["expiresAt"]),
+        (&Value::Null, &Value::Null)
+    );
+
+    assert_eq!(subscription(&service, &["delete", id]).code, Some(0));
+    let again = subscription(&service, &["delete", id]);
+    assert_eq!(again.code, Some(1));
+    assert!(again.stderr.contains("404"), "{}", again.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_of_the_callers_is_created_and_replaced() {
+    let service = Service::start().await;
+    let odd = "a b/ü?#%2F";
+    for said in ["created", "replaced"] {
+        let outcome = subscription(&service, &["create", "--id", odd, "--name", said]);
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    }
+    let found = &subscription_json(&service, &["get", odd])[0];
+    assert_eq!(
+        (&found["id"], &found["name"]),
+        (&json!(odd), &json!("replaced"))
+    );
+    assert_eq!(subscription(&service, &["delete", odd]).code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_goes_through_all_pages_and_stops_at_its_limit() {
+    let service = Service::start().await;
+    let batch: Vec<_> = (0..250).map(|n| json!({"name": format!("n{n}")})).collect();
+    service.post("/subscriptions/batch", batch.into()).await;
+    let all = subscription_json(&service, &["list"]);
+    let ids: std::collections::BTreeSet<_> = all.iter().map(|one| one["id"].as_str()).collect();
+    assert_eq!((all.len(), ids.len()), (250, 250));
+    assert_eq!(
+        subscription_json(&service, &["list", "--limit", "120"]).len(),
+        120
+    );
+    assert_eq!(
+        subscription_json(&service, &["list", "--name", "n7"])[0]["name"],
+        "n7"
+    );
+    assert_eq!(
+        subscription_json(&service, &["list", "--status", "paused"]),
+        Vec::<Value>::new()
+    );
+    let table = subscription(&service, &["list"]).stdout;
+    assert_eq!(table.lines().count(), 251);
+    assert!(table.starts_with("ID "), "{table}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_names_each_place_and_a_warning_is_told() {
+    let service = Service::start().await;
+    let refused = subscription(
+        &service,
+        &[
+            "create",
+            "--filter",
+            r#"{"a": {"$foo": 1}, "b": {"$bar": 1}}"#,
+        ],
+    );
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
+    assert!(
+        refused.stderr.contains("#/filter/a/$foo: "),
+        "{}",
+        refused.stderr
+    );
+    assert!(refused.stderr.contains("422"), "{}", refused.stderr);
+    let warned = subscription(
+        &service,
+        &["create", "--filter", r#"{"type": {"$in": []}}"#],
+    );
+    assert_eq!(warned.code, Some(0));
+    assert!(
+        warned.stderr.contains("warning: #/filter"),
+        "{}",
+        warned.stderr
+    );
+}

@@ -1,0 +1,104 @@
+//! `Idempotency-Key`: sent again, done once.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Answer, send, support::Service, with_json};
+
+async fn post(service: &Service, path: &str, key: &str, body: &Value) -> Answer {
+    let post = with_json(service, Method::POST, path, body);
+    send(post.header("idempotency-key", key)).await
+}
+
+fn same(one: &Answer, other: &Answer) {
+    assert_eq!((one.status, &one.text), (other.status, &other.text));
+    for name in ["content-type", "location", "etag"] {
+        assert_eq!(one.header(name), other.header(name), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_request_has_its_effect_once_and_the_same_answer() {
+    let service = Service::start().await;
+    for (path, body, status) in [
+        ("/subscriptions", json!({"name": "n"}), 201),
+        (
+            "/subscriptions/batch",
+            json!([{"name": "n"}, {"nope": 1}]),
+            207,
+        ),
+        ("/events", json!([{"type": "t"}, {"type": "t"}]), 202),
+        ("/subscriptions", json!({"nope": 1}), 422),
+        ("/events", json!({}), 422),
+    ] {
+        let key = format!("key-{path}-{status}");
+        let first = post(&service, path, &key, &body).await;
+        assert_eq!(first.status, status, "{first:?}");
+        same(&first, &post(&service, path, &key, &body).await);
+    }
+    let subscriptions = service.get("/subscriptions?count=true").await;
+    assert_eq!(subscriptions["total"], 2);
+    assert_eq!(
+        service.get("/events").await["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_one_request() {
+    let service = Service::start().await;
+    post(&service, "/subscriptions", "k", &json!({"name": "a"})).await;
+    for (path, body) in [
+        ("/subscriptions", json!({"name": "b"})),
+        ("/events", json!({"name": "a"})),
+    ] {
+        let answer = post(&service, path, "k", &body).await;
+        assert_eq!(answer.status, 422);
+        assert_eq!(
+            answer.problem("idempotency-key-reused"),
+            ["Idempotency-Key"]
+        );
+    }
+}
+
+#[tokio::test]
+async fn of_requests_at_once_one_does_the_work() {
+    let service = Service::start().await;
+    let body = json!({"name": "a"});
+    let all = (0..8).map(|_| post(&service, "/subscriptions", "k", &body));
+    let answers = futures_util::future::join_all(all).await;
+    let made: Vec<_> = answers
+        .iter()
+        .filter(|answer| answer.status == 201)
+        .collect();
+    assert!(!made.is_empty());
+    for answer in &answers {
+        if answer.status == 409 {
+            answer.problem("idempotency-key-in-use");
+            assert!(!answer.header("retry-after").is_empty());
+        } else {
+            same(answer, made[0]);
+        }
+    }
+    assert_eq!(service.get("/subscriptions?count=true").await["total"], 1);
+}
+
+#[tokio::test]
+async fn a_key_is_visible_ascii_of_bounded_length() {
+    let service = Service::start().await;
+    for (key, status) in [
+        ("a b", 400),
+        ("", 400),
+        (&*"k".repeat(256), 400),
+        (&*"k".repeat(255), 201),
+    ] {
+        let answer = post(&service, "/subscriptions", key, &json!({})).await;
+        assert_eq!(answer.status, status, "{key}");
+        if status == 400 {
+            assert_eq!(answer.problem("bad-header"), ["Idempotency-Key"]);
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Creating, reading, replacing, patching and deleting.
+
+use bson::{DateTime, Document, doc};
+use reqwest::Method;
+use serde_json::json;
+
+use super::{request, send, support::Service, with_json};
+
+async fn stored(service: &Service, id: &str) -> Document {
+    let subscriptions = service.database.collection::<Document>("subscriptions");
+    let found = subscriptions.find_one(doc! {"_id": id}).await.unwrap();
+    found.unwrap()
+}
+
+#[tokio::test]
+async fn what_is_created_can_be_read_and_is_in_the_database() {
+    let service = Service::start().await;
+    let body = json!({"name": "large", "filter": {"type": "t", "data.amount": {"$gte": 1000}},
+        "metadata": {"team": "x"}, "owner": "o", "durable": true,
+        "expiresAt": "2099-01-01T02:00:00+02:00"});
+
+    let made = send(with_json(&service, Method::POST, "/subscriptions", &body)).await;
+
+    assert_eq!(made.status, 201, "{made:?}");
+    let shown = made.json();
+    let id = shown["id"].as_str().unwrap();
+    assert!(id.starts_with("sub_"));
+    assert_eq!(
+        made.header("location"),
+        format!("/api/v1/subscriptions/{id}")
+    );
+    assert_eq!(shown["filter"], body["filter"]);
+    assert_eq!(shown["expiresAt"], "2099-01-01T00:00:00Z");
+    assert_eq!(shown["status"], "active");
+    assert_eq!(shown["revision"], 1);
+    assert_eq!(shown.get("warnings"), None);
+    let read = send(service.http.get(format!(
+        "http://{}{}",
+        service.address,
+        made.header("location")
+    )))
+    .await;
+    assert_eq!(read.json(), shown);
+    assert_eq!(read.header("etag"), made.header("etag"));
+    assert_eq!(
+        stored(&service, id).await.get_document("filter").unwrap(),
+        &doc! {"type": "t", "data.amount": {"$gte": 1000}}
+    );
+}
+
+#[tokio::test]
+async fn every_fault_of_a_request_is_named_at_once() {
+    let service = Service::start().await;
+    let body = json!({"fliter": {}, "filter": {"a": {"$foo": 1}}, "status": "invalid", "name": 5,
+        "expiresAt": "2001-01-01T00:00:00Z"});
+    let answer = send(with_json(&service, Method::POST, "/subscriptions", &body)).await;
+    assert_eq!(answer.status, 422);
+    let mut places = answer.problem("invalid-request");
+    places.sort();
+    assert_eq!(
+        places,
+        [
+            "#/expiresAt",
+            "#/filter/a/$foo",
+            "#/fliter",
+            "#/name",
+            "#/status"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_filter_that_cannot_match_is_created_with_a_warning() {
+    let service = Service::start().await;
+    let body = json!({"filter": {"a": {"$in": []}}});
+    let answer = send(with_json(&service, Method::POST, "/subscriptions", &body)).await;
+    assert_eq!(answer.status, 201);
+    assert_eq!(answer.json()["warnings"][0]["pointer"], "#/filter");
+}
+
+#[tokio::test]
+async fn put_creates_then_replaces_then_changes_nothing() {
+    let service = Service::start().await;
+    let path = "/subscriptions/my%20own%2Fid%20%C3%BC";
+    let body = json!({"id": "my own/id ü", "filter": {"a": 1}, "name": "n"});
+
+    let made = send(with_json(&service, Method::PUT, path, &body)).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(made.header("location"), format!("/api/v1{path}"));
+    let again = send(with_json(&service, Method::PUT, path, &body)).await;
+    assert_eq!(
+        (again.status, again.header("etag")),
+        (200, made.header("etag"))
+    );
+    let other = json!({"filter": {"a": 2}});
+    let replaced = send(with_json(&service, Method::PUT, path, &other)).await;
+    assert_eq!(replaced.status, 200);
+    let (before, after) = (made.json(), replaced.json());
+    assert_eq!(after["id"], "my own/id ü");
+    assert_eq!(after["name"], json!(null));
+    assert_eq!(after["revision"], 2);
+    assert_eq!(after["createdAt"], before["createdAt"]);
+    assert_ne!(replaced.header("etag"), made.header("etag"));
+}
+
+#[tokio::test]
+async fn an_id_of_a_callers_is_bounded_and_may_be_any_word() {
+    let service = Service::start().await;
+    let body = json!({});
+    for path in ["/subscriptions/batch", "/subscriptions/a%252Fb"] {
+        let made = send(with_json(&service, Method::PUT, path, &body)).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        assert_eq!(service.status(path).await, 200);
+    }
+    assert_eq!(service.get("/subscriptions/a%252Fb").await["id"], "a%2Fb");
+    for bad in ["a%0Ab", &"x".repeat(201)] {
+        let path = format!("/subscriptions/{bad}");
+        let answer = send(with_json(&service, Method::PUT, &path, &body)).await;
+        assert_eq!(answer.status, 422);
+        assert_eq!(answer.problem("invalid-request"), ["id"]);
+    }
+}
+
+#[tokio::test]
+async fn documents_of_other_programs_are_reachable_under_any_id() {
+    let service = Service::start().await;
+    let ids = [
+        "with space",
+        "a/b",
+        "ünï",
+        "%41",
+        "new\nline",
+        &"long".repeat(100),
+    ];
+    let subscriptions = service.database.collection::<Document>("subscriptions");
+    for id in ids {
+        subscriptions.insert_one(doc! {"_id": id}).await.unwrap();
+        let encoded: Vec<_> = id.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let path = format!("/subscriptions/{}", encoded.concat());
+        assert_eq!(service.get(&path).await["id"], id);
+        let patched = service
+            .send("PATCH", &path, Some(json!({"name": "n"})))
+            .await;
+        assert_eq!(patched.0, 200, "{}", patched.1);
+        assert_eq!(service.send("DELETE", &path, None).await.0, 204);
+    }
+}
+
+#[tokio::test]
+async fn a_patch_writes_what_it_names_and_no_more() {
+    let service = Service::start().await;
+    let subscriptions = service.database.collection::<Document>("subscriptions");
+    let old = doc! {"_id": "a", "filter": {"x": 1, "y": 2}, "name": "n", "theirs": {"k": 1},
+    "metadata": {"a": 1, "b": 2}};
+    subscriptions.insert_one(&old).await.unwrap();
+
+    let patch = json!({"filter": {"x": 3}, "metadata": {"b": 3}, "name": null, "status": "paused"});
+    let answer = request(&service, Method::PATCH, "/subscriptions/a")
+        .header("content-type", "application/merge-patch+json")
+        .body(patch.to_string());
+    let answer = send(answer).await;
+
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let mut document = stored(&service, "a").await;
+    assert!(document.remove("updatedAt").is_some());
+    assert_eq!(
+        document,
+        doc! {"_id": "a", "filter": {"x": 3}, "theirs": {"k": 1}, "metadata": {"b": 3},
+        "revision": 2_i64, "status": "paused"}
+    );
+    let again = send(with_json(
+        &service,
+        Method::PATCH,
+        "/subscriptions/a",
+        &patch,
+    ))
+    .await;
+    assert_eq!(
+        (again.status, again.header("etag")),
+        (200, answer.header("etag"))
+    );
+    assert_eq!(
+        service
+            .send("PATCH", "/subscriptions/none", Some(json!({})))
+            .await
+            .0,
+        404
+    );
+}
+
+#[tokio::test]
+async fn parallel_patches_of_different_fields_all_count() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({})).await;
+    let path = format!("/subscriptions/{id}");
+    let patches = [
+        json!({"name": "n"}),
+        json!({"owner": "o"}),
+        json!({"durable": true}),
+    ];
+    let sent = patches.map(|patch| service.send("PATCH", &path, Some(patch)));
+    for (status, body) in futures_util::future::join_all(sent).await {
+        assert_eq!(status, 200, "{body}");
+    }
+    let after = service.get(&path).await;
+    assert_eq!(
+        (
+            &after["name"],
+            &after["owner"],
+            &after["durable"],
+            &after["revision"]
+        ),
+        (&json!("n"), &json!("o"), &json!(true), &json!(4))
+    );
+}
+
+#[tokio::test]
+async fn many_writers_of_one_field_all_get_through() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({})).await;
+    let path = format!("/subscriptions/{id}");
+    let write = |n: i32| service.send("PATCH", &path, Some(json!({"metadata": {"n": n}})));
+    for (status, body) in futures_util::future::join_all((0..20).map(write)).await {
+        assert_eq!(status, 200, "{body}");
+    }
+    assert_eq!(service.get(&path).await["revision"], 21);
+}
+
+#[tokio::test]
+async fn a_broken_document_is_shown_as_invalid_and_heals() {
+    let service = Service::start().await;
+    let subscriptions = service.database.collection::<Document>("subscriptions");
+    let broken = doc! {"_id": "bad", "filter": {"a": {"$nope": 1}}};
+    subscriptions.insert_one(broken).await.unwrap();
+    let shown = service.get("/subscriptions/bad").await;
+    assert_eq!(shown["status"], "invalid");
+    assert!(
+        shown["error"].as_str().unwrap().contains("$nope"),
+        "{shown}"
+    );
+    let patch = json!({"filter": {"a": 1}});
+    let (_, healed) = service
+        .send("PATCH", "/subscriptions/bad", Some(patch))
+        .await;
+    assert_eq!(healed["status"], "active");
+    assert_eq!(healed.get("error"), None);
+}
+
+#[tokio::test]
+async fn a_second_delete_is_404() {
+    let service = Service::start().await;
+    let path = format!("/subscriptions/{}", service.subscribe(json!({})).await);
+    let gone = send(request(&service, Method::DELETE, &path)).await;
+    assert_eq!((gone.status, gone.text.as_str()), (204, ""));
+    for method in [Method::DELETE, Method::GET] {
+        let answer = send(request(&service, method, &path)).await;
+        assert_eq!(answer.status, 404);
+        answer.problem("subscription-not-found");
+    }
+}
+
+#[tokio::test]
+async fn each_item_of_a_batch_stands_alone() {
+    let service = Service::start().await;
+    let items =
+        json!([{"filter": {"a": 1}}, {"filter": {"a": {"$foo": 1}}, "nmae": 1}, 5, {"name": "b"}]);
+    let answer = send(with_json(
+        &service,
+        Method::POST,
+        "/subscriptions/batch",
+        &items,
+    ))
+    .await;
+    assert_eq!(answer.status, 207, "{answer:?}");
+    let items = answer.json()["items"].as_array().unwrap().clone();
+    let statuses: Vec<_> = items
+        .iter()
+        .map(|item| item["status"].as_u64().unwrap())
+        .collect();
+    assert_eq!(statuses, [201, 422, 422, 201]);
+    assert_eq!(items[3]["subscription"]["name"], "b");
+    assert_eq!(items[1]["problem"]["errors"][0]["pointer"], "#/1/nmae");
+    let id = items[0]["subscription"]["id"].as_str().unwrap();
+    assert_eq!(service.status(&format!("/subscriptions/{id}")).await, 200);
+
+    let all_good = service
+        .send("POST", "/subscriptions/batch", Some(json!([{}, {}])))
+        .await;
+    assert_eq!(all_good.0, 200);
+    let many = vec![json!({}); 1_001];
+    let refused = send(with_json(
+        &service,
+        Method::POST,
+        "/subscriptions/batch",
+        &json!(many),
+    ))
+    .await;
+    assert_eq!(refused.status, 422);
+    assert_eq!(refused.problem("invalid-request"), ["#"]);
+}
+
+#[tokio::test]
+async fn expiry_is_a_date_in_the_database() {
+    let service = Service::start().await;
+    let body = json!({"expiresAt": "2099-06-01T00:00:00.5Z"});
+    let made = service.post("/subscriptions", body).await;
+    let id = made["id"].as_str().unwrap();
+    let expected = DateTime::parse_rfc3339_str("2099-06-01T00:00:00.5Z").unwrap();
+    assert_eq!(
+        stored(&service, id)
+            .await
+            .get_datetime("expiresAt")
+            .unwrap(),
+        &expected
+    );
+    let path = format!("/subscriptions/{id}");
+    let (_, never) = service
+        .send("PATCH", &path, Some(json!({"expiresAt": null})))
+        .await;
+    assert_eq!(never["expiresAt"], json!(null));
+}

@@ -1,0 +1,323 @@
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use bson::doc;
+use mongodb::Client;
+use tidegate::{
+    config::Config,
+    mongod::{Binary, Mongod},
+    store::{StartupError, Store, StoreError},
+};
+
+use crate::{config, other_program, store, support};
+
+async fn refusal(config: &Config) -> StartupError {
+    match Store::connect(config).await {
+        Err(StoreError::Startup(error)) => *error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_unreachable_server_is_named_without_the_password() {
+    let config = Config {
+        mongodb_uri: "mongodb://user:secret@127.0.0.1:1/?connectTimeoutMS=100".to_owned(),
+        startup_timeout: Duration::from_millis(300),
+        ..config().await
+    };
+    let error = refusal(&config).await;
+    assert!(matches!(error, StartupError::Unreachable { .. }), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("127.0.0.1:1") && !text.contains("secret"),
+        "{text}"
+    );
+    assert!(!text.contains('\n'), "{text}");
+}
+
+#[tokio::test]
+async fn a_connection_string_that_cannot_be_read_is_told_at_once() {
+    for uri in [
+        "http://x",
+        "mongodb://",
+        "mongodb://a:99999999/",
+        "mongodb://a/?w=x&wtimeoutMS=y",
+    ] {
+        let config = Config {
+            mongodb_uri: uri.to_owned(),
+            ..config().await
+        };
+        let error = refusal(&config).await;
+        assert!(
+            matches!(error, StartupError::BadUri { .. }),
+            "{uri}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_told_at_once() {
+    let port = support::shared_mongod().await.port();
+    let config = Config {
+        mongodb_uri: format!("mongodb://nobody:secret@127.0.0.1:{port}/"),
+        ..config().await
+    };
+    let error = refusal(&config).await;
+    assert!(
+        matches!(error, StartupError::WrongCredentials { .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn every_call_ends_and_says_that_the_database_is_away() {
+    let mongod = Mongod::start(support::options()).await.unwrap();
+    let mut config = Config {
+        mongodb_uri: mongod.uri(),
+        ..config().await
+    };
+    config.limits.database_timeout = Duration::from_millis(500);
+    let store = Store::connect(&config).await.unwrap();
+    store.migrate().await.unwrap();
+    mongod.stop().await;
+
+    let document = doc! {"_id": "a"};
+    let begun = Instant::now();
+    let answers = tokio::join!(
+        store.ping(),
+        store.find_subscription("a"),
+        store.insert_subscription(&document),
+        store.insert_events(vec![crate::raw(&doc! {})]),
+        store.migration_status(),
+        store.begin("k", [0; 32]),
+    );
+    assert!(answers.0.unwrap_err().is_away());
+    assert!(answers.1.unwrap_err().is_away());
+    assert!(answers.2.unwrap_err().is_away());
+    assert!(answers.3.unwrap_err().is_away());
+    assert!(answers.4.unwrap_err().is_away());
+    assert!(answers.5.unwrap_err().is_away());
+    // Far from a bound on speed: it shows that the driver's own 30 s are not what ended the calls.
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_not_waited_for() {
+    let mut config = config().await;
+    config.mongodb_uri += "&appName=no_answer";
+    config.limits.database_timeout = Duration::from_millis(300);
+    let store = Store::connect(&config).await.unwrap();
+    let client = Client::with_uri_str(&config.mongodb_uri).await.unwrap();
+    let block = doc! {
+        "configureFailPoint": "failCommand",
+        "mode": {"times": 1},
+        "data": {"failCommands": ["find"], "blockConnection": true, "blockTimeMS": 2_000,
+            "appName": "no_answer"},
+    };
+    client.database("admin").run_command(block).await.unwrap();
+    let error = store.find_subscription("a").await.unwrap_err();
+    assert!(error.is_away(), "{error:?}");
+    store.find_subscription("a").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_that_no_majority_has_is_not_answered_as_done() {
+    let mongod = Mongod::start(support::options()).await.unwrap();
+    let config = Config {
+        mongodb_uri: mongod.uri(),
+        ..config().await
+    };
+    let store = Store::connect(&config).await.unwrap();
+    store.migrate().await.unwrap();
+    let document = doc! {"_id": "a"};
+    store.insert_subscription(&document).await.unwrap();
+    let read = crate::raw(&document);
+    let fail = doc! {
+        "configureFailPoint": "failCommand",
+        "mode": "alwaysOn",
+        "data": {
+            "failCommands": ["insert", "findAndModify", "delete"],
+            "writeConcernError": {"code": 64, "errmsg": "waiting for replication timed out"},
+        },
+    };
+    let client = Client::with_uri_str(mongod.uri()).await.unwrap();
+    client.database("admin").run_command(fail).await.unwrap();
+
+    let inserted = store.insert_subscription(&doc! {"_id": "b"}).await;
+    assert!(inserted.unwrap_err().is_away());
+    let inserted = store.insert_subscriptions(&[doc! {"_id": "c"}]).await;
+    assert!(inserted.unwrap_err().is_away());
+    let published = store.insert_events(vec![crate::raw(&doc! {})]).await;
+    assert!(published.unwrap_err().is_away());
+    let updated = store
+        .update_subscription(&read, doc! {"name": "n"}, &[])
+        .await;
+    assert!(updated.unwrap_err().is_away());
+    assert!(store.begin("k", [0; 32]).await.unwrap_err().is_away());
+    let deleted = store.delete_subscription("a", None).await;
+    assert!(deleted.unwrap_err().is_away());
+}
+
+#[tokio::test]
+async fn the_estimate_of_the_servers_clock_is_not_behind_it() {
+    let store = store().await;
+    let database = other_program(&store).await;
+    for _ in 0..20 {
+        let hello = database.run_command(doc! {"hello": 1}).await.unwrap();
+        let estimate = store.server_time().await.unwrap();
+        assert!(estimate >= *hello.get_datetime("localTime").unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_user_without_rights_is_told_which_to_grant() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = support::options();
+    options.data_dir = Some(folder.path().to_owned());
+    let open = Mongod::start(options).await.unwrap();
+    let port = open.port();
+    let database = config().await.database;
+    let root = doc! {"createUser": "root", "pwd": "p", "roles": ["root"]};
+    let client = Client::with_uri_str(open.uri()).await.unwrap();
+    client.database("admin").run_command(root).await.unwrap();
+    open.stop().await;
+
+    let key = folder.path().join("key");
+    std::fs::write(&key, "0123456789abcdef").unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let arguments = ["--replSet", "tidegate", "--keyFile", key.to_str().unwrap()];
+    let _guarded = Plain::start(port, &folder.path().join("db"), &arguments).await;
+    let uri = |user: &str, password: &str| {
+        format!(
+            "mongodb://{user}:{password}@127.0.0.1:{port}/?replicaSet=tidegate&authSource=admin"
+        )
+    };
+    let root = Client::with_uri_str(uri("root", "p")).await.unwrap();
+    for (user, roles) in [
+        ("reader", vec!["read"]),
+        ("writer", vec!["readWrite"]),
+        ("owner", vec!["readWrite", "dbAdmin"]),
+    ] {
+        let roles: Vec<_> = roles
+            .iter()
+            .map(|&role| doc! {"role": role, "db": &database})
+            .collect();
+        let create = doc! {"createUser": user, "pwd": "p", "roles": roles};
+        root.database("admin").run_command(create).await.unwrap();
+    }
+    let config = |user: &str, password: &str| Config {
+        mongodb_uri: uri(user, password),
+        database: database.clone(),
+        ..Config::default()
+    };
+
+    let error = refusal(&config("reader", "p")).await;
+    assert!(
+        matches!(error, StartupError::MissingRight { .. }),
+        "{error}"
+    );
+    let text = error.to_string();
+    assert!(
+        text.contains("readWrite") && text.contains(&database),
+        "{text}"
+    );
+    let error = refusal(&config("reader", "wrong")).await;
+    assert!(
+        matches!(error, StartupError::WrongCredentials { .. }),
+        "{error}"
+    );
+
+    // A first migration needs no more than readWrite; changing what exists does.
+    let writer = Store::connect(&config("writer", "p")).await.unwrap();
+    writer.migrate().await.unwrap();
+    writer.migrate().await.unwrap();
+    let error = writer.repair().await.unwrap_err().to_string();
+    assert!(error.contains("dbAdmin"), "{error}");
+    let owner = Store::connect(&config("owner", "p")).await.unwrap();
+    owner.repair().await.unwrap();
+}
+
+/// A mongod started without any of our own care; killed when dropped.
+struct Plain(Child);
+
+impl Plain {
+    async fn start(port: u16, data: &Path, arguments: &[&str]) -> Self {
+        let binary = Binary::find(None).await.unwrap();
+        let child = Command::new(binary.path())
+            .args([
+                "--bind_ip",
+                "127.0.0.1",
+                "--nounixsocket",
+                "--port",
+                &port.to_string(),
+            ])
+            .args(["--wiredTigerCacheSizeGB", "0.25"])
+            .args(arguments)
+            .arg("--dbpath")
+            .arg(data)
+            .stdout(Stdio::null())
+            .spawn();
+        Self(child.unwrap())
+    }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn a_standalone_server_is_told_from_a_replica_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    // That the server is still starting is what a connection waits for.
+    let _server = Plain::start(port, folder.path(), &[]).await;
+    for query in ["", "?directConnection=true", "?replicaSet=tidegate"] {
+        let config = Config {
+            mongodb_uri: format!("mongodb://127.0.0.1:{port}/{query}"),
+            ..config().await
+        };
+        let error = refusal(&config).await;
+        assert!(
+            matches!(error, StartupError::NotReplicaSet { .. }),
+            "{query}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_set_that_was_not_initiated_or_has_another_name_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let _server = Plain::start(port, folder.path(), &["--replSet", "tidegate"]).await;
+    let config = |uri: String| Config {
+        mongodb_uri: uri,
+        startup_timeout: Duration::from_secs(5),
+        ..Config::default()
+    };
+    let error = refusal(&config(format!("mongodb://127.0.0.1:{port}/")))
+        .await
+        .to_string();
+    assert!(error.contains("rs.initiate()"), "{error}");
+    let other = support::shared_mongod().await.port();
+    let error = refusal(&config(format!(
+        "mongodb://127.0.0.1:{other}/?replicaSet=x"
+    )))
+    .await
+    .to_string();
+    assert!(
+        error.contains("asks for replica set x, the server is of tidegate"),
+        "{error}"
+    );
+}

@@ -1,0 +1,299 @@
+use bson::{DateTime, Document, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
+use tidegate::store::{EventOutcome, EventQuery, PageKey, Store, StoreError, event_page_key};
+
+use crate::{other_program, raw, store};
+
+async fn publish(store: &Store, events: &[Document]) -> Vec<EventOutcome> {
+    let events = events.iter().map(raw).collect();
+    store.insert_events(events).await.unwrap().outcomes
+}
+
+fn field(documents: &[RawDocumentBuf], name: &str) -> Vec<String> {
+    let text = |document: &RawDocumentBuf| document.get_str(name).unwrap_or("-").to_owned();
+    documents.iter().map(text).collect()
+}
+
+async fn list(store: &Store, query: EventQuery) -> Vec<String> {
+    let query = EventQuery {
+        limit: 100,
+        ..query
+    };
+    field(&store.list_events(&query).await.unwrap(), "id")
+}
+
+#[tokio::test]
+async fn a_stored_event_has_its_fields_in_order_and_the_servers_times() {
+    let store = store().await;
+    let before = DateTime::now();
+    let written = store
+        .insert_events(vec![raw(
+            &doc! {"id": "e", "source": "/s", "data": {"a": 1}},
+        )])
+        .await
+        .unwrap();
+    let events = other_program(&store).await.collection::<Document>("events");
+    let stored = events.find_one(doc! {}).await.unwrap().unwrap();
+    let names: Vec<_> = stored.keys().map(String::as_str).collect();
+    assert_eq!(names, ["_id", "ts", "id", "source", "data", "storedAt"]);
+    let ts = stored.get_timestamp("ts").unwrap();
+    assert!(ts.time > 0 && ts <= written.operation_time);
+    let stored_at = *stored.get_datetime("storedAt").unwrap();
+    assert!(
+        stored_at >= before
+            && stored_at <= DateTime::from_millis(before.timestamp_millis() + 10_000)
+    );
+}
+
+#[tokio::test]
+async fn duplicates_are_told_from_what_is_new_and_from_what_is_refused() {
+    let store = store().await;
+    let event = |id: &str, source: &str| doc! {"id": id, "source": source};
+    let first = publish(
+        &store,
+        &[event("1", "/a"), event("2", "/a"), event("1", "/a")],
+    )
+    .await;
+    assert_eq!(
+        first,
+        [
+            EventOutcome::Stored,
+            EventOutcome::Stored,
+            EventOutcome::Duplicate
+        ]
+    );
+
+    let mut deep = doc! {"id": "deep", "source": "/a"};
+    deep.insert("data", (0..250).fold(doc! {}, |inner, _| doc! {"a": inner}));
+    let second = publish(
+        &store,
+        &[
+            event("2", "/a"),
+            event("2", "/b"),
+            doc! {"id": ["x"], "source": "/a"},
+            doc! {"id": "large", "source": "/a", "data": "x".repeat(17 << 20)},
+            doc! {"id": "rather", "source": "/a", "data": "x".repeat((16 << 20) - 400_000)},
+            deep,
+            doc! {"id": "ts", "source": "/a", "ts": 5},
+            event("3", "/a"),
+        ],
+    )
+    .await;
+    let short: Vec<_> = second
+        .iter()
+        .map(|outcome| match outcome {
+            EventOutcome::Stored => "stored",
+            EventOutcome::Duplicate => "duplicate",
+            EventOutcome::Refused(_) => "refused",
+        })
+        .collect();
+    assert_eq!(
+        short,
+        [
+            "duplicate",
+            "stored",
+            "refused",
+            "refused",
+            "refused",
+            "refused",
+            "refused",
+            "stored"
+        ],
+        "{second:?}"
+    );
+    assert_eq!(publish(&store, &[]).await, []);
+}
+
+#[tokio::test]
+async fn any_document_of_another_program_is_an_event() {
+    let store = store().await;
+    let events = other_program(&store).await.collection::<Document>("events");
+    let theirs = [
+        doc! {},
+        doc! {"id": null, "source": null},
+        doc! {"id": null, "source": null},
+        doc! {"id": "x"},
+        doc! {"id": "x"},
+        doc! {"source": "/s"},
+        doc! {"_id": "y", "type": 5, "data": [1], "ts": "text"},
+    ];
+    events.insert_many(theirs).await.unwrap();
+    assert_eq!(list(&store, EventQuery::default()).await.len(), 7);
+}
+
+#[tokio::test]
+async fn what_other_programs_wrote_is_dated_by_the_server_once() {
+    let store = store().await;
+    let events = other_program(&store).await.collection::<Document>("events");
+    events
+        .insert_many([doc! {"_id": 1}, doc! {"_id": 2, "storedAt": null}])
+        .await
+        .unwrap();
+    publish(&store, &[doc! {"id": "ours"}]).await;
+
+    assert_eq!(store.stamp_unstamped_events().await.unwrap(), 2);
+    assert_eq!(store.stamp_unstamped_events().await.unwrap(), 0);
+
+    let undated = doc! {"storedAt": {"$not": {"$type": "date"}}};
+    assert_eq!(events.count_documents(undated).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn pages_follow_the_log_and_begin_with_what_has_no_timestamp() {
+    let store = store().await;
+    let events = other_program(&store).await.collection::<Document>("events");
+    for n in 0..5 {
+        publish(&store, &[doc! {"id": format!("ours{n}")}]).await;
+    }
+    events
+        .insert_many([
+            doc! {"_id": 1, "id": "theirs0"},
+            doc! {"_id": "a", "id": "theirs1"},
+        ])
+        .await
+        .unwrap();
+    let wanted = [
+        "theirs0", "theirs1", "ours0", "ours1", "ours2", "ours3", "ours4",
+    ];
+    assert_eq!(list(&store, EventQuery::default()).await, wanted);
+
+    let mut query = EventQuery {
+        limit: 2,
+        ..EventQuery::default()
+    };
+    let mut paged = Vec::new();
+    loop {
+        let page = store.list_events(&query).await.unwrap();
+        let Some(last) = page.last() else { break };
+        let key = event_page_key(last).unwrap().encode().unwrap();
+        query.after = Some(PageKey::decode(&key).unwrap());
+        paged.extend(field(&page, "id"));
+    }
+    assert_eq!(paged, wanted);
+}
+
+#[tokio::test]
+async fn events_are_found_by_what_they_are_shown_with() {
+    let store = store().await;
+    let here = format!("/{}/events", store.database_name());
+    let events = other_program(&store).await.collection::<Document>("events");
+    events.insert_many([
+        doc! {"_id": 1, "id": "bare"},
+        doc! {"_id": 2, "id": "typed", "type": "tidegate.event", "source": &here},
+        doc! {"_id": 3, "id": "other", "type": "t", "source": "/s", "subject": "x", "data": {"n": 5}},
+    ]).await.unwrap();
+    let query = EventQuery::default;
+    let of_type = |text: &str| EventQuery {
+        type_: Some(text.to_owned()),
+        ..query()
+    };
+    assert_eq!(
+        list(&store, of_type("tidegate.event")).await,
+        ["bare", "typed"]
+    );
+    assert_eq!(list(&store, of_type("t")).await, ["other"]);
+    let of_source = |text: &str| EventQuery {
+        source: Some(text.to_owned()),
+        ..query()
+    };
+    assert_eq!(list(&store, of_source(&here)).await, ["bare", "typed"]);
+    assert_eq!(list(&store, of_source("/s")).await, ["other"]);
+    let of_subject = EventQuery {
+        subject: Some("x".to_owned()),
+        ..query()
+    };
+    assert_eq!(list(&store, of_subject).await, ["other"]);
+    let filtered = EventQuery {
+        filter: Some(doc! {"data.n": {"$gt": 4}}),
+        ..query()
+    };
+    assert_eq!(list(&store, filtered).await, ["other"]);
+    let wrong = EventQuery {
+        filter: Some(doc! {"$nonsense": 1}),
+        limit: 1,
+        ..query()
+    };
+    let error = store.list_events(&wrong).await.unwrap_err();
+    assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn one_event_is_found_by_the_id_it_is_shown_with() {
+    let store = store().await;
+    let here = format!("/{}/events", store.database_name());
+    let events = other_program(&store).await.collection::<Document>("events");
+    let object_id = ObjectId::new();
+    let uuid = bson::Uuid::new();
+    events
+        .insert_many([
+            doc! {"_id": object_id},
+            doc! {"_id": 1, "id": "e", "source": "/a"},
+            doc! {"_id": 2, "id": "e", "source": "/b"},
+            doc! {"_id": 3, "id": "e"},
+            doc! {"_id": 4, "id": null, "source": "/c"},
+            doc! {"_id": 5, "id": 7_i64, "source": "/a"},
+            doc! {"_id": uuid},
+            doc! {"_id": {"k": 1}},
+            doc! {"_id": "text"},
+            doc! {"_id": 2.5},
+        ])
+        .await
+        .unwrap();
+    let count =
+        async |id: &str, source: Option<&str>| store.find_events(id, source).await.unwrap().len();
+    assert_eq!(count(&object_id.to_hex(), None).await, 1);
+    assert_eq!(count("e", None).await, 3);
+    assert_eq!(count("e", Some("/b")).await, 1);
+    assert_eq!(count("e", Some(&here)).await, 1);
+    assert_eq!(count("4", Some("/c")).await, 1);
+    assert_eq!(count("3", None).await, 0);
+    assert_eq!(count("7", Some("/a")).await, 1);
+    assert_eq!(count("7.0", Some("/a")).await, 0);
+    assert_eq!(count(&uuid.to_string(), None).await, 1);
+    assert_eq!(count(r#"{"k":1}"#, Some(&here)).await, 1);
+    assert_eq!(count("text", None).await, 1);
+    assert_eq!(count("2.5", None).await, 1);
+    assert_eq!(count("nothing", None).await, 0);
+    assert_eq!(count("", None).await, 0);
+}
+
+#[tokio::test]
+async fn looking_up_an_event_reads_indexes_only() {
+    let store = store().await;
+    let events = other_program(&store).await.collection::<Document>("events");
+    let many: Vec<_> = (0..200)
+        .map(|n| doc! {"id": n.to_string(), "source": "/s"})
+        .collect();
+    publish(&store, &many).await;
+    // With collection scans forbidden, a lookup that needs one fails.
+    let admin = events.client().database("admin");
+    let forbid = |on: bool| doc! {"setParameter": 1, "notablescan": on};
+    admin.run_command(forbid(true)).await.unwrap();
+    let found = store.find_events("7", None).await;
+    let stamped = store.stamp_unstamped_events().await;
+    let listed = store
+        .list_events(&EventQuery {
+            limit: 5,
+            ..EventQuery::default()
+        })
+        .await;
+    admin.run_command(forbid(false)).await.unwrap();
+    assert_eq!(found.unwrap().len(), 1);
+    assert_eq!(stamped.unwrap(), 0);
+    assert_eq!(listed.unwrap().len(), 5);
+}
+
+#[test]
+fn a_damaged_page_key_is_refused() {
+    let document = raw(&doc! {"_id": ObjectId::new(), "ts": Timestamp { time: 5, increment: 6 }});
+    let key = event_page_key(&document).unwrap();
+    let text = key.encode().unwrap();
+    assert_eq!(PageKey::decode(&text), Ok(key));
+    for at in 0..text.len() {
+        let mut damaged = text.clone().into_bytes();
+        damaged[at] = if damaged[at] == b'0' { b'1' } else { b'0' };
+        assert!(PageKey::decode(&String::from_utf8(damaged).unwrap()).is_err());
+    }
+    for text in ["", "A", "00000000", "\u{fc}"] {
+        assert!(PageKey::decode(text).is_err());
+    }
+}
