@@ -117,8 +117,9 @@ pub async fn serve(
     let attached = match host.router.attach(attach).await {
         Ok(attached) => attached,
         Err(error) => {
-            // Whether anyone still listens makes no difference: nothing was opened.
-            drop(answer.send(Err(error)));
+            if answer.send(Err(error)).is_err() {
+                tracing::trace!("the client left before it was refused");
+            }
             return;
         }
     };

@@ -168,8 +168,9 @@ async fn serve(library: Library, group: Vec<Wish>) {
         Ok(reading) => reading,
         Err(refusal) => {
             for wish in group {
-                // A client that has left needs no answer.
-                drop(wish.reply.send(Err(refusal)));
+                if wish.reply.send(Err(refusal)).is_err() {
+                    tracing::trace!("the client left before its replay began");
+                }
             }
             return;
         }

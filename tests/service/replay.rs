@@ -1,0 +1,92 @@
+//! A client that was away gets what it missed.
+
+use serde_json::{Value, json};
+
+use crate::support::{Service, Socket};
+
+async fn publish(service: &Service, range: std::ops::Range<i64>) {
+    let events: Vec<Value> =
+        range.map(|n| json!({"type": "tick", "data": {"n": n}})).collect();
+    service.post("/events", json!(events)).await;
+}
+
+/// Reads events until `n` is `last`; returns each `n` with its cursor.
+async fn read_until(socket: &mut Socket, last: i64) -> Vec<(i64, String)> {
+    let mut read = Vec::new();
+    loop {
+        let message = socket.message().await;
+        assert_eq!(message["type"], "event", "{message}");
+        let n = message["event"]["data"]["n"].as_i64().unwrap();
+        read.push((n, message["cursor"].as_str().unwrap().to_owned()));
+        if n == last {
+            return read;
+        }
+    }
+}
+
+fn numbers(read: &[(i64, String)]) -> Vec<i64> {
+    read.iter().map(|(n, _)| *n).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_missed_is_replayed_from_memory_and_then_live() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({"type": "tick"})).await;
+    let mut socket = service.connect(&id).await;
+    publish(&service, 0..10).await;
+    let read = read_until(&mut socket, 9).await;
+    socket.leave().await;
+    publish(&service, 10..3_000).await;
+
+    let mut socket = service.open(&id, &format!("?after={}", read[4].1)).await;
+    let connected = socket.message().await;
+    assert_eq!(connected["type"], "connected");
+    assert_eq!(connected["recovered"], true);
+    assert_eq!(connected["cursor"], read[4].1);
+    publish(&service, 3_000..3_010).await;
+    let again = read_until(&mut socket, 3_009).await;
+    assert_eq!(numbers(&again), (5..3_010).collect::<Vec<_>>());
+    assert!(again.is_sorted_by(|a, b| a.1 < b.1), "cursors rise");
+    assert_eq!(service.metric("tidegate_replay_streams_total").await, 0.0);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_the_history_is_read_from_the_database() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({"type": "tick"})).await;
+    let mut socket = service.connect(&id).await;
+    publish(&service, 0..10).await;
+    let read = read_until(&mut socket, 9).await;
+    publish(&service, 10..3_000).await;
+    drop(socket);
+
+    let second = service.sibling().await;
+    service.stop().await;
+    let mut socket = second.open(&id, &format!("?after={}", read[4].1)).await;
+    let connected = socket.message().await;
+    assert_eq!(connected["recovered"], true, "{connected}");
+    publish(&second, 3_000..3_010).await;
+    let again = read_until(&mut socket, 3_009).await;
+    assert_eq!(numbers(&again), (5..3_010).collect::<Vec<_>>());
+    assert_eq!(second.metric("tidegate_replay_streams_total").await, 1.0);
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_during_a_replay_comes_after_what_was_committed_before_it() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({"type": "tick"})).await;
+    let mut socket = service.connect(&id).await;
+    publish(&service, 0..1).await;
+    let read = read_until(&mut socket, 0).await;
+    publish(&service, 1..5_000).await;
+    let mut again = service.open(&id, &format!("?after={}", read[0].1)).await;
+    let (status, _) = service.send("DELETE", &format!("/subscriptions/{id}"), None).await;
+    assert_eq!(status, 204);
+    assert_eq!(again.message().await["type"], "connected");
+    let read = read_until(&mut again, 4_999).await;
+    assert_eq!(numbers(&read), (1..5_000).collect::<Vec<_>>());
+    again.assert_ends(4500, "deleted").await;
+    service.assert_books_balance().await;
+}
