@@ -8,6 +8,7 @@
 
 mod ast;
 mod big;
+mod bits;
 mod compare;
 mod decimal;
 mod error;
@@ -19,6 +20,7 @@ mod never;
 mod number;
 mod parse;
 mod path;
+mod pattern;
 #[cfg(test)]
 mod tests;
 mod value;

@@ -5,6 +5,7 @@
 
 use bson::spec::ElementType;
 
+use super::pattern::Pattern;
 use super::value::Value;
 
 /// A condition on a document.
@@ -82,6 +83,23 @@ pub(crate) enum Test {
     In(Box<List>),
     /// `$exists: true`: any value.
     Exists,
+    /// `$type`.
+    Type(Types),
+    /// `$regex`, or a regular expression in place of a value.
+    Regex(Box<Pattern>),
+    /// `$mod`.
+    Mod(Box<Modulo>),
+    /// `$size`: an array of so many elements.
+    Size(u32),
+    /// The four bit tests.
+    Bits(Box<BitTest>),
+    /// `$elemMatch` with a query: an array with an element, itself a document or an array, that
+    /// meets the condition.
+    ElemMatchDocument(Box<Node>),
+    /// `$elemMatch` with operators: an array with an element that meets the condition.
+    ElemMatchValue(Box<Node>),
+    /// `$all`: each test is passed by some value at the path, and there is at least one test.
+    All(Box<[Test]>),
 }
 
 /// The comparison operators. Each compares within the operand's own kind only.
@@ -99,11 +117,84 @@ pub(crate) enum Comparison {
     Lte,
 }
 
-/// The values of an `$in`.
+/// The values and patterns of an `$in`.
 #[derive(Clone, Debug)]
 pub(crate) struct List {
     /// The values in MongoDB's order, each once.
     pub(crate) values: Box<[Operand]>,
+    /// The regular expressions.
+    pub(crate) patterns: Box<[Pattern]>,
+}
+
+/// A set of BSON types.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Types(u32);
+
+impl Types {
+    /// Adds a type.
+    pub(crate) fn insert(&mut self, kind: ElementType) {
+        self.0 |= Self::bit(kind);
+    }
+
+    /// Whether the type is in the set.
+    pub(crate) fn contains(self, kind: ElementType) -> bool {
+        self.0 & Self::bit(kind) != 0
+    }
+
+    /// Whether no type is in the set.
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    fn bit(kind: ElementType) -> u32 {
+        match kind {
+            ElementType::MinKey => 1,
+            ElementType::MaxKey => 1 << 31,
+            other => 1 << (other as u32),
+        }
+    }
+}
+
+/// The remainder of a division, as in `$mod`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Modulo {
+    /// What to divide by; never zero.
+    pub(crate) divisor: i64,
+    /// What must be left.
+    pub(crate) remainder: i64,
+}
+
+/// A test of single bits.
+#[derive(Clone, Debug)]
+pub(crate) struct BitTest {
+    /// Which of them must be how.
+    pub(crate) operator: BitOperator,
+    /// The bits, as a number is tested. Every bit above the 63rd is a number's sign.
+    pub(crate) mask: u64,
+    /// The bits, as binary data is tested.
+    pub(crate) positions: Positions,
+}
+
+/// The positions of bits; the lowest bit of the first byte is at 0.
+#[derive(Clone, Debug)]
+pub(crate) enum Positions {
+    /// Those listed.
+    Listed(Box<[u32]>),
+    /// Those set in these bytes.
+    Mask(Box<[u8]>),
+}
+
+/// The four bit tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BitOperator {
+    /// `$bitsAllSet`
+    AllSet,
+    /// `$bitsAnySet`
+    AnySet,
+    /// `$bitsAllClear`
+    AllClear,
+    /// `$bitsAnyClear`
+    AnyClear,
 }
 
 /// An owned value: a byte for its type, then its bytes as in BSON.

@@ -79,6 +79,14 @@ impl Decimal {
         }
     }
 
+    /// The nearest integer, the even one of two, if it fits 64 bits.
+    pub(crate) fn rounded(self) -> Option<i64> {
+        match self {
+            Self::Finite(finite) => finite.rounded(),
+            _ => None,
+        }
+    }
+
     fn rank(self) -> i8 {
         match self {
             Self::Infinite { negative: true } => -1,
@@ -180,13 +188,31 @@ impl Finite {
     }
 
     fn truncated(self) -> Option<i64> {
-        let shift = self.exponent.unsigned_abs();
-        let size = match 10_u128.checked_pow(shift) {
-            Some(ten) if self.exponent < 0 => self.coefficient / ten,
-            Some(ten) => self.coefficient.checked_mul(ten)?,
-            None if self.exponent < 0 || self.coefficient == 0 => 0,
-            None => return None,
-        };
+        self.divide().and_then(|(whole, _)| self.signed(whole))
+    }
+
+    fn rounded(self) -> Option<i64> {
+        let (whole, fraction) = self.divide()?;
+        let up = fraction.is_gt() || (fraction.is_eq() && whole % 2 == 1);
+        self.signed(whole + u128::from(up))
+    }
+
+    /// The size cut to an integer, and how what was cut off compares with one half.
+    fn divide(self) -> Option<(u128, Ordering)> {
+        let ten = 10_u128.checked_pow(self.exponent.unsigned_abs());
+        match ten {
+            Some(ten) if self.exponent < 0 => {
+                let fraction = self.coefficient % ten;
+                Some((self.coefficient / ten, (fraction * 2).cmp(&ten)))
+            }
+            Some(ten) => Some((self.coefficient.checked_mul(ten)?, Ordering::Less)),
+            // Below 10^-4, or zero.
+            None if self.exponent < 0 || self.coefficient == 0 => Some((0, Ordering::Less)),
+            None => None,
+        }
+    }
+
+    fn signed(self, size: u128) -> Option<i64> {
         let size = i128::try_from(size).ok()?;
         i64::try_from(if self.negative { -size } else { size }).ok()
     }

@@ -185,6 +185,13 @@ fn operator(test: &Test) -> &'static str {
         Test::Compare(Comparison::Lte, _) => "$lte",
         Test::In(_) => "$in",
         Test::Exists => "$exists",
+        Test::Type(_) => "$type",
+        Test::Regex(_) => "$regex",
+        Test::Mod(_) => "$mod",
+        Test::Size(_) => "$size",
+        Test::Bits(test) => test.operator.name(),
+        Test::ElemMatchDocument(_) | Test::ElemMatchValue(_) => "$elemMatch",
+        Test::All(_) => "$all",
     }
 }
 

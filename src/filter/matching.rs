@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::ast::{Clause, Comparison, List, Node, Test};
+use super::ast::{Clause, Comparison, List, Modulo, Node, Test};
 use super::compare::{Rank, compare};
 use super::number::Number;
 use super::path::{self, Leaf};
@@ -22,10 +22,33 @@ impl Node {
     }
 }
 
+impl Node {
+    /// Whether one value meets the condition. Paths are not followed: this is how the operators
+    /// inside `$elemMatch` see an element.
+    pub(crate) fn matches_value(&self, value: Value<'_>) -> bool {
+        match self {
+            Self::Always(always) => *always,
+            Self::And(_, nodes) => nodes.iter().all(|node| node.matches_value(value)),
+            Self::Or(nodes) => nodes.iter().any(|node| node.matches_value(value)),
+            Self::Nor(nodes) => !nodes.iter().any(|node| node.matches_value(value)),
+            Self::Not(_, node) => !node.matches_value(value),
+            Self::Clause(clause) => clause.test.passes(Some(value)),
+        }
+    }
+}
+
 impl Clause {
-    /// Whether any value at the path passes the test.
+    /// Whether the values at the path pass the test.
     pub(crate) fn matches(&self, document: &[u8]) -> bool {
-        let test = &self.test;
+        match &self.test {
+            Test::All(tests) => {
+                !tests.is_empty() && tests.iter().all(|test| self.any(document, test))
+            }
+            test => self.any(document, test),
+        }
+    }
+
+    fn any(&self, document: &[u8], test: &Test) -> bool {
         path::any(document, self.path.as_str(), test.leaf(), &mut |value| {
             test.passes(value)
         })
@@ -36,7 +59,8 @@ impl Test {
     /// What an array at the end of the path means to this test.
     pub(crate) fn leaf(&self) -> Leaf {
         match self {
-            Self::Compare(..) | Self::In(_) | Self::Exists => Leaf::Elements,
+            Self::Size(_) | Self::ElemMatchDocument(_) | Self::ElemMatchValue(_) => Leaf::Whole,
+            _ => Leaf::Elements,
         }
     }
 
@@ -45,8 +69,37 @@ impl Test {
         match self {
             Self::Compare(comparison, operand) => comparison.holds(value, operand.value()),
             Self::In(list) => list.contains(value),
-            Self::Exists => value.is_some(),
+            Self::All(tests) => !tests.is_empty() && tests.iter().all(|test| test.passes(value)),
+            _ => value.is_some_and(|value| self.passes_present(value)),
         }
+    }
+
+    fn passes_present(&self, value: Value<'_>) -> bool {
+        match self {
+            Self::Compare(..) | Self::In(_) | Self::All(_) => self.passes(Some(value)),
+            Self::Exists => true,
+            Self::Type(types) => types.contains(value.kind()),
+            Self::Regex(pattern) => pattern.matches(value),
+            Self::Mod(modulo) => modulo.holds(value),
+            Self::Size(size) => value.is_array() && value.elements().count() == *size as usize,
+            Self::Bits(test) => test.holds(value),
+            Self::ElemMatchDocument(node) => any_element(value, |element| {
+                (element.is_document() || element.is_array()) && node.matches(element.bytes())
+            }),
+            Self::ElemMatchValue(node) => any_element(value, |element| node.matches_value(element)),
+        }
+    }
+}
+
+fn any_element(array: Value<'_>, pass: impl Fn(Value<'_>) -> bool) -> bool {
+    array.is_array() && array.elements().any(|(_, element)| pass(element))
+}
+
+impl Modulo {
+    /// Whether a number, cut to an integer, leaves the remainder.
+    fn holds(self, value: Value<'_>) -> bool {
+        let dividend = Number::of(value).and_then(Number::truncated);
+        dividend.is_some_and(|dividend| dividend.wrapping_rem(self.divisor) == self.remainder)
     }
 }
 
@@ -90,18 +143,12 @@ impl Comparison {
 }
 
 impl List {
+    /// Whether the value is listed or matched. The absent value counts as null.
     fn contains(&self, value: Option<Value<'_>>) -> bool {
-        let find = |value| {
-            self.values
-                .binary_search_by(|each| compare(each.value(), value))
-                .is_ok()
-        };
-        match value {
-            Some(value) => {
-                find(value) || (Rank::of(value.kind()) == Rank::Absent && find(Value::NULL))
-            }
-            None => find(Value::NULL),
-        }
+        let value = value.filter(|value| Rank::of(value.kind()) != Rank::Absent);
+        let value = value.unwrap_or(Value::NULL);
+        self.values.binary_search_by(|each| compare(each.value(), value)).is_ok()
+            || self.patterns.iter().any(|pattern| pattern.matches(value))
     }
 }
 

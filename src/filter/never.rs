@@ -20,8 +20,12 @@ pub(super) fn reason(node: &Node) -> Option<String> {
 
 fn clause_reason(clause: &Clause) -> Option<String> {
     match &clause.test {
-        Test::In(list) if list.values.is_empty() => Some(format!(
+        Test::In(list) if list.values.is_empty() && list.patterns.is_empty() => Some(format!(
             "$in on \"{}\" lists no values.",
+            clause.path.as_str()
+        )),
+        Test::All(tests) if tests.is_empty() => Some(format!(
+            "$all on \"{}\" lists no values.",
             clause.path.as_str()
         )),
         _ => None,

@@ -72,6 +72,17 @@ impl Number {
         }
     }
 
+    /// The 64 bits that a bit test sees, in two's complement. A double must be an integer; a
+    /// decimal is rounded to the nearest, and read as the least integer where that is too large.
+    pub(crate) fn bits(self) -> Option<u64> {
+        let int = match self {
+            Self::Int(int) => int,
+            Self::Double(_) => self.exact_int()?,
+            Self::Decimal(decimal) => decimal.rounded().unwrap_or(i64::MIN),
+        };
+        Some(int.cast_unsigned())
+    }
+
     /// The integer that this number is exactly, if it is one of 64 bits.
     pub(crate) fn exact_int(self) -> Option<i64> {
         let int = self.truncated()?;

@@ -2,14 +2,17 @@
 //!
 //! What a MongoDB server refuses is refused here, with the operator, the place and a sentence.
 
+mod array;
 mod at;
 mod field;
+mod scalar;
 
 use at::{At, refuse};
 
-use super::ast::{Conjunction, Node};
+use super::ast::{Clause, Comparison, Conjunction, Node, Path, Test};
 use super::error::FilterError;
 use super::limits::Limits;
+use super::number::Number;
 use super::value::{Elements, Value};
 
 /// Operators that a server knows but that need more than the document at hand.
@@ -25,6 +28,25 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("$geoWithin", "geospatial queries are not supported"),
     ("$geoIntersects", "geospatial queries are not supported"),
     ("$sampleRate", "it picks documents at random"),
+];
+
+/// The operators that stand where a field name could, `$ref`, `$id` and `$db` of database references
+/// among them: those are compared like fields.
+const PATHLESS: &[&str] = &[
+    "$and",
+    "$or",
+    "$nor",
+    "$comment",
+    "$alwaysTrue",
+    "$alwaysFalse",
+    "$ref",
+    "$id",
+    "$db",
+    "$expr",
+    "$jsonSchema",
+    "$sampleRate",
+    "$text",
+    "$where",
 ];
 
 type Parsed<T> = Result<T, FilterError>;
@@ -53,9 +75,10 @@ impl Parser<'_> {
         for (name, value) in &mut elements {
             let name = text(name, at)?;
             let at = at.then(name);
-            match name.starts_with('$') {
-                true => nodes.extend(self.top_level(name, value, &at)?),
-                false => self.field(name, value, &at, &mut nodes)?,
+            if name.starts_with('$') {
+                nodes.extend(self.top_level(name, value, &at)?);
+            } else {
+                self.field(name, value, &at, &mut nodes)?;
             }
         }
         check_whole(&elements, at)?;
@@ -66,6 +89,20 @@ impl Parser<'_> {
     fn top_level(&mut self, name: &str, value: Value<'_>, at: &At<'_>) -> Parsed<Option<Node>> {
         self.count(at)?;
         Ok(Some(match name {
+            "$comment" => {
+                self.check_value(value, at)?;
+                return Ok(None);
+            }
+            "$alwaysTrue" => Node::Always(check_one(name, value, at, true)?),
+            "$alwaysFalse" => Node::Always(check_one(name, value, at, false)?),
+            "$ref" | "$id" | "$db" => {
+                let test = Test::Compare(Comparison::Eq, self.operand(None, value, at)?);
+                Node::Clause(Clause {
+                    path: Path::new(name),
+                    test,
+                    implicit: true,
+                })
+            }
             "$and" => Node::And(Conjunction::Operator, self.branches(name, value, at)?),
             "$or" => Node::Or(self.branches(name, value, at)?),
             "$nor" => Node::Nor(self.branches(name, value, at)?),
@@ -100,6 +137,19 @@ impl Parser<'_> {
         Ok(nodes.into())
     }
 
+    /// Checks that a value is well-formed to its ends and does not nest too deep.
+    fn check_value(&self, value: Value<'_>, at: &At<'_>) -> Parsed<()> {
+        if !value.is_document() && !value.is_array() {
+            return Ok(());
+        }
+        self.check_depth(at)?;
+        let mut elements = value.elements();
+        for (name, value) in &mut elements {
+            self.check_value(value, &at.then(text(name, at)?))?;
+        }
+        check_whole(&elements, at)
+    }
+
     /// Counts one condition or logical operator.
     fn count(&mut self, at: &At<'_>) -> Parsed<()> {
         self.clauses += 1;
@@ -119,6 +169,18 @@ impl Parser<'_> {
             return Err(refuse(None, at, reason));
         }
         Ok(())
+    }
+}
+
+/// The meaning of an operator whose only argument is 1.
+fn check_one(name: &str, value: Value<'_>, at: &At<'_>, meaning: bool) -> Parsed<bool> {
+    match Number::of(value).and_then(Number::exact_int) {
+        Some(1) => Ok(meaning),
+        _ => Err(refuse(
+            Some(name),
+            at,
+            format!("{name} needs the integer 1."),
+        )),
     }
 }
 

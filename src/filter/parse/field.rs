@@ -2,9 +2,8 @@
 
 use bson::spec::ElementType;
 
-use super::super::ast::{Clause, Comparison, List, Negation, Node, Operand, Path, Test};
-use super::super::compare::compare;
-use super::super::value::{Elements, Value};
+use super::super::ast::{BitOperator, Clause, Comparison, Negation, Node, Operand, Path, Test};
+use super::super::value::Value;
 use super::at::{At, refuse};
 use super::{Parsed, Parser, all, check_whole, text, unknown};
 
@@ -17,11 +16,15 @@ impl Parser<'_> {
         at: &At<'_>,
         nodes: &mut Vec<Node>,
     ) -> Parsed<()> {
-        if is_operators(value) {
+        check_path(path, at)?;
+        if is_operators(value, Reference::Whole) {
             return self.operators(path, value, at, nodes);
         }
         self.count(at)?;
-        let test = Test::Compare(Comparison::Eq, self.operand(None, value, at)?);
+        let test = match value.kind() {
+            ElementType::RegularExpression => self.regex_value(value, at)?,
+            _ => Test::Compare(Comparison::Eq, self.operand(None, value, at)?),
+        };
         nodes.push(Node::Clause(Clause {
             path: Path::new(path),
             test,
@@ -30,25 +33,32 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn operators(
+    /// A document of operators on `path`.
+    pub(super) fn operators(
         &mut self,
         path: &str,
-        value: Value<'_>,
+        context: Value<'_>,
         at: &At<'_>,
         nodes: &mut Vec<Node>,
     ) -> Parsed<()> {
         self.check_depth(at)?;
-        let mut elements = value.elements();
+        let mut elements = context.elements();
         for (name, value) in &mut elements {
             let name = text(name, at)?;
             let at = at.then(name);
             self.count(&at)?;
-            nodes.push(self.operator(path, name, value, &at)?);
+            let operator = Operator {
+                name,
+                value,
+                context,
+            };
+            nodes.extend(self.operator(path, operator, &at)?);
         }
         check_whole(&elements, at)
     }
 
-    fn operator(&mut self, path: &str, name: &str, value: Value<'_>, at: &At<'_>) -> Parsed<Node> {
+    /// One operator. `$options` gives nothing: it is read with its `$regex`.
+    fn operator(&mut self, path: &str, op: Operator<'_>, at: &At<'_>) -> Parsed<Option<Node>> {
         let clause = |test| {
             Node::Clause(Clause {
                 path: Path::new(path),
@@ -57,46 +67,67 @@ impl Parser<'_> {
             })
         };
         let not = |how, node| Node::Not(how, Box::new(node));
-        Ok(match name {
-            "$eq" => clause(self.comparison(name, Comparison::Eq, value, at)?),
-            "$gt" => clause(self.comparison(name, Comparison::Gt, value, at)?),
-            "$gte" => clause(self.comparison(name, Comparison::Gte, value, at)?),
-            "$lt" => clause(self.comparison(name, Comparison::Lt, value, at)?),
-            "$lte" => clause(self.comparison(name, Comparison::Lte, value, at)?),
+        Ok(Some(match op.name {
             "$ne" => not(
                 Negation::Ne,
-                clause(self.comparison(name, Comparison::Eq, value, at)?),
+                clause(self.comparison(Comparison::Eq, op, at)?),
             ),
-            "$in" => clause(self.list(name, value, at)?),
-            "$nin" => not(Negation::Nin, clause(self.list(name, value, at)?)),
-            "$exists" if is_true(value) => clause(Test::Exists),
-            "$exists" => not(Negation::Absent, clause(Test::Exists)),
-            "$not" => not(Negation::Not, self.negated(path, value, at)?),
-            _ => return Err(unknown(name, at, "an operator")),
-        })
+            "$nin" => not(Negation::Nin, clause(self.list(op, at)?)),
+            "$exists" if !is_true(op.value) => not(Negation::Absent, clause(Test::Exists)),
+            "$not" => not(Negation::Not, self.negated(path, op.value, at)?),
+            "$options" => {
+                check_has_regex(op, at)?;
+                return Ok(None);
+            }
+            _ => clause(self.test(op, at)?),
+        }))
+    }
+
+    /// An operator that is a plain test.
+    fn test(&mut self, op: Operator<'_>, at: &At<'_>) -> Parsed<Test> {
+        match op.name {
+            "$eq" => self.comparison(Comparison::Eq, op, at),
+            "$gt" => self.comparison(Comparison::Gt, op, at),
+            "$gte" => self.comparison(Comparison::Gte, op, at),
+            "$lt" => self.comparison(Comparison::Lt, op, at),
+            "$lte" => self.comparison(Comparison::Lte, op, at),
+            "$in" => self.list(op, at),
+            "$all" => self.all(op, at),
+            "$elemMatch" => self.elem_match(op.value, at),
+            "$regex" => self.regex(op.context, at),
+            "$exists" => Ok(Test::Exists),
+            "$type" => self.types(op.value, at),
+            "$mod" => self.modulo(op.value, at),
+            "$size" => self.size(op.value, at),
+            "$bitsAllSet" => self.bits(BitOperator::AllSet, op, at),
+            "$bitsAnySet" => self.bits(BitOperator::AnySet, op, at),
+            "$bitsAllClear" => self.bits(BitOperator::AllClear, op, at),
+            "$bitsAnyClear" => self.bits(BitOperator::AnyClear, op, at),
+            name => Err(unknown(name, at, "an operator")),
+        }
     }
 
     fn negated(&mut self, path: &str, value: Value<'_>, at: &At<'_>) -> Parsed<Node> {
+        if value.kind() == ElementType::RegularExpression {
+            let test = self.regex_value(value, at)?;
+            return Ok(Node::Clause(Clause {
+                path: Path::new(path),
+                test,
+                implicit: true,
+            }));
+        }
         if !value.is_document() || value.elements().next().is_none() {
-            return Err(refuse(
-                Some("$not"),
-                at,
-                "$not needs a document of operators.",
-            ));
+            let reason = "$not needs a document of operators or a regular expression.";
+            return Err(refuse(Some("$not"), at, reason));
         }
         let mut nodes = Vec::new();
         self.operators(path, value, at, &mut nodes)?;
         Ok(all(nodes))
     }
 
-    fn comparison(
-        &self,
-        name: &str,
-        comparison: Comparison,
-        value: Value<'_>,
-        at: &At<'_>,
-    ) -> Parsed<Test> {
-        if value.kind() == ElementType::RegularExpression && name != "$eq" {
+    fn comparison(&self, comparison: Comparison, op: Operator<'_>, at: &At<'_>) -> Parsed<Test> {
+        let name = op.name;
+        if op.value.kind() == ElementType::RegularExpression && name != "$eq" {
             return Err(refuse(
                 Some(name),
                 at,
@@ -105,61 +136,75 @@ impl Parser<'_> {
         }
         Ok(Test::Compare(
             comparison,
-            self.operand(Some(name), value, at)?,
+            self.operand(Some(name), op.value, at)?,
         ))
     }
 
-    fn list(&self, name: &str, value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
-        if !value.is_array() {
-            return Err(refuse(Some(name), at, format!("{name} needs an array.")));
-        }
-        let mut values = Vec::new();
-        let mut elements = value.elements();
-        for (index, (_, value)) in (&mut elements).enumerate() {
-            if index == self.limits.list_values {
-                let reason = format!("{name} has more than {index} values.");
-                return Err(refuse(Some(name), at, reason));
-            }
-            let index = index.to_string();
-            values.push(self.operand(Some(name), value, &at.then(&index))?);
-        }
-        check_whole(&elements, at)?;
-        values.sort_by(|a, b| compare(a.value(), b.value()));
-        values.dedup_by(|a, b| compare(a.value(), b.value()).is_eq());
-        Ok(Test::In(Box::new(List {
-            values: values.into(),
-        })))
-    }
-
     /// A value to compare with, checked to its ends.
-    fn operand(&self, name: Option<&str>, value: Value<'_>, at: &At<'_>) -> Parsed<Operand> {
+    pub(super) fn operand(
+        &self,
+        name: Option<&str>,
+        value: Value<'_>,
+        at: &At<'_>,
+    ) -> Parsed<Operand> {
         if value.kind() == ElementType::Undefined {
             return Err(refuse(name, at, "Nothing can be compared with undefined."));
         }
         self.check_value(value, at)?;
         Ok(Operand::new(value))
     }
+}
 
-    fn check_value(&self, value: Value<'_>, at: &At<'_>) -> Parsed<()> {
-        if !value.is_document() && !value.is_array() {
-            return Ok(());
-        }
-        self.check_depth(at)?;
-        let mut elements: Elements<'_> = value.elements();
-        for (name, value) in &mut elements {
-            self.check_value(value, &at.then(text(name, at)?))?;
-        }
-        check_whole(&elements, at)
-    }
+/// An operator with its argument, and the document it stands in.
+#[derive(Clone, Copy)]
+pub(super) struct Operator<'a> {
+    pub(super) name: &'a str,
+    pub(super) value: Value<'a>,
+    pub(super) context: Value<'a>,
+}
+
+/// When a document is taken for a database reference, not for operators.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reference {
+    /// When it has both `$ref` and `$id`.
+    Whole,
+    /// When it has `$ref`, `$id` or `$db`.
+    Part,
 }
 
 /// Whether a document holds operators, not fields: its first name begins with `$`, unless it is
 /// a database reference.
-fn is_operators(value: Value<'_>) -> bool {
-    let names = || value.elements().map(|(name, _)| name);
+pub(super) fn is_operators(value: Value<'_>, reference: Reference) -> bool {
+    let has = |wanted: &[u8]| value.elements().any(|(name, _)| name == wanted);
+    let first = value.elements().next();
     value.is_document()
-        && names().next().is_some_and(|first| first.starts_with(b"$"))
-        && !(names().any(|name| name == b"$ref") && names().any(|name| name == b"$id"))
+        && first.is_some_and(|(name, _)| name.starts_with(b"$"))
+        && !match reference {
+            Reference::Whole => has(b"$ref") && has(b"$id"),
+            Reference::Part => has(b"$ref") || has(b"$id") || has(b"$db"),
+        }
+}
+
+fn check_has_regex(op: Operator<'_>, at: &At<'_>) -> Parsed<()> {
+    match op.context.elements().any(|(name, _)| name == b"$regex") {
+        true => Ok(()),
+        false => Err(refuse(
+            Some("$options"),
+            at,
+            "$options needs a $regex beside it.",
+        )),
+    }
+}
+
+/// The longest path that the server follows.
+const MAX_COMPONENTS: usize = 199;
+
+pub(super) fn check_path(path: &str, at: &At<'_>) -> Parsed<()> {
+    if path.split('.').count() > MAX_COMPONENTS {
+        let reason = format!("A path has more than {MAX_COMPONENTS} components.");
+        return Err(refuse(None, at, reason));
+    }
+    Ok(())
 }
 
 /// Truth as the server takes it in `$exists`: anything but false, null, undefined and zero.

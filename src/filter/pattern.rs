@@ -1,0 +1,69 @@
+//! Regular expressions as the server's PCRE understands them, matched in linear time.
+//!
+//! A pattern is read by PCRE's rules, translated exactly into an automaton, and refused by name
+//! where that cannot be done (look-around, back-references, atomic groups and the like). The server
+//! runs PCRE 8 in UTF mode without Unicode properties for `\w`, `\d`, `\s` and `\b`: those are ASCII,
+//! while ignoring case is not.
+
+mod ast;
+mod class;
+mod escape;
+mod group;
+mod program;
+mod read;
+mod scanner;
+mod translate;
+
+use bson::spec::ElementType;
+
+use self::ast::Flags;
+use self::program::Program;
+use super::limits::Limits;
+use super::value::Value;
+
+/// A compiled regular expression.
+#[derive(Clone, Debug)]
+pub(crate) struct Pattern {
+    source: Box<str>,
+    options: Box<str>,
+    program: Program,
+}
+
+impl Pattern {
+    /// Compiles `source` under `options`, or says in a sentence why not.
+    pub(crate) fn compile(source: &str, options: &str, limits: &Limits) -> Result<Self, String> {
+        if source.contains('\0') {
+            return Err("A regular expression cannot contain a NUL.".to_owned());
+        }
+        if source.len() > limits.pattern_bytes {
+            let most = limits.pattern_bytes;
+            return Err(format!(
+                "The regular expression is longer than {most} bytes."
+            ));
+        }
+        let flags = Flags::from_options(options)?;
+        let ast = read::read(source, flags)?;
+        let hir = translate::translate(&ast)?;
+        let program = Program::compile(&hir, limits.compiled_pattern_bytes)?;
+        Ok(Self {
+            source: source.into(),
+            options: options.into(),
+            program,
+        })
+    }
+
+    /// Whether a value matches: a string or symbol by its text, a regular expression by being
+    /// the same one.
+    pub(crate) fn matches(&self, value: Value<'_>) -> bool {
+        match value.kind() {
+            ElementType::String | ElementType::Symbol => {
+                let text = value.text().and_then(|text| std::str::from_utf8(text).ok());
+                text.is_some_and(|text| self.program.is_match(text))
+            }
+            ElementType::RegularExpression => {
+                value.regex() == Some((self.source.as_bytes(), self.options.as_bytes()))
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Sets of characters: escapes such as `\w`, POSIX classes, and classes in brackets.
+
+use regex_syntax::hir::{ClassUnicode, ClassUnicodeRange, HirKind};
+
+use super::ast::Flags;
+use super::escape::{self, Escape};
+use super::scanner::Scanner;
+
+/// The set of the given inclusive ranges.
+pub(super) fn ranges(ranges: &[(char, char)]) -> ClassUnicode {
+    ClassUnicode::new(
+        ranges
+            .iter()
+            .map(|&(start, end)| ClassUnicodeRange::new(start, end)),
+    )
+}
+
+/// One character, and its other cases where case is ignored.
+pub(super) fn character(character: char, flags: Flags) -> ClassUnicode {
+    range(character, character, flags)
+}
+
+/// The character that `.` stands for.
+pub(super) fn dot(flags: Flags) -> ClassUnicode {
+    if flags.dot_all {
+        any()
+    } else {
+        not(ranges(&[('\n', '\n')]))
+    }
+}
+
+/// Every character.
+pub(super) fn any() -> ClassUnicode {
+    ranges(&[('\0', char::MAX)])
+}
+
+/// Every character that is not in `class`.
+pub(super) fn not(mut class: ClassUnicode) -> ClassUnicode {
+    class.negate();
+    class
+}
+
+fn range(start: char, end: char, flags: Flags) -> ClassUnicode {
+    let mut class = ranges(&[(start, end)]);
+    if flags.ignore_case {
+        fold(&mut class);
+    }
+    class
+}
+
+/// Adds the other cases of every character.
+fn fold(class: &mut ClassUnicode) {
+    class.case_fold_simple();
+}
+
+/// The set behind a letter such as `d` in `\d`, if that names one.
+pub(super) fn shorthand(letter: char) -> Option<ClassUnicode> {
+    Some(match letter {
+        'd' => ranges(&[('0', '9')]),
+        'w' => ranges(&[('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')]),
+        's' => ranges(&[('\t', '\r'), (' ', ' ')]),
+        'h' => ranges(&[
+            ('\t', '\t'),
+            (' ', ' '),
+            ('\u{a0}', '\u{a0}'),
+            ('\u{1680}', '\u{1680}'),
+            ('\u{180e}', '\u{180e}'),
+            ('\u{2000}', '\u{200a}'),
+            ('\u{202f}', '\u{202f}'),
+            ('\u{205f}', '\u{205f}'),
+            ('\u{3000}', '\u{3000}'),
+        ]),
+        'v' => ranges(&[('\n', '\r'), ('\u{85}', '\u{85}'), ('\u{2028}', '\u{2029}')]),
+        'D' | 'W' | 'S' | 'H' | 'V' => not(shorthand(letter.to_ascii_lowercase())?),
+        _ => return None,
+    })
+}
+
+/// A POSIX class by name; with case ignored, `upper` and `lower` mean any letter.
+fn posix(name: &str, flags: Flags) -> Option<ClassUnicode> {
+    Some(match name {
+        "lower" | "upper" if flags.ignore_case => posix("alpha", flags)?,
+        "alpha" => ranges(&[('A', 'Z'), ('a', 'z')]),
+        "lower" => ranges(&[('a', 'z')]),
+        "upper" => ranges(&[('A', 'Z')]),
+        "alnum" => ranges(&[('0', '9'), ('A', 'Z'), ('a', 'z')]),
+        "ascii" => ranges(&[('\0', '\x7f')]),
+        "blank" => ranges(&[('\t', '\t'), (' ', ' ')]),
+        "cntrl" => ranges(&[('\0', '\x1f'), ('\x7f', '\x7f')]),
+        "digit" => ranges(&[('0', '9')]),
+        "graph" => ranges(&[('!', '~')]),
+        "print" => ranges(&[(' ', '~')]),
+        "punct" => ranges(&[('!', '/'), (':', '@'), ('[', '`'), ('{', '~')]),
+        "space" => ranges(&[('\t', '\r'), (' ', ' ')]),
+        "word" => shorthand('w')?,
+        "xdigit" => ranges(&[('0', '9'), ('A', 'F'), ('a', 'f')]),
+        _ => return None,
+    })
+}
+
+/// The characters of a Unicode general category, read after `\p` or `\P`.
+pub(super) fn property(scanner: &mut Scanner<'_>, negated: bool) -> Result<ClassUnicode, String> {
+    let mut negated = negated;
+    let name = if scanner.take("{") {
+        negated ^= scanner.take("^");
+        scanner.take_until("}").ok_or("A \\p is malformed.")?
+    } else {
+        scanner.take_while(1, |_| true)
+    };
+    let class = match name {
+        "Any" => any(),
+        "L&" => ["Lu", "Ll", "Lt"]
+            .iter()
+            .try_fold(ranges(&[]), |mut class, name| {
+                class.union(&category(name)?);
+                Ok::<_, String>(class)
+            })?,
+        _ => category(name)?,
+    };
+    Ok(if negated { not(class) } else { class })
+}
+
+/// The general categories that can be told without saying what is unassigned.
+const CATEGORIES: &[&str] = &[
+    "L", "Ll", "Lu", "Lt", "Lm", "Lo", "M", "Mn", "Mc", "Me", "N", "Nd", "Nl", "No", "P", "Pc",
+    "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S", "Sm", "Sc", "Sk", "So", "Z", "Zs", "Zl", "Zp", "Cc",
+    "Cf", "Co",
+];
+
+fn category(name: &str) -> Result<ClassUnicode, String> {
+    let unknown = || format!("\\p{{{name}}} is not supported.");
+    if !CATEGORIES.contains(&name) {
+        return Err(unknown());
+    }
+    let hir = regex_syntax::parse(&format!("\\p{{{name}}}")).map_err(|_| unknown())?;
+    match hir.into_kind() {
+        HirKind::Class(regex_syntax::hir::Class::Unicode(class)) => Ok(class),
+        _ => Err(unknown()),
+    }
+}
+
+/// One item of a class in brackets.
+enum Item {
+    Character(char),
+    Set(ClassUnicode),
+}
+
+/// Reads a class in brackets, after its `[`.
+pub(super) fn bracketed(scanner: &mut Scanner<'_>, flags: Flags) -> Result<ClassUnicode, String> {
+    let negated = scanner.take("^");
+    let mut class = ranges(&[]);
+    let mut first = true;
+    while first || !scanner.take("]") {
+        first = false;
+        match item(scanner, flags)? {
+            Item::Set(set) => class.union(&set),
+            Item::Character(start) => match range_end(scanner, flags)? {
+                Some(end) if end < start => {
+                    return Err("A range in a character class is out of order.".to_owned());
+                }
+                Some(end) => class.union(&range(start, end, flags)),
+                None => class.union(&character(start, flags)),
+            },
+        }
+    }
+    Ok(if negated { not(class) } else { class })
+}
+
+/// The end of a range, if a hyphen that makes one comes next.
+fn range_end(scanner: &mut Scanner<'_>, flags: Flags) -> Result<Option<char>, String> {
+    if !scanner.rest().starts_with('-') || scanner.rest().starts_with("-]") {
+        return Ok(None);
+    }
+    scanner.take("-");
+    match item(scanner, flags)? {
+        Item::Character(end) => Ok(Some(end)),
+        Item::Set(_) => Err("A range in a character class ends in a set.".to_owned()),
+    }
+}
+
+fn item(scanner: &mut Scanner<'_>, flags: Flags) -> Result<Item, String> {
+    if let Some(set) = posix_item(scanner, flags)? {
+        return Ok(Item::Set(set));
+    }
+    match scanner
+        .next()
+        .ok_or("A character class has no closing bracket.")?
+    {
+        '\\' => match escape::in_class(scanner)? {
+            Escape::Character(character) => Ok(Item::Character(character)),
+            Escape::Set(set) => Ok(Item::Set(set)),
+        },
+        character => Ok(Item::Character(character)),
+    }
+}
+
+/// A POSIX class such as `[:alpha:]`, if one comes next.
+fn posix_item(scanner: &mut Scanner<'_>, flags: Flags) -> Result<Option<ClassUnicode>, String> {
+    let Some((kind, name)) = posix_syntax(scanner.rest()) else {
+        return Ok(None);
+    };
+    if kind != ':' {
+        return Err("POSIX collating elements are not supported.".to_owned());
+    }
+    let (negated, plain) = match name.strip_prefix('^') {
+        Some(plain) => (true, plain),
+        None => (false, name),
+    };
+    let class = posix(plain, flags).ok_or_else(|| format!("[:{name}:] is not supported."))?;
+    scanner.take(&format!("[:{name}:]"));
+    Ok(Some(if negated { not(class) } else { class }))
+}
+
+/// The kind and the name of what looks like a POSIX item by PCRE's rule: `[:`, `[.` or `[=`, closed
+/// by the same character and a bracket before any other bracket.
+pub(super) fn posix_syntax(text: &str) -> Option<(char, &str)> {
+    let inner = text.strip_prefix('[')?;
+    let kind = inner
+        .chars()
+        .next()
+        .filter(|next| matches!(next, ':' | '.' | '='))?;
+    let name = &inner[1..];
+    let mut characters = name.char_indices().peekable();
+    while let Some((at, character)) = characters.next() {
+        let next = characters.peek().map(|(_, next)| *next);
+        match character {
+            '\\' if matches!(next, Some(']' | '\\')) => drop(characters.next()),
+            ']' => return None,
+            '[' if next == Some(kind) => return None,
+            _ if character == kind && next == Some(']') => return Some((kind, &name[..at])),
+            _ => {}
+        }
+    }
+    None
+}

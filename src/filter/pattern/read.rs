@@ -1,0 +1,226 @@
+//! Reads a pattern by PCRE's rules.
+
+use super::ast::{Assertion, Ast, Flags};
+use super::class;
+use super::escape;
+use super::group::{self, Opening};
+use super::scanner::Scanner;
+
+/// How deep groups may nest: PCRE's own limit.
+const MAX_NESTING: usize = 249;
+/// The largest count in braces: PCRE's own limit.
+const MAX_COUNT: u32 = 65_535;
+
+/// Reads a whole pattern.
+pub(super) fn read(pattern: &str, flags: Flags) -> Result<Ast, String> {
+    let mut reader = Reader {
+        scanner: Scanner::new(pattern),
+        names: Vec::new(),
+        nesting: 0,
+    };
+    let ast = reader.group(flags)?;
+    match reader.scanner.next() {
+        None => Ok(ast),
+        Some(_) => Err("A closing parenthesis has no opening one.".to_owned()),
+    }
+}
+
+struct Reader<'p> {
+    scanner: Scanner<'p>,
+    names: Vec<&'p str>,
+    nesting: usize,
+}
+
+/// One branch of a group while it is read.
+#[derive(Default)]
+struct Branch {
+    items: Vec<Ast>,
+    /// Whether a quantifier may follow the last item.
+    repeatable: bool,
+}
+
+impl Branch {
+    fn push(&mut self, item: Ast) {
+        self.repeatable = !matches!(item, Ast::Assert(_));
+        self.items.push(item);
+    }
+}
+
+impl Reader<'_> {
+    /// The alternatives up to a closing parenthesis, which is left, or the end. Options set on the
+    /// way hold to the end of the group, across alternatives.
+    fn group(&mut self, mut flags: Flags) -> Result<Ast, String> {
+        let mut branches = Vec::new();
+        let mut branch = Branch::default();
+        while let Some(next) = self.scanner.peek().filter(|next| *next != ')') {
+            if next == '|' {
+                self.scanner.next();
+                branches.push(Ast::Concat(std::mem::take(&mut branch).items));
+            } else {
+                self.item(&mut flags, &mut branch)?;
+            }
+        }
+        branches.push(Ast::Concat(branch.items));
+        Ok(match branches.pop() {
+            Some(only) if branches.is_empty() => only,
+            last => {
+                branches.extend(last);
+                Ast::Alternation(branches)
+            }
+        })
+    }
+
+    fn item(&mut self, flags: &mut Flags, branch: &mut Branch) -> Result<(), String> {
+        if self.skip(*flags)? {
+            return Ok(());
+        }
+        if let Some((min, max)) = self.quantifier()? {
+            return repeat(branch, min, max);
+        }
+        if class::posix_syntax(self.scanner.rest()).is_some() {
+            return Err("A POSIX class can stand in brackets only.".to_owned());
+        }
+        let Some(next) = self.scanner.next() else {
+            return Ok(());
+        };
+        match next {
+            '\\' => return self.backslash(*flags, branch),
+            '(' => return self.parenthesis(flags, branch),
+            '[' => branch.push(Ast::Class(class::bracketed(&mut self.scanner, *flags)?)),
+            '.' => branch.push(Ast::Class(class::dot(*flags))),
+            '^' if flags.multi_line => branch.push(Ast::Assert(Assertion::LineStart)),
+            '^' => branch.push(Ast::Assert(Assertion::Start)),
+            '$' if flags.multi_line => branch.push(Ast::Assert(Assertion::LineEnd)),
+            '$' => branch.push(Ast::Assert(Assertion::EndOrLastNewline)),
+            other => branch.push(Ast::Class(class::character(other, *flags))),
+        }
+        Ok(())
+    }
+
+    /// Skips a comment, or what extended mode ignores; whether there was any.
+    fn skip(&mut self, flags: Flags) -> Result<bool, String> {
+        if self.scanner.take("(?#") {
+            return match self.scanner.take_until(")") {
+                Some(_) => Ok(true),
+                None => Err("A comment is not closed.".to_owned()),
+            };
+        }
+        if !flags.extended {
+            return Ok(false);
+        }
+        if self.scanner.take("#") {
+            if self.scanner.take_until("\n").is_none() {
+                self.scanner.take_while(usize::MAX, |_| true);
+            }
+            return Ok(true);
+        }
+        let space = |next| matches!(next, '\t'..='\r' | ' ');
+        Ok(!self.scanner.take_while(usize::MAX, space).is_empty())
+    }
+
+    /// A quantifier, if one comes next. Whether it is lazy does not matter to a filter.
+    fn quantifier(&mut self) -> Result<Option<(u32, Option<u32>)>, String> {
+        let counts = match self.scanner.peek() {
+            Some('*') => (0, None),
+            Some('+') => (1, None),
+            Some('?') => (0, Some(1)),
+            Some('{') => match self.counts()? {
+                Some(counts) => counts,
+                None => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        self.scanner.next();
+        if !self.scanner.take("?") && self.scanner.take("+") {
+            return Err("A possessive quantifier is not supported.".to_owned());
+        }
+        Ok(Some(counts))
+    }
+
+    /// Reads `{n}`, `{n,}` or `{n,m}` up to its closing brace. Any other brace is a character.
+    fn counts(&mut self) -> Result<Option<(u32, Option<u32>)>, String> {
+        let mut ahead = self.scanner.clone();
+        ahead.next();
+        let digits = |next: char| next.is_ascii_digit();
+        let min = ahead.take_while(usize::MAX, digits);
+        let max = if ahead.take(",") {
+            ahead.take_while(usize::MAX, digits)
+        } else {
+            min
+        };
+        if min.is_empty() || ahead.peek() != Some('}') {
+            return Ok(None);
+        }
+        self.scanner = ahead;
+        let min = count(min)?;
+        let max = if max.is_empty() {
+            None
+        } else {
+            Some(count(max)?)
+        };
+        match max {
+            Some(max) if max < min => {
+                Err("The counts in a quantifier are out of order.".to_owned())
+            }
+            _ => Ok(Some((min, max))),
+        }
+    }
+
+    fn backslash(&mut self, flags: Flags, branch: &mut Branch) -> Result<(), String> {
+        if self.scanner.take("E") {
+            return Ok(());
+        }
+        if self.scanner.take("Q") {
+            let quoted = self.scanner.take_until("\\E").ok_or("\\Q has no \\E.")?;
+            for character in quoted.chars() {
+                branch.push(Ast::Class(class::character(character, flags)));
+            }
+            return Ok(());
+        }
+        branch.push(escape::outside_class(&mut self.scanner, flags)?);
+        Ok(())
+    }
+
+    fn parenthesis(&mut self, flags: &mut Flags, branch: &mut Branch) -> Result<(), String> {
+        let inside = match group::opening(&mut self.scanner, *flags, &mut self.names)? {
+            Opening::Options(set) => {
+                *flags = set;
+                branch.repeatable = false;
+                return Ok(());
+            }
+            Opening::Group(inside) => inside,
+        };
+        if self.nesting == MAX_NESTING {
+            return Err(format!("Groups nest deeper than {MAX_NESTING} levels."));
+        }
+        self.nesting += 1;
+        let group = self.group(inside)?;
+        self.nesting -= 1;
+        if !self.scanner.take(")") {
+            return Err("A group is not closed.".to_owned());
+        }
+        branch.items.push(group);
+        branch.repeatable = true;
+        Ok(())
+    }
+}
+
+fn repeat(branch: &mut Branch, min: u32, max: Option<u32>) -> Result<(), String> {
+    if !branch.repeatable {
+        return Err("A quantifier has nothing to repeat.".to_owned());
+    }
+    branch.repeatable = false;
+    if let Some(body) = branch.items.pop() {
+        branch.items.push(Ast::Repeat {
+            min,
+            max,
+            body: Box::new(body),
+        });
+    }
+    Ok(())
+}
+
+fn count(digits: &str) -> Result<u32, String> {
+    let count = digits.parse().ok().filter(|count| *count <= MAX_COUNT);
+    count.ok_or_else(|| format!("A count in a quantifier is above {MAX_COUNT}."))
+}
