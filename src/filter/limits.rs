@@ -9,8 +9,8 @@ pub struct Limits {
     pub clauses: usize,
     /// How many values one `$in`, `$nin` or `$all` may list. Default 50,000.
     pub list_values: usize,
-    /// How deep documents and arrays may nest in it. Default 180, which is as deep as a filter
-    /// inside a stored document can be on a MongoDB server.
+    /// How many levels of documents and arrays it may nest, the filter itself being the first.
+    /// Default 200, which is what a MongoDB server takes in a query.
     pub depth: usize,
     /// The length of one regular expression, in bytes. Default 4,096.
     pub pattern_bytes: usize,
@@ -24,7 +24,7 @@ impl Default for Limits {
             filter_bytes: 1 << 20,
             clauses: 2_000,
             list_values: 50_000,
-            depth: 180,
+            depth: 200,
             pattern_bytes: 4_096,
             compiled_pattern_bytes: 1 << 20,
         }

@@ -147,7 +147,9 @@ impl List {
     fn contains(&self, value: Option<Value<'_>>) -> bool {
         let value = value.filter(|value| Rank::of(value.kind()) != Rank::Absent);
         let value = value.unwrap_or(Value::NULL);
-        self.values.binary_search_by(|each| compare(each.value(), value)).is_ok()
+        self.values
+            .binary_search_by(|each| compare(each.value(), value))
+            .is_ok()
             || self.patterns.iter().any(|pattern| pattern.matches(value))
     }
 }

@@ -164,7 +164,7 @@ impl Parser<'_> {
     }
 
     fn check_depth(&self, at: &At<'_>) -> Parsed<()> {
-        if at.depth() > self.limits.depth {
+        if at.depth() >= self.limits.depth {
             let reason = format!("The filter nests deeper than {} levels.", self.limits.depth);
             return Err(refuse(None, at, reason));
         }

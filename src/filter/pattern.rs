@@ -8,6 +8,7 @@
 mod ast;
 mod class;
 mod escape;
+mod fold;
 mod group;
 mod program;
 mod read;

@@ -9,6 +9,10 @@ use super::at::{At, refuse};
 use super::field::{Operator, Reference, is_operators};
 use super::{PATHLESS, Parsed, Parser, all, check_whole};
 
+/// How far all paths above an `$elemMatch` may go together. A document is never that deep on a server,
+/// and the stack that a match takes is bounded by it.
+const MAX_STEPS: usize = 600;
+
 impl Parser<'_> {
     /// The values and regular expressions of `$in` or `$nin`.
     pub(super) fn list(&self, op: Operator<'_>, at: &At<'_>) -> Parsed<Test> {
@@ -96,6 +100,11 @@ impl Parser<'_> {
                 at,
                 "$elemMatch needs a document.",
             ));
+        }
+        if at.components() > MAX_STEPS {
+            let reason =
+                format!("Paths in nested $elemMatch go through more than {MAX_STEPS} levels.");
+            return Err(refuse(Some("$elemMatch"), at, reason));
         }
         let first = first_name(query).unwrap_or_default();
         let pathless = PATHLESS.iter().any(|name| name.as_bytes() == first);

@@ -33,6 +33,12 @@ impl At<'_> {
         self.depth
     }
 
+    /// How many path components there are from the root, operators counted along.
+    pub(super) fn components(&self) -> usize {
+        let places = std::iter::successors(Some(self), |at| at.parent);
+        places.map(|at| at.segment.split('.').count()).sum()
+    }
+
     fn write(&self, pointer: &mut String) {
         if let Some(parent) = self.parent {
             parent.write(pointer);

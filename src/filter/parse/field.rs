@@ -67,6 +67,9 @@ impl Parser<'_> {
             })
         };
         let not = |how, node| Node::Not(how, Box::new(node));
+        if op.value.is_document() || op.value.is_array() {
+            self.check_depth(at)?;
+        }
         Ok(Some(match op.name {
             "$ne" => not(
                 Negation::Ne,
@@ -197,7 +200,7 @@ fn check_has_regex(op: Operator<'_>, at: &At<'_>) -> Parsed<()> {
 }
 
 /// The longest path that the server follows.
-const MAX_COMPONENTS: usize = 199;
+const MAX_COMPONENTS: usize = 180;
 
 pub(super) fn check_path(path: &str, at: &At<'_>) -> Parsed<()> {
     if path.split('.').count() > MAX_COMPONENTS {

@@ -4,6 +4,7 @@ use regex_syntax::hir::{ClassUnicode, ClassUnicodeRange, HirKind};
 
 use super::ast::Flags;
 use super::escape::{self, Escape};
+use super::fold::fold;
 use super::scanner::Scanner;
 
 /// The set of the given inclusive ranges.
@@ -46,11 +47,6 @@ fn range(start: char, end: char, flags: Flags) -> ClassUnicode {
         fold(&mut class);
     }
     class
-}
-
-/// Adds the other cases of every character.
-fn fold(class: &mut ClassUnicode) {
-    class.case_fold_simple();
 }
 
 /// The set behind a letter such as `d` in `\d`, if that names one.

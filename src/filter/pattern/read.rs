@@ -74,7 +74,7 @@ impl Reader<'_> {
         if self.skip(*flags)? {
             return Ok(());
         }
-        if let Some((min, max)) = self.quantifier()? {
+        if let Some((min, max)) = self.quantifier(*flags)? {
             return repeat(branch, min, max);
         }
         if class::posix_syntax(self.scanner.rest()).is_some() {
@@ -109,17 +109,19 @@ impl Reader<'_> {
             return Ok(false);
         }
         if self.scanner.take("#") {
-            if self.scanner.take_until("\n").is_none() {
-                self.scanner.take_while(usize::MAX, |_| true);
-            }
-            return Ok(true);
+            // The server compiles a pattern a second time with a parenthesis around it, which a
+            // comment that runs to the end would swallow.
+            return match self.scanner.take_until("\n") {
+                Some(_) => Ok(true),
+                None => Err("A comment in extended mode must end with a newline.".to_owned()),
+            };
         }
         let space = |next| matches!(next, '\t'..='\r' | ' ');
         Ok(!self.scanner.take_while(usize::MAX, space).is_empty())
     }
 
     /// A quantifier, if one comes next. Whether it is lazy does not matter to a filter.
-    fn quantifier(&mut self) -> Result<Option<(u32, Option<u32>)>, String> {
+    fn quantifier(&mut self, flags: Flags) -> Result<Option<(u32, Option<u32>)>, String> {
         let counts = match self.scanner.peek() {
             Some('*') => (0, None),
             Some('+') => (1, None),
@@ -131,6 +133,11 @@ impl Reader<'_> {
             _ => return Ok(None),
         };
         self.scanner.next();
+        while !self.scanner.rest().starts_with("(?#") && self.skip(flags)? {}
+        self.skip(Flags {
+            extended: false,
+            ..flags
+        })?;
         if !self.scanner.take("?") && self.scanner.take("+") {
             return Err("A possessive quantifier is not supported.".to_owned());
         }
