@@ -92,9 +92,7 @@ fn compare_within(rank: Rank, a: Value<'_>, b: Value<'_>) -> Ordering {
         Rank::MinKey | Rank::Absent | Rank::Null | Rank::MaxKey => Ordering::Equal,
         Rank::Number => compare_numbers(a, b),
         Rank::Text | Rank::Code => a.text().cmp(&b.text()),
-        Rank::Document => compare_documents(a.bytes(), b.bytes()),
-        Rank::Array => compare_arrays(a, b),
-        Rank::Binary => compare_binaries(a, b),
+        Rank::Document | Rank::Array => compare_documents(a.bytes(), b.bytes()),
         Rank::ObjectId => a.bytes().cmp(b.bytes()),
         Rank::Boolean => is_true(a).cmp(&is_true(b)),
         Rank::Date => a
@@ -106,7 +104,7 @@ fn compare_within(rank: Rank, a: Value<'_>, b: Value<'_>) -> Ordering {
             .map(u64::from_le_bytes)
             .cmp(&b.fixed().map(u64::from_le_bytes)),
         Rank::Regex => a.regex().cmp(&b.regex()),
-        Rank::DbPointer => by_length(a.bytes(), b.bytes()),
+        Rank::Binary | Rank::DbPointer => by_length(a.bytes(), b.bytes()),
         Rank::CodeWithScope => compare_scoped(a, b),
     }
 }
@@ -118,7 +116,8 @@ fn compare_numbers(a: Value<'_>, b: Value<'_>) -> Ordering {
     }
 }
 
-/// Documents compare element by element: kind, then name, then value; a prefix comes first.
+/// Documents compare element by element: kind, then name, then value; a prefix comes first. Arrays
+/// do too, their names being the places.
 fn compare_documents(a: &[u8], b: &[u8]) -> Ordering {
     let (mut a, mut b) = (Elements::new(a), Elements::new(b));
     loop {
@@ -141,26 +140,7 @@ fn compare_fields((a_name, a): (&[u8], Value<'_>), (b_name, b): (&[u8], Value<'_
         .then_with(|| compare_within(rank, a, b))
 }
 
-fn compare_arrays(a: Value<'_>, b: Value<'_>) -> Ordering {
-    let (mut a, mut b) = (a.elements(), b.elements());
-    loop {
-        let order = match (a.next(), b.next()) {
-            (None, None) => return Ordering::Equal,
-            (None, Some(_)) => Ordering::Less,
-            (Some(_), None) => Ordering::Greater,
-            (Some((_, a)), Some((_, b))) => compare(a, b),
-        };
-        if order.is_ne() {
-            return order;
-        }
-    }
-}
-
-/// Binary data compares by length, then subtype, then bytes.
-fn compare_binaries(a: Value<'_>, b: Value<'_>) -> Ordering {
-    by_length(a.bytes(), b.bytes())
-}
-
+/// Binary data, for one, compares by length, then subtype, then bytes.
 fn by_length(a: &[u8], b: &[u8]) -> Ordering {
     a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }

@@ -6,6 +6,7 @@
 //! while ignoring case is not.
 
 mod ast;
+mod category;
 mod class;
 mod escape;
 mod fold;

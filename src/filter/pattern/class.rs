@@ -1,8 +1,9 @@
 //! Sets of characters: escapes such as `\w`, POSIX classes, and classes in brackets.
 
-use regex_syntax::hir::{ClassUnicode, ClassUnicodeRange, HirKind};
+use regex_syntax::hir::{ClassUnicode, ClassUnicodeRange};
 
 use super::ast::Flags;
+use super::category::category;
 use super::escape::{self, Escape};
 use super::fold::fold;
 use super::scanner::Scanner;
@@ -105,34 +106,9 @@ pub(super) fn property(scanner: &mut Scanner<'_>, negated: bool) -> Result<Class
     };
     let class = match name {
         "Any" => any(),
-        "L&" => ["Lu", "Ll", "Lt"]
-            .iter()
-            .try_fold(ranges(&[]), |mut class, name| {
-                class.union(&category(name)?);
-                Ok::<_, String>(class)
-            })?,
-        _ => category(name)?,
+        _ => category(name).ok_or_else(|| format!("\\p{{{name}}} is not supported."))?,
     };
     Ok(if negated { not(class) } else { class })
-}
-
-/// The general categories that can be told without saying what is unassigned.
-const CATEGORIES: &[&str] = &[
-    "L", "Ll", "Lu", "Lt", "Lm", "Lo", "M", "Mn", "Mc", "Me", "N", "Nd", "Nl", "No", "P", "Pc",
-    "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S", "Sm", "Sc", "Sk", "So", "Z", "Zs", "Zl", "Zp", "Cc",
-    "Cf", "Co",
-];
-
-fn category(name: &str) -> Result<ClassUnicode, String> {
-    let unknown = || format!("\\p{{{name}}} is not supported.");
-    if !CATEGORIES.contains(&name) {
-        return Err(unknown());
-    }
-    let hir = regex_syntax::parse(&format!("\\p{{{name}}}")).map_err(|_| unknown())?;
-    match hir.into_kind() {
-        HirKind::Class(regex_syntax::hir::Class::Unicode(class)) => Ok(class),
-        _ => Err(unknown()),
-    }
 }
 
 /// One item of a class in brackets.

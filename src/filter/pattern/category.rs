@@ -1,0 +1,64 @@
+//! Unicode's general categories as the server's PCRE knows them: those of Unicode 7.
+
+use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, HirKind};
+
+use super::class::ranges;
+
+/// The categories that can be asked for. Those that hold unassigned code points are left out.
+const CATEGORIES: &[&str] = &[
+    "L", "Ll", "Lu", "Lt", "Lm", "Lo", "M", "Mn", "Mc", "Me", "N", "Nd", "Nl", "No", "P", "Pc",
+    "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S", "Sm", "Sc", "Sk", "So", "Z", "Zs", "Zl", "Zp", "Cc",
+    "Cf", "Co",
+];
+
+/// Characters that have moved since Unicode 7, with the category they had, found by asking a
+/// server about every character.
+const MOVED: &[(char, char, &str)] = &[
+    ('\u{166d}', '\u{166d}', "Po"),
+    ('\u{1734}', '\u{1734}', "Mn"),
+    ('\u{1885}', '\u{1886}', "Lo"),
+    ('\u{19b0}', '\u{19c0}', "Mc"),
+    ('\u{19c8}', '\u{19c9}', "Mc"),
+    ('\u{1cf2}', '\u{1cf3}', "Mc"),
+    ('\u{10d0}', '\u{10fa}', "Lo"),
+    ('\u{10fd}', '\u{10ff}', "Lo"),
+    ('\u{13a0}', '\u{13f4}', "Lo"),
+    ('\u{a9bd}', '\u{a9bd}', "Mc"),
+];
+
+/// The characters of a category; None if it is not one that is supported.
+pub(super) fn category(name: &str) -> Option<ClassUnicode> {
+    if name == "L&" {
+        let mut cased = category("Lu")?;
+        cased.union(&category("Ll")?);
+        cased.union(&category("Lt")?);
+        return Some(cased);
+    }
+    if !CATEGORIES.contains(&name) {
+        return None;
+    }
+    let mut class = property(name)?;
+    class.intersect(&property("age=7.0")?);
+    for &(start, end, was) in MOVED {
+        class.difference(&ranges(&[(start, end)]));
+        if was.starts_with(name) {
+            class.union(&ranges(&[(start, end)]));
+        }
+    }
+    Some(class)
+}
+
+/// The characters with a property, by the tables at hand.
+fn property(name: &str) -> Option<ClassUnicode> {
+    match regex_syntax::parse(&format!("\\p{{{name}}}"))
+        .ok()?
+        .into_kind()
+    {
+        HirKind::Class(Class::Unicode(class)) => Some(class),
+        HirKind::Literal(single) => {
+            let single = std::str::from_utf8(&single.0).ok()?.chars().next()?;
+            Some(ClassUnicode::new([ClassUnicodeRange::new(single, single)]))
+        }
+        _ => None,
+    }
+}
