@@ -175,14 +175,14 @@ impl Finite {
         let tens = self.exponent.unsigned_abs();
         let twos = binary_exponent.unsigned_abs();
         if self.exponent >= 0 {
-            ours.times_ten_to(tens)
+            ours.times_ten_to(tens);
         } else {
-            theirs.times_ten_to(tens)
+            theirs.times_ten_to(tens);
         }
         if binary_exponent >= 0 {
-            theirs.times_two_to(twos)
+            theirs.times_two_to(twos);
         } else {
-            ours.times_two_to(twos)
+            ours.times_two_to(twos);
         }
         ours.compare(&theirs)
     }

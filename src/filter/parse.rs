@@ -5,6 +5,7 @@
 mod array;
 mod at;
 mod field;
+mod regex;
 mod scalar;
 
 use at::{At, refuse};
@@ -208,8 +209,8 @@ fn text<'a>(name: &'a [u8], at: &At<'_>) -> Parsed<&'a str> {
 }
 
 fn check_whole(elements: &Elements<'_>, at: &At<'_>) -> Parsed<()> {
-    match elements.is_broken() {
-        true => Err(refuse(None, at, "It is not well-formed BSON.")),
-        false => Ok(()),
+    if elements.is_broken() {
+        return Err(refuse(None, at, "It is not well-formed BSON."));
     }
+    Ok(())
 }

@@ -174,7 +174,7 @@ impl Filters<'_> {
 
     fn types(&mut self) -> Bson {
         let one = |random: &mut Random| match random.below(3) {
-            0 => Bson::Int32(random.below(23) as i32 - 2),
+            0 => Bson::Int32(random.int(23) - 2),
             1 => Bson::Double(random.pick(&[1.0, 2.0, 127.0, 1.5, 255.0, -1.0, 3.0, 4.0])),
             _ => Bson::String(random.pick(TYPES).to_owned()),
         };
@@ -189,10 +189,7 @@ impl Filters<'_> {
         let count = self.random.pick(&[2, 2, 2, 2, 2, 2, 2, 1, 3]);
         let mut numbers: Vec<Bson> = (0..count).map(|_| values::number(self.random)).collect();
         if self.random.one_in(2) && count == 2 {
-            numbers = vec![
-                (1 + self.random.below(4) as i32).into(),
-                (self.random.below(3) as i32).into(),
-            ];
+            numbers = vec![(1 + self.random.int(4)).into(), (self.random.int(3)).into()];
         }
         if self.random.one_in(16) {
             numbers.push(self.operand());
@@ -204,14 +201,14 @@ impl Filters<'_> {
         if self.random.one_in(4) {
             self.operand()
         } else {
-            Bson::Int32(self.random.below(4) as i32)
+            Bson::Int32(self.random.int(4))
         }
     }
 
     fn bits(&mut self) -> Bson {
         match self.random.below(6) {
             0 => self.operand(),
-            1 | 2 => Bson::Int32(self.random.below(9) as i32),
+            1 | 2 => Bson::Int32(self.random.int(9)),
             3 => values::number(self.random),
             _ => {
                 let count = self.random.below(4);

@@ -90,7 +90,7 @@ impl Harness {
             tally.filters += 1;
             match (&server, &ours) {
                 (Outcome::Selected(_), Err(error)) if is_unsupported(error) => {
-                    tally.unsupported += 1
+                    tally.unsupported += 1;
                 }
                 _ => {
                     let ours = ours.unwrap_or_else(|error| Outcome::Refused(error.to_string()));
@@ -253,7 +253,7 @@ fn ids(reply: &Document) -> HashSet<usize> {
         .and_then(|cursor| cursor.get_array("firstBatch"));
     let found = batch.expect("a batch").iter().filter_map(Bson::as_document);
     found
-        .map(|found| found.get_i32("_id").expect("an id") as usize)
+        .map(|found| usize::try_from(found.get_i32("_id").expect("an id")).expect("a place"))
         .collect()
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A longer run is `cargo run --release --example differential -- --seed N --pairs N`.
 
+mod arguments;
 mod cases;
 mod deliberate;
 mod filters;

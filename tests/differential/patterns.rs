@@ -27,14 +27,14 @@ pub(crate) fn pattern(random: &mut Random) -> String {
 }
 
 fn alternatives(random: &mut Random, depth: usize) -> String {
-    let branches: Vec<_> = (0..1 + usize::from(random.one_in(4)))
+    let branches: Vec<_> = (0..=usize::from(random.one_in(4)))
         .map(|_| branch(random, depth))
         .collect();
     branches.join("|")
 }
 
 fn branch(random: &mut Random, depth: usize) -> String {
-    (0..1 + random.below(3))
+    (0..=random.below(3))
         .map(|_| piece(random, depth))
         .collect()
 }
@@ -136,8 +136,6 @@ fn class(random: &mut Random) -> String {
     ];
     let negation = if random.one_in(3) { "^" } else { "" };
     let first = if random.one_in(12) { "]" } else { "" };
-    let items: String = (0..1 + random.below(3))
-        .map(|_| random.pick(&items))
-        .collect();
+    let items: String = (0..=random.below(3)).map(|_| random.pick(&items)).collect();
     format!("[{negation}{first}{items}]")
 }

@@ -1,6 +1,6 @@
 //! Random choices that are the same on every machine for the same seed.
 
-/// A generator of random numbers (SplitMix64).
+/// A generator of random numbers (`SplitMix64`).
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 
@@ -19,7 +19,12 @@ impl Random {
 
     /// A number below `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        usize::try_from(self.next() % (end as u64)).unwrap_or(0)
+    }
+
+    /// An integer from 0 to below `end`.
+    pub(crate) fn int(&mut self, end: usize) -> i32 {
+        i32::try_from(self.below(end)).unwrap_or(i32::MAX)
     }
 
     /// True once in `times`.

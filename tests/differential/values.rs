@@ -118,7 +118,7 @@ pub(crate) fn number(random: &mut Random) -> Bson {
         0 | 1 => Bson::Int32(i32::try_from(random.pick(INTS)).unwrap_or(4)),
         2 => Bson::Int64(random.pick(INTS)),
         3 => Bson::Double(random.pick(DOUBLES)),
-        4 => Bson::Int32(random.below(4) as i32),
+        4 => Bson::Int32(random.int(4)),
         _ => Bson::Decimal128(decimal(random)),
     }
 }
@@ -140,7 +140,7 @@ fn decimal(random: &mut Random) -> Decimal128 {
 }
 
 fn rare(random: &mut Random) -> Bson {
-    let small = random.below(3) as u8;
+    let small = u8::try_from(random.below(3)).unwrap_or(0);
     match random.below(17) {
         0 | 1 => Bson::DateTime(DateTime::from_millis(random.pick(&[
             0,

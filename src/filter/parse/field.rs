@@ -5,7 +5,7 @@ use bson::spec::ElementType;
 use super::super::ast::{BitOperator, Clause, Comparison, Negation, Node, Operand, Path, Test};
 use super::super::value::Value;
 use super::at::{At, refuse};
-use super::{Parsed, Parser, all, check_whole, text, unknown};
+use super::{Parsed, Parser, all, check_whole, scalar, text, unknown};
 
 impl Parser<'_> {
     /// `path: value`, into one node or several.
@@ -99,13 +99,13 @@ impl Parser<'_> {
             "$elemMatch" => self.elem_match(op.value, at),
             "$regex" => self.regex(op.context, at),
             "$exists" => Ok(Test::Exists),
-            "$type" => self.types(op.value, at),
-            "$mod" => self.modulo(op.value, at),
-            "$size" => self.size(op.value, at),
-            "$bitsAllSet" => self.bits(BitOperator::AllSet, op, at),
-            "$bitsAnySet" => self.bits(BitOperator::AnySet, op, at),
-            "$bitsAllClear" => self.bits(BitOperator::AllClear, op, at),
-            "$bitsAnyClear" => self.bits(BitOperator::AnyClear, op, at),
+            "$type" => scalar::types(op.value, at),
+            "$mod" => scalar::modulo(op.value, at),
+            "$size" => scalar::size(op.value, at),
+            "$bitsAllSet" => scalar::bits(BitOperator::AllSet, op, at),
+            "$bitsAnySet" => scalar::bits(BitOperator::AnySet, op, at),
+            "$bitsAllClear" => scalar::bits(BitOperator::AllClear, op, at),
+            "$bitsAnyClear" => scalar::bits(BitOperator::AnyClear, op, at),
             name => Err(unknown(name, at, "an operator")),
         }
     }
@@ -189,14 +189,14 @@ pub(super) fn is_operators(value: Value<'_>, reference: Reference) -> bool {
 }
 
 fn check_has_regex(op: Operator<'_>, at: &At<'_>) -> Parsed<()> {
-    match op.context.elements().any(|(name, _)| name == b"$regex") {
-        true => Ok(()),
-        false => Err(refuse(
-            Some("$options"),
-            at,
-            "$options needs a $regex beside it.",
-        )),
+    if op.context.elements().any(|(name, _)| name == b"$regex") {
+        return Ok(());
     }
+    Err(refuse(
+        Some("$options"),
+        at,
+        "$options needs a $regex beside it.",
+    ))
 }
 
 /// The longest path that the server follows.

@@ -1,14 +1,13 @@
-//! Operators on single values: `$type`, `$mod`, `$size`, the bit tests and `$regex`.
+//! Operators on single values: `$type`, `$mod`, `$size` and the bit tests.
 
 use bson::spec::ElementType;
 
 use super::super::ast::{BitOperator, BitTest, Modulo, Positions, Test, Types};
 use super::super::number::Number;
-use super::super::pattern::Pattern;
 use super::super::value::Value;
 use super::at::{At, refuse};
 use super::field::Operator;
-use super::{Parsed, Parser, check_whole};
+use super::{Parsed, check_whole};
 
 /// The names of types. `number` stands for the four numeric ones.
 const TYPES: &[(&str, ElementType)] = &[
@@ -42,150 +41,95 @@ const NUMBERS: [ElementType; 4] = [
     ElementType::Decimal128,
 ];
 
-impl Parser<'_> {
-    /// `$type`: a name or a number, or an array of them.
-    pub(super) fn types(&self, value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
-        let mut types = Types::default();
-        if value.is_array() {
-            let mut elements = value.elements();
-            for (index, (_, value)) in (&mut elements).enumerate() {
-                add_type(&mut types, value, &at.then(&index.to_string()))?;
-            }
-            check_whole(&elements, at)?;
-        } else {
-            add_type(&mut types, value, at)?;
+/// `$type`: a name or a number, or an array of them.
+pub(super) fn types(value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
+    let mut types = Types::default();
+    if value.is_array() {
+        let mut elements = value.elements();
+        for (index, (_, value)) in (&mut elements).enumerate() {
+            add_type(&mut types, value, &at.then(&index.to_string()))?;
         }
-        if types.is_empty() {
-            return Err(refuse(Some("$type"), at, "$type needs at least one type."));
+        check_whole(&elements, at)?;
+    } else {
+        add_type(&mut types, value, at)?;
+    }
+    if types.is_empty() {
+        return Err(refuse(Some("$type"), at, "$type needs at least one type."));
+    }
+    Ok(Test::Type(types))
+}
+
+/// `$mod`: a divisor and a remainder, cut to integers.
+pub(super) fn modulo(value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
+    let malformed = || {
+        let reason = "$mod needs an array of two numbers: a divisor that is not 0 and a \
+                      remainder, both within 64 bits.";
+        refuse(Some("$mod"), at, reason)
+    };
+    let numbers: Option<Vec<i64>> = value
+        .elements()
+        .map(|(_, value)| Number::of(value).and_then(Number::truncated))
+        .collect();
+    match numbers.as_deref() {
+        Some(&[divisor, remainder]) if value.is_array() && divisor != 0 => {
+            Ok(Test::Mod(Box::new(Modulo { divisor, remainder })))
         }
-        Ok(Test::Type(types))
+        _ => Err(malformed()),
     }
+}
 
-    /// `$mod`: a divisor and a remainder, cut to integers.
-    pub(super) fn modulo(&self, value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
-        let malformed = || {
-            let reason = "$mod needs an array of two numbers: a divisor that is not 0 and a \
-                          remainder, both within 64 bits.";
-            refuse(Some("$mod"), at, reason)
-        };
-        let numbers: Option<Vec<i64>> = value
-            .elements()
-            .map(|(_, value)| Number::of(value).and_then(Number::truncated))
-            .collect();
-        match numbers.as_deref() {
-            Some(&[divisor, remainder]) if value.is_array() && divisor != 0 => {
-                Ok(Test::Mod(Box::new(Modulo { divisor, remainder })))
-            }
-            _ => Err(malformed()),
+/// `$size`: an integer from 0 up.
+pub(super) fn size(value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
+    index(value).map(Test::Size).ok_or_else(|| {
+        refuse(
+            Some("$size"),
+            at,
+            "$size needs an integer of 32 bits that is not negative.",
+        )
+    })
+}
+
+/// A bit test: a mask as a number or as binary data, or an array of positions.
+pub(super) fn bits(operator: BitOperator, op: Operator<'_>, at: &At<'_>) -> Parsed<Test> {
+    let malformed = || {
+        let reason = format!(
+            "{} needs an integer that is not negative, binary data, or an array of bit \
+             positions.",
+            op.name
+        );
+        refuse(Some(op.name), at, reason)
+    };
+    let positions = match op.value.kind() {
+        ElementType::Array => {
+            let positions: Option<_> = op.value.elements().map(|(_, value)| index(value)).collect();
+            Positions::Listed(positions.ok_or_else(malformed)?)
         }
-    }
-
-    /// `$size`: an integer from 0 up.
-    pub(super) fn size(&self, value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
-        index(value).map(Test::Size).ok_or_else(|| {
-            refuse(
-                Some("$size"),
-                at,
-                "$size needs an integer of 32 bits that is not negative.",
-            )
-        })
-    }
-
-    /// A bit test: a mask as a number or as binary data, or an array of positions.
-    pub(super) fn bits(
-        &self,
-        operator: BitOperator,
-        op: Operator<'_>,
-        at: &At<'_>,
-    ) -> Parsed<Test> {
-        let malformed = || {
-            let reason = format!(
-                "{} needs an integer that is not negative, binary data, or an array of bit \
-                 positions.",
-                op.name
-            );
-            refuse(Some(op.name), at, reason)
-        };
-        let positions = match op.value.kind() {
-            ElementType::Array => {
-                let positions: Option<_> =
-                    op.value.elements().map(|(_, value)| index(value)).collect();
-                Positions::Listed(positions.ok_or_else(malformed)?)
-            }
-            ElementType::Binary => {
-                let (_, data) = op.value.binary().ok_or_else(malformed)?;
-                Positions::Mask(data.into())
-            }
-            _ => {
-                let mask = Number::of(op.value).and_then(Number::exact_int);
-                let mask = mask
-                    .and_then(|mask| u64::try_from(mask).ok())
-                    .ok_or_else(malformed)?;
-                Positions::Mask(mask.to_le_bytes().into())
-            }
-        };
-        let mask = positions.number_mask();
-        Ok(Test::Bits(Box::new(BitTest {
-            operator,
-            mask,
-            positions,
-        })))
-    }
-
-    /// A regular expression in place of a value.
-    pub(super) fn regex_value(&self, value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
-        self.pattern(value, at)
-            .map(|pattern| Test::Regex(Box::new(pattern)))
-    }
-
-    /// Compiles a regular expression value.
-    pub(super) fn pattern(&self, value: Value<'_>, at: &At<'_>) -> Parsed<Pattern> {
-        let (source, options) = value.regex().unwrap_or_default();
-        self.compile(source, options, at)
-    }
-
-    /// `$regex` with its `$options`, from the document they stand in.
-    pub(super) fn regex(&self, context: Value<'_>, at: &At<'_>) -> Parsed<Test> {
-        let refuse = |reason: &str| Err(refuse(Some("$regex"), at, reason));
-        let (mut source, mut options): (&[u8], &[u8]) = (b"", b"");
-        for (name, value) in context.elements() {
-            match (name, value.kind()) {
-                (b"$regex", ElementType::String) => source = value.text().unwrap_or_default(),
-                (b"$regex", ElementType::RegularExpression) => {
-                    let (pattern, flags) = value.regex().unwrap_or_default();
-                    source = pattern;
-                    if !flags.is_empty() && !options.is_empty() {
-                        return refuse("Options are set both in $regex and in $options.");
-                    }
-                    options = if flags.is_empty() { options } else { flags };
-                }
-                (b"$regex", _) => return refuse("$regex needs a string or a regular expression."),
-                (b"$options", ElementType::String) if options.is_empty() => {
-                    options = value.text().unwrap_or_default();
-                }
-                (b"$options", ElementType::String) => {
-                    return refuse("Options are set both in $regex and in $options.");
-                }
-                (b"$options", _) => return refuse("$options needs a string."),
-                _ => {}
-            }
+        ElementType::Binary => {
+            let (_, data) = op.value.binary().ok_or_else(malformed)?;
+            Positions::Mask(data.into())
         }
-        let pattern = self.compile(source, options, at)?;
-        Ok(Test::Regex(Box::new(pattern)))
-    }
-
-    fn compile(&self, source: &[u8], options: &[u8], at: &At<'_>) -> Parsed<Pattern> {
-        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| "It is not UTF-8.".to_owned());
-        text(source)
-            .and_then(|source| Pattern::compile(source, text(options)?, self.limits))
-            .map_err(|reason| refuse(Some("$regex"), at, reason))
-    }
+        _ => {
+            let mask = Number::of(op.value).and_then(Number::exact_int);
+            let mask = mask
+                .and_then(|mask| u64::try_from(mask).ok())
+                .ok_or_else(malformed)?;
+            Positions::Mask(mask.to_le_bytes().into())
+        }
+    };
+    let mask = positions.number_mask();
+    Ok(Test::Bits(Box::new(BitTest {
+        operator,
+        mask,
+        positions,
+    })))
 }
 
 fn add_type(types: &mut Types, value: Value<'_>, at: &At<'_>) -> Parsed<()> {
     let reason = match value.str() {
         Some("number") => {
-            NUMBERS.into_iter().for_each(|kind| types.insert(kind));
+            for kind in NUMBERS {
+                types.insert(kind);
+            }
             return Ok(());
         }
         Some(name) => match TYPES.iter().find(|(known, _)| *known == name) {

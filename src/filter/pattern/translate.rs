@@ -138,10 +138,9 @@ fn assert(assertion: Assertion, after: After) -> Result<Hir, String> {
 fn min_length(ast: &Ast) -> usize {
     match ast {
         Ast::Class(_) => 1,
-        Ast::Assert(_) => 0,
         Ast::Concat(parts) => parts.iter().map(min_length).max().unwrap_or(0),
         Ast::Alternation(branches) => branches.iter().map(min_length).min().unwrap_or(0),
-        Ast::Repeat { min: 0, .. } => 0,
+        Ast::Assert(_) | Ast::Repeat { min: 0, .. } => 0,
         Ast::Repeat { body, .. } => min_length(body),
     }
 }

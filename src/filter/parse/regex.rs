@@ -1,0 +1,60 @@
+//! Regular expressions: as values, and as `$regex` with `$options`.
+
+use bson::spec::ElementType;
+
+use super::super::ast::Test;
+use super::super::pattern::Pattern;
+use super::super::value::Value;
+use super::at::{At, refuse};
+use super::{Parsed, Parser};
+
+impl Parser<'_> {
+    /// A regular expression in place of a value.
+    pub(super) fn regex_value(&self, value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
+        self.pattern(value, at)
+            .map(|pattern| Test::Regex(Box::new(pattern)))
+    }
+
+    /// Compiles a regular expression value.
+    pub(super) fn pattern(&self, value: Value<'_>, at: &At<'_>) -> Parsed<Pattern> {
+        let (source, options) = value.regex().unwrap_or_default();
+        self.compile(source, options, at)
+    }
+
+    /// `$regex` with its `$options`, from the document they stand in.
+    pub(super) fn regex(&self, context: Value<'_>, at: &At<'_>) -> Parsed<Test> {
+        let refuse = |reason: &str| Err(refuse(Some("$regex"), at, reason));
+        let (mut source, mut options): (&[u8], &[u8]) = (b"", b"");
+        for (name, value) in context.elements() {
+            match (name, value.kind()) {
+                (b"$regex", ElementType::String) => source = value.text().unwrap_or_default(),
+                (b"$regex", ElementType::RegularExpression) => {
+                    let (pattern, flags) = value.regex().unwrap_or_default();
+                    source = pattern;
+                    if !flags.is_empty() && !options.is_empty() {
+                        return refuse("Options are set both in $regex and in $options.");
+                    }
+                    options = if flags.is_empty() { options } else { flags };
+                }
+                (b"$regex", _) => return refuse("$regex needs a string or a regular expression."),
+                (b"$options", ElementType::String) if options.is_empty() => {
+                    options = value.text().unwrap_or_default();
+                }
+                (b"$options", ElementType::String) => {
+                    return refuse("Options are set both in $regex and in $options.");
+                }
+                (b"$options", _) => return refuse("$options needs a string."),
+                _ => {}
+            }
+        }
+        let pattern = self.compile(source, options, at)?;
+        Ok(Test::Regex(Box::new(pattern)))
+    }
+
+    fn compile(&self, source: &[u8], options: &[u8], at: &At<'_>) -> Parsed<Pattern> {
+        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| "It is not UTF-8.".to_owned());
+        text(source)
+            .and_then(|source| Pattern::compile(source, text(options)?, self.limits))
+            .map_err(|reason| refuse(Some("$regex"), at, reason))
+    }
+}
