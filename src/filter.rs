@@ -18,6 +18,7 @@ mod limits;
 mod matching;
 mod never;
 mod number;
+mod packed;
 mod parse;
 mod path;
 mod pattern;

@@ -3,8 +3,11 @@
 //! The tree follows the filter as it was written, so that an explanation can point into it, and
 //! is packed tightly: a node holds a million of them.
 
+use std::fmt;
+
 use bson::spec::ElementType;
 
+use super::packed::Packed;
 use super::pattern::Pattern;
 use super::value::Value;
 
@@ -59,18 +62,35 @@ pub(crate) struct Clause {
 }
 
 /// A dotted path, as written.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Path(Box<str>);
+#[derive(Clone)]
+pub(crate) struct Path(Packed);
 
 impl Path {
     /// The path `text`.
     pub(crate) fn new(text: &str) -> Self {
-        Self(text.into())
+        Self(Packed::new(&[text.as_bytes()]))
     }
 
     /// The path as written.
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The bytes of the path as written.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
+impl PartialEq for Path {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
@@ -198,21 +218,24 @@ pub(crate) enum BitOperator {
 }
 
 /// An owned value: a byte for its type, then its bytes as in BSON.
-#[derive(Clone, Debug)]
-pub(crate) struct Operand(Box<[u8]>);
+#[derive(Clone)]
+pub(crate) struct Operand(Packed);
 
 impl Operand {
     /// A copy of `value`.
     pub(crate) fn new(value: Value<'_>) -> Self {
-        let mut bytes = Vec::with_capacity(value.bytes().len() + 1);
-        bytes.push(value.kind() as u8);
-        bytes.extend_from_slice(value.bytes());
-        Self(bytes.into())
+        Self(Packed::new(&[&[value.kind() as u8], value.bytes()]))
     }
 
     /// The value.
     pub(crate) fn value(&self) -> Value<'_> {
-        let (tag, bytes) = self.0.split_first().unwrap_or((&0, &[]));
+        let (tag, bytes) = self.0.bytes().split_first().unwrap_or((&0, &[]));
         Value::new(ElementType::from(*tag).unwrap_or(ElementType::Null), bytes)
+    }
+}
+
+impl fmt::Debug for Operand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.value(), f)
     }
 }

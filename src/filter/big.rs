@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-/// The widest product compared is `2^53 × 10^359`, or `10^34 × 2^1074`: below 1,280 bits.
+/// The widest product compared is `2^53 × 10^358`, or `10^34 × 2^1074`: below 1,280 bits.
 const LIMBS: usize = 24;
 
 /// Little-endian limbs.

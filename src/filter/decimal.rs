@@ -160,14 +160,12 @@ impl Finite {
 
     /// Compares the size of a number that is not zero with a finite double above zero.
     fn compare_double_size(self, double: f64) -> Ordering {
-        // Far apart: doubles lie between 10^-324 and 10^309.
+        // First by the power of ten, which the double's logarithm gives but for one: what is left
+        // to compare exactly is of about the same size.
         let digits = i32::try_from(self.coefficient.ilog10()).unwrap_or(0);
-        let magnitude = self.exponent + digits;
-        if magnitude > 309 {
-            return Ordering::Greater;
-        }
-        if magnitude < -325 {
-            return Ordering::Less;
+        let difference = self.exponent + digits - power_of_ten(double);
+        if difference.abs() > 1 {
+            return difference.cmp(&0);
         }
         let (mantissa, binary_exponent) = split_double(double);
         let mut ours = Big::from(self.coefficient);
@@ -218,6 +216,12 @@ impl Finite {
     }
 }
 
+/// The largest power of ten that is not above a finite positive double, or one next to it.
+#[expect(clippy::cast_possible_truncation, reason = "between -324 and 308")]
+fn power_of_ten(double: f64) -> i32 {
+    double.log10().floor() as i32
+}
+
 /// A finite positive double as `mantissa × 2^exponent`.
 fn split_double(double: f64) -> (u64, i32) {
     let bits = double.to_bits();
@@ -227,5 +231,63 @@ fn split_double(double: f64) -> (u64, i32) {
         (fraction, -1074)
     } else {
         (fraction | (1 << 52), exponent - 1075)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::str::FromStr;
+
+    #[track_caller]
+    fn check(decimal: &str, double: f64, expected: Ordering) {
+        let decimal = bson::Decimal128::from_str(decimal).unwrap();
+        let order = Decimal::decode(decimal.bytes()).compare_double(double);
+        assert_eq!(order, expected, "{decimal} with {double}");
+    }
+
+    #[test]
+    fn decimals_far_from_a_double_compare_by_size() {
+        check("1E-320", 1e308, Ordering::Less);
+        check("1E+6111", f64::MAX, Ordering::Greater);
+        check("1E-6176", 5e-324, Ordering::Less);
+        check("-1E+6111", -1.0, Ordering::Less);
+        check(
+            "9999999999999999999999999999999999E-340",
+            1e-306,
+            Ordering::Less,
+        );
+    }
+
+    #[test]
+    fn decimals_near_a_double_compare_exactly() {
+        check("0.1", 0.1, Ordering::Less);
+        check("0.5", 0.5, Ordering::Equal);
+        check("-0", 0.0, Ordering::Equal);
+        check(
+            "9007199254740993",
+            9_007_199_254_740_992.0,
+            Ordering::Greater,
+        );
+        check(
+            "1.797693134862315708145274237317043E+308",
+            f64::MAX,
+            Ordering::Less,
+        );
+        check(
+            "1.797693134862315708145274237317044E+308",
+            f64::MAX,
+            Ordering::Greater,
+        );
+        check(
+            "4.940656458412465441765687928682213E-324",
+            5e-324,
+            Ordering::Less,
+        );
+        check(
+            "4.940656458412465441765687928682214E-324",
+            5e-324,
+            Ordering::Greater,
+        );
     }
 }

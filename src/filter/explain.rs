@@ -201,7 +201,7 @@ fn values(clause: &Clause, document: &[u8]) -> (Vec<Bson>, bool) {
     let mut truncated = false;
     path::any(
         document,
-        clause.path.as_str(),
+        clause.path.as_bytes(),
         clause.test.leaf(),
         &mut |value| {
             let Some(value) = value else { return false };

@@ -49,7 +49,7 @@ impl Clause {
     }
 
     fn any(&self, document: &[u8], test: &Test) -> bool {
-        path::any(document, self.path.as_str(), test.leaf(), &mut |value| {
+        path::any(document, self.path.as_bytes(), test.leaf(), &mut |value| {
             test.passes(value)
         })
     }

@@ -24,7 +24,7 @@ pub(crate) enum Leaf {
 /// Shows every value at `path` to `visit` until that returns true; whether it did.
 pub(crate) fn any<'d>(
     document: &'d [u8],
-    path: &str,
+    path: &[u8],
     leaf: Leaf,
     visit: &mut dyn FnMut(Option<Value<'d>>) -> bool,
 ) -> bool {
@@ -37,7 +37,7 @@ struct Walk<'v, 'd> {
 }
 
 impl<'d> Walk<'_, 'd> {
-    fn document(&mut self, document: &'d [u8], path: &str, arrays: usize) -> bool {
+    fn document(&mut self, document: &'d [u8], path: &[u8], arrays: usize) -> bool {
         match descend(document, path) {
             (Some(array), rest) if array.is_array() => match self.leaf {
                 Leaf::Whole if rest.is_empty() => (self.visit)(Some(array)),
@@ -47,7 +47,7 @@ impl<'d> Walk<'_, 'd> {
         }
     }
 
-    fn array(&mut self, array: Value<'d>, rest: &str, arrays: usize) -> bool {
+    fn array(&mut self, array: Value<'d>, rest: &[u8], arrays: usize) -> bool {
         if arrays == MAX_ARRAYS {
             return false;
         }
@@ -61,12 +61,12 @@ impl<'d> Walk<'_, 'd> {
         let numeric = is_number(place);
         array.elements().any(|(name, element)| {
             (element.is_document() && self.document(element.bytes(), rest, arrays + 1))
-                || (numeric && name == place.as_bytes() && self.place(element, below, arrays + 1))
+                || (numeric && name == place && self.place(element, below, arrays + 1))
         })
     }
 
     /// The element that a numeric component names.
-    fn place(&mut self, element: Value<'d>, below: Option<&str>, arrays: usize) -> bool {
+    fn place(&mut self, element: Value<'d>, below: Option<&[u8]>, arrays: usize) -> bool {
         match (below, element.kind()) {
             (None, _) => (self.visit)(Some(element)),
             (Some(below), ElementType::EmbeddedDocument) => {
@@ -80,28 +80,30 @@ impl<'d> Walk<'_, 'd> {
 
 /// Follows `path` through embedded documents up to its end or the first array. Gives what is
 /// there and the part of the path that is left; an empty last component counts as nothing left.
-fn descend<'d, 'p>(mut document: &'d [u8], mut path: &'p str) -> (Option<Value<'d>>, &'p str) {
+fn descend<'d, 'p>(mut document: &'d [u8], mut path: &'p [u8]) -> (Option<Value<'d>>, &'p [u8]) {
     loop {
         let (name, rest) = split(path);
-        match (field(document, name.as_bytes()), rest) {
-            (Some(value), rest) if value.is_array() => return (Some(value), rest.unwrap_or("")),
+        match (field(document, name), rest) {
+            (Some(value), rest) if value.is_array() => {
+                return (Some(value), rest.unwrap_or_default());
+            }
             (Some(value), Some(rest)) if value.is_document() => {
                 document = value.bytes();
                 path = rest;
             }
-            (Some(value), None) => return (Some(value), ""),
-            _ => return (None, ""),
+            (Some(value), None) => return (Some(value), &[]),
+            _ => return (None, &[]),
         }
     }
 }
 
-fn split(path: &str) -> (&str, Option<&str>) {
-    match path.split_once('.') {
-        Some((name, rest)) => (name, Some(rest)),
+fn split(path: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match path.iter().position(|&byte| byte == b'.') {
+        Some(dot) => (&path[..dot], Some(&path[dot + 1..])),
         None => (path, None),
     }
 }
 
-fn is_number(component: &str) -> bool {
-    !component.is_empty() && component.bytes().all(|byte| byte.is_ascii_digit())
+fn is_number(component: &[u8]) -> bool {
+    !component.is_empty() && component.iter().all(u8::is_ascii_digit)
 }

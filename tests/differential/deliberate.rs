@@ -49,6 +49,7 @@ async fn regular_expressions_that_cannot_run_in_linear_time() {
         "(?<=a)",
         "(?<!a)",
         "(?>a)",
+        "(?|a|b)",
         "a++",
         "a?+",
         "(?x)a+ +b",

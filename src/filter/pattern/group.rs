@@ -18,6 +18,7 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("?<=", "look-behind"),
     ("?<!", "look-behind"),
     ("?>", "an atomic group"),
+    ("?|", "a branch reset"),
     ("?(", "a conditional group"),
     ("?R", "recursion"),
     ("?&", "recursion"),
@@ -42,7 +43,7 @@ pub(super) fn opening<'p>(
             "The regular expression uses {what}, which is not supported."
         ));
     }
-    if !scanner.take("?") || scanner.take(":") || scanner.take("|") {
+    if !scanner.take("?") || scanner.take(":") {
         return Ok(Opening::Group(flags));
     }
     for (begin, end) in [("P<", ">"), ("<", ">"), ("'", "'")] {
