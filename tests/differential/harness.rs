@@ -220,13 +220,24 @@ pub(crate) fn ask_ourselves(
 ) -> Result<Outcome, FilterError> {
     let filter = RawDocumentBuf::try_from(filter).expect("a raw filter");
     let filter = Filter::parse(&filter)?;
-    let selected = documents
-        .iter()
-        .enumerate()
-        .filter(|(_, document)| filter.matches(document));
-    Ok(Outcome::Selected(
-        selected.map(|(place, _)| place).collect(),
-    ))
+    let documents = documents.iter().enumerate();
+    let selected: HashSet<_> = documents
+        .clone()
+        .filter(|(_, document)| filter.matches(document))
+        .map(|(place, _)| place)
+        .collect();
+    // What explains the outcome, and what warns of none, must agree with it.
+    for (place, document) in documents.take(3) {
+        assert_eq!(
+            filter.explain(document).holds,
+            selected.contains(&place),
+            "{filter:?}"
+        );
+    }
+    if let Some(reason) = filter.never_matches() {
+        assert!(selected.is_empty(), "{reason} {filter:?}");
+    }
+    Ok(Outcome::Selected(selected))
 }
 
 /// Whether a refusal is about something that the server has and we have not.
