@@ -27,119 +27,125 @@ pub struct Explanation {
     pub parts: Vec<Explanation>,
 }
 
-/// Explains the outcome of a whole filter.
-pub(super) fn explain(root: &Node, document: &[u8]) -> Explanation {
-    explain_node(
-        root,
-        document,
-        Place {
-            pointer: String::new(),
-            in_field: false,
-        },
-    )
+impl Explanation {
+    fn of_parts(place: Place, holds: bool, parts: Vec<Self>) -> Self {
+        Self {
+            pointer: place.pointer,
+            holds,
+            saw: Vec::new(),
+            truncated: false,
+            parts,
+        }
+    }
 }
 
-/// Where a node stands: its parent's pointer, and whether the path is already in it.
+/// Explains the outcome of a whole filter.
+pub(super) fn explain(root: &Node, document: &[u8]) -> Explanation {
+    Explainer { document }.node(root, &Place::default())
+}
+
+/// Where a node stands: the pointer to what is around it, and whether its path is in there already.
+#[derive(Clone, Default)]
 struct Place {
     pointer: String,
     in_field: bool,
 }
 
 impl Place {
-    fn then(&self, segment: &str) -> Place {
-        let mut pointer = self.pointer.clone();
-        push_segment(&mut pointer, segment);
-        Place {
-            pointer,
-            in_field: self.in_field,
-        }
+    fn then(&self, segment: &str) -> Self {
+        let mut place = self.clone();
+        push_segment(&mut place.pointer, segment);
+        place
     }
 
-    fn at_path(&self, path: &str) -> Place {
+    fn at_path(&self, path: &str) -> Self {
         if self.in_field {
-            return Place {
-                pointer: self.pointer.clone(),
-                in_field: true,
-            };
+            return self.clone();
         }
-        Place {
+        Self {
             in_field: true,
             ..self.then(path)
         }
     }
 }
 
-fn explain_node(node: &Node, document: &[u8], place: Place) -> Explanation {
-    let numbered = |nodes: &[Node], place: &Place| {
-        let each = nodes.iter().enumerate();
-        each.map(|(i, node)| explain_node(node, document, place.then(&i.to_string())))
-            .collect()
-    };
-    let (pointer, parts): (String, Vec<Explanation>) = match node {
-        Node::Always(true) => (place.then("$alwaysTrue").pointer, Vec::new()),
-        Node::Always(false) => (place.then("$alwaysFalse").pointer, Vec::new()),
-        Node::And(Conjunction::Implicit, nodes) => {
-            let here = |node| {
-                let place = Place {
-                    pointer: place.pointer.clone(),
-                    in_field: place.in_field,
+struct Explainer<'d> {
+    document: &'d [u8],
+}
+
+impl Explainer<'_> {
+    fn node(&self, node: &Node, place: &Place) -> Explanation {
+        let all = |parts: &[Explanation]| parts.iter().all(|part| part.holds);
+        let any = |parts: &[Explanation]| parts.iter().any(|part| part.holds);
+        match node {
+            Node::Always(always) => {
+                let name = if *always {
+                    "$alwaysTrue"
+                } else {
+                    "$alwaysFalse"
                 };
-                explain_node(node, document, place)
-            };
-            let parts = nodes.iter().map(here).collect();
-            (place.pointer, parts)
+                Explanation::of_parts(place.then(name), *always, Vec::new())
+            }
+            Node::And(Conjunction::Implicit, nodes) => {
+                let parts: Vec<_> = nodes.iter().map(|node| self.node(node, place)).collect();
+                Explanation::of_parts(place.clone(), all(&parts), parts)
+            }
+            Node::And(Conjunction::Operator, nodes) => self.branches("$and", nodes, place, all),
+            Node::Or(nodes) => self.branches("$or", nodes, place, any),
+            Node::Nor(nodes) => self.branches("$nor", nodes, place, |parts| !any(parts)),
+            Node::Not(how, inner) => self.negation(*how, inner, place),
+            Node::Clause(clause) => self.clause(clause, place, None),
         }
-        Node::And(Conjunction::Operator, nodes) => branches("$and", nodes, &place, numbered),
-        Node::Or(nodes) => branches("$or", nodes, &place, numbered),
-        Node::Nor(nodes) => branches("$nor", nodes, &place, numbered),
-        Node::Not(how, inner) => return explain_negation(*how, inner, document, &place),
-        Node::Clause(clause) => return explain_clause(clause, document, &place, None),
-    };
-    Explanation {
-        pointer,
-        holds: node.matches(document),
-        saw: Vec::new(),
-        truncated: false,
-        parts,
     }
-}
 
-fn branches(
-    operator: &str,
-    nodes: &[Node],
-    place: &Place,
-    numbered: impl Fn(&[Node], &Place) -> Vec<Explanation>,
-) -> (String, Vec<Explanation>) {
-    let place = place.then(operator);
-    let parts = numbered(nodes, &place);
-    (place.pointer, parts)
-}
+    fn branches(
+        &self,
+        operator: &str,
+        nodes: &[Node],
+        place: &Place,
+        holds: impl Fn(&[Explanation]) -> bool,
+    ) -> Explanation {
+        let place = place.then(operator);
+        let each = nodes.iter().enumerate();
+        let parts = each.map(|(index, node)| self.node(node, &place.then(&index.to_string())));
+        let parts: Vec<_> = parts.collect();
+        Explanation::of_parts(place, holds(&parts), parts)
+    }
 
-fn explain_negation(how: Negation, inner: &Node, document: &[u8], place: &Place) -> Explanation {
-    let name = match how {
-        Negation::Not => None,
-        Negation::Ne => Some("$ne"),
-        Negation::Nin => Some("$nin"),
-        Negation::Absent => Some("$exists"),
-    };
-    if let (Some(name), Node::Clause(clause)) = (name, inner) {
-        let positive = explain_clause(clause, document, place, Some(name));
-        return Explanation {
-            holds: !positive.holds,
-            ..positive
+    fn negation(&self, how: Negation, inner: &Node, place: &Place) -> Explanation {
+        let name = match how {
+            Negation::Not => None,
+            Negation::Ne => Some("$ne"),
+            Negation::Nin => Some("$nin"),
+            Negation::Absent => Some("$exists"),
         };
+        if let (Some(name), Node::Clause(clause)) = (name, inner) {
+            let positive = self.clause(clause, place, Some(name));
+            return Explanation {
+                holds: !positive.holds,
+                ..positive
+            };
+        }
+        let path = first_clause(inner).map_or("", |clause| clause.path.as_str());
+        let place = place.at_path(path).then("$not");
+        let part = self.node(inner, &place);
+        Explanation::of_parts(place, !part.holds, vec![part])
     }
-    let path = first_clause(inner).map_or("", |clause| clause.path.as_str());
-    let place = place.at_path(path).then("$not");
-    let pointer = place.pointer.clone();
-    let part = explain_node(inner, document, place);
-    let holds = !part.holds;
-    Explanation {
-        pointer,
-        holds,
-        saw: Vec::new(),
-        truncated: false,
-        parts: vec![part],
+
+    /// A clause, under the name it was written with where that is not its test's own.
+    fn clause(&self, clause: &Clause, place: &Place, name: Option<&str>) -> Explanation {
+        let place = place.at_path(clause.path.as_str());
+        let name = name.or_else(|| (!clause.implicit).then(|| operator(&clause.test)));
+        let place = name.map_or_else(|| place.clone(), |name| place.then(name));
+        let (saw, truncated) = values(clause, self.document);
+        let holds = clause.matches(self.document);
+        Explanation {
+            pointer: place.pointer,
+            holds,
+            saw,
+            truncated,
+            parts: Vec::new(),
+        }
     }
 }
 
@@ -152,26 +158,6 @@ fn first_clause(node: &Node) -> Option<&Clause> {
             nodes.iter().find_map(first_clause)
         }
         Node::Always(_) => None,
-    }
-}
-
-fn explain_clause(
-    clause: &Clause,
-    document: &[u8],
-    place: &Place,
-    name: Option<&str>,
-) -> Explanation {
-    let at = place.at_path(clause.path.as_str());
-    let name = name.or_else(|| (!clause.implicit).then(|| operator(&clause.test)));
-    let pointer = name.map_or_else(|| at.pointer.clone(), |name| at.then(name).pointer);
-    let (saw, truncated) = values(clause, document);
-    let holds = clause.matches(document);
-    Explanation {
-        pointer,
-        holds,
-        saw,
-        truncated,
-        parts: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@ use bson::spec::ElementType;
 
 use super::super::ast::{Comparison, List, Test};
 use super::super::compare::compare;
+use super::super::limits::Limits;
 use super::super::value::Value;
 use super::at::{At, refuse};
 use super::field::{Operator, Reference, is_operators};
@@ -18,7 +19,7 @@ impl Parser<'_> {
     pub(super) fn list(&self, op: Operator<'_>, at: &At<'_>) -> Parsed<Test> {
         let mut values = Vec::new();
         let mut patterns = Vec::new();
-        self.each(op, at, |value, at| {
+        each(self.limits, op, at, |value, at| {
             if is_operators(value, Reference::Whole) {
                 let reason = format!("{} takes values, not operators.", op.name);
                 return Err(refuse(Some(op.name), at, reason));
@@ -39,25 +40,17 @@ impl Parser<'_> {
 
     /// `$all`: values and regular expressions, or `$elemMatch` throughout.
     pub(super) fn all(&mut self, op: Operator<'_>, at: &At<'_>) -> Parsed<Test> {
+        let first = op.value.elements().next();
+        let first = first.and_then(|(_, first)| first_name(first));
         let mut tests = Vec::new();
-        let first = op
-            .value
-            .elements()
-            .next()
-            .and_then(|(_, first)| first_name(first));
-        if op.value.is_array() && first == Some(b"$elemMatch") {
-            let mut parser = Parser { ..*self };
-            self.each(op, at, |value, at| {
-                tests.push(parser.all_elem_match(value, at)?);
-                Ok(())
-            })?;
-            self.clauses = parser.clauses;
-        } else {
-            self.each(op, at, |value, at| {
-                tests.push(self.all_value(value, at)?);
-                Ok(())
-            })?;
-        }
+        each(self.limits, op, at, |value, at| {
+            tests.push(if first == Some(b"$elemMatch") {
+                self.all_elem_match(value, at)?
+            } else {
+                self.all_value(value, at)?
+            });
+            Ok(())
+        })?;
         Ok(Test::All(tests.into()))
     }
 
@@ -117,33 +110,32 @@ impl Parser<'_> {
             self.document(query.bytes(), at)?,
         )))
     }
+}
 
-    /// Shows every value of an array argument to `take`.
-    fn each(
-        &self,
-        op: Operator<'_>,
-        at: &At<'_>,
-        mut take: impl FnMut(Value<'_>, &At<'_>) -> Parsed<()>,
-    ) -> Parsed<()> {
-        if !op.value.is_array() {
-            return Err(refuse(
-                Some(op.name),
-                at,
-                format!("{} needs an array.", op.name),
-            ));
-        }
-        self.check_depth(at)?;
-        let most = self.limits.list_values;
-        let mut elements = op.value.elements();
-        for (index, (_, value)) in (&mut elements).enumerate() {
-            if index == most {
-                let reason = format!("{} has more than {most} values.", op.name);
-                return Err(refuse(Some(op.name), at, reason));
-            }
-            take(value, &at.then(&index.to_string()))?;
-        }
-        check_whole(&elements, at)
+/// Shows every value of an array argument to `take`.
+fn each(
+    limits: &Limits,
+    op: Operator<'_>,
+    at: &At<'_>,
+    mut take: impl FnMut(Value<'_>, &At<'_>) -> Parsed<()>,
+) -> Parsed<()> {
+    if !op.value.is_array() {
+        return Err(refuse(
+            Some(op.name),
+            at,
+            format!("{} needs an array.", op.name),
+        ));
     }
+    let most = limits.list_values;
+    let mut elements = op.value.elements();
+    for (index, (_, value)) in (&mut elements).enumerate() {
+        if index == most {
+            let reason = format!("{} has more than {most} values.", op.name);
+            return Err(refuse(Some(op.name), at, reason));
+        }
+        take(value, &at.then(&index.to_string()))?;
+    }
+    check_whole(&elements, at)
 }
 
 fn first_name(value: Value<'_>) -> Option<&[u8]> {

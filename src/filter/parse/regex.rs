@@ -23,32 +23,10 @@ impl Parser<'_> {
 
     /// `$regex` with its `$options`, from the document they stand in.
     pub(super) fn regex(&self, context: Value<'_>, at: &At<'_>) -> Parsed<Test> {
-        let refuse = |reason: &str| Err(refuse(Some("$regex"), at, reason));
-        let (mut source, mut options): (&[u8], &[u8]) = (b"", b"");
-        for (name, value) in context.elements() {
-            match (name, value.kind()) {
-                (b"$regex", ElementType::String) => source = value.text().unwrap_or_default(),
-                (b"$regex", ElementType::RegularExpression) => {
-                    let (pattern, flags) = value.regex().unwrap_or_default();
-                    source = pattern;
-                    if !flags.is_empty() && !options.is_empty() {
-                        return refuse("Options are set both in $regex and in $options.");
-                    }
-                    options = if flags.is_empty() { options } else { flags };
-                }
-                (b"$regex", _) => return refuse("$regex needs a string or a regular expression."),
-                (b"$options", ElementType::String) if options.is_empty() => {
-                    options = value.text().unwrap_or_default();
-                }
-                (b"$options", ElementType::String) => {
-                    return refuse("Options are set both in $regex and in $options.");
-                }
-                (b"$options", _) => return refuse("$options needs a string."),
-                _ => {}
-            }
-        }
-        let pattern = self.compile(source, options, at)?;
-        Ok(Test::Regex(Box::new(pattern)))
+        let (source, options) =
+            source_and_options(context).map_err(|reason| refuse(Some("$regex"), at, reason))?;
+        self.compile(source, options, at)
+            .map(|pattern| Test::Regex(Box::new(pattern)))
     }
 
     fn compile(&self, source: &[u8], options: &[u8], at: &At<'_>) -> Parsed<Pattern> {
@@ -57,4 +35,34 @@ impl Parser<'_> {
             .and_then(|source| Pattern::compile(source, text(options)?, self.limits))
             .map_err(|reason| refuse(Some("$regex"), at, reason))
     }
+}
+
+const TWICE: &str = "Options are set both in $regex and in $options.";
+
+/// What to compile. The order counts, as on a server: empty options before a regular expression
+/// with options of its own are fine, after it they are not.
+fn source_and_options(context: Value<'_>) -> Result<(&[u8], &[u8]), &'static str> {
+    let (mut source, mut options): (&[u8], &[u8]) = (b"", b"");
+    for (name, value) in context.elements() {
+        match (name, value.kind()) {
+            (b"$regex", ElementType::String) => source = value.text().unwrap_or_default(),
+            (b"$regex", ElementType::RegularExpression) => {
+                let (pattern, own) = value.regex().unwrap_or_default();
+                source = pattern;
+                if !own.is_empty() {
+                    options = if options.is_empty() {
+                        own
+                    } else {
+                        return Err(TWICE);
+                    };
+                }
+            }
+            (b"$regex", _) => return Err("$regex needs a string or a regular expression."),
+            (b"$options", ElementType::String) if !options.is_empty() => return Err(TWICE),
+            (b"$options", ElementType::String) => options = value.text().unwrap_or_default(),
+            (b"$options", _) => return Err("$options needs a string."),
+            _ => {}
+        }
+    }
+    Ok((source, options))
 }
