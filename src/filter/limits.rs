@@ -14,7 +14,8 @@ pub struct Limits {
     pub depth: usize,
     /// The length of one regular expression, in bytes. Default 4,096.
     pub pattern_bytes: usize,
-    /// The memory that one compiled regular expression may take, in bytes. Default 1 MiB.
+    /// The memory that one compiled regular expression may take, in bytes. Default 256 KiB. A match takes time in
+    /// proportion to this and to the text.
     pub compiled_pattern_bytes: usize,
 }
 
@@ -26,7 +27,7 @@ impl Default for Limits {
             list_values: 50_000,
             depth: 200,
             pattern_bytes: 4_096,
-            compiled_pattern_bytes: 1 << 20,
+            compiled_pattern_bytes: 256 << 10,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Unicode's general categories as the server's PCRE knows them: those of Unicode 7.
 
+use std::sync::LazyLock;
+
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, HirKind};
 
 use super::class::ranges;
@@ -28,37 +30,58 @@ const MOVED: &[(char, char, &str)] = &[
 
 /// The characters of a category; None if it is not one that is supported.
 pub(super) fn category(name: &str) -> Option<ClassUnicode> {
+    // Made once: a pattern can name many, and each takes thousands of steps.
+    static CLASSES: LazyLock<Vec<ClassUnicode>> =
+        LazyLock::new(|| CATEGORIES.iter().map(|name| of_unicode_7(name)).collect());
     if name == "L&" {
         let mut cased = category("Lu")?;
         cased.union(&category("Ll")?);
         cased.union(&category("Lt")?);
         return Some(cased);
     }
-    if !CATEGORIES.contains(&name) {
-        return None;
-    }
-    let mut class = property(name)?;
-    class.intersect(&property("age=7.0")?);
+    let place = CATEGORIES.iter().position(|known| *known == name)?;
+    CLASSES.get(place).cloned()
+}
+
+fn of_unicode_7(name: &str) -> ClassUnicode {
+    let mut class = property(name);
+    class.intersect(&property("age=7.0"));
     for &(start, end, was) in MOVED {
         class.difference(&ranges(&[(start, end)]));
         if was.starts_with(name) {
             class.union(&ranges(&[(start, end)]));
         }
     }
-    Some(class)
+    class
 }
 
 /// The characters with a property, by the tables at hand.
-fn property(name: &str) -> Option<ClassUnicode> {
-    match regex_syntax::parse(&format!("\\p{{{name}}}"))
-        .ok()?
-        .into_kind()
-    {
-        HirKind::Class(Class::Unicode(class)) => Some(class),
+fn property(name: &str) -> ClassUnicode {
+    let hir = regex_syntax::parse(&format!("\\p{{{name}}}"));
+    match hir.expect("a property of the tables linked in").into_kind() {
+        HirKind::Class(Class::Unicode(class)) => class,
         HirKind::Literal(single) => {
-            let single = std::str::from_utf8(&single.0).ok()?.chars().next()?;
-            Some(ClassUnicode::new([ClassUnicodeRange::new(single, single)]))
+            let text = str::from_utf8(&single.0).unwrap_or_default();
+            ClassUnicode::new(
+                text.chars()
+                    .map(|single| ClassUnicodeRange::new(single, single)),
+            )
         }
-        _ => None,
+        _ => ClassUnicode::empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_category_has_characters() {
+        for name in CATEGORIES {
+            assert!(
+                category(name).is_some_and(|class| !class.ranges().is_empty()),
+                "{name}"
+            );
+        }
     }
 }

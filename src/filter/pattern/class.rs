@@ -19,7 +19,11 @@ pub(super) fn ranges(ranges: &[(char, char)]) -> ClassUnicode {
 
 /// One character, and its other cases where case is ignored.
 pub(super) fn character(character: char, flags: Flags) -> ClassUnicode {
-    range(character, character, flags)
+    let mut class = ranges(&[(character, character)]);
+    if flags.ignore_case {
+        fold(&mut class);
+    }
+    class
 }
 
 /// The character that `.` stands for.
@@ -39,14 +43,6 @@ pub(super) fn any() -> ClassUnicode {
 /// Every character that is not in `class`.
 pub(super) fn not(mut class: ClassUnicode) -> ClassUnicode {
     class.negate();
-    class
-}
-
-fn range(start: char, end: char, flags: Flags) -> ClassUnicode {
-    let mut class = ranges(&[(start, end)]);
-    if flags.ignore_case {
-        fold(&mut class);
-    }
     class
 }
 
@@ -120,21 +116,27 @@ enum Item {
 /// Reads a class in brackets, after its `[`.
 pub(super) fn bracketed(scanner: &mut Scanner<'_>, flags: Flags) -> Result<ClassUnicode, String> {
     let negated = scanner.take("^");
-    let mut class = ranges(&[]);
+    // Collected first and put in order once: doing so at every item would take quadratic time.
+    let (mut plain, mut sets) = (Vec::new(), Vec::new());
     let mut first = true;
     while first || !scanner.take("]") {
         first = false;
         match item(scanner, flags)? {
-            Item::Set(set) => class.union(&set),
-            Item::Character(start) => match range_end(scanner, flags)? {
-                Some(end) if end < start => {
+            Item::Set(set) => sets.extend(set.iter().copied()),
+            Item::Character(start) => {
+                let end = range_end(scanner, flags)?.unwrap_or(start);
+                if end < start {
                     return Err("A range in a character class is out of order.".to_owned());
                 }
-                Some(end) => class.union(&range(start, end, flags)),
-                None => class.union(&character(start, flags)),
-            },
+                plain.push(ClassUnicodeRange::new(start, end));
+            }
         }
     }
+    let mut class = ClassUnicode::new(plain);
+    if flags.ignore_case {
+        fold(&mut class);
+    }
+    class.union(&ClassUnicode::new(sets));
     Ok(if negated { not(class) } else { class })
 }
 

@@ -1,5 +1,7 @@
 //! Ignoring case as the server's PCRE does it: by Unicode 7.
 
+use std::sync::LazyLock;
+
 use regex_syntax::hir::ClassUnicode;
 
 use super::class;
@@ -55,10 +57,10 @@ const NEWER: &[(char, char)] = &[
 
 /// Adds the other cases of every character.
 pub(super) fn fold(class: &mut ClassUnicode) {
-    let newer = class::ranges(NEWER);
+    static NEWER_CLASS: LazyLock<ClassUnicode> = LazyLock::new(|| class::ranges(NEWER));
     let mut folded = class.clone();
-    folded.difference(&newer);
+    folded.difference(&NEWER_CLASS);
     folded.case_fold_simple();
-    folded.difference(&newer);
+    folded.difference(&NEWER_CLASS);
     class.union(&folded);
 }
