@@ -65,11 +65,11 @@ fn test_reason(test: &Test) -> Option<String> {
 fn is_beyond(comparison: Comparison, operand: Value<'_>) -> bool {
     let first = operand.bytes().first();
     match (comparison, Rank::of(operand.kind())) {
-        (Comparison::Gt | Comparison::Lt, Rank::Null) => true,
         (Comparison::Gt | Comparison::Lt, Rank::Number) => {
             Number::of(operand).is_some_and(Number::is_nan)
         }
-        (Comparison::Lt, Rank::MinKey) | (Comparison::Gt, Rank::MaxKey) => true,
+        (Comparison::Gt, Rank::Null | Rank::MaxKey)
+        | (Comparison::Lt, Rank::Null | Rank::MinKey) => true,
         (Comparison::Lt, Rank::Text) => operand.text().is_some_and(<[u8]>::is_empty),
         (Comparison::Lt, Rank::Boolean) => first == Some(&0),
         (Comparison::Gt, Rank::Boolean) => first != Some(&0),
@@ -106,9 +106,12 @@ fn negated_clause_of(node: &Node) -> Option<&Clause> {
 /// Whether some value's passing `yes` means that it passes `no`, in the plainest cases.
 fn implies(yes: &Test, no: &Test) -> bool {
     match (yes, no) {
-        (yes, Test::Exists) => !yes.passes(None) && !matches!(yes, Test::All(_)),
-        (Test::Compare(Comparison::Eq, value), no) => {
-            no.passes(Some(value.value())) && no.leaf() == yes.leaf()
+        (Test::All(_), _) => false,
+        (yes, Test::Exists) => !yes.passes(None),
+        // Equal values may differ in type, and null equals what is absent: only comparisons treat
+        // all of them alike.
+        (Test::Compare(Comparison::Eq, operand), Test::Compare(..) | Test::In(_)) => {
+            Rank::of(operand.value().kind()) != Rank::Null && no.passes(Some(operand.value()))
         }
         _ => false,
     }
@@ -144,8 +147,9 @@ fn exclude((a, x): (Comparison, Value<'_>), (b, y): (Comparison, Value<'_>)) -> 
     let order = compare(x, y);
     match (a, b) {
         (Comparison::Eq, _) => !b.holds(Some(x), y),
-        (Comparison::Gt, Comparison::Lt | Comparison::Lte) => order != Ordering::Less,
-        (Comparison::Gte, Comparison::Lt) => order != Ordering::Less,
+        (Comparison::Gt, Comparison::Lt | Comparison::Lte) | (Comparison::Gte, Comparison::Lt) => {
+            order != Ordering::Less
+        }
         (Comparison::Gte, Comparison::Lte) => order == Ordering::Greater,
         _ => false,
     }

@@ -188,6 +188,14 @@ fn what_an_array_or_a_gap_can_meet_is_no_contradiction() {
     assert_eq!(never(doc! {"a": {"$exists": false, "$eq": null}}), None);
     assert_eq!(never(doc! {"a": {"$ne": 1, "$gte": 1}}), None);
     assert_eq!(never(doc! {"a": {"$nin": []}}), None);
+    assert_eq!(
+        never(doc! {"a": {"$eq": null, "$not": {"$type": "null"}}}),
+        None
+    );
+    assert_eq!(
+        never(doc! {"a": {"$eq": 1, "$not": {"$type": "int"}}}),
+        None
+    );
     assert_eq!(never(doc! {}), None);
 }
 

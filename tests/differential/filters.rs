@@ -8,12 +8,18 @@ use super::values;
 
 /// A filter. Operands are often taken from `pool`, the values that are in the documents.
 pub(crate) fn filter(random: &mut Random, pool: &[Bson]) -> Document {
-    Filters { random, pool }.query(3)
+    Filters {
+        random,
+        pool,
+        last: Bson::Null,
+    }
+    .query(3)
 }
 
 struct Filters<'a> {
     random: &'a mut Random,
     pool: &'a [Bson],
+    last: Bson,
 }
 
 impl Filters<'_> {
@@ -221,14 +227,17 @@ impl Filters<'_> {
         }
     }
 
-    /// A value to compare with: half of them are in some document.
+    /// A value to compare with: half of them are in some document, some are the last one again.
     fn operand(&mut self) -> Bson {
-        match self.random.below(10) {
+        let operand = match self.random.below(12) {
             0..=5 => self.pool[self.random.below(self.pool.len())].clone(),
             6 => Bson::RegularExpression(values::regex(self.random)),
             7 => Bson::Null,
+            8 | 9 => return self.last.clone(),
             _ => values::value(self.random, 2),
-        }
+        };
+        self.last = operand.clone();
+        operand
     }
 }
 
