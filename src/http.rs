@@ -25,7 +25,7 @@ use axum::{
     Router, middleware,
     routing::{get, post},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
@@ -53,6 +53,8 @@ pub struct AppState {
     pub metrics: Arc<Metrics>,
     /// Work that outlives its request. Whoever stops the service closes it and waits.
     pub tasks: TaskTracker,
+    /// Cancelled where the stop has taken too long: connections that are left end at once.
+    pub cut: CancellationToken,
 }
 
 /// All calls.

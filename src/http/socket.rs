@@ -71,9 +71,9 @@ async fn take(
         metrics: state.metrics.clone(),
     };
     let (answer, taken) = oneshot::channel();
-    state
-        .tasks
-        .spawn(connection::serve(host, wish, answer, upgrade));
+    let serving = connection::serve(host, wish, answer, upgrade);
+    let cut = state.cut.clone();
+    state.tasks.spawn(cut.run_until_cancelled_owned(serving));
     match taken.await.unwrap_or(Err(AttachError::Stopping)) {
         Ok(()) => Ok(()),
         Err(AttachError::Unknown) => Err(not_found()),
