@@ -13,21 +13,20 @@ use std::{
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::{
     net::TcpStream,
     sync::oneshot,
-    time::{Sleep, sleep_until, timeout},
+    time::{Sleep, sleep, sleep_until, timeout},
 };
 
 use self::{
     heartbeat::{Due, Heartbeat},
-    websocket::{Broken, Incoming, WebSocket},
+    websocket::{Broken, Incoming, WebSocket, after_others},
 };
 use crate::{
     config::Config,
@@ -46,12 +45,15 @@ use crate::{
 
 /// Bytes taken from the outbox for one round of writing.
 const ROUND_BYTES: usize = 64 * 1024;
-/// Rounds of taking and writing before other tasks get a turn.
+/// Rounds of writing, reading and looking at the clock before other tasks get a turn.
 const ROUNDS: usize = 16;
 /// Answers to `ping` messages that may wait; a client that asks faster than it listens is not read.
 const PONGS_WAITING: usize = 64;
 /// How long the HTTP layer may take to hand the socket over.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long it may take when the outbox is full already, and everyone waits.
+const UPGRADE_GRACE: Duration = Duration::from_secs(1);
 
 /// What every connection of a node works with.
 #[derive(Clone, Debug)]
@@ -110,14 +112,15 @@ pub async fn serve(
     let attached = match host.router.attach(attach).await {
         Ok(attached) => attached,
         Err(error) => {
-            // Whether anyone still listens makes no difference: nothing was opened.
-            drop(answer.send(Err(error)));
+            if answer.send(Err(error)).is_err() {
+                tracing::trace!("the asker has gone; nothing was opened");
+            }
             return;
         }
     };
     let waiting = answer.send(Ok(())).is_ok();
     let upgraded = if waiting {
-        timeout(UPGRADE_TIMEOUT, upgrade).await.ok().flatten()
+        taken_over(upgrade, &outbox).await
     } else {
         None
     };
@@ -136,6 +139,24 @@ pub async fn serve(
     tracing::debug!(connection = attached.id, "connection is closed");
 }
 
+/// The socket, once the HTTP layer has written its answer and lets go of it. `None` where that takes
+/// too long, or where the router has to wait for it: a client that does not even read the answer must
+/// not hold up the others.
+async fn taken_over(
+    upgrade: impl Future<Output = Option<Upgraded>>,
+    outbox: &Receiver,
+) -> Option<Upgraded> {
+    let asked = async {
+        poll_fn(|cx| outbox.poll_asked(cx)).await;
+        sleep(UPGRADE_GRACE).await;
+    };
+    tokio::select! {
+        biased;
+        upgraded = timeout(UPGRADE_TIMEOUT, upgrade) => upgraded.ok().flatten(),
+        () = asked => None,
+    }
+}
+
 fn forget_bytes(metrics: &Metrics, bytes: usize) {
     metrics
         .outbox_bytes
@@ -151,6 +172,19 @@ enum Outcome {
     Found(Ending),
 }
 
+/// How a round of writing and taking came out.
+#[derive(Debug)]
+enum Outgoing {
+    /// Frames were taken and can be written.
+    More,
+    /// Everything is written and nothing waits.
+    Idle,
+    /// The socket refuses bytes.
+    Refused,
+    /// It was the last.
+    Ends(Outcome),
+}
+
 struct Connection {
     host: Host,
     key: ConnectionKey,
@@ -161,12 +195,10 @@ struct Connection {
     timer: Pin<Box<Sleep>>,
     /// Frames just taken; kept for its allocation.
     taken: Vec<Arc<Frame>>,
-    /// Where the client is once everything queued is written, and where it was at the last flush.
+    /// Where the client stands once it has read everything queued, and once it has read everything
+    /// that the kernel has taken.
     queued: Position,
-    flushed: Position,
-    /// Event frames queued since the last flush, and when the first of them was encoded.
-    unflushed_events: u64,
-    oldest_unflushed: Option<Instant>,
+    written: Position,
     pongs_waiting: usize,
     /// Why the socket cannot be read any more.
     broken: Option<Broken>,
@@ -193,9 +225,7 @@ impl Connection {
             heartbeat,
             taken: Vec::new(),
             queued: attached.start.from,
-            flushed: attached.start.from,
-            unflushed_events: 0,
-            oldest_unflushed: None,
+            written: attached.start.from,
             pongs_waiting: 0,
             broken: None,
             host,
@@ -232,73 +262,93 @@ impl Connection {
         poll_fn(|cx| self.poll(cx)).await
     }
 
+    /// Each round writes, reads and looks at the clock, until nothing is left to do or the socket
+    /// refuses. Everything that may happen then wakes this task: a push or the end (the outbox), room
+    /// in the socket, bytes from the client, the timer.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        if let Poll::Ready(outcome) = self.poll_outgoing(cx) {
-            return Poll::Ready(outcome);
-        }
-        if let Poll::Ready(outcome) = self.poll_incoming(cx) {
-            return Poll::Ready(outcome);
-        }
-        self.poll_timer(cx)
-    }
-
-    /// Takes and writes until nothing waits or the socket refuses.
-    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         for _ in 0..ROUNDS {
-            match self.socket.poll_write(cx) {
-                Poll::Ready(Ok(())) => self.on_flushed(),
-                Poll::Ready(Err(_)) => {
-                    self.broken = Some(Broken::Lost);
-                    return Poll::Ready(Outcome::Found(Ending::ConnectionLost));
-                }
-                Poll::Pending => return self.on_refused(cx),
+            let outgoing = match self.poll_outgoing(cx) {
+                Outgoing::Ends(outcome) => return Poll::Ready(outcome),
+                outgoing => outgoing,
+            };
+            if let Poll::Ready(outcome) = self.poll_incoming(cx) {
+                return Poll::Ready(outcome);
             }
-            match self.outbox.poll_take(cx, ROUND_BYTES, &mut self.taken) {
-                Poll::Ready(Taken::Frames { bytes }) => self.queue_taken(bytes),
-                Poll::Ready(Taken::End(end)) => return Poll::Ready(Outcome::Ended(end)),
-                Poll::Pending => return Poll::Pending,
+            if let Poll::Ready(outcome) = self.poll_timer(cx) {
+                return Poll::Ready(outcome);
+            }
+            match outgoing {
+                // What was queued since goes out now.
+                Outgoing::Idle if !self.socket.is_flushed() => {}
+                Outgoing::Idle | Outgoing::Refused => return Poll::Pending,
+                Outgoing::More | Outgoing::Ends(_) => {}
             }
         }
-        // There is more, but others want a turn.
-        cx.waker().wake_by_ref();
+        // There is more to do.
+        after_others(cx);
         Poll::Pending
     }
 
-    fn on_flushed(&mut self) {
-        self.flushed = self.queued;
-        self.pongs_waiting = 0;
-        self.heartbeat.flushed(Instant::now());
-        if self.unflushed_events > 0 {
-            self.host
-                .metrics
-                .deliveries
-                .inc_by(std::mem::take(&mut self.unflushed_events));
+    /// Writes what is queued and takes more from the outbox.
+    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Outgoing {
+        match self.socket.poll_write(cx) {
+            Poll::Ready(Ok(())) => self.on_flushed(),
+            Poll::Ready(Err(_)) => {
+                self.broken = Some(Broken::Lost);
+                return Outgoing::Ends(Outcome::Found(Ending::ConnectionLost));
+            }
+            Poll::Pending => return self.on_refused(cx),
         }
-        if let Some(oldest) = self.oldest_unflushed.take() {
-            Metrics::observe(&self.host.metrics.match_to_socket, oldest.elapsed());
+        match self.outbox.poll_take(cx, ROUND_BYTES, &mut self.taken) {
+            Poll::Ready(Taken::Frames { bytes }) => {
+                self.queue_taken(bytes);
+                Outgoing::More
+            }
+            Poll::Ready(Taken::End(end)) => Outgoing::Ends(Outcome::Ended(end)),
+            Poll::Pending => Outgoing::Idle,
         }
     }
 
-    fn on_refused(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+    fn on_flushed(&mut self) {
+        self.note_written();
+        self.pongs_waiting = 0;
+        self.heartbeat.flushed(Instant::now());
+    }
+
+    fn on_refused(&mut self, cx: &mut Context<'_>) -> Outgoing {
         self.outbox.refused();
-        let progress = self.socket.take_progress();
+        let progress = self.note_written();
         self.heartbeat.refused(progress, Instant::now());
-        self.outbox.poll_end(cx).map(Outcome::Ended)
+        match self.outbox.poll_end(cx) {
+            Poll::Ready(end) => Outgoing::Ends(Outcome::Ended(end)),
+            Poll::Pending => Outgoing::Refused,
+        }
+    }
+
+    /// Accounts for what the kernel has taken; says whether it took anything.
+    fn note_written(&mut self) -> bool {
+        let written = self.socket.take_written();
+        if let Some(position) = written.position {
+            self.written = self.written.max(position);
+        }
+        if written.events > 0 {
+            self.host.metrics.deliveries.inc_by(written.events);
+        }
+        if let Some(oldest) = written.oldest {
+            Metrics::observe(&self.host.metrics.match_to_socket, oldest.elapsed());
+        }
+        written.progress
     }
 
     fn queue_taken(&mut self, bytes: usize) {
         forget_bytes(&self.host.metrics, bytes);
         for frame in self.taken.drain(..) {
             self.queued = self.queued.max(frame.position);
-            if let Some(at) = frame.event_at {
-                self.unflushed_events += 1;
-                self.oldest_unflushed.get_or_insert(at);
-            }
-            self.socket.queue(Bytes::clone(&frame.bytes));
+            self.socket.queue_shared(frame);
         }
     }
 
-    /// Reads everything that has arrived.
+    /// Reads what has arrived.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         while self.pongs_waiting < PONGS_WAITING {
             let ending = match self.socket.poll_read(cx) {
@@ -349,18 +399,20 @@ impl Connection {
             if self.timer.deadline() != next {
                 self.timer.as_mut().reset(next);
             }
-            if self.timer.as_mut().poll(cx).is_pending() {
-                // Answers that were queued while reading go out now.
-                return if self.socket.is_flushed() {
-                    Poll::Pending
-                } else {
-                    self.poll_outgoing(cx)
-                };
-            }
+            ready!(self.timer.as_mut().poll(cx));
             match self.heartbeat.due(Instant::now()) {
                 Due::Nothing => {}
                 Due::Ping => self.socket.queue_ping(),
-                Due::Missed => return Poll::Ready(Outcome::Found(Ending::HeartbeatMissed)),
+                Due::Missed => {
+                    // Unless the sign of life is here, and only the runtime does not know yet.
+                    self.socket.ask_kernel();
+                    if let Poll::Ready(outcome) = self.poll_incoming(cx) {
+                        return Poll::Ready(outcome);
+                    }
+                    if self.heartbeat.missed(Instant::now()) {
+                        return Poll::Ready(Outcome::Found(Ending::HeartbeatMissed));
+                    }
+                }
             }
         }
     }
