@@ -3,4 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod apart;
 mod first;
+mod hostile;
+mod raw;
