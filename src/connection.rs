@@ -4,6 +4,7 @@
 //! decides that it ends: when it finds a reason it tells the registry and acts on the verdict, which
 //! comes through the outbox like everything else. An earlier verdict wins.
 
+mod catching_up;
 mod closing;
 mod heartbeat;
 mod replaying;
@@ -14,47 +15,46 @@ use std::{
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::{
     net::TcpStream,
     sync::oneshot,
-    time::{Sleep, sleep_until, timeout},
+    time::{Sleep, sleep, sleep_until, timeout},
 };
 
 use self::{
+    catching_up::Replay,
     heartbeat::{Due, Heartbeat},
-    replaying::{Beginning, Found, Replaying},
-    websocket::{Broken, Incoming, WebSocket},
+    websocket::{Broken, Incoming, WebSocket, after_others},
 };
 use crate::{
     config::Config,
     position::{Cursor, Position},
-    protocol::{
-        ClientMessage, Dialect, Ending, Frame, GapReason, PONG_MESSAGE, connected_message,
-        gap_message, text_frame,
-    },
+    protocol::{ClientMessage, Dialect, Ending, Frame, PONG_MESSAGE, text_frame},
     replay::Replays,
     router::{
-        Attach, AttachError, Attached, RouterHandle, Wording, filter_limits,
+        Attach, AttachError, Attached, RouterHandle, Wording,
         outbox::{End, Receiver, Taken},
-        registry::{ConnectionKey, ends_on_gap},
+        registry::ConnectionKey,
     },
     telemetry::Metrics,
 };
 
 /// Bytes taken from the outbox for one round of writing.
 const ROUND_BYTES: usize = 64 * 1024;
-/// Rounds of taking and writing before other tasks get a turn.
+/// Rounds of writing, reading and looking at the clock before other tasks get a turn.
 const ROUNDS: usize = 16;
 /// Answers to `ping` messages that may wait; a client that asks faster than it listens is not read.
 const PONGS_WAITING: usize = 64;
 /// How long the HTTP layer may take to hand the socket over.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long it may take when the outbox is full already, and everyone waits.
+const UPGRADE_GRACE: Duration = Duration::from_secs(1);
 
 /// What every connection of a node works with.
 #[derive(Clone, Debug)]
@@ -118,14 +118,14 @@ pub async fn serve(
         Ok(attached) => attached,
         Err(error) => {
             if answer.send(Err(error)).is_err() {
-                tracing::trace!("the client left before it was refused");
+                tracing::trace!("the asker has gone; nothing was opened");
             }
             return;
         }
     };
     let waiting = answer.send(Ok(())).is_ok();
     let upgraded = if waiting {
-        timeout(UPGRADE_TIMEOUT, upgrade).await.ok().flatten()
+        taken_over(upgrade, &outbox).await
     } else {
         None
     };
@@ -144,6 +144,24 @@ pub async fn serve(
     tracing::debug!(connection = attached.id, "connection is closed");
 }
 
+/// The socket, once the HTTP layer has written its answer and lets go of it. `None` where that takes
+/// too long, or where the router has to wait for it: a client that does not even read the answer must
+/// not hold up the others.
+async fn taken_over(
+    upgrade: impl Future<Output = Option<Upgraded>>,
+    outbox: &Receiver,
+) -> Option<Upgraded> {
+    let asked = async {
+        poll_fn(|cx| outbox.poll_asked(cx)).await;
+        sleep(UPGRADE_GRACE).await;
+    };
+    tokio::select! {
+        biased;
+        upgraded = timeout(UPGRADE_TIMEOUT, upgrade) => upgraded.ok().flatten(),
+        () = asked => None,
+    }
+}
+
 fn forget_bytes(metrics: &Metrics, bytes: usize) {
     metrics
         .outbox_bytes
@@ -159,6 +177,19 @@ enum Outcome {
     Found(Ending),
 }
 
+/// How a round of writing and taking came out.
+#[derive(Debug)]
+enum Outgoing {
+    /// Frames were taken and can be written.
+    More,
+    /// Everything is written and nothing waits.
+    Idle,
+    /// The socket refuses bytes.
+    Refused,
+    /// It was the last.
+    Ends(Outcome),
+}
+
 struct Connection {
     host: Host,
     key: ConnectionKey,
@@ -169,34 +200,15 @@ struct Connection {
     timer: Pin<Box<Sleep>>,
     /// Frames just taken; kept for its allocation.
     taken: Vec<Arc<Frame>>,
-    /// Where the client is once everything queued is written, and where it was at the last flush.
+    /// Where the client stands once it has read everything queued, and once it has read everything
+    /// that the kernel has taken.
     queued: Position,
-    flushed: Position,
-    /// Event frames queued since the last flush, and when the first of them was encoded.
-    unflushed_events: u64,
-    oldest_unflushed: Option<Instant>,
+    written: Position,
     pongs_waiting: usize,
     /// Why the socket cannot be read any more.
     broken: Option<Broken>,
     /// The past that is still to be delivered.
     replay: Option<Replay>,
-}
-
-/// A replay, and what it needs around it.
-struct Replay {
-    replaying: Replaying,
-    begun: Instant,
-    /// The `connected` message, held back until it is known whether everything will come.
-    greeting: Option<Greeting>,
-    ends_on_gap: bool,
-    /// The subscription was deleted; the replay goes on to that point.
-    end: Option<End>,
-}
-
-struct Greeting {
-    connection: String,
-    subscription: String,
-    from: Position,
 }
 
 impl Connection {
@@ -220,75 +232,11 @@ impl Connection {
             heartbeat,
             taken: Vec::new(),
             queued: attached.start.from,
-            flushed: attached.start.from,
-            unflushed_events: 0,
-            oldest_unflushed: None,
+            written: attached.start.from,
             pongs_waiting: 0,
             broken: None,
             replay: None,
             host,
-        }
-    }
-
-    /// Queues what comes before everything else, or prepares the replay.
-    fn begin(&mut self, attached: &Attached, after: Option<Cursor>, close_on_gap: bool) {
-        let greeting = Greeting {
-            connection: attached.id.clone(),
-            subscription: attached.subscription.clone(),
-            from: attached.start.from,
-        };
-        if attached.start.replay {
-            self.replay = Some(Replay {
-                replaying: self.replaying(attached),
-                begun: Instant::now(),
-                greeting: Some(greeting),
-                ends_on_gap: ends_on_gap(self.dialect, close_on_gap),
-                end: None,
-            });
-            return;
-        }
-        self.greet(&greeting, attached.start.gap.is_none());
-        if let Some(reason) = attached.start.gap {
-            let after = after.map(|after| after.position.cursor(after.deployment));
-            self.tell_gap(reason, after.as_deref(), attached.start.from);
-        }
-    }
-
-    fn replaying(&self, attached: &Attached) -> Replaying {
-        Replaying::new(Beginning {
-            key: self.key,
-            dialect: self.dialect,
-            router: self.host.router.clone(),
-            replays: self.host.replays.clone(),
-            wording: Arc::clone(&self.host.wording),
-            limits: filter_limits(&self.host.config.limits),
-            document: attached.document.clone(),
-            from: attached.start.from,
-            attached_at: attached.start.attached_at,
-        })
-    }
-
-    fn greet(&mut self, greeting: &Greeting, recovered: bool) {
-        if self.dialect == Dialect::Tidegate {
-            let cursor = greeting.from.cursor(self.host.router.deployment());
-            let Greeting {
-                connection,
-                subscription,
-                ..
-            } = greeting;
-            self.say(&connected_message(
-                connection,
-                subscription,
-                &cursor,
-                recovered,
-            ));
-        }
-    }
-
-    fn tell_gap(&mut self, reason: GapReason, after: Option<&str>, cursor: Position) {
-        if self.dialect == Dialect::Tidegate {
-            let cursor = cursor.cursor(self.host.router.deployment());
-            self.say(&gap_message(reason, after, &cursor));
         }
     }
 
@@ -302,65 +250,91 @@ impl Connection {
         poll_fn(|cx| self.poll(cx)).await
     }
 
+    /// Each round writes, reads and looks at the clock, until nothing is left to do or the socket
+    /// refuses. Everything that may happen then wakes this task: a push or the end (the outbox), room
+    /// in the socket, bytes from the client, the timer.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        if let Poll::Ready(outcome) = self.poll_outgoing(cx) {
-            return Poll::Ready(outcome);
-        }
-        if let Poll::Ready(outcome) = self.poll_incoming(cx) {
-            return Poll::Ready(outcome);
-        }
-        self.poll_timer(cx)
-    }
-
-    /// Takes and writes until nothing waits or the socket refuses.
-    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         for _ in 0..ROUNDS {
-            match self.socket.poll_write(cx) {
-                Poll::Ready(Ok(())) => self.on_flushed(),
-                Poll::Ready(Err(_)) => {
-                    self.broken = Some(Broken::Lost);
-                    return Poll::Ready(Outcome::Found(Ending::ConnectionLost));
-                }
-                Poll::Pending => return self.on_refused(cx),
+            let outgoing = match self.poll_outgoing(cx) {
+                Outgoing::Ends(outcome) => return Poll::Ready(outcome),
+                outgoing => outgoing,
+            };
+            if let Poll::Ready(outcome) = self.poll_incoming(cx) {
+                return Poll::Ready(outcome);
             }
-            if self.replay.is_some() {
-                match self.poll_replay(cx) {
-                    Poll::Ready(Ok(())) => continue,
-                    Poll::Ready(Err(outcome)) => return Poll::Ready(outcome),
-                    Poll::Pending => return Poll::Pending,
-                }
+            if let Poll::Ready(outcome) = self.poll_timer(cx) {
+                return Poll::Ready(outcome);
             }
-            match self.outbox.poll_take(cx, ROUND_BYTES, &mut self.taken) {
-                Poll::Ready(Taken::Frames { bytes }) => self.queue_taken(bytes),
-                Poll::Ready(Taken::End(end)) => return Poll::Ready(Outcome::Ended(end)),
-                Poll::Pending => return Poll::Pending,
+            match outgoing {
+                // What was queued since goes out now.
+                Outgoing::Idle if !self.socket.is_flushed() => {}
+                Outgoing::Idle | Outgoing::Refused => return Poll::Pending,
+                Outgoing::More | Outgoing::Ends(_) => {}
             }
         }
-        // There is more, but others want a turn.
-        cx.waker().wake_by_ref();
+        // There is more to do.
+        after_others(cx);
         Poll::Pending
     }
 
-    fn on_flushed(&mut self) {
-        self.flushed = self.queued;
-        self.pongs_waiting = 0;
-        self.heartbeat.flushed(Instant::now());
-        if self.unflushed_events > 0 {
-            self.host
-                .metrics
-                .deliveries
-                .inc_by(std::mem::take(&mut self.unflushed_events));
+    /// Writes what is queued and takes more from the outbox.
+    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Outgoing {
+        match self.socket.poll_write(cx) {
+            Poll::Ready(Ok(())) => self.on_flushed(),
+            Poll::Ready(Err(_)) => {
+                self.broken = Some(Broken::Lost);
+                return Outgoing::Ends(Outcome::Found(Ending::ConnectionLost));
+            }
+            Poll::Pending => return self.on_refused(cx),
         }
-        if let Some(oldest) = self.oldest_unflushed.take() {
-            Metrics::observe(&self.host.metrics.match_to_socket, oldest.elapsed());
+        if self.replay.is_some() {
+            return self.poll_replay(cx);
+        }
+        match self.outbox.poll_take(cx, ROUND_BYTES, &mut self.taken) {
+            Poll::Ready(Taken::Frames { bytes }) => {
+                self.queue_taken(bytes);
+                Outgoing::More
+            }
+            Poll::Ready(Taken::End(end)) => Outgoing::Ends(Outcome::Ended(end)),
+            Poll::Pending => Outgoing::Idle,
         }
     }
 
-    fn on_refused(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+    fn on_flushed(&mut self) {
+        self.note_written();
+        self.pongs_waiting = 0;
+        self.heartbeat.flushed(Instant::now());
+    }
+
+    fn on_refused(&mut self, cx: &mut Context<'_>) -> Outgoing {
         self.outbox.refused();
-        let progress = self.socket.take_progress();
+        let progress = self.note_written();
         self.heartbeat.refused(progress, Instant::now());
-        self.outbox.poll_end(cx).map(Outcome::Ended)
+        if self.replay.as_ref().is_some_and(Replay::knows_its_end) {
+            return Outgoing::Refused;
+        }
+        match self.outbox.poll_end(cx) {
+            Poll::Ready(end) => match self.postpone(end) {
+                Some(end) => Outgoing::Ends(Outcome::Ended(end)),
+                None => Outgoing::Refused,
+            },
+            Poll::Pending => Outgoing::Refused,
+        }
+    }
+
+    /// Accounts for what the kernel has taken; says whether it took anything.
+    fn note_written(&mut self) -> bool {
+        let written = self.socket.take_written();
+        if let Some(position) = written.position {
+            self.written = self.written.max(position);
+        }
+        if written.events > 0 {
+            self.host.metrics.deliveries.inc_by(written.events);
+        }
+        if let Some(oldest) = written.oldest {
+            Metrics::observe(&self.host.metrics.match_to_socket, oldest.elapsed());
+        }
+        written.progress
     }
 
     fn queue_taken(&mut self, bytes: usize) {
@@ -371,85 +345,11 @@ impl Connection {
     fn queue_frames(&mut self) {
         for frame in self.taken.drain(..) {
             self.queued = self.queued.max(frame.position);
-            if let Some(at) = frame.event_at {
-                self.unflushed_events += 1;
-                self.oldest_unflushed.get_or_insert(at);
-            }
-            self.socket.queue(Bytes::clone(&frame.bytes));
+            self.socket.queue_shared(frame);
         }
     }
 
-    /// Goes on with the replay, now that everything queued was written.
-    fn poll_replay(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Outcome>> {
-        let Some(mut replay) = self.replay.take() else {
-            return Poll::Ready(Ok(()));
-        };
-        if replay.end.is_none()
-            && let Poll::Ready(end) = self.outbox.poll_end(cx)
-        {
-            // Last words are heard: what was committed before the delete still comes.
-            if !matches!(end.ending, Ending::Deleted | Ending::Expired) {
-                self.replay = Some(replay);
-                return Poll::Ready(Err(Outcome::Ended(end)));
-            }
-            replay.replaying.stop_at(end.position);
-            replay.end = Some(end);
-        }
-        let polled = replay.replaying.poll(cx, ROUND_BYTES, &mut self.taken);
-        let outcome = match polled {
-            Poll::Pending => {
-                self.replay = Some(replay);
-                return Poll::Pending;
-            }
-            Poll::Ready(found) => self.on_found(&mut replay, found),
-        };
-        if let Some(end) = replay.end
-            && outcome.is_ok()
-            && replay.replaying.is_over()
-        {
-            return Poll::Ready(Err(Outcome::Ended(end)));
-        }
-        let live = matches!(outcome, Ok(true));
-        if !live {
-            self.replay = Some(replay);
-        }
-        Poll::Ready(outcome.map(|_| ()))
-    }
-
-    /// Acts on what the replay came to; true when it is done.
-    fn on_found(&mut self, replay: &mut Replay, found: Found) -> Result<bool, Outcome> {
-        let lost = matches!(found, Found::Gap(..));
-        if !matches!(found, Found::Unavailable)
-            && let Some(greeting) = replay.greeting.take()
-        {
-            self.greet(&greeting, !lost);
-        }
-        self.queue_frames();
-        match found {
-            Found::Unavailable => Err(Outcome::Found(Ending::Overloaded)),
-            Found::Gap(..) if replay.ends_on_gap => Err(Outcome::Found(Ending::Resync)),
-            Found::Gap(reason, after, cursor) => {
-                let after = after.cursor(self.host.router.deployment());
-                self.tell_gap(reason, Some(&after), cursor);
-                self.queued = self.queued.max(cursor);
-                Ok(false)
-            }
-            Found::Frames if replay.begun.elapsed() > self.host.config.feed.replay_timeout => {
-                Err(Outcome::Found(Ending::SlowConsumer))
-            }
-            Found::Frames => {
-                self.queued = self.queued.max(replay.replaying.done());
-                Ok(false)
-            }
-            Found::Live(position) => {
-                self.queued = self.queued.max(position);
-                Metrics::observe(&self.host.metrics.replay, replay.begun.elapsed());
-                Ok(true)
-            }
-        }
-    }
-
-    /// Reads everything that has arrived.
+    /// Reads what has arrived.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         while self.pongs_waiting < PONGS_WAITING {
             let ending = match self.socket.poll_read(cx) {
@@ -500,18 +400,20 @@ impl Connection {
             if self.timer.deadline() != next {
                 self.timer.as_mut().reset(next);
             }
-            if self.timer.as_mut().poll(cx).is_pending() {
-                // Answers that were queued while reading go out now.
-                return if self.socket.is_flushed() {
-                    Poll::Pending
-                } else {
-                    self.poll_outgoing(cx)
-                };
-            }
+            ready!(self.timer.as_mut().poll(cx));
             match self.heartbeat.due(Instant::now()) {
                 Due::Nothing => {}
                 Due::Ping => self.socket.queue_ping(),
-                Due::Missed => return Poll::Ready(Outcome::Found(Ending::HeartbeatMissed)),
+                Due::Missed => {
+                    // Unless the sign of life is here, and only the runtime does not know yet.
+                    self.socket.ask_kernel();
+                    if let Poll::Ready(outcome) = self.poll_incoming(cx) {
+                        return Poll::Ready(outcome);
+                    }
+                    if self.heartbeat.missed(Instant::now()) {
+                        return Poll::Ready(Outcome::Found(Ending::HeartbeatMissed));
+                    }
+                }
             }
         }
     }

@@ -26,7 +26,7 @@ use axum::{
     Router, middleware,
     routing::{get, post},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
@@ -59,6 +59,8 @@ pub struct AppState {
     pub wording: Arc<Wording>,
     /// Work that outlives its request. Whoever stops the service closes it and waits.
     pub tasks: TaskTracker,
+    /// Cancelled where the stop has taken too long: connections that are left end at once.
+    pub cut: CancellationToken,
 }
 
 /// All calls.

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     task::JoinHandle,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -24,6 +24,9 @@ use crate::{
     store::{Store, StoreError},
     telemetry::{Health, Metrics},
 };
+
+/// How long after the deadline of a stop its last tasks may take to notice.
+const CUT_GRACE: Duration = Duration::from_secs(1);
 
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +127,7 @@ impl Node {
                 replays,
                 wording,
                 tasks: TaskTracker::new(),
+                cut: CancellationToken::new(),
             },
             http: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -139,6 +143,7 @@ impl Node {
             metrics: Arc::clone(&self.state.metrics),
             http: self.http.clone(),
             closing: self.closing.clone(),
+            cut: self.state.cut.clone(),
         }
     }
 
@@ -155,13 +160,8 @@ impl Node {
         tracing::info!(connections = told, "stopping");
         self.http.close();
         self.state.tasks.close();
-        let all = async {
-            self.http.wait().await;
-            self.state.tasks.wait().await;
-        };
-        if timeout_at(deadline, all).await.is_err() {
-            let left = self.http.len() + self.state.tasks.len();
-            tracing::warn!(left, "the deadline has passed; cutting what is left");
+        if timeout_at(deadline, self.served()).await.is_err() {
+            self.cut().await;
         }
         self.ending.cancel();
         let parts = async {
@@ -172,14 +172,28 @@ impl Node {
             }
         };
         // The feed closes its cursor on the way out; it is not worth waiting long for.
-        if timeout_at(deadline + Duration::from_secs(1), parts)
-            .await
-            .is_err()
-        {
+        if timeout_at(deadline + CUT_GRACE, parts).await.is_err() {
             tracing::warn!("the feed did not end in time");
         }
         self.replay_task.abort();
         self.router_task.abort();
         tracing::info!("stopped");
+    }
+
+    /// Waits until nobody is served any more.
+    async fn served(&self) {
+        self.http.wait().await;
+        self.state.tasks.wait().await;
+    }
+
+    /// Ends what is left at the deadline.
+    async fn cut(&self) {
+        let left = self.http.len() + self.state.tasks.len();
+        tracing::warn!(left, "the deadline has passed; cutting what is left");
+        self.state.cut.cancel();
+        if timeout(CUT_GRACE, self.served()).await.is_err() {
+            let left = self.http.len() + self.state.tasks.len();
+            tracing::warn!(left, "requests still wait for the database");
+        }
     }
 }

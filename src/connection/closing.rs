@@ -2,18 +2,17 @@
 
 use std::{any::Any, future::poll_fn, task::Poll, time::Duration};
 
-use bytes::Bytes;
 use rand::RngExt as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Broken, Connection, Incoming, Outcome, forget_bytes};
+use super::{Broken, Connection, Incoming, Outcome, catching_up::Replay, forget_bytes};
 use crate::{
     protocol::{Dialect, Ending, ended_message},
     router::outbox::End,
 };
 
 /// How long the registry may take to give its verdict; the router waits at most so long elsewhere.
-const VERDICT_TIMEOUT: Duration = Duration::from_secs(60);
+const VERDICT_TIMEOUT: Duration = Duration::from_mins(1);
 /// Clients that may come back are asked to do so within this time, each at its own moment.
 const RETRY_WITHIN_MS: std::ops::Range<u64> = 100..3_000;
 
@@ -30,26 +29,36 @@ impl Connection {
             }
         };
         let deadline = Instant::now() + self.host.config.socket.close_timeout;
-        if self.broken != Some(Broken::Lost) {
+        let silent = self.broken == Some(Broken::Lost);
+        if !silent {
             self.queue_last_words(end);
-            if timeout_at(deadline, self.flush())
-                .await
-                .is_ok_and(|written| written)
-            {
+        }
+        // What the client does not get is not kept for as long as the close takes.
+        self.close_outbox();
+        if !silent {
+            let written = timeout_at(deadline, self.flush()).await;
+            self.note_written();
+            if written.is_ok_and(|written| written) {
                 self.part(deadline).await;
             }
         }
+    }
+
+    fn close_outbox(&mut self) {
         let dropped = self.outbox.close();
         forget_bytes(&self.host.metrics, dropped);
     }
 
-    /// Tells the registry what was found, and waits for what it decides.
+    /// Tells the registry what was found, and waits for what it decides. Nothing more is taken
+    /// meanwhile, so that a router that waits for room here is set free.
     async fn verdict(&mut self, found: Ending) -> End {
-        // The client gets nothing any more; a router that waits for room is set free.
-        if matches!(found, Ending::ClientLeft | Ending::ConnectionLost) {
-            let dropped = self.outbox.close();
-            forget_bytes(&self.host.metrics, dropped);
+        if let Some(end) = self.replay.as_ref().and_then(Replay::end) {
+            return End {
+                drain: false,
+                ..end
+            };
         }
+        self.outbox.stop();
         self.host.router.leave(self.key, found).await;
         let decided = poll_fn(|cx| self.outbox.poll_end(cx));
         match timeout(VERDICT_TIMEOUT, decided).await {
@@ -57,7 +66,7 @@ impl Connection {
             // The router is gone, and with it the whole node.
             Err(_) => End {
                 ending: found,
-                position: self.flushed,
+                position: self.written,
                 drain: false,
             },
         }
@@ -65,33 +74,24 @@ impl Connection {
 
     /// Queues what the client still gets: what waits, if the ending drains; `ended`; the close.
     fn queue_last_words(&mut self, end: End) {
-        if end.drain {
-            let (frames, bytes) = self.outbox.drain();
-            forget_bytes(&self.host.metrics, bytes);
-            self.host.metrics.deliveries.inc_by(
-                self.unflushed_events
-                    + frames
-                        .iter()
-                        .filter(|frame| frame.event_at.is_some())
-                        .count() as u64,
-            );
-            for frame in frames {
-                self.socket.queue(Bytes::clone(&frame.bytes));
+        let cursor = if end.drain {
+            self.queue_waiting();
+            // Whoever was still in the past goes on from where it was.
+            if self.outbox.missed() || self.replay.is_some() {
+                self.queued
+            } else {
+                end.position.max(self.queued)
             }
         } else {
-            self.socket.discard();
-        }
+            let midway = self.socket.discard();
+            midway.map_or(self.written, |position| self.written.max(position))
+        };
+        // The client began the closing handshake.
         if end.ending == Ending::ClientLeft {
-            return;
+            return self.socket.queue_close_answer();
         }
         if self.dialect == Dialect::Tidegate {
-            // Whoever was still in the past stays where it was, unless it was to end there.
-            let position = if end.drain && self.replay.is_none() {
-                end.position.max(self.queued)
-            } else {
-                self.flushed
-            };
-            let cursor = position.cursor(self.host.router.deployment());
+            let cursor = cursor.cursor(self.host.router.deployment());
             let retry = end
                 .ending
                 .retry()
@@ -100,6 +100,12 @@ impl Connection {
         }
         self.socket
             .queue_close(end.ending.code(), end.ending.token());
+    }
+
+    fn queue_waiting(&mut self) {
+        let (frames, bytes) = self.outbox.drain();
+        self.taken.extend(frames);
+        self.queue_taken(bytes);
     }
 
     async fn flush(&mut self) -> bool {

@@ -47,8 +47,7 @@ impl Heartbeat {
 
     /// What is due at `now`. To be asked only after everything that had arrived was read.
     pub(super) fn due(&mut self, now: Instant) -> Due {
-        let late = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        if late(self.pong_by) || late(self.refused_at.map(|at| at + self.patience)) {
+        if self.missed(now) {
             return Due::Missed;
         }
         if self.next_ping > now {
@@ -60,6 +59,12 @@ impl Heartbeat {
         }
         self.ping_queued = true;
         Due::Ping
+    }
+
+    /// Whether a sign of life is overdue at `now`.
+    pub(super) fn missed(&self, now: Instant) -> bool {
+        let late = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        late(self.pong_by) || late(self.refused_at.map(|at| at + self.patience))
     }
 
     /// The kernel took everything that was queued.

@@ -7,24 +7,34 @@
 
 use std::{
     collections::VecDeque,
+    future::Future as _,
     io::{self, ErrorKind, IoSlice, Read, Write},
+    pin::pin,
+    sync::Arc,
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use socket2::SockRef;
-use tokio::{io::Interest, net::TcpStream};
+use tokio::{io::Interest, net::TcpStream, task::yield_now};
 use tungstenite::{
     Message, Utf8Bytes,
     error::{CapacityError, Error},
     protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext, frame::coding::CloseCode},
 };
 
+use crate::{position::Position, protocol::Frame};
+
 /// Parts in one vectored write at most (Linux takes 1,024).
 const PARTS: usize = 64;
-/// While so many bytes of pongs wait, nothing more is read.
+/// While so many bytes of pongs wait to be written, nothing more is read.
 const CONTROL_BYTES: usize = 4 * 1024;
 const READ_BUFFER_BYTES: usize = 1024;
+/// Bytes read before other tasks get a turn.
+const READ_TURN_BYTES: usize = 16 * 1024;
+/// How the codec words its answer to a close code that may not be sent (RFC 6455, section 7.4).
+const CODE_REFUSED: &str = "Protocol violation";
 
 /// What arrived.
 #[derive(Debug)]
@@ -49,28 +59,74 @@ pub(super) enum Broken {
     TooBig,
 }
 
+/// What the kernel has taken since this was asked last.
+#[derive(Default, Debug)]
+pub(super) struct Written {
+    /// Whether it took any bytes.
+    pub(super) progress: bool,
+    /// Where the client stands once it has read the last whole frame that has a position.
+    pub(super) position: Option<Position>,
+    /// Frames that carry events, and when the first of them was encoded.
+    pub(super) events: u64,
+    pub(super) oldest: Option<Instant>,
+}
+
+/// Something that waits to be written.
+struct Part {
+    bytes: Bytes,
+    source: Source,
+}
+
+enum Source {
+    /// The router, by way of the outbox.
+    Outbox(Arc<Frame>),
+    /// The connection.
+    Own,
+    /// The codec.
+    Control,
+}
+
 /// A WebSocket of which this is the only owner.
 pub(super) struct WebSocket {
     tcp: TcpStream,
     codec: WebSocketContext,
     /// What the codec wants to send.
     control: Vec<u8>,
-    writing: VecDeque<Bytes>,
+    writing: VecDeque<Part>,
+    /// Bytes in `writing` that came from the codec.
+    control_waiting: usize,
     /// Whether the first part of `writing` has been written in part.
     midway: bool,
-    /// Whether the kernel has taken bytes since this was asked last.
-    progress: bool,
+    written: Written,
+    /// Bytes that may still be read in this turn.
+    turn: usize,
+    /// Whether reads go to the kernel, whatever the runtime remembers.
+    ask_kernel: bool,
 }
 
 /// The socket as the codec sees it.
 struct Side<'a> {
     tcp: &'a TcpStream,
     control: &'a mut Vec<u8>,
+    turn: &'a mut usize,
+    ask_kernel: &'a mut bool,
 }
 
 impl Read for Side<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.tcp.try_read(buf)
+        if *self.turn == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let read = if *self.ask_kernel {
+            (&*SockRef::from(self.tcp)).read(buf)
+        } else {
+            self.tcp.try_read(buf)
+        };
+        match read {
+            Ok(read) => *self.turn = self.turn.saturating_sub(read),
+            Err(_) => *self.ask_kernel = false,
+        }
+        read
     }
 }
 
@@ -99,19 +155,33 @@ impl WebSocket {
             codec: WebSocketContext::from_partially_read(read_already, Role::Server, Some(config)),
             control: Vec::new(),
             writing: VecDeque::new(),
+            control_waiting: 0,
             midway: false,
-            progress: false,
+            written: Written::default(),
+            turn: READ_TURN_BYTES,
+            ask_kernel: false,
         }
     }
 
-    /// Whether the kernel has taken bytes since this was asked last.
-    pub(super) fn take_progress(&mut self) -> bool {
-        std::mem::take(&mut self.progress)
+    /// What the kernel has taken since this was asked last.
+    pub(super) fn take_written(&mut self) -> Written {
+        std::mem::take(&mut self.written)
     }
 
-    /// Queues a frame.
+    /// Queues a frame from the router.
+    pub(super) fn queue_shared(&mut self, frame: Arc<Frame>) {
+        self.writing.push_back(Part {
+            bytes: Bytes::clone(&frame.bytes),
+            source: Source::Outbox(frame),
+        });
+    }
+
+    /// Queues a frame of this connection's own.
     pub(super) fn queue(&mut self, frame: Bytes) {
-        self.writing.push_back(frame);
+        self.writing.push_back(Part {
+            bytes: frame,
+            source: Source::Own,
+        });
     }
 
     /// Queues a ping.
@@ -119,30 +189,42 @@ impl WebSocket {
         self.queue(Bytes::from_static(&[0x89, 0]));
     }
 
-    /// Queues the beginning of the closing handshake, behind everything that is queued.
-    pub(super) fn queue_close(&mut self, code: u16, text: &'static str) {
+    /// Queues our close frame behind everything that is queued. The codec says nothing any more.
+    pub(super) fn queue_close(&mut self, code: u16, text: &str) {
         self.take_control();
-        let frame = CloseFrame {
-            code: CloseCode::from(code),
-            reason: Utf8Bytes::from_static(text),
-        };
+        self.silence();
+        self.control.clear();
+        self.queue(close_frame(code, text));
+    }
+
+    /// Queues the answer to the client's close frame, and nothing behind it.
+    pub(super) fn queue_close_answer(&mut self) {
+        self.silence();
+        self.take_control();
+    }
+
+    /// Makes the codec say what it still has to say, and nothing after that.
+    fn silence(&mut self) {
         let mut side = Side {
             tcp: &self.tcp,
             control: &mut self.control,
+            turn: &mut self.turn,
+            ask_kernel: &mut self.ask_kernel,
         };
-        // It fails only where the handshake is under way or impossible already.
-        if let Err(error) = self.codec.close(&mut side, Some(frame)) {
-            tracing::trace!(%error, "no close frame");
-        }
-        if !self.control.is_empty() {
-            self.writing
-                .push_back(Bytes::from(std::mem::take(&mut self.control)));
+        // It complains where the handshake is over already.
+        if let Err(error) = self.codec.close(&mut side, None) {
+            tracing::trace!(%error, "the codec is closed");
         }
     }
 
-    /// Forgets queued frames, except one that has been written in part.
-    pub(super) fn discard(&mut self) {
+    /// Forgets queued frames, except one that has been written in part; returns its position.
+    pub(super) fn discard(&mut self) -> Option<Position> {
         self.writing.truncate(usize::from(self.midway));
+        self.control_waiting = 0;
+        match self.writing.front()?.source {
+            Source::Outbox(ref frame) => Some(frame.position),
+            Source::Own | Source::Control => None,
+        }
     }
 
     /// Whether everything queued was taken by the kernel.
@@ -153,8 +235,13 @@ impl WebSocket {
     /// Puts what the codec wants to send in front, but never inside a frame.
     fn take_control(&mut self) {
         if !self.control.is_empty() {
-            let control = Bytes::from(std::mem::take(&mut self.control));
-            self.writing.insert(usize::from(self.midway), control);
+            let bytes = Bytes::from(std::mem::take(&mut self.control));
+            self.control_waiting += bytes.len();
+            let part = Part {
+                bytes,
+                source: Source::Control,
+            };
+            self.writing.insert(usize::from(self.midway), part);
         }
     }
 
@@ -188,7 +275,7 @@ impl WebSocket {
         let mut parts = [IoSlice::new(&[]); PARTS];
         let mut count = 0;
         for (slot, part) in parts.iter_mut().zip(&self.writing) {
-            *slot = IoSlice::new(part);
+            *slot = IoSlice::new(&part.bytes);
             count += 1;
         }
         SockRef::from(&self.tcp).send_vectored(&parts[..count])
@@ -199,46 +286,73 @@ impl WebSocket {
     }
 
     fn advance(&mut self, mut written: usize) {
-        self.progress = true;
+        self.written.progress = true;
         while let Some(part) = self.writing.front_mut() {
-            if written < part.len() {
-                part.advance(written);
-                self.midway |= written > 0;
+            let taken = written.min(part.bytes.len());
+            if matches!(part.source, Source::Control) {
+                self.control_waiting = self.control_waiting.saturating_sub(taken);
+            }
+            if taken < part.bytes.len() {
+                part.bytes.advance(taken);
+                self.midway |= taken > 0;
                 return;
             }
-            written -= part.len();
-            self.writing.pop_front();
+            written -= taken;
             self.midway = false;
+            if let Some(part) = self.writing.pop_front() {
+                self.written.note(&part.source);
+            }
         }
+    }
+
+    /// Makes the next reads ask the kernel, until it has nothing more, whatever the runtime remembers
+    /// of the socket: after a long stop of this process the runtime learns only bit by bit of what
+    /// arrived.
+    pub(super) fn ask_kernel(&mut self) {
+        self.ask_kernel = true;
     }
 
     /// The next message. Pings are answered on the way.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
         loop {
-            if self.control.len() > CONTROL_BYTES {
-                // The client asks faster than it listens. Writing goes on, and wakes this task.
+            if self.control.len() + self.control_waiting > CONTROL_BYTES {
+                // The client asks faster than it listens. Whoever writes reads on afterwards.
                 return Poll::Pending;
             }
             let mut side = Side {
                 tcp: &self.tcp,
                 control: &mut self.control,
+                turn: &mut self.turn,
+                ask_kernel: &mut self.ask_kernel,
             };
             let incoming = match self.codec.read(&mut side) {
                 Ok(Message::Text(text)) => Incoming::Text(text),
                 Ok(Message::Binary(_)) => Incoming::Broken(Broken::Binary),
                 Ok(Message::Pong(_)) => Incoming::Pong,
-                Ok(Message::Close(_)) => Incoming::Close,
+                Ok(Message::Close(frame)) => closed(frame.as_ref()),
                 Ok(Message::Ping(_) | Message::Frame(_)) => continue,
                 Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
-                    match ready!(self.tcp.poll_read_ready(cx)) {
+                    match ready!(self.poll_readable(cx)) {
                         Ok(()) => continue,
                         Err(_) => Incoming::Broken(Broken::Lost),
                     }
                 }
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => Incoming::Broken(broken(&error)),
             };
             return Poll::Ready(incoming);
         }
+    }
+
+    /// Pending until there may be something to read; also at the end of a turn, when the task is
+    /// woken at once.
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.turn > 0 {
+            return self.tcp.poll_read_ready(cx);
+        }
+        self.turn = READ_TURN_BYTES;
+        after_others(cx);
+        Poll::Pending
     }
 
     /// Reads and drops whatever still arrives, until the client closes: closing with unread bytes
@@ -246,11 +360,15 @@ impl WebSocket {
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut buffer = [0; 1024];
         loop {
-            match self.tcp.try_read(&mut buffer) {
+            let read = match self.turn {
+                0 => Err(ErrorKind::WouldBlock.into()),
+                _ => self.tcp.try_read(&mut buffer),
+            };
+            match read {
                 Ok(0) => return Poll::Ready(()),
-                Ok(_) => {}
+                Ok(read) => self.turn = self.turn.saturating_sub(read),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if ready!(self.tcp.poll_read_ready(cx)).is_err() {
+                    if ready!(self.poll_readable(cx)).is_err() {
                         return Poll::Ready(());
                     }
                 }
@@ -267,6 +385,53 @@ impl WebSocket {
     }
 }
 
+/// Wakes the task when the others had their turn, and the runtime has looked at sockets and timers:
+/// a task that merely woke itself would be on again before that.
+pub(super) fn after_others(cx: &mut Context<'_>) {
+    let yielding = pin!(yield_now()).poll(cx);
+    debug_assert!(yielding.is_pending());
+}
+
+impl Written {
+    fn note(&mut self, source: &Source) {
+        let Source::Outbox(frame) = source else {
+            return;
+        };
+        self.position = self.position.max(Some(frame.position));
+        if let Some(at) = frame.event_at {
+            self.events += 1;
+            self.oldest.get_or_insert(at);
+        }
+    }
+}
+
+/// Encodes a close frame (RFC 6455, section 5.5.1). A text that does not fit is left out.
+fn close_frame(code: u16, text: &str) -> Bytes {
+    const FINAL_CLOSE: u8 = 0x88;
+    const MOST_BYTES: u8 = 125;
+    let (text, len) = match u8::try_from(text.len() + 2) {
+        Ok(len) if len <= MOST_BYTES => (text, len),
+        _ => ("", 2),
+    };
+    let mut out = BytesMut::with_capacity(text.len() + 4);
+    out.put_slice(&[FINAL_CLOSE, len]);
+    out.put_u16(code);
+    out.put_slice(text.as_bytes());
+    out.freeze()
+}
+
+/// The client's close frame, whose code the codec has replaced if it may not be sent.
+fn closed(frame: Option<&CloseFrame>) -> Incoming {
+    match frame {
+        Some(frame)
+            if frame.code == CloseCode::Protocol && frame.reason.as_str() == CODE_REFUSED =>
+        {
+            Incoming::Broken(Broken::Protocol)
+        }
+        _ => Incoming::Close,
+    }
+}
+
 fn broken(error: &Error) -> Broken {
     match error {
         Error::ConnectionClosed | Error::AlreadyClosed => Broken::Finished,
@@ -275,5 +440,63 @@ fn broken(error: &Error) -> Broken {
         Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)
         | Error::Io(_) => Broken::Lost,
         _ => Broken::Protocol,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+
+    /// A socket, and its client.
+    async fn pair() -> (WebSocket, TcpStream) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(client, listener.accept());
+        let (tcp, _) = accepted.unwrap();
+        SockRef::from(&tcp).set_send_buffer_size(4 * 1024).unwrap();
+        (WebSocket::new(tcp, Vec::new(), 1024), client.unwrap())
+    }
+
+    #[tokio::test]
+    async fn pongs_that_nobody_reads_are_bounded() {
+        const MOST_PONG_BYTES: usize = 127;
+        let (mut socket, mut client) = pair().await;
+        let mut ping = vec![0x89, 0x80 | 125, 0, 0, 0, 0];
+        ping.extend([b'x'; 125]);
+        let pings = ping.repeat(1_000);
+        let flood = tokio::spawn(async move { while client.write_all(&pings).await.is_ok() {} });
+        // Reads and writes in turn until neither does anything.
+        loop {
+            let (mut wrote, mut read) = (false, false);
+            poll_fn(|cx| {
+                wrote = socket.poll_write(cx).is_ready() && socket.written.progress;
+                read = socket.poll_read(cx).is_ready();
+                Poll::Ready(())
+            })
+            .await;
+            let waiting: usize = socket.writing.iter().map(|part| part.bytes.len()).sum();
+            let waiting = waiting + socket.control.len();
+            assert!(
+                waiting <= CONTROL_BYTES + MOST_PONG_BYTES,
+                "{waiting} bytes wait"
+            );
+            assert!(!read, "there is nothing but pings");
+            if !wrote && waiting > CONTROL_BYTES {
+                break;
+            }
+            yield_now().await;
+        }
+        flood.abort();
+    }
+
+    #[test]
+    fn a_close_frame_has_its_code_and_a_text_that_fits() {
+        assert_eq!(close_frame(4000, "slow")[..], *b"\x88\x06\x0F\xA0slow");
+        assert_eq!(
+            close_frame(1001, &"x".repeat(124))[..],
+            *b"\x88\x02\x03\xE9"
+        );
     }
 }

@@ -384,7 +384,13 @@ mod tests {
         let faults = pointers(NewEvent::from_parts(attributes, None, Content::Empty));
         assert_eq!(
             faults,
-            ["/datacontenttype", "/specversion", "/id", "/source", "/type"]
+            [
+                "/datacontenttype",
+                "/specversion",
+                "/id",
+                "/source",
+                "/type"
+            ]
         );
     }
 }

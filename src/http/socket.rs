@@ -11,6 +11,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Request, header},
     response::Response,
 };
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, sync::oneshot};
@@ -73,9 +74,9 @@ async fn take(
         wording: state.wording.clone(),
     };
     let (answer, taken) = oneshot::channel();
-    state
-        .tasks
-        .spawn(connection::serve(host, wish, answer, upgrade));
+    let serving = connection::serve(host, wish, answer, upgrade);
+    let cut = state.cut.clone();
+    state.tasks.spawn(cut.run_until_cancelled_owned(serving));
     match taken.await.unwrap_or(Err(AttachError::Stopping)) {
         Ok(()) => Ok(()),
         Err(AttachError::Unknown) => Err(not_found()),
@@ -123,6 +124,13 @@ fn handshake(request: &Request<Body>) -> Result<Response, Problem> {
             "only version 13 of the WebSocket protocol is spoken here",
         ));
     }
+    if !headers.get(header::SEC_WEBSOCKET_KEY).is_some_and(is_nonce) {
+        return Err(Problem::header(
+            Kind::BadHeader,
+            "Sec-WebSocket-Key",
+            "must be 16 bytes in base64",
+        ));
+    }
     let mut head = Request::builder()
         .method(request.method())
         .version(request.version());
@@ -138,6 +146,14 @@ fn handshake(request: &Request<Body>) -> Result<Response, Problem> {
             format!("not a WebSocket handshake: {error}"),
         )
     })
+}
+
+/// Whether it is what RFC 6455, section 4.1, asks of a client's key.
+fn is_nonce(key: &HeaderValue) -> bool {
+    const NONCE_BYTES: usize = 16;
+    BASE64_STANDARD
+        .decode(key.as_bytes())
+        .is_ok_and(|nonce| nonce.len() == NONCE_BYTES)
 }
 
 fn upgrade_required(detail: &str) -> Problem {
@@ -195,7 +211,7 @@ fn after(query: &Query, state: &AppState) -> Result<Option<Cursor>, Problem> {
         (Some(_), Some(_)) => Err(query::bad("since", "cannot be combined with after")),
         (Some(text), None) => Cursor::parse(text)
             .map(Some)
-            .map_err(|error| Problem::parameter(Kind::BadCursor, "after", &error.to_string())),
+            .map_err(|error| Problem::parameter(Kind::BadCursor, "after", error.to_string())),
         (None, Some(text)) => {
             let date = bson::DateTime::parse_rfc3339_str(text)
                 .map_err(|_| query::bad("since", "must be a time as in RFC 3339"))?;

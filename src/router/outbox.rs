@@ -65,13 +65,23 @@ pub enum Room {
     Unserved,
 }
 
+/// Whether the connection takes frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Intake {
+    #[default]
+    Open,
+    Stopped,
+    /// Stopped, and a frame was refused for it before the end was decided.
+    Missed,
+}
+
 #[derive(Debug, Default)]
 struct State {
     frames: VecDeque<Arc<Frame>>,
     bytes: usize,
     end: Option<End>,
     end_taken: bool,
-    closed: bool,
+    intake: Intake,
     /// Counts attempts that the socket refused.
     refusals: u64,
     waker: Option<Waker>,
@@ -125,7 +135,7 @@ impl Sender {
     /// Adds a frame if there is room.
     pub fn push(&self, frame: &Arc<Frame>) -> Pushed {
         let mut state = self.0.lock();
-        if state.closed || state.end.is_some() {
+        if state.is_closed() {
             return Pushed::Closed;
         }
         let len = frame.bytes.len();
@@ -145,6 +155,7 @@ impl Sender {
     pub async fn room(&self, len: usize, patience: Duration) -> Room {
         let refusals_before = {
             let mut state = self.0.lock();
+            state.sender_waits = true;
             // The connection must make an attempt after this moment to be judged by it.
             if let Some(waker) = state.waker.take() {
                 waker.wake();
@@ -155,7 +166,7 @@ impl Sender {
             loop {
                 {
                     let mut state = self.0.lock();
-                    if state.closed || state.end.is_some() {
+                    if state.is_closed() {
                         return Room::Closed;
                     }
                     if state.has_room(len, self.0.bounds) {
@@ -202,6 +213,20 @@ impl State {
     fn has_room(&self, len: usize, bounds: Bounds) -> bool {
         self.frames.is_empty()
             || (self.frames.len() < bounds.frames && self.bytes + len <= bounds.bytes)
+    }
+
+    /// Whether the frame at hand finds nobody any more.
+    fn is_closed(&mut self) -> bool {
+        if self.intake == Intake::Stopped && self.end.is_none() {
+            self.intake = Intake::Missed;
+        }
+        self.intake != Intake::Open || self.end.is_some()
+    }
+
+    fn stop(&mut self) {
+        if self.intake == Intake::Open {
+            self.intake = Intake::Stopped;
+        }
     }
 
     fn take_end(&mut self) -> Option<End> {
@@ -281,6 +306,16 @@ impl Receiver {
         (frames.into(), std::mem::take(&mut state.bytes))
     }
 
+    /// Ready when the sender waits for room; until then it is woken only by that and by the end.
+    pub fn poll_asked(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.0.lock();
+        if state.sender_waits {
+            return Poll::Ready(());
+        }
+        state.register(cx, true);
+        Poll::Pending
+    }
+
     /// Reports an attempt to write that the socket refused.
     pub fn refused(&self) {
         let mut state = self.0.lock();
@@ -288,11 +323,24 @@ impl Receiver {
         self.0.signal(state);
     }
 
+    /// Takes nothing any more. What waits may still be had from [`Receiver::drain`], and an end,
+    /// decided before or after, is still given.
+    pub fn stop(&self) {
+        let mut state = self.0.lock();
+        state.stop();
+        self.0.signal(state);
+    }
+
+    /// Whether frames were refused between [`Receiver::stop`] and the end.
+    pub fn missed(&self) -> bool {
+        self.0.lock().intake == Intake::Missed
+    }
+
     /// Takes nothing any more, and drops what waits; returns the bytes dropped. An end, decided
     /// before or after, is still given.
     pub fn close(&self) -> usize {
         let mut state = self.0.lock();
-        state.closed = true;
+        state.stop();
         state.frames = VecDeque::new();
         let bytes = std::mem::take(&mut state.bytes);
         self.0.signal(state);
@@ -321,6 +369,7 @@ pub enum Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::poll_fn;
 
     const BOUNDS: Bounds = Bounds {
         frames: 2,
@@ -378,6 +427,29 @@ mod tests {
             "last words are still to be had"
         );
         assert_eq!(take(&receiver), Poll::Pending);
+    }
+
+    #[test]
+    fn what_is_refused_between_stop_and_end_is_known() {
+        let (sender, receiver) = outbox(BOUNDS);
+        sender.push(&frame(10));
+        receiver.stop();
+        assert!(!receiver.missed());
+        assert!(matches!(sender.push(&frame(1)), Pushed::Closed));
+        assert!(receiver.missed());
+        assert_eq!(receiver.drain().1, 10, "what waited before is kept");
+    }
+
+    #[tokio::test]
+    async fn a_waiting_sender_asks_the_receiver() {
+        let (sender, receiver) = outbox(BOUNDS);
+        let asked = poll_fn(|cx| receiver.poll_asked(cx));
+        sender.push(&frame(100));
+        let (room, ()) = tokio::join!(sender.room(10, PATIENCE), async {
+            asked.await;
+            receiver.stop();
+        });
+        assert_eq!(room, Room::Closed);
     }
 
     #[tokio::test(start_paused = true)]

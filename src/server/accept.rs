@@ -34,6 +34,8 @@ pub(super) struct Acceptor {
     pub(super) http: TaskTracker,
     /// Cancelled when open connections are to finish their request and close.
     pub(super) closing: CancellationToken,
+    /// Cancelled when whatever is left is to end at once.
+    pub(super) cut: CancellationToken,
 }
 
 /// Accepts until `stop`; the listener is closed then.
@@ -46,7 +48,8 @@ pub(super) async fn accept(listener: TcpListener, acceptor: Acceptor, stop: Canc
         match accepted {
             Ok((tcp, remote)) => {
                 let serving = acceptor.clone().serve(tcp, remote);
-                acceptor.http.spawn(serving);
+                let cut = acceptor.cut.clone();
+                acceptor.http.spawn(cut.run_until_cancelled_owned(serving));
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {

@@ -3,5 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod apart;
 mod first;
+mod hostile;
+mod raw;
 mod replay;

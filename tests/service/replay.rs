@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use crate::support::{Service, Socket};
 
 async fn publish(service: &Service, range: std::ops::Range<i64>) {
-    let events: Vec<Value> =
-        range.map(|n| json!({"type": "tick", "data": {"n": n}})).collect();
+    let events: Vec<Value> = range
+        .map(|n| json!({"type": "tick", "data": {"n": n}}))
+        .collect();
     service.post("/events", json!(events)).await;
 }
 
@@ -82,7 +83,9 @@ async fn a_delete_during_a_replay_comes_after_what_was_committed_before_it() {
     let read = read_until(&mut socket, 0).await;
     publish(&service, 1..5_000).await;
     let mut again = service.open(&id, &format!("?after={}", read[0].1)).await;
-    let (status, _) = service.send("DELETE", &format!("/subscriptions/{id}"), None).await;
+    let (status, _) = service
+        .send("DELETE", &format!("/subscriptions/{id}"), None)
+        .await;
     assert_eq!(status, 204);
     assert_eq!(again.message().await["type"], "connected");
     let read = read_until(&mut again, 4_999).await;

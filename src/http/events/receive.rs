@@ -71,7 +71,10 @@ impl Mode {
         };
         match (self, body::json(body)?) {
             (Self::Batched | Self::Plain, Value::Array(items)) => many(items, form, most),
-            (Self::Batched, _) => Err(Problem::invalid(vec![Fault::new("#", "must be an array of events")])),
+            (Self::Batched, _) => Err(Problem::invalid(vec![Fault::new(
+                "#",
+                "must be an array of events",
+            )])),
             (_, value) => Ok(Received::one(
                 NewEvent::from_json(value, form, "#").map_err(Problem::invalid),
             )),
@@ -212,13 +215,22 @@ mod tests {
         assert!(received.single && received.events[0].is_ok());
         let problem = Mode::Binary.read(&good, b"{", 1).unwrap_err();
         assert_eq!(problem.kind(), Kind::MalformedJson);
-        let bad = headers(&[("ce-id", "1"), ("ce-ts", "1"), ("content-type", "application/json")]);
+        let bad = headers(&[
+            ("ce-id", "1"),
+            ("ce-ts", "1"),
+            ("content-type", "application/json"),
+        ]);
         let body = br#"{"id":{"$oid":"?"}}"#;
         let mut received = Mode::Binary.read(&bad, body, 1).unwrap();
         let problem = received.events.remove(0).unwrap_err().to_json();
         let errors = problem["errors"].as_array().unwrap().iter();
         let places: Vec<_> = errors
-            .map(|error| error["header"].as_str().or(error["pointer"].as_str()).unwrap())
+            .map(|error| {
+                error["header"]
+                    .as_str()
+                    .or(error["pointer"].as_str())
+                    .unwrap()
+            })
             .collect();
         assert_eq!(
             places,

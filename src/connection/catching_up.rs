@@ -1,0 +1,191 @@
+//! The beginning of a connection: its greeting, and the replay that comes before it is live.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use super::{
+    Connection, Outcome, Outgoing, ROUND_BYTES,
+    replaying::{Beginning, Found, Replaying},
+};
+use crate::{
+    position::{Cursor, Position},
+    protocol::{Dialect, Ending, GapReason, connected_message, gap_message},
+    router::{Attached, filter_limits, outbox::End, registry::ends_on_gap},
+    telemetry::Metrics,
+};
+
+/// A replay, and what it needs around it.
+pub(super) struct Replay {
+    replaying: Replaying,
+    begun: Instant,
+    /// The `connected` message, held back until it is known whether everything will come.
+    greeting: Option<Greeting>,
+    ends_on_gap: bool,
+    /// The subscription was deleted; the replay goes on to that point.
+    end: Option<End>,
+}
+
+impl Replay {
+    /// Whether it was decided where the connection ends.
+    pub(super) fn knows_its_end(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// The end that was decided and not acted on yet.
+    pub(super) fn end(&self) -> Option<End> {
+        self.end
+    }
+}
+
+/// What the `connected` message says.
+pub(super) struct Greeting {
+    connection: String,
+    subscription: String,
+    from: Position,
+}
+
+impl Connection {
+    /// Queues what comes before everything else, or prepares the replay.
+    pub(super) fn begin(&mut self, attached: &Attached, after: Option<Cursor>, close_on_gap: bool) {
+        let greeting = Greeting {
+            connection: attached.id.clone(),
+            subscription: attached.subscription.clone(),
+            from: attached.start.from,
+        };
+        if attached.start.replay {
+            self.replay = Some(Replay {
+                replaying: self.replaying(attached),
+                begun: Instant::now(),
+                greeting: Some(greeting),
+                ends_on_gap: ends_on_gap(self.dialect, close_on_gap),
+                end: None,
+            });
+            return;
+        }
+        self.greet(&greeting, attached.start.gap.is_none());
+        if let Some(reason) = attached.start.gap {
+            let after = after.map(|after| after.position.cursor(after.deployment));
+            self.tell_gap(reason, after.as_deref(), attached.start.from);
+        }
+    }
+
+    fn replaying(&self, attached: &Attached) -> Replaying {
+        Replaying::new(Beginning {
+            key: self.key,
+            dialect: self.dialect,
+            router: self.host.router.clone(),
+            replays: self.host.replays.clone(),
+            wording: Arc::clone(&self.host.wording),
+            limits: filter_limits(&self.host.config.limits),
+            document: attached.document.clone(),
+            from: attached.start.from,
+            attached_at: attached.start.attached_at,
+        })
+    }
+
+    fn greet(&mut self, greeting: &Greeting, recovered: bool) {
+        if self.dialect == Dialect::Tidegate {
+            let cursor = greeting.from.cursor(self.host.router.deployment());
+            let Greeting {
+                connection,
+                subscription,
+                ..
+            } = greeting;
+            self.say(&connected_message(
+                connection,
+                subscription,
+                &cursor,
+                recovered,
+            ));
+        }
+    }
+
+    fn tell_gap(&mut self, reason: GapReason, after: Option<&str>, cursor: Position) {
+        if self.dialect == Dialect::Tidegate {
+            let cursor = cursor.cursor(self.host.router.deployment());
+            self.say(&gap_message(reason, after, &cursor));
+        }
+    }
+
+    /// Last words are heard: a replay goes on to the point of the delete before the connection
+    /// ends. Returns the end if it is not to wait.
+    pub(super) fn postpone(&mut self, end: End) -> Option<End> {
+        match &mut self.replay {
+            Some(replay) if matches!(end.ending, Ending::Deleted | Ending::Expired) => {
+                replay.replaying.stop_at(end.position);
+                replay.end = Some(end);
+                None
+            }
+            _ => Some(end),
+        }
+    }
+
+    /// Goes on with the replay, now that everything queued was written.
+    pub(super) fn poll_replay(&mut self, cx: &mut Context<'_>) -> Outgoing {
+        let decided = self.replay.as_ref().is_some_and(Replay::knows_its_end);
+        if !decided
+            && let Poll::Ready(end) = self.outbox.poll_end(cx)
+            && let Some(end) = self.postpone(end)
+        {
+            return Outgoing::Ends(Outcome::Ended(end));
+        }
+        let Some(mut replay) = self.replay.take() else {
+            return Outgoing::More;
+        };
+        let Poll::Ready(found) = replay.replaying.poll(cx, ROUND_BYTES, &mut self.taken) else {
+            self.replay = Some(replay);
+            return Outgoing::Idle;
+        };
+        let outcome = self.on_found(&mut replay, found);
+        match (outcome, replay.end) {
+            (Ok(_), Some(end)) if replay.replaying.is_over() => {
+                return Outgoing::Ends(Outcome::Ended(end));
+            }
+            // The past is over, and the end was decided meanwhile.
+            (Ok(true), Some(end)) => return Outgoing::Ends(Outcome::Ended(end)),
+            (Ok(true), None) => {}
+            (Ok(false), _) => self.replay = Some(replay),
+            (Err(outcome), _) => {
+                self.replay = Some(replay);
+                return Outgoing::Ends(outcome);
+            }
+        }
+        Outgoing::More
+    }
+
+    /// Acts on what the replay came to; true when it is done.
+    fn on_found(&mut self, replay: &mut Replay, found: Found) -> Result<bool, Outcome> {
+        let lost = matches!(found, Found::Gap(..));
+        if !matches!(found, Found::Unavailable)
+            && let Some(greeting) = replay.greeting.take()
+        {
+            self.greet(&greeting, !lost);
+        }
+        self.queue_frames();
+        match found {
+            Found::Unavailable => Err(Outcome::Found(Ending::Overloaded)),
+            Found::Gap(..) if replay.ends_on_gap => Err(Outcome::Found(Ending::Resync)),
+            Found::Gap(reason, after, cursor) => {
+                let after = after.cursor(self.host.router.deployment());
+                self.tell_gap(reason, Some(&after), cursor);
+                self.queued = self.queued.max(cursor);
+                Ok(false)
+            }
+            Found::Frames if replay.begun.elapsed() > self.host.config.feed.replay_timeout => {
+                Err(Outcome::Found(Ending::SlowConsumer))
+            }
+            Found::Frames => {
+                self.queued = self.queued.max(replay.replaying.done());
+                Ok(false)
+            }
+            Found::Live(position) => {
+                self.queued = self.queued.max(position);
+                Metrics::observe(&self.host.metrics.replay, replay.begun.elapsed());
+                Ok(true)
+            }
+        }
+    }
+}
