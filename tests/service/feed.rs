@@ -1,6 +1,12 @@
 //! From the database to the socket: order, exactness, and trouble on the way.
 
+mod changes;
 mod commits;
+mod failpoint;
 mod listener;
+mod lost;
 mod order;
 mod publishers;
+mod restart;
+mod resume;
+mod tokens;
