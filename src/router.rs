@@ -241,7 +241,7 @@ impl Router {
     /// history was lost every connection that stays is told of the gap.
     async fn apply_reload(&mut self, reload: Reload) {
         let before = self.position;
-        self.position = self.position.max(Position::at(reload.time));
+        self.position = self.position.max(reload.position);
         self.replace_all(reload.subscriptions, DateTime::now())
             .await;
         self.window.restart(self.position);

@@ -2,9 +2,11 @@
 
 mod changes;
 mod commits;
+mod documents;
 mod failpoint;
 mod listener;
 mod lost;
+mod oddities;
 mod order;
 mod publishers;
 mod restart;
