@@ -29,14 +29,6 @@ impl Load {
             Self::HistoryLost => "history_lost",
         }
     }
-
-    const fn missed(self) -> Option<GapReason> {
-        match self {
-            Self::Start => None,
-            Self::Replaced => Some(GapReason::Reloaded),
-            Self::HistoryLost => Some(GapReason::HistoryLost),
-        }
-    }
 }
 
 impl Reading<'_> {
@@ -56,11 +48,21 @@ impl Reading<'_> {
         let subscriptions = snapshot.contents.len();
         tracing::info!(subscriptions, ?time, cause, "subscriptions are loaded");
         self.feed.metrics.feed_reloaded(cause);
-        place.start_at(time);
+        let position = match load {
+            // Nothing is missing: the stream goes on from where it is.
+            Load::Replaced => {
+                place.loaded_ahead(time);
+                place.position
+            }
+            Load::Start | Load::HistoryLost => {
+                place.start_at(time);
+                Position::at(time)
+            }
+        };
         let reload = Reload {
             subscriptions: snapshot.contents,
-            position: Position::at(time),
-            missed: load.missed(),
+            position,
+            missed: (load == Load::HistoryLost).then_some(GapReason::HistoryLost),
         };
         let sent = self.feed.router.send(FromFeed::Reload(reload)).await;
         sent.is_err().then_some(Interrupted::RouterGone)

@@ -2,7 +2,10 @@
 
 use bson::Timestamp;
 
-use super::{change::Raw, stream::From};
+use super::{
+    change::{Ours, Raw},
+    stream::From,
+};
 use crate::position::Position;
 
 /// What was handed to the router, and where the next stream goes on.
@@ -12,6 +15,8 @@ pub(super) struct Place {
     pub(super) from: From,
     /// Changes before here were handed over.
     pub(super) position: Position,
+    /// The loaded subscriptions contain all their changes before here.
+    loaded: Position,
 }
 
 impl Place {
@@ -28,6 +33,7 @@ impl Place {
         Self {
             from: From::Time(time),
             position: next,
+            loaded: next,
         }
     }
 
@@ -38,10 +44,17 @@ impl Place {
         self.position = self.position.max(position);
     }
 
+    /// The subscriptions are those of `time`; the stream goes on from where it is.
+    pub(super) fn loaded_ahead(&mut self, time: Timestamp) {
+        self.loaded = Position::at(after(time));
+    }
+
     /// Whether the router knows of this change: a stream that starts at a time repeats what happened
-    /// at it.
+    /// at it, and what a later load of the subscriptions contains comes by afterwards.
     pub(super) fn contains(&self, raw: &Raw<'_>) -> bool {
-        raw.position < self.position
+        let subscriptions = Some(Ours::Subscriptions);
+        let of_subscriptions = raw.collection == subscriptions || raw.renamed_to == subscriptions;
+        raw.position < self.position || (of_subscriptions && raw.position < self.loaded)
     }
 }
 
@@ -83,6 +96,15 @@ mod tests {
             assert!(contains(&place, 5, collection));
             assert!(!contains(&place, 6, collection));
         }
+    }
+
+    #[test]
+    fn a_load_while_the_stream_goes_on_contains_subscriptions_and_no_events() {
+        let mut place = Place::nowhere();
+        place.start_at(time(5));
+        place.loaded_ahead(time(8));
+        assert!(contains(&place, 8, "subscriptions") && !contains(&place, 9, "subscriptions"));
+        assert!(contains(&place, 5, "events") && !contains(&place, 6, "events"));
     }
 
     #[test]

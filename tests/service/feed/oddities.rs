@@ -6,6 +6,7 @@ use futures_util::TryStreamExt as _;
 use mongodb::{Collection, Database};
 use serde_json::json;
 
+use super::listener::{Listener, expect};
 use crate::support::{Service, Socket};
 
 fn collection(service: &Service, name: &str) -> Collection<Document> {
@@ -117,4 +118,77 @@ async fn renaming_subscriptions_away_ends_them_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn dropping_the_database_ends_them_all_and_everything_is_set_up_again() {
     check_all_end(async |service| service.database.drop().await.unwrap()).await;
+}
+
+/// Replaces all subscriptions at once: one stays as it is, one gets another filter, one is gone, one
+/// is new. Events that are committed right after are judged by what is there then.
+async fn check_replaced(replace: impl AsyncFnOnce(&Service)) {
+    let service = Service::start().await;
+    for id in ["same", "other", "gone"] {
+        let document = doc! {"_id": id, "filter": {"type": "a"}};
+        collection(&service, "subscriptions")
+            .insert_one(document)
+            .await
+            .unwrap();
+    }
+    let mut same = service.connect("same").await;
+    let mut other = service.connect("other").await;
+    let mut gone = service.connect("gone").await;
+    let staged = [
+        doc! {"_id": "same", "filter": {"type": "a"}},
+        doc! {"_id": "other", "filter": {"type": "b"}},
+        doc! {"_id": "new", "filter": {"type": "a"}},
+    ];
+    collection(&service, "staged")
+        .insert_many(staged)
+        .await
+        .unwrap();
+    replace(&service).await;
+    let events = collection(&service, "events");
+    for n in 0..20 {
+        for kind in ["a", "b"] {
+            events
+                .insert_one(doc! {"type": kind, "data": n})
+                .await
+                .unwrap();
+        }
+    }
+
+    gone.assert_ends(4500, "deleted").await;
+    let updated = expect(&mut other, "updated").await;
+    assert_eq!(updated["subscription"]["filter"], json!({"type": "b"}));
+    for n in 0..20 {
+        assert_eq!(same.event().await, json!(n));
+        let event = expect(&mut other, "event").await;
+        assert_eq!(
+            (&event["event"]["type"], &event["event"]["data"]),
+            (&json!("b"), &json!(n))
+        );
+    }
+    let new = Listener::connect(&service, "new").await;
+    until_set_up(&service).await;
+    assert_works(&service).await;
+    let deleted = collection(&service, "subscriptions")
+        .delete_one(doc! {"_id": "new"})
+        .await;
+    assert_eq!(deleted.unwrap().deleted_count, 1);
+    assert_eq!(new.messages().await.len(), 1);
+    service.assert_books_balance().await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_renamed_onto_subscriptions_replaces_them_and_loses_no_event() {
+    check_replaced(async |service| rename(service, "staged", "subscriptions").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_written_onto_subscriptions_replaces_them_and_loses_no_event() {
+    check_replaced(async |service| {
+        let pipeline = [doc! {"$out": "subscriptions"}];
+        let staged = collection(service, "staged");
+        let written = staged.aggregate(pipeline).await.unwrap();
+        assert_eq!(written.try_collect::<Vec<_>>().await.unwrap(), []);
+    })
+    .await;
 }
