@@ -111,7 +111,8 @@ impl Reading<'_> {
     async fn follow(&self, place: &mut Place, pause: &mut Pause) -> Interrupted {
         loop {
             let failed = match self.read_stream(place, pause).await {
-                Ok(interrupted) => return interrupted,
+                Ok(Some(interrupted)) => return interrupted,
+                Ok(None) => continue,
                 Err(failed) => failed,
             };
             let remedy = failed.remedy();
@@ -119,6 +120,7 @@ impl Reading<'_> {
             self.feed.metrics.feed_resumed(failed.cause());
             match remedy {
                 Remedy::Reload => return Interrupted::Load(Load::HistoryLost),
+                Remedy::StepOver if !place.careful => place.careful = true,
                 Remedy::StepOver => match self.step_over(place).await {
                     Ok(None) => {}
                     Ok(Some(interrupted)) => return interrupted,
@@ -138,27 +140,35 @@ impl Reading<'_> {
         }
     }
 
-    /// Opens one stream and reads it to its end.
+    /// Opens one stream and reads it to its end. `None` if the next one is to be read otherwise.
     async fn read_stream(
         &self,
         place: &mut Place,
         pause: &mut Pause,
-    ) -> Result<Interrupted, StreamError> {
+    ) -> Result<Option<Interrupted>, StreamError> {
+        let careful = place.careful;
         let options = Options {
             max_await: self.feed.settings.max_await,
-            batch_size: BATCH_SIZE,
+            batch_size: if careful { 1 } else { BATCH_SIZE },
             keys_only: false,
         };
         let database = self.feed.store.feed_database();
         let mut stream = ChangeStream::open(database, &place.from, options).await?;
-        tracing::debug!(position = ?place.position, "the change stream is open");
-        loop {
+        tracing::debug!(position = ?place.position, careful, "the change stream is open");
+        for replies in 0_u32.. {
             let reply = stream.next().await?;
             pause.reset();
+            let idle = reply.changes()?.is_empty();
             if let Some(interrupted) = self.hand_over(reply, place).await? {
-                return Ok(interrupted);
+                return Ok(Some(interrupted));
+            }
+            // What was too large is not among the next changes after all.
+            if careful && ((idle && replies > 0) || replies >= BATCH_SIZE) {
+                place.careful = false;
+                return Ok(None);
             }
         }
+        Ok(None)
     }
 
     fn cut(&self) {

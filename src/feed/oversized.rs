@@ -1,6 +1,8 @@
 //! Round a change that is too large for a change stream.
 //!
-//! It is passed by a stream that leaves out everything that is large.
+//! The server fails the whole reply that such a change would be part of. So the changes before it are
+//! first read one at a time ([`Place::careful`]); when the very next one fails, it is passed by a
+//! stream that leaves out everything that is large.
 
 use std::time::Instant;
 
@@ -62,6 +64,7 @@ impl Reading<'_> {
         let change = kind.map(|kind| Change::new(raw.position, raw.wall_time, kind));
         place.from = From::Token(raw.token.to_owned());
         place.position = place.position.max(raw.position);
+        place.careful = false;
         let batch = Batch {
             lag_seconds: lag(&reply, place.position),
             reply: reply.document,

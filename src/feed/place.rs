@@ -17,6 +17,8 @@ pub(super) struct Place {
     pub(super) position: Position,
     /// The loaded subscriptions contain all their changes before here.
     loaded: Position,
+    /// Whether changes are read one at a time, because one of the next is too large.
+    pub(super) careful: bool,
 }
 
 impl Place {
@@ -34,6 +36,7 @@ impl Place {
             from: From::Time(time),
             position: next,
             loaded: next,
+            careful: false,
         }
     }
 

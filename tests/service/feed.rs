@@ -8,6 +8,7 @@ mod listener;
 mod lost;
 mod oddities;
 mod order;
+mod oversized;
 mod publishers;
 mod restart;
 mod resume;
