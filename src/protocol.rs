@@ -261,8 +261,6 @@ pub enum GapReason {
     OversizedChange,
     /// A change could not be decoded.
     UndecodableChange,
-    /// All subscriptions were replaced at once, and had to be loaded again.
-    Reloaded,
     /// What was asked for lies before what can be replayed.
     NotReplayable,
 }
@@ -275,7 +273,6 @@ impl GapReason {
             Self::OtherDeployment => "other_deployment",
             Self::OversizedChange => "oversized_change",
             Self::UndecodableChange => "undecodable_change",
-            Self::Reloaded => "reloaded",
             Self::NotReplayable => "not_replayable",
         }
     }

@@ -8,6 +8,8 @@ mod batch;
 pub mod books;
 mod compiled;
 mod deliver;
+#[cfg(test)]
+mod gap_tests;
 mod handle;
 pub mod outbox;
 pub mod registry;
@@ -188,7 +190,6 @@ impl Router {
     async fn apply_batch(&mut self, mut batch: Batch) {
         let mut changes = std::mem::take(&mut batch.changes);
         for change in &mut changes {
-            self.position = self.position.max(change.position);
             self.apply_change(change, &batch).await;
         }
         batch.changes = changes;
@@ -208,7 +209,8 @@ impl Router {
 
     /// Applies one change. What is kept of it for replays is the stored form.
     async fn apply_change(&mut self, change: &mut Change, batch: &Batch) {
-        let position = self.position;
+        let before = self.position;
+        self.position = before.max(change.position);
         match std::mem::replace(&mut change.kind, ChangeKind::AllDeleted) {
             ChangeKind::Event(range) => {
                 change.kind = ChangeKind::Event(range.clone());
@@ -231,7 +233,7 @@ impl Router {
             ChangeKind::AllDeleted => self.replace_all(Vec::new(), change.wall_time).await,
             ChangeKind::Missed(reason) => {
                 change.kind = ChangeKind::Missed(reason);
-                self.tell_gap(reason, position).await;
+                self.tell_gap(reason, before).await;
             }
             stored @ ChangeKind::Stored(_) => change.kind = stored,
         }
@@ -241,7 +243,7 @@ impl Router {
     /// history was lost every connection that stays is told of the gap.
     async fn apply_reload(&mut self, reload: Reload) {
         let before = self.position;
-        self.position = self.position.max(Position::at(reload.time));
+        self.position = self.position.max(reload.position);
         self.replace_all(reload.subscriptions, DateTime::now())
             .await;
         self.window.restart(self.position);
@@ -317,7 +319,7 @@ impl Router {
         let deaf: Vec<ConnectionKey> = self
             .registry
             .all()
-            .filter(|c| c.ends_on_gap())
+            .filter(|c| c.ends_on_gap() && c.from <= self.position)
             .map(|c| c.key)
             .collect();
         for key in deaf {
@@ -327,7 +329,7 @@ impl Router {
         let slots: Vec<Slot> = self.registry.subscriptions().collect();
         for slot in slots {
             let frame = |from: Position| {
-                // Who starts later than here has lost nothing.
+                // Who starts later than here misses nothing.
                 (from <= position).then(|| {
                     let text = gap_message(
                         reason,
@@ -338,7 +340,7 @@ impl Router {
                 })
             };
             self.delivery
-                .notice(slot, &mut self.registry, position, frame)
+                .notice(slot, &mut self.registry, after, frame)
                 .await;
         }
     }

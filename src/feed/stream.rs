@@ -10,7 +10,10 @@ use futures_util::TryStreamExt as _;
 use mongodb::{Database, error::Error, raw_batch_cursor::RawBatchCursor};
 use tokio::time::timeout;
 
-use super::change::position_of;
+use super::{
+    change::position_of,
+    failure::{self, Remedy},
+};
 use crate::{
     position::Position,
     store::{EVENTS, SUBSCRIPTIONS},
@@ -50,6 +53,26 @@ pub(super) enum StreamError {
     Closed,
     #[error("the reply is not a change stream's: {0}")]
     Malformed(&'static str),
+}
+
+impl StreamError {
+    /// The way on.
+    pub(super) fn remedy(&self) -> Remedy {
+        match self {
+            Self::Driver(error) => failure::remedy(error),
+            Self::Silent(_) | Self::Closed | Self::Malformed(_) => Remedy::Reopen,
+        }
+    }
+
+    /// A bounded name for the metric.
+    pub(super) fn cause(&self) -> &'static str {
+        match self {
+            Self::Driver(error) => failure::cause(error),
+            Self::Silent(_) => "silent",
+            Self::Closed => "closed",
+            Self::Malformed(_) => "malformed",
+        }
+    }
 }
 
 /// An open stream.

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use bson::{DateTime, RawDocument, RawDocumentBuf, Timestamp};
+use bson::{DateTime, RawDocument, RawDocumentBuf};
 
 use super::Compiled;
 use crate::{
@@ -144,13 +144,13 @@ impl Change {
     }
 }
 
-/// A consistent load of all subscriptions.
+/// A consistent load of all subscriptions, which may be newer than the feed's position.
 #[derive(Debug)]
 pub struct Reload {
     /// All of them.
     pub subscriptions: Vec<Compiled>,
-    /// The cluster time of the snapshot.
-    pub time: Timestamp,
-    /// Whether changes before it were missed, and why.
+    /// Where the feed goes on.
+    pub position: Position,
+    /// Whether changes before that were missed, and why.
     pub missed: Option<GapReason>,
 }

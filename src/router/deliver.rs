@@ -114,32 +114,33 @@ impl Delivery {
     }
 
     /// Sends what `frame` makes to every connection of a subscription, which gets its place in the
-    /// order like an event. Connections of dialects without such messages get nothing.
+    /// order like an event. Connections of dialects without such messages get nothing. What `frame`
+    /// makes for a connection depends on where it starts, but is the same for all up to `shared`.
     pub(super) async fn notice(
         &mut self,
         slot: Slot,
         registry: &mut Registry<Slot>,
-        position: Position,
+        shared: Position,
         frame: impl Fn(Position) -> Option<Arc<Frame>>,
     ) {
-        let mut shared: Option<(Position, Arc<Frame>)> = None;
+        let mut last: Option<(Position, Arc<Frame>)> = None;
         for connection in registry.of(slot) {
             // A replay meets the change in its own place.
             if connection.dialect != Dialect::Tidegate || !connection.live {
                 continue;
             }
             // Nearly all start before here, and share one frame.
-            let from = connection.from.max(position);
-            let made = match &shared {
+            let from = connection.from.max(shared);
+            let made = match &last {
                 Some((at, made)) if *at == from => Some(Arc::clone(made)),
                 _ => frame(connection.from),
             };
             if let Some(made) = made {
-                shared = Some((from, Arc::clone(&made)));
+                last = Some((from, Arc::clone(&made)));
                 self.push(connection.key, &connection.outbox, made);
             }
         }
-        self.wait_for_full(registry, position).await;
+        self.wait_for_full(registry, shared).await;
     }
 
     /// Settles the frames that found no room: a connection whose socket refuses bytes ends as slow;

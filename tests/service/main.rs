@@ -4,6 +4,7 @@
 mod support;
 
 mod apart;
+mod feed;
 mod first;
 mod hostile;
 mod raw;

@@ -1,0 +1,138 @@
+//! From a reply of the server to a batch for the router.
+
+use std::time::{Duration, Instant};
+
+use bson::RawDocument;
+
+use super::{
+    Interrupted, Reading,
+    change::{Raw, Undecodable},
+    load::Load,
+    place::Place,
+    stream::{From, Reply, StreamError},
+    understand::Meaning,
+};
+use crate::{
+    position::Position,
+    protocol::GapReason,
+    router::{Batch, Change, ChangeKind, FromFeed},
+    telemetry::{FeedState, Metrics},
+};
+
+/// Newest changes older than this mean that the feed is behind.
+const BEHIND_AFTER: u32 = 2;
+
+/// What a reply means.
+struct Understood<'r> {
+    changes: Vec<Change>,
+    /// Where the stream is behind them.
+    token: Option<(&'r RawDocument, Position)>,
+    /// All subscriptions were replaced at once; what comes after that was not looked at.
+    replaced: bool,
+}
+
+impl Reading<'_> {
+    /// Sends what a reply means to the router. `Some` if the stream cannot serve any longer.
+    pub(super) async fn hand_over(
+        &self,
+        reply: Reply,
+        place: &mut Place,
+    ) -> Result<Option<Interrupted>, StreamError> {
+        let received_at = Instant::now();
+        let Understood {
+            changes,
+            token,
+            replaced,
+        } = self.understand_all(&reply, place).await?;
+        if let Some((token, position)) = token {
+            place.from = From::Token(token.to_owned());
+            place.position = place.position.max(position);
+        }
+        let lag_seconds = lag(&reply, place.position);
+        self.report(&changes, lag_seconds);
+        let batch = Batch {
+            reply: reply.document,
+            changes,
+            position: place.position,
+            lag_seconds,
+            received_at,
+        };
+        let gone = self.send(batch).await;
+        Ok(gone.or(replaced.then_some(Interrupted::Load(Load::Replaced))))
+    }
+
+    /// What a reply means, up to where all subscriptions have to be loaded.
+    async fn understand_all<'r>(
+        &self,
+        reply: &'r Reply,
+        place: &Place,
+    ) -> Result<Understood<'r>, StreamError> {
+        let mut changes = Vec::new();
+        let mut token = None;
+        for change in reply.changes()? {
+            let raw = match Raw::decode(change) {
+                Ok(raw) => raw,
+                Err(error) => {
+                    changes.push(self.undecodable(&error, place.position));
+                    continue;
+                }
+            };
+            token = Some((raw.token, raw.position));
+            if place.contains(&raw) {
+                continue;
+            }
+            match self.understand(&raw, reply.document.as_bytes()).await {
+                Meaning::Nothing => {}
+                Meaning::Change(kind) => {
+                    changes.push(Change::new(raw.position, raw.wall_time, kind));
+                }
+                Meaning::Replaced => {
+                    return Ok(Understood {
+                        changes,
+                        token,
+                        replaced: true,
+                    });
+                }
+            }
+        }
+        Ok(Understood {
+            changes,
+            token: reply.token().or(token),
+            replaced: false,
+        })
+    }
+
+    /// Sends a batch. `Some` if the router is gone.
+    pub(super) async fn send(&self, batch: Batch) -> Option<Interrupted> {
+        let sent = self.feed.router.send(FromFeed::Batch(batch)).await;
+        sent.is_err().then_some(Interrupted::RouterGone)
+    }
+
+    fn undecodable(&self, error: &Undecodable, position: Position) -> Change {
+        tracing::error!(%error, "a change cannot be decoded; events may be missing");
+        self.feed.metrics.feed_oddity("undecodable");
+        let kind = ChangeKind::Missed(GapReason::UndecodableChange);
+        Change::new(position, bson::DateTime::now(), kind)
+    }
+
+    fn report(&self, changes: &[Change], lag_seconds: u32) {
+        let behind = !changes.is_empty() && lag_seconds > BEHIND_AFTER;
+        self.feed.health.feed(if behind {
+            FeedState::Behind
+        } else {
+            FeedState::Current
+        });
+        if let Some(newest) = changes.last() {
+            let age =
+                bson::DateTime::now().timestamp_millis() - newest.wall_time.timestamp_millis();
+            let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
+            Metrics::observe(&self.feed.metrics.commit_to_receipt, age);
+        }
+    }
+}
+
+/// How far the server's time was ahead of what it sent, in seconds.
+pub(super) fn lag(reply: &Reply, position: Position) -> u32 {
+    let now = reply.operation_time().map_or(0, |time| time.time);
+    now.saturating_sub(position.cluster_time().time)
+}

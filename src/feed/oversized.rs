@@ -1,0 +1,82 @@
+//! Round a change that is too large for a change stream.
+//!
+//! The server fails the whole reply that such a change would be part of. So the changes before it are
+//! first read one at a time ([`Place::careful`]); when the very next one fails, it is passed by a
+//! stream that leaves out everything that is large.
+
+use std::time::Instant;
+
+use bson::{RawDocument, RawDocumentBuf};
+
+use super::{
+    Interrupted, Reading,
+    change::{Ours, Raw},
+    hand_over::lag,
+    place::Place,
+    stream::{ChangeStream, From, Options, Reply, StreamError},
+    understand::Meaning,
+};
+use crate::{
+    protocol::GapReason,
+    router::{Batch, Change, ChangeKind},
+};
+
+impl Reading<'_> {
+    /// Passes the next change. `Some` if the router is gone.
+    pub(super) async fn step_over(
+        &self,
+        place: &mut Place,
+    ) -> Result<Option<Interrupted>, StreamError> {
+        let options = Options {
+            max_await: self.feed.settings.max_await,
+            batch_size: 1,
+            keys_only: true,
+        };
+        let database = self.feed.store.feed_database();
+        let mut stream = ChangeStream::open(database, &place.from, options).await?;
+        loop {
+            let reply = stream.next().await?;
+            let Some(change) = first(&reply)? else {
+                continue;
+            };
+            let raw = Raw::decode(&change)
+                .map_err(|_| StreamError::Malformed("a change without a token"))?;
+            if !place.contains(&raw) {
+                return Ok(self.pass(&raw, reply, place).await);
+            }
+            place.from = From::Token(raw.token.to_owned());
+        }
+    }
+
+    /// Hands over what is known of the change: a subscription is looked up, else something is missing.
+    async fn pass(&self, raw: &Raw<'_>, reply: Reply, place: &mut Place) -> Option<Interrupted> {
+        tracing::warn!(position = ?raw.position, operation = raw.operation, "stepping over an oversized change");
+        self.feed.metrics.feed_oddity("oversized");
+        let of_subscription = raw.collection == Some(Ours::Subscriptions);
+        let kind = if of_subscription && raw.operation != "delete" {
+            match self.upserted(raw).await {
+                Meaning::Change(kind) => Some(kind),
+                Meaning::Nothing | Meaning::Replaced => None,
+            }
+        } else {
+            Some(ChangeKind::Missed(GapReason::OversizedChange))
+        };
+        let change = kind.map(|kind| Change::new(raw.position, raw.wall_time, kind));
+        place.from = From::Token(raw.token.to_owned());
+        place.position = place.position.max(raw.position);
+        place.careful = false;
+        let batch = Batch {
+            lag_seconds: lag(&reply, place.position),
+            reply: reply.document,
+            changes: change.into_iter().collect(),
+            position: place.position,
+            received_at: Instant::now(),
+        };
+        self.send(batch).await
+    }
+}
+
+fn first(reply: &Reply) -> Result<Option<RawDocumentBuf>, StreamError> {
+    let changes = reply.changes()?;
+    Ok(changes.into_iter().next().map(RawDocument::to_owned))
+}

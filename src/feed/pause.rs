@@ -1,0 +1,37 @@
+//! Pauses between attempts.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+use tokio::time::sleep;
+
+use crate::config;
+
+/// Pauses that grow, with jitter, so that many nodes do not come back at once.
+#[derive(Debug)]
+pub(super) struct Pause {
+    shortest: Duration,
+    longest: Duration,
+    next: Duration,
+}
+
+impl Pause {
+    pub(super) fn new(settings: &config::Feed) -> Self {
+        Self {
+            shortest: settings.retry_min,
+            longest: settings.retry_max,
+            next: settings.retry_min,
+        }
+    }
+
+    pub(super) async fn wait(&mut self) {
+        let jitter = rand::rng().random_range(0.5..1.0);
+        sleep(self.next.mul_f64(jitter)).await;
+        self.next = (self.next * 2).min(self.longest);
+    }
+
+    /// Something went well: the next pause is a short one.
+    pub(super) fn reset(&mut self) {
+        self.next = self.shortest;
+    }
+}

@@ -1,0 +1,120 @@
+//! Where the feed stands.
+
+use bson::Timestamp;
+
+use super::{
+    change::{Ours, Raw},
+    stream::From,
+};
+use crate::position::Position;
+
+/// What was handed to the router, and where the next stream goes on.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// Where to open the next stream.
+    pub(super) from: From,
+    /// Changes before here were handed over.
+    pub(super) position: Position,
+    /// The loaded subscriptions contain all their changes before here.
+    loaded: Position,
+    /// Whether changes are read one at a time, because one of the next is too large.
+    pub(super) careful: bool,
+}
+
+impl Place {
+    /// Before anything is loaded.
+    pub(super) fn nowhere() -> Self {
+        Self::loaded_at(Timestamp {
+            time: 0,
+            increment: 0,
+        })
+    }
+
+    fn loaded_at(time: Timestamp) -> Self {
+        let next = Position::at(after(time));
+        Self {
+            from: From::Time(time),
+            position: next,
+            loaded: next,
+            careful: false,
+        }
+    }
+
+    /// The subscriptions are those of `time`, and so is the stream: what lies before is not read.
+    pub(super) fn start_at(&mut self, time: Timestamp) {
+        let position = self.position;
+        *self = Self::loaded_at(time);
+        self.position = self.position.max(position);
+    }
+
+    /// The subscriptions are those of `time`; the stream goes on from where it is.
+    pub(super) fn loaded_ahead(&mut self, time: Timestamp) {
+        self.loaded = Position::at(after(time));
+    }
+
+    /// Whether the router knows of this change: a stream that starts at a time repeats what happened
+    /// at it, and what a later load of the subscriptions contains comes by afterwards.
+    pub(super) fn contains(&self, raw: &Raw<'_>) -> bool {
+        let subscriptions = Some(Ours::Subscriptions);
+        let of_subscriptions = raw.collection == subscriptions || raw.renamed_to == subscriptions;
+        raw.position < self.position || (of_subscriptions && raw.position < self.loaded)
+    }
+}
+
+/// The next cluster time: what a snapshot at `time` contains lies before it.
+fn after(time: Timestamp) -> Timestamp {
+    match time.increment.checked_add(1) {
+        Some(increment) => Timestamp {
+            time: time.time,
+            increment,
+        },
+        None => Timestamp {
+            time: time.time + 1,
+            increment: 0,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::{RawDocumentBuf, doc};
+
+    fn time(time: u32) -> Timestamp {
+        Timestamp { time, increment: 1 }
+    }
+
+    fn contains(place: &Place, at: u32, collection: &str) -> bool {
+        let token = format!("82{at:08X}000000012B022C0100296E5A1004");
+        let change = doc! {"_id": {"_data": token}, "ns": {"coll": collection}};
+        let change = RawDocumentBuf::try_from(&change).unwrap();
+        place.contains(&Raw::decode(&change).unwrap())
+    }
+
+    #[test]
+    fn a_first_load_contains_everything_up_to_its_time() {
+        let mut place = Place::nowhere();
+        place.start_at(time(5));
+        for collection in ["events", "subscriptions"] {
+            assert!(contains(&place, 5, collection));
+            assert!(!contains(&place, 6, collection));
+        }
+    }
+
+    #[test]
+    fn a_load_while_the_stream_goes_on_contains_subscriptions_and_no_events() {
+        let mut place = Place::nowhere();
+        place.start_at(time(5));
+        place.loaded_ahead(time(8));
+        assert!(contains(&place, 8, "subscriptions") && !contains(&place, 9, "subscriptions"));
+        assert!(contains(&place, 5, "events") && !contains(&place, 6, "events"));
+    }
+
+    #[test]
+    fn a_load_never_takes_the_feed_back() {
+        let mut place = Place::nowhere();
+        place.start_at(time(8));
+        place.start_at(time(5));
+        assert!(contains(&place, 8, "events"));
+    }
+}

@@ -1,0 +1,110 @@
+//! What a change means to the router.
+
+use bson::RawDocumentBuf;
+
+use super::{
+    Reading,
+    change::{Ours, Raw, range_in},
+};
+use crate::router::{ChangeKind, Compiled};
+
+/// What is to be done about a change.
+#[derive(Debug)]
+pub(super) enum Meaning {
+    /// Nothing.
+    Nothing,
+    /// The router applies it.
+    Change(ChangeKind),
+    /// All subscriptions were replaced at once, and have to be loaded.
+    Replaced,
+}
+
+impl Reading<'_> {
+    /// What a change means, which is part of `reply`.
+    pub(super) async fn understand(&self, raw: &Raw<'_>, reply: &[u8]) -> Meaning {
+        // A collection was put in the place of one of ours (`$out` ends like this too).
+        if let Some(ours) = raw.renamed_to {
+            self.feed.metrics.feed_oddity("renamed_onto");
+            self.repairs.want();
+            return match ours {
+                Ours::Subscriptions => Meaning::Replaced,
+                Ours::Events => Meaning::Nothing,
+            };
+        }
+        match (raw.collection, raw.operation) {
+            (Some(Ours::Events), "insert") => match raw.full_document {
+                Some(document) => {
+                    Meaning::Change(ChangeKind::Event(range_in(reply, document.as_bytes())))
+                }
+                None => self.odd("insert_without_document"),
+            },
+            (Some(Ours::Subscriptions), "insert" | "replace" | "update") => {
+                self.upserted(raw).await
+            }
+            (Some(Ours::Subscriptions), "delete") => match raw.document_key {
+                Some(key) => Meaning::Change(ChangeKind::Deleted(key.to_owned())),
+                None => self.odd("delete_without_key"),
+            },
+            (Some(ours), "drop") => self.gone(ours, "drop"),
+            (Some(ours), "rename") => self.gone(ours, "renamed_away"),
+            (None, "dropDatabase") => self.odd("dropDatabase"),
+            (None, "invalidate") => {
+                // The whole database was dropped; a stream can go on after this.
+                self.repairs.want();
+                self.odd("invalidate")
+            }
+            _ => self.odd("other"),
+        }
+    }
+
+    fn odd(&self, operation: &'static str) -> Meaning {
+        tracing::info!(operation, "an unusual change");
+        self.feed.metrics.feed_oddity(operation);
+        Meaning::Nothing
+    }
+
+    /// One of our collections was dropped or renamed away. Its documents are gone with it; what was
+    /// set up for it (validator, indexes, images) is set up again.
+    fn gone(&self, ours: Ours, operation: &'static str) -> Meaning {
+        tracing::warn!(collection = ?ours, operation, "a collection of ours is gone");
+        self.feed.metrics.feed_oddity(operation);
+        self.repairs.want();
+        match ours {
+            Ours::Subscriptions => Meaning::Change(ChangeKind::AllDeleted),
+            Ours::Events => Meaning::Nothing,
+        }
+    }
+
+    /// A subscription was made or changed.
+    pub(super) async fn upserted(&self, raw: &Raw<'_>) -> Meaning {
+        let document = match raw.full_document {
+            Some(document) => document.to_owned(),
+            // No image: the collection was recreated without them, or the image is gone already.
+            None => match self.look_up(raw).await {
+                Some(document) => document,
+                None => return Meaning::Nothing,
+            },
+        };
+        let compiled = Compiled::read(document, &self.feed.limits);
+        Meaning::Change(ChangeKind::Upserted(Box::new(compiled)))
+    }
+
+    /// The document as it is now, which is at least as new as the change. `None` if it is gone
+    /// meanwhile (its delete follows), or nothing that could be looked up. Nothing can follow until
+    /// the database answers: the order would be lost.
+    async fn look_up(&self, raw: &Raw<'_>) -> Option<RawDocumentBuf> {
+        self.feed.metrics.feed_oddity("update_without_image");
+        let id = raw.document_key?.get_str("_id").ok()?;
+        let mut pause = self.pause();
+        loop {
+            match self.feed.store.find_subscription(id).await {
+                Ok(read) => return read.document,
+                Err(error) => {
+                    tracing::warn!(%error, "a changed subscription cannot be read yet");
+                    self.cut();
+                    pause.wait().await;
+                }
+            }
+        }
+    }
+}

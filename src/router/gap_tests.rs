@@ -1,0 +1,104 @@
+//! What connections are told where events may be missing.
+
+use std::{sync::Arc, time::Instant};
+
+use bson::{DateTime, RawDocumentBuf, Timestamp, doc};
+use serde_json::Value;
+
+use super::{
+    Attach, Batch, Change, ChangeKind, Compiled, FromFeed, Router, RouterHandle, Settings,
+    filter_limits,
+    outbox::{Receiver, Taken},
+};
+use crate::{
+    config,
+    position::{Cursor, DeploymentId, Position},
+    protocol::{Dialect, GapReason},
+    telemetry::Metrics,
+};
+
+const HERE: DeploymentId = DeploymentId([7; 6]);
+
+fn at(time: u32) -> Position {
+    Position::at(Timestamp { time, increment: 1 })
+}
+
+fn batch(time: u32, kind: ChangeKind) -> FromFeed {
+    FromFeed::Batch(Batch {
+        reply: RawDocumentBuf::new(),
+        changes: vec![Change::new(at(time), DateTime::now(), kind)],
+        position: at(time),
+        lag_seconds: 0,
+        received_at: Instant::now(),
+    })
+}
+
+async fn attach(handle: &RouterHandle, after: Option<Position>) -> Receiver {
+    let (outbox, receiver) = handle.outbox();
+    let attach = Attach {
+        id: "a".to_owned(),
+        outbox,
+        dialect: Dialect::Tidegate,
+        after: after.map(|position| Cursor {
+            deployment: HERE,
+            position,
+        }),
+        close_on_gap: false,
+        remote: String::new(),
+    };
+    handle.attach(attach).await.unwrap();
+    receiver
+}
+
+async fn next(receiver: &Receiver) -> Value {
+    let mut taken = Vec::new();
+    let frames = std::future::poll_fn(|cx| receiver.poll_take(cx, 1, &mut taken)).await;
+    assert!(matches!(frames, Taken::Frames { .. }));
+    let text = taken[0].bytes.iter().position(|byte| *byte == b'{');
+    serde_json::from_slice(&taken[0].bytes[text.unwrap()..]).unwrap()
+}
+
+/// A gap reaches from before what is missing, so that a client may ask for it again, but not from
+/// before where its own delivery starts.
+#[tokio::test]
+async fn a_gap_reaches_from_before_what_is_missing_or_from_where_delivery_starts() {
+    let settings = Settings {
+        deployment: HERE,
+        database: "d".to_owned(),
+        limits: config::Limits::default(),
+        socket: config::Socket::default(),
+        feed: config::Feed::default(),
+    };
+    let (limits, metrics) = (
+        filter_limits(&settings.limits),
+        Arc::new(Metrics::default()),
+    );
+    let (router, handle, feed) = Router::new(settings, 4, metrics);
+    let router = tokio::spawn(router.run());
+    let document = RawDocumentBuf::try_from(&doc! {"_id": "a"}).unwrap();
+    let made = ChangeKind::Upserted(Box::new(Compiled::read(document, &limits)));
+    feed.send(batch(5, made)).await.unwrap();
+    handle.loaded(std::time::Duration::MAX).await;
+    // The one that starts later comes first, and must not have its frame shared.
+    let ahead = attach(&handle, Some(at(7))).await;
+    let here = attach(&handle, None).await;
+    let far_ahead = attach(&handle, Some(at(20))).await;
+
+    let missed = || ChangeKind::Missed(GapReason::OversizedChange);
+    feed.send(batch(9, missed())).await.unwrap();
+    feed.send(batch(21, missed())).await.unwrap();
+
+    let cursor = |time| Value::from(at(time).cursor(HERE));
+    for (receiver, after) in [(&here, 5), (&ahead, 7)] {
+        let gap = next(receiver).await;
+        assert_eq!(
+            (&gap["after"], &gap["cursor"]),
+            (&cursor(after), &cursor(9)),
+            "{after}"
+        );
+    }
+    let gap = next(&far_ahead).await;
+    assert_eq!((&gap["after"], &gap["cursor"]), (&cursor(20), &cursor(21)));
+    drop((handle, feed));
+    router.await.unwrap();
+}

@@ -1,0 +1,95 @@
+//! A mongod of a test's own, whose answers to the service's change stream fail at its will.
+
+use bson::{Document, doc};
+use mongodb::{Client, Collection};
+use tidegate::{config::Config, mongod::Mongod};
+
+use crate::support::{Service, database_name, options};
+
+/// A server that can be told to fail, and a node on it.
+pub(crate) struct Failing {
+    // The node is dropped before the server under it.
+    pub(crate) service: Service,
+    admin: Client,
+    mongod: Mongod,
+}
+
+impl Failing {
+    pub(crate) async fn start() -> Self {
+        let mut options = options();
+        options.oplog_size_mb = 128;
+        let mongod = Mongod::start(options).await.unwrap();
+        let admin = Client::with_uri_str(mongod.uri()).await.unwrap();
+        let mut config = Config {
+            // A server that says it is stepping down is looked at again soon.
+            mongodb_uri: mongod.uri() + "&heartbeatFrequencyMS=500",
+            database: database_name(),
+            ..Config::default()
+        };
+        config.feed.retry_max = std::time::Duration::from_millis(200);
+        Self {
+            service: Service::on(config).await,
+            admin,
+            mongod,
+        }
+    }
+
+    /// Makes the service's streams fail: `mode` is how often, `failure` how. The test's own are not.
+    pub(crate) async fn fail(&self, mode: impl Into<bson::Bson>, mut failure: Document) {
+        failure.insert("appName", "tidegate");
+        if !failure.contains_key("failCommands") {
+            failure.insert("failCommands", ["getMore", "aggregate"].as_slice());
+        }
+        self.configure(doc! {"mode": mode.into(), "data": failure})
+            .await;
+    }
+
+    /// Ends the failing.
+    pub(crate) async fn heal(&self) {
+        self.configure(doc! {"mode": "off"}).await;
+    }
+
+    async fn configure(&self, how: Document) {
+        let mut command = doc! {"configureFailPoint": "failCommand"};
+        command.extend(how);
+        self.admin
+            .database("admin")
+            .run_command(command)
+            .await
+            .unwrap();
+    }
+
+    pub(crate) fn events(&self) -> Collection<Document> {
+        self.service.database.collection("events")
+    }
+
+    pub(crate) fn subscriptions(&self) -> Collection<Document> {
+        self.service.database.collection("subscriptions")
+    }
+
+    /// How often the feed had to open its stream again, whatever the cause.
+    pub(crate) async fn resumes(&self) -> u64 {
+        self.total("tidegate_feed_resumes_total{").await
+    }
+
+    /// The sum over all labels of a metric.
+    pub(crate) async fn total(&self, prefix: &str) -> u64 {
+        let text = self.service.metrics().await;
+        let values = text.lines().filter(|line| line.starts_with(prefix));
+        values
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+            .sum()
+    }
+
+    /// Waits until the feed has failed once more than `before`.
+    pub(crate) async fn until_failed(&self, before: u64) {
+        self.service
+            .until("a failure", async || self.resumes().await > before)
+            .await;
+    }
+
+    pub(crate) async fn stop(self) {
+        self.service.stop().await;
+        self.mongod.stop().await;
+    }
+}

@@ -1,0 +1,67 @@
+//! The database goes away and comes back.
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+use serde_json::json;
+use tidegate::{config::Config, mongod::Mongod};
+
+use super::listener::{Listener, cursor};
+use crate::support::{Service, database_name, options};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_the_database_closes_no_socket_and_loses_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let mut kept = options();
+    kept.data_dir = Some(data.path().to_owned());
+    let mongod = Mongod::start(kept.clone()).await.unwrap();
+    kept.port = Some(mongod.port());
+    let mut config = Config {
+        mongodb_uri: mongod.uri() + "&heartbeatFrequencyMS=500&serverSelectionTimeoutMS=1000",
+        database: database_name(),
+        ..Config::default()
+    };
+    config.feed.ready_lag = Duration::from_millis(1);
+    config.feed.retry_max = Duration::from_millis(200);
+    let service = Service::on(config).await;
+    let id = service.subscribe(json!({})).await;
+    let listener = Listener::connect(&service, &id).await;
+    let events = service.database.collection::<Document>("events");
+    let mut next = 0;
+    for _ in 0..2 {
+        for _ in 0..50 {
+            events.insert_one(doc! {"data": next}).await.unwrap();
+            next += 1;
+        }
+    }
+    // The last ones before the stop may or may not have been sent by then.
+    mongod.stop().await;
+    service
+        .until("not ready", async || service.status("/ready").await == 503)
+        .await;
+    assert_eq!(service.status("/live").await, 200);
+    let health = service.send("GET", "/health", None).await;
+    assert_eq!((health.0, &health.1["status"]), (503, &json!("down")));
+    assert_eq!(service.metric("tidegate_connections").await, 1.0);
+
+    let mongod = Mongod::start(kept).await.unwrap();
+    service
+        .until("ready", async || service.status("/ready").await == 200)
+        .await;
+    for _ in 0..50 {
+        events.insert_one(doc! {"data": next}).await.unwrap();
+        next += 1;
+    }
+    let path = format!("/subscriptions/{id}");
+    assert_eq!(service.send("DELETE", &path, None).await.0, 204);
+    let messages = listener.messages().await;
+    let (ended, events) = messages.split_last().unwrap();
+    assert_eq!(ended["reason"], "deleted");
+    let data: Vec<_> = events.iter().map(|m| m["event"]["data"].as_i64()).collect();
+    let all: Vec<_> = (0..next).map(|n| Some(i64::from(n))).collect();
+    assert_eq!(data, all);
+    assert!(events.is_sorted_by(|a, b| cursor(a) < cursor(b)));
+    service.assert_books_balance().await;
+    service.stop().await;
+    mongod.stop().await;
+}
