@@ -1,7 +1,13 @@
 //! The service as its users meet it: real sockets, a real MongoDB, one database a test.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy takes only functions marked as tests for tests, not what they call"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 
-mod first;
+mod basics;
+mod kit;
 mod replay;
