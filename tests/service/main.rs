@@ -9,6 +9,8 @@
 mod support;
 
 mod basics;
+mod held;
 mod kit;
+mod nodes;
 mod replay;
 mod teardown;
