@@ -13,4 +13,5 @@ mod held;
 mod kit;
 mod nodes;
 mod replay;
+mod stored;
 mod teardown;
