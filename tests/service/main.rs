@@ -14,4 +14,5 @@ mod kit;
 mod nodes;
 mod replay;
 mod stored;
+mod subprotocols;
 mod teardown;
