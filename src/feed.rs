@@ -73,8 +73,22 @@ enum Interrupted {
 struct Place {
     /// Where to open the next stream.
     from: From,
+    /// Changes before this are known already.
+    begin: Position,
     /// Changes up to here were handed over.
     position: Position,
+}
+
+impl Place {
+    /// Behind a snapshot. The stream repeats the changes at the snapshot's time, which are in it. The
+    /// time after that is not reached before the stream has said so: the next write may have it.
+    fn behind(time: Timestamp) -> Self {
+        Self {
+            from: From::Time(time),
+            begin: Position::at(after(time)),
+            position: Position::at(time),
+        }
+    }
 }
 
 impl Feed {
@@ -137,10 +151,7 @@ impl Feed {
         };
         self.router.send(FromFeed::Reload(reload)).await.ok()?;
         self.health.feed(FeedState::Current);
-        Some(Place {
-            from: From::Time(time),
-            position: Position::at(after(time)),
-        })
+        Some(Place::behind(time))
     }
 
     /// Reads streams from `place` on, one after another, until that cannot go on.
@@ -227,8 +238,7 @@ impl Feed {
                 }
             };
             token = Some((raw.token, raw.position));
-            // A stream that starts at a time repeats what happened at it.
-            if raw.position < place.position {
+            if raw.position < place.begin {
                 continue;
             }
             match self.understand(&raw, reply.document.as_bytes()).await {
@@ -494,4 +504,19 @@ fn after(time: Timestamp) -> Timestamp {
 fn lag(reply: &Reply, position: Position) -> u32 {
     let now = reply.operation_time().map_or(0, |time| time.time);
     now.saturating_sub(position.cluster_time().time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_not_taken_for_the_write_right_after_it() {
+        let time = |time, increment| Timestamp { time, increment };
+        for (snapshot, next) in [(time(7, 1), time(7, 2)), (time(7, u32::MAX), time(8, 0))] {
+            let place = Place::behind(snapshot);
+            assert_eq!(place.position.cluster_time(), snapshot);
+            assert_eq!(place.begin.cluster_time(), next);
+        }
+    }
 }
