@@ -11,10 +11,12 @@ use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     position::Position,
@@ -142,7 +144,7 @@ impl Sender {
 
     /// Waits until a frame of `len` bytes has room, or until it is known why it has none.
     /// One task at a time may wait.
-    pub async fn room(&self, len: usize, patience: Duration) -> Room {
+    pub async fn room(&self, len: usize, deadline: Instant) -> Room {
         let refusals_before = {
             let mut state = self.0.lock();
             // The connection must make an attempt after this moment to be judged by it.
@@ -169,7 +171,7 @@ impl Sender {
                 self.0.changed.notified().await;
             }
         };
-        timeout(patience, decided).await.unwrap_or(Room::Unserved)
+        timeout_at(deadline, decided).await.unwrap_or(Room::Unserved)
     }
 
     /// Ends the connection. Only the first call counts; it says whether it was the first.
@@ -321,12 +323,16 @@ pub enum Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const BOUNDS: Bounds = Bounds {
         frames: 2,
         bytes: 100,
     };
-    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn deadline() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
 
     fn frame(len: usize) -> Arc<Frame> {
         Arc::new(Frame {
@@ -386,18 +392,18 @@ mod tests {
         receiver.refused();
         sender.push(&frame(100));
         assert_eq!(
-            sender.room(10, PATIENCE).await,
+            sender.room(10, deadline()).await,
             Room::Unserved,
             "an old refusal says nothing"
         );
         let waiting = tokio::spawn({
             let sender = sender.clone();
-            async move { sender.room(10, PATIENCE).await }
+            async move { sender.room(10, deadline()).await }
         });
         tokio::task::yield_now().await;
         receiver.refused();
         assert_eq!(waiting.await.unwrap(), Room::Refused);
-        let waiting = tokio::spawn(async move { sender.room(10, PATIENCE).await });
+        let waiting = tokio::spawn(async move { sender.room(10, deadline()).await });
         tokio::task::yield_now().await;
         assert_eq!(take(&receiver), Poll::Ready(Taken::Frames { bytes: 100 }));
         assert_eq!(waiting.await.unwrap(), Room::Free);
@@ -407,7 +413,7 @@ mod tests {
     async fn a_receiver_that_is_gone_frees_the_sender() {
         let (sender, receiver) = outbox(BOUNDS);
         sender.push(&frame(100));
-        let waiting = tokio::spawn(async move { sender.room(10, PATIENCE).await });
+        let waiting = tokio::spawn(async move { sender.room(10, deadline()).await });
         tokio::task::yield_now().await;
         drop(receiver);
         assert_eq!(waiting.await.unwrap(), Room::Closed);
