@@ -273,6 +273,10 @@ impl Receiver {
             return Poll::Ready(end);
         }
         state.register(cx, true);
+        if state.sender_waits && !state.closed {
+            // It has begun to wait since the last attempt was reported, and judges by another.
+            cx.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 
@@ -323,7 +327,11 @@ pub enum Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        task::Wake,
+        time::Duration,
+    };
 
     const BOUNDS: Bounds = Bounds {
         frames: 2,
@@ -407,6 +415,31 @@ mod tests {
         tokio::task::yield_now().await;
         assert_eq!(take(&receiver), Poll::Ready(Taken::Frames { bytes: 100 }));
         assert_eq!(waiting.await.unwrap(), Room::Free);
+    }
+
+    #[tokio::test]
+    async fn who_begins_to_wait_while_an_attempt_is_reported_gets_another() {
+        struct Woken(AtomicBool);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let (sender, receiver) = outbox(BOUNDS);
+        sender.push(&frame(100));
+        receiver.refused();
+        let waiting = tokio::spawn(async move { sender.room(10, deadline()).await });
+        tokio::task::yield_now().await;
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(
+            receiver
+                .poll_end(&Context::from_waker(&waker))
+                .is_pending()
+        );
+        assert!(woken.0.load(Ordering::Relaxed), "nobody else would wake it");
+        receiver.refused();
+        assert_eq!(waiting.await.unwrap(), Room::Refused);
     }
 
     #[tokio::test]
