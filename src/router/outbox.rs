@@ -67,12 +67,20 @@ pub enum Room {
     Unserved,
 }
 
+/// Whether the end was decided, and whether the connection knows.
+#[derive(Clone, Copy, Debug, Default)]
+enum Decision {
+    #[default]
+    None,
+    Made(End),
+    Taken,
+}
+
 #[derive(Debug, Default)]
 struct State {
     frames: VecDeque<Arc<Frame>>,
     bytes: usize,
-    end: Option<End>,
-    end_taken: bool,
+    end: Decision,
     closed: bool,
     /// Counts attempts that the socket refused.
     refusals: u64,
@@ -127,7 +135,7 @@ impl Sender {
     /// Adds a frame if there is room.
     pub fn push(&self, frame: &Arc<Frame>) -> Pushed {
         let mut state = self.0.lock();
-        if state.closed || state.end.is_some() {
+        if state.takes_nothing() {
             return Pushed::Closed;
         }
         let len = frame.bytes.len();
@@ -157,7 +165,7 @@ impl Sender {
             loop {
                 {
                     let mut state = self.0.lock();
-                    if state.closed || state.end.is_some() {
+                    if state.takes_nothing() {
                         return Room::Closed;
                     }
                     if state.has_room(len, self.0.bounds) {
@@ -177,10 +185,10 @@ impl Sender {
     /// Ends the connection. Only the first call counts; it says whether it was the first.
     pub fn end(&self, end: End) -> bool {
         let mut state = self.0.lock();
-        if state.end.is_some() {
+        if !matches!(state.end, Decision::None) {
             return false;
         }
-        state.end = Some(end);
+        state.end = Decision::Made(end);
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {
@@ -206,9 +214,15 @@ impl State {
             || (self.frames.len() < bounds.frames && self.bytes + len <= bounds.bytes)
     }
 
+    fn takes_nothing(&self) -> bool {
+        self.closed || !matches!(self.end, Decision::None)
+    }
+
     fn take_end(&mut self) -> Option<End> {
-        let end = self.end.filter(|_| !self.end_taken)?;
-        self.end_taken = true;
+        let Decision::Made(end) = self.end else {
+            return None;
+        };
+        self.end = Decision::Taken;
         Some(end)
     }
 
@@ -320,7 +334,7 @@ pub enum Taken {
         /// Their bytes.
         bytes: usize,
     },
-    /// Everything was taken and the connection ends.
+    /// The connection ends. What still waits is to be had from [`Receiver::drain`].
     End(End),
 }
 
