@@ -8,6 +8,7 @@ mod closing;
 mod heartbeat;
 mod replaying;
 mod websocket;
+mod writing;
 
 use std::{
     future::{Future, poll_fn},
@@ -18,7 +19,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::{
     net::TcpStream,
@@ -169,12 +169,6 @@ struct Connection {
     timer: Pin<Box<Sleep>>,
     /// Frames just taken; kept for its allocation.
     taken: Vec<Arc<Frame>>,
-    /// Where the client is once everything queued is written, and where it was at the last flush.
-    queued: Position,
-    flushed: Position,
-    /// Event frames queued since the last flush, and when the first of them was encoded.
-    unflushed_events: u64,
-    oldest_unflushed: Option<Instant>,
     pongs_waiting: usize,
     /// Why the socket cannot be read any more.
     broken: Option<Broken>,
@@ -210,7 +204,12 @@ impl Connection {
         let settings = &host.config.socket;
         let now = Instant::now();
         let heartbeat = Heartbeat::new(settings.ping_interval, settings.pong_timeout, now);
-        let socket = WebSocket::new(upgraded.tcp, upgraded.read_already, settings.message_bytes);
+        let socket = WebSocket::new(
+            upgraded.tcp,
+            upgraded.read_already,
+            settings.message_bytes,
+            attached.start.from,
+        );
         Self {
             timer: Box::pin(sleep_until(heartbeat.next().into())),
             key: attached.key,
@@ -219,10 +218,6 @@ impl Connection {
             outbox,
             heartbeat,
             taken: Vec::new(),
-            queued: attached.start.from,
-            flushed: attached.start.from,
-            unflushed_events: 0,
-            oldest_unflushed: None,
             pongs_waiting: 0,
             broken: None,
             replay: None,
@@ -294,7 +289,7 @@ impl Connection {
 
     /// Queues a message about the connection.
     fn say(&mut self, message: &str) {
-        self.socket.queue(text_frame(message.as_bytes()));
+        self.socket.writing.push(text_frame(message.as_bytes()));
     }
 
     /// Runs until there is a reason to end.
@@ -315,7 +310,9 @@ impl Connection {
     /// Takes and writes until nothing waits or the socket refuses.
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         for _ in 0..ROUNDS {
-            match self.socket.poll_write(cx) {
+            let written = self.socket.poll_write(cx);
+            self.count_delivered();
+            match written {
                 Poll::Ready(Ok(())) => self.on_flushed(),
                 Poll::Ready(Err(_)) => {
                     self.broken = Some(Broken::Lost);
@@ -342,17 +339,16 @@ impl Connection {
     }
 
     fn on_flushed(&mut self) {
-        self.flushed = self.queued;
         self.pongs_waiting = 0;
         self.heartbeat.flushed(Instant::now());
-        if self.unflushed_events > 0 {
-            self.host
-                .metrics
-                .deliveries
-                .inc_by(std::mem::take(&mut self.unflushed_events));
-        }
-        if let Some(oldest) = self.oldest_unflushed.take() {
-            Metrics::observe(&self.host.metrics.match_to_socket, oldest.elapsed());
+    }
+
+    fn count_delivered(&mut self) {
+        let delivered = self.socket.writing.take_delivered();
+        if let Some(oldest) = delivered.oldest {
+            let metrics = &self.host.metrics;
+            metrics.deliveries.inc_by(delivered.events);
+            Metrics::observe(&metrics.match_to_socket, oldest.elapsed());
         }
     }
 
@@ -370,12 +366,7 @@ impl Connection {
 
     fn queue_frames(&mut self) {
         for frame in self.taken.drain(..) {
-            self.queued = self.queued.max(frame.position);
-            if let Some(at) = frame.event_at {
-                self.unflushed_events += 1;
-                self.oldest_unflushed.get_or_insert(at);
-            }
-            self.socket.queue(Bytes::clone(&frame.bytes));
+            self.socket.writing.push_frame(&frame);
         }
     }
 
@@ -431,18 +422,18 @@ impl Connection {
             Found::Gap(reason, after, cursor) => {
                 let after = after.cursor(self.host.router.deployment());
                 self.tell_gap(reason, Some(&after), cursor);
-                self.queued = self.queued.max(cursor);
+                self.socket.writing.pass(cursor);
                 Ok(false)
             }
             Found::Frames if replay.begun.elapsed() > self.host.config.feed.replay_timeout => {
                 Err(Outcome::Found(Ending::SlowConsumer))
             }
             Found::Frames => {
-                self.queued = self.queued.max(replay.replaying.done());
+                self.socket.writing.pass(replay.replaying.done());
                 Ok(false)
             }
             Found::Live(position) => {
-                self.queued = self.queued.max(position);
+                self.socket.writing.pass(position);
                 Metrics::observe(&self.host.metrics.replay, replay.begun.elapsed());
                 Ok(true)
             }

@@ -2,12 +2,12 @@
 
 use std::{any::Any, future::poll_fn, task::Poll, time::Duration};
 
-use bytes::Bytes;
 use rand::RngExt as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Broken, Connection, Incoming, Outcome, forget_bytes};
 use crate::{
+    position::Position,
     protocol::{Dialect, Ending, ended_message},
     router::outbox::End,
 };
@@ -32,10 +32,9 @@ impl Connection {
         let deadline = Instant::now() + self.host.config.socket.close_timeout;
         if self.broken != Some(Broken::Lost) {
             self.queue_last_words(end);
-            if timeout_at(deadline, self.flush())
-                .await
-                .is_ok_and(|written| written)
-            {
+            let flushed = timeout_at(deadline, self.flush()).await;
+            self.count_delivered();
+            if flushed.is_ok_and(|written| written) {
                 self.part(deadline).await;
             }
         }
@@ -57,7 +56,7 @@ impl Connection {
             // The router is gone, and with it the whole node.
             Err(_) => End {
                 ending: found,
-                position: self.flushed,
+                position: Position::START,
                 drain: false,
             },
         }
@@ -65,41 +64,39 @@ impl Connection {
 
     /// Queues what the client still gets: what waits, if the ending drains; `ended`; the close.
     fn queue_last_words(&mut self, end: End) {
-        if end.drain {
-            let (frames, bytes) = self.outbox.drain();
-            forget_bytes(&self.host.metrics, bytes);
-            self.host.metrics.deliveries.inc_by(
-                self.unflushed_events
-                    + frames
-                        .iter()
-                        .filter(|frame| frame.event_at.is_some())
-                        .count() as u64,
-            );
-            for frame in frames {
-                self.socket.queue(Bytes::clone(&frame.bytes));
-            }
-        } else {
-            self.socket.discard();
-        }
+        let position = self.conclude(end);
         if end.ending == Ending::ClientLeft {
             return;
         }
-        if self.dialect == Dialect::Tidegate {
-            // Whoever was still in the past stays where it was, unless it was to end there.
-            let position = if end.drain && self.replay.is_none() {
-                end.position.max(self.queued)
-            } else {
-                self.flushed
-            };
-            let cursor = position.cursor(self.host.router.deployment());
-            let retry = end
-                .ending
-                .retry()
-                .then(|| rand::rng().random_range(RETRY_WITHIN_MS));
-            self.say(&ended_message(end.ending, retry, &cursor));
-        }
+        self.say_ended(end.ending, position);
         self.socket
             .queue_close(end.ending.code(), end.ending.token());
+    }
+
+    /// Queues what waits, if the ending drains, else forgets what is queued; returns where the client is
+    /// then. Who is still in the past stays there: what waits comes behind what is still to be read.
+    fn conclude(&mut self, end: End) -> Position {
+        let drain = end.drain && self.replay.is_none();
+        let mut waiting = Vec::new();
+        if drain {
+            let (frames, bytes) = self.outbox.drain();
+            forget_bytes(&self.host.metrics, bytes);
+            waiting = frames;
+        }
+        self.socket
+            .writing
+            .conclude(End { drain, ..end }, &waiting)
+    }
+
+    fn say_ended(&mut self, ending: Ending, position: Position) {
+        if self.dialect != Dialect::Tidegate {
+            return;
+        }
+        let cursor = position.cursor(self.host.router.deployment());
+        let retry = ending
+            .retry()
+            .then(|| rand::rng().random_range(RETRY_WITHIN_MS));
+        self.say(&ended_message(ending, retry, &cursor));
     }
 
     async fn flush(&mut self) -> bool {

@@ -6,12 +6,11 @@
 //! vectored write.
 
 use std::{
-    collections::VecDeque,
     io::{self, ErrorKind, IoSlice, Read, Write},
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 use tungstenite::{
@@ -19,6 +18,9 @@ use tungstenite::{
     error::{CapacityError, Error},
     protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext, frame::coding::CloseCode},
 };
+
+use super::writing::Writing;
+use crate::position::Position;
 
 /// Parts in one vectored write at most (Linux takes 1,024).
 const PARTS: usize = 64;
@@ -55,9 +57,7 @@ pub(super) struct WebSocket {
     codec: WebSocketContext,
     /// What the codec wants to send.
     control: Vec<u8>,
-    writing: VecDeque<Bytes>,
-    /// Whether the first part of `writing` has been written in part.
-    midway: bool,
+    pub(super) writing: Writing,
     /// Whether the kernel has taken bytes since this was asked last.
     progress: bool,
 }
@@ -86,8 +86,14 @@ impl Write for Side<'_> {
 }
 
 impl WebSocket {
-    /// Takes over an upgraded stream; `read_already` is what the HTTP layer had read beyond it.
-    pub(super) fn new(tcp: TcpStream, read_already: Vec<u8>, message_bytes: usize) -> Self {
+    /// Takes over an upgraded stream of a client that is at `start`; `read_already` is what the HTTP
+    /// layer had read beyond the request.
+    pub(super) fn new(
+        tcp: TcpStream,
+        read_already: Vec<u8>,
+        message_bytes: usize,
+        start: Position,
+    ) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(0)
@@ -98,8 +104,7 @@ impl WebSocket {
             tcp,
             codec: WebSocketContext::from_partially_read(read_already, Role::Server, Some(config)),
             control: Vec::new(),
-            writing: VecDeque::new(),
-            midway: false,
+            writing: Writing::new(start),
             progress: false,
         }
     }
@@ -109,17 +114,13 @@ impl WebSocket {
         std::mem::take(&mut self.progress)
     }
 
-    /// Queues a frame.
-    pub(super) fn queue(&mut self, frame: Bytes) {
-        self.writing.push_back(frame);
-    }
-
     /// Queues a ping.
     pub(super) fn queue_ping(&mut self) {
-        self.queue(Bytes::from_static(&[0x89, 0]));
+        self.writing.push(Bytes::from_static(&[0x89, 0]));
     }
 
-    /// Queues the beginning of the closing handshake, behind everything that is queued.
+    /// Queues our part of the closing handshake, behind everything that is queued: a close with this
+    /// code, or the answer to the client's own.
     pub(super) fn queue_close(&mut self, code: u16, text: &'static str) {
         self.take_control();
         let frame = CloseFrame {
@@ -130,19 +131,14 @@ impl WebSocket {
             tcp: &self.tcp,
             control: &mut self.control,
         };
-        // It fails only where the handshake is under way or impossible already.
+        // The codec says that it is closed once it has written its answer to the client's close.
         if let Err(error) = self.codec.close(&mut side, Some(frame)) {
-            tracing::trace!(%error, "no close frame");
+            tracing::trace!(%error, "the closing handshake was under way");
         }
         if !self.control.is_empty() {
             self.writing
-                .push_back(Bytes::from(std::mem::take(&mut self.control)));
+                .push(Bytes::from(std::mem::take(&mut self.control)));
         }
-    }
-
-    /// Forgets queued frames, except one that has been written in part.
-    pub(super) fn discard(&mut self) {
-        self.writing.truncate(usize::from(self.midway));
     }
 
     /// Whether everything queued was taken by the kernel.
@@ -154,7 +150,7 @@ impl WebSocket {
     fn take_control(&mut self) {
         if !self.control.is_empty() {
             let control = Bytes::from(std::mem::take(&mut self.control));
-            self.writing.insert(usize::from(self.midway), control);
+            self.writing.push_control(control);
         }
     }
 
@@ -186,11 +182,7 @@ impl WebSocket {
 
     fn try_write(&self) -> io::Result<usize> {
         let mut parts = [IoSlice::new(&[]); PARTS];
-        let mut count = 0;
-        for (slot, part) in parts.iter_mut().zip(&self.writing) {
-            *slot = IoSlice::new(part);
-            count += 1;
-        }
+        let count = self.writing.lay_out(&mut parts);
         SockRef::from(&self.tcp).send_vectored(&parts[..count])
     }
 
@@ -198,18 +190,9 @@ impl WebSocket {
         self.tcp.try_io(Interest::WRITABLE, || self.try_write())
     }
 
-    fn advance(&mut self, mut written: usize) {
+    fn advance(&mut self, written: usize) {
         self.progress = true;
-        while let Some(part) = self.writing.front_mut() {
-            if written < part.len() {
-                part.advance(written);
-                self.midway |= written > 0;
-                return;
-            }
-            written -= part.len();
-            self.writing.pop_front();
-            self.midway = false;
-        }
+        self.writing.advance(written);
     }
 
     /// The next message. Pings are answered on the way.

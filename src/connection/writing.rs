@@ -82,6 +82,14 @@ impl Writing {
         self.parts.push_back(Part { bytes, kind });
     }
 
+    /// Nothing more comes for the client up to `position`.
+    pub(super) fn pass(&mut self, position: Position) {
+        self.queued = self.queued.max(position);
+        if self.parts.is_empty() {
+            self.reached = self.queued;
+        }
+    }
+
     /// Puts control frames before everything else, but never inside a frame.
     pub(super) fn push_control(&mut self, bytes: Bytes) {
         self.control_bytes += bytes.len();
@@ -142,6 +150,9 @@ impl Writing {
             if !self.midway {
                 self.parts.pop_front();
             }
+        }
+        if self.parts.is_empty() {
+            self.reached = self.queued;
         }
     }
 

@@ -13,6 +13,7 @@ mod held;
 mod kit;
 mod nodes;
 mod replay;
+mod rough;
 mod stored;
 mod subprotocols;
 mod teardown;
