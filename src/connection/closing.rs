@@ -21,17 +21,17 @@ impl Connection {
     /// Ends the connection for good. `ran` is how its running part came out; a panic in it is a
     /// fault of ours, and ends this connection alone.
     pub(super) async fn finish(&mut self, ran: Result<Outcome, Box<dyn Any + Send>>) {
-        let end = match ran {
-            Ok(Outcome::Ended(end)) => end,
-            Ok(Outcome::Found(ending)) => self.verdict(ending).await,
+        let (end, found) = match ran {
+            Ok(Outcome::Ended(end)) => (end, None),
+            Ok(Outcome::Found(found)) => (self.verdict(found).await, Some(found)),
             Err(_) => {
                 tracing::error!(key = ?self.key, "a connection task panicked");
-                self.verdict(Ending::InternalError).await
+                (self.verdict(Ending::InternalError).await, None)
             }
         };
         let deadline = Instant::now() + self.host.config.socket.close_timeout;
         if self.broken != Some(Broken::Lost) {
-            self.queue_last_words(end);
+            self.queue_last_words(end, found);
             let flushed = timeout_at(deadline, self.flush()).await;
             self.count_delivered();
             if flushed.is_ok_and(|written| written) {
@@ -62,13 +62,15 @@ impl Connection {
         }
     }
 
-    /// Queues what the client still gets: what waits, if the ending drains; `ended`; the close.
-    fn queue_last_words(&mut self, end: End) {
-        let position = self.conclude(end);
-        if end.ending == Ending::ClientLeft {
-            return;
+    /// Queues what the client still gets: what waits, if the ending drains; `ended`; the close. One
+    /// that has begun to close itself gets the answer to that and nothing else.
+    fn queue_last_words(&mut self, end: End, found: Option<Ending>) {
+        if found == Some(Ending::ClientLeft) {
+            self.socket.writing.discard();
+        } else {
+            let position = self.conclude(end);
+            self.say_ended(end.ending, position);
         }
-        self.say_ended(end.ending, position);
         self.socket
             .queue_close(end.ending.code(), end.ending.token());
     }

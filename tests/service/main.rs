@@ -11,6 +11,7 @@ mod support;
 mod basics;
 mod held;
 mod kit;
+mod leaving;
 mod nodes;
 mod replay;
 mod rough;
