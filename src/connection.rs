@@ -7,6 +7,8 @@
 mod closing;
 mod heartbeat;
 mod replaying;
+#[cfg(test)]
+mod tests;
 mod websocket;
 mod writing;
 

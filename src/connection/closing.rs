@@ -42,23 +42,31 @@ impl Connection {
         forget_bytes(&self.host.metrics, dropped);
     }
 
-    /// Tells the registry what was found, and waits for what it decides.
+    /// Tells the registry what was found, and waits for what it decides. An end that was decided
+    /// before counts wholly: what waits is delivered. Else nothing more is taken, which sets a router
+    /// free that waits for room; whatever is decided then, no more events follow.
     async fn verdict(&mut self, found: Ending) -> End {
-        // The client gets nothing any more; a router that waits for room is set free.
-        if matches!(found, Ending::ClientLeft | Ending::ConnectionLost) {
-            let dropped = self.outbox.close();
-            forget_bytes(&self.host.metrics, dropped);
+        if let Some(end) = self.replay.as_ref().and_then(|replay| replay.end) {
+            return end;
         }
-        self.host.router.leave(self.key, found).await;
+        match self.outbox.give_up() {
+            Ok(dropped) => forget_bytes(&self.host.metrics, dropped),
+            Err(end) => return end,
+        }
+        let alone = End {
+            ending: found,
+            position: Position::START,
+            drain: false,
+        };
+        if !self.host.router.leave(self.key, found).await {
+            return alone;
+        }
         let decided = poll_fn(|cx| self.outbox.poll_end(cx));
-        match timeout(VERDICT_TIMEOUT, decided).await {
-            Ok(end) => end,
-            // The router is gone, and with it the whole node.
-            Err(_) => End {
-                ending: found,
-                position: Position::START,
-                drain: false,
-            },
+        // Without an answer the router is gone, and with it the whole node.
+        let end = timeout(VERDICT_TIMEOUT, decided).await.unwrap_or(alone);
+        End {
+            drain: false,
+            ..end
         }
     }
 

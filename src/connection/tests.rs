@@ -111,6 +111,7 @@ impl World {
                 dialect: Dialect::Tidegate,
                 close_on_gap: false,
                 from: at(0),
+                live: true,
                 remote: String::new(),
             },
         );

@@ -103,6 +103,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn close(&self, mut state: MutexGuard<'_, State>) -> usize {
+        state.closed = true;
+        state.frames = VecDeque::new();
+        let bytes = std::mem::take(&mut state.bytes);
+        self.signal(state);
+        bytes
+    }
+
     /// Tells a waiting sender that something changed.
     fn signal(&self, mut state: MutexGuard<'_, State>) {
         if std::mem::take(&mut state.sender_waits) {
@@ -308,15 +316,20 @@ impl Receiver {
         self.0.signal(state);
     }
 
+    /// Takes nothing any more, like [`Receiver::close`], unless the end was decided already: that
+    /// is the error, and what waits before it stays to be had from [`Receiver::drain`].
+    pub fn give_up(&self) -> Result<usize, End> {
+        let mut state = self.0.lock();
+        if let Some(end) = state.take_end() {
+            return Err(end);
+        }
+        Ok(self.0.close(state))
+    }
+
     /// Takes nothing any more, and drops what waits; returns the bytes dropped. An end, decided
     /// before or after, is still given.
     pub fn close(&self) -> usize {
-        let mut state = self.0.lock();
-        state.closed = true;
-        state.frames = VecDeque::new();
-        let bytes = std::mem::take(&mut state.bytes);
-        self.0.signal(state);
-        bytes
+        self.0.close(self.0.lock())
     }
 }
 
@@ -406,6 +419,22 @@ mod tests {
             "last words are still to be had"
         );
         assert_eq!(take(&receiver), Poll::Pending);
+    }
+
+    #[test]
+    fn who_gives_up_loses_what_waits_unless_the_end_was_decided_before() {
+        let (sender, receiver) = outbox(BOUNDS);
+        sender.push(&frame(10));
+        sender.end(deleted());
+        assert_eq!(receiver.give_up(), Err(deleted()));
+        assert_eq!(receiver.drain().1, 10);
+
+        let (sender, receiver) = outbox(BOUNDS);
+        sender.push(&frame(10));
+        assert_eq!(receiver.give_up(), Ok(10));
+        assert!(matches!(sender.push(&frame(1)), Pushed::Closed));
+        sender.end(deleted());
+        assert_eq!(take(&receiver), Poll::Ready(Taken::End(deleted())));
     }
 
     #[tokio::test(start_paused = true)]
