@@ -306,7 +306,25 @@ impl Connection {
         if let Poll::Ready(outcome) = self.poll_incoming(cx) {
             return Poll::Ready(outcome);
         }
-        self.poll_timer(cx)
+        let held = self.holds_reading();
+        if let Poll::Ready(outcome) = self.poll_timer(cx) {
+            return Poll::Ready(outcome);
+        }
+        if self.socket.is_flushed() {
+            return Poll::Pending;
+        }
+        // Answers that were queued while reading go out now.
+        let outgoing = self.poll_outgoing(cx);
+        if held && !self.holds_reading() {
+            // What was left unread is still there, and will not be announced again.
+            cx.waker().wake_by_ref();
+        }
+        outgoing
+    }
+
+    /// Whether nothing is read for now, because the client asks faster than it listens.
+    fn holds_reading(&self) -> bool {
+        self.pongs_waiting >= PONGS_WAITING || self.socket.holds_reading()
     }
 
     /// Takes and writes until nothing waits or the socket refuses.
@@ -494,12 +512,7 @@ impl Connection {
                 self.timer.as_mut().reset(next);
             }
             if self.timer.as_mut().poll(cx).is_pending() {
-                // Answers that were queued while reading go out now.
-                return if self.socket.is_flushed() {
-                    Poll::Pending
-                } else {
-                    self.poll_outgoing(cx)
-                };
+                return Poll::Pending;
             }
             match self.heartbeat.due(Instant::now()) {
                 Due::Nothing => {}

@@ -154,6 +154,12 @@ impl WebSocket {
         }
     }
 
+    /// Whether nothing is read for now, because the client asks faster than it listens. Writing goes
+    /// on; whoever sees this end must read again, since nothing else wakes the task.
+    pub(super) fn holds_reading(&self) -> bool {
+        self.control.len() + self.writing.control_bytes() > CONTROL_BYTES
+    }
+
     /// Writes until nothing is queued, or until the kernel refuses (pending). The kernel is asked
     /// each time, whatever the runtime remembers of its readiness: whether a client is slow is
     /// judged by the answer.
@@ -198,8 +204,7 @@ impl WebSocket {
     /// The next message. Pings are answered on the way.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
         loop {
-            if self.control.len() > CONTROL_BYTES {
-                // The client asks faster than it listens. Writing goes on, and wakes this task.
+            if self.holds_reading() {
                 return Poll::Pending;
             }
             let mut side = Side {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::SinkExt as _;
 use serde_json::json;
+use tungstenite::Message;
 
 use crate::{
     kit::{insert_big, insert_events, until_closed, with_books_watched},
-    support::Service,
+    support::{Service, Socket},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,3 +57,40 @@ async fn a_client_that_breaks_the_rules_while_its_outbox_is_full_does_not_hold_u
     service.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn more_pings_at_once_than_may_wait_are_all_answered() {
+    const PINGS: usize = 300;
+    let service = Service::start_with(|config| {
+        // Nothing else wakes the connection.
+        config.socket.ping_interval = Duration::from_secs(3600);
+    })
+    .await;
+    let id = service.subscribe(json!({"type": "x"})).await;
+    let mut socket = service.connect(&id).await;
+    send_at_once(
+        &mut socket,
+        &vec![Message::text(r#"{"type":"ping"}"#); PINGS],
+    )
+    .await;
+    for _ in 0..PINGS {
+        assert_eq!(socket.message().await, json!({"type": "pong"}));
+    }
+    send_at_once(
+        &mut socket,
+        &vec![Message::Ping(vec![7; 120].into()); PINGS],
+    )
+    .await;
+    for _ in 0..PINGS {
+        let pong = socket.frame().await.unwrap().unwrap();
+        assert!(matches!(pong, Message::Pong(_)), "{pong:?}");
+    }
+    socket.leave().await;
+    service.stop().await;
+}
+
+async fn send_at_once(socket: &mut Socket, messages: &[Message]) {
+    for message in messages {
+        socket.stream.feed(message.clone()).await.unwrap();
+    }
+    socket.stream.flush().await.unwrap();
+}
