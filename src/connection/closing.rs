@@ -93,9 +93,7 @@ impl Connection {
             forget_bytes(&self.host.metrics, bytes);
             waiting = frames;
         }
-        self.socket
-            .writing
-            .conclude(End { drain, ..end }, &waiting)
+        self.socket.writing.conclude(End { drain, ..end }, &waiting)
     }
 
     fn say_ended(&mut self, ending: Ending, position: Position) {

@@ -187,7 +187,9 @@ impl Sender {
                 self.0.changed.notified().await;
             }
         };
-        timeout_at(deadline, decided).await.unwrap_or(Room::Unserved)
+        timeout_at(deadline, decided)
+            .await
+            .unwrap_or(Room::Unserved)
     }
 
     /// Ends the connection. Only the first call counts; it says whether it was the first.
@@ -475,11 +477,7 @@ mod tests {
         tokio::task::yield_now().await;
         let woken = Arc::new(Woken(AtomicBool::new(false)));
         let waker = Waker::from(Arc::clone(&woken));
-        assert!(
-            receiver
-                .poll_end(&Context::from_waker(&waker))
-                .is_pending()
-        );
+        assert!(receiver.poll_end(&Context::from_waker(&waker)).is_pending());
         assert!(woken.0.load(Ordering::Relaxed), "nobody else would wake it");
         receiver.refused();
         assert_eq!(waiting.await.unwrap(), Room::Refused);
