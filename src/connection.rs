@@ -8,7 +8,10 @@ mod catching_up;
 mod closing;
 mod heartbeat;
 mod replaying;
+#[cfg(test)]
+mod tests;
 mod websocket;
+mod writing;
 
 use std::{
     future::{Future, poll_fn},
@@ -222,7 +225,12 @@ impl Connection {
         let settings = &host.config.socket;
         let now = Instant::now();
         let heartbeat = Heartbeat::new(settings.ping_interval, settings.pong_timeout, now);
-        let socket = WebSocket::new(upgraded.tcp, upgraded.read_already, settings.message_bytes);
+        let socket = WebSocket::new(
+            upgraded.tcp,
+            upgraded.read_already,
+            settings.message_bytes,
+            attached.start.from,
+        );
         Self {
             timer: Box::pin(sleep_until(heartbeat.next().into())),
             key: attached.key,
@@ -242,7 +250,7 @@ impl Connection {
 
     /// Queues a message about the connection.
     fn say(&mut self, message: &str) {
-        self.socket.queue(text_frame(message.as_bytes()));
+        self.socket.writing.push(text_frame(message.as_bytes()));
     }
 
     /// Runs until there is a reason to end.

@@ -201,6 +201,12 @@ impl Router {
             .set(f64::from(batch.lag_seconds) + age.as_secs_f64());
         Metrics::observe(&self.metrics.receipt_to_match, age);
         self.window.add(batch);
+        self.announce();
+    }
+
+    /// Tells who waits that everything up to here is applied; the figures show it already.
+    fn announce(&self) {
+        self.publish_figures();
         self.applied.send_replace(Applied {
             position: self.position,
             loaded: true,
@@ -251,10 +257,7 @@ impl Router {
             self.tell_gap(reason, before).await;
         }
         self.delivery.hand_over();
-        self.applied.send_replace(Applied {
-            position: self.position,
-            loaded: true,
-        });
+        self.announce();
     }
 
     async fn replace_all(&mut self, all: Vec<Compiled>, when: DateTime) {

@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Broken, Connection, Incoming, Outcome, catching_up::Replay, forget_bytes};
 use crate::{
+    position::Position,
     protocol::{Dialect, Ending, ended_message},
     router::outbox::End,
 };
@@ -20,12 +21,12 @@ impl Connection {
     /// Ends the connection for good. `ran` is how its running part came out; a panic in it is a
     /// fault of ours, and ends this connection alone.
     pub(super) async fn finish(&mut self, ran: Result<Outcome, Box<dyn Any + Send>>) {
-        let end = match ran {
-            Ok(Outcome::Ended(end)) => end,
-            Ok(Outcome::Found(ending)) => self.verdict(ending).await,
+        let (end, found) = match ran {
+            Ok(Outcome::Ended(end)) => (end, None),
+            Ok(Outcome::Found(found)) => (self.verdict(found).await, Some(found)),
             Err(_) => {
                 tracing::error!(key = ?self.key, "a connection task panicked");
-                self.verdict(Ending::InternalError).await
+                (self.verdict(Ending::InternalError).await, None)
             }
         };
         let deadline = Instant::now() + self.host.config.socket.close_timeout;

@@ -142,8 +142,14 @@ impl Write for Side<'_> {
 }
 
 impl WebSocket {
-    /// Takes over an upgraded stream; `read_already` is what the HTTP layer had read beyond it.
-    pub(super) fn new(tcp: TcpStream, read_already: Vec<u8>, message_bytes: usize) -> Self {
+    /// Takes over an upgraded stream of a client that is at `start`; `read_already` is what the HTTP
+    /// layer had read beyond the request.
+    pub(super) fn new(
+        tcp: TcpStream,
+        read_already: Vec<u8>,
+        message_bytes: usize,
+        start: Position,
+    ) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(0)
@@ -186,7 +192,7 @@ impl WebSocket {
 
     /// Queues a ping.
     pub(super) fn queue_ping(&mut self) {
-        self.queue(Bytes::from_static(&[0x89, 0]));
+        self.writing.push(Bytes::from_static(&[0x89, 0]));
     }
 
     /// Queues our close frame behind everything that is queued. The codec says nothing any more.
@@ -243,6 +249,12 @@ impl WebSocket {
             };
             self.writing.insert(usize::from(self.midway), part);
         }
+    }
+
+    /// Whether nothing is read for now, because the client asks faster than it listens. Writing goes
+    /// on; whoever sees this end must read again, since nothing else wakes the task.
+    pub(super) fn holds_reading(&self) -> bool {
+        self.control.len() + self.writing.control_bytes() > CONTROL_BYTES
     }
 
     /// Writes until nothing is queued, or until the kernel refuses (pending). The kernel is asked

@@ -6,6 +6,7 @@
 use std::{sync::Arc, task::Waker, time::Duration};
 
 use bson::RawDocument;
+use tokio::time::Instant;
 
 use super::{
     Change, Settings, Wording,
@@ -144,7 +145,8 @@ impl Delivery {
     }
 
     /// Settles the frames that found no room: a connection whose socket refuses bytes ends as slow;
-    /// for one that this node has not served yet the router waits, and the feed lags.
+    /// for those that this node has not served yet the router waits, for all of them together no
+    /// longer than its patience, and the feed lags.
     async fn wait_for_full(&mut self, registry: &mut Registry<Slot>, position: Position) {
         if self.full.is_empty() {
             if self.wakers.len() >= WAKE_AFTER {
@@ -154,12 +156,13 @@ impl Delivery {
             return;
         }
         self.hand_over();
+        let deadline = Instant::now() + self.patience;
         let mut full = std::mem::take(&mut self.full);
         for waiting in full.drain(..) {
             self.metrics.router_waits.inc();
             let room = waiting
                 .outbox
-                .room(waiting.frame.bytes.len(), self.patience)
+                .room(waiting.frame.bytes.len(), deadline)
                 .await;
             match room {
                 Room::Free => self.push(waiting.key, &waiting.outbox, waiting.frame),

@@ -201,11 +201,9 @@ impl RouterHandle {
     }
 
     /// Tells the registry that a connection has found a reason to end. The registry's verdict, this
-    /// or an earlier one, comes through the outbox.
-    pub async fn leave(&self, key: ConnectionKey, ending: Ending) {
-        if self.inputs.send(Input::Leave(key, ending)).await.is_err() {
-            tracing::debug!("the router has ended before the connection");
-        }
+    /// or an earlier one, comes through the outbox. False if the router is gone: nothing comes then.
+    pub async fn leave(&self, key: ConnectionKey, ending: Ending) -> bool {
+        self.inputs.send(Input::Leave(key, ending)).await.is_ok()
     }
 
     /// Events of the past after `from`, for a connection that replays. If there is no more than the

@@ -11,10 +11,12 @@ use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     position::Position,
@@ -103,6 +105,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn close(&self, mut state: MutexGuard<'_, State>) -> usize {
+        state.closed = true;
+        state.frames = VecDeque::new();
+        let bytes = std::mem::take(&mut state.bytes);
+        self.signal(state);
+        bytes
+    }
+
     /// Tells a waiting sender that something changed.
     fn signal(&self, mut state: MutexGuard<'_, State>) {
         if std::mem::take(&mut state.sender_waits) {
@@ -152,7 +162,7 @@ impl Sender {
 
     /// Waits until a frame of `len` bytes has room, or until it is known why it has none.
     /// One task at a time may wait.
-    pub async fn room(&self, len: usize, patience: Duration) -> Room {
+    pub async fn room(&self, len: usize, deadline: Instant) -> Room {
         let refusals_before = {
             let mut state = self.0.lock();
             state.sender_waits = true;
@@ -180,16 +190,18 @@ impl Sender {
                 self.0.changed.notified().await;
             }
         };
-        timeout(patience, decided).await.unwrap_or(Room::Unserved)
+        timeout_at(deadline, decided)
+            .await
+            .unwrap_or(Room::Unserved)
     }
 
     /// Ends the connection. Only the first call counts; it says whether it was the first.
     pub fn end(&self, end: End) -> bool {
         let mut state = self.0.lock();
-        if state.end.is_some() {
+        if !matches!(state.end, Decision::None) {
             return false;
         }
-        state.end = Some(end);
+        state.end = Decision::Made(end);
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {
@@ -230,8 +242,10 @@ impl State {
     }
 
     fn take_end(&mut self) -> Option<End> {
-        let end = self.end.filter(|_| !self.end_taken)?;
-        self.end_taken = true;
+        let Decision::Made(end) = self.end else {
+            return None;
+        };
+        self.end = Decision::Taken;
         Some(end)
     }
 
@@ -296,6 +310,10 @@ impl Receiver {
             return Poll::Ready(end);
         }
         state.register(cx, true);
+        if state.sender_waits && !state.closed {
+            // It has begun to wait since the last attempt was reported, and judges by another.
+            cx.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 
@@ -362,7 +380,7 @@ pub enum Taken {
         /// Their bytes.
         bytes: usize,
     },
-    /// Everything was taken and the connection ends.
+    /// The connection ends. What still waits is to be had from [`Receiver::drain`].
     End(End),
 }
 
@@ -375,7 +393,10 @@ mod tests {
         frames: 2,
         bytes: 100,
     };
-    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn deadline() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
 
     fn frame(len: usize) -> Arc<Frame> {
         Arc::new(Frame {
@@ -458,28 +479,49 @@ mod tests {
         receiver.refused();
         sender.push(&frame(100));
         assert_eq!(
-            sender.room(10, PATIENCE).await,
+            sender.room(10, deadline()).await,
             Room::Unserved,
             "an old refusal says nothing"
         );
         let waiting = tokio::spawn({
             let sender = sender.clone();
-            async move { sender.room(10, PATIENCE).await }
+            async move { sender.room(10, deadline()).await }
         });
         tokio::task::yield_now().await;
         receiver.refused();
         assert_eq!(waiting.await.unwrap(), Room::Refused);
-        let waiting = tokio::spawn(async move { sender.room(10, PATIENCE).await });
+        let waiting = tokio::spawn(async move { sender.room(10, deadline()).await });
         tokio::task::yield_now().await;
         assert_eq!(take(&receiver), Poll::Ready(Taken::Frames { bytes: 100 }));
         assert_eq!(waiting.await.unwrap(), Room::Free);
     }
 
     #[tokio::test]
+    async fn who_begins_to_wait_while_an_attempt_is_reported_gets_another() {
+        struct Woken(AtomicBool);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let (sender, receiver) = outbox(BOUNDS);
+        sender.push(&frame(100));
+        receiver.refused();
+        let waiting = tokio::spawn(async move { sender.room(10, deadline()).await });
+        tokio::task::yield_now().await;
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(receiver.poll_end(&Context::from_waker(&waker)).is_pending());
+        assert!(woken.0.load(Ordering::Relaxed), "nobody else would wake it");
+        receiver.refused();
+        assert_eq!(waiting.await.unwrap(), Room::Refused);
+    }
+
+    #[tokio::test]
     async fn a_receiver_that_is_gone_frees_the_sender() {
         let (sender, receiver) = outbox(BOUNDS);
         sender.push(&frame(100));
-        let waiting = tokio::spawn(async move { sender.room(10, PATIENCE).await });
+        let waiting = tokio::spawn(async move { sender.room(10, deadline()).await });
         tokio::task::yield_now().await;
         drop(receiver);
         assert_eq!(waiting.await.unwrap(), Room::Closed);

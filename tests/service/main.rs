@@ -1,5 +1,10 @@
 //! The service as its users meet it: real sockets, a real MongoDB, one database a test.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy takes only functions marked as tests for tests, not what they call"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -9,3 +14,7 @@ mod first;
 mod hostile;
 mod raw;
 mod replay;
+mod rough;
+mod stored;
+mod subprotocols;
+mod teardown;

@@ -95,7 +95,7 @@ impl Socket {
                         text: frame.reason.to_string(),
                     };
                     // Nothing may come behind the close.
-                    while let Some(Ok(more)) = self.frame().await {
+                    if let Some(Ok(more)) = self.frame().await {
                         panic!("a frame after the close: {more:?}");
                     }
                     return (messages, closed);
