@@ -36,7 +36,7 @@ use self::{
 };
 use crate::{
     config::Config,
-    position::{Cursor, Position},
+    position::Cursor,
     protocol::{ClientMessage, Dialect, Ending, Frame, PONG_MESSAGE, text_frame},
     replay::Replays,
     router::{
@@ -203,10 +203,6 @@ struct Connection {
     timer: Pin<Box<Sleep>>,
     /// Frames just taken; kept for its allocation.
     taken: Vec<Arc<Frame>>,
-    /// Where the client stands once it has read everything queued, and once it has read everything
-    /// that the kernel has taken.
-    queued: Position,
-    written: Position,
     pongs_waiting: usize,
     /// Why the socket cannot be read any more.
     broken: Option<Broken>,
@@ -239,8 +235,6 @@ impl Connection {
             outbox,
             heartbeat,
             taken: Vec::new(),
-            queued: attached.start.from,
-            written: attached.start.from,
             pongs_waiting: 0,
             broken: None,
             replay: None,
@@ -250,7 +244,7 @@ impl Connection {
 
     /// Queues a message about the connection.
     fn say(&mut self, message: &str) {
-        self.socket.writing.push(text_frame(message.as_bytes()));
+        self.socket.queue(text_frame(message.as_bytes()));
     }
 
     /// Runs until there is a reason to end.
@@ -332,10 +326,7 @@ impl Connection {
 
     /// Accounts for what the kernel has taken; says whether it took anything.
     fn note_written(&mut self) -> bool {
-        let written = self.socket.take_written();
-        if let Some(position) = written.position {
-            self.written = self.written.max(position);
-        }
+        let written = self.socket.writing().take_written();
         if written.events > 0 {
             self.host.metrics.deliveries.inc_by(written.events);
         }
@@ -352,8 +343,7 @@ impl Connection {
 
     fn queue_frames(&mut self) {
         for frame in self.taken.drain(..) {
-            self.queued = self.queued.max(frame.position);
-            self.socket.queue_shared(frame);
+            self.socket.writing().push_shared(frame);
         }
     }
 

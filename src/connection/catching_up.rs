@@ -171,18 +171,18 @@ impl Connection {
             Found::Gap(reason, after, cursor) => {
                 let after = after.cursor(self.host.router.deployment());
                 self.tell_gap(reason, Some(&after), cursor);
-                self.queued = self.queued.max(cursor);
+                self.socket.writing().pass(cursor);
                 Ok(false)
             }
             Found::Frames if replay.begun.elapsed() > self.host.config.feed.replay_timeout => {
                 Err(Outcome::Found(Ending::SlowConsumer))
             }
             Found::Frames => {
-                self.queued = self.queued.max(replay.replaying.done());
+                self.socket.writing().pass(replay.replaying.done());
                 Ok(false)
             }
             Found::Live(position) => {
-                self.queued = self.queued.max(position);
+                self.socket.writing().pass(position);
                 Metrics::observe(&self.host.metrics.replay, replay.begun.elapsed());
                 Ok(true)
             }

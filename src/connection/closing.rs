@@ -7,7 +7,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Broken, Connection, Incoming, Outcome, catching_up::Replay, forget_bytes};
 use crate::{
-    position::Position,
     protocol::{Dialect, Ending, ended_message},
     router::outbox::End,
 };
@@ -21,12 +20,12 @@ impl Connection {
     /// Ends the connection for good. `ran` is how its running part came out; a panic in it is a
     /// fault of ours, and ends this connection alone.
     pub(super) async fn finish(&mut self, ran: Result<Outcome, Box<dyn Any + Send>>) {
-        let (end, found) = match ran {
-            Ok(Outcome::Ended(end)) => (end, None),
-            Ok(Outcome::Found(found)) => (self.verdict(found).await, Some(found)),
+        let end = match ran {
+            Ok(Outcome::Ended(end)) => end,
+            Ok(Outcome::Found(ending)) => self.verdict(ending).await,
             Err(_) => {
                 tracing::error!(key = ?self.key, "a connection task panicked");
-                (self.verdict(Ending::InternalError).await, None)
+                self.verdict(Ending::InternalError).await
             }
         };
         let deadline = Instant::now() + self.host.config.socket.close_timeout;
@@ -67,7 +66,7 @@ impl Connection {
             // The router is gone, and with it the whole node.
             Err(_) => End {
                 ending: found,
-                position: self.written,
+                position: self.socket.writing().taken(),
                 drain: false,
             },
         }
@@ -75,18 +74,11 @@ impl Connection {
 
     /// Queues what the client still gets: what waits, if the ending drains; `ended`; the close.
     fn queue_last_words(&mut self, end: End) {
-        let cursor = if end.drain {
-            self.queue_waiting();
-            // Whoever was still in the past goes on from where it was.
-            if self.outbox.missed() || self.replay.is_some() {
-                self.queued
-            } else {
-                end.position.max(self.queued)
-            }
-        } else {
-            let midway = self.socket.discard();
-            midway.map_or(self.written, |position| self.written.max(position))
-        };
+        let (waiting, bytes) = self.outbox.drain();
+        forget_bytes(&self.host.metrics, bytes);
+        // Whoever was still in the past goes on from where it was.
+        let complete = !self.outbox.missed() && self.replay.is_none();
+        let cursor = self.socket.writing().conclude(end, waiting, complete);
         // The client began the closing handshake.
         if end.ending == Ending::ClientLeft {
             return self.socket.queue_close_answer();
@@ -101,12 +93,6 @@ impl Connection {
         }
         self.socket
             .queue_close(end.ending.code(), end.ending.token());
-    }
-
-    fn queue_waiting(&mut self) {
-        let (frames, bytes) = self.outbox.drain();
-        self.taken.extend(frames);
-        self.queue_taken(bytes);
     }
 
     async fn flush(&mut self) -> bool {

@@ -84,8 +84,8 @@ struct World {
     outbox: Receiver,
     writing: Writing,
     state: State,
-    /// Whether the connection had found something before anything was decided.
-    gave_up: bool,
+    /// Whether frames were refused because the connection had found something.
+    missed: bool,
     client: Vec<u8>,
 }
 
@@ -124,7 +124,7 @@ impl World {
             outbox,
             writing: Writing::new(at(0)),
             state: State::Running,
-            gave_up: false,
+            missed: false,
             client: Vec::new(),
         }
     }
@@ -171,7 +171,7 @@ impl World {
         match self.outbox.poll_take(&cx, bytes, &mut frames) {
             Poll::Ready(Taken::Frames { .. }) => {
                 for frame in frames {
-                    self.writing.push_frame(&frame);
+                    self.writing.push_shared(frame);
                 }
             }
             Poll::Ready(Taken::End(end)) => self.end(end),
@@ -180,31 +180,21 @@ impl World {
     }
 
     fn find(&mut self, found: Ending) {
-        if let Err(end) = self.outbox.give_up() {
-            self.end(end);
-        } else {
-            self.gave_up = true;
-            self.heard = Some(found);
-            self.state = State::Waiting;
-        }
+        self.outbox.stop();
+        self.heard = Some(found);
+        self.state = State::Waiting;
     }
 
     fn look(&mut self) {
         if let Poll::Ready(end) = self.outbox.poll_end(&Context::from_waker(Waker::noop())) {
-            self.end(End {
-                drain: false,
-                ..end
-            });
+            self.end(end);
         }
     }
 
     fn end(&mut self, end: End) {
-        let waiting = if end.drain {
-            self.outbox.drain().0
-        } else {
-            Vec::new()
-        };
-        let position = self.writing.conclude(end, &waiting);
+        let (waiting, _) = self.outbox.drain();
+        self.missed = self.outbox.missed();
+        let position = self.writing.conclude(end, waiting, !self.missed);
         let ended = format!("ended {}", position.cluster_time().time);
         self.writing.push(text_frame(ended.as_bytes()));
         self.state = State::Ended(end);
@@ -274,7 +264,7 @@ proptest! {
         prop_assert!(got.iter().all(|n| *n <= cursor), "the cursor falls: {got:?} {ended}");
         let up_to_it: Vec<u32> = world.routed.iter().copied().filter(|n| *n <= cursor).collect();
         prop_assert_eq!(&got, &up_to_it, "delivered up to the cursor, each once, in order");
-        if end.drain && !world.gave_up {
+        if end.drain && !world.missed {
             prop_assert_eq!(&got, &world.routed, "last words are heard");
         }
     }

@@ -6,16 +6,13 @@
 //! vectored write.
 
 use std::{
-    collections::VecDeque,
     future::Future as _,
     io::{self, ErrorKind, IoSlice, Read, Write},
     pin::pin,
-    sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
 };
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream, task::yield_now};
 use tungstenite::{
@@ -24,7 +21,8 @@ use tungstenite::{
     protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext, frame::coding::CloseCode},
 };
 
-use crate::{position::Position, protocol::Frame};
+use super::writing::Writing;
+use crate::position::Position;
 
 /// Parts in one vectored write at most (Linux takes 1,024).
 const PARTS: usize = 64;
@@ -59,45 +57,13 @@ pub(super) enum Broken {
     TooBig,
 }
 
-/// What the kernel has taken since this was asked last.
-#[derive(Default, Debug)]
-pub(super) struct Written {
-    /// Whether it took any bytes.
-    pub(super) progress: bool,
-    /// Where the client stands once it has read the last whole frame that has a position.
-    pub(super) position: Option<Position>,
-    /// Frames that carry events, and when the first of them was encoded.
-    pub(super) events: u64,
-    pub(super) oldest: Option<Instant>,
-}
-
-/// Something that waits to be written.
-struct Part {
-    bytes: Bytes,
-    source: Source,
-}
-
-enum Source {
-    /// The router, by way of the outbox.
-    Outbox(Arc<Frame>),
-    /// The connection.
-    Own,
-    /// The codec.
-    Control,
-}
-
 /// A WebSocket of which this is the only owner.
 pub(super) struct WebSocket {
     tcp: TcpStream,
     codec: WebSocketContext,
     /// What the codec wants to send.
     control: Vec<u8>,
-    writing: VecDeque<Part>,
-    /// Bytes in `writing` that came from the codec.
-    control_waiting: usize,
-    /// Whether the first part of `writing` has been written in part.
-    midway: bool,
-    written: Written,
+    writing: Writing,
     /// Bytes that may still be read in this turn.
     turn: usize,
     /// Whether reads go to the kernel, whatever the runtime remembers.
@@ -142,8 +108,7 @@ impl Write for Side<'_> {
 }
 
 impl WebSocket {
-    /// Takes over an upgraded stream of a client that is at `start`; `read_already` is what the HTTP
-    /// layer had read beyond the request.
+    /// Takes over an upgraded stream; `read_already` is what the HTTP layer had read beyond it.
     pub(super) fn new(
         tcp: TcpStream,
         read_already: Vec<u8>,
@@ -160,39 +125,25 @@ impl WebSocket {
             tcp,
             codec: WebSocketContext::from_partially_read(read_already, Role::Server, Some(config)),
             control: Vec::new(),
-            writing: VecDeque::new(),
-            control_waiting: 0,
-            midway: false,
-            written: Written::default(),
+            writing: Writing::new(start),
             turn: READ_TURN_BYTES,
             ask_kernel: false,
         }
     }
 
-    /// What the kernel has taken since this was asked last.
-    pub(super) fn take_written(&mut self) -> Written {
-        std::mem::take(&mut self.written)
-    }
-
-    /// Queues a frame from the router.
-    pub(super) fn queue_shared(&mut self, frame: Arc<Frame>) {
-        self.writing.push_back(Part {
-            bytes: Bytes::clone(&frame.bytes),
-            source: Source::Outbox(frame),
-        });
+    /// What waits to be written.
+    pub(super) fn writing(&mut self) -> &mut Writing {
+        &mut self.writing
     }
 
     /// Queues a frame of this connection's own.
     pub(super) fn queue(&mut self, frame: Bytes) {
-        self.writing.push_back(Part {
-            bytes: frame,
-            source: Source::Own,
-        });
+        self.writing.push(frame);
     }
 
     /// Queues a ping.
     pub(super) fn queue_ping(&mut self) {
-        self.writing.push(Bytes::from_static(&[0x89, 0]));
+        self.queue(Bytes::from_static(&[0x89, 0]));
     }
 
     /// Queues our close frame behind everything that is queued. The codec says nothing any more.
@@ -223,16 +174,6 @@ impl WebSocket {
         }
     }
 
-    /// Forgets queued frames, except one that has been written in part; returns its position.
-    pub(super) fn discard(&mut self) -> Option<Position> {
-        self.writing.truncate(usize::from(self.midway));
-        self.control_waiting = 0;
-        match self.writing.front()?.source {
-            Source::Outbox(ref frame) => Some(frame.position),
-            Source::Own | Source::Control => None,
-        }
-    }
-
     /// Whether everything queued was taken by the kernel.
     pub(super) fn is_flushed(&self) -> bool {
         self.writing.is_empty() && self.control.is_empty()
@@ -241,20 +182,9 @@ impl WebSocket {
     /// Puts what the codec wants to send in front, but never inside a frame.
     fn take_control(&mut self) {
         if !self.control.is_empty() {
-            let bytes = Bytes::from(std::mem::take(&mut self.control));
-            self.control_waiting += bytes.len();
-            let part = Part {
-                bytes,
-                source: Source::Control,
-            };
-            self.writing.insert(usize::from(self.midway), part);
+            self.writing
+                .push_control(Bytes::from(std::mem::take(&mut self.control)));
         }
-    }
-
-    /// Whether nothing is read for now, because the client asks faster than it listens. Writing goes
-    /// on; whoever sees this end must read again, since nothing else wakes the task.
-    pub(super) fn holds_reading(&self) -> bool {
-        self.control.len() + self.writing.control_bytes() > CONTROL_BYTES
     }
 
     /// Writes until nothing is queued, or until the kernel refuses (pending). The kernel is asked
@@ -267,12 +197,12 @@ impl WebSocket {
                 return Poll::Ready(Ok(()));
             }
             match self.try_write() {
-                Ok(written) => self.advance(written),
+                Ok(written) => self.writing.advance(written),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     ready!(self.tcp.poll_write_ready(cx))?;
                     // The readiness was stale. Asking through the runtime clears it.
                     match self.try_write_registered() {
-                        Ok(written) => self.advance(written),
+                        Ok(written) => self.writing.advance(written),
                         Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                         Err(error) => return Poll::Ready(Err(error)),
                     }
@@ -285,36 +215,12 @@ impl WebSocket {
 
     fn try_write(&self) -> io::Result<usize> {
         let mut parts = [IoSlice::new(&[]); PARTS];
-        let mut count = 0;
-        for (slot, part) in parts.iter_mut().zip(&self.writing) {
-            *slot = IoSlice::new(&part.bytes);
-            count += 1;
-        }
+        let count = self.writing.lay_out(&mut parts);
         SockRef::from(&self.tcp).send_vectored(&parts[..count])
     }
 
     fn try_write_registered(&self) -> io::Result<usize> {
         self.tcp.try_io(Interest::WRITABLE, || self.try_write())
-    }
-
-    fn advance(&mut self, mut written: usize) {
-        self.written.progress = true;
-        while let Some(part) = self.writing.front_mut() {
-            let taken = written.min(part.bytes.len());
-            if matches!(part.source, Source::Control) {
-                self.control_waiting = self.control_waiting.saturating_sub(taken);
-            }
-            if taken < part.bytes.len() {
-                part.bytes.advance(taken);
-                self.midway |= taken > 0;
-                return;
-            }
-            written -= taken;
-            self.midway = false;
-            if let Some(part) = self.writing.pop_front() {
-                self.written.note(&part.source);
-            }
-        }
     }
 
     /// Makes the next reads ask the kernel, until it has nothing more, whatever the runtime remembers
@@ -327,7 +233,7 @@ impl WebSocket {
     /// The next message. Pings are answered on the way.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
         loop {
-            if self.control.len() + self.control_waiting > CONTROL_BYTES {
+            if self.control.len() + self.writing.control_bytes() > CONTROL_BYTES {
                 // The client asks faster than it listens. Whoever writes reads on afterwards.
                 return Poll::Pending;
             }
@@ -402,19 +308,6 @@ impl WebSocket {
 pub(super) fn after_others(cx: &mut Context<'_>) {
     let yielding = pin!(yield_now()).poll(cx);
     debug_assert!(yielding.is_pending());
-}
-
-impl Written {
-    fn note(&mut self, source: &Source) {
-        let Source::Outbox(frame) = source else {
-            return;
-        };
-        self.position = self.position.max(Some(frame.position));
-        if let Some(at) = frame.event_at {
-            self.events += 1;
-            self.oldest.get_or_insert(at);
-        }
-    }
 }
 
 /// Encodes a close frame (RFC 6455, section 5.5.1). A text that does not fit is left out.

@@ -1,5 +1,5 @@
-//! What waits to be written to one socket, in the order in which it goes out, and where the client
-//! is by what was written. Pure.
+//! Whole frames that wait to be written, of which the first may have been written in part, and where
+//! the client stands by them. Pure.
 
 use std::{collections::VecDeque, io::IoSlice, sync::Arc, time::Instant};
 
@@ -7,55 +7,55 @@ use bytes::{Buf as _, Bytes};
 
 use crate::{position::Position, protocol::Frame, router::outbox::End};
 
-/// Whole WebSocket frames, of which the first may have been written in part.
-#[derive(Debug)]
+/// What was taken since this was asked last.
+#[derive(Default, Debug)]
+pub(super) struct Written {
+    /// Whether any bytes were.
+    pub(super) progress: bool,
+    /// Frames that carry events, and when the first of them was encoded.
+    pub(super) events: u64,
+    pub(super) oldest: Option<Instant>,
+}
+
+/// Something that waits to be written.
+struct Part {
+    bytes: Bytes,
+    source: Source,
+}
+
+enum Source {
+    /// The router, by way of the outbox, or a replay.
+    Shared(Arc<Frame>),
+    /// The connection.
+    Own,
+    /// The codec.
+    Control,
+}
+
+/// The frames, in order.
 pub(super) struct Writing {
     parts: VecDeque<Part>,
     /// Whether the first part has been written in part.
     midway: bool,
-    /// Where the client is once everything queued is written.
-    queued: Position,
-    /// Where the client is by the frames that were begun: a frame that is begun is always finished.
-    reached: Position,
-    /// Bytes of control frames that wait.
+    /// Bytes that came from the codec.
     control_bytes: usize,
-    delivered: Delivered,
-}
-
-/// Event frames that were written whole.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(super) struct Delivered {
-    pub(super) events: u64,
-    /// When the first of them was encoded.
-    pub(super) oldest: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Part {
-    bytes: Bytes,
-    kind: Kind,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    /// About the connection.
-    Message,
-    /// A pong or a close.
-    Control,
-    /// Out of the outbox: its position, and when it was encoded if it carries an event.
-    Frame(Position, Option<Instant>),
+    /// Where the client stands once it has read everything that is queued.
+    queued: Position,
+    /// Where it stands once it has read the last whole frame that was taken.
+    taken: Position,
+    written: Written,
 }
 
 impl Writing {
-    /// Nothing is written to a client that is at `start`.
+    /// Nothing is queued for a client that stands at `start`.
     pub(super) fn new(start: Position) -> Self {
         Self {
             parts: VecDeque::new(),
             midway: false,
-            queued: start,
-            reached: start,
             control_bytes: 0,
-            delivered: Delivered::default(),
+            queued: start,
+            taken: start,
+            written: Written::default(),
         }
     }
 
@@ -63,60 +63,81 @@ impl Writing {
         self.parts.is_empty()
     }
 
-    /// Bytes of control frames that wait.
     pub(super) fn control_bytes(&self) -> usize {
         self.control_bytes
     }
 
-    /// Queues a message about the connection.
-    pub(super) fn push(&mut self, bytes: Bytes) {
-        let kind = Kind::Message;
-        self.parts.push_back(Part { bytes, kind });
+    /// Where the client stands by what was written.
+    pub(super) fn taken(&self) -> Position {
+        self.taken
     }
 
-    /// Queues a frame out of the outbox.
-    pub(super) fn push_frame(&mut self, frame: &Frame) {
+    /// What was taken since this was asked last.
+    pub(super) fn take_written(&mut self) -> Written {
+        std::mem::take(&mut self.written)
+    }
+
+    /// Queues a shared frame.
+    pub(super) fn push_shared(&mut self, frame: Arc<Frame>) {
         self.queued = self.queued.max(frame.position);
-        let kind = Kind::Frame(frame.position, frame.event_at);
-        let bytes = Bytes::clone(&frame.bytes);
-        self.parts.push_back(Part { bytes, kind });
+        self.parts.push_back(Part {
+            bytes: Bytes::clone(&frame.bytes),
+            source: Source::Shared(frame),
+        });
     }
 
-    /// Nothing more comes for the client up to `position`.
-    pub(super) fn pass(&mut self, position: Position) {
-        self.queued = self.queued.max(position);
-        if self.parts.is_empty() {
-            self.reached = self.queued;
-        }
+    /// Queues a frame of the connection's own.
+    pub(super) fn push(&mut self, bytes: Bytes) {
+        self.parts.push_back(Part {
+            bytes,
+            source: Source::Own,
+        });
     }
 
     /// Puts control frames before everything else, but never inside a frame.
     pub(super) fn push_control(&mut self, bytes: Bytes) {
         self.control_bytes += bytes.len();
-        let kind = Kind::Control;
-        self.parts
-            .insert(usize::from(self.midway), Part { bytes, kind });
+        let part = Part {
+            bytes,
+            source: Source::Control,
+        };
+        self.parts.insert(usize::from(self.midway), part);
     }
 
-    /// Forgets everything but a frame that has been written in part.
-    pub(super) fn discard(&mut self) {
-        self.parts.truncate(usize::from(self.midway));
-        self.queued = self.reached;
-        let left = self.parts.iter().filter(|part| part.is_control());
-        self.control_bytes = left.map(|part| part.bytes.len()).sum();
+    /// Nothing more comes for the client up to `position`.
+    pub(super) fn pass(&mut self, position: Position) {
+        self.queued = self.queued.max(position);
     }
 
-    /// Makes of what is queued what the client still gets at its end, `waiting` included if the end
-    /// drains. Returns where the client is once that is written.
-    pub(super) fn conclude(&mut self, end: End, waiting: &[Arc<Frame>]) -> Position {
+    /// Makes of what is queued what the client still gets at its end: `waiting` too if the end
+    /// drains, else no more than the frame that was begun. `complete` says whether nothing between
+    /// `waiting` and the end was left out. Returns where the client then stands.
+    pub(super) fn conclude(
+        &mut self,
+        end: End,
+        waiting: Vec<Arc<Frame>>,
+        complete: bool,
+    ) -> Position {
         if !end.drain {
-            self.discard();
-            return self.reached;
+            return self.discard();
         }
         for frame in waiting {
-            self.push_frame(frame);
+            self.push_shared(frame);
         }
-        end.position.max(self.queued)
+        if complete {
+            self.pass(end.position);
+        }
+        self.queued
+    }
+
+    /// Forgets everything but a frame that was begun; returns where the client then stands.
+    fn discard(&mut self) -> Position {
+        self.parts.truncate(usize::from(self.midway));
+        self.control_bytes = 0;
+        match self.parts.front().map(|part| &part.source) {
+            Some(Source::Shared(frame)) => self.taken.max(frame.position),
+            _ => self.taken,
+        }
     }
 
     /// Lays out the first parts for one vectored write; returns how many.
@@ -129,41 +150,36 @@ impl Writing {
         count
     }
 
-    /// So many bytes were written.
-    pub(super) fn advance(&mut self, mut written: usize) {
-        while let Some(part) = self.parts.front_mut().filter(|_| written > 0) {
-            let now = written.min(part.bytes.len());
-            written -= now;
-            part.bytes.advance(now);
-            self.midway = !part.bytes.is_empty();
-            match part.kind {
-                Kind::Message => {}
-                Kind::Control => self.control_bytes -= now,
-                Kind::Frame(position, event_at) => {
-                    self.reached = self.reached.max(position);
-                    if let Some(at) = event_at.filter(|_| !self.midway) {
-                        self.delivered.events += 1;
-                        self.delivered.oldest.get_or_insert(at);
-                    }
-                }
+    /// So many bytes were taken.
+    pub(super) fn advance(&mut self, mut bytes: usize) {
+        self.written.progress = true;
+        while let Some(part) = self.parts.front_mut() {
+            let taken = bytes.min(part.bytes.len());
+            if matches!(part.source, Source::Control) {
+                self.control_bytes = self.control_bytes.saturating_sub(taken);
             }
-            if !self.midway {
-                self.parts.pop_front();
+            if taken < part.bytes.len() {
+                part.bytes.advance(taken);
+                self.midway |= taken > 0;
+                return;
             }
-        }
-        if self.parts.is_empty() {
-            self.reached = self.queued;
+            bytes -= taken;
+            self.midway = false;
+            if let Some(part) = self.parts.pop_front() {
+                self.note(&part.source);
+            }
         }
     }
 
-    /// What was written whole since this was asked last.
-    pub(super) fn take_delivered(&mut self) -> Delivered {
-        std::mem::take(&mut self.delivered)
-    }
-}
-
-impl Part {
-    fn is_control(&self) -> bool {
-        matches!(self.kind, Kind::Control)
+    /// A whole part was taken.
+    fn note(&mut self, source: &Source) {
+        let Source::Shared(frame) = source else {
+            return;
+        };
+        self.taken = self.taken.max(frame.position);
+        if let Some(at) = frame.event_at {
+            self.written.events += 1;
+            self.written.oldest.get_or_insert(at);
+        }
     }
 }

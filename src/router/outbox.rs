@@ -105,14 +105,6 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn close(&self, mut state: MutexGuard<'_, State>) -> usize {
-        state.closed = true;
-        state.frames = VecDeque::new();
-        let bytes = std::mem::take(&mut state.bytes);
-        self.signal(state);
-        bytes
-    }
-
     /// Tells a waiting sender that something changed.
     fn signal(&self, mut state: MutexGuard<'_, State>) {
         if std::mem::take(&mut state.sender_waits) {
@@ -198,10 +190,10 @@ impl Sender {
     /// Ends the connection. Only the first call counts; it says whether it was the first.
     pub fn end(&self, end: End) -> bool {
         let mut state = self.0.lock();
-        if !matches!(state.end, Decision::None) {
+        if state.end.is_some() {
             return false;
         }
-        state.end = Decision::Made(end);
+        state.end = Some(end);
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {
@@ -242,10 +234,8 @@ impl State {
     }
 
     fn take_end(&mut self) -> Option<End> {
-        let Decision::Made(end) = self.end else {
-            return None;
-        };
-        self.end = Decision::Taken;
+        let end = self.end.filter(|_| !self.end_taken)?;
+        self.end_taken = true;
         Some(end)
     }
 
@@ -310,7 +300,7 @@ impl Receiver {
             return Poll::Ready(end);
         }
         state.register(cx, true);
-        if state.sender_waits && !state.closed {
+        if state.sender_waits && state.intake == Intake::Open {
             // It has begun to wait since the last attempt was reported, and judges by another.
             cx.waker().wake_by_ref();
         }
@@ -331,6 +321,10 @@ impl Receiver {
             return Poll::Ready(());
         }
         state.register(cx, true);
+        if state.sender_waits && state.intake == Intake::Open {
+            // It has begun to wait since the last attempt was reported, and judges by another.
+            cx.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 
@@ -380,14 +374,14 @@ pub enum Taken {
         /// Their bytes.
         bytes: usize,
     },
-    /// The connection ends. What still waits is to be had from [`Receiver::drain`].
+    /// Everything was taken and the connection ends.
     End(End),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::poll_fn;
+    use std::{future::poll_fn, time::Duration};
 
     const BOUNDS: Bounds = Bounds {
         frames: 2,
@@ -466,7 +460,7 @@ mod tests {
         let (sender, receiver) = outbox(BOUNDS);
         let asked = poll_fn(|cx| receiver.poll_asked(cx));
         sender.push(&frame(100));
-        let (room, ()) = tokio::join!(sender.room(10, PATIENCE), async {
+        let (room, ()) = tokio::join!(sender.room(10, deadline()), async {
             asked.await;
             receiver.stop();
         });
@@ -494,27 +488,6 @@ mod tests {
         tokio::task::yield_now().await;
         assert_eq!(take(&receiver), Poll::Ready(Taken::Frames { bytes: 100 }));
         assert_eq!(waiting.await.unwrap(), Room::Free);
-    }
-
-    #[tokio::test]
-    async fn who_begins_to_wait_while_an_attempt_is_reported_gets_another() {
-        struct Woken(AtomicBool);
-        impl Wake for Woken {
-            fn wake(self: Arc<Self>) {
-                self.0.store(true, Ordering::Relaxed);
-            }
-        }
-        let (sender, receiver) = outbox(BOUNDS);
-        sender.push(&frame(100));
-        receiver.refused();
-        let waiting = tokio::spawn(async move { sender.room(10, deadline()).await });
-        tokio::task::yield_now().await;
-        let woken = Arc::new(Woken(AtomicBool::new(false)));
-        let waker = Waker::from(Arc::clone(&woken));
-        assert!(receiver.poll_end(&Context::from_waker(&waker)).is_pending());
-        assert!(woken.0.load(Ordering::Relaxed), "nobody else would wake it");
-        receiver.refused();
-        assert_eq!(waiting.await.unwrap(), Room::Refused);
     }
 
     #[tokio::test]

@@ -9,9 +9,13 @@
 mod support;
 
 mod apart;
+mod basics;
 mod feed;
-mod first;
+mod held;
 mod hostile;
+mod kit;
+mod leaving;
+mod nodes;
 mod raw;
 mod replay;
 mod rough;
