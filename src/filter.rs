@@ -1,7 +1,7 @@
 //! MongoDB's query language, exact: which documents a filter selects.
 //!
-//! A [`Filter`] is parsed once and then asked about documents in their raw form. It gives the answer
-//! that `find` gives on a MongoDB 6.0 server, and refuses what that server refuses. Everything
+//! A [`Filter`] is parsed once and then asked about documents in their raw form. It gives the
+//! answer that `find` gives on a MongoDB 6.0 server, and refuses what that server refuses. All
 //! here is pure: no I/O, no clock, no shared state. A [`FilterIndex`] asks many filters at once.
 //!
 //! `docs/filters.md` describes the language and the few deliberate differences.

@@ -14,8 +14,8 @@ pub struct Limits {
     pub depth: usize,
     /// The length of one regular expression, in bytes. Default 4,096.
     pub pattern_bytes: usize,
-    /// The memory that one compiled regular expression may take, in bytes. Default 256 KiB. A match takes time in
-    /// proportion to this and to the text.
+    /// The memory that one compiled regular expression may take, in bytes. Default 256 KiB. A
+    /// match takes time in proportion to this and to the text.
     pub compiled_pattern_bytes: usize,
 }
 

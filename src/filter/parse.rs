@@ -31,8 +31,8 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("$sampleRate", "it picks documents at random"),
 ];
 
-/// The operators that stand where a field name could, `$ref`, `$id` and `$db` of database references
-/// among them: those are compared like fields.
+/// The operators that stand where a field name could. `$ref`, `$id` and `$db`, of database
+/// references, are among them: those are compared like fields.
 const PATHLESS: &[&str] = &[
     "$and",
     "$or",

@@ -1,9 +1,9 @@
 //! Regular expressions as the server's PCRE understands them, matched in linear time.
 //!
 //! A pattern is read by PCRE's rules, translated exactly into an automaton, and refused by name
-//! where that cannot be done (look-around, back-references, atomic groups and the like). The server
-//! runs PCRE 8 in UTF mode without Unicode properties for `\w`, `\d`, `\s` and `\b`: those are ASCII,
-//! while ignoring case is not.
+//! where that cannot be done (look-around, back-references, atomic groups and the like). The
+//! server runs PCRE 8 in UTF mode without Unicode properties for `\w`, `\d`, `\s` and `\b`: those
+//! are ASCII, while ignoring case is not.
 
 mod ast;
 mod category;

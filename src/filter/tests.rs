@@ -15,10 +15,10 @@ fn parse(filter: &Document) -> Result<Filter, FilterError> {
 
 /// Asserts whether `filter` selects `document`.
 #[track_caller]
-fn check(filter: Document, document: Document, expected: bool) {
-    let compiled = parse(&filter).unwrap();
+fn check(filter: &Document, document: &Document, expected: bool) {
+    let compiled = parse(filter).unwrap();
     assert_eq!(
-        compiled.matches(&raw(&document)),
+        compiled.matches(&raw(document)),
         expected,
         "{filter} on {document}"
     );
@@ -26,8 +26,8 @@ fn check(filter: Document, document: Document, expected: bool) {
 
 /// Asserts that `filter` is refused at `pointer` because of `operator`.
 #[track_caller]
-fn check_refused(filter: Document, operator: Option<&str>, pointer: &str) {
-    let error = parse(&filter).unwrap_err();
+fn check_refused(filter: &Document, operator: Option<&str>, pointer: &str) {
+    let error = parse(filter).unwrap_err();
     assert_eq!(
         (error.operator.as_deref(), error.pointer.as_str()),
         (operator, pointer),
@@ -37,78 +37,82 @@ fn check_refused(filter: Document, operator: Option<&str>, pointer: &str) {
 
 #[test]
 fn equality_looks_into_arrays_and_at_them_whole() {
-    check(doc! {"a": 1}, doc! {"a": [3, 1]}, true);
-    check(doc! {"a": [3, 1]}, doc! {"a": [3, 1]}, true);
-    check(doc! {"a": [1, 3]}, doc! {"a": [3, 1]}, false);
-    check(doc! {"a.0": 3}, doc! {"a": [3, 1]}, true);
-    check(doc! {"a.b": 2}, doc! {"a": [{"b": 1}, {"b": 2}]}, true);
+    check(&doc! {"a": 1}, &doc! {"a": [3, 1]}, true);
+    check(&doc! {"a": [3, 1]}, &doc! {"a": [3, 1]}, true);
+    check(&doc! {"a": [1, 3]}, &doc! {"a": [3, 1]}, false);
+    check(&doc! {"a.0": 3}, &doc! {"a": [3, 1]}, true);
+    check(&doc! {"a.b": 2}, &doc! {"a": [{"b": 1}, {"b": 2}]}, true);
 }
 
 #[test]
 fn ne_means_that_no_element_is_equal() {
-    check(doc! {"a": {"$ne": 1}}, doc! {"a": [3, 1]}, false);
-    check(doc! {"a": {"$ne": 1}}, doc! {}, true);
+    check(&doc! {"a": {"$ne": 1}}, &doc! {"a": [3, 1]}, false);
+    check(&doc! {"a": {"$ne": 1}}, &doc! {}, true);
 }
 
 #[test]
 fn null_matches_missing_but_not_below_an_empty_array() {
-    check(doc! {"a": null}, doc! {}, true);
-    check(doc! {"a.b": null}, doc! {"a": []}, false);
+    check(&doc! {"a": null}, &doc! {}, true);
+    check(&doc! {"a.b": null}, &doc! {"a": []}, false);
 }
 
 #[test]
 fn numbers_compare_by_value_and_exactly() {
-    check(doc! {"a": 1}, doc! {"a": 1.0}, true);
+    check(&doc! {"a": 1}, &doc! {"a": 1.0}, true);
     let above = (1_i64 << 53) + 1;
     check(
-        doc! {"a": above},
-        doc! {"a": 9_007_199_254_740_992.0},
+        &doc! {"a": above},
+        &doc! {"a": 9_007_199_254_740_992.0},
         false,
     );
     check(
-        doc! {"a": {"$gt": 9_007_199_254_740_992.0}},
-        doc! {"a": above},
+        &doc! {"a": {"$gt": 9_007_199_254_740_992.0}},
+        &doc! {"a": above},
         true,
     );
 }
 
 #[test]
 fn comparisons_stay_within_their_kind() {
-    check(doc! {"a": {"$gt": 1}}, doc! {"a": "x"}, false);
-    check(doc! {"a": {"$lt": Bson::MaxKey}}, doc! {"a": "x"}, true);
+    check(&doc! {"a": {"$gt": 1}}, &doc! {"a": "x"}, false);
+    check(&doc! {"a": {"$lt": Bson::MaxKey}}, &doc! {"a": "x"}, true);
 }
 
 #[test]
 fn elem_match_wants_one_element_to_meet_everything() {
-    check(doc! {"a": {"$gt": 5, "$lt": 3}}, doc! {"a": [6, 2]}, true);
+    check(&doc! {"a": {"$gt": 5, "$lt": 3}}, &doc! {"a": [6, 2]}, true);
     check(
-        doc! {"a": {"$elemMatch": {"$gt": 5, "$lt": 9}}},
-        doc! {"a": [2, 6]},
+        &doc! {"a": {"$elemMatch": {"$gt": 5, "$lt": 9}}},
+        &doc! {"a": [2, 6]},
         true,
     );
     check(
-        doc! {"a": {"$elemMatch": {"b": 1, "c": 2}}},
-        doc! {"a": [{"b": 1}, {"c": 2}]},
+        &doc! {"a": {"$elemMatch": {"b": 1, "c": 2}}},
+        &doc! {"a": [{"b": 1}, {"c": 2}]},
         false,
     );
 }
 
 #[test]
 fn refusals_name_operator_and_place() {
-    check_refused(doc! {"a.b": {"$foo": 1}}, Some("$foo"), "/a.b/$foo");
+    check_refused(&doc! {"a.b": {"$foo": 1}}, Some("$foo"), "/a.b/$foo");
     check_refused(
-        doc! {"$or": [{"a/b": {"$where": ""}}]},
+        &doc! {"$or": [{"a/b": {"$where": ""}}]},
         Some("$where"),
         "/$or/0/a~1b/$where",
     );
-    check_refused(doc! {"$and": []}, Some("$and"), "/$and");
+    check_refused(&doc! {"$and": []}, Some("$and"), "/$and");
     check_refused(
-        doc! {"a": {"$all": [{"$elemMatch": {"b": {"$size": -1}}}]}},
+        &doc! {"a": {"$all": [{"$elemMatch": {"b": {"$size": -1}}}]}},
         Some("$size"),
         "/a/$all/0/$elemMatch/b/$size",
     );
-    check_refused(doc! {"a": {"$regex": "(?=b)"}}, Some("$regex"), "/a/$regex");
-    check_refused(doc! {"~": Bson::Undefined}, None, "/~0");
+    check_refused(
+        &doc! {"a": {"$regex": "(?=b)"}},
+        Some("$regex"),
+        "/a/$regex",
+    );
+    check_refused(&doc! {"~": Bson::Undefined}, None, "/~0");
 }
 
 #[test]
@@ -202,7 +206,8 @@ fn what_an_array_or_a_gap_can_meet_is_no_contradiction() {
 #[test]
 fn an_explanation_points_at_every_clause() {
     let filter = doc! {
-        "type": "x", "n": {"$gt": 1, "$ne": 5}, "$or": [{"a.b": {"$not": {"$in": [1]}}}, {"c": {"$exists": false}}],
+        "type": "x", "n": {"$gt": 1, "$ne": 5},
+        "$or": [{"a.b": {"$not": {"$in": [1]}}}, {"c": {"$exists": false}}],
     };
     let explanation = parse(&filter)
         .unwrap()
@@ -258,7 +263,7 @@ fn a_hostile_pattern_takes_linear_time() {
 fn deep_filters_and_documents_need_little_stack() {
     let deep = (0..98).fold(doc! {"a": 1}, |inner, _| doc! {"a": {"$elemMatch": inner}});
     let document = (0..98).fold(doc! {"a": 1}, |inner, _| doc! {"a": [inner]});
-    check(deep, document, true);
+    check(&deep, &document, true);
     // Far deeper than any server would take, as raw bytes.
     let mut bytes = Vec::new();
     for _ in 0..20_000 {

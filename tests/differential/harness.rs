@@ -96,9 +96,10 @@ impl Harness {
                     let ours = ours.unwrap_or_else(|error| Outcome::Refused(error.to_string()));
                     tally.count(&server, &documents);
                     if !agree(&server, &ours) {
-                        tally
-                            .differences
-                            .push(self.difference(filter, &documents, server, ours).await);
+                        let found = self.difference(filter, &documents, server, ours).await;
+                        tally.differences.push(found);
+                        // Narrowing it down has replaced the documents.
+                        self.replace_raw(&raw).await;
                     }
                 }
             }

@@ -150,8 +150,9 @@ fn rare(random: &mut Random) -> Bson {
         ]))),
         2 => Bson::ObjectId(ObjectId::from_bytes([small; 12])),
         3 | 4 => Bson::Binary(binary(random)),
+        // Not the zero one: a server fills that in with the time of the insert.
         5 => Bson::Timestamp(Timestamp {
-            time: u32::from(small),
+            time: u32::from(small) + 1,
             increment: random.pick(&[0, u32::MAX]),
         }),
         6 => Bson::MinKey,

@@ -10,8 +10,8 @@ use super::at::{At, refuse};
 use super::field::{Operator, Reference, is_operators};
 use super::{PATHLESS, Parsed, Parser, all, check_whole};
 
-/// How far all paths above an `$elemMatch` may go together. A document is never that deep on a server,
-/// and the stack that a match takes is bounded by it.
+/// How far all paths above an `$elemMatch` may go together. A document is never that deep on a
+/// server, and the stack that a match takes is bounded by it.
 const MAX_STEPS: usize = 600;
 
 impl Parser<'_> {
