@@ -361,7 +361,10 @@ mod tests {
         let (client, accepted) = tokio::join!(client, listener.accept());
         let (tcp, _) = accepted.unwrap();
         SockRef::from(&tcp).set_send_buffer_size(4 * 1024).unwrap();
-        (WebSocket::new(tcp, Vec::new(), 1024), client.unwrap())
+        (
+            WebSocket::new(tcp, Vec::new(), 1024, Position::START),
+            client.unwrap(),
+        )
     }
 
     #[tokio::test]
@@ -376,13 +379,12 @@ mod tests {
         loop {
             let (mut wrote, mut read) = (false, false);
             poll_fn(|cx| {
-                wrote = socket.poll_write(cx).is_ready() && socket.written.progress;
+                wrote = socket.poll_write(cx).is_ready() && socket.writing.take_written().progress;
                 read = socket.poll_read(cx).is_ready();
                 Poll::Ready(())
             })
             .await;
-            let waiting: usize = socket.writing.iter().map(|part| part.bytes.len()).sum();
-            let waiting = waiting + socket.control.len();
+            let waiting = socket.writing.control_bytes() + socket.control.len();
             assert!(
                 waiting <= CONTROL_BYTES + MOST_PONG_BYTES,
                 "{waiting} bytes wait"
