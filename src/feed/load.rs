@@ -48,20 +48,14 @@ impl Reading<'_> {
         let subscriptions = snapshot.contents.len();
         tracing::info!(subscriptions, ?time, cause, "subscriptions are loaded");
         self.feed.metrics.feed_reloaded(cause);
-        let position = match load {
+        match load {
             // Nothing is missing: the stream goes on from where it is.
-            Load::Replaced => {
-                place.loaded_ahead(time);
-                place.position
-            }
-            Load::Start | Load::HistoryLost => {
-                place.start_at(time);
-                Position::at(time)
-            }
-        };
+            Load::Replaced => place.loaded_ahead(time),
+            Load::Start | Load::HistoryLost => place.start_at(time),
+        }
         let reload = Reload {
             subscriptions: snapshot.contents,
-            position,
+            position: place.position,
             missed: (load == Load::HistoryLost).then_some(GapReason::HistoryLost),
         };
         let sent = self.feed.router.send(FromFeed::Reload(reload)).await;

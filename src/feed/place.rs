@@ -13,10 +13,13 @@ use crate::position::Position;
 pub(super) struct Place {
     /// Where to open the next stream.
     pub(super) from: From,
-    /// Changes before here were handed over.
+    /// Changes up to here were handed over. It must not be ahead of them: those who wait for their
+    /// own write go by it.
     pub(super) position: Position,
-    /// The loaded subscriptions contain all their changes before here.
-    loaded: Position,
+    /// Changes before here are not handed over: they are known already.
+    begin: Position,
+    /// The same for changes of subscriptions.
+    begin_of_subscriptions: Position,
     /// Whether changes are read one at a time, because one of the next is too large.
     pub(super) careful: bool,
 }
@@ -24,40 +27,41 @@ pub(super) struct Place {
 impl Place {
     /// Before anything is loaded.
     pub(super) fn nowhere() -> Self {
-        Self::loaded_at(Timestamp {
-            time: 0,
-            increment: 0,
-        })
-    }
-
-    fn loaded_at(time: Timestamp) -> Self {
-        let next = Position::at(after(time));
         Self {
-            from: From::Time(time),
-            position: next,
-            loaded: next,
+            from: From::Time(Timestamp {
+                time: 0,
+                increment: 0,
+            }),
+            position: Position::START,
+            begin: Position::START,
+            begin_of_subscriptions: Position::START,
             careful: false,
         }
     }
 
     /// The subscriptions are those of `time`, and so is the stream: what lies before is not read.
     pub(super) fn start_at(&mut self, time: Timestamp) {
-        let position = self.position;
-        *self = Self::loaded_at(time);
-        self.position = self.position.max(position);
+        self.from = From::Time(time);
+        self.position = self.position.max(Position::at(time));
+        self.begin = self.begin.max(Position::at(after(time)));
+        self.begin_of_subscriptions = self.begin;
+        self.careful = false;
     }
 
     /// The subscriptions are those of `time`; the stream goes on from where it is.
     pub(super) fn loaded_ahead(&mut self, time: Timestamp) {
-        self.loaded = Position::at(after(time));
+        self.begin_of_subscriptions = Position::at(after(time));
     }
 
     /// Whether the router knows of this change: a stream that starts at a time repeats what happened
     /// at it, and what a later load of the subscriptions contains comes by afterwards.
     pub(super) fn contains(&self, raw: &Raw<'_>) -> bool {
         let subscriptions = Some(Ours::Subscriptions);
-        let of_subscriptions = raw.collection == subscriptions || raw.renamed_to == subscriptions;
-        raw.position < self.position || (of_subscriptions && raw.position < self.loaded)
+        if raw.collection == subscriptions || raw.renamed_to == subscriptions {
+            raw.position < self.begin_of_subscriptions
+        } else {
+            raw.position < self.begin
+        }
     }
 }
 
@@ -99,6 +103,15 @@ mod tests {
             assert!(contains(&place, 5, collection));
             assert!(!contains(&place, 6, collection));
         }
+    }
+
+    #[test]
+    fn a_load_does_not_claim_what_comes_after_it() {
+        let mut place = Place::nowhere();
+        place.start_at(time(5));
+        assert_eq!(place.position.cluster_time(), time(5));
+        place.loaded_ahead(time(8));
+        assert_eq!(place.position.cluster_time(), time(5));
     }
 
     #[test]

@@ -13,3 +13,14 @@ mod publishers;
 mod restart;
 mod resume;
 mod tokens;
+
+use crate::support::Service;
+
+/// The sum over all lines of the metrics that begin so.
+async fn total(service: &Service, prefix: &str) -> u64 {
+    let text = service.metrics().await;
+    let values = text.lines().filter(|line| line.starts_with(prefix));
+    values
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
+}

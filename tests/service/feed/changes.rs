@@ -50,8 +50,8 @@ async fn check(updates: usize, changes: impl AsyncFn(&Service, &str)) {
     let wanted = expected(&log.commits, &id, listener.from());
     let told = listener.told().await;
     assert_told(&told, &wanted);
-    let updated = told.iter().filter(|(kind, _)| kind == "updated").count();
-    assert_eq!(updated, 5 * updates);
+    let count = told.iter().filter(|(kind, _)| kind == "updated").count();
+    assert_eq!(count, 5 * updates);
     service.stop().await;
 }
 
@@ -191,7 +191,7 @@ async fn a_change_of_one_field_in_the_database_shows_the_whole_subscription() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_that_expires_ends_as_expired_and_one_deleted_before_as_deleted() {
     let service = Service::start().await;
-    let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+    let (now, hour) = (SystemTime::now(), Duration::from_hours(1));
     let later = DateTime::from_system_time(now + hour);
     let documents = ["soon", "later"].map(|id| doc! {"_id": id, "expiresAt": later});
     stored(&service).insert_many(documents).await.unwrap();

@@ -4,6 +4,7 @@ use bson::{Document, doc};
 use mongodb::{Client, Collection};
 use tidegate::{config::Config, mongod::Mongod};
 
+use super::total;
 use crate::support::{Service, database_name, options};
 
 /// A server that can be told to fail, and a node on it.
@@ -69,16 +70,7 @@ impl Failing {
 
     /// How often the feed had to open its stream again, whatever the cause.
     pub(crate) async fn resumes(&self) -> u64 {
-        self.total("tidegate_feed_resumes_total{").await
-    }
-
-    /// The sum over all labels of a metric.
-    pub(crate) async fn total(&self, prefix: &str) -> u64 {
-        let text = self.service.metrics().await;
-        let values = text.lines().filter(|line| line.starts_with(prefix));
-        values
-            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
-            .sum()
+        total(&self.service, "tidegate_feed_resumes_total{").await
     }
 
     /// Waits until the feed has failed once more than `before`.

@@ -13,6 +13,7 @@ use super::{
     listener::Listener,
     order::assert_told,
     publishers::event,
+    total,
 };
 
 /// Publishes through `rounds` failures of one kind, then compares with the commit order.
@@ -42,7 +43,7 @@ async fn check(failures: &[Document]) {
         publish().await;
     }
     assert!(failing.resumes().await >= 2 * failures.len() as u64);
-    assert_eq!(failing.total("tidegate_feed_reloads_total{").await, 1);
+    assert_eq!(total(service, "tidegate_feed_reloads_total{").await, 1);
     let deleted = failing.subscriptions().delete_one(doc! {"_id": &id}).await;
     assert_eq!(deleted.unwrap().deleted_count, 1);
     log.read_until_deleted(&id).await;
