@@ -59,17 +59,17 @@ impl Connection {
             };
         }
         self.outbox.stop();
-        self.host.router.leave(self.key, found).await;
-        let decided = poll_fn(|cx| self.outbox.poll_end(cx));
-        match timeout(VERDICT_TIMEOUT, decided).await {
-            Ok(end) => end,
-            // The router is gone, and with it the whole node.
-            Err(_) => End {
-                ending: found,
-                position: self.socket.writing().taken(),
-                drain: false,
-            },
+        let alone = End {
+            ending: found,
+            position: self.socket.writing().taken(),
+            drain: false,
+        };
+        // Where the router is gone, the whole node is: there is no verdict to wait for.
+        if !self.host.router.leave(self.key, found).await {
+            return alone;
         }
+        let decided = poll_fn(|cx| self.outbox.poll_end(cx));
+        timeout(VERDICT_TIMEOUT, decided).await.unwrap_or(alone)
     }
 
     /// Queues what the client still gets: what waits, if the ending drains; `ended`; the close.

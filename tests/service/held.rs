@@ -87,7 +87,7 @@ async fn a_write_that_is_not_applied_yet_is_answered_as_ever_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_changes_nothing_waits_for_no_feed() {
     // Whoever waits, waits until the test fails.
-    let (mongod, service) = start(Duration::from_secs(3600)).await;
+    let (mongod, service) = start(Duration::from_hours(1)).await;
     let subscription = json!({"name": "same", "filter": {"type": "a"}});
     let path = "/subscriptions/mine";
     assert_eq!(

@@ -145,7 +145,7 @@ async fn leaving_while_the_outbox_is_full_ends_for_one_reason_and_holds_up_nobod
         config.socket.outbox_frames = 2;
         config.socket.send_buffer_bytes = 4096;
         // Whoever is waited for without need is waited for until the test fails.
-        config.socket.router_patience = Duration::from_secs(3600);
+        config.socket.router_patience = Duration::from_hours(1);
     })
     .await;
     let id = service.subscribe(json!({"type": "big"})).await;

@@ -35,7 +35,7 @@ async fn a_slow_client_that_reads_on_is_told_where_it_is_and_no_further() {
 async fn a_client_that_breaks_the_rules_while_its_outbox_is_full_does_not_hold_up_the_router() {
     let service = Service::start_with(|config| {
         config.socket.outbox_frames = 1;
-        config.socket.router_patience = Duration::from_secs(3600);
+        config.socket.router_patience = Duration::from_hours(1);
     })
     .await;
     let id = service.subscribe(json!({"type": "x"})).await;
@@ -62,7 +62,7 @@ async fn more_pings_at_once_than_may_wait_are_all_answered() {
     const PINGS: usize = 300;
     let service = Service::start_with(|config| {
         // Nothing else wakes the connection.
-        config.socket.ping_interval = Duration::from_secs(3600);
+        config.socket.ping_interval = Duration::from_hours(1);
     })
     .await;
     let id = service.subscribe(json!({"type": "x"})).await;
