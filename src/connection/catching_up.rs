@@ -172,6 +172,7 @@ impl Connection {
                 let after = after.cursor(self.host.router.deployment());
                 self.tell_gap(reason, Some(&after), cursor);
                 self.queued = self.queued.max(cursor);
+                self.acks.sent(cursor, false);
                 Ok(false)
             }
             Found::Frames if replay.begun.elapsed() > self.host.config.feed.replay_timeout => {

@@ -173,6 +173,14 @@ impl Table {
             .collect()
     }
 
+    /// The ids of all durable subscriptions.
+    pub(super) fn durable(&self) -> Vec<SubscriptionId> {
+        let all = self.slots.iter().flatten();
+        all.filter(|compiled| compiled.subscription.durable)
+            .filter_map(|compiled| compiled.subscription.id.clone())
+            .collect()
+    }
+
     /// How many there are of each status, in the order of [`Status::ALL`].
     pub(super) fn counts(&self) -> [u64; Status::ALL.len()] {
         self.counts

@@ -78,6 +78,11 @@ pub struct Metrics {
     pub replay_streams: Counter,
     /// From the attach to live, of connections that replayed.
     pub replay: Histogram,
+    /// Acknowledgements taken.
+    pub acks: Counter,
+    /// Writes of positions, each of many.
+    pub position_writes: Counter,
+    acks_ignored: Family<CauseLabel, Counter>,
     feed_resumes: Family<CauseLabel, Counter>,
     feed_reloads: Family<CauseLabel, Counter>,
     feed_oddities: Family<OperationLabel, Counter>,
@@ -155,6 +160,9 @@ impl Default for Metrics {
             feed_lag: Gauge::default(),
             replay_streams: Counter::default(),
             replay: Histogram::new(latency_buckets()),
+            acks: Counter::default(),
+            position_writes: Counter::default(),
+            acks_ignored: Family::default(),
             feed_resumes: Family::default(),
             feed_reloads: Family::default(),
             feed_oddities: Family::default(),
@@ -237,6 +245,17 @@ impl Metrics {
             "HTTP connections that ended badly, by cause",
             self.http_connections_failed.clone(),
         );
+        r.register("acks", "Acknowledgements taken", self.acks.clone());
+        r.register(
+            "acks_ignored",
+            "Acknowledgements ignored, by cause",
+            self.acks_ignored.clone(),
+        );
+        r.register(
+            "position_writes",
+            "Writes of acknowledged positions, each of many",
+            self.position_writes.clone(),
+        );
         r.register(
             "replay_streams",
             "Change streams opened for replays",
@@ -271,6 +290,11 @@ impl Metrics {
     /// Changes what the router owns, all of it before the next scrape sees any.
     pub fn update_figures(&self, change: impl FnOnce(&mut Figures)) {
         change(&mut self.figures.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Counts an acknowledgement that cannot be taken.
+    pub fn ack_ignored(&self, cause: &'static str) {
+        self.acks_ignored.get_or_create(&CauseLabel { cause }).inc();
     }
 
     /// Counts a reopening of the change stream.

@@ -4,6 +4,7 @@
 mod support;
 
 mod apart;
+mod durable;
 mod feed;
 mod first;
 mod hostile;
