@@ -18,6 +18,8 @@ mod idempotency;
 mod limits;
 mod listing;
 mod migrations;
+mod old_events;
+mod oplog;
 mod positions;
 mod query;
 mod snapshot;

@@ -76,6 +76,8 @@ pub struct Metrics {
     pub feed_lag: Gauge<f64, AtomicU64>,
     /// Change streams opened for replays.
     pub replay_streams: Counter,
+    /// Pages of old events read for replays.
+    pub replay_pages: Counter,
     /// From the attach to live, of connections that replayed.
     pub replay: Histogram,
     /// Acknowledgements taken.
@@ -159,6 +161,7 @@ impl Default for Metrics {
             router_waits: Counter::default(),
             feed_lag: Gauge::default(),
             replay_streams: Counter::default(),
+            replay_pages: Counter::default(),
             replay: Histogram::new(latency_buckets()),
             acks: Counter::default(),
             position_writes: Counter::default(),
@@ -255,6 +258,11 @@ impl Metrics {
             "position_writes",
             "Writes of acknowledged positions, each of many",
             self.position_writes.clone(),
+        );
+        r.register(
+            "replay_pages",
+            "Pages of old events read for replays",
+            self.replay_pages.clone(),
         );
         r.register(
             "replay_streams",

@@ -4,4 +4,4 @@ mod acks;
 mod kept;
 mod quiet;
 mod races;
-mod support;
+pub(crate) mod support;

@@ -8,5 +8,6 @@ mod durable;
 mod feed;
 mod first;
 mod hostile;
+mod late;
 mod raw;
 mod replay;
