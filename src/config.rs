@@ -165,6 +165,9 @@ pub struct Feed {
     /// How long a replay may take until it is live. Default `10m`.
     #[serde(deserialize_with = "duration")]
     pub replay_timeout: Duration,
+    /// How long an acknowledged position may wait to be written, together with others. Default `500ms`.
+    #[serde(deserialize_with = "duration")]
+    pub ack_delay: Duration,
     /// Batches read ahead of the router. Default 4.
     pub batches_ahead: usize,
     /// First and longest pause between attempts to reopen. Default `50ms`.
@@ -259,6 +262,7 @@ impl Default for Feed {
             replay_streams: 2,
             replay_wait: Duration::from_secs(30),
             replay_timeout: Duration::from_secs(600),
+            ack_delay: Duration::from_millis(500),
             batches_ahead: 4,
             retry_min: Duration::from_millis(50),
             retry_max: Duration::from_secs(5),

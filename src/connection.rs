@@ -4,6 +4,7 @@
 //! decides that it ends: when it finds a reason it tells the registry and acts on the verdict, which
 //! comes through the outbox like everything else. An earlier verdict wins.
 
+mod acks;
 mod catching_up;
 mod closing;
 mod heartbeat;
@@ -30,6 +31,7 @@ use tokio::{
 };
 
 use self::{
+    acks::Acks,
     catching_up::Replay,
     heartbeat::{Due, Heartbeat},
     websocket::{Broken, Incoming, WebSocket, after_others},
@@ -37,6 +39,7 @@ use self::{
 use crate::{
     config::Config,
     position::Cursor,
+    positions::Positions,
     protocol::{ClientMessage, Dialect, Ending, Frame, PONG_MESSAGE, text_frame},
     replay::Replays,
     router::{
@@ -44,6 +47,7 @@ use crate::{
         outbox::{End, Receiver, Taken},
         registry::ConnectionKey,
     },
+    store::StoreError,
     telemetry::Metrics,
 };
 
@@ -70,6 +74,8 @@ pub struct Host {
     pub metrics: Arc<Metrics>,
     /// Where the history is read.
     pub replays: Replays,
+    /// What was acknowledged.
+    pub positions: Positions,
     /// How events are written.
     pub wording: Arc<Wording>,
 }
@@ -107,8 +113,12 @@ pub async fn serve(
     upgrade: impl Future<Output = Option<Upgraded>>,
 ) {
     let (sender, outbox) = host.router.outbox();
-    let after = request.after;
+    let Ok((after, resumed)) = whereabouts(&host, &request).await else {
+        refuse(answer, AttachError::Unavailable);
+        return;
+    };
     let dialect = request.dialect;
+    let subscription = request.subscription.clone();
     let attach = Attach {
         id: request.subscription,
         outbox: sender,
@@ -120,9 +130,7 @@ pub async fn serve(
     let attached = match host.router.attach(attach).await {
         Ok(attached) => attached,
         Err(error) => {
-            if answer.send(Err(error)).is_err() {
-                tracing::trace!("the asker has gone; nothing was opened");
-            }
+            refuse(answer, error);
             return;
         }
     };
@@ -140,11 +148,31 @@ pub async fn serve(
             .await;
         return;
     };
-    let mut connection = Connection::new(host, dialect, &attached, outbox, upgraded);
+    let acks = Acks::new(&subscription, &host, attached.start.from, resumed);
+    let mut connection = Connection::new(host, dialect, &attached, outbox, upgraded, acks);
     connection.begin(&attached, after, request.close_on_gap);
     let step = AssertUnwindSafe(connection.run()).catch_unwind().await;
     connection.finish(step).await;
+    connection.acks.finish().await;
     tracing::debug!(connection = attached.id, "connection is closed");
+}
+
+/// Where the client goes on: where it says, else at the acknowledged position of a durable
+/// subscription; and whether it is the latter.
+async fn whereabouts(host: &Host, request: &Request) -> Result<(Option<Cursor>, bool), StoreError> {
+    if request.after.is_some() {
+        return Ok((request.after, false));
+    }
+    let acknowledged = host.positions.resume(&request.subscription).await;
+    let after = acknowledged
+        .inspect_err(|error| tracing::warn!(%error, "an acknowledged position cannot be read"))?;
+    Ok((after, after.is_some()))
+}
+
+fn refuse(answer: oneshot::Sender<Result<(), AttachError>>, error: AttachError) {
+    if answer.send(Err(error)).is_err() {
+        tracing::trace!("the asker has gone; nothing was opened");
+    }
 }
 
 /// The socket, once the HTTP layer has written its answer and lets go of it. `None` where that takes
@@ -204,6 +232,7 @@ struct Connection {
     /// Frames just taken; kept for its allocation.
     taken: Vec<Arc<Frame>>,
     pongs_waiting: usize,
+    acks: Acks,
     /// Why the socket cannot be read any more.
     broken: Option<Broken>,
     /// The past that is still to be delivered.
@@ -217,6 +246,7 @@ impl Connection {
         attached: &Attached,
         outbox: Receiver,
         upgraded: Upgraded,
+        acks: Acks,
     ) -> Self {
         let settings = &host.config.socket;
         let now = Instant::now();
@@ -236,6 +266,7 @@ impl Connection {
             heartbeat,
             taken: Vec::new(),
             pongs_waiting: 0,
+            acks,
             broken: None,
             replay: None,
             host,
@@ -343,6 +374,7 @@ impl Connection {
 
     fn queue_frames(&mut self) {
         for frame in self.taken.drain(..) {
+            self.acks.sent(frame.position, frame.event_at.is_some());
             self.socket.writing().push_shared(frame);
         }
     }
@@ -382,12 +414,25 @@ impl Connection {
                 self.pongs_waiting += 1;
                 Ok(())
             }
-            // Only a durable subscription keeps what is acknowledged.
-            Ok(ClientMessage::Ack(_)) => Ok(()),
+            Ok(ClientMessage::Ack(cursor)) => {
+                let applied = self.host.router.progress().position;
+                self.acks.take(cursor, applied);
+                Ok(())
+            }
             Err(error) => {
                 tracing::debug!(%error, "a client's message cannot be understood");
                 Err(Ending::BadMessage)
             }
+        }
+    }
+
+    /// Lets the acknowledged position go with the feed, if nothing that was committed up to there is
+    /// still on its way to this connection.
+    fn advance(&mut self) {
+        // Asked before looking into the outbox: what matched up to here was put there before.
+        let applied = self.host.router.progress().position;
+        if self.replay.is_none() && self.outbox.is_empty() {
+            self.acks.advance(applied);
         }
     }
 
@@ -401,7 +446,10 @@ impl Connection {
             ready!(self.timer.as_mut().poll(cx));
             match self.heartbeat.due(Instant::now()) {
                 Due::Nothing => {}
-                Due::Ping => self.socket.queue_ping(),
+                Due::Ping => {
+                    self.advance();
+                    self.socket.queue_ping();
+                }
                 Due::Missed => {
                     // Unless the sign of life is here, and only the runtime does not know yet.
                     self.socket.ask_kernel();

@@ -31,6 +31,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
     config::Config,
+    positions::Positions,
     replay::Replays,
     router::{RouterHandle, Wording},
     store::Store,
@@ -55,6 +56,8 @@ pub struct AppState {
     pub metrics: Arc<Metrics>,
     /// Where the history is read.
     pub replays: Replays,
+    /// What was acknowledged.
+    pub positions: Positions,
     /// How events are written.
     pub wording: Arc<Wording>,
     /// Work that outlives its request. Whoever stops the service closes it and waits.

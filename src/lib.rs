@@ -10,6 +10,7 @@ pub mod filter;
 pub mod http;
 pub mod mongod;
 pub mod position;
+pub mod positions;
 pub mod protocol;
 pub mod replay;
 pub mod router;

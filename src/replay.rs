@@ -5,6 +5,8 @@
 //! streams. A reader ends when it has reached what the node remembers; from there on each client is
 //! served from memory. A client that takes too long is let go, and comes back from where it is.
 
+mod late;
+
 use std::{
     sync::Arc,
     task::{Context, Poll},
@@ -12,11 +14,13 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout},
 };
 
+use self::late::Shelf;
+pub use self::late::{Late, Remembered};
 use crate::{
     config,
     feed::{PastError, PastReader},
@@ -69,6 +73,7 @@ struct Wish {
 pub struct Replays {
     wishes: mpsc::Sender<Wish>,
     wait: Duration,
+    shelf: Shelf,
 }
 
 impl Replays {
@@ -84,6 +89,11 @@ impl Replays {
             .ok()
             .flatten()
             .unwrap_or(Err(Refusal::Busy))
+    }
+
+    /// A reading of the events after `from` that no change stream can show any more, `to` at most.
+    pub async fn late(&self, from: Position, to: Position) -> Result<Late, Refusal> {
+        self.shelf.clone().open(from, to).await
     }
 }
 
@@ -106,6 +116,12 @@ pub fn replays(library: Library) -> (Replays, impl Future<Output = ()>) {
     let replays = Replays {
         wishes,
         wait: library.settings.replay_wait,
+        shelf: Shelf {
+            store: library.store.clone(),
+            metrics: Arc::clone(&library.metrics),
+            permits: Arc::new(Semaphore::new(library.settings.replay_streams.max(1))),
+            wait: library.settings.replay_wait,
+        },
     };
     (replays, run(library, wished))
 }
@@ -158,22 +174,14 @@ fn take_group(waiting: &mut Vec<Wish>) -> Vec<Wish> {
 }
 
 /// Reads one stretch of the past for a group.
-async fn serve(library: Library, group: Vec<Wish>) {
-    let from = group
-        .iter()
-        .map(|wish| wish.from)
-        .min()
-        .unwrap_or(Position::START);
-    let mut reading = match Reading::begin(library, from).await {
-        Ok(reading) => reading,
-        Err(refusal) => {
-            for wish in group {
-                if wish.reply.send(Err(refusal)).is_err() {
-                    tracing::trace!("the client left before its replay began");
-                }
-            }
-            return;
+async fn serve(library: Library, mut group: Vec<Wish>) {
+    group.sort_unstable_by_key(|wish| wish.from);
+    let mut reading = match begin(&library, &group).await {
+        Ok((reading, first)) => {
+            refuse(group.drain(..first), Refusal::Lost);
+            reading
         }
+        Err(refusal) => return refuse(group.drain(..), refusal),
     };
     let mut members = Vec::new();
     for wish in group {
@@ -187,6 +195,44 @@ async fn serve(library: Library, group: Vec<Wish>) {
             return;
         };
         hand_out(&batch, &mut members).await;
+    }
+}
+
+/// Opens a stream for as many of a group, in the order of their positions, as the history has; returns
+/// the first of them. One whose position is lost does not take the others with it.
+async fn begin(library: &Library, group: &[Wish]) -> Result<(Reading, usize), Refusal> {
+    let (mut lost, mut first) = (0, 0);
+    let mut best = None;
+    // Everything before `lost` is known to be lost; `best` begins where `first` is.
+    while best.is_none() || lost < first {
+        let (from, at) = if lost == 0 && best.is_none() {
+            (group.first(), 0)
+        } else if best.is_none() {
+            (group.last(), group.len() - 1)
+        } else {
+            let middle = usize::midpoint(lost, first);
+            (group.get(middle), middle)
+        };
+        let Some(wish) = from else {
+            return Err(Refusal::Lost);
+        };
+        match Reading::begin(library.clone(), wish.from).await {
+            Ok(reading) => (best, first) = (Some(reading), at),
+            Err(Refusal::Lost) => lost = at + 1,
+            Err(Refusal::Busy) => return Err(Refusal::Busy),
+        }
+        if lost >= group.len() {
+            return Err(Refusal::Lost);
+        }
+    }
+    best.map(|reading| (reading, first)).ok_or(Refusal::Lost)
+}
+
+fn refuse(wishes: impl Iterator<Item = Wish>, refusal: Refusal) {
+    for wish in wishes {
+        if wish.reply.send(Err(refusal)).is_err() {
+            tracing::trace!("the client left before its replay began");
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod batch;
 pub mod books;
 mod compiled;
 mod deliver;
+mod durable;
 #[cfg(test)]
 mod gap_tests;
 mod handle;
@@ -28,6 +29,7 @@ pub use self::handle::{
 };
 use self::{
     deliver::Delivery,
+    durable::Durable,
     registry::{ConnectionKey, NewConnection, Registry, ends_on_gap},
     table::{Slot, Table},
     window::Window,
@@ -35,6 +37,7 @@ use self::{
 use crate::{
     config, event,
     position::{Cursor, DeploymentId, Position},
+    positions::Positions,
     protocol::{Ending, Frame, GapReason, gap_message, updated_message},
     subscription::{Status, SubscriptionId},
     telemetry::Metrics,
@@ -97,6 +100,7 @@ pub struct Router {
     window: Window,
     delivery: Delivery,
     position: Position,
+    durable: Durable,
     stopping: bool,
     feed: mpsc::Receiver<FromFeed>,
     inputs: mpsc::Receiver<Input>,
@@ -127,6 +131,7 @@ impl Router {
             subscriptions: Table::default(),
             registry: Registry::default(),
             position: Position::START,
+            durable: Durable::default(),
             stopping: false,
             feed,
             inputs,
@@ -134,6 +139,13 @@ impl Router {
             metrics,
         };
         (router, handle, feed_sender)
+    }
+
+    /// Tells `positions` of durable subscriptions.
+    #[must_use]
+    pub fn telling(mut self, positions: Positions) -> Self {
+        self.durable = Durable(Some(positions));
+        self
     }
 
     /// Applies inputs until every handle is gone.
@@ -233,6 +245,7 @@ impl Router {
             ChangeKind::Deleted(id) => {
                 if let Some((slot, removed)) = self.subscriptions.remove(&id) {
                     self.end_subscription(slot, &removed, change.wall_time);
+                    self.durable.deleted(&removed, self.position).await;
                 }
                 change.kind = ChangeKind::Deleted(id);
             }
@@ -268,9 +281,22 @@ impl Router {
         for slot in difference.changed {
             self.tell_update(slot).await;
         }
+        let durable = self.subscriptions.durable();
+        self.durable.whole(durable, self.position).await;
     }
 
-    async fn upsert(&mut self, compiled: Compiled) {
+    async fn upsert(&mut self, mut compiled: Compiled) {
+        let id = compiled.subscription.id.clone();
+        let before = id
+            .as_ref()
+            .and_then(|id| self.subscriptions.slot(id.as_str()));
+        let before = before.and_then(|slot| self.subscriptions.get(slot));
+        compiled.since = before.map_or(self.position, |before| before.since);
+        let was = before.is_some_and(|before| before.subscription.durable);
+        // A document that cannot be read loses no position by it.
+        compiled.subscription.durable |= was && compiled.error.is_some();
+        let is = compiled.subscription.durable;
+        self.durable.stored(id, was, is, self.position).await;
         if let Some(slot) = self.subscriptions.upsert(compiled) {
             self.tell_update(slot).await;
         }
@@ -374,7 +400,8 @@ impl Router {
         if self.registry.of(slot).len() >= limits.connections_per_subscription {
             return Err(AttachError::SubscriptionFull);
         }
-        let start = self.start(attach.after);
+        let since = self.subscriptions.get(slot).map(|s| s.since);
+        let start = self.start(attach.after, since.unwrap_or(Position::START));
         let id = format!("con_{}", uuid::Uuid::now_v7().simple());
         let key = self.registry.open(
             slot,
@@ -406,8 +433,8 @@ impl Router {
         })
     }
 
-    /// Where delivery begins for a client that presents `after`.
-    fn start(&self, after: Option<Cursor>) -> Start {
+    /// Where delivery begins for a client that presents `after`; not before the subscription was made.
+    fn start(&self, after: Option<Cursor>, since: Position) -> Start {
         let here = self.position;
         let live = |from, gap| Start {
             from,
@@ -424,7 +451,7 @@ impl Router {
             Some(cursor) if cursor.position >= here => live(cursor.position, None),
             Some(cursor) => Start {
                 replay: true,
-                ..live(cursor.position, None)
+                ..live(cursor.position.max(since), None)
             },
         }
     }

@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     feed::Feed,
     http::{self, AppState},
+    positions::positions,
     replay::{Library, replays},
     router::{self, Router, RouterHandle, filter_limits},
     store::{Store, StoreError},
@@ -73,6 +74,7 @@ struct Node {
     housekeeping: JoinHandle<()>,
     router_task: JoinHandle<()>,
     replay_task: JoinHandle<()>,
+    positions_task: JoinHandle<()>,
     ending: CancellationToken,
 }
 
@@ -98,6 +100,8 @@ impl Node {
         let wording = Arc::new(settings.wording());
         let (router, handle, from_feed) =
             Router::new(settings, config.feed.batches_ahead, Arc::clone(&metrics));
+        let (positions, keeping) = positions(store.clone(), &config.feed, Arc::clone(&metrics));
+        let router = router.telling(positions.clone());
         let ending = CancellationToken::new();
         let feed = Feed {
             store: store.clone(),
@@ -115,6 +119,7 @@ impl Node {
         });
         Ok(Self {
             replay_task: tokio::spawn(replaying),
+            positions_task: tokio::spawn(keeping),
             router_task: tokio::spawn(router.run()),
             feed: tokio::spawn(feed.run(ending.clone())),
             housekeeping: tokio::spawn(housekeeping::run(store.clone(), ending.clone())),
@@ -125,6 +130,7 @@ impl Node {
                 health,
                 metrics,
                 replays,
+                positions,
                 wording,
                 tasks: TaskTracker::new(),
                 cut: CancellationToken::new(),
@@ -175,6 +181,11 @@ impl Node {
         if timeout_at(deadline + CUT_GRACE, parts).await.is_err() {
             tracing::warn!("the feed did not end in time");
         }
+        let left = (deadline + CUT_GRACE).saturating_duration_since(Instant::now());
+        if !self.state.positions.all_written(left.max(CUT_GRACE)).await {
+            tracing::warn!("acknowledged positions could not be written; some will be sent again");
+        }
+        self.positions_task.abort();
         self.replay_task.abort();
         self.router_task.abort();
         tracing::info!("stopped");

@@ -18,6 +18,9 @@ mod idempotency;
 mod limits;
 mod listing;
 mod migrations;
+mod old_events;
+mod oplog;
+mod positions;
 mod query;
 mod snapshot;
 mod startup;
@@ -38,6 +41,7 @@ pub use self::{
     idempotency::{Begun, Reservation, Seed, StoredAnswer},
     listing::{ListQuery, StoredStatus},
     migrations::{MigrationState, MigrationStatus},
+    positions::{Beginning, PositionChanges, Whole},
     snapshot::Snapshot,
     startup::StartupError,
     subscriptions::{BatchWritten, Deleted, Read, Written},

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 /// Modules from the top down. A module may import those below it, never those above; what shares a
 /// row may import each other. `docs` of it: ARCHITECTURE.md.
-const ROWS: [&[&str]; 12] = [
+const ROWS: [&[&str]; 13] = [
     &["main"],
     &["cli"],
     &["server"],
@@ -13,6 +13,7 @@ const ROWS: [&[&str]; 12] = [
     &["replay"],
     &["feed"],
     &["router"],
+    &["positions"],
     &["store"],
     &["filter"],
     &["event", "subscription", "position", "protocol", "extjson"],

@@ -158,7 +158,7 @@ impl Connection {
 
     /// Acts on what the replay came to; true when it is done.
     fn on_found(&mut self, replay: &mut Replay, found: Found) -> Result<bool, Outcome> {
-        let lost = matches!(found, Found::Gap(..));
+        let lost = matches!(found, Found::Gap(..) | Found::Lacking);
         if !matches!(found, Found::Unavailable)
             && let Some(greeting) = replay.greeting.take()
         {
@@ -167,11 +167,15 @@ impl Connection {
         self.queue_frames();
         match found {
             Found::Unavailable => Err(Outcome::Found(Ending::Overloaded)),
-            Found::Gap(..) if replay.ends_on_gap => Err(Outcome::Found(Ending::Resync)),
+            Found::Gap(..) | Found::Lacking if replay.ends_on_gap => {
+                Err(Outcome::Found(Ending::Resync))
+            }
+            Found::Lacking => Ok(false),
             Found::Gap(reason, after, cursor) => {
                 let after = after.cursor(self.host.router.deployment());
                 self.tell_gap(reason, Some(&after), cursor);
                 self.socket.writing().pass(cursor);
+                self.acks.sent(cursor, false);
                 Ok(false)
             }
             Found::Frames if replay.begun.elapsed() > self.host.config.feed.replay_timeout => {

@@ -5,6 +5,8 @@
 //! is left fits one answer of the router, the router switches the connection to live at the end of
 //! that answer: no gap and no repeat, because the router is one sequence.
 
+mod late;
+
 use std::{
     collections::VecDeque,
     pin::Pin,
@@ -14,11 +16,12 @@ use std::{
 
 use bson::RawDocumentBuf;
 
+use self::late::{OldEvents, Page};
 use crate::{
     filter::{Filter, Limits},
     position::Position,
     protocol::{Dialect, Frame, GapReason, updated_message},
-    replay::{Reader, Refusal, Replays},
+    replay::{Late, Reader, Refusal, Replays},
     router::{
         Batch, Change, ChangeKind, Compiled, Past, RouterHandle, Wording, registry::ConnectionKey,
     },
@@ -39,12 +42,18 @@ enum Source {
     Waiting(Asking<Result<Reader, Refusal>>, Position),
     /// The history is being read.
     History(Reader),
+    /// The history does not reach back so far: a reading of the collection was asked for.
+    Shelf(Asking<Result<Late, Refusal>>),
+    /// A page of it was.
+    Page(Asking<Page>),
 }
 
 /// What came of looking further.
 pub(super) enum Found {
     /// Frames were appended, perhaps none.
     Frames,
+    /// Not everything will come; where something may be missing is told on the way.
+    Lacking,
     /// Events between these two positions may be missing.
     Gap(GapReason, Position, Position),
     /// The past is done: everything after this comes through the outbox.
@@ -74,6 +83,7 @@ pub(super) struct Replaying {
     /// Where the batches end, and whether the connection is live from there.
     until: Option<(Position, bool)>,
     source: Source,
+    old: OldEvents,
     /// Nothing from here on is delivered: the subscription was deleted.
     limit: Option<Position>,
 }
@@ -117,6 +127,7 @@ impl Replaying {
             next_change: 0,
             until: None,
             source: Source::Next,
+            old: OldEvents::default(),
             limit: None,
         }
     }
@@ -145,7 +156,11 @@ impl Replaying {
     ) -> Poll<Found> {
         loop {
             if let Some(batch) = self.batches.front().map(Arc::clone) {
-                return Poll::Ready(self.look_through(&batch, max_bytes, out));
+                return Poll::Ready(if self.old.is_page() {
+                    self.look_through_page(&batch, max_bytes, out)
+                } else {
+                    self.look_through(&batch, max_bytes, out)
+                });
             }
             if let Some((position, live)) = self.until.take() {
                 self.done = self.done.max(position);
@@ -190,11 +205,7 @@ impl Replaying {
                 match ready!(asking.as_mut().poll(cx)) {
                     Ok(reader) => self.source = Source::History(reader),
                     Err(Refusal::Busy) => return Poll::Ready(Some(Found::Unavailable)),
-                    Err(Refusal::Lost) => {
-                        self.source = Source::Next;
-                        let after = std::mem::replace(&mut self.done, start);
-                        return Poll::Ready(Some(Found::Gap(GapReason::HistoryLost, after, start)));
-                    }
+                    Err(Refusal::Lost) => return Poll::Ready(self.go_to_old_events(start)),
                 }
             }
             Source::History(reader) => match ready!(reader.poll_next(cx)) {
@@ -204,6 +215,7 @@ impl Replaying {
                 }
                 None => self.source = Source::Next,
             },
+            Source::Shelf(_) | Source::Page(_) => return self.poll_old_events(cx),
         }
         Poll::Ready(None)
     }
@@ -230,6 +242,9 @@ impl Replaying {
             let before = std::mem::replace(&mut self.done, change.position);
             if let ChangeKind::Missed(reason) = change.kind {
                 return Found::Gap(reason, before, change.position);
+            }
+            if self.old.has(batch, &change.kind, change.position) {
+                continue;
             }
             if let Some(frame) = self.pick(batch, change) {
                 bytes += frame.bytes.len();

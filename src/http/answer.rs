@@ -78,6 +78,19 @@ pub(crate) async fn applied(state: &AppState, time: Timestamp, mut response: Res
     response
 }
 
+/// Holds the answer to a write of a subscription back until this node has applied it, and has written
+/// where a durable subscription begins: from then on nothing is lost, whoever dies.
+pub(crate) async fn settled(state: &AppState, time: Timestamp, response: Response) -> Response {
+    let mut response = applied(state, time, response).await;
+    let patience = state.config.limits.applied_timeout;
+    if !state.positions.structure_written(patience).await {
+        tracing::warn!("a write was answered before its position was stored");
+        let headers = response.headers_mut();
+        headers.insert(APPLIED, HeaderValue::from_static("false"));
+    }
+    response
+}
+
 fn put(response: &mut Response, name: HeaderName, value: &str) -> Result<(), Problem> {
     let value = HeaderValue::from_str(value).map_err(|error| internal(&error))?;
     response.headers_mut().insert(name, value);

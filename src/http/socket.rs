@@ -71,6 +71,7 @@ async fn take(
         config: state.config.clone(),
         metrics: state.metrics.clone(),
         replays: state.replays.clone(),
+        positions: state.positions.clone(),
         wording: state.wording.clone(),
     };
     let (answer, taken) = oneshot::channel();

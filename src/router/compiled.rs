@@ -5,6 +5,7 @@ use bson::RawDocumentBuf;
 use crate::{
     config,
     filter::{Filter, Limits},
+    position::Position,
     subscription::{Status, Subscription},
 };
 
@@ -15,6 +16,8 @@ pub struct Compiled {
     pub subscription: Subscription,
     /// Why it is invalid, if it is.
     pub error: Option<String>,
+    /// Where it was made, if the router saw that: nothing before it is delivered.
+    pub since: Position,
     filter: Option<Filter>,
 }
 
@@ -26,6 +29,7 @@ impl Compiled {
             return Self {
                 subscription,
                 error: Some(error),
+                since: Position::START,
                 filter: None,
             };
         }
@@ -33,6 +37,7 @@ impl Compiled {
             Ok(filter) => Self {
                 subscription,
                 error: None,
+                since: Position::START,
                 filter: Some(filter),
             },
             Err(error) => {
@@ -40,6 +45,7 @@ impl Compiled {
                 Self {
                     subscription,
                     error: Some(text),
+                    since: Position::START,
                     filter: None,
                 }
             }

@@ -71,6 +71,9 @@ pub enum AttachError {
     /// This node stops.
     #[error("this node is stopping")]
     Stopping,
+    /// Where the client was cannot be read now.
+    #[error("the acknowledged position cannot be read now")]
+    Unavailable,
 }
 
 /// A connection that was taken.

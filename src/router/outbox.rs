@@ -328,6 +328,11 @@ impl Receiver {
         Poll::Pending
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().frames.is_empty()
+    }
+
     /// Reports an attempt to write that the socket refused.
     pub fn refused(&self) {
         let mut state = self.0.lock();

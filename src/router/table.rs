@@ -35,7 +35,7 @@ pub(super) struct Difference {
 
 impl Table {
     /// Makes or replaces a subscription. Returns its slot if it existed before and is different now.
-    pub(super) fn upsert(&mut self, compiled: Compiled) -> Option<Slot> {
+    pub(super) fn upsert(&mut self, mut compiled: Compiled) -> Option<Slot> {
         let Some(id) = compiled.subscription.id.clone() else {
             self.add_nameless(&compiled);
             return None;
@@ -50,7 +50,9 @@ impl Table {
         if same {
             return None;
         }
-        self.forget(slot);
+        if let Some(old) = self.forget(slot) {
+            compiled.since = compiled.since.max(old.since);
+        }
         self.fill(slot, compiled);
         Some(slot)
     }
@@ -170,6 +172,14 @@ impl Table {
         all.filter(|id| after.is_none_or(|after| *id > after))
             .take(limit)
             .map(str::to_owned)
+            .collect()
+    }
+
+    /// The ids of all durable subscriptions.
+    pub(super) fn durable(&self) -> Vec<SubscriptionId> {
+        let all = self.slots.iter().flatten();
+        all.filter(|compiled| compiled.subscription.durable)
+            .filter_map(|compiled| compiled.subscription.id.clone())
             .collect()
     }
 

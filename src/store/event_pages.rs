@@ -55,6 +55,16 @@ pub fn event_page_key(event: &RawDocument) -> Result<PageKey, PageKeyError> {
 }
 
 impl PageKey {
+    /// The `_id`.
+    pub(super) fn id(&self) -> &Bson {
+        &self.id
+    }
+
+    /// The key as the index has it.
+    pub(super) fn bounds(&self) -> Document {
+        doc! {TS_FIELD: self.ts.clone(), "_id": self.id.clone()}
+    }
+
     /// The opaque text that a client keeps.
     pub fn encode(&self) -> Result<String, PageKeyError> {
         let key = doc! {"t": self.ts.clone(), "i": self.id.clone()};
@@ -94,7 +104,7 @@ impl Store {
             .limit(i64::try_from(query.limit.max(1)).unwrap_or(i64::MAX))
             .max_time(self.server_limit());
         if let Some(after) = &query.after {
-            find = find.min(doc! {TS_FIELD: after.ts.clone(), "_id": after.id.clone()});
+            find = find.min(after.bounds());
         }
         self.bounded(async { collect(find.batch().await?).await })
             .await

@@ -76,8 +76,15 @@ pub struct Metrics {
     pub feed_lag: Gauge<f64, AtomicU64>,
     /// Change streams opened for replays.
     pub replay_streams: Counter,
+    /// Pages of old events read for replays.
+    pub replay_pages: Counter,
     /// From the attach to live, of connections that replayed.
     pub replay: Histogram,
+    /// Acknowledgements taken.
+    pub acks: Counter,
+    /// Writes of positions, each of many.
+    pub position_writes: Counter,
+    acks_ignored: Family<CauseLabel, Counter>,
     feed_resumes: Family<CauseLabel, Counter>,
     feed_reloads: Family<CauseLabel, Counter>,
     feed_oddities: Family<OperationLabel, Counter>,
@@ -154,7 +161,11 @@ impl Default for Metrics {
             router_waits: Counter::default(),
             feed_lag: Gauge::default(),
             replay_streams: Counter::default(),
+            replay_pages: Counter::default(),
             replay: Histogram::new(latency_buckets()),
+            acks: Counter::default(),
+            position_writes: Counter::default(),
+            acks_ignored: Family::default(),
             feed_resumes: Family::default(),
             feed_reloads: Family::default(),
             feed_oddities: Family::default(),
@@ -237,6 +248,22 @@ impl Metrics {
             "HTTP connections that ended badly, by cause",
             self.http_connections_failed.clone(),
         );
+        r.register("acks", "Acknowledgements taken", self.acks.clone());
+        r.register(
+            "acks_ignored",
+            "Acknowledgements ignored, by cause",
+            self.acks_ignored.clone(),
+        );
+        r.register(
+            "position_writes",
+            "Writes of acknowledged positions, each of many",
+            self.position_writes.clone(),
+        );
+        r.register(
+            "replay_pages",
+            "Pages of old events read for replays",
+            self.replay_pages.clone(),
+        );
         r.register(
             "replay_streams",
             "Change streams opened for replays",
@@ -271,6 +298,11 @@ impl Metrics {
     /// Changes what the router owns, all of it before the next scrape sees any.
     pub fn update_figures(&self, change: impl FnOnce(&mut Figures)) {
         change(&mut self.figures.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Counts an acknowledgement that cannot be taken.
+    pub fn ack_ignored(&self, cause: &'static str) {
+        self.acks_ignored.get_or_create(&CauseLabel { cause }).inc();
     }
 
     /// Counts a reopening of the change stream.

@@ -10,10 +10,12 @@ mod support;
 
 mod apart;
 mod basics;
+mod durable;
 mod feed;
 mod held;
 mod hostile;
 mod kit;
+mod late;
 mod leaving;
 mod nodes;
 mod raw;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Socket, database_name, shared_mongod};
 
 /// How long a test waits for what must happen before it fails.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A running node.
 pub(crate) struct Service {

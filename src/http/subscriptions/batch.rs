@@ -53,7 +53,7 @@ async fn create_all(state: AppState, call: Call, ids: Ids) -> Result<Response, P
     }
     let written = state.store.insert_subscriptions(&sound).await?;
     let response = answer_all(&state, items, written.outcomes, ids).await?;
-    Ok(answer::applied(&state, written.operation_time, response).await)
+    Ok(answer::settled(&state, written.operation_time, response).await)
 }
 
 fn read_items(

@@ -37,7 +37,7 @@ pub(crate) async fn delete(
             Deleted::Gone(time) => {
                 let mut response = Response::new(Body::empty());
                 *response.status_mut() = StatusCode::NO_CONTENT;
-                return Ok(answer::applied(&state, time, response).await);
+                return Ok(answer::settled(&state, time, response).await);
             }
             Deleted::NotFound => return Err(not_found(&id)),
             Deleted::Changed => {}

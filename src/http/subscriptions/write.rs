@@ -23,7 +23,7 @@ pub(super) async fn written(
 ) -> Result<Response, Problem> {
     let compiled = compiled(state, written.document);
     let response = answer::subscription(status, &compiled, warning)?;
-    Ok(answer::applied(state, written.operation_time, response).await)
+    Ok(answer::settled(state, written.operation_time, response).await)
 }
 
 /// Answers a write that changes nothing. What was read may be newer than what this node has applied;
@@ -39,5 +39,5 @@ pub(super) async fn unchanged(
     if known {
         return Ok(response);
     }
-    Ok(answer::applied(state, read.operation_time, response).await)
+    Ok(answer::settled(state, read.operation_time, response).await)
 }

@@ -1,0 +1,99 @@
+//! What the client has acknowledged.
+//!
+//! An acknowledgement moves the position of a durable subscription forward. Besides, while a connection
+//! is caught up and has acknowledged all that it was sent, the position goes with the feed even
+//! when nothing matches: else a quiet subscription would fall off the database's history.
+
+use std::sync::Arc;
+
+use super::Host;
+use crate::{
+    position::{Cursor, DeploymentId, Position},
+    positions::Positions,
+    subscription::SubscriptionId,
+    telemetry::Metrics,
+};
+
+/// The acknowledgements of one connection.
+#[derive(Debug)]
+pub(super) struct Acks {
+    id: SubscriptionId,
+    deployment: DeploymentId,
+    positions: Positions,
+    metrics: Arc<Metrics>,
+    /// Where delivery began.
+    from: Position,
+    /// Whether everything before the beginning is acknowledged.
+    complete: bool,
+    /// The last frame sent, and the last of those that are to be acknowledged.
+    sent: Position,
+    to_acknowledge: Position,
+    acknowledged: Position,
+    /// What could not be told yet.
+    untold: Option<Position>,
+    told_any: bool,
+}
+
+impl Acks {
+    /// Nothing is sent yet. `resumed` says whether delivery begins at the acknowledged position.
+    pub(super) fn new(id: &str, host: &Host, from: Position, resumed: bool) -> Self {
+        Self {
+            id: id.into(),
+            deployment: host.router.deployment(),
+            positions: host.positions.clone(),
+            metrics: Arc::clone(&host.metrics),
+            from,
+            complete: resumed,
+            sent: from,
+            to_acknowledge: Position::START,
+            acknowledged: Position::START,
+            untold: None,
+            told_any: false,
+        }
+    }
+
+    /// A frame that stands for `at` is on its way; an event is to be acknowledged.
+    pub(super) fn sent(&mut self, at: Position, is_event: bool) {
+        self.sent = self.sent.max(at);
+        if is_event {
+            self.to_acknowledge = self.to_acknowledge.max(at);
+        }
+    }
+
+    /// The client has handled everything up to `cursor`. `applied` is how far this node's feed is.
+    pub(super) fn take(&mut self, cursor: Cursor, applied: Position) {
+        if cursor.deployment != self.deployment {
+            return self.metrics.ack_ignored("other_deployment");
+        }
+        if cursor.position > self.sent {
+            return self.metrics.ack_ignored("ahead");
+        }
+        self.metrics.acks.inc();
+        self.acknowledged = self.acknowledged.max(cursor.position);
+        self.complete |= cursor.position >= self.from;
+        // A client may start ahead of this node, but nothing is handled before it happened.
+        self.tell(cursor.position.min(applied));
+    }
+
+    /// The connection is caught up with everything up to `applied`.
+    pub(super) fn advance(&mut self, applied: Position) {
+        if self.complete && self.acknowledged >= self.to_acknowledge {
+            self.tell(applied);
+        }
+    }
+
+    fn tell(&mut self, at: Position) {
+        let at = self.untold.take().map_or(at, |untold| untold.max(at));
+        self.told_any = true;
+        if !self.positions.acknowledged(&self.id, at) {
+            self.untold = Some(at);
+        }
+    }
+
+    /// The connection ends: what was acknowledged is written soon.
+    pub(super) async fn finish(&mut self) {
+        if self.told_any {
+            self.positions.flush(&self.id, self.untold.take()).await;
+        }
+    }
+}

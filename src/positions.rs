@@ -1,0 +1,309 @@
+//! Positions of durable subscriptions: the task that keeps and writes them, and the handle to it.
+//!
+//! The router tells it which durable subscriptions there are, in the feed's order; connections tell it
+//! what was acknowledged. Beginnings and ends are written at once, acknowledgements after
+//! `feed.ack_delay` together, and sooner when a connection ends. One write is under way at a time and is
+//! repeated until it succeeds; what comes meanwhile waits for the next. What waits is bounded by the
+//! number of subscriptions: each has one position.
+
+mod pending;
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rand::RngExt as _;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{sleep, sleep_until, timeout},
+};
+
+use self::pending::{Pending, Work};
+use crate::{
+    config,
+    position::{Cursor, Position},
+    store::{Store, StoreError},
+    subscription::SubscriptionId,
+    telemetry::Metrics,
+};
+
+/// Messages that may wait. The task never waits for the database while it takes them.
+const MESSAGES: usize = 4_096;
+/// How long a connection waits for the beginning of its subscription to be written.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the task can be told.
+#[derive(Debug)]
+enum Message {
+    /// A durable subscription was seen to begin.
+    Begun(SubscriptionId, Position),
+    /// It was deleted, or is no longer durable.
+    Ended(SubscriptionId, Position),
+    /// All durable subscriptions at one point.
+    Whole(Vec<SubscriptionId>, Position),
+    /// A client has handled everything up to here.
+    Acknowledged(SubscriptionId, Position),
+    /// What waits is to be written now.
+    Flush,
+    /// The furthest position known here; `None` if the subscription is not durable.
+    Known(String, oneshot::Sender<Option<Position>>),
+    /// Tells when everything that waits now is written.
+    Written(Everything, oneshot::Sender<()>),
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Everything {
+    /// Beginnings and ends.
+    Structure,
+    /// Acknowledgements too.
+    All,
+}
+
+/// The way to the positions of a node.
+#[derive(Clone, Debug)]
+pub struct Positions {
+    messages: mpsc::Sender<Message>,
+    store: Store,
+}
+
+impl Positions {
+    /// A durable subscription began: its insert, or the change that made it durable, is `at`.
+    pub async fn begun(&self, id: SubscriptionId, at: Position) {
+        self.tell(Message::Begun(id, at)).await;
+    }
+
+    /// A durable subscription was deleted, or is no longer durable, from `at` on.
+    pub async fn ended(&self, id: SubscriptionId, at: Position) {
+        self.tell(Message::Ended(id, at)).await;
+    }
+
+    /// These are all durable subscriptions at `at`.
+    pub async fn whole(&self, ids: Vec<SubscriptionId>, at: Position) {
+        self.tell(Message::Whole(ids, at)).await;
+    }
+
+    /// Everything up to `at` was handled; false if the task is too busy to hear it now.
+    pub fn acknowledged(&self, id: &SubscriptionId, at: Position) -> bool {
+        self.messages
+            .try_send(Message::Acknowledged(id.clone(), at))
+            .is_ok()
+    }
+
+    /// Like [`Positions::acknowledged`], and what waits is written now.
+    pub async fn flush(&self, id: &SubscriptionId, at: Option<Position>) {
+        if let Some(at) = at {
+            self.tell(Message::Acknowledged(id.clone(), at)).await;
+        }
+        self.tell(Message::Flush).await;
+    }
+
+    /// Where a client of this subscription goes on that does not say where it is: the furthest
+    /// position that any node has written or this one knows. `None` if it is not durable.
+    pub async fn resume(&self, id: &str) -> Result<Option<Cursor>, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Message::Known(id.to_owned(), reply)).await;
+        let Some(known) = answer.await.ok().flatten() else {
+            return Ok(None);
+        };
+        let mut stored = self.store.find_position(id).await?;
+        if stored.is_none() {
+            // It was only just found: its beginning is being written.
+            self.structure_written(PATIENCE).await;
+            stored = self.store.find_position(id).await?;
+        }
+        let here = Cursor {
+            deployment: self.store.deployment(),
+            position: known,
+        };
+        Ok(match stored {
+            Some(stored) if stored.deployment == here.deployment => Some(Cursor {
+                position: stored.position.max(known),
+                ..here
+            }),
+            Some(foreign) if known == Position::START => Some(foreign),
+            Some(_) => Some(here),
+            None => (known > Position::START).then_some(here),
+        })
+    }
+
+    /// Waits until the beginnings and ends that the router has told of are written; false if that
+    /// took longer than `patience`.
+    pub async fn structure_written(&self, patience: Duration) -> bool {
+        self.written(Everything::Structure, patience).await
+    }
+
+    /// Waits until everything is written.
+    pub async fn all_written(&self, patience: Duration) -> bool {
+        self.written(Everything::All, patience).await
+    }
+
+    async fn written(&self, what: Everything, patience: Duration) -> bool {
+        let (reply, answer) = oneshot::channel();
+        let waiting = async {
+            self.tell(Message::Written(what, reply)).await;
+            answer.await.is_ok()
+        };
+        timeout(patience, waiting).await.unwrap_or(false)
+    }
+
+    async fn tell(&self, message: Message) {
+        if self.messages.send(message).await.is_err() {
+            tracing::debug!("the positions' task has ended");
+        }
+    }
+}
+
+/// The task that owns the positions, and the handle to it.
+pub fn positions(
+    store: Store,
+    settings: &config::Feed,
+    metrics: Arc<Metrics>,
+) -> (Positions, impl Future<Output = ()> + use<>) {
+    let (messages, received) = mpsc::channel(MESSAGES);
+    let handle = Positions {
+        messages,
+        store: store.clone(),
+    };
+    let keeper = Keeper {
+        store,
+        metrics,
+        ack_delay: settings.ack_delay,
+        retry: settings.retry_min..settings.retry_max,
+        pending: Pending::default(),
+        due: None,
+        writing: None,
+    };
+    (handle, keeper.run(received))
+}
+
+/// A write that goes on until it succeeds.
+struct Writing {
+    done: Pin<Box<dyn Future<Output = ()> + Send>>,
+    structural: bool,
+    waiters: Vec<oneshot::Sender<()>>,
+}
+
+struct Keeper {
+    store: Store,
+    metrics: Arc<Metrics>,
+    ack_delay: Duration,
+    retry: std::ops::Range<Duration>,
+    pending: Pending,
+    /// When the next write begins.
+    due: Option<Instant>,
+    writing: Option<Writing>,
+}
+
+impl Keeper {
+    async fn run(mut self, mut received: mpsc::Receiver<Message>) {
+        loop {
+            let due = self.due.unwrap_or_else(Instant::now).into();
+            tokio::select! {
+                message = received.recv() => match message {
+                    Some(message) => self.take(message),
+                    None => return,
+                },
+                () = sleep_until(due), if self.due.is_some() && self.writing.is_none() => {
+                    self.begin_to_write();
+                }
+                () = written(&mut self.writing) => self.on_written(),
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Begun(id, at) => {
+                self.pending.begun(id, at);
+                self.write_within(Duration::ZERO);
+            }
+            Message::Ended(id, at) => {
+                self.pending.ended(id, at);
+                self.write_within(Duration::ZERO);
+            }
+            Message::Whole(ids, at) => {
+                self.pending.whole(ids, at);
+                self.write_within(Duration::ZERO);
+            }
+            Message::Acknowledged(id, at) => {
+                if self.pending.acknowledged(&id, at) {
+                    self.write_within(self.ack_delay);
+                }
+            }
+            Message::Flush if self.due.is_some() => self.write_within(Duration::ZERO),
+            Message::Flush => {}
+            Message::Known(id, reply) => answer(reply, self.pending.known(&id)),
+            Message::Written(what, reply) => self.on_asked(what, reply),
+        }
+    }
+
+    fn write_within(&mut self, delay: Duration) {
+        let at = Instant::now() + delay;
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    fn on_asked(&mut self, what: Everything, reply: oneshot::Sender<()>) {
+        let all = what == Everything::All;
+        if self.pending.waits(all) {
+            self.pending.add_waiter(reply);
+            self.write_within(Duration::ZERO);
+            return;
+        }
+        match &mut self.writing {
+            Some(writing) if all || writing.structural => writing.waiters.push(reply),
+            _ => answer(reply, ()),
+        }
+    }
+
+    fn begin_to_write(&mut self) {
+        self.due = None;
+        let Work {
+            changes,
+            structural,
+            waiters,
+        } = self.pending.take();
+        let (store, metrics, retry) = (
+            self.store.clone(),
+            Arc::clone(&self.metrics),
+            self.retry.clone(),
+        );
+        let done = Box::pin(async move {
+            let mut pause = retry.start;
+            while let Err(error) = store.write_positions(&changes).await {
+                tracing::warn!(%error, "positions cannot be written yet");
+                let jitter = rand::rng().random_range(0.5..1.0);
+                sleep(pause.mul_f64(jitter)).await;
+                pause = (pause * 2).min(retry.end);
+            }
+            metrics.position_writes.inc();
+        });
+        self.writing = Some(Writing {
+            done,
+            structural,
+            waiters,
+        });
+    }
+
+    fn on_written(&mut self) {
+        for waiter in self.writing.take().into_iter().flat_map(|w| w.waiters) {
+            answer(waiter, ());
+        }
+    }
+}
+
+/// Waits for the write that is under way; for ever if there is none.
+async fn written(writing: &mut Option<Writing>) {
+    match writing {
+        Some(writing) => writing.done.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn answer<T>(reply: oneshot::Sender<T>, value: T) {
+    if reply.send(value).is_err() {
+        tracing::trace!("the asker has gone");
+    }
+}

@@ -1,0 +1,245 @@
+//! Replay of what the oplog no longer has: from the collection of events itself.
+//!
+//! In the order of `ts`, which is that of commits but for inserts that ran at the same time. To lose none of
+//! those, a reading begins a little earlier than asked, and so may repeat: it is at least once.
+
+use std::{
+    collections::HashSet,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp};
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+
+use super::{ATTEMPTS, Refusal};
+use crate::{
+    event::TS_FIELD,
+    position::Position,
+    router::{Batch, Change, ChangeKind},
+    store::{PageKey, Store, StoreError, event_page_key},
+    telemetry::Metrics,
+};
+
+/// How much earlier a reading begins: an insert takes less than this from its `ts` to its commit.
+const OVERLAP_SECONDS: u32 = 10;
+/// How much of the oplog, from its oldest end, is not relied on: it is overwritten while this goes on.
+const MARGIN_DIVISOR: u32 = 10;
+/// Ids that are remembered to remove repeats.
+const REMEMBERED: usize = 100_000;
+/// Between two attempts to read.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What late replays work with.
+#[derive(Clone, Debug)]
+pub(super) struct Shelf {
+    pub(super) store: Store,
+    pub(super) metrics: Arc<Metrics>,
+    /// Pages that may be read at the same time.
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) wait: Duration,
+}
+
+/// A reading of old events, page by page as its client wants them.
+#[derive(Debug)]
+pub struct Late {
+    shelf: Shelf,
+    /// Before this, events are gone already.
+    pub kept_from: Position,
+    /// Whether there may be events that this cannot show.
+    pub lacks_some: bool,
+    /// The first `ts` that is read.
+    start: Timestamp,
+    /// Positions of events do not fall below this.
+    position: Position,
+    to: Position,
+    after: Option<PageKey>,
+    over: bool,
+}
+
+impl Shelf {
+    /// Events after `from`, as far as the oplog does not have them, and `to` at most.
+    pub(super) async fn open(self, from: Position, to: Position) -> Result<Late, Refusal> {
+        let _permit = self.permit().await?;
+        let oldest = patiently(|| self.store.oplog_begin()).await?;
+        let to = match oldest.map(relied_on) {
+            Some(begin) if begin > from && begin < to => begin,
+            _ => to,
+        };
+        let now = patiently(|| self.store.server_time()).await?;
+        let retention = i64::try_from(self.store.retention().as_millis()).unwrap_or(i64::MAX);
+        let kept_from = at_millis(now.timestamp_millis().saturating_sub(retention)).min(to);
+        let since = from.max(kept_from).cluster_time();
+        // Where that takes too long nothing is known, and something may be missing.
+        let lacks_some = self.store.has_events_without_ts(since).await;
+        Ok(Late {
+            kept_from,
+            lacks_some: lacks_some.unwrap_or(true),
+            start: earlier(since),
+            position: from.max(kept_from),
+            to,
+            after: None,
+            over: false,
+            shelf: self,
+        })
+    }
+
+    async fn permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Refusal> {
+        let permit = Arc::clone(&self.permits).acquire_owned();
+        let permit = timeout(self.wait, permit)
+            .await
+            .map_err(|_| Refusal::Busy)?;
+        permit.map_err(|_| Refusal::Busy)
+    }
+}
+
+impl Late {
+    /// Where this ends, and another source takes over.
+    pub fn seam(&self) -> Position {
+        self.to
+    }
+
+    /// The next page; its changes are events alone, at positions that never fall. `None` behind the
+    /// last, with which everything up to its position is shown.
+    pub async fn next(&mut self) -> Result<Option<Arc<Batch>>, Refusal> {
+        if self.over {
+            return Ok(None);
+        }
+        let _permit = self.shelf.permit().await?;
+        self.shelf.metrics.replay_pages.inc();
+        let (start, end, after) = (self.start, self.to.cluster_time(), self.after.as_ref());
+        let store = &self.shelf.store;
+        let reply = patiently(|| store.old_events(start, end, after)).await?;
+        let batch = reply.and_then(|reply| self.read(reply));
+        self.over = batch.is_none();
+        Ok(Some(Arc::new(batch.unwrap_or_else(|| Batch {
+            reply: RawDocumentBuf::new(),
+            changes: Vec::new(),
+            position: self.to,
+            lag_seconds: 0,
+            received_at: Instant::now(),
+        }))))
+    }
+
+    /// A page, unless it is empty.
+    fn read(&mut self, reply: RawDocumentBuf) -> Option<Batch> {
+        let mut changes = Vec::new();
+        let mut position = self.position;
+        for item in reply
+            .get_document("cursor")
+            .ok()?
+            .get_array("firstBatch")
+            .ok()?
+        {
+            let Ok(RawBsonRef::Document(event)) = item else {
+                continue;
+            };
+            self.after = event_page_key(event).ok();
+            let Ok(ts) = event.get_timestamp(TS_FIELD) else {
+                continue;
+            };
+            position = position.max(Position::at(ts));
+            let kind = ChangeKind::Event(range_in(reply.as_bytes(), event.as_bytes()));
+            changes.push(Change::new(position, date_of(ts), kind));
+        }
+        changes.last()?;
+        self.position = position;
+        Some(Batch {
+            changes,
+            position,
+            lag_seconds: 0,
+            received_at: Instant::now(),
+            reply,
+        })
+    }
+}
+
+/// Events that were delivered and may come again from the next source.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    ids: HashSet<u128>,
+    until: u32,
+}
+
+impl Remembered {
+    /// An event was delivered that a source which begins at `seam` may repeat.
+    pub fn add(&mut self, event: &RawDocument, at: Position, seam: Position) {
+        let seam = seam.cluster_time().time;
+        self.until = seam.saturating_add(OVERLAP_SECONDS);
+        let near = at.cluster_time().time >= seam.saturating_sub(OVERLAP_SECONDS);
+        if near && self.ids.len() < REMEMBERED {
+            self.ids.insert(fingerprint(event));
+        }
+    }
+
+    /// Whether an event at `at` was delivered already.
+    pub fn has(&mut self, event: &RawDocument, at: Position) -> bool {
+        if self.ids.is_empty() {
+            return false;
+        }
+        if at.cluster_time().time > self.until {
+            self.ids = HashSet::new();
+            return false;
+        }
+        self.ids.contains(&fingerprint(event))
+    }
+}
+
+fn fingerprint(event: &RawDocument) -> u128 {
+    let mut id = RawDocumentBuf::new();
+    if let Ok(Some(value)) = event.get("_id") {
+        id.append(bson::raw::cstr!("_id"), bson::RawBson::from(value));
+    }
+    xxhash_rust::xxh3::xxh3_128(id.as_bytes())
+}
+
+/// Tries again while the database is away, but not for ever.
+async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, Refusal>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    for attempt in 1..=ATTEMPTS {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => tracing::debug!(%error, "old events cannot be read yet"),
+        }
+        sleep(PAUSE * attempt).await;
+    }
+    Err(Refusal::Busy)
+}
+
+/// From where on the oplog will still be there when a reading gets to it.
+fn relied_on(oldest: Timestamp) -> Position {
+    let now = u32::try_from(DateTime::now().timestamp_millis() / 1_000).unwrap_or(u32::MAX);
+    let margin = now.saturating_sub(oldest.time) / MARGIN_DIVISOR;
+    Position::at(Timestamp {
+        time: oldest.time.saturating_add(margin.max(1)),
+        increment: 0,
+    })
+}
+
+fn earlier(time: Timestamp) -> Timestamp {
+    Timestamp {
+        time: time.time.saturating_sub(OVERLAP_SECONDS),
+        increment: 0,
+    }
+}
+
+fn at_millis(millis: i64) -> Position {
+    let time = u32::try_from(millis.div_euclid(1_000)).unwrap_or(0);
+    Position::at(Timestamp { time, increment: 0 })
+}
+
+fn date_of(time: Timestamp) -> DateTime {
+    DateTime::from_millis(i64::from(time.time) * 1_000)
+}
+
+/// Where `part`, which lies in `whole`, lies in it.
+fn range_in(whole: &[u8], part: &[u8]) -> Range<usize> {
+    let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+    start..start + part.len()
+}

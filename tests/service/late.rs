@@ -1,0 +1,210 @@
+//! Replay of what the oplog no longer has, from the collection of events.
+
+use bson::{Document, Timestamp, doc};
+use mongodb::Client;
+use serde_json::{Value, json};
+use tidegate::{config::Config, mongod::Mongod};
+
+use crate::{
+    durable::support::{ack, durable, next, publish, read, until_stored},
+    support::{Service, Socket, database_name, options},
+};
+
+/// A mongod of the test's own.
+struct Database {
+    mongod: Mongod,
+    client: Client,
+    config: Config,
+}
+
+impl Database {
+    async fn start() -> Self {
+        let mut options = options();
+        options.oplog_size_mb = 8;
+        options.arguments = vec!["--syncdelay".to_owned(), "1".to_owned()];
+        let mongod = Mongod::start(options).await.unwrap();
+        let config = Config {
+            mongodb_uri: mongod.uri(),
+            database: database_name(),
+            ..Config::default()
+        };
+        Self {
+            client: Client::with_uri_str(mongod.uri()).await.unwrap(),
+            mongod,
+            config,
+        }
+    }
+
+    async fn first_entry(&self) -> Timestamp {
+        let oplog = self
+            .client
+            .database("local")
+            .collection::<Document>("oplog.rs");
+        let first = oplog.find_one(doc! {}).sort(doc! {"$natural": 1}).await;
+        first.unwrap().unwrap().get_timestamp("ts").unwrap()
+    }
+
+    /// Writes so much that the oplog begins anew.
+    async fn lose_history(&self) {
+        let filler = self
+            .client
+            .database("filler")
+            .collection::<Document>("filler");
+        let mut last = filler_time(&filler).await;
+        let lost = last;
+        while self.first_entry().await <= lost {
+            last = filler_time(&filler).await;
+        }
+        assert!(last > lost);
+    }
+}
+
+/// Inserts one large document; returns about when.
+async fn filler_time(filler: &mongodb::Collection<Document>) -> Timestamp {
+    let large = doc! {"ts": Timestamp {time: 0, increment: 0}, "x": "x".repeat(900_000)};
+    let id = filler.insert_one(large).await.unwrap().inserted_id;
+    let found = filler.find_one(doc! {"_id": id}).await.unwrap().unwrap();
+    found.get_timestamp("ts").unwrap()
+}
+
+/// Reads up to the event of this number; whatever else comes is no gap. Cursors never fall.
+async fn read_until(socket: &mut Socket, last: i64) -> Vec<i64> {
+    let mut read = Vec::new();
+    let mut before = String::new();
+    while read.last() != Some(&last) {
+        let (n, cursor) = next(socket).await;
+        assert!(cursor >= before, "the cursor of {n} falls");
+        (before, _) = (cursor, read.push(n));
+    }
+    read
+}
+
+/// Everything from `first` on came, in order; what was there before may have come again.
+fn assert_complete(read: &[i64], first: i64) {
+    let new: Vec<i64> = read.iter().copied().filter(|n| *n >= first).collect();
+    let last = read.last().copied().unwrap();
+    assert_eq!(new, (first..=last).collect::<Vec<_>>(), "{read:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_the_oplog_events_come_from_the_collection() {
+    let database = Database::start().await;
+    let service = Service::on(database.config.clone()).await;
+    let id = durable(&service).await;
+    publish(&service, 0..2_500).await;
+    let mut socket = service.connect(&id).await;
+    let (_, third) = read(&mut socket, 3).await;
+    ack(&mut socket, &third).await;
+    until_stored(&service, &id, &third).await;
+    drop(socket);
+    service.stop().await;
+    database.lose_history().await;
+
+    let service = Service::on(database.config.clone()).await;
+    let mut socket = service.open(&id, "").await;
+    let connected = socket.message().await;
+    assert_eq!(connected["recovered"], true, "{connected}");
+    assert_eq!(connected["cursor"], third);
+    publish(&service, 2_500..2_510).await;
+    assert_complete(&read_until(&mut socket, 2_509).await, 3);
+    assert!(service.metric("tidegate_replay_pages_total").await >= 3.0);
+
+    // The cursor of such an event is good for going on.
+    drop(socket);
+    let mut socket = service.open(&id, "").await;
+    socket.message().await;
+    let (_, early) = read(&mut socket, 1_000).await;
+    let mut socket = service.open(&id, &format!("?after={early}")).await;
+    assert_eq!(socket.message().await["recovered"], true);
+    let rest = read_until(&mut socket, 2_509).await;
+    assert!(rest.contains(&1_000), "{rest:?}");
+    service.stop().await;
+    database.mongod.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_subscription_that_was_away_for_long_gets_no_false_gap() {
+    let database = Database::start().await;
+    let service = Service::on(database.config.clone()).await;
+    let id = durable(&service).await;
+    service.stop().await;
+    database.lose_history().await;
+
+    let service = Service::on(database.config.clone()).await;
+    let mut socket = service.open(&id, "").await;
+    let connected = socket.message().await;
+    assert_eq!(connected["recovered"], true, "{connected}");
+    publish(&service, 0..1).await;
+    assert_eq!(next(&mut socket).await.0, 0);
+    assert!(service.metric("tidegate_replay_pages_total").await >= 1.0);
+    service.stop().await;
+    database.mongod.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_tells_of_events_of_others_that_carry_no_time() {
+    let database = Database::start().await;
+    let service = Service::on(database.config.clone()).await;
+    let id = durable(&service).await;
+    publish(&service, 0..2).await;
+    let events = service.database.collection::<Document>("events");
+    events
+        .insert_one(doc! {"type": "tick", "data": {"n": -1}})
+        .await
+        .unwrap();
+    service.stop().await;
+    database.lose_history().await;
+
+    let service = Service::on(database.config.clone()).await;
+    let mut deaf = service.open(&id, "?onGap=close").await;
+    assert_eq!(deaf.message().await["recovered"], false);
+    deaf.assert_ends(4002, "resync").await;
+
+    let mut socket = service.open(&id, "").await;
+    let connected = socket.message().await;
+    assert_eq!(connected["recovered"], false, "{connected}");
+    assert_eq!(read(&mut socket, 2).await.0, [0, 1]);
+    let gap = socket.message().await;
+    assert_eq!(
+        (&gap["type"], &gap["reason"]),
+        (&json!("gap"), &json!("history_lost"))
+    );
+    assert_eq!(gap["after"], connected["cursor"]);
+    publish(&service, 2..3).await;
+    loop {
+        let message: Value = socket.message().await;
+        assert!(message["cursor"].as_str() >= gap["cursor"].as_str());
+        if message["event"]["data"]["n"] == 2 {
+            break;
+        }
+    }
+    service.stop().await;
+    database.mongod.stop().await;
+}
+
+/// The change stream says that the history is lost; the next one goes on where the collection ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_seam_nothing_is_lost_and_nothing_comes_twice() {
+    let database = Database::start().await;
+    let mut config = database.config.clone();
+    // Nothing is remembered.
+    config.feed.window_bytes = 0;
+    let service = Service::on(config).await;
+    let id = durable(&service).await;
+    publish(&service, 0..1_500).await;
+    let mut socket = service.connect(&id).await;
+    let (_, cursor) = read(&mut socket, 5).await;
+    drop(socket);
+    let admin = database.client.database("admin");
+    let lost = doc! {"appName": "tidegate", "failCommands": ["aggregate"], "errorCode": 286};
+    let fail = doc! {"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": lost};
+    admin.run_command(fail).await.unwrap();
+
+    let mut socket = service.open(&id, &format!("?after={cursor}")).await;
+    assert_eq!(socket.message().await["recovered"], true);
+    publish(&service, 1_500..1_700).await;
+    assert_complete(&read_until(&mut socket, 1_699).await, 5);
+    assert!(service.metric("tidegate_replay_pages_total").await >= 2.0);
+    service.stop().await;
+    database.mongod.stop().await;
+}
