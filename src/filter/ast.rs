@@ -12,7 +12,7 @@ use super::pattern::Pattern;
 use super::value::Value;
 
 /// A condition on a document.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Node {
     /// `$alwaysTrue` or `$alwaysFalse`.
     Always(bool),
@@ -29,7 +29,7 @@ pub(crate) enum Node {
 }
 
 /// How a conjunction was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Conjunction {
     /// The members of one document, or the operators of one field.
     Implicit,
@@ -38,7 +38,7 @@ pub(crate) enum Conjunction {
 }
 
 /// How a negation was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Negation {
     /// `$not`.
     Not,
@@ -51,7 +51,7 @@ pub(crate) enum Negation {
 }
 
 /// A test on the values that a path leads to. It holds if any of those values passes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Clause {
     /// Where to look. Empty and without meaning inside `$elemMatch` on values.
     pub(crate) path: Path,
@@ -62,7 +62,7 @@ pub(crate) struct Clause {
 }
 
 /// A dotted path, as written.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Path(Packed);
 
 impl Path {
@@ -82,12 +82,6 @@ impl Path {
     }
 }
 
-impl PartialEq for Path {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
-    }
-}
-
 impl fmt::Debug for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
@@ -95,7 +89,7 @@ impl fmt::Debug for Path {
 }
 
 /// What a value must be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Test {
     /// A comparison with one operand.
     Compare(Comparison, Operand),
@@ -123,7 +117,7 @@ pub(crate) enum Test {
 }
 
 /// The comparison operators. Each compares within the operand's own kind only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Comparison {
     /// `$eq`, or a plain value.
     Eq,
@@ -138,7 +132,7 @@ pub(crate) enum Comparison {
 }
 
 /// The values and patterns of an `$in`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct List {
     /// The values in MongoDB's order, each once.
     pub(crate) values: Box<[Operand]>,
@@ -147,7 +141,7 @@ pub(crate) struct List {
 }
 
 /// A set of BSON types.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Types(u32);
 
 impl Types {
@@ -176,7 +170,7 @@ impl Types {
 }
 
 /// The remainder of a division, as in `$mod`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Modulo {
     /// What to divide by; never zero.
     pub(crate) divisor: i64,
@@ -185,7 +179,7 @@ pub(crate) struct Modulo {
 }
 
 /// A test of single bits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct BitTest {
     /// Which of them must be how.
     pub(crate) operator: BitOperator,
@@ -196,7 +190,7 @@ pub(crate) struct BitTest {
 }
 
 /// The positions of bits; the lowest bit of the first byte is at 0.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Positions {
     /// Those listed.
     Listed(Box<[u32]>),
@@ -205,7 +199,7 @@ pub(crate) enum Positions {
 }
 
 /// The four bit tests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum BitOperator {
     /// `$bitsAllSet`
     AllSet,
@@ -218,7 +212,7 @@ pub(crate) enum BitOperator {
 }
 
 /// An owned value: a byte for its type, then its bytes as in BSON.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Operand(Packed);
 
 impl Operand {

@@ -87,6 +87,16 @@ impl Decimal {
         }
     }
 
+    /// The double nearest to this decimal.
+    pub(crate) fn nearest_double(self) -> f64 {
+        match self {
+            Self::NaN => f64::NAN,
+            Self::Infinite { negative: true } => f64::NEG_INFINITY,
+            Self::Infinite { negative: false } => f64::INFINITY,
+            Self::Finite(finite) => finite.nearest_double(),
+        }
+    }
+
     fn rank(self) -> i8 {
         match self {
             Self::Infinite { negative: true } => -1,
@@ -104,6 +114,14 @@ impl Finite {
             coefficient: int.unsigned_abs().into(),
             exponent: 0,
         }
+    }
+
+    /// Reading decimal text is correctly rounded for any number of digits.
+    fn nearest_double(self) -> f64 {
+        let size: f64 = format!("{}e{}", self.coefficient, self.exponent)
+            .parse()
+            .unwrap_or(0.0);
+        if self.negative { -size } else { size }
     }
 
     fn signum(self) -> i8 {

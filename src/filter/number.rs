@@ -72,6 +72,17 @@ impl Number {
         }
     }
 
+    /// The double nearest to this number. Numbers that are equal have one nearest double, and
+    /// rounding reverses no order.
+    #[expect(clippy::cast_precision_loss, reason = "rounding is what is asked for")]
+    pub(crate) fn nearest_double(self) -> f64 {
+        match self {
+            Self::Int(int) => int as f64,
+            Self::Double(double) => double,
+            Self::Decimal(decimal) => decimal.nearest_double(),
+        }
+    }
+
     /// The 64 bits that a bit test sees, in two's complement. A double must be an integer; a
     /// decimal is rounded to the nearest, and read as the least integer where that is too large.
     pub(crate) fn bits(self) -> Option<u64> {

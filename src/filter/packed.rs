@@ -7,7 +7,7 @@
 const INLINE: usize = 22;
 
 /// A byte string in 24 bytes, with an allocation only where it is longer than 22.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) enum Packed {
     /// So many of the bytes.
     Inline(u8, [u8; INLINE]),

@@ -16,6 +16,8 @@ mod read;
 mod scanner;
 mod translate;
 
+use std::hash::{Hash, Hasher};
+
 use bson::spec::ElementType;
 
 use self::ast::Flags;
@@ -54,6 +56,11 @@ impl Pattern {
         })
     }
 
+    /// The pattern and its options, as written.
+    pub(crate) fn source(&self) -> (&str, &str) {
+        (&self.source, &self.options)
+    }
+
     /// Whether a value matches: a string or symbol by its text, a regular expression by being
     /// the same one.
     pub(crate) fn matches(&self, value: Value<'_>) -> bool {
@@ -67,5 +74,20 @@ impl Pattern {
             }
             _ => false,
         }
+    }
+}
+
+/// Patterns are the same if they were written the same.
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.source() == other.source()
+    }
+}
+
+impl Eq for Pattern {}
+
+impl Hash for Pattern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.source().hash(state);
     }
 }
