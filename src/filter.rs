@@ -70,7 +70,6 @@ impl Filter {
     }
 
     /// The compiled tree.
-    #[expect(dead_code, reason = "the index chooses its access predicates from it")]
     pub(crate) fn root(&self) -> &Node {
         &self.root
     }

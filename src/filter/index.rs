@@ -1,53 +1,177 @@
 //! Which of many filters match a document.
+//!
+//! ```text
+//!              demand     choice        lookup
+//! Filter ──▶ conjunctions ──▶ shape ──▶ buckets of stored filters
+//!    └─ program: the filter in a few dozen bytes, stored once ─┘ ▲ candidates
+//!                                                                │
+//! document ── event: one walk ──▶ values at paths ── search: one try a shape
+//! ```
+//!
+//! A filter is read as a list of conjunctions, one of which any match must meet. For each, the
+//! index picks what tells it best from the others: equalities (and short `$in`s and prefixes) on
+//! up to four paths, taken together as a digest, and one range. That is its *shape*, and what it
+//! demands is its place: a bucket under the digest and an interval within. An event is walked once
+//! for the paths that anybody asks for, tries every shape whose paths it has, and runs the
+//! programs of what it finds there. Everything is found by digest or by tree, so the cost of an
+//! event follows from its matches and the number of shapes, not from the number of filters.
+//! Filters that demand nothing which could be looked up are tried on every event;
+//! [`FilterIndex::scanned`] tells how many those are.
+//!
+//! After the "multi-attribute hashing" of F. Fabret et al., "Filtering Algorithms and
+//! Implementation for Very Fast Publish/Subscribe Systems", SIGMOD 2001.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+mod buckets;
+mod choice;
+mod demand;
+mod event;
+mod intervals;
+mod key;
+mod literal;
+mod lookup;
+mod opaque;
+mod paths;
+mod program;
+mod records;
+mod run;
+mod search;
+mod shapes;
+mod slab;
+#[cfg(test)]
+mod tests;
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hash};
 
 use bson::RawDocument;
+use smallvec::SmallVec;
 
+use self::event::Event;
+use self::lookup::Lookup;
+use self::records::{Keys, Places, Record, RecordId, Records, Removed};
+use self::run::Run;
+use self::search::Search;
 use super::Filter;
 
 /// Many filters under keys, asked together.
 #[derive(Clone, Debug)]
 pub struct FilterIndex<K> {
-    filters: HashMap<K, Filter>,
+    records: Records<K>,
+    lookup: Lookup,
 }
 
 impl<K: Copy + Eq + Hash> FilterIndex<K> {
     /// An empty index.
     pub fn new() -> Self {
         Self {
-            filters: HashMap::new(),
+            records: Records::new(),
+            lookup: Lookup::new(RandomState::new().hash_one(0)),
         }
     }
 
-    /// Adds a filter; the one that stood under `key` before, if any, is replaced and returned.
-    pub fn insert(&mut self, key: K, filter: Filter) -> Option<Filter> {
-        self.filters.insert(key, filter)
+    /// Adds a filter. Whether one stood under `key` before; it is replaced.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the index is the filter's new home"
+    )]
+    pub fn insert(&mut self, key: K, filter: Filter) -> bool {
+        let replaced = self.remove(key);
+        let root = filter.root();
+        let (program, digest) = self.lookup.compile(root);
+        if self.records.join(key, &program, digest) {
+            self.lookup.release(&program);
+            return replaced;
+        }
+        let places = self.lookup.choose(root);
+        let keys = Keys::One(key);
+        let record = Record {
+            program,
+            keys,
+            places,
+            digest,
+        };
+        self.enter(key, record);
+        replaced
     }
 
-    /// Removes the filter under `key` and returns it.
-    pub fn remove(&mut self, key: K) -> Option<Filter> {
-        self.filters.remove(&key)
+    /// Removes the filter under `key`. Whether there was one.
+    pub fn remove(&mut self, key: K) -> bool {
+        match self.records.remove(key) {
+            Removed::Nothing => return false,
+            Removed::Key => {}
+            Removed::Filter(id, record) => {
+                self.lookup.leave(record.places.as_slice(), id);
+                self.lookup.release(&record.program);
+            }
+        }
+        true
     }
 
     /// How many filters there are.
     pub fn len(&self) -> usize {
-        self.filters.len()
+        self.records.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.filters.is_empty()
+        self.len() == 0
+    }
+
+    /// How many different filters are tried on every event, because they demand nothing that could
+    /// be looked up, such as `{a: {$ne: 1}}`.
+    pub fn scanned(&self) -> usize {
+        self.lookup.scanned()
+    }
+
+    /// Makes room for so many more filters.
+    pub fn reserve(&mut self, more: usize) {
+        self.records.reserve(more);
+        self.lookup.buckets.reserve(more);
     }
 
     /// Appends the key of every filter that matches `document`, each once, in no set order.
     pub fn matching(&self, document: &RawDocument, keys: &mut Vec<K>) {
-        let matching = self
-            .filters
-            .iter()
-            .filter(|(_, filter)| filter.matches(document));
-        keys.extend(matching.map(|(key, _)| *key));
+        let event = Event::new(&self.lookup.paths, document.as_bytes());
+        let run = Run {
+            event: &event,
+            paths: &self.lookup.paths,
+            opaques: &self.lookup.opaques,
+        };
+        // What can be found in several ways waits until every way has been tried.
+        let mut waiting: SmallVec<[RecordId; 32]> = SmallVec::new();
+        let found = |id| {
+            let Some(record) = self.records.get(id) else {
+                return;
+            };
+            match record.places {
+                Places::One(_) if !event.has_arrays() => {
+                    if run.holds(&record.program) {
+                        keys.extend_from_slice(record.keys.as_slice());
+                    }
+                }
+                _ => waiting.push(id),
+            }
+        };
+        if !Search::run(&self.lookup, &event, self.records.stored(), found) {
+            waiting = self.records.ids().collect();
+        }
+        waiting.sort_unstable();
+        waiting.dedup();
+        let waiting = waiting.iter().filter_map(|id| self.records.get(*id));
+        for record in waiting.filter(|record| run.holds(&record.program)) {
+            keys.extend_from_slice(record.keys.as_slice());
+        }
+    }
+
+    fn enter(&mut self, key: K, record: Record<K>) {
+        let places = record.places.clone();
+        let id = self.records.add(key, record);
+        let records = &self.records;
+        self.lookup.enter(places.as_slice(), id, |other, bucket| {
+            let places = records.get(other)?.places.as_slice();
+            let place = places.iter().find(|place| place.bucket == bucket)?;
+            Some(place.interval(other))
+        });
     }
 }
 
@@ -57,11 +181,22 @@ impl<K: Copy + Eq + Hash> Default for FilterIndex<K> {
     }
 }
 
+impl<K: Copy + Eq + Hash> Extend<(K, Filter)> for FilterIndex<K> {
+    /// Adds filters; of several under one key the last stands.
+    fn extend<I: IntoIterator<Item = (K, Filter)>>(&mut self, filters: I) {
+        let filters = filters.into_iter();
+        self.reserve(filters.size_hint().0);
+        for (key, filter) in filters {
+            self.insert(key, filter);
+        }
+    }
+}
+
 impl<K: Copy + Eq + Hash> FromIterator<(K, Filter)> for FilterIndex<K> {
     /// Builds an index of many filters at once. Of several under one key the last stands.
     fn from_iter<I: IntoIterator<Item = (K, Filter)>>(filters: I) -> Self {
-        Self {
-            filters: filters.into_iter().collect(),
-        }
+        let mut index = Self::new();
+        index.extend(filters);
+        index
     }
 }

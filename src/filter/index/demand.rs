@@ -1,0 +1,277 @@
+//! What a filter demands of an event before it can match, branch by branch.
+//!
+//! A filter becomes a list of conjunctions, of which a matching event meets at least one. Only
+//! demands that an absent value cannot meet are taken: an event is found through what is in it.
+
+use std::borrow::Cow;
+
+use smallvec::{SmallVec, smallvec};
+
+use super::super::ast::{Clause, Comparison, List, Node, Operand, Test};
+use super::super::compare::Rank;
+use super::super::value::Value;
+use super::key;
+use super::literal;
+
+/// How many conjunctions the demands beside an `$or` are copied into.
+const MAX_COPIES: usize = 64;
+
+/// How many demands of one conjunction, and how many of its `$or`s, are considered.
+const MAX_DEMANDS: usize = 128;
+const MAX_DISJUNCTIONS: usize = 8;
+
+/// Demands that are made together.
+pub(super) type Conjunction<'f> = Vec<Demand<'f>>;
+
+/// Something that must stand at a path.
+#[derive(Clone, Debug)]
+pub(super) struct Demand<'f> {
+    /// Where.
+    pub(super) path: Route<'f>,
+    /// What.
+    pub(super) what: What,
+}
+
+/// A path as written, or put together from those of an `$elemMatch` and of a query in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Route<'f>(Cow<'f, str>);
+
+impl Route<'_> {
+    /// The path.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What must stand at a path: some value there is one of these.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// A value with one of these digests.
+    Equal(SmallVec<[u64; 1]>),
+    /// A text that begins so.
+    Prefix(String),
+    /// A value of this rank at or above the first place and, not always the same one, a value at
+    /// or below the second.
+    Range(Rank, u64, u64),
+    /// Anything.
+    Present,
+}
+
+impl Demand<'_> {
+    /// Whether the demand is worth a copy.
+    fn is_short(&self) -> bool {
+        !matches!(&self.what, What::Equal(digests) if digests.len() > MAX_COPIES)
+    }
+}
+
+/// Reads the demands of filters. Digests are taken under `seed`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Analysis {
+    pub(super) seed: u64,
+}
+
+/// The parts of a conjunction while it is read.
+#[derive(Default)]
+struct Parts<'f> {
+    demands: Conjunction<'f>,
+    disjunctions: Vec<&'f [Node]>,
+    impossible: bool,
+}
+
+impl Analysis {
+    /// The conjunctions of a filter. None at all means that nothing can match.
+    pub(super) fn conjunctions(self, node: &Node) -> Vec<Conjunction<'_>> {
+        let mut parts = Parts::default();
+        self.read(node, &mut parts);
+        if parts.impossible {
+            return Vec::new();
+        }
+        parts.demands.truncate(MAX_DEMANDS);
+        intersect_ranges(&mut parts.demands);
+        let branches = parts.disjunctions.iter().take(MAX_DISJUNCTIONS);
+        let branches = branches.filter_map(|branches| self.branches(branches, &parts.demands));
+        match branches.min_by_key(Vec::len) {
+            Some(branches) => branches,
+            None => vec![parts.demands],
+        }
+    }
+
+    /// The conjunctions of an `$or`, each with the demands beside it. None if some branch makes
+    /// no demand of its own, or there are too many.
+    fn branches<'f>(
+        self,
+        nodes: &'f [Node],
+        beside: &[Demand<'f>],
+    ) -> Option<Vec<Conjunction<'f>>> {
+        let mut all = Vec::new();
+        for node in nodes {
+            all.extend(self.conjunctions(node));
+        }
+        let useful = all.iter().all(|conjunction| !conjunction.is_empty());
+        if !useful || (!beside.is_empty() && all.len() > MAX_COPIES) {
+            return None;
+        }
+        for conjunction in &mut all {
+            conjunction.extend(beside.iter().filter(|demand| demand.is_short()).cloned());
+            intersect_ranges(conjunction);
+        }
+        Some(all)
+    }
+
+    fn read<'f>(self, node: &'f Node, parts: &mut Parts<'f>) {
+        match node {
+            Node::And(_, nodes) => nodes.iter().for_each(|node| self.read(node, parts)),
+            Node::Or(nodes) => match &**nodes {
+                [only] => self.read(only, parts),
+                nodes => parts.disjunctions.push(nodes),
+            },
+            Node::Always(always) => parts.impossible |= !always,
+            Node::Clause(clause) => {
+                let path = Route(Cow::Borrowed(clause.path.as_str()));
+                self.test(&path, &clause.test, parts);
+            }
+            Node::Nor(_) | Node::Not(..) => {}
+        }
+    }
+
+    fn test<'f>(self, path: &Route<'f>, test: &'f Test, parts: &mut Parts<'f>) {
+        let demand = match test {
+            Test::Compare(Comparison::Eq, operand) => self.equal(operand),
+            Test::Compare(comparison, operand) => range(*comparison, operand.value()),
+            Test::In(list) => self.list(list),
+            Test::Regex(pattern) => {
+                let (source, options) = pattern.source();
+                Some(match literal::prefix(source, options) {
+                    prefix if prefix.is_empty() => What::Present,
+                    prefix => What::Prefix(prefix),
+                })
+            }
+            Test::All(tests) => {
+                parts.impossible |= tests.is_empty();
+                tests.iter().for_each(|test| self.test(path, test, parts));
+                None
+            }
+            Test::ElemMatchValue(node) => {
+                self.element(path, node, parts);
+                Some(What::Present)
+            }
+            Test::ElemMatchDocument(node) => {
+                self.members(path, node, parts);
+                Some(What::Present)
+            }
+            Test::Exists | Test::Type(_) | Test::Mod(_) | Test::Size(_) | Test::Bits(_) => {
+                Some(What::Present)
+            }
+        };
+        parts.demands.extend(demand.map(|what| Demand {
+            path: path.clone(),
+            what,
+        }));
+    }
+
+    /// Operators on an element of an array at the path: the element is among the path's values.
+    fn element<'f>(self, path: &Route<'f>, node: &'f Node, parts: &mut Parts<'f>) {
+        match node {
+            Node::And(_, nodes) => {
+                nodes
+                    .iter()
+                    .for_each(|node| self.element(path, node, parts));
+            }
+            Node::Clause(clause) => self.test(path, &clause.test, parts),
+            _ => {}
+        }
+    }
+
+    /// A query on an element of an array at the path. In an element that is a document, its
+    /// paths go on from this one. An element that is an array has nothing at them, unless they
+    /// begin with a number.
+    fn members<'f>(self, path: &Route<'f>, node: &'f Node, parts: &mut Parts<'f>) {
+        match node {
+            Node::And(_, nodes) => {
+                nodes
+                    .iter()
+                    .for_each(|node| self.members(path, node, parts));
+            }
+            Node::Clause(Clause {
+                path: below, test, ..
+            }) => {
+                let below = below.as_str();
+                if !below.starts_with(|first: char| first.is_ascii_digit()) {
+                    self.test(
+                        &Route(Cow::Owned(format!("{}.{below}", path.0))),
+                        test,
+                        parts,
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn equal(self, operand: &Operand) -> Option<What> {
+        let value = operand.value();
+        let digest = || key::digest(value, self.seed);
+        (!is_met_by_absence(value)).then(|| What::Equal(smallvec![digest()]))
+    }
+
+    fn list(self, list: &List) -> Option<What> {
+        let values = || list.values.iter().map(Operand::value);
+        if values().any(is_met_by_absence) {
+            return None;
+        }
+        if !list.patterns.is_empty() {
+            return Some(What::Present);
+        }
+        let mut digests: SmallVec<_> = values()
+            .map(|value| key::digest(value, self.seed))
+            .collect();
+        digests.sort_unstable();
+        digests.dedup();
+        Some(What::Equal(digests))
+    }
+}
+
+fn is_met_by_absence(value: Value<'_>) -> bool {
+    matches!(Rank::of(value.kind()), Rank::Null | Rank::Absent)
+}
+
+/// The range of a comparison. What is compared with the ends of the order, or with null, may be
+/// of any kind or absent.
+fn range(comparison: Comparison, operand: Value<'_>) -> Option<What> {
+    let rank = Rank::of(operand.kind());
+    if matches!(
+        rank,
+        Rank::MinKey | Rank::MaxKey | Rank::Null | Rank::Absent
+    ) {
+        return None;
+    }
+    let place = key::place(operand);
+    Some(match comparison {
+        Comparison::Lt | Comparison::Lte => What::Range(rank, 0, place),
+        _ => What::Range(rank, place, u64::MAX),
+    })
+}
+
+/// Makes one range of the last demand and an earlier one on the same path.
+fn intersect_ranges(demands: &mut Conjunction<'_>) {
+    let mut at = 0;
+    while at < demands.len() {
+        let (before, after) = demands.split_at_mut(at);
+        let Some(demand) = after.first() else { return };
+        let earlier = before
+            .iter_mut()
+            .find(|each| each.path == demand.path && same_rank(each, demand));
+        match (earlier.map(|each| &mut each.what), &demand.what) {
+            (Some(What::Range(_, lo, hi)), What::Range(_, other_lo, other_hi)) => {
+                *lo = (*lo).max(*other_lo);
+                *hi = (*hi).min(*other_hi);
+                demands.swap_remove(at);
+            }
+            _ => at += 1,
+        }
+    }
+}
+
+fn same_rank(a: &Demand<'_>, b: &Demand<'_>) -> bool {
+    matches!((&a.what, &b.what), (What::Range(a, ..), What::Range(b, ..)) if a == b)
+}

@@ -1,0 +1,192 @@
+//! An event as the index sees it: what stands at the paths that filters ask for, found in one walk
+//! over the raw document.
+
+use smallvec::SmallVec;
+
+use super::super::value::{Elements, Value};
+use super::paths::{PathId, Paths, ROOT};
+
+/// How many arrays within arrays are entered, as in [`path`](super::super::path).
+const MAX_ARRAYS: usize = 200;
+const HEADS: usize = 128;
+const END: u32 = u32::MAX;
+
+/// A document and its values at the paths of a [`Paths`].
+#[derive(Debug)]
+pub(super) struct Event<'d> {
+    document: &'d [u8],
+    seen: SmallVec<[Seen<'d>; 16]>,
+    /// By the low bits of a path's number, the first of a chain through `seen`.
+    heads: [u32; HEADS],
+    arrays: bool,
+}
+
+/// Something seen at a path.
+#[derive(Debug)]
+pub(super) struct Seen<'d> {
+    /// The path.
+    pub(super) path: PathId,
+    /// What stands there.
+    pub(super) values: Values<'d>,
+    next: u32,
+}
+
+/// What stands at a path.
+#[derive(Debug)]
+pub(super) enum Values<'d> {
+    /// This, and no array stands on the way or at the end.
+    One(Value<'d>),
+    /// All that a test of any kind could be shown below arrays, or more.
+    Many(Vec<Value<'d>>),
+}
+
+/// What a single filter may conclude about a path.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sight<'d> {
+    /// This value, or the absence of one, is all there is.
+    Plain(Option<Value<'d>>),
+    /// There are arrays: the path must be walked.
+    Arrays,
+}
+
+impl<'d> Event<'d> {
+    /// Walks a document.
+    pub(super) fn new(paths: &Paths, document: &'d [u8]) -> Self {
+        let mut event = Self {
+            document,
+            seen: SmallVec::new(),
+            heads: [END; HEADS],
+            arrays: false,
+        };
+        event.walk(paths, ROOT, document);
+        event
+    }
+
+    /// The document's bytes.
+    pub(super) fn document(&self) -> &'d [u8] {
+        self.document
+    }
+
+    /// Whether an array stands on the way to some path.
+    pub(super) fn has_arrays(&self) -> bool {
+        self.arrays
+    }
+
+    /// Everything that was seen.
+    pub(super) fn seen(&self) -> &[Seen<'d>] {
+        &self.seen
+    }
+
+    /// What was seen at a path.
+    pub(super) fn values(&self, path: PathId) -> Option<&Values<'d>> {
+        self.find(path)
+            .and_then(|at| Some(&self.seen.get(at)?.values))
+    }
+
+    /// What a single filter may conclude about a path.
+    pub(super) fn sight(&self, path: PathId) -> Sight<'d> {
+        match self.values(path) {
+            Some(Values::One(value)) => Sight::Plain(Some(*value)),
+            None if !self.arrays && path != ROOT => Sight::Plain(None),
+            _ => Sight::Arrays,
+        }
+    }
+
+    /// Where no array has been entered, a name counts once, so each node is reached once.
+    fn walk(&mut self, paths: &Paths, node: PathId, document: &'d [u8]) {
+        let Some(children) = paths.children(node) else {
+            return;
+        };
+        let mut left = children.len();
+        let mut elements = Elements::new(document);
+        while left > 0
+            && let Some((name, value)) = elements.next()
+        {
+            let Some(&child) = children.get(name) else {
+                continue;
+            };
+            if self.find(child).is_some() {
+                continue;
+            }
+            left -= 1;
+            if value.is_array() {
+                self.arrays = true;
+                self.enter_array(paths, child, value, 0);
+            } else {
+                self.add(child, Values::One(value));
+                if value.is_document() {
+                    self.walk(paths, child, value.bytes());
+                }
+            }
+        }
+    }
+
+    /// An array at a node: its elements, itself, and what lies below.
+    fn enter_array(&mut self, paths: &Paths, node: PathId, array: Value<'d>, arrays: usize) {
+        self.push(node, array);
+        let Some(children) = paths.children(node) else {
+            return;
+        };
+        for (name, element) in array.elements() {
+            self.push(node, element);
+            if children.is_empty() || arrays == MAX_ARRAYS {
+                continue;
+            }
+            if element.is_document() {
+                self.walk_below(paths, node, element.bytes(), arrays + 1);
+            }
+            if let Some(&child) = children.get(name) {
+                self.show(paths, child, element, arrays + 1);
+            }
+        }
+    }
+
+    fn walk_below(&mut self, paths: &Paths, node: PathId, document: &'d [u8], arrays: usize) {
+        let Some(children) = paths.children(node) else {
+            return;
+        };
+        for (name, value) in Elements::new(document) {
+            if let Some(&child) = children.get(name) {
+                self.show(paths, child, value, arrays);
+            }
+        }
+    }
+
+    fn show(&mut self, paths: &Paths, node: PathId, value: Value<'d>, arrays: usize) {
+        if value.is_array() {
+            self.enter_array(paths, node, value, arrays);
+        } else {
+            self.push(node, value);
+            if value.is_document() {
+                self.walk_below(paths, node, value.bytes(), arrays);
+            }
+        }
+    }
+
+    fn find(&self, path: PathId) -> Option<usize> {
+        let mut at = self.heads[path as usize % HEADS];
+        loop {
+            let seen = self.seen.get(at as usize)?;
+            if seen.path == path {
+                return Some(at as usize);
+            }
+            at = seen.next;
+        }
+    }
+
+    fn push(&mut self, path: PathId, value: Value<'d>) {
+        match self.find(path).and_then(|at| self.seen.get_mut(at)) {
+            Some(seen) => match &mut seen.values {
+                Values::Many(values) => values.push(value),
+                Values::One(first) => seen.values = Values::Many(vec![*first, value]),
+            },
+            None => self.add(path, Values::Many(vec![value])),
+        }
+    }
+
+    fn add(&mut self, path: PathId, values: Values<'d>) {
+        let head = &mut self.heads[path as usize % HEADS];
+        let next = std::mem::replace(head, u32::try_from(self.seen.len()).unwrap_or(END));
+        self.seen.push(Seen { path, values, next });
+    }
+}

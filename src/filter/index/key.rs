@@ -1,0 +1,106 @@
+//! Numbers that stand for values: a digest that equal values share, and a place in the order.
+//!
+//! Both are coarse on purpose. What shares a digest may differ, and what shares a place may be
+//! ordered, so a candidate found through them is always tried against its filter in full. Only
+//! the other direction must hold: equal values have one digest, and a value that is not below
+//! another is not placed below it. Numbers go through the nearest double, which is a function of
+//! the number alone, whatever its type, and never reverses an order.
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::super::compare::Rank;
+use super::super::number::Number;
+use super::super::value::{Elements, Value};
+
+/// How deep a digest looks into nested values. What lies deeper does not count.
+const MAX_DEPTH: usize = 16;
+
+/// Mixes `next` into `state`.
+pub(super) fn mix(state: u64, next: u64) -> u64 {
+    let product =
+        u128::from(state ^ 0x9e37_79b9_7f4a_7c15) * u128::from(next ^ 0xe703_7ed1_a0b4_28db);
+    fold(product)
+}
+
+/// The digest of bytes.
+pub(super) fn bytes_digest(bytes: &[u8], seed: u64) -> u64 {
+    xxh3_64_with_seed(bytes, seed)
+}
+
+/// The digest of a value. Values that compare as equal have the same.
+pub(super) fn digest(value: Value<'_>, seed: u64) -> u64 {
+    nested_digest(value, seed, 0)
+}
+
+fn nested_digest(value: Value<'_>, seed: u64, depth: usize) -> u64 {
+    let rank = Rank::of(value.kind());
+    let seed = seed ^ (rank as u64) << 56;
+    match rank {
+        Rank::Number | Rank::Boolean | Rank::Date | Rank::Timestamp => mix(seed, place(value)),
+        Rank::Text | Rank::Code => bytes_digest(value.text().unwrap_or_default(), seed),
+        Rank::Document | Rank::Array if depth < MAX_DEPTH => members_digest(value, seed, depth),
+        Rank::Binary | Rank::ObjectId | Rank::DbPointer => bytes_digest(value.bytes(), seed),
+        Rank::Regex => {
+            let (pattern, options) = value.regex().unwrap_or_default();
+            bytes_digest(options, bytes_digest(pattern, seed))
+        }
+        _ => seed,
+    }
+}
+
+/// Documents are equal by name and value, arrays by value alone.
+fn members_digest(value: Value<'_>, seed: u64, depth: usize) -> u64 {
+    let named = value.is_document();
+    Elements::new(value.bytes()).fold(seed, |digest, (name, member)| {
+        let digest = if named {
+            bytes_digest(name, digest)
+        } else {
+            digest
+        };
+        mix(digest, nested_digest(member, seed, depth + 1))
+    })
+}
+
+/// Where a value stands among those of its rank.
+pub(super) fn place(value: Value<'_>) -> u64 {
+    match Rank::of(value.kind()) {
+        Rank::Number => Number::of(value).map_or(0, number_place),
+        Rank::Text | Rank::Code => leading(value.text().unwrap_or_default()),
+        Rank::ObjectId => leading(value.bytes()),
+        Rank::Binary | Rank::DbPointer => value.bytes().len() as u64,
+        Rank::Boolean => value
+            .bytes()
+            .first()
+            .map_or(0, |&byte| u64::from(byte != 0)),
+        Rank::Date => value
+            .fixed()
+            .map_or(0, |bytes| u64::from_le_bytes(bytes) ^ SIGN),
+        Rank::Timestamp => value.fixed().map_or(0, u64::from_le_bytes),
+        _ => 0,
+    }
+}
+
+const SIGN: u64 = 1 << 63;
+
+/// Doubles in the order of their bits; NaN comes first, and both zeros are one.
+fn number_place(number: Number) -> u64 {
+    let double = number.nearest_double();
+    if double.is_nan() {
+        return 0;
+    }
+    let bits = (double + 0.0).to_bits();
+    if bits & SIGN == 0 { bits | SIGN } else { !bits }
+}
+
+/// The first eight bytes as a number in the bytes' order.
+fn leading(bytes: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    let length = bytes.len().min(8);
+    first[..length].copy_from_slice(&bytes[..length]);
+    u64::from_be_bytes(first)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the two halves are folded")]
+fn fold(product: u128) -> u64 {
+    (product as u64) ^ (product >> 64) as u64
+}

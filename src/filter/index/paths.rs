@@ -1,0 +1,172 @@
+//! The paths that filters ask for, as a tree of names, so that one walk over a document finds
+//! what stands at all of them.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::slab::Slab;
+
+/// A path's number.
+pub(super) type PathId = u32;
+/// The number of a combination of demands; see [`Shapes`](super::shapes::Shapes).
+pub(super) type ShapeId = u32;
+
+/// The document itself, where all paths begin. No path leads there, so the number also stands
+/// for "not in the tree".
+pub(super) const ROOT: PathId = 0;
+
+/// A path with more components is left to the walk of its own that a lone filter does.
+const MAX_COMPONENTS: usize = 100;
+
+/// The tree.
+#[derive(Clone, Debug)]
+pub(super) struct Paths {
+    nodes: Slab<Node>,
+}
+
+/// The names that lead on from a node.
+pub(super) type Children = HashMap<Box<[u8]>, PathId, BuildHasherDefault<NameHasher>>;
+
+#[derive(Clone, Debug)]
+struct Node {
+    parent: PathId,
+    name: Box<[u8]>,
+    children: Children,
+    /// How often the path that ends here is asked for.
+    uses: u32,
+    /// The shapes to try when there is something at this path.
+    led: Vec<ShapeId>,
+}
+
+impl Node {
+    fn new(parent: PathId, name: &[u8]) -> Self {
+        Self {
+            parent,
+            name: name.into(),
+            children: Children::default(),
+            uses: 0,
+            led: Vec::new(),
+        }
+    }
+}
+
+impl Paths {
+    /// The tree without a path.
+    pub(super) fn new() -> Self {
+        let mut nodes = Slab::new();
+        nodes.insert(Node::new(ROOT, b""));
+        Self { nodes }
+    }
+
+    /// Counts a use of a path and gives its number, or [`ROOT`] if the tree does not take it.
+    pub(super) fn acquire(&mut self, path: &str) -> PathId {
+        let mut components = path.split('.');
+        if components.clone().count() > MAX_COMPONENTS || components.clone().any(str::is_empty) {
+            return ROOT;
+        }
+        let end = components.try_fold(ROOT, |node, name| self.child(node, name.as_bytes()));
+        match end.and_then(|end| Some((end, self.nodes.get_mut(end)?))) {
+            Some((end, node)) => {
+                node.uses += 1;
+                end
+            }
+            None => ROOT,
+        }
+    }
+
+    /// Counts one more use of a path that is in use.
+    pub(super) fn retain(&mut self, path: PathId) {
+        if let Some(node) = self.nodes.get_mut(path).filter(|_| path != ROOT) {
+            node.uses += 1;
+        }
+    }
+
+    /// Ends a use, and forgets the path if that was the last.
+    pub(super) fn release(&mut self, path: PathId) {
+        if let Some(node) = self.nodes.get_mut(path).filter(|_| path != ROOT) {
+            node.uses -= 1;
+            self.prune(path);
+        }
+    }
+
+    /// The path as written.
+    pub(super) fn text(&self, path: PathId) -> String {
+        let mut names = Vec::new();
+        let mut at = path;
+        while at != ROOT
+            && let Some(node) = self.nodes.get(at)
+        {
+            names.push(String::from_utf8_lossy(&node.name));
+            at = node.parent;
+        }
+        names.reverse();
+        names.join(".")
+    }
+
+    /// The names that lead on from a node.
+    pub(super) fn children(&self, node: PathId) -> Option<&Children> {
+        self.nodes.get(node).map(|node| &node.children)
+    }
+
+    /// The shapes to try when there is something at this path.
+    pub(super) fn led(&self, path: PathId) -> &[ShapeId] {
+        self.nodes.get(path).map_or(&[], |node| &node.led)
+    }
+
+    /// The shapes to try when there is something at this path, to be changed.
+    pub(super) fn led_mut(&mut self, path: PathId) -> Option<&mut Vec<ShapeId>> {
+        self.nodes.get_mut(path).map(|node| &mut node.led)
+    }
+
+    /// How many nodes there are, the root not counted.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len() - 1
+    }
+
+    fn child(&mut self, parent: PathId, name: &[u8]) -> Option<PathId> {
+        if let Some(child) = self.nodes.get(parent)?.children.get(name) {
+            return Some(*child);
+        }
+        let child = self.nodes.insert(Node::new(parent, name));
+        self.nodes
+            .get_mut(parent)?
+            .children
+            .insert(name.into(), child);
+        Some(child)
+    }
+
+    /// Removes a node that is no longer needed, and then those above it.
+    fn prune(&mut self, mut at: PathId) {
+        while at != ROOT
+            && self
+                .nodes
+                .get(at)
+                .is_some_and(|node| node.uses == 0 && node.children.is_empty())
+            && let Some(node) = self.nodes.remove(at)
+        {
+            at = node.parent;
+            if let Some(parent) = self.nodes.get_mut(at) {
+                parent.children.remove(&node.name);
+            }
+        }
+    }
+}
+
+/// Names are short and chosen by people: a fast hash will do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 ^= xxh3_64(bytes);
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+}
