@@ -164,12 +164,15 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
     }
 
     fn enter(&mut self, key: K, record: Record<K>) {
-        let places = record.places.clone();
         let id = self.records.add(key, record);
         let records = &self.records;
-        self.lookup.enter(places.as_slice(), id, |other, bucket| {
-            let places = records.get(other)?.places.as_slice();
-            let place = places.iter().find(|place| place.bucket == bucket)?;
+        let places = |id| {
+            records
+                .get(id)
+                .map_or(&[][..], |record| record.places.as_slice())
+        };
+        self.lookup.enter(places(id), id, |other, bucket| {
+            let place = places(other).iter().find(|place| place.bucket == bucket)?;
             Some(place.interval(other))
         });
     }

@@ -115,7 +115,7 @@ impl Buckets {
 
 /// Keys are digests already: they are only spread over the bits that the table looks at.
 #[derive(Clone, Copy, Debug, Default)]
-struct Spread(u64);
+pub(super) struct Spread(u64);
 
 impl Hasher for Spread {
     fn finish(&self) -> u64 {

@@ -53,33 +53,27 @@ struct Range {
 }
 
 impl Choice {
-    /// The best choice, if there were no other filters, and what to fall back on: each of its
-    /// demands alone.
-    ///
-    /// `paths` are the numbers of the demands' paths.
-    pub(super) fn all(conjunction: &Conjunction<'_>, paths: &[PathId], seed: u64) -> Vec<Self> {
-        let mut sorted = Sorted::default();
-        let demands = conjunction.iter().zip(paths);
-        for (demand, path) in demands.filter(|(_, path)| **path != ROOT) {
-            sorted.take(*path, &demand.what, seed);
-        }
+    /// The best choice, if there were no other filters. `paths` are the numbers of the demands'
+    /// paths.
+    pub(super) fn best(conjunction: &Conjunction<'_>, paths: &[PathId], seed: u64) -> Self {
+        let sorted = Sorted::of(conjunction, paths, seed);
         let range = sorted.range;
-        let parts = sorted.parts();
-        let alone = parts
-            .iter()
-            .map(|part| Self::new(smallvec![part.clone()], None));
-        let alone = alone.chain(range.map(|range| Self::new(Parts::new(), Some(range))));
-        let alone: Vec<_> = match parts.len() + usize::from(range.is_some()) {
-            0 | 1 => Vec::new(),
-            _ => alone.collect(),
-        };
-        let mut choices = vec![Self::new(parts, range)];
-        choices.extend(alone);
-        choices
+        Self::new(sorted.parts(), range)
+    }
+
+    /// What to fall back on: each demand of the best choice alone.
+    pub(super) fn alone(conjunction: &Conjunction<'_>, paths: &[PathId], seed: u64) -> Vec<Self> {
+        let sorted = Sorted::of(conjunction, paths, seed);
+        let range = sorted
+            .range
+            .map(|range| Self::new(Parts::new(), Some(range)));
+        let parts = sorted.parts().into_iter();
+        let parts = parts.map(|part| Self::new(smallvec![part], None));
+        parts.chain(range).collect()
     }
 
     fn new(mut parts: Parts, range: Option<Range>) -> Self {
-        parts.sort_by_key(|(part, _)| part.path);
+        parts.sort_unstable_by_key(|(part, _)| part.path);
         let (lo, hi) = range.map_or((0, u64::MAX), |range| (range.lo, range.hi));
         Self {
             shape: Shape {
@@ -94,6 +88,15 @@ impl Choice {
 }
 
 impl Sorted {
+    fn of(conjunction: &Conjunction<'_>, paths: &[PathId], seed: u64) -> Self {
+        let mut sorted = Self::default();
+        let demands = conjunction.iter().zip(paths);
+        for (demand, path) in demands.filter(|(_, path)| **path != ROOT) {
+            sorted.take(*path, &demand.what, seed);
+        }
+        sorted
+    }
+
     fn take(&mut self, path: PathId, what: &What, seed: u64) {
         let part = |how| Part { path, how };
         match what {
@@ -142,7 +145,7 @@ impl Sorted {
     fn parts(self) -> Parts {
         // Paths that came last are the rarest in events.
         let mut parts = self.equal;
-        parts.sort_by_key(|(part, _)| std::cmp::Reverse(part.path));
+        parts.sort_unstable_by_key(|(part, _)| std::cmp::Reverse(part.path));
         parts.dedup_by_key(|(part, _)| part.path);
         parts.truncate(MAX_PARTS);
         let room = |parts: &Parts| parts.len() < MAX_PARTS;

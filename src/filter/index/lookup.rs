@@ -1,5 +1,7 @@
 //! Everything by which events find stored filters.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::super::ast::Node;
 use super::buckets::Buckets;
 use super::choice::{Choice, Digests};
@@ -7,7 +9,7 @@ use super::demand::{Analysis, Conjunction};
 use super::intervals::Interval;
 use super::key;
 use super::opaque::Opaques;
-use super::paths::{Paths, ShapeId};
+use super::paths::{PathId, Paths, ShapeId};
 use super::program::{self, Writer};
 use super::records::{Place, Places, RecordId};
 use super::shapes::{EVERYWHERE, Shapes};
@@ -37,9 +39,10 @@ impl Lookup {
 
     /// Compiles a filter. What the program refers to is in use until [`release`](Self::release).
     pub(super) fn compile(&mut self, root: &Node) -> (Box<[u8]>, u32) {
-        let mut writer = Writer {
+        let writer = Writer {
             paths: &mut self.paths,
             opaques: &mut self.opaques,
+            out: Vec::with_capacity(96),
         };
         let program = writer.program(root);
         let digest = short(key::bytes_digest(&program, self.seed));
@@ -97,42 +100,35 @@ impl Lookup {
 
     fn place(&mut self, conjunction: &Conjunction<'_>, places: &mut Vec<Place>) {
         let routes = conjunction.iter().map(|demand| demand.path.as_str());
-        let paths: Vec<_> = routes.map(|path| self.paths.acquire(path)).collect();
-        let choices = Choice::all(conjunction, &paths, self.seed);
-        if let Some(Choice {
-            shape,
-            digests,
-            lo,
-            hi,
-        }) = self.best(choices)
-        {
-            // An empty list of values leaves no bucket, and then the shape is not in use.
-            let id = self.shapes.acquire(shape.clone(), &mut self.paths);
-            for bucket in self.keys(id, &digests) {
-                let shape = self.shapes.acquire(shape.clone(), &mut self.paths);
-                places.push(Place {
-                    bucket,
-                    shape,
-                    lo,
-                    hi,
-                });
-            }
-            self.shapes.release(id, &mut self.paths);
+        let paths: SmallVec<[_; 8]> = routes.map(|path| self.paths.acquire(path)).collect();
+        let choice = self.choice(conjunction, &paths);
+        let (lo, hi) = (choice.lo, choice.hi);
+        let shape = self.shapes.acquire(&choice.shape, &mut self.paths);
+        for bucket in self.keys(shape, &choice.digests) {
+            self.shapes.retain(shape);
+            places.push(Place {
+                bucket,
+                shape,
+                lo,
+                hi,
+            });
         }
+        // An empty list of values leaves no bucket, and then the shape is not in use.
+        self.shapes.release(shape, &mut self.paths);
         for path in paths {
             self.paths.release(path);
         }
     }
 
-    /// The first choice, unless there are too many shapes for it; then what shares its bucket
+    /// The best choice, unless there are too many shapes for it; then what shares its bucket
     /// with the fewest.
-    fn best(&self, choices: Vec<Choice>) -> Option<Choice> {
-        let mut choices = choices.into_iter();
-        let first = choices.next()?;
-        if self.shapes.admits(&first.shape, &self.paths) {
-            return Some(first);
+    fn choice(&self, conjunction: &Conjunction<'_>, paths: &[PathId]) -> Choice {
+        let best = Choice::best(conjunction, paths, self.seed);
+        if self.shapes.admits(&best.shape, &self.paths) {
+            return best;
         }
-        choices.min_by_key(|choice| self.load(choice))
+        let alone = Choice::alone(conjunction, paths, self.seed).into_iter();
+        alone.min_by_key(|choice| self.load(choice)).unwrap_or(best)
     }
 
     fn load(&self, choice: &Choice) -> usize {
@@ -143,13 +139,21 @@ impl Lookup {
     }
 
     /// The buckets of a choice: one for each way to take a digest from every list.
-    fn keys(&self, shape: ShapeId, digests: &[Digests]) -> Vec<u32> {
-        let mut states = vec![self.start(shape)];
+    fn keys(&self, shape: ShapeId, digests: &[Digests]) -> SmallVec<[u32; 1]> {
+        let mut states: SmallVec<[u64; 1]> = smallvec![self.start(shape)];
         for list in digests {
-            states = states
-                .iter()
-                .flat_map(|state| list.iter().map(|digest| key::mix(*state, *digest)))
-                .collect();
+            if let [digest] = list.as_slice() {
+                for state in &mut states {
+                    *state = key::mix(*state, *digest);
+                }
+            } else {
+                let all = |state: &u64| {
+                    list.iter()
+                        .map(|digest| key::mix(*state, *digest))
+                        .collect::<Digests>()
+                };
+                states = states.iter().flat_map(all).collect();
+            }
         }
         states.into_iter().map(short).collect()
     }

@@ -4,11 +4,13 @@
 //! condition on a path goes on with the path's number. Conditions that could stand in any order are
 //! sorted, cheap ones first, so that filters which say the same are often the same bytes.
 
+use bson::spec::ElementType;
+use smallvec::SmallVec;
+
 use super::super::ast::{Clause, Comparison, List, Node, Operand, Test};
 use super::super::value::Value;
 use super::opaque::Opaques;
-use super::paths::{PathId, Paths};
-use bson::spec::ElementType;
+use super::paths::{Paths, ROOT};
 
 pub(super) const FALSE: u8 = 0;
 pub(super) const GT: u8 = 1;
@@ -28,75 +30,102 @@ pub(super) const TRUE: u8 = 12;
 pub(super) struct Writer<'a> {
     pub(super) paths: &'a mut Paths,
     pub(super) opaques: &'a mut Opaques,
+    pub(super) out: Vec<u8>,
 }
+
+/// Where each condition of a group ends in what is written.
+type Ends = SmallVec<[usize; 8]>;
 
 impl Writer<'_> {
     /// The program of a filter.
-    pub(super) fn program(&mut self, root: &Node) -> Box<[u8]> {
-        let mut conditions = Vec::new();
-        self.conjunction(root, &mut conditions);
-        joined(conditions).into()
+    pub(super) fn program(mut self, root: &Node) -> Box<[u8]> {
+        let mut ends = Ends::new();
+        self.conjunction(root, &mut ends);
+        self.sort(0, &ends);
+        self.out.into()
     }
 
-    fn conjunction(&mut self, node: &Node, conditions: &mut Vec<Vec<u8>>) {
+    fn conjunction(&mut self, node: &Node, ends: &mut Ends) {
         match node {
-            Node::And(_, nodes) => nodes
-                .iter()
-                .for_each(|node| self.conjunction(node, conditions)),
+            Node::And(_, nodes) => nodes.iter().for_each(|node| self.conjunction(node, ends)),
             Node::Always(true) => {}
-            node => conditions.push(self.condition(node)),
+            node => {
+                self.condition(node);
+                ends.push(self.out.len());
+            }
         }
     }
 
-    fn condition(&mut self, node: &Node) -> Vec<u8> {
+    fn condition(&mut self, node: &Node) {
         match node {
-            Node::Always(true) => vec![TRUE],
-            Node::Always(false) => vec![FALSE],
-            Node::And(..) => {
-                let mut conditions = Vec::new();
-                self.conjunction(node, &mut conditions);
-                group(AND, conditions)
-            }
+            Node::Always(always) => self.out.push(if *always { TRUE } else { FALSE }),
+            Node::And(..) => self.group(AND, |writer, ends| writer.conjunction(node, ends)),
             Node::Or(nodes) => self.disjunction(nodes),
-            Node::Nor(nodes) => negated(&self.disjunction(nodes)),
-            Node::Not(_, node) => negated(&self.condition(node)),
+            Node::Nor(nodes) => {
+                self.out.push(NOT);
+                self.disjunction(nodes);
+            }
+            Node::Not(_, node) => {
+                self.out.push(NOT);
+                self.condition(node);
+            }
             Node::Clause(clause) => self.clause(clause),
         }
     }
 
-    fn disjunction(&mut self, nodes: &[Node]) -> Vec<u8> {
-        let conditions = nodes.iter().map(|node| self.condition(node)).collect();
-        group(OR, conditions)
+    fn disjunction(&mut self, nodes: &[Node]) {
+        self.group(OR, |writer, ends| {
+            for node in nodes {
+                writer.condition(node);
+                ends.push(writer.out.len());
+            }
+        });
     }
 
-    fn clause(&mut self, clause: &Clause) -> Vec<u8> {
-        let mut out = Vec::with_capacity(32);
-        let path = self.paths.acquire(clause.path.as_str());
-        match &clause.test {
-            _ if path == super::paths::ROOT => self.opaque(clause, path, &mut out),
-            Test::Compare(comparison, operand) => {
-                out.push(code(*comparison));
-                write_varint(path, &mut out);
-                write_operand(operand, &mut out);
-            }
-            Test::Exists => {
-                out.push(EXISTS);
-                write_varint(path, &mut out);
-            }
-            Test::In(list) if list.patterns.is_empty() => {
-                out.push(IN);
-                write_varint(path, &mut out);
-                write_list(list, &mut out);
-            }
-            _ => self.opaque(clause, path, &mut out),
+    /// A code, the length of what `write` writes, and that, sorted.
+    fn group(&mut self, code: u8, write: impl FnOnce(&mut Self, &mut Ends)) {
+        self.out.push(code);
+        let length_at = self.out.len();
+        write_length(0, &mut self.out);
+        let start = self.out.len();
+        let mut ends = Ends::new();
+        write(self, &mut ends);
+        self.sort(start, &ends);
+        set_length(length_at, self.out.len() - start, &mut self.out);
+    }
+
+    /// Sorts the conditions that begin at `start`.
+    fn sort(&mut self, start: usize, ends: &[usize]) {
+        if let Some(sorted) = sorted(&self.out, start, ends) {
+            self.out.truncate(start);
+            self.out.extend(sorted);
         }
-        out
     }
 
-    fn opaque(&mut self, clause: &Clause, path: PathId, out: &mut Vec<u8>) {
-        out.push(OPAQUE);
-        write_varint(path, out);
-        write_varint(self.opaques.acquire(clause), out);
+    fn clause(&mut self, clause: &Clause) {
+        let path = self.paths.acquire(clause.path.as_str());
+        let out = &mut self.out;
+        match &clause.test {
+            Test::Compare(comparison, operand) if path != ROOT => {
+                out.push(code(*comparison));
+                write_varint(path, out);
+                write_operand(operand, out);
+            }
+            Test::Exists if path != ROOT => {
+                out.push(EXISTS);
+                write_varint(path, out);
+            }
+            Test::In(list) if path != ROOT && list.patterns.is_empty() => {
+                out.push(IN);
+                write_varint(path, out);
+                write_list(list, out);
+            }
+            _ => {
+                out.push(OPAQUE);
+                write_varint(path, out);
+                write_varint(self.opaques.acquire(clause), out);
+            }
+        }
     }
 }
 
@@ -223,21 +252,16 @@ fn code(comparison: Comparison) -> u8 {
     }
 }
 
-fn joined(mut conditions: Vec<Vec<u8>>) -> Vec<u8> {
+/// The conditions that begin at `start` in their order, unless they are in order.
+fn sorted(written: &[u8], start: usize, ends: &[usize]) -> Option<Vec<u8>> {
+    let starts = std::iter::once(start).chain(ends.iter().copied());
+    let conditions = starts.zip(ends).map(|(start, end)| &written[start..*end]);
+    let mut conditions: SmallVec<[&[u8]; 8]> = conditions.collect();
+    if conditions.is_sorted() {
+        return None;
+    }
     conditions.sort_unstable();
-    conditions.concat()
-}
-
-fn group(code: u8, conditions: Vec<Vec<u8>>) -> Vec<u8> {
-    let members = joined(conditions);
-    let mut out = vec![code];
-    write_length(members.len(), &mut out);
-    out.extend(members);
-    out
-}
-
-fn negated(condition: &[u8]) -> Vec<u8> {
-    [&[NOT], condition].concat()
+    Some(conditions.concat())
 }
 
 fn write_operand(operand: &Operand, out: &mut Vec<u8>) {
@@ -256,14 +280,18 @@ fn write_list(list: &List, out: &mut Vec<u8>) {
         write_length(bytes.len(), out);
         write_operand(operand, &mut bytes);
     }
-    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+    set_length(length_at, bytes.len(), out);
     out.extend(bytes);
 }
 
 fn write_length(length: usize, out: &mut Vec<u8>) {
     let length = u32::try_from(length).unwrap_or(u32::MAX);
     out.extend_from_slice(&length.to_le_bytes());
+}
+
+fn set_length(at: usize, length: usize, out: &mut [u8]) {
+    let length = u32::try_from(length).unwrap_or(u32::MAX);
+    out[at..at + 4].copy_from_slice(&length.to_le_bytes());
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]

@@ -1,8 +1,9 @@
 //! The filters themselves, each kept once however many keys it stands under.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasherDefault, Hash};
 
+use super::buckets::Spread;
 use super::intervals::Interval;
 use super::paths::ShapeId;
 use super::slab::Slab;
@@ -76,7 +77,7 @@ pub(super) enum Removed<K> {
 pub(super) struct Records<K> {
     stored: Slab<Record<K>>,
     homes: HashMap<K, Home>,
-    by_digest: HashMap<u32, RecordId>,
+    by_digest: HashMap<u32, RecordId, BuildHasherDefault<Spread>>,
 }
 
 impl Place {
@@ -125,7 +126,7 @@ impl<K: Copy + Eq + Hash> Records<K> {
         Self {
             stored: Slab::new(),
             homes: HashMap::new(),
-            by_digest: HashMap::new(),
+            by_digest: HashMap::default(),
         }
     }
 

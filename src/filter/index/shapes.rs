@@ -108,24 +108,28 @@ impl Shapes {
                 .lead()
                 .is_some_and(|lead| paths.led(lead).len() >= MAX_LED)
         };
-        shape.is_plain() || self.ids.contains_key(shape) || !crowded()
+        shape.is_plain() || !crowded() || self.ids.contains_key(shape)
     }
 
     /// Counts a use of a shape and gives its number.
-    pub(super) fn acquire(&mut self, shape: Shape, paths: &mut Paths) -> ShapeId {
-        if let Some(id) = self.find(&shape) {
-            if let Some(used) = self.shapes.get_mut(id) {
-                used.uses += 1;
-            }
+    pub(super) fn acquire(&mut self, shape: &Shape, paths: &mut Paths) -> ShapeId {
+        if let Some(id) = self.find(shape) {
+            self.retain(id);
             return id;
         }
         shape.paths().for_each(|path| paths.retain(path));
-        let lead = shape.lead();
-        let id = self.add(shape);
-        if let Some(led) = lead.and_then(|lead| paths.led_mut(lead)) {
+        let id = self.add(shape.clone());
+        if let Some(led) = shape.lead().and_then(|lead| paths.led_mut(lead)) {
             led.push(id);
         }
         id
+    }
+
+    /// Counts one more use of a shape that is in use.
+    pub(super) fn retain(&mut self, id: ShapeId) {
+        if let Some(used) = self.shapes.get_mut(id) {
+            used.uses += 1;
+        }
     }
 
     fn add(&mut self, shape: Shape) -> ShapeId {

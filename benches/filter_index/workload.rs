@@ -1,0 +1,164 @@
+//! Inputs from a seeded generator: the same on every machine.
+
+use bson::{RawDocumentBuf, rawdoc};
+
+/// How many types there are in workload W.
+pub const TYPES: u64 = 50;
+/// Amounts are whole and below this.
+pub const AMOUNTS: u64 = 10_000;
+/// In workload W, `$gte` bounds lie uniformly between this and [`AMOUNTS`]. Chosen so that a
+/// million filters on a thousand accounts give about nine matches an event.
+pub const LEAST_BOUND: u64 = 1_300;
+
+/// SplitMix64 (Steele, Lea and Flood, 2014).
+pub struct Random(u64);
+
+impl Random {
+    /// A sequence of its own for every seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+
+    /// A number from `from` to below `to`, as BSON has it.
+    fn int(&mut self, from: u64, to: u64) -> i32 {
+        i32::try_from(from + self.below(to - from)).expect("small numbers")
+    }
+}
+
+/// An event of twelve fields, on one of `accounts` accounts.
+pub fn event(random: &mut Random, accounts: u64) -> RawDocumentBuf {
+    let currency = ["EUR", "USD", "GBP", "CHF"][usize::try_from(random.below(4)).expect("small")];
+    let tags = [
+        format!("tag{}", random.below(1_000)),
+        format!("tag{}", random.below(1_000)),
+    ];
+    rawdoc! {
+        "id": format!("evt-{:08x}", random.below(1 << 32)),
+        "source": "/bank/core",
+        "type": kind(random.below(TYPES)),
+        "time": bson::DateTime::from_millis(1_700_000_000_000),
+        "account": account(random.below(accounts)),
+        "amount": random.int(0, AMOUNTS),
+        "currency": currency,
+        "region": format!("region-{}", random.below(1_000)),
+        "path": format!("/tenant{:03}/device{:04}/reading", random.below(100), random.below(10_000)),
+        "priority": random.int(0, 100),
+        "tags": bson::RawArrayBuf::from_iter(tags),
+        "items": bson::RawArrayBuf::from_iter([
+            rawdoc! { "sku": format!("sku-{}", random.below(10_000)), "quantity": random.int(1, 20) },
+            rawdoc! { "sku": format!("sku-{}", random.below(10_000)), "quantity": random.int(1, 20) },
+        ]),
+    }
+}
+
+/// A filter of workload W: 55 % type, account and a bound; 35 % two equalities; 10 % an `$or` of
+/// two such.
+pub fn w(random: &mut Random, accounts: u64) -> RawDocumentBuf {
+    match random.below(100) {
+        0..90 => simple(random, accounts),
+        _ => rawdoc! { "$or": [simple(random, accounts), simple(random, accounts)] },
+    }
+}
+
+fn simple(random: &mut Random, accounts: u64) -> RawDocumentBuf {
+    let (kind, account) = (kind(random.below(TYPES)), account(random.below(accounts)));
+    match random.below(90) {
+        0..55 => {
+            let least = random.int(LEAST_BOUND, AMOUNTS);
+            rawdoc! { "type": kind, "account": account, "amount": { "$gte": least } }
+        }
+        other => match other % 3 {
+            0 => rawdoc! { "type": kind, "account": account },
+            1 => rawdoc! { "type": kind, "amount": random.int(0, AMOUNTS) },
+            _ => rawdoc! { "account": account, "amount": random.int(0, AMOUNTS) },
+        },
+    }
+}
+
+/// `{amount: {$gte: x, $lt: x + 1}}` with real bounds: about ten of 100,000 match an event.
+pub fn range(random: &mut Random) -> RawDocumentBuf {
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    let low = random.below(AMOUNTS * 1_000) as f64 / 1_000.0;
+    rawdoc! { "amount": { "$gte": low, "$lt": low + 1.0 } }
+}
+
+/// Type and account, or one of two other pairs.
+pub fn or(random: &mut Random) -> RawDocumentBuf {
+    let branch = |random: &mut Random| match random.below(2) {
+        0 => {
+            rawdoc! { "type": kind(random.below(TYPES)), "account": account(random.below(10_000)) }
+        }
+        _ => {
+            rawdoc! { "region": format!("region-{}", random.below(1_000)), "priority": random.int(0, 100) }
+        }
+    };
+    rawdoc! { "$or": [branch(random), branch(random)] }
+}
+
+/// Twenty of 100,000 accounts.
+pub fn list(random: &mut Random) -> RawDocumentBuf {
+    let accounts = (0..20).map(|_| account(random.below(100_000)));
+    rawdoc! { "account": { "$in": bson::RawArrayBuf::from_iter(accounts) } }
+}
+
+/// A field that is there, and a tag.
+pub fn exists(random: &mut Random) -> RawDocumentBuf {
+    match random.below(2) {
+        0 => present(&format!("extension{}", random.below(50_000))),
+        _ => rawdoc! {
+            "region": format!("region-{}", random.below(1_000)),
+            "priority": random.int(0, 100),
+            "refund": { "$exists": false },
+        },
+    }
+}
+
+fn present(name: &str) -> RawDocumentBuf {
+    let name = bson::raw::CString::try_from(name).expect("names have no NUL");
+    let mut filter = RawDocumentBuf::new();
+    filter.append(name, rawdoc! { "$exists": true });
+    filter
+}
+
+/// A tenant's device by the beginning of a path.
+pub fn prefix(random: &mut Random) -> RawDocumentBuf {
+    let (tenant, device) = (random.below(100), random.below(10_000));
+    rawdoc! { "path": { "$regex": format!("^/tenant{tenant:03}/device{device:04}/") } }
+}
+
+/// An item by its name and quantity.
+pub fn element(random: &mut Random) -> RawDocumentBuf {
+    let sku = format!("sku-{}", random.below(10_000));
+    rawdoc! { "items": { "$elemMatch": { "sku": sku, "quantity": { "$gte": random.int(1, 20) } } } }
+}
+
+/// One of the classes above, by turns, and now and then a filter that demands nothing.
+pub fn mixed(random: &mut Random) -> RawDocumentBuf {
+    match random.below(1_000) {
+        0..200 => or(random),
+        200..400 => list(random),
+        400..600 => exists(random),
+        600..800 => prefix(random),
+        800..999 => element(random),
+        _ => {
+            rawdoc! { "priority": { "$ne": random.int(0, 100) }, "currency": { "$nin": ["EUR", "USD", "GBP", "CHF"] } }
+        }
+    }
+}
+
+fn kind(number: u64) -> String {
+    format!("type-{number}")
+}
+
+fn account(number: u64) -> String {
+    format!("acc-{number:06}")
+}
