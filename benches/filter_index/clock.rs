@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 /// A stopwatch that stands still while the thread does not run.
-pub struct Clock {
+pub(crate) struct Clock {
     ran: Option<Duration>,
     began: Instant,
 }
 
 impl Clock {
     /// Starts.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self {
             ran: ran(),
             began: Instant::now(),
@@ -18,7 +18,7 @@ impl Clock {
     }
 
     /// The time since the start; wall time where processor time is not to be had.
-    pub fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         match (self.ran, ran()) {
             (Some(before), Some(now)) => now.saturating_sub(before),
             _ => self.began.elapsed(),

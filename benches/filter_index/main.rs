@@ -1,10 +1,11 @@
 //! How fast the filter index is, and how large, beside a loop over its filters.
 //!
 //! `cargo bench --bench filter_index` prints every table; words after `--` pick some:
-//! `match`, `memory`, `change`. One thread, and its own processor time where the system tells it,
+//! `match`, `memory`, `change`, or a part of the name of a row of `match`. One thread, and its own processor time where the system tells it,
 //! so that a busy machine disturbs less; inputs from a seeded generator, `workload.rs`.
 //! `export DIRECTORY` writes the inputs of one row for `benches/peers`.
 
+mod change;
 mod clock;
 mod workload;
 
@@ -21,6 +22,7 @@ use workload::Random;
 type Make = fn(&mut Random) -> RawDocumentBuf;
 
 /// A row of the first table.
+#[derive(Clone, Copy)]
 struct Row {
     name: &'static str,
     filters: usize,
@@ -123,19 +125,27 @@ fn main() {
         memory();
     }
     if wanted("match") {
-        matching();
+        matching(ROWS);
+    }
+    let picked: Vec<_> = ROWS
+        .iter()
+        .filter(|row| words.iter().any(|word| row.name.contains(word.as_str())))
+        .copied()
+        .collect();
+    if !picked.is_empty() {
+        matching(&picked);
     }
     if wanted("change") {
-        change();
+        change::change();
     }
 }
 
-fn matching() {
+fn matching(rows: &[Row]) {
     println!(
         "| filters | number | matches/event | scanned | index, events/s | reach | loop, events/s | ratio |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    for row in ROWS {
+    for row in rows {
         let random = &mut Random::new(1);
         let index: FilterIndex<u32> = filters(row.make, row.filters, random).collect();
         let events: Vec<_> = (0..EVENTS)
@@ -228,61 +238,6 @@ fn resident_bytes() -> usize {
     pages.unwrap_or(0) * 4_096
 }
 
-/// The cost of one insert and one remove at several sizes, and of a bulk build.
-fn change() {
-    const CHANGES: usize = 20_000;
-    println!(
-        "\n| W, filters | insert, µs | remove, µs | replace, µs | build, s | of that parsing, s |"
-    );
-    println!("|---|---|---|---|---|---|");
-    for number in [10_000, 100_000, 1_000_000] {
-        let accounts = number as u64 / 10;
-        let random = &mut Random::new(1);
-        let raw: Vec<_> = (0..number).map(|_| workload::w(random, accounts)).collect();
-        let start = Clock::start();
-        raw.iter()
-            .for_each(|filter| drop(black_box(parsed(filter))));
-        let parsing = start.elapsed();
-        let start = Clock::start();
-        let filters = (0..).zip(&raw).map(|(key, filter)| (key, parsed(filter)));
-        let mut index: FilterIndex<u32> = filters.collect();
-        let build = start.elapsed();
-        let mut fresh = || -> Vec<_> {
-            (0..CHANGES)
-                .map(|_| parsed(&workload::w(random, accounts)))
-                .collect()
-        };
-        let (added, other) = (fresh(), fresh());
-        let keys = |at: usize| u32::try_from(number + at).expect("small numbers");
-        let insert = each(CHANGES, added, |at, filter| {
-            black_box(index.insert(keys(at), filter));
-        });
-        let replace = each(CHANGES, other, |at, filter| {
-            black_box(index.insert(keys(at), filter));
-        });
-        let gone = vec![(); CHANGES];
-        let stride = number / CHANGES.min(number);
-        let old = |at: usize| u32::try_from(at * stride % number).expect("small numbers");
-        let remove = each(CHANGES.min(number), gone, |at, ()| {
-            black_box(index.remove(old(at)));
-        });
-        println!(
-            "| {number} | {insert:.2} | {remove:.2} | {replace:.2} | {:.2} | {:.2} |",
-            build.as_secs_f64(),
-            parsing.as_secs_f64(),
-        );
-    }
-}
-
-/// Microseconds for each of `number` calls.
-fn each<T>(number: usize, items: Vec<T>, mut call: impl FnMut(usize, T)) -> f64 {
-    let start = Clock::start();
-    for (at, item) in items.into_iter().take(number).enumerate() {
-        call(at, item);
-    }
-    1e6 / per_second(number, start.elapsed())
-}
-
 fn per_second(number: usize, time: Duration) -> f64 {
     ratio(number, 1) / time.as_secs_f64()
 }
@@ -292,27 +247,29 @@ fn ratio(a: usize, b: usize) -> f64 {
     a as f64 / b as f64
 }
 
-/// Filters and events of the row that the peers are compared on, as Extended JSON lines.
+/// Filters, events and the number of matches in the first thousand events, of the row that the peers are compared on, as Extended JSON lines.
 fn write_inputs(directory: &Path) -> std::io::Result<()> {
     let random = &mut Random::new(1);
-    let lines = |name: &str, mut documents: Box<dyn Iterator<Item = RawDocumentBuf> + '_>| {
-        let mut file = std::io::BufWriter::new(std::fs::File::create(directory.join(name))?);
-        documents.try_for_each(|document| {
-            let document = bson::Document::try_from(&document).expect("the generator makes BSON");
-            writeln!(
-                file,
-                "{}",
-                bson::Bson::Document(document).into_relaxed_extjson()
-            )
-        })?;
-        file.flush()
-    };
-    lines(
-        "filters.jsonl",
-        Box::new((0..100_000).map(|_| workload::w(random, 10_000))),
-    )?;
-    lines(
-        "events.jsonl",
-        Box::new((0..EVENTS).map(|_| workload::event(random, 10_000))),
-    )
+    let raw: Vec<_> = (0..100_000).map(|_| workload::w(random, 10_000)).collect();
+    let events: Vec<_> = (0..EVENTS)
+        .map(|_| workload::event(random, 10_000))
+        .collect();
+    let index: FilterIndex<u32> = (0..).zip(raw.iter().map(parsed)).collect();
+    let mut keys = Vec::new();
+    for event in &events[..1_000] {
+        index.matching(event, &mut keys);
+    }
+    std::fs::write(directory.join("matches.txt"), keys.len().to_string())?;
+    write_lines(&directory.join("filters.jsonl"), &raw)?;
+    write_lines(&directory.join("events.jsonl"), &events)
+}
+
+fn write_lines(path: &Path, documents: &[RawDocumentBuf]) -> std::io::Result<()> {
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
+    for document in documents {
+        let document = bson::Document::try_from(document).expect("the generator makes BSON");
+        let line = bson::Bson::Document(document).into_relaxed_extjson();
+        writeln!(file, "{line}")?;
+    }
+    file.flush()
 }

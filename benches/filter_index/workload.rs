@@ -3,24 +3,24 @@
 use bson::{RawDocumentBuf, rawdoc};
 
 /// How many types there are in workload W.
-pub const TYPES: u64 = 50;
+pub(crate) const TYPES: u64 = 50;
 /// Amounts are whole and below this.
-pub const AMOUNTS: u64 = 10_000;
+pub(crate) const AMOUNTS: u64 = 10_000;
 /// In workload W, `$gte` bounds lie uniformly between this and [`AMOUNTS`]. Chosen so that a
 /// million filters on a thousand accounts give about nine matches an event.
-pub const LEAST_BOUND: u64 = 1_300;
+pub(crate) const LEAST_BOUND: u64 = 1_300;
 
-/// SplitMix64 (Steele, Lea and Flood, 2014).
-pub struct Random(u64);
+/// `SplitMix64` (Steele, Lea and Flood, 2014).
+pub(crate) struct Random(u64);
 
 impl Random {
     /// A sequence of its own for every seed.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// A number below `bound`.
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -35,7 +35,7 @@ impl Random {
 }
 
 /// An event of twelve fields, on one of `accounts` accounts.
-pub fn event(random: &mut Random, accounts: u64) -> RawDocumentBuf {
+pub(crate) fn event(random: &mut Random, accounts: u64) -> RawDocumentBuf {
     let currency = ["EUR", "USD", "GBP", "CHF"][usize::try_from(random.below(4)).expect("small")];
     let tags = [
         format!("tag{}", random.below(1_000)),
@@ -62,10 +62,11 @@ pub fn event(random: &mut Random, accounts: u64) -> RawDocumentBuf {
 
 /// A filter of workload W: 55 % type, account and a bound; 35 % two equalities; 10 % an `$or` of
 /// two such.
-pub fn w(random: &mut Random, accounts: u64) -> RawDocumentBuf {
-    match random.below(100) {
-        0..90 => simple(random, accounts),
-        _ => rawdoc! { "$or": [simple(random, accounts), simple(random, accounts)] },
+pub(crate) fn w(random: &mut Random, accounts: u64) -> RawDocumentBuf {
+    if random.below(100) < 90 {
+        simple(random, accounts)
+    } else {
+        rawdoc! { "$or": [simple(random, accounts), simple(random, accounts)] }
     }
 }
 
@@ -85,14 +86,14 @@ fn simple(random: &mut Random, accounts: u64) -> RawDocumentBuf {
 }
 
 /// `{amount: {$gte: x, $lt: x + 1}}` with real bounds: about ten of 100,000 match an event.
-pub fn range(random: &mut Random) -> RawDocumentBuf {
+pub(crate) fn range(random: &mut Random) -> RawDocumentBuf {
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     let low = random.below(AMOUNTS * 1_000) as f64 / 1_000.0;
     rawdoc! { "amount": { "$gte": low, "$lt": low + 1.0 } }
 }
 
 /// Type and account, or one of two other pairs.
-pub fn or(random: &mut Random) -> RawDocumentBuf {
+pub(crate) fn or(random: &mut Random) -> RawDocumentBuf {
     let branch = |random: &mut Random| match random.below(2) {
         0 => {
             rawdoc! { "type": kind(random.below(TYPES)), "account": account(random.below(10_000)) }
@@ -105,20 +106,21 @@ pub fn or(random: &mut Random) -> RawDocumentBuf {
 }
 
 /// Twenty of 100,000 accounts.
-pub fn list(random: &mut Random) -> RawDocumentBuf {
+pub(crate) fn list(random: &mut Random) -> RawDocumentBuf {
     let accounts = (0..20).map(|_| account(random.below(100_000)));
-    rawdoc! { "account": { "$in": bson::RawArrayBuf::from_iter(accounts) } }
+    rawdoc! { "account": { "$in": accounts.collect::<bson::RawArrayBuf>() } }
 }
 
 /// A field that is there, and a tag.
-pub fn exists(random: &mut Random) -> RawDocumentBuf {
-    match random.below(2) {
-        0 => present(&format!("extension{}", random.below(50_000))),
-        _ => rawdoc! {
+pub(crate) fn exists(random: &mut Random) -> RawDocumentBuf {
+    if random.below(2) == 0 {
+        present(&format!("extension{}", random.below(50_000)))
+    } else {
+        rawdoc! {
             "region": format!("region-{}", random.below(1_000)),
             "priority": random.int(0, 100),
             "refund": { "$exists": false },
-        },
+        }
     }
 }
 
@@ -130,19 +132,19 @@ fn present(name: &str) -> RawDocumentBuf {
 }
 
 /// A tenant's device by the beginning of a path.
-pub fn prefix(random: &mut Random) -> RawDocumentBuf {
+pub(crate) fn prefix(random: &mut Random) -> RawDocumentBuf {
     let (tenant, device) = (random.below(100), random.below(10_000));
     rawdoc! { "path": { "$regex": format!("^/tenant{tenant:03}/device{device:04}/") } }
 }
 
 /// An item by its name and quantity.
-pub fn element(random: &mut Random) -> RawDocumentBuf {
+pub(crate) fn element(random: &mut Random) -> RawDocumentBuf {
     let sku = format!("sku-{}", random.below(10_000));
     rawdoc! { "items": { "$elemMatch": { "sku": sku, "quantity": { "$gte": random.int(1, 20) } } } }
 }
 
 /// One of the classes above, by turns, and now and then a filter that demands nothing.
-pub fn mixed(random: &mut Random) -> RawDocumentBuf {
+pub(crate) fn mixed(random: &mut Random) -> RawDocumentBuf {
     match random.below(1_000) {
         0..200 => or(random),
         200..400 => list(random),
