@@ -112,7 +112,7 @@ pub struct Library {
 
 /// The task that owns the readers, and the handle to it.
 pub fn replays(library: Library) -> (Replays, impl Future<Output = ()>) {
-    let (wishes, wished) = mpsc::channel(WISHES);
+    let (wishes, inbox) = mpsc::channel(WISHES);
     let replays = Replays {
         wishes,
         wait: library.settings.replay_wait,
@@ -123,7 +123,7 @@ pub fn replays(library: Library) -> (Replays, impl Future<Output = ()>) {
             wait: library.settings.replay_wait,
         },
     };
-    (replays, run(library, wished))
+    (replays, run(library, inbox))
 }
 
 async fn run(library: Library, mut wished: mpsc::Receiver<Wish>) {
@@ -283,13 +283,12 @@ impl Reading {
         if self.position >= self.library.router.progress().position {
             return None;
         }
-        let batch = match self.reader.next().await {
-            Ok(batch) => batch,
-            Err(_) => {
-                let (reader, batch) = open(&self.library, self.position).await.ok()?;
-                self.reader = reader;
-                batch
-            }
+        let batch = if let Ok(batch) = self.reader.next().await {
+            batch
+        } else {
+            let (reader, batch) = open(&self.library, self.position).await.ok()?;
+            self.reader = reader;
+            batch
         };
         self.position = self.position.max(batch.position);
         Some(Arc::new(batch))

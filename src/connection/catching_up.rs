@@ -139,7 +139,7 @@ impl Connection {
             self.replay = Some(replay);
             return Outgoing::Idle;
         };
-        let outcome = self.on_found(&mut replay, found);
+        let outcome = self.on_found(&mut replay, &found);
         match (outcome, replay.end) {
             (Ok(_), Some(end)) if replay.replaying.is_over() => {
                 return Outgoing::Ends(Outcome::Ended(end));
@@ -157,7 +157,7 @@ impl Connection {
     }
 
     /// Acts on what the replay came to; true when it is done.
-    fn on_found(&mut self, replay: &mut Replay, found: Found) -> Result<bool, Outcome> {
+    fn on_found(&mut self, replay: &mut Replay, found: &Found) -> Result<bool, Outcome> {
         let lost = matches!(found, Found::Gap(..) | Found::Lacking);
         if !matches!(found, Found::Unavailable)
             && let Some(greeting) = replay.greeting.take()
@@ -165,7 +165,7 @@ impl Connection {
             self.greet(&greeting, !lost);
         }
         self.queue_frames();
-        match found {
+        match *found {
             Found::Unavailable => Err(Outcome::Found(Ending::Overloaded)),
             Found::Gap(..) | Found::Lacking if replay.ends_on_gap => {
                 Err(Outcome::Found(Ending::Resync))

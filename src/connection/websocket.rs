@@ -371,7 +371,7 @@ mod tests {
     async fn pongs_that_nobody_reads_are_bounded() {
         const MOST_PONG_BYTES: usize = 127;
         let (mut socket, mut client) = pair().await;
-        let mut ping = vec![0x89, 0x80 | 125, 0, 0, 0, 0];
+        let mut ping = vec![0x89, 0xFD, 0, 0, 0, 0];
         ping.extend([b'x'; 125]);
         let pings = ping.repeat(1_000);
         let flood = tokio::spawn(async move { while client.write_all(&pings).await.is_ok() {} });

@@ -149,7 +149,7 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
     fn candidates(&self, event: &Event<'_>) -> SmallVec<[&Record<K>; 32]> {
         let mut ids: SmallVec<[RecordId; 32]> = SmallVec::new();
         if !Search::run(&self.lookup, event, self.records.stored(), |id| {
-            ids.push(id)
+            ids.push(id);
         }) {
             ids = self.records.ids().collect();
         }

@@ -44,7 +44,7 @@ impl Default for Options {
             cache_size_gb: 0.25,
             parameters: Vec::new(),
             arguments: Vec::new(),
-            start_timeout: Duration::from_secs(60),
+            start_timeout: Duration::from_mins(1),
         }
     }
 }

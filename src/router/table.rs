@@ -91,20 +91,16 @@ impl Table {
 
     /// Removes the subscription of this `_id` (a document with that one field).
     pub(super) fn remove(&mut self, key: &RawDocument) -> Option<(Slot, Compiled)> {
-        match key.get("_id") {
-            Ok(Some(RawBsonRef::String(id))) => {
-                let (_, slot) = self.by_id.remove_entry(id)?;
-                let old = self.forget(slot)?;
-                self.free.push(slot);
-                Some((slot, old))
+        let Ok(Some(RawBsonRef::String(id))) = key.get("_id") else {
+            if self.nameless.remove(key.as_bytes()) {
+                self.counts[Status::Invalid as usize] -= 1;
             }
-            _ => {
-                if self.nameless.remove(key.as_bytes()) {
-                    self.counts[Status::Invalid as usize] -= 1;
-                }
-                None
-            }
-        }
+            return None;
+        };
+        let (_, slot) = self.by_id.remove_entry(id)?;
+        let old = self.forget(slot)?;
+        self.free.push(slot);
+        Some((slot, old))
     }
 
     fn add_nameless(&mut self, compiled: &Compiled) {

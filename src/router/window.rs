@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn what_is_after_a_position_is_found_whole_and_in_order() {
-        let mut window = Window::new(1 << 20, Duration::from_secs(60));
+        let mut window = Window::new(1 << 20, Duration::from_mins(1));
         window.restart(at(5));
         for time in [6, 7, 9] {
             window.add(batch(time, 10));
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn bytes_and_age_bound_it_and_move_its_start() {
-        let mut window = Window::new(2_500, Duration::from_secs(60));
+        let mut window = Window::new(2_500, Duration::from_mins(1));
         for time in 1..=4 {
             window.add(batch(time, 1_000));
         }
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_long_past_comes_in_pieces() {
-        let mut window = Window::new(16 << 20, Duration::from_secs(60));
+        let mut window = Window::new(16 << 20, Duration::from_mins(1));
         for time in 1..=4 {
             window.add(batch(time, SLICE_BYTES / 2));
         }

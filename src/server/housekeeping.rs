@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::store::Store;
 
 /// How often, on average. Every node does it; doing it twice does no harm.
-const INTERVAL: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_mins(1);
 
 /// Keeps house until `stop`.
 pub(super) async fn run(store: Store, stop: CancellationToken) {

@@ -13,9 +13,9 @@ use mongodb::options::ReturnDocument;
 use super::{IDEMPOTENCY, Store, StoreError};
 
 /// How long a key is kept, from its first use. Migration 0003 has the same number as a TTL.
-const KEPT: Duration = Duration::from_secs(24 * 3600);
+const KEPT: Duration = Duration::from_hours(24);
 /// How long a reservation is safe from being taken over.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 /// An answer with a larger body is not stored: a document holds 16 MiB.
 const ANSWER_LIMIT: usize = 12 << 20;
 

@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_node_is_ready_only_while_its_feed_is() {
-        let health = Health::new(Duration::from_secs(3600));
+        let health = Health::new(Duration::from_hours(1));
         assert!(health.ready().unwrap_err().contains("loaded"));
         health.feed(FeedState::Cut);
         assert!(

@@ -185,94 +185,102 @@ impl Default for Metrics {
 
 impl Metrics {
     fn register_all(&mut self) {
+        self.register_counters();
+        self.register_families();
+        self.register_measures();
+    }
+
+    fn register_counters(&mut self) {
+        for (name, help, counter) in [
+            (
+                "events_received",
+                "Events read from the feed",
+                &self.events_received,
+            ),
+            (
+                "events_matched",
+                "Events matched by a subscription",
+                &self.events_matched,
+            ),
+            (
+                "events_undecodable",
+                "Events that could not be decoded",
+                &self.events_undecodable,
+            ),
+            (
+                "deliveries",
+                "Event frames written to sockets",
+                &self.deliveries,
+            ),
+            (
+                "router_waits",
+                "Waits of the router for an outbox",
+                &self.router_waits,
+            ),
+            ("acks", "Acknowledgements taken", &self.acks),
+            (
+                "position_writes",
+                "Writes of positions, each of many",
+                &self.position_writes,
+            ),
+            (
+                "replay_pages",
+                "Pages of old events read for replays",
+                &self.replay_pages,
+            ),
+            (
+                "replay_streams",
+                "Change streams opened for replays",
+                &self.replay_streams,
+            ),
+        ] {
+            self.registry.register(name, help, counter.clone());
+        }
+    }
+
+    fn register_families(&mut self) {
         let r = &mut self.registry;
-        r.register(
-            "events_received",
-            "Events read from the feed",
-            self.events_received.clone(),
-        );
-        r.register(
-            "events_matched",
-            "Events matched by a subscription",
-            self.events_matched.clone(),
-        );
-        r.register(
-            "events_undecodable",
-            "Events that could not be decoded",
-            self.events_undecodable.clone(),
-        );
-        r.register(
-            "deliveries",
-            "Event frames written to sockets",
-            self.deliveries.clone(),
-        );
-        r.register_with_unit(
-            "outbox",
-            "Bytes waiting in outboxes",
-            Unit::Bytes,
-            self.outbox_bytes.clone(),
-        );
-        r.register(
-            "router_waits",
-            "Waits of the router for an outbox",
-            self.router_waits.clone(),
-        );
-        r.register_with_unit(
-            "feed_lag",
-            "How far the router is behind the database",
-            Unit::Seconds,
-            self.feed_lag.clone(),
-        );
-        r.register(
-            "feed_resumes",
-            "Change streams reopened, by cause",
-            self.feed_resumes.clone(),
-        );
+        let resumes = self.feed_resumes.clone();
+        r.register("feed_resumes", "Change streams reopened, by cause", resumes);
+        let reloads = self.feed_reloads.clone();
         r.register(
             "feed_reloads",
             "Loads of all subscriptions, by cause",
-            self.feed_reloads.clone(),
+            reloads,
         );
-        r.register(
-            "feed_oddities",
-            "Changes outside the ordinary, by operation",
-            self.feed_oddities.clone(),
-        );
-        r.register(
-            "http_requests",
-            "Requests answered",
-            self.http_requests.clone(),
-        );
+        let oddities = self.feed_oddities.clone();
+        r.register("feed_oddities", "Unusual changes, by operation", oddities);
+        let requests = self.http_requests.clone();
+        r.register("http_requests", "Requests answered", requests);
+        let failed = self.http_connections_failed.clone();
         r.register(
             "http_connections_failed",
-            "HTTP connections that ended badly, by cause",
-            self.http_connections_failed.clone(),
+            "HTTP connections cut, by cause",
+            failed,
         );
-        r.register("acks", "Acknowledgements taken", self.acks.clone());
+        let ignored = self.acks_ignored.clone();
         r.register(
             "acks_ignored",
             "Acknowledgements ignored, by cause",
-            self.acks_ignored.clone(),
+            ignored,
         );
-        r.register(
-            "position_writes",
-            "Writes of acknowledged positions, each of many",
-            self.position_writes.clone(),
-        );
-        r.register(
-            "replay_pages",
-            "Pages of old events read for replays",
-            self.replay_pages.clone(),
-        );
-        r.register(
-            "replay_streams",
-            "Change streams opened for replays",
-            self.replay_streams.clone(),
+    }
+
+    fn register_measures(&mut self) {
+        let r = &mut self.registry;
+        let bytes = self.outbox_bytes.clone();
+        r.register_with_unit("outbox", "Bytes waiting in outboxes", Unit::Bytes, bytes);
+        let lag = self.feed_lag.clone();
+        r.register_with_unit(
+            "feed_lag",
+            "How far the router is behind",
+            Unit::Seconds,
+            lag,
         );
         for (name, help, histogram) in [
             (
                 "replay",
-                "From the attach to live, of connections that replayed",
+                "From the attach to live, where there was a replay",
                 &self.replay,
             ),
             (

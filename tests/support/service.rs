@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Socket, database_name, shared_mongod};
 
 /// How long a test waits for what must happen before it fails.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A running node.
 pub(crate) struct Service {
@@ -154,6 +154,15 @@ impl Service {
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Like [`Service::metric`], for what is counted.
+    pub(crate) async fn count(&self, name: &str) -> u64 {
+        let text = self.metrics().await;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse().unwrap())
     }
 
     /// All metrics as text.

@@ -77,7 +77,12 @@ impl<'d> Run<'_, 'd> {
             Sight::Plain(value) => pass(value),
             Sight::Arrays => {
                 let text = self.paths.text(path);
-                path::any(self.event.document(), text.as_bytes(), Leaf::Elements, &mut pass)
+                path::any(
+                    self.event.document(),
+                    text.as_bytes(),
+                    Leaf::Elements,
+                    &mut pass,
+                )
             }
         }
     }
