@@ -55,19 +55,26 @@ impl Service {
 
     /// A node with exactly these settings, but on a free port.
     pub(crate) async fn on(config: Config) -> Self {
-        let client = Client::with_uri_str(&config.mongodb_uri).await.unwrap();
-        let database = client.database(&config.database);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let task = tokio::spawn(server::run(config.clone(), listener, stop.clone()));
+        let mut service = Self::at(address, config).await;
+        service.stop = stop;
+        service.task = Some(task);
+        service
+    }
+
+    /// A node that runs elsewhere, with these settings.
+    pub(crate) async fn at(address: SocketAddr, config: Config) -> Self {
+        let client = Client::with_uri_str(&config.mongodb_uri).await.unwrap();
         let service = Self {
             address,
+            database: client.database(&config.database),
             config,
-            database,
             http: http_client(),
-            stop,
-            task: Some(task),
+            stop: CancellationToken::new(),
+            task: None,
         };
         service
             .until("ready", async || service.status("/ready").await == 200)
