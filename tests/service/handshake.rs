@@ -31,8 +31,8 @@ async fn check(service: &Service, request: &str, status: u16, slug: &str) -> Ans
         "{request}"
     );
     assert_eq!(answer.body["status"], status, "{request}");
-    let opened = service.metric("tidegate_connections_opened_total").await;
-    assert_eq!(opened, 0.0, "{request}");
+    let opened = service.count("tidegate_connections_opened_total").await;
+    assert_eq!(opened, 0, "{request}");
     answer
 }
 
@@ -155,9 +155,9 @@ async fn the_first_subprotocol_that_is_spoken_is_chosen() {
     service.stop().await;
 }
 
-async fn failed(service: &Service, cause: &str) -> f64 {
+async fn failed(service: &Service, cause: &str) -> i64 {
     let metric = format!("tidegate_http_connections_failed_total{{cause=\"{cause}\"}}");
-    service.metric(&metric).await
+    service.count(&metric).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,13 +170,13 @@ async fn a_head_that_comes_byte_by_byte_is_cut() {
     raw.send(b"GET / HTTP/1.1\r\nX-Slow: ").await;
     // One more byte each time that a request of somebody else was answered.
     let trickle = async {
-        while raw.tcp.write_all(b"x").await.is_ok()
-            && failed(&service, "header_timeout").await == 0.0
-        {}
+        while raw.tcp.write_all(b"x").await.is_ok() && failed(&service, "header_timeout").await == 0
+        {
+        }
     };
     let trickled = tokio::time::timeout(crate::support::DEADLINE, trickle);
     trickled.await.expect("cut in time");
-    assert_eq!(failed(&service, "header_timeout").await, 1.0);
+    assert_eq!(failed(&service, "header_timeout").await, 1);
     assert_eq!(raw.frame().await, None, "no answer, but the end");
     service.stop().await;
 }
@@ -192,7 +192,7 @@ async fn a_head_that_is_too_large_is_refused() {
     // It may be refused before all of it was sent.
     drop(raw.tcp.write_all(long.as_bytes()).await);
     assert_eq!(raw.answer().await.status, 431);
-    let counted = async || failed(&service, "head_too_large").await == 1.0;
+    let counted = async || failed(&service, "head_too_large").await == 1;
     service.until("it is counted", counted).await;
     service.stop().await;
 }
@@ -204,7 +204,7 @@ async fn what_is_no_http_is_refused() {
     raw.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS hello\r\n\r\n")
         .await;
     assert_eq!(raw.answer().await.status, 400);
-    let counted = async || failed(&service, "not_http").await == 1.0;
+    let counted = async || failed(&service, "not_http").await == 1;
     service.until("it is counted", counted).await;
     service.stop().await;
 }

@@ -17,8 +17,8 @@ async fn assert_full(service: &Service, id: &str) {
     assert!(seconds.parse::<u32>().unwrap() > 0);
 }
 
-async fn until_open(service: &Service, connections: f64) {
-    let open = async || service.metric("tidegate_connections").await == connections;
+async fn until_open(service: &Service, connections: i64) {
+    let open = async || service.count("tidegate_connections").await == connections;
     service.until("connections are open", open).await;
 }
 
@@ -34,14 +34,11 @@ async fn a_full_node_refuses_until_a_place_is_free() {
     assert_full(&service, &one).await;
     assert_full(&service, &other).await;
     sockets.pop().unwrap().leave().await;
-    until_open(&service, 2.0).await;
+    until_open(&service, 2).await;
     sockets.push(service.connect(&other).await);
     assert_full(&service, &one).await;
     // Those that were refused were never opened.
-    assert_eq!(
-        service.metric("tidegate_connections_opened_total").await,
-        4.0
-    );
+    assert_eq!(service.count("tidegate_connections_opened_total").await, 4);
     service.assert_books_balance().await;
     service.stop().await;
 }
@@ -60,7 +57,7 @@ async fn a_full_subscription_refuses_alone() {
     let _elsewhere = service.connect(&other).await;
     // A client that vanishes makes room like one that leaves.
     drop(first);
-    until_open(&service, 2.0).await;
+    until_open(&service, 2).await;
     let _third = service.connect(&one).await;
     assert_full(&service, &one).await;
     service.stop().await;

@@ -69,21 +69,21 @@ async fn publish_until_slow(
         for (socket, cursor) in healthy.iter_mut().zip(&mut cursors) {
             read_batch(socket, first, cursor).await;
         }
-        let waiting = service.metric("tidegate_outbox_bytes").await;
-        assert!(waiting <= bytes(most), "{waiting} bytes wait");
-        if service.closed("slow_consumer").await >= bytes(expected) {
+        let waiting = service.count("tidegate_outbox_bytes").await;
+        assert!(waiting <= whole(most), "{waiting} bytes wait");
+        if service.count_closed("slow_consumer").await >= whole(expected) {
             return first + BATCH;
         }
     }
     panic!("nobody is slow after {BATCHES} batches");
 }
 
-fn bytes(count: usize) -> f64 {
-    f64::from(u32::try_from(count).unwrap())
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap()
 }
 
 async fn assert_no_bytes_wait(service: &Service) {
-    let none = async || service.metric("tidegate_outbox_bytes").await == 0.0;
+    let none = async || service.count("tidegate_outbox_bytes").await == 0;
     service.until("no bytes wait", none).await;
 }
 
@@ -129,7 +129,7 @@ async fn a_client_that_stops_reading_is_closed_as_slow_and_told() {
     assert!(ended["retryAfterMs"].is_u64(), "{ended}");
     // It goes on exactly behind what the client has got.
     assert_eq!(ended["cursor"], events.last().unwrap()["cursor"]);
-    assert_eq!(service.metric("tidegate_connections").await, 2.0);
+    assert_eq!(service.count("tidegate_connections").await, 2);
     service.assert_books_balance().await;
     drop(healthy);
     service.stop().await;
@@ -164,8 +164,8 @@ async fn many_slow_clients_change_nothing_for_the_others() {
     }
     healthy.reverse();
     publish_until_slow(&service, &mut healthy, SLOW, SLOW).await;
-    assert_eq!(service.closed("slow_consumer").await, bytes(SLOW));
-    assert_eq!(service.metric("tidegate_connections").await, 1.0);
+    assert_eq!(service.count_closed("slow_consumer").await, whole(SLOW));
+    assert_eq!(service.count("tidegate_connections").await, 1);
     assert_no_bytes_wait(&service).await;
     service.assert_books_balance().await;
     service.stop().await;
@@ -193,7 +193,7 @@ async fn an_event_larger_than_an_outbox_is_delivered_among_others() {
         ]
     });
     assert_eq!(received, [json!(1), json!(large), json!(2)]);
-    assert_eq!(service.metric("tidegate_connections").await, 1.0);
+    assert_eq!(service.count("tidegate_connections").await, 1);
     assert_no_bytes_wait(&service).await;
     service.stop().await;
 }
@@ -254,11 +254,11 @@ async fn a_node_whose_cores_are_busy_closes_nobody() {
     }
     stop.store(true, Ordering::Relaxed);
     assert_eq!(
-        service.metric("tidegate_connections").await,
-        bytes(CLIENTS),
+        service.count("tidegate_connections").await,
+        whole(CLIENTS),
         "nobody was closed"
     );
-    assert!(service.metric("tidegate_router_waits_total").await > 0.0);
+    assert!(service.count("tidegate_router_waits_total").await > 0);
     assert_no_bytes_wait(&service).await;
     service.stop().await;
 }

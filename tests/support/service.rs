@@ -156,11 +156,21 @@ impl Service {
     /// The value of a metric line such as `tidegate_connections` or
     /// `tidegate_connections_closed_total{reason="deleted"}`; 0 where there is none.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let value = self.metric_text(name).await;
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Like [`Service::metric`], where it is a whole number.
+    pub(crate) async fn count(&self, name: &str) -> i64 {
+        let value = self.metric_text(name).await;
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    async fn metric_text(&self, name: &str) -> Option<String> {
         let text = self.metrics().await;
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap())
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map(str::to_owned)
     }
 
     /// All metrics as text.
@@ -174,6 +184,14 @@ impl Service {
             .text()
             .await
             .unwrap()
+    }
+
+    /// Connections closed for a reason, as a whole number.
+    pub(crate) async fn count_closed(&self, reason: &str) -> i64 {
+        self.count(&format!(
+            "tidegate_connections_closed_total{{reason=\"{reason}\"}}"
+        ))
+        .await
     }
 
     /// Connections closed for a reason.
