@@ -170,10 +170,11 @@ impl RouterHandle {
     }
 
     /// Waits until everything committed up to `time` is applied; false if that took longer than
-    /// `patience`.
+    /// `patience`. Being at `time` is not enough: what was committed then may come behind that.
     pub async fn applied(&self, time: Timestamp, patience: Duration) -> bool {
+        let before = Position::at(time);
         self.until(patience, |applied| {
-            applied.loaded && applied.position.cluster_time() >= time
+            applied.loaded && applied.position > before
         })
         .await
     }
@@ -255,5 +256,42 @@ impl RouterHandle {
         let (reply, answer) = oneshot::channel();
         self.inputs.send(input(reply)).await.ok()?;
         answer.await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(increment: u32) -> Timestamp {
+        Timestamp { time: 5, increment }
+    }
+
+    /// Whether what was committed at `time` counts as applied by a router at `position`.
+    async fn check(position: Position, time: Timestamp, expected: bool) {
+        let (inputs, _) = mpsc::channel(1);
+        let (_applied, watching) = watch::channel(Applied {
+            position,
+            loaded: true,
+        });
+        let bounds = outbox::Bounds {
+            frames: 1,
+            bytes: 1,
+        };
+        let deployment = DeploymentId([0; 6]);
+        let handle = RouterHandle::new(inputs, watching, deployment, bounds);
+        let applied = handle.applied(time, Duration::ZERO).await;
+        assert_eq!(applied, expected, "{position:?} {time}");
+    }
+
+    #[tokio::test]
+    async fn what_comes_behind_a_position_is_not_applied_there() {
+        // A load at 7 leaves the feed before 8, whose change may still come.
+        check(Position::at(time(8)), time(7), true).await;
+        check(Position::at(time(8)), time(8), false).await;
+        let change = "8200000005000000082B022C0100296E5A1004";
+        let change = Position::from_token_data(change).unwrap();
+        check(change, time(8), true).await;
+        check(change, time(9), false).await;
     }
 }

@@ -321,10 +321,6 @@ impl Receiver {
             return Poll::Ready(());
         }
         state.register(cx, true);
-        if state.sender_waits && state.intake == Intake::Open {
-            // It has begun to wait since the last attempt was reported, and judges by another.
-            cx.waker().wake_by_ref();
-        }
         Poll::Pending
     }
 

@@ -202,15 +202,16 @@ pub(crate) fn upgrade_request(id: &str, more: &str) -> String {
 /// A masked frame with this first byte: flags and opcode.
 pub(crate) fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
+    const MASKED: u8 = 0x80;
     let mut frame = vec![first];
     match payload.len() {
-        len @ 0..=125 => frame.push(0x80 | u8::try_from(len).unwrap()),
+        len @ 0..=125 => frame.push(MASKED + u8::try_from(len).unwrap()),
         len @ 126..=0xFFFF => {
-            frame.push(0xFE);
+            frame.push(MASKED + 126);
             frame.extend_from_slice(&u16::try_from(len).unwrap().to_be_bytes());
         }
         len => {
-            frame.push(0x80 | 127);
+            frame.push(MASKED + 127);
             frame.extend_from_slice(&(len as u64).to_be_bytes());
         }
     }

@@ -55,19 +55,26 @@ impl Service {
 
     /// A node with exactly these settings, but on a free port.
     pub(crate) async fn on(config: Config) -> Self {
-        let client = Client::with_uri_str(&config.mongodb_uri).await.unwrap();
-        let database = client.database(&config.database);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let task = tokio::spawn(server::run(config.clone(), listener, stop.clone()));
+        let mut service = Self::at(address, config).await;
+        service.stop = stop;
+        service.task = Some(task);
+        service
+    }
+
+    /// A node that runs elsewhere, with these settings.
+    pub(crate) async fn at(address: SocketAddr, config: Config) -> Self {
+        let client = Client::with_uri_str(&config.mongodb_uri).await.unwrap();
         let service = Self {
             address,
+            database: client.database(&config.database),
             config,
-            database,
             http: http_client(),
-            stop,
-            task: Some(task),
+            stop: CancellationToken::new(),
+            task: None,
         };
         service
             .until("ready", async || service.status("/ready").await == 200)
@@ -149,11 +156,21 @@ impl Service {
     /// The value of a metric line such as `tidegate_connections` or
     /// `tidegate_connections_closed_total{reason="deleted"}`; 0 where there is none.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let value = self.metric_text(name).await;
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Like [`Service::metric`], where it is a whole number.
+    pub(crate) async fn count(&self, name: &str) -> i64 {
+        let value = self.metric_text(name).await;
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    async fn metric_text(&self, name: &str) -> Option<String> {
         let text = self.metrics().await;
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap())
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map(str::to_owned)
     }
 
     /// Like [`Service::metric`], for what is counted.
@@ -176,6 +193,14 @@ impl Service {
             .text()
             .await
             .unwrap()
+    }
+
+    /// Connections closed for a reason, as a whole number.
+    pub(crate) async fn count_closed(&self, reason: &str) -> i64 {
+        self.count(&format!(
+            "tidegate_connections_closed_total{{reason=\"{reason}\"}}"
+        ))
+        .await
     }
 
     /// Connections closed for a reason.

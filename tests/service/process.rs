@@ -1,0 +1,67 @@
+//! The real binary, where the process itself is the subject.
+
+use std::{net::SocketAddr, process::Stdio};
+
+use tidegate::config::Config;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStderr, Command},
+    time::timeout,
+};
+
+use crate::support::{DEADLINE, Service, database_name, shared_mongod};
+
+/// A running `tidegate serve`, killed when dropped.
+pub(crate) struct Process {
+    pub(crate) service: Service,
+    child: Child,
+}
+
+impl Process {
+    /// Starts it on a database of its own, by a shell that has run `preparation` before.
+    pub(crate) async fn serve(preparation: &str) -> Self {
+        let config = Config {
+            mongodb_uri: shared_mongod().await.uri(),
+            database: database_name(),
+            ..Config::default()
+        };
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("{preparation}\nexec \"$@\""), "sh"])
+            .args([env!("CARGO_BIN_EXE_tidegate"), "serve"])
+            .args(["--listen", "127.0.0.1:0"])
+            .args(["--mongodb-uri", &config.mongodb_uri])
+            .args(["--database", &config.database])
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = timeout(DEADLINE, address_in(&mut log)).await.unwrap();
+        // The process must never wait for a full pipe.
+        tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
+        let service = Service::at(address, config).await;
+        Self { service, child }
+    }
+
+    pub(crate) async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it runs").to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status().await;
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for its end: the exit code, if no signal ended it.
+    pub(crate) async fn end(mut self) -> Option<i32> {
+        let ended = timeout(DEADLINE, self.child.wait()).await;
+        ended.expect("it ends in time").unwrap().code()
+    }
+}
+
+async fn address_in(log: &mut Lines<BufReader<ChildStderr>>) -> SocketAddr {
+    while let Some(line) = log.next_line().await.unwrap() {
+        if let Some((_, rest)) = line.split_once("http://") {
+            let end = rest.find(|c: char| !c.is_ascii_digit() && !".:".contains(c));
+            return rest[..end.unwrap_or(rest.len())].parse().unwrap();
+        }
+    }
+    panic!("it ended before it listened");
+}
