@@ -8,6 +8,7 @@ mod aside;
 mod body;
 mod conditional;
 mod cors;
+mod dry_run;
 mod events;
 mod extract;
 mod failure;
@@ -84,6 +85,11 @@ pub fn routes(state: AppState) -> Router {
         )
         .route(&at("/subscriptions/{id}"), subscriptions::one())
         .route(&at("/subscriptions/{id}/events"), get(socket::open))
+        .route(
+            &at("/subscriptions/{id}/match"),
+            post(dry_run::subscription),
+        )
+        .route(&at("/match"), post(dry_run::filter))
         .route(&at("/events"), post(events::publish).get(events::list))
         .route(&at("/events/{id}"), get(events::get))
         .fallback(observe::not_found)

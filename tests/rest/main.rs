@@ -7,6 +7,7 @@
 mod support;
 
 mod conditional;
+mod dry_run;
 mod edge;
 mod events;
 mod idempotency;
