@@ -7,12 +7,14 @@ mod answer;
 mod aside;
 mod body;
 mod conditional;
+mod connections;
 mod cors;
 mod dry_run;
 mod events;
 mod extract;
 mod failure;
 mod idempotency;
+mod known;
 mod observe;
 mod page;
 pub mod problem;
@@ -88,6 +90,10 @@ pub fn routes(state: AppState) -> Router {
         .route(
             &at("/subscriptions/{id}/match"),
             post(dry_run::subscription),
+        )
+        .route(
+            &at("/subscriptions/{id}/connections"),
+            get(connections::list),
         )
         .route(&at("/match"), post(dry_run::filter))
         .route(&at("/events"), post(events::publish).get(events::list))

@@ -135,8 +135,8 @@ impl Dialect {
         self as usize
     }
 
-    /// The name in `Sec-WebSocket-Protocol`.
-    pub const fn subprotocol(self) -> &'static str {
+    /// The name, on a socket that of its `Sec-WebSocket-Protocol`.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Tidegate => "tidegate.v1",
             Self::CloudEvents => "cloudevents.json",
@@ -147,7 +147,7 @@ impl Dialect {
     pub fn from_subprotocol(name: &str) -> Option<Self> {
         [Self::Tidegate, Self::CloudEvents]
             .into_iter()
-            .find(|d| d.subprotocol() == name)
+            .find(|d| d.name() == name)
     }
 }
 

@@ -453,6 +453,7 @@ impl Router {
             dialect: registered.dialect,
             remote: registered.remote.clone(),
             opened_at: registered.opened_at,
+            replaying: !registered.live,
             waiting_frames: registered.outbox.len(),
         };
         self.registry.of(slot).iter().map(show).collect()

@@ -52,7 +52,7 @@ pub(super) async fn open(
     };
     take(&state, wish, upgrade(&mut request)).await?;
     if let Some(dialect) = dialect {
-        let name = HeaderValue::from_static(dialect.subprotocol());
+        let name = HeaderValue::from_static(dialect.name());
         response
             .headers_mut()
             .insert(header::SEC_WEBSOCKET_PROTOCOL, name);

@@ -17,6 +17,8 @@ mod kit;
 mod leaving;
 mod nodes;
 mod raw;
+mod connections;
+mod first;
 mod replay;
 mod rough;
 mod stored;
