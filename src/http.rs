@@ -5,6 +5,7 @@
 
 mod answer;
 mod aside;
+mod attach;
 mod body;
 mod conditional;
 mod connections;
@@ -21,7 +22,9 @@ pub mod problem;
 mod query;
 mod service;
 mod socket;
+mod sse;
 mod subscriptions;
+mod watch;
 
 use std::sync::Arc;
 
@@ -86,7 +89,7 @@ pub fn routes(state: AppState) -> Router {
             subscriptions::one().post(subscriptions::batch),
         )
         .route(&at("/subscriptions/{id}"), subscriptions::one())
-        .route(&at("/subscriptions/{id}/events"), get(socket::open))
+        .route(&at("/subscriptions/{id}/events"), get(watch::open))
         .route(
             &at("/subscriptions/{id}/match"),
             post(dry_run::subscription),

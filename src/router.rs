@@ -35,7 +35,7 @@ use self::{
 use crate::{
     config, event,
     position::{Cursor, DeploymentId, Position},
-    protocol::{Ending, Frame, GapReason, gap_message, updated_message},
+    protocol::{Dialect, Ending, Frame, GapReason, Message},
     subscription::{Status, SubscriptionId},
     telemetry::Metrics,
 };
@@ -305,10 +305,11 @@ impl Router {
         };
         let json = subscription.to_json();
         let (position, deployment) = (self.position, self.settings.deployment);
-        let frame = |from: Position| {
+        let frame = |from: Position, dialect: Dialect| {
             let position = position.max(from);
-            let text = updated_message(&json, &position.cursor(deployment));
-            Some(Arc::new(Frame::notice(&text, position)))
+            let cursor = position.cursor(deployment);
+            let message = Message::updated(&json, &cursor);
+            Some(Arc::new(Frame::notice(&message, dialect, position)))
         };
         self.delivery
             .notice(slot, &mut self.registry, position, frame)
@@ -331,15 +332,13 @@ impl Router {
         let position = self.position;
         let slots: Vec<Slot> = self.registry.subscriptions().collect();
         for slot in slots {
-            let frame = |from: Position| {
+            let frame = |from: Position, dialect: Dialect| {
                 // Who starts later than here misses nothing.
                 (from <= position).then(|| {
-                    let text = gap_message(
-                        reason,
-                        Some(&after.max(from).cursor(deployment)),
-                        &position.cursor(deployment),
-                    );
-                    Arc::new(Frame::notice(&text, position))
+                    let cursor = position.cursor(deployment);
+                    let after = after.max(from).cursor(deployment);
+                    let message = Message::gap(reason, Some(&after), &cursor);
+                    Arc::new(Frame::notice(&message, dialect, position))
                 })
             };
             self.delivery

@@ -1,0 +1,19 @@
+//! `GET /subscriptions/{id}/events`: a socket, or a stream of server-sent events.
+
+use axum::{body::Body, extract::State, http::Request, response::Response};
+
+use super::{AppState, extract::Id, problem::Problem, socket, sse};
+
+/// Chooses by what the request asks for.
+pub(crate) async fn open(
+    State(state): State<AppState>,
+    Id(id): Id,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let headers = request.headers();
+    if socket::is_asked_for(headers) || !sse::is_asked_for(headers) {
+        socket::open(&state, id, request).await
+    } else {
+        sse::open(&state, id, request).await
+    }
+}
