@@ -18,6 +18,7 @@ mod idempotency;
 mod known;
 mod observe;
 mod page;
+mod past;
 pub mod problem;
 mod query;
 mod service;

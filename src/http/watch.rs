@@ -1,8 +1,8 @@
-//! `GET /subscriptions/{id}/events`: a socket, or a stream of server-sent events.
+//! `GET /subscriptions/{id}/events`: a socket, a stream of server-sent events, or a page of the past.
 
 use axum::{body::Body, extract::State, http::Request, response::Response};
 
-use super::{AppState, extract::Id, problem::Problem, socket, sse};
+use super::{AppState, extract::Id, past, problem::Problem, socket, sse};
 
 /// Chooses by what the request asks for.
 pub(crate) async fn open(
@@ -11,9 +11,11 @@ pub(crate) async fn open(
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let headers = request.headers();
-    if socket::is_asked_for(headers) || !sse::is_asked_for(headers) {
+    if socket::is_asked_for(headers) {
         socket::open(&state, id, request).await
-    } else {
+    } else if sse::is_asked_for(headers) {
         sse::open(&state, id, request).await
+    } else {
+        past::page(&state, &id, request.uri()).await
     }
 }

@@ -12,6 +12,7 @@ mod edge;
 mod events;
 mod idempotency;
 mod listing;
+mod past;
 mod publishing;
 mod subscriptions;
 
