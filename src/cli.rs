@@ -50,7 +50,7 @@ enum Command {
     Serve(serve::Args),
     /// Bring the database to the state that this version needs
     Migrate(migrate::Args),
-    /// Create, list, show, change and delete subscriptions
+    /// Create, list, show, change, delete and explain subscriptions
     Subscription(subscription::Args),
     /// Publish one event, or many from a file or standard input
     Publish(publish::Args),

@@ -1,6 +1,7 @@
-//! A connection: the task that alone owns one socket.
+//! A connection: the task that alone owns the way to one client.
 //!
-//! It moves frames from its outbox to the socket, listens to the client, and keeps time. It never
+//! That is a WebSocket, or an HTTP answer with server-sent events ([`Carrier`]); all else is the same.
+//! The task moves frames from its outbox to the client, listens to it, and keeps time. It never
 //! decides that it ends: when it finds a reason it tells the registry and acts on the verdict, which
 //! comes through the outbox like everything else. An earlier verdict wins.
 
@@ -9,9 +10,12 @@ mod catching_up;
 mod closing;
 mod heartbeat;
 mod replaying;
+mod sse;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod websocket;
+mod wire;
 mod writing;
 
 use std::{
@@ -25,7 +29,6 @@ use std::{
 
 use futures_util::FutureExt as _;
 use tokio::{
-    net::TcpStream,
     sync::oneshot,
     time::{Sleep, sleep, sleep_until, timeout},
 };
@@ -34,13 +37,19 @@ use self::{
     acks::Acks,
     catching_up::Replay,
     heartbeat::{Due, Heartbeat},
-    websocket::{Broken, Incoming, WebSocket, after_others},
+    transport::Transport,
+    websocket::{Broken, Incoming, after_others},
+};
+pub use self::{
+    sse::{EventStream, event_stream},
+    transport::Carrier,
+    wire::{Gauge, Wire},
 };
 use crate::{
     config::Config,
     position::Cursor,
     positions::Positions,
-    protocol::{ClientMessage, Dialect, Ending, Frame, PONG_MESSAGE, text_frame},
+    protocol::{ClientMessage, Dialect, Ending, Frame, Message},
     replay::Replays,
     router::{
         Attach, AttachError, Attached, RouterHandle, Wording,
@@ -95,22 +104,13 @@ pub struct Request {
     pub remote: String,
 }
 
-/// A socket that was handed over, with what had been read of it already.
-#[derive(Debug)]
-pub struct Upgraded {
-    /// The socket.
-    pub tcp: TcpStream,
-    /// Bytes that came behind the request.
-    pub read_already: Vec<u8>,
-}
-
 /// Serves one connection from its wish to its end. `answer` hears whether it was taken, before the
-/// socket is handed over through `upgrade` (`None`: it never is).
+/// way to the client is handed over through `carrier` (`None`: it never is).
 pub async fn serve(
     host: Host,
     request: Request,
     answer: oneshot::Sender<Result<(), AttachError>>,
-    upgrade: impl Future<Output = Option<Upgraded>>,
+    carrier: impl Future<Output = Option<Carrier>>,
 ) {
     let (sender, outbox) = host.router.outbox();
     let Ok((after, resumed)) = whereabouts(&host, &request).await else {
@@ -135,12 +135,12 @@ pub async fn serve(
         }
     };
     let waiting = answer.send(Ok(())).is_ok();
-    let upgraded = if waiting {
-        taken_over(upgrade, &outbox).await
+    let carrier = if waiting {
+        taken_over(carrier, &outbox).await
     } else {
         None
     };
-    let Some(upgraded) = upgraded else {
+    let Some(carrier) = carrier else {
         let dropped = outbox.close();
         forget_bytes(&host.metrics, dropped);
         host.router
@@ -149,7 +149,7 @@ pub async fn serve(
         return;
     };
     let acks = Acks::new(&subscription, &host, attached.start.from, resumed);
-    let mut connection = Connection::new(host, dialect, &attached, outbox, upgraded, acks);
+    let mut connection = Connection::new(host, dialect, &attached, outbox, carrier, acks);
     connection.begin(&attached, after, request.close_on_gap);
     let step = AssertUnwindSafe(connection.run()).catch_unwind().await;
     connection.finish(step).await;
@@ -179,16 +179,16 @@ fn refuse(answer: oneshot::Sender<Result<(), AttachError>>, error: AttachError) 
 /// too long, or where the router has to wait for it: a client that does not even read the answer must
 /// not hold up the others.
 async fn taken_over(
-    upgrade: impl Future<Output = Option<Upgraded>>,
+    carrier: impl Future<Output = Option<Carrier>>,
     outbox: &Receiver,
-) -> Option<Upgraded> {
+) -> Option<Carrier> {
     let asked = async {
         poll_fn(|cx| outbox.poll_asked(cx)).await;
         sleep(UPGRADE_GRACE).await;
     };
     tokio::select! {
         biased;
-        upgraded = timeout(UPGRADE_TIMEOUT, upgrade) => upgraded.ok().flatten(),
+        carrier = timeout(UPGRADE_TIMEOUT, carrier) => carrier.ok().flatten(),
         () = asked => None,
     }
 }
@@ -225,7 +225,7 @@ struct Connection {
     host: Host,
     key: ConnectionKey,
     dialect: Dialect,
-    socket: WebSocket,
+    transport: Transport,
     outbox: Receiver,
     heartbeat: Heartbeat,
     timer: Pin<Box<Sleep>>,
@@ -245,23 +245,23 @@ impl Connection {
         dialect: Dialect,
         attached: &Attached,
         outbox: Receiver,
-        upgraded: Upgraded,
+        carrier: Carrier,
         acks: Acks,
     ) -> Self {
         let settings = &host.config.socket;
         let now = Instant::now();
-        let heartbeat = Heartbeat::new(settings.ping_interval, settings.pong_timeout, now);
-        let socket = WebSocket::new(
-            upgraded.tcp,
-            upgraded.read_already,
-            settings.message_bytes,
-            attached.start.from,
-        );
+        let (interval, patience) = (settings.ping_interval, settings.pong_timeout);
+        let heartbeat = match &carrier {
+            Carrier::Socket { .. } => Heartbeat::new(interval, patience, now),
+            // Others on the way give up an answer that is silent sooner than a socket.
+            Carrier::Stream(_) => Heartbeat::unanswered(interval / 2, patience, now),
+        };
+        let transport = Transport::new(carrier, settings.message_bytes, attached.start.from);
         Self {
             timer: Box::pin(sleep_until(heartbeat.next().into())),
             key: attached.key,
             dialect,
-            socket,
+            transport,
             outbox,
             heartbeat,
             taken: Vec::new(),
@@ -274,8 +274,8 @@ impl Connection {
     }
 
     /// Queues a message about the connection.
-    fn say(&mut self, message: &str) {
-        self.socket.queue(text_frame(message.as_bytes()));
+    fn say(&mut self, message: &Message<'_>) {
+        self.transport.queue(message.encode(self.dialect));
     }
 
     /// Runs until there is a reason to end.
@@ -300,7 +300,7 @@ impl Connection {
             }
             match outgoing {
                 // What was queued since goes out now.
-                Outgoing::Idle if !self.socket.is_flushed() => {}
+                Outgoing::Idle if !self.transport.is_flushed() => {}
                 Outgoing::Idle | Outgoing::Refused => return Poll::Pending,
                 Outgoing::More | Outgoing::Ends(_) => {}
             }
@@ -312,7 +312,7 @@ impl Connection {
 
     /// Writes what is queued and takes more from the outbox.
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Outgoing {
-        match self.socket.poll_write(cx) {
+        match self.transport.poll_write(cx) {
             Poll::Ready(Ok(())) => self.on_flushed(),
             Poll::Ready(Err(_)) => {
                 self.broken = Some(Broken::Lost);
@@ -340,7 +340,9 @@ impl Connection {
     }
 
     fn on_refused(&mut self, cx: &mut Context<'_>) -> Outgoing {
-        self.outbox.refused();
+        if self.transport.refused(cx, self.outbox.is_awaited()) {
+            self.outbox.refused();
+        }
         let progress = self.note_written();
         self.heartbeat.refused(progress, Instant::now());
         if self.replay.as_ref().is_some_and(Replay::knows_its_end) {
@@ -357,14 +359,14 @@ impl Connection {
 
     /// Accounts for what the kernel has taken; says whether it took anything.
     fn note_written(&mut self) -> bool {
-        let written = self.socket.writing().take_written();
+        let written = self.transport.writing().take_written();
         if written.events > 0 {
             self.host.metrics.deliveries.inc_by(written.events);
         }
         if let Some(oldest) = written.oldest {
             Metrics::observe(&self.host.metrics.match_to_socket, oldest.elapsed());
         }
-        written.progress
+        written.progress || self.transport.take_progress()
     }
 
     fn queue_taken(&mut self, bytes: usize) {
@@ -375,14 +377,14 @@ impl Connection {
     fn queue_frames(&mut self) {
         for frame in self.taken.drain(..) {
             self.acks.sent(frame.position, frame.event_at.is_some());
-            self.socket.writing().push_shared(frame);
+            self.transport.writing().push_shared(frame);
         }
     }
 
     /// Reads what has arrived.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         while self.pongs_waiting < PONGS_WAITING {
-            let ending = match self.socket.poll_read(cx) {
+            let ending = match self.transport.poll_read(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Incoming::Pong) => {
                     self.heartbeat.pong();
@@ -405,12 +407,12 @@ impl Connection {
 
     /// Acts on a client's message.
     fn answer(&mut self, text: &str) -> Result<(), Ending> {
-        if self.dialect != Dialect::Tidegate {
+        if !self.dialect.has_messages() {
             return Ok(());
         }
         match ClientMessage::parse(text) {
             Ok(ClientMessage::Ping) => {
-                self.say(PONG_MESSAGE);
+                self.say(&Message::pong());
                 self.pongs_waiting += 1;
                 Ok(())
             }
@@ -448,11 +450,11 @@ impl Connection {
                 Due::Nothing => {}
                 Due::Ping => {
                     self.advance();
-                    self.socket.queue_ping();
+                    self.transport.queue_ping();
                 }
                 Due::Missed => {
                     // Unless the sign of life is here, and only the runtime does not know yet.
-                    self.socket.ask_kernel();
+                    self.transport.ask_kernel();
                     if let Poll::Ready(outcome) = self.poll_incoming(cx) {
                         return Poll::Ready(outcome);
                     }

@@ -5,20 +5,27 @@
 
 mod answer;
 mod aside;
+mod attach;
 mod body;
 mod conditional;
+mod connections;
 mod cors;
+mod dry_run;
 mod events;
 mod extract;
 mod failure;
 mod idempotency;
+mod known;
 mod observe;
 mod page;
+mod past;
 pub mod problem;
 mod query;
 mod service;
 mod socket;
+mod sse;
 mod subscriptions;
+mod watch;
 
 use std::sync::Arc;
 
@@ -86,7 +93,16 @@ pub fn routes(state: AppState) -> Router {
             subscriptions::one().post(subscriptions::batch),
         )
         .route(&at("/subscriptions/{id}"), subscriptions::one())
-        .route(&at("/subscriptions/{id}/events"), get(socket::open))
+        .route(&at("/subscriptions/{id}/events"), get(watch::open))
+        .route(
+            &at("/subscriptions/{id}/match"),
+            post(dry_run::subscription),
+        )
+        .route(
+            &at("/subscriptions/{id}/connections"),
+            get(connections::list),
+        )
+        .route(&at("/match"), post(dry_run::filter))
         .route(&at("/events"), post(events::publish).get(events::list))
         .route(&at("/events/{id}"), get(events::get))
         .fallback(observe::not_found)

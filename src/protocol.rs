@@ -1,16 +1,15 @@
-//! What is said on a socket: the frames, and the one table of endings.
+//! What is said on a connection: the messages, and the one table of endings.
 //!
-//! Pure text building. A frame is encoded once and shared by every connection that gets it; the
-//! WebSocket header is part of the shared bytes, because a server's frames are not masked and so
+//! Pure text building. A frame is encoded once and shared by every connection of its dialect that gets
+//! it; a WebSocket header is part of the shared bytes, because a server's frames are not masked and so
 //! are the same for all.
 
-use std::time::Instant;
+mod message;
 
-use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
-use serde_json::json;
 
-use crate::position::{Cursor, Position};
+pub use self::message::{Frame, Message};
+use crate::position::Cursor;
 
 /// Why a connection ended. The token serves the `ended` frame, the close text and the metric.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -124,22 +123,30 @@ pub enum Dialect {
     Tidegate,
     /// `cloudevents.json`: bare CloudEvents and nothing else.
     CloudEvents,
+    /// Server-sent events: the messages of `tidegate.v1` as the events of an HTTP answer.
+    Sse,
 }
 
 impl Dialect {
     /// How many there are; [`Dialect::index`] is below it.
-    pub const COUNT: usize = 2;
+    pub const COUNT: usize = 3;
 
     /// A number for tables by dialect.
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// The name in `Sec-WebSocket-Protocol`.
-    pub const fn subprotocol(self) -> &'static str {
+    /// Whether there are messages about the connection. Bare CloudEvents have no room for any.
+    pub const fn has_messages(self) -> bool {
+        !matches!(self, Self::CloudEvents)
+    }
+
+    /// The name, on a socket that of its `Sec-WebSocket-Protocol`.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Tidegate => "tidegate.v1",
             Self::CloudEvents => "cloudevents.json",
+            Self::Sse => "sse",
         }
     }
 
@@ -147,108 +154,9 @@ impl Dialect {
     pub fn from_subprotocol(name: &str) -> Option<Self> {
         [Self::Tidegate, Self::CloudEvents]
             .into_iter()
-            .find(|d| d.subprotocol() == name)
+            .find(|d| d.name() == name)
     }
 }
-
-/// One message, ready for the wire and shared by all who get it.
-#[derive(Debug)]
-pub struct Frame {
-    /// The WebSocket frame, header and payload.
-    pub bytes: Bytes,
-    /// Where a client stands that has read it.
-    pub position: Position,
-    /// When it was encoded, if it carries an event (else it is about the connection).
-    pub event_at: Option<Instant>,
-}
-
-impl Frame {
-    /// A text frame about the connection.
-    pub fn notice(payload: &str, position: Position) -> Self {
-        Self {
-            bytes: text_frame(payload.as_bytes()),
-            position,
-            event_at: None,
-        }
-    }
-
-    /// A text frame that carries an event.
-    pub fn event(payload: &str, position: Position) -> Self {
-        Self {
-            event_at: Some(Instant::now()),
-            ..Self::notice(payload, position)
-        }
-    }
-}
-
-/// Encodes an unmasked, unfragmented text frame (RFC 6455, section 5.2).
-pub fn text_frame(payload: &[u8]) -> Bytes {
-    const FINAL_TEXT: u8 = 0x81;
-    let mut out = BytesMut::with_capacity(payload.len() + 10);
-    out.put_u8(FINAL_TEXT);
-    match payload.len() {
-        len @ 0..=125 => out.put_u8(u8::try_from(len).unwrap_or(125)),
-        len @ 126..=0xFFFF => {
-            out.put_u8(126);
-            out.put_u16(u16::try_from(len).unwrap_or(u16::MAX));
-        }
-        len => {
-            out.put_u8(127);
-            out.put_u64(len as u64);
-        }
-    }
-    out.extend_from_slice(payload);
-    out.freeze()
-}
-
-/// The text of an `event` message around an event that is already JSON.
-pub fn event_message(cursor: &str, event_json: &str) -> String {
-    let mut text = String::with_capacity(event_json.len() + cursor.len() + 40);
-    text.push_str(r#"{"type":"event","cursor":""#);
-    text.push_str(cursor);
-    text.push_str(r#"","event":"#);
-    text.push_str(event_json);
-    text.push('}');
-    text
-}
-
-/// The first message on a connection.
-pub fn connected_message(
-    connection_id: &str,
-    subscription_json: &str,
-    cursor: &str,
-    recovered: bool,
-) -> String {
-    format!(
-        r#"{{"type":"connected","connectionId":{},"subscription":{subscription_json},"cursor":"{cursor}","recovered":{recovered}}}"#,
-        json!(connection_id)
-    )
-}
-
-/// Says that the subscription's document changed.
-pub fn updated_message(subscription_json: &str, cursor: &str) -> String {
-    format!(r#"{{"type":"updated","subscription":{subscription_json},"cursor":"{cursor}"}}"#)
-}
-
-/// Says that events between two cursors may be missing.
-pub fn gap_message(reason: GapReason, after: Option<&str>, cursor: &str) -> String {
-    json!({"type": "gap", "reason": reason.token(), "after": after, "cursor": cursor}).to_string()
-}
-
-/// Precedes every close that the server begins.
-pub fn ended_message(ending: Ending, retry_after_ms: Option<u64>, cursor: &str) -> String {
-    json!({
-        "type": "ended",
-        "reason": ending.token(),
-        "code": ending.code(),
-        "retryAfterMs": retry_after_ms,
-        "cursor": cursor,
-    })
-    .to_string()
-}
-
-/// The answer to a client's `ping`.
-pub const PONG_MESSAGE: &str = r#"{"type":"pong"}"#;
 
 /// Why events may be missing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -326,37 +234,6 @@ mod tests {
                 4500..=4999 => assert!(!ending.retry(), "{ending:?}"),
                 _ => {}
             }
-        }
-    }
-
-    #[test]
-    fn frame_headers_follow_the_three_length_forms() {
-        for (len, header) in [
-            (5usize, vec![0x81, 5]),
-            (125, vec![0x81, 125]),
-            (126, vec![0x81, 126, 0, 126]),
-            (65_535, vec![0x81, 126, 255, 255]),
-            (65_536, vec![0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
-        ] {
-            let frame = text_frame(&vec![b'x'; len]);
-            assert_eq!(&frame[..header.len()], &header[..]);
-            assert_eq!(frame.len(), header.len() + len);
-        }
-    }
-
-    #[test]
-    fn messages_are_json() {
-        let texts = [
-            event_message("c", r#"{"id":"1"}"#),
-            connected_message("a\"b", r#"{"id":"s"}"#, "c", true),
-            updated_message(r#"{"id":"s"}"#, "c"),
-            gap_message(GapReason::HistoryLost, None, "c"),
-            ended_message(Ending::Shutdown, Some(5), "c"),
-            PONG_MESSAGE.to_owned(),
-        ];
-        for text in texts {
-            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-            assert!(value["type"].is_string(), "{text}");
         }
     }
 

@@ -38,7 +38,7 @@ use crate::{
     config, event,
     position::{Cursor, DeploymentId, Position},
     positions::Positions,
-    protocol::{Ending, Frame, GapReason, gap_message, updated_message},
+    protocol::{Dialect, Ending, Frame, GapReason, Message},
     subscription::{Status, SubscriptionId},
     telemetry::Metrics,
 };
@@ -331,10 +331,11 @@ impl Router {
         };
         let json = subscription.to_json();
         let (position, deployment) = (self.position, self.settings.deployment);
-        let frame = |from: Position| {
+        let frame = |from: Position, dialect: Dialect| {
             let position = position.max(from);
-            let text = updated_message(&json, &position.cursor(deployment));
-            Some(Arc::new(Frame::notice(&text, position)))
+            let cursor = position.cursor(deployment);
+            let message = Message::updated(&json, &cursor);
+            Some(Arc::new(Frame::notice(&message, dialect, position)))
         };
         self.delivery
             .notice(slot, &mut self.registry, position, frame)
@@ -357,15 +358,13 @@ impl Router {
         let position = self.position;
         let slots: Vec<Slot> = self.registry.subscriptions().collect();
         for slot in slots {
-            let frame = |from: Position| {
+            let frame = |from: Position, dialect: Dialect| {
                 // Who starts later than here misses nothing.
                 (from <= position).then(|| {
-                    let text = gap_message(
-                        reason,
-                        Some(&after.max(from).cursor(deployment)),
-                        &position.cursor(deployment),
-                    );
-                    Arc::new(Frame::notice(&text, position))
+                    let cursor = position.cursor(deployment);
+                    let after = after.max(from).cursor(deployment);
+                    let message = Message::gap(reason, Some(&after), &cursor);
+                    Arc::new(Frame::notice(&message, dialect, position))
                 })
             };
             self.delivery
@@ -480,6 +479,7 @@ impl Router {
             dialect: registered.dialect,
             remote: registered.remote.clone(),
             opened_at: registered.opened_at,
+            replaying: !registered.live,
             waiting_frames: registered.outbox.len(),
         };
         self.registry.of(slot).iter().map(show).collect()

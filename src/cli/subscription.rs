@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod explain;
 mod fields;
 mod get;
 mod list;
@@ -39,6 +40,8 @@ enum Command {
     Update(update::Args),
     /// Delete subscriptions; their connections are closed
     Delete(delete::Args),
+    /// Show why an event matches a subscription, or why not
+    Explain(explain::Args),
 }
 
 /// Runs the command.
@@ -49,5 +52,6 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Command::Get(args) => get::run(args).await,
         Command::Update(args) => update::run(args).await,
         Command::Delete(args) => delete::run(args).await,
+        Command::Explain(args) => explain::run(args).await,
     }
 }

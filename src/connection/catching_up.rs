@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     position::{Cursor, Position},
-    protocol::{Dialect, Ending, GapReason, connected_message, gap_message},
+    protocol::{Ending, GapReason, Message},
     router::{Attached, filter_limits, outbox::End, registry::ends_on_gap},
     telemetry::Metrics,
 };
@@ -87,14 +87,14 @@ impl Connection {
     }
 
     fn greet(&mut self, greeting: &Greeting, recovered: bool) {
-        if self.dialect == Dialect::Tidegate {
+        if self.dialect.has_messages() {
             let cursor = greeting.from.cursor(self.host.router.deployment());
             let Greeting {
                 connection,
                 subscription,
                 ..
             } = greeting;
-            self.say(&connected_message(
+            self.say(&Message::connected(
                 connection,
                 subscription,
                 &cursor,
@@ -104,9 +104,9 @@ impl Connection {
     }
 
     fn tell_gap(&mut self, reason: GapReason, after: Option<&str>, cursor: Position) {
-        if self.dialect == Dialect::Tidegate {
+        if self.dialect.has_messages() {
             let cursor = cursor.cursor(self.host.router.deployment());
-            self.say(&gap_message(reason, after, &cursor));
+            self.say(&Message::gap(reason, after, &cursor));
         }
     }
 
@@ -174,7 +174,7 @@ impl Connection {
             Found::Gap(reason, after, cursor) => {
                 let after = after.cursor(self.host.router.deployment());
                 self.tell_gap(reason, Some(&after), cursor);
-                self.socket.writing().pass(cursor);
+                self.transport.writing().pass(cursor);
                 self.acks.sent(cursor, false);
                 Ok(false)
             }
@@ -182,11 +182,11 @@ impl Connection {
                 Err(Outcome::Found(Ending::SlowConsumer))
             }
             Found::Frames => {
-                self.socket.writing().pass(replay.replaying.done());
+                self.transport.writing().pass(replay.replaying.done());
                 Ok(false)
             }
             Found::Live(position) => {
-                self.socket.writing().pass(position);
+                self.transport.writing().pass(position);
                 Metrics::observe(&self.host.metrics.replay, replay.begun.elapsed());
                 Ok(true)
             }

@@ -1,13 +1,13 @@
 //! The end of a connection: verdict, last words, close.
 
-use std::{any::Any, future::poll_fn, task::Poll, time::Duration};
+use std::{any::Any, future::poll_fn, time::Duration};
 
 use rand::RngExt as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Broken, Connection, Incoming, Outcome, catching_up::Replay, forget_bytes};
+use super::{Broken, Connection, Outcome, catching_up::Replay, forget_bytes};
 use crate::{
-    protocol::{Dialect, Ending, ended_message},
+    protocol::{Ending, Message},
     router::outbox::End,
 };
 
@@ -38,9 +38,8 @@ impl Connection {
         if !silent {
             let written = timeout_at(deadline, self.flush()).await;
             self.note_written();
-            if written.is_ok_and(|written| written) {
-                self.part(deadline).await;
-            }
+            let written = written.is_ok_and(|written| written);
+            self.transport.part(self.broken, written, deadline).await;
         }
     }
 
@@ -61,7 +60,7 @@ impl Connection {
         self.outbox.stop();
         let alone = End {
             ending: found,
-            position: self.socket.writing().taken(),
+            position: self.transport.writing().taken(),
             drain: false,
         };
         // Where the router is gone, the whole node is: there is no verdict to wait for.
@@ -78,49 +77,24 @@ impl Connection {
         forget_bytes(&self.host.metrics, bytes);
         // Whoever was still in the past goes on from where it was.
         let complete = !self.outbox.missed() && self.replay.is_none();
-        let cursor = self.socket.writing().conclude(end, waiting, complete);
+        let cursor = self.transport.writing().conclude(end, waiting, complete);
         // The client began the closing handshake.
         if end.ending == Ending::ClientLeft {
-            return self.socket.queue_close_answer();
+            return self.transport.queue_close_answer();
         }
-        if self.dialect == Dialect::Tidegate {
+        if self.dialect.has_messages() {
             let cursor = cursor.cursor(self.host.router.deployment());
             let retry = end
                 .ending
                 .retry()
                 .then(|| rand::rng().random_range(RETRY_WITHIN_MS));
-            self.say(&ended_message(end.ending, retry, &cursor));
+            self.say(&Message::ended(end.ending, retry, &cursor));
         }
-        self.socket
-            .queue_close(end.ending.code(), end.ending.token());
+        let ending = end.ending;
+        self.transport.queue_close(ending.code(), ending.token());
     }
 
     async fn flush(&mut self) -> bool {
-        poll_fn(|cx| self.socket.poll_write(cx)).await.is_ok()
-    }
-
-    /// The rest of the closing handshake: the client's close, then ours of the TCP connection.
-    async fn part(&mut self, deadline: Instant) {
-        if self.broken.is_none() {
-            let closed = poll_fn(|cx| {
-                loop {
-                    match self.socket.poll_read(cx) {
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(Incoming::Text(_) | Incoming::Pong) => {}
-                        Poll::Ready(Incoming::Close | Incoming::Broken(_)) => {
-                            return Poll::Ready(());
-                        }
-                    }
-                }
-            });
-            if timeout_at(deadline, closed).await.is_err() {
-                return;
-            }
-        }
-        self.socket.shutdown_write();
-        let rest = poll_fn(|cx| self.socket.poll_discard(cx));
-        if timeout_at(deadline, rest).await.is_err() {
-            tracing::trace!("the client did not close in time");
-        }
+        poll_fn(|cx| self.transport.poll_write(cx)).await.is_ok()
     }
 }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Heartbeat {
     interval: Duration,
     patience: Duration,
+    /// Whether pings are answered.
+    answered: bool,
     next_ping: Instant,
     /// A ping is queued, but the kernel has not taken it yet.
     ping_queued: bool,
@@ -29,10 +31,19 @@ impl Heartbeat {
         Self {
             interval,
             patience,
+            answered: true,
             next_ping: now + interval,
             ping_queued: false,
             pong_by: None,
             refused_at: None,
+        }
+    }
+
+    /// For a client that cannot answer: only a socket that takes nothing counts.
+    pub(super) fn unanswered(interval: Duration, patience: Duration, now: Instant) -> Self {
+        Self {
+            answered: false,
+            ..Self::new(interval, patience, now)
         }
     }
 
@@ -70,7 +81,7 @@ impl Heartbeat {
     /// The kernel took everything that was queued.
     pub(super) fn flushed(&mut self, now: Instant) {
         self.refused_at = None;
-        if std::mem::take(&mut self.ping_queued) {
+        if std::mem::take(&mut self.ping_queued) && self.answered {
             self.pong_by = Some(now + self.patience);
         }
     }
@@ -121,6 +132,18 @@ mod tests {
         heartbeat.flushed(after(start, 45));
         assert_eq!(heartbeat.due(after(start, 54)), Due::Nothing);
         assert_eq!(heartbeat.due(after(start, 55)), Due::Missed);
+    }
+
+    #[test]
+    fn a_client_that_cannot_answer_is_not_waited_for() {
+        let start = Instant::now();
+        let mut heartbeat = Heartbeat::unanswered(INTERVAL, PATIENCE, start);
+        for seconds in [30, 60, 90] {
+            assert_eq!(heartbeat.due(after(start, seconds)), Due::Ping);
+            heartbeat.flushed(after(start, seconds));
+        }
+        heartbeat.refused(false, after(start, 95));
+        assert_eq!(heartbeat.due(after(start, 105)), Due::Missed);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use self::late::{OldEvents, Page};
 use crate::{
     filter::{Filter, Limits},
     position::Position,
-    protocol::{Dialect, Frame, GapReason, updated_message},
+    protocol::{Dialect, Frame, GapReason, Message},
     replay::{Late, Reader, Refusal, Replays},
     router::{
         Batch, Change, ChangeKind, Compiled, Past, RouterHandle, Wording, registry::ConnectionKey,
@@ -300,11 +300,12 @@ impl Replaying {
         let mut compiled = Compiled::read(document, &self.limits);
         let json = compiled.to_json();
         self.filter = compiled.take_active_filter();
-        if self.dialect != Dialect::Tidegate {
+        if !self.dialect.has_messages() {
             return None;
         }
-        let text = updated_message(&json, &position.cursor(self.wording.deployment));
-        Some(Arc::new(Frame::notice(&text, position)))
+        let cursor = position.cursor(self.wording.deployment);
+        let message = Message::updated(&json, &cursor);
+        Some(Arc::new(Frame::notice(&message, self.dialect, position)))
     }
 }
 

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::writing::Writing;
 use crate::{
     position::Position,
-    protocol::{Dialect, Ending, Frame, text_frame},
+    protocol::{Dialect, Ending, Frame, Message},
     router::{
         outbox::{Bounds, End, Pushed, Receiver, Taken, outbox},
         registry::{ConnectionKey, NewConnection, Registry},
@@ -96,6 +96,14 @@ fn at(now: u32) -> Position {
     })
 }
 
+fn bare(text: &str) -> Message<'static> {
+    Message::bare_event("", text.to_owned())
+}
+
+fn event(text: &str, position: Position) -> Frame {
+    Frame::event(&bare(text), Dialect::CloudEvents, position)
+}
+
 impl World {
     fn new() -> Self {
         let (sender, outbox) = outbox(Bounds {
@@ -149,7 +157,7 @@ impl World {
 
     fn route(&mut self) {
         self.now += 1;
-        let frame = Arc::new(Frame::event(&self.now.to_string(), at(self.now)));
+        let frame = Arc::new(event(&self.now.to_string(), at(self.now)));
         let pushed = match self.registry.of(0) {
             [connection] => connection.outbox.push(&frame),
             _ => return,
@@ -196,7 +204,7 @@ impl World {
         self.missed = self.outbox.missed();
         let position = self.writing.conclude(end, waiting, !self.missed);
         let ended = format!("ended {}", position.cluster_time().time);
-        self.writing.push(text_frame(ended.as_bytes()));
+        self.writing.push(bare(&ended).encode(Dialect::CloudEvents));
         self.state = State::Ended(end);
     }
 

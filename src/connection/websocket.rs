@@ -6,7 +6,7 @@
 //! vectored write.
 
 use std::{
-    future::Future as _,
+    future::{Future as _, poll_fn},
     io::{self, ErrorKind, IoSlice, Read, Write},
     pin::pin,
     task::{Context, Poll, ready},
@@ -14,7 +14,12 @@ use std::{
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use socket2::SockRef;
-use tokio::{io::Interest, net::TcpStream, task::yield_now};
+use tokio::{
+    io::Interest,
+    net::TcpStream,
+    task::yield_now,
+    time::{Instant, timeout_at},
+};
 use tungstenite::{
     Message, Utf8Bytes,
     error::{CapacityError, Error},
@@ -303,6 +308,31 @@ impl WebSocket {
     }
 }
 
+/// The rest of the closing handshake: the client's close, then ours of the TCP connection.
+pub(super) async fn part(socket: &mut WebSocket, broken: Option<Broken>, deadline: Instant) {
+    if broken.is_none() {
+        let closed = poll_fn(|cx| {
+            loop {
+                match socket.poll_read(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Incoming::Text(_) | Incoming::Pong) => {}
+                    Poll::Ready(Incoming::Close | Incoming::Broken(_)) => {
+                        return Poll::Ready(());
+                    }
+                }
+            }
+        });
+        if timeout_at(deadline, closed).await.is_err() {
+            return;
+        }
+    }
+    socket.shutdown_write();
+    let rest = poll_fn(|cx| socket.poll_discard(cx));
+    if timeout_at(deadline, rest).await.is_err() {
+        tracing::trace!("the client did not close in time");
+    }
+}
+
 /// Wakes the task when the others had their turn, and the runtime has looked at sockets and timers:
 /// a task that merely woke itself would be on again before that.
 pub(super) fn after_others(cx: &mut Context<'_>) {
@@ -351,7 +381,6 @@ fn broken(error: &Error) -> Broken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::poll_fn;
     use tokio::{io::AsyncWriteExt as _, net::TcpListener};
 
     /// A socket, and its client.

@@ -2,8 +2,10 @@
 
 mod list;
 mod one;
+mod page;
 mod publish;
 mod receive;
 mod show;
 
+pub(super) use self::page::page;
 pub(crate) use self::{list::list, one::get, publish::publish};

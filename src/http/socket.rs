@@ -1,57 +1,60 @@
-//! `GET /subscriptions/{id}/events`: the WebSocket upgrade.
+//! `GET /subscriptions/{id}/events` as a WebSocket: the upgrade.
 //!
 //! A refusal comes before the upgrade, as a problem. Once the registry has taken the connection, its
 //! task owns everything; this handler only answers 101.
 
-use std::{future::Future, net::SocketAddr};
+use std::future::Future;
 
 use axum::{
     body::Body,
-    extract::{ConnectInfo, State},
     http::{HeaderMap, HeaderValue, Request, header},
     response::Response,
 };
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, sync::oneshot};
 use tungstenite::handshake::server::create_response_with_body;
 
 use super::{
-    AppState,
-    extract::Id,
+    AppState, attach,
+    known::known,
     problem::{Kind, Problem},
-    query::{self, Query},
 };
 use crate::{
-    connection::{self, Host, Upgraded},
-    position::{Cursor, Position},
+    connection::{Carrier, Wire},
     protocol::Dialect,
-    router::AttachError,
 };
+
+/// Whether a request is about a WebSocket at all, well-formed or not. Other upgrades that a client may
+/// offer (HTTP/2) are not taken up.
+pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
+    upgrades(headers)
+        || headers.contains_key(header::SEC_WEBSOCKET_KEY)
+        || headers.contains_key(header::SEC_WEBSOCKET_VERSION)
+}
+
+fn upgrades(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::UPGRADE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|name| name.trim().eq_ignore_ascii_case("websocket"))
+}
 
 /// Upgrades, or says why not.
 pub(super) async fn open(
-    State(state): State<AppState>,
-    Id(id): Id,
+    state: &AppState,
+    id: String,
     mut request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let query = Query::read(request.uri(), &["after", "since", "onGap"])?;
-    let after = after(&query, &state)?;
-    let close_on_gap = close_on_gap(&query)?;
+    let dialect = choose_dialect(request.headers());
+    let wish = attach::wish(state, id, dialect.unwrap_or(Dialect::Tidegate), &request)?;
     let mut response = handshake(&request)?;
     same_origin(request.headers(), &state.config.cors.origins)?;
-    let dialect = choose_dialect(request.headers());
-    known(&state, &id).await?;
-    let wish = connection::Request {
-        subscription: id,
-        dialect: dialect.unwrap_or(Dialect::Tidegate),
-        after,
-        close_on_gap,
-        remote: remote(&request),
-    };
-    take(&state, wish, upgrade(&mut request)).await?;
+    known(state, &wish.subscription).await?;
+    attach::take(state, wish, upgrade(&mut request)).await?;
     if let Some(dialect) = dialect {
-        let name = HeaderValue::from_static(dialect.subprotocol());
+        let name = HeaderValue::from_static(dialect.name());
         response
             .headers_mut()
             .insert(header::SEC_WEBSOCKET_PROTOCOL, name);
@@ -59,63 +62,10 @@ pub(super) async fn open(
     Ok(response)
 }
 
-/// Starts the connection's task, and waits until the registry has taken it or refused.
-async fn take(
-    state: &AppState,
-    wish: connection::Request,
-    upgrade: impl Future<Output = Option<Upgraded>> + Send + 'static,
-) -> Result<(), Problem> {
-    let host = Host {
-        router: state.router.clone(),
-        config: state.config.clone(),
-        metrics: state.metrics.clone(),
-        replays: state.replays.clone(),
-        positions: state.positions.clone(),
-        wording: state.wording.clone(),
-    };
-    let (answer, taken) = oneshot::channel();
-    let serving = connection::serve(host, wish, answer, upgrade);
-    let cut = state.cut.clone();
-    state.tasks.spawn(cut.run_until_cancelled_owned(serving));
-    match taken.await.unwrap_or(Err(AttachError::Stopping)) {
-        Ok(()) => Ok(()),
-        Err(AttachError::Unknown) => Err(not_found()),
-        Err(error @ AttachError::Stopping) => Err(Problem::new(Kind::NotReady, error.to_string())),
-        Err(error) => Err(Problem::new(Kind::Overloaded, error.to_string())),
-    }
-}
-
-/// A subscription that the router does not know may have been made a moment ago through another
-/// node: the database is asked, and the feed waited for, before this says 404.
-async fn known(state: &AppState, id: &str) -> Result<(), Problem> {
-    if state.router.has(id).await {
-        return Ok(());
-    }
-    let read = state.store.find_subscription(id).await?;
-    if read.document.is_none() {
-        return Err(not_found());
-    }
-    let patience = state.config.limits.applied_timeout;
-    if state.router.applied(read.operation_time, patience).await {
-        return Ok(());
-    }
-    Err(Problem::new(
-        Kind::NotReady,
-        "this node has not seen the subscription yet",
-    ))
-}
-
-fn not_found() -> Problem {
-    Problem::new(Kind::SubscriptionNotFound, "no subscription has this id")
-}
-
 /// Checks the opening handshake (RFC 6455, section 4.2.1) and words the answer.
 fn handshake(request: &Request<Body>) -> Result<Response, Problem> {
     let headers = request.headers();
-    let upgrade = headers
-        .get(header::UPGRADE)
-        .and_then(|value| value.to_str().ok());
-    if !upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
+    if !upgrades(headers) {
         return Err(upgrade_required("connect with a WebSocket client"));
     }
     let version = headers.get(header::SEC_WEBSOCKET_VERSION);
@@ -189,57 +139,13 @@ fn choose_dialect(headers: &HeaderMap) -> Option<Dialect> {
         .find_map(|name| Dialect::from_subprotocol(name.trim()))
 }
 
-/// Where the client wants to go on from: `after`, else `since`.
-fn after(query: &Query, state: &AppState) -> Result<Option<Cursor>, Problem> {
-    let deployment = state.router.deployment();
-    match (query.get("after"), query.get("since")) {
-        (Some(_), Some(_)) => Err(query::bad("since", "cannot be combined with after")),
-        (Some(text), None) => Cursor::parse(text)
-            .map(Some)
-            .map_err(|error| Problem::parameter(Kind::BadCursor, "after", error.to_string())),
-        (None, Some(text)) => {
-            let date = bson::DateTime::parse_rfc3339_str(text)
-                .map_err(|_| query::bad("since", "must be a time as in RFC 3339"))?;
-            let seconds = u32::try_from(date.timestamp_millis().div_euclid(1_000))
-                .map_err(|_| query::bad("since", "lies outside the range of cluster times"))?;
-            let position = Position::at(bson::Timestamp {
-                time: seconds,
-                increment: 0,
-            });
-            Ok(Some(Cursor {
-                deployment,
-                position,
-            }))
-        }
-        (None, None) => Ok(None),
-    }
-}
-
-fn close_on_gap(query: &Query) -> Result<bool, Problem> {
-    match query.get("onGap") {
-        None => Ok(false),
-        Some("close") => Ok(true),
-        Some(_) => Err(query::bad("onGap", "must be close")),
-    }
-}
-
-fn remote(request: &Request<Body>) -> String {
-    let info = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    info.map(|ConnectInfo(address)| address.to_string())
-        .unwrap_or_default()
-}
-
 /// The socket, once hyper has written the 101.
-fn upgrade(request: &mut Request<Body>) -> impl Future<Output = Option<Upgraded>> + Send + use<> {
+fn upgrade(request: &mut Request<Body>) -> impl Future<Output = Option<Carrier>> + Send + use<> {
     let upgrading = request.extensions_mut().remove::<OnUpgrade>();
     async move {
-        let parts = upgrading?
-            .await
-            .ok()?
-            .downcast::<TokioIo<TcpStream>>()
-            .ok()?;
-        Some(Upgraded {
-            tcp: parts.io.into_inner(),
+        let parts = upgrading?.await.ok()?.downcast::<TokioIo<Wire>>().ok()?;
+        Some(Carrier::Socket {
+            tcp: parts.io.into_inner().into_tcp(),
             read_already: parts.read_buf.to_vec(),
         })
     }

@@ -12,7 +12,7 @@ use super::Compiled;
 use crate::{
     event::{self, Defaults},
     position::{DeploymentId, Position},
-    protocol::{Dialect, Frame, GapReason, event_message},
+    protocol::{Dialect, Frame, GapReason, Message},
 };
 
 /// From the feed to the router. The order of these is the order of everything.
@@ -130,17 +130,14 @@ impl Change {
             committed: Some(self.wall_time),
         };
         let mut json = String::with_capacity(document.as_bytes().len() * 2);
-        let text = match dialect {
-            Dialect::Tidegate => {
-                event::write_json(document, defaults, None, &mut json)?;
-                event_message(&cursor, &json)
-            }
-            Dialect::CloudEvents => {
-                event::write_json(document, defaults, Some(&cursor), &mut json)?;
-                json
-            }
+        let bare = dialect == Dialect::CloudEvents;
+        event::write_json(document, defaults, bare.then_some(&*cursor), &mut json)?;
+        let message = if bare {
+            Message::bare_event(&cursor, json)
+        } else {
+            Message::event(&cursor, &json)
         };
-        Ok(Frame::event(&text, self.position))
+        Ok(Frame::event(&message, dialect, self.position))
     }
 }
 

@@ -66,6 +66,11 @@ impl Compiled {
         self.subscription.to_json(self.error.as_deref())
     }
 
+    /// The compiled filter; `None` where the subscription is invalid.
+    pub fn filter(&self) -> Option<&Filter> {
+        self.filter.as_ref()
+    }
+
     /// Takes the filter out, to be put into an index; `None` if it is not to match anything.
     pub fn take_active_filter(&mut self) -> Option<Filter> {
         let filter = self.filter.take();

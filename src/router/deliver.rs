@@ -122,22 +122,24 @@ impl Delivery {
         slot: Slot,
         registry: &mut Registry<Slot>,
         shared: Position,
-        frame: impl Fn(Position) -> Option<Arc<Frame>>,
+        frame: impl Fn(Position, Dialect) -> Option<Arc<Frame>>,
     ) {
-        let mut last: Option<(Position, Arc<Frame>)> = None;
+        let mut last: [Option<(Position, Arc<Frame>)>; Dialect::COUNT] = Default::default();
         for connection in registry.of(slot) {
             // A replay meets the change in its own place.
-            if connection.dialect != Dialect::Tidegate || !connection.live {
+            let dialect = connection.dialect;
+            if !dialect.has_messages() || !connection.live {
                 continue;
             }
             // Nearly all start before here, and share one frame.
             let from = connection.from.max(shared);
-            let made = match &last {
+            let last = &mut last[dialect.index()];
+            let made = match last {
                 Some((at, made)) if *at == from => Some(Arc::clone(made)),
-                _ => frame(connection.from),
+                _ => frame(connection.from, dialect),
             };
             if let Some(made) = made {
-                last = Some((from, Arc::clone(&made)));
+                *last = Some((from, Arc::clone(&made)));
                 self.push(connection.key, &connection.outbox, made);
             }
         }

@@ -131,6 +131,8 @@ pub struct Connection {
     pub remote: String,
     /// Since when.
     pub opened_at: SystemTime,
+    /// Whether it still gets the past.
+    pub replaying: bool,
     /// Frames in its outbox.
     pub waiting_frames: usize,
 }

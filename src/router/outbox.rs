@@ -329,6 +329,11 @@ impl Receiver {
         self.0.lock().frames.is_empty()
     }
 
+    /// Whether the sender waits for room, or for an attempt that the socket refuses.
+    pub fn is_awaited(&self) -> bool {
+        self.0.lock().sender_waits
+    }
+
     /// Reports an attempt to write that the socket refused.
     pub fn refused(&self) {
         let mut state = self.0.lock();

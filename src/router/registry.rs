@@ -54,7 +54,7 @@ impl Registered {
 
 /// Whether a gap ends such a connection: bare CloudEvents have no way to tell of one.
 pub fn ends_on_gap(dialect: Dialect, close_on_gap: bool) -> bool {
-    close_on_gap || dialect == Dialect::CloudEvents
+    close_on_gap || !dialect.has_messages()
 }
 
 /// What a connection is opened with; the registry adds the key.

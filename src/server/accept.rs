@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-use crate::{config, telemetry::Metrics};
+use crate::{config, connection::Wire, telemetry::Metrics};
 
 /// After an accept that failed for want of something (descriptors, memory), so that the loop does
 /// not spin until there is some again.
@@ -78,16 +78,19 @@ impl Acceptor {
             return;
         }
         let routes = self.routes;
+        let wire = Wire::new(tcp);
+        let gauge = wire.gauge();
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(remote));
+            request.extensions_mut().insert(Arc::clone(&gauge));
             routes.clone().oneshot(request)
         });
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_timeout)
             .max_buf_size(self.limits.header_bytes.max(LEAST_HEAD_BYTES))
-            .serve_connection(TokioIo::new(tcp), service)
+            .serve_connection(TokioIo::new(wire), service)
             .with_upgrades();
         let mut serving = std::pin::pin!(serving);
         let served = tokio::select! {

@@ -17,6 +17,10 @@ use crate::event::{DEFAULT_TYPE, TS_FIELD, default_source};
 pub struct EventQuery {
     /// The event after which the page begins; `None` begins with the oldest.
     pub after: Option<PageKey>,
+    /// The event before which the page ends; `None` goes on to the newest.
+    pub before: Option<PageKey>,
+    /// Begins with the newest rather than with the oldest.
+    pub newest_first: bool,
     /// Only those shown with this `type`.
     pub type_: Option<String>,
     /// Only those shown with this `source`.
@@ -93,18 +97,22 @@ impl PageKey {
 }
 
 impl Store {
-    /// One page of events, oldest first. A query that finds too little in the time allowed
+    /// One page of events in the order asked for. A query that finds too little in the time allowed
     /// ends with an error that [`StoreError::is_away`]; one that the server cannot read is refused.
     pub async fn list_events(&self, query: &EventQuery) -> Result<Vec<RawDocumentBuf>, StoreError> {
         let events = self.events();
+        let direction = if query.newest_first { -1 } else { 1 };
         let mut find = events
             .find(self.event_filter(query))
-            .sort(doc! {TS_FIELD: 1, "_id": 1})
+            .sort(doc! {TS_FIELD: direction, "_id": direction})
             .hint(Hint::Name("ts".to_owned()))
             .limit(i64::try_from(query.limit.max(1)).unwrap_or(i64::MAX))
             .max_time(self.server_limit());
         if let Some(after) = &query.after {
             find = find.min(after.bounds());
+        }
+        if let Some(before) = &query.before {
+            find = find.max(before.bounds());
         }
         self.bounded(async { collect(find.batch().await?).await })
             .await

@@ -157,3 +157,24 @@ async fn a_refusal_names_each_place_and_a_warning_is_told() {
         warned.stderr
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_explained_for_people_and_for_programs() {
+    let service = Service::start().await;
+    let id = service
+        .subscribe(json!({"type": "t", "data.n": {"$gte": 5}}))
+        .await;
+    let event = r#"{"type": "t", "data": {"n": 3}}"#;
+    let told = subscription(&service, &["explain", &id, "--event", event]);
+    assert_eq!(told.code, Some(0), "{}", told.stderr);
+    assert_eq!(
+        told.stdout,
+        "does not match\n✓ type  saw \"t\"\n✗ data.n $gte  saw 3\n"
+    );
+    let answer = &subscription_json(&service, &["explain", &id, "--event", "-"])[0];
+    assert_eq!(answer["matches"], false, "standard input has another event");
+    let unknown = subscription(&service, &["explain", "nobody", "--event", event]);
+    assert_eq!(unknown.code, Some(1));
+    let wrong = subscription(&service, &["explain", &id, "--event", "[]"]);
+    assert_eq!(wrong.code, Some(2));
+}

@@ -7,7 +7,7 @@ use super::process::{finish, run, tidegate};
 /// A port that nothing listens on: it is reserved.
 const NOBODY: &str = "http://127.0.0.1:1";
 
-const COMMANDS: [&[&str]; 11] = [
+const COMMANDS: [&[&str]; 12] = [
     &[],
     &["dev"],
     &["serve"],
@@ -17,6 +17,7 @@ const COMMANDS: [&[&str]; 11] = [
     &["subscription", "list"],
     &["subscription", "update"],
     &["subscription", "delete"],
+    &["subscription", "explain"],
     &["publish"],
     &["listen"],
 ];

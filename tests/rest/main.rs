@@ -7,10 +7,12 @@
 mod support;
 
 mod conditional;
+mod dry_run;
 mod edge;
 mod events;
 mod idempotency;
 mod listing;
+mod past;
 mod publishing;
 mod subscriptions;
 

@@ -10,6 +10,7 @@ mod support;
 
 mod apart;
 mod basics;
+mod connections;
 mod durable;
 mod feed;
 mod handshake;
@@ -26,6 +27,7 @@ mod raw;
 mod replay;
 mod rough;
 mod slow;
+mod sse;
 mod stopping;
 mod stored;
 mod subprotocols;

@@ -173,15 +173,6 @@ impl Service {
         value.map(str::to_owned)
     }
 
-    /// Like [`Service::metric`], for what is counted.
-    pub(crate) async fn count(&self, name: &str) -> u64 {
-        let text = self.metrics().await;
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0, |value| value.parse().unwrap())
-    }
-
     /// All metrics as text.
     pub(crate) async fn metrics(&self) -> String {
         let url = format!("http://{}/metrics", self.address);

@@ -104,10 +104,7 @@ async fn upgrade(
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_VERSION, "13")
         .header(header::SEC_WEBSOCKET_KEY, &key)
-        .header(
-            header::SEC_WEBSOCKET_PROTOCOL,
-            Dialect::Tidegate.subprotocol(),
-        );
+        .header(header::SEC_WEBSOCKET_PROTOCOL, Dialect::Tidegate.name());
     let response = client.send(request).await?;
     if !is_accepted(&response, &key) {
         return Err(client.unreadable("it does not speak WebSocket here"));

@@ -6,48 +6,26 @@ use axum::{
     response::Response,
 };
 use bson::{Document, RawDocumentBuf};
-use serde_json::Value;
 
-use super::show;
+use super::page::page;
 use crate::{
-    event::default_source,
     extjson::{parse_json, to_document},
     filter::Filter,
     http::{
         AppState, answer,
-        failure::internal,
         page::bad_cursor,
         problem::{Kind, Problem},
         query::{Query, bad},
     },
     router::filter_limits,
-    store::{EventQuery, PageKey, event_page_key},
+    store::{EventQuery, PageKey},
 };
 
 /// One page of events.
 pub(crate) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
-    let mut query = read(&state, &uri)?;
-    let limit = query.limit;
-    query.limit += 1;
-    let mut events = state.store.list_events(&query).await?;
-    let more = events.len() > limit;
-    events.truncate(limit);
-    let cursor = match events.last().filter(|_| more) {
-        Some(last) => Value::from(cursor(last)?),
-        None => Value::Null,
-    };
-    let source = default_source(state.store.database_name());
-    let mut text = String::from(r#"{"items":["#);
-    for (index, event) in events.iter().enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        show::write(event, &source, &mut text)?;
-    }
-    text.push_str(r#"],"nextCursor":"#);
-    text.push_str(&cursor.to_string());
-    text.push('}');
-    Ok(answer::json(StatusCode::OK, text))
+    let query = read(&state, &uri)?;
+    let page = page(&state, query, |_| true).await?;
+    Ok(answer::json(StatusCode::OK, page))
 }
 
 fn read(state: &AppState, uri: &Uri) -> Result<EventQuery, Problem> {
@@ -61,6 +39,8 @@ fn read(state: &AppState, uri: &Uri) -> Result<EventQuery, Problem> {
     let filter = query.get("filter").map(|text| filter(state, text));
     Ok(EventQuery {
         after: after.transpose()?,
+        before: None,
+        newest_first: false,
         type_: text("type"),
         source: text("source"),
         subject: text("subject"),
@@ -84,9 +64,4 @@ fn filter(state: &AppState, text: &str) -> Result<Document, Problem> {
     Filter::parse_with(&raw, &filter_limits(&state.config.limits))
         .map_err(|error| refuse(&format!("#{}", error.pointer), &error.reason))?;
     Ok(document)
-}
-
-fn cursor(event: &RawDocumentBuf) -> Result<String, Problem> {
-    let key = event_page_key(event).map_err(|error| internal(&error))?;
-    key.encode().map_err(|error| internal(&error))
 }

@@ -34,6 +34,8 @@ pub enum Kind {
     AmbiguousEvent,
     /// The first request with this `Idempotency-Key` is still running.
     IdempotencyKeyInUse,
+    /// The subscription's document cannot be used as it is stored.
+    SubscriptionInvalid,
     /// `If-Match` or `If-None-Match` does not hold.
     PreconditionFailed,
     /// The body or an item of it is larger than allowed.
@@ -68,7 +70,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::MalformedRequest,
         Self::MalformedJson,
         Self::BadParameter,
@@ -83,6 +85,7 @@ impl Kind {
         Self::Conflict,
         Self::AmbiguousEvent,
         Self::IdempotencyKeyInUse,
+        Self::SubscriptionInvalid,
         Self::PreconditionFailed,
         Self::TooLarge,
         Self::UriTooLong,
@@ -129,6 +132,9 @@ impl Kind {
                 "idempotency-key-in-use",
                 "The first request is still running",
             ),
+            Self::SubscriptionInvalid => {
+                (409, "subscription-invalid", "The subscription is invalid")
+            }
             Self::PreconditionFailed => {
                 (412, "precondition-failed", "A precondition does not hold")
             }

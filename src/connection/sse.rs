@@ -1,0 +1,180 @@
+//! Server-sent events: the body of an HTTP answer that ends when the connection does.
+//!
+//! HTTP's task takes chunks from a channel that holds one. While it is full the client may be
+//! slow, or HTTP's task was merely not run yet: the [`Gauge`] below HTTP tells the two apart.
+
+use std::{
+    future::poll_fn,
+    io::{self, IoSlice},
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::PollSender;
+
+use super::{Incoming, wire::Gauge, writing::Writing};
+use crate::position::Position;
+
+/// Frames are put together up to this size; a larger one goes alone.
+const CHUNK_BYTES: usize = 16 * 1024;
+/// Frames in one chunk at most.
+const CHUNK_PARTS: usize = 64;
+/// When a client whose answer broke comes back, unless an `ended` says otherwise.
+const RETRY: &[u8] = b"retry: 2000\n\n";
+/// A line that says nothing, so that everyone on the way sees that the answer goes on.
+const COMMENT: &[u8] = b":\n\n";
+
+/// The writing end of one answer. The answer ends when this is dropped.
+#[derive(Debug)]
+pub struct EventStream {
+    chunks: PollSender<Bytes>,
+    gauge: Arc<Gauge>,
+}
+
+/// An answer: what writes it, and its body.
+pub fn event_stream(
+    gauge: Arc<Gauge>,
+) -> (
+    EventStream,
+    impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+) {
+    let (sender, mut receiver) = mpsc::channel(1);
+    let chunks = PollSender::new(sender);
+    let body =
+        futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx).map(|chunk| chunk.map(Ok)));
+    (EventStream { chunks, gauge }, body)
+}
+
+/// An answer that is being written.
+pub(super) struct Streaming {
+    stream: EventStream,
+    writing: Writing,
+    bytes_taken: u64,
+    /// HTTP was asked to try again when there had been so many refusals.
+    asked_at: Option<u64>,
+    /// The answer is not wanted any more.
+    left: bool,
+}
+
+impl Streaming {
+    /// Begins the answer for a client that stands at `start`.
+    pub(super) fn new(stream: EventStream, start: Position) -> Self {
+        let mut writing = Writing::new(start);
+        writing.push(Bytes::from_static(RETRY));
+        Self {
+            stream,
+            writing,
+            bytes_taken: 0,
+            asked_at: None,
+            left: false,
+        }
+    }
+
+    /// What waits to be written.
+    pub(super) fn writing(&mut self) -> &mut Writing {
+        &mut self.writing
+    }
+
+    /// Queues a comment, unless the client gets enough to see anyway.
+    pub(super) fn queue_comment(&mut self) {
+        if self.writing.is_empty() {
+            self.writing.push(Bytes::from_static(COMMENT));
+        }
+    }
+
+    pub(super) fn is_flushed(&self) -> bool {
+        self.writing.is_empty()
+    }
+
+    /// Whether the kernel has taken bytes since this was asked last.
+    pub(super) fn take_progress(&mut self) -> bool {
+        let taken = self.stream.gauge.bytes_taken();
+        std::mem::replace(&mut self.bytes_taken, taken) != taken
+    }
+
+    /// Hands everything queued to HTTP; pending while that takes nothing.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.writing.is_empty() {
+            let reserved = ready!(self.stream.chunks.poll_reserve(cx));
+            let chunk = self.chunk();
+            let bytes = chunk.len();
+            if reserved.is_err() || self.stream.chunks.send_item(chunk).is_err() {
+                // Reading says so.
+                self.left = true;
+                return Poll::Pending;
+            }
+            self.writing.advance(bytes);
+            self.asked_at = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// The next whole frames, as many as go together.
+    fn chunk(&self) -> Bytes {
+        let mut parts = [IoSlice::new(&[]); CHUNK_PARTS];
+        let count = self.writing.lay_out(&mut parts);
+        let mut chunk = BytesMut::new();
+        for part in &parts[..count] {
+            if !chunk.is_empty() && chunk.len() + part.len() > CHUNK_BYTES {
+                break;
+            }
+            chunk.extend_from_slice(part);
+        }
+        chunk.freeze()
+    }
+
+    /// Whether the kernel has refused bytes, asked when nothing could be handed over. If the answer is
+    /// `wanted`, HTTP is asked to try again, and a later call reports what came of that: only an
+    /// attempt tells a slow client from a busy node.
+    pub(super) fn refused(&mut self, cx: &Context<'_>, wanted: bool) -> bool {
+        self.stream.gauge.watch(cx);
+        let refusals = self.stream.gauge.refusals();
+        match self.asked_at {
+            Some(before) if refusals > before => {
+                self.asked_at = None;
+                true
+            }
+            None if wanted => {
+                self.asked_at = Some(refusals);
+                self.stream.gauge.attempt();
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// A client says nothing here; it can only leave.
+    pub(super) fn poll_read(&mut self, cx: &Context<'_>) -> Poll<Incoming> {
+        self.stream.gauge.watch(cx);
+        if self.left || self.stream.gauge.is_gone() {
+            return Poll::Ready(Incoming::Close);
+        }
+        Poll::Pending
+    }
+
+    /// Ends the answer and waits until the client has all of it. A client that does not take it in time
+    /// is cut off: HTTP alone would wait for ever.
+    pub(super) async fn part(&mut self, deadline: Instant) {
+        self.stream.chunks.close();
+        if self.left {
+            return;
+        }
+        let gone = poll_fn(|cx| {
+            self.stream.gauge.watch(cx);
+            if self.stream.gauge.is_gone() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+        if timeout_at(deadline, gone).await.is_err() {
+            self.stream.gauge.cut();
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What a connection writes to and reads from: a WebSocket, or an answer with server-sent events.
+
+use std::{
+    io,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use tokio::{net::TcpStream, time::Instant};
+
+use super::{
+    Broken, Incoming,
+    sse::{EventStream, Streaming},
+    websocket::{WebSocket, part},
+    writing::Writing,
+};
+use crate::position::Position;
+
+/// How a connection reaches its client: handed over by HTTP.
+#[derive(Debug)]
+pub enum Carrier {
+    /// A socket that was upgraded, with what had been read of it already.
+    Socket {
+        /// The socket.
+        tcp: TcpStream,
+        /// Bytes that came behind the request.
+        read_already: Vec<u8>,
+    },
+    /// The body of an answer.
+    Stream(EventStream),
+}
+
+/// One of the two, with one face.
+pub(super) enum Transport {
+    Socket(Box<WebSocket>),
+    Stream(Streaming),
+}
+
+impl Transport {
+    pub(super) fn new(carrier: Carrier, message_bytes: usize, start: Position) -> Self {
+        match carrier {
+            Carrier::Socket { tcp, read_already } => {
+                let socket = WebSocket::new(tcp, read_already, message_bytes, start);
+                Self::Socket(Box::new(socket))
+            }
+            Carrier::Stream(stream) => Self::Stream(Streaming::new(stream, start)),
+        }
+    }
+
+    /// What waits to be written.
+    pub(super) fn writing(&mut self) -> &mut Writing {
+        match self {
+            Self::Socket(socket) => socket.writing(),
+            Self::Stream(stream) => stream.writing(),
+        }
+    }
+
+    /// Queues a frame of the connection's own.
+    pub(super) fn queue(&mut self, frame: Bytes) {
+        self.writing().push(frame);
+    }
+
+    /// Queues a sign of life.
+    pub(super) fn queue_ping(&mut self) {
+        match self {
+            Self::Socket(socket) => socket.queue_ping(),
+            Self::Stream(stream) => stream.queue_comment(),
+        }
+    }
+
+    /// Queues the end, behind everything that is queued.
+    pub(super) fn queue_close(&mut self, code: u16, text: &str) {
+        match self {
+            Self::Socket(socket) => socket.queue_close(code, text),
+            // The end of the body says it.
+            Self::Stream(_) => {}
+        }
+    }
+
+    /// Queues the answer to the client's farewell, and nothing behind it.
+    pub(super) fn queue_close_answer(&mut self) {
+        match self {
+            Self::Socket(socket) => socket.queue_close_answer(),
+            Self::Stream(_) => {}
+        }
+    }
+
+    /// Makes the next reads ask the kernel, whatever the runtime remembers.
+    pub(super) fn ask_kernel(&mut self) {
+        match self {
+            Self::Socket(socket) => socket.ask_kernel(),
+            Self::Stream(_) => {}
+        }
+    }
+
+    /// Whether everything queued was taken.
+    pub(super) fn is_flushed(&self) -> bool {
+        match self {
+            Self::Socket(socket) => socket.is_flushed(),
+            Self::Stream(stream) => stream.is_flushed(),
+        }
+    }
+
+    /// Writes until nothing is queued, or until no more is taken (pending).
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Socket(socket) => socket.poll_write(cx),
+            Self::Stream(stream) => stream.poll_write(cx).map(Ok),
+        }
+    }
+
+    /// After a write that was pending: whether the kernel has refused bytes. Where that takes an
+    /// attempt of others, it is made only if it is `wanted`.
+    pub(super) fn refused(&mut self, cx: &Context<'_>, wanted: bool) -> bool {
+        match self {
+            Self::Socket(_) => true,
+            Self::Stream(stream) => stream.refused(cx, wanted),
+        }
+    }
+
+    /// Whether the kernel has taken bytes since this was asked last, beyond what [`Writing`] knows of.
+    pub(super) fn take_progress(&mut self) -> bool {
+        match self {
+            Self::Socket(_) => false,
+            Self::Stream(stream) => stream.take_progress(),
+        }
+    }
+
+    /// What arrived.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
+        match self {
+            Self::Socket(socket) => socket.poll_read(cx),
+            Self::Stream(stream) => stream.poll_read(cx),
+        }
+    }
+
+    /// The rest of the closing, once the last words are `written` or the time for them is over.
+    pub(super) async fn part(&mut self, broken: Option<Broken>, written: bool, deadline: Instant) {
+        match self {
+            Self::Socket(socket) if written => part(socket, broken, deadline).await,
+            Self::Socket(_) => {}
+            Self::Stream(stream) => stream.part(deadline).await,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! From a request to a connection: what the client wishes, and whether the registry takes it.
+
+use std::{future::Future, net::SocketAddr};
+
+use axum::{
+    body::Body,
+    extract::ConnectInfo,
+    http::{HeaderMap, Request},
+};
+use tokio::sync::oneshot;
+
+use super::{
+    AppState,
+    known::not_found,
+    problem::{Kind, Problem},
+    query::{self, Query},
+};
+use crate::{
+    connection::{self, Carrier, Host},
+    position::{Cursor, Position},
+    protocol::Dialect,
+    router::AttachError,
+};
+
+/// The id of the last event that a client of server-sent events has seen.
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// Reads what a client wishes.
+pub(super) fn wish(
+    state: &AppState,
+    id: String,
+    dialect: Dialect,
+    request: &Request<Body>,
+) -> Result<connection::Request, Problem> {
+    let query = Query::read(request.uri(), &["after", "since", "onGap"])?;
+    let mut after = after(&query, state)?;
+    if dialect == Dialect::Sse
+        && let Some(last) = last_event_id(request.headers())?
+    {
+        after = Some(last);
+    }
+    Ok(connection::Request {
+        subscription: id,
+        dialect,
+        after,
+        close_on_gap: close_on_gap(&query)?,
+        remote: remote(request),
+    })
+}
+
+/// Starts the connection's task, and waits until the registry has taken it or refused.
+pub(super) async fn take(
+    state: &AppState,
+    wish: connection::Request,
+    carrier: impl Future<Output = Option<Carrier>> + Send + 'static,
+) -> Result<(), Problem> {
+    let host = Host {
+        router: state.router.clone(),
+        config: state.config.clone(),
+        metrics: state.metrics.clone(),
+        replays: state.replays.clone(),
+        positions: state.positions.clone(),
+        wording: state.wording.clone(),
+    };
+    let (answer, taken) = oneshot::channel();
+    let serving = connection::serve(host, wish, answer, carrier);
+    let cut = state.cut.clone();
+    state.tasks.spawn(cut.run_until_cancelled_owned(serving));
+    match taken.await.unwrap_or(Err(AttachError::Stopping)) {
+        Ok(()) => Ok(()),
+        Err(AttachError::Unknown) => Err(not_found()),
+        Err(error @ AttachError::Stopping) => Err(Problem::new(Kind::NotReady, error.to_string())),
+        Err(error) => Err(Problem::new(Kind::Overloaded, error.to_string())),
+    }
+}
+
+/// Where the client wants to go on from: `after`, else `since`.
+fn after(query: &Query, state: &AppState) -> Result<Option<Cursor>, Problem> {
+    let deployment = state.router.deployment();
+    match (query.get("after"), query.get("since")) {
+        (Some(_), Some(_)) => Err(query::bad("since", "cannot be combined with after")),
+        (Some(text), None) => Cursor::parse(text)
+            .map(Some)
+            .map_err(|error| Problem::parameter(Kind::BadCursor, "after", error.to_string())),
+        (None, Some(text)) => {
+            let date = bson::DateTime::parse_rfc3339_str(text)
+                .map_err(|_| query::bad("since", "must be a time as in RFC 3339"))?;
+            let seconds = u32::try_from(date.timestamp_millis().div_euclid(1_000))
+                .map_err(|_| query::bad("since", "lies outside the range of cluster times"))?;
+            let position = Position::at(bson::Timestamp {
+                time: seconds,
+                increment: 0,
+            });
+            Ok(Some(Cursor {
+                deployment,
+                position,
+            }))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+fn close_on_gap(query: &Query) -> Result<bool, Problem> {
+    match query.get("onGap") {
+        None => Ok(false),
+        Some("close") => Ok(true),
+        Some(_) => Err(query::bad("onGap", "must be close")),
+    }
+}
+
+fn remote(request: &Request<Body>) -> String {
+    let info = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    info.map(|ConnectInfo(address)| address.to_string())
+        .unwrap_or_default()
+}
+
+/// What a client that comes back says of itself. It wins over the address, which stays the same.
+fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, Problem> {
+    let Some(value) = headers.get(LAST_EVENT_ID).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let read = value.to_str().map_err(|error| error.to_string());
+    read.and_then(|text| Cursor::parse(text).map_err(|error| error.to_string()))
+        .map(Some)
+        .map_err(|detail| Problem::header(Kind::BadCursor, "Last-Event-ID", detail))
+}

@@ -1,0 +1,107 @@
+//! `POST /match` and `POST /subscriptions/{id}/match`: would this event be delivered, and why.
+//!
+//! The answer comes from the very filter that delivers: compiled by the same code within the same
+//! bounds. Nothing is stored and nobody is told.
+
+mod explanation;
+mod input;
+
+use axum::{
+    extract::{Request, State},
+    http::StatusCode,
+    response::Response,
+};
+use bson::RawDocumentBuf;
+use serde_json::Value;
+
+use super::{
+    AppState, answer,
+    aside::aside,
+    body,
+    extract::Id,
+    problem::{Kind, Problem},
+    query::Query,
+};
+use crate::{
+    filter::{Filter, Limits},
+    router::{Compiled, filter_limits},
+    subscription::Status,
+};
+
+/// A filter of the request's.
+pub(crate) async fn filter(
+    State(state): State<AppState>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let limits = filter_limits(&state.config.limits);
+    let body = read(&state, request).await?;
+    let text = aside(body.len(), move || {
+        let (filter, event) = input::filter_and_event(body::json(&body)?, &limits)?;
+        explained(&filter, &event, None)
+    });
+    Ok(answer::json(StatusCode::OK, text.await??))
+}
+
+/// The filter of a stored subscription, whether it is active or paused.
+pub(crate) async fn subscription(
+    State(state): State<AppState>,
+    Id(id): Id,
+    request: Request,
+) -> Result<Response, Problem> {
+    let limits = filter_limits(&state.config.limits);
+    let body = read(&state, request).await?;
+    let read = state.store.find_subscription(&id).await?;
+    let document = read.document.ok_or_else(|| not_found(&id))?;
+    let text = aside(body.len(), move || {
+        let event = input::event(body::json(&body)?)?;
+        of_stored(document, &event, &limits)
+    });
+    Ok(answer::json(StatusCode::OK, text.await??))
+}
+
+fn of_stored(
+    document: RawDocumentBuf,
+    event: &RawDocumentBuf,
+    limits: &Limits,
+) -> Result<String, Problem> {
+    let compiled = Compiled::read(document, limits);
+    match compiled.filter() {
+        Some(filter) => explained(filter, event, Some(compiled.status())),
+        None => Err(Problem::new(
+            Kind::SubscriptionInvalid,
+            compiled.error.unwrap_or_default(),
+        )),
+    }
+}
+
+fn not_found(id: &str) -> Problem {
+    Problem::new(
+        Kind::SubscriptionNotFound,
+        format!("there is no subscription {id:?}"),
+    )
+}
+
+async fn read(state: &AppState, request: Request) -> Result<bytes::Bytes, Problem> {
+    Query::read(request.uri(), &[])?;
+    body::POSTED_JSON.check(request.headers())?;
+    let limits = &state.config.limits;
+    let (parts, body) = request.into_parts();
+    body::read(&parts.headers, body, limits.body_bytes, limits.body_timeout).await
+}
+
+/// `{matches, explain}`, and the status of the subscription where there is one: a paused one
+/// delivers nothing, whatever matches.
+fn explained(
+    filter: &Filter,
+    event: &RawDocumentBuf,
+    status: Option<Status>,
+) -> Result<String, Problem> {
+    let matches = filter.matches(event);
+    let mut text = format!(r#"{{"matches":{matches},"explain":"#);
+    explanation::write(&filter.explain(event), &mut text)?;
+    if let Some(status) = status {
+        text.push_str(&format!(r#","status":{}"#, Value::from(status.as_str())));
+    }
+    text.push('}');
+    Ok(text)
+}

@@ -1,0 +1,84 @@
+//! An explanation as JSON.
+
+use bson::{Bson, RawBson};
+
+use crate::{
+    extjson::{write_string, write_value},
+    filter::Explanation,
+};
+
+/// Appends the tree: every part with its pointer, whether it held, and what it saw.
+pub(super) fn write(part: &Explanation, out: &mut String) -> Result<(), bson::error::Error> {
+    out.push_str(r#"{"pointer":"#);
+    write_string(&format!("#/filter{}", part.pointer), out);
+    out.push_str(if part.holds {
+        r#","holds":true"#
+    } else {
+        r#","holds":false"#
+    });
+    if part.parts.is_empty() {
+        list(out, "saw", &part.saw, |value, out| saw(value, out))?;
+        if part.truncated {
+            out.push_str(r#","truncated":true"#);
+        }
+    } else {
+        list(out, "parts", &part.parts, write)?;
+    }
+    out.push('}');
+    Ok(())
+}
+
+fn saw(value: &Bson, out: &mut String) -> Result<(), bson::error::Error> {
+    write_value(RawBson::try_from(value.clone())?.as_raw_bson_ref(), out)
+}
+
+/// Appends `,"NAME":[…]`.
+fn list<T>(
+    out: &mut String,
+    name: &str,
+    items: &[T],
+    one: impl Fn(&T, &mut String) -> Result<(), bson::error::Error>,
+) -> Result<(), bson::error::Error> {
+    out.push_str(",\"");
+    out.push_str(name);
+    out.push_str("\":[");
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        one(item, out)?;
+    }
+    out.push(']');
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::Filter;
+    use bson::{RawDocumentBuf, doc};
+    use serde_json::{Value, json};
+
+    fn check(filter: bson::Document, event: bson::Document, expected: &Value) {
+        let raw = |document| RawDocumentBuf::try_from(&document).unwrap();
+        let filter = Filter::parse(&raw(filter)).unwrap();
+        let mut text = String::new();
+        write(&filter.explain(&raw(event)), &mut text).unwrap();
+        assert_eq!(&serde_json::from_str::<Value>(&text).unwrap(), expected);
+    }
+
+    #[test]
+    fn parts_and_values_stand_where_they_belong() {
+        check(
+            doc! {"type": "a", "$or": [{"n": {"$gt": 2}}, {"at": bson::DateTime::from_millis(0)}]},
+            doc! {"type": "a", "n": [1, 2]},
+            &json!({"pointer": "#/filter", "holds": false, "parts": [
+                {"pointer": "#/filter/type", "holds": true, "saw": ["a"]},
+                {"pointer": "#/filter/$or", "holds": false, "parts": [
+                    {"pointer": "#/filter/$or/0/n/$gt", "holds": false, "saw": [1, 2, [1, 2]]},
+                    {"pointer": "#/filter/$or/1/at", "holds": false, "saw": []},
+                ]},
+            ]}),
+        );
+    }
+}

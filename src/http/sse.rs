@@ -1,0 +1,86 @@
+//! `GET /subscriptions/{id}/events` as server-sent events (WHATWG HTML, section 9.2).
+//!
+//! The same connection as a WebSocket's, in other clothes: its task writes the body.
+
+use std::{future::ready, sync::Arc};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderName, HeaderValue, Request, header},
+    response::Response,
+};
+
+use super::{
+    AppState, attach,
+    known::known,
+    problem::{Kind, Problem},
+};
+use crate::{
+    connection::{Carrier, Gauge, event_stream},
+    protocol::Dialect,
+};
+
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// Whether a client wants server-sent events.
+pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|range| range.trim().parse::<mime::Mime>().ok())
+        .any(|range| range.essence_str() == EVENT_STREAM)
+}
+
+/// Begins the answer, or says why not.
+pub(super) async fn open(
+    state: &AppState,
+    id: String,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let wish = attach::wish(state, id, Dialect::Sse, &request)?;
+    let gauge = request.extensions().get::<Arc<Gauge>>().cloned();
+    let gauge = gauge.ok_or_else(|| {
+        Problem::new(
+            Kind::InternalError,
+            "nothing tells how this client is served",
+        )
+    })?;
+    known(state, &wish.subscription).await?;
+    let (stream, body) = event_stream(gauge);
+    attach::take(state, wish, ready(Some(Carrier::Stream(stream)))).await?;
+    let mut response = Response::new(Body::from_stream(body));
+    response.headers_mut().extend([
+        (header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        // The end of the answer is the end of the TCP connection: a client that does not take it is
+        // cut off without harm to another request.
+        (header::CONNECTION, HeaderValue::from_static("close")),
+        // nginx would hold events back otherwise.
+        (
+            HeaderName::from_static("x-accel-buffering"),
+            HeaderValue::from_static("no"),
+        ),
+    ]);
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_accept_header_decides() {
+        for (accept, expected) in [
+            ("text/event-stream", true),
+            ("application/json, text/event-stream;q=0.9", true),
+            ("*/*", false),
+            ("application/json", false),
+        ] {
+            let value = HeaderValue::from_static(accept);
+            let headers = [(header::ACCEPT, value)].into_iter().collect();
+            assert_eq!(is_asked_for(&headers), expected, "{accept}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The messages of the service to a client, and how each dialect writes them.
+
+use std::time::Instant;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::json;
+
+use super::{Dialect, Ending, GapReason};
+use crate::position::Position;
+
+/// One message, before it is written for the wire.
+#[derive(Clone, Debug)]
+pub struct Message<'a> {
+    /// Its `type`.
+    name: &'static str,
+    /// Where a client stands that has read it.
+    cursor: Option<&'a str>,
+    /// How long a client that comes back waits, where it is asked to.
+    retry_after_ms: Option<u64>,
+    json: String,
+}
+
+impl<'a> Message<'a> {
+    fn new(name: &'static str, cursor: Option<&'a str>, json: String) -> Self {
+        Self {
+            name,
+            cursor,
+            retry_after_ms: None,
+            json,
+        }
+    }
+
+    /// An event that is already JSON.
+    pub fn event(cursor: &'a str, event_json: &str) -> Self {
+        let mut text = String::with_capacity(event_json.len() + cursor.len() + 40);
+        text.push_str(r#"{"type":"event","cursor":""#);
+        text.push_str(cursor);
+        text.push_str(r#"","event":"#);
+        text.push_str(event_json);
+        text.push('}');
+        Self::new("event", Some(cursor), text)
+    }
+
+    /// An event that is the whole message: its cursor is in it.
+    pub fn bare_event(cursor: &'a str, event_json: String) -> Self {
+        Self::new("event", Some(cursor), event_json)
+    }
+
+    /// The first message on a connection.
+    pub fn connected(
+        connection_id: &str,
+        subscription_json: &str,
+        cursor: &'a str,
+        recovered: bool,
+    ) -> Self {
+        let text = format!(
+            r#"{{"type":"connected","connectionId":{},"subscription":{subscription_json},"cursor":"{cursor}","recovered":{recovered}}}"#,
+            json!(connection_id)
+        );
+        Self::new("connected", Some(cursor), text)
+    }
+
+    /// Says that the subscription's document changed.
+    pub fn updated(subscription_json: &str, cursor: &'a str) -> Self {
+        let text = format!(
+            r#"{{"type":"updated","subscription":{subscription_json},"cursor":"{cursor}"}}"#
+        );
+        Self::new("updated", Some(cursor), text)
+    }
+
+    /// Says that events between two cursors may be missing.
+    pub fn gap(reason: GapReason, after: Option<&str>, cursor: &'a str) -> Self {
+        let json =
+            json!({"type": "gap", "reason": reason.token(), "after": after, "cursor": cursor});
+        Self::new("gap", Some(cursor), json.to_string())
+    }
+
+    /// Precedes every close that the server begins.
+    pub fn ended(ending: Ending, retry_after_ms: Option<u64>, cursor: &'a str) -> Self {
+        let json = json!({
+            "type": "ended",
+            "reason": ending.token(),
+            "code": ending.code(),
+            "retryAfterMs": retry_after_ms,
+            "cursor": cursor,
+        });
+        Self {
+            retry_after_ms,
+            ..Self::new("ended", Some(cursor), json.to_string())
+        }
+    }
+
+    /// The answer to a client's `ping`.
+    pub fn pong() -> Self {
+        Self::new("pong", None, r#"{"type":"pong"}"#.to_owned())
+    }
+
+    /// The bytes for the wire.
+    pub fn encode(&self, dialect: Dialect) -> Bytes {
+        match dialect {
+            Dialect::Tidegate | Dialect::CloudEvents => text_frame(self.json.as_bytes()),
+            Dialect::Sse => self.server_sent_event().into(),
+        }
+    }
+
+    /// The message as a server-sent event (WHATWG HTML, section 9.2.6). JSON as it is written here
+    /// has no line breaks, so the data is one line.
+    fn server_sent_event(&self) -> String {
+        let mut text = String::with_capacity(self.json.len() + 160);
+        let mut field = |name: &str, value: &str| {
+            for part in [name, ": ", value, "\n"] {
+                text.push_str(part);
+            }
+        };
+        field("event", self.name);
+        if let Some(cursor) = self.cursor {
+            field("id", cursor);
+        }
+        if let Some(retry_after_ms) = self.retry_after_ms {
+            field("retry", &retry_after_ms.to_string());
+        }
+        field("data", &self.json);
+        text.push('\n');
+        text
+    }
+}
+
+/// One message, ready for the wire and shared by all who get it.
+#[derive(Debug)]
+pub struct Frame {
+    /// What goes to the wire: a WebSocket frame with its header, or a server-sent event.
+    pub bytes: Bytes,
+    /// Where a client stands that has read it.
+    pub position: Position,
+    /// When it was encoded, if it carries an event (else it is about the connection).
+    pub event_at: Option<Instant>,
+}
+
+impl Frame {
+    /// A frame about the connection.
+    pub fn notice(message: &Message<'_>, dialect: Dialect, position: Position) -> Self {
+        Self {
+            bytes: message.encode(dialect),
+            position,
+            event_at: None,
+        }
+    }
+
+    /// A frame that carries an event.
+    pub fn event(message: &Message<'_>, dialect: Dialect, position: Position) -> Self {
+        Self {
+            event_at: Some(Instant::now()),
+            ..Self::notice(message, dialect, position)
+        }
+    }
+}
+
+/// Encodes an unmasked, unfragmented text frame (RFC 6455, section 5.2).
+fn text_frame(payload: &[u8]) -> Bytes {
+    const FINAL_TEXT: u8 = 0x81;
+    let mut out = BytesMut::with_capacity(payload.len() + 10);
+    out.put_u8(FINAL_TEXT);
+    match payload.len() {
+        len @ 0..=125 => out.put_u8(u8::try_from(len).unwrap_or(125)),
+        len @ 126..=0xFFFF => {
+            out.put_u8(126);
+            out.put_u16(u16::try_from(len).unwrap_or(u16::MAX));
+        }
+        len => {
+            out.put_u8(127);
+            out.put_u64(len as u64);
+        }
+    }
+    out.extend_from_slice(payload);
+    out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frame_headers_follow_the_three_length_forms() {
+        for (len, header) in [
+            (5usize, vec![0x81, 5]),
+            (125, vec![0x81, 125]),
+            (126, vec![0x81, 126, 0, 126]),
+            (65_535, vec![0x81, 126, 255, 255]),
+            (65_536, vec![0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let frame = text_frame(&vec![b'x'; len]);
+            assert_eq!(&frame[..header.len()], &header[..]);
+            assert_eq!(frame.len(), header.len() + len);
+        }
+    }
+
+    fn all() -> [Message<'static>; 6] {
+        [
+            Message::event("c", r#"{"id":"1"}"#),
+            Message::connected("a\"b\nc", r#"{"id":"s"}"#, "c", true),
+            Message::updated(r#"{"id":"s"}"#, "c"),
+            Message::gap(GapReason::HistoryLost, None, "c"),
+            Message::ended(Ending::Shutdown, Some(5), "c"),
+            Message::pong(),
+        ]
+    }
+
+    #[test]
+    fn messages_are_json_that_says_its_type() {
+        for message in all() {
+            let value: serde_json::Value = serde_json::from_str(&message.json).unwrap();
+            assert_eq!(value["type"], message.name);
+            assert_eq!(value["cursor"].as_str(), message.cursor);
+        }
+    }
+
+    #[test]
+    fn a_server_sent_event_has_one_line_a_field() {
+        for message in all() {
+            let text = message.server_sent_event();
+            let (fields, nothing) = text.split_once("\n\n").unwrap();
+            assert_eq!(nothing, "");
+            let data = fields.lines().last().unwrap();
+            assert_eq!(data.strip_prefix("data: "), Some(message.json.as_str()));
+        }
+        assert_eq!(
+            Message::ended(Ending::Shutdown, Some(5), "c").server_sent_event(),
+            "event: ended\nid: c\nretry: 5\ndata: {\"type\":\"ended\",\"reason\":\"shutdown\",\
+             \"code\":1001,\"retryAfterMs\":5,\"cursor\":\"c\"}\n\n"
+        );
+    }
+}

@@ -1,0 +1,226 @@
+//! Server-sent events: the same connection as a socket's, in other clothes.
+
+use std::{io::Read as _, io::Write as _, net::TcpStream, time::Duration};
+
+use serde_json::{Value, json};
+use socket2::SockRef;
+
+use crate::support::{DEADLINE, Events, Service};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_and_messages_carry_their_cursor_type_and_json_until_the_delete() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({"type": "a"})).await;
+    let (mut events, connected) = Events::connect(&service, &id).await;
+    assert_eq!(connected.data["type"], "connected");
+    assert_eq!(connected.data["subscription"]["id"], id.as_str());
+    assert_eq!(connected.data["recovered"], true);
+    assert_eq!(connected.id, connected.data["cursor"]);
+
+    let mut socket = service.connect(&id).await;
+    service.publish("b", json!({"n": 1})).await;
+    service
+        .publish("a", json!({"n": 2, "text": "line\r\nbreak"}))
+        .await;
+    let event = events.next().await.unwrap();
+    assert_eq!(event.name, "event");
+    assert_eq!(
+        event.data,
+        socket.message().await,
+        "the JSON is the socket's"
+    );
+    assert_eq!(event.id, event.data["cursor"]);
+    assert!(event.id > connected.id);
+
+    let path = format!("/subscriptions/{id}");
+    service
+        .send("PATCH", &path, Some(json!({"name": "n"})))
+        .await;
+    let updated = events.next().await.unwrap();
+    assert_eq!(updated.name, "updated");
+    assert_eq!(updated.data, socket.message().await);
+
+    let listed = service.get(&format!("{path}/connections")).await;
+    assert_eq!(listed["items"][0]["protocol"], "sse");
+    assert_eq!(
+        listed["items"][0]["connectionId"],
+        connected.data["connectionId"]
+    );
+    assert_eq!(service.send("DELETE", &path, None).await.0, 204);
+    let ended = events.assert_ends("deleted").await;
+    assert_eq!((ended.retry, &ended.data["code"]), (None, &json!(4500)));
+    service
+        .until("both are counted", async || {
+            service.closed("deleted").await == 2.0
+        })
+        .await;
+    service.assert_books_balance().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_comes_back_goes_on_behind_its_last_event() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({})).await;
+    let (mut events, connected) = Events::connect(&service, &id).await;
+    for n in 0..3 {
+        service.publish("a", json!({"n": n})).await;
+    }
+    let first = events.next().await.unwrap();
+    drop(events);
+    service
+        .until("the client has left", async || {
+            service.closed("client_left").await == 1.0
+        })
+        .await;
+    // The address of an event source never changes, what it has seen does.
+    let query = format!("?after={}", connected.id);
+    let mut events = Events::open(&service, &id, &query, Some(&first.id)).await;
+    let again = events.next().await.unwrap();
+    assert_eq!((&*again.name, &again.id), ("connected", &first.id));
+    assert_eq!(again.data["recovered"], true);
+    for n in 1..3 {
+        assert_eq!(events.next().await.unwrap().data["event"]["data"]["n"], n);
+    }
+    let mut events = Events::open(&service, &id, &query, None).await;
+    events.next().await.unwrap();
+    assert_eq!(events.next().await.unwrap().id, first.id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_are_problems_before_the_stream_begins() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({})).await;
+    let ask = async |path: String, last: &'static str| {
+        let request = service.http.get(service.url(&path));
+        let request = request
+            .header("accept", "text/event-stream")
+            .header("last-event-id", last);
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json::<Value>().await.unwrap())
+    };
+    let (status, _) = ask("/subscriptions/nobody/events".to_owned(), "").await;
+    assert_eq!(status, 404);
+    let (status, problem) = ask(format!("/subscriptions/{id}/events"), "damaged").await;
+    assert_eq!(
+        (status, &problem["type"]),
+        (400, &json!("/problems/bad-cursor"))
+    );
+    assert_eq!(problem["errors"][0]["header"], "Last-Event-ID");
+    assert_eq!(
+        service.metric("tidegate_connections_opened_total").await,
+        0.0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_stream_gets_comments() {
+    let service = Service::start_with(|config| {
+        config.socket.ping_interval = Duration::from_millis(100);
+        config.socket.pong_timeout = Duration::from_millis(200);
+    })
+    .await;
+    let id = service.subscribe(json!({})).await;
+    let (mut events, _) = Events::connect(&service, &id).await;
+    for _ in 0..10 {
+        assert!(events.block().await.unwrap().comment);
+    }
+    service.publish("a", json!({})).await;
+    assert_eq!(events.next().await.unwrap().name, "event");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_node_tells_its_streams_to_come_back() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({})).await;
+    let (mut events, _) = Events::connect(&service, &id).await;
+    service.begin_stop();
+    let ended = events.assert_ends("shutdown").await;
+    assert_eq!(ended.retry, ended.data["retryAfterMs"].as_u64());
+    assert!(ended.retry.is_some());
+    service.stop().await;
+}
+
+/// A client that asks for a stream and then reads nothing, with small buffers in between.
+fn stalled(service: &Service, id: &str) -> TcpStream {
+    let mut tcp = TcpStream::connect(service.address).unwrap();
+    SockRef::from(&tcp).set_recv_buffer_size(4096).unwrap();
+    tcp.set_read_timeout(Some(DEADLINE)).unwrap();
+    let request = format!(
+        "GET /api/v1/subscriptions/{id}/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+    );
+    tcp.write_all(request.as_bytes()).unwrap();
+    tcp
+}
+
+async fn until_connected(service: &Service) {
+    service
+        .until("the client is connected", async || {
+            service.metric("tidegate_connections").await == 1.0
+        })
+        .await;
+}
+
+/// Publishes events of 8 KiB.
+async fn publish_large(service: &Service, count: usize) {
+    let event = json!({"type": "a", "data": "x".repeat(8 * 1024)});
+    service
+        .post("/events", Value::from(vec![event; count]))
+        .await;
+}
+
+/// Reads what is left of a stalled client's connection: it ends, in order or not.
+async fn assert_is_cut(mut tcp: TcpStream) {
+    let rest = tokio::task::spawn_blocking(move || {
+        let mut rest = Vec::new();
+        match tcp.read_to_end(&mut rest) {
+            Ok(_) => {}
+            Err(error) => assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "not cut"),
+        }
+    });
+    rest.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_client_that_gets_more_than_may_wait_is_closed_as_slow() {
+    let service = Service::start_with(|config| {
+        config.socket.send_buffer_bytes = 4096;
+        config.socket.outbox_frames = 16;
+        config.socket.close_timeout = Duration::from_millis(200);
+    })
+    .await;
+    let id = service.subscribe(json!({})).await;
+    let tcp = stalled(&service, &id);
+    until_connected(&service).await;
+    for _ in 0..4 {
+        publish_large(&service, 100).await;
+    }
+    service
+        .until("it is closed", async || {
+            service.closed("slow_consumer").await == 1.0
+        })
+        .await;
+    service.assert_books_balance().await;
+    assert_is_cut(tcp).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_client_that_gets_little_misses_its_heartbeat() {
+    let service = Service::start_with(|config| {
+        config.socket.send_buffer_bytes = 4096;
+        config.socket.pong_timeout = Duration::from_millis(300);
+        config.socket.close_timeout = Duration::from_millis(200);
+    })
+    .await;
+    let id = service.subscribe(json!({})).await;
+    let tcp = stalled(&service, &id);
+    until_connected(&service).await;
+    publish_large(&service, 100).await;
+    service
+        .until("it is closed", async || {
+            service.closed("heartbeat_missed").await == 1.0
+        })
+        .await;
+    service.assert_books_balance().await;
+    assert_is_cut(tcp).await;
+}

@@ -1,0 +1,105 @@
+//! A client of server-sent events that a test drives event by event.
+
+use reqwest::{Response, header::CONTENT_TYPE};
+use serde_json::Value;
+
+use super::{DEADLINE, Service};
+
+/// An open answer.
+pub(crate) struct Events {
+    response: Response,
+    buffer: String,
+}
+
+/// One event, field by field.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Event {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) retry: Option<u64>,
+    pub(crate) data: Value,
+    pub(crate) comment: bool,
+}
+
+impl Events {
+    /// Opens a subscription's stream, with a query such as `?after=…` and perhaps `Last-Event-ID`.
+    pub(crate) async fn open(service: &Service, id: &str, query: &str, last: Option<&str>) -> Self {
+        let url = service.url(&format!("/subscriptions/{id}/events{query}"));
+        let mut request = service.http.get(url).header("accept", "text/event-stream");
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()[CONTENT_TYPE], "text/event-stream");
+        Self {
+            response,
+            buffer: String::new(),
+        }
+    }
+
+    /// Opens a stream and reads what comes first; returns the `connected` event too.
+    pub(crate) async fn connect(service: &Service, id: &str) -> (Self, Event) {
+        let mut events = Self::open(service, id, "", None).await;
+        let first = events.block().await.unwrap();
+        assert!(first.retry.is_some() && first.data.is_null(), "{first:?}");
+        let connected = events.next().await.unwrap();
+        assert_eq!(connected.name, "connected", "{connected:?}");
+        (events, connected)
+    }
+
+    /// The next event that carries data; `None` when the answer has ended.
+    pub(crate) async fn next(&mut self) -> Option<Event> {
+        loop {
+            let block = self.block().await?;
+            if !block.data.is_null() {
+                return Some(block);
+            }
+        }
+    }
+
+    /// What stands before the next empty line; `None` when the answer has ended.
+    pub(crate) async fn block(&mut self) -> Option<Event> {
+        loop {
+            if let Some((block, rest)) = self.buffer.split_once("\n\n") {
+                let event = Event::parse(block);
+                self.buffer = rest.to_owned();
+                return Some(event);
+            }
+            let chunk = tokio::time::timeout(DEADLINE, self.response.chunk());
+            let Some(chunk) = chunk.await.expect("a chunk in time").unwrap() else {
+                assert_eq!(self.buffer, "", "the answer ends between events");
+                return None;
+            };
+            self.buffer.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+
+    /// Asserts that the rest is one `ended` event for this reason, and the end; returns it.
+    pub(crate) async fn assert_ends(&mut self, reason: &str) -> Event {
+        let ended = self.next().await.unwrap();
+        assert_eq!(ended.name, "ended", "{ended:?}");
+        assert_eq!(ended.data["reason"], reason, "{ended:?}");
+        assert_eq!(self.next().await, None);
+        ended
+    }
+}
+
+impl Event {
+    fn parse(block: &str) -> Self {
+        let mut event = Self::default();
+        for line in block.lines() {
+            let (field, value) = line.split_once(':').unwrap();
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "" => event.comment = true,
+                "event" => value.clone_into(&mut event.name),
+                "id" => value.clone_into(&mut event.id),
+                "retry" => event.retry = Some(value.parse().unwrap()),
+                "data" => event.data = serde_json::from_str(value).unwrap(),
+                other => panic!("an unknown field: {other}"),
+            }
+        }
+        event
+    }
+}
