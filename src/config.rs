@@ -258,10 +258,10 @@ impl Default for Feed {
         Self {
             max_await: Duration::from_millis(250),
             window_bytes: 64 << 20,
-            window_age: Duration::from_secs(600),
+            window_age: Duration::from_mins(10),
             replay_streams: 2,
             replay_wait: Duration::from_secs(30),
-            replay_timeout: Duration::from_secs(600),
+            replay_timeout: Duration::from_mins(10),
             ack_delay: Duration::from_millis(500),
             batches_ahead: 4,
             retry_min: Duration::from_millis(50),
