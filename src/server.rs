@@ -4,6 +4,7 @@
 //! hands it port 0 and its own signal.
 
 mod accept;
+mod horizon;
 mod housekeeping;
 
 use std::{sync::Arc, time::Duration};
@@ -122,7 +123,11 @@ impl Node {
             positions_task: tokio::spawn(keeping),
             router_task: tokio::spawn(router.run()),
             feed: tokio::spawn(feed.run(ending.clone())),
-            housekeeping: tokio::spawn(housekeeping::run(store.clone(), ending.clone())),
+            housekeeping: tokio::spawn(housekeeping::run(
+                store.clone(),
+                Arc::clone(&metrics),
+                ending.clone(),
+            )),
             state: AppState {
                 store,
                 router: handle,

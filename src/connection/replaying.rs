@@ -49,6 +49,7 @@ enum Source {
 }
 
 /// What came of looking further.
+#[derive(Clone, Copy)]
 pub(super) enum Found {
     /// Frames were appended, perhaps none.
     Frames,

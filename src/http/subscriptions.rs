@@ -6,6 +6,7 @@ mod delete;
 mod input;
 mod list;
 mod patch;
+mod progress;
 mod put;
 mod read;
 mod write;

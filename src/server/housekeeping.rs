@@ -1,19 +1,25 @@
 //! What has to be done now and then, by whichever node comes by.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rand::RngExt as _;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::Store;
+use super::horizon::Horizon;
+use crate::{store::Store, telemetry::Metrics};
 
 /// How often, on average. Every node does it; doing it twice does no harm.
 const INTERVAL: Duration = Duration::from_mins(1);
 
 /// Keeps house until `stop`.
-pub(super) async fn run(store: Store, stop: CancellationToken) {
+pub(super) async fn run(store: Store, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let mut horizon = Horizon::default();
     loop {
+        tokio::select! {
+            () = horizon.look(&store, &metrics) => {}
+            () = stop.cancelled() => return,
+        }
         let pause = INTERVAL.mul_f64(rand::rng().random_range(0.5..1.5));
         tokio::select! {
             () = sleep(pause) => {}

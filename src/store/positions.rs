@@ -70,6 +70,29 @@ impl Store {
             .map_err(|_| StoreError::Unexpected("a stored position that is damaged"))
     }
 
+    /// How many positions lie before `limit`, and the subscription of one of them.
+    pub async fn positions_before(
+        &self,
+        limit: Position,
+    ) -> Result<(u64, Option<String>), StoreError> {
+        let positions = self.database().collection::<Document>(POSITIONS);
+        let (deployment, time) = (self.deployment(), self.server_limit());
+        let lowest = Position::START.cursor(deployment);
+        let before = doc! {"position": {"$gte": lowest, "$lt": limit.cursor(deployment)}};
+        let count = positions.count_documents(before.clone()).max_time(time);
+        let count = self.bounded(count).await?;
+        if count == 0 {
+            return Ok((0, None));
+        }
+        let find = positions
+            .find_one(before)
+            .sort(doc! {"position": 1})
+            .max_time(time);
+        let first = self.bounded(find).await?;
+        let id = first.and_then(|first| first.get_str("_id").map(ToOwned::to_owned).ok());
+        Ok((count, id))
+    }
+
     /// Writes changes. If it fails, any part of it may have happened: it is to be done again.
     pub async fn write_positions(&self, changes: &PositionChanges) -> Result<(), StoreError> {
         if let Some(whole) = &changes.whole {

@@ -76,6 +76,10 @@ pub struct Metrics {
     pub feed_lag: Gauge<f64, AtomicU64>,
     /// Change streams opened for replays.
     pub replay_streams: Counter,
+    /// How far back the oplog reaches, in seconds; not a number where that cannot be read.
+    pub oplog_window: Gauge<f64, AtomicU64>,
+    /// Positions of durable subscriptions that the oplog soon will not reach, or does not already.
+    pub positions_at_risk: Gauge<i64, AtomicI64>,
     /// Pages of old events read for replays.
     pub replay_pages: Counter,
     /// From the attach to live, of connections that replayed.
@@ -161,6 +165,8 @@ impl Default for Metrics {
             router_waits: Counter::default(),
             feed_lag: Gauge::default(),
             replay_streams: Counter::default(),
+            oplog_window: Gauge::default(),
+            positions_at_risk: Gauge::default(),
             replay_pages: Counter::default(),
             replay: Histogram::new(latency_buckets()),
             acks: Counter::default(),
@@ -270,6 +276,19 @@ impl Metrics {
         let r = &mut self.registry;
         let bytes = self.outbox_bytes.clone();
         r.register_with_unit("outbox", "Bytes waiting in outboxes", Unit::Bytes, bytes);
+        let risk = self.positions_at_risk.clone();
+        r.register(
+            "positions_at_risk",
+            "Positions that the oplog soon leaves behind",
+            risk,
+        );
+        let window = self.oplog_window.clone();
+        r.register_with_unit(
+            "oplog_window",
+            "How far back the oplog reaches",
+            Unit::Seconds,
+            window,
+        );
         let lag = self.feed_lag.clone();
         r.register_with_unit(
             "feed_lag",

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod configuration;
+mod killed;
 mod listen;
 mod migrate;
 mod node;

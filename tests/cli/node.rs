@@ -9,20 +9,20 @@ use std::{
 
 use super::process::{DEADLINE, Running, run, tidegate};
 
-fn dev(data_dir: &Path) -> Running {
+pub(crate) fn dev(data_dir: &Path) -> Running {
     let data_dir = data_dir.to_str().unwrap();
     let arguments = ["dev", "--listen", "127.0.0.1:0", "--data-dir", data_dir];
     Running::start(&mut tidegate(&arguments))
 }
 
 /// The address that `dev` prints when it is ready.
-fn address(running: &Running) -> String {
+pub(crate) fn address(running: &Running) -> String {
     let line = running.says("ready on http://");
     line[line.find("http://").unwrap()..].trim().to_owned()
 }
 
 /// Waits until no process has the folder in its command line.
-fn wait_until_gone(data_dir: &Path) {
+pub(crate) fn wait_until_gone(data_dir: &Path) {
     let deadline = std::time::Instant::now() + DEADLINE;
     let name = data_dir.to_str().unwrap();
     while Command::new("pgrep")

@@ -130,6 +130,10 @@ async fn a_quiet_subscription_that_was_away_for_long_gets_no_false_gap() {
     database.lose_history().await;
 
     let service = Service::on(database.config.clone()).await;
+    let at_risk = async || service.metric("tidegate_positions_at_risk").await > 0.0;
+    service.until("it is counted", at_risk).await;
+    let shown = service.get(&format!("/subscriptions/{id}")).await;
+    assert_eq!(shown["lossInSeconds"], 0, "{shown}");
     let mut socket = service.open(&id, "").await;
     let connected = socket.message().await;
     assert_eq!(connected["recovered"], true, "{connected}");

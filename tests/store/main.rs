@@ -10,6 +10,7 @@ mod connecting;
 mod events;
 mod idempotency;
 mod migrations;
+mod positions;
 mod subscriptions;
 
 use std::time::Duration;

@@ -6,12 +6,13 @@ use axum::{
     response::Response,
 };
 
-use super::{not_found, write::compiled};
+use super::{not_found, progress::Progress, write::compiled};
 use crate::http::{
     AppState, answer, conditional::Preconditions, extract::Id, problem::Problem, query::Query,
 };
 
-/// One subscription as it is stored, and `invalid` where it cannot be used.
+/// One subscription as it is stored, and `invalid` where it cannot be used; for a durable one also how
+/// far its client is. The entity tag is that of the document alone.
 pub(crate) async fn get(
     State(state): State<AppState>,
     Id(id): Id,
@@ -28,5 +29,10 @@ pub(crate) async fn get(
     if conditions.not_modified(&etag) {
         return answer::not_modified(&etag);
     }
-    answer::subscription(StatusCode::OK, &compiled, None)
+    let mut response = answer::subscription(StatusCode::OK, &compiled, None)?;
+    if compiled.subscription.durable {
+        let progress = Progress::of(&state, &id).await?;
+        *response.body_mut() = progress.joined(&compiled.to_json()).into();
+    }
+    Ok(response)
 }

@@ -200,3 +200,29 @@ async fn positions_survive_a_kill_of_the_database() {
     service.stop().await;
     mongod.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_durable_subscription_shows_how_far_its_client_is() {
+    let service = Service::start().await;
+    let id = durable(&service).await;
+    publish(&service, 0..2).await;
+    let mut socket = service.connect(&id).await;
+    let (_, first) = next(&mut socket).await;
+    ack(&mut socket, &first).await;
+    until_stored(&service, &id, &first).await;
+    let shown = service.get(&format!("/subscriptions/{id}")).await;
+    assert_eq!(shown["position"], first);
+    assert!(shown["lagSeconds"].is_u64(), "{shown}");
+    assert!(shown["lossInSeconds"].is_u64(), "{shown}");
+
+    let plain = service.subscribe(json!({})).await;
+    let shown = service.get(&format!("/subscriptions/{plain}")).await;
+    assert_eq!(shown.get("position"), None, "{shown}");
+    let window = "tidegate_oplog_window_seconds";
+    service
+        .until("the window is measured", async || {
+            service.metric(window).await >= 0.0
+        })
+        .await;
+    service.stop().await;
+}

@@ -1,0 +1,60 @@
+//! How far back the oplog reaches, and which positions it soon will not reach any more.
+
+use bson::Timestamp;
+
+use crate::{
+    position::Position,
+    store::{Store, StoreError},
+    telemetry::Metrics,
+};
+
+/// A position that lies in this part of the oplog, from its oldest end, is at risk.
+const AT_RISK_PART: u32 = 5;
+
+/// Measures now and then, and warns when more positions are at risk than before.
+#[derive(Debug, Default)]
+pub(super) struct Horizon {
+    warned_of: u64,
+}
+
+impl Horizon {
+    /// Measures. What cannot be measured with the rights given is not a number.
+    pub(super) async fn look(&mut self, store: &Store, metrics: &Metrics) {
+        match self.measure(store, metrics).await {
+            Ok(true) => {}
+            Ok(false) => {
+                metrics.oplog_window.set(f64::NAN);
+            }
+            Err(error) => tracing::debug!(%error, "the oplog's window cannot be measured now"),
+        }
+    }
+
+    async fn measure(&mut self, store: &Store, metrics: &Metrics) -> Result<bool, StoreError> {
+        let Some(oldest) = store.oplog_begin().await? else {
+            return Ok(false);
+        };
+        let window = store.ping().await?.time.saturating_sub(oldest.time);
+        metrics.oplog_window.set(f64::from(window));
+        let soon = Timestamp {
+            time: oldest.time.saturating_add(window / AT_RISK_PART),
+            increment: 0,
+        };
+        let limit = Position::at(soon).max(Position::at(oldest));
+        let (count, example) = store.positions_before(limit).await?;
+        metrics
+            .positions_at_risk
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+        if count > self.warned_of {
+            tracing::warn!(
+                count,
+                example,
+                oplog_window_seconds = window,
+                "acknowledged positions of durable subscriptions are about to leave the oplog; \
+                 their clients have been away for long, or the oplog is too small \
+                 (see oplogMinRetentionHours)"
+            );
+        }
+        self.warned_of = count;
+        Ok(true)
+    }
+}
