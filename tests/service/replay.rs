@@ -93,3 +93,32 @@ async fn a_delete_during_a_replay_comes_after_what_was_committed_before_it() {
     again.assert_ends(4500, "deleted").await;
     service.assert_books_balance().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_does_not_reach_before_the_subscription_was_made() {
+    let service = Service::start().await;
+    let elsewhere = service.subscribe(json!({})).await;
+    let mut socket = service.open(&elsewhere, "").await;
+    let connected = socket.message().await;
+    let cursor = connected["cursor"].as_str().unwrap();
+    publish(&service, 0..5).await;
+    let path = "/subscriptions/again";
+    let subscription = json!({"filter": {"type": "tick"}});
+    for n in [5, 7] {
+        let (status, _) = service.send("PUT", path, Some(subscription.clone())).await;
+        assert_eq!(status, 201);
+        publish(&service, n..n + 2).await;
+        let mut socket = service.open("again", &format!("?after={cursor}")).await;
+        let connected = socket.message().await;
+        assert_eq!(connected["recovered"], true, "{connected}");
+        assert!(
+            connected["cursor"].as_str().unwrap() > cursor,
+            "{connected}"
+        );
+        let read = read_until(&mut socket, n + 1).await;
+        assert_eq!(numbers(&read), [n, n + 1]);
+        assert_eq!(service.send("DELETE", path, None).await.0, 204);
+        socket.assert_ends(4500, "deleted").await;
+    }
+    service.stop().await;
+}
