@@ -8,7 +8,7 @@ use mongodb::bson::{Document, doc};
 
 use crate::{client, node::Node};
 
-const SUBSCRIPTIONS: usize = 2_000;
+const SUBSCRIPTIONS: u32 = 2_000;
 
 pub(crate) async fn run() -> Result<()> {
     let node = Node::start().await?;
@@ -31,13 +31,13 @@ pub(crate) async fn run() -> Result<()> {
     while let Some(deleted) = deletes.next().await {
         deleted?;
     }
-    let deleted = begun.elapsed();
+    let bare = begun.elapsed();
     while sockets.join_next().await.is_some() {}
     let closed = begun.elapsed();
-    let rate = SUBSCRIPTIONS as f64 / closed.as_secs_f64();
+    let rate = f64::from(SUBSCRIPTIONS) / closed.as_secs_f64();
     println!(
         "deletes: {SUBSCRIPTIONS} subscriptions with a socket each: bare deletes done after \
-         {deleted:?}, last socket closed after {closed:?} ({rate:.0} deletes/s)"
+         {bare:?}, last socket closed after {closed:?} ({rate:.0} deletes/s)"
     );
     node.stop().await
 }

@@ -13,8 +13,8 @@ use mongodb::bson::{Document, doc};
 
 use crate::{client, node::Node};
 
-const SOCKETS: usize = 1_000;
-const EVENTS: u64 = 200;
+const SOCKETS: u32 = 1_000;
+const EVENTS: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run() -> Result<()> {
@@ -35,18 +35,18 @@ pub(crate) async fn run() -> Result<()> {
     let cpu = node.cpu()?;
     for n in 0..EVENTS {
         let data = "x".repeat(200);
-        let n = i64::try_from(n)?;
+        let n = i64::from(n);
         events
             .insert_one(doc! {"type": "tick", "n": n, "data": data})
             .await?;
         tokio::time::sleep(PAUSE).await;
     }
-    let wanted = EVENTS * SOCKETS as u64;
-    while received.load(Ordering::Relaxed) < wanted {
+    let wanted = EVENTS * SOCKETS;
+    while received.load(Ordering::Relaxed) < u64::from(wanted) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let spent = node.cpu()? - cpu;
-    let each = spent.as_secs_f64() * 1e6 / wanted as f64;
+    let spent = node.cpu()?.saturating_sub(cpu);
+    let each = spent.as_secs_f64() * 1e6 / f64::from(wanted);
     println!("fanout: {wanted} messages to {SOCKETS} sockets, {each:.2} µs of server CPU each");
     readers.abort_all();
     node.stop().await

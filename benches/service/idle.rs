@@ -19,7 +19,7 @@ pub(crate) async fn run() -> Result<()> {
         sockets.push(client::connect(&node, &id).await?);
     }
     let each = (node.resident()? - memory) / u64::from(SOCKETS);
-    let connect = (node.cpu()? - cpu) / SOCKETS;
+    let connect = node.cpu()?.saturating_sub(cpu) / SOCKETS;
     println!(
         "idle: {SOCKETS} sockets, {each} bytes resident each, {connect:?} CPU to connect each"
     );

@@ -100,7 +100,8 @@ fn explained(
     let mut text = format!(r#"{{"matches":{matches},"explain":"#);
     explanation::write(&filter.explain(event), &mut text)?;
     if let Some(status) = status {
-        text.push_str(&format!(r#","status":{}"#, Value::from(status.as_str())));
+        text.push_str(r#","status":"#);
+        text.push_str(&Value::from(status.as_str()).to_string());
     }
     text.push('}');
     Ok(text)

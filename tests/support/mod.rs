@@ -1,7 +1,8 @@
 //! What the integration tests share. Each test file takes what it needs.
 
 // Every test binary compiles all of this and uses a part of it.
-#![allow(dead_code, unused_imports)]
+// Clippy takes only functions marked as tests for tests, not what they call.
+#![allow(dead_code, unused_imports, clippy::unwrap_used)]
 
 mod events;
 mod mongod;

@@ -80,11 +80,9 @@ fn line(part: &Value, own: &str, depth: usize, text: &mut String) {
     };
     let name = style::printable(&unescaped(own.trim_start_matches('/')));
     let name = if name.is_empty() { "all of" } else { &name };
-    text.push_str(&format!(
-        "{}{mark} {name}{}\n",
-        "  ".repeat(depth),
-        seen(part)
-    ));
+    let indent = "  ".repeat(depth);
+    let line = format!("{indent}{mark} {name}{}\n", seen(part));
+    text.push_str(&line);
 }
 
 /// What a condition found at its path.

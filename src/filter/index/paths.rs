@@ -92,17 +92,17 @@ impl Paths {
     }
 
     /// The path as written.
-    pub(super) fn text(&self, path: PathId) -> String {
+    pub(super) fn written(&self, path: PathId) -> Vec<u8> {
         let mut names = Vec::new();
         let mut at = path;
         while at != ROOT
             && let Some(node) = self.nodes.get(at)
         {
-            names.push(String::from_utf8_lossy(&node.name));
+            names.push(&*node.name);
             at = node.parent;
         }
         names.reverse();
-        names.join(".")
+        names.join(&b'.')
     }
 
     /// The names that lead on from a node.

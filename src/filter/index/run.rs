@@ -76,13 +76,8 @@ impl<'d> Run<'_, 'd> {
         match self.event.sight(path) {
             Sight::Plain(value) => pass(value),
             Sight::Arrays => {
-                let text = self.paths.text(path);
-                path::any(
-                    self.event.document(),
-                    text.as_bytes(),
-                    Leaf::Elements,
-                    &mut pass,
-                )
+                let path = self.paths.written(path);
+                path::any(self.event.document(), &path, Leaf::Elements, &mut pass)
             }
         }
     }
