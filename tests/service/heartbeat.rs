@@ -77,6 +77,7 @@ async fn a_client_that_answers_is_kept() {
     service.publish("still here", json!(1)).await;
     assert_eq!(socket.event().await, json!(1));
     assert_eq!(service.count_closed("heartbeat_missed").await, 0);
+    drop(socket);
     service.stop().await;
 }
 
@@ -87,6 +88,7 @@ async fn a_ping_message_is_answered_by_a_pong_message() {
     let mut socket = service.connect(&id).await;
     socket.say(r#"{"type":"ping","more":[1]}"#).await;
     assert_eq!(socket.message().await, json!({"type": "pong"}));
+    drop(socket);
     service.stop().await;
 }
 

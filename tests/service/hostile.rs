@@ -161,6 +161,7 @@ async fn a_message_in_fragments_with_control_frames_between_is_understood() {
     assert_eq!(raw.message().await, json!({"type": "pong"}));
     target.service.publish("still here", json!(1)).await;
     assert_eq!(raw.message().await["event"]["type"], "still here");
+    drop(raw);
     target.service.stop().await;
 }
 
@@ -184,6 +185,7 @@ async fn what_is_sent_behind_the_request_in_one_segment_is_not_lost() {
     }
     seen.sort();
     assert_eq!(seen, ["at once", "connected", "pong"]);
+    drop(raw);
     target.service.stop().await;
 }
 
@@ -200,6 +202,7 @@ async fn bare_cloudevents_ignore_what_the_client_says() {
     target.service.publish("first", json!(1)).await;
     assert_eq!(socket.message().await["type"], "first");
     assert_eq!(target.service.count("tidegate_connections").await, 1);
+    drop(socket);
     target.service.stop().await;
 }
 
@@ -237,6 +240,7 @@ async fn clients_that_never_stop_sending_starve_nobody() {
         assert!(!flood.is_finished(), "it ended too early to tell anything");
         flood.abort();
     }
+    drop(quiet);
     service.stop().await;
 }
 

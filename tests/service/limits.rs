@@ -40,6 +40,7 @@ async fn a_full_node_refuses_until_a_place_is_free() {
     // Those that were refused were never opened.
     assert_eq!(service.count("tidegate_connections_opened_total").await, 4);
     service.assert_books_balance().await;
+    drop(sockets);
     service.stop().await;
 }
 
@@ -52,13 +53,14 @@ async fn a_full_subscription_refuses_alone() {
     let one = service.subscribe(json!({})).await;
     let other = service.subscribe(json!({})).await;
     let first = service.connect(&one).await;
-    let _second = service.connect(&one).await;
+    let second = service.connect(&one).await;
     assert_full(&service, &one).await;
-    let _elsewhere = service.connect(&other).await;
+    let elsewhere = service.connect(&other).await;
     // A client that vanishes makes room like one that leaves.
     drop(first);
     until_open(&service, 2).await;
-    let _third = service.connect(&one).await;
+    let third = service.connect(&one).await;
     assert_full(&service, &one).await;
+    drop([second, elsewhere, third]);
     service.stop().await;
 }

@@ -202,6 +202,7 @@ async fn a_process_without_descriptors_recovers() {
     assert!(service.count(refused).await > 0);
     service.publish("still here", json!(1)).await;
     assert_eq!(socket.event().await, json!(1));
+    drop(socket);
     process.signal("TERM").await;
     assert_eq!(process.end().await, Some(0));
 }
