@@ -46,23 +46,27 @@ impl Database {
 
     /// Writes so much that the oplog begins anew.
     async fn lose_history(&self) {
-        let filler = self
-            .client
-            .database("filler")
-            .collection::<Document>("filler");
-        let now = filler_time(&filler).await;
-        while self.first_entry().await <= now {
-            filler_time(&filler).await;
+        let lost = self.fill().await;
+        while self.first_entry().await <= lost {
+            self.fill().await;
         }
     }
-}
 
-/// Inserts one large document; returns about when.
-async fn filler_time(filler: &mongodb::Collection<Document>) -> Timestamp {
-    let large = doc! {"ts": Timestamp {time: 0, increment: 0}, "x": "x".repeat(900_000)};
-    let id = filler.insert_one(large).await.unwrap().inserted_id;
-    let found = filler.find_one(doc! {"_id": id}).await.unwrap().unwrap();
-    found.get_timestamp("ts").unwrap()
+    /// Inserts one large document; returns when.
+    async fn fill(&self) -> Timestamp {
+        let large = self
+            .client
+            .database("large")
+            .collection::<Document>("large");
+        let zero = Timestamp {
+            time: 0,
+            increment: 0,
+        };
+        let document = doc! {"ts": zero, "x": "x".repeat(900_000)};
+        let id = large.insert_one(document).await.unwrap().inserted_id;
+        let stored = large.find_one(doc! {"_id": id}).await.unwrap().unwrap();
+        stored.get_timestamp("ts").unwrap()
+    }
 }
 
 /// Reads up to the event of this number; whatever else comes is no gap. Cursors never fall.
@@ -208,6 +212,32 @@ async fn at_the_seam_nothing_is_lost_and_nothing_comes_twice() {
     publish(&service, 1_500..1_700).await;
     assert_complete(&read_until(&mut socket, 1_699).await, 5);
     assert!(service.metric("tidegate_replay_pages_total").await >= 2.0);
+    service.stop().await;
+    database.mongod.stop().await;
+}
+
+/// Clients that come together are served together; what one has lost does not concern the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_lost_cursor_does_not_take_the_others_with_it() {
+    let database = Database::start().await;
+    let service = Service::on(database.config.clone()).await;
+    let old = durable(&service).await;
+    database.lose_history().await;
+    let new = durable(&service).await;
+    publish(&service, 0..3).await;
+    let mut socket = service.connect(&new).await;
+    let (_, first) = read(&mut socket, 1).await;
+    drop(socket);
+    service.stop().await;
+
+    let service = Service::on(database.config.clone()).await;
+    let after = format!("?after={first}");
+    let (mut lost, mut kept) = tokio::join!(service.open(&old, ""), service.open(&new, &after));
+    assert_eq!(kept.message().await["recovered"], true);
+    // From the collection the first would come again.
+    assert_eq!(read(&mut kept, 2).await.0, [1, 2]);
+    assert_eq!(lost.message().await["recovered"], true);
+    assert_eq!(read(&mut lost, 3).await.0, [0, 1, 2]);
     service.stop().await;
     database.mongod.stop().await;
 }
