@@ -61,10 +61,10 @@ impl Events {
     /// What stands before the next empty line; `None` when the answer has ended.
     pub(crate) async fn block(&mut self) -> Option<Event> {
         loop {
-            if let Some((block, rest)) = self.buffer.split_once("\n\n") {
-                let event = Event::parse(block);
-                self.buffer = rest.to_owned();
-                return Some(event);
+            if let Some(end) = self.buffer.find("\n\n") {
+                let rest = self.buffer.split_off(end + 2);
+                let block = std::mem::replace(&mut self.buffer, rest);
+                return Some(Event::parse(block.trim_end()));
             }
             let chunk = tokio::time::timeout(DEADLINE, self.response.chunk());
             let Some(chunk) = chunk.await.expect("a chunk in time").unwrap() else {

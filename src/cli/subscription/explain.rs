@@ -80,11 +80,11 @@ fn line(part: &Value, own: &str, depth: usize, text: &mut String) {
     };
     let name = style::printable(&unescaped(own.trim_start_matches('/')));
     let name = if name.is_empty() { "all of" } else { &name };
-    text.push_str(&format!(
-        "{}{mark} {name}{}\n",
-        "  ".repeat(depth),
-        seen(part)
-    ));
+    let indent = "  ".repeat(depth);
+    let seen = seen(part);
+    for piece in [&*indent, &mark, " ", name, &seen, "\n"] {
+        text.push_str(piece);
+    }
 }
 
 /// What a condition found at its path.

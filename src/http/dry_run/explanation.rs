@@ -17,7 +17,7 @@ pub(super) fn write(part: &Explanation, out: &mut String) -> Result<(), bson::er
         r#","holds":false"#
     });
     if part.parts.is_empty() {
-        list(out, "saw", &part.saw, |value, out| saw(value, out))?;
+        list(out, "saw", &part.saw, saw)?;
         if part.truncated {
             out.push_str(r#","truncated":true"#);
         }
