@@ -12,7 +12,6 @@ use axum::{
     response::Response,
 };
 use bson::RawDocumentBuf;
-use serde_json::Value;
 
 use super::{
     AppState, answer,
@@ -23,6 +22,7 @@ use super::{
     query::Query,
 };
 use crate::{
+    extjson::write_string,
     filter::{Filter, Limits},
     router::{Compiled, filter_limits},
     subscription::Status,
@@ -101,7 +101,7 @@ fn explained(
     explanation::write(&filter.explain(event), &mut text)?;
     if let Some(status) = status {
         text.push_str(r#","status":"#);
-        text.push_str(&Value::from(status.as_str()).to_string());
+        write_string(status.as_str(), &mut text);
     }
     text.push('}');
     Ok(text)

@@ -5,7 +5,10 @@ use std::{io::Read as _, io::Write as _, net::TcpStream, time::Duration};
 use serde_json::{Value, json};
 use socket2::SockRef;
 
-use crate::support::{DEADLINE, Events, Service};
+use crate::{
+    kit::until_closed,
+    support::{DEADLINE, Events, Service},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_and_messages_carry_their_cursor_type_and_json_until_the_delete() {
@@ -49,11 +52,7 @@ async fn events_and_messages_carry_their_cursor_type_and_json_until_the_delete()
     assert_eq!(service.send("DELETE", &path, None).await.0, 204);
     let ended = events.assert_ends("deleted").await;
     assert_eq!((ended.retry, &ended.data["code"]), (None, &json!(4500)));
-    service
-        .until("both are counted", async || {
-            service.closed("deleted").await == 2.0
-        })
-        .await;
+    until_closed(&service, "deleted", 2).await;
     service.assert_books_balance().await;
 }
 
@@ -67,11 +66,7 @@ async fn a_client_that_comes_back_goes_on_behind_its_last_event() {
     }
     let first = events.next().await.unwrap();
     drop(events);
-    service
-        .until("the client has left", async || {
-            service.closed("client_left").await == 1.0
-        })
-        .await;
+    until_closed(&service, "client_left", 1).await;
     // The address of an event source never changes, what it has seen does.
     let query = format!("?after={}", connected.id);
     let mut events = Events::open(&service, &id, &query, Some(&first.id)).await;
@@ -107,10 +102,8 @@ async fn refusals_are_problems_before_the_stream_begins() {
         (400, &json!("/problems/bad-cursor"))
     );
     assert_eq!(problem["errors"][0]["header"], "Last-Event-ID");
-    assert_eq!(
-        service.metric("tidegate_connections_opened_total").await,
-        0.0
-    );
+    let opened = service.metric("tidegate_connections_opened_total").await;
+    assert_eq!(opened.to_bits(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,7 +149,7 @@ fn stalled(service: &Service, id: &str) -> TcpStream {
 async fn until_connected(service: &Service) {
     service
         .until("the client is connected", async || {
-            service.metric("tidegate_connections").await == 1.0
+            service.metric("tidegate_connections").await > 0.5
         })
         .await;
 }
@@ -195,11 +188,7 @@ async fn a_stalled_client_that_gets_more_than_may_wait_is_closed_as_slow() {
     for _ in 0..4 {
         publish_large(&service, 100).await;
     }
-    service
-        .until("it is closed", async || {
-            service.closed("slow_consumer").await == 1.0
-        })
-        .await;
+    until_closed(&service, "slow_consumer", 1).await;
     service.assert_books_balance().await;
     assert_is_cut(tcp).await;
 }
@@ -216,11 +205,7 @@ async fn a_stalled_client_that_gets_little_misses_its_heartbeat() {
     let tcp = stalled(&service, &id);
     until_connected(&service).await;
     publish_large(&service, 100).await;
-    service
-        .until("it is closed", async || {
-            service.closed("heartbeat_missed").await == 1.0
-        })
-        .await;
+    until_closed(&service, "heartbeat_missed", 1).await;
     service.assert_books_balance().await;
     assert_is_cut(tcp).await;
 }

@@ -81,8 +81,10 @@ fn line(part: &Value, own: &str, depth: usize, text: &mut String) {
     let name = style::printable(&unescaped(own.trim_start_matches('/')));
     let name = if name.is_empty() { "all of" } else { &name };
     let indent = "  ".repeat(depth);
-    let line = format!("{indent}{mark} {name}{}\n", seen(part));
-    text.push_str(&line);
+    let seen = seen(part);
+    for piece in [&*indent, &mark, " ", name, &seen, "\n"] {
+        text.push_str(piece);
+    }
 }
 
 /// What a condition found at its path.
