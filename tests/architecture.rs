@@ -1,5 +1,10 @@
 //! The layout of the crate is a promise: imports point down one list only.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy takes only functions marked as tests for tests, not what they call"
+)]
+
 use std::{fs, path::Path};
 
 /// Modules from the top down. A module may import those below it, never those above; what shares a

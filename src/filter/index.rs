@@ -148,9 +148,8 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
     /// Every stored filter that could match, each once.
     fn candidates(&self, event: &Event<'_>) -> SmallVec<[&Record<K>; 32]> {
         let mut ids: SmallVec<[RecordId; 32]> = SmallVec::new();
-        if !Search::run(&self.lookup, event, self.records.stored(), |id| {
-            ids.push(id);
-        }) {
+        let found = |id| ids.push(id);
+        if !Search::run(&self.lookup, event, self.records.stored(), found) {
             ids = self.records.ids().collect();
         }
         let mut records = self.fetch(&ids);

@@ -11,8 +11,10 @@ use super::shapes::{How, Part, Shape};
 const MAX_PARTS: usize = 4;
 /// How many values of an `$in` go into digests together with other demands.
 const MAX_MIXED_VALUES: usize = 32;
-/// The lengths at which prefixes are compared; others are cut to the next below.
-const PREFIX_LENGTHS: [u8; 13] = [1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64];
+/// Prefixes up to this length are compared whole. Longer ones are cut to one of few lengths,
+/// because every length is a shape of its own.
+const MAX_WHOLE_PREFIX: u8 = 64;
+const LONG_PREFIXES: [u8; 3] = [192, 128, 96];
 
 /// A way to look a conjunction up.
 #[derive(Clone, Debug)]
@@ -129,11 +131,7 @@ impl Sorted {
     }
 
     fn take_prefix(&mut self, path: PathId, text: &[u8], seed: u64) {
-        let fitting = PREFIX_LENGTHS
-            .into_iter()
-            .rev()
-            .find(|length| usize::from(*length) <= text.len());
-        let Some(length) = fitting else { return };
+        let length = prefix_length(text.len());
         let how = How::Prefix(length);
         if self.prefix.as_ref().is_none_or(|(best, _)| how > best.how) {
             let digest = key::bytes_digest(&text[..usize::from(length)], seed);
@@ -173,5 +171,16 @@ impl Range {
     /// How many ends the range has.
     fn ends(&self) -> u8 {
         u8::from(self.lo > 0) + u8::from(self.hi < u64::MAX)
+    }
+}
+
+/// How much of a prefix of this length is compared; never more than all of it.
+fn prefix_length(length: usize) -> u8 {
+    let mut long = LONG_PREFIXES.into_iter();
+    match long.find(|each| usize::from(*each) <= length) {
+        Some(cut) => cut,
+        None => {
+            u8::try_from(length).map_or(MAX_WHOLE_PREFIX, |length| length.min(MAX_WHOLE_PREFIX))
+        }
     }
 }
