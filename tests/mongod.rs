@@ -298,10 +298,9 @@ impl Owner {
 
     /// The next line `NAME: VALUE` that it prints.
     fn line(&mut self, name: &str) -> String {
-        let lines = self.output.by_ref().lines().map(|line| line.expect("text"));
+        let mut lines = self.output.by_ref().lines().map(|line| line.expect("text"));
         lines
-            .filter_map(|line| Some(line.strip_prefix(name)?.strip_prefix(": ")?.to_owned()))
-            .next()
+            .find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(": ")?.to_owned()))
             .expect("such a line")
     }
 }
