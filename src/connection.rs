@@ -9,6 +9,8 @@ mod acks;
 mod catching_up;
 mod closing;
 mod heartbeat;
+mod incoming;
+mod outgoing;
 mod replaying;
 mod sse;
 #[cfg(test)]
@@ -23,7 +25,7 @@ use std::{
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -36,7 +38,7 @@ use tokio::{
 use self::{
     acks::Acks,
     catching_up::Replay,
-    heartbeat::{Due, Heartbeat},
+    heartbeat::Heartbeat,
     transport::Transport,
     websocket::{Broken, Incoming, after_others},
 };
@@ -49,11 +51,11 @@ use crate::{
     config::Config,
     position::Cursor,
     positions::Positions,
-    protocol::{ClientMessage, Dialect, Ending, Frame, Message},
+    protocol::{Dialect, Ending, Frame, Message},
     replay::Replays,
     router::{
         Attach, AttachError, Attached, RouterHandle, Wording,
-        outbox::{End, Receiver, Taken},
+        outbox::{End, Receiver},
         registry::ConnectionKey,
     },
     store::StoreError,
@@ -64,11 +66,8 @@ use crate::{
 const ROUND_BYTES: usize = 64 * 1024;
 /// Rounds of writing, reading and looking at the clock before other tasks get a turn.
 const ROUNDS: usize = 16;
-/// Answers to `ping` messages that may wait; a client that asks faster than it listens is not read.
-const PONGS_WAITING: usize = 64;
 /// How long the HTTP layer may take to hand the socket over.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How long it may take when the outbox is full already, and everyone waits.
 const UPGRADE_GRACE: Duration = Duration::from_secs(1);
 
@@ -308,172 +307,5 @@ impl Connection {
         // There is more to do.
         after_others(cx);
         Poll::Pending
-    }
-
-    /// Writes what is queued and takes more from the outbox.
-    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Outgoing {
-        match self.transport.poll_write(cx) {
-            Poll::Ready(Ok(())) => self.on_flushed(),
-            Poll::Ready(Err(_)) => {
-                self.broken = Some(Broken::Lost);
-                return Outgoing::Ends(Outcome::Found(Ending::ConnectionLost));
-            }
-            Poll::Pending => return self.on_refused(cx),
-        }
-        if self.replay.is_some() {
-            return self.poll_replay(cx);
-        }
-        match self.outbox.poll_take(cx, ROUND_BYTES, &mut self.taken) {
-            Poll::Ready(Taken::Frames { bytes }) => {
-                self.queue_taken(bytes);
-                Outgoing::More
-            }
-            Poll::Ready(Taken::End(end)) => Outgoing::Ends(Outcome::Ended(end)),
-            Poll::Pending => Outgoing::Idle,
-        }
-    }
-
-    fn on_flushed(&mut self) {
-        self.note_written();
-        self.pongs_waiting = 0;
-        self.heartbeat.flushed(Instant::now());
-    }
-
-    fn on_refused(&mut self, cx: &mut Context<'_>) -> Outgoing {
-        if self.transport.refused(cx, self.outbox.is_awaited()) {
-            self.outbox.refused();
-        }
-        let progress = self.note_written();
-        self.heartbeat.refused(progress, Instant::now());
-        if self.replay.as_ref().is_some_and(Replay::knows_its_end) {
-            return Outgoing::Refused;
-        }
-        match self.outbox.poll_end(cx) {
-            Poll::Ready(end) => match self.postpone(end) {
-                Some(end) => Outgoing::Ends(Outcome::Ended(end)),
-                None => Outgoing::Refused,
-            },
-            Poll::Pending => Outgoing::Refused,
-        }
-    }
-
-    /// Accounts for what the kernel has taken; says whether it took anything.
-    fn note_written(&mut self) -> bool {
-        let written = self.transport.writing().take_written();
-        if written.events > 0 {
-            self.host.metrics.deliveries.inc_by(written.events);
-        }
-        if let Some(oldest) = written.oldest {
-            Metrics::observe(&self.host.metrics.match_to_socket, oldest.elapsed());
-        }
-        written.progress || self.transport.take_progress()
-    }
-
-    fn queue_taken(&mut self, bytes: usize) {
-        forget_bytes(&self.host.metrics, bytes);
-        self.queue_frames();
-    }
-
-    fn queue_frames(&mut self) {
-        for frame in self.taken.drain(..) {
-            self.acks.sent(frame.position, frame.event_at.is_some());
-            self.transport.writing().push_shared(frame);
-        }
-    }
-
-    /// Reads what has arrived.
-    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        while self.pongs_waiting < PONGS_WAITING {
-            let ending = match self.transport.poll_read(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Incoming::Pong) => {
-                    self.heartbeat.pong();
-                    continue;
-                }
-                Poll::Ready(Incoming::Text(text)) => match self.answer(text.as_str()) {
-                    Ok(()) => continue,
-                    Err(ending) => ending,
-                },
-                Poll::Ready(Incoming::Close) => Ending::ClientLeft,
-                Poll::Ready(Incoming::Broken(broken)) => {
-                    self.broken = Some(broken);
-                    ending_of(broken)
-                }
-            };
-            return Poll::Ready(Outcome::Found(ending));
-        }
-        Poll::Pending
-    }
-
-    /// Acts on a client's message.
-    fn answer(&mut self, text: &str) -> Result<(), Ending> {
-        if !self.dialect.has_messages() {
-            return Ok(());
-        }
-        match ClientMessage::parse(text) {
-            Ok(ClientMessage::Ping) => {
-                self.say(&Message::pong());
-                self.pongs_waiting += 1;
-                Ok(())
-            }
-            Ok(ClientMessage::Ack(cursor)) => {
-                let applied = self.host.router.progress().position;
-                self.acks.take(cursor, applied);
-                Ok(())
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a client's message cannot be understood");
-                Err(Ending::BadMessage)
-            }
-        }
-    }
-
-    /// Lets the acknowledged position go with the feed, if nothing that was committed up to there is
-    /// still on its way to this connection.
-    fn advance(&mut self) {
-        // Asked before looking into the outbox: what matched up to here was put there before.
-        let applied = self.host.router.progress().position;
-        if self.replay.is_none() && self.outbox.is_empty() {
-            self.acks.advance(applied);
-        }
-    }
-
-    /// Judges the heartbeat. Runs after reading, so that what had arrived counts.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        loop {
-            let next = self.heartbeat.next().into();
-            if self.timer.deadline() != next {
-                self.timer.as_mut().reset(next);
-            }
-            ready!(self.timer.as_mut().poll(cx));
-            match self.heartbeat.due(Instant::now()) {
-                Due::Nothing => {}
-                Due::Ping => {
-                    self.advance();
-                    self.transport.queue_ping();
-                }
-                Due::Missed => {
-                    // Unless the sign of life is here, and only the runtime does not know yet.
-                    self.transport.ask_kernel();
-                    if let Poll::Ready(outcome) = self.poll_incoming(cx) {
-                        return Poll::Ready(outcome);
-                    }
-                    if self.heartbeat.missed(Instant::now()) {
-                        return Poll::Ready(Outcome::Found(Ending::HeartbeatMissed));
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn ending_of(broken: Broken) -> Ending {
-    match broken {
-        Broken::Lost => Ending::ConnectionLost,
-        Broken::Finished => Ending::ClientLeft,
-        Broken::Protocol => Ending::ProtocolError,
-        Broken::Binary => Ending::Binary,
-        Broken::NotUtf8 => Ending::NotUtf8,
-        Broken::TooBig => Ending::TooBig,
     }
 }

@@ -1,0 +1,85 @@
+//! From the outbox to the client: writing, taking, and accounting for both.
+
+use std::{
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use super::{
+    Broken, Connection, Outcome, Outgoing, ROUND_BYTES, catching_up::Replay, forget_bytes,
+};
+use crate::{protocol::Ending, router::outbox::Taken, telemetry::Metrics};
+
+impl Connection {
+    /// Writes what is queued and takes more from the outbox.
+    pub(super) fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Outgoing {
+        match self.transport.poll_write(cx) {
+            Poll::Ready(Ok(())) => self.on_flushed(),
+            Poll::Ready(Err(_)) => {
+                self.broken = Some(Broken::Lost);
+                return Outgoing::Ends(Outcome::Found(Ending::ConnectionLost));
+            }
+            Poll::Pending => return self.on_refused(cx),
+        }
+        if self.replay.is_some() {
+            return self.poll_replay(cx);
+        }
+        match self.outbox.poll_take(cx, ROUND_BYTES, &mut self.taken) {
+            Poll::Ready(Taken::Frames { bytes }) => {
+                self.queue_taken(bytes);
+                Outgoing::More
+            }
+            Poll::Ready(Taken::End(end)) => Outgoing::Ends(Outcome::Ended(end)),
+            Poll::Pending => Outgoing::Idle,
+        }
+    }
+
+    fn on_flushed(&mut self) {
+        self.note_written();
+        self.pongs_waiting = 0;
+        self.heartbeat.flushed(Instant::now());
+    }
+
+    fn on_refused(&mut self, cx: &mut Context<'_>) -> Outgoing {
+        if self.transport.refused(cx, self.outbox.is_awaited()) {
+            self.outbox.refused();
+        }
+        let progress = self.note_written();
+        self.heartbeat.refused(progress, Instant::now());
+        if self.replay.as_ref().is_some_and(Replay::knows_its_end) {
+            return Outgoing::Refused;
+        }
+        match self.outbox.poll_end(cx) {
+            Poll::Ready(end) => match self.postpone(end) {
+                Some(end) => Outgoing::Ends(Outcome::Ended(end)),
+                None => Outgoing::Refused,
+            },
+            Poll::Pending => Outgoing::Refused,
+        }
+    }
+
+    /// Accounts for what the kernel has taken; says whether it took anything.
+    pub(super) fn note_written(&mut self) -> bool {
+        let written = self.transport.writing().take_written();
+        if written.events > 0 {
+            self.host.metrics.deliveries.inc_by(written.events);
+        }
+        if let Some(oldest) = written.oldest {
+            Metrics::observe(&self.host.metrics.match_to_socket, oldest.elapsed());
+        }
+        let beyond = self.transport.take_progress();
+        written.progress || beyond
+    }
+
+    fn queue_taken(&mut self, bytes: usize) {
+        forget_bytes(&self.host.metrics, bytes);
+        self.queue_frames();
+    }
+
+    pub(super) fn queue_frames(&mut self) {
+        for frame in self.taken.drain(..) {
+            self.acks.sent(frame.position, frame.event_at.is_some());
+            self.transport.writing().push_shared(frame);
+        }
+    }
+}
