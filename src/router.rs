@@ -488,6 +488,7 @@ impl Router {
     fn publish_figures(&self) {
         let books = self.registry.books();
         let statuses = Status::ALL.into_iter().zip(self.subscriptions.counts());
+        let scanned = self.subscriptions.scanned();
         self.metrics.update_figures(|figures| {
             figures.opened = books.opened;
             figures.open = books.open;
@@ -496,6 +497,7 @@ impl Router {
                 .into_iter()
                 .map(|e| (e.token(), books.closed(e)));
             figures.closed.extend(closed);
+            figures.filters_scanned = scanned;
             figures.subscriptions.clear();
             figures
                 .subscriptions

@@ -179,6 +179,11 @@ impl Table {
             .collect()
     }
 
+    /// Filters that the index can only try one by one.
+    pub(super) fn scanned(&self) -> u64 {
+        self.index.scanned() as u64
+    }
+
     /// How many there are of each status, in the order of [`Status::ALL`].
     pub(super) fn counts(&self) -> [u64; Status::ALL.len()] {
         self.counts

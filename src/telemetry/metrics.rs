@@ -35,6 +35,8 @@ pub struct Figures {
     pub closed: Vec<(&'static str, u64)>,
     /// Subscriptions, by status.
     pub subscriptions: Vec<(&'static str, u64)>,
+    /// Filters that the index can only try one by one.
+    pub filters_scanned: u64,
 }
 
 /// Labels of `http_requests_total`.
@@ -133,6 +135,13 @@ impl Collector for FiguresCollector {
             let counter = ConstCounter::new(*count);
             counter.encode(closed.encode_family(&[("reason", *reason)])?)?;
         }
+        let scanned = ConstGauge::new(figures.filters_scanned);
+        scanned.encode(encoder.encode_descriptor(
+            "filters_scanned",
+            "Filters without a usable predicate, tried on every event",
+            None,
+            open.metric_type(),
+        )?)?;
         let mut subscriptions = encoder.encode_descriptor(
             "subscriptions",
             "Subscriptions known to this node, by status",
@@ -399,6 +408,7 @@ mod tests {
                 open: 1,
                 closed: vec![("deleted", 1)],
                 subscriptions: vec![("active", 3)],
+                filters_scanned: 2,
             };
         });
         metrics.feed_resumed("error");
@@ -409,6 +419,7 @@ mod tests {
             "tidegate_connections 1",
             "tidegate_connections_closed_total{reason=\"deleted\"} 1",
             "tidegate_subscriptions{status=\"active\"} 3",
+            "tidegate_filters_scanned 2",
             "tidegate_events_received_total 0",
             "tidegate_events_matched_total 0",
             "tidegate_deliveries_total 0",
