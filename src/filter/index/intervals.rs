@@ -6,8 +6,9 @@
 
 use std::mem;
 
-/// How many members a node of the tree holds before it is halved.
-const CAPACITY: usize = 48;
+/// How many members a node of the tree holds before it is halved. Few in tests, so that their
+/// trees have some height.
+const CAPACITY: usize = if cfg!(test) { 4 } else { 48 };
 
 /// Everything from `lo` to `hi`, ends included. Nothing, as a point goes, if they are crossed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
