@@ -1,4 +1,28 @@
-//! Tidegate: persistent, filtered event subscriptions on MongoDB.
+//! Tidegate: persistent, filtered event subscriptions on MongoDB, pushed to whoever is connected.
+//!
+//! ```text
+//! MongoDB ── change stream ──▶ feed ──▶ router ──▶ registry ──▶ outbox ──▶ connection ──▶ socket
+//!    ▲                                   │ filter index
+//!    └── REST writes (store) ◀── http    └ subscriptions by id
+//! ```
+//!
+//! The modules in reading order, from the words to the whole. Imports point from later ones to
+//! earlier ones only; `ARCHITECTURE.md` says what each owns and must not know.
+//!
+//! - [`event`], [`subscription`], [`position`], [`protocol`], [`extjson`]: the vocabulary.
+//! - [`filter`]: MongoDB's query language: parse, match, index, explain.
+//! - [`store`]: everything in MongoDB but the change stream.
+//! - [`positions`]: what the clients of durable subscriptions have acknowledged.
+//! - [`router`]: the one task that applies everything in order; owns index and registry.
+//! - [`feed`]: sole owner of the node's change stream.
+//! - [`replay`]: the past, for clients that were away.
+//! - [`connection`]: one task a client, which alone owns its socket.
+//! - [`http`]: routes, problems, the upgrade.
+//! - [`server`]: builds, starts and stops all of it; [`cli`]: the commands.
+//! - [`config`], [`telemetry`], [`mongod`]: settings; logs, metrics, health; a private server.
+//!
+//! Others link against little: [`filter::Filter`], [`filter::FilterIndex`], [`server::run`] with
+//! [`config::Config`].
 
 pub mod cli;
 pub mod config;

@@ -2,7 +2,7 @@
 //!
 //! Each case starts a private mongod and the release binary as processes of their own, drives them
 //! from this process over loopback, and reads the server's CPU and memory from the kernel. Cases:
-//! `idle`, `fanout`, `latency`, `deletes`; all of them without arguments.
+//! `idle`, `fanout`, `latency`, `deletes`, `start`; all of them without arguments.
 
 mod client;
 mod deletes;
@@ -11,6 +11,7 @@ mod idle;
 mod latency;
 mod node;
 mod numbers;
+mod start;
 
 use anyhow::{Result, bail};
 
@@ -19,7 +20,7 @@ fn main() -> Result<()> {
         .skip(1)
         .filter(|a| !a.starts_with("--"))
         .collect();
-    let all = ["idle", "fanout", "latency", "deletes"];
+    let all = ["idle", "fanout", "latency", "deletes", "start"];
     if let Some(unknown) = cases.iter().find(|case| !all.contains(&case.as_str())) {
         bail!("no case {unknown}; there are {}", all.join(", "));
     }
@@ -34,7 +35,8 @@ fn main() -> Result<()> {
                     "idle" => idle::run().await?,
                     "fanout" => fanout::run().await?,
                     "latency" => latency::run().await?,
-                    _ => deletes::run().await?,
+                    "deletes" => deletes::run().await?,
+                    _ => start::run().await?,
                 }
             }
         }

@@ -19,11 +19,11 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn start() -> Result<Self> {
-        let mongod = Mongod::start(Options {
-            oplog_size_mb: 512,
-            ..Options::default()
-        })
-        .await?;
+        Self::on(mongod().await?).await
+    }
+
+    /// A node on a server that may hold something already; returns when it is ready.
+    pub(crate) async fn on(mongod: Mongod) -> Result<Self> {
         let port = free_port()?;
         let address = format!("127.0.0.1:{port}");
         let process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
@@ -52,12 +52,12 @@ impl Node {
     }
 
     async fn until_ready(&self) -> Result<()> {
-        for _ in 0..1_000 {
+        for _ in 0..12_000 {
             let answer = self.http.get(self.url("/ready")).send().await;
             if answer.is_ok_and(|answer| answer.status().is_success()) {
                 return Ok(());
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         bail!("the service does not become ready")
     }
@@ -107,6 +107,15 @@ impl Node {
         self.mongod.stop().await;
         Ok(())
     }
+}
+
+/// A private server with an oplog of a useful size.
+pub(crate) async fn mongod() -> Result<Mongod> {
+    let options = Options {
+        oplog_size_mb: 512,
+        ..Options::default()
+    };
+    Ok(Mongod::start(options).await?)
 }
 
 fn free_port() -> Result<u16> {

@@ -1,0 +1,59 @@
+//! Start with 1,000,000 subscriptions in the database: from the process's start to ready, beside a
+//! bare cursor that reads the same documents in raw batches.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use futures_util::TryStreamExt as _;
+use mongodb::{
+    Client, Collection,
+    bson::{Document, doc},
+};
+
+use crate::node::{self, Node};
+
+const SUBSCRIPTIONS: u32 = 1_000_000;
+const BATCH: u32 = 20_000;
+
+pub(crate) async fn run() -> Result<()> {
+    let mongod = node::mongod().await?;
+    let client = Client::with_uri_str(mongod.uri()).await?;
+    let subscriptions = client
+        .database("tidegate")
+        .collection::<Document>("subscriptions");
+    fill(&subscriptions).await?;
+    let bare = read(&subscriptions).await?.min(read(&subscriptions).await?);
+    let begun = Instant::now();
+    let node = Node::on(mongod).await?;
+    let ready = begun.elapsed().as_secs_f64();
+    let each = node.resident()? / u64::from(SUBSCRIPTIONS);
+    println!(
+        "start: {SUBSCRIPTIONS} subscriptions: bare cursor {bare:.2} s, ready after {ready:.2} s \
+         ({:.1} times), {each} bytes resident each all told",
+        ready / bare
+    );
+    node.stop().await
+}
+
+async fn fill(subscriptions: &Collection<Document>) -> Result<()> {
+    for first in (0..SUBSCRIPTIONS).step_by(BATCH as usize) {
+        let batch = (first..first + BATCH).map(|n| {
+            let account = i64::from(n % 100_000);
+            doc! {"_id": format!("sub_{n:032}"), "filter": {
+                "type": format!("t{}", n % 50), "account": account, "amount": {"$gte": i64::from(n % 9_000)},
+            }}
+        });
+        subscriptions.insert_many(batch).await?;
+    }
+    Ok(())
+}
+
+/// Seconds that a bare cursor takes to read everything.
+async fn read(subscriptions: &Collection<Document>) -> Result<f64> {
+    let begun = Instant::now();
+    let mut batches = subscriptions.find(doc! {}).batch().await?;
+    while let Some(batch) = batches.try_next().await? {
+        std::hint::black_box(batch);
+    }
+    Ok(begun.elapsed().as_secs_f64())
+}
