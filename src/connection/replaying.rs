@@ -107,8 +107,7 @@ impl Replaying {
         let id = id_bytes(&beginning.document);
         // Spans in which the subscription was paused are not skipped.
         let compiled = Compiled::read(beginning.document, &beginning.limits);
-        let filter = Filter::parse_with(compiled.subscription.filter(), &beginning.limits).ok();
-        let past_filter = filter.filter(|_| compiled.error.is_none());
+        let past_filter = compiled.filter().cloned();
         let filter = past_filter
             .clone()
             .filter(|_| !compiled.subscription.paused);
