@@ -1,5 +1,6 @@
 //! A request's fields, checked as far as the filter's meaning.
 
+use axum::extract::Request;
 use bson::{DateTime, RawDocumentBuf};
 use serde_json::Value;
 
@@ -7,7 +8,13 @@ use crate::{
     config,
     extjson::Fault,
     filter::Filter,
-    http::problem::Problem,
+    http::{
+        AppState,
+        body::{self, Accepts},
+        conditional::Preconditions,
+        problem::Problem,
+        query::Query,
+    },
     router::filter_limits,
     subscription::input::{Input, Reading},
 };
@@ -19,6 +26,23 @@ pub(super) struct Checked {
     pub(super) input: Input,
     /// Why the filter can never match, if it cannot.
     pub(super) warning: Option<String>,
+}
+
+/// Reads a request that writes the one subscription `id`: its conditions and its fields.
+pub(super) async fn read(
+    state: &AppState,
+    id: &str,
+    request: Request,
+    accepts: Accepts,
+) -> Result<(Preconditions, Checked), Problem> {
+    Query::read(request.uri(), &[])?;
+    let conditions = Preconditions::read(request.headers())?;
+    accepts.check(request.headers())?;
+    let limits = &state.config.limits;
+    let (parts, body) = request.into_parts();
+    let body = body::read(&parts.headers, body, limits.body_bytes, limits.body_timeout).await?;
+    let checked = check(body::json(&body)?, "#", Some(id), limits)?;
+    Ok((conditions, checked))
 }
 
 /// Reads the object at `pointer`; `id` is the one in the path. All faults are reported together.

@@ -8,11 +8,9 @@ use axum::{
 };
 use bson::DateTime;
 
-use super::{ATTEMPTS, contended, input::check, not_found, pause_before, write};
+use super::{ATTEMPTS, contended, input::read, not_found, pause_before, write};
 use crate::{
-    http::{
-        AppState, body, conditional::Preconditions, extract::Id, problem::Problem, query::Query,
-    },
+    http::{AppState, body, extract::Id, problem::Problem},
     subscription::etag,
 };
 
@@ -22,22 +20,16 @@ pub(crate) async fn patch(
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Problem> {
-    Query::read(request.uri(), &[])?;
-    let conditions = Preconditions::read(request.headers())?;
-    body::MERGE_PATCH.check(request.headers())?;
-    let limits = &state.config.limits;
-    let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, limits.body_bytes, limits.body_timeout).await?;
-    let checked = check(body::json(&body)?, "#", Some(&id), limits)?;
+    let (conditions, checked) = read(&state, &id, request, body::MERGE_PATCH).await?;
     let warning = checked.warning.as_deref();
     for attempt in 0..ATTEMPTS {
         pause_before(attempt).await;
-        let mut read = state.store.find_subscription(&id).await?;
-        let document = read.document.take().ok_or_else(|| not_found(&id))?;
+        let mut found = state.store.find_subscription(&id).await?;
+        let document = found.document.take().ok_or_else(|| not_found(&id))?;
         conditions.check(Some(&etag(&document)))?;
         let changes = checked.input.patch(&document, DateTime::now());
         if changes.is_empty() {
-            return write::unchanged(&state, read, document, warning).await;
+            return write::unchanged(&state, found, document, warning).await;
         }
         let update = state
             .store

@@ -9,7 +9,7 @@ use bson::{DateTime, RawDocumentBuf};
 
 use super::{
     ATTEMPTS, contended,
-    input::{Checked, check},
+    input::{Checked, read},
     pause_before, write,
 };
 use crate::{
@@ -18,7 +18,6 @@ use crate::{
         conditional::Preconditions,
         extract::Id,
         problem::{Kind, Problem},
-        query::Query,
     },
     store::{Read, StoreError},
     subscription::{etag, input::check_id},
@@ -30,19 +29,13 @@ pub(crate) async fn put(
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Problem> {
-    Query::read(request.uri(), &[])?;
-    let conditions = Preconditions::read(request.headers())?;
-    body::PUT_JSON.check(request.headers())?;
-    let limits = &state.config.limits;
-    let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, limits.body_bytes, limits.body_timeout).await?;
-    let checked = check(body::json(&body)?, "#", Some(&id), limits)?;
+    let (conditions, checked) = read(&state, &id, request, body::PUT_JSON).await?;
     for attempt in 0..ATTEMPTS {
         pause_before(attempt).await;
-        let mut read = state.store.find_subscription(&id).await?;
-        let answered = match read.document.take() {
+        let mut found = state.store.find_subscription(&id).await?;
+        let answered = match found.document.take() {
             None => create(&state, &id, &checked, &conditions).await?,
-            Some(document) => replace(&state, read, document, &checked, &conditions).await?,
+            Some(document) => replace(&state, found, document, &checked, &conditions).await?,
         };
         if let Some(response) = answered {
             return Ok(response);
