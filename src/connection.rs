@@ -105,16 +105,34 @@ pub struct Request {
 
 /// Serves one connection from its wish to its end. `answer` hears whether it was taken, before the
 /// way to the client is handed over through `carrier` (`None`: it never is).
+///
+/// What only the beginning and the end need is boxed, and gone in between: a node holds very many of
+/// these, and nearly all of them rest in [`Connection::run`].
 pub async fn serve(
     host: Host,
     request: Request,
     answer: oneshot::Sender<Result<(), AttachError>>,
     carrier: impl Future<Output = Option<Carrier>>,
 ) {
+    let opening = Box::pin(open(host, request, answer, carrier));
+    let Some(mut connection) = opening.await else {
+        return;
+    };
+    let step = AssertUnwindSafe(connection.run()).catch_unwind().await;
+    Box::pin(connection.finish(step)).await;
+}
+
+/// From a wish to a connection that is registered and has its client; `None` if it came to nothing.
+async fn open(
+    host: Host,
+    request: Request,
+    answer: oneshot::Sender<Result<(), AttachError>>,
+    carrier: impl Future<Output = Option<Carrier>>,
+) -> Option<Box<Connection>> {
     let (sender, outbox) = host.router.outbox();
     let Ok((after, resumed)) = whereabouts(&host, &request).await else {
         refuse(answer, AttachError::Unavailable);
-        return;
+        return None;
     };
     let dialect = request.dialect;
     let subscription = request.subscription.clone();
@@ -130,7 +148,7 @@ pub async fn serve(
         Ok(attached) => attached,
         Err(error) => {
             refuse(answer, error);
-            return;
+            return None;
         }
     };
     let waiting = answer.send(Ok(())).is_ok();
@@ -145,15 +163,13 @@ pub async fn serve(
         host.router
             .leave(attached.key, Ending::ConnectionLost)
             .await;
-        return;
+        return None;
     };
     let acks = Acks::new(&subscription, &host, attached.start.from, resumed);
-    let mut connection = Connection::new(host, dialect, &attached, outbox, carrier, acks);
+    let connection = Connection::new(host, dialect, &attached, outbox, carrier, acks);
+    let mut connection = Box::new(connection);
     connection.begin(&attached, after, request.close_on_gap);
-    let step = AssertUnwindSafe(connection.run()).catch_unwind().await;
-    connection.finish(step).await;
-    connection.acks.finish().await;
-    tracing::debug!(connection = attached.id, "connection is closed");
+    Some(connection)
 }
 
 /// Where the client goes on: where it says, else at the acknowledged position of a durable
@@ -235,7 +251,7 @@ struct Connection {
     /// Why the socket cannot be read any more.
     broken: Option<Broken>,
     /// The past that is still to be delivered.
-    replay: Option<Replay>,
+    replay: Option<Box<Replay>>,
 }
 
 impl Connection {

@@ -56,13 +56,13 @@ impl Connection {
             from: attached.start.from,
         };
         if attached.start.replay {
-            self.replay = Some(Replay {
+            self.replay = Some(Box::new(Replay {
                 replaying: self.replaying(attached),
                 begun: Instant::now(),
                 greeting: Some(greeting),
                 ends_on_gap: ends_on_gap(self.dialect, close_on_gap),
                 end: None,
-            });
+            }));
             return;
         }
         self.greet(&greeting, attached.start.gap.is_none());
@@ -125,7 +125,7 @@ impl Connection {
 
     /// Goes on with the replay, now that everything queued was written.
     pub(super) fn poll_replay(&mut self, cx: &mut Context<'_>) -> Outgoing {
-        let decided = self.replay.as_ref().is_some_and(Replay::knows_its_end);
+        let decided = self.replay.as_deref().is_some_and(Replay::knows_its_end);
         if !decided
             && let Poll::Ready(end) = self.outbox.poll_end(cx)
             && let Some(end) = self.postpone(end)

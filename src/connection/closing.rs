@@ -41,6 +41,8 @@ impl Connection {
             let written = written.is_ok_and(|written| written);
             self.transport.part(self.broken, written, deadline).await;
         }
+        self.acks.finish().await;
+        tracing::debug!(key = ?self.key, "connection is closed");
     }
 
     fn close_outbox(&mut self) {
@@ -51,7 +53,7 @@ impl Connection {
     /// Tells the registry what was found, and waits for what it decides. Nothing more is taken
     /// meanwhile, so that a router that waits for room here is set free.
     async fn verdict(&mut self, found: Ending) -> End {
-        if let Some(end) = self.replay.as_ref().and_then(Replay::end) {
+        if let Some(end) = self.replay.as_deref().and_then(Replay::end) {
             return End {
                 drain: false,
                 ..end

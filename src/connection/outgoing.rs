@@ -46,7 +46,7 @@ impl Connection {
         }
         let progress = self.note_written();
         self.heartbeat.refused(progress, Instant::now());
-        if self.replay.as_ref().is_some_and(Replay::knows_its_end) {
+        if self.replay.as_deref().is_some_and(Replay::knows_its_end) {
             return Outgoing::Refused;
         }
         match self.outbox.poll_end(cx) {

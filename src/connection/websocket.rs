@@ -33,7 +33,8 @@ use crate::position::Position;
 const PARTS: usize = 64;
 /// While so many bytes of pongs wait to be written, nothing more is read.
 const CONTROL_BYTES: usize = 4 * 1024;
-const READ_BUFFER_BYTES: usize = 1024;
+/// Clients say little, and every socket keeps this much.
+const READ_BUFFER_BYTES: usize = 256;
 /// Bytes read before other tasks get a turn.
 const READ_TURN_BYTES: usize = 16 * 1024;
 /// How the codec words its answer to a close code that may not be sent (RFC 6455, section 7.4).
