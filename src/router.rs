@@ -119,10 +119,7 @@ impl Router {
         let (feed_sender, feed) = mpsc::channel(batches_ahead);
         let (input_sender, inputs) = mpsc::channel(COMMANDS_AHEAD);
         let (applied, watching) = watch::channel(Applied::default());
-        let bounds = outbox::Bounds {
-            frames: settings.socket.outbox_frames,
-            bytes: settings.socket.outbox_bytes,
-        };
+        let bounds = outbox_bounds(&settings.socket);
         let handle = RouterHandle::new(input_sender, watching, settings.deployment, bounds);
         let router = Self {
             delivery: Delivery::new(&settings, Arc::clone(&metrics)),
@@ -206,6 +203,7 @@ impl Router {
         }
         batch.changes = changes;
         self.position = self.position.max(batch.position);
+        self.delivery.flush(&mut self.registry).await;
         self.delivery.hand_over();
         let age = batch.received_at.elapsed();
         self.metrics
@@ -227,6 +225,10 @@ impl Router {
 
     /// Applies one change. What is kept of it for replays is the stored form.
     async fn apply_change(&mut self, change: &mut Change, batch: &Batch) {
+        if !matches!(change.kind, ChangeKind::Event(_)) {
+            // Whatever this is, it has its place behind the events before it.
+            self.delivery.flush(&mut self.registry).await;
+        }
         let before = self.position;
         self.position = before.max(change.position);
         match std::mem::replace(&mut change.kind, ChangeKind::AllDeleted) {
@@ -503,6 +505,13 @@ impl Router {
                 .subscriptions
                 .extend(statuses.map(|(status, count)| (status.as_str(), count)));
         });
+    }
+}
+
+fn outbox_bounds(socket: &config::Socket) -> outbox::Bounds {
+    outbox::Bounds {
+        frames: socket.outbox_frames,
+        bytes: socket.outbox_bytes,
     }
 }
 

@@ -23,8 +23,8 @@ use crate::{
 enum Step {
     /// The router applies a change that concerns nobody.
     Pass,
-    /// The router routes an event; where there is no room, the client is slow.
-    Route,
+    /// The router routes so many events in one piece; where there is no room, the client is slow.
+    Route(u32),
     /// The router decides that the connection ends.
     Decide(Ending),
     /// The router hears of what the connection has found.
@@ -54,7 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         2 => Just(Step::Pass),
-        8 => Just(Step::Route),
+        8 => (1u32..4).prop_map(Step::Route),
         1 => decided.prop_map(Step::Decide),
         2 => Just(Step::Hear),
         5 => (1usize..40).prop_map(Step::Take),
@@ -87,6 +87,8 @@ struct World {
     /// Whether frames were refused because the connection had found something.
     missed: bool,
     client: Vec<u8>,
+    /// Events that count as delivered.
+    delivered: u64,
 }
 
 fn at(now: u32) -> Position {
@@ -134,13 +136,14 @@ impl World {
             state: State::Running,
             missed: false,
             client: Vec::new(),
+            delivered: 0,
         }
     }
 
     fn apply(&mut self, step: &Step) {
         match *step {
             Step::Pass => self.now += 1,
-            Step::Route => self.route(),
+            Step::Route(events) => self.route(events),
             Step::Decide(ending) => self.decide(ending),
             Step::Hear => {
                 if let Some(found) = self.heard.take() {
@@ -155,15 +158,17 @@ impl World {
         }
     }
 
-    fn route(&mut self) {
-        self.now += 1;
-        let frame = Arc::new(event(&self.now.to_string(), at(self.now)));
+    fn route(&mut self, events: u32) {
+        let new = self.now + 1..=self.now + events;
+        self.now += events;
+        let frames = new.clone().map(|n| Arc::new(event(&n.to_string(), at(n))));
+        let frame = Frame::run(&frames.collect::<Vec<_>>());
         let pushed = match self.registry.of(0) {
             [connection] => connection.outbox.push(&frame),
             _ => return,
         };
         match pushed {
-            Pushed::Queued(_) => self.routed.push(self.now),
+            Pushed::Queued(_) => self.routed.extend(new),
             Pushed::Full => self.decide(Ending::SlowConsumer),
             Pushed::Closed => {}
         }
@@ -218,6 +223,7 @@ impl World {
         let written = bytes.min(all.len());
         self.client.extend_from_slice(&all[..written]);
         self.writing.advance(written);
+        self.delivered += self.writing.take_written().events;
     }
 
     /// Lets everything that is under way come to its end.
@@ -269,6 +275,7 @@ proptest! {
         let ended = texts.pop().unwrap_or_default();
         let cursor: u32 = ended.strip_prefix("ended ").unwrap_or_default().parse().unwrap();
         let got: Vec<u32> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        prop_assert_eq!(world.delivered, got.len() as u64, "what was delivered is counted");
         prop_assert!(got.iter().all(|n| *n <= cursor), "the cursor falls: {got:?} {ended}");
         let up_to_it: Vec<u32> = world.routed.iter().copied().filter(|n| *n <= cursor).collect();
         prop_assert_eq!(&got, &up_to_it, "delivered up to the cursor, each once, in order");

@@ -12,7 +12,7 @@ use crate::{position::Position, protocol::Frame, router::outbox::End};
 pub(super) struct Written {
     /// Whether any bytes were.
     pub(super) progress: bool,
-    /// Frames that carry events, and when the first of them was encoded.
+    /// Events, and when the first of them was encoded.
     pub(super) events: u64,
     pub(super) oldest: Option<Instant>,
 }
@@ -130,10 +130,19 @@ impl Writing {
         self.queued
     }
 
-    /// Forgets everything but a frame that was begun; returns where the client then stands.
+    /// Forgets everything but a message that was begun; returns where the client then stands.
     fn discard(&mut self) -> Position {
         self.parts.truncate(usize::from(self.midway));
         self.control_bytes = 0;
+        if let Some(part) = self.parts.front_mut()
+            && let Source::Shared(frame) = &part.source
+        {
+            let written = frame.bytes.len() - part.bytes.len();
+            let begun = Arc::new(frame.begun(written));
+            part.bytes = begun.bytes.slice(written..);
+            part.source = Source::Shared(begun);
+            self.pop_written();
+        }
         match self.parts.front().map(|part| &part.source) {
             Some(Source::Shared(frame)) => self.taken.max(frame.position),
             _ => self.taken,
@@ -164,10 +173,16 @@ impl Writing {
                 return;
             }
             bytes -= taken;
+            part.bytes.clear();
+            self.pop_written();
+        }
+    }
+
+    /// Removes the first part if nothing is left of it.
+    fn pop_written(&mut self) {
+        if let Some(part) = self.parts.pop_front_if(|part| part.bytes.is_empty()) {
             self.midway = false;
-            if let Some(part) = self.parts.pop_front() {
-                self.note(&part.source);
-            }
+            self.note(&part.source);
         }
     }
 
@@ -177,8 +192,8 @@ impl Writing {
             return;
         };
         self.taken = self.taken.max(frame.position);
+        self.written.events += frame.events();
         if let Some(at) = frame.event_at {
-            self.written.events += 1;
             self.written.oldest.get_or_insert(at);
         }
     }

@@ -1,16 +1,21 @@
 //! From a matched event to the outboxes.
 //!
-//! A frame is encoded once for each dialect that anyone wants and shared by all. Tasks are woken
-//! together at the end of a hand-over, so that each finds all its frames in one look.
+//! A frame is encoded once for each dialect that anyone wants and shared by all. What a batch brings is
+//! gathered first and pushed together ([`Delivery::flush`]), and tasks are woken together at the end of
+//! a hand-over, so that each finds all its frames in one look.
+
+mod runs;
 
 use std::{sync::Arc, task::Waker, time::Duration};
 
 use bson::RawDocument;
 use tokio::time::Instant;
 
+use self::runs::{Gathered, Runs};
 use super::{
     Change, Settings, Wording,
-    outbox::{Pushed, Room, Sender},
+    outbox::{Bounds, Pushed, Room, Sender},
+    outbox_bounds,
     registry::{ConnectionKey, Registry},
     table::{Slot, Table},
 };
@@ -22,13 +27,18 @@ use crate::{
 
 /// Woken at the latest after so many hand-overs, so that long batches do not wait for their end.
 const WAKE_AFTER: usize = 2_048;
+/// Events gathered before they are pushed, for the same reason.
+const GATHERED: usize = 256;
 
 /// The delivering part of the router.
 #[derive(Debug)]
 pub(super) struct Delivery {
     wording: Wording,
     patience: Duration,
+    bounds: Bounds,
     metrics: Arc<Metrics>,
+    runs: Runs,
+    gathered: usize,
     // Kept between events for their allocations.
     slots: Vec<Slot>,
     wakers: Vec<Waker>,
@@ -49,7 +59,10 @@ impl Delivery {
         Self {
             wording: settings.wording(),
             patience: settings.socket.router_patience,
+            bounds: outbox_bounds(&settings.socket),
             metrics,
+            runs: Runs::default(),
+            gathered: 0,
             slots: Vec::new(),
             wakers: Vec::new(),
             full: Vec::new(),
@@ -57,7 +70,8 @@ impl Delivery {
         }
     }
 
-    /// Delivers one event to every connection whose subscription matches it.
+    /// Delivers one event to every connection whose subscription matches it, with the next
+    /// [`Delivery::flush`] at the latest.
     pub(super) async fn event(
         &mut self,
         document: &RawDocument,
@@ -72,29 +86,61 @@ impl Delivery {
         if !slots.is_empty() {
             self.metrics.events_matched.inc();
             for slot in &slots {
-                self.event_to(*slot, registry, document, change);
+                self.gather(*slot, registry, document, change);
             }
-            self.wait_for_full(registry, change.position).await;
+            self.gathered += 1;
         }
         self.slots = slots;
+        if self.gathered >= GATHERED {
+            self.flush(registry).await;
+        }
     }
 
-    fn event_to(
+    fn gather(
         &mut self,
         slot: Slot,
         registry: &Registry<Slot>,
         document: &RawDocument,
         change: &Change,
     ) {
-        for connection in registry.of(slot) {
-            if !connection.live || change.position <= connection.from {
+        let Some(gathered) = self.runs.to(slot, registry.of(slot)) else {
+            return;
+        };
+        for dialect in Dialect::ALL {
+            if !gathered.wants(dialect) {
                 continue;
             }
-            let Some(frame) = change.frame(document, connection.dialect, &self.wording) else {
+            let Some(frame) = change.frame(document, dialect, &self.wording) else {
                 self.metrics.events_undecodable.inc();
                 return;
             };
-            self.push(connection.key, &connection.outbox, Arc::clone(frame));
+            gathered.add(dialect, frame);
+        }
+    }
+
+    /// Pushes what was gathered. Due before anything else goes to a connection, and at the end of a
+    /// batch.
+    pub(super) async fn flush(&mut self, registry: &mut Registry<Slot>) {
+        self.gathered = 0;
+        for gathered in self.runs.take() {
+            for dialect in Dialect::ALL {
+                self.send(&gathered, dialect, registry).await;
+            }
+        }
+    }
+
+    /// Pushes the events of one dialect to the connections of one subscription: a frame to all of
+    /// them before the next one, so that what found no room is settled before that.
+    async fn send(&mut self, gathered: &Gathered, dialect: Dialect, registry: &mut Registry<Slot>) {
+        let slot = gathered.slot;
+        for frame in gathered.frames(dialect, registry.of(slot), self.bounds) {
+            for connection in registry.of(slot) {
+                let wanted = connection.live && connection.dialect == dialect;
+                if wanted && connection.from < frame.position {
+                    self.push(connection.key, &connection.outbox, Arc::clone(&frame));
+                }
+            }
+            self.wait_for_full(registry, frame.position).await;
         }
     }
 
@@ -162,10 +208,7 @@ impl Delivery {
         let mut full = std::mem::take(&mut self.full);
         for waiting in full.drain(..) {
             self.metrics.router_waits.inc();
-            let room = waiting
-                .outbox
-                .room(waiting.frame.bytes.len(), deadline)
-                .await;
+            let room = waiting.outbox.room(&waiting.frame, deadline).await;
             match room {
                 Room::Free => self.push(waiting.key, &waiting.outbox, waiting.frame),
                 Room::Closed => {}

@@ -26,9 +26,9 @@ use crate::{
 /// How much may wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Frames.
+    /// Messages.
     pub frames: usize,
-    /// Bytes. One frame may exceed it if it waits alone.
+    /// Bytes. One frame may exceed both if it waits alone.
     pub bytes: usize,
 }
 
@@ -80,6 +80,7 @@ enum Intake {
 #[derive(Debug, Default)]
 struct State {
     frames: VecDeque<Arc<Frame>>,
+    messages: usize,
     bytes: usize,
     end: Option<End>,
     end_taken: bool,
@@ -140,11 +141,11 @@ impl Sender {
         if state.is_closed() {
             return Pushed::Closed;
         }
-        let len = frame.bytes.len();
-        if !state.has_room(len, self.0.bounds) {
+        if !state.has_room(frame, self.0.bounds) {
             return Pushed::Full;
         }
-        state.bytes += len;
+        state.bytes += frame.bytes.len();
+        state.messages += frame.messages();
         state.frames.push_back(Arc::clone(frame));
         if state.only_urgent {
             return Pushed::Queued(None);
@@ -152,9 +153,9 @@ impl Sender {
         Pushed::Queued(state.waker.take())
     }
 
-    /// Waits until a frame of `len` bytes has room, or until it is known why it has none.
+    /// Waits until a frame has room, or until it is known why it has none.
     /// One task at a time may wait.
-    pub async fn room(&self, len: usize, deadline: Instant) -> Room {
+    pub async fn room(&self, frame: &Frame, deadline: Instant) -> Room {
         let refusals_before = {
             let mut state = self.0.lock();
             state.sender_waits = true;
@@ -171,7 +172,7 @@ impl Sender {
                     if state.is_closed() {
                         return Room::Closed;
                     }
-                    if state.has_room(len, self.0.bounds) {
+                    if state.has_room(frame, self.0.bounds) {
                         return Room::Free;
                     }
                     if state.refusals > refusals_before {
@@ -202,9 +203,9 @@ impl Sender {
         true
     }
 
-    /// Frames that wait.
+    /// Messages that wait.
     pub fn len(&self) -> usize {
-        self.0.lock().frames.len()
+        self.0.lock().messages
     }
 
     /// Whether nothing waits.
@@ -214,9 +215,10 @@ impl Sender {
 }
 
 impl State {
-    fn has_room(&self, len: usize, bounds: Bounds) -> bool {
+    fn has_room(&self, frame: &Frame, bounds: Bounds) -> bool {
         self.frames.is_empty()
-            || (self.frames.len() < bounds.frames && self.bytes + len <= bounds.bytes)
+            || (self.messages + frame.messages() <= bounds.frames
+                && self.bytes + frame.bytes.len() <= bounds.bytes)
     }
 
     /// Whether the frame at hand finds nobody any more.
@@ -247,6 +249,7 @@ impl State {
                 break;
             }
             bytes += len;
+            self.messages -= frame.messages();
             out.extend(self.frames.pop_front());
         }
         self.bytes -= bytes;
@@ -311,6 +314,7 @@ impl Receiver {
     pub fn drain(&self) -> (Vec<Arc<Frame>>, usize) {
         let mut state = self.0.lock();
         let frames = std::mem::take(&mut state.frames);
+        state.messages = 0;
         (frames.into(), std::mem::take(&mut state.bytes))
     }
 
@@ -360,6 +364,7 @@ impl Receiver {
         let mut state = self.0.lock();
         state.stop();
         state.frames = VecDeque::new();
+        state.messages = 0;
         let bytes = std::mem::take(&mut state.bytes);
         self.0.signal(state);
         bytes
@@ -399,11 +404,7 @@ mod tests {
     }
 
     fn frame(len: usize) -> Arc<Frame> {
-        Arc::new(Frame {
-            bytes: vec![0; len].into(),
-            position: Position::START,
-            event_at: None,
-        })
+        Frame::blank(len)
     }
 
     fn take(receiver: &Receiver) -> Poll<Taken> {
@@ -466,7 +467,8 @@ mod tests {
         let (sender, receiver) = outbox(BOUNDS);
         let asked = poll_fn(|cx| receiver.poll_asked(cx));
         sender.push(&frame(100));
-        let (room, ()) = tokio::join!(sender.room(10, deadline()), async {
+        let next = frame(10);
+        let (room, ()) = tokio::join!(sender.room(&next, deadline()), async {
             asked.await;
             receiver.stop();
         });
@@ -479,18 +481,18 @@ mod tests {
         receiver.refused();
         sender.push(&frame(100));
         assert_eq!(
-            sender.room(10, deadline()).await,
+            sender.room(&frame(10), deadline()).await,
             Room::Unserved,
             "an old refusal says nothing"
         );
         let waiting = tokio::spawn({
             let sender = sender.clone();
-            async move { sender.room(10, deadline()).await }
+            async move { sender.room(&frame(10), deadline()).await }
         });
         tokio::task::yield_now().await;
         receiver.refused();
         assert_eq!(waiting.await.unwrap(), Room::Refused);
-        let waiting = tokio::spawn(async move { sender.room(10, deadline()).await });
+        let waiting = tokio::spawn(async move { sender.room(&frame(10), deadline()).await });
         tokio::task::yield_now().await;
         assert_eq!(take(&receiver), Poll::Ready(Taken::Frames { bytes: 100 }));
         assert_eq!(waiting.await.unwrap(), Room::Free);
@@ -500,7 +502,7 @@ mod tests {
     async fn a_receiver_that_is_gone_frees_the_sender() {
         let (sender, receiver) = outbox(BOUNDS);
         sender.push(&frame(100));
-        let waiting = tokio::spawn(async move { sender.room(10, deadline()).await });
+        let waiting = tokio::spawn(async move { sender.room(&frame(10), deadline()).await });
         tokio::task::yield_now().await;
         drop(receiver);
         assert_eq!(waiting.await.unwrap(), Room::Closed);
