@@ -101,6 +101,9 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one subscription on this node. Default 10,000.
     pub connections_per_subscription: usize,
+    /// Bytes waiting for all connections of this node together; what several wait for counts once.
+    /// Default 256 MiB.
+    pub waiting_bytes: usize,
     /// Bytes of a request's head. Default 16 KiB.
     pub header_bytes: usize,
     /// How long a request's head may take. Default `10s`.
@@ -229,6 +232,7 @@ impl Default for Limits {
             page_items_default: 100,
             connections: 20_000,
             connections_per_subscription: 10_000,
+            waiting_bytes: 256 << 20,
             header_bytes: 16 << 10,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
@@ -340,6 +344,7 @@ impl Config {
             ("limits.page_items", self.limits.page_items),
             ("limits.page_items_default", self.limits.page_items_default),
             ("limits.connections", self.limits.connections),
+            ("limits.waiting_bytes", self.limits.waiting_bytes),
             ("limits.filter_bytes", self.limits.filter_bytes),
             ("limits.header_bytes", self.limits.header_bytes),
             ("socket.message_bytes", self.socket.message_bytes),

@@ -4,11 +4,15 @@
 //! it; a WebSocket header is part of the shared bytes, because a server's frames are not masked and so
 //! are the same for all.
 
+mod load;
 mod message;
 
 use serde::Deserialize;
 
-pub use self::message::{Frame, Message};
+pub use self::{
+    load::{Load, Share},
+    message::{Frame, Message},
+};
 use crate::position::Cursor;
 
 /// Why a connection ended. The token serves the `ended` frame, the close text and the metric.

@@ -12,8 +12,12 @@ mod durable;
 #[cfg(test)]
 mod gap_tests;
 mod handle;
+mod lock;
 pub mod outbox;
+#[cfg(test)]
+mod outbox_tests;
 pub mod registry;
+mod relief;
 mod table;
 mod window;
 
@@ -38,7 +42,7 @@ use crate::{
     config, event,
     position::{Cursor, DeploymentId, Position},
     positions::Positions,
-    protocol::{Dialect, Ending, Frame, GapReason, Message},
+    protocol::{Dialect, Ending, Frame, GapReason, Load, Message},
     subscription::{Status, SubscriptionId},
     telemetry::Metrics,
 };
@@ -82,11 +86,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What every event is written with.
-    pub fn wording(&self) -> Wording {
+    /// What every event is written with, and where it is counted.
+    pub fn wording(&self, load: Load) -> Wording {
         Wording {
             deployment: self.deployment,
             default_source: event::default_source(&self.database),
+            load,
         }
     }
 }
@@ -124,9 +129,10 @@ impl Router {
             bytes: settings.socket.outbox_bytes,
         };
         let handle = RouterHandle::new(input_sender, watching, settings.deployment, bounds);
+        let load = Load::on(Arc::clone(&metrics.waiting_bytes));
         let router = Self {
-            delivery: Delivery::new(&settings, Arc::clone(&metrics)),
-            window: Window::new(settings.feed.window_bytes, settings.feed.window_age),
+            window: Window::new(&settings.feed, load.clone()),
+            delivery: Delivery::new(&settings, load, Arc::clone(&metrics)),
             settings,
             subscriptions: Table::default(),
             registry: Registry::default(),
@@ -206,6 +212,9 @@ impl Router {
         }
         batch.changes = changes;
         self.position = self.position.max(batch.position);
+        self.delivery
+            .relieve(&mut self.registry, self.position)
+            .await;
         self.delivery.hand_over();
         let age = batch.received_at.elapsed();
         self.metrics
@@ -335,7 +344,7 @@ impl Router {
             let position = position.max(from);
             let cursor = position.cursor(deployment);
             let message = Message::updated(&json, &cursor);
-            Some(Arc::new(Frame::notice(&message, dialect, position)))
+            Some(Frame::notice(&message, dialect, position))
         };
         self.delivery
             .notice(slot, &mut self.registry, position, frame)
@@ -364,7 +373,7 @@ impl Router {
                     let cursor = position.cursor(deployment);
                     let after = after.max(from).cursor(deployment);
                     let message = Message::gap(reason, Some(&after), &cursor);
-                    Arc::new(Frame::notice(&message, dialect, position))
+                    Frame::notice(&message, dialect, position)
                 })
             };
             self.delivery

@@ -21,6 +21,7 @@ use crate::{
     feed::Feed,
     http::{self, AppState},
     positions::positions,
+    protocol::Load,
     replay::{Library, replays},
     router::{self, Router, RouterHandle, filter_limits},
     store::{Store, StoreError},
@@ -98,7 +99,7 @@ impl Node {
             socket: config.socket.clone(),
             feed: config.feed.clone(),
         };
-        let wording = Arc::new(settings.wording());
+        let wording = Arc::new(settings.wording(Load::on(Arc::clone(&metrics.waiting_bytes))));
         let (router, handle, from_feed) =
             Router::new(settings, config.feed.batches_ahead, Arc::clone(&metrics));
         let (positions, keeping) = positions(store.clone(), &config.feed, Arc::clone(&metrics));

@@ -5,7 +5,7 @@ use std::{any::Any, future::poll_fn, time::Duration};
 use rand::RngExt as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Broken, Connection, Outcome, catching_up::Replay, forget_bytes};
+use super::{Broken, Connection, Outcome, catching_up::Replay};
 use crate::{
     protocol::{Ending, Message},
     router::outbox::End,
@@ -34,18 +34,14 @@ impl Connection {
             self.queue_last_words(end);
         }
         // What the client does not get is not kept for as long as the close takes.
-        self.close_outbox();
+        self.replay = None;
+        self.outbox.close();
         if !silent {
             let written = timeout_at(deadline, self.flush()).await;
             self.note_written();
             let written = written.is_ok_and(|written| written);
             self.transport.part(self.broken, written, deadline).await;
         }
-    }
-
-    fn close_outbox(&mut self) {
-        let dropped = self.outbox.close();
-        forget_bytes(&self.host.metrics, dropped);
     }
 
     /// Tells the registry what was found, and waits for what it decides. Nothing more is taken
@@ -73,8 +69,7 @@ impl Connection {
 
     /// Queues what the client still gets: what waits, if the ending drains; `ended`; the close.
     fn queue_last_words(&mut self, end: End) {
-        let (waiting, bytes) = self.outbox.drain();
-        forget_bytes(&self.host.metrics, bytes);
+        let waiting = self.outbox.drain();
         // Whoever was still in the past goes on from where it was.
         let complete = !self.outbox.missed() && self.replay.is_none();
         let cursor = self.transport.writing().conclude(end, waiting, complete);

@@ -101,7 +101,7 @@ fn bare(text: &str) -> Message<'static> {
 }
 
 fn event(text: &str, position: Position) -> Frame {
-    Frame::event(&bare(text), Dialect::CloudEvents, position)
+    Frame::notice(&bare(text), Dialect::CloudEvents, position)
 }
 
 impl World {
@@ -200,7 +200,7 @@ impl World {
     }
 
     fn end(&mut self, end: End) {
-        let (waiting, _) = self.outbox.drain();
+        let waiting = self.outbox.drain();
         self.missed = self.outbox.missed();
         let position = self.writing.conclude(end, waiting, !self.missed);
         let ended = format!("ended {}", position.cluster_time().time);

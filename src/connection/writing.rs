@@ -39,6 +39,8 @@ pub(super) struct Writing {
     midway: bool,
     /// Bytes that came from the codec.
     control_bytes: usize,
+    /// Bytes of shared frames; one that was begun counts whole.
+    shared_bytes: usize,
     /// Where the client stands once it has read everything that is queued.
     queued: Position,
     /// Where it stands once it has read the last whole frame that was taken.
@@ -53,6 +55,7 @@ impl Writing {
             parts: VecDeque::new(),
             midway: false,
             control_bytes: 0,
+            shared_bytes: 0,
             queued: start,
             taken: start,
             written: Written::default(),
@@ -65,6 +68,10 @@ impl Writing {
 
     pub(super) fn control_bytes(&self) -> usize {
         self.control_bytes
+    }
+
+    pub(super) fn shared_bytes(&self) -> usize {
+        self.shared_bytes
     }
 
     /// Where the client stands by what was written.
@@ -80,6 +87,7 @@ impl Writing {
     /// Queues a shared frame.
     pub(super) fn push_shared(&mut self, frame: Arc<Frame>) {
         self.queued = self.queued.max(frame.position);
+        self.shared_bytes += frame.bytes.len();
         self.parts.push_back(Part {
             bytes: Bytes::clone(&frame.bytes),
             source: Source::Shared(frame),
@@ -134,8 +142,12 @@ impl Writing {
     fn discard(&mut self) -> Position {
         self.parts.truncate(usize::from(self.midway));
         self.control_bytes = 0;
+        self.shared_bytes = 0;
         match self.parts.front().map(|part| &part.source) {
-            Some(Source::Shared(frame)) => self.taken.max(frame.position),
+            Some(Source::Shared(frame)) => {
+                self.shared_bytes = frame.bytes.len();
+                self.taken.max(frame.position)
+            }
             _ => self.taken,
         }
     }
@@ -177,6 +189,7 @@ impl Writing {
             return;
         };
         self.taken = self.taken.max(frame.position);
+        self.shared_bytes = self.shared_bytes.saturating_sub(frame.bytes.len());
         if let Some(at) = frame.event_at {
             self.written.events += 1;
             self.written.oldest.get_or_insert(at);

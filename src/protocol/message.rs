@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::json;
 
-use super::{Dialect, Ending, GapReason};
+use super::{Dialect, Ending, GapReason, Load, load::Share};
 use crate::position::Position;
 
 /// One message, before it is written for the wire.
@@ -134,24 +134,31 @@ pub struct Frame {
     pub position: Position,
     /// When it was encoded, if it carries an event (else it is about the connection).
     pub event_at: Option<Instant>,
+    /// Counts it as long as it waits anywhere.
+    share: Option<Share>,
 }
 
 impl Frame {
-    /// A frame about the connection.
-    pub fn notice(message: &Message<'_>, dialect: Dialect, position: Position) -> Self {
+    /// A frame of bytes for the wire.
+    pub fn new(bytes: Bytes, position: Position, event_at: Option<Instant>) -> Self {
         Self {
-            bytes: message.encode(dialect),
+            bytes,
             position,
-            event_at: None,
+            event_at,
+            share: None,
         }
     }
 
-    /// A frame that carries an event.
-    pub fn event(message: &Message<'_>, dialect: Dialect, position: Position) -> Self {
-        Self {
-            event_at: Some(Instant::now()),
-            ..Self::notice(message, dialect, position)
-        }
+    /// A frame about the connection.
+    pub fn notice(message: &Message<'_>, dialect: Dialect, position: Position) -> Self {
+        Self::new(message.encode(dialect), position, None)
+    }
+
+    /// Counts the frame from here on until nobody has it any more.
+    #[must_use]
+    pub fn counted(mut self, load: &Load) -> Self {
+        self.share = Some(load.share(self.bytes.len()));
+        self
     }
 }
 

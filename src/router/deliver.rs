@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     position::Position,
-    protocol::{Dialect, Ending, Frame},
+    protocol::{Dialect, Ending, Frame, Load},
     telemetry::Metrics,
 };
 
@@ -26,14 +26,15 @@ const WAKE_AFTER: usize = 2_048;
 /// The delivering part of the router.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    wording: Wording,
-    patience: Duration,
-    metrics: Arc<Metrics>,
+    pub(super) wording: Wording,
+    pub(super) patience: Duration,
+    pub(super) metrics: Arc<Metrics>,
+    /// Bytes that may wait for all connections together.
+    pub(super) most_bytes: u64,
     // Kept between events for their allocations.
     slots: Vec<Slot>,
     wakers: Vec<Waker>,
     full: Vec<Waiting>,
-    queued_bytes: i64,
 }
 
 /// A frame that found no room.
@@ -45,15 +46,15 @@ struct Waiting {
 }
 
 impl Delivery {
-    pub(super) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(settings: &Settings, load: Load, metrics: Arc<Metrics>) -> Self {
         Self {
-            wording: settings.wording(),
+            wording: settings.wording(load),
             patience: settings.socket.router_patience,
+            most_bytes: settings.limits.waiting_bytes as u64,
             metrics,
             slots: Vec::new(),
             wakers: Vec::new(),
             full: Vec::new(),
-            queued_bytes: 0,
         }
     }
 
@@ -71,10 +72,12 @@ impl Delivery {
         subscriptions.matching(document, &mut slots);
         if !slots.is_empty() {
             self.metrics.events_matched.inc();
+            let mut frames = Default::default();
             for slot in &slots {
-                self.event_to(*slot, registry, document, change);
+                self.event_to(*slot, registry, document, change, &mut frames);
             }
-            self.wait_for_full(registry, change.position).await;
+            drop(frames);
+            self.settle(registry, change.position).await;
         }
         self.slots = slots;
     }
@@ -85,29 +88,32 @@ impl Delivery {
         registry: &Registry<Slot>,
         document: &RawDocument,
         change: &Change,
+        frames: &mut [Option<Arc<Frame>>; Dialect::COUNT],
     ) {
         for connection in registry.of(slot) {
             if !connection.live || change.position <= connection.from {
                 continue;
             }
-            let Some(frame) = change.frame(document, connection.dialect, &self.wording) else {
+            let dialect = connection.dialect;
+            let frame = &mut frames[dialect.index()];
+            if frame.is_none() {
+                *frame = change.frame(document, dialect, &self.wording);
+            }
+            let Some(frame) = frame else {
                 self.metrics.events_undecodable.inc();
                 return;
             };
-            self.push(connection.key, &connection.outbox, Arc::clone(frame));
+            self.push(connection.key, &connection.outbox, frame);
         }
     }
 
-    fn push(&mut self, key: ConnectionKey, outbox: &Sender, frame: Arc<Frame>) {
-        match outbox.push(&frame) {
-            Pushed::Queued(waker) => {
-                self.queued_bytes += i64::try_from(frame.bytes.len()).unwrap_or(i64::MAX);
-                self.wakers.extend(waker);
-            }
+    fn push(&mut self, key: ConnectionKey, outbox: &Sender, frame: &Arc<Frame>) {
+        match outbox.push(frame) {
+            Pushed::Queued(waker) => self.wakers.extend(waker),
             Pushed::Full => self.full.push(Waiting {
                 key,
                 outbox: outbox.clone(),
-                frame,
+                frame: Arc::clone(frame),
             }),
             // It is on its way out and takes nothing any more.
             Pushed::Closed => {}
@@ -122,7 +128,7 @@ impl Delivery {
         slot: Slot,
         registry: &mut Registry<Slot>,
         shared: Position,
-        frame: impl Fn(Position, Dialect) -> Option<Arc<Frame>>,
+        frame: impl Fn(Position, Dialect) -> Option<Frame>,
     ) {
         let mut last: [Option<(Position, Arc<Frame>)>; Dialect::COUNT] = Default::default();
         for connection in registry.of(slot) {
@@ -136,14 +142,22 @@ impl Delivery {
             let last = &mut last[dialect.index()];
             let made = match last {
                 Some((at, made)) if *at == from => Some(Arc::clone(made)),
-                _ => frame(connection.from, dialect),
+                _ => frame(connection.from, dialect)
+                    .map(|made| Arc::new(made.counted(&self.wording.load))),
             };
             if let Some(made) = made {
                 *last = Some((from, Arc::clone(&made)));
-                self.push(connection.key, &connection.outbox, made);
+                self.push(connection.key, &connection.outbox, &made);
             }
         }
-        self.wait_for_full(registry, shared).await;
+        drop(last);
+        self.settle(registry, shared).await;
+    }
+
+    /// Settles what the frames just pushed brought about: no room in an outbox, or too much on this node.
+    async fn settle(&mut self, registry: &mut Registry<Slot>, position: Position) {
+        self.wait_for_full(registry, position).await;
+        self.relieve(registry, position).await;
     }
 
     /// Settles the frames that found no room: a connection whose socket refuses bytes ends as slow;
@@ -167,7 +181,7 @@ impl Delivery {
                 .room(waiting.frame.bytes.len(), deadline)
                 .await;
             match room {
-                Room::Free => self.push(waiting.key, &waiting.outbox, waiting.frame),
+                Room::Free => self.push(waiting.key, &waiting.outbox, &waiting.frame),
                 Room::Closed => {}
                 Room::Refused => {
                     registry.end(waiting.key, Ending::SlowConsumer, position);
@@ -183,9 +197,6 @@ impl Delivery {
 
     /// Wakes every connection that was given something.
     pub(super) fn hand_over(&mut self) {
-        self.metrics
-            .outbox_bytes
-            .inc_by(std::mem::take(&mut self.queued_bytes));
         for waker in self.wakers.drain(..) {
             waker.wake();
         }

@@ -76,6 +76,14 @@ pub struct NewConnection {
     pub remote: String,
 }
 
+/// A connection for which something waits.
+#[derive(Debug)]
+pub(super) struct Holder {
+    pub(super) key: ConnectionKey,
+    pub(super) outbox: Sender,
+    pub(super) bytes: usize,
+}
+
 /// The connections of all subscriptions on this node, and the books about them.
 #[derive(Debug)]
 pub struct Registry<S> {
@@ -202,6 +210,18 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     /// Every connection.
     pub fn all(&self) -> impl Iterator<Item = &Registered> {
         self.by_subscription.values().flatten()
+    }
+
+    /// The connections for which something waits, those with the most first.
+    pub(super) fn largest_first(&self) -> Vec<Holder> {
+        let holder = |connection: &Registered| Holder {
+            key: connection.key,
+            outbox: connection.outbox.clone(),
+            bytes: connection.outbox.held(),
+        };
+        let mut holders: Vec<Holder> = self.all().map(holder).filter(|h| h.bytes > 0).collect();
+        holders.sort_unstable_by_key(|holder| std::cmp::Reverse(holder.bytes));
+        holders
     }
 
     /// How many connections are open.

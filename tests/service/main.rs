@@ -21,6 +21,7 @@ mod kit;
 mod late;
 mod leaving;
 mod limits;
+mod load;
 mod nodes;
 mod process;
 mod raw;
