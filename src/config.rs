@@ -133,6 +133,10 @@ pub struct Socket {
     /// How long last words and the closing handshake may take. Default `5s`.
     #[serde(deserialize_with = "duration")]
     pub close_timeout: Duration,
+    /// Over how long a stop ends the connections, evenly; at most half of `shutdown_timeout`, and 0 is
+    /// at once. Default `5s`.
+    #[serde(deserialize_with = "duration")]
+    pub drain: Duration,
     /// Bytes of one message from a client. Default 16 KiB.
     pub message_bytes: usize,
     /// Frames waiting in one outbox. Default 1,024.
@@ -248,6 +252,7 @@ impl Default for Socket {
             ping_interval: Duration::from_secs(30),
             pong_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
+            drain: Duration::from_secs(5),
             message_bytes: 16 << 10,
             outbox_frames: 1_024,
             outbox_bytes: 1 << 20,
@@ -306,6 +311,11 @@ impl Config {
         let config: Self = builder.build()?.try_deserialize()?;
         config.check()?;
         Ok(config)
+    }
+
+    /// Over how long a stop ends the connections: what is left of its time is for the last of them.
+    pub fn drain(&self) -> Duration {
+        self.socket.drain.min(self.shutdown_timeout / 2)
     }
 
     /// Checks what types cannot say.

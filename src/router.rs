@@ -58,8 +58,8 @@ pub(crate) enum Input {
     Leave(ConnectionKey, Ending),
     /// A connection that replays wants to know what came after a position.
     Past(ConnectionKey, Position, oneshot::Sender<Past>),
-    /// This node stops: every connection ends, and none is taken any more.
-    Stop(oneshot::Sender<usize>),
+    /// This node stops: so many connections end, and none is taken any more. Answers how many are left.
+    Stop(usize, oneshot::Sender<usize>),
     /// Is exactly this document applied?
     Knows(bson::RawDocumentBuf, oneshot::Sender<bool>),
     /// Is there a subscription of this id?
@@ -181,12 +181,11 @@ impl Router {
                 let past = self.past(key, from);
                 answer(reply, past);
             }
-            Input::Stop(reply) => {
+            Input::Stop(most, reply) => {
                 self.stopping = true;
-                answer(
-                    reply,
-                    self.registry.end_all(Ending::Shutdown, self.position),
-                );
+                self.registry
+                    .end_some(most, Ending::Shutdown, self.position);
+                answer(reply, self.registry.len());
             }
             Input::Knows(document, reply) => {
                 answer(reply, self.subscriptions.holds(&document));

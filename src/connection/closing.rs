@@ -1,6 +1,6 @@
 //! The end of a connection: verdict, last words, close.
 
-use std::{any::Any, future::poll_fn, time::Duration};
+use std::{any::Any, future::poll_fn, ops::RangeInclusive, time::Duration};
 
 use rand::RngExt as _;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -14,7 +14,7 @@ use crate::{
 /// How long the registry may take to give its verdict; the router waits at most so long elsewhere.
 const VERDICT_TIMEOUT: Duration = Duration::from_mins(1);
 /// Clients that may come back are asked to do so within this time, each at its own moment.
-const RETRY_WITHIN_MS: std::ops::Range<u64> = 100..3_000;
+const RETRY_WITHIN_MS: RangeInclusive<u64> = 100..=3_000;
 
 impl Connection {
     /// Ends the connection for good. `ran` is how its running part came out; a panic in it is a
@@ -79,14 +79,22 @@ impl Connection {
         }
         if self.dialect.has_messages() {
             let cursor = cursor.cursor(self.host.router.deployment());
-            let retry = end
-                .ending
-                .retry()
-                .then(|| rand::rng().random_range(RETRY_WITHIN_MS));
+            let within = self.retry_within_ms(end.ending);
+            let retry = end.ending.retry().then(|| rand::rng().random_range(within));
             self.say(&Message::ended(end.ending, retry, &cursor));
         }
         let ending = end.ending;
         self.transport.queue_close(ending.code(), ending.token());
+    }
+
+    /// When a client may come back: after a stop within the time over which the connections end, so
+    /// that those who come from here are as spread as those who leave.
+    fn retry_within_ms(&self, ending: Ending) -> RangeInclusive<u64> {
+        let drain = self.host.config.drain();
+        if ending != Ending::Shutdown || drain.is_zero() {
+            return RETRY_WITHIN_MS;
+        }
+        0..=u64::try_from(drain.as_millis()).unwrap_or(u64::MAX)
     }
 
     async fn flush(&mut self) -> bool {

@@ -11,6 +11,7 @@ mod support;
 mod apart;
 mod basics;
 mod connections;
+mod drain;
 mod durable;
 mod feed;
 mod handshake;
