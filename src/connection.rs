@@ -158,8 +158,7 @@ async fn open(
         None
     };
     let Some(carrier) = carrier else {
-        let dropped = outbox.close();
-        forget_bytes(&host.metrics, dropped);
+        outbox.close();
         host.router
             .leave(attached.key, Ending::ConnectionLost)
             .await;
@@ -208,12 +207,6 @@ async fn taken_over(
     }
 }
 
-fn forget_bytes(metrics: &Metrics, bytes: usize) {
-    metrics
-        .outbox_bytes
-        .dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
-}
-
 /// How the running part came to its end.
 #[derive(Debug)]
 enum Outcome {
@@ -244,6 +237,8 @@ struct Connection {
     outbox: Receiver,
     heartbeat: Heartbeat,
     timer: Pin<Box<Sleep>>,
+    /// What the router was told last of how much the socket refuses.
+    reported: usize,
     /// Frames just taken; kept for its allocation.
     taken: Vec<Arc<Frame>>,
     pongs_waiting: usize,
@@ -279,6 +274,7 @@ impl Connection {
             transport,
             outbox,
             heartbeat,
+            reported: 0,
             taken: Vec::new(),
             pongs_waiting: 0,
             acks,

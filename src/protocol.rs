@@ -5,11 +5,16 @@
 //! are the same for all.
 
 mod frame;
+mod load;
 mod message;
 
 use serde::Deserialize;
 
-pub use self::{frame::Frame, message::Message};
+pub use self::{
+    frame::{Begun, Frame},
+    load::{Load, Share},
+    message::Message,
+};
 use crate::position::Cursor;
 
 /// Why a connection ended. The token serves the `ended` frame, the close text and the metric.

@@ -29,6 +29,7 @@ use crate::{
     config,
     feed::{PastError, PastReader},
     position::Position,
+    protocol::Load,
     router::{Batch, RouterHandle},
     store::Store,
     telemetry::Metrics,
@@ -161,6 +162,7 @@ async fn run(library: Library, mut wished: mpsc::Receiver<Wish>) {
 /// Reads one stretch of the past for a group.
 async fn serve(library: Library, mut group: Vec<Wish>) {
     group.sort_unstable_by_key(|wish| wish.from);
+    let load = Load::on(Arc::clone(&library.metrics.waiting_bytes));
     let mut reading = match begin(&library, &group).await {
         Ok((reading, first)) => {
             refuse(group.drain(..first), Refusal::Lost);
@@ -179,6 +181,7 @@ async fn serve(library: Library, mut group: Vec<Wish>) {
         let Some(batch) = reading.next().await else {
             return;
         };
+        batch.count(&load);
         hand_out(&batch, &mut members).await;
     }
 }

@@ -12,8 +12,12 @@ mod durable;
 #[cfg(test)]
 mod gap_tests;
 mod handle;
+mod lock;
 pub mod outbox;
+#[cfg(test)]
+mod outbox_tests;
 pub mod registry;
+mod relief;
 mod table;
 mod window;
 
@@ -38,7 +42,7 @@ use crate::{
     config, event,
     position::{Cursor, DeploymentId, Position},
     positions::Positions,
-    protocol::{Dialect, Ending, Frame, GapReason, Message},
+    protocol::{Dialect, Ending, Frame, GapReason, Load, Message},
     subscription::{Status, SubscriptionId},
     telemetry::Metrics,
 };
@@ -54,8 +58,8 @@ pub(crate) enum Input {
     Leave(ConnectionKey, Ending),
     /// A connection that replays wants to know what came after a position.
     Past(ConnectionKey, Position, oneshot::Sender<Past>),
-    /// This node stops: every connection ends, and none is taken any more.
-    Stop(oneshot::Sender<usize>),
+    /// This node stops: so many connections end, and none is taken any more. Answers how many are left.
+    Stop(usize, oneshot::Sender<usize>),
     /// Is exactly this document applied?
     Knows(bson::RawDocumentBuf, oneshot::Sender<bool>),
     /// Is there a subscription of this id?
@@ -82,11 +86,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What every event is written with.
-    pub fn wording(&self) -> Wording {
+    /// What every event is written with, and where it is counted.
+    pub fn wording(&self, load: Load) -> Wording {
         Wording {
             deployment: self.deployment,
             default_source: event::default_source(&self.database),
+            load,
         }
     }
 }
@@ -121,9 +126,10 @@ impl Router {
         let (applied, watching) = watch::channel(Applied::default());
         let bounds = outbox_bounds(&settings.socket);
         let handle = RouterHandle::new(input_sender, watching, settings.deployment, bounds);
+        let load = Load::on(Arc::clone(&metrics.waiting_bytes));
         let router = Self {
-            delivery: Delivery::new(&settings, Arc::clone(&metrics)),
-            window: Window::new(settings.feed.window_bytes, settings.feed.window_age),
+            window: Window::new(&settings.feed, load.clone()),
+            delivery: Delivery::new(&settings, load, Arc::clone(&metrics)),
             settings,
             subscriptions: Table::default(),
             registry: Registry::default(),
@@ -172,12 +178,11 @@ impl Router {
                 let past = self.past(key, from);
                 answer(reply, past);
             }
-            Input::Stop(reply) => {
+            Input::Stop(most, reply) => {
                 self.stopping = true;
-                answer(
-                    reply,
-                    self.registry.end_all(Ending::Shutdown, self.position),
-                );
+                self.registry
+                    .end_some(most, Ending::Shutdown, self.position);
+                answer(reply, self.registry.len());
             }
             Input::Knows(document, reply) => {
                 answer(reply, self.subscriptions.holds(&document));
@@ -204,6 +209,9 @@ impl Router {
         batch.changes = changes;
         self.position = self.position.max(batch.position);
         self.delivery.flush(&mut self.registry).await;
+        self.delivery
+            .relieve(&mut self.registry, self.position)
+            .await;
         self.delivery.hand_over();
         let age = batch.received_at.elapsed();
         self.metrics
@@ -337,7 +345,7 @@ impl Router {
             let position = position.max(from);
             let cursor = position.cursor(deployment);
             let message = Message::updated(&json, &cursor);
-            Some(Arc::new(Frame::notice(&message, dialect, position)))
+            Some(Frame::notice(&message, dialect, position))
         };
         self.delivery
             .notice(slot, &mut self.registry, position, frame)
@@ -366,7 +374,7 @@ impl Router {
                     let cursor = position.cursor(deployment);
                     let after = after.max(from).cursor(deployment);
                     let message = Message::gap(reason, Some(&after), &cursor);
-                    Arc::new(Frame::notice(&message, dialect, position))
+                    Frame::notice(&message, dialect, position)
                 })
             };
             self.delivery

@@ -4,6 +4,7 @@
 //! hands it port 0 and its own signal.
 
 mod accept;
+mod drain;
 mod horizon;
 mod housekeeping;
 
@@ -21,8 +22,9 @@ use crate::{
     feed::Feed,
     http::{self, AppState},
     positions::positions,
+    protocol::Load,
     replay::{Library, replays},
-    router::{self, Router, RouterHandle, filter_limits},
+    router::{self, Router, filter_limits},
     store::{Store, StoreError},
     telemetry::{Health, Metrics},
 };
@@ -48,7 +50,8 @@ impl ServerError {
 }
 
 /// Runs a node on `listener` until `stop`, then stops it in order: no new connections, every
-/// connection told (1001), everything flushed and closed, within `shutdown_timeout`.
+/// connection told (1001), spread over a time, everything flushed and closed, within
+/// `shutdown_timeout`.
 pub async fn run(
     config: Config,
     listener: TcpListener,
@@ -58,10 +61,18 @@ pub async fn run(
         node = Node::start(config) => node?,
         () = stop.cancelled() => return Ok(()),
     };
-    let accepting = accept::accept(listener, node.acceptor(), stop.clone());
+    let closed = CancellationToken::new();
+    let accepting = accept::accept(listener, node.acceptor(), closed.clone());
     tracing::info!("the service is up");
-    accepting.await;
-    node.stop().await;
+    let draining = async {
+        stop.cancelled().await;
+        let deadline = Instant::now() + node.state.config.shutdown_timeout;
+        node.drain(deadline).await;
+        closed.cancel();
+        deadline
+    };
+    let ((), deadline) = tokio::join!(accepting, draining);
+    node.stop(deadline).await;
     Ok(())
 }
 
@@ -98,7 +109,7 @@ impl Node {
             socket: config.socket.clone(),
             feed: config.feed.clone(),
         };
-        let wording = Arc::new(settings.wording());
+        let wording = Arc::new(settings.wording(Load::on(Arc::clone(&metrics.waiting_bytes))));
         let (router, handle, from_feed) =
             Router::new(settings, config.feed.batches_ahead, Arc::clone(&metrics));
         let (positions, keeping) = positions(store.clone(), &config.feed, Arc::clone(&metrics));
@@ -158,17 +169,30 @@ impl Node {
         }
     }
 
-    /// The listener is closed already. Requests under way are finished, connections are told; then
-    /// what feeds them stops. Whatever is left at the deadline is cut.
-    async fn stop(self) {
-        let deadline = Instant::now() + self.state.config.shutdown_timeout;
+    /// Says that this node is not ready any more, and ends the connections over a time.
+    async fn drain(&self, deadline: Instant) {
         self.state.health.stopping();
+        let window = self.state.config.drain();
+        if window.is_zero() {
+            return;
+        }
+        let draining = drain::drain(&self.state.router, window);
+        if timeout_at(deadline, draining).await.is_err() {
+            tracing::warn!("the router was too busy to end all connections in time");
+        }
+    }
+
+    /// The listener is closed already. Requests under way are finished, connections that are left are
+    /// told; then what feeds them stops. Whatever is left at the deadline is cut.
+    async fn stop(self, deadline: Instant) {
         self.closing.cancel();
-        let router: RouterHandle = self.state.router.clone();
-        let told = timeout_at(deadline, router.stop())
+        if timeout_at(deadline, self.state.router.stop(usize::MAX))
             .await
-            .unwrap_or_default();
-        tracing::info!(connections = told, "stopping");
+            .is_err()
+        {
+            tracing::warn!("the router was too busy to end its connections in time");
+        }
+        tracing::info!("stopping");
         self.http.close();
         self.state.tasks.close();
         if timeout_at(deadline, self.served()).await.is_err() {

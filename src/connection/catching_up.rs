@@ -34,6 +34,11 @@ impl Replay {
         self.end.is_some()
     }
 
+    /// Bytes that are held for it.
+    pub(super) fn held(&self) -> usize {
+        self.replaying.held()
+    }
+
     /// The end that was decided and not acted on yet.
     pub(super) fn end(&self) -> Option<End> {
         self.end

@@ -5,9 +5,7 @@ use std::{
     time::Instant,
 };
 
-use super::{
-    Broken, Connection, Outcome, Outgoing, ROUND_BYTES, catching_up::Replay, forget_bytes,
-};
+use super::{Broken, Connection, Outcome, Outgoing, ROUND_BYTES, catching_up::Replay};
 use crate::{protocol::Ending, router::outbox::Taken, telemetry::Metrics};
 
 impl Connection {
@@ -25,8 +23,8 @@ impl Connection {
             return self.poll_replay(cx);
         }
         match self.outbox.poll_take(cx, ROUND_BYTES, &mut self.taken) {
-            Poll::Ready(Taken::Frames { bytes }) => {
-                self.queue_taken(bytes);
+            Poll::Ready(Taken::Frames { .. }) => {
+                self.queue_frames();
                 Outgoing::More
             }
             Poll::Ready(Taken::End(end)) => Outgoing::Ends(Outcome::Ended(end)),
@@ -36,6 +34,7 @@ impl Connection {
 
     fn on_flushed(&mut self) {
         self.note_written();
+        self.report(0);
         self.pongs_waiting = 0;
         self.heartbeat.flushed(Instant::now());
     }
@@ -45,6 +44,9 @@ impl Connection {
             self.outbox.refused();
         }
         let progress = self.note_written();
+        let past = self.replay.as_deref().map_or(0, Replay::held);
+        let refused = self.transport.writing().shared_bytes();
+        self.report(refused + past);
         self.heartbeat.refused(progress, Instant::now());
         if self.replay.as_deref().is_some_and(Replay::knows_its_end) {
             return Outgoing::Refused;
@@ -71,9 +73,11 @@ impl Connection {
         written.progress || beyond
     }
 
-    fn queue_taken(&mut self, bytes: usize) {
-        forget_bytes(&self.host.metrics, bytes);
-        self.queue_frames();
+    /// Tells the router how much the socket refuses, if that has changed.
+    fn report(&mut self, held: usize) {
+        if std::mem::replace(&mut self.reported, held) != held {
+            self.outbox.holds(held);
+        }
     }
 
     pub(super) fn queue_frames(&mut self) {

@@ -137,6 +137,12 @@ impl Replaying {
         self.done
     }
 
+    /// Bytes that are held for what is still to be looked through.
+    pub(super) fn held(&self) -> usize {
+        let replies = self.batches.iter().map(|batch| batch.reply.as_bytes());
+        replies.map(<[u8]>::len).sum()
+    }
+
     /// The subscription was deleted at `position`: what was committed before is still delivered.
     pub(super) fn stop_at(&mut self, position: Position) {
         self.limit = Some(position);
@@ -275,7 +281,7 @@ impl Replaying {
                 if !filter.as_ref()?.matches(document) {
                     return None;
                 }
-                change.frame(document, self.dialect, &self.wording).cloned()
+                change.frame(document, self.dialect, &self.wording)
             }
             ChangeKind::Stored(document) if !is_past && id_bytes(document) == self.id => {
                 self.change_filter(document.clone(), change.position)
@@ -305,7 +311,8 @@ impl Replaying {
         }
         let cursor = position.cursor(self.wording.deployment);
         let message = Message::updated(&json, &cursor);
-        Some(Arc::new(Frame::notice(&message, self.dialect, position)))
+        let frame = Frame::notice(&message, self.dialect, position);
+        Some(Arc::new(frame.counted(&self.wording.load)))
     }
 }
 

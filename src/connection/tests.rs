@@ -3,6 +3,7 @@
 use std::{
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Instant,
 };
 
 use bson::Timestamp;
@@ -103,7 +104,8 @@ fn bare(text: &str) -> Message<'static> {
 }
 
 fn event(text: &str, position: Position) -> Frame {
-    Frame::event(&bare(text), Dialect::CloudEvents, position)
+    let bytes = bare(text).encode(Dialect::CloudEvents);
+    Frame::new(bytes, position, Some(Instant::now()))
 }
 
 impl World {
@@ -162,7 +164,7 @@ impl World {
         let new = self.now + 1..=self.now + events;
         self.now += events;
         let frames = new.clone().map(|n| Arc::new(event(&n.to_string(), at(n))));
-        let frame = Frame::run(&frames.collect::<Vec<_>>());
+        let frame = Arc::new(Frame::run(&frames.collect::<Vec<_>>()));
         let pushed = match self.registry.of(0) {
             [connection] => connection.outbox.push(&frame),
             _ => return,
@@ -205,7 +207,7 @@ impl World {
     }
 
     fn end(&mut self, end: End) {
-        let (waiting, _) = self.outbox.drain();
+        let waiting = self.outbox.drain();
         self.missed = self.outbox.missed();
         let position = self.writing.conclude(end, waiting, !self.missed);
         let ended = format!("ended {}", position.cluster_time().time);

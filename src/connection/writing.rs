@@ -5,7 +5,11 @@ use std::{collections::VecDeque, io::IoSlice, sync::Arc, time::Instant};
 
 use bytes::{Buf as _, Bytes};
 
-use crate::{position::Position, protocol::Frame, router::outbox::End};
+use crate::{
+    position::Position,
+    protocol::{Begun, Frame},
+    router::outbox::End,
+};
 
 /// What was taken since this was asked last.
 #[derive(Default, Debug)]
@@ -26,6 +30,8 @@ struct Part {
 enum Source {
     /// The router, by way of the outbox, or a replay.
     Shared(Arc<Frame>),
+    /// The same; of the rest nothing is sent any more.
+    Begun(Begun),
     /// The connection.
     Own,
     /// The codec.
@@ -39,6 +45,8 @@ pub(super) struct Writing {
     midway: bool,
     /// Bytes that came from the codec.
     control_bytes: usize,
+    /// Bytes of shared frames; one that was begun counts whole.
+    shared_bytes: usize,
     /// Where the client stands once it has read everything that is queued.
     queued: Position,
     /// Where it stands once it has read the last whole frame that was taken.
@@ -53,6 +61,7 @@ impl Writing {
             parts: VecDeque::new(),
             midway: false,
             control_bytes: 0,
+            shared_bytes: 0,
             queued: start,
             taken: start,
             written: Written::default(),
@@ -65,6 +74,10 @@ impl Writing {
 
     pub(super) fn control_bytes(&self) -> usize {
         self.control_bytes
+    }
+
+    pub(super) fn shared_bytes(&self) -> usize {
+        self.shared_bytes
     }
 
     /// Where the client stands by what was written.
@@ -80,6 +93,7 @@ impl Writing {
     /// Queues a shared frame.
     pub(super) fn push_shared(&mut self, frame: Arc<Frame>) {
         self.queued = self.queued.max(frame.position);
+        self.shared_bytes += frame.bytes.len();
         self.parts.push_back(Part {
             bytes: Bytes::clone(&frame.bytes),
             source: Source::Shared(frame),
@@ -134,17 +148,24 @@ impl Writing {
     fn discard(&mut self) -> Position {
         self.parts.truncate(usize::from(self.midway));
         self.control_bytes = 0;
+        self.shared_bytes = 0;
         if let Some(part) = self.parts.front_mut()
             && let Source::Shared(frame) = &part.source
         {
             let written = frame.bytes.len() - part.bytes.len();
-            let begun = Arc::new(frame.begun(written));
-            part.bytes = begun.bytes.slice(written..);
-            part.source = Source::Shared(begun);
-            self.pop_written();
+            let begun = frame.begun(written);
+            if begun.bytes < frame.bytes.len() {
+                // A whole run is not to be kept for the end of one of its messages.
+                part.bytes = Bytes::copy_from_slice(&frame.bytes[written..begun.bytes]);
+                part.source = Source::Begun(begun);
+            } else {
+                self.shared_bytes = frame.bytes.len();
+            }
         }
+        self.pop_written();
         match self.parts.front().map(|part| &part.source) {
             Some(Source::Shared(frame)) => self.taken.max(frame.position),
+            Some(Source::Begun(begun)) => self.taken.max(begun.position),
             _ => self.taken,
         }
     }
@@ -188,13 +209,20 @@ impl Writing {
 
     /// A whole part was taken.
     fn note(&mut self, source: &Source) {
-        let Source::Shared(frame) = source else {
-            return;
-        };
-        self.taken = self.taken.max(frame.position);
-        self.written.events += frame.events();
-        if let Some(at) = frame.event_at {
-            self.written.oldest.get_or_insert(at);
+        match source {
+            Source::Shared(frame) => {
+                self.taken = self.taken.max(frame.position);
+                self.shared_bytes = self.shared_bytes.saturating_sub(frame.bytes.len());
+                self.written.events += frame.events();
+                if let Some(at) = frame.event_at {
+                    self.written.oldest.get_or_insert(at);
+                }
+            }
+            Source::Begun(begun) => {
+                self.taken = self.taken.max(begun.position);
+                self.written.events += begun.events;
+            }
+            Source::Own | Source::Control => {}
         }
     }
 }

@@ -1,6 +1,9 @@
 //! From a reply of the server to a batch for the router.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use bson::RawDocument;
 
@@ -56,6 +59,7 @@ impl Reading<'_> {
             position: place.position,
             lag_seconds,
             received_at,
+            share: OnceLock::new(),
         };
         let gone = self.send(batch).await;
         Ok(gone.or(replaced.then_some(Interrupted::Load(Load::Replaced))))

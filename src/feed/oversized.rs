@@ -4,7 +4,7 @@
 //! first read one at a time ([`Place::careful`]); when the very next one fails, it is passed by a
 //! stream that leaves out everything that is large.
 
-use std::time::Instant;
+use std::{sync::OnceLock, time::Instant};
 
 use bson::{RawDocument, RawDocumentBuf};
 
@@ -71,6 +71,7 @@ impl Reading<'_> {
             changes: change.into_iter().collect(),
             position: place.position,
             received_at: Instant::now(),
+            share: OnceLock::new(),
         };
         self.send(batch).await
     }

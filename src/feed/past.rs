@@ -1,6 +1,6 @@
 //! Reading the past: a change stream from some point on, decoded without effects.
 
-use std::time::Instant;
+use std::{sync::OnceLock, time::Instant};
 
 use super::{
     change::{Ours, Raw, range_in},
@@ -96,6 +96,7 @@ fn decode(reply: Reply, before: Position) -> Result<Batch, StreamError> {
         position,
         lag_seconds: 0,
         received_at: Instant::now(),
+        share: OnceLock::new(),
         reply: reply.document,
     })
 }

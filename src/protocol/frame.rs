@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Dialect, Message};
+use super::{Dialect, Load, Message, load::Share};
 use crate::position::Position;
 
 /// One message, or a run of consecutive events that go together.
@@ -19,6 +19,8 @@ pub struct Frame {
     pub event_at: Option<Instant>,
     /// Of a run: where each of its events ends.
     ends: Box<[End]>,
+    /// Counts it as long as it waits anywhere.
+    share: Option<Share>,
 }
 
 /// The end of one event in a run.
@@ -30,31 +32,37 @@ struct End {
     position: Position,
 }
 
+/// The messages of a frame that a client has read when it has read whole the one that was begun.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Begun {
+    /// Their bytes.
+    pub bytes: usize,
+    /// Where the client then stands.
+    pub position: Position,
+    /// How many of them are events.
+    pub events: u64,
+}
+
 impl Frame {
-    /// A frame about the connection.
-    pub fn notice(message: &Message<'_>, dialect: Dialect, position: Position) -> Self {
+    /// A frame of bytes for the wire.
+    pub fn new(bytes: Bytes, position: Position, event_at: Option<Instant>) -> Self {
         Self {
-            bytes: message.encode(dialect),
+            bytes,
             position,
-            event_at: None,
+            event_at,
             ends: Box::default(),
+            share: None,
         }
     }
 
-    /// A frame that carries an event.
-    pub fn event(message: &Message<'_>, dialect: Dialect, position: Position) -> Self {
-        Self {
-            event_at: Some(Instant::now()),
-            ..Self::notice(message, dialect, position)
-        }
+    /// A frame about the connection.
+    pub fn notice(message: &Message<'_>, dialect: Dialect, position: Position) -> Self {
+        Self::new(message.encode(dialect), position, None)
     }
 
     /// Consecutive events, each a frame of its own so far, as one frame. They go to the outboxes and
     /// to the kernel in one piece.
-    pub fn run(events: &[Arc<Self>]) -> Arc<Self> {
-        if let [alone] = events {
-            return Arc::clone(alone);
-        }
+    pub fn run(events: &[Arc<Self>]) -> Self {
         let mut bytes = BytesMut::with_capacity(events.iter().map(|event| event.bytes.len()).sum());
         let ends = events.iter().map(|event| {
             bytes.extend_from_slice(&event.bytes);
@@ -64,23 +72,19 @@ impl Frame {
             }
         });
         let ends: Box<[End]> = ends.collect();
-        Arc::new(Self {
-            position: ends.last().map_or(Position::START, |end| end.position),
-            event_at: events.first().and_then(|event| event.event_at),
-            bytes: bytes.freeze(),
+        let position = ends.last().map_or(Position::START, |end| end.position);
+        let event_at = events.first().and_then(|event| event.event_at);
+        Self {
             ends,
-        })
+            ..Self::new(bytes.freeze(), position, event_at)
+        }
     }
 
-    /// So many bytes that mean nothing.
-    #[cfg(test)]
-    pub(crate) fn blank(bytes: usize) -> Arc<Self> {
-        Arc::new(Self {
-            bytes: vec![0; bytes].into(),
-            position: Position::START,
-            event_at: None,
-            ends: Box::default(),
-        })
+    /// Counts the frame from here on until nobody has it any more.
+    #[must_use]
+    pub fn counted(mut self, load: &Load) -> Self {
+        self.share = Some(load.share(self.bytes.len()));
+        self
     }
 
     /// How many messages it is.
@@ -90,26 +94,24 @@ impl Frame {
 
     /// How many events it carries.
     pub fn events(&self) -> u64 {
+        self.events_of(self.messages())
+    }
+
+    fn events_of(&self, messages: usize) -> u64 {
         match self.event_at {
-            Some(_) => self.messages() as u64,
+            Some(_) => messages as u64,
             None => 0,
         }
     }
 
-    /// Its messages of which at least one byte lies in the first `written`, whole.
-    #[must_use]
-    pub fn begun(&self, written: usize) -> Self {
-        let before = self.ends.partition_point(|end| end.bytes < written);
-        let kept = self.ends.get(..=before).unwrap_or(&self.ends);
-        let end = kept.last().copied().unwrap_or(End {
-            bytes: self.bytes.len(),
-            position: self.position,
-        });
-        Self {
-            bytes: self.bytes.slice(..end.bytes),
-            position: end.position,
-            event_at: self.event_at,
-            ends: kept.into(),
+    /// Its messages of which at least one byte lies in the first `written`.
+    pub fn begun(&self, written: usize) -> Begun {
+        let whole = self.ends.partition_point(|end| end.bytes < written);
+        let last = self.ends.get(whole);
+        Begun {
+            bytes: last.map_or(self.bytes.len(), |end| end.bytes),
+            position: last.map_or(self.position, |end| end.position),
+            events: self.events_of(self.messages().min(whole + 1)),
         }
     }
 }
@@ -125,7 +127,8 @@ mod tests {
 
     fn event(time: u32, text: &str) -> Arc<Frame> {
         let message = Message::bare_event("", text.to_owned());
-        Arc::new(Frame::event(&message, Dialect::CloudEvents, at(time)))
+        let bytes = message.encode(Dialect::CloudEvents);
+        Arc::new(Frame::new(bytes, at(time), Some(Instant::now())))
     }
 
     #[test]
@@ -136,21 +139,24 @@ mod tests {
         assert_eq!((run.messages(), run.events()), (3, 3));
         assert_eq!(run.position, at(3));
         assert_eq!(run.event_at, events[0].event_at);
-        assert!(Arc::ptr_eq(&Frame::run(&events[1..2]), &events[1]));
     }
 
     #[test]
     fn what_was_begun_ends_with_the_message_of_the_last_byte() {
         let run = Frame::run(&[event(1, "a"), event(2, "bb"), event(3, "c")]);
         for (written, bytes, time) in [(1, 3, 1), (3, 3, 1), (4, 7, 2), (7, 7, 2), (8, 10, 3)] {
-            let begun = run.begun(written);
-            assert_eq!(
-                (begun.bytes.len(), begun.position),
-                (bytes, at(time)),
-                "{written}"
-            );
-            assert_eq!(begun.messages(), time as usize, "{written}");
+            let begun = Begun {
+                bytes,
+                position: at(time),
+                events: u64::from(time),
+            };
+            assert_eq!(run.begun(written), begun, "{written}");
         }
-        assert_eq!(event(1, "a").begun(1).bytes.len(), 3);
+        let alone = Begun {
+            bytes: 3,
+            position: at(1),
+            events: 1,
+        };
+        assert_eq!(event(1, "a").begun(1), alone);
     }
 }

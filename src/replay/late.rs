@@ -6,7 +6,7 @@
 use std::{
     collections::HashSet,
     ops::Range,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -122,6 +122,7 @@ impl Late {
             position: self.to,
             lag_seconds: 0,
             received_at: Instant::now(),
+            share: OnceLock::new(),
         }))))
     }
 
@@ -153,6 +154,7 @@ impl Late {
             position,
             lag_seconds: 0,
             received_at: Instant::now(),
+            share: OnceLock::new(),
             reply,
         })
     }

@@ -2,17 +2,18 @@
 
 use std::{
     ops::Range,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Instant,
 };
 
 use bson::{DateTime, RawDocument, RawDocumentBuf};
+use bytes::Bytes;
 
 use super::Compiled;
 use crate::{
     event::{self, Defaults},
     position::{DeploymentId, Position},
-    protocol::{Dialect, Frame, GapReason, Message},
+    protocol::{Dialect, Frame, GapReason, Load, Message, Share},
 };
 
 /// From the feed to the router. The order of these is the order of everything.
@@ -37,9 +38,17 @@ pub struct Batch {
     pub lag_seconds: u32,
     /// When the reply arrived.
     pub received_at: Instant,
+    /// Counts the reply once the node does not keep it for its own sake any more.
+    pub share: OnceLock<Share>,
 }
 
 impl Batch {
+    /// Counts the batch among what waits, from here on until nobody has it any more.
+    pub fn count(&self, load: &Load) {
+        self.share
+            .get_or_init(|| load.share(self.reply.as_bytes().len()));
+    }
+
     /// The document of an event in this batch.
     pub fn document(&self, range: &Range<usize>) -> Option<&RawDocument> {
         let bytes = self.reply.as_bytes().get(range.clone())?;
@@ -56,9 +65,29 @@ pub struct Change {
     pub wall_time: DateTime,
     /// What.
     pub kind: ChangeKind,
-    /// An event's frames, each encoded when first wanted and shared by all who get it. `None` where
+    /// An event's encodings, each made when first wanted and shared by all who get it. `None` where
     /// the document cannot be written as JSON.
-    frames: [OnceLock<Option<Arc<Frame>>>; Dialect::COUNT],
+    encoded: [OnceLock<Option<Encoded>>; Dialect::COUNT],
+}
+
+/// An event as bytes for the wire, and the frame of them that waits somewhere, if one does.
+#[derive(Debug)]
+struct Encoded {
+    bytes: Bytes,
+    at: Instant,
+    waiting: Mutex<Weak<Frame>>,
+}
+
+impl Encoded {
+    fn frame(&self, position: Position, load: &Load) -> Arc<Frame> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.upgrade().unwrap_or_else(|| {
+            let frame = Frame::new(self.bytes.clone(), position, Some(self.at));
+            let frame = Arc::new(frame.counted(load));
+            *waiting = Arc::downgrade(&frame);
+            frame
+        })
+    }
 }
 
 /// What changed.
@@ -85,6 +114,8 @@ pub struct Wording {
     pub deployment: DeploymentId,
     /// Stands for a missing `source`.
     pub default_source: String,
+    /// Where frames are counted.
+    pub load: Load,
 }
 
 impl Change {
@@ -94,7 +125,7 @@ impl Change {
             position,
             wall_time,
             kind,
-            frames: [const { OnceLock::new() }; Dialect::COUNT],
+            encoded: [const { OnceLock::new() }; Dialect::COUNT],
         }
     }
 
@@ -104,10 +135,10 @@ impl Change {
         document: &RawDocument,
         dialect: Dialect,
         wording: &Wording,
-    ) -> Option<&Arc<Frame>> {
-        let frame = self.frames[dialect.index()].get_or_init(|| {
+    ) -> Option<Arc<Frame>> {
+        let encoded = self.encoded[dialect.index()].get_or_init(|| {
             match self.encode(document, dialect, wording) {
-                Ok(frame) => Some(Arc::new(frame)),
+                Ok(encoded) => Some(encoded),
                 Err(error) => {
                     let position = self.position;
                     tracing::warn!(%error, ?position, "an event cannot be written as JSON");
@@ -115,7 +146,8 @@ impl Change {
                 }
             }
         });
-        frame.as_ref()
+        let encoded = encoded.as_ref()?;
+        Some(encoded.frame(self.position, &wording.load))
     }
 
     fn encode(
@@ -123,7 +155,7 @@ impl Change {
         document: &RawDocument,
         dialect: Dialect,
         wording: &Wording,
-    ) -> Result<Frame, bson::error::Error> {
+    ) -> Result<Encoded, bson::error::Error> {
         let cursor = self.position.cursor(wording.deployment);
         let defaults = Defaults {
             source: &wording.default_source,
@@ -137,7 +169,11 @@ impl Change {
         } else {
             Message::event(&cursor, &json)
         };
-        Ok(Frame::event(&message, dialect, self.position))
+        Ok(Encoded {
+            bytes: message.encode(dialect),
+            at: Instant::now(),
+            waiting: Mutex::default(),
+        })
     }
 }
 

@@ -14,36 +14,37 @@ use tokio::time::Instant;
 use self::runs::{Gathered, Runs};
 use super::{
     Change, Settings, Wording,
-    outbox::{Bounds, Pushed, Room, Sender},
+    outbox::{Bounds, Pushed, Room, Sender, Size},
     outbox_bounds,
     registry::{ConnectionKey, Registry},
     table::{Slot, Table},
 };
 use crate::{
     position::Position,
-    protocol::{Dialect, Ending, Frame},
+    protocol::{Dialect, Ending, Frame, Load},
     telemetry::Metrics,
 };
 
 /// Woken at the latest after so many hand-overs, so that long batches do not wait for their end.
 const WAKE_AFTER: usize = 2_048;
-/// Events gathered before they are pushed, for the same reason.
-const GATHERED: usize = 256;
+/// Bytes gathered before they are pushed, for the same reason.
+const GATHERED_BYTES: usize = 256 * 1024;
 
 /// The delivering part of the router.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    wording: Wording,
-    patience: Duration,
+    pub(super) wording: Wording,
+    pub(super) patience: Duration,
+    pub(super) metrics: Arc<Metrics>,
+    /// Bytes that may wait for all connections together.
+    pub(super) most_bytes: u64,
     bounds: Bounds,
-    metrics: Arc<Metrics>,
     runs: Runs,
-    gathered: usize,
+    gathered_bytes: usize,
     // Kept between events for their allocations.
     slots: Vec<Slot>,
     wakers: Vec<Waker>,
     full: Vec<Waiting>,
-    queued_bytes: i64,
 }
 
 /// A frame that found no room.
@@ -55,18 +56,18 @@ struct Waiting {
 }
 
 impl Delivery {
-    pub(super) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(settings: &Settings, load: Load, metrics: Arc<Metrics>) -> Self {
         Self {
-            wording: settings.wording(),
+            wording: settings.wording(load),
             patience: settings.socket.router_patience,
+            most_bytes: settings.limits.waiting_bytes as u64,
             bounds: outbox_bounds(&settings.socket),
             metrics,
             runs: Runs::default(),
-            gathered: 0,
+            gathered_bytes: 0,
             slots: Vec::new(),
             wakers: Vec::new(),
             full: Vec::new(),
-            queued_bytes: 0,
         }
     }
 
@@ -88,10 +89,9 @@ impl Delivery {
             for slot in &slots {
                 self.gather(*slot, registry, document, change);
             }
-            self.gathered += 1;
         }
         self.slots = slots;
-        if self.gathered >= GATHERED {
+        if self.gathered_bytes >= GATHERED_BYTES {
             self.flush(registry).await;
         }
     }
@@ -114,6 +114,7 @@ impl Delivery {
                 self.metrics.events_undecodable.inc();
                 return;
             };
+            self.gathered_bytes += frame.bytes.len();
             gathered.add(dialect, frame);
         }
     }
@@ -121,39 +122,44 @@ impl Delivery {
     /// Pushes what was gathered. Due before anything else goes to a connection, and at the end of a
     /// batch.
     pub(super) async fn flush(&mut self, registry: &mut Registry<Slot>) {
-        self.gathered = 0;
-        for gathered in self.runs.take() {
+        self.gathered_bytes = 0;
+        for mut gathered in self.runs.take() {
             for dialect in Dialect::ALL {
-                self.send(&gathered, dialect, registry).await;
+                self.send(&mut gathered, dialect, registry).await;
             }
         }
     }
 
     /// Pushes the events of one dialect to the connections of one subscription: a frame to all of
     /// them before the next one, so that what found no room is settled before that.
-    async fn send(&mut self, gathered: &Gathered, dialect: Dialect, registry: &mut Registry<Slot>) {
+    async fn send(
+        &mut self,
+        gathered: &mut Gathered,
+        dialect: Dialect,
+        registry: &mut Registry<Slot>,
+    ) {
         let slot = gathered.slot;
-        for frame in gathered.frames(dialect, registry.of(slot), self.bounds) {
+        let load = &self.wording.load;
+        for frame in gathered.take(dialect, registry.of(slot), self.bounds, load) {
             for connection in registry.of(slot) {
                 let wanted = connection.live && connection.dialect == dialect;
                 if wanted && connection.from < frame.position {
-                    self.push(connection.key, &connection.outbox, Arc::clone(&frame));
+                    self.push(connection.key, &connection.outbox, &frame);
                 }
             }
-            self.wait_for_full(registry, frame.position).await;
+            let position = frame.position;
+            drop(frame);
+            self.settle(registry, position).await;
         }
     }
 
-    fn push(&mut self, key: ConnectionKey, outbox: &Sender, frame: Arc<Frame>) {
-        match outbox.push(&frame) {
-            Pushed::Queued(waker) => {
-                self.queued_bytes += i64::try_from(frame.bytes.len()).unwrap_or(i64::MAX);
-                self.wakers.extend(waker);
-            }
+    fn push(&mut self, key: ConnectionKey, outbox: &Sender, frame: &Arc<Frame>) {
+        match outbox.push(frame) {
+            Pushed::Queued(waker) => self.wakers.extend(waker),
             Pushed::Full => self.full.push(Waiting {
                 key,
                 outbox: outbox.clone(),
-                frame,
+                frame: Arc::clone(frame),
             }),
             // It is on its way out and takes nothing any more.
             Pushed::Closed => {}
@@ -168,7 +174,7 @@ impl Delivery {
         slot: Slot,
         registry: &mut Registry<Slot>,
         shared: Position,
-        frame: impl Fn(Position, Dialect) -> Option<Arc<Frame>>,
+        frame: impl Fn(Position, Dialect) -> Option<Frame>,
     ) {
         let mut last: [Option<(Position, Arc<Frame>)>; Dialect::COUNT] = Default::default();
         for connection in registry.of(slot) {
@@ -182,14 +188,22 @@ impl Delivery {
             let last = &mut last[dialect.index()];
             let made = match last {
                 Some((at, made)) if *at == from => Some(Arc::clone(made)),
-                _ => frame(connection.from, dialect),
+                _ => frame(connection.from, dialect)
+                    .map(|made| Arc::new(made.counted(&self.wording.load))),
             };
             if let Some(made) = made {
                 *last = Some((from, Arc::clone(&made)));
-                self.push(connection.key, &connection.outbox, made);
+                self.push(connection.key, &connection.outbox, &made);
             }
         }
-        self.wait_for_full(registry, shared).await;
+        drop(last);
+        self.settle(registry, shared).await;
+    }
+
+    /// Settles what the frames just pushed brought about: no room in an outbox, or too much on this node.
+    async fn settle(&mut self, registry: &mut Registry<Slot>, position: Position) {
+        self.wait_for_full(registry, position).await;
+        self.relieve(registry, position).await;
     }
 
     /// Settles the frames that found no room: a connection whose socket refuses bytes ends as slow;
@@ -208,9 +222,12 @@ impl Delivery {
         let mut full = std::mem::take(&mut self.full);
         for waiting in full.drain(..) {
             self.metrics.router_waits.inc();
-            let room = waiting.outbox.room(&waiting.frame, deadline).await;
+            let room = waiting
+                .outbox
+                .room(Size::of(&waiting.frame), deadline)
+                .await;
             match room {
-                Room::Free => self.push(waiting.key, &waiting.outbox, waiting.frame),
+                Room::Free => self.push(waiting.key, &waiting.outbox, &waiting.frame),
                 Room::Closed => {}
                 Room::Refused => {
                     registry.end(waiting.key, Ending::SlowConsumer, position);
@@ -226,9 +243,6 @@ impl Delivery {
 
     /// Wakes every connection that was given something.
     pub(super) fn hand_over(&mut self) {
-        self.metrics
-            .outbox_bytes
-            .inc_by(std::mem::take(&mut self.queued_bytes));
         for waker in self.wakers.drain(..) {
             waker.wake();
         }

@@ -1,6 +1,9 @@
 //! What connections are told where events may be missing.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use bson::{DateTime, RawDocumentBuf, Timestamp, doc};
 use serde_json::Value;
@@ -30,6 +33,7 @@ fn batch(time: u32, kind: ChangeKind) -> FromFeed {
         position: at(time),
         lag_seconds: 0,
         received_at: Instant::now(),
+        share: OnceLock::new(),
     })
 }
 

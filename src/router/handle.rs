@@ -218,9 +218,12 @@ impl RouterHandle {
         self.ask(|reply| Input::Past(key, from, reply)).await
     }
 
-    /// Ends every connection because this node stops; returns how many there were.
-    pub async fn stop(&self) -> usize {
-        self.ask(Input::Stop).await.unwrap_or_default()
+    /// Takes no connection any more because this node stops, and ends so many of those that there
+    /// are; returns how many are left.
+    pub async fn stop(&self, most: usize) -> usize {
+        self.ask(|reply| Input::Stop(most, reply))
+            .await
+            .unwrap_or_default()
     }
 
     /// Whether exactly this subscription document is applied.

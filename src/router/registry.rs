@@ -76,6 +76,14 @@ pub struct NewConnection {
     pub remote: String,
 }
 
+/// A connection for which something waits.
+#[derive(Debug)]
+pub(super) struct Holder {
+    pub(super) key: ConnectionKey,
+    pub(super) outbox: Sender,
+    pub(super) bytes: usize,
+}
+
 /// The connections of all subscriptions on this node, and the books about them.
 #[derive(Debug)]
 pub struct Registry<S> {
@@ -163,13 +171,12 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         connections.len()
     }
 
-    /// Ends every connection there is; returns how many there were.
-    pub fn end_all(&mut self, ending: Ending, position: Position) -> usize {
-        let subscriptions: Vec<S> = self.by_subscription.keys().copied().collect();
-        subscriptions
-            .into_iter()
-            .map(|s| self.end_all_of(s, ending, position))
-            .sum()
+    /// Ends so many connections, whichever; all, if there are no more than that.
+    pub fn end_some(&mut self, most: usize, ending: Ending, position: Position) {
+        let keys: Vec<ConnectionKey> = self.places.keys().copied().take(most).collect();
+        for key in keys {
+            self.end(key, ending, position);
+        }
     }
 
     fn finish(&mut self, connection: &Registered, ending: Ending, position: Position) {
@@ -202,6 +209,18 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     /// Every connection.
     pub fn all(&self) -> impl Iterator<Item = &Registered> {
         self.by_subscription.values().flatten()
+    }
+
+    /// The connections for which something waits, those with the most first.
+    pub(super) fn largest_first(&self) -> Vec<Holder> {
+        let holder = |connection: &Registered| Holder {
+            key: connection.key,
+            outbox: connection.outbox.clone(),
+            bytes: connection.outbox.held(),
+        };
+        let mut holders: Vec<Holder> = self.all().map(holder).filter(|h| h.bytes > 0).collect();
+        holders.sort_unstable_by_key(|holder| std::cmp::Reverse(holder.bytes));
+        holders
     }
 
     /// How many connections are open.
@@ -271,7 +290,7 @@ mod tests {
         Open(u8),
         End(usize, Ending),
         EndAllOf(u8),
-        EndAll,
+        EndSome(usize),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -280,7 +299,7 @@ mod tests {
             4 => (0u8..4).prop_map(Step::Open),
             4 => (any::<usize>(), ending).prop_map(|(at, ending)| Step::End(at, ending)),
             1 => (0u8..4).prop_map(Step::EndAllOf),
-            1 => Just(Step::EndAll),
+            1 => (0usize..6).prop_map(Step::EndSome),
         ]
     }
 
@@ -318,11 +337,15 @@ mod tests {
                             registry.end_all_of(subscription, Ending::Deleted, Position::START);
                         prop_assert_eq!(ended, count);
                     }
-                    Step::EndAll => {
+                    Step::EndSome(most) => {
                         let open = registry.len();
-                        prop_assert_eq!(registry.end_all(Ending::Shutdown, Position::START), open);
+                        registry.end_some(most, Ending::Shutdown, Position::START);
+                        prop_assert_eq!(registry.len(), open.saturating_sub(most));
+                        let left: Vec<ConnectionKey> = registry.all().map(|c| c.key).collect();
                         for (key, _, _) in &opened {
-                            expected.entry(*key).or_insert(Ending::Shutdown);
+                            if !left.contains(key) {
+                                expected.entry(*key).or_insert(Ending::Shutdown);
+                            }
                         }
                     }
                 }

@@ -8,7 +8,7 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 use smallvec::SmallVec;
 
 use crate::{
-    protocol::{Dialect, Frame},
+    protocol::{Dialect, Frame, Load},
     router::{outbox::Bounds, registry::Registered, table::Slot},
 };
 
@@ -70,30 +70,33 @@ impl Gathered {
     }
 
     /// Adds an event.
-    pub(super) fn add(&mut self, dialect: Dialect, frame: &Arc<Frame>) {
-        self.frames[dialect.index()].push(Arc::clone(frame));
+    pub(super) fn add(&mut self, dialect: Dialect, frame: Arc<Frame>) {
+        self.frames[dialect.index()].push(frame);
     }
 
-    /// The frames of a dialect for these connections, in order: runs where several connections take
-    /// the same, else the events themselves.
-    pub(super) fn frames(
-        &self,
+    /// Takes the frames of a dialect for these connections, in order: runs where several connections
+    /// get the same, else the events themselves.
+    pub(super) fn take(
+        &mut self,
         dialect: Dialect,
         connections: &[Registered],
         bounds: Bounds,
+        load: &Load,
     ) -> SmallVec<[Arc<Frame>; 1]> {
-        let frames = &self.frames[dialect.index()];
+        let frames = std::mem::take(&mut self.frames[dialect.index()]);
         let Some(first) = frames.first().filter(|_| frames.len() > 1) else {
-            return frames.clone();
+            return frames;
         };
         // Whoever starts in the middle gets only what comes after that.
         let together = connections.iter().all(|to| to.from < first.position);
         if connections.len() < SHARED_BY || !together {
-            return frames.clone();
+            return frames;
         }
-        pieces(frames, bounds)
-            .map(|piece| Frame::run(&frames[piece]))
-            .collect()
+        let run = |piece: Range<usize>| match &frames[piece] {
+            [alone] => Arc::clone(alone),
+            events => Arc::new(Frame::run(events).counted(load)),
+        };
+        pieces(&frames, bounds).map(run).collect()
     }
 }
 
@@ -121,9 +124,11 @@ fn pieces(frames: &[Arc<Frame>], bounds: Bounds) -> impl Iterator<Item = Range<u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::position::Position;
 
     fn frames(lengths: &[usize]) -> Vec<Arc<Frame>> {
-        lengths.iter().map(|len| Frame::blank(*len)).collect()
+        let frame = |len: &usize| Frame::new(vec![0; *len].into(), Position::START, None);
+        lengths.iter().map(frame).map(Arc::new).collect()
     }
 
     #[test]
