@@ -152,7 +152,7 @@ impl Table {
             let Some(was) = was else { continue };
             match self.slots.get_mut(slot as usize) {
                 Some(Some(is)) if is.subscription.document == was.subscription.document => {
-                    *is = was
+                    *is = was;
                 }
                 Some(Some(is)) => {
                     is.since = is.since.max(was.since);

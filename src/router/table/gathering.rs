@@ -24,12 +24,11 @@ impl Gathering {
     /// Adds a subscription and its filter, if that is to match. Of several under one id, which only a
     /// sharded collection can hold, the first stands.
     pub(crate) fn add(&mut self, compiled: Compiled, filter: Option<Prepared>) {
-        let known = match &compiled.subscription.id {
-            Some(id) => self.table.slot(id.as_str()).is_some(),
-            None => {
-                self.table.add_nameless(&compiled);
-                true
-            }
+        let known = if let Some(id) = &compiled.subscription.id {
+            self.table.slot(id.as_str()).is_some()
+        } else {
+            self.table.add_nameless(&compiled);
+            true
         };
         match filter {
             Some(filter) if known => self.filling.discard(filter),
