@@ -5,6 +5,7 @@
 //! token, for as long as it takes; where the history is gone, it loads again by the very same code
 //! and says that events may be missing. It never touches a socket and knows nothing of them.
 
+mod assembly;
 mod change;
 mod failure;
 mod hand_over;

@@ -12,6 +12,7 @@ mod durable;
 #[cfg(test)]
 mod gap_tests;
 mod handle;
+mod ids;
 mod lock;
 pub mod outbox;
 #[cfg(test)]
@@ -31,11 +32,13 @@ pub use self::compiled::{Compiled, filter_limits};
 pub use self::handle::{
     Applied, Attach, AttachError, Attached, Connection, Past, RouterHandle, Start,
 };
+pub(crate) use self::table::Gathering;
+pub use self::table::Table;
 use self::{
     deliver::Delivery,
     durable::Durable,
     registry::{ConnectionKey, NewConnection, Registry, ends_on_gap},
-    table::{Slot, Table},
+    table::Slot,
     window::Window,
 };
 use crate::{
@@ -259,7 +262,7 @@ impl Router {
                 }
                 change.kind = ChangeKind::Deleted(id);
             }
-            ChangeKind::AllDeleted => self.replace_all(Vec::new(), change.wall_time).await,
+            ChangeKind::AllDeleted => self.replace_all(Table::default(), change.wall_time).await,
             ChangeKind::Missed(reason) => {
                 change.kind = ChangeKind::Missed(reason);
                 self.tell_gap(reason, before).await;
@@ -273,7 +276,7 @@ impl Router {
     async fn apply_reload(&mut self, reload: Reload) {
         let before = self.position;
         self.position = self.position.max(reload.position);
-        self.replace_all(reload.subscriptions, DateTime::now())
+        self.replace_all(*reload.subscriptions, DateTime::now())
             .await;
         self.window.restart(self.position);
         if let Some(reason) = reload.missed {
@@ -281,9 +284,10 @@ impl Router {
         }
         self.delivery.hand_over();
         self.announce();
+        answer(reload.applied, ());
     }
 
-    async fn replace_all(&mut self, all: Vec<Compiled>, when: DateTime) {
+    async fn replace_all(&mut self, all: Table, when: DateTime) {
         let difference = self.subscriptions.replace_all(all);
         for (slot, removed) in difference.gone {
             self.end_subscription(slot, &removed, when);

@@ -42,7 +42,7 @@ pub use self::{
     listing::{ListQuery, StoredStatus},
     migrations::{MigrationState, MigrationStatus},
     positions::{Beginning, PositionChanges, Whole},
-    snapshot::Snapshot,
+    snapshot::Documents,
     startup::StartupError,
     subscriptions::{BatchWritten, Deleted, Read, Written},
 };

@@ -8,8 +8,9 @@ use std::{
 
 use bson::{DateTime, RawDocument, RawDocumentBuf};
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
-use super::Compiled;
+use super::{Compiled, Table};
 use crate::{
     event::{self, Defaults},
     position::{DeploymentId, Position},
@@ -181,9 +182,11 @@ impl Change {
 #[derive(Debug)]
 pub struct Reload {
     /// All of them.
-    pub subscriptions: Vec<Compiled>,
+    pub subscriptions: Box<Table>,
     /// Where the feed goes on.
     pub position: Position,
     /// Whether changes before that were missed, and why.
     pub missed: Option<GapReason>,
+    /// Is told once it is applied.
+    pub applied: oneshot::Sender<()>,
 }

@@ -18,7 +18,8 @@ pub struct Compiled {
     pub error: Option<String>,
     /// Where it was made, if the router saw that: nothing before it is delivered.
     pub since: Position,
-    filter: Option<Filter>,
+    /// Only until an index has it, so a subscription need not have the room for it in place.
+    filter: Option<Box<Filter>>,
 }
 
 impl Compiled {
@@ -38,7 +39,7 @@ impl Compiled {
                 subscription,
                 error: None,
                 since: Position::START,
-                filter: Some(filter),
+                filter: Some(Box::new(filter)),
             },
             Err(error) => {
                 let text = format!("#/filter{}: {}", error.pointer, error.reason);
@@ -68,13 +69,13 @@ impl Compiled {
 
     /// The compiled filter; `None` where the subscription is invalid.
     pub fn filter(&self) -> Option<&Filter> {
-        self.filter.as_ref()
+        self.filter.as_deref()
     }
 
     /// Takes the filter out, to be put into an index; `None` if it is not to match anything.
     pub fn take_active_filter(&mut self) -> Option<Filter> {
-        let filter = self.filter.take();
-        filter.filter(|_| !self.subscription.paused)
+        let filter = self.filter.take()?;
+        (!self.subscription.paused).then_some(*filter)
     }
 }
 

@@ -30,6 +30,7 @@ mod replay;
 mod rough;
 mod slow;
 mod sse;
+mod starting;
 mod stopping;
 mod stored;
 mod subprotocols;
