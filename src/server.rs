@@ -38,15 +38,6 @@ pub enum ServerError {
     Store(#[from] StoreError),
 }
 
-impl ServerError {
-    /// What the process exits with: 69, the database is not reachable or not usable.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Store(_) => 69,
-        }
-    }
-}
-
 /// Runs a node on `listener` until `stop`, then stops it in order: no new connections, every
 /// connection told (1001), everything flushed and closed, within `shutdown_timeout`.
 pub async fn run(
