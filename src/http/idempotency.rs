@@ -4,6 +4,8 @@
 //! behind for its next attempt. Ids that the service gives are derived from the key's seed: an attempt
 //! that takes over from one that died finds what that one stored.
 
+use std::time::Duration;
+
 use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
@@ -11,6 +13,7 @@ use axum::{
 };
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::{
@@ -18,10 +21,14 @@ use super::{
     failure::internal,
     problem::{Kind, Problem},
 };
-use crate::store::{Begun, Reservation, Seed, StoredAnswer};
+use crate::store::{
+    Begun, RESERVATION_LEASE, Reservation, Seed, Store, StoreError, StoredAnswer, jittered,
+};
 
 const NAME: &str = "Idempotency-Key";
 const KEY_BYTES: usize = 255;
+/// Between two attempts to keep an answer while the database is in trouble, on average.
+const PAUSE: Duration = Duration::from_millis(200);
 /// The headers that belong to an answer, wherever and whenever it is given.
 const KEPT: [HeaderName; 3] = [header::CONTENT_TYPE, header::LOCATION, header::ETAG];
 
@@ -114,25 +121,74 @@ async fn settle(
     let body = to_bytes(body, usize::MAX)
         .await
         .map_err(|error| internal(&error))?;
-    let settled = if parts.status.is_server_error() {
-        state.store.abandon(reservation).await
-    } else {
+    let answer = (!parts.status.is_server_error()).then(|| {
         let headers = KEPT.iter().filter_map(|name| {
             let value = parts.headers.get(name)?.to_str().ok()?;
             Some((name.as_str().to_owned(), value.to_owned()))
         });
-        let answer = StoredAnswer {
+        StoredAnswer {
             status: parts.status.as_u16(),
             headers: headers.collect(),
             body: body.to_vec(),
-        };
-        state.store.finish(reservation, &answer).await
+        }
+    });
+    let keeping = Keeping {
+        store: state.store.clone(),
+        reservation,
+        answer,
     };
-    if let Err(error) = settled {
-        // The work is done and its answer stands. A repeat will find what it stored by the seed.
-        tracing::warn!(%error, "an answer could not be kept for a repeated request");
+    match keeping.attempt().await {
+        Err(error) if error.is_away() => {
+            let later = state.cut.clone().run_until_cancelled_owned(keeping.later());
+            state.tasks.spawn(later);
+        }
+        outcome => told(outcome),
     }
     Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+/// What remains to be written of a request that is answered.
+struct Keeping {
+    store: Store,
+    reservation: Reservation,
+    /// `None` gives the reservation up.
+    answer: Option<StoredAnswer>,
+}
+
+impl Keeping {
+    async fn attempt(&self) -> Result<(), StoreError> {
+        let reservation = self.reservation.clone();
+        match &self.answer {
+            Some(answer) => self.store.finish(reservation, answer).await,
+            None => self.store.abandon(reservation).await,
+        }
+    }
+
+    /// Tries until the reservation would run out by itself, so that whoever repeats the request when the
+    /// database is back need not wait for that.
+    async fn later(self) {
+        let trying = async {
+            loop {
+                self.store.presence().back().await;
+                sleep(jittered(PAUSE)).await;
+                match self.attempt().await {
+                    Err(error) if error.is_away() => {}
+                    outcome => return outcome,
+                }
+            }
+        };
+        match timeout(RESERVATION_LEASE, trying).await {
+            Ok(outcome) => told(outcome),
+            Err(_) => tracing::warn!("an answer could not be kept while the database was away"),
+        }
+    }
+}
+
+/// The work is done and its answer stands, kept or not. A repeat finds what it stored by the seed.
+fn told(outcome: Result<(), StoreError>) {
+    if let Err(error) = outcome {
+        tracing::warn!(%error, "an answer could not be kept for a repeated request");
+    }
 }
 
 fn replay(answer: StoredAnswer) -> Result<Response, Problem> {
