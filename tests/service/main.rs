@@ -9,6 +9,7 @@
 mod support;
 
 mod apart;
+mod away;
 mod basics;
 mod connections;
 mod durable;
@@ -32,3 +33,4 @@ mod stopping;
 mod stored;
 mod subprotocols;
 mod teardown;
+mod trouble;
