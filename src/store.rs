@@ -161,50 +161,59 @@ impl Store {
     }
 
     /// Waits for a call to the driver, no longer than `limits.database_timeout`.
-    async fn bounded<T>(
+    fn bounded<T>(
         &self,
         call: impl IntoFuture<Output = mongodb::error::Result<T>>,
-    ) -> Result<T, StoreError> {
-        self.told(self.asked(call).await)
+    ) -> impl Future<Output = Result<T, StoreError>> {
+        let asked = self.asked(call);
+        async move { self.told(asked.await) }
     }
 
     /// [`Store::bounded`] for what may be forbidden without harm.
-    async fn asked<T>(
+    fn asked<T>(
         &self,
         call: impl IntoFuture<Output = mongodb::error::Result<T>>,
-    ) -> Result<T, StoreError> {
+    ) -> impl Future<Output = Result<T, StoreError>> {
         let waited = self.inner.timeout;
-        match timeout(waited, self.unless_away(call)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(StoreError::TimedOut { waited }),
+        let answer = self.unless_away(call);
+        async move {
+            match timeout(waited, answer).await {
+                Ok(answer) => answer,
+                Err(_) => Err(StoreError::TimedOut { waited }),
+            }
         }
     }
 
     /// Waits for a call to the driver for as long as the database is there: for work whose length no one
     /// can tell, such as building an index.
-    async fn unhurried<T>(
+    fn unhurried<T>(
         &self,
         call: impl IntoFuture<Output = mongodb::error::Result<T>>,
-    ) -> Result<T, StoreError> {
-        self.told(self.unless_away(call).await)
+    ) -> impl Future<Output = Result<T, StoreError>> {
+        let answer = self.unless_away(call);
+        async move { self.told(answer.await) }
     }
 
     /// Does not even begin where the database is known to be away, and ends when it goes away. What was
     /// sent until then may have been done.
-    async fn unless_away<T>(
+    fn unless_away<T>(
         &self,
         call: impl IntoFuture<Output = mongodb::error::Result<T>>,
-    ) -> Result<T, StoreError> {
-        if let Some(lost) = self.presence().away() {
-            return Err(StoreError::KnownAway {
-                waited: lost.since.elapsed(),
-            });
-        }
-        let begun = Instant::now();
-        tokio::select! {
-            biased;
-            answer = call.into_future() => answer.map_err(StoreError::from),
-            _ = self.presence().gone() => Err(StoreError::TimedOut { waited: begun.elapsed() }),
+    ) -> impl Future<Output = Result<T, StoreError>> {
+        // The driver's futures are large, and would be copied into each of those around them.
+        let call = Box::pin(call.into_future());
+        async move {
+            if let Some(lost) = self.presence().away() {
+                return Err(StoreError::KnownAway {
+                    waited: lost.since.elapsed(),
+                });
+            }
+            let begun = Instant::now();
+            tokio::select! {
+                biased;
+                answer = call => answer.map_err(StoreError::from),
+                _ = self.presence().gone() => Err(StoreError::TimedOut { waited: begun.elapsed() }),
+            }
         }
     }
 

@@ -177,9 +177,10 @@ impl Keeping {
                 }
             }
         };
-        match timeout(RESERVATION_LEASE, trying).await {
-            Ok(outcome) => told(outcome),
-            Err(_) => tracing::warn!("an answer could not be kept while the database was away"),
+        if let Ok(outcome) = timeout(RESERVATION_LEASE, trying).await {
+            told(outcome);
+        } else {
+            tracing::warn!("an answer could not be kept while the database was away");
         }
     }
 }

@@ -115,5 +115,5 @@ async fn watch_router(router: &RouterHandle, health: &Health) {
     health.report(Part::Router, "up", None);
     router.ended().await;
     health.report(Part::Router, "down", None);
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

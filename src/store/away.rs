@@ -245,21 +245,22 @@ mod tests {
     use super::*;
 
     const GRACE: Duration = Duration::from_hours(1);
+    const REFUSED: &str = "a:1: connection refused";
 
-    fn lost() -> Option<String> {
-        Some("a:1: connection refused".to_owned())
+    fn lose(presence: &Presence, reason: &str) {
+        presence.observed(Some(reason.to_owned()));
     }
 
     #[test]
     fn a_database_without_a_primary_is_away_only_after_a_while() {
         let patient = Presence::new(GRACE);
-        patient.observed(lost());
+        lose(&patient, REFUSED);
         assert!(patient.away().is_none());
         let strict = Presence::new(Duration::ZERO);
         assert!(strict.away().is_none(), "it was just reached");
-        strict.observed(lost());
+        lose(&strict, REFUSED);
         let since = strict.away().expect("away").since;
-        strict.observed(Some("a:1: not primary".to_owned()));
+        lose(&strict, "a:1: not primary");
         let away = strict.away().expect("away still");
         assert_eq!((away.since, &*away.reason), (since, "a:1: not primary"));
         strict.observed(None);
@@ -272,7 +273,7 @@ mod tests {
         presence.back().await;
         let watching = presence.clone();
         let gone = tokio::spawn(async move { watching.gone().await });
-        presence.observed(lost());
+        lose(&presence, REFUSED);
         assert!(gone.await.unwrap().reason.contains("refused"));
         let watching = presence.clone();
         let back = tokio::spawn(async move { watching.back().await });
@@ -283,7 +284,7 @@ mod tests {
     #[tokio::test]
     async fn a_short_loss_is_waited_for() {
         let presence = Presence::new(GRACE);
-        presence.observed(lost());
+        lose(&presence, REFUSED);
         let gone = presence.gone();
         let mut gone = std::pin::pin!(gone);
         assert!(futures_util::poll!(gone.as_mut()).is_pending());

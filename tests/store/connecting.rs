@@ -37,6 +37,10 @@ async fn an_unreachable_server_is_named_without_the_password() {
         "{text}"
     );
     assert!(!text.contains('\n'), "{text}");
+    assert!(
+        text.contains("Connection refused") && !text.contains("Topology"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
