@@ -26,6 +26,7 @@ mod nodes;
 mod process;
 mod raw;
 mod replay;
+mod rights;
 mod rough;
 mod slow;
 mod sse;
