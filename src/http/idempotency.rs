@@ -4,7 +4,7 @@
 //! behind for its next attempt. Ids that the service gives are derived from the key's seed: an attempt
 //! that takes over from one that died finds what that one stored.
 
-use std::time::Duration;
+mod keeping;
 
 use axum::{
     body::{Body, to_bytes},
@@ -13,22 +13,18 @@ use axum::{
 };
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
+use self::keeping::Keeping;
 use super::{
     AppState,
     failure::internal,
     problem::{Kind, Problem},
 };
-use crate::store::{
-    Begun, RESERVATION_LEASE, Reservation, Seed, Store, StoreError, StoredAnswer, jittered,
-};
+use crate::store::{Begun, Reservation, Seed, StoredAnswer};
 
 const NAME: &str = "Idempotency-Key";
 const KEY_BYTES: usize = 255;
-/// Between two attempts to keep an answer while the database is in trouble, on average.
-const PAUSE: Duration = Duration::from_millis(200);
 /// The headers that belong to an answer, wherever and whenever it is given.
 const KEPT: [HeaderName; 3] = [header::CONTENT_TYPE, header::LOCATION, header::ETAG];
 
@@ -137,59 +133,11 @@ async fn settle(
         reservation,
         answer,
     };
-    match keeping.attempt().await {
-        Err(error) if error.is_away() => {
-            let later = state.cut.clone().run_until_cancelled_owned(keeping.later());
-            state.tasks.spawn(later);
-        }
-        outcome => told(outcome),
+    if let Some(later) = keeping.now().await {
+        let later = state.cut.clone().run_until_cancelled_owned(later);
+        state.tasks.spawn(later);
     }
     Ok(Response::from_parts(parts, Body::from(body)))
-}
-
-/// What remains to be written of a request that is answered.
-struct Keeping {
-    store: Store,
-    reservation: Reservation,
-    /// `None` gives the reservation up.
-    answer: Option<StoredAnswer>,
-}
-
-impl Keeping {
-    async fn attempt(&self) -> Result<(), StoreError> {
-        let reservation = self.reservation.clone();
-        match &self.answer {
-            Some(answer) => self.store.finish(reservation, answer).await,
-            None => self.store.abandon(reservation).await,
-        }
-    }
-
-    /// Tries until the reservation would run out by itself, so that whoever repeats the request when the
-    /// database is back need not wait for that.
-    async fn later(self) {
-        let trying = async {
-            loop {
-                self.store.presence().back().await;
-                sleep(jittered(PAUSE)).await;
-                match self.attempt().await {
-                    Err(error) if error.is_away() => {}
-                    outcome => return outcome,
-                }
-            }
-        };
-        if let Ok(outcome) = timeout(RESERVATION_LEASE, trying).await {
-            told(outcome);
-        } else {
-            tracing::warn!("an answer could not be kept while the database was away");
-        }
-    }
-}
-
-/// The work is done and its answer stands, kept or not. A repeat finds what it stored by the seed.
-fn told(outcome: Result<(), StoreError>) {
-    if let Err(error) = outcome {
-        tracing::warn!(%error, "an answer could not be kept for a repeated request");
-    }
 }
 
 fn replay(answer: StoredAnswer) -> Result<Response, Problem> {

@@ -6,7 +6,10 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tidegate::{config::Config, mongod::Cluster};
 
-use crate::support::{Service, Socket, database_name, options};
+use crate::{
+    support::{Service, Socket, database_name, options},
+    trouble::requests,
+};
 
 /// Longer than a test waits for anything: whoever waited for this would be found out.
 const FOR_EVER: Duration = Duration::from_hours(1);
@@ -38,35 +41,6 @@ async fn lose_majority(cluster: &mut Cluster) -> [usize; 2] {
         cluster.kill(member).await;
     }
     gone
-}
-
-/// One request of each kind that needs the database.
-fn requests(id: &str) -> Vec<(&'static str, String, Option<Value>)> {
-    let one = format!("/subscriptions/{id}");
-    let filter = json!({"filter": {"type": "a"}});
-    vec![
-        ("GET", one.clone(), None),
-        ("GET", "/subscriptions?count=true".to_owned(), None),
-        ("GET", "/subscriptions/unknown/connections".to_owned(), None),
-        ("GET", format!("{one}/events"), None),
-        ("GET", "/events".to_owned(), None),
-        ("GET", "/events/x".to_owned(), None),
-        ("POST", format!("{one}/match"), Some(json!({"event": {}}))),
-        ("POST", "/subscriptions".to_owned(), Some(filter.clone())),
-        (
-            "POST",
-            "/subscriptions/batch".to_owned(),
-            Some(json!([filter])),
-        ),
-        (
-            "POST",
-            "/events".to_owned(),
-            Some(json!({"type": "refused"})),
-        ),
-        ("PUT", one.clone(), Some(filter.clone())),
-        ("PATCH", one.clone(), Some(json!({"name": "new"}))),
-        ("DELETE", one, None),
-    ]
 }
 
 /// Sends all requests at once, with and without a key; each is refused by the one problem for this.
