@@ -118,6 +118,10 @@ pub struct Limits {
     /// How long a request waits for the database. Default `10s`.
     #[serde(deserialize_with = "duration")]
     pub database_timeout: Duration,
+    /// How long no member may take writes before the database counts as away, and requests are refused
+    /// at once. Default `2s`.
+    #[serde(deserialize_with = "duration")]
+    pub away_after: Duration,
 }
 
 /// Sockets (`[socket]`).
@@ -242,6 +246,7 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(30),
             applied_timeout: Duration::from_secs(5),
             database_timeout: Duration::from_secs(10),
+            away_after: Duration::from_secs(2),
         }
     }
 }

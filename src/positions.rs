@@ -22,7 +22,7 @@ use crate::{
     position::{Cursor, Position},
     store::{Store, StoreError},
     subscription::SubscriptionId,
-    telemetry::Metrics,
+    telemetry::{Health, Metrics},
 };
 
 /// Messages that may wait. The task never waits for the database while it takes them.
@@ -157,11 +157,15 @@ pub fn positions(
     store: Store,
     settings: &config::Feed,
     metrics: Arc<Metrics>,
+    health: Health,
 ) -> (Positions, impl Future<Output = ()> + use<>) {
     let (messages, received) = mpsc::channel(MESSAGES);
     let handle = Positions {
         messages,
         store: store.clone(),
     };
-    (handle, Keeper::new(store, settings, metrics).run(received))
+    (
+        handle,
+        Keeper::new(store, settings, metrics, health).run(received),
+    )
 }

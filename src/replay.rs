@@ -31,8 +31,8 @@ use crate::{
     position::Position,
     protocol::Load,
     router::{Batch, RouterHandle},
-    store::Store,
-    telemetry::Metrics,
+    store::{Store, jittered},
+    telemetry::{Health, Metrics, Part},
 };
 
 /// Wishes that may wait to be looked at.
@@ -113,6 +113,8 @@ pub struct Library {
     pub settings: config::Feed,
     /// Where streams are counted.
     pub metrics: Arc<Metrics>,
+    /// Where it is told that the past cannot be read.
+    pub health: Health,
 }
 
 /// The task that owns the readers, and the handle to it.
@@ -245,6 +247,13 @@ impl Reading {
     }
 }
 
+/// Waits for the database where it is lost, but not for ever.
+async fn returned(store: &Store, wait: Duration) {
+    if timeout(wait, store.presence().back()).await.is_err() {
+        tracing::debug!("the past is still away");
+    }
+}
+
 async fn open(library: &Library, from: Position) -> Result<(PastReader, Batch), Refusal> {
     let mut pause = library.settings.retry_min;
     for _ in 0..ATTEMPTS {
@@ -255,9 +264,17 @@ async fn open(library: &Library, from: Position) -> Result<(PastReader, Batch), 
             Ok((reader, first))
         };
         match opened.await {
-            Ok(opened) => return Ok(opened),
+            Ok(opened) => {
+                library.health.report(Part::Replay, "up", None);
+                return Ok(opened);
+            }
             Err(PastError::Lost) => return Err(Refusal::Lost),
-            Err(PastError::Failed) => sleep(pause).await,
+            Err(PastError::Failed) => {
+                library.health.report(Part::Replay, "failing", None);
+                let wait = library.settings.replay_wait;
+                returned(&library.store, wait).await;
+                sleep(jittered(pause)).await;
+            }
         }
         pause = (pause * 2).min(library.settings.retry_max);
     }

@@ -7,13 +7,14 @@ mod accept;
 mod drain;
 mod horizon;
 mod housekeeping;
+mod presence;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
     task::JoinHandle,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -25,12 +26,15 @@ use crate::{
     protocol::Load,
     replay::{Library, replays},
     router::{self, Router, filter_limits},
-    store::{Store, StoreError},
+    store::{Store, StoreError, jittered},
     telemetry::{Health, Metrics},
 };
 
 /// How long after the deadline of a stop its last tasks may take to notice.
 const CUT_GRACE: Duration = Duration::from_secs(1);
+
+/// Between two attempts to migrate, on average.
+const MIGRATION_PAUSE: Duration = Duration::from_millis(500);
 
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
@@ -38,15 +42,6 @@ pub enum ServerError {
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-impl ServerError {
-    /// What the process exits with: 69, the database is not reachable or not usable.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Store(_) => 69,
-        }
-    }
 }
 
 /// Runs a node on `listener` until `stop`, then stops it in order: no new connections, every
@@ -76,6 +71,28 @@ pub async fn run(
     Ok(())
 }
 
+/// The database, reached and migrated. An election on the way is ridden out within `startup_timeout`.
+async fn prepared(config: &Config) -> Result<Store, StoreError> {
+    let deadline = Instant::now() + config.startup_timeout;
+    let store = Store::connect(config).await?;
+    loop {
+        let ready = if config.migrate {
+            store.migrate().await.map(drop)
+        } else {
+            store.require_migrated().await
+        };
+        match ready {
+            Err(error) if error.is_away() && Instant::now() < deadline => {
+                tracing::warn!(%error, "the database cannot be migrated yet");
+                // Where it is not back by then, the next attempt says so.
+                drop(timeout_at(deadline, store.presence().back()).await);
+                sleep(jittered(MIGRATION_PAUSE)).await;
+            }
+            ready => return ready.map(|()| store),
+        }
+    }
+}
+
 /// Everything that runs.
 struct Node {
     state: AppState,
@@ -84,6 +101,7 @@ struct Node {
     closing: CancellationToken,
     feed: JoinHandle<()>,
     housekeeping: JoinHandle<()>,
+    presence: JoinHandle<()>,
     router_task: JoinHandle<()>,
     replay_task: JoinHandle<()>,
     positions_task: JoinHandle<()>,
@@ -94,14 +112,9 @@ impl Node {
     /// Connects, migrates, and starts router and feed. Returns before the subscriptions are loaded:
     /// until then the node answers that it is not ready.
     async fn start(config: Config) -> Result<Self, ServerError> {
-        let store = Store::connect(&config).await?;
-        if config.migrate {
-            store.migrate().await?;
-        } else {
-            store.require_migrated().await?;
-        }
+        let store = prepared(&config).await?;
         let metrics = Arc::new(Metrics::default());
-        let health = Health::new(config.feed.ready_lag);
+        let health = Health::new(&config.feed);
         let settings = router::Settings {
             deployment: store.deployment(),
             database: config.database.clone(),
@@ -112,7 +125,12 @@ impl Node {
         let wording = Arc::new(settings.wording(Load::on(Arc::clone(&metrics.waiting_bytes))));
         let (router, handle, from_feed) =
             Router::new(settings, config.feed.batches_ahead, Arc::clone(&metrics));
-        let (positions, keeping) = positions(store.clone(), &config.feed, Arc::clone(&metrics));
+        let (positions, keeping) = positions(
+            store.clone(),
+            &config.feed,
+            Arc::clone(&metrics),
+            health.clone(),
+        );
         let router = router.telling(positions.clone());
         let ending = CancellationToken::new();
         let feed = Feed {
@@ -128,12 +146,19 @@ impl Node {
             router: handle.clone(),
             settings: config.feed.clone(),
             metrics: Arc::clone(&metrics),
+            health: health.clone(),
         });
         Ok(Self {
             replay_task: tokio::spawn(replaying),
             positions_task: tokio::spawn(keeping),
             router_task: tokio::spawn(router.run()),
             feed: tokio::spawn(feed.run(ending.clone())),
+            presence: tokio::spawn(presence::run(
+                store.clone(),
+                handle.clone(),
+                health.clone(),
+                ending.clone(),
+            )),
             housekeeping: tokio::spawn(housekeeping::run(
                 store.clone(),
                 Arc::clone(&metrics),
@@ -200,7 +225,11 @@ impl Node {
         }
         self.ending.cancel();
         let parts = async {
-            for (part, task) in [("feed", self.feed), ("housekeeping", self.housekeeping)] {
+            for (part, task) in [
+                ("feed", self.feed),
+                ("housekeeping", self.housekeeping),
+                ("presence", self.presence),
+            ] {
                 if task.await.is_err() {
                     tracing::error!(part, "ended by a panic");
                 }

@@ -2,7 +2,13 @@
 
 use std::io;
 
-use crate::config::ConfigError;
+use crate::{
+    config::ConfigError,
+    store::{StartupError, StoreError},
+};
+
+/// `EX_UNAVAILABLE` of sysexits.
+pub(super) const DATABASE_NOT_USABLE: u8 = 69;
 
 /// A command's failure. Its text is for the person at the terminal.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +42,26 @@ impl Failure {
             setting,
             reason: reason.to_string(),
         })
+    }
+
+    /// The database stands in the way: 69 where it cannot be reached or used, 64 where the connection
+    /// string is wrong, 1 where it can be used and its migrations are the trouble.
+    pub(crate) fn store(error: &StoreError) -> Self {
+        let code = match error {
+            StoreError::Startup(startup) => match startup.as_ref() {
+                StartupError::BadUri { reason } => return Self::setting("mongodb_uri", reason),
+                StartupError::PendingMigrations { .. }
+                | StartupError::EditedMigration { .. }
+                | StartupError::FailedMigration { .. } => 1,
+                _ => DATABASE_NOT_USABLE,
+            },
+            error if error.is_away() => DATABASE_NOT_USABLE,
+            _ => 1,
+        };
+        Self::Service {
+            text: error.to_string(),
+            code,
+        }
     }
 
     /// The process's exit code.

@@ -121,11 +121,15 @@ impl Reading<'_> {
 
     fn report(&self, changes: &[Change], lag_seconds: u32) {
         let behind = !changes.is_empty() && lag_seconds > BEHIND_AFTER;
+        let was_cut = self.feed.health.is_feed_cut();
         self.feed.health.feed(if behind {
             FeedState::Behind
         } else {
             FeedState::Current
         });
+        if was_cut {
+            tracing::info!(lag_seconds, "the feed goes on");
+        }
         if let Some(newest) = changes.last() {
             let age =
                 bson::DateTime::now().timestamp_millis() - newest.wall_time.timestamp_millis();

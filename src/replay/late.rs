@@ -16,12 +16,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{ATTEMPTS, Refusal};
+use super::{ATTEMPTS, Refusal, returned};
 use crate::{
     event::TS_FIELD,
     position::Position,
     router::{Batch, Change, ChangeKind},
-    store::{PageKey, Store, StoreError, event_page_key},
+    store::{PageKey, Store, StoreError, event_page_key, jittered},
     telemetry::Metrics,
 };
 
@@ -65,12 +65,12 @@ impl Shelf {
     /// Events after `from`, as far as the oplog does not have them, and `to` at most.
     pub(super) async fn open(self, from: Position, to: Position) -> Result<Late, Refusal> {
         let _permit = self.permit().await?;
-        let oldest = patiently(|| self.store.oplog_begin()).await?;
+        let oldest = patiently(&self.store, self.wait, || self.store.oplog_begin()).await?;
         let to = match oldest.map(relied_on) {
             Some(begin) if begin > from && begin < to => begin,
             _ => to,
         };
-        let now = patiently(|| self.store.server_time()).await?;
+        let now = patiently(&self.store, self.wait, || self.store.server_time()).await?;
         let retention = i64::try_from(self.store.retention().as_millis()).unwrap_or(i64::MAX);
         let kept_from = at_millis(now.timestamp_millis().saturating_sub(retention)).min(to);
         let since = from.max(kept_from).cluster_time();
@@ -113,7 +113,10 @@ impl Late {
         self.shelf.metrics.replay_pages.inc();
         let (start, end, after) = (self.start, self.to.cluster_time(), self.after.as_ref());
         let store = &self.shelf.store;
-        let reply = patiently(|| store.old_events(start, end, after)).await?;
+        let reply = patiently(store, self.shelf.wait, || {
+            store.old_events(start, end, after)
+        })
+        .await?;
         let batch = reply.and_then(|reply| self.read(reply));
         self.over = batch.is_none();
         Ok(Some(Arc::new(batch.unwrap_or_else(|| Batch {
@@ -200,7 +203,7 @@ fn fingerprint(event: &RawDocument) -> u128 {
 }
 
 /// Tries again while the database is away, but not for ever.
-async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, Refusal>
+async fn patiently<T, F>(store: &Store, wait: Duration, ask: impl Fn() -> F) -> Result<T, Refusal>
 where
     F: Future<Output = Result<T, StoreError>>,
 {
@@ -209,7 +212,8 @@ where
             Ok(answer) => return Ok(answer),
             Err(error) => tracing::debug!(%error, "old events cannot be read yet"),
         }
-        sleep(PAUSE * attempt).await;
+        returned(store, wait).await;
+        sleep(jittered(PAUSE * attempt)).await;
     }
     Err(Refusal::Busy)
 }

@@ -186,6 +186,19 @@ impl RouterHandle {
         self.until(patience, |applied| applied.loaded).await
     }
 
+    /// Waits until the initial load is applied, however long that takes.
+    pub async fn until_loaded(&self) {
+        let mut applied = self.applied.clone();
+        if applied.wait_for(|applied| applied.loaded).await.is_err() {
+            tracing::debug!("the router ended before it had loaded");
+        }
+    }
+
+    /// Waits until the router's task has ended.
+    pub async fn ended(&self) {
+        self.inputs.closed().await;
+    }
+
     async fn until(&self, patience: Duration, reached: impl FnMut(&Applied) -> bool) -> bool {
         let mut applied = self.applied.clone();
         matches!(

@@ -9,6 +9,7 @@
 mod support;
 
 mod apart;
+mod away;
 mod basics;
 mod connections;
 mod drain;
@@ -27,6 +28,7 @@ mod nodes;
 mod process;
 mod raw;
 mod replay;
+mod rights;
 mod rough;
 mod slow;
 mod sse;
@@ -35,3 +37,4 @@ mod stopping;
 mod stored;
 mod subprotocols;
 mod teardown;
+mod trouble;

@@ -1,0 +1,119 @@
+//! Watching over the parts that do not report themselves: whether the database is there, and the router.
+//!
+//! While the database is lost this asks for it, so that the driver looks often and requests flow again as
+//! soon as it is back; and it says, once each, that it is away and that it is back.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    router::RouterHandle,
+    store::{Store, jittered},
+    telemetry::{Health, Part},
+};
+
+/// Between two questions for a database that is lost, on average; and between two looks at rights.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Watches until `stop`.
+pub(super) async fn run(
+    store: Store,
+    router: RouterHandle,
+    health: Health,
+    stop: CancellationToken,
+) {
+    tokio::select! {
+        () = watch_database(&store, &health) => {}
+        () = watch_rights(&store, &health) => {}
+        () = watch_router(&router, &health) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+async fn watch_database(store: &Store, health: &Health) {
+    let presence = store.presence();
+    loop {
+        presence.lost().await;
+        tokio::select! {
+            () = tell(store, health) => {}
+            () = ask(store) => {}
+        }
+    }
+}
+
+/// Asks, again and again.
+async fn ask(store: &Store) {
+    loop {
+        if let Err(error) = store.probe().await {
+            tracing::debug!(%error, "the database was asked for");
+        }
+        sleep(jittered(PAUSE)).await;
+    }
+}
+
+/// Says that the database is away once it is, and when it is back.
+async fn tell(store: &Store, health: &Health) {
+    let presence = store.presence();
+    let lost = tokio::select! {
+        lost = presence.gone() => lost,
+        () = presence.back() => return,
+    };
+    let reason = lost.reason.as_str();
+    tracing::warn!(
+        reason,
+        "the database is away; requests are refused until it is back"
+    );
+    report(store, health);
+    presence.back().await;
+    let away = whole_millis(lost.since);
+    tracing::info!(away, "the database is back");
+    report(store, health);
+}
+
+fn report(store: &Store, health: &Health) {
+    let presence = store.presence();
+    if let Some(lost) = presence.away() {
+        health.report(Part::Database, "away", Some(lost.reason));
+    } else if let Some(right) = presence.missing_right() {
+        health.report(Part::Database, "forbids", Some(right));
+    } else {
+        health.report(Part::Database, "up", None);
+    }
+}
+
+fn whole_millis(since: Instant) -> String {
+    let millis = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+    humantime::format_duration(Duration::from_millis(millis)).to_string()
+}
+
+/// Says that a right is missing when it is missed, and when it is not missed any more.
+async fn watch_rights(store: &Store, health: &Health) {
+    let presence = store.presence();
+    loop {
+        presence.until_forbidden().await;
+        let mut missing = None;
+        while let Some(right) = presence.missing_right() {
+            report(store, health);
+            if missing.as_ref() != Some(&right) {
+                tracing::error!(
+                    detail = right,
+                    "the database forbids what this service needs; an operator has to grant it"
+                );
+                missing = Some(right);
+            }
+            sleep(PAUSE).await;
+        }
+        tracing::info!("the database has not forbidden anything for a while");
+        report(store, health);
+    }
+}
+
+async fn watch_router(router: &RouterHandle, health: &Health) {
+    router.until_loaded().await;
+    health.report(Part::Router, "up", None);
+    router.ended().await;
+    health.report(Part::Router, "down", None);
+    std::future::pending::<()>().await;
+}
