@@ -10,6 +10,7 @@
 
 mod clock;
 mod connect;
+mod doctor;
 mod error;
 mod event_lookup;
 mod event_pages;
@@ -35,6 +36,7 @@ use mongodb::{Client, ClientSession, Collection, Database};
 use crate::position::DeploymentId;
 
 pub use self::{
+    doctor::{Checkup, Clock, Oplog, Rights, Server, check_up},
     error::StoreError,
     event_pages::{EventQuery, PageKey, PageKeyError, event_page_key},
     events::{EventOutcome, EventsWritten},
