@@ -100,6 +100,8 @@ pub struct Router {
     window: Window,
     delivery: Delivery,
     position: Position,
+    /// Where all subscriptions were loaded the last time.
+    loaded_at: Position,
     durable: Durable,
     stopping: bool,
     feed: mpsc::Receiver<FromFeed>,
@@ -131,6 +133,7 @@ impl Router {
             subscriptions: Table::default(),
             registry: Registry::default(),
             position: Position::START,
+            loaded_at: Position::START,
             durable: Durable::default(),
             stopping: false,
             feed,
@@ -177,10 +180,9 @@ impl Router {
             }
             Input::Stop(reply) => {
                 self.stopping = true;
-                answer(
-                    reply,
-                    self.registry.end_all(Ending::Shutdown, self.position),
-                );
+                let ended = self.registry.end_all(Ending::Shutdown, self.position);
+                self.applied.send_modify(|applied| applied.stopping = true);
+                answer(reply, ended);
             }
             Input::Knows(document, reply) => {
                 answer(reply, self.subscriptions.holds(&document));
@@ -222,6 +224,7 @@ impl Router {
         self.applied.send_replace(Applied {
             position: self.position,
             loaded: true,
+            stopping: self.stopping,
         });
     }
 
@@ -254,7 +257,11 @@ impl Router {
                 change.kind = ChangeKind::Missed(reason);
                 self.tell_gap(reason, before).await;
             }
-            stored @ ChangeKind::Stored(_) => change.kind = stored,
+            ChangeKind::PositionsLost => {
+                self.durable.lost().await;
+                change.kind = ChangeKind::PositionsLost;
+            }
+            other @ (ChangeKind::Stored(_) | ChangeKind::AllReplaced) => change.kind = other,
         }
     }
 
@@ -263,6 +270,7 @@ impl Router {
     async fn apply_reload(&mut self, reload: Reload) {
         let before = self.position;
         self.position = self.position.max(reload.position);
+        self.loaded_at = self.position;
         self.replace_all(reload.subscriptions, DateTime::now())
             .await;
         self.window.restart(self.position);
@@ -399,7 +407,8 @@ impl Router {
         if self.registry.of(slot).len() >= limits.connections_per_subscription {
             return Err(AttachError::SubscriptionFull);
         }
-        let since = self.subscriptions.get(slot).map(|s| s.since);
+        let subscription = self.subscriptions.get(slot);
+        let since = subscription.map(|s| s.made_at(self.loaded_at));
         let start = self.start(attach.after, since.unwrap_or(Position::START));
         let id = format!("con_{}", uuid::Uuid::now_v7().simple());
         let key = self.registry.open(

@@ -5,9 +5,7 @@ use std::{
     time::Instant,
 };
 
-use super::{
-    Broken, Connection, Outcome, Outgoing, ROUND_BYTES, catching_up::Replay, forget_bytes,
-};
+use super::{Broken, Connection, Outcome, Outgoing, ROUND_BYTES, forget_bytes};
 use crate::{protocol::Ending, router::outbox::Taken, telemetry::Metrics};
 
 impl Connection {
@@ -46,8 +44,13 @@ impl Connection {
         }
         let progress = self.note_written();
         self.heartbeat.refused(progress, Instant::now());
-        if self.replay.as_ref().is_some_and(Replay::knows_its_end) {
-            return Outgoing::Refused;
+        if let Some(replay) = &mut self.replay
+            && replay.knows_its_end()
+        {
+            return match replay.poll_stopping(cx) {
+                Some(end) => Outgoing::Ends(Outcome::Ended(end)),
+                None => Outgoing::Refused,
+            };
         }
         match self.outbox.poll_end(cx) {
             Poll::Ready(end) => match self.postpone(end) {

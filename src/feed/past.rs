@@ -101,6 +101,9 @@ fn decode(reply: Reply, before: Position) -> Result<Batch, StreamError> {
 }
 
 fn kind(raw: &Raw<'_>, reply: &[u8]) -> Option<ChangeKind> {
+    if raw.renamed_to == Some(Ours::Subscriptions) {
+        return Some(ChangeKind::AllReplaced);
+    }
     match (raw.collection?, raw.operation) {
         (Ours::Events, "insert") => raw
             .full_document

@@ -74,6 +74,11 @@ pub enum ChangeKind {
     Deleted(RawDocumentBuf),
     /// All subscriptions went at once: the collection was dropped or renamed away.
     AllDeleted,
+    /// All subscriptions were replaced at once, and which there are now is not told here. The router never
+    /// gets it: the feed loads them instead.
+    AllReplaced,
+    /// The collection of acknowledged positions went: dropped or renamed away.
+    PositionsLost,
     /// Something here could not be carried; events may be missing.
     Missed(GapReason),
 }

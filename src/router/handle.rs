@@ -28,6 +28,8 @@ pub struct Applied {
     pub position: Position,
     /// Whether the initial load is.
     pub loaded: bool,
+    /// Whether this node stops.
+    pub stopping: bool,
 }
 
 impl Default for Applied {
@@ -35,6 +37,7 @@ impl Default for Applied {
         Self {
             position: Position::START,
             loaded: false,
+            stopping: false,
         }
     }
 }
@@ -186,6 +189,15 @@ impl RouterHandle {
         self.until(patience, |applied| applied.loaded).await
     }
 
+    /// Waits until this node stops.
+    pub async fn stopping(&self) {
+        let mut applied = self.applied.clone();
+        // A router that is gone has stopped.
+        if applied.wait_for(|applied| applied.stopping).await.is_err() {
+            tracing::trace!("the router has ended");
+        }
+    }
+
     async fn until(&self, patience: Duration, reached: impl FnMut(&Applied) -> bool) -> bool {
         let mut applied = self.applied.clone();
         matches!(
@@ -275,6 +287,7 @@ mod tests {
         let (_applied, watching) = watch::channel(Applied {
             position,
             loaded: true,
+            stopping: false,
         });
         let bounds = outbox::Bounds {
             frames: 1,
