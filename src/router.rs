@@ -54,6 +54,8 @@ pub(crate) enum Input {
     Leave(ConnectionKey, Ending),
     /// A connection that replays wants to know what came after a position.
     Past(ConnectionKey, Position, oneshot::Sender<Past>),
+    /// What came after a position, read from the database up to what this node remembers.
+    Remember(Position, Vec<Arc<Batch>>, oneshot::Sender<Position>),
     /// This node stops: every connection ends, and none is taken any more.
     Stop(oneshot::Sender<usize>),
     /// Is exactly this document applied?
@@ -177,6 +179,10 @@ impl Router {
             Input::Past(key, from, reply) => {
                 let past = self.past(key, from);
                 answer(reply, past);
+            }
+            Input::Remember(from, batches, reply) => {
+                self.window.add_before(from, &batches);
+                answer(reply, self.window.start());
             }
             Input::Stop(reply) => {
                 self.stopping = true;

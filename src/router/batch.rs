@@ -45,6 +45,18 @@ impl Batch {
         let bytes = self.reply.as_bytes().get(range.clone())?;
         RawDocument::from_bytes(bytes).ok()
     }
+
+    /// The part of it up to a position.
+    pub(super) fn up_to(&self, position: Position) -> Self {
+        let changes = self.changes.iter();
+        let changes = changes.filter(|change| change.position <= position);
+        Self {
+            reply: self.reply.clone(),
+            changes: changes.filter_map(Change::without_frames).collect(),
+            position: self.position.min(position),
+            ..*self
+        }
+    }
 }
 
 /// One change.
@@ -101,6 +113,22 @@ impl Change {
             kind,
             frames: [const { OnceLock::new() }; Dialect::COUNT],
         }
+    }
+
+    /// The same change, as nobody has looked at it. `None` for one that is still to be applied: none of
+    /// the past is.
+    fn without_frames(&self) -> Option<Self> {
+        let kind = match &self.kind {
+            ChangeKind::Event(range) => ChangeKind::Event(range.clone()),
+            ChangeKind::Upserted(_) => return None,
+            ChangeKind::Stored(document) => ChangeKind::Stored(document.clone()),
+            ChangeKind::Deleted(key) => ChangeKind::Deleted(key.clone()),
+            ChangeKind::AllDeleted => ChangeKind::AllDeleted,
+            ChangeKind::AllReplaced => ChangeKind::AllReplaced,
+            ChangeKind::PositionsLost => ChangeKind::PositionsLost,
+            ChangeKind::Missed(reason) => ChangeKind::Missed(*reason),
+        };
+        Some(Self::new(self.position, self.wall_time, kind))
     }
 
     /// The frame of an event in a dialect; `document` is the event's. `None` if it cannot be written.

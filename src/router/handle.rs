@@ -230,6 +230,13 @@ impl RouterHandle {
         self.ask(|reply| Input::Past(key, from, reply)).await
     }
 
+    /// What came after `from`, in order, up to what this node remembers: it remembers that too, as far as
+    /// there is room. Returns from where on it remembers everything then.
+    pub async fn remember(&self, from: Position, batches: Vec<Arc<Batch>>) -> Option<Position> {
+        self.ask(|reply| Input::Remember(from, batches, reply))
+            .await
+    }
+
     /// Ends every connection because this node stops; returns how many there were.
     pub async fn stop(&self) -> usize {
         self.ask(Input::Stop).await.unwrap_or_default()

@@ -64,6 +64,40 @@ impl Window {
         }
     }
 
+    /// Adds what came before: everything after `from`, in order, as it was read from the database. As much
+    /// of it is kept as there is room for, the newest first. Nothing is if it does not reach what is here.
+    pub(super) fn add_before(&mut self, from: Position, older: &[Arc<Batch>]) {
+        let begin = self.start;
+        if older.last().is_none_or(|last| last.position < begin) {
+            return;
+        }
+        let mut room = self.max_bytes.saturating_sub(self.bytes);
+        let lower = |index: usize| match index {
+            0 => from,
+            index => older[index - 1].position,
+        };
+        for (index, batch) in older.iter().enumerate().rev() {
+            if lower(index) >= begin {
+                continue;
+            }
+            let bytes = batch.reply.as_bytes().len();
+            if bytes > room {
+                return;
+            }
+            let batch = if batch.position > begin {
+                Arc::new(batch.up_to(begin))
+            } else {
+                Arc::clone(batch)
+            };
+            if !batch.changes.is_empty() {
+                room -= bytes;
+                self.bytes += bytes;
+                self.batches.push_front(batch);
+            }
+            self.start = lower(index);
+        }
+    }
+
     /// From where on everything is here.
     pub(super) fn start(&self) -> Position {
         self.start
@@ -151,6 +185,31 @@ mod tests {
         let mut window = Window::new(1 << 20, Duration::ZERO);
         window.add(batch(1, 10));
         assert_eq!(window.start(), at(1));
+    }
+
+    #[test]
+    fn what_came_before_is_joined_without_a_repeat_as_far_as_there_is_room() {
+        let older: Vec<_> = [3, 6, 9].map(|time| Arc::new(batch(time, 1_000))).into();
+        let joined = |max_bytes, begin| {
+            let mut window = Window::new(max_bytes, Duration::from_mins(1));
+            window.restart(at(begin));
+            window.add(batch(20, 10));
+            window.add_before(at(2), &older);
+            window
+        };
+        let window = joined(1 << 20, 9);
+        assert_eq!(window.start(), at(2));
+        assert_eq!(times(&window.after(at(2)).unwrap()), [3, 6, 9, 20]);
+        assert_eq!(times(&window.after(at(6)).unwrap()), [9, 20]);
+        // It reached further than where the window begins.
+        let window = joined(1 << 20, 7);
+        assert_eq!(times(&window.after(at(2)).unwrap()), [3, 6, 20]);
+        // There is room for one.
+        let window = joined(2_000, 9);
+        assert_eq!(window.start(), at(6));
+        assert_eq!(times(&window.after(at(6)).unwrap()), [9, 20]);
+        // It did not reach it.
+        assert_eq!(joined(1 << 20, 10).start(), at(10));
     }
 
     #[test]

@@ -19,10 +19,10 @@ async fn come_back(service: &Service, id: &str, cursors: &[String], seen: usize)
     let mut socket = service.open(id, &format!("?after={}", cursors[seen])).await;
     let connected = socket.message().await;
     assert_eq!(connected["recovered"], true, "{connected}");
-    for n in seen + 1..EVENTS {
+    for (n, cursor) in cursors.iter().enumerate().skip(seen + 1) {
         let message = socket.message().await;
         assert_eq!(message["event"]["data"]["n"], n, "{message}");
-        assert_eq!(message["cursor"], cursors[n].as_str());
+        assert_eq!(message["cursor"], cursor.as_str());
     }
     socket
 }
@@ -52,7 +52,6 @@ async fn thousands_of_cursors_after_a_restart_cost_a_handful_of_streams() {
         .collect()
         .await;
     let streams = service.count("tidegate_replay_streams_total").await;
-    println!("{streams} streams");
     assert!((1..=STREAMS).contains(&streams), "{streams} streams");
 
     // They are live, every one of them.
