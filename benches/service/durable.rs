@@ -1,24 +1,19 @@
 //! What durability adds to the way from commit to socket: the same load to a plain subscription, and to a
 //! durable one whose client acknowledges every event. One after the other, in turn, in one run.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use futures_util::{SinkExt as _, StreamExt as _};
-use mongodb::{
-    bson::{Document, doc},
-    options::WriteConcern,
-};
 use tungstenite::Message;
 
 use crate::{
     client,
+    latency::publish,
     node::Node,
     numbers::{now_micros, percentile},
 };
 
 const ROUNDS: u32 = 6;
-const EVENTS: u32 = 1_500;
+const EVENTS: usize = 1_500;
 const RATE: u32 = 300;
 
 pub(crate) async fn run() -> Result<()> {
@@ -54,7 +49,7 @@ async fn measure(node: &Node, id: &str, plain: &str, acknowledge: bool) -> Resul
     let (mut sink, mut frames) = socket.split();
     let reading = tokio::spawn(async move {
         let mut samples = Vec::new();
-        while samples.len() < EVENTS as usize {
+        while samples.len() < EVENTS {
             let Some(Ok(message)) = frames.next().await else {
                 anyhow::bail!("the socket ended");
             };
@@ -72,27 +67,6 @@ async fn measure(node: &Node, id: &str, plain: &str, acknowledge: bool) -> Resul
         }
         anyhow::Ok(samples)
     });
-    publish(node).await?;
+    publish(node, RATE, EVENTS).await?;
     reading.await?
-}
-
-async fn publish(node: &Node) -> Result<()> {
-    let events = node.database.collection::<Document>("events");
-    let mut ticks = tokio::time::interval(Duration::from_secs(1) / RATE);
-    let mut inserts = tokio::task::JoinSet::new();
-    for _ in 0..EVENTS {
-        ticks.tick().await;
-        let events = events.clone();
-        inserts.spawn(async move {
-            let event = doc! {"type": "tick", "sent": now_micros(), "data": "x".repeat(200)};
-            events
-                .insert_one(event)
-                .write_concern(WriteConcern::majority())
-                .await
-        });
-    }
-    while let Some(inserted) = inserts.join_next().await {
-        inserted??;
-    }
-    Ok(())
 }

@@ -11,6 +11,7 @@ mod support;
 mod apart;
 mod basics;
 mod connections;
+mod cursors;
 mod durable;
 mod feed;
 mod handshake;
