@@ -37,6 +37,8 @@ enum Message {
     Begun(SubscriptionId, Position),
     /// It was deleted, or is no longer durable.
     Ended(SubscriptionId, Position),
+    /// Whatever was stored is gone.
+    Lost,
     /// All durable subscriptions at one point.
     Whole(Vec<SubscriptionId>, Position),
     /// A client has handled everything up to here.
@@ -74,6 +76,11 @@ impl Positions {
     /// A durable subscription was deleted, or is no longer durable, from `at` on.
     pub async fn ended(&self, id: SubscriptionId, at: Position) {
         self.tell(Message::Ended(id, at)).await;
+    }
+
+    /// Whatever was stored is gone; what is known here is stored again.
+    pub async fn lost(&self) {
+        self.tell(Message::Lost).await;
     }
 
     /// These are all durable subscriptions at `at`.

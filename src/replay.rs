@@ -1,12 +1,14 @@
 //! Replay from the database's history: a bounded number of change streams, shared.
 //!
 //! A client whose cursor is older than what the node remembers waits here for a reader. Clients that
-//! wait for overlapping stretches share one: ten thousand cursors after a restart cost a handful of
-//! streams. A reader ends when it has reached what the node remembers; from there on each client is
-//! served from memory. A client that takes too long is let go, and comes back from where it is.
+//! wait for overlapping stretches share one. A reader ends when it has reached what the node remembers; from
+//! there on each client is served from memory. What it read is remembered too, so that ten thousand cursors
+//! after a restart cost a handful of streams. A client that takes too long is let go, and comes back from
+//! where it is.
 
 mod group;
 mod late;
+mod memory;
 
 use std::{
     sync::Arc,
@@ -24,6 +26,7 @@ pub use self::late::{Late, Remembered};
 use self::{
     group::{begin, refuse, take_group},
     late::Shelf,
+    memory::Memory,
 };
 use crate::{
     config,
@@ -156,13 +159,27 @@ async fn run(library: Library, mut wished: mpsc::Receiver<Wish>) {
                     running.spawn(serve(library.clone(), group));
                 }
             }
-            Some(_) = running.join_next() => {}
+            Some(ended) = running.join_next() => {
+                if let Ok(Some(remembered)) = ended {
+                    send_to_memory(&mut waiting, remembered);
+                }
+            }
         }
     }
 }
 
-/// Reads one stretch of the past for a group.
-async fn serve(library: Library, mut group: Vec<Wish>) {
+/// Who waits for what is remembered since has a reader that has nothing to read.
+fn send_to_memory(waiting: &mut Vec<Wish>, from: Position) {
+    for wish in waiting.extract_if(.., |wish| wish.from >= from) {
+        let (_, receiver) = mpsc::channel(1);
+        if wish.reply.send(Ok(Reader(receiver))).is_err() {
+            tracing::trace!("the client left before its replay began");
+        }
+    }
+}
+
+/// Reads one stretch of the past for a group. Returns from where on it is remembered now, if it is.
+async fn serve(library: Library, mut group: Vec<Wish>) -> Option<Position> {
     group.sort_unstable_by_key(|wish| wish.from);
     let load = Load::on(Arc::clone(&library.metrics.waiting_bytes));
     let mut reading = match begin(&library, &group).await {
@@ -170,8 +187,12 @@ async fn serve(library: Library, mut group: Vec<Wish>) {
             refuse(group.drain(..first), Refusal::Lost);
             reading
         }
-        Err(refusal) => return refuse(group.drain(..), refusal),
+        Err(refusal) => {
+            refuse(group.drain(..), refusal);
+            return None;
+        }
     };
+    let mut memory = Memory::new(reading.from, library.settings.window_bytes);
     let mut members = Vec::new();
     for wish in group {
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
@@ -181,11 +202,13 @@ async fn serve(library: Library, mut group: Vec<Wish>) {
     }
     while !members.is_empty() {
         let Some(batch) = reading.next().await else {
-            return;
+            return memory.hand_over(&library.router).await;
         };
         batch.count(&load);
+        memory.add(&batch);
         hand_out(&batch, &mut members).await;
     }
+    None
 }
 
 /// Gives a batch to everyone; who does not take it in time is let go.
@@ -211,6 +234,8 @@ struct Reading {
     library: Library,
     reader: PastReader,
     first: Option<Arc<Batch>>,
+    /// Where it began.
+    from: Position,
     position: Position,
 }
 
@@ -223,6 +248,7 @@ impl Reading {
             library,
             reader,
             first: Some(Arc::new(first)),
+            from,
             position,
         })
     }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use bson::DateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::batch::{Batch, Change, ChangeKind, FromFeed, Reload, Wording};
+pub use self::batch::{Batch, Change, ChangeKind, Counted, FromFeed, Reload, Wording};
 pub use self::compiled::{Compiled, filter_limits};
 pub use self::handle::{
     Applied, Attach, AttachError, Attached, Connection, Past, RouterHandle, Start,
@@ -61,6 +61,8 @@ pub(crate) enum Input {
     Leave(ConnectionKey, Ending),
     /// A connection that replays wants to know what came after a position.
     Past(ConnectionKey, Position, oneshot::Sender<Past>),
+    /// What came after a position, read from the database up to what this node remembers.
+    Remember(Position, Vec<Arc<Batch>>, oneshot::Sender<Position>),
     /// This node stops: so many connections end, and none is taken any more. Answers how many are left.
     Stop(usize, oneshot::Sender<usize>),
     /// Is exactly this document applied?
@@ -108,6 +110,8 @@ pub struct Router {
     window: Window,
     delivery: Delivery,
     position: Position,
+    /// Where all subscriptions were loaded the last time.
+    loaded_at: Position,
     durable: Durable,
     stopping: bool,
     feed: mpsc::Receiver<FromFeed>,
@@ -137,6 +141,7 @@ impl Router {
             subscriptions: Table::default(),
             registry: Registry::default(),
             position: Position::START,
+            loaded_at: Position::START,
             durable: Durable::default(),
             stopping: false,
             feed,
@@ -181,10 +186,15 @@ impl Router {
                 let past = self.past(key, from);
                 answer(reply, past);
             }
+            Input::Remember(from, batches, reply) => {
+                self.window.add_before(from, &batches);
+                answer(reply, self.window.start());
+            }
             Input::Stop(most, reply) => {
                 self.stopping = true;
                 self.registry
                     .end_some(most, Ending::Shutdown, self.position);
+                self.applied.send_modify(|applied| applied.stopping = true);
                 answer(reply, self.registry.len());
             }
             Input::Knows(document, reply) => {
@@ -231,6 +241,7 @@ impl Router {
         self.applied.send_replace(Applied {
             position: self.position,
             loaded: true,
+            stopping: self.stopping,
         });
     }
 
@@ -267,7 +278,11 @@ impl Router {
                 change.kind = ChangeKind::Missed(reason);
                 self.tell_gap(reason, before).await;
             }
-            stored @ ChangeKind::Stored(_) => change.kind = stored,
+            ChangeKind::PositionsLost => {
+                self.durable.lost().await;
+                change.kind = ChangeKind::PositionsLost;
+            }
+            other @ (ChangeKind::Stored(_) | ChangeKind::AllReplaced) => change.kind = other,
         }
     }
 
@@ -276,6 +291,7 @@ impl Router {
     async fn apply_reload(&mut self, reload: Reload) {
         let before = self.position;
         self.position = self.position.max(reload.position);
+        self.loaded_at = self.position;
         self.replace_all(*reload.subscriptions, DateTime::now())
             .await;
         self.window.restart(self.position);
@@ -413,7 +429,8 @@ impl Router {
         if self.registry.of(slot).len() >= limits.connections_per_subscription {
             return Err(AttachError::SubscriptionFull);
         }
-        let since = self.subscriptions.get(slot).map(|s| s.since);
+        let subscription = self.subscriptions.get(slot);
+        let since = subscription.map(|s| s.made_at(self.loaded_at));
         let start = self.start(attach.after, since.unwrap_or(Position::START));
         let id = format!("con_{}", uuid::Uuid::now_v7().simple());
         let key = self.registry.open(

@@ -11,6 +11,7 @@
 mod away;
 mod clock;
 mod connect;
+mod doctor;
 mod error;
 mod event_lookup;
 mod event_pages;
@@ -41,6 +42,7 @@ use crate::position::DeploymentId;
 
 pub use self::{
     away::{Lost, Presence, jittered},
+    doctor::{Checkup, Clock, Oplog, Rights, Server, check_up},
     error::StoreError,
     event_pages::{EventQuery, PageKey, PageKeyError, event_page_key},
     events::{EventOutcome, EventsWritten},

@@ -2,15 +2,18 @@
 //!
 //! Each case starts a private mongod and the release binary as processes of their own, drives them
 //! from this process over loopback, and reads the server's CPU and memory from the kernel. Cases:
-//! `idle`, `fanout`, `latency`, `deletes`, `start`; all of them without arguments.
+//! `idle`, `fanout`, `latency`, `deletes`, `start`, `replay`, `durable`, `return`; all of them without arguments.
 
 mod client;
 mod deletes;
+mod durable;
 mod fanout;
 mod idle;
 mod latency;
 mod node;
 mod numbers;
+mod replay;
+mod returning;
 mod start;
 
 use anyhow::{Result, bail};
@@ -20,7 +23,9 @@ fn main() -> Result<()> {
         .skip(1)
         .filter(|a| !a.starts_with("--"))
         .collect();
-    let all = ["idle", "fanout", "latency", "deletes", "start"];
+    let all = [
+        "idle", "fanout", "latency", "deletes", "start", "replay", "durable", "return",
+    ];
     if let Some(unknown) = cases.iter().find(|case| !all.contains(&case.as_str())) {
         bail!("no case {unknown}; there are {}", all.join(", "));
     }
@@ -36,7 +41,10 @@ fn main() -> Result<()> {
                     "fanout" => fanout::run().await?,
                     "latency" => latency::run().await?,
                     "deletes" => deletes::run().await?,
-                    _ => start::run().await?,
+                    "start" => start::run().await?,
+                    "replay" => replay::run().await?,
+                    "durable" => durable::run().await?,
+                    _ => returning::run().await?,
                 }
             }
         }

@@ -24,6 +24,18 @@ impl Node {
 
     /// A node on a server that may hold something already; returns when it is ready.
     pub(crate) async fn on(mongod: Mongod) -> Result<Self> {
+        Self::with(mongod, &[]).await
+    }
+
+    /// Kills the node, and starts one with these settings (variables) on the same server.
+    pub(crate) async fn restart(mut self, settings: &[(&str, &str)]) -> Result<Self> {
+        self.process.kill()?;
+        self.process.wait()?;
+        Self::with(self.mongod, settings).await
+    }
+
+    /// A node with settings (variables) of its own.
+    pub(crate) async fn with(mongod: Mongod, settings: &[(&str, &str)]) -> Result<Self> {
         let port = free_port()?;
         let address = format!("127.0.0.1:{port}");
         let process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
@@ -36,6 +48,7 @@ impl Node {
                 "--log",
                 "warn",
             ])
+            .envs(settings.iter().copied())
             .stdout(Stdio::null())
             .spawn()
             .context("the release binary")?;
@@ -77,6 +90,16 @@ impl Node {
             .await?;
         let made: serde_json::Value = answer.error_for_status()?.json().await?;
         Ok(made["id"].as_str().context("an id")?.to_owned())
+    }
+
+    /// The value of a metric without labels.
+    pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
+        let url = format!("http://{}/metrics", self.address);
+        let text = self.http.get(url).send().await?.text().await?;
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(value.context("a metric")?.parse()?)
     }
 
     /// CPU time of the service so far, of all its threads.

@@ -22,6 +22,12 @@ pub enum Failure {
     /// A setting is wrong.
     #[error("bad configuration: {0}")]
     Config(#[from] ConfigError),
+    /// There is no such subscription, or not any more.
+    #[error("{0}")]
+    Gone(String),
+    /// The credential is missing, ran out, or does not allow this.
+    #[error("{0}")]
+    NotAllowed(String),
     /// The output cannot be written.
     #[error("the output cannot be written: {0}")]
     Output(#[from] io::Error),
@@ -69,6 +75,8 @@ impl Failure {
         match self {
             Self::Failed(_) | Self::Output(_) => 1,
             Self::Usage(_) => 2,
+            Self::Gone(_) => 3,
+            Self::NotAllowed(_) => 4,
             Self::Config(_) => 64,
             Self::Service { code, .. } => *code,
         }

@@ -1,6 +1,7 @@
 //! The beginning of a connection: its greeting, and the replay that comes before it is live.
 
 use std::{
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Instant,
@@ -26,6 +27,8 @@ pub(super) struct Replay {
     ends_on_gap: bool,
     /// The subscription was deleted; the replay goes on to that point.
     end: Option<End>,
+    /// Then it is no longer registered, and nobody else tells it that this node stops.
+    stopping: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Replay {
@@ -37,6 +40,15 @@ impl Replay {
     /// Bytes that are held for it.
     pub(super) fn held(&self) -> usize {
         self.replaying.held()
+    }
+
+    /// Whether this node stops while the replay goes on to its end.
+    pub(super) fn poll_stopping(&mut self, cx: &mut Context<'_>) -> Option<End> {
+        let stopping = self.stopping.as_mut()?;
+        match stopping.as_mut().poll(cx) {
+            Poll::Ready(()) => self.end,
+            Poll::Pending => None,
+        }
     }
 
     /// The end that was decided and not acted on yet.
@@ -67,6 +79,7 @@ impl Connection {
                 greeting: Some(greeting),
                 ends_on_gap: ends_on_gap(self.dialect, close_on_gap),
                 end: None,
+                stopping: None,
             }));
             return;
         }
@@ -122,6 +135,8 @@ impl Connection {
             Some(replay) if matches!(end.ending, Ending::Deleted | Ending::Expired) => {
                 replay.replaying.stop_at(end.position);
                 replay.end = Some(end);
+                let router = self.host.router.clone();
+                replay.stopping = Some(Box::pin(async move { router.stopping().await }));
                 None
             }
             _ => Some(end),
@@ -140,6 +155,10 @@ impl Connection {
         let Some(mut replay) = self.replay.take() else {
             return Outgoing::More;
         };
+        if let Some(end) = replay.poll_stopping(cx) {
+            self.replay = Some(replay);
+            return Outgoing::Ends(Outcome::Ended(end));
+        }
         let Poll::Ready(found) = replay.replaying.poll(cx, ROUND_BYTES, &mut self.taken) else {
             self.replay = Some(replay);
             return Outgoing::Idle;

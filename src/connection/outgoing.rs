@@ -48,8 +48,13 @@ impl Connection {
         let refused = self.transport.writing().shared_bytes();
         self.report(refused + past);
         self.heartbeat.refused(progress, Instant::now());
-        if self.replay.as_deref().is_some_and(Replay::knows_its_end) {
-            return Outgoing::Refused;
+        if let Some(replay) = &mut self.replay
+            && replay.knows_its_end()
+        {
+            return match replay.poll_stopping(cx) {
+                Some(end) => Outgoing::Ends(Outcome::Ended(end)),
+                None => Outgoing::Refused,
+            };
         }
         match self.outbox.poll_end(cx) {
             Poll::Ready(end) => match self.postpone(end) {

@@ -246,8 +246,21 @@ impl Replaying {
                 continue;
             }
             let before = std::mem::replace(&mut self.done, change.position);
-            if let ChangeKind::Missed(reason) = change.kind {
-                return Found::Gap(reason, before, change.position);
+            match change.kind {
+                ChangeKind::Missed(reason) => {
+                    return Found::Gap(reason, before, change.position);
+                }
+                // The filter from here on is not told: whoever comes back begins with the one in force. What
+                // came before is judged by the old one, and so has to be on its way first.
+                ChangeKind::AllReplaced if change.position > self.attached_at => {
+                    if out.is_empty() {
+                        return Found::Unavailable;
+                    }
+                    self.done = before;
+                    self.next_change -= 1;
+                    return Found::Frames;
+                }
+                _ => {}
             }
             if self.old.has(batch, &change.kind, change.position) {
                 continue;

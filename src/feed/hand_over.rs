@@ -1,9 +1,6 @@
 //! From a reply of the server to a batch for the router.
 
-use std::{
-    sync::OnceLock,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bson::RawDocument;
 
@@ -18,7 +15,7 @@ use super::{
 use crate::{
     position::Position,
     protocol::GapReason,
-    router::{Batch, Change, ChangeKind, FromFeed},
+    router::{Batch, Change, ChangeKind, Counted, FromFeed},
     telemetry::{FeedState, Metrics},
 };
 
@@ -59,7 +56,7 @@ impl Reading<'_> {
             position: place.position,
             lag_seconds,
             received_at,
-            share: OnceLock::new(),
+            counted: Counted::default(),
         };
         let gone = self.send(batch).await;
         Ok(gone.or(replaced.then_some(Interrupted::Load(Load::Replaced))))

@@ -4,7 +4,7 @@
 //! first read one at a time ([`Place::careful`]); when the very next one fails, it is passed by a
 //! stream that leaves out everything that is large.
 
-use std::{sync::OnceLock, time::Instant};
+use std::time::Instant;
 
 use bson::{RawDocument, RawDocumentBuf};
 
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     protocol::GapReason,
-    router::{Batch, Change, ChangeKind},
+    router::{Batch, Change, ChangeKind, Counted},
 };
 
 impl Reading<'_> {
@@ -71,7 +71,7 @@ impl Reading<'_> {
             changes: change.into_iter().collect(),
             position: place.position,
             received_at: Instant::now(),
-            share: OnceLock::new(),
+            counted: Counted::default(),
         };
         self.send(batch).await
     }

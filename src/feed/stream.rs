@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     position::Position,
-    store::{EVENTS, SUBSCRIPTIONS, brief},
+    store::{EVENTS, POSITIONS, SUBSCRIPTIONS, brief},
 };
 
 /// Where a stream starts.
@@ -183,6 +183,7 @@ fn pipeline(from: &From, options: Options) -> Vec<Document> {
     let matching = doc! {"$match": {"$or": [
         {"ns.coll": SUBSCRIPTIONS},
         {"ns.coll": EVENTS, "operationType": {"$nin": ["update", "replace", "delete"]}},
+        {"ns.coll": POSITIONS, "operationType": {"$in": ["drop", "rename"]}},
         {"to.coll": {"$in": ours}},
         {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
     ]}};

@@ -88,6 +88,10 @@ impl Keeper {
                 self.pending.ended(id, at);
                 self.write_within(Duration::ZERO);
             }
+            Message::Lost => {
+                self.pending.lost();
+                self.write_within(Duration::ZERO);
+            }
             Message::Whole(ids, at) => {
                 self.pending.whole(ids, at);
                 self.write_within(Duration::ZERO);

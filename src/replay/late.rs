@@ -6,7 +6,7 @@
 use std::{
     collections::HashSet,
     ops::Range,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,7 @@ use super::{ATTEMPTS, Refusal, returned};
 use crate::{
     event::TS_FIELD,
     position::Position,
-    router::{Batch, Change, ChangeKind},
+    router::{Batch, Change, ChangeKind, Counted},
     store::{PageKey, Store, StoreError, event_page_key, jittered},
     telemetry::Metrics,
 };
@@ -117,7 +117,10 @@ impl Late {
             store.old_events(start, end, after)
         })
         .await?;
-        let batch = reply.and_then(|reply| self.read(reply));
+        let batch = match reply {
+            Some(reply) => self.read(reply)?,
+            None => None,
+        };
         self.over = batch.is_none();
         Ok(Some(Arc::new(batch.unwrap_or_else(|| Batch {
             reply: RawDocumentBuf::new(),
@@ -125,42 +128,52 @@ impl Late {
             position: self.to,
             lag_seconds: 0,
             received_at: Instant::now(),
-            share: OnceLock::new(),
+            counted: Counted::default(),
         }))))
     }
 
-    /// A page, unless it is empty.
-    fn read(&mut self, reply: RawDocumentBuf) -> Option<Batch> {
+    /// A page, unless it is empty. One that cannot be read ends the reading: without knowing where it
+    /// ends, the next one would be the same.
+    fn read(&mut self, reply: RawDocumentBuf) -> Result<Option<Batch>, Refusal> {
         let mut changes = Vec::new();
         let mut position = self.position;
-        for item in reply
-            .get_document("cursor")
-            .ok()?
-            .get_array("firstBatch")
-            .ok()?
-        {
-            let Ok(RawBsonRef::Document(event)) = item else {
-                continue;
-            };
-            self.after = event_page_key(event).ok();
-            let Ok(ts) = event.get_timestamp(TS_FIELD) else {
-                continue;
-            };
+        for event in events_of(&reply)? {
+            self.after = Some(event_page_key(event).map_err(|_| unreadable())?);
+            let ts = event.get_timestamp(TS_FIELD).map_err(|_| unreadable())?;
             position = position.max(Position::at(ts));
             let kind = ChangeKind::Event(range_in(reply.as_bytes(), event.as_bytes()));
             changes.push(Change::new(position, date_of(ts), kind));
         }
-        changes.last()?;
+        if changes.is_empty() {
+            return Ok(None);
+        }
         self.position = position;
-        Some(Batch {
+        Ok(Some(Batch {
             changes,
             position,
             lag_seconds: 0,
             received_at: Instant::now(),
-            share: OnceLock::new(),
+            counted: Counted::default(),
             reply,
-        })
+        }))
     }
+}
+
+fn events_of(reply: &RawDocument) -> Result<Vec<&RawDocument>, Refusal> {
+    let cursor = reply.get_document("cursor").map_err(|_| unreadable())?;
+    let batch = cursor.get_array("firstBatch").map_err(|_| unreadable())?;
+    batch
+        .into_iter()
+        .map(|item| match item {
+            Ok(RawBsonRef::Document(event)) => Ok(event),
+            _ => Err(unreadable()),
+        })
+        .collect()
+}
+
+fn unreadable() -> Refusal {
+    tracing::error!("a page of old events cannot be read");
+    Refusal::Busy
 }
 
 /// Events that were delivered and may come again from the next source.

@@ -2,7 +2,7 @@
 
 use std::{
     ops::Range,
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::Instant,
 };
 
@@ -39,21 +39,50 @@ pub struct Batch {
     pub lag_seconds: u32,
     /// When the reply arrived.
     pub received_at: Instant,
-    /// Counts the reply once the node does not keep it for its own sake any more.
-    pub share: OnceLock<Share>,
+    /// Counts the reply while the node does not keep it for its own sake.
+    pub counted: Counted,
 }
 
 impl Batch {
     /// Counts the batch among what waits, from here on until nobody has it any more.
     pub fn count(&self, load: &Load) {
-        self.share
-            .get_or_init(|| load.share(self.reply.as_bytes().len()));
+        let mut share = self.counted.lock();
+        share.get_or_insert_with(|| load.share(self.reply.as_bytes().len()));
+    }
+
+    /// Counts it no more: it is kept for other reasons.
+    pub(super) fn keep(&self) {
+        *self.counted.lock() = None;
     }
 
     /// The document of an event in this batch.
     pub fn document(&self, range: &Range<usize>) -> Option<&RawDocument> {
         let bytes = self.reply.as_bytes().get(range.clone())?;
         RawDocument::from_bytes(bytes).ok()
+    }
+
+    /// The part of it up to a position.
+    pub(super) fn up_to(&self, position: Position) -> Self {
+        let changes = self.changes.iter();
+        let changes = changes.filter(|change| change.position <= position);
+        Self {
+            reply: self.reply.clone(),
+            changes: changes.filter_map(Change::without_frames).collect(),
+            position: self.position.min(position),
+            lag_seconds: self.lag_seconds,
+            received_at: self.received_at,
+            counted: Counted::default(),
+        }
+    }
+}
+
+/// Whether a batch counts among what waits.
+#[derive(Default, Debug)]
+pub struct Counted(Mutex<Option<Share>>);
+
+impl Counted {
+    fn lock(&self) -> MutexGuard<'_, Option<Share>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,6 +133,11 @@ pub enum ChangeKind {
     Deleted(RawDocumentBuf),
     /// All subscriptions went at once: the collection was dropped or renamed away.
     AllDeleted,
+    /// All subscriptions were replaced at once, and which there are now is not told here. The router never
+    /// gets it: the feed loads them instead.
+    AllReplaced,
+    /// The collection of acknowledged positions went: dropped or renamed away.
+    PositionsLost,
     /// Something here could not be carried; events may be missing.
     Missed(GapReason),
 }
@@ -128,6 +162,22 @@ impl Change {
             kind,
             encoded: [const { OnceLock::new() }; Dialect::COUNT],
         }
+    }
+
+    /// The same change, as nobody has looked at it. `None` for one that is still to be applied: none of
+    /// the past is.
+    fn without_frames(&self) -> Option<Self> {
+        let kind = match &self.kind {
+            ChangeKind::Event(range) => ChangeKind::Event(range.clone()),
+            ChangeKind::Upserted(_) => return None,
+            ChangeKind::Stored(document) => ChangeKind::Stored(document.clone()),
+            ChangeKind::Deleted(key) => ChangeKind::Deleted(key.clone()),
+            ChangeKind::AllDeleted => ChangeKind::AllDeleted,
+            ChangeKind::AllReplaced => ChangeKind::AllReplaced,
+            ChangeKind::PositionsLost => ChangeKind::PositionsLost,
+            ChangeKind::Missed(reason) => ChangeKind::Missed(*reason),
+        };
+        Some(Self::new(self.position, self.wall_time, kind))
     }
 
     /// The frame of an event in a dialect; `document` is the event's. `None` if it cannot be written.

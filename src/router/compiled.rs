@@ -1,6 +1,6 @@
 //! A subscription together with its compiled filter.
 
-use bson::RawDocumentBuf;
+use bson::{RawDocumentBuf, Timestamp};
 
 use crate::{
     config,
@@ -51,6 +51,23 @@ impl Compiled {
                 }
             }
         }
+    }
+
+    /// Where it was made, or a point before that: what the router saw, else what `createdAt` says. A date
+    /// later than the load at `loaded_at` that found it is wrong, and says nothing.
+    pub(super) fn made_at(&self, loaded_at: Position) -> Position {
+        /// REST writes estimate the server's clock, and are ahead by one round trip at most.
+        const SLACK_SECONDS: i64 = 1;
+        if self.since > Position::START {
+            return self.since;
+        }
+        let created = self.subscription.document.get_datetime("createdAt").ok();
+        let seconds = created.map(|date| date.timestamp_millis().div_euclid(1_000) - SLACK_SECONDS);
+        let time = seconds.and_then(|seconds| u32::try_from(seconds).ok());
+        let position = time.map(|time| Position::at(Timestamp { time, increment: 0 }));
+        position
+            .filter(|position| *position <= loaded_at)
+            .unwrap_or(Position::START)
     }
 
     /// What the subscription is doing.

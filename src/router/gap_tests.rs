@@ -1,15 +1,12 @@
 //! What connections are told where events may be missing.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use bson::{DateTime, RawDocumentBuf, Timestamp, doc};
 use serde_json::Value;
 
 use super::{
-    Attach, Batch, Change, ChangeKind, Compiled, FromFeed, Router, RouterHandle, Settings,
+    Attach, Batch, Change, ChangeKind, Compiled, Counted, FromFeed, Router, RouterHandle, Settings,
     filter_limits,
     outbox::{Receiver, Taken},
 };
@@ -33,7 +30,7 @@ fn batch(time: u32, kind: ChangeKind) -> FromFeed {
         position: at(time),
         lag_seconds: 0,
         received_at: Instant::now(),
-        share: OnceLock::new(),
+        counted: Counted::default(),
     })
 }
 

@@ -28,6 +28,8 @@ pub struct Applied {
     pub position: Position,
     /// Whether the initial load is.
     pub loaded: bool,
+    /// Whether this node stops.
+    pub stopping: bool,
 }
 
 impl Default for Applied {
@@ -35,6 +37,7 @@ impl Default for Applied {
         Self {
             position: Position::START,
             loaded: false,
+            stopping: false,
         }
     }
 }
@@ -199,6 +202,15 @@ impl RouterHandle {
         self.inputs.closed().await;
     }
 
+    /// Waits until this node stops.
+    pub async fn stopping(&self) {
+        let mut applied = self.applied.clone();
+        // A router that is gone has stopped.
+        if applied.wait_for(|applied| applied.stopping).await.is_err() {
+            tracing::trace!("the router has ended");
+        }
+    }
+
     async fn until(&self, patience: Duration, reached: impl FnMut(&Applied) -> bool) -> bool {
         let mut applied = self.applied.clone();
         matches!(
@@ -229,6 +241,13 @@ impl RouterHandle {
     /// answer holds, the connection is live from its end on.
     pub async fn past(&self, key: ConnectionKey, from: Position) -> Option<Past> {
         self.ask(|reply| Input::Past(key, from, reply)).await
+    }
+
+    /// What came after `from`, in order, up to what this node remembers: it remembers that too, as far as
+    /// there is room. Returns from where on it remembers everything then.
+    pub async fn remember(&self, from: Position, batches: Vec<Arc<Batch>>) -> Option<Position> {
+        self.ask(|reply| Input::Remember(from, batches, reply))
+            .await
     }
 
     /// Takes no connection any more because this node stops, and ends so many of those that there
@@ -291,6 +310,7 @@ mod tests {
         let (_applied, watching) = watch::channel(Applied {
             position,
             loaded: true,
+            stopping: false,
         });
         let bounds = outbox::Bounds {
             frames: 1,

@@ -70,6 +70,41 @@ impl Window {
         }
     }
 
+    /// Adds what came before: everything after `from`, in order, as it was read from the database. As much
+    /// of it is kept as there is room for, the newest first. Nothing is if it does not reach what is here.
+    pub(super) fn add_before(&mut self, from: Position, older: &[Arc<Batch>]) {
+        let begin = self.start;
+        if older.last().is_none_or(|last| last.position < begin) {
+            return;
+        }
+        let mut room = self.max_bytes.saturating_sub(self.bytes);
+        let lower = |index: usize| match index {
+            0 => from,
+            index => older[index - 1].position,
+        };
+        for (index, batch) in older.iter().enumerate().rev() {
+            if lower(index) >= begin {
+                continue;
+            }
+            let bytes = batch.reply.as_bytes().len();
+            if bytes > room {
+                return;
+            }
+            let batch = if batch.position > begin {
+                Arc::new(batch.up_to(begin))
+            } else {
+                Arc::clone(batch)
+            };
+            if !batch.changes.is_empty() {
+                room -= bytes;
+                self.bytes += bytes;
+                batch.keep();
+                self.batches.push_front(batch);
+            }
+            self.start = lower(index);
+        }
+    }
+
     /// From where on everything is here.
     pub(super) fn start(&self) -> Position {
         self.start
@@ -104,9 +139,9 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::router::{Change, ChangeKind};
+    use crate::router::{Change, ChangeKind, Counted};
     use bson::{DateTime, Timestamp, rawdoc};
-    use std::{sync::OnceLock, time::Instant};
+    use std::time::Instant;
 
     fn window_of(window_bytes: usize, window_age: Duration) -> Window {
         let settings = config::Feed {
@@ -129,7 +164,7 @@ mod tests {
             position: at(time),
             lag_seconds: 0,
             received_at: Instant::now(),
-            share: OnceLock::new(),
+            counted: Counted::default(),
         }
     }
 
@@ -179,6 +214,31 @@ mod tests {
         assert!(window.load.bytes() > 1_000);
         drop(held);
         assert_eq!(window.load.bytes(), 0);
+    }
+
+    #[test]
+    fn what_came_before_is_joined_without_a_repeat_as_far_as_there_is_room() {
+        let older: Vec<_> = [3, 6, 9].map(|time| Arc::new(batch(time, 1_000))).into();
+        let joined = |max_bytes, begin| {
+            let mut window = window_of(max_bytes, Duration::from_mins(1));
+            window.restart(at(begin));
+            window.add(batch(20, 10));
+            window.add_before(at(2), &older);
+            window
+        };
+        let window = joined(1 << 20, 9);
+        assert_eq!(window.start(), at(2));
+        assert_eq!(times(&window.after(at(2)).unwrap()), [3, 6, 9, 20]);
+        assert_eq!(times(&window.after(at(6)).unwrap()), [9, 20]);
+        // It reached further than where the window begins.
+        let window = joined(1 << 20, 7);
+        assert_eq!(times(&window.after(at(2)).unwrap()), [3, 6, 20]);
+        // There is room for one.
+        let window = joined(2_000, 9);
+        assert_eq!(window.start(), at(6));
+        assert_eq!(times(&window.after(at(6)).unwrap()), [9, 20]);
+        // It did not reach it.
+        assert_eq!(joined(1 << 20, 10).start(), at(10));
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Store {
 }
 
 /// The settings of the connection string, and ours where it leaves room.
-fn for_requests(mut options: ClientOptions, config: &Config) -> ClientOptions {
+pub(super) fn for_requests(mut options: ClientOptions, config: &Config) -> ClientOptions {
     options
         .app_name
         .get_or_insert_with(|| "tidegate".to_owned());
@@ -158,7 +158,10 @@ fn for_requests(mut options: ClientOptions, config: &Config) -> ClientOptions {
 }
 
 /// Asks the server what it is. Returns the name of its replica set (empty behind a router).
-async fn check_server(database: &mongodb::Database, config: &Config) -> Result<String, StoreError> {
+pub(super) async fn check_server(
+    database: &mongodb::Database,
+    config: &Config,
+) -> Result<String, StoreError> {
     let hello = database.run_command(doc! {"hello": 1}).await?;
     let version = match database.run_command(doc! {"buildInfo": 1}).await {
         Ok(info) => info.get_str("version").unwrap_or("unknown").to_owned(),
@@ -270,6 +273,18 @@ fn tell(reason: &str, started: Instant, config: &Config) {
         reason,
         "waiting for the database"
     );
+}
+
+/// Why one attempt failed, in the words of start-up.
+pub(super) async fn explain(error: StoreError, config: &Config) -> StoreError {
+    if !error.is_away() {
+        return at_startup(error, config);
+    }
+    match probe::probe(config).await {
+        Finding::Hopeless(error) => error.into(),
+        Finding::Hint(reason) => unreachable(reason, SERVER_SELECTION_TIMEOUT, config),
+        Finding::Silence => unreachable(error.to_string(), SERVER_SELECTION_TIMEOUT, config),
+    }
 }
 
 fn unreachable(reason: String, waited: Duration, config: &Config) -> StoreError {

@@ -31,6 +31,11 @@ impl Process {
             database: database_name(),
             ..Config::default()
         };
+        Self::on(config, preparation).await
+    }
+
+    /// Starts it on the database of these settings.
+    pub(crate) async fn on(config: Config, preparation: &str) -> Self {
         let mut child = Command::new("sh")
             .args(["-c", &format!("{preparation}\nexec \"$@\""), "sh"])
             .args([env!("CARGO_BIN_EXE_tidegate"), "serve"])

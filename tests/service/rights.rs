@@ -14,7 +14,7 @@ fn roles(database: &str) -> Vec<Document> {
 #[tokio::test(flavor = "multi_thread")]
 async fn withdrawn_rights_are_told_and_given_back_all_goes_on() {
     let guarded = Guarded::start().await;
-    let admin = guarded.admin().await;
+    let admin = guarded.admin();
     let database = database_name();
     let user = doc! {"createUser": "service", "pwd": "p", "roles": roles(&database)};
     admin.run_command(user).await.unwrap();

@@ -282,3 +282,36 @@ async fn check_busy(setting: fn(&mut Config)) {
     drop(sockets);
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_client_goes_on_from_its_cursor_and_has_lost_nothing() {
+    let service = Service::start_with(|config| {
+        narrow(config);
+        // The client takes its time to read on.
+        config.socket.close_timeout = DEADLINE * 2;
+    })
+    .await;
+    let id = service.subscribe(json!({})).await;
+    let path = format!("/api/v1/subscriptions/{id}/events");
+    let mut socket = Socket::open_narrow(service.address, &path).await.unwrap();
+    assert_eq!(socket.message().await["type"], "connected");
+    let published = publish_until_slow(&service, &mut [], 1, 1).await;
+
+    let (mut messages, closed) = socket.rest().await;
+    assert_eq!(closed.code, 4000, "{closed:?}");
+    let ended = messages.pop().unwrap();
+    let mut next = 0;
+    for message in &messages {
+        assert_eq!(message["event"]["data"]["n"], next);
+        next += 1;
+    }
+    assert!(next < published, "it was slow");
+    let cursor = ended["cursor"].as_str().unwrap();
+    let mut socket = service.open(&id, &format!("?after={cursor}")).await;
+    assert_eq!(socket.message().await["recovered"], true);
+    while next < published {
+        assert_eq!(socket.event().await["n"], next);
+        next += 1;
+    }
+    service.assert_books_balance().await;
+}

@@ -10,7 +10,7 @@ use tidegate::{
 
 use crate::{
     config, other_program, store,
-    support::{self, Guarded, Plain},
+    support::{self, Guarded, Plain, free_port},
 };
 
 async fn refusal(config: &Config) -> StartupError {
@@ -184,12 +184,7 @@ async fn a_user_without_rights_is_told_which_to_grant() {
         ("writer", vec!["readWrite"]),
         ("owner", vec!["readWrite", "dbAdmin"]),
     ] {
-        let roles: Vec<_> = roles
-            .iter()
-            .map(|&role| doc! {"role": role, "db": &database})
-            .collect();
-        let create = doc! {"createUser": user, "pwd": "p", "roles": roles};
-        guarded.admin().await.run_command(create).await.unwrap();
+        guarded.create_user(user, &roles, &database).await;
     }
     let config = |user: &str, password: &str| Config {
         mongodb_uri: guarded.uri(user, password),
@@ -221,11 +216,6 @@ async fn a_user_without_rights_is_told_which_to_grant() {
     assert!(error.contains("dbAdmin"), "{error}");
     let owner = Store::connect(&config("owner", "p")).await.unwrap();
     owner.repair().await.unwrap();
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 #[tokio::test]

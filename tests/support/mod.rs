@@ -5,13 +5,13 @@
 #![allow(dead_code, unused_imports, clippy::unwrap_used)]
 
 mod events;
-mod guarded;
 mod mongod;
+mod plain;
 mod service;
 mod socket;
 
 pub(crate) use events::{Event, Events};
-pub(crate) use guarded::{Guarded, Plain};
 pub(crate) use mongod::{database_name, options, shared_mongod};
+pub(crate) use plain::{Guarded, Plain, free_port};
 pub(crate) use service::{DEADLINE, Service};
 pub(crate) use socket::{Closed, Socket};

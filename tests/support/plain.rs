@@ -1,4 +1,4 @@
-//! Servers that are started without our own care: bare ones, and one that asks who comes in.
+//! A mongod as others run it: without our own care, or with access control.
 
 use std::{
     os::unix::fs::PermissionsExt as _,
@@ -6,8 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use bson::doc;
-use mongodb::{Client, Database};
+use mongodb::{Client, Database, bson::doc};
 use tempfile::TempDir;
 use tidegate::mongod::{Binary, Mongod};
 
@@ -17,7 +16,6 @@ use super::options;
 pub(crate) struct Plain(Child);
 
 impl Plain {
-    /// Starts it; it may not take connections yet.
     pub(crate) async fn start(port: u16, data: &Path, arguments: &[&str]) -> Self {
         let binary = Binary::find(None).await.unwrap();
         let child = Command::new(binary.path())
@@ -45,16 +43,21 @@ impl Drop for Plain {
     }
 }
 
-/// A replica set of one that lets in whom it knows. It knows `root`, whose password is `p`.
+/// A port that is free at this moment.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// A replica set of one that controls access; it has the user `root`, and all passwords are `p`.
 pub(crate) struct Guarded {
-    // Dropped in this order: first the process, then the folder under it.
-    _server: Plain,
+    _process: Plain,
     _folder: TempDir,
     port: u16,
+    root: Client,
 }
 
 impl Guarded {
-    /// The set and its first user are made while it still lets everyone in.
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut options = options();
@@ -70,25 +73,41 @@ impl Guarded {
         std::fs::write(&key, "0123456789abcdef").unwrap();
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
         let arguments = ["--replSet", "tidegate", "--keyFile", key.to_str().unwrap()];
-        let server = Plain::start(port, &folder.path().join("db"), &arguments).await;
+        let process = Plain::start(port, &folder.path().join("db"), &arguments).await;
+        let root = Client::with_uri_str(uri(port, "root:p@")).await.unwrap();
         Self {
-            _server: server,
+            _process: process,
             _folder: folder,
             port,
+            root,
         }
     }
 
-    /// The connection string of a user.
-    pub(crate) fn uri(&self, user: &str, password: &str) -> String {
-        let port = self.port;
-        format!(
-            "mongodb://{user}:{password}@127.0.0.1:{port}/?replicaSet=tidegate&authSource=admin"
-        )
+    /// Creates a user with these roles on a database.
+    pub(crate) async fn create_user(&self, user: &str, roles: &[&str], database: &str) {
+        let roles: Vec<_> = roles
+            .iter()
+            .map(|&role| doc! {"role": role, "db": database})
+            .collect();
+        let create = doc! {"createUser": user, "pwd": "p", "roles": roles};
+        self.admin().run_command(create).await.unwrap();
     }
 
     /// The database `admin`, as its administrator sees it.
-    pub(crate) async fn admin(&self) -> Database {
-        let root = Client::with_uri_str(self.uri("root", "p")).await.unwrap();
-        root.database("admin")
+    pub(crate) fn admin(&self) -> Database {
+        self.root.database("admin")
     }
+
+    pub(crate) fn uri(&self, user: &str, password: &str) -> String {
+        uri(self.port, &format!("{user}:{password}@"))
+    }
+
+    /// A connection string that names nobody.
+    pub(crate) fn anonymous_uri(&self) -> String {
+        format!("mongodb://127.0.0.1:{}/?replicaSet=tidegate", self.port)
+    }
+}
+
+fn uri(port: u16, credentials: &str) -> String {
+    format!("mongodb://{credentials}127.0.0.1:{port}/?replicaSet=tidegate&authSource=admin")
 }
