@@ -208,6 +208,34 @@ fn what_was_not_acknowledged_may_not_be_skipped() {
 }
 
 #[test]
+fn a_replay_skips_no_pause_and_goes_on_to_the_attach() {
+    let paused = Version {
+        active: false,
+        ..SECOND
+    };
+    let mut commits = commits();
+    commits[4] = commit(5, stored("s", paused));
+    let check = |expected: &[Rule], told: &[u32]| {
+        let mut heard: Vec<_> = told.iter().map(|at| heard(*at)).collect();
+        heard.insert(0, connected(2, paused));
+        let mut connection = connection("s", heard, Over::Left);
+        connection.begin = Begin::After(at(2));
+        let notes = Notes {
+            connections: vec![connection],
+            ..Notes::default()
+        };
+        let violations = checker::check(&commits, &notes);
+        let broken: Vec<_> = checker::tally(&violations).into_keys().collect();
+        assert_eq!(broken, expected, "{told:?}: {violations:#?}");
+    };
+    for told in [&[3, 4][..], &[3, 4, 6], &[3, 4, 6, 7, 9]] {
+        check(&[], told);
+    }
+    check(&[Rule::Lost], &[4]);
+    check(&[Rule::Unwanted], &[3, 4, 7]);
+}
+
+#[test]
 fn repeats_and_disorder_are_noticed() {
     check(
         &[Rule::Disorder],

@@ -78,7 +78,7 @@ pub(crate) struct Truth<'a> {
 struct Life {
     begin: Option<Position>,
     end: Option<Position>,
-    versions: Vec<Version>,
+    versions: Vec<(Position, Version)>,
 }
 
 impl<'a> Truth<'a> {
@@ -89,7 +89,7 @@ impl<'a> Truth<'a> {
                 What::Stored { id, version } => {
                     let life = lives.entry(id).or_default();
                     life.begin.get_or_insert(*at);
-                    life.versions.push(*version);
+                    life.versions.push((*at, *version));
                 }
                 What::Deleted { id } => {
                     if let Some(life) = lives.get_mut(id.as_str()) {
@@ -117,7 +117,7 @@ impl<'a> Truth<'a> {
             .is_some_and(|life| life.end.is_some())
     }
 
-    fn versions_of(&self, subscription: &str) -> &[Version] {
+    fn versions_of(&self, subscription: &str) -> &[(Position, Version)] {
         self.lives
             .get(subscription)
             .map_or(&[], |life| &life.versions)
@@ -133,9 +133,14 @@ pub(crate) fn check(commits: &[Commit], notes: &Notes) -> Vec<Violation> {
     };
     let mut found = Vec::new();
     for connection in &notes.connections {
-        let walk = Walk::new(&truth, connection, lost_before(connection));
-        found.extend(walk.violations());
-        found.extend(check_end(&truth, connection, &notes.incidents));
+        let history_lost = lost_before(connection);
+        found.extend(Walk::new(&truth, connection, history_lost).violations());
+        found.extend(check_end(
+            &truth,
+            connection,
+            &notes.incidents,
+            history_lost,
+        ));
     }
     for id in &notes.not_found {
         if truth.begin_of(id).is_some() && !truth.is_gone(id) {
@@ -169,6 +174,7 @@ fn check_end(
     truth: &Truth<'_>,
     connection: &Connection,
     incidents: &[Incident],
+    history_lost: bool,
 ) -> Option<Violation> {
     let may_end = |incident: &&Incident| match incident.place {
         Where::Clients(node) | Where::Node(node) => {
@@ -191,6 +197,7 @@ fn check_end(
         Over::Closed(Some(code)) => match Ending::from_code(*code) {
             Some(Ending::Deleted) if gone => None,
             Some(Ending::Deleted) => bad(Rule::WrongClose, "deleted, but the subscription is not"),
+            Some(Ending::Resync) if history_lost => None,
             Some(Ending::HeartbeatMissed | Ending::SlowConsumer | Ending::Shutdown) if excused => {
                 None
             }

@@ -193,14 +193,8 @@ impl Fault {
                 | Self::SubscriptionsRenamed
                 | Self::EventsDropped
                 | Self::DatabaseDropped
-                | Self::BehindNode(
-                    _,
-                    Trouble::Reset | Trouble::HalfOpenNear | Trouble::HalfOpenFar
-                )
-                | Self::BeforeNode(
-                    _,
-                    Trouble::Reset | Trouble::HalfOpenNear | Trouble::HalfOpenFar
-                )
+                | Self::BehindNode(_, Trouble::Reset)
+                | Self::BeforeNode(_, Trouble::Reset)
         )
     }
 
@@ -266,9 +260,11 @@ impl Fault {
             (Remedy::Undo, Self::NodePaused(node)) => world.nodes[node].signal("CONT").await?,
             (Remedy::Undo, Self::BehindNode(node, _)) => {
                 world.nodes[node].set_backs(Weather::default());
+                world.nodes[node].cut_backs(Cut::HalfOpen);
             }
             (Remedy::Undo, Self::BeforeNode(node, _)) => {
                 world.nodes[node].front.set(Weather::default());
+                world.nodes[node].front.cut(Cut::HalfOpen);
             }
             (Remedy::Undo, _) => database::heal_commands(world).await?,
         }

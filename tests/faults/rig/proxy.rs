@@ -59,6 +59,8 @@ pub(crate) enum Cut {
     DialledOnly,
     /// The other way round.
     DiallerOnly,
+    /// None that is whole; but what is half open gets its reset, as if the lost machine were back.
+    HalfOpen,
 }
 
 /// A listening proxy. Dropping it closes the listener and every connection.
@@ -171,13 +173,9 @@ impl Link {
         let cut = tokio::select! {
             () = pump::both(&mut dialler, &mut dialled, self.weather, self.alias) => return,
             () = self.stop.cancelled() => return,
-            cut = cuts.recv() => cut.unwrap_or(Cut::Both),
+            cut = next_cut(&mut cuts) => cut,
         };
         let silent = match cut {
-            Cut::Both => {
-                reset(dialler);
-                return reset(dialled);
-            }
             Cut::DialledOnly => {
                 reset(dialled);
                 dialler
@@ -186,10 +184,29 @@ impl Link {
                 reset(dialler);
                 dialled
             }
+            Cut::Both | Cut::HalfOpen => {
+                reset(dialler);
+                return reset(dialled);
+            }
         };
         // Nothing is read from it and nothing is written, as if the other end had lost its power.
-        self.stop.cancelled().await;
-        drop(silent);
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            _ = cuts.recv() => {}
+        }
+        reset(silent);
+    }
+}
+
+/// The next cut of connections that are whole.
+async fn next_cut(cuts: &mut broadcast::Receiver<Cut>) -> Cut {
+    loop {
+        match cuts.recv().await {
+            Ok(Cut::HalfOpen) => {}
+            Ok(cut) => return cut,
+            // There were more cuts than can wait, or there is no proxy any more.
+            Err(_) => return Cut::Both,
+        }
     }
 }
 

@@ -20,6 +20,9 @@ pub(super) struct Walk<'a> {
     /// What is known to be in force. None where nothing was told (`cloudevents.json`): then the
     /// subscription is one that never changes.
     version: Option<Version>,
+    /// A replay skips no span in which the subscription was paused. Where it is paused when the client
+    /// comes, the replay goes on to that moment, which is not told: this is where the pause began.
+    paused_after: Option<Position>,
     found: Vec<Violation>,
 }
 
@@ -35,6 +38,7 @@ impl<'a> Walk<'a> {
             history_may_be_lost,
             next: 0,
             version: None,
+            paused_after: None,
             found: Vec::new(),
         }
     }
@@ -65,6 +69,9 @@ impl<'a> Walk<'a> {
         let first = self.connection.heard.first().map(|(_, heard)| heard);
         if let Some(Heard::Connected { version, .. }) = first {
             self.version = Some(*version);
+            if !version.active && self.connection.begin != Begin::Live {
+                self.paused_after = self.stored_at(*version);
+            }
             if !self.is_stored(*version) {
                 self.bad(
                     Rule::Untold,
@@ -72,7 +79,11 @@ impl<'a> Walk<'a> {
                 );
             }
         } else {
-            self.version = self.truth.versions_of(subscription).first().copied();
+            self.version = self
+                .truth
+                .versions_of(subscription)
+                .first()
+                .map(|(_, version)| *version);
         }
         let at = match (self.connection.begin, first) {
             (Begin::After(at), _) => Some(at),
@@ -135,7 +146,9 @@ impl<'a> Walk<'a> {
 
     fn event(&mut self, number: u64, at: Position) {
         let Some(found) = self.advance(at) else {
-            return self.bad(Rule::Disorder, format!("event {number} again, or too late"));
+            let begin = self.connection.begin;
+            let detail = format!("event {number} at {at:?} again, or too late, begun {begin:?}");
+            return self.bad(Rule::Disorder, detail);
         };
         match &found.what {
             What::Event {
@@ -147,7 +160,7 @@ impl<'a> Walk<'a> {
                 );
             }
             What::Event { .. } if found.at == at => {
-                if self.wanted(found).is_none() {
+                if self.wanted(found).is_none() && !self.may_be_replayed(found) {
                     self.bad(Rule::Unwanted, format!("event {number} does not match"));
                 }
             }
@@ -172,6 +185,7 @@ impl<'a> Walk<'a> {
             _ => false,
         };
         self.version = Some(version);
+        self.paused_after = None;
         let reloaded = self.history_may_be_lost && self.is_stored(version);
         if !(consecutive && at_its_place || reloaded) {
             self.bad(
@@ -271,6 +285,12 @@ impl<'a> Walk<'a> {
     fn pass_over(&mut self, target: usize) {
         let commits = self.truth.commits;
         for commit in &commits[self.next.min(target)..target] {
+            if self.paused_after.is_some_and(|pause| commit.at > pause)
+                && self.may_be_replayed(commit)
+            {
+                // It was not: so the client had come before it.
+                self.paused_after = None;
+            }
             if let Some(number) = self.wanted(commit) {
                 self.bad(
                     Rule::Lost,
@@ -298,12 +318,28 @@ impl<'a> Walk<'a> {
         let What::Event { number, kind } = commit.what else {
             return None;
         };
-        self.version?.wants(kind).then_some(number)
+        let version = self.version?;
+        let before_pause = self.paused_after.is_some_and(|pause| commit.at < pause);
+        (version.wants(kind) || before_pause && version.kinds.has(kind)).then_some(number)
+    }
+
+    /// Whether it matches, and the replay may have come to it before the client did.
+    fn may_be_replayed(&self, commit: &Commit) -> bool {
+        match (&commit.what, self.version) {
+            (What::Event { kind, .. }, Some(version)) => {
+                self.paused_after.is_some() && version.kinds.has(*kind)
+            }
+            _ => false,
+        }
     }
 
     fn is_stored(&self, version: Version) -> bool {
-        self.truth
-            .versions_of(&self.connection.subscription)
-            .contains(&version)
+        self.stored_at(version).is_some()
+    }
+
+    fn stored_at(&self, version: Version) -> Option<Position> {
+        let versions = self.truth.versions_of(&self.connection.subscription);
+        let stored = versions.iter().find(|(_, stored)| *stored == version);
+        stored.map(|(at, _)| *at)
     }
 }
