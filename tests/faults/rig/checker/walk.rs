@@ -1,5 +1,7 @@
 //! One connection's messages beside the commits, step by step.
 
+use std::collections::BTreeSet;
+
 use tidegate::{
     position::Position,
     protocol::{Dialect, Ending},
@@ -23,6 +25,9 @@ pub(super) struct Walk<'a> {
     /// A replay skips no span in which the subscription was paused. Where it is paused when the client
     /// comes, the replay goes on to that moment, which is not told: this is where the pause began.
     paused_after: Option<Position>,
+    /// What came from the collection of events, in place of a history that was lost: at least once,
+    /// and at positions of its own.
+    from_shelf: BTreeSet<u64>,
     found: Vec<Violation>,
 }
 
@@ -39,6 +44,7 @@ impl<'a> Walk<'a> {
             next: 0,
             version: None,
             paused_after: None,
+            from_shelf: BTreeSet::new(),
             found: Vec::new(),
         }
     }
@@ -145,6 +151,15 @@ impl<'a> Walk<'a> {
     }
 
     fn event(&mut self, number: u64, at: Position) {
+        let commits = self.truth.commits;
+        if self.history_may_be_lost
+            && commits
+                .binary_search_by_key(&at, |commit| commit.at)
+                .is_err()
+        {
+            self.from_shelf.insert(number);
+            return;
+        }
         let Some(found) = self.advance(at) else {
             let begin = self.connection.begin;
             let detail = format!("event {number} at {at:?} again, or too late, begun {begin:?}");
@@ -291,7 +306,9 @@ impl<'a> Walk<'a> {
                 // It was not: so the client had come before it.
                 self.paused_after = None;
             }
-            if let Some(number) = self.wanted(commit) {
+            if let Some(number) = self.wanted(commit)
+                && !self.from_shelf.contains(&number)
+            {
                 self.bad(
                     Rule::Lost,
                     format!("event {number}, committed at {:?}", commit.at),
