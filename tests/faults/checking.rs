@@ -187,7 +187,7 @@ fn an_event_lost_between_two_connections_is_noticed() {
         .heard
         .insert(0, (Duration::ZERO, connected(6, SECOND)));
     check(&[Rule::Lost], |notes| {
-        notes.connections.push(resumed.clone())
+        notes.connections.push(resumed.clone());
     });
     resumed.heard.insert(1, (Duration::ZERO, heard(6)));
     resumed.heard.insert(1, (Duration::ZERO, heard(4)));

@@ -22,7 +22,7 @@ use walk::Walk;
 
 /// How long after a fault on its way a connection may still end by it: a heartbeat or a client's own
 /// patience has to run out first.
-pub(crate) const AFTERMATH: Duration = Duration::from_secs(60);
+pub(crate) const AFTERMATH: Duration = Duration::from_mins(1);
 
 /// A broken promise.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -128,7 +128,13 @@ impl<'a> Truth<'a> {
 pub(crate) fn check(commits: &[Commit], notes: &Notes) -> Vec<Violation> {
     let truth = Truth::new(commits);
     let lost_before = |connection: &Connection| {
-        let lost = |i: &Incident| i.place == Where::History && i.began <= connection.over_at;
+        let begun = connection
+            .heard
+            .first()
+            .map_or(connection.over_at, |(at, _)| *at);
+        let lost = |i: &Incident| {
+            i.place == Where::History && i.began <= connection.over_at && begun <= i.recovered
+        };
         notes.incidents.iter().any(lost)
     };
     let mut found = Vec::new();
@@ -189,11 +195,10 @@ fn check_end(
     let gone = truth.is_gone(&connection.subscription);
     match &connection.over {
         Over::Open if gone => bad(Rule::MissingClose, "open though the subscription is gone"),
-        Over::Open | Over::Left => None,
+        Over::Open | Over::Left | Over::Closed(None) => None,
         Over::Lost(_) | Over::Silence if excused => None,
         Over::Lost(reason) => bad(Rule::CauselessEnd, &format!("lost: {reason}")),
         Over::Silence => bad(Rule::CauselessEnd, "nothing was heard for too long"),
-        Over::Closed(None) => None,
         Over::Closed(Some(code)) => match Ending::from_code(*code) {
             Some(Ending::Deleted) if gone => None,
             Some(Ending::Deleted) => bad(Rule::WrongClose, "deleted, but the subscription is not"),
@@ -212,19 +217,18 @@ fn check_writes(truth: &Truth<'_>, notes: &Notes) -> Vec<Violation> {
     let mut stored: BTreeMap<u64, usize> = BTreeMap::new();
     let mut drops = 0;
     for commit in truth.commits {
-        match commit.what {
-            What::EventsDropped => drops += 1,
-            What::Event { number, .. } => {
-                // What went away with its collection may be published again.
-                if stored.insert(number, drops) == Some(drops) {
-                    let detail = format!("event {number} was stored twice");
-                    found.push(Violation {
-                        rule: Rule::DoubleWrite,
-                        detail,
-                    });
-                }
-            }
-            _ => {}
+        if let What::EventsDropped = commit.what {
+            drops += 1;
+        }
+        // What went away with its collection may be published again.
+        if let What::Event { number, .. } = commit.what
+            && stored.insert(number, drops) == Some(drops)
+        {
+            let detail = format!("event {number} was stored twice");
+            found.push(Violation {
+                rule: Rule::DoubleWrite,
+                detail,
+            });
         }
     }
     let mut lost = |what: &str, which: &dyn fmt::Display| {

@@ -84,8 +84,8 @@ impl Trouble {
     const fn cut(self) -> Option<Cut> {
         match self {
             Self::Reset => Some(Cut::Both),
-            Self::HalfOpenNear => Some(Cut::DialledOnly),
-            Self::HalfOpenFar => Some(Cut::DiallerOnly),
+            Self::HalfOpenNear => Some(Cut::TargetOnly),
+            Self::HalfOpenFar => Some(Cut::CallerOnly),
             _ => None,
         }
     }
@@ -115,8 +115,8 @@ impl fmt::Display for Trouble {
             Self::Reset => "reset",
             Self::Delay => "delayed by 200 ms",
             Self::Throttle => "throttled to 20 kB/s",
-            Self::HalfOpenNear => "half open, dialler left",
-            Self::HalfOpenFar => "half open, dialled left",
+            Self::HalfOpenNear => "half open, caller left",
+            Self::HalfOpenFar => "half open, called left",
             Self::BlackHole => "black hole",
             Self::BlackHoleUp => "black hole upwards",
             Self::BlackHoleDown => "black hole downwards",

@@ -35,21 +35,13 @@ pub(crate) fn costs(notes: &Notes) -> BTreeMap<String, Cost> {
 
 /// A line for each fault, for people.
 pub(crate) fn table(costs: &BTreeMap<String, Cost>) -> String {
-    let mut text = String::from(
-        "| fault | times | longest pause, s | went on after, s |\n|---|---|---|---|\n",
-    );
-    for (fault, cost) in costs {
-        let Cost {
-            times,
-            longest_pause,
-            went_on_after,
-        } = cost;
-        let (pause, after) = (longest_pause.as_secs_f64(), went_on_after.as_secs_f64());
-        text.push_str(&format!(
-            "| {fault} | {times} | {pause:.2} | {after:.2} |\n"
-        ));
-    }
-    text
+    let head = "| fault | times | longest pause, s | went on after, s |\n|---|---|---|---|\n";
+    let line = |text: String, (fault, cost): (&String, &Cost)| {
+        let pause = cost.longest_pause.as_secs_f64();
+        let after = cost.went_on_after.as_secs_f64();
+        text + &format!("| {fault} | {} | {pause:.2} | {after:.2} |\n", cost.times)
+    };
+    costs.iter().fold(head.to_owned(), line)
 }
 
 /// The same for programs.
@@ -96,7 +88,7 @@ fn pause(arrivals: &[(Duration, u64)], incident: &Incident) -> Duration {
         to > incident.began && from < incident.recovered
     });
     concerned
-        .map(|pair| pair[1].0 - pair[0].0)
+        .map(|pair| pair[1].0.saturating_sub(pair[0].0))
         .max()
         .unwrap_or_default()
 }

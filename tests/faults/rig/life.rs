@@ -108,10 +108,10 @@ impl Life {
     fn start_publishers(&mut self, world: &World, seed: u64) {
         let (notebook, stop) = (&world.notebook, &self.stop_work);
         let ticking = publishers::tick(world.events(), notebook.clone(), stop.clone());
-        self.work.spawn(async { Ok(ticking.await) });
+        self.work.spawn(finish(ticking));
         let direct =
             publishers::publish_directly(world.events(), notebook.clone(), seed, stop.clone());
-        self.work.spawn(async { Ok(direct.await) });
+        self.work.spawn(finish(direct));
         for (node, front) in world.fronts().into_iter().enumerate() {
             let seed = seed + 1 + node as u64;
             let over_http =
@@ -129,7 +129,7 @@ impl Life {
             let (notebook, pool) = (world.notebook.clone(), self.setting.pool.clone());
             let writer = Writer::new(path, notebook, pool, seed + 100 + number as u64)?;
             let stop = self.stop_work.clone();
-            self.work.spawn(async { Ok(writer.run(stop).await) });
+            self.work.spawn(finish(writer.run(stop)));
         }
         Ok(())
     }
@@ -179,7 +179,7 @@ impl Life {
                 .notebook
                 .note(|notes| notes.ticks.insert(name, 0));
         }
-        self.clients.spawn(async { Ok(client.run().await) });
+        self.clients.spawn(finish(client.run()));
     }
 
     /// Lets everyone finish, and says what was wrong. The faults must be healed.
@@ -217,6 +217,12 @@ impl Life {
             violations,
         })
     }
+}
+
+/// Work that cannot fail, among work that can.
+async fn finish(work: impl Future<Output = ()>) -> Result<()> {
+    work.await;
+    Ok(())
 }
 
 fn everything(kinds: u8) -> Version {

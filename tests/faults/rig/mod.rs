@@ -10,6 +10,7 @@
 
 pub(crate) mod checker;
 pub(crate) mod clients;
+pub(crate) mod course;
 pub(crate) mod faults;
 pub(crate) mod figures;
 pub(crate) mod life;

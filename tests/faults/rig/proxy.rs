@@ -56,9 +56,9 @@ pub(crate) enum Cut {
     /// Both ends get a reset.
     Both,
     /// The one who was dialled gets a reset; the one who dialled hears nothing, ever.
-    DialledOnly,
+    TargetOnly,
     /// The other way round.
-    DiallerOnly,
+    CallerOnly,
     /// None that is whole; but what is half open gets its reset, as if the lost machine were back.
     HalfOpen,
 }
@@ -151,42 +151,42 @@ async fn accept(
 ) {
     loop {
         match listener.accept().await {
-            Ok((dialler, _)) => {
-                tasks.spawn(link.clone().serve(dialler, cuts.subscribe()));
+            Ok((caller, _)) => {
+                tasks.spawn(link.clone().serve(caller, cuts.subscribe()));
             }
-            // Out of descriptors, or the dialler is gone already.
+            // Out of descriptors, or the caller is gone already.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
 }
 
 impl Link {
-    async fn serve(self, mut dialler: TcpStream, mut cuts: broadcast::Receiver<Cut>) {
-        let Ok(mut dialled) = TcpStream::connect(self.target).await else {
-            return reset(dialler);
+    async fn serve(self, mut caller: TcpStream, mut cuts: broadcast::Receiver<Cut>) {
+        let Ok(mut target) = TcpStream::connect(self.target).await else {
+            return reset(caller);
         };
-        for end in [&dialler, &dialled] {
+        for end in [&caller, &target] {
             if end.set_nodelay(true).is_err() {
                 return;
             }
         }
         let cut = tokio::select! {
-            () = pump::both(&mut dialler, &mut dialled, self.weather, self.alias) => return,
+            () = pump::both(&mut caller, &mut target, self.weather, self.alias) => return,
             () = self.stop.cancelled() => return,
             cut = next_cut(&mut cuts) => cut,
         };
         let silent = match cut {
-            Cut::DialledOnly => {
-                reset(dialled);
-                dialler
+            Cut::TargetOnly => {
+                reset(target);
+                caller
             }
-            Cut::DiallerOnly => {
-                reset(dialler);
-                dialled
+            Cut::CallerOnly => {
+                reset(caller);
+                target
             }
             Cut::Both | Cut::HalfOpen => {
-                reset(dialler);
-                return reset(dialled);
+                reset(caller);
+                return reset(target);
             }
         };
         // Nothing is read from it and nothing is written, as if the other end had lost its power.

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::{faults::Fault, life::Life, record::Incident, world::World};
 
 /// How long every watcher may take to get an event that was published after the fault was healed.
-const RECOVERY: Duration = Duration::from_secs(120);
+const RECOVERY: Duration = Duration::from_mins(2);
 
 /// Injects the faults one after another, holds them, heals them, and waits until every watcher is
 /// served again.
@@ -53,9 +53,10 @@ pub(crate) async fn trial(
             .heal(remedy, world)
             .await
             .with_context(|| format!("healing {fault}"))?;
-        let (ended, mark) = match fault.is_sudden() {
-            true => (injected_at, injected_mark),
-            false => (world.notebook.now(), world.notebook.number()),
+        let (ended, mark) = if fault.is_sudden() {
+            (injected_at, injected_mark)
+        } else {
+            (world.notebook.now(), world.notebook.number())
         };
         world.notebook.note(|notes| {
             notes.incidents[number].ended = ended;

@@ -203,7 +203,7 @@ impl Writer {
                 for _ in 0..ATTEMPTS {
                     // The same key all the time: it is made once, however often this is tried.
                     let request = self.request(*front, Method::POST, "").json(&body);
-                    let request = request.header("idempotency-key", format!("{:?}", name));
+                    let request = request.header("idempotency-key", format!("{name:?}"));
                     match request.send().await {
                         Ok(answer) if answer.status().as_u16() == 201 => {
                             let made: Value = answer.json().await.ok()?;

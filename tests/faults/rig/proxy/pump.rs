@@ -20,13 +20,13 @@ const PORTION: Duration = Duration::from_millis(50);
 
 /// Moves bytes both ways until both directions have ended, or one has broken.
 pub(super) async fn both(
-    dialler: &mut TcpStream,
-    dialled: &mut TcpStream,
+    caller: &mut TcpStream,
+    target: &mut TcpStream,
     weather: watch::Receiver<Weather>,
     alias: Option<u8>,
 ) {
-    let (from_dialler, to_dialler) = dialler.split();
-    let (from_dialled, to_dialled) = dialled.split();
+    let (from_caller, to_caller) = caller.split();
+    let (from_target, to_target) = target.split();
     let up = Pump {
         weather: weather.clone(),
         flow: |weather| weather.up,
@@ -39,8 +39,8 @@ pub(super) async fn both(
     };
     // An error means that one end is gone; the caller closes the other.
     drop(tokio::try_join!(
-        up.run(from_dialler, to_dialled),
-        down.run(from_dialled, to_dialler)
+        up.run(from_caller, to_target),
+        down.run(from_target, to_caller)
     ));
 }
 
