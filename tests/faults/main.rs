@@ -20,3 +20,5 @@ mod commands;
 mod database;
 mod network;
 mod nodes;
+mod refusals;
+mod starting;

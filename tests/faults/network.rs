@@ -5,8 +5,8 @@ use crate::{
     suite::ride_out,
 };
 
-/// How long each lasts, where it is not over at once. Longer than heartbeats are waited for.
-const HOLD_MS: u64 = 3_000;
+/// How long each lasts, where it is not over at once.
+const HOLD_MS: u64 = 2_500;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_way_to_the_database_costs_a_pause() {

@@ -6,17 +6,13 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_node_loses_its_sockets_and_nothing_else() {
+async fn killed_nodes_lose_their_sockets_and_paused_ones_go_on_where_they_were() {
     ride_out(&[
         (&[Fault::NodeKilled(0)], 1_000),
         (&[Fault::NodeKilled(1)], 0),
+        (&[Fault::NodePaused(0)], 5_000),
     ])
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_paused_node_goes_on_where_it_was() {
-    ride_out(&[(&[Fault::NodePaused(0)], 5_000)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::rig::{
     faults::Fault,
@@ -17,7 +17,7 @@ const SEED: u64 = 7;
 /// One world at a time: each has five processes of its own.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-pub(crate) fn settings(nodes: usize) -> Settings {
+fn settings(nodes: usize) -> Settings {
     let settings = [
         ("TIDEGATE_SOCKET__PING_INTERVAL", "2s"),
         ("TIDEGATE_SOCKET__PONG_TIMEOUT", "4s"),
@@ -36,7 +36,7 @@ pub(crate) fn settings(nodes: usize) -> Settings {
     }
 }
 
-pub(crate) fn population() -> Population {
+fn population() -> Population {
     Population {
         wanderers: 1,
         durable: 2,
@@ -51,28 +51,25 @@ fn binary() -> PathBuf {
     env!("CARGO_BIN_EXE_tidegate").into()
 }
 
+/// A world of so many nodes in which nobody is at work, to itself until it is dropped.
+pub(crate) async fn empty_world(nodes: usize) -> (World, MutexGuard<'static, ()>) {
+    let turn = TURN.lock().await;
+    (World::start(settings(nodes)).await.unwrap(), turn)
+}
+
 /// Injects each of these (faults that come together stand together), and holds everyone's records
 /// against what was committed.
 pub(crate) async fn ride_out(trials: &[(&[Fault], u64)]) -> Evidence {
-    let turn = TURN.lock().await;
-    let mut world = World::start(settings(2)).await.unwrap();
+    let (mut world, turn) = empty_world(2).await;
     let life = Life::start(&world, &population(), SEED).await.unwrap();
     for (faults, hold_ms) in trials {
         let hold = Duration::from_millis(*hold_ms);
         trial(&mut world, &life, faults, hold).await.unwrap();
     }
     let evidence = life.settle(&world).await.unwrap();
-    let logs: Vec<_> = world
-        .nodes
-        .iter()
-        .map(|node| node.log().chars().take(6000).collect::<String>())
-        .collect();
+    let logs: Vec<_> = world.nodes.iter().map(|node| node.log()).collect();
     world.stop().await.unwrap();
     drop(turn);
-    eprintln!(
-        "{}",
-        crate::rig::figures::table(&crate::rig::figures::costs(&evidence.notes))
-    );
     assert_honest(&evidence, &logs);
     evidence
 }

@@ -43,7 +43,7 @@ pub(crate) struct Node {
     /// What clients dial.
     pub(crate) front: Proxy,
     /// What the node dials in place of the database's members.
-    pub(crate) backs: Vec<Proxy>,
+    backs: Vec<Proxy>,
     program: Program,
     uri: String,
     database: String,
@@ -53,25 +53,18 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts a node on the members at `members`, and waits until it is ready.
+    /// Starts a node on a database that it reaches at `hosts`, which `backs` may be in the way of, and
+    /// waits until it is ready.
     pub(crate) async fn start(
         number: usize,
         program: Program,
-        members: &[SocketAddr],
+        hosts: &[SocketAddr],
+        backs: Vec<Proxy>,
         database: &str,
         uri_options: &str,
     ) -> Result<Self> {
-        let mut backs = Vec::new();
-        for member in members {
-            // Each node dials an address of its own: what happens to it happens to no other.
-            let alias = u8::try_from(number + 2)?;
-            backs.push(Proxy::alias(alias, *member).await?);
-        }
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-        let hosts: Vec<_> = backs
-            .iter()
-            .map(|back| back.address().to_string())
-            .collect();
+        let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
         let mut node = Self {
             number,
             address,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -112,6 +113,22 @@ pub(crate) enum Heard {
     },
     /// Something that could not be read.
     Odd(String),
+}
+
+/// A word or two, so that a whole connection fits a line.
+impl fmt::Display for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected { at, version, .. } => {
+                write!(f, "connected v{} {at:?}", version.number)
+            }
+            Self::Event { number, .. } => write!(f, "{number}"),
+            Self::Updated { version, at } => write!(f, "updated v{} {at:?}", version.number),
+            Self::Gap { after, upto } => write!(f, "gap {after:?} to {upto:?}"),
+            Self::Ended { reason, .. } => write!(f, "ended {reason}"),
+            Self::Odd(text) => write!(f, "odd {text}"),
+        }
+    }
 }
 
 /// How a connection was over, as its client saw it.

@@ -12,6 +12,7 @@ use tidegate::mongod::{Cluster, Options};
 
 use super::{
     node::{Node, Program},
+    proxy::Proxy,
     record::Notebook,
 };
 
@@ -71,22 +72,30 @@ impl World {
         Ok(world)
     }
 
-    /// Starts another node. It is the caller's.
-    pub(crate) async fn start_node(&self, number: usize) -> Result<Node> {
+    async fn start_node(&self, number: usize) -> Result<Node> {
+        // Each node dials addresses of its own: what happens to it happens to no other.
+        let alias = u8::try_from(number + 2)?;
+        let mut backs = Vec::new();
+        for member in &self.members {
+            backs.push(Proxy::alias(alias, *member).await?);
+        }
+        let hosts: Vec<_> = backs.iter().map(Proxy::address).collect();
+        self.launch(number, &hosts, backs).await
+    }
+
+    /// Starts another node, with nothing between it and the database. It is the caller's.
+    pub(crate) async fn start_bare_node(&self, number: usize) -> Result<Node> {
+        self.launch(number, &self.members, Vec::new()).await
+    }
+
+    async fn launch(&self, number: usize, hosts: &[SocketAddr], backs: Vec<Proxy>) -> Result<Node> {
         let Settings {
             program,
             uri_options,
             ..
         } = &self.settings;
-        let uri_options = format!("replicaSet=tidegate{uri_options}");
-        Node::start(
-            number,
-            program.clone(),
-            &self.members,
-            DATABASE,
-            &uri_options,
-        )
-        .await
+        let options = format!("replicaSet=tidegate{uri_options}");
+        Node::start(number, program.clone(), hosts, backs, DATABASE, &options).await
     }
 
     pub(crate) fn database(&self) -> Database {

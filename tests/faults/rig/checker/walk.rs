@@ -53,14 +53,31 @@ impl<'a> Walk<'a> {
     pub(super) fn violations(mut self) -> Vec<Violation> {
         self.begin();
         let mut ended = false;
-        for (_, heard) in &self.connection.heard {
+        let heard = &self.connection.heard;
+        for (number, (_, heard)) in heard.iter().enumerate() {
             if ended {
                 self.bad(Rule::WrongClose, format!("{heard:?} after the end"));
+            }
+            if let Heard::Updated { at, .. } = heard
+                && self.is_before_gap(number, *at)
+            {
+                self.pass_unseen(*at);
             }
             self.step(heard);
             ended = matches!(heard, Heard::Ended { .. });
         }
         self.end(ended);
+        if let Some(first) = self.found.first_mut() {
+            let heard = self
+                .connection
+                .heard
+                .iter()
+                .map(|(_, heard)| heard.to_string());
+            let heard = heard.collect::<Vec<_>>().join(" ");
+            let Connection { begin, over, .. } = self.connection;
+            let detail = std::mem::take(&mut first.detail);
+            first.detail = format!("{detail}; begun {begin:?}, heard {heard}, over {over:?}");
+        }
         self.found
     }
 
@@ -97,6 +114,11 @@ impl<'a> Walk<'a> {
             // Nothing says where it begins: the first event is the first one.
             (_, Some(Heard::Event { at, .. })) => {
                 self.next = commits.partition_point(|commit| commit.at < *at);
+                return;
+            }
+            // Nothing says that it had begun before the very last event.
+            (Begin::Live, None) => {
+                self.next = commits.len().saturating_sub(1);
                 return;
             }
             _ => None,
@@ -151,19 +173,12 @@ impl<'a> Walk<'a> {
     }
 
     fn event(&mut self, number: u64, at: Position) {
-        let commits = self.truth.commits;
-        if self.history_may_be_lost
-            && commits
-                .binary_search_by_key(&at, |commit| commit.at)
-                .is_err()
-        {
+        if self.history_may_be_lost && self.is_from_shelf(number, at) {
             self.from_shelf.insert(number);
             return;
         }
         let Some(found) = self.advance(at) else {
-            let begin = self.connection.begin;
-            let detail = format!("event {number} at {at:?} again, or too late, begun {begin:?}");
-            return self.bad(Rule::Disorder, detail);
+            return self.bad(Rule::Disorder, format!("event {number} again, or too late"));
         };
         match &found.what {
             What::Event {
@@ -227,8 +242,19 @@ impl<'a> Walk<'a> {
             );
         }
         if reason == Ending::Deleted.token() {
+            if self.history_may_be_lost && !self.is_gone_at(at) {
+                // A load found it gone: what came before that is lost with it.
+                return self.pass_unseen(at);
+            }
             self.pass(at);
         }
+    }
+
+    /// A load after lost history tells a change and then the gap that both end at the same place.
+    fn is_before_gap(&self, number: usize, at: Position) -> bool {
+        let next = self.connection.heard.get(number + 1);
+        self.history_may_be_lost
+            && matches!(next, Some((_, Heard::Gap { upto, .. })) if *upto == at)
     }
 
     /// What is owed to a connection that has had its last message.
@@ -348,6 +374,34 @@ impl<'a> Walk<'a> {
             }
             _ => false,
         }
+    }
+
+    /// Whether it came from the collection of events: at no place of the log, or from before the
+    /// beginning, where such a reading starts.
+    fn is_from_shelf(&self, number: u64, at: Position) -> bool {
+        let begin = match self.connection.begin {
+            Begin::Live => None,
+            Begin::After(begin) => Some(begin),
+            Begin::Acknowledged(begin) => begin,
+        };
+        begin.is_some_and(|begin| at <= begin) || !self.is_committed_at(number, at)
+    }
+
+    fn is_committed_at(&self, number: u64, at: Position) -> bool {
+        let commits = self.truth.commits;
+        let found = commits.binary_search_by_key(&at, |commit| commit.at);
+        found.is_ok_and(|found| {
+            matches!(commits[found].what, What::Event { number: committed, .. } if committed == number)
+        })
+    }
+
+    fn is_gone_at(&self, at: Position) -> bool {
+        let commits = self.truth.commits;
+        let found = commits.binary_search_by_key(&at, |commit| commit.at);
+        found.is_ok_and(|found| match &commits[found].what {
+            What::Deleted { id } => *id == self.connection.subscription,
+            what => *what == What::AllDeleted,
+        })
     }
 
     fn is_stored(&self, version: Version) -> bool {
