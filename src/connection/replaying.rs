@@ -216,7 +216,13 @@ impl Replaying {
             }
             Source::History(reader) => match ready!(reader.poll_next(cx)) {
                 Some(batch) => {
-                    self.until = Some((batch.position, false));
+                    // The history may be ahead of this node. What the node has not applied yet comes
+                    // from the node: else it would come twice.
+                    let here = self.router.progress().position;
+                    self.until = Some((batch.position.min(here), false));
+                    if batch.position > here {
+                        self.source = Source::Next;
+                    }
                     self.batches.push_back(batch);
                 }
                 None => self.source = Source::Next,
@@ -234,6 +240,7 @@ impl Replaying {
         out: &mut Vec<Arc<Frame>>,
     ) -> Found {
         let mut bytes = 0;
+        let until = self.until.map(|(until, _)| until);
         let turn = batch
             .changes
             .iter()
@@ -241,7 +248,8 @@ impl Replaying {
             .take(CHANGES_A_TURN);
         for change in turn {
             self.next_change += 1;
-            let over = self.limit.is_some_and(|limit| change.position >= limit);
+            let over = self.limit.is_some_and(|limit| change.position >= limit)
+                || until.is_some_and(|until| change.position > until);
             if change.position <= self.done || over {
                 continue;
             }

@@ -186,6 +186,7 @@ fn is_away_code(code: i32) -> bool {
         | 189 | 10_058 | 10_107 | 13_435 | 13_436 // not primary, recovering
         | 50 | 202 | 262 // took too long
         | 64 | 79 | 100 | 133 | 134 // no majority, none that satisfies the concern
+        | 215 // the database is being dropped
         | 43 | 237 // the cursor is gone: with its server, or by a time limit
         | 239 | 246 // no such snapshot (any more)
     )
@@ -208,7 +209,13 @@ pub(super) fn item_error(error: &mongodb::error::IndexedWriteError) -> StoreErro
     if error.code == 11_000 {
         return StoreError::Duplicate;
     }
-    StoreError::Refused {
+    away_item(error).unwrap_or_else(|| StoreError::Refused {
         detail: bulk_refusal(error),
-    }
+    })
+}
+
+/// The failure of an item that could not be stored now, and may be later.
+pub(super) fn away_item(error: &mongodb::error::IndexedWriteError) -> Option<StoreError> {
+    let away = || StoreError::Away(Box::new(Error::custom(error.message.clone())));
+    is_away_code(error.code).then(away)
 }
