@@ -14,7 +14,8 @@ pub(crate) struct Node {
     pub(crate) database: Database,
     pub(crate) http: reqwest::Client,
     process: Child,
-    mongod: Mongod,
+    /// The first node of a database takes it along when it stops.
+    mongod: Option<Mongod>,
 }
 
 impl Node {
@@ -31,34 +32,40 @@ impl Node {
     pub(crate) async fn restart(mut self, settings: &[(&str, &str)]) -> Result<Self> {
         self.process.kill()?;
         self.process.wait()?;
-        Self::with(self.mongod, settings).await
+        let mongod = self.mongod.context("the first node")?;
+        Self::with(mongod, settings).await
     }
 
     /// A node with settings (variables) of its own.
     pub(crate) async fn with(mongod: Mongod, settings: &[(&str, &str)]) -> Result<Self> {
+        let mut node = Self::serving(&mongod.uri(), settings).await?;
+        node.mongod = Some(mongod);
+        Ok(node)
+    }
+
+    /// A second node on the same server, to be stopped before the first.
+    pub(crate) async fn sibling(&self) -> Result<Self> {
+        let mongod = self.mongod.as_ref().context("the first node")?;
+        Self::serving(&mongod.uri(), &[]).await
+    }
+
+    async fn serving(uri: &str, settings: &[(&str, &str)]) -> Result<Self> {
         let port = free_port()?;
         let address = format!("127.0.0.1:{port}");
         let process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args([
-                "serve",
-                "--mongodb-uri",
-                &mongod.uri(),
-                "--listen",
-                &address,
-                "--log",
-                "warn",
-            ])
+            .args(["serve", "--mongodb-uri", uri, "--listen", &address])
+            .args(["--log", "warn"])
             .envs(settings.iter().copied())
             .stdout(Stdio::null())
             .spawn()
             .context("the release binary")?;
-        let client = Client::with_uri_str(mongod.uri()).await?;
+        let client = Client::with_uri_str(uri).await?;
         let node = Self {
             address,
             database: client.database("tidegate"),
             http: reqwest::Client::new(),
             process,
-            mongod,
+            mongod: None,
         };
         node.until_ready().await?;
         Ok(node)
@@ -127,7 +134,9 @@ impl Node {
     pub(crate) async fn stop(mut self) -> Result<()> {
         self.process.kill()?;
         self.process.wait()?;
-        self.mongod.stop().await;
+        if let Some(mongod) = self.mongod {
+            mongod.stop().await;
+        }
         Ok(())
     }
 }
