@@ -20,5 +20,6 @@ mod commands;
 mod database;
 mod network;
 mod nodes;
+mod proxying;
 mod refusals;
 mod starting;
