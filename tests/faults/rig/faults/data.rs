@@ -1,10 +1,18 @@
 //! Faults of those who may write to the database, and mean something else.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
 use bson::doc;
+use mongodb::error::{Error, ErrorKind};
+use tokio::time::sleep;
 
 use super::Remedy;
 use crate::rig::world::{DATABASE, World};
+
+/// Attempts to rename, and what lies between two.
+const ATTEMPTS: usize = 200;
+const PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) async fn drop_subscriptions(world: &World) -> Result<Remedy> {
     world.subscriptions().drop().await?;
@@ -27,6 +35,19 @@ pub(super) async fn rename_subscriptions(world: &World) -> Result<Remedy> {
         "renameCollection": format!("{DATABASE}.subscriptions"),
         "to": format!("{DATABASE}.subscriptions_{number}"),
     };
-    world.direct.database("admin").run_command(rename).await?;
-    Ok(Remedy::Nothing)
+    for _ in 0..ATTEMPTS {
+        let renaming = world.direct.database("admin").run_command(rename.clone());
+        match renaming.await {
+            Ok(_) => return Ok(Remedy::Nothing),
+            // The service is still setting up what was dropped before.
+            Err(error) if is_passing(&error) => sleep(PAUSE).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bail!("the subscriptions cannot be renamed")
+}
+
+/// There is no such collection yet, or an index is being built on it.
+fn is_passing(error: &Error) -> bool {
+    matches!(&*error.kind, ErrorKind::Command(error) if matches!(error.code, 26 | 12_587))
 }
