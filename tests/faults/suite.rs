@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::rig::{
     faults::Fault,
     life::{Evidence, Life, Population},
-    node::Program,
+    node::{Node, Program},
     trial::trial,
     world::{Settings, World},
 };
@@ -67,7 +67,7 @@ pub(crate) async fn ride_out(trials: &[(&[Fault], u64)]) -> Evidence {
         trial(&mut world, &life, faults, hold).await.unwrap();
     }
     let evidence = life.settle(&world).await.unwrap();
-    let logs: Vec<_> = world.nodes.iter().map(|node| node.log()).collect();
+    let logs: Vec<_> = world.nodes.iter().map(Node::log).collect();
     world.stop().await.unwrap();
     drop(turn);
     assert_honest(&evidence, &logs);

@@ -1,8 +1,10 @@
 //! What everyone writes down of what they did and saw, for the checker.
 
+mod heard;
+mod version;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -10,71 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-use tidegate::{
-    position::{Cursor, Position},
-    protocol::Dialect,
+use tidegate::{position::Position, protocol::Dialect};
+
+pub(crate) use self::{
+    heard::{Heard, read_cloudevent, read_message},
+    version::{KINDS, Kinds, LAST, TICK, Version},
 };
-
-/// The kinds of events, as their `type`: a filter asks for some of them.
-pub(crate) const KINDS: [&str; 6] = ["tick", "a", "b", "c", "d", "end"];
-/// The kind of the events that come in steady succession, so that a pause can be seen.
-pub(crate) const TICK: usize = 0;
-/// The kind of the last event, which every filter wants.
-pub(crate) const LAST: usize = 5;
-
-/// A set of kinds, a bit each.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Kinds(pub(crate) u8);
-
-impl Kinds {
-    pub(crate) fn has(self, kind: usize) -> bool {
-        self.0 & (1 << kind) != 0
-    }
-
-    /// The names, for a filter's `$in`.
-    pub(crate) fn names(self) -> Vec<&'static str> {
-        let wanted = |&(kind, _): &(usize, _)| self.has(kind);
-        KINDS
-            .into_iter()
-            .enumerate()
-            .filter(wanted)
-            .map(|(_, name)| name)
-            .collect()
-    }
-
-    /// Reads what [`Kinds::names`] wrote.
-    pub(crate) fn of_names<'a>(names: impl Iterator<Item = &'a str>) -> Option<Self> {
-        names
-            .map(|name| KINDS.iter().position(|kind| *kind == name))
-            .try_fold(Self(0), |kinds, kind| Some(Self(kinds.0 | 1 << kind?)))
-    }
-}
-
-/// One state of a subscription. Each change has a number of its own, kept in the document's name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Version {
-    pub(crate) number: u64,
-    pub(crate) kinds: Kinds,
-    pub(crate) active: bool,
-}
-
-impl Version {
-    /// Reads a subscription as the service tells it.
-    pub(crate) fn told(subscription: &Value) -> Option<Self> {
-        let kinds = subscription["filter"]["type"]["$in"].as_array()?;
-        Some(Self {
-            number: subscription["name"].as_str()?.parse().ok()?,
-            kinds: Kinds::of_names(kinds.iter().filter_map(Value::as_str))?,
-            active: subscription["status"] == "active",
-        })
-    }
-
-    /// Whether an event of this kind is delivered.
-    pub(crate) fn wants(self, kind: usize) -> bool {
-        self.active && self.kinds.has(kind)
-    }
-}
 
 /// Where a client asked a connection to begin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,50 +28,6 @@ pub(crate) enum Begin {
     After(Position),
     /// After what it acknowledged, which is this at most.
     Acknowledged(Option<Position>),
-}
-
-/// One message.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Heard {
-    Connected {
-        at: Position,
-        version: Version,
-        recovered: bool,
-    },
-    Event {
-        number: u64,
-        at: Position,
-    },
-    Updated {
-        version: Version,
-        at: Position,
-    },
-    Gap {
-        after: Option<Position>,
-        upto: Position,
-    },
-    Ended {
-        reason: String,
-        at: Position,
-    },
-    /// Something that could not be read.
-    Odd(String),
-}
-
-/// A word or two, so that a whole connection fits a line.
-impl fmt::Display for Heard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connected { at, version, .. } => {
-                write!(f, "connected v{} {at:?}", version.number)
-            }
-            Self::Event { number, .. } => write!(f, "{number}"),
-            Self::Updated { version, at } => write!(f, "updated v{} {at:?}", version.number),
-            Self::Gap { after, upto } => write!(f, "gap {after:?} to {upto:?}"),
-            Self::Ended { reason, .. } => write!(f, "ended {reason}"),
-            Self::Odd(text) => write!(f, "odd {text}"),
-        }
-    }
 }
 
 /// How a connection was over, as its client saw it.
@@ -254,54 +153,4 @@ impl Notebook {
     pub(crate) fn note<T>(&self, write: impl FnOnce(&mut Notes) -> T) -> T {
         write(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// Reads a message of `tidegate.v1`.
-pub(crate) fn read_message(message: &Value) -> Option<Heard> {
-    if message["type"] == "pong" {
-        return None;
-    }
-    let read = || {
-        let at = position(&message["cursor"])?;
-        Some(match message["type"].as_str()? {
-            "connected" => Heard::Connected {
-                at,
-                version: Version::told(&message["subscription"])?,
-                recovered: message["recovered"].as_bool()?,
-            },
-            "event" => Heard::Event {
-                number: message["event"]["data"]["n"].as_u64()?,
-                at,
-            },
-            "updated" => Heard::Updated {
-                version: Version::told(&message["subscription"])?,
-                at,
-            },
-            "gap" => Heard::Gap {
-                after: position(&message["after"]),
-                upto: at,
-            },
-            "ended" => Heard::Ended {
-                reason: message["reason"].as_str()?.to_owned(),
-                at,
-            },
-            _ => return None,
-        })
-    };
-    Some(read().unwrap_or_else(|| Heard::Odd(message.to_string())))
-}
-
-/// Reads a message of `cloudevents.json`.
-pub(crate) fn read_cloudevent(event: &Value) -> Heard {
-    let read = || {
-        Some(Heard::Event {
-            number: event["data"]["n"].as_u64()?,
-            at: position(&event["tidegatecursor"])?,
-        })
-    };
-    read().unwrap_or_else(|| Heard::Odd(event.to_string()))
-}
-
-fn position(cursor: &Value) -> Option<Position> {
-    Some(Cursor::parse(cursor.as_str()?).ok()?.position)
 }

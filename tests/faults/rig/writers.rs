@@ -1,11 +1,9 @@
 //! Programs that make, change and delete subscriptions: over HTTP, and straight in the database. Each
 //! subscription is changed by its maker alone, so that its versions have an order.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+mod pool;
+
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 use bson::{Document, doc};
@@ -16,6 +14,8 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::pool::Offer;
+pub(crate) use self::pool::Pool;
 use super::{
     node::http_client,
     publishers::refused,
@@ -30,61 +30,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 const ATTEMPTS: usize = 5;
 /// How long one call may take.
 const PATIENCE: Duration = Duration::from_secs(12);
-
-/// A subscription that clients may choose.
-#[derive(Clone, Debug)]
-pub(crate) struct Offer {
-    pub(crate) id: String,
-    /// It never changes: fit for clients that are not told of changes.
-    pub(crate) stable: bool,
-}
-
-/// The subscriptions that are there, as far as is known.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Pool(Arc<Mutex<Offers>>);
-
-#[derive(Debug, Default)]
-struct Offers {
-    all: Vec<Offer>,
-    /// The one that all ticks match.
-    ticks: Option<String>,
-}
-
-impl Pool {
-    fn with<T>(&self, f: impl FnOnce(&mut Offers) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Any of them.
-    pub(crate) fn choose(&self, random: &mut StdRng, stable: bool) -> Option<String> {
-        self.with(|offers| {
-            let fit: Vec<_> = offers.all.iter().filter(|o| o.stable || !stable).collect();
-            let chosen = (!fit.is_empty()).then(|| fit[random.random_range(0..fit.len())]);
-            chosen.map(|offer| offer.id.clone())
-        })
-    }
-
-    /// The one that all ticks match.
-    pub(crate) fn ticks(&self) -> Option<String> {
-        self.with(|offers| offers.ticks.clone())
-    }
-
-    pub(crate) fn set_ticks(&self, id: String) {
-        self.with(|offers| offers.ticks = Some(id));
-    }
-
-    /// Nobody should choose this one any more.
-    pub(crate) fn withdraw(&self, id: &str) {
-        self.with(|offers| {
-            offers.all.retain(|offer| offer.id != id);
-            offers.ticks.take_if(|ticks| ticks == id);
-        });
-    }
-
-    fn offer(&self, offer: Offer) {
-        self.with(|offers| offers.all.push(offer));
-    }
-}
 
 /// How a writer reaches the subscriptions.
 #[derive(Clone, Debug)]

@@ -35,9 +35,9 @@ pub(super) async fn rename_subscriptions(world: &World) -> Result<Remedy> {
         "renameCollection": format!("{DATABASE}.subscriptions"),
         "to": format!("{DATABASE}.subscriptions_{number}"),
     };
+    let admin = world.direct.database("admin");
     for _ in 0..ATTEMPTS {
-        let renaming = world.direct.database("admin").run_command(rename.clone());
-        match renaming.await {
+        match admin.run_command(rename.clone()).await {
             Ok(_) => return Ok(Remedy::Nothing),
             // The service is still setting up what was dropped before.
             Err(error) if is_passing(&error) => sleep(PAUSE).await,
