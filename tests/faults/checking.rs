@@ -153,6 +153,7 @@ fn of_deleted(change: impl FnOnce(&mut Connection)) -> impl FnOnce(&mut Notes) {
 fn incident(place: Where) -> Incident {
     Incident {
         fault: "a fault".to_owned(),
+        alone: true,
         place,
         began: Duration::from_secs(90),
         ended: Duration::from_secs(95),

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::record::{Connection, Heard, Incident, Notes};
 
+/// The row of those that were injected together with others.
+const TOGETHER: &str = "two at once, each of them";
+
 /// One kind of fault.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cost {
@@ -23,7 +26,12 @@ pub(crate) fn costs(notes: &Notes) -> BTreeMap<String, Cost> {
     let arrivals = arrivals(notes);
     let mut costs: BTreeMap<String, Cost> = BTreeMap::new();
     for incident in &notes.incidents {
-        let cost = costs.entry(incident.fault.clone()).or_default();
+        let name = if incident.alone {
+            incident.fault.as_str()
+        } else {
+            TOGETHER
+        };
+        let cost = costs.entry(name.to_owned()).or_default();
         cost.times += 1;
         for arrivals in arrivals.values() {
             cost.longest_pause = cost.longest_pause.max(pause(arrivals, incident));

@@ -22,7 +22,7 @@ use super::proxy::{Cut, Proxy, Weather};
 /// How long a node may take to become ready, or to stop.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Lines of the log that are kept for whoever has to find out what went wrong.
-const LOG_LINES: usize = 400;
+const LOG_LINES: usize = 100;
 
 /// How to start nodes.
 #[derive(Clone, Debug)]

@@ -91,6 +91,8 @@ pub(crate) enum Where {
 #[derive(Clone, Debug)]
 pub(crate) struct Incident {
     pub(crate) fault: String,
+    /// Whether nothing else went wrong at the time.
+    pub(crate) alone: bool,
     pub(crate) place: Where,
     pub(crate) began: Duration,
     /// When it was healed; the same as `began` where it is over at once.

@@ -24,6 +24,7 @@ pub(crate) async fn trial(
         // Written down first: whatever it does to a client lies behind this.
         let incident = Incident {
             fault: fault.to_string(),
+            alone: faults.len() == 1,
             place: fault.place(),
             began,
             ended: Duration::MAX,

@@ -15,6 +15,9 @@ use crate::rig::{
     truth::What,
 };
 
+/// Violations of one connection that are told at most: one thing that goes wrong breaks many rules.
+const SHOWN: usize = 3;
+
 pub(super) struct Walk<'a> {
     truth: &'a Truth<'a>,
     connection: &'a Connection,
@@ -69,6 +72,8 @@ impl<'a> Walk<'a> {
             ended = matches!(heard, Heard::Ended { .. });
         }
         self.end(ended);
+        let count = self.found.len();
+        self.found.truncate(SHOWN);
         if let Some(first) = self.found.first_mut() {
             let heard = self
                 .connection
@@ -78,7 +83,8 @@ impl<'a> Walk<'a> {
             let heard = heard.collect::<Vec<_>>().join(" ");
             let Connection { begin, over, .. } = self.connection;
             let detail = std::mem::take(&mut first.detail);
-            first.detail = format!("{detail}; begun {begin:?}, heard {heard}, over {over:?}");
+            first.detail =
+                format!("{detail}; one of {count}, begun {begin:?}, heard {heard}, over {over:?}");
         }
         self.found
     }
@@ -268,8 +274,11 @@ impl<'a> Walk<'a> {
                 }
             }
             Over::Closed(Some(code)) if code == Ending::Deleted.code() => {
+                // Where history was lost, a load may have found it gone, and nothing says so here.
                 if self.connection.dialect == Dialect::CloudEvents {
-                    self.pass_to_delete();
+                    if !self.history_may_be_lost {
+                        self.pass_to_delete();
+                    }
                 } else if !ended {
                     self.bad(Rule::WrongClose, "closed without being told".to_owned());
                 }
