@@ -221,7 +221,7 @@ struct Connection {
     outbox: Receiver,
     heartbeat: Heartbeat,
     timer: Pin<Box<Sleep>>,
-    /// What the router was told last of how much the socket refuses.
+    /// What the router knows of how much is in hand.
     reported: usize,
     /// Frames just taken; kept for its allocation.
     taken: Vec<Arc<Frame>>,

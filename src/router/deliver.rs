@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     Change, Settings, Wording,
     outbox::{Pushed, Room, Sender},
-    registry::{ConnectionKey, Registry},
+    registry::{ConnectionKey, Phase, Registry},
     table::{Slot, Table},
 };
 use crate::{
@@ -91,7 +91,7 @@ impl Delivery {
         frames: &mut [Option<Arc<Frame>>; Dialect::COUNT],
     ) {
         for connection in registry.of(slot) {
-            if !connection.live || change.position <= connection.from {
+            if !connection.gets(change.position) {
                 continue;
             }
             let dialect = connection.dialect;
@@ -134,7 +134,7 @@ impl Delivery {
         for connection in registry.of(slot) {
             // A replay meets the change in its own place.
             let dialect = connection.dialect;
-            if !dialect.has_messages() || !connection.live {
+            if !dialect.has_messages() || connection.phase != Phase::Live {
                 continue;
             }
             // Nearly all start before here, and share one frame.
