@@ -90,6 +90,8 @@ pub(super) struct Client {
     pub(super) decided: Option<Ending>,
     /// What the client ought to get, by its number.
     pub(super) due: Vec<(u32, String)>,
+    /// Whether it found a reason to end while it went on to the point of a delete.
+    pub(super) cut_short: bool,
     /// Whether frames were refused because the connection had found something.
     pub(super) missed: bool,
     read: Vec<u8>,
@@ -191,6 +193,7 @@ impl World {
             found: None,
             decided: None,
             due: Vec::new(),
+            cut_short: false,
             missed: false,
             read: Vec::new(),
         });
@@ -417,6 +420,7 @@ impl Client {
             return;
         }
         if let Some(end) = self.postponed {
+            self.cut_short = true;
             return self.end(End {
                 drain: false,
                 ..end
