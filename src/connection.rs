@@ -8,6 +8,10 @@
 mod acks;
 mod catching_up;
 mod closing;
+#[cfg(test)]
+pub(crate) mod echo;
+#[cfg(test)]
+pub(crate) mod fault;
 mod heartbeat;
 mod incoming;
 mod outgoing;

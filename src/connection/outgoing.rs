@@ -86,6 +86,8 @@ impl Connection {
 
     pub(super) fn queue_frames(&mut self) {
         for frame in self.taken.drain(..) {
+            #[cfg(test)]
+            super::fault::strike(&frame);
             self.acks.sent(frame.position, frame.event_at.is_some());
             self.transport.writing().push_shared(frame);
         }
