@@ -8,6 +8,10 @@
 mod acks;
 mod catching_up;
 mod closing;
+#[cfg(test)]
+pub(crate) mod echo;
+#[cfg(test)]
+pub(crate) mod fault;
 mod heartbeat;
 mod incoming;
 mod outgoing;
@@ -237,7 +241,7 @@ struct Connection {
     outbox: Receiver,
     heartbeat: Heartbeat,
     timer: Pin<Box<Sleep>>,
-    /// What the router was told last of how much the socket refuses.
+    /// What the router knows of how much is in hand.
     reported: usize,
     /// Frames just taken; kept for its allocation.
     taken: Vec<Arc<Frame>>,

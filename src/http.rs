@@ -11,6 +11,8 @@ mod conditional;
 mod connections;
 mod cors;
 mod dry_run;
+#[cfg(test)]
+pub(crate) mod echo;
 mod events;
 mod extract;
 mod failure;

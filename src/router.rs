@@ -37,7 +37,7 @@ pub use self::table::Table;
 use self::{
     deliver::Delivery,
     durable::Durable,
-    registry::{ConnectionKey, NewConnection, Registry, ends_on_gap},
+    registry::{ConnectionKey, NewConnection, Phase, Registry, ends_on_gap},
     table::Slot,
     window::Window,
 };
@@ -441,7 +441,11 @@ impl Router {
                 dialect: attach.dialect,
                 close_on_gap: attach.close_on_gap,
                 from: start.from,
-                live: !start.replay,
+                phase: if start.replay {
+                    Phase::CatchingUp
+                } else {
+                    Phase::Live
+                },
                 remote: attach.remote,
             },
         );
@@ -510,7 +514,7 @@ impl Router {
             dialect: registered.dialect,
             remote: registered.remote.clone(),
             opened_at: registered.opened_at,
-            replaying: !registered.live,
+            replaying: registered.phase == Phase::CatchingUp,
             waiting_frames: registered.outbox.len(),
         };
         self.registry.of(slot).iter().map(show).collect()

@@ -5,6 +5,10 @@
 
 mod accept;
 mod drain;
+#[cfg(test)]
+mod echo_tests;
+#[cfg(test)]
+mod fault_tests;
 mod horizon;
 mod housekeeping;
 mod presence;

@@ -20,21 +20,25 @@ impl Connection {
             Poll::Pending => return self.on_refused(cx),
         }
         if self.replay.is_some() {
+            self.report(0);
             return self.poll_replay(cx);
         }
         match self.outbox.poll_take(cx, ROUND_BYTES, &mut self.taken) {
-            Poll::Ready(Taken::Frames { .. }) => {
+            Poll::Ready(Taken::Frames { bytes }) => {
+                self.reported = bytes;
                 self.queue_frames();
                 Outgoing::More
             }
             Poll::Ready(Taken::End(end)) => Outgoing::Ends(Outcome::Ended(end)),
-            Poll::Pending => Outgoing::Idle,
+            Poll::Pending => {
+                self.reported = 0;
+                Outgoing::Idle
+            }
         }
     }
 
     fn on_flushed(&mut self) {
         self.note_written();
-        self.report(0);
         self.pongs_waiting = 0;
         self.heartbeat.flushed(Instant::now());
     }
@@ -78,7 +82,7 @@ impl Connection {
         written.progress || beyond
     }
 
-    /// Tells the router how much the socket refuses, if that has changed.
+    /// Tells the router how much is in hand, if that has changed.
     fn report(&mut self, held: usize) {
         if std::mem::replace(&mut self.reported, held) != held {
             self.outbox.holds(held);
@@ -87,6 +91,8 @@ impl Connection {
 
     pub(super) fn queue_frames(&mut self) {
         for frame in self.taken.drain(..) {
+            #[cfg(test)]
+            super::fault::strike(&frame);
             self.acks.sent(frame.position, frame.event_at.is_some());
             self.transport.writing().push_shared(frame);
         }

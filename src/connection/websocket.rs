@@ -44,6 +44,7 @@ const CODE_REFUSED: &str = "Protocol violation";
 #[derive(Debug)]
 pub(super) enum Incoming {
     Text(Utf8Bytes),
+    Binary(Bytes),
     Pong,
     /// The client began the closing handshake, and was answered.
     Close,
@@ -251,7 +252,7 @@ impl WebSocket {
             };
             let incoming = match self.codec.read(&mut side) {
                 Ok(Message::Text(text)) => Incoming::Text(text),
-                Ok(Message::Binary(_)) => Incoming::Broken(Broken::Binary),
+                Ok(Message::Binary(payload)) => Incoming::Binary(payload),
                 Ok(Message::Pong(_)) => Incoming::Pong,
                 Ok(Message::Close(frame)) => closed(frame.as_ref()),
                 Ok(Message::Ping(_) | Message::Frame(_)) => continue,
@@ -316,7 +317,7 @@ pub(super) async fn part(socket: &mut WebSocket, broken: Option<Broken>, deadlin
             loop {
                 match socket.poll_read(cx) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Incoming::Text(_) | Incoming::Pong) => {}
+                    Poll::Ready(Incoming::Text(_) | Incoming::Binary(_) | Incoming::Pong) => {}
                     Poll::Ready(Incoming::Close | Incoming::Broken(_)) => {
                         return Poll::Ready(());
                     }

@@ -80,6 +80,23 @@ impl Writing {
         self.shared_bytes
     }
 
+    /// All that decides what happens next: the parts, shared ones by their position, and where the
+    /// client stands by what is queued and by what was taken.
+    #[cfg(test)]
+    #[expect(clippy::type_complexity, reason = "for one test")]
+    pub(super) fn shape(&self) -> (Vec<(Option<Position>, usize, usize)>, Position, Position) {
+        let part = |part: &Part| {
+            let (position, messages) = match &part.source {
+                Source::Shared(frame) => (Some(frame.position), frame.messages()),
+                Source::Begun(begun) => (Some(begun.position), 1),
+                Source::Own | Source::Control => (None, 1),
+            };
+            (position, messages, part.bytes.len())
+        };
+        let parts = self.parts.iter().map(part).collect();
+        (parts, self.queued, self.taken)
+    }
+
     /// Where the client stands by what was written.
     pub(super) fn taken(&self) -> Position {
         self.taken

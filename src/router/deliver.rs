@@ -16,7 +16,7 @@ use super::{
     Change, Settings, Wording,
     outbox::{Bounds, Pushed, Room, Sender, Size},
     outbox_bounds,
-    registry::{ConnectionKey, Registry},
+    registry::{ConnectionKey, Phase, Registry},
     table::{Slot, Table},
 };
 use crate::{
@@ -142,8 +142,7 @@ impl Delivery {
         let load = &self.wording.load;
         for frame in gathered.take(dialect, registry.of(slot), self.bounds, load) {
             for connection in registry.of(slot) {
-                let wanted = connection.live && connection.dialect == dialect;
-                if wanted && connection.from < frame.position {
+                if connection.dialect == dialect && connection.gets(frame.position) {
                     self.push(connection.key, &connection.outbox, &frame);
                 }
             }
@@ -180,7 +179,7 @@ impl Delivery {
         for connection in registry.of(slot) {
             // A replay meets the change in its own place.
             let dialect = connection.dialect;
-            if !dialect.has_messages() || !connection.live {
+            if !dialect.has_messages() || connection.phase != Phase::Live {
                 continue;
             }
             // Nearly all start before here, and share one frame.

@@ -90,8 +90,9 @@ pub struct Asked {
     refusals: u64,
 }
 
+/// What the router may wait for.
 #[derive(Clone, Copy, Debug)]
-enum Wish {
+pub enum Wish {
     /// Room for this.
     Room(Size),
     /// Less to be held than so many bytes.
@@ -123,7 +124,7 @@ struct State {
     frames: VecDeque<Arc<Frame>>,
     messages: usize,
     bytes: usize,
-    /// Bytes that the connection has taken and its socket has refused.
+    /// Bytes that the connection has taken and not written yet.
     in_hand: usize,
     verdict: Verdict,
     intake: Intake,
@@ -215,13 +216,8 @@ impl Sender {
         answer.unwrap_or(Room::Unserved)
     }
 
-    /// Begins to wait for room for a frame: the connection must make an attempt after this moment
-    /// to be judged by it.
-    pub fn ask_room(&self, size: Size) -> Asked {
-        self.ask(Wish::Room(size))
-    }
-
-    fn ask(&self, wish: Wish) -> Asked {
+    /// Begins to wait: the connection must make an attempt after this moment to be judged by it.
+    pub fn ask(&self, wish: Wish) -> Asked {
         let mut state = self.0.lock();
         state.sender = Some(Waker::noop().clone());
         let (refusals, receiver) = (state.refusals, state.receiver.take());
@@ -263,18 +259,21 @@ impl Sender {
 
     /// Waits until nothing is held for a connection that ends.
     pub async fn emptied(&self, deadline: Instant) {
-        let emptied = poll_fn(|cx| {
-            let mut state = self.0.lock();
-            if state.held() == 0 {
-                return Poll::Ready(());
-            }
-            state.sender = Some(cx.waker().clone());
-            Poll::Pending
-        });
+        let emptied = poll_fn(|cx| self.poll_emptied(cx));
         if timeout_at(deadline, emptied).await.is_err() {
             tracing::debug!("a connection that ends was not served in time");
         }
         self.0.lock().sender = None;
+    }
+
+    /// Ready when nothing is held for a connection that ends.
+    pub fn poll_emptied(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.0.lock();
+        if state.held() == 0 {
+            return Poll::Ready(());
+        }
+        state.sender = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     /// Ends the connection. Only the first call counts; it says whether it was the first. What waits
@@ -296,7 +295,7 @@ impl Sender {
         true
     }
 
-    /// Bytes that are held for the connection: those that wait, and those that its socket refuses.
+    /// Bytes that are held for the connection: those that wait, and those that it has in hand.
     pub fn held(&self) -> usize {
         self.0.lock().held()
     }
@@ -386,7 +385,7 @@ impl State {
 impl Receiver {
     /// Ready with the end, once, as soon as it is decided; what still waits is then to be had from
     /// [`Receiver::drain`]. Else ready with frames, moved into `out`: at most `max_bytes` of them,
-    /// but at least one. Pending registers the task to be woken by the next push.
+    /// but at least one; what was taken before counts as written. Pending registers the task to be woken by the next push.
     pub fn poll_take(
         &self,
         cx: &Context<'_>,
@@ -398,11 +397,16 @@ impl Receiver {
             return Poll::Ready(Taken::End(end));
         }
         let bytes = state.take_frames(max_bytes, out);
+        // Who takes more has written what it had.
+        let before = std::mem::replace(&mut state.in_hand, bytes);
         if bytes > 0 {
             signal(state);
             return Poll::Ready(Taken::Frames { bytes });
         }
         state.register(cx, false);
+        if before > 0 {
+            signal(state);
+        }
         Poll::Pending
     }
 
@@ -429,7 +433,7 @@ impl Receiver {
         std::mem::take(&mut state.frames).into()
     }
 
-    /// Reports how many bytes were taken that the socket refuses.
+    /// Reports how many bytes are in hand, where that is not what was taken last.
     pub fn holds(&self, bytes: usize) {
         let mut state = self.0.lock();
         state.in_hand = bytes;
@@ -449,6 +453,22 @@ impl Receiver {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.0.lock().frames.is_empty()
+    }
+
+    /// All that decides what happens next: what waits, the intake, and the verdict (`Some(None)` once
+    /// it was given).
+    #[cfg(test)]
+    pub fn shape(&self) -> (Vec<(Position, usize)>, u8, Option<Option<End>>) {
+        let state = self.0.lock();
+        let frames = state.frames.iter();
+        let frames = frames.map(|frame| (frame.position, frame.messages()));
+        let frames = frames.collect();
+        let verdict = match state.verdict {
+            Verdict::None => None,
+            Verdict::Decided(end) => Some(Some(end)),
+            Verdict::Given => Some(None),
+        };
+        (frames, state.intake as u8, verdict)
     }
 
     /// Whether the sender waits for room, or for an attempt that the socket refuses.

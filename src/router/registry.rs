@@ -21,6 +21,16 @@ use crate::{
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct ConnectionKey(u64);
 
+/// What a connection gets while it is registered. Goes down this list only; behind the last of it
+/// comes the end, after which the registry has forgotten the connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Phase {
+    /// Nothing: it fetches events of the past, in order, and is switched over when it has all.
+    CatchingUp,
+    /// Events as they come.
+    Live,
+}
+
 /// What the registry keeps of one connection.
 #[derive(Debug)]
 pub struct Registered {
@@ -36,9 +46,8 @@ pub struct Registered {
     pub close_on_gap: bool,
     /// Events up to here are not delivered: the client has them, or asked to start later.
     pub from: Position,
-    /// Whether it gets events as they come. One that replays gets them from the past, in order, and is
-    /// switched over when it has caught up.
-    pub live: bool,
+    /// What it gets.
+    pub phase: Phase,
     /// Where the client is.
     pub remote: String,
     /// Since when.
@@ -46,6 +55,11 @@ pub struct Registered {
 }
 
 impl Registered {
+    /// Whether what was just committed at `position` is for it.
+    pub fn gets(&self, position: Position) -> bool {
+        self.phase == Phase::Live && self.from < position
+    }
+
     /// Whether a gap ends it.
     pub fn ends_on_gap(&self) -> bool {
         ends_on_gap(self.dialect, self.close_on_gap)
@@ -71,7 +85,7 @@ pub struct NewConnection {
     /// See [`Registered`].
     pub from: Position,
     /// See [`Registered`].
-    pub live: bool,
+    pub phase: Phase,
     /// See [`Registered`].
     pub remote: String,
 }
@@ -118,7 +132,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
             dialect: new.dialect,
             close_on_gap: new.close_on_gap,
             from: new.from,
-            live: new.live,
+            phase: new.phase,
             remote: new.remote,
             opened_at: SystemTime::now(),
         });
@@ -133,7 +147,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         };
         let connections = self.by_subscription.get_mut(subscription);
         if let Some(connection) = connections.and_then(|all| all.get_mut(*index)) {
-            connection.live = true;
+            connection.phase = Phase::Live;
             connection.from = connection.from.max(from);
         }
     }
@@ -271,7 +285,7 @@ mod tests {
             dialect: Dialect::Tidegate,
             close_on_gap: false,
             from: Position::START,
-            live: true,
+            phase: Phase::Live,
             remote: String::new(),
         };
         (new, receiver)

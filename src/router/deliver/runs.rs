@@ -9,7 +9,11 @@ use smallvec::SmallVec;
 
 use crate::{
     protocol::{Dialect, Frame, Load},
-    router::{outbox::Bounds, registry::Registered, table::Slot},
+    router::{
+        outbox::Bounds,
+        registry::{Phase, Registered},
+        table::Slot,
+    },
 };
 
 /// A run is a copy of its events. With fewer connections than this it is not worth it.
@@ -41,7 +45,8 @@ impl Runs {
             return self.all.get_mut(*place);
         }
         let mut wanted = [false; Dialect::COUNT];
-        for connection in connections.iter().filter(|connection| connection.live) {
+        let live = |connection: &&Registered| connection.phase == Phase::Live;
+        for connection in connections.iter().filter(live) {
             wanted[connection.dialect.index()] = true;
         }
         if wanted == [false; Dialect::COUNT] {
