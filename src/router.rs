@@ -273,7 +273,10 @@ impl Router {
                 }
                 change.kind = ChangeKind::Deleted(id);
             }
-            ChangeKind::AllDeleted => self.replace_all(Table::default(), change.wall_time).await,
+            ChangeKind::AllDeleted => {
+                self.replace_all(Table::default(), change.wall_time, None)
+                    .await;
+            }
             ChangeKind::Missed(reason) => {
                 change.kind = ChangeKind::Missed(reason);
                 self.tell_gap(reason, before).await;
@@ -292,21 +295,29 @@ impl Router {
         let before = self.position;
         self.position = self.position.max(reload.position);
         self.loaded_at = self.position;
-        self.replace_all(*reload.subscriptions, DateTime::now())
+        let missed = reload.missed.map(|reason| (reason, before));
+        self.replace_all(*reload.subscriptions, DateTime::now(), missed)
             .await;
         self.window.restart(self.position);
-        if let Some(reason) = reload.missed {
-            self.tell_gap(reason, before).await;
-        }
         self.delivery.hand_over();
         self.announce();
         answer(reload.applied, ());
     }
 
-    async fn replace_all(&mut self, all: Table, when: DateTime) {
+    /// `missed` is why events may be missing, and where they begin to be.
+    async fn replace_all(
+        &mut self,
+        all: Table,
+        when: DateTime,
+        missed: Option<(GapReason, Position)>,
+    ) {
         let difference = self.subscriptions.replace_all(all);
         for (slot, removed) in difference.gone {
             self.end_subscription(slot, &removed, when);
+        }
+        // First the gap: a client that broke off before it would go on behind it without knowing.
+        if let Some((reason, after)) = missed {
+            self.tell_gap(reason, after).await;
         }
         for slot in difference.changed {
             self.tell_update(slot).await;
