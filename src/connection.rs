@@ -52,6 +52,7 @@ use crate::{
     position::Cursor,
     positions::Positions,
     protocol::{Dialect, Ending, Frame, Message},
+    receipts::life,
     replay::Replays,
     router::{
         Attach, AttachError, Attached, RouterHandle, Wording,
@@ -111,6 +112,8 @@ pub async fn serve(
     answer: oneshot::Sender<Result<(), AttachError>>,
     carrier: impl Future<Output = Option<Carrier>>,
 ) {
+    // Dropped last: whoever waits for its end knows that the socket is closed.
+    let (_life, gone) = life();
     let (sender, outbox) = host.router.outbox();
     let Ok((after, resumed)) = whereabouts(&host, &request).await else {
         refuse(answer, AttachError::Unavailable);
@@ -125,6 +128,7 @@ pub async fn serve(
         after,
         close_on_gap: request.close_on_gap,
         remote: request.remote,
+        gone,
     };
     let attached = match host.router.attach(attach).await {
         Ok(attached) => attached,

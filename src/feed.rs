@@ -13,6 +13,7 @@ mod oversized;
 mod past;
 mod pause;
 mod place;
+mod recall;
 mod repair;
 mod stream;
 mod understand;
@@ -23,6 +24,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use self::past::{PastError, PastReader};
+pub use self::recall::{Recall, recall};
 use self::{
     failure::Remedy,
     load::Load,

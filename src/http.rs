@@ -16,6 +16,7 @@ mod extract;
 mod failure;
 mod idempotency;
 mod known;
+mod nodes;
 mod observe;
 mod page;
 mod past;
@@ -25,6 +26,7 @@ mod service;
 mod socket;
 mod sse;
 mod subscriptions;
+mod teardown;
 mod watch;
 
 use std::sync::Arc;
@@ -38,10 +40,12 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
     config::Config,
+    feed::Recall,
     positions::Positions,
+    receipts::Receipts,
     replay::Replays,
     router::{RouterHandle, Wording},
-    store::Store,
+    store::{NodeCard, Store},
     telemetry::{Health, Metrics},
 };
 
@@ -65,6 +69,12 @@ pub struct AppState {
     pub replays: Replays,
     /// What was acknowledged.
     pub positions: Positions,
+    /// What this node did about deletes.
+    pub receipts: Receipts,
+    /// The deletes of the time before this node's start.
+    pub recall: Recall,
+    /// What this node is called.
+    pub node: Arc<NodeCard>,
     /// How events are written.
     pub wording: Arc<Wording>,
     /// Work that outlives its request. Whoever stops the service closes it and waits.
@@ -102,6 +112,8 @@ pub fn routes(state: AppState) -> Router {
             &at("/subscriptions/{id}/connections"),
             get(connections::list),
         )
+        .route(&at("/subscriptions/{id}/teardown"), get(teardown::show))
+        .route(&at("/nodes"), get(nodes::list))
         .route(&at("/match"), post(dry_run::filter))
         .route(&at("/events"), post(events::publish).get(events::list))
         .route(&at("/events/{id}"), get(events::get))

@@ -15,6 +15,7 @@ mod handle;
 pub mod outbox;
 pub mod registry;
 mod table;
+mod teardowns;
 mod window;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use self::{
     durable::Durable,
     registry::{ConnectionKey, NewConnection, Registry, ends_on_gap},
     table::{Slot, Table},
+    teardowns::{Teardowns, When},
     window::Window,
 };
 use crate::{
@@ -39,6 +41,7 @@ use crate::{
     position::{Cursor, DeploymentId, Position},
     positions::Positions,
     protocol::{Dialect, Ending, Frame, GapReason, Message},
+    receipts::{Gone, Receipts},
     subscription::{Status, SubscriptionId},
     telemetry::Metrics,
 };
@@ -101,6 +104,7 @@ pub struct Router {
     delivery: Delivery,
     position: Position,
     durable: Durable,
+    teardowns: Teardowns,
     stopping: bool,
     feed: mpsc::Receiver<FromFeed>,
     inputs: mpsc::Receiver<Input>,
@@ -132,6 +136,7 @@ impl Router {
             registry: Registry::default(),
             position: Position::START,
             durable: Durable::default(),
+            teardowns: Teardowns::default(),
             stopping: false,
             feed,
             inputs,
@@ -145,6 +150,13 @@ impl Router {
     #[must_use]
     pub fn telling(mut self, positions: Positions) -> Self {
         self.durable = Durable(Some(positions));
+        self
+    }
+
+    /// Tells `receipts` of deletes.
+    #[must_use]
+    pub fn reporting(mut self, receipts: Receipts) -> Self {
+        self.teardowns = Teardowns(Some(receipts));
         self
     }
 
@@ -244,12 +256,16 @@ impl Router {
             }
             ChangeKind::Deleted(id) => {
                 if let Some((slot, removed)) = self.subscriptions.remove(&id) {
-                    self.end_subscription(slot, &removed, change.wall_time);
+                    let when = When::Committed(change.wall_time);
+                    self.end_subscription(slot, &removed, when).await;
                     self.durable.deleted(&removed, self.position).await;
                 }
                 change.kind = ChangeKind::Deleted(id);
             }
-            ChangeKind::AllDeleted => self.replace_all(Vec::new(), change.wall_time).await,
+            ChangeKind::AllDeleted => {
+                let when = When::Committed(change.wall_time);
+                self.replace_all(Vec::new(), when).await;
+            }
             ChangeKind::Missed(reason) => {
                 change.kind = ChangeKind::Missed(reason);
                 self.tell_gap(reason, before).await;
@@ -263,8 +279,9 @@ impl Router {
     async fn apply_reload(&mut self, reload: Reload) {
         let before = self.position;
         self.position = self.position.max(reload.position);
-        self.replace_all(reload.subscriptions, DateTime::now())
-            .await;
+        let when = When::Before(DateTime::now());
+        self.replace_all(reload.subscriptions, when).await;
+        self.teardowns.loaded(self.position).await;
         self.window.restart(self.position);
         if let Some(reason) = reload.missed {
             self.tell_gap(reason, before).await;
@@ -273,10 +290,10 @@ impl Router {
         self.announce();
     }
 
-    async fn replace_all(&mut self, all: Vec<Compiled>, when: DateTime) {
+    async fn replace_all(&mut self, all: Vec<Compiled>, when: When) {
         let difference = self.subscriptions.replace_all(all);
         for (slot, removed) in difference.gone {
-            self.end_subscription(slot, &removed, when);
+            self.end_subscription(slot, &removed, when).await;
         }
         for slot in difference.changed {
             self.tell_update(slot).await;
@@ -302,13 +319,15 @@ impl Router {
         }
     }
 
-    fn end_subscription(&mut self, slot: Slot, removed: &Compiled, when: DateTime) {
-        let expired = removed.subscription.expired_by(when);
+    async fn end_subscription(&mut self, slot: Slot, removed: &Compiled, when: When) {
+        let expired = removed.subscription.expired_by(when.latest());
         let ending = if expired {
             Ending::Expired
         } else {
             Ending::Deleted
         };
+        let connections = self.registry.of(slot).iter();
+        let connections: Vec<Gone> = connections.map(|c| c.gone.clone()).collect();
         let ended = self.registry.end_all_of(slot, ending, self.position);
         if ended > 0 {
             let subscription = removed.subscription.id.as_ref().map(SubscriptionId::as_str);
@@ -319,6 +338,8 @@ impl Router {
                 "subscription is gone"
             );
         }
+        let deletion = when.deletion(self.position, ending);
+        self.teardowns.deleted(removed, deletion, connections).await;
     }
 
     /// Sends `updated` to every connection of a subscription.
@@ -412,6 +433,7 @@ impl Router {
                 from: start.from,
                 live: !start.replay,
                 remote: attach.remote,
+                gone: attach.gone,
             },
         );
         tracing::debug!(

@@ -6,8 +6,9 @@
 mod accept;
 mod horizon;
 mod housekeeping;
+mod presence;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -16,14 +17,16 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::presence::Presence;
 use crate::{
     config::Config,
-    feed::Feed,
+    feed::{Feed, recall},
     http::{self, AppState},
     positions::positions,
+    receipts::receipts,
     replay::{Library, replays},
     router::{self, Router, RouterHandle, filter_limits},
-    store::{Store, StoreError},
+    store::{NodeCard, Store, StoreError},
     telemetry::{Health, Metrics},
 };
 
@@ -36,13 +39,17 @@ pub enum ServerError {
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The listener has no address.
+    #[error("the listener cannot be used: {0}")]
+    Listener(#[from] std::io::Error),
 }
 
 impl ServerError {
-    /// What the process exits with: 69, the database is not reachable or not usable.
+    /// What the process exits with: 69 where the database is not reachable or not usable, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store(_) => 69,
+            Self::Listener(_) => 1,
         }
     }
 }
@@ -54,8 +61,9 @@ pub async fn run(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), ServerError> {
+    let address = listener.local_addr()?;
     let node = tokio::select! {
-        node = Node::start(config) => node?,
+        node = Node::start(config, address) => node?,
         () = stop.cancelled() => return Ok(()),
     };
     let accepting = accept::accept(listener, node.acceptor(), stop.clone());
@@ -76,13 +84,16 @@ struct Node {
     router_task: JoinHandle<()>,
     replay_task: JoinHandle<()>,
     positions_task: JoinHandle<()>,
+    receipts_task: JoinHandle<()>,
+    recall_task: JoinHandle<()>,
+    presence: JoinHandle<()>,
     ending: CancellationToken,
 }
 
 impl Node {
     /// Connects, migrates, and starts router and feed. Returns before the subscriptions are loaded:
     /// until then the node answers that it is not ready.
-    async fn start(config: Config) -> Result<Self, ServerError> {
+    async fn start(config: Config, address: SocketAddr) -> Result<Self, ServerError> {
         let store = Store::connect(&config).await?;
         if config.migrate {
             store.migrate().await?;
@@ -91,18 +102,46 @@ impl Node {
         }
         let metrics = Arc::new(Metrics::default());
         let health = Health::new(config.feed.ready_lag);
-        let settings = router::Settings {
-            deployment: store.deployment(),
-            database: config.database.clone(),
-            limits: config.limits.clone(),
-            socket: config.socket.clone(),
-            feed: config.feed.clone(),
-        };
+        let settings = router_settings(&store, &config);
         let wording = Arc::new(settings.wording());
         let (router, handle, from_feed) =
             Router::new(settings, config.feed.batches_ahead, Arc::clone(&metrics));
         let (positions, keeping) = positions(store.clone(), &config.feed, Arc::clone(&metrics));
-        let router = router.telling(positions.clone());
+        let interval = config.node.heartbeat_interval;
+        let card = Arc::new(NodeCard::new(address.to_string(), interval));
+        let (receipts, writing) = receipts(
+            store.clone(),
+            card.id.clone(),
+            &config,
+            Arc::clone(&metrics),
+        );
+        let router = router
+            .telling(positions.clone())
+            .reporting(receipts.clone());
+        let closing = CancellationToken::new();
+        let presence = Presence {
+            card: Arc::clone(&card),
+            store: store.clone(),
+            router: handle.clone(),
+            receipts: receipts.clone(),
+            metrics: Arc::clone(&metrics),
+            closing: closing.clone(),
+        };
+        let receipts_task = tokio::spawn(writing);
+        let (recall, recalling) = recall(
+            store.clone(),
+            handle.clone(),
+            receipts.clone(),
+            config.feed.clone(),
+        );
+        // Nobody is served by a node that the others have never heard of.
+        presence.beat().await?;
+        tracing::info!(
+            node = card.id,
+            host = card.host,
+            address = card.address,
+            "this node"
+        );
         let ending = CancellationToken::new();
         let feed = Feed {
             store: store.clone(),
@@ -121,6 +160,9 @@ impl Node {
         Ok(Self {
             replay_task: tokio::spawn(replaying),
             positions_task: tokio::spawn(keeping),
+            receipts_task,
+            recall_task: tokio::spawn(recalling),
+            presence: tokio::spawn(presence.run(ending.clone())),
             router_task: tokio::spawn(router.run()),
             feed: tokio::spawn(feed.run(ending.clone())),
             housekeeping: tokio::spawn(housekeeping::run(
@@ -136,12 +178,15 @@ impl Node {
                 metrics,
                 replays,
                 positions,
+                receipts,
+                recall,
+                node: card,
                 wording,
                 tasks: TaskTracker::new(),
                 cut: CancellationToken::new(),
             },
             http: TaskTracker::new(),
-            closing: CancellationToken::new(),
+            closing,
             ending,
         })
     }
@@ -176,7 +221,11 @@ impl Node {
         }
         self.ending.cancel();
         let parts = async {
-            for (part, task) in [("feed", self.feed), ("housekeeping", self.housekeeping)] {
+            for (part, task) in [
+                ("feed", self.feed),
+                ("housekeeping", self.housekeeping),
+                ("presence", self.presence),
+            ] {
                 if task.await.is_err() {
                     tracing::error!(part, "ended by a panic");
                 }
@@ -190,8 +239,14 @@ impl Node {
         if !self.state.positions.all_written(left.max(CUT_GRACE)).await {
             tracing::warn!("acknowledged positions could not be written; some will be sent again");
         }
+        if !self.state.receipts.all_written(left.max(CUT_GRACE)).await {
+            tracing::warn!("receipts of teardowns could not be written");
+        }
+        say_goodbye(&self.state, left.max(CUT_GRACE)).await;
+        self.receipts_task.abort();
         self.positions_task.abort();
         self.replay_task.abort();
+        self.recall_task.abort();
         self.router_task.abort();
         tracing::info!("stopped");
     }
@@ -211,5 +266,28 @@ impl Node {
             let left = self.http.len() + self.state.tasks.len();
             tracing::warn!(left, "requests still wait for the database");
         }
+    }
+}
+
+fn router_settings(store: &Store, config: &Config) -> router::Settings {
+    router::Settings {
+        deployment: store.deployment(),
+        database: config.database.clone(),
+        limits: config.limits.clone(),
+        socket: config.socket.clone(),
+        feed: config.feed.clone(),
+    }
+}
+
+/// Tells the others that no socket of this node is left, where that is so.
+async fn say_goodbye(state: &AppState, patience: Duration) {
+    if !state.tasks.is_empty() {
+        return;
+    }
+    let farewell = state.store.node_stopped(&state.node);
+    match timeout(patience, farewell).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the others are not told of this stop"),
+        Err(_) => tracing::warn!("the others are not told of this stop in time"),
     }
 }

@@ -18,10 +18,12 @@ mod idempotency;
 mod limits;
 mod listing;
 mod migrations;
+mod nodes;
 mod old_events;
 mod oplog;
 mod positions;
 mod query;
+mod receipts;
 mod snapshot;
 mod startup;
 mod subscriptions;
@@ -41,7 +43,9 @@ pub use self::{
     idempotency::{Begun, Reservation, Seed, StoredAnswer},
     listing::{ListQuery, StoredStatus},
     migrations::{MigrationState, MigrationStatus},
+    nodes::{ALIVE_INTERVALS, Beat, MOST_NODES, NodeCard, NodeSeen, Progress, REMEMBERED},
     positions::{Beginning, PositionChanges, Whole},
+    receipts::{Deletion, Receipt, ReceiptRead},
     snapshot::Snapshot,
     startup::StartupError,
     subscriptions::{BatchWritten, Deleted, Read, Written},

@@ -121,6 +121,7 @@ impl World {
                 from: at(0),
                 live: true,
                 remote: String::new(),
+                gone: crate::receipts::life().1,
             },
         );
         Self {

@@ -26,6 +26,7 @@ pub(crate) async fn root(uri: Uri) -> Result<Response, Problem> {
             "subscriptions": link("subscriptions"),
             "events": link("events"),
             "match": link("match"),
+            "nodes": link("nodes"),
             "health": link("health"),
             "live": link("live"),
             "ready": link("ready"),

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     position::Position,
     protocol::{Dialect, Ending},
+    receipts::Gone,
 };
 
 /// Names a connection on this node. Never used twice.
@@ -43,6 +44,8 @@ pub struct Registered {
     pub remote: String,
     /// Since when.
     pub opened_at: SystemTime,
+    /// Tells when its task, and with it the socket, is gone.
+    pub gone: Gone,
 }
 
 impl Registered {
@@ -74,6 +77,8 @@ pub struct NewConnection {
     pub live: bool,
     /// See [`Registered`].
     pub remote: String,
+    /// See [`Registered`].
+    pub gone: Gone,
 }
 
 /// The connections of all subscriptions on this node, and the books about them.
@@ -113,6 +118,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
             live: new.live,
             remote: new.remote,
             opened_at: SystemTime::now(),
+            gone: new.gone,
         });
         self.books.open();
         key
@@ -254,6 +260,7 @@ mod tests {
             from: Position::START,
             live: true,
             remote: String::new(),
+            gone: crate::receipts::life().1,
         };
         (new, receiver)
     }

@@ -3,7 +3,7 @@
 mod changes;
 mod commits;
 mod documents;
-mod failpoint;
+pub(crate) mod failpoint;
 mod listener;
 mod lost;
 mod oddities;

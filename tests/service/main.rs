@@ -24,6 +24,7 @@ mod limits;
 mod nodes;
 mod process;
 mod raw;
+mod receipts;
 mod replay;
 mod rough;
 mod slow;
