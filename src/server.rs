@@ -180,6 +180,7 @@ impl Node {
                 positions,
                 receipts,
                 recall,
+                description: http::Description::default(),
                 node: card,
                 wording,
                 tasks: TaskTracker::new(),

@@ -27,6 +27,8 @@ pub(crate) async fn root(uri: Uri) -> Result<Response, Problem> {
             "events": link("events"),
             "match": link("match"),
             "nodes": link("nodes"),
+            "description": link("openapi.json"),
+            "docs": link("docs"),
             "health": link("health"),
             "live": link("live"),
             "ready": link("ready"),
