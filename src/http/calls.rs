@@ -41,7 +41,8 @@ where
 /// All calls of a node with these limits.
 pub(super) fn calls(limits: &Limits) -> Vec<Call> {
     let mut all = of_subscriptions(limits);
-    all.extend(of_one_subscription(limits));
+    all.extend(of_one_subscription());
+    all.extend(below_one_subscription(limits));
     all.extend(of_events(limits));
     all.extend(of_matching());
     all.extend(of_service());
@@ -127,12 +128,7 @@ fn of_subscriptions(limits: &Limits) -> Vec<Call> {
     ]
 }
 
-fn of_one_subscription(limits: &Limits) -> Vec<Call> {
-    let tagged = |id, summary| {
-        Operation::new(id, "subscriptions", summary)
-            .with_id(Kind::SubscriptionNotFound)
-            .stored()
-    };
+fn of_one_subscription() -> Vec<Call> {
     let subscription = || schema("Subscription");
     let change = || schema("SubscriptionChange");
     let path = below("/subscriptions/{id}");
@@ -141,7 +137,7 @@ fn of_one_subscription(limits: &Limits) -> Vec<Call> {
             GET,
             &path,
             subscriptions::get,
-            tagged("getSubscription", "One subscription.")
+            of_one("getSubscription", "One subscription.")
                 .header("If-Match", entity_tags(), "Only if the entity tag is one of these.")
                 .header("If-None-Match", entity_tags(), "Only if the entity tag is none of these.")
                 .answers(OK, "It.", subscription(), &["ETag"])
@@ -152,7 +148,7 @@ fn of_one_subscription(limits: &Limits) -> Vec<Call> {
             Method::PUT,
             &path,
             subscriptions::put,
-            tagged("putSubscription", "Creates a subscription under an id of yours, or replaces it.")
+            of_one("putSubscription", "Creates a subscription under an id of yours, or replaces it.")
                 .conditional()
                 .body(&[(JSON, change())])
                 .answers(OK, "It is replaced.", subscription(), &WRITTEN)
@@ -163,7 +159,7 @@ fn of_one_subscription(limits: &Limits) -> Vec<Call> {
             Method::PATCH,
             &path,
             subscriptions::patch,
-            tagged("changeSubscription", "Changes what the body names.")
+            of_one("changeSubscription", "Changes what the body names.")
                 .saying("A merge patch (RFC 7396), except that `filter` and `metadata` are replaced whole.")
                 .conditional()
                 .body(&[("application/merge-patch+json", change()), (JSON, change())])
@@ -174,15 +170,26 @@ fn of_one_subscription(limits: &Limits) -> Vec<Call> {
             Method::DELETE,
             &path,
             subscriptions::delete,
-            tagged("deleteSubscription", "Deletes it; its sockets end on every node.")
+            of_one("deleteSubscription", "Deletes it; its sockets end on every node.")
                 .conditional()
                 .answers_with(StatusCode::NO_CONTENT, "It is deleted.", &[], &["Tidegate-Applied"]),
         ),
+    ]
+}
+
+fn of_one(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new(id, "subscriptions", summary)
+        .with_id(Kind::SubscriptionNotFound)
+        .stored()
+}
+
+fn below_one_subscription(limits: &Limits) -> Vec<Call> {
+    vec![
         call(
             GET,
             &below("/subscriptions/{id}/events"),
             watch::open,
-            tagged("receiveEvents", "A WebSocket, server-sent events, or a page of past matches.")
+            of_one("receiveEvents", "A WebSocket, server-sent events, or a page of past matches.")
                 .saying(
                     "A request to upgrade opens a WebSocket, `Accept: text/event-stream` server-sent events: both take `after`, \
                      `since` and `onGap`. Any other gets a page of stored events and takes `after`, `before`, `order` and `limit`; \
@@ -217,7 +224,7 @@ fn of_one_subscription(limits: &Limits) -> Vec<Call> {
             POST,
             &below("/subscriptions/{id}/match"),
             dry_run::subscription,
-            tagged("matchSubscription", "Whether an event would match a stored filter, and why.")
+            of_one("matchSubscription", "Whether an event would match a stored filter, and why.")
                 .body(&[(JSON, event_body(&["event"]))])
                 .answers(OK, "The answer of the filter that delivers.", schema("SubscriptionMatch"), &[])
                 .refuses(&[Kind::SubscriptionInvalid]),
@@ -226,7 +233,7 @@ fn of_one_subscription(limits: &Limits) -> Vec<Call> {
             GET,
             &below("/subscriptions/{id}/connections"),
             connections::list,
-            tagged("listConnections", "Who is connected to this node.")
+            of_one("listConnections", "Who is connected to this node.")
                 .answers(OK, "Connections.", schema("Connections"), &[])
                 .refuses(&[Kind::NotReady]),
         ),
@@ -234,7 +241,7 @@ fn of_one_subscription(limits: &Limits) -> Vec<Call> {
             GET,
             &below("/subscriptions/{id}/teardown"),
             teardown::show,
-            tagged("showTeardown", "What each node did about a delete of the last day.")
+            of_one("showTeardown", "What each node did about a delete of the last day.")
                 .answers(OK, "What is known of each node.", schema("Teardown"), &[])
                 .refuses(&[Kind::NotDeleted, Kind::NotReady]),
         ),

@@ -1,4 +1,4 @@
-//! The description of all calls: OpenAPI 3.1.
+//! The description of all calls: `OpenAPI` 3.1.
 //!
 //! Nothing here names a route: each [`Call`] of the route table carries its own [`Operation`], so that a call
 //! without a description cannot be served. Names and bounds come from the code's own tables (problems,

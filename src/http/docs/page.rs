@@ -1,4 +1,4 @@
-//! An OpenAPI description as HTML. Pure.
+//! An `OpenAPI` description as HTML. Pure.
 
 use std::fmt::{self, Write as _};
 
@@ -82,7 +82,7 @@ fn page(description: &Value, style: &str, out: &mut String) -> fmt::Result {
         json(schema, out)?;
         write!(out, "</details>")?;
     }
-    write!(out, "</body></html>\n")
+    writeln!(out, "</body></html>")
 }
 
 fn operations(description: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {

@@ -1,5 +1,10 @@
 //! What is said of one call.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "a schema is made where it is used, and belongs to where it goes"
+)]
+
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
@@ -254,8 +259,8 @@ fn refusal_schema() -> Value {
 }
 
 fn content(types: &[(&str, Value)]) -> Value {
-    let typed = |(kind, schema): &(&str, Value)| ((*kind).to_owned(), json!({"schema": schema}));
-    types.iter().map(typed).collect::<Map<_, _>>().into()
+    let one = |(kind, schema): &(&str, Value)| ((*kind).to_owned(), json!({"schema": schema}));
+    types.iter().map(one).collect::<Map<_, _>>().into()
 }
 
 fn header_references(names: &[&str]) -> Value {

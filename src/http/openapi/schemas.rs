@@ -1,5 +1,10 @@
 //! The shapes of bodies.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "a schema is made where it is used, and belongs to where it goes"
+)]
+
 use serde_json::{Map, Value, json};
 
 use super::{messages, operation::schema};
@@ -12,8 +17,9 @@ use crate::{
 /// All schemas, by name.
 pub(super) fn all(limits: &Limits) -> Value {
     let mut all: Map<String, Value> = Map::new();
-    let named = subscriptions(limits)
+    let named = inputs(limits)
         .into_iter()
+        .chain(subscriptions())
         .chain(events())
         .chain(service())
         .chain(messages::all());
@@ -54,7 +60,7 @@ fn list(of: Value) -> Value {
     json!({"type": "array", "items": of})
 }
 
-fn subscriptions(limits: &Limits) -> Vec<(&'static str, Value)> {
+fn inputs(limits: &Limits) -> Vec<(&'static str, Value)> {
     let name = |what: &str| {
         let described = json!({"type": ["string", "null"], "maxLength": limits.name_chars, "description": what});
         described
@@ -71,6 +77,30 @@ fn subscriptions(limits: &Limits) -> Vec<(&'static str, Value)> {
     });
     let mut with_id = settable.clone();
     with_id["id"] = json!({"type": "string", "description": "May repeat the id in the path."});
+    vec![
+        (
+            "Filter",
+            json!({
+                "type": "object",
+                "description": format!("A query as it would be given to MongoDB's `find`, in Extended JSON; at most {} bytes as BSON.", limits.filter_bytes),
+            }),
+        ),
+        (
+            "Cursor",
+            json!({"type": "string", "description": "Opaque; rises on a connection, and compares as text."}),
+        ),
+        (
+            "SubscriptionInput",
+            json!({"type": "object", "properties": settable, "additionalProperties": false}),
+        ),
+        (
+            "SubscriptionChange",
+            json!({"type": "object", "properties": with_id, "additionalProperties": false}),
+        ),
+    ]
+}
+
+fn subscriptions() -> Vec<(&'static str, Value)> {
     let statuses = Status::ALL.map(Status::as_str);
     // What other programs store may be of any type; the subscription is invalid then, and shown as it is.
     let mut shown = json!({
@@ -134,25 +164,6 @@ fn subscriptions(limits: &Limits) -> Vec<(&'static str, Value)> {
         json!({"status": {"type": "integer", "minimum": 400}, "problem": schema("Problem")}),
     );
     vec![
-        (
-            "Filter",
-            json!({
-                "type": "object",
-                "description": format!("A query as it would be given to MongoDB's `find`, in Extended JSON; at most {} bytes as BSON.", limits.filter_bytes),
-            }),
-        ),
-        (
-            "Cursor",
-            json!({"type": "string", "description": "Opaque; rises on a connection, and compares as text."}),
-        ),
-        (
-            "SubscriptionInput",
-            json!({"type": "object", "properties": settable, "additionalProperties": false}),
-        ),
-        (
-            "SubscriptionChange",
-            json!({"type": "object", "properties": with_id, "additionalProperties": false}),
-        ),
         (
             "Subscription",
             json!({
