@@ -1,11 +1,12 @@
 //! The command line: one file a command. Arguments in, an exit code out.
 //!
-//! `dev`, `serve` and `migrate` are given a configuration and work on the database; the others are
+//! `dev`, `serve`, `migrate` and `doctor` are given a configuration and work on the database; the others are
 //! clients, and know a running service by its address alone.
 
 mod backoff;
 mod client;
 mod dev;
+mod doctor;
 mod failure;
 mod json;
 mod listen;
@@ -40,7 +41,7 @@ Examples:
   tidegate publish --type demo --data '{\"n\": 1}'
 
 Each command has its own --help, with examples. Exit codes: 0 done; 1 failed; 2 wrong usage;
-64 bad configuration; 69 database not reachable.";
+64 bad configuration; 69 database not reachable. `listen` has two more.";
 
 #[derive(clap::Subcommand, Debug)]
 enum Command {
@@ -50,6 +51,8 @@ enum Command {
     Serve(serve::Args),
     /// Bring the database to the state that this version needs
     Migrate(migrate::Args),
+    /// Say what a database lacks for this service, and what to do about it
+    Doctor(doctor::Args),
     /// Create, list, show, change, delete and explain subscriptions
     Subscription(subscription::Args),
     /// Publish one event, or many from a file or standard input
@@ -65,6 +68,7 @@ impl Cli {
             Command::Dev(args) => dev::run(args).await,
             Command::Serve(args) => serve::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
+            Command::Doctor(args) => doctor::run(args).await,
             Command::Subscription(args) => subscription::run(args).await,
             Command::Publish(args) => publish::run(args).await,
             Command::Listen(args) => listen::run(args).await,

@@ -103,6 +103,9 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one subscription on this node. Default 10,000.
     pub connections_per_subscription: usize,
+    /// Bytes waiting for all connections of this node together; what several wait for counts once.
+    /// Default 256 MiB.
+    pub waiting_bytes: usize,
     /// Bytes of a request's head. Default 16 KiB.
     pub header_bytes: usize,
     /// How long a request's head may take. Default `10s`.
@@ -117,6 +120,10 @@ pub struct Limits {
     /// How long a request waits for the database. Default `10s`.
     #[serde(deserialize_with = "duration")]
     pub database_timeout: Duration,
+    /// How long no member may take writes before the database counts as away, and requests are refused
+    /// at once. Default `2s`.
+    #[serde(deserialize_with = "duration")]
+    pub away_after: Duration,
 }
 
 /// Sockets (`[socket]`).
@@ -132,6 +139,10 @@ pub struct Socket {
     /// How long last words and the closing handshake may take. Default `5s`.
     #[serde(deserialize_with = "duration")]
     pub close_timeout: Duration,
+    /// Over how long a stop ends the connections, evenly; at most half of `shutdown_timeout`, and 0 is
+    /// at once. Default `5s`.
+    #[serde(deserialize_with = "duration")]
+    pub drain: Duration,
     /// Bytes of one message from a client. Default 16 KiB.
     pub message_bytes: usize,
     /// Frames waiting in one outbox. Default 1,024.
@@ -241,11 +252,13 @@ impl Default for Limits {
             page_items_default: 100,
             connections: 20_000,
             connections_per_subscription: 10_000,
+            waiting_bytes: 256 << 20,
             header_bytes: 16 << 10,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             applied_timeout: Duration::from_secs(5),
             database_timeout: Duration::from_secs(10),
+            away_after: Duration::from_secs(2),
         }
     }
 }
@@ -256,6 +269,7 @@ impl Default for Socket {
             ping_interval: Duration::from_secs(30),
             pong_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
+            drain: Duration::from_secs(5),
             message_bytes: 16 << 10,
             outbox_frames: 1_024,
             outbox_bytes: 1 << 20,
@@ -324,6 +338,11 @@ impl Config {
         Ok(config)
     }
 
+    /// Over how long a stop ends the connections: what is left of its time is for the last of them.
+    pub fn drain(&self) -> Duration {
+        self.socket.drain.min(self.shutdown_timeout / 2)
+    }
+
     /// Checks what types cannot say.
     pub fn check(&self) -> Result<(), ConfigError> {
         let refuse = |setting, reason: &str| {
@@ -360,6 +379,7 @@ impl Config {
             ("limits.page_items", self.limits.page_items),
             ("limits.page_items_default", self.limits.page_items_default),
             ("limits.connections", self.limits.connections),
+            ("limits.waiting_bytes", self.limits.waiting_bytes),
             ("limits.filter_bytes", self.limits.filter_bytes),
             ("limits.header_bytes", self.limits.header_bytes),
             ("socket.message_bytes", self.socket.message_bytes),

@@ -8,6 +8,10 @@
 mod acks;
 mod catching_up;
 mod closing;
+#[cfg(test)]
+pub(crate) mod echo;
+#[cfg(test)]
+pub(crate) mod fault;
 mod heartbeat;
 mod incoming;
 mod outgoing;
@@ -52,7 +56,7 @@ use crate::{
     position::Cursor,
     positions::Positions,
     protocol::{Dialect, Ending, Frame, Message},
-    receipts::life,
+    receipts::{Gone, life},
     replay::Replays,
     router::{
         Attach, AttachError, Attached, RouterHandle, Wording,
@@ -106,6 +110,9 @@ pub struct Request {
 
 /// Serves one connection from its wish to its end. `answer` hears whether it was taken, before the
 /// way to the client is handed over through `carrier` (`None`: it never is).
+///
+/// What only the beginning and the end need is boxed, and gone in between: a node holds very many of
+/// these, and nearly all of them rest in [`Connection::run`].
 pub async fn serve(
     host: Host,
     request: Request,
@@ -114,10 +121,26 @@ pub async fn serve(
 ) {
     // Dropped last: whoever waits for its end knows that the socket is closed.
     let (_life, gone) = life();
+    let opening = Box::pin(open(host, request, gone, answer, carrier));
+    let Some(mut connection) = opening.await else {
+        return;
+    };
+    let step = AssertUnwindSafe(connection.run()).catch_unwind().await;
+    Box::pin(connection.finish(step)).await;
+}
+
+/// From a wish to a connection that is registered and has its client; `None` if it came to nothing.
+async fn open(
+    host: Host,
+    request: Request,
+    gone: Gone,
+    answer: oneshot::Sender<Result<(), AttachError>>,
+    carrier: impl Future<Output = Option<Carrier>>,
+) -> Option<Box<Connection>> {
     let (sender, outbox) = host.router.outbox();
     let Ok((after, resumed)) = whereabouts(&host, &request).await else {
         refuse(answer, AttachError::Unavailable);
-        return;
+        return None;
     };
     let dialect = request.dialect;
     let subscription = request.subscription.clone();
@@ -134,7 +157,7 @@ pub async fn serve(
         Ok(attached) => attached,
         Err(error) => {
             refuse(answer, error);
-            return;
+            return None;
         }
     };
     let waiting = answer.send(Ok(())).is_ok();
@@ -144,20 +167,17 @@ pub async fn serve(
         None
     };
     let Some(carrier) = carrier else {
-        let dropped = outbox.close();
-        forget_bytes(&host.metrics, dropped);
+        outbox.close();
         host.router
             .leave(attached.key, Ending::ConnectionLost)
             .await;
-        return;
+        return None;
     };
     let acks = Acks::new(&subscription, &host, attached.start.from, resumed);
-    let mut connection = Connection::new(host, dialect, &attached, outbox, carrier, acks);
+    let connection = Connection::new(host, dialect, &attached, outbox, carrier, acks);
+    let mut connection = Box::new(connection);
     connection.begin(&attached, after, request.close_on_gap);
-    let step = AssertUnwindSafe(connection.run()).catch_unwind().await;
-    connection.finish(step).await;
-    connection.acks.finish().await;
-    tracing::debug!(connection = attached.id, "connection is closed");
+    Some(connection)
 }
 
 /// Where the client goes on: where it says, else at the acknowledged position of a durable
@@ -196,12 +216,6 @@ async fn taken_over(
     }
 }
 
-fn forget_bytes(metrics: &Metrics, bytes: usize) {
-    metrics
-        .outbox_bytes
-        .dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
-}
-
 /// How the running part came to its end.
 #[derive(Debug)]
 enum Outcome {
@@ -232,6 +246,8 @@ struct Connection {
     outbox: Receiver,
     heartbeat: Heartbeat,
     timer: Pin<Box<Sleep>>,
+    /// What the router knows of how much is in hand.
+    reported: usize,
     /// Frames just taken; kept for its allocation.
     taken: Vec<Arc<Frame>>,
     pongs_waiting: usize,
@@ -239,7 +255,7 @@ struct Connection {
     /// Why the socket cannot be read any more.
     broken: Option<Broken>,
     /// The past that is still to be delivered.
-    replay: Option<Replay>,
+    replay: Option<Box<Replay>>,
 }
 
 impl Connection {
@@ -267,6 +283,7 @@ impl Connection {
             transport,
             outbox,
             heartbeat,
+            reported: 0,
             taken: Vec::new(),
             pongs_waiting: 0,
             acks,

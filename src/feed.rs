@@ -5,6 +5,7 @@
 //! token, for as long as it takes; where the history is gone, it loads again by the very same code
 //! and says that events may be missing. It never touches a socket and knows nothing of them.
 
+mod assembly;
 mod change;
 mod failure;
 mod hand_over;
@@ -118,7 +119,7 @@ impl Reading<'_> {
                 Err(failed) => failed,
             };
             let remedy = failed.remedy();
-            tracing::warn!(error = %failed, position = ?place.position, ?remedy, "the change stream ended");
+            self.tell(&failed, place, remedy);
             self.feed.metrics.feed_resumed(failed.cause());
             match remedy {
                 Remedy::Reload => return Interrupted::Load(Load::HistoryLost),
@@ -133,7 +134,7 @@ impl Reading<'_> {
                     }
                 },
                 Remedy::Reopen => {
-                    if !matches!(failed, StreamError::Closed) {
+                    if failed.is_trouble() {
                         self.cut();
                     }
                     pause.wait().await;
@@ -173,11 +174,25 @@ impl Reading<'_> {
         Ok(None)
     }
 
+    /// Says once that the feed is cut; the attempts that follow are for those who look closely.
+    fn tell(&self, failed: &StreamError, place: &Place, remedy: Remedy) {
+        let position = place.position;
+        if remedy == Remedy::Reopen && failed.is_trouble() && self.feed.health.is_feed_cut() {
+            tracing::debug!(error = %failed, ?position, "the change stream cannot be opened yet");
+        } else {
+            tracing::warn!(error = %failed, ?position, ?remedy, "the change stream ended");
+        }
+        if let Some(right) = failed.missing_right() {
+            self.feed.store.presence().forbidden(&right);
+        }
+    }
+
     fn cut(&self) {
         self.feed.health.feed(FeedState::Cut);
     }
 
     fn pause(&self) -> Pause {
-        Pause::new(&self.feed.settings)
+        let presence = self.feed.store.presence().clone();
+        Pause::new(&self.feed.settings, presence)
     }
 }

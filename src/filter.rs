@@ -31,6 +31,7 @@ use bson::RawDocument;
 pub use self::error::FilterError;
 pub use self::explain::Explanation;
 pub use self::index::FilterIndex;
+pub(crate) use self::index::{Filling, Preparation, Prepared, parts};
 pub use self::limits::Limits;
 
 use self::ast::Node;

@@ -13,6 +13,8 @@ mod connections;
 mod cors;
 mod docs;
 mod dry_run;
+#[cfg(test)]
+pub(crate) mod echo;
 mod events;
 mod extract;
 mod failure;

@@ -22,7 +22,7 @@ use crate::{
     position::{Cursor, Position},
     store::{Store, StoreError},
     subscription::SubscriptionId,
-    telemetry::Metrics,
+    telemetry::{Health, Metrics},
 };
 
 /// Messages that may wait. The task never waits for the database while it takes them.
@@ -37,6 +37,8 @@ enum Message {
     Begun(SubscriptionId, Position),
     /// It was deleted, or is no longer durable.
     Ended(SubscriptionId, Position),
+    /// Whatever was stored is gone.
+    Lost,
     /// All durable subscriptions at one point.
     Whole(Vec<SubscriptionId>, Position),
     /// A client has handled everything up to here.
@@ -74,6 +76,11 @@ impl Positions {
     /// A durable subscription was deleted, or is no longer durable, from `at` on.
     pub async fn ended(&self, id: SubscriptionId, at: Position) {
         self.tell(Message::Ended(id, at)).await;
+    }
+
+    /// Whatever was stored is gone; what is known here is stored again.
+    pub async fn lost(&self) {
+        self.tell(Message::Lost).await;
     }
 
     /// These are all durable subscriptions at `at`.
@@ -157,11 +164,15 @@ pub fn positions(
     store: Store,
     settings: &config::Feed,
     metrics: Arc<Metrics>,
+    health: Health,
 ) -> (Positions, impl Future<Output = ()> + use<>) {
     let (messages, received) = mpsc::channel(MESSAGES);
     let handle = Positions {
         messages,
         store: store.clone(),
     };
-    (handle, Keeper::new(store, settings, metrics).run(received))
+    (
+        handle,
+        Keeper::new(store, settings, metrics, health).run(received),
+    )
 }

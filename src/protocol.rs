@@ -4,11 +4,17 @@
 //! it; a WebSocket header is part of the shared bytes, because a server's frames are not masked and so
 //! are the same for all.
 
+mod frame;
+mod load;
 mod message;
 
 use serde::Deserialize;
 
-pub use self::message::{Frame, Message};
+pub use self::{
+    frame::{Begun, Frame},
+    load::{Load, Share},
+    message::Message,
+};
 use crate::position::Cursor;
 
 /// Why a connection ended. The token serves the `ended` frame, the close text and the metric.
@@ -129,7 +135,10 @@ pub enum Dialect {
 
 impl Dialect {
     /// How many there are; [`Dialect::index`] is below it.
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Every dialect there is.
+    pub const ALL: [Self; 3] = [Self::Tidegate, Self::CloudEvents, Self::Sse];
 
     /// A number for tables by dialect.
     pub const fn index(self) -> usize {

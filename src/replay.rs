@@ -1,12 +1,14 @@
 //! Replay from the database's history: a bounded number of change streams, shared.
 //!
 //! A client whose cursor is older than what the node remembers waits here for a reader. Clients that
-//! wait for overlapping stretches share one: ten thousand cursors after a restart cost a handful of
-//! streams. A reader ends when it has reached what the node remembers; from there on each client is
-//! served from memory. A client that takes too long is let go, and comes back from where it is.
+//! wait for overlapping stretches share one. A reader ends when it has reached what the node remembers; from
+//! there on each client is served from memory. What it read is remembered too, so that ten thousand cursors
+//! after a restart cost a handful of streams. A client that takes too long is let go, and comes back from
+//! where it is.
 
 mod group;
 mod late;
+mod memory;
 
 use std::{
     sync::Arc,
@@ -24,14 +26,16 @@ pub use self::late::{Late, Remembered};
 use self::{
     group::{begin, refuse, take_group},
     late::Shelf,
+    memory::Memory,
 };
 use crate::{
     config,
     feed::{PastError, PastReader},
     position::Position,
+    protocol::Load,
     router::{Batch, RouterHandle},
-    store::Store,
-    telemetry::Metrics,
+    store::{Store, jittered},
+    telemetry::{Health, Metrics, Part},
 };
 
 /// Wishes that may wait to be looked at.
@@ -112,6 +116,8 @@ pub struct Library {
     pub settings: config::Feed,
     /// Where streams are counted.
     pub metrics: Arc<Metrics>,
+    /// Where it is told that the past cannot be read.
+    pub health: Health,
 }
 
 /// The task that owns the readers, and the handle to it.
@@ -153,21 +159,40 @@ async fn run(library: Library, mut wished: mpsc::Receiver<Wish>) {
                     running.spawn(serve(library.clone(), group));
                 }
             }
-            Some(_) = running.join_next() => {}
+            Some(ended) = running.join_next() => {
+                if let Ok(Some(remembered)) = ended {
+                    send_to_memory(&mut waiting, remembered);
+                }
+            }
         }
     }
 }
 
-/// Reads one stretch of the past for a group.
-async fn serve(library: Library, mut group: Vec<Wish>) {
+/// Who waits for what is remembered since has a reader that has nothing to read.
+fn send_to_memory(waiting: &mut Vec<Wish>, from: Position) {
+    for wish in waiting.extract_if(.., |wish| wish.from >= from) {
+        let (_, receiver) = mpsc::channel(1);
+        if wish.reply.send(Ok(Reader(receiver))).is_err() {
+            tracing::trace!("the client left before its replay began");
+        }
+    }
+}
+
+/// Reads one stretch of the past for a group. Returns from where on it is remembered now, if it is.
+async fn serve(library: Library, mut group: Vec<Wish>) -> Option<Position> {
     group.sort_unstable_by_key(|wish| wish.from);
+    let load = Load::on(Arc::clone(&library.metrics.waiting_bytes));
     let mut reading = match begin(&library, &group).await {
         Ok((reading, first)) => {
             refuse(group.drain(..first), Refusal::Lost);
             reading
         }
-        Err(refusal) => return refuse(group.drain(..), refusal),
+        Err(refusal) => {
+            refuse(group.drain(..), refusal);
+            return None;
+        }
     };
+    let mut memory = Memory::new(reading.from, library.settings.window_bytes);
     let mut members = Vec::new();
     for wish in group {
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
@@ -177,10 +202,13 @@ async fn serve(library: Library, mut group: Vec<Wish>) {
     }
     while !members.is_empty() {
         let Some(batch) = reading.next().await else {
-            return;
+            return memory.hand_over(&library.router).await;
         };
+        batch.count(&load);
+        memory.add(&batch);
         hand_out(&batch, &mut members).await;
     }
+    None
 }
 
 /// Gives a batch to everyone; who does not take it in time is let go.
@@ -206,6 +234,8 @@ struct Reading {
     library: Library,
     reader: PastReader,
     first: Option<Arc<Batch>>,
+    /// Where it began.
+    from: Position,
     position: Position,
 }
 
@@ -218,6 +248,7 @@ impl Reading {
             library,
             reader,
             first: Some(Arc::new(first)),
+            from,
             position,
         })
     }
@@ -242,6 +273,13 @@ impl Reading {
     }
 }
 
+/// Waits for the database where it is lost, but not for ever.
+async fn returned(store: &Store, wait: Duration) {
+    if timeout(wait, store.presence().back()).await.is_err() {
+        tracing::debug!("the past is still away");
+    }
+}
+
 async fn open(library: &Library, from: Position) -> Result<(PastReader, Batch), Refusal> {
     let mut pause = library.settings.retry_min;
     for _ in 0..ATTEMPTS {
@@ -252,9 +290,17 @@ async fn open(library: &Library, from: Position) -> Result<(PastReader, Batch), 
             Ok((reader, first))
         };
         match opened.await {
-            Ok(opened) => return Ok(opened),
+            Ok(opened) => {
+                library.health.report(Part::Replay, "up", None);
+                return Ok(opened);
+            }
             Err(PastError::Lost) => return Err(Refusal::Lost),
-            Err(PastError::Failed) => sleep(pause).await,
+            Err(PastError::Failed) => {
+                library.health.report(Part::Replay, "failing", None);
+                let wait = library.settings.replay_wait;
+                returned(&library.store, wait).await;
+                sleep(jittered(pause)).await;
+            }
         }
         pause = (pause * 2).min(library.settings.retry_max);
     }

@@ -12,8 +12,13 @@ mod durable;
 #[cfg(test)]
 mod gap_tests;
 mod handle;
+mod ids;
+mod lock;
 pub mod outbox;
+#[cfg(test)]
+mod outbox_tests;
 pub mod registry;
+mod relief;
 mod table;
 mod teardowns;
 mod window;
@@ -23,16 +28,18 @@ use std::sync::Arc;
 use bson::DateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::batch::{Batch, Change, ChangeKind, FromFeed, Reload, Wording};
+pub use self::batch::{Batch, Change, ChangeKind, Counted, FromFeed, Reload, Wording};
 pub use self::compiled::{Compiled, filter_limits};
 pub use self::handle::{
     Applied, Attach, AttachError, Attached, Connection, Past, RouterHandle, Start,
 };
+pub(crate) use self::table::Gathering;
+pub use self::table::Table;
 use self::{
     deliver::Delivery,
     durable::Durable,
-    registry::{ConnectionKey, NewConnection, Registry, ends_on_gap},
-    table::{Slot, Table},
+    registry::{ConnectionKey, NewConnection, Phase, Registry, ends_on_gap},
+    table::Slot,
     teardowns::{Teardowns, When},
     window::Window,
 };
@@ -40,7 +47,7 @@ use crate::{
     config, event,
     position::{Cursor, DeploymentId, Position},
     positions::Positions,
-    protocol::{Dialect, Ending, Frame, GapReason, Message},
+    protocol::{Dialect, Ending, Frame, GapReason, Load, Message},
     receipts::{Gone, Receipts},
     subscription::{Status, SubscriptionId},
     telemetry::Metrics,
@@ -57,8 +64,10 @@ pub(crate) enum Input {
     Leave(ConnectionKey, Ending),
     /// A connection that replays wants to know what came after a position.
     Past(ConnectionKey, Position, oneshot::Sender<Past>),
-    /// This node stops: every connection ends, and none is taken any more.
-    Stop(oneshot::Sender<usize>),
+    /// What came after a position, read from the database up to what this node remembers.
+    Remember(Position, Vec<Arc<Batch>>, oneshot::Sender<Position>),
+    /// This node stops: so many connections end, and none is taken any more. Answers how many are left.
+    Stop(usize, oneshot::Sender<usize>),
     /// Is exactly this document applied?
     Knows(bson::RawDocumentBuf, oneshot::Sender<bool>),
     /// Is there a subscription of this id?
@@ -85,11 +94,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What every event is written with.
-    pub fn wording(&self) -> Wording {
+    /// What every event is written with, and where it is counted.
+    pub fn wording(&self, load: Load) -> Wording {
         Wording {
             deployment: self.deployment,
             default_source: event::default_source(&self.database),
+            load,
         }
     }
 }
@@ -103,6 +113,8 @@ pub struct Router {
     window: Window,
     delivery: Delivery,
     position: Position,
+    /// Where all subscriptions were loaded the last time.
+    loaded_at: Position,
     durable: Durable,
     teardowns: Teardowns,
     stopping: bool,
@@ -123,18 +135,17 @@ impl Router {
         let (feed_sender, feed) = mpsc::channel(batches_ahead);
         let (input_sender, inputs) = mpsc::channel(COMMANDS_AHEAD);
         let (applied, watching) = watch::channel(Applied::default());
-        let bounds = outbox::Bounds {
-            frames: settings.socket.outbox_frames,
-            bytes: settings.socket.outbox_bytes,
-        };
+        let bounds = outbox_bounds(&settings.socket);
         let handle = RouterHandle::new(input_sender, watching, settings.deployment, bounds);
+        let load = Load::on(Arc::clone(&metrics.waiting_bytes));
         let router = Self {
-            delivery: Delivery::new(&settings, Arc::clone(&metrics)),
-            window: Window::new(settings.feed.window_bytes, settings.feed.window_age),
+            window: Window::new(&settings.feed, load.clone()),
+            delivery: Delivery::new(&settings, load, Arc::clone(&metrics)),
             settings,
             subscriptions: Table::default(),
             registry: Registry::default(),
             position: Position::START,
+            loaded_at: Position::START,
             durable: Durable::default(),
             teardowns: Teardowns::default(),
             stopping: false,
@@ -187,12 +198,16 @@ impl Router {
                 let past = self.past(key, from);
                 answer(reply, past);
             }
-            Input::Stop(reply) => {
+            Input::Remember(from, batches, reply) => {
+                self.window.add_before(from, &batches);
+                answer(reply, self.window.start());
+            }
+            Input::Stop(most, reply) => {
                 self.stopping = true;
-                answer(
-                    reply,
-                    self.registry.end_all(Ending::Shutdown, self.position),
-                );
+                self.registry
+                    .end_some(most, Ending::Shutdown, self.position);
+                self.applied.send_modify(|applied| applied.stopping = true);
+                answer(reply, self.registry.len());
             }
             Input::Knows(document, reply) => {
                 answer(reply, self.subscriptions.holds(&document));
@@ -218,6 +233,10 @@ impl Router {
         }
         batch.changes = changes;
         self.position = self.position.max(batch.position);
+        self.delivery.flush(&mut self.registry).await;
+        self.delivery
+            .relieve(&mut self.registry, self.position)
+            .await;
         self.delivery.hand_over();
         let age = batch.received_at.elapsed();
         self.metrics
@@ -234,11 +253,16 @@ impl Router {
         self.applied.send_replace(Applied {
             position: self.position,
             loaded: true,
+            stopping: self.stopping,
         });
     }
 
     /// Applies one change. What is kept of it for replays is the stored form.
     async fn apply_change(&mut self, change: &mut Change, batch: &Batch) {
+        if !matches!(change.kind, ChangeKind::Event(_)) {
+            // Whatever this is, it has its place behind the events before it.
+            self.delivery.flush(&mut self.registry).await;
+        }
         let before = self.position;
         self.position = before.max(change.position);
         match std::mem::replace(&mut change.kind, ChangeKind::AllDeleted) {
@@ -264,13 +288,17 @@ impl Router {
             }
             ChangeKind::AllDeleted => {
                 let when = When::Committed(change.wall_time);
-                self.replace_all(Vec::new(), when).await;
+                self.replace_all(Table::default(), when).await;
             }
             ChangeKind::Missed(reason) => {
                 change.kind = ChangeKind::Missed(reason);
                 self.tell_gap(reason, before).await;
             }
-            stored @ ChangeKind::Stored(_) => change.kind = stored,
+            ChangeKind::PositionsLost => {
+                self.durable.lost().await;
+                change.kind = ChangeKind::PositionsLost;
+            }
+            other @ (ChangeKind::Stored(_) | ChangeKind::AllReplaced) => change.kind = other,
         }
     }
 
@@ -279,8 +307,9 @@ impl Router {
     async fn apply_reload(&mut self, reload: Reload) {
         let before = self.position;
         self.position = self.position.max(reload.position);
+        self.loaded_at = self.position;
         let when = When::Before(DateTime::now());
-        self.replace_all(reload.subscriptions, when).await;
+        self.replace_all(*reload.subscriptions, when).await;
         self.teardowns.loaded(self.position).await;
         self.window.restart(self.position);
         if let Some(reason) = reload.missed {
@@ -288,9 +317,10 @@ impl Router {
         }
         self.delivery.hand_over();
         self.announce();
+        answer(reload.applied, ());
     }
 
-    async fn replace_all(&mut self, all: Vec<Compiled>, when: When) {
+    async fn replace_all(&mut self, all: Table, when: When) {
         let difference = self.subscriptions.replace_all(all);
         for (slot, removed) in difference.gone {
             self.end_subscription(slot, &removed, when).await;
@@ -356,7 +386,7 @@ impl Router {
             let position = position.max(from);
             let cursor = position.cursor(deployment);
             let message = Message::updated(&json, &cursor);
-            Some(Arc::new(Frame::notice(&message, dialect, position)))
+            Some(Frame::notice(&message, dialect, position))
         };
         self.delivery
             .notice(slot, &mut self.registry, position, frame)
@@ -385,7 +415,7 @@ impl Router {
                     let cursor = position.cursor(deployment);
                     let after = after.max(from).cursor(deployment);
                     let message = Message::gap(reason, Some(&after), &cursor);
-                    Arc::new(Frame::notice(&message, dialect, position))
+                    Frame::notice(&message, dialect, position)
                 })
             };
             self.delivery
@@ -420,7 +450,8 @@ impl Router {
         if self.registry.of(slot).len() >= limits.connections_per_subscription {
             return Err(AttachError::SubscriptionFull);
         }
-        let since = self.subscriptions.get(slot).map(|s| s.since);
+        let subscription = self.subscriptions.get(slot);
+        let since = subscription.map(|s| s.made_at(self.loaded_at));
         let start = self.start(attach.after, since.unwrap_or(Position::START));
         let id = format!("con_{}", uuid::Uuid::now_v7().simple());
         let key = self.registry.open(
@@ -431,7 +462,11 @@ impl Router {
                 dialect: attach.dialect,
                 close_on_gap: attach.close_on_gap,
                 from: start.from,
-                live: !start.replay,
+                phase: if start.replay {
+                    Phase::CatchingUp
+                } else {
+                    Phase::Live
+                },
                 remote: attach.remote,
                 gone: attach.gone,
             },
@@ -501,7 +536,7 @@ impl Router {
             dialect: registered.dialect,
             remote: registered.remote.clone(),
             opened_at: registered.opened_at,
-            replaying: !registered.live,
+            replaying: registered.phase == Phase::CatchingUp,
             waiting_frames: registered.outbox.len(),
         };
         self.registry.of(slot).iter().map(show).collect()
@@ -525,6 +560,13 @@ impl Router {
                 .subscriptions
                 .extend(statuses.map(|(status, count)| (status.as_str(), count)));
         });
+    }
+}
+
+fn outbox_bounds(socket: &config::Socket) -> outbox::Bounds {
+    outbox::Bounds {
+        frames: socket.outbox_frames,
+        bytes: socket.outbox_bytes,
     }
 }
 

@@ -4,34 +4,44 @@
 //! hands it port 0 and its own signal.
 
 mod accept;
+mod drain;
+#[cfg(test)]
+mod echo_tests;
+#[cfg(test)]
+mod fault_tests;
 mod horizon;
 mod housekeeping;
 mod presence;
+mod signs;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
     task::JoinHandle,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::presence::Presence;
+use self::signs::Signs;
 use crate::{
     config::Config,
     feed::{Feed, recall},
     http::{self, AppState},
     positions::positions,
+    protocol::Load,
     receipts::receipts,
     replay::{Library, replays},
-    router::{self, Router, RouterHandle, filter_limits},
-    store::{NodeCard, Store, StoreError},
+    router::{self, Router, filter_limits},
+    store::{NodeCard, Store, StoreError, jittered},
     telemetry::{Health, Metrics},
 };
 
 /// How long after the deadline of a stop its last tasks may take to notice.
 const CUT_GRACE: Duration = Duration::from_secs(1);
+
+/// Between two attempts to migrate, on average.
+const MIGRATION_PAUSE: Duration = Duration::from_millis(500);
 
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
@@ -39,38 +49,56 @@ pub enum ServerError {
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The listener has no address.
-    #[error("the listener cannot be used: {0}")]
-    Listener(#[from] std::io::Error),
-}
-
-impl ServerError {
-    /// What the process exits with: 69 where the database is not reachable or not usable, else 1.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Store(_) => 69,
-            Self::Listener(_) => 1,
-        }
-    }
 }
 
 /// Runs a node on `listener` until `stop`, then stops it in order: no new connections, every
-/// connection told (1001), everything flushed and closed, within `shutdown_timeout`.
+/// connection told (1001), spread over a time, everything flushed and closed, within
+/// `shutdown_timeout`.
 pub async fn run(
     config: Config,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), ServerError> {
-    let address = listener.local_addr()?;
+    let address = listener.local_addr().unwrap_or(config.listen);
     let node = tokio::select! {
         node = Node::start(config, address) => node?,
         () = stop.cancelled() => return Ok(()),
     };
-    let accepting = accept::accept(listener, node.acceptor(), stop.clone());
+    let closed = CancellationToken::new();
+    let accepting = accept::accept(listener, node.acceptor(), closed.clone());
     tracing::info!("the service is up");
-    accepting.await;
-    node.stop().await;
+    let draining = async {
+        stop.cancelled().await;
+        let deadline = Instant::now() + node.state.config.shutdown_timeout;
+        node.drain(deadline).await;
+        closed.cancel();
+        deadline
+    };
+    let ((), deadline) = tokio::join!(accepting, draining);
+    node.stop(deadline).await;
     Ok(())
+}
+
+/// The database, reached and migrated. An election on the way is ridden out within `startup_timeout`.
+async fn prepared(config: &Config) -> Result<Store, StoreError> {
+    let deadline = Instant::now() + config.startup_timeout;
+    let store = Store::connect(config).await?;
+    loop {
+        let ready = if config.migrate {
+            store.migrate().await.map(drop)
+        } else {
+            store.require_migrated().await
+        };
+        match ready {
+            Err(error) if error.is_away() && Instant::now() < deadline => {
+                tracing::warn!(%error, "the database cannot be migrated yet");
+                // Where it is not back by then, the next attempt says so.
+                drop(timeout_at(deadline, store.presence().back()).await);
+                sleep(jittered(MIGRATION_PAUSE)).await;
+            }
+            ready => return ready.map(|()| store),
+        }
+    }
 }
 
 /// Everything that runs.
@@ -79,14 +107,17 @@ struct Node {
     /// One HTTP connection each; told to finish by `closing`.
     http: TaskTracker,
     closing: CancellationToken,
+    /// Cancelled when this node begins to stop, before anything ends.
+    leaving: CancellationToken,
     feed: JoinHandle<()>,
     housekeeping: JoinHandle<()>,
+    presence: JoinHandle<()>,
     router_task: JoinHandle<()>,
     replay_task: JoinHandle<()>,
     positions_task: JoinHandle<()>,
     receipts_task: JoinHandle<()>,
     recall_task: JoinHandle<()>,
-    presence: JoinHandle<()>,
+    signs: JoinHandle<()>,
     ending: CancellationToken,
 }
 
@@ -94,19 +125,19 @@ impl Node {
     /// Connects, migrates, and starts router and feed. Returns before the subscriptions are loaded:
     /// until then the node answers that it is not ready.
     async fn start(config: Config, address: SocketAddr) -> Result<Self, ServerError> {
-        let store = Store::connect(&config).await?;
-        if config.migrate {
-            store.migrate().await?;
-        } else {
-            store.require_migrated().await?;
-        }
+        let store = prepared(&config).await?;
         let metrics = Arc::new(Metrics::default());
-        let health = Health::new(config.feed.ready_lag);
+        let health = Health::new(&config.feed);
         let settings = router_settings(&store, &config);
-        let wording = Arc::new(settings.wording());
+        let wording = Arc::new(settings.wording(Load::on(Arc::clone(&metrics.waiting_bytes))));
         let (router, handle, from_feed) =
             Router::new(settings, config.feed.batches_ahead, Arc::clone(&metrics));
-        let (positions, keeping) = positions(store.clone(), &config.feed, Arc::clone(&metrics));
+        let (positions, keeping) = positions(
+            store.clone(),
+            &config.feed,
+            Arc::clone(&metrics),
+            health.clone(),
+        );
         let interval = config.node.heartbeat_interval;
         let card = Arc::new(NodeCard::new(address.to_string(), interval));
         let (receipts, writing) = receipts(
@@ -118,14 +149,14 @@ impl Node {
         let router = router
             .telling(positions.clone())
             .reporting(receipts.clone());
-        let closing = CancellationToken::new();
-        let presence = Presence {
+        let leaving = CancellationToken::new();
+        let signs = Signs {
             card: Arc::clone(&card),
             store: store.clone(),
             router: handle.clone(),
             receipts: receipts.clone(),
             metrics: Arc::clone(&metrics),
-            closing: closing.clone(),
+            leaving: leaving.clone(),
         };
         let receipts_task = tokio::spawn(writing);
         let (recall, recalling) = recall(
@@ -134,14 +165,7 @@ impl Node {
             receipts.clone(),
             config.feed.clone(),
         );
-        // Nobody is served by a node that the others have never heard of.
-        presence.beat().await?;
-        tracing::info!(
-            node = card.id,
-            host = card.host,
-            address = card.address,
-            "this node"
-        );
+        signs.first(config.startup_timeout).await?;
         let ending = CancellationToken::new();
         let feed = Feed {
             store: store.clone(),
@@ -156,15 +180,22 @@ impl Node {
             router: handle.clone(),
             settings: config.feed.clone(),
             metrics: Arc::clone(&metrics),
+            health: health.clone(),
         });
         Ok(Self {
             replay_task: tokio::spawn(replaying),
             positions_task: tokio::spawn(keeping),
             receipts_task,
             recall_task: tokio::spawn(recalling),
-            presence: tokio::spawn(presence.run(ending.clone())),
+            signs: tokio::spawn(signs.run(ending.clone())),
             router_task: tokio::spawn(router.run()),
             feed: tokio::spawn(feed.run(ending.clone())),
+            presence: tokio::spawn(presence::run(
+                store.clone(),
+                handle.clone(),
+                health.clone(),
+                ending.clone(),
+            )),
             housekeeping: tokio::spawn(housekeeping::run(
                 store.clone(),
                 Arc::clone(&metrics),
@@ -187,7 +218,8 @@ impl Node {
                 cut: CancellationToken::new(),
             },
             http: TaskTracker::new(),
-            closing,
+            closing: CancellationToken::new(),
+            leaving,
             ending,
         })
     }
@@ -204,17 +236,31 @@ impl Node {
         }
     }
 
-    /// The listener is closed already. Requests under way are finished, connections are told; then
-    /// what feeds them stops. Whatever is left at the deadline is cut.
-    async fn stop(self) {
-        let deadline = Instant::now() + self.state.config.shutdown_timeout;
+    /// Says that this node is not ready any more, and ends the connections over a time.
+    async fn drain(&self, deadline: Instant) {
         self.state.health.stopping();
+        self.leaving.cancel();
+        let window = self.state.config.drain();
+        if window.is_zero() {
+            return;
+        }
+        let draining = drain::drain(&self.state.router, window);
+        if timeout_at(deadline, draining).await.is_err() {
+            tracing::warn!("the router was too busy to end all connections in time");
+        }
+    }
+
+    /// The listener is closed already. Requests under way are finished, connections that are left are
+    /// told; then what feeds them stops. Whatever is left at the deadline is cut.
+    async fn stop(self, deadline: Instant) {
         self.closing.cancel();
-        let router: RouterHandle = self.state.router.clone();
-        let told = timeout_at(deadline, router.stop())
+        if timeout_at(deadline, self.state.router.stop(usize::MAX))
             .await
-            .unwrap_or_default();
-        tracing::info!(connections = told, "stopping");
+            .is_err()
+        {
+            tracing::warn!("the router was too busy to end its connections in time");
+        }
+        tracing::info!("stopping");
         self.http.close();
         self.state.tasks.close();
         if timeout_at(deadline, self.served()).await.is_err() {
@@ -226,6 +272,7 @@ impl Node {
                 ("feed", self.feed),
                 ("housekeeping", self.housekeeping),
                 ("presence", self.presence),
+                ("signs", self.signs),
             ] {
                 if task.await.is_err() {
                     tracing::error!(part, "ended by a panic");
@@ -245,9 +292,9 @@ impl Node {
         }
         say_goodbye(&self.state, left.max(CUT_GRACE)).await;
         self.receipts_task.abort();
+        self.recall_task.abort();
         self.positions_task.abort();
         self.replay_task.abort();
-        self.recall_task.abort();
         self.router_task.abort();
         tracing::info!("stopped");
     }

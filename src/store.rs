@@ -3,13 +3,15 @@
 //! It owns two clients of one database: one for requests, and one for streams that does not retry
 //! reads (an automatic retry of a change stream's `aggregate` forgets where the stream was). Every
 //! call has an end: the server is told how long it may work, and the caller stops waiting after
-//! `limits.database_timeout`. Every write is acknowledged by a majority and answers with the
+//! `limits.database_timeout`, or as soon as the database is known to be away ([`Presence`]). Every write is acknowledged by a majority and answers with the
 //! operation time, so that the caller can wait for the feed to pass it.
 //!
 //! It knows nothing of HTTP, of the feed, or of connections.
 
+mod away;
 mod clock;
 mod connect;
+mod doctor;
 mod error;
 mod event_lookup;
 mod event_pages;
@@ -29,28 +31,35 @@ mod startup;
 mod subscriptions;
 mod write_error;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bson::{DateTime, Document, RawDocumentBuf, Timestamp, doc};
 use mongodb::{Client, ClientSession, Collection, Database};
+use tokio::time::timeout;
 
 use crate::position::DeploymentId;
 
 pub use self::{
+    away::{Lost, Presence, jittered},
+    doctor::{Checkup, Clock, Oplog, Rights, Server, check_up},
     error::StoreError,
     event_pages::{EventQuery, PageKey, PageKeyError, event_page_key},
     events::{EventOutcome, EventsWritten},
-    idempotency::{Begun, Reservation, Seed, StoredAnswer},
+    idempotency::{Begun, LEASE as RESERVATION_LEASE, Reservation, Seed, StoredAnswer},
     listing::{ListQuery, StoredStatus},
     migrations::{MigrationState, MigrationStatus},
     nodes::{ALIVE_INTERVALS, Beat, MOST_NODES, NodeCard, NodeSeen, Progress, REMEMBERED},
     positions::{Beginning, PositionChanges, Whole},
     receipts::{Deletion, Receipt, ReceiptRead},
-    snapshot::Snapshot,
+    snapshot::Documents,
     startup::StartupError,
     subscriptions::{BatchWritten, Deleted, Read, Written},
 };
 
+pub(crate) use self::error::brief;
 use self::{clock::ServerClock, connect::Deployment};
 
 /// The collection of subscriptions.
@@ -80,6 +89,7 @@ struct Inner {
     feed_database: Database,
     clock: ServerClock,
     deployment: Deployment,
+    presence: Presence,
     timeout: Duration,
     retention: Duration,
 }
@@ -121,7 +131,7 @@ impl Store {
         if let Some(now) = self.inner.clock.now() {
             return Ok(now);
         }
-        let sent = std::time::Instant::now();
+        let sent = Instant::now();
         let hello = self.run(doc! {"hello": 1}).await?;
         let local_time = hello
             .get_datetime("localTime")
@@ -157,15 +167,68 @@ impl Store {
     }
 
     /// Waits for a call to the driver, no longer than `limits.database_timeout`.
-    async fn bounded<T>(
+    fn bounded<T>(
         &self,
         call: impl IntoFuture<Output = mongodb::error::Result<T>>,
-    ) -> Result<T, StoreError> {
+    ) -> impl Future<Output = Result<T, StoreError>> {
+        let asked = self.asked(call);
+        async move { self.told(asked.await) }
+    }
+
+    /// [`Store::bounded`] for what may be forbidden without harm.
+    fn asked<T>(
+        &self,
+        call: impl IntoFuture<Output = mongodb::error::Result<T>>,
+    ) -> impl Future<Output = Result<T, StoreError>> {
         let waited = self.inner.timeout;
-        match tokio::time::timeout(waited, call.into_future()).await {
-            Ok(answer) => answer.map_err(StoreError::from),
-            Err(_) => Err(StoreError::TimedOut { waited }),
+        let answer = self.unless_away(call);
+        async move {
+            match timeout(waited, answer).await {
+                Ok(answer) => answer,
+                Err(_) => Err(StoreError::TimedOut { waited }),
+            }
         }
+    }
+
+    /// Waits for a call to the driver for as long as the database is there: for work whose length no one
+    /// can tell, such as building an index.
+    fn unhurried<T>(
+        &self,
+        call: impl IntoFuture<Output = mongodb::error::Result<T>>,
+    ) -> impl Future<Output = Result<T, StoreError>> {
+        let answer = self.unless_away(call);
+        async move { self.told(answer.await) }
+    }
+
+    /// Does not even begin where the database is known to be away, and ends when it goes away. What was
+    /// sent until then may have been done.
+    fn unless_away<T>(
+        &self,
+        call: impl IntoFuture<Output = mongodb::error::Result<T>>,
+    ) -> impl Future<Output = Result<T, StoreError>> {
+        // The driver's futures are large, and would be copied into each of those around them.
+        let call = Box::pin(call.into_future());
+        async move {
+            if let Some(lost) = self.presence().away() {
+                return Err(StoreError::KnownAway {
+                    waited: lost.since.elapsed(),
+                });
+            }
+            let begun = Instant::now();
+            tokio::select! {
+                biased;
+                answer = call => answer.map_err(StoreError::from),
+                _ = self.presence().gone() => Err(StoreError::TimedOut { waited: begun.elapsed() }),
+            }
+        }
+    }
+
+    /// Notes where a right is missing.
+    fn told<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError::NotPermitted { detail, .. }) = &answer {
+            self.presence().forbidden(detail);
+        }
+        answer
     }
 }
 

@@ -7,7 +7,7 @@ mod metrics;
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-pub use self::health::{FeedState, Health};
+pub use self::health::{FeedState, Health, Part};
 pub use self::metrics::{Figures, HttpLabels, Metrics, OPENMETRICS_CONTENT_TYPE};
 use crate::config::LogFormat;
 

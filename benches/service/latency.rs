@@ -70,7 +70,8 @@ async fn measure(rate: u32, count: usize) -> Result<()> {
     node.stop().await
 }
 
-async fn publish(node: &Node, rate: u32, count: usize) -> Result<()> {
+/// Inserts events one by one at this rate, each with the time before its insert.
+pub(crate) async fn publish(node: &Node, rate: u32, count: usize) -> Result<()> {
     let events = node.database.collection::<Document>("events");
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
     let mut inserts = tokio::task::JoinSet::new();

@@ -2,16 +2,20 @@
 //!
 //! Each case starts a private mongod and the release binary as processes of their own, drives them
 //! from this process over loopback, and reads the server's CPU and memory from the kernel. Cases:
-//! `idle`, `fanout`, `latency`, `deletes`, `start`; all of them without arguments.
+//! `idle`, `fanout`, `latency`, `deletes`, `teardown`, `start`, `replay`, `durable`, `return`; all of them without arguments.
 
 mod client;
 mod deletes;
+mod durable;
 mod fanout;
 mod idle;
 mod latency;
 mod node;
 mod numbers;
+mod replay;
+mod returning;
 mod start;
+mod teardown;
 
 use anyhow::{Result, bail};
 
@@ -20,7 +24,9 @@ fn main() -> Result<()> {
         .skip(1)
         .filter(|a| !a.starts_with("--"))
         .collect();
-    let all = ["idle", "fanout", "latency", "deletes", "start"];
+    let all = [
+        "idle", "fanout", "latency", "deletes", "teardown", "start", "replay", "durable", "return",
+    ];
     if let Some(unknown) = cases.iter().find(|case| !all.contains(&case.as_str())) {
         bail!("no case {unknown}; there are {}", all.join(", "));
     }
@@ -36,7 +42,11 @@ fn main() -> Result<()> {
                     "fanout" => fanout::run().await?,
                     "latency" => latency::run().await?,
                     "deletes" => deletes::run().await?,
-                    _ => start::run().await?,
+                    "teardown" => teardown::run().await?,
+                    "start" => start::run().await?,
+                    "replay" => replay::run().await?,
+                    "durable" => durable::run().await?,
+                    _ => returning::run().await?,
                 }
             }
         }

@@ -14,7 +14,8 @@ pub(crate) struct Node {
     pub(crate) database: Database,
     pub(crate) http: reqwest::Client,
     process: Child,
-    mongod: Mongod,
+    /// The first node of a database takes it along when it stops.
+    mongod: Option<Mongod>,
 }
 
 impl Node {
@@ -24,28 +25,47 @@ impl Node {
 
     /// A node on a server that may hold something already; returns when it is ready.
     pub(crate) async fn on(mongod: Mongod) -> Result<Self> {
+        Self::with(mongod, &[]).await
+    }
+
+    /// Kills the node, and starts one with these settings (variables) on the same server.
+    pub(crate) async fn restart(mut self, settings: &[(&str, &str)]) -> Result<Self> {
+        self.process.kill()?;
+        self.process.wait()?;
+        let mongod = self.mongod.context("the first node")?;
+        Self::with(mongod, settings).await
+    }
+
+    /// A node with settings (variables) of its own.
+    pub(crate) async fn with(mongod: Mongod, settings: &[(&str, &str)]) -> Result<Self> {
+        let mut node = Self::serving(&mongod.uri(), settings).await?;
+        node.mongod = Some(mongod);
+        Ok(node)
+    }
+
+    /// A second node on the same server, to be stopped before the first.
+    pub(crate) async fn sibling(&self) -> Result<Self> {
+        let mongod = self.mongod.as_ref().context("the first node")?;
+        Self::serving(&mongod.uri(), &[]).await
+    }
+
+    async fn serving(uri: &str, settings: &[(&str, &str)]) -> Result<Self> {
         let port = free_port()?;
         let address = format!("127.0.0.1:{port}");
         let process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args([
-                "serve",
-                "--mongodb-uri",
-                &mongod.uri(),
-                "--listen",
-                &address,
-                "--log",
-                "warn",
-            ])
+            .args(["serve", "--mongodb-uri", uri, "--listen", &address])
+            .args(["--log", "warn"])
+            .envs(settings.iter().copied())
             .stdout(Stdio::null())
             .spawn()
             .context("the release binary")?;
-        let client = Client::with_uri_str(mongod.uri()).await?;
+        let client = Client::with_uri_str(uri).await?;
         let node = Self {
             address,
             database: client.database("tidegate"),
             http: reqwest::Client::new(),
             process,
-            mongod,
+            mongod: None,
         };
         node.until_ready().await?;
         Ok(node)
@@ -79,6 +99,16 @@ impl Node {
         Ok(made["id"].as_str().context("an id")?.to_owned())
     }
 
+    /// The value of a metric without labels.
+    pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
+        let url = format!("http://{}/metrics", self.address);
+        let text = self.http.get(url).send().await?.text().await?;
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(value.context("a metric")?.parse()?)
+    }
+
     /// CPU time of the service so far, of all its threads.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         // User and system time are fields 14 and 15; the name in field 2 may hold blanks.
@@ -104,7 +134,9 @@ impl Node {
     pub(crate) async fn stop(mut self) -> Result<()> {
         self.process.kill()?;
         self.process.wait()?;
-        self.mongod.stop().await;
+        if let Some(mongod) = self.mongod {
+            mongod.stop().await;
+        }
         Ok(())
     }
 }

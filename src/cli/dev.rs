@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    failure::Failure,
+    failure::{DATABASE_NOT_USABLE, Failure},
     service,
     settings::Settings,
     signals,
@@ -19,7 +19,6 @@ const OPLOG_MB: u32 = 512;
 /// How often the service is asked whether it is ready.
 const READY_POLL: Duration = Duration::from_millis(50);
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
-const DATABASE_NOT_REACHABLE: u8 = 69;
 
 /// A service for development.
 #[derive(clap::Args, Debug)]
@@ -148,6 +147,6 @@ fn welcome(url: &str, mongod: Option<&Mongod>) -> String {
 fn database_failure(text: &str) -> Failure {
     Failure::Service {
         text: text.to_owned(),
-        code: DATABASE_NOT_REACHABLE,
+        code: DATABASE_NOT_USABLE,
     }
 }

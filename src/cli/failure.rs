@@ -2,7 +2,13 @@
 
 use std::io;
 
-use crate::config::ConfigError;
+use crate::{
+    config::ConfigError,
+    store::{StartupError, StoreError},
+};
+
+/// `EX_UNAVAILABLE` of sysexits.
+pub(super) const DATABASE_NOT_USABLE: u8 = 69;
 
 /// A command's failure. Its text is for the person at the terminal.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +22,12 @@ pub enum Failure {
     /// A setting is wrong.
     #[error("bad configuration: {0}")]
     Config(#[from] ConfigError),
+    /// There is no such subscription, or not any more.
+    #[error("{0}")]
+    Gone(String),
+    /// The credential is missing, ran out, or does not allow this.
+    #[error("{0}")]
+    NotAllowed(String),
     /// The output cannot be written.
     #[error("the output cannot be written: {0}")]
     Output(#[from] io::Error),
@@ -38,11 +50,33 @@ impl Failure {
         })
     }
 
+    /// The database stands in the way: 69 where it cannot be reached or used, 64 where the connection
+    /// string is wrong, 1 where it can be used and its migrations are the trouble.
+    pub(crate) fn store(error: &StoreError) -> Self {
+        let code = match error {
+            StoreError::Startup(startup) => match startup.as_ref() {
+                StartupError::BadUri { reason } => return Self::setting("mongodb_uri", reason),
+                StartupError::PendingMigrations { .. }
+                | StartupError::EditedMigration { .. }
+                | StartupError::FailedMigration { .. } => 1,
+                _ => DATABASE_NOT_USABLE,
+            },
+            error if error.is_away() => DATABASE_NOT_USABLE,
+            _ => 1,
+        };
+        Self::Service {
+            text: error.to_string(),
+            code,
+        }
+    }
+
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Failed(_) | Self::Output(_) => 1,
             Self::Usage(_) => 2,
+            Self::Gone(_) => 3,
+            Self::NotAllowed(_) => 4,
             Self::Config(_) => 64,
             Self::Service { code, .. } => *code,
         }

@@ -1,11 +1,14 @@
 //! `tidegate listen`: prints a subscription's events, and stays with it through cut connections.
 
+mod end;
 mod frame;
 mod printer;
 mod socket;
+mod state;
 
 use std::{
     num::NonZeroU64,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -17,10 +20,11 @@ use super::{
     failure::Failure,
     signals, style,
 };
-use crate::protocol::Ending;
+use end::{End, closed, not_opened};
 use frame::Frame;
 use printer::Printer;
 use socket::{Received, Socket};
+use state::State;
 
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -40,6 +44,9 @@ pub(crate) struct Args {
     /// Begin at this time, such as 2030-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", conflicts_with = "after")]
     since: Option<String>,
+    /// Keep the last cursor in this file, and go on from there the next time
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     /// Stop after this many events
     #[arg(long, value_name = "N")]
     count: Option<NonZeroU64>,
@@ -55,27 +62,39 @@ Examples:
   tidegate listen large
   tidegate listen large | jq .data
   tidegate listen large --count 1 --json
+  tidegate listen large --state large.cursor >> large.jsonl
 
 In a terminal each event is a line for people; into a file or a pipe it is a line of JSON. With
 --json it is every frame: connected, event, updated, gap, ended. What happens to the connection
 is said on standard error. A connection that breaks is opened again, and goes on after the last
-event that was printed. Ends with 0 on Ctrl-C, and with 1 when the subscription is gone.";
+event that was printed; with --state, so does the next run. --after and --since count where
+the file is not there yet.
+
+Exit codes: 0 on Ctrl-C, or when --count is reached; 3 where there is no such subscription, or not
+any more; 4 where the credential does not allow it, or not any more; 1 for anything else.";
 
 /// Listens until it is told to stop, or there is nothing more to come.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let stop = signals::stop_token()?;
     let client = Client::new(&args.server)?;
-    let listener = Listener {
+    let (state, kept) = match &args.state {
+        Some(path) => State::open(path, &args.id).map(|(state, kept)| (Some(state), kept))?,
+        None => (None, None),
+    };
+    let mut listener = Listener {
         client,
-        cursor: args.after,
+        cursor: kept.or(args.after),
         since: args.since,
+        state,
         left: args.count.map(NonZeroU64::get),
         printer: Printer::new(args.json),
         backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
         connected: false,
         id: args.id,
     };
-    listener.run(&stop).await
+    let outcome = listener.run(&stop).await;
+    // However it ends: what is printed is not to come again.
+    outcome.and(listener.save())
 }
 
 struct Listener {
@@ -84,38 +103,29 @@ struct Listener {
     /// Up to where all is printed.
     cursor: Option<String>,
     since: Option<String>,
+    /// Where the cursor is kept across runs, if it is.
+    state: Option<State>,
     /// How many events are still wanted, if not all.
     left: Option<u64>,
     printer: Printer,
     backoff: Backoff,
-    /// Whether there was a connection already. If not, an address that nobody answers on is likely
-    /// to be wrong, and better said than tried again.
+    /// Whether there was a connection already.
     connected: bool,
 }
 
-/// Why one connection is over.
-enum End {
-    /// As many events came as were wanted.
-    Enough,
-    /// It can be tried again, not before the given time.
-    Again(String, Option<Duration>),
-    /// There is nothing more to come.
-    Over(String),
-}
-
 impl Listener {
-    async fn run(mut self, stop: &CancellationToken) -> Result<(), Failure> {
+    async fn run(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
         loop {
             let Some(end) = stop.run_until_cancelled(self.open()).await else {
                 return Ok(());
             };
             let end = match end {
                 Ok(socket) => self.attend(socket, stop).await?,
-                Err(error) => self.not_opened(error)?,
+                Err(error) => not_opened(error, self.connected),
             };
             match end {
                 End::Enough => return Ok(()),
-                End::Over(reason) => return Err(Failure::Failed(reason)),
+                End::Over(failure) => return Err(failure),
                 End::Again(reason, asked) => {
                     let wait = self.backoff.next(asked);
                     style::note(format!(
@@ -147,18 +157,6 @@ impl Listener {
         Socket::open(&self.client, &self.id, &self.query()).await
     }
 
-    fn not_opened(&self, error: ClientError) -> Result<End, Failure> {
-        let nobody_there = matches!(error, ClientError::Unreachable { .. }) && !self.connected;
-        if nobody_there || !error.is_retryable() {
-            return Err(error.into());
-        }
-        let reason = match &error {
-            ClientError::Refused(problem) => problem.one_line(),
-            error => error.to_string(),
-        };
-        Ok(End::Again(reason, error.retry_after()))
-    }
-
     async fn attend(
         &mut self,
         mut socket: Socket,
@@ -176,13 +174,14 @@ impl Listener {
         if matches!(end, End::Enough) {
             socket.close().await;
         }
+        self.save()?;
         Ok(end)
     }
 
     async fn read(&mut self, socket: &mut Socket) -> Result<End, Failure> {
         let mut retry_after = None;
         loop {
-            let text = match socket.next().await {
+            let text = match self.next(socket).await? {
                 Received::Text(text) => text,
                 Received::Lost(reason) => {
                     return Ok(End::Again(format!("connection lost: {reason}"), None));
@@ -195,7 +194,7 @@ impl Listener {
             };
             self.printer.print(&frame, &text)?;
             // Only now: what the cursor covers is printed.
-            self.cursor = frame.cursor().or(self.cursor.take());
+            self.advance(frame.cursor());
             retry_after = frame.retry_after().or(retry_after);
             if frame.is_event() && self.count_event() {
                 return Ok(End::Enough);
@@ -203,53 +202,36 @@ impl Listener {
         }
     }
 
+    /// The next message. What the state file has to hold is written meanwhile.
+    async fn next(&mut self, socket: &mut Socket) -> Result<Received, Failure> {
+        loop {
+            let Some(state) = &mut self.state else {
+                return Ok(socket.next().await);
+            };
+            tokio::select! {
+                biased;
+                () = state.due() => state.save()?,
+                received = socket.next() => return Ok(received),
+            }
+        }
+    }
+
+    fn advance(&mut self, cursor: Option<String>) {
+        let Some(cursor) = cursor else { return };
+        if let Some(state) = &mut self.state {
+            state.note(&cursor);
+        }
+        self.cursor = Some(cursor);
+    }
+
+    fn save(&mut self) -> Result<(), Failure> {
+        self.state.as_mut().map_or(Ok(()), State::save)
+    }
+
     /// Whether this event was the last one wanted.
     fn count_event(&mut self) -> bool {
         self.backoff.reset();
         self.left = self.left.map(|left| left - 1);
         self.left == Some(0)
-    }
-}
-
-/// Codes from 4000 to 4499 can be tried again, those from 4500 cannot; the others are in the table.
-fn closed(code: u16, text: &str, retry_after: Option<Duration>) -> End {
-    let (name, retry) = match Ending::from_code(code) {
-        Some(ending) => (ending.token(), ending.retry()),
-        None => (text, code < 4500),
-    };
-    let reason = match name {
-        "" => format!("closed with code {code}"),
-        name => format!("closed: {} ({code})", style::printable(name)),
-    };
-    if retry {
-        End::Again(reason, retry_after)
-    } else {
-        End::Over(reason)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_close_is_final_or_not_by_its_code() {
-        for (code, again) in [(1001, true), (1006, true), (4000, true), (4499, true)]
-            .into_iter()
-            .chain([
-                (4500, false),
-                (4501, false),
-                (4999, false),
-                (1000, false),
-                (1002, false),
-            ])
-        {
-            let end = closed(code, "", None);
-            assert_eq!(matches!(end, End::Again(..)), again, "{code}");
-        }
-        let End::Over(reason) = closed(4500, "deleted", None) else {
-            panic!("not over");
-        };
-        assert_eq!(reason, "closed: deleted (4500)");
     }
 }

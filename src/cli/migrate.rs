@@ -7,9 +7,7 @@ use super::{
     settings::Settings,
     style::{self, BAD, GOOD, WARN, paint},
 };
-use crate::store::{MigrationState, MigrationStatus, StartupError, Store, StoreError};
-
-const DATABASE_NOT_REACHABLE: u8 = 69;
+use crate::store::{MigrationState, MigrationStatus, Store};
 
 /// Migrations.
 #[derive(clap::Args, Debug)]
@@ -37,7 +35,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let config = args.settings.load(&[])?;
     let store = Store::connect(&config)
         .await
-        .map_err(|error| failure(&error))?;
+        .map_err(|error| Failure::store(&error))?;
     if args.list {
         list(&store, args.json).await
     } else {
@@ -46,7 +44,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 async fn apply(store: &Store, json: bool) -> Result<(), Failure> {
-    let applied = store.migrate().await.map_err(|error| failure(&error))?;
+    let applied = store
+        .migrate()
+        .await
+        .map_err(|error| Failure::store(&error))?;
     for name in &applied {
         if json {
             style::print(json!({"name": name, "state": "applied"}))?;
@@ -64,7 +65,7 @@ async fn list(store: &Store, json: bool) -> Result<(), Failure> {
     let all = store
         .migration_status()
         .await
-        .map_err(|error| failure(&error))?;
+        .map_err(|error| Failure::store(&error))?;
     let width = all.iter().map(|one| one.name.len()).max().unwrap_or(0);
     for one in &all {
         if json {
@@ -103,23 +104,4 @@ fn in_words(state: &MigrationState) -> String {
 fn time(at: bson::DateTime) -> String {
     at.try_to_rfc3339_string()
         .unwrap_or_else(|_| at.to_string())
-}
-
-/// What stands in the way, and whether it is the configuration, the database, or the migrations.
-fn failure(error: &StoreError) -> Failure {
-    let code = match error {
-        StoreError::Startup(startup) => match startup.as_ref() {
-            StartupError::BadUri { reason } => return Failure::setting("mongodb_uri", reason),
-            StartupError::PendingMigrations { .. }
-            | StartupError::EditedMigration { .. }
-            | StartupError::FailedMigration { .. } => 1,
-            _ => DATABASE_NOT_REACHABLE,
-        },
-        error if error.is_away() => DATABASE_NOT_REACHABLE,
-        _ => 1,
-    };
-    Failure::Service {
-        text: error.to_string(),
-        code,
-    }
 }

@@ -9,7 +9,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
-use crate::{config::Config, server};
+use crate::{
+    config::Config,
+    server::{self, ServerError},
+};
 
 /// Listens, or says how to listen elsewhere.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -33,10 +36,7 @@ pub(crate) async fn serve(
 ) -> Result<(), Failure> {
     server::run(config, listener, stop)
         .await
-        .map_err(|error| Failure::Service {
-            text: error.to_string(),
-            code: error.exit_code(),
-        })
+        .map_err(|ServerError::Store(error)| Failure::store(&error))
 }
 
 /// The address by which this machine reaches the service.

@@ -1,6 +1,7 @@
 //! The beginning of a connection: its greeting, and the replay that comes before it is live.
 
 use std::{
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Instant,
@@ -26,12 +27,28 @@ pub(super) struct Replay {
     ends_on_gap: bool,
     /// The subscription was deleted; the replay goes on to that point.
     end: Option<End>,
+    /// Then it is no longer registered, and nobody else tells it that this node stops.
+    stopping: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Replay {
     /// Whether it was decided where the connection ends.
     pub(super) fn knows_its_end(&self) -> bool {
         self.end.is_some()
+    }
+
+    /// Bytes that are held for it.
+    pub(super) fn held(&self) -> usize {
+        self.replaying.held()
+    }
+
+    /// Whether this node stops while the replay goes on to its end.
+    pub(super) fn poll_stopping(&mut self, cx: &mut Context<'_>) -> Option<End> {
+        let stopping = self.stopping.as_mut()?;
+        match stopping.as_mut().poll(cx) {
+            Poll::Ready(()) => self.end,
+            Poll::Pending => None,
+        }
     }
 
     /// The end that was decided and not acted on yet.
@@ -56,13 +73,14 @@ impl Connection {
             from: attached.start.from,
         };
         if attached.start.replay {
-            self.replay = Some(Replay {
+            self.replay = Some(Box::new(Replay {
                 replaying: self.replaying(attached),
                 begun: Instant::now(),
                 greeting: Some(greeting),
                 ends_on_gap: ends_on_gap(self.dialect, close_on_gap),
                 end: None,
-            });
+                stopping: None,
+            }));
             return;
         }
         self.greet(&greeting, attached.start.gap.is_none());
@@ -117,6 +135,8 @@ impl Connection {
             Some(replay) if matches!(end.ending, Ending::Deleted | Ending::Expired) => {
                 replay.replaying.stop_at(end.position);
                 replay.end = Some(end);
+                let router = self.host.router.clone();
+                replay.stopping = Some(Box::pin(async move { router.stopping().await }));
                 None
             }
             _ => Some(end),
@@ -125,7 +145,7 @@ impl Connection {
 
     /// Goes on with the replay, now that everything queued was written.
     pub(super) fn poll_replay(&mut self, cx: &mut Context<'_>) -> Outgoing {
-        let decided = self.replay.as_ref().is_some_and(Replay::knows_its_end);
+        let decided = self.replay.as_deref().is_some_and(Replay::knows_its_end);
         if !decided
             && let Poll::Ready(end) = self.outbox.poll_end(cx)
             && let Some(end) = self.postpone(end)
@@ -135,6 +155,10 @@ impl Connection {
         let Some(mut replay) = self.replay.take() else {
             return Outgoing::More;
         };
+        if let Some(end) = replay.poll_stopping(cx) {
+            self.replay = Some(replay);
+            return Outgoing::Ends(Outcome::Ended(end));
+        }
         let Poll::Ready(found) = replay.replaying.poll(cx, ROUND_BYTES, &mut self.taken) else {
             self.replay = Some(replay);
             return Outgoing::Idle;

@@ -1,11 +1,11 @@
 //! The end of a connection: verdict, last words, close.
 
-use std::{any::Any, future::poll_fn, time::Duration};
+use std::{any::Any, future::poll_fn, ops::RangeInclusive, time::Duration};
 
 use rand::RngExt as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Broken, Connection, Outcome, catching_up::Replay, forget_bytes};
+use super::{Broken, Connection, Outcome, catching_up::Replay};
 use crate::{
     protocol::{Ending, Message},
     router::outbox::End,
@@ -14,7 +14,7 @@ use crate::{
 /// How long the registry may take to give its verdict; the router waits at most so long elsewhere.
 const VERDICT_TIMEOUT: Duration = Duration::from_mins(1);
 /// Clients that may come back are asked to do so within this time, each at its own moment.
-const RETRY_WITHIN_MS: std::ops::Range<u64> = 100..3_000;
+const RETRY_WITHIN_MS: RangeInclusive<u64> = 100..=3_000;
 
 impl Connection {
     /// Ends the connection for good. `ran` is how its running part came out; a panic in it is a
@@ -34,24 +34,22 @@ impl Connection {
             self.queue_last_words(end);
         }
         // What the client does not get is not kept for as long as the close takes.
-        self.close_outbox();
+        self.replay = None;
+        self.outbox.close();
         if !silent {
             let written = timeout_at(deadline, self.flush()).await;
             self.note_written();
             let written = written.is_ok_and(|written| written);
             self.transport.part(self.broken, written, deadline).await;
         }
-    }
-
-    fn close_outbox(&mut self) {
-        let dropped = self.outbox.close();
-        forget_bytes(&self.host.metrics, dropped);
+        self.acks.finish().await;
+        tracing::debug!(key = ?self.key, "connection is closed");
     }
 
     /// Tells the registry what was found, and waits for what it decides. Nothing more is taken
     /// meanwhile, so that a router that waits for room here is set free.
     async fn verdict(&mut self, found: Ending) -> End {
-        if let Some(end) = self.replay.as_ref().and_then(Replay::end) {
+        if let Some(end) = self.replay.as_deref().and_then(Replay::end) {
             return End {
                 drain: false,
                 ..end
@@ -73,8 +71,7 @@ impl Connection {
 
     /// Queues what the client still gets: what waits, if the ending drains; `ended`; the close.
     fn queue_last_words(&mut self, end: End) {
-        let (waiting, bytes) = self.outbox.drain();
-        forget_bytes(&self.host.metrics, bytes);
+        let waiting = self.outbox.drain();
         // Whoever was still in the past goes on from where it was.
         let complete = !self.outbox.missed() && self.replay.is_none();
         let cursor = self.transport.writing().conclude(end, waiting, complete);
@@ -84,14 +81,22 @@ impl Connection {
         }
         if self.dialect.has_messages() {
             let cursor = cursor.cursor(self.host.router.deployment());
-            let retry = end
-                .ending
-                .retry()
-                .then(|| rand::rng().random_range(RETRY_WITHIN_MS));
+            let within = self.retry_within_ms(end.ending);
+            let retry = end.ending.retry().then(|| rand::rng().random_range(within));
             self.say(&Message::ended(end.ending, retry, &cursor));
         }
         let ending = end.ending;
         self.transport.queue_close(ending.code(), ending.token());
+    }
+
+    /// When a client may come back: after a stop within the time over which the connections end, so
+    /// that those who come from here are as spread as those who leave.
+    fn retry_within_ms(&self, ending: Ending) -> RangeInclusive<u64> {
+        let drain = self.host.config.drain();
+        if ending != Ending::Shutdown || drain.is_zero() {
+            return RETRY_WITHIN_MS;
+        }
+        0..=u64::try_from(drain.as_millis()).unwrap_or(u64::MAX)
     }
 
     async fn flush(&mut self) -> bool {

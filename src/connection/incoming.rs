@@ -26,6 +26,11 @@ impl Connection {
                     Ok(()) => continue,
                     Err(ending) => ending,
                 },
+                Poll::Ready(Incoming::Binary(payload)) => {
+                    tracing::debug!(bytes = payload.len(), "a client's message is binary");
+                    self.broken = Some(Broken::Binary);
+                    Ending::Binary
+                }
                 Poll::Ready(Incoming::Close) => Ending::ClientLeft,
                 Poll::Ready(Incoming::Broken(broken)) => {
                     self.broken = Some(broken);
@@ -99,7 +104,7 @@ impl Connection {
     }
 }
 
-fn ending_of(broken: Broken) -> Ending {
+pub(super) fn ending_of(broken: Broken) -> Ending {
     match broken {
         Broken::Lost => Ending::ConnectionLost,
         Broken::Finished => Ending::ClientLeft,

@@ -5,9 +5,7 @@ use std::{
     time::Instant,
 };
 
-use super::{
-    Broken, Connection, Outcome, Outgoing, ROUND_BYTES, catching_up::Replay, forget_bytes,
-};
+use super::{Broken, Connection, Outcome, Outgoing, ROUND_BYTES, catching_up::Replay};
 use crate::{protocol::Ending, router::outbox::Taken, telemetry::Metrics};
 
 impl Connection {
@@ -22,15 +20,20 @@ impl Connection {
             Poll::Pending => return self.on_refused(cx),
         }
         if self.replay.is_some() {
+            self.report(0);
             return self.poll_replay(cx);
         }
         match self.outbox.poll_take(cx, ROUND_BYTES, &mut self.taken) {
             Poll::Ready(Taken::Frames { bytes }) => {
-                self.queue_taken(bytes);
+                self.reported = bytes;
+                self.queue_frames();
                 Outgoing::More
             }
             Poll::Ready(Taken::End(end)) => Outgoing::Ends(Outcome::Ended(end)),
-            Poll::Pending => Outgoing::Idle,
+            Poll::Pending => {
+                self.reported = 0;
+                Outgoing::Idle
+            }
         }
     }
 
@@ -45,9 +48,17 @@ impl Connection {
             self.outbox.refused();
         }
         let progress = self.note_written();
+        let past = self.replay.as_deref().map_or(0, Replay::held);
+        let refused = self.transport.writing().shared_bytes();
+        self.report(refused + past);
         self.heartbeat.refused(progress, Instant::now());
-        if self.replay.as_ref().is_some_and(Replay::knows_its_end) {
-            return Outgoing::Refused;
+        if let Some(replay) = &mut self.replay
+            && replay.knows_its_end()
+        {
+            return match replay.poll_stopping(cx) {
+                Some(end) => Outgoing::Ends(Outcome::Ended(end)),
+                None => Outgoing::Refused,
+            };
         }
         match self.outbox.poll_end(cx) {
             Poll::Ready(end) => match self.postpone(end) {
@@ -71,13 +82,17 @@ impl Connection {
         written.progress || beyond
     }
 
-    fn queue_taken(&mut self, bytes: usize) {
-        forget_bytes(&self.host.metrics, bytes);
-        self.queue_frames();
+    /// Tells the router how much is in hand, if that has changed.
+    fn report(&mut self, held: usize) {
+        if std::mem::replace(&mut self.reported, held) != held {
+            self.outbox.holds(held);
+        }
     }
 
     pub(super) fn queue_frames(&mut self) {
         for frame in self.taken.drain(..) {
+            #[cfg(test)]
+            super::fault::strike(&frame);
             self.acks.sent(frame.position, frame.event_at.is_some());
             self.transport.writing().push_shared(frame);
         }

@@ -137,6 +137,12 @@ impl Replaying {
         self.done
     }
 
+    /// Bytes that are held for what is still to be looked through.
+    pub(super) fn held(&self) -> usize {
+        let replies = self.batches.iter().map(|batch| batch.reply.as_bytes());
+        replies.map(<[u8]>::len).sum()
+    }
+
     /// The subscription was deleted at `position`: what was committed before is still delivered.
     pub(super) fn stop_at(&mut self, position: Position) {
         self.limit = Some(position);
@@ -210,7 +216,13 @@ impl Replaying {
             }
             Source::History(reader) => match ready!(reader.poll_next(cx)) {
                 Some(batch) => {
-                    self.until = Some((batch.position, false));
+                    // The history may be ahead of this node. What the node has not applied yet comes
+                    // from the node: else it would come twice.
+                    let here = self.router.progress().position;
+                    self.until = Some((batch.position.min(here), false));
+                    if batch.position > here {
+                        self.source = Source::Next;
+                    }
                     self.batches.push_back(batch);
                 }
                 None => self.source = Source::Next,
@@ -228,6 +240,7 @@ impl Replaying {
         out: &mut Vec<Arc<Frame>>,
     ) -> Found {
         let mut bytes = 0;
+        let until = self.until.map(|(until, _)| until);
         let turn = batch
             .changes
             .iter()
@@ -235,13 +248,27 @@ impl Replaying {
             .take(CHANGES_A_TURN);
         for change in turn {
             self.next_change += 1;
-            let over = self.limit.is_some_and(|limit| change.position >= limit);
+            let over = self.limit.is_some_and(|limit| change.position >= limit)
+                || until.is_some_and(|until| change.position > until);
             if change.position <= self.done || over {
                 continue;
             }
             let before = std::mem::replace(&mut self.done, change.position);
-            if let ChangeKind::Missed(reason) = change.kind {
-                return Found::Gap(reason, before, change.position);
+            match change.kind {
+                ChangeKind::Missed(reason) => {
+                    return Found::Gap(reason, before, change.position);
+                }
+                // The filter from here on is not told: whoever comes back begins with the one in force. What
+                // came before is judged by the old one, and so has to be on its way first.
+                ChangeKind::AllReplaced if change.position > self.attached_at => {
+                    if out.is_empty() {
+                        return Found::Unavailable;
+                    }
+                    self.done = before;
+                    self.next_change -= 1;
+                    return Found::Frames;
+                }
+                _ => {}
             }
             if self.old.has(batch, &change.kind, change.position) {
                 continue;
@@ -275,7 +302,7 @@ impl Replaying {
                 if !filter.as_ref()?.matches(document) {
                     return None;
                 }
-                change.frame(document, self.dialect, &self.wording).cloned()
+                change.frame(document, self.dialect, &self.wording)
             }
             ChangeKind::Stored(document) if !is_past && id_bytes(document) == self.id => {
                 self.change_filter(document.clone(), change.position)
@@ -305,7 +332,8 @@ impl Replaying {
         }
         let cursor = position.cursor(self.wording.deployment);
         let message = Message::updated(&json, &cursor);
-        Some(Arc::new(Frame::notice(&message, self.dialect, position)))
+        let frame = Frame::notice(&message, self.dialect, position);
+        Some(Arc::new(frame.counted(&self.wording.load)))
     }
 }
 

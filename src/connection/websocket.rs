@@ -33,7 +33,8 @@ use crate::position::Position;
 const PARTS: usize = 64;
 /// While so many bytes of pongs wait to be written, nothing more is read.
 const CONTROL_BYTES: usize = 4 * 1024;
-const READ_BUFFER_BYTES: usize = 1024;
+/// Clients say little, and every socket keeps this much.
+const READ_BUFFER_BYTES: usize = 256;
 /// Bytes read before other tasks get a turn.
 const READ_TURN_BYTES: usize = 16 * 1024;
 /// How the codec words its answer to a close code that may not be sent (RFC 6455, section 7.4).
@@ -43,6 +44,7 @@ const CODE_REFUSED: &str = "Protocol violation";
 #[derive(Debug)]
 pub(super) enum Incoming {
     Text(Utf8Bytes),
+    Binary(Bytes),
     Pong,
     /// The client began the closing handshake, and was answered.
     Close,
@@ -250,7 +252,7 @@ impl WebSocket {
             };
             let incoming = match self.codec.read(&mut side) {
                 Ok(Message::Text(text)) => Incoming::Text(text),
-                Ok(Message::Binary(_)) => Incoming::Broken(Broken::Binary),
+                Ok(Message::Binary(payload)) => Incoming::Binary(payload),
                 Ok(Message::Pong(_)) => Incoming::Pong,
                 Ok(Message::Close(frame)) => closed(frame.as_ref()),
                 Ok(Message::Ping(_) | Message::Frame(_)) => continue,
@@ -315,7 +317,7 @@ pub(super) async fn part(socket: &mut WebSocket, broken: Option<Broken>, deadlin
             loop {
                 match socket.poll_read(cx) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Incoming::Text(_) | Incoming::Pong) => {}
+                    Poll::Ready(Incoming::Text(_) | Incoming::Binary(_) | Incoming::Pong) => {}
                     Poll::Ready(Incoming::Close | Incoming::Broken(_)) => {
                         return Poll::Ready(());
                     }

@@ -5,14 +5,18 @@ use std::{collections::VecDeque, io::IoSlice, sync::Arc, time::Instant};
 
 use bytes::{Buf as _, Bytes};
 
-use crate::{position::Position, protocol::Frame, router::outbox::End};
+use crate::{
+    position::Position,
+    protocol::{Begun, Frame},
+    router::outbox::End,
+};
 
 /// What was taken since this was asked last.
 #[derive(Default, Debug)]
 pub(super) struct Written {
     /// Whether any bytes were.
     pub(super) progress: bool,
-    /// Frames that carry events, and when the first of them was encoded.
+    /// Events, and when the first of them was encoded.
     pub(super) events: u64,
     pub(super) oldest: Option<Instant>,
 }
@@ -26,6 +30,8 @@ struct Part {
 enum Source {
     /// The router, by way of the outbox, or a replay.
     Shared(Arc<Frame>),
+    /// The same; of the rest nothing is sent any more.
+    Begun(Begun),
     /// The connection.
     Own,
     /// The codec.
@@ -39,6 +45,8 @@ pub(super) struct Writing {
     midway: bool,
     /// Bytes that came from the codec.
     control_bytes: usize,
+    /// Bytes of shared frames; one that was begun counts whole.
+    shared_bytes: usize,
     /// Where the client stands once it has read everything that is queued.
     queued: Position,
     /// Where it stands once it has read the last whole frame that was taken.
@@ -53,6 +61,7 @@ impl Writing {
             parts: VecDeque::new(),
             midway: false,
             control_bytes: 0,
+            shared_bytes: 0,
             queued: start,
             taken: start,
             written: Written::default(),
@@ -65,6 +74,27 @@ impl Writing {
 
     pub(super) fn control_bytes(&self) -> usize {
         self.control_bytes
+    }
+
+    pub(super) fn shared_bytes(&self) -> usize {
+        self.shared_bytes
+    }
+
+    /// All that decides what happens next: the parts, shared ones by their position, and where the
+    /// client stands by what is queued and by what was taken.
+    #[cfg(test)]
+    #[expect(clippy::type_complexity, reason = "for one test")]
+    pub(super) fn shape(&self) -> (Vec<(Option<Position>, usize, usize)>, Position, Position) {
+        let part = |part: &Part| {
+            let (position, messages) = match &part.source {
+                Source::Shared(frame) => (Some(frame.position), frame.messages()),
+                Source::Begun(begun) => (Some(begun.position), 1),
+                Source::Own | Source::Control => (None, 1),
+            };
+            (position, messages, part.bytes.len())
+        };
+        let parts = self.parts.iter().map(part).collect();
+        (parts, self.queued, self.taken)
     }
 
     /// Where the client stands by what was written.
@@ -80,6 +110,7 @@ impl Writing {
     /// Queues a shared frame.
     pub(super) fn push_shared(&mut self, frame: Arc<Frame>) {
         self.queued = self.queued.max(frame.position);
+        self.shared_bytes += frame.bytes.len();
         self.parts.push_back(Part {
             bytes: Bytes::clone(&frame.bytes),
             source: Source::Shared(frame),
@@ -130,12 +161,28 @@ impl Writing {
         self.queued
     }
 
-    /// Forgets everything but a frame that was begun; returns where the client then stands.
+    /// Forgets everything but a message that was begun; returns where the client then stands.
     fn discard(&mut self) -> Position {
         self.parts.truncate(usize::from(self.midway));
         self.control_bytes = 0;
+        self.shared_bytes = 0;
+        if let Some(part) = self.parts.front_mut()
+            && let Source::Shared(frame) = &part.source
+        {
+            let written = frame.bytes.len() - part.bytes.len();
+            let begun = frame.begun(written);
+            if begun.bytes < frame.bytes.len() {
+                // A whole run is not to be kept for the end of one of its messages.
+                part.bytes = Bytes::copy_from_slice(&frame.bytes[written..begun.bytes]);
+                part.source = Source::Begun(begun);
+            } else {
+                self.shared_bytes = frame.bytes.len();
+            }
+        }
+        self.pop_written();
         match self.parts.front().map(|part| &part.source) {
             Some(Source::Shared(frame)) => self.taken.max(frame.position),
+            Some(Source::Begun(begun)) => self.taken.max(begun.position),
             _ => self.taken,
         }
     }
@@ -164,22 +211,35 @@ impl Writing {
                 return;
             }
             bytes -= taken;
+            part.bytes.clear();
+            self.pop_written();
+        }
+    }
+
+    /// Removes the first part if nothing is left of it.
+    fn pop_written(&mut self) {
+        if let Some(part) = self.parts.pop_front_if(|part| part.bytes.is_empty()) {
             self.midway = false;
-            if let Some(part) = self.parts.pop_front() {
-                self.note(&part.source);
-            }
+            self.note(&part.source);
         }
     }
 
     /// A whole part was taken.
     fn note(&mut self, source: &Source) {
-        let Source::Shared(frame) = source else {
-            return;
-        };
-        self.taken = self.taken.max(frame.position);
-        if let Some(at) = frame.event_at {
-            self.written.events += 1;
-            self.written.oldest.get_or_insert(at);
+        match source {
+            Source::Shared(frame) => {
+                self.taken = self.taken.max(frame.position);
+                self.shared_bytes = self.shared_bytes.saturating_sub(frame.bytes.len());
+                self.written.events += frame.events();
+                if let Some(at) = frame.event_at {
+                    self.written.oldest.get_or_insert(at);
+                }
+            }
+            Source::Begun(begun) => {
+                self.taken = self.taken.max(begun.position);
+                self.written.events += begun.events;
+            }
+            Source::Own | Source::Control => {}
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::position::Position;
 pub(super) enum Ours {
     Subscriptions,
     Events,
+    Positions,
 }
 
 impl Ours {
@@ -18,6 +19,7 @@ impl Ours {
         match name {
             crate::store::SUBSCRIPTIONS => Some(Self::Subscriptions),
             crate::store::EVENTS => Some(Self::Events),
+            crate::store::POSITIONS => Some(Self::Positions),
             _ => None,
         }
     }

@@ -45,9 +45,16 @@ pub(super) fn code(error: &Error) -> Option<i32> {
     }
 }
 
+/// Whether the server forbids the stream (13), or this user altogether (18).
+pub(super) fn is_forbidden(error: &Error) -> bool {
+    matches!(code(error), Some(13 | 18)) || matches!(*error.kind, ErrorKind::Authentication { .. })
+}
+
 /// A bounded name for the metric.
 pub(super) fn cause(error: &Error) -> &'static str {
     match error.kind.as_ref() {
+        ErrorKind::Authentication { .. } => "forbidden",
+        ErrorKind::Command(_) if is_forbidden(error) => "forbidden",
         ErrorKind::Command(_) => "server_error",
         ErrorKind::Io(_) => "network",
         ErrorKind::ServerSelection { .. } => "no_server",

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     position::Position,
     protocol::GapReason,
-    router::{Batch, Change, ChangeKind, FromFeed},
+    router::{Batch, Change, ChangeKind, Counted, FromFeed},
     telemetry::{FeedState, Metrics},
 };
 
@@ -56,6 +56,7 @@ impl Reading<'_> {
             position: place.position,
             lag_seconds,
             received_at,
+            counted: Counted::default(),
         };
         let gone = self.send(batch).await;
         Ok(gone.or(replaced.then_some(Interrupted::Load(Load::Replaced))))
@@ -117,11 +118,15 @@ impl Reading<'_> {
 
     fn report(&self, changes: &[Change], lag_seconds: u32) {
         let behind = !changes.is_empty() && lag_seconds > BEHIND_AFTER;
+        let was_cut = self.feed.health.is_feed_cut();
         self.feed.health.feed(if behind {
             FeedState::Behind
         } else {
             FeedState::Current
         });
+        if was_cut {
+            tracing::info!(lag_seconds, "the feed goes on");
+        }
         if let Some(newest) = changes.last() {
             let age =
                 bson::DateTime::now().timestamp_millis() - newest.wall_time.timestamp_millis();

@@ -1,13 +1,14 @@
 //! Loading all subscriptions.
 
-use bson::RawDocument;
+use bson::Timestamp;
+use tokio::sync::oneshot;
 
-use super::{Interrupted, Reading, pause::Pause, place::Place};
+use super::{Interrupted, Reading, assembly::Assembly, pause::Pause, place::Place};
 use crate::{
     position::Position,
     protocol::GapReason,
-    router::{Compiled, FromFeed, Reload},
-    store::Snapshot,
+    router::{FromFeed, Reload, Table},
+    store::StoreError,
 };
 
 /// Why all subscriptions are loaded.
@@ -32,7 +33,8 @@ impl Load {
 }
 
 impl Reading<'_> {
-    /// Loads all subscriptions at one point in time. `Some` if the router is gone.
+    /// Loads all subscriptions at one point in time, and returns when the router has applied them:
+    /// nothing that is said of the feed afterwards is true before. `Some` if the router is gone.
     pub(super) async fn load(
         &self,
         load: Load,
@@ -43,9 +45,8 @@ impl Reading<'_> {
             // Losing it again and again must not become a race.
             pause.wait().await;
         }
-        let snapshot = self.snapshot(place.position, pause).await;
-        let (time, cause) = (snapshot.time, load.cause());
-        let subscriptions = snapshot.contents.len();
+        let (time, table) = self.snapshot(place.position, pause).await;
+        let (subscriptions, cause) = (table.len(), load.cause());
         tracing::info!(subscriptions, ?time, cause, "subscriptions are loaded");
         self.feed.metrics.feed_reloaded(cause);
         match load {
@@ -53,24 +54,24 @@ impl Reading<'_> {
             Load::Replaced => place.loaded_ahead(time),
             Load::Start | Load::HistoryLost => place.start_at(time),
         }
+        let (applied, applying) = oneshot::channel();
         let reload = Reload {
-            subscriptions: snapshot.contents,
+            subscriptions: table,
             position: place.position,
             missed: (load == Load::HistoryLost).then_some(GapReason::HistoryLost),
+            applied,
         };
         let sent = self.feed.router.send(FromFeed::Reload(reload)).await;
-        sent.is_err().then_some(Interrupted::RouterGone)
+        let gone = sent.is_err() || applying.await.is_err();
+        gone.then_some(Interrupted::RouterGone)
     }
 
     /// All subscriptions, at a time not before `position`: another member of the set may be behind
     /// the one that the stream was read from.
-    async fn snapshot(&self, position: Position, pause: &mut Pause) -> Snapshot<Vec<Compiled>> {
+    async fn snapshot(&self, position: Position, pause: &mut Pause) -> (Timestamp, Box<Table>) {
         loop {
-            let add = |all: &mut Vec<Compiled>, document: &RawDocument| {
-                all.push(Compiled::read(document.to_owned(), &self.feed.limits));
-            };
-            match self.feed.store.load_subscriptions(Vec::new, add).await {
-                Ok(snapshot) if snapshot.time >= position.cluster_time() => return snapshot,
+            match self.read_all().await {
+                Ok((time, table)) if time >= position.cluster_time() => return (time, table),
                 Ok(_) => tracing::debug!("the subscriptions are not as new as the feed yet"),
                 Err(error) => {
                     tracing::warn!(%error, "the subscriptions cannot be loaded yet");
@@ -79,5 +80,20 @@ impl Reading<'_> {
             }
             pause.wait().await;
         }
+    }
+
+    async fn read_all(&self) -> Result<(Timestamp, Box<Table>), StoreError> {
+        let mut assembly = None;
+        let start = || {
+            let (documents, new) = Assembly::start(&self.feed.limits);
+            assembly = Some(new);
+            documents
+        };
+        let time = self.feed.store.load_subscriptions(start).await?;
+        let table = match assembly {
+            Some(assembly) => assembly.table().await?,
+            None => Box::default(),
+        };
+        Ok((time, table))
     }
 }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     protocol::GapReason,
-    router::{Batch, Change, ChangeKind},
+    router::{Batch, Change, ChangeKind, Counted},
 };
 
 impl Reading<'_> {
@@ -71,6 +71,7 @@ impl Reading<'_> {
             changes: change.into_iter().collect(),
             position: place.position,
             received_at: Instant::now(),
+            counted: Counted::default(),
         };
         self.send(batch).await
     }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     config,
     position::Position,
-    router::{Batch, Change, ChangeKind},
+    router::{Batch, Change, ChangeKind, Counted},
     store::Store,
 };
 
@@ -96,11 +96,15 @@ fn decode(reply: Reply, before: Position) -> Result<Batch, StreamError> {
         position,
         lag_seconds: 0,
         received_at: Instant::now(),
+        counted: Counted::default(),
         reply: reply.document,
     })
 }
 
 fn kind(raw: &Raw<'_>, reply: &[u8]) -> Option<ChangeKind> {
+    if raw.renamed_to == Some(Ours::Subscriptions) {
+        return Some(ChangeKind::AllReplaced);
+    }
     match (raw.collection?, raw.operation) {
         (Ours::Events, "insert") => raw
             .full_document

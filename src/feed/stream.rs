@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     position::Position,
-    store::{EVENTS, SUBSCRIPTIONS},
+    store::{EVENTS, POSITIONS, SUBSCRIPTIONS, brief},
 };
 
 /// Where a stream starts.
@@ -40,12 +40,12 @@ pub(super) struct Options {
 }
 
 /// How long a reply may take beyond `max_await` before the connection is taken for dead.
-const REPLY_GRACE: Duration = Duration::from_secs(15);
+const REPLY_GRACE: Duration = Duration::from_secs(10);
 
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StreamError {
-    #[error(transparent)]
+    #[error("{}", brief(.0))]
     Driver(#[from] Error),
     #[error("the server did not answer within {0:?}")]
     Silent(Duration),
@@ -61,6 +61,19 @@ impl StreamError {
         match self {
             Self::Driver(error) => failure::remedy(error),
             Self::Silent(_) | Self::Closed | Self::Malformed(_) => Remedy::Reopen,
+        }
+    }
+
+    /// Whether the database is in the way; a server that ends an idle cursor is not.
+    pub(super) fn is_trouble(&self) -> bool {
+        !matches!(self, Self::Closed)
+    }
+
+    /// The right that is missing, in the server's words.
+    pub(super) fn missing_right(&self) -> Option<String> {
+        match self {
+            Self::Driver(error) if failure::is_forbidden(error) => Some(brief(error)),
+            _ => None,
         }
     }
 
@@ -187,6 +200,7 @@ fn pipeline(from: &From, options: Options) -> Vec<Document> {
     let matching = doc! {"$match": {"$or": [
         {"ns.coll": SUBSCRIPTIONS},
         {"ns.coll": EVENTS, "operationType": {"$nin": ["update", "replace", "delete"]}},
+        {"ns.coll": POSITIONS, "operationType": {"$in": ["drop", "rename"]}},
         {"to.coll": {"$in": ours}},
         {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
     ]}};

@@ -28,7 +28,7 @@ impl Reading<'_> {
             self.repairs.want();
             return match ours {
                 Ours::Subscriptions => Meaning::Replaced,
-                Ours::Events => Meaning::Nothing,
+                Ours::Events | Ours::Positions => Meaning::Nothing,
             };
         }
         match (raw.collection, raw.operation) {
@@ -72,6 +72,7 @@ impl Reading<'_> {
         match ours {
             Ours::Subscriptions => Meaning::Change(ChangeKind::AllDeleted),
             Ours::Events => Meaning::Nothing,
+            Ours::Positions => Meaning::Change(ChangeKind::PositionsLost),
         }
     }
 

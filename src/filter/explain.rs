@@ -4,7 +4,7 @@ use bson::{Bson, RawDocument};
 
 use super::ast::{Clause, Comparison, Conjunction, Negation, Node, Test};
 use super::error::push_segment;
-use super::path;
+use super::path::{self, Leaf};
 use super::value::Value;
 
 /// How many values one clause reports, and how large each may be, in bytes.
@@ -18,12 +18,15 @@ pub struct Explanation {
     pub pointer: String,
     /// Whether it held.
     pub holds: bool,
-    /// The values at its path in the order they were tried, for a condition on a path. Absent
-    /// values are left out, and so are values above 1 KiB and those after the eighth.
+    /// The values at its path in the order they were tried, for a condition on a path; for an
+    /// `$elemMatch` with parts the element that they are about; for a member of `$all` the value that
+    /// it found. Absent values are left out, and so are values above 1 KiB and those after the eighth.
     pub saw: Vec<Bson>,
     /// Whether some values were left out of `saw` for their size or number.
     pub truncated: bool,
-    /// The parts of a logical operator.
+    /// The parts of a logical operator, of an `$elemMatch`, and of `$all`. The parts of an
+    /// `$elemMatch` are about the first element that matched, or else about the one for which most of
+    /// them held; where there is no element to try there are none.
     pub parts: Vec<Explanation>,
 }
 
@@ -41,7 +44,8 @@ impl Explanation {
 
 /// Explains the outcome of a whole filter.
 pub(super) fn explain(root: &Node, document: &[u8]) -> Explanation {
-    Explainer { document }.node(root, &Place::default())
+    let subject = Subject::Document(document);
+    Explainer { subject }.node(root, &Place::default())
 }
 
 /// Where a node stands: the pointer to what is around it, and whether its path is in there already.
@@ -69,11 +73,70 @@ impl Place {
     }
 }
 
-struct Explainer<'d> {
-    document: &'d [u8],
+/// What the conditions are about.
+#[derive(Clone, Copy)]
+enum Subject<'d> {
+    /// A document, or an array taken as one.
+    Document(&'d [u8]),
+    /// An element of an array that operators without a path look at.
+    Element(Value<'d>),
 }
 
-impl Explainer<'_> {
+impl<'d> Subject<'d> {
+    fn meets(self, node: &Node) -> bool {
+        match self {
+            Self::Document(document) => node.matches(document),
+            Self::Element(value) => node.matches_value(value),
+        }
+    }
+
+    /// How many of the conditions that must all be met are.
+    fn meets_of(self, node: &Node) -> usize {
+        match node {
+            Node::And(Conjunction::Implicit, nodes) => {
+                nodes.iter().filter(|node| self.meets(node)).count()
+            }
+            node => usize::from(self.meets(node)),
+        }
+    }
+
+    fn passes(self, clause: &Clause) -> bool {
+        match self {
+            Self::Document(document) => clause.matches(document),
+            Self::Element(value) => clause.test.passes(Some(value)),
+        }
+    }
+
+    /// Whether some value at the clause's path, or the absent value there, passes one test.
+    fn passes_one(self, clause: &Clause, test: &Test) -> bool {
+        match self {
+            Self::Document(document) => {
+                let pass = &mut |value: Option<Value<'_>>| test.passes(value);
+                path::any(document, clause.path.as_bytes(), test.leaf(), pass)
+            }
+            Self::Element(value) => test.passes(Some(value)),
+        }
+    }
+
+    /// Shows every value at the clause's path that is there to `visit` until that returns true.
+    fn values(self, clause: &Clause, leaf: Leaf, mut visit: impl FnMut(Value<'d>) -> bool) {
+        match self {
+            Self::Document(document) => {
+                let visit = &mut |value: Option<_>| value.is_some_and(&mut visit);
+                path::any(document, clause.path.as_bytes(), leaf, visit);
+            }
+            Self::Element(value) => {
+                visit(value);
+            }
+        }
+    }
+}
+
+struct Explainer<'d> {
+    subject: Subject<'d>,
+}
+
+impl<'d> Explainer<'d> {
     fn node(&self, node: &Node, place: &Place) -> Explanation {
         let all = |parts: &[Explanation]| parts.iter().all(|part| part.holds);
         let any = |parts: &[Explanation]| parts.iter().any(|part| part.holds);
@@ -137,15 +200,121 @@ impl Explainer<'_> {
         let place = place.at_path(clause.path.as_str());
         let name = name.or_else(|| (!clause.implicit).then(|| operator(&clause.test)));
         let place = name.map_or_else(|| place.clone(), |name| place.then(name));
-        let (saw, truncated) = values(clause, self.document);
-        let holds = clause.matches(self.document);
-        Explanation {
-            pointer: place.pointer,
-            holds,
+        let (saw, truncated) = self.saw(clause);
+        let own = Explanation {
+            pointer: place.pointer.clone(),
+            holds: self.subject.passes(clause),
             saw,
             truncated,
             parts: Vec::new(),
+        };
+        match &clause.test {
+            Test::ElemMatchDocument(_) | Test::ElemMatchValue(_) => {
+                self.elem_match(clause, &clause.test, own)
+            }
+            Test::All(tests) => {
+                let members = tests.iter().enumerate();
+                let parts = members.map(|(at, test)| self.member(clause, test, at, &place));
+                Explanation {
+                    parts: parts.collect(),
+                    ..own
+                }
+            }
+            _ => own,
         }
+    }
+
+    /// What becomes of `whole`, an `$elemMatch`, with the parts about one element.
+    fn elem_match(&self, clause: &Clause, test: &Test, whole: Explanation) -> Explanation {
+        let Some((element, subject, node)) = self.closest(clause, test) else {
+            return whole;
+        };
+        let place = Place {
+            pointer: whole.pointer.clone(),
+            in_field: matches!(subject, Subject::Element(_)),
+        };
+        let inner = Explainer { subject }.node(node, &place);
+        let saw: Vec<_> = to_bson(element).into_iter().collect();
+        Explanation {
+            truncated: saw.is_empty(),
+            saw,
+            parts: match node {
+                Node::And(Conjunction::Implicit, _) => inner.parts,
+                _ => vec![inner],
+            },
+            ..whole
+        }
+    }
+
+    /// The first element that an `$elemMatch` matches, or the first of those that meet most of it.
+    fn closest<'t>(
+        &self,
+        clause: &Clause,
+        test: &'t Test,
+    ) -> Option<(Value<'d>, Subject<'d>, &'t Node)> {
+        let (node, of_documents) = match test {
+            Test::ElemMatchDocument(node) => (&**node, true),
+            Test::ElemMatchValue(node) => (&**node, false),
+            _ => return None,
+        };
+        let mut best: Option<(usize, Value<'d>, Subject<'d>)> = None;
+        self.subject.values(clause, Leaf::Whole, |array| {
+            array.is_array()
+                && array.elements().any(|(_, element)| {
+                    let subject = match (of_documents, element.is_document() || element.is_array())
+                    {
+                        (true, true) => Subject::Document(element.bytes()),
+                        (true, false) => return false,
+                        (false, _) => Subject::Element(element),
+                    };
+                    let met = subject.meets_of(node);
+                    if best.as_ref().is_none_or(|(most, ..)| met > *most) {
+                        best = Some((met, element, subject));
+                    }
+                    subject.meets(node)
+                })
+        });
+        best.map(|(_, element, subject)| (element, subject, node))
+    }
+
+    /// A member of `$all`, with the first value that passes.
+    fn member(&self, clause: &Clause, test: &Test, at: usize, all: &Place) -> Explanation {
+        let place = all.then(&at.to_string());
+        let mut found = None;
+        self.subject.values(clause, test.leaf(), |value| {
+            found = test.passes(Some(value)).then_some(value);
+            found.is_some()
+        });
+        let saw: Vec<_> = found.and_then(to_bson).into_iter().collect();
+        let own = |place: Place, holds| Explanation {
+            pointer: place.pointer,
+            holds,
+            truncated: found.is_some() && saw.is_empty(),
+            saw: saw.clone(),
+            parts: Vec::new(),
+        };
+        match test {
+            Test::ElemMatchDocument(_) | Test::ElemMatchValue(_) => {
+                let whole = own(place.then(operator(test)), found.is_some());
+                self.elem_match(clause, test, whole)
+            }
+            // Null is found where nothing is, too.
+            _ => own(place, self.subject.passes_one(clause, test)),
+        }
+    }
+
+    /// A bounded copy of what is at the clause's path, and whether that is not all.
+    fn saw(&self, clause: &Clause) -> (Vec<Bson>, bool) {
+        let mut saw = Vec::new();
+        let mut truncated = false;
+        self.subject.values(clause, clause.test.leaf(), |value| {
+            match to_bson(value) {
+                Some(value) if saw.len() < MAX_VALUES => saw.push(value),
+                _ => truncated = true,
+            }
+            truncated && saw.len() == MAX_VALUES
+        });
+        (saw, truncated)
     }
 }
 
@@ -179,26 +348,6 @@ fn operator(test: &Test) -> &'static str {
         Test::ElemMatchDocument(_) | Test::ElemMatchValue(_) => "$elemMatch",
         Test::All(_) => "$all",
     }
-}
-
-/// A bounded copy of what is at the clause's path, and whether that is not all.
-fn values(clause: &Clause, document: &[u8]) -> (Vec<Bson>, bool) {
-    let mut saw = Vec::new();
-    let mut truncated = false;
-    path::any(
-        document,
-        clause.path.as_bytes(),
-        clause.test.leaf(),
-        &mut |value| {
-            let Some(value) = value else { return false };
-            match to_bson(value) {
-                Some(value) if saw.len() < MAX_VALUES => saw.push(value),
-                _ => truncated = true,
-            }
-            truncated && saw.len() == MAX_VALUES
-        },
-    );
-    (saw, truncated)
 }
 
 /// An owned copy of a value of bounded size.

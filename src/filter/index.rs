@@ -25,11 +25,13 @@ mod buckets;
 mod choice;
 mod demand;
 mod event;
+mod hash;
 mod intervals;
 mod key;
 mod literal;
 mod lookup;
 mod opaque;
+mod parts;
 mod paths;
 mod program;
 mod records;
@@ -47,8 +49,10 @@ use std::hint::black_box;
 use bson::RawDocument;
 use smallvec::SmallVec;
 
+use self::buckets::Buckets;
 use self::event::Event;
 use self::lookup::Lookup;
+pub(crate) use self::parts::{Filling, Preparation, Prepared, parts};
 use self::records::{Keys, Places, Record, RecordId, Records, Removed};
 use self::run::Run;
 use self::search::Search;
@@ -64,9 +68,10 @@ pub struct FilterIndex<K> {
 impl<K: Copy + Eq + Hash> FilterIndex<K> {
     /// An empty index.
     pub fn new() -> Self {
+        let seed = RandomState::new().hash_one(0);
         Self {
-            records: Records::new(),
-            lookup: Lookup::new(RandomState::new().hash_one(0)),
+            records: Records::new(seed),
+            lookup: Lookup::new(seed),
         }
     }
 
@@ -91,7 +96,7 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
             places,
             digest,
         };
-        self.enter(key, record);
+        enter(&mut self.records, &mut self.lookup.buckets, key, record);
         replaced
     }
 
@@ -101,7 +106,7 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
             Removed::Nothing => return false,
             Removed::Key => {}
             Removed::Filter(id, record) => {
-                self.lookup.leave(record.places.as_slice(), id);
+                self.lookup.leave(&record.places, id);
                 self.lookup.release(&record.program);
             }
         }
@@ -128,6 +133,11 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
     pub fn reserve(&mut self, more: usize) {
         self.records.reserve(more);
         self.lookup.buckets.reserve(more);
+    }
+
+    /// Puts every filter under other keys, no two of which are the same.
+    pub(crate) fn rekey(&mut self, new: impl Fn(K) -> K) {
+        self.records.rekey(new);
     }
 
     /// Appends the key of every filter that matches `document`, each once, in no set order.
@@ -171,16 +181,23 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
         black_box(first_bytes.fold(0, |all, byte| all ^ byte));
         records
     }
+}
 
-    fn enter(&mut self, key: K, record: Record<K>) {
-        let id = self.records.add(key, record);
-        let records = &self.records;
-        let places = |id| {
-            records
-                .get(id)
-                .map_or(&[][..], |record| record.places.as_slice())
-        };
-        self.lookup.enter(places(id), id, |other, bucket| {
+/// Stores a filter under a key and enters it at its places.
+fn enter<K: Copy + Eq + Hash>(
+    records: &mut Records<K>,
+    buckets: &mut Buckets,
+    key: K,
+    record: Record<K>,
+) {
+    let id = records.add(key, record);
+    let places = |id| {
+        let record = records.get(id);
+        record.map_or(&[][..], |record| record.places.as_slice())
+    };
+    for place in places(id) {
+        let bucket = place.bucket;
+        buckets.insert(bucket, place.interval(id), |other| {
             let place = places(other).iter().find(|place| place.bucket == bucket)?;
             Some(place.interval(other))
         });

@@ -71,7 +71,8 @@ impl Parser<'_> {
     /// A query document: operators and fields, all of which must hold.
     fn document(&mut self, document: &[u8], at: &At<'_>) -> Parsed<Node> {
         self.check_depth(at)?;
-        let mut nodes = Vec::new();
+        // As much room as is needed, mostly: to give the rest back costs more than to count.
+        let mut nodes = Vec::with_capacity(Elements::new(document).count());
         let mut elements = Elements::new(document);
         for (name, value) in &mut elements {
             let name = text(name, at)?;

@@ -235,6 +235,117 @@ fn an_explanation_points_at_every_clause() {
     );
 }
 
+fn explained(filter: &Document, document: &Document) -> Vec<(String, bool)> {
+    let explanation = parse(filter).unwrap().explain(&raw(document));
+    let mut lines = Vec::new();
+    collect(&explanation, &mut lines);
+    lines
+}
+
+fn lines(expected: &[(&str, bool)]) -> Vec<(String, bool)> {
+    let owned = |(pointer, holds): &(&str, bool)| ((*pointer).to_owned(), *holds);
+    expected.iter().map(owned).collect()
+}
+
+#[test]
+fn an_explanation_goes_into_the_element_that_matched_or_came_closest() {
+    let filter = doc! {"a": {"$elemMatch": {"b": 1, "c": {"$gt": 5, "$ne": 9}, "$or": [{"d": 1}, {"d": 2}]}}};
+    let matched =
+        doc! {"a": [5, {"b": 1, "c": 9}, {"b": 1, "c": 6, "d": 2}, {"b": 1, "c": 7, "d": 1}]};
+    let parts = |b, gt, ne, or, first, second| {
+        lines(&[
+            ("/a/$elemMatch", gt && ne && or),
+            ("/a/$elemMatch/b", b),
+            ("/a/$elemMatch/c/$gt", gt),
+            ("/a/$elemMatch/c/$ne", ne),
+            ("/a/$elemMatch/$or", or),
+            ("/a/$elemMatch/$or/0/d", first),
+            ("/a/$elemMatch/$or/1/d", second),
+        ])
+    };
+    assert_eq!(
+        explained(&filter, &matched),
+        parts(true, true, true, true, false, true)
+    );
+    let close = doc! {"a": [{"b": 2, "c": 9}, {"b": 1, "c": 9}, {"b": 1, "c": 9, "d": 3}]};
+    assert_eq!(
+        explained(&filter, &close),
+        parts(true, true, false, false, false, false)
+    );
+    for nothing in [doc! {}, doc! {"a": 5}, doc! {"a": []}, doc! {"a": [5, "x"]}] {
+        assert_eq!(
+            explained(&filter, &nothing),
+            lines(&[("/a/$elemMatch", false)])
+        );
+    }
+}
+
+#[test]
+fn an_explanation_goes_into_elements_that_are_no_documents() {
+    let filter = doc! {"a.b": {"$not": {"$elemMatch": {"$gt": 5, "$not": {"$in": [7, 8]}}}}};
+    let place = |rest| format!("/a.b/$not{rest}");
+    let expected = |gt, not| {
+        vec![
+            (place(""), !(gt && not)),
+            (place("/$elemMatch"), gt && not),
+            (place("/$elemMatch/$gt"), gt),
+            (place("/$elemMatch/$not"), not),
+            (place("/$elemMatch/$not/$in"), !not),
+        ]
+    };
+    // The values are in several arrays.
+    let document = |last: i32| doc! {"a": [{"b": [7, 1]}, {"b": 9}, {"b": [last]}]};
+    assert_eq!(explained(&filter, &document(9)), expected(true, true));
+    assert_eq!(explained(&filter, &document(8)), expected(true, false));
+    let nested = doc! {"a": {"$elemMatch": {"$elemMatch": {"b": 1}}}};
+    assert_eq!(
+        explained(&nested, &doc! {"a": [1, [2], [{"b": 2}, {"b": 1}]]}),
+        lines(&[
+            ("/a/$elemMatch", true),
+            ("/a/$elemMatch/$elemMatch", true),
+            ("/a/$elemMatch/$elemMatch/b", true)
+        ])
+    );
+}
+
+#[test]
+fn an_explanation_tells_which_members_of_all_were_found() {
+    let filter = doc! {"a": {"$all": [1, Bson::Null, {"$eq": 1}]}};
+    assert!(parse(&filter).is_err());
+    let filter = doc! {"a": {"$all": [1, "x", Bson::Null]}};
+    let explanation = parse(&filter).unwrap().explain(&raw(&doc! {"a": [2, "x"]}));
+    let saw: Vec<_> = explanation
+        .parts
+        .iter()
+        .map(|part| (part.holds, part.saw.clone()))
+        .collect();
+    assert_eq!(
+        saw,
+        [(false, vec![]), (true, vec!["x".into()]), (false, vec![])]
+    );
+    assert_eq!(
+        explained(&filter, &doc! {}),
+        lines(&[
+            ("/a/$all", false),
+            ("/a/$all/0", false),
+            ("/a/$all/1", false),
+            ("/a/$all/2", true)
+        ])
+    );
+    let filter =
+        doc! {"a": {"$all": [{"$elemMatch": {"b": 1}}, {"$elemMatch": {"b": {"$gt": 5}}}]}};
+    assert_eq!(
+        explained(&filter, &doc! {"a": [{"b": 1}, {"b": 2}]}),
+        lines(&[
+            ("/a/$all", false),
+            ("/a/$all/0/$elemMatch", true),
+            ("/a/$all/0/$elemMatch/b", true),
+            ("/a/$all/1/$elemMatch", false),
+            ("/a/$all/1/$elemMatch/b/$gt", false),
+        ])
+    );
+}
+
 fn collect(explanation: &Explanation, lines: &mut Vec<(String, bool)>) {
     lines.push((explanation.pointer.clone(), explanation.holds));
     explanation

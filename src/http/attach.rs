@@ -69,6 +69,9 @@ pub(super) async fn take(
     match taken.await.unwrap_or(Err(AttachError::Stopping)) {
         Ok(()) => Ok(()),
         Err(AttachError::Unknown) => Err(not_found()),
+        Err(error @ AttachError::Unavailable) => {
+            Err(Problem::new(Kind::DatabaseUnavailable, error.to_string()))
+        }
         Err(error @ AttachError::Stopping) => Err(Problem::new(Kind::NotReady, error.to_string())),
         Err(error) => Err(Problem::new(Kind::Overloaded, error.to_string())),
     }

@@ -6,11 +6,7 @@ use crate::store::StoreError;
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         if error.is_away() {
-            tracing::warn!(%error, "a request found the database away");
-            return Self::new(
-                Kind::DatabaseUnavailable,
-                "the database cannot be reached now; try again",
-            );
+            return away(&error);
         }
         match error {
             StoreError::Refused { detail } => Self::new(Kind::RefusedByDatabase, detail),
@@ -18,7 +14,8 @@ impl From<StoreError> for Problem {
                 Self::new(Kind::Conflict, "another request has just created it")
             }
             StoreError::NotPermitted { .. } => {
-                tracing::error!(%error, "the database forbids what a request needs");
+                // Told as an error once, and not for each request, by whoever watches over the database.
+                tracing::debug!(%error, "the database forbids what a request needs");
                 Self::new(
                     Kind::DatabaseForbids,
                     "the database user of this service lacks a right; an operator has to grant it",
@@ -27,6 +24,32 @@ impl From<StoreError> for Problem {
             error => internal(&error),
         }
     }
+}
+
+/// The database is away or does not answer in time. A request may have several steps, and what was sent
+/// may have been done: so all are told how a write is repeated.
+fn away(error: &StoreError) -> Problem {
+    let what = match error {
+        StoreError::KnownAway { .. } => {
+            tracing::debug!(%error, "a request was refused");
+            error.to_string()
+        }
+        StoreError::TimedOut { .. } => {
+            tracing::warn!(%error, "a request found the database slow or away");
+            error.to_string()
+        }
+        _ => {
+            tracing::warn!(%error, "a request found the database away");
+            "the database cannot be reached now".to_owned()
+        }
+    };
+    Problem::new(
+        Kind::DatabaseUnavailable,
+        format!(
+            "{what}; try again. A write may have happened: repeating it with the same \
+             Idempotency-Key, or under the same id, does it once"
+        ),
+    )
 }
 
 /// A fault of ours: logged in full, told as such.

@@ -4,6 +4,8 @@
 //! behind for its next attempt. Ids that the service gives are derived from the key's seed: an attempt
 //! that takes over from one that died finds what that one stored.
 
+mod keeping;
+
 use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
@@ -13,6 +15,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use self::keeping::Keeping;
 use super::{
     AppState,
     failure::internal,
@@ -114,23 +117,25 @@ async fn settle(
     let body = to_bytes(body, usize::MAX)
         .await
         .map_err(|error| internal(&error))?;
-    let settled = if parts.status.is_server_error() {
-        state.store.abandon(reservation).await
-    } else {
+    let answer = (!parts.status.is_server_error()).then(|| {
         let headers = KEPT.iter().filter_map(|name| {
             let value = parts.headers.get(name)?.to_str().ok()?;
             Some((name.as_str().to_owned(), value.to_owned()))
         });
-        let answer = StoredAnswer {
+        StoredAnswer {
             status: parts.status.as_u16(),
             headers: headers.collect(),
             body: body.to_vec(),
-        };
-        state.store.finish(reservation, &answer).await
+        }
+    });
+    let keeping = Keeping {
+        store: state.store.clone(),
+        reservation,
+        answer,
     };
-    if let Err(error) = settled {
-        // The work is done and its answer stands. A repeat will find what it stored by the seed.
-        tracing::warn!(%error, "an answer could not be kept for a repeated request");
+    if let Some(later) = keeping.now().await {
+        let later = state.cut.clone().run_until_cancelled_owned(later);
+        state.tasks.spawn(later);
     }
     Ok(Response::from_parts(parts, Body::from(body)))
 }

@@ -47,7 +47,7 @@ pub(crate) async fn health(State(state): State<AppState>, uri: Uri) -> Result<Re
     };
     Ok(uncached(answer::json(
         status,
-        state.health.report().to_string(),
+        state.health.to_json().to_string(),
     )))
 }
 

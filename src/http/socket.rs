@@ -63,7 +63,7 @@ pub(super) async fn open(
 }
 
 /// Checks the opening handshake (RFC 6455, section 4.2.1) and words the answer.
-fn handshake(request: &Request<Body>) -> Result<Response, Problem> {
+pub(super) fn handshake(request: &Request<Body>) -> Result<Response, Problem> {
     let headers = request.headers();
     if !upgrades(headers) {
         return Err(upgrade_required("connect with a WebSocket client"));
@@ -140,7 +140,9 @@ fn choose_dialect(headers: &HeaderMap) -> Option<Dialect> {
 }
 
 /// The socket, once hyper has written the 101.
-fn upgrade(request: &mut Request<Body>) -> impl Future<Output = Option<Carrier>> + Send + use<> {
+pub(super) fn upgrade(
+    request: &mut Request<Body>,
+) -> impl Future<Output = Option<Carrier>> + Send + use<> {
     let upgrading = request.extensions_mut().remove::<OnUpgrade>();
     async move {
         let parts = upgrading?.await.ok()?.downcast::<TokioIo<Wire>>().ok()?;

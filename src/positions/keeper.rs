@@ -16,7 +16,11 @@ use super::{
     Everything, Message,
     pending::{Pending, Work},
 };
-use crate::{config, store::Store, telemetry::Metrics};
+use crate::{
+    config,
+    store::Store,
+    telemetry::{Health, Metrics, Part},
+};
 
 /// A write that goes on until it succeeds.
 struct Writing {
@@ -29,6 +33,7 @@ struct Writing {
 pub(super) struct Keeper {
     store: Store,
     metrics: Arc<Metrics>,
+    health: Health,
     ack_delay: Duration,
     retry: std::ops::Range<Duration>,
     pending: Pending,
@@ -38,10 +43,16 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(store: Store, settings: &config::Feed, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        store: Store,
+        settings: &config::Feed,
+        metrics: Arc<Metrics>,
+        health: Health,
+    ) -> Self {
         Self {
             store,
             metrics,
+            health,
             ack_delay: settings.ack_delay,
             retry: settings.retry_min..settings.retry_max,
             pending: Pending::default(),
@@ -75,6 +86,10 @@ impl Keeper {
             }
             Message::Ended(id, at) => {
                 self.pending.ended(id, at);
+                self.write_within(Duration::ZERO);
+            }
+            Message::Lost => {
+                self.pending.lost();
                 self.write_within(Duration::ZERO);
             }
             Message::Whole(ids, at) => {
@@ -118,19 +133,23 @@ impl Keeper {
             structural,
             waiters,
         } = self.pending.take();
-        let (store, metrics, retry) = (
+        let (store, metrics, health, retry) = (
             self.store.clone(),
             Arc::clone(&self.metrics),
+            self.health.clone(),
             self.retry.clone(),
         );
         let done = Box::pin(async move {
             let mut pause = retry.start;
             while let Err(error) = store.write_positions(&changes).await {
-                tracing::warn!(%error, "positions cannot be written yet");
+                if health.report(Part::Positions, "behind", Some(error.to_string())) {
+                    tracing::warn!(%error, "positions cannot be written yet");
+                }
                 let jitter = rand::rng().random_range(0.5..1.0);
                 sleep(pause.mul_f64(jitter)).await;
                 pause = (pause * 2).min(retry.end);
             }
+            health.report(Part::Positions, "up", None);
             metrics.position_writes.inc();
         });
         self.writing = Some(Writing {

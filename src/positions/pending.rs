@@ -45,6 +45,22 @@ impl Pending {
         self.ended.insert(id, at);
     }
 
+    /// Nothing is stored any more: all that is known is to be written. Of a subscription that has
+    /// acknowledged nothing here, only its beginning can be known: what it acknowledged comes again.
+    pub(super) fn lost(&mut self) {
+        for (id, at) in &self.known {
+            let found = Beginning {
+                at: *at,
+                seen: false,
+            };
+            self.begun.entry(id.clone()).or_insert(found);
+            // Another node, which knows less, may write the beginning.
+            if *at > Position::START {
+                self.acknowledged.insert(id.clone(), *at);
+            }
+        }
+    }
+
     /// Replaces everything.
     pub(super) fn whole(&mut self, ids: Vec<SubscriptionId>, at: Position) {
         let mut known = HashMap::with_capacity(ids.len());
@@ -154,6 +170,24 @@ mod tests {
         };
         assert_eq!(work.changes.begun, [(id, again)]);
         assert_eq!(work.changes.acknowledged, []);
+    }
+
+    #[test]
+    fn what_was_lost_is_written_again_as_far_as_it_is_known() {
+        let mut pending = Pending::default();
+        pending.begun("a".into(), at(1));
+        pending.acknowledged(&"a".into(), at(5));
+        pending.whole(vec!["a".into(), "b".into()], at(9));
+        pending.take();
+        pending.lost();
+        let mut begun = pending.take().changes.begun;
+        begun.sort_unstable_by_key(|(id, _)| id.to_string());
+        let found = |at| Beginning { at, seen: false };
+        let expected = [
+            ("a".into(), found(at(5))),
+            ("b".into(), found(Position::START)),
+        ];
+        assert_eq!(begun, expected);
     }
 
     #[test]

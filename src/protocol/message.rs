@@ -1,12 +1,9 @@
 //! The messages of the service to a client, and how each dialect writes them.
 
-use std::time::Instant;
-
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::json;
 
 use super::{Dialect, Ending, GapReason};
-use crate::position::Position;
 
 /// One message, before it is written for the wire.
 #[derive(Clone, Debug)]
@@ -122,36 +119,6 @@ impl<'a> Message<'a> {
         field("data", &self.json);
         text.push('\n');
         text
-    }
-}
-
-/// One message, ready for the wire and shared by all who get it.
-#[derive(Debug)]
-pub struct Frame {
-    /// What goes to the wire: a WebSocket frame with its header, or a server-sent event.
-    pub bytes: Bytes,
-    /// Where a client stands that has read it.
-    pub position: Position,
-    /// When it was encoded, if it carries an event (else it is about the connection).
-    pub event_at: Option<Instant>,
-}
-
-impl Frame {
-    /// A frame about the connection.
-    pub fn notice(message: &Message<'_>, dialect: Dialect, position: Position) -> Self {
-        Self {
-            bytes: message.encode(dialect),
-            position,
-            event_at: None,
-        }
-    }
-
-    /// A frame that carries an event.
-    pub fn event(message: &Message<'_>, dialect: Dialect, position: Position) -> Self {
-        Self {
-            event_at: Some(Instant::now()),
-            ..Self::notice(message, dialect, position)
-        }
     }
 }
 

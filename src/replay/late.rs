@@ -16,12 +16,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{ATTEMPTS, Refusal};
+use super::{ATTEMPTS, Refusal, returned};
 use crate::{
     event::TS_FIELD,
     position::Position,
-    router::{Batch, Change, ChangeKind},
-    store::{PageKey, Store, StoreError, event_page_key},
+    router::{Batch, Change, ChangeKind, Counted},
+    store::{PageKey, Store, StoreError, event_page_key, jittered},
     telemetry::Metrics,
 };
 
@@ -65,12 +65,12 @@ impl Shelf {
     /// Events after `from`, as far as the oplog does not have them, and `to` at most.
     pub(super) async fn open(self, from: Position, to: Position) -> Result<Late, Refusal> {
         let _permit = self.permit().await?;
-        let oldest = patiently(|| self.store.oplog_begin()).await?;
+        let oldest = patiently(&self.store, self.wait, || self.store.oplog_begin()).await?;
         let to = match oldest.map(relied_on) {
             Some(begin) if begin > from && begin < to => begin,
             _ => to,
         };
-        let now = patiently(|| self.store.server_time()).await?;
+        let now = patiently(&self.store, self.wait, || self.store.server_time()).await?;
         let retention = i64::try_from(self.store.retention().as_millis()).unwrap_or(i64::MAX);
         let kept_from = at_millis(now.timestamp_millis().saturating_sub(retention)).min(to);
         let since = from.max(kept_from).cluster_time();
@@ -113,8 +113,14 @@ impl Late {
         self.shelf.metrics.replay_pages.inc();
         let (start, end, after) = (self.start, self.to.cluster_time(), self.after.as_ref());
         let store = &self.shelf.store;
-        let reply = patiently(|| store.old_events(start, end, after)).await?;
-        let batch = reply.and_then(|reply| self.read(reply));
+        let reply = patiently(store, self.shelf.wait, || {
+            store.old_events(start, end, after)
+        })
+        .await?;
+        let batch = match reply {
+            Some(reply) => self.read(reply)?,
+            None => None,
+        };
         self.over = batch.is_none();
         Ok(Some(Arc::new(batch.unwrap_or_else(|| Batch {
             reply: RawDocumentBuf::new(),
@@ -122,40 +128,52 @@ impl Late {
             position: self.to,
             lag_seconds: 0,
             received_at: Instant::now(),
+            counted: Counted::default(),
         }))))
     }
 
-    /// A page, unless it is empty.
-    fn read(&mut self, reply: RawDocumentBuf) -> Option<Batch> {
+    /// A page, unless it is empty. One that cannot be read ends the reading: without knowing where it
+    /// ends, the next one would be the same.
+    fn read(&mut self, reply: RawDocumentBuf) -> Result<Option<Batch>, Refusal> {
         let mut changes = Vec::new();
         let mut position = self.position;
-        for item in reply
-            .get_document("cursor")
-            .ok()?
-            .get_array("firstBatch")
-            .ok()?
-        {
-            let Ok(RawBsonRef::Document(event)) = item else {
-                continue;
-            };
-            self.after = event_page_key(event).ok();
-            let Ok(ts) = event.get_timestamp(TS_FIELD) else {
-                continue;
-            };
+        for event in events_of(&reply)? {
+            self.after = Some(event_page_key(event).map_err(|_| unreadable())?);
+            let ts = event.get_timestamp(TS_FIELD).map_err(|_| unreadable())?;
             position = position.max(Position::at(ts));
             let kind = ChangeKind::Event(range_in(reply.as_bytes(), event.as_bytes()));
             changes.push(Change::new(position, date_of(ts), kind));
         }
-        changes.last()?;
+        if changes.is_empty() {
+            return Ok(None);
+        }
         self.position = position;
-        Some(Batch {
+        Ok(Some(Batch {
             changes,
             position,
             lag_seconds: 0,
             received_at: Instant::now(),
+            counted: Counted::default(),
             reply,
-        })
+        }))
     }
+}
+
+fn events_of(reply: &RawDocument) -> Result<Vec<&RawDocument>, Refusal> {
+    let cursor = reply.get_document("cursor").map_err(|_| unreadable())?;
+    let batch = cursor.get_array("firstBatch").map_err(|_| unreadable())?;
+    batch
+        .into_iter()
+        .map(|item| match item {
+            Ok(RawBsonRef::Document(event)) => Ok(event),
+            _ => Err(unreadable()),
+        })
+        .collect()
+}
+
+fn unreadable() -> Refusal {
+    tracing::error!("a page of old events cannot be read");
+    Refusal::Busy
 }
 
 /// Events that were delivered and may come again from the next source.
@@ -198,7 +216,7 @@ fn fingerprint(event: &RawDocument) -> u128 {
 }
 
 /// Tries again while the database is away, but not for ever.
-async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, Refusal>
+async fn patiently<T, F>(store: &Store, wait: Duration, ask: impl Fn() -> F) -> Result<T, Refusal>
 where
     F: Future<Output = Result<T, StoreError>>,
 {
@@ -207,7 +225,8 @@ where
             Ok(answer) => return Ok(answer),
             Err(error) => tracing::debug!(%error, "old events cannot be read yet"),
         }
-        sleep(PAUSE * attempt).await;
+        returned(store, wait).await;
+        sleep(jittered(PAUSE * attempt)).await;
     }
     Err(Refusal::Busy)
 }

@@ -2,17 +2,19 @@
 
 use std::{
     ops::Range,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::Instant,
 };
 
 use bson::{DateTime, RawDocument, RawDocumentBuf};
+use bytes::Bytes;
+use tokio::sync::oneshot;
 
-use super::Compiled;
+use super::{Compiled, Table};
 use crate::{
     event::{self, Defaults},
     position::{DeploymentId, Position},
-    protocol::{Dialect, Frame, GapReason, Message},
+    protocol::{Dialect, Frame, GapReason, Load, Message, Share},
 };
 
 /// From the feed to the router. The order of these is the order of everything.
@@ -37,13 +39,50 @@ pub struct Batch {
     pub lag_seconds: u32,
     /// When the reply arrived.
     pub received_at: Instant,
+    /// Counts the reply while the node does not keep it for its own sake.
+    pub counted: Counted,
 }
 
 impl Batch {
+    /// Counts the batch among what waits, from here on until nobody has it any more.
+    pub fn count(&self, load: &Load) {
+        let mut share = self.counted.lock();
+        share.get_or_insert_with(|| load.share(self.reply.as_bytes().len()));
+    }
+
+    /// Counts it no more: it is kept for other reasons.
+    pub(super) fn keep(&self) {
+        *self.counted.lock() = None;
+    }
+
     /// The document of an event in this batch.
     pub fn document(&self, range: &Range<usize>) -> Option<&RawDocument> {
         let bytes = self.reply.as_bytes().get(range.clone())?;
         RawDocument::from_bytes(bytes).ok()
+    }
+
+    /// The part of it up to a position.
+    pub(super) fn up_to(&self, position: Position) -> Self {
+        let changes = self.changes.iter();
+        let changes = changes.filter(|change| change.position <= position);
+        Self {
+            reply: self.reply.clone(),
+            changes: changes.filter_map(Change::without_frames).collect(),
+            position: self.position.min(position),
+            lag_seconds: self.lag_seconds,
+            received_at: self.received_at,
+            counted: Counted::default(),
+        }
+    }
+}
+
+/// Whether a batch counts among what waits.
+#[derive(Default, Debug)]
+pub struct Counted(Mutex<Option<Share>>);
+
+impl Counted {
+    fn lock(&self) -> MutexGuard<'_, Option<Share>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -56,9 +95,29 @@ pub struct Change {
     pub wall_time: DateTime,
     /// What.
     pub kind: ChangeKind,
-    /// An event's frames, each encoded when first wanted and shared by all who get it. `None` where
+    /// An event's encodings, each made when first wanted and shared by all who get it. `None` where
     /// the document cannot be written as JSON.
-    frames: [OnceLock<Option<Arc<Frame>>>; Dialect::COUNT],
+    encoded: [OnceLock<Option<Encoded>>; Dialect::COUNT],
+}
+
+/// An event as bytes for the wire, and the frame of them that waits somewhere, if one does.
+#[derive(Debug)]
+struct Encoded {
+    bytes: Bytes,
+    at: Instant,
+    waiting: Mutex<Weak<Frame>>,
+}
+
+impl Encoded {
+    fn frame(&self, position: Position, load: &Load) -> Arc<Frame> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.upgrade().unwrap_or_else(|| {
+            let frame = Frame::new(self.bytes.clone(), position, Some(self.at));
+            let frame = Arc::new(frame.counted(load));
+            *waiting = Arc::downgrade(&frame);
+            frame
+        })
+    }
 }
 
 /// What changed.
@@ -74,6 +133,11 @@ pub enum ChangeKind {
     Deleted(RawDocumentBuf),
     /// All subscriptions went at once: the collection was dropped or renamed away.
     AllDeleted,
+    /// All subscriptions were replaced at once, and which there are now is not told here. The router never
+    /// gets it: the feed loads them instead.
+    AllReplaced,
+    /// The collection of acknowledged positions went: dropped or renamed away.
+    PositionsLost,
     /// Something here could not be carried; events may be missing.
     Missed(GapReason),
 }
@@ -85,6 +149,8 @@ pub struct Wording {
     pub deployment: DeploymentId,
     /// Stands for a missing `source`.
     pub default_source: String,
+    /// Where frames are counted.
+    pub load: Load,
 }
 
 impl Change {
@@ -94,8 +160,24 @@ impl Change {
             position,
             wall_time,
             kind,
-            frames: [const { OnceLock::new() }; Dialect::COUNT],
+            encoded: [const { OnceLock::new() }; Dialect::COUNT],
         }
+    }
+
+    /// The same change, as nobody has looked at it. `None` for one that is still to be applied: none of
+    /// the past is.
+    fn without_frames(&self) -> Option<Self> {
+        let kind = match &self.kind {
+            ChangeKind::Event(range) => ChangeKind::Event(range.clone()),
+            ChangeKind::Upserted(_) => return None,
+            ChangeKind::Stored(document) => ChangeKind::Stored(document.clone()),
+            ChangeKind::Deleted(key) => ChangeKind::Deleted(key.clone()),
+            ChangeKind::AllDeleted => ChangeKind::AllDeleted,
+            ChangeKind::AllReplaced => ChangeKind::AllReplaced,
+            ChangeKind::PositionsLost => ChangeKind::PositionsLost,
+            ChangeKind::Missed(reason) => ChangeKind::Missed(*reason),
+        };
+        Some(Self::new(self.position, self.wall_time, kind))
     }
 
     /// The frame of an event in a dialect; `document` is the event's. `None` if it cannot be written.
@@ -104,10 +186,10 @@ impl Change {
         document: &RawDocument,
         dialect: Dialect,
         wording: &Wording,
-    ) -> Option<&Arc<Frame>> {
-        let frame = self.frames[dialect.index()].get_or_init(|| {
+    ) -> Option<Arc<Frame>> {
+        let encoded = self.encoded[dialect.index()].get_or_init(|| {
             match self.encode(document, dialect, wording) {
-                Ok(frame) => Some(Arc::new(frame)),
+                Ok(encoded) => Some(encoded),
                 Err(error) => {
                     let position = self.position;
                     tracing::warn!(%error, ?position, "an event cannot be written as JSON");
@@ -115,7 +197,8 @@ impl Change {
                 }
             }
         });
-        frame.as_ref()
+        let encoded = encoded.as_ref()?;
+        Some(encoded.frame(self.position, &wording.load))
     }
 
     fn encode(
@@ -123,7 +206,7 @@ impl Change {
         document: &RawDocument,
         dialect: Dialect,
         wording: &Wording,
-    ) -> Result<Frame, bson::error::Error> {
+    ) -> Result<Encoded, bson::error::Error> {
         let cursor = self.position.cursor(wording.deployment);
         let defaults = Defaults {
             source: &wording.default_source,
@@ -137,7 +220,11 @@ impl Change {
         } else {
             Message::event(&cursor, &json)
         };
-        Ok(Frame::event(&message, dialect, self.position))
+        Ok(Encoded {
+            bytes: message.encode(dialect),
+            at: Instant::now(),
+            waiting: Mutex::default(),
+        })
     }
 }
 
@@ -145,9 +232,11 @@ impl Change {
 #[derive(Debug)]
 pub struct Reload {
     /// All of them.
-    pub subscriptions: Vec<Compiled>,
+    pub subscriptions: Box<Table>,
     /// Where the feed goes on.
     pub position: Position,
     /// Whether changes before that were missed, and why.
     pub missed: Option<GapReason>,
+    /// Is told once it is applied.
+    pub applied: oneshot::Sender<()>,
 }

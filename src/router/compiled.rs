@@ -1,6 +1,6 @@
 //! A subscription together with its compiled filter.
 
-use bson::RawDocumentBuf;
+use bson::{RawDocumentBuf, Timestamp};
 
 use crate::{
     config,
@@ -18,7 +18,8 @@ pub struct Compiled {
     pub error: Option<String>,
     /// Where it was made, if the router saw that: nothing before it is delivered.
     pub since: Position,
-    filter: Option<Filter>,
+    /// Only until an index has it, so a subscription need not have the room for it in place.
+    filter: Option<Box<Filter>>,
 }
 
 impl Compiled {
@@ -38,7 +39,7 @@ impl Compiled {
                 subscription,
                 error: None,
                 since: Position::START,
-                filter: Some(filter),
+                filter: Some(Box::new(filter)),
             },
             Err(error) => {
                 let text = format!("#/filter{}: {}", error.pointer, error.reason);
@@ -50,6 +51,23 @@ impl Compiled {
                 }
             }
         }
+    }
+
+    /// Where it was made, or a point before that: what the router saw, else what `createdAt` says. A date
+    /// later than the load at `loaded_at` that found it is wrong, and says nothing.
+    pub(super) fn made_at(&self, loaded_at: Position) -> Position {
+        /// REST writes estimate the server's clock, and are ahead by one round trip at most.
+        const SLACK_SECONDS: i64 = 1;
+        if self.since > Position::START {
+            return self.since;
+        }
+        let created = self.subscription.document.get_datetime("createdAt").ok();
+        let seconds = created.map(|date| date.timestamp_millis().div_euclid(1_000) - SLACK_SECONDS);
+        let time = seconds.and_then(|seconds| u32::try_from(seconds).ok());
+        let position = time.map(|time| Position::at(Timestamp { time, increment: 0 }));
+        position
+            .filter(|position| *position <= loaded_at)
+            .unwrap_or(Position::START)
     }
 
     /// What the subscription is doing.
@@ -68,13 +86,13 @@ impl Compiled {
 
     /// The compiled filter; `None` where the subscription is invalid.
     pub fn filter(&self) -> Option<&Filter> {
-        self.filter.as_ref()
+        self.filter.as_deref()
     }
 
     /// Takes the filter out, to be put into an index; `None` if it is not to match anything.
     pub fn take_active_filter(&mut self) -> Option<Filter> {
-        let filter = self.filter.take();
-        filter.filter(|_| !self.subscription.paused)
+        let filter = self.filter.take()?;
+        (!self.subscription.paused).then_some(*filter)
     }
 }
 

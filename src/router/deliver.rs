@@ -1,39 +1,50 @@
 //! From a matched event to the outboxes.
 //!
-//! A frame is encoded once for each dialect that anyone wants and shared by all. Tasks are woken
-//! together at the end of a hand-over, so that each finds all its frames in one look.
+//! A frame is encoded once for each dialect that anyone wants and shared by all. What a batch brings is
+//! gathered first and pushed together ([`Delivery::flush`]), and tasks are woken together at the end of
+//! a hand-over, so that each finds all its frames in one look.
+
+mod runs;
 
 use std::{sync::Arc, task::Waker, time::Duration};
 
 use bson::RawDocument;
 use tokio::time::Instant;
 
+use self::runs::{Gathered, Runs};
 use super::{
     Change, Settings, Wording,
-    outbox::{Pushed, Room, Sender},
-    registry::{ConnectionKey, Registry},
+    outbox::{Bounds, Pushed, Room, Sender, Size},
+    outbox_bounds,
+    registry::{ConnectionKey, Phase, Registry},
     table::{Slot, Table},
 };
 use crate::{
     position::Position,
-    protocol::{Dialect, Ending, Frame},
+    protocol::{Dialect, Ending, Frame, Load},
     telemetry::Metrics,
 };
 
 /// Woken at the latest after so many hand-overs, so that long batches do not wait for their end.
 const WAKE_AFTER: usize = 2_048;
+/// Bytes gathered before they are pushed, for the same reason.
+const GATHERED_BYTES: usize = 256 * 1024;
 
 /// The delivering part of the router.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    wording: Wording,
-    patience: Duration,
-    metrics: Arc<Metrics>,
+    pub(super) wording: Wording,
+    pub(super) patience: Duration,
+    pub(super) metrics: Arc<Metrics>,
+    /// Bytes that may wait for all connections together.
+    pub(super) most_bytes: u64,
+    bounds: Bounds,
+    runs: Runs,
+    gathered_bytes: usize,
     // Kept between events for their allocations.
     slots: Vec<Slot>,
     wakers: Vec<Waker>,
     full: Vec<Waiting>,
-    queued_bytes: i64,
 }
 
 /// A frame that found no room.
@@ -45,19 +56,23 @@ struct Waiting {
 }
 
 impl Delivery {
-    pub(super) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(settings: &Settings, load: Load, metrics: Arc<Metrics>) -> Self {
         Self {
-            wording: settings.wording(),
+            wording: settings.wording(load),
             patience: settings.socket.router_patience,
+            most_bytes: settings.limits.waiting_bytes as u64,
+            bounds: outbox_bounds(&settings.socket),
             metrics,
+            runs: Runs::default(),
+            gathered_bytes: 0,
             slots: Vec::new(),
             wakers: Vec::new(),
             full: Vec::new(),
-            queued_bytes: 0,
         }
     }
 
-    /// Delivers one event to every connection whose subscription matches it.
+    /// Delivers one event to every connection whose subscription matches it, with the next
+    /// [`Delivery::flush`] at the latest.
     pub(super) async fn event(
         &mut self,
         document: &RawDocument,
@@ -72,42 +87,78 @@ impl Delivery {
         if !slots.is_empty() {
             self.metrics.events_matched.inc();
             for slot in &slots {
-                self.event_to(*slot, registry, document, change);
+                self.gather(*slot, registry, document, change);
             }
-            self.wait_for_full(registry, change.position).await;
         }
         self.slots = slots;
+        if self.gathered_bytes >= GATHERED_BYTES {
+            self.flush(registry).await;
+        }
     }
 
-    fn event_to(
+    fn gather(
         &mut self,
         slot: Slot,
         registry: &Registry<Slot>,
         document: &RawDocument,
         change: &Change,
     ) {
-        for connection in registry.of(slot) {
-            if !connection.live || change.position <= connection.from {
+        let Some(gathered) = self.runs.to(slot, registry.of(slot)) else {
+            return;
+        };
+        for dialect in Dialect::ALL {
+            if !gathered.wants(dialect) {
                 continue;
             }
-            let Some(frame) = change.frame(document, connection.dialect, &self.wording) else {
+            let Some(frame) = change.frame(document, dialect, &self.wording) else {
                 self.metrics.events_undecodable.inc();
                 return;
             };
-            self.push(connection.key, &connection.outbox, Arc::clone(frame));
+            self.gathered_bytes += frame.bytes.len();
+            gathered.add(dialect, frame);
         }
     }
 
-    fn push(&mut self, key: ConnectionKey, outbox: &Sender, frame: Arc<Frame>) {
-        match outbox.push(&frame) {
-            Pushed::Queued(waker) => {
-                self.queued_bytes += i64::try_from(frame.bytes.len()).unwrap_or(i64::MAX);
-                self.wakers.extend(waker);
+    /// Pushes what was gathered. Due before anything else goes to a connection, and at the end of a
+    /// batch.
+    pub(super) async fn flush(&mut self, registry: &mut Registry<Slot>) {
+        self.gathered_bytes = 0;
+        for mut gathered in self.runs.take() {
+            for dialect in Dialect::ALL {
+                self.send(&mut gathered, dialect, registry).await;
             }
+        }
+    }
+
+    /// Pushes the events of one dialect to the connections of one subscription: a frame to all of
+    /// them before the next one, so that what found no room is settled before that.
+    async fn send(
+        &mut self,
+        gathered: &mut Gathered,
+        dialect: Dialect,
+        registry: &mut Registry<Slot>,
+    ) {
+        let slot = gathered.slot;
+        let load = &self.wording.load;
+        for frame in gathered.take(dialect, registry.of(slot), self.bounds, load) {
+            for connection in registry.of(slot) {
+                if connection.dialect == dialect && connection.gets(frame.position) {
+                    self.push(connection.key, &connection.outbox, &frame);
+                }
+            }
+            let position = frame.position;
+            drop(frame);
+            self.settle(registry, position).await;
+        }
+    }
+
+    fn push(&mut self, key: ConnectionKey, outbox: &Sender, frame: &Arc<Frame>) {
+        match outbox.push(frame) {
+            Pushed::Queued(waker) => self.wakers.extend(waker),
             Pushed::Full => self.full.push(Waiting {
                 key,
                 outbox: outbox.clone(),
-                frame,
+                frame: Arc::clone(frame),
             }),
             // It is on its way out and takes nothing any more.
             Pushed::Closed => {}
@@ -122,13 +173,13 @@ impl Delivery {
         slot: Slot,
         registry: &mut Registry<Slot>,
         shared: Position,
-        frame: impl Fn(Position, Dialect) -> Option<Arc<Frame>>,
+        frame: impl Fn(Position, Dialect) -> Option<Frame>,
     ) {
         let mut last: [Option<(Position, Arc<Frame>)>; Dialect::COUNT] = Default::default();
         for connection in registry.of(slot) {
             // A replay meets the change in its own place.
             let dialect = connection.dialect;
-            if !dialect.has_messages() || !connection.live {
+            if !dialect.has_messages() || connection.phase != Phase::Live {
                 continue;
             }
             // Nearly all start before here, and share one frame.
@@ -136,14 +187,22 @@ impl Delivery {
             let last = &mut last[dialect.index()];
             let made = match last {
                 Some((at, made)) if *at == from => Some(Arc::clone(made)),
-                _ => frame(connection.from, dialect),
+                _ => frame(connection.from, dialect)
+                    .map(|made| Arc::new(made.counted(&self.wording.load))),
             };
             if let Some(made) = made {
                 *last = Some((from, Arc::clone(&made)));
-                self.push(connection.key, &connection.outbox, made);
+                self.push(connection.key, &connection.outbox, &made);
             }
         }
-        self.wait_for_full(registry, shared).await;
+        drop(last);
+        self.settle(registry, shared).await;
+    }
+
+    /// Settles what the frames just pushed brought about: no room in an outbox, or too much on this node.
+    async fn settle(&mut self, registry: &mut Registry<Slot>, position: Position) {
+        self.wait_for_full(registry, position).await;
+        self.relieve(registry, position).await;
     }
 
     /// Settles the frames that found no room: a connection whose socket refuses bytes ends as slow;
@@ -164,10 +223,10 @@ impl Delivery {
             self.metrics.router_waits.inc();
             let room = waiting
                 .outbox
-                .room(waiting.frame.bytes.len(), deadline)
+                .room(Size::of(&waiting.frame), deadline)
                 .await;
             match room {
-                Room::Free => self.push(waiting.key, &waiting.outbox, waiting.frame),
+                Room::Free => self.push(waiting.key, &waiting.outbox, &waiting.frame),
                 Room::Closed => {}
                 Room::Refused => {
                     registry.end(waiting.key, Ending::SlowConsumer, position);
@@ -183,9 +242,6 @@ impl Delivery {
 
     /// Wakes every connection that was given something.
     pub(super) fn hand_over(&mut self) {
-        self.metrics
-            .outbox_bytes
-            .inc_by(std::mem::take(&mut self.queued_bytes));
         for waker in self.wakers.drain(..) {
             waker.wake();
         }

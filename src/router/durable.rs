@@ -35,6 +35,13 @@ impl Durable {
         }
     }
 
+    /// The stored positions are gone.
+    pub(super) async fn lost(&self) {
+        if let Some(positions) = &self.0 {
+            positions.lost().await;
+        }
+    }
+
     /// These are all subscriptions at `at`.
     pub(super) async fn whole(&self, ids: Vec<SubscriptionId>, at: Position) {
         if let Some(positions) = &self.0 {

@@ -4,9 +4,10 @@ use std::{sync::Arc, time::Instant};
 
 use bson::{DateTime, RawDocumentBuf, Timestamp, doc};
 use serde_json::Value;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
-    Attach, Batch, Change, ChangeKind, Compiled, FromFeed, Router, RouterHandle, Settings,
+    Attach, Batch, Change, ChangeKind, Compiled, Counted, FromFeed, Router, RouterHandle, Settings,
     filter_limits,
     outbox::{Receiver, Taken},
 };
@@ -24,12 +25,21 @@ fn at(time: u32) -> Position {
 }
 
 fn batch(time: u32, kind: ChangeKind) -> FromFeed {
+    of(vec![change(time, kind)], time)
+}
+
+fn change(time: u32, kind: ChangeKind) -> Change {
+    Change::new(at(time), DateTime::now(), kind)
+}
+
+fn of(changes: Vec<Change>, time: u32) -> FromFeed {
     FromFeed::Batch(Batch {
         reply: RawDocumentBuf::new(),
-        changes: vec![Change::new(at(time), DateTime::now(), kind)],
+        changes,
         position: at(time),
         lag_seconds: 0,
         received_at: Instant::now(),
+        counted: Counted::default(),
     })
 }
 
@@ -59,10 +69,8 @@ async fn next(receiver: &Receiver) -> Value {
     serde_json::from_slice(&taken[0].bytes[text.unwrap()..]).unwrap()
 }
 
-/// A gap reaches from before what is missing, so that a client may ask for it again, but not from
-/// before where its own delivery starts.
-#[tokio::test]
-async fn a_gap_reaches_from_before_what_is_missing_or_from_where_delivery_starts() {
+/// A router that runs and knows the subscription `a` since 5.
+async fn router_with_one() -> (RouterHandle, mpsc::Sender<FromFeed>, JoinHandle<()>) {
     let settings = Settings {
         deployment: HERE,
         database: "d".to_owned(),
@@ -80,6 +88,14 @@ async fn a_gap_reaches_from_before_what_is_missing_or_from_where_delivery_starts
     let made = ChangeKind::Upserted(Box::new(Compiled::read(document, &limits)));
     feed.send(batch(5, made)).await.unwrap();
     handle.loaded(std::time::Duration::MAX).await;
+    (handle, feed, router)
+}
+
+/// A gap reaches from before what is missing, so that a client may ask for it again, but not from
+/// before where its own delivery starts.
+#[tokio::test]
+async fn a_gap_reaches_from_before_what_is_missing_or_from_where_delivery_starts() {
+    let (handle, feed, router) = router_with_one().await;
     // The one that starts later comes first, and must not have its frame shared.
     let ahead = attach(&handle, Some(at(7))).await;
     let here = attach(&handle, None).await;
@@ -100,6 +116,24 @@ async fn a_gap_reaches_from_before_what_is_missing_or_from_where_delivery_starts
     }
     let gap = next(&far_ahead).await;
     assert_eq!((&gap["after"], &gap["cursor"]), (&cursor(20), &cursor(21)));
+    drop((handle, feed));
+    router.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_changes_of_one_batch_are_applied_in_their_order() {
+    let (handle, feed, router) = router_with_one().await;
+    let receiver = attach(&handle, None).await;
+    let missed = ChangeKind::Missed;
+    let reasons = [GapReason::OversizedChange, GapReason::UndecodableChange];
+    let changes = reasons.iter().zip(8..);
+    let changes = changes.map(|(reason, time)| change(time, missed(*reason)));
+    feed.send(of(changes.collect(), 9)).await.unwrap();
+    for (time, reason) in (8..).zip(reasons) {
+        let gap = next(&receiver).await;
+        assert_eq!(gap["cursor"], at(time).cursor(HERE));
+        assert_eq!(gap["reason"], reason.token());
+    }
     drop((handle, feed));
     router.await.unwrap();
 }

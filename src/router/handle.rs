@@ -29,6 +29,8 @@ pub struct Applied {
     pub position: Position,
     /// Whether the initial load is.
     pub loaded: bool,
+    /// Whether this node stops.
+    pub stopping: bool,
 }
 
 impl Default for Applied {
@@ -36,6 +38,7 @@ impl Default for Applied {
         Self {
             position: Position::START,
             loaded: false,
+            stopping: false,
         }
     }
 }
@@ -189,6 +192,28 @@ impl RouterHandle {
         self.until(patience, |applied| applied.loaded).await
     }
 
+    /// Waits until the initial load is applied, however long that takes.
+    pub async fn until_loaded(&self) {
+        let mut applied = self.applied.clone();
+        if applied.wait_for(|applied| applied.loaded).await.is_err() {
+            tracing::debug!("the router ended before it had loaded");
+        }
+    }
+
+    /// Waits until the router's task has ended.
+    pub async fn ended(&self) {
+        self.inputs.closed().await;
+    }
+
+    /// Waits until this node stops.
+    pub async fn stopping(&self) {
+        let mut applied = self.applied.clone();
+        // A router that is gone has stopped.
+        if applied.wait_for(|applied| applied.stopping).await.is_err() {
+            tracing::trace!("the router has ended");
+        }
+    }
+
     async fn until(&self, patience: Duration, reached: impl FnMut(&Applied) -> bool) -> bool {
         let mut applied = self.applied.clone();
         matches!(
@@ -221,9 +246,19 @@ impl RouterHandle {
         self.ask(|reply| Input::Past(key, from, reply)).await
     }
 
-    /// Ends every connection because this node stops; returns how many there were.
-    pub async fn stop(&self) -> usize {
-        self.ask(Input::Stop).await.unwrap_or_default()
+    /// What came after `from`, in order, up to what this node remembers: it remembers that too, as far as
+    /// there is room. Returns from where on it remembers everything then.
+    pub async fn remember(&self, from: Position, batches: Vec<Arc<Batch>>) -> Option<Position> {
+        self.ask(|reply| Input::Remember(from, batches, reply))
+            .await
+    }
+
+    /// Takes no connection any more because this node stops, and ends so many of those that there
+    /// are; returns how many are left.
+    pub async fn stop(&self, most: usize) -> usize {
+        self.ask(|reply| Input::Stop(most, reply))
+            .await
+            .unwrap_or_default()
     }
 
     /// Whether exactly this subscription document is applied.
@@ -278,6 +313,7 @@ mod tests {
         let (_applied, watching) = watch::channel(Applied {
             position,
             loaded: true,
+            stopping: false,
         });
         let bounds = outbox::Bounds {
             frames: 1,

@@ -9,15 +9,14 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    future::poll_fn,
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
 };
 
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
+use super::lock::{Mutex, MutexGuard};
 use crate::{
     position::Position,
     protocol::{Ending, Frame},
@@ -26,9 +25,9 @@ use crate::{
 /// How much may wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Frames.
+    /// Messages.
     pub frames: usize,
-    /// Bytes. One frame may exceed it if it waits alone.
+    /// Bytes. One frame may exceed both if it waits alone.
     pub bytes: usize,
 }
 
@@ -54,12 +53,12 @@ pub enum Pushed {
     Closed,
 }
 
-/// What came of waiting for room.
+/// What came of waiting for a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Room {
     /// There is room now.
     Free,
-    /// The queue is full and the socket has refused bytes since it was.
+    /// There is none, and the socket has refused bytes since that was asked.
     Refused,
     /// The connection takes nothing any more.
     Closed,
@@ -67,8 +66,41 @@ pub enum Room {
     Unserved,
 }
 
-/// Whether the connection takes frames.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// What a frame takes of the bounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    messages: usize,
+    bytes: usize,
+}
+
+impl Size {
+    /// The size of a frame.
+    pub fn of(frame: &Frame) -> Self {
+        Self {
+            messages: frame.messages(),
+            bytes: frame.bytes.len(),
+        }
+    }
+}
+
+/// What the router waits for, and how many attempts had been refused when it began.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    wish: Wish,
+    refusals: u64,
+}
+
+/// What the router may wait for.
+#[derive(Clone, Copy, Debug)]
+pub enum Wish {
+    /// Room for this.
+    Room(Size),
+    /// Less to be held than so many bytes.
+    Less(usize),
+}
+
+/// Whether the connection takes frames. Goes down this list only.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 enum Intake {
     #[default]
     Open,
@@ -77,25 +109,38 @@ enum Intake {
     Missed,
 }
 
+/// What the registry has decided. Goes down this list only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Verdict {
+    #[default]
+    None,
+    Decided(End),
+    /// Decided, and the connection knows.
+    Given,
+}
+
 #[derive(Debug, Default)]
 struct State {
     frames: VecDeque<Arc<Frame>>,
+    messages: usize,
     bytes: usize,
-    end: Option<End>,
-    end_taken: bool,
+    /// Bytes that the connection has taken and not written yet.
+    in_hand: usize,
+    verdict: Verdict,
     intake: Intake,
     /// Counts attempts that the socket refused.
     refusals: u64,
-    waker: Option<Waker>,
-    /// Whether the waker is not to be used for new frames.
+    /// The connection's task.
+    receiver: Option<Waker>,
+    /// Whether that is not to be woken for new frames.
     only_urgent: bool,
-    sender_waits: bool,
+    /// The router's task, while it waits for this connection.
+    sender: Option<Waker>,
 }
 
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    changed: Notify,
     bounds: Bounds,
 }
 
@@ -104,13 +149,14 @@ impl Shared {
         // No code panics while holding the lock; a poisoned one still holds a valid queue.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Tells a waiting sender that something changed.
-    fn signal(&self, mut state: MutexGuard<'_, State>) {
-        if std::mem::take(&mut state.sender_waits) {
-            drop(state);
-            self.changed.notify_one();
-        }
+/// Tells a waiting sender that something changed.
+fn signal(mut state: MutexGuard<'_, State>) {
+    let sender = state.sender.take();
+    drop(state);
+    if let Some(sender) = sender {
+        sender.wake();
     }
 }
 
@@ -125,11 +171,7 @@ pub struct Receiver(Arc<Shared>);
 /// A new, empty outbox.
 pub fn outbox(bounds: Bounds) -> (Sender, Receiver) {
     let state = Mutex::new(State::default());
-    let shared = Arc::new(Shared {
-        state,
-        changed: Notify::new(),
-        bounds,
-    });
+    let shared = Arc::new(Shared { state, bounds });
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 
@@ -138,73 +180,129 @@ impl Sender {
     pub fn push(&self, frame: &Arc<Frame>) -> Pushed {
         let mut state = self.0.lock();
         if state.is_closed() {
+            state.miss();
             return Pushed::Closed;
         }
-        let len = frame.bytes.len();
-        if !state.has_room(len, self.0.bounds) {
+        let size = Size::of(frame);
+        if !state.has_room(size, self.0.bounds) {
             return Pushed::Full;
         }
-        state.bytes += len;
+        state.messages += size.messages;
+        state.bytes += size.bytes;
         state.frames.push_back(Arc::clone(frame));
         if state.only_urgent {
             return Pushed::Queued(None);
         }
-        Pushed::Queued(state.waker.take())
+        Pushed::Queued(state.receiver.take())
     }
 
-    /// Waits until a frame of `len` bytes has room, or until it is known why it has none.
+    /// Waits until a frame of this size has room, or until it is known why it has none.
     /// One task at a time may wait.
-    pub async fn room(&self, len: usize, deadline: Instant) -> Room {
-        let refusals_before = {
-            let mut state = self.0.lock();
-            state.sender_waits = true;
-            // The connection must make an attempt after this moment to be judged by it.
-            if let Some(waker) = state.waker.take() {
-                waker.wake();
-            }
-            state.refusals
-        };
-        let decided = async {
-            loop {
-                {
-                    let mut state = self.0.lock();
-                    if state.is_closed() {
-                        return Room::Closed;
-                    }
-                    if state.has_room(len, self.0.bounds) {
-                        return Room::Free;
-                    }
-                    if state.refusals > refusals_before {
-                        return Room::Refused;
-                    }
-                    state.sender_waits = true;
-                }
-                self.0.changed.notified().await;
-            }
-        };
-        timeout_at(deadline, decided)
-            .await
-            .unwrap_or(Room::Unserved)
+    pub async fn room(&self, size: Size, deadline: Instant) -> Room {
+        self.wait(Wish::Room(size), deadline).await
     }
 
-    /// Ends the connection. Only the first call counts; it says whether it was the first.
+    /// Waits until less than `held` bytes are held for the connection, or until it is known why not.
+    /// One task at a time may wait.
+    pub async fn less_than(&self, held: usize, deadline: Instant) -> Room {
+        self.wait(Wish::Less(held), deadline).await
+    }
+
+    async fn wait(&self, wish: Wish, deadline: Instant) -> Room {
+        let asked = self.ask(wish);
+        let answered = poll_fn(|cx| self.poll_answer(asked, cx));
+        let answer = timeout_at(deadline, answered).await;
+        self.0.lock().sender = None;
+        answer.unwrap_or(Room::Unserved)
+    }
+
+    /// Begins to wait: the connection must make an attempt after this moment to be judged by it.
+    pub fn ask(&self, wish: Wish) -> Asked {
+        let mut state = self.0.lock();
+        state.sender = Some(Waker::noop().clone());
+        let (refusals, receiver) = (state.refusals, state.receiver.take());
+        drop(state);
+        if let Some(receiver) = receiver {
+            receiver.wake();
+        }
+        Asked { wish, refusals }
+    }
+
+    /// Ready when what was asked is known.
+    pub fn poll_answer(&self, asked: Asked, cx: &Context<'_>) -> Poll<Room> {
+        let mut state = self.0.lock();
+        let free = match asked.wish {
+            Wish::Room(size) => state.has_room(size, self.0.bounds),
+            Wish::Less(held) => state.held() < held,
+        };
+        if state.is_closed() {
+            if matches!(asked.wish, Wish::Room(_)) {
+                state.miss();
+            }
+            return Poll::Ready(Room::Closed);
+        }
+        if free {
+            return Poll::Ready(Room::Free);
+        }
+        if state.refusals > asked.refusals {
+            return Poll::Ready(Room::Refused);
+        }
+        state.sender = Some(cx.waker().clone());
+        // It may have looked while nobody seemed to wait.
+        let receiver = state.receiver.take();
+        drop(state);
+        if let Some(receiver) = receiver {
+            receiver.wake();
+        }
+        Poll::Pending
+    }
+
+    /// Waits until nothing is held for a connection that ends.
+    pub async fn emptied(&self, deadline: Instant) {
+        let emptied = poll_fn(|cx| self.poll_emptied(cx));
+        if timeout_at(deadline, emptied).await.is_err() {
+            tracing::debug!("a connection that ends was not served in time");
+        }
+        self.0.lock().sender = None;
+    }
+
+    /// Ready when nothing is held for a connection that ends.
+    pub fn poll_emptied(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.0.lock();
+        if state.held() == 0 {
+            return Poll::Ready(());
+        }
+        state.sender = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Ends the connection. Only the first call counts; it says whether it was the first. What waits
+    /// is forgotten at once, unless it is to be delivered first.
     pub fn end(&self, end: End) -> bool {
         let mut state = self.0.lock();
-        if state.end.is_some() {
+        if state.verdict != Verdict::None {
             return false;
         }
-        state.end = Some(end);
-        let waker = state.waker.take();
+        state.verdict = Verdict::Decided(end);
+        if !end.drain {
+            state.forget_frames();
+        }
+        let receiver = state.receiver.take();
         drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
+        if let Some(receiver) = receiver {
+            receiver.wake();
         }
         true
     }
 
-    /// Frames that wait.
+    /// Bytes that are held for the connection: those that wait, and those that it has in hand.
+    pub fn held(&self) -> usize {
+        self.0.lock().held()
+    }
+
+    /// Messages that wait.
     pub fn len(&self) -> usize {
-        self.0.lock().frames.len()
+        self.0.lock().messages
     }
 
     /// Whether nothing waits.
@@ -214,28 +312,42 @@ impl Sender {
 }
 
 impl State {
-    fn has_room(&self, len: usize, bounds: Bounds) -> bool {
+    fn has_room(&self, size: Size, bounds: Bounds) -> bool {
         self.frames.is_empty()
-            || (self.frames.len() < bounds.frames && self.bytes + len <= bounds.bytes)
+            || (self.messages + size.messages <= bounds.frames
+                && self.bytes + size.bytes <= bounds.bytes)
     }
 
-    /// Whether the frame at hand finds nobody any more.
-    fn is_closed(&mut self) -> bool {
-        if self.intake == Intake::Stopped && self.end.is_none() {
+    fn held(&self) -> usize {
+        self.bytes + self.in_hand
+    }
+
+    fn forget_frames(&mut self) {
+        self.frames = VecDeque::new();
+        self.messages = 0;
+        self.bytes = 0;
+    }
+
+    fn is_closed(&self) -> bool {
+        self.intake != Intake::Open || self.verdict != Verdict::None
+    }
+
+    /// A frame finds nobody any more.
+    fn miss(&mut self) {
+        if self.intake == Intake::Stopped && self.verdict == Verdict::None {
             self.intake = Intake::Missed;
         }
-        self.intake != Intake::Open || self.end.is_some()
     }
 
     fn stop(&mut self) {
-        if self.intake == Intake::Open {
-            self.intake = Intake::Stopped;
-        }
+        self.intake = self.intake.max(Intake::Stopped);
     }
 
     fn take_end(&mut self) -> Option<End> {
-        let end = self.end.filter(|_| !self.end_taken)?;
-        self.end_taken = true;
+        let Verdict::Decided(end) = self.verdict else {
+            return None;
+        };
+        self.verdict = Verdict::Given;
         Some(end)
     }
 
@@ -247,6 +359,7 @@ impl State {
                 break;
             }
             bytes += len;
+            self.messages -= frame.messages();
             out.extend(self.frames.pop_front());
         }
         self.bytes -= bytes;
@@ -260,11 +373,11 @@ impl State {
     fn register(&mut self, cx: &Context<'_>, only_urgent: bool) {
         self.only_urgent = only_urgent;
         if !self
-            .waker
+            .receiver
             .as_ref()
             .is_some_and(|waker| waker.will_wake(cx.waker()))
         {
-            self.waker = Some(cx.waker().clone());
+            self.receiver = Some(cx.waker().clone());
         }
     }
 }
@@ -272,7 +385,7 @@ impl State {
 impl Receiver {
     /// Ready with the end, once, as soon as it is decided; what still waits is then to be had from
     /// [`Receiver::drain`]. Else ready with frames, moved into `out`: at most `max_bytes` of them,
-    /// but at least one. Pending registers the task to be woken by the next push.
+    /// but at least one; what was taken before counts as written. Pending registers the task to be woken by the next push.
     pub fn poll_take(
         &self,
         cx: &Context<'_>,
@@ -284,11 +397,16 @@ impl Receiver {
             return Poll::Ready(Taken::End(end));
         }
         let bytes = state.take_frames(max_bytes, out);
+        // Who takes more has written what it had.
+        let before = std::mem::replace(&mut state.in_hand, bytes);
         if bytes > 0 {
-            self.0.signal(state);
+            signal(state);
             return Poll::Ready(Taken::Frames { bytes });
         }
         state.register(cx, false);
+        if before > 0 {
+            signal(state);
+        }
         Poll::Pending
     }
 
@@ -300,24 +418,32 @@ impl Receiver {
             return Poll::Ready(end);
         }
         state.register(cx, true);
-        if state.sender_waits && state.intake == Intake::Open {
+        if state.sender.is_some() && state.intake == Intake::Open {
             // It has begun to wait since the last attempt was reported, and judges by another.
             cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
 
-    /// Everything that waits, and its bytes.
-    pub fn drain(&self) -> (Vec<Arc<Frame>>, usize) {
+    /// Everything that waits.
+    pub fn drain(&self) -> Vec<Arc<Frame>> {
         let mut state = self.0.lock();
-        let frames = std::mem::take(&mut state.frames);
-        (frames.into(), std::mem::take(&mut state.bytes))
+        state.messages = 0;
+        state.bytes = 0;
+        std::mem::take(&mut state.frames).into()
+    }
+
+    /// Reports how many bytes are in hand, where that is not what was taken last.
+    pub fn holds(&self, bytes: usize) {
+        let mut state = self.0.lock();
+        state.in_hand = bytes;
+        signal(state);
     }
 
     /// Ready when the sender waits for room; until then it is woken only by that and by the end.
     pub fn poll_asked(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.0.lock();
-        if state.sender_waits {
+        if state.sender.is_some() {
             return Poll::Ready(());
         }
         state.register(cx, true);
@@ -329,16 +455,32 @@ impl Receiver {
         self.0.lock().frames.is_empty()
     }
 
+    /// All that decides what happens next: what waits, the intake, and the verdict (`Some(None)` once
+    /// it was given).
+    #[cfg(test)]
+    pub fn shape(&self) -> (Vec<(Position, usize)>, u8, Option<Option<End>>) {
+        let state = self.0.lock();
+        let frames = state.frames.iter();
+        let frames = frames.map(|frame| (frame.position, frame.messages()));
+        let frames = frames.collect();
+        let verdict = match state.verdict {
+            Verdict::None => None,
+            Verdict::Decided(end) => Some(Some(end)),
+            Verdict::Given => Some(None),
+        };
+        (frames, state.intake as u8, verdict)
+    }
+
     /// Whether the sender waits for room, or for an attempt that the socket refuses.
     pub fn is_awaited(&self) -> bool {
-        self.0.lock().sender_waits
+        self.0.lock().sender.is_some()
     }
 
     /// Reports an attempt to write that the socket refused.
     pub fn refused(&self) {
         let mut state = self.0.lock();
         state.refusals += 1;
-        self.0.signal(state);
+        signal(state);
     }
 
     /// Takes nothing any more. What waits may still be had from [`Receiver::drain`], and an end,
@@ -346,7 +488,7 @@ impl Receiver {
     pub fn stop(&self) {
         let mut state = self.0.lock();
         state.stop();
-        self.0.signal(state);
+        signal(state);
     }
 
     /// Whether frames were refused between [`Receiver::stop`] and the end.
@@ -354,15 +496,13 @@ impl Receiver {
         self.0.lock().intake == Intake::Missed
     }
 
-    /// Takes nothing any more, and drops what waits; returns the bytes dropped. An end, decided
-    /// before or after, is still given.
-    pub fn close(&self) -> usize {
+    /// Takes nothing any more, and drops what waits. An end, decided before or after, is still given.
+    pub fn close(&self) {
         let mut state = self.0.lock();
         state.stop();
-        state.frames = VecDeque::new();
-        let bytes = std::mem::take(&mut state.bytes);
-        self.0.signal(state);
-        bytes
+        state.forget_frames();
+        state.in_hand = 0;
+        signal(state);
     }
 }
 
@@ -382,127 +522,4 @@ pub enum Taken {
     },
     /// Everything was taken and the connection ends.
     End(End),
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::{future::poll_fn, time::Duration};
-
-    const BOUNDS: Bounds = Bounds {
-        frames: 2,
-        bytes: 100,
-    };
-
-    fn deadline() -> Instant {
-        Instant::now() + Duration::from_secs(5)
-    }
-
-    fn frame(len: usize) -> Arc<Frame> {
-        Arc::new(Frame {
-            bytes: vec![0; len].into(),
-            position: Position::START,
-            event_at: None,
-        })
-    }
-
-    fn take(receiver: &Receiver) -> Poll<Taken> {
-        let mut out = Vec::new();
-        receiver.poll_take(&Context::from_waker(Waker::noop()), usize::MAX, &mut out)
-    }
-
-    fn deleted() -> End {
-        End {
-            ending: Ending::Deleted,
-            position: Position::START,
-            drain: true,
-        }
-    }
-
-    #[test]
-    fn frames_and_bytes_are_bounded_but_one_frame_always_fits() {
-        let (sender, receiver) = outbox(BOUNDS);
-        assert!(matches!(sender.push(&frame(500)), Pushed::Queued(_)));
-        assert!(matches!(sender.push(&frame(1)), Pushed::Full));
-        assert_eq!(take(&receiver), Poll::Ready(Taken::Frames { bytes: 500 }));
-        assert!(matches!(sender.push(&frame(40)), Pushed::Queued(_)));
-        assert!(matches!(sender.push(&frame(40)), Pushed::Queued(_)));
-        assert!(matches!(sender.push(&frame(1)), Pushed::Full));
-    }
-
-    #[test]
-    fn the_end_comes_once_and_leaves_what_waits() {
-        let (sender, receiver) = outbox(BOUNDS);
-        sender.push(&frame(10));
-        assert!(sender.end(deleted()));
-        assert!(!sender.end(End {
-            ending: Ending::Shutdown,
-            ..deleted()
-        }));
-        assert!(matches!(sender.push(&frame(1)), Pushed::Closed));
-        assert_eq!(take(&receiver), Poll::Ready(Taken::End(deleted())));
-        let (frames, bytes) = receiver.drain();
-        assert_eq!(
-            (frames.len(), bytes),
-            (1, 10),
-            "last words are still to be had"
-        );
-        assert_eq!(take(&receiver), Poll::Pending);
-    }
-
-    #[test]
-    fn what_is_refused_between_stop_and_end_is_known() {
-        let (sender, receiver) = outbox(BOUNDS);
-        sender.push(&frame(10));
-        receiver.stop();
-        assert!(!receiver.missed());
-        assert!(matches!(sender.push(&frame(1)), Pushed::Closed));
-        assert!(receiver.missed());
-        assert_eq!(receiver.drain().1, 10, "what waited before is kept");
-    }
-
-    #[tokio::test]
-    async fn a_waiting_sender_asks_the_receiver() {
-        let (sender, receiver) = outbox(BOUNDS);
-        let asked = poll_fn(|cx| receiver.poll_asked(cx));
-        sender.push(&frame(100));
-        let (room, ()) = tokio::join!(sender.room(10, deadline()), async {
-            asked.await;
-            receiver.stop();
-        });
-        assert_eq!(room, Room::Closed);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn full_is_not_slow_until_the_socket_refuses_afterwards() {
-        let (sender, receiver) = outbox(BOUNDS);
-        receiver.refused();
-        sender.push(&frame(100));
-        assert_eq!(
-            sender.room(10, deadline()).await,
-            Room::Unserved,
-            "an old refusal says nothing"
-        );
-        let waiting = tokio::spawn({
-            let sender = sender.clone();
-            async move { sender.room(10, deadline()).await }
-        });
-        tokio::task::yield_now().await;
-        receiver.refused();
-        assert_eq!(waiting.await.unwrap(), Room::Refused);
-        let waiting = tokio::spawn(async move { sender.room(10, deadline()).await });
-        tokio::task::yield_now().await;
-        assert_eq!(take(&receiver), Poll::Ready(Taken::Frames { bytes: 100 }));
-        assert_eq!(waiting.await.unwrap(), Room::Free);
-    }
-
-    #[tokio::test]
-    async fn a_receiver_that_is_gone_frees_the_sender() {
-        let (sender, receiver) = outbox(BOUNDS);
-        sender.push(&frame(100));
-        let waiting = tokio::spawn(async move { sender.room(10, deadline()).await });
-        tokio::task::yield_now().await;
-        drop(receiver);
-        assert_eq!(waiting.await.unwrap(), Room::Closed);
-    }
 }

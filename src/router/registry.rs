@@ -22,6 +22,16 @@ use crate::{
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct ConnectionKey(u64);
 
+/// What a connection gets while it is registered. Goes down this list only; behind the last of it
+/// comes the end, after which the registry has forgotten the connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Phase {
+    /// Nothing: it fetches events of the past, in order, and is switched over when it has all.
+    CatchingUp,
+    /// Events as they come.
+    Live,
+}
+
 /// What the registry keeps of one connection.
 #[derive(Debug)]
 pub struct Registered {
@@ -37,9 +47,8 @@ pub struct Registered {
     pub close_on_gap: bool,
     /// Events up to here are not delivered: the client has them, or asked to start later.
     pub from: Position,
-    /// Whether it gets events as they come. One that replays gets them from the past, in order, and is
-    /// switched over when it has caught up.
-    pub live: bool,
+    /// What it gets.
+    pub phase: Phase,
     /// Where the client is.
     pub remote: String,
     /// Since when.
@@ -49,6 +58,11 @@ pub struct Registered {
 }
 
 impl Registered {
+    /// Whether what was just committed at `position` is for it.
+    pub fn gets(&self, position: Position) -> bool {
+        self.phase == Phase::Live && self.from < position
+    }
+
     /// Whether a gap ends it.
     pub fn ends_on_gap(&self) -> bool {
         ends_on_gap(self.dialect, self.close_on_gap)
@@ -74,11 +88,19 @@ pub struct NewConnection {
     /// See [`Registered`].
     pub from: Position,
     /// See [`Registered`].
-    pub live: bool,
+    pub phase: Phase,
     /// See [`Registered`].
     pub remote: String,
     /// See [`Registered`].
     pub gone: Gone,
+}
+
+/// A connection for which something waits.
+#[derive(Debug)]
+pub(super) struct Holder {
+    pub(super) key: ConnectionKey,
+    pub(super) outbox: Sender,
+    pub(super) bytes: usize,
 }
 
 /// The connections of all subscriptions on this node, and the books about them.
@@ -115,7 +137,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
             dialect: new.dialect,
             close_on_gap: new.close_on_gap,
             from: new.from,
-            live: new.live,
+            phase: new.phase,
             remote: new.remote,
             opened_at: SystemTime::now(),
             gone: new.gone,
@@ -131,7 +153,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         };
         let connections = self.by_subscription.get_mut(subscription);
         if let Some(connection) = connections.and_then(|all| all.get_mut(*index)) {
-            connection.live = true;
+            connection.phase = Phase::Live;
             connection.from = connection.from.max(from);
         }
     }
@@ -169,13 +191,12 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         connections.len()
     }
 
-    /// Ends every connection there is; returns how many there were.
-    pub fn end_all(&mut self, ending: Ending, position: Position) -> usize {
-        let subscriptions: Vec<S> = self.by_subscription.keys().copied().collect();
-        subscriptions
-            .into_iter()
-            .map(|s| self.end_all_of(s, ending, position))
-            .sum()
+    /// Ends so many connections, whichever; all, if there are no more than that.
+    pub fn end_some(&mut self, most: usize, ending: Ending, position: Position) {
+        let keys: Vec<ConnectionKey> = self.places.keys().copied().take(most).collect();
+        for key in keys {
+            self.end(key, ending, position);
+        }
     }
 
     fn finish(&mut self, connection: &Registered, ending: Ending, position: Position) {
@@ -208,6 +229,18 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     /// Every connection.
     pub fn all(&self) -> impl Iterator<Item = &Registered> {
         self.by_subscription.values().flatten()
+    }
+
+    /// The connections for which something waits, those with the most first.
+    pub(super) fn largest_first(&self) -> Vec<Holder> {
+        let holder = |connection: &Registered| Holder {
+            key: connection.key,
+            outbox: connection.outbox.clone(),
+            bytes: connection.outbox.held(),
+        };
+        let mut holders: Vec<Holder> = self.all().map(holder).filter(|h| h.bytes > 0).collect();
+        holders.sort_unstable_by_key(|holder| std::cmp::Reverse(holder.bytes));
+        holders
     }
 
     /// How many connections are open.
@@ -258,7 +291,7 @@ mod tests {
             dialect: Dialect::Tidegate,
             close_on_gap: false,
             from: Position::START,
-            live: true,
+            phase: Phase::Live,
             remote: String::new(),
             gone: crate::receipts::life().1,
         };
@@ -278,7 +311,7 @@ mod tests {
         Open(u8),
         End(usize, Ending),
         EndAllOf(u8),
-        EndAll,
+        EndSome(usize),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -287,7 +320,7 @@ mod tests {
             4 => (0u8..4).prop_map(Step::Open),
             4 => (any::<usize>(), ending).prop_map(|(at, ending)| Step::End(at, ending)),
             1 => (0u8..4).prop_map(Step::EndAllOf),
-            1 => Just(Step::EndAll),
+            1 => (0usize..6).prop_map(Step::EndSome),
         ]
     }
 
@@ -325,11 +358,15 @@ mod tests {
                             registry.end_all_of(subscription, Ending::Deleted, Position::START);
                         prop_assert_eq!(ended, count);
                     }
-                    Step::EndAll => {
+                    Step::EndSome(most) => {
                         let open = registry.len();
-                        prop_assert_eq!(registry.end_all(Ending::Shutdown, Position::START), open);
+                        registry.end_some(most, Ending::Shutdown, Position::START);
+                        prop_assert_eq!(registry.len(), open.saturating_sub(most));
+                        let left: Vec<ConnectionKey> = registry.all().map(|c| c.key).collect();
                         for (key, _, _) in &opened {
-                            expected.entry(*key).or_insert(Ending::Shutdown);
+                            if !left.contains(key) {
+                                expected.entry(*key).or_insert(Ending::Shutdown);
+                            }
                         }
                     }
                 }

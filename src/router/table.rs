@@ -1,12 +1,15 @@
 //! The subscriptions a node knows, by id and by filter.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod gathering;
+
+use std::collections::{BTreeSet, HashSet};
 
 use bson::{RawBsonRef, RawDocument};
 
-use super::Compiled;
+pub(crate) use self::gathering::Gathering;
+use super::{Compiled, ids::Ids};
 use crate::{
-    filter::FilterIndex,
+    filter::{Filter, FilterIndex},
     subscription::{Status, SubscriptionId},
 };
 
@@ -15,10 +18,10 @@ pub(super) type Slot = u32;
 
 /// All subscriptions, and the index over those that are active.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub struct Table {
     slots: Vec<Option<Compiled>>,
     free: Vec<Slot>,
-    by_id: HashMap<SubscriptionId, Slot>,
+    ids: Ids,
     index: FilterIndex<Slot>,
     invalid: BTreeSet<SubscriptionId>,
     /// Documents whose `_id` is not text, by its raw form: they are counted and nothing else.
@@ -34,14 +37,27 @@ pub(super) struct Difference {
 }
 
 impl Table {
-    /// Makes or replaces a subscription. Returns its slot if it existed before and is different now.
+    /// How many subscriptions have an id.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether none has.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Makes or replaces a subscription. Returns its slot if it existed before and is
+    /// different now.
     pub(super) fn upsert(&mut self, mut compiled: Compiled) -> Option<Slot> {
         let Some(id) = compiled.subscription.id.clone() else {
             self.add_nameless(&compiled);
             return None;
         };
-        let Some(&slot) = self.by_id.get(&id) else {
-            self.insert(id, compiled);
+        let Some(slot) = self.slot(id.as_str()) else {
+            let filter = compiled.take_active_filter();
+            let slot = self.insert(compiled);
+            self.enter(slot, filter);
             return None;
         };
         let same = self
@@ -53,27 +69,37 @@ impl Table {
         if let Some(old) = self.forget(slot) {
             compiled.since = compiled.since.max(old.since);
         }
+        let filter = compiled.take_active_filter();
         self.fill(slot, compiled);
+        self.enter(slot, filter);
         Some(slot)
     }
 
-    fn insert(&mut self, id: SubscriptionId, compiled: Compiled) {
+    /// Adds a subscription that has an id, and one that is not known yet. Its filter is left to the
+    /// caller.
+    fn insert(&mut self, compiled: Compiled) -> Slot {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
-            Slot::try_from(self.slots.len() - 1).expect("fewer than 2^32 subscriptions")
+            number(self.slots.len() - 1)
         });
-        self.by_id.insert(id, slot);
+        if let Some(id) = &compiled.subscription.id {
+            self.ids.insert(id.as_str(), slot);
+        }
         self.fill(slot, compiled);
+        slot
     }
 
-    fn fill(&mut self, slot: Slot, mut compiled: Compiled) {
+    fn enter(&mut self, slot: Slot, filter: Option<Filter>) {
+        if let Some(filter) = filter {
+            self.index.insert(slot, filter);
+        }
+    }
+
+    fn fill(&mut self, slot: Slot, compiled: Compiled) {
         let status = compiled.status();
         self.counts[status as usize] += 1;
         if let (Status::Invalid, Some(id)) = (status, &compiled.subscription.id) {
             self.invalid.insert(id.clone());
-        }
-        if let Some(filter) = compiled.take_active_filter() {
-            self.index.insert(slot, filter);
         }
         self.slots[slot as usize] = Some(compiled);
     }
@@ -97,7 +123,8 @@ impl Table {
             }
             return None;
         };
-        let (_, slot) = self.by_id.remove_entry(id)?;
+        let slot = self.slot(id)?;
+        self.ids.remove(id, slot);
         let old = self.forget(slot)?;
         self.free.push(slot);
         Some((slot, old))
@@ -113,33 +140,62 @@ impl Table {
         }
     }
 
-    /// Makes `all` the whole truth.
-    pub(super) fn replace_all(&mut self, all: Vec<Compiled>) -> Difference {
+    /// Makes `new` the whole truth. What stays keeps its slot.
+    pub(super) fn replace_all(&mut self, new: Self) -> Difference {
+        let old = std::mem::replace(self, new);
         let mut difference = Difference::default();
-        self.counts[Status::Invalid as usize] -= self.nameless.len() as u64;
-        self.nameless.clear();
-        let kept: HashSet<SubscriptionId> = all
-            .iter()
-            .filter_map(|compiled| compiled.subscription.id.clone())
-            .collect();
-        let gone: Vec<(SubscriptionId, Slot)> =
-            self.by_id.extract_if(|id, _| !kept.contains(id)).collect();
-        for (_, slot) in gone {
-            if let Some(old) = self.forget(slot) {
-                self.free.push(slot);
-                difference.gone.push((slot, old));
+        if old.slots.is_empty() {
+            return difference;
+        }
+        self.renumber(&old);
+        for (slot, was) in (0..).zip(old.slots) {
+            let Some(was) = was else { continue };
+            match self.slots.get_mut(slot as usize) {
+                Some(Some(is)) if is.subscription.document == was.subscription.document => {
+                    *is = was;
+                }
+                Some(Some(is)) => {
+                    is.since = is.since.max(was.since);
+                    difference.changed.push(slot);
+                }
+                _ => difference.gone.push((slot, was)),
             }
         }
-        difference.changed = all
-            .into_iter()
-            .filter_map(|compiled| self.upsert(compiled))
-            .collect();
         difference
+    }
+
+    /// Gives every subscription the slot that `old` has for it, or one that `old` does not use.
+    fn renumber(&mut self, old: &Self) {
+        let mut fresh = old.free.iter().copied().chain(number(old.slots.len())..);
+        let slot_of = |compiled: &Option<Compiled>| {
+            let id = compiled.as_ref()?.subscription.id.as_ref()?;
+            old.slot(id.as_str())
+        };
+        let slots: Vec<Slot> = (self.slots.iter())
+            .filter_map(|compiled| slot_of(compiled).or_else(|| fresh.next()))
+            .collect();
+        let end = slots.iter().max().map_or(0, |last| last + 1);
+        let mut moved: Vec<Option<Compiled>> = (0..end).map(|_| None).collect();
+        for (compiled, slot) in self.slots.drain(..).zip(&slots) {
+            moved[*slot as usize] = compiled;
+        }
+        self.free = (0..end)
+            .filter(|slot| moved[*slot as usize].is_none())
+            .collect();
+        self.slots = moved;
+        self.ids.renumber(|slot| slots[slot as usize]);
+        self.index.rekey(|slot| slots[slot as usize]);
     }
 
     /// The slot of an id.
     pub(super) fn slot(&self, id: &str) -> Option<Slot> {
-        self.by_id.get(id).copied()
+        self.ids.find(id, |slot| self.is(slot, id))
+    }
+
+    fn is(&self, slot: Slot, id: &str) -> bool {
+        self.get(slot)
+            .and_then(|compiled| compiled.subscription.id.as_ref())
+            .is_some_and(|known| known.as_str() == id)
     }
 
     /// The subscription in a slot.
@@ -190,10 +246,14 @@ impl Table {
     }
 }
 
+fn number(slot: usize) -> Slot {
+    Slot::try_from(slot).expect("fewer than 2^32 subscriptions")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::Limits;
+    use crate::{filter::Limits, position::Position};
     use bson::{Document, RawDocumentBuf, doc, oid::ObjectId};
 
     fn compiled(document: &Document) -> Compiled {
@@ -255,20 +315,86 @@ mod tests {
         assert_eq!(matched(&table, &doc! {"x": 1}), 0);
     }
 
+    fn table(documents: &[Document]) -> Table {
+        let mut table = Table::default();
+        for document in documents {
+            table.upsert(compiled(document));
+        }
+        table
+    }
+
+    fn matching(table: &Table, event: &Document) -> Vec<String> {
+        let mut slots = Vec::new();
+        table.matching(&key(event), &mut slots);
+        let id = |slot: Slot| table.get(slot).unwrap().subscription.id.clone().unwrap();
+        let mut ids: Vec<_> = slots.into_iter().map(|slot| id(slot).to_string()).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     #[test]
     fn a_reload_tells_what_is_gone_and_what_changed() {
-        let mut table = Table::default();
-        for id in ["a", "b", "c"] {
-            table.upsert(compiled(&doc! {"_id": id, "filter": {"x": 1}}));
-        }
-        let difference = table.replace_all(vec![
-            compiled(&doc! {"_id": "b", "filter": {"x": 1}}),
-            compiled(&doc! {"_id": "c", "filter": {"x": 2}}),
-            compiled(&doc! {"_id": "d", "filter": {"x": 1}}),
-        ]);
+        let mut table = table(&["a", "b", "c"].map(|id| doc! {"_id": id, "filter": {"x": 1}}));
+        let slots = ["b", "c"].map(|id| table.slot(id));
+        let difference = table.replace_all(self::table(&[
+            doc! {"_id": "e", "filter": {"x": 1}},
+            doc! {"_id": "c", "filter": {"x": 2}},
+            doc! {"_id": "d", "filter": {"x": 1}, "status": "paused"},
+            doc! {"_id": ObjectId::new()},
+            doc! {"_id": "b", "filter": {"x": 1}},
+        ]));
         assert_eq!(difference.gone.len(), 1);
+        assert_eq!(difference.gone[0].1.subscription.id, Some("a".into()));
         assert_eq!(difference.changed, [table.slot("c").unwrap()]);
-        assert_eq!(matched(&table, &doc! {"x": 1}), 2);
-        assert_eq!(table.counts(), [3, 0, 0]);
+        assert_eq!(
+            ["b", "c"].map(|id| table.slot(id)),
+            slots,
+            "what stays keeps its slot"
+        );
+        assert_eq!(matching(&table, &doc! {"x": 1}), ["b", "e"]);
+        assert_eq!(matching(&table, &doc! {"x": 2}), ["c"]);
+        assert_eq!(table.counts(), [3, 1, 1]);
+    }
+
+    /// Everything that a table can do goes on after a reload as before.
+    #[test]
+    fn a_reloaded_table_is_changed_like_any_other() {
+        let mut table = table(&["a", "b", "c", "d"].map(|id| doc! {"_id": id, "filter": {"x": 1}}));
+        table.remove(&key(&doc! {"_id": "b"}));
+        table.replace_all(self::table(
+            &["d", "c", "e", "f"].map(|id| doc! {"_id": id, "filter": {"x": 1}}),
+        ));
+        table.upsert(compiled(&doc! {"_id": "g", "filter": {"x": 1}}));
+        table.upsert(compiled(&doc! {"_id": "d", "filter": {"x": 2}}));
+        table.remove(&key(&doc! {"_id": "e"}));
+        assert_eq!(matching(&table, &doc! {"x": 1}), ["c", "f", "g"]);
+        assert_eq!(matching(&table, &doc! {"x": 2}), ["d"]);
+        assert_eq!(table.replace_all(Table::default()).gone.len(), 4);
+        assert_eq!(table.counts(), [0, 0, 0]);
+        assert!(table.slot("c").is_none());
+    }
+
+    #[test]
+    fn a_reload_keeps_since_when_there_was_a_subscription() {
+        let since = Position::at(bson::Timestamp {
+            time: 5,
+            increment: 1,
+        });
+        let mut table = Table::default();
+        for id in ["same", "changed"] {
+            let mut made = compiled(&doc! {"_id": id});
+            made.since = since;
+            table.upsert(made);
+        }
+        table.replace_all(self::table(&[
+            doc! {"_id": "changed", "filter": {"x": 1}},
+            doc! {"_id": "same"},
+            doc! {"_id": "new"},
+        ]));
+        let known = |id| table.get(table.slot(id).unwrap()).unwrap().since;
+        assert_eq!(
+            ["same", "changed", "new"].map(known),
+            [since, since, Position::START]
+        );
     }
 }

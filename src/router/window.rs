@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::Batch;
-use crate::position::Position;
+use crate::{config, position::Position, protocol::Load};
 
 /// Bytes of batches in one answer, so that a long past is read in pieces.
 const SLICE_BYTES: usize = 512 * 1024;
@@ -18,6 +18,8 @@ pub(super) struct Window {
     start: Position,
     max_bytes: usize,
     max_age: Duration,
+    /// Counts what others still hold of what was forgotten.
+    load: Load,
 }
 
 /// A piece of the past.
@@ -29,19 +31,22 @@ pub(super) struct Slice {
 }
 
 impl Window {
-    pub(super) fn new(max_bytes: usize, max_age: Duration) -> Self {
+    pub(super) fn new(settings: &config::Feed, load: Load) -> Self {
         Self {
             batches: VecDeque::new(),
             bytes: 0,
             start: Position::START,
-            max_bytes,
-            max_age,
+            max_bytes: settings.window_bytes,
+            max_age: settings.window_age,
+            load,
         }
     }
 
     /// Forgets everything: the past begins at `start`.
     pub(super) fn restart(&mut self, start: Position) {
-        self.batches.clear();
+        for batch in self.batches.drain(..) {
+            batch.count(&self.load);
+        }
         self.bytes = 0;
         self.start = start;
     }
@@ -60,7 +65,43 @@ impl Window {
             }
             self.bytes -= oldest.reply.as_bytes().len();
             self.start = oldest.position;
+            oldest.count(&self.load);
             self.batches.pop_front();
+        }
+    }
+
+    /// Adds what came before: everything after `from`, in order, as it was read from the database. As much
+    /// of it is kept as there is room for, the newest first. Nothing is if it does not reach what is here.
+    pub(super) fn add_before(&mut self, from: Position, older: &[Arc<Batch>]) {
+        let begin = self.start;
+        if older.last().is_none_or(|last| last.position < begin) {
+            return;
+        }
+        let mut room = self.max_bytes.saturating_sub(self.bytes);
+        let lower = |index: usize| match index {
+            0 => from,
+            index => older[index - 1].position,
+        };
+        for (index, batch) in older.iter().enumerate().rev() {
+            if lower(index) >= begin {
+                continue;
+            }
+            let bytes = batch.reply.as_bytes().len();
+            if bytes > room {
+                return;
+            }
+            let batch = if batch.position > begin {
+                Arc::new(batch.up_to(begin))
+            } else {
+                Arc::clone(batch)
+            };
+            if !batch.changes.is_empty() {
+                room -= bytes;
+                self.bytes += bytes;
+                batch.keep();
+                self.batches.push_front(batch);
+            }
+            self.start = lower(index);
         }
     }
 
@@ -98,9 +139,18 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::router::{Change, ChangeKind};
+    use crate::router::{Change, ChangeKind, Counted};
     use bson::{DateTime, Timestamp, rawdoc};
     use std::time::Instant;
+
+    fn window_of(window_bytes: usize, window_age: Duration) -> Window {
+        let settings = config::Feed {
+            window_bytes,
+            window_age,
+            ..config::Feed::default()
+        };
+        Window::new(&settings, Load::default())
+    }
 
     fn at(time: u32) -> Position {
         Position::at(Timestamp { time, increment: 0 })
@@ -114,6 +164,7 @@ mod tests {
             position: at(time),
             lag_seconds: 0,
             received_at: Instant::now(),
+            counted: Counted::default(),
         }
     }
 
@@ -127,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_is_after_a_position_is_found_whole_and_in_order() {
-        let mut window = Window::new(1 << 20, Duration::from_mins(1));
+        let mut window = window_of(1 << 20, Duration::from_mins(1));
         window.restart(at(5));
         for time in [6, 7, 9] {
             window.add(batch(time, 10));
@@ -141,21 +192,58 @@ mod tests {
 
     #[test]
     fn bytes_and_age_bound_it_and_move_its_start() {
-        let mut window = Window::new(2_500, Duration::from_mins(1));
+        let mut window = window_of(2_500, Duration::from_mins(1));
         for time in 1..=4 {
             window.add(batch(time, 1_000));
         }
         assert_eq!(window.start(), at(2));
         assert!(window.after(at(1)).is_none());
         assert_eq!(times(&window.after(at(2)).unwrap()), [3, 4]);
-        let mut window = Window::new(1 << 20, Duration::ZERO);
+        let mut window = window_of(1 << 20, Duration::ZERO);
         window.add(batch(1, 10));
         assert_eq!(window.start(), at(1));
     }
 
     #[test]
+    fn what_others_hold_beyond_the_window_is_counted() {
+        let mut window = window_of(1_500, Duration::from_mins(1));
+        window.add(batch(1, 1_000));
+        let held = window.after(Position::START).unwrap();
+        assert_eq!(window.load.bytes(), 0, "the window keeps it anyway");
+        window.add(batch(2, 1_000));
+        assert!(window.load.bytes() > 1_000);
+        drop(held);
+        assert_eq!(window.load.bytes(), 0);
+    }
+
+    #[test]
+    fn what_came_before_is_joined_without_a_repeat_as_far_as_there_is_room() {
+        let older: Vec<_> = [3, 6, 9].map(|time| Arc::new(batch(time, 1_000))).into();
+        let joined = |max_bytes, begin| {
+            let mut window = window_of(max_bytes, Duration::from_mins(1));
+            window.restart(at(begin));
+            window.add(batch(20, 10));
+            window.add_before(at(2), &older);
+            window
+        };
+        let window = joined(1 << 20, 9);
+        assert_eq!(window.start(), at(2));
+        assert_eq!(times(&window.after(at(2)).unwrap()), [3, 6, 9, 20]);
+        assert_eq!(times(&window.after(at(6)).unwrap()), [9, 20]);
+        // It reached further than where the window begins.
+        let window = joined(1 << 20, 7);
+        assert_eq!(times(&window.after(at(2)).unwrap()), [3, 6, 20]);
+        // There is room for one.
+        let window = joined(2_000, 9);
+        assert_eq!(window.start(), at(6));
+        assert_eq!(times(&window.after(at(6)).unwrap()), [9, 20]);
+        // It did not reach it.
+        assert_eq!(joined(1 << 20, 10).start(), at(10));
+    }
+
+    #[test]
     fn a_long_past_comes_in_pieces() {
-        let mut window = Window::new(16 << 20, Duration::from_mins(1));
+        let mut window = window_of(16 << 20, Duration::from_mins(1));
         for time in 1..=4 {
             window.add(batch(time, SLICE_BYTES / 2));
         }

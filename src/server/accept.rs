@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
@@ -40,6 +40,7 @@ pub(super) struct Acceptor {
 
 /// Accepts until `stop`; the listener is closed then.
 pub(super) async fn accept(listener: TcpListener, acceptor: Acceptor, stop: CancellationToken) {
+    let mut shortage = Shortage::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -47,16 +48,41 @@ pub(super) async fn accept(listener: TcpListener, acceptor: Acceptor, stop: Canc
         };
         match accepted {
             Ok((tcp, remote)) => {
+                shortage.ended();
                 let serving = acceptor.clone().serve(tcp, remote);
                 let cut = acceptor.cut.clone();
                 acceptor.http.spawn(cut.run_until_cancelled_owned(serving));
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "no connection can be accepted now");
+                shortage.felt(&error);
                 acceptor.metrics.http_connection_failed("accept");
                 sleep(PAUSE).await;
             }
+        }
+    }
+}
+
+/// A time in which connections cannot be accepted, told when it begins and when it ends.
+#[derive(Debug, Default)]
+struct Shortage(Option<(Instant, u64)>);
+
+impl Shortage {
+    /// An attempt failed.
+    fn felt(&mut self, error: &io::Error) {
+        let Some((_, failures)) = &mut self.0 else {
+            tracing::warn!(%error, "no connection can be accepted now; those that wait are taken later");
+            self.0 = Some((Instant::now(), 1));
+            return;
+        };
+        *failures += 1;
+    }
+
+    /// An attempt succeeded.
+    fn ended(&mut self) {
+        if let Some((since, failures)) = self.0.take() {
+            let lasted_ms = since.elapsed().as_millis();
+            tracing::info!(failures, lasted_ms, "connections are accepted again");
         }
     }
 }

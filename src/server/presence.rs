@@ -1,77 +1,119 @@
-//! The signs of life of this node, for the others and for operators.
+//! Watching over the parts that do not report themselves: whether the database is there, and the router.
+//!
+//! While the database is lost this asks for it, so that the driver looks often and requests flow again as
+//! soon as it is back; and it says, once each, that it is away and that it is back.
 
-use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use rand::RngExt as _;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    receipts::Receipts,
     router::RouterHandle,
-    store::{Beat, NodeCard, Store, StoreError},
-    telemetry::Metrics,
+    store::{Store, jittered},
+    telemetry::{Health, Part},
 };
 
-/// What a sign of life is made of.
-#[derive(Debug)]
-pub(super) struct Presence {
-    pub(super) card: Arc<NodeCard>,
-    pub(super) store: Store,
-    pub(super) router: RouterHandle,
-    pub(super) receipts: Receipts,
-    pub(super) metrics: Arc<Metrics>,
-    /// Cancelled when the node begins to stop.
-    pub(super) closing: CancellationToken,
+/// Between two questions for a database that is lost, on average; and between two looks at rights.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Watches until `stop`.
+pub(super) async fn run(
+    store: Store,
+    router: RouterHandle,
+    health: Health,
+    stop: CancellationToken,
+) {
+    tokio::select! {
+        () = watch_database(&store, &health) => {}
+        () = watch_rights(&store, &health) => {}
+        () = watch_router(&router, &health) => {}
+        () = stop.cancelled() => {}
+    }
 }
 
-impl Presence {
-    /// Writes one sign of life.
-    pub(super) async fn beat(&self) -> Result<(), StoreError> {
-        let router = self.router.progress();
-        // In this order: the task of receipts then knows of every delete that the router has applied.
-        let progress = self
-            .receipts
-            .progress(router.loaded.then_some(router.position))
-            .await;
-        let beat = Beat {
-            progress,
-            connections: self.metrics.open_connections(),
-            stopping: self.closing.is_cancelled(),
-        };
-        self.store.beat(&self.card, beat).await
-    }
-
-    /// Writes them until `stop`; one at once when the node begins to stop.
-    pub(super) async fn run(self, stop: CancellationToken) {
-        let mut told = false;
-        loop {
-            let beat = async {
-                self.pause().await;
-                self.beat().await
-            };
-            let beat = tokio::select! {
-                beat = beat => beat,
-                () = stop.cancelled() => return,
-            };
-            match beat {
-                Ok(()) => told = false,
-                Err(error) if told => tracing::debug!(%error, "still no sign of life written"),
-                Err(error) => {
-                    tracing::warn!(%error, "no sign of life can be written");
-                    told = true;
-                }
-            }
-        }
-    }
-
-    /// Nodes that were started together do not write together for ever.
-    async fn pause(&self) {
-        let jitter = rand::rng().random_range(0.9..1.1);
-        let pause = sleep(self.card.interval.mul_f64(jitter));
+async fn watch_database(store: &Store, health: &Health) {
+    let presence = store.presence();
+    loop {
+        presence.lost().await;
         tokio::select! {
-            () = pause => {}
-            () = self.closing.cancelled(), if !self.closing.is_cancelled() => {}
+            () = tell(store, health) => {}
+            () = ask(store) => {}
         }
     }
+}
+
+/// Asks, again and again.
+async fn ask(store: &Store) {
+    loop {
+        if let Err(error) = store.probe().await {
+            tracing::debug!(%error, "the database was asked for");
+        }
+        sleep(jittered(PAUSE)).await;
+    }
+}
+
+/// Says that the database is away once it is, and when it is back.
+async fn tell(store: &Store, health: &Health) {
+    let presence = store.presence();
+    let lost = tokio::select! {
+        lost = presence.gone() => lost,
+        () = presence.back() => return,
+    };
+    let reason = lost.reason.as_str();
+    tracing::warn!(
+        reason,
+        "the database is away; requests are refused until it is back"
+    );
+    report(store, health);
+    presence.back().await;
+    let away = whole_millis(lost.since);
+    tracing::info!(away, "the database is back");
+    report(store, health);
+}
+
+fn report(store: &Store, health: &Health) {
+    let presence = store.presence();
+    if let Some(lost) = presence.away() {
+        health.report(Part::Database, "away", Some(lost.reason));
+    } else if let Some(right) = presence.missing_right() {
+        health.report(Part::Database, "forbids", Some(right));
+    } else {
+        health.report(Part::Database, "up", None);
+    }
+}
+
+fn whole_millis(since: Instant) -> String {
+    let millis = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+    humantime::format_duration(Duration::from_millis(millis)).to_string()
+}
+
+/// Says that a right is missing when it is missed, and when it is not missed any more.
+async fn watch_rights(store: &Store, health: &Health) {
+    let presence = store.presence();
+    loop {
+        presence.until_forbidden().await;
+        let mut missing = None;
+        while let Some(right) = presence.missing_right() {
+            report(store, health);
+            if missing.as_ref() != Some(&right) {
+                tracing::error!(
+                    detail = right,
+                    "the database forbids what this service needs; an operator has to grant it"
+                );
+                missing = Some(right);
+            }
+            sleep(PAUSE).await;
+        }
+        tracing::info!("the database has not forbidden anything for a while");
+        report(store, health);
+    }
+}
+
+async fn watch_router(router: &RouterHandle, health: &Health) {
+    router.until_loaded().await;
+    health.report(Part::Router, "up", None);
+    router.ended().await;
+    health.report(Part::Router, "down", None);
+    std::future::pending::<()>().await;
 }

@@ -19,7 +19,11 @@ use mongodb::{
 use sha2::{Digest as _, Sha256};
 
 use self::probe::Finding;
-use super::{Inner, MIGRATIONS, StartupError, Store, StoreError, clock::ServerClock};
+use super::{
+    Inner, MIGRATIONS, Presence, StartupError, Store, StoreError,
+    away::{jittered, watched},
+    clock::ServerClock,
+};
 use crate::{config::Config, position::DeploymentId};
 
 /// 6.0, by the number that servers speak of their wire protocol.
@@ -27,13 +31,20 @@ const OLDEST_WIRE_VERSION: i32 = 17;
 /// How long one operation looks for a server to run on.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the driver looks at a server that says nothing by itself; with the time above, also how soon
+/// a server is missed whose network swallows everything.
+const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Connections for requests, where the connection string does not say.
 const REQUEST_CONNECTIONS: u32 = 64;
 /// Connections for streams: each open stream keeps one busy.
 const STREAM_CONNECTIONS: u32 = 64;
-/// What an attempt may take beyond the start-up's time, so that the last one can end by itself.
-const GRACE: Duration = Duration::from_secs(1);
-/// Between two attempts to reach the database at start-up.
+/// What the first attempt at start-up may take, so that it is soon told what is waited for.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(1);
+/// What each later one may take.
+const ATTEMPT: Duration = Duration::from_secs(8);
+/// What an attempt may take at least, however little of the start-up's time is left.
+const LEAST_ATTEMPT: Duration = Duration::from_millis(500);
+/// Between two attempts to reach the database at start-up, on average.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// What identifies this deployment.
@@ -50,14 +61,22 @@ impl Store {
     /// deployment's id, once.
     pub async fn connect(config: &Config) -> Result<Self, StoreError> {
         let started = Instant::now();
-        let mut told = false;
+        let mut told = None;
+        let mut most = FIRST_ATTEMPT;
         loop {
             let left = config.startup_timeout.saturating_sub(started.elapsed());
-            let error = match Self::attempt(config, left + GRACE).await {
-                Ok(store) => return Ok(store),
+            let error = match Self::attempt(config, left.min(most)).await {
+                Ok(store) => {
+                    if told.is_some() {
+                        let waited = started.elapsed();
+                        tracing::info!(?waited, "the database answers");
+                    }
+                    return Ok(store);
+                }
                 Err(error) if error.is_away() => error,
                 Err(error) => return Err(at_startup(error, config)),
             };
+            most = ATTEMPT;
             let reason = match probe::probe(config).await {
                 Finding::Hopeless(error) => return Err(error.into()),
                 Finding::Hint(hint) => hint,
@@ -66,21 +85,17 @@ impl Store {
             if started.elapsed() + PAUSE >= config.startup_timeout {
                 return Err(unreachable(reason, started.elapsed(), config));
             }
-            if !told {
-                let patience = humantime::format_duration(config.startup_timeout).to_string();
-                tracing::warn!(
-                    hosts = hosts(config),
-                    patience,
-                    reason,
-                    "waiting for the database"
-                );
-                told = true;
+            // Again where it is another reason: there may be something to do about it.
+            if told.as_ref() != Some(&reason) {
+                tell(&reason, started, config);
+                told = Some(reason);
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(jittered(PAUSE)).await;
         }
     }
 
     async fn attempt(config: &Config, patience: Duration) -> Result<Self, StoreError> {
+        let patience = patience.max(LEAST_ATTEMPT);
         let attempt = Self::open(config);
         let in_time = tokio::time::timeout(patience, attempt).await;
         in_time.map_err(|_| StoreError::TimedOut { waited: patience })?
@@ -96,7 +111,8 @@ impl Store {
                 .max_pool_size
                 .map_or(STREAM_CONNECTIONS, |n| n.max(STREAM_CONNECTIONS)),
         );
-        let database = Client::with_options(options)?.database(&config.database);
+        let presence = Presence::new(config.limits.away_after);
+        let database = watched(options, &config.database, &presence)?;
         let set_name = check_server(&database, config).await?;
         let deployment = deployment(&database, &set_name).await?;
         Ok(Self {
@@ -105,6 +121,7 @@ impl Store {
                 database,
                 clock: ServerClock::default(),
                 deployment,
+                presence,
                 timeout: config.limits.database_timeout,
                 retention: config.retention,
             }),
@@ -120,11 +137,12 @@ impl Store {
 }
 
 /// The settings of the connection string, and ours where it leaves room.
-fn for_requests(mut options: ClientOptions, config: &Config) -> ClientOptions {
+pub(super) fn for_requests(mut options: ClientOptions, config: &Config) -> ClientOptions {
     options
         .app_name
         .get_or_insert_with(|| "tidegate".to_owned());
     options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
+    options.heartbeat_freq.get_or_insert(HEARTBEAT);
     options
         .server_selection_timeout
         .get_or_insert(SERVER_SELECTION_TIMEOUT.min(config.limits.database_timeout));
@@ -140,7 +158,10 @@ fn for_requests(mut options: ClientOptions, config: &Config) -> ClientOptions {
 }
 
 /// Asks the server what it is. Returns the name of its replica set (empty behind a router).
-async fn check_server(database: &mongodb::Database, config: &Config) -> Result<String, StoreError> {
+pub(super) async fn check_server(
+    database: &mongodb::Database,
+    config: &Config,
+) -> Result<String, StoreError> {
     let hello = database.run_command(doc! {"hello": 1}).await?;
     let version = match database.run_command(doc! {"buildInfo": 1}).await {
         Ok(info) => info.get_str("version").unwrap_or("unknown").to_owned(),
@@ -239,6 +260,30 @@ fn at_startup(error: StoreError, config: &Config) -> StoreError {
         },
         StoreError::Refused { detail } => StartupError::BadUri { reason: detail }.into(),
         other => other,
+    }
+}
+
+/// Says what is waited for, and for how long.
+fn tell(reason: &str, started: Instant, config: &Config) {
+    let left = config.startup_timeout.saturating_sub(started.elapsed());
+    let patience = humantime::format_duration(Duration::from_secs(left.as_secs())).to_string();
+    tracing::warn!(
+        hosts = hosts(config),
+        patience,
+        reason,
+        "waiting for the database"
+    );
+}
+
+/// Why one attempt failed, in the words of start-up.
+pub(super) async fn explain(error: StoreError, config: &Config) -> StoreError {
+    if !error.is_away() {
+        return at_startup(error, config);
+    }
+    match probe::probe(config).await {
+        Finding::Hopeless(error) => error.into(),
+        Finding::Hint(reason) => unreachable(reason, SERVER_SELECTION_TIMEOUT, config),
+        Finding::Silence => unreachable(error.to_string(), SERVER_SELECTION_TIMEOUT, config),
     }
 }
 

@@ -22,10 +22,16 @@ pub enum StoreError {
         detail: String,
     },
     /// No server can take the request now: network, election, no majority in time, shutdown.
-    #[error("the database cannot be reached: {0}")]
-    Away(#[source] Box<Error>),
+    #[error("the database cannot be reached: {}", brief(.0))]
+    Away(Box<Error>),
+    /// The database has been away for a while, and was not asked.
+    #[error("the database has been away for {}", whole_seconds(*.waited))]
+    KnownAway {
+        /// For how long.
+        waited: Duration,
+    },
     /// The answer did not come in time. A write may or may not have happened.
-    #[error("the database did not answer within {}", humantime::format_duration(*.waited))]
+    #[error("the database did not answer within {}", milliseconds(*.waited))]
     TimedOut {
         /// How long was waited.
         waited: Duration,
@@ -47,15 +53,15 @@ pub enum StoreError {
     #[error("unexpected answer of the database: {0}")]
     Unexpected(&'static str),
     /// Anything else the driver reports.
-    #[error("the database failed: {0}")]
-    Other(#[source] Box<Error>),
+    #[error("the database failed: {}", brief(.0))]
+    Other(Box<Error>),
 }
 
 impl StoreError {
     /// Whether trying again later may help, because the database is away or too slow.
     pub fn is_away(&self) -> bool {
         match self {
-            Self::Away(_) | Self::TimedOut { .. } => true,
+            Self::Away(_) | Self::KnownAway { .. } | Self::TimedOut { .. } => true,
             Self::Startup(error) => error.is_away(),
             _ => false,
         }
@@ -135,6 +141,31 @@ pub(super) fn message(error: &Error) -> String {
     }
 }
 
+/// The error in a line. The driver's own text lists labels, and all it knows of every server.
+pub(crate) fn brief(error: &Error) -> String {
+    match error.kind.as_ref() {
+        ErrorKind::Io(error) => error.to_string(),
+        ErrorKind::ConnectionPoolCleared { message, .. } => message.clone(),
+        ErrorKind::ServerSelection { message, .. } => {
+            let words = message.split(" Topology:").next();
+            words.unwrap_or(message).to_owned()
+        }
+        _ => match code(error) {
+            Some(code) => format!("{} (code {code})", message(error)),
+            None => error.kind.to_string(),
+        },
+    }
+}
+
+fn whole_seconds(time: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(time.as_secs()))
+}
+
+fn milliseconds(time: Duration) -> humantime::FormattedDuration {
+    let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    humantime::format_duration(Duration::from_millis(milliseconds))
+}
+
 fn is_away(error: &Error) -> bool {
     match error.kind.as_ref() {
         ErrorKind::Io(_)
@@ -155,6 +186,7 @@ fn is_away_code(code: i32) -> bool {
         | 189 | 10_058 | 10_107 | 13_435 | 13_436 // not primary, recovering
         | 50 | 202 | 262 // took too long
         | 64 | 79 | 100 | 133 | 134 // no majority, none that satisfies the concern
+        | 215 // the database is being dropped
         | 43 | 237 // the cursor is gone: with its server, or by a time limit
         | 239 | 246 // no such snapshot (any more)
     )
@@ -177,7 +209,13 @@ pub(super) fn item_error(error: &mongodb::error::IndexedWriteError) -> StoreErro
     if error.code == 11_000 {
         return StoreError::Duplicate;
     }
-    StoreError::Refused {
+    away_item(error).unwrap_or_else(|| StoreError::Refused {
         detail: bulk_refusal(error),
-    }
+    })
+}
+
+/// The failure of an item that could not be stored now, and may be later.
+pub(super) fn away_item(error: &mongodb::error::IndexedWriteError) -> Option<StoreError> {
+    let away = || StoreError::Away(Box::new(Error::custom(error.message.clone())));
+    is_away_code(error.code).then(away)
 }

@@ -11,7 +11,8 @@ use bson::{Bson, DateTime, RawDocument, RawDocumentBuf, Timestamp, doc, oid::Obj
 use mongodb::error::{Error, IndexedWriteError};
 
 use super::{
-    EVENTS, Store, StoreError, limits, operation_time, query::collect, write_error::bulk_refusal,
+    EVENTS, Store, StoreError, error::away_item, limits, operation_time, query::collect,
+    write_error::bulk_refusal,
 };
 use crate::event::{STORED_AT_FIELD, TS_FIELD};
 
@@ -77,10 +78,14 @@ impl Store {
         }
         let mut session = self.session().await?;
         let documents = sound.iter().map(|(_, document)| document);
-        for error in self
+        let errors = self
             .insert_unordered(EVENTS, documents, &mut session)
-            .await?
-        {
+            .await?;
+        // Those that are stored are known by their ids when all are sent again.
+        if let Some(away) = errors.iter().find_map(away_item) {
+            return Err(away);
+        }
+        for error in errors {
             if let Some((index, _)) = sound.get(error.index) {
                 outcomes[*index] = outcome(&error);
             }

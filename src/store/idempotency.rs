@@ -15,7 +15,7 @@ use super::{IDEMPOTENCY, Store, StoreError};
 /// How long a key is kept, from its first use. Migration 0003 has the same number as a TTL.
 const KEPT: Duration = Duration::from_hours(24);
 /// How long a reservation is safe from being taken over.
-const LEASE: Duration = Duration::from_mins(1);
+pub const LEASE: Duration = Duration::from_mins(1);
 /// An answer with a larger body is not stored: a document holds 16 MiB.
 const ANSWER_LIMIT: usize = 12 << 20;
 

@@ -25,14 +25,14 @@ impl Store {
             .projection(doc! {"ts": 1})
             .read_concern(ReadConcern::local())
             .max_time(self.server_limit());
-        let found = self.bounded(find).await?;
+        let found = self.asked(find).await?;
         Ok(found.and_then(|entry| entry.get_timestamp("ts").ok()))
     }
 
     async fn oplog_begin_by_status(&self) -> Result<Option<Timestamp>, StoreError> {
         let status = doc! {"serverStatus": 1, "oplog": 1};
         let admin = self.client().database("admin");
-        match self.bounded(admin.run_command(status)).await {
+        match self.asked(admin.run_command(status)).await {
             Ok(status) => Ok(earliest(&status)),
             Err(StoreError::NotPermitted { .. }) => Ok(None),
             Err(error) => Err(error),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bson::{RawBsonRef, RawDocument, Timestamp, doc};
 use futures_util::TryStreamExt as _;
 use mongodb::{options::ReadConcern, raw_batch_cursor::RawBatch};
+use tokio::sync::mpsc;
 
 use super::{Store, StoreError};
 
@@ -13,29 +14,40 @@ const ATTEMPTS: u32 = 5;
 /// A pause before trying again, so that the majority's point can move on (error 246).
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What was read, and when.
-#[derive(Clone, Debug)]
-pub struct Snapshot<C> {
-    /// The documents are all those of this cluster time. Changes after it are not in them.
-    pub time: Timestamp,
-    /// What the caller made of them.
-    pub contents: C,
+/// Documents in one reply: enough that asking costs little, few enough that whoever takes them is
+/// busy while the next are read.
+const BATCH_SIZE: u32 = 10_000;
+
+/// Some of the documents of a snapshot, as the server sent them.
+#[derive(Debug)]
+pub struct Documents(RawBatch);
+
+impl Documents {
+    /// Shows each of them to `visit`.
+    pub fn each(&self, mut visit: impl FnMut(&RawDocument)) -> Result<(), StoreError> {
+        for item in self.0.doc_slices()? {
+            if let RawBsonRef::Document(document) = item.map_err(mongodb::error::Error::from)? {
+                visit(document);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Store {
-    /// Reads all subscriptions at one point in time, and hands each to `add`.
+    /// Reads all subscriptions at one point in time and sends them to where `start` says, in no
+    /// particular order. Returns the cluster time: the documents are all those of it, and changes after
+    /// it are not in them.
     ///
-    /// `start` makes an empty container. It is called again where the server lost the point in time
-    /// half way (errors 239 and 246): what was gathered until then is thrown away. Documents go by in no
-    /// particular order, and are not copied on the way. A collection that does not exist is empty.
-    pub async fn load_subscriptions<C>(
+    /// `start` is called again where the server lost the point in time half way (errors 239 and
+    /// 246): what was sent before is void. A collection that does not exist is empty.
+    pub async fn load_subscriptions(
         &self,
-        mut start: impl FnMut() -> C,
-        mut add: impl FnMut(&mut C, &RawDocument),
-    ) -> Result<Snapshot<C>, StoreError> {
+        mut start: impl FnMut() -> mpsc::Sender<Documents>,
+    ) -> Result<Timestamp, StoreError> {
         let mut attempt = 1;
         loop {
-            match self.read_snapshot(start(), &mut add).await {
+            match self.read_snapshot(start()).await {
                 Err(error) if error.is_snapshot_lost() && attempt < ATTEMPTS => {
                     tracing::info!(attempt, %error, "reading the subscriptions again at a newer time");
                     attempt += 1;
@@ -46,11 +58,7 @@ impl Store {
         }
     }
 
-    async fn read_snapshot<C>(
-        &self,
-        mut contents: C,
-        add: &mut impl FnMut(&mut C, &RawDocument),
-    ) -> Result<Snapshot<C>, StoreError> {
+    async fn read_snapshot(&self, to: mpsc::Sender<Documents>) -> Result<Timestamp, StoreError> {
         // The time is asked for rather than taken from the answer: that has none where the collection
         // is missing, and what is not there at this time is known not to be.
         let time = self.ping().await?;
@@ -60,23 +68,15 @@ impl Store {
         // The client's own concern (majority) would keep the session's from being sent.
         let find = subscriptions
             .find(doc! {})
+            .batch_size(BATCH_SIZE)
             .read_concern(ReadConcern::snapshot())
             .session(&mut session);
         let mut cursor = self.bounded(find.batch()).await?;
         let mut batches = cursor.stream(&mut session);
         while let Some(batch) = self.bounded(batches.try_next()).await? {
-            each(&batch, |document| add(&mut contents, document))?;
+            let sent = to.send(Documents(batch)).await;
+            sent.map_err(|_| StoreError::Unexpected("nobody takes the subscriptions"))?;
         }
-        drop(batches);
-        Ok(Snapshot { time, contents })
+        Ok(time)
     }
-}
-
-fn each(batch: &RawBatch, mut visit: impl FnMut(&RawDocument)) -> Result<(), StoreError> {
-    for item in batch.doc_slices()? {
-        if let RawBsonRef::Document(document) = item.map_err(mongodb::error::Error::from)? {
-            visit(document);
-        }
-    }
-    Ok(())
 }

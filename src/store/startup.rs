@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What stands in the way of starting. The command line exits with 69 on all of them.
+/// What stands in the way of starting. The command line has an exit code for each (`docs/cli.md`).
 #[derive(Debug, thiserror::Error)]
 pub enum StartupError {
     /// The connection string cannot be used.

@@ -59,7 +59,19 @@ pub enum Deleted {
 impl Store {
     /// Reads one subscription.
     pub async fn find_subscription(&self, id: &str) -> Result<Read, StoreError> {
+        self.find_in(self.session().await?, id).await
+    }
+
+    /// Reads one subscription as the primary has it now, and waits until a majority has it too. An earlier
+    /// attempt whose outcome nobody heard of may have stored it, and no majority read show it yet.
+    pub async fn find_subscription_settled(&self, id: &str) -> Result<Read, StoreError> {
+        let now = self.ping().await?;
         let mut session = self.session().await?;
+        session.advance_operation_time(now);
+        self.find_in(session, id).await
+    }
+
+    async fn find_in(&self, mut session: ClientSession, id: &str) -> Result<Read, StoreError> {
         let subscriptions = self.subscriptions();
         let find = subscriptions
             .find_one(doc! {"_id": id})
@@ -209,19 +221,20 @@ impl Store {
             .insert_many(documents)
             .ordered(false)
             .session(session);
-        let limit = self.inner.timeout;
-        let answer = tokio::time::timeout(limit, insert.into_future()).await;
-        match answer.map_err(|_| StoreError::TimedOut { waited: limit })? {
-            Ok(_) => Ok(Vec::new()),
-            Err(error) if code(&error).is_some() => Err(error.into()),
-            Err(error) => match *error.kind {
-                ErrorKind::InsertMany(InsertManyError {
-                    write_errors: Some(errors),
-                    ..
-                }) => Ok(errors),
-                _ => Err(error.into()),
-            },
-        }
+        let refused = async {
+            match insert.await {
+                Ok(_) => Ok(Vec::new()),
+                Err(error) if code(&error).is_some() => Err(error),
+                Err(error) => match *error.kind {
+                    ErrorKind::InsertMany(InsertManyError {
+                        write_errors: Some(errors),
+                        ..
+                    }) => Ok(errors),
+                    _ => Err(error),
+                },
+            }
+        };
+        self.bounded(refused).await
     }
 }
 

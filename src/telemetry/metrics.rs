@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, AtomicU64},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -70,8 +70,8 @@ pub struct Metrics {
     pub events_undecodable: Counter,
     /// Event frames written to sockets.
     pub deliveries: Counter,
-    /// Bytes waiting in all outboxes.
-    pub outbox_bytes: Gauge<i64, AtomicI64>,
+    /// Bytes waiting for all connections together; what several wait for counts once.
+    pub waiting_bytes: Arc<AtomicU64>,
     /// Times the router waited for a full outbox.
     pub router_waits: Counter,
     /// How far the router is behind the database, in seconds.
@@ -110,11 +110,14 @@ pub struct Metrics {
 
 /// Shows [`Figures`] as metric families, all from one reading.
 #[derive(Debug)]
-struct FiguresCollector(Arc<Mutex<Figures>>);
+struct FiguresCollector {
+    figures: Arc<Mutex<Figures>>,
+    waiting_bytes: Arc<AtomicU64>,
+}
 
 impl Collector for FiguresCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let figures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
         let opened = ConstCounter::new(figures.opened);
         opened.encode(encoder.encode_descriptor(
             "connections_opened",
@@ -128,6 +131,13 @@ impl Collector for FiguresCollector {
             "Connections open now",
             None,
             open.metric_type(),
+        )?)?;
+        let waiting = ConstGauge::new(self.waiting_bytes.load(Ordering::Relaxed));
+        waiting.encode(encoder.encode_descriptor(
+            "outbox",
+            "Bytes waiting for connections; shared ones count once",
+            Some(&Unit::Bytes),
+            waiting.metric_type(),
         )?)?;
         let mut closed = encoder.encode_descriptor(
             "connections_closed",
@@ -167,6 +177,7 @@ fn latency_buckets() -> impl Iterator<Item = f64> {
 impl Default for Metrics {
     fn default() -> Self {
         let figures = Arc::new(Mutex::new(Figures::default()));
+        let waiting_bytes = Arc::new(AtomicU64::default());
         let mut metrics = Self {
             registry: Registry::with_prefix("tidegate"),
             figures: Arc::clone(&figures),
@@ -174,7 +185,7 @@ impl Default for Metrics {
             events_matched: Counter::default(),
             events_undecodable: Counter::default(),
             deliveries: Counter::default(),
-            outbox_bytes: Gauge::default(),
+            waiting_bytes: Arc::clone(&waiting_bytes),
             router_waits: Counter::default(),
             feed_lag: Gauge::default(),
             replay_streams: Counter::default(),
@@ -198,7 +209,10 @@ impl Default for Metrics {
         };
         metrics
             .registry
-            .register_collector(Box::new(FiguresCollector(figures)));
+            .register_collector(Box::new(FiguresCollector {
+                figures,
+                waiting_bytes,
+            }));
         metrics.register_all();
         metrics
     }
@@ -299,8 +313,6 @@ impl Metrics {
 
     fn register_measures(&mut self) {
         let r = &mut self.registry;
-        let bytes = self.outbox_bytes.clone();
-        r.register_with_unit("outbox", "Bytes waiting in outboxes", Unit::Bytes, bytes);
         let risk = self.positions_at_risk.clone();
         r.register(
             "positions_at_risk",

@@ -37,7 +37,7 @@ async fn events_are_lines_of_json_and_a_count_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_frame_can_be_had_and_a_deleted_subscription_ends_it_with_1() {
+async fn every_frame_can_be_had_and_a_deleted_subscription_ends_it_with_3() {
     let service = Service::start().await;
     let id = service.subscribe(json!({})).await;
     let listening = listen(&server(&service), &[&id, "--json"]);
@@ -58,7 +58,7 @@ async fn every_frame_can_be_had_and_a_deleted_subscription_ends_it_with_1() {
     service.send("DELETE", &path, None).await;
     assert_eq!(frame("ended")["reason"], "deleted");
     listening.notes("closed: deleted (4500)");
-    assert_eq!(listening.end(), Some(1));
+    assert_eq!(listening.end(), Some(3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,13 +78,139 @@ async fn a_signal_ends_it_with_0_and_the_service_sees_it_leave() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_there_ends_it_with_1() {
+async fn what_is_not_there_ends_it_with_3_and_what_is_refused_with_1() {
     let service = Service::start().await;
     let listening = listen(&server(&service), &["nobody"]);
     listening.notes("404");
-    assert_eq!(listening.end(), Some(1));
+    assert_eq!(listening.end(), Some(3));
     let id = service.subscribe(json!({})).await;
     let listening = listen(&server(&service), &[&id, "--after", "damaged"]);
     listening.notes("400");
     assert_eq!(listening.end(), Some(1));
+}
+
+/// Runs `listen` with a state file until it has printed one event; returns its `n`.
+fn one_more(service: &Service, id: &str, state: &str) -> i64 {
+    let arguments = [
+        id,
+        "--count",
+        "1",
+        "--state",
+        state,
+        "--since",
+        "1970-01-01T00:00:00Z",
+    ];
+    let listening = listen(&server(service), &arguments);
+    let event: Value = serde_json::from_str(&listening.says("")).unwrap();
+    assert_eq!(listening.end(), Some(0));
+    event["data"]["n"].as_i64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_file_keeps_the_place_across_runs() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({"type": "t"})).await;
+    for n in 0..3 {
+        service.publish("t", json!({"n": n})).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    let state = path.to_str().unwrap();
+    // It has precedence over --since once it is there.
+    for n in 0..3 {
+        assert_eq!(one_more(&service, &id, state), n);
+    }
+    let kept = std::fs::read(&path).unwrap();
+
+    // Ended by a signal in the midst of nothing, it keeps the place too.
+    let listening = listen(&server(&service), &[&id, "--state", state]);
+    listening.notes("connected");
+    service.publish("t", json!({"n": 3})).await;
+    listening.says("\"n\":3");
+    listening.signal("INT");
+    assert_eq!(listening.end(), Some(0));
+    assert_ne!(std::fs::read(&path).unwrap(), kept);
+    service.publish("t", json!({"n": 4})).await;
+    assert_eq!(one_more(&service, &id, state), 4);
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 1, "no temporary file is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_moment_it_may_repeat_and_leaves_nothing_out() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({"type": "t"})).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    let state = path.to_str().unwrap();
+    let arguments = [&*id, "--state", state, "--since", "1970-01-01T00:00:00Z"];
+    let (mut expected, mut published) = (0, 0);
+    for round in 0..6 {
+        let listening = listen(&server(&service), &arguments);
+        listening.notes("connected");
+        for _ in 0..20 {
+            service.publish("t", json!({"n": published})).await;
+            published += 1;
+        }
+        // Each round is killed elsewhere.
+        let mut take = |line: &str| {
+            let event: Value = serde_json::from_str(line).unwrap();
+            let n = event["data"]["n"].as_i64().unwrap();
+            assert!(
+                n <= expected,
+                "round {round}: {expected} is missing before {n}"
+            );
+            expected = expected.max(n + 1);
+            expected
+        };
+        while take(&listening.says("")) < published - 3 * round {}
+        for line in listening.kill() {
+            take(&line);
+        }
+    }
+    while expected < published {
+        let n = one_more(&service, &id, state);
+        assert!(n <= expected, "{expected} is missing before {n}");
+        expected = expected.max(n + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_file_that_cannot_be_used_is_an_error_that_says_why() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({})).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    let state = path.to_str().unwrap();
+    let check = |expected: &str| {
+        let listening = listen(&server(&service), &[&id, "--state", state]);
+        listening.notes(expected);
+        assert_eq!(listening.end(), Some(1));
+    };
+    std::fs::write(&path, "{\"subscr").unwrap();
+    check("cannot be used: it is damaged");
+    let other = json!({"subscription": "other", "cursor": "x"}).to_string();
+    std::fs::write(&path, other).unwrap();
+    check("cannot be used: it belongs to the subscription other");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    check("cannot be used: ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_does_not_come_back_before_the_time_that_the_service_asks_for() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({})).await;
+    let listening = listen(&server(&service), &[&id, "--json"]);
+    listening.says("connected");
+    service.begin_stop();
+    let ended: Value = serde_json::from_str(&listening.says("ended")).unwrap();
+    let asked = ended["retryAfterMs"].as_f64().unwrap() / 1_000.0;
+    let line = listening.notes("closed: shutdown (1001); trying again in ");
+    let words: Vec<_> = line.split_whitespace().collect();
+    let waits = words[words.len() - 2].parse::<f64>().unwrap();
+    // What is said is rounded.
+    assert!(waits > asked - 0.06, "{waits} s, {asked} s were asked for");
+    listening.signal("INT");
+    assert_eq!(listening.end(), Some(0));
 }

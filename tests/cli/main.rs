@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod configuration;
+mod doctor;
 mod killed;
 mod listen;
 mod migrate;

@@ -49,7 +49,7 @@ async fn migrations_are_listed_applied_and_then_done() {
         .env("TIDEGATE_MONGODB_URI", &uri)
         .env("TIDEGATE_DATABASE", &database);
     let refused = finish(&mut serve, "");
-    assert_ne!(refused.code, Some(0));
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
     assert!(
         refused.stderr.contains("tidegate migrate"),
         "{}",

@@ -99,6 +99,14 @@ impl Running {
         assert!(sent.unwrap().success());
     }
 
+    /// Kills it; what else it had written to standard output.
+    pub(crate) fn kill(mut self) -> Vec<String> {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        // Ends with the process: nobody else writes there.
+        self.stdout.iter().collect()
+    }
+
     /// Waits for the end; the exit code.
     pub(crate) fn end(mut self) -> Option<i32> {
         let deadline = Instant::now() + DEADLINE;

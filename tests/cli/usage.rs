@@ -167,6 +167,28 @@ fn an_absent_database_exits_with_69_and_one_line() {
 }
 
 #[test]
+fn a_start_says_once_what_it_waits_for() {
+    let mut process = tidegate(&["serve", "--listen", "127.0.0.1:0", "--log", "tidegate=warn"]);
+    process
+        .env("TIDEGATE_MONGODB_URI", "mongodb://u:secret@127.0.0.1:1/")
+        .env("TIDEGATE_STARTUP_TIMEOUT", "3s");
+    let outcome = finish(&mut process, "");
+    assert_eq!(outcome.code, Some(69), "{}", outcome.stderr);
+    let waiting: Vec<_> = outcome.stderr.lines().collect();
+    let [told, given_up] = waiting[..] else {
+        panic!("{}", outcome.stderr);
+    };
+    assert!(told.contains("waiting for the database"), "{told}");
+    for line in [told, given_up] {
+        assert!(line.contains("127.0.0.1:1: Connection refused"), "{line}");
+        assert!(
+            !line.contains("secret") && !line.contains("Topology"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn a_taken_port_is_named_with_the_way_out() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

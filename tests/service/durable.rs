@@ -2,6 +2,8 @@
 
 mod acks;
 mod kept;
+mod kills;
+mod lost;
 mod quiet;
 mod races;
 pub(crate) mod support;

@@ -241,3 +241,35 @@ async fn one_lost_cursor_does_not_take_the_others_with_it() {
     service.stop().await;
     database.mongod.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_older_than_the_retention_is_told_as_a_gap() {
+    let database = Database::start().await;
+    // Of another program, and without a date: nothing says when it was made.
+    let subscriptions = database.client.database(&database.config.database);
+    let subscriptions = subscriptions.collection::<Document>("subscriptions");
+    subscriptions
+        .insert_one(doc! {"_id": "old", "filter": {"type": "tick"}})
+        .await
+        .unwrap();
+    database.lose_history().await;
+    let service = Service::on(database.config.clone()).await;
+    publish(&service, 0..2).await;
+    let query = "?since=2020-01-01T00:00:00Z";
+    let mut socket = service.open("old", query).await;
+    let connected = socket.message().await;
+    assert_eq!(connected["recovered"], false, "{connected}");
+    let gap = socket.message().await;
+    assert_eq!(
+        (&gap["type"], &gap["reason"], &gap["after"]),
+        (&json!("gap"), &json!("history_lost"), &connected["cursor"])
+    );
+    assert!(gap["cursor"].as_str() > connected["cursor"].as_str());
+    assert_complete(&read_until(&mut socket, 1).await, 0);
+
+    let mut closing = service.open("old", &format!("{query}&onGap=close")).await;
+    assert_eq!(closing.message().await["recovered"], false);
+    closing.assert_ends(4002, "resync").await;
+    service.stop().await;
+    database.mongod.stop().await;
+}

@@ -1,6 +1,10 @@
 //! The real binary, where the process itself is the subject.
 
-use std::{net::SocketAddr, process::Stdio};
+use std::{
+    net::SocketAddr,
+    process::Stdio,
+    sync::{Arc, Mutex},
+};
 
 use tidegate::config::Config;
 use tokio::{
@@ -15,6 +19,8 @@ use crate::support::{DEADLINE, Service, database_name, shared_mongod};
 pub(crate) struct Process {
     pub(crate) service: Service,
     child: Child,
+    /// What it logged since it listens.
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Process {
@@ -25,6 +31,11 @@ impl Process {
             database: database_name(),
             ..Config::default()
         };
+        Self::on(config, preparation).await
+    }
+
+    /// Starts it on the database of these settings.
+    pub(crate) async fn on(config: Config, preparation: &str) -> Self {
         let mut child = Command::new("sh")
             .args(["-c", &format!("{preparation}\nexec \"$@\""), "sh"])
             .args([env!("CARGO_BIN_EXE_tidegate"), "serve"])
@@ -38,9 +49,26 @@ impl Process {
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
         let address = timeout(DEADLINE, address_in(&mut log)).await.unwrap();
         // The process must never wait for a full pipe.
-        tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
+        let kept = Arc::<Mutex<Vec<String>>>::default();
+        let keeping = Arc::clone(&kept);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = log.next_line().await {
+                keeping.lock().unwrap().push(line);
+            }
+        });
         let service = Service::at(address, config).await;
-        Self { service, child }
+        Self {
+            service,
+            child,
+            log: kept,
+        }
+    }
+
+    /// The lines of its log so far that contain one of these.
+    pub(crate) fn logged(&self, texts: &[&str]) -> Vec<String> {
+        let lines = self.log.lock().unwrap();
+        let wanted = |line: &&String| texts.iter().any(|text| line.contains(text));
+        lines.iter().filter(wanted).cloned().collect()
     }
 
     pub(crate) async fn signal(&self, name: &str) {

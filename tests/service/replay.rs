@@ -122,3 +122,34 @@ async fn a_replay_does_not_reach_before_the_subscription_was_made() {
     }
     service.stop().await;
 }
+
+/// A node that was not there at the insert goes by the date of the creation, to the second.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_a_replay_does_not_reach_before_the_subscription_was_made_either() {
+    let service = Service::start().await;
+    let elsewhere = service.subscribe(json!({})).await;
+    let mut socket = service.open(&elsewhere, "").await;
+    let cursor = socket.message().await["cursor"].clone();
+    publish(&service, 0..5).await;
+    let time = async || {
+        let hello = service.database.run_command(bson::doc! {"hello": 1}).await;
+        let time = hello.unwrap().get_datetime("localTime").copied().unwrap();
+        time.timestamp_millis()
+    };
+    let begun = time().await;
+    let passed = async || time().await > begun + 3_000;
+    service.until("the clock goes on", passed).await;
+    let id = service.subscribe(json!({"type": "tick"})).await;
+    publish(&service, 5..7).await;
+    let config = service.config.clone();
+    service.stop().await;
+
+    let service = Service::on(config).await;
+    let after = format!("?after={}", cursor.as_str().unwrap());
+    let mut socket = service.open(&id, &after).await;
+    let connected = socket.message().await;
+    assert_eq!(connected["recovered"], true, "{connected}");
+    assert!(connected["cursor"].as_str() > cursor.as_str());
+    assert_eq!(numbers(&read_until(&mut socket, 6).await), [5, 6]);
+    service.stop().await;
+}

@@ -203,6 +203,17 @@ async fn a_process_without_descriptors_recovers() {
     service.publish("still here", json!(1)).await;
     assert_eq!(socket.event().await, json!(1));
     drop(socket);
+    // Whoever says nothing is let go, so that there may have been several shortages: each is told when it
+    // begins and when it ends, however many attempts failed.
+    let (begins, ends) = (
+        "no connection can be accepted now",
+        "connections are accepted again",
+    );
+    let told = process.logged(&[begins, ends]);
+    assert!(!told.is_empty() && told.len().is_multiple_of(2), "{told:?}");
+    for (line, expected) in told.iter().zip([begins, ends].iter().cycle()) {
+        assert!(line.contains(expected), "{told:?}");
+    }
     process.signal("TERM").await;
     assert_eq!(process.end().await, Some(0));
 }

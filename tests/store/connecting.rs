@@ -1,19 +1,17 @@
-use std::{
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bson::doc;
 use mongodb::Client;
 use tidegate::{
     config::Config,
-    mongod::{Binary, Mongod},
+    mongod::Mongod,
     store::{StartupError, Store, StoreError},
 };
 
-use crate::{config, other_program, store, support};
+use crate::{
+    config, other_program, store,
+    support::{self, Guarded, Plain, free_port},
+};
 
 async fn refusal(config: &Config) -> StartupError {
     match Store::connect(config).await {
@@ -37,6 +35,10 @@ async fn an_unreachable_server_is_named_without_the_password() {
         "{text}"
     );
     assert!(!text.contains('\n'), "{text}");
+    assert!(
+        text.contains("Connection refused") && !text.contains("Topology"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -175,42 +177,17 @@ async fn the_estimate_of_the_servers_clock_is_not_behind_it() {
 
 #[tokio::test]
 async fn a_user_without_rights_is_told_which_to_grant() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut options = support::options();
-    options.data_dir = Some(folder.path().to_owned());
-    let open = Mongod::start(options).await.unwrap();
-    let port = open.port();
+    let guarded = Guarded::start().await;
     let database = config().await.database;
-    let root = doc! {"createUser": "root", "pwd": "p", "roles": ["root"]};
-    let client = Client::with_uri_str(open.uri()).await.unwrap();
-    client.database("admin").run_command(root).await.unwrap();
-    open.stop().await;
-
-    let key = folder.path().join("key");
-    std::fs::write(&key, "0123456789abcdef").unwrap();
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let arguments = ["--replSet", "tidegate", "--keyFile", key.to_str().unwrap()];
-    let _guarded = Plain::start(port, &folder.path().join("db"), &arguments).await;
-    let uri = |user: &str, password: &str| {
-        format!(
-            "mongodb://{user}:{password}@127.0.0.1:{port}/?replicaSet=tidegate&authSource=admin"
-        )
-    };
-    let root = Client::with_uri_str(uri("root", "p")).await.unwrap();
     for (user, roles) in [
         ("reader", vec!["read"]),
         ("writer", vec!["readWrite"]),
         ("owner", vec!["readWrite", "dbAdmin"]),
     ] {
-        let roles: Vec<_> = roles
-            .iter()
-            .map(|&role| doc! {"role": role, "db": &database})
-            .collect();
-        let create = doc! {"createUser": user, "pwd": "p", "roles": roles};
-        root.database("admin").run_command(create).await.unwrap();
+        guarded.create_user(user, &roles, &database).await;
     }
     let config = |user: &str, password: &str| Config {
-        mongodb_uri: uri(user, password),
+        mongodb_uri: guarded.uri(user, password),
         database: database.clone(),
         ..Config::default()
     };
@@ -239,42 +216,6 @@ async fn a_user_without_rights_is_told_which_to_grant() {
     assert!(error.contains("dbAdmin"), "{error}");
     let owner = Store::connect(&config("owner", "p")).await.unwrap();
     owner.repair().await.unwrap();
-}
-
-/// A mongod started without any of our own care; killed when dropped.
-struct Plain(Child);
-
-impl Plain {
-    async fn start(port: u16, data: &Path, arguments: &[&str]) -> Self {
-        let binary = Binary::find(None).await.unwrap();
-        let child = Command::new(binary.path())
-            .args([
-                "--bind_ip",
-                "127.0.0.1",
-                "--nounixsocket",
-                "--port",
-                &port.to_string(),
-            ])
-            .args(["--wiredTigerCacheSizeGB", "0.25"])
-            .args(arguments)
-            .arg("--dbpath")
-            .arg(data)
-            .stdout(Stdio::null())
-            .spawn();
-        Self(child.unwrap())
-    }
-}
-
-impl Drop for Plain {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 #[tokio::test]

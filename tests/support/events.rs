@@ -32,6 +32,11 @@ impl Events {
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()[CONTENT_TYPE], "text/event-stream");
+        Self::of(response)
+    }
+
+    /// Reads an answer that was asked for already.
+    pub(crate) fn of(response: Response) -> Self {
         Self {
             response,
             buffer: String::new(),
@@ -60,15 +65,23 @@ impl Events {
 
     /// What stands before the next empty line; `None` when the answer has ended.
     pub(crate) async fn block(&mut self) -> Option<Event> {
+        let block = tokio::time::timeout(DEADLINE, self.read_block());
+        let block = block.await.expect("a block in time").unwrap();
+        if block.is_none() {
+            assert_eq!(self.buffer, "", "the answer ends between events");
+        }
+        block
+    }
+
+    /// Like [`Events::block`], for as long as it takes; an error when the answer breaks off.
+    pub(crate) async fn read_block(&mut self) -> reqwest::Result<Option<Event>> {
         loop {
             if let Some(end) = self.buffer.find("\n\n") {
                 let block: String = self.buffer.drain(..end + 2).collect();
-                return Some(Event::parse(block.trim_end()));
+                return Ok(Some(Event::parse(block.trim_end())));
             }
-            let chunk = tokio::time::timeout(DEADLINE, self.response.chunk());
-            let Some(chunk) = chunk.await.expect("a chunk in time").unwrap() else {
-                assert_eq!(self.buffer, "", "the answer ends between events");
-                return None;
+            let Some(chunk) = self.response.chunk().await? else {
+                return Ok(None);
             };
             self.buffer.push_str(std::str::from_utf8(&chunk).unwrap());
         }

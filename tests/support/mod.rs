@@ -6,10 +6,12 @@
 
 mod events;
 mod mongod;
+mod plain;
 mod service;
 mod socket;
 
 pub(crate) use events::{Event, Events};
 pub(crate) use mongod::{database_name, options, shared_mongod};
+pub(crate) use plain::{Guarded, Plain, free_port};
 pub(crate) use service::{DEADLINE, Service};
 pub(crate) use socket::{Closed, Socket};

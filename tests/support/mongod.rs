@@ -11,7 +11,14 @@ use tokio::sync::OnceCell;
 pub(crate) async fn shared_mongod() -> &'static Mongod {
     static SHARED: OnceCell<Mongod> = OnceCell::const_new();
     SHARED
-        .get_or_init(async || Mongod::start(options()).await.expect("a mongod"))
+        .get_or_init(async || {
+            let options = Options {
+                // All tests write to it at once: no feed is to be overtaken by what others write.
+                oplog_size_mb: 512,
+                ..options()
+            };
+            Mongod::start(options).await.expect("a mongod")
+        })
         .await
 }
 

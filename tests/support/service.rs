@@ -8,7 +8,7 @@ use std::{
 use mongodb::{Client, Database};
 use serde_json::Value;
 use tidegate::{
-    config::Config,
+    config::{self, Config},
     server::{self, ServerError},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -42,6 +42,10 @@ impl Service {
             mongodb_uri: uri,
             database: database_name(),
             shutdown_timeout: Duration::from_secs(5),
+            socket: config::Socket {
+                drain: Duration::ZERO,
+                ..config::Socket::default()
+            },
             ..Config::default()
         };
         settings(&mut config);

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 use tokio_tungstenite::{WebSocketStream, client_async};
 use tungstenite::{
     Error, Message,
@@ -36,6 +39,23 @@ impl Socket {
         subprotocol: Option<&str>,
     ) -> Result<Self, Error> {
         let tcp = TcpStream::connect(address).await?;
+        Self::over(tcp, address, path, subprotocol).await
+    }
+
+    /// Connects over a connection whose kernel takes little before the test reads.
+    pub(crate) async fn open_narrow(address: SocketAddr, path: &str) -> Result<Self, Error> {
+        let tcp = TcpSocket::new_v4()?;
+        tcp.set_recv_buffer_size(4 * 1024)?;
+        let tcp = tcp.connect(address).await?;
+        Self::over(tcp, address, path, None).await
+    }
+
+    async fn over(
+        tcp: TcpStream,
+        address: SocketAddr,
+        path: &str,
+        subprotocol: Option<&str>,
+    ) -> Result<Self, Error> {
         let mut request = format!("ws://{address}{path}").into_client_request()?;
         if let Some(name) = subprotocol {
             let value = HeaderValue::from_str(name).unwrap();

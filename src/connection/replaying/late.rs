@@ -108,6 +108,7 @@ impl Replaying {
         };
         Poll::Ready(match page {
             Ok(Some(batch)) => {
+                batch.count(&self.wording.load);
                 self.batches.push_back(batch);
                 self.old.page = Some(self.done);
                 // It is read when this one is delivered.

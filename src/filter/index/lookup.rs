@@ -6,7 +6,6 @@ use super::super::ast::Node;
 use super::buckets::Buckets;
 use super::choice::{Choice, Digests};
 use super::demand::{Analysis, Conjunction};
-use super::intervals::Interval;
 use super::key;
 use super::opaque::Opaques;
 use super::paths::{PathId, Paths, ShapeId};
@@ -23,6 +22,8 @@ pub(super) struct Lookup {
     pub(super) buckets: Buckets,
     /// What digests are taken under, so that nobody can choose values that share one.
     pub(super) seed: u64,
+    /// Where programs are written before they get as much room as they need.
+    scratch: Vec<u8>,
 }
 
 impl Lookup {
@@ -31,18 +32,20 @@ impl Lookup {
         Self {
             paths: Paths::new(),
             opaques: Opaques::new(),
-            shapes: Shapes::new(),
+            shapes: Shapes::new(seed),
             buckets: Buckets::new(),
             seed,
+            scratch: Vec::new(),
         }
     }
 
     /// Compiles a filter. What the program refers to is in use until [`release`](Self::release).
     pub(super) fn compile(&mut self, root: &Node) -> (Box<[u8]>, u32) {
+        self.scratch.clear();
         let writer = Writer {
             paths: &mut self.paths,
             opaques: &mut self.opaques,
-            out: Vec::with_capacity(96),
+            out: &mut self.scratch,
         };
         let program = writer.program(root);
         let digest = short(key::bytes_digest(&program, self.seed));
@@ -57,33 +60,49 @@ impl Lookup {
     /// Chooses where a filter is to be found. The shapes of the places are in use until the
     /// places are left.
     pub(super) fn choose(&mut self, root: &Node) -> Places {
-        let analysis = Analysis { seed: self.seed };
-        let mut places = Vec::new();
-        for conjunction in analysis.conjunctions(root) {
-            self.place(&conjunction, &mut places);
-        }
-        self.merge(&mut places);
-        places.into()
+        let fall_back = |lookup: &Self, conjunction: &Conjunction<'_>, paths: &[PathId]| {
+            let alone = Choice::alone(conjunction, paths, lookup.seed).into_iter();
+            alone.min_by_key(|choice| lookup.load(choice))
+        };
+        let places = self.choose_or(root, fall_back);
+        places.unwrap_or_else(|| SmallVec::new().into())
     }
 
-    /// Enters a filter at its places. `interval_of` tells what another filter demands of a bucket.
-    pub(super) fn enter(
+    /// The same, unless there are too many shapes: what to do then depends on what is in the buckets.
+    pub(super) fn choose_unless_crowded(&mut self, root: &Node) -> Option<Places> {
+        self.choose_or(root, |_, _, _| None)
+    }
+
+    fn choose_or(
         &mut self,
-        places: &[Place],
-        id: RecordId,
-        interval_of: impl Fn(RecordId, u32) -> Option<Interval>,
-    ) {
-        for place in places {
-            let bucket = place.bucket;
-            let alone = |other| interval_of(other, bucket);
-            self.buckets.insert(bucket, place.interval(id), alone);
+        root: &Node,
+        crowded: impl Fn(&Self, &Conjunction<'_>, &[PathId]) -> Option<Choice>,
+    ) -> Option<Places> {
+        let analysis = Analysis { seed: self.seed };
+        let mut places = SmallVec::new();
+        for conjunction in analysis.conjunctions(root) {
+            if !self.place(&conjunction, &crowded, &mut places) {
+                for place in places {
+                    self.shapes.release(place.shape, &mut self.paths);
+                }
+                return None;
+            }
         }
+        self.merge(&mut places);
+        Some(places.into())
     }
 
     /// Takes a filter from its places.
-    pub(super) fn leave(&mut self, places: &[Place], id: RecordId) {
-        for place in places {
+    pub(super) fn leave(&mut self, places: &Places, id: RecordId) {
+        for place in places.as_slice() {
             self.buckets.remove(place.bucket, place.interval(id));
+        }
+        self.unplace(places);
+    }
+
+    /// Ends the use of the shapes of places.
+    pub(super) fn unplace(&mut self, places: &Places) {
+        for place in places.as_slice() {
             self.shapes.release(place.shape, &mut self.paths);
         }
     }
@@ -98,10 +117,32 @@ impl Lookup {
         key::mix(self.seed, u64::from(shape))
     }
 
-    fn place(&mut self, conjunction: &Conjunction<'_>, places: &mut Vec<Place>) {
+    /// Adds the places of one conjunction, by the best choice, or by another where there are too
+    /// many shapes for that. False if there is no other.
+    fn place(
+        &mut self,
+        conjunction: &Conjunction<'_>,
+        crowded: impl Fn(&Self, &Conjunction<'_>, &[PathId]) -> Option<Choice>,
+        places: &mut SmallVec<[Place; 2]>,
+    ) -> bool {
         let routes = conjunction.iter().map(|demand| demand.path.as_str());
         let paths: SmallVec<[_; 8]> = routes.map(|path| self.paths.acquire(path)).collect();
-        let choice = self.choice(conjunction, &paths);
+        let best = Choice::best(conjunction, &paths, self.seed);
+        let choice = if self.shapes.admits(&best.shape, &self.paths) {
+            Some(best)
+        } else {
+            crowded(self, conjunction, &paths)
+        };
+        if let Some(choice) = &choice {
+            self.add_places(choice, places);
+        }
+        for path in paths {
+            self.paths.release(path);
+        }
+        choice.is_some()
+    }
+
+    fn add_places(&mut self, choice: &Choice, places: &mut SmallVec<[Place; 2]>) {
         let (lo, hi) = (choice.lo, choice.hi);
         let shape = self.shapes.acquire(&choice.shape, &mut self.paths);
         for bucket in self.keys(shape, &choice.digests) {
@@ -115,20 +156,6 @@ impl Lookup {
         }
         // An empty list of values leaves no bucket, and then the shape is not in use.
         self.shapes.release(shape, &mut self.paths);
-        for path in paths {
-            self.paths.release(path);
-        }
-    }
-
-    /// The best choice, unless there are too many shapes for it; then what shares its bucket
-    /// with the fewest.
-    fn choice(&self, conjunction: &Conjunction<'_>, paths: &[PathId]) -> Choice {
-        let best = Choice::best(conjunction, paths, self.seed);
-        if self.shapes.admits(&best.shape, &self.paths) {
-            return best;
-        }
-        let alone = Choice::alone(conjunction, paths, self.seed).into_iter();
-        alone.min_by_key(|choice| self.load(choice)).unwrap_or(best)
     }
 
     fn load(&self, choice: &Choice) -> usize {
@@ -159,7 +186,7 @@ impl Lookup {
     }
 
     /// Leaves one place in each bucket.
-    fn merge(&mut self, places: &mut Vec<Place>) {
+    fn merge(&mut self, places: &mut SmallVec<[Place; 2]>) {
         places.sort_unstable_by_key(|place| place.bucket);
         places.dedup_by(|place, kept| {
             let same = place.bucket == kept.bucket;

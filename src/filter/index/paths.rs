@@ -62,11 +62,12 @@ impl Paths {
 
     /// Counts a use of a path and gives its number, or [`ROOT`] if the tree does not take it.
     pub(super) fn acquire(&mut self, path: &str) -> PathId {
-        let mut components = path.split('.');
-        if components.clone().count() > MAX_COMPONENTS || components.clone().any(str::is_empty) {
+        let mut components = path.as_bytes().split(|byte| *byte == b'.');
+        let fits = |(at, name): (usize, &[u8])| at < MAX_COMPONENTS && !name.is_empty();
+        if !components.clone().enumerate().all(fits) {
             return ROOT;
         }
-        let end = components.try_fold(ROOT, |node, name| self.child(node, name.as_bytes()));
+        let end = components.try_fold(ROOT, |node, name| self.child(node, name));
         match end.and_then(|end| Some((end, self.nodes.get_mut(end)?))) {
             Some((end, node)) => {
                 node.uses += 1;

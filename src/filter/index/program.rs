@@ -30,7 +30,7 @@ pub(super) const TRUE: u8 = 12;
 pub(super) struct Writer<'a> {
     pub(super) paths: &'a mut Paths,
     pub(super) opaques: &'a mut Opaques,
-    pub(super) out: Vec<u8>,
+    pub(super) out: &'a mut Vec<u8>,
 }
 
 /// Where each condition of a group ends in what is written.
@@ -42,7 +42,7 @@ impl Writer<'_> {
         let mut ends = Ends::new();
         self.conjunction(root, &mut ends);
         self.sort(0, &ends);
-        self.out.into()
+        self.out.as_slice().into()
     }
 
     fn conjunction(&mut self, node: &Node, ends: &mut Ends) {
@@ -86,17 +86,17 @@ impl Writer<'_> {
     fn group(&mut self, code: u8, write: impl FnOnce(&mut Self, &mut Ends)) {
         self.out.push(code);
         let length_at = self.out.len();
-        write_length(0, &mut self.out);
+        write_length(0, self.out);
         let start = self.out.len();
         let mut ends = Ends::new();
         write(self, &mut ends);
         self.sort(start, &ends);
-        set_length(length_at, self.out.len() - start, &mut self.out);
+        set_length(length_at, self.out.len() - start, self.out);
     }
 
     /// Sorts the conditions that begin at `start`.
     fn sort(&mut self, start: usize, ends: &[usize]) {
-        if let Some(sorted) = sorted(&self.out, start, ends) {
+        if let Some(sorted) = sorted(self.out, start, ends) {
             self.out.truncate(start);
             self.out.extend(sorted);
         }
@@ -104,7 +104,7 @@ impl Writer<'_> {
 
     fn clause(&mut self, clause: &Clause) {
         let path = self.paths.acquire(clause.path.as_str());
-        let out = &mut self.out;
+        let out = &mut *self.out;
         match &clause.test {
             Test::Compare(comparison, operand) if path != ROOT => {
                 out.push(code(*comparison));

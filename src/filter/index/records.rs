@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash};
 
+use smallvec::SmallVec;
+
 use super::buckets::Spread;
+use super::hash::Seeded;
 use super::intervals::Interval;
 use super::paths::ShapeId;
 use super::slab::Slab;
@@ -76,7 +79,7 @@ pub(super) enum Removed<K> {
 #[derive(Clone, Debug)]
 pub(super) struct Records<K> {
     stored: Slab<Record<K>>,
-    homes: HashMap<K, Home>,
+    homes: HashMap<K, Home, Seeded>,
     by_digest: HashMap<u32, RecordId, BuildHasherDefault<Spread>>,
 }
 
@@ -101,11 +104,11 @@ impl Places {
     }
 }
 
-impl From<Vec<Place>> for Places {
-    fn from(places: Vec<Place>) -> Self {
+impl From<SmallVec<[Place; 2]>> for Places {
+    fn from(places: SmallVec<[Place; 2]>) -> Self {
         match places.as_slice() {
             [only] => Self::One(*only),
-            _ => Self::Many(places.into()),
+            _ => Self::Many(places.into_boxed_slice()),
         }
     }
 }
@@ -118,14 +121,21 @@ impl<K> Keys<K> {
             Self::Many(keys) => keys,
         }
     }
+
+    fn as_mut_slice(&mut self) -> &mut [K] {
+        match self {
+            Self::One(key) => std::slice::from_mut(key),
+            Self::Many(keys) => keys,
+        }
+    }
 }
 
 impl<K: Copy + Eq + Hash> Records<K> {
     /// No filters.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self {
             stored: Slab::new(),
-            homes: HashMap::new(),
+            homes: HashMap::with_hasher(Seeded(seed)),
             by_digest: HashMap::default(),
         }
     }
@@ -191,6 +201,20 @@ impl<K: Copy + Eq + Hash> Records<K> {
         );
         self.by_digest.entry(digest).or_insert(record);
         record
+    }
+
+    /// Puts every filter under other keys, no two of which are the same.
+    pub(super) fn rekey(&mut self, new: impl Fn(K) -> K) {
+        for record in self.stored.iter_mut() {
+            for key in record.keys.as_mut_slice() {
+                *key = new(*key);
+            }
+        }
+        let hasher = self.homes.hasher().clone();
+        let homes = std::mem::replace(&mut self.homes, HashMap::with_hasher(hasher));
+        self.homes.reserve(homes.len());
+        let moved = homes.into_iter().map(|(key, home)| (new(key), home));
+        self.homes.extend(moved);
     }
 
     /// Takes a key away, and the filter too if that was its last key.

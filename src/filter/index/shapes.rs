@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use smallvec::SmallVec;
 
 use super::super::compare::Rank;
+use super::hash::Seeded;
 use super::paths::{PathId, Paths, ShapeId};
 use super::slab::Slab;
 
@@ -49,7 +50,7 @@ pub(super) enum How {
 #[derive(Clone, Debug)]
 pub(super) struct Shapes {
     shapes: Slab<Used>,
-    ids: HashMap<Shape, ShapeId>,
+    ids: HashMap<Shape, ShapeId, Seeded>,
 }
 
 #[derive(Clone, Debug)]
@@ -78,10 +79,10 @@ impl Shape {
 
 impl Shapes {
     /// No shapes, but for the one without demands.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let mut shapes = Self {
             shapes: Slab::new(),
-            ids: HashMap::new(),
+            ids: HashMap::with_hasher(Seeded(seed)),
         };
         let everywhere = Shape {
             parts: SmallVec::new(),

@@ -50,6 +50,11 @@ impl<T> Slab<T> {
         self.items.get_mut(id as usize)?.as_mut()
     }
 
+    /// All items, to be changed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.items.iter_mut().flatten()
+    }
+
     /// The numbers in use.
     pub(super) fn ids(&self) -> impl Iterator<Item = u32> + '_ {
         (0..)

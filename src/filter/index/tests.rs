@@ -2,14 +2,14 @@
 
 mod inputs;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use bson::{Bson, Document, RawDocumentBuf, doc, rawdoc};
 use proptest::prelude::*;
 
 use self::inputs::{Step, alike, event, filter, numbers, steps, texts, textual};
 use super::super::Filter;
-use super::FilterIndex;
+use super::{FilterIndex, parts};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
@@ -34,9 +34,9 @@ proptest! {
 
 /// Takes the steps with an index and with a loop.
 fn check(steps: &[Step]) -> Result<(), TestCaseError> {
-    let mut index = FilterIndex::new();
-    let mut naive = HashMap::new();
-    for step in steps {
+    let (first, then) = steps.split_at(steps.len() / 2);
+    let (mut index, mut naive) = built(first);
+    for step in then {
         match step {
             Step::Insert(key, filter) => {
                 // Some patterns are refused under some options.
@@ -55,11 +55,42 @@ fn check(steps: &[Step]) -> Result<(), TestCaseError> {
         }
         prop_assert_eq!(index.len(), naive.len());
     }
+    index.rekey(|key| !key);
+    let naive: HashMap<u8, Filter> = naive
+        .into_iter()
+        .map(|(key, filter)| (!key, filter))
+        .collect();
+    for step in steps {
+        if let Step::Match(document) = step {
+            prop_assert_eq!(found(&index, document), expected(&naive, document));
+        }
+    }
     for key in naive.keys() {
         index.remove(*key);
     }
     assert_forgotten(&index);
     Ok(())
+}
+
+/// An index of the filters that are inserted, built in two parts.
+fn built(steps: &[Step]) -> (FilterIndex<u8>, HashMap<u8, Filter>) {
+    let mut naive = HashMap::new();
+    let (mut preparation, mut filling) = parts();
+    for step in steps {
+        if let Step::Insert(key, filter) = step
+            && let Ok(filter) = Filter::parse(&raw(filter))
+        {
+            let prepared = preparation.prepare(filter.clone());
+            match naive.entry(*key) {
+                Entry::Occupied(_) => filling.discard(prepared),
+                Entry::Vacant(vacant) => {
+                    filling.insert(*key, prepared);
+                    vacant.insert(filter);
+                }
+            }
+        }
+    }
+    (filling.finish(preparation), naive)
 }
 
 fn found(index: &FilterIndex<u8>, document: &RawDocumentBuf) -> Vec<u8> {
@@ -136,4 +167,30 @@ fn arrays_with_very_many_combinations_are_matched_all_the_same() {
     let numbers: Vec<Bson> = (0..100).map(Bson::Int32).collect();
     let document = raw(&doc! { "a": numbers.clone(), "b": numbers.clone(), "c": numbers });
     assert_eq!(found(&index, &document), [1]);
+}
+
+/// Filters of more shapes than are looked up wait for their place till the end.
+#[test]
+fn an_index_in_parts_takes_filters_of_very_many_shapes() {
+    let (mut preparation, mut filling) = parts();
+    let mut insert = |key: u32, filter: &Document| {
+        let filter = Filter::parse(&raw(filter)).expect("the filter is legal");
+        filling.insert(key, preparation.prepare(filter));
+    };
+    // All others are led by the path that comes after these.
+    let earlier = (0..40).map(|name| (format!("a{name}"), Bson::Int32(0)));
+    insert(40, &earlier.collect());
+    for name in 0..40 {
+        insert(name, &doc! { format!("a{name}"): 1, "z": 1 });
+    }
+    let mut index = filling.finish(preparation);
+    let shapes = (0..100).filter_map(|id| index.lookup.shapes.get(id));
+    assert_eq!(shapes.filter(|shape| shape.parts.len() == 2).count(), 16);
+    for wanted in 0..40_u32 {
+        let mut keys = Vec::new();
+        index.matching(&raw(&doc! { "z": 1, format!("a{wanted}"): 1 }), &mut keys);
+        assert_eq!(keys, [wanted]);
+    }
+    (0..=40).for_each(|key| assert!(index.remove(key)));
+    assert_forgotten(&index);
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use regex_automata::Input;
+use regex_automata::hybrid::dfa::DFA;
 use regex_automata::nfa::thompson::{
     NFA, WhichCaptures, backtrack, backtrack::BoundedBacktracker, pikevm, pikevm::PikeVM,
 };
@@ -19,13 +20,19 @@ pub(super) enum Program {
     Automaton(Box<Automaton>),
 }
 
-/// One automaton and the two ways to run it. Both take time in proportion to the text; the first
-/// is faster and gives up on long ones before it begins.
+/// One automaton and the ways to run it, each in time proportional to the text. For long texts its
+/// states are put together as they are met, which is by far the fastest unless it comes to too many of
+/// them. Else the first of these is faster, and gives up on long texts before it begins.
 #[derive(Clone, Debug)]
 pub(super) struct Automaton {
     short: BoundedBacktracker,
     long: PikeVM,
 }
+
+/// The memory for states put together.
+const STATES_BYTES: usize = 256 << 10;
+/// Texts shorter than this are not worth making them.
+const LONG_TEXT: usize = 4 << 10;
 
 thread_local! {
     /// Working memory for all patterns: a pattern of its own keeps none.
@@ -72,6 +79,11 @@ impl Program {
 impl Automaton {
     fn is_match(&self, text: &str, memory: &mut Memory) -> bool {
         let input = Input::new(text).earliest(true);
+        if text.len() >= LONG_TEXT
+            && let Some(matched) = self.by_states(&input)
+        {
+            return matched;
+        }
         if text.len() <= self.short.max_haystack_len() {
             let cache = memory
                 .short
@@ -84,6 +96,20 @@ impl Automaton {
         let cache = memory.long.get_or_insert_with(|| self.long.create_cache());
         cache.reset(&self.long);
         self.long.is_match(cache, input)
+    }
+
+    /// Runs as a deterministic automaton that is made on the way, and forgotten afterwards: a pattern
+    /// keeps no states. `None` if its memory fills too quickly.
+    fn by_states(&self, input: &Input<'_>) -> Option<bool> {
+        let config = DFA::config()
+            .cache_capacity(STATES_BYTES)
+            .minimum_cache_clear_count(Some(4))
+            .minimum_bytes_per_state(Some(16));
+        let nfa = self.long.get_nfa().clone();
+        let states = DFA::builder().configure(config).build_from_nfa(nfa).ok()?;
+        let mut cache = states.create_cache();
+        let found = states.try_search_fwd(&mut cache, input).ok()?;
+        Some(found.is_some())
     }
 }
 
@@ -107,5 +133,83 @@ fn prefix(hir: &Hir) -> Option<Box<str>> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::limits::Limits;
+    use super::super::Pattern;
+    use super::*;
+
+    /// All ways to run a pattern agree, in the middle of characters and at the ends of texts too.
+    #[test]
+    fn every_way_to_run_a_pattern_finds_the_same() {
+        let texts = [
+            "",
+            "é",
+            "aé\n",
+            "foo bar",
+            "x\u{1f600}y",
+            "a\r\nb",
+            "1234567890",
+        ];
+        let texts = texts.map(|text| {
+            [
+                text.to_owned(),
+                text.repeat(1_000),
+                text.repeat(2_000) + "z",
+            ]
+        });
+        for source in [
+            r"\B",
+            r"é\B.",
+            r"\b1",
+            r"(a|b)*a(a|b){3}z",
+            "^.$",
+            "(?m)^b$",
+            r"\n$",
+            "(?i)É",
+            "[^a]z$",
+            "x?",
+            "(a|aa|a*)*z",
+            r"(.*,){3}z|0{2}",
+            "o b|y.x",
+        ] {
+            let pattern = Pattern::compile(source, "", &Limits::default()).unwrap();
+            let Program::Automaton(automaton) = &pattern.program else {
+                continue;
+            };
+            for text in texts.iter().flatten() {
+                let input = Input::new(text).earliest(true);
+                let plain = automaton
+                    .long
+                    .is_match(&mut automaton.long.create_cache(), input.clone());
+                assert_eq!(
+                    automaton.by_states(&input),
+                    Some(plain),
+                    "{source} on {text:.20}"
+                );
+                assert_eq!(
+                    pattern.program.is_match(text),
+                    plain,
+                    "{source} on {text:.20}"
+                );
+            }
+        }
+    }
+
+    /// What would take too much memory is run otherwise.
+    #[test]
+    fn a_pattern_of_very_many_states_is_run_all_the_same() {
+        let pattern = Pattern::compile("(a|b)*a(a|b){16}c", "", &Limits::default()).unwrap();
+        let mut word = 1_u32;
+        let letters = (0..30_000).map(|_| {
+            word = word.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if word >> 31 == 0 { 'a' } else { 'b' }
+        });
+        let text: String = letters.collect();
+        assert!(!pattern.program.is_match(&text));
+        assert!(pattern.program.is_match(&(text + "abbbbbbbbbbbbbbbbc")));
     }
 }

@@ -16,12 +16,13 @@ pub(super) fn write(part: &Explanation, out: &mut String) -> Result<(), bson::er
     } else {
         r#","holds":false"#
     });
-    if part.parts.is_empty() {
+    if part.parts.is_empty() || !part.saw.is_empty() {
         list(out, "saw", &part.saw, saw)?;
-        if part.truncated {
-            out.push_str(r#","truncated":true"#);
-        }
-    } else {
+    }
+    if part.truncated {
+        out.push_str(r#","truncated":true"#);
+    }
+    if !part.parts.is_empty() {
         list(out, "parts", &part.parts, write)?;
     }
     out.push('}');
@@ -78,6 +79,19 @@ mod tests {
                     {"pointer": "#/filter/$or/0/n/$gt", "holds": false, "saw": [1, 2, [1, 2]]},
                     {"pointer": "#/filter/$or/1/at", "holds": false, "saw": []},
                 ]},
+            ]}),
+        );
+    }
+
+    #[test]
+    fn an_elem_match_shows_the_element_that_its_parts_are_about() {
+        check(
+            doc! {"items": {"$elemMatch": {"sku": "x", "qty": {"$gt": 5}}}},
+            doc! {"items": [{"sku": "y", "qty": 1}, {"sku": "x", "qty": 2}]},
+            &json!({"pointer": "#/filter/items/$elemMatch", "holds": false,
+            "saw": [{"sku": "x", "qty": 2}], "parts": [
+                {"pointer": "#/filter/items/$elemMatch/sku", "holds": true, "saw": ["x"]},
+                {"pointer": "#/filter/items/$elemMatch/qty/$gt", "holds": false, "saw": [2]},
             ]}),
         );
     }

@@ -12,6 +12,7 @@ use crate::{
     config::Limits,
     http::problem::Kind,
     subscription::{DEFAULT_SOURCE, Status},
+    telemetry::Part,
 };
 
 /// All schemas, by name.
@@ -343,7 +344,12 @@ fn service() -> Vec<(&'static str, Value)> {
             json!({name: {"type": "string"}, "detail": {"type": "string"}}),
         )
     };
-    let part = || exactly("", json!({"status": {"type": "string"}, "since": time()}));
+    let part = |part: &Part| {
+        let mut shape = exactly("", json!({"status": {"type": "string"}, "since": time()}));
+        shape["properties"]["detail"] = json!({"type": "string"});
+        (part.name().to_owned(), shape)
+    };
+    let parts: Map<String, Value> = Part::ALL.iter().map(part).collect();
     vec![
         (
             "Problem",
@@ -379,7 +385,7 @@ fn service() -> Vec<(&'static str, Value)> {
                 json!({
                     "status": {"enum": ["up", "down"]},
                     "detail": {"type": ["string", "null"]},
-                    "parts": exactly("", json!({"service": part(), "database": part(), "feed": part()})),
+                    "parts": exactly("", parts.into()),
                 }),
             ),
         ),

@@ -135,7 +135,10 @@ async fn stored(
     let document = match outcome {
         Ok(()) => RawDocumentBuf::try_from(&item.document)?,
         Err(StoreError::Duplicate) if ids.may_exist() => {
-            let read = state.store.find_subscription(item.id.as_str()).await?;
+            let read = state
+                .store
+                .find_subscription_settled(item.id.as_str())
+                .await?;
             read.document.ok_or(StoreError::Duplicate)?
         }
         Err(error) => return Err(error.into()),

@@ -63,7 +63,7 @@ async fn insert(
 ) -> Result<Written, StoreError> {
     match state.store.insert_subscription(document).await {
         Err(StoreError::Duplicate) if ids.may_exist() => {
-            match state.store.find_subscription(id.as_str()).await? {
+            match state.store.find_subscription_settled(id.as_str()).await? {
                 Read {
                     operation_time,
                     document: Some(document),

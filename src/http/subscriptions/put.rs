@@ -32,7 +32,11 @@ pub(crate) async fn put(
     let (conditions, checked) = read(&state, &id, request, body::PUT_JSON).await?;
     for attempt in 0..ATTEMPTS {
         pause_before(attempt).await;
-        let mut found = state.store.find_subscription(&id).await?;
+        // What stood in the way of an earlier attempt may not be held by a majority yet.
+        let mut found = match attempt {
+            0 => state.store.find_subscription(&id).await?,
+            _ => state.store.find_subscription_settled(&id).await?,
+        };
         let answered = match found.document.take() {
             None => create(&state, &id, &checked, &conditions).await?,
             Some(document) => replace(&state, found, document, &checked, &conditions).await?,

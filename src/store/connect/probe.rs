@@ -3,14 +3,21 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
-use mongodb::{Client, options::ClientOptions};
+use futures_util::future::join_all;
+use mongodb::{
+    Client,
+    options::{ClientOptions, ServerAddress},
+};
+use tokio::{net::TcpStream, time::timeout};
 
 use super::judge;
 use crate::{config::Config, store::StartupError};
 
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long all addresses together may take.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Addresses that are asked, at most.
-const ADDRESSES: usize = 3;
+const ADDRESSES: usize = 5;
+const DEFAULT_PORT: u16 = 27_017;
 
 /// What the servers at the addresses of the connection string say of themselves.
 #[derive(Debug)]
@@ -19,7 +26,7 @@ pub(super) enum Finding {
     Hopeless(StartupError),
     /// It may get better by itself, or by what someone does elsewhere.
     Hint(String),
-    /// No address answers.
+    /// There was no address to ask.
     Silence,
 }
 
@@ -28,27 +35,52 @@ pub(super) async fn probe(config: &Config) -> Finding {
     let Ok(options) = ClientOptions::parse(&config.mongodb_uri).await else {
         return Finding::Silence;
     };
-    let wanted = options.repl_set_name.clone();
-    for address in options.hosts.iter().take(ADDRESSES) {
-        let mut direct = options.clone();
-        direct.hosts = vec![address.clone()];
-        direct.direct_connection = Some(true);
-        direct.repl_set_name = None;
-        direct.credential = None;
-        direct.server_selection_timeout = Some(PATIENCE);
-        direct.connect_timeout = Some(PATIENCE);
-        if let Some(hello) = hello(direct).await {
-            return read(&hello, wanted.as_deref(), config);
+    let asking = options.hosts.iter().take(ADDRESSES).map(async |address| {
+        match hello(&options, address).await {
+            Some(hello) => Ok(hello),
+            None => Err(format!("{address}: {}", silence(address).await)),
+        }
+    });
+    let mut silent = Vec::new();
+    for answer in join_all(asking).await {
+        match answer {
+            Ok(hello) => return read(&hello, options.repl_set_name.as_deref(), config),
+            Err(reason) => silent.push(reason),
         }
     }
-    Finding::Silence
+    if silent.is_empty() {
+        return Finding::Silence;
+    }
+    Finding::Hint(silent.join("; "))
 }
 
-async fn hello(options: ClientOptions) -> Option<Document> {
-    let client = Client::with_options(options).ok()?;
+async fn hello(options: &ClientOptions, address: &ServerAddress) -> Option<Document> {
+    let mut direct = options.clone();
+    direct.hosts = vec![address.clone()];
+    direct.direct_connection = Some(true);
+    direct.repl_set_name = None;
+    direct.credential = None;
+    direct.server_selection_timeout = Some(PATIENCE);
+    direct.connect_timeout = Some(PATIENCE);
+    let client = Client::with_options(direct).ok()?;
     let admin = client.database("admin");
     let asked = admin.run_command(doc! {"hello": 1}).into_future();
-    tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()
+    timeout(PATIENCE, asked).await.ok()?.ok()
+}
+
+/// Why an address does not answer, as far as the network tells.
+async fn silence(address: &ServerAddress) -> String {
+    let ServerAddress::Tcp { host, port } = address else {
+        return "does not answer".to_owned();
+    };
+    let connecting = TcpStream::connect((host.as_str(), port.unwrap_or(DEFAULT_PORT)));
+    match timeout(PATIENCE, connecting).await {
+        Ok(Ok(_)) => {
+            "takes the connection, but does not answer as MongoDB (is TLS set as there?)".to_owned()
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "does not answer".to_owned(),
+    }
 }
 
 fn read(hello: &Document, wanted: Option<&str>, config: &Config) -> Finding {

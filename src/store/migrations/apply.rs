@@ -9,22 +9,22 @@ const NAMESPACE_EXISTS: i32 = 48;
 
 impl Store {
     /// Runs the commands, in order. They may take long (an index over many events), so they are
-    /// bounded by the lease that is held meanwhile and not by a time.
+    /// bounded by the lease that is held meanwhile and by the database's presence, not by a time.
     pub(super) async fn apply(&self, file: &Migration) -> Result<(), StoreError> {
         let commands = file.commands().map_err(|reason| failed(file, reason))?;
         for command in commands {
-            let done = self.apply_command(command).await;
+            let done = self.unhurried(self.apply_command(command)).await;
             done.map_err(|error| self.explain(file, error))?;
         }
         Ok(())
     }
 
-    fn explain(&self, file: &Migration, error: mongodb::error::Error) -> StoreError {
-        let reason = error::message(&error);
-        match StoreError::from(error) {
+    fn explain(&self, file: &Migration, error: StoreError) -> StoreError {
+        match error {
             away if away.is_away() => away,
             StoreError::NotPermitted { detail, .. } => self.missing_right(detail),
-            _ => failed(file, reason).into(),
+            StoreError::Other(error) => failed(file, error::message(&error)).into(),
+            error => failed(file, error.to_string()).into(),
         }
     }
 

@@ -28,6 +28,7 @@ pub(super) const FILES: &[Migration] = &[
     file!("0001_subscriptions"),
     file!("0002_events"),
     file!("0003_service"),
+    file!("0004_positions"),
 ];
 
 impl Migration {

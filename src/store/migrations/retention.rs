@@ -26,11 +26,11 @@ impl Store {
         };
         let create = doc! {"createIndexes": EVENTS, "indexes": [index]};
         // Not bounded in time: the index may have to be built over many events.
-        let Err(error) = self.database().run_command(create).await else {
-            return Ok(());
-        };
-        if !error::code(&error).is_some_and(|code| INDEX_CONFLICTS.contains(&code)) {
-            return Err(error.into());
+        match self.unhurried(self.database().run_command(create)).await {
+            Ok(_) => return Ok(()),
+            Err(StoreError::Other(error))
+                if error::code(&error).is_some_and(|code| INDEX_CONFLICTS.contains(&code)) => {}
+            Err(error) => return Err(error),
         }
         let change = doc! {
             "collMod": EVENTS,

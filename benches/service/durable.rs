@@ -1,0 +1,72 @@
+//! What durability adds to the way from commit to socket: the same load to a plain subscription, and to a
+//! durable one whose client acknowledges every event. One after the other, in turn, in one run.
+
+use anyhow::Result;
+use futures_util::{SinkExt as _, StreamExt as _};
+use tungstenite::Message;
+
+use crate::{
+    client,
+    latency::publish,
+    node::Node,
+    numbers::{now_micros, percentile},
+};
+
+const ROUNDS: u32 = 6;
+const EVENTS: usize = 1_500;
+const RATE: u32 = 300;
+
+pub(crate) async fn run() -> Result<()> {
+    let node = Node::start().await?;
+    let plain = node.subscribe(serde_json::json!({"type": "tick"})).await?;
+    let durable = create_durable(&node).await?;
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        without.extend(measure(&node, &plain, &plain, false).await?);
+        with.extend(measure(&node, &durable, &plain, true).await?);
+    }
+    for (name, samples) in [("plain", &mut without), ("durable", &mut with)] {
+        let (p50, p99) = (percentile(samples, 50), percentile(samples, 99));
+        println!(
+            "durable: {name} subscription: p50 {p50} µs, p99 {p99} µs ({} events at {RATE}/s)",
+            samples.len()
+        );
+    }
+    node.stop().await
+}
+
+async fn create_durable(node: &Node) -> Result<String> {
+    let body = serde_json::json!({"filter": {"type": "tick"}, "durable": true});
+    let request = node.http.put(node.url("/subscriptions/durable"));
+    request.json(&body).send().await?.error_for_status()?;
+    Ok("durable".to_owned())
+}
+
+async fn measure(node: &Node, id: &str, plain: &str, acknowledge: bool) -> Result<Vec<i64>> {
+    // From now on: what an earlier round has published is not replayed.
+    let (_, now) = client::connect_after(node, plain, None).await?;
+    let (socket, _) = client::connect_after(node, id, Some(&now)).await?;
+    let (mut sink, mut frames) = socket.split();
+    let reading = tokio::spawn(async move {
+        let mut samples = Vec::new();
+        while samples.len() < EVENTS {
+            let Some(Ok(message)) = frames.next().await else {
+                anyhow::bail!("the socket ended");
+            };
+            let Message::Text(text) = message else {
+                continue;
+            };
+            let now = now_micros();
+            let message: serde_json::Value = serde_json::from_str(&text)?;
+            let sent = message["event"]["sent"].as_i64().unwrap_or(0);
+            samples.push(now - sent);
+            if acknowledge {
+                let ack = serde_json::json!({"type": "ack", "cursor": message["cursor"]});
+                sink.send(Message::text(ack.to_string())).await?;
+            }
+        }
+        anyhow::Ok(samples)
+    });
+    publish(node, RATE, EVENTS).await?;
+    reading.await?
+}

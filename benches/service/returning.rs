@@ -1,0 +1,92 @@
+//! Ten thousand clients come back with cursors to a node that has just started: until all are live, and
+//! what that costs the database.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use mongodb::bson::{Document, doc};
+
+use crate::{
+    client::{self, Socket},
+    node::Node,
+};
+
+const CLIENTS: usize = 10_000;
+const SUBSCRIPTIONS: usize = 10;
+const EVENTS: usize = 100;
+/// That come at the same time.
+const AT_ONCE: usize = 500;
+
+pub(crate) async fn run() -> Result<()> {
+    let node = Node::start().await?;
+    let mut ids = Vec::new();
+    for _ in 0..SUBSCRIPTIONS {
+        ids.push(node.subscribe(serde_json::json!({"type": "tick"})).await?);
+    }
+    let mut socket = client::connect(&node, &ids[0]).await?;
+    publish(&node, 0..EVENTS).await?;
+    let mut cursors = Vec::new();
+    while cursors.len() < EVENTS {
+        cursors.push(client::cursor(&client::next_text(&mut socket).await?)?);
+    }
+    drop(socket);
+
+    let node = Arc::new(node.restart(&[]).await?);
+    let cpu = node.cpu()?;
+    let begun = Instant::now();
+    let coming = stream::iter(0..CLIENTS).map(|client| {
+        let (id, seen) = (&ids[client % SUBSCRIPTIONS], client % EVENTS);
+        come_back(&node, id, &cursors, seen)
+    });
+    let mut sockets: Vec<Socket> = coming.buffer_unordered(AT_ONCE).try_collect().await?;
+    let recovered = begun.elapsed();
+    let spent = node.cpu()?.saturating_sub(cpu);
+    let streams = node.metric("tidegate_replay_streams_total").await?;
+    println!(
+        "return: {CLIENTS} clients with cursors have all they missed after {recovered:.2?}, {spent:.2?} of server \
+         CPU, {streams} change streams"
+    );
+    publish(&node, EVENTS..EVENTS + 1).await?;
+    for socket in &mut sockets {
+        expect(socket, EVENTS).await?;
+    }
+    println!(
+        "return: an event published then has reached all of them after {:.2?}",
+        begun.elapsed().saturating_sub(recovered)
+    );
+    drop(sockets);
+    match Arc::into_inner(node) {
+        Some(node) => node.stop().await,
+        None => bail!("a client still runs"),
+    }
+}
+
+async fn publish(node: &Node, numbers: std::ops::Range<usize>) -> Result<()> {
+    let events = node.database.collection::<Document>("events");
+    let some = numbers.map(|n| doc! {"type": "tick", "n": i64::try_from(n).unwrap_or(0)});
+    events.insert_many(some).await?;
+    Ok(())
+}
+
+/// Comes back behind an event; returns when it has everything up to the last one.
+async fn come_back(node: &Node, id: &str, cursors: &[String], seen: usize) -> Result<Socket> {
+    let (mut socket, _) = client::connect_after(node, id, Some(&cursors[seen])).await?;
+    for n in seen + 1..cursors.len() {
+        expect(&mut socket, n).await?;
+    }
+    Ok(socket)
+}
+
+async fn expect(socket: &mut Socket, n: usize) -> Result<()> {
+    let waiting = tokio::time::timeout(Duration::from_mins(1), client::next_text(socket));
+    let text = waiting.await??;
+    let message: serde_json::Value = serde_json::from_str(&text)?;
+    if message["event"]["n"] != n {
+        bail!("{n} was to come, and not {text}");
+    }
+    Ok(())
+}

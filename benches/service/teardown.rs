@@ -1,0 +1,89 @@
+//! From a delete straight in the database to the last socket closed: 1,000 sockets on two nodes, beside
+//! the receipt of the same delete by a bare change stream of the driver.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use futures_util::{StreamExt as _, future::try_join_all};
+use mongodb::{
+    bson::{Document, doc},
+    change_stream::event::OperationType,
+};
+use tungstenite::Message;
+
+use crate::{
+    client::{self, Socket},
+    node::Node,
+    numbers::percentile,
+};
+
+const SOCKETS_A_NODE: usize = 500;
+const ROUNDS: usize = 50;
+const DELETED: u16 = 4500;
+
+pub(crate) async fn run() -> Result<()> {
+    let node = Node::start().await?;
+    let other = node.sibling().await?;
+    let (mut bare, mut last, mut behind) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let (received, closed) = round(&node, &other).await?;
+        bare.push(received);
+        last.push(closed);
+        behind.push(closed - received);
+    }
+    for (what, samples) in [
+        ("bare change stream has the delete", &mut bare),
+        ("last of 1,000 sockets closed", &mut last),
+        ("the one after the other", &mut behind),
+    ] {
+        let (p50, p99) = (percentile(samples, 50), percentile(samples, 99));
+        println!("teardown, {ROUNDS} deletes: {what}: p50 {p50} µs, p99 {p99} µs");
+    }
+    other.stop().await?;
+    node.stop().await
+}
+
+/// One subscription, its sockets, and its delete; microseconds from before the delete to its receipt
+/// by the bare stream, and to the last close.
+async fn round(node: &Node, other: &Node) -> Result<(i64, i64)> {
+    let id = node.subscribe(serde_json::json!({"type": "never"})).await?;
+    let mut sockets = Vec::new();
+    for host in [node, other] {
+        let connecting = (0..SOCKETS_A_NODE).map(|_| client::connect(host, &id));
+        sockets.extend(try_join_all(connecting).await?);
+    }
+    let subscriptions = node.database.collection::<Document>("subscriptions");
+    let mut stream = node.database.watch().await?;
+    let watching = tokio::spawn(async move {
+        while let Some(change) = stream.next().await {
+            if change?.operation_type == OperationType::Delete {
+                return Ok(Instant::now());
+            }
+        }
+        anyhow::bail!("the bare stream ended")
+    });
+    let closing: Vec<_> = sockets
+        .into_iter()
+        .map(|s| tokio::spawn(closed(s)))
+        .collect();
+    let begun = Instant::now();
+    subscriptions.delete_one(doc! {"_id": id}).await?;
+    let received = watching.await??;
+    let mut last = begun;
+    for closed in closing {
+        last = last.max(closed.await??);
+    }
+    let micros = |at: Instant| i64::try_from((at - begun).as_micros());
+    Ok((micros(received)?, micros(last)?))
+}
+
+/// When the socket was told that its subscription is deleted.
+async fn closed(mut socket: Socket) -> Result<Instant> {
+    loop {
+        if let Message::Close(frame) = socket.next().await.context("a close")?? {
+            let code: u16 = frame.context("a code")?.code.into();
+            anyhow::ensure!(code == DELETED, "closed with {code}");
+            return Ok(Instant::now());
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The fault suite for as long as is wanted, with figures.
+//!
+//!     cargo run --release --example soak -- --minutes 30 --seed 7
+//!
+//! Starts a replica set of three and two nodes of the service with their defaults, lets publishers,
+//! writers and clients loose, injects faults at random moments, and holds everyone's records against
+//! the database's own log. Fails if a promise was broken. What the table means: `docs/reliability.md`.
+
+mod readings;
+mod report;
+#[path = "../../tests/faults/rig/mod.rs"]
+mod rig;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use std::{env, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::Result;
+use clap::Parser;
+use tidegate::cli::Cli;
+use tokio::time::{Instant, sleep};
+
+use readings::Readings;
+use rig::{
+    course::{Course, SPARED},
+    life::{Life, Population},
+    node::Program,
+    trial::trial,
+    world::{Settings, World},
+};
+
+#[derive(Parser)]
+struct Arguments {
+    /// How long to go on.
+    #[arg(long, default_value_t = 30.0)]
+    minutes: f64,
+    /// Where the random choices start; one of its own where none is given. Printed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Inject nothing: only the steady coming and going.
+    #[arg(long)]
+    calm: bool,
+    /// Print one JSON document in place of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    // This very file is the nodes' binary too: the service is a library.
+    if matches!(env::args().nth(1).as_deref(), Some("serve" | "listen")) {
+        return runtime.block_on(as_the_binary());
+    }
+    let arguments = Arguments::parse();
+    let seed = arguments
+        .seed
+        .unwrap_or_else(|| rand::random_range(0..1_000_000));
+    runtime.block_on(run(&arguments, seed))
+}
+
+async fn as_the_binary() -> Result<ExitCode> {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    match Cli::parse().run().await {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(failure) => Ok(failure.exit_code().into()),
+    }
+}
+
+async fn run(arguments: &Arguments, seed: u64) -> Result<ExitCode> {
+    if !arguments.json {
+        println!("seed {seed}");
+    }
+    let program = env::current_exe()?;
+    let mut world = World::start(settings(program.clone())).await?;
+    let life = Life::start(&world, &population(program), seed).await?;
+    let readings = Readings::start(&world, SPARED)?;
+    let until = Instant::now() + Duration::from_secs_f64(arguments.minutes * 60.0);
+    let mut course = Course::new(seed);
+    while Instant::now() < until {
+        if arguments.calm {
+            sleep(Duration::from_secs(1)).await;
+            continue;
+        }
+        let Some(next) = course.next() else { break };
+        sleep(next.calm).await;
+        trial(&mut world, &life, &next.faults, next.hold).await?;
+    }
+    let curve = readings.stop().await?;
+    let evidence = life.settle(&world).await?;
+    let rest = readings::of(&world, SPARED).await?;
+    let logs: Vec<_> = world.nodes.iter().map(rig::node::Node::log).collect();
+    world.stop().await?;
+    let report = report::Report {
+        seed,
+        minutes: arguments.minutes,
+        evidence: &evidence,
+        curve: &curve,
+        rest,
+    };
+    if arguments.json {
+        println!("{:#}", report.json());
+    } else {
+        print!("{}", report.text());
+    }
+    if evidence.violations.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    for log in logs {
+        eprintln!("{log}");
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+fn settings(program: PathBuf) -> Settings {
+    Settings {
+        program: Program {
+            path: program,
+            settings: vec![("TIDEGATE_LOG".to_owned(), "warn".to_owned())],
+        },
+        nodes: 2,
+        oplog_size_mb: 990,
+        uri_options: String::new(),
+    }
+}
+
+fn population(program: PathBuf) -> Population {
+    Population {
+        wanderers: 4,
+        durable: 4,
+        listeners: true,
+        writers: true,
+        // Longer than the service's own ping interval.
+        silence: Duration::from_secs(45),
+        program,
+    }
+}

@@ -1,0 +1,102 @@
+//! From stored documents to the router's table, while more of them are read.
+//!
+//! Compiling and indexing take longer than reading. They have a thread each, away from those that
+//! serve sockets, and are through shortly after the last document arrived.
+
+use std::sync::mpsc as blocking;
+
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinHandle, spawn_blocking},
+};
+
+use crate::{
+    filter::{Limits, Preparation, Prepared},
+    router::{Compiled, Gathering, Table},
+    store::{Documents, StoreError},
+};
+
+/// Replies of the server that may wait to be compiled.
+const BATCHES_AHEAD: usize = 2;
+/// Subscriptions are handed on in groups of this size, of which so many may wait.
+const GROUP: usize = 512;
+const GROUPS_AHEAD: usize = 16;
+
+/// Compiled subscriptions, each with its filter if that is to match.
+type Group = Vec<(Compiled, Option<Prepared>)>;
+
+/// A table in the making. Both threads end by themselves once no more documents can come.
+#[derive(Debug)]
+pub(super) struct Assembly {
+    compiling: JoinHandle<Result<Preparation, StoreError>>,
+    gathering: JoinHandle<Gathering>,
+}
+
+impl Assembly {
+    /// Starts with an empty table, of documents still to be sent.
+    pub(super) fn start(limits: &Limits) -> (mpsc::Sender<Documents>, Self) {
+        let (documents, arriving) = mpsc::channel(BATCHES_AHEAD);
+        let (compiled, groups) = blocking::sync_channel(GROUPS_AHEAD);
+        let limits = limits.clone();
+        let (preparation, gathering) = Gathering::start();
+        let assembly = Self {
+            compiling: spawn_blocking(move || compile(arriving, preparation, &compiled, &limits)),
+            gathering: spawn_blocking(move || gather(gathering, &groups)),
+        };
+        (documents, assembly)
+    }
+
+    /// The table of all documents that were sent. Waits until nobody can send any more.
+    pub(super) async fn table(self) -> Result<Box<Table>, StoreError> {
+        let preparation = done(self.compiling.await)?;
+        let gathering = done(self.gathering.await);
+        let finish = spawn_blocking(move || gathering.finish(preparation));
+        Ok(done(finish.await))
+    }
+}
+
+fn compile(
+    mut arriving: mpsc::Receiver<Documents>,
+    mut preparation: Preparation,
+    compiled: &blocking::SyncSender<Group>,
+    limits: &Limits,
+) -> Result<Preparation, StoreError> {
+    let mut group = Group::with_capacity(GROUP);
+    while let Some(documents) = arriving.blocking_recv() {
+        documents.each(|document| {
+            let mut read = Compiled::read(document.to_owned(), limits);
+            let filter = read.take_active_filter();
+            group.push((read, filter.map(|filter| preparation.prepare(filter))));
+            if group.len() == GROUP {
+                hand_on(&mut group, compiled);
+            }
+        })?;
+    }
+    hand_on(&mut group, compiled);
+    Ok(preparation)
+}
+
+fn hand_on(group: &mut Group, compiled: &blocking::SyncSender<Group>) {
+    let full = std::mem::replace(group, Group::with_capacity(GROUP));
+    if compiled.send(full).is_err() {
+        // It has panicked, and whoever waits for the table learns of that.
+        tracing::trace!("nobody takes compiled subscriptions");
+    }
+}
+
+fn gather(mut gathering: Gathering, groups: &blocking::Receiver<Group>) -> Gathering {
+    for group in groups {
+        for (compiled, filter) in group {
+            gathering.add(compiled, filter);
+        }
+    }
+    gathering
+}
+
+/// What a thread made. A panic in it is the caller's.
+fn done<T>(ended: Result<T, JoinError>) -> T {
+    match ended {
+        Ok(made) => made,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

@@ -1,0 +1,25 @@
+//! The upgrade of a socket, with an echo behind it.
+
+use axum::{Router, body::Body, http::Request, response::Response, routing::get};
+
+use super::{
+    problem::Problem,
+    socket::{handshake, upgrade},
+};
+use crate::connection::echo;
+
+/// Every path is an echo.
+pub(crate) fn routes() -> Router {
+    Router::new().fallback(get(open))
+}
+
+async fn open(mut request: Request<Body>) -> Result<Response, Problem> {
+    let response = handshake(&request)?;
+    let upgraded = upgrade(&mut request);
+    tokio::spawn(async move {
+        if let Some(carrier) = upgraded.await {
+            echo::serve(carrier).await;
+        }
+    });
+    Ok(response)
+}

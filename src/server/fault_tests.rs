@@ -1,0 +1,185 @@
+//! A fault of ours in the task of a connection ends that connection, and nothing else.
+
+use std::{net::SocketAddr, time::Duration};
+
+use futures_util::{Stream, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use tokio_tungstenite::{WebSocketStream, client_async};
+use tokio_util::sync::CancellationToken;
+use tungstenite::Message;
+
+use super::run;
+use crate::{
+    config::Config,
+    connection::fault::WORDS,
+    mongod::{Mongod, Options},
+};
+
+const DEADLINE: Duration = Duration::from_mins(1);
+
+struct Node {
+    address: SocketAddr,
+    http: reqwest::Client,
+}
+
+impl Node {
+    fn url(&self, path: &str) -> String {
+        format!("http://{}/api/v1{path}", self.address)
+    }
+
+    async fn post(&self, path: &str, body: Value) {
+        let answer = self.http.post(self.url(path)).json(&body).send().await;
+        let answer = answer.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+
+    /// Makes a subscription to one type of events, which is its id too.
+    async fn subscribe(&self, kind: &str) {
+        let url = self.url(&format!("/subscriptions/{kind}"));
+        let body = json!({"filter": {"type": kind}});
+        let answer = self.http.put(url).json(&body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+
+    async fn publish(&self, kind: &str, data: &str) {
+        self.post("/events", json!({"type": kind, "data": data}))
+            .await;
+    }
+
+    async fn socket(&self, id: &str) -> WebSocketStream<TcpStream> {
+        let tcp = TcpStream::connect(self.address).await.unwrap();
+        let url = format!("ws://{}/api/v1/subscriptions/{id}/events", self.address);
+        let (mut socket, _) = client_async(url, tcp).await.unwrap();
+        assert_eq!(said(&mut socket).await["type"], "connected");
+        socket
+    }
+
+    /// The chunks of a stream of server-sent events.
+    async fn events(&self, id: &str) -> impl Stream<Item = String> + Unpin {
+        let url = self.url(&format!("/subscriptions/{id}/events"));
+        let request = self.http.get(url).header("accept", "text/event-stream");
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let chunks = answer.bytes_stream();
+        Box::pin(chunks.map(|chunk| String::from_utf8(chunk.unwrap().to_vec()).unwrap()))
+    }
+
+    async fn metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.address);
+        self.http
+            .get(url)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+    }
+}
+
+async fn said(socket: &mut WebSocketStream<TcpStream>) -> Value {
+    loop {
+        let frame = timeout(DEADLINE, socket.next())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        if let Message::Text(text) = frame {
+            return serde_json::from_str(&text).unwrap();
+        }
+    }
+}
+
+/// Reads until these words have come, or to the end.
+async fn read_until(events: &mut (impl Stream<Item = String> + Unpin), words: &str) -> String {
+    let mut read = String::new();
+    while !read.contains(words) {
+        match timeout(DEADLINE, events.next()).await.unwrap() {
+            Some(chunk) => read.push_str(&chunk),
+            None => break,
+        }
+    }
+    read
+}
+
+async fn start(mongod: &Mongod, stop: &CancellationToken) -> Node {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let node = Node {
+        address: listener.local_addr().unwrap(),
+        http: reqwest::Client::new(),
+    };
+    let config = Config {
+        mongodb_uri: mongod.uri(),
+        ..Config::default()
+    };
+    tokio::spawn(run(config, listener, stop.clone()));
+    let ready = async {
+        loop {
+            let asked = node.http.get(node.url("/ready")).send().await;
+            if asked.is_ok_and(|answer| answer.status() == 200) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(DEADLINE, ready).await.expect("ready in time");
+    node
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_a_connection_ends_that_connection_alone() {
+    let mongod = Mongod::start(Options::default()).await.unwrap();
+    let stop = CancellationToken::new();
+    let node = start(&mongod, &stop).await;
+    for id in ["struck", "spared"] {
+        node.subscribe(id).await;
+    }
+    let (mut struck, mut spared) = (node.socket("struck").await, node.socket("spared").await);
+    let (mut struck_sse, mut spared_sse) =
+        (node.events("struck").await, node.events("spared").await);
+    read_until(&mut struck_sse, "connected").await;
+
+    node.publish("struck", WORDS).await;
+    let ended = said(&mut struck).await;
+    assert_eq!(
+        (&ended["type"], &ended["code"]),
+        (&json!("ended"), &json!(1011))
+    );
+    assert_eq!(ended["reason"], "internal_error");
+    let Some(Ok(Message::Close(Some(close)))) = struck.next().await else {
+        panic!("no close");
+    };
+    assert_eq!(
+        (u16::from(close.code), close.reason.as_str()),
+        (1011, "internal_error")
+    );
+    let last = read_until(&mut struck_sse, "never").await;
+    assert!(last.contains("\"reason\":\"internal_error\""), "{last}");
+
+    node.publish("spared", "still here").await;
+    assert_eq!(said(&mut spared).await["event"]["data"], "still here");
+    assert!(
+        read_until(&mut spared_sse, "still here")
+            .await
+            .contains("still here")
+    );
+    let metrics = node.metrics().await;
+    for line in [
+        "tidegate_connections_opened_total 4",
+        "tidegate_connections 2",
+        "tidegate_connections_closed_total{reason=\"internal_error\"} 2",
+        "tidegate_outbox_bytes 0",
+    ] {
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "{line}\n{metrics}"
+        );
+    }
+    stop.cancel();
+    mongod.stop().await;
+}

@@ -1,0 +1,89 @@
+//! How far back the oplog reaches, and what bounds it.
+
+use bson::{Bson, Document, Timestamp, doc};
+use mongodb::{Client, options::ReadConcern};
+
+use super::permitted;
+use crate::store::StoreError;
+
+/// The oplog of one member. What may not be read is `None`.
+#[derive(Clone, Debug)]
+pub struct Oplog {
+    /// The time of the oldest entry.
+    pub begin: Option<Timestamp>,
+    /// The newest time of the cluster.
+    pub now: Timestamp,
+    /// Bytes in it, and how many there may be before the oldest go.
+    pub bytes: Option<(u64, u64)>,
+    /// `oplogMinRetentionHours`: entries younger than this stay, whatever the size. 0: size alone counts.
+    pub min_retention_hours: Option<f64>,
+}
+
+pub(super) async fn read(client: &Client) -> Result<Oplog, StoreError> {
+    let admin = client.database("admin");
+    let hello = admin.run_command(doc! {"hello": 1}).await?;
+    let now = hello
+        .get_timestamp("operationTime")
+        .map_err(|_| StoreError::Unexpected("the answer to hello has no operationTime"))?;
+    let status = permitted(
+        admin
+            .run_command(doc! {"serverStatus": 1, "oplog": 1})
+            .await,
+    )?;
+    let begin = match first_entry(client).await? {
+        Some(begin) => Some(begin),
+        None => status.as_ref().and_then(earliest),
+    };
+    Ok(Oplog {
+        begin,
+        now,
+        bytes: bytes(client).await?,
+        min_retention_hours: status.as_ref().and_then(min_retention),
+    })
+}
+
+async fn first_entry(client: &Client) -> Result<Option<Timestamp>, StoreError> {
+    let oplog = client.database("local").collection::<Document>("oplog.rs");
+    let found = oplog
+        .find_one(doc! {})
+        .sort(doc! {"$natural": 1})
+        .projection(doc! {"ts": 1})
+        .read_concern(ReadConcern::local())
+        .await;
+    let found = permitted(found)?.flatten();
+    Ok(found.and_then(|entry| entry.get_timestamp("ts").ok()))
+}
+
+async fn bytes(client: &Client) -> Result<Option<(u64, u64)>, StoreError> {
+    let stats = doc! {"collStats": "oplog.rs"};
+    let stats = permitted(client.database("local").run_command(stats).await)?;
+    Ok(stats.and_then(|stats| Some((whole(&stats, "size")?, whole(&stats, "maxSize")?))))
+}
+
+fn earliest(status: &Document) -> Option<Timestamp> {
+    let oplog = status.get_document("oplog").ok()?;
+    let earliest = oplog.get_document("earliestOptime").ok()?;
+    earliest.get_timestamp("ts").ok()
+}
+
+/// The server leaves the field out where no minimum is set.
+fn min_retention(status: &Document) -> Option<f64> {
+    let truncation = status.get_document("oplogTruncation").ok()?;
+    match truncation.get("oplogMinRetentionHours") {
+        None => Some(0.0),
+        Some(Bson::Double(hours)) => Some(*hours),
+        Some(Bson::Int32(hours)) => Some(f64::from(*hours)),
+        Some(_) => None,
+    }
+}
+
+/// A number of bytes, which servers write in whichever type holds it.
+fn whole(stats: &Document, field: &str) -> Option<u64> {
+    match stats.get(field)? {
+        Bson::Int32(bytes) => u64::try_from(*bytes).ok(),
+        Bson::Int64(bytes) => u64::try_from(*bytes).ok(),
+        #[expect(clippy::cast_possible_truncation, reason = "a number of bytes")]
+        Bson::Double(bytes) => u64::try_from(*bytes as i64).ok(),
+        _ => None,
+    }
+}

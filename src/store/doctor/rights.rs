@@ -1,0 +1,175 @@
+//! What the user in the connection string may do, as the server tells it.
+
+use bson::{Bson, Document, doc};
+use mongodb::Database;
+
+use super::permitted;
+use crate::store::{
+    EVENTS, IDEMPOTENCY, MIGRATIONS, NODES, POSITIONS, RECEIPTS, SUBSCRIPTIONS, StoreError,
+};
+
+/// What is done to every collection of ours.
+const ON_EACH: [&str; 6] = [
+    "find",
+    "insert",
+    "update",
+    "remove",
+    "createCollection",
+    "createIndex",
+];
+/// What is done to those that have options: migrations and the retention change them.
+const ON_SOME: [&str; 1] = ["collMod"];
+/// What the feed needs, on the database as a whole.
+const ON_ALL: [&str; 2] = ["changeStream", "find"];
+
+/// The rights of a user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Rights {
+    /// The server controls no access: everyone may do everything.
+    NotControlled,
+    /// The server controls access, and the connection string names nobody.
+    Nobody,
+    /// A user, and what it lacks: each an action, and on what.
+    Of {
+        /// The user's name.
+        user: String,
+        /// What it may not do.
+        missing: Vec<(&'static str, String)>,
+    },
+}
+
+pub(super) async fn read(database: &Database) -> Result<Rights, StoreError> {
+    let ask = doc! {"connectionStatus": 1, "showPrivileges": true};
+    let status = database.client().database("admin").run_command(ask).await?;
+    let info = status
+        .get_document("authInfo")
+        .map_err(|_| StoreError::Unexpected("the answer to connectionStatus has no authInfo"))?;
+    let users = documents(info, "authenticatedUsers");
+    let Some(user) = users.first() else {
+        let subscriptions = database.collection::<Document>(SUBSCRIPTIONS);
+        return Ok(match permitted(subscriptions.find_one(doc! {}).await)? {
+            Some(_) => Rights::NotControlled,
+            None => Rights::Nobody,
+        });
+    };
+    Ok(Rights::Of {
+        user: user.get_str("user").unwrap_or_default().to_owned(),
+        missing: missing(
+            &documents(info, "authenticatedUserPrivileges"),
+            database.name(),
+        ),
+    })
+}
+
+fn documents<'a>(parent: &'a Document, field: &str) -> Vec<&'a Document> {
+    let all = parent.get_array(field).map_or(&[][..], Vec::as_slice);
+    all.iter().filter_map(Bson::as_document).collect()
+}
+
+/// What none of the privileges allows.
+fn missing(privileges: &[&Document], database: &str) -> Vec<(&'static str, String)> {
+    let collections = [
+        SUBSCRIPTIONS,
+        EVENTS,
+        POSITIONS,
+        MIGRATIONS,
+        IDEMPOTENCY,
+        NODES,
+        RECEIPTS,
+    ];
+    let each = ON_EACH
+        .iter()
+        .flat_map(|action| collections.map(|collection| (*action, collection)));
+    let some = ON_SOME
+        .iter()
+        .flat_map(|action| [SUBSCRIPTIONS, EVENTS].map(|collection| (*action, collection)));
+    let all = ON_ALL.iter().map(|action| (*action, ""));
+    each.chain(some)
+        .chain(all)
+        .filter(|(action, collection)| {
+            !privileges
+                .iter()
+                .any(|privilege| allows(privilege, action, database, collection))
+        })
+        .map(|(action, collection)| match collection {
+            "" => (action, database.to_owned()),
+            collection => (action, format!("{database}.{collection}")),
+        })
+        .collect()
+}
+
+/// Whether a privilege covers a collection, or with `""` all collections of the database. An empty name
+/// in a resource stands for all names.
+fn allows(privilege: &Document, action: &str, database: &str, collection: &str) -> bool {
+    let Ok(resource) = privilege.get_document("resource") else {
+        return false;
+    };
+    let covers = |field: &str, name: &str| {
+        let named = resource.get_str(field);
+        named.is_ok_and(|named| named.is_empty() || named == name)
+    };
+    let any = resource.get_bool("anyResource").unwrap_or(false);
+    let covered = any || (covers("db", database) && covers("collection", collection));
+    let actions = privilege
+        .get_array("actions")
+        .map_or(&[][..], Vec::as_slice);
+    covered
+        && actions
+            .iter()
+            .any(|one| matches!(one.as_str(), Some(name) if name == action || name == "anyAction"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(privileges: &[Document], expected: &[(&'static str, &str)]) {
+        let privileges: Vec<&Document> = privileges.iter().collect();
+        let found = missing(&privileges, "d");
+        let found: Vec<_> = found.iter().map(|(a, r)| (*a, r.as_str())).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_no_privilege_covers_is_missing() {
+        let everything = [&ON_EACH[..], &ON_SOME, &ON_ALL].concat();
+        for resource in [
+            doc! {"anyResource": true},
+            doc! {"db": "", "collection": ""},
+            doc! {"db": "d", "collection": ""},
+        ] {
+            check(&[doc! {"resource": resource, "actions": &everything}], &[]);
+        }
+        let actions = [&ON_EACH[..], &["changeStream"]].concat();
+        let write = doc! {"resource": {"db": "d", "collection": ""}, "actions": actions};
+        let lacking = [("collMod", "d.subscriptions"), ("collMod", "d.events")];
+        check(std::slice::from_ref(&write), &lacking);
+        let elsewhere = doc! {"resource": {"db": "e", "collection": ""}, "actions": ["collMod"]};
+        check(&[write.clone(), elsewhere], &lacking);
+        let one = doc! {
+            "resource": {"db": "d", "collection": "events"}, "actions": ["collMod"],
+        };
+        check(&[write, one], &lacking[..1]);
+    }
+
+    #[test]
+    fn a_stream_over_the_database_needs_more_than_its_collections() {
+        let names = [
+            SUBSCRIPTIONS,
+            EVENTS,
+            POSITIONS,
+            MIGRATIONS,
+            IDEMPOTENCY,
+            NODES,
+            RECEIPTS,
+        ];
+        let privileges: Vec<Document> = names
+            .iter()
+            .map(|name| {
+                let actions = [&ON_EACH[..], &ON_SOME, &ON_ALL].concat();
+                doc! {"resource": {"db": "d", "collection": name}, "actions": actions}
+            })
+            .collect();
+        check(&privileges, &[("changeStream", "d"), ("find", "d")]);
+    }
+}

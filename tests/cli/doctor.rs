@@ -1,0 +1,168 @@
+//! `doctor` on real servers, good and bad.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::{
+    process::{Outcome, finish, tidegate},
+    support::{Guarded, Plain, database_name, free_port, shared_mongod},
+};
+
+fn doctor(uri: &str, database: &str, arguments: &[&str]) -> Outcome {
+    let mut command = tidegate(&[&["doctor", "--database", database], arguments].concat());
+    finish(command.env("TIDEGATE_MONGODB_URI", uri), "")
+}
+
+/// The exit code, and each finding by its name.
+fn findings(uri: &str, database: &str) -> (Option<i32>, HashMap<String, Value>) {
+    let outcome = doctor(uri, database, &["--json"]);
+    let findings = outcome.stdout.lines().map(|line| {
+        let finding: Value = serde_json::from_str(line).unwrap();
+        let name = finding["check"].as_str().unwrap().to_owned();
+        assert_eq!(
+            finding["advice"].is_string(),
+            finding["verdict"] != "good",
+            "{finding}"
+        );
+        (name, finding)
+    });
+    (outcome.code, findings.collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_serves_has_nothing_to_mend() {
+    let uri = shared_mongod().await.uri();
+    let database = database_name();
+    let (code, found) = findings(&uri, &database);
+    assert_eq!(code, Some(0), "{found:#?}");
+    assert_eq!(found["migrations"]["verdict"], "warning");
+    let pending = found["migrations"]["found"].as_str().unwrap();
+    assert!(pending.contains("0001_subscriptions"), "{pending}");
+    for name in ["change stream", "clocks"] {
+        assert_eq!(found[name]["verdict"], "good", "{found:#?}");
+    }
+
+    let migrated = finish(
+        tidegate(&["migrate", "--database", &database]).env("TIDEGATE_MONGODB_URI", &uri),
+        "",
+    );
+    assert_eq!(migrated.code, Some(0), "{}", migrated.stderr);
+    let (_, found) = findings(&uri, &database);
+    assert_eq!(found["migrations"]["verdict"], "good");
+    // For people, the way out is told in full.
+    let told = doctor(&uri, &database, &[]);
+    assert_eq!(told.code, Some(0), "{}", told.stderr);
+    assert!(
+        told.stderr.contains("nothing that must be mended"),
+        "{}",
+        told.stderr
+    );
+    for words in [
+        "MongoDB 6",
+        "replica set tidegate, 1 member",
+        "reaches back",
+        "oplogMinRetentionHours is 0",
+        "replSetResizeOplog: 1, minRetentionHours: 72",
+    ] {
+        assert!(told.stdout.contains(words), "{words}: {}", told.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pending_migrations_are_to_be_mended_where_nobody_applies_them() {
+    let uri = shared_mongod().await.uri();
+    let database = database_name();
+    let mut command = tidegate(&["doctor", "--database", &database]);
+    command.env("TIDEGATE_MONGODB_URI", &uri);
+    let outcome = finish(command.env("TIDEGATE_MIGRATE", "false"), "");
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stdout);
+    assert!(
+        outcome.stdout.contains("tidegate migrate"),
+        "{}",
+        outcome.stdout
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_that_are_missing_are_named_one_by_one_with_what_to_grant() {
+    let guarded = Guarded::start().await;
+    let database = database_name();
+    for (user, roles) in [
+        ("reader", &["read"][..]),
+        ("writer", &["readWrite"]),
+        ("owner", &["readWrite", "dbAdmin"]),
+    ] {
+        guarded.create_user(user, roles, &database).await;
+    }
+    let (code, found) = findings(&guarded.uri("reader", "p"), &database);
+    assert_eq!(
+        (code, &found["rights"]["verdict"]),
+        (Some(1), &"bad".into())
+    );
+    let lacking = found["rights"]["found"].as_str().unwrap();
+    for right in ["insert on", &format!("{database}.positions"), "collMod on"] {
+        assert!(lacking.contains(right), "{right}: {lacking}");
+    }
+    assert!(!lacking.contains("changeStream"), "{lacking}");
+    let advice = found["rights"]["advice"].as_str().unwrap();
+    assert!(advice.contains("grantRolesToUser(\"reader\""), "{advice}");
+    assert_eq!(found["migrations"]["verdict"], "bad");
+
+    let (code, found) = findings(&guarded.uri("writer", "p"), &database);
+    assert_eq!(code, Some(1));
+    let lacking = found["rights"]["found"].as_str().unwrap();
+    let expected = format!("writer lacks collMod on {database}.subscriptions, {database}.events");
+    assert_eq!(lacking, expected);
+
+    let (code, found) = findings(&guarded.uri("owner", "p"), &database);
+    assert_eq!(
+        (code, &found["rights"]["verdict"]),
+        (Some(0), &"good".into())
+    );
+    // What these roles do not show is not known, and which role would show it is said.
+    for name in ["oplog", "oplog minimum"] {
+        assert_eq!(found[name]["verdict"], "unknown", "{found:#?}");
+        let whole = found[name].to_string();
+        assert!(whole.contains("clusterMonitor"), "{whole}");
+    }
+
+    let (code, found) = findings(&guarded.uri("root", "p"), &database);
+    assert_eq!(
+        (code, &found["rights"]["verdict"]),
+        (Some(0), &"good".into())
+    );
+    assert_eq!(found["oplog minimum"]["verdict"], "warning");
+
+    let (code, found) = findings(&guarded.anonymous_uri(), &database);
+    assert_eq!(
+        (code, &found["rights"]["verdict"]),
+        (Some(1), &"bad".into())
+    );
+    let wrong = doctor(&guarded.uri("owner", "wrong"), &database, &[]);
+    assert_eq!(wrong.code, Some(69), "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("credentials"), "{}", wrong.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_used_at_all_ends_it_with_69_and_a_bad_setting_with_64() {
+    let check = |uri: &str, code: i32, words: &str| {
+        let outcome = doctor(uri, "d", &[]);
+        assert_eq!(outcome.code, Some(code), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(words), "{}", outcome.stderr);
+    };
+    let port = free_port();
+    check(
+        &format!("mongodb://127.0.0.1:{port}/"),
+        69,
+        "no usable MongoDB",
+    );
+    check("mongodb://", 64, "mongodb_uri");
+    let folder = tempfile::tempdir().unwrap();
+    let _server = Plain::start(port, folder.path(), &[]).await;
+    let uri = format!("mongodb://127.0.0.1:{port}/?directConnection=true");
+    // It may still be starting; each look waits for seconds.
+    let starting = || doctor(&uri, "d", &[]).stderr.contains("no usable MongoDB");
+    assert!((0..20).any(|_| !starting()), "the server does not start");
+    check(&uri, 69, "not a member of a replica set");
+}

@@ -1,0 +1,25 @@
+//! What the service promises, kept while everything around it fails.
+//!
+//! `rig` is the machinery, which `examples/soak` uses for longer runs; each file beside it is a
+//! family of faults. How to read it and what came of it: `docs/reliability.md`.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy takes only functions marked as tests for tests, not what they call"
+)]
+
+mod rig;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod suite;
+
+mod checking;
+mod collections;
+mod commands;
+mod database;
+mod network;
+mod nodes;
+mod proxying;
+mod refusals;
+mod starting;

@@ -1,0 +1,295 @@
+//! One connection's messages beside the commits, step by step.
+
+mod passing;
+
+use std::collections::BTreeSet;
+
+use tidegate::{
+    position::Position,
+    protocol::{Dialect, Ending},
+};
+
+use super::{Rule, Truth, Violation, violation};
+use crate::rig::{
+    record::{Begin, Connection, Heard, Over, Version},
+    truth::What,
+};
+
+/// Violations of one connection that are told at most: one thing that goes wrong breaks many rules.
+const SHOWN: usize = 3;
+
+pub(super) struct Walk<'a> {
+    truth: &'a Truth<'a>,
+    connection: &'a Connection,
+    history_may_be_lost: bool,
+    /// The next commit that was not passed.
+    next: usize,
+    /// What is known to be in force. None where nothing was told (`cloudevents.json`): then the
+    /// subscription is one that never changes.
+    version: Option<Version>,
+    /// A replay skips no span in which the subscription was paused. Where it is paused when the client
+    /// comes, the replay goes on to that moment, which is not told: this is where the pause began.
+    paused_after: Option<Position>,
+    /// What came from the collection of events, in place of a history that was lost: at least once,
+    /// and at positions of its own.
+    from_shelf: BTreeSet<u64>,
+    found: Vec<Violation>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        truth: &'a Truth<'a>,
+        connection: &'a Connection,
+        history_may_be_lost: bool,
+    ) -> Self {
+        Self {
+            truth,
+            connection,
+            history_may_be_lost,
+            next: 0,
+            version: None,
+            paused_after: None,
+            from_shelf: BTreeSet::new(),
+            found: Vec::new(),
+        }
+    }
+
+    /// Goes through all of it; what was wrong.
+    pub(super) fn violations(mut self) -> Vec<Violation> {
+        self.begin();
+        let mut ended = false;
+        let heard = &self.connection.heard;
+        for (number, (_, heard)) in heard.iter().enumerate() {
+            if ended {
+                self.bad(Rule::WrongClose, format!("{heard:?} after the end"));
+            }
+            if let Heard::Updated { at, .. } = heard
+                && self.is_before_gap(number, *at)
+            {
+                self.pass_unseen(*at);
+            }
+            self.step(heard);
+            ended = matches!(heard, Heard::Ended { .. });
+        }
+        self.end(ended);
+        let count = self.found.len();
+        self.found.truncate(SHOWN);
+        if let Some(first) = self.found.first_mut() {
+            let heard = self
+                .connection
+                .heard
+                .iter()
+                .map(|(_, heard)| heard.to_string());
+            let heard = heard.collect::<Vec<_>>().join(" ");
+            let Connection { begin, over, .. } = self.connection;
+            let detail = std::mem::take(&mut first.detail);
+            first.detail =
+                format!("{detail}; one of {count}, begun {begin:?}, heard {heard}, over {over:?}");
+        }
+        self.found
+    }
+
+    fn bad(&mut self, rule: Rule, detail: String) {
+        self.found.push(violation(rule, self.connection, detail));
+    }
+
+    /// Finds where delivery begins.
+    fn begin(&mut self) {
+        let commits = self.truth.commits;
+        let subscription = self.connection.subscription.as_str();
+        let first = self.connection.heard.first().map(|(_, heard)| heard);
+        if let Some(Heard::Connected { version, .. }) = first {
+            self.version = Some(*version);
+            if !version.active && self.connection.begin != Begin::Live {
+                self.paused_after = self.stored_at(*version);
+            }
+            if !self.is_stored(*version) {
+                self.bad(
+                    Rule::Untold,
+                    format!("connected to {version:?}, which never was"),
+                );
+            }
+        } else {
+            self.version = self
+                .truth
+                .versions_of(subscription)
+                .first()
+                .map(|(_, version)| *version);
+        }
+        let at = match (self.connection.begin, first) {
+            (Begin::After(at), _) => Some(at),
+            (_, Some(Heard::Connected { at, .. })) => Some(*at),
+            // Nothing says where it begins: the first event is the first one.
+            (_, Some(Heard::Event { at, .. })) => {
+                self.next = commits.partition_point(|commit| commit.at < *at);
+                return;
+            }
+            // Nothing says that it had begun before the very last event.
+            (Begin::Live, None) => {
+                self.next = commits.len().saturating_sub(1);
+                return;
+            }
+            _ => None,
+        };
+        if let (Begin::Acknowledged(acknowledged), Some(at)) = (self.connection.begin, at) {
+            self.check_acknowledged(acknowledged, at);
+        }
+        let at = at
+            .max(self.truth.begin_of(subscription))
+            .unwrap_or(Position::START);
+        self.next = commits.partition_point(|commit| commit.at <= at);
+    }
+
+    /// A durable subscription may go on no later than where its client has acknowledged.
+    fn check_acknowledged(&mut self, acknowledged: Option<Position>, at: Position) {
+        let begin = self.truth.begin_of(&self.connection.subscription);
+        let Some(from) = acknowledged.or(begin) else {
+            return;
+        };
+        let commits = self.truth.commits;
+        let from = commits.partition_point(|commit| commit.at <= from);
+        let to = commits.partition_point(|commit| commit.at <= at);
+        let skipped: Vec<_> = (from..to)
+            .filter_map(|at| self.wanted(&commits[at]))
+            .collect();
+        if !skipped.is_empty() {
+            self.bad(
+                Rule::Lost,
+                format!("never acknowledged, and skipped: {skipped:?}"),
+            );
+        }
+    }
+
+    fn step(&mut self, heard: &Heard) {
+        match heard {
+            Heard::Connected { recovered, .. } => {
+                if !recovered && !self.history_may_be_lost {
+                    self.bad(Rule::CauselessGap, "not recovered".to_owned());
+                }
+            }
+            Heard::Event { number, at } => self.event(*number, *at),
+            Heard::Updated { version, at } => self.updated(*version, *at),
+            Heard::Gap { after, upto } => {
+                if !self.history_may_be_lost {
+                    self.bad(Rule::CauselessGap, format!("from {after:?} to {upto:?}"));
+                }
+                self.pass_unseen(*upto);
+            }
+            Heard::Ended { reason, at } => self.ended(reason, *at),
+            Heard::Odd(text) => self.bad(Rule::Unreadable, text.clone()),
+        }
+    }
+
+    fn event(&mut self, number: u64, at: Position) {
+        if self.history_may_be_lost && self.is_from_shelf(number, at) {
+            self.from_shelf.insert(number);
+            return;
+        }
+        let Some(found) = self.advance(at) else {
+            return self.bad(Rule::Disorder, format!("event {number} again, or too late"));
+        };
+        match &found.what {
+            What::Event {
+                number: committed, ..
+            } if *committed != number => {
+                self.bad(
+                    Rule::Unwanted,
+                    format!("event {number} in the place of {committed}"),
+                );
+            }
+            What::Event { .. } if found.at == at => {
+                if self.wanted(found).is_none() && !self.may_be_replayed(found) {
+                    self.bad(Rule::Unwanted, format!("event {number} does not match"));
+                }
+            }
+            _ => self.bad(
+                Rule::Unwanted,
+                format!("event {number} was never committed there"),
+            ),
+        }
+    }
+
+    fn updated(&mut self, version: Version, at: Position) {
+        let told = self.version.replace(version);
+        let expected = told.map(|told| told.number + 1);
+        let consecutive = expected.is_none_or(|expected| expected == version.number);
+        // What was told before governs what was passed on the way here.
+        self.version = told;
+        let at_its_place = match self.advance(at).map(|commit| &commit.what) {
+            Some(What::Stored {
+                id,
+                version: stored,
+            }) => *id == self.connection.subscription && *stored == version,
+            _ => false,
+        };
+        self.version = Some(version);
+        self.paused_after = None;
+        let reloaded = self.history_may_be_lost && self.is_stored(version);
+        if !(consecutive && at_its_place || reloaded) {
+            self.bad(
+                Rule::Untold,
+                format!("{told:?}, then {version:?} at {at:?}"),
+            );
+        }
+    }
+
+    fn ended(&mut self, reason: &str, at: Position) {
+        let code = match self.connection.over {
+            Over::Closed(code) => code,
+            // The close frame was lost with the connection.
+            Over::Lost(_) | Over::Silence => None,
+            Over::Open | Over::Left => {
+                return self.bad(Rule::WrongClose, format!("told {reason}, and not closed"));
+            }
+        };
+        let said = code.and_then(Ending::from_code).map(Ending::token);
+        if said.is_some_and(|said| said != reason) {
+            self.bad(
+                Rule::WrongClose,
+                format!("told {reason}, closed with {code:?}"),
+            );
+        }
+        if reason == Ending::Deleted.token() {
+            if self.history_may_be_lost && !self.is_gone_at(at) {
+                // A load found it gone: what came before that is lost with it.
+                return self.pass_unseen(at);
+            }
+            self.pass(at);
+        }
+    }
+
+    /// A load after lost history tells a change and then the gap that both end at the same place.
+    fn is_before_gap(&self, number: usize, at: Position) -> bool {
+        let next = self.connection.heard.get(number + 1);
+        self.history_may_be_lost
+            && matches!(next, Some((_, Heard::Gap { upto, .. })) if *upto == at)
+    }
+
+    /// What is owed to a connection that has had its last message.
+    fn end(&mut self, ended: bool) {
+        match self.connection.over {
+            Over::Open => {
+                if let Some(last) = self.truth.commits.last() {
+                    self.pass(last.at);
+                }
+            }
+            Over::Closed(Some(code)) if code == Ending::Deleted.code() => {
+                // Where history was lost, a load may have found it gone, and nothing says so here.
+                if self.connection.dialect == Dialect::CloudEvents {
+                    if !self.history_may_be_lost {
+                        self.pass_to_delete();
+                    }
+                } else if !ended {
+                    self.bad(Rule::WrongClose, "closed without being told".to_owned());
+                }
+            }
+            Over::Closed(None) if !ended => {
+                self.bad(
+                    Rule::CauselessEnd,
+                    "the answer ended without a word".to_owned(),
+                );
+            }
+            _ => {}
+        }
+    }
+}

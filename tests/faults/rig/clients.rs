@@ -1,0 +1,291 @@
+//! Clients of every kind, which stay with a subscription, come back when they are cut off, and write
+//! down all that they are told.
+
+mod line;
+mod listen;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use tidegate::{position::Position, protocol::Dialect};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::line::{Item, Line, NotOpened};
+use super::{
+    record::{Begin, Connection, Heard, Notebook, Over},
+    writers::Pool,
+};
+
+/// Between two attempts to connect.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What all clients share.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    pub(crate) notebook: Notebook,
+    pub(crate) pool: Pool,
+    pub(crate) fronts: Vec<SocketAddr>,
+    /// A client that hears nothing for so long, not even a ping, takes the connection for dead.
+    pub(crate) silence: Duration,
+    /// The number of the event after which all is said; later the clients are to leave.
+    pub(crate) last: watch::Receiver<Option<u64>>,
+    /// Cancelled when clients are no longer waited for.
+    pub(crate) stop: CancellationToken,
+    /// The binary, for those who listen with it.
+    pub(crate) program: PathBuf,
+}
+
+/// How a client comes back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Habit {
+    /// With the cursor of the last message.
+    Resume,
+    /// With nothing, to what comes from now on.
+    Afresh,
+    /// With nothing, to a durable subscription, of which it acknowledges what it likes.
+    Acknowledge,
+}
+
+/// What a client looks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Wish {
+    /// The ticks on this node, to the very end.
+    Ticks(usize),
+    /// Any subscription on any node, for a while.
+    Any,
+    /// This one, on any node, to the very end.
+    This(String),
+}
+
+/// One client.
+pub(crate) struct Client {
+    setting: Setting,
+    name: String,
+    dialect: Dialect,
+    habit: Habit,
+    wish: Wish,
+    random: StdRng,
+    /// How far it has come with the subscription that it is with.
+    cursor: Option<String>,
+    acknowledged: Option<Position>,
+}
+
+/// What a client does after a connection.
+enum Next {
+    /// Come back.
+    Again,
+    /// Look for another subscription.
+    Other,
+    /// All is said.
+    Done,
+}
+
+impl Client {
+    pub(crate) fn new(
+        setting: Setting,
+        number: usize,
+        dialect: Dialect,
+        habit: Habit,
+        wish: Wish,
+        seed: u64,
+    ) -> Self {
+        Self {
+            name: format!("client {number}, {habit:?}"),
+            setting,
+            dialect,
+            habit,
+            wish,
+            random: StdRng::seed_from_u64(seed),
+            cursor: None,
+            acknowledged: None,
+        }
+    }
+
+    /// The name that it signs with.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Listens, until all is said or it is told to stop.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let Some(subscription) = self.choose().await else {
+                return;
+            };
+            self.cursor = None;
+            loop {
+                match self.once(&subscription).await {
+                    Next::Again => {}
+                    Next::Other => break,
+                    Next::Done => return,
+                }
+                if self.setting.stop.is_cancelled() {
+                    return;
+                }
+            }
+            if matches!(self.wish, Wish::This(_)) {
+                return;
+            }
+        }
+    }
+
+    async fn choose(&mut self) -> Option<String> {
+        loop {
+            let chosen = match &self.wish {
+                Wish::Ticks(_) => self.setting.pool.ticks(),
+                Wish::Any => {
+                    let stable = self.dialect == Dialect::CloudEvents;
+                    self.setting.pool.choose(&mut self.random, stable)
+                }
+                Wish::This(id) => Some(id.clone()),
+            };
+            let over = self.setting.stop.is_cancelled()
+                || self.wish == Wish::Any && self.setting.last.borrow().is_some();
+            if chosen.is_some() && !over {
+                return chosen;
+            }
+            if over {
+                return None;
+            }
+            self.setting.stop.run_until_cancelled(sleep(PAUSE)).await?;
+        }
+    }
+
+    /// One connection, from the attempt to its end.
+    async fn once(&mut self, subscription: &str) -> Next {
+        let node = match self.wish {
+            Wish::Ticks(node) => node,
+            _ => self.random.random_range(0..self.setting.fronts.len()),
+        };
+        let front = self.setting.fronts[node];
+        let after = self.cursor.as_deref();
+        let opening = Line::open(front, subscription, self.dialect, after);
+        let mut line = match timeout(self.setting.silence, opening).await {
+            Ok(Ok(line)) => line,
+            Ok(Err(NotOpened::Gone)) => {
+                self.setting.pool.withdraw(subscription);
+                let id = subscription.to_owned();
+                self.setting
+                    .notebook
+                    .note(|notes| notes.not_found.insert(id));
+                return Next::Other;
+            }
+            Ok(Err(NotOpened::Later)) | Err(_) => {
+                sleep(PAUSE).await;
+                return Next::Again;
+            }
+        };
+        let mut connection = Connection {
+            client: self.name.clone(),
+            node,
+            subscription: subscription.to_owned(),
+            dialect: self.dialect,
+            begin: self.begin(),
+            heard: Vec::new(),
+            over: Over::Open,
+            over_at: Duration::ZERO,
+        };
+        connection.over = self.attend(&mut line, &mut connection.heard).await;
+        connection.over_at = self.setting.notebook.now();
+        if matches!(connection.over, Over::Left | Over::Open) {
+            line.leave().await;
+        }
+        let next = self.next(&connection);
+        self.setting
+            .notebook
+            .note(|notes| notes.connections.push(connection));
+        next
+    }
+
+    fn begin(&self) -> Begin {
+        let after = self.cursor.as_deref().and_then(line::position);
+        match (after, self.habit) {
+            (Some(after), _) => Begin::After(after),
+            (None, Habit::Acknowledge) => Begin::Acknowledged(self.acknowledged),
+            (None, _) => Begin::Live,
+        }
+    }
+
+    /// Reads to the end of the connection, whoever ends it.
+    async fn attend(&mut self, line: &mut Line, heard: &mut Vec<(Duration, Heard)>) -> Over {
+        let setting = self.setting.clone();
+        let mut last = setting.last.clone();
+        let stay = match self.wish {
+            Wish::Any => Duration::from_millis(self.random.random_range(500..20_000)),
+            _ => Duration::from_hours(24),
+        };
+        let mut stay = std::pin::pin!(sleep(stay));
+        loop {
+            let ending = last.borrow().is_some();
+            let item = tokio::select! {
+                item = timeout(setting.silence, line.next()) => item,
+                () = &mut stay, if !ending => return Over::Left,
+                () = setting.stop.cancelled() => return Over::Open,
+                // From here on nobody leaves before the last event.
+                Ok(()) = last.changed() => continue,
+            };
+            let message = match item {
+                Ok(Item::Alive) => continue,
+                Ok(Item::Over(over)) => return over,
+                Ok(Item::Message(message)) => message,
+                Err(_) => return Over::Silence,
+            };
+            let Some(entry) = line.read(&message) else {
+                continue;
+            };
+            if self.habit == Habit::Resume {
+                self.cursor = line::cursor(&message).or(self.cursor.take());
+            }
+            let number = match &entry {
+                Heard::Event { number, at } => {
+                    self.acknowledge(line, &message, *at).await;
+                    self.show(*number);
+                    Some(*number)
+                }
+                _ => None,
+            };
+            heard.push((setting.notebook.now(), entry));
+            if number.is_some() && number == *setting.last.borrow() {
+                return Over::Open;
+            }
+        }
+    }
+
+    /// Shows how far it is, if it watches for pauses.
+    fn show(&self, number: u64) {
+        if let Wish::Ticks(_) = self.wish {
+            self.setting.notebook.note(|notes| {
+                if let Some(tick) = notes.ticks.get_mut(&self.name) {
+                    *tick = number;
+                }
+            });
+        }
+    }
+
+    /// Now and then, where the subscription is durable.
+    async fn acknowledge(&mut self, line: &mut Line, message: &serde_json::Value, at: Position) {
+        if self.habit == Habit::Acknowledge && self.random.random_bool(0.2) {
+            // Whether it arrives or not: it was handled, and may not come again.
+            self.acknowledged = self.acknowledged.max(Some(at));
+            line.acknowledge(message).await;
+        }
+    }
+
+    fn next(&mut self, connection: &Connection) -> Next {
+        match connection.over {
+            Over::Open => Next::Done,
+            Over::Left if self.random.random_bool(0.5) => Next::Other,
+            Over::Closed(Some(4500)) => {
+                self.setting.pool.withdraw(&connection.subscription);
+                Next::Other
+            }
+            _ => Next::Again,
+        }
+    }
+}
+
+pub(crate) use listen::listen;

@@ -1,0 +1,158 @@
+//! A connection of any dialect, as a row of messages.
+
+use std::net::SocketAddr;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tidegate::{
+    position::{Cursor, Position},
+    protocol::Dialect,
+};
+use tungstenite::{Error, Message};
+
+use crate::{
+    rig::{
+        node::http_client,
+        record::{Heard, Over, read_cloudevent, read_message},
+    },
+    support::{Events, Socket},
+};
+
+/// An open connection.
+pub(super) enum Line {
+    Socket {
+        socket: Box<Socket>,
+        dialect: Dialect,
+    },
+    Events {
+        events: Box<Events>,
+        code: Option<u16>,
+    },
+}
+
+/// What comes.
+pub(super) enum Item {
+    Message(Value),
+    /// A sign of life.
+    Alive,
+    Over(Over),
+}
+
+/// Why there is no connection.
+pub(super) enum NotOpened {
+    /// There is no such subscription.
+    Gone,
+    /// It may be tried again.
+    Later,
+}
+
+impl Line {
+    pub(super) async fn open(
+        front: SocketAddr,
+        subscription: &str,
+        dialect: Dialect,
+        after: Option<&str>,
+    ) -> Result<Self, NotOpened> {
+        let query = after.map_or(String::new(), |after| format!("?after={after}"));
+        let path = format!("/api/v1/subscriptions/{subscription}/events{query}");
+        if dialect == Dialect::Sse {
+            return Self::open_events(&format!("http://{front}{path}")).await;
+        }
+        match Socket::open(front, &path, Some(dialect.name())).await {
+            Ok(socket) => Ok(Self::Socket {
+                socket: Box::new(socket),
+                dialect,
+            }),
+            Err(Error::Http(answer)) if answer.status().as_u16() == 404 => Err(NotOpened::Gone),
+            Err(_) => Err(NotOpened::Later),
+        }
+    }
+
+    async fn open_events(url: &str) -> Result<Self, NotOpened> {
+        let http = http_client().map_err(|_| NotOpened::Later)?;
+        // The answer has no end: what bounds it is the client's own patience.
+        let request = http.get(url).header("accept", "text/event-stream");
+        let request = request.timeout(std::time::Duration::from_hours(24));
+        match request.send().await {
+            Ok(answer) if answer.status().is_success() => Ok(Self::Events {
+                events: Box::new(Events::of(answer)),
+                code: None,
+            }),
+            Ok(answer) if answer.status().as_u16() == 404 => Err(NotOpened::Gone),
+            Ok(_) | Err(_) => Err(NotOpened::Later),
+        }
+    }
+
+    /// What comes next. Can be dropped before it comes.
+    pub(super) async fn next(&mut self) -> Item {
+        match self {
+            Self::Socket { socket, .. } => match socket.stream.next().await {
+                Some(Ok(Message::Text(text))) => {
+                    Item::Message(serde_json::from_str(&text).unwrap_or_else(|_| json!(*text)))
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    Item::Over(Over::Closed(frame.map(|frame| frame.code.into())))
+                }
+                Some(Ok(_)) => Item::Alive,
+                Some(Err(error)) => Item::Over(Over::Lost(error.to_string())),
+                None => Item::Over(Over::Lost("the end of the stream".to_owned())),
+            },
+            Self::Events { events, code } => match events.read_block().await {
+                Ok(Some(event)) if event.data.is_null() => Item::Alive,
+                Ok(Some(event)) => {
+                    let ending = &event.data["code"];
+                    *code = ending.as_u64().and_then(|code| code.try_into().ok());
+                    Item::Message(event.data)
+                }
+                Ok(None) => Item::Over(Over::Closed(*code)),
+                Err(error) => Item::Over(Over::Lost(error.to_string())),
+            },
+        }
+    }
+
+    /// Understands a message.
+    pub(super) fn read(&self, message: &Value) -> Option<Heard> {
+        match self {
+            Self::Socket {
+                dialect: Dialect::CloudEvents,
+                ..
+            } => Some(read_cloudevent(message)),
+            _ => read_message(message),
+        }
+    }
+
+    /// Says that a message was handled.
+    pub(super) async fn acknowledge(&mut self, message: &Value) {
+        if let Self::Socket { socket, .. } = self {
+            let ack = json!({"type": "ack", "cursor": message["cursor"]});
+            // If the connection is broken, reading will say so.
+            drop(socket.stream.send(Message::text(ack.to_string())).await);
+        }
+    }
+
+    /// Says goodbye where that can be said.
+    pub(super) async fn leave(self) {
+        if let Self::Socket { socket, .. } = self {
+            let mut socket = *socket;
+            let farewell = async {
+                if socket.stream.close(None).await.is_ok() {
+                    while let Some(Ok(_)) = socket.stream.next().await {}
+                }
+            };
+            drop(tokio::time::timeout(std::time::Duration::from_secs(2), farewell).await);
+        }
+    }
+}
+
+/// The cursor that a message carries.
+pub(super) fn cursor(message: &Value) -> Option<String> {
+    let cursor = message["cursor"]
+        .as_str()
+        .or(message["tidegatecursor"].as_str());
+    cursor.map(str::to_owned)
+}
+
+/// The position that a cursor stands for.
+pub(super) fn position(cursor: &str) -> Option<Position> {
+    Some(Cursor::parse(cursor).ok()?.position)
+}

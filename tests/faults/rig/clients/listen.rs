@@ -1,0 +1,148 @@
+//! The reference client, `tidegate listen`, as a process: it comes back by itself.
+
+use std::{process::Stdio, time::Duration};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use tidegate::protocol::Dialect;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
+    time::sleep,
+};
+
+use super::{PAUSE, Setting, line};
+use crate::rig::record::{Begin, Connection, Heard, Over, read_message};
+
+/// Runs it on the ticks of a node until all is said, again where it ends.
+pub(crate) async fn listen(setting: Setting, node: usize) -> Result<()> {
+    loop {
+        let Some(subscription) = setting.pool.ticks() else {
+            if setting
+                .stop
+                .run_until_cancelled(sleep(PAUSE))
+                .await
+                .is_none()
+            {
+                return Ok(());
+            }
+            continue;
+        };
+        if run(&setting, node, &subscription).await? {
+            return Ok(());
+        }
+        if setting
+            .stop
+            .run_until_cancelled(sleep(PAUSE))
+            .await
+            .is_none()
+        {
+            return Ok(());
+        }
+    }
+}
+
+/// One process, to its end. Whether all is said.
+async fn run(setting: &Setting, node: usize, subscription: &str) -> Result<bool> {
+    let server = format!("http://{}", setting.fronts[node]);
+    let mut process = Command::new(&setting.program)
+        .args(["listen", subscription, "--json", "--server", &server])
+        .env_remove("TIDEGATE_SERVER")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut lines = BufReader::new(process.stdout.take().context("its output")?).lines();
+    let mut log = Log::new(setting, node, subscription);
+    let mut all_said = false;
+    while let Some(Ok(Some(text))) = setting.stop.run_until_cancelled(lines.next_line()).await {
+        let message: Value = serde_json::from_str(&text)?;
+        let number = log.write(&message);
+        if number.is_some() && number == *setting.last.borrow() {
+            all_said = true;
+            break;
+        }
+    }
+    let stopped = all_said || setting.stop.is_cancelled();
+    log.finish(if stopped { Over::Open } else { Over::Left });
+    process.kill().await?;
+    Ok(stopped)
+}
+
+/// Tells one connection from the next by their first messages.
+struct Log<'a> {
+    setting: &'a Setting,
+    node: usize,
+    subscription: &'a str,
+    cursor: Option<String>,
+    current: Option<Connection>,
+}
+
+impl<'a> Log<'a> {
+    fn new(setting: &'a Setting, node: usize, subscription: &'a str) -> Self {
+        Self {
+            setting,
+            node,
+            subscription,
+            cursor: None,
+            current: None,
+        }
+    }
+
+    /// The event's number, if it is one.
+    fn write(&mut self, message: &Value) -> Option<u64> {
+        let heard = read_message(message)?;
+        if matches!(heard, Heard::Connected { .. }) {
+            self.finish(Over::Left);
+        }
+        self.cursor = line::cursor(message).or(self.cursor.take());
+        let number = match &heard {
+            Heard::Event { number, .. } => Some(*number),
+            _ => None,
+        };
+        let now = self.setting.notebook.now();
+        let over = ending(message);
+        let new = self.connection();
+        self.current.get_or_insert(new).heard.push((now, heard));
+        if let Some(over) = over {
+            self.finish(over);
+        }
+        number
+    }
+
+    fn connection(&self) -> Connection {
+        let after = self.cursor.as_deref().and_then(line::position);
+        Connection {
+            client: "tidegate listen".to_owned(),
+            node: self.node,
+            subscription: self.subscription.to_owned(),
+            dialect: Dialect::Tidegate,
+            begin: after.map_or(Begin::Live, Begin::After),
+            heard: Vec::new(),
+            over: Over::Open,
+            over_at: Duration::ZERO,
+        }
+    }
+
+    /// How it lost its connection is its own affair.
+    fn finish(&mut self, over: Over) {
+        if let Some(mut connection) = self.current.take() {
+            connection.over = over;
+            connection.over_at = self.setting.notebook.now();
+            self.setting
+                .notebook
+                .note(|notes| notes.connections.push(connection));
+        }
+    }
+}
+
+fn ending(message: &Value) -> Option<Over> {
+    if message["type"] != "ended" {
+        return None;
+    }
+    let code = message["code"]
+        .as_u64()
+        .and_then(|code| code.try_into().ok());
+    Some(Over::Closed(code))
+}

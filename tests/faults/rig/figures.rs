@@ -1,0 +1,107 @@
+//! What the faults cost, by kind: how often, the longest pause, and how soon after it went on.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::record::{Connection, Heard, Incident, Notes};
+
+/// The row of those that were injected together with others.
+const TOGETHER: &str = "two at once, each of them";
+
+/// One kind of fault.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cost {
+    /// How often it was injected.
+    pub(crate) times: usize,
+    /// The longest time without an event for any watcher, while it lasted and until it was
+    /// recovered from.
+    pub(crate) longest_pause: Duration,
+    /// The longest time from its end to the first event published after it.
+    pub(crate) went_on_after: Duration,
+}
+
+/// The costs by the fault's name.
+pub(crate) fn costs(notes: &Notes) -> BTreeMap<String, Cost> {
+    let arrivals = arrivals(notes);
+    let mut costs: BTreeMap<String, Cost> = BTreeMap::new();
+    for incident in &notes.incidents {
+        let name = if incident.alone {
+            incident.fault.as_str()
+        } else {
+            TOGETHER
+        };
+        let cost = costs.entry(name.to_owned()).or_default();
+        cost.times += 1;
+        for arrivals in arrivals.values() {
+            cost.longest_pause = cost.longest_pause.max(pause(arrivals, incident));
+            cost.went_on_after = cost.went_on_after.max(went_on(arrivals, incident));
+        }
+    }
+    costs
+}
+
+/// A line for each fault, for people.
+pub(crate) fn table(costs: &BTreeMap<String, Cost>) -> String {
+    let head = "| fault | times | longest pause, s | went on after, s |\n|---|---|---|---|\n";
+    let line = |text: String, (fault, cost): (&String, &Cost)| {
+        let pause = cost.longest_pause.as_secs_f64();
+        let after = cost.went_on_after.as_secs_f64();
+        text + &format!("| {fault} | {} | {pause:.2} | {after:.2} |\n", cost.times)
+    };
+    costs.iter().fold(head.to_owned(), line)
+}
+
+/// The same for programs.
+pub(crate) fn json(costs: &BTreeMap<String, Cost>) -> Value {
+    costs
+        .iter()
+        .map(|(fault, cost)| {
+            json!({
+                "fault": fault,
+                "times": cost.times,
+                "longestPauseSeconds": cost.longest_pause.as_secs_f64(),
+                "wentOnAfterSeconds": cost.went_on_after.as_secs_f64(),
+            })
+        })
+        .collect()
+}
+
+/// When each watcher got which event, over all its connections.
+fn arrivals(notes: &Notes) -> BTreeMap<&str, Vec<(Duration, u64)>> {
+    let mut arrivals: BTreeMap<&str, Vec<(Duration, u64)>> = BTreeMap::new();
+    let watches = |connection: &&Connection| notes.ticks.contains_key(&connection.client);
+    for connection in notes.connections.iter().filter(watches) {
+        let events = connection
+            .heard
+            .iter()
+            .filter_map(|(at, heard)| match heard {
+                Heard::Event { number, .. } => Some((*at, *number)),
+                _ => None,
+            });
+        arrivals
+            .entry(&connection.client)
+            .or_default()
+            .extend(events);
+    }
+    for arrivals in arrivals.values_mut() {
+        arrivals.sort_unstable();
+    }
+    arrivals
+}
+
+fn pause(arrivals: &[(Duration, u64)], incident: &Incident) -> Duration {
+    let concerned = arrivals.windows(2).filter(|pair| {
+        let (from, to) = (pair[0].0, pair[1].0);
+        to > incident.began && from < incident.recovered
+    });
+    concerned
+        .map(|pair| pair[1].0.saturating_sub(pair[0].0))
+        .max()
+        .unwrap_or_default()
+}
+
+fn went_on(arrivals: &[(Duration, u64)], incident: &Incident) -> Duration {
+    let next = arrivals.iter().find(|(_, number)| *number > incident.mark);
+    next.map_or(Duration::ZERO, |(at, _)| at.saturating_sub(incident.ended))
+}

@@ -1,0 +1,24 @@
+//! What the fault suite is made of; the tests beside this folder and `examples/soak` use the same.
+//!
+//! A [`World`] is a replica set of three and some nodes of the service, with a [`proxy`] on every
+//! way between them. Clients, publishers and writers run in it and return [`record`]s of what they
+//! did. [`faults`] are injected meanwhile. At the end [`truth`] is read from the database's own log,
+//! and the [`checker`] holds the records against it.
+
+// Each user takes a part of it. Clippy takes only functions marked as tests for tests.
+#![allow(dead_code, clippy::unwrap_used)]
+
+pub(crate) mod checker;
+pub(crate) mod clients;
+pub(crate) mod course;
+pub(crate) mod faults;
+pub(crate) mod figures;
+pub(crate) mod life;
+pub(crate) mod node;
+pub(crate) mod proxy;
+pub(crate) mod publishers;
+pub(crate) mod record;
+pub(crate) mod trial;
+pub(crate) mod truth;
+pub(crate) mod world;
+pub(crate) mod writers;

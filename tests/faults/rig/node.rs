@@ -1,0 +1,255 @@
+//! A node of the service: the binary as a process, behind proxies on both sides.
+
+use std::{
+    collections::VecDeque,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, ChildStderr, Command},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use super::proxy::{Cut, Proxy, Weather};
+
+/// How long a node may take to become ready, or to stop.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Lines of the log that are kept for whoever has to find out what went wrong.
+const LOG_LINES: usize = 100;
+
+/// How to start nodes.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    /// The binary.
+    pub(crate) path: PathBuf,
+    /// Settings of all nodes, as variables.
+    pub(crate) settings: Vec<(String, String)>,
+}
+
+/// A node, running or not.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Its number among the nodes.
+    pub(crate) number: usize,
+    /// Where it listens. Only this suite's own readings come in here.
+    pub(crate) address: SocketAddr,
+    /// What clients dial.
+    pub(crate) front: Proxy,
+    /// What the node dials in place of the database's members.
+    backs: Vec<Proxy>,
+    program: Program,
+    uri: String,
+    database: String,
+    process: Option<Child>,
+    log: Log,
+    reading: Option<JoinHandle<()>>,
+}
+
+impl Node {
+    /// Starts a node on a database that it reaches at `hosts`, which `backs` may be in the way of, and
+    /// waits until it is ready.
+    pub(crate) async fn start(
+        number: usize,
+        program: Program,
+        hosts: &[SocketAddr],
+        backs: Vec<Proxy>,
+        database: &str,
+        uri_options: &str,
+    ) -> Result<Self> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+        let mut node = Self {
+            number,
+            address,
+            front: Proxy::start(address).await?,
+            backs,
+            program,
+            uri: format!("mongodb://{}/?{uri_options}", hosts.join(",")),
+            database: database.to_owned(),
+            process: None,
+            log: Log::default(),
+            reading: None,
+        };
+        node.launch()?;
+        node.until_ready().await?;
+        Ok(node)
+    }
+
+    /// Starts the process.
+    pub(crate) fn launch(&mut self) -> Result<()> {
+        let mut command = Command::new(&self.program.path);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("TIDEGATE_") {
+                command.env_remove(&name);
+            }
+        }
+        let mut process = command
+            .args(["serve", "--listen", &self.address.to_string()])
+            .args(["--mongodb-uri", &self.uri, "--database", &self.database])
+            .envs(self.program.settings.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("the node's binary")?;
+        let log = process.stderr.take().context("its log")?;
+        self.reading = Some(tokio::spawn(self.log.clone().read(log)));
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Waits until it is ready.
+    pub(crate) async fn until_ready(&self) -> Result<()> {
+        let http = http_client()?;
+        let url = format!("http://{}/api/v1/ready", self.address);
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            let answer = http.get(&url).send().await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        bail!(
+            "node {} is not ready in time:\n{}",
+            self.number,
+            self.log.text()
+        )
+    }
+
+    /// Sends the process a signal by its name.
+    pub(crate) async fn signal(&self, name: &str) -> Result<()> {
+        let id = self.id()?.to_string();
+        let sent = Command::new("kill")
+            .args(["-s", name, &id])
+            .status()
+            .await?;
+        ensure!(sent.success(), "signal {name} was not delivered");
+        Ok(())
+    }
+
+    /// The process id.
+    pub(crate) fn id(&self) -> Result<u32> {
+        let process = self.process.as_ref().context("it does not run")?;
+        process.id().context("it has ended")
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub(crate) async fn kill(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// SIGTERM; it must end by itself, in order. Whatever it was still doing is over then.
+    pub(crate) async fn stop(&mut self) -> Result<()> {
+        self.signal("TERM").await?;
+        let mut process = self.process.take().context("it does not run")?;
+        let status = timeout(PATIENCE, process.wait()).await;
+        let status =
+            status.with_context(|| format!("it does not stop:\n{}", self.log.text()))??;
+        ensure!(
+            status.success(),
+            "it ended with {status}:\n{}",
+            self.log.text()
+        );
+        if let Some(reading) = self.reading.take() {
+            reading.await?;
+        }
+        Ok(())
+    }
+
+    /// Changes the weather between the node and the database.
+    pub(crate) fn set_backs(&self, weather: Weather) {
+        for back in &self.backs {
+            back.set(weather);
+        }
+    }
+
+    /// Cuts the node's connections to the database.
+    pub(crate) fn cut_backs(&self, cut: Cut) {
+        for back in &self.backs {
+            back.cut(cut);
+        }
+    }
+
+    /// All metrics as text.
+    pub(crate) async fn metrics(&self) -> Result<String> {
+        let url = format!("http://{}/metrics", self.address);
+        let answer = http_client()?.get(url).send().await?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
+
+    /// What the process said of panics, in all its lives.
+    pub(crate) fn panics(&self) -> Vec<String> {
+        self.log.with(|lines| lines.panics.clone())
+    }
+
+    /// The last lines of its log.
+    pub(crate) fn log(&self) -> String {
+        self.log.text()
+    }
+}
+
+/// What a process writes: the last lines, and all that tell of a panic.
+#[derive(Clone, Debug, Default)]
+struct Log(Arc<Mutex<Lines>>);
+
+#[derive(Debug, Default)]
+struct Lines {
+    last: VecDeque<String>,
+    panics: Vec<String>,
+}
+
+impl Log {
+    fn with<T>(&self, f: impl FnOnce(&mut Lines) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn read(self, log: ChildStderr) {
+        let mut lines = BufReader::new(log).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            self.with(|lines| {
+                if line.contains("panicked at") || line.contains("ended by a panic") {
+                    lines.panics.push(line.clone());
+                }
+                lines.last.push_back(line);
+                if lines.last.len() > LOG_LINES {
+                    lines.last.pop_front();
+                }
+            });
+        }
+    }
+
+    fn text(&self) -> String {
+        self.with(|lines| {
+            lines
+                .last
+                .iter()
+                .fold(String::new(), |text, line| text + line + "\n")
+        })
+    }
+}
+
+/// A client that keeps no connection: a request meets what is there now.
+pub(crate) fn http_client() -> Result<reqwest::Client> {
+    // TLS is not used, but the client wants a provider.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let builder = reqwest::Client::builder().pool_max_idle_per_host(0);
+    Ok(builder.timeout(Duration::from_secs(30)).build()?)
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
+}

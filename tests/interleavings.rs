@@ -1,0 +1,291 @@
+//! Every interleaving of the router and one connection at the hand-over between them.
+//!
+//! The outbox is the one place where two tasks share memory. Its code is compiled here once more, with
+//! a lock that loom watches: loom runs each of these scenarios again and again until every order in
+//! which the two threads can take the lock and wake each other was tried. A wake-up that is lost
+//! shows as a thread that waits for ever, which loom reports.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy takes only functions marked as tests for tests, not what they call"
+)]
+
+#[path = "../src/router/outbox.rs"]
+#[allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    reason = "it is the crate's own, in part"
+)]
+mod outbox;
+
+/// The outbox's lock, as loom sees it.
+mod lock {
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
+}
+mod position {
+    pub(crate) use tidegate::position::Position;
+}
+mod protocol {
+    pub(crate) use tidegate::protocol::{Ending, Frame};
+}
+
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use loom::{future::block_on, model::Builder, thread};
+
+use self::{
+    outbox::{
+        Bounds, End, Pushed, Receiver, Room, Sender, Size, Taken, Wish, outbox as new_outbox,
+    },
+    position::Position,
+    protocol::{Ending, Frame},
+};
+
+const DELETED: End = End {
+    ending: Ending::Deleted,
+    position: Position::START,
+    drain: true,
+};
+
+/// Runs the router and a connection in every interleaving with at most so many switches between the
+/// threads where neither has to wait (`None`: with any number). What both return is checked.
+fn check<R: 'static, C: 'static>(
+    name: &str,
+    switches: Option<usize>,
+    frames: usize,
+    router: fn(Sender) -> R,
+    connection: fn(Receiver) -> C,
+    expected: fn(R, C),
+) {
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&runs);
+    let mut model = Builder::new();
+    model.preemption_bound = switches;
+    model.check(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = new_outbox(Bounds {
+            frames,
+            bytes: 1_000,
+        });
+        let connection = thread::spawn(move || connection(receiver));
+        let routed = router(sender);
+        expected(routed, connection.join().unwrap());
+    });
+    let runs = runs.load(Ordering::Relaxed);
+    println!("{name}: {runs} interleavings");
+    assert!(runs > 1, "there was nothing to interleave");
+}
+
+/// A frame that is known by its length.
+fn frame(len: usize) -> Arc<Frame> {
+    Arc::new(Frame::new(vec![0; len].into(), Position::START, None))
+}
+
+/// Pushes; the hand-over is complete with it.
+fn push(sender: &Sender, len: usize) -> bool {
+    match sender.push(&frame(len)) {
+        Pushed::Queued(waker) => {
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+            true
+        }
+        Pushed::Full | Pushed::Closed => false,
+    }
+}
+
+/// Waits for a connection, as the router does.
+fn answer(sender: &Sender, wish: Wish) -> Room {
+    let asked = sender.ask(wish);
+    block_on(poll_fn(|cx| sender.poll_answer(asked, cx)))
+}
+
+fn lengths(frames: &[Arc<Frame>]) -> Vec<usize> {
+    frames.iter().map(|frame| frame.bytes.len()).collect()
+}
+
+/// Takes whatever comes until the end: the lengths of all frames, last words among them.
+fn take_all(receiver: &Receiver) -> (Vec<usize>, End) {
+    let mut taken = Vec::new();
+    loop {
+        let took = block_on(poll_fn(|cx| receiver.poll_take(cx, 1, &mut taken)));
+        if let Taken::End(end) = took {
+            taken.extend(receiver.drain());
+            return (lengths(&taken), end);
+        }
+    }
+}
+
+#[test]
+fn every_frame_comes_once_in_order_and_then_the_end() {
+    check(
+        "frames, then the end",
+        Some(3),
+        8,
+        |sender| {
+            assert!(push(&sender, 1));
+            assert!(push(&sender, 2));
+            assert!(sender.end(DELETED));
+            assert!(!sender.end(DELETED), "it is decided once");
+            assert!(!push(&sender, 3), "nothing behind the end");
+        },
+        |receiver| take_all(&receiver),
+        |(), got| assert_eq!(got, (vec![1, 2], DELETED)),
+    );
+}
+
+#[test]
+fn a_router_that_waits_for_room_gets_it() {
+    check(
+        "a full outbox that is served",
+        Some(3),
+        1,
+        |sender| {
+            for len in [1, 2] {
+                if !push(&sender, len) {
+                    assert_eq!(
+                        answer(&sender, Wish::Room(Size::of(&frame(len)))),
+                        Room::Free
+                    );
+                    assert!(push(&sender, len));
+                }
+            }
+            sender.end(DELETED);
+        },
+        |receiver| take_all(&receiver),
+        |(), got| assert_eq!(got, (vec![1, 2], DELETED)),
+    );
+}
+
+/// The connection takes a frame, and its socket refuses from then on. It tries whenever it is woken.
+fn take_one_and_refuse(receiver: &Receiver) -> End {
+    let mut taken = Vec::new();
+    if let Taken::End(end) = block_on(poll_fn(|cx| receiver.poll_take(cx, 1, &mut taken))) {
+        receiver.close();
+        return end;
+    }
+    let end = block_on(poll_fn(|cx| {
+        receiver.refused();
+        receiver.poll_end(cx)
+    }));
+    receiver.close();
+    end
+}
+
+#[test]
+fn a_socket_that_refuses_is_known_to_the_router_that_waits() {
+    check(
+        "a full outbox that is refused",
+        Some(3),
+        1,
+        |sender| {
+            let mut pushed = 0;
+            for len in 1..=3 {
+                if push(&sender, len) {
+                    pushed += 1;
+                    continue;
+                }
+                match answer(&sender, Wish::Room(Size::of(&frame(len)))) {
+                    Room::Free => assert!(pushed == 1 && push(&sender, len)),
+                    other => {
+                        assert_eq!(other, Room::Refused);
+                        break;
+                    }
+                }
+                pushed += 1;
+            }
+            sender.end(End {
+                ending: Ending::SlowConsumer,
+                drain: false,
+                ..DELETED
+            });
+            pushed
+        },
+        |receiver| take_one_and_refuse(&receiver),
+        |pushed, end| {
+            assert!(pushed <= 2, "one was taken, one waits");
+            assert_eq!(end.ending, Ending::SlowConsumer);
+        },
+    );
+}
+
+#[test]
+fn who_holds_too_much_lets_go_or_is_known_to_refuse() {
+    check(
+        "too much on the node",
+        Some(2),
+        8,
+        |sender| {
+            assert!(push(&sender, 1));
+            assert!(push(&sender, 2));
+            let answered = answer(&sender, Wish::Less(sender.held()));
+            assert!(
+                matches!(answered, Room::Free | Room::Refused),
+                "{answered:?}"
+            );
+            sender.end(End {
+                drain: false,
+                ..DELETED
+            });
+            block_on(poll_fn(|cx| sender.poll_emptied(cx)));
+            assert_eq!(sender.held(), 0);
+        },
+        |receiver| take_one_and_refuse(&receiver),
+        |(), end| assert_eq!(end.ending, Ending::Deleted),
+    );
+}
+
+#[test]
+fn a_connection_that_leaves_frees_the_router() {
+    check(
+        "a full outbox that is dropped",
+        None,
+        1,
+        |sender| {
+            let first = push(&sender, 1);
+            if first && !push(&sender, 2) {
+                assert_eq!(
+                    answer(&sender, Wish::Room(Size::of(&frame(2)))),
+                    Room::Closed
+                );
+            }
+        },
+        drop,
+        |(), ()| {},
+    );
+}
+
+#[test]
+fn a_frame_that_finds_nobody_is_known_as_missed() {
+    check(
+        "a connection that stops while the router decides",
+        None,
+        8,
+        |sender| {
+            let pushed = push(&sender, 1);
+            sender.end(DELETED);
+            pushed
+        },
+        |receiver| {
+            receiver.stop();
+            let end = block_on(poll_fn(|cx| receiver.poll_end(cx)));
+            assert_eq!(end, DELETED, "the verdict comes to who has stopped");
+            (lengths(&receiver.drain()), receiver.missed())
+        },
+        |pushed, got| {
+            let expected = if pushed {
+                (vec![1], false)
+            } else {
+                (vec![], true)
+            };
+            assert_eq!(got, expected);
+        },
+    );
+}
