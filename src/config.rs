@@ -45,6 +45,8 @@ pub struct Config {
     pub socket: Socket,
     /// The change stream.
     pub feed: Feed,
+    /// This node among others.
+    pub node: Node,
     /// Cross-origin requests from browsers.
     pub cors: Cors,
 }
@@ -192,6 +194,15 @@ pub struct Feed {
     pub ready_lag: Duration,
 }
 
+/// This node among others (`[node]`).
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Node {
+    /// How often the node writes that it is alive. Default `2s`.
+    #[serde(deserialize_with = "duration")]
+    pub heartbeat_interval: Duration,
+}
+
 /// Cross-origin requests from browsers (`[cors]`).
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -217,6 +228,7 @@ impl Default for Config {
             limits: Limits::default(),
             socket: Socket::default(),
             feed: Feed::default(),
+            node: Node::default(),
             cors: Cors::default(),
         }
     }
@@ -281,6 +293,14 @@ impl Default for Feed {
             retry_min: Duration::from_millis(50),
             retry_max: Duration::from_secs(5),
             ready_lag: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval: Duration::from_secs(2),
         }
     }
 }
@@ -377,10 +397,14 @@ impl Config {
             ("socket.close_timeout", self.socket.close_timeout),
             ("feed.max_await", self.feed.max_await),
             ("feed.retry_min", self.feed.retry_min),
+            ("node.heartbeat_interval", self.node.heartbeat_interval),
         ] {
             if value.is_zero() {
                 return refuse(setting, "must be longer than nothing");
             }
+        }
+        if self.node.heartbeat_interval > Duration::from_hours(1) {
+            return refuse("node.heartbeat_interval", "must be an hour at most");
         }
         Ok(())
     }
@@ -464,6 +488,7 @@ mod tests {
             ("[limits]\nbatch_items = 0", "limits.batch_items"),
             ("database = \"a/b\"", "database"),
             ("listen = \"0.0.0.0:8080\"", "auth"),
+            ("[node]\nheartbeat_interval = \"2h\"", "heartbeat_interval"),
             ("mongodb_uri = \"localhost\"", "mongodb_uri"),
         ] {
             let error = load(toml, &[]).unwrap_err().to_string();

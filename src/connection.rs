@@ -56,6 +56,7 @@ use crate::{
     position::Cursor,
     positions::Positions,
     protocol::{Dialect, Ending, Frame, Message},
+    receipts::{Gone, life},
     replay::Replays,
     router::{
         Attach, AttachError, Attached, RouterHandle, Wording,
@@ -118,7 +119,9 @@ pub async fn serve(
     answer: oneshot::Sender<Result<(), AttachError>>,
     carrier: impl Future<Output = Option<Carrier>>,
 ) {
-    let opening = Box::pin(open(host, request, answer, carrier));
+    // Dropped last: whoever waits for its end knows that the socket is closed.
+    let (_life, gone) = life();
+    let opening = Box::pin(open(host, request, gone, answer, carrier));
     let Some(mut connection) = opening.await else {
         return;
     };
@@ -130,6 +133,7 @@ pub async fn serve(
 async fn open(
     host: Host,
     request: Request,
+    gone: Gone,
     answer: oneshot::Sender<Result<(), AttachError>>,
     carrier: impl Future<Output = Option<Carrier>>,
 ) -> Option<Box<Connection>> {
@@ -147,6 +151,7 @@ async fn open(
         after,
         close_on_gap: request.close_on_gap,
         remote: request.remote,
+        gone,
     };
     let attached = match host.router.attach(attach).await {
         Ok(attached) => attached,

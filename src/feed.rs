@@ -14,6 +14,7 @@ mod oversized;
 mod past;
 mod pause;
 mod place;
+mod recall;
 mod repair;
 mod stream;
 mod understand;
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use self::past::{PastError, PastReader};
+pub use self::recall::{Recall, recall};
 use self::{
     failure::Remedy,
     load::Load,

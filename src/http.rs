@@ -7,9 +7,11 @@ mod answer;
 mod aside;
 mod attach;
 mod body;
+mod calls;
 mod conditional;
 mod connections;
 mod cors;
+mod docs;
 mod dry_run;
 #[cfg(test)]
 pub(crate) mod echo;
@@ -18,7 +20,9 @@ mod extract;
 mod failure;
 mod idempotency;
 mod known;
+mod nodes;
 mod observe;
+mod openapi;
 mod page;
 mod past;
 pub mod problem;
@@ -27,23 +31,25 @@ mod service;
 mod socket;
 mod sse;
 mod subscriptions;
+mod teardown;
 mod watch;
 
 use std::sync::Arc;
 
-use axum::{
-    Router, middleware,
-    routing::{get, post},
-};
+use axum::{Router, middleware, routing::get};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use self::calls::{Call, calls};
+pub use self::openapi::Description;
 use crate::{
     config::Config,
+    feed::Recall,
     positions::Positions,
+    receipts::Receipts,
     replay::Replays,
     router::{RouterHandle, Wording},
-    store::Store,
+    store::{NodeCard, Store},
     telemetry::{Health, Metrics},
 };
 
@@ -67,6 +73,14 @@ pub struct AppState {
     pub replays: Replays,
     /// What was acknowledged.
     pub positions: Positions,
+    /// What this node did about deletes.
+    pub receipts: Receipts,
+    /// The deletes of the time before this node's start.
+    pub recall: Recall,
+    /// What all calls are.
+    pub description: Description,
+    /// What this node is called.
+    pub node: Arc<NodeCard>,
     /// How events are written.
     pub wording: Arc<Wording>,
     /// Work that outlives its request. Whoever stops the service closes it and waits.
@@ -77,36 +91,14 @@ pub struct AppState {
 
 /// All calls.
 pub fn routes(state: AppState) -> Router {
-    let at = |path: &str| format!("{BASE}{path}");
-    let routes = Router::new()
-        .route(BASE, get(service::root))
-        .route(&at("/"), get(service::root))
-        .route(&at("/health"), get(service::health))
-        .route(&at("/live"), get(service::live))
-        .route(&at("/ready"), get(service::ready))
-        .route("/metrics", get(service::metrics))
-        .route(
-            &at("/subscriptions"),
-            get(subscriptions::list).post(subscriptions::create),
-        )
+    let mut routes = Router::new()
+        .route(&format!("{BASE}/"), get(service::root))
         // An id may be the word "batch": the other methods on this path are that subscription's.
-        .route(
-            &at("/subscriptions/batch"),
-            subscriptions::one().post(subscriptions::batch),
-        )
-        .route(&at("/subscriptions/{id}"), subscriptions::one())
-        .route(&at("/subscriptions/{id}/events"), get(watch::open))
-        .route(
-            &at("/subscriptions/{id}/match"),
-            post(dry_run::subscription),
-        )
-        .route(
-            &at("/subscriptions/{id}/connections"),
-            get(connections::list),
-        )
-        .route(&at("/match"), post(dry_run::filter))
-        .route(&at("/events"), post(events::publish).get(events::list))
-        .route(&at("/events/{id}"), get(events::get))
+        .route(&format!("{BASE}/subscriptions/batch"), subscriptions::one());
+    for Call { path, route, .. } in calls(&state.config.limits) {
+        routes = routes.route(&path, route);
+    }
+    let routes = routes
         .fallback(observe::not_found)
         .method_not_allowed_fallback(observe::method_not_allowed);
     common(routes, &state).with_state(state)

@@ -13,6 +13,7 @@
 //! - [`filter`]: MongoDB's query language: parse, match, index, explain.
 //! - [`store`]: everything in MongoDB but the change stream.
 //! - [`positions`]: what the clients of durable subscriptions have acknowledged.
+//! - [`receipts`]: what this node did about deletes.
 //! - [`router`]: the one task that applies everything in order; owns index and registry.
 //! - [`feed`]: sole owner of the node's change stream.
 //! - [`replay`]: the past, for clients that were away.
@@ -36,6 +37,7 @@ pub mod mongod;
 pub mod position;
 pub mod positions;
 pub mod protocol;
+pub mod receipts;
 pub mod replay;
 pub mod router;
 pub mod server;

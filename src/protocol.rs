@@ -183,6 +183,15 @@ pub enum GapReason {
 }
 
 impl GapReason {
+    /// Every reason there is.
+    pub const ALL: [Self; 5] = [
+        Self::HistoryLost,
+        Self::OtherDeployment,
+        Self::OversizedChange,
+        Self::UndecodableChange,
+        Self::NotReplayable,
+    ];
+
     /// The stable name.
     pub const fn token(self) -> &'static str {
         match self {

@@ -20,6 +20,7 @@ mod outbox_tests;
 pub mod registry;
 mod relief;
 mod table;
+mod teardowns;
 mod window;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use self::{
     durable::Durable,
     registry::{ConnectionKey, NewConnection, Phase, Registry, ends_on_gap},
     table::Slot,
+    teardowns::{Teardowns, When},
     window::Window,
 };
 use crate::{
@@ -46,6 +48,7 @@ use crate::{
     position::{Cursor, DeploymentId, Position},
     positions::Positions,
     protocol::{Dialect, Ending, Frame, GapReason, Load, Message},
+    receipts::{Gone, Receipts},
     subscription::{Status, SubscriptionId},
     telemetry::Metrics,
 };
@@ -113,6 +116,7 @@ pub struct Router {
     /// Where all subscriptions were loaded the last time.
     loaded_at: Position,
     durable: Durable,
+    teardowns: Teardowns,
     stopping: bool,
     feed: mpsc::Receiver<FromFeed>,
     inputs: mpsc::Receiver<Input>,
@@ -143,6 +147,7 @@ impl Router {
             position: Position::START,
             loaded_at: Position::START,
             durable: Durable::default(),
+            teardowns: Teardowns::default(),
             stopping: false,
             feed,
             inputs,
@@ -156,6 +161,13 @@ impl Router {
     #[must_use]
     pub fn telling(mut self, positions: Positions) -> Self {
         self.durable = Durable(Some(positions));
+        self
+    }
+
+    /// Tells `receipts` of deletes.
+    #[must_use]
+    pub fn reporting(mut self, receipts: Receipts) -> Self {
+        self.teardowns = Teardowns(Some(receipts));
         self
     }
 
@@ -268,14 +280,15 @@ impl Router {
             }
             ChangeKind::Deleted(id) => {
                 if let Some((slot, removed)) = self.subscriptions.remove(&id) {
-                    self.end_subscription(slot, &removed, change.wall_time);
+                    let when = When::Committed(change.wall_time);
+                    self.end_subscription(slot, &removed, when).await;
                     self.durable.deleted(&removed, self.position).await;
                 }
                 change.kind = ChangeKind::Deleted(id);
             }
             ChangeKind::AllDeleted => {
-                self.replace_all(Table::default(), change.wall_time, None)
-                    .await;
+                let when = When::Committed(change.wall_time);
+                self.replace_all(Table::default(), when, None).await;
             }
             ChangeKind::Missed(reason) => {
                 change.kind = ChangeKind::Missed(reason);
@@ -295,9 +308,10 @@ impl Router {
         let before = self.position;
         self.position = self.position.max(reload.position);
         self.loaded_at = self.position;
+        let when = When::Before(DateTime::now());
         let missed = reload.missed.map(|reason| (reason, before));
-        self.replace_all(*reload.subscriptions, DateTime::now(), missed)
-            .await;
+        self.replace_all(*reload.subscriptions, when, missed).await;
+        self.teardowns.loaded(self.position).await;
         self.window.restart(self.position);
         self.delivery.hand_over();
         self.announce();
@@ -305,15 +319,10 @@ impl Router {
     }
 
     /// `missed` is why events may be missing, and where they begin to be.
-    async fn replace_all(
-        &mut self,
-        all: Table,
-        when: DateTime,
-        missed: Option<(GapReason, Position)>,
-    ) {
+    async fn replace_all(&mut self, all: Table, when: When, missed: Option<(GapReason, Position)>) {
         let difference = self.subscriptions.replace_all(all);
         for (slot, removed) in difference.gone {
-            self.end_subscription(slot, &removed, when);
+            self.end_subscription(slot, &removed, when).await;
         }
         // First the gap: a client that broke off before it would go on behind it without knowing.
         if let Some((reason, after)) = missed {
@@ -343,13 +352,15 @@ impl Router {
         }
     }
 
-    fn end_subscription(&mut self, slot: Slot, removed: &Compiled, when: DateTime) {
-        let expired = removed.subscription.expired_by(when);
+    async fn end_subscription(&mut self, slot: Slot, removed: &Compiled, when: When) {
+        let expired = removed.subscription.expired_by(when.latest());
         let ending = if expired {
             Ending::Expired
         } else {
             Ending::Deleted
         };
+        let connections = self.registry.of(slot).iter();
+        let connections: Vec<Gone> = connections.map(|c| c.gone.clone()).collect();
         let ended = self.registry.end_all_of(slot, ending, self.position);
         if ended > 0 {
             let subscription = removed.subscription.id.as_ref().map(SubscriptionId::as_str);
@@ -360,6 +371,8 @@ impl Router {
                 "subscription is gone"
             );
         }
+        let deletion = when.deletion(self.position, ending);
+        self.teardowns.deleted(removed, deletion, connections).await;
     }
 
     /// Sends `updated` to every connection of a subscription.
@@ -458,6 +471,7 @@ impl Router {
                     Phase::Live
                 },
                 remote: attach.remote,
+                gone: attach.gone,
             },
         );
         tracing::debug!(

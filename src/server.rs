@@ -12,8 +12,9 @@ mod fault_tests;
 mod horizon;
 mod housekeeping;
 mod presence;
+mod signs;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -22,15 +23,17 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::signs::Signs;
 use crate::{
     config::Config,
-    feed::Feed,
+    feed::{Feed, recall},
     http::{self, AppState},
     positions::positions,
     protocol::Load,
+    receipts::receipts,
     replay::{Library, replays},
     router::{self, Router, filter_limits},
-    store::{Store, StoreError, jittered},
+    store::{NodeCard, Store, StoreError, jittered},
     telemetry::{Health, Metrics},
 };
 
@@ -56,8 +59,9 @@ pub async fn run(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), ServerError> {
+    let address = listener.local_addr().unwrap_or(config.listen);
     let node = tokio::select! {
-        node = Node::start(config) => node?,
+        node = Node::start(config, address) => node?,
         () = stop.cancelled() => return Ok(()),
     };
     let closed = CancellationToken::new();
@@ -103,29 +107,28 @@ struct Node {
     /// One HTTP connection each; told to finish by `closing`.
     http: TaskTracker,
     closing: CancellationToken,
+    /// Cancelled when this node begins to stop, before anything ends.
+    leaving: CancellationToken,
     feed: JoinHandle<()>,
     housekeeping: JoinHandle<()>,
     presence: JoinHandle<()>,
     router_task: JoinHandle<()>,
     replay_task: JoinHandle<()>,
     positions_task: JoinHandle<()>,
+    receipts_task: JoinHandle<()>,
+    recall_task: JoinHandle<()>,
+    signs: JoinHandle<()>,
     ending: CancellationToken,
 }
 
 impl Node {
     /// Connects, migrates, and starts router and feed. Returns before the subscriptions are loaded:
     /// until then the node answers that it is not ready.
-    async fn start(config: Config) -> Result<Self, ServerError> {
+    async fn start(config: Config, address: SocketAddr) -> Result<Self, ServerError> {
         let store = prepared(&config).await?;
         let metrics = Arc::new(Metrics::default());
         let health = Health::new(&config.feed);
-        let settings = router::Settings {
-            deployment: store.deployment(),
-            database: config.database.clone(),
-            limits: config.limits.clone(),
-            socket: config.socket.clone(),
-            feed: config.feed.clone(),
-        };
+        let settings = router_settings(&store, &config);
         let wording = Arc::new(settings.wording(Load::on(Arc::clone(&metrics.waiting_bytes))));
         let (router, handle, from_feed) =
             Router::new(settings, config.feed.batches_ahead, Arc::clone(&metrics));
@@ -135,7 +138,34 @@ impl Node {
             Arc::clone(&metrics),
             health.clone(),
         );
-        let router = router.telling(positions.clone());
+        let interval = config.node.heartbeat_interval;
+        let card = Arc::new(NodeCard::new(address.to_string(), interval));
+        let (receipts, writing) = receipts(
+            store.clone(),
+            card.id.clone(),
+            &config,
+            Arc::clone(&metrics),
+        );
+        let router = router
+            .telling(positions.clone())
+            .reporting(receipts.clone());
+        let leaving = CancellationToken::new();
+        let signs = Signs {
+            card: Arc::clone(&card),
+            store: store.clone(),
+            router: handle.clone(),
+            receipts: receipts.clone(),
+            metrics: Arc::clone(&metrics),
+            leaving: leaving.clone(),
+        };
+        let receipts_task = tokio::spawn(writing);
+        let (recall, recalling) = recall(
+            store.clone(),
+            handle.clone(),
+            receipts.clone(),
+            config.feed.clone(),
+        );
+        signs.first(config.startup_timeout).await?;
         let ending = CancellationToken::new();
         let feed = Feed {
             store: store.clone(),
@@ -155,6 +185,9 @@ impl Node {
         Ok(Self {
             replay_task: tokio::spawn(replaying),
             positions_task: tokio::spawn(keeping),
+            receipts_task,
+            recall_task: tokio::spawn(recalling),
+            signs: tokio::spawn(signs.run(ending.clone())),
             router_task: tokio::spawn(router.run()),
             feed: tokio::spawn(feed.run(ending.clone())),
             presence: tokio::spawn(presence::run(
@@ -176,12 +209,17 @@ impl Node {
                 metrics,
                 replays,
                 positions,
+                receipts,
+                recall,
+                description: http::Description::default(),
+                node: card,
                 wording,
                 tasks: TaskTracker::new(),
                 cut: CancellationToken::new(),
             },
             http: TaskTracker::new(),
             closing: CancellationToken::new(),
+            leaving,
             ending,
         })
     }
@@ -201,6 +239,7 @@ impl Node {
     /// Says that this node is not ready any more, and ends the connections over a time.
     async fn drain(&self, deadline: Instant) {
         self.state.health.stopping();
+        self.leaving.cancel();
         let window = self.state.config.drain();
         if window.is_zero() {
             return;
@@ -233,6 +272,7 @@ impl Node {
                 ("feed", self.feed),
                 ("housekeeping", self.housekeeping),
                 ("presence", self.presence),
+                ("signs", self.signs),
             ] {
                 if task.await.is_err() {
                     tracing::error!(part, "ended by a panic");
@@ -247,6 +287,12 @@ impl Node {
         if !self.state.positions.all_written(left.max(CUT_GRACE)).await {
             tracing::warn!("acknowledged positions could not be written; some will be sent again");
         }
+        if !self.state.receipts.all_written(left.max(CUT_GRACE)).await {
+            tracing::warn!("receipts of teardowns could not be written");
+        }
+        say_goodbye(&self.state, left.max(CUT_GRACE)).await;
+        self.receipts_task.abort();
+        self.recall_task.abort();
         self.positions_task.abort();
         self.replay_task.abort();
         self.router_task.abort();
@@ -268,5 +314,28 @@ impl Node {
             let left = self.http.len() + self.state.tasks.len();
             tracing::warn!(left, "requests still wait for the database");
         }
+    }
+}
+
+fn router_settings(store: &Store, config: &Config) -> router::Settings {
+    router::Settings {
+        deployment: store.deployment(),
+        database: config.database.clone(),
+        limits: config.limits.clone(),
+        socket: config.socket.clone(),
+        feed: config.feed.clone(),
+    }
+}
+
+/// Tells the others that no socket of this node is left, where that is so.
+async fn say_goodbye(state: &AppState, patience: Duration) {
+    if !state.tasks.is_empty() {
+        return;
+    }
+    let farewell = state.store.node_stopped(&state.node);
+    match timeout(patience, farewell).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the others are not told of this stop"),
+        Err(_) => tracing::warn!("the others are not told of this stop in time"),
     }
 }

@@ -20,10 +20,12 @@ mod idempotency;
 mod limits;
 mod listing;
 mod migrations;
+mod nodes;
 mod old_events;
 mod oplog;
 mod positions;
 mod query;
+mod receipts;
 mod snapshot;
 mod startup;
 mod subscriptions;
@@ -49,7 +51,9 @@ pub use self::{
     idempotency::{Begun, LEASE as RESERVATION_LEASE, Reservation, Seed, StoredAnswer},
     listing::{ListQuery, StoredStatus},
     migrations::{MigrationState, MigrationStatus},
+    nodes::{ALIVE_INTERVALS, Beat, MOST_NODES, NodeCard, NodeSeen, Progress, REMEMBERED},
     positions::{Beginning, PositionChanges, Whole},
+    receipts::{Deletion, Receipt, ReceiptRead},
     snapshot::Documents,
     startup::StartupError,
     subscriptions::{BatchWritten, Deleted, Read, Written},

@@ -18,7 +18,7 @@ const ROWS: [&[&str]; 13] = [
     &["replay"],
     &["feed"],
     &["router"],
-    &["positions"],
+    &["positions", "receipts"],
     &["store"],
     &["filter"],
     &["event", "subscription", "position", "protocol", "extjson"],

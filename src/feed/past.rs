@@ -68,7 +68,7 @@ impl PastReader {
     }
 }
 
-fn explain(error: &StreamError) -> PastError {
+pub(super) fn explain(error: &StreamError) -> PastError {
     tracing::debug!(%error, "the past cannot be read");
     match error {
         StreamError::Driver(error) if failure::remedy(error) != Remedy::Reopen => PastError::Lost,

@@ -106,9 +106,26 @@ impl ChangeStream {
         from: &From,
         options: Options,
     ) -> Result<Self, StreamError> {
+        Self::open_with(database, pipeline(from, options), options).await
+    }
+
+    /// Opens a stream of the deletes of subscriptions: their keys alone.
+    pub(super) async fn open_of_deletes(
+        database: &Database,
+        from: Timestamp,
+        options: Options,
+    ) -> Result<Self, StreamError> {
+        Self::open_with(database, pipeline_of_deletes(from), options).await
+    }
+
+    async fn open_with(
+        database: &Database,
+        pipeline: Vec<Document>,
+        options: Options,
+    ) -> Result<Self, StreamError> {
         let patience = options.max_await + REPLY_GRACE;
         let opening = database
-            .aggregate(pipeline(from, options))
+            .aggregate(pipeline)
             .max_await_time(options.max_await)
             .batch_size(options.batch_size)
             .batch();
@@ -188,14 +205,27 @@ fn pipeline(from: &From, options: Options) -> Vec<Document> {
         {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
     ]}};
     if options.keys_only {
-        let keys = doc! {"$project": {
-            "operationType": 1, "clusterTime": 1, "wallTime": 1, "ns": 1, "to": 1, "documentKey": 1,
-        }};
-        vec![doc! {"$changeStream": stream}, matching, keys]
+        vec![doc! {"$changeStream": stream}, matching, keys()]
     } else {
         stream.insert("fullDocument", "whenAvailable");
         vec![doc! {"$changeStream": stream}, matching]
     }
+}
+
+fn pipeline_of_deletes(from: Timestamp) -> Vec<Document> {
+    let matching = doc! {"$match": {"$or": [
+        {"ns.coll": SUBSCRIPTIONS, "operationType": "delete"},
+        {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
+    ]}};
+    let stream = doc! {"startAtOperationTime": from};
+    vec![doc! {"$changeStream": stream}, matching, keys()]
+}
+
+/// Leaves out what can be large.
+fn keys() -> Document {
+    doc! {"$project": {
+        "operationType": 1, "clusterTime": 1, "wallTime": 1, "ns": 1, "to": 1, "documentKey": 1,
+    }}
 }
 
 fn token_document(token: &RawDocument) -> Document {

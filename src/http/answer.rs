@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
-use bson::Timestamp;
+use bson::{DateTime, Timestamp};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{AppState, BASE, failure::internal, problem::Problem};
@@ -28,6 +28,11 @@ pub(crate) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response
+}
+
+/// A time as it is written everywhere: RFC 3339, in UTC.
+pub(crate) fn time(time: DateTime) -> String {
+    humantime::format_rfc3339_millis(time.to_system_time()).to_string()
 }
 
 /// An answer without content, with the entity tag of what it is about.

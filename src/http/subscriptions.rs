@@ -13,21 +13,20 @@ mod write;
 
 use std::time::Duration;
 
-use axum::routing::{MethodRouter, get};
+use axum::routing::{self, MethodRouter};
 
 use super::{
     AppState,
     problem::{Kind, Problem},
 };
 
-pub(crate) use self::{batch::batch, create::create, list::list};
+pub(crate) use self::{
+    batch::batch, create::create, delete::delete, list::list, patch::patch, put::put, read::get,
+};
 
 /// The calls on one subscription.
 pub(crate) fn one() -> MethodRouter<AppState> {
-    get(read::get)
-        .put(put::put)
-        .patch(patch::patch)
-        .delete(delete::delete)
+    routing::get(get).put(put).patch(patch).delete(delete)
 }
 
 /// How often a write is tried against others that change the same document.

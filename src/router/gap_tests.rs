@@ -55,6 +55,7 @@ async fn attach(handle: &RouterHandle, after: Option<Position>) -> Receiver {
         }),
         close_on_gap: false,
         remote: String::new(),
+        gone: crate::receipts::life().1,
     };
     handle.attach(attach).await.unwrap();
     receiver

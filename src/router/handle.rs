@@ -19,6 +19,7 @@ use super::{
 use crate::{
     position::{Cursor, DeploymentId, Position},
     protocol::{Dialect, Ending, GapReason},
+    receipts::Gone,
 };
 
 /// How far the router has come.
@@ -57,6 +58,8 @@ pub struct Attach {
     pub close_on_gap: bool,
     /// Where the client is, for operators.
     pub remote: String,
+    /// Tells when the connection's task is gone.
+    pub gone: Gone,
 }
 
 /// Why a connection was not taken.

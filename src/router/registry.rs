@@ -15,6 +15,7 @@ use super::{
 use crate::{
     position::Position,
     protocol::{Dialect, Ending},
+    receipts::Gone,
 };
 
 /// Names a connection on this node. Never used twice.
@@ -52,6 +53,8 @@ pub struct Registered {
     pub remote: String,
     /// Since when.
     pub opened_at: SystemTime,
+    /// Tells when its task, and with it the socket, is gone.
+    pub gone: Gone,
 }
 
 impl Registered {
@@ -88,6 +91,8 @@ pub struct NewConnection {
     pub phase: Phase,
     /// See [`Registered`].
     pub remote: String,
+    /// See [`Registered`].
+    pub gone: Gone,
 }
 
 /// A connection for which something waits.
@@ -135,6 +140,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
             phase: new.phase,
             remote: new.remote,
             opened_at: SystemTime::now(),
+            gone: new.gone,
         });
         self.books.open();
         key
@@ -287,6 +293,7 @@ mod tests {
             from: Position::START,
             phase: Phase::Live,
             remote: String::new(),
+            gone: crate::receipts::life().1,
         };
         (new, receiver)
     }

@@ -27,7 +27,8 @@ pub enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 6] = [
+    /// Every part.
+    pub const ALL: [Self; 6] = [
         Self::Service,
         Self::Database,
         Self::Feed,
@@ -36,7 +37,8 @@ impl Part {
         Self::Replay,
     ];
 
-    const fn name(self) -> &'static str {
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Service => "service",
             Self::Database => "database",

@@ -90,6 +90,10 @@ pub struct Metrics {
     pub acks: Counter,
     /// Writes of positions, each of many.
     pub position_writes: Counter,
+    /// Receipts of teardowns written.
+    pub receipts_written: Counter,
+    /// Receipts of teardowns given up, because too many waited to be written.
+    pub receipts_lost: Counter,
     acks_ignored: Family<CauseLabel, Counter>,
     feed_resumes: Family<CauseLabel, Counter>,
     feed_reloads: Family<CauseLabel, Counter>,
@@ -191,6 +195,8 @@ impl Default for Metrics {
             replay: Histogram::new(latency_buckets()),
             acks: Counter::default(),
             position_writes: Counter::default(),
+            receipts_written: Counter::default(),
+            receipts_lost: Counter::default(),
             acks_ignored: Family::default(),
             feed_resumes: Family::default(),
             feed_reloads: Family::default(),
@@ -251,6 +257,16 @@ impl Metrics {
                 "position_writes",
                 "Writes of positions, each of many",
                 &self.position_writes,
+            ),
+            (
+                "receipts_written",
+                "Receipts of teardowns written",
+                &self.receipts_written,
+            ),
+            (
+                "receipts_lost",
+                "Receipts of teardowns given up",
+                &self.receipts_lost,
             ),
             (
                 "replay_pages",
@@ -341,6 +357,12 @@ impl Metrics {
         ] {
             r.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         }
+    }
+
+    /// Connections that are open.
+    pub fn open_connections(&self) -> u64 {
+        let figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        figures.open
     }
 
     /// Changes what the router owns, all of it before the next scrape sees any.

@@ -52,7 +52,7 @@ fn fields() -> Vec<String> {
             continue;
         };
         match depth {
-            4 if ["Limits {", "Socket {", "Feed {", "Cors {"].contains(&value) => {
+            4 if ["Limits {", "Socket {", "Feed {", "Node {", "Cors {"].contains(&value) => {
                 section = format!("{name}.");
             }
             4 => fields.push(name.to_owned()),

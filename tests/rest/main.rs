@@ -7,6 +7,7 @@
 mod support;
 
 mod conditional;
+mod description;
 mod dry_run;
 mod edge;
 mod events;
@@ -73,12 +74,18 @@ fn with_json(service: &Service, method: Method, path: &str, body: &Value) -> Req
     request(service, method, path).json(body)
 }
 
+/// Sends a request; the answer must be one that is described.
 async fn send(request: RequestBuilder) -> Answer {
-    let answer = request.send().await.unwrap();
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let (method, url) = (request.method().clone(), request.url().clone());
+    let answer = client.execute(request).await.unwrap();
     let status: StatusCode = answer.status();
-    Answer {
+    let answer = Answer {
         status: status.as_u16(),
         headers: answer.headers().clone(),
         text: answer.text().await.unwrap(),
-    }
+    };
+    description::check(&client, &method, &url, &answer).await;
+    answer
 }

@@ -29,6 +29,7 @@ mod many;
 mod nodes;
 mod process;
 mod raw;
+mod receipts;
 mod replay;
 mod rights;
 mod rough;

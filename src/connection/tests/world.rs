@@ -193,6 +193,7 @@ impl World {
                 Phase::Live
             },
             remote: String::new(),
+            gone: crate::receipts::life().1,
         };
         let key = self.registry.open(subscription, new);
         self.clients.push(Client {

@@ -36,6 +36,8 @@ pub enum Kind {
     IdempotencyKeyInUse,
     /// The subscription's document cannot be used as it is stored.
     SubscriptionInvalid,
+    /// The subscription is there, and what happened at its delete was asked for.
+    NotDeleted,
     /// `If-Match` or `If-None-Match` does not hold.
     PreconditionFailed,
     /// The body or an item of it is larger than allowed.
@@ -70,7 +72,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::MalformedRequest,
         Self::MalformedJson,
         Self::BadParameter,
@@ -86,6 +88,7 @@ impl Kind {
         Self::AmbiguousEvent,
         Self::IdempotencyKeyInUse,
         Self::SubscriptionInvalid,
+        Self::NotDeleted,
         Self::PreconditionFailed,
         Self::TooLarge,
         Self::UriTooLong,
@@ -135,6 +138,7 @@ impl Kind {
             Self::SubscriptionInvalid => {
                 (409, "subscription-invalid", "The subscription is invalid")
             }
+            Self::NotDeleted => (409, "not-deleted", "The subscription is not deleted"),
             Self::PreconditionFailed => {
                 (412, "precondition-failed", "A precondition does not hold")
             }

@@ -1,0 +1,168 @@
+//! Recalling deletes of the time before this node's load, from the database's history.
+//!
+//! A delete without sockets leaves nothing but its place in the oplog. A node that has just started, and is asked about
+//! a subscription that it never knew, reads the deletes of the last day once, their keys alone, in the
+//! background. However many ask, it is done once.
+
+use std::{sync::Arc, time::Duration};
+
+use bson::{RawDocument, Timestamp};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
+
+use super::{
+    change::{Ours, Raw},
+    past::PastError,
+    stream::{ChangeStream, Options, StreamError},
+};
+use crate::{
+    config,
+    position::Position,
+    receipts::Receipts,
+    router::RouterHandle,
+    store::{Deletion, REMEMBERED, Store},
+    subscription::SubscriptionId,
+};
+
+/// Deletes in one reply at most.
+const BATCH_SIZE: u32 = 2_000;
+/// How long the recalling waits for the first load.
+const LOAD_PATIENCE: Duration = Duration::from_mins(10);
+
+/// The way to the recalling.
+#[derive(Clone, Debug)]
+pub struct Recall {
+    wanted: Arc<Notify>,
+    done: watch::Receiver<bool>,
+}
+
+impl Recall {
+    /// Asks for it, and waits until it is done; false if that took longer than `patience`.
+    pub async fn done(&self, patience: Duration) -> bool {
+        self.wanted.notify_one();
+        let mut done = self.done.clone();
+        matches!(
+            timeout(patience, done.wait_for(|done| *done)).await,
+            Ok(Ok(_))
+        )
+    }
+}
+
+/// The task that recalls when it is asked to, and the handle to it.
+pub fn recall(
+    store: Store,
+    router: RouterHandle,
+    receipts: Receipts,
+    settings: config::Feed,
+) -> (Recall, impl Future<Output = ()>) {
+    let (finished, done) = watch::channel(false);
+    let wanted = Arc::new(Notify::new());
+    let handle = Recall {
+        wanted: Arc::clone(&wanted),
+        done,
+    };
+    let recalling = Recalling {
+        store,
+        router,
+        receipts,
+        settings,
+    };
+    let task = async move {
+        loop {
+            wanted.notified().await;
+            match recalling.recall().await {
+                Ok(()) => break,
+                // What is lost stays lost: there is no more to be known.
+                Err(PastError::Lost) => {
+                    tracing::info!(
+                        "the oplog does not tell of the deletes before this node's start"
+                    );
+                    break;
+                }
+                Err(PastError::Failed) => {
+                    tracing::warn!("the deletes before this node's start cannot be read now");
+                }
+            }
+        }
+        finished.send_replace(true);
+    };
+    (handle, task)
+}
+
+struct Recalling {
+    store: Store,
+    router: RouterHandle,
+    receipts: Receipts,
+    settings: config::Feed,
+}
+
+impl Recalling {
+    async fn recall(&self) -> Result<(), PastError> {
+        if !self.router.loaded(LOAD_PATIENCE).await {
+            return Err(PastError::Failed);
+        }
+        let remembered = self.receipts.find("").await;
+        let until = remembered.and_then(|r| r.since).ok_or(PastError::Failed)?;
+        let from = self.start(until).await?;
+        let options = Options {
+            max_await: self.settings.max_await,
+            batch_size: BATCH_SIZE,
+            keys_only: true,
+        };
+        let failed = |error: StreamError| super::past::explain(&error);
+        let mut stream = ChangeStream::open_of_deletes(self.store.feed_database(), from, options)
+            .await
+            .map_err(failed)?;
+        let mut reached = Position::at(from);
+        while reached < until {
+            let reply = stream.next().await.map_err(failed)?;
+            for change in reply.changes().map_err(failed)? {
+                reached = reached.max(self.note(change, until).await?);
+            }
+            if let Some((_, after)) = reply.token() {
+                reached = reached.max(after);
+            }
+        }
+        self.receipts.recalled_since(Position::at(from)).await;
+        Ok(())
+    }
+
+    /// A day before `until`, or as far as the oplog reaches.
+    async fn start(&self, until: Position) -> Result<Timestamp, PastError> {
+        let oldest = self.store.oplog_begin().await.map_err(|error| {
+            tracing::debug!(%error, "the oplog's window cannot be measured now");
+            PastError::Failed
+        })?;
+        let day = u32::try_from(REMEMBERED.as_secs()).unwrap_or(u32::MAX);
+        let a_day_ago = Timestamp {
+            time: until.cluster_time().time.saturating_sub(day),
+            increment: 0,
+        };
+        Ok(oldest.map_or(a_day_ago, |oldest| oldest.max(a_day_ago)))
+    }
+
+    /// Remembers a delete; returns where it was.
+    async fn note(&self, change: &RawDocument, until: Position) -> Result<Position, PastError> {
+        let raw = Raw::decode(change).map_err(|_| PastError::Failed)?;
+        if raw.operation != "delete" && raw.position < until {
+            // The database was dropped: what was deleted before that is told by nobody.
+            return Err(PastError::Lost);
+        }
+        let id = raw.document_key.and_then(|key| key.get_str("_id").ok());
+        if let (Some(id), Some(Ours::Subscriptions)) = (id, raw.collection)
+            && raw.position < until
+        {
+            let deletion = Deletion {
+                at: raw.position,
+                wall_time: Some(raw.wall_time),
+                ending: None,
+            };
+            self.receipts
+                .recalled(SubscriptionId::from(id), deletion)
+                .await;
+        }
+        Ok(raw.position)
+    }
+}

@@ -1,0 +1,425 @@
+//! The route table: each call with what serves it and what is said of it.
+
+use axum::{
+    handler::Handler,
+    http::{Method, StatusCode},
+    routing::{MethodFilter, MethodRouter, on},
+};
+use serde_json::{Value, json};
+
+use super::{
+    AppState, connections, docs, dry_run, events, nodes,
+    openapi::{self, Operation, below, entity_tags, integer, one_of, schema, text},
+    problem::Kind,
+    service, subscriptions, teardown, watch,
+};
+use crate::{config::Limits, telemetry::OPENMETRICS_CONTENT_TYPE};
+
+/// One call.
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) route: MethodRouter<AppState>,
+    pub(super) operation: Operation,
+}
+
+fn call<H, T>(method: Method, path: &str, handler: H, operation: Operation) -> Call
+where
+    H: Handler<T, AppState>,
+    T: 'static,
+{
+    // A method of the standard library of methods always has a filter.
+    let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
+    Call {
+        method,
+        path: path.to_owned(),
+        route: on(filter, handler),
+        operation,
+    }
+}
+
+/// All calls of a node with these limits.
+pub(super) fn calls(limits: &Limits) -> Vec<Call> {
+    let mut all = of_subscriptions(limits);
+    all.extend(of_one_subscription());
+    all.extend(below_one_subscription(limits));
+    all.extend(of_events(limits));
+    all.extend(of_matching());
+    all.extend(of_service());
+    all
+}
+
+const GET: Method = Method::GET;
+const POST: Method = Method::POST;
+const JSON: &str = "application/json";
+const OK: StatusCode = StatusCode::OK;
+const WRITTEN: [&str; 2] = ["ETag", "Tidegate-Applied"];
+const CREATED: [&str; 3] = ["ETag", "Location", "Tidegate-Applied"];
+
+fn flag() -> Value {
+    json!({"type": "boolean"})
+}
+
+fn of_subscriptions(limits: &Limits) -> Vec<Call> {
+    let tagged = |id, summary| Operation::new(id, "subscriptions", summary).stored();
+    let subscription = || schema("Subscription");
+    let input = || [(JSON, schema("SubscriptionInput"))];
+    let many = json!({"type": "array", "maxItems": limits.batch_items, "items": schema("SubscriptionInput")});
+    let path = below("/subscriptions");
+    vec![
+        call(
+            POST,
+            &path,
+            subscriptions::create,
+            tagged(
+                "createSubscription",
+                "Creates a subscription under an id of the service's.",
+            )
+            .repeatable()
+            .body(&input())
+            .answers(
+                StatusCode::CREATED,
+                "It is created.",
+                subscription(),
+                &CREATED,
+            )
+            .refuses(&[Kind::RefusedByDatabase, Kind::Conflict]),
+        ),
+        call(
+            GET,
+            &path,
+            subscriptions::list,
+            tagged(
+                "listSubscriptions",
+                "A page of subscriptions, in the order of ids.",
+            )
+            .query("limit", integer(1, limits.page_items), "Items on the page.")
+            .query("cursor", text(), "`nextCursor` of the page before.")
+            .query(
+                "status",
+                one_of(&["active", "paused", "invalid"]),
+                "Only these.",
+            )
+            .query("name", text(), "Only of this name.")
+            .query("count", flag(), "Whether to count all in `total`.")
+            .answers(OK, "A page.", schema("SubscriptionPage"), &[])
+            .refuses(&[Kind::BadCursor]),
+        ),
+        call(
+            POST,
+            &below("/subscriptions/batch"),
+            subscriptions::batch,
+            tagged("createSubscriptions", "Creates many, each for itself.")
+                .repeatable()
+                .body(&[(JSON, many)])
+                .answers(
+                    OK,
+                    "All are created.",
+                    schema("BatchAnswer"),
+                    &["Tidegate-Applied"],
+                )
+                .answers(
+                    StatusCode::MULTI_STATUS,
+                    "Some are refused.",
+                    schema("BatchAnswer"),
+                    &["Tidegate-Applied"],
+                ),
+        ),
+    ]
+}
+
+fn of_one_subscription() -> Vec<Call> {
+    let subscription = || schema("Subscription");
+    let change = || schema("SubscriptionChange");
+    let path = below("/subscriptions/{id}");
+    vec![
+        call(
+            GET,
+            &path,
+            subscriptions::get,
+            of_one("getSubscription", "One subscription.")
+                .header("If-Match", entity_tags(), "Only if the entity tag is one of these.")
+                .header("If-None-Match", entity_tags(), "Only if the entity tag is none of these.")
+                .answers(OK, "It.", subscription(), &["ETag"])
+                .answers_with(StatusCode::NOT_MODIFIED, "You have it.", &[], &["ETag"])
+                .refuses(&[Kind::PreconditionFailed]),
+        ),
+        call(
+            Method::PUT,
+            &path,
+            subscriptions::put,
+            of_one("putSubscription", "Creates a subscription under an id of yours, or replaces it.")
+                .conditional()
+                .body(&[(JSON, change())])
+                .answers(OK, "It is replaced.", subscription(), &WRITTEN)
+                .answers(StatusCode::CREATED, "It is created.", subscription(), &CREATED)
+                .refuses(&[Kind::RefusedByDatabase]),
+        ),
+        call(
+            Method::PATCH,
+            &path,
+            subscriptions::patch,
+            of_one("changeSubscription", "Changes what the body names.")
+                .saying("A merge patch (RFC 7396), except that `filter` and `metadata` are replaced whole.")
+                .conditional()
+                .body(&[("application/merge-patch+json", change()), (JSON, change())])
+                .answers(OK, "It is changed.", subscription(), &WRITTEN)
+                .refuses(&[Kind::RefusedByDatabase]),
+        ),
+        call(
+            Method::DELETE,
+            &path,
+            subscriptions::delete,
+            of_one("deleteSubscription", "Deletes it; its sockets end on every node.")
+                .conditional()
+                .answers_with(StatusCode::NO_CONTENT, "It is deleted.", &[], &["Tidegate-Applied"]),
+        ),
+    ]
+}
+
+fn of_one(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new(id, "subscriptions", summary)
+        .with_id(Kind::SubscriptionNotFound)
+        .stored()
+}
+
+fn below_one_subscription(limits: &Limits) -> Vec<Call> {
+    vec![
+        call(
+            GET,
+            &below("/subscriptions/{id}/events"),
+            watch::open,
+            of_one("receiveEvents", "A WebSocket, server-sent events, or a page of past matches.")
+                .saying(
+                    "A request to upgrade opens a WebSocket, `Accept: text/event-stream` server-sent events: both take `after`, \
+                     `since` and `onGap`. Any other gets a page of stored events and takes `after`, `before`, `order` and `limit`; \
+                     its cursors are of pages.",
+                )
+                .query("after", text(), "Go on behind this cursor.")
+                .query("since", json!({"type": "string", "format": "date-time"}), "Streams: go on at this time.")
+                .query("onGap", one_of(&["close"]), "Streams: end as `resync` rather than tell of a gap.")
+                .query("before", text(), "Pages: before this cursor.")
+                .query("order", one_of(&["asc", "desc"]), "Pages: oldest or newest first.")
+                .query("limit", integer(1, limits.page_items), "Pages: items.")
+                .header("Last-Event-ID", text(), "Server-sent events: wins over `after`.")
+                .answers_with(StatusCode::SWITCHING_PROTOCOLS, "A WebSocket, see `x-websocket`.", &[], &[])
+                .answers_with(
+                    OK,
+                    "A page; or events of the stream, with `event` the type of a server's message, `id` its cursor, `data` its JSON.",
+                    &[(JSON, schema("EventPage")), ("text/event-stream", text())],
+                    &[],
+                )
+                .refuses(&[
+                    Kind::BadCursor,
+                    Kind::Forbidden,
+                    Kind::SubscriptionInvalid,
+                    Kind::UpgradeRequired,
+                    Kind::Overloaded,
+                    Kind::NotReady,
+                    Kind::RefusedByDatabase,
+                ])
+                .extended("x-websocket", openapi::socket()),
+        ),
+        call(
+            POST,
+            &below("/subscriptions/{id}/match"),
+            dry_run::subscription,
+            of_one("matchSubscription", "Whether an event would match a stored filter, and why.")
+                .body(&[(JSON, event_body(&["event"]))])
+                .answers(OK, "The answer of the filter that delivers.", schema("SubscriptionMatch"), &[])
+                .refuses(&[Kind::SubscriptionInvalid]),
+        ),
+        call(
+            GET,
+            &below("/subscriptions/{id}/connections"),
+            connections::list,
+            of_one("listConnections", "Who is connected to this node.")
+                .answers(OK, "Connections.", schema("Connections"), &[])
+                .refuses(&[Kind::NotReady]),
+        ),
+        call(
+            GET,
+            &below("/subscriptions/{id}/teardown"),
+            teardown::show,
+            of_one("showTeardown", "What each node did about a delete of the last day.")
+                .answers(OK, "What is known of each node.", schema("Teardown"), &[])
+                .refuses(&[Kind::NotDeleted, Kind::NotReady]),
+        ),
+    ]
+}
+
+fn of_events(limits: &Limits) -> Vec<Call> {
+    let tagged = |id, summary| Operation::new(id, "events", summary).stored();
+    let (event, plain) = (schema("CloudEvent"), schema("PlainEvent"));
+    let many = |of: &Value| json!({"type": "array", "maxItems": limits.publish_items, "items": of});
+    vec![
+        call(
+            POST,
+            &below("/events"),
+            events::publish,
+            tagged("publishEvents", "Publishes one event or many.")
+                .saying(
+                    "CloudEvents in structured and batched mode; in binary mode (attributes as `ce-` headers) the body is the data, \
+                     of any media type. As plain JSON, `specversion`, `id`, `source` and `time` may be left out.",
+                )
+                .repeatable()
+                .body(&[
+                    (JSON, json!({"oneOf": [plain, many(&plain)]})),
+                    ("application/cloudevents+json", event.clone()),
+                    ("application/cloudevents-batch+json", many(&event)),
+                ])
+                .answers(StatusCode::ACCEPTED, "All are stored.", schema("Published"), &["Tidegate-Applied"])
+                .answers(StatusCode::MULTI_STATUS, "Some are refused.", schema("Published"), &["Tidegate-Applied"])
+                .refuses(&[Kind::RefusedByDatabase]),
+        ),
+        call(
+            GET,
+            &below("/events"),
+            events::list,
+            tagged("listEvents", "A page of what was published, oldest first.")
+                .query("type", text(), "Only of this type.")
+                .query("source", text(), "Only of this source.")
+                .query("subject", text(), "Only of this subject.")
+                .query("filter", json!({"type": "string", "contentMediaType": JSON}), "Only what this filter matches.")
+                .query("after", text(), "`nextCursor` of the page before.")
+                .query("limit", integer(1, limits.page_items), "Items on the page.")
+                .answers(OK, "A page.", schema("EventPage"), &[])
+                .refuses(&[Kind::BadCursor, Kind::InvalidRequest, Kind::RefusedByDatabase]),
+        ),
+        call(
+            GET,
+            &below("/events/{id}"),
+            events::get,
+            tagged("getEvent", "One event.")
+                .with_id(Kind::EventNotFound)
+                .query("source", text(), "Its source, where several have this id.")
+                .answers(OK, "It.", schema("Event"), &[])
+                .refuses(&[Kind::AmbiguousEvent]),
+        ),
+    ]
+}
+
+/// An object with just these fields, each a document.
+fn event_body(fields: &[&str]) -> Value {
+    let document = |name: &&str| {
+        let described = if *name == "filter" {
+            schema("Filter")
+        } else {
+            json!({"type": "object"})
+        };
+        ((*name).to_owned(), described)
+    };
+    let properties: serde_json::Map<_, _> = fields.iter().map(document).collect();
+    json!({"type": "object", "properties": properties, "required": fields, "additionalProperties": false})
+}
+
+fn of_matching() -> Vec<Call> {
+    vec![call(
+        POST,
+        &below("/match"),
+        dry_run::filter,
+        Operation::new(
+            "matchFilter",
+            "matching",
+            "Whether an event would match a filter, and why.",
+        )
+        .body(&[(JSON, event_body(&["filter", "event"]))])
+        .answers(
+            OK,
+            "The answer of the filter that delivers.",
+            schema("Match"),
+            &[],
+        ),
+    )]
+}
+
+fn of_service() -> Vec<Call> {
+    let tagged = |id, summary| Operation::new(id, "service", summary);
+    let metrics = [(OPENMETRICS_CONTENT_TYPE, text())];
+    vec![
+        call(
+            GET,
+            &below(""),
+            service::root,
+            tagged("root", "What this is, and where the rest is.").answers(
+                OK,
+                "Links.",
+                schema("Root"),
+                &[],
+            ),
+        ),
+        call(
+            GET,
+            &below("/nodes"),
+            nodes::list,
+            tagged("listNodes", "The nodes that are alive.")
+                .stored()
+                .answers(OK, "Nodes.", schema("Nodes"), &[]),
+        ),
+        call(
+            GET,
+            &below("/health"),
+            service::health,
+            tagged("health", "Each part, and since when it is as it is.")
+                .answers(OK, "All is well.", schema("Health"), &[])
+                .answers(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Something is not.",
+                    schema("Health"),
+                    &[],
+                ),
+        ),
+        call(
+            GET,
+            &below("/live"),
+            service::live,
+            tagged("live", "Whether the process answers.").answers(
+                OK,
+                "It does.",
+                schema("Up"),
+                &[],
+            ),
+        ),
+        call(
+            GET,
+            &below("/ready"),
+            service::ready,
+            tagged("ready", "Whether requests should be sent here.")
+                .answers(OK, "Yes.", schema("Up"), &[])
+                .refuses(&[Kind::NotReady]),
+        ),
+        call(
+            GET,
+            &below("/openapi.json"),
+            openapi::show,
+            tagged("description", "This description.").answers(
+                OK,
+                "OpenAPI 3.1.",
+                json!({"type": "object"}),
+                &[],
+            ),
+        ),
+        call(
+            GET,
+            &below("/docs"),
+            docs::show,
+            tagged("docs", "This description, for people.").answers_with(
+                OK,
+                "A page.",
+                &[("text/html", text())],
+                &[],
+            ),
+        ),
+        call(
+            GET,
+            "/metrics",
+            service::metrics,
+            tagged("metrics", "Metrics in the OpenMetrics text format.").answers_with(
+                OK,
+                "Metrics.",
+                &metrics,
+                &[],
+            ),
+        ),
+    ]
+}

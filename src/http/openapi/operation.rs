@@ -1,0 +1,297 @@
+//! What is said of one call.
+
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "a schema is made where it is used, and belongs to where it goes"
+)]
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use crate::http::problem::{Kind, PROBLEM_JSON};
+
+/// Refusals that any call may give.
+const ANYWHERE: [Kind; 7] = [
+    Kind::MalformedRequest,
+    Kind::BadParameter,
+    Kind::MethodNotAllowed,
+    Kind::ExpectationFailed,
+    Kind::UriTooLong,
+    Kind::HeadersTooLarge,
+    Kind::InternalError,
+];
+/// Refusals of calls that ask the database.
+const STORED: [Kind; 2] = [Kind::DatabaseUnavailable, Kind::DatabaseForbids];
+/// Refusals of calls that read a body.
+const READING: [Kind; 6] = [
+    Kind::MalformedJson,
+    Kind::BadHeader,
+    Kind::RequestTimeout,
+    Kind::TooLarge,
+    Kind::UnsupportedMediaType,
+    Kind::InvalidRequest,
+];
+/// Refusals of a repeated request.
+const REPEATED: [Kind; 2] = [Kind::IdempotencyKeyInUse, Kind::IdempotencyKeyReused];
+
+/// The description of one call.
+#[derive(Clone, Debug)]
+pub(in crate::http) struct Operation {
+    id: &'static str,
+    tag: &'static str,
+    summary: &'static str,
+    description: Option<String>,
+    parameters: Vec<Value>,
+    body: Option<Value>,
+    answers: Map<String, Value>,
+    problems: Vec<Kind>,
+    extensions: Map<String, Value>,
+}
+
+impl Operation {
+    /// A call that is refused only where any is.
+    pub(in crate::http) fn new(id: &'static str, tag: &'static str, summary: &'static str) -> Self {
+        Self {
+            id,
+            tag,
+            summary,
+            description: None,
+            parameters: Vec::new(),
+            body: None,
+            answers: Map::new(),
+            problems: ANYWHERE.to_vec(),
+            extensions: Map::new(),
+        }
+    }
+
+    /// Adds words.
+    pub(in crate::http) fn saying(mut self, description: impl Into<String>) -> Self {
+        self.description = Some(description.into());
+        self
+    }
+
+    /// The call asks the database.
+    pub(in crate::http) fn stored(self) -> Self {
+        self.refuses(&STORED)
+    }
+
+    /// The path names a subscription or an event.
+    pub(in crate::http) fn with_id(self, unknown: Kind) -> Self {
+        let schema = json!({"type": "string", "minLength": 1, "maxLength": 200});
+        self.parameter("path", "id", true, schema, "The id, percent-encoded.")
+            .refuses(&[unknown])
+    }
+
+    /// A query parameter.
+    pub(in crate::http) fn query(self, name: &str, schema: Value, description: &str) -> Self {
+        self.parameter("query", name, false, schema, description)
+    }
+
+    /// A request's header.
+    pub(in crate::http) fn header(self, name: &str, schema: Value, description: &str) -> Self {
+        self.parameter("header", name, false, schema, description)
+            .refuses(&[Kind::BadHeader])
+    }
+
+    /// `If-Match` and `If-None-Match` of a write.
+    pub(in crate::http) fn conditional(self) -> Self {
+        self.header(
+            "If-Match",
+            entity_tags(),
+            "The write happens only if the entity tag is one of these.",
+        )
+        .header(
+            "If-None-Match",
+            entity_tags(),
+            "`*`: only if there is none yet.",
+        )
+        .refuses(&[Kind::PreconditionFailed, Kind::Conflict])
+    }
+
+    /// `Idempotency-Key`.
+    pub(in crate::http) fn repeatable(self) -> Self {
+        let key =
+            json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"});
+        self.header(
+            "Idempotency-Key",
+            key,
+            "The same request with the same key within 24 hours has its effect once, and gets the first answer again.",
+        )
+        .refuses(&REPEATED)
+    }
+
+    fn parameter(
+        mut self,
+        place: &str,
+        name: &str,
+        required: bool,
+        schema: Value,
+        description: &str,
+    ) -> Self {
+        self.parameters.push(json!({
+            "name": name,
+            "in": place,
+            "required": required,
+            "description": description,
+            "schema": schema,
+        }));
+        self
+    }
+
+    /// A body of one of these media types, each with its schema.
+    pub(in crate::http) fn body(mut self, types: &[(&str, Value)]) -> Self {
+        self.body = Some(json!({"required": true, "content": content(types)}));
+        self.refuses(&READING)
+    }
+
+    /// An answer of `application/json`.
+    pub(in crate::http) fn answers(
+        self,
+        status: StatusCode,
+        description: &str,
+        schema: Value,
+        headers: &[&str],
+    ) -> Self {
+        let types = [("application/json", schema)];
+        self.answers_with(status, description, &types, headers)
+    }
+
+    /// An answer of any media types, or of none.
+    pub(in crate::http) fn answers_with(
+        mut self,
+        status: StatusCode,
+        description: &str,
+        types: &[(&str, Value)],
+        headers: &[&str],
+    ) -> Self {
+        let mut answer = json!({
+            "description": description,
+            "headers": header_references(headers),
+        });
+        if !types.is_empty() {
+            answer["content"] = content(types);
+        }
+        self.answers.insert(status.as_str().to_owned(), answer);
+        self
+    }
+
+    /// Refusals of this call.
+    pub(in crate::http) fn refuses(mut self, kinds: &[Kind]) -> Self {
+        for kind in kinds {
+            if !self.problems.contains(kind) {
+                self.problems.push(*kind);
+            }
+        }
+        self
+    }
+
+    /// A field of ours, `x-…`.
+    pub(in crate::http) fn extended(mut self, name: &str, value: Value) -> Self {
+        self.extensions.insert(name.to_owned(), value);
+        self
+    }
+
+    /// The operation object.
+    pub(in crate::http) fn to_json(&self) -> Value {
+        let mut responses = self.answers.clone();
+        for kind in &self.problems {
+            let status = kind.status().as_str().to_owned();
+            let response = responses.entry(status).or_insert_with(|| refusal(*kind));
+            for name in headers_of(*kind) {
+                response["headers"][*name] = header_reference(name);
+            }
+            let schema = &mut response["content"][PROBLEM_JSON]["schema"];
+            if schema.is_null() {
+                *schema = refusal_schema();
+            }
+            if let Some(types) = schema["properties"]["type"]["enum"].as_array_mut() {
+                types.push(json!(format!("/problems/{}", kind.slug())));
+            }
+        }
+        let mut operation = json!({
+            "operationId": self.id,
+            "tags": [self.tag],
+            "summary": self.summary,
+            "parameters": self.parameters,
+            "responses": responses,
+        });
+        if let Some(description) = &self.description {
+            operation["description"] = description.as_str().into();
+        }
+        if let Some(body) = &self.body {
+            operation["requestBody"] = body.clone();
+        }
+        for (name, value) in &self.extensions {
+            operation[name.as_str()] = value.clone();
+        }
+        operation
+    }
+}
+
+/// A refusal; its types are added one by one.
+fn refusal(kind: Kind) -> Value {
+    json!({
+        "description": kind.status().canonical_reason().unwrap_or("Refused"),
+        "headers": header_references(&[]),
+        "content": {},
+    })
+}
+
+fn headers_of(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::IdempotencyKeyInUse => &["Retry-After"],
+        Kind::MethodNotAllowed => &["Allow"],
+        _ if kind.status() == StatusCode::SERVICE_UNAVAILABLE => &["Retry-After"],
+        _ => &[],
+    }
+}
+
+fn header_reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/headers/{name}")})
+}
+
+fn refusal_schema() -> Value {
+    json!({
+        "$ref": "#/components/schemas/Problem",
+        "type": "object",
+        "properties": {"type": {"enum": []}},
+    })
+}
+
+fn content(types: &[(&str, Value)]) -> Value {
+    let one = |(kind, schema): &(&str, Value)| ((*kind).to_owned(), json!({"schema": schema}));
+    types.iter().map(one).collect::<Map<_, _>>().into()
+}
+
+fn header_references(names: &[&str]) -> Value {
+    let all = names.iter().chain(&["X-Request-Id"]);
+    all.map(|name| ((*name).to_owned(), header_reference(name)))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+/// A schema by its name.
+pub(in crate::http) fn schema(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+/// Any text.
+pub(in crate::http) fn text() -> Value {
+    json!({"type": "string"})
+}
+
+/// `*`, or a list of entity tags (RFC 9110, section 8.8.3).
+pub(in crate::http) fn entity_tags() -> Value {
+    const TAG: &str = r#"(W/)?"[!#-~]*""#;
+    json!({"type": "string", "pattern": format!(r"^(\*|{TAG}(, ?{TAG})*)$")})
+}
+
+/// A whole number within bounds.
+pub(in crate::http) fn integer(least: usize, most: usize) -> Value {
+    json!({"type": "integer", "minimum": least, "maximum": most})
+}
+
+/// One of these words.
+pub(in crate::http) fn one_of(words: &[&str]) -> Value {
+    json!({"type": "string", "enum": words})
+}

@@ -1,0 +1,417 @@
+//! The shapes of bodies.
+
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "a schema is made where it is used, and belongs to where it goes"
+)]
+
+use serde_json::{Map, Value, json};
+
+use super::{messages, operation::schema};
+use crate::{
+    config::Limits,
+    http::problem::Kind,
+    subscription::{DEFAULT_SOURCE, Status},
+    telemetry::Part,
+};
+
+/// All schemas, by name.
+pub(super) fn all(limits: &Limits) -> Value {
+    let mut all: Map<String, Value> = Map::new();
+    let named = inputs(limits)
+        .into_iter()
+        .chain(subscriptions())
+        .chain(events())
+        .chain(service())
+        .chain(messages::all());
+    for (name, schema) in named {
+        all.insert(name.to_owned(), schema);
+    }
+    all.into()
+}
+
+fn time() -> Value {
+    json!({"type": "string", "format": "date-time"})
+}
+
+fn time_or_null() -> Value {
+    json!({"type": ["string", "null"], "format": "date-time"})
+}
+
+fn count() -> Value {
+    json!({"type": "integer", "minimum": 0})
+}
+
+/// An object with these fields, all of them there, and no others.
+fn exactly(description: &str, fields: Value) -> Value {
+    let required: Vec<String> = fields
+        .as_object()
+        .map(|fields| fields.keys().cloned().collect())
+        .unwrap_or_default();
+    json!({
+        "type": "object",
+        "description": description,
+        "properties": fields,
+        "required": required,
+        "additionalProperties": false,
+    })
+}
+
+fn list(of: Value) -> Value {
+    json!({"type": "array", "items": of})
+}
+
+fn inputs(limits: &Limits) -> Vec<(&'static str, Value)> {
+    let name = |what: &str| {
+        let described = json!({"type": ["string", "null"], "maxLength": limits.name_chars, "description": what});
+        described
+    };
+    let settable = json!({
+        "filter": {"oneOf": [schema("Filter"), {"type": "null"}]},
+        "name": name("For people."),
+        "owner": name("Whose it is."),
+        "metadata": {"type": ["object", "null"], "description": format!("At most {} bytes as BSON.", limits.metadata_bytes)},
+        "status": {"enum": ["active", "paused", null]},
+        "durable": {"type": ["boolean", "null"], "description": "Whether the server keeps the acknowledged position."},
+        "source": {"enum": [DEFAULT_SOURCE, null]},
+        "expiresAt": {"type": ["string", "null"], "format": "date-time", "description": "In the future; it is deleted then."},
+    });
+    let mut with_id = settable.clone();
+    with_id["id"] = json!({"type": "string", "description": "May repeat the id in the path."});
+    vec![
+        (
+            "Filter",
+            json!({
+                "type": "object",
+                "description": format!("A query as it would be given to MongoDB's `find`, in Extended JSON; at most {} bytes as BSON.", limits.filter_bytes),
+            }),
+        ),
+        (
+            "Cursor",
+            json!({"type": "string", "description": "Opaque; rises on a connection, and compares as text."}),
+        ),
+        (
+            "SubscriptionInput",
+            json!({"type": "object", "properties": settable, "additionalProperties": false}),
+        ),
+        (
+            "SubscriptionChange",
+            json!({"type": "object", "properties": with_id, "additionalProperties": false}),
+        ),
+    ]
+}
+
+fn subscriptions() -> Vec<(&'static str, Value)> {
+    let statuses = Status::ALL.map(Status::as_str);
+    // What other programs store may be of any type; the subscription is invalid then, and shown as it is.
+    let mut shown = json!({
+        "id": {"type": "string"},
+        "name": {},
+        "source": {},
+        "filter": {},
+        "status": {"enum": statuses},
+        "error": {"type": "string", "description": "Why it is invalid."},
+        "durable": {},
+        "owner": {},
+        "metadata": {},
+        "expiresAt": {},
+        "revision": {"type": "number"},
+        "createdAt": {"type": ["string", "null"]},
+        "updatedAt": {"type": ["string", "null"]},
+    });
+    let required = [
+        "id",
+        "name",
+        "source",
+        "filter",
+        "status",
+        "durable",
+        "owner",
+        "metadata",
+        "expiresAt",
+        "revision",
+        "createdAt",
+        "updatedAt",
+    ];
+    for (field, described) in [
+        (
+            "warnings",
+            list(exactly(
+                "What a writer should know.",
+                json!({"pointer": {"type": "string"}, "detail": {"type": "string"}}),
+            )),
+        ),
+        (
+            "position",
+            json!({"oneOf": [schema("Cursor"), {"type": "null"}], "description": "The acknowledged position; durable subscriptions, `GET` of one."}),
+        ),
+        (
+            "lagSeconds",
+            json!({"type": ["integer", "null"], "description": "How far that is behind."}),
+        ),
+        (
+            "lossInSeconds",
+            json!({"type": ["integer", "null"], "description": "How far the oplog's end is behind that; nothing is lost before."}),
+        ),
+    ] {
+        shown[field] = described;
+    }
+    let created = exactly(
+        "",
+        json!({"status": {"const": 201}, "subscription": schema("Subscription")}),
+    );
+    let refused = exactly(
+        "",
+        json!({"status": {"type": "integer", "minimum": 400}, "problem": schema("Problem")}),
+    );
+    vec![
+        (
+            "Subscription",
+            json!({
+                "type": "object", "properties": shown, "required": required, "additionalProperties": false,
+            }),
+        ),
+        (
+            "SubscriptionPage",
+            json!({
+                "type": "object",
+                "properties": {"items": list(schema("Subscription")), "nextCursor": {"type": ["string", "null"]}, "total": count()},
+                "required": ["items", "nextCursor"],
+                "additionalProperties": false,
+            }),
+        ),
+        (
+            "BatchAnswer",
+            exactly(
+                "One item for each of the request, in order.",
+                json!({"items": list(json!({"oneOf": [created, refused]}))}),
+            ),
+        ),
+        (
+            "Connections",
+            exactly(
+                "Who is connected to this node, oldest first.",
+                json!({"items": list(exactly("", json!({
+                    "connectionId": {"type": "string"},
+                    "protocol": {"enum": ["tidegate.v1", "cloudevents.json", "sse"]},
+                    "remote": {"type": "string"},
+                    "connectedAt": time(),
+                    "replaying": {"type": "boolean"},
+                    "waiting": count(),
+                })))}),
+            ),
+        ),
+        ("Teardown", teardown()),
+    ]
+}
+
+fn teardown() -> Value {
+    let node = exactly(
+        "",
+        json!({
+            "node": {"type": "string"},
+            "host": {"type": ["string", "null"]},
+            "address": {"type": ["string", "null"]},
+            "state": {"enum": ["closed", "none", "pending"]},
+            "connections": count(),
+            "closed": count(),
+            "at": time_or_null(),
+            "seenAt": time_or_null(),
+        }),
+    );
+    exactly(
+        "What each node of the day did about a delete. `complete`: no node has a socket any more.",
+        json!({
+            "subscription": {"type": "string"},
+            "deletedAt": time_or_null(),
+            "cursor": schema("Cursor"),
+            "reason": {"enum": ["deleted", "expired", null]},
+            "complete": {"type": "boolean"},
+            "nodes": list(node),
+        }),
+    )
+}
+
+fn events() -> Vec<(&'static str, Value)> {
+    let name = json!({"type": "string", "minLength": 1});
+    let uri = json!({"type": "string", "minLength": 1, "format": "uri-reference"});
+    let attributes = json!({
+        "specversion": {"const": "1.0"},
+        "id": name,
+        "source": uri,
+        "type": name,
+        "subject": {"type": ["string", "null"], "minLength": 1},
+        "time": {"type": ["string", "null"], "format": "date-time"},
+        "datacontenttype": {"type": ["string", "null"]},
+        "dataschema": {"type": ["string", "null"], "format": "uri"},
+        "data": {"description": "Extended JSON."},
+        "data_base64": {"type": "string", "contentEncoding": "base64"},
+    });
+    let extensions = json!({"type": ["string", "number", "boolean", "null"]});
+    let given = |required: &[&str]| {
+        let described = json!({
+            "type": "object",
+            "properties": attributes,
+            "required": required,
+            "propertyNames": {"pattern": "^([a-z0-9]+|data_base64)$"},
+            "additionalProperties": extensions,
+        });
+        described
+    };
+    let outcome = json!({"oneOf": [
+        exactly("", json!({"id": {"type": "string"}, "source": {"type": "string"}, "outcome": {"enum": ["accepted", "duplicate"]}})),
+        exactly("", json!({"outcome": {"const": "refused"}})),
+    ]});
+    let explanation = json!({
+        "type": "object",
+        "properties": {
+            "pointer": {"type": "string"},
+            "holds": {"type": "boolean"},
+            "parts": list(schema("Explanation")),
+            "saw": {"type": "array", "maxItems": 8},
+            "truncated": {"const": true},
+        },
+        "required": ["pointer", "holds"],
+        "additionalProperties": false,
+    });
+    vec![
+        (
+            "CloudEvent",
+            given(&["specversion", "id", "source", "type"]),
+        ),
+        ("PlainEvent", given(&["type"])),
+        (
+            "Event",
+            json!({
+                "type": "object",
+                "description": "A CloudEvent. Fields that other programs stored beside its attributes are shown as they are.",
+                "properties": {
+                    "specversion": {"const": "1.0"},
+                    "id": {"type": "string"},
+                    "source": {"type": "string"},
+                    "type": {"type": "string"},
+                },
+                "required": ["specversion", "id", "source", "type"],
+            }),
+        ),
+        (
+            "EventPage",
+            exactly(
+                "",
+                json!({"items": list(schema("Event")), "nextCursor": {"type": ["string", "null"]}}),
+            ),
+        ),
+        (
+            "Published",
+            exactly(
+                "What became of each event, in the order given.",
+                json!({
+                    "accepted": count(),
+                    "duplicates": count(),
+                    "errors": list(exactly("", json!({"index": count(), "problem": schema("Problem")}))),
+                    "events": list(outcome),
+                }),
+            ),
+        ),
+        ("Explanation", explanation),
+        (
+            "Match",
+            exactly(
+                "",
+                json!({"matches": {"type": "boolean"}, "explain": schema("Explanation")}),
+            ),
+        ),
+        (
+            "SubscriptionMatch",
+            exactly(
+                "",
+                json!({
+                    "matches": {"type": "boolean"}, "explain": schema("Explanation"), "status": {"enum": ["active", "paused"]},
+                }),
+            ),
+        ),
+    ]
+}
+
+fn service() -> Vec<(&'static str, Value)> {
+    let kinds: Vec<String> = Kind::ALL
+        .iter()
+        .map(|k| format!("/problems/{}", k.slug()))
+        .collect();
+    let place = |name: &str| {
+        exactly(
+            "",
+            json!({name: {"type": "string"}, "detail": {"type": "string"}}),
+        )
+    };
+    let part = |part: &Part| {
+        let mut shape = exactly("", json!({"status": {"type": "string"}, "since": time()}));
+        shape["properties"]["detail"] = json!({"type": "string"});
+        (part.name().to_owned(), shape)
+    };
+    let parts: Map<String, Value> = Part::ALL.iter().map(part).collect();
+    vec![
+        (
+            "Problem",
+            json!({
+                "type": "object",
+                "description": "A refusal (RFC 9457). `errors` points at every place that has to be corrected.",
+                "properties": {
+                    "type": {"enum": kinds},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                    "errors": list(json!({"oneOf": [place("pointer"), place("parameter"), place("header")]})),
+                    "sources": list(json!({"type": "string"})),
+                },
+                "required": ["type", "title", "status", "detail"],
+            }),
+        ),
+        (
+            "Root",
+            exactly(
+                "",
+                json!({
+                    "name": {"type": "string"},
+                    "version": {"type": "string"},
+                    "links": {"type": "object", "additionalProperties": {"type": "string", "format": "uri-reference"}},
+                }),
+            ),
+        ),
+        (
+            "Health",
+            exactly(
+                "Each part, and since when it is as it is.",
+                json!({
+                    "status": {"enum": ["up", "down"]},
+                    "detail": {"type": ["string", "null"]},
+                    "parts": exactly("", parts.into()),
+                }),
+            ),
+        ),
+        (
+            "Up",
+            exactly("", json!({"status": {"enum": ["up", "ready"]}})),
+        ),
+        (
+            "Nodes",
+            exactly(
+                "The nodes that were heard of within `aliveIntervals` times their `heartbeatMs`.",
+                json!({
+                    "aliveIntervals": count(),
+                    "items": list(exactly("", json!({
+                        "id": {"type": "string"},
+                        "host": {"type": "string"},
+                        "address": {"type": "string"},
+                        "version": {"type": "string"},
+                        "connections": count(),
+                        "cursor": {"oneOf": [schema("Cursor"), {"type": "null"}]},
+                        "heartbeatMs": count(),
+                        "startedAt": time(),
+                        "seenAt": time(),
+                    }))),
+                }),
+            ),
+        ),
+    ]
+}

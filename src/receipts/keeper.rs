@@ -1,0 +1,169 @@
+//! The task that follows deletes and writes receipts.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rand::RngExt as _;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
+
+use super::{
+    Message, PATIENCE, Teardown,
+    following::{Following, Number},
+    memory::Memory,
+    waiting::Waiting,
+};
+use crate::{
+    config,
+    position::Position,
+    store::{Receipt, Store},
+    telemetry::Metrics,
+};
+
+/// A write that goes on until it succeeds, and of what.
+struct Writing {
+    done: Pin<Box<dyn Future<Output = ()> + Send>>,
+    of: Vec<(Position, Number)>,
+}
+
+/// The task's state.
+pub(super) struct Keeper {
+    store: Store,
+    node: Arc<str>,
+    metrics: Arc<Metrics>,
+    close_timeout: Duration,
+    retry: std::ops::Range<Duration>,
+    memory: Memory,
+    following: Following,
+    waiting: Waiting,
+    writing: Option<Writing>,
+    numbered: Number,
+    waiters: Vec<oneshot::Sender<()>>,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        store: Store,
+        node: String,
+        config: &config::Config,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            store,
+            node: node.into(),
+            metrics,
+            close_timeout: config.socket.close_timeout,
+            retry: config.feed.retry_min..config.feed.retry_max,
+            memory: Memory::default(),
+            following: Following::default(),
+            waiting: Waiting::default(),
+            writing: None,
+            numbered: 0,
+            waiters: Vec::new(),
+        }
+    }
+
+    /// Takes messages, follows and writes until every handle is gone.
+    pub(super) async fn run(mut self, mut received: mpsc::Receiver<Message>) {
+        loop {
+            tokio::select! {
+                message = received.recv() => match message {
+                    Some(message) => self.take(message),
+                    None => return,
+                },
+                (number, receipt) = self.following.next() => self.on_counted(number, receipt),
+                () = written(&mut self.writing) => self.on_written(),
+            }
+            if self.writing.is_none() && !self.waiting.is_empty() {
+                self.begin_to_write();
+            }
+            if self.following.is_empty() && self.waiting.is_empty() && self.writing.is_none() {
+                self.waiters.drain(..).for_each(|waiter| answer(waiter, ()));
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Loaded(at) => self.memory.loaded(at),
+            Message::Deleted(teardown, decided) => self.on_deleted(teardown, decided),
+            Message::Recalled(id, deletion) => self.memory.add(id, deletion),
+            Message::RecalledSince(since) => self.memory.recalled_since(since),
+            Message::Find(id, reply) => answer(reply, self.memory.find(&id)),
+            Message::Unsettled(reply) => answer(reply, self.waiting.unsettled()),
+            Message::Written(reply) => self.waiters.push(reply),
+        }
+    }
+
+    fn on_deleted(&mut self, teardown: Teardown, decided: Instant) {
+        self.memory
+            .add(teardown.subscription.clone(), teardown.deletion);
+        if teardown.connections.is_empty() {
+            return;
+        }
+        self.numbered += 1;
+        self.waiting.owe(teardown.deletion.at, self.numbered);
+        let patience = self.close_timeout + PATIENCE;
+        self.following
+            .begin(self.numbered, teardown, decided, patience);
+    }
+
+    fn on_counted(&mut self, number: Number, receipt: Receipt) {
+        if self.waiting.add(number, receipt) {
+            tracing::error!("the receipt of a teardown is given up: too many wait to be written");
+            self.metrics.receipts_lost.inc();
+        }
+    }
+
+    fn begin_to_write(&mut self) {
+        let taken = self.waiting.take();
+        let of = taken
+            .iter()
+            .map(|(number, receipt)| (receipt.deletion.at, *number));
+        let of = of.collect();
+        let receipts: Vec<Receipt> = taken.into_iter().map(|(_, receipt)| receipt).collect();
+        let (store, node, retry) = (
+            self.store.clone(),
+            Arc::clone(&self.node),
+            self.retry.clone(),
+        );
+        let metrics = Arc::clone(&self.metrics);
+        let done = Box::pin(async move {
+            let mut pause = retry.start;
+            while let Err(error) = store.write_receipts(&node, &receipts).await {
+                tracing::warn!(%error, "receipts of teardowns cannot be written yet");
+                let jitter = rand::rng().random_range(0.5..1.0);
+                sleep(pause.mul_f64(jitter)).await;
+                pause = (pause * 2).min(retry.end);
+            }
+            let written = u64::try_from(receipts.len()).unwrap_or(u64::MAX);
+            metrics.receipts_written.inc_by(written);
+        });
+        self.writing = Some(Writing { done, of });
+    }
+
+    fn on_written(&mut self) {
+        if let Some(writing) = self.writing.take() {
+            self.waiting.settle(&writing.of);
+        }
+    }
+}
+
+/// Waits for the write that is under way; for ever if there is none.
+async fn written(writing: &mut Option<Writing>) {
+    match writing {
+        Some(writing) => writing.done.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn answer<T>(reply: oneshot::Sender<T>, value: T) {
+    if reply.send(value).is_err() {
+        tracing::trace!("the asker has gone");
+    }
+}

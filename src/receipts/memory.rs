@@ -1,0 +1,175 @@
+//! Deletes of the last day, as far as they fit. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{
+    position::Position,
+    store::{Deletion, REMEMBERED},
+    subscription::SubscriptionId,
+};
+
+/// Deletes that are remembered at most: some 20 MB.
+const MOST: usize = 100_000;
+
+/// What is known of a subscription's last delete.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Remembered {
+    /// It, if it was after `since`.
+    pub deletion: Option<Deletion>,
+    /// Every delete after this is remembered; `None` before the first load.
+    pub since: Option<Position>,
+}
+
+/// The last delete of each subscription, and the order in which they are forgotten.
+#[derive(Debug)]
+pub(super) struct Memory {
+    deletions: HashMap<SubscriptionId, Deletion>,
+    order: BTreeMap<(Position, u64), SubscriptionId>,
+    numbered: u64,
+    since: Option<Position>,
+    most: usize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            deletions: HashMap::new(),
+            order: BTreeMap::new(),
+            numbered: 0,
+            since: None,
+            most: MOST,
+        }
+    }
+}
+
+impl Memory {
+    /// Everything after `at` will be told. Later loads add nothing to that.
+    pub(super) fn loaded(&mut self, at: Position) {
+        self.since.get_or_insert(at);
+    }
+
+    /// What was told or found reaches back to `since`, where nothing had to be forgotten since.
+    pub(super) fn recalled_since(&mut self, since: Position) {
+        if self.order.len() < self.most {
+            self.since = self.since.map(|known| known.min(since));
+        }
+    }
+
+    /// Remembers a delete, unless a later one of the same subscription is remembered.
+    pub(super) fn add(&mut self, id: SubscriptionId, deletion: Deletion) {
+        if self.deletions.get(&id).is_some_and(|d| d.at >= deletion.at) {
+            return;
+        }
+        self.numbered += 1;
+        self.order.insert((deletion.at, self.numbered), id.clone());
+        self.deletions.insert(id, deletion);
+        let latest = self.order.last_key_value().map(|((at, _), _)| *at);
+        while let Some(((at, _), _)) = self.order.first_key_value()
+            && (self.order.len() > self.most || latest.is_some_and(|l| is_a_day_before(*at, l)))
+        {
+            self.forget_first();
+        }
+    }
+
+    fn forget_first(&mut self) {
+        let Some(((at, _), id)) = self.order.pop_first() else {
+            return;
+        };
+        // A later delete of the same subscription stays.
+        if self.deletions.get(&id).is_some_and(|d| d.at == at) {
+            self.deletions.remove(&id);
+        }
+        self.since = self.since.map(|since| since.max(at));
+    }
+
+    pub(super) fn find(&self, id: &str) -> Remembered {
+        Remembered {
+            deletion: self.deletions.get(id).copied(),
+            since: self.since,
+        }
+    }
+}
+
+fn is_a_day_before(at: Position, later: Position) -> bool {
+    let seconds = |position: Position| u64::from(position.cluster_time().time);
+    seconds(at) + REMEMBERED.as_secs() < seconds(later)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Ending;
+    use bson::{DateTime, Timestamp};
+
+    fn at(time: u32) -> Position {
+        Position::at(Timestamp { time, increment: 0 })
+    }
+
+    fn deletion(time: u32) -> Deletion {
+        Deletion {
+            at: at(time),
+            wall_time: Some(DateTime::from_millis(0)),
+            ending: Some(Ending::Deleted),
+        }
+    }
+
+    fn memory(most: usize) -> Memory {
+        let mut memory = Memory {
+            most,
+            ..Memory::default()
+        };
+        memory.loaded(at(100));
+        memory
+    }
+
+    fn check(memory: &Memory, id: &str, time: Option<u32>, since: u32) {
+        let expected = Remembered {
+            deletion: time.map(deletion),
+            since: Some(at(since)),
+        };
+        assert_eq!(memory.find(id), expected, "{id}");
+    }
+
+    #[test]
+    fn the_oldest_is_forgotten_first_and_the_memory_says_how_far_it_reaches() {
+        let mut memory = memory(2);
+        for (id, time) in [("a", 101), ("b", 102), ("c", 103)] {
+            memory.add(id.into(), deletion(time));
+        }
+        check(&memory, "a", None, 101);
+        check(&memory, "b", Some(102), 101);
+        check(&memory, "c", Some(103), 101);
+    }
+
+    #[test]
+    fn of_an_id_that_is_used_again_the_last_delete_counts() {
+        let mut memory = memory(2);
+        memory.add("a".into(), deletion(101));
+        memory.add("a".into(), deletion(105));
+        memory.add("a".into(), deletion(90));
+        check(&memory, "a", Some(105), 100);
+        memory.add("b".into(), deletion(106));
+        check(&memory, "a", Some(105), 101);
+    }
+
+    #[test]
+    fn what_is_recalled_reaches_further_back() {
+        let mut memory = memory(3);
+        memory.add("a".into(), deletion(50));
+        memory.recalled_since(at(40));
+        check(&memory, "a", Some(50), 40);
+        check(&memory, "b", None, 40);
+        memory.add("c".into(), deletion(50 + 86_401));
+        check(&memory, "a", None, 50);
+    }
+
+    #[test]
+    fn a_memory_that_overflowed_does_not_claim_what_was_recalled() {
+        let mut memory = memory(2);
+        for (id, time) in [("a", 50), ("b", 101), ("c", 102)] {
+            memory.add(id.into(), deletion(time));
+        }
+        memory.recalled_since(at(40));
+        check(&memory, "a", None, 100);
+    }
+}

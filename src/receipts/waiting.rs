@@ -1,0 +1,149 @@
+//! Receipts that wait to be written, and which deletes have none yet. Pure.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::following::Number;
+use crate::{position::Position, store::Receipt};
+
+/// Receipts that may wait while the database is away.
+const MOST: usize = 16_384;
+/// Receipts in one write.
+const CHUNK: usize = 1_000;
+
+/// What waits.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    queue: VecDeque<(Number, Receipt)>,
+    /// Deletes with connections whose receipt is not written.
+    unsettled: BTreeSet<(Position, Number)>,
+    lost: Option<Position>,
+    most: usize,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            unsettled: BTreeSet::new(),
+            lost: None,
+            most: MOST,
+        }
+    }
+}
+
+impl Waiting {
+    /// A delete has connections: a receipt is owed.
+    pub(super) fn owe(&mut self, at: Position, number: Number) {
+        self.unsettled.insert((at, number));
+    }
+
+    /// A receipt can be written. True if another one had to be given up for it.
+    pub(super) fn add(&mut self, number: Number, receipt: Receipt) -> bool {
+        self.queue.push_back((number, receipt));
+        if self.queue.len() <= self.most {
+            return false;
+        }
+        if let Some((number, receipt)) = self.queue.pop_front() {
+            let at = receipt.deletion.at;
+            self.lost = self.lost.max(Some(at));
+            self.unsettled.remove(&(at, number));
+        }
+        true
+    }
+
+    /// The oldest receipts, to be written now.
+    pub(super) fn take(&mut self) -> Vec<(Number, Receipt)> {
+        let count = self.queue.len().min(CHUNK);
+        self.queue.drain(..count).collect()
+    }
+
+    /// These are written.
+    pub(super) fn settle(&mut self, written: &[(Position, Number)]) {
+        for key in written {
+            self.unsettled.remove(key);
+        }
+    }
+
+    /// Whether no receipt waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The first delete without, and the last that never gets, its receipt.
+    pub(super) fn unsettled(&self) -> (Option<Position>, Option<Position>) {
+        let first = self.unsettled.first().map(|(at, _)| *at);
+        (first, self.lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        protocol::Ending,
+        store::{Deletion, Progress},
+    };
+    use bson::Timestamp;
+    use std::time::Instant;
+
+    fn at(time: u32) -> Position {
+        Position::at(Timestamp { time, increment: 0 })
+    }
+
+    fn receipt(time: u32) -> Receipt {
+        Receipt {
+            subscription: "a".into(),
+            deletion: Deletion {
+                at: at(time),
+                wall_time: None,
+                ending: Some(Ending::Deleted),
+            },
+            connections: 1,
+            decided: Instant::now(),
+            closed: 1,
+            counted: Instant::now(),
+        }
+    }
+
+    /// Which of the deletes at 1 to 4 a node that has applied all of them vouches for.
+    fn covered(waiting: &Waiting) -> Vec<u32> {
+        let (unsettled, lost) = waiting.unsettled();
+        let progress = Progress {
+            applied: Some(at(9)),
+            unsettled,
+            lost,
+        };
+        (1..=4).filter(|time| progress.covers(at(*time))).collect()
+    }
+
+    #[test]
+    fn nothing_is_vouched_for_from_the_first_delete_on_whose_receipt_is_not_written() {
+        let mut waiting = Waiting::default();
+        assert_eq!(covered(&waiting), [1, 2, 3, 4]);
+        waiting.owe(at(2), 1);
+        waiting.owe(at(3), 2);
+        assert_eq!(covered(&waiting), [1]);
+        assert!(!waiting.add(2, receipt(3)));
+        let taken = waiting.take();
+        assert_eq!((taken.len(), covered(&waiting)), (1, vec![1]));
+        waiting.settle(&[(at(3), 2)]);
+        assert_eq!(covered(&waiting), [1]);
+        waiting.settle(&[(at(2), 1)]);
+        assert_eq!(covered(&waiting), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_receipt_that_is_given_up_is_never_taken_for_none() {
+        let mut waiting = Waiting {
+            most: 1,
+            ..Waiting::default()
+        };
+        for (number, time) in [(1, 2), (2, 3)] {
+            waiting.owe(at(time), number);
+            assert_eq!(waiting.add(number, receipt(time)), number == 2);
+        }
+        assert_eq!(waiting.unsettled(), (Some(at(3)), Some(at(2))));
+        waiting.settle(&[(at(3), 2)]);
+        assert_eq!(covered(&waiting), [3, 4]);
+    }
+}

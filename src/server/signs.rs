@@ -1,0 +1,97 @@
+//! The signs of life of this node, for the others and for operators.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::RngExt as _;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    receipts::Receipts,
+    router::RouterHandle,
+    store::{Beat, NodeCard, Store, StoreError, jittered},
+    telemetry::Metrics,
+};
+
+/// Between two attempts at the first one, on average.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What a sign of life is made of.
+#[derive(Debug)]
+pub(super) struct Signs {
+    pub(super) card: Arc<NodeCard>,
+    pub(super) store: Store,
+    pub(super) router: RouterHandle,
+    pub(super) receipts: Receipts,
+    pub(super) metrics: Arc<Metrics>,
+    /// Cancelled when the node begins to stop.
+    pub(super) leaving: CancellationToken,
+}
+
+impl Signs {
+    /// Writes one sign of life.
+    pub(super) async fn beat(&self) -> Result<(), StoreError> {
+        let router = self.router.progress();
+        // In this order: the task of receipts then knows of every delete that the router has applied.
+        let progress = self
+            .receipts
+            .progress(router.loaded.then_some(router.position))
+            .await;
+        let beat = Beat {
+            progress,
+            connections: self.metrics.open_connections(),
+            stopping: self.leaving.is_cancelled(),
+        };
+        self.store.beat(&self.card, beat).await
+    }
+
+    /// Writes the first, within `patience`: nobody is served by a node that the others have never heard of.
+    pub(super) async fn first(&self, patience: Duration) -> Result<(), StoreError> {
+        let deadline = Instant::now() + patience;
+        while let Err(error) = self.beat().await {
+            if !error.is_away() || Instant::now() >= deadline {
+                return Err(error);
+            }
+            tracing::warn!(%error, "the first sign of life cannot be written yet");
+            sleep(jittered(PAUSE)).await;
+        }
+        let NodeCard {
+            id, host, address, ..
+        } = &*self.card;
+        tracing::info!(node = id, host, address, "this node");
+        Ok(())
+    }
+
+    /// Writes them until `stop`; one at once when the node begins to stop.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let mut told = false;
+        loop {
+            let beat = async {
+                self.pause().await;
+                self.beat().await
+            };
+            let beat = tokio::select! {
+                beat = beat => beat,
+                () = stop.cancelled() => return,
+            };
+            match beat {
+                Ok(()) => told = false,
+                Err(error) if told => tracing::debug!(%error, "still no sign of life written"),
+                Err(error) => {
+                    tracing::warn!(%error, "no sign of life can be written");
+                    told = true;
+                }
+            }
+        }
+    }
+
+    /// Nodes that were started together do not write together for ever.
+    async fn pause(&self) {
+        let jitter = rand::rng().random_range(0.9..1.1);
+        let pause = sleep(self.card.interval.mul_f64(jitter));
+        tokio::select! {
+            () = pause => {}
+            () = self.leaving.cancelled(), if !self.leaving.is_cancelled() => {}
+        }
+    }
+}

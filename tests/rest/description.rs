@@ -1,0 +1,238 @@
+//! The description and the service say the same. Every answer of the other tests here goes through
+//! [`check`] too.
+
+use std::collections::BTreeSet;
+
+use reqwest::{Client, Method, Url};
+use serde_json::{Value, json};
+use tidegate::http::problem::Kind;
+use tokio::sync::OnceCell;
+
+use super::{Answer, request, send, support::Service};
+
+/// Headers that are described where they can occur.
+const DESCRIBED_HEADERS: [&str; 5] = [
+    "etag",
+    "location",
+    "retry-after",
+    "tidegate-applied",
+    "allow",
+];
+
+/// Asserts that an answer is described: its status, its headers, its media type, and its shape.
+pub(crate) async fn check(client: &Client, method: &Method, url: &Url, answer: &Answer) {
+    static DESCRIPTION: OnceCell<Value> = OnceCell::const_new();
+    let read = async || fetch(client, url).await;
+    let description = DESCRIPTION.get_or_init(read).await;
+    let what = format!("{method} {url}: {} {:.500}", answer.status, answer.text);
+    let Some(item) = item(description, url.path()) else {
+        return assert_eq!(answer.status, 404, "not described: {what}");
+    };
+    let name = if method == Method::HEAD {
+        "get"
+    } else {
+        &method.as_str().to_ascii_lowercase()
+    };
+    let Some(operation) = item.get(name) else {
+        // A preflight is answered before anything else.
+        let preflight = method == Method::OPTIONS && answer.status == 200;
+        return assert!(answer.status == 405 || preflight, "not described: {what}");
+    };
+    let described = &operation["responses"][answer.status.to_string()];
+    assert!(described.is_object(), "not described: {what}");
+    for header in DESCRIBED_HEADERS {
+        let names = described["headers"].as_object().unwrap();
+        let known = names.keys().any(|name| name.eq_ignore_ascii_case(header));
+        assert!(
+            known || !answer.headers.contains_key(header),
+            "{header} is not described: {what}"
+        );
+    }
+    if method != Method::HEAD {
+        check_body(description, described, answer, &what);
+    }
+}
+
+async fn fetch(client: &Client, url: &Url) -> Value {
+    let url = url.join("/api/v1/openapi.json").unwrap();
+    client.get(url).send().await.unwrap().json().await.unwrap()
+}
+
+fn check_body(description: &Value, described: &Value, answer: &Answer, what: &str) {
+    let Some(content) = described["content"].as_object() else {
+        return assert_eq!(answer.text, "", "{what}");
+    };
+    let kind = answer.header("content-type");
+    let essence = |kind: &str| kind.split(';').next().unwrap().trim().to_owned();
+    let found = content
+        .iter()
+        .find(|(name, _)| essence(name) == essence(kind));
+    let (_, typed) = found.unwrap_or_else(|| panic!("the media type is not described: {what}"));
+    if essence(kind).ends_with("json") {
+        assert_shape(description, &typed["schema"], &answer.json(), what);
+    }
+}
+
+fn assert_shape(description: &Value, schema: &Value, value: &Value, what: &str) {
+    let root = json!({"components": description["components"], "allOf": [schema]});
+    let validator = jsonschema::draft202012::new(&root).unwrap();
+    let faults: Vec<_> = validator
+        .iter_errors(value)
+        .map(|fault| fault.to_string())
+        .collect();
+    assert!(faults.is_empty(), "{faults:?}: {what}");
+}
+
+/// What is described at a path: literally, else by a pattern.
+fn item<'d>(description: &'d Value, path: &str) -> Option<&'d Value> {
+    let paths = description["paths"].as_object().unwrap();
+    let matches = |pattern: &str| {
+        let (pattern, path): (Vec<_>, Vec<_>) =
+            (pattern.split('/').collect(), path.split('/').collect());
+        pattern.len() == path.len()
+            && pattern
+                .iter()
+                .zip(&path)
+                .all(|(p, s)| p == s || (p.starts_with('{') && !s.is_empty()))
+    };
+    let path = if path == "/api/v1/" { "/api/v1" } else { path };
+    paths.get(path).or_else(|| {
+        paths
+            .iter()
+            .find(|(pattern, _)| matches(pattern))
+            .map(|(_, item)| item)
+    })
+}
+
+/// Path, method and description of every call.
+fn operations(description: &Value) -> Vec<(&str, &str, &Value)> {
+    let paths = description["paths"].as_object().unwrap();
+    paths
+        .iter()
+        .flat_map(|(path, item)| {
+            let calls = item.as_object().unwrap().iter();
+            calls.map(move |(method, call)| (path.as_str(), method.as_str(), call))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn every_problem_is_described_and_every_call_is_named_once() {
+    let service = Service::start().await;
+    let description = service.get("/openapi.json").await;
+    assert_eq!(description["openapi"], "3.1.0");
+    let meta = jsonschema::meta::validate(&description["components"]["schemas"]);
+    meta.unwrap_or_else(|error| panic!("{error}"));
+    let operations = operations(&description);
+    let names: BTreeSet<_> = operations
+        .iter()
+        .map(|(_, _, call)| call["operationId"].to_string())
+        .collect();
+    assert_eq!(names.len(), operations.len());
+    let text = description["paths"].to_string();
+    for kind in Kind::ALL {
+        // What is at no path is in no call.
+        let expected = kind != Kind::NotFound;
+        let described = text.contains(&format!("\"/problems/{}\"", kind.slug()));
+        assert_eq!(described, expected, "{kind:?}");
+    }
+    let root = service.get("").await;
+    for link in root["links"].as_object().unwrap().values() {
+        let link = link.as_str().unwrap();
+        assert!(item(&description, link).is_some(), "{link}");
+    }
+}
+
+#[tokio::test]
+async fn query_parameters_are_those_that_are_read() {
+    let service = Service::start().await;
+    let description = service.get("/openapi.json").await;
+    for (path, method, call) in operations(&description) {
+        if path == "/metrics" {
+            continue;
+        }
+        let all = call["parameters"].as_array().unwrap().iter();
+        let query = all.filter(|parameter| parameter["in"] == "query");
+        let names: BTreeSet<_> = query
+            .map(|p| p["name"].as_str().unwrap().to_owned())
+            .collect();
+        let below = path.strip_prefix("/api/v1").unwrap().replace("{id}", "x");
+        let mut read = BTreeSet::new();
+        // The events of a subscription are a page or a stream, each with parameters of its own.
+        for accept in ["application/json", "text/event-stream"] {
+            let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).unwrap();
+            let asked = request(&service, method, &format!("{below}?nonsense=1"))
+                .header("accept", accept)
+                .header("content-type", "application/json");
+            let answer = send(asked).await;
+            assert_eq!(answer.problem("bad-parameter"), ["nonsense"], "{path}");
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            if let Some((_, known)) = detail.split_once("the parameters are ") {
+                read.extend(known.split(", ").map(ToOwned::to_owned));
+            }
+        }
+        assert_eq!(names, read, "{method} {path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_as_described() {
+    let service = Service::start().await;
+    let description = service.get("/openapi.json").await;
+    let id = service.subscribe(json!({})).await;
+    let mut socket = service.open(&id, "").await;
+    let schema = json!({"$ref": "#/components/schemas/ServerMessage"});
+    let mut seen = Vec::new();
+    let mut hear = async |socket: &mut super::support::Socket| {
+        let message = socket.message().await;
+        assert_shape(&description, &schema, &message, &message.to_string());
+        seen.push(message["type"].as_str().unwrap().to_owned());
+    };
+    hear(&mut socket).await;
+    service.publish("a", json!({"n": 1})).await;
+    hear(&mut socket).await;
+    let path = format!("/subscriptions/{id}");
+    let paused = service
+        .send("PATCH", &path, Some(json!({"status": "paused"})))
+        .await;
+    assert_eq!(paused.0, 200);
+    hear(&mut socket).await;
+    socket.say(r#"{"type":"ping"}"#).await;
+    hear(&mut socket).await;
+    assert_eq!(service.send("DELETE", &path, None).await.0, 204);
+    hear(&mut socket).await;
+    assert_eq!(seen, ["connected", "event", "updated", "pong", "ended"]);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn the_page_shows_every_call_and_fetches_nothing() {
+    let service = Service::start().await;
+    let description = service.get("/openapi.json").await;
+    let page = send(request(&service, Method::GET, "/docs")).await;
+    assert_eq!(
+        (page.status, page.header("content-type")),
+        (200, "text/html; charset=utf-8")
+    );
+    let policy = page.header("content-security-policy");
+    assert!(
+        policy.starts_with("default-src 'none'; style-src 'sha256-"),
+        "{policy}"
+    );
+    for (_, _, call) in operations(&description) {
+        let id = call["operationId"].as_str().unwrap();
+        assert!(page.text.contains(&format!("id=\"{id}\"")), "{id}");
+    }
+    for name in description["components"]["schemas"]
+        .as_object()
+        .unwrap()
+        .keys()
+    {
+        assert!(page.text.contains(&format!("id=\"{name}\"")), "{name}");
+    }
+    for loads in [
+        "<script", "<link", "<img", " src=", "url(", "@import", "https://",
+    ] {
+        assert!(!page.text.contains(loads), "{loads}");
+    }
+}
