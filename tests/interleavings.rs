@@ -75,8 +75,8 @@ fn check<R: 'static, C: 'static>(
             bytes: 1_000,
         });
         let connection = thread::spawn(move || connection(receiver));
-        let routed = router(sender);
-        expected(routed, connection.join().unwrap());
+        let got = router(sender);
+        expected(got, connection.join().unwrap());
     });
     let runs = runs.load(Ordering::Relaxed);
     println!("{name}: {runs} interleavings");

@@ -62,9 +62,9 @@ fn every_mutation_says_what_it_breaks_and_names_a_test() {
         );
     }
     for patch in patches() {
-        let text = fs::read_to_string(&patch).unwrap();
+        let lines = fs::read_to_string(&patch).unwrap();
         let line = |name: &str| {
-            let mut lines = text.lines();
+            let mut lines = lines.lines();
             let value = lines.find_map(|line| line.strip_prefix(name));
             value.unwrap_or_else(|| panic!("{} has no {name}", patch.display()))
         };

@@ -455,18 +455,18 @@ impl Receiver {
         self.0.lock().frames.is_empty()
     }
 
-    /// All that decides what happens next: what waits, the intake, and the verdict (`Some(None)` once
-    /// it was given).
+    /// All that decides what happens next: what waits, the intake, and the verdict, which may have been
+    /// given.
     #[cfg(test)]
-    pub fn shape(&self) -> (Vec<(Position, usize)>, u8, Option<Option<End>>) {
+    pub fn shape(&self) -> (Vec<(Position, usize)>, u8, (bool, Option<End>)) {
         let state = self.0.lock();
         let frames = state.frames.iter();
         let frames = frames.map(|frame| (frame.position, frame.messages()));
         let frames = frames.collect();
         let verdict = match state.verdict {
-            Verdict::None => None,
-            Verdict::Decided(end) => Some(Some(end)),
-            Verdict::Given => Some(None),
+            Verdict::None => (false, None),
+            Verdict::Decided(end) => (false, Some(end)),
+            Verdict::Given => (true, None),
         };
         (frames, state.intake as u8, verdict)
     }

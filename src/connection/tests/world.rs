@@ -381,7 +381,7 @@ impl Client {
             up_to_it.count().saturating_sub(texts.len())
         };
         let end = |end: End| (end.ending, end.drain, rank(end.position));
-        let (frames, intake, verdict) = self.outbox.shape();
+        let (frames, intake, (given, verdict)) = self.outbox.shape();
         let (parts, queued, taken) = self.writing.shape();
         let frames = frames.into_iter();
         let frames: Vec<_> = frames.map(|(at, messages)| (rank(at), messages)).collect();
@@ -399,7 +399,7 @@ impl Client {
             State::Asking => 1.hash(hasher),
             State::Ended(decided) => end(decided).hash(hasher),
         }
-        (self.postponed.map(end), verdict.map(|v| v.map(end))).hash(hasher);
+        (self.postponed.map(end), given, verdict.map(end)).hash(hasher);
     }
 
     fn take(&mut self, bytes: usize) {
