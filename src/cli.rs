@@ -4,6 +4,7 @@
 //! clients, and know a running service by its address alone.
 
 mod backoff;
+mod bench;
 mod client;
 mod dev;
 mod doctor;
@@ -59,6 +60,8 @@ enum Command {
     Publish(publish::Args),
     /// Print a subscription's events as they come
     Listen(listen::Args),
+    /// Put load on a running service, and measure
+    Bench(bench::Args),
 }
 
 impl Cli {
@@ -72,6 +75,7 @@ impl Cli {
             Command::Subscription(args) => subscription::run(args).await,
             Command::Publish(args) => publish::run(args).await,
             Command::Listen(args) => listen::run(args).await,
+            Command::Bench(args) => bench::run(args).await,
         }
     }
 }

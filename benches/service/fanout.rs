@@ -1,53 +1,244 @@
-//! Server CPU per delivered message: 1,000 sockets on one subscription, 20 events/s of 200 bytes.
+//! One event to many sockets, beside the peers that push over sockets too.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use anyhow::Result;
-use mongodb::bson::{Document, doc};
 
-use crate::{client, node::Node};
+use crate::{
+    load::{Load, Window},
+    nats::Nats,
+    nchan::Nchan,
+    service::Service,
+    table::{Reach, Row, median},
+    tidegate::Tidegate,
+};
 
-const SOCKETS: u32 = 1_000;
-const EVENTS: u32 = 200;
-const PAUSE: Duration = Duration::from_millis(50);
+/// Each round has a window of each service, with fresh sockets.
+pub(crate) const ROUNDS: usize = 3;
+/// Events in a batch, and on their way, when as many as possible are sent.
+const BATCH: (u32, u32) = (128, 512);
 
-pub(crate) async fn run() -> Result<()> {
-    let node = Node::start().await?;
-    let id = node.subscribe(serde_json::json!({"type": "tick"})).await?;
-    let received = Arc::new(AtomicU64::new(0));
-    let mut readers = tokio::task::JoinSet::new();
-    for _ in 0..SOCKETS {
-        let mut socket = client::connect(&node, &id).await?;
-        let received = Arc::clone(&received);
-        readers.spawn(async move {
-            while client::next_text(&mut socket).await.is_ok() {
-                received.fetch_add(1, Ordering::Relaxed);
-            }
-        });
+/// 1,000 sockets, 20 events/s: CPU a message, and how soon it comes.
+pub(crate) async fn paced() -> Result<Vec<Row>> {
+    let name = "1,000 sockets, 20 events/s";
+    let span = Duration::from_secs(5);
+    let Some((ours, theirs)) = beside_nchan(1_000, 20, span, ROUNDS).await? else {
+        return Ok(Vec::new());
+    };
+    Ok(vec![
+        cpu_row(name, "nchan", &ours, &theirs, Some(Reach::AtMost(1.0))),
+        row(
+            name,
+            "p50 from publish, ms",
+            "nchan",
+            &ours,
+            &theirs,
+            |w| w.p50,
+            None,
+        ),
+        row(
+            name,
+            "bytes a frame",
+            "nchan",
+            &ours,
+            &theirs,
+            |w| w.frame_bytes,
+            None,
+        ),
+    ])
+}
+
+/// 10,000 sockets, 2 events/s: the slowest.
+pub(crate) async fn wide() -> Result<Vec<Row>> {
+    let name = "10,000 sockets, 2 events/s";
+    let span = Duration::from_secs(15);
+    let Some((ours, theirs)) = beside_nchan(10_000, 2, span, ROUNDS).await? else {
+        return Ok(Vec::new());
+    };
+    let reach = Some(Reach::AtMost(1.0));
+    Ok(vec![
+        row(
+            name,
+            "p99 from publish, ms",
+            "nchan",
+            &ours,
+            &theirs,
+            |w| w.p99,
+            reach,
+        ),
+        row(
+            name,
+            "p50 from publish, ms",
+            "nchan",
+            &ours,
+            &theirs,
+            |w| w.p50,
+            None,
+        ),
+        cpu_row(name, "nchan", &ours, &theirs, None),
+    ])
+}
+
+/// As many events as go through to so many sockets.
+pub(crate) async fn saturated(sockets: u32, least: f64) -> Result<Vec<Row>> {
+    let name = format!("{sockets} sockets, saturated");
+    let span = Duration::from_secs(6);
+    let (ours, theirs) = beside_nats(sockets, span, ROUNDS).await?;
+    let rate = |w: &Window| w.messages_per_second;
+    let reach = Some(Reach::AtLeast(least));
+    let mut rows = vec![Row {
+        case: name.clone(),
+        unit: "messages/s",
+        ours: middle(&ours, rate),
+        beside: None,
+        reach,
+    }];
+    if !theirs.is_empty() {
+        let nats = Nats::NAME;
+        rows.extend([
+            row(
+                &name,
+                "messages/s",
+                nats,
+                &ours,
+                &theirs,
+                rate,
+                Some(Reach::AtLeast(1.0)),
+            ),
+            row(
+                &name,
+                "bytes a frame",
+                nats,
+                &ours,
+                &theirs,
+                |w| w.frame_bytes,
+                None,
+            ),
+            cpu_row(&name, nats, &ours, &theirs, None),
+        ]);
     }
-    let events = node.database.collection::<Document>("events");
-    let cpu = node.cpu()?;
-    for n in 0..EVENTS {
-        let data = "x".repeat(200);
-        let n = i64::from(n);
-        events
-            .insert_one(doc! {"type": "tick", "n": n, "data": data})
-            .await?;
-        tokio::time::sleep(PAUSE).await;
+    Ok(rows)
+}
+
+type Windows = Vec<Window>;
+
+/// Nothing where nchan is not installed.
+pub(crate) async fn beside_nchan(
+    sockets: u32,
+    rate: u32,
+    span: Duration,
+    rounds: usize,
+) -> Result<Option<(Windows, Windows)>> {
+    let Some(mut theirs) = Nchan::start().await? else {
+        println!("# nchan is not installed (libnginx-mod-nchan): nothing stands beside");
+        return Ok(None);
+    };
+    let mut ours = Tidegate::start().await?;
+    let mut windows = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let window = one_paced(&mut ours, sockets, rate, span).await?;
+        theirs.set_frame_bytes(whole(window.frame_bytes));
+        windows.0.push(window);
+        windows
+            .1
+            .push(one_paced(&mut theirs, sockets, rate, span).await?);
     }
-    let wanted = EVENTS * SOCKETS;
-    while received.load(Ordering::Relaxed) < u64::from(wanted) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    ours.stop().await?;
+    theirs.stop().await?;
+    Ok(Some(windows))
+}
+
+async fn one_paced(
+    service: &mut impl Service,
+    sockets: u32,
+    rate: u32,
+    span: Duration,
+) -> Result<Window> {
+    let mut load = Load::default();
+    service.connect(&mut load, sockets).await?;
+    load.paced(service, u64::from(sockets), rate, span).await
+}
+
+/// The second is empty where nats-server is not installed.
+pub(crate) async fn beside_nats(
+    sockets: u32,
+    span: Duration,
+    rounds: usize,
+) -> Result<(Windows, Windows)> {
+    let mut theirs = Nats::start().await?;
+    if theirs.is_none() {
+        println!("# nats-server is not installed: nothing stands beside");
     }
-    let spent = node.cpu()?.saturating_sub(cpu);
-    let each = spent.as_secs_f64() * 1e6 / f64::from(wanted);
-    println!("fanout: {wanted} messages to {SOCKETS} sockets, {each:.2} µs of server CPU each");
-    readers.abort_all();
-    node.stop().await
+    let mut ours = Tidegate::start().await?;
+    let mut windows = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let window = one_saturated(&mut ours, sockets, span).await?;
+        if let Some(theirs) = &mut theirs {
+            theirs.set_frame_bytes(whole(window.frame_bytes));
+            windows.1.push(one_saturated(theirs, sockets, span).await?);
+        }
+        windows.0.push(window);
+    }
+    ours.stop().await?;
+    if let Some(theirs) = theirs {
+        theirs.stop().await?;
+    }
+    Ok(windows)
+}
+
+async fn one_saturated(service: &mut impl Service, sockets: u32, span: Duration) -> Result<Window> {
+    let mut load = Load::default();
+    service.connect(&mut load, sockets).await?;
+    load.saturated(service, u64::from(sockets), BATCH, span)
+        .await
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a frame's size"
+)]
+fn whole(bytes: f64) -> usize {
+    bytes.round() as usize
+}
+
+pub(crate) fn middle(windows: &[Window], figure: impl Fn(&Window) -> f64) -> f64 {
+    median(windows.iter().map(figure).collect())
+}
+
+fn cpu_row(
+    case: &str,
+    name: &'static str,
+    ours: &[Window],
+    theirs: &[Window],
+    reach: Option<Reach>,
+) -> Row {
+    let cpu = |w: &Window| w.cpu_per_message;
+    row(
+        case,
+        "µs of server CPU a message",
+        name,
+        ours,
+        theirs,
+        cpu,
+        reach,
+    )
+}
+
+fn row(
+    case: &str,
+    unit: &'static str,
+    name: &'static str,
+    ours: &[Window],
+    theirs: &[Window],
+    figure: impl Fn(&Window) -> f64,
+    reach: Option<Reach>,
+) -> Row {
+    Row {
+        case: case.to_owned(),
+        unit,
+        ours: middle(ours, &figure),
+        beside: Some((name, middle(theirs, &figure))),
+        reach,
+    }
 }

@@ -13,17 +13,48 @@ use crate::{
     client,
     node::Node,
     numbers::{now_micros, percentile},
+    table::{Reach, Row},
 };
 
-pub(crate) async fn run() -> Result<()> {
-    for (rate, events) in [(100, 1_000), (1_000, 10_000)] {
-        measure(rate, events).await?;
-    }
-    Ok(())
+/// Subscriptions that are there besides and match nothing.
+const SUBSCRIPTIONS: u32 = 10_000;
+
+/// Percentiles in microseconds, of the service and of the bare stream.
+pub(crate) struct Latency {
+    pub(crate) ours: [i64; 2],
+    pub(crate) bare: [i64; 2],
 }
 
-async fn measure(rate: u32, count: usize) -> Result<()> {
+pub(crate) async fn run() -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (rate, events) in [(100, 2_000), (1_000, 10_000)] {
+        let latency = measure(rate, events, SUBSCRIPTIONS).await?;
+        let percentiles = [("p50", 0, 0.3), ("p99", 1, 3.0)];
+        rows.extend(percentiles.map(|(name, at, most)| latency.over(rate, name, at, most)));
+    }
+    Ok(rows)
+}
+
+impl Latency {
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a short run")]
+    fn over(&self, rate: u32, name: &str, at: usize, most: f64) -> Row {
+        let (ours, bare) = (self.ours[at], self.bare[at]);
+        Row {
+            case: format!("commit to socket at {rate}/s, {name} {ours} µs, bare stream {bare} µs"),
+            unit: "ms more than the bare stream",
+            ours: (ours - bare) as f64 / 1e3,
+            beside: None,
+            reach: Some(Reach::AtMost(most)),
+        }
+    }
+}
+
+/// So many events at a rate, with so many other subscriptions there.
+pub(crate) async fn measure(rate: u32, count: usize, others: u32) -> Result<Latency> {
     let node = Node::start().await?;
+    let other = |n| serde_json::json!({"type": "other", "data.account": n});
+    node.subscribe_many((0..others).map(other).collect())
+        .await?;
     let id = node.subscribe(serde_json::json!({"type": "tick"})).await?;
     let mut socket = client::connect(&node, &id).await?;
     let events = node.database.collection::<Document>("events");
@@ -57,17 +88,11 @@ async fn measure(rate: u32, count: usize) -> Result<()> {
     publish(&node, rate, count).await?;
     let mut samples = served.await??;
     let mut bare = bare.await??;
-    for (name, samples) in [
-        ("bare change stream", &mut bare),
-        ("tidegate", &mut samples),
-    ] {
-        let (p50, p99) = (percentile(samples, 50), percentile(samples, 99));
-        println!(
-            "latency at {rate}/s: {name}: p50 {p50} µs, p99 {p99} µs ({} events)",
-            samples.len()
-        );
-    }
-    node.stop().await
+    node.stop().await?;
+    Ok(Latency {
+        ours: [50, 99].map(|percent| percentile(&mut samples, percent)),
+        bare: [50, 99].map(|percent| percentile(&mut bare, percent)),
+    })
 }
 
 /// Inserts events one by one at this rate, each with the time before its insert.

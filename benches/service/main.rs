@@ -1,55 +1,143 @@
-//! What a node costs and how fast it is: `cargo bench --bench service [-- CASE…]`.
+//! What a node costs and how fast it is, beside what else there is:
+//! `cargo bench --bench service [-- CASE…]`.
 //!
-//! Each case starts a private mongod and the release binary as processes of their own, drives them
-//! from this process over loopback, and reads the server's CPU and memory from the kernel. Cases:
-//! `idle`, `fanout`, `latency`, `deletes`, `teardown`, `start`, `replay`, `durable`, `return`; all of them without arguments.
+//! Each case starts a private mongod, the release binary and, where they are installed, the peers
+//! (`nginx` with nchan, `nats-server`) as processes of their own on the first core. This process is the
+//! load, and keeps to the second; mongod may use both. CPU and memory are the kernel's word. Every
+//! row is the median of several windows, ours and theirs in turn; the last four cases print lines of their
+//! own. `quick` is a check of a minute that
+//! fails where a ratio is out of wide bounds; it is the only case that does not run without arguments.
 
+mod churn;
 mod client;
 mod deletes;
+mod distinct;
 mod durable;
 mod fanout;
+mod feed;
+#[path = "../../src/cli/bench/frames.rs"]
+#[allow(dead_code, unused_imports, reason = "its tests run in the library")]
+mod frames;
 mod idle;
+mod kernel;
 mod latency;
+mod load;
+mod nats;
+mod nchan;
 mod node;
+mod nodes;
 mod numbers;
+mod peer;
+mod pin;
+mod publish;
+mod quick;
+#[path = "../../src/cli/bench/receiver.rs"]
+#[allow(dead_code, unused_imports, reason = "its tests run in the library")]
+mod receiver;
 mod replay;
 mod returning;
+#[path = "../../src/cli/bench/samples.rs"]
+#[allow(dead_code, unused_imports, reason = "its tests run in the library")]
+mod samples;
+mod service;
+#[path = "../../src/cli/bench/socket.rs"]
+mod socket;
 mod start;
+mod stream;
+mod table;
+#[path = "../../src/cli/bench/tally.rs"]
+mod tally;
 mod teardown;
+mod tidegate;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+
+use self::table::Row;
+
+const CASES: [&str; 17] = [
+    "fanout",
+    "saturated",
+    "saturated-10k",
+    "wide",
+    "idle",
+    "distinct",
+    "latency",
+    "feed",
+    "publish",
+    "churn",
+    "deletes",
+    "nodes",
+    "start",
+    "teardown",
+    "replay",
+    "durable",
+    "return",
+];
+
+async fn run(case: &str) -> Result<Vec<Row>> {
+    match case {
+        "fanout" => fanout::paced().await,
+        "saturated" => fanout::saturated(1_000, 1_500_000.0).await,
+        "saturated-10k" => fanout::saturated(10_000, 1_000_000.0).await,
+        "wide" => fanout::wide().await,
+        "idle" => idle::run().await,
+        "distinct" => distinct::run().await,
+        "latency" => latency::run().await,
+        "feed" => feed::run().await,
+        "publish" => publish::run().await,
+        "churn" => churn::run().await,
+        "deletes" => deletes::run().await,
+        "nodes" => nodes::run().await,
+        "start" => start::run().await,
+        "teardown" => teardown::run().await.map(|()| Vec::new()),
+        "replay" => replay::run().await.map(|()| Vec::new()),
+        "durable" => durable::run().await.map(|()| Vec::new()),
+        "return" => returning::run().await.map(|()| Vec::new()),
+        "quick" => quick::run().await,
+        unknown => bail!("no case {unknown}; there are quick, {}", CASES.join(", ")),
+    }
+}
 
 fn main() -> Result<()> {
-    let cases: Vec<String> = std::env::args()
+    let chosen: Vec<String> = std::env::args()
         .skip(1)
-        .filter(|a| !a.starts_with("--"))
+        .filter(|argument| !argument.starts_with("--"))
         .collect();
-    let all = [
-        "idle", "fanout", "latency", "deletes", "teardown", "start", "replay", "durable", "return",
-    ];
-    if let Some(unknown) = cases.iter().find(|case| !all.contains(&case.as_str())) {
-        bail!("no case {unknown}; there are {}", all.join(", "));
+    let mut cases: Vec<&str> = chosen.iter().map(String::as_str).collect();
+    if cases.is_empty() {
+        cases = CASES.to_vec();
     }
+    pin::load()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
-        drop(rustls::crypto::ring::default_provider().install_default());
-        for case in all {
-            if cases.is_empty() || cases.iter().any(|chosen| chosen == case) {
-                match case {
-                    "idle" => idle::run().await?,
-                    "fanout" => fanout::run().await?,
-                    "latency" => latency::run().await?,
-                    "deletes" => deletes::run().await?,
-                    "teardown" => teardown::run().await?,
-                    "start" => start::run().await?,
-                    "replay" => replay::run().await?,
-                    "durable" => durable::run().await?,
-                    _ => returning::run().await?,
+    drop(rustls::crypto::ring::default_provider().install_default());
+    runtime.block_on(all(&cases))
+}
+
+/// Runs one after another; a case that fails does not keep the others from running.
+async fn all(cases: &[&str]) -> Result<()> {
+    let mut bad = Vec::new();
+    for case in cases {
+        let before = kernel::load_average();
+        match run(case).await {
+            Ok(rows) => {
+                for row in &rows {
+                    row.print();
+                    let holds = row.reach.is_none_or(|reach| reach.holds(row.ratio()));
+                    if *case == "quick" && !holds {
+                        bad.push(row.case.clone());
+                    }
                 }
             }
+            Err(error) => {
+                println!("{case}: FAILED: {error:#}");
+                bad.push((*case).to_owned());
+            }
         }
-        Ok(())
-    })
+        let after = kernel::load_average();
+        println!("# {case}: load average {before} before, {after} after");
+    }
+    ensure!(bad.is_empty(), "not well: {}", bad.join("; "));
+    Ok(())
 }

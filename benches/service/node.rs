@@ -1,18 +1,27 @@
-//! A mongod and a node of the service, each a process of its own.
+//! A mongod and nodes of the service, each a process of its own.
 
 use std::{
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use mongodb::{Client, Database};
+use serde_json::{Value, json};
 use tidegate::mongod::{Mongod, Options};
 
+use crate::{kernel, pin};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
+/// Subscriptions made in one request.
+const BATCH: usize = 1_000;
+
+/// A node's process; killed when dropped.
 pub(crate) struct Node {
     pub(crate) address: String,
     pub(crate) database: Database,
     pub(crate) http: reqwest::Client,
+    uri: String,
     process: Child,
     /// The first node of a database takes it along when it stops.
     mongod: Option<Mongod>,
@@ -30,9 +39,8 @@ impl Node {
 
     /// Kills the node, and starts one with these settings (variables) on the same server.
     pub(crate) async fn restart(mut self, settings: &[(&str, &str)]) -> Result<Self> {
-        self.process.kill()?;
-        self.process.wait()?;
-        let mongod = self.mongod.context("the first node")?;
+        let mongod = self.mongod.take().context("the first node")?;
+        drop(self);
         Self::with(mongod, settings).await
     }
 
@@ -45,14 +53,13 @@ impl Node {
 
     /// A second node on the same server, to be stopped before the first.
     pub(crate) async fn sibling(&self) -> Result<Self> {
-        let mongod = self.mongod.as_ref().context("the first node")?;
-        Self::serving(&mongod.uri(), &[]).await
+        Self::serving(&self.uri, &[]).await
     }
 
-    async fn serving(uri: &str, settings: &[(&str, &str)]) -> Result<Self> {
-        let port = free_port()?;
-        let address = format!("127.0.0.1:{port}");
-        let process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+    /// A node on a server that is somebody else's to stop.
+    pub(crate) async fn serving(uri: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let process = pin::server(BINARY)
             .args(["serve", "--mongodb-uri", uri, "--listen", &address])
             .args(["--log", "warn"])
             .envs(settings.iter().copied())
@@ -64,6 +71,7 @@ impl Node {
             address,
             database: client.database("tidegate"),
             http: reqwest::Client::new(),
+            uri: uri.to_owned(),
             process,
             mongod: None,
         };
@@ -87,16 +95,41 @@ impl Node {
     }
 
     /// Creates a subscription; returns its id.
-    pub(crate) async fn subscribe(&self, filter: serde_json::Value) -> Result<String> {
-        let body = serde_json::json!({ "filter": filter });
-        let answer = self
-            .http
-            .post(self.url("/subscriptions"))
-            .json(&body)
-            .send()
-            .await?;
-        let made: serde_json::Value = answer.error_for_status()?.json().await?;
-        Ok(made["id"].as_str().context("an id")?.to_owned())
+    pub(crate) async fn subscribe(&self, filter: Value) -> Result<String> {
+        let ids = self.subscribe_many(vec![filter]).await?;
+        ids.into_iter().next().context("an id")
+    }
+
+    /// Creates a subscription for each filter; their ids in order.
+    pub(crate) async fn subscribe_many(&self, filters: Vec<Value>) -> Result<Vec<String>> {
+        let mut ids = Vec::with_capacity(filters.len());
+        for part in filters.chunks(BATCH) {
+            let items: Vec<Value> = part
+                .iter()
+                .map(|filter| json!({ "filter": filter }))
+                .collect();
+            let url = self.url("/subscriptions/batch");
+            let answer = self.http.post(url).json(&items).send().await?;
+            let made: Value = answer.error_for_status()?.json().await?;
+            for item in made["items"].as_array().context("items")? {
+                let id = item["subscription"]["id"].as_str().context("an id")?;
+                ids.push(id.to_owned());
+            }
+        }
+        Ok(ids)
+    }
+
+    /// A second database on the same server with the same collections, validators and indexes, that
+    /// no node reads.
+    pub(crate) fn bare_database(&self) -> Result<Database> {
+        let migrated = Command::new(BINARY)
+            .args(["migrate", "--mongodb-uri", &self.uri, "--database", "bare"])
+            .output()?;
+        ensure!(
+            migrated.status.success(),
+            "the second database is not migrated"
+        );
+        Ok(self.database.client().database("bare"))
     }
 
     /// The value of a metric without labels.
@@ -109,48 +142,54 @@ impl Node {
         Ok(value.context("a metric")?.parse()?)
     }
 
-    /// CPU time of the service so far, of all its threads.
+    /// CPU time of the service so far.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        // User and system time are fields 14 and 15; the name in field 2 may hold blanks.
-        const TICKS_PER_SECOND: u64 = 100;
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        let after_name = stat.rsplit(')').next().context("stat")?;
-        let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        Ok(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
+        kernel::cpu(self.process.id())
     }
 
     /// Resident memory of the service, in bytes.
     pub(crate) fn resident(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .context("VmRSS")?;
-        let kilobytes: u64 = line.split_whitespace().next().context("VmRSS")?.parse()?;
-        Ok(kilobytes * 1024)
+        kernel::resident(self.process.id())
+    }
+
+    /// Sends the process a signal by its name.
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
+        let process = self.process.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &process]).status()?;
+        ensure!(sent.success(), "no signal {name}");
+        Ok(())
     }
 
     pub(crate) async fn stop(mut self) -> Result<()> {
-        self.process.kill()?;
-        self.process.wait()?;
-        if let Some(mongod) = self.mongod {
+        let mongod = self.mongod.take();
+        drop(self);
+        if let Some(mongod) = mongod {
             mongod.stop().await;
         }
         Ok(())
     }
 }
 
-/// A private server with an oplog of a useful size.
-pub(crate) async fn mongod() -> Result<Mongod> {
-    let options = Options {
-        oplog_size_mb: 512,
-        ..Options::default()
-    };
-    Ok(Mongod::start(options).await?)
+impl Drop for Node {
+    fn drop(&mut self) {
+        if self.process.kill().is_ok() && self.process.wait().is_err() {
+            eprintln!("a node's process may be left");
+        }
+    }
 }
 
-fn free_port() -> Result<u16> {
+/// A private server with an oplog of a useful size, on both cores.
+pub(crate) async fn mongod() -> Result<Mongod> {
+    let options = Options {
+        oplog_size_mb: 1_024,
+        ..Options::default()
+    };
+    let mongod = Mongod::start(options).await?;
+    pin::both(mongod.id().context("mongod's process")?)?;
+    Ok(mongod)
+}
+
+pub(crate) fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
         .local_addr()?
         .port())

@@ -10,12 +10,15 @@ use mongodb::{
     bson::{Document, doc},
 };
 
-use crate::node::{self, Node};
+use crate::{
+    node::{self, Node},
+    table::{Reach, Row},
+};
 
 const SUBSCRIPTIONS: u32 = 1_000_000;
 const BATCH: u32 = 20_000;
 
-pub(crate) async fn run() -> Result<()> {
+pub(crate) async fn run() -> Result<Vec<Row>> {
     let mongod = node::mongod().await?;
     let client = Client::with_uri_str(mongod.uri()).await?;
     let subscriptions = client
@@ -27,12 +30,20 @@ pub(crate) async fn run() -> Result<()> {
     let node = Node::on(mongod).await?;
     let ready = begun.elapsed().as_secs_f64();
     let each = node.resident()? / u64::from(SUBSCRIPTIONS);
-    println!(
-        "start: {SUBSCRIPTIONS} subscriptions: bare cursor {bare:.2} s, ready after {ready:.2} s \
-         ({:.1} times), {each} bytes resident each all told",
-        ready / bare
-    );
-    node.stop().await
+    node.stop().await?;
+    let row = |unit, ours, beside, reach| Row {
+        case: format!("start with {SUBSCRIPTIONS} subscriptions"),
+        unit,
+        ours,
+        beside,
+        reach: Some(Reach::AtMost(reach)),
+    };
+    #[expect(clippy::cast_precision_loss, reason = "a few hundred bytes")]
+    let each = each as f64;
+    Ok(vec![
+        row("s until ready", ready, Some(("bare cursor", bare)), 3.0),
+        row("bytes resident each, all told", each, None, 600.0),
+    ])
 }
 
 async fn fill(subscriptions: &Collection<Document>) -> Result<()> {

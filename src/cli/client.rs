@@ -124,6 +124,28 @@ impl Client {
         self.http.request(method, api_url(&self.server, path))
     }
 
+    /// Host and port, as they stand in a request's head.
+    pub(crate) fn host(&self) -> String {
+        let host = self.server.host_str().unwrap_or_default();
+        let port = self.server.port_or_known_default().unwrap_or_default();
+        format!("{host}:{port}")
+    }
+
+    /// The path of `/api/v1/…`, as it stands in a request's first line.
+    pub(crate) fn path(&self, path: &[&str]) -> String {
+        api_url(&self.server, path).path().to_owned()
+    }
+
+    /// Refuses TLS, for a command that does without it.
+    pub(crate) fn must_be_plain(&self, command: &str) -> Result<(), Failure> {
+        match self.server.scheme() {
+            "http" => Ok(()),
+            _ => Err(Failure::Usage(format!(
+                "{command} does not speak TLS; give it the address of the node itself"
+            ))),
+        }
+    }
+
     /// Sends a request and gives back a good answer, whose body is still to be read.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let response = request.send().await.map_err(|e| self.unreachable(&e))?;

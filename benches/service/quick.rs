@@ -1,0 +1,57 @@
+//! A minute's check for developers: ratios alone, with bounds so wide that a busy machine does not
+//! break them, and a lost factor of two or three does.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::{
+    fanout, feed, latency, publish,
+    table::{Reach, Row},
+};
+
+const SPAN: Duration = Duration::from_secs(3);
+
+pub(crate) async fn run() -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    if let Some((ours, theirs)) = fanout::beside_nchan(300, 20, SPAN, 1).await? {
+        let cpu = |w: &crate::load::Window| w.cpu_per_message;
+        rows.push(Row {
+            case: "300 sockets, 20 events/s".to_owned(),
+            unit: "µs of server CPU a message",
+            ours: fanout::middle(&ours, cpu),
+            beside: Some(("nchan", fanout::middle(&theirs, cpu))),
+            reach: Some(Reach::AtMost(2.5)),
+        });
+    }
+    let (ours, theirs) = fanout::beside_nats(300, SPAN, 1).await?;
+    let rate = |w: &crate::load::Window| w.messages_per_second;
+    if !theirs.is_empty() {
+        rows.push(Row {
+            case: "300 sockets, saturated".to_owned(),
+            unit: "messages/s",
+            ours: fanout::middle(&ours, rate),
+            beside: Some(("nats-server", fanout::middle(&theirs, rate))),
+            reach: Some(Reach::AtLeast(0.3)),
+        });
+    }
+    let latency = latency::measure(100, 300, 100).await?;
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a short run")]
+    let [ours, bare] = [latency.ours[0], latency.bare[0]].map(|micros| micros as f64);
+    rows.push(Row {
+        case: "commit to socket at 100/s".to_owned(),
+        unit: "µs, p50",
+        ours,
+        beside: Some(("bare change stream", bare)),
+        reach: Some(Reach::AtMost(2.0)),
+    });
+    rows.extend(wider(feed::compare(50_000, 1).await?, Reach::AtLeast(0.4)));
+    rows.extend(wider(publish::compare(10, 1).await?, Reach::AtLeast(0.3)));
+    Ok(rows)
+}
+
+/// The same comparisons with another bound.
+fn wider(rows: Vec<Row>, reach: Reach) -> impl Iterator<Item = Row> {
+    let reach = Some(reach);
+    rows.into_iter().map(move |row| Row { reach, ..row })
+}

@@ -1,0 +1,128 @@
+//! Tidegate as one of those that are compared: one subscription, events inserted by the driver.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use mongodb::{
+    bson::{Document, Timestamp, doc},
+    options::WriteConcern,
+};
+
+use crate::{load::Load, node::Node, samples::now_micros, service::Service};
+
+/// Bytes of an event's `data`, as JSON.
+const DATA: usize = 200;
+
+pub(crate) struct Tidegate {
+    pub(crate) node: Node,
+    pub(crate) kind: Kind,
+    published: u64,
+}
+
+/// Who gets an event.
+pub(crate) enum Kind {
+    /// All sockets of one subscription.
+    All(String),
+    /// One socket: that of the subscription whose number it carries.
+    One(Vec<String>),
+}
+
+impl Tidegate {
+    pub(crate) async fn start() -> Result<Self> {
+        let node = Node::start().await?;
+        let id = node.subscribe(serde_json::json!({"type": "tick"})).await?;
+        Ok(Self::of(node, Kind::All(id)))
+    }
+
+    /// So many subscriptions with distinct filters.
+    pub(crate) async fn distinct(count: u32) -> Result<Self> {
+        let node = Node::start().await?;
+        let filter = |n| serde_json::json!({"type": "tick", "data.account": n});
+        let ids = node
+            .subscribe_many((0..count).map(filter).collect())
+            .await?;
+        Ok(Self::of(node, Kind::One(ids)))
+    }
+
+    fn of(node: Node, kind: Kind) -> Self {
+        Self {
+            node,
+            kind,
+            published: 0,
+        }
+    }
+
+    fn event(&self, n: u64) -> Document {
+        let accounts = match &self.kind {
+            Kind::All(_) => 1,
+            Kind::One(ids) => ids.len() as u64,
+        };
+        let account = i64::try_from(n % accounts).unwrap_or(0);
+        let sent = i64::try_from(now_micros()).unwrap_or(0);
+        let around = r#"{"account":,"sent":,"fill":""}"#.len();
+        let numbers = account.to_string().len() + sent.to_string().len();
+        let fill = "x".repeat(DATA.saturating_sub(around + numbers));
+        stored(n, doc! {"account": account, "sent": sent, "fill": fill})
+    }
+}
+
+/// An event with all that the service stores with one.
+pub(crate) fn stored(n: u64, data: Document) -> Document {
+    let zero = Timestamp {
+        time: 0,
+        increment: 0,
+    };
+    doc! {
+        "ts": zero,
+        "id": uuid::Uuid::now_v7().to_string(),
+        "source": "/bench",
+        "type": "tick",
+        "time": mongodb::bson::DateTime::now(),
+        "subject": n.to_string(),
+        "data": data,
+        "storedAt": mongodb::bson::DateTime::now(),
+    }
+}
+
+impl Service for Tidegate {
+    const NAME: &'static str = "tidegate";
+
+    async fn connect(&mut self, load: &mut Load, sockets: u32) -> Result<()> {
+        let ids = match &self.kind {
+            Kind::All(id) => std::slice::from_ref(id),
+            Kind::One(ids) => ids,
+        };
+        let path = |id: &String| format!("/api/v1/subscriptions/{id}/events");
+        let paths = ids.iter().cycle().take(sockets as usize).map(path);
+        load.open(&self.node.address, paths.collect()).await?;
+        load.greeted(u64::from(sockets)).await
+    }
+
+    async fn publish(&mut self, count: u32) -> Result<()> {
+        let first = self.published;
+        self.published += u64::from(count);
+        let events: Vec<Document> = (first..self.published).map(|n| self.event(n)).collect();
+        self.node
+            .database
+            .collection::<Document>("events")
+            .insert_many(events)
+            .ordered(false)
+            .write_concern(WriteConcern::majority())
+            .await?;
+        Ok(())
+    }
+
+    fn set_frame_bytes(&mut self, _bytes: usize) {}
+
+    fn cpu(&self) -> Result<Duration> {
+        self.node.cpu()
+    }
+
+    fn resident(&self) -> Result<u64> {
+        self.node.resident()
+    }
+
+    async fn stop(self) -> Result<()> {
+        self.node.stop().await
+    }
+}

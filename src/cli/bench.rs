@@ -1,0 +1,192 @@
+//! `tidegate bench`: load on a running service, and what it made of it.
+//!
+//! Measures as a client can: nothing here knows the inside of the service.
+
+mod frames;
+mod plan;
+mod progress;
+mod publisher;
+mod receiver;
+mod report;
+mod samples;
+mod socket;
+mod sockets;
+mod subscriptions;
+mod tally;
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use mongodb::options::ClientOptions;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    plan::{Plan, Rate},
+    progress::Progress,
+    publisher::{Published, Target},
+    report::Report,
+    sockets::Sockets,
+    subscriptions::Subscriptions,
+};
+use super::{
+    client::{Client, ServerArgs},
+    failure::Failure,
+    signals,
+};
+use crate::store::EVENTS;
+
+/// The load.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Sockets to open, dealt out among the subscriptions
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    connections: u32,
+    /// Subscriptions to make; they are deleted at the end
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    subscriptions: u32,
+    /// The share of the subscriptions that an event matches, from 0 to 1
+    #[arg(long = "match", value_name = "SHARE", default_value = "1", value_parser = plan::share)]
+    share: f64,
+    /// Events to publish a second, or max
+    #[arg(long, value_name = "N", default_value = "100", value_parser = plan::rate)]
+    rate: Rate,
+    /// Bytes of an event's data, as JSON
+    #[arg(long, value_name = "BYTES", default_value_t = 200)]
+    payload: u32,
+    /// How long to publish
+    #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = humantime::parse_duration)]
+    duration: Duration,
+    /// Events in one request; without it, what makes 100 requests a second, and 500 for max
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    batch: Option<u16>,
+    /// Requests at a time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    publishers: u16,
+    /// Sockets to open at a time
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    opening: u16,
+    /// Insert events straight into this MongoDB, the service's own, in place of POST /events
+    #[arg(long, value_name = "URI")]
+    mongodb_uri: Option<String>,
+    /// The service's database there
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "tidegate",
+        requires = "mongodb_uri"
+    )]
+    database: String,
+    /// Print the outcome as one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate bench
+  tidegate bench --connections 1000 --rate max --duration 30s
+  tidegate bench --connections 5000 --subscriptions 5000 --match 0.0002 --rate 2000
+
+The events stay in the database until their retention is over. Subscriptions named bench-… are
+deleted at the end, also after Ctrl-C; those of a run that was killed expire within an hour.";
+
+/// How long nothing may come before the rest is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Measures, and cleans up whatever came of it.
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let plan = Arc::new(Plan::new(&args)?);
+    let client = Client::new(&args.server)?;
+    client.must_be_plain("bench")?;
+    let target = target(&args, &client).await?;
+    let stop = signals::stop_token()?;
+    let progress = Progress::new();
+    let mut subscriptions = Subscriptions::new(client.clone());
+    let mut sockets = Sockets::new();
+    let measured = async {
+        subscriptions.create(&plan, &stop, &progress).await?;
+        let ids = &subscriptions.ids;
+        sockets.open(&plan, &client, ids, &stop, &progress).await;
+        Ok(measure(&plan, &target, &mut sockets, &stop, &progress).await)
+    };
+    let measured: Result<Report, Failure> = measured.await;
+    sockets.close().await;
+    let deleted = subscriptions.delete(&progress).await;
+    progress.finish();
+    let mut report = measured?;
+    if stop.is_cancelled() {
+        report.short("the run was interrupted".to_owned());
+    }
+    if let Err(reason) = deleted {
+        report.short(reason);
+    }
+    report.print(&plan, args.json)
+}
+
+async fn target(args: &Args, client: &Client) -> Result<Target, Failure> {
+    let Some(uri) = &args.mongodb_uri else {
+        return Ok(Target::Service(client.clone()));
+    };
+    let refused = |error| Failure::Usage(format!("--mongodb-uri: {error}"));
+    let options = ClientOptions::parse(uri).await.map_err(refused)?;
+    let database = mongodb::Client::with_options(options).map_err(refused)?;
+    let database = database.database(&args.database);
+    Ok(Target::Database(database.collection(EVENTS)))
+}
+
+/// Publishes, waits for what is owed, and counts.
+async fn measure(
+    plan: &Arc<Plan>,
+    target: &Target,
+    sockets: &mut Sockets,
+    stop: &CancellationToken,
+    progress: &Progress,
+) -> Report {
+    let published = Arc::new(Published::default());
+    let (began, clock) = (samples::now_micros(), Instant::now());
+    let mut publishing = std::pin::pin!(publisher::publish(plan, target, &published, stop));
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut publishing => break outcome,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let events = published.accepted.load(Relaxed);
+        let messages = sockets.tally.messages();
+        progress.say(&format!("publishing, {events} events, {messages} messages"));
+    };
+    let spent = *outcome.as_ref().unwrap_or(&clock.elapsed());
+    drain(&published, sockets, stop, progress).await;
+    let mut report = Report::new(plan, sockets, &published, began, spent);
+    if let Err(reason) = outcome {
+        report.short(format!("publishing failed: {reason}"));
+    }
+    report
+}
+
+/// Waits until all that is owed has come, or nothing comes any more.
+async fn drain(
+    published: &Published,
+    sockets: &mut Sockets,
+    stop: &CancellationToken,
+    progress: &Progress,
+) {
+    let (mut seen, mut since) = (0, Instant::now());
+    while !stop.is_cancelled() && since.elapsed() < PATIENCE {
+        let (messages, owed) = (sockets.tally.messages(), published.owed.load(Relaxed));
+        if messages >= owed || sockets.open_now() == 0 {
+            return;
+        }
+        if messages > seen {
+            (seen, since) = (messages, Instant::now());
+        }
+        progress.say(&format!("waiting for {} messages", owed - messages));
+        tokio::time::sleep(LOOK).await;
+    }
+}

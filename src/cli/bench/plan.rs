@@ -1,0 +1,205 @@
+//! What is to be done, worked out from the arguments and checked before anything is.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Args;
+use crate::cli::failure::Failure;
+
+/// Requests a second that events are spread over where a rate is asked for.
+const REQUESTS_PER_SECOND: u32 = 100;
+/// Events in a request where as many as possible are asked for.
+const FULL_BATCH: u16 = 500;
+/// A request's body is kept below this.
+const BODY_BYTES: usize = 8 << 20;
+/// What is in an event beside `data`, at most.
+const EVENT_OVERHEAD: usize = 256;
+/// What `data` holds beside its filling.
+const LEAST_PAYLOAD: u32 = 80;
+/// The `type` of the events.
+pub(super) const TYPE: &str = "tidegate.bench";
+
+/// Events a second.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Rate {
+    Each(u32),
+    Max,
+}
+
+/// Reads `--rate`.
+pub(super) fn rate(text: &str) -> Result<Rate, String> {
+    match text.parse() {
+        _ if text == "max" => Ok(Rate::Max),
+        Ok(number @ 1..=1_000_000) => Ok(Rate::Each(number)),
+        _ => Err("expected 1 to 1000000 events a second, or max".to_owned()),
+    }
+}
+
+/// Reads `--match`.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("expected a share from 0 to 1, such as 0.1".to_owned()),
+    }
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// Tells this run's events and subscriptions from all others.
+    pub(super) name: String,
+    pub(super) connections: u32,
+    pub(super) subscriptions: u32,
+    /// Subscriptions are dealt into so many groups; an event is for one of them, or for none.
+    pub(super) groups: u32,
+    nobody: bool,
+    pub(super) rate: Rate,
+    pub(super) batch: u32,
+    pub(super) publishers: u16,
+    pub(super) opening: u16,
+    pub(super) payload: u32,
+    pub(super) duration: Duration,
+}
+
+impl Plan {
+    pub(super) fn new(args: &Args) -> Result<Self, Failure> {
+        let batch = u32::from(
+            args.batch.unwrap_or(match args.rate {
+                Rate::Each(rate) => u16::try_from(rate.div_ceil(REQUESTS_PER_SECOND))
+                    .unwrap_or(FULL_BATCH)
+                    .min(FULL_BATCH),
+                Rate::Max => FULL_BATCH,
+            }),
+        );
+        let body = batch as usize * (args.payload as usize + EVENT_OVERHEAD);
+        if args.payload < LEAST_PAYLOAD || body > BODY_BYTES {
+            return Err(Failure::Usage(format!(
+                "--payload must be {LEAST_PAYLOAD} at least, and {batch} events of it {BODY_BYTES} bytes at most"
+            )));
+        }
+        Ok(Self {
+            name: format!("bench-{}", uuid::Uuid::now_v7().simple()),
+            connections: args.connections,
+            subscriptions: args.subscriptions,
+            groups: groups(args.subscriptions, args.share),
+            nobody: args.share == 0.0,
+            rate: args.rate,
+            batch,
+            publishers: args.publishers,
+            opening: args.opening,
+            payload: args.payload,
+            duration: args.duration,
+        })
+    }
+
+    fn source(&self) -> String {
+        format!("/{}", self.name)
+    }
+
+    /// The filter of a subscription, by its number.
+    pub(super) fn filter(&self, subscription: u32) -> Value {
+        let group = subscription % self.groups;
+        json!({"type": TYPE, "source": self.source(), "data.group": group})
+    }
+
+    /// Connections that an event of each group goes to: connection `n` is one of subscription
+    /// `n % subscriptions`, and that one in group `subscription % groups`.
+    pub(super) fn audience(&self) -> Vec<u64> {
+        let mut audience = vec![0; self.groups as usize];
+        for connection in 0..self.connections {
+            audience[(connection % self.subscriptions % self.groups) as usize] += 1;
+        }
+        audience
+    }
+
+    /// The group that the `n`th event is for, if any.
+    pub(super) fn group_of(&self, n: u64) -> Option<usize> {
+        let groups = u64::from(self.groups);
+        usize::try_from(n % groups).ok().filter(|_| !self.nobody)
+    }
+
+    /// The share of the subscriptions that an event matches, as it comes out in whole groups.
+    pub(super) fn share(&self) -> f64 {
+        if self.nobody {
+            0.0
+        } else {
+            1.0 / f64::from(self.groups)
+        }
+    }
+
+    /// The `n`th event, sent at a time.
+    pub(super) fn event(&self, n: u64, sent_micros: u64) -> Value {
+        let group = self.group_of(n).unwrap_or(self.groups as usize);
+        let mut data = json!({"group": group, "sent": sent_micros, "fill": ""});
+        let filling = (self.payload as usize).saturating_sub(data.to_string().len());
+        data["fill"] = "x".repeat(filling).into();
+        json!({"type": TYPE, "source": self.source(), "id": n.to_string(), "data": data})
+    }
+}
+
+/// As many groups as make an event match the share that is asked for, as nearly as whole groups can.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the quotient is between 1 and the number of subscriptions"
+)]
+fn groups(subscriptions: u32, share: f64) -> u32 {
+    let all = f64::from(subscriptions);
+    (1.0 / share).round().clamp(1.0, all) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn plan(line: &str) -> Plan {
+        let words = std::iter::once("bench").chain(line.split_whitespace());
+        Plan::new(&Line::parse_from(words).args).unwrap()
+    }
+
+    #[test]
+    fn groups_make_the_share() {
+        for (line, groups, share) in [
+            ("--subscriptions 1000", 1, 1.0),
+            ("--subscriptions 1000 --match 0.1", 10, 0.1),
+            ("--subscriptions 1000 --match 0.0001", 1_000, 0.001),
+            ("--subscriptions 3 --match 0.4", 3, 1.0 / 3.0),
+            ("--match 0", 1, 0.0),
+        ] {
+            let plan = plan(line);
+            assert_eq!((plan.groups, plan.share()), (groups, share), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_connection_is_in_the_audience_of_its_group() {
+        let plan = plan("--connections 25 --subscriptions 10 --match 0.25");
+        let audience = plan.audience();
+        assert_eq!(audience.iter().sum::<u64>(), 25);
+        for (group, expected) in audience.into_iter().enumerate() {
+            let mut count = 0;
+            for connection in 0..plan.connections {
+                let filter = plan.filter(connection % plan.subscriptions);
+                count += u64::from(filter["data.group"] == group);
+            }
+            assert_eq!(count, expected, "group {group}");
+        }
+    }
+
+    #[test]
+    fn data_has_the_size_that_was_asked_for() {
+        let plan = plan("--payload 200 --subscriptions 7 --match 0.1");
+        for n in [0, 5, 123_456] {
+            let event = plan.event(n, 1_700_000_000_000_000);
+            assert_eq!(event["data"].to_string().len(), 200);
+        }
+    }
+}

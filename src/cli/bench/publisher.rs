@@ -1,0 +1,157 @@
+//! Publishing: batches at a rate, or as fast as they are taken.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use mongodb::{
+    Collection,
+    bson::{Document, serialize_to_document},
+    options::WriteConcern,
+};
+use reqwest::Method;
+use serde_json::Value;
+use tokio::{task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    plan::{Plan, Rate},
+    samples::now_micros,
+};
+use crate::cli::client::Client;
+
+/// Where events go.
+#[derive(Clone)]
+pub(super) enum Target {
+    /// Through the service.
+    Service(Client),
+    /// Straight into the collection of events.
+    Database(Collection<Document>),
+}
+
+/// What has been published; shared by the publishers.
+#[derive(Default)]
+pub(super) struct Published {
+    next: AtomicU64,
+    pub(super) accepted: AtomicU64,
+    pub(super) refused: AtomicU64,
+    /// Messages that are owed for what was accepted.
+    pub(super) owed: AtomicU64,
+}
+
+/// Publishes until the time is over or `stop` is given. An error ends the publisher that met it; the
+/// last one is returned.
+pub(super) async fn publish(
+    plan: &Arc<Plan>,
+    target: &Target,
+    published: &Arc<Published>,
+    stop: &CancellationToken,
+) -> Result<Duration, String> {
+    let began = Instant::now();
+    let mut publishers = JoinSet::new();
+    for _ in 0..plan.publishers {
+        let one = Publisher {
+            plan: Arc::clone(plan),
+            target: target.clone(),
+            published: Arc::clone(published),
+            audience: plan.audience(),
+            began,
+        };
+        let stop = stop.clone();
+        publishers.spawn(async move { one.run(&stop).await });
+    }
+    let mut failure = None;
+    while let Some(done) = publishers.join_next().await {
+        if let Err(reason) = done.map_err(|error| error.to_string()).flatten() {
+            failure = Some(reason);
+        }
+    }
+    match failure {
+        None => Ok(began.elapsed()),
+        Some(reason) => Err(reason),
+    }
+}
+
+struct Publisher {
+    plan: Arc<Plan>,
+    target: Target,
+    published: Arc<Published>,
+    audience: Vec<u64>,
+    began: Instant,
+}
+
+impl Publisher {
+    async fn run(self, stop: &CancellationToken) -> Result<(), String> {
+        let batch = u64::from(self.plan.batch);
+        loop {
+            let first = self.published.next.fetch_add(batch, Relaxed);
+            let due = self.due(first);
+            if due.max(self.began.elapsed()) >= self.plan.duration {
+                return Ok(());
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep_until(self.began + due) => {}
+            }
+            self.send(first..first + batch).await?;
+        }
+    }
+
+    /// When the event is due, from the beginning.
+    fn due(&self, event: u64) -> Duration {
+        match self.plan.rate {
+            Rate::Max => Duration::ZERO,
+            Rate::Each(rate) => Duration::from_micros(event * 1_000_000 / u64::from(rate)),
+        }
+    }
+
+    async fn send(&self, numbers: std::ops::Range<u64>) -> Result<(), String> {
+        let sent = now_micros();
+        let events: Vec<Value> = numbers.clone().map(|n| self.plan.event(n, sent)).collect();
+        let refused = match &self.target {
+            Target::Service(client) => post(client, &events).await?,
+            Target::Database(collection) => insert(collection, &events).await?,
+        };
+        for (index, number) in numbers.enumerate() {
+            if refused.contains(&(index as u64)) {
+                self.published.refused.fetch_add(1, Relaxed);
+                continue;
+            }
+            self.published.accepted.fetch_add(1, Relaxed);
+            let owed = self.plan.group_of(number);
+            let owed = owed.map_or(0, |group| self.audience[group]);
+            self.published.owed.fetch_add(owed, Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// Publishes by `POST /events`; the indices of those that were refused.
+async fn post(client: &Client, events: &[Value]) -> Result<Vec<u64>, String> {
+    let request = client.request(Method::POST, &["events"]).json(events);
+    let (_, answer) = client
+        .call(request)
+        .await
+        .map_err(|error| error.to_string())?;
+    let errors = answer["errors"].as_array().into_iter().flatten();
+    Ok(errors.filter_map(|error| error["index"].as_u64()).collect())
+}
+
+/// Publishes as any program with access to the database can.
+async fn insert(collection: &Collection<Document>, events: &[Value]) -> Result<Vec<u64>, String> {
+    let documents: Vec<Document> = events
+        .iter()
+        .map(serialize_to_document)
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())?;
+    collection
+        .insert_many(documents)
+        .write_concern(WriteConcern::majority())
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok(Vec::new())
+}

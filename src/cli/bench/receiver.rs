@@ -1,0 +1,147 @@
+//! What is made of one socket's bytes: messages counted, a few of them timed, pings answered.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use super::{
+    frames::{Frame, Frames},
+    samples::{now_micros, sent_micros},
+    socket::End,
+    tally::Tally,
+};
+
+const TEXT: u8 = 1;
+const CLOSE: u8 = 8;
+const PING: u8 = 9;
+/// The payload of a control frame is no longer (RFC 6455, 5.5).
+const CONTROL_PAYLOAD: usize = 125;
+
+/// One socket's side of the count.
+pub(crate) struct Receiver {
+    frames: Frames,
+    tally: Arc<Tally>,
+    seen: u64,
+    samples: Vec<u32>,
+}
+
+/// What one read has brought.
+#[derive(Default)]
+struct Read {
+    messages: u64,
+    bytes: u64,
+    close: Option<End>,
+}
+
+impl Receiver {
+    /// `number` tells sockets apart, so that not all of them sample the same messages.
+    pub(crate) fn new(tally: Arc<Tally>, number: u64) -> Self {
+        Self {
+            frames: Frames::default(),
+            tally,
+            seen: number,
+            samples: Vec::new(),
+        }
+    }
+
+    /// Takes what was read; `answer` gets what is to be sent for it.
+    pub(crate) fn take(&mut self, bytes: &[u8], answer: &mut Vec<u8>) -> Result<(), End> {
+        let (stride, now) = (self.tally.stride(), now_micros());
+        let mut read = Read::default();
+        let Self {
+            frames,
+            tally,
+            seen,
+            samples,
+        } = self;
+        frames
+            .feed(bytes, |frame| match frame.opcode {
+                TEXT if is_event(frame.payload) => {
+                    read.messages += 1;
+                    read.bytes += frame.size as u64;
+                    *seen += 1;
+                    if seen.is_multiple_of(stride) {
+                        let sent = sent_micros(frame.payload);
+                        samples.extend(sent.map(|sent| micros_between(sent, now)));
+                    }
+                }
+                TEXT => other(tally, &frame),
+                PING => pong(frame.payload, answer),
+                CLOSE => read.close = Some(End::of(frame.payload)),
+                _ => {}
+            })
+            .map_err(|error| End::Broken(error.to_string()))?;
+        if read.messages > 0 {
+            tally.messages.fetch_add(read.messages, Relaxed);
+            tally.bytes.fetch_add(read.bytes, Relaxed);
+            tally.last.fetch_max(now, Relaxed);
+        }
+        if !samples.is_empty() {
+            tally.sample(samples);
+            samples.clear();
+        }
+        read.close.map_or(Ok(()), Err)
+    }
+}
+
+/// Messages about the connection name another type first.
+fn is_event(payload: &[u8]) -> bool {
+    !payload.starts_with(br#"{"type":""#) || payload.starts_with(br#"{"type":"event""#)
+}
+
+fn other(tally: &Tally, frame: &Frame<'_>) {
+    if frame.payload.starts_with(br#"{"type":"connected""#) {
+        tally.connected.fetch_add(1, Relaxed);
+    } else if frame.payload.starts_with(br#"{"type":"gap""#) {
+        tally.gaps.fetch_add(1, Relaxed);
+    }
+}
+
+fn micros_between(sent: u64, now: u64) -> u32 {
+    u32::try_from(now.saturating_sub(sent)).unwrap_or(u32::MAX)
+}
+
+/// A pong as a client must send it: masked, here with zeros.
+fn pong(payload: &[u8], answer: &mut Vec<u8>) {
+    let payload = &payload[..payload.len().min(CONTROL_PAYLOAD)];
+    let length = u8::try_from(payload.len()).unwrap_or(0);
+    answer.extend([0x8a, 0x80 | length, 0, 0, 0, 0]);
+    answer.extend(payload);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(payload: &str) -> Vec<u8> {
+        let mut frame = vec![0x81, u8::try_from(payload.len()).unwrap()];
+        frame.extend(payload.as_bytes());
+        frame
+    }
+
+    #[test]
+    fn events_are_counted_and_timed_and_the_rest_is_told_apart() {
+        let tally = Arc::new(Tally::default());
+        let mut receiver = Receiver::new(Arc::clone(&tally), 0);
+        let sent = now_micros() - 1_000;
+        let bytes = [
+            text(r#"{"type":"connected"}"#),
+            text(&format!(r#"{{"type":"event","sent":{sent}}}"#)),
+            text(r#"{"type":"gap"}"#),
+        ]
+        .concat();
+        receiver.take(&bytes, &mut Vec::new()).unwrap();
+        assert_eq!(tally.messages(), 1);
+        assert_eq!(tally.connected.load(Relaxed), 1);
+        assert_eq!(tally.gaps.load(Relaxed), 1);
+        assert!(tally.samples().percentile(50).unwrap() >= 1_000);
+    }
+
+    #[test]
+    fn a_ping_is_answered_and_a_close_ends() {
+        let mut receiver = Receiver::new(Arc::default(), 0);
+        let mut answer = Vec::new();
+        receiver.take(&[0x89, 2, b'h', b'i'], &mut answer).unwrap();
+        assert_eq!(answer, [0x8a, 0x82, 0, 0, 0, 0, b'h', b'i']);
+        let close = receiver.take(&[0x88, 2, 0x0f, 0xa0], &mut answer);
+        assert_eq!(close, Err(End::Code(4_000)));
+    }
+}

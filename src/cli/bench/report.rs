@@ -1,0 +1,253 @@
+//! What a run has found: a table for people, one line of JSON for programs.
+
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{
+    plan::{Plan, Rate},
+    publisher::Published,
+    socket::End,
+    sockets::Sockets,
+};
+use crate::{
+    cli::{
+        failure::Failure,
+        style::{self, STRONG, WARN, paint},
+    },
+    protocol::Ending,
+};
+
+/// A rate below this share of what was asked for was not kept.
+const KEPT: f64 = 0.98;
+
+/// All figures of a run.
+pub(super) struct Report {
+    connections: u64,
+    opening: Duration,
+    accepted: u64,
+    publishing: Duration,
+    messages: u64,
+    owed: u64,
+    bytes: u64,
+    /// From the first request to the last message.
+    delivering: Duration,
+    samples: usize,
+    /// p50, p90, p99, longest, in microseconds.
+    latency: Option<[u32; 4]>,
+    /// What was asked for and not reached.
+    pub(super) shortfalls: Vec<String>,
+}
+
+impl Report {
+    /// `began` is when publishing began, in microseconds since 1970.
+    pub(super) fn new(
+        plan: &Plan,
+        sockets: &mut Sockets,
+        published: &Published,
+        began: u64,
+        publishing: Duration,
+    ) -> Self {
+        let open = sockets.open_now();
+        let tally = &sockets.tally;
+        let last = tally.last.load(Relaxed).saturating_sub(began);
+        let mut samples = tally.samples();
+        let latency = samples.percentile(50).map(|p50| {
+            let mut of = |percent| samples.percentile(percent).unwrap_or(p50);
+            [p50, of(90), of(99), samples.longest()]
+        });
+        let mut report = Self {
+            connections: sockets.opened,
+            opening: sockets.opening,
+            accepted: published.accepted.load(Relaxed),
+            publishing,
+            messages: tally.messages(),
+            owed: published.owed.load(Relaxed),
+            bytes: tally.bytes.load(Relaxed),
+            delivering: Duration::from_micros(last),
+            samples: samples.len(),
+            latency,
+            shortfalls: Vec::new(),
+        };
+        drop(samples);
+        report.opened_less(plan, sockets);
+        report.published_less(plan, published.refused.load(Relaxed));
+        report.delivered_less(sockets, open);
+        report
+    }
+
+    fn opened_less(&mut self, plan: &Plan, sockets: &Sockets) {
+        for (reason, count) in &sockets.refused {
+            let all = plan.connections;
+            self.short(format!(
+                "{count} of {all} connections could not be opened: {reason}"
+            ));
+        }
+        let greeted = sockets.tally.connected.load(Relaxed);
+        if greeted < sockets.opened {
+            let silent = sockets.opened - greeted;
+            self.short(format!(
+                "{silent} connections were opened and never greeted"
+            ));
+        }
+    }
+
+    fn published_less(&mut self, plan: &Plan, refused: u64) {
+        if refused > 0 {
+            self.short(format!("{refused} events were refused"));
+        }
+        if let Rate::Each(rate) = plan.rate {
+            let kept = per_second(self.accepted, self.publishing);
+            if kept < f64::from(rate) * KEPT {
+                self.short(format!(
+                    "{rate} events/s were asked for, {kept:.0} kept, with {} requests at a time of {} events",
+                    plan.publishers, plan.batch
+                ));
+            }
+        }
+    }
+
+    fn delivered_less(&mut self, sockets: &Sockets, open: u64) {
+        for (end, count) in &sockets.ended {
+            let end = match end {
+                End::Code(code) => match Ending::from_code(*code) {
+                    Some(ending) => format!("{code} {}", ending.token()),
+                    None => code.to_string(),
+                },
+                End::Broken(reason) => style::printable(reason),
+            };
+            self.short(format!(
+                "{count} connections were closed: {end}; {open} were left"
+            ));
+        }
+        let gaps = sockets.tally.gaps.load(Relaxed);
+        if gaps > 0 {
+            self.short(format!(
+                "{gaps} times a connection was told that events may be missing"
+            ));
+        }
+        if self.messages < self.owed {
+            let missing = self.owed - self.messages;
+            self.short(format!("{missing} of {} messages did not come", self.owed));
+        }
+        if self.messages > self.owed {
+            let more = self.messages - self.owed;
+            self.short(format!("{more} messages more than were answered for came"));
+        }
+    }
+
+    pub(super) fn short(&mut self, text: String) {
+        self.shortfalls.push(text);
+    }
+
+    /// Prints everything.
+    pub(super) fn print(&self, plan: &Plan, as_json: bool) -> Result<(), Failure> {
+        if as_json {
+            return style::print(self.to_json(plan));
+        }
+        style::print(self.table(plan))?;
+        for text in &self.shortfalls {
+            style::print(format!("{} {text}", paint(WARN, "not reached:")))?;
+        }
+        Ok(())
+    }
+
+    fn table(&self, plan: &Plan) -> String {
+        let asked = match plan.rate {
+            Rate::Each(rate) => format!("{rate}/s asked"),
+            Rate::Max => "as fast as taken".to_owned(),
+        };
+        let mut rows = vec![
+            (
+                "connections",
+                self.connections.to_string(),
+                per_second_text(self.connections, self.opening),
+                format!(
+                    "{} at a time, in {:.2} s",
+                    plan.opening,
+                    self.opening.as_secs_f64()
+                ),
+            ),
+            (
+                "subscriptions",
+                plan.subscriptions.to_string(),
+                String::new(),
+                format!("{:.2} % match an event", plan.share() * 100.0),
+            ),
+            (
+                "events",
+                self.accepted.to_string(),
+                per_second_text(self.accepted, self.publishing),
+                format!(
+                    "{asked}, {} bytes of data, {} a request, {} requests at a time",
+                    plan.payload, plan.batch, plan.publishers
+                ),
+            ),
+            (
+                "messages",
+                self.messages.to_string(),
+                per_second_text(self.messages, self.delivering),
+                format!(
+                    "{} bytes each, {:.1} MB/s",
+                    self.bytes.checked_div(self.messages).unwrap_or(0),
+                    per_second(self.bytes, self.delivering) / 1e6
+                ),
+            ),
+        ];
+        if let Some(latency) = self.latency {
+            let [p50, p90, p99, longest] = latency.map(|micros| f64::from(micros) / 1e3);
+            rows.push((
+                "latency",
+                format!("{p50:.2} ms"),
+                "p50".to_owned(),
+                format!(
+                    "p90 {p90:.2} ms, p99 {p99:.2} ms, longest {longest:.2} ms, {} samples",
+                    self.samples
+                ),
+            ));
+        }
+        let lines = rows.into_iter().map(|(name, count, rate, note)| {
+            format!(
+                "{}  {count:>12}  {rate:>12}  {note}",
+                paint(STRONG, format!("{name:<13}"))
+            )
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    fn to_json(&self, plan: &Plan) -> Value {
+        let latency = self.latency.map(|[p50, p90, p99, longest]| {
+            json!({"p50": p50, "p90": p90, "p99": p99, "longest": longest, "samples": self.samples})
+        });
+        let asked = match plan.rate {
+            Rate::Each(rate) => json!(rate),
+            Rate::Max => json!("max"),
+        };
+        json!({
+            "connections": {"asked": plan.connections, "opened": self.connections,
+                "seconds": self.opening.as_secs_f64()},
+            "subscriptions": {"count": plan.subscriptions, "match": plan.share()},
+            "events": {"accepted": self.accepted, "seconds": self.publishing.as_secs_f64(),
+                "perSecond": per_second(self.accepted, self.publishing), "perSecondAsked": asked,
+                "dataBytes": plan.payload, "batch": plan.batch, "publishers": plan.publishers},
+            "messages": {"received": self.messages, "expected": self.owed,
+                "seconds": self.delivering.as_secs_f64(),
+                "perSecond": per_second(self.messages, self.delivering),
+                "bytes": self.bytes},
+            "latencyMicros": latency,
+            "notReached": self.shortfalls,
+        })
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+fn per_second(count: u64, span: Duration) -> f64 {
+    if span.is_zero() {
+        return 0.0;
+    }
+    count as f64 / span.as_secs_f64()
+}
+
+fn per_second_text(count: u64, span: Duration) -> String {
+    format!("{:.0}/s", per_second(count, span))
+}

@@ -1,0 +1,113 @@
+//! The subscriptions of a run: made before it, deleted after it.
+
+use std::time::{Duration, SystemTime};
+
+use futures_util::{StreamExt as _, stream};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{plan::Plan, progress::Progress};
+use crate::cli::{
+    client::{Client, ClientError},
+    failure::Failure,
+    problem::Problem,
+};
+
+/// Made in one request.
+const BATCH: u32 = 500;
+/// Deleted at the same time.
+const DELETING: usize = 32;
+/// A run that cannot delete them leaves them for no longer than this after its end.
+const LIFE: Duration = Duration::from_hours(1);
+
+/// Those that are there by now.
+pub(super) struct Subscriptions {
+    client: Client,
+    pub(super) ids: Vec<String>,
+}
+
+impl Subscriptions {
+    pub(super) fn new(client: Client) -> Self {
+        Self {
+            client,
+            ids: Vec::new(),
+        }
+    }
+
+    /// Makes all of the plan, or stops between two requests.
+    pub(super) async fn create(
+        &mut self,
+        plan: &Plan,
+        stop: &CancellationToken,
+        progress: &Progress,
+    ) -> Result<(), Failure> {
+        let expires_at = SystemTime::now() + plan.duration + LIFE;
+        let expires_at = humantime::format_rfc3339_millis(expires_at).to_string();
+        let mut made = 0;
+        while made < plan.subscriptions && !stop.is_cancelled() {
+            progress.say(&format!("subscribing, {made} of {}", plan.subscriptions));
+            let next = plan.subscriptions.min(made + BATCH);
+            let items: Vec<Value> = (made..next)
+                .map(|number| {
+                    json!({"name": plan.name, "filter": plan.filter(number), "expiresAt": expires_at})
+                })
+                .collect();
+            self.create_batch(&items).await?;
+            made = next;
+        }
+        Ok(())
+    }
+
+    async fn create_batch(&mut self, items: &[Value]) -> Result<(), Failure> {
+        let path = ["subscriptions", "batch"];
+        let request = self.client.request(Method::POST, &path).json(items);
+        let (_, answer) = self.client.call(request).await?;
+        let mut refused = None;
+        for item in answer["items"].as_array().into_iter().flatten() {
+            match item["subscription"]["id"].as_str() {
+                Some(id) => self.ids.push(id.to_owned()),
+                None => refused = Some(&item["problem"]),
+            }
+        }
+        match refused {
+            None => Ok(()),
+            Some(problem) => Err(Failure::Failed(format!(
+                "a subscription was refused: {}",
+                Problem::from_json(problem).one_line()
+            ))),
+        }
+    }
+
+    /// Deletes them all; how many could not be, and why the last of these.
+    pub(super) async fn delete(&mut self, progress: &Progress) -> Result<(), String> {
+        let count = self.ids.len();
+        progress.say(&format!("deleting {count} subscriptions"));
+        let client = &self.client;
+        let outcomes: Vec<_> = stream::iter(self.ids.drain(..))
+            .map(async |id| {
+                client
+                    .call(client.request(Method::DELETE, &["subscriptions", &id]))
+                    .await
+            })
+            .buffer_unordered(DELETING)
+            .collect()
+            .await;
+        let failed: Vec<ClientError> = outcomes
+            .into_iter()
+            .filter_map(Result::err)
+            .filter(|error| !is_gone(error))
+            .collect();
+        match failed.last() {
+            None => Ok(()),
+            Some(error) => Err(format!(
+                "{} of {count} subscriptions were not deleted ({error}); they expire by themselves",
+                failed.len()
+            )),
+        }
+    }
+}
+
+fn is_gone(error: &ClientError) -> bool {
+    matches!(error, ClientError::Refused(problem) if problem.status == 404)
+}
