@@ -13,8 +13,26 @@ pub(crate) struct Node {
     pub(crate) address: String,
     pub(crate) database: Database,
     pub(crate) http: reqwest::Client,
-    process: Child,
+    process: Process,
     mongod: Mongod,
+}
+
+/// The service's process, which ends with this.
+struct Process(Child);
+
+impl Process {
+    fn end(&mut self) -> std::io::Result<()> {
+        self.0.kill()?;
+        self.0.wait().map(drop)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            eprintln!("the service did not end: {error}");
+        }
+    }
 }
 
 impl Node {
@@ -29,8 +47,7 @@ impl Node {
 
     /// Kills the node, and starts one with these settings (variables) on the same server.
     pub(crate) async fn restart(mut self, settings: &[(&str, &str)]) -> Result<Self> {
-        self.process.kill()?;
-        self.process.wait()?;
+        self.process.end()?;
         Self::with(self.mongod, settings).await
     }
 
@@ -57,7 +74,7 @@ impl Node {
             address,
             database: client.database("tidegate"),
             http: reqwest::Client::new(),
-            process,
+            process: Process(process),
             mongod,
         };
         node.until_ready().await?;
@@ -106,7 +123,7 @@ impl Node {
     pub(crate) fn cpu(&self) -> Result<Duration> {
         // User and system time are fields 14 and 15; the name in field 2 may hold blanks.
         const TICKS_PER_SECOND: u64 = 100;
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.0.id()))?;
         let after_name = stat.rsplit(')').next().context("stat")?;
         let fields: Vec<&str> = after_name.split_whitespace().collect();
         let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
@@ -115,7 +132,7 @@ impl Node {
 
     /// Resident memory of the service, in bytes.
     pub(crate) fn resident(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))?;
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))
@@ -125,8 +142,7 @@ impl Node {
     }
 
     pub(crate) async fn stop(mut self) -> Result<()> {
-        self.process.kill()?;
-        self.process.wait()?;
+        self.process.end()?;
         self.mongod.stop().await;
         Ok(())
     }
