@@ -16,9 +16,9 @@ pub(super) struct Place {
     /// Changes up to here were handed over. It must not be ahead of them: those who wait for their
     /// own write go by it.
     pub(super) position: Position,
-    /// Changes before here are not handed over: they are known already.
+    /// Changes up to here are not handed over: they were already, or are lost.
     begin: Position,
-    /// The same for changes of subscriptions.
+    /// The same for changes of subscriptions: they are known.
     begin_of_subscriptions: Position,
     /// Whether changes are read one at a time, because one of the next is too large.
     pub(super) careful: bool,
@@ -39,12 +39,15 @@ impl Place {
         }
     }
 
-    /// The subscriptions are those of `time`, and so is the stream: what lies before is not read.
+    /// The subscriptions are those of `time`, and so is the stream: what lies before is not read. Events
+    /// of this very time lie behind the position, and are handed over: whoever goes on from there is to
+    /// get them.
     pub(super) fn start_at(&mut self, time: Timestamp) {
         self.from = From::Time(time);
         self.position = self.position.max(Position::at(time));
-        self.begin = self.begin.max(Position::at(after(time)));
-        self.begin_of_subscriptions = self.begin;
+        self.begin = self.begin.max(self.position);
+        let known = Position::at(after(time));
+        self.begin_of_subscriptions = self.begin_of_subscriptions.max(self.begin).max(known);
         self.careful = false;
     }
 
@@ -58,9 +61,9 @@ impl Place {
     pub(super) fn contains(&self, raw: &Raw<'_>) -> bool {
         let subscriptions = Some(Ours::Subscriptions);
         if raw.collection == subscriptions || raw.renamed_to == subscriptions {
-            raw.position < self.begin_of_subscriptions
+            raw.position <= self.begin_of_subscriptions
         } else {
-            raw.position < self.begin
+            raw.position <= self.begin
         }
     }
 }
@@ -96,13 +99,11 @@ mod tests {
     }
 
     #[test]
-    fn a_first_load_contains_everything_up_to_its_time() {
+    fn a_first_load_contains_the_subscriptions_of_its_time_and_events_before_it() {
         let mut place = Place::nowhere();
         place.start_at(time(5));
-        for collection in ["events", "subscriptions"] {
-            assert!(contains(&place, 5, collection));
-            assert!(!contains(&place, 6, collection));
-        }
+        assert!(contains(&place, 5, "subscriptions") && !contains(&place, 6, "subscriptions"));
+        assert!(contains(&place, 4, "events") && !contains(&place, 5, "events"));
     }
 
     #[test]
@@ -120,7 +121,7 @@ mod tests {
         place.start_at(time(5));
         place.loaded_ahead(time(8));
         assert!(contains(&place, 8, "subscriptions") && !contains(&place, 9, "subscriptions"));
-        assert!(contains(&place, 5, "events") && !contains(&place, 6, "events"));
+        assert!(contains(&place, 4, "events") && !contains(&place, 5, "events"));
     }
 
     #[test]
@@ -128,6 +129,6 @@ mod tests {
         let mut place = Place::nowhere();
         place.start_at(time(8));
         place.start_at(time(5));
-        assert!(contains(&place, 8, "events"));
+        assert!(contains(&place, 7, "events") && contains(&place, 8, "subscriptions"));
     }
 }
