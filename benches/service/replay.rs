@@ -23,9 +23,8 @@ pub(crate) async fn run() -> Result<()> {
     let node = Node::start().await?.restart(&REMEMBER).await?;
     let id = node.subscribe(serde_json::json!({"type": "tick"})).await?;
     let (mut socket, cursor) = client::connect_after(&node, &id, None).await?;
-    fill(&node).await?;
-    // Whoever was there all the time has them: so has the node's memory.
-    drain(&mut socket).await?;
+    // Whoever was there all the time has them then: so has the node's memory.
+    tokio::try_join!(fill(&node), drain(&mut socket))?;
     drop(socket);
     let mut memory = Vec::new();
     for _ in 0..ROUNDS {

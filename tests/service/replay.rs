@@ -153,3 +153,35 @@ async fn after_a_restart_a_replay_does_not_reach_before_the_subscription_was_mad
     assert_eq!(numbers(&read_until(&mut socket, 6).await), [5, 6]);
     service.stop().await;
 }
+
+/// The last thing that happened before a node started is part of the past that it serves, whether that
+/// comes from the database or from what an earlier replay has brought into memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happened_at_the_very_time_of_the_start_is_not_left_out() {
+    let mut service = Service::start().await;
+    let id = service.subscribe(json!({"type": "tick"})).await;
+    let mut socket = service.open(&id, "").await;
+    let cursor = socket.message().await["cursor"].clone();
+    let after = format!("?after={}", cursor.as_str().unwrap());
+    drop(socket);
+    for last in 0..4 {
+        let config = service.config.clone();
+        service.stop().await;
+        // By another program: nothing else is written until the node starts.
+        let event = bson::doc! {"type": "tick", "data": {"n": last}};
+        let client = mongodb::Client::with_uri_str(&config.mongodb_uri).await;
+        let database = client.unwrap().database(&config.database);
+        let events = database.collection::<bson::Document>("events");
+        events.insert_one(event).await.unwrap();
+        service = Service::on(config).await;
+        for _ in 0..3 {
+            let mut socket = service.open(&id, &after).await;
+            assert_eq!(socket.message().await["recovered"], true);
+            let read = read_until(&mut socket, last).await;
+            assert_eq!(numbers(&read), (0..=last).collect::<Vec<_>>());
+        }
+        let streams = service.count("tidegate_replay_streams_total").await;
+        assert!(streams <= 2, "{streams} streams");
+    }
+    service.stop().await;
+}
