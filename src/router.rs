@@ -288,7 +288,7 @@ impl Router {
             }
             ChangeKind::AllDeleted => {
                 let when = When::Committed(change.wall_time);
-                self.replace_all(Table::default(), when).await;
+                self.replace_all(Table::default(), when, None).await;
             }
             ChangeKind::Missed(reason) => {
                 change.kind = ChangeKind::Missed(reason);
@@ -308,22 +308,25 @@ impl Router {
         let before = self.position;
         self.position = self.position.max(reload.position);
         self.loaded_at = self.position;
+        let missed = reload.missed.map(|reason| (reason, before));
         let when = When::Before(DateTime::now());
-        self.replace_all(*reload.subscriptions, when).await;
+        self.replace_all(*reload.subscriptions, when, missed).await;
         self.teardowns.loaded(self.position).await;
         self.window.restart(self.position);
-        if let Some(reason) = reload.missed {
-            self.tell_gap(reason, before).await;
-        }
         self.delivery.hand_over();
         self.announce();
         answer(reload.applied, ());
     }
 
-    async fn replace_all(&mut self, all: Table, when: When) {
+    /// `missed` is why events may be missing, and where they begin to be.
+    async fn replace_all(&mut self, all: Table, when: When, missed: Option<(GapReason, Position)>) {
         let difference = self.subscriptions.replace_all(all);
         for (slot, removed) in difference.gone {
             self.end_subscription(slot, &removed, when).await;
+        }
+        // First the gap: a client that broke off before it would go on behind it without knowing.
+        if let Some((reason, after)) = missed {
+            self.tell_gap(reason, after).await;
         }
         for slot in difference.changed {
             self.tell_update(slot).await;

@@ -69,10 +69,10 @@ fn every_mutation_says_what_it_breaks_and_names_a_test() {
             value.unwrap_or_else(|| panic!("{} has no {name}", patch.display()))
         };
         assert!(!line("What: ").is_empty());
-        let test = line("Test: ").rsplit([' ', ':']).next().unwrap();
+        let name = line("Test: ").rsplit([' ', ':']).next().unwrap();
         assert!(
-            code.contains(&format!("fn {test}(")),
-            "{test} does not exist"
+            code.contains(&format!("fn {name}(")),
+            "{name} does not exist"
         );
     }
 }

@@ -33,7 +33,7 @@ pub enum Carrier {
 /// One of the two, with one face.
 pub(super) enum Transport {
     Socket(Box<WebSocket>),
-    Stream(Streaming),
+    Stream(Box<Streaming>),
 }
 
 impl Transport {
@@ -43,7 +43,7 @@ impl Transport {
                 let socket = WebSocket::new(tcp, read_already, message_bytes, start);
                 Self::Socket(Box::new(socket))
             }
-            Carrier::Stream(stream) => Self::Stream(Streaming::new(stream, start)),
+            Carrier::Stream(stream) => Self::Stream(Box::new(Streaming::new(stream, start))),
         }
     }
 

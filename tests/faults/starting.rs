@@ -14,22 +14,28 @@ async fn ten_nodes_race_for_the_migrations_and_all_start() {
     let starting = (0..NODES).map(|number| world.start_bare_node(number));
     let mut nodes = try_join_all(starting).await.unwrap();
 
-    let migrations = world.database().collection::<Document>("migrations");
-    let files = std::fs::read_dir("migrations").unwrap();
-    let files = files.filter(|file| {
-        let name = file.as_ref().unwrap().file_name();
-        name.to_string_lossy().ends_with(".json")
-    });
-    let applied = doc! {"_id": {"$regex": "^[0-9]{4}_"}};
-    let recorded = migrations.count_documents(applied).await.unwrap();
-    assert_eq!(recorded, files.count() as u64);
     let logs: String = nodes.iter().map(Node::log).collect();
-    for migration in ["0001_subscriptions", "0002_events", "0003_service"] {
-        let line = format!("applied migration=\"{migration}\"");
-        assert_eq!(logs.matches(&line).count(), 1, "{migration}:\n{logs}");
+    let names = migrations();
+    for name in &names {
+        let line = format!("applied migration=\"{name}\"");
+        assert_eq!(logs.matches(&line).count(), 1, "{name}:\n{logs}");
     }
+    let recorded = world.database().collection::<Document>("migrations");
+    let applied = doc! {"_id": {"$in": &names}};
+    let applied = recorded.count_documents(applied).await.unwrap();
+    assert_eq!(applied, names.len() as u64);
     for node in &mut nodes {
         node.stop().await.unwrap();
     }
     world.stop().await.unwrap();
+}
+
+/// The names of the files in `migrations/`.
+fn migrations() -> Vec<String> {
+    let files = std::fs::read_dir("migrations").unwrap();
+    let name = |file: std::io::Result<std::fs::DirEntry>| {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        Some(name.strip_suffix(".json")?.to_owned())
+    };
+    files.filter_map(name).collect()
 }

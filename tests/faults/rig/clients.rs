@@ -55,11 +55,14 @@ pub(crate) enum Habit {
 pub(crate) enum Wish {
     /// The ticks on this node, to the very end.
     Ticks(usize),
+    /// The durable subscription of this name, on any node, to the very end.
+    Durable(String),
     /// Any subscription on any node, for a while.
     Any,
-    /// This one, on any node, to the very end.
-    This(String),
 }
+
+/// The name of the subscription that all ticks match.
+pub(crate) const TICKS: &str = "ticks";
 
 /// One client.
 pub(crate) struct Client {
@@ -117,6 +120,7 @@ impl Client {
                 return;
             };
             self.cursor = None;
+            self.acknowledged = None;
             loop {
                 match self.once(&subscription).await {
                     Next::Again => {}
@@ -127,21 +131,18 @@ impl Client {
                     return;
                 }
             }
-            if matches!(self.wish, Wish::This(_)) {
-                return;
-            }
         }
     }
 
     async fn choose(&mut self) -> Option<String> {
         loop {
             let chosen = match &self.wish {
-                Wish::Ticks(_) => self.setting.pool.ticks(),
+                Wish::Ticks(_) => self.setting.pool.standing(TICKS),
+                Wish::Durable(name) => self.setting.pool.standing(name),
                 Wish::Any => {
                     let stable = self.dialect == Dialect::CloudEvents;
                     self.setting.pool.choose(&mut self.random, stable)
                 }
-                Wish::This(id) => Some(id.clone()),
             };
             let over = self.setting.stop.is_cancelled()
                 || self.wish == Wish::Any && self.setting.last.borrow().is_some();

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     checker::{self, Violation},
-    clients::{Client, Habit, Setting, Wish, listen},
+    clients::{Client, Habit, Setting, TICKS, Wish, listen},
     node::Node,
     publishers,
     record::{Kinds, LAST, Notes, TICK, Version},
@@ -51,6 +51,8 @@ pub(crate) struct Life {
     last: watch::Sender<Option<u64>>,
     setting: Setting,
     next_client: usize,
+    /// The subscriptions that are always to be there, and what they want.
+    standing: Vec<(String, u8)>,
 }
 
 /// What is left to judge when all is over.
@@ -80,28 +82,32 @@ impl Life {
                 program: population.program.clone(),
             },
             next_client: 0,
+            standing: standing(population),
         };
-        life.ensure_ticks(world).await?;
+        life.ensure_standing(world).await?;
         life.start_publishers(world, seed);
         if population.writers {
             life.start_writers(world, seed)?;
         }
-        life.start_clients(world, population, seed).await?;
+        life.start_clients(world, population, seed);
         Ok(life)
     }
 
-    /// Makes the subscription that all ticks match, if there is none.
-    pub(crate) async fn ensure_ticks(&self, world: &World) -> Result<()> {
-        if let Some(id) = self.setting.pool.ticks() {
-            let there = world.subscriptions().find_one(doc! {"_id": &id}).await?;
-            if there.is_some() {
-                return Ok(());
+    /// Makes the subscriptions that are always to be there, where they are not.
+    pub(crate) async fn ensure_standing(&self, world: &World) -> Result<()> {
+        for (name, kinds) in &self.standing {
+            if let Some(id) = self.setting.pool.standing(name) {
+                let there = world.subscriptions().find_one(doc! {"_id": &id}).await?;
+                if there.is_some() {
+                    continue;
+                }
             }
+            let id = format!("{name}-{}", world.notebook.number());
+            let mut document = writers::stored(&id, wanting(*kinds));
+            document.insert("durable", name != TICKS);
+            world.subscriptions().insert_one(document).await?;
+            self.setting.pool.set_standing(name, id);
         }
-        let id = format!("ticks-{}", world.notebook.number());
-        let document = writers::stored(&id, everything(1 << TICK));
-        world.subscriptions().insert_one(document).await?;
-        self.setting.pool.set_ticks(id);
         Ok(())
     }
 
@@ -134,12 +140,7 @@ impl Life {
         Ok(())
     }
 
-    async fn start_clients(
-        &mut self,
-        world: &World,
-        population: &Population,
-        seed: u64,
-    ) -> Result<()> {
+    fn start_clients(&mut self, world: &World, population: &Population, seed: u64) {
         const DIALECTS: [Dialect; 3] = [Dialect::Tidegate, Dialect::CloudEvents, Dialect::Sse];
         for node in 0..world.nodes.len() {
             for dialect in DIALECTS {
@@ -156,15 +157,12 @@ impl Life {
                 }
             }
         }
-        for number in 0..population.durable {
-            let id = format!("durable-{number}");
-            let mut document = writers::stored(&id, everything(0b1_1110));
-            document.insert("durable", true);
-            world.subscriptions().insert_one(document).await?;
-            // A node knows it before a client comes, so that its first position is stored.
-            self.start_client(Dialect::Tidegate, Habit::Acknowledge, Wish::This(id), seed);
+        for (name, _) in self.standing.clone() {
+            if name != TICKS {
+                let wish = Wish::Durable(name);
+                self.start_client(Dialect::Tidegate, Habit::Acknowledge, wish, seed);
+            }
         }
-        Ok(())
     }
 
     fn start_client(&mut self, dialect: Dialect, habit: Habit, wish: Wish, seed: u64) {
@@ -184,7 +182,7 @@ impl Life {
 
     /// Lets everyone finish, and says what was wrong. The faults must be healed.
     pub(crate) async fn settle(mut self, world: &World) -> Result<Evidence> {
-        self.ensure_ticks(world).await?;
+        self.ensure_standing(world).await?;
         self.stop_work.cancel();
         while let Some(done) = timeout(REST, self.work.join_next())
             .await
@@ -225,7 +223,13 @@ async fn finish(work: impl Future<Output = ()>) -> Result<()> {
     Ok(())
 }
 
-fn everything(kinds: u8) -> Version {
+fn standing(population: &Population) -> Vec<(String, u8)> {
+    let durable = (0..population.durable).map(|number| (format!("durable{number}"), 0b1_1110));
+    let ticks = (TICKS.to_owned(), 1 << TICK);
+    durable.chain([ticks]).collect()
+}
+
+fn wanting(kinds: u8) -> Version {
     Version {
         number: 1,
         kinds: Kinds(kinds | 1 << LAST),

@@ -81,7 +81,7 @@ async fn recover(world: &World, life: &Life, faults: &[Fault]) -> Result<()> {
     let begun = Instant::now();
     loop {
         // What was dropped is made again by those who want it.
-        let ensured = life.ensure_ticks(world).await;
+        let ensured = life.ensure_standing(world).await;
         let behind = world.notebook.note(|notes| {
             let behind = notes.ticks.iter().filter(|(_, tick)| **tick <= mark);
             behind

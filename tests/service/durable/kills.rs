@@ -125,7 +125,7 @@ async fn a_killed_database_loses_no_position_and_no_event() {
         mongod = Mongod::start(options.clone()).await.unwrap();
         service
             .until("the database is back", async || {
-                service.status("/ready").await == 200
+                service.status("/events?limit=1").await == 200
             })
             .await;
         let after = position(&service, &id).await;

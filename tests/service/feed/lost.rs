@@ -74,9 +74,9 @@ async fn check(code: i32) {
 
     to_deleted.assert_ends(4500, "deleted").await;
     assert_gap(&to_unchanged.message().await, &last);
+    let gap = expect(&mut to_changed, "gap").await;
     let updated = expect(&mut to_changed, "updated").await;
     assert_eq!(updated["subscription"]["filter"], json!({"type": "a"}));
-    let gap = expect(&mut to_changed, "gap").await;
     assert_eq!(cursor(&gap), cursor(&updated));
     let mut to_new = service.connect("new").await;
     service.publish("a", json!("after")).await;

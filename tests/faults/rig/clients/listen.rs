@@ -11,13 +11,13 @@ use tokio::{
     time::sleep,
 };
 
-use super::{PAUSE, Setting, line};
+use super::{PAUSE, Setting, TICKS, line};
 use crate::rig::record::{Begin, Connection, Heard, Over, read_message};
 
 /// Runs it on the ticks of a node until all is said, again where it ends.
 pub(crate) async fn listen(setting: Setting, node: usize) -> Result<()> {
     loop {
-        let Some(subscription) = setting.pool.ticks() else {
+        let Some(subscription) = setting.pool.standing(TICKS) else {
             if setting
                 .stop
                 .run_until_cancelled(sleep(PAUSE))

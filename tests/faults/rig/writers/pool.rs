@@ -1,6 +1,9 @@
 //! The subscriptions that clients may choose from.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use rand::{RngExt as _, rngs::StdRng};
 
@@ -19,8 +22,8 @@ pub(crate) struct Pool(Arc<Mutex<Offers>>);
 #[derive(Debug, Default)]
 struct Offers {
     all: Vec<Offer>,
-    /// The one that all ticks match.
-    ticks: Option<String>,
+    /// Those that are always there, by what they are for.
+    standing: BTreeMap<String, String>,
 }
 
 impl Pool {
@@ -37,20 +40,20 @@ impl Pool {
         })
     }
 
-    /// The one that all ticks match.
-    pub(crate) fn ticks(&self) -> Option<String> {
-        self.with(|offers| offers.ticks.clone())
+    /// The one that stands for something, if it is there.
+    pub(crate) fn standing(&self, name: &str) -> Option<String> {
+        self.with(|offers| offers.standing.get(name).cloned())
     }
 
-    pub(crate) fn set_ticks(&self, id: String) {
-        self.with(|offers| offers.ticks = Some(id));
+    pub(crate) fn set_standing(&self, name: &str, id: String) {
+        self.with(|offers| offers.standing.insert(name.to_owned(), id));
     }
 
     /// Nobody should choose this one any more.
     pub(crate) fn withdraw(&self, id: &str) {
         self.with(|offers| {
             offers.all.retain(|offer| offer.id != id);
-            offers.ticks.take_if(|ticks| ticks == id);
+            offers.standing.retain(|_, standing| standing != id);
         });
     }
 
