@@ -4,7 +4,7 @@ use std::{sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use anyhow::{Result, bail, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::{net::TcpStream, task::JoinSet, time::Instant};
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     receiver::Receiver,
@@ -48,7 +48,7 @@ impl Load {
             .buffer_unordered(CONNECTING);
         while let Some((stream, first)) = opening.try_next().await? {
             let receiver = Receiver::new(Arc::clone(&self.tally), self.tasks.len() as u64);
-            self.tasks.spawn(read(stream, first, receiver));
+            self.tasks.spawn(receiver.read(stream, first));
         }
         Ok(())
     }
@@ -178,11 +178,4 @@ impl Mark {
             frame_bytes: (load.tally.bytes.load(Relaxed) - self.bytes) as f64 / messages,
         })
     }
-}
-
-async fn read(stream: TcpStream, first: Vec<u8>, mut receiver: Receiver) -> End {
-    if let Err(end) = receiver.take(&first, &mut Vec::new()) {
-        return end;
-    }
-    socket::pump(stream, |bytes, answer| receiver.take(bytes, answer)).await
 }

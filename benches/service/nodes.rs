@@ -18,7 +18,7 @@ use crate::{
     tidegate::stored,
 };
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 /// Events a second, so many in an insert, for so long.
 const RATE: u32 = 1_000;
 const BATCH: u32 = 10;

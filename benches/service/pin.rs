@@ -56,7 +56,7 @@ fn set(process: u32, cores: &str) -> Result<()> {
         if set.status.success() {
             return Ok(());
         }
-        said = String::from_utf8_lossy(&set.stderr).trim().to_owned();
+        said = String::from_utf8_lossy(&set.stderr).into_owned();
     }
-    bail!("{process} cannot be pinned: {said}")
+    bail!("{process} cannot be pinned: {}", said.trim())
 }

@@ -1,4 +1,5 @@
 // Parse Server with LiveQuery, for benches/peers/parse/load.js: node server.js MONGODB_URI PORT
+process.env.PARSE_SERVER_LOGS_FOLDER = "null"; // read when the module is loaded
 const { ParseServer } = require("parse-server");
 const express = require("express");
 

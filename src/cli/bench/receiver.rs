@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
+use tokio::net::TcpStream;
+
 use super::{
     frames::{Frame, Frames},
     samples::{now_micros, sent_micros},
-    socket::End,
+    socket::{self, End},
     tally::Tally,
 };
 
@@ -42,8 +44,16 @@ impl Receiver {
         }
     }
 
+    /// Reads a socket to its end. `first` is what came with the answer to the handshake.
+    pub(crate) async fn read(mut self, stream: TcpStream, first: Vec<u8>) -> End {
+        if let Err(end) = self.take(&first, &mut Vec::new()) {
+            return end;
+        }
+        socket::pump(stream, |bytes, answer| self.take(bytes, answer)).await
+    }
+
     /// Takes what was read; `answer` gets what is to be sent for it.
-    pub(crate) fn take(&mut self, bytes: &[u8], answer: &mut Vec<u8>) -> Result<(), End> {
+    fn take(&mut self, bytes: &[u8], answer: &mut Vec<u8>) -> Result<(), End> {
         let (stride, now) = (self.tally.stride(), now_micros());
         let mut read = Read::default();
         let Self {

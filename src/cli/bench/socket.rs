@@ -45,7 +45,7 @@ impl End {
 }
 
 /// Opens a WebSocket at `host` (with its port) and `path`. Returns the stream, and what came behind
-/// the answer; `take` of a receiver is to get that first.
+/// the answer, which is to be taken first.
 pub(crate) async fn open(host: &str, path: &str) -> Result<(TcpStream, Vec<u8>), String> {
     let opened = timeout(OPEN_TIMEOUT, handshake(host, path)).await;
     opened.unwrap_or_else(|_| Err("not open in time".to_owned()))

@@ -69,7 +69,7 @@ impl Sockets {
             match opened {
                 Ok((stream, first)) => {
                     let receiver = Receiver::new(Arc::clone(&self.tally), u64::from(number));
-                    self.tasks.spawn(read(stream, first, receiver));
+                    self.tasks.spawn(receiver.read(stream, first));
                     self.opened += 1;
                 }
                 Err(reason) => *self.refused.entry(reason).or_default() += 1,
@@ -102,11 +102,4 @@ impl Sockets {
     pub(super) async fn close(&mut self) {
         self.tasks.shutdown().await;
     }
-}
-
-async fn read(stream: tokio::net::TcpStream, first: Vec<u8>, mut receiver: Receiver) -> End {
-    if let Err(end) = receiver.take(&first, &mut Vec::new()) {
-        return end;
-    }
-    socket::pump(stream, |bytes, answer| receiver.take(bytes, answer)).await
 }
