@@ -164,6 +164,10 @@ fn signal(mut state: MutexGuard<'_, State>) {
 #[derive(Clone, Debug)]
 pub struct Sender(Arc<Shared>);
 
+/// Whether a verdict was given, or else what it is, if there is one.
+#[cfg(test)]
+pub type Told = (bool, Option<End>);
+
 /// The connection's end. Dropping it closes the queue.
 #[derive(Debug)]
 pub struct Receiver(Arc<Shared>);
@@ -458,7 +462,7 @@ impl Receiver {
     /// All that decides what happens next: what waits, the intake, and the verdict, which may have been
     /// given.
     #[cfg(test)]
-    pub fn shape(&self) -> (Vec<(Position, usize)>, u8, (bool, Option<End>)) {
+    pub fn shape(&self) -> (Vec<(Position, usize)>, u8, Told) {
         let state = self.0.lock();
         let frames = state.frames.iter();
         let frames = frames.map(|frame| (frame.position, frame.messages()));
