@@ -27,8 +27,9 @@ use crate::{
 
 /// Woken at the latest after so many hand-overs, so that long batches do not wait for their end.
 const WAKE_AFTER: usize = 2_048;
-/// Bytes gathered before they are pushed, for the same reason.
-const GATHERED_BYTES: usize = 256 * 1024;
+/// Bytes gathered before they are pushed, for the same reason; and what part of all that may wait.
+const GATHERED_BYTES: u64 = 256 * 1024;
+const GATHERED_PART: u64 = 8;
 
 /// The delivering part of the router.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ pub(super) struct Delivery {
     pub(super) most_bytes: u64,
     bounds: Bounds,
     runs: Runs,
-    gathered_bytes: usize,
+    gathered_bytes: u64,
     // Kept between events for their allocations.
     slots: Vec<Slot>,
     wakers: Vec<Waker>,
@@ -91,8 +92,9 @@ impl Delivery {
             }
         }
         self.slots = slots;
-        if self.gathered_bytes >= GATHERED_BYTES {
+        if self.gathered_bytes >= GATHERED_BYTES.min(self.most_bytes / GATHERED_PART) {
             self.flush(registry).await;
+            self.relieve(registry, change.position).await;
         }
     }
 
@@ -114,13 +116,14 @@ impl Delivery {
                 self.metrics.events_undecodable.inc();
                 return;
             };
-            self.gathered_bytes += frame.bytes.len();
+            self.gathered_bytes += frame.bytes.len() as u64;
             gathered.add(dialect, frame);
         }
     }
 
     /// Pushes what was gathered. Due before anything else goes to a connection, and at the end of a
-    /// batch.
+    /// batch. Whether too much waits on this node can be asked only afterwards: until then what was
+    /// gathered counts too.
     pub(super) async fn flush(&mut self, registry: &mut Registry<Slot>) {
         self.gathered_bytes = 0;
         for mut gathered in self.runs.take() {
@@ -146,9 +149,7 @@ impl Delivery {
                     self.push(connection.key, &connection.outbox, &frame);
                 }
             }
-            let position = frame.position;
-            drop(frame);
-            self.settle(registry, position).await;
+            self.wait_for_full(registry, frame.position).await;
         }
     }
 
