@@ -7,7 +7,7 @@ use super::process::{finish, run, tidegate};
 /// A port that nothing listens on: it is reserved.
 const NOBODY: &str = "http://127.0.0.1:1";
 
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 14] = [
     &[],
     &["dev"],
     &["serve"],
@@ -20,6 +20,8 @@ const COMMANDS: [&[&str]; 12] = [
     &["subscription", "explain"],
     &["publish"],
     &["listen"],
+    &["doctor"],
+    &["bench"],
 ];
 
 #[test]
