@@ -15,6 +15,8 @@ pub(crate) async fn shared_mongod() -> &'static Mongod {
             let options = Options {
                 // All tests write to it at once: no feed is to be overtaken by what others write.
                 oplog_size_mb: 512,
+                // Nor is a large write to find the cache full of theirs.
+                cache_size_gb: 1.0,
                 ..options()
             };
             Mongod::start(options).await.expect("a mongod")
