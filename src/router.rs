@@ -95,11 +95,12 @@ pub struct Settings {
 
 impl Settings {
     /// What every event is written with, and where it is counted.
-    pub fn wording(&self, load: Load) -> Wording {
+    pub fn wording(&self, metrics: &Metrics) -> Wording {
         Wording {
             deployment: self.deployment,
             default_source: event::default_source(&self.database),
-            load,
+            load: Load::on(Arc::clone(&metrics.waiting_bytes)),
+            kept: Load::on(Arc::clone(&metrics.window_bytes)),
         }
     }
 }
@@ -137,10 +138,10 @@ impl Router {
         let (applied, watching) = watch::channel(Applied::default());
         let bounds = outbox_bounds(&settings.socket);
         let handle = RouterHandle::new(input_sender, watching, settings.deployment, bounds);
-        let load = Load::on(Arc::clone(&metrics.waiting_bytes));
+        let delivery = Delivery::new(&settings, Arc::clone(&metrics));
         let router = Self {
-            window: Window::new(&settings.feed, load.clone()),
-            delivery: Delivery::new(&settings, load, Arc::clone(&metrics)),
+            window: Window::new(&settings.feed, &delivery.wording),
+            delivery,
             settings,
             subscriptions: Table::default(),
             registry: Registry::default(),

@@ -29,7 +29,6 @@ use crate::{
     feed::{Feed, recall},
     http::{self, AppState},
     positions::positions,
-    protocol::Load,
     receipts::receipts,
     replay::{Library, replays},
     router::{self, Router, filter_limits},
@@ -129,7 +128,7 @@ impl Node {
         let metrics = Arc::new(Metrics::default());
         let health = Health::new(&config.feed);
         let settings = router_settings(&store, &config);
-        let wording = Arc::new(settings.wording(Load::on(Arc::clone(&metrics.waiting_bytes))));
+        let wording = Arc::new(settings.wording(&metrics));
         let (router, handle, from_feed) =
             Router::new(settings, config.feed.batches_ahead, Arc::clone(&metrics));
         let (positions, keeping) = positions(

@@ -50,6 +50,17 @@ impl Batch {
         share.get_or_insert_with(|| load.share(self.reply.as_bytes().len()));
     }
 
+    /// Bytes that it holds, but for its events' encodings, which count themselves.
+    pub(super) fn held(&self) -> usize {
+        let changes = self.changes.iter().map(|change| match &change.kind {
+            ChangeKind::Stored(document) | ChangeKind::Deleted(document) => {
+                size_of::<Change>() + document.as_bytes().len()
+            }
+            _ => size_of::<Change>(),
+        });
+        self.reply.as_bytes().len() + changes.sum::<usize>()
+    }
+
     /// Counts it no more: it is kept for other reasons.
     pub(super) fn keep(&self) {
         *self.counted.lock() = None;
@@ -106,6 +117,7 @@ struct Encoded {
     bytes: Bytes,
     at: Instant,
     waiting: Mutex<Weak<Frame>>,
+    _kept: Share,
 }
 
 impl Encoded {
@@ -149,8 +161,10 @@ pub struct Wording {
     pub deployment: DeploymentId,
     /// Stands for a missing `source`.
     pub default_source: String,
-    /// Where frames are counted.
+    /// Where frames are counted while they wait.
     pub load: Load,
+    /// Where encodings are counted while they are kept for others who want the event.
+    pub kept: Load,
 }
 
 impl Change {
@@ -220,10 +234,12 @@ impl Change {
         } else {
             Message::event(&cursor, &json)
         };
+        let bytes = message.encode(dialect);
         Ok(Encoded {
-            bytes: message.encode(dialect),
+            _kept: wording.kept.share(bytes.len() + size_of::<Frame>()),
             at: Instant::now(),
             waiting: Mutex::default(),
+            bytes,
         })
     }
 }

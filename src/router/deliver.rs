@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     position::Position,
-    protocol::{Dialect, Ending, Frame, Load},
+    protocol::{Dialect, Ending, Frame},
     telemetry::Metrics,
 };
 
@@ -57,9 +57,9 @@ struct Waiting {
 }
 
 impl Delivery {
-    pub(super) fn new(settings: &Settings, load: Load, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Self {
         Self {
-            wording: settings.wording(load),
+            wording: settings.wording(&metrics),
             patience: settings.socket.router_patience,
             most_bytes: settings.limits.waiting_bytes as u64,
             bounds: outbox_bounds(&settings.socket),

@@ -3,8 +3,12 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use super::Batch;
-use crate::{config, position::Position, protocol::Load};
+use super::{Batch, Wording};
+use crate::{
+    config,
+    position::Position,
+    protocol::{Load, Share},
+};
 
 /// Bytes of batches in one answer, so that a long past is read in pieces.
 const SLICE_BYTES: usize = 512 * 1024;
@@ -12,14 +16,22 @@ const SLICE_BYTES: usize = 512 * 1024;
 /// The last batches that the router applied.
 #[derive(Debug)]
 pub(super) struct Window {
-    batches: VecDeque<Arc<Batch>>,
-    bytes: usize,
+    batches: VecDeque<Kept>,
     /// Everything after this, up to the router's position, is here.
     start: Position,
     max_bytes: usize,
     max_age: Duration,
+    /// Counts what is here, with the encodings of its events.
+    kept: Load,
     /// Counts what others still hold of what was forgotten.
     load: Load,
+}
+
+/// A batch that is remembered.
+#[derive(Debug)]
+struct Kept {
+    batch: Arc<Batch>,
+    _share: Share,
 }
 
 /// A piece of the past.
@@ -31,23 +43,22 @@ pub(super) struct Slice {
 }
 
 impl Window {
-    pub(super) fn new(settings: &config::Feed, load: Load) -> Self {
+    pub(super) fn new(settings: &config::Feed, wording: &Wording) -> Self {
         Self {
             batches: VecDeque::new(),
-            bytes: 0,
             start: Position::START,
             max_bytes: settings.window_bytes,
             max_age: settings.window_age,
-            load,
+            kept: wording.kept.clone(),
+            load: wording.load.clone(),
         }
     }
 
     /// Forgets everything: the past begins at `start`.
     pub(super) fn restart(&mut self, start: Position) {
-        for batch in self.batches.drain(..) {
-            batch.count(&self.load);
+        for kept in self.batches.drain(..) {
+            kept.batch.count(&self.load);
         }
-        self.bytes = 0;
         self.start = start;
     }
 
@@ -56,18 +67,28 @@ impl Window {
         if batch.changes.is_empty() {
             return;
         }
-        self.bytes += batch.reply.as_bytes().len();
-        self.batches.push_back(Arc::new(batch));
-        while let Some(oldest) = self.batches.front() {
+        let kept = self.keep(Arc::new(batch));
+        self.batches.push_back(kept);
+        while let Some(Kept { batch: oldest, .. }) = self.batches.front() {
             let too_old = oldest.received_at.elapsed() > self.max_age;
-            if self.bytes <= self.max_bytes && !too_old {
+            if self.bytes() <= self.max_bytes && !too_old {
                 break;
             }
-            self.bytes -= oldest.reply.as_bytes().len();
             self.start = oldest.position;
             oldest.count(&self.load);
             self.batches.pop_front();
         }
+    }
+
+    fn keep(&self, batch: Arc<Batch>) -> Kept {
+        Kept {
+            _share: self.kept.share(batch.held()),
+            batch,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        usize::try_from(self.kept.bytes()).unwrap_or(usize::MAX)
     }
 
     /// Adds what came before: everything after `from`, in order, as it was read from the database. As much
@@ -77,7 +98,7 @@ impl Window {
         if older.last().is_none_or(|last| last.position < begin) {
             return;
         }
-        let mut room = self.max_bytes.saturating_sub(self.bytes);
+        let mut room = self.max_bytes.saturating_sub(self.bytes());
         let lower = |index: usize| match index {
             0 => from,
             index => older[index - 1].position,
@@ -86,7 +107,7 @@ impl Window {
             if lower(index) >= begin {
                 continue;
             }
-            let bytes = batch.reply.as_bytes().len();
+            let bytes = batch.held();
             if bytes > room {
                 return;
             }
@@ -97,9 +118,9 @@ impl Window {
             };
             if !batch.changes.is_empty() {
                 room -= bytes;
-                self.bytes += bytes;
                 batch.keep();
-                self.batches.push_front(batch);
+                let kept = self.keep(batch);
+                self.batches.push_front(kept);
             }
             self.start = lower(index);
         }
@@ -116,10 +137,12 @@ impl Window {
         if from < self.start {
             return None;
         }
-        let first = self.batches.partition_point(|batch| batch.position <= from);
+        let first = self
+            .batches
+            .partition_point(|kept| kept.batch.position <= from);
         let mut batches = Vec::new();
         let mut bytes = 0;
-        for batch in self.batches.range(first..) {
+        for Kept { batch, .. } in self.batches.range(first..) {
             if bytes > 0 && bytes + batch.reply.as_bytes().len() > SLICE_BYTES {
                 return Some(Slice {
                     batches,
@@ -139,7 +162,11 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::router::{Change, ChangeKind, Counted};
+    use crate::{
+        position::DeploymentId,
+        protocol::Dialect,
+        router::{Change, ChangeKind, Counted},
+    };
     use bson::{DateTime, Timestamp, rawdoc};
     use std::time::Instant;
 
@@ -149,7 +176,20 @@ mod tests {
             window_age,
             ..config::Feed::default()
         };
-        Window::new(&settings, Load::default())
+        Window::new(&settings, &wording_of(Load::default(), Load::default()))
+    }
+
+    fn wording_of(load: Load, kept: Load) -> Wording {
+        Wording {
+            deployment: DeploymentId([0; 6]),
+            default_source: String::new(),
+            load,
+            kept,
+        }
+    }
+
+    fn wording(window: &Window) -> Wording {
+        wording_of(window.load.clone(), window.kept.clone())
     }
 
     fn at(time: u32) -> Position {
@@ -192,7 +232,7 @@ mod tests {
 
     #[test]
     fn bytes_and_age_bound_it_and_move_its_start() {
-        let mut window = window_of(2_500, Duration::from_mins(1));
+        let mut window = window_of(3_500, Duration::from_mins(1));
         for time in 1..=4 {
             window.add(batch(time, 1_000));
         }
@@ -202,6 +242,26 @@ mod tests {
         let mut window = window_of(1 << 20, Duration::ZERO);
         window.add(batch(1, 10));
         assert_eq!(window.start(), at(1));
+    }
+
+    #[test]
+    fn the_encodings_of_its_events_count_and_end_with_them() {
+        let mut window = window_of(1 << 20, Duration::from_mins(1));
+        let event = rawdoc! {"_id": "e", "type": "tick", "data": "x".repeat(1_000)};
+        let mut batch = batch(1, 10);
+        let length = event.as_bytes().len();
+        batch.reply = event;
+        batch.changes[0].kind = ChangeKind::Event(0..length);
+        window.add(batch);
+        let before = window.bytes();
+        let slice = window.after(Position::START).unwrap();
+        let change = &slice.batches[0].changes[0];
+        let document = slice.batches[0].document(&(0..length)).unwrap();
+        let frame = change.frame(document, Dialect::Tidegate, &wording(&window));
+        assert!(window.bytes() > before + 1_000);
+        drop((slice, frame));
+        window.restart(at(2));
+        assert_eq!(window.bytes(), 0);
     }
 
     #[test]

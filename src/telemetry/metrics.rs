@@ -72,6 +72,8 @@ pub struct Metrics {
     pub deliveries: Counter,
     /// Bytes waiting for all connections together; what several wait for counts once.
     pub waiting_bytes: Arc<AtomicU64>,
+    /// Bytes kept of the recent past, for clients that come back.
+    pub window_bytes: Arc<AtomicU64>,
     /// Times the router waited for a full outbox.
     pub router_waits: Counter,
     /// How far the router is behind the database, in seconds.
@@ -113,6 +115,7 @@ pub struct Metrics {
 struct FiguresCollector {
     figures: Arc<Mutex<Figures>>,
     waiting_bytes: Arc<AtomicU64>,
+    window_bytes: Arc<AtomicU64>,
 }
 
 impl Collector for FiguresCollector {
@@ -132,13 +135,26 @@ impl Collector for FiguresCollector {
             None,
             open.metric_type(),
         )?)?;
-        let waiting = ConstGauge::new(self.waiting_bytes.load(Ordering::Relaxed));
-        waiting.encode(encoder.encode_descriptor(
-            "outbox",
-            "Bytes waiting for connections; shared ones count once",
-            Some(&Unit::Bytes),
-            waiting.metric_type(),
-        )?)?;
+        for (name, help, bytes) in [
+            (
+                "outbox",
+                "Bytes waiting for connections; shared ones count once",
+                &self.waiting_bytes,
+            ),
+            (
+                "feed_window",
+                "Bytes kept of recent changes, for clients that come back",
+                &self.window_bytes,
+            ),
+        ] {
+            let bytes = ConstGauge::new(bytes.load(Ordering::Relaxed));
+            bytes.encode(encoder.encode_descriptor(
+                name,
+                help,
+                Some(&Unit::Bytes),
+                bytes.metric_type(),
+            )?)?;
+        }
         let mut closed = encoder.encode_descriptor(
             "connections_closed",
             "Connections ended, by reason",
@@ -178,6 +194,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let figures = Arc::new(Mutex::new(Figures::default()));
         let waiting_bytes = Arc::new(AtomicU64::default());
+        let window_bytes = Arc::new(AtomicU64::default());
         let mut metrics = Self {
             registry: Registry::with_prefix("tidegate"),
             figures: Arc::clone(&figures),
@@ -186,6 +203,7 @@ impl Default for Metrics {
             events_undecodable: Counter::default(),
             deliveries: Counter::default(),
             waiting_bytes: Arc::clone(&waiting_bytes),
+            window_bytes: Arc::clone(&window_bytes),
             router_waits: Counter::default(),
             feed_lag: Gauge::default(),
             replay_streams: Counter::default(),
@@ -212,6 +230,7 @@ impl Default for Metrics {
             .register_collector(Box::new(FiguresCollector {
                 figures,
                 waiting_bytes,
+                window_bytes,
             }));
         metrics.register_all();
         metrics
