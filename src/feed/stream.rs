@@ -2,6 +2,7 @@
 //!
 //! Resuming is not left to the driver: it may resume from nowhere and lose events in silence. Here
 //! a stream is opened with an explicit start, read until its first error, and never repaired.
+//! Where there is much to read, the server is asked for the next reply while this one is worked through.
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, d
 use futures_util::TryStreamExt as _;
 use mongodb::{Database, error::Error, raw_batch_cursor::RawBatchCursor};
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     change::position_of,
@@ -88,11 +90,26 @@ impl StreamError {
     }
 }
 
+/// A reply of at least so many bytes has another one behind it, and is worth asking for that ahead.
+/// A small one is not: it would only come later.
+const MUCH: usize = 64 * 1024;
+
 /// An open stream.
 pub(super) struct ChangeStream {
-    cursor: RawBatchCursor,
+    state: State,
     patience: Duration,
 }
+
+enum State {
+    Idle(Box<RawBatchCursor>),
+    /// The server is asked for the next reply.
+    Asked(AbortOnDropHandle<Asked>),
+    /// The last reply was an error.
+    Over,
+}
+
+/// The cursor comes back with a reply.
+type Asked = Result<(Box<RawBatchCursor>, Reply), StreamError>;
 
 /// One reply of the server.
 pub(super) struct Reply {
@@ -132,21 +149,37 @@ impl ChangeStream {
         let cursor = timeout(patience, opening)
             .await
             .map_err(|_| StreamError::Silent(patience))??;
-        Ok(Self { cursor, patience })
+        let state = State::Idle(Box::new(cursor));
+        Ok(Self { state, patience })
     }
 
-    /// The next reply: changes, or none after `max_await`.
+    /// The next reply: changes, or none after `max_await`. Nothing comes behind an error, nor if this
+    /// is dropped before it is done.
     pub(super) async fn next(&mut self) -> Result<Reply, StreamError> {
-        let next = timeout(self.patience, self.cursor.try_next());
-        match next
-            .await
-            .map_err(|_| StreamError::Silent(self.patience))??
-        {
-            Some(batch) => Ok(Reply {
-                document: batch.as_raw_document().to_owned(),
-            }),
-            None => Err(StreamError::Closed),
+        let asked = match std::mem::replace(&mut self.state, State::Over) {
+            State::Idle(cursor) => ask(cursor, self.patience).await,
+            State::Asked(asking) => asking.await.unwrap_or(Err(StreamError::Closed)),
+            State::Over => Err(StreamError::Closed),
+        };
+        let (cursor, reply) = asked?;
+        self.state = if reply.document.as_bytes().len() < MUCH {
+            State::Idle(cursor)
+        } else {
+            let asking = tokio::spawn(ask(cursor, self.patience));
+            State::Asked(AbortOnDropHandle::new(asking))
+        };
+        Ok(reply)
+    }
+}
+
+async fn ask(mut cursor: Box<RawBatchCursor>, patience: Duration) -> Asked {
+    let next = timeout(patience, cursor.try_next()).await;
+    match next.map_err(|_| StreamError::Silent(patience))?? {
+        Some(batch) => {
+            let document = batch.as_raw_document().to_owned();
+            Ok((cursor, Reply { document }))
         }
+        None => Err(StreamError::Closed),
     }
 }
 
