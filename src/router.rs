@@ -299,7 +299,9 @@ impl Router {
                 self.durable.lost().await;
                 change.kind = ChangeKind::PositionsLost;
             }
-            other @ (ChangeKind::Stored(_) | ChangeKind::AllReplaced) => change.kind = other,
+            other @ (ChangeKind::Stored(_) | ChangeKind::Unseen(_) | ChangeKind::AllReplaced) => {
+                change.kind = other;
+            }
         }
     }
 

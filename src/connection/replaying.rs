@@ -254,21 +254,18 @@ impl Replaying {
                 continue;
             }
             let before = std::mem::replace(&mut self.done, change.position);
-            match change.kind {
-                ChangeKind::Missed(reason) => {
-                    return Found::Gap(reason, before, change.position);
+            if let ChangeKind::Missed(reason) = change.kind {
+                return Found::Gap(reason, before, change.position);
+            }
+            // Whoever comes back begins with the filter in force then. What came before is judged by the
+            // old one, and so has to be on its way first.
+            if self.hides_filter(change) {
+                if out.is_empty() {
+                    return Found::Unavailable;
                 }
-                // The filter from here on is not told: whoever comes back begins with the one in force. What
-                // came before is judged by the old one, and so has to be on its way first.
-                ChangeKind::AllReplaced if change.position > self.attached_at => {
-                    if out.is_empty() {
-                        return Found::Unavailable;
-                    }
-                    self.done = before;
-                    self.next_change -= 1;
-                    return Found::Frames;
-                }
-                _ => {}
+                self.done = before;
+                self.next_change -= 1;
+                return Found::Frames;
             }
             if self.old.has(batch, &change.kind, change.position) {
                 continue;
@@ -286,6 +283,16 @@ impl Replaying {
             self.next_change = 0;
         }
         Found::Frames
+    }
+
+    /// Whether the filter changed here, and the past does not tell into what.
+    fn hides_filter(&self, change: &Change) -> bool {
+        let replaced = match &change.kind {
+            ChangeKind::AllReplaced => true,
+            ChangeKind::Unseen(key) => id_bytes(key) == self.id,
+            _ => false,
+        };
+        replaced && change.position > self.attached_at
     }
 
     /// The frame of a change, if it concerns this connection.

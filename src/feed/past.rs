@@ -109,9 +109,13 @@ fn kind(raw: &Raw<'_>, reply: &[u8]) -> Option<ChangeKind> {
         (Ours::Events, "insert") => raw
             .full_document
             .map(|event| ChangeKind::Event(range_in(reply, event.as_bytes()))),
-        (Ours::Subscriptions, "insert" | "replace" | "update") => raw
-            .full_document
-            .map(|document| ChangeKind::Stored(document.to_owned())),
+        (Ours::Subscriptions, "insert" | "replace" | "update") => match raw.full_document {
+            Some(document) => Some(ChangeKind::Stored(document.to_owned())),
+            // No image: the collection was made without them, or the image is gone already.
+            None => raw
+                .document_key
+                .map(|key| ChangeKind::Unseen(key.to_owned())),
+        },
         (Ours::Subscriptions, "delete") => raw
             .document_key
             .map(|key| ChangeKind::Deleted(key.to_owned())),

@@ -53,9 +53,9 @@ impl Batch {
     /// Bytes that it holds, but for its events' encodings, which count themselves.
     pub(super) fn held(&self) -> usize {
         let changes = self.changes.iter().map(|change| match &change.kind {
-            ChangeKind::Stored(document) | ChangeKind::Deleted(document) => {
-                size_of::<Change>() + document.as_bytes().len()
-            }
+            ChangeKind::Stored(document)
+            | ChangeKind::Unseen(document)
+            | ChangeKind::Deleted(document) => size_of::<Change>() + document.as_bytes().len(),
             _ => size_of::<Change>(),
         });
         self.reply.as_bytes().len() + changes.sum::<usize>()
@@ -141,6 +141,9 @@ pub enum ChangeKind {
     Upserted(Box<Compiled>),
     /// A subscription was made or changed, and was applied: its document.
     Stored(RawDocumentBuf),
+    /// A subscription was changed, by its `_id` as below, and the past does not tell into what. The
+    /// router never gets it: the feed looks it up instead.
+    Unseen(RawDocumentBuf),
     /// A subscription was deleted: its `_id`, as a one-element document `{_id}`.
     Deleted(RawDocumentBuf),
     /// All subscriptions went at once: the collection was dropped or renamed away.
@@ -185,6 +188,7 @@ impl Change {
             ChangeKind::Event(range) => ChangeKind::Event(range.clone()),
             ChangeKind::Upserted(_) => return None,
             ChangeKind::Stored(document) => ChangeKind::Stored(document.clone()),
+            ChangeKind::Unseen(key) => ChangeKind::Unseen(key.clone()),
             ChangeKind::Deleted(key) => ChangeKind::Deleted(key.clone()),
             ChangeKind::AllDeleted => ChangeKind::AllDeleted,
             ChangeKind::AllReplaced => ChangeKind::AllReplaced,

@@ -242,8 +242,17 @@ async fn a_replay_that_takes_too_long_ends_as_slow_and_goes_on_from_its_cursor()
     assert_eq!(held.until(PAST).await, numbers(next..PAST + 1));
 }
 
-/// Which filter is in force behind the replacement is not part of the history: the client is sent
-/// away, and begins with the one in force when it comes back.
+/// Which filter is in force behind it is not part of the history: the client is sent away, and begins
+/// with the one in force when it comes back.
+async fn changed_unseen(held: &mut Held) {
+    publish(&held.service, PAST..PAST + 5).await;
+    let (next, ended) = until_ended(&mut held.socket, 0, 1013).await;
+    assert_eq!(next, PAST, "all that came before");
+    let cursor = ended["cursor"].as_str().unwrap();
+    (held.socket, held.connected) = narrow_socket(&held.service, &held.id, cursor).await;
+    assert_eq!(held.until(PAST + 4).await, numbers(PAST + 3..PAST + 5));
+}
+
 async fn replaced(in_memory: bool) {
     let mut held = held(in_memory, |_| {}).await;
     let staged = held.service.database.collection::<Document>("staged");
@@ -257,12 +266,23 @@ async fn replaced(in_memory: bool) {
     };
     let admin = held.service.database.client().database("admin");
     admin.run_command(rename).await.unwrap();
-    publish(&held.service, PAST..PAST + 5).await;
-    let (next, ended) = until_ended(&mut held.socket, 0, 1013).await;
-    assert_eq!(next, PAST, "all that came before");
-    let cursor = ended["cursor"].as_str().unwrap();
-    (held.socket, held.connected) = narrow_socket(&held.service, &held.id, cursor).await;
-    assert_eq!(held.until(PAST + 4).await, numbers(PAST + 3..PAST + 5));
+    changed_unseen(&mut held).await;
+    held.service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_without_an_image_does_not_keep_the_old_filter() {
+    let mut held = held(false, |_| {}).await;
+    let database = held.service.database.clone();
+    let without = doc! {
+        "collMod": "subscriptions", "changeStreamPreAndPostImages": {"enabled": false},
+    };
+    database.run_command(without).await.unwrap();
+    let subscriptions = database.collection::<Document>("subscriptions");
+    let filter = doc! {"$set": {"filter": {"data.n": {"$gte": PAST + 3}}}};
+    let id = doc! {"_id": &held.id};
+    subscriptions.update_one(id, filter).await.unwrap();
+    changed_unseen(&mut held).await;
     held.service.stop().await;
 }
 
