@@ -2,9 +2,10 @@
 //!
 //!     cargo run --release --example soak -- --minutes 30 --seed 7
 //!
-//! Starts a replica set of three and two nodes of the service with their defaults, lets publishers,
-//! writers and clients loose, injects faults at random moments, and holds everyone's records against
-//! the database's own log. Fails if a promise was broken. What the table means: `docs/reliability.md`.
+//! Starts a replica set of three and two nodes of the service with their defaults but for a smaller
+//! window of recent changes, lets publishers, writers and clients loose, injects faults at random
+//! moments, and holds everyone's records against the database's own log. Fails if a promise was
+//! broken. What the table means: `docs/reliability.md`.
 
 mod readings;
 mod report;
@@ -28,6 +29,9 @@ use rig::{
     trial::trial,
     world::{Settings, World},
 };
+
+/// Full within minutes, so that whatever else grows shows in the memory of a node.
+const WINDOW: (&str, &str) = ("TIDEGATE_FEED__WINDOW_BYTES", "16777216");
 
 #[derive(Parser)]
 struct Arguments {
@@ -117,7 +121,9 @@ fn settings(program: PathBuf) -> Settings {
     Settings {
         program: Program {
             path: program,
-            settings: vec![("TIDEGATE_LOG".to_owned(), "warn".to_owned())],
+            settings: [("TIDEGATE_LOG", "warn"), WINDOW]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
         },
         nodes: 2,
         oplog_size_mb: 990,

@@ -288,6 +288,31 @@ fn changes_of_the_subscription_must_be_told_as_they_were() {
 }
 
 #[test]
+fn a_node_behind_the_cursor_may_tell_of_a_change_where_the_client_stands() {
+    let mut resumed = staying();
+    resumed.begin = Begin::After(at(5));
+    resumed.heard.drain(..2);
+    resumed
+        .heard
+        .insert(0, (Duration::ZERO, connected(5, FIRST)));
+    check(&[], |notes| notes.connections.push(resumed.clone()));
+    let mut late = resumed.clone();
+    late.heard.swap(1, 2);
+    check(&[Rule::Unwanted, Rule::Untold], |notes| {
+        notes.connections.push(late);
+    });
+    resumed.begin = Begin::After(at(3));
+    resumed.heard[0].1 = connected(3, FIRST);
+    resumed.heard[1].1 = Heard::Updated {
+        version: SECOND,
+        at: at(3),
+    };
+    check(&[Rule::Lost, Rule::Untold], |notes| {
+        notes.connections.push(resumed);
+    });
+}
+
+#[test]
 fn a_missing_close_is_noticed() {
     check(
         &[Rule::Lost, Rule::MissingClose],
@@ -349,6 +374,37 @@ fn a_gap_needs_lost_history() {
         missed(notes);
         notes.incidents.push(incident(Where::History));
     });
+}
+
+#[test]
+fn a_load_between_two_commits_passes_neither() {
+    let mut commits = commits();
+    commits.remove(5);
+    let gap = Heard::Gap {
+        after: Some(at(3)),
+        upto: at(6),
+    };
+    let updated = Heard::Updated {
+        version: SECOND,
+        at: at(6),
+    };
+    let told = [connected(2, FIRST), heard(3), gap, updated];
+    let told: Vec<_> = told.into_iter().chain([7, 9, 10].map(heard)).collect();
+    let broken_without = |left_out: Option<usize>| {
+        let mut told = told.clone();
+        if let Some(left_out) = left_out {
+            told.remove(left_out);
+        }
+        let notes = Notes {
+            connections: vec![connection("s", told, Over::Open)],
+            incidents: vec![incident(Where::History)],
+            ..Notes::default()
+        };
+        let violations = checker::check(&commits, &notes);
+        checker::tally(&violations).into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(broken_without(None), []);
+    assert_eq!(broken_without(Some(4)), [Rule::Lost]);
 }
 
 #[test]

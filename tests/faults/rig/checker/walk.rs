@@ -24,6 +24,8 @@ pub(super) struct Walk<'a> {
     history_may_be_lost: bool,
     /// The next commit that was not passed.
     next: usize,
+    /// Where delivery begins, and the first commit behind that.
+    begun: Option<(Position, usize)>,
     /// What is known to be in force. None where nothing was told (`cloudevents.json`): then the
     /// subscription is one that never changes.
     version: Option<Version>,
@@ -47,6 +49,7 @@ impl<'a> Walk<'a> {
             connection,
             history_may_be_lost,
             next: 0,
+            begun: None,
             version: None,
             paused_after: None,
             from_shelf: BTreeSet::new(),
@@ -138,6 +141,7 @@ impl<'a> Walk<'a> {
             .max(self.truth.begin_of(subscription))
             .unwrap_or(Position::START);
         self.next = commits.partition_point(|commit| commit.at <= at);
+        self.begun = Some((at, self.next));
     }
 
     /// A durable subscription may go on no later than where its client has acknowledged.
@@ -213,6 +217,9 @@ impl<'a> Walk<'a> {
         let told = self.version.replace(version);
         let expected = told.map(|told| told.number + 1);
         let consecutive = expected.is_none_or(|expected| expected == version.number);
+        if consecutive && self.catches_up(version, at) {
+            return;
+        }
         // What was told before governs what was passed on the way here.
         self.version = told;
         let at_its_place = match self.advance(at).map(|commit| &commit.what) {
@@ -231,6 +238,13 @@ impl<'a> Walk<'a> {
                 format!("{told:?}, then {version:?} at {at:?}"),
             );
         }
+    }
+
+    /// Whether a node that was behind the client's cursor tells of a change from before that: where the
+    /// client stands, and ahead of everything else.
+    fn catches_up(&self, version: Version, at: Position) -> bool {
+        let stored = self.stored_at(version);
+        self.begun == Some((at, self.next)) && stored.is_some_and(|stored| stored <= at)
     }
 
     fn ended(&mut self, reason: &str, at: Position) {

@@ -10,8 +10,8 @@ use crate::rig::{
 };
 
 impl<'a> Walk<'a> {
-    /// Goes to the commit at `at`, which the caller judges. What is passed on the way was not told.
-    /// None if that lies behind already.
+    /// Goes to the commit at `at`, which the caller judges; where there is none, the one behind that is
+    /// still to come. What is passed on the way was not told. None if that lies behind already.
     pub(super) fn advance(&mut self, at: Position) -> Option<&'a Commit> {
         let commits = self.truth.commits;
         let target = commits.partition_point(|commit| commit.at < at);
@@ -20,7 +20,9 @@ impl<'a> Walk<'a> {
         }
         self.pass_over(target);
         let found = commits.get(target)?;
-        self.next = target + 1;
+        if found.at == at {
+            self.next = target + 1;
+        }
         Some(found)
     }
 
