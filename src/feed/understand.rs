@@ -47,6 +47,8 @@ impl Reading<'_> {
             },
             (Some(ours), "drop") => self.gone(ours, "drop"),
             (Some(ours), "rename") => self.gone(ours, "renamed_away"),
+            // Of a collection that is not ours.
+            (None, "drop" | "rename") => Meaning::Nothing,
             (None, "dropDatabase") => self.odd("dropDatabase"),
             (None, "invalidate") => {
                 // The whole database was dropped; a stream can go on after this.
