@@ -141,13 +141,7 @@ impl Keeper {
         );
         let done = async move {
             let write = || store.write_positions(&changes);
-            until_written(retry, write, |error| {
-                if health.report(Part::Positions, "behind", Some(error.to_string())) {
-                    tracing::warn!(%error, "positions cannot be written yet");
-                }
-            })
-            .await;
-            health.report(Part::Positions, "up", None);
+            until_written(&health, Part::Positions, retry, write).await;
             metrics.position_writes.inc();
         };
         let batch = Batch {

@@ -18,7 +18,7 @@ use crate::{
     keeping::{Writing, answer, until_written, written},
     position::Position,
     store::{Receipt, Store},
-    telemetry::Metrics,
+    telemetry::{Health, Metrics, Part},
 };
 
 /// The task's state.
@@ -26,6 +26,7 @@ pub(super) struct Keeper {
     store: Store,
     node: Arc<str>,
     metrics: Arc<Metrics>,
+    health: Health,
     close_timeout: Duration,
     retry: std::ops::Range<Duration>,
     memory: Memory,
@@ -42,11 +43,13 @@ impl Keeper {
         node: String,
         config: &config::Config,
         metrics: Arc<Metrics>,
+        health: Health,
     ) -> Self {
         Self {
             store,
             node: node.into(),
             metrics,
+            health,
             close_timeout: config.socket.close_timeout,
             retry: config.feed.retry_min..config.feed.retry_max,
             memory: Memory::default(),
@@ -122,13 +125,10 @@ impl Keeper {
             Arc::clone(&self.node),
             self.retry.clone(),
         );
-        let metrics = Arc::clone(&self.metrics);
+        let (metrics, health) = (Arc::clone(&self.metrics), self.health.clone());
         let done = async move {
             let write = || store.write_receipts(&node, &receipts);
-            until_written(retry, write, |error| {
-                tracing::warn!(%error, "receipts of teardowns cannot be written yet");
-            })
-            .await;
+            until_written(&health, Part::Receipts, retry, write).await;
             let written = u64::try_from(receipts.len()).unwrap_or(u64::MAX);
             metrics.receipts_written.inc_by(written);
         };
