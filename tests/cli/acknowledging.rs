@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::{
     listen::{listen, server},
-    process::Running,
-    support::Service,
+    process::{Running, tidegate},
+    support::{Service, free_port},
 };
 
 async fn durable(service: &Service) -> String {
@@ -25,6 +25,12 @@ async fn publish(service: &Service, range: std::ops::Range<i64>) {
 fn next(listening: &Running) -> i64 {
     let event: Value = serde_json::from_str(&listening.says("")).unwrap();
     event["data"]["n"].as_i64().unwrap()
+}
+
+/// The kept position.
+async fn position(service: &Service, id: &str) -> String {
+    let subscription = service.get(&format!("/subscriptions/{id}")).await;
+    subscription["position"].as_str().unwrap().to_owned()
 }
 
 /// Listens with --ack and nothing that says where to begin, until these events are printed.
@@ -84,12 +90,57 @@ async fn it_is_acknowledged_while_it_listens() {
         assert_eq!(frame["event"]["data"]["n"], n);
         cursor = frame["cursor"].as_str().unwrap().to_owned();
     }
-    let path = format!("/subscriptions/{id}");
-    let acknowledged = async || service.get(&path).await["position"].as_str() >= Some(&cursor);
-    service.until("acknowledged", acknowledged).await;
+    service
+        .until("acknowledged", async || {
+            position(&service, &id).await >= cursor
+        })
+        .await;
     listening.kill();
     publish(&service, 3..4).await;
     check(&service, &id, 3..4);
+}
+
+/// A process that serves the same database, and forgets acknowledgements when it is killed.
+async fn forgetful(service: &Service, address: &str) -> Running {
+    let config = &service.config;
+    let running = Running::start(
+        tidegate(&["serve", "--listen", address])
+            .env("TIDEGATE_MONGODB_URI", &config.mongodb_uri)
+            .env("TIDEGATE_DATABASE", &config.database)
+            .env("TIDEGATE_FEED__ACK_DELAY", "1h"),
+    );
+    let url = format!("http://{address}/api/v1/ready");
+    let ready = async || {
+        let answer = service.http.get(&url).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    };
+    service.until("the process is ready", ready).await;
+    running
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_forgets_is_acknowledged_again_on_the_next_connection() {
+    let service = Service::start().await;
+    let id = durable(&service).await;
+    let address = format!("127.0.0.1:{}", free_port());
+    let killed = forgetful(&service, &address).await;
+    let arguments = [&*id, "--ack", "--json"];
+    let listening = listen(&format!("http://{address}"), &arguments);
+    publish(&service, 0..1).await;
+    let frame: Value = serde_json::from_str(&listening.says("\"event\"")).unwrap();
+    let cursor = frame["cursor"].as_str().unwrap();
+    listening.notes("connected");
+    killed.kill();
+    assert!(*position(&service, &id).await < *cursor);
+
+    let _other = forgetful(&service, &address).await;
+    listening.notes("connected");
+    listening.signal("INT");
+    assert_eq!(listening.end(), Some(0));
+    let stored = async || *position(&service, &id).await >= *cursor;
+    service.until("acknowledged again", stored).await;
+    publish(&service, 1..2).await;
+    check(&service, &id, 1..2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
