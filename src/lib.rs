@@ -11,7 +11,7 @@
 //!
 //! - [`event`], [`subscription`], [`position`], [`protocol`], [`extjson`]: the vocabulary.
 //! - [`filter`]: MongoDB's query language: parse, match, index, explain.
-//! - [`store`]: everything in MongoDB but the change stream.
+//! - [`store`]: everything in MongoDB but the change stream; `keeping`: writing until that succeeds.
 //! - [`positions`]: what the clients of durable subscriptions have acknowledged.
 //! - [`receipts`]: what this node did about deletes.
 //! - [`router`]: the one task that applies everything in order; owns index and registry.
@@ -33,6 +33,7 @@ pub mod extjson;
 pub mod feed;
 pub mod filter;
 pub mod http;
+mod keeping;
 pub mod mongod;
 pub mod position;
 pub mod positions;

@@ -34,7 +34,7 @@ use crate::{
     position::Position,
     store::{Deletion, Progress, Store},
     subscription::SubscriptionId,
-    telemetry::Metrics,
+    telemetry::{Health, Metrics},
 };
 
 /// Messages that may wait. The task never waits for the database while it takes them.
@@ -158,8 +158,9 @@ pub fn receipts(
     node: String,
     config: &config::Config,
     metrics: Arc<Metrics>,
+    health: Health,
 ) -> (Receipts, impl Future<Output = ()> + use<>) {
     let (messages, received) = mpsc::channel(MESSAGES);
-    let keeper = Keeper::new(store, node, config, metrics);
+    let keeper = Keeper::new(store, node, config, metrics, health);
     (Receipts { messages }, keeper.run(received))
 }

@@ -144,6 +144,7 @@ impl Node {
             card.id.clone(),
             &config,
             Arc::clone(&metrics),
+            health.clone(),
         );
         let router = router
             .telling(positions.clone())

@@ -9,7 +9,7 @@ use std::{fs, path::Path};
 
 /// Modules from the top down. A module may import those below it, never those above; what shares a
 /// row may import each other. `docs` of it: ARCHITECTURE.md.
-const ROWS: [&[&str]; 13] = [
+const ROWS: [&[&str]; 14] = [
     &["main"],
     &["cli"],
     &["server"],
@@ -19,6 +19,7 @@ const ROWS: [&[&str]; 13] = [
     &["feed"],
     &["router"],
     &["positions", "receipts"],
+    &["keeping"],
     &["store"],
     &["filter"],
     &["event", "subscription", "position", "protocol", "extjson"],

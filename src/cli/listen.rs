@@ -1,5 +1,6 @@
 //! `tidegate listen`: prints a subscription's events, and stays with it through cut connections.
 
+mod acks;
 mod end;
 mod frame;
 mod printer;
@@ -7,6 +8,7 @@ mod socket;
 mod state;
 
 use std::{
+    future::{pending, ready},
     num::NonZeroU64,
     path::PathBuf,
     time::{Duration, Instant},
@@ -20,6 +22,7 @@ use super::{
     failure::Failure,
     signals, style,
 };
+use acks::Acks;
 use end::{End, closed, not_opened};
 use frame::Frame;
 use printer::Printer;
@@ -47,6 +50,9 @@ pub(crate) struct Args {
     /// Keep the last cursor in this file, and go on from there the next time
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
+    /// Acknowledge what was printed: the service keeps the place (durable subscriptions)
+    #[arg(long)]
+    ack: bool,
     /// Stop after this many events
     #[arg(long, value_name = "N")]
     count: Option<NonZeroU64>,
@@ -63,12 +69,17 @@ Examples:
   tidegate listen large | jq .data
   tidegate listen large --count 1 --json
   tidegate listen large --state large.cursor >> large.jsonl
+  tidegate listen large --ack >> large.jsonl
 
 In a terminal each event is a line for people; into a file or a pipe it is a line of JSON. With
 --json it is every frame: connected, event, updated, gap, ended. What happens to the connection
 is said on standard error. A connection that breaks is opened again, and goes on after the last
 event that was printed; with --state, so does the next run. --after and --since count where
 the file is not there yet.
+
+With --ack, events are acknowledged once they are printed, and the next run with nothing that says
+where to begin goes on behind them. That is for durable subscriptions; on any other the service
+ignores it.
 
 Exit codes: 0 on Ctrl-C, or when --count is reached; 3 where there is no such subscription, or not
 any more; 4 where the credential does not allow it, or not any more; 1 for anything else.";
@@ -86,6 +97,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         cursor: kept.or(args.after),
         since: args.since,
         state,
+        acks: args.ack.then(Acks::default),
         left: args.count.map(NonZeroU64::get),
         printer: Printer::new(args.json),
         backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
@@ -93,6 +105,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         id: args.id,
     };
     let outcome = listener.run(&stop).await;
+    if outcome.is_ok() && listener.acks.as_ref().is_some_and(Acks::waiting) {
+        style::warn("the last events could not be acknowledged, and may come again");
+    }
     // However it ends: what is printed is not to come again.
     outcome.and(listener.save())
 }
@@ -105,6 +120,8 @@ struct Listener {
     since: Option<String>,
     /// Where the cursor is kept across runs, if it is.
     state: Option<State>,
+    /// What is to be acknowledged, if anything is.
+    acks: Option<Acks>,
     /// How many events are still wanted, if not all.
     left: Option<u64>,
     printer: Printer,
@@ -172,7 +189,14 @@ impl Listener {
             self.backoff.reset();
         }
         if matches!(end, End::Enough) {
-            socket.close().await;
+            let last = self.acks.as_ref().and_then(Acks::message);
+            if socket.close(last).await
+                && let Some(acks) = &mut self.acks
+            {
+                acks.sent();
+            }
+        } else if let Some(acks) = &mut self.acks {
+            acks.cut();
         }
         self.save()?;
         Ok(end)
@@ -194,7 +218,7 @@ impl Listener {
             };
             self.printer.print(&frame, &text)?;
             // Only now: what the cursor covers is printed.
-            self.advance(frame.cursor());
+            self.advance(&frame);
             retry_after = frame.retry_after().or(retry_after);
             if frame.is_event() && self.count_event() {
                 return Ok(End::Enough);
@@ -202,22 +226,47 @@ impl Listener {
         }
     }
 
-    /// The next message. What the state file has to hold is written meanwhile.
+    /// The next message. What the state file has to hold is written meanwhile, and what is printed is
+    /// acknowledged where nothing is there to be read, or it is time.
     async fn next(&mut self, socket: &mut Socket) -> Result<Received, Failure> {
         loop {
-            let Some(state) = &mut self.state else {
-                return Ok(socket.next().await);
-            };
+            let due = self.acks.as_ref().is_some_and(Acks::due);
+            let waiting = self.acks.as_ref().is_some_and(Acks::waiting);
             tokio::select! {
                 biased;
-                () = state.due() => state.save()?,
+                () = save_due(self.state.as_ref()) => {
+                    self.save()?;
+                    continue;
+                }
+                () = ready(()), if due => {}
                 received = socket.next() => return Ok(received),
+                () = ready(()), if waiting => {}
+            }
+            if let Err(reason) = self.acknowledge(socket).await {
+                return Ok(Received::Lost(reason));
             }
         }
     }
 
-    fn advance(&mut self, cursor: Option<String>) {
-        let Some(cursor) = cursor else { return };
+    /// Acknowledges what is printed; the error says why the connection is lost.
+    async fn acknowledge(&mut self, socket: &mut Socket) -> Result<(), String> {
+        if let Some(acks) = &mut self.acks
+            && let Some(message) = acks.message()
+        {
+            socket.say(message).await?;
+            acks.sent();
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, frame: &Frame) {
+        if let Some(acks) = &mut self.acks {
+            if acks.are_in_vain(frame) {
+                style::warn("the subscription is not durable: the service ignores --ack");
+            }
+            acks.printed(frame);
+        }
+        let Some(cursor) = frame.cursor() else { return };
         if let Some(state) = &mut self.state {
             state.note(&cursor);
         }
@@ -233,5 +282,13 @@ impl Listener {
         self.backoff.reset();
         self.left = self.left.map(|left| left - 1);
         self.left == Some(0)
+    }
+}
+
+/// Waits until the state file is to be written; for ever if it is not.
+async fn save_due(state: Option<&State>) {
+    match state {
+        Some(state) => state.due().await,
+        None => pending().await,
     }
 }

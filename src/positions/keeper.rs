@@ -1,15 +1,13 @@
 //! The task that owns the positions.
 
 use std::{
-    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use rand::RngExt as _;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{sleep, sleep_until},
+    time::sleep_until,
 };
 
 use super::{
@@ -18,13 +16,13 @@ use super::{
 };
 use crate::{
     config,
+    keeping::{Writing, answer, until_written, written},
     store::Store,
     telemetry::{Health, Metrics, Part},
 };
 
-/// A write that goes on until it succeeds.
-struct Writing {
-    done: Pin<Box<dyn Future<Output = ()> + Send>>,
+/// What a write is of, and who waits for its end.
+struct Batch {
     structural: bool,
     waiters: Vec<oneshot::Sender<()>>,
 }
@@ -39,7 +37,7 @@ pub(super) struct Keeper {
     pending: Pending,
     /// When the next write begins.
     due: Option<Instant>,
-    writing: Option<Writing>,
+    writing: Option<Writing<Batch>>,
 }
 
 impl Keeper {
@@ -73,7 +71,9 @@ impl Keeper {
                 () = sleep_until(due), if self.due.is_some() && self.writing.is_none() => {
                     self.begin_to_write();
                 }
-                () = written(&mut self.writing) => self.on_written(),
+                batch = written(&mut self.writing) => {
+                    batch.waiters.into_iter().for_each(|waiter| answer(waiter, ()));
+                }
             }
         }
     }
@@ -121,7 +121,7 @@ impl Keeper {
             return;
         }
         match &mut self.writing {
-            Some(writing) if all || writing.structural => writing.waiters.push(reply),
+            Some(writing) if all || writing.of.structural => writing.of.waiters.push(reply),
             _ => answer(reply, ()),
         }
     }
@@ -139,43 +139,15 @@ impl Keeper {
             self.health.clone(),
             self.retry.clone(),
         );
-        let done = Box::pin(async move {
-            let mut pause = retry.start;
-            while let Err(error) = store.write_positions(&changes).await {
-                if health.report(Part::Positions, "behind", Some(error.to_string())) {
-                    tracing::warn!(%error, "positions cannot be written yet");
-                }
-                let jitter = rand::rng().random_range(0.5..1.0);
-                sleep(pause.mul_f64(jitter)).await;
-                pause = (pause * 2).min(retry.end);
-            }
-            health.report(Part::Positions, "up", None);
+        let done = async move {
+            let write = || store.write_positions(&changes);
+            until_written(&health, Part::Positions, retry, write).await;
             metrics.position_writes.inc();
-        });
-        self.writing = Some(Writing {
-            done,
+        };
+        let batch = Batch {
             structural,
             waiters,
-        });
-    }
-
-    fn on_written(&mut self) {
-        for waiter in self.writing.take().into_iter().flat_map(|w| w.waiters) {
-            answer(waiter, ());
-        }
-    }
-}
-
-/// Waits for the write that is under way; for ever if there is none.
-async fn written(writing: &mut Option<Writing>) {
-    match writing {
-        Some(writing) => writing.done.as_mut().await,
-        None => std::future::pending().await,
-    }
-}
-
-fn answer<T>(reply: oneshot::Sender<T>, value: T) {
-    if reply.send(value).is_err() {
-        tracing::trace!("the asker has gone");
+        };
+        self.writing = Some(Writing::new(batch, done));
     }
 }

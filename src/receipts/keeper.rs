@@ -1,16 +1,11 @@
 //! The task that follows deletes and writes receipts.
 
 use std::{
-    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use rand::RngExt as _;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::sleep,
-};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Message, PATIENCE, Teardown,
@@ -20,28 +15,24 @@ use super::{
 };
 use crate::{
     config,
+    keeping::{Writing, answer, until_written, written},
     position::Position,
     store::{Receipt, Store},
-    telemetry::Metrics,
+    telemetry::{Health, Metrics, Part},
 };
-
-/// A write that goes on until it succeeds, and of what.
-struct Writing {
-    done: Pin<Box<dyn Future<Output = ()> + Send>>,
-    of: Vec<(Position, Number)>,
-}
 
 /// The task's state.
 pub(super) struct Keeper {
     store: Store,
     node: Arc<str>,
     metrics: Arc<Metrics>,
+    health: Health,
     close_timeout: Duration,
     retry: std::ops::Range<Duration>,
     memory: Memory,
     following: Following,
     waiting: Waiting,
-    writing: Option<Writing>,
+    writing: Option<Writing<Vec<(Position, Number)>>>,
     numbered: Number,
     waiters: Vec<oneshot::Sender<()>>,
 }
@@ -52,11 +43,13 @@ impl Keeper {
         node: String,
         config: &config::Config,
         metrics: Arc<Metrics>,
+        health: Health,
     ) -> Self {
         Self {
             store,
             node: node.into(),
             metrics,
+            health,
             close_timeout: config.socket.close_timeout,
             retry: config.feed.retry_min..config.feed.retry_max,
             memory: Memory::default(),
@@ -77,7 +70,7 @@ impl Keeper {
                     None => return,
                 },
                 (number, receipt) = self.following.next() => self.on_counted(number, receipt),
-                () = written(&mut self.writing) => self.on_written(),
+                of = written(&mut self.writing) => self.waiting.settle(&of),
             }
             if self.writing.is_none() && !self.waiting.is_empty() {
                 self.begin_to_write();
@@ -132,38 +125,13 @@ impl Keeper {
             Arc::clone(&self.node),
             self.retry.clone(),
         );
-        let metrics = Arc::clone(&self.metrics);
-        let done = Box::pin(async move {
-            let mut pause = retry.start;
-            while let Err(error) = store.write_receipts(&node, &receipts).await {
-                tracing::warn!(%error, "receipts of teardowns cannot be written yet");
-                let jitter = rand::rng().random_range(0.5..1.0);
-                sleep(pause.mul_f64(jitter)).await;
-                pause = (pause * 2).min(retry.end);
-            }
+        let (metrics, health) = (Arc::clone(&self.metrics), self.health.clone());
+        let done = async move {
+            let write = || store.write_receipts(&node, &receipts);
+            until_written(&health, Part::Receipts, retry, write).await;
             let written = u64::try_from(receipts.len()).unwrap_or(u64::MAX);
             metrics.receipts_written.inc_by(written);
-        });
-        self.writing = Some(Writing { done, of });
-    }
-
-    fn on_written(&mut self) {
-        if let Some(writing) = self.writing.take() {
-            self.waiting.settle(&writing.of);
-        }
-    }
-}
-
-/// Waits for the write that is under way; for ever if there is none.
-async fn written(writing: &mut Option<Writing>) {
-    match writing {
-        Some(writing) => writing.done.as_mut().await,
-        None => std::future::pending().await,
-    }
-}
-
-fn answer<T>(reply: oneshot::Sender<T>, value: T) {
-    if reply.send(value).is_err() {
-        tracing::trace!("the asker has gone");
+        };
+        self.writing = Some(Writing::new(of, done));
     }
 }

@@ -197,13 +197,8 @@ impl Delivery {
             }
         }
         drop(last);
-        self.settle(registry, shared).await;
-    }
-
-    /// Settles what the frames just pushed brought about: no room in an outbox, or too much on this node.
-    async fn settle(&mut self, registry: &mut Registry<Slot>, position: Position) {
-        self.wait_for_full(registry, position).await;
-        self.relieve(registry, position).await;
+        self.wait_for_full(registry, shared).await;
+        self.relieve(registry, shared).await;
     }
 
     /// Settles the frames that found no room: a connection whose socket refuses bytes ends as slow;

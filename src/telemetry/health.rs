@@ -22,18 +22,21 @@ pub enum Part {
     Router,
     /// Acknowledged positions: `up`, `behind` (they cannot be written now).
     Positions,
+    /// What this node did about deletes: `up`, `behind` (it cannot be written now).
+    Receipts,
     /// Reading the past: `up`, `failing` (it cannot be read now).
     Replay,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Service,
         Self::Database,
         Self::Feed,
         Self::Router,
         Self::Positions,
+        Self::Receipts,
         Self::Replay,
     ];
 
@@ -45,6 +48,7 @@ impl Part {
             Self::Feed => "feed",
             Self::Router => "router",
             Self::Positions => "positions",
+            Self::Receipts => "receipts",
             Self::Replay => "replay",
         }
     }

@@ -7,12 +7,12 @@ use super::{
     support::Service,
 };
 
-fn listen(server: &str, arguments: &[&str]) -> Running {
+pub(crate) fn listen(server: &str, arguments: &[&str]) -> Running {
     let mut command = tidegate(&[&["listen"], arguments].concat());
     Running::start(command.env("TIDEGATE_SERVER", server))
 }
 
-fn server(service: &Service) -> String {
+pub(crate) fn server(service: &Service) -> String {
     format!("http://{}", service.address)
 }
 

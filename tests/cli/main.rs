@@ -3,6 +3,7 @@
 // A test that finds things otherwise than it needs them has failed.
 #![allow(clippy::unwrap_used)]
 
+mod acknowledging;
 mod bench;
 mod configuration;
 mod doctor;

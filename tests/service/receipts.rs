@@ -330,6 +330,12 @@ async fn a_receipt_that_cannot_be_written_yet_is_not_taken_for_none() {
             .all(|node| node["cursor"].as_str() > pending["cursor"].as_str())
     };
     one.until("every node has passed the delete", passed).await;
+    let condition = async |node: &Service| node.get("/health").await["parts"]["receipts"].clone();
+    for node in [one, &other] {
+        let behind = async || condition(node).await["status"] == "behind";
+        node.until("told", behind).await;
+        assert!(condition(node).await["detail"].is_string());
+    }
     for asked in [one, &other] {
         let pending = teardown(asked, &id).await;
         assert_eq!(pending["complete"], false);
@@ -343,6 +349,8 @@ async fn a_receipt_that_cannot_be_written_yet_is_not_taken_for_none() {
         for name in &names {
             assert_eq!(of(&teardown, name), ("closed", 1));
         }
+        let up = async || condition(asked).await["status"] == "up";
+        asked.until("well", up).await;
     }
     other.stop().await;
     failing.stop().await;

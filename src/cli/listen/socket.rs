@@ -75,19 +75,32 @@ impl Socket {
         }
     }
 
-    /// Says goodbye.
-    pub(super) async fn close(mut self) {
+    /// Sends a message; the error says why the connection is lost.
+    pub(super) async fn say(&mut self, text: String) -> Result<(), String> {
+        match timeout(SILENCE, self.0.send(Message::text(text))).await {
+            Ok(sent) => sent.map_err(|error| error.to_string()),
+            Err(_) => Err("nothing is taken".to_owned()),
+        }
+    }
+
+    /// Says goodbye, after a last message. Whether the service has answered: then it has read that.
+    pub(super) async fn close(mut self, last: Option<String>) -> bool {
         let frame = CloseFrame {
             code: CloseCode::Normal,
             reason: "".into(),
         };
         let farewell = async {
-            if self.0.close(Some(frame)).await.is_ok() {
-                while let Some(Ok(_)) = self.0.next().await {}
+            if let Some(last) = last {
+                self.0.feed(Message::text(last)).await?;
             }
+            self.0.close(Some(frame)).await?;
+            let mut answered = false;
+            while let Some(Ok(message)) = self.0.next().await {
+                answered |= message.is_close();
+            }
+            Ok::<_, tungstenite::Error>(answered)
         };
-        // Whether it was heard changes nothing: this end is done.
-        timeout(CLOSE_TIMEOUT, farewell).await.unwrap_or_default();
+        matches!(timeout(CLOSE_TIMEOUT, farewell).await, Ok(Ok(true)))
     }
 }
 
