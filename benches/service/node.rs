@@ -147,6 +147,12 @@ impl Node {
         kernel::cpu(self.process.id())
     }
 
+    /// CPU that the database used so far.
+    pub(crate) fn database_cpu(&self) -> Result<Duration> {
+        let mongod = self.mongod.as_ref().context("the first node")?;
+        kernel::cpu(mongod.id().context("mongod's process")?)
+    }
+
     /// Resident memory of the service, in bytes.
     pub(crate) fn resident(&self) -> Result<u64> {
         kernel::resident(self.process.id())
