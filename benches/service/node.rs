@@ -37,6 +37,15 @@ impl Node {
         Self::with(mongod, &[]).await
     }
 
+    /// The same, on both cores: what is measured is how soon it is ready, and nothing else runs.
+    pub(crate) async fn on_both_cores(mongod: Mongod) -> Result<Self> {
+        let mut node = Self::spawn(&mongod.uri(), &[]).await?;
+        pin::both(node.process.id())?;
+        node.until_ready().await?;
+        node.mongod = Some(mongod);
+        Ok(node)
+    }
+
     /// Kills the node, and starts one with these settings (variables) on the same server.
     pub(crate) async fn restart(mut self, settings: &[(&str, &str)]) -> Result<Self> {
         let mongod = self.mongod.take().context("the first node")?;
@@ -58,6 +67,12 @@ impl Node {
 
     /// A node on a server that is somebody else's to stop.
     pub(crate) async fn serving(uri: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        let node = Self::spawn(uri, settings).await?;
+        node.until_ready().await?;
+        Ok(node)
+    }
+
+    async fn spawn(uri: &str, settings: &[(&str, &str)]) -> Result<Self> {
         let address = format!("127.0.0.1:{}", free_port()?);
         let process = pin::server(BINARY)
             .args(["serve", "--mongodb-uri", uri, "--listen", &address])
@@ -67,16 +82,14 @@ impl Node {
             .spawn()
             .context("the release binary")?;
         let client = Client::with_uri_str(uri).await?;
-        let node = Self {
+        Ok(Self {
             address,
             database: client.database("tidegate"),
             http: reqwest::Client::new(),
             uri: uri.to_owned(),
             process,
             mongod: None,
-        };
-        node.until_ready().await?;
-        Ok(node)
+        })
     }
 
     async fn until_ready(&self) -> Result<()> {
@@ -122,13 +135,7 @@ impl Node {
     /// A second database on the same server with the same collections, validators and indexes, that
     /// no node reads.
     pub(crate) fn bare_database(&self) -> Result<Database> {
-        let migrated = Command::new(BINARY)
-            .args(["migrate", "--mongodb-uri", &self.uri, "--database", "bare"])
-            .output()?;
-        ensure!(
-            migrated.status.success(),
-            "the second database is not migrated"
-        );
+        migrate(&self.uri, "bare")?;
         Ok(self.database.client().database("bare"))
     }
 
@@ -182,6 +189,15 @@ impl Drop for Node {
             eprintln!("a node's process may be left");
         }
     }
+}
+
+/// Makes the collections of a database, as the service wants them.
+pub(crate) fn migrate(uri: &str, database: &str) -> Result<()> {
+    let migrated = Command::new(BINARY)
+        .args(["migrate", "--mongodb-uri", uri, "--database", database])
+        .output()?;
+    ensure!(migrated.status.success(), "{database} is not migrated");
+    Ok(())
 }
 
 /// A private server with an oplog of a useful size, on both cores.
