@@ -71,6 +71,9 @@ use crate::{
 const ROUND_BYTES: usize = 64 * 1024;
 /// Rounds of writing, reading and looking at the clock before other tasks get a turn.
 const ROUNDS: usize = 16;
+/// While there is more to write, only each so-manieth of them reads and looks at the clock: what was
+/// taken goes out first.
+const HEARING: usize = 4;
 /// How long the HTTP layer may take to hand the socket over.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take when the outbox is full already, and everyone waits.
@@ -303,13 +306,14 @@ impl Connection {
         poll_fn(|cx| self.poll(cx)).await
     }
 
-    /// Each round writes, reads and looks at the clock, until nothing is left to do or the socket
+    /// Each round writes, and reads and looks at the clock, until nothing is left to do or the socket
     /// refuses. Everything that may happen then wakes this task: a push or the end (the outbox), room
     /// in the socket, bytes from the client, the timer.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        for _ in 0..ROUNDS {
+        for round in 1..=ROUNDS {
             let outgoing = match self.poll_outgoing(cx) {
                 Outgoing::Ends(outcome) => return Poll::Ready(outcome),
+                Outgoing::More if !round.is_multiple_of(HEARING) => continue,
                 outgoing => outgoing,
             };
             if let Poll::Ready(outcome) = self.poll_incoming(cx) {

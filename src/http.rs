@@ -11,6 +11,7 @@ mod calls;
 mod conditional;
 mod connections;
 mod cors;
+mod cut;
 mod docs;
 mod dry_run;
 #[cfg(test)]
@@ -37,11 +38,11 @@ mod watch;
 use std::sync::Arc;
 
 use axum::{Router, middleware, routing::get};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::calls::{Call, calls};
-pub use self::openapi::Description;
+pub use self::{cut::Cut, openapi::Description};
 use crate::{
     config::Config,
     feed::Recall,
@@ -85,8 +86,8 @@ pub struct AppState {
     pub wording: Arc<Wording>,
     /// Work that outlives its request. Whoever stops the service closes it and waits.
     pub tasks: TaskTracker,
-    /// Cancelled where the stop has taken too long: connections that are left end at once.
-    pub cut: CancellationToken,
+    /// Comes where the stop has taken too long: connections that are left end at once.
+    pub cut: Cut,
 }
 
 /// All calls.

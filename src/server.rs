@@ -27,7 +27,7 @@ use self::signs::Signs;
 use crate::{
     config::Config,
     feed::{Feed, recall},
-    http::{self, AppState},
+    http::{self, AppState, Cut},
     positions::positions,
     receipts::receipts,
     replay::{Library, replays},
@@ -215,7 +215,7 @@ impl Node {
                 node: card,
                 wording,
                 tasks: TaskTracker::new(),
-                cut: CancellationToken::new(),
+                cut: Cut::default(),
             },
             http: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -309,7 +309,7 @@ impl Node {
     async fn cut(&self) {
         let left = self.http.len() + self.state.tasks.len();
         tracing::warn!(left, "the deadline has passed; cutting what is left");
-        self.state.cut.cancel();
+        self.state.cut.now();
         if timeout(CUT_GRACE, self.served()).await.is_err() {
             let left = self.http.len() + self.state.tasks.len();
             tracing::warn!(left, "requests still wait for the database");

@@ -1,14 +1,19 @@
 //! One event to many sockets, beside the peers that push over sockets too.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::{
     load::{Load, Window},
     nats::Nats,
     nchan::Nchan,
+    numbers::percentile,
     service::Service,
+    stream,
     table::{Reach, Row, median},
     tidegate::Tidegate,
 };
@@ -35,6 +40,15 @@ pub(crate) async fn paced() -> Result<Vec<Row>> {
             &theirs,
             |w| w.p50,
             None,
+        ),
+        row(
+            name,
+            "p50 from when the service could know, ms",
+            "nchan",
+            &ours,
+            &theirs,
+            |w| w.p50 - w.known,
+            Some(Reach::AtMost(1.0)),
         ),
         row(
             name,
@@ -135,17 +149,30 @@ pub(crate) async fn beside_nchan(
     };
     let mut ours = Tidegate::start().await?;
     let mut windows = (Vec::new(), Vec::new());
+    let samples = Arc::new(Mutex::new(Vec::new()));
+    let bare = stream::raw(&ours.node.database, None).await?;
+    let bare = tokio::spawn(stream::note(bare, Arc::clone(&samples)));
     for _ in 0..rounds {
-        let window = one_paced(&mut ours, sockets, rate, span).await?;
+        let mut window = one_paced(&mut ours, sockets, rate, span).await?;
+        let mut known =
+            std::mem::take(&mut *samples.lock().unwrap_or_else(PoisonError::into_inner));
+        ensure!(!known.is_empty(), "the bare stream has shown nothing");
+        window.known = millis(percentile(&mut known, 50));
         theirs.set_frame_bytes(whole(window.frame_bytes));
         windows.0.push(window);
         windows
             .1
             .push(one_paced(&mut theirs, sockets, rate, span).await?);
     }
+    bare.abort();
     ours.stop().await?;
     theirs.stop().await?;
     Ok(Some(windows))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "microseconds of a short run")]
+fn millis(micros: i64) -> f64 {
+    micros as f64 / 1e3
 }
 
 async fn one_paced(

@@ -37,6 +37,9 @@ pub(crate) struct Window {
     /// From publish to receipt, milliseconds.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
+    /// From publish until the service could know of it, milliseconds (p50): until a bare change stream
+    /// beside it has the event. Zero where publishing is telling the service itself.
+    pub(crate) known: f64,
     pub(crate) frame_bytes: f64,
 }
 
@@ -175,6 +178,7 @@ impl Mark {
             cpu_per_message: cpu.as_secs_f64() * 1e6 / messages,
             p50: millis(50),
             p99: millis(99),
+            known: 0.0,
             frame_bytes: (load.tally.bytes.load(Relaxed) - self.bytes) as f64 / messages,
         })
     }

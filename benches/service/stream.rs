@@ -1,5 +1,7 @@
 //! Bare change streams of the driver: what everything is held against.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
 use mongodb::{
@@ -7,6 +9,8 @@ use mongodb::{
     bson::{Document, RawDocument, Timestamp, doc},
     raw_batch_cursor::RawBatchCursor,
 };
+
+use crate::numbers::now_micros;
 
 /// A raw change stream over the events of a database, from a time on or from now.
 pub(crate) async fn raw(database: &Database, from: Option<Timestamp>) -> Result<RawBatchCursor> {
@@ -48,6 +52,21 @@ fn length(reply: &RawDocument) -> Result<u64> {
         .get_array("nextBatch")
         .or_else(|_| cursor.get_array("firstBatch"))?;
     Ok(batch.into_iter().count() as u64)
+}
+
+/// Notes for ever how long after its publishing each event came.
+pub(crate) async fn note(mut stream: RawBatchCursor, samples: Arc<Mutex<Vec<i64>>>) -> Result<()> {
+    while let Some(batch) = stream.try_next().await? {
+        let now = now_micros();
+        for change in batch.doc_slices()? {
+            let change = change?.as_document().context("a change")?;
+            let event = change.get_document("fullDocument")?;
+            let sent = event.get_document("data")?.get_i64("sent")?;
+            let mut samples = samples.lock().unwrap_or_else(PoisonError::into_inner);
+            samples.push(now - sent);
+        }
+    }
+    Ok(())
 }
 
 /// Reads for ever: a stream that is merely open.

@@ -223,7 +223,12 @@ impl WebSocket {
     fn try_write(&self) -> io::Result<usize> {
         let mut parts = [IoSlice::new(&[]); PARTS];
         let count = self.writing.lay_out(&mut parts);
-        SockRef::from(&self.tcp).send_vectored(&parts[..count])
+        let socket = SockRef::from(&self.tcp);
+        match &parts[..count] {
+            // For which the kernel has less to look at.
+            [one] => socket.send(one),
+            parts => socket.send_vectored(parts),
+        }
     }
 
     fn try_write_registered(&self) -> io::Result<usize> {

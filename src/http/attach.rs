@@ -64,8 +64,7 @@ pub(super) async fn take(
     };
     let (answer, taken) = oneshot::channel();
     let serving = connection::serve(host, wish, answer, carrier);
-    let cut = state.cut.clone();
-    state.tasks.spawn(cut.run_until_cancelled_owned(serving));
+    state.tasks.spawn(state.cut.clone().end(serving));
     match taken.await.unwrap_or(Err(AttachError::Stopping)) {
         Ok(()) => Ok(()),
         Err(AttachError::Unknown) => Err(not_found()),

@@ -134,8 +134,7 @@ async fn settle(
         answer,
     };
     if let Some(later) = keeping.now().await {
-        let later = state.cut.clone().run_until_cancelled_owned(later);
-        state.tasks.spawn(later);
+        state.tasks.spawn(state.cut.clone().end(later));
     }
     Ok(Response::from_parts(parts, Body::from(body)))
 }

@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-use crate::{config, connection::Wire, telemetry::Metrics};
+use crate::{config, connection::Wire, http::Cut, telemetry::Metrics};
 
 /// After an accept that failed for want of something (descriptors, memory), so that the loop does
 /// not spin until there is some again.
@@ -35,7 +35,7 @@ pub(super) struct Acceptor {
     /// Cancelled when open connections are to finish their request and close.
     pub(super) closing: CancellationToken,
     /// Cancelled when whatever is left is to end at once.
-    pub(super) cut: CancellationToken,
+    pub(super) cut: Cut,
 }
 
 /// Accepts until `stop`; the listener is closed then.
@@ -50,8 +50,7 @@ pub(super) async fn accept(listener: TcpListener, acceptor: Acceptor, stop: Canc
             Ok((tcp, remote)) => {
                 shortage.ended();
                 let serving = acceptor.clone().serve(tcp, remote);
-                let cut = acceptor.cut.clone();
-                acceptor.http.spawn(cut.run_until_cancelled_owned(serving));
+                acceptor.http.spawn(acceptor.cut.clone().end(serving));
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {

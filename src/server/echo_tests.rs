@@ -9,7 +9,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tungstenite::Message;
 
 use super::accept::{Acceptor, accept};
-use crate::{config, http, telemetry::Metrics};
+use crate::{
+    config,
+    http::{self, Cut},
+    telemetry::Metrics,
+};
 
 async fn serve(listener: TcpListener) {
     let acceptor = Acceptor {
@@ -19,7 +23,7 @@ async fn serve(listener: TcpListener) {
         metrics: Arc::new(Metrics::default()),
         http: TaskTracker::new(),
         closing: CancellationToken::new(),
-        cut: CancellationToken::new(),
+        cut: Cut::default(),
     };
     accept(listener, acceptor, CancellationToken::new()).await;
 }
