@@ -100,7 +100,6 @@ impl Settings {
             deployment: self.deployment,
             default_source: event::default_source(&self.database),
             load: Load::on(Arc::clone(&metrics.waiting_bytes)),
-            kept: Load::on(Arc::clone(&metrics.window_bytes)),
         }
     }
 }
@@ -140,7 +139,11 @@ impl Router {
         let handle = RouterHandle::new(input_sender, watching, settings.deployment, bounds);
         let delivery = Delivery::new(&settings, Arc::clone(&metrics));
         let router = Self {
-            window: Window::new(&settings.feed, &delivery.wording),
+            window: Window::new(
+                &settings.feed,
+                Load::on(Arc::clone(&metrics.window_bytes)),
+                delivery.wording.load.clone(),
+            ),
             delivery,
             settings,
             subscriptions: Table::default(),

@@ -90,7 +90,7 @@ impl StreamError {
     }
 }
 
-/// A reply of at least so many bytes has another one behind it, and is worth asking for that ahead.
+/// A reply of at least so many bytes most likely has another one behind it, which is worth asking for ahead.
 /// A small one is not: it would only come later.
 const MUCH: usize = 64 * 1024;
 
@@ -158,7 +158,14 @@ impl ChangeStream {
     pub(super) async fn next(&mut self) -> Result<Reply, StreamError> {
         let asked = match std::mem::replace(&mut self.state, State::Over) {
             State::Idle(cursor) => ask(cursor, self.patience).await,
-            State::Asked(asking) => asking.await.unwrap_or(Err(StreamError::Closed)),
+            State::Asked(asking) => match asking.await {
+                Ok(asked) => asked,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The runtime ends.
+                    Err(_) => Err(StreamError::Closed),
+                },
+            },
             State::Over => Err(StreamError::Closed),
         };
         let (cursor, reply) = asked?;

@@ -28,7 +28,11 @@ impl Reading<'_> {
             self.repairs.want();
             return match ours {
                 Ours::Subscriptions => Meaning::Replaced,
-                Ours::Events | Ours::Positions => Meaning::Nothing,
+                // One of ours may have become another.
+                Ours::Events | Ours::Positions => match raw.collection {
+                    Some(gone) => self.gone(gone, "renamed_away"),
+                    None => Meaning::Nothing,
+                },
             };
         }
         match (raw.collection, raw.operation) {

@@ -50,14 +50,9 @@ impl Batch {
         share.get_or_insert_with(|| load.share(self.reply.as_bytes().len()));
     }
 
-    /// Bytes that it holds, but for its events' encodings, which count themselves.
+    /// Bytes that it holds, with the encodings that its events have so far.
     pub(super) fn held(&self) -> usize {
-        let changes = self.changes.iter().map(|change| match &change.kind {
-            ChangeKind::Stored(document)
-            | ChangeKind::Unseen(document)
-            | ChangeKind::Deleted(document) => size_of::<Change>() + document.as_bytes().len(),
-            _ => size_of::<Change>(),
-        });
+        let changes = self.changes.iter().map(Change::held);
         self.reply.as_bytes().len() + changes.sum::<usize>()
     }
 
@@ -117,7 +112,6 @@ struct Encoded {
     bytes: Bytes,
     at: Instant,
     waiting: Mutex<Weak<Frame>>,
-    _kept: Share,
 }
 
 impl Encoded {
@@ -166,8 +160,6 @@ pub struct Wording {
     pub default_source: String,
     /// Where frames are counted while they wait.
     pub load: Load,
-    /// Where encodings are counted while they are kept for others who want the event.
-    pub kept: Load,
 }
 
 impl Change {
@@ -179,6 +171,21 @@ impl Change {
             kind,
             encoded: [const { OnceLock::new() }; Dialect::COUNT],
         }
+    }
+
+    fn held(&self) -> usize {
+        let document = match &self.kind {
+            ChangeKind::Stored(document)
+            | ChangeKind::Unseen(document)
+            | ChangeKind::Deleted(document) => document.as_bytes().len(),
+            _ => 0,
+        };
+        let encoded = self
+            .encoded
+            .iter()
+            .filter_map(|encoded| encoded.get()?.as_ref());
+        let encoded = encoded.map(|encoded| encoded.bytes.len() + size_of::<Frame>());
+        size_of::<Self>() + document + encoded.sum::<usize>()
     }
 
     /// The same change, as nobody has looked at it. `None` for one that is still to be applied: none of
@@ -240,10 +247,9 @@ impl Change {
         };
         let bytes = message.encode(dialect);
         Ok(Encoded {
-            _kept: wording.kept.share(bytes.len() + size_of::<Frame>()),
+            bytes,
             at: Instant::now(),
             waiting: Mutex::default(),
-            bytes,
         })
     }
 }

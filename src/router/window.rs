@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use super::{Batch, Wording};
+use super::Batch;
 use crate::{
     config,
     position::Position,
@@ -21,7 +21,7 @@ pub(super) struct Window {
     start: Position,
     max_bytes: usize,
     max_age: Duration,
-    /// Counts what is here, with the encodings of its events.
+    /// Counts what is here, as it was when it came: with the encodings that its events had by then.
     kept: Load,
     /// Counts what others still hold of what was forgotten.
     load: Load,
@@ -43,14 +43,14 @@ pub(super) struct Slice {
 }
 
 impl Window {
-    pub(super) fn new(settings: &config::Feed, wording: &Wording) -> Self {
+    pub(super) fn new(settings: &config::Feed, kept: Load, load: Load) -> Self {
         Self {
             batches: VecDeque::new(),
             start: Position::START,
             max_bytes: settings.window_bytes,
             max_age: settings.window_age,
-            kept: wording.kept.clone(),
-            load: wording.load.clone(),
+            kept,
+            load,
         }
     }
 
@@ -64,11 +64,10 @@ impl Window {
 
     /// Adds what was just applied, and forgets what is too much or too old.
     pub(super) fn add(&mut self, batch: Batch) {
-        if batch.changes.is_empty() {
-            return;
+        if !batch.changes.is_empty() {
+            let kept = self.keep(Arc::new(batch));
+            self.batches.push_back(kept);
         }
-        let kept = self.keep(Arc::new(batch));
-        self.batches.push_back(kept);
         while let Some(Kept { batch: oldest, .. }) = self.batches.front() {
             let too_old = oldest.received_at.elapsed() > self.max_age;
             if self.bytes() <= self.max_bytes && !too_old {
@@ -165,7 +164,7 @@ mod tests {
     use crate::{
         position::DeploymentId,
         protocol::Dialect,
-        router::{Change, ChangeKind, Counted},
+        router::{Change, ChangeKind, Counted, Wording},
     };
     use bson::{DateTime, Timestamp, rawdoc};
     use std::time::Instant;
@@ -176,20 +175,15 @@ mod tests {
             window_age,
             ..config::Feed::default()
         };
-        Window::new(&settings, &wording_of(Load::default(), Load::default()))
+        Window::new(&settings, Load::default(), Load::default())
     }
 
-    fn wording_of(load: Load, kept: Load) -> Wording {
+    fn wording() -> Wording {
         Wording {
             deployment: DeploymentId([0; 6]),
             default_source: String::new(),
-            load,
-            kept,
+            load: Load::default(),
         }
-    }
-
-    fn wording(window: &Window) -> Wording {
-        wording_of(window.load.clone(), window.kept.clone())
     }
 
     fn at(time: u32) -> Position {
@@ -244,22 +238,27 @@ mod tests {
         assert_eq!(window.start(), at(1));
     }
 
+    /// Of its own events alone: what others hold beside it takes no room in it.
     #[test]
     fn the_encodings_of_its_events_count_and_end_with_them() {
         let mut window = window_of(1 << 20, Duration::from_mins(1));
         let event = rawdoc! {"_id": "e", "type": "tick", "data": "x".repeat(1_000)};
-        let mut batch = batch(1, 10);
         let length = event.as_bytes().len();
-        batch.reply = event;
-        batch.changes[0].kind = ChangeKind::Event(0..length);
-        window.add(batch);
-        let before = window.bytes();
-        let slice = window.after(Position::START).unwrap();
-        let change = &slice.batches[0].changes[0];
-        let document = slice.batches[0].document(&(0..length)).unwrap();
-        let frame = change.frame(document, Dialect::Tidegate, &wording(&window));
-        assert!(window.bytes() > before + 1_000);
-        drop((slice, frame));
+        let encoded = || {
+            let mut batch = batch(1, 10);
+            batch.reply = event.clone();
+            batch.changes[0].kind = ChangeKind::Event(0..length);
+            let document = batch.document(&(0..length)).unwrap();
+            let change = &batch.changes[0];
+            let frame = change.frame(document, Dialect::Tidegate, &wording());
+            assert!(frame.is_some());
+            batch
+        };
+        let elsewhere = encoded();
+        assert_eq!(window.bytes(), 0);
+        window.add(encoded());
+        assert!(window.bytes() > length + 1_000);
+        drop(elsewhere);
         window.restart(at(2));
         assert_eq!(window.bytes(), 0);
     }

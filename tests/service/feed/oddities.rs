@@ -116,6 +116,11 @@ async fn renaming_subscriptions_away_ends_them_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn subscriptions_that_become_events_end_all_the_same() {
+    check_all_end(async |service| rename(service, "subscriptions", "events").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dropping_the_database_ends_them_all_and_everything_is_set_up_again() {
     check_all_end(async |service| service.database.drop().await.unwrap()).await;
 }
