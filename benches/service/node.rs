@@ -39,11 +39,9 @@ impl Node {
 
     /// The same, on both cores: what is measured is how soon it is ready, and nothing else runs.
     pub(crate) async fn on_both_cores(mongod: Mongod) -> Result<Self> {
-        let mut node = Self::spawn(&mongod.uri(), &[]).await?;
+        let node = Self::spawn(&mongod.uri(), &[]).await?;
         pin::both(node.process.id())?;
-        node.until_ready().await?;
-        node.mongod = Some(mongod);
-        Ok(node)
+        node.ready_with(mongod).await
     }
 
     /// Kills the node, and starts one with these settings (variables) on the same server.
@@ -55,9 +53,14 @@ impl Node {
 
     /// A node with settings (variables) of its own.
     pub(crate) async fn with(mongod: Mongod, settings: &[(&str, &str)]) -> Result<Self> {
-        let mut node = Self::serving(&mongod.uri(), settings).await?;
-        node.mongod = Some(mongod);
-        Ok(node)
+        let node = Self::spawn(&mongod.uri(), settings).await?;
+        node.ready_with(mongod).await
+    }
+
+    async fn ready_with(mut self, mongod: Mongod) -> Result<Self> {
+        self.until_ready().await?;
+        self.mongod = Some(mongod);
+        Ok(self)
     }
 
     /// A second node on the same server, to be stopped before the first.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt as _;
 use mongodb::{Database, error::Error, raw_batch_cursor::RawBatchCursor};
-use tokio::time::timeout;
+use tokio::{task::JoinError, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -90,8 +90,7 @@ impl StreamError {
     }
 }
 
-/// A reply of at least so many bytes most likely has another one behind it, which is worth asking for ahead.
-/// A small one is not: it would only come later.
+/// Behind a reply of so many bytes there most likely is another one, which is asked for ahead.
 const MUCH: usize = 64 * 1024;
 
 /// An open stream.
@@ -158,14 +157,7 @@ impl ChangeStream {
     pub(super) async fn next(&mut self) -> Result<Reply, StreamError> {
         let asked = match std::mem::replace(&mut self.state, State::Over) {
             State::Idle(cursor) => ask(cursor, self.patience).await,
-            State::Asked(asking) => match asking.await {
-                Ok(asked) => asked,
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    // The runtime ends.
-                    Err(_) => Err(StreamError::Closed),
-                },
-            },
+            State::Asked(asking) => asking.await.unwrap_or_else(unanswered),
             State::Over => Err(StreamError::Closed),
         };
         let (cursor, reply) = asked?;
@@ -187,6 +179,15 @@ async fn ask(mut cursor: Box<RawBatchCursor>, patience: Duration) -> Asked {
             Ok((cursor, Reply { document }))
         }
         None => Err(StreamError::Closed),
+    }
+}
+
+/// What becomes of a question whose task gave no answer: its panic goes on here.
+fn unanswered(error: JoinError) -> Asked {
+    match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        // The runtime ends.
+        Err(_) => Err(StreamError::Closed),
     }
 }
 
@@ -230,8 +231,8 @@ impl Reply {
 }
 
 /// Only inserts are events. Nothing that may end the stream is hidden: if the `invalidate` were
-/// matched away, the cursor would die without a word. More is let through where that costs the server
-/// less: it is a sixth of what an event costs it (`docs/performance.md`).
+/// matched away, the cursor would die without a word. How it is put decides what the server pays for it
+/// (`docs/performance.md`).
 fn pipeline(from: &From, options: Options) -> Vec<Document> {
     let mut stream = match from {
         From::Time(time) => doc! {"startAtOperationTime": *time},

@@ -245,9 +245,8 @@ impl Change {
         } else {
             Message::event(&cursor, &json)
         };
-        let bytes = message.encode(dialect);
         Ok(Encoded {
-            bytes,
+            bytes: message.encode(dialect),
             at: Instant::now(),
             waiting: Mutex::default(),
         })

@@ -65,8 +65,8 @@ impl Window {
     /// Adds what was just applied, and forgets what is too much or too old.
     pub(super) fn add(&mut self, batch: Batch) {
         if !batch.changes.is_empty() {
-            let kept = self.keep(Arc::new(batch));
-            self.batches.push_back(kept);
+            let bytes = batch.held();
+            self.batches.push_back(self.keep(Arc::new(batch), bytes));
         }
         while let Some(Kept { batch: oldest, .. }) = self.batches.front() {
             let too_old = oldest.received_at.elapsed() > self.max_age;
@@ -79,9 +79,9 @@ impl Window {
         }
     }
 
-    fn keep(&self, batch: Arc<Batch>) -> Kept {
+    fn keep(&self, batch: Arc<Batch>, bytes: usize) -> Kept {
         Kept {
-            _share: self.kept.share(batch.held()),
+            _share: self.kept.share(bytes),
             batch,
         }
     }
@@ -97,7 +97,6 @@ impl Window {
         if older.last().is_none_or(|last| last.position < begin) {
             return;
         }
-        let mut room = self.max_bytes.saturating_sub(self.bytes());
         let lower = |index: usize| match index {
             0 => from,
             index => older[index - 1].position,
@@ -106,20 +105,18 @@ impl Window {
             if lower(index) >= begin {
                 continue;
             }
-            let bytes = batch.held();
-            if bytes > room {
-                return;
-            }
             let batch = if batch.position > begin {
                 Arc::new(batch.up_to(begin))
             } else {
                 Arc::clone(batch)
             };
             if !batch.changes.is_empty() {
-                room -= bytes;
+                let bytes = batch.held();
+                if bytes > self.max_bytes.saturating_sub(self.bytes()) {
+                    return;
+                }
                 batch.keep();
-                let kept = self.keep(batch);
-                self.batches.push_front(kept);
+                self.batches.push_front(self.keep(batch, bytes));
             }
             self.start = lower(index);
         }
