@@ -27,6 +27,12 @@ BATCH = 2_000
 WRITES = ["update", "replace", "delete"]
 WHOLE = {"operationType": {"$in": ["dropDatabase", "invalidate"]}}
 NAMES = ["events", "subscriptions"]
+OURS = {
+    "$or": [
+        {"ns.coll": {"$in": [*NAMES, None]}},
+        {"operationType": {"$in": ["drop", "rename"]}},
+    ]
+}
 PIPELINES = {
     "no $match": [],
     "every part named (as it was)": [
@@ -36,11 +42,19 @@ PIPELINES = {
         {"to.coll": {"$in": NAMES}},
         WHOLE,
     ],
-    "what the oplog shows cheaply, then the rest (as it is)": [
+    "what the oplog shows cheaply, then the rest": [
+        {"$and": [{"$or": [{"operationType": {"$nin": WRITES}}, {"ns.coll": "subscriptions"}]}, OURS]}
+    ],
+    "the same, with the whole ns (as it is)": [
         {
             "$and": [
-                {"$or": [{"operationType": {"$nin": WRITES}}, {"ns.coll": "subscriptions"}]},
-                {"$or": [{"ns.coll": {"$in": [*NAMES, None]}}, {"operationType": {"$in": ["drop", "rename"]}}]},
+                {
+                    "$or": [
+                        {"operationType": {"$nin": WRITES}},
+                        {"ns": {"db": "tidegate", "coll": "subscriptions"}},
+                    ]
+                },
+                OURS,
             ]
         }
     ],

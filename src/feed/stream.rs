@@ -122,7 +122,8 @@ impl ChangeStream {
         from: &From,
         options: Options,
     ) -> Result<Self, StreamError> {
-        Self::open_with(database, pipeline(from, options), options).await
+        let pipeline = pipeline(database.name(), from, options);
+        Self::open_with(database, pipeline, options).await
     }
 
     /// Opens a stream of the deletes of subscriptions: their keys alone.
@@ -131,7 +132,8 @@ impl ChangeStream {
         from: Timestamp,
         options: Options,
     ) -> Result<Self, StreamError> {
-        Self::open_with(database, pipeline_of_deletes(from), options).await
+        let pipeline = pipeline_of_deletes(database.name(), from);
+        Self::open_with(database, pipeline, options).await
     }
 
     async fn open_with(
@@ -233,15 +235,16 @@ impl Reply {
 /// Only inserts are events. Nothing that may end the stream is hidden: if the `invalidate` were
 /// matched away, the cursor would die without a word. How it is put decides what the server pays for it
 /// (`docs/performance.md`).
-fn pipeline(from: &From, options: Options) -> Vec<Document> {
+fn pipeline(database: &str, from: &From, options: Options) -> Vec<Document> {
     let mut stream = match from {
         From::Time(time) => doc! {"startAtOperationTime": *time},
         From::Token(token) => doc! {"startAfter": token_document(token)},
     };
-    // The server can look for this in its oplog, before it makes a change of what it finds.
+    // The server can look for this in its oplog, before it makes a change of what it finds. A whole `ns`
+    // is a name to it there; `ns.coll` would be a regular expression.
     let wanted = doc! {"$or": [
         {"operationType": {"$nin": ["update", "replace", "delete"]}},
-        {"ns.coll": SUBSCRIPTIONS},
+        {"ns": {"db": database, "coll": SUBSCRIPTIONS}},
     ]};
     // And this it should not look for there: it would try regular expressions on everything. The null,
     // which is right for changes of the whole database, keeps it from that.
@@ -259,9 +262,9 @@ fn pipeline(from: &From, options: Options) -> Vec<Document> {
     }
 }
 
-fn pipeline_of_deletes(from: Timestamp) -> Vec<Document> {
+fn pipeline_of_deletes(database: &str, from: Timestamp) -> Vec<Document> {
     let matching = doc! {"$match": {"$or": [
-        {"ns.coll": SUBSCRIPTIONS, "operationType": "delete"},
+        {"ns": {"db": database, "coll": SUBSCRIPTIONS}, "operationType": "delete"},
         {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
     ]}};
     let stream = doc! {"startAtOperationTime": from};
