@@ -3,14 +3,14 @@
 
 #![no_main]
 
-use bson::{DateTime, RawDocumentBuf};
+use bson::DateTime;
 use libfuzzer_sys::fuzz_target;
 use tidegate_fuzz::{
     event::{
         self, Defaults,
         input::{Content, Fill, Form, NewEvent, header_text},
     },
-    extjson::parse_json,
+    extjson::{At, parse_json},
 };
 
 fuzz_target!(|bytes: &[u8]| {
@@ -20,21 +20,21 @@ fuzz_target!(|bytes: &[u8]| {
     let event = match mode % 3 {
         0 => parse_json(body)
             .ok()
-            .and_then(|json| NewEvent::from_json(json, Form::CloudEvent, "#").ok()),
+            .and_then(|json| NewEvent::from_json(json, Form::CloudEvent, At::Pointer("#")).ok()),
         1 => parse_json(body)
             .ok()
-            .and_then(|json| NewEvent::from_json(json, Form::Plain, "#").ok()),
+            .and_then(|json| NewEvent::from_json(json, Form::Plain, At::Pointer("#")).ok()),
         _ => binary_mode(body),
     };
     let Some(event) = event else {
         return;
     };
-    let document = event.into_document(Fill {
-        id: "filled".to_owned(),
+    let fill = Fill {
+        id: || "filled".to_owned(),
         source: "/filled",
         time: DateTime::from_millis(0),
-    });
-    let stored = RawDocumentBuf::try_from(&document).expect("it can be stored");
+    };
+    let stored = event.ready(fill).expect("it can be stored").document;
     let defaults = Defaults {
         source: "/default",
         committed: Some(DateTime::from_millis(0)),
@@ -42,7 +42,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut json = String::new();
     event::write_json(&stored, defaults, None, &mut json).expect("it can be written");
     let again = parse_json(json.as_bytes()).expect("it is JSON");
-    let again = NewEvent::from_json(again, Form::CloudEvent, "#");
+    let again = NewEvent::from_json(again, Form::CloudEvent, At::Pointer("#"));
     assert!(again.is_ok(), "{json}: {again:?}");
 });
 

@@ -6,10 +6,14 @@
 
 mod attribute;
 
-use bson::{Binary, Bson, DateTime, Document, spec::BinarySubtype};
+use bson::{
+    Binary, Bson, DateTime, RawBson, RawDocumentBuf,
+    raw::{CStr, cstr},
+    spec::BinarySubtype,
+};
 use serde_json::{Map, Value};
 
-use crate::extjson::{Fault, parse_json, push_pointer, read_bson};
+use crate::extjson::{At, Fault, parse_json, read_bson};
 
 pub use self::attribute::{has_broken_escape, header_text};
 
@@ -24,13 +28,24 @@ pub enum Form {
 
 /// What stands in for attributes that a plain event leaves out.
 #[derive(Clone, Debug)]
-pub struct Fill<'a> {
-    /// For a missing `id`.
-    pub id: String,
+pub struct Fill<'a, F> {
+    /// Makes a missing `id`.
+    pub id: F,
     /// For a missing `source`.
     pub source: &'a str,
     /// For a missing `time` of a plain event.
     pub time: DateTime,
+}
+
+/// An event as its document, and the names that its publisher gets back.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Ready {
+    /// The event's `id`.
+    pub id: String,
+    /// The event's `source`.
+    pub source: String,
+    /// The event, without the fields that the store adds.
+    pub document: RawDocumentBuf,
 }
 
 /// An event that was read and found good. Attributes stand as they will be stored.
@@ -42,17 +57,17 @@ pub struct NewEvent {
     kind: String,
     time: Option<DateTime>,
     /// `subject`, `datacontenttype`, `dataschema` and extensions, as given.
-    others: Document,
+    others: Vec<(String, Bson)>,
     data: Option<Bson>,
 }
 
 impl NewEvent {
-    /// Reads an event in the JSON format. `pointer` is its place in the body.
-    pub fn from_json(value: Value, form: Form, pointer: &str) -> Result<Self, Vec<Fault>> {
+    /// Reads an event in the JSON format. `at` is its place in the body.
+    pub fn from_json(value: Value, form: Form, at: At<'_>) -> Result<Self, Vec<Fault>> {
         let Value::Object(object) = value else {
-            return Err(vec![Fault::new(pointer, "must be an object")]);
+            return Err(vec![Fault::new(at, "must be an object")]);
         };
-        let mut reader = Reader::new(pointer);
+        let mut reader = Reader::new(at);
         reader.json(object);
         reader.finish(form)
     }
@@ -65,45 +80,54 @@ impl NewEvent {
         content_type: Option<&str>,
         content: Content,
     ) -> Result<Self, Vec<Fault>> {
-        let mut reader = Reader::new("");
+        let mut reader = Reader::new(At::Pointer(""));
         for (name, text) in attributes {
             match name {
                 "datacontenttype" => {
                     reader.blame(name, "is the header Content-Type in binary mode");
                 }
                 "data" | "data_base64" => reader.blame(name, "is the body in binary mode"),
-                _ => reader.attribute(name, &Value::String(text)),
+                _ if reader.has(name) => reader.blame(name, "is given twice"),
+                _ => reader.attribute(name.to_owned(), Value::String(text)),
             }
         }
         if let Some(content_type) = content_type {
-            reader.attribute("datacontenttype", &content_type.into());
+            reader.attribute("datacontenttype".to_owned(), content_type.into());
         }
         reader.data = match content {
             Content::Empty => None,
-            Content::Json(value) => Some(read_bson(value, "#", &mut reader.faults)),
+            Content::Json(value) => Some(read_bson(value, At::Pointer("#"), &mut reader.faults)),
             Content::Other(data) => Some(data),
         };
         reader.finish(Form::CloudEvent)
     }
 
-    /// The event's document, with what it lacks filled in.
-    pub fn into_document(self, fill: Fill<'_>) -> Document {
-        let mut document = Document::new();
-        document.insert("id", self.id.unwrap_or(fill.id));
-        document.insert(
-            "source",
-            self.source.unwrap_or_else(|| fill.source.to_owned()),
-        );
-        document.insert("type", self.kind);
+    /// The event's document, with what it lacks filled in. An error is why BSON cannot hold it.
+    pub fn ready(
+        self,
+        fill: Fill<'_, impl FnOnce() -> String>,
+    ) -> Result<Ready, bson::error::Error> {
+        let id = self.id.unwrap_or_else(fill.id);
+        let source = self.source.unwrap_or_else(|| fill.source.to_owned());
+        let mut document = RawDocumentBuf::new();
+        document.append(cstr!("id"), &*id);
+        document.append(cstr!("source"), &*source);
+        document.append(cstr!("type"), self.kind);
         let now = (self.form == Form::Plain).then_some(fill.time);
         if let Some(time) = self.time.or(now) {
-            document.insert("time", time);
+            document.append(cstr!("time"), time);
         }
-        document.extend(self.others);
+        for (name, value) in self.others {
+            document.append(<&CStr>::try_from(&*name)?, RawBson::try_from(value)?);
+        }
         if let Some(data) = self.data {
-            document.insert("data", data);
+            document.append(cstr!("data"), RawBson::try_from(data)?);
         }
-        document
+        Ok(Ready {
+            id,
+            source,
+            document,
+        })
     }
 }
 
@@ -136,30 +160,29 @@ impl Content {
 
 /// Gathers attributes and faults.
 struct Reader<'a> {
-    pointer: &'a str,
+    at: At<'a>,
     faults: Vec<Fault>,
     attributes: Vec<(String, Bson)>,
     data: Option<Bson>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(pointer: &'a str) -> Self {
+    fn new(at: At<'a>) -> Self {
         Self {
-            pointer,
+            at,
             faults: Vec::new(),
             attributes: Vec::new(),
             data: None,
         }
     }
 
-    fn at(&self, name: &str) -> String {
-        let mut at = self.pointer.to_owned();
-        push_pointer(&mut at, name);
-        at
+    fn blame(&mut self, name: &str, detail: impl Into<String>) {
+        let at = At::Key(&self.at, name);
+        self.faults.push(Fault::new(at, detail));
     }
 
-    fn blame(&mut self, name: &str, detail: impl Into<String>) {
-        self.faults.push(Fault::new(self.at(name), detail));
+    fn has(&self, name: &str) -> bool {
+        self.attributes.iter().any(|(known, _)| known == name)
     }
 
     fn json(&mut self, object: Map<String, Value>) {
@@ -169,11 +192,11 @@ impl<'a> Reader<'a> {
                     self.blame(&name, "data and data_base64 exclude each other");
                 }
                 "data" => {
-                    let at = self.at("data");
-                    self.data = Some(read_bson(value, &at, &mut self.faults));
+                    let at = At::Key(&self.at, "data");
+                    self.data = Some(read_bson(value, at, &mut self.faults));
                 }
                 "data_base64" => self.base64(&value),
-                _ => self.attribute(&name, &value),
+                _ => self.attribute(name, value),
             }
         }
     }
@@ -190,18 +213,16 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a context attribute; null means that it is not set.
-    fn attribute(&mut self, name: &str, value: &Value) {
+    fn attribute(&mut self, name: String, value: Value) {
         if value.is_null() {
             return;
         }
-        match attribute::read(name, value) {
-            Ok(value) => self.attributes.push((name.to_owned(), value)),
-            Err(detail) => {
-                // Named as present, so that it is not called missing as well.
-                self.attributes.push((name.to_owned(), Bson::Null));
-                self.blame(name, detail);
-            }
-        }
+        // Null is present too, so that what is wrong is not called missing as well.
+        let value = attribute::read(&name, value).unwrap_or_else(|detail| {
+            self.blame(&name, detail);
+            Bson::Null
+        });
+        self.attributes.push((name, value));
     }
 
     fn take(&mut self, name: &str) -> Option<Bson> {
@@ -237,7 +258,7 @@ impl<'a> Reader<'a> {
                 source,
                 kind,
                 time,
-                others: self.attributes.into_iter().collect(),
+                others: self.attributes,
                 data: self.data,
             }),
             _ => Err(self.faults),
@@ -255,15 +276,22 @@ fn generic(bytes: Vec<u8>) -> Bson {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bson::doc;
+    use bson::{Document, doc};
     use serde_json::json;
 
+    const HERE: At<'_> = At::Pointer("#");
+
     fn document(event: Result<NewEvent, Vec<Fault>>) -> Document {
-        event.unwrap().into_document(Fill {
-            id: "filled".to_owned(),
+        let fill = Fill {
+            id: || "filled".to_owned(),
             source: "/db/events",
             time: DateTime::from_millis(5),
-        })
+        };
+        let ready = event.unwrap().ready(fill).unwrap();
+        let document = Document::try_from(ready.document).unwrap();
+        assert_eq!(document.get_str("id").ok(), Some(&*ready.id));
+        assert_eq!(document.get_str("source").ok(), Some(&*ready.source));
+        document
     }
 
     fn pointers(event: Result<NewEvent, Vec<Fault>>) -> Vec<String> {
@@ -273,13 +301,13 @@ mod tests {
 
     #[test]
     fn a_plain_event_needs_a_type_and_no_more() {
-        let event = NewEvent::from_json(json!({"type": "t"}), Form::Plain, "#");
+        let event = NewEvent::from_json(json!({"type": "t"}), Form::Plain, HERE);
         assert_eq!(
             document(event),
             doc! {"id": "filled", "source": "/db/events", "type": "t",
             "time": DateTime::from_millis(5)}
         );
-        let event = NewEvent::from_json(json!({"subject": null}), Form::Plain, "#/7");
+        let event = NewEvent::from_json(json!({"subject": null}), Form::Plain, At::Pointer("#/7"));
         assert_eq!(pointers(event), ["#/7/type"]);
     }
 
@@ -288,7 +316,7 @@ mod tests {
         let event = json!({"specversion": "1.0", "id": "1", "source": "/s", "type": "t",
             "subject": null, "ext": 7, "data": {"at": {"$date": "1970-01-01T00:00:01Z"}, "$x": 1}});
         assert_eq!(
-            document(NewEvent::from_json(event, Form::CloudEvent, "#")),
+            document(NewEvent::from_json(event, Form::CloudEvent, HERE)),
             doc! {"id": "1", "source": "/s", "type": "t", "ext": 7,
             "data": {"at": DateTime::from_millis(1_000), "$x": 1}}
         );
@@ -299,7 +327,7 @@ mod tests {
         let event = json!({"specversion": "2", "source": "a b", "type": 5, "time": "now", "a_b": 1,
             "ts": 1, "data": {"x": {"$oid": "?"}}, "data_base64": "!"});
         assert_eq!(
-            pointers(NewEvent::from_json(event, Form::CloudEvent, "#")),
+            pointers(NewEvent::from_json(event, Form::CloudEvent, HERE)),
             [
                 "#/specversion",
                 "#/source",
@@ -313,7 +341,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            pointers(NewEvent::from_json(json!(5), Form::Plain, "#")),
+            pointers(NewEvent::from_json(json!(5), Form::Plain, HERE)),
             ["#"]
         );
     }
@@ -321,10 +349,10 @@ mod tests {
     #[test]
     fn base64_data_is_bytes() {
         let event = json!({"type": "t", "data_base64": "AQID"});
-        let document = document(NewEvent::from_json(event, Form::Plain, "#"));
+        let document = document(NewEvent::from_json(event, Form::Plain, HERE));
         assert_eq!(document.get("data"), Some(&generic(vec![1, 2, 3])));
         let event = json!({"type": "t", "data_base64": "?", "data": 1});
-        let faults = pointers(NewEvent::from_json(event, Form::Plain, "#"));
+        let faults = pointers(NewEvent::from_json(event, Form::Plain, HERE));
         assert_eq!(faults, ["#/data_base64", "#/data"]);
     }
 
@@ -380,12 +408,14 @@ mod tests {
         let attributes = [
             ("datacontenttype", "text/plain".to_owned()),
             ("ext", "x".to_owned()),
+            ("ext", "y".to_owned()),
         ];
         let faults = pointers(NewEvent::from_parts(attributes, None, Content::Empty));
         assert_eq!(
             faults,
             [
                 "/datacontenttype",
+                "/ext",
                 "/specversion",
                 "/id",
                 "/source",

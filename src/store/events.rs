@@ -125,8 +125,8 @@ impl Store {
 /// The document as it is stored: `_id`, `ts`, the event's own fields, `storedAt`. The server fills
 /// in a `Timestamp(0, 0)` at the top level of an insert.
 fn stored_form(event: &RawDocument, stored_at: DateTime) -> Result<RawDocumentBuf, String> {
-    for element in event {
-        let (name, _) = element.map_err(|error| error.to_string())?;
+    for element in event.iter_elements() {
+        let name = element.map_err(|error| error.to_string())?.key();
         if ["_id", TS_FIELD, STORED_AT_FIELD].contains(&name.as_str()) {
             return Err(format!("#/{name}: this field is kept by the store"));
         }

@@ -1,7 +1,7 @@
 //! What a server takes in no document. One that breaks these would take a whole batch down with it,
 //! so they are seen to before a batch is sent.
 
-use bson::{RawBsonRef, RawDocument};
+use bson::{RawBsonRef, RawDocument, raw::RawElement, spec::ElementType};
 
 /// The server's `maxBsonObjectSize`.
 const MAX_BYTES: usize = 16 << 20;
@@ -21,35 +21,32 @@ pub(super) fn check(document: &RawDocument) -> Result<(), String> {
 
 fn check_depth(document: &RawDocument, depth: usize) -> Result<(), String> {
     if depth > MAX_DEPTH {
-        return too_deep();
+        return Err(format!(
+            "nested deeper than the {MAX_DEPTH} levels that MongoDB stores"
+        ));
     }
-    for element in document {
-        let (_, value) = element.map_err(|error| error.to_string())?;
-        check_value(value, depth)?;
+    for element in document.iter_elements() {
+        let nested = element.and_then(|element| nested(&element));
+        if let Some(inner) = nested.map_err(|error| error.to_string())? {
+            check_depth(inner, depth + 1)?;
+        }
     }
     Ok(())
 }
 
-fn check_value(value: RawBsonRef<'_>, depth: usize) -> Result<(), String> {
-    match value {
-        RawBsonRef::Document(inner) => check_depth(inner, depth + 1),
-        RawBsonRef::Array(items) => {
-            if depth >= MAX_DEPTH {
-                return too_deep();
-            }
-            for item in items {
-                check_value(item.map_err(|error| error.to_string())?, depth + 1)?;
-            }
-            Ok(())
-        }
-        _ => Ok(()),
+/// The document or array in an element, if it is one: other values are not even looked at.
+fn nested<'a>(element: &RawElement<'a>) -> bson::error::Result<Option<&'a RawDocument>> {
+    if !matches!(
+        element.element_type(),
+        ElementType::EmbeddedDocument | ElementType::Array
+    ) {
+        return Ok(None);
     }
-}
-
-fn too_deep() -> Result<(), String> {
-    Err(format!(
-        "nested deeper than the {MAX_DEPTH} levels that MongoDB stores"
-    ))
+    match element.value()? {
+        RawBsonRef::Document(inner) => Ok(Some(inner)),
+        RawBsonRef::Array(items) => RawDocument::from_bytes(items.as_bytes()).map(Some),
+        _ => Ok(None),
+    }
 }
 
 #[cfg(test)]

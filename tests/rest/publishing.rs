@@ -153,6 +153,9 @@ async fn binary_mode_takes_attributes_from_headers() {
         answer.problem("invalid-request"),
         ["ce-ts", "ce-specversion", "ce-id", "ce-source", "ce-type"]
     );
+    let answer = send(binary("d").header("ce-id", "another")).await;
+    assert_eq!(answer.status, 422);
+    assert_eq!(answer.problem("invalid-request"), ["ce-id"]);
     let unreadable = binary("b")
         .header("content-type", "application/json")
         .body("{");

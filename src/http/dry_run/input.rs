@@ -4,7 +4,7 @@ use bson::{Bson, RawDocumentBuf};
 use serde_json::{Map, Value};
 
 use crate::{
-    extjson::{Fault, push_pointer, read_bson},
+    extjson::{At, Fault, read_bson},
     filter::{Filter, Limits},
     http::problem::Problem,
 };
@@ -44,8 +44,7 @@ fn fields(
         return Err(Problem::invalid(vec![Fault::new("#", "must be an object")]));
     };
     for key in fields.keys().filter(|key| !known.contains(&key.as_str())) {
-        let mut at = "#".to_owned();
-        push_pointer(&mut at, key);
+        let at = At::Key(&At::Pointer("#"), key);
         let detail = format!("is unknown; the fields are {}", known.join(" and "));
         faults.push(Fault::new(at, detail));
     }
@@ -58,13 +57,13 @@ fn document(
     name: &str,
     faults: &mut Vec<Fault>,
 ) -> Option<RawDocumentBuf> {
-    let at = format!("#/{name}");
+    let at = At::Key(&At::Pointer("#"), name);
     let Some(value) = fields.remove(name) else {
         faults.push(Fault::new(at, "is missing"));
         return None;
     };
     let known = faults.len();
-    let value = read_bson(value, &at, faults);
+    let value = read_bson(value, at, faults);
     if faults.len() > known {
         return None;
     }

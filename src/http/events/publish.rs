@@ -5,7 +5,8 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use bson::{DateTime, Document, RawDocumentBuf};
+use bson::{DateTime, RawDocumentBuf};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::receive::{Mode, Received};
@@ -13,12 +14,13 @@ use crate::{
     config::Limits,
     event::{
         default_source,
-        input::{Fill, NewEvent},
+        input::{Fill, NewEvent, Ready},
     },
     http::{
         AppState, answer,
         aside::aside,
         body,
+        failure::internal,
         idempotency::{Call, Ids, once},
         problem::{Kind, Problem},
         query::Query,
@@ -49,13 +51,6 @@ pub(crate) async fn publish(
     .await
 }
 
-/// An event that can be stored, by the names that its publisher gets back.
-struct Ready {
-    id: String,
-    source: String,
-    document: RawDocumentBuf,
-}
-
 async fn store(state: AppState, call: Call, ids: Ids, mode: Mode) -> Result<Response, Problem> {
     let limits = state.config.limits.clone();
     let source = default_source(state.store.database_name());
@@ -82,11 +77,12 @@ fn prepare(
     let Received { events, single } = mode.read(&call.headers, &call.body, limits.publish_items)?;
     let mut documents = Vec::with_capacity(events.len());
     let mut reports = Vec::with_capacity(events.len());
+    let time = DateTime::now();
     for (index, event) in events.into_iter().enumerate() {
         let fill = Fill {
-            id: ids.uuid(index).to_string(),
+            id: || ids.uuid(index).to_string(),
             source,
-            time: DateTime::now(),
+            time,
         };
         let ready = event.and_then(|event| ready(event, fill, limits.event_bytes));
         reports.push(ready.map(|ready| {
@@ -101,25 +97,22 @@ fn prepare(
     Ok((documents, Answer { reports, single }))
 }
 
-fn ready(event: NewEvent, fill: Fill<'_>, most: usize) -> Result<Ready, Problem> {
-    let document = event.into_document(fill);
-    let text = |document: &Document, name| document.get_str(name).unwrap_or_default().to_owned();
-    let (id, source) = (text(&document, "id"), text(&document, "source"));
-    let document = RawDocumentBuf::try_from(&document).map_err(|error| {
+fn ready(
+    event: NewEvent,
+    fill: Fill<'_, impl FnOnce() -> String>,
+    most: usize,
+) -> Result<Ready, Problem> {
+    let ready = event.ready(fill).map_err(|error| {
         Problem::new(Kind::InvalidRequest, format!("cannot be stored: {error}"))
     })?;
-    let bytes = document.as_bytes().len();
+    let bytes = ready.document.as_bytes().len();
     if bytes > most {
         return Err(Problem::new(
             Kind::TooLarge,
             format!("the event is {bytes} bytes as BSON; at most {most} are allowed"),
         ));
     }
-    Ok(Ready {
-        id,
-        source,
-        document,
-    })
+    Ok(ready)
 }
 
 /// What became of one event that could be stored.
@@ -154,43 +147,60 @@ impl Answer {
     }
 
     fn response(self) -> Result<Response, Problem> {
-        let (mut accepted, mut duplicates) = (0, 0);
-        let (mut errors, mut events) = (Vec::new(), Vec::new());
+        let mut body = Body::default();
         for (index, report) in self.reports.into_iter().enumerate() {
             match report {
-                Ok(report) => {
-                    let duplicate = report.outcome == EventOutcome::Duplicate;
-                    *(if duplicate {
-                        &mut duplicates
-                    } else {
-                        &mut accepted
-                    }) += 1;
-                    events.push(report.to_json(duplicate));
+                Ok(Report {
+                    id,
+                    source,
+                    outcome,
+                }) => {
+                    let duplicate = outcome == EventOutcome::Duplicate;
+                    body.accepted += usize::from(!duplicate);
+                    body.duplicates += usize::from(duplicate);
+                    let outcome = if duplicate { "duplicate" } else { "accepted" };
+                    body.events.push(Told::Stored {
+                        id,
+                        source,
+                        outcome,
+                    });
                 }
                 Err(problem) if self.single => return Err(problem),
                 Err(problem) => {
-                    errors.push(json!({"index": index, "problem": problem.to_json()}));
-                    events.push(json!({"outcome": "refused"}));
+                    let error = json!({"index": index, "problem": problem.to_json()});
+                    body.errors.push(error);
+                    body.events.push(Told::Refused { outcome: "refused" });
                 }
             }
         }
-        let status = match errors.as_slice() {
+        let status = match body.errors.as_slice() {
             [] => StatusCode::ACCEPTED,
             _ => StatusCode::MULTI_STATUS,
         };
-        let body = json!({
-            "accepted": accepted,
-            "duplicates": duplicates,
-            "errors": errors,
-            "events": events,
-        });
-        Ok(answer::json(status, body.to_string()))
+        let body = serde_json::to_string(&body).map_err(|error| internal(&error))?;
+        Ok(answer::json(status, body))
     }
 }
 
-impl Report {
-    fn to_json(&self, duplicate: bool) -> Value {
-        let outcome = if duplicate { "duplicate" } else { "accepted" };
-        json!({"id": self.id, "source": self.source, "outcome": outcome})
-    }
+/// What the publisher is told.
+#[derive(Default, Serialize)]
+struct Body {
+    accepted: usize,
+    duplicates: usize,
+    errors: Vec<Value>,
+    events: Vec<Told>,
+}
+
+/// What it is told of one event.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Told {
+    Stored {
+        id: String,
+        source: String,
+        outcome: &'static str,
+    },
+    Refused {
+        outcome: &'static str,
+    },
 }

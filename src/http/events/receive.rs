@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     event::input::{Content, Form, NewEvent, header_text},
-    extjson::Fault,
+    extjson::{At, Fault},
     http::{
         body::{self, Accepts},
         problem::{Kind, Problem},
@@ -76,7 +76,7 @@ impl Mode {
                 "must be an array of events",
             )])),
             (_, value) => Ok(Received::one(
-                NewEvent::from_json(value, form, "#").map_err(Problem::invalid),
+                NewEvent::from_json(value, form, At::Pointer("#")).map_err(Problem::invalid),
             )),
         }
     }
@@ -97,7 +97,8 @@ fn many(items: Vec<Value>, form: Form, most: usize) -> Result<Received, Problem>
         return Err(Problem::invalid(vec![Fault::new("#", detail)]));
     }
     let read = |(index, item)| {
-        NewEvent::from_json(item, form, &format!("#/{index}")).map_err(Problem::invalid)
+        let at = At::Index(&At::Pointer("#"), index);
+        NewEvent::from_json(item, form, at).map_err(Problem::invalid)
     };
     Ok(Received {
         events: items.into_iter().enumerate().map(read).collect(),

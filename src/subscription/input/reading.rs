@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{FIELDS, Input, KEPT};
 use crate::{
     config::Limits,
-    extjson::{Fault, push_pointer, read_bson},
+    extjson::{At, Fault, read_bson},
     subscription::DEFAULT_SOURCE,
 };
 
@@ -35,8 +35,7 @@ impl Reading<'_> {
         };
         let mut input = Input::default();
         for (key, value) in object {
-            let mut at = self.pointer.to_owned();
-            push_pointer(&mut at, &key);
+            let at = At::Key(&At::Pointer(self.pointer), &key);
             let Some(field) = FIELDS.into_iter().find(|field| *field == key) else {
                 if let Some(detail) = self.stray(&key, &value) {
                     faults.push(Fault::new(at, detail));
@@ -46,7 +45,7 @@ impl Reading<'_> {
             let known = faults.len();
             let value = match value {
                 Value::Null => None,
-                value => self.value(field, value, &at, faults),
+                value => self.value(field, value, at, faults),
             };
             if faults.len() == known {
                 input.fields.push((field, value));
@@ -75,7 +74,7 @@ impl Reading<'_> {
         self,
         field: &'static str,
         value: Value,
-        at: &str,
+        at: At<'_>,
         faults: &mut Vec<Fault>,
     ) -> Option<Bson> {
         let checked = match field {
@@ -102,7 +101,7 @@ impl Reading<'_> {
         self,
         field: &str,
         value: Value,
-        at: &str,
+        at: At<'_>,
         faults: &mut Vec<Fault>,
     ) -> Option<Bson> {
         let known = faults.len();
