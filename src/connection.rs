@@ -48,7 +48,7 @@ use self::{
 };
 pub use self::{
     sse::{EventStream, event_stream},
-    transport::Carrier,
+    transport::{Carrier, Upgraded},
     wire::{Gauge, Wire},
 };
 use crate::{
@@ -274,7 +274,7 @@ impl Connection {
         let now = Instant::now();
         let (interval, patience) = (settings.ping_interval, settings.pong_timeout);
         let heartbeat = match &carrier {
-            Carrier::Socket { .. } => Heartbeat::new(interval, patience, now),
+            Carrier::Socket(_) => Heartbeat::new(interval, patience, now),
             // Others on the way give up an answer that is silent sooner than a socket.
             Carrier::Stream(_) => Heartbeat::unanswered(interval / 2, patience, now),
         };

@@ -18,10 +18,13 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
-    task::JoinHandle,
+    task::{JoinError, JoinHandle},
     time::{Instant, sleep, timeout, timeout_at},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
 use self::signs::Signs;
 use crate::{
@@ -64,7 +67,9 @@ pub async fn run(
         () = stop.cancelled() => return Ok(()),
     };
     let closed = CancellationToken::new();
+    // In a task, so that it runs where the connections do.
     let accepting = accept::accept(listener, node.acceptor(), closed.clone());
+    let accepting = AbortOnDropHandle::new(tokio::spawn(accepting));
     tracing::info!("the service is up");
     let draining = async {
         stop.cancelled().await;
@@ -73,7 +78,10 @@ pub async fn run(
         closed.cancel();
         deadline
     };
-    let ((), deadline) = tokio::join!(accepting, draining);
+    let (accepted, deadline) = tokio::join!(accepting, draining);
+    if let Err(Ok(panic)) = accepted.map_err(JoinError::try_into_panic) {
+        std::panic::resume_unwind(panic);
+    }
     node.stop(deadline).await;
     Ok(())
 }

@@ -27,10 +27,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves one client until it closes.
 pub(crate) async fn serve(carrier: Carrier) {
-    let Carrier::Socket { tcp, read_already } = carrier else {
+    let Carrier::Socket(upgraded) = carrier else {
         return;
     };
-    let mut socket = WebSocket::new(tcp, read_already, MESSAGE_BYTES, Position::START);
+    let mut socket = WebSocket::new(upgraded, MESSAGE_BYTES, Position::START);
     let broken = run(&mut socket).await;
     if broken == Some(Broken::Lost) {
         return;

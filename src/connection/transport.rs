@@ -19,15 +19,21 @@ use crate::position::Position;
 /// How a connection reaches its client: handed over by HTTP.
 #[derive(Debug)]
 pub enum Carrier {
-    /// A socket that was upgraded, with what had been read of it already.
-    Socket {
-        /// The socket.
-        tcp: TcpStream,
-        /// Bytes that came behind the request.
-        read_already: Vec<u8>,
-    },
+    /// A socket that was upgraded.
+    Socket(Upgraded),
     /// The body of an answer.
     Stream(EventStream),
+}
+
+/// A socket as HTTP leaves it.
+#[derive(Debug)]
+pub struct Upgraded {
+    /// The socket.
+    pub tcp: TcpStream,
+    /// What has to be sent first: HTTP's own last words, if they are not sent yet.
+    pub answer: Bytes,
+    /// Bytes that came behind the request.
+    pub read_already: Vec<u8>,
 }
 
 /// One of the two, with one face.
@@ -39,8 +45,8 @@ pub(super) enum Transport {
 impl Transport {
     pub(super) fn new(carrier: Carrier, message_bytes: usize, start: Position) -> Self {
         match carrier {
-            Carrier::Socket { tcp, read_already } => {
-                let socket = WebSocket::new(tcp, read_already, message_bytes, start);
+            Carrier::Socket(upgraded) => {
+                let socket = WebSocket::new(upgraded, message_bytes, start);
                 Self::Socket(Box::new(socket))
             }
             Carrier::Stream(stream) => Self::Stream(Box::new(Streaming::new(stream, start))),

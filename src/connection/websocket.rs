@@ -26,7 +26,7 @@ use tungstenite::{
     protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext, frame::coding::CloseCode},
 };
 
-use super::writing::Writing;
+use super::{transport::Upgraded, writing::Writing};
 use crate::position::Position;
 
 /// Parts in one vectored write at most (Linux takes 1,024).
@@ -115,13 +115,13 @@ impl Write for Side<'_> {
 }
 
 impl WebSocket {
-    /// Takes over an upgraded stream; `read_already` is what the HTTP layer had read beyond it.
-    pub(super) fn new(
-        tcp: TcpStream,
-        read_already: Vec<u8>,
-        message_bytes: usize,
-        start: Position,
-    ) -> Self {
+    /// Takes over an upgraded socket.
+    pub(super) fn new(upgraded: Upgraded, message_bytes: usize, start: Position) -> Self {
+        let Upgraded {
+            tcp,
+            answer,
+            read_already,
+        } = upgraded;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(0)
@@ -132,7 +132,7 @@ impl WebSocket {
             tcp,
             codec: WebSocketContext::from_partially_read(read_already, Role::Server, Some(config)),
             control: Vec::new(),
-            writing: Writing::new(start),
+            writing: Writing::behind(answer, start),
             turn: READ_TURN_BYTES,
             ask_kernel: false,
         }
@@ -388,19 +388,59 @@ fn broken(error: &Error) -> Broken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+    use crate::{protocol::Ending, router::outbox::End};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
 
     /// A socket, and its client.
     async fn pair() -> (WebSocket, TcpStream) {
+        pair_with("", &[]).await
+    }
+
+    /// The same, where HTTP has left something to be sent, and has read something already.
+    async fn pair_with(answer: &'static str, read_already: &[u8]) -> (WebSocket, TcpStream) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap());
         let (client, accepted) = tokio::join!(client, listener.accept());
         let (tcp, _) = accepted.unwrap();
         SockRef::from(&tcp).set_send_buffer_size(4 * 1024).unwrap();
-        (
-            WebSocket::new(tcp, Vec::new(), 1024, Position::START),
-            client.unwrap(),
-        )
+        let upgraded = Upgraded {
+            tcp,
+            answer: answer.into(),
+            read_already: read_already.to_vec(),
+        };
+        let socket = WebSocket::new(upgraded, 1024, Position::START);
+        (socket, client.unwrap())
+    }
+
+    #[tokio::test]
+    async fn nothing_goes_before_the_answer_to_the_handshake() {
+        const ANSWER: &str = "HTTP/1.1 101";
+        let ping = [0x89, 0x80, 0, 0, 0, 0];
+        for dropped in [false, true] {
+            let (mut socket, mut client) = pair_with(ANSWER, &ping).await;
+            let read = poll_fn(|cx| Poll::Ready(socket.poll_read(cx))).await;
+            assert!(read.is_pending());
+            socket.take_control();
+            if dropped {
+                let end = End {
+                    ending: Ending::Shutdown,
+                    position: Position::START,
+                    drain: false,
+                };
+                socket.writing.conclude(end, Vec::new(), true);
+            }
+            socket.queue_close(1001, "shutdown");
+            poll_fn(|cx| socket.poll_write(cx)).await.unwrap();
+            drop(socket);
+            let mut got = Vec::new();
+            client.read_to_end(&mut got).await.unwrap();
+            let rest = got.strip_prefix(ANSWER.as_bytes()).unwrap();
+            let expected: &[u8] = if dropped { &[] } else { &[0x8A, 0] };
+            assert_eq!(rest.strip_prefix(expected).unwrap()[0], 0x88, "{got:?}");
+        }
     }
 
     #[tokio::test]

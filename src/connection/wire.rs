@@ -3,7 +3,9 @@
 //! A socket that was upgraded belongs to its connection's task. One that carries server-sent events
 //! stays with HTTP, whose task writes the body. The gauge tells the connection's task what it has
 //! to know of the kernel all the same: whether bytes are refused, and whether some were taken. It also
-//! ends a TCP connection whose client takes nothing: HTTP would wait for it for ever.
+//! ends a TCP connection whose client takes nothing: HTTP would wait for it for ever. And it keeps the
+//! answer to an upgrade for the connection's task, which sends it with its first words: one system call
+//! and one segment rather than two.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
@@ -15,6 +17,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::{Bytes, BytesMut};
 use futures_util::task::AtomicWaker;
 use socket2::SockRef;
 use tokio::{
@@ -28,6 +31,7 @@ pub struct Gauge {
     refusals: AtomicU64,
     bytes_taken: AtomicU64,
     cut: AtomicBool,
+    holding: AtomicBool,
     gone: AtomicBool,
     /// HTTP's task.
     writer: AtomicWaker,
@@ -62,6 +66,11 @@ impl Gauge {
         self.writer.wake();
     }
 
+    /// Keeps what HTTP still writes for whoever takes the TCP connection over.
+    pub fn hold(&self) {
+        self.holding.store(true, Ordering::Release);
+    }
+
     /// Whether the TCP connection is closed.
     pub(super) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
@@ -91,6 +100,8 @@ impl Drop for Tether {
 #[derive(Debug)]
 pub struct Wire {
     tcp: TcpStream,
+    /// Not sent yet: see [`Gauge::hold`].
+    held: BytesMut,
     tether: Tether,
 }
 
@@ -99,6 +110,7 @@ impl Wire {
     pub fn new(tcp: TcpStream) -> Self {
         Self {
             tcp,
+            held: BytesMut::new(),
             tether: Tether(Arc::default()),
         }
     }
@@ -108,9 +120,9 @@ impl Wire {
         Arc::clone(&self.tether.0)
     }
 
-    /// The TCP connection, for who takes it over.
-    pub fn into_tcp(self) -> TcpStream {
-        self.tcp
+    /// The TCP connection, for who takes it over, and what is to be sent on it before all else.
+    pub fn into_parts(self) -> (TcpStream, Bytes) {
+        (self.tcp, self.held.freeze())
     }
 
     fn gauge_ref(&self) -> &Gauge {
@@ -125,6 +137,13 @@ impl Wire {
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.gauge_ref().check(cx)?;
+        if self.gauge_ref().holding.load(Ordering::Acquire) {
+            let before = self.held.len();
+            for part in bytes {
+                self.held.extend_from_slice(part);
+            }
+            return Poll::Ready(Ok(self.held.len() - before));
+        }
         let polled = match Pin::new(&mut self.tcp).poll_write_vectored(cx, bytes) {
             // The readiness may be stale.
             Poll::Pending => match SockRef::from(&self.tcp).send_vectored(bytes) {
@@ -186,5 +205,34 @@ impl AsyncWrite for Wire {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    #[tokio::test]
+    async fn what_is_held_is_not_sent_and_goes_along() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(client, listener.accept());
+        let mut wire = Wire::new(accepted.unwrap().0);
+        wire.write_all(b"before").await.unwrap();
+        wire.gauge().hold();
+        wire.write_all(b"held ").await.unwrap();
+        let parts = [IoSlice::new(b"b"), IoSlice::new(b"ack")];
+        assert_eq!(wire.write_vectored(&parts).await.unwrap(), 4);
+        wire.flush().await.unwrap();
+        let (tcp, held) = wire.into_parts();
+        assert_eq!(held, "held back");
+        drop(tcp);
+        let mut got = String::new();
+        client.unwrap().read_to_string(&mut got).await.unwrap();
+        assert_eq!(got, "before");
     }
 }

@@ -68,6 +68,16 @@ impl Writing {
         }
     }
 
+    /// The same, behind bytes that nothing may go before: as if they were begun.
+    pub(super) fn behind(first: Bytes, start: Position) -> Self {
+        let mut writing = Self::new(start);
+        if !first.is_empty() {
+            writing.push(first);
+            writing.midway = true;
+        }
+        writing
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }

@@ -3,7 +3,7 @@
 //! A refusal comes before the upgrade, as a problem. Once the registry has taken the connection, its
 //! task owns everything; this handler only answers 101.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use axum::{
     body::Body,
@@ -20,7 +20,7 @@ use super::{
     problem::{Kind, Problem},
 };
 use crate::{
-    connection::{Carrier, Wire},
+    connection::{Carrier, Gauge, Upgraded, Wire},
     protocol::Dialect,
 };
 
@@ -52,7 +52,12 @@ pub(super) async fn open(
     let mut response = handshake(&request)?;
     same_origin(request.headers(), &state.config.cors.origins)?;
     known(state, &wish.subscription).await?;
+    let gauge = request.extensions().get::<Arc<Gauge>>().cloned();
     attach::take(state, wish, upgrade(&mut request)).await?;
+    if let Some(gauge) = gauge {
+        // The connection has words of its own at once.
+        gauge.hold();
+    }
     if let Some(dialect) = dialect {
         let name = HeaderValue::from_static(dialect.name());
         response
@@ -146,9 +151,11 @@ pub(super) fn upgrade(
     let upgrading = request.extensions_mut().remove::<OnUpgrade>();
     async move {
         let parts = upgrading?.await.ok()?.downcast::<TokioIo<Wire>>().ok()?;
-        Some(Carrier::Socket {
-            tcp: parts.io.into_inner().into_tcp(),
+        let (tcp, answer) = parts.io.into_inner().into_parts();
+        Some(Carrier::Socket(Upgraded {
+            tcp,
+            answer,
             read_already: parts.read_buf.to_vec(),
-        })
+        }))
     }
 }

@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const LEAST_HEAD_BYTES: usize = 8 * 1024;
 
 /// What each connection is served with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Acceptor {
     pub(super) routes: Router,
     pub(super) limits: config::Limits,
@@ -40,6 +40,7 @@ pub(super) struct Acceptor {
 
 /// Accepts until `stop`; the listener is closed then.
 pub(super) async fn accept(listener: TcpListener, acceptor: Acceptor, stop: CancellationToken) {
+    let acceptor = Arc::new(acceptor);
     let mut shortage = Shortage::default();
     loop {
         let accepted = tokio::select! {
@@ -49,7 +50,7 @@ pub(super) async fn accept(listener: TcpListener, acceptor: Acceptor, stop: Canc
         match accepted {
             Ok((tcp, remote)) => {
                 shortage.ended();
-                let serving = acceptor.clone().serve(tcp, remote);
+                let serving = Arc::clone(&acceptor).serve(tcp, remote);
                 acceptor.http.spawn(acceptor.cut.clone().end(serving));
             }
             Err(error) if concerns_one_connection(&error) => {}
@@ -97,12 +98,12 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 }
 
 impl Acceptor {
-    async fn serve(self, tcp: TcpStream, remote: SocketAddr) {
+    async fn serve(self: Arc<Self>, tcp: TcpStream, remote: SocketAddr) {
         if let Err(error) = self.tune(&tcp) {
             tracing::debug!(%error, "a client left at once");
             return;
         }
-        let routes = self.routes;
+        let routes = self.routes.clone();
         let wire = Wire::new(tcp);
         let gauge = wire.gauge();
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
