@@ -350,7 +350,7 @@ impl Router {
         compiled.since = before.map_or(self.position, |before| before.since);
         let was = before.is_some_and(|before| before.subscription.durable);
         // A document that cannot be read loses no position by it.
-        compiled.subscription.durable |= was && compiled.error.is_some();
+        compiled.subscription.durable |= was && compiled.error().is_some();
         let is = compiled.subscription.durable;
         self.durable.stored(id, was, is, self.position).await;
         if let Some(slot) = self.subscriptions.upsert(compiled) {

@@ -109,68 +109,39 @@ pub struct Subscription {
     /// When the TTL index deletes it.
     pub expires_at: Option<DateTime>,
     /// What is wrong with the document, if anything.
-    pub fault: Option<String>,
+    pub fault: Option<Box<str>>,
+}
+
+/// What the fields of a document say.
+#[derive(Default)]
+struct Fields {
+    id: Option<SubscriptionId>,
+    paused: bool,
+    durable: bool,
+    expires_at: Option<DateTime>,
+    fault: Option<Box<str>>,
 }
 
 impl Subscription {
     /// Reads a stored document.
     pub fn read(document: RawDocumentBuf) -> Self {
-        let mut read = Self {
-            id: None,
-            paused: false,
-            durable: false,
-            expires_at: None,
-            fault: None,
-            document: RawDocumentBuf::new(),
-        };
+        let mut fields = Fields::default();
         for element in &document {
             match element {
-                Ok((key, value)) => read.take(key.as_str(), value),
-                Err(error) => read.blame("", &format!("the document cannot be decoded: {error}")),
+                Ok((key, value)) => fields.take(key.as_str(), value),
+                Err(error) => fields.blame("", &format!("the document cannot be decoded: {error}")),
             }
         }
-        if read.id.is_none() {
-            read.blame("_id", "must be a string");
+        if fields.id.is_none() {
+            fields.blame("_id", "must be a string");
         }
-        Self { document, ..read }
-    }
-
-    fn take(&mut self, key: &str, value: RawBsonRef<'_>) {
-        match (key, value) {
-            ("_id", RawBsonRef::String(id)) => self.id = Some(id.into()),
-            // A missing field and null mean the same, as in MongoDB's queries.
-            (
-                "filter" | "name" | "status" | "durable" | "source" | "expiresAt" | "owner"
-                | "metadata" | "createdAt" | "updatedAt" | "revision",
-                RawBsonRef::Null,
-            )
-            | ("filter" | "metadata", RawBsonRef::Document(_))
-            | ("name" | "owner", RawBsonRef::String(_))
-            | ("createdAt" | "updatedAt", RawBsonRef::DateTime(_))
-            | ("status", RawBsonRef::String("active"))
-            | ("source", RawBsonRef::String(DEFAULT_SOURCE))
-            | ("revision", RawBsonRef::Int32(_) | RawBsonRef::Int64(_) | RawBsonRef::Double(_)) => {
-            }
-            ("status", RawBsonRef::String("paused")) => self.paused = true,
-            ("durable", RawBsonRef::Boolean(durable)) => self.durable = durable,
-            ("expiresAt", RawBsonRef::DateTime(date)) => self.expires_at = Some(date),
-            ("filter" | "metadata", _) => self.blame(key, "must be a document"),
-            ("name" | "owner", _) => self.blame(key, "must be a string"),
-            ("createdAt" | "updatedAt" | "expiresAt", _) => self.blame(key, "must be a date"),
-            ("status", _) => self.blame(key, "must be \"active\" or \"paused\""),
-            ("source", _) => self.blame(key, "must be \"events\""),
-            ("durable", _) => self.blame(key, "must be a boolean"),
-            ("revision", _) => self.blame(key, "must be a number"),
-            // Fields of others are theirs.
-            _ => {}
-        }
-    }
-
-    fn blame(&mut self, field: &str, detail: &str) {
-        if self.fault.is_none() && field.is_empty() {
-            self.fault = Some(detail.to_owned());
-        } else if self.fault.is_none() {
-            self.fault = Some(format!("#/{field}: {detail}"));
+        Self {
+            document,
+            id: fields.id,
+            paused: fields.paused,
+            durable: fields.durable,
+            expires_at: fields.expires_at,
+            fault: fields.fault,
         }
     }
 
@@ -192,9 +163,9 @@ impl Subscription {
         etag(&self.document)
     }
 
-    /// The subscription as JSON. `error` is why it is invalid (its own fault, or its filter's).
-    pub fn to_json(&self, error: Option<&str>) -> String {
-        let status = match error {
+    /// The subscription as JSON.
+    pub fn to_json(&self) -> String {
+        let status = match self.fault {
             Some(_) => Status::Invalid,
             None if self.paused => Status::Paused,
             None => Status::Active,
@@ -208,9 +179,9 @@ impl Subscription {
         self.write_field("filter", "{}", &mut out);
         out.push_str(r#","status":"#);
         write_string(status.as_str(), &mut out);
-        if let Some(error) = error {
+        if let Some(fault) = &self.fault {
             out.push_str(r#","error":"#);
-            write_string(error, &mut out);
+            write_string(fault, &mut out);
         }
         self.write_field("durable", "false", &mut out);
         self.write_field("owner", "null", &mut out);
@@ -244,6 +215,47 @@ impl Subscription {
     }
 }
 
+impl Fields {
+    fn take(&mut self, key: &str, value: RawBsonRef<'_>) {
+        match (key, value) {
+            ("_id", RawBsonRef::String(id)) => self.id = Some(id.into()),
+            // A missing field and null mean the same, as in MongoDB's queries.
+            (
+                "filter" | "name" | "status" | "durable" | "source" | "expiresAt" | "owner"
+                | "metadata" | "createdAt" | "updatedAt" | "revision",
+                RawBsonRef::Null,
+            )
+            | ("filter" | "metadata", RawBsonRef::Document(_))
+            | ("name" | "owner", RawBsonRef::String(_))
+            | ("createdAt" | "updatedAt", RawBsonRef::DateTime(_))
+            | ("status", RawBsonRef::String("active"))
+            | ("source", RawBsonRef::String(DEFAULT_SOURCE))
+            | ("revision", RawBsonRef::Int32(_) | RawBsonRef::Int64(_) | RawBsonRef::Double(_)) => {
+            }
+            ("status", RawBsonRef::String("paused")) => self.paused = true,
+            ("durable", RawBsonRef::Boolean(durable)) => self.durable = durable,
+            ("expiresAt", RawBsonRef::DateTime(date)) => self.expires_at = Some(date),
+            ("filter" | "metadata", _) => self.blame(key, "must be a document"),
+            ("name" | "owner", _) => self.blame(key, "must be a string"),
+            ("createdAt" | "updatedAt" | "expiresAt", _) => self.blame(key, "must be a date"),
+            ("status", _) => self.blame(key, "must be \"active\" or \"paused\""),
+            ("source", _) => self.blame(key, "must be \"events\""),
+            ("durable", _) => self.blame(key, "must be a boolean"),
+            ("revision", _) => self.blame(key, "must be a number"),
+            // Fields of others are theirs.
+            _ => {}
+        }
+    }
+
+    fn blame(&mut self, field: &str, detail: &str) {
+        if self.fault.is_none() && field.is_empty() {
+            self.fault = Some(detail.into());
+        } else if self.fault.is_none() {
+            self.fault = Some(format!("#/{field}: {detail}").into());
+        }
+    }
+}
+
 /// The entity tag of a stored document, quoted as HTTP wants it.
 pub fn etag(document: &RawDocument) -> String {
     format!(
@@ -263,7 +275,7 @@ mod tests {
     }
 
     fn shown(subscription: &Subscription) -> Value {
-        serde_json::from_str(&subscription.to_json(subscription.fault.as_deref())).unwrap()
+        serde_json::from_str(&subscription.to_json()).unwrap()
     }
 
     #[test]
@@ -296,7 +308,7 @@ mod tests {
             let fault = subscription.fault.clone().unwrap_or_default();
             assert!(fault.starts_with(pointer), "{document}: {fault}");
             assert_eq!(shown(&subscription)["status"], "invalid");
-            assert_eq!(shown(&subscription)["error"], fault);
+            assert_eq!(shown(&subscription)["error"], *fault);
         }
     }
 

@@ -14,6 +14,7 @@ use crate::{
     filter::{Limits, Preparation, Prepared},
     router::{Compiled, Gathering, Table},
     store::{Documents, StoreError},
+    subscription::Status,
 };
 
 /// Replies of the server that may wait to be compiled.
@@ -64,8 +65,8 @@ fn compile(
     let mut group = Group::with_capacity(GROUP);
     while let Some(documents) = arriving.blocking_recv() {
         documents.each(|document| {
-            let mut read = Compiled::read(document.to_owned(), limits);
-            let filter = read.take_active_filter();
+            let (read, filter) = Compiled::read_apart(document.to_owned(), limits);
+            let filter = filter.filter(|_| read.status() == Status::Active);
             group.push((read, filter.map(|filter| preparation.prepare(filter))));
             if group.len() == GROUP {
                 hand_on(&mut group, compiled);

@@ -69,7 +69,7 @@ fn of_stored(
         Some(filter) => explained(filter, event, Some(compiled.status())),
         None => Err(Problem::new(
             Kind::SubscriptionInvalid,
-            compiled.error.unwrap_or_default(),
+            compiled.error().unwrap_or_default(),
         )),
     }
 }

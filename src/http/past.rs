@@ -31,7 +31,7 @@ pub(super) async fn page(state: &AppState, id: &str, uri: &Uri) -> Result<Respon
     let Some(filter) = compiled.filter() else {
         return Err(Problem::new(
             Kind::SubscriptionInvalid,
-            compiled.error.unwrap_or_default(),
+            compiled.error().unwrap_or_default(),
         ));
     };
     query.filter = Some(Document::try_from(compiled.subscription.filter())?);

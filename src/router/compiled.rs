@@ -14,8 +14,6 @@ use crate::{
 pub struct Compiled {
     /// The subscription as stored.
     pub subscription: Subscription,
-    /// Why it is invalid, if it is.
-    pub error: Option<String>,
     /// Where it was made, if the router saw that: nothing before it is delivered.
     pub since: Position,
     /// Only until an index has it, so a subscription need not have the room for it in place.
@@ -25,32 +23,35 @@ pub struct Compiled {
 impl Compiled {
     /// Reads a stored document and compiles its filter. Never fails: what is wrong makes it invalid.
     pub fn read(document: RawDocumentBuf, limits: &Limits) -> Self {
+        let (mut compiled, filter) = Self::read_apart(document, limits);
+        compiled.filter = filter.map(Box::new);
+        compiled
+    }
+
+    /// The same, with the filter beside it.
+    pub fn read_apart(document: RawDocumentBuf, limits: &Limits) -> (Self, Option<Filter>) {
         let mut subscription = Subscription::read(document);
-        if let Some(error) = subscription.fault.take() {
-            return Self {
-                subscription,
-                error: Some(error),
-                since: Position::START,
-                filter: None,
-            };
-        }
-        match Filter::parse_with(subscription.filter(), limits) {
-            Ok(filter) => Self {
-                subscription,
-                error: None,
-                since: Position::START,
-                filter: Some(Box::new(filter)),
-            },
-            Err(error) => {
-                let text = format!("#/filter{}: {}", error.pointer, error.reason);
-                Self {
-                    subscription,
-                    error: Some(text),
-                    since: Position::START,
-                    filter: None,
+        let mut filter = None;
+        if subscription.fault.is_none() {
+            match Filter::parse_with(subscription.filter(), limits) {
+                Ok(parsed) => filter = Some(parsed),
+                Err(error) => {
+                    let text = format!("#/filter{}: {}", error.pointer, error.reason);
+                    subscription.fault = Some(text.into());
                 }
             }
         }
+        let compiled = Self {
+            subscription,
+            since: Position::START,
+            filter: None,
+        };
+        (compiled, filter)
+    }
+
+    /// Why it is invalid, if it is.
+    pub fn error(&self) -> Option<&str> {
+        self.subscription.fault.as_deref()
     }
 
     /// Where it was made, or a point before that: what the router saw, else what `createdAt` says. A date
@@ -72,7 +73,7 @@ impl Compiled {
 
     /// What the subscription is doing.
     pub fn status(&self) -> Status {
-        match (&self.error, self.subscription.paused) {
+        match (self.error(), self.subscription.paused) {
             (Some(_), _) => Status::Invalid,
             (None, true) => Status::Paused,
             (None, false) => Status::Active,
@@ -81,7 +82,7 @@ impl Compiled {
 
     /// The subscription as JSON.
     pub fn to_json(&self) -> String {
-        self.subscription.to_json(self.error.as_deref())
+        self.subscription.to_json()
     }
 
     /// The compiled filter; `None` where the subscription is invalid.

@@ -41,8 +41,8 @@ impl Writer<'_> {
     pub(super) fn program(mut self, root: &Node) -> Box<[u8]> {
         let mut ends = Ends::new();
         self.conjunction(root, &mut ends);
-        self.sort(0, &ends);
-        self.out.as_slice().into()
+        let sorted = sorted(self.out, 0, &ends);
+        sorted.map_or_else(|| self.out.as_slice().into(), Vec::into_boxed_slice)
     }
 
     fn conjunction(&mut self, node: &Node, ends: &mut Ends) {

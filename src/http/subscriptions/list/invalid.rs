@@ -93,7 +93,7 @@ impl Walk {
             .await?
             .into_iter()
             .map(|document| compiled(state, document))
-            .filter(|one| one.error.is_some())
+            .filter(|one| one.error().is_some())
             .filter_map(|one| Some((one.subscription.id.clone()?, one)))
             .collect();
         let in_order = ids.iter().filter_map(|id| by_id.remove(id.as_str()));
