@@ -201,9 +201,8 @@ fn refuse(answer: oneshot::Sender<Result<(), AttachError>>, error: AttachError) 
     }
 }
 
-/// The socket, once the HTTP layer has written its answer and lets go of it. `None` where that takes
-/// too long, or where the router has to wait for it: a client that does not even read the answer must
-/// not hold up the others.
+/// The way to the client, once HTTP lets go of it. `None` where that takes too long, or where the router
+/// has to wait for it: one connection must not hold up the others.
 async fn taken_over(
     carrier: impl Future<Output = Option<Carrier>>,
     outbox: &Receiver,

@@ -70,6 +70,11 @@ pub async fn run(
     // In a task, so that it runs where the connections do.
     let accepting = accept::accept(listener, node.acceptor(), closed.clone());
     let accepting = AbortOnDropHandle::new(tokio::spawn(accepting));
+    let accepting = async {
+        if let Err(Ok(panic)) = accepting.await.map_err(JoinError::try_into_panic) {
+            std::panic::resume_unwind(panic);
+        }
+    };
     tracing::info!("the service is up");
     let draining = async {
         stop.cancelled().await;
@@ -78,10 +83,7 @@ pub async fn run(
         closed.cancel();
         deadline
     };
-    let (accepted, deadline) = tokio::join!(accepting, draining);
-    if let Err(Ok(panic)) = accepted.map_err(JoinError::try_into_panic) {
-        std::panic::resume_unwind(panic);
-    }
+    let ((), deadline) = tokio::join!(accepting, draining);
     node.stop(deadline).await;
     Ok(())
 }

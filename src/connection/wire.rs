@@ -4,8 +4,8 @@
 //! stays with HTTP, whose task writes the body. The gauge tells the connection's task what it has
 //! to know of the kernel all the same: whether bytes are refused, and whether some were taken. It also
 //! ends a TCP connection whose client takes nothing: HTTP would wait for it for ever. And it keeps the
-//! answer to an upgrade for the connection's task, which sends it with its first words: one system call
-//! and one segment rather than two.
+//! answer to an upgrade for the connection's task, which sends it first of all, with what it has to say
+//! by then: most often one system call and one segment rather than two.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
@@ -25,7 +25,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// What the kernel says to whoever writes.
+/// What the kernel says to whoever writes, and what HTTP's side of the wire is to do.
 #[derive(Debug, Default)]
 pub struct Gauge {
     refusals: AtomicU64,
@@ -66,7 +66,8 @@ impl Gauge {
         self.writer.wake();
     }
 
-    /// Keeps what HTTP still writes for whoever takes the TCP connection over.
+    /// Keeps what HTTP still writes for whoever takes the TCP connection over. If nobody does, it is
+    /// never sent.
     pub fn hold(&self) {
         self.holding.store(true, Ordering::Release);
     }

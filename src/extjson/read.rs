@@ -14,7 +14,7 @@ pub const MAX_JSON_DEPTH: usize = 256;
 /// Reads JSON text. Refuses duplicate keys and nesting beyond [`MAX_JSON_DEPTH`].
 pub fn parse_json(text: &[u8]) -> Result<Value, String> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    // It has a limit of its own here.
+    // `Strict` bounds the nesting; serde_json's own bound is lower.
     deserializer.disable_recursion_limit();
     let strict = Strict {
         levels: MAX_JSON_DEPTH,

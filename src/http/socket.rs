@@ -1,7 +1,7 @@
 //! `GET /subscriptions/{id}/events` as a WebSocket: the upgrade.
 //!
 //! A refusal comes before the upgrade, as a problem. Once the registry has taken the connection, its
-//! task owns everything; this handler only answers 101.
+//! task owns everything, and sends even the 101 that this handler answers.
 
 use std::{future::Future, sync::Arc};
 
@@ -55,7 +55,7 @@ pub(super) async fn open(
     let gauge = request.extensions().get::<Arc<Gauge>>().cloned();
     attach::take(state, wish, upgrade(&mut request)).await?;
     if let Some(gauge) = gauge {
-        // The connection has words of its own at once.
+        // The connection's task sends it with whatever it has to say by then: the first thing it does.
         gauge.hold();
     }
     if let Some(dialect) = dialect {
@@ -144,7 +144,7 @@ fn choose_dialect(headers: &HeaderMap) -> Option<Dialect> {
         .find_map(|name| Dialect::from_subprotocol(name.trim()))
 }
 
-/// The socket, once hyper has written the 101.
+/// The socket, once hyper has done with it.
 pub(super) fn upgrade(
     request: &mut Request<Body>,
 ) -> impl Future<Output = Option<Carrier>> + Send + use<> {
