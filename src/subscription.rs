@@ -108,7 +108,7 @@ pub struct Subscription {
     pub durable: bool,
     /// When the TTL index deletes it.
     pub expires_at: Option<DateTime>,
-    /// What is wrong with the document, if anything.
+    /// What is wrong with the document, if anything. Whoever compiles the filter adds what is wrong with that.
     pub fault: Option<Box<str>>,
 }
 
@@ -163,13 +163,17 @@ impl Subscription {
         etag(&self.document)
     }
 
-    /// The subscription as JSON.
-    pub fn to_json(&self) -> String {
-        let status = match self.fault {
+    /// What it is doing.
+    pub fn status(&self) -> Status {
+        match self.fault {
             Some(_) => Status::Invalid,
             None if self.paused => Status::Paused,
             None => Status::Active,
-        };
+        }
+    }
+
+    /// The subscription as JSON.
+    pub fn to_json(&self) -> String {
         let mut out = String::with_capacity(self.document.as_bytes().len() * 2);
         let id = self.document.get("_id").ok().flatten().map(plain_text);
         out.push_str(r#"{"id":"#);
@@ -178,7 +182,7 @@ impl Subscription {
         self.write_field("source", "\"events\"", &mut out);
         self.write_field("filter", "{}", &mut out);
         out.push_str(r#","status":"#);
-        write_string(status.as_str(), &mut out);
+        write_string(self.status().as_str(), &mut out);
         if let Some(fault) = &self.fault {
             out.push_str(r#","error":"#);
             write_string(fault, &mut out);

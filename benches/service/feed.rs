@@ -45,30 +45,24 @@ pub(crate) async fn compare(events: u64, windows: usize) -> Result<Vec<Row>> {
         // Neither of the two is to compete with what is left of the inserts: journal and checkpoint.
         tokio::time::sleep(SETTLED).await;
         let received = load.tally.messages();
-        let (cpu, database) = (node.cpu()?, node.database_cpu()?);
+        let before = node.both_cpu()?;
         let begun = Instant::now();
         node.signal("CONT")?;
         load.received(received + 1).await?;
         let elapsed = begun.elapsed();
         ours.push(count / elapsed.as_secs_f64());
-        let each = |now: Duration, before| now.saturating_sub(before).div_f64(count);
-        println!(
-            "  {events} events in {elapsed:.2?}: {:.2?} of the node's and {:.2?} of mongod's CPU each",
-            each(node.cpu()?, cpu),
-            each(node.database_cpu()?, database)
-        );
+        let each = node.cpu_each(before, events)?;
+        println!("  {events} events in {elapsed:.2?}: {each}");
         // What was inserted before `from` in the same second comes too: no event is.
         tokio::time::sleep(Duration::from_millis(200)).await;
-        let database = node.database_cpu()?;
+        let before = node.both_cpu()?;
         let begun = Instant::now();
         let stream = stream::raw(&node.database, Some(from)).await?;
         stream::drain(stream, events).await?;
         let elapsed = begun.elapsed();
         theirs.push(count / elapsed.as_secs_f64());
-        println!(
-            "  the bare stream in {elapsed:.2?}: {:.2?} of mongod's CPU each",
-            each(node.database_cpu()?, database)
-        );
+        let each = node.cpu_each(before, events)?;
+        println!("  the bare stream in {elapsed:.2?}: {each}");
     }
     load.all_open()?;
     drop(load);

@@ -157,10 +157,24 @@ impl Node {
         kernel::cpu(self.process.id())
     }
 
-    /// CPU that the database used so far.
-    pub(crate) fn database_cpu(&self) -> Result<Duration> {
+    /// CPU time of the service and of the database so far.
+    pub(crate) fn both_cpu(&self) -> Result<[Duration; 2]> {
         let mongod = self.mongod.as_ref().context("the first node")?;
-        kernel::cpu(mongod.id().context("mongod's process")?)
+        let mongod = mongod.id().context("mongod's process")?;
+        Ok([self.cpu()?, kernel::cpu(mongod)?])
+    }
+
+    /// What each of so many events took of both since `before`, in words.
+    #[expect(clippy::cast_precision_loss, reason = "a count far below 2^52")]
+    pub(crate) fn cpu_each(&self, before: [Duration; 2], events: u64) -> Result<String> {
+        let now = self.both_cpu()?;
+        let [node, mongod] = [0, 1].map(|index| {
+            let spent = now[index].saturating_sub(before[index]);
+            spent.div_f64(events as f64)
+        });
+        Ok(format!(
+            "{node:.2?} of the node's and {mongod:.2?} of mongod's CPU an event"
+        ))
     }
 
     /// Resident memory of the service, in bytes.

@@ -1,7 +1,7 @@
 //! `POST /events` in batches beside a bare `insert_many` into a collection with the same validator and
 //! indexes, on the same mongod, with one bare change stream open on it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -37,12 +37,14 @@ pub(crate) async fn compare(batches: u64, windows: usize) -> Result<Vec<Row>> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for window in 0..windows as u64 {
         let first = window * batches;
-        let before = Cpu::so_far(&node)?;
+        let before = node.both_cpu()?;
         ours.push(by_rest(&node, first..first + batches).await?);
-        before.print("POST /events", &node, batches * BATCH)?;
-        let before = Cpu::so_far(&node)?;
+        let each = node.cpu_each(before, batches * BATCH)?;
+        println!("  POST /events: {each}");
+        let before = node.both_cpu()?;
         theirs.push(by_driver(&events, batches).await?);
-        before.print("insert_many", &node, batches * BATCH)?;
+        let each = node.cpu_each(before, batches * BATCH)?;
+        println!("  insert_many: {each}");
     }
     open.abort();
     node.stop().await?;
@@ -53,26 +55,6 @@ pub(crate) async fn compare(batches: u64, windows: usize) -> Result<Vec<Row>> {
         beside: Some(("bare insert_many", median(theirs))),
         reach: Some(Reach::AtLeast(0.7)),
     }])
-}
-
-/// CPU that node and mongod used so far.
-struct Cpu([Duration; 2]);
-
-impl Cpu {
-    fn so_far(node: &Node) -> Result<Self> {
-        Ok(Self([node.cpu()?, node.database_cpu()?]))
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a count far below 2^52")]
-    fn print(&self, what: &str, node: &Node, events: u64) -> Result<()> {
-        let now = Self::so_far(node)?;
-        let [node, mongod] = [0, 1].map(|index| {
-            let spent = now.0[index].saturating_sub(self.0[index]);
-            spent.div_f64(events as f64)
-        });
-        println!("  {what}: {node:.2?} of the node's and {mongod:.2?} of mongod's CPU an event");
-        Ok(())
-    }
 }
 
 async fn by_rest(node: &Node, batches: std::ops::Range<u64>) -> Result<f64> {

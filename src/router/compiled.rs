@@ -73,11 +73,7 @@ impl Compiled {
 
     /// What the subscription is doing.
     pub fn status(&self) -> Status {
-        match (self.error(), self.subscription.paused) {
-            (Some(_), _) => Status::Invalid,
-            (None, true) => Status::Paused,
-            (None, false) => Status::Active,
-        }
+        self.subscription.status()
     }
 
     /// The subscription as JSON.
