@@ -1,32 +1,28 @@
 //! How far back the oplog reaches.
 
-use bson::{Document, Timestamp, doc};
-use mongodb::options::ReadConcern;
+use std::time::Duration;
 
-use super::{Store, StoreError};
+use bson::{Document, Timestamp, doc};
+use mongodb::{Client, error::Error, options::ReadConcern};
+
+use super::{Store, StoreError, error::code};
+
+/// How often the oldest entry is looked for.
+const ATTEMPTS: u32 = 5;
+
+/// `CappedPositionLost`: the server removed the oldest entry while it was being read.
+const OVERTAKEN: i32 = 136;
 
 impl Store {
     /// The time of the oldest entry of the oplog; `None` where the rights given do not allow to read it
     /// (`read` on the database `local`, or `clusterMonitor`), or the cluster has no single oplog.
     pub async fn oplog_begin(&self) -> Result<Option<Timestamp>, StoreError> {
-        match self.first_oplog_entry().await {
+        let limit = self.server_limit();
+        match self.asked(oldest_entry(self.client(), limit)).await {
             Ok(found) => Ok(found),
             Err(StoreError::NotPermitted { .. }) => self.oplog_begin_by_status().await,
             Err(error) => Err(error),
         }
-    }
-
-    async fn first_oplog_entry(&self) -> Result<Option<Timestamp>, StoreError> {
-        let local = self.client().database("local");
-        let oplog = local.collection::<Document>("oplog.rs");
-        let find = oplog
-            .find_one(doc! {})
-            .sort(doc! {"$natural": 1})
-            .projection(doc! {"ts": 1})
-            .read_concern(ReadConcern::local())
-            .max_time(self.server_limit());
-        let found = self.asked(find).await?;
-        Ok(found.and_then(|entry| entry.get_timestamp("ts").ok()))
     }
 
     async fn oplog_begin_by_status(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -40,7 +36,31 @@ impl Store {
     }
 }
 
-fn earliest(status: &Document) -> Option<Timestamp> {
+/// The time of the oldest entry, for which the server may work so long. An entry that goes while it is
+/// read leaves another one as the oldest.
+pub(super) async fn oldest_entry(
+    client: &Client,
+    limit: Duration,
+) -> Result<Option<Timestamp>, Error> {
+    let oplog = client.database("local").collection::<Document>("oplog.rs");
+    let mut attempt = 1;
+    loop {
+        let found = oplog
+            .find_one(doc! {})
+            .sort(doc! {"$natural": 1})
+            .projection(doc! {"ts": 1})
+            .read_concern(ReadConcern::local())
+            .max_time(limit)
+            .await;
+        match found {
+            Err(error) if code(&error) == Some(OVERTAKEN) && attempt < ATTEMPTS => attempt += 1,
+            found => return Ok(found?.and_then(|entry| entry.get_timestamp("ts").ok())),
+        }
+    }
+}
+
+/// What `serverStatus` says of it.
+pub(super) fn earliest(status: &Document) -> Option<Timestamp> {
     let oplog = status.get_document("oplog").ok()?;
     let earliest = oplog.get_document("earliestOptime").ok()?;
     earliest.get_timestamp("ts").ok()

@@ -3,7 +3,7 @@
 use bson::{Document, Timestamp, doc};
 use mongodb::Client;
 use serde_json::{Value, json};
-use tidegate::{config::Config, mongod::Mongod};
+use tidegate::{config::Config, mongod::Mongod, store::Store};
 
 use crate::{
     durable::support::{ack, durable, next, publish, read, until_stored},
@@ -35,19 +35,11 @@ impl Database {
         }
     }
 
-    async fn first_entry(&self) -> Timestamp {
-        let oplog = self
-            .client
-            .database("local")
-            .collection::<Document>("oplog.rs");
-        let first = oplog.find_one(doc! {}).sort(doc! {"$natural": 1}).await;
-        first.unwrap().unwrap().get_timestamp("ts").unwrap()
-    }
-
     /// Writes so much that the oplog begins anew.
     async fn lose_history(&self) {
+        let store = Store::connect(&self.config).await.unwrap();
         let lost = self.fill().await;
-        while self.first_entry().await <= lost {
+        while store.oplog_begin().await.unwrap().unwrap() <= lost {
             self.fill().await;
         }
     }

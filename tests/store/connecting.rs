@@ -126,6 +126,22 @@ async fn a_server_that_does_not_answer_is_not_waited_for() {
     store.find_subscription("a").await.unwrap();
 }
 
+/// An oplog that is full loses its oldest entry at any time, also while that one is read.
+#[tokio::test]
+async fn the_oldest_entry_of_the_oplog_may_go_while_it_is_read() {
+    let mut config = config().await;
+    config.mongodb_uri += "&appName=overtaken";
+    let store = Store::connect(&config).await.unwrap();
+    let client = Client::with_uri_str(&config.mongodb_uri).await.unwrap();
+    let fail = doc! {
+        "configureFailPoint": "failCommand",
+        "mode": {"times": 3},
+        "data": {"failCommands": ["find"], "errorCode": 136, "appName": "overtaken"},
+    };
+    client.database("admin").run_command(fail).await.unwrap();
+    assert!(store.oplog_begin().await.unwrap().is_some());
+}
+
 #[tokio::test]
 async fn a_write_that_no_majority_has_is_not_answered_as_done() {
     let mongod = Mongod::start(support::options()).await.unwrap();

@@ -1,10 +1,13 @@
 //! How far back the oplog reaches, and what bounds it.
 
 use bson::{Bson, Document, Timestamp, doc};
-use mongodb::{Client, options::ReadConcern};
+use mongodb::Client;
 
-use super::permitted;
-use crate::store::StoreError;
+use super::{PATIENCE, permitted};
+use crate::store::{
+    StoreError,
+    oplog::{earliest, oldest_entry},
+};
 
 /// The oplog of one member. What may not be read is `None`.
 #[derive(Clone, Debug)]
@@ -30,7 +33,7 @@ pub(super) async fn read(client: &Client) -> Result<Oplog, StoreError> {
             .run_command(doc! {"serverStatus": 1, "oplog": 1})
             .await,
     )?;
-    let begin = match first_entry(client).await? {
+    let begin = match permitted(oldest_entry(client, PATIENCE).await)?.flatten() {
         Some(begin) => Some(begin),
         None => status.as_ref().and_then(earliest),
     };
@@ -42,28 +45,10 @@ pub(super) async fn read(client: &Client) -> Result<Oplog, StoreError> {
     })
 }
 
-async fn first_entry(client: &Client) -> Result<Option<Timestamp>, StoreError> {
-    let oplog = client.database("local").collection::<Document>("oplog.rs");
-    let found = oplog
-        .find_one(doc! {})
-        .sort(doc! {"$natural": 1})
-        .projection(doc! {"ts": 1})
-        .read_concern(ReadConcern::local())
-        .await;
-    let found = permitted(found)?.flatten();
-    Ok(found.and_then(|entry| entry.get_timestamp("ts").ok()))
-}
-
 async fn bytes(client: &Client) -> Result<Option<(u64, u64)>, StoreError> {
     let stats = doc! {"collStats": "oplog.rs"};
     let stats = permitted(client.database("local").run_command(stats).await)?;
     Ok(stats.and_then(|stats| Some((whole(&stats, "size")?, whole(&stats, "maxSize")?))))
-}
-
-fn earliest(status: &Document) -> Option<Timestamp> {
-    let oplog = status.get_document("oplog").ok()?;
-    let earliest = oplog.get_document("earliestOptime").ok()?;
-    earliest.get_timestamp("ts").ok()
 }
 
 /// The server leaves the field out where no minimum is set.
