@@ -342,7 +342,7 @@ impl Router {
     }
 
     async fn upsert(&mut self, mut compiled: Compiled) {
-        let id = compiled.subscription.id.clone();
+        let id = compiled.subscription.id().map(SubscriptionId::from);
         let before = id
             .as_ref()
             .and_then(|id| self.subscriptions.slot(id.as_str()));
@@ -369,9 +369,8 @@ impl Router {
         let connections: Vec<Gone> = connections.map(|c| c.gone.clone()).collect();
         let ended = self.registry.end_all_of(slot, ending, self.position);
         if ended > 0 {
-            let subscription = removed.subscription.id.as_ref().map(SubscriptionId::as_str);
             tracing::info!(
-                subscription,
+                subscription = removed.subscription.id(),
                 ended,
                 reason = ending.token(),
                 "subscription is gone"

@@ -100,8 +100,6 @@ impl Status {
 pub struct Subscription {
     /// The document as it is stored.
     pub document: RawDocumentBuf,
-    /// `_id`; `None` where it is not text (then the subscription is invalid).
-    pub id: Option<SubscriptionId>,
     /// Whether the document asks to be paused.
     pub paused: bool,
     /// Whether the server keeps the acknowledged position.
@@ -114,8 +112,9 @@ pub struct Subscription {
 
 /// What the fields of a document say.
 #[derive(Default)]
-struct Fields {
-    id: Option<SubscriptionId>,
+struct Fields<'d> {
+    has_id: bool,
+    filter: Option<&'d RawDocument>,
     paused: bool,
     durable: bool,
     expires_at: Option<DateTime>,
@@ -123,8 +122,12 @@ struct Fields {
 }
 
 impl Subscription {
-    /// Reads a stored document.
-    pub fn read(document: RawDocumentBuf) -> Self {
+    /// Reads a stored document, and has its filter compiled where nothing else is wrong with it. Why the
+    /// filter cannot be compiled is what is wrong then.
+    pub fn read<F>(
+        document: RawDocumentBuf,
+        compile: impl FnOnce(&RawDocument) -> Result<F, String>,
+    ) -> (Self, Option<F>) {
         let mut fields = Fields::default();
         for element in &document {
             match element {
@@ -132,16 +135,33 @@ impl Subscription {
                 Err(error) => fields.blame("", &format!("the document cannot be decoded: {error}")),
             }
         }
-        if fields.id.is_none() {
+        if !fields.has_id {
             fields.blame("_id", "must be a string");
         }
-        Self {
+        let compiled = match fields.fault {
+            None => compile(fields.filter.unwrap_or_else(nothing)).map_err(Into::into),
+            Some(fault) => Err(fault),
+        };
+        let (filter, fault) = match compiled {
+            Ok(filter) => (Some(filter), None),
+            Err(fault) => (None, Some(fault)),
+        };
+        let (paused, durable, expires_at) = (fields.paused, fields.durable, fields.expires_at);
+        let read = Self {
             document,
-            id: fields.id,
-            paused: fields.paused,
-            durable: fields.durable,
-            expires_at: fields.expires_at,
-            fault: fields.fault,
+            paused,
+            durable,
+            expires_at,
+            fault,
+        };
+        (read, filter)
+    }
+
+    /// `_id`; `None` where it is not text (then the subscription is invalid).
+    pub fn id(&self) -> Option<&str> {
+        match self.document.get("_id") {
+            Ok(Some(RawBsonRef::String(id))) => Some(id),
+            _ => None,
         }
     }
 
@@ -149,7 +169,7 @@ impl Subscription {
     pub fn filter(&self) -> &RawDocument {
         match self.document.get("filter") {
             Ok(Some(RawBsonRef::Document(filter))) => filter,
-            _ => EMPTY.get_or_init(RawDocumentBuf::new),
+            _ => nothing(),
         }
     }
 
@@ -219,17 +239,29 @@ impl Subscription {
     }
 }
 
-impl Fields {
-    fn take(&mut self, key: &str, value: RawBsonRef<'_>) {
+/// The filter that is not there.
+fn nothing<'a>() -> &'a RawDocument {
+    EMPTY.get_or_init(RawDocumentBuf::new)
+}
+
+impl<'d> Fields<'d> {
+    fn take(&mut self, key: &str, value: RawBsonRef<'d>) {
         match (key, value) {
-            ("_id", RawBsonRef::String(id)) => self.id = Some(id.into()),
+            ("_id", RawBsonRef::String(_)) => self.has_id = true,
+            // The first is the one that a look-up finds.
+            ("filter", RawBsonRef::Document(filter)) => {
+                self.filter.get_or_insert(filter);
+            }
+            ("filter", RawBsonRef::Null) => {
+                self.filter.get_or_insert(nothing());
+            }
             // A missing field and null mean the same, as in MongoDB's queries.
             (
-                "filter" | "name" | "status" | "durable" | "source" | "expiresAt" | "owner"
-                | "metadata" | "createdAt" | "updatedAt" | "revision",
+                "name" | "status" | "durable" | "source" | "expiresAt" | "owner" | "metadata"
+                | "createdAt" | "updatedAt" | "revision",
                 RawBsonRef::Null,
             )
-            | ("filter" | "metadata", RawBsonRef::Document(_))
+            | ("metadata", RawBsonRef::Document(_))
             | ("name" | "owner", RawBsonRef::String(_))
             | ("createdAt" | "updatedAt", RawBsonRef::DateTime(_))
             | ("status", RawBsonRef::String("active"))
@@ -275,7 +307,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn read(document: &Document) -> Subscription {
-        Subscription::read(RawDocumentBuf::try_from(document).unwrap())
+        let document = RawDocumentBuf::try_from(document).unwrap();
+        Subscription::read(document, |_| Ok(())).0
     }
 
     fn shown(subscription: &Subscription) -> Value {

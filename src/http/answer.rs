@@ -51,8 +51,8 @@ pub(crate) fn subscription(
 ) -> Result<Response, Problem> {
     let mut response = json(status, subscription_json(compiled, warning));
     put(&mut response, header::ETAG, &compiled.subscription.etag())?;
-    if let (StatusCode::CREATED, Some(id)) = (status, &compiled.subscription.id) {
-        let id = utf8_percent_encode(id.as_str(), SEGMENT);
+    if let (StatusCode::CREATED, Some(id)) = (status, compiled.subscription.id()) {
+        let id = utf8_percent_encode(id, SEGMENT);
         let location = format!("{BASE}/subscriptions/{id}");
         put(&mut response, header::LOCATION, &location)?;
     }

@@ -30,17 +30,10 @@ impl Compiled {
 
     /// The same, with the filter beside it.
     pub fn read_apart(document: RawDocumentBuf, limits: &Limits) -> (Self, Option<Filter>) {
-        let mut subscription = Subscription::read(document);
-        let mut filter = None;
-        if subscription.fault.is_none() {
-            match Filter::parse_with(subscription.filter(), limits) {
-                Ok(parsed) => filter = Some(parsed),
-                Err(error) => {
-                    let text = format!("#/filter{}: {}", error.pointer, error.reason);
-                    subscription.fault = Some(text.into());
-                }
-            }
-        }
+        let (subscription, filter) = Subscription::read(document, |filter| {
+            Filter::parse_with(filter, limits)
+                .map_err(|error| format!("#/filter{}: {}", error.pointer, error.reason))
+        });
         let compiled = Self {
             subscription,
             since: Position::START,

@@ -30,8 +30,8 @@ impl Durable {
     /// A subscription was deleted at `at`.
     pub(super) async fn deleted(&self, removed: &Compiled, at: Position) {
         if removed.subscription.durable {
-            self.stored(removed.subscription.id.clone(), true, false, at)
-                .await;
+            let id = removed.subscription.id().map(SubscriptionId::from);
+            self.stored(id, true, false, at).await;
         }
     }
 

@@ -23,7 +23,7 @@ pub struct Table {
     free: Vec<Slot>,
     ids: Ids,
     index: FilterIndex<Slot>,
-    invalid: BTreeSet<SubscriptionId>,
+    invalid: BTreeSet<String>,
     /// Documents whose `_id` is not text, by its raw form: they are counted and nothing else.
     nameless: HashSet<Vec<u8>>,
     counts: [u64; Status::ALL.len()],
@@ -50,11 +50,11 @@ impl Table {
     /// Makes or replaces a subscription. Returns its slot if it existed before and is
     /// different now.
     pub(super) fn upsert(&mut self, mut compiled: Compiled) -> Option<Slot> {
-        let Some(id) = compiled.subscription.id.clone() else {
+        let Some(id) = compiled.subscription.id() else {
             self.add_nameless(&compiled);
             return None;
         };
-        let Some(slot) = self.slot(id.as_str()) else {
+        let Some(slot) = self.slot(id) else {
             let filter = compiled.take_active_filter();
             let slot = self.insert(compiled);
             self.enter(slot, filter);
@@ -82,8 +82,8 @@ impl Table {
             self.slots.push(None);
             number(self.slots.len() - 1)
         });
-        if let Some(id) = &compiled.subscription.id {
-            self.ids.insert(id.as_str(), slot);
+        if let Some(id) = compiled.subscription.id() {
+            self.ids.insert(id, slot);
         }
         self.fill(slot, compiled);
         slot
@@ -98,8 +98,8 @@ impl Table {
     fn fill(&mut self, slot: Slot, compiled: Compiled) {
         let status = compiled.status();
         self.counts[status as usize] += 1;
-        if let (Status::Invalid, Some(id)) = (status, &compiled.subscription.id) {
-            self.invalid.insert(id.clone());
+        if let (Status::Invalid, Some(id)) = (status, compiled.subscription.id()) {
+            self.invalid.insert(id.to_owned());
         }
         self.slots[slot as usize] = Some(compiled);
     }
@@ -108,8 +108,8 @@ impl Table {
     fn forget(&mut self, slot: Slot) -> Option<Compiled> {
         let old = self.slots[slot as usize].take()?;
         self.counts[old.status() as usize] -= 1;
-        if let Some(id) = &old.subscription.id {
-            self.invalid.remove(id.as_str());
+        if let (Status::Invalid, Some(id)) = (old.status(), old.subscription.id()) {
+            self.invalid.remove(id);
         }
         self.index.remove(slot);
         Some(old)
@@ -167,10 +167,7 @@ impl Table {
     /// Gives every subscription the slot that `old` has for it, or one that `old` does not use.
     fn renumber(&mut self, old: &Self) {
         let mut fresh = old.free.iter().copied().chain(number(old.slots.len())..);
-        let slot_of = |compiled: &Option<Compiled>| {
-            let id = compiled.as_ref()?.subscription.id.as_ref()?;
-            old.slot(id.as_str())
-        };
+        let slot_of = |compiled: &Option<Compiled>| old.slot(compiled.as_ref()?.subscription.id()?);
         let slots: Vec<Slot> = (self.slots.iter())
             .filter_map(|compiled| slot_of(compiled).or_else(|| fresh.next()))
             .collect();
@@ -194,8 +191,7 @@ impl Table {
 
     fn is(&self, slot: Slot, id: &str) -> bool {
         self.get(slot)
-            .and_then(|compiled| compiled.subscription.id.as_ref())
-            .is_some_and(|known| known.as_str() == id)
+            .is_some_and(|compiled| compiled.subscription.id() == Some(id))
     }
 
     /// The subscription in a slot.
@@ -220,10 +216,10 @@ impl Table {
 
     /// Ids of invalid subscriptions in order, after one, at most `limit`.
     pub(super) fn invalid_after(&self, after: Option<&str>, limit: usize) -> Vec<String> {
-        let all = self.invalid.iter().map(SubscriptionId::as_str);
-        all.filter(|id| after.is_none_or(|after| *id > after))
+        let all = self.invalid.iter();
+        all.filter(|id| after.is_none_or(|after| id.as_str() > after))
             .take(limit)
-            .map(str::to_owned)
+            .cloned()
             .collect()
     }
 
@@ -231,7 +227,7 @@ impl Table {
     pub(super) fn durable(&self) -> Vec<SubscriptionId> {
         let all = self.slots.iter().flatten();
         all.filter(|compiled| compiled.subscription.durable)
-            .filter_map(|compiled| compiled.subscription.id.clone())
+            .filter_map(|compiled| compiled.subscription.id().map(SubscriptionId::from))
             .collect()
     }
 
@@ -326,7 +322,7 @@ mod tests {
     fn matching(table: &Table, event: &Document) -> Vec<String> {
         let mut slots = Vec::new();
         table.matching(&key(event), &mut slots);
-        let id = |slot: Slot| table.get(slot).unwrap().subscription.id.clone().unwrap();
+        let id = |slot: Slot| table.get(slot).unwrap().subscription.id().unwrap();
         let mut ids: Vec<_> = slots.into_iter().map(|slot| id(slot).to_string()).collect();
         ids.sort_unstable();
         ids
@@ -344,7 +340,7 @@ mod tests {
             doc! {"_id": "b", "filter": {"x": 1}},
         ]));
         assert_eq!(difference.gone.len(), 1);
-        assert_eq!(difference.gone[0].1.subscription.id, Some("a".into()));
+        assert_eq!(difference.gone[0].1.subscription.id(), Some("a"));
         assert_eq!(difference.changed, [table.slot("c").unwrap()]);
         assert_eq!(
             ["b", "c"].map(|id| table.slot(id)),

@@ -60,10 +60,10 @@ impl Teardowns {
         deletion: Deletion,
         connections: Vec<Gone>,
     ) {
-        let (Some(receipts), Some(id)) = (&self.0, &removed.subscription.id) else {
+        let (Some(receipts), Some(id)) = (&self.0, removed.subscription.id()) else {
             return;
         };
-        let subscription = id.clone();
+        let subscription = id.into();
         receipts
             .deleted(Teardown {
                 subscription,

@@ -24,8 +24,8 @@ impl Gathering {
     /// Adds a subscription and its filter, if that is to match. Of several under one id, which only a
     /// sharded collection can hold, the first stands.
     pub(crate) fn add(&mut self, compiled: Compiled, filter: Option<Prepared>) {
-        let known = if let Some(id) = &compiled.subscription.id {
-            self.table.slot(id.as_str()).is_some()
+        let known = if let Some(id) = compiled.subscription.id() {
+            self.table.slot(id).is_some()
         } else {
             self.table.add_nameless(&compiled);
             true

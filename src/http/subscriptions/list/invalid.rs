@@ -94,7 +94,7 @@ impl Walk {
             .into_iter()
             .map(|document| compiled(state, document))
             .filter(|one| one.error().is_some())
-            .filter_map(|one| Some((one.subscription.id.clone()?, one)))
+            .filter_map(|one| Some((one.subscription.id()?.to_owned(), one)))
             .collect();
         let in_order = ids.iter().filter_map(|id| by_id.remove(id.as_str()));
         Ok(Some(in_order.collect()))
