@@ -78,11 +78,11 @@ impl Heartbeat {
         late(self.pong_by) || late(self.refused_at.map(|at| at + self.patience))
     }
 
-    /// The kernel took everything that was queued.
-    pub(super) fn flushed(&mut self, now: Instant) {
+    /// The kernel took everything that was queued. What time it is now is asked only for a ping.
+    pub(super) fn flushed(&mut self, now: impl FnOnce() -> Instant) {
         self.refused_at = None;
         if std::mem::take(&mut self.ping_queued) && self.answered {
-            self.pong_by = Some(now + self.patience);
+            self.pong_by = Some(now() + self.patience);
         }
     }
 
@@ -115,7 +115,7 @@ mod tests {
         let mut heartbeat = Heartbeat::new(INTERVAL, PATIENCE, start);
         assert_eq!(heartbeat.due(after(start, 29)), Due::Nothing);
         assert_eq!(heartbeat.due(after(start, 30)), Due::Ping);
-        heartbeat.flushed(after(start, 30));
+        heartbeat.flushed(|| after(start, 30));
         assert_eq!(heartbeat.next(), after(start, 40));
         heartbeat.pong();
         assert_eq!(heartbeat.due(after(start, 40)), Due::Nothing);
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(heartbeat.due(after(start, 30)), Due::Ping);
         heartbeat.refused(true, after(start, 30));
         heartbeat.refused(true, after(start, 38));
-        heartbeat.flushed(after(start, 45));
+        heartbeat.flushed(|| after(start, 45));
         assert_eq!(heartbeat.due(after(start, 54)), Due::Nothing);
         assert_eq!(heartbeat.due(after(start, 55)), Due::Missed);
     }
@@ -140,7 +140,7 @@ mod tests {
         let mut heartbeat = Heartbeat::unanswered(INTERVAL, PATIENCE, start);
         for seconds in [30, 60, 90] {
             assert_eq!(heartbeat.due(after(start, seconds)), Due::Ping);
-            heartbeat.flushed(after(start, seconds));
+            heartbeat.flushed(|| after(start, seconds));
         }
         heartbeat.refused(false, after(start, 95));
         assert_eq!(heartbeat.due(after(start, 105)), Due::Missed);

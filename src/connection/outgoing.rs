@@ -40,7 +40,7 @@ impl Connection {
     fn on_flushed(&mut self) {
         self.note_written();
         self.pongs_waiting = 0;
-        self.heartbeat.flushed(Instant::now());
+        self.heartbeat.flushed(Instant::now);
     }
 
     fn on_refused(&mut self, cx: &mut Context<'_>) -> Outgoing {

@@ -75,6 +75,8 @@ pub(super) struct WebSocket {
     turn: usize,
     /// Whether reads go to the kernel, whatever the runtime remembers.
     ask_kernel: bool,
+    /// Whether the codec has given all that it has, and waits for the socket.
+    at_rest: bool,
 }
 
 /// The socket as the codec sees it.
@@ -135,6 +137,7 @@ impl WebSocket {
             writing: Writing::behind(answer, start),
             turn: READ_TURN_BYTES,
             ask_kernel: false,
+            at_rest: false,
         }
     }
 
@@ -221,14 +224,14 @@ impl WebSocket {
     }
 
     fn try_write(&self) -> io::Result<usize> {
+        let socket = SockRef::from(&self.tcp);
+        if let Some(only) = self.writing.only() {
+            // For which the kernel has less to look at.
+            return socket.send(only);
+        }
         let mut parts = [IoSlice::new(&[]); PARTS];
         let count = self.writing.lay_out(&mut parts);
-        let socket = SockRef::from(&self.tcp);
-        match &parts[..count] {
-            // For which the kernel has less to look at.
-            [one] => socket.send(one),
-            parts => socket.send_vectored(parts),
-        }
+        socket.send_vectored(&parts[..count])
     }
 
     fn try_write_registered(&self) -> io::Result<usize> {
@@ -244,6 +247,13 @@ impl WebSocket {
 
     /// The next message. Pings are answered on the way.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
+        if self.at_rest && !self.ask_kernel {
+            // Most often the task was woken by something else, and the codec need not be asked.
+            if ready!(self.tcp.poll_read_ready(cx)).is_err() {
+                return Poll::Ready(Incoming::Broken(Broken::Lost));
+            }
+        }
+        self.at_rest = false;
         loop {
             if self.control.len() + self.writing.control_bytes() > CONTROL_BYTES {
                 // The client asks faster than it listens. Whoever writes reads on afterwards.
@@ -278,7 +288,9 @@ impl WebSocket {
     /// woken at once.
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.turn > 0 {
-            return self.tcp.poll_read_ready(cx);
+            let readable = self.tcp.poll_read_ready(cx);
+            self.at_rest = readable.is_pending();
+            return readable;
         }
         self.turn = READ_TURN_BYTES;
         after_others(cx);

@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, io::IoSlice, sync::Arc, time::Instant};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 
 use crate::{
     position::Position,
@@ -22,28 +22,31 @@ pub(super) struct Written {
 }
 
 /// Something that waits to be written.
-struct Part {
-    bytes: Bytes,
-    source: Source,
+enum Part {
+    /// What HTTP left to be sent. Nothing may go before it.
+    Answer(Bytes),
+    /// From the router, by way of the outbox, or from a replay.
+    Shared(Arc<Frame>),
+    /// What is left of the messages of such a frame, of which the others are not sent any more.
+    Rest(Box<Rest>),
+    /// From the connection.
+    Own(Bytes),
+    /// From the codec.
+    Control(Bytes),
 }
 
-enum Source {
-    /// The router, by way of the outbox, or a replay.
-    Shared(Arc<Frame>),
-    /// The same; of the rest nothing is sent any more.
-    Begun(Begun),
-    /// The connection.
-    Own,
-    /// The codec.
-    Control,
+/// The end of the messages that were begun.
+struct Rest {
+    bytes: Bytes,
+    begun: Begun,
 }
 
 /// The frames, in order.
 pub(super) struct Writing {
     parts: VecDeque<Part>,
-    /// Whether the first part has been written in part.
-    midway: bool,
-    /// Bytes that came from the codec.
+    /// Bytes of the first part that were taken.
+    begun: usize,
+    /// Bytes that came from the codec; a part that was begun counts whole.
     control_bytes: usize,
     /// Bytes of shared frames; one that was begun counts whole.
     shared_bytes: usize,
@@ -59,7 +62,7 @@ impl Writing {
     pub(super) fn new(start: Position) -> Self {
         Self {
             parts: VecDeque::new(),
-            midway: false,
+            begun: 0,
             control_bytes: 0,
             shared_bytes: 0,
             queued: start,
@@ -68,12 +71,11 @@ impl Writing {
         }
     }
 
-    /// The same, behind bytes that nothing may go before: as if they were begun.
-    pub(super) fn behind(first: Bytes, start: Position) -> Self {
+    /// The same, behind what HTTP left to be sent.
+    pub(super) fn behind(answer: Bytes, start: Position) -> Self {
         let mut writing = Self::new(start);
-        if !first.is_empty() {
-            writing.push(first);
-            writing.midway = true;
+        if !answer.is_empty() {
+            writing.parts.push_back(Part::Answer(answer));
         }
         writing
     }
@@ -95,15 +97,16 @@ impl Writing {
     #[cfg(test)]
     #[expect(clippy::type_complexity, reason = "for one test")]
     pub(super) fn shape(&self) -> (Vec<(Option<Position>, usize, usize)>, Position, Position) {
-        let part = |part: &Part| {
-            let (position, messages) = match &part.source {
-                Source::Shared(frame) => (Some(frame.position), frame.messages()),
-                Source::Begun(begun) => (Some(begun.position), 1),
-                Source::Own | Source::Control => (None, 1),
+        let part = |(index, part): (usize, &Part)| {
+            let (position, messages) = match part {
+                Part::Shared(frame) => (Some(frame.position), frame.messages()),
+                Part::Rest(rest) => (Some(rest.begun.position), 1),
+                Part::Answer(_) | Part::Own(_) | Part::Control(_) => (None, 1),
             };
-            (position, messages, part.bytes.len())
+            let taken = if index == 0 { self.begun } else { 0 };
+            (position, messages, part.bytes().len() - taken)
         };
-        let parts = self.parts.iter().map(part).collect();
+        let parts = self.parts.iter().enumerate().map(part).collect();
         (parts, self.queued, self.taken)
     }
 
@@ -121,28 +124,25 @@ impl Writing {
     pub(super) fn push_shared(&mut self, frame: Arc<Frame>) {
         self.queued = self.queued.max(frame.position);
         self.shared_bytes += frame.bytes.len();
-        self.parts.push_back(Part {
-            bytes: Bytes::clone(&frame.bytes),
-            source: Source::Shared(frame),
-        });
+        self.parts.push_back(Part::Shared(frame));
     }
 
     /// Queues a frame of the connection's own.
     pub(super) fn push(&mut self, bytes: Bytes) {
-        self.parts.push_back(Part {
-            bytes,
-            source: Source::Own,
-        });
+        self.parts.push_back(Part::Own(bytes));
     }
 
     /// Puts control frames before everything else, but never inside a frame.
     pub(super) fn push_control(&mut self, bytes: Bytes) {
         self.control_bytes += bytes.len();
-        let part = Part {
-            bytes,
-            source: Source::Control,
-        };
-        self.parts.insert(usize::from(self.midway), part);
+        let first = usize::from(self.is_midway());
+        self.parts.insert(first, Part::Control(bytes));
+    }
+
+    /// Whether nothing may go before the first part.
+    fn is_midway(&self) -> bool {
+        let first = self.parts.front();
+        self.begun > 0 || matches!(first, Some(Part::Answer(_) | Part::Rest(_)))
     }
 
     /// Nothing more comes for the client up to `position`.
@@ -173,71 +173,73 @@ impl Writing {
 
     /// Forgets everything but a message that was begun; returns where the client then stands.
     fn discard(&mut self) -> Position {
-        self.parts.truncate(usize::from(self.midway));
+        self.parts.truncate(usize::from(self.is_midway()));
         self.control_bytes = 0;
         self.shared_bytes = 0;
-        if let Some(part) = self.parts.front_mut()
-            && let Source::Shared(frame) = &part.source
-        {
-            let written = frame.bytes.len() - part.bytes.len();
-            let begun = frame.begun(written);
+        if let Some(Part::Shared(frame)) = self.parts.front() {
+            let begun = frame.begun(self.begun);
             if begun.bytes < frame.bytes.len() {
                 // A whole run is not to be kept for the end of one of its messages.
-                part.bytes = Bytes::copy_from_slice(&frame.bytes[written..begun.bytes]);
-                part.source = Source::Begun(begun);
+                let bytes = Bytes::copy_from_slice(&frame.bytes[self.begun..begun.bytes]);
+                self.parts = [Part::Rest(Box::new(Rest { bytes, begun }))].into();
+                self.begun = 0;
             } else {
                 self.shared_bytes = frame.bytes.len();
             }
         }
         self.pop_written();
-        match self.parts.front().map(|part| &part.source) {
-            Some(Source::Shared(frame)) => self.taken.max(frame.position),
-            Some(Source::Begun(begun)) => self.taken.max(begun.position),
+        match self.parts.front() {
+            Some(Part::Shared(frame)) => self.taken.max(frame.position),
+            Some(Part::Rest(rest)) => self.taken.max(rest.begun.position),
             _ => self.taken,
         }
     }
 
+    /// What is left of the only part, if there is no other.
+    pub(super) fn only(&self) -> Option<&[u8]> {
+        let only = self.parts.front().filter(|_| self.parts.len() == 1);
+        only.map(|part| &part.bytes()[self.begun..])
+    }
+
     /// Lays out the first parts for one vectored write; returns how many.
     pub(super) fn lay_out<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut begun = self.begun;
         let mut count = 0;
         for (slice, part) in slices.iter_mut().zip(&self.parts) {
-            *slice = IoSlice::new(&part.bytes);
+            *slice = IoSlice::new(&part.bytes()[begun..]);
+            begun = 0;
             count += 1;
         }
         count
     }
 
     /// So many bytes were taken.
-    pub(super) fn advance(&mut self, mut bytes: usize) {
+    pub(super) fn advance(&mut self, bytes: usize) {
         self.written.progress = true;
-        while let Some(part) = self.parts.front_mut() {
-            let taken = bytes.min(part.bytes.len());
-            if matches!(part.source, Source::Control) {
-                self.control_bytes = self.control_bytes.saturating_sub(taken);
-            }
-            if taken < part.bytes.len() {
-                part.bytes.advance(taken);
-                self.midway |= taken > 0;
-                return;
-            }
-            bytes -= taken;
-            part.bytes.clear();
-            self.pop_written();
-        }
+        self.begun += bytes;
+        self.pop_written();
     }
 
-    /// Removes the first part if nothing is left of it.
+    /// Removes the parts of which nothing is left.
     fn pop_written(&mut self) {
-        if let Some(part) = self.parts.pop_front_if(|part| part.bytes.is_empty()) {
-            self.midway = false;
-            self.note(&part.source);
+        while let Some(part) = self.parts.front() {
+            let length = part.bytes().len();
+            if self.begun < length {
+                return;
+            }
+            self.begun -= length;
+            if let Some(part) = self.parts.pop_front() {
+                self.note(&part);
+            }
         }
+        // The next part takes the place of the first one again, which is still near.
+        self.parts.clear();
     }
 
     /// A whole part was taken.
-    fn note(&mut self, source: &Source) {
-        match source {
-            Source::Shared(frame) => {
+    fn note(&mut self, part: &Part) {
+        match part {
+            Part::Shared(frame) => {
                 self.taken = self.taken.max(frame.position);
                 self.shared_bytes = self.shared_bytes.saturating_sub(frame.bytes.len());
                 self.written.events += frame.events();
@@ -245,11 +247,24 @@ impl Writing {
                     self.written.oldest.get_or_insert(at);
                 }
             }
-            Source::Begun(begun) => {
-                self.taken = self.taken.max(begun.position);
-                self.written.events += begun.events;
+            Part::Rest(rest) => {
+                self.taken = self.taken.max(rest.begun.position);
+                self.written.events += rest.begun.events;
             }
-            Source::Own | Source::Control => {}
+            Part::Control(bytes) => {
+                self.control_bytes = self.control_bytes.saturating_sub(bytes.len());
+            }
+            Part::Answer(_) | Part::Own(_) => {}
+        }
+    }
+}
+
+impl Part {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Shared(frame) => &frame.bytes,
+            Self::Rest(rest) => &rest.bytes,
+            Self::Answer(bytes) | Self::Own(bytes) | Self::Control(bytes) => bytes,
         }
     }
 }

@@ -367,9 +367,14 @@ impl State {
             out.extend(self.frames.pop_front());
         }
         self.bytes -= bytes;
-        // An idle connection keeps no queue in memory.
-        if self.frames.is_empty() && self.frames.capacity() > 16 {
-            self.frames = VecDeque::new();
+        if self.frames.is_empty() {
+            if self.frames.capacity() > 16 {
+                // An idle connection keeps no large queue in memory.
+                self.frames = VecDeque::new();
+            } else {
+                // The next one takes the first place again, which is still near.
+                self.frames.clear();
+            }
         }
         bytes
     }
