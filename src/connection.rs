@@ -79,8 +79,8 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take when the outbox is full already, and everyone waits.
 const UPGRADE_GRACE: Duration = Duration::from_secs(1);
 
-/// What every connection of a node works with.
-#[derive(Clone, Debug)]
+/// What all connections of a node work with.
+#[derive(Debug)]
 pub struct Host {
     /// Where to ask and tell.
     pub router: RouterHandle,
@@ -117,7 +117,7 @@ pub struct Request {
 /// What only the beginning and the end need is boxed, and gone in between: a node holds very many of
 /// these, and nearly all of them rest in [`Connection::run`].
 pub async fn serve(
-    host: Host,
+    host: Arc<Host>,
     request: Request,
     answer: oneshot::Sender<Result<(), AttachError>>,
     carrier: impl Future<Output = Option<Carrier>>,
@@ -134,7 +134,7 @@ pub async fn serve(
 
 /// From a wish to a connection that is registered and has its client; `None` if it came to nothing.
 async fn open(
-    host: Host,
+    host: Arc<Host>,
     request: Request,
     gone: Gone,
     answer: oneshot::Sender<Result<(), AttachError>>,
@@ -176,7 +176,12 @@ async fn open(
             .await;
         return None;
     };
-    let acks = Acks::new(&subscription, &host, attached.start.from, resumed);
+    let acks = Acks::new(
+        &subscription,
+        Arc::clone(&host),
+        attached.start.from,
+        resumed,
+    );
     let connection = Connection::new(host, dialect, &attached, outbox, carrier, acks);
     let mut connection = Box::new(connection);
     connection.begin(&attached, after, request.close_on_gap);
@@ -241,7 +246,7 @@ enum Outgoing {
 }
 
 struct Connection {
-    host: Host,
+    host: Arc<Host>,
     key: ConnectionKey,
     dialect: Dialect,
     transport: Transport,
@@ -262,7 +267,7 @@ struct Connection {
 
 impl Connection {
     fn new(
-        host: Host,
+        host: Arc<Host>,
         dialect: Dialect,
         attached: &Attached,
         outbox: Receiver,

@@ -44,14 +44,11 @@ use tower_http::catch_panic::CatchPanicLayer;
 use self::calls::{Call, calls};
 pub use self::{cut::Cut, openapi::Description};
 use crate::{
-    config::Config,
+    connection::Host,
     feed::Recall,
-    positions::Positions,
     receipts::Receipts,
-    replay::Replays,
-    router::{RouterHandle, Wording},
     store::{NodeCard, Store},
-    telemetry::{Health, Metrics},
+    telemetry::Health,
 };
 
 /// Where all calls are, but for the metrics.
@@ -62,18 +59,10 @@ const BASE: &str = "/api/v1";
 pub struct AppState {
     /// The database.
     pub store: Store,
-    /// The router's task.
-    pub router: RouterHandle,
-    /// All settings.
-    pub config: Arc<Config>,
     /// Which part is well.
     pub health: Health,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// Where the history is read.
-    pub replays: Replays,
-    /// What was acknowledged.
-    pub positions: Positions,
+    /// What connections work with, and others too: the router, the settings, the metrics.
+    pub host: Arc<Host>,
     /// What this node did about deletes.
     pub receipts: Receipts,
     /// The deletes of the time before this node's start.
@@ -82,8 +71,6 @@ pub struct AppState {
     pub description: Description,
     /// What this node is called.
     pub node: Arc<NodeCard>,
-    /// How events are written.
-    pub wording: Arc<Wording>,
     /// Work that outlives its request. Whoever stops the service closes it and waits.
     pub tasks: TaskTracker,
     /// Comes where the stop has taken too long: connections that are left end at once.
@@ -96,7 +83,7 @@ pub fn routes(state: AppState) -> Router {
         .route(&format!("{BASE}/"), get(service::root))
         // An id may be the word "batch": the other methods on this path are that subscription's.
         .route(&format!("{BASE}/subscriptions/batch"), subscriptions::one());
-    for Call { path, route, .. } in calls(&state.config.limits) {
+    for Call { path, route, .. } in calls(&state.host.config.limits) {
         routes = routes.route(&path, route);
     }
     let routes = routes
@@ -111,7 +98,7 @@ fn common(routes: Router<AppState>, state: &AppState) -> Router<AppState> {
         .layer(middleware::from_fn(observe::expect))
         .layer(CatchPanicLayer::custom(observe::panicked))
         .layer(middleware::from_fn(observe::shape));
-    let routes = match cors::layer(&state.config.cors) {
+    let routes = match cors::layer(&state.host.config.cors) {
         Some(cors) => routes.layer(cors),
         None => routes,
     };

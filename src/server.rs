@@ -29,6 +29,7 @@ use tokio_util::{
 use self::signs::Signs;
 use crate::{
     config::Config,
+    connection::Host,
     feed::{Feed, recall},
     http::{self, AppState, Cut},
     positions::positions,
@@ -78,7 +79,7 @@ pub async fn run(
     tracing::info!("the service is up");
     let draining = async {
         stop.cancelled().await;
-        let deadline = Instant::now() + node.state.config.shutdown_timeout;
+        let deadline = Instant::now() + node.state.host.config.shutdown_timeout;
         node.drain(deadline).await;
         closed.cancel();
         deadline
@@ -192,6 +193,16 @@ impl Node {
             metrics: Arc::clone(&metrics),
             health: health.clone(),
         });
+        let host = Arc::new(Host {
+            router: handle.clone(),
+            config: Arc::new(config),
+            metrics: Arc::clone(&metrics),
+            replays,
+            positions,
+            wording,
+        });
+        let presence = presence::run(store.clone(), handle, health.clone(), ending.clone());
+        let housekeeping = housekeeping::run(store.clone(), metrics, ending.clone());
         Ok(Self {
             replay_task: tokio::spawn(replaying),
             positions_task: tokio::spawn(keeping),
@@ -200,30 +211,16 @@ impl Node {
             signs: tokio::spawn(signs.run(ending.clone())),
             router_task: tokio::spawn(router.run()),
             feed: tokio::spawn(feed.run(ending.clone())),
-            presence: tokio::spawn(presence::run(
-                store.clone(),
-                handle.clone(),
-                health.clone(),
-                ending.clone(),
-            )),
-            housekeeping: tokio::spawn(housekeeping::run(
-                store.clone(),
-                Arc::clone(&metrics),
-                ending.clone(),
-            )),
+            presence: tokio::spawn(presence),
+            housekeeping: tokio::spawn(housekeeping),
             state: AppState {
                 store,
-                router: handle,
-                config: Arc::new(config),
                 health,
-                metrics,
-                replays,
-                positions,
+                host,
                 receipts,
                 recall,
                 description: http::Description::default(),
                 node: card,
-                wording,
                 tasks: TaskTracker::new(),
                 cut: Cut::default(),
             },
@@ -237,9 +234,9 @@ impl Node {
     fn acceptor(&self) -> accept::Acceptor {
         accept::Acceptor {
             routes: http::routes(self.state.clone()),
-            limits: self.state.config.limits.clone(),
-            send_buffer_bytes: self.state.config.socket.send_buffer_bytes,
-            metrics: Arc::clone(&self.state.metrics),
+            limits: self.state.host.config.limits.clone(),
+            send_buffer_bytes: self.state.host.config.socket.send_buffer_bytes,
+            metrics: Arc::clone(&self.state.host.metrics),
             http: self.http.clone(),
             closing: self.closing.clone(),
             cut: self.state.cut.clone(),
@@ -250,11 +247,11 @@ impl Node {
     async fn drain(&self, deadline: Instant) {
         self.state.health.stopping();
         self.leaving.cancel();
-        let window = self.state.config.drain();
+        let window = self.state.host.config.drain();
         if window.is_zero() {
             return;
         }
-        let draining = drain::drain(&self.state.router, window);
+        let draining = drain::drain(&self.state.host.router, window);
         if timeout_at(deadline, draining).await.is_err() {
             tracing::warn!("the router was too busy to end all connections in time");
         }
@@ -264,7 +261,7 @@ impl Node {
     /// told; then what feeds them stops. Whatever is left at the deadline is cut.
     async fn stop(self, deadline: Instant) {
         self.closing.cancel();
-        if timeout_at(deadline, self.state.router.stop(usize::MAX))
+        if timeout_at(deadline, self.state.host.router.stop(usize::MAX))
             .await
             .is_err()
         {
@@ -294,7 +291,13 @@ impl Node {
             tracing::warn!("the feed did not end in time");
         }
         let left = (deadline + CUT_GRACE).saturating_duration_since(Instant::now());
-        if !self.state.positions.all_written(left.max(CUT_GRACE)).await {
+        if !self
+            .state
+            .host
+            .positions
+            .all_written(left.max(CUT_GRACE))
+            .await
+        {
             tracing::warn!("acknowledged positions could not be written; some will be sent again");
         }
         if !self.state.receipts.all_written(left.max(CUT_GRACE)).await {

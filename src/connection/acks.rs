@@ -8,19 +8,15 @@ use std::sync::Arc;
 
 use super::Host;
 use crate::{
-    position::{Cursor, DeploymentId, Position},
-    positions::Positions,
+    position::{Cursor, Position},
     subscription::SubscriptionId,
-    telemetry::Metrics,
 };
 
 /// The acknowledgements of one connection.
 #[derive(Debug)]
 pub(super) struct Acks {
     id: SubscriptionId,
-    deployment: DeploymentId,
-    positions: Positions,
-    metrics: Arc<Metrics>,
+    host: Arc<Host>,
     /// Where delivery began.
     from: Position,
     /// Whether everything before the beginning is acknowledged.
@@ -36,12 +32,10 @@ pub(super) struct Acks {
 
 impl Acks {
     /// Nothing is sent yet. `resumed` says whether delivery begins at the acknowledged position.
-    pub(super) fn new(id: &str, host: &Host, from: Position, resumed: bool) -> Self {
+    pub(super) fn new(id: &str, host: Arc<Host>, from: Position, resumed: bool) -> Self {
         Self {
             id: id.into(),
-            deployment: host.router.deployment(),
-            positions: host.positions.clone(),
-            metrics: Arc::clone(&host.metrics),
+            host,
             from,
             complete: resumed,
             sent: from,
@@ -62,13 +56,13 @@ impl Acks {
 
     /// The client has handled everything up to `cursor`. `applied` is how far this node's feed is.
     pub(super) fn take(&mut self, cursor: Cursor, applied: Position) {
-        if cursor.deployment != self.deployment {
-            return self.metrics.ack_ignored("other_deployment");
+        if cursor.deployment != self.host.router.deployment() {
+            return self.host.metrics.ack_ignored("other_deployment");
         }
         if cursor.position > self.sent {
-            return self.metrics.ack_ignored("ahead");
+            return self.host.metrics.ack_ignored("ahead");
         }
-        self.metrics.acks.inc();
+        self.host.metrics.acks.inc();
         self.acknowledged = self.acknowledged.max(cursor.position);
         self.complete |= cursor.position >= self.from;
         // A client may start ahead of this node, but nothing is handled before it happened.
@@ -85,7 +79,7 @@ impl Acks {
     fn tell(&mut self, at: Position) {
         let at = self.untold.take().map_or(at, |untold| untold.max(at));
         self.told_any = true;
-        if !self.positions.acknowledged(&self.id, at) {
+        if !self.host.positions.acknowledged(&self.id, at) {
             self.untold = Some(at);
         }
     }
@@ -93,7 +87,8 @@ impl Acks {
     /// The connection ends: what was acknowledged is written soon.
     pub(super) async fn finish(&mut self) {
         if self.told_any {
-            self.positions.flush(&self.id, self.untold.take()).await;
+            let untold = self.untold.take();
+            self.host.positions.flush(&self.id, untold).await;
         }
     }
 }

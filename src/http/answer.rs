@@ -74,8 +74,8 @@ pub(crate) fn subscription_json(compiled: &Compiled, warning: Option<&str>) -> S
 
 /// Holds the answer to a write back until this node has applied it, or says that it has not.
 pub(crate) async fn applied(state: &AppState, time: Timestamp, mut response: Response) -> Response {
-    let patience = state.config.limits.applied_timeout;
-    if !state.router.applied(time, patience).await {
+    let patience = state.host.config.limits.applied_timeout;
+    if !state.host.router.applied(time, patience).await {
         tracing::warn!("a write was answered before this node had applied it");
         let headers = response.headers_mut();
         headers.insert(APPLIED, HeaderValue::from_static("false"));
@@ -87,8 +87,8 @@ pub(crate) async fn applied(state: &AppState, time: Timestamp, mut response: Res
 /// where a durable subscription begins: from then on nothing is lost, whoever dies.
 pub(crate) async fn settled(state: &AppState, time: Timestamp, response: Response) -> Response {
     let mut response = applied(state, time, response).await;
-    let patience = state.config.limits.applied_timeout;
-    if !state.positions.structure_written(patience).await {
+    let patience = state.host.config.limits.applied_timeout;
+    if !state.host.positions.structure_written(patience).await {
         tracing::warn!("a write was answered before its position was stored");
         let headers = response.headers_mut();
         headers.insert(APPLIED, HeaderValue::from_static("false"));

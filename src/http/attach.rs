@@ -1,6 +1,6 @@
 //! From a request to a connection: what the client wishes, and whether the registry takes it.
 
-use std::{future::Future, net::SocketAddr};
+use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use axum::{
     body::Body,
@@ -16,7 +16,7 @@ use super::{
     query::{self, Query},
 };
 use crate::{
-    connection::{self, Carrier, Host},
+    connection::{self, Carrier},
     position::{Cursor, Position},
     protocol::Dialect,
     router::AttachError,
@@ -54,14 +54,7 @@ pub(super) async fn take(
     wish: connection::Request,
     carrier: impl Future<Output = Option<Carrier>> + Send + 'static,
 ) -> Result<(), Problem> {
-    let host = Host {
-        router: state.router.clone(),
-        config: state.config.clone(),
-        metrics: state.metrics.clone(),
-        replays: state.replays.clone(),
-        positions: state.positions.clone(),
-        wording: state.wording.clone(),
-    };
+    let host = Arc::clone(&state.host);
     let (answer, taken) = oneshot::channel();
     let serving = connection::serve(host, wish, answer, carrier);
     state.tasks.spawn(state.cut.clone().end(serving));
@@ -78,7 +71,7 @@ pub(super) async fn take(
 
 /// Where the client wants to go on from: `after`, else `since`.
 fn after(query: &Query, state: &AppState) -> Result<Option<Cursor>, Problem> {
-    let deployment = state.router.deployment();
+    let deployment = state.host.router.deployment();
     match (query.get("after"), query.get("since")) {
         (Some(_), Some(_)) => Err(query::bad("since", "cannot be combined with after")),
         (Some(text), None) => Cursor::parse(text)

@@ -24,7 +24,12 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
     known(&state, &id).await?;
-    let mut connections = state.router.connections(&id).await.ok_or_else(not_found)?;
+    let mut connections = state
+        .host
+        .router
+        .connections(&id)
+        .await
+        .ok_or_else(not_found)?;
     // Ids are ordered by time.
     connections.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     let items: Vec<_> = connections.iter().map(show).collect();

@@ -31,7 +31,7 @@ h2{margin-top:2rem}h4{margin:.75rem 0 .25rem}";
 /// The page.
 pub(super) async fn show(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
-    let html = page::write(state.description.of(&state.config), STYLE);
+    let html = page::write(state.description.of(&state.host.config), STYLE);
     let mut response = answer::json(StatusCode::OK, html);
     let hash = BASE64.encode(&Sha256::digest(STYLE));
     let policy = format!(

@@ -33,7 +33,7 @@ pub(crate) async fn filter(
     State(state): State<AppState>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let limits = filter_limits(&state.config.limits);
+    let limits = filter_limits(&state.host.config.limits);
     let body = read(&state, request).await?;
     let text = aside(body.len(), move || {
         let (filter, event) = input::filter_and_event(body::json(&body)?, &limits)?;
@@ -48,7 +48,7 @@ pub(crate) async fn subscription(
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Problem> {
-    let limits = filter_limits(&state.config.limits);
+    let limits = filter_limits(&state.host.config.limits);
     let body = read(&state, request).await?;
     let read = state.store.find_subscription(&id).await?;
     let document = read.document.ok_or_else(|| not_found(&id))?;
@@ -84,7 +84,7 @@ fn not_found(id: &str) -> Problem {
 async fn read(state: &AppState, request: Request) -> Result<bytes::Bytes, Problem> {
     Query::read(request.uri(), &[])?;
     body::POSTED_JSON.check(request.headers())?;
-    let limits = &state.config.limits;
+    let limits = &state.host.config.limits;
     let (parts, body) = request.into_parts();
     body::read(&parts.headers, body, limits.body_bytes, limits.body_timeout).await
 }

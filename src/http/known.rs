@@ -8,15 +8,20 @@ use super::{
 /// A subscription that the router does not know may have been made a moment ago through another
 /// node: the database is asked, and the feed waited for, before this says 404.
 pub(super) async fn known(state: &AppState, id: &str) -> Result<(), Problem> {
-    if state.router.has(id).await {
+    if state.host.router.has(id).await {
         return Ok(());
     }
     let read = state.store.find_subscription(id).await?;
     if read.document.is_none() {
         return Err(not_found());
     }
-    let patience = state.config.limits.applied_timeout;
-    if state.router.applied(read.operation_time, patience).await {
+    let patience = state.host.config.limits.applied_timeout;
+    if state
+        .host
+        .router
+        .applied(read.operation_time, patience)
+        .await
+    {
         return Ok(());
     }
     Err(Problem::new(

@@ -31,7 +31,7 @@ fn item(state: &AppState, node: &NodeSeen) -> Value {
         "address": node.address,
         "version": node.version,
         "connections": node.connections,
-        "cursor": cursor.map(|at| at.cursor(state.router.deployment())),
+        "cursor": cursor.map(|at| at.cursor(state.host.router.deployment())),
         "heartbeatMs": node.interval_ms,
         "startedAt": answer::time(node.started_at),
         "seenAt": answer::time(node.seen_at),

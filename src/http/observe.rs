@@ -39,7 +39,10 @@ pub(crate) async fn observe(
     let mut response = next.run(request).instrument(span.clone()).await;
     response.headers_mut().insert(REQUEST_ID, id);
     let status = response.status().as_u16();
-    state.metrics.http_request(method.as_str(), &route, status);
+    state
+        .host
+        .metrics
+        .http_request(method.as_str(), &route, status);
     span.in_scope(|| log(&method, &route, status, started));
     response
 }

@@ -43,7 +43,7 @@ impl Description {
 /// `GET /openapi.json`
 pub(super) async fn show(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
-    let text = state.description.of(&state.config).to_string();
+    let text = state.description.of(&state.host.config).to_string();
     Ok(answer::json(StatusCode::OK, text))
 }
 

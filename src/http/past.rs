@@ -27,7 +27,7 @@ pub(super) async fn page(state: &AppState, id: &str, uri: &Uri) -> Result<Respon
     let mut query = read(state, uri)?;
     let read = state.store.find_subscription(id).await?;
     let document = read.document.ok_or_else(not_found)?;
-    let compiled = Compiled::read(document, &filter_limits(&state.config.limits));
+    let compiled = Compiled::read(document, &filter_limits(&state.host.config.limits));
     let Some(filter) = compiled.filter() else {
         return Err(Problem::new(
             Kind::SubscriptionInvalid,
@@ -41,7 +41,7 @@ pub(super) async fn page(state: &AppState, id: &str, uri: &Uri) -> Result<Respon
 
 fn read(state: &AppState, uri: &Uri) -> Result<EventQuery, Problem> {
     let query = Query::read(uri, &["after", "before", "order", "limit"])?;
-    let limits = &state.config.limits;
+    let limits = &state.host.config.limits;
     let key = |name| {
         let key = query
             .get(name)

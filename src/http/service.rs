@@ -74,7 +74,7 @@ pub(crate) async fn ready(State(state): State<AppState>, uri: Uri) -> Result<Res
 
 /// `GET /metrics`
 pub(crate) async fn metrics(State(state): State<AppState>) -> Response {
-    let mut response = answer::json(StatusCode::OK, state.metrics.encode());
+    let mut response = answer::json(StatusCode::OK, state.host.metrics.encode());
     let kind = HeaderValue::from_static(OPENMETRICS_CONTENT_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response

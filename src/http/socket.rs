@@ -50,7 +50,7 @@ pub(super) async fn open(
     let dialect = choose_dialect(request.headers());
     let wish = attach::wish(state, id, dialect.unwrap_or(Dialect::Tidegate), &request)?;
     let mut response = handshake(&request)?;
-    same_origin(request.headers(), &state.config.cors.origins)?;
+    same_origin(request.headers(), &state.host.config.cors.origins)?;
     known(state, &wish.subscription).await?;
     let gauge = request.extensions().get::<Arc<Gauge>>().cloned();
     attach::take(state, wish, upgrade(&mut request)).await?;

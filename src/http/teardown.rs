@@ -53,8 +53,13 @@ async fn applied_delete(state: &AppState, id: &str) -> Result<(), Problem> {
             "there is a subscription with this id; it may have sockets",
         ));
     }
-    let patience = state.config.limits.applied_timeout;
-    if state.router.applied(read.operation_time, patience).await {
+    let patience = state.host.config.limits.applied_timeout;
+    if state
+        .host
+        .router
+        .applied(read.operation_time, patience)
+        .await
+    {
         return Ok(());
     }
     Err(Problem::new(
@@ -75,7 +80,7 @@ async fn remembered(state: &AppState, id: &str) -> Result<(Remembered, bool), Pr
     }
     let recalled = state
         .recall
-        .done(state.config.limits.database_timeout)
+        .done(state.host.config.limits.database_timeout)
         .await;
     Ok((find().await?, recalled))
 }
@@ -83,7 +88,7 @@ async fn remembered(state: &AppState, id: &str) -> Result<(Remembered, bool), Pr
 /// Each thing is read after what it is judged by: a receipt is written before the sign of life that
 /// vouches for it.
 async fn gather(state: &AppState, id: &str, remembered: Remembered) -> Result<Evidence, Problem> {
-    let router = state.router.progress();
+    let router = state.host.router.progress();
     let applied = router.loaded.then_some(router.position);
     let own = state.receipts.progress(applied).await;
     let nodes = state.store.nodes().await?;
@@ -114,7 +119,7 @@ fn report(state: &AppState, id: &str, verdict: &Verdict, complete: bool) -> Valu
     json!({
         "subscription": id,
         "deletedAt": verdict.deletion.wall_time.map(answer::time),
-        "cursor": verdict.deletion.at.cursor(state.router.deployment()),
+        "cursor": verdict.deletion.at.cursor(state.host.router.deployment()),
         "reason": verdict.deletion.ending.map(Ending::token),
         "complete": complete,
         "nodes": nodes,

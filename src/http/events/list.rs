@@ -31,7 +31,7 @@ pub(crate) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Resp
 fn read(state: &AppState, uri: &Uri) -> Result<EventQuery, Problem> {
     let known = ["type", "source", "subject", "filter", "after", "limit"];
     let query = Query::read(uri, &known)?;
-    let limits = &state.config.limits;
+    let limits = &state.host.config.limits;
     let text = |name| query.get(name).map(ToOwned::to_owned);
     let after = query
         .get("after")
@@ -61,7 +61,7 @@ fn filter(state: &AppState, text: &str) -> Result<Document, Problem> {
         to_document(value, "#").map_err(|fault| refuse(&fault.pointer, &fault.detail))?;
     let raw =
         RawDocumentBuf::try_from(&document).map_err(|error| refuse("", &error.to_string()))?;
-    Filter::parse_with(&raw, &filter_limits(&state.config.limits))
+    Filter::parse_with(&raw, &filter_limits(&state.host.config.limits))
         .map_err(|error| refuse(&format!("#{}", error.pointer), &error.reason))?;
     Ok(document)
 }

@@ -36,7 +36,7 @@ pub(crate) async fn publish(
 ) -> Result<Response, Problem> {
     Query::read(request.uri(), &[])?;
     let mode = Mode::of(request.headers())?;
-    let limits = &state.config.limits;
+    let limits = &state.host.config.limits;
     let (parts, body) = request.into_parts();
     let most = limits.publish_body_bytes;
     let body = body::read(&parts.headers, body, most, limits.body_timeout).await?;
@@ -52,7 +52,7 @@ pub(crate) async fn publish(
 }
 
 async fn store(state: AppState, call: Call, ids: Ids, mode: Mode) -> Result<Response, Problem> {
-    let limits = state.config.limits.clone();
+    let limits = state.host.config.limits.clone();
     let source = default_source(state.store.database_name());
     let bytes = call.body.len();
     let read = move || prepare(&call, ids, mode, &source, &limits);

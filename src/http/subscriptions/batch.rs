@@ -40,7 +40,7 @@ struct Item {
 }
 
 async fn create_all(state: AppState, call: Call, ids: Ids) -> Result<Response, Problem> {
-    let limits = state.config.limits.clone();
+    let limits = state.host.config.limits.clone();
     let bytes = call.body.len();
     let items = aside(bytes, move || read_items(&call, ids, &limits)).await??;
     let sound: Vec<_> = items

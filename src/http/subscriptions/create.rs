@@ -35,7 +35,7 @@ pub(crate) async fn create(
 pub(super) async fn read_call(state: &AppState, request: Request) -> Result<Call, Problem> {
     Query::read(request.uri(), &[])?;
     body::POSTED_JSON.check(request.headers())?;
-    let limits = &state.config.limits;
+    let limits = &state.host.config.limits;
     let (parts, body) = request.into_parts();
     let body = body::read(&parts.headers, body, limits.body_bytes, limits.body_timeout).await?;
     Ok(Call {
@@ -47,7 +47,7 @@ pub(super) async fn read_call(state: &AppState, request: Request) -> Result<Call
 
 async fn create_one(state: AppState, call: Call, ids: Ids) -> Result<Response, Problem> {
     let body = body::json(&call.body)?;
-    let Checked { input, warning } = check(body, "#", None, &state.config.limits)?;
+    let Checked { input, warning } = check(body, "#", None, &state.host.config.limits)?;
     let id = SubscriptionId::of(ids.uuid(0));
     let document = input.create(id.as_str(), DateTime::now());
     let written = insert(&state, &id, &document, ids).await?;

@@ -38,7 +38,7 @@ pub(super) async fn read(
     Query::read(request.uri(), &[])?;
     let conditions = Preconditions::read(request.headers())?;
     accepts.check(request.headers())?;
-    let limits = &state.config.limits;
+    let limits = &state.host.config.limits;
     let (parts, body) = request.into_parts();
     let body = body::read(&parts.headers, body, limits.body_bytes, limits.body_timeout).await?;
     let checked = check(body::json(&body)?, "#", Some(id), limits)?;

@@ -51,7 +51,7 @@ pub(crate) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Resp
 impl Listing {
     fn read(state: &AppState, uri: &Uri) -> Result<Self, Problem> {
         let query = Query::read(uri, &["limit", "cursor", "status", "name", "count"])?;
-        let limits = &state.config.limits;
+        let limits = &state.host.config.limits;
         let status = query.get("status").map(|text| {
             Status::parse(text).ok_or_else(|| bad("status", "must be active, paused or invalid"))
         });

@@ -17,14 +17,15 @@ pub(super) struct Progress {
 impl Progress {
     /// Asks for the acknowledged position, and for how far back the oplog reaches.
     pub(super) async fn of(state: &AppState, id: &str) -> Result<Self, Problem> {
-        let acknowledged = state.positions.resume(id).await?;
+        let acknowledged = state.host.positions.resume(id).await?;
         let oldest = state.store.oplog_begin().await.unwrap_or_else(|error| {
             tracing::debug!(%error, "the oplog's window cannot be measured now");
             None
         });
         let seconds = |position: Position| position.cluster_time().time;
-        let ours = acknowledged.filter(|cursor| cursor.deployment == state.router.deployment());
-        let applied = seconds(state.router.progress().position);
+        let ours =
+            acknowledged.filter(|cursor| cursor.deployment == state.host.router.deployment());
+        let applied = seconds(state.host.router.progress().position);
         Ok(Self {
             position: acknowledged.map(|cursor| cursor.position.cursor(cursor.deployment)),
             lag_seconds: ours.map(|cursor| applied.saturating_sub(seconds(cursor.position))),

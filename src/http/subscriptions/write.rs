@@ -11,7 +11,7 @@ use crate::{
 
 /// A stored document as every node sees it.
 pub(super) fn compiled(state: &AppState, document: RawDocumentBuf) -> Compiled {
-    Compiled::read(document, &filter_limits(&state.config.limits))
+    Compiled::read(document, &filter_limits(&state.host.config.limits))
 }
 
 /// Answers a write with the document as it is stored now.
@@ -34,7 +34,7 @@ pub(super) async fn unchanged(
     document: RawDocumentBuf,
     warning: Option<&str>,
 ) -> Result<Response, Problem> {
-    let known = state.router.knows(&document).await;
+    let known = state.host.router.knows(&document).await;
     let response = answer::subscription(StatusCode::OK, &compiled(state, document), warning)?;
     if known {
         return Ok(response);

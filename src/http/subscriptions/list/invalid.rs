@@ -84,7 +84,7 @@ impl Walk {
         if self.done {
             return Ok(None);
         }
-        let ids = state.router.invalid(self.after.clone(), CHUNK).await;
+        let ids = state.host.router.invalid(self.after.clone(), CHUNK).await;
         self.done = ids.len() < CHUNK;
         self.after = ids.last().cloned();
         let mut by_id: HashMap<_, _> = state
