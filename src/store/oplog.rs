@@ -7,11 +7,11 @@ use mongodb::{Client, error::Error, options::ReadConcern};
 
 use super::{Store, StoreError, error::code};
 
-/// How often the oldest entry is looked for.
+/// How many times the oldest entry is looked for at most.
 const ATTEMPTS: u32 = 5;
 
 /// `CappedPositionLost`: the server removed the oldest entry while it was being read.
-const OVERTAKEN: i32 = 136;
+const CAPPED_POSITION_LOST: i32 = 136;
 
 impl Store {
     /// The time of the oldest entry of the oplog; `None` where the rights given do not allow to read it
@@ -36,7 +36,7 @@ impl Store {
     }
 }
 
-/// The time of the oldest entry, for which the server may work so long. An entry that goes while it is
+/// The time of the oldest entry; the server may work so long on each attempt. An entry that goes while it is
 /// read leaves another one as the oldest.
 pub(super) async fn oldest_entry(
     client: &Client,
@@ -53,7 +53,9 @@ pub(super) async fn oldest_entry(
             .max_time(limit)
             .await;
         match found {
-            Err(error) if code(&error) == Some(OVERTAKEN) && attempt < ATTEMPTS => attempt += 1,
+            Err(error) if code(&error) == Some(CAPPED_POSITION_LOST) && attempt < ATTEMPTS => {
+                attempt += 1;
+            }
             found => return Ok(found?.and_then(|entry| entry.get_timestamp("ts").ok())),
         }
     }

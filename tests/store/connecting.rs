@@ -129,14 +129,18 @@ async fn a_server_that_does_not_answer_is_not_waited_for() {
 /// An oplog that is full loses its oldest entry at any time, also while that one is read.
 #[tokio::test]
 async fn the_oldest_entry_of_the_oplog_may_go_while_it_is_read() {
-    let mut config = config().await;
-    config.mongodb_uri += "&appName=overtaken";
+    // A server has one such fail point.
+    let mongod = Mongod::start(support::options()).await.unwrap();
+    let config = Config {
+        mongodb_uri: mongod.uri(),
+        ..config().await
+    };
     let store = Store::connect(&config).await.unwrap();
-    let client = Client::with_uri_str(&config.mongodb_uri).await.unwrap();
+    let client = Client::with_uri_str(mongod.uri()).await.unwrap();
     let fail = doc! {
         "configureFailPoint": "failCommand",
         "mode": {"times": 3},
-        "data": {"failCommands": ["find"], "errorCode": 136, "appName": "overtaken"},
+        "data": {"failCommands": ["find"], "errorCode": 136},
     };
     client.database("admin").run_command(fail).await.unwrap();
     assert!(store.oplog_begin().await.unwrap().is_some());
