@@ -95,7 +95,7 @@ impl Status {
     }
 }
 
-/// A stored subscription, checked in everything but the meaning of its filter.
+/// A stored subscription.
 #[derive(Clone, Debug)]
 pub struct Subscription {
     /// The document as it is stored.
@@ -106,14 +106,15 @@ pub struct Subscription {
     pub durable: bool,
     /// When the TTL index deletes it.
     pub expires_at: Option<DateTime>,
-    /// What is wrong with the document, if anything. Whoever compiles the filter adds what is wrong with that.
+    /// What is wrong with the document or its filter, if anything.
     pub fault: Option<Box<str>>,
 }
 
 /// What the fields of a document say.
 #[derive(Default)]
 struct Fields<'d> {
-    has_id: bool,
+    /// Whether `_id` is text.
+    has_id: Option<bool>,
     filter: Option<&'d RawDocument>,
     paused: bool,
     durable: bool,
@@ -135,7 +136,7 @@ impl Subscription {
                 Err(error) => fields.blame("", &format!("the document cannot be decoded: {error}")),
             }
         }
-        if !fields.has_id {
+        if fields.has_id != Some(true) {
             fields.blame("_id", "must be a string");
         }
         let compiled = match fields.fault {
@@ -247,8 +248,11 @@ fn nothing<'a>() -> &'a RawDocument {
 impl<'d> Fields<'d> {
     fn take(&mut self, key: &str, value: RawBsonRef<'d>) {
         match (key, value) {
-            ("_id", RawBsonRef::String(_)) => self.has_id = true,
-            // The first is the one that a look-up finds.
+            // Of several the first is the one that a look-up finds.
+            ("_id", id) => {
+                self.has_id
+                    .get_or_insert(matches!(id, RawBsonRef::String(_)));
+            }
             ("filter", RawBsonRef::Document(filter)) => {
                 self.filter.get_or_insert(filter);
             }
@@ -303,12 +307,21 @@ pub fn etag(document: &RawDocument) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bson::{Document, doc, oid::ObjectId};
+    use bson::{Bson, Document, RawBson, doc, oid::ObjectId};
     use serde_json::{Value, json};
 
     fn read(document: &Document) -> Subscription {
         let document = RawDocumentBuf::try_from(document).unwrap();
         Subscription::read(document, |_| Ok(())).0
+    }
+
+    /// The filter that is compiled.
+    fn given(document: RawDocumentBuf) -> Option<RawDocumentBuf> {
+        let (subscription, given) = Subscription::read(document, |filter| Ok(filter.to_owned()));
+        if let Some(given) = &given {
+            assert_eq!(**given, *subscription.filter());
+        }
+        given
     }
 
     fn shown(subscription: &Subscription) -> Value {
@@ -357,6 +370,49 @@ mod tests {
         assert_eq!(subscription.fault, None);
         assert_eq!(shown(&subscription)["status"], "active");
         assert_eq!(subscription.filter().as_bytes().len(), 5);
+    }
+
+    #[test]
+    fn what_is_compiled_is_the_filter_that_a_look_up_finds() {
+        let raw = |document: &Document| RawDocumentBuf::try_from(document).unwrap();
+        let one = doc! {"_id": "a", "filter": {"x": 1}};
+        assert_eq!(given(raw(&one)), Some(raw(&doc! {"x": 1})));
+        for absent in [doc! {"_id": "a"}, doc! {"_id": "a", "filter": null}] {
+            assert_eq!(given(raw(&absent)), Some(raw(&doc! {})));
+        }
+        assert_eq!(given(raw(&doc! {"_id": 5, "filter": {"x": 1}})), None);
+        let twice = |first: Bson, second: Bson| {
+            let mut document = raw(&doc! {"_id": "a"});
+            for filter in [first, second] {
+                let filter = RawBson::try_from(filter).unwrap();
+                document.append(bson::raw::cstr!("filter"), filter);
+            }
+            given(document)
+        };
+        let (x, y) = (doc! {"x": 1}, doc! {"y": 1});
+        let both = twice(x.clone().into(), y.clone().into());
+        assert_eq!(both, Some(raw(&x)));
+        assert_eq!(twice(Bson::Null, y.into()), Some(raw(&doc! {})));
+        assert_eq!(
+            twice(x.into(), 5.into()),
+            None,
+            "a wrong one is wrong wherever it stands"
+        );
+    }
+
+    #[test]
+    fn of_two_ids_the_first_counts() {
+        for (first, second, text) in [
+            (RawBson::Int32(1), RawBson::String("a".into()), false),
+            (RawBson::String("a".into()), RawBson::Int32(1), true),
+        ] {
+            let mut document = RawDocumentBuf::new();
+            document.append(bson::raw::cstr!("_id"), first);
+            document.append(bson::raw::cstr!("_id"), second);
+            let (read, _) = Subscription::read(document, |_| Ok(()));
+            assert_eq!(read.id().is_some(), text);
+            assert_eq!(read.fault.is_none(), text);
+        }
     }
 
     #[test]
