@@ -226,7 +226,7 @@ impl WebSocket {
     fn try_write(&self) -> io::Result<usize> {
         let socket = SockRef::from(&self.tcp);
         if let Some(only) = self.writing.only() {
-            // For which the kernel has less to look at.
+            // Most often; nothing is laid out for it, and the kernel has less to look at.
             return socket.send(only);
         }
         let mut parts = [IoSlice::new(&[]); PARTS];
@@ -272,9 +272,14 @@ impl WebSocket {
                 Ok(Message::Close(frame)) => closed(frame.as_ref()),
                 Ok(Message::Ping(_) | Message::Frame(_)) => continue,
                 Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
-                    match ready!(self.poll_readable(cx)) {
-                        Ok(()) => continue,
-                        Err(_) => Incoming::Broken(Broken::Lost),
+                    let asked = self.turn > 0;
+                    match self.poll_readable(cx) {
+                        Poll::Pending => {
+                            self.at_rest = asked;
+                            return Poll::Pending;
+                        }
+                        Poll::Ready(Ok(())) => continue,
+                        Poll::Ready(Err(_)) => Incoming::Broken(Broken::Lost),
                     }
                 }
                 Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => continue,
@@ -288,9 +293,7 @@ impl WebSocket {
     /// woken at once.
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.turn > 0 {
-            let readable = self.tcp.poll_read_ready(cx);
-            self.at_rest = readable.is_pending();
-            return readable;
+            return self.tcp.poll_read_ready(cx);
         }
         self.turn = READ_TURN_BYTES;
         after_others(cx);
@@ -453,6 +456,42 @@ mod tests {
             let expected: &[u8] = if dropped { &[] } else { &[0x8A, 0] };
             assert_eq!(rest.strip_prefix(expected).unwrap()[0], 0x88, "{got:?}");
         }
+    }
+
+    /// Reads once.
+    async fn read(socket: &mut WebSocket) -> Poll<Incoming> {
+        poll_fn(|cx| Poll::Ready(socket.poll_read(cx))).await
+    }
+
+    #[tokio::test]
+    async fn a_socket_at_rest_hears_what_comes() {
+        let text = [0x81, 0x81, 0, 0, 0, 0, b'x'];
+        let (mut socket, mut client) = pair().await;
+        for _ in 0..3 {
+            assert!(read(&mut socket).await.is_pending());
+            assert!(socket.at_rest);
+            client.write_all(&text).await.unwrap();
+            let heard = poll_fn(|cx| socket.poll_read(cx)).await;
+            assert!(matches!(heard, Incoming::Text(text) if text.as_str() == "x"));
+        }
+        drop(client);
+        let heard = poll_fn(|cx| socket.poll_read(cx)).await;
+        assert!(matches!(heard, Incoming::Broken(Broken::Lost)), "{heard:?}");
+    }
+
+    /// The runtime knows nothing of the bytes: it does not get a turn in between.
+    #[tokio::test]
+    async fn a_socket_at_rest_that_is_to_ask_the_kernel_asks_it() {
+        let (mut socket, client) = pair().await;
+        assert!(read(&mut socket).await.is_pending());
+        assert!(socket.at_rest);
+        SockRef::from(&client)
+            .send(&[0x81, 0x81, 0, 0, 0, 0, b'x'])
+            .unwrap();
+        assert!(read(&mut socket).await.is_pending());
+        socket.ask_kernel();
+        let heard = read(&mut socket).await;
+        assert!(matches!(heard, Poll::Ready(Incoming::Text(_))), "{heard:?}");
     }
 
     #[tokio::test]

@@ -5,11 +5,7 @@ use std::{collections::VecDeque, io::IoSlice, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 
-use crate::{
-    position::Position,
-    protocol::{Begun, Frame},
-    router::outbox::End,
-};
+use crate::{position::Position, protocol::Frame, router::outbox::End};
 
 /// What was taken since this was asked last.
 #[derive(Default, Debug)]
@@ -35,17 +31,18 @@ enum Part {
     Control(Bytes),
 }
 
-/// The end of the messages that were begun.
+/// The end of a message that was begun, and what the client has read with it.
 struct Rest {
     bytes: Bytes,
-    begun: Begun,
+    position: Position,
+    events: u64,
 }
 
 /// The frames, in order.
 pub(super) struct Writing {
     parts: VecDeque<Part>,
     /// Bytes of the first part that were taken.
-    begun: usize,
+    front_written: usize,
     /// Bytes that came from the codec; a part that was begun counts whole.
     control_bytes: usize,
     /// Bytes of shared frames; one that was begun counts whole.
@@ -62,7 +59,7 @@ impl Writing {
     pub(super) fn new(start: Position) -> Self {
         Self {
             parts: VecDeque::new(),
-            begun: 0,
+            front_written: 0,
             control_bytes: 0,
             shared_bytes: 0,
             queued: start,
@@ -100,10 +97,10 @@ impl Writing {
         let part = |(index, part): (usize, &Part)| {
             let (position, messages) = match part {
                 Part::Shared(frame) => (Some(frame.position), frame.messages()),
-                Part::Rest(rest) => (Some(rest.begun.position), 1),
+                Part::Rest(rest) => (Some(rest.position), 1),
                 Part::Answer(_) | Part::Own(_) | Part::Control(_) => (None, 1),
             };
-            let taken = if index == 0 { self.begun } else { 0 };
+            let taken = if index == 0 { self.front_written } else { 0 };
             (position, messages, part.bytes().len() - taken)
         };
         let parts = self.parts.iter().enumerate().map(part).collect();
@@ -142,7 +139,7 @@ impl Writing {
     /// Whether nothing may go before the first part.
     fn is_midway(&self) -> bool {
         let first = self.parts.front();
-        self.begun > 0 || matches!(first, Some(Part::Answer(_) | Part::Rest(_)))
+        self.front_written > 0 || matches!(first, Some(Part::Answer(_) | Part::Rest(_)))
     }
 
     /// Nothing more comes for the client up to `position`.
@@ -174,15 +171,24 @@ impl Writing {
     /// Forgets everything but a message that was begun; returns where the client then stands.
     fn discard(&mut self) -> Position {
         self.parts.truncate(usize::from(self.is_midway()));
-        self.control_bytes = 0;
+        self.control_bytes = match self.parts.front() {
+            Some(Part::Control(bytes)) => bytes.len(),
+            _ => 0,
+        };
         self.shared_bytes = 0;
         if let Some(Part::Shared(frame)) = self.parts.front() {
-            let begun = frame.begun(self.begun);
+            let begun = frame.begun(self.front_written);
             if begun.bytes < frame.bytes.len() {
                 // A whole run is not to be kept for the end of one of its messages.
-                let bytes = Bytes::copy_from_slice(&frame.bytes[self.begun..begun.bytes]);
-                self.parts = [Part::Rest(Box::new(Rest { bytes, begun }))].into();
-                self.begun = 0;
+                let bytes = Bytes::copy_from_slice(&frame.bytes[self.front_written..begun.bytes]);
+                let (position, events) = (begun.position, begun.events);
+                let rest = Rest {
+                    bytes,
+                    position,
+                    events,
+                };
+                self.parts = [Part::Rest(Box::new(rest))].into();
+                self.front_written = 0;
             } else {
                 self.shared_bytes = frame.bytes.len();
             }
@@ -190,7 +196,7 @@ impl Writing {
         self.pop_written();
         match self.parts.front() {
             Some(Part::Shared(frame)) => self.taken.max(frame.position),
-            Some(Part::Rest(rest)) => self.taken.max(rest.begun.position),
+            Some(Part::Rest(rest)) => self.taken.max(rest.position),
             _ => self.taken,
         }
     }
@@ -198,16 +204,16 @@ impl Writing {
     /// What is left of the only part, if there is no other.
     pub(super) fn only(&self) -> Option<&[u8]> {
         let only = self.parts.front().filter(|_| self.parts.len() == 1);
-        only.map(|part| &part.bytes()[self.begun..])
+        only.map(|part| &part.bytes()[self.front_written..])
     }
 
     /// Lays out the first parts for one vectored write; returns how many.
     pub(super) fn lay_out<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut begun = self.begun;
+        let mut written = self.front_written;
         let mut count = 0;
         for (slice, part) in slices.iter_mut().zip(&self.parts) {
-            *slice = IoSlice::new(&part.bytes()[begun..]);
-            begun = 0;
+            *slice = IoSlice::new(&part.bytes()[written..]);
+            written = 0;
             count += 1;
         }
         count
@@ -216,7 +222,7 @@ impl Writing {
     /// So many bytes were taken.
     pub(super) fn advance(&mut self, bytes: usize) {
         self.written.progress = true;
-        self.begun += bytes;
+        self.front_written += bytes;
         self.pop_written();
     }
 
@@ -224,10 +230,10 @@ impl Writing {
     fn pop_written(&mut self) {
         while let Some(part) = self.parts.front() {
             let length = part.bytes().len();
-            if self.begun < length {
+            if self.front_written < length {
                 return;
             }
-            self.begun -= length;
+            self.front_written -= length;
             if let Some(part) = self.parts.pop_front() {
                 self.note(&part);
             }
@@ -248,8 +254,8 @@ impl Writing {
                 }
             }
             Part::Rest(rest) => {
-                self.taken = self.taken.max(rest.begun.position);
-                self.written.events += rest.begun.events;
+                self.taken = self.taken.max(rest.position);
+                self.written.events += rest.events;
             }
             Part::Control(bytes) => {
                 self.control_bytes = self.control_bytes.saturating_sub(bytes.len());
