@@ -79,13 +79,13 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take when the outbox is full already, and everyone waits.
 const UPGRADE_GRACE: Duration = Duration::from_secs(1);
 
-/// What all connections of a node work with.
+/// What all connections of a node work with, and the calls over HTTP too.
 #[derive(Debug)]
 pub struct Host {
     /// Where to ask and tell.
     pub router: RouterHandle,
     /// Timing and bounds.
-    pub config: Arc<Config>,
+    pub config: Config,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
     /// Where the history is read.
@@ -93,7 +93,7 @@ pub struct Host {
     /// What was acknowledged.
     pub positions: Positions,
     /// How events are written.
-    pub wording: Arc<Wording>,
+    pub wording: Wording,
 }
 
 /// A client's wish.
@@ -176,12 +176,7 @@ async fn open(
             .await;
         return None;
     };
-    let acks = Acks::new(
-        &subscription,
-        Arc::clone(&host),
-        attached.start.from,
-        resumed,
-    );
+    let acks = Acks::new(&subscription, attached.start.from, resumed);
     let connection = Connection::new(host, dialect, &attached, outbox, carrier, acks);
     let mut connection = Box::new(connection);
     connection.begin(&attached, after, request.close_on_gap);

@@ -61,7 +61,7 @@ pub struct AppState {
     pub store: Store,
     /// Which part is well.
     pub health: Health,
-    /// What connections work with, and others too: the router, the settings, the metrics.
+    /// The router, the settings, the metrics, and what else connections work with.
     pub host: Arc<Host>,
     /// What this node did about deletes.
     pub receipts: Receipts,

@@ -139,7 +139,7 @@ impl Node {
         let metrics = Arc::new(Metrics::default());
         let health = Health::new(&config.feed);
         let settings = router_settings(&store, &config);
-        let wording = Arc::new(settings.wording(&metrics));
+        let wording = settings.wording(&metrics);
         let (router, handle, from_feed) =
             Router::new(settings, config.feed.batches_ahead, Arc::clone(&metrics));
         let (positions, keeping) = positions(
@@ -195,7 +195,7 @@ impl Node {
         });
         let host = Arc::new(Host {
             router: handle.clone(),
-            config: Arc::new(config),
+            config,
             metrics: Arc::clone(&metrics),
             replays,
             positions,

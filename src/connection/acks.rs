@@ -4,8 +4,6 @@
 //! is caught up and has acknowledged all that it was sent, the position goes with the feed even
 //! when nothing matches: else a quiet subscription would fall off the database's history.
 
-use std::sync::Arc;
-
 use super::Host;
 use crate::{
     position::{Cursor, Position},
@@ -16,7 +14,6 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Acks {
     id: SubscriptionId,
-    host: Arc<Host>,
     /// Where delivery began.
     from: Position,
     /// Whether everything before the beginning is acknowledged.
@@ -32,10 +29,9 @@ pub(super) struct Acks {
 
 impl Acks {
     /// Nothing is sent yet. `resumed` says whether delivery begins at the acknowledged position.
-    pub(super) fn new(id: &str, host: Arc<Host>, from: Position, resumed: bool) -> Self {
+    pub(super) fn new(id: &str, from: Position, resumed: bool) -> Self {
         Self {
             id: id.into(),
-            host,
             from,
             complete: resumed,
             sent: from,
@@ -55,40 +51,40 @@ impl Acks {
     }
 
     /// The client has handled everything up to `cursor`. `applied` is how far this node's feed is.
-    pub(super) fn take(&mut self, cursor: Cursor, applied: Position) {
-        if cursor.deployment != self.host.router.deployment() {
-            return self.host.metrics.ack_ignored("other_deployment");
+    pub(super) fn take(&mut self, host: &Host, cursor: Cursor, applied: Position) {
+        if cursor.deployment != host.router.deployment() {
+            return host.metrics.ack_ignored("other_deployment");
         }
         if cursor.position > self.sent {
-            return self.host.metrics.ack_ignored("ahead");
+            return host.metrics.ack_ignored("ahead");
         }
-        self.host.metrics.acks.inc();
+        host.metrics.acks.inc();
         self.acknowledged = self.acknowledged.max(cursor.position);
         self.complete |= cursor.position >= self.from;
         // A client may start ahead of this node, but nothing is handled before it happened.
-        self.tell(cursor.position.min(applied));
+        self.tell(host, cursor.position.min(applied));
     }
 
     /// The connection is caught up with everything up to `applied`.
-    pub(super) fn advance(&mut self, applied: Position) {
+    pub(super) fn advance(&mut self, host: &Host, applied: Position) {
         if self.complete && self.acknowledged >= self.to_acknowledge {
-            self.tell(applied);
+            self.tell(host, applied);
         }
     }
 
-    fn tell(&mut self, at: Position) {
+    fn tell(&mut self, host: &Host, at: Position) {
         let at = self.untold.take().map_or(at, |untold| untold.max(at));
         self.told_any = true;
-        if !self.host.positions.acknowledged(&self.id, at) {
+        if !host.positions.acknowledged(&self.id, at) {
             self.untold = Some(at);
         }
     }
 
     /// The connection ends: what was acknowledged is written soon.
-    pub(super) async fn finish(&mut self) {
+    pub(super) async fn finish(&mut self, host: &Host) {
         if self.told_any {
             let untold = self.untold.take();
-            self.host.positions.flush(&self.id, untold).await;
+            host.positions.flush(&self.id, untold).await;
         }
     }
 }

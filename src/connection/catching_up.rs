@@ -94,9 +94,7 @@ impl Connection {
         Replaying::new(Beginning {
             key: self.key,
             dialect: self.dialect,
-            router: self.host.router.clone(),
-            replays: self.host.replays.clone(),
-            wording: Arc::clone(&self.host.wording),
+            host: Arc::clone(&self.host),
             limits: filter_limits(&self.host.config.limits),
             document: attached.document.clone(),
             from: attached.start.from,

@@ -42,7 +42,7 @@ impl Connection {
             let written = written.is_ok_and(|written| written);
             self.transport.part(self.broken, written, deadline).await;
         }
-        self.acks.finish().await;
+        self.acks.finish(&self.host).await;
         tracing::debug!(key = ?self.key, "connection is closed");
     }
 

@@ -55,7 +55,7 @@ impl Connection {
             }
             Ok(ClientMessage::Ack(cursor)) => {
                 let applied = self.host.router.progress().position;
-                self.acks.take(cursor, applied);
+                self.acks.take(&self.host, cursor, applied);
                 Ok(())
             }
             Err(error) => {
@@ -71,7 +71,7 @@ impl Connection {
         // Asked before looking into the outbox: what matched up to here was put there before.
         let applied = self.host.router.progress().position;
         if self.replay.is_none() && self.outbox.is_empty() {
-            self.acks.advance(applied);
+            self.acks.advance(&self.host, applied);
         }
     }
 

@@ -17,14 +17,13 @@ use std::{
 use bson::RawDocumentBuf;
 
 use self::late::{OldEvents, Page};
+use super::Host;
 use crate::{
     filter::{Filter, Limits},
     position::Position,
     protocol::{Dialect, Frame, GapReason, Message},
-    replay::{Late, Reader, Refusal, Replays},
-    router::{
-        Batch, Change, ChangeKind, Compiled, Past, RouterHandle, Wording, registry::ConnectionKey,
-    },
+    replay::{Late, Reader, Refusal},
+    router::{Batch, Change, ChangeKind, Compiled, Past, registry::ConnectionKey},
 };
 
 /// Changes looked at before other tasks get a turn.
@@ -68,9 +67,7 @@ pub(super) struct Replaying {
     key: ConnectionKey,
     id: Vec<u8>,
     dialect: Dialect,
-    router: RouterHandle,
-    replays: Replays,
-    wording: Arc<Wording>,
+    host: Arc<Host>,
     limits: Limits,
     /// What was committed up to here is judged by the filter that was in force at the attach.
     attached_at: Position,
@@ -93,9 +90,7 @@ pub(super) struct Replaying {
 pub(super) struct Beginning {
     pub(super) key: ConnectionKey,
     pub(super) dialect: Dialect,
-    pub(super) router: RouterHandle,
-    pub(super) replays: Replays,
-    pub(super) wording: Arc<Wording>,
+    pub(super) host: Arc<Host>,
     pub(super) limits: Limits,
     pub(super) document: RawDocumentBuf,
     pub(super) from: Position,
@@ -115,9 +110,7 @@ impl Replaying {
             key: beginning.key,
             id,
             dialect: beginning.dialect,
-            router: beginning.router,
-            replays: beginning.replays,
-            wording: beginning.wording,
+            host: beginning.host,
             limits: beginning.limits,
             attached_at: beginning.attached_at,
             past_filter,
@@ -186,7 +179,7 @@ impl Replaying {
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Found>> {
         match &mut self.source {
             Source::Next => {
-                let (router, key, from) = (self.router.clone(), self.key, self.done);
+                let (router, key, from) = (self.host.router.clone(), self.key, self.done);
                 self.source = Source::Router(Box::pin(async move { router.past(key, from).await }));
             }
             Source::Router(asking) => match ready!(asking.as_mut().poll(cx)) {
@@ -200,7 +193,7 @@ impl Replaying {
                     self.source = Source::Next;
                 }
                 Some(Past::Forgotten(start)) => {
-                    let (replays, from) = (self.replays.clone(), self.done);
+                    let (replays, from) = (self.host.replays.clone(), self.done);
                     let asking = Box::pin(async move { replays.after(from).await });
                     self.source = Source::Waiting(asking, start);
                 }
@@ -218,7 +211,7 @@ impl Replaying {
                 Some(batch) => {
                     // The history may be ahead of this node. What the node has not applied yet comes
                     // from the node: else it would come twice.
-                    let here = self.router.progress().position;
+                    let here = self.host.router.progress().position;
                     self.until = Some((batch.position.min(here), false));
                     if batch.position > here {
                         self.source = Source::Next;
@@ -309,7 +302,7 @@ impl Replaying {
                 if !filter.as_ref()?.matches(document) {
                     return None;
                 }
-                change.frame(document, self.dialect, &self.wording)
+                change.frame(document, self.dialect, &self.host.wording)
             }
             ChangeKind::Stored(document) if !is_past && id_bytes(document) == self.id => {
                 self.change_filter(document.clone(), change.position)
@@ -337,10 +330,10 @@ impl Replaying {
         if !self.dialect.has_messages() {
             return None;
         }
-        let cursor = position.cursor(self.wording.deployment);
+        let cursor = position.cursor(self.host.wording.deployment);
         let message = Message::updated(&json, &cursor);
         let frame = Frame::notice(&message, self.dialect, position);
-        Some(Arc::new(frame.counted(&self.wording.load)))
+        Some(Arc::new(frame.counted(&self.host.wording.load)))
     }
 }
 

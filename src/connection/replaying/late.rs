@@ -61,7 +61,7 @@ impl Replaying {
         if to <= self.done {
             return Some(Found::Unavailable);
         }
-        let (replays, from) = (self.replays.clone(), self.done);
+        let (replays, from) = (self.host.replays.clone(), self.done);
         self.source = Source::Shelf(Box::pin(async move { replays.late(from, to).await }));
         None
     }
@@ -108,7 +108,7 @@ impl Replaying {
         };
         Poll::Ready(match page {
             Ok(Some(batch)) => {
-                batch.count(&self.wording.load);
+                batch.count(&self.host.wording.load);
                 self.batches.push_back(batch);
                 self.old.page = Some(self.done);
                 // It is read when this one is delivered.
