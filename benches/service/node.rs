@@ -37,13 +37,6 @@ impl Node {
         Self::with(mongod, &[]).await
     }
 
-    /// The same, on both cores: what is measured is how soon it is ready, and nothing else runs.
-    pub(crate) async fn on_both_cores(mongod: Mongod) -> Result<Self> {
-        let node = Self::spawn(&mongod.uri(), &[]).await?;
-        pin::both(node.process.id())?;
-        node.ready_with(mongod).await
-    }
-
     /// Kills the node, and starts one with these settings (variables) on the same server.
     pub(crate) async fn restart(mut self, settings: &[(&str, &str)]) -> Result<Self> {
         let mongod = self.mongod.take().context("the first node")?;
@@ -53,14 +46,9 @@ impl Node {
 
     /// A node with settings (variables) of its own.
     pub(crate) async fn with(mongod: Mongod, settings: &[(&str, &str)]) -> Result<Self> {
-        let node = Self::spawn(&mongod.uri(), settings).await?;
-        node.ready_with(mongod).await
-    }
-
-    async fn ready_with(mut self, mongod: Mongod) -> Result<Self> {
-        self.until_ready().await?;
-        self.mongod = Some(mongod);
-        Ok(self)
+        let mut node = Self::serving(&mongod.uri(), settings).await?;
+        node.mongod = Some(mongod);
+        Ok(node)
     }
 
     /// A second node on the same server, to be stopped before the first.
@@ -71,6 +59,14 @@ impl Node {
     /// A node on a server that is somebody else's to stop.
     pub(crate) async fn serving(uri: &str, settings: &[(&str, &str)]) -> Result<Self> {
         let node = Self::spawn(uri, settings).await?;
+        node.until_ready().await?;
+        Ok(node)
+    }
+
+    /// The same, on both cores: what is measured is how soon it is ready, and nothing else runs.
+    pub(crate) async fn on_both_cores(uri: &str) -> Result<Self> {
+        let node = Self::spawn(uri, &[]).await?;
+        pin::both(node.process.id())?;
         node.until_ready().await?;
         Ok(node)
     }
