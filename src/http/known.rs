@@ -1,5 +1,7 @@
 //! Whether the router knows a subscription.
 
+use bson::Timestamp;
+
 use super::{
     AppState,
     problem::{Kind, Problem},
@@ -15,19 +17,22 @@ pub(super) async fn known(state: &AppState, id: &str) -> Result<(), Problem> {
     if read.document.is_none() {
         return Err(not_found());
     }
+    let unseen = "this node has not seen the subscription yet";
+    seen(state, read.operation_time, unseen).await
+}
+
+/// Waits until the router has applied everything up to `time`; a problem that says what is `unseen` where
+/// that takes too long.
+pub(super) async fn seen(
+    state: &AppState,
+    time: Timestamp,
+    unseen: &'static str,
+) -> Result<(), Problem> {
     let patience = state.host.config.limits.applied_timeout;
-    if state
-        .host
-        .router
-        .applied(read.operation_time, patience)
-        .await
-    {
+    if state.host.router.applied(time, patience).await {
         return Ok(());
     }
-    Err(Problem::new(
-        Kind::NotReady,
-        "this node has not seen the subscription yet",
-    ))
+    Err(Problem::new(Kind::NotReady, unseen))
 }
 
 /// There is no such subscription.

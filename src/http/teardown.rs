@@ -13,7 +13,7 @@ use self::verdict::{Evidence, Report, State as NodeState, Verdict};
 use super::{
     AppState, answer,
     extract::Id,
-    known::not_found,
+    known::{not_found, seen},
     problem::{Kind, Problem},
     query::Query,
 };
@@ -53,19 +53,8 @@ async fn applied_delete(state: &AppState, id: &str) -> Result<(), Problem> {
             "there is a subscription with this id; it may have sockets",
         ));
     }
-    let patience = state.host.config.limits.applied_timeout;
-    if state
-        .host
-        .router
-        .applied(read.operation_time, patience)
-        .await
-    {
-        return Ok(());
-    }
-    Err(Problem::new(
-        Kind::NotReady,
-        "this node has not seen the delete yet",
-    ))
+    let unseen = "this node has not seen the delete yet";
+    seen(state, read.operation_time, unseen).await
 }
 
 /// What this node remembers of the delete, and whether that is all it can come to know.
