@@ -247,14 +247,12 @@ impl WebSocket {
 
     /// The next message. Pings are answered on the way.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
-        if self.at_rest && !self.ask_kernel {
+        loop {
             // Most often the task was woken by something else, and the codec need not be asked.
-            if ready!(self.tcp.poll_read_ready(cx)).is_err() {
+            if self.at_rest && !self.ask_kernel && ready!(self.tcp.poll_read_ready(cx)).is_err() {
                 return Poll::Ready(Incoming::Broken(Broken::Lost));
             }
-        }
-        self.at_rest = false;
-        loop {
+            self.at_rest = false;
             if self.control.len() + self.writing.control_bytes() > CONTROL_BYTES {
                 // The client asks faster than it listens. Whoever writes reads on afterwards.
                 return Poll::Pending;
@@ -272,15 +270,11 @@ impl WebSocket {
                 Ok(Message::Close(frame)) => closed(frame.as_ref()),
                 Ok(Message::Ping(_) | Message::Frame(_)) => continue,
                 Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
-                    let asked = self.turn > 0;
-                    match self.poll_readable(cx) {
-                        Poll::Pending => {
-                            self.at_rest = asked;
-                            return Poll::Pending;
-                        }
-                        Poll::Ready(Ok(())) => continue,
-                        Poll::Ready(Err(_)) => Incoming::Broken(Broken::Lost),
+                    if self.turn == 0 {
+                        return self.end_turn(cx);
                     }
+                    self.at_rest = true;
+                    continue;
                 }
                 Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => Incoming::Broken(broken(&error)),
@@ -295,6 +289,11 @@ impl WebSocket {
         if self.turn > 0 {
             return self.tcp.poll_read_ready(cx);
         }
+        self.end_turn(cx)
+    }
+
+    /// Pending until others had their turn.
+    fn end_turn<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
         self.turn = READ_TURN_BYTES;
         after_others(cx);
         Poll::Pending
