@@ -59,8 +59,11 @@ pub use self::{
     subscriptions::{BatchWritten, Deleted, Read, Written},
 };
 
-pub(crate) use self::error::brief;
 use self::{clock::ServerClock, connect::Deployment};
+pub(crate) use self::{
+    error::{brief, code},
+    oplog::CAPPED_POSITION_LOST,
+};
 
 /// The collection of subscriptions.
 pub const SUBSCRIPTIONS: &str = "subscriptions";

@@ -2,6 +2,8 @@
 
 use mongodb::error::{Error, ErrorKind};
 
+use crate::store::{CAPPED_POSITION_LOST, code};
+
 /// The way on after a failure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Remedy {
@@ -15,8 +17,6 @@ pub(super) enum Remedy {
 
 /// `ChangeStreamHistoryLost`.
 const HISTORY_LOST: i32 = 286;
-/// `CappedPositionLost`: the oplog overtook the reader; 286 follows.
-const CAPPED_POSITION_LOST: i32 = 136;
 /// `ChangeStreamFatalError`: the token cannot be resumed from.
 const FATAL: i32 = 280;
 /// `InvalidResumeToken`: of an invalidate, or not a token.
@@ -34,14 +34,6 @@ pub(super) fn remedy(error: &Error) -> Remedy {
         Some(OBJECT_TOO_LARGE) => Remedy::StepOver,
         _ if error.contains_label("NonResumableChangeStreamError") => Remedy::Reload,
         _ => Remedy::Reopen,
-    }
-}
-
-/// The server's error code, if the server answered.
-pub(super) fn code(error: &Error) -> Option<i32> {
-    match error.kind.as_ref() {
-        ErrorKind::Command(command) => Some(command.code),
-        _ => None,
     }
 }
 

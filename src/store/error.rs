@@ -120,7 +120,7 @@ impl From<Error> for StoreError {
 }
 
 /// The code the server gave; for a bulk write the concern's, as its items are told one by one.
-pub(super) fn code(error: &Error) -> Option<i32> {
+pub(crate) fn code(error: &Error) -> Option<i32> {
     match error.kind.as_ref() {
         ErrorKind::Command(command) => Some(command.code),
         ErrorKind::Write(WriteFailure::WriteError(write)) => Some(write.code),

@@ -10,8 +10,8 @@ use super::{Store, StoreError, error::code};
 /// How many times the oldest entry is looked for at most.
 const ATTEMPTS: u32 = 5;
 
-/// `CappedPositionLost`: the server removed the oldest entry while it was being read.
-const CAPPED_POSITION_LOST: i32 = 136;
+/// `CappedPositionLost`: the server removed what was being read.
+pub(crate) const CAPPED_POSITION_LOST: i32 = 136;
 
 impl Store {
     /// The time of the oldest entry of the oplog; `None` where the rights given do not allow to read it
