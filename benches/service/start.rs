@@ -33,15 +33,15 @@ pub(crate) async fn run() -> Result<Vec<Row>> {
     let (mut bare, mut ready, mut each) = (Vec::new(), Vec::new(), 0);
     for _ in 0..ROUNDS {
         let batches = read_batches(&subscriptions).await?;
-        bare.push(read(&subscriptions).await?);
+        let cursor = read(&subscriptions).await?;
         let begun = Instant::now();
         let node = Node::on_both_cores(&mongod.uri()).await?;
-        ready.push(begun.elapsed().as_secs_f64());
+        let took = begun.elapsed().as_secs_f64();
         each = node.resident()? / u64::from(SUBSCRIPTIONS);
         node.stop().await?;
-        if let (Some(bare), Some(ready)) = (bare.last(), ready.last()) {
-            println!("  {ready:.2} s; a bare cursor {bare:.2} s, in raw batches {batches:.2} s");
-        }
+        println!("  {took:.2} s; a bare cursor {cursor:.2} s, in raw batches {batches:.2} s");
+        bare.push(cursor);
+        ready.push(took);
     }
     mongod.stop().await;
     let (bare, ready) = (median(bare), median(ready));

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     position::{Cursor, Position},
     protocol::{Ending, GapReason, Message},
-    router::{Attached, filter_limits, outbox::End, registry::ends_on_gap},
+    router::{Attached, outbox::End, registry::ends_on_gap},
     telemetry::Metrics,
 };
 
@@ -95,7 +95,6 @@ impl Connection {
             key: self.key,
             dialect: self.dialect,
             host: Arc::clone(&self.host),
-            limits: filter_limits(&self.host.config.limits),
             document: attached.document.clone(),
             from: attached.start.from,
             attached_at: attached.start.attached_at,

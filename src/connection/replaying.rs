@@ -23,7 +23,7 @@ use crate::{
     position::Position,
     protocol::{Dialect, Frame, GapReason, Message},
     replay::{Late, Reader, Refusal},
-    router::{Batch, Change, ChangeKind, Compiled, Past, registry::ConnectionKey},
+    router::{Batch, Change, ChangeKind, Compiled, Past, filter_limits, registry::ConnectionKey},
 };
 
 /// Changes looked at before other tasks get a turn.
@@ -91,7 +91,6 @@ pub(super) struct Beginning {
     pub(super) key: ConnectionKey,
     pub(super) dialect: Dialect,
     pub(super) host: Arc<Host>,
-    pub(super) limits: Limits,
     pub(super) document: RawDocumentBuf,
     pub(super) from: Position,
     pub(super) attached_at: Position,
@@ -101,7 +100,8 @@ impl Replaying {
     pub(super) fn new(beginning: Beginning) -> Self {
         let id = id_bytes(&beginning.document);
         // Spans in which the subscription was paused are not skipped.
-        let compiled = Compiled::read(beginning.document, &beginning.limits);
+        let limits = filter_limits(&beginning.host.config.limits);
+        let compiled = Compiled::read(beginning.document, &limits);
         let past_filter = compiled.filter().cloned();
         let filter = past_filter
             .clone()
@@ -111,7 +111,7 @@ impl Replaying {
             id,
             dialect: beginning.dialect,
             host: beginning.host,
-            limits: beginning.limits,
+            limits,
             attached_at: beginning.attached_at,
             past_filter,
             filter,
