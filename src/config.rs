@@ -4,10 +4,18 @@
 //! default given here. A setting in a section is the variable `TIDEGATE_SECTION__NAME`, for example
 //! `TIDEGATE_SOCKET__PING_INTERVAL=20s`. Durations are text such as `500ms`, `30s`, `7d`.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+mod load;
+mod settings;
+pub(crate) mod uri;
 
-use config::{Environment, File, FileFormat};
+use std::{net::SocketAddr, time::Duration};
+
 use serde::{Deserialize, Deserializer};
+
+pub use self::{
+    load::ConfigError,
+    settings::{Kind, SETTINGS, Setting},
+};
 
 /// All settings of a node.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -305,39 +313,7 @@ impl Default for Node {
     }
 }
 
-/// Why a configuration was refused: which setting, and what is wrong with it.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file or a variable could not be read or has a wrong type or an unknown name.
-    #[error("{0}")]
-    Unreadable(#[from] config::ConfigError),
-    /// A value is out of bounds.
-    #[error("{setting}: {reason}")]
-    Refused {
-        /// The setting, as in the file (`limits.body_bytes`).
-        setting: &'static str,
-        /// What is wrong.
-        reason: String,
-    },
-}
-
 impl Config {
-    /// Reads the file (if any), then the variables, then `flags` (setting and value, as given on
-    /// the command line), and checks the whole.
-    pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Self, ConfigError> {
-        let mut builder = config::Config::builder();
-        if let Some(path) = file {
-            builder = builder.add_source(File::from(path).format(FileFormat::Toml));
-        }
-        builder = builder.add_source(variables());
-        for (setting, value) in flags {
-            builder = builder.set_override(*setting, value.as_str())?;
-        }
-        let config: Self = builder.build()?.try_deserialize()?;
-        config.check()?;
-        Ok(config)
-    }
-
     /// Over how long a stop ends the connections: what is left of its time is for the last of them.
     pub fn drain(&self) -> Duration {
         self.socket.drain.min(self.shutdown_timeout / 2)
@@ -345,12 +321,7 @@ impl Config {
 
     /// Checks what types cannot say.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |setting, reason: &str| {
-            Err(ConfigError::Refused {
-                setting,
-                reason: reason.to_owned(),
-            })
-        };
+        let refuse = |setting: &str, reason: &str| Err(ConfigError::refused(setting, reason));
         if self.auth == Auth::None && !self.listen.ip().is_loopback() && !self.insecure {
             return refuse(
                 "auth",
@@ -359,7 +330,10 @@ impl Config {
             );
         }
         if let Err(error) = mongodb::options::ConnectionString::parse(&self.mongodb_uri) {
-            return refuse("mongodb_uri", &connection_string_fault(&error));
+            return refuse(
+                "mongodb_uri",
+                &uri::fault(&self.mongodb_uri, &error.to_string()),
+            );
         }
         let name = &self.database;
         if name.is_empty()
@@ -368,85 +342,52 @@ impl Config {
         {
             return refuse("database", "is not a name that MongoDB allows");
         }
-        if self.retention < Duration::from_secs(1) || self.retention.as_secs() > i32::MAX as u64 {
-            return refuse("retention", "must be between 1s and 68 years");
-        }
-        for (setting, value) in [
-            ("limits.body_bytes", self.limits.body_bytes),
-            ("limits.publish_body_bytes", self.limits.publish_body_bytes),
-            ("limits.batch_items", self.limits.batch_items),
-            ("limits.publish_items", self.limits.publish_items),
-            ("limits.page_items", self.limits.page_items),
-            ("limits.page_items_default", self.limits.page_items_default),
-            ("limits.connections", self.limits.connections),
-            ("limits.waiting_bytes", self.limits.waiting_bytes),
-            ("limits.filter_bytes", self.limits.filter_bytes),
-            ("limits.header_bytes", self.limits.header_bytes),
-            ("socket.message_bytes", self.socket.message_bytes),
-            ("socket.outbox_frames", self.socket.outbox_frames),
-            ("socket.outbox_bytes", self.socket.outbox_bytes),
-            ("feed.batches_ahead", self.feed.batches_ahead),
-        ] {
-            if value == 0 {
-                return refuse(setting, "must be at least 1");
+        for (setting, value, bound, most) in self.pairs() {
+            if value > most {
+                return refuse(setting, &format!("must not be more than {bound}"));
             }
-        }
-        for (setting, value) in [
-            ("socket.ping_interval", self.socket.ping_interval),
-            ("socket.pong_timeout", self.socket.pong_timeout),
-            ("socket.close_timeout", self.socket.close_timeout),
-            ("feed.max_await", self.feed.max_await),
-            ("feed.retry_min", self.feed.retry_min),
-            ("node.heartbeat_interval", self.node.heartbeat_interval),
-        ] {
-            if value.is_zero() {
-                return refuse(setting, "must be longer than nothing");
-            }
-        }
-        if self.node.heartbeat_interval > Duration::from_hours(1) {
-            return refuse("node.heartbeat_interval", "must be an hour at most");
         }
         Ok(())
     }
-}
 
-/// The `TIDEGATE_…` variables that are settings of a node. Others with the prefix (such as
-/// `TIDEGATE_SERVER`) belong to client commands.
-fn variables() -> Environment {
-    const NOT_SETTINGS: [&str; 4] = [
-        "TIDEGATE_CONFIG",
-        "TIDEGATE_SERVER",
-        "TIDEGATE_MONGOD",
-        "TIDEGATE_CACHE",
-    ];
-    let settings = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| !NOT_SETTINGS.contains(&name.as_str()) && !is_service_link(name))
-        .collect();
-    Environment::with_prefix("TIDEGATE")
-        .prefix_separator("_")
-        .separator("__")
-        .list_separator(",")
-        .with_list_parse_key("cors.origins")
-        .try_parsing(true)
-        .ignore_empty(true)
-        .source(Some(settings))
-}
-
-/// The driver's reason without what it wraps around every error.
-fn connection_string_fault(error: &mongodb::error::Error) -> String {
-    match error.kind.as_ref() {
-        mongodb::error::ErrorKind::InvalidArgument { message, .. } => message.clone(),
-        kind => kind.to_string(),
+    /// Settings that another one bounds: name and value, name and value.
+    fn pairs(&self) -> [(&str, u128, &str, u128); 5] {
+        let (limits, socket, feed) = (&self.limits, &self.socket, &self.feed);
+        let span = Duration::as_nanos;
+        let size = |size: usize| size as u128;
+        [
+            (
+                "limits.page_items_default",
+                size(limits.page_items_default),
+                "limits.page_items",
+                size(limits.page_items),
+            ),
+            (
+                "limits.away_after",
+                span(&limits.away_after),
+                "limits.database_timeout",
+                span(&limits.database_timeout),
+            ),
+            (
+                "socket.pong_timeout",
+                span(&socket.pong_timeout),
+                "socket.ping_interval",
+                span(&socket.ping_interval),
+            ),
+            (
+                "socket.outbox_bytes",
+                size(socket.outbox_bytes),
+                "limits.waiting_bytes",
+                size(limits.waiting_bytes),
+            ),
+            (
+                "feed.retry_min",
+                span(&feed.retry_min),
+                "feed.retry_max",
+                span(&feed.retry_max),
+            ),
+        ]
     }
-}
-
-/// What Kubernetes puts into every container beside a service named `tidegate`, such as
-/// `TIDEGATE_SERVICE_HOST` and `TIDEGATE_PORT_8080_TCP`: not settings, and no spelling errors either.
-fn is_service_link(name: &str) -> bool {
-    name.starts_with("TIDEGATE_SERVICE_")
-        || name == "TIDEGATE_PORT"
-        || name.starts_with("TIDEGATE_PORT_")
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -455,45 +396,4 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write as _;
-
-    fn load(toml: &str, flags: &[(&str, String)]) -> Result<Config, ConfigError> {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(toml.as_bytes()).unwrap();
-        Config::load(Some(file.path()), flags)
-    }
-
-    #[test]
-    fn flags_win_over_the_file_and_the_file_over_defaults() {
-        let config = load(
-            "database = \"one\"\nlisten = \"127.0.0.1:1\"\n[socket]\nping_interval = \"7s\"\n",
-            &[("database", "two".to_owned())],
-        )
-        .unwrap();
-        assert_eq!(config.database, "two");
-        assert_eq!(config.listen.port(), 1);
-        assert_eq!(config.socket.ping_interval, Duration::from_secs(7));
-        assert_eq!(config.limits.batch_items, 1_000);
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        for (toml, named) in [
-            ("databse = \"x\"", "databse"),
-            ("[socket]\npng = \"1s\"", "png"),
-            ("[socket]\nping_interval = \"soon\"", "ping_interval"),
-            ("[limits]\nbody_bytes = \"many\"", "body_bytes"),
-            ("[limits]\nbatch_items = 0", "limits.batch_items"),
-            ("database = \"a/b\"", "database"),
-            ("listen = \"0.0.0.0:8080\"", "auth"),
-            ("[node]\nheartbeat_interval = \"2h\"", "heartbeat_interval"),
-            ("mongodb_uri = \"localhost\"", "mongodb_uri"),
-        ] {
-            let error = load(toml, &[]).unwrap_err().to_string();
-            assert!(error.contains(named), "{toml}: {error}");
-        }
-        assert!(load("listen = \"0.0.0.0:8080\"\ninsecure = true", &[]).is_ok());
-    }
-}
+mod tests;

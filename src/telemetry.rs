@@ -14,7 +14,9 @@ use crate::config::LogFormat;
 /// Starts logging to standard error for the whole process. `filter` is `tracing`'s filter language.
 /// A second call in one process changes nothing.
 pub fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    // The reason quotes the filter.
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|_| "must be a level, or levels by module, such as warn,tidegate::feed=debug")?;
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         LogFormat::Text => {

@@ -44,10 +44,7 @@ pub enum Failure {
 impl Failure {
     /// A setting's value was refused.
     pub(crate) fn setting(setting: &'static str, reason: &impl ToString) -> Self {
-        Self::Config(ConfigError::Refused {
-            setting,
-            reason: reason.to_string(),
-        })
+        Self::Config(ConfigError::refused(setting, reason.to_string()))
     }
 
     /// The database stands in the way: 69 where it cannot be reached or used, 64 where the connection

@@ -24,7 +24,10 @@ use super::{
     away::{jittered, watched},
     clock::ServerClock,
 };
-use crate::{config::Config, position::DeploymentId};
+use crate::{
+    config::{Config, uri},
+    position::DeploymentId,
+};
 
 /// 6.0, by the number that servers speak of their wire protocol.
 const OLDEST_WIRE_VERSION: i32 = 17;
@@ -258,7 +261,10 @@ fn at_startup(error: StoreError, config: &Config) -> StoreError {
             .into(),
             _ => StoreError::Other(error),
         },
-        StoreError::Refused { detail } => StartupError::BadUri { reason: detail }.into(),
+        StoreError::Refused { detail } => StartupError::BadUri {
+            reason: uri::fault(&config.mongodb_uri, &detail),
+        }
+        .into(),
         other => other,
     }
 }

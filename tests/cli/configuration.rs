@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use tidegate::config::Config;
+use tidegate::{
+    config::{Config, Kind, SETTINGS},
+    filter,
+};
 
 const DOCUMENT: &str = include_str!("../../docs/configuration.md");
 
-/// One row of a table: a setting by its full name, its variable and its default as TOML.
+/// One row of a table: a setting by its full name, its variable, its default as TOML, and what it may be.
 struct Row {
     variable: String,
     default: String,
+    range: String,
 }
 
 /// The documented settings.
@@ -35,6 +39,7 @@ fn documented() -> BTreeMap<String, Row> {
             let row = Row {
                 variable: cells[at].to_owned(),
                 default: cells[at + 1].to_owned(),
+                range: cells[at + 2].to_owned(),
             };
             rows.insert(format!("{section}{}", cells[0]), row);
         }
@@ -74,6 +79,35 @@ fn every_setting_is_documented_and_nothing_else() {
     let documented: Vec<_> = documented().into_keys().collect();
     assert_eq!(documented, fields());
     assert!(documented.len() > 40, "the fields were not found");
+}
+
+#[test]
+fn every_setting_has_the_documented_range() {
+    let mut names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+    names.sort_unstable();
+    assert_eq!(names, fields());
+    let documented = documented();
+    for setting in SETTINGS {
+        let range = setting.kind.to_string();
+        assert_eq!(documented[setting.name].range, range, "{}", setting.name);
+    }
+}
+
+#[test]
+fn no_filter_may_be_larger_than_filters_are_read() {
+    let limits = filter::Limits::default();
+    for (name, bound) in [
+        ("limits.filter_bytes", limits.filter_bytes),
+        ("limits.filter_depth", limits.depth),
+        ("limits.filter_clauses", limits.clauses),
+        ("limits.filter_values", limits.list_values),
+    ] {
+        let setting = SETTINGS.iter().find(|setting| setting.name == name);
+        let Kind::Number(_, most) = setting.unwrap().kind else {
+            panic!("{name} is no number");
+        };
+        assert_eq!(most, bound as u64, "{name}");
+    }
 }
 
 #[test]

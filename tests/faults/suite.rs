@@ -19,7 +19,7 @@ static TURN: Mutex<()> = Mutex::const_new(());
 
 fn settings(nodes: usize) -> Settings {
     let settings = [
-        ("TIDEGATE_SOCKET__PING_INTERVAL", "2s"),
+        ("TIDEGATE_SOCKET__PING_INTERVAL", "4s"),
         ("TIDEGATE_SOCKET__PONG_TIMEOUT", "4s"),
         ("TIDEGATE_LOG", "info"),
     ];

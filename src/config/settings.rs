@@ -1,0 +1,203 @@
+//! The table of settings: what each may be. The check at the start and docs/configuration.md follow it.
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+use toml::Value;
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// As in the file, with its section (`limits.body_bytes`).
+    pub name: &'static str,
+    /// What it may be.
+    pub kind: Kind,
+}
+
+/// What a setting may be. As text: what the documentation says of it.
+#[derive(Debug)]
+pub enum Kind {
+    /// Text without control characters, and what it stands for.
+    Text(&'static str),
+    /// One of some words.
+    Word(&'static [&'static str]),
+    /// True or false.
+    Flag,
+    /// An IP address and a port.
+    Address,
+    /// Any number of texts.
+    List(&'static str),
+    /// A whole number: the least, and the most.
+    Number(u64, u64),
+    /// A span of time: the shortest, and the longest.
+    Span(Duration, Duration),
+}
+
+use Kind::{Address, Flag, List, Number, Span, Text, Word};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const NONE: Duration = Duration::ZERO;
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+/// As `humantime` counts years. MongoDB counts a retention in 31 bits of seconds.
+const YEAR: Duration = Duration::from_hours(8_766);
+
+const fn times(n: u32, unit: Duration) -> Duration {
+    unit.saturating_mul(n)
+}
+
+const fn row(name: &'static str, kind: Kind) -> Setting {
+    Setting { name, kind }
+}
+
+/// Every setting there is.
+pub const SETTINGS: &[Setting] = &[
+    row("mongodb_uri", Text("a connection string")),
+    row("database", Text("a name that MongoDB allows")),
+    row("listen", Address),
+    row("auth", Word(&["none"])),
+    row("insecure", Flag),
+    row("migrate", Flag),
+    row("log", Text("levels by module")),
+    row("log_format", Word(&["text", "json"])),
+    row("retention", Span(SECOND, times(50, YEAR))),
+    row("startup_timeout", Span(times(100, MILLISECOND), DAY)),
+    row("shutdown_timeout", Span(times(100, MILLISECOND), DAY)),
+    row("limits.body_bytes", Number(KIB, 64 * MIB)),
+    row("limits.publish_body_bytes", Number(KIB, 256 * MIB)),
+    row("limits.batch_items", Number(1, 10_000)),
+    row("limits.publish_items", Number(1, 100_000)),
+    row("limits.event_bytes", Number(KIB, 15 * MIB)),
+    // The most of the filters' own bounds (`filter::Limits`).
+    row("limits.filter_bytes", Number(64, MIB)),
+    row("limits.filter_depth", Number(1, 200)),
+    row("limits.filter_clauses", Number(1, 2_000)),
+    row("limits.filter_values", Number(1, 50_000)),
+    // A subscription's document has 4 MiB at most.
+    row("limits.metadata_bytes", Number(5, MIB)),
+    row("limits.name_chars", Number(1, 4_096)),
+    row("limits.page_items", Number(1, 10_000)),
+    row("limits.page_items_default", Number(1, 10_000)),
+    row("limits.connections", Number(1, 1_000_000)),
+    row("limits.connections_per_subscription", Number(1, 1_000_000)),
+    row("limits.waiting_bytes", Number(4 * KIB, 64 * GIB)),
+    // The least that HTTP's library takes.
+    row("limits.header_bytes", Number(8 * KIB, MIB)),
+    row("limits.header_timeout", Span(times(100, MILLISECOND), HOUR)),
+    row("limits.body_timeout", Span(times(100, MILLISECOND), HOUR)),
+    row("limits.applied_timeout", Span(NONE, HOUR)),
+    row(
+        "limits.database_timeout",
+        Span(times(100, MILLISECOND), HOUR),
+    ),
+    row("limits.away_after", Span(times(100, MILLISECOND), HOUR)),
+    row("socket.ping_interval", Span(times(100, MILLISECOND), HOUR)),
+    row("socket.pong_timeout", Span(times(100, MILLISECOND), HOUR)),
+    row("socket.close_timeout", Span(times(10, MILLISECOND), HOUR)),
+    row("socket.drain", Span(NONE, HOUR)),
+    row("socket.message_bytes", Number(256, 16 * MIB)),
+    row("socket.outbox_frames", Number(1, 1_000_000)),
+    row("socket.outbox_bytes", Number(4 * KIB, GIB)),
+    row("socket.send_buffer_bytes", Number(0, GIB)),
+    row("socket.router_patience", Span(NONE, HOUR)),
+    row("feed.max_await", Span(MILLISECOND, MINUTE)),
+    row("feed.window_bytes", Number(0, 64 * GIB)),
+    row("feed.window_age", Span(NONE, DAY)),
+    // Each keeps one connection to the database busy.
+    row("feed.replay_streams", Number(1, 32)),
+    row("feed.replay_wait", Span(times(100, MILLISECOND), HOUR)),
+    row("feed.replay_timeout", Span(SECOND, DAY)),
+    row("feed.ack_delay", Span(NONE, HOUR)),
+    row("feed.batches_ahead", Number(1, 64)),
+    row("feed.retry_min", Span(MILLISECOND, MINUTE)),
+    row("feed.retry_max", Span(MILLISECOND, HOUR)),
+    row("feed.ready_lag", Span(times(100, MILLISECOND), HOUR)),
+    row(
+        "node.heartbeat_interval",
+        Span(times(10, MILLISECOND), HOUR),
+    ),
+    row("cors.origins", List("origins, or *")),
+];
+
+impl Setting {
+    /// The setting of this name.
+    pub(super) fn find(name: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// A variable's or a flag's text as the value that it stands for; what it cannot stand for stays text.
+    pub(super) fn read(&self, text: &str) -> Value {
+        let read = match self.kind {
+            Number(..) => text.parse().ok().map(Value::Integer),
+            Flag => flag(text).map(Value::Boolean),
+            List(_) => Some(text.split(',').map(str::trim).collect::<Vec<_>>().into()),
+            _ => None,
+        };
+        read.unwrap_or_else(|| text.into())
+    }
+
+    /// Whether the setting may be this; the error says what it may be, and never what it is.
+    pub(super) fn check(&self, value: &Value) -> Result<(), String> {
+        let text = value.as_str();
+        let fits = match self.kind {
+            Text(_) => text.is_some_and(is_plain),
+            Word(words) => text.is_some_and(|text| words.contains(&text)),
+            Flag => value.is_bool(),
+            Address => text.is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
+            List(_) => {
+                let plain = |item: &Value| item.as_str().is_some_and(is_plain);
+                value
+                    .as_array()
+                    .is_some_and(|items| items.iter().all(plain))
+            }
+            Number(from, to) => {
+                let number = value.as_integer().and_then(|number| number.try_into().ok());
+                number.is_some_and(|number| (from..=to).contains(&number))
+            }
+            Span(from, to) => {
+                let span = text.and_then(|text| humantime::parse_duration(text).ok());
+                span.is_some_and(|span| (from..=to).contains(&span))
+            }
+        };
+        match (fits, &self.kind) {
+            (true, _) => Ok(()),
+            (false, Number(..)) => Err(format!("must be a whole number from {}", self.kind)),
+            (false, Span(..)) => Err(format!("must be a span of time from {}", self.kind)),
+            (false, Text(_)) => Err(format!("must be {}, without control characters", self.kind)),
+            (false, kind) => Err(format!("must be {kind}")),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Text(what) | List(what) => f.write_str(what),
+            Word(words) => f.write_str(&words.join(" or ")),
+            Flag => f.write_str("true or false"),
+            Address => f.write_str("IP:PORT"),
+            Number(from, to) => write!(f, "{from} to {to}"),
+            Span(from, to) => {
+                let text = humantime::format_duration;
+                write!(f, "{} to {}", text(*from), text(*to))
+            }
+        }
+    }
+}
+
+/// No character that ends a line or drives a terminal.
+fn is_plain(text: &str) -> bool {
+    !text.contains(char::is_control)
+}
+
+fn flag(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
