@@ -49,7 +49,7 @@ use crate::{
     positions::Positions,
     protocol::{Dialect, Ending, Frame, GapReason, Load, Message},
     receipts::{Gone, Receipts},
-    subscription::{Status, SubscriptionId},
+    subscription::{Key, Status, SubscriptionId},
     telemetry::Metrics,
 };
 
@@ -72,8 +72,10 @@ pub(crate) enum Input {
     Knows(bson::RawDocumentBuf, oneshot::Sender<bool>),
     /// Is there a subscription of this id?
     Has(String, oneshot::Sender<bool>),
-    /// Ids of invalid subscriptions in order, after one, at most so many.
-    Invalid(Option<String>, usize, oneshot::Sender<Vec<String>>),
+    /// Keys of invalid subscriptions in order, after one, at most so many.
+    Invalid(Option<Key>, usize, oneshot::Sender<Vec<Key>>),
+    /// Documents that were read, back with what this node has against them.
+    Judge(Vec<Compiled>, oneshot::Sender<Vec<Compiled>>),
     /// The connections of a subscription on this node.
     Connections(String, oneshot::Sender<Option<Vec<Connection>>>),
 }
@@ -220,8 +222,14 @@ impl Router {
             Input::Invalid(after, limit, reply) => {
                 answer(
                     reply,
-                    self.subscriptions.invalid_after(after.as_deref(), limit),
+                    self.subscriptions.invalid_after(after.as_ref(), limit),
                 );
+            }
+            Input::Judge(mut read, reply) => {
+                for compiled in &mut read {
+                    self.subscriptions.judge(compiled);
+                }
+                answer(reply, read);
             }
             Input::Connections(id, reply) => {
                 let slot = self.subscriptions.slot(&id);
@@ -252,7 +260,8 @@ impl Router {
     }
 
     /// Tells who waits that everything up to here is applied; the figures show it already.
-    fn announce(&self) {
+    fn announce(&mut self) {
+        self.subscriptions.say_notices();
         self.publish_figures();
         self.applied.send_replace(Applied {
             position: self.position,
@@ -282,13 +291,10 @@ impl Router {
                 change.kind = ChangeKind::Stored(compiled.subscription.document.clone());
                 self.upsert(*compiled).await;
             }
-            ChangeKind::Deleted(id) => {
-                if let Some((slot, removed)) = self.subscriptions.remove(&id) {
-                    let when = When::Committed(change.wall_time);
-                    self.end_subscription(slot, &removed, when).await;
-                    self.durable.deleted(&removed, self.position).await;
-                }
-                change.kind = ChangeKind::Deleted(id);
+            ChangeKind::Deleted(document_key) => {
+                let when = When::Committed(change.wall_time);
+                self.delete(&Key::of(&document_key), when).await;
+                change.kind = ChangeKind::Deleted(document_key);
             }
             ChangeKind::AllDeleted => {
                 let when = When::Committed(change.wall_time);
@@ -341,13 +347,32 @@ impl Router {
         self.durable.whole(durable, self.position).await;
     }
 
+    async fn delete(&mut self, key: &Key, when: When) {
+        let Some((slot, removed)) = self.subscriptions.remove(key) else {
+            return;
+        };
+        self.end_subscription(slot, &removed, when).await;
+        self.durable.deleted(&removed, self.position).await;
+        let id = key.id();
+        if let Some(heir) = id.and_then(|id| self.subscriptions.heir(&id)) {
+            let limits = filter_limits(&self.settings.limits);
+            self.upsert(Compiled::read(heir, &limits)).await;
+        }
+    }
+
     async fn upsert(&mut self, mut compiled: Compiled) {
-        let id = compiled.subscription.id().map(SubscriptionId::from);
+        if self.subscriptions.is_apart(&compiled.subscription) {
+            self.subscriptions.upsert(compiled);
+            return;
+        }
+        let id = compiled.subscription.id();
+        let id = id.map(|id| SubscriptionId::from(&*id));
         let before = id
             .as_ref()
             .and_then(|id| self.subscriptions.slot(id.as_str()));
         let before = before.and_then(|slot| self.subscriptions.get(slot));
-        compiled.since = before.map_or(self.position, |before| before.since);
+        let same = before.filter(|b| b.subscription.key() == compiled.subscription.key());
+        compiled.since = same.map_or(self.position, |before| before.since);
         let was = before.is_some_and(|before| before.subscription.durable);
         // A document that cannot be read loses no position by it.
         compiled.subscription.durable |= was && compiled.error().is_some();
@@ -370,7 +395,7 @@ impl Router {
         let ended = self.registry.end_all_of(slot, ending, self.position);
         if ended > 0 {
             tracing::info!(
-                subscription = removed.subscription.id(),
+                subscription = removed.subscription.id().as_deref(),
                 ended,
                 reason = ending.token(),
                 "subscription is gone"

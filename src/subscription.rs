@@ -4,23 +4,28 @@
 //! document makes it `invalid`, with a reason, and stops nothing else.
 
 pub mod input;
+mod key;
 
 use std::{
-    borrow::Borrow,
+    borrow::{Borrow, Cow},
     fmt,
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
 
-use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf, oid::ObjectId};
+use serde_json::{Value, json};
 
+pub use self::key::Key;
 use crate::extjson::{plain_text, write_string, write_value};
 
-static EMPTY: OnceLock<RawDocumentBuf> = OnceLock::new();
+/// Unknown fields of a document that are named, at most, and how much of each name.
+const UNKNOWN_NAMED: usize = 20;
+const UNKNOWN_CHARS: usize = 100;
 
 /// The one source there is for now.
 pub const DEFAULT_SOURCE: &str = "events";
 
-/// A subscription's `_id`: text.
+/// A subscription's id: the text of its `_id`, or the 24 hex digits of an `ObjectId`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriptionId(Arc<str>);
 
@@ -65,6 +70,21 @@ impl fmt::Debug for SubscriptionId {
     }
 }
 
+/// The id that a document with this `_id` has; `None` for every other type.
+pub fn id_of(value: RawBsonRef<'_>) -> Option<Cow<'_, str>> {
+    match value {
+        RawBsonRef::String(text) => Some(text.into()),
+        RawBsonRef::ObjectId(id) => Some(id.to_hex().into()),
+        _ => None,
+    }
+}
+
+/// The `ObjectId` whose id this text is, if it is one's.
+pub fn object_id(id: &str) -> Option<ObjectId> {
+    let found = ObjectId::parse_str(id).ok()?;
+    (found.to_hex() == id).then_some(found)
+}
+
 /// What a subscription is doing. `Invalid` is computed, never stored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Status {
@@ -104,8 +124,10 @@ pub struct Subscription {
     pub paused: bool,
     /// Whether the server keeps the acknowledged position.
     pub durable: bool,
-    /// When the TTL index deletes it.
+    /// Nothing that is committed after this is delivered.
     pub expires_at: Option<DateTime>,
+    /// Whether there are fields that nothing here reads.
+    pub has_unknown: bool,
     /// What is wrong with the document or its filter, if anything.
     pub fault: Option<Box<str>>,
 }
@@ -113,9 +135,11 @@ pub struct Subscription {
 /// What the fields of a document say.
 #[derive(Default)]
 struct Fields<'d> {
-    /// Whether `_id` is text.
+    /// Whether `_id` is of a type that ids have.
     has_id: Option<bool>,
-    filter: Option<&'d RawDocument>,
+    /// What stands under that name first; `None` within for null.
+    filter: Option<Option<&'d RawDocument>>,
+    has_unknown: bool,
     paused: bool,
     durable: bool,
     expires_at: Option<DateTime>,
@@ -137,41 +161,61 @@ impl Subscription {
             }
         }
         if fields.has_id != Some(true) {
-            fields.blame("_id", "must be a string");
+            fields.blame("_id", "must be a string or an ObjectId");
         }
-        let compiled = match fields.fault {
-            None => compile(fields.filter.unwrap_or_else(nothing)).map_err(Into::into),
-            Some(fault) => Err(fault),
+        let filter = fields.filter.flatten();
+        if filter.is_none() {
+            fields.blame("filter", FILTER_MISSING);
+        }
+        let compiled = match (fields.fault, filter) {
+            (None, Some(filter)) => compile(filter).map_err(Into::into),
+            (fault, _) => Err(fault.unwrap_or_default()),
         };
         let (filter, fault) = match compiled {
             Ok(filter) => (Some(filter), None),
             Err(fault) => (None, Some(fault)),
         };
         let (paused, durable, expires_at) = (fields.paused, fields.durable, fields.expires_at);
+        let has_unknown = fields.has_unknown;
         let read = Self {
             document,
             paused,
             durable,
             expires_at,
+            has_unknown,
             fault,
         };
         (read, filter)
     }
 
-    /// `_id`; `None` where it is not text (then the subscription is invalid).
-    pub fn id(&self) -> Option<&str> {
-        match self.document.get("_id") {
-            Ok(Some(RawBsonRef::String(id))) => Some(id),
-            _ => None,
-        }
+    /// What tells the document from all others.
+    pub fn key(&self) -> Key {
+        Key::of(&self.document)
     }
 
-    /// The filter as stored; absent means everything.
-    pub fn filter(&self) -> &RawDocument {
-        match self.document.get("filter") {
-            Ok(Some(RawBsonRef::Document(filter))) => filter,
-            _ => nothing(),
+    /// The id; `None` where `_id` is of a type that ids do not have (then the subscription is invalid).
+    pub fn id(&self) -> Option<Cow<'_, str>> {
+        self.document.get("_id").ok().flatten().and_then(id_of)
+    }
+
+    /// The filter as stored; `None` where the document has none (then the subscription is invalid).
+    pub fn filter(&self) -> Option<&RawDocument> {
+        self.document.get_document("filter").ok()
+    }
+
+    /// The names of fields that nothing here reads, as far as they are named; each is cut to a bound.
+    pub fn unknown_fields(&self) -> Vec<String> {
+        if !self.has_unknown {
+            return Vec::new();
         }
+        let fields = self.document.iter_elements().filter_map(Result::ok);
+        let names = fields.map(|field| field.key());
+        let unknown = names.filter(|name| !is_known(name.as_str()));
+        let cut = |name: &str| name.chars().take(UNKNOWN_CHARS).collect();
+        unknown
+            .map(|name| cut(name.as_str()))
+            .take(UNKNOWN_NAMED)
+            .collect()
     }
 
     /// Whether a delete at `when` is the expiry.
@@ -195,13 +239,18 @@ impl Subscription {
 
     /// The subscription as JSON.
     pub fn to_json(&self) -> String {
+        self.to_json_with(None)
+    }
+
+    /// The subscription as JSON, with a warning about its filter beside those about the document.
+    pub fn to_json_with(&self, of_filter: Option<&str>) -> String {
         let mut out = String::with_capacity(self.document.as_bytes().len() * 2);
         let id = self.document.get("_id").ok().flatten().map(plain_text);
         out.push_str(r#"{"id":"#);
         write_string(&id.and_then(Result::ok).unwrap_or_default(), &mut out);
         self.write_field("name", "null", &mut out);
         self.write_field("source", "\"events\"", &mut out);
-        self.write_field("filter", "{}", &mut out);
+        self.write_field("filter", "null", &mut out);
         out.push_str(r#","status":"#);
         write_string(self.status().as_str(), &mut out);
         if let Some(fault) = &self.fault {
@@ -215,8 +264,22 @@ impl Subscription {
         self.write_field("revision", "1", &mut out);
         self.write_field("createdAt", "null", &mut out);
         self.write_field("updatedAt", "null", &mut out);
+        let warnings = self.warnings(of_filter);
+        if !warnings.is_empty() {
+            out.push_str(r#","warnings":"#);
+            out.push_str(&Value::from(warnings).to_string());
+        }
         out.push('}');
         out
+    }
+
+    fn warnings(&self, of_filter: Option<&str>) -> Vec<Value> {
+        let of_filter = of_filter.map(|detail| json!({"pointer": "#/filter", "detail": detail}));
+        let unknown = self.unknown_fields().into_iter().map(|name| {
+            let name = name.replace('~', "~0").replace('/', "~1");
+            json!({"pointer": format!("#/{name}"), "detail": UNKNOWN_FIELD})
+        });
+        of_filter.into_iter().chain(unknown).collect()
     }
 
     /// Writes one field; dates as RFC 3339, other values as relaxed Extended JSON.
@@ -240,9 +303,14 @@ impl Subscription {
     }
 }
 
-/// The filter that is not there.
-fn nothing<'a>() -> &'a RawDocument {
-    EMPTY.get_or_init(RawDocumentBuf::new)
+/// What is wrong where no filter is.
+pub const FILTER_MISSING: &str = "is missing: an empty document is everything";
+/// What is said of a field that nothing here reads.
+const UNKNOWN_FIELD: &str = "is not a field of subscriptions, and changes nothing";
+
+/// Whether subscriptions have a field of this name.
+fn is_known(name: &str) -> bool {
+    name == "_id" || input::FIELDS.contains(&name) || input::KEPT.contains(&name)
 }
 
 impl<'d> Fields<'d> {
@@ -250,14 +318,16 @@ impl<'d> Fields<'d> {
         match (key, value) {
             // Of several the first is the one that a look-up finds.
             ("_id", id) => {
-                self.has_id
-                    .get_or_insert(matches!(id, RawBsonRef::String(_)));
+                self.has_id.get_or_insert(matches!(
+                    id,
+                    RawBsonRef::String(_) | RawBsonRef::ObjectId(_)
+                ));
             }
             ("filter", RawBsonRef::Document(filter)) => {
-                self.filter.get_or_insert(filter);
+                self.filter.get_or_insert(Some(filter));
             }
             ("filter", RawBsonRef::Null) => {
-                self.filter.get_or_insert(nothing());
+                self.filter.get_or_insert(None);
             }
             // A missing field and null mean the same, as in MongoDB's queries.
             (
@@ -283,7 +353,7 @@ impl<'d> Fields<'d> {
             ("durable", _) => self.blame(key, "must be a boolean"),
             ("revision", _) => self.blame(key, "must be a number"),
             // Fields of others are theirs.
-            _ => {}
+            _ => self.has_unknown = true,
         }
     }
 
@@ -319,7 +389,7 @@ mod tests {
     fn given(document: RawDocumentBuf) -> Option<RawDocumentBuf> {
         let (subscription, given) = Subscription::read(document, |filter| Ok(filter.to_owned()));
         if let Some(given) = &given {
-            assert_eq!(**given, *subscription.filter());
+            assert_eq!(Some(&**given), subscription.filter());
         }
         given
     }
@@ -338,13 +408,49 @@ mod tests {
                 "status": "active", "durable": false, "owner": null, "metadata": {},
                 "expiresAt": null, "revision": 1, "createdAt": null, "updatedAt": null})
         );
-        assert_eq!(shown(&read(&doc! {"_id": "a"}))["filter"], json!({}));
+    }
+
+    #[test]
+    fn an_object_id_is_an_id_by_its_digits() {
+        let id = ObjectId::new();
+        let subscription = read(&doc! {"_id": id, "filter": {}});
+        assert_eq!(subscription.fault, None);
+        assert_eq!(subscription.id().as_deref(), Some(&*id.to_hex()));
+        assert_eq!(shown(&subscription)["id"], id.to_hex());
+        assert_eq!(object_id(&id.to_hex()), Some(id));
+        for other in ["", "a", &id.to_hex()[1..], "ABCDEFABCDEFABCDEFABCDEF"] {
+            assert_eq!(object_id(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_named_as_far_as_there_is_room() {
+        let subscription = read(&doc! {"_id": "a", "filer": {}, "filter": {}, "a/b": 1});
+        assert_eq!(subscription.fault, None);
+        let warnings = &shown(&subscription)["warnings"];
+        assert_eq!(warnings[0]["pointer"], "#/filer");
+        assert_eq!(warnings[1]["pointer"], "#/a~1b");
+        assert_eq!(
+            subscription
+                .to_json_with(Some("w"))
+                .matches("pointer")
+                .count(),
+            3
+        );
+        let mut many = doc! {"_id": "a", "filter": {}};
+        many.extend((0..100).map(|n| (format!("{n:0200}"), 1.into())));
+        let named = read(&many).unknown_fields();
+        assert_eq!(named.len(), UNKNOWN_NAMED);
+        assert_eq!(named[0].len(), UNKNOWN_CHARS);
     }
 
     #[test]
     fn each_wrong_field_makes_it_invalid_and_says_which() {
         for (document, pointer) in [
-            (doc! {"_id": ObjectId::new()}, "#/_id"),
+            (doc! {"_id": 5}, "#/_id"),
+            (doc! {"_id": "a"}, "#/filter"),
+            (doc! {"_id": "a", "filer": {}}, "#/filter"),
+            (doc! {"_id": "a", "filter": Bson::Null}, "#/filter"),
             (doc! {"_id": "a", "filter": 5}, "#/filter"),
             (doc! {"_id": "a", "name": 5}, "#/name"),
             (doc! {"_id": "a", "status": "asleep"}, "#/status"),
@@ -364,12 +470,11 @@ mod tests {
 
     #[test]
     fn null_means_absent_and_unknown_fields_are_left_alone() {
-        let document = doc! {"_id": "a", "filter": null, "name": null, "status": null,
+        let document = doc! {"_id": "a", "filter": {}, "name": null, "status": null,
         "expiresAt": null, "theirs": 1};
         let subscription = read(&document);
         assert_eq!(subscription.fault, None);
         assert_eq!(shown(&subscription)["status"], "active");
-        assert_eq!(subscription.filter().as_bytes().len(), 5);
     }
 
     #[test]
@@ -378,7 +483,7 @@ mod tests {
         let one = doc! {"_id": "a", "filter": {"x": 1}};
         assert_eq!(given(raw(&one)), Some(raw(&doc! {"x": 1})));
         for absent in [doc! {"_id": "a"}, doc! {"_id": "a", "filter": null}] {
-            assert_eq!(given(raw(&absent)), Some(raw(&doc! {})));
+            assert_eq!(given(raw(&absent)), None);
         }
         assert_eq!(given(raw(&doc! {"_id": 5, "filter": {"x": 1}})), None);
         let twice = |first: Bson, second: Bson| {
@@ -392,7 +497,7 @@ mod tests {
         let (x, y) = (doc! {"x": 1}, doc! {"y": 1});
         let both = twice(x.clone().into(), y.clone().into());
         assert_eq!(both, Some(raw(&x)));
-        assert_eq!(twice(Bson::Null, y.into()), Some(raw(&doc! {})));
+        assert_eq!(twice(Bson::Null, y.into()), None);
         assert_eq!(
             twice(x.into(), 5.into()),
             None,
@@ -409,6 +514,7 @@ mod tests {
             let mut document = RawDocumentBuf::new();
             document.append(bson::raw::cstr!("_id"), first);
             document.append(bson::raw::cstr!("_id"), second);
+            document.append(bson::raw::cstr!("filter"), RawDocumentBuf::new());
             let (read, _) = Subscription::read(document, |_| Ok(()));
             assert_eq!(read.id().is_some(), text);
             assert_eq!(read.fault.is_none(), text);

@@ -24,6 +24,7 @@ use crate::{
     protocol::{Dialect, Frame, GapReason, Message},
     replay::{Late, Reader, Refusal},
     router::{Batch, Change, ChangeKind, Compiled, Past, filter_limits, registry::ConnectionKey},
+    subscription::Key,
 };
 
 /// Changes looked at before other tasks get a turn.
@@ -65,7 +66,7 @@ pub(super) enum Found {
 /// The replay of one connection.
 pub(super) struct Replaying {
     key: ConnectionKey,
-    id: Vec<u8>,
+    subscription: Key,
     dialect: Dialect,
     host: Arc<Host>,
     limits: Limits,
@@ -98,7 +99,7 @@ pub(super) struct Beginning {
 
 impl Replaying {
     pub(super) fn new(beginning: Beginning) -> Self {
-        let id = id_bytes(&beginning.document);
+        let subscription = Key::of(&beginning.document);
         // Spans in which the subscription was paused are not skipped.
         let limits = filter_limits(&beginning.host.config.limits);
         let compiled = Compiled::read(beginning.document, &limits);
@@ -108,7 +109,7 @@ impl Replaying {
             .filter(|_| !compiled.subscription.paused);
         Self {
             key: beginning.key,
-            id,
+            subscription,
             dialect: beginning.dialect,
             host: beginning.host,
             limits,
@@ -282,7 +283,7 @@ impl Replaying {
     fn hides_filter(&self, change: &Change) -> bool {
         let replaced = match &change.kind {
             ChangeKind::AllReplaced => true,
-            ChangeKind::Unseen(key) => id_bytes(key) == self.id,
+            ChangeKind::Unseen(key) => Key::of(key).prevails_over(&self.subscription),
             _ => false,
         };
         replaced && change.position > self.attached_at
@@ -304,10 +305,13 @@ impl Replaying {
                 }
                 change.frame(document, self.dialect, &self.host.wording)
             }
-            ChangeKind::Stored(document) if !is_past && id_bytes(document) == self.id => {
+            ChangeKind::Stored(document)
+                if !is_past && Key::of(document).prevails_over(&self.subscription) =>
+            {
+                self.subscription = Key::of(document);
                 self.change_filter(document.clone(), change.position)
             }
-            ChangeKind::Deleted(key) if !is_past && id_bytes(key) == self.id => {
+            ChangeKind::Deleted(key) if !is_past && Key::of(key) == self.subscription => {
                 self.filter = None;
                 None
             }
@@ -334,13 +338,5 @@ impl Replaying {
         let message = Message::updated(&json, &cursor);
         let frame = Frame::notice(&message, self.dialect, position);
         Some(Arc::new(frame.counted(&self.host.wording.load)))
-    }
-}
-
-/// The raw `_id` of a document, to compare.
-fn id_bytes(document: &bson::RawDocument) -> Vec<u8> {
-    match document.get("_id") {
-        Ok(Some(bson::RawBsonRef::String(id))) => id.as_bytes().to_vec(),
-        _ => Vec::new(),
     }
 }

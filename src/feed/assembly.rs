@@ -39,7 +39,7 @@ impl Assembly {
         let (documents, arriving) = mpsc::channel(BATCHES_AHEAD);
         let (compiled, groups) = blocking::sync_channel(GROUPS_AHEAD);
         let limits = limits.clone();
-        let (preparation, gathering) = Gathering::start();
+        let (preparation, gathering) = Gathering::start(limits.clone());
         let assembly = Self {
             compiling: spawn_blocking(move || compile(arriving, preparation, &compiled, &limits)),
             gathering: spawn_blocking(move || gather(gathering, &groups)),

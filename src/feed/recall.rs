@@ -23,7 +23,7 @@ use crate::{
     receipts::Receipts,
     router::RouterHandle,
     store::{Deletion, REMEMBERED, Store},
-    subscription::SubscriptionId,
+    subscription::{Key, SubscriptionId},
 };
 
 /// Deletes in one reply at most.
@@ -150,8 +150,9 @@ impl Recalling {
             // The database was dropped: what was deleted before that is told by nobody.
             return Err(PastError::Lost);
         }
-        let id = raw.document_key.and_then(|key| key.get_str("_id").ok());
-        if let (Some(id), Some(Ours::Subscriptions)) = (id, raw.collection)
+        let key = raw.document_key.map(Key::of);
+        if let (Some(id), Some(Ours::Subscriptions)) =
+            (key.as_ref().and_then(Key::id), raw.collection)
             && raw.position < until
         {
             let deletion = Deletion {
@@ -160,7 +161,7 @@ impl Recalling {
                 ending: None,
             };
             self.receipts
-                .recalled(SubscriptionId::from(id), deletion)
+                .recalled(SubscriptionId::from(&*id), deletion)
                 .await;
         }
         Ok(raw.position)

@@ -6,7 +6,10 @@ use super::{
     Reading,
     change::{Ours, Raw, range_in},
 };
-use crate::router::{ChangeKind, Compiled};
+use crate::{
+    router::{ChangeKind, Compiled},
+    subscription::Key,
+};
 
 /// What is to be done about a change.
 #[derive(Debug)]
@@ -101,10 +104,10 @@ impl Reading<'_> {
     /// the database answers: the order would be lost.
     async fn look_up(&self, raw: &Raw<'_>) -> Option<RawDocumentBuf> {
         self.feed.metrics.feed_oddity("update_without_image");
-        let id = raw.document_key?.get_str("_id").ok()?;
+        let key = Key::of(raw.document_key?);
         let mut pause = self.pause();
         loop {
-            match self.feed.store.find_subscription(id).await {
+            match self.feed.store.find_stored(&key).await {
                 Ok(read) => return read.document,
                 Err(error) => {
                     tracing::warn!(%error, "a changed subscription cannot be read yet");

@@ -52,7 +52,7 @@ pub(crate) fn subscription(
     let mut response = json(status, subscription_json(compiled, warning));
     put(&mut response, header::ETAG, &compiled.subscription.etag())?;
     if let (StatusCode::CREATED, Some(id)) = (status, compiled.subscription.id()) {
-        let id = utf8_percent_encode(id, SEGMENT);
+        let id = utf8_percent_encode(&id, SEGMENT);
         let location = format!("{BASE}/subscriptions/{id}");
         put(&mut response, header::LOCATION, &location)?;
     }
@@ -61,15 +61,7 @@ pub(crate) fn subscription(
 
 /// A subscription on the wire, and what a writer should know about it.
 pub(crate) fn subscription_json(compiled: &Compiled, warning: Option<&str>) -> String {
-    let mut text = compiled.to_json();
-    if let Some(warning) = warning {
-        let warnings = serde_json::json!([{"pointer": "#/filter", "detail": warning}]);
-        text.truncate(text.len() - 1);
-        text.push_str(r#","warnings":"#);
-        text.push_str(&warnings.to_string());
-        text.push('}');
-    }
-    text
+    compiled.subscription.to_json_with(warning)
 }
 
 /// Holds the answer to a write back until this node has applied it, or says that it has not.

@@ -150,7 +150,7 @@ fn of_one_subscription() -> Vec<Call> {
             subscriptions::put,
             of_one("putSubscription", "Creates a subscription under an id of yours, or replaces it.")
                 .conditional()
-                .body(&[(JSON, change())])
+                .body(&[(JSON, schema("SubscriptionReplacement"))])
                 .answers(OK, "It is replaced.", subscription(), &WRITTEN)
                 .answers(StatusCode::CREATED, "It is created.", subscription(), &CREATED)
                 .refuses(&[Kind::RefusedByDatabase]),

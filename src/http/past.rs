@@ -16,10 +16,11 @@ use super::{
     page::bad_cursor,
     problem::{Kind, Problem},
     query::{Query, bad},
+    subscriptions::judged_one,
 };
 use crate::{
-    router::{Compiled, filter_limits},
     store::{EventQuery, PageKey},
+    subscription::FILTER_MISSING,
 };
 
 /// One page.
@@ -27,14 +28,14 @@ pub(super) async fn page(state: &AppState, id: &str, uri: &Uri) -> Result<Respon
     let mut query = read(state, uri)?;
     let read = state.store.find_subscription(id).await?;
     let document = read.document.ok_or_else(not_found)?;
-    let compiled = Compiled::read(document, &filter_limits(&state.host.config.limits));
-    let Some(filter) = compiled.filter() else {
-        return Err(Problem::new(
-            Kind::SubscriptionInvalid,
-            compiled.error().unwrap_or_default(),
-        ));
+    let compiled = judged_one(state, document).await?;
+    if let Some(fault) = compiled.error() {
+        return Err(Problem::new(Kind::SubscriptionInvalid, fault));
+    }
+    let (Some(filter), Some(stored)) = (compiled.filter(), compiled.subscription.filter()) else {
+        return Err(Problem::new(Kind::SubscriptionInvalid, FILTER_MISSING));
     };
-    query.filter = Some(Document::try_from(compiled.subscription.filter())?);
+    query.filter = Some(Document::try_from(stored)?);
     let page = events::page(state, query, |event| filter.matches(event)).await?;
     Ok(answer::json(StatusCode::OK, page))
 }

@@ -20,6 +20,7 @@ use super::{
     problem::{Kind, Problem},
 };
 
+pub(in crate::http) use self::write::{judged, judged_one};
 pub(crate) use self::{
     batch::batch, create::create, delete::delete, list::list, patch::patch, put::put, read::get,
 };

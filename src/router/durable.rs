@@ -30,7 +30,8 @@ impl Durable {
     /// A subscription was deleted at `at`.
     pub(super) async fn deleted(&self, removed: &Compiled, at: Position) {
         if removed.subscription.durable {
-            let id = removed.subscription.id().map(SubscriptionId::from);
+            let id = removed.subscription.id();
+            let id = id.map(|id| SubscriptionId::from(&*id));
             self.stored(id, true, false, at).await;
         }
     }

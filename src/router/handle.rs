@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Batch, Input,
+    Batch, Compiled, Input,
     outbox::{self, Receiver},
     registry::ConnectionKey,
 };
@@ -20,6 +20,7 @@ use crate::{
     position::{Cursor, DeploymentId, Position},
     protocol::{Dialect, Ending, GapReason},
     receipts::Gone,
+    subscription::Key,
 };
 
 /// How far the router has come.
@@ -277,8 +278,14 @@ impl RouterHandle {
             .unwrap_or_default()
     }
 
-    /// Ids of invalid subscriptions in order, after one, at most `limit`.
-    pub async fn invalid(&self, after: Option<String>, limit: usize) -> Vec<String> {
+    /// Documents that were read, in the same order, with what this node has against them: another document
+    /// may stand in the way of one that is sound by itself. `None` if the router is gone.
+    pub async fn judge(&self, read: Vec<Compiled>) -> Option<Vec<Compiled>> {
+        self.ask(|reply| Input::Judge(read, reply)).await
+    }
+
+    /// Keys of invalid subscriptions in order, after one, at most `limit`.
+    pub async fn invalid(&self, after: Option<Key>, limit: usize) -> Vec<Key> {
         self.ask(|reply| Input::Invalid(after, limit, reply))
             .await
             .unwrap_or_default()

@@ -1,16 +1,20 @@
 //! The subscriptions a node knows, by id and by filter.
 
+mod apart;
 mod gathering;
+mod notices;
 
-use std::collections::{BTreeSet, HashSet};
+use std::{collections::BTreeSet, ops::Bound};
 
-use bson::{RawBsonRef, RawDocument};
+use bson::{RawDocument, RawDocumentBuf};
+
+use self::{apart::Apart, notices::Notices};
 
 pub(crate) use self::gathering::Gathering;
 use super::{Compiled, ids::Ids};
 use crate::{
     filter::{Filter, FilterIndex},
-    subscription::{Status, SubscriptionId},
+    subscription::{Key, Status, Subscription, SubscriptionId},
 };
 
 /// The number of a subscription on this node while it exists; used again afterwards.
@@ -23,9 +27,10 @@ pub struct Table {
     free: Vec<Slot>,
     ids: Ids,
     index: FilterIndex<Slot>,
-    invalid: BTreeSet<String>,
-    /// Documents whose `_id` is not text, by its raw form: they are counted and nothing else.
-    nameless: HashSet<Vec<u8>>,
+    /// All that are invalid, those that are kept apart among them.
+    invalid: BTreeSet<Key>,
+    apart: Apart,
+    notices: Notices,
     counts: [u64; Status::ALL.len()],
 }
 
@@ -50,11 +55,12 @@ impl Table {
     /// Makes or replaces a subscription. Returns its slot if it existed before and is
     /// different now.
     pub(super) fn upsert(&mut self, mut compiled: Compiled) -> Option<Slot> {
-        let Some(id) = compiled.subscription.id() else {
-            self.add_nameless(&compiled);
+        if self.is_apart(&compiled.subscription) {
+            self.set_apart(&compiled.subscription);
             return None;
-        };
-        let Some(slot) = self.slot(id) else {
+        }
+        let slot = (compiled.subscription.id()).and_then(|id| self.slot(&id));
+        let Some(slot) = slot else {
             let filter = compiled.take_active_filter();
             let slot = self.insert(compiled);
             self.enter(slot, filter);
@@ -67,12 +73,36 @@ impl Table {
             return None;
         }
         if let Some(old) = self.forget(slot) {
-            compiled.since = compiled.since.max(old.since);
+            if old.subscription.key() == compiled.subscription.key() {
+                compiled.since = compiled.since.max(old.since);
+            } else {
+                self.set_apart(&old.subscription);
+            }
         }
         let filter = compiled.take_active_filter();
         self.fill(slot, compiled);
         self.enter(slot, filter);
         Some(slot)
+    }
+
+    /// Whether a document is no subscription beside those that there are: it has no id, or another one
+    /// has its id as a string.
+    pub(super) fn is_apart(&self, subscription: &Subscription) -> bool {
+        let Some(id) = subscription.id() else {
+            return true;
+        };
+        let held = self.slot(&id).and_then(|slot| self.get(slot));
+        held.is_some_and(|held| !subscription.key().prevails_over(&held.subscription.key()))
+    }
+
+    fn set_apart(&mut self, subscription: &Subscription) {
+        let new = self.apart.insert(subscription);
+        let fault = self.apart.fault(&subscription.key());
+        self.notices.see(subscription, fault);
+        if new {
+            self.counts[Status::Invalid as usize] += 1;
+            self.invalid.insert(subscription.key());
+        }
     }
 
     /// Adds a subscription that has an id, and one that is not known yet. Its filter is left to the
@@ -83,7 +113,7 @@ impl Table {
             number(self.slots.len() - 1)
         });
         if let Some(id) = compiled.subscription.id() {
-            self.ids.insert(id, slot);
+            self.ids.insert(&id, slot);
         }
         self.fill(slot, compiled);
         slot
@@ -98,8 +128,9 @@ impl Table {
     fn fill(&mut self, slot: Slot, compiled: Compiled) {
         let status = compiled.status();
         self.counts[status as usize] += 1;
-        if let (Status::Invalid, Some(id)) = (status, compiled.subscription.id()) {
-            self.invalid.insert(id.to_owned());
+        self.notices.see(&compiled.subscription, compiled.error());
+        if status == Status::Invalid {
+            self.invalid.insert(compiled.subscription.key());
         }
         self.slots[slot as usize] = Some(compiled);
     }
@@ -108,41 +139,47 @@ impl Table {
     fn forget(&mut self, slot: Slot) -> Option<Compiled> {
         let old = self.slots[slot as usize].take()?;
         self.counts[old.status() as usize] -= 1;
-        if let (Status::Invalid, Some(id)) = (old.status(), old.subscription.id()) {
-            self.invalid.remove(id);
+        if old.status() == Status::Invalid {
+            self.invalid.remove(&old.subscription.key());
         }
         self.index.remove(slot);
         Some(old)
     }
 
-    /// Removes the subscription of this `_id` (a document with that one field).
-    pub(super) fn remove(&mut self, key: &RawDocument) -> Option<(Slot, Compiled)> {
-        let Ok(Some(RawBsonRef::String(id))) = key.get("_id") else {
-            if self.nameless.remove(key.as_bytes()) {
-                self.counts[Status::Invalid as usize] -= 1;
-            }
+    /// Removes the subscription of this key. Nothing is returned where it was kept apart.
+    pub(super) fn remove(&mut self, key: &Key) -> Option<(Slot, Compiled)> {
+        if self.take_back(key) {
             return None;
-        };
-        let slot = self.slot(id)?;
-        self.ids.remove(id, slot);
+        }
+        let id = key.id()?;
+        let slot = self.slot(&id)?;
+        (self.get(slot)?.subscription.key() == *key).then_some(())?;
+        self.ids.remove(&id, slot);
         let old = self.forget(slot)?;
         self.free.push(slot);
         Some((slot, old))
     }
 
-    fn add_nameless(&mut self, compiled: &Compiled) {
-        let mut key = bson::RawDocumentBuf::new();
-        if let Ok(Some(id)) = compiled.subscription.document.get("_id") {
-            key.append(bson::raw::cstr!("_id"), bson::RawBson::from(id));
+    /// The document that is the subscription of this id now that none is, if there is one.
+    pub(super) fn heir(&mut self, id: &str) -> Option<RawDocumentBuf> {
+        let heir = self.apart.heir(id)?;
+        self.take_back(&Key::of(&heir)).then_some(heir)
+    }
+
+    /// Keeps a document apart no more; false if it was not.
+    fn take_back(&mut self, key: &Key) -> bool {
+        let was = self.apart.remove(key);
+        if was {
+            self.counts[Status::Invalid as usize] -= 1;
+            self.invalid.remove(key);
         }
-        if self.nameless.insert(key.into_bytes()) {
-            self.counts[Status::Invalid as usize] += 1;
-        }
+        was
     }
 
     /// Makes `new` the whole truth. What stays keeps its slot.
     pub(super) fn replace_all(&mut self, new: Self) -> Difference {
-        let old = std::mem::replace(self, new);
+        let mut old = std::mem::replace(self, new);
+        self.notices.after(std::mem::take(&mut old.notices));
         let mut difference = Difference::default();
         if old.slots.is_empty() {
             return difference;
@@ -167,7 +204,8 @@ impl Table {
     /// Gives every subscription the slot that `old` has for it, or one that `old` does not use.
     fn renumber(&mut self, old: &Self) {
         let mut fresh = old.free.iter().copied().chain(number(old.slots.len())..);
-        let slot_of = |compiled: &Option<Compiled>| old.slot(compiled.as_ref()?.subscription.id()?);
+        let slot_of =
+            |compiled: &Option<Compiled>| old.slot(&*compiled.as_ref()?.subscription.id()?);
         let slots: Vec<Slot> = (self.slots.iter())
             .filter_map(|compiled| slot_of(compiled).or_else(|| fresh.next()))
             .collect();
@@ -191,7 +229,7 @@ impl Table {
 
     fn is(&self, slot: Slot, id: &str) -> bool {
         self.get(slot)
-            .is_some_and(|compiled| compiled.subscription.id() == Some(id))
+            .is_some_and(|compiled| compiled.subscription.id().as_deref() == Some(id))
     }
 
     /// The subscription in a slot.
@@ -201,12 +239,32 @@ impl Table {
 
     /// Whether exactly this document is what the table holds under its id.
     pub(super) fn holds(&self, document: &RawDocument) -> bool {
-        let Ok(Some(RawBsonRef::String(id))) = document.get("_id") else {
-            return false;
-        };
-        self.slot(id)
-            .and_then(|slot| self.get(slot))
+        self.held(&Key::of(document))
             .is_some_and(|compiled| *compiled.subscription.document == *document)
+    }
+
+    fn held(&self, key: &Key) -> Option<&Compiled> {
+        let held = self.get(self.slot(&*key.id()?)?)?;
+        (held.subscription.key() == *key).then_some(held)
+    }
+
+    /// Adds what is wrong with a document that nothing in it shows.
+    pub(super) fn judge(&self, read: &mut Compiled) {
+        if read.error().is_none() {
+            let fault = self.fault(&read.subscription.document);
+            read.subscription.fault = fault.map(Into::into);
+        }
+    }
+
+    /// What is wrong with a document, as it is applied.
+    fn fault(&self, document: &RawDocument) -> Option<&str> {
+        let key = Key::of(document);
+        if let Some(fault) = self.apart.fault(&key) {
+            return Some(fault);
+        }
+        let held = self.held(&key)?;
+        let fault = held.subscription.fault.as_deref()?;
+        (*held.subscription.document == *document).then_some(fault)
     }
 
     /// Appends the slot of every active subscription whose filter matches.
@@ -214,20 +272,23 @@ impl Table {
         self.index.matching(document, slots);
     }
 
-    /// Ids of invalid subscriptions in order, after one, at most `limit`.
-    pub(super) fn invalid_after(&self, after: Option<&str>, limit: usize) -> Vec<String> {
-        let all = self.invalid.iter();
-        all.filter(|id| after.is_none_or(|after| id.as_str() > after))
-            .take(limit)
-            .cloned()
-            .collect()
+    /// Keys of invalid subscriptions in order, after one, at most `limit`.
+    pub(super) fn invalid_after(&self, after: Option<&Key>, limit: usize) -> Vec<Key> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let after = self.invalid.range((from, Bound::Unbounded));
+        after.take(limit).cloned().collect()
+    }
+
+    /// Says in the log what there is to say of documents, once each.
+    pub(super) fn say_notices(&mut self) {
+        self.notices.say();
     }
 
     /// The ids of all durable subscriptions.
     pub(super) fn durable(&self) -> Vec<SubscriptionId> {
         let all = self.slots.iter().flatten();
         all.filter(|compiled| compiled.subscription.durable)
-            .filter_map(|compiled| compiled.subscription.id().map(SubscriptionId::from))
+            .filter_map(|compiled| Some(SubscriptionId::from(&*compiled.subscription.id()?)))
             .collect()
     }
 
@@ -263,6 +324,10 @@ mod tests {
         RawDocumentBuf::try_from(document).unwrap()
     }
 
+    fn of(id: impl Into<bson::Bson>) -> Key {
+        Key::from_bson(id.into()).unwrap()
+    }
+
     fn matched(table: &Table, event: &Document) -> usize {
         let mut slots = Vec::new();
         table.matching(&key(event), &mut slots);
@@ -277,11 +342,14 @@ mod tests {
             &doc! {"_id": "b", "filter": {"x": 1}, "status": "paused"},
         ));
         table.upsert(compiled(&doc! {"_id": "c", "filter": {"x": {"$foo": 1}}}));
-        table.upsert(compiled(&doc! {"_id": ObjectId::new(), "filter": {}}));
+        table.upsert(compiled(&doc! {"_id": 5, "filter": {}}));
         assert_eq!(table.counts(), [1, 1, 2]);
         assert_eq!(matched(&table, &doc! {"x": 1}), 1);
-        assert_eq!(table.invalid_after(None, 10), ["c"]);
-        assert_eq!(table.invalid_after(Some("c"), 10), Vec::<String>::new());
+        let invalid = [of("c"), of(5)];
+        assert_eq!(table.invalid_after(None, 10), invalid);
+        assert_eq!(table.invalid_after(None, 1), invalid[..1]);
+        assert_eq!(table.invalid_after(Some(&of("c")), 10), invalid[1..]);
+        assert_eq!(table.invalid_after(Some(&of(5)), 10), []);
     }
 
     #[test]
@@ -293,22 +361,68 @@ mod tests {
         assert!(table.upsert(compiled(&right)).is_none());
         assert!(table.holds(&key(&right)));
         assert_eq!(table.counts(), [1, 0, 0]);
-        assert_eq!(table.invalid_after(None, 1), Vec::<String>::new());
+        assert_eq!(table.invalid_after(None, 1), []);
     }
 
     #[test]
     fn removing_forgets_everything() {
         let mut table = Table::default();
-        let nameless = ObjectId::new();
         table.upsert(compiled(&doc! {"_id": "a", "filter": {"x": 1}}));
-        table.upsert(compiled(&doc! {"_id": nameless}));
-        table.upsert(compiled(&doc! {"_id": nameless, "name": "n"}));
+        table.upsert(compiled(&doc! {"_id": 5}));
+        table.upsert(compiled(&doc! {"_id": 5, "name": "n"}));
         assert_eq!(table.counts(), [1, 0, 1]);
-        assert!(table.remove(&key(&doc! {"_id": nameless})).is_none());
-        assert!(table.remove(&key(&doc! {"_id": "a"})).is_some());
-        assert!(table.remove(&key(&doc! {"_id": "a"})).is_none());
+        assert!(table.remove(&of(5)).is_none());
+        assert!(table.remove(&of("a")).is_some());
+        assert!(table.remove(&of("a")).is_none());
         assert_eq!(table.counts(), [0, 0, 0]);
         assert_eq!(matched(&table, &doc! {"x": 1}), 0);
+    }
+
+    /// Whatever comes first, after a reload too.
+    #[test]
+    fn of_a_string_and_an_object_id_of_the_same_digits_the_string_is_the_subscription() {
+        let id = ObjectId::new();
+        let (named, digits) = (id.to_hex(), doc! {"_id": id, "filter": {"x": 1}});
+        let named = doc! {"_id": named, "filter": {"x": 2}};
+        for order in [[&digits, &named], [&named, &digits]] {
+            let mut table = Table::default();
+            for document in order {
+                table.upsert(compiled(document));
+            }
+            check_taken(&mut table, id);
+        }
+        let mut reloaded = Table::default();
+        reloaded.replace_all(self::table(&[named, digits]));
+        check_taken(&mut reloaded, id);
+    }
+
+    fn check_taken(table: &mut Table, id: ObjectId) {
+        assert_eq!(table.counts(), [1, 0, 1]);
+        assert_eq!(table.invalid_after(None, 2), [of(id)]);
+        assert_eq!(matched(table, &doc! {"x": 1}), 0);
+        assert_eq!(matched(table, &doc! {"x": 2}), 1);
+        assert!(table.fault(&key(&doc! {"_id": id})).is_some());
+        assert!(table.remove(&of(id.to_hex())).is_some());
+        let heir = table.heir(&id.to_hex()).unwrap();
+        table.upsert(Compiled::read(heir, &Limits::default()));
+        assert_eq!(table.counts(), [1, 0, 0]);
+        assert_eq!(matched(table, &doc! {"x": 1}), 1);
+        assert!(table.heir(&id.to_hex()).is_none());
+        assert!(table.remove(&of(id)).is_some());
+        assert_eq!(table.counts(), [0, 0, 0]);
+    }
+
+    #[test]
+    fn one_that_is_kept_apart_goes_without_a_trace() {
+        let id = ObjectId::new();
+        let mut table = self::table(&[
+            doc! {"_id": id, "filter": {"x": 1}},
+            doc! {"_id": id.to_hex(), "filter": {"x": 1}},
+        ]);
+        assert!(table.remove(&of(id)).is_none());
+        assert_eq!(table.counts(), [1, 0, 0]);
+        assert!(table.remove(&of(id.to_hex())).is_some());
+        assert!(table.heir(&id.to_hex()).is_none());
     }
 
     fn table(documents: &[Document]) -> Table {
@@ -323,7 +437,10 @@ mod tests {
         let mut slots = Vec::new();
         table.matching(&key(event), &mut slots);
         let id = |slot: Slot| table.get(slot).unwrap().subscription.id().unwrap();
-        let mut ids: Vec<_> = slots.into_iter().map(|slot| id(slot).to_string()).collect();
+        let mut ids: Vec<_> = slots
+            .into_iter()
+            .map(|slot| id(slot).into_owned())
+            .collect();
         ids.sort_unstable();
         ids
     }
@@ -336,11 +453,11 @@ mod tests {
             doc! {"_id": "e", "filter": {"x": 1}},
             doc! {"_id": "c", "filter": {"x": 2}},
             doc! {"_id": "d", "filter": {"x": 1}, "status": "paused"},
-            doc! {"_id": ObjectId::new()},
+            doc! {"_id": 5},
             doc! {"_id": "b", "filter": {"x": 1}},
         ]));
         assert_eq!(difference.gone.len(), 1);
-        assert_eq!(difference.gone[0].1.subscription.id(), Some("a"));
+        assert_eq!(difference.gone[0].1.subscription.key(), of("a"));
         assert_eq!(difference.changed, [table.slot("c").unwrap()]);
         assert_eq!(
             ["b", "c"].map(|id| table.slot(id)),
@@ -356,13 +473,13 @@ mod tests {
     #[test]
     fn a_reloaded_table_is_changed_like_any_other() {
         let mut table = table(&["a", "b", "c", "d"].map(|id| doc! {"_id": id, "filter": {"x": 1}}));
-        table.remove(&key(&doc! {"_id": "b"}));
+        table.remove(&of("b"));
         table.replace_all(self::table(
             &["d", "c", "e", "f"].map(|id| doc! {"_id": id, "filter": {"x": 1}}),
         ));
         table.upsert(compiled(&doc! {"_id": "g", "filter": {"x": 1}}));
         table.upsert(compiled(&doc! {"_id": "d", "filter": {"x": 2}}));
-        table.remove(&key(&doc! {"_id": "e"}));
+        table.remove(&of("e"));
         assert_eq!(matching(&table, &doc! {"x": 1}), ["c", "f", "g"]);
         assert_eq!(matching(&table, &doc! {"x": 2}), ["d"]);
         assert_eq!(table.replace_all(Table::default()).gone.len(), 4);
@@ -378,14 +495,14 @@ mod tests {
         });
         let mut table = Table::default();
         for id in ["same", "changed"] {
-            let mut made = compiled(&doc! {"_id": id});
+            let mut made = compiled(&doc! {"_id": id, "filter": {}});
             made.since = since;
             table.upsert(made);
         }
         table.replace_all(self::table(&[
             doc! {"_id": "changed", "filter": {"x": 1}},
-            doc! {"_id": "same"},
-            doc! {"_id": "new"},
+            doc! {"_id": "same", "filter": {}},
+            doc! {"_id": "new", "filter": {}},
         ]));
         let known = |id| table.get(table.slot(id).unwrap()).unwrap().since;
         assert_eq!(

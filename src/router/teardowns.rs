@@ -8,6 +8,7 @@ use crate::{
     protocol::Ending,
     receipts::{Gone, Receipts, Teardown},
     store::Deletion,
+    subscription::SubscriptionId,
 };
 
 /// When a subscription went.
@@ -63,7 +64,7 @@ impl Teardowns {
         let (Some(receipts), Some(id)) = (&self.0, removed.subscription.id()) else {
             return;
         };
-        let subscription = id.into();
+        let subscription = SubscriptionId::from(&*id);
         receipts
             .deleted(Teardown {
                 subscription,

@@ -7,6 +7,7 @@ use bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::options::Hint;
 
 use super::{Store, StoreError, query::collect};
+use crate::subscription::Key;
 
 /// Which subscriptions, and from where.
 #[derive(Clone, Debug, Default)]
@@ -90,11 +91,12 @@ impl Store {
         self.bounded(count).await
     }
 
-    /// Those of `ids` that exist, in no particular order.
-    pub async fn subscriptions_by_id(
+    /// Those of `keys` that exist, in no particular order.
+    pub async fn subscriptions_by_key(
         &self,
-        ids: &[String],
+        keys: &[Key],
     ) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        let ids: Vec<Bson> = keys.iter().filter_map(Key::to_bson).collect();
         let subscriptions = self.subscriptions();
         let find = subscriptions
             .find(doc! {"_id": {"$in": ids}})

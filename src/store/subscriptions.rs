@@ -5,6 +5,8 @@
 //! value: a change from `1` to `1.0` and nothing else, in the instant between read and write, is
 //! not seen as one.
 
+use std::sync::LazyLock;
+
 use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
 use mongodb::{
     ClientSession,
@@ -17,6 +19,11 @@ use super::{
     error::{code, item_error},
     limits, operation_time,
 };
+use crate::subscription::{Key, object_id};
+
+/// The order of the index on `_id`, in which a string comes before an `ObjectId`: of two documents that have
+/// one id the string is the subscription.
+static STRINGS_FIRST: LazyLock<Document> = LazyLock::new(|| doc! {"_id": 1});
 
 /// A document as it was at a time.
 #[derive(Clone, Debug)]
@@ -71,10 +78,25 @@ impl Store {
         self.find_in(session, id).await
     }
 
-    async fn find_in(&self, mut session: ClientSession, id: &str) -> Result<Read, StoreError> {
+    /// Reads one document by its `_id`, whatever type that has.
+    pub async fn find_stored(&self, key: &Key) -> Result<Read, StoreError> {
+        let by_key = doc! {"_id": {"$eq": key.to_bson().unwrap_or(Bson::Null)}};
+        self.find_one_in(self.session().await?, by_key).await
+    }
+
+    async fn find_in(&self, session: ClientSession, id: &str) -> Result<Read, StoreError> {
+        self.find_one_in(session, by_id(id)).await
+    }
+
+    async fn find_one_in(
+        &self,
+        mut session: ClientSession,
+        filter: Document,
+    ) -> Result<Read, StoreError> {
         let subscriptions = self.subscriptions();
         let find = subscriptions
-            .find_one(doc! {"_id": id})
+            .find_one(filter)
+            .sort(STRINGS_FIRST.clone())
             .max_time(self.server_limit())
             .session(&mut session);
         let document = self.bounded(find).await?;
@@ -194,12 +216,15 @@ impl Store {
         id: &str,
         only_if: Option<&RawDocument>,
     ) -> Result<Deleted, StoreError> {
-        let by_id = doc! {"_id": id};
-        let filter = only_if.map_or(Ok(by_id), exactly)?;
+        let filter = only_if.map_or_else(|| Ok(by_id(id)), exactly)?;
         let mut session = self.session().await?;
         let subscriptions = self.subscriptions();
-        let delete = subscriptions.delete_one(filter).session(&mut session);
-        let deleted = self.bounded(delete).await?.deleted_count > 0;
+        let delete = subscriptions
+            .find_one_and_delete(filter)
+            .sort(STRINGS_FIRST.clone())
+            .projection(doc! {"_id": 1})
+            .session(&mut session);
+        let deleted = self.bounded(delete).await?.is_some();
         if deleted {
             return Ok(Deleted::Gone(operation_time(&session)?));
         }
@@ -235,6 +260,14 @@ impl Store {
             }
         };
         self.bounded(refused).await
+    }
+}
+
+/// The condition that a document has this id.
+fn by_id(id: &str) -> Document {
+    match object_id(id) {
+        Some(object_id) => doc! {"_id": {"$in": [id, object_id]}},
+        None => doc! {"_id": id},
     }
 }
 

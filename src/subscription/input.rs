@@ -12,7 +12,7 @@ use super::DEFAULT_SOURCE;
 pub use self::reading::{Reading, check_id};
 
 /// The fields a request may set, in the order in which they are stored.
-const FIELDS: [&str; 8] = [
+pub(super) const FIELDS: [&str; 8] = [
     "name",
     "source",
     "filter",
@@ -23,7 +23,7 @@ const FIELDS: [&str; 8] = [
     "expiresAt",
 ];
 /// Fields that REST writes keep up by themselves.
-const KEPT: [&str; 3] = ["revision", "createdAt", "updatedAt"];
+pub(super) const KEPT: [&str; 3] = ["revision", "createdAt", "updatedAt"];
 
 /// What a request says: each field it names, with its value; `None` is null, back to the default.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -134,7 +134,7 @@ fn entry(document: &Document, key: &str) -> Option<(String, Bson)> {
 fn default(field: &str) -> Option<Bson> {
     match field {
         "source" => Some(DEFAULT_SOURCE.into()),
-        "filter" | "metadata" => Some(Document::new().into()),
+        "metadata" => Some(Document::new().into()),
         "status" => Some("active".into()),
         "durable" => Some(false.into()),
         _ => None,
@@ -175,6 +175,7 @@ mod tests {
         let reading = Reading {
             pointer: "#",
             id: None,
+            partial: true,
             limits: &Limits::default(),
             now: NOW,
         };
@@ -234,7 +235,8 @@ mod tests {
                 "updatedAt": NOW, "theirs": 1}
             )
         );
-        let same = json!({"name": "n", "status": "paused"});
+        let current = raw(&doc! {"_id": "a", "filter": {"a": 1}, "status": "paused"});
+        let same = json!({"filter": {"a": 1}, "status": "paused"});
         assert_eq!(good(same).replace(&current, NOW), None);
     }
 }

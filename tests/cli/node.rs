@@ -49,6 +49,8 @@ fn dev_finds_its_data_again_and_leaves_no_process() {
         "create",
         "--id",
         "kept",
+        "--filter",
+        "{}",
         "--name",
         "n",
         "--server",
@@ -115,7 +117,16 @@ fn a_second_signal_ends_at_once() {
             .env("TIDEGATE_SOCKET__CLOSE_TIMEOUT", "1h");
         let dev = Running::start(&mut command);
         let server = address(&dev);
-        let created = run(&["subscription", "create", "--id", "a", "--server", &server]);
+        let created = run(&[
+            "subscription",
+            "create",
+            "--id",
+            "a",
+            "--filter",
+            "{}",
+            "--server",
+            &server,
+        ]);
         assert_eq!(created.code, Some(0), "{}", created.stderr);
         // The first signal alone would wait for this one.
         let _deaf = client_that_never_says_goodbye(&server);
@@ -145,7 +156,16 @@ fn a_listener_outlives_a_restart_of_the_service() {
     let folder = tempfile::tempdir().unwrap();
     let first = dev(folder.path());
     let server = address(&first);
-    let create = ["subscription", "create", "--id", "a", "--server", &server];
+    let create = [
+        "subscription",
+        "create",
+        "--id",
+        "a",
+        "--filter",
+        "{}",
+        "--server",
+        &server,
+    ];
     assert_eq!(run(&create).code, Some(0));
     let listening = Running::start(&mut tidegate(&[
         "listen", "a", "--count", "2", "--server", &server,

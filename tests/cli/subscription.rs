@@ -96,7 +96,10 @@ async fn an_id_of_the_callers_is_created_and_replaced() {
     let service = Service::start().await;
     let odd = "a b/ü?#%2F";
     for said in ["created", "replaced"] {
-        let outcome = subscription(&service, &["create", "--id", odd, "--name", said]);
+        let outcome = subscription(
+            &service,
+            &["create", "--id", odd, "--filter", "{}", "--name", said],
+        );
         assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
         assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
     }
@@ -111,7 +114,9 @@ async fn an_id_of_the_callers_is_created_and_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_goes_through_all_pages_and_stops_at_its_limit() {
     let service = Service::start().await;
-    let batch: Vec<_> = (0..250).map(|n| json!({"name": format!("n{n}")})).collect();
+    let batch: Vec<_> = (0..250)
+        .map(|n| json!({"filter": {}, "name": format!("n{n}")}))
+        .collect();
     service.post("/subscriptions/batch", batch.into()).await;
     let all = subscription_json(&service, &["list"]);
     let ids: std::collections::BTreeSet<_> = all.iter().map(|one| one["id"].as_str()).collect();

@@ -84,7 +84,15 @@ fn wrong_usage_exits_with_2() {
         &["subscription"],
         &["subscription", "delete"],
         &["subscription", "create", "--filter", "[]"],
-        &["subscription", "create", "--status", "invalid"],
+        &["subscription", "create", "--name", "n"],
+        &[
+            "subscription",
+            "create",
+            "--filter",
+            "{}",
+            "--status",
+            "invalid",
+        ],
         &["subscription", "update", "a"],
         &[
             "subscription",

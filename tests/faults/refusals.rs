@@ -67,7 +67,7 @@ async fn without_a_majority_calls_are_answered_503_and_sockets_stay() {
 fn body(path: &str) -> Value {
     match path {
         "/events" => json!({"type": "b"}),
-        _ => json!({"name": "another"}),
+        _ => json!({"filter": {}, "name": "another"}),
     }
 }
 

@@ -140,7 +140,12 @@ async fn other_types_of_content_are_415() {
         let untyped = send(request(&service, method, path).body("{}")).await;
         assert_eq!(untyped.status, 415);
     }
-    let packed = with_json(&service, Method::POST, "/subscriptions", &json!({}));
+    let packed = with_json(
+        &service,
+        Method::POST,
+        "/subscriptions",
+        &json!({"filter": {}}),
+    );
     assert_eq!(
         send(packed.header("content-encoding", "gzip")).await.status,
         415
@@ -197,7 +202,12 @@ async fn a_body_that_does_not_come_is_408() {
 #[tokio::test]
 async fn expectations_are_met_or_refused() {
     let service = Service::start().await;
-    let post = with_json(&service, Method::POST, "/subscriptions", &json!({}));
+    let post = with_json(
+        &service,
+        Method::POST,
+        "/subscriptions",
+        &json!({"filter": {}}),
+    );
     let answer = send(post.header("expect", "miracles")).await;
     assert_eq!(answer.status, 417);
     assert_eq!(answer.problem("expectation-failed"), ["Expect"]);

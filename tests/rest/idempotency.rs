@@ -21,10 +21,10 @@ fn same(one: &Answer, other: &Answer) {
 async fn a_repeated_request_has_its_effect_once_and_the_same_answer() {
     let service = Service::start().await;
     for (path, body, status) in [
-        ("/subscriptions", json!({"name": "n"}), 201),
+        ("/subscriptions", json!({"filter": {}, "name": "n"}), 201),
         (
             "/subscriptions/batch",
-            json!([{"name": "n"}, {"nope": 1}]),
+            json!([{"filter": {}, "name": "n"}, {"nope": 1}]),
             207,
         ),
         ("/events", json!([{"type": "t"}, {"type": "t"}]), 202),
@@ -50,9 +50,15 @@ async fn a_repeated_request_has_its_effect_once_and_the_same_answer() {
 #[tokio::test]
 async fn a_key_belongs_to_one_request() {
     let service = Service::start().await;
-    post(&service, "/subscriptions", "k", &json!({"name": "a"})).await;
+    post(
+        &service,
+        "/subscriptions",
+        "k",
+        &json!({"filter": {}, "name": "a"}),
+    )
+    .await;
     for (path, body) in [
-        ("/subscriptions", json!({"name": "b"})),
+        ("/subscriptions", json!({"filter": {}, "name": "b"})),
         ("/events", json!({"name": "a"})),
     ] {
         let answer = post(&service, path, "k", &body).await;
@@ -67,7 +73,7 @@ async fn a_key_belongs_to_one_request() {
 #[tokio::test]
 async fn of_requests_at_once_one_does_the_work() {
     let service = Service::start().await;
-    let body = json!({"name": "a"});
+    let body = json!({"filter": {}, "name": "a"});
     let all = (0..8).map(|_| post(&service, "/subscriptions", "k", &body));
     let answers = futures_util::future::join_all(all).await;
     let made: Vec<_> = answers
@@ -95,7 +101,7 @@ async fn a_key_is_visible_ascii_of_bounded_length() {
         (&*"k".repeat(256), 400),
         (&*"k".repeat(255), 201),
     ] {
-        let answer = post(&service, "/subscriptions", key, &json!({})).await;
+        let answer = post(&service, "/subscriptions", key, &json!({"filter": {}})).await;
         assert_eq!(answer.status, status, "{key}");
         if status == 400 {
             assert_eq!(answer.problem("bad-header"), ["Idempotency-Key"]);

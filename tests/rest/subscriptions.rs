@@ -2,7 +2,7 @@
 
 use bson::{DateTime, Document, doc};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{request, send, support::Service, with_json};
 
@@ -112,7 +112,7 @@ async fn put_creates_then_replaces_then_changes_nothing() {
 #[tokio::test]
 async fn an_id_of_a_callers_is_bounded_and_may_be_any_word() {
     let service = Service::start().await;
-    let body = json!({});
+    let body = json!({"filter": {}});
     for path in ["/subscriptions/batch", "/subscriptions/a%252Fb"] {
         let made = send(with_json(&service, Method::PUT, path, &body)).await;
         assert_eq!(made.status, 201, "{made:?}");
@@ -140,7 +140,10 @@ async fn documents_of_other_programs_are_reachable_under_any_id() {
     ];
     let subscriptions = service.database.collection::<Document>("subscriptions");
     for id in ids {
-        subscriptions.insert_one(doc! {"_id": id}).await.unwrap();
+        subscriptions
+            .insert_one(doc! {"_id": id, "filter": {}})
+            .await
+            .unwrap();
         let encoded: Vec<_> = id.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let path = format!("/subscriptions/{}", encoded.concat());
         assert_eq!(service.get(&path).await["id"], id);
@@ -268,8 +271,7 @@ async fn a_second_delete_is_404() {
 #[tokio::test]
 async fn each_item_of_a_batch_stands_alone() {
     let service = Service::start().await;
-    let items =
-        json!([{"filter": {"a": 1}}, {"filter": {"a": {"$foo": 1}}, "nmae": 1}, 5, {"name": "b"}]);
+    let items = json!([{"filter": {"a": 1}}, {"filter": {"a": {"$foo": 1}}, "nmae": 1}, 5, {"filter": {}, "name": "b"}]);
     let answer = send(with_json(
         &service,
         Method::POST,
@@ -290,10 +292,14 @@ async fn each_item_of_a_batch_stands_alone() {
     assert_eq!(service.status(&format!("/subscriptions/{id}")).await, 200);
 
     let all_good = service
-        .send("POST", "/subscriptions/batch", Some(json!([{}, {}])))
+        .send(
+            "POST",
+            "/subscriptions/batch",
+            Some(json!([{"filter": {}}, {"filter": {}}])),
+        )
         .await;
     assert_eq!(all_good.0, 200);
-    let many = vec![json!({}); 1_001];
+    let many = vec![json!({"filter": {}}); 1_001];
     let refused = send(with_json(
         &service,
         Method::POST,
@@ -308,7 +314,7 @@ async fn each_item_of_a_batch_stands_alone() {
 #[tokio::test]
 async fn expiry_is_a_date_in_the_database() {
     let service = Service::start().await;
-    let body = json!({"expiresAt": "2099-06-01T00:00:00.5Z"});
+    let body = json!({"filter": {}, "expiresAt": "2099-06-01T00:00:00.5Z"});
     let made = service.post("/subscriptions", body).await;
     let id = made["id"].as_str().unwrap();
     let expected = DateTime::parse_rfc3339_str("2099-06-01T00:00:00.5Z").unwrap();
@@ -324,4 +330,76 @@ async fn expiry_is_a_date_in_the_database() {
         .send("PATCH", &path, Some(json!({"expiresAt": null})))
         .await;
     assert_eq!(never["expiresAt"], json!(null));
+}
+
+#[tokio::test]
+async fn a_filter_is_required_wherever_a_whole_subscription_is_given() {
+    let service = Service::start().await;
+    for body in [
+        json!({"name": "n"}),
+        json!({"filter": null}),
+        json!({"filer": {}}),
+    ] {
+        for (method, path) in [
+            (Method::POST, "/subscriptions"),
+            (Method::PUT, "/subscriptions/a"),
+        ] {
+            let answer = send(with_json(&service, method, path, &body)).await;
+            assert_eq!(answer.status, 422, "{body}");
+            let places = answer.problem("invalid-request");
+            assert!(places.contains(&"#/filter".to_owned()), "{places:?}");
+        }
+        let items = json!([body, {"filter": {}}]);
+        let answer = send(with_json(
+            &service,
+            Method::POST,
+            "/subscriptions/batch",
+            &items,
+        ))
+        .await;
+        let problem = &answer.json()["items"][0]["problem"];
+        let errors = problem["errors"].as_array().unwrap().iter();
+        let mut places = errors.map(|error| &error["pointer"]);
+        assert!(places.any(|place| *place == "#/0/filter"), "{problem}");
+    }
+    let id = service.subscribe(json!({})).await;
+    let path = format!("/subscriptions/{id}");
+    for (body, status) in [(json!({"name": "n"}), 200), (json!({"filter": null}), 422)] {
+        let answer = service.send("PATCH", &path, Some(body)).await;
+        assert_eq!(answer.0, status, "{}", answer.1);
+    }
+}
+
+#[tokio::test]
+async fn a_stored_document_without_a_filter_is_invalid_until_it_has_one() {
+    let service = Service::start().await;
+    let subscriptions = service.database.collection::<Document>("subscriptions");
+    let misspelt = doc! {"_id": "oops", "filer": {"type": "t"}, "__v": 0};
+    subscriptions.insert_one(misspelt).await.unwrap();
+    let shown = service.get("/subscriptions/oops").await;
+    assert_eq!(
+        (&shown["status"], &shown["filter"]),
+        (&json!("invalid"), &json!(null))
+    );
+    assert!(
+        shown["error"].as_str().unwrap().starts_with("#/filter: "),
+        "{shown}"
+    );
+    let warned = |shown: &Value| {
+        let warnings = shown["warnings"].as_array().unwrap().iter();
+        warnings.map(|w| w["pointer"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(warned(&shown), ["#/filer", "#/__v"]);
+    let listed = service.get("/subscriptions").await;
+    assert_eq!(warned(&listed["items"][0]), ["#/filer", "#/__v"]);
+    let patch = json!({"filter": {"type": "t"}});
+    let (status, healed) = service
+        .send("PATCH", "/subscriptions/oops", Some(patch))
+        .await;
+    assert_eq!((status, &healed["status"]), (200, &json!("active")));
+    let whole = json!({"filter": {"type": "t"}, "warnings": []});
+    let (status, _) = service
+        .send("PUT", "/subscriptions/oops", Some(whole))
+        .await;
+    assert_eq!(status, 422, "what is computed cannot be set");
 }

@@ -99,7 +99,7 @@ async fn a_write_that_changes_nothing_waits_for_no_feed() {
         write(&service, "PUT", path, Some(&subscription)).await,
         (200, None)
     );
-    let same = json!({"name": "same"});
+    let same = json!({"name": "same", "filter": {"type": "a"}});
     assert_eq!(
         write(&service, "PATCH", path, Some(&same)).await,
         (200, None)

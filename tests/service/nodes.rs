@@ -84,7 +84,7 @@ async fn a_change_made_in_a_shell_spoils_an_entity_tag() {
         .update_one(doc! {"_id": &id}, change)
         .await
         .unwrap();
-    let named = json!({"name": "mine"});
+    let named = json!({"filter": {}, "name": "mine"});
     for (method, body) in [
         ("PATCH", Some(&named)),
         ("PUT", Some(&named)),

@@ -259,7 +259,7 @@ async fn a_teardown_is_of_the_last_delete_and_there_is_none_while_the_subscripti
     let mut last = String::new();
     for sockets in [2, 3] {
         let put = service
-            .send("PUT", "/subscriptions/again", Some(json!({})))
+            .send("PUT", "/subscriptions/again", Some(json!({"filter": {}})))
             .await;
         assert_eq!(put.0, 201);
         let mut sockets = connect_many(&service, "again", sockets).await;
@@ -279,7 +279,7 @@ async fn a_teardown_is_of_the_last_delete_and_there_is_none_while_the_subscripti
         cursor.clone_into(&mut last);
     }
     let gone = service
-        .send("PUT", "/subscriptions/again", Some(json!({})))
+        .send("PUT", "/subscriptions/again", Some(json!({"filter": {}})))
         .await;
     assert_eq!(gone.0, 201);
     delete(&service, "again", false).await;
@@ -292,7 +292,7 @@ async fn many_deletes_with_sockets_are_written_together() {
     const COUNT: usize = 200;
     let service = Service::start_with(lively).await;
     let name = &ids(&service).await[0];
-    let documents = (0..COUNT).map(|n| doc! {"_id": format!("$many.{n}")});
+    let documents = (0..COUNT).map(|n| doc! {"_id": format!("$many.{n}"), "filter": {}});
     let subscriptions = service.database.collection::<Document>("subscriptions");
     subscriptions.insert_many(documents).await.unwrap();
     let ids: Vec<String> = (0..COUNT).map(|n| format!("$many.{n}")).collect();

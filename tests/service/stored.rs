@@ -25,10 +25,10 @@ async fn a_bare_document_is_a_subscription_that_streams() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subscription_without_a_filter_matches_everything() {
+async fn an_empty_filter_matches_everything() {
     let service = Service::start().await;
     subscriptions(&service)
-        .insert_one(doc! {"_id": "all"})
+        .insert_one(doc! {"_id": "all", "filter": {}})
         .await
         .unwrap();
     let mut socket = service.connect("all").await;
@@ -102,13 +102,13 @@ async fn a_document_that_cannot_be_a_subscription_is_invalid_and_stops_nothing()
     let id = service.subscribe(json!({})).await;
     let mut socket = service.connect(&id).await;
     let strange = [
-        doc! {"_id": ObjectId::new(), "filter": {}},
-        doc! {"_id": 7},
-        doc! {"_id": {"a": 1}},
+        doc! {"_id": "filterless", "filer": {}},
+        doc! {"_id": 7, "filter": {}},
+        doc! {"_id": {"a": 1}, "filter": {}},
         doc! {"_id": "operator", "filter": {"a": {"$foo": 1}}},
         doc! {"_id": "where", "filter": {"$where": "true"}},
-        doc! {"_id": "asleep", "status": "asleep"},
-        doc! {"_id": "orders", "source": "orders"},
+        doc! {"_id": "asleep", "filter": {}, "status": "asleep"},
+        doc! {"_id": "orders", "filter": {}, "source": "orders"},
     ];
     subscriptions(&service).insert_many(&strange).await.unwrap();
     service.publish("a", json!({"n": 1})).await;
@@ -123,7 +123,18 @@ async fn a_document_that_cannot_be_a_subscription_is_invalid_and_stops_nothing()
         .map(id_of)
         .collect();
     named.sort_unstable();
-    assert_eq!(named, ["asleep", "operator", "orders", "where"]);
+    assert_eq!(
+        named,
+        [
+            "7",
+            "asleep",
+            "filterless",
+            "operator",
+            "orders",
+            "where",
+            r#"{"a":1}"#
+        ]
+    );
     let shown = service.get("/subscriptions/operator").await;
     assert_eq!(shown["status"], "invalid");
     assert!(
@@ -199,13 +210,14 @@ async fn the_validator_refuses_wrong_types_and_nothing_else() {
             error.contains("121") || error.contains("validation"),
             "{field}: {error}"
         );
-        let null = doc! {"_id": field, field: Bson::Null, "theirs": 1};
+        let mut null = doc! {"_id": field, "filter": {}, "theirs": 1};
+        null.insert(field, Bson::Null);
         subscriptions.insert_one(null).await.expect(field);
     }
     let huge = doc! {"_id": "huge", "theirs": "x".repeat(5 << 20)};
     subscriptions.insert_one(huge).await.expect_err("too large");
     let listed = service.get("/subscriptions?status=active&count=true").await;
-    assert_eq!(listed["total"], 11);
+    assert_eq!(listed["total"], 10, "all but that without a filter");
     service.stop().await;
 }
 
@@ -246,4 +258,117 @@ fn subscriptions(service: &Service) -> Collection<Document> {
 
 fn events(service: &Service) -> Collection<Document> {
     service.database.collection("events")
+}
+
+/// An `ObjectId` as `_id`, as a shell gives it, under its digits.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_id_is_a_subscription_everywhere() {
+    let service = Service::start().await;
+    let key = ObjectId::new();
+    let id = key.to_hex();
+    let path = format!("/subscriptions/{id}");
+    let document = doc! {"_id": key, "filter": {"type": "a"}, "durable": true};
+    subscriptions(&service).insert_one(document).await.unwrap();
+    let mut socket = service.connect(&id).await;
+    service.publish("a", json!({"n": 1})).await;
+    assert_eq!(socket.event().await, json!({"n": 1}));
+    for list in ["", "?status=active"] {
+        let listed = service.get(&format!("/subscriptions{list}")).await;
+        assert_eq!(listed["items"][0]["id"], id);
+    }
+    let page = service.get(&format!("{path}/events")).await;
+    assert_eq!(page["items"][0]["data"], json!({"n": 1}));
+    let dry = json!({"event": {"type": "a"}});
+    assert_eq!(
+        service.post(&format!("{path}/match"), dry).await["matches"],
+        true
+    );
+    let (status, named) = service
+        .send("PATCH", &path, Some(json!({"name": "n"})))
+        .await;
+    assert_eq!((status, &named["revision"]), (200, &json!(2)));
+    assert_eq!(socket.message().await["type"], "updated");
+    let whole = json!({"id": id, "filter": {"type": "b"}, "durable": true});
+    let (status, replaced) = service.send("PUT", &path, Some(whole)).await;
+    assert_eq!((status, &replaced["id"]), (200, &json!(id)));
+    assert_eq!(
+        socket.message().await["subscription"]["filter"],
+        json!({"type": "b"})
+    );
+    service.publish("b", json!({"n": 2})).await;
+    let event = socket.message().await;
+    assert_eq!(event["event"]["data"], json!({"n": 2}));
+    let ack = json!({"type": "ack", "cursor": event["cursor"]});
+    socket.say(&ack.to_string()).await;
+    service
+        .until("the position is shown", async || {
+            service.get(&path).await["position"] == event["cursor"]
+        })
+        .await;
+    // A second node, and a client that was away.
+    let sibling = service.sibling().await;
+    service.publish("b", json!({"n": 3})).await;
+    let after = format!("?after={}", event["cursor"].as_str().unwrap());
+    let mut resumed = service.open(&id, "").await;
+    let mut late = sibling.open(&id, &after).await;
+    for client in [&mut resumed, &mut late] {
+        assert_eq!(client.message().await["type"], "connected");
+        assert_eq!(client.event().await, json!({"n": 3}));
+    }
+    assert_eq!(service.send("DELETE", &path, None).await.0, 204);
+    assert_eq!(socket.event().await, json!({"n": 3}));
+    socket.assert_ends(4500, "deleted").await;
+    resumed.assert_ends(4500, "deleted").await;
+    late.assert_ends(4500, "deleted").await;
+    let teardown = service.get(&format!("{path}/teardown")).await;
+    assert_eq!(teardown["subscription"], id);
+    assert_eq!(service.status(&path).await, 404);
+    sibling.stop().await;
+    service.stop().await;
+}
+
+/// Whichever comes first: a node that starts later could not tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_string_takes_the_id_of_an_object_id_and_leaves_it() {
+    let service = Service::start().await;
+    let key = ObjectId::new();
+    let id = key.to_hex();
+    let digits = doc! {"_id": key, "filter": {"type": "digits"}};
+    let text = doc! {"_id": &id, "filter": {"type": "text"}};
+    subscriptions(&service).insert_one(digits).await.unwrap();
+    let mut socket = service.connect(&id).await;
+    subscriptions(&service).insert_one(text).await.unwrap();
+    let updated = socket.message().await;
+    assert_eq!(updated["subscription"]["filter"], json!({"type": "text"}));
+    let sibling = service.sibling().await;
+    for node in [&service, &sibling] {
+        let filter = &node.get(&format!("/subscriptions/{id}")).await["filter"];
+        assert_eq!(*filter, json!({"type": "text"}));
+        let invalid = node.get("/subscriptions?status=invalid&count=true").await;
+        assert_eq!(
+            (&invalid["total"], &invalid["items"][0]["id"]),
+            (&json!(1), &json!(id))
+        );
+        let all = node.get("/subscriptions").await;
+        assert_eq!(all["items"][0]["status"], "active");
+        assert_eq!(all["items"][1]["status"], "invalid");
+        let metric = "tidegate_subscriptions{status=\"invalid\"}";
+        assert_eq!(node.count(metric).await, 1);
+    }
+    service.publish("digits", json!(1)).await;
+    service.publish("text", json!(2)).await;
+    assert_eq!(socket.event().await, 2);
+    let path = format!("/subscriptions/{id}");
+    assert_eq!(service.send("DELETE", &path, None).await.0, 204);
+    socket.assert_ends(4500, "deleted").await;
+    for node in [&service, &sibling] {
+        let mut socket = node.connect(&id).await;
+        service.publish("text", json!(3)).await;
+        service.publish("digits", json!(4)).await;
+        assert_eq!(socket.event().await, 4);
+    }
+    assert_eq!(service.send("DELETE", &path, None).await.0, 204);
+    assert_eq!(service.status(&path).await, 404);
+    sibling.stop().await;
+    service.stop().await;
 }

@@ -88,7 +88,7 @@ async fn check(ending: (u16, &str), remove: impl AsyncFnOnce(&Service, &str)) {
 async fn many_subscriptions_deleted_at_once_close_all_their_sockets() {
     const SUBSCRIPTIONS: usize = 40;
     let service = Service::start().await;
-    let documents = (0..SUBSCRIPTIONS).map(|n| doc! {"_id": format!("many-{n}")});
+    let documents = (0..SUBSCRIPTIONS).map(|n| doc! {"_id": format!("many-{n}"), "filter": {}});
     subscriptions(&service)
         .insert_many(documents)
         .await

@@ -167,8 +167,12 @@ async fn a_write_whose_outcome_is_unknown_is_done_once_by_its_key() {
     let failing = Failing::start().await;
     let service = &failing.service;
     for (path, body, status) in [
-        ("/subscriptions", json!({"name": "once"}), 201),
-        ("/subscriptions/batch", json!([{"name": "once"}]), 200),
+        ("/subscriptions", json!({"filter": {}, "name": "once"}), 201),
+        (
+            "/subscriptions/batch",
+            json!([{"filter": {}, "name": "once"}]),
+            200,
+        ),
         ("/events", json!({"type": "once"}), 202),
     ] {
         let post = async || {

@@ -1,5 +1,6 @@
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
 use tidegate::store::{Deleted, Documents, ListQuery, Store, StoreError, StoredStatus};
+use tidegate::subscription::Key;
 use tokio::sync::mpsc;
 
 use crate::{other_program, raw, store};
@@ -326,8 +327,8 @@ async fn a_page_goes_on_after_an_id_that_was_deleted_meanwhile() {
         ids(&store.list_subscriptions(&query).await.unwrap()),
         ["c".into()]
     );
-    let wanted = ["a".to_owned(), "x".to_owned(), "c".to_owned()];
-    assert_eq!(store.subscriptions_by_id(&wanted).await.unwrap().len(), 2);
+    let wanted = ["a", "x", "c"].map(|id| Key::Text(id.into()));
+    assert_eq!(store.subscriptions_by_key(&wanted).await.unwrap().len(), 2);
 }
 
 /// All ids at one time, and the time.

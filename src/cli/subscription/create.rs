@@ -16,6 +16,9 @@ pub(crate) struct Args {
     /// An id of your own: creates the subscription, or replaces the one that has this id
     #[arg(long, value_name = "ID", value_parser = path_id)]
     id: Option<String>,
+    /// Which events: a MongoDB query as JSON, @FILE, or - for standard input; {} is everything
+    #[arg(long, value_name = "JSON")]
+    filter: String,
     #[command(flatten)]
     fields: Fields,
     /// Print the subscription as one line of JSON
@@ -29,7 +32,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate subscription create --name 'large transfers' \\
       --filter '{\"type\": \"transfer\", \"data.amount\": {\"$gte\": 1000}}'
-  tidegate subscription create --id everything --expires-at 2h
+  tidegate subscription create --id everything --filter '{}' --expires-at 2h
   tidegate subscription create --durable --filter @filter.json
   ID=$(tidegate subscription create --filter '{\"type\": \"transfer\"}' --json | jq -r .id)";
 
@@ -39,7 +42,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Some(id) => client.request(Method::PUT, &["subscriptions", id]),
         None => client.request(Method::POST, &["subscriptions"]),
     };
-    let body = args.fields.to_json()?;
+    let body = args.fields.with_filter(Some(&args.filter))?;
     let (status, created) = client.call(request.json(&body)).await?;
     view::print_warnings(&created);
     if !args.json {

@@ -6,14 +6,9 @@ use serde_json::{Map, Value};
 
 use crate::cli::{failure::Failure, json};
 
-const FILTER: &str =
-    "Which events: a MongoDB query as JSON, @FILE, or - for standard input [when created: {}]";
-
-/// The fields that can be given. What is not given is left out of the request.
+/// The fields that can be given beside the filter. What is not given is left out of the request.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Fields {
-    #[arg(long, value_name = "JSON", help = FILTER)]
-    filter: Option<String>,
     /// A name for people
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
@@ -47,12 +42,12 @@ enum StoredStatus {
 }
 
 impl Fields {
-    /// The fields as the service wants them.
-    pub(crate) fn to_json(&self) -> Result<Map<String, Value>, Failure> {
+    /// The fields and this filter as the service wants them.
+    pub(crate) fn with_filter(&self, filter: Option<&str>) -> Result<Map<String, Value>, Failure> {
         let mut body = Map::new();
         for (field, flag, value) in [
-            ("filter", "--filter", &self.filter),
-            ("metadata", "--metadata", &self.metadata),
+            ("filter", "--filter", filter),
+            ("metadata", "--metadata", self.metadata.as_deref()),
         ] {
             if let Some(text) = value {
                 body.insert(field.to_owned(), json::object(flag, text)?);
@@ -104,7 +99,8 @@ mod tests {
 
     fn check(arguments: &[&str], expected: &Value) {
         let line = Line::parse_from([&["x"], arguments].concat());
-        assert_eq!(&Value::Object(line.fields.to_json().unwrap()), expected);
+        let body = line.fields.with_filter(None).unwrap();
+        assert_eq!(&Value::Object(body), expected);
     }
 
     #[test]
@@ -116,17 +112,8 @@ mod tests {
             &json!({"status": "paused", "durable": false}),
         );
         check(
-            &[
-                "--filter",
-                r#"{"a": 1}"#,
-                "--name",
-                "n",
-                "--owner",
-                "o",
-                "--metadata",
-                "{}",
-            ],
-            &json!({"filter": {"a": 1}, "metadata": {}, "name": "n", "owner": "o"}),
+            &["--name", "n", "--owner", "o", "--metadata", "{}"],
+            &json!({"metadata": {}, "name": "n", "owner": "o"}),
         );
     }
 

@@ -17,6 +17,9 @@ pub(crate) struct Args {
     /// The subscription
     #[arg(value_parser = path_id)]
     id: String,
+    /// Which events: a MongoDB query as JSON, @FILE, or - for standard input
+    #[arg(long, value_name = "JSON")]
+    filter: Option<String>,
     #[command(flatten)]
     fields: Fields,
     /// Fields to go back to their default
@@ -31,7 +34,6 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Unset {
-    Filter,
     Name,
     Metadata,
     Owner,
@@ -41,7 +43,6 @@ enum Unset {
 impl Unset {
     const fn field(self) -> &'static str {
         match self {
-            Self::Filter => "filter",
             Self::Name => "name",
             Self::Metadata => "metadata",
             Self::Owner => "owner",
@@ -75,7 +76,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 
 /// A merge patch (RFC 7396): null takes a field away.
 fn patch(args: &Args) -> Result<Map<String, Value>, Failure> {
-    let mut patch = args.fields.to_json()?;
+    let mut patch = args.fields.with_filter(args.filter.as_deref())?;
     for unset in &args.unset {
         let field = unset.field();
         if patch

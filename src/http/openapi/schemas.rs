@@ -67,7 +67,7 @@ fn inputs(limits: &Limits) -> Vec<(&'static str, Value)> {
         described
     };
     let settable = json!({
-        "filter": {"oneOf": [schema("Filter"), {"type": "null"}]},
+        "filter": schema("Filter"),
         "name": name("For people."),
         "owner": name("Whose it is."),
         "metadata": {"type": ["object", "null"], "description": format!("At most {} bytes as BSON.", limits.metadata_bytes)},
@@ -83,7 +83,7 @@ fn inputs(limits: &Limits) -> Vec<(&'static str, Value)> {
             "Filter",
             json!({
                 "type": "object",
-                "description": format!("A query as it would be given to MongoDB's `find`, in Extended JSON; at most {} bytes as BSON.", limits.filter_bytes),
+                "description": format!("A query as it would be given to MongoDB's `find`, in Extended JSON, `{{}}` for everything; at most {} bytes as BSON.", limits.filter_bytes),
             }),
         ),
         (
@@ -92,7 +92,11 @@ fn inputs(limits: &Limits) -> Vec<(&'static str, Value)> {
         ),
         (
             "SubscriptionInput",
-            json!({"type": "object", "properties": settable, "additionalProperties": false}),
+            json!({"type": "object", "properties": settable, "required": ["filter"], "additionalProperties": false}),
+        ),
+        (
+            "SubscriptionReplacement",
+            json!({"type": "object", "properties": with_id, "required": ["filter"], "additionalProperties": false}),
         ),
         (
             "SubscriptionChange",

@@ -8,7 +8,7 @@ use axum::{
 use bson::{DateTime, Document, RawDocumentBuf};
 use serde_json::Value;
 
-use super::{create::read_call, input::check, write::compiled};
+use super::{create::read_call, input::check_new, write::compiled};
 use crate::{
     config::Limits,
     extjson::Fault,
@@ -74,7 +74,7 @@ fn read_items(
 }
 
 fn read_item(index: usize, value: Value, ids: Ids, limits: &Limits) -> Result<Item, Problem> {
-    let checked = check(value, &format!("#/{index}"), None, limits)?;
+    let checked = check_new(value, &format!("#/{index}"), limits)?;
     let id = SubscriptionId::of(ids.uuid(index));
     Ok(Item {
         document: checked.input.create(id.as_str(), DateTime::now()),

@@ -8,7 +8,7 @@ use axum::{
 use bson::{DateTime, Document};
 
 use super::{
-    input::{Checked, check},
+    input::{Checked, check_new},
     write,
 };
 use crate::{
@@ -47,7 +47,7 @@ pub(super) async fn read_call(state: &AppState, request: Request) -> Result<Call
 
 async fn create_one(state: AppState, call: Call, ids: Ids) -> Result<Response, Problem> {
     let body = body::json(&call.body)?;
-    let Checked { input, warning } = check(body, "#", None, &state.host.config.limits)?;
+    let Checked { input, warning } = check_new(body, "#", &state.host.config.limits)?;
     let id = SubscriptionId::of(ids.uuid(0));
     let document = input.create(id.as_str(), DateTime::now());
     let written = insert(&state, &id, &document, ids).await?;

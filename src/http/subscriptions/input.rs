@@ -28,12 +28,14 @@ pub(super) struct Checked {
     pub(super) warning: Option<String>,
 }
 
-/// Reads a request that writes the one subscription `id`: its conditions and its fields.
+/// Reads a request that writes the one subscription `id`: its conditions and its fields, all of them or
+/// those that are to change.
 pub(super) async fn read(
     state: &AppState,
     id: &str,
     request: Request,
     accepts: Accepts,
+    partial: bool,
 ) -> Result<(Preconditions, Checked), Problem> {
     Query::read(request.uri(), &[])?;
     let conditions = Preconditions::read(request.headers())?;
@@ -41,26 +43,38 @@ pub(super) async fn read(
     let limits = &state.host.config.limits;
     let (parts, body) = request.into_parts();
     let body = body::read(&parts.headers, body, limits.body_bytes, limits.body_timeout).await?;
-    let checked = check(body::json(&body)?, "#", Some(id), limits)?;
+    let reading = Reading {
+        pointer: "#",
+        id: Some(id),
+        partial,
+        limits,
+        now: DateTime::now(),
+    };
+    let checked = check(body::json(&body)?, reading)?;
     Ok((conditions, checked))
 }
 
-/// Reads the object at `pointer`; `id` is the one in the path. All faults are reported together.
-pub(super) fn check(
+/// Reads the object of a new subscription at `pointer`.
+pub(super) fn check_new(
     body: Value,
     pointer: &str,
-    id: Option<&str>,
     limits: &config::Limits,
 ) -> Result<Checked, Problem> {
     let reading = Reading {
         pointer,
-        id,
+        id: None,
+        partial: false,
         limits,
         now: DateTime::now(),
     };
+    check(body, reading)
+}
+
+/// Reads an object. All faults are reported together.
+fn check(body: Value, reading: Reading<'_>) -> Result<Checked, Problem> {
     let mut faults = Vec::new();
     let input = reading.input(body, &mut faults);
-    let warning = match compile(&input, pointer, limits) {
+    let warning = match compile(&input, reading.pointer, reading.limits) {
         Ok(filter) => filter.and_then(|filter| filter.never_matches()),
         Err(fault) => {
             faults.push(fault);
@@ -94,7 +108,7 @@ mod tests {
     #[test]
     fn a_faulty_filter_is_reported_with_the_other_faults() {
         let body = json!({"filter": {"a": {"$foo": 1}}, "status": "asleep"});
-        let problem = check(body, "#/3", None, &config::Limits::default()).unwrap_err();
+        let problem = check_new(body, "#/3", &config::Limits::default()).unwrap_err();
         let errors = problem.to_json()["errors"].clone();
         let pointers: Vec<_> = errors.as_array().unwrap().iter().collect();
         let pointers: Vec<_> = pointers.iter().map(|error| &error["pointer"]).collect();
@@ -107,7 +121,7 @@ mod tests {
     #[test]
     fn a_filter_that_cannot_match_is_accepted_with_a_warning() {
         let body = json!({"filter": {"a": {"$in": []}}});
-        let checked = check(body, "#", None, &config::Limits::default()).unwrap();
+        let checked = check_new(body, "#", &config::Limits::default()).unwrap();
         assert!(checked.warning.is_some());
     }
 }

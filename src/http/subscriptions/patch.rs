@@ -20,7 +20,7 @@ pub(crate) async fn patch(
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (conditions, checked) = read(&state, &id, request, body::MERGE_PATCH).await?;
+    let (conditions, checked) = read(&state, &id, request, body::MERGE_PATCH, true).await?;
     let warning = checked.warning.as_deref();
     for attempt in 0..ATTEMPTS {
         pause_before(attempt).await;

@@ -29,7 +29,7 @@ pub(crate) async fn put(
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (conditions, checked) = read(&state, &id, request, body::PUT_JSON).await?;
+    let (conditions, checked) = read(&state, &id, request, body::PUT_JSON, false).await?;
     for attempt in 0..ATTEMPTS {
         pause_before(attempt).await;
         // What stood in the way of an earlier attempt may not be held by a majority yet.

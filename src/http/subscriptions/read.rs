@@ -6,7 +6,7 @@ use axum::{
     response::Response,
 };
 
-use super::{not_found, progress::Progress, write::compiled};
+use super::{judged_one, not_found, progress::Progress};
 use crate::http::{
     AppState, answer, conditional::Preconditions, extract::Id, problem::Problem, query::Query,
 };
@@ -23,7 +23,7 @@ pub(crate) async fn get(
     let conditions = Preconditions::read(&headers)?;
     let read = state.store.find_subscription(&id).await?;
     let document = read.document.ok_or_else(|| not_found(&id))?;
-    let compiled = compiled(&state, document);
+    let compiled = judged_one(&state, document).await?;
     let etag = compiled.subscription.etag();
     conditions.check_match(&etag)?;
     if conditions.not_modified(&etag) {

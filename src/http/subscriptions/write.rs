@@ -4,7 +4,10 @@ use axum::{http::StatusCode, response::Response};
 use bson::RawDocumentBuf;
 
 use crate::{
-    http::{AppState, answer, problem::Problem},
+    http::{
+        AppState, answer,
+        problem::{Kind, Problem},
+    },
     router::{Compiled, filter_limits},
     store::{Read, Written},
 };
@@ -12,6 +15,27 @@ use crate::{
 /// A stored document as every node sees it.
 pub(super) fn compiled(state: &AppState, document: RawDocumentBuf) -> Compiled {
     Compiled::read(document, &filter_limits(&state.host.config.limits))
+}
+
+/// Stored documents as this node sees them: another one may stand in the way of one that is sound by itself.
+pub(in crate::http) async fn judged(
+    state: &AppState,
+    documents: Vec<RawDocumentBuf>,
+) -> Result<Vec<Compiled>, Problem> {
+    let read = documents
+        .into_iter()
+        .map(|document| compiled(state, document));
+    let judged = state.host.router.judge(read.collect()).await;
+    judged.ok_or_else(|| Problem::new(Kind::NotReady, "this node is stopping"))
+}
+
+/// One of them.
+pub(in crate::http) async fn judged_one(
+    state: &AppState,
+    document: RawDocumentBuf,
+) -> Result<Compiled, Problem> {
+    let judged = judged(state, vec![document]).await?.pop();
+    judged.ok_or_else(|| Problem::new(Kind::NotReady, "this node is stopping"))
 }
 
 /// Answers a write with the document as it is stored now.

@@ -7,7 +7,7 @@ use super::{FIELDS, Input, KEPT};
 use crate::{
     config::Limits,
     extjson::{At, Fault, read_bson},
-    subscription::DEFAULT_SOURCE,
+    subscription::{DEFAULT_SOURCE, FILTER_MISSING},
 };
 
 /// Bytes of an id that a caller chooses.
@@ -20,6 +20,8 @@ pub struct Reading<'a> {
     pub pointer: &'a str,
     /// The id in the path, which the body may repeat; `None` where the service gives the id.
     pub id: Option<&'a str>,
+    /// Whether fields that are not named stay as they are.
+    pub partial: bool,
     /// Bounds on sizes.
     pub limits: &'a Limits,
     /// The time by which `expiresAt` is judged.
@@ -34,6 +36,7 @@ impl Reading<'_> {
             return Input::default();
         };
         let mut input = Input::default();
+        let lacks_filter = !self.partial && !object.contains_key("filter");
         for (key, value) in object {
             let at = At::Key(&At::Pointer(self.pointer), &key);
             let Some(field) = FIELDS.into_iter().find(|field| *field == key) else {
@@ -44,6 +47,10 @@ impl Reading<'_> {
             };
             let known = faults.len();
             let value = match value {
+                Value::Null if field == "filter" => {
+                    faults.push(self.missing_filter());
+                    None
+                }
                 Value::Null => None,
                 value => self.value(field, value, at, faults),
             };
@@ -51,7 +58,17 @@ impl Reading<'_> {
                 input.fields.push((field, value));
             }
         }
+        if lacks_filter {
+            faults.push(self.missing_filter());
+        }
         input
+    }
+
+    fn missing_filter(self) -> Fault {
+        Fault::new(
+            At::Key(&At::Pointer(self.pointer), "filter"),
+            FILTER_MISSING,
+        )
     }
 
     /// What is wrong with a field that cannot be set, if anything.
@@ -62,7 +79,7 @@ impl Reading<'_> {
             ("id", None) => Some(
                 "is given by the service; PUT /subscriptions/{id} takes an id of yours".to_owned(),
             ),
-            ("error", _) => Some("is computed and cannot be set".to_owned()),
+            ("error" | "warnings", _) => Some("is computed and cannot be set".to_owned()),
             (key, _) if KEPT.contains(&key) => {
                 Some("is kept by the service and cannot be set".to_owned())
             }
@@ -190,6 +207,7 @@ mod tests {
         let reading = Reading {
             pointer: "#",
             id,
+            partial: true,
             limits: &limits,
             now: NOW,
         };

@@ -91,7 +91,7 @@ async fn a_delete_takes_the_position_with_it_and_a_late_flush_does_not_bring_it_
 async fn an_id_that_is_used_again_begins_again() {
     let service = Service::start().await;
     let subscriptions = service.database.collection::<Document>("subscriptions");
-    let document = doc! {"_id": "again", "durable": true};
+    let document = doc! {"_id": "again", "filter": {}, "durable": true};
     for n in 0..2 {
         subscriptions.insert_one(&document).await.unwrap();
         publish(&service, n..n + 1).await;

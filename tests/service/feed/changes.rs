@@ -193,7 +193,7 @@ async fn a_subscription_that_expires_ends_as_expired_and_one_deleted_before_as_d
     let service = Service::start().await;
     let (now, hour) = (SystemTime::now(), Duration::from_hours(1));
     let later = DateTime::from_system_time(now + hour);
-    let documents = ["soon", "later"].map(|id| doc! {"_id": id, "expiresAt": later});
+    let documents = ["soon", "later"].map(|id| doc! {"_id": id, "filter": {}, "expiresAt": later});
     stored(&service).insert_many(documents).await.unwrap();
     let mut to_soon = service.connect("soon").await;
     let mut to_later = service.connect("later").await;

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use bson::{Bson, RawBsonRef};
+use bson::RawBsonRef;
 
 use super::{Listing, Page};
 use crate::{
-    http::{AppState, page::bad_cursor, problem::Problem, subscriptions::write::compiled},
+    http::{AppState, page::bad_cursor, problem::Problem, subscriptions::judged},
     router::Compiled,
     store::StoredStatus,
+    subscription::Key,
 };
 
 /// Documents read at a time.
@@ -16,11 +17,11 @@ const CHUNK: usize = 500;
 
 /// One page of invalid subscriptions.
 pub(super) async fn page(state: &AppState, listing: &Listing) -> Result<Page, Problem> {
-    let after = match &listing.after {
-        None => None,
-        Some(Bson::String(id)) => Some(id.clone()),
-        Some(_) => return Err(bad_cursor("cursor")),
-    };
+    let after = listing
+        .after
+        .clone()
+        .map(|id| Key::from_bson(id).ok_or_else(|| bad_cursor("cursor")));
+    let after = after.transpose()?;
     let mut found = Vec::new();
     let mut walk = Walk::after(after);
     while let Some(mut read) = walk.next(state).await? {
@@ -68,14 +69,14 @@ pub(super) fn stored_status(one: &Compiled) -> Option<StoredStatus> {
     }
 }
 
-/// A walk over the invalid subscriptions in the order of their ids, some at a time.
+/// A walk over the invalid subscriptions in the order of their keys, some at a time.
 struct Walk {
-    after: Option<String>,
+    after: Option<Key>,
     done: bool,
 }
 
 impl Walk {
-    fn after(after: Option<String>) -> Self {
+    fn after(after: Option<Key>) -> Self {
         Self { after, done: false }
     }
 
@@ -84,19 +85,17 @@ impl Walk {
         if self.done {
             return Ok(None);
         }
-        let ids = state.host.router.invalid(self.after.clone(), CHUNK).await;
-        self.done = ids.len() < CHUNK;
-        self.after = ids.last().cloned();
-        let mut by_id: HashMap<_, _> = state
-            .store
-            .subscriptions_by_id(&ids)
+        let keys = state.host.router.invalid(self.after.clone(), CHUNK).await;
+        self.done = keys.len() < CHUNK;
+        self.after = keys.last().cloned();
+        let documents = state.store.subscriptions_by_key(&keys).await?;
+        let mut by_key: HashMap<_, _> = judged(state, documents)
             .await?
             .into_iter()
-            .map(|document| compiled(state, document))
             .filter(|one| one.error().is_some())
-            .filter_map(|one| Some((one.subscription.id()?.to_owned(), one)))
+            .map(|one| (one.subscription.key(), one))
             .collect();
-        let in_order = ids.iter().filter_map(|id| by_id.remove(id.as_str()));
+        let in_order = keys.iter().filter_map(|key| by_key.remove(key));
         Ok(Some(in_order.collect()))
     }
 }

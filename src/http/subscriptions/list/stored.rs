@@ -2,7 +2,7 @@
 
 use super::{Listing, Page, id, invalid};
 use crate::{
-    http::{AppState, problem::Problem, subscriptions::write::compiled},
+    http::{AppState, problem::Problem, subscriptions::judged},
     store::{ListQuery, StoredStatus},
     subscription::Status,
 };
@@ -20,10 +20,7 @@ pub(super) async fn page(state: &AppState, listing: &Listing) -> Result<Page, Pr
     loop {
         let documents = state.store.list_subscriptions(&query).await?;
         let exhausted = documents.len() < query.limit;
-        let mut read = documents
-            .into_iter()
-            .map(|document| compiled(state, document))
-            .collect::<Vec<_>>();
+        let mut read = judged(state, documents).await?;
         query.after = read.last().map(id).transpose()?;
         read.retain(|one| listing.status.is_none_or(|status| one.status() == status));
         found.append(&mut read);

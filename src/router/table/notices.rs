@@ -1,0 +1,131 @@
+//! What there is to say in the log about documents, once each.
+
+use std::collections::HashSet;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::subscription::{Key, Subscription};
+
+/// Notices that are remembered, so that none is said twice.
+const REMEMBERED: usize = 10_000;
+/// Notices that wait to be said; of more only the number is.
+const DUE: usize = 100;
+
+/// The notices of a table.
+#[derive(Debug, Default)]
+pub(super) struct Notices {
+    given: HashSet<u64>,
+    due: Vec<(u64, Notice)>,
+    more: usize,
+}
+
+#[derive(Debug)]
+enum Notice {
+    Invalid { key: Key, reason: Box<str> },
+    Unknown { key: Key, field: String },
+}
+
+impl Notices {
+    /// Sees a document: its fault, and fields that nothing reads.
+    pub(super) fn see(&mut self, subscription: &Subscription, fault: Option<&str>) {
+        if let Some(reason) = fault {
+            let key = subscription.key();
+            let mark = xxh3_64(format!("{key:?} {reason}").as_bytes());
+            let reason = reason.into();
+            self.note(mark, || Notice::Invalid { key, reason });
+        }
+        // A field is said once, whichever documents have it.
+        for field in subscription.unknown_fields() {
+            let mark = xxh3_64(field.as_bytes());
+            let key = || subscription.key();
+            self.note(mark, || Notice::Unknown { key: key(), field });
+        }
+    }
+
+    fn note(&mut self, mark: u64, notice: impl FnOnce() -> Notice) {
+        if self.given.contains(&mark) {
+            return;
+        }
+        if self.given.len() < REMEMBERED {
+            self.given.insert(mark);
+        }
+        if self.due.len() < DUE {
+            self.due.push((mark, notice()));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Goes on where others were given before.
+    pub(super) fn after(&mut self, before: Self) {
+        self.due.retain(|(mark, _)| !before.given.contains(mark));
+        self.given.extend(before.given);
+    }
+
+    /// Says what is due.
+    pub(super) fn say(&mut self) {
+        for (_, notice) in self.due.drain(..) {
+            match notice {
+                Notice::Invalid { key, reason } => {
+                    tracing::warn!(subscription = %key, %reason, "a subscription is invalid");
+                }
+                Notice::Unknown { key, field } => tracing::warn!(
+                    subscription = %key,
+                    field,
+                    "a subscription has a field that nothing reads; is it misspelt?"
+                ),
+            }
+        }
+        if self.more > 0 {
+            let more = std::mem::take(&mut self.more);
+            tracing::warn!(
+                more,
+                "more is wrong with subscriptions than is named here; see status=invalid"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::{Document, RawDocumentBuf, doc};
+
+    fn see(notices: &mut Notices, document: &Document) {
+        let document = RawDocumentBuf::try_from(document).unwrap();
+        let (read, _) = Subscription::read(document, |_| Ok(()));
+        let fault = read.fault.clone();
+        notices.see(&read, fault.as_deref());
+    }
+
+    #[test]
+    fn each_fault_and_each_unknown_field_is_said_once() {
+        let mut notices = Notices::default();
+        for _ in 0..2 {
+            see(&mut notices, &doc! {"_id": "a", "filer": 1});
+            see(&mut notices, &doc! {"_id": "b", "filter": {}, "filer": 1});
+        }
+        assert_eq!(notices.due.len(), 2);
+        notices.say();
+        see(&mut notices, &doc! {"_id": "a", "filter": 5});
+        assert_eq!(notices.due.len(), 1, "another reason");
+        let mut reloaded = Notices::default();
+        see(&mut reloaded, &doc! {"_id": "a", "filter": 5});
+        see(&mut reloaded, &doc! {"_id": "c", "filter": 5});
+        reloaded.after(notices);
+        assert_eq!(reloaded.due.len(), 1);
+        see(&mut reloaded, &doc! {"_id": "a", "filer": 1});
+        assert_eq!(reloaded.due.len(), 1);
+    }
+
+    #[test]
+    fn of_very_many_only_some_are_named() {
+        let mut notices = Notices::default();
+        for n in 0..i32::try_from(2 * REMEMBERED).unwrap() {
+            see(&mut notices, &doc! {"_id": n});
+        }
+        assert_eq!(notices.due.len(), DUE);
+        assert_eq!(notices.given.len(), REMEMBERED);
+        assert_eq!(notices.more, 2 * REMEMBERED - DUE);
+    }
+}
