@@ -123,6 +123,7 @@ pub struct Router {
     feed: mpsc::Receiver<FromFeed>,
     inputs: mpsc::Receiver<Input>,
     applied: watch::Sender<Applied>,
+    expiring: watch::Sender<Option<DateTime>>,
     metrics: Arc<Metrics>,
 }
 
@@ -137,8 +138,15 @@ impl Router {
         let (feed_sender, feed) = mpsc::channel(batches_ahead);
         let (input_sender, inputs) = mpsc::channel(COMMANDS_AHEAD);
         let (applied, watching) = watch::channel(Applied::default());
+        let (expiring, next_expiry) = watch::channel(None);
         let bounds = outbox_bounds(&settings.socket);
-        let handle = RouterHandle::new(input_sender, watching, settings.deployment, bounds);
+        let handle = RouterHandle::new(
+            input_sender,
+            watching,
+            next_expiry,
+            settings.deployment,
+            bounds,
+        );
         let delivery = Delivery::new(&settings, Arc::clone(&metrics));
         let router = Self {
             window: Window::new(
@@ -158,6 +166,7 @@ impl Router {
             feed,
             inputs,
             applied,
+            expiring,
             metrics,
         };
         (router, handle, feed_sender)
@@ -262,6 +271,12 @@ impl Router {
     /// Tells who waits that everything up to here is applied; the figures show it already.
     fn announce(&mut self) {
         self.subscriptions.say_notices();
+        let next = self.subscriptions.next_expiry();
+        self.expiring.send_if_modified(|known| {
+            let modified = *known != next;
+            *known = next;
+            modified
+        });
         self.publish_figures();
         self.applied.send_replace(Applied {
             position: self.position,

@@ -7,6 +7,7 @@ mod accept;
 mod drain;
 #[cfg(test)]
 mod echo_tests;
+mod expiry;
 #[cfg(test)]
 mod fault_tests;
 mod horizon;
@@ -121,6 +122,7 @@ struct Node {
     leaving: CancellationToken,
     feed: JoinHandle<()>,
     housekeeping: JoinHandle<()>,
+    expiry: JoinHandle<()>,
     presence: JoinHandle<()>,
     router_task: JoinHandle<()>,
     replay_task: JoinHandle<()>,
@@ -201,6 +203,7 @@ impl Node {
             positions,
             wording,
         });
+        let expiry = expiry::run(store.clone(), handle.expiring(), ending.clone());
         let presence = presence::run(store.clone(), handle, health.clone(), ending.clone());
         let housekeeping = housekeeping::run(store.clone(), metrics, ending.clone());
         Ok(Self {
@@ -213,6 +216,7 @@ impl Node {
             feed: tokio::spawn(feed.run(ending.clone())),
             presence: tokio::spawn(presence),
             housekeeping: tokio::spawn(housekeeping),
+            expiry: tokio::spawn(expiry),
             state: AppState {
                 store,
                 health,
@@ -278,6 +282,7 @@ impl Node {
             for (part, task) in [
                 ("feed", self.feed),
                 ("housekeeping", self.housekeeping),
+                ("expiry", self.expiry),
                 ("presence", self.presence),
                 ("signs", self.signs),
             ] {

@@ -16,6 +16,7 @@ mod error;
 mod event_lookup;
 mod event_pages;
 mod events;
+mod expiry;
 mod idempotency;
 mod limits;
 mod listing;

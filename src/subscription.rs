@@ -218,6 +218,12 @@ impl Subscription {
             .collect()
     }
 
+    /// Whether it gets what is committed then: nothing is delivered after the expiry.
+    pub fn gets(&self, committed: DateTime) -> bool {
+        self.expires_at
+            .is_none_or(|expires_at| committed <= expires_at)
+    }
+
     /// Whether a delete at `when` is the expiry.
     pub fn expired_by(&self, when: DateTime) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= when)

@@ -14,7 +14,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bson::RawDocumentBuf;
+use bson::{DateTime, RawDocumentBuf};
 
 use self::late::{OldEvents, Page};
 use super::Host;
@@ -73,8 +73,10 @@ pub(super) struct Replaying {
     /// What was committed up to here is judged by the filter that was in force at the attach.
     attached_at: Position,
     past_filter: Option<Filter>,
+    past_expiry: Option<DateTime>,
     /// The filter in force beyond; `None` while paused or invalid.
     filter: Option<Filter>,
+    expiry: Option<DateTime>,
     /// Everything up to here was looked at.
     done: Position,
     batches: VecDeque<Arc<Batch>>,
@@ -107,6 +109,7 @@ impl Replaying {
         let filter = past_filter
             .clone()
             .filter(|_| !compiled.subscription.paused);
+        let expires_at = compiled.subscription.expires_at;
         Self {
             key: beginning.key,
             subscription,
@@ -115,7 +118,9 @@ impl Replaying {
             limits,
             attached_at: beginning.attached_at,
             past_filter,
+            past_expiry: expires_at,
             filter,
+            expiry: expires_at,
             done: beginning.from,
             batches: VecDeque::new(),
             next_change: 0,
@@ -294,11 +299,14 @@ impl Replaying {
         let is_past = change.position <= self.attached_at;
         match &change.kind {
             ChangeKind::Event(range) => {
-                let filter = if is_past {
-                    &self.past_filter
+                let (filter, expiry) = if is_past {
+                    (&self.past_filter, self.past_expiry)
                 } else {
-                    &self.filter
+                    (&self.filter, self.expiry)
                 };
+                if expiry.is_some_and(|expiry| self.old.committed(change) > expiry) {
+                    return None;
+                }
                 let document = batch.document(range)?;
                 if !filter.as_ref()?.matches(document) {
                     return None;
@@ -331,6 +339,7 @@ impl Replaying {
         let mut compiled = Compiled::read(document, &self.limits);
         let json = compiled.to_json();
         self.filter = compiled.take_active_filter();
+        self.expiry = compiled.subscription.expires_at;
         if !self.dialect.has_messages() {
             return None;
         }

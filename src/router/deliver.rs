@@ -84,7 +84,7 @@ impl Delivery {
         self.metrics.events_received.inc();
         let mut slots = std::mem::take(&mut self.slots);
         slots.clear();
-        subscriptions.matching(document, &mut slots);
+        subscriptions.matching(document, change.wall_time, &mut slots);
         if !slots.is_empty() {
             self.metrics.events_matched.inc();
             for slot in &slots {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bson::{RawDocument, RawDocumentBuf, Timestamp};
+use bson::{DateTime, RawDocument, RawDocumentBuf, Timestamp};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
@@ -149,6 +149,7 @@ pub struct Connection {
 pub struct RouterHandle {
     inputs: mpsc::Sender<Input>,
     applied: watch::Receiver<Applied>,
+    expiring: watch::Receiver<Option<DateTime>>,
     deployment: DeploymentId,
     bounds: outbox::Bounds,
 }
@@ -157,12 +158,14 @@ impl RouterHandle {
     pub(super) fn new(
         inputs: mpsc::Sender<Input>,
         applied: watch::Receiver<Applied>,
+        expiring: watch::Receiver<Option<DateTime>>,
         deployment: DeploymentId,
         bounds: outbox::Bounds,
     ) -> Self {
         Self {
             inputs,
             applied,
+            expiring,
             deployment,
             bounds,
         }
@@ -176,6 +179,11 @@ impl RouterHandle {
     /// How far the router has come.
     pub fn progress(&self) -> Applied {
         *self.applied.borrow()
+    }
+
+    /// When the next subscription expires, as the router knows it now and later.
+    pub fn expiring(&self) -> watch::Receiver<Option<DateTime>> {
+        self.expiring.clone()
     }
 
     /// Waits until everything committed up to `time` is applied; false if that took longer than
@@ -327,7 +335,8 @@ mod tests {
             bytes: 1,
         };
         let deployment = DeploymentId([0; 6]);
-        let handle = RouterHandle::new(inputs, watching, deployment, bounds);
+        let (_, expiring) = watch::channel(None);
+        let handle = RouterHandle::new(inputs, watching, expiring, deployment, bounds);
         let applied = handle.applied(time, Duration::ZERO).await;
         assert_eq!(applied, expected, "{position:?} {time}");
     }

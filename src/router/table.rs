@@ -1,14 +1,15 @@
 //! The subscriptions a node knows, by id and by filter.
 
 mod apart;
+mod expiries;
 mod gathering;
 mod notices;
 
 use std::{collections::BTreeSet, ops::Bound};
 
-use bson::{RawDocument, RawDocumentBuf};
+use bson::{DateTime, RawDocument, RawDocumentBuf};
 
-use self::{apart::Apart, notices::Notices};
+use self::{apart::Apart, expiries::Expiries, notices::Notices};
 
 pub(crate) use self::gathering::Gathering;
 use super::{Compiled, ids::Ids};
@@ -30,6 +31,7 @@ pub struct Table {
     /// All that are invalid, those that are kept apart among them.
     invalid: BTreeSet<Key>,
     apart: Apart,
+    expiries: Expiries,
     notices: Notices,
     counts: [u64; Status::ALL.len()],
 }
@@ -132,6 +134,7 @@ impl Table {
         if status == Status::Invalid {
             self.invalid.insert(compiled.subscription.key());
         }
+        self.expiries.insert(slot, compiled.subscription.expires_at);
         self.slots[slot as usize] = Some(compiled);
     }
 
@@ -139,6 +142,7 @@ impl Table {
     fn forget(&mut self, slot: Slot) -> Option<Compiled> {
         let old = self.slots[slot as usize].take()?;
         self.counts[old.status() as usize] -= 1;
+        self.expiries.remove(slot, old.subscription.expires_at);
         if old.status() == Status::Invalid {
             self.invalid.remove(&old.subscription.key());
         }
@@ -218,6 +222,11 @@ impl Table {
             .filter(|slot| moved[*slot as usize].is_none())
             .collect();
         self.slots = moved;
+        self.expiries = Expiries::default();
+        for (slot, compiled) in (0..).zip(&self.slots) {
+            let at = compiled.as_ref().and_then(|c| c.subscription.expires_at);
+            self.expiries.insert(slot, at);
+        }
         self.ids.renumber(|slot| slots[slot as usize]);
         self.index.rekey(|slot| slots[slot as usize]);
     }
@@ -267,9 +276,26 @@ impl Table {
         (*held.subscription.document == *document).then_some(fault)
     }
 
-    /// Appends the slot of every active subscription whose filter matches.
-    pub(super) fn matching(&self, document: &RawDocument, slots: &mut Vec<Slot>) {
+    /// Appends the slot of every active subscription whose filter matches, and that had not expired when
+    /// the event was committed. That is asked of each commit alone: the servers' clocks may go back.
+    pub(super) fn matching(
+        &self,
+        document: &RawDocument,
+        committed: DateTime,
+        slots: &mut Vec<Slot>,
+    ) {
         self.index.matching(document, slots);
+        if self.expiries.any_before(committed) {
+            slots.retain(|slot| {
+                self.get(*slot)
+                    .is_some_and(|compiled| compiled.subscription.gets(committed))
+            });
+        }
+    }
+
+    /// When the next subscription expires.
+    pub(super) fn next_expiry(&self) -> Option<DateTime> {
+        self.expiries.next()
     }
 
     /// Keys of invalid subscriptions in order, after one, at most `limit`.
@@ -330,7 +356,7 @@ mod tests {
 
     fn matched(table: &Table, event: &Document) -> usize {
         let mut slots = Vec::new();
-        table.matching(&key(event), &mut slots);
+        table.matching(&key(event), DateTime::MIN, &mut slots);
         slots.len()
     }
 
@@ -425,6 +451,37 @@ mod tests {
         assert!(table.heir(&id.to_hex()).is_none());
     }
 
+    #[test]
+    fn what_is_committed_after_the_expiry_does_not_match() {
+        let date = DateTime::from_millis;
+        let expiring = |id: &str, at| doc! {"_id": id, "filter": {}, "expiresAt": date(at)};
+        let mut table = self::table(&[
+            doc! {"_id": "never", "filter": {}},
+            expiring("a", 5),
+            expiring("b", 9),
+        ]);
+        let matched = |table: &Table, at| {
+            let mut slots = Vec::new();
+            table.matching(&key(&doc! {}), date(at), &mut slots);
+            slots.len()
+        };
+        assert_eq!(
+            [5, 6, 9, 10, 5].map(|at| matched(&table, at)),
+            [3, 2, 2, 1, 3]
+        );
+        assert_eq!(table.next_expiry(), Some(date(5)));
+        table.upsert(compiled(&expiring("a", 20)));
+        assert_eq!([6, 10, 21].map(|at| matched(&table, at)), [3, 2, 1]);
+        assert_eq!(table.next_expiry(), Some(date(9)));
+        table.replace_all(self::table(&[expiring("b", 9), expiring("c", 7)]));
+        assert_eq!(table.next_expiry(), Some(date(7)));
+        assert_eq!([7, 8, 10].map(|at| matched(&table, at)), [2, 1, 0]);
+        for id in ["b", "c"] {
+            table.remove(&of(id));
+        }
+        assert_eq!(table.next_expiry(), None);
+    }
+
     fn table(documents: &[Document]) -> Table {
         let mut table = Table::default();
         for document in documents {
@@ -435,7 +492,7 @@ mod tests {
 
     fn matching(table: &Table, event: &Document) -> Vec<String> {
         let mut slots = Vec::new();
-        table.matching(&key(event), &mut slots);
+        table.matching(&key(event), DateTime::MIN, &mut slots);
         let id = |slot: Slot| table.get(slot).unwrap().subscription.id().unwrap();
         let mut ids: Vec<_> = slots
             .into_iter()

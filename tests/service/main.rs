@@ -15,6 +15,7 @@ mod connections;
 mod cursors;
 mod drain;
 mod durable;
+mod expiry;
 mod feed;
 mod handshake;
 mod heartbeat;

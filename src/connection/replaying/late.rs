@@ -5,12 +5,14 @@ use std::{
     task::{Context, Poll},
 };
 
+use bson::DateTime;
+
 use super::{Asking, CHANGES_A_TURN, Found, Replaying, Source};
 use crate::{
     position::Position,
     protocol::{Frame, GapReason},
     replay::{Late, Refusal, Remembered},
-    router::{Batch, ChangeKind},
+    router::{Batch, Change, ChangeKind},
 };
 
 /// A page, and what it was read with.
@@ -32,6 +34,13 @@ impl OldEvents {
     /// Whether the first batch is a page of old events.
     pub(super) fn is_page(&self) -> bool {
         self.page.is_some()
+    }
+
+    /// When a change was committed, or the latest that it can have been: a page knows the second.
+    pub(super) fn committed(&self, change: &Change) -> DateTime {
+        let millis = change.wall_time.timestamp_millis();
+        let rest = if self.is_page() { 999 } else { 0 };
+        DateTime::from_millis(millis.saturating_add(rest))
     }
 
     /// Whether the event of a change stream was delivered from the collection already.
