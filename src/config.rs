@@ -125,6 +125,10 @@ pub struct Limits {
     /// How long an answered write waits for this node's feed to pass it. Default `5s`.
     #[serde(deserialize_with = "duration")]
     pub applied_timeout: Duration,
+    /// How long a question waits for this node's router, which is busy where events take it long.
+    /// Default `5s`.
+    #[serde(deserialize_with = "duration")]
+    pub router_timeout: Duration,
     /// How long a request waits for the database. Default `10s`.
     #[serde(deserialize_with = "duration")]
     pub database_timeout: Duration,
@@ -265,6 +269,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             applied_timeout: Duration::from_secs(5),
+            router_timeout: Duration::from_secs(5),
             database_timeout: Duration::from_secs(10),
             away_after: Duration::from_secs(2),
         }

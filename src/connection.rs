@@ -163,24 +163,34 @@ async fn open(
             return None;
         }
     };
-    let waiting = answer.send(Ok(())).is_ok();
-    let carrier = if waiting {
-        taken_over(carrier, &outbox).await
-    } else {
-        None
+    let key = attached.key;
+    let beginning = async {
+        let waiting = answer.send(Ok(())).is_ok();
+        let carrier = if waiting {
+            taken_over(carrier, &outbox).await?
+        } else {
+            return None;
+        };
+        #[cfg(test)]
+        fault::strike_beginning(&subscription);
+        let acks = Acks::new(&subscription, attached.start.from, resumed);
+        let host = Arc::clone(&host);
+        let connection = Connection::new(host, dialect, &attached, outbox, carrier, acks);
+        let mut connection = Box::new(connection);
+        connection.begin(&attached, after, request.close_on_gap);
+        Some(connection)
     };
-    let Some(carrier) = carrier else {
-        outbox.close();
-        host.router
-            .leave(attached.key, Ending::ConnectionLost)
-            .await;
-        return None;
+    // It is registered: whatever becomes of it here, the registry is told.
+    let ending = match AssertUnwindSafe(beginning).catch_unwind().await {
+        Ok(Some(connection)) => return Some(connection),
+        Ok(None) => Ending::ConnectionLost,
+        Err(_) => {
+            tracing::error!(?key, "the beginning of a connection panicked");
+            Ending::InternalError
+        }
     };
-    let acks = Acks::new(&subscription, attached.start.from, resumed);
-    let connection = Connection::new(host, dialect, &attached, outbox, carrier, acks);
-    let mut connection = Box::new(connection);
-    connection.begin(&attached, after, request.close_on_gap);
-    Some(connection)
+    host.router.leave(key, ending).await;
+    None
 }
 
 /// Where the client goes on: where it says, else at the acknowledged position of a durable
@@ -256,6 +266,8 @@ struct Connection {
     acks: Acks,
     /// Why the socket cannot be read any more.
     broken: Option<Broken>,
+    /// What is wrong with a message of the client's, for people.
+    fault: Option<Box<str>>,
     /// The past that is still to be delivered.
     replay: Option<Box<Replay>>,
 }
@@ -290,6 +302,7 @@ impl Connection {
             pongs_waiting: 0,
             acks,
             broken: None,
+            fault: None,
             replay: None,
             host,
         }
@@ -309,6 +322,9 @@ impl Connection {
     /// refuses. Everything that may happen then wakes this task: a push or the end (the outbox), room
     /// in the socket, bytes from the client, the timer.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        if let Some(replay) = &mut self.replay {
+            replay.begin_turn();
+        }
         for round in 1..=ROUNDS {
             let outgoing = match self.poll_outgoing(cx) {
                 Outgoing::Ends(outcome) => return Poll::Ready(outcome),

@@ -65,14 +65,14 @@ pub(crate) fn answer<T>(reply: oneshot::Sender<T>, value: T) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
+    use crate::{config, telemetry::Lag};
 
     #[tokio::test(start_paused = true)]
     async fn a_write_goes_on_until_it_succeeds_and_its_part_is_behind_meanwhile() {
         const FAILURES: usize = 5;
         let pauses = Duration::from_secs(1)..Duration::from_secs(2);
         for part in [Part::Positions, Part::Receipts] {
-            let health = Health::new(&config::Feed::default());
+            let health = Health::new(&config::Feed::default(), Lag::default());
             let asked = health.clone();
             let condition = move || {
                 let told = &asked.to_json()["parts"][part.name()];

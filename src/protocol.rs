@@ -204,6 +204,9 @@ impl GapReason {
     }
 }
 
+/// Characters that are told of what is wrong with a client's message.
+const FAULT_CHARS: usize = 200;
+
 /// What a client may say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClientMessage {
@@ -214,8 +217,12 @@ pub enum ClientMessage {
 }
 
 impl ClientMessage {
-    /// Reads a text message; the error is for people.
+    /// Reads a text message; the error is for people, and short whatever the message is.
     pub fn parse(text: &str) -> Result<Self, String> {
+        Self::read(text).map_err(|error| error.chars().take(FAULT_CHARS).collect())
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
         #[derive(Deserialize)]
         #[serde(tag = "type", rename_all = "lowercase")]
         enum Wire {
@@ -270,5 +277,9 @@ mod tests {
         ] {
             assert!(ClientMessage::parse(bad).is_err(), "{bad}");
         }
+        let long = format!(r#"{{"type":"{}"}}"#, "é".repeat(10_000));
+        let fault = ClientMessage::parse(&long).unwrap_err();
+        assert!(fault.starts_with("unknown variant"), "{fault}");
+        assert!(fault.chars().count() <= FAULT_CHARS);
     }
 }

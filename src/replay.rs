@@ -40,6 +40,10 @@ use crate::{
 
 /// Wishes that may wait to be looked at.
 const WISHES: usize = 1_024;
+/// Wishes that may wait for a stream. More are refused as busy, and come back.
+const WAITING: usize = 32_768;
+/// Who has waited for this part of `replay_wait` no longer stands behind those with newer cursors.
+const TURN_PART: u32 = 4;
 /// Those who come within this time of the first are served together.
 const GATHER: Duration = Duration::from_millis(50);
 /// Batches read ahead of a client.
@@ -73,6 +77,7 @@ impl Reader {
 #[derive(Debug)]
 struct Wish {
     from: Position,
+    since: Instant,
     reply: oneshot::Sender<Result<Reader, Refusal>>,
 }
 
@@ -89,7 +94,9 @@ impl Replays {
     pub async fn after(&self, from: Position) -> Result<Reader, Refusal> {
         let (reply, answer) = oneshot::channel();
         let wished = async {
-            self.wishes.send(Wish { from, reply }).await.ok()?;
+            let since = Instant::now();
+            let wish = Wish { from, since, reply };
+            self.wishes.send(wish).await.ok()?;
             answer.await.ok()
         };
         timeout(self.wait, wished)
@@ -137,35 +144,67 @@ pub fn replays(library: Library) -> (Replays, impl Future<Output = ()>) {
 }
 
 async fn run(library: Library, mut wished: mpsc::Receiver<Wish>) {
+    let streams = library.settings.replay_streams.max(1);
+    let turn = library.settings.replay_wait / TURN_PART;
+    // Half of the streams at most are with those who have waited for long: theirs are the long stretches,
+    // and the newest are not to wait behind them either.
+    let for_the_longest = Arc::new(Semaphore::new((streams / 2).max(1)));
     let mut waiting: Vec<Wish> = Vec::new();
     let mut running = JoinSet::new();
     let mut start_at = Instant::now();
     loop {
-        let free = running.len() < library.settings.replay_streams.max(1);
+        let free = running.len() < streams;
         tokio::select! {
             wish = wished.recv() => match wish {
                 Some(wish) => {
                     if waiting.is_empty() {
                         start_at = Instant::now() + GATHER;
                     }
-                    waiting.push(wish);
+                    take_in(wish, &mut waiting);
                 }
                 None => return,
             },
             () = sleep_until(start_at), if free && !waiting.is_empty() => {
                 waiting.retain(|wish| !wish.reply.is_closed());
-                let group = take_group(&mut waiting);
+                let permit = Arc::clone(&for_the_longest).try_acquire_owned().ok();
+                let longest = permit.is_some().then(|| longest(&waiting, turn)).flatten();
+                let permit = permit.filter(|_| longest.is_some());
+                let group = take_group(&mut waiting, longest);
                 if !group.is_empty() {
-                    running.spawn(serve(library.clone(), group));
+                    let library = library.clone();
+                    running.spawn(async move {
+                        let remembered = serve(library, group).await;
+                        drop(permit);
+                        remembered
+                    });
                 }
             }
-            Some(ended) = running.join_next() => {
-                if let Ok(Some(remembered)) = ended {
-                    send_to_memory(&mut waiting, remembered);
-                }
-            }
+            Some(ended) = running.join_next() => match ended {
+                Ok(Some(remembered)) => send_to_memory(&mut waiting, remembered),
+                Ok(None) => {}
+                // Its clients find their readers closed, and ask again.
+                Err(error) => tracing::error!(%error, "a reader of the past panicked"),
+            },
         }
     }
+}
+
+/// Lets a wish wait, unless too many do who still want to.
+fn take_in(wish: Wish, waiting: &mut Vec<Wish>) {
+    if waiting.len() >= WAITING {
+        waiting.retain(|wish| !wish.reply.is_closed());
+    }
+    if waiting.len() < WAITING {
+        waiting.push(wish);
+    } else {
+        refuse(std::iter::once(wish), Refusal::Busy);
+    }
+}
+
+/// Where the one goes on that has waited longest, if that is longer than a turn.
+fn longest(waiting: &[Wish], turn: Duration) -> Option<Position> {
+    let first = waiting.iter().min_by_key(|wish| wish.since)?;
+    (first.since.elapsed() > turn).then_some(first.from)
 }
 
 /// Who waits for what is remembered since has a reader that has nothing to read.

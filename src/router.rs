@@ -31,11 +31,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use self::batch::{Batch, Change, ChangeKind, Counted, FromFeed, Reload, Wording};
 pub use self::compiled::{Compiled, filter_limits};
 pub use self::handle::{
-    Applied, Attach, AttachError, Attached, Connection, Past, RouterHandle, Start,
+    Applied, Attach, AttachError, Attached, Busy, Connection, Past, RouterHandle, Start,
 };
 pub(crate) use self::table::Gathering;
 pub use self::table::Table;
 use self::{
+    books::Books,
     deliver::Delivery,
     durable::Durable,
     registry::{ConnectionKey, NewConnection, Phase, Registry, ends_on_gap},
@@ -125,6 +126,16 @@ pub struct Router {
     applied: watch::Sender<Applied>,
     expiring: watch::Sender<Option<DateTime>>,
     metrics: Arc<Metrics>,
+    /// The figures as they were told last.
+    told: Told,
+}
+
+/// What the router owns and metrics show.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Told {
+    books: Books,
+    statuses: [u64; Status::ALL.len()],
+    scanned: u64,
 }
 
 impl Router {
@@ -139,14 +150,7 @@ impl Router {
         let (input_sender, inputs) = mpsc::channel(COMMANDS_AHEAD);
         let (applied, watching) = watch::channel(Applied::default());
         let (expiring, next_expiry) = watch::channel(None);
-        let bounds = outbox_bounds(&settings.socket);
-        let handle = RouterHandle::new(
-            input_sender,
-            watching,
-            next_expiry,
-            settings.deployment,
-            bounds,
-        );
+        let handle = RouterHandle::new(input_sender, watching, next_expiry, &settings);
         let delivery = Delivery::new(&settings, Arc::clone(&metrics));
         let router = Self {
             window: Window::new(
@@ -168,6 +172,7 @@ impl Router {
             applied,
             expiring,
             metrics,
+            told: Told::default(),
         };
         (router, handle, feed_sender)
     }
@@ -259,11 +264,8 @@ impl Router {
             .relieve(&mut self.registry, self.position)
             .await;
         self.delivery.hand_over();
-        let age = batch.received_at.elapsed();
-        self.metrics
-            .feed_lag
-            .set(f64::from(batch.lag_seconds) + age.as_secs_f64());
-        Metrics::observe(&self.metrics.receipt_to_match, age);
+        Metrics::observe(&self.metrics.receipt_to_match, batch.received_at.elapsed());
+        batch.unapplied = None;
         self.window.add(batch);
         self.announce();
     }
@@ -473,6 +475,10 @@ impl Router {
     }
 
     fn attach(&mut self, attach: Attach, reply: oneshot::Sender<Result<Attached, AttachError>>) {
+        // Who asked may have given up while this was busy.
+        if reply.is_closed() {
+            return;
+        }
         let attached = self.try_attach(attach);
         let key = attached.as_ref().ok().map(|attached| attached.key);
         if reply.send(attached).is_err()
@@ -531,8 +537,7 @@ impl Router {
         Ok(Attached {
             key,
             id,
-            subscription: subscription.to_json(),
-            document: subscription.subscription.document.clone(),
+            subscription: subscription.subscription.clone(),
             start,
         })
     }
@@ -590,19 +595,27 @@ impl Router {
         self.registry.of(slot).iter().map(show).collect()
     }
 
-    fn publish_figures(&self) {
-        let books = self.registry.books();
-        let statuses = Status::ALL.into_iter().zip(self.subscriptions.counts());
-        let scanned = self.subscriptions.scanned();
+    /// Shows the figures to metrics, where they have changed.
+    fn publish_figures(&mut self) {
+        let now = Told {
+            books: self.registry.books(),
+            statuses: self.subscriptions.counts(),
+            scanned: self.subscriptions.scanned(),
+        };
+        if std::mem::replace(&mut self.told, now) == now {
+            return;
+        }
+        let books = now.books;
         self.metrics.update_figures(|figures| {
             figures.opened = books.opened;
             figures.open = books.open;
+            let closed = Ending::ALL.into_iter();
             figures.closed.clear();
-            let closed = Ending::ALL
-                .into_iter()
-                .map(|e| (e.token(), books.closed(e)));
-            figures.closed.extend(closed);
-            figures.filters_scanned = scanned;
+            figures
+                .closed
+                .extend(closed.map(|ending| (ending.token(), books.closed(ending))));
+            figures.filters_scanned = now.scanned;
+            let statuses = Status::ALL.into_iter().zip(now.statuses);
             figures.subscriptions.clear();
             figures
                 .subscriptions

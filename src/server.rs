@@ -139,7 +139,7 @@ impl Node {
     async fn start(config: Config, address: SocketAddr) -> Result<Self, ServerError> {
         let store = prepared(&config).await?;
         let metrics = Arc::new(Metrics::default());
-        let health = Health::new(&config.feed);
+        let health = Health::new(&config.feed, metrics.lag.clone());
         let settings = router_settings(&store, &config);
         let wording = settings.wording(&metrics);
         let (router, handle, from_feed) =

@@ -3,11 +3,13 @@
 //! Others report here; nothing here decides anything.
 
 mod health;
+mod lag;
 mod metrics;
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-pub use self::health::{FeedState, Health, Part};
+pub use self::health::{BEHIND_AFTER, FeedState, Health, Part};
+pub use self::lag::{Lag, Unapplied};
 pub use self::metrics::{Figures, HttpLabels, Metrics, OPENMETRICS_CONTENT_TYPE};
 use crate::config::LogFormat;
 

@@ -90,6 +90,7 @@ pub const SETTINGS: &[Setting] = &[
     row("limits.header_timeout", Span(times(100, MILLISECOND), HOUR)),
     row("limits.body_timeout", Span(times(100, MILLISECOND), HOUR)),
     row("limits.applied_timeout", Span(NONE, HOUR)),
+    row("limits.router_timeout", Span(times(100, MILLISECOND), HOUR)),
     row(
         "limits.database_timeout",
         Span(times(100, MILLISECOND), HOUR),

@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -37,6 +37,11 @@ impl Replay {
         self.end.is_some()
     }
 
+    /// The task has a turn again.
+    pub(super) fn begin_turn(&mut self) {
+        self.replaying.begin_turn();
+    }
+
     /// Bytes that are held for it.
     pub(super) fn held(&self) -> usize {
         self.replaying.held()
@@ -49,6 +54,11 @@ impl Replay {
             Poll::Ready(()) => self.end,
             Poll::Pending => None,
         }
+    }
+
+    /// By when it has to be live.
+    pub(super) fn deadline(&self, timeout: Duration) -> Instant {
+        self.begun + timeout
     }
 
     /// The end that was decided and not acted on yet.
@@ -69,7 +79,7 @@ impl Connection {
     pub(super) fn begin(&mut self, attached: &Attached, after: Option<Cursor>, close_on_gap: bool) {
         let greeting = Greeting {
             connection: attached.id.clone(),
-            subscription: attached.subscription.clone(),
+            subscription: attached.subscription.to_json(),
             from: attached.start.from,
         };
         if attached.start.replay {
@@ -95,7 +105,7 @@ impl Connection {
             key: self.key,
             dialect: self.dialect,
             host: Arc::clone(&self.host),
-            document: attached.document.clone(),
+            document: attached.subscription.document.clone(),
             from: attached.start.from,
             attached_at: attached.start.attached_at,
         })
@@ -198,9 +208,6 @@ impl Connection {
                 self.transport.writing().pass(cursor);
                 self.acks.sent(cursor, false);
                 Ok(false)
-            }
-            Found::Frames if replay.begun.elapsed() > self.host.config.feed.replay_timeout => {
-                Err(Outcome::Found(Ending::SlowConsumer))
             }
             Found::Frames => {
                 self.transport.writing().pass(replay.replaying.done());

@@ -61,19 +61,27 @@ impl Connection {
             position: self.transport.writing().taken(),
             drain: false,
         };
-        // Where the router is gone, the whole node is: there is no verdict to wait for.
-        if !self.host.router.leave(self.key, found).await {
-            return alone;
-        }
-        let decided = poll_fn(|cx| self.outbox.poll_end(cx));
+        let decided = async {
+            // Where the router is gone, the whole node is: there is no verdict to wait for.
+            if !self.host.router.leave(self.key, found).await {
+                return alone;
+            }
+            poll_fn(|cx| self.outbox.poll_end(cx)).await
+        };
         timeout(VERDICT_TIMEOUT, decided).await.unwrap_or(alone)
     }
 
     /// Queues what the client still gets: what waits, if the ending drains; `ended`; the close.
     fn queue_last_words(&mut self, end: End) {
-        let waiting = self.outbox.drain();
-        // Whoever was still in the past goes on from where it was.
-        let complete = !self.outbox.missed() && self.replay.is_none();
+        // Whoever was still in the past goes on from where it was: what waits may lie behind events of the
+        // past that it has not got.
+        let past = self.replay.is_some();
+        let waiting = if past {
+            Vec::new()
+        } else {
+            self.outbox.drain()
+        };
+        let complete = !self.outbox.missed() && !past;
         let cursor = self.transport.writing().conclude(end, waiting, complete);
         // The client began the closing handshake.
         if end.ending == Ending::ClientLeft {
@@ -83,7 +91,10 @@ impl Connection {
             let cursor = cursor.cursor(self.host.router.deployment());
             let within = self.retry_within_ms(end.ending);
             let retry = end.ending.retry().then(|| rand::rng().random_range(within));
-            self.say(&Message::ended(end.ending, retry, &cursor));
+            let fault = self.fault.take();
+            let detail = fault.filter(|_| end.ending == Ending::BadMessage);
+            let ended = Message::ended(end.ending, retry, &cursor, detail.as_deref());
+            self.say(&ended);
         }
         let ending = end.ending;
         self.transport.queue_close(ending.code(), ending.token());

@@ -60,6 +60,7 @@ impl Connection {
             }
             Err(error) => {
                 tracing::debug!(%error, "a client's message cannot be understood");
+                self.fault = Some(error.into());
                 Err(Ending::BadMessage)
             }
         }
@@ -75,14 +76,31 @@ impl Connection {
         }
     }
 
-    /// Judges the heartbeat. Runs after reading, so that what had arrived counts.
+    /// By when the replay has to be over, if there is one.
+    fn replay_deadline(&self) -> Option<Instant> {
+        let timeout = self.host.config.feed.replay_timeout;
+        self.replay.as_ref().map(|replay| replay.deadline(timeout))
+    }
+
+    /// Judges the heartbeat, and how long the replay takes, whatever it waits for. Runs after reading, so
+    /// that what had arrived counts.
     pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         loop {
-            let next = self.heartbeat.next().into();
-            if self.timer.deadline() != next {
-                self.timer.as_mut().reset(next);
+            let (heartbeat, replay) = (self.heartbeat.next(), self.replay_deadline());
+            let next = replay.map_or(heartbeat, |replay| replay.min(heartbeat));
+            if self.timer.deadline() != next.into() {
+                self.timer.as_mut().reset(next.into());
             }
             ready!(self.timer.as_mut().poll(cx));
+            if replay.is_some_and(|replay| replay <= Instant::now()) {
+                // Either its socket takes nothing now, or it is this node that was slow.
+                let ending = if self.transport.is_flushed() {
+                    Ending::Overloaded
+                } else {
+                    Ending::SlowConsumer
+                };
+                return Poll::Ready(Outcome::Found(ending));
+            }
             match self.heartbeat.due(Instant::now()) {
                 Due::Nothing => {}
                 Due::Ping => {

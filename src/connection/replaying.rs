@@ -17,18 +17,21 @@ use std::{
 use bson::{DateTime, RawDocumentBuf};
 
 use self::late::{OldEvents, Page};
-use super::Host;
+use super::{Host, websocket::after_others};
 use crate::{
     filter::{Filter, Limits},
     position::Position,
     protocol::{Dialect, Frame, GapReason, Message},
     replay::{Late, Reader, Refusal},
-    router::{Batch, Change, ChangeKind, Compiled, Past, filter_limits, registry::ConnectionKey},
+    router::{
+        Batch, Busy, Change, ChangeKind, Compiled, Past, filter_limits, registry::ConnectionKey,
+    },
     subscription::Key,
 };
 
-/// Changes looked at before other tasks get a turn.
-const CHANGES_A_TURN: usize = 4_096;
+/// Changes, and bytes of events, looked at before other tasks get a turn.
+const CHANGES_A_TURN: usize = 1_024;
+const BYTES_A_TURN: usize = 256 * 1024;
 
 type Asking<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -37,7 +40,7 @@ enum Source {
     /// The router is to be asked.
     Next,
     /// The router was asked.
-    Router(Asking<Option<Past>>),
+    Router(Asking<Result<Past, Busy>>),
     /// A reader of the history was asked for; the node remembers what comes after this position.
     Waiting(Asking<Result<Reader, Refusal>>, Position),
     /// The history is being read.
@@ -87,6 +90,33 @@ pub(super) struct Replaying {
     old: OldEvents,
     /// Nothing from here on is delivered: the subscription was deleted.
     limit: Option<Position>,
+    turn: Turn,
+}
+
+/// What may still be looked at before other tasks get a turn.
+struct Turn {
+    changes: usize,
+    bytes: usize,
+}
+
+impl Turn {
+    const fn whole() -> Self {
+        Self {
+            changes: CHANGES_A_TURN,
+            bytes: BYTES_A_TURN,
+        }
+    }
+
+    fn spend(&mut self, change: &Change) {
+        self.changes = self.changes.saturating_sub(1);
+        if let ChangeKind::Event(range) = &change.kind {
+            self.bytes = self.bytes.saturating_sub(range.len());
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.changes == 0 || self.bytes == 0
+    }
 }
 
 /// What a replay is made from.
@@ -128,7 +158,13 @@ impl Replaying {
             source: Source::Next,
             old: OldEvents::default(),
             limit: None,
+            turn: Turn::whole(),
         }
+    }
+
+    /// The task has a turn again.
+    pub(super) fn begin_turn(&mut self) {
+        self.turn = Turn::whole();
     }
 
     /// Everything up to here was looked at.
@@ -152,7 +188,8 @@ impl Replaying {
         self.limit.is_some_and(|limit| self.done >= limit)
     }
 
-    /// Looks further, and appends frames of at most about `max_bytes`.
+    /// Looks further, and appends frames of at most about `max_bytes`. Pending too where others are to
+    /// have a turn first.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -160,6 +197,10 @@ impl Replaying {
         out: &mut Vec<Arc<Frame>>,
     ) -> Poll<Found> {
         loop {
+            if self.turn.is_over() {
+                after_others(cx);
+                return Poll::Pending;
+            }
             if let Some(batch) = self.batches.front().map(Arc::clone) {
                 return Poll::Ready(if self.old.is_page() {
                     self.look_through_page(&batch, max_bytes, out)
@@ -185,11 +226,13 @@ impl Replaying {
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Found>> {
         match &mut self.source {
             Source::Next => {
-                let (router, key, from) = (self.host.router.clone(), self.key, self.done);
-                self.source = Source::Router(Box::pin(async move { router.past(key, from).await }));
+                let (host, key, from) = (Arc::clone(&self.host), self.key, self.done);
+                let patience = host.config.feed.replay_wait;
+                let asking = async move { host.router.past(key, from, patience).await };
+                self.source = Source::Router(Box::pin(asking));
             }
             Source::Router(asking) => match ready!(asking.as_mut().poll(cx)) {
-                Some(Past::Slice {
+                Ok(Past::Slice {
                     batches,
                     up_to,
                     live,
@@ -198,12 +241,12 @@ impl Replaying {
                     self.until = Some((up_to, live));
                     self.source = Source::Next;
                 }
-                Some(Past::Forgotten(start)) => {
+                Ok(Past::Forgotten(start)) => {
                     let (replays, from) = (self.host.replays.clone(), self.done);
                     let asking = Box::pin(async move { replays.after(from).await });
                     self.source = Source::Waiting(asking, start);
                 }
-                None => return Poll::Ready(Some(Found::Unavailable)),
+                Err(Busy) => return Poll::Ready(Some(Found::Unavailable)),
             },
             Source::Waiting(asking, start) => {
                 let start = *start;
@@ -240,12 +283,11 @@ impl Replaying {
     ) -> Found {
         let mut bytes = 0;
         let until = self.until.map(|(until, _)| until);
-        let turn = batch
-            .changes
-            .iter()
-            .skip(self.next_change)
-            .take(CHANGES_A_TURN);
-        for change in turn {
+        while let Some(change) = batch.changes.get(self.next_change) {
+            if self.turn.is_over() {
+                return Found::Frames;
+            }
+            self.turn.spend(change);
             self.next_change += 1;
             let over = self.limit.is_some_and(|limit| change.position >= limit)
                 || until.is_some_and(|until| change.position > until);
@@ -277,10 +319,8 @@ impl Replaying {
                 }
             }
         }
-        if self.next_change >= batch.changes.len() {
-            self.batches.pop_front();
-            self.next_change = 0;
-        }
+        self.batches.pop_front();
+        self.next_change = 0;
         Found::Frames
     }
 
@@ -311,7 +351,7 @@ impl Replaying {
                 if !filter.as_ref()?.matches(document) {
                     return None;
                 }
-                change.frame(document, self.dialect, &self.host.wording)
+                batch.frame(change, document, self.dialect, &self.host.wording)
             }
             ChangeKind::Stored(document)
                 if !is_past && Key::of(document).prevails_over(&self.subscription) =>

@@ -16,11 +16,8 @@ use crate::{
     position::Position,
     protocol::GapReason,
     router::{Batch, Change, ChangeKind, Counted, FromFeed},
-    telemetry::{FeedState, Metrics},
+    telemetry::{BEHIND_AFTER, FeedState, Metrics, Unapplied},
 };
-
-/// Newest changes older than this mean that the feed is behind.
-const BEHIND_AFTER: u32 = 2;
 
 /// What a reply means.
 struct Understood<'r> {
@@ -39,6 +36,8 @@ impl Reading<'_> {
         place: &mut Place,
     ) -> Result<Option<Interrupted>, StreamError> {
         let received_at = Instant::now();
+        let age = age(&reply, place.position)?;
+        let unapplied = self.received(received_at, age);
         let Understood {
             changes,
             token,
@@ -48,15 +47,14 @@ impl Reading<'_> {
             place.from = From::Token(token.to_owned());
             place.position = place.position.max(position);
         }
-        let lag_seconds = lag(&reply, place.position);
-        self.report(&changes, lag_seconds);
+        self.report(&changes, age);
         let batch = Batch {
             reply: reply.document,
             changes,
             position: place.position,
-            lag_seconds,
             received_at,
             counted: Counted::default(),
+            unapplied: Some(unapplied),
         };
         let gone = self.send(batch).await;
         Ok(gone.or(replaced.then_some(Interrupted::Load(Load::Replaced))))
@@ -116,8 +114,14 @@ impl Reading<'_> {
         Change::new(position, bson::DateTime::now(), kind)
     }
 
-    fn report(&self, changes: &[Change], lag_seconds: u32) {
-        let behind = !changes.is_empty() && lag_seconds > BEHIND_AFTER;
+    /// Counts a reply as not applied from here on.
+    pub(super) fn received(&self, at: Instant, age: Duration) -> Unapplied {
+        let due = at + self.feed.settings.max_await;
+        self.feed.metrics.lag.received(at, age, due)
+    }
+
+    fn report(&self, changes: &[Change], age: Duration) {
+        let behind = age > BEHIND_AFTER;
         let was_cut = self.feed.health.is_feed_cut();
         self.feed.health.feed(if behind {
             FeedState::Behind
@@ -125,7 +129,7 @@ impl Reading<'_> {
             FeedState::Current
         });
         if was_cut {
-            tracing::info!(lag_seconds, "the feed goes on");
+            tracing::info!(lag_seconds = age.as_secs(), "the feed goes on");
         }
         if let Some(newest) = changes.last() {
             let age =
@@ -136,8 +140,14 @@ impl Reading<'_> {
     }
 }
 
-/// How far the server's time was ahead of what it sent, in seconds.
-pub(super) fn lag(reply: &Reply, position: Position) -> u32 {
+/// How far the server's time was ahead of the changes that it sent, if it sent any. The stream was at
+/// `before` until then.
+pub(super) fn age(reply: &Reply, before: Position) -> Result<Duration, StreamError> {
+    if reply.changes()?.is_empty() {
+        return Ok(Duration::ZERO);
+    }
+    let position = reply.token().map_or(before, |(_, position)| position);
     let now = reply.operation_time().map_or(0, |time| time.time);
-    now.saturating_sub(position.cluster_time().time)
+    let seconds = now.saturating_sub(position.cluster_time().time);
+    Ok(Duration::from_secs(seconds.into()))
 }

@@ -4,14 +4,14 @@
 //! first read one at a time ([`Place::careful`]); when the very next one fails, it is passed by a
 //! stream that leaves out everything that is large.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bson::{RawDocument, RawDocumentBuf};
 
 use super::{
     Interrupted, Reading,
     change::{Ours, Raw},
-    hand_over::lag,
+    hand_over::age,
     place::Place,
     stream::{ChangeStream, From, Options, Reply, StreamError},
     understand::Meaning,
@@ -42,14 +42,21 @@ impl Reading<'_> {
             let raw = Raw::decode(&change)
                 .map_err(|_| StreamError::Malformed("a change without a token"))?;
             if !place.contains(&raw) {
-                return Ok(self.pass(&raw, reply, place).await);
+                let age = age(&reply, place.position)?;
+                return Ok(self.pass(&raw, reply, age, place).await);
             }
             place.from = From::Token(raw.token.to_owned());
         }
     }
 
     /// Hands over what is known of the change: a subscription is looked up, else something is missing.
-    async fn pass(&self, raw: &Raw<'_>, reply: Reply, place: &mut Place) -> Option<Interrupted> {
+    async fn pass(
+        &self,
+        raw: &Raw<'_>,
+        reply: Reply,
+        age: Duration,
+        place: &mut Place,
+    ) -> Option<Interrupted> {
         tracing::warn!(position = ?raw.position, operation = raw.operation, "stepping over an oversized change");
         self.feed.metrics.feed_oddity("oversized");
         let of_subscription = raw.collection == Some(Ours::Subscriptions);
@@ -65,12 +72,13 @@ impl Reading<'_> {
         place.from = From::Token(raw.token.to_owned());
         place.position = place.position.max(raw.position);
         place.careful = false;
+        let received_at = Instant::now();
         let batch = Batch {
-            lag_seconds: lag(&reply, place.position),
+            unapplied: Some(self.received(received_at, age)),
             reply: reply.document,
             changes: change.into_iter().collect(),
             position: place.position,
-            received_at: Instant::now(),
+            received_at,
             counted: Counted::default(),
         };
         self.send(batch).await

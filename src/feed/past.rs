@@ -94,9 +94,9 @@ fn decode(reply: Reply, before: Position) -> Result<Batch, StreamError> {
     Ok(Batch {
         changes,
         position,
-        lag_seconds: 0,
         received_at: Instant::now(),
         counted: Counted::default(),
+        unapplied: None,
         reply: reply.document,
     })
 }

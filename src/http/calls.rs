@@ -103,7 +103,7 @@ fn of_subscriptions(limits: &Limits) -> Vec<Call> {
             .query("name", text(), "Only of this name.")
             .query("count", flag(), "Whether to count all in `total`.")
             .answers(OK, "A page.", schema("SubscriptionPage"), &[])
-            .refuses(&[Kind::BadCursor]),
+            .refuses(&[Kind::BadCursor, Kind::Overloaded]),
         ),
         call(
             POST,
@@ -142,7 +142,7 @@ fn of_one_subscription() -> Vec<Call> {
                 .header("If-None-Match", entity_tags(), "Only if the entity tag is none of these.")
                 .answers(OK, "It.", subscription(), &["ETag"])
                 .answers_with(StatusCode::NOT_MODIFIED, "You have it.", &[], &["ETag"])
-                .refuses(&[Kind::PreconditionFailed]),
+                .refuses(&[Kind::PreconditionFailed, Kind::Overloaded]),
         ),
         call(
             Method::PUT,
@@ -235,7 +235,7 @@ fn below_one_subscription(limits: &Limits) -> Vec<Call> {
             connections::list,
             of_one("listConnections", "Who is connected to this node.")
                 .answers(OK, "Connections.", schema("Connections"), &[])
-                .refuses(&[Kind::NotReady]),
+                .refuses(&[Kind::NotReady, Kind::Overloaded]),
         ),
         call(
             GET,

@@ -28,7 +28,7 @@ pub(crate) async fn list(
         .host
         .router
         .connections(&id)
-        .await
+        .await?
         .ok_or_else(not_found)?;
     // Ids are ordered by time.
     connections.sort_unstable_by(|a, b| a.id.cmp(&b.id));

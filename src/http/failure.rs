@@ -1,7 +1,7 @@
 //! What the store's failures are to a client. Nothing of the inside is told; it is logged here, once.
 
 use super::problem::{Kind, Problem};
-use crate::store::StoreError;
+use crate::{router::Busy, store::StoreError};
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
@@ -59,6 +59,12 @@ pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Problem {
         Kind::InternalError,
         "the service failed to answer; its log says why",
     )
+}
+
+impl From<Busy> for Problem {
+    fn from(busy: Busy) -> Self {
+        Self::new(Kind::Overloaded, busy.to_string())
+    }
 }
 
 impl From<bson::error::Error> for Problem {

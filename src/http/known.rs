@@ -10,7 +10,7 @@ use super::{
 /// A subscription that the router does not know may have been made a moment ago through another
 /// node: the database is asked, and the feed waited for, before this says 404.
 pub(super) async fn known(state: &AppState, id: &str) -> Result<(), Problem> {
-    if state.host.router.has(id).await {
+    if state.host.router.has(id).await? {
         return Ok(());
     }
     let read = state.store.find_subscription(id).await?;

@@ -41,6 +41,15 @@ pub struct Share {
     bytes: u64,
 }
 
+impl Share {
+    /// Counts so many bytes more.
+    pub fn grow(&mut self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.bytes += bytes;
+        self.load.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         self.load.0.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -54,7 +63,8 @@ mod tests {
     #[test]
     fn a_share_counts_until_it_is_dropped() {
         let load = Load::default();
-        let one = load.share(3);
+        let mut one = load.share(1);
+        one.grow(2);
         let two = load.clone().share(4);
         assert_eq!(load.bytes(), 7);
         drop(one);

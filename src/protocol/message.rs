@@ -72,15 +72,23 @@ impl<'a> Message<'a> {
         Self::new("gap", Some(cursor), json.to_string())
     }
 
-    /// Precedes every close that the server begins.
-    pub fn ended(ending: Ending, retry_after_ms: Option<u64>, cursor: &'a str) -> Self {
-        let json = json!({
+    /// Precedes every close that the server begins. `detail` says to people what was wrong.
+    pub fn ended(
+        ending: Ending,
+        retry_after_ms: Option<u64>,
+        cursor: &'a str,
+        detail: Option<&str>,
+    ) -> Self {
+        let mut json = json!({
             "type": "ended",
             "reason": ending.token(),
             "code": ending.code(),
             "retryAfterMs": retry_after_ms,
             "cursor": cursor,
         });
+        if let Some(detail) = detail {
+            json["detail"] = detail.into();
+        }
         Self {
             retry_after_ms,
             ..Self::new("ended", Some(cursor), json.to_string())
@@ -161,13 +169,14 @@ mod tests {
         }
     }
 
-    fn all() -> [Message<'static>; 6] {
+    fn all() -> [Message<'static>; 7] {
         [
             Message::event("c", r#"{"id":"1"}"#),
             Message::connected("a\"b\nc", r#"{"id":"s"}"#, "c", true),
             Message::updated(r#"{"id":"s"}"#, "c"),
             Message::gap(GapReason::HistoryLost, None, "c"),
-            Message::ended(Ending::Shutdown, Some(5), "c"),
+            Message::ended(Ending::Shutdown, Some(5), "c", None),
+            Message::ended(Ending::BadMessage, None, "c", Some("a\nb")),
             Message::pong(),
         ]
     }
@@ -191,7 +200,7 @@ mod tests {
             assert_eq!(data.strip_prefix("data: "), Some(message.json.as_str()));
         }
         assert_eq!(
-            Message::ended(Ending::Shutdown, Some(5), "c").server_sent_event(),
+            Message::ended(Ending::Shutdown, Some(5), "c", None).server_sent_event(),
             "event: ended\nid: c\nretry: 5\ndata: {\"type\":\"ended\",\"reason\":\"shutdown\",\
              \"code\":1001,\"retryAfterMs\":5,\"cursor\":\"c\"}\n\n"
         );

@@ -126,9 +126,9 @@ impl Late {
             reply: RawDocumentBuf::new(),
             changes: Vec::new(),
             position: self.to,
-            lag_seconds: 0,
             received_at: Instant::now(),
             counted: Counted::default(),
+            unapplied: None,
         }))))
     }
 
@@ -151,9 +151,9 @@ impl Late {
         Ok(Some(Batch {
             changes,
             position,
-            lag_seconds: 0,
             received_at: Instant::now(),
             counted: Counted::default(),
+            unapplied: None,
             reply,
         }))
     }

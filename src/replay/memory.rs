@@ -40,6 +40,7 @@ impl Memory {
 
     /// Hands it to the router; returns from where on the node remembers everything then.
     pub(super) async fn hand_over(self, router: &RouterHandle) -> Option<Position> {
-        router.remember(self.from, self.batches.into()).await
+        let remembered = router.remember(self.from, self.batches.into()).await;
+        remembered.ok()
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     event::{self, Defaults},
     position::{DeploymentId, Position},
     protocol::{Dialect, Frame, GapReason, Load, Message, Share},
+    telemetry::Unapplied,
 };
 
 /// From the feed to the router. The order of these is the order of everything.
@@ -35,19 +36,34 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// The feed's position behind all of them.
     pub position: Position,
-    /// How far the server's time was ahead of `position` when it replied, in seconds.
-    pub lag_seconds: u32,
     /// When the reply arrived.
     pub received_at: Instant,
-    /// Counts the reply while the node does not keep it for its own sake.
+    /// Counts it where it is held.
     pub counted: Counted,
+    /// Counts it as not applied, until it is. Nothing of the past is.
+    pub unapplied: Option<Unapplied>,
 }
 
 impl Batch {
-    /// Counts the batch among what waits, from here on until nobody has it any more.
+    /// Counts the batch among what waits, from here on until nobody has it any more, unless it is kept or
+    /// counted so already. Its frames count for themselves while they wait.
     pub fn count(&self, load: &Load) {
-        let mut share = self.counted.lock();
-        share.get_or_insert_with(|| load.share(self.reply.as_bytes().len()));
+        let mut held = self.counted.lock();
+        if matches!(*held, Held::Nowhere) {
+            *held = Held::Waiting(load.share(self.reply.as_bytes().len()));
+        }
+    }
+
+    /// Counts it among what the node remembers: with the encodings that its events have so far, and those
+    /// that are made from here on.
+    pub(super) fn keep(&self, kept: &Load) {
+        *self.counted.lock() = Held::Kept(kept.share(self.held()));
+    }
+
+    /// The node does not remember it any more: it waits for those who still have it.
+    pub(super) fn forget(&self, load: &Load) {
+        *self.counted.lock() = Held::Nowhere;
+        self.count(load);
     }
 
     /// Bytes that it holds, with the encodings that its events have so far.
@@ -56,9 +72,24 @@ impl Batch {
         self.reply.as_bytes().len() + changes.sum::<usize>()
     }
 
-    /// Counts it no more: it is kept for other reasons.
-    pub(super) fn keep(&self) {
-        *self.counted.lock() = None;
+    /// The frame of one of its events, as [`Change::frame`], for those who get it later.
+    pub fn frame(
+        &self,
+        change: &Change,
+        document: &RawDocument,
+        dialect: Dialect,
+        wording: &Wording,
+    ) -> Option<Arc<Frame>> {
+        let was = change.held();
+        let frame = change.frame(document, dialect, wording);
+        // Two may make it at once, and both count it then: too much, by one event.
+        let made = change.held() - was;
+        if made > 0
+            && let Held::Kept(share) = &mut *self.counted.lock()
+        {
+            share.grow(made);
+        }
+        frame
     }
 
     /// The document of an event in this batch.
@@ -75,19 +106,29 @@ impl Batch {
             reply: self.reply.clone(),
             changes: changes.filter_map(Change::without_frames).collect(),
             position: self.position.min(position),
-            lag_seconds: self.lag_seconds,
             received_at: self.received_at,
             counted: Counted::default(),
+            unapplied: None,
         }
     }
 }
 
-/// Whether a batch counts among what waits.
+/// Where a batch counts.
 #[derive(Default, Debug)]
-pub struct Counted(Mutex<Option<Share>>);
+pub struct Counted(Mutex<Held>);
+
+#[derive(Default, Debug)]
+enum Held {
+    #[default]
+    Nowhere,
+    /// Among what waits.
+    Waiting(#[expect(dead_code, reason = "its drop is what counts")] Share),
+    /// Among what the node remembers.
+    Kept(Share),
+}
 
 impl Counted {
-    fn lock(&self) -> MutexGuard<'_, Option<Share>> {
+    fn lock(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -37,9 +37,9 @@ fn of(changes: Vec<Change>, time: u32) -> FromFeed {
         reply: RawDocumentBuf::new(),
         changes,
         position: at(time),
-        lag_seconds: 0,
         received_at: Instant::now(),
         counted: Counted::default(),
+        unapplied: None,
     })
 }
 

@@ -5,22 +5,23 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bson::{DateTime, RawDocument, RawDocumentBuf, Timestamp};
+use bson::{DateTime, RawDocument, Timestamp};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 
 use super::{
-    Batch, Compiled, Input,
+    Batch, Compiled, Input, Settings,
     outbox::{self, Receiver},
+    outbox_bounds,
     registry::ConnectionKey,
 };
 use crate::{
     position::{Cursor, DeploymentId, Position},
     protocol::{Dialect, Ending, GapReason},
     receipts::Gone,
-    subscription::Key,
+    subscription::{Key, Subscription},
 };
 
 /// How far the router has come.
@@ -81,7 +82,15 @@ pub enum AttachError {
     /// Where the client was cannot be read now.
     #[error("the acknowledged position cannot be read now")]
     Unavailable,
+    /// The router did not answer in time.
+    #[error(transparent)]
+    Busy(#[from] Busy),
 }
+
+/// The router did not answer within `limits.router_timeout`, or is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the router of this node is too busy to answer now")]
+pub struct Busy;
 
 /// A connection that was taken.
 #[derive(Debug)]
@@ -90,10 +99,8 @@ pub struct Attached {
     pub key: ConnectionKey,
     /// Its name to clients and operators.
     pub id: String,
-    /// The subscription as JSON, as it is when the connection is taken.
-    pub subscription: String,
-    /// Its document, for replay.
-    pub document: RawDocumentBuf,
+    /// The subscription as it is when the connection is taken.
+    pub subscription: Subscription,
     /// The starting point.
     pub start: Start,
 }
@@ -152,6 +159,8 @@ pub struct RouterHandle {
     expiring: watch::Receiver<Option<DateTime>>,
     deployment: DeploymentId,
     bounds: outbox::Bounds,
+    /// How long an answer is waited for.
+    patience: Duration,
 }
 
 impl RouterHandle {
@@ -159,15 +168,15 @@ impl RouterHandle {
         inputs: mpsc::Sender<Input>,
         applied: watch::Receiver<Applied>,
         expiring: watch::Receiver<Option<DateTime>>,
-        deployment: DeploymentId,
-        bounds: outbox::Bounds,
+        settings: &Settings,
     ) -> Self {
         Self {
             inputs,
             applied,
             expiring,
-            deployment,
-            bounds,
+            deployment: settings.deployment,
+            bounds: outbox_bounds(&settings.socket),
+            patience: settings.limits.router_timeout,
         }
     }
 
@@ -238,9 +247,7 @@ impl RouterHandle {
 
     /// Connects. If the future is dropped, a connection that was taken meanwhile ends again.
     pub async fn attach(&self, attach: Attach) -> Result<Attached, AttachError> {
-        self.ask(|reply| Input::Attach(attach, reply))
-            .await
-            .unwrap_or(Err(AttachError::Stopping))
+        self.ask(|reply| Input::Attach(attach, reply)).await?
     }
 
     /// Tells the registry that a connection has found a reason to end. The registry's verdict, this
@@ -250,76 +257,137 @@ impl RouterHandle {
     }
 
     /// Events of the past after `from`, for a connection that replays. If there is no more than the
-    /// answer holds, the connection is live from its end on.
-    pub async fn past(&self, key: ConnectionKey, from: Position) -> Option<Past> {
-        self.ask(|reply| Input::Past(key, from, reply)).await
+    /// answer holds, the connection is live from its end on. It may be live too where no answer came
+    /// within `patience`, and is to end then.
+    pub async fn past(
+        &self,
+        key: ConnectionKey,
+        from: Position,
+        patience: Duration,
+    ) -> Result<Past, Busy> {
+        self.ask_within(patience, |reply| Input::Past(key, from, reply))
+            .await
     }
 
     /// What came after `from`, in order, up to what this node remembers: it remembers that too, as far as
     /// there is room. Returns from where on it remembers everything then.
-    pub async fn remember(&self, from: Position, batches: Vec<Arc<Batch>>) -> Option<Position> {
+    pub async fn remember(
+        &self,
+        from: Position,
+        batches: Vec<Arc<Batch>>,
+    ) -> Result<Position, Busy> {
         self.ask(|reply| Input::Remember(from, batches, reply))
             .await
     }
 
     /// Takes no connection any more because this node stops, and ends so many of those that there
-    /// are; returns how many are left.
+    /// are; returns how many are left. Waits however long that takes: a stop has a deadline of its own.
     pub async fn stop(&self, most: usize) -> usize {
-        self.ask(|reply| Input::Stop(most, reply))
+        self.ask_within(Duration::MAX, |reply| Input::Stop(most, reply))
             .await
             .unwrap_or_default()
     }
 
     /// Whether exactly this subscription document is applied.
-    pub async fn knows(&self, document: &RawDocument) -> bool {
+    pub async fn knows(&self, document: &RawDocument) -> Result<bool, Busy> {
         let document = document.to_owned();
-        self.ask(|reply| Input::Knows(document, reply))
-            .await
-            .unwrap_or_default()
+        self.ask(|reply| Input::Knows(document, reply)).await
     }
 
     /// Whether there is a subscription of this id.
-    pub async fn has(&self, id: &str) -> bool {
+    pub async fn has(&self, id: &str) -> Result<bool, Busy> {
         let id = id.to_owned();
-        self.ask(|reply| Input::Has(id, reply))
-            .await
-            .unwrap_or_default()
+        self.ask(|reply| Input::Has(id, reply)).await
     }
 
     /// Documents that were read, in the same order, with what this node has against them: another document
-    /// may stand in the way of one that is sound by itself. `None` if the router is gone.
-    pub async fn judge(&self, read: Vec<Compiled>) -> Option<Vec<Compiled>> {
+    /// may stand in the way of one that is sound by itself.
+    pub async fn judge(&self, read: Vec<Compiled>) -> Result<Vec<Compiled>, Busy> {
         self.ask(|reply| Input::Judge(read, reply)).await
     }
 
     /// Keys of invalid subscriptions in order, after one, at most `limit`.
-    pub async fn invalid(&self, after: Option<Key>, limit: usize) -> Vec<Key> {
-        self.ask(|reply| Input::Invalid(after, limit, reply))
-            .await
-            .unwrap_or_default()
+    pub async fn invalid(&self, after: Option<Key>, limit: usize) -> Result<Vec<Key>, Busy> {
+        self.ask(|reply| Input::Invalid(after, limit, reply)).await
     }
 
     /// The connections of a subscription on this node; `None` if it is unknown.
-    pub async fn connections(&self, id: &str) -> Option<Vec<Connection>> {
+    pub async fn connections(&self, id: &str) -> Result<Option<Vec<Connection>>, Busy> {
         let id = id.to_owned();
-        self.ask(|reply| Input::Connections(id, reply))
-            .await
-            .flatten()
+        self.ask(|reply| Input::Connections(id, reply)).await
     }
 
-    async fn ask<T>(&self, input: impl FnOnce(oneshot::Sender<T>) -> Input) -> Option<T> {
+    async fn ask<T>(&self, input: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, Busy> {
+        self.ask_within(self.patience, input).await
+    }
+
+    async fn ask_within<T>(
+        &self,
+        patience: Duration,
+        input: impl FnOnce(oneshot::Sender<T>) -> Input,
+    ) -> Result<T, Busy> {
         let (reply, answer) = oneshot::channel();
-        self.inputs.send(input(reply)).await.ok()?;
-        answer.await.ok()
+        let answered = async {
+            self.inputs.send(input(reply)).await.map_err(|_| Busy)?;
+            answer.await.map_err(|_| Busy)
+        };
+        timeout(patience, answered).await.unwrap_or(Err(Busy))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
 
     fn time(increment: u32) -> Timestamp {
         Timestamp { time: 5, increment }
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            deployment: DeploymentId([0; 6]),
+            database: String::new(),
+            limits: config::Limits::default(),
+            socket: config::Socket::default(),
+            feed: config::Feed::default(),
+        }
+    }
+
+    /// A router that takes no input, or takes it and does not answer.
+    #[tokio::test(start_paused = true)]
+    async fn every_question_to_a_router_that_is_too_busy_ends_as_such() {
+        for inputs_ahead in [1, 64] {
+            let (inputs, _kept) = mpsc::channel(inputs_ahead);
+            let (_applied, watching) = watch::channel(Applied::default());
+            let (_, expiring) = watch::channel(None);
+            let handle = RouterHandle::new(inputs, watching, expiring, &settings());
+            let (outbox, _receiver) = handle.outbox();
+            let attach = Attach {
+                id: String::new(),
+                outbox,
+                dialect: Dialect::Tidegate,
+                after: None,
+                close_on_gap: false,
+                remote: String::new(),
+                gone: crate::receipts::life().1,
+            };
+            let refused = handle.attach(attach).await.map(drop);
+            assert_eq!(refused, Err(AttachError::Busy(Busy)));
+            assert_eq!(handle.has("a").await, Err(Busy));
+            assert_eq!(
+                handle
+                    .knows(RawDocument::from_bytes(&[5, 0, 0, 0, 0]).unwrap())
+                    .await,
+                Err(Busy)
+            );
+            assert_eq!(handle.invalid(None, 1).await, Err(Busy));
+            assert_eq!(handle.connections("a").await.map(drop), Err(Busy));
+            assert_eq!(
+                handle.remember(Position::START, Vec::new()).await,
+                Err(Busy)
+            );
+        }
     }
 
     /// Whether what was committed at `time` counts as applied by a router at `position`.
@@ -330,13 +398,8 @@ mod tests {
             loaded: true,
             stopping: false,
         });
-        let bounds = outbox::Bounds {
-            frames: 1,
-            bytes: 1,
-        };
-        let deployment = DeploymentId([0; 6]);
         let (_, expiring) = watch::channel(None);
-        let handle = RouterHandle::new(inputs, watching, expiring, deployment, bounds);
+        let handle = RouterHandle::new(inputs, watching, expiring, &settings());
         let applied = handle.applied(time, Duration::ZERO).await;
         assert_eq!(applied, expected, "{position:?} {time}");
     }

@@ -17,7 +17,8 @@ use crate::{position::Position, protocol::Ending};
 /// Relieved is a node only when an eighth of what may wait is free, so that not every event looks
 /// for the largest anew.
 const FREE_PART: u64 = 8;
-/// How long a connection that ends may take to let go of what its socket refused.
+/// How long a connection that ends may take to let go of what its socket refused; and beyond the router's
+/// patience all of them together.
 const LET_GO: Duration = Duration::from_secs(1);
 /// Between looks at connections that are on their way out and still hold something.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -33,10 +34,10 @@ impl Delivery {
             return;
         }
         self.hand_over();
-        let deadline = Instant::now() + self.patience;
+        let served_by = Instant::now() + self.patience;
         while !self.is_relieved() {
-            let asked = self.ask_largest(registry, position, deadline).await;
-            if Instant::now() >= deadline {
+            let asked = self.ask_largest(registry, position, served_by).await;
+            if Instant::now() >= served_by {
                 return;
             }
             if asked {
@@ -48,28 +49,117 @@ impl Delivery {
         }
     }
 
-    /// Asks each connection that holds something for less, the largest first, until it is enough; says
-    /// whether there was one.
+    /// Asks each connection that holds something for less, the largest first, until it is enough or all the
+    /// time for it has passed; says whether there was one.
     async fn ask_largest(
         &self,
         registry: &mut Registry<Slot>,
         position: Position,
-        deadline: Instant,
+        served_by: Instant,
     ) -> bool {
+        let let_go_by = served_by + LET_GO;
         let holders = registry.largest_first();
         for holder in &holders {
-            if self.is_relieved() {
+            if self.is_relieved() || Instant::now() >= let_go_by {
                 break;
             }
             self.metrics.router_waits.inc();
-            let ending = match holder.outbox.less_than(holder.bytes, deadline).await {
+            let ending = match holder.outbox.less_than(holder.bytes, served_by).await {
                 Room::Free | Room::Closed => continue,
                 Room::Refused => Ending::SlowConsumer,
                 Room::Unserved => Ending::Overloaded,
             };
             registry.end(holder.key, ending, position);
-            holder.outbox.emptied(Instant::now() + LET_GO).await;
+            // One that lets go late, or not at all, is not to hold up the events of all others.
+            let by = let_go_by.min(Instant::now() + LET_GO);
+            holder.outbox.emptied(by).await;
         }
         !holders.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, sync::Arc, task::Poll};
+
+    use super::*;
+    use crate::{
+        config,
+        position::DeploymentId,
+        protocol::{Dialect, Frame},
+        router::{
+            Settings,
+            outbox::{Pushed, Receiver, outbox},
+            registry::{NewConnection, Phase},
+        },
+        telemetry::Metrics,
+    };
+
+    const CONNECTIONS: usize = 100;
+    const FRAME_BYTES: usize = 1_000;
+
+    fn delivery() -> Delivery {
+        let settings = Settings {
+            deployment: DeploymentId([0; 6]),
+            database: String::new(),
+            limits: config::Limits {
+                waiting_bytes: FRAME_BYTES,
+                ..config::Limits::default()
+            },
+            socket: config::Socket::default(),
+            feed: config::Feed::default(),
+        };
+        Delivery::new(&settings, Arc::new(Metrics::default()))
+    }
+
+    /// A connection whose socket refuses, and which lets go of nothing.
+    async fn keep(receiver: Receiver) {
+        let mut kept = Vec::new();
+        poll_fn(|cx| receiver.poll_take(cx, usize::MAX, &mut kept)).await;
+        receiver.holds(FRAME_BYTES);
+        loop {
+            poll_fn(|cx| receiver.poll_asked(cx)).await;
+            receiver.refused();
+            // Until the end is there, which it takes no notice of.
+            if poll_fn(|cx| Poll::Ready(receiver.poll_end(cx)))
+                .await
+                .is_ready()
+            {
+                std::future::pending::<()>().await;
+            }
+            yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_let_nothing_go_hold_the_router_up_no_longer_than_its_patience() {
+        let mut delivery = delivery();
+        let mut registry = Registry::default();
+        let mut keeping = tokio::task::JoinSet::new();
+        for _ in 0..CONNECTIONS {
+            let (sender, receiver) =
+                outbox(crate::router::outbox_bounds(&config::Socket::default()));
+            let frame = Frame::new(vec![0; FRAME_BYTES].into(), Position::START, None);
+            let frame = Arc::new(frame.counted(&delivery.wording.load));
+            assert!(matches!(sender.push(&frame), Pushed::Queued(_)));
+            let new = NewConnection {
+                id: String::new(),
+                outbox: sender,
+                dialect: Dialect::Tidegate,
+                close_on_gap: false,
+                from: Position::START,
+                phase: Phase::Live,
+                remote: String::new(),
+                gone: crate::receipts::life().1,
+            };
+            registry.open(0, new);
+            keeping.spawn(keep(receiver));
+        }
+        yield_now().await;
+        let begun = Instant::now();
+        delivery.relieve(&mut registry, Position::START).await;
+        assert!(begun.elapsed() <= delivery.patience + LET_GO);
+        let slow = registry.books().closed(Ending::SlowConsumer);
+        assert!((1..CONNECTIONS as u64).contains(&slow), "{slow}");
     }
 }

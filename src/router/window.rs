@@ -4,11 +4,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::Batch;
-use crate::{
-    config,
-    position::Position,
-    protocol::{Load, Share},
-};
+use crate::{config, position::Position, protocol::Load};
 
 /// Bytes of batches in one answer, so that a long past is read in pieces.
 const SLICE_BYTES: usize = 512 * 1024;
@@ -16,22 +12,15 @@ const SLICE_BYTES: usize = 512 * 1024;
 /// The last batches that the router applied.
 #[derive(Debug)]
 pub(super) struct Window {
-    batches: VecDeque<Kept>,
+    batches: VecDeque<Arc<Batch>>,
     /// Everything after this, up to the router's position, is here.
     start: Position,
     max_bytes: usize,
     max_age: Duration,
-    /// Counts what is here, as it was when it came: with the encodings that its events had by then.
+    /// Counts what is here, with all encodings of its events.
     kept: Load,
     /// Counts what others still hold of what was forgotten.
     load: Load,
-}
-
-/// A batch that is remembered.
-#[derive(Debug)]
-struct Kept {
-    batch: Arc<Batch>,
-    _share: Share,
 }
 
 /// A piece of the past.
@@ -56,8 +45,8 @@ impl Window {
 
     /// Forgets everything: the past begins at `start`.
     pub(super) fn restart(&mut self, start: Position) {
-        for kept in self.batches.drain(..) {
-            kept.batch.count(&self.load);
+        for batch in self.batches.drain(..) {
+            batch.forget(&self.load);
         }
         self.start = start;
     }
@@ -65,24 +54,17 @@ impl Window {
     /// Adds what was just applied, and forgets what is too much or too old.
     pub(super) fn add(&mut self, batch: Batch) {
         if !batch.changes.is_empty() {
-            let bytes = batch.held();
-            self.batches.push_back(self.keep(Arc::new(batch), bytes));
+            batch.keep(&self.kept);
+            self.batches.push_back(Arc::new(batch));
         }
-        while let Some(Kept { batch: oldest, .. }) = self.batches.front() {
+        while let Some(oldest) = self.batches.front() {
             let too_old = oldest.received_at.elapsed() > self.max_age;
             if self.bytes() <= self.max_bytes && !too_old {
                 break;
             }
             self.start = oldest.position;
-            oldest.count(&self.load);
+            oldest.forget(&self.load);
             self.batches.pop_front();
-        }
-    }
-
-    fn keep(&self, batch: Arc<Batch>, bytes: usize) -> Kept {
-        Kept {
-            _share: self.kept.share(bytes),
-            batch,
         }
     }
 
@@ -111,12 +93,11 @@ impl Window {
                 Arc::clone(batch)
             };
             if !batch.changes.is_empty() {
-                let bytes = batch.held();
-                if bytes > self.max_bytes.saturating_sub(self.bytes()) {
+                if batch.held() > self.max_bytes.saturating_sub(self.bytes()) {
                     return;
                 }
-                batch.keep();
-                self.batches.push_front(self.keep(batch, bytes));
+                batch.keep(&self.kept);
+                self.batches.push_front(batch);
             }
             self.start = lower(index);
         }
@@ -133,12 +114,10 @@ impl Window {
         if from < self.start {
             return None;
         }
-        let first = self
-            .batches
-            .partition_point(|kept| kept.batch.position <= from);
+        let first = self.batches.partition_point(|batch| batch.position <= from);
         let mut batches = Vec::new();
         let mut bytes = 0;
-        for Kept { batch, .. } in self.batches.range(first..) {
+        for batch in self.batches.range(first..) {
             if bytes > 0 && bytes + batch.reply.as_bytes().len() > SLICE_BYTES {
                 return Some(Slice {
                     batches,
@@ -193,9 +172,9 @@ mod tests {
             reply: rawdoc! {"x": "y".repeat(bytes)},
             changes: vec![change],
             position: at(time),
-            lag_seconds: 0,
             received_at: Instant::now(),
             counted: Counted::default(),
+            unapplied: None,
         }
     }
 
@@ -256,6 +235,15 @@ mod tests {
         window.add(encoded());
         assert!(window.bytes() > length + 1_000);
         drop(elsewhere);
+        // A replay wants another dialect.
+        let before = window.bytes();
+        let batch = Arc::clone(&window.after(Position::START).unwrap().batches[0]);
+        let (document, change) = (batch.document(&(0..length)).unwrap(), &batch.changes[0]);
+        for _ in 0..2 {
+            let frame = batch.frame(change, document, Dialect::Sse, &wording());
+            assert!(frame.is_some());
+        }
+        assert!((before + 1_000..before + 2_000).contains(&window.bytes()));
         window.restart(at(2));
         assert_eq!(window.bytes(), 0);
     }

@@ -10,12 +10,12 @@ use tokio::{
 };
 use tokio_tungstenite::{WebSocketStream, client_async};
 use tokio_util::sync::CancellationToken;
-use tungstenite::Message;
+use tungstenite::{Error, Message};
 
 use super::run;
 use crate::{
     config::Config,
-    connection::fault::WORDS,
+    connection::fault::{BEGINS_BADLY, WORDS},
     mongod::{Mongod, Options},
 };
 
@@ -50,10 +50,14 @@ impl Node {
             .await;
     }
 
-    async fn socket(&self, id: &str) -> WebSocketStream<TcpStream> {
+    async fn upgraded(&self, id: &str) -> Result<WebSocketStream<TcpStream>, Error> {
         let tcp = TcpStream::connect(self.address).await.unwrap();
         let url = format!("ws://{}/api/v1/subscriptions/{id}/events", self.address);
-        let (mut socket, _) = client_async(url, tcp).await.unwrap();
+        client_async(url, tcp).await.map(|(socket, _)| socket)
+    }
+
+    async fn socket(&self, id: &str) -> WebSocketStream<TcpStream> {
+        let mut socket = self.upgraded(id).await.unwrap();
         assert_eq!(said(&mut socket).await["type"], "connected");
         socket
     }
@@ -136,13 +140,16 @@ async fn a_panic_in_a_connection_ends_that_connection_alone() {
     let mongod = Mongod::start(Options::default()).await.unwrap();
     let stop = CancellationToken::new();
     let node = start(&mongod, &stop).await;
-    for id in ["struck", "spared"] {
+    for id in ["struck", "spared", BEGINS_BADLY] {
         node.subscribe(id).await;
     }
     let (mut struck, mut spared) = (node.socket("struck").await, node.socket("spared").await);
     let (mut struck_sse, mut spared_sse) =
         (node.events("struck").await, node.events("spared").await);
     read_until(&mut struck_sse, "connected").await;
+
+    // The rest of the answer was the task's to send.
+    assert!(node.upgraded(BEGINS_BADLY).await.is_err());
 
     node.publish("struck", WORDS).await;
     let ended = said(&mut struck).await;
@@ -170,9 +177,9 @@ async fn a_panic_in_a_connection_ends_that_connection_alone() {
     );
     let metrics = node.metrics().await;
     for line in [
-        "tidegate_connections_opened_total 4",
+        "tidegate_connections_opened_total 5",
         "tidegate_connections 2",
-        "tidegate_connections_closed_total{reason=\"internal_error\"} 2",
+        "tidegate_connections_closed_total{reason=\"internal_error\"} 3",
         "tidegate_outbox_bytes 0",
     ] {
         assert!(

@@ -18,6 +18,8 @@ use crate::{
 
 /// Statements in one command.
 const CHUNK: usize = 1_000;
+/// Positions looked at in one go: however many there are, each go has the time of a request.
+const SWEPT: u32 = 5_000;
 /// The characters of a cursor that depend on the version and the deployment alone.
 const PREFIX_CHARS: usize = 11;
 
@@ -119,22 +121,43 @@ impl Store {
         self.in_chunks("update", "updates", acknowledged).await
     }
 
-    /// Removes the positions of subscriptions that are not there (any more).
+    /// Removes the positions of subscriptions that are not there (any more), some at a time.
     async fn sweep_positions(&self, whole: &Whole) -> Result<(), StoreError> {
         let limit = whole.at.cursor(self.deployment());
+        let mut after = None;
+        loop {
+            let found = self.positions_after(after.as_deref()).await?;
+            let ids = found
+                .iter()
+                .filter_map(|document| document.get_str("_id").ok());
+            let gone = ids.clone().filter(|id| !whole.ids.contains(*id));
+            let gone = gone.map(|id| end(id, &limit)).collect();
+            self.in_chunks("delete", "deletes", gone).await?;
+            match ids.last() {
+                Some(last) if found.len() == SWEPT as usize => after = Some(last.to_owned()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// The ids of the next positions in order; all of them are text.
+    async fn positions_after(
+        &self,
+        after: Option<&str>,
+    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
         let positions = self.database().collection::<RawDocumentBuf>(POSITIONS);
+        let behind = match after {
+            Some(after) => doc! {"$gt": after},
+            None => doc! {"$gte": ""},
+        };
         let find = positions
-            .find(doc! {"since": {"$lt": &limit}})
-            .projection(doc! {"_id": 1});
-        let found = self
-            .bounded(async { collect(find.batch().await?).await })
-            .await?;
-        let ids = found
-            .iter()
-            .filter_map(|document| document.get_str("_id").ok());
-        let gone = ids.filter(|id| !whole.ids.contains(*id));
-        let gone = gone.map(|id| end(id, &limit)).collect();
-        self.in_chunks("delete", "deletes", gone).await
+            .find(doc! {"_id": behind})
+            .sort(doc! {"_id": 1})
+            .limit(SWEPT.into())
+            .projection(doc! {"_id": 1})
+            .max_time(self.server_limit());
+        self.bounded(async { collect(find.batch().await?).await })
+            .await
     }
 
     async fn in_chunks(

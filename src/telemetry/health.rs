@@ -7,7 +7,11 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
+use super::Lag;
 use crate::config;
+
+/// A node that has not applied a change of this age is behind.
+pub const BEHIND_AFTER: Duration = Duration::from_secs(2);
 
 /// A part of the node that is well or not. Whoever owns it reports it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,6 +92,7 @@ struct State {
     feed: FeedState,
     /// When the feed was last current; it reports that again and again.
     feed_current: Instant,
+    lag: Lag,
     tolerance: Duration,
     max_await: Duration,
 }
@@ -101,8 +106,9 @@ struct Condition {
 }
 
 impl Health {
-    /// A node that has just started. Behind, cut or silent for longer than `ready_lag` is not ready.
-    pub fn new(settings: &config::Feed) -> Self {
+    /// A node that has just started. Behind, cut or silent for longer than `ready_lag` is not ready;
+    /// behind is too what the feed has received and the router has not applied.
+    pub fn new(settings: &config::Feed, lag: Lag) -> Self {
         let since = SystemTime::now();
         let parts = Part::ALL.map(|part| Condition {
             status: match part {
@@ -116,6 +122,7 @@ impl Health {
             parts,
             feed: FeedState::Loading,
             feed_current: Instant::now(),
+            lag,
             tolerance: settings.ready_lag,
             max_await: settings.max_await,
         })))
@@ -166,7 +173,7 @@ impl Health {
             let ready = state.ready();
             let parts: Map<String, Value> = Part::ALL
                 .into_iter()
-                .map(|part| (part.name().to_owned(), state.parts[part as usize].to_json()))
+                .map(|part| (part.name().to_owned(), state.condition(part).to_json()))
                 .collect();
             json!({
                 "status": if ready.is_ok() { "up" } else { "down" },
@@ -189,6 +196,35 @@ impl State {
         changed
     }
 
+    /// What the feed is doing, and for how long it has not been current.
+    fn feed(&self) -> (FeedState, Duration) {
+        let lag = self.lag.now();
+        let feed = match self.feed {
+            FeedState::Current if lag > BEHIND_AFTER => FeedState::Behind,
+            feed => feed,
+        };
+        (feed, self.feed_current.elapsed().max(lag))
+    }
+
+    /// How a part is now. What was reported of the feed was true when it came.
+    fn condition(&self, part: Part) -> Condition {
+        let reported = self.parts[part as usize].clone();
+        let (feed, passed) = self.feed();
+        if part != Part::Feed || feed.as_str() == reported.status {
+            return reported;
+        }
+        Condition {
+            status: feed.as_str(),
+            detail: Some(format!(
+                "the oldest change that is not applied yet is {} s old",
+                passed.as_secs()
+            )),
+            since: SystemTime::now()
+                .checked_sub(passed)
+                .unwrap_or(reported.since),
+        }
+    }
+
     fn ready(&self) -> Result<(), String> {
         let status = |part: Part| self.parts[part as usize].status;
         if status(Part::Service) == "stopping" {
@@ -200,11 +236,11 @@ impl State {
             _ => return Err("the subscriptions are being loaded".to_owned()),
         }
         // From one short trouble into the next is one long trouble.
-        let passed = self.feed_current.elapsed();
+        let (feed, passed) = self.feed();
         let seconds = passed.as_secs();
-        match self.feed {
+        match feed {
             FeedState::Behind | FeedState::Cut if passed > self.tolerance => {
-                let state = self.feed.as_str();
+                let state = feed.as_str();
                 Err(format!(
                     "the feed is {state}; it was current {seconds} s ago"
                 ))
@@ -233,12 +269,17 @@ impl Condition {
 mod tests {
     use super::*;
 
-    fn health(ready_lag: Duration) -> Health {
-        Health::new(&config::Feed {
+    fn lagging(ready_lag: Duration, lag: Lag) -> Health {
+        let settings = config::Feed {
             ready_lag,
             max_await: Duration::ZERO,
             ..config::Feed::default()
-        })
+        };
+        Health::new(&settings, lag)
+    }
+
+    fn health(ready_lag: Duration) -> Health {
+        lagging(ready_lag, Lag::default())
     }
 
     fn refusal(health: &Health) -> String {
@@ -290,6 +331,29 @@ mod tests {
         strict.feed(FeedState::Current);
         while strict.ready().is_ok() {}
         assert!(refusal(&strict).contains("not moved"));
+    }
+
+    #[test]
+    fn what_waits_for_the_router_makes_the_feed_behind_whatever_it_reported() {
+        let lag = Lag::default();
+        let health = lagging(Duration::from_mins(2), lag.clone());
+        health.report(Part::Router, "up", None);
+        health.feed(FeedState::Current);
+        let condition = || health.to_json()["parts"]["feed"].clone();
+        let (now, minute) = (Instant::now(), Duration::from_mins(1));
+        let unapplied = lag.received(now, minute, now + minute);
+        assert_eq!(condition()["status"], "behind");
+        assert!(condition()["detail"].as_str().unwrap().contains("60 s old"));
+        assert_eq!(health.ready(), Ok(()), "within the tolerance");
+        let older = lag.received(now, minute, now + minute);
+        drop(unapplied);
+        let oldest = lag.received(now, 4 * minute, now + minute);
+        assert_eq!(health.ready(), Ok(()), "the first that came is the oldest");
+        drop(older);
+        assert!(refusal(&health).contains("behind"));
+        drop(oldest);
+        assert_eq!(condition()["status"], "current");
+        assert_eq!(health.ready(), Ok(()));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use super::Lag;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, text::encode},
@@ -76,8 +77,8 @@ pub struct Metrics {
     pub window_bytes: Arc<AtomicU64>,
     /// Times the router waited for a full outbox.
     pub router_waits: Counter,
-    /// How far the router is behind the database, in seconds.
-    pub feed_lag: Gauge<f64, AtomicU64>,
+    /// How far this node is behind the database.
+    pub lag: Lag,
     /// Change streams opened for replays.
     pub replay_streams: Counter,
     /// How far back the oplog reaches, in seconds; not a number where that cannot be read.
@@ -114,6 +115,7 @@ pub struct Metrics {
 #[derive(Debug)]
 struct FiguresCollector {
     figures: Arc<Mutex<Figures>>,
+    lag: Lag,
     waiting_bytes: Arc<AtomicU64>,
     window_bytes: Arc<AtomicU64>,
 }
@@ -155,6 +157,13 @@ impl Collector for FiguresCollector {
                 bytes.metric_type(),
             )?)?;
         }
+        let lag = ConstGauge::new(self.lag.now().as_secs_f64());
+        lag.encode(encoder.encode_descriptor(
+            "feed_lag",
+            "Age of the oldest change that this node has not applied",
+            Some(&Unit::Seconds),
+            lag.metric_type(),
+        )?)?;
         let mut closed = encoder.encode_descriptor(
             "connections_closed",
             "Connections ended, by reason",
@@ -195,6 +204,7 @@ impl Default for Metrics {
         let figures = Arc::new(Mutex::new(Figures::default()));
         let waiting_bytes = Arc::new(AtomicU64::default());
         let window_bytes = Arc::new(AtomicU64::default());
+        let lag = Lag::default();
         let mut metrics = Self {
             registry: Registry::with_prefix("tidegate"),
             figures: Arc::clone(&figures),
@@ -205,7 +215,7 @@ impl Default for Metrics {
             waiting_bytes: Arc::clone(&waiting_bytes),
             window_bytes: Arc::clone(&window_bytes),
             router_waits: Counter::default(),
-            feed_lag: Gauge::default(),
+            lag: lag.clone(),
             replay_streams: Counter::default(),
             oplog_window: Gauge::default(),
             positions_at_risk: Gauge::default(),
@@ -229,6 +239,7 @@ impl Default for Metrics {
             .registry
             .register_collector(Box::new(FiguresCollector {
                 figures,
+                lag,
                 waiting_bytes,
                 window_bytes,
             }));
@@ -344,13 +355,6 @@ impl Metrics {
             "How far back the oplog reaches",
             Unit::Seconds,
             window,
-        );
-        let lag = self.feed_lag.clone();
-        r.register_with_unit(
-            "feed_lag",
-            "How far the router is behind",
-            Unit::Seconds,
-            lag,
         );
         for (name, help, histogram) in [
             (

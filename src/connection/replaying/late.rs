@@ -7,7 +7,7 @@ use std::{
 
 use bson::DateTime;
 
-use super::{Asking, CHANGES_A_TURN, Found, Replaying, Source};
+use super::{Asking, Found, Replaying, Source};
 use crate::{
     position::Position,
     protocol::{Frame, GapReason},
@@ -137,8 +137,11 @@ impl Replaying {
         out: &mut Vec<Arc<Frame>>,
     ) -> Found {
         let mut bytes = 0;
-        let rest = batch.changes.iter().skip(self.next_change);
-        for change in rest.take(CHANGES_A_TURN) {
+        while let Some(change) = batch.changes.get(self.next_change) {
+            if self.turn.is_over() {
+                return Found::Frames;
+            }
+            self.turn.spend(change);
             self.next_change += 1;
             if self.limit.is_some_and(|limit| change.position >= limit) {
                 continue;
@@ -156,10 +159,7 @@ impl Replaying {
                 }
             }
         }
-        if self.next_change >= batch.changes.len() {
-            return self.end_page(batch.position);
-        }
-        Found::Frames
+        self.end_page(batch.position)
     }
 
     fn remember(&mut self, batch: &Batch, kind: &ChangeKind, at: Position) {

@@ -25,8 +25,7 @@ pub(in crate::http) async fn judged(
     let read = documents
         .into_iter()
         .map(|document| compiled(state, document));
-    let judged = state.host.router.judge(read.collect()).await;
-    judged.ok_or_else(|| Problem::new(Kind::NotReady, "this node is stopping"))
+    Ok(state.host.router.judge(read.collect()).await?)
 }
 
 /// One of them.
@@ -58,7 +57,8 @@ pub(super) async fn unchanged(
     document: RawDocumentBuf,
     warning: Option<&str>,
 ) -> Result<Response, Problem> {
-    let known = state.host.router.knows(&document).await;
+    // One that is too busy to say is waited for as for any write.
+    let known = state.host.router.knows(&document).await == Ok(true);
     let response = answer::subscription(StatusCode::OK, &compiled(state, document), warning)?;
     if known {
         return Ok(response);

@@ -85,7 +85,7 @@ impl Walk {
         if self.done {
             return Ok(None);
         }
-        let keys = state.host.router.invalid(self.after.clone(), CHUNK).await;
+        let keys = state.host.router.invalid(self.after.clone(), CHUNK).await?;
         self.done = keys.len() < CHUNK;
         self.after = keys.last().cloned();
         let documents = state.store.subscriptions_by_key(&keys).await?;

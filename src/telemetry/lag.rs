@@ -1,0 +1,101 @@
+//! How far this node is behind the database: the age of what is not applied yet.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// The lag of a node, shared by the feed, which receives, and those who ask. Changes that wait count
+/// from their commit, those that are being applied too. Where none wait, a database that is silent for
+/// longer than it may be is what the node is behind.
+#[derive(Clone, Default, Debug)]
+pub struct Lag(Arc<Mutex<State>>);
+
+#[derive(Default, Debug)]
+struct State {
+    /// What was received and is not applied, the oldest first.
+    unapplied: VecDeque<Received>,
+    next_number: u64,
+    /// By when the database says something more, if it can be heard.
+    due: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Received {
+    number: u64,
+    at: Instant,
+    /// How old it was then.
+    age: Duration,
+}
+
+/// Something that was received and not applied. Its drop says that it is.
+#[derive(Debug)]
+pub struct Unapplied {
+    lag: Lag,
+    number: u64,
+}
+
+impl Lag {
+    /// Something came at `at` that was `age` old then; more is to come until `due`.
+    pub fn received(&self, at: Instant, age: Duration, due: Instant) -> Unapplied {
+        let mut state = self.lock();
+        let number = state.next_number;
+        state.next_number += 1;
+        state.due = Some(due);
+        state.unapplied.push_back(Received { number, at, age });
+        drop(state);
+        Unapplied {
+            lag: self.clone(),
+            number,
+        }
+    }
+
+    /// How old the oldest change is that this node has not applied.
+    pub fn now(&self) -> Duration {
+        let state = self.lock();
+        match (state.unapplied.front(), state.due) {
+            (Some(oldest), _) => oldest.at.elapsed() + oldest.age,
+            (None, Some(due)) => Instant::now().saturating_duration_since(due),
+            (None, None) => Duration::ZERO,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Unapplied {
+    fn drop(&mut self) {
+        let mut state = self.lag.lock();
+        state.unapplied.retain(|one| one.number != self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_change_that_is_not_applied_is_what_counts() {
+        let lag = Lag::default();
+        assert_eq!(lag.now(), Duration::ZERO);
+        let (now, hour) = (Instant::now(), Duration::from_hours(1));
+        let old = lag.received(now, 2 * hour, now + hour);
+        let new = lag.received(now, hour, now + hour);
+        assert!(lag.now() >= 2 * hour);
+        drop(old);
+        assert!((hour..2 * hour).contains(&lag.now()));
+        drop(new);
+        assert_eq!(lag.now(), Duration::ZERO, "the database has nothing to say");
+    }
+
+    #[test]
+    fn silence_beyond_what_may_be_counts() {
+        let lag = Lag::default();
+        let now = Instant::now();
+        drop(lag.received(now, Duration::ZERO, now));
+        while lag.now() == Duration::ZERO {}
+    }
+}
