@@ -10,6 +10,7 @@ mod ast;
 mod big;
 mod bits;
 mod compare;
+mod cost;
 mod decimal;
 mod error;
 mod explain;
@@ -25,21 +26,31 @@ mod pattern;
 #[cfg(test)]
 mod tests;
 mod value;
+mod weight;
+
+use std::sync::OnceLock;
 
 use bson::RawDocument;
 
+pub use self::cost::{Steps, TooExpensive};
 pub use self::error::FilterError;
 pub use self::explain::Explanation;
-pub use self::index::FilterIndex;
+pub use self::index::{Effort, FilterIndex};
 pub(crate) use self::index::{Filling, Preparation, Prepared, parts};
 pub use self::limits::Limits;
 
 use self::ast::Node;
+use self::cost::{Free, MOST_STEPS, sure};
+use self::index::Alone;
+use self::weight::Weight;
 
 /// A compiled filter.
 #[derive(Clone, Debug)]
 pub struct Filter {
     root: Node,
+    weight: Weight,
+    /// Made where a match may be too expensive, to count its steps as an index does.
+    alone: OnceLock<Box<Alone>>,
 }
 
 impl Filter {
@@ -50,24 +61,70 @@ impl Filter {
 
     /// Compiles a query document within the given limits.
     pub fn parse_with(filter: &RawDocument, limits: &Limits) -> Result<Self, FilterError> {
-        parse::parse(filter.as_bytes(), limits).map(|root| Self { root })
+        let root = parse::parse(filter.as_bytes(), limits)?;
+        let weight = Weight::of(&root);
+        let alone = OnceLock::new();
+        Ok(Self {
+            root,
+            weight,
+            alone,
+        })
     }
 
     /// Whether `find` with this filter would return `document`.
     ///
-    /// Total: what cannot be read in the document counts as absent.
+    /// Total and bounded: what cannot be read in the document counts as absent, and where the
+    /// default [`Steps`] are not enough the answer is no.
     pub fn matches(&self, document: &RawDocument) -> bool {
-        self.root.matches(document.as_bytes())
+        self.matches_within(document, &mut Steps::default())
+            .unwrap_or(false)
     }
 
-    /// Why `document` matches or does not: the outcome of every clause.
+    /// The same, as far as `steps` go. They pay for the most that the match can take, where that is
+    /// known to be within them, else for each step.
+    pub fn matches_within(
+        &self,
+        document: &RawDocument,
+        steps: &mut Steps,
+    ) -> Result<bool, TooExpensive> {
+        let document = document.as_bytes();
+        let most = self.weight.most_steps(document.len());
+        if most <= steps.left() {
+            steps.take(most);
+            return Ok(sure(self.root.matches(document, &mut Free)));
+        }
+        self.alone().matches(document, steps)
+    }
+
+    /// The same, with each step paid for: what the match takes, in place of what it could take.
+    pub fn matches_counted(
+        &self,
+        document: &RawDocument,
+        steps: &mut Steps,
+    ) -> Result<bool, TooExpensive> {
+        self.alone().matches(document.as_bytes(), steps)
+    }
+
+    fn alone(&self) -> &Alone {
+        self.alone.get_or_init(|| Box::new(Alone::new(&self.root)))
+    }
+
+    /// Why `document` matches or does not: the outcome of every clause. It has no parts where that
+    /// takes more than twice the default [`Steps`].
     pub fn explain(&self, document: &RawDocument) -> Explanation {
-        explain::explain(&self.root, document.as_bytes())
+        let steps = &mut Steps::new(2 * MOST_STEPS);
+        let explained = explain::explain(&self.root, document.as_bytes(), steps);
+        explained.unwrap_or_else(|TooExpensive| Explanation::bare(self.matches(document)))
     }
 
     /// Why no document can ever match, where that can be told from the filter alone.
     pub fn never_matches(&self) -> Option<String> {
         never::reason(&self.root)
+    }
+
+    /// The most that a match can cost.
+    pub(crate) fn weight(&self) -> Weight {
+        self.weight
     }
 
     /// The compiled tree.

@@ -1,10 +1,21 @@
 //! The bit tests on numbers and binary data.
 
+use bson::spec::ElementType;
+
 use super::ast::{BitOperator, BitTest, Positions};
 use super::number::Number;
 use super::value::Value;
 
 impl BitTest {
+    /// How many steps a test of a value may take.
+    pub(super) fn cost(&self, value: Value<'_>) -> usize {
+        match &self.positions {
+            _ if value.kind() != ElementType::Binary => 0,
+            Positions::Listed(positions) => positions.len(),
+            Positions::Mask(bytes) => bytes.len() * 8,
+        }
+    }
+
     /// Whether a number or binary data has its bits as asked.
     pub(super) fn holds(&self, value: Value<'_>) -> bool {
         if let Some((_, data)) = value.binary() {

@@ -87,6 +87,29 @@ pub(crate) fn compare(a: Value<'_>, b: Value<'_>) -> Ordering {
         .then_with(|| compare_within(rank, a, b))
 }
 
+/// How many steps it may take to compare two values.
+pub(crate) fn cost(a: Value<'_>, b: Value<'_>) -> usize {
+    let shorter = a.bytes().len().min(b.bytes().len());
+    match Rank::of(a.kind()) {
+        rank if rank != Rank::of(b.kind()) => 0,
+        Rank::Document | Rank::Array | Rank::CodeWithScope => shorter * NESTED_BYTE,
+        Rank::Number => match (a.kind(), b.kind()) {
+            (ElementType::Decimal128, ElementType::Double)
+            | (ElementType::Double, ElementType::Decimal128) => DECIMAL_WITH_DOUBLE,
+            (ElementType::Decimal128, _) | (_, ElementType::Decimal128) => DECIMAL,
+            _ => 0,
+        },
+        _ => shorter / 8,
+    }
+}
+
+/// A byte of two documents. Each of their elements takes two.
+pub(super) const NESTED_BYTE: usize = 8;
+/// A decimal with another number that is not a double.
+pub(super) const DECIMAL: usize = 60;
+/// A decimal with a double: both become integers of a thousand bits.
+pub(super) const DECIMAL_WITH_DOUBLE: usize = 600;
+
 fn compare_within(rank: Rank, a: Value<'_>, b: Value<'_>) -> Ordering {
     match rank {
         Rank::MinKey | Rank::Absent | Rank::Null | Rank::MaxKey => Ordering::Equal,

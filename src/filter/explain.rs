@@ -3,6 +3,7 @@
 use bson::{Bson, RawDocument};
 
 use super::ast::{Clause, Comparison, Conjunction, Negation, Node, Test};
+use super::cost::{Steps, TooExpensive};
 use super::error::push_segment;
 use super::path::{self, Leaf};
 use super::value::Value;
@@ -42,10 +43,24 @@ impl Explanation {
     }
 }
 
-/// Explains the outcome of a whole filter.
-pub(super) fn explain(root: &Node, document: &[u8]) -> Explanation {
+/// Explains the outcome of a whole filter, as far as `steps` go.
+pub(super) fn explain(
+    root: &Node,
+    document: &[u8],
+    steps: &mut Steps,
+) -> Result<Explanation, TooExpensive> {
     let subject = Subject::Document(document);
-    Explainer { subject }.node(root, &Place::default())
+    Explainer { subject, steps }.node(root, &Place::default())
+}
+
+impl Explanation {
+    /// The outcome alone, of a filter that is too expensive to be explained.
+    pub(super) fn bare(holds: bool) -> Self {
+        Self {
+            truncated: true,
+            ..Self::of_parts(Place::default(), holds, Vec::new())
+        }
+    }
 }
 
 /// Where a node stands: the pointer to what is around it, and whether its path is in there already.
@@ -82,62 +97,78 @@ enum Subject<'d> {
     Element(Value<'d>),
 }
 
+type Paid<T> = Result<T, TooExpensive>;
+
 impl<'d> Subject<'d> {
-    fn meets(self, node: &Node) -> bool {
+    fn meets(self, node: &Node, steps: &mut Steps) -> Paid<bool> {
         match self {
-            Self::Document(document) => node.matches(document),
-            Self::Element(value) => node.matches_value(value),
+            Self::Document(document) => node.matches(document, steps),
+            Self::Element(value) => node.matches_value(value, steps),
         }
     }
 
     /// How many of the conditions that must all be met are.
-    fn meets_of(self, node: &Node) -> usize {
-        match node {
-            Node::And(Conjunction::Implicit, nodes) => {
-                nodes.iter().filter(|node| self.meets(node)).count()
-            }
-            node => usize::from(self.meets(node)),
+    fn meets_of(self, node: &Node, steps: &mut Steps) -> Paid<usize> {
+        let nodes = match node {
+            Node::And(Conjunction::Implicit, nodes) => nodes,
+            node => std::slice::from_ref(node),
+        };
+        let mut met = 0;
+        for node in nodes {
+            met += usize::from(self.meets(node, steps)?);
         }
+        Ok(met)
     }
 
-    fn passes(self, clause: &Clause) -> bool {
+    fn passes(self, clause: &Clause, steps: &mut Steps) -> Paid<bool> {
         match self {
-            Self::Document(document) => clause.matches(document),
-            Self::Element(value) => clause.test.passes(Some(value)),
+            Self::Document(document) => clause.matches(document, steps),
+            Self::Element(value) => clause.test.passes(Some(value), steps),
         }
     }
 
     /// Whether some value at the clause's path, or the absent value there, passes one test.
-    fn passes_one(self, clause: &Clause, test: &Test) -> bool {
+    fn passes_one(self, clause: &Clause, test: &Test, steps: &mut Steps) -> Paid<bool> {
         match self {
             Self::Document(document) => {
-                let pass = &mut |value: Option<Value<'_>>| test.passes(value);
-                path::any(document, clause.path.as_bytes(), test.leaf(), pass)
+                let pass = &mut |value: Option<Value<'_>>, steps: &mut _| test.passes(value, steps);
+                path::any(document, clause.path.as_bytes(), test.leaf(), steps, pass)
             }
-            Self::Element(value) => test.passes(Some(value)),
+            Self::Element(value) => test.passes(Some(value), steps),
         }
     }
 
     /// Shows every value at the clause's path that is there to `visit` until that returns true.
-    fn values(self, clause: &Clause, leaf: Leaf, mut visit: impl FnMut(Value<'d>) -> bool) {
+    fn values(
+        self,
+        clause: &Clause,
+        leaf: Leaf,
+        steps: &mut Steps,
+        mut visit: impl FnMut(Value<'d>, &mut Steps) -> Paid<bool>,
+    ) -> Paid<()> {
         match self {
             Self::Document(document) => {
-                let visit = &mut |value: Option<_>| value.is_some_and(&mut visit);
-                path::any(document, clause.path.as_bytes(), leaf, visit);
+                let visit = &mut |value: Option<_>, steps: &mut _| match value {
+                    Some(value) => visit(value, steps),
+                    None => Ok(false),
+                };
+                path::any(document, clause.path.as_bytes(), leaf, steps, visit)?;
             }
             Self::Element(value) => {
-                visit(value);
+                visit(value, steps)?;
             }
         }
+        Ok(())
     }
 }
 
-struct Explainer<'d> {
+struct Explainer<'s, 'd> {
     subject: Subject<'d>,
+    steps: &'s mut Steps,
 }
 
-impl<'d> Explainer<'d> {
-    fn node(&self, node: &Node, place: &Place) -> Explanation {
+impl<'d> Explainer<'_, 'd> {
+    fn node(&mut self, node: &Node, place: &Place) -> Paid<Explanation> {
         let all = |parts: &[Explanation]| parts.iter().all(|part| part.holds);
         let any = |parts: &[Explanation]| parts.iter().any(|part| part.holds);
         match node {
@@ -147,11 +178,12 @@ impl<'d> Explainer<'d> {
                 } else {
                     "$alwaysFalse"
                 };
-                Explanation::of_parts(place.then(name), *always, Vec::new())
+                Ok(Explanation::of_parts(place.then(name), *always, Vec::new()))
             }
             Node::And(Conjunction::Implicit, nodes) => {
-                let parts: Vec<_> = nodes.iter().map(|node| self.node(node, place)).collect();
-                Explanation::of_parts(place.clone(), all(&parts), parts)
+                let parts = nodes.iter().map(|node| self.node(node, place));
+                let parts = parts.collect::<Paid<Vec<_>>>()?;
+                Ok(Explanation::of_parts(place.clone(), all(&parts), parts))
             }
             Node::And(Conjunction::Operator, nodes) => self.branches("$and", nodes, place, all),
             Node::Or(nodes) => self.branches("$or", nodes, place, any),
@@ -162,20 +194,20 @@ impl<'d> Explainer<'d> {
     }
 
     fn branches(
-        &self,
+        &mut self,
         operator: &str,
         nodes: &[Node],
         place: &Place,
         holds: impl Fn(&[Explanation]) -> bool,
-    ) -> Explanation {
+    ) -> Paid<Explanation> {
         let place = place.then(operator);
         let each = nodes.iter().enumerate();
         let parts = each.map(|(index, node)| self.node(node, &place.then(&index.to_string())));
-        let parts: Vec<_> = parts.collect();
-        Explanation::of_parts(place, holds(&parts), parts)
+        let parts = parts.collect::<Paid<Vec<_>>>()?;
+        Ok(Explanation::of_parts(place, holds(&parts), parts))
     }
 
-    fn negation(&self, how: Negation, inner: &Node, place: &Place) -> Explanation {
+    fn negation(&mut self, how: Negation, inner: &Node, place: &Place) -> Paid<Explanation> {
         let name = match how {
             Negation::Not => None,
             Negation::Ne => Some("$ne"),
@@ -183,27 +215,27 @@ impl<'d> Explainer<'d> {
             Negation::Absent => Some("$exists"),
         };
         if let (Some(name), Node::Clause(clause)) = (name, inner) {
-            let positive = self.clause(clause, place, Some(name));
-            return Explanation {
+            let positive = self.clause(clause, place, Some(name))?;
+            return Ok(Explanation {
                 holds: !positive.holds,
                 ..positive
-            };
+            });
         }
         let path = first_clause(inner).map_or("", |clause| clause.path.as_str());
         let place = place.at_path(path).then("$not");
-        let part = self.node(inner, &place);
-        Explanation::of_parts(place, !part.holds, vec![part])
+        let part = self.node(inner, &place)?;
+        Ok(Explanation::of_parts(place, !part.holds, vec![part]))
     }
 
     /// A clause, under the name it was written with where that is not its test's own.
-    fn clause(&self, clause: &Clause, place: &Place, name: Option<&str>) -> Explanation {
+    fn clause(&mut self, clause: &Clause, place: &Place, name: Option<&str>) -> Paid<Explanation> {
         let place = place.at_path(clause.path.as_str());
         let name = name.or_else(|| (!clause.implicit).then(|| operator(&clause.test)));
         let place = name.map_or_else(|| place.clone(), |name| place.then(name));
-        let (saw, truncated) = self.saw(clause);
+        let (saw, truncated) = self.saw(clause)?;
         let own = Explanation {
             pointer: place.pointer.clone(),
-            holds: self.subject.passes(clause),
+            holds: self.subject.passes(clause, self.steps)?,
             saw,
             truncated,
             parts: Vec::new(),
@@ -215,27 +247,33 @@ impl<'d> Explainer<'d> {
             Test::All(tests) => {
                 let members = tests.iter().enumerate();
                 let parts = members.map(|(at, test)| self.member(clause, test, at, &place));
-                Explanation {
-                    parts: parts.collect(),
+                Ok(Explanation {
+                    parts: parts.collect::<Paid<_>>()?,
                     ..own
-                }
+                })
             }
-            _ => own,
+            _ => Ok(own),
         }
     }
 
     /// What becomes of `whole`, an `$elemMatch`, with the parts about one element.
-    fn elem_match(&self, clause: &Clause, test: &Test, whole: Explanation) -> Explanation {
-        let Some((element, subject, node)) = self.closest(clause, test) else {
-            return whole;
+    fn elem_match(
+        &mut self,
+        clause: &Clause,
+        test: &Test,
+        whole: Explanation,
+    ) -> Paid<Explanation> {
+        let Some((element, subject, node)) = self.closest(clause, test)? else {
+            return Ok(whole);
         };
         let place = Place {
             pointer: whole.pointer.clone(),
             in_field: matches!(subject, Subject::Element(_)),
         };
-        let inner = Explainer { subject }.node(node, &place);
+        let steps = &mut *self.steps;
+        let inner = Explainer { subject, steps }.node(node, &place)?;
         let saw: Vec<_> = to_bson(element).into_iter().collect();
-        Explanation {
+        Ok(Explanation {
             truncated: saw.is_empty(),
             saw,
             parts: match node {
@@ -243,48 +281,65 @@ impl<'d> Explainer<'d> {
                 _ => vec![inner],
             },
             ..whole
-        }
+        })
     }
 
     /// The first element that an `$elemMatch` matches, or the first of those that meet most of it.
     fn closest<'t>(
-        &self,
+        &mut self,
         clause: &Clause,
         test: &'t Test,
-    ) -> Option<(Value<'d>, Subject<'d>, &'t Node)> {
+    ) -> Paid<Option<(Value<'d>, Subject<'d>, &'t Node)>> {
         let (node, of_documents) = match test {
             Test::ElemMatchDocument(node) => (&**node, true),
             Test::ElemMatchValue(node) => (&**node, false),
-            _ => return None,
+            _ => return Ok(None),
         };
         let mut best: Option<(usize, Value<'d>, Subject<'d>)> = None;
-        self.subject.values(clause, Leaf::Whole, |array| {
-            array.is_array()
-                && array.elements().any(|(_, element)| {
-                    let subject = match (of_documents, element.is_document() || element.is_array())
-                    {
-                        (true, true) => Subject::Document(element.bytes()),
-                        (true, false) => return false,
-                        (false, _) => Subject::Element(element),
-                    };
-                    let met = subject.meets_of(node);
-                    if best.as_ref().is_none_or(|(most, ..)| met > *most) {
-                        best = Some((met, element, subject));
-                    }
-                    subject.meets(node)
-                })
-        });
-        best.map(|(_, element, subject)| (element, subject, node))
+        let subject_of = |element: Value<'d>| match of_documents {
+            false => Some(Subject::Element(element)),
+            true if element.is_document() || element.is_array() => {
+                Some(Subject::Document(element.bytes()))
+            }
+            true => None,
+        };
+        let visit = |array: Value<'d>, steps: &mut Steps| {
+            for (_, element) in array.elements().filter(|_| array.is_array()) {
+                let Some(subject) = subject_of(element) else {
+                    continue;
+                };
+                let met = subject.meets_of(node, steps)?;
+                if best.as_ref().is_none_or(|(most, ..)| met > *most) {
+                    best = Some((met, element, subject));
+                }
+                if subject.meets(node, steps)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        self.subject
+            .values(clause, Leaf::Whole, self.steps, visit)?;
+        Ok(best.map(|(_, element, subject)| (element, subject, node)))
     }
 
     /// A member of `$all`, with the first value that passes.
-    fn member(&self, clause: &Clause, test: &Test, at: usize, all: &Place) -> Explanation {
+    fn member(
+        &mut self,
+        clause: &Clause,
+        test: &Test,
+        at: usize,
+        all: &Place,
+    ) -> Paid<Explanation> {
         let place = all.then(&at.to_string());
         let mut found = None;
-        self.subject.values(clause, test.leaf(), |value| {
-            found = test.passes(Some(value)).then_some(value);
-            found.is_some()
-        });
+        let visit = |value: Value<'d>, steps: &mut Steps| {
+            let passes = test.passes(Some(value), steps)?;
+            found = passes.then_some(value);
+            Ok(passes)
+        };
+        self.subject
+            .values(clause, test.leaf(), self.steps, visit)?;
         let saw: Vec<_> = found.and_then(to_bson).into_iter().collect();
         let own = |place: Place, holds| Explanation {
             pointer: place.pointer,
@@ -299,22 +354,27 @@ impl<'d> Explainer<'d> {
                 self.elem_match(clause, test, whole)
             }
             // Null is found where nothing is, too.
-            _ => own(place, self.subject.passes_one(clause, test)),
+            _ => Ok(own(
+                place,
+                self.subject.passes_one(clause, test, self.steps)?,
+            )),
         }
     }
 
     /// A bounded copy of what is at the clause's path, and whether that is not all.
-    fn saw(&self, clause: &Clause) -> (Vec<Bson>, bool) {
+    fn saw(&mut self, clause: &Clause) -> Paid<(Vec<Bson>, bool)> {
         let mut saw = Vec::new();
         let mut truncated = false;
-        self.subject.values(clause, clause.test.leaf(), |value| {
+        let visit = |value: Value<'d>, _: &mut Steps| {
             match to_bson(value) {
                 Some(value) if saw.len() < MAX_VALUES => saw.push(value),
                 _ => truncated = true,
             }
-            truncated && saw.len() == MAX_VALUES
-        });
-        (saw, truncated)
+            Ok(truncated && saw.len() == MAX_VALUES)
+        };
+        let leaf = clause.test.leaf();
+        self.subject.values(clause, leaf, self.steps, visit)?;
+        Ok((saw, truncated))
     }
 }
 

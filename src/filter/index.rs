@@ -21,6 +21,7 @@
 //! After the "multi-attribute hashing" of F. Fabret et al., "Filtering Algorithms and
 //! Implementation for Very Fast Publish/Subscribe Systems", SIGMOD 2001.
 
+mod alone;
 mod buckets;
 mod choice;
 mod demand;
@@ -41,6 +42,7 @@ mod shapes;
 mod slab;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
@@ -49,6 +51,7 @@ use std::hint::black_box;
 use bson::RawDocument;
 use smallvec::SmallVec;
 
+pub(crate) use self::alone::Alone;
 use self::buckets::Buckets;
 use self::event::Event;
 use self::lookup::Lookup;
@@ -56,7 +59,11 @@ pub(crate) use self::parts::{Filling, Preparation, Prepared, parts};
 use self::records::{Keys, Places, Record, RecordId, Records, Removed};
 use self::run::Run;
 use self::search::Search;
+pub use self::turn::Effort;
+use self::turn::Turn;
 use super::Filter;
+use super::cost::Budgets;
+use super::weight::Weight;
 
 /// Many filters under keys, asked together.
 #[derive(Clone, Debug)]
@@ -95,6 +102,7 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
             keys,
             places,
             digest,
+            weight: filter.weight(),
         };
         enter(&mut self.records, &mut self.lookup.buckets, key, record);
         replaced
@@ -140,19 +148,58 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
         self.records.rekey(new);
     }
 
-    /// Appends the key of every filter that matches `document`, each once, in no set order.
+    /// Appends the key of every filter that matches `document`, each once, in no set order. Those that
+    /// are too expensive do not match.
     pub fn matching(&self, document: &RawDocument, keys: &mut Vec<K>) {
-        let event = Event::new(&self.lookup.paths, document.as_bytes());
+        self.matching_within(document, keys, &mut Vec::new());
+    }
+
+    /// The same, and appends to `dear` the key of every filter that is too expensive for `document`.
+    ///
+    /// A filter is too expensive if it takes more than the default [`Steps`](super::Steps). A lone
+    /// [`Filter`] says the same of each. So that one event cannot take for ever whatever the filters are,
+    /// each may first take 500,000 steps. Those that need more wait until all others are done, and go on
+    /// from the lightest to the heaviest until they have taken 500,000,000 steps together: what is left
+    /// then is too expensive, too.
+    pub fn matching_within(
+        &self,
+        document: &RawDocument,
+        found: &mut Vec<K>,
+        dear: &mut Vec<K>,
+    ) -> Effort<K> {
+        self.matching_for(document, Budgets::default(), found, dear)
+    }
+
+    fn matching_for(
+        &self,
+        document: &RawDocument,
+        budgets: Budgets,
+        found: &mut Vec<K>,
+        dear: &mut Vec<K>,
+    ) -> Effort<K> {
+        let bytes = document.as_bytes();
+        let event = Event::new(&self.lookup.paths, bytes);
         let run = Run {
             event: &event,
             paths: &self.lookup.paths,
             opaques: &self.lookup.opaques,
         };
-        for record in self.candidates(&event) {
+        let candidates = self.candidates(&event);
+        if self.records.heaviest().most_steps(bytes.len()) > budgets.ordinary {
+            let mut turn = Turn::new(&run, budgets, found, dear);
+            candidates.iter().for_each(|record| turn.candidate(record));
+            let least = Weight::above(budgets.most, bytes.len());
+            self.records
+                .heavy(least)
+                .for_each(|record| turn.heavy(record));
+            return turn.finish();
+        }
+        for record in candidates {
             if run.holds(&record.program) {
-                keys.extend_from_slice(record.keys.as_slice());
+                found.extend_from_slice(record.keys.as_slice());
             }
         }
+        Effort::default()
     }
 
     /// Every stored filter that could match, each once.

@@ -2,56 +2,90 @@
 
 use std::cmp::Ordering;
 
-use super::ast::{Clause, Comparison, List, Modulo, Node, Test};
-use super::compare::{Rank, compare};
+use super::ast::{Clause, Comparison, List, Modulo, Node, Operand, Test};
+use super::compare::{Rank, compare, cost};
+use super::cost::Meter;
 use super::number::Number;
 use super::path::{self, Leaf};
 use super::value::Value;
 
-impl Node {
-    /// Whether the document made of these bytes meets the condition.
-    pub(crate) fn matches(&self, document: &[u8]) -> bool {
-        match self {
-            Self::Always(always) => *always,
-            Self::And(_, nodes) => nodes.iter().all(|node| node.matches(document)),
-            Self::Or(nodes) => nodes.iter().any(|node| node.matches(document)),
-            Self::Nor(nodes) => !nodes.iter().any(|node| node.matches(document)),
-            Self::Not(_, node) => !node.matches(document),
-            Self::Clause(clause) => clause.matches(document),
+/// Whether all, or any, of `each` pass, as far as that can be paid for.
+fn all<T, E>(
+    each: impl IntoIterator<Item = T>,
+    mut pass: impl FnMut(T) -> Result<bool, E>,
+) -> Result<bool, E> {
+    for item in each {
+        if !pass(item)? {
+            return Ok(false);
         }
     }
+    Ok(true)
+}
+
+fn any<T, E>(
+    each: impl IntoIterator<Item = T>,
+    mut pass: impl FnMut(T) -> Result<bool, E>,
+) -> Result<bool, E> {
+    all(each, |item| pass(item).map(|passes| !passes)).map(|none| !none)
 }
 
 impl Node {
+    /// Whether the document made of these bytes meets the condition.
+    pub(crate) fn matches<M: Meter>(
+        &self,
+        document: &[u8],
+        meter: &mut M,
+    ) -> Result<bool, M::Over> {
+        match self {
+            Self::Always(always) => Ok(*always),
+            Self::And(_, nodes) => all(nodes, |node| node.matches(document, meter)),
+            Self::Or(nodes) => any(nodes, |node| node.matches(document, meter)),
+            Self::Nor(nodes) => any(nodes, |node| node.matches(document, meter)).map(|any| !any),
+            Self::Not(_, node) => node.matches(document, meter).map(|holds| !holds),
+            Self::Clause(clause) => clause.matches(document, meter),
+        }
+    }
+
     /// Whether one value meets the condition. Paths are not followed: this is how the operators
     /// inside `$elemMatch` see an element.
-    pub(crate) fn matches_value(&self, value: Value<'_>) -> bool {
+    pub(crate) fn matches_value<M: Meter>(
+        &self,
+        value: Value<'_>,
+        meter: &mut M,
+    ) -> Result<bool, M::Over> {
         match self {
-            Self::Always(always) => *always,
-            Self::And(_, nodes) => nodes.iter().all(|node| node.matches_value(value)),
-            Self::Or(nodes) => nodes.iter().any(|node| node.matches_value(value)),
-            Self::Nor(nodes) => !nodes.iter().any(|node| node.matches_value(value)),
-            Self::Not(_, node) => !node.matches_value(value),
-            Self::Clause(clause) => clause.test.passes(Some(value)),
+            Self::Always(always) => Ok(*always),
+            Self::And(_, nodes) => all(nodes, |node| node.matches_value(value, meter)),
+            Self::Or(nodes) => any(nodes, |node| node.matches_value(value, meter)),
+            Self::Nor(nodes) => any(nodes, |node| node.matches_value(value, meter)).map(|any| !any),
+            Self::Not(_, node) => node.matches_value(value, meter).map(|holds| !holds),
+            Self::Clause(clause) => clause.test.passes(Some(value), meter),
         }
     }
 }
 
 impl Clause {
     /// Whether the values at the path pass the test.
-    pub(crate) fn matches(&self, document: &[u8]) -> bool {
+    pub(crate) fn matches<M: Meter>(
+        &self,
+        document: &[u8],
+        meter: &mut M,
+    ) -> Result<bool, M::Over> {
         match &self.test {
-            Test::All(tests) => {
-                !tests.is_empty() && tests.iter().all(|test| self.any(document, test))
-            }
-            test => self.any(document, test),
+            Test::All(tests) if tests.is_empty() => Ok(false),
+            Test::All(tests) => all(tests, |test| self.any(document, test, meter)),
+            test => self.any(document, test, meter),
         }
     }
 
-    fn any(&self, document: &[u8], test: &Test) -> bool {
-        path::any(document, self.path.as_bytes(), test.leaf(), &mut |value| {
-            test.passes(value)
-        })
+    fn any<M: Meter>(&self, document: &[u8], test: &Test, meter: &mut M) -> Result<bool, M::Over> {
+        path::any(
+            document,
+            self.path.as_bytes(),
+            test.leaf(),
+            meter,
+            &mut |value, meter| test.passes(value, meter),
+        )
     }
 }
 
@@ -65,34 +99,65 @@ impl Test {
     }
 
     /// Whether one value, or the absent value, passes.
-    pub(crate) fn passes(&self, value: Option<Value<'_>>) -> bool {
+    pub(crate) fn passes<M: Meter>(
+        &self,
+        value: Option<Value<'_>>,
+        meter: &mut M,
+    ) -> Result<bool, M::Over> {
+        meter.charge(TEST)?;
         match self {
-            Self::Compare(comparison, operand) => comparison.holds(value, operand.value()),
-            Self::In(list) => list.contains(value),
-            Self::All(tests) => !tests.is_empty() && tests.iter().all(|test| test.passes(value)),
-            _ => value.is_some_and(|value| self.passes_present(value)),
+            Self::Compare(comparison, operand) => comparison.holds(value, operand.value(), meter),
+            Self::In(list) => list.contains(value, meter),
+            Self::All(tests) if tests.is_empty() => Ok(false),
+            Self::All(tests) => all(tests, |test| test.passes(value, meter)),
+            _ => match value {
+                Some(value) => self.passes_present(value, meter),
+                None => Ok(false),
+            },
         }
     }
 
-    fn passes_present(&self, value: Value<'_>) -> bool {
+    fn passes_present<M: Meter>(&self, value: Value<'_>, meter: &mut M) -> Result<bool, M::Over> {
         match self {
-            Self::Compare(..) | Self::In(_) | Self::All(_) => self.passes(Some(value)),
-            Self::Exists => true,
-            Self::Type(types) => types.contains(value.kind()),
-            Self::Regex(pattern) => pattern.matches(value),
-            Self::Mod(modulo) => modulo.holds(value),
-            Self::Size(size) => value.is_array() && value.elements().count() == *size as usize,
-            Self::Bits(test) => test.holds(value),
-            Self::ElemMatchDocument(node) => any_element(value, |element| {
-                (element.is_document() || element.is_array()) && node.matches(element.bytes())
+            Self::Compare(..) | Self::In(_) | Self::All(_) => self.passes(Some(value), meter),
+            Self::Exists => Ok(true),
+            Self::Type(types) => Ok(types.contains(value.kind())),
+            Self::Regex(pattern) => pattern.matches(value, meter),
+            Self::Mod(modulo) => Ok(modulo.holds(value)),
+            Self::Size(size) => {
+                meter.charge(value.bytes().len())?;
+                Ok(value.is_array() && value.elements().count() == *size as usize)
+            }
+            Self::Bits(test) => {
+                meter.charge(test.cost(value))?;
+                Ok(test.holds(value))
+            }
+            Self::ElemMatchDocument(node) => any_element(value, meter, |element, meter| {
+                Ok((element.is_document() || element.is_array())
+                    && node.matches(element.bytes(), meter)?)
             }),
-            Self::ElemMatchValue(node) => any_element(value, |element| node.matches_value(element)),
+            Self::ElemMatchValue(node) => any_element(value, meter, |element, meter| {
+                node.matches_value(element, meter)
+            }),
         }
     }
 }
 
-fn any_element(array: Value<'_>, pass: impl Fn(Value<'_>) -> bool) -> bool {
-    array.is_array() && array.elements().any(|(_, element)| pass(element))
+/// What it takes to show one value to one test.
+pub(super) const TEST: usize = 8;
+
+fn any_element<M: Meter>(
+    array: Value<'_>,
+    meter: &mut M,
+    pass: impl Fn(Value<'_>, &mut M) -> Result<bool, M::Over>,
+) -> Result<bool, M::Over> {
+    if !array.is_array() {
+        return Ok(false);
+    }
+    any(array.elements(), |(name, element)| {
+        meter.charge(TEST + name.len())?;
+        pass(element, meter)
+    })
 }
 
 impl Modulo {
@@ -105,7 +170,20 @@ impl Modulo {
 
 impl Comparison {
     /// Whether `value` stands in this relation to `operand`.
-    pub(crate) fn holds(self, value: Option<Value<'_>>, operand: Value<'_>) -> bool {
+    pub(crate) fn holds<M: Meter>(
+        self,
+        value: Option<Value<'_>>,
+        operand: Value<'_>,
+        meter: &mut M,
+    ) -> Result<bool, M::Over> {
+        if let Some(value) = value {
+            meter.charge(cost(value, operand))?;
+        }
+        Ok(self.accepts_of(value, operand))
+    }
+
+    /// The same, for what is known to cost little.
+    pub(crate) fn accepts_of(self, value: Option<Value<'_>>, operand: Value<'_>) -> bool {
         let rank = value.map_or(Rank::Absent, |value| Rank::of(value.kind()));
         let operand_rank = Rank::of(operand.kind());
         if rank != operand_rank {
@@ -144,14 +222,40 @@ impl Comparison {
 
 impl List {
     /// Whether the value is listed or matched. The absent value counts as null.
-    fn contains(&self, value: Option<Value<'_>>) -> bool {
+    fn contains<M: Meter>(&self, value: Option<Value<'_>>, meter: &mut M) -> Result<bool, M::Over> {
         let value = value.filter(|value| Rank::of(value.kind()) != Rank::Absent);
         let value = value.unwrap_or(Value::NULL);
-        self.values
-            .binary_search_by(|each| compare(each.value(), value))
-            .is_ok()
-            || self.patterns.iter().any(|pattern| pattern.matches(value))
+        let listed = self.values.len();
+        Ok(search(
+            listed,
+            |at| self.values.get(at).map(Operand::value),
+            value,
+            meter,
+        )? || any(&self.patterns, |pattern| pattern.matches(value, meter))?)
     }
+}
+
+/// Whether `value` is among so many values in their order.
+pub(crate) fn search<'v, M: Meter>(
+    number: usize,
+    get: impl Fn(usize) -> Option<Value<'v>>,
+    value: Value<'_>,
+    meter: &mut M,
+) -> Result<bool, M::Over> {
+    let (mut low, mut high) = (0, number);
+    while low < high {
+        let middle = low.midpoint(high);
+        let Some(listed) = get(middle) else {
+            return Ok(false);
+        };
+        meter.charge(TEST + cost(value, listed))?;
+        match compare(listed, value) {
+            Ordering::Equal => return Ok(true),
+            Ordering::Less => low = middle + 1,
+            Ordering::Greater => high = middle,
+        }
+    }
+    Ok(false)
 }
 
 fn is_nan(value: Value<'_>) -> bool {

@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 
 use super::ast::{Clause, Comparison, Node, Test};
 use super::compare::{Rank, compare};
+use super::cost::{Free, sure};
 use super::number::Number;
 use super::value::Value;
 
@@ -107,11 +108,12 @@ fn negated_clause_of(node: &Node) -> Option<&Clause> {
 fn implies(yes: &Test, no: &Test) -> bool {
     match (yes, no) {
         (Test::All(_), _) => false,
-        (yes, Test::Exists) => !yes.passes(None),
+        (yes, Test::Exists) => !sure(yes.passes(None, &mut Free)),
         // Equal values may differ in type, and null equals what is absent: only comparisons treat
         // all of them alike.
         (Test::Compare(Comparison::Eq, operand), Test::Compare(..) | Test::In(_)) => {
-            Rank::of(operand.value().kind()) != Rank::Null && no.passes(Some(operand.value()))
+            Rank::of(operand.value().kind()) != Rank::Null
+                && sure(no.passes(Some(operand.value()), &mut Free))
         }
         _ => false,
     }
@@ -146,7 +148,7 @@ fn exclude((a, x): (Comparison, Value<'_>), (b, y): (Comparison, Value<'_>)) -> 
     }
     let order = compare(x, y);
     match (a, b) {
-        (Comparison::Eq, _) => !b.holds(Some(x), y),
+        (Comparison::Eq, _) => !b.accepts_of(Some(x), y),
         (Comparison::Gt, Comparison::Lt | Comparison::Lte) | (Comparison::Gte, Comparison::Lt) => {
             order != Ordering::Less
         }

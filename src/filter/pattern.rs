@@ -22,6 +22,7 @@ use bson::spec::ElementType;
 
 use self::ast::Flags;
 use self::program::Program;
+use super::cost::Meter;
 use super::limits::Limits;
 use super::value::Value;
 
@@ -63,17 +64,32 @@ impl Pattern {
 
     /// Whether a value matches: a string or symbol by its text, a regular expression by being
     /// the same one.
-    pub(crate) fn matches(&self, value: Value<'_>) -> bool {
+    pub(crate) fn matches<M: Meter>(
+        &self,
+        value: Value<'_>,
+        meter: &mut M,
+    ) -> Result<bool, M::Over> {
         match value.kind() {
             ElementType::String | ElementType::Symbol => {
-                let text = value.text().and_then(|text| std::str::from_utf8(text).ok());
-                text.is_some_and(|text| self.program.is_match(text))
+                let text = value.text().unwrap_or_default();
+                meter.charge(
+                    self.program.fixed_cost() + text.len() * self.program.cost_per_byte(),
+                )?;
+                let text = std::str::from_utf8(text);
+                Ok(text.is_ok_and(|text| self.program.is_match(text)))
             }
             ElementType::RegularExpression => {
-                value.regex() == Some((self.source.as_bytes(), self.options.as_bytes()))
+                meter.charge(value.bytes().len())?;
+                let own = (self.source.as_bytes(), self.options.as_bytes());
+                Ok(value.regex() == Some(own))
             }
-            _ => false,
+            _ => Ok(false),
         }
+    }
+
+    /// How many steps a match may take: so many, and so many for each byte of the text.
+    pub(crate) fn cost(&self) -> (usize, usize) {
+        (self.program.fixed_cost(), self.program.cost_per_byte())
     }
 }
 

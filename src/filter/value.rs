@@ -148,13 +148,6 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
-/// The first element called `name`.
-pub(crate) fn field<'a>(document: &'a [u8], name: &[u8]) -> Option<Value<'a>> {
-    Elements::new(document)
-        .find(|(found, _)| *found == name)
-        .map(|(_, value)| value)
-}
-
 fn split_cstring(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.iter().position(|&byte| byte == 0)?;
     Some((&bytes[..end], &bytes[end + 1..]))

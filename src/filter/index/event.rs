@@ -40,6 +40,10 @@ pub(super) enum Values<'d> {
     Many(Vec<Value<'d>>),
 }
 
+/// Nodes at which one value stands, each once. There are several where a number is both a place in an
+/// array and a name in its element: all are carried on together, so that what lies below is walked once.
+type Nodes = SmallVec<[PathId; 4]>;
+
 /// What a single filter may conclude about a path.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Sight<'d> {
@@ -111,7 +115,7 @@ impl<'d> Event<'d> {
             left -= 1;
             if value.is_array() {
                 self.arrays = true;
-                self.enter_array(paths, child, value, 0);
+                self.enter_array(paths, &[child], value, 0);
             } else {
                 self.add(child, Values::One(value));
                 if value.is_document() {
@@ -121,45 +125,73 @@ impl<'d> Event<'d> {
         }
     }
 
-    /// An array at a node: its elements, itself, and what lies below.
-    fn enter_array(&mut self, paths: &Paths, node: PathId, array: Value<'d>, arrays: usize) {
-        self.push(node, array);
-        let Some(children) = paths.children(node) else {
-            return;
-        };
+    /// An array at nodes: its elements, itself, and what lies below.
+    fn enter_array(&mut self, paths: &Paths, nodes: &[PathId], array: Value<'d>, arrays: usize) {
+        for node in nodes {
+            self.push(*node, array);
+        }
+        let on = nodes.iter().filter(|node| paths.has_children(**node));
+        let on: Nodes = on.copied().collect();
         for (name, element) in array.elements() {
-            self.push(node, element);
-            if children.is_empty() || arrays == MAX_ARRAYS {
+            for node in nodes {
+                self.push(*node, element);
+            }
+            if on.is_empty() || arrays == MAX_ARRAYS {
                 continue;
             }
-            if element.is_document() {
-                self.walk_below(paths, node, element.bytes(), arrays + 1);
-            }
-            if let Some(&child) = children.get(name) {
-                self.show(paths, child, element, arrays + 1);
+            let places = on.iter().filter_map(|node| paths.child(*node, name));
+            let places: Nodes = places.collect();
+            if places.is_empty() {
+                if element.is_document() {
+                    self.walk_below(paths, &on, element.bytes(), arrays + 1);
+                }
+            } else {
+                self.place(paths, &on, places, element, arrays + 1);
             }
         }
     }
 
-    fn walk_below(&mut self, paths: &Paths, node: PathId, document: &'d [u8], arrays: usize) {
-        let Some(children) = paths.children(node) else {
-            return;
-        };
+    /// An element of an array at nodes that is also what `places` name.
+    fn place(
+        &mut self,
+        paths: &Paths,
+        nodes: &Nodes,
+        places: Nodes,
+        element: Value<'d>,
+        arrays: usize,
+    ) {
+        if !element.is_document() {
+            return self.show(paths, &places, element, arrays);
+        }
+        for node in &places {
+            self.push(*node, element);
+        }
+        let mut inside = places;
+        inside.extend_from_slice(nodes);
+        inside.sort_unstable();
+        inside.dedup();
+        self.walk_below(paths, &inside, element.bytes(), arrays);
+    }
+
+    fn walk_below(&mut self, paths: &Paths, nodes: &[PathId], document: &'d [u8], arrays: usize) {
         for (name, value) in Elements::new(document) {
-            if let Some(&child) = children.get(name) {
-                self.show(paths, child, value, arrays);
+            let children = nodes.iter().filter_map(|node| paths.child(*node, name));
+            let children: Nodes = children.collect();
+            if !children.is_empty() {
+                self.show(paths, &children, value, arrays);
             }
         }
     }
 
-    fn show(&mut self, paths: &Paths, node: PathId, value: Value<'d>, arrays: usize) {
+    fn show(&mut self, paths: &Paths, nodes: &[PathId], value: Value<'d>, arrays: usize) {
         if value.is_array() {
-            self.enter_array(paths, node, value, arrays);
-        } else {
-            self.push(node, value);
-            if value.is_document() {
-                self.walk_below(paths, node, value.bytes(), arrays);
-            }
+            return self.enter_array(paths, nodes, value, arrays);
+        }
+        for node in nodes {
+            self.push(*node, value);
+        }
+        if value.is_document() && nodes.iter().any(|node| paths.has_children(*node)) {
+            self.walk_below(paths, nodes, value.bytes(), arrays);
         }
     }
 

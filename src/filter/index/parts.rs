@@ -6,6 +6,7 @@
 use std::hash::{BuildHasher, Hash, RandomState};
 
 use super::super::Filter;
+use super::super::weight::Weight;
 use super::FilterIndex;
 use super::buckets::Buckets;
 use super::lookup::Lookup;
@@ -26,6 +27,7 @@ enum Ready {
     Placed {
         program: Box<[u8]>,
         digest: u32,
+        weight: Weight,
         places: Places,
     },
     /// Where it belongs depends on what is there.
@@ -65,6 +67,7 @@ impl Preparation {
         Prepared(Ready::Placed {
             program,
             digest,
+            weight: filter.weight(),
             places,
         })
     }
@@ -78,6 +81,7 @@ impl<K: Copy + Eq + Hash> Filling<K> {
             Ready::Placed {
                 program,
                 digest,
+                weight,
                 places,
             } => {
                 if self.records.join(key, &program, digest) {
@@ -89,6 +93,7 @@ impl<K: Copy + Eq + Hash> Filling<K> {
                     keys: Keys::One(key),
                     places,
                     digest,
+                    weight,
                 };
                 super::enter(&mut self.records, &mut self.buckets, key, record);
             }

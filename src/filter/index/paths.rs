@@ -67,7 +67,7 @@ impl Paths {
         if !components.clone().enumerate().all(fits) {
             return ROOT;
         }
-        let end = components.try_fold(ROOT, |node, name| self.child(node, name));
+        let end = components.try_fold(ROOT, |node, name| self.child_or_new(node, name));
         match end.and_then(|end| Some((end, self.nodes.get_mut(end)?))) {
             Some((end, node)) => {
                 node.uses += 1;
@@ -111,6 +111,17 @@ impl Paths {
         self.nodes.get(node).map(|node| &node.children)
     }
 
+    /// Whether any name leads on from a node.
+    pub(super) fn has_children(&self, node: PathId) -> bool {
+        self.children(node)
+            .is_some_and(|children| !children.is_empty())
+    }
+
+    /// The node that a name leads to.
+    pub(super) fn child(&self, node: PathId, name: &[u8]) -> Option<PathId> {
+        self.children(node)?.get(name).copied()
+    }
+
     /// The shapes to try when there is something at this path.
     pub(super) fn led(&self, path: PathId) -> &[ShapeId] {
         self.nodes.get(path).map_or(&[], |node| &node.led)
@@ -127,7 +138,7 @@ impl Paths {
         self.nodes.len() - 1
     }
 
-    fn child(&mut self, parent: PathId, name: &[u8]) -> Option<PathId> {
+    fn child_or_new(&mut self, parent: PathId, name: &[u8]) -> Option<PathId> {
         if let Some(child) = self.nodes.get(parent)?.children.get(name) {
             return Some(*child);
         }

@@ -2,15 +2,20 @@
 //!
 //! A program is a sequence of conditions, all of which must hold. Each begins with its code; a
 //! condition on a path goes on with the path's number. Conditions that could stand in any order are
-//! sorted, cheap ones first, so that filters which say the same are often the same bytes.
+//! sorted, cheap ones first, so that filters which say the same are often the same bytes. The order
+//! follows from what the conditions say, never from numbers: a filter costs the same in every index.
+
+use std::hash::BuildHasher;
 
 use bson::spec::ElementType;
 use smallvec::SmallVec;
 
 use super::super::ast::{Clause, Comparison, List, Node, Operand, Test};
 use super::super::value::Value;
+use super::hash::Seeded;
+use super::key::{bytes_digest, mix};
 use super::opaque::Opaques;
-use super::paths::{Paths, ROOT};
+use super::paths::{PathId, Paths, ROOT};
 
 pub(super) const FALSE: u8 = 0;
 pub(super) const GT: u8 = 1;
@@ -33,8 +38,8 @@ pub(super) struct Writer<'a> {
     pub(super) out: &'a mut Vec<u8>,
 }
 
-/// Where each condition of a group ends in what is written.
-type Ends = SmallVec<[usize; 8]>;
+/// Where each condition of a group ends in what is written, after its place in the order.
+type Ends = SmallVec<[(u64, usize); 8]>;
 
 impl Writer<'_> {
     /// The program of a filter.
@@ -50,40 +55,45 @@ impl Writer<'_> {
             Node::And(_, nodes) => nodes.iter().for_each(|node| self.conjunction(node, ends)),
             Node::Always(true) => {}
             node => {
-                self.condition(node);
-                ends.push(self.out.len());
+                let order = self.condition(node);
+                ends.push((order, self.out.len()));
             }
         }
     }
 
-    fn condition(&mut self, node: &Node) {
+    /// Writes a condition and gives its place in the order.
+    fn condition(&mut self, node: &Node) -> u64 {
         match node {
-            Node::Always(always) => self.out.push(if *always { TRUE } else { FALSE }),
+            Node::Always(always) => {
+                let code = if *always { TRUE } else { FALSE };
+                self.out.push(code);
+                place(code, 0)
+            }
             Node::And(..) => self.group(AND, |writer, ends| writer.conjunction(node, ends)),
             Node::Or(nodes) => self.disjunction(nodes),
             Node::Nor(nodes) => {
                 self.out.push(NOT);
-                self.disjunction(nodes);
+                place(NOT, self.disjunction(nodes))
             }
             Node::Not(_, node) => {
                 self.out.push(NOT);
-                self.condition(node);
+                place(NOT, self.condition(node))
             }
             Node::Clause(clause) => self.clause(clause),
         }
     }
 
-    fn disjunction(&mut self, nodes: &[Node]) {
+    fn disjunction(&mut self, nodes: &[Node]) -> u64 {
         self.group(OR, |writer, ends| {
             for node in nodes {
-                writer.condition(node);
-                ends.push(writer.out.len());
+                let order = writer.condition(node);
+                ends.push((order, writer.out.len()));
             }
-        });
+        })
     }
 
     /// A code, the length of what `write` writes, and that, sorted.
-    fn group(&mut self, code: u8, write: impl FnOnce(&mut Self, &mut Ends)) {
+    fn group(&mut self, code: u8, write: impl FnOnce(&mut Self, &mut Ends)) -> u64 {
         self.out.push(code);
         let length_at = self.out.len();
         write_length(0, self.out);
@@ -92,41 +102,50 @@ impl Writer<'_> {
         write(self, &mut ends);
         self.sort(start, &ends);
         set_length(length_at, self.out.len() - start, self.out);
+        ends.sort_unstable();
+        let orders = ends.iter().map(|(order, _)| *order);
+        place(code, orders.fold(0, mix))
     }
 
     /// Sorts the conditions that begin at `start`.
-    fn sort(&mut self, start: usize, ends: &[usize]) {
+    fn sort(&mut self, start: usize, ends: &[(u64, usize)]) {
         if let Some(sorted) = sorted(self.out, start, ends) {
             self.out.truncate(start);
             self.out.extend(sorted);
         }
     }
 
-    fn clause(&mut self, clause: &Clause) {
+    /// Writes a clause and gives its place in the order.
+    fn clause(&mut self, clause: &Clause) -> u64 {
+        let start = self.out.len();
         let path = self.paths.acquire(clause.path.as_str());
         let out = &mut *self.out;
-        match &clause.test {
+        let route = bytes_digest(clause.path.as_bytes(), 0);
+        let argument_at = match &clause.test {
             Test::Compare(comparison, operand) if path != ROOT => {
-                out.push(code(*comparison));
-                write_varint(path, out);
+                let argument_at = write_head(code(*comparison), path, out);
                 write_operand(operand, out);
+                argument_at
             }
-            Test::Exists if path != ROOT => {
-                out.push(EXISTS);
-                write_varint(path, out);
-            }
+            Test::Exists if path != ROOT => write_head(EXISTS, path, out),
             Test::In(list) if path != ROOT && list.patterns.is_empty() => {
-                out.push(IN);
-                write_varint(path, out);
+                let argument_at = write_head(IN, path, out);
                 write_list(list, out);
+                argument_at
             }
-            _ => {
-                out.push(OPAQUE);
-                write_varint(path, out);
+            test => {
+                write_head(OPAQUE, path, out);
                 write_varint(self.opaques.acquire(clause), out);
+                return place(OPAQUE, mix(route, Seeded(0).hash_one(test)));
             }
-        }
+        };
+        place(out[start], bytes_digest(&out[argument_at..], route))
     }
+}
+
+/// The place of a condition in the order: by its code, then by a digest of what it says.
+fn place(code: u8, digest: u64) -> u64 {
+    u64::from(code) << 56 | digest >> 8
 }
 
 /// Ends the use of everything that a program refers to.
@@ -253,15 +272,29 @@ fn code(comparison: Comparison) -> u8 {
 }
 
 /// The conditions that begin at `start` in their order, unless they are in order.
-fn sorted(written: &[u8], start: usize, ends: &[usize]) -> Option<Vec<u8>> {
-    let starts = std::iter::once(start).chain(ends.iter().copied());
-    let conditions = starts.zip(ends).map(|(start, end)| &written[start..*end]);
-    let mut conditions: SmallVec<[&[u8]; 8]> = conditions.collect();
-    if conditions.is_sorted() {
+fn sorted(written: &[u8], start: usize, ends: &[(u64, usize)]) -> Option<Vec<u8>> {
+    if ends.is_sorted_by_key(|(order, _)| *order) {
         return None;
     }
-    conditions.sort_unstable();
-    Some(conditions.concat())
+    let starts = std::iter::once(start).chain(ends.iter().map(|(_, end)| *end));
+    let conditions = starts.zip(ends);
+    let conditions = conditions.map(|(start, (order, end))| (*order, &written[start..*end]));
+    let mut conditions: SmallVec<[(u64, &[u8]); 8]> = conditions.collect();
+    conditions.sort_by_key(|(order, _)| *order);
+    Some(
+        conditions
+            .iter()
+            .flat_map(|(_, bytes)| *bytes)
+            .copied()
+            .collect(),
+    )
+}
+
+/// Writes a code and a path; where the argument begins.
+fn write_head(code: u8, path: PathId, out: &mut Vec<u8>) -> usize {
+    out.push(code);
+    write_varint(path, out);
+    out.len()
 }
 
 fn write_operand(operand: &Operand, out: &mut Vec<u8>) {

@@ -1,10 +1,11 @@
 //! The filters themselves, each kept once however many keys it stands under.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hash};
 
 use smallvec::SmallVec;
 
+use super::super::weight::Weight;
 use super::buckets::Spread;
 use super::hash::Seeded;
 use super::intervals::Interval;
@@ -25,6 +26,8 @@ pub(super) struct Record<K> {
     pub(super) places: Places,
     /// The program's digest.
     pub(super) digest: u32,
+    /// The most that the program can cost.
+    pub(super) weight: Weight,
 }
 
 /// The keys of a filter; mostly one.
@@ -81,6 +84,8 @@ pub(super) struct Records<K> {
     stored: Slab<Record<K>>,
     homes: HashMap<K, Home, Seeded>,
     by_digest: HashMap<u32, RecordId, BuildHasherDefault<Spread>>,
+    /// The filters that are heavier than a plain one, by weight.
+    heavy: BTreeSet<(Weight, RecordId)>,
 }
 
 impl Place {
@@ -137,6 +142,7 @@ impl<K: Copy + Eq + Hash> Records<K> {
             stored: Slab::new(),
             homes: HashMap::with_hasher(Seeded(seed)),
             by_digest: HashMap::default(),
+            heavy: BTreeSet::new(),
         }
     }
 
@@ -160,6 +166,21 @@ impl<K: Copy + Eq + Hash> Records<K> {
     /// The numbers of all stored filters.
     pub(super) fn ids(&self) -> impl Iterator<Item = RecordId> + '_ {
         self.stored.ids()
+    }
+
+    /// No filter is heavier than this.
+    pub(super) fn heaviest(&self) -> Weight {
+        let heaviest = self.heavy.last();
+        heaviest.map_or(Weight::LIGHT, |(weight, _)| *weight)
+    }
+
+    /// Every filter of at least this weight.
+    pub(super) fn heavy(&self, least: Weight) -> impl Iterator<Item = &Record<K>> {
+        let known = self.heavy.range((least, 0)..).map(|(_, id)| *id);
+        let known = known.filter(move |_| least > Weight::LIGHT);
+        let all = self.ids().filter(move |_| least <= Weight::LIGHT);
+        let records = known.chain(all).filter_map(|id| self.get(id));
+        records.filter(move |record| record.weight >= least)
     }
 
     /// A stored filter.
@@ -190,8 +211,11 @@ impl<K: Copy + Eq + Hash> Records<K> {
 
     /// Stores a filter under one key. The key is new.
     pub(super) fn add(&mut self, key: K, record: Record<K>) -> RecordId {
-        let digest = record.digest;
+        let (digest, weight) = (record.digest, record.weight);
         let record = self.stored.insert(record);
+        if weight > Weight::LIGHT {
+            self.heavy.insert((weight, record));
+        }
         self.homes.insert(
             key,
             Home {
@@ -227,6 +251,9 @@ impl<K: Copy + Eq + Hash> Records<K> {
         }
         match self.stored.remove(home.record) {
             Some(record) => {
+                if record.weight > Weight::LIGHT {
+                    self.heavy.remove(&(record.weight, home.record));
+                }
                 if self.by_digest.get(&record.digest) == Some(&home.record) {
                     self.by_digest.remove(&record.digest);
                 }

@@ -1,7 +1,9 @@
 //! Whether an event meets a program.
 
 use super::super::ast::{Clause, Comparison};
-use super::super::compare::{Rank, compare};
+use super::super::compare::Rank;
+use super::super::cost::{Free, Meter, Steps, TooExpensive, sure};
+use super::super::matching::{TEST, search};
 use super::super::path::{self, Leaf};
 use super::super::value::Value;
 use super::event::{Event, Sight};
@@ -13,80 +15,153 @@ use super::program::{
 
 /// One event against any number of programs.
 #[derive(Clone, Copy)]
-pub(super) struct Run<'r, 'd> {
-    pub(super) event: &'r Event<'d>,
+pub(super) struct Run<'r, E> {
+    pub(super) event: E,
     pub(super) paths: &'r Paths,
     pub(super) opaques: &'r Opaques,
 }
 
-impl<'d> Run<'_, 'd> {
-    /// Whether every condition holds.
+/// How a program sees an event.
+pub(super) trait View<'d> {
+    /// The event's bytes.
+    fn document(&self) -> &'d [u8];
+
+    /// What a single filter may conclude about a path.
+    fn sight(&self, path: PathId) -> Sight<'d>;
+}
+
+impl<'d> View<'d> for &Event<'d> {
+    fn document(&self) -> &'d [u8] {
+        Event::document(self)
+    }
+
+    fn sight(&self, path: PathId) -> Sight<'d> {
+        Event::sight(self, path)
+    }
+}
+
+/// An event's bytes alone: every path is walked, whoever else asks for it.
+#[derive(Clone, Copy)]
+pub(super) struct Plain<'d>(pub(super) &'d [u8]);
+
+impl<'d> View<'d> for Plain<'d> {
+    fn document(&self) -> &'d [u8] {
+        self.0
+    }
+
+    fn sight(&self, _: PathId) -> Sight<'d> {
+        Sight::Arrays
+    }
+}
+
+impl<'d, E: View<'d>> Run<'_, E> {
+    /// Whether every condition holds, where that is known to cost little.
     pub(super) fn holds(&self, program: &[u8]) -> bool {
-        self.all(Reader::new(program))
+        sure(self.all(Reader::new(program), &mut Free))
     }
 
-    fn all(&self, mut conditions: Reader<'_>) -> bool {
+    fn all<M: Meter>(&self, mut conditions: Reader<'_>, meter: &mut M) -> Result<bool, M::Over> {
         while let Some(code) = conditions.code() {
-            if !self.condition(code, &mut conditions) {
-                return false;
+            if !self.condition(code, &mut conditions, meter)? {
+                return Ok(false);
             }
         }
-        true
+        Ok(true)
     }
 
-    fn any(&self, mut conditions: Reader<'_>) -> bool {
+    fn any<M: Meter>(&self, mut conditions: Reader<'_>, meter: &mut M) -> Result<bool, M::Over> {
         while let Some(code) = conditions.code() {
-            if self.condition(code, &mut conditions) {
-                return true;
+            if self.condition(code, &mut conditions, meter)? {
+                return Ok(true);
             }
         }
-        false
+        Ok(false)
     }
 
     /// Reads one condition to its end and tells whether it holds.
-    fn condition(&self, code: u8, reader: &mut Reader<'_>) -> bool {
+    fn condition<M: Meter>(
+        &self,
+        code: u8,
+        reader: &mut Reader<'_>,
+        meter: &mut M,
+    ) -> Result<bool, M::Over> {
         match code {
-            FALSE => false,
+            FALSE => Ok(false),
             GT | GTE | LT | LTE | EQ => {
                 let (path, operand) = (reader.varint(), reader.operand());
                 let comparison = comparison(code);
-                self.values(path, |value| comparison.holds(value, operand))
+                self.values(path, meter, |value, meter| {
+                    meter.charge(TEST)?;
+                    comparison.holds(value, operand, meter)
+                })
             }
-            EXISTS => self.values(reader.varint(), |value| value.is_some()),
+            EXISTS => self.values(reader.varint(), meter, |value, meter| {
+                meter.charge(TEST)?;
+                Ok(value.is_some())
+            }),
             IN => {
                 let (path, list) = (reader.varint(), reader.list());
-                self.values(path, |value| contains(list, value))
+                self.values(path, meter, |value, meter| {
+                    meter.charge(TEST)?;
+                    contains(list, value, meter)
+                })
             }
             OPAQUE => {
                 let (path, clause) = (reader.varint(), reader.varint());
-                let clause = self.opaques.get(clause);
-                clause.is_some_and(|clause| self.clause(path, clause))
+                match self.opaques.get(clause) {
+                    Some(clause) => self.clause(path, clause, meter),
+                    None => Ok(false),
+                }
             }
             NOT => {
                 let code = reader.code().unwrap_or(FALSE);
-                !self.condition(code, reader)
+                self.condition(code, reader, meter).map(|holds| !holds)
             }
-            OR => self.any(reader.group()),
-            AND => self.all(reader.group()),
-            _ => true,
+            OR => self.any(reader.group(), meter),
+            AND => self.all(reader.group(), meter),
+            _ => Ok(true),
         }
     }
 
-    fn values(&self, path: PathId, mut pass: impl FnMut(Option<Value<'d>>) -> bool) -> bool {
+    fn values<M: Meter>(
+        &self,
+        path: PathId,
+        meter: &mut M,
+        mut pass: impl FnMut(Option<Value<'d>>, &mut M) -> Result<bool, M::Over>,
+    ) -> Result<bool, M::Over> {
         match self.event.sight(path) {
-            Sight::Plain(value) => pass(value),
+            Sight::Plain(value) => pass(value, meter),
             Sight::Arrays => {
                 let path = self.paths.written(path);
-                path::any(self.event.document(), &path, Leaf::Elements, &mut pass)
+                meter.charge(path.len())?;
+                path::any(
+                    self.event.document(),
+                    &path,
+                    Leaf::Elements,
+                    meter,
+                    &mut pass,
+                )
             }
         }
     }
 
-    fn clause(&self, path: PathId, clause: &Clause) -> bool {
+    fn clause<M: Meter>(
+        &self,
+        path: PathId,
+        clause: &Clause,
+        meter: &mut M,
+    ) -> Result<bool, M::Over> {
         match self.event.sight(path) {
-            Sight::Plain(value) => clause.test.passes(value),
-            Sight::Arrays => clause.matches(self.event.document()),
+            Sight::Plain(value) => clause.test.passes(value, meter),
+            Sight::Arrays => clause.matches(self.event.document(), meter),
         }
+    }
+}
+
+impl Run<'_, Plain<'_>> {
+    /// Whether every condition holds, as far as `steps` go.
+    pub(super) fn counted(&self, program: &[u8], steps: &mut Steps) -> Result<bool, TooExpensive> {
+        self.all(Reader::new(program), steps)
     }
 }
 
@@ -101,20 +176,12 @@ fn comparison(code: u8) -> Comparison {
 }
 
 /// Whether the value is listed. The absent value counts as null.
-fn contains(list: Values<'_>, value: Option<Value<'_>>) -> bool {
+fn contains<M: Meter>(
+    list: Values<'_>,
+    value: Option<Value<'_>>,
+    meter: &mut M,
+) -> Result<bool, M::Over> {
     let value = value.filter(|value| Rank::of(value.kind()) != Rank::Absent);
     let value = value.unwrap_or(Value::NULL);
-    let (mut low, mut high) = (0, list.len());
-    while low < high {
-        let middle = low.midpoint(high);
-        let Some(listed) = list.get(middle) else {
-            return false;
-        };
-        match compare(listed, value) {
-            std::cmp::Ordering::Equal => return true,
-            std::cmp::Ordering::Less => low = middle + 1,
-            std::cmp::Ordering::Greater => high = middle,
-        }
-    }
-    false
+    search(list.len(), |at| list.get(at), value, meter)
 }

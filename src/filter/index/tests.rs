@@ -1,5 +1,6 @@
 //! The index answers as a loop over its filters would, whatever comes.
 
+mod costs;
 mod inputs;
 
 use std::collections::{HashMap, hash_map::Entry};

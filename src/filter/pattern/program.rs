@@ -29,6 +29,8 @@ pub(super) struct Automaton {
     long: PikeVM,
 }
 
+/// What it takes to follow one state over one byte.
+const STATE: usize = 8;
 /// The memory for states put together.
 const STATES_BYTES: usize = 256 << 10;
 /// Texts shorter than this are not worth making them.
@@ -64,6 +66,23 @@ impl Program {
         Ok(Self::Automaton(Box::new(Automaton { short, long })))
     }
 
+    /// How many steps a match takes, whatever the text.
+    pub(super) fn fixed_cost(&self) -> usize {
+        match self {
+            Self::Contains(text) | Self::Prefix(text) => 16 + text.len(),
+            Self::Automaton(automaton) => 200 + automaton.states(),
+        }
+    }
+
+    /// How many steps a match may take for each byte of the text. The slowest way to run an automaton
+    /// follows all states that it may be in.
+    pub(super) fn cost_per_byte(&self) -> usize {
+        match self {
+            Self::Contains(_) | Self::Prefix(_) => 1,
+            Self::Automaton(automaton) => 1 + automaton.states() * STATE,
+        }
+    }
+
     /// Whether the pattern matches anywhere in `text`.
     pub(super) fn is_match(&self, text: &str) -> bool {
         match self {
@@ -77,6 +96,10 @@ impl Program {
 }
 
 impl Automaton {
+    fn states(&self) -> usize {
+        self.long.get_nfa().states().len()
+    }
+
     fn is_match(&self, text: &str, memory: &mut Memory) -> bool {
         let input = Input::new(text).earliest(true);
         if text.len() >= LONG_TEXT

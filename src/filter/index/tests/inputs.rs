@@ -160,7 +160,7 @@ fn operand() -> impl Strategy<Value = Bson> {
 fn path() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "a", "a", "a", "b", "b", "c", "d", "a.b", "a.b", "a.c", "b.a", "a.0", "a.0.b", "a.b.c",
-        "a.1.0", "a..b", "a.",
+        "a.1.0", "a.0.0", "a.0.0.b", "a.0.0.0", "0.0.a", "a..b", "a.",
     ])
 }
 

@@ -1,0 +1,227 @@
+//! What a match costs is bounded, known beforehand, and the same in an index and alone.
+
+use bson::{Bson, Document, RawDocumentBuf, doc};
+use proptest::prelude::*;
+
+use super::inputs::{event, filter, texts, textual};
+use super::raw;
+use crate::filter::cost::{Budgets, MOST_STEPS};
+use crate::filter::{Effort, Filter, FilterIndex, Steps, TooExpensive};
+
+fn parsed(filter: &Document) -> Option<Filter> {
+    Filter::parse(&raw(filter)).ok()
+}
+
+/// The keys that match and those that are too expensive, in order.
+fn asked(
+    index: &FilterIndex<u8>,
+    document: &RawDocumentBuf,
+    budgets: Budgets,
+) -> (Vec<u8>, Vec<u8>) {
+    let (mut found, mut dear) = (Vec::new(), Vec::new());
+    index.matching_for(document, budgets, &mut found, &mut dear);
+    found.sort_unstable();
+    dear.sort_unstable();
+    (found, dear)
+}
+
+/// An index says of each filter what the filter says alone, however small the budget.
+fn check_alike(
+    filters: &[Document],
+    documents: &[RawDocumentBuf],
+    budgets: Budgets,
+) -> Result<(), TestCaseError> {
+    let filters: Vec<(u8, Filter)> = (0..).zip(filters.iter().filter_map(parsed)).collect();
+    let index: FilterIndex<u8> = filters.iter().cloned().collect();
+    // In another order, paths and conditions have other numbers.
+    let reversed: FilterIndex<u8> = filters.iter().rev().cloned().collect();
+    for document in documents {
+        let (mut found, mut dear) = (Vec::new(), Vec::new());
+        for (key, filter) in &filters {
+            match filter.matches_within(document, &mut Steps::new(budgets.most)) {
+                Ok(true) => found.push(*key),
+                Ok(false) => {}
+                Err(TooExpensive) => dear.push(*key),
+            }
+        }
+        prop_assert_eq!(
+            asked(&index, document, budgets),
+            (found.clone(), dear.clone())
+        );
+        prop_assert_eq!(asked(&reversed, document, budgets), (found, dear));
+    }
+    Ok(())
+}
+
+/// Small budgets, so that small filters and documents pass them.
+fn budgets() -> impl Strategy<Value = Budgets> {
+    let most = prop_oneof![0..2_000_u64, 0..20_000_u64, 0..200_000_u64];
+    (most, 1..9_u64).prop_map(|(most, part)| Budgets {
+        ordinary: most / part,
+        most,
+        together: u64::MAX,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_index_decides_as_each_filter_alone(
+        filters in prop::collection::vec(filter(), 1..12),
+        documents in prop::collection::vec(event(), 1..8),
+        budgets in budgets(),
+    ) {
+        check_alike(&filters, &documents, budgets)?;
+    }
+
+    #[test]
+    fn an_index_decides_as_each_filter_alone_on_texts(
+        filters in prop::collection::vec(textual(), 1..12),
+        documents in prop::collection::vec(texts(), 1..8),
+        budgets in budgets(),
+    ) {
+        check_alike(&filters, &documents, budgets)?;
+    }
+
+    /// What is run uncounted costs no more than was thought.
+    #[test]
+    fn no_match_takes_more_steps_than_its_weight_says(
+        filter in filter(),
+        documents in prop::collection::vec(event(), 1..8),
+    ) {
+        if let Some(filter) = parsed(&filter) {
+            for document in &documents {
+                let mut steps = Steps::default();
+                let matches = filter.matches_counted(document, &mut steps);
+                prop_assert_eq!(matches, Ok(filter.matches(document)));
+                let most = filter.weight().most_steps(document.as_bytes().len());
+                prop_assert!(steps.spent() <= most, "{} of {}", steps.spent(), most);
+            }
+        }
+    }
+
+    /// A path and a document of numbers, both deep: each element is met once with each rest of the path.
+    #[test]
+    fn numbers_in_a_path_cost_its_length_times_the_document(
+        path in prop::collection::vec(prop::sample::select(vec!["0", "0", "0", "1", "a"]), 1..100),
+        levels in prop::collection::vec(0..6_u8, 1..90),
+        leaf in 0..3_u8,
+    ) {
+        let document = nested(&levels, leaf);
+        let components = path.len() as u64;
+        let path = path.join(".");
+        for filter in [
+            doc! { &path: 1 },
+            doc! { &path: { "$elemMatch": { "a": 1 } } },
+            doc! { &path: { "$exists": false } },
+        ] {
+            let filter = parsed(&filter).expect("the filter is legal");
+            let mut steps = Steps::default();
+            prop_assert_eq!(filter.matches_counted(&document, &mut steps), Ok(filter.matches(&document)));
+            let pairs = components * document.as_bytes().len() as u64;
+            prop_assert!(steps.spent() <= 40 * pairs + 1_000, "{} for {}", steps.spent(), pairs);
+            let index = FilterIndex::from_iter([(1, filter.clone())]);
+            let (found, dear) = asked(&index, &document, Budgets::default());
+            prop_assert_eq!((!found.is_empty(), dear), (filter.matches(&document), vec![]));
+        }
+    }
+}
+
+/// Documents and arrays in each other. Every level holds the next at the place, or under the name, 0.
+fn nested(levels: &[u8], leaf: u8) -> RawDocumentBuf {
+    let leaf = match leaf {
+        0 => Bson::Int32(1),
+        1 => Bson::Null,
+        _ => Bson::Document(doc! { "a": 1 }),
+    };
+    let whole = levels.iter().fold(leaf, |inside, level| match level {
+        0 | 1 => Bson::Array(vec![Bson::Document(doc! { "0": inside })]),
+        2 => Bson::Array(vec![inside.clone()]),
+        3 => Bson::Array(vec![Bson::Document(doc! { "a": inside })]),
+        4 => Bson::Document(doc! { "0": inside }),
+        _ => Bson::Document(doc! { "1": inside }),
+    });
+    raw(&doc! { "0": whole })
+}
+
+/// Each level is reached by its place and by its name, which doubles the ways to the next.
+#[test]
+fn a_filter_of_numbers_ends_on_a_document_of_numbers() {
+    let document = nested(&[0; 45], 0);
+    let mut index = FilterIndex::new();
+    for (components, matches) in [(67, true), (92, false), (150, false)] {
+        let path = vec!["0"; components].join(".");
+        let filter = parsed(&doc! { &path: 1 }).expect("the filter is legal");
+        let mut steps = Steps::default();
+        assert_eq!(filter.matches_counted(&document, &mut steps), Ok(matches));
+        assert!(steps.spent() < 500_000, "{}", steps.spent());
+        assert_eq!(filter.explain(&document).holds, matches);
+        index.insert(components, filter);
+    }
+    let mut found = Vec::new();
+    index.matching(&document, &mut found);
+    assert_eq!(found, [67]);
+}
+
+#[test]
+fn what_is_too_expensive_is_told_and_does_not_match() {
+    let filter = parsed(&doc! { "a": { "$regex": "[ab]*a[ab]{900}c" } });
+    let filter = filter.expect("the filter is legal");
+    let document = raw(&doc! { "a": "ab".repeat(450_000), "b": 7 });
+    let mut steps = Steps::default();
+    assert_eq!(
+        filter.matches_within(&document, &mut steps),
+        Err(TooExpensive)
+    );
+    assert_eq!((steps.left(), steps.spent()), (0, MOST_STEPS));
+    assert!(!filter.matches(&document));
+    let explained = filter.explain(&document);
+    assert!(!explained.holds && explained.truncated && explained.parts.is_empty());
+    let plain = parsed(&doc! { "b": 7 }).expect("the filter is legal");
+    let index = FilterIndex::from_iter([(1, filter), (2, plain)]);
+    let (mut found, mut dear) = (Vec::new(), Vec::new());
+    let effort = index.matching_within(&document, &mut found, &mut dear);
+    assert_eq!((found, dear), (vec![2], vec![1]));
+    let expected = Effort {
+        steps: MOST_STEPS,
+        dearest: Some((1, MOST_STEPS)),
+    };
+    assert_eq!(effort, expected);
+}
+
+/// However many filters are expensive, an event takes no more than its share; plain ones are not blamed.
+#[test]
+fn expensive_filters_share_what_one_event_may_take() {
+    const LAST: i32 = 300;
+    let elements = (0..=LAST).map(|n| Bson::Document(doc! { "a": n, "b": n }));
+    let document = raw(&doc! { "a": elements.collect::<Vec<_>>() });
+    // The higher its number, the more a filter looks for.
+    let looks_for = |number: u8| {
+        let wanted = (0..5 + i32::from(number)).map(|n| doc! { "$elemMatch": { "a": LAST - n } });
+        let wanted: Vec<Bson> = wanted.map(Bson::Document).collect();
+        (
+            number,
+            parsed(&doc! { "a": { "$all": wanted } }).expect("the filter is legal"),
+        )
+    };
+    let mut index: FilterIndex<u8> = (0..20).map(looks_for).collect();
+    let plain = parsed(&doc! { "a.a": { "$gt": 5 } }).expect("the filter is legal");
+    index.insert(20, plain);
+    let budgets = Budgets {
+        ordinary: 30_000,
+        most: 1_000_000,
+        together: 500_000,
+    };
+    let everyone = (0..=20).collect::<Vec<u8>>();
+    let (mut found, dear) = asked(&index, &document, budgets);
+    assert!(found.contains(&20) && found.contains(&0), "{found:?}");
+    assert!(dear.contains(&19) && !dear.contains(&20), "{dear:?}");
+    found.extend(dear);
+    found.sort_unstable();
+    assert_eq!(found, everyone);
+    assert_eq!(
+        asked(&index, &document, Budgets::default()),
+        (everyone, vec![])
+    );
+}

@@ -1,0 +1,191 @@
+//! The most that a match can cost, from the filter and the document's size alone.
+//!
+//! Almost every match is known to be within the budget before it begins, and then no step of it is
+//! counted. The bound follows the charges of [`path`](super::path), [`matching`](super::matching) and
+//! [`pattern`](super::pattern) for a document of the worst shape; a test holds it to them.
+
+use std::ops::Add;
+
+use bson::spec::ElementType;
+
+use super::ast::{BitTest, Clause, List, Node, Operand, Positions, Test};
+use super::compare::{DECIMAL, DECIMAL_WITH_DOUBLE, NESTED_BYTE, Rank};
+use super::matching::TEST;
+use super::path::STEP;
+use super::pattern::Pattern;
+
+/// What is added to a document's size, for what a match costs whatever its size.
+const BASE: u32 = 64;
+
+/// Steps for each byte of a document, in the worst case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Weight(u32);
+
+impl Weight {
+    /// That of a plain filter, so that only heavier ones need to be told apart: a dozen conditions.
+    pub(crate) const LIGHT: Self = Self(128);
+
+    /// The least weight with which a filter may take more than `steps` on a document of so many bytes.
+    pub(crate) fn above(steps: u64, bytes: usize) -> Self {
+        let weight = steps / (bytes as u64 + u64::from(BASE)) + 1;
+        Self(u32::try_from(weight).unwrap_or(u32::MAX))
+    }
+
+    /// The weight of a filter.
+    pub(crate) fn of(root: &Node) -> Self {
+        let bound = node(root);
+        let weight = bound.per_byte.max(bound.fixed.div_ceil(BASE as usize));
+        Self(u32::try_from(weight).unwrap_or(u32::MAX))
+    }
+
+    /// The most steps that the filter takes on a document of so many bytes.
+    pub(crate) fn most_steps(self, bytes: usize) -> u64 {
+        u64::from(self.0) * (bytes as u64 + u64::from(BASE))
+    }
+}
+
+/// At most `fixed` steps, and `per_byte` for each byte of what is looked at.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bound {
+    fixed: usize,
+    per_byte: usize,
+}
+
+impl Add for Bound {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            fixed: self.fixed.saturating_add(other.fixed),
+            per_byte: self.per_byte.saturating_add(other.per_byte),
+        }
+    }
+}
+
+fn sum(bounds: impl Iterator<Item = Bound>) -> Bound {
+    bounds.fold(Bound::default(), Bound::add)
+}
+
+/// A condition on a document.
+fn node(root: &Node) -> Bound {
+    match root {
+        Node::Always(_) => Bound::default(),
+        Node::And(_, nodes) | Node::Or(nodes) | Node::Nor(nodes) => sum(nodes.iter().map(node)),
+        Node::Not(_, inner) => node(inner),
+        Node::Clause(clause) => match &clause.test {
+            Test::All(tests) => sum(tests.iter().map(|test| at_path(clause, test))),
+            test => at_path(clause, test),
+        },
+    }
+}
+
+/// A test of the values at a path. Each element takes two bytes or more, each document five.
+fn at_path(clause: &Clause, one: &Test) -> Bound {
+    let path = clause.path.as_bytes();
+    let is_number = |component: &&[u8]| component.iter().all(u8::is_ascii_digit);
+    let components = path.split(|byte| *byte == b'.');
+    let numbers = components.clone().filter(is_number).count();
+    let components = components.count();
+    // How many rests of the path an element may be met with.
+    let rests = numbers + 1;
+    let mut element = STEP + 1;
+    if numbers > 0 {
+        element += rests * (STEP + rests + 1) + STEP;
+    }
+    let document = path.len() + STEP * (rests + 1);
+    let shown = test(one);
+    let visits = if numbers > 0 { 2 } else { 1 };
+    let written = path.len() + STEP * components;
+    Bound {
+        fixed: written.saturating_add(shown.fixed),
+        per_byte: element
+            .saturating_add(shown.fixed.saturating_mul(visits))
+            .div_ceil(2)
+            .saturating_add((document.saturating_add(shown.fixed)).div_ceil(5))
+            .saturating_add(shown.per_byte.saturating_mul(2 * rests))
+            .saturating_add(2),
+    }
+}
+
+/// A condition on one value.
+fn element(root: &Node) -> Bound {
+    match root {
+        Node::Always(_) => Bound::default(),
+        Node::And(_, nodes) | Node::Or(nodes) | Node::Nor(nodes) => sum(nodes.iter().map(element)),
+        Node::Not(_, inner) => element(inner),
+        Node::Clause(clause) => test(&clause.test),
+    }
+}
+
+/// A test of one value, by the value's bytes.
+fn test(one: &Test) -> Bound {
+    let fixed = |per_byte| Bound {
+        fixed: TEST,
+        per_byte,
+    };
+    match one {
+        Test::Compare(_, operand) => fixed(compared(operand)),
+        Test::In(list) => listed(list),
+        Test::Exists | Test::Type(_) => fixed(0),
+        Test::Mod(_) => fixed(4),
+        Test::Size(_) => fixed(1),
+        Test::Regex(one) => fixed(0) + pattern(one),
+        Test::Bits(bits) => fixed(bit_test(bits)),
+        Test::All(tests) => fixed(0) + sum(tests.iter().map(test)),
+        Test::ElemMatchDocument(inner) => fixed(0) + members(node(inner), 7),
+        Test::ElemMatchValue(inner) => fixed(0) + members(element(inner), 2),
+    }
+}
+
+/// What is asked of each element of an array, of `least` bytes each.
+fn members(inner: Bound, least: usize) -> Bound {
+    let fixed = inner.fixed.saturating_add(TEST);
+    Bound {
+        fixed: 0,
+        per_byte: fixed
+            .div_ceil(least)
+            .saturating_add(inner.per_byte)
+            .saturating_add(TEST / 2 + 1),
+    }
+}
+
+/// A comparison with an operand, for each byte of the other value.
+fn compared(operand: &Operand) -> usize {
+    let value = operand.value();
+    match Rank::of(value.kind()) {
+        Rank::Document | Rank::Array | Rank::CodeWithScope => NESTED_BYTE,
+        Rank::Number => match value.kind() {
+            ElementType::Decimal128 => DECIMAL_WITH_DOUBLE.div_ceil(8),
+            ElementType::Double => DECIMAL_WITH_DOUBLE.div_ceil(16),
+            _ => DECIMAL.div_ceil(16),
+        },
+        _ => 1,
+    }
+}
+
+fn listed(list: &List) -> Bound {
+    let tries = (list.values.len() + 1).ilog2() as usize + 1;
+    let dearest = list.values.iter().map(compared).max().unwrap_or(0);
+    let values = Bound {
+        fixed: TEST + tries * TEST,
+        per_byte: tries * dearest,
+    };
+    values + sum(list.patterns.iter().map(pattern))
+}
+
+fn pattern(pattern: &Pattern) -> Bound {
+    let (fixed, per_byte) = pattern.cost();
+    Bound {
+        fixed: 0,
+        // A text takes five bytes besides its letters.
+        per_byte: per_byte.saturating_add(fixed.div_ceil(5)),
+    }
+}
+
+fn bit_test(test: &BitTest) -> usize {
+    let positions = match &test.positions {
+        Positions::Listed(positions) => positions.len(),
+        Positions::Mask(bytes) => bytes.len() * 8,
+    };
+    positions.div_ceil(5)
+}
