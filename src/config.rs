@@ -17,6 +17,9 @@ pub use self::{
     settings::{Kind, SETTINGS, Setting},
 };
 
+/// What MongoDB keeps for itself.
+const SYSTEM_DATABASES: [&str; 3] = ["admin", "config", "local"];
+
 /// All settings of a node.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -25,6 +28,9 @@ pub struct Config {
     pub mongodb_uri: String,
     /// The database that holds everything (`--database`). Default `tidegate`.
     pub database: String,
+    /// Collections of that database that were there before the first start and are really meant
+    /// (`--adopt`, repeatable). Default none: a database that holds what others made is refused.
+    pub adopt: Vec<String>,
     /// The address to listen on (`--listen`). Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
     /// Who may call (`--auth`). Default `none`: everyone who can reach the address.
@@ -228,6 +234,7 @@ impl Default for Config {
         Self {
             mongodb_uri: "mongodb://127.0.0.1:27017".to_owned(),
             database: "tidegate".to_owned(),
+            adopt: Vec::new(),
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             auth: Auth::None,
             insecure: false,
@@ -346,6 +353,9 @@ impl Config {
             || name.contains(['/', '\\', '.', ' ', '"', '$', '\0'])
         {
             return refuse("database", "is not a name that MongoDB allows");
+        }
+        if SYSTEM_DATABASES.contains(&name.to_ascii_lowercase().as_str()) {
+            return refuse("database", "is one of MongoDB's own: take another name");
         }
         for (setting, value, bound, most) in self.pairs() {
             if value > most {

@@ -11,6 +11,7 @@
 mod away;
 mod clock;
 mod connect;
+mod deployment;
 mod doctor;
 mod error;
 mod event_lookup;
@@ -33,7 +34,7 @@ mod subscriptions;
 mod write_error;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -51,7 +52,7 @@ pub use self::{
     events::{EventOutcome, EventsWritten},
     idempotency::{Begun, LEASE as RESERVATION_LEASE, Reservation, Seed, StoredAnswer},
     listing::{ListQuery, StoredStatus},
-    migrations::{MigrationState, MigrationStatus},
+    migrations::{Difference, Foreign, MigrationState, MigrationStatus, Survey},
     nodes::{ALIVE_INTERVALS, Beat, MOST_NODES, NodeCard, NodeSeen, Progress, REMEMBERED},
     positions::{Beginning, PositionChanges, Whole},
     receipts::{Deletion, Receipt, ReceiptRead},
@@ -60,7 +61,7 @@ pub use self::{
     subscriptions::{BatchWritten, Deleted, Read, Written},
 };
 
-use self::{clock::ServerClock, connect::Deployment};
+use self::{clock::ServerClock, deployment::Deployment};
 pub(crate) use self::{
     error::{brief, code},
     oplog::CAPPED_POSITION_LOST,
@@ -81,6 +82,17 @@ pub const NODES: &str = "nodes";
 /// The collection of acknowledged positions.
 pub const POSITIONS: &str = "positions";
 
+/// Every collection of this service. No other is touched, and these only where they are ours.
+pub const COLLECTIONS: [&str; 7] = [
+    SUBSCRIPTIONS,
+    EVENTS,
+    POSITIONS,
+    NODES,
+    RECEIPTS,
+    IDEMPOTENCY,
+    MIGRATIONS,
+];
+
 /// A handle on the database; clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -92,10 +104,15 @@ struct Inner {
     database: Database,
     feed_database: Database,
     clock: ServerClock,
-    deployment: Deployment,
+    /// The random part of the deployment's id that this node stores where there is none yet.
+    candidate: Deployment,
+    /// The deployment as it is stored. Nothing is stored before the database is known to be ours.
+    deployment: OnceLock<Deployment>,
     presence: Presence,
     timeout: Duration,
     retention: Duration,
+    /// Collections that were there before, and are really meant.
+    adopt: Vec<String>,
 }
 
 impl Store {
@@ -116,9 +133,15 @@ impl Store {
         self.inner.database.name()
     }
 
-    /// The deployment whose cursors this service issues.
+    /// The deployment whose cursors this service issues: in a database that was never migrated the one
+    /// that this node would make.
     pub fn deployment(&self) -> DeploymentId {
-        self.inner.deployment.id
+        self.known_deployment().id
+    }
+
+    fn known_deployment(&self) -> &Deployment {
+        let stored = self.inner.deployment.get();
+        stored.unwrap_or(&self.inner.candidate)
     }
 
     /// Whether the primary answers. Returns its operation time.

@@ -5,7 +5,7 @@ mod oplog;
 
 use serde_json::json;
 
-use self::findings::{Finding, Verdict, of_checkup, of_migrations};
+use self::findings::{Finding, Verdict, of_checkup, of_survey};
 use super::{
     failure::Failure,
     settings::Settings,
@@ -35,7 +35,8 @@ Examples:
   tidegate doctor --mongodb-uri 'mongodb://tidegate:…@db1/?replicaSet=rs0' --json
 
 Looks at the database that `serve` would use with the same settings: server, rights, how long the
-oplog reaches back, clocks, the change stream, migrations. Changes nothing.
+oplog reaches back, clocks, the change stream, migrations, and whether every collection is as it has
+to be, or somebody else's. Changes nothing; the right to read is enough.
 
 Exit codes: 0 nothing that must be mended (there may be warnings); 1 something must be; 64 bad
 configuration; 69 the database cannot be reached or used at all.";
@@ -46,7 +47,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         .await
         .map_err(|error| unusable(&error))?;
     let mut findings = of_checkup(&checkup, &config);
-    findings.push(migrations(&config).await);
+    findings.extend(survey(&config).await);
     for finding in &findings {
         if args.json {
             style::print(to_json(finding))?;
@@ -57,9 +58,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     conclude(&findings)
 }
 
-async fn migrations(config: &Config) -> Finding {
-    let asked = async { Store::connect(config).await?.migration_status().await };
-    of_migrations(asked.await, config)
+async fn survey(config: &Config) -> Vec<Finding> {
+    let asked = async { Store::connect(config).await?.survey().await };
+    of_survey(asked.await, config)
 }
 
 fn print(finding: &Finding) -> Result<(), Failure> {

@@ -48,12 +48,15 @@ impl Failure {
     }
 
     /// The database stands in the way: 69 where it cannot be reached or used, 64 where the connection
-    /// string is wrong, 1 where it can be used and its migrations are the trouble.
+    /// string is wrong or the database is somebody else's, 1 where it can be used and its migrations are the trouble.
     pub(crate) fn store(error: &StoreError) -> Self {
         let code = match error {
             StoreError::Startup(startup) => match startup.as_ref() {
                 StartupError::BadUri { reason } => return Self::setting("mongodb_uri", reason),
+                StartupError::NotOurs { .. } => return Self::setting("database", error),
                 StartupError::PendingMigrations { .. }
+                | StartupError::Differs { .. }
+                | StartupError::Unmendable { .. }
                 | StartupError::EditedMigration { .. }
                 | StartupError::FailedMigration { .. } => 1,
                 _ => DATABASE_NOT_USABLE,

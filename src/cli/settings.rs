@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use super::failure::Failure;
 use crate::{
     config::{Auth, Config, LogFormat},
+    store::COLLECTIONS,
     telemetry,
 };
 
@@ -24,6 +25,12 @@ pub(crate) struct Settings {
     mongodb_uri: Option<String>,
     #[arg(long, value_name = "NAME", help = help("The database that holds everything", "DATABASE", "tidegate"))]
     database: Option<String>,
+    #[arg(
+        long,
+        value_name = "COLLECTION",
+        help = "Take over a collection that others made and filled; what is in it is then bounded and expires (repeatable) [env: TIDEGATE_ADOPT]"
+    )]
+    adopt: Vec<String>,
     #[arg(long, value_name = "IP:PORT", help = help("The address to listen on", "LISTEN", "127.0.0.1:8080"))]
     listen: Option<SocketAddr>,
     #[arg(long, value_enum, hide_possible_values = true, help = help("Who may call", "AUTH", "none"))]
@@ -54,6 +61,12 @@ impl Settings {
             .clone()
             .or_else(|| variable("TIDEGATE_CONFIG").map(PathBuf::from));
         let config = Config::load(file.as_deref(), &flags)?;
+        let unknown = |name: &String| !COLLECTIONS.contains(&name.as_str());
+        if config.adopt.iter().any(unknown) {
+            let names = COLLECTIONS.join(", ");
+            let reason = format!("each must be a collection of this service: {names}");
+            return Err(Failure::setting("adopt", &reason));
+        }
         telemetry::start_logging(&config.log, config.log_format)
             .map_err(|reason| Failure::setting("log", &reason))?;
         Ok(config)
@@ -72,6 +85,10 @@ impl Settings {
         [
             ("mongodb_uri", self.mongodb_uri.clone()),
             ("database", self.database.clone()),
+            (
+                "adopt",
+                (!self.adopt.is_empty()).then(|| self.adopt.join(",")),
+            ),
             ("listen", self.listen.map(|listen| listen.to_string())),
             (
                 "auth",

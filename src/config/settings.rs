@@ -58,6 +58,7 @@ const fn row(name: &'static str, kind: Kind) -> Setting {
 pub const SETTINGS: &[Setting] = &[
     row("mongodb_uri", Text("a connection string")),
     row("database", Text("a name that MongoDB allows")),
+    row("adopt", List("names of collections")),
     row("listen", Address),
     row("auth", Word(&["none"])),
     row("insecure", Flag),

@@ -3,31 +3,27 @@
 mod probe;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
-use bson::{Binary, Bson, Document, doc, spec::BinarySubtype};
+use bson::{Document, doc};
 use mongodb::{
     Client,
-    error::{Error, ErrorKind},
+    error::ErrorKind,
     options::{
-        Acknowledgment, ClientOptions, ReadConcern, ReadPreference, ReturnDocument,
-        SelectionCriteria, WriteConcern,
+        Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
     },
 };
-use sha2::{Digest as _, Sha256};
 
 use self::probe::Finding;
 use super::{
-    Inner, MIGRATIONS, Presence, StartupError, Store, StoreError,
+    Inner, Presence, StartupError, Store, StoreError,
     away::{jittered, watched},
     clock::ServerClock,
+    deployment::{self, Deployment},
 };
-use crate::{
-    config::{Config, uri},
-    position::DeploymentId,
-};
+use crate::config::{Config, uri};
 
 /// 6.0, by the number that servers speak of their wire protocol.
 const OLDEST_WIRE_VERSION: i32 = 17;
@@ -50,18 +46,9 @@ const LEAST_ATTEMPT: Duration = Duration::from_millis(500);
 /// Between two attempts to reach the database at start-up, on average.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// What identifies this deployment.
-#[derive(Clone, Debug)]
-pub(super) struct Deployment {
-    pub(super) id: DeploymentId,
-    /// The random part of it, kept so that it can be stored again after the database was dropped.
-    pub(super) secret: [u8; 16],
-}
-
 impl Store {
     /// Connects, and checks that the database can be used: it is a replica set of a supported version
-    /// and lets this user in. Waits up to `startup_timeout` for it. Writes nothing but the
-    /// deployment's id, once.
+    /// and lets this user in. Waits up to `startup_timeout` for it. Writes nothing.
     pub async fn connect(config: &Config) -> Result<Self, StoreError> {
         let started = Instant::now();
         let mut told = None;
@@ -117,25 +104,21 @@ impl Store {
         let presence = Presence::new(config.limits.away_after);
         let database = watched(options, &config.database, &presence)?;
         let set_name = check_server(&database, config).await?;
-        let deployment = deployment(&database, &set_name).await?;
+        let stored = deployment::stored(&database).await?;
+        let of = |secret| Deployment::of(secret, &set_name, &config.database);
         Ok(Self {
             inner: Arc::new(Inner {
                 feed_database: Client::with_options(feed_options)?.database(&config.database),
                 database,
                 clock: ServerClock::default(),
-                deployment,
+                candidate: of(rand::random()),
+                deployment: stored.map(of).map_or_else(OnceLock::new, OnceLock::from),
                 presence,
                 timeout: config.limits.database_timeout,
                 retention: config.retention,
+                adopt: config.adopt.clone(),
             }),
         })
-    }
-
-    /// Stores the deployment's id again where it is missing: after its collection was dropped.
-    pub(super) async fn keep_deployment(&self) -> Result<(), StoreError> {
-        let secret = self.inner.deployment.secret;
-        self.bounded(stored_secret(self.database(), secret)).await?;
-        Ok(())
     }
 }
 
@@ -160,7 +143,7 @@ pub(super) fn for_requests(mut options: ClientOptions, config: &Config) -> Clien
     options
 }
 
-/// Asks the server what it is. Returns the name of its replica set (empty behind a router).
+/// Asks the server what it is. Returns the name of its replica set.
 pub(super) async fn check_server(
     database: &mongodb::Database,
     config: &Config,
@@ -180,8 +163,11 @@ fn judge(hello: &Document, version: &str, config: &Config) -> Result<String, Sta
             version: version.to_owned(),
         });
     }
+    // Behind mongos, two changes of two shards may have one position.
     if hello.get_str("msg").ok() == Some("isdbgrid") {
-        return Ok(String::new());
+        return Err(StartupError::ShardedCluster {
+            hosts: hosts(config),
+        });
     }
     hello
         .get_str("setName")
@@ -189,57 +175,6 @@ fn judge(hello: &Document, version: &str, config: &Config) -> Result<String, Sta
         .map_err(|_| StartupError::NotReplicaSet {
             hosts: hosts(config),
         })
-}
-
-/// The deployment's id: a random value stored once, hashed with the names of set and database, so that
-/// a database restored elsewhere is another deployment.
-async fn deployment(
-    database: &mongodb::Database,
-    set_name: &str,
-) -> Result<Deployment, StoreError> {
-    let secret = stored_secret(database, rand::random()).await?;
-    let mut hash = Sha256::new();
-    for part in [&secret[..], set_name.as_bytes(), database.name().as_bytes()] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    let mut id = [0; 6];
-    id.copy_from_slice(&hash.finalize()[..6]);
-    Ok(Deployment {
-        id: DeploymentId(id),
-        secret,
-    })
-}
-
-/// The stored random value; `candidate` becomes it where there is none.
-async fn stored_secret(
-    database: &mongodb::Database,
-    candidate: [u8; 16],
-) -> mongodb::error::Result<[u8; 16]> {
-    let candidate = Bson::Binary(Binary {
-        subtype: BinarySubtype::Generic,
-        bytes: candidate.to_vec(),
-    });
-    let records = database.collection::<Document>(MIGRATIONS);
-    let modify = || {
-        records
-            .find_one_and_update(
-                doc! {"_id": "deployment"},
-                doc! {"$setOnInsert": {"secret": candidate.clone()}},
-            )
-            .upsert(true)
-            .return_document(ReturnDocument::After)
-    };
-    let stored = match modify().await {
-        // Two nodes inserted at once: the other one's is there now.
-        Err(error) if super::error::code(&error) == Some(11_000) => modify().await?,
-        answer => answer?,
-    };
-    stored
-        .as_ref()
-        .and_then(|stored| stored.get_binary_generic("secret").ok())
-        .and_then(|secret| secret.as_slice().try_into().ok())
-        .ok_or_else(|| Error::custom("the stored deployment has no secret of 16 bytes".to_owned()))
 }
 
 /// An error that waiting does not cure, in the words of start-up.
@@ -311,4 +246,20 @@ fn hosts(config: &Config) -> String {
         .rsplit_once('@')
         .map_or(authority, |(_, hosts)| hosts)
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_router_of_a_sharded_cluster_is_refused() {
+        let member = doc! {"maxWireVersion": 17, "setName": "a"};
+        let config = Config::default();
+        assert_eq!(judge(&member, "6.0.5", &config).unwrap(), "a");
+        let router = doc! {"maxWireVersion": 17, "msg": "isdbgrid"};
+        let refused = judge(&router, "6.0.5", &config).unwrap_err();
+        assert!(matches!(refused, StartupError::ShardedCluster { .. }));
+        assert!(refused.to_string().contains("mongos"), "{refused}");
+    }
 }

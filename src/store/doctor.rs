@@ -40,7 +40,7 @@ pub struct Server {
     pub version: String,
     /// What it lets itself be used as: its feature compatibility version, if this may be read.
     pub compatibility: Option<String>,
-    /// The name of its replica set; empty behind a router of a sharded cluster.
+    /// The name of its replica set.
     pub set_name: String,
     /// How many members hold data.
     pub members: usize,

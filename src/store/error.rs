@@ -130,14 +130,38 @@ pub(crate) fn code(error: &Error) -> Option<i32> {
     }
 }
 
-/// The server's words, without the driver's wrapping.
+/// The server's words, without the driver's wrapping, and without the values of a command.
 pub(super) fn message(error: &Error) -> String {
-    match error.kind.as_ref() {
-        ErrorKind::Command(command) => command.message.clone(),
-        ErrorKind::Write(WriteFailure::WriteError(write)) => write.message.clone(),
-        ErrorKind::Write(WriteFailure::WriteConcernError(concern)) => concern.message.clone(),
-        ErrorKind::Authentication { message, .. } => message.clone(),
-        _ => error.to_string(),
+    let words = match error.kind.as_ref() {
+        ErrorKind::Command(command) => &command.message,
+        ErrorKind::Write(WriteFailure::WriteError(write)) => &write.message,
+        ErrorKind::Write(WriteFailure::WriteConcernError(concern)) => &concern.message,
+        ErrorKind::Authentication { message, .. } => message,
+        ErrorKind::InsertMany(many) => match &many.write_concern_error {
+            Some(concern) => &concern.message,
+            None => return "not all documents were inserted".to_owned(),
+        },
+        kind => return kind.to_string(),
+    };
+    without_values(words)
+}
+
+/// The server repeats a command that it refuses: documents, secrets, the session's id. Its name and
+/// collection are all that is of use.
+fn without_values(words: &str) -> String {
+    let Some((before, command)) = words.split_once('{') else {
+        return words.to_owned();
+    };
+    let before = before.trim_end();
+    if !before.ends_with("command") && !command.contains("lsid: {") {
+        return words.to_owned();
+    }
+    let (name, value) = command.split_once(':').unwrap_or((command, ""));
+    let name = name.trim();
+    let collection = value.trim_start().strip_prefix('"');
+    match collection.and_then(|rest| rest.split_once('"')) {
+        Some((collection, _)) => format!("{before} {name} on {collection}"),
+        None => format!("{before} {name}"),
     }
 }
 
@@ -152,7 +176,7 @@ pub(crate) fn brief(error: &Error) -> String {
         }
         _ => match code(error) {
             Some(code) => format!("{} (code {code})", message(error)),
-            None => error.kind.to_string(),
+            None => message(error),
         },
     }
 }
@@ -218,4 +242,31 @@ pub(super) fn item_error(error: &mongodb::error::IndexedWriteError) -> StoreErro
 pub(super) fn away_item(error: &mongodb::error::IndexedWriteError) -> Option<StoreError> {
     let away = || StoreError::Away(Box::new(Error::custom(error.message.clone())));
     is_away_code(error.code).then(away)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_repeats_what_a_command_held() {
+        for (words, told) in [
+            (
+                "not authorized on shop to execute command { collMod: \"events\", index: { a: 1 }, \
+                 lsid: { id: UUID(\"1\") }, $db: \"shop\" }",
+                "not authorized on shop to execute command collMod on events",
+            ),
+            (
+                "not authorized on shop to execute command { listCollections: 1, lsid: { id: 1 } }",
+                "not authorized on shop to execute command listCollections",
+            ),
+            (
+                "something failed: { update: \"events\", updates: [ 5 ], lsid: { id: 1 } }",
+                "something failed: update on events",
+            ),
+            ("no such { thing }", "no such { thing }"),
+        ] {
+            assert_eq!(without_values(words), told);
+        }
+    }
 }

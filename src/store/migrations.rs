@@ -9,20 +9,25 @@
 //! takes away what the version before it needs (see migrations/README.md).
 
 mod apply;
+mod difference;
 mod files;
+mod found;
 mod lease;
-mod retention;
+mod ours;
+mod wanted;
 
 use std::time::Duration;
 
 use bson::{DateTime, Document, doc};
-use futures_util::TryStreamExt as _;
 
 use super::{MIGRATIONS, StartupError, Store, StoreError};
 
+pub use self::{difference::Difference, ours::Foreign};
 use self::{
+    difference::differences,
     files::{FILES, Migration},
     lease::Lease,
+    ours::Look,
 };
 
 /// How long a migrator's lease runs without being renewed.
@@ -55,15 +60,64 @@ pub enum MigrationState {
     Unknown(DateTime),
 }
 
+/// How a database stands, learned by reading alone.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Survey {
+    /// Where each migration stands, in order.
+    pub migrations: Vec<MigrationStatus>,
+    /// Where the collections are not as the applied migrations made them.
+    pub differences: Vec<Difference>,
+    look: Look,
+}
+
+impl Survey {
+    /// Why the service does not start on this database and changes nothing, where something in it is
+    /// somebody else's.
+    pub fn refusal(&self, database: &str) -> Option<String> {
+        self.look.result(database).err().map(|e| e.to_string())
+    }
+
+    /// Whether a newer version was at work: what it made is not to be judged by this one.
+    fn is_newer(&self) -> bool {
+        let mut states = self.migrations.iter().map(|one| &one.state);
+        states.any(|state| matches!(state, MigrationState::Unknown(_)))
+    }
+}
+
 impl Store {
     /// Where each migration stands, in order.
     pub async fn migration_status(&self) -> Result<Vec<MigrationStatus>, StoreError> {
-        self.status_of(FILES).await
+        Ok(self.survey().await?.migrations)
     }
 
-    /// Applies what is pending, then the settings that live in the database (event retention). Nodes that
-    /// start together take turns: one works, the others wait and find the work done. Returns the
-    /// names of what this call applied.
+    /// How the database stands. Changes nothing, and needs no more than the right to read.
+    pub async fn survey(&self) -> Result<Survey, StoreError> {
+        let found = self.found().await?;
+        let look = self.look(&found).await?;
+        let records = match found.get(MIGRATIONS).filter(|f| f.unusable().is_none()) {
+            Some(_) => self.records().await?,
+            None => Vec::new(),
+        };
+        let migrations = status(FILES, &records);
+        let applied = FILES.iter().filter(|file| {
+            let mut known = migrations.iter().filter(|one| one.name == file.name);
+            known.any(|one| one.state != MigrationState::Pending)
+        });
+        let mut survey = Survey {
+            migrations: migrations.clone(),
+            differences: differences(&self.wanted(applied)?, &found),
+            look,
+        };
+        if survey.is_newer() {
+            survey.differences.retain(Difference::is_absence);
+        }
+        Ok(survey)
+    }
+
+    /// Applies what is pending and mends what is not as it has to be (event retention, a setting, is
+    /// part of that). Nodes that start together take turns: one works, the others wait and find the work
+    /// done. Returns the names of what this call applied. Where something in the database is somebody
+    /// else's, nothing is changed.
     pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         self.migrate_with_lease(LEASE).await
     }
@@ -71,75 +125,91 @@ impl Store {
     /// [`Store::migrate`] with a lease of another length: how long a migrator that died keeps the
     /// others waiting.
     pub async fn migrate_with_lease(&self, lease: Duration) -> Result<Vec<String>, StoreError> {
-        let applied = self.migrate_files(FILES, lease).await?;
-        self.apply_retention().await?;
-        Ok(applied)
+        let survey = self.survey().await?;
+        survey.look.result(self.database_name())?;
+        let done = pending(&survey.migrations)?.is_empty()
+            && survey.differences.is_empty()
+            && survey.look.unclaimed.is_empty()
+            && self.has_stored_deployment();
+        if done {
+            return Ok(Vec::new());
+        }
+        self.under_lease(lease, false).await
     }
 
-    /// For starting without migrating: an error that lists what is pending, if anything is.
+    /// For starting without migrating: an error that lists what is pending or otherwise than it has to
+    /// be, if anything is.
     pub async fn require_migrated(&self) -> Result<(), StoreError> {
-        let names = pending(&self.migration_status().await?)?;
+        let survey = self.survey().await?;
+        survey.look.result(self.database_name())?;
+        let names = pending(&survey.migrations)?;
         if !names.is_empty() {
             return Err(StartupError::PendingMigrations { names }.into());
         }
-        self.apply_retention().await
+        let (retention, others): (Vec<_>, Vec<_>) = survey
+            .differences
+            .into_iter()
+            .partition(Difference::is_retention);
+        if !others.is_empty() {
+            return Err(StartupError::Differs {
+                differences: others.iter().map(Difference::to_string).collect(),
+            }
+            .into());
+        }
+        if !self.has_stored_deployment() {
+            self.keep_deployment().await?;
+        }
+        self.mend(&retention).await
     }
 
     /// Brings the collections to their proper state again, whatever the record says: for when one was
     /// dropped or recreated at run time. Any number of nodes may call it at once.
     pub async fn repair(&self) -> Result<(), StoreError> {
-        self.keep_deployment().await?;
-        self.repair_files(FILES, LEASE).await?;
-        self.apply_retention().await
+        self.under_lease(LEASE, true).await.map(drop)
     }
 
-    async fn migrate_files(
-        &self,
-        files: &[Migration],
-        lease: Duration,
-    ) -> Result<Vec<String>, StoreError> {
-        if pending(&self.status_of(files).await?)?.is_empty() {
-            return Ok(Vec::new());
+    async fn under_lease(&self, length: Duration, ours: bool) -> Result<Vec<String>, StoreError> {
+        let work = async {
+            let lease = Lease::acquire(self, length).await?;
+            lease.hold_during(Box::pin(self.bring_about(ours))).await
+        };
+        work.await.map_err(|error| self.missing_right(error))
+    }
+
+    /// Does all that is to be done, under the lease. With `ours`, the database was found to be ours
+    /// before, and is so still.
+    async fn bring_about(&self, ours: bool) -> Result<Vec<String>, StoreError> {
+        // Another node may have been at work while this one waited.
+        let survey = self.survey().await?;
+        if !ours {
+            survey.look.result(self.database_name())?;
         }
-        let lease = Lease::acquire(self, lease).await?;
-        let work = async {
-            // Another node may have been at work while this one waited.
-            let names = pending(&self.status_of(files).await?)?;
-            for file in files
-                .iter()
-                .filter(|file| names.iter().any(|name| name == file.name))
-            {
-                self.apply(file).await?;
-                self.record(file).await?;
-                tracing::info!(migration = file.name, "applied");
-            }
-            Ok(names)
-        };
-        lease.hold_during(work).await
+        let names = pending(&survey.migrations)?;
+        self.claim(&survey.look).await?;
+        self.keep_deployment().await?;
+        let fresh = if ours { Look::default() } else { survey.look };
+        for file in FILES
+            .iter()
+            .filter(|file| names.iter().any(|name| name == file.name))
+        {
+            self.apply(file, &fresh).await?;
+            self.record(file).await?;
+            tracing::info!(migration = file.name, "applied");
+        }
+        self.mend(&self.survey().await?.differences).await?;
+        Ok(names)
     }
 
-    async fn repair_files(&self, files: &[Migration], lease: Duration) -> Result<(), StoreError> {
-        let lease = Lease::acquire(self, lease).await?;
-        let work = async {
-            for file in files {
-                self.apply(file).await?;
-                self.record(file).await?;
-            }
-            Ok(())
-        };
-        lease.hold_during(work).await
-    }
-
-    async fn status_of(&self, files: &[Migration]) -> Result<Vec<MigrationStatus>, StoreError> {
-        let records = self.database().collection::<Document>(MIGRATIONS);
-        let find = records
-            .find(doc! {"checksum": {"$exists": true}})
-            .sort(doc! {"_id": 1})
-            .max_time(self.server_limit());
-        let records: Vec<Document> = self
-            .bounded(async { find.await?.try_collect().await })
-            .await?;
-        Ok(status(files, &records))
+    /// What these files and the settings ask for.
+    fn wanted<'f>(
+        &self,
+        files: impl IntoIterator<Item = &'f Migration>,
+    ) -> Result<wanted::Wanted, StoreError> {
+        let seconds = i64::try_from(self.inner.retention.as_secs()).unwrap_or(i64::MAX);
+        wanted::sum(files, seconds).map_err(|reason| {
+            let name = "migrations".to_owned();
+            StartupError::FailedMigration { name, reason }.into()
+        })
     }
 
     /// Notes a migration as applied; the first note stays.
@@ -159,6 +229,10 @@ impl Store {
 }
 
 fn status(files: &[Migration], records: &[Document]) -> Vec<MigrationStatus> {
+    let records: Vec<_> = records
+        .iter()
+        .filter(|r| r.contains_key("checksum"))
+        .collect();
     let applied_at = |record: &Document| {
         let at = record.get_datetime("appliedAt").ok().copied();
         at.unwrap_or(DateTime::from_millis(0))
@@ -184,7 +258,7 @@ fn status(files: &[Migration], records: &[Document]) -> Vec<MigrationStatus> {
             }
         })
         .collect();
-    for record in records {
+    for record in &records {
         let name = record.get_str("_id").unwrap_or("?");
         if !files.iter().any(|file| file.name == name) {
             all.push(MigrationStatus {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Foreign;
+
 /// What stands in the way of starting. The command line has an exit code for each (`docs/cli.md`).
 #[derive(Debug, thiserror::Error)]
 pub enum StartupError {
@@ -33,6 +35,15 @@ pub enum StartupError {
         /// The addresses in the connection string.
         hosts: String,
     },
+    /// The server is a router of a sharded cluster.
+    #[error(
+        "the server at {hosts} is mongos, the router of a sharded cluster, and behind it the order of \
+         changes is not exact enough to resume from: connect to a replica set"
+    )]
+    ShardedCluster {
+        /// The addresses in the connection string.
+        hosts: String,
+    },
     /// The server is older than 6.0.
     #[error("MongoDB {version} is too old: 6.0 or later is needed")]
     TooOld {
@@ -60,6 +71,26 @@ pub enum StartupError {
         database: String,
         /// The server's words.
         detail: String,
+    },
+    /// Names of ours are somebody else's.
+    #[error("{}", not_ours(database, foreign))]
+    NotOurs {
+        /// The database.
+        database: String,
+        /// Which, and why.
+        foreign: Vec<Foreign>,
+    },
+    /// The collections are not as they have to be, and were not to be changed.
+    #[error("the collections are not as they have to be: {}; run `tidegate migrate`, or start without --no-migrate", .differences.join("; "))]
+    Differs {
+        /// What differs.
+        differences: Vec<String>,
+    },
+    /// The collections are not as they have to be, and the service cannot change that.
+    #[error("the collections are not as they have to be, and this cannot be mended from here: {}", .differences.join("; "))]
+    Unmendable {
+        /// What differs, and what to do about it.
+        differences: Vec<String>,
     },
     /// Migrations are pending and were not to be applied.
     #[error("pending migrations: {}; run `tidegate migrate`, or start without --no-migrate", .names.join(", "))]
@@ -95,4 +126,28 @@ impl StartupError {
     pub fn is_away(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
+}
+
+/// Names what is in the way, and the ways out.
+fn not_ours(database: &str, foreign: &[Foreign]) -> String {
+    let list = |items: Vec<String>| items.join(", ");
+    let all = list(foreign.iter().map(Foreign::to_string).collect());
+    let flags = |foreign: &Foreign| format!("--adopt {}", foreign.collection);
+    let adoptable: Vec<_> = foreign
+        .iter()
+        .filter(|one| one.adoptable)
+        .map(flags)
+        .collect();
+    let adopt = match adoptable.as_slice() {
+        [] => String::new(),
+        flags => format!(
+            ". Only if what is in it is really meant for this service: {}; then our rules apply to it: events are \
+             deleted after `retention`, subscriptions and all else when they expire",
+            flags.join(" ")
+        ),
+    };
+    format!(
+        "the database {database} holds collections that this service did not make and that have names it \
+         needs: {all}. Nothing was changed. Give it a database of its own (--database NAME){adopt}"
+    )
 }

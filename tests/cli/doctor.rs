@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use bson::{Document, doc};
+use mongodb::Client;
 use serde_json::Value;
 
 use super::{
@@ -43,6 +45,10 @@ async fn a_database_that_serves_has_nothing_to_mend() {
         assert_eq!(found[name]["verdict"], "good", "{found:#?}");
     }
 
+    let client = Client::with_uri_str(&uri).await.unwrap();
+    let names = client.list_database_names().await.unwrap();
+    assert!(!names.contains(&database), "to look makes nothing");
+
     let migrated = finish(
         tidegate(&["migrate", "--database", &database]).env("TIDEGATE_MONGODB_URI", &uri),
         "",
@@ -50,6 +56,7 @@ async fn a_database_that_serves_has_nothing_to_mend() {
     assert_eq!(migrated.code, Some(0), "{}", migrated.stderr);
     let (_, found) = findings(&uri, &database);
     assert_eq!(found["migrations"]["verdict"], "good");
+    assert_eq!(found["collections"]["verdict"], "good");
     // For people, the way out is told in full.
     let told = doctor(&uri, &database, &[]);
     assert_eq!(told.code, Some(0), "{}", told.stderr);
@@ -107,7 +114,7 @@ async fn rights_that_are_missing_are_named_one_by_one_with_what_to_grant() {
     assert!(!lacking.contains("changeStream"), "{lacking}");
     let advice = found["rights"]["advice"].as_str().unwrap();
     assert!(advice.contains("grantRolesToUser(\"reader\""), "{advice}");
-    assert_eq!(found["migrations"]["verdict"], "bad");
+    assert_eq!(found["migrations"]["verdict"], "warning");
 
     let (code, found) = findings(&guarded.uri("writer", "p"), &database);
     assert_eq!(code, Some(1));
@@ -165,4 +172,35 @@ async fn what_cannot_be_used_at_all_ends_it_with_69_and_a_bad_setting_with_64() 
     let starting = || doctor(&uri, "d", &[]).stderr.contains("no usable MongoDB");
     assert!((0..20).any(|_| !starting()), "the server does not start");
     check(&uri, 69, "not a member of a replica set");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_made_and_what_is_otherwise_than_it_has_to_be_is_told() {
+    let uri = shared_mongod().await.uri();
+    let client = Client::with_uri_str(&uri).await.unwrap();
+    let theirs = client.database(&database_name());
+    let events = theirs.collection::<Document>("events");
+    events.insert_one(doc! {"sale": 1}).await.unwrap();
+    let (code, found) = findings(&uri, theirs.name());
+    assert_eq!(code, Some(1));
+    let told = found["collections"]["found"].as_str().unwrap();
+    assert!(told.contains("events has documents"), "{told}");
+    assert!(told.contains("--adopt events"), "{told}");
+    let names = theirs.list_collection_names().await.unwrap();
+    assert_eq!(names, ["events"]);
+
+    let ours = client.database(&database_name());
+    let mut migrate = tidegate(&["migrate", "--database", ours.name()]);
+    let migrated = finish(migrate.env("TIDEGATE_MONGODB_URI", &uri), "");
+    assert_eq!(migrated.code, Some(0), "{}", migrated.stderr);
+    let subscriptions = ours.collection::<Document>("subscriptions");
+    subscriptions.drop_index("expiresAt").await.unwrap();
+    let off = doc! {"collMod": "subscriptions", "validationLevel": "off"};
+    ours.run_command(off).await.unwrap();
+    let (code, found) = findings(&uri, ours.name());
+    assert_eq!(code, Some(1));
+    let told = found["collections"]["found"].as_str().unwrap();
+    for words in ["another validationLevel", "index expiresAt is missing"] {
+        assert!(told.contains(words), "{told}");
+    }
 }

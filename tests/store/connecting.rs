@@ -212,16 +212,23 @@ async fn a_user_without_rights_is_told_which_to_grant() {
         ..Config::default()
     };
 
-    let error = refusal(&config("reader", "p")).await;
-    assert!(
-        matches!(error, StartupError::MissingRight { .. }),
-        "{error}"
-    );
+    // To look is enough for one who may only read.
+    let reader = Store::connect(&config("reader", "p")).await.unwrap();
+    reader.survey().await.unwrap();
+    let error = reader.migrate().await.unwrap_err();
     let text = error.to_string();
+    let StoreError::Startup(error) = error else {
+        panic!("{text}");
+    };
+    assert!(
+        matches!(*error, StartupError::MissingRight { .. }),
+        "{text}"
+    );
     assert!(
         text.contains("readWrite") && text.contains(&database),
         "{text}"
     );
+    assert_no_values(&text);
     let error = refusal(&config("reader", "wrong")).await;
     assert!(
         matches!(error, StartupError::WrongCredentials { .. }),
@@ -232,10 +239,29 @@ async fn a_user_without_rights_is_told_which_to_grant() {
     let writer = Store::connect(&config("writer", "p")).await.unwrap();
     writer.migrate().await.unwrap();
     writer.migrate().await.unwrap();
-    let error = writer.repair().await.unwrap_err().to_string();
-    assert!(error.contains("dbAdmin"), "{error}");
+    writer.repair().await.unwrap();
+    let mut changed = config("writer", "p");
+    changed.retention = Duration::from_hours(1);
+    let writer = Store::connect(&changed).await.unwrap();
+    for refused in [
+        writer.migrate().await.map(drop),
+        writer.require_migrated().await,
+        writer.repair().await,
+    ] {
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("dbAdmin"), "{error}");
+        assert!(error.contains("collMod on events"), "{error}");
+        assert_no_values(&error);
+    }
     let owner = Store::connect(&config("owner", "p")).await.unwrap();
     owner.repair().await.unwrap();
+}
+
+/// The server repeats a refused command with its values and the session's id.
+fn assert_no_values(error: &str) {
+    for part in ["lsid", "$db", "UUID", "secret", "expireAfterSeconds:"] {
+        assert!(!error.contains(part), "{part}: {error}");
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod connecting;
 mod events;
 mod idempotency;
 mod migrations;
+mod ours;
 mod positions;
 mod subscriptions;
 

@@ -95,7 +95,11 @@ async fn ten_migrators_at_once_apply_each_file_once() {
 #[tokio::test]
 async fn ten_nodes_at_once_are_one_deployment() {
     let config = config().await;
-    let nodes = (0..10).map(|_| async { Store::connect(&config).await.unwrap().deployment() });
+    let nodes = (0..10).map(|_| async {
+        let store = Store::connect(&config).await.unwrap();
+        store.migrate().await.unwrap();
+        store.deployment()
+    });
 
     let deployments = join_all(nodes).await;
 

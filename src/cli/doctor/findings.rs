@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use super::oplog::{retention, window};
 use crate::{
     config::Config,
-    store::{Checkup, Clock, MigrationState, MigrationStatus, Rights, Server, StoreError},
+    store::{
+        Checkup, Clock, Difference, MigrationState, MigrationStatus, Rights, Server, StoreError,
+        Survey,
+    },
 };
 
 /// A clock that is further off than this makes figures and expiry misleading.
@@ -79,10 +82,8 @@ fn server(server: &Server) -> Finding {
     let Server {
         version, members, ..
     } = server;
-    let found = match server.set_name.as_str() {
-        "" => format!("MongoDB {version}, a sharded cluster"),
-        name => format!("MongoDB {version}, replica set {name}, {members} members"),
-    };
+    let name = &server.set_name;
+    let found = format!("MongoDB {version}, replica set {name}, {members} members");
     match &server.compatibility {
         Some(old) if is_before_6(old) => amiss(
             "server",
@@ -184,23 +185,51 @@ fn clock(clock: Clock) -> Finding {
     )
 }
 
-pub(super) fn of_migrations(
-    status: Result<Vec<MigrationStatus>, StoreError>,
-    config: &Config,
-) -> Finding {
-    const NAME: &str = "migrations";
-    let all = match status {
-        Ok(all) => all,
+/// What the database holds by our names: migrations, and the collections themselves.
+pub(super) fn of_survey(survey: Result<Survey, StoreError>, config: &Config) -> Vec<Finding> {
+    match survey {
+        Ok(survey) => vec![
+            migrations(&survey.migrations, config),
+            collections(&survey, config),
+        ],
         Err(error) => {
             let advice = "See what else was found.";
-            return amiss(
-                NAME,
-                Verdict::Bad,
-                format!("cannot be read: {error}"),
-                advice,
-            );
+            let found = format!("cannot be read: {error}");
+            vec![amiss("migrations", Verdict::Bad, found, advice)]
         }
-    };
+    }
+}
+
+fn collections(survey: &Survey, config: &Config) -> Finding {
+    const NAME: &str = "collections";
+    if let Some(refusal) = survey.refusal(&config.database) {
+        let advice = "`tidegate serve` will refuse to start here, and change nothing.";
+        return amiss(NAME, Verdict::Bad, refusal, advice);
+    }
+    if survey.differences.is_empty() {
+        return good(
+            NAME,
+            "none is somebody else's, and all that were made are as they have to be",
+        );
+    }
+    let found: Vec<_> = survey
+        .differences
+        .iter()
+        .map(Difference::to_string)
+        .collect();
+    let mut advice: Vec<_> = survey
+        .differences
+        .iter()
+        .filter_map(Difference::advice)
+        .collect();
+    if advice.is_empty() {
+        advice.push("`tidegate serve` mends it when it starts (not with --no-migrate); `tidegate migrate` does it now.".to_owned());
+    }
+    amiss(NAME, Verdict::Bad, found.join("; "), advice.join("\n"))
+}
+
+fn migrations(all: &[MigrationStatus], config: &Config) -> Finding {
+    const NAME: &str = "migrations";
     let names = |wanted: fn(&MigrationState) -> bool| -> Vec<&str> {
         let found = all.iter().filter(|one| wanted(&one.state));
         found.map(|one| one.name.as_str()).collect()

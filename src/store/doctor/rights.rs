@@ -4,13 +4,12 @@ use bson::{Bson, Document, doc};
 use mongodb::Database;
 
 use super::permitted;
-use crate::store::{
-    EVENTS, IDEMPOTENCY, MIGRATIONS, NODES, POSITIONS, RECEIPTS, SUBSCRIPTIONS, StoreError,
-};
+use crate::store::{COLLECTIONS, EVENTS, SUBSCRIPTIONS, StoreError};
 
 /// What is done to every collection of ours.
-const ON_EACH: [&str; 6] = [
+const ON_EACH: [&str; 7] = [
     "find",
+    "listIndexes",
     "insert",
     "update",
     "remove",
@@ -20,7 +19,7 @@ const ON_EACH: [&str; 6] = [
 /// What is done to those that have options: migrations and the retention change them.
 const ON_SOME: [&str; 1] = ["collMod"];
 /// What the feed needs, on the database as a whole.
-const ON_ALL: [&str; 2] = ["changeStream", "find"];
+const ON_ALL: [&str; 3] = ["changeStream", "find", "listCollections"];
 
 /// The rights of a user.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,18 +67,9 @@ fn documents<'a>(parent: &'a Document, field: &str) -> Vec<&'a Document> {
 
 /// What none of the privileges allows.
 fn missing(privileges: &[&Document], database: &str) -> Vec<(&'static str, String)> {
-    let collections = [
-        SUBSCRIPTIONS,
-        EVENTS,
-        POSITIONS,
-        MIGRATIONS,
-        IDEMPOTENCY,
-        NODES,
-        RECEIPTS,
-    ];
     let each = ON_EACH
         .iter()
-        .flat_map(|action| collections.map(|collection| (*action, collection)));
+        .flat_map(|action| COLLECTIONS.map(|collection| (*action, collection)));
     let some = ON_SOME
         .iter()
         .flat_map(|action| [SUBSCRIPTIONS, EVENTS].map(|collection| (*action, collection)));
@@ -140,7 +130,7 @@ mod tests {
         ] {
             check(&[doc! {"resource": resource, "actions": &everything}], &[]);
         }
-        let actions = [&ON_EACH[..], &["changeStream"]].concat();
+        let actions = [&ON_EACH[..], &["changeStream", "listCollections"]].concat();
         let write = doc! {"resource": {"db": "d", "collection": ""}, "actions": actions};
         let lacking = [("collMod", "d.subscriptions"), ("collMod", "d.events")];
         check(std::slice::from_ref(&write), &lacking);
@@ -154,22 +144,20 @@ mod tests {
 
     #[test]
     fn a_stream_over_the_database_needs_more_than_its_collections() {
-        let names = [
-            SUBSCRIPTIONS,
-            EVENTS,
-            POSITIONS,
-            MIGRATIONS,
-            IDEMPOTENCY,
-            NODES,
-            RECEIPTS,
-        ];
-        let privileges: Vec<Document> = names
+        let privileges: Vec<Document> = COLLECTIONS
             .iter()
             .map(|name| {
                 let actions = [&ON_EACH[..], &ON_SOME, &ON_ALL].concat();
                 doc! {"resource": {"db": "d", "collection": name}, "actions": actions}
             })
             .collect();
-        check(&privileges, &[("changeStream", "d"), ("find", "d")]);
+        check(
+            &privileges,
+            &[
+                ("changeStream", "d"),
+                ("find", "d"),
+                ("listCollections", "d"),
+            ],
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! Running the commands of one migration so that running them again changes nothing.
+//! Running the commands of one migration so that running them again changes nothing, and mending what
+//! differs.
 
-use bson::{Document, doc};
+use bson::{Bson, Document, doc};
 
-use super::files::Migration;
+use super::{Difference, Foreign, files::Migration, found::Found, ours::Look};
 use crate::store::{StartupError, Store, StoreError, error};
 
 const NAMESPACE_EXISTS: i32 = 48;
@@ -10,52 +11,146 @@ const NAMESPACE_EXISTS: i32 = 48;
 impl Store {
     /// Runs the commands, in order. They may take long (an index over many events), so they are
     /// bounded by the lease that is held meanwhile and by the database's presence, not by a time.
-    pub(super) async fn apply(&self, file: &Migration) -> Result<(), StoreError> {
-        let commands = file.commands().map_err(|reason| failed(file, reason))?;
+    /// `look` says what was nobody's so far.
+    pub(super) async fn apply(&self, file: &Migration, look: &Look) -> Result<(), StoreError> {
+        let commands = file
+            .commands()
+            .map_err(|reason| failed(file.name, reason))?;
         for command in commands {
-            let done = self.unhurried(self.apply_command(command)).await;
-            done.map_err(|error| self.explain(file, error))?;
+            let done = self.apply_command(command, look).await;
+            done.map_err(|error| self.explain(file.name, error))?;
         }
         Ok(())
     }
 
-    fn explain(&self, file: &Migration, error: StoreError) -> StoreError {
+    /// Mends what can be mended; what cannot is told.
+    pub(super) async fn mend(&self, differences: &[Difference]) -> Result<(), StoreError> {
+        let mut left = Vec::new();
+        for difference in differences {
+            let Some(command) = difference.remedy() else {
+                let advice = difference.advice().unwrap_or_default();
+                left.push(format!("{difference}: {advice}"));
+                continue;
+            };
+            let what = difference.to_string();
+            let done = self.apply_command(command, &Look::default()).await;
+            done.map_err(|error| self.explain(&what, error))?;
+            tracing::info!(what, "mended");
+        }
+        if left.is_empty() {
+            return Ok(());
+        }
+        Err(StartupError::Unmendable { differences: left }.into())
+    }
+
+    fn explain(&self, what: &str, error: StoreError) -> StoreError {
         match error {
             away if away.is_away() => away,
-            StoreError::NotPermitted { detail, .. } => self.missing_right(detail),
-            StoreError::Other(error) => failed(file, error::message(&error)).into(),
-            error => failed(file, error.to_string()).into(),
+            forbidden @ StoreError::NotPermitted { .. } => self.missing_right(forbidden),
+            StoreError::Duplicate => failed(what, TWICE.to_owned()).into(),
+            StoreError::Other(error) => failed(what, error::message(&error)).into(),
+            told @ StoreError::Startup(_) => told,
+            error => failed(what, error.to_string()).into(),
         }
     }
 
-    pub(super) fn missing_right(&self, detail: String) -> StoreError {
-        let database = self.database_name().to_owned();
-        StartupError::MissingRight { database, detail }.into()
+    /// A right that is missing, in the words of start-up.
+    pub(super) fn missing_right(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::NotPermitted { detail, .. } => {
+                let database = self.database_name().to_owned();
+                StartupError::MissingRight { database, detail }.into()
+            }
+            other => other,
+        }
     }
 
     /// A `create` of what exists already becomes a `collMod` to the same options.
-    async fn apply_command(&self, mut command: Document) -> mongodb::error::Result<()> {
-        let database = self.database();
-        let created = database.run_command(with_concern(command.clone())).await;
-        match created {
-            Err(ref error) if error::code(error) == Some(NAMESPACE_EXISTS) => {}
-            answer => return answer.map(drop),
+    async fn apply_command(&self, mut command: Document, look: &Look) -> Result<(), StoreError> {
+        match self.command(command.clone()).await {
+            Err(StoreError::Other(ref error)) if error::code(error) == Some(NAMESPACE_EXISTS) => {}
+            answer => return answer,
         }
-        let Some(collection) = command.remove("create") else {
-            return created.map(drop);
+        let Some(Bson::String(collection)) = command.remove("create") else {
+            return Ok(());
+        };
+        let before = if look.is_fresh(&collection) {
+            Some(self.still_free(&collection).await?)
+        } else {
+            None
         };
         if command.is_empty() {
             return Ok(());
         }
-        let mut change = doc! {"collMod": collection};
+        let mut change = doc! {"collMod": &collection};
         change.extend(command);
-        database.run_command(with_concern(change)).await.map(drop)
+        self.command(change).await?;
+        if let Some(before) = before {
+            self.take(&collection, &before).await?;
+        }
+        Ok(())
+    }
+
+    async fn command(&self, command: Document) -> Result<(), StoreError> {
+        let run = self.database().run_command(with_concern(command));
+        self.unhurried(run).await.map(drop)
+    }
+
+    /// Looks once more at a collection that others made, at the last moment.
+    async fn still_free(&self, collection: &str) -> Result<Found, StoreError> {
+        let found = self.found().await?.remove(collection).unwrap_or_default();
+        let reason = match found.unusable() {
+            Some(reason) => reason,
+            None if self.has_document(collection, doc! {}).await? => FILLED,
+            None => return Ok(found),
+        };
+        Err(self.refuse(collection, reason).await?)
+    }
+
+    /// What came in since the last look was checked by nobody: then the collection is not ours, and has
+    /// its options back. What comes in from now on is checked by ours.
+    async fn take(&self, collection: &str, before: &Found) -> Result<(), StoreError> {
+        if !self.has_document(collection, doc! {}).await? {
+            return Ok(());
+        }
+        let mut change = doc! {
+            "collMod": collection,
+            "validator": {},
+            "validationLevel": "strict",
+            "validationAction": "error",
+            "changeStreamPreAndPostImages": {"enabled": false},
+        };
+        let options = before.options.clone().into_iter();
+        change.extend(
+            options
+                .filter(|(option, _)| option.starts_with("valid") || option.starts_with("change")),
+        );
+        self.command(change).await?;
+        Err(self.refuse(collection, FILLED).await?)
+    }
+
+    async fn refuse(&self, collection: &str, reason: &str) -> Result<StoreError, StoreError> {
+        self.give_back(collection).await?;
+        let foreign = Foreign {
+            collection: collection.to_owned(),
+            reason: reason.to_owned(),
+            adoptable: reason == FILLED,
+        };
+        Ok(StartupError::NotOurs {
+            database: self.database_name().to_owned(),
+            foreign: vec![foreign],
+        }
+        .into())
     }
 }
 
-fn failed(file: &Migration, reason: String) -> StartupError {
+const FILLED: &str = "has documents (they came while it was being taken)";
+const TWICE: &str =
+    "there are documents that are equal in its fields; remove those that are too many";
+
+fn failed(what: &str, reason: String) -> StartupError {
     StartupError::FailedMigration {
-        name: file.name.to_owned(),
+        name: what.to_owned(),
         reason,
     }
 }

@@ -6,14 +6,23 @@
 
 use std::time::Duration;
 
-use bson::{DateTime, Document, doc};
+use bson::{Document, doc};
 use mongodb::options::ReturnDocument;
 
 use super::MIGRATIONS;
 use crate::store::{Store, StoreError};
 
+/// The `_id` of the document.
+const LEASE: &str = "lease";
+/// A lease that claims to hold for longer than this was never ours.
+const LONGEST_MS: i64 = 3_600_000;
 /// How often a migrator that waits asks again.
 const POLL: Duration = Duration::from_millis(100);
+
+/// The form of the document.
+pub(super) fn shape() -> Document {
+    doc! {"_id": LEASE, "holder": {"$type": "string"}}
+}
 
 /// The right to migrate.
 #[derive(Debug)]
@@ -77,10 +86,11 @@ impl<'s> Lease<'s> {
     /// Takes the lease if it is free or ours already.
     async fn take(&self) -> Result<bool, StoreError> {
         let length = i64::try_from(self.length.as_millis()).unwrap_or(i64::MAX);
-        let never = DateTime::from_millis(0);
         let free = doc! {"$or": [
             {"$eq": ["$holder", self.holder.as_str()]},
-            {"$lte": [{"$ifNull": ["$until", never]}, "$$NOW"]},
+            {"$ne": [{"$type": "$until"}, "date"]},
+            {"$lte": ["$until", "$$NOW"]},
+            {"$gt": ["$until", {"$add": ["$$NOW", LONGEST_MS]}]},
         ]};
         let update = vec![
             doc! {"$set": {"free": free}},
@@ -92,7 +102,7 @@ impl<'s> Lease<'s> {
         ];
         let records = self.store.database().collection::<Document>(MIGRATIONS);
         let modify = records
-            .find_one_and_update(doc! {"_id": "lease"}, update)
+            .find_one_and_update(doc! {"_id": LEASE}, update)
             .upsert(true)
             .return_document(ReturnDocument::After);
         match self.store.bounded(modify).await {
@@ -107,7 +117,7 @@ impl<'s> Lease<'s> {
 
     async fn release(&self) -> Result<(), StoreError> {
         let records = self.store.database().collection::<Document>(MIGRATIONS);
-        let ours = doc! {"_id": "lease", "holder": self.holder.as_str()};
+        let ours = doc! {"_id": LEASE, "holder": self.holder.as_str()};
         self.store.bounded(records.delete_one(ours)).await?;
         Ok(())
     }

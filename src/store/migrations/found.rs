@@ -1,0 +1,117 @@
+//! What the database has by the names of our collections. Everything here only reads.
+
+use std::collections::BTreeMap;
+
+use bson::{Bson, Document, RawDocumentBuf, doc};
+
+use crate::store::{COLLECTIONS, Store, StoreError, error};
+
+/// Of the indexes and collections of ours there are never more than one reply holds.
+const BATCH: i32 = 1_000;
+const NAMESPACE_NOT_FOUND: i32 = 26;
+
+/// One collection as it is.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Found {
+    /// `collection`, `view` or `timeseries`.
+    pub(super) kind: String,
+    /// As `create` would take them.
+    pub(super) options: Document,
+    /// By name, as `createIndexes` would take them.
+    pub(super) indexes: BTreeMap<String, Document>,
+}
+
+impl Found {
+    /// Why nothing can be done with it, where that is so.
+    pub(super) fn unusable(&self) -> Option<&'static str> {
+        let has = |option: &str| self.options.contains_key(option);
+        match self.kind.as_str() {
+            "view" => Some("is a view"),
+            "timeseries" => Some("is a time-series collection"),
+            _ if self.options.get_bool("capped").unwrap_or(false) => Some("is a capped collection"),
+            _ if has("clusteredIndex") => Some("is a clustered collection"),
+            _ if has("encryptedFields") => Some("has encrypted fields"),
+            _ if has("collation") => {
+                Some("has a collation, by which other texts count as the same")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Store {
+    /// Every collection that has a name of ours, with its indexes.
+    pub(super) async fn found(&self) -> Result<BTreeMap<String, Found>, StoreError> {
+        let list = doc! {
+            "listCollections": 1,
+            "filter": {"name": {"$in": COLLECTIONS.as_slice()}},
+            "cursor": {"batchSize": BATCH},
+        };
+        let answer = self.run(list).await?;
+        let mut all = BTreeMap::new();
+        for mut collection in first_batch(answer) {
+            let Some(Bson::String(name)) = collection.remove("name") else {
+                continue;
+            };
+            let text = |value: Option<Bson>| match value {
+                Some(Bson::String(text)) => text,
+                _ => String::new(),
+            };
+            let mut found = Found {
+                kind: text(collection.remove("type")),
+                ..Found::default()
+            };
+            if let Some(Bson::Document(options)) = collection.remove("options") {
+                found.options = options;
+            }
+            if found.unusable().is_none() {
+                found.indexes = self.indexes_of(&name).await?;
+            }
+            all.insert(name, found);
+        }
+        Ok(all)
+    }
+
+    async fn indexes_of(&self, collection: &str) -> Result<BTreeMap<String, Document>, StoreError> {
+        let list = doc! {"listIndexes": collection, "cursor": {"batchSize": BATCH}};
+        let answer = match self.run(list).await {
+            // Dropped since it was listed.
+            Err(StoreError::Other(error)) if error::code(&error) == Some(NAMESPACE_NOT_FOUND) => {
+                return Ok(BTreeMap::new());
+            }
+            answer => answer?,
+        };
+        let named = |index: Document| Some((index.get_str("name").ok()?.to_owned(), index));
+        Ok(first_batch(answer).filter_map(named).collect())
+    }
+
+    /// Whether there is a document that matches.
+    pub(super) async fn has_document(
+        &self,
+        collection: &str,
+        filter: Document,
+    ) -> Result<bool, StoreError> {
+        let collection = self.database().collection::<RawDocumentBuf>(collection);
+        let find = collection
+            .find_one(filter)
+            .projection(doc! {"_id": 1})
+            .max_time(self.server_limit());
+        Ok(self.bounded(find).await?.is_some())
+    }
+}
+
+fn first_batch(mut answer: Document) -> impl Iterator<Item = Document> {
+    let cursor = answer.remove("cursor");
+    let batch = match cursor {
+        Some(Bson::Document(mut cursor)) => cursor.remove("firstBatch"),
+        _ => None,
+    };
+    let items = match batch {
+        Some(Bson::Array(items)) => items,
+        _ => Vec::new(),
+    };
+    items.into_iter().filter_map(|item| match item {
+        Bson::Document(document) => Some(document),
+        _ => None,
+    })
+}

@@ -1,0 +1,141 @@
+//! What the collections have to be like: the sum of all migrations, and the setting that lives in the
+//! database (event retention). Pure.
+
+use std::collections::BTreeMap;
+
+use bson::{Bson, Document, doc};
+
+use super::files::Migration;
+use crate::{event::STORED_AT_FIELD, store::EVENTS};
+
+/// The name of the index by which events leave.
+pub(super) const RETENTION_INDEX: &str = "storedAt";
+
+/// One collection as it has to be.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Collection {
+    /// Options as `create` takes them. What is not among them is the operator's.
+    pub(super) options: Document,
+    /// Indexes by name, as `createIndexes` takes them.
+    pub(super) indexes: BTreeMap<String, Document>,
+}
+
+/// All collections by name.
+pub(super) type Wanted = BTreeMap<String, Collection>;
+
+/// The state after these files. Commands that are none of ours are ignored here: they are refused
+/// where a file is applied.
+pub(super) fn sum<'f>(
+    files: impl IntoIterator<Item = &'f Migration>,
+    retention_seconds: i64,
+) -> Result<Wanted, String> {
+    let mut wanted = Wanted::new();
+    for file in files {
+        for command in file.commands()? {
+            add(&mut wanted, command);
+        }
+    }
+    if let Some(events) = wanted.get_mut(EVENTS) {
+        let index = doc! {
+            "name": RETENTION_INDEX,
+            "key": {STORED_AT_FIELD: 1},
+            "expireAfterSeconds": retention_seconds,
+        };
+        events.indexes.insert(RETENTION_INDEX.to_owned(), index);
+    }
+    Ok(wanted)
+}
+
+fn add(wanted: &mut Wanted, command: Document) {
+    let mut parts = command.into_iter();
+    let Some((verb, Bson::String(name))) = parts.next() else {
+        return;
+    };
+    let collection = wanted.entry(name).or_default();
+    match verb.as_str() {
+        "create" | "collMod" => {
+            for (option, value) in parts {
+                match (option.as_str(), value) {
+                    ("index", Bson::Document(change)) => collection.change_index(change),
+                    (_, value) => {
+                        collection.options.insert(option, value);
+                    }
+                }
+            }
+        }
+        "createIndexes" => {
+            for (_, value) in parts.filter(|(part, _)| part == "indexes") {
+                let Bson::Array(indexes) = value else {
+                    continue;
+                };
+                for index in indexes {
+                    collection.add_index(index);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+impl Collection {
+    fn add_index(&mut self, index: Bson) {
+        if let Bson::Document(index) = index
+            && let Ok(name) = index.get_str("name")
+        {
+            self.indexes.insert(name.to_owned(), index);
+        }
+    }
+
+    fn change_index(&mut self, mut change: Document) {
+        let name = change.remove("name");
+        let key = change.remove("keyPattern");
+        for (stored, index) in &mut self.indexes {
+            let named = name.as_ref().and_then(Bson::as_str) == Some(stored.as_str());
+            if named || (key.is_some() && index.get("key") == key.as_ref()) {
+                index.extend(change.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{COLLECTIONS, MIGRATIONS, migrations::files::FILES};
+
+    #[test]
+    fn every_collection_that_a_file_makes_is_on_the_list_and_the_other_way_round() {
+        let mut made: Vec<_> = sum(FILES, 1).unwrap().into_keys().collect();
+        // This one is made by its first record.
+        made.push(MIGRATIONS.to_owned());
+        made.sort();
+        let mut listed = COLLECTIONS.to_vec();
+        listed.sort_unstable();
+        assert_eq!(made, listed);
+    }
+
+    #[test]
+    fn later_files_change_what_earlier_ones_made() {
+        let file = |name, text| Migration { name, text };
+        let files = [
+            file(
+                "0001_a",
+                r#"[{"create": "events", "validator": {"a": 1}, "validationLevel": "off"},
+                    {"createIndexes": "events", "indexes": [
+                        {"name": "x", "key": {"x": 1}, "expireAfterSeconds": 5}]}]"#,
+            ),
+            file(
+                "0002_b",
+                r#"[{"collMod": "events", "validator": {"b": 1}},
+                    {"collMod": "events", "index": {"name": "x", "expireAfterSeconds": 6}}]"#,
+            ),
+        ];
+        let wanted = sum(&files, 99).unwrap();
+        let events = &wanted["events"];
+        let options = doc! {"validator": {"b": 1}, "validationLevel": "off"};
+        assert_eq!(events.options, options);
+        let expiry = |name: &str| events.indexes[name].get("expireAfterSeconds");
+        assert_eq!(expiry("x"), Some(&Bson::Int32(6)));
+        assert_eq!(expiry(RETENTION_INDEX), Some(&Bson::Int64(99)));
+    }
+}
