@@ -1,13 +1,18 @@
 //! MongoDB Extended JSON (v2) to BSON and back, with pointers to what is wrong.
 //!
 //! Reading is strict where silence would lose something: duplicate keys and over-deep nesting are
-//! refused. Writing goes from raw BSON to relaxed text in one pass, without a tree between.
+//! refused. Writing goes from raw BSON to relaxed text in one pass, without a tree between. Of several
+//! fields with one name the first is written.
 
+mod keys;
+mod mend;
 mod place;
 mod read;
 mod write;
 
+pub(crate) use self::keys::Keys;
 pub use self::{
+    mend::{mend, reading},
     place::{At, Fault},
     read::{MAX_JSON_DEPTH, parse_json, read_bson, to_bson, to_document},
     write::{plain_text, write_document, write_string, write_value},

@@ -103,6 +103,7 @@ impl Settings {
             deployment: self.deployment,
             default_source: event::default_source(&self.database),
             load: Load::on(Arc::clone(&metrics.waiting_bytes)),
+            undecodable: metrics.events_undecodable.clone(),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! protocol binding. Each fault is pointed at; `data` is Extended JSON, so that dates and 64-bit
 //! numbers keep their types.
 
-mod attribute;
+pub(super) mod attribute;
 
 use bson::{
     Binary, Bson, DateTime, RawBson, RawDocumentBuf,

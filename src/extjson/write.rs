@@ -3,11 +3,17 @@
 use bson::{Bson, RawBsonRef, RawDocument, spec::BinarySubtype};
 use serde_json::Value;
 
+use super::Keys;
+
 /// Appends `document` as relaxed Extended JSON.
 pub fn write_document(document: &RawDocument, out: &mut String) -> Result<(), bson::error::Error> {
     out.push('{');
+    let mut keys = Keys::default();
     for (index, element) in document.iter().enumerate() {
         let (key, value) = element?;
+        if !keys.is_first(key.as_str()) {
+            continue;
+        }
         if index > 0 {
             out.push(',');
         }

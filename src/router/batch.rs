@@ -8,6 +8,7 @@ use std::{
 
 use bson::{DateTime, RawDocument, RawDocumentBuf};
 use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::oneshot;
 
 use super::{Compiled, Table};
@@ -201,6 +202,8 @@ pub struct Wording {
     pub default_source: String,
     /// Where frames are counted while they wait.
     pub load: Load,
+    /// Counts events of which something is no text, or cannot be read.
+    pub undecodable: Counter,
 }
 
 impl Change {
@@ -258,6 +261,7 @@ impl Change {
                 Ok(encoded) => Some(encoded),
                 Err(error) => {
                     let position = self.position;
+                    wording.undecodable.inc();
                     tracing::warn!(%error, ?position, "an event cannot be written as JSON");
                     None
                 }
@@ -280,7 +284,14 @@ impl Change {
         };
         let mut json = String::with_capacity(document.as_bytes().len() * 2);
         let bare = dialect == Dialect::CloudEvents;
-        event::write_json(document, defaults, bare.then_some(&*cursor), &mut json)?;
+        let mended = if bare {
+            event::write_cloudevent(document, defaults, &cursor, &mut json)?
+        } else {
+            event::write_json(document, defaults, &mut json)?
+        };
+        if mended {
+            wording.undecodable.inc();
+        }
         let message = if bare {
             Message::bare_event(&cursor, json)
         } else {

@@ -113,7 +113,6 @@ impl Delivery {
                 continue;
             }
             let Some(frame) = change.frame(document, dialect, &self.wording) else {
-                self.metrics.events_undecodable.inc();
                 return;
             };
             self.gathered_bytes += frame.bytes.len() as u64;

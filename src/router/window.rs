@@ -143,6 +143,7 @@ mod tests {
         router::{Change, ChangeKind, Counted, Wording},
     };
     use bson::{DateTime, Timestamp, rawdoc};
+    use prometheus_client::metrics::counter::Counter;
     use std::time::Instant;
 
     fn window_of(window_bytes: usize, window_age: Duration) -> Window {
@@ -159,6 +160,7 @@ mod tests {
             deployment: DeploymentId([0; 6]),
             default_source: String::new(),
             load: Load::default(),
+            undecodable: Counter::default(),
         }
     }
 

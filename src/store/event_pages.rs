@@ -10,7 +10,10 @@ use data_encoding::BASE32HEX_NOPAD;
 use mongodb::options::Hint;
 
 use super::{Store, StoreError, query::collect};
-use crate::event::{DEFAULT_TYPE, TS_FIELD, default_source};
+use crate::{
+    event::{DEFAULT_TYPE, TS_FIELD, default_source},
+    extjson::reading,
+};
 
 /// Which events, and from where.
 #[derive(Clone, Debug, Default)]
@@ -45,17 +48,16 @@ pub struct PageKey {
 #[error("the page cursor is damaged: it is not one that this service issued")]
 pub struct PageKeyError;
 
-/// The page key of a stored event.
+/// The page key of a stored event. Of one whose `_id` is no text it is near, so that nobody is held up by it.
 pub fn event_page_key(event: &RawDocument) -> Result<PageKey, PageKeyError> {
-    let value = |name: &str| match event.get(name) {
-        Ok(Some(value)) => Bson::try_from(value).map_err(|_| PageKeyError),
-        Ok(None) => Ok(Bson::Null),
-        Err(_) => Err(PageKeyError),
-    };
-    Ok(PageKey {
-        ts: value(TS_FIELD)?,
-        id: value("_id")?,
-    })
+    let key = reading(event, |event| {
+        let value = |name: &str| event.get(name)?.map_or(Ok(Bson::Null), Bson::try_from);
+        Ok(PageKey {
+            ts: value(TS_FIELD)?,
+            id: value("_id")?,
+        })
+    });
+    key.map(|(key, _)| key).map_err(|_| PageKeyError)
 }
 
 impl PageKey {

@@ -67,7 +67,8 @@ pub struct Metrics {
     pub events_received: Counter,
     /// Events that at least one subscription matched.
     pub events_matched: Counter,
-    /// Events that could not be decoded or written as JSON; none of them was delivered.
+    /// Events with something that is not UTF-8, or that cannot be read: delivered with U+FFFD in its place,
+    /// and counted for each dialect.
     pub events_undecodable: Counter,
     /// Event frames written to sockets.
     pub deliveries: Counter,
@@ -269,7 +270,7 @@ impl Metrics {
             ),
             (
                 "events_undecodable",
-                "Events that could not be decoded",
+                "Events delivered with U+FFFD in place of what is not UTF-8",
                 &self.events_undecodable,
             ),
             (

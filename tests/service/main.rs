@@ -28,6 +28,7 @@ mod limits;
 mod load;
 mod many;
 mod nodes;
+mod odd_events;
 mod process;
 mod raw;
 mod receipts;

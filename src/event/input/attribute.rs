@@ -1,8 +1,10 @@
 //! One CloudEvents attribute: its name, its type, and its text in a header.
 
+use std::borrow::Cow;
+
 use bson::{Bson, DateTime};
 use mime::Mime;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{percent_decode_str, percent_encode_byte};
 use serde_json::Value;
 
 use crate::event::{CURSOR_EXTENSION, STORED_AT_FIELD, TS_FIELD};
@@ -42,8 +44,7 @@ fn extension(name: &str, value: Value) -> Result<Bson, String> {
     if RESERVED.contains(&name) {
         return Err("is a name that the service keeps for itself".to_owned());
     }
-    let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    if name.is_empty() || !name.bytes().all(lower) {
+    if !is_name(name) {
         return Err(
             "is no attribute's name: lower-case letters and digits only; content goes into data"
                 .to_owned(),
@@ -62,12 +63,64 @@ fn extension(name: &str, value: Value) -> Result<Bson, String> {
     }
 }
 
+/// Whether an attribute can have this name.
+pub(in crate::event) fn is_name(name: &str) -> bool {
+    let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    !name.is_empty() && name.bytes().all(lower)
+}
+
 const CONTROL: &str = "must not contain control characters";
 
 /// What the specification's type String excludes.
 fn forbidden(c: char) -> bool {
     let noncharacter = u32::from(c) & 0xFFFE == 0xFFFE || ('\u{FDD0}'..='\u{FDEF}').contains(&c);
     c.is_control() || noncharacter
+}
+
+/// Whether an attribute can have this text, and says something with it.
+pub(in crate::event) fn is_text(text: &str) -> bool {
+    !text.is_empty() && !text.contains(forbidden)
+}
+
+/// The text with percent escapes for the characters that an attribute cannot have.
+pub(in crate::event) fn escaped_text(text: &str) -> Cow<'_, str> {
+    if !text.contains(forbidden) {
+        return text.into();
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if forbidden(c) {
+            let mut bytes = [0; 4];
+            let bytes = c.encode_utf8(&mut bytes).as_bytes();
+            escaped.extend(bytes.iter().map(|byte| percent_encode_byte(*byte)));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped.into()
+}
+
+/// The text with percent escapes for what a URI reference cannot have.
+pub(in crate::event) fn escaped_uri(text: &str) -> Cow<'_, str> {
+    if is_uri_reference(text) {
+        return text.into();
+    }
+    let broken = has_broken_escape(text);
+    let mut fragment = false;
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for byte in text.bytes() {
+        let plain = match byte {
+            b'%' => !broken,
+            b'#' => !std::mem::replace(&mut fragment, true),
+            byte => is_uri_byte(byte),
+        };
+        if plain {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(percent_encode_byte(byte));
+        }
+    }
+    escaped.into()
 }
 
 fn text(value: Value) -> Result<Bson, String> {
@@ -87,14 +140,16 @@ fn uri(value: Value, what: &str) -> Result<Bson, String> {
 
 /// Whether the characters are those of a URI reference, with whole percent escapes and at most one
 /// fragment. How its parts hang together is left to those who dereference it.
-fn is_uri_reference(text: &str) -> bool {
-    const PUNCTUATION: &[u8] = b"-._~:/?#[]@!$&'()*+,;=%";
+pub(in crate::event) fn is_uri_reference(text: &str) -> bool {
     !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || PUNCTUATION.contains(&byte))
+        && text.bytes().all(is_uri_byte)
         && !has_broken_escape(text)
         && text.matches('#').count() <= 1
+}
+
+fn is_uri_byte(byte: u8) -> bool {
+    const PUNCTUATION: &[u8] = b"-._~:/?#[]@!$&'()*+,;=%";
+    byte.is_ascii_alphanumeric() || PUNCTUATION.contains(&byte)
 }
 
 /// Whether a `%` is not followed by two hexadecimal digits.
@@ -105,7 +160,7 @@ pub fn has_broken_escape(text: &str) -> bool {
     })
 }
 
-fn has_scheme(uri: &str) -> bool {
+pub(in crate::event) fn has_scheme(uri: &str) -> bool {
     uri.split_once(':').is_some_and(|(scheme, _)| {
         scheme.starts_with(|c: char| c.is_ascii_alphabetic())
             && scheme
@@ -114,7 +169,7 @@ fn has_scheme(uri: &str) -> bool {
     })
 }
 
-pub(super) fn is_json(kind: &Mime) -> bool {
+pub(in crate::event) fn is_json(kind: &Mime) -> bool {
     kind.subtype() == mime::JSON || kind.suffix() == Some(mime::JSON)
 }
 

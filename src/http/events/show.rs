@@ -25,5 +25,6 @@ pub(super) fn write(
         source: default_source,
         committed,
     };
-    Ok(write_json(event, defaults, None, out)?)
+    write_json(event, defaults, out)?;
+    Ok(())
 }

@@ -1,0 +1,149 @@
+//! Events that no careful program writes and MongoDB stores all the same: text that is not UTF-8, old
+//! binary data with a wrong length, one name twice. They are delivered, and the same on every way.
+
+use bson::{Document, RawBson, RawDocument, RawDocumentBuf, doc, raw::cstr};
+use serde_json::{Value, json};
+
+use crate::support::{Service, Socket};
+
+/// Stands in a document for a byte that is no UTF-8.
+const BROKEN: char = '~';
+
+/// Inserts a document with its bytes as they are: the driver's own types would refuse them.
+async fn insert(service: &Service, document: &RawDocument) {
+    let bytes = document.as_bytes().to_vec();
+    let length = bytes.len();
+    let mut documents = bson::RawArrayBuf::new();
+    documents.push(document.to_owned());
+    let mut command = RawDocumentBuf::new();
+    command.append(cstr!("insert"), "events");
+    command.append(cstr!("documents"), documents);
+    let mut command = command.into_bytes();
+    let at = command
+        .windows(length)
+        .position(|part| part == bytes)
+        .unwrap();
+    for byte in &mut command[at..at + length] {
+        if *byte == u8::try_from(BROKEN).unwrap() {
+            *byte = 0xFF;
+        }
+    }
+    let command = RawDocumentBuf::from_bytes(command).unwrap();
+    let answer = service.database.run_raw_command(command).await.unwrap();
+    assert_eq!(answer.get_i32("n").unwrap(), 1, "{answer:?}");
+}
+
+fn raw(document: &Document) -> RawDocumentBuf {
+    RawDocumentBuf::try_from(document).unwrap()
+}
+
+/// What every way shows of the one event of a subscription: two sockets, server-sent events, a page, the event.
+async fn shown(service: &Service, id: &str, document: &RawDocument) -> Vec<Value> {
+    let mut ours = service.connect(id).await;
+    let path = format!("/api/v1/subscriptions/{id}/events");
+    let bare = Socket::open(service.address, &path, Some("cloudevents.json")).await;
+    let mut bare = bare.unwrap();
+    insert(service, document).await;
+    let live = ours.message().await["event"].clone();
+    let bare = bare.message().await;
+    let page = service.get(&format!("/subscriptions/{id}/events")).await;
+    let listed = service.get("/events").await;
+    let mut shown = vec![live, bare];
+    for page in [page, listed] {
+        shown.push(page["items"].as_array().unwrap().last().unwrap().clone());
+    }
+    shown
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_no_text_is_delivered_and_counted() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({"type": "odd"})).await;
+    let key = format!("k{BROKEN}");
+    let document = raw(
+        &doc! {"_id": 1, "type": "odd", "subject": format!("s{BROKEN}"),
+        "data": {key: [format!("v{BROKEN}"), "plain"]}},
+    );
+    for event in shown(&service, &id, &document).await {
+        assert_eq!(event["subject"], "s\u{FFFD}", "{event}");
+        assert_eq!(event["data"], json!({"k\u{FFFD}": ["v\u{FFFD}", "plain"]}));
+    }
+    let counted = service.metric("tidegate_events_undecodable_total").await;
+    assert!(counted > 0.0);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_binary_data_with_a_wrong_length_is_delivered() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({"type": "odd"})).await;
+    let old = bson::Binary {
+        subtype: bson::spec::BinarySubtype::BinaryOld,
+        bytes: vec![5],
+    };
+    let mut bytes = raw(&doc! {"_id": 1, "type": "odd", "data": {"old": old}}).into_bytes();
+    let inner = bytes.windows(5).position(|part| part == [1, 0, 0, 0, 5]);
+    bytes[inner.unwrap()] = 9;
+    let document = RawDocumentBuf::from_bytes(bytes).unwrap();
+    for event in shown(&service, &id, &document).await {
+        assert_eq!(
+            event["data"]["old"]["$binary"]["base64"], "CQAAAAU=",
+            "{event}"
+        );
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_fields_with_one_name_the_first_counts_on_every_way() {
+    let service = Service::start().await;
+    let id = service
+        .subscribe(json!({"type": "first", "data.x": 1}))
+        .await;
+    let mut document = RawDocumentBuf::new();
+    document.append(cstr!("_id"), 1);
+    for text in ["first", "second"] {
+        for name in [
+            cstr!("id"),
+            cstr!("source"),
+            cstr!("type"),
+            cstr!("subject"),
+        ] {
+            document.append(name, text);
+        }
+    }
+    let mut data = RawDocumentBuf::new();
+    data.append(cstr!("x"), 1);
+    data.append(cstr!("x"), 2);
+    document.append(cstr!("data"), RawBson::Document(data));
+    let mut events = shown(&service, &id, &document).await;
+    events.push(service.get("/events/first?source=first").await);
+    for event in events {
+        for name in ["id", "source", "type", "subject"] {
+            assert_eq!(event[name], "first", "{event}");
+        }
+        assert_eq!(event["data"], json!({"x": 1}));
+    }
+    assert_eq!(service.status("/events/second").await, 404);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bare_subprotocol_carries_cloudevents_alone() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({"type": "odd"})).await;
+    let document = raw(
+        &doc! {"_id": 1, "type": "odd", "__v": 3, "createdAt": bson::DateTime::MIN, "ext": "e"},
+    );
+    let [own, bare, ..] = &shown(&service, &id, &document).await[..] else {
+        panic!("no events");
+    };
+    assert_eq!(own["__v"], 3);
+    assert_eq!(own.get("data"), None);
+    assert_eq!(bare.get("__v"), None);
+    assert_eq!(
+        (&bare["data"]["__v"], &bare["ext"]),
+        (&json!(3), &json!("e"))
+    );
+    service.stop().await;
+}
