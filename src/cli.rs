@@ -6,6 +6,7 @@
 mod backoff;
 mod bench;
 mod client;
+mod descriptors;
 mod dev;
 mod doctor;
 mod failure;

@@ -120,6 +120,10 @@ pub struct Limits {
     /// Bytes waiting for all connections of this node together; what several wait for counts once.
     /// Default 256 MiB.
     pub waiting_bytes: usize,
+    /// TCP connections of this node; 0 takes as many as there are descriptors for. Default 0.
+    pub tcp_connections: usize,
+    /// TCP connections from one address (of IPv6, one /64); 0 takes seven eighths of all. Default 0.
+    pub tcp_connections_per_address: usize,
     /// Bytes of a request's head. Default 16 KiB.
     pub header_bytes: usize,
     /// How long a request's head may take. Default `10s`.
@@ -128,6 +132,9 @@ pub struct Limits {
     /// How long a request's body may take. Default `30s`.
     #[serde(deserialize_with = "duration")]
     pub body_timeout: Duration,
+    /// How long an answer may wait for its client to take any of it. Default `30s`.
+    #[serde(deserialize_with = "duration")]
+    pub answer_timeout: Duration,
     /// How long an answered write waits for this node's feed to pass it. Default `5s`.
     #[serde(deserialize_with = "duration")]
     pub applied_timeout: Duration,
@@ -272,9 +279,12 @@ impl Default for Limits {
             connections: 20_000,
             connections_per_subscription: 10_000,
             waiting_bytes: 256 << 20,
+            tcp_connections: 0,
+            tcp_connections_per_address: 0,
             header_bytes: 16 << 10,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(30),
             applied_timeout: Duration::from_secs(5),
             router_timeout: Duration::from_secs(5),
             database_timeout: Duration::from_secs(10),

@@ -49,7 +49,7 @@ use self::{
 pub use self::{
     sse::{EventStream, event_stream},
     transport::{Carrier, Upgraded},
-    wire::{Gauge, Wire},
+    wire::{Gauge, Place, Wire},
 };
 use crate::{
     config::Config,

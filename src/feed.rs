@@ -19,10 +19,9 @@ mod repair;
 mod stream;
 mod understand;
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 pub use self::past::{PastError, PastReader};
 pub use self::recall::{Recall, recall};
@@ -63,15 +62,14 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Follows the database until `stop`, or until the router is gone.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Follows the database for ever.
+    pub async fn run(self) {
         let repairs = Repairs::default();
         let reading = Reading {
             feed: &self,
             repairs: &repairs,
         };
         tokio::select! {
-            () = stop.cancelled() => {}
             () = reading.follow_for_ever() => {}
             () = repairs.run(&self.store, reading.pause()) => {}
         }
@@ -83,7 +81,7 @@ impl Feed {
 enum Interrupted {
     /// All subscriptions have to be loaded.
     Load(Load),
-    /// The router is gone: this node stops.
+    /// The router is gone.
     RouterGone,
 }
 
@@ -100,12 +98,15 @@ impl Reading<'_> {
         let mut pause = self.pause();
         let mut load = Load::Start;
         loop {
-            if self.load(load, &mut place, &mut pause).await.is_some() {
-                return;
-            }
-            match self.follow(&mut place, &mut pause).await {
+            let gone = self.load(load, &mut place, &mut pause).await;
+            let interrupted = match gone {
+                Some(gone) => gone,
+                None => self.follow(&mut place, &mut pause).await,
+            };
+            match interrupted {
                 Interrupted::Load(why) => load = why,
-                Interrupted::RouterGone => return,
+                // Whoever watches the router ends this node.
+                Interrupted::RouterGone => pending().await,
             }
         }
     }

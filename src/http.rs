@@ -8,6 +8,7 @@ mod aside;
 mod attach;
 mod body;
 mod calls;
+mod clients;
 mod conditional;
 mod connections;
 mod cors;
@@ -19,6 +20,7 @@ pub(crate) mod echo;
 mod events;
 mod extract;
 mod failure;
+mod framing;
 mod idempotency;
 mod known;
 mod nodes;
@@ -38,17 +40,21 @@ mod watch;
 use std::sync::Arc;
 
 use axum::{Router, middleware, routing::get};
-use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::calls::{Call, calls};
-pub use self::{cut::Cut, openapi::Description};
+pub use self::{
+    clients::ClientTasks,
+    cut::{Cut, Outcome},
+    openapi::Description,
+};
 use crate::{
+    config,
     connection::Host,
     feed::Recall,
     receipts::Receipts,
     store::{NodeCard, Store},
-    telemetry::Health,
+    telemetry::{Health, Metrics},
 };
 
 /// Where all calls are, but for the metrics.
@@ -71,10 +77,8 @@ pub struct AppState {
     pub description: Description,
     /// What this node is called.
     pub node: Arc<NodeCard>,
-    /// Work that outlives its request. Whoever stops the service closes it and waits.
-    pub tasks: TaskTracker,
-    /// Comes where the stop has taken too long: connections that are left end at once.
-    pub cut: Cut,
+    /// Work that outlives its request. Whoever stops the service waits for it.
+    pub tasks: ClientTasks,
 }
 
 /// All calls.
@@ -89,21 +93,45 @@ pub fn routes(state: AppState) -> Router {
     let routes = routes
         .fallback(observe::not_found)
         .method_not_allowed_fallback(observe::method_not_allowed);
-    common(routes, &state).with_state(state)
+    common(routes, &state.host.config.cors, &state.host.metrics).with_state(state)
+}
+
+/// What a node answers before it has started: that it lives, and to all else that it is not ready.
+pub fn starting(cors: &config::Cors, metrics: &Arc<Metrics>) -> Router {
+    let routes = Router::new()
+        .route(&format!("{BASE}/live"), get(service::live))
+        .fallback(service::starting);
+    common(routes, cors, metrics)
+}
+
+/// What a node answers on a TCP connection beyond those that it takes, but for [probes](is_probe).
+pub fn full(cors: &config::Cors, metrics: &Arc<Metrics>) -> Router {
+    common(Router::new().fallback(service::full), cors, metrics)
+}
+
+/// Whether a request asks for the state of the node alone, which is answered whatever else is refused.
+pub fn is_probe(path: &str) -> bool {
+    path.strip_prefix(BASE)
+        .is_some_and(|path| matches!(path, "/live" | "/ready"))
 }
 
 /// What every request goes through; the last is the outermost.
-fn common(routes: Router<AppState>, state: &AppState) -> Router<AppState> {
+fn common<S: Clone + Send + Sync + 'static>(
+    routes: Router<S>,
+    cors: &config::Cors,
+    metrics: &Arc<Metrics>,
+) -> Router<S> {
     let routes = routes
         .layer(middleware::from_fn(observe::expect))
+        .layer(middleware::from_fn(framing::check))
         .layer(CatchPanicLayer::custom(observe::panicked))
         .layer(middleware::from_fn(observe::shape));
-    let routes = match cors::layer(&state.host.config.cors) {
+    let routes = match cors::layer(cors) {
         Some(cors) => routes.layer(cors),
         None => routes,
     };
     routes.layer(middleware::from_fn_with_state(
-        state.clone(),
+        Arc::clone(metrics),
         observe::observe,
     ))
 }

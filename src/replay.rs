@@ -183,7 +183,10 @@ async fn run(library: Library, mut wished: mpsc::Receiver<Wish>) {
                 Ok(Some(remembered)) => send_to_memory(&mut waiting, remembered),
                 Ok(None) => {}
                 // Its clients find their readers closed, and ask again.
-                Err(error) => tracing::error!(%error, "a reader of the past panicked"),
+                Err(error) => {
+                    tracing::error!(%error, "a reader of the past panicked");
+                    library.metrics.client_task_panicked("reader");
+                }
             },
         }
     }

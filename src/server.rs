@@ -12,33 +12,38 @@ mod expiry;
 mod fault_tests;
 mod horizon;
 mod housekeeping;
+mod places;
 mod presence;
 mod signs;
+#[cfg(debug_assertions)]
+mod strike;
+mod supervisor;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
-    task::{JoinError, JoinHandle},
     time::{Instant, sleep, timeout, timeout_at},
 };
-use tokio_util::{
-    sync::CancellationToken,
-    task::{AbortOnDropHandle, TaskTracker},
-};
+use tokio_util::sync::CancellationToken;
 
-use self::signs::Signs;
+pub use self::supervisor::TaskFault;
+use self::{
+    accept::Acceptor,
+    signs::Signs,
+    supervisor::{Stage, Supervisor},
+};
 use crate::{
     config::Config,
     connection::Host,
     feed::{Feed, recall},
-    http::{self, AppState, Cut},
+    http::{self, AppState, ClientTasks},
     positions::positions,
     receipts::receipts,
     replay::{Library, replays},
     router::{self, Router, filter_limits},
     store::{NodeCard, Store, StoreError, jittered},
-    telemetry::{Health, Metrics},
+    telemetry::Health,
 };
 
 /// How long after the deadline of a stop its last tasks may take to notice.
@@ -47,47 +52,58 @@ const CUT_GRACE: Duration = Duration::from_secs(1);
 /// Between two attempts to migrate, on average.
 const MIGRATION_PAUSE: Duration = Duration::from_millis(500);
 
-/// Why a node could not start.
+/// Why a node could not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A task that the node needs has ended.
+    #[error(transparent)]
+    Task(#[from] TaskFault),
 }
 
 /// Runs a node on `listener` until `stop`, then stops it in order: no new connections, every
 /// connection told (1001), spread over a time, everything flushed and closed, within
-/// `shutdown_timeout`.
+/// `shutdown_timeout`. It answers from the first moment on, though at first only that it is starting. Where
+/// one of its tasks ends before it may, it ends at once, and so do its connections.
 pub async fn run(
     config: Config,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), ServerError> {
     let address = listener.local_addr().unwrap_or(config.listen);
-    let node = tokio::select! {
-        node = Node::start(config, address) => node?,
-        () = stop.cancelled() => return Ok(()),
-    };
-    let closed = CancellationToken::new();
+    let supervisor = Supervisor::default();
+    let acceptor = Arc::new(Acceptor::new(&config));
+    let accepting = supervisor.stage();
     // In a task, so that it runs where the connections do.
-    let accepting = accept::accept(listener, node.acceptor(), closed.clone());
-    let accepting = AbortOnDropHandle::new(tokio::spawn(accepting));
-    let accepting = async {
-        if let Err(Ok(panic)) = accepting.await.map_err(JoinError::try_into_panic) {
-            std::panic::resume_unwind(panic);
-        }
-    };
-    tracing::info!("the service is up");
-    let draining = async {
+    accepting.spawn("accept", Arc::clone(&acceptor).accept(listener));
+    let clients = acceptor.clients.clone();
+    let living = async {
+        // Large, and gone when it is done.
+        let starting = Box::pin(Node::start(
+            config,
+            address,
+            &supervisor,
+            acceptor,
+            accepting,
+        ));
+        let Some(node) = stop.run_until_cancelled(starting).await else {
+            return Ok(());
+        };
+        let node = node?;
+        tracing::info!("the service is up");
         stop.cancelled().await;
-        let deadline = Instant::now() + node.state.host.config.shutdown_timeout;
-        node.drain(deadline).await;
-        closed.cancel();
-        deadline
+        node.stop().await;
+        Ok(())
     };
-    let ((), deadline) = tokio::join!(accepting, draining);
-    node.stop(deadline).await;
-    Ok(())
+    let ended = tokio::select! {
+        biased;
+        fault = supervisor.fault() => Err(fault.into()),
+        lived = living => lived,
+    };
+    clients.cut();
+    ended
 }
 
 /// The database, reached and migrated. An election on the way is ridden out within `startup_timeout`.
@@ -112,39 +128,38 @@ async fn prepared(config: &Config) -> Result<Store, StoreError> {
     }
 }
 
-/// Everything that runs.
+/// Everything that runs, in the order in which it ends.
 struct Node {
     state: AppState,
-    /// One HTTP connection each; told to finish by `closing`.
-    http: TaskTracker,
-    closing: CancellationToken,
     /// Cancelled when this node begins to stop, before anything ends.
     leaving: CancellationToken,
-    feed: JoinHandle<()>,
-    housekeeping: JoinHandle<()>,
-    expiry: JoinHandle<()>,
-    presence: JoinHandle<()>,
-    router_task: JoinHandle<()>,
-    replay_task: JoinHandle<()>,
-    positions_task: JoinHandle<()>,
-    receipts_task: JoinHandle<()>,
-    recall_task: JoinHandle<()>,
-    signs: JoinHandle<()>,
-    ending: CancellationToken,
+    accepting: Stage,
+    acceptor: Arc<Acceptor>,
+    /// What brings something, while there is anybody to bring it to.
+    feeding: Stage,
+    /// What is asked and written to until the end.
+    keeping: Stage,
 }
 
 impl Node {
     /// Connects, migrates, and starts router and feed. Returns before the subscriptions are loaded:
     /// until then the node answers that it is not ready.
-    async fn start(config: Config, address: SocketAddr) -> Result<Self, ServerError> {
+    async fn start(
+        config: Config,
+        address: SocketAddr,
+        supervisor: &Supervisor,
+        acceptor: Arc<Acceptor>,
+        accepting: Stage,
+    ) -> Result<Self, ServerError> {
         let store = prepared(&config).await?;
-        let metrics = Arc::new(Metrics::default());
+        let (feeding, keeping) = (supervisor.stage(), supervisor.stage());
+        let metrics = Arc::clone(&acceptor.metrics);
         let health = Health::new(&config.feed, metrics.lag.clone());
         let settings = router_settings(&store, &config);
         let wording = settings.wording(&metrics);
         let (router, handle, from_feed) =
             Router::new(settings, config.feed.batches_ahead, Arc::clone(&metrics));
-        let (positions, keeping) = positions(
+        let (positions, keeping_positions) = positions(
             store.clone(),
             &config.feed,
             Arc::clone(&metrics),
@@ -171,7 +186,7 @@ impl Node {
             metrics: Arc::clone(&metrics),
             leaving: leaving.clone(),
         };
-        let receipts_task = tokio::spawn(writing);
+        keeping.spawn("receipts", writing);
         let (recall, recalling) = recall(
             store.clone(),
             handle.clone(),
@@ -179,7 +194,6 @@ impl Node {
             config.feed.clone(),
         );
         signs.first(config.startup_timeout).await?;
-        let ending = CancellationToken::new();
         let feed = Feed {
             store: store.clone(),
             router: from_feed,
@@ -203,68 +217,46 @@ impl Node {
             positions,
             wording,
         });
-        let expiry = expiry::run(store.clone(), handle.expiring(), ending.clone());
-        let presence = presence::run(store.clone(), handle, health.clone(), ending.clone());
-        let housekeeping = housekeeping::run(store.clone(), metrics, ending.clone());
+        let expiry = expiry::run(store.clone(), handle.expiring());
+        let presence = presence::run(store.clone(), handle, health.clone());
+        let housekeeping = housekeeping::run(store.clone(), metrics);
+        keeping.spawn("replays", replaying);
+        keeping.spawn("positions", keeping_positions);
+        keeping.spawn("recall", recalling);
+        keeping.spawn("router", router.run());
+        feeding.spawn("signs", signs.run());
+        feeding.spawn("feed", feed.run());
+        feeding.spawn("presence", presence);
+        feeding.spawn("housekeeping", housekeeping);
+        feeding.spawn("expiry", expiry);
+        let state = AppState {
+            store,
+            health,
+            host,
+            receipts,
+            recall,
+            description: http::Description::default(),
+            node: card,
+            tasks: acceptor.clients.clone(),
+        };
+        acceptor.started(http::routes(state.clone()));
         Ok(Self {
-            replay_task: tokio::spawn(replaying),
-            positions_task: tokio::spawn(keeping),
-            receipts_task,
-            recall_task: tokio::spawn(recalling),
-            signs: tokio::spawn(signs.run(ending.clone())),
-            router_task: tokio::spawn(router.run()),
-            feed: tokio::spawn(feed.run(ending.clone())),
-            presence: tokio::spawn(presence),
-            housekeeping: tokio::spawn(housekeeping),
-            expiry: tokio::spawn(expiry),
-            state: AppState {
-                store,
-                health,
-                host,
-                receipts,
-                recall,
-                description: http::Description::default(),
-                node: card,
-                tasks: TaskTracker::new(),
-                cut: Cut::default(),
-            },
-            http: TaskTracker::new(),
-            closing: CancellationToken::new(),
+            state,
             leaving,
-            ending,
+            accepting,
+            acceptor,
+            feeding,
+            keeping,
         })
     }
 
-    fn acceptor(&self) -> accept::Acceptor {
-        accept::Acceptor {
-            routes: http::routes(self.state.clone()),
-            limits: self.state.host.config.limits.clone(),
-            send_buffer_bytes: self.state.host.config.socket.send_buffer_bytes,
-            metrics: Arc::clone(&self.state.host.metrics),
-            http: self.http.clone(),
-            closing: self.closing.clone(),
-            cut: self.state.cut.clone(),
-        }
-    }
-
-    /// Says that this node is not ready any more, and ends the connections over a time.
-    async fn drain(&self, deadline: Instant) {
-        self.state.health.stopping();
-        self.leaving.cancel();
-        let window = self.state.host.config.drain();
-        if window.is_zero() {
-            return;
-        }
-        let draining = drain::drain(&self.state.host.router, window);
-        if timeout_at(deadline, draining).await.is_err() {
-            tracing::warn!("the router was too busy to end all connections in time");
-        }
-    }
-
-    /// The listener is closed already. Requests under way are finished, connections that are left are
-    /// told; then what feeds them stops. Whatever is left at the deadline is cut.
-    async fn stop(self, deadline: Instant) {
-        self.closing.cancel();
+    /// Ends the connections over a time, closes the listener, and finishes what is under way; then what
+    /// feeds them stops. Whatever is left at the deadline is cut.
+    async fn stop(self) {
+        let deadline = Instant::now() + self.state.host.config.shutdown_timeout;
+        self.drain(deadline).await;
+        self.accepting.end().await;
+        self.acceptor.closing.cancel();
         if timeout_at(deadline, self.state.host.router.stop(usize::MAX))
             .await
             .is_err()
@@ -272,27 +264,17 @@ impl Node {
             tracing::warn!("the router was too busy to end its connections in time");
         }
         tracing::info!("stopping");
-        self.http.close();
-        self.state.tasks.close();
-        if timeout_at(deadline, self.served()).await.is_err() {
-            self.cut().await;
+        if timeout_at(deadline, self.state.tasks.ended())
+            .await
+            .is_err()
+        {
+            cut(&self.state.tasks).await;
         }
-        self.ending.cancel();
-        let parts = async {
-            for (part, task) in [
-                ("feed", self.feed),
-                ("housekeeping", self.housekeeping),
-                ("expiry", self.expiry),
-                ("presence", self.presence),
-                ("signs", self.signs),
-            ] {
-                if task.await.is_err() {
-                    tracing::error!(part, "ended by a panic");
-                }
-            }
-        };
         // The feed closes its cursor on the way out; it is not worth waiting long for.
-        if timeout_at(deadline + CUT_GRACE, parts).await.is_err() {
+        if timeout_at(deadline + CUT_GRACE, self.feeding.end())
+            .await
+            .is_err()
+        {
             tracing::warn!("the feed did not end in time");
         }
         let left = (deadline + CUT_GRACE).saturating_duration_since(Instant::now());
@@ -309,29 +291,35 @@ impl Node {
             tracing::warn!("receipts of teardowns could not be written");
         }
         say_goodbye(&self.state, left.max(CUT_GRACE)).await;
-        self.receipts_task.abort();
-        self.recall_task.abort();
-        self.positions_task.abort();
-        self.replay_task.abort();
-        self.router_task.abort();
+        if timeout(CUT_GRACE, self.keeping.end()).await.is_err() {
+            tracing::warn!("the last tasks did not end in time");
+        }
         tracing::info!("stopped");
     }
 
-    /// Waits until nobody is served any more.
-    async fn served(&self) {
-        self.http.wait().await;
-        self.state.tasks.wait().await;
-    }
-
-    /// Ends what is left at the deadline.
-    async fn cut(&self) {
-        let left = self.http.len() + self.state.tasks.len();
-        tracing::warn!(left, "the deadline has passed; cutting what is left");
-        self.state.cut.now();
-        if timeout(CUT_GRACE, self.served()).await.is_err() {
-            let left = self.http.len() + self.state.tasks.len();
-            tracing::warn!(left, "requests still wait for the database");
+    /// Says that this node is not ready any more, and ends the connections over a time.
+    async fn drain(&self, deadline: Instant) {
+        self.state.health.stopping();
+        self.leaving.cancel();
+        let window = self.state.host.config.drain();
+        if window.is_zero() {
+            return;
         }
+        let draining = drain::drain(&self.state.host.router, window);
+        if timeout_at(deadline, draining).await.is_err() {
+            tracing::warn!("the router was too busy to end all connections in time");
+        }
+    }
+}
+
+/// Ends what is left at the deadline.
+async fn cut(clients: &ClientTasks) {
+    let left = clients.len();
+    tracing::warn!(left, "the deadline has passed; cutting what is left");
+    clients.cut();
+    if timeout(CUT_GRACE, clients.ended()).await.is_err() {
+        let left = clients.len();
+        tracing::warn!(left, "some of it does not end");
     }
 }
 

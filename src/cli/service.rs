@@ -8,9 +8,9 @@ use std::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::failure::Failure;
+use super::{descriptors, failure::Failure};
 use crate::{
-    config::Config,
+    config::{Auth, Config},
     server::{self, ServerError},
 };
 
@@ -34,9 +34,19 @@ pub(crate) async fn serve(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
+    descriptors::raise();
+    if config.auth == Auth::None && !config.listen.ip().is_loopback() {
+        tracing::warn!(
+            address = %config.listen,
+            "everyone who can reach this address may read, publish and subscribe (--insecure)"
+        );
+    }
     server::run(config, listener, stop)
         .await
-        .map_err(|ServerError::Store(error)| Failure::store(&error))
+        .map_err(|error| match error {
+            ServerError::Store(error) => Failure::store(&error),
+            ServerError::Task(fault) => Failure::Failed(fault.to_string()),
+        })
 }
 
 /// The address by which this machine reaches the service.

@@ -1,12 +1,13 @@
-//! Ctrl-C and SIGTERM: the first asks to stop, the second ends the process at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks to stop, the second ends the process at once.
 
-use std::io;
+use std::{fs, io};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// What a shell adds to a signal's number to make an exit code of it.
 const SIGNALLED: i32 = 128;
+const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
@@ -15,13 +16,17 @@ const SIGTERM: i32 = 15;
 pub(crate) fn stop_token() -> io::Result<CancellationToken> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = hangup()?;
     let stop = CancellationToken::new();
     let asked = stop.clone();
     tokio::spawn(async move {
+        // Where this task is lost nobody could stop the node: it stops then.
+        let _lost = asked.clone().drop_guard();
         loop {
             let number = tokio::select! {
                 _ = interrupt.recv() => SIGINT,
                 _ = terminate.recv() => SIGTERM,
+                () = received(&mut hangup) => SIGHUP,
             };
             if asked.is_cancelled() {
                 std::process::exit(SIGNALLED + number);
@@ -31,4 +36,45 @@ pub(crate) fn stop_token() -> io::Result<CancellationToken> {
         }
     });
     Ok(stop)
+}
+
+/// The terminal has gone; `None` where whoever started this has it ignored (`nohup`).
+fn hangup() -> io::Result<Option<Signal>> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if is_ignored(&status, SIGHUP) {
+        return Ok(None);
+    }
+    signal(SignalKind::hangup()).map(Some)
+}
+
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether a process with this status (proc(5)) ignores a signal.
+fn is_ignored(status: &str, number: i32) -> bool {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (number - 1) & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ignored_signal_is_known() {
+        let status = "Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\t0\n";
+        assert!(is_ignored(status, SIGHUP));
+        assert!(!is_ignored(status, SIGTERM));
+        assert!(is_ignored(status, 13));
+        assert!(!is_ignored("", SIGHUP));
+    }
 }

@@ -85,11 +85,14 @@ pub const SETTINGS: &[Setting] = &[
     row("limits.page_items_default", Number(1, 10_000)),
     row("limits.connections", Number(1, 1_000_000)),
     row("limits.connections_per_subscription", Number(1, 1_000_000)),
+    row("limits.tcp_connections", Number(0, 1_000_000)),
+    row("limits.tcp_connections_per_address", Number(0, 1_000_000)),
     row("limits.waiting_bytes", Number(4 * KIB, 64 * GIB)),
     // The least that HTTP's library takes.
     row("limits.header_bytes", Number(8 * KIB, MIB)),
     row("limits.header_timeout", Span(times(100, MILLISECOND), HOUR)),
     row("limits.body_timeout", Span(times(100, MILLISECOND), HOUR)),
+    row("limits.answer_timeout", Span(times(100, MILLISECOND), HOUR)),
     row("limits.applied_timeout", Span(NONE, HOUR)),
     row("limits.router_timeout", Span(times(100, MILLISECOND), HOUR)),
     row(

@@ -44,6 +44,7 @@ pub fn event_stream(
     EventStream,
     impl Stream<Item = io::Result<Bytes>> + Send + 'static,
 ) {
+    gauge.stream();
     let (sender, mut receiver) = mpsc::channel(1);
     let chunks = PollSender::new(sender);
     let body =

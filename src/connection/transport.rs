@@ -12,6 +12,7 @@ use super::{
     Broken, Incoming,
     sse::{EventStream, Streaming},
     websocket::{WebSocket, part},
+    wire::Place,
     writing::Writing,
 };
 use crate::position::Position;
@@ -30,6 +31,8 @@ pub enum Carrier {
 pub struct Upgraded {
     /// The socket.
     pub tcp: TcpStream,
+    /// Its place, until it is closed.
+    pub place: Option<Place>,
     /// What has to be sent first: HTTP's own last words, if they are not sent yet.
     pub answer: Bytes,
     /// Bytes that came behind the request.

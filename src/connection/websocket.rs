@@ -26,7 +26,7 @@ use tungstenite::{
     protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext, frame::coding::CloseCode},
 };
 
-use super::{transport::Upgraded, writing::Writing};
+use super::{transport::Upgraded, wire::Place, writing::Writing};
 use crate::position::Position;
 
 /// Parts in one vectored write at most (Linux takes 1,024).
@@ -67,6 +67,7 @@ pub(super) enum Broken {
 /// A WebSocket of which this is the only owner.
 pub(super) struct WebSocket {
     tcp: TcpStream,
+    _place: Option<Place>,
     codec: WebSocketContext,
     /// What the codec wants to send.
     control: Vec<u8>,
@@ -121,6 +122,7 @@ impl WebSocket {
     pub(super) fn new(upgraded: Upgraded, message_bytes: usize, start: Position) -> Self {
         let Upgraded {
             tcp,
+            place,
             answer,
             read_already,
         } = upgraded;
@@ -132,6 +134,7 @@ impl WebSocket {
             .max_frame_size(Some(message_bytes));
         Self {
             tcp,
+            _place: place,
             codec: WebSocketContext::from_partially_read(read_already, Role::Server, Some(config)),
             control: Vec::new(),
             writing: Writing::behind(answer, start),
@@ -421,6 +424,7 @@ mod tests {
         let (tcp, _) = accepted.unwrap();
         SockRef::from(&tcp).set_send_buffer_size(4 * 1024).unwrap();
         let upgraded = Upgraded {
+            place: None,
             tcp,
             answer: answer.into(),
             read_already: read_already.to_vec(),

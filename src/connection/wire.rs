@@ -6,8 +6,12 @@
 //! ends a TCP connection whose client takes nothing: HTTP would wait for it for ever. And it keeps the
 //! answer to an upgrade for the connection's task, which sends it first of all, with what it has to say
 //! by then: most often one system call and one segment rather than two.
+//!
+//! An ordinary answer has nobody who keeps time: where its client takes nothing of it for
+//! `limits.answer_timeout`, the wire itself resets the TCP connection.
 
 use std::{
+    future::Future as _,
     io::{self, ErrorKind, IoSlice},
     pin::Pin,
     sync::{
@@ -15,6 +19,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -23,7 +28,11 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    sync::OwnedSemaphorePermit,
+    time::{Sleep, sleep},
 };
+
+use crate::telemetry::Metrics;
 
 /// What the kernel says to whoever writes, and what HTTP's side of the wire is to do.
 #[derive(Debug, Default)]
@@ -32,6 +41,7 @@ pub struct Gauge {
     bytes_taken: AtomicU64,
     cut: AtomicBool,
     holding: AtomicBool,
+    streaming: AtomicBool,
     gone: AtomicBool,
     /// HTTP's task.
     writer: AtomicWaker,
@@ -72,6 +82,11 @@ impl Gauge {
         self.holding.store(true, Ordering::Release);
     }
 
+    /// Leaves it to the connection's task how long its client may take nothing.
+    pub(super) fn stream(&self) {
+        self.streaming.store(true, Ordering::Release);
+    }
+
     /// Whether the TCP connection is closed.
     pub(super) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
@@ -97,20 +112,52 @@ impl Drop for Tether {
     }
 }
 
+/// A place among the TCP connections of a node, which is free again when this is dropped.
+#[derive(Debug)]
+pub struct Place {
+    _permits: [OwnedSemaphorePermit; 2],
+    metrics: Arc<Metrics>,
+}
+
+impl Place {
+    /// Counts it, as long as it is held.
+    pub fn new(permits: [OwnedSemaphorePermit; 2], metrics: Arc<Metrics>) -> Self {
+        metrics.tcp_connections.inc();
+        Self {
+            _permits: permits,
+            metrics,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.metrics.tcp_connections.dec();
+    }
+}
+
 /// A TCP connection with a gauge.
 #[derive(Debug)]
 pub struct Wire {
     tcp: TcpStream,
+    place: Option<Place>,
+    /// How long an answer may wait.
+    patience: Duration,
+    /// Until then; while nothing waits there is none.
+    deadline: Option<Pin<Box<Sleep>>>,
     /// Not sent yet: see [`Gauge::hold`].
     held: BytesMut,
     tether: Tether,
 }
 
 impl Wire {
-    /// Puts a gauge on a TCP connection.
-    pub fn new(tcp: TcpStream) -> Self {
+    /// Puts a gauge on a TCP connection. One beyond those that a node takes has no place.
+    pub fn new(tcp: TcpStream, place: Option<Place>, patience: Duration) -> Self {
         Self {
             tcp,
+            place,
+            patience,
+            deadline: None,
             held: BytesMut::new(),
             tether: Tether(Arc::default()),
         }
@@ -122,8 +169,8 @@ impl Wire {
     }
 
     /// The TCP connection, for who takes it over, and what is to be sent on it before all else.
-    pub fn into_parts(self) -> (TcpStream, Bytes) {
-        (self.tcp, self.held.freeze())
+    pub fn into_parts(self) -> (TcpStream, Option<Place>, Bytes) {
+        (self.tcp, self.place, self.held.freeze())
     }
 
     fn gauge_ref(&self) -> &Gauge {
@@ -153,18 +200,38 @@ impl Wire {
             },
             ready @ Poll::Ready(_) => ready,
         };
-        let gauge = self.gauge_ref();
         match &polled {
             Poll::Ready(Ok(taken)) => {
+                let gauge = self.gauge_ref();
                 gauge.bytes_taken.fetch_add(*taken as u64, Ordering::AcqRel);
+                self.deadline = None;
             }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => {
+                let gauge = self.gauge_ref();
                 gauge.refusals.fetch_add(1, Ordering::AcqRel);
                 gauge.watcher.wake();
+                self.wait(cx)?;
             }
         }
         polled
+    }
+
+    /// Waits for the client, but not for ever.
+    fn wait(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.gauge_ref().streaming.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let patience = self.patience;
+        let deadline = self
+            .deadline
+            .get_or_insert_with(|| Box::pin(sleep(patience)));
+        if deadline.as_mut().poll(cx).is_pending() {
+            return Ok(());
+        }
+        // What the kernel holds for this client goes too.
+        self.tcp.set_zero_linger()?;
+        Err(ErrorKind::TimedOut.into())
     }
 }
 
@@ -222,18 +289,59 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap());
         let (client, accepted) = tokio::join!(client, listener.accept());
-        let mut wire = Wire::new(accepted.unwrap().0);
+        let mut wire = Wire::new(accepted.unwrap().0, None, Duration::MAX);
         wire.write_all(b"before").await.unwrap();
         wire.gauge().hold();
         wire.write_all(b"held ").await.unwrap();
         let parts = [IoSlice::new(b"b"), IoSlice::new(b"ack")];
         assert_eq!(wire.write_vectored(&parts).await.unwrap(), 4);
         wire.flush().await.unwrap();
-        let (tcp, held) = wire.into_parts();
+        let (tcp, _, held) = wire.into_parts();
         assert_eq!(held, "held back");
         drop(tcp);
         let mut got = String::new();
         client.unwrap().read_to_string(&mut got).await.unwrap();
         assert_eq!(got, "before");
+    }
+
+    /// Any byte that its client takes is progress; none for long enough is the end.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_which_nothing_is_taken_for_too_long_is_reset() {
+        const PATIENCE: Duration = Duration::from_secs(30);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        // Of the standard library: nothing here waits for this runtime, whose clock would run on.
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (tcp, _) = listener.accept().await.unwrap();
+        SockRef::from(&tcp).set_send_buffer_size(4 * 1024).unwrap();
+        let mut wire = Wire::new(tcp, None, PATIENCE);
+        let part = vec![b'x'; 64 * 1024];
+        fill(&mut wire, &part).unwrap();
+        let mut taken = vec![0; 8 << 20];
+        for _ in 0..3 {
+            tokio::time::advance(PATIENCE * 2 / 3).await;
+            let read = io::Read::read(&mut client, &mut taken).unwrap();
+            assert!(read > 0);
+            while fill(&mut wire, &part).unwrap() == 0 {
+                drop(io::Read::read(&mut client, &mut taken[..1024]));
+            }
+        }
+        tokio::time::advance(PATIENCE + Duration::from_millis(1)).await;
+        let error = fill(&mut wire, &part).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        drop(wire);
+        let error = io::Read::read_to_end(&mut client, &mut taken).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+
+    /// Writes until the kernel refuses; the bytes that it took.
+    fn fill(wire: &mut Wire, part: &[u8]) -> io::Result<usize> {
+        let mut all = 0;
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        loop {
+            match Pin::new(&mut *wire).poll_write(&mut cx, part) {
+                Poll::Ready(taken) => all += taken?,
+                Poll::Pending => return Ok(all),
+            }
+        }
     }
 }

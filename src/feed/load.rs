@@ -89,11 +89,12 @@ impl Reading<'_> {
             assembly = Some(new);
             documents
         };
-        let time = self.feed.store.load_subscriptions(start).await?;
+        let time = self.feed.store.load_subscriptions(start).await;
+        // Asked in any case: a panic in the making of the table must not be taken for a failed reading.
         let table = match assembly {
-            Some(assembly) => assembly.table().await?,
-            None => Box::default(),
+            Some(assembly) => assembly.table().await,
+            None => Ok(Box::default()),
         };
-        Ok((time, table))
+        Ok((time?, table?))
     }
 }

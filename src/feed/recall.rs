@@ -4,7 +4,7 @@
 //! a subscription that it never knew, reads the deletes of the last day once, their keys alone, in the
 //! background. However many ask, it is done once.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use bson::{RawDocument, Timestamp};
 use tokio::{
@@ -87,6 +87,8 @@ pub fn recall(
             }
         }
         finished.send_replace(true);
+        // A task that ends would be taken for a fault.
+        pending::<()>().await;
     };
     (handle, task)
 }

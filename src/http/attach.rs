@@ -57,7 +57,7 @@ pub(super) async fn take(
     let host = Arc::clone(&state.host);
     let (answer, taken) = oneshot::channel();
     let serving = connection::serve(host, wish, answer, carrier);
-    state.tasks.spawn(state.cut.clone().end(serving));
+    state.tasks.spawn("connection", serving);
     match taken.await.unwrap_or(Err(AttachError::Stopping)) {
         Ok(()) => Ok(()),
         Err(AttachError::Unknown) => Err(not_found()),

@@ -93,14 +93,18 @@ where
         )),
         Begun::Fresh(reservation) => {
             let tasks = state.tasks.clone();
-            let task = tasks.spawn(async move {
+            let task = tasks.spawn("request", async move {
                 let ids = Ids::Seeded(reservation.seed);
                 let answer = work(state.clone(), call, ids).await;
                 settle(&state, reservation, answer.into_response()).await
             });
+            // Nothing comes of it where it panicked, or was cut at the end of a stop.
             match task.await {
-                Ok(answer) => answer,
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Ok(Some(answer)) => answer,
+                Ok(None) => Err(Problem::new(
+                    Kind::InternalError,
+                    "the work on this request ended without an answer",
+                )),
                 Err(error) => Err(internal(&error)),
             }
         }
@@ -134,7 +138,7 @@ async fn settle(
         answer,
     };
     if let Some(later) = keeping.now().await {
-        state.tasks.spawn(state.cut.clone().end(later));
+        state.tasks.spawn("keeping", later);
     }
     Ok(Response::from_parts(parts, Body::from(body)))
 }

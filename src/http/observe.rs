@@ -1,7 +1,7 @@
 //! What happens to every request on its way in and out: its id, one log line, one count; and that
 //! every refusal is a problem document, whoever refused.
 
-use std::{any::Any, time::Instant};
+use std::{any::Any, sync::Arc, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -12,9 +12,10 @@ use axum::{
 use tracing::Instrument as _;
 
 use super::{
-    AppState,
+    cut::words,
     problem::{Kind, PROBLEM_JSON, Problem},
 };
+use crate::telemetry::Metrics;
 
 /// Names a request in the log, across services.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -23,7 +24,7 @@ const UNMATCHED: &str = "unmatched";
 
 /// Gives the request its id, and logs and counts it.
 pub(crate) async fn observe(
-    State(state): State<AppState>,
+    State(metrics): State<Arc<Metrics>>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -39,10 +40,7 @@ pub(crate) async fn observe(
     let mut response = next.run(request).instrument(span.clone()).await;
     response.headers_mut().insert(REQUEST_ID, id);
     let status = response.status().as_u16();
-    state
-        .host
-        .metrics
-        .http_request(method.as_str(), &route, status);
+    metrics.http_request(method.as_str(), &route, status);
     span.in_scope(|| log(&method, &route, status, started));
     response
 }
@@ -116,12 +114,8 @@ pub(crate) async fn expect(request: Request, next: Next) -> Response {
     reason = "the signature is tower-http's"
 )]
 pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied());
     tracing::error!(
-        panic = text.unwrap_or("unknown"),
+        panic = words(panic.as_ref()),
         "a request's handler panicked"
     );
     Problem::new(

@@ -72,6 +72,23 @@ pub(crate) async fn ready(State(state): State<AppState>, uri: Uri) -> Result<Res
     }
 }
 
+/// Everything else, before this node has started.
+pub(crate) async fn starting() -> Problem {
+    Problem::new(
+        Kind::NotReady,
+        "this node is starting: it waits for its database",
+    )
+}
+
+/// Everything, on a TCP connection beyond those that this node takes.
+pub(crate) async fn full() -> Problem {
+    Problem::new(
+        Kind::Overloaded,
+        "this node takes no more TCP connections: in all (limits.tcp_connections), \
+         or from one address (limits.tcp_connections_per_address)",
+    )
+}
+
 /// `GET /metrics`
 pub(crate) async fn metrics(State(state): State<AppState>) -> Response {
     let mut response = answer::json(StatusCode::OK, state.host.metrics.encode());

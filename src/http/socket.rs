@@ -6,7 +6,7 @@
 use std::{future::Future, sync::Arc};
 
 use axum::{
-    body::Body,
+    body::{Body, HttpBody as _},
     http::{HeaderMap, HeaderValue, Request, header},
     response::Response,
 };
@@ -16,6 +16,7 @@ use tungstenite::handshake::server::create_response_with_body;
 
 use super::{
     AppState, attach,
+    framing::refused,
     known::known,
     problem::{Kind, Problem},
 };
@@ -70,6 +71,13 @@ pub(super) async fn open(
 /// Checks the opening handshake (RFC 6455, section 4.2.1) and words the answer.
 pub(super) fn handshake(request: &Request<Body>) -> Result<Response, Problem> {
     let headers = request.headers();
+    if !request.body().is_end_stream() {
+        // Nobody can say where it would end and the first frame begin.
+        return Err(refused(
+            "Upgrade",
+            "cannot be asked for in a request with a body",
+        ));
+    }
     if !upgrades(headers) {
         return Err(upgrade_required("connect with a WebSocket client"));
     }
@@ -151,9 +159,10 @@ pub(super) fn upgrade(
     let upgrading = request.extensions_mut().remove::<OnUpgrade>();
     async move {
         let parts = upgrading?.await.ok()?.downcast::<TokioIo<Wire>>().ok()?;
-        let (tcp, answer) = parts.io.into_inner().into_parts();
+        let (tcp, place, answer) = parts.io.into_inner().into_parts();
         Some(Carrier::Socket(Upgraded {
             tcp,
+            place,
             answer,
             read_already: parts.read_buf.to_vec(),
         }))

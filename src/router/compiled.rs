@@ -1,5 +1,7 @@
 //! A subscription together with its compiled filter.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use bson::{RawDocumentBuf, Timestamp};
 
 use crate::{
@@ -31,8 +33,10 @@ impl Compiled {
     /// The same, with the filter beside it.
     pub fn read_apart(document: RawDocumentBuf, limits: &Limits) -> (Self, Option<Filter>) {
         let (subscription, filter) = Subscription::read(document, |filter| {
-            Filter::parse_with(filter, limits)
-                .map_err(|error| format!("#/filter{}: {}", error.pointer, error.reason))
+            blamed(|| {
+                Filter::parse_with(filter, limits)
+                    .map_err(|error| format!("#/filter{}: {}", error.pointer, error.reason))
+            })
         });
         let compiled = Self {
             subscription,
@@ -86,6 +90,14 @@ impl Compiled {
     }
 }
 
+/// Compiles a filter. A panic is a fault of ours, and concerns this one alone.
+fn blamed<T>(compile: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(compile)).unwrap_or_else(|_| {
+        tracing::error!("the compiling of a subscription's filter panicked");
+        Err("#/filter: cannot be compiled, by a fault of the service".to_owned())
+    })
+}
+
 /// The configured bounds of a filter.
 pub fn filter_limits(limits: &config::Limits) -> Limits {
     Limits {
@@ -94,5 +106,21 @@ pub fn filter_limits(limits: &config::Limits) -> Limits {
         list_values: limits.filter_values,
         depth: limits.filter_depth,
         ..Limits::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_while_a_filter_is_compiled_is_an_error_of_that_filter() {
+        assert_eq!(blamed(|| Ok(5)), Ok(5));
+        assert_eq!(
+            blamed(|| Err::<(), _>("no".to_owned())),
+            Err("no".to_owned())
+        );
+        let struck = blamed(|| -> Result<(), String> { panic!("oh") });
+        assert!(struck.unwrap_err().starts_with("#/filter: "));
     }
 }

@@ -218,11 +218,6 @@ impl RouterHandle {
         }
     }
 
-    /// Waits until the router's task has ended.
-    pub async fn ended(&self) {
-        self.inputs.closed().await;
-    }
-
     /// Waits until this node stops.
     pub async fn stopping(&self) {
         let mut applied = self.applied.clone();

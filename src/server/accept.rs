@@ -3,7 +3,13 @@
 //! hyper serves each connection in a task of its own. axum's own loop is not used because it bounds
 //! neither the time nor the size of a request's head.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    error::Error as _,
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{Router, body::Body, extract::ConnectInfo};
 use hyper::{Request, body::Incoming, server::conn::http1};
@@ -11,55 +17,174 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::{config, connection::Wire, http::Cut, telemetry::Metrics};
+use super::places::Places;
+use crate::{
+    config::{self, Config},
+    connection::{Place, Wire},
+    http::{self, ClientTasks},
+    telemetry::Metrics,
+};
 
 /// After an accept that failed for want of something (descriptors, memory), so that the loop does
 /// not spin until there is some again.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long a client without a place may take to ask.
+const HEARING: Duration = Duration::from_secs(2);
 /// The smallest buffer that hyper takes.
 const LEAST_HEAD_BYTES: usize = 8 * 1024;
 
-/// What each connection is served with.
+/// Takes clients, and what each is served with.
 #[derive(Debug)]
 pub(super) struct Acceptor {
-    pub(super) routes: Router,
-    pub(super) limits: config::Limits,
-    pub(super) send_buffer_bytes: usize,
+    /// What is answered before the node has started.
+    starting: Router,
+    /// What is answered then.
+    routes: OnceLock<Router>,
+    /// What is answered where there is no place.
+    full: Router,
+    limits: config::Limits,
+    send_buffer_bytes: usize,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) http: TaskTracker,
+    pub(super) clients: ClientTasks,
     /// Cancelled when open connections are to finish their request and close.
     pub(super) closing: CancellationToken,
-    /// Cancelled when whatever is left is to end at once.
-    pub(super) cut: Cut,
 }
 
-/// Accepts until `stop`; the listener is closed then.
-pub(super) async fn accept(listener: TcpListener, acceptor: Acceptor, stop: CancellationToken) {
-    let acceptor = Arc::new(acceptor);
-    let mut shortage = Shortage::default();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        match accepted {
-            Ok((tcp, remote)) => {
-                shortage.ended();
-                let serving = Arc::clone(&acceptor).serve(tcp, remote);
-                acceptor.http.spawn(acceptor.cut.clone().end(serving));
-            }
-            Err(error) if concerns_one_connection(&error) => {}
-            Err(error) => {
-                shortage.felt(&error);
-                acceptor.metrics.http_connection_failed("accept");
-                sleep(PAUSE).await;
+impl Acceptor {
+    /// Of a node that is starting.
+    pub(super) fn new(config: &Config) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        Self {
+            starting: http::starting(&config.cors, &metrics),
+            routes: OnceLock::new(),
+            full: http::full(&config.cors, &metrics),
+            limits: config.limits.clone(),
+            send_buffer_bytes: config.socket.send_buffer_bytes,
+            clients: ClientTasks::new(Arc::clone(&metrics)),
+            metrics,
+            closing: CancellationToken::new(),
+        }
+    }
+
+    /// Answers by these routes from now on, on connections that are there already too.
+    pub(super) fn started(&self, routes: Router) {
+        self.routes.get_or_init(|| routes);
+    }
+
+    /// Accepts for ever; the listener is closed when this is dropped.
+    pub(super) async fn accept(self: Arc<Self>, listener: TcpListener) {
+        let mut shortage = Shortage::default();
+        let mut places = Places::new(&self.limits, Arc::clone(&self.metrics));
+        loop {
+            match listener.accept().await {
+                Ok((tcp, remote)) => {
+                    shortage.ended();
+                    match places.take(remote.ip()) {
+                        Ok(place) => {
+                            let serving = Arc::clone(&self).serve(tcp, remote, place);
+                            self.clients.spawn("http", serving);
+                        }
+                        Err(full) => {
+                            let serving = Arc::clone(&self).turn_away(tcp, remote);
+                            places.hear(full, &self.clients.spawn("http", serving));
+                        }
+                    }
+                }
+                Err(error) if concerns_one_connection(&error) => {}
+                Err(error) => {
+                    shortage.felt(&error);
+                    self.metrics.http_connection_failed("accept");
+                    sleep(PAUSE).await;
+                }
             }
         }
+    }
+
+    async fn serve(self: Arc<Self>, tcp: TcpStream, remote: SocketAddr, place: Place) {
+        if let Err(error) = self.tune(&tcp) {
+            tracing::debug!(%error, "a client left at once");
+            return;
+        }
+        let wire = Wire::new(tcp, Some(place), self.limits.answer_timeout);
+        let gauge = wire.gauge();
+        let acceptor = Arc::clone(&self);
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(remote));
+            request.extensions_mut().insert(Arc::clone(&gauge));
+            acceptor.answers().clone().oneshot(request)
+        });
+        let serving = self
+            .http(self.limits.header_timeout)
+            .serve_connection(TokioIo::new(wire), service)
+            .with_upgrades();
+        let mut serving = std::pin::pin!(serving);
+        let served = tokio::select! {
+            served = serving.as_mut() => served,
+            () = self.closing.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        };
+        if let Err(error) = served {
+            self.failed(&error, remote);
+        }
+    }
+
+    /// Answers one request on a connection that has no place, and closes it.
+    async fn turn_away(self: Arc<Self>, tcp: TcpStream, remote: SocketAddr) {
+        let patience = self.limits.header_timeout.min(HEARING);
+        let wire = Wire::new(tcp, None, patience);
+        let acceptor = Arc::clone(&self);
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let answers = if http::is_probe(request.uri().path()) {
+                acceptor.answers()
+            } else {
+                &acceptor.full
+            };
+            answers.clone().oneshot(request.map(Body::new))
+        });
+        let serving = self
+            .http(patience)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(wire), service);
+        match timeout(patience * 2, serving).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.failed(&error, remote),
+            Err(_) => self.metrics.http_connection_failed("turned_away"),
+        }
+    }
+
+    fn http(&self, head_patience: Duration) -> http1::Builder {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(head_patience)
+            .max_buf_size(self.limits.header_bytes.max(LEAST_HEAD_BYTES));
+        http
+    }
+
+    fn failed(&self, error: &hyper::Error, remote: SocketAddr) {
+        let cause = cause(error);
+        tracing::debug!(%error, cause, %remote, "an HTTP connection ended badly");
+        self.metrics.http_connection_failed(cause);
+    }
+
+    fn answers(&self) -> &Router {
+        self.routes.get().unwrap_or(&self.starting)
+    }
+
+    /// Small frames must not wait for an acknowledgement of the ones before (Nagle).
+    fn tune(&self, tcp: &TcpStream) -> io::Result<()> {
+        tcp.set_nodelay(true)?;
+        if self.send_buffer_bytes > 0 {
+            SockRef::from(tcp).set_send_buffer_size(self.send_buffer_bytes)?;
+        }
+        Ok(())
     }
 }
 
@@ -97,52 +222,6 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     )
 }
 
-impl Acceptor {
-    async fn serve(self: Arc<Self>, tcp: TcpStream, remote: SocketAddr) {
-        if let Err(error) = self.tune(&tcp) {
-            tracing::debug!(%error, "a client left at once");
-            return;
-        }
-        let routes = self.routes.clone();
-        let wire = Wire::new(tcp);
-        let gauge = wire.gauge();
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(ConnectInfo(remote));
-            request.extensions_mut().insert(Arc::clone(&gauge));
-            routes.clone().oneshot(request)
-        });
-        let serving = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_timeout)
-            .max_buf_size(self.limits.header_bytes.max(LEAST_HEAD_BYTES))
-            .serve_connection(TokioIo::new(wire), service)
-            .with_upgrades();
-        let mut serving = std::pin::pin!(serving);
-        let served = tokio::select! {
-            served = serving.as_mut() => served,
-            () = self.closing.cancelled() => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
-            }
-        };
-        if let Err(error) = served {
-            let cause = cause(&error);
-            tracing::debug!(%error, cause, %remote, "an HTTP connection ended badly");
-            self.metrics.http_connection_failed(cause);
-        }
-    }
-
-    /// Small frames must not wait for an acknowledgement of the ones before (Nagle).
-    fn tune(&self, tcp: &TcpStream) -> io::Result<()> {
-        tcp.set_nodelay(true)?;
-        if self.send_buffer_bytes > 0 {
-            SockRef::from(tcp).set_send_buffer_size(self.send_buffer_bytes)?;
-        }
-        Ok(())
-    }
-}
-
 /// A bounded name for the metric.
 fn cause(error: &hyper::Error) -> &'static str {
     if error.is_timeout() {
@@ -153,7 +232,13 @@ fn cause(error: &hyper::Error) -> &'static str {
         "not_http"
     } else if error.is_incomplete_message() {
         "cut_short"
+    } else if io_error(error).is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+        "answer_timeout"
     } else {
         "other"
     }
+}
+
+fn io_error(error: &hyper::Error) -> Option<&io::Error> {
+    error.source()?.downcast_ref()
 }

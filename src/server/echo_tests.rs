@@ -5,27 +5,15 @@ use std::sync::Arc;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::client_async;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tungstenite::Message;
 
-use super::accept::{Acceptor, accept};
-use crate::{
-    config,
-    http::{self, Cut},
-    telemetry::Metrics,
-};
+use super::accept::Acceptor;
+use crate::{config::Config, http};
 
 async fn serve(listener: TcpListener) {
-    let acceptor = Acceptor {
-        routes: http::echo::routes(),
-        limits: config::Limits::default(),
-        send_buffer_bytes: 0,
-        metrics: Arc::new(Metrics::default()),
-        http: TaskTracker::new(),
-        closing: CancellationToken::new(),
-        cut: Cut::default(),
-    };
-    accept(listener, acceptor, CancellationToken::new()).await;
+    let acceptor = Arc::new(Acceptor::new(&Config::default()));
+    acceptor.started(http::echo::routes());
+    acceptor.accept(listener).await;
 }
 
 /// With `ECHO_LISTEN` set to an address it serves there until it is killed, to whatever conformance

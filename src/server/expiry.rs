@@ -4,11 +4,10 @@
 //! subscription's expiry. The delete is what ends its sockets and frees its id. The index that makes the server
 //! delete it (within a minute) stays for the time when no node runs.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
 use bson::DateTime;
 use tokio::{sync::watch, time::sleep};
-use tokio_util::sync::CancellationToken;
 
 use crate::store::{Store, StoreError};
 
@@ -19,31 +18,20 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Before it asks for the server's clock again while it waits: clocks are set, and drift.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
-/// Deletes what expires until `stop`. `next` says when the next subscription does.
-pub(super) async fn run(
-    store: Store,
-    mut next: watch::Receiver<Option<DateTime>>,
-    stop: CancellationToken,
-) {
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = follow(&store, &mut next) => {}
-    }
-}
-
-async fn follow(store: &Store, next: &mut watch::Receiver<Option<DateTime>>) {
+/// Deletes what expires. `next` says when the next subscription does.
+pub(super) async fn run(store: Store, mut next: watch::Receiver<Option<DateTime>>) {
     loop {
         let at = *next.borrow_and_update();
         let waits = async {
             match at {
-                Some(at) => delete_at(store, at).await,
-                None => std::future::pending().await,
+                Some(at) => delete_at(&store, at).await,
+                None => pending().await,
             }
         };
         tokio::select! {
             changed = next.changed() => if changed.is_err() {
-                // The router has ended; so does this node.
-                return;
+                // The router has ended: whoever watches it ends this node.
+                pending::<()>().await;
             },
             () = waits => {}
         }

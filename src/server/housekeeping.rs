@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use rand::RngExt as _;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use super::horizon::Horizon;
 use crate::{store::Store, telemetry::Metrics};
@@ -12,19 +11,13 @@ use crate::{store::Store, telemetry::Metrics};
 /// How often, on average. Every node does it; doing it twice does no harm.
 const INTERVAL: Duration = Duration::from_mins(1);
 
-/// Keeps house until `stop`.
-pub(super) async fn run(store: Store, metrics: Arc<Metrics>, stop: CancellationToken) {
+/// Keeps house.
+pub(super) async fn run(store: Store, metrics: Arc<Metrics>) {
     let mut horizon = Horizon::default();
     loop {
-        tokio::select! {
-            () = horizon.look(&store, &metrics) => {}
-            () = stop.cancelled() => return,
-        }
+        horizon.look(&store, &metrics).await;
         let pause = INTERVAL.mul_f64(rand::rng().random_range(0.5..1.5));
-        tokio::select! {
-            () = sleep(pause) => {}
-            () = stop.cancelled() => return,
-        }
+        sleep(pause).await;
         // Events that other programs inserted have no date for retention to count from.
         match store.stamp_unstamped_events().await {
             Ok(0) => {}

@@ -3,10 +3,12 @@
 //! While the database is lost this asks for it, so that the driver looks often and requests flow again as
 //! soon as it is back; and it says, once each, that it is away and that it is back.
 
-use std::time::{Duration, Instant};
+use std::{
+    future::pending,
+    time::{Duration, Instant},
+};
 
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     router::RouterHandle,
@@ -17,18 +19,12 @@ use crate::{
 /// Between two questions for a database that is lost, on average; and between two looks at rights.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Watches until `stop`.
-pub(super) async fn run(
-    store: Store,
-    router: RouterHandle,
-    health: Health,
-    stop: CancellationToken,
-) {
+/// Watches.
+pub(super) async fn run(store: Store, router: RouterHandle, health: Health) {
     tokio::select! {
         () = watch_database(&store, &health) => {}
         () = watch_rights(&store, &health) => {}
         () = watch_router(&router, &health) => {}
-        () = stop.cancelled() => {}
     }
 }
 
@@ -113,7 +109,5 @@ async fn watch_rights(store: &Store, health: &Health) {
 async fn watch_router(router: &RouterHandle, health: &Health) {
     router.until_loaded().await;
     health.report(Part::Router, "up", None);
-    router.ended().await;
-    health.report(Part::Router, "down", None);
-    std::future::pending::<()>().await;
+    pending::<()>().await;
 }

@@ -62,19 +62,12 @@ impl Signs {
         Ok(())
     }
 
-    /// Writes them until `stop`; one at once when the node begins to stop.
-    pub(super) async fn run(self, stop: CancellationToken) {
+    /// Writes them; one at once when the node begins to stop.
+    pub(super) async fn run(self) {
         let mut told = false;
         loop {
-            let beat = async {
-                self.pause().await;
-                self.beat().await
-            };
-            let beat = tokio::select! {
-                beat = beat => beat,
-                () = stop.cancelled() => return,
-            };
-            match beat {
+            self.pause().await;
+            match self.beat().await {
                 Ok(()) => told = false,
                 Err(error) if told => tracing::debug!(%error, "still no sign of life written"),
                 Err(error) => {

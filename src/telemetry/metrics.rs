@@ -54,6 +54,16 @@ struct CauseLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TaskLabel {
+    task: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OperationLabel {
     operation: &'static str,
 }
@@ -104,6 +114,10 @@ pub struct Metrics {
     feed_oddities: Family<OperationLabel, Counter>,
     http_requests: Family<HttpLabels, Counter>,
     http_connections_failed: Family<CauseLabel, Counter>,
+    client_task_panics: Family<TaskLabel, Counter>,
+    /// TCP connections that have a place.
+    pub tcp_connections: Gauge<i64, AtomicI64>,
+    tcp_connections_refused: Family<ReasonLabel, Counter>,
     /// From the commit's wall time on the server to its receipt here (two clocks).
     pub commit_to_receipt: Histogram,
     /// From receipt to the end of matching and hand-over.
@@ -232,6 +246,9 @@ impl Default for Metrics {
             feed_oddities: Family::default(),
             http_requests: Family::default(),
             http_connections_failed: Family::default(),
+            client_task_panics: Family::default(),
+            tcp_connections: Gauge::default(),
+            tcp_connections_refused: Family::default(),
             commit_to_receipt: Histogram::new(latency_buckets()),
             receipt_to_match: Histogram::new(latency_buckets()),
             match_to_socket: Histogram::new(latency_buckets()),
@@ -334,6 +351,18 @@ impl Metrics {
             "HTTP connections cut, by cause",
             failed,
         );
+        let panics = self.client_task_panics.clone();
+        r.register(
+            "client_task_panics",
+            "Panics in the task of one client, by task",
+            panics,
+        );
+        let refused = self.tcp_connections_refused.clone();
+        r.register(
+            "tcp_connections_refused",
+            "TCP connections beyond those that are taken, by whose places were full",
+            refused,
+        );
         let ignored = self.acks_ignored.clone();
         r.register(
             "acks_ignored",
@@ -350,6 +379,8 @@ impl Metrics {
             "Positions that the oplog soon leaves behind",
             risk,
         );
+        let tcp = self.tcp_connections.clone();
+        r.register("tcp_connections", "TCP connections open now", tcp);
         let window = self.oplog_window.clone();
         r.register_with_unit(
             "oplog_window",
@@ -435,6 +466,20 @@ impl Metrics {
     pub fn http_connection_failed(&self, cause: &'static str) {
         self.http_connections_failed
             .get_or_create(&CauseLabel { cause })
+            .inc();
+    }
+
+    /// Counts a TCP connection for which there was no place.
+    pub fn tcp_connection_refused(&self, reason: &'static str) {
+        self.tcp_connections_refused
+            .get_or_create(&ReasonLabel { reason })
+            .inc();
+    }
+
+    /// Counts a panic in the task of one client.
+    pub fn client_task_panicked(&self, task: &'static str) {
+        self.client_task_panics
+            .get_or_create(&TaskLabel { task })
             .inc();
     }
 

@@ -21,6 +21,7 @@ fn settings(nodes: usize) -> Settings {
     let settings = [
         ("TIDEGATE_SOCKET__PING_INTERVAL", "4s"),
         ("TIDEGATE_SOCKET__PONG_TIMEOUT", "4s"),
+        ("TIDEGATE_LIMITS__ANSWER_TIMEOUT", "2s"),
         ("TIDEGATE_LOG", "info"),
     ];
     Settings {

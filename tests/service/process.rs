@@ -10,6 +10,7 @@ use tidegate::config::Config;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
     process::{Child, ChildStderr, Command},
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -21,6 +22,7 @@ pub(crate) struct Process {
     child: Child,
     /// What it logged since it listens.
     log: Arc<Mutex<Vec<String>>>,
+    logging: JoinHandle<()>,
 }
 
 impl Process {
@@ -51,7 +53,7 @@ impl Process {
         // The process must never wait for a full pipe.
         let kept = Arc::<Mutex<Vec<String>>>::default();
         let keeping = Arc::clone(&kept);
-        tokio::spawn(async move {
+        let logging = tokio::spawn(async move {
             while let Ok(Some(line)) = log.next_line().await {
                 keeping.lock().unwrap().push(line);
             }
@@ -61,6 +63,7 @@ impl Process {
             service,
             child,
             log: kept,
+            logging,
         }
     }
 
@@ -72,9 +75,23 @@ impl Process {
     }
 
     pub(crate) async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it runs").to_string();
+        let id = self.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &id]).status().await;
         assert!(sent.unwrap().success());
+    }
+
+    /// The process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// Waits for its end: the exit code, and all that it logged.
+    pub(crate) async fn end_with_log(mut self) -> (Option<i32>, Vec<String>) {
+        let ended = timeout(DEADLINE, self.child.wait()).await;
+        let code = ended.expect("it ends in time").unwrap().code();
+        self.logging.await.unwrap();
+        let log = self.log.lock().unwrap().clone();
+        (code, log)
     }
 
     /// Waits for its end: the exit code, if no signal ended it.

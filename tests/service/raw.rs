@@ -117,6 +117,11 @@ impl Raw {
         answer
     }
 
+    /// Whether anything more comes before the end of the connection.
+    pub(crate) async fn goes_on(&mut self) -> bool {
+        !self.ahead.is_empty() || self.read_ahead().await
+    }
+
     /// The next frame, or `None` when the server has gone, in order or not.
     pub(crate) async fn frame(&mut self) -> Option<Frame> {
         let head = self.take(2).await?;

@@ -1,9 +1,15 @@
-//! A node that starts where there are subscriptions already.
+//! A node that starts: where there are subscriptions already, or no database yet.
 
 use bson::{Document, doc};
-use serde_json::json;
+use serde_json::{Value, json};
+use tidegate::{config::Config, server};
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::sync::CancellationToken;
 
-use crate::support::Service;
+use crate::{
+    raw::{Raw, upgrade_request},
+    support::{DEADLINE, Service, free_port},
+};
 
 /// Enough to take the router a while.
 const MANY: i64 = 20_000;
@@ -32,4 +38,47 @@ async fn ready_means_that_every_subscription_is_in_force() {
     assert_eq!(message["event"]["type"], "wanted", "{message}");
     second.stop().await;
     first.stop().await;
+}
+
+/// A request that asks for this, on a connection of its own.
+async fn asked(raw: &mut Raw, path: &str, more: &str) -> (u16, Option<String>, Value) {
+    let request = format!("GET /api/v1{path} HTTP/1.1\r\nHost: tidegate.test\r\n{more}\r\n");
+    raw.send(request.as_bytes()).await;
+    let answer = raw.answer().await;
+    let after = answer.header("retry-after").map(str::to_owned);
+    (answer.status, after, answer.body)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_waits_for_its_database_says_so() {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let config = Config {
+        mongodb_uri: format!("mongodb://127.0.0.1:{}/", free_port()),
+        startup_timeout: DEADLINE * 10,
+        ..Config::default()
+    };
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let node = tokio::spawn(server::run(config, listener, stop.clone()));
+    let mut raw = Raw::dial(address).await;
+    let (status, _, body) = asked(&mut raw, "/live", "").await;
+    assert_eq!((status, &body["status"]), (200, &json!("up")));
+    for (path, more) in [
+        ("/ready", ""),
+        ("/health", ""),
+        ("/subscriptions", ""),
+        ("/nowhere", ""),
+        ("/subscriptions/a/events", "Accept: text/event-stream\r\n"),
+    ] {
+        let (status, after, body) = asked(&mut raw, path, more).await;
+        assert_eq!((status, after.as_deref()), (503, Some("1")), "{path}");
+        assert_eq!(body["type"], "/problems/not-ready", "{path}");
+    }
+    raw.send(upgrade_request("a", "").as_bytes()).await;
+    assert_eq!(raw.answer().await.status, 503);
+    stop.cancel();
+    let stopped = timeout(DEADLINE, node).await.expect("stops in time");
+    stopped.unwrap().unwrap();
+    assert!(!raw.goes_on().await);
 }

@@ -30,6 +30,10 @@ pub(crate) enum Fault {
     NodeKilled(usize),
     /// A node is stopped (SIGSTOP), and goes on.
     NodePaused(usize),
+    /// A task of a node panics, upon which its process ends; it is started again.
+    TaskPanics(usize, &'static str),
+    /// Clients ask a node for large answers, and never read them.
+    AnswersUnread(usize),
     /// The way between a node and all members of the database.
     BehindNode(usize, Trouble),
     /// The way between all clients and a node.
@@ -134,6 +138,8 @@ impl fmt::Display for Fault {
             Self::MajorityLost => f.write_str("majority lost"),
             Self::NodeKilled(_) => f.write_str("node killed"),
             Self::NodePaused(_) => f.write_str("node paused"),
+            Self::TaskPanics(_, task) => write!(f, "a task panics: {task}"),
+            Self::AnswersUnread(_) => f.write_str("answers unread"),
             Self::BehindNode(_, trouble) => write!(f, "node to database: {trouble}"),
             Self::BeforeNode(_, trouble) => write!(f, "clients to node: {trouble}"),
             Self::Errors(code) => write!(f, "every command fails with {code}"),
@@ -171,8 +177,9 @@ impl Fault {
             | Self::PrimaryPaused
             | Self::SecondaryKilled
             | Self::MajorityLost
+            | Self::AnswersUnread(_)
             | Self::BehindNode(..) => Where::Database,
-            Self::NodeKilled(node) => Where::Node(node),
+            Self::NodeKilled(node) | Self::TaskPanics(node, _) => Where::Node(node),
             // Its clients may lose patience.
             Self::NodePaused(node) | Self::BeforeNode(node, _) => Where::Clients(node),
             Self::Errors(280 | 286) => Where::History,
@@ -222,6 +229,14 @@ impl Fault {
                 world.nodes[node].signal("STOP").await?;
                 Ok(Remedy::Undo)
             }
+            Self::TaskPanics(node, task) => {
+                world.nodes[node].strike(task).await?;
+                Ok(Remedy::Undo)
+            }
+            Self::AnswersUnread(node) => {
+                world.unread.begin(world.nodes[node].address);
+                Ok(Remedy::Undo)
+            }
             Self::BehindNode(node, trouble) => {
                 let node = &world.nodes[node];
                 node.set_backs(trouble.weather());
@@ -254,7 +269,8 @@ impl Fault {
                 }
             }
             (Remedy::Resume(member), _) => world.cluster.resume(member)?,
-            (Remedy::Undo, Self::NodeKilled(node)) => {
+            (Remedy::Undo, Self::AnswersUnread(_)) => world.unread.all_cut().await?,
+            (Remedy::Undo, Self::NodeKilled(node) | Self::TaskPanics(node, _)) => {
                 world.nodes[node].launch()?;
             }
             (Remedy::Undo, Self::NodePaused(node)) => world.nodes[node].signal("CONT").await?,

@@ -20,5 +20,6 @@ pub(crate) mod publishers;
 pub(crate) mod record;
 pub(crate) mod trial;
 pub(crate) mod truth;
+pub(crate) mod unread;
 pub(crate) mod world;
 pub(crate) mod writers;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, ChildStderr, Command},
@@ -50,6 +51,8 @@ pub(crate) struct Node {
     process: Option<Child>,
     log: Log,
     reading: Option<JoinHandle<()>>,
+    /// Holds what is to strike its tasks.
+    folder: TempDir,
 }
 
 impl Node {
@@ -76,6 +79,7 @@ impl Node {
             process: None,
             log: Log::default(),
             reading: None,
+            folder: tempfile::tempdir()?,
         };
         node.launch()?;
         node.until_ready().await?;
@@ -94,6 +98,7 @@ impl Node {
             .args(["serve", "--listen", &self.address.to_string()])
             .args(["--mongodb-uri", &self.uri, "--database", &self.database])
             .envs(self.program.settings.iter().cloned())
+            .env("TEST_TIDEGATE_STRIKES", self.strikes())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -147,6 +152,22 @@ impl Node {
         if let Some(mut process) = self.process.take() {
             process.kill().await?;
         }
+        Ok(())
+    }
+
+    fn strikes(&self) -> PathBuf {
+        self.folder.path().join("strikes")
+    }
+
+    /// Makes one of its tasks panic, and waits until the process has ended with an error because of that. Only
+    /// builds with debug assertions can be struck.
+    pub(crate) async fn strike(&mut self, task: &str) -> Result<()> {
+        std::fs::write(self.strikes(), format!("{task} panic"))?;
+        let mut process = self.process.take().context("it does not run")?;
+        let ended = timeout(PATIENCE, process.wait()).await;
+        std::fs::remove_file(self.strikes())?;
+        let status = ended.with_context(|| format!("it does not end:\n{}", self.log.text()))??;
+        ensure!(status.code() == Some(1), "it ended with {status}");
         Ok(())
     }
 
@@ -219,7 +240,7 @@ impl Log {
         let mut lines = BufReader::new(log).lines();
         while let Ok(Some(line)) = lines.next_line().await {
             self.with(|lines| {
-                if line.contains("panicked at") || line.contains("ended by a panic") {
+                if line.contains("panicked at") && !line.contains("server/strike.rs") {
                     lines.panics.push(line.clone());
                 }
                 lines.last.push_back(line);

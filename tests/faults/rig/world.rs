@@ -14,6 +14,7 @@ use super::{
     node::{Node, Program},
     proxy::Proxy,
     record::Notebook,
+    unread::Unread,
 };
 
 /// The database of every world.
@@ -42,6 +43,8 @@ pub(crate) struct World {
     pub(crate) notebook: Notebook,
     /// Before everything that happened in it.
     pub(crate) since: Timestamp,
+    /// Clients that do not read.
+    pub(crate) unread: Unread,
     settings: Settings,
 }
 
@@ -63,6 +66,7 @@ impl World {
             members,
             notebook: Notebook::new(),
             since,
+            unread: Unread::default(),
             settings,
         };
         for number in 0..world.settings.nodes {

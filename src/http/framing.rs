@@ -1,0 +1,73 @@
+//! Where a request ends: what leaves that open to doubt is refused, and the TCP connection closed behind it.
+//!
+//! A proxy that understands such a request otherwise than this service would take a part of it for the next
+//! one (request smuggling, RFC 9112, section 11.2). hyper refuses what it cannot read; this refuses what it
+//! reads more generously than it should.
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, HeaderValue, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use super::problem::{Kind, Problem};
+
+/// Lets only requests through whose end is beyond doubt.
+pub(crate) async fn check(request: Request, next: Next) -> Response {
+    match doubt(request.headers()) {
+        None => next.run(request).await,
+        Some(detail) => refused("Transfer-Encoding", detail).into_response(),
+    }
+}
+
+/// A refusal behind which nothing more is read.
+pub(super) fn refused(name: &str, detail: &str) -> Problem {
+    Problem::header(Kind::BadHeader, name, detail)
+        .with_header(header::CONNECTION, HeaderValue::from_static("close"))
+}
+
+fn doubt(headers: &HeaderMap) -> Option<&'static str> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let coding = codings.next()?;
+    let alone = codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    (!alone).then_some("only chunked is understood, once and alone")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderName;
+
+    #[test]
+    fn chunked_is_taken_once_and_alone() {
+        for (lines, taken) in [
+            (&[][..], true),
+            (&[("content-length", "3")], true),
+            (&[("transfer-encoding", "chunked")], true),
+            (&[("transfer-encoding", "Chunked")], true),
+            (&[("transfer-encoding", "chunked, chunked")], false),
+            (&[("transfer-encoding", "gzip, chunked")], false),
+            (&[("transfer-encoding", "identity")], false),
+            (
+                &[
+                    ("transfer-encoding", "gzip"),
+                    ("transfer-encoding", "chunked"),
+                ],
+                false,
+            ),
+        ] {
+            let line = |(name, value): &(&'static str, &'static str)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            };
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines.iter().map(line) {
+                headers.append(name, value);
+            }
+            assert_eq!(doubt(&headers).is_none(), taken, "{lines:?}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Clients that ask for large answers again and again, and never read any.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpSocket, TcpStream},
+    task::JoinSet,
+    time::timeout,
+};
+
+const CLIENTS: usize = 8;
+const REQUESTS: usize = 50;
+/// How long a node may take to have enough of them.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Those that are at it.
+#[derive(Debug, Default)]
+pub(crate) struct Unread(JoinSet<Result<()>>);
+
+impl Unread {
+    /// Begins, at this node.
+    pub(crate) fn begin(&mut self, node: SocketAddr) {
+        for _ in 0..CLIENTS {
+            self.0.spawn(never_read(node));
+        }
+    }
+
+    /// Waits until the node has cut all of them.
+    pub(crate) async fn all_cut(&mut self) -> Result<()> {
+        while let Some(cut) = timeout(PATIENCE, self.0.join_next())
+            .await
+            .context("clients that do not read are not cut")?
+        {
+            cut??;
+        }
+        Ok(())
+    }
+}
+
+/// Asks until the connection is cut.
+async fn never_read(node: SocketAddr) -> Result<()> {
+    let mut tcp = narrow(node).await?;
+    let request = b"GET /api/v1/events?limit=1000 HTTP/1.1\r\nHost: tidegate.test\r\n\r\n";
+    let requests = request.repeat(REQUESTS);
+    while tcp.write_all(&requests).await.is_ok() {}
+    Ok(())
+}
+
+/// A connection whose kernel takes little before it is read.
+async fn narrow(node: SocketAddr) -> Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(4 * 1024)?;
+    socket.set_send_buffer_size(4 * 1024)?;
+    Ok(socket.connect(node).await?)
+}
