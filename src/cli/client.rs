@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde_json::Value;
 
@@ -40,10 +41,20 @@ fn server_url(text: &str) -> Result<Url, String> {
     }
 }
 
+/// What an id needs escapes for in a path. The rest stays as people read it.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
 /// Reads an id that can stand in a path: `.` and `..` would mean other resources.
 pub(crate) fn path_id(text: &str) -> Result<String, String> {
     match text {
         "" | "." | ".." => Err("an id cannot be empty, \".\" or \"..\"".to_owned()),
+        text if text.contains(char::is_control) => {
+            Err("an id cannot have control characters, such as line breaks".to_owned())
+        }
         text => Ok(text.to_owned()),
     }
 }
@@ -206,13 +217,17 @@ impl Client {
     }
 }
 
+/// The path is put together here: the library's own ways leave out what it takes for no part of a path,
+/// so that `a` with a line break in it would be `a`.
 fn api_url(server: &Url, path: &[&str]) -> Url {
     let mut url = server.clone();
-    url.set_query(None);
-    // Only addresses that have no path at all refuse (`mailto:`); `server_url` lets none of them in.
-    if let Ok(mut segments) = url.path_segments_mut() {
-        segments.pop_if_empty().extend(["api", "v1"]).extend(path);
+    let mut whole = format!("{}/api/v1", url.path().trim_end_matches('/'));
+    for part in path {
+        whole.push('/');
+        whole.extend(utf8_percent_encode(part, ESCAPED));
     }
+    url.set_query(None);
+    url.set_path(&whole);
     url
 }
 
@@ -267,6 +282,11 @@ mod tests {
             &["a b/c"],
             "https://h/edge/api/v1/a%20b%2Fc",
         );
+        check(
+            "http://h",
+            &["n\nb\t\r", "a.b%2e", "%2e%2e", "?#ä"],
+            "http://h/api/v1/n%0Ab%09%0D/a.b%252e/%252e%252e/%3F%23%C3%A4",
+        );
     }
 
     #[test]
@@ -274,7 +294,9 @@ mod tests {
         for text in ["", "localhost:8080", "ftp://h", "http://"] {
             assert!(server_url(text).is_err(), "{text}");
         }
-        assert!(path_id("..").is_err());
+        for id in ["", ".", "..", "n\nb", "a\u{7f}", "\u{9b}"] {
+            assert!(path_id(id).is_err(), "{id:?}");
+        }
     }
 
     #[test]
