@@ -22,6 +22,11 @@ mod signals;
 mod style;
 mod subscription;
 
+use clap::{
+    Parser as _,
+    error::{ContextKind, ContextValue},
+};
+
 pub use failure::Failure;
 pub use style::error;
 
@@ -63,6 +68,23 @@ enum Command {
     Listen(listen::Args),
     /// Put load on a running service, and measure
     Bench(bench::Args),
+}
+
+/// The arguments of this process; ends it where they make no sense. A connection string that stands in
+/// the wrong place is not repeated: it may hold a password.
+pub fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|mut error| {
+        let secret = |value: &ContextValue| {
+            let text = value.to_string();
+            text.contains("://") && text.contains('@')
+        };
+        for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue] {
+            if error.get(kind).is_some_and(secret) {
+                error.remove(kind);
+            }
+        }
+        error.exit()
+    })
 }
 
 impl Cli {
