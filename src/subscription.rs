@@ -16,7 +16,7 @@ use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf, oid::ObjectId};
 use serde_json::{Value, json};
 
 pub use self::key::Key;
-use crate::extjson::{plain_text, write_string, write_value};
+use crate::extjson::{mend, plain_text, reading, write_string, write_value};
 
 /// Unknown fields of a document that are named, at most, and how much of each name.
 const UNKNOWN_NAMED: usize = 20;
@@ -77,6 +77,15 @@ pub fn id_of(value: RawBsonRef<'_>) -> Option<Cow<'_, str>> {
         RawBsonRef::ObjectId(id) => Some(id.to_hex().into()),
         _ => None,
     }
+}
+
+/// What is wrong with an id that is not [`is_reachable`].
+pub const UNREACHABLE: &str = "cannot stand in an address, where it means another one";
+
+/// Whether clients can name the id in an address: `.` and `..` are resolved before anything is sent
+/// (RFC 3986, section 5.2.4).
+pub fn is_reachable(id: &str) -> bool {
+    !matches!(id, "" | "." | "..")
 }
 
 /// The `ObjectId` whose id this text is, if it is one's.
@@ -153,15 +162,21 @@ impl Subscription {
         document: RawDocumentBuf,
         compile: impl FnOnce(&RawDocument) -> Result<F, String>,
     ) -> (Self, Option<F>) {
-        let mut fields = Fields::default();
-        for element in &document {
-            match element {
-                Ok((key, value)) => fields.take(key.as_str(), value),
-                Err(error) => fields.blame("", &format!("the document cannot be decoded: {error}")),
-            }
-        }
+        let mended;
+        let mut fields = if let Ok(fields) = Fields::of(&document) {
+            fields
+        } else {
+            // Text that is not UTF-8 is no reason to refuse a name; the filter is compiled as it is stored.
+            mended = mend(&document).unwrap_or_default();
+            let mut fields = Fields::of(&mended).unwrap_or_default();
+            fields.filter = fields.filter.map(|_| document.get_document("filter").ok());
+            fields
+        };
         if fields.has_id != Some(true) {
             fields.blame("_id", "must be a string or an ObjectId");
+        }
+        if matches!(document.get("_id"), Ok(Some(RawBsonRef::String(id))) if !is_reachable(id)) {
+            fields.blame("_id", UNREACHABLE);
         }
         let filter = fields.filter.flatten();
         if filter.is_none() {
@@ -294,15 +309,21 @@ impl Subscription {
         write_string(name, out);
         out.push(':');
         let start = out.len();
-        let written = match self.document.get(name) {
-            Ok(None | Some(RawBsonRef::Null)) | Err(_) => None,
-            Ok(Some(RawBsonRef::DateTime(date))) => date
-                .try_to_rfc3339_string()
-                .ok()
-                .map(|text| write_string(&text, out)),
-            Ok(Some(value)) => write_value(value, out).ok(),
-        };
-        if written.is_none() {
+        let written = reading(&self.document, |document| {
+            out.truncate(start);
+            match document.get(name)? {
+                None | Some(RawBsonRef::Null) => Ok(false),
+                Some(RawBsonRef::DateTime(date)) => match date.try_to_rfc3339_string() {
+                    Ok(text) => {
+                        write_string(&text, out);
+                        Ok(true)
+                    }
+                    Err(_) => Ok(false),
+                },
+                Some(value) => write_value(value, out).map(|()| true),
+            }
+        });
+        if !matches!(written, Ok((true, _))) {
             out.truncate(start);
             out.push_str(absent);
         }
@@ -320,6 +341,15 @@ fn is_known(name: &str) -> bool {
 }
 
 impl<'d> Fields<'d> {
+    fn of(document: &'d RawDocument) -> Result<Self, bson::error::Error> {
+        let mut fields = Self::default();
+        for element in document {
+            let (key, value) = element?;
+            fields.take(key.as_str(), value);
+        }
+        Ok(fields)
+    }
+
     fn take(&mut self, key: &str, value: RawBsonRef<'d>) {
         match (key, value) {
             // Of several the first is the one that a look-up finds.
@@ -448,6 +478,38 @@ mod tests {
         let named = read(&many).unknown_fields();
         assert_eq!(named.len(), UNKNOWN_NAMED);
         assert_eq!(named[0].len(), UNKNOWN_CHARS);
+    }
+
+    #[test]
+    fn what_is_no_text_is_shown_with_replacements_and_refuses_nothing() {
+        let document =
+            doc! {"_id": "a", "name": "nX", "filter": {"kX": "vX"}, "metadata": {"mX": ["X"]}};
+        let document = RawDocumentBuf::try_from(&document).unwrap();
+        let mut bytes = document.into_bytes();
+        for byte in &mut bytes {
+            if *byte == b'X' {
+                *byte = 0xFF;
+            }
+        }
+        let document = RawDocumentBuf::from_bytes(bytes).unwrap();
+        let (subscription, given) = Subscription::read(document, |filter| Ok(filter.to_owned()));
+        assert_eq!(subscription.fault, None);
+        assert_eq!(given.as_deref(), subscription.filter());
+        let shown = shown(&subscription);
+        assert_eq!(shown["name"], "n\u{FFFD}");
+        assert_eq!(shown["filter"], json!({"k\u{FFFD}": "v\u{FFFD}"}));
+        assert_eq!(shown["metadata"], json!({"m\u{FFFD}": ["\u{FFFD}"]}));
+    }
+
+    #[test]
+    fn an_id_that_no_address_can_have_is_invalid() {
+        for id in ["", ".", ".."] {
+            let fault = read(&doc! {"_id": id, "filter": {}}).fault.unwrap();
+            assert!(fault.starts_with("#/_id"), "{fault}");
+        }
+        for id in ["...", ".a", "%2e"] {
+            assert_eq!(read(&doc! {"_id": id, "filter": {}}).fault, None, "{id}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{FIELDS, Input, KEPT};
 use crate::{
     config::Limits,
     extjson::{At, Fault, read_bson},
-    subscription::{DEFAULT_SOURCE, FILTER_MISSING},
+    subscription::{DEFAULT_SOURCE, FILTER_MISSING, UNREACHABLE, is_reachable},
 };
 
 /// Bytes of an id that a caller chooses.
@@ -180,6 +180,7 @@ fn one_of(value: &Value, allowed: &[&str]) -> Result<Bson, String> {
 pub fn check_id(id: &str) -> Result<(), String> {
     match id {
         "" => Err("must not be empty".to_owned()),
+        id if !is_reachable(id) => Err(UNREACHABLE.to_owned()),
         id if id.len() > ID_BYTES => Err(format!(
             "is {} bytes long; at most {ID_BYTES} are allowed",
             id.len()
@@ -275,7 +276,7 @@ mod tests {
         for good in ["a", "with space/and slash", "ünï", &"x".repeat(200)] {
             assert_eq!(check_id(good), Ok(()));
         }
-        for bad in ["", "a\nb", &"x".repeat(201)] {
+        for bad in ["", ".", "..", "a\nb", &"x".repeat(201)] {
             assert!(check_id(bad).is_err(), "{bad:?}");
         }
     }
