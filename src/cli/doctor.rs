@@ -50,7 +50,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     findings.extend(survey(&config).await);
     for finding in &findings {
         if args.json {
-            style::print(to_json(finding))?;
+            style::print_json(to_json(finding))?;
         } else {
             print(finding)?;
         }

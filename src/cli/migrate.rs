@@ -50,7 +50,7 @@ async fn apply(store: &Store, json: bool) -> Result<(), Failure> {
         .map_err(|error| Failure::store(&error))?;
     for name in &applied {
         if json {
-            style::print(json!({"name": name, "state": "applied"}))?;
+            style::print_json(json!({"name": name, "state": "applied"}))?;
         } else {
             style::print(format!("{} {name}", paint(GOOD, "applied")))?;
         }
@@ -69,7 +69,7 @@ async fn list(store: &Store, json: bool) -> Result<(), Failure> {
     let width = all.iter().map(|one| one.name.len()).max().unwrap_or(0);
     for one in &all {
         if json {
-            style::print(to_json(one))?;
+            style::print_json(to_json(one))?;
         } else {
             style::print(format!("{:width$}  {}", one.name, in_words(&one.state)))?;
         }

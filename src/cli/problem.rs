@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
-use super::client::retry_after;
+use super::{client::retry_after, style::printable};
 
 /// How much of an answer that is no problem document is shown.
 const EXCERPT_CHARS: usize = 300;
@@ -43,9 +43,9 @@ impl Problem {
         }
     }
 
-    /// Reads a problem document, such as those within the answer to a batch.
+    /// Reads a problem document, such as those within the answer to a batch. Each part stays on its line.
     pub(crate) fn from_json(value: &Value) -> Self {
-        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let text = |value: &Value| value.as_str().map(printable);
         let error = |error: &Value| {
             let place = text(&error["pointer"]).or_else(|| text(&error["parameter"]));
             (
@@ -79,7 +79,7 @@ impl Problem {
         Self {
             status: status.as_u16(),
             title: status.canonical_reason().unwrap_or("Refused").to_owned(),
-            detail: (!excerpt.is_empty()).then_some(excerpt),
+            detail: (!excerpt.is_empty()).then(|| printable(&excerpt)),
             errors: Vec::new(),
             retry_after: None,
         }
@@ -154,6 +154,18 @@ mod tests {
             "errors": [{"pointer": "#/2/type", "detail": "is required"}]}));
         let text = problem.of_item(2).one_line();
         assert_eq!(text, "Refused (422); #/type: is required");
+    }
+
+    #[test]
+    fn what_others_word_makes_no_lines_of_its_own() {
+        const FOREIGN: &str = "a\nerror: forged\u{1b}[2J";
+        let problem =
+            Problem::from_json(&json!({"title": FOREIGN, "status": 422, "detail": FOREIGN,
+            "errors": [{"pointer": FOREIGN, "detail": FOREIGN}]}));
+        let page = Problem::unworded(StatusCode::BAD_GATEWAY, FOREIGN.as_bytes());
+        assert_eq!(problem.to_string().lines().count(), 3, "{problem}");
+        assert_eq!(page.to_string().lines().count(), 2, "{page}");
+        assert!(!format!("{problem}{page}").contains('\u{1b}'));
     }
 
     #[test]

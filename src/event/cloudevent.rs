@@ -1,4 +1,4 @@
-//! An event as a CloudEvent, for those who take nothing else: the subprotocol `cloudevents.json` and batches.
+//! An event as a `CloudEvent`, for those who take nothing else: the subprotocol `cloudevents.json` and batches.
 //!
 //! CloudEvents 1.0.2 has few types and names for attributes. What is no legal attribute is content: it
 //! goes under `data` where the event has none, and is left out where it has.
@@ -21,7 +21,7 @@ use crate::extjson::{Keys, plain_text, reading, write_string, write_value};
 /// The years 1 to 9999, in milliseconds.
 const RFC_3339: std::ops::Range<i64> = -62_135_596_800_000..253_402_300_800_000;
 
-/// Appends the event as a CloudEvent in the JSON format. `cursor` becomes the extension `tidegatecursor`.
+/// Appends the event as a `CloudEvent` in the JSON format. `cursor` becomes the extension `tidegatecursor`.
 /// Whether something in it was no text, and stands there with U+FFFD.
 pub fn write_cloudevent(
     document: &RawDocument,
@@ -139,13 +139,14 @@ impl<'a> Writer<'_, 'a> {
                 "data" | "data_base64" | "time" | "subject" | "datacontenttype" | "dataschema",
                 RawBsonRef::Null,
             ) => {}
-            ("data", data) => match bytes_of(data) {
-                Some(bytes) => self.text("data_base64", &data_encoding::BASE64.encode(bytes)),
-                None => {
+            ("data", data) => {
+                if let Some(bytes) = bytes_of(data) {
+                    self.text("data_base64", &data_encoding::BASE64.encode(bytes));
+                } else {
                     self.name("data");
                     write_value(data, self.out)?;
                 }
-            },
+            }
             ("data_base64", RawBsonRef::String(text)) if !self.has_data && is_base64(text) => {
                 self.has_data = true;
                 self.text(key, text);

@@ -8,7 +8,7 @@ use bson::{
 };
 use serde_json::{Value, json};
 
-/// The event as shown; with a cursor, as a CloudEvent.
+/// The event as shown; with a cursor, as a `CloudEvent`.
 fn shown(document: &Document, cursor: Option<&str>) -> Value {
     let raw = RawDocumentBuf::try_from(document).unwrap();
     let defaults = Defaults {

@@ -115,25 +115,22 @@ fn write_text(text: &[u8], out: &mut Vec<u8>) {
     out.push(0);
 }
 
-fn write_binary(subtype: u8, data: &[u8], out: &mut Vec<u8>) {
-    let inner = data.split_first_chunk().map(|(length, rest)| {
-        let right = usize::try_from(i32::from_le_bytes(*length)) == Ok(rest.len());
-        if right { rest } else { data }
-    });
-    match (subtype, inner) {
-        (OLD_BINARY, inner) => {
-            let inner = inner.unwrap_or(data);
-            out.extend(length_bytes(inner.len() + 4));
-            out.push(subtype);
-            out.extend(length_bytes(inner.len()));
-            out.extend(inner);
-        }
-        _ => {
-            out.extend(length_bytes(data.len()));
-            out.push(subtype);
-            out.extend(data);
-        }
+fn write_binary<'a>(subtype: u8, data: &'a [u8], out: &mut Vec<u8>) {
+    if subtype != OLD_BINARY {
+        out.extend(length_bytes(data.len()));
+        out.push(subtype);
+        out.extend(data);
+        return;
     }
+    let right = |(length, rest): (&[u8; 4], &'a [u8])| {
+        let length = usize::try_from(i32::from_le_bytes(*length));
+        (length == Ok(rest.len())).then_some(rest)
+    };
+    let inner = data.split_first_chunk().and_then(right).unwrap_or(data);
+    out.extend(length_bytes(inner.len() + 4));
+    out.push(subtype);
+    out.extend(length_bytes(inner.len()));
+    out.extend(inner);
 }
 
 /// Bytes that are still to be read.
@@ -187,7 +184,7 @@ mod tests {
             match element?.1 {
                 RawBsonRef::Document(inner) => walk(inner)?,
                 RawBsonRef::Array(items) => {
-                    items.into_iter().try_for_each(|item| item.map(drop))?
+                    items.into_iter().try_for_each(|item| item.map(drop))?;
                 }
                 RawBsonRef::JavaScriptCodeWithScope(code) => walk(code.scope)?,
                 _ => {}

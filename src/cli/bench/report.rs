@@ -143,7 +143,7 @@ impl Report {
     /// Prints everything.
     pub(super) fn print(&self, plan: &Plan, as_json: bool) -> Result<(), Failure> {
         if as_json {
-            return style::print(self.to_json(plan));
+            return style::print_json(self.to_json(plan));
         }
         style::print(self.table(plan))?;
         for text in &self.shortfalls {

@@ -38,8 +38,8 @@ impl Printer {
     pub(super) fn print(&self, frame: &Frame, text: &str) -> Result<(), Failure> {
         say(frame);
         match self.0 {
-            Form::Frame => style::print(text),
-            Form::Event if frame.is_event() => style::print(frame.field("event")),
+            Form::Frame => style::print_json(text),
+            Form::Event if frame.is_event() => style::print_json(frame.field("event")),
             Form::Human if frame.is_event() => style::print(line(frame.field("event"))),
             Form::Event | Form::Human => Ok(()),
         }
@@ -146,7 +146,7 @@ mod tests {
         );
         check(
             &json!({"type": "a\u{1b}[2Jb", "source": "", "time": ""}),
-            "  a\u{fffd}[2Jb  ",
+            r"  a\u{1b}[2Jb  ",
         );
     }
 }

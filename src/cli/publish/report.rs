@@ -90,7 +90,7 @@ impl Report {
         let (accepted, duplicates, errors) = (self.accepted, self.duplicates, self.errors);
         if json {
             let sums = json!({"accepted": accepted, "duplicates": duplicates, "errors": errors});
-            return style::print(sums);
+            return style::print_json(sums);
         }
         let errors = match errors {
             0 => "0 errors".to_owned(),

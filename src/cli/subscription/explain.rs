@@ -38,7 +38,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let request = client.request(Method::POST, &["subscriptions", &args.id, "match"]);
     let (_, answer) = client.call(request.json(&json!({"event": event}))).await?;
     if args.json {
-        return style::print(answer);
+        return style::print_json(answer);
     }
     if answer["status"] == "paused" {
         style::warn("the subscription is paused: nothing is delivered now");

@@ -57,7 +57,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         let items = &items[..items.len().min(left)];
         left -= items.len();
         if args.json {
-            items.iter().try_for_each(style::print)?;
+            items.iter().try_for_each(style::print_json)?;
         } else {
             table.print(items)?;
         }

@@ -15,7 +15,7 @@ const FILTER_CHARS: usize = 60;
 /// Prints one subscription, as a card or as JSON on one line.
 pub(crate) fn print_one(subscription: &Value, json: bool) -> Result<(), Failure> {
     if json {
-        style::print(subscription)
+        style::print_json(subscription)
     } else {
         style::print(card(subscription).trim_end())
     }

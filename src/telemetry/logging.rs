@@ -1,0 +1,107 @@
+//! Log lines on standard error.
+
+use std::io::{self, IsTerminal as _};
+
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    field::MakeExt as _,
+    fmt::{self, MakeWriter, format},
+    layer::SubscriberExt as _,
+    registry::LookupSpan,
+    util::SubscriberInitExt as _,
+};
+
+use super::Printable;
+use crate::config::LogFormat;
+
+/// Starts logging to standard error for the whole process. `filter` is `tracing`'s filter language.
+/// A second call in one process changes nothing.
+pub fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
+    // The reason quotes the filter.
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|_| "must be a level, or levels by module, such as warn,tidegate::feed=debug")?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = match format {
+        LogFormat::Text => {
+            let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            registry.with(text(io::stderr, colours)).try_init()
+        }
+        LogFormat::Json => {
+            let layer = fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_writer(io::stderr);
+            registry.with(layer).try_init()
+        }
+    };
+    if started.is_err() {
+        tracing::debug!("logging was started already");
+    }
+    Ok(())
+}
+
+/// Lines for people. Whatever a message or a field holds stays on its line and steers no terminal.
+fn text<S, W>(writer: W, colours: bool) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'w> MakeWriter<'w> + 'static,
+{
+    let fields = format::debug_fn(|line, field, value| {
+        let text = format!("{value:?}");
+        match field.name() {
+            "message" => write!(line, "{}", Printable(&text)),
+            name => write!(line, "{name}={}", Printable(&text)),
+        }
+    });
+    fmt::layer()
+        .fmt_fields(fields.delimited(" "))
+        .with_writer(writer)
+        .with_ansi(colours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::printable::steers;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_field_makes_a_second_line_or_steers_a_terminal() {
+        const FOREIGN: &str = "a\nINFO forged\r\u{1b}[2J\u{9b}\u{7f}\u{202e}z";
+        let lines = Lines::default();
+        let written = lines.clone();
+        let layer = text(move || written.clone(), false);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let span = tracing::info_span!("request", path = %FOREIGN, agent = FOREIGN);
+            let _within = span.enter();
+            let error = io::Error::other(FOREIGN);
+            tracing::info!(shown = %FOREIGN, debugged = ?FOREIGN, text = FOREIGN, %error, "said {FOREIGN}");
+            tracing::info!(error = &error as &dyn std::error::Error, n = 5, "plain ä");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        for line in &lines {
+            assert!(!line.contains(steers), "{line:?}");
+        }
+        assert!(lines[0].contains(r"said a\nINFO forged"), "{text}");
+        assert!(
+            lines[1].contains("plain ä") && lines[1].contains("n=5"),
+            "{text}"
+        );
+    }
+}
