@@ -22,7 +22,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-pub use self::late::{Late, Remembered};
+pub use self::late::{Late, Remembered, Seam};
 use self::{
     group::{begin, refuse, take_group},
     late::Shelf,

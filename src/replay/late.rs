@@ -25,8 +25,10 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// How much earlier a reading begins: an insert takes less than this from its `ts` to its commit.
-const OVERLAP_SECONDS: u32 = 10;
+/// Added to how much earlier a reading begins, for what takes a moment beside a transaction's time.
+const SLACK: Duration = Duration::from_secs(10);
+/// The server looks for transactions that have had their time as often as half of it, but at least so often.
+const LOOKS: Duration = Duration::from_mins(1);
 /// How much of the oplog, from its oldest end, is not relied on: it is overwritten while this goes on.
 const MARGIN_DIVISOR: u32 = 10;
 /// Ids that are remembered to remove repeats.
@@ -54,6 +56,8 @@ pub struct Late {
     pub lacks_some: bool,
     /// The first `ts` that is read.
     start: Timestamp,
+    /// How much earlier that is than asked: an insert takes less than this from its `ts` to its commit.
+    overlap: Duration,
     /// Positions of events do not fall below this.
     position: Position,
     to: Position,
@@ -71,6 +75,12 @@ impl Shelf {
             _ => to,
         };
         let now = patiently(&self.store, self.wait, || self.store.server_time()).await?;
+        let overlap = overlap(
+            patiently(&self.store, self.wait, || {
+                self.store.transaction_lifetime()
+            })
+            .await?,
+        );
         let retention = i64::try_from(self.store.retention().as_millis()).unwrap_or(i64::MAX);
         let kept_from = at_millis(now.timestamp_millis().saturating_sub(retention)).min(to);
         let since = from.max(kept_from).cluster_time();
@@ -79,7 +89,8 @@ impl Shelf {
         Ok(Late {
             kept_from,
             lacks_some: lacks_some.unwrap_or(true),
-            start: earlier(since),
+            start: earlier(since, overlap),
+            overlap,
             position: from.max(kept_from),
             to,
             after: None,
@@ -97,10 +108,21 @@ impl Shelf {
     }
 }
 
+/// Where one source ends and another takes over, which may repeat what was committed so many seconds
+/// before or after.
+#[derive(Clone, Copy, Debug)]
+pub struct Seam {
+    at: Position,
+    overlap: u32,
+}
+
 impl Late {
     /// Where this ends, and another source takes over.
-    pub fn seam(&self) -> Position {
-        self.to
+    pub fn seam(&self) -> Seam {
+        Seam {
+            at: self.to,
+            overlap: seconds(self.overlap),
+        }
     }
 
     /// The next page; its changes are events alone, at positions that never fall. `None` behind the
@@ -185,10 +207,10 @@ pub struct Remembered {
 
 impl Remembered {
     /// An event was delivered that a source which begins at `seam` may repeat.
-    pub fn add(&mut self, event: &RawDocument, at: Position, seam: Position) {
-        let seam = seam.cluster_time().time;
-        self.until = seam.saturating_add(OVERLAP_SECONDS);
-        let near = at.cluster_time().time >= seam.saturating_sub(OVERLAP_SECONDS);
+    pub fn add(&mut self, event: &RawDocument, at: Position, seam: Seam) {
+        let (seam, overlap) = (seam.at.cluster_time().time, seam.overlap);
+        self.until = seam.saturating_add(overlap);
+        let near = at.cluster_time().time >= seam.saturating_sub(overlap);
         if near && self.ids.len() < REMEMBERED {
             self.ids.insert(fingerprint(event));
         }
@@ -241,9 +263,20 @@ fn relied_on(oldest: Timestamp) -> Position {
     })
 }
 
-fn earlier(time: Timestamp) -> Timestamp {
+/// How long it can be from an event's `ts` to its commit, where transactions may live so long.
+fn overlap(lifetime: Duration) -> Duration {
+    lifetime
+        .saturating_add(LOOKS.min(lifetime / 2))
+        .saturating_add(SLACK)
+}
+
+fn seconds(span: Duration) -> u32 {
+    u32::try_from(span.as_secs()).unwrap_or(u32::MAX)
+}
+
+fn earlier(time: Timestamp, by: Duration) -> Timestamp {
     Timestamp {
-        time: time.time.saturating_sub(OVERLAP_SECONDS),
+        time: time.time.saturating_sub(seconds(by)),
         increment: 0,
     }
 }

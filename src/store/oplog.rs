@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bson::{Document, Timestamp, doc};
+use bson::{Bson, Document, Timestamp, doc};
 use mongodb::{Client, error::Error, options::ReadConcern};
 
 use super::{Store, StoreError, error::code};
@@ -12,6 +12,10 @@ const ATTEMPTS: u32 = 5;
 
 /// `CappedPositionLost`: the server removed what was being read.
 pub(crate) const CAPPED_POSITION_LOST: i32 = 136;
+
+/// The server's parameter that bounds transactions, and its default.
+const LIFETIME: &str = "transactionLifetimeLimitSeconds";
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(1);
 
 impl Store {
     /// The time of the oldest entry of the oplog; `None` where the rights given do not allow to read it
@@ -23,6 +27,19 @@ impl Store {
             Err(StoreError::NotPermitted { .. }) => self.oplog_begin_by_status().await,
             Err(error) => Err(error),
         }
+    }
+
+    /// How long a transaction may be open before the server ends it. Where the rights given do not allow to
+    /// read that (`clusterMonitor`), it is taken for the server's default.
+    pub async fn transaction_lifetime(&self) -> Result<Duration, StoreError> {
+        let parameter = doc! {"getParameter": 1, LIFETIME: 1};
+        let admin = self.client().database("admin");
+        let seconds = match self.asked(admin.run_command(parameter)).await {
+            Ok(answer) => number(&answer),
+            Err(StoreError::NotPermitted { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(seconds.map_or(DEFAULT_LIFETIME, Duration::from_secs))
     }
 
     async fn oplog_begin_by_status(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -58,6 +75,14 @@ pub(super) async fn oldest_entry(
             }
             found => return Ok(found?.and_then(|entry| entry.get_timestamp("ts").ok())),
         }
+    }
+}
+
+fn number(answer: &Document) -> Option<u64> {
+    match answer.get(LIFETIME)? {
+        Bson::Int32(seconds) => u64::try_from(*seconds).ok(),
+        Bson::Int64(seconds) => u64::try_from(*seconds).ok(),
+        _ => None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Replay of what the oplog no longer has, from the collection of events.
 
+use std::time::{Duration, Instant};
+
 use bson::{Document, Timestamp, doc};
 use mongodb::Client;
 use serde_json::{Value, json};
@@ -177,6 +179,49 @@ async fn a_gap_tells_of_events_of_others_that_carry_no_time() {
             break;
         }
     }
+    service.stop().await;
+    database.mongod.stop().await;
+}
+
+/// An event of a transaction stands in the collection where it was inserted, and in the feed where that was
+/// committed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_a_slow_transaction_comes_though_it_was_inserted_long_before_the_cursor() {
+    let database = Database::start().await;
+    let service = Service::on(database.config.clone()).await;
+    let id = durable(&service).await;
+    let events = service.database.collection::<Document>("events");
+    let mut session = database.client.start_session().await.unwrap();
+    session.start_transaction().await.unwrap();
+    let zero = Timestamp {
+        time: 0,
+        increment: 0,
+    };
+    let slow = doc! {"ts": zero, "id": "slow", "source": "/slow", "type": "tick", "data": {"n": 1}};
+    events
+        .insert_one(slow)
+        .session(&mut session)
+        .await
+        .unwrap();
+    let begun = Instant::now();
+    let passed = async || begun.elapsed() > Duration::from_secs(14);
+    service.until("the transaction is slow", passed).await;
+    let mut socket = service.connect(&id).await;
+    publish(&service, 0..1).await;
+    let (_, first) = read(&mut socket, 1).await;
+    ack(&mut socket, &first).await;
+    until_stored(&service, &id, &first).await;
+    drop(socket);
+    service.stop().await;
+    session.commit_transaction().await.unwrap();
+    database.lose_history().await;
+
+    let service = Service::on(database.config.clone()).await;
+    let mut socket = service.open(&id, "").await;
+    assert_eq!(socket.message().await["recovered"], true);
+    publish(&service, 2..3).await;
+    let read = read_until(&mut socket, 2).await;
+    assert!(read.contains(&1), "{read:?}");
     service.stop().await;
     database.mongod.stop().await;
 }

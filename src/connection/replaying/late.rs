@@ -11,7 +11,7 @@ use super::{Asking, Found, Replaying, Source};
 use crate::{
     position::Position,
     protocol::{Frame, GapReason},
-    replay::{Late, Refusal, Remembered},
+    replay::{Late, Refusal, Remembered, Seam},
     router::{Batch, Change, ChangeKind},
 };
 
@@ -22,7 +22,7 @@ pub(super) type Page = (Late, Result<Option<Arc<Batch>>, Refusal>);
 #[derive(Default)]
 pub(super) struct OldEvents {
     /// Where the next source takes over.
-    seam: Option<Position>,
+    seam: Option<Seam>,
     /// Whether there may be events that this source cannot show.
     lacks_some: bool,
     /// Where the page began that is being looked through, if one is.
