@@ -14,6 +14,8 @@ mod cost;
 mod decimal;
 mod error;
 mod explain;
+#[cfg(test)]
+pub(crate) mod fault;
 mod index;
 mod limits;
 mod matching;
@@ -61,6 +63,8 @@ impl Filter {
 
     /// Compiles a query document within the given limits.
     pub fn parse_with(filter: &RawDocument, limits: &Limits) -> Result<Self, FilterError> {
+        #[cfg(test)]
+        fault::strike(filter.as_bytes(), fault::COMPILED);
         let root = parse::parse(filter.as_bytes(), limits)?;
         let weight = Weight::of(&root);
         let alone = OnceLock::new();

@@ -5,6 +5,7 @@
 //! delivery begins. Everyone else holds a [`RouterHandle`] and sends a message.
 
 mod batch;
+mod blame;
 pub mod books;
 mod compiled;
 mod deliver;
@@ -25,16 +26,17 @@ mod window;
 
 use std::sync::Arc;
 
-use bson::DateTime;
+use bson::{DateTime, RawDocumentBuf};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::batch::{Batch, Change, ChangeKind, Counted, FromFeed, Reload, Wording};
+pub(crate) use self::blame::too_expensive;
 pub use self::compiled::{Compiled, filter_limits};
 pub use self::handle::{
     Applied, Attach, AttachError, Attached, Busy, Connection, Past, RouterHandle, Start,
 };
-pub(crate) use self::table::Gathering;
 pub use self::table::Table;
+pub(crate) use self::table::{FAILED, Gathering};
 use self::{
     books::Books,
     deliver::Delivery,
@@ -65,6 +67,8 @@ pub(crate) enum Input {
     Leave(ConnectionKey, Ending),
     /// A connection that replays wants to know what came after a position.
     Past(ConnectionKey, Position, oneshot::Sender<Past>),
+    /// A replay found that the filter of this document cannot be matched with an event, and why.
+    Blame(RawDocumentBuf, String, oneshot::Sender<()>),
     /// What came after a position, read from the database up to what this node remembers.
     Remember(Position, Vec<Arc<Batch>>, oneshot::Sender<Position>),
     /// This node stops: so many connections end, and none is taken any more. Answers how many are left.
@@ -219,6 +223,13 @@ impl Router {
                 let past = self.past(key, from);
                 answer(reply, past);
             }
+            Input::Blame(document, fault, reply) => {
+                if let Some(slot) = self.subscriptions.slot_of(&document) {
+                    self.blame(slot, fault, None).await;
+                    self.delivery.hand_over();
+                }
+                answer(reply, ());
+            }
             Input::Remember(from, batches, reply) => {
                 self.window.add_before(from, &batches);
                 answer(reply, self.window.start());
@@ -285,6 +296,7 @@ impl Router {
             position: self.position,
             loaded: true,
             stopping: self.stopping,
+            blamed: self.subscriptions.blamed(),
         });
     }
 
@@ -300,9 +312,8 @@ impl Router {
             ChangeKind::Event(range) => {
                 change.kind = ChangeKind::Event(range.clone());
                 if let Some(document) = batch.document(&range) {
-                    self.delivery
-                        .event(document, change, &self.subscriptions, &mut self.registry)
-                        .await;
+                    self.metrics.events_received.inc();
+                    self.apply_event(document, change, before).await;
                 }
             }
             ChangeKind::Upserted(compiled) => {
@@ -374,7 +385,9 @@ impl Router {
         let id = key.id();
         if let Some(heir) = id.and_then(|id| self.subscriptions.heir(&id)) {
             let limits = filter_limits(&self.settings.limits);
-            self.upsert(Compiled::read(heir, &limits)).await;
+            for heir in Compiled::read_aside(vec![heir], limits).await {
+                self.upsert(heir).await;
+            }
         }
     }
 

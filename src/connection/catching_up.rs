@@ -82,12 +82,13 @@ impl Connection {
             subscription: attached.subscription.to_json(),
             from: attached.start.from,
         };
+        let ends_on_gap = ends_on_gap(self.dialect, close_on_gap);
         if attached.start.replay {
             self.replay = Some(Box::new(Replay {
-                replaying: self.replaying(attached),
+                replaying: self.replaying(attached, ends_on_gap),
                 begun: Instant::now(),
                 greeting: Some(greeting),
-                ends_on_gap: ends_on_gap(self.dialect, close_on_gap),
+                ends_on_gap,
                 end: None,
                 stopping: None,
             }));
@@ -100,12 +101,13 @@ impl Connection {
         }
     }
 
-    fn replaying(&self, attached: &Attached) -> Replaying {
+    fn replaying(&self, attached: &Attached, ends_on_gap: bool) -> Replaying {
         Replaying::new(Beginning {
             key: self.key,
             dialect: self.dialect,
             host: Arc::clone(&self.host),
-            document: attached.subscription.document.clone(),
+            subscription: attached.subscription.clone(),
+            ends_on_gap,
             from: attached.start.from,
             attached_at: attached.start.attached_at,
         })
@@ -166,15 +168,17 @@ impl Connection {
             self.replay = Some(replay);
             return Outgoing::Ends(Outcome::Ended(end));
         }
+        if let Some(end) = replay.end
+            && replay.replaying.is_over()
+        {
+            return Outgoing::Ends(Outcome::Ended(end));
+        }
         let Poll::Ready(found) = replay.replaying.poll(cx, ROUND_BYTES, &mut self.taken) else {
             self.replay = Some(replay);
             return Outgoing::Idle;
         };
         let outcome = self.on_found(&mut replay, &found);
         match (outcome, replay.end) {
-            (Ok(_), Some(end)) if replay.replaying.is_over() => {
-                return Outgoing::Ends(Outcome::Ended(end));
-            }
             // The past is over, and the end was decided meanwhile.
             (Ok(true), Some(end)) => return Outgoing::Ends(Outcome::Ended(end)),
             (Ok(true), None) => {}
@@ -198,6 +202,7 @@ impl Connection {
         self.queue_frames();
         match *found {
             Found::Unavailable => Err(Outcome::Found(Ending::Overloaded)),
+            Found::Undecided => Err(Outcome::Found(Ending::Resync)),
             Found::Gap(..) | Found::Lacking if replay.ends_on_gap => {
                 Err(Outcome::Found(Ending::Resync))
             }

@@ -9,29 +9,33 @@ mod late;
 
 use std::{
     collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use bson::{DateTime, RawDocumentBuf};
+use bson::{DateTime, RawDocument, RawDocumentBuf};
 
 use self::late::{OldEvents, Page};
 use super::{Host, websocket::after_others};
 use crate::{
-    filter::{Filter, Limits},
+    filter::{Filter, Limits, Steps, TooExpensive},
     position::Position,
     protocol::{Dialect, Frame, GapReason, Message},
     replay::{Late, Reader, Refusal},
     router::{
-        Batch, Busy, Change, ChangeKind, Compiled, Past, filter_limits, registry::ConnectionKey,
+        Batch, Busy, Change, ChangeKind, Compiled, FAILED, Past, filter_limits,
+        registry::ConnectionKey, too_expensive,
     },
-    subscription::Key,
+    subscription::{Key, Subscription},
 };
 
 /// Changes, and bytes of events, looked at before other tasks get a turn.
 const CHANGES_A_TURN: usize = 1_024;
 const BYTES_A_TURN: usize = 256 * 1024;
+/// The same for the steps of filters: about ten milliseconds.
+const STEPS_A_TURN: u64 = 10_000_000;
 
 type Asking<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -51,6 +55,20 @@ enum Source {
     Page(Asking<Page>),
 }
 
+/// A document that is read, away from those who serve sockets.
+struct Compiling {
+    reading: Asking<Vec<Compiled>>,
+    /// Where it takes effect; `None` at the beginning.
+    at: Option<Position>,
+}
+
+/// A filter that cannot be matched with an event: the router is told first.
+struct Blaming {
+    telling: Asking<Result<(), Busy>>,
+    at: Position,
+    fault: Box<str>,
+}
+
 /// What came of looking further.
 #[derive(Clone, Copy)]
 pub(super) enum Found {
@@ -64,6 +82,8 @@ pub(super) enum Found {
     Live(Position),
     /// The history cannot be read now.
     Unavailable,
+    /// Whether an event matches cannot be said, and the client wants to be closed then or cannot be told.
+    Undecided,
 }
 
 /// The replay of one connection.
@@ -75,6 +95,14 @@ pub(super) struct Replaying {
     limits: Limits,
     /// What was committed up to here is judged by the filter that was in force at the attach.
     attached_at: Position,
+    /// The subscription whose filter is in force.
+    shown: Subscription,
+    /// Whether a gap ends the connection.
+    ends_on_gap: bool,
+    /// Whether the client was told already that the subscription is invalid, and why.
+    blamed: bool,
+    compiling: Option<Compiling>,
+    blaming: Option<Blaming>,
     past_filter: Option<Filter>,
     past_expiry: Option<DateTime>,
     /// The filter in force beyond; `None` while paused or invalid.
@@ -97,6 +125,7 @@ pub(super) struct Replaying {
 struct Turn {
     changes: usize,
     bytes: usize,
+    steps: u64,
 }
 
 impl Turn {
@@ -104,6 +133,7 @@ impl Turn {
         Self {
             changes: CHANGES_A_TURN,
             bytes: BYTES_A_TURN,
+            steps: STEPS_A_TURN,
         }
     }
 
@@ -115,7 +145,7 @@ impl Turn {
     }
 
     fn is_over(&self) -> bool {
-        self.changes == 0 || self.bytes == 0
+        self.changes == 0 || self.bytes == 0 || self.steps == 0
     }
 }
 
@@ -124,33 +154,33 @@ pub(super) struct Beginning {
     pub(super) key: ConnectionKey,
     pub(super) dialect: Dialect,
     pub(super) host: Arc<Host>,
-    pub(super) document: RawDocumentBuf,
+    pub(super) subscription: Subscription,
+    pub(super) ends_on_gap: bool,
     pub(super) from: Position,
     pub(super) attached_at: Position,
 }
 
 impl Replaying {
     pub(super) fn new(beginning: Beginning) -> Self {
-        let subscription = Key::of(&beginning.document);
-        // Spans in which the subscription was paused are not skipped.
+        let shown = beginning.subscription;
         let limits = filter_limits(&beginning.host.config.limits);
-        let compiled = Compiled::read(beginning.document, &limits);
-        let past_filter = compiled.filter().cloned();
-        let filter = past_filter
-            .clone()
-            .filter(|_| !compiled.subscription.paused);
-        let expires_at = compiled.subscription.expires_at;
+        let compiling = Compiling::of(&shown.document, &limits, None);
         Self {
             key: beginning.key,
-            subscription,
+            subscription: shown.key(),
             dialect: beginning.dialect,
             host: beginning.host,
             limits,
             attached_at: beginning.attached_at,
-            past_filter,
-            past_expiry: expires_at,
-            filter,
-            expiry: expires_at,
+            blamed: shown.fault.is_some(),
+            shown,
+            ends_on_gap: beginning.ends_on_gap,
+            compiling: Some(compiling),
+            blaming: None,
+            past_filter: None,
+            past_expiry: None,
+            filter: None,
+            expiry: None,
             done: beginning.from,
             batches: VecDeque::new(),
             next_change: 0,
@@ -197,6 +227,22 @@ impl Replaying {
         out: &mut Vec<Arc<Frame>>,
     ) -> Poll<Found> {
         loop {
+            // The end is decided already, and is about to be heard.
+            if self.is_over() {
+                return Poll::Pending;
+            }
+            if let Some(compiling) = &mut self.compiling {
+                let read = ready!(compiling.reading.as_mut().poll(cx));
+                if let Some(frame) = self.compiled(read) {
+                    out.push(frame);
+                    return Poll::Ready(Found::Frames);
+                }
+                continue;
+            }
+            if let Some(blaming) = &mut self.blaming {
+                let told = ready!(blaming.telling.as_mut().poll(cx));
+                return Poll::Ready(self.on_told(told, out));
+            }
             if self.turn.is_over() {
                 after_others(cx);
                 return Poll::Pending;
@@ -318,6 +364,9 @@ impl Replaying {
                     return Found::Frames;
                 }
             }
+            if self.is_held_up(before) {
+                return Found::Frames;
+            }
         }
         self.batches.pop_front();
         self.next_change = 0;
@@ -334,58 +383,152 @@ impl Replaying {
         replaced && change.position > self.attached_at
     }
 
+    /// Whether what comes next has to wait for something: then the client does not stand behind this change
+    /// yet. Nothing comes behind its subscription's delete.
+    fn is_held_up(&mut self, before: Position) -> bool {
+        let waits = self.compiling.is_some() || self.blaming.is_some();
+        if waits {
+            self.done = before;
+        }
+        waits || self.is_over()
+    }
+
     /// The frame of a change, if it concerns this connection.
     fn pick(&mut self, batch: &Batch, change: &Change) -> Option<Arc<Frame>> {
         let is_past = change.position <= self.attached_at;
         match &change.kind {
-            ChangeKind::Event(range) => {
-                let (filter, expiry) = if is_past {
-                    (&self.past_filter, self.past_expiry)
-                } else {
-                    (&self.filter, self.expiry)
-                };
-                if expiry.is_some_and(|expiry| self.old.committed(change) > expiry) {
-                    return None;
-                }
-                let document = batch.document(range)?;
-                if !filter.as_ref()?.matches(document) {
-                    return None;
-                }
-                batch.frame(change, document, self.dialect, &self.host.wording)
-            }
+            ChangeKind::Event(range) => self.pick_event(batch, change, batch.document(range)?),
             ChangeKind::Stored(document)
                 if !is_past && Key::of(document).prevails_over(&self.subscription) =>
             {
                 self.subscription = Key::of(document);
-                self.change_filter(document.clone(), change.position)
+                let at = Some(change.position);
+                self.compiling = Some(Compiling::of(document, &self.limits, at));
+                None
             }
+            // The registry has ended the connection there. What comes behind it under the same id is another
+            // subscription's.
             ChangeKind::Deleted(key) if !is_past && Key::of(key) == self.subscription => {
-                self.filter = None;
+                self.stop_at(change.position);
                 None
             }
             ChangeKind::AllDeleted if !is_past => {
-                self.filter = None;
+                self.stop_at(change.position);
                 None
             }
             _ => None,
         }
     }
 
-    fn change_filter(
+    fn pick_event(
         &mut self,
-        document: RawDocumentBuf,
-        position: Position,
+        batch: &Batch,
+        change: &Change,
+        document: &RawDocument,
     ) -> Option<Arc<Frame>> {
-        let mut compiled = Compiled::read(document, &self.limits);
-        let json = compiled.to_json();
+        let (filter, expiry) = if change.position <= self.attached_at {
+            (&self.past_filter, self.past_expiry)
+        } else {
+            (&self.filter, self.expiry)
+        };
+        if expiry.is_some_and(|expiry| self.old.committed(change) > expiry) {
+            return None;
+        }
+        let mut steps = Steps::default();
+        let matching = || {
+            filter
+                .as_ref()
+                .map(|f| f.matches_within(document, &mut steps))
+        };
+        let matched = catch_unwind(AssertUnwindSafe(matching));
+        self.turn.steps = self.turn.steps.saturating_sub(steps.spent());
+        match matched {
+            Ok(Some(Ok(true))) => batch.frame(change, document, self.dialect, &self.host.wording),
+            Ok(None | Some(Ok(false))) => None,
+            Ok(Some(Err(TooExpensive))) => {
+                let deployment = self.host.wording.deployment;
+                self.blame(too_expensive(change.position, deployment), change.position);
+                None
+            }
+            Err(_) => {
+                tracing::error!(position = ?change.position, "matching an event in a replay panicked");
+                self.blame(FAILED.to_owned(), change.position);
+                None
+            }
+        }
+    }
+
+    /// The filter cannot be matched with the event at `at`: from there on the subscription is invalid, until
+    /// its document changes.
+    fn blame(&mut self, fault: String, at: Position) {
+        self.past_filter = None;
+        self.filter = None;
+        let (host, document) = (Arc::clone(&self.host), self.shown.document.clone());
+        let telling = fault.clone();
+        self.blaming = Some(Blaming {
+            telling: Box::pin(async move { host.router.blame(document, telling).await }),
+            at,
+            fault: fault.into(),
+        });
+    }
+
+    /// The router knows. One that was invalid at the attach needs no other end: it was told.
+    fn on_told(&mut self, told: Result<(), Busy>, out: &mut Vec<Arc<Frame>>) -> Found {
+        let Some(Blaming { at, fault, .. }) = self.blaming.take() else {
+            return Found::Frames;
+        };
+        if told.is_err() {
+            return Found::Unavailable;
+        }
+        if self.ends_on_gap && !self.blamed {
+            return Found::Undecided;
+        }
+        self.blamed = true;
+        self.done = self.done.max(at);
+        let mut blamed = self.shown.clone();
+        blamed.fault = Some(fault);
+        out.extend(self.updated(&blamed, at));
+        Found::Frames
+    }
+
+    /// A document was read: its filter is in force from here on. Spans of the past in which the subscription
+    /// was paused are not skipped.
+    fn compiled(&mut self, read: Vec<Compiled>) -> Option<Arc<Frame>> {
+        let at = self.compiling.take().and_then(|compiling| compiling.at);
+        let mut compiled = read.into_iter().next()?;
+        let expiry = compiled.subscription.expires_at;
+        self.expiry = expiry;
+        let Some(at) = at else {
+            self.past_expiry = expiry;
+            self.past_filter = compiled.filter().cloned();
+            self.filter = compiled.take_active_filter();
+            // Behind the attach it is as it is here: nothing matches until the document changes.
+            self.filter = self.filter.take().filter(|_| !self.blamed);
+            return None;
+        };
+        self.done = self.done.max(at);
         self.filter = compiled.take_active_filter();
-        self.expiry = compiled.subscription.expires_at;
+        self.shown = compiled.subscription;
+        self.blamed = false;
+        self.updated(&self.shown, at)
+    }
+
+    fn updated(&self, subscription: &Subscription, at: Position) -> Option<Arc<Frame>> {
         if !self.dialect.has_messages() {
             return None;
         }
-        let cursor = position.cursor(self.host.wording.deployment);
+        let cursor = at.cursor(self.host.wording.deployment);
+        let json = subscription.to_json();
         let message = Message::updated(&json, &cursor);
-        let frame = Frame::notice(&message, self.dialect, position);
+        let frame = Frame::notice(&message, self.dialect, at);
         Some(Arc::new(frame.counted(&self.host.wording.load)))
+    }
+}
+
+impl Compiling {
+    fn of(document: &RawDocumentBuf, limits: &Limits, at: Option<Position>) -> Self {
+        let reading = Compiled::read_aside(vec![document.clone()], limits.clone());
+        let reading = Box::pin(reading);
+        Self { reading, at }
     }
 }

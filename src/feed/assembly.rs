@@ -3,7 +3,10 @@
 //! Compiling and indexing take longer than reading. They have a thread each, away from those that
 //! serve sockets, and are through shortly after the last document arrived.
 
-use std::sync::mpsc as blocking;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::mpsc as blocking,
+};
 
 use tokio::{
     sync::mpsc,
@@ -11,8 +14,8 @@ use tokio::{
 };
 
 use crate::{
-    filter::{Limits, Preparation, Prepared},
-    router::{Compiled, Gathering, Table},
+    filter::{Filter, Limits, Preparation, Prepared},
+    router::{Compiled, FAILED, Gathering, Table},
     store::{Documents, StoreError},
     subscription::Status,
 };
@@ -67,7 +70,7 @@ fn compile(
         documents.each(|document| {
             let (read, filter) = Compiled::read_apart(document.to_owned(), limits);
             let filter = filter.filter(|_| read.status() == Status::Active);
-            group.push((read, filter.map(|filter| preparation.prepare(filter))));
+            group.push(prepared(read, filter, &mut preparation));
             if group.len() == GROUP {
                 hand_on(&mut group, compiled);
             }
@@ -75,6 +78,20 @@ fn compile(
     }
     hand_on(&mut group, compiled);
     Ok(preparation)
+}
+
+/// A panic in the making is blamed on the filter alone.
+fn prepared(
+    mut read: Compiled,
+    filter: Option<Filter>,
+    preparation: &mut Preparation,
+) -> (Compiled, Option<Prepared>) {
+    let preparing = AssertUnwindSafe(|| filter.map(|filter| preparation.prepare(filter)));
+    if let Ok(filter) = catch_unwind(preparing) {
+        return (read, filter);
+    }
+    read.blame(FAILED.into());
+    (read, None)
 }
 
 fn hand_on(group: &mut Group, compiled: &blocking::SyncSender<Group>) {

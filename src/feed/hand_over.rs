@@ -43,6 +43,7 @@ impl Reading<'_> {
             token,
             replaced,
         } = self.understand_all(&reply, place).await?;
+        let changes = self.compiled(changes).await;
         if let Some((token, position)) = token {
             place.from = From::Token(token.to_owned());
             place.position = place.position.max(position);

@@ -69,6 +69,7 @@ impl Reading<'_> {
             Some(ChangeKind::Missed(GapReason::OversizedChange))
         };
         let change = kind.map(|kind| Change::new(raw.position, raw.wall_time, kind));
+        let changes = self.compiled(change.into_iter().collect()).await;
         place.from = From::Token(raw.token.to_owned());
         place.position = place.position.max(raw.position);
         place.careful = false;
@@ -76,7 +77,7 @@ impl Reading<'_> {
         let batch = Batch {
             unapplied: Some(self.received(received_at, age)),
             reply: reply.document,
-            changes: change.into_iter().collect(),
+            changes,
             position: place.position,
             received_at,
             counted: Counted::default(),

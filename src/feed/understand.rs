@@ -7,7 +7,7 @@ use super::{
     change::{Ours, Raw, range_in},
 };
 use crate::{
-    router::{ChangeKind, Compiled},
+    router::{Change, ChangeKind, Compiled},
     subscription::Key,
 };
 
@@ -85,7 +85,7 @@ impl Reading<'_> {
         }
     }
 
-    /// A subscription was made or changed.
+    /// A subscription was made or changed; its document is to be compiled.
     pub(super) async fn upserted(&self, raw: &Raw<'_>) -> Meaning {
         let document = match raw.full_document {
             Some(document) => document.to_owned(),
@@ -95,8 +95,27 @@ impl Reading<'_> {
                 None => return Meaning::Nothing,
             },
         };
-        let compiled = Compiled::read(document, &self.feed.limits);
-        Meaning::Change(ChangeKind::Upserted(Box::new(compiled)))
+        Meaning::Change(ChangeKind::Stored(document))
+    }
+
+    /// The changes, with subscriptions that were made or changed as what is to be applied of them. Their
+    /// filters are compiled elsewhere, together; the order stays.
+    pub(super) async fn compiled(&self, mut changes: Vec<Change>) -> Vec<Change> {
+        let mut documents = Vec::new();
+        for change in &mut changes {
+            if let ChangeKind::Stored(document) = &mut change.kind {
+                documents.push(std::mem::take(document));
+            }
+        }
+        if documents.is_empty() {
+            return changes;
+        }
+        let read = Compiled::read_aside(documents, self.feed.limits.clone()).await;
+        let stored = |change: &&mut Change| matches!(change.kind, ChangeKind::Stored(_));
+        for (change, compiled) in changes.iter_mut().filter(stored).zip(read) {
+            change.kind = ChangeKind::Upserted(Box::new(compiled));
+        }
+        changes
     }
 
     /// The document as it is now, which is at least as new as the change. `None` if it is gone

@@ -47,6 +47,7 @@ mod turn;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
 use std::hint::black_box;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bson::RawDocument;
 use smallvec::SmallVec;
@@ -57,7 +58,7 @@ use self::event::Event;
 use self::lookup::Lookup;
 pub(crate) use self::parts::{Filling, Preparation, Prepared, parts};
 use self::records::{Keys, Places, Record, RecordId, Records, Removed};
-use self::run::Run;
+use self::run::{Plain, Run};
 use self::search::Search;
 pub use self::turn::Effort;
 use self::turn::Turn;
@@ -168,6 +169,24 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
         dear: &mut Vec<K>,
     ) -> Effort<K> {
         self.matching_for(document, Budgets::default(), found, dear)
+    }
+
+    /// The keys of the filters that panic on `document`, each tried alone. To be asked where
+    /// [`FilterIndex::matching_within`] has: none is named where it was not a filter that did.
+    pub fn panicking(&self, document: &RawDocument) -> Vec<K> {
+        let run = Run {
+            event: Plain(document.as_bytes()),
+            paths: &self.lookup.paths,
+            opaques: &self.lookup.opaques,
+        };
+        let panics = |record: &&Record<K>| {
+            let mut steps = super::Steps::new(Budgets::default().ordinary);
+            let trying = AssertUnwindSafe(|| run.counted(&record.program, &mut steps).is_ok());
+            catch_unwind(trying).is_err()
+        };
+        let records = self.records.ids().filter_map(|id| self.records.get(id));
+        let culprits = records.filter(panics).map(|record| record.keys.as_slice());
+        culprits.flatten().copied().collect()
     }
 
     fn matching_for(

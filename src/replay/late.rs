@@ -75,12 +75,8 @@ impl Shelf {
             _ => to,
         };
         let now = patiently(&self.store, self.wait, || self.store.server_time()).await?;
-        let overlap = overlap(
-            patiently(&self.store, self.wait, || {
-                self.store.transaction_lifetime()
-            })
-            .await?,
-        );
+        let overlap =
+            overlap(patiently(&self.store, self.wait, || self.store.transaction_lifetime()).await?);
         let retention = i64::try_from(self.store.retention().as_millis()).unwrap_or(i64::MAX);
         let kept_from = at_millis(now.timestamp_millis().saturating_sub(retention)).min(to);
         let since = from.max(kept_from).cluster_time();

@@ -1,9 +1,11 @@
 //! A subscription together with its compiled filter.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use bson::{RawDocumentBuf, Timestamp};
+use tokio::task::spawn_blocking;
 
+use super::table::FAILED;
 use crate::{
     config,
     filter::{Filter, Limits},
@@ -44,6 +46,28 @@ impl Compiled {
             filter: None,
         };
         (compiled, filter)
+    }
+
+    /// Reads documents, in order, on a thread for work that takes long: filters are users', and this may be
+    /// called where sockets are served.
+    pub async fn read_aside(documents: Vec<RawDocumentBuf>, limits: Limits) -> Vec<Self> {
+        let reading = spawn_blocking(move || {
+            let documents = documents.into_iter();
+            documents
+                .map(|document| Self::read(document, &limits))
+                .collect()
+        });
+        match reading.await {
+            Ok(read) => read,
+            // A fault that is not of one filter.
+            Err(error) => resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// Makes it invalid: its filter cannot be used.
+    pub fn blame(&mut self, fault: Box<str>) {
+        self.subscription.fault = Some(fault);
+        self.filter = None;
     }
 
     /// Why it is invalid, if it is.
@@ -94,7 +118,7 @@ impl Compiled {
 fn blamed<T>(compile: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(compile)).unwrap_or_else(|_| {
         tracing::error!("the compiling of a subscription's filter panicked");
-        Err("#/filter: cannot be compiled, by a fault of the service".to_owned())
+        Err(FAILED.to_owned())
     })
 }
 

@@ -17,7 +17,7 @@ use super::{
     outbox::{Bounds, Pushed, Room, Sender, Size},
     outbox_bounds,
     registry::{ConnectionKey, Phase, Registry},
-    table::{Slot, Table},
+    table::{Matched, Panicked, Slot, Table},
 };
 use crate::{
     position::Position,
@@ -43,7 +43,7 @@ pub(super) struct Delivery {
     runs: Runs,
     gathered_bytes: u64,
     // Kept between events for their allocations.
-    slots: Vec<Slot>,
+    pub(super) matched: Matched,
     wakers: Vec<Waker>,
     full: Vec<Waiting>,
 }
@@ -66,36 +66,38 @@ impl Delivery {
             metrics,
             runs: Runs::default(),
             gathered_bytes: 0,
-            slots: Vec::new(),
+            matched: Matched::default(),
             wakers: Vec::new(),
             full: Vec::new(),
         }
     }
 
     /// Delivers one event to every connection whose subscription matches it, with the next
-    /// [`Delivery::flush`] at the latest.
+    /// [`Delivery::flush`] at the latest. Those that are too expensive are left in `matched`.
     pub(super) async fn event(
         &mut self,
         document: &RawDocument,
         change: &Change,
         subscriptions: &Table,
         registry: &mut Registry<Slot>,
-    ) {
-        self.metrics.events_received.inc();
-        let mut slots = std::mem::take(&mut self.slots);
-        slots.clear();
-        subscriptions.matching(document, change.wall_time, &mut slots);
-        if !slots.is_empty() {
+    ) -> Result<(), Panicked> {
+        let mut matched = std::mem::take(&mut self.matched);
+        let effort = subscriptions.matching(document, change.wall_time, &mut matched)?;
+        if effort.steps > 0 {
+            self.metrics.observe_dear(effort.steps);
+        }
+        if !matched.slots.is_empty() {
             self.metrics.events_matched.inc();
-            for slot in &slots {
+            for slot in &matched.slots {
                 self.gather(*slot, registry, document, change);
             }
         }
-        self.slots = slots;
+        self.matched = matched;
         if self.gathered_bytes >= GATHERED_BYTES.min(self.most_bytes / GATHERED_PART) {
             self.flush(registry).await;
             self.relieve(registry, change.position).await;
         }
+        Ok(())
     }
 
     fn gather(

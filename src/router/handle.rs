@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bson::{DateTime, RawDocument, Timestamp};
+use bson::{DateTime, RawDocument, RawDocumentBuf, Timestamp};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
@@ -33,6 +33,8 @@ pub struct Applied {
     pub loaded: bool,
     /// Whether this node stops.
     pub stopping: bool,
+    /// How many subscriptions are invalid since their filters could not be matched with an event.
+    pub blamed: usize,
 }
 
 impl Default for Applied {
@@ -41,6 +43,7 @@ impl Default for Applied {
             position: Position::START,
             loaded: false,
             stopping: false,
+            blamed: 0,
         }
     }
 }
@@ -264,6 +267,23 @@ impl RouterHandle {
             .await
     }
 
+    /// A replay has found that the filter of this document cannot be matched with an event, and why: if it
+    /// is in force still, the subscription is invalid from here on, as on every node that met the event.
+    pub async fn blame(&self, document: RawDocumentBuf, fault: String) -> Result<(), Busy> {
+        self.ask(|reply| Input::Blame(document, fault, reply)).await
+    }
+
+    /// Waits until another number of subscriptions than `known` is invalid since their filters could not be
+    /// matched; for ever if the router is gone.
+    pub async fn blamed(&self, known: usize) -> usize {
+        let mut applied = self.applied.clone();
+        let changed = applied.wait_for(|applied| applied.blamed != known).await;
+        let Ok(blamed) = changed.map(|applied| applied.blamed) else {
+            return std::future::pending().await;
+        };
+        blamed
+    }
+
     /// What came after `from`, in order, up to what this node remembers: it remembers that too, as far as
     /// there is room. Returns from where on it remembers everything then.
     pub async fn remember(
@@ -391,7 +411,7 @@ mod tests {
         let (_applied, watching) = watch::channel(Applied {
             position,
             loaded: true,
-            stopping: false,
+            ..Applied::default()
         });
         let (_, expiring) = watch::channel(None);
         let handle = RouterHandle::new(inputs, watching, expiring, &settings());

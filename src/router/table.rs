@@ -5,7 +5,11 @@ mod expiries;
 mod gathering;
 mod notices;
 
-use std::{collections::BTreeSet, ops::Bound};
+use std::{
+    collections::BTreeSet,
+    ops::Bound,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use bson::{DateTime, RawDocument, RawDocumentBuf};
 
@@ -14,9 +18,12 @@ use self::{apart::Apart, expiries::Expiries, notices::Notices};
 pub(crate) use self::gathering::Gathering;
 use super::{Compiled, ids::Ids};
 use crate::{
-    filter::{Filter, FilterIndex},
+    filter::{Effort, Filter, FilterIndex},
     subscription::{Key, Status, Subscription, SubscriptionId},
 };
+
+/// Why a subscription is invalid whose filter made this service panic.
+pub(crate) const FAILED: &str = "#/filter: the service failed to use it";
 
 /// The number of a subscription on this node while it exists; used again afterwards.
 pub(super) type Slot = u32;
@@ -31,10 +38,32 @@ pub struct Table {
     /// All that are invalid, those that are kept apart among them.
     invalid: BTreeSet<Key>,
     apart: Apart,
+    /// Those that are invalid since their filters could not be matched with an event.
+    blamed: BTreeSet<Slot>,
     expiries: Expiries,
     notices: Notices,
     counts: [u64; Status::ALL.len()],
 }
+
+/// What an event meets.
+#[derive(Debug, Default)]
+pub(super) struct Matched {
+    /// Subscriptions that match.
+    pub(super) slots: Vec<Slot>,
+    /// Subscriptions of which that cannot be decided within their budget.
+    pub(super) dear: Vec<Slot>,
+}
+
+impl Matched {
+    pub(super) fn clear(&mut self) {
+        self.slots.clear();
+        self.dear.clear();
+    }
+}
+
+/// A filter panicked, or what all filters share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Panicked;
 
 /// What a reload changed.
 #[derive(Debug, Default)]
@@ -122,8 +151,10 @@ impl Table {
     }
 
     fn enter(&mut self, slot: Slot, filter: Option<Filter>) {
-        if let Some(filter) = filter {
-            self.index.insert(slot, filter);
+        let Some(filter) = filter else { return };
+        let entering = AssertUnwindSafe(|| self.index.insert(slot, filter));
+        if catch_unwind(entering).is_err() {
+            self.blame(slot, FAILED.into());
         }
     }
 
@@ -147,6 +178,7 @@ impl Table {
             self.invalid.remove(&old.subscription.key());
         }
         self.index.remove(slot);
+        self.blamed.remove(&slot);
         Some(old)
     }
 
@@ -189,11 +221,18 @@ impl Table {
             return difference;
         }
         self.renumber(&old);
+        let mut blamed = Vec::new();
         for (slot, was) in (0..).zip(old.slots) {
             let Some(was) = was else { continue };
             match self.slots.get_mut(slot as usize) {
                 Some(Some(is)) if is.subscription.document == was.subscription.document => {
-                    *is = was;
+                    is.since = was.since;
+                    is.subscription.durable |= was.subscription.durable;
+                    let fault = was
+                        .subscription
+                        .fault
+                        .filter(|_| old.blamed.contains(&slot));
+                    blamed.extend(fault.map(|fault| (slot, fault)));
                 }
                 Some(Some(is)) => {
                     is.since = is.since.max(was.since);
@@ -201,6 +240,9 @@ impl Table {
                 }
                 _ => difference.gone.push((slot, was)),
             }
+        }
+        for (slot, fault) in blamed {
+            self.blame(slot, fault);
         }
         difference
     }
@@ -276,21 +318,57 @@ impl Table {
         (*held.subscription.document == *document).then_some(fault)
     }
 
-    /// Appends the slot of every active subscription whose filter matches, and that had not expired when
-    /// the event was committed. That is asked of each commit alone: the servers' clocks may go back.
+    /// Finds every active subscription whose filter matches or is too expensive, and that had not expired
+    /// when the event was committed. That is asked of each commit alone: the servers' clocks may go back.
     pub(super) fn matching(
         &self,
         document: &RawDocument,
         committed: DateTime,
-        slots: &mut Vec<Slot>,
-    ) {
-        self.index.matching(document, slots);
+        matched: &mut Matched,
+    ) -> Result<Effort<Slot>, Panicked> {
+        matched.clear();
+        let Matched { slots, dear } = &mut *matched;
+        let matching = AssertUnwindSafe(|| self.index.matching_within(document, slots, dear));
+        let effort = catch_unwind(matching).map_err(|_| Panicked)?;
         if self.expiries.any_before(committed) {
-            slots.retain(|slot| {
+            let gets = |slot: &Slot| {
                 self.get(*slot)
                     .is_some_and(|compiled| compiled.subscription.gets(committed))
-            });
+            };
+            slots.retain(gets);
+            dear.retain(gets);
         }
+        Ok(effort)
+    }
+
+    /// The subscriptions whose filters panic on a document.
+    pub(super) fn panicking(&self, document: &RawDocument) -> Vec<Slot> {
+        self.index.panicking(document)
+    }
+
+    /// Makes a subscription invalid that is active, until its document changes. Says whether it was.
+    pub(super) fn blame(&mut self, slot: Slot, fault: Box<str>) -> bool {
+        if self.get(slot).map(Compiled::status) != Some(Status::Active) {
+            return false;
+        }
+        let Some(mut blamed) = self.forget(slot) else {
+            return false;
+        };
+        blamed.subscription.fault = Some(fault);
+        self.fill(slot, blamed);
+        self.blamed.insert(slot);
+        true
+    }
+
+    /// How many subscriptions are invalid since their filters could not be matched.
+    pub(super) fn blamed(&self) -> usize {
+        self.blamed.len()
+    }
+
+    /// The slot that holds exactly this document.
+    pub(super) fn slot_of(&self, document: &RawDocument) -> Option<Slot> {
+        let slot = self.slot(&*Key::of(document).id()?)?;
+        self.holds(document).then_some(slot)
     }
 
     /// When the next subscription expires.
@@ -336,7 +414,10 @@ fn number(slot: usize) -> Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{filter::Limits, position::Position};
+    use crate::{
+        filter::{Limits, fault},
+        position::Position,
+    };
     use bson::{Document, RawDocumentBuf, doc, oid::ObjectId};
 
     fn compiled(document: &Document) -> Compiled {
@@ -355,9 +436,7 @@ mod tests {
     }
 
     fn matched(table: &Table, event: &Document) -> usize {
-        let mut slots = Vec::new();
-        table.matching(&key(event), DateTime::MIN, &mut slots);
-        slots.len()
+        matching(table, event).len()
     }
 
     #[test]
@@ -461,9 +540,9 @@ mod tests {
             expiring("b", 9),
         ]);
         let matched = |table: &Table, at| {
-            let mut slots = Vec::new();
-            table.matching(&key(&doc! {}), date(at), &mut slots);
-            slots.len()
+            let mut matched = Matched::default();
+            let found = table.matching(&key(&doc! {}), date(at), &mut matched);
+            found.map(|_| matched.slots.len()).unwrap()
         };
         assert_eq!(
             [5, 6, 9, 10, 5].map(|at| matched(&table, at)),
@@ -491,8 +570,10 @@ mod tests {
     }
 
     fn matching(table: &Table, event: &Document) -> Vec<String> {
-        let mut slots = Vec::new();
-        table.matching(&key(event), DateTime::MIN, &mut slots);
+        let mut matched = Matched::default();
+        let found = table.matching(&key(event), DateTime::MIN, &mut matched);
+        assert!(found.is_ok() && matched.dear.is_empty());
+        let slots = matched.slots;
         let id = |slot: Slot| table.get(slot).unwrap().subscription.id().unwrap();
         let mut ids: Vec<_> = slots
             .into_iter()
@@ -524,6 +605,55 @@ mod tests {
         assert_eq!(matching(&table, &doc! {"x": 1}), ["b", "e"]);
         assert_eq!(matching(&table, &doc! {"x": 2}), ["c"]);
         assert_eq!(table.counts(), [3, 1, 1]);
+    }
+
+    #[test]
+    fn one_that_is_blamed_is_invalid_until_its_document_changes_through_a_reload_too() {
+        let documents = ["a", "b"].map(|id| doc! {"_id": id, "filter": {"x": 1}});
+        let mut table = table(&documents);
+        let slot = table.slot("a").unwrap();
+        assert!(table.blame(slot, "too much".into()));
+        assert!(!table.blame(slot, "again".into()));
+        for _ in 0..2 {
+            assert_eq!((table.counts(), table.blamed()), ([1, 0, 1], 1));
+            assert_eq!(matching(&table, &doc! {"x": 1}), ["b"]);
+            let mut read = compiled(&documents[0]);
+            table.judge(&mut read);
+            assert_eq!(read.error(), Some("too much"));
+            assert_eq!(table.invalid_after(None, 9), [of("a")]);
+            assert!(table.upsert(compiled(&documents[0])).is_none(), "no change");
+            assert!(
+                table
+                    .replace_all(self::table(&documents))
+                    .changed
+                    .is_empty()
+            );
+        }
+        table.upsert(compiled(&doc! {"_id": "a", "filter": {"x": 2}}));
+        assert_eq!((table.counts(), table.blamed()), ([2, 0, 0], 0));
+        assert_eq!(matching(&table, &doc! {"x": 2}), ["a"]);
+    }
+
+    #[test]
+    fn a_filter_that_panics_is_found_and_the_others_are_not_blamed() {
+        let table = table(&[
+            doc! {"_id": "a", "filter": {"x": {"$ne": 5}}},
+            doc! {"_id": "b", "filter": {"x": {"$ne": fault::TEXT}}},
+        ]);
+        let event = key(&doc! {"x": 1});
+        let found = table.matching(&event, DateTime::MIN, &mut Matched::default());
+        assert!(found.is_err());
+        assert_eq!(table.panicking(&event), [table.slot("b").unwrap()]);
+    }
+
+    #[test]
+    fn a_filter_that_panics_when_it_is_compiled_makes_its_subscription_invalid() {
+        let table = table(&[
+            doc! {"_id": "a", "filter": {"x": 1}},
+            doc! {"_id": "b", "filter": {"x": fault::COMPILED}},
+        ]);
+        assert_eq!(table.counts(), [1, 0, 1]);
+        assert_eq!(table.invalid_after(None, 9), [of("b")]);
     }
 
     /// Everything that a table can do goes on after a reload as before.

@@ -3,10 +3,7 @@
 //! While the database is lost this asks for it, so that the driver looks often and requests flow again as
 //! soon as it is back; and it says, once each, that it is away and that it is back.
 
-use std::{
-    future::pending,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
@@ -106,8 +103,24 @@ async fn watch_rights(store: &Store, health: &Health) {
     }
 }
 
+/// Says how many subscriptions have filters that could not be matched with an event.
+async fn watch_filters(router: &RouterHandle, health: &Health) {
+    let mut known = 0;
+    loop {
+        known = router.blamed(known).await;
+        let detail = format!(
+            "subscriptions that are invalid since their filters could not be matched with an event: \
+             {known}; see status=invalid"
+        );
+        match known {
+            0 => health.report(Part::Filters, "up", None),
+            _ => health.report(Part::Filters, "expensive", Some(detail)),
+        };
+    }
+}
+
 async fn watch_router(router: &RouterHandle, health: &Health) {
     router.until_loaded().await;
     health.report(Part::Router, "up", None);
-    pending::<()>().await;
+    watch_filters(router, health).await;
 }

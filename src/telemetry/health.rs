@@ -24,6 +24,9 @@ pub enum Part {
     Feed,
     /// What applies it: `loading`, `up`, `down`.
     Router,
+    /// The filters of subscriptions: `up`, `expensive` (some could not be matched with an event, and their
+    /// subscriptions are invalid).
+    Filters,
     /// Acknowledged positions: `up`, `behind` (they cannot be written now).
     Positions,
     /// What this node did about deletes: `up`, `behind` (it cannot be written now).
@@ -34,11 +37,12 @@ pub enum Part {
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Service,
         Self::Database,
         Self::Feed,
         Self::Router,
+        Self::Filters,
         Self::Positions,
         Self::Receipts,
         Self::Replay,
@@ -51,6 +55,7 @@ impl Part {
             Self::Database => "database",
             Self::Feed => "feed",
             Self::Router => "router",
+            Self::Filters => "filters",
             Self::Positions => "positions",
             Self::Receipts => "receipts",
             Self::Replay => "replay",

@@ -82,6 +82,10 @@ pub struct Metrics {
     pub events_undecodable: Counter,
     /// Event frames written to sockets.
     pub deliveries: Counter,
+    /// Subscriptions that became invalid since their filters could not be matched with an event.
+    pub filters_blamed: Counter,
+    /// Steps of those filters together that took more than is ordinary on an event.
+    dear_steps: Histogram,
     /// Bytes waiting for all connections together; what several wait for counts once.
     pub waiting_bytes: Arc<AtomicU64>,
     /// Bytes kept of the recent past, for clients that come back.
@@ -227,6 +231,8 @@ impl Default for Metrics {
             events_matched: Counter::default(),
             events_undecodable: Counter::default(),
             deliveries: Counter::default(),
+            filters_blamed: Counter::default(),
+            dear_steps: Histogram::new(exponential_buckets(1e6, 2.0, 11)),
             waiting_bytes: Arc::clone(&waiting_bytes),
             window_bytes: Arc::clone(&window_bytes),
             router_waits: Counter::default(),
@@ -294,6 +300,11 @@ impl Metrics {
                 "deliveries",
                 "Event frames written to sockets",
                 &self.deliveries,
+            ),
+            (
+                "filters_blamed",
+                "Subscriptions made invalid by an event that their filters could not be matched with",
+                &self.filters_blamed,
             ),
             (
                 "router_waits",
@@ -373,6 +384,11 @@ impl Metrics {
 
     fn register_measures(&mut self) {
         let r = &mut self.registry;
+        r.register(
+            "event_dear_steps",
+            "Steps that filters took on an event beyond the ordinary",
+            self.dear_steps.clone(),
+        );
         let risk = self.positions_at_risk.clone();
         r.register(
             "positions_at_risk",
@@ -481,6 +497,12 @@ impl Metrics {
         self.client_task_panics
             .get_or_create(&TaskLabel { task })
             .inc();
+    }
+
+    /// Observes what filters took on an event beyond the ordinary.
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    pub fn observe_dear(&self, steps: u64) {
+        self.dear_steps.observe(steps as f64);
     }
 
     /// Observes a latency in one of the stage histograms.

@@ -191,18 +191,14 @@ async fn an_event_of_a_slow_transaction_comes_though_it_was_inserted_long_before
     let service = Service::on(database.config.clone()).await;
     let id = durable(&service).await;
     let events = service.database.collection::<Document>("events");
-    let mut session = database.client.start_session().await.unwrap();
+    let mut session = service.database.client().start_session().await.unwrap();
     session.start_transaction().await.unwrap();
     let zero = Timestamp {
         time: 0,
         increment: 0,
     };
     let slow = doc! {"ts": zero, "id": "slow", "source": "/slow", "type": "tick", "data": {"n": 1}};
-    events
-        .insert_one(slow)
-        .session(&mut session)
-        .await
-        .unwrap();
+    events.insert_one(slow).session(&mut session).await.unwrap();
     let begun = Instant::now();
     let passed = async || begun.elapsed() > Duration::from_secs(14);
     service.until("the transaction is slow", passed).await;

@@ -13,6 +13,7 @@ mod away;
 mod basics;
 mod connections;
 mod cursors;
+mod dear;
 mod drain;
 mod durable;
 mod expiry;

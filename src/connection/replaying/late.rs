@@ -146,7 +146,8 @@ impl Replaying {
             if self.limit.is_some_and(|limit| change.position >= limit) {
                 continue;
             }
-            self.done = self.done.max(change.position);
+            let before = self.done;
+            self.done = before.max(change.position);
             if self.old.has(batch, &change.kind, change.position) {
                 continue;
             }
@@ -157,6 +158,9 @@ impl Replaying {
                 if bytes >= max_bytes {
                     return Found::Frames;
                 }
+            }
+            if self.is_held_up(before) {
+                return Found::Frames;
             }
         }
         self.end_page(batch.position)

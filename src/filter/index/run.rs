@@ -3,6 +3,8 @@
 use super::super::ast::{Clause, Comparison};
 use super::super::compare::Rank;
 use super::super::cost::{Free, Meter, Steps, TooExpensive, sure};
+#[cfg(test)]
+use super::super::fault;
 use super::super::matching::{TEST, search};
 use super::super::path::{self, Leaf};
 use super::super::value::Value;
@@ -57,6 +59,8 @@ impl<'d> View<'d> for Plain<'d> {
 impl<'d, E: View<'d>> Run<'_, E> {
     /// Whether every condition holds, where that is known to cost little.
     pub(super) fn holds(&self, program: &[u8]) -> bool {
+        #[cfg(test)]
+        fault::strike(program, fault::TEXT);
         sure(self.all(Reader::new(program), &mut Free))
     }
 
@@ -161,6 +165,8 @@ impl<'d, E: View<'d>> Run<'_, E> {
 impl Run<'_, Plain<'_>> {
     /// Whether every condition holds, as far as `steps` go.
     pub(super) fn counted(&self, program: &[u8], steps: &mut Steps) -> Result<bool, TooExpensive> {
+        #[cfg(test)]
+        fault::strike(program, fault::TEXT);
         self.all(Reader::new(program), steps)
     }
 }

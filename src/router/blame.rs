@@ -1,0 +1,97 @@
+//! Filters that cannot be matched with an event: each is blamed on its subscription alone.
+//!
+//! Such a subscription is invalid from that event on, on every node that meets the event, and until its
+//! document changes. Nothing of it is stored.
+
+use bson::RawDocument;
+
+use super::{
+    Change, Router,
+    registry::{ConnectionKey, Registered},
+    table::{FAILED, Slot},
+};
+use crate::{
+    position::{DeploymentId, Position},
+    protocol::{Ending, GapReason},
+};
+
+/// What is said of a filter that takes more steps than it may on the event at `position`. Every node says
+/// the same.
+pub(crate) fn too_expensive(position: Position, deployment: DeploymentId) -> String {
+    let cursor = position.cursor(deployment);
+    format!(
+        "too expensive: whether it matches the event at {cursor} takes more steps than a filter may take"
+    )
+}
+
+impl Router {
+    /// Delivers an event. Those whose filters cannot be matched with it become invalid here: `before` is
+    /// where the feed was.
+    pub(super) async fn apply_event(
+        &mut self,
+        document: &RawDocument,
+        change: &Change,
+        before: Position,
+    ) {
+        let delivered = self
+            .delivery
+            .event(document, change, &self.subscriptions, &mut self.registry)
+            .await;
+        if delivered.is_err() {
+            return Box::pin(self.blame_panics(document, change, before)).await;
+        }
+        if !self.delivery.matched.dear.is_empty() {
+            Box::pin(self.blame_dear(change, before)).await;
+        }
+    }
+
+    async fn blame_dear(&mut self, change: &Change, before: Position) {
+        let fault = too_expensive(change.position, self.settings.deployment);
+        let mut dear = std::mem::take(&mut self.delivery.matched.dear);
+        for slot in dear.drain(..) {
+            self.blame(slot, fault.clone(), Some(before)).await;
+        }
+    }
+
+    /// Something panicked. Without the filters that do, the event is delivered to all others; where it was
+    /// none of them, nobody gets it, and all are told.
+    async fn blame_panics(&mut self, document: &RawDocument, change: &Change, before: Position) {
+        let culprits = self.subscriptions.panicking(document);
+        tracing::error!(
+            filters = culprits.len(),
+            position = ?change.position,
+            "matching an event panicked"
+        );
+        for slot in culprits {
+            self.blame(slot, FAILED.to_owned(), Some(before)).await;
+        }
+        let again = self
+            .delivery
+            .event(document, change, &self.subscriptions, &mut self.registry)
+            .await;
+        if again.is_err() {
+            self.metrics.events_undecodable.inc();
+            self.delivery.flush(&mut self.registry).await;
+            self.tell_gap(GapReason::UndecodableChange, before).await;
+        }
+    }
+
+    /// Makes a subscription invalid where the feed is, and tells its connections. Where an event may be
+    /// missing for them behind `missing`, those that cannot be told, or asked not to be, end as at a gap.
+    pub(super) async fn blame(&mut self, slot: Slot, fault: String, missing: Option<Position>) {
+        self.delivery.flush(&mut self.registry).await;
+        if !self.subscriptions.blame(slot, fault.into()) {
+            return;
+        }
+        self.metrics.filters_blamed.inc();
+        if let Some(after) = missing {
+            let concerns = |c: &&Registered| c.gets(self.position) && c.ends_on_gap();
+            let deaf = self.registry.of(slot).iter().filter(concerns);
+            let deaf: Vec<ConnectionKey> = deaf.map(|c| c.key).collect();
+            for key in deaf {
+                self.registry.end(key, Ending::Resync, after);
+            }
+        }
+        self.tell_update(slot).await;
+    }
+}
