@@ -9,9 +9,8 @@ mod patch;
 mod progress;
 mod put;
 mod read;
+mod tries;
 mod write;
-
-use std::time::Duration;
 
 use axum::routing::{self, MethodRouter};
 
@@ -30,29 +29,9 @@ pub(crate) fn one() -> MethodRouter<AppState> {
     routing::get(get).put(put).patch(patch).delete(delete)
 }
 
-/// How often a write is tried against others that change the same document.
-const ATTEMPTS: u32 = 40;
-/// The longest pause before another attempt.
-const PAUSE: Duration = Duration::from_millis(40);
-
-/// After the first few attempts, each waits for a random moment, so that many writers of one document
-/// get out of each other's way.
-async fn pause_before(attempt: u32) {
-    if attempt > 2 {
-        tokio::time::sleep(PAUSE.mul_f32(rand::random())).await;
-    }
-}
-
 fn not_found(id: &str) -> Problem {
     Problem::new(
         Kind::SubscriptionNotFound,
         format!("there is no subscription {id:?}"),
-    )
-}
-
-fn contended() -> Problem {
-    Problem::new(
-        Kind::Conflict,
-        format!("others changed the subscription {ATTEMPTS} times while this was tried"),
     )
 }

@@ -11,7 +11,7 @@ use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, d
 use mongodb::{
     ClientSession,
     error::{Error, ErrorKind, InsertManyError},
-    options::ReturnDocument,
+    options::{ReadConcern, ReturnDocument},
 };
 
 use super::{
@@ -73,30 +73,51 @@ impl Store {
     /// attempt whose outcome nobody heard of may have stored it, and no majority read show it yet.
     pub async fn find_subscription_settled(&self, id: &str) -> Result<Read, StoreError> {
         let now = self.ping().await?;
+        self.find_subscription_after(id, now).await
+    }
+
+    /// Reads one subscription once a majority has all that was committed up to `time`.
+    pub async fn find_subscription_after(
+        &self,
+        id: &str,
+        time: Timestamp,
+    ) -> Result<Read, StoreError> {
         let mut session = self.session().await?;
-        session.advance_operation_time(now);
+        session.advance_operation_time(time);
         self.find_in(session, id).await
+    }
+
+    /// Reads one subscription as the primary has it now; no majority may have it yet, nor ever get it.
+    pub async fn find_subscription_newest(&self, id: &str) -> Result<Read, StoreError> {
+        let session = self.session().await?;
+        self.find_one_in(session, by_id(id), ReadConcern::local())
+            .await
     }
 
     /// Reads one document by its `_id`, whatever type that has.
     pub async fn find_stored(&self, key: &Key) -> Result<Read, StoreError> {
         let by_key = doc! {"_id": {"$eq": key.to_bson().unwrap_or(Bson::Null)}};
-        self.find_one_in(self.session().await?, by_key).await
+        let session = self.session().await?;
+        self.find_one_in(session, by_key, ReadConcern::majority())
+            .await
     }
 
     async fn find_in(&self, session: ClientSession, id: &str) -> Result<Read, StoreError> {
-        self.find_one_in(session, by_id(id)).await
+        self.find_one_in(session, by_id(id), ReadConcern::majority())
+            .await
     }
 
     async fn find_one_in(
         &self,
         mut session: ClientSession,
         filter: Document,
+        concern: ReadConcern,
     ) -> Result<Read, StoreError> {
         let subscriptions = self.subscriptions();
         let find = subscriptions
             .find_one(filter)
             .sort(STRINGS_FIRST.clone())
+            .read_concern(concern)
             .max_time(self.server_limit())
             .session(&mut session);
         let document = self.bounded(find).await?;
@@ -229,7 +250,9 @@ impl Store {
             return Ok(Deleted::Gone(operation_time(&session)?));
         }
         match only_if {
-            Some(_) if self.find_subscription(id).await?.document.is_some() => Ok(Deleted::Changed),
+            Some(_) if self.find_subscription_newest(id).await?.document.is_some() => {
+                Ok(Deleted::Changed)
+            }
             _ => Ok(Deleted::NotFound),
         }
     }

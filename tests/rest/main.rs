@@ -7,6 +7,7 @@
 mod support;
 
 mod conditional;
+mod contended;
 mod description;
 mod dry_run;
 mod edge;

@@ -105,7 +105,7 @@ impl Operation {
             entity_tags(),
             "`*`: only if there is none yet.",
         )
-        .refuses(&[Kind::PreconditionFailed, Kind::Conflict])
+        .refuses(&[Kind::PreconditionFailed, Kind::Contended])
     }
 
     /// `Idempotency-Key`.

@@ -28,7 +28,7 @@ pub enum Kind {
     MethodNotAllowed,
     /// The body did not arrive in time.
     RequestTimeout,
-    /// Others kept changing the same document.
+    /// Another request has just made the same document.
     Conflict,
     /// Several events have this id, under different sources.
     AmbiguousEvent,
@@ -64,6 +64,8 @@ pub enum Kind {
     DatabaseUnavailable,
     /// The database does not let this service do what it must.
     DatabaseForbids,
+    /// Others change the same document all the time.
+    Contended,
     /// This node serves no more now.
     Overloaded,
     /// This node is not ready to serve.
@@ -72,7 +74,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::MalformedRequest,
         Self::MalformedJson,
         Self::BadParameter,
@@ -102,6 +104,7 @@ impl Kind {
         Self::InternalError,
         Self::DatabaseUnavailable,
         Self::DatabaseForbids,
+        Self::Contended,
         Self::Overloaded,
         Self::NotReady,
     ];
@@ -128,7 +131,7 @@ impl Kind {
                 "This path does not take this method",
             ),
             Self::RequestTimeout => (408, "request-timeout", "The body did not arrive in time"),
-            Self::Conflict => (409, "conflict", "Others changed the same document"),
+            Self::Conflict => (409, "conflict", "Others made the same document"),
             Self::AmbiguousEvent => (409, "ambiguous-event", "Several events have this id"),
             Self::IdempotencyKeyInUse => (
                 409,
@@ -177,6 +180,11 @@ impl Kind {
                 503,
                 "database-forbids",
                 "The database refuses the service a right it needs",
+            ),
+            Self::Contended => (
+                503,
+                "contended",
+                "Others change the same document all the time",
             ),
             Self::Overloaded => (503, "overloaded", "This node serves no more now"),
             Self::NotReady => (503, "not-ready", "This node is not ready"),

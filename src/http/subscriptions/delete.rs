@@ -8,7 +8,7 @@ use axum::{
 };
 use bson::RawDocumentBuf;
 
-use super::{ATTEMPTS, contended, not_found, pause_before};
+use super::{not_found, tries::Tries};
 use crate::{
     http::{
         AppState, answer, conditional::Preconditions, extract::Id, problem::Problem, query::Query,
@@ -26,9 +26,9 @@ pub(crate) async fn delete(
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
     let conditions = Preconditions::read(&headers)?;
-    for attempt in 0..ATTEMPTS {
-        pause_before(attempt).await;
-        let seen = acceptable(&state, &id, &conditions).await?;
+    let mut tries = Tries::new(&state, &id);
+    loop {
+        let seen = acceptable(&mut tries, &id, &conditions).await?;
         match state
             .store
             .delete_subscription(&id, seen.as_deref())
@@ -43,20 +43,23 @@ pub(crate) async fn delete(
             Deleted::Changed => {}
         }
     }
-    Err(contended())
 }
 
 /// The document that may be deleted; `None` where whatever is there may.
 async fn acceptable(
-    state: &AppState,
+    tries: &mut Tries<'_>,
     id: &str,
     conditions: &Preconditions,
 ) -> Result<Option<RawDocumentBuf>, Problem> {
     if conditions.is_empty() {
         return Ok(None);
     }
-    let read = state.store.find_subscription(id).await?;
-    let document = read.document.ok_or_else(|| not_found(id))?;
-    conditions.check(Some(&etag(&document)))?;
-    Ok(Some(document))
+    let mut read = tries.read().await?;
+    let Some(document) = read.document.take() else {
+        return Err(tries.refuse(&read, not_found(id)).await);
+    };
+    match conditions.check(Some(&etag(&document))) {
+        Ok(()) => Ok(Some(document)),
+        Err(problem) => Err(tries.refuse(&read, problem).await),
+    }
 }

@@ -8,7 +8,7 @@ use axum::{
 };
 use bson::DateTime;
 
-use super::{ATTEMPTS, contended, input::read, not_found, pause_before, write};
+use super::{input::read, not_found, tries::Tries, write};
 use crate::{
     http::{AppState, body, extract::Id, problem::Problem},
     subscription::etag,
@@ -22,11 +22,15 @@ pub(crate) async fn patch(
 ) -> Result<Response, Problem> {
     let (conditions, checked) = read(&state, &id, request, body::MERGE_PATCH, true).await?;
     let warning = checked.warning.as_deref();
-    for attempt in 0..ATTEMPTS {
-        pause_before(attempt).await;
-        let mut found = state.store.find_subscription(&id).await?;
-        let document = found.document.take().ok_or_else(|| not_found(&id))?;
-        conditions.check(Some(&etag(&document)))?;
+    let mut tries = Tries::new(&state, &id);
+    loop {
+        let mut found = tries.read().await?;
+        let Some(document) = found.document.take() else {
+            return Err(tries.refuse(&found, not_found(&id)).await);
+        };
+        if let Err(problem) = conditions.check(Some(&etag(&document))) {
+            return Err(tries.refuse(&found, problem).await);
+        }
         let changes = checked.input.patch(&document, DateTime::now());
         if changes.is_empty() {
             return write::unchanged(&state, found, document, warning).await;
@@ -38,5 +42,4 @@ pub(crate) async fn patch(
             return write::written(&state, StatusCode::OK, written, warning).await;
         }
     }
-    Err(contended())
 }

@@ -8,14 +8,13 @@ use axum::{
 use bson::{DateTime, RawDocumentBuf};
 
 use super::{
-    ATTEMPTS, contended,
     input::{Checked, read},
-    pause_before, write,
+    tries::Tries,
+    write,
 };
 use crate::{
     http::{
         AppState, body,
-        conditional::Preconditions,
         extract::Id,
         problem::{Kind, Problem},
     },
@@ -30,22 +29,21 @@ pub(crate) async fn put(
     request: Request,
 ) -> Result<Response, Problem> {
     let (conditions, checked) = read(&state, &id, request, body::PUT_JSON, false).await?;
-    for attempt in 0..ATTEMPTS {
-        pause_before(attempt).await;
-        // What stood in the way of an earlier attempt may not be held by a majority yet.
-        let mut found = match attempt {
-            0 => state.store.find_subscription(&id).await?,
-            _ => state.store.find_subscription_settled(&id).await?,
-        };
-        let answered = match found.document.take() {
-            None => create(&state, &id, &checked, &conditions).await?,
-            Some(document) => replace(&state, found, document, &checked, &conditions).await?,
+    let mut tries = Tries::new(&state, &id);
+    loop {
+        let mut found = tries.read().await?;
+        let document = found.document.take();
+        if let Err(problem) = conditions.check(document.as_deref().map(etag).as_deref()) {
+            return Err(tries.refuse(&found, problem).await);
+        }
+        let answered = match document {
+            None => create(&state, &id, &checked).await?,
+            Some(document) => replace(&state, found, document, &checked).await?,
         };
         if let Some(response) = answered {
             return Ok(response);
         }
     }
-    Err(contended())
 }
 
 /// `None` where another request has created it meanwhile.
@@ -53,9 +51,7 @@ async fn create(
     state: &AppState,
     id: &str,
     checked: &Checked,
-    conditions: &Preconditions,
 ) -> Result<Option<Response>, Problem> {
-    conditions.check(None)?;
     check_id(id).map_err(|detail| Problem::parameter(Kind::InvalidRequest, "id", detail))?;
     let document = checked.input.create(id, DateTime::now());
     let written = match state.store.insert_subscription(&document).await {
@@ -73,9 +69,7 @@ async fn replace(
     read: Read,
     document: RawDocumentBuf,
     checked: &Checked,
-    conditions: &Preconditions,
 ) -> Result<Option<Response>, Problem> {
-    conditions.check(Some(&etag(&document)))?;
     let warning = checked.warning.as_deref();
     let Some(new) = checked.input.replace(&document, DateTime::now()) else {
         let response = write::unchanged(state, read, document, warning).await?;
