@@ -154,6 +154,7 @@ impl Node {
         let store = prepared(&config).await?;
         let (feeding, keeping) = (supervisor.stage(), supervisor.stage());
         let metrics = Arc::clone(&acceptor.metrics);
+        store.count_in(&metrics);
         let health = Health::new(&config.feed, metrics.lag.clone());
         let settings = router_settings(&store, &config);
         let wording = settings.wording(&metrics);

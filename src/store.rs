@@ -31,6 +31,7 @@ mod receipts;
 mod snapshot;
 mod startup;
 mod subscriptions;
+mod unreadable;
 mod write_error;
 
 use std::{
@@ -61,7 +62,7 @@ pub use self::{
     subscriptions::{BatchWritten, Deleted, Read, Written},
 };
 
-use self::{clock::ServerClock, deployment::Deployment};
+use self::{clock::ServerClock, deployment::Deployment, unreadable::Unreadable};
 pub(crate) use self::{
     error::{brief, code},
     oplog::CAPPED_POSITION_LOST,
@@ -113,6 +114,7 @@ struct Inner {
     retention: Duration,
     /// Collections that were there before, and are really meant.
     adopt: Vec<String>,
+    unreadable: Unreadable,
 }
 
 impl Store {

@@ -282,7 +282,13 @@ impl Subscription {
         self.write_field("owner", "null", &mut out);
         self.write_field("metadata", "{}", &mut out);
         self.write_field("expiresAt", "null", &mut out);
-        self.write_field("revision", "1", &mut out);
+        match revision(&self.document) {
+            Some(revision) => {
+                out.push_str(r#","revision":"#);
+                out.push_str(&revision.to_string());
+            }
+            None => self.write_field("revision", "1", &mut out),
+        }
         self.write_field("createdAt", "null", &mut out);
         self.write_field("updatedAt", "null", &mut out);
         let warnings = self.warnings(of_filter);
@@ -327,6 +333,19 @@ impl Subscription {
             out.truncate(start);
             out.push_str(absent);
         }
+    }
+}
+
+/// The revision that is stored, whatever type of number it has; it is a count.
+fn revision(document: &RawDocument) -> Option<i64> {
+    #[expect(clippy::cast_possible_truncation, reason = "a revision is a count")]
+    let count = |number: f64| number as i64;
+    match document.get("revision") {
+        Ok(Some(RawBsonRef::Int32(number))) => Some(i64::from(number)),
+        Ok(Some(RawBsonRef::Int64(number))) => Some(number),
+        Ok(Some(RawBsonRef::Double(number))) => Some(count(number)),
+        Ok(Some(RawBsonRef::Decimal128(number))) => number.to_string().parse().map(count).ok(),
+        _ => None,
     }
 }
 
@@ -376,8 +395,13 @@ impl<'d> Fields<'d> {
             | ("createdAt" | "updatedAt", RawBsonRef::DateTime(_))
             | ("status", RawBsonRef::String("active"))
             | ("source", RawBsonRef::String(DEFAULT_SOURCE))
-            | ("revision", RawBsonRef::Int32(_) | RawBsonRef::Int64(_) | RawBsonRef::Double(_)) => {
-            }
+            | (
+                "revision",
+                RawBsonRef::Int32(_)
+                | RawBsonRef::Int64(_)
+                | RawBsonRef::Double(_)
+                | RawBsonRef::Decimal128(_),
+            ) => {}
             ("status", RawBsonRef::String("paused")) => self.paused = true,
             ("durable", RawBsonRef::Boolean(durable)) => self.durable = durable,
             ("expiresAt", RawBsonRef::DateTime(date)) => self.expires_at = Some(date),

@@ -22,6 +22,7 @@ use super::{
     away::{jittered, watched},
     clock::ServerClock,
     deployment::{self, Deployment},
+    unreadable::Unreadable,
 };
 use crate::config::{Config, uri};
 
@@ -117,6 +118,7 @@ impl Store {
                 timeout: config.limits.database_timeout,
                 retention: config.retention,
                 adopt: config.adopt.clone(),
+                unreadable: Unreadable::default(),
             }),
         })
     }

@@ -5,9 +5,8 @@
 //! what is shown.
 
 use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId, spec::BinarySubtype};
-use mongodb::error::Error;
 
-use super::{Store, StoreError, query::collect};
+use super::{EVENTS, Store, StoreError, query::collect, unreadable::shown_id};
 use crate::{
     event::{default_source, identity},
     extjson::{parse_json, to_bson},
@@ -53,7 +52,13 @@ impl Store {
             .await?;
         let mut matching = Vec::new();
         for event in found {
-            let (its_id, its_source) = identity(&event, &default).map_err(Error::from)?;
+            let (its_id, its_source) = match identity(&event, &default) {
+                Ok(identity) => identity,
+                Err(error) => {
+                    self.unreadable(EVENTS, shown_id(&event), error);
+                    continue;
+                }
+            };
             if its_id == id && source.is_none_or(|source| source == its_source) {
                 matching.push(event);
             }

@@ -9,7 +9,11 @@ use std::time::Duration;
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use serde::Deserialize;
 
-use super::{NODES, Store, StoreError, query::collect};
+use super::{
+    NODES, Store, StoreError,
+    query::collect,
+    unreadable::{is_of_a_clock, shown_id},
+};
 use crate::position::{Cursor, Position};
 
 /// How long a node, and what it did about deletes, is remembered: the span of "within the day".
@@ -190,8 +194,18 @@ impl Store {
     /// `None` for what no node of this deployment has written.
     fn seen(&self, document: &RawDocumentBuf) -> Option<NodeSeen> {
         let stored: Stored = bson::deserialize_from_slice(document.as_bytes())
-            .inspect_err(|error| tracing::warn!(%error, "a node's document cannot be read"))
+            .inspect_err(|error| self.unreadable(NODES, shown_id(document), error))
             .ok()?;
+        let stopping = [stored.stopping_at, stored.stopped_at]
+            .into_iter()
+            .flatten();
+        let mut times = [stored.started_at, stored.seen_at]
+            .into_iter()
+            .chain(stopping);
+        if stored.connections < 0 || stored.interval_ms <= 0 || !times.all(is_of_a_clock) {
+            self.unreadable(NODES, &stored.id, "no node writes such numbers and times");
+            return None;
+        }
         let position = |text: &Option<String>| match text.as_deref().map(Cursor::parse) {
             None => Some(None),
             Some(Ok(cursor)) if cursor.deployment == self.deployment() => {
@@ -199,7 +213,11 @@ impl Store {
             }
             Some(_) => None,
         };
-        let silent_ms = stored.now.timestamp_millis() - stored.seen_at.timestamp_millis();
+        let (now, seen_at) = (
+            stored.now.timestamp_millis(),
+            stored.seen_at.timestamp_millis(),
+        );
+        let silent_ms = now.saturating_sub(seen_at);
         let patience_ms = stored.interval_ms.saturating_mul(ALIVE_INTERVALS);
         Some(NodeSeen {
             progress: Progress {

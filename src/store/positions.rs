@@ -55,7 +55,7 @@ pub struct PositionChanges {
 }
 
 impl Store {
-    /// The stored position of a durable subscription; `None` where there is none.
+    /// The stored position of a durable subscription; `None` where there is none that can be read.
     pub async fn find_position(&self, id: &str) -> Result<Option<Cursor>, StoreError> {
         let positions = self.database().collection::<RawDocumentBuf>(POSITIONS);
         let find = positions
@@ -64,12 +64,12 @@ impl Store {
         let Some(found) = self.bounded(find).await? else {
             return Ok(None);
         };
-        let text = found
-            .get_str("position")
-            .map_err(|_| StoreError::Unexpected("a stored position that is no text"))?;
-        Cursor::parse(text)
-            .map(Some)
-            .map_err(|_| StoreError::Unexpected("a stored position that is damaged"))
+        let text = found.get_str("position").ok();
+        let cursor = text.and_then(|text| Cursor::parse(text).ok());
+        if cursor.is_none() {
+            self.unreadable(POSITIONS, id, "its position is no cursor");
+        }
+        Ok(cursor)
     }
 
     /// How many positions lie before `limit`, and the subscription of one of them.
@@ -196,7 +196,7 @@ fn begin(id: &str, beginning: Beginning, deployment: DeploymentId) -> Document {
     let reset = if beginning.seen {
         doc! {"$or": [{"$not": [&ours]}, {"$lt": ["$since", &at]}]}
     } else {
-        doc! {"$eq": [{"$type": "$since"}, "missing"]}
+        doc! {"$ne": [{"$type": "$since"}, "string"]}
     };
     let keep_since = doc! {"$and": [{"$not": [&reset]}, ours]};
     let set = doc! {"$set": {
@@ -217,7 +217,10 @@ fn acknowledge(id: &str, at: &str) -> Document {
     doc! {"q": {"_id": id}, "u": [set]}
 }
 
+/// Whether a field holds a cursor of this deployment. Anything else, of whatever type, is none: text
+/// compares as greater or less with every other type, while functions of text would fail on them.
 fn is_ours(field: &str, cursor: &str) -> Document {
     let prefix = &cursor[..PREFIX_CHARS];
-    doc! {"$eq": [{"$substrBytes": [field, 0, i32::try_from(PREFIX_CHARS).unwrap_or(0)]}, prefix]}
+    let behind = format!("{prefix}~");
+    doc! {"$and": [{"$gte": [field, prefix]}, {"$lt": [field, behind]}]}
 }

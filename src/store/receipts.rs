@@ -13,6 +13,7 @@ use super::{
     RECEIPTS, Store, StoreError,
     nodes::{ago, in_a_day},
     query::collect,
+    unreadable::{is_of_a_clock, shown_id},
 };
 use crate::{
     position::{Cursor, Position},
@@ -148,8 +149,18 @@ impl Store {
     /// `None` for what no node of this deployment has written.
     fn receipt(&self, document: &RawDocumentBuf) -> Option<ReceiptRead> {
         let stored: Stored = bson::deserialize_from_slice(document.as_bytes())
-            .inspect_err(|error| tracing::warn!(%error, "a receipt cannot be read"))
+            .inspect_err(|error| self.unreadable(RECEIPTS, shown_id(document), error))
             .ok()?;
+        let times = [Some(stored.closed_at), stored.deleted_at];
+        let counts = 0 <= stored.closed && stored.closed <= stored.connections;
+        if !counts || !times.into_iter().flatten().all(is_of_a_clock) {
+            self.unreadable(
+                RECEIPTS,
+                shown_id(document),
+                "no node writes such numbers and times",
+            );
+            return None;
+        }
         let cursor = Cursor::parse(&stored.cursor).ok();
         let at = cursor.filter(|cursor| cursor.deployment == self.deployment())?;
         let endings = [Ending::Deleted, Ending::Expired];

@@ -219,11 +219,13 @@ impl Store {
         read: &RawDocument,
         new: &Document,
     ) -> Result<Option<Written>, StoreError> {
-        let new = sendable(new)?;
+        sendable(new)?;
         let mut session = self.session().await?;
         let subscriptions = self.subscriptions();
+        // A replacement document is refused where another program's field begins with a dollar.
+        let replace = vec![doc! {"$replaceWith": {"$literal": new.clone()}}];
         let modify = subscriptions
-            .find_one_and_replace(exactly(read)?, &new)
+            .find_one_and_update(exactly(read)?, replace)
             .return_document(ReturnDocument::After)
             .max_time(self.server_limit())
             .session(&mut session);

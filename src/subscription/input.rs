@@ -7,7 +7,7 @@ mod reading;
 
 use bson::{Bson, DateTime, Document, RawBsonRef, RawDocument};
 
-use super::DEFAULT_SOURCE;
+use super::{DEFAULT_SOURCE, revision};
 
 pub use self::reading::{Reading, check_id};
 
@@ -82,7 +82,7 @@ impl Input {
             let asked = self.get(field).cloned().or_else(|| default(field));
             asked == effective(current, field)
         };
-        if FIELDS.iter().all(same) {
+        if FIELDS.iter().all(same) && KEPT.iter().all(|name| is_sound(current, name)) {
             return None;
         }
         let old = Document::try_from(current).ok()?;
@@ -94,7 +94,9 @@ impl Input {
             }
         }
         document.insert("revision", next_revision(current));
-        document.extend(entry(&old, "createdAt"));
+        if is_sound(current, "createdAt") {
+            document.extend(entry(&old, "createdAt"));
+        }
         document.insert("updatedAt", now);
         let ours = |key: &String| FIELDS.contains(&key.as_str()) || KEPT.contains(&key.as_str());
         document.extend(
@@ -118,6 +120,9 @@ impl Input {
             }
         }
         if !changes.is_empty() {
+            if !is_sound(current, "createdAt") {
+                changes.unset.push("createdAt");
+            }
             changes.set.insert("revision", next_revision(current));
             changes.set.insert("updatedAt", now);
         }
@@ -150,16 +155,18 @@ fn effective(document: &RawDocument, field: &str) -> Option<Bson> {
     }
 }
 
+/// Whether a field that writes keep is of its type, or not there. Another program may have written any.
+fn is_sound(document: &RawDocument, name: &str) -> bool {
+    match document.get(name) {
+        Ok(None | Some(RawBsonRef::Null)) => true,
+        Ok(Some(RawBsonRef::DateTime(_))) => name != "revision",
+        _ => name == "revision" && revision(document).is_some(),
+    }
+}
+
 /// One more than the stored revision; a document without one is at its first.
 fn next_revision(document: &RawDocument) -> i64 {
-    #[expect(clippy::cast_possible_truncation, reason = "a revision is a count")]
-    let revision = match document.get("revision") {
-        Ok(Some(RawBsonRef::Int32(number))) => i64::from(number),
-        Ok(Some(RawBsonRef::Int64(number))) => number,
-        Ok(Some(RawBsonRef::Double(number))) => number as i64,
-        _ => 1,
-    };
-    revision.saturating_add(1)
+    revision(document).unwrap_or(1).saturating_add(1)
 }
 
 #[cfg(test)]

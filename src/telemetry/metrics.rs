@@ -68,6 +68,11 @@ struct OperationLabel {
     operation: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CollectionLabel {
+    collection: &'static str,
+}
+
 /// Every metric of a node.
 #[derive(Debug)]
 pub struct Metrics {
@@ -116,6 +121,7 @@ pub struct Metrics {
     feed_resumes: Family<CauseLabel, Counter>,
     feed_reloads: Family<CauseLabel, Counter>,
     feed_oddities: Family<OperationLabel, Counter>,
+    unreadable_documents: Family<CollectionLabel, Counter>,
     http_requests: Family<HttpLabels, Counter>,
     http_connections_failed: Family<CauseLabel, Counter>,
     client_task_panics: Family<TaskLabel, Counter>,
@@ -250,6 +256,7 @@ impl Default for Metrics {
             feed_resumes: Family::default(),
             feed_reloads: Family::default(),
             feed_oddities: Family::default(),
+            unreadable_documents: Family::default(),
             http_requests: Family::default(),
             http_connections_failed: Family::default(),
             client_task_panics: Family::default(),
@@ -354,6 +361,12 @@ impl Metrics {
         );
         let oddities = self.feed_oddities.clone();
         r.register("feed_oddities", "Unusual changes, by operation", oddities);
+        let unreadable = self.unreadable_documents.clone();
+        r.register(
+            "unreadable_documents",
+            "Times that a document of ours could not be read, by collection",
+            unreadable,
+        );
         let requests = self.http_requests.clone();
         r.register("http_requests", "Requests answered", requests);
         let failed = self.http_connections_failed.clone();
@@ -460,6 +473,13 @@ impl Metrics {
     pub fn feed_oddity(&self, operation: &'static str) {
         self.feed_oddities
             .get_or_create(&OperationLabel { operation })
+            .inc();
+    }
+
+    /// Counts a document in a collection of ours that could not be read.
+    pub fn unreadable_document(&self, collection: &'static str) {
+        self.unreadable_documents
+            .get_or_create(&CollectionLabel { collection })
             .inc();
     }
 

@@ -23,7 +23,9 @@ struct Writer(AbortHandle);
 impl Writer {
     async fn start(uri: &str, database: &str, every: Duration) -> Self {
         let client = Client::with_uri_str(uri).await.unwrap();
-        let subscriptions = client.database(database).collection::<Document>("subscriptions");
+        let subscriptions = client
+            .database(database)
+            .collection::<Document>("subscriptions");
         let work = async move {
             let mut turns = interval(every);
             loop {
@@ -52,13 +54,21 @@ async fn delay_secondaries(database: &Database, primary: usize) {
     let mut config = answer.unwrap().get_document("config").unwrap().clone();
     let version = config.get_i32("version").unwrap();
     config.insert("version", version + 1);
-    for (number, member) in config.get_array_mut("members").unwrap().iter_mut().enumerate() {
+    for (number, member) in config
+        .get_array_mut("members")
+        .unwrap()
+        .iter_mut()
+        .enumerate()
+    {
         if let (true, Bson::Document(member)) = (number != primary, member) {
             member.insert("priority", 0);
             member.insert("secondaryDelaySecs", 1_i64);
         }
     }
-    admin.run_command(doc! {"replSetReconfig": config}).await.unwrap();
+    admin
+        .run_command(doc! {"replSetReconfig": config})
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ mod events;
 mod idempotency;
 mod listing;
 mod past;
+mod poison;
 mod publishing;
 mod subscriptions;
 

@@ -63,7 +63,10 @@ impl<'s> Tries<'s> {
             return problem;
         }
         let store = &self.state.store;
-        match store.find_subscription_after(self.id, read.operation_time).await {
+        match store
+            .find_subscription_after(self.id, read.operation_time)
+            .await
+        {
             Ok(_) => problem,
             Err(error) => error.into(),
         }
