@@ -91,6 +91,12 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of a publish request's body. Default 16 MiB.
     pub publish_body_bytes: usize,
+    /// Bytes of all bodies that are being read on this node, and of what is made of them. Default 256 MiB.
+    pub reading_bytes: usize,
+    /// Bodies over 64 KiB whose events are read at the same time. Default 2.
+    pub readings: usize,
+    /// Requests whose filters are compiled, tried or shown at the same time. Default 2.
+    pub filterings: usize,
     /// Subscriptions in one batch. Default 1,000.
     pub batch_items: usize,
     /// Events in one publish request. Default 10,000.
@@ -236,6 +242,9 @@ pub struct Cors {
     pub origins: Vec<String>,
 }
 
+/// Times that the largest body must go into what all of them may take, with what is made of it.
+const SHARES: usize = 8;
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -265,6 +274,9 @@ impl Default for Limits {
         Self {
             body_bytes: 2 << 20,
             publish_body_bytes: 16 << 20,
+            reading_bytes: 256 << 20,
+            readings: 2,
+            filterings: 2,
             batch_items: 1_000,
             publish_items: 10_000,
             event_bytes: 1 << 20,
@@ -376,7 +388,7 @@ impl Config {
     }
 
     /// Settings that another one bounds: name and value, name and value.
-    fn pairs(&self) -> [(&str, u128, &str, u128); 5] {
+    fn pairs(&self) -> [(&str, u128, &str, u128); 7] {
         let (limits, socket, feed) = (&self.limits, &self.socket, &self.feed);
         let span = Duration::as_nanos;
         let size = |size: usize| size as u128;
@@ -386,6 +398,18 @@ impl Config {
                 size(limits.page_items_default),
                 "limits.page_items",
                 size(limits.page_items),
+            ),
+            (
+                "limits.body_bytes",
+                size(limits.body_bytes),
+                "an eighth of limits.reading_bytes",
+                size(limits.reading_bytes / SHARES),
+            ),
+            (
+                "limits.publish_body_bytes",
+                size(limits.publish_body_bytes),
+                "an eighth of limits.reading_bytes",
+                size(limits.reading_bytes / SHARES),
             ),
             (
                 "limits.away_after",

@@ -1,20 +1,25 @@
 //! MongoDB Extended JSON (v2) to BSON and back, with pointers to what is wrong.
 //!
 //! Reading is strict where silence would lose something: duplicate keys and over-deep nesting are
-//! refused. Writing goes from raw BSON to relaxed text in one pass, without a tree between. Of several
-//! fields with one name the first is written.
+//! refused. Both ways go in one pass between text and raw BSON, without a tree between: a tree of small
+//! values is a hundred times larger than its text. Of several fields with one name the first is written.
 
+mod json;
 mod keys;
 mod mend;
+mod object;
 mod place;
 mod read;
+mod sink;
 mod write;
 
 pub(crate) use self::keys::Keys;
 pub use self::{
+    json::{MAX_JSON_DEPTH, parse_json, parse_with},
     mend::{mend, reading},
-    place::{At, Fault},
-    read::{MAX_JSON_DEPTH, parse_json, read_bson, to_bson, to_document},
+    object::{Members, Object, Scalar},
+    place::{At, Fault, Faults, told},
+    read::{Read, ReadValue, to_bson, to_document},
     write::{plain_text, write_document, write_string, write_value},
 };
 
@@ -22,6 +27,7 @@ pub use self::{
 mod tests {
     use super::*;
     use bson::doc;
+    use serde::de::DeserializeSeed as _;
 
     fn round_trip(text: &str) -> String {
         let document = to_document(parse_json(text.as_bytes()).unwrap(), "#").unwrap();
@@ -86,6 +92,61 @@ mod tests {
                 .contains("nested")
         );
         assert!(parse_json("[".repeat(1_000_000).as_bytes()).is_err());
+    }
+
+    fn read(text: &str, most: usize) -> (Result<Read, String>, Faults) {
+        let mut faults = Faults::default();
+        let read = parse_with(text.as_bytes(), |json| {
+            let value = ReadValue {
+                at: At::Pointer("#"),
+                most,
+                faults: &mut faults,
+            };
+            value.deserialize(json)
+        });
+        (read, faults)
+    }
+
+    #[test]
+    fn no_more_is_made_than_a_value_may_have() {
+        let document = doc! {"a": [1, {"b": "c"}], "d": 2.5};
+        let raw = bson::RawDocumentBuf::try_from(&document).unwrap();
+        let text = r#"{"a":[1,{"b":"c"}],"d":2.5}"#;
+        let bytes = raw.as_bytes().len();
+        assert_eq!(read(text, bytes).0, Ok(Read::Value(raw.into())));
+        for most in 0..bytes {
+            assert_eq!(read(text, most).0, Ok(Read::TooLarge), "{most}");
+        }
+        // What is passed over is JSON all the same.
+        assert!(read(r#"{"a":[1,{"b":"c"}],"d":2.5"#, 8).0.is_err());
+        let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(1_000_000));
+        assert_eq!(read(&long, 1_000).0, Ok(Read::TooLarge));
+    }
+
+    #[test]
+    fn keys_come_once_at_every_depth_and_in_every_number() {
+        for text in [
+            r#"[{"a":{"b":1,"c":2,"b":3}}]"#.to_owned(),
+            format!(
+                r#"{{{}"k7":0}}"#,
+                (0..50).map(|n| format!(r#""k{n}":0,"#)).collect::<String>()
+            ),
+        ] {
+            assert!(read(&text, usize::MAX).0.unwrap_err().contains("twice"));
+        }
+    }
+
+    #[test]
+    fn reading_stops_at_a_hundred_faults() {
+        let text = format!("[{}0]", r#"{"$oid":1},"#.repeat(1_000));
+        let (read, faults) = read(&text, usize::MAX);
+        assert_eq!((read, faults.len()), (Ok(Read::Faulty), 100));
+    }
+
+    #[test]
+    fn a_wrapper_holds_few_values() {
+        let text = format!(r#"{{"$code":"f","$scope":[{}0]}}"#, "0,".repeat(1_000_000));
+        assert!(read(&text, usize::MAX).0.unwrap_err().contains("values"));
     }
 
     #[test]

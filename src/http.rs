@@ -7,6 +7,8 @@ mod answer;
 mod aside;
 mod attach;
 mod body;
+mod bounds;
+mod budget;
 mod calls;
 mod clients;
 mod conditional;
@@ -44,6 +46,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use self::calls::{Call, calls};
 pub use self::{
+    bounds::Bounds,
     clients::ClientTasks,
     cut::{Cut, Outcome},
     openapi::Description,
@@ -79,6 +82,8 @@ pub struct AppState {
     pub node: Arc<NodeCard>,
     /// Work that outlives its request. Whoever stops the service waits for it.
     pub tasks: ClientTasks,
+    /// What all requests may take together.
+    pub bounds: Bounds,
 }
 
 /// All calls.

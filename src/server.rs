@@ -230,6 +230,7 @@ impl Node {
         feeding.spawn("presence", presence);
         feeding.spawn("housekeeping", housekeeping);
         feeding.spawn("expiry", expiry);
+        let bounds = http::Bounds::new(&host.config.limits);
         let state = AppState {
             store,
             health,
@@ -239,6 +240,7 @@ impl Node {
             description: http::Description::default(),
             node: card,
             tasks: acceptor.clients.clone(),
+            bounds,
         };
         acceptor.started(http::routes(state.clone()));
         Ok(Self {

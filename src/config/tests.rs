@@ -118,6 +118,12 @@ fn a_value_of_another_type_or_out_of_range_is_refused_with_the_range() {
 fn settings_that_bound_each_other_are_refused_together() {
     for (setting, value, bound) in [
         ("limits.page_items_default", "1001", "limits.page_items"),
+        ("limits.body_bytes", "33554433", "limits.reading_bytes"),
+        (
+            "limits.publish_body_bytes",
+            "33554433",
+            "limits.reading_bytes",
+        ),
         ("limits.away_after", "\"11s\"", "limits.database_timeout"),
         ("socket.pong_timeout", "\"31s\"", "socket.ping_interval"),
         ("socket.outbox_bytes", "268435457", "limits.waiting_bytes"),

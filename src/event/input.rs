@@ -6,14 +6,17 @@
 
 pub(super) mod attribute;
 
+use std::fmt::Display;
+
 use bson::{
     Binary, Bson, DateTime, RawBson, RawDocumentBuf,
     raw::{CStr, cstr},
     spec::BinarySubtype,
 };
-use serde_json::{Map, Value};
+use serde::de::{DeserializeSeed as _, Deserializer, IgnoredAny, MapAccess};
+use serde_json::Value;
 
-use crate::extjson::{At, Fault, parse_json, read_bson};
+use crate::extjson::{At, Faults, Members, Object, Read, ReadValue, Scalar, parse_with};
 
 pub use self::attribute::{has_broken_escape, header_text};
 
@@ -48,6 +51,15 @@ pub struct Ready {
     pub document: RawDocumentBuf,
 }
 
+/// Why an event is not taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// What is wrong with it.
+    Faulty(Faults),
+    /// As BSON it is larger than it may be.
+    TooLarge,
+}
+
 /// An event that was read and found good. Attributes stand as they will be stored.
 #[derive(Clone, PartialEq, Debug)]
 pub struct NewEvent {
@@ -58,29 +70,37 @@ pub struct NewEvent {
     time: Option<DateTime>,
     /// `subject`, `datacontenttype`, `dataschema` and extensions, as given.
     others: Vec<(String, Bson)>,
-    data: Option<Bson>,
+    data: Option<RawBson>,
 }
 
 impl NewEvent {
-    /// Reads an event in the JSON format. `at` is its place in the body.
-    pub fn from_json(value: Value, form: Form, at: At<'_>) -> Result<Self, Vec<Fault>> {
-        let Value::Object(object) = value else {
-            return Err(vec![Fault::new(at, "must be an object")]);
-        };
-        let mut reader = Reader::new(at);
-        reader.json(object);
-        reader.finish(form)
+    /// Reads an event in the JSON format. `at` is its place in the body; as BSON it may have `most` bytes,
+    /// and no more than that is made of it. The outer error is that of the JSON.
+    pub fn from_json<'de, D: Deserializer<'de>>(
+        json: D,
+        form: Form,
+        at: At<'_>,
+        most: usize,
+    ) -> Result<Result<Self, Refusal>, D::Error> {
+        let mut reader = Reader::new(at, most);
+        if !Object(&mut reader).deserialize(json)? {
+            reader.faults.blame(at, "must be an object");
+            return Ok(Err(Refusal::Faulty(reader.faults)));
+        }
+        Ok(reader.finish(form))
     }
 
     /// Reads an event in binary mode: `attributes` are the `ce-` headers without that prefix, in
     /// lower case and decoded, `content_type` becomes `datacontenttype`. Faults of attributes have a
-    /// pointer without `#` (`/id`): it is not the body that they stand in.
+    /// pointer without `#` (`/id`): it is not the body that they stand in. The outer error is why the body
+    /// is not the JSON that it claims to be.
     pub fn from_parts<'a>(
         attributes: impl IntoIterator<Item = (&'a str, String)>,
         content_type: Option<&str>,
-        content: Content,
-    ) -> Result<Self, Vec<Fault>> {
-        let mut reader = Reader::new(At::Pointer(""));
+        body: &[u8],
+        most: usize,
+    ) -> Result<Result<Self, Refusal>, String> {
+        let mut reader = Reader::new(At::Pointer(""), most);
         for (name, text) in attributes {
             match name {
                 "datacontenttype" => {
@@ -94,12 +114,8 @@ impl NewEvent {
         if let Some(content_type) = content_type {
             reader.attribute("datacontenttype".to_owned(), content_type.into());
         }
-        reader.data = match content {
-            Content::Empty => None,
-            Content::Json(value) => Some(read_bson(value, At::Pointer("#"), &mut reader.faults)),
-            Content::Other(data) => Some(data),
-        };
-        reader.finish(Form::CloudEvent)
+        reader.content(content_type, body)?;
+        Ok(reader.finish(Form::CloudEvent))
     }
 
     /// The event's document, with what it lacks filled in. An error is why BSON cannot hold it.
@@ -121,7 +137,7 @@ impl NewEvent {
             document.append(<&CStr>::try_from(&*name)?, RawBson::try_from(value)?);
         }
         if let Some(data) = self.data {
-            document.append(cstr!("data"), RawBson::try_from(data)?);
+            document.append(cstr!("data"), data);
         }
         Ok(Ready {
             id,
@@ -131,74 +147,117 @@ impl NewEvent {
     }
 }
 
-/// The body of an event in binary mode.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Content {
-    /// No data.
-    Empty,
-    /// JSON by its media type.
-    Json(Value),
-    /// Text, where its type says so, else bytes.
-    Other(Bson),
-}
-
-impl Content {
-    /// Reads a body by its media type; the error is why it is not the JSON that it claims to be.
-    pub fn read(content_type: Option<&str>, body: &[u8]) -> Result<Self, String> {
-        let bytes = || Self::Other(generic(body.to_vec()));
-        let kind = content_type.and_then(|text| text.parse::<mime::Mime>().ok());
-        Ok(match kind {
-            _ if body.is_empty() => Self::Empty,
-            Some(kind) if attribute::is_json(&kind) => Self::Json(parse_json(body)?),
-            Some(kind) if attribute::is_utf8_text(&kind) => {
-                std::str::from_utf8(body).map_or_else(|_| bytes(), |text| Self::Other(text.into()))
-            }
-            _ => bytes(),
-        })
-    }
-}
-
 /// Gathers attributes and faults.
 struct Reader<'a> {
     at: At<'a>,
-    faults: Vec<Fault>,
+    faults: Faults,
     attributes: Vec<(String, Bson)>,
-    data: Option<Bson>,
+    data: Option<RawBson>,
+    /// Bytes that may still come.
+    left: usize,
+    too_large: bool,
+}
+
+impl Members for Reader<'_> {
+    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "data" | "data_base64" if self.data.is_some() => {
+                map.next_value::<IgnoredAny>()?;
+                self.blame(name, "data and data_base64 exclude each other");
+            }
+            "data" => {
+                let at = self.at;
+                let value = ReadValue {
+                    at: At::Key(&at, "data"),
+                    most: self.left,
+                    faults: &mut self.faults,
+                };
+                let read = map.next_value_seed(value)?;
+                self.data(read);
+            }
+            "data_base64" => {
+                let value = map.next_value_seed(Scalar)?;
+                self.base64(&value);
+            }
+            _ => {
+                let value = map.next_value_seed(Scalar)?;
+                self.attribute(name.to_owned(), value);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.too_large || self.faults.is_full()
+    }
 }
 
 impl<'a> Reader<'a> {
-    fn new(at: At<'a>) -> Self {
+    fn new(at: At<'a>, most: usize) -> Self {
         Self {
             at,
-            faults: Vec::new(),
+            faults: Faults::default(),
             attributes: Vec::new(),
             data: None,
+            left: most,
+            too_large: false,
         }
     }
 
-    fn blame(&mut self, name: &str, detail: impl Into<String>) {
-        let at = At::Key(&self.at, name);
-        self.faults.push(Fault::new(at, detail));
+    /// Counts what is kept.
+    fn spend(&mut self, bytes: usize) {
+        match self.left.checked_sub(bytes) {
+            Some(left) => self.left = left,
+            None => self.too_large = true,
+        }
+    }
+
+    fn data(&mut self, read: Read) {
+        // Null stands in for what is wrong, so that a second one is still seen as such.
+        self.data = Some(match read {
+            Read::Value(value) => value,
+            Read::Faulty => RawBson::Null,
+            Read::TooLarge => {
+                self.too_large = true;
+                RawBson::Null
+            }
+        });
+    }
+
+    /// Reads the body of binary mode by its media type: JSON, text where its type says so, else bytes.
+    fn content(&mut self, content_type: Option<&str>, body: &[u8]) -> Result<(), String> {
+        let kind = content_type.and_then(|text| text.parse::<mime::Mime>().ok());
+        if body.is_empty() {
+            return Ok(());
+        }
+        if kind.as_ref().is_some_and(attribute::is_json) {
+            let value = ReadValue {
+                at: At::Pointer("#"),
+                most: self.left,
+                faults: &mut self.faults,
+            };
+            let read = parse_with(body, |json| value.deserialize(json))?;
+            self.data(read);
+            return Ok(());
+        }
+        self.spend(body.len());
+        if !self.too_large {
+            let is_text = kind.as_ref().is_some_and(attribute::is_utf8_text);
+            let text = std::str::from_utf8(body).ok().filter(|_| is_text);
+            self.data = Some(match text {
+                Some(text) => RawBson::String(text.to_owned()),
+                None => generic(body.to_vec()),
+            });
+        }
+        Ok(())
+    }
+
+    fn blame(&mut self, name: &str, detail: impl Display) {
+        self.faults.blame(At::Key(&self.at, name), detail);
     }
 
     fn has(&self, name: &str) -> bool {
         self.attributes.iter().any(|(known, _)| known == name)
-    }
-
-    fn json(&mut self, object: Map<String, Value>) {
-        for (name, value) in object {
-            match name.as_str() {
-                "data" | "data_base64" if self.data.is_some() => {
-                    self.blame(&name, "data and data_base64 exclude each other");
-                }
-                "data" => {
-                    let at = At::Key(&self.at, "data");
-                    self.data = Some(read_bson(value, at, &mut self.faults));
-                }
-                "data_base64" => self.base64(&value),
-                _ => self.attribute(name, value),
-            }
-        }
     }
 
     fn base64(&mut self, value: &Value) {
@@ -208,8 +267,8 @@ impl<'a> Reader<'a> {
         if bytes.is_none() {
             self.blame("data_base64", "must be text in base64");
         }
-        // Null stands in for what is wrong, so that a second one is still seen as such.
-        self.data = Some(bytes.map_or(Bson::Null, generic));
+        self.spend(bytes.as_ref().map_or(0, Vec::len));
+        self.data(bytes.map_or(Read::Faulty, |bytes| Read::Value(generic(bytes))));
     }
 
     /// Takes a context attribute; null means that it is not set.
@@ -217,6 +276,7 @@ impl<'a> Reader<'a> {
         if value.is_null() {
             return;
         }
+        self.spend(name.len() + value.as_str().map_or(0, str::len));
         // Null is present too, so that what is wrong is not called missing as well.
         let value = attribute::read(&name, value).unwrap_or_else(|detail| {
             self.blame(&name, detail);
@@ -241,7 +301,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn finish(mut self, form: Form) -> Result<NewEvent, Vec<Fault>> {
+    fn finish(mut self, form: Form) -> Result<NewEvent, Refusal> {
+        if self.too_large && self.faults.is_empty() {
+            return Err(Refusal::TooLarge);
+        }
         let required = form == Form::CloudEvent;
         self.text("specversion", required);
         let id = self.text("id", required);
@@ -261,13 +324,13 @@ impl<'a> Reader<'a> {
                 others: self.attributes,
                 data: self.data,
             }),
-            _ => Err(self.faults),
+            _ => Err(Refusal::Faulty(self.faults)),
         }
     }
 }
 
-fn generic(bytes: Vec<u8>) -> Bson {
-    Bson::Binary(Binary {
+fn generic(bytes: Vec<u8>) -> RawBson {
+    RawBson::Binary(Binary {
         subtype: BinarySubtype::Generic,
         bytes,
     })
@@ -281,7 +344,13 @@ mod tests {
 
     const HERE: At<'_> = At::Pointer("#");
 
-    fn document(event: Result<NewEvent, Vec<Fault>>) -> Document {
+    const MOST: usize = 1 << 20;
+
+    fn read(json: Value, form: Form) -> Result<NewEvent, Refusal> {
+        NewEvent::from_json(json, form, HERE, MOST).unwrap()
+    }
+
+    fn document(event: Result<NewEvent, Refusal>) -> Document {
         let fill = Fill {
             id: || "filled".to_owned(),
             source: "/db/events",
@@ -294,20 +363,28 @@ mod tests {
         document
     }
 
-    fn pointers(event: Result<NewEvent, Vec<Fault>>) -> Vec<String> {
-        let faults = event.unwrap_err();
+    fn pointers(event: Result<NewEvent, Refusal>) -> Vec<String> {
+        let Err(Refusal::Faulty(faults)) = event else {
+            panic!("{event:?}");
+        };
         faults.into_iter().map(|fault| fault.pointer).collect()
     }
 
     #[test]
     fn a_plain_event_needs_a_type_and_no_more() {
-        let event = NewEvent::from_json(json!({"type": "t"}), Form::Plain, HERE);
+        let event = read(json!({"type": "t"}), Form::Plain);
         assert_eq!(
             document(event),
             doc! {"id": "filled", "source": "/db/events", "type": "t",
             "time": DateTime::from_millis(5)}
         );
-        let event = NewEvent::from_json(json!({"subject": null}), Form::Plain, At::Pointer("#/7"));
+        let event = NewEvent::from_json(
+            json!({"subject": null}),
+            Form::Plain,
+            At::Pointer("#/7"),
+            MOST,
+        );
+        let event = event.unwrap();
         assert_eq!(pointers(event), ["#/7/type"]);
     }
 
@@ -316,7 +393,7 @@ mod tests {
         let event = json!({"specversion": "1.0", "id": "1", "source": "/s", "type": "t",
             "subject": null, "ext": 7, "data": {"at": {"$date": "1970-01-01T00:00:01Z"}, "$x": 1}});
         assert_eq!(
-            document(NewEvent::from_json(event, Form::CloudEvent, HERE)),
+            document(read(event, Form::CloudEvent)),
             doc! {"id": "1", "source": "/s", "type": "t", "ext": 7,
             "data": {"at": DateTime::from_millis(1_000), "$x": 1}}
         );
@@ -327,7 +404,7 @@ mod tests {
         let event = json!({"specversion": "2", "source": "a b", "type": 5, "time": "now", "a_b": 1,
             "ts": 1, "data": {"x": {"$oid": "?"}}, "data_base64": "!"});
         assert_eq!(
-            pointers(NewEvent::from_json(event, Form::CloudEvent, HERE)),
+            pointers(read(event, Form::CloudEvent)),
             [
                 "#/specversion",
                 "#/source",
@@ -340,23 +417,24 @@ mod tests {
                 "#/id"
             ]
         );
-        assert_eq!(
-            pointers(NewEvent::from_json(json!(5), Form::Plain, HERE)),
-            ["#"]
-        );
+        assert_eq!(pointers(read(json!(5), Form::Plain)), ["#"]);
     }
 
     #[test]
     fn base64_data_is_bytes() {
         let event = json!({"type": "t", "data_base64": "AQID"});
-        let document = document(NewEvent::from_json(event, Form::Plain, HERE));
-        assert_eq!(document.get("data"), Some(&generic(vec![1, 2, 3])));
+        let document = document(read(event, Form::Plain));
+        assert_eq!(document.get("data"), Some(&bytes(&[1, 2, 3])));
         let event = json!({"type": "t", "data_base64": "?", "data": 1});
-        let faults = pointers(NewEvent::from_json(event, Form::Plain, HERE));
+        let faults = pointers(read(event, Form::Plain));
         assert_eq!(faults, ["#/data_base64", "#/data"]);
     }
 
-    fn binary(content_type: Option<&str>, body: &[u8]) -> Result<NewEvent, Vec<Fault>> {
+    fn bytes(bytes: &[u8]) -> Bson {
+        Bson::try_from(generic(bytes.to_vec())).unwrap()
+    }
+
+    fn binary(content_type: Option<&str>, body: &[u8]) -> Result<NewEvent, Refusal> {
         let attributes = [
             ("specversion", "1.0"),
             ("id", "1"),
@@ -364,8 +442,7 @@ mod tests {
             ("type", "t"),
         ];
         let attributes = attributes.map(|(name, text)| (name, text.to_owned()));
-        let content = Content::read(content_type, body).unwrap();
-        NewEvent::from_parts(attributes, content_type, content)
+        NewEvent::from_parts(attributes, content_type, body, MOST).unwrap()
     }
 
     #[test]
@@ -385,11 +462,11 @@ mod tests {
             (
                 Some("text/plain; charset=latin1"),
                 b"hi",
-                Some(generic(b"hi".to_vec())),
+                Some(bytes(b"hi")),
             ),
-            (Some("text/plain"), &[0xFF], Some(generic(vec![0xFF]))),
-            (Some("image/png"), &[1, 2], Some(generic(vec![1, 2]))),
-            (None, &[1], Some(generic(vec![1]))),
+            (Some("text/plain"), &[0xFF], Some(bytes(&[0xFF]))),
+            (Some("image/png"), &[1, 2], Some(bytes(&[1, 2]))),
+            (None, &[1], Some(bytes(&[1]))),
             (Some("application/json"), b"", None),
         ] {
             let document = document(binary(content_type, body));
@@ -400,7 +477,8 @@ mod tests {
 
     #[test]
     fn binary_mode_names_what_is_wrong() {
-        assert!(Content::read(Some("application/json"), b"{").is_err());
+        let none: [(&str, String); 0] = [];
+        assert!(NewEvent::from_parts(none, Some("application/json"), b"{", MOST).is_err());
         assert_eq!(
             pointers(binary(Some("application/json"), br#"{"a":{"$oid":1}}"#)),
             ["#/a"]
@@ -410,7 +488,7 @@ mod tests {
             ("ext", "x".to_owned()),
             ("ext", "y".to_owned()),
         ];
-        let faults = pointers(NewEvent::from_parts(attributes, None, Content::Empty));
+        let faults = pointers(NewEvent::from_parts(attributes, None, b"", MOST).unwrap());
         assert_eq!(
             faults,
             [
@@ -422,5 +500,35 @@ mod tests {
                 "/type"
             ]
         );
+    }
+
+    #[test]
+    fn no_more_is_made_of_an_event_than_it_may_have() {
+        let long = "x".repeat(100);
+        let many: serde_json::Map<_, _> = (0..50)
+            .map(|n| (format!("a{n}"), json!(n)))
+            .chain([("type".to_owned(), json!("t"))])
+            .collect();
+        for event in [
+            json!({"type": "t", "data": {"a": long}}),
+            json!({"type": "t", "subject": long}),
+            json!({"type": "t", "data_base64": data_encoding::BASE64.encode(long.as_bytes())}),
+            json!({"type": "t", "data": vec![1; 20]}),
+            many.into(),
+        ] {
+            let small = NewEvent::from_json(event.clone(), Form::Plain, HERE, 100).unwrap();
+            assert_eq!(small, Err(Refusal::TooLarge), "{event}");
+            assert!(read(event, Form::Plain).is_ok());
+        }
+        let attributes =
+            ["specversion", "id", "source", "type"].map(|name| (name, "1.0".to_owned()));
+        let large = NewEvent::from_parts(attributes, None, long.as_bytes(), 100);
+        assert_eq!(large, Ok(Err(Refusal::TooLarge)));
+    }
+
+    #[test]
+    fn an_event_with_a_hundred_faults_is_read_no_further() {
+        let bad: serde_json::Map<_, _> = (0..1_000).map(|n| (format!("A{n}"), json!(n))).collect();
+        assert_eq!(pointers(read(bad.into(), Form::Plain)).len(), 100);
     }
 }

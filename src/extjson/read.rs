@@ -1,118 +1,20 @@
-//! From JSON text to BSON.
+//! From JSON text in Extended JSON to BSON, without a tree between: what is made is a few times the
+//! text at most, and bounded.
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
-use bson::{Bson, Document};
-use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value, map::Entry};
+use bson::{Bson, Document, RawBson};
+use serde::{
+    Deserialize as _,
+    de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::Value;
 
-use super::{At, Fault};
-
-/// Nesting of JSON accepted: the server's 200 levels of BSON, and room for canonical wrappers.
-pub const MAX_JSON_DEPTH: usize = 256;
-
-/// Reads JSON text. Refuses duplicate keys and nesting beyond [`MAX_JSON_DEPTH`].
-pub fn parse_json(text: &[u8]) -> Result<Value, String> {
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    // `Strict` bounds the nesting; serde_json's own bound is lower.
-    deserializer.disable_recursion_limit();
-    let strict = Strict {
-        levels: MAX_JSON_DEPTH,
-    };
-    let value = strict.deserialize(&mut deserializer);
-    let value = value.map_err(|error| error.to_string())?;
-    deserializer.end().map_err(|error| error.to_string())?;
-    Ok(value)
-}
-
-/// Reads a JSON value whose objects hold each key once, and which is nested no deeper than so many levels.
-#[derive(Clone, Copy)]
-struct Strict {
-    levels: usize,
-}
-
-impl Strict {
-    fn inner<E: de::Error>(self) -> Result<Self, E> {
-        let levels = self
-            .levels
-            .checked_sub(1)
-            .ok_or_else(|| E::custom(format_args!("nested deeper than {MAX_JSON_DEPTH} levels")))?;
-        Ok(Self { levels })
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = Value;
-
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Strict {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let inner = self.inner()?;
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(inner)? {
-            items.push(item);
-        }
-        Ok(Value::Array(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let inner = self.inner()?;
-        let mut object = Map::new();
-        while let Some(key) = map.next_key::<String>()? {
-            let value = map.next_value_seed(inner)?;
-            match object.entry(key) {
-                Entry::Vacant(place) => {
-                    place.insert(value);
-                }
-                Entry::Occupied(there) => {
-                    let key = there.key();
-                    return Err(de::Error::custom(format_args!(
-                        "the key {key:?} appears twice"
-                    )));
-                }
-            }
-        }
-        Ok(Value::Object(object))
-    }
-}
+use super::{
+    At, Fault, Faults,
+    json::{Key, MAX_JSON_DEPTH, Tree, too_deep, twice},
+    sink::Sink,
+};
 
 /// Keys by which an object stands for a BSON value rather than a document.
 const TYPE_WRAPPERS: [&str; 16] = [
@@ -133,45 +35,267 @@ const TYPE_WRAPPERS: [&str; 16] = [
     "$undefined",
     "$dbPointer",
 ];
+/// Values in such an object; only the scope of code has more than a few.
+const WRAPPED_VALUES: usize = 1_000;
+/// Keys of an object that are compared each with each other; more are sorted.
+const FEW_KEYS: usize = 8;
+
+/// What was read of a value.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Read {
+    /// It.
+    Value(RawBson),
+    /// Something in it is no Extended JSON: see the faults.
+    Faulty,
+    /// As BSON it is larger than it may be.
+    TooLarge,
+}
+
+/// Reads one value in Extended JSON, relaxed or canonical. Of what is too large no more is made than it
+/// may have; of what has too many faults, no more is read. Duplicate keys and over-deep nesting are
+/// errors, as broken JSON is.
+#[derive(Debug)]
+pub struct ReadValue<'a> {
+    /// Its place.
+    pub at: At<'a>,
+    /// Bytes that it may have as BSON.
+    pub most: usize,
+    /// Where its faults go.
+    pub faults: &'a mut Faults,
+}
+
+impl<'de> DeserializeSeed<'de> for ReadValue<'_> {
+    type Value = Read;
+
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Read, D::Error> {
+        let known = self.faults.len();
+        // Around the value there are the bytes of a document of it alone.
+        let mut sink = Sink::new(self.most.saturating_add(7));
+        let element = Element {
+            sink: &mut sink,
+            faults: &mut *self.faults,
+            key: Name::Key(""),
+            at: self.at,
+            levels: MAX_JSON_DEPTH,
+        };
+        element.deserialize(deserializer)?;
+        if self.faults.len() > known {
+            return Ok(Read::Faulty);
+        }
+        let alone = sink.finish();
+        let value = alone.as_ref().and_then(|alone| alone.get("").ok()?);
+        Ok(value.map_or(Read::TooLarge, |value| Read::Value(value.into())))
+    }
+}
+
+/// The name of an element.
+#[derive(Clone, Copy)]
+enum Name<'a> {
+    Key(&'a str),
+    Index(usize),
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => f.write_str(key),
+            Self::Index(index) => write!(f, "{index}"),
+        }
+    }
+}
+
+/// Writes one value into a document.
+struct Element<'a> {
+    sink: &'a mut Sink,
+    faults: &'a mut Faults,
+    key: Name<'a>,
+    at: At<'a>,
+    levels: usize,
+}
+
+impl Element<'_> {
+    fn put(self, kind: u8, value: &[u8]) {
+        self.sink.put(kind, self.key, &[value]);
+    }
+
+    /// What stands for a value that cannot be read.
+    fn fault(self, detail: impl fmt::Display) {
+        self.faults.blame(self.at, detail);
+    }
+
+    fn levels_inside<E: de::Error>(&self) -> Result<usize, E> {
+        self.levels.checked_sub(1).ok_or_else(too_deep)
+    }
+
+    /// Reads an object that stands for a value of another type.
+    fn wrapped<'de, A: MapAccess<'de>>(self, first: &str, map: A) -> Result<(), A::Error> {
+        let left = Cell::new(WRAPPED_VALUES);
+        let object = Tree::new(&left).rest(Some(first.to_owned()), map)?;
+        let value = Bson::try_from(Value::Object(object)).map_err(|error| error.to_string());
+        match value.and_then(|value| RawBson::try_from(value).map_err(|error| error.to_string())) {
+            Ok(value) => self.sink.put_value(self.key, value),
+            Err(error) => self.fault(format_args!("not Extended JSON: {error}")),
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Element<'_> {
+    type Value = ();
+
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if self.sink.is_over() || self.faults.is_full() {
+            return IgnoredAny::deserialize(deserializer).map(drop);
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Element<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        self.put(0x08, &[u8::from(value)]);
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+        match i32::try_from(value) {
+            Ok(small) => self.put(0x10, &small.to_le_bytes()),
+            Err(_) => self.put(0x12, &value.to_le_bytes()),
+        }
+        Ok(())
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<(), E> {
+        match i64::try_from(value) {
+            Ok(signed) => self.visit_i64(signed),
+            // Whole numbers beyond 64 bits signed are doubles in relaxed Extended JSON.
+            #[expect(clippy::cast_precision_loss, reason = "as the specification has it")]
+            Err(_) => self.visit_f64(value as f64),
+        }
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
+        self.put(0x01, &value.to_le_bytes());
+        Ok(())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<(), E> {
+        let length = i32::try_from(value.len() + 1).unwrap_or(i32::MAX);
+        let parts: [&[u8]; 3] = [&length.to_le_bytes(), value.as_bytes(), &[0]];
+        self.sink.put(0x02, self.key, &parts);
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.put(0x0A, &[]);
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let levels = self.levels_inside()?;
+        let open = self.sink.open(0x04, self.key);
+        let mut index = 0;
+        loop {
+            let item = Element {
+                sink: &mut *self.sink,
+                faults: &mut *self.faults,
+                key: Name::Index(index),
+                at: At::Index(&self.at, index),
+                levels,
+            };
+            if seq.next_element_seed(item)?.is_none() {
+                break;
+            }
+            index += 1;
+        }
+        self.sink.close(open);
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let levels = self.levels_inside()?;
+        let first = map.next_key_seed(Key)?;
+        if let Some(first) = first.as_deref().filter(|key| TYPE_WRAPPERS.contains(key)) {
+            return self.wrapped(first, map);
+        }
+        let open = self.sink.open(0x03, self.key);
+        let mut starts = Vec::new();
+        let mut next = first;
+        while let Some(key) = next {
+            let at = At::Key(&self.at, &key);
+            if key.contains('\0') {
+                self.faults
+                    .blame(at, "a key must not contain the character U+0000");
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                let start = self.sink.position();
+                map.next_value_seed(Element {
+                    sink: &mut *self.sink,
+                    faults: &mut *self.faults,
+                    key: Name::Key(&key),
+                    at,
+                    levels,
+                })?;
+                // What is faulty is not written.
+                if self.sink.position() > start {
+                    starts.push(start);
+                }
+            }
+            next = map.next_key_seed(Key)?;
+        }
+        if let Some(key) = repeated(self.sink, &mut starts) {
+            return Err(twice(&key));
+        }
+        self.sink.close(open);
+        Ok(())
+    }
+}
+
+/// A key that stands at two of these places.
+fn repeated(sink: &Sink, starts: &mut [usize]) -> Option<String> {
+    if sink.is_over() {
+        return None;
+    }
+    let key = |start: usize| sink.key_at(start);
+    let twice = if starts.len() <= FEW_KEYS {
+        let mut places = starts.iter().enumerate();
+        places.find_map(|(index, &start)| {
+            let mut before = starts[..index].iter();
+            before.find(|&&before| key(before) == key(start)).copied()
+        })
+    } else {
+        starts.sort_unstable_by(|&one, &other| key(one).cmp(key(other)));
+        let mut pairs = starts.windows(2);
+        pairs.find_map(|pair| (key(pair[0]) == key(pair[1])).then_some(pair[0]))
+    };
+    twice.map(|start| String::from_utf8_lossy(key(start)).into_owned())
+}
 
 /// Turns a JSON value in Extended JSON, relaxed or canonical, into BSON.
 /// `pointer` says where the value stands in the request. The first fault is the error.
 pub fn to_bson(value: Value, pointer: &str) -> Result<Bson, Fault> {
-    let mut faults = Vec::new();
-    let value = read_bson(value, At::Pointer(pointer), &mut faults);
-    faults.into_iter().next().map_or(Ok(value), Err)
-}
-
-/// As [`to_bson`], but goes on after a fault and adds each to `faults`; what is faulty is null.
-pub fn read_bson(value: Value, at: At<'_>, faults: &mut Vec<Fault>) -> Bson {
-    let converted = match value {
-        Value::Object(object) => {
-            let wrapper = object
-                .keys()
-                .next()
-                .is_some_and(|key| TYPE_WRAPPERS.contains(&key.as_str()));
-            if !wrapper {
-                return Bson::Document(read_object(object, at, faults));
-            }
-            Bson::try_from(Value::Object(object))
-        }
-        Value::Array(items) => {
-            let items = items.into_iter().enumerate();
-            return items
-                .map(|(index, item)| read_bson(item, At::Index(&at, index), faults))
-                .collect::<Vec<_>>()
-                .into();
-        }
-        // Whole numbers beyond 64 bits signed are doubles in relaxed Extended JSON.
-        Value::Number(number) if number.is_u64() && !number.is_i64() => {
-            Ok(Bson::Double(number.as_f64().unwrap_or(f64::INFINITY)))
-        }
-        scalar => Bson::try_from(scalar),
+    let mut faults = Faults::default();
+    let read = ReadValue {
+        at: At::Pointer(pointer),
+        most: usize::MAX,
+        faults: &mut faults,
     };
-    converted.unwrap_or_else(|error| {
-        faults.push(Fault::new(at, format!("not Extended JSON: {error}")));
-        Bson::Null
-    })
+    let read = read
+        .deserialize(value)
+        .map_err(|error| Fault::new(pointer, error))?;
+    if let Some(fault) = faults.into_iter().next() {
+        return Err(fault);
+    }
+    let Read::Value(value) = read else {
+        return Err(Fault::new(pointer, "is too large"));
+    };
+    Bson::try_from(value).map_err(|error| Fault::new(pointer, error))
 }
 
 /// Turns a JSON object into a document; an object that is a type wrapper is a fault here.
@@ -180,21 +304,4 @@ pub fn to_document(value: Value, pointer: &str) -> Result<Document, Fault> {
         Bson::Document(document) => Ok(document),
         _ => Err(Fault::new(pointer, "must be an object")),
     }
-}
-
-fn read_object(object: Map<String, Value>, at: At<'_>, faults: &mut Vec<Fault>) -> Document {
-    let mut document = Document::new();
-    for (key, value) in object {
-        let at = At::Key(&at, &key);
-        if key.contains('\0') {
-            faults.push(Fault::new(
-                at,
-                "a key must not contain the character U+0000",
-            ));
-            continue;
-        }
-        let value = read_bson(value, at, faults);
-        document.insert(key, value);
-    }
-    document
 }

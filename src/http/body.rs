@@ -1,4 +1,4 @@
-//! Request bodies: the right type, not too large, and there in time.
+//! Request bodies: the right type, not too large, there in time, and not too many of them at once.
 
 use std::time::Duration;
 
@@ -9,10 +9,14 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use mime::Mime;
-use serde_json::Value;
+use serde_json::de::SliceRead;
 
-use super::problem::{Kind, Problem};
-use crate::extjson::parse_json;
+use super::{
+    AppState,
+    budget::{Budget, Share},
+    problem::{Kind, Problem},
+};
+use crate::extjson::parse_with;
 
 /// Bytes beyond the limit that are read and thrown away, so that a client that is still sending
 /// reads the answer instead of a broken connection.
@@ -83,72 +87,119 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Result<Option<Mime>, Problem> {
         .ok_or_else(|| Problem::header(Kind::BadHeader, "Content-Type", "is not a media type"))
 }
 
-/// Refuses bodies in a content coding.
+/// Refuses bodies in a content coding, however many lines it is written on.
 pub(crate) fn plain_coding(headers: &HeaderMap) -> Result<(), Problem> {
-    match headers.get(header::CONTENT_ENCODING) {
-        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-            let problem = Problem::new(
-                Kind::UnsupportedMediaType,
-                "compressed bodies are not read; send the body as it is",
-            );
-            Err(problem.with_header(
-                header::ACCEPT_ENCODING,
-                HeaderValue::from_static("identity"),
-            ))
-        }
-        _ => Ok(()),
+    let mut codings = headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .flat_map(|line| {
+            let codings = line.as_bytes().split(|byte| *byte == b',');
+            codings.map(<[u8]>::trim_ascii)
+        });
+    if codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
     }
+    let problem = Problem::new(
+        Kind::UnsupportedMediaType,
+        "compressed bodies are not read; send the body as it is",
+    );
+    Err(problem.with_header(
+        header::ACCEPT_ENCODING,
+        HeaderValue::from_static("identity"),
+    ))
 }
 
-/// Reads a whole body of at most `most` bytes, within `patience`.
-pub(crate) async fn read(
-    headers: &HeaderMap,
-    body: Body,
+/// A body that was read, with its share of what all bodies may take.
+#[derive(Debug)]
+pub(crate) struct Received {
+    /// The whole body.
+    pub(crate) bytes: Bytes,
+    /// Holds as much as the body has; what is made of it is added.
+    pub(crate) share: Share,
+}
+
+/// How a body is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader<'a> {
     most: usize,
     patience: Duration,
-) -> Result<Bytes, Problem> {
-    let waits = headers.contains_key(header::EXPECT);
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let refused_at = if waits { most } else { most + DISCARDED_BYTES };
-    if announced.is_some_and(|length| length > refused_at) {
-        return Err(too_large(most));
-    }
-    match tokio::time::timeout(patience, collect(body, most)).await {
-        Ok(read) => read,
-        Err(_) => Err(Problem::new(
-            Kind::RequestTimeout,
-            format!(
-                "the whole body has to arrive within {}",
-                humantime::format_duration(patience)
-            ),
-        )),
-    }
+    budget: &'a Budget,
 }
 
-async fn collect(body: Body, most: usize) -> Result<Bytes, Problem> {
-    let mut collected = BytesMut::new();
-    let mut seen = 0;
-    let mut chunks = body.into_data_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| {
-            Problem::new(
-                Kind::MalformedRequest,
-                format!("the body broke off: {error}"),
-            )
-        })?;
-        seen += chunk.len();
-        match seen {
-            _ if seen <= most => collected.extend_from_slice(&chunk),
-            _ if seen > most + DISCARDED_BYTES => break,
-            _ => collected.clear(),
+impl<'a> Reader<'a> {
+    /// For bodies of at most `most` bytes.
+    pub(crate) fn new(state: &'a AppState, most: usize) -> Self {
+        Self {
+            most,
+            patience: state.host.config.limits.body_timeout,
+            budget: &state.bounds.bodies,
         }
     }
-    if seen > most {
-        return Err(too_large(most));
+
+    /// Reads a whole body.
+    pub(crate) async fn read(self, headers: &HeaderMap, body: Body) -> Result<Received, Problem> {
+        let waits = headers.contains_key(header::EXPECT);
+        let announced = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let refused_at = if waits {
+            self.most
+        } else {
+            self.most.saturating_add(DISCARDED_BYTES)
+        };
+        if announced.is_some_and(|length| length > refused_at) {
+            return Err(too_large(self.most));
+        }
+        match tokio::time::timeout(self.patience, self.collect(body)).await {
+            Ok(read) => read,
+            Err(_) => Err(Problem::new(
+                Kind::RequestTimeout,
+                format!(
+                    "the whole body has to arrive within {}",
+                    humantime::format_duration(self.patience)
+                ),
+            )),
+        }
     }
-    Ok(collected.freeze())
+
+    /// Takes what comes. A body holds what has arrived of it, whatever it has announced.
+    async fn collect(self, body: Body) -> Result<Received, Problem> {
+        let mut collected = BytesMut::new();
+        let mut share = self.budget.share();
+        let mut refused = None;
+        let mut seen = 0_usize;
+        let mut chunks = body.into_data_stream();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| {
+                Problem::new(
+                    Kind::MalformedRequest,
+                    format!("the body broke off: {error}"),
+                )
+            })?;
+            seen = seen.saturating_add(chunk.len());
+            if refused.is_none() {
+                refused = match seen > self.most {
+                    true => Some(too_large(self.most)),
+                    false => share.grow(chunk.len()).err(),
+                };
+            }
+            match &refused {
+                None => collected.extend_from_slice(&chunk),
+                Some(_) if seen > self.most.saturating_add(DISCARDED_BYTES) => break,
+                Some(_) => {
+                    share.clear();
+                    collected = BytesMut::new();
+                }
+            }
+        }
+        match refused {
+            Some(problem) => Err(problem),
+            None => Ok(Received {
+                bytes: collected.freeze(),
+                share,
+            }),
+        }
+    }
 }
 
 fn too_large(most: usize) -> Problem {
@@ -158,9 +209,12 @@ fn too_large(most: usize) -> Problem {
     )
 }
 
-/// Reads JSON.
-pub(crate) fn json(body: &[u8]) -> Result<Value, Problem> {
-    parse_json(body).map_err(Problem::malformed_json)
+/// Reads the JSON of a body.
+pub(crate) fn json<'a, T>(
+    body: &'a [u8],
+    read: impl FnOnce(&mut serde_json::Deserializer<SliceRead<'a>>) -> serde_json::Result<T>,
+) -> Result<T, Problem> {
+    parse_with(body, read).map_err(Problem::malformed_json)
 }
 
 #[cfg(test)]
@@ -199,16 +253,62 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_coding_is_refused_wherever_it_stands() {
+        let coded = |lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::CONTENT_ENCODING, HeaderValue::from_static(line));
+            }
+            plain_coding(&headers).is_err()
+        };
+        for plain in [&[][..], &["identity"], &["Identity", "identity , identity"]] {
+            assert!(!coded(plain), "{plain:?}");
+        }
+        for other in [
+            &["gzip"][..],
+            &["identity", "gzip"],
+            &["identity, gzip"],
+            &["gzip", "identity"],
+        ] {
+            assert!(coded(other), "{other:?}");
+        }
+    }
+
+    fn reader(budget: &Budget) -> Reader<'_> {
+        Reader {
+            most: 5,
+            patience: Duration::from_secs(1),
+            budget,
+        }
+    }
+
+    async fn kind(budget: &Budget, body: Body) -> Option<Kind> {
+        let read = reader(budget).read(&HeaderMap::new(), body).await;
+        read.err().map(|problem| problem.kind())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_body_is_bounded_in_size_and_time() {
-        let patience = Duration::from_secs(1);
+        let budget = Budget::new(1 << 20, "tests");
         let none = HeaderMap::new();
-        let body = read(&none, Body::from("12345"), 5, patience).await;
-        assert_eq!(body.unwrap(), "12345");
-        let body = read(&none, Body::from("123456"), 5, patience).await;
-        assert_eq!(body.unwrap_err().kind(), Kind::TooLarge);
+        let body = reader(&budget).read(&none, Body::from("12345")).await;
+        assert_eq!(body.unwrap().bytes, "12345");
+        let large = Body::from("123456");
+        assert_eq!(kind(&budget, large).await, Some(Kind::TooLarge));
         let never = Body::from_stream(futures_util::stream::pending::<Result<Bytes, String>>());
-        let body = read(&none, never, 5, patience).await;
-        assert_eq!(body.unwrap_err().kind(), Kind::RequestTimeout);
+        assert_eq!(kind(&budget, never).await, Some(Kind::RequestTimeout));
+    }
+
+    #[tokio::test]
+    async fn bodies_share_what_they_may_take() {
+        let budget = Budget::new(8, "tests");
+        let none = HeaderMap::new();
+        let first = reader(&budget).read(&none, Body::from("12345")).await;
+        let first = first.unwrap();
+        let second = || kind(&budget, Body::from("1234"));
+        assert_eq!(second().await, Some(Kind::Overloaded));
+        drop(first);
+        assert_eq!(second().await, None);
     }
 }

@@ -15,8 +15,7 @@ use bson::RawDocumentBuf;
 
 use super::{
     AppState, answer,
-    aside::aside,
-    body,
+    body::{self, Reader, Received},
     extract::Id,
     problem::{Kind, Problem},
     query::Query,
@@ -35,8 +34,9 @@ pub(crate) async fn filter(
 ) -> Result<Response, Problem> {
     let limits = filter_limits(&state.host.config.limits);
     let body = read(&state, request).await?;
-    let text = aside(body.len(), move || {
-        let (filter, event) = input::filter_and_event(body::json(&body)?, &limits)?;
+    let text = state.bounds.filtering.aside(move || {
+        let read = |json: &mut _| input::filter_and_event(json, &limits);
+        let (filter, event) = body::json(&body.bytes, read)??;
         explained(&filter, &event, None)
     });
     Ok(answer::json(StatusCode::OK, text.await??))
@@ -52,8 +52,8 @@ pub(crate) async fn subscription(
     let body = read(&state, request).await?;
     let read = state.store.find_subscription(&id).await?;
     let document = read.document.ok_or_else(|| not_found(&id))?;
-    let text = aside(body.len(), move || {
-        let event = input::event(body::json(&body)?)?;
+    let text = state.bounds.filtering.aside(move || {
+        let event = body::json(&body.bytes, |json| input::event(json))??;
         of_stored(document, &event, &limits)
     });
     Ok(answer::json(StatusCode::OK, text.await??))
@@ -81,12 +81,12 @@ fn not_found(id: &str) -> Problem {
     )
 }
 
-async fn read(state: &AppState, request: Request) -> Result<bytes::Bytes, Problem> {
+async fn read(state: &AppState, request: Request) -> Result<Received, Problem> {
     Query::read(request.uri(), &[])?;
     body::POSTED_JSON.check(request.headers())?;
-    let limits = &state.host.config.limits;
     let (parts, body) = request.into_parts();
-    body::read(&parts.headers, body, limits.body_bytes, limits.body_timeout).await
+    let reader = Reader::new(state, state.host.config.limits.body_bytes);
+    reader.read(&parts.headers, body).await
 }
 
 /// `{matches, explain}`, and the status of the subscription where there is one: a paused one

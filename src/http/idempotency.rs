@@ -6,18 +6,24 @@
 
 mod keeping;
 
+use std::panic::AssertUnwindSafe;
+
 use axum::{
     body::{Body, to_bytes},
+    extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use self::keeping::Keeping;
 use super::{
     AppState,
+    body::{Reader, Received},
+    budget::Share,
     failure::internal,
     problem::{Kind, Problem},
 };
@@ -29,7 +35,7 @@ const KEY_BYTES: usize = 255;
 const KEPT: [HeaderName; 3] = [header::CONTENT_TYPE, header::LOCATION, header::ETAG];
 
 /// A request whose body was read.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Call {
     /// Method and path: part of what makes two requests the same.
     pub(crate) target: String,
@@ -37,6 +43,22 @@ pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     /// The body.
     pub(crate) body: Bytes,
+    /// Its share of what all bodies may take.
+    pub(crate) share: Share,
+}
+
+impl Call {
+    /// Reads the body.
+    pub(crate) async fn read(reader: Reader<'_>, request: Request) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let Received { bytes, share } = reader.read(&parts.headers, body).await?;
+        Ok(Self {
+            target: format!("{} {}", parts.method, parts.uri.path()),
+            headers: parts.headers,
+            body: bytes,
+            share,
+        })
+    }
 }
 
 /// Where ids come from.
@@ -79,34 +101,54 @@ where
     let Some(key) = key(&call.headers)? else {
         return work(state, call, Ids::Fresh).await;
     };
-    match state.store.begin(&key, fingerprint(&call)).await? {
-        Begun::Replay(answer) => replay(answer),
-        Begun::OtherBody => Err(Problem::header(
-            Kind::IdempotencyKeyReused,
-            NAME,
-            "was used with another request; use a new one",
+    // The reservation is the task's too: whoever leaves now leaves no key behind that nobody works on.
+    let tasks = state.tasks.clone();
+    let task = tasks.spawn("request", async move {
+        let print = fingerprint(&call);
+        match state.store.begin(&key, print).await? {
+            Begun::Replay(answer) => replay(answer),
+            Begun::OtherBody => Err(Problem::header(
+                Kind::IdempotencyKeyReused,
+                NAME,
+                "was used with another request; use a new one",
+            )),
+            Begun::Running => Err(Problem::header(
+                Kind::IdempotencyKeyInUse,
+                NAME,
+                "belongs to a request that is still running",
+            )),
+            Begun::Fresh(reservation) => begun(state, call, reservation, work).await,
+        }
+    });
+    // Nothing comes of it where it panicked, or was cut at the end of a stop.
+    match task.await {
+        Ok(Some(answer)) => answer,
+        Ok(None) => Err(Problem::new(
+            Kind::InternalError,
+            "the work on this request ended without an answer",
         )),
-        Begun::Running => Err(Problem::header(
-            Kind::IdempotencyKeyInUse,
-            NAME,
-            "belongs to a request that is still running",
-        )),
-        Begun::Fresh(reservation) => {
-            let tasks = state.tasks.clone();
-            let task = tasks.spawn("request", async move {
-                let ids = Ids::Seeded(reservation.seed);
-                let answer = work(state.clone(), call, ids).await;
-                settle(&state, reservation, answer.into_response()).await
-            });
-            // Nothing comes of it where it panicked, or was cut at the end of a stop.
-            match task.await {
-                Ok(Some(answer)) => answer,
-                Ok(None) => Err(Problem::new(
-                    Kind::InternalError,
-                    "the work on this request ended without an answer",
-                )),
-                Err(error) => Err(internal(&error)),
-            }
+        Err(error) => Err(internal(&error)),
+    }
+}
+
+/// Does the work behind a key that is reserved; where it panics, the key is free again.
+async fn begun<F, W>(
+    state: AppState,
+    call: Call,
+    reservation: Reservation,
+    work: F,
+) -> Result<Response, Problem>
+where
+    F: FnOnce(AppState, Call, Ids) -> W,
+    W: Future<Output = Result<Response, Problem>>,
+{
+    let ids = Ids::Seeded(reservation.seed);
+    let working = async { work(state.clone(), call, ids).await };
+    match AssertUnwindSafe(working).catch_unwind().await {
+        Ok(answer) => settle(&state, reservation, answer.into_response()).await,
+        Err(panic) => {
+            keep(&state, reservation, None).await;
+            std::panic::resume_unwind(panic)
         }
     }
 }
@@ -132,6 +174,12 @@ async fn settle(
             body: body.to_vec(),
         }
     });
+    keep(state, reservation, answer).await;
+    Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+/// Writes what became of a reservation, now or, where the database is away, when it is back.
+async fn keep(state: &AppState, reservation: Reservation, answer: Option<StoredAnswer>) {
     let keeping = Keeping {
         store: state.store.clone(),
         reservation,
@@ -140,7 +188,6 @@ async fn settle(
     if let Some(later) = keeping.now().await {
         state.tasks.spawn("keeping", later);
     }
-    Ok(Response::from_parts(parts, Body::from(body)))
 }
 
 fn replay(answer: StoredAnswer) -> Result<Response, Problem> {
@@ -205,6 +252,7 @@ fn fingerprint(call: &Call) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::budget::Budget;
     use bson::DateTime;
 
     fn call(target: &str, headers: &[(&'static str, &'static str)], body: &'static str) -> Call {
@@ -218,6 +266,7 @@ mod tests {
             target: target.to_owned(),
             headers: headers.iter().map(header).collect(),
             body: Bytes::from_static(body.as_bytes()),
+            share: Budget::new(0, "tests").share(),
         }
     }
 

@@ -2,6 +2,8 @@
 
 mod kind;
 
+use std::fmt::Display;
+
 use axum::{
     body::Body,
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -9,7 +11,7 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::extjson::Fault;
+use crate::extjson::{Fault, Faults, told};
 
 pub use self::kind::Kind;
 
@@ -35,33 +37,42 @@ struct Parts {
     kind: Kind,
     detail: String,
     errors: Vec<(Place, String)>,
+    /// Whether there may be more errors than are told.
+    truncated: bool,
     extensions: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
     /// A problem with words for people.
-    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+    pub fn new(kind: Kind, detail: impl Display) -> Self {
         let retry =
             kind.status() == StatusCode::SERVICE_UNAVAILABLE || kind == Kind::IdempotencyKeyInUse;
         let after = HeaderValue::from(RETRY_AFTER_SECONDS);
         let headers = retry.then_some((header::RETRY_AFTER, after));
         Self(Box::new(Parts {
             kind,
-            detail: detail.into(),
+            detail: told(detail),
             errors: Vec::new(),
+            truncated: false,
             extensions: Map::new(),
             headers: headers.into_iter().collect(),
         }))
     }
 
     /// Understood but refused: every fault with its place in the body.
-    pub fn invalid(faults: Vec<Fault>) -> Self {
-        let detail = match faults.as_slice() {
-            [one] => format!("{}: {}", one.pointer, one.detail),
-            many => format!("{} fields have to be corrected", many.len()),
+    pub fn invalid(faults: impl Into<Faults>) -> Self {
+        let faults = faults.into();
+        let detail = match faults.len() {
+            1 => faults
+                .iter()
+                .map(|one| format!("{}: {}", one.pointer, one.detail))
+                .collect(),
+            many if faults.is_full() => format!("{many} fields or more have to be corrected"),
+            many => format!("{many} fields have to be corrected"),
         };
         let mut problem = Self::new(Kind::InvalidRequest, detail);
+        problem.0.truncated = faults.is_full();
         for fault in faults {
             problem.blame_pointer(fault);
         }
@@ -69,18 +80,18 @@ impl Problem {
     }
 
     /// The body is not JSON.
-    pub fn malformed_json(detail: impl Into<String>) -> Self {
+    pub fn malformed_json(detail: impl Display) -> Self {
         Self::new(Kind::MalformedJson, detail)
     }
 
     /// A query parameter, or one in the path, is unknown or unusable.
-    pub fn parameter(kind: Kind, name: &str, detail: impl Into<String>) -> Self {
-        Self::at(kind, Place::Parameter(name.to_owned()), name, detail.into())
+    pub fn parameter(kind: Kind, name: &str, detail: impl Display) -> Self {
+        Self::at(kind, Place::Parameter(told(name)), name, told(detail))
     }
 
     /// A header cannot be read or used.
-    pub fn header(kind: Kind, name: &str, detail: impl Into<String>) -> Self {
-        Self::at(kind, Place::Header(name.to_owned()), name, detail.into())
+    pub fn header(kind: Kind, name: &str, detail: impl Display) -> Self {
+        Self::at(kind, Place::Header(told(name)), name, told(detail))
     }
 
     fn at(kind: Kind, place: Place, name: &str, detail: String) -> Self {
@@ -90,21 +101,41 @@ impl Problem {
     }
 
     /// Adds a faulty query parameter.
-    pub fn blame_parameter(&mut self, name: &str, detail: impl Into<String>) {
-        let place = Place::Parameter(name.to_owned());
-        self.0.errors.push((place, detail.into()));
+    pub fn blame_parameter(&mut self, name: &str, detail: impl Display) {
+        self.blame(Place::Parameter(told(name)), told(detail));
     }
 
     /// Adds a place in the body.
     pub fn blame_pointer(&mut self, fault: Fault) {
-        let place = Place::Pointer(fault.pointer);
-        self.0.errors.push((place, fault.detail));
+        self.blame(Place::Pointer(fault.pointer), fault.detail);
     }
 
     /// Adds a faulty header.
-    pub fn blame_header(&mut self, name: &str, detail: impl Into<String>) {
-        let place = Place::Header(name.to_owned());
-        self.0.errors.push((place, detail.into()));
+    pub fn blame_header(&mut self, name: &str, detail: impl Display) {
+        self.blame(Place::Header(told(name)), told(detail));
+    }
+
+    fn blame(&mut self, place: Place, detail: String) {
+        if self.0.errors.len() < Faults::MOST {
+            self.0.errors.push((place, detail));
+        } else {
+            self.0.truncated = true;
+        }
+    }
+
+    /// The problem as it stands among many, whose errors have so many bytes `left` together: where they
+    /// are used up, without its own.
+    #[must_use]
+    pub fn among(mut self, left: &mut usize) -> Self {
+        let bytes = self.0.errors.iter().map(error_bytes).sum();
+        match left.checked_sub(bytes) {
+            Some(rest) => *left = rest,
+            None => {
+                self.0.errors = Vec::new();
+                self.0.truncated = true;
+            }
+        }
+        self
     }
 
     /// Adds an extension member to the document.
@@ -142,11 +173,21 @@ impl Problem {
         if !self.0.errors.is_empty() {
             document["errors"] = self.0.errors.iter().map(error_json).collect();
         }
+        if self.0.truncated {
+            document["truncated"] = true.into();
+        }
         for (name, value) in &self.0.extensions {
             document[name.as_str()] = value.clone();
         }
         document
     }
+}
+
+fn error_bytes((place, detail): &(Place, String)) -> usize {
+    /// The names of the members, and what stands around them.
+    const AROUND: usize = 32;
+    let (Place::Pointer(text) | Place::Parameter(text) | Place::Header(text)) = place;
+    text.len() + detail.len() + AROUND
 }
 
 fn error_json((place, detail): &(Place, String)) -> Value {
@@ -172,12 +213,45 @@ impl IntoResponse for Problem {
 mod tests {
     use super::*;
 
+    fn faults(count: usize) -> Faults {
+        let mut faults = Faults::default();
+        for index in 0..count {
+            faults.blame(format_args!("#/{index}"), "no");
+        }
+        faults
+    }
+
+    #[test]
+    fn a_problem_tells_a_hundred_errors_and_that_there_may_be_more() {
+        for (count, told, truncated) in [(99, 99, Value::Null), (1_000, 100, true.into())] {
+            let mut problem = Problem::invalid(faults(count)).to_json();
+            assert_eq!(problem["errors"].as_array().unwrap().len(), told);
+            assert_eq!(problem["truncated"].take(), truncated);
+        }
+        let mut problem = Problem::new(Kind::BadParameter, "x".repeat(10_000));
+        for _ in 0..1_000 {
+            problem.blame_parameter(&"n".repeat(10_000), "x".repeat(10_000));
+        }
+        assert!(problem.to_json().to_string().len() < 120_000);
+    }
+
+    #[test]
+    fn many_problems_share_what_their_errors_may_take() {
+        let mut left = 1_000;
+        let texts: Vec<_> = (0..50)
+            .map(|_| Problem::invalid(faults(9)).among(&mut left))
+            .map(|problem| problem.to_json().to_string())
+            .collect();
+        assert!(texts[0].contains("#/8") && !texts[0].contains("truncated"));
+        assert!(texts[49].contains("9 fields") && texts[49].contains(r#""truncated":true"#));
+    }
+
     #[test]
     fn a_problem_names_each_place() {
-        let mut problem = Problem::invalid(vec![
-            Fault::new("#/a", "is wrong"),
-            Fault::new("#/b", "as well"),
-        ]);
+        let mut two = Faults::default();
+        two.blame("#/a", "is wrong");
+        two.blame("#/b", "as well");
+        let mut problem = Problem::invalid(two);
         problem.blame_parameter("limit", "is too large");
         let header = Problem::header(Kind::BadHeader, "If-Match", "is no list");
         assert_eq!(

@@ -4,7 +4,7 @@ use axum::http::Uri;
 use percent_encoding::percent_decode_str;
 
 use super::problem::{Kind, Problem};
-use crate::event::input::has_broken_escape;
+use crate::{event::input::has_broken_escape, extjson::Faults};
 
 /// A request's query parameters.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +17,9 @@ impl Query {
         let mut faults = Vec::new();
         let query = uri.query().unwrap_or_default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            if faults.len() > Faults::MOST {
+                break;
+            }
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name).unwrap_or_else(|| name.to_owned());
             let Some(known_name) = known.iter().find(|known| **known == name) else {
@@ -65,7 +68,7 @@ impl Query {
 }
 
 /// A refusal of one parameter.
-pub(crate) fn bad(name: &str, detail: impl Into<String>) -> Problem {
+pub(crate) fn bad(name: &str, detail: impl std::fmt::Display) -> Problem {
     Problem::parameter(Kind::BadParameter, name, detail)
 }
 

@@ -143,17 +143,17 @@ impl Store {
     /// Stores new subscriptions, each alone: one that is refused does not hold up the others.
     pub async fn insert_subscriptions(
         &self,
-        documents: &[Document],
+        documents: &[&RawDocumentBuf],
     ) -> Result<BatchWritten, StoreError> {
         let mut outcomes: Vec<Result<(), StoreError>> = Vec::with_capacity(documents.len());
         let mut sound = Vec::with_capacity(documents.len());
-        for (index, document) in documents.iter().enumerate() {
-            match sendable(document) {
-                Ok(raw) => {
+        for (index, &document) in documents.iter().enumerate() {
+            match limits::check(document) {
+                Ok(()) => {
                     outcomes.push(Ok(()));
-                    sound.push((index, raw));
+                    sound.push((index, document));
                 }
-                Err(error) => outcomes.push(Err(error)),
+                Err(detail) => outcomes.push(Err(StoreError::Refused { detail })),
             }
         }
         if sound.is_empty() {
@@ -167,7 +167,7 @@ impl Store {
         let inserted = self
             .insert_unordered(
                 SUBSCRIPTIONS,
-                sound.iter().map(|(_, raw)| raw),
+                sound.iter().map(|(_, raw)| *raw),
                 &mut session,
             )
             .await?;

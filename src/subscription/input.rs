@@ -186,9 +186,9 @@ mod tests {
             limits: &Limits::default(),
             now: NOW,
         };
-        let mut faults = Vec::new();
-        let input = reading.input(body, &mut faults);
-        assert_eq!(faults, []);
+        let mut faults = crate::extjson::Faults::default();
+        let input = reading.input(body, &mut faults).unwrap();
+        assert!(faults.is_empty(), "{faults:?}");
         input
     }
 

@@ -44,7 +44,7 @@ async fn what_is_wrong_with_a_dry_run_is_pointed_at() {
     assert_eq!(answer.status, 422);
     assert_eq!(
         answer.problem("invalid-request"),
-        ["#/evnt", "#/filter/a/$foo", "#/event/x"]
+        ["#/event/x", "#/evnt", "#/filter/a/$foo"]
     );
     let missing = post(&service, "/match", json!({})).await;
     assert_eq!(missing.problem("invalid-request"), ["#/filter", "#/event"]);

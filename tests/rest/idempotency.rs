@@ -1,7 +1,11 @@
 //! `Idempotency-Key`: sent again, done once.
 
+use std::time::Duration;
+
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 
 use super::{Answer, send, support::Service, with_json};
 
@@ -75,7 +79,7 @@ async fn of_requests_at_once_one_does_the_work() {
     let service = Service::start().await;
     let body = json!({"filter": {}, "name": "a"});
     let all = (0..8).map(|_| post(&service, "/subscriptions", "k", &body));
-    let answers = futures_util::future::join_all(all).await;
+    let answers = join_all(all).await;
     let made: Vec<_> = answers
         .iter()
         .filter(|answer| answer.status == 201)
@@ -107,4 +111,61 @@ async fn a_key_is_visible_ascii_of_bounded_length() {
             assert_eq!(answer.problem("bad-header"), ["Idempotency-Key"]);
         }
     }
+}
+
+/// A request that is sent as it stands, by a client that is gone before the answer.
+async fn send_and_leave(service: &Service, request: &str) {
+    let mut tcp = TcpStream::connect(service.address).await.unwrap();
+    tcp.write_all(request.as_bytes()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_keeps_no_key_locked() {
+    const CLIENTS: usize = 60;
+    /// Shorter than a reservation lasts that nobody works on.
+    const PATIENCE: Duration = Duration::from_secs(40);
+    let service = Service::start().await;
+    for (path, body, created) in [
+        ("/subscriptions", json!({"filter": {}}), 201),
+        ("/subscriptions/batch", json!([{"filter": {}}]), 200),
+        ("/events", json!({"type": "t"}), 202),
+    ] {
+        let text = body.to_string();
+        let key = |n: usize| format!("left-{path}-{n}");
+        let request = |n: usize| {
+            format!(
+                "POST /api/v1{path} HTTP/1.1\r\nhost: h\r\nidempotency-key: {}\r\n\
+                 content-type: application/json\r\ncontent-length: {}\r\n\r\n{text}",
+                key(n),
+                text.len()
+            )
+        };
+        let leaving = (0..CLIENTS).map(|n| {
+            let request = request(n);
+            let service = &service;
+            async move { send_and_leave(service, &request).await }
+        });
+        join_all(leaving).await;
+        // A body that is cut reserves nothing.
+        let cut = request(CLIENTS);
+        send_and_leave(&service, &cut[..cut.len() - 1]).await;
+        let (service, body) = (&service, &body);
+        let coming_back = (0..=CLIENTS).map(|n| {
+            let key = key(n);
+            async move {
+                loop {
+                    let answer = post(service, path, &key, body).await;
+                    if answer.status != 409 {
+                        assert_eq!(answer.status, created, "{answer:?}");
+                        return;
+                    }
+                    answer.problem("idempotency-key-in-use");
+                }
+            }
+        });
+        let all = timeout(PATIENCE, join_all(coming_back)).await;
+        assert!(all.is_ok(), "{path}: a key is locked");
+    }
+    let made = service.get("/subscriptions?count=true").await["total"].clone();
+    assert_eq!(made, json!(2 * (CLIENTS + 1)));
 }

@@ -171,7 +171,9 @@ async fn a_write_that_no_majority_has_is_not_answered_as_done() {
 
     let inserted = store.insert_subscription(&doc! {"_id": "b"}).await;
     assert!(inserted.unwrap_err().is_away());
-    let inserted = store.insert_subscriptions(&[doc! {"_id": "c"}]).await;
+    let inserted = store
+        .insert_subscriptions(&[&crate::raw(&doc! {"_id": "c"})])
+        .await;
     assert!(inserted.unwrap_err().is_away());
     let published = store.insert_events(vec![crate::raw(&doc! {})]).await;
     assert!(published.unwrap_err().is_away());

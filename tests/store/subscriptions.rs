@@ -1,5 +1,7 @@
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
-use tidegate::store::{Deleted, Documents, ListQuery, Store, StoreError, StoredStatus};
+use tidegate::store::{
+    BatchWritten, Deleted, Documents, ListQuery, Store, StoreError, StoredStatus,
+};
 use tidegate::subscription::Key;
 use tokio::sync::mpsc;
 
@@ -60,7 +62,10 @@ async fn wrong_types_and_sizes_are_refused_with_a_reason() {
             matches!(&one, StoreError::Refused { detail } if detail.contains(reason)),
             "{one}"
         );
-        let many = store.insert_subscriptions(&[document]).await.unwrap();
+        let many = store
+            .insert_subscriptions(&[&raw(&document)])
+            .await
+            .unwrap();
         let many = many.outcomes[0].as_ref().unwrap_err();
         assert!(
             matches!(many, StoreError::Refused { detail } if detail.contains(reason)),
@@ -96,6 +101,12 @@ async fn an_id_is_taken_once() {
     assert!(read.operation_time >= first.operation_time);
 }
 
+async fn insert_all(store: &Store, documents: &[Document]) -> BatchWritten {
+    let all: Vec<_> = documents.iter().map(raw).collect();
+    let all: Vec<_> = all.iter().collect();
+    store.insert_subscriptions(&all).await.unwrap()
+}
+
 #[tokio::test]
 async fn each_of_a_batch_succeeds_or_fails_alone() {
     let store = store().await;
@@ -104,12 +115,11 @@ async fn each_of_a_batch_succeeds_or_fails_alone() {
         doc! {"_id": "a"},
         doc! {"_id": "a"},
         doc! {"_id": "b", "name": 5},
-        doc! {"_id": "c", "nul\0key": 5},
         doc! {"_id": "d", "deep": deep},
         doc! {"_id": "e", "large": "x".repeat(17 << 20)},
         doc! {"_id": "f"},
     ];
-    let written = store.insert_subscriptions(&batch).await.unwrap();
+    let written = insert_all(&store, &batch).await;
     let outcomes: Vec<_> = written
         .outcomes
         .iter()
@@ -125,7 +135,6 @@ async fn each_of_a_batch_succeeds_or_fails_alone() {
         [
             "stored",
             "duplicate",
-            "refused",
             "refused",
             "refused",
             "refused",
@@ -316,7 +325,7 @@ async fn pages_hold_every_id_of_every_type_once_and_in_order() {
 async fn a_page_goes_on_after_an_id_that_was_deleted_meanwhile() {
     let store = store().await;
     let all: Vec<_> = ["a", "b", "c"].map(|id| doc! {"_id": id}).into();
-    store.insert_subscriptions(&all).await.unwrap();
+    insert_all(&store, &all).await;
     store.delete_subscription("b", None).await.unwrap();
     let query = ListQuery {
         after: Some("b".into()),
@@ -356,7 +365,7 @@ async fn a_snapshot_is_all_documents_of_one_time() {
     let store = store().await;
     assert_eq!(snapshot(&store).await.0.len(), 0);
     let many: Vec<_> = (0..MANY).map(|n| doc! {"_id": format!("{n:05}")}).collect();
-    let written = store.insert_subscriptions(&many).await.unwrap();
+    let written = insert_all(&store, &many).await;
 
     let (mut ids, time) = snapshot(&store).await;
 

@@ -6,27 +6,28 @@ use axum::{
     response::Response,
 };
 use bson::{DateTime, RawDocumentBuf};
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::receive::{Mode, Received};
+use super::receive::{Mode, Most, Shape, Taker, too_large};
 use crate::{
-    config::Limits,
     event::{
         default_source,
         input::{Fill, NewEvent, Ready},
     },
+    extjson::write_string,
     http::{
         AppState, answer,
-        aside::aside,
-        body,
-        failure::internal,
+        body::Reader,
+        budget::Share,
         idempotency::{Call, Ids, once},
         problem::{Kind, Problem},
         query::Query,
     },
     store::EventOutcome,
 };
+
+/// Bytes of the errors of all events in one answer; beyond them, each is told without its places.
+const ERRORS_BYTES: usize = 4 << 20;
 
 /// Publishes events. 202 where each is stored now, by this request or an earlier one; 207 where some
 /// of several were refused; a single one that is refused is a problem.
@@ -36,15 +37,8 @@ pub(crate) async fn publish(
 ) -> Result<Response, Problem> {
     Query::read(request.uri(), &[])?;
     let mode = Mode::of(request.headers())?;
-    let limits = &state.host.config.limits;
-    let (parts, body) = request.into_parts();
-    let most = limits.publish_body_bytes;
-    let body = body::read(&parts.headers, body, most, limits.body_timeout).await?;
-    let call = Call {
-        target: format!("{} {}", parts.method, parts.uri.path()),
-        headers: parts.headers,
-        body,
-    };
+    let most = state.host.config.limits.publish_body_bytes;
+    let call = Call::read(Reader::new(&state, most), request).await?;
     once(state, call, move |state, call, ids| {
         store(state, call, ids, mode)
     })
@@ -52,155 +46,182 @@ pub(crate) async fn publish(
 }
 
 async fn store(state: AppState, call: Call, ids: Ids, mode: Mode) -> Result<Response, Problem> {
-    let limits = state.host.config.limits.clone();
+    let limits = &state.host.config.limits;
+    let most = Most {
+        items: limits.publish_items,
+        event_bytes: limits.event_bytes,
+    };
     let source = default_source(state.store.database_name());
     let bytes = call.body.len();
-    let read = move || prepare(&call, ids, mode, &source, &limits);
-    let (documents, mut answer) = aside(bytes, read).await??;
+    let read = move || prepare(call, ids, mode, source, most);
+    let (prepared, shape) = state.bounds.reading.for_bytes(bytes, read).await??;
+    let Prepared {
+        documents,
+        reports,
+        share,
+        ..
+    } = prepared;
     if documents.is_empty() {
-        return answer.response();
+        return answer(reports, shape);
     }
     let written = state.store.insert_events(documents).await?;
-    answer.take(written.outcomes);
-    let response = answer.response()?;
+    drop(share);
+    let response = answer(settled(reports, written.outcomes), shape)?;
     Ok(answer::applied(&state, written.operation_time, response).await)
 }
 
-/// Reads the events, and gives the documents of those that can be stored.
+/// Reads the events, and makes the documents of those that can be stored.
 fn prepare(
-    call: &Call,
+    call: Call,
     ids: Ids,
     mode: Mode,
-    source: &str,
-    limits: &Limits,
-) -> Result<(Vec<RawDocumentBuf>, Answer), Problem> {
-    let Received { events, single } = mode.read(&call.headers, &call.body, limits.publish_items)?;
-    let mut documents = Vec::with_capacity(events.len());
-    let mut reports = Vec::with_capacity(events.len());
-    let time = DateTime::now();
-    for (index, event) in events.into_iter().enumerate() {
-        let fill = Fill {
-            id: || ids.uuid(index).to_string(),
-            source,
-            time,
-        };
-        let ready = event.and_then(|event| ready(event, fill, limits.event_bytes));
-        reports.push(ready.map(|ready| {
-            documents.push(ready.document);
-            Report {
-                id: ready.id,
-                source: ready.source,
-                outcome: EventOutcome::Stored,
+    source: String,
+    most: Most,
+) -> Result<(Prepared, Shape), Problem> {
+    let mut prepared = Prepared {
+        ids,
+        source,
+        time: DateTime::now(),
+        event_bytes: most.event_bytes,
+        documents: Vec::new(),
+        reports: Vec::new(),
+        share: call.share,
+        errors_left: ERRORS_BYTES,
+    };
+    let shape = mode.read(&call.headers, &call.body, most, &mut prepared)?;
+    Ok((prepared, shape))
+}
+
+/// Events as they are read, and what becomes of each.
+struct Prepared {
+    ids: Ids,
+    source: String,
+    time: DateTime,
+    event_bytes: usize,
+    documents: Vec<RawDocumentBuf>,
+    reports: Vec<Report>,
+    share: Share,
+    errors_left: usize,
+}
+
+impl Taker for Prepared {
+    fn take(&mut self, event: Result<NewEvent, Problem>) -> Result<(), Problem> {
+        let report = match event.and_then(|event| self.ready(event)) {
+            Ok(ready) => {
+                self.share.grow(ready.document.as_bytes().len())?;
+                self.documents.push(ready.document);
+                Ok(Sound {
+                    id: ready.id,
+                    source: ready.source,
+                    duplicate: false,
+                })
             }
-        }));
+            Err(problem) => Err(problem.among(&mut self.errors_left)),
+        };
+        self.reports.push(report);
+        Ok(())
     }
-    Ok((documents, Answer { reports, single }))
 }
 
-fn ready(
-    event: NewEvent,
-    fill: Fill<'_, impl FnOnce() -> String>,
-    most: usize,
-) -> Result<Ready, Problem> {
-    let ready = event.ready(fill).map_err(|error| {
-        Problem::new(Kind::InvalidRequest, format!("cannot be stored: {error}"))
-    })?;
-    let bytes = ready.document.as_bytes().len();
-    if bytes > most {
-        return Err(Problem::new(
-            Kind::TooLarge,
-            format!("the event is {bytes} bytes as BSON; at most {most} are allowed"),
-        ));
+impl Prepared {
+    fn ready(&self, event: NewEvent) -> Result<Ready, Problem> {
+        let index = self.reports.len();
+        let fill = Fill {
+            id: || self.ids.uuid(index).to_string(),
+            source: &self.source,
+            time: self.time,
+        };
+        let ready = event.ready(fill).map_err(|error| {
+            Problem::new(Kind::InvalidRequest, format!("cannot be stored: {error}"))
+        })?;
+        if ready.document.as_bytes().len() > self.event_bytes {
+            return Err(too_large(self.event_bytes));
+        }
+        Ok(ready)
     }
-    Ok(ready)
 }
 
-/// What became of one event that could be stored.
-struct Report {
+/// What became of an event, or why it is not taken.
+type Report = Result<Sound, Problem>;
+
+/// An event that is stored, or will be.
+struct Sound {
     id: String,
     source: String,
-    outcome: EventOutcome,
+    duplicate: bool,
 }
 
-/// What became of each event, in the order given.
-struct Answer {
-    reports: Vec<Result<Report, Problem>>,
-    /// Whether the one event stands for the request.
-    single: bool,
-}
-
-impl Answer {
-    /// Takes the store's outcomes of those that were handed to it.
-    fn take(&mut self, outcomes: Vec<EventOutcome>) {
-        for (report, outcome) in self.reports.iter_mut().flatten().zip(outcomes) {
-            report.outcome = outcome;
+/// Takes the store's outcomes of the events that were handed to it.
+fn settled(mut reports: Vec<Report>, outcomes: Vec<EventOutcome>) -> Vec<Report> {
+    let mut left = ERRORS_BYTES;
+    let sound = reports.iter_mut().filter(|report| report.is_ok());
+    for (report, outcome) in sound.zip(outcomes) {
+        match (outcome, &mut *report) {
+            (EventOutcome::Duplicate, Ok(sound)) => sound.duplicate = true,
+            (EventOutcome::Refused(detail), report) => {
+                let problem = Problem::new(Kind::RefusedByDatabase, detail);
+                *report = Err(problem.among(&mut left));
+            }
+            _ => {}
         }
-        for report in &mut self.reports {
-            if let Ok(Report {
-                outcome: EventOutcome::Refused(detail),
-                ..
-            }) = report
-            {
-                *report = Err(Problem::new(Kind::RefusedByDatabase, detail.as_str()));
+    }
+    reports
+}
+
+/// What the publisher is told: `{accepted, duplicates, errors, events}`, in the order given.
+fn answer(reports: Vec<Report>, shape: Shape) -> Result<Response, Problem> {
+    let (mut accepted, mut duplicates) = (0, 0);
+    let mut errors = Texts::default();
+    let mut events = Texts::default();
+    for (index, report) in reports.into_iter().enumerate() {
+        match report {
+            Ok(Sound {
+                id,
+                source,
+                duplicate,
+            }) => {
+                let outcome = if duplicate { "duplicate" } else { "accepted" };
+                duplicates += usize::from(duplicate);
+                accepted += usize::from(!duplicate);
+                let text = events.next();
+                text.push_str(r#"{"id":"#);
+                write_string(&id, text);
+                text.push_str(r#","source":"#);
+                write_string(&source, text);
+                text.push_str(r#","outcome":""#);
+                text.push_str(outcome);
+                text.push_str(r#""}"#);
+            }
+            Err(problem) if shape == Shape::Single => return Err(problem),
+            Err(problem) => {
+                let error = json!({"index": index, "problem": problem.to_json()});
+                errors.next().push_str(&error.to_string());
+                events.next().push_str(r#"{"outcome":"refused"}"#);
             }
         }
     }
+    let status = if errors.0.is_empty() {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::MULTI_STATUS
+    };
+    let body = format!(
+        r#"{{"accepted":{accepted},"duplicates":{duplicates},"errors":[{}],"events":[{}]}}"#,
+        errors.0, events.0
+    );
+    Ok(answer::json(status, body))
+}
 
-    fn response(self) -> Result<Response, Problem> {
-        let mut body = Body::default();
-        for (index, report) in self.reports.into_iter().enumerate() {
-            match report {
-                Ok(Report {
-                    id,
-                    source,
-                    outcome,
-                }) => {
-                    let duplicate = outcome == EventOutcome::Duplicate;
-                    body.accepted += usize::from(!duplicate);
-                    body.duplicates += usize::from(duplicate);
-                    let outcome = if duplicate { "duplicate" } else { "accepted" };
-                    body.events.push(Told::Stored {
-                        id,
-                        source,
-                        outcome,
-                    });
-                }
-                Err(problem) if self.single => return Err(problem),
-                Err(problem) => {
-                    let error = json!({"index": index, "problem": problem.to_json()});
-                    body.errors.push(error);
-                    body.events.push(Told::Refused { outcome: "refused" });
-                }
-            }
+/// The items of a JSON array.
+#[derive(Default)]
+struct Texts(String);
+
+impl Texts {
+    /// Where the next item is to be written.
+    fn next(&mut self) -> &mut String {
+        if !self.0.is_empty() {
+            self.0.push(',');
         }
-        let status = match body.errors.as_slice() {
-            [] => StatusCode::ACCEPTED,
-            _ => StatusCode::MULTI_STATUS,
-        };
-        let body = serde_json::to_string(&body).map_err(|error| internal(&error))?;
-        Ok(answer::json(status, body))
+        &mut self.0
     }
-}
-
-/// What the publisher is told.
-#[derive(Default, Serialize)]
-struct Body {
-    accepted: usize,
-    duplicates: usize,
-    errors: Vec<Value>,
-    events: Vec<Told>,
-}
-
-/// What it is told of one event.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Told {
-    Stored {
-        id: String,
-        source: String,
-        outcome: &'static str,
-    },
-    Refused {
-        outcome: &'static str,
-    },
 }

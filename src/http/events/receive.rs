@@ -1,12 +1,17 @@
 //! The forms in which events arrive: CloudEvents structured, batched and in binary mode, and plain
 //! objects (CloudEvents HTTP protocol binding 1.0.2, section 3).
 
+use std::fmt;
+
 use axum::http::{HeaderMap, header};
-use serde_json::Value;
+use serde::{
+    Deserialize as _,
+    de::{self, DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor},
+};
 
 use crate::{
-    event::input::{Content, Form, NewEvent, header_text},
-    extjson::{At, Fault},
+    event::input::{Form, NewEvent, Refusal, header_text},
+    extjson::{At, Fault, Faults},
     http::{
         body::{self, Accepts},
         problem::{Kind, Problem},
@@ -28,13 +33,25 @@ pub(super) enum Mode {
     Plain,
 }
 
-/// What a request holds.
-#[derive(Debug)]
-pub(super) struct Received {
-    /// Each event, or what is wrong with it.
-    pub(super) events: Vec<Result<NewEvent, Problem>>,
-    /// Whether it is a single one, which then stands for the request.
-    pub(super) single: bool,
+/// Whether a request holds a single event, which then stands for it, or a list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Shape {
+    Single,
+    List,
+}
+
+/// Bounds on what is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    /// Events in one request.
+    pub(super) items: usize,
+    /// Bytes of an event as BSON.
+    pub(super) event_bytes: usize,
+}
+
+/// Who takes the events one by one, or what is wrong with each; an error ends the reading.
+pub(super) trait Taker {
+    fn take(&mut self, event: Result<NewEvent, Problem>) -> Result<(), Problem>;
 }
 
 impl Mode {
@@ -55,59 +72,126 @@ impl Mode {
         })
     }
 
-    /// Reads the events; at most `most` in one request.
+    /// Reads the events, one after the other: there is never more than one that is not taken.
     pub(super) fn read(
         self,
         headers: &HeaderMap,
         body: &[u8],
-        most: usize,
-    ) -> Result<Received, Problem> {
+        most: Most,
+        taker: &mut impl Taker,
+    ) -> Result<Shape, Problem> {
         if self == Self::Binary {
-            return binary(headers, body).map(Received::one);
+            taker.take(binary(headers, body, most.event_bytes)?)?;
+            return Ok(Shape::Single);
         }
         let form = match self {
             Self::Plain => Form::Plain,
             _ => Form::CloudEvent,
         };
-        match (self, body::json(body)?) {
-            (Self::Batched | Self::Plain, Value::Array(items)) => many(items, form, most),
-            (Self::Batched, _) => Err(Problem::invalid(vec![Fault::new(
-                "#",
-                "must be an array of events",
-            )])),
-            (_, value) => Ok(Received::one(
-                NewEvent::from_json(value, form, At::Pointer("#")).map_err(Problem::invalid),
-            )),
+        let is_list = body.trim_ascii_start().first() == Some(&b'[');
+        if is_list && self != Self::Structured {
+            List::new(form, most, taker).read(body)?;
+            return Ok(Shape::List);
         }
+        if self == Self::Batched {
+            body::json(body, |json| IgnoredAny::deserialize(json))?;
+            let fault = Fault::new("#", "must be an array of events");
+            return Err(Problem::invalid(fault));
+        }
+        let event = body::json(body, |json| {
+            NewEvent::from_json(json, form, At::Pointer("#"), most.event_bytes)
+        })?;
+        taker.take(event.map_err(|refusal| refused(refusal, most.event_bytes)))?;
+        Ok(Shape::Single)
     }
 }
 
-impl Received {
-    fn one(event: Result<NewEvent, Problem>) -> Self {
+/// What is wrong with an event in the body.
+fn refused(refusal: Refusal, most: usize) -> Problem {
+    match refusal {
+        Refusal::Faulty(faults) => Problem::invalid(faults),
+        Refusal::TooLarge => too_large(most),
+    }
+}
+
+/// An event is larger than it may be.
+pub(super) fn too_large(most: usize) -> Problem {
+    let detail = format!("the event is larger than the {most} bytes that it may have as BSON");
+    Problem::new(Kind::TooLarge, detail)
+}
+
+/// Reads a list of events.
+struct List<'t, T> {
+    form: Form,
+    most: Most,
+    taker: &'t mut T,
+    taken: usize,
+    /// Why the reading ended before the body.
+    stopped: Option<Problem>,
+}
+
+impl<'t, T: Taker> List<'t, T> {
+    fn new(form: Form, most: Most, taker: &'t mut T) -> Self {
         Self {
-            events: vec![event],
-            single: true,
+            form,
+            most,
+            taker,
+            taken: 0,
+            stopped: None,
         }
+    }
+
+    fn read(mut self, body: &[u8]) -> Result<(), Problem> {
+        let read = body::json(body, |json| json.deserialize_seq(&mut self));
+        self.stopped.map_or(read, Err)
+    }
+
+    fn stop<E: de::Error>(&mut self, problem: Problem) -> E {
+        self.stopped = Some(problem);
+        E::custom("stopped")
     }
 }
 
-fn many(items: Vec<Value>, form: Form, most: usize) -> Result<Received, Problem> {
-    if items.len() > most {
-        let detail = format!("has {} events; at most {most} are allowed", items.len());
-        return Err(Problem::invalid(vec![Fault::new("#", detail)]));
+impl<'de, T: Taker> Visitor<'de> for &mut List<'_, T> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of events")
     }
-    let read = |(index, item)| {
-        let at = At::Index(&At::Pointer("#"), index);
-        NewEvent::from_json(item, form, at).map_err(Problem::invalid)
-    };
-    Ok(Received {
-        events: items.into_iter().enumerate().map(read).collect(),
-        single: false,
-    })
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(&mut *self)?.is_some() {}
+        Ok(())
+    }
+}
+
+impl<'de, T: Taker> DeserializeSeed<'de> for &mut List<'_, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        let Most { items, event_bytes } = self.most;
+        if self.taken == items {
+            let detail = format!("has more events than the {items} that are allowed");
+            return Err(self.stop(Problem::invalid(Fault::new("#", detail))));
+        }
+        let root = At::Pointer("#");
+        let at = At::Index(&root, self.taken);
+        self.taken += 1;
+        let event = NewEvent::from_json(json, self.form, at, event_bytes)?;
+        let event = event.map_err(|refusal| refused(refusal, event_bytes));
+        match self.taker.take(event) {
+            Ok(()) => Ok(()),
+            Err(problem) => Err(self.stop(problem)),
+        }
+    }
 }
 
 /// Binary mode. The outer error is a request that cannot be read at all.
-fn binary(headers: &HeaderMap, body: &[u8]) -> Result<Result<NewEvent, Problem>, Problem> {
+fn binary(
+    headers: &HeaderMap,
+    body: &[u8],
+    most: usize,
+) -> Result<Result<NewEvent, Problem>, Problem> {
     let mut attributes = Vec::new();
     for (name, value) in headers {
         if let Some(attribute) = name.as_str().strip_prefix(PREFIX) {
@@ -119,12 +203,16 @@ fn binary(headers: &HeaderMap, body: &[u8]) -> Result<Result<NewEvent, Problem>,
     let kind = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
-    let content = Content::read(kind, body).map_err(Problem::malformed_json)?;
-    Ok(NewEvent::from_parts(attributes, kind, content).map_err(of_parts))
+    let event =
+        NewEvent::from_parts(attributes, kind, body, most).map_err(Problem::malformed_json)?;
+    Ok(event.map_err(|refusal| match refusal {
+        Refusal::Faulty(faults) => of_parts(faults),
+        Refusal::TooLarge => too_large(most),
+    }))
 }
 
 /// Faults of attributes stand in headers, those of the data in the body.
-fn of_parts(faults: Vec<Fault>) -> Problem {
+fn of_parts(faults: Faults) -> Problem {
     let detail = "the event in headers and body has to be corrected";
     let mut problem = Problem::new(Kind::InvalidRequest, detail);
     for fault in faults {
@@ -191,16 +279,53 @@ mod tests {
     #[test]
     fn a_list_is_judged_event_by_event() {
         let body = br#"[{"type":"a"},{"type":""},7]"#;
-        let received = Mode::Plain.read(&HeaderMap::new(), body, 3).unwrap();
-        assert!(!received.single);
-        let good: Vec<_> = received.events.iter().map(Result::is_ok).collect();
+        let none = HeaderMap::new();
+        let (shape, events) = read(Mode::Plain, &none, body, 3).unwrap();
+        assert_eq!(shape, Shape::List);
+        let good: Vec<_> = events.iter().map(Result::is_ok).collect();
         assert_eq!(good, [true, false, false]);
-        assert!(Mode::Plain.read(&HeaderMap::new(), body, 2).is_err());
-        assert!(Mode::Batched.read(&HeaderMap::new(), b"{}", 2).is_err());
-        let problem = Mode::Structured
-            .read(&HeaderMap::new(), b"{", 2)
-            .unwrap_err();
-        assert_eq!(problem.kind(), Kind::MalformedJson);
+        let refused = |mode, body, most| read(mode, &none, body, most).unwrap_err().kind();
+        assert_eq!(refused(Mode::Plain, body, 2), Kind::InvalidRequest);
+        assert_eq!(refused(Mode::Batched, b"{}", 2), Kind::InvalidRequest);
+        for (mode, body) in [
+            (Mode::Structured, &b"{"[..]),
+            (Mode::Batched, b"{"),
+            (Mode::Plain, b"[{\"type\":\"t\"}"),
+            (Mode::Plain, b"[{\"type\":\"t\"}] 1"),
+        ] {
+            assert_eq!(refused(mode, body, 2), Kind::MalformedJson);
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_read_no_further() {
+        let body = format!("[{}", "1,".repeat(1_000));
+        let problem = read(Mode::Plain, &HeaderMap::new(), body.as_bytes(), 10).unwrap_err();
+        assert_eq!(problem.kind(), Kind::InvalidRequest);
+    }
+
+    type Events = Vec<Result<NewEvent, Problem>>;
+
+    impl Taker for Events {
+        fn take(&mut self, event: Result<NewEvent, Problem>) -> Result<(), Problem> {
+            self.push(event);
+            Ok(())
+        }
+    }
+
+    fn read(
+        mode: Mode,
+        headers: &HeaderMap,
+        body: &[u8],
+        items: usize,
+    ) -> Result<(Shape, Events), Problem> {
+        let most = Most {
+            items,
+            event_bytes: 1 << 20,
+        };
+        let mut events = Events::new();
+        let shape = mode.read(headers, body, most, &mut events)?;
+        Ok((shape, events))
     }
 
     #[test]
@@ -212,9 +337,9 @@ mod tests {
             ("ce-type", "t"),
             ("content-type", "application/json"),
         ]);
-        let received = Mode::Binary.read(&good, b"{}", 1).unwrap();
-        assert!(received.single && received.events[0].is_ok());
-        let problem = Mode::Binary.read(&good, b"{", 1).unwrap_err();
+        let (shape, events) = read(Mode::Binary, &good, b"{}", 1).unwrap();
+        assert!(shape == Shape::Single && events[0].is_ok());
+        let problem = read(Mode::Binary, &good, b"{", 1).unwrap_err();
         assert_eq!(problem.kind(), Kind::MalformedJson);
         let bad = headers(&[
             ("ce-id", "1"),
@@ -222,8 +347,8 @@ mod tests {
             ("content-type", "application/json"),
         ]);
         let body = br#"{"id":{"$oid":"?"}}"#;
-        let mut received = Mode::Binary.read(&bad, body, 1).unwrap();
-        let problem = received.events.remove(0).unwrap_err().to_json();
+        let (_, mut events) = read(Mode::Binary, &bad, body, 1).unwrap();
+        let problem = events.remove(0).unwrap_err().to_json();
         let errors = problem["errors"].as_array().unwrap().iter();
         let places: Vec<_> = errors
             .map(|error| {
@@ -238,7 +363,7 @@ mod tests {
             ["ce-ts", "#/id", "ce-specversion", "ce-source", "ce-type"]
         );
         let bad = headers(&[("ce-id", "%FF")]);
-        let problem = Mode::Binary.read(&bad, b"", 1).unwrap_err();
+        let problem = read(Mode::Binary, &bad, b"", 1).unwrap_err();
         assert_eq!(problem.kind(), Kind::BadHeader);
     }
 }

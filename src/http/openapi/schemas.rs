@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{messages, operation::schema};
 use crate::{
     config::Limits,
+    extjson::Faults,
     http::problem::Kind,
     subscription::{DEFAULT_SOURCE, Status},
     telemetry::Part,
@@ -359,13 +360,18 @@ fn service() -> Vec<(&'static str, Value)> {
             "Problem",
             json!({
                 "type": "object",
-                "description": "A refusal (RFC 9457). `errors` points at every place that has to be corrected.",
+                "description": "A refusal (RFC 9457). `errors` points at every place that has to be corrected, a hundred at most; where there may be more, `truncated` is true.",
                 "properties": {
                     "type": {"enum": kinds},
                     "title": {"type": "string"},
                     "status": {"type": "integer"},
                     "detail": {"type": "string"},
-                    "errors": list(json!({"oneOf": [place("pointer"), place("parameter"), place("header")]})),
+                    "errors": {
+                        "type": "array",
+                        "maxItems": Faults::MOST,
+                        "items": {"oneOf": [place("pointer"), place("parameter"), place("header")]},
+                    },
+                    "truncated": {"type": "boolean"},
                     "sources": list(json!({"type": "string"})),
                 },
                 "required": ["type", "title", "status", "detail"],

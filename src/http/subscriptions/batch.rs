@@ -1,21 +1,29 @@
 //! `POST /subscriptions/batch`: many creations in one request, each on its own.
 
+use std::fmt;
+
 use axum::{
     extract::{Request, State},
     http::StatusCode,
     response::Response,
 };
-use bson::{DateTime, Document, RawDocumentBuf};
-use serde_json::Value;
+use bson::{DateTime, RawDocumentBuf};
+use serde::{
+    Deserialize as _,
+    de::{self, DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor},
+};
 
-use super::{create::read_call, input::check_new, write::compiled};
+use super::{
+    create::read_call,
+    input::{Checked, check_new},
+    write::compiled,
+};
 use crate::{
     config::Limits,
     extjson::Fault,
     http::{
-        AppState, answer,
-        aside::aside,
-        body,
+        AppState, answer, body,
+        budget::Share,
         idempotency::{Call, Ids, once},
         problem::Problem,
     },
@@ -32,61 +40,122 @@ pub(crate) async fn batch(
     once(state, call, create_all).await
 }
 
+/// Bytes of the errors of all items in one answer; beyond them, each is told without its places.
+const ERRORS_BYTES: usize = 4 << 20;
+
 /// A document to be stored, or one that is.
 struct Item {
     id: SubscriptionId,
-    document: Document,
+    document: RawDocumentBuf,
     warning: Option<String>,
 }
 
+/// Each item, or what is wrong with it.
+type Items = Vec<Result<Item, Problem>>;
+
 async fn create_all(state: AppState, call: Call, ids: Ids) -> Result<Response, Problem> {
     let limits = state.host.config.limits.clone();
-    let bytes = call.body.len();
-    let items = aside(bytes, move || read_items(&call, ids, &limits)).await??;
-    let sound: Vec<_> = items
-        .iter()
-        .flatten()
-        .map(|item| item.document.clone())
-        .collect();
+    let read = move || read_items(call, ids, limits);
+    let (items, share) = state.bounds.filtering.aside(read).await??;
+    let sound: Vec<_> = items.iter().flatten().map(|item| &item.document).collect();
     if sound.is_empty() {
         return answer_all(&state, items, Vec::new(), ids).await;
     }
     let written = state.store.insert_subscriptions(&sound).await?;
+    drop(share);
     let response = answer_all(&state, items, written.outcomes, ids).await?;
     Ok(answer::settled(&state, written.operation_time, response).await)
 }
 
-fn read_items(
-    call: &Call,
-    ids: Ids,
-    limits: &Limits,
-) -> Result<Vec<Result<Item, Problem>>, Problem> {
-    let refuse = |detail: String| Err(Problem::invalid(vec![Fault::new("#", detail)]));
-    let Value::Array(items) = body::json(&call.body)? else {
-        return refuse("must be an array of subscriptions".to_owned());
-    };
-    let (count, most) = (items.len(), limits.batch_items);
-    if count > most {
-        return refuse(format!("has {count} items; at most {most} are allowed"));
+fn read_items(call: Call, ids: Ids, limits: Limits) -> Result<(Items, Share), Problem> {
+    if call.body.trim_ascii_start().first() != Some(&b'[') {
+        body::json(&call.body, |json| IgnoredAny::deserialize(json))?;
+        let fault = Fault::new("#", "must be an array of subscriptions");
+        return Err(Problem::invalid(fault));
     }
-    let read = |(index, value)| read_item(index, value, ids, limits);
-    Ok(items.into_iter().enumerate().map(read).collect())
+    let mut list = List {
+        ids,
+        limits,
+        share: call.share,
+        items: Vec::new(),
+        errors_left: ERRORS_BYTES,
+        stopped: None,
+    };
+    let read = body::json(&call.body, |json| json.deserialize_seq(&mut list));
+    match list.stopped {
+        Some(problem) => Err(problem),
+        None => read.map(|()| (list.items, list.share)),
+    }
 }
 
-fn read_item(index: usize, value: Value, ids: Ids, limits: &Limits) -> Result<Item, Problem> {
-    let checked = check_new(value, &format!("#/{index}"), limits)?;
-    let id = SubscriptionId::of(ids.uuid(index));
-    Ok(Item {
-        document: checked.input.create(id.as_str(), DateTime::now()),
-        warning: checked.warning,
-        id,
-    })
+/// Reads items one by one: only their documents are kept.
+struct List {
+    ids: Ids,
+    limits: Limits,
+    share: Share,
+    items: Items,
+    errors_left: usize,
+    /// Why the reading ended before the body.
+    stopped: Option<Problem>,
+}
+
+impl List {
+    fn take(&mut self, checked: Result<Checked, Problem>) -> Result<(), Problem> {
+        let item = match checked {
+            Ok(checked) => {
+                let id = SubscriptionId::of(self.ids.uuid(self.items.len()));
+                let document = checked.input.create(id.as_str(), DateTime::now());
+                let document = RawDocumentBuf::try_from(&document)?;
+                self.share.grow(document.as_bytes().len())?;
+                Ok(Item {
+                    id,
+                    document,
+                    warning: checked.warning,
+                })
+            }
+            Err(problem) => Err(problem.among(&mut self.errors_left)),
+        };
+        self.items.push(item);
+        Ok(())
+    }
+
+    fn stop<E: de::Error>(&mut self, problem: Problem) -> E {
+        self.stopped = Some(problem);
+        E::custom("stopped")
+    }
+}
+
+impl<'de> Visitor<'de> for &mut List {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of subscriptions")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(&mut *self)?.is_some() {}
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &mut List {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        let (count, most) = (self.items.len(), self.limits.batch_items);
+        if count == most {
+            let detail = format!("has more items than the {most} that are allowed");
+            return Err(self.stop(Problem::invalid(Fault::new("#", detail))));
+        }
+        let checked = check_new(json, &format!("#/{count}"), &self.limits)?;
+        self.take(checked).map_err(|problem| self.stop(problem))
+    }
 }
 
 /// The answer in the order given; `outcomes` are those of the items that were sound.
 async fn answer_all(
     state: &AppState,
-    items: Vec<Result<Item, Problem>>,
+    items: Items,
     outcomes: Vec<Result<(), StoreError>>,
     ids: Ids,
 ) -> Result<Response, Problem> {
@@ -133,7 +202,7 @@ async fn stored(
     ids: Ids,
 ) -> Result<String, Problem> {
     let document = match outcome {
-        Ok(()) => RawDocumentBuf::try_from(&item.document)?,
+        Ok(()) => item.document,
         Err(StoreError::Duplicate) if ids.may_exist() => {
             let read = state
                 .store

@@ -8,12 +8,13 @@ use axum::{
 use bson::{DateTime, Document};
 
 use super::{
-    input::{Checked, check_new},
+    input::{Checked, Expected, one},
     write,
 };
 use crate::{
     http::{
-        AppState, body,
+        AppState,
+        body::{self, Reader, Received},
         idempotency::{Call, Ids, once},
         problem::Problem,
         query::Query,
@@ -35,19 +36,16 @@ pub(crate) async fn create(
 pub(super) async fn read_call(state: &AppState, request: Request) -> Result<Call, Problem> {
     Query::read(request.uri(), &[])?;
     body::POSTED_JSON.check(request.headers())?;
-    let limits = &state.host.config.limits;
-    let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, limits.body_bytes, limits.body_timeout).await?;
-    Ok(Call {
-        target: format!("{} {}", parts.method, parts.uri.path()),
-        headers: parts.headers,
-        body,
-    })
+    let most = state.host.config.limits.body_bytes;
+    Call::read(Reader::new(state, most), request).await
 }
 
 async fn create_one(state: AppState, call: Call, ids: Ids) -> Result<Response, Problem> {
-    let body = body::json(&call.body)?;
-    let Checked { input, warning } = check_new(body, "#", &state.host.config.limits)?;
+    let received = Received {
+        bytes: call.body,
+        share: call.share,
+    };
+    let Checked { input, warning } = one(&state, received, Expected::default()).await?;
     let id = SubscriptionId::of(ids.uuid(0));
     let document = input.create(id.as_str(), DateTime::now());
     let written = insert(&state, &id, &document, ids).await?;

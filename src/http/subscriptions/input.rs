@@ -2,15 +2,15 @@
 
 use axum::extract::Request;
 use bson::{DateTime, RawDocumentBuf};
-use serde_json::Value;
+use serde::de::Deserializer;
 
 use crate::{
     config,
-    extjson::Fault,
+    extjson::{Fault, Faults},
     filter::Filter,
     http::{
         AppState,
-        body::{self, Accepts},
+        body::{self, Accepts, Reader, Received},
         conditional::Preconditions,
         problem::Problem,
         query::Query,
@@ -28,6 +28,15 @@ pub(super) struct Checked {
     pub(super) warning: Option<String>,
 }
 
+/// What is expected of the one object of a body: the default is a new subscription.
+#[derive(Debug, Default)]
+pub(super) struct Expected {
+    /// The id that it may repeat.
+    pub(super) id: Option<String>,
+    /// Whether fields that are not named stay as they are.
+    pub(super) partial: bool,
+}
+
 /// Reads a request that writes the one subscription `id`: its conditions and its fields, all of them or
 /// those that are to change.
 pub(super) async fn read(
@@ -40,26 +49,43 @@ pub(super) async fn read(
     Query::read(request.uri(), &[])?;
     let conditions = Preconditions::read(request.headers())?;
     accepts.check(request.headers())?;
-    let limits = &state.host.config.limits;
     let (parts, body) = request.into_parts();
-    let body = body::read(&parts.headers, body, limits.body_bytes, limits.body_timeout).await?;
-    let reading = Reading {
-        pointer: "#",
+    let reader = Reader::new(state, state.host.config.limits.body_bytes);
+    let received = reader.read(&parts.headers, body).await?;
+    let id = id.to_owned();
+    let expected = Expected {
         id: Some(id),
         partial,
-        limits,
-        now: DateTime::now(),
     };
-    let checked = check(body::json(&body)?, reading)?;
-    Ok((conditions, checked))
+    Ok((conditions, one(state, received, expected).await?))
+}
+
+/// Reads the one object of a body, where filters may be compiled.
+pub(super) async fn one(
+    state: &AppState,
+    received: Received,
+    expected: Expected,
+) -> Result<Checked, Problem> {
+    let limits = state.host.config.limits.clone();
+    let read = move || {
+        let reading = Reading {
+            pointer: "#",
+            id: expected.id.as_deref(),
+            partial: expected.partial,
+            limits: &limits,
+            now: DateTime::now(),
+        };
+        body::json(&received.bytes, |json| check(json, reading))?
+    };
+    state.bounds.filtering.aside(read).await?
 }
 
 /// Reads the object of a new subscription at `pointer`.
-pub(super) fn check_new(
-    body: Value,
+pub(super) fn check_new<'de, D: Deserializer<'de>>(
+    body: D,
     pointer: &str,
     limits: &config::Limits,
-) -> Result<Checked, Problem> {
+) -> Result<Result<Checked, Problem>, D::Error> {
     let reading = Reading {
         pointer,
         id: None,
@@ -71,21 +97,24 @@ pub(super) fn check_new(
 }
 
 /// Reads an object. All faults are reported together.
-fn check(body: Value, reading: Reading<'_>) -> Result<Checked, Problem> {
-    let mut faults = Vec::new();
-    let input = reading.input(body, &mut faults);
+fn check<'de, D: Deserializer<'de>>(
+    body: D,
+    reading: Reading<'_>,
+) -> Result<Result<Checked, Problem>, D::Error> {
+    let mut faults = Faults::default();
+    let input = reading.input(body, &mut faults)?;
     let warning = match compile(&input, reading.pointer, reading.limits) {
         Ok(filter) => filter.and_then(|filter| filter.never_matches()),
         Err(fault) => {
-            faults.push(fault);
+            faults.blame(fault.pointer, fault.detail);
             None
         }
     };
-    if faults.is_empty() {
+    Ok(if faults.is_empty() {
         Ok(Checked { input, warning })
     } else {
         Err(Problem::invalid(faults))
-    }
+    })
 }
 
 fn compile(input: &Input, pointer: &str, limits: &config::Limits) -> Result<Option<Filter>, Fault> {
@@ -108,7 +137,8 @@ mod tests {
     #[test]
     fn a_faulty_filter_is_reported_with_the_other_faults() {
         let body = json!({"filter": {"a": {"$foo": 1}}, "status": "asleep"});
-        let problem = check_new(body, "#/3", &config::Limits::default()).unwrap_err();
+        let checked = check_new(body, "#/3", &config::Limits::default()).unwrap();
+        let problem = checked.unwrap_err();
         let errors = problem.to_json()["errors"].clone();
         let pointers: Vec<_> = errors.as_array().unwrap().iter().collect();
         let pointers: Vec<_> = pointers.iter().map(|error| &error["pointer"]).collect();
@@ -122,6 +152,7 @@ mod tests {
     fn a_filter_that_cannot_match_is_accepted_with_a_warning() {
         let body = json!({"filter": {"a": {"$in": []}}});
         let checked = check_new(body, "#", &config::Limits::default()).unwrap();
+        let checked = checked.unwrap();
         assert!(checked.warning.is_some());
     }
 }

@@ -1,12 +1,13 @@
 //! Reading a request's object: every field known, typed and bounded, every fault pointed at.
 
-use bson::{Bson, DateTime, RawDocumentBuf};
+use bson::{Bson, DateTime, Document, RawBson};
+use serde::de::{DeserializeSeed as _, Deserializer, MapAccess};
 use serde_json::Value;
 
 use super::{FIELDS, Input, KEPT};
 use crate::{
     config::Limits,
-    extjson::{At, Fault, read_bson},
+    extjson::{At, Faults, Members, Object, Read, ReadValue, Scalar},
     subscription::{DEFAULT_SOURCE, FILTER_MISSING, UNREACHABLE, is_reachable},
 };
 
@@ -28,47 +29,82 @@ pub struct Reading<'a> {
     pub now: DateTime,
 }
 
-impl Reading<'_> {
-    /// Reads one object; what is wrong is added to `faults`.
-    pub fn input(self, body: Value, faults: &mut Vec<Fault>) -> Input {
-        let Value::Object(object) = body else {
-            faults.push(Fault::new(self.pointer, "must be an object"));
-            return Input::default();
-        };
-        let mut input = Input::default();
-        let lacks_filter = !self.partial && !object.contains_key("filter");
-        for (key, value) in object {
-            let at = At::Key(&At::Pointer(self.pointer), &key);
-            let Some(field) = FIELDS.into_iter().find(|field| *field == key) else {
-                if let Some(detail) = self.stray(&key, &value) {
-                    faults.push(Fault::new(at, detail));
-                }
-                continue;
-            };
-            let known = faults.len();
-            let value = match value {
-                Value::Null if field == "filter" => {
-                    faults.push(self.missing_filter());
-                    None
-                }
-                Value::Null => None,
-                value => self.value(field, value, at, faults),
-            };
-            if faults.len() == known {
-                input.fields.push((field, value));
+/// Takes the members of a request's object.
+struct Fields<'a, 'f> {
+    reading: Reading<'a>,
+    input: Input,
+    names_filter: bool,
+    faults: &'f mut Faults,
+}
+
+impl Members for Fields<'_, '_> {
+    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        let root = At::Pointer(self.reading.pointer);
+        let at = At::Key(&root, name);
+        let known = self.faults.len();
+        let Some(field) = FIELDS.into_iter().find(|field| *field == name) else {
+            let value = map.next_value_seed(Scalar)?;
+            if let Some(detail) = self.reading.stray(name, &value) {
+                self.faults.blame(at, detail);
             }
+            return Ok(());
+        };
+        self.names_filter |= field == "filter";
+        let value = match field {
+            "filter" | "metadata" => {
+                let most = self.reading.most(field);
+                let faults = &mut *self.faults;
+                let read = map.next_value_seed(ReadValue { at, most, faults })?;
+                let null = read == Read::Value(RawBson::Null);
+                if null && field == "filter" {
+                    self.faults.blame(at, FILTER_MISSING);
+                }
+                document(read, most, at, self.faults)
+            }
+            _ => match map.next_value_seed(Scalar)? {
+                Value::Null => None,
+                value => self.reading.value(field, &value, at, self.faults),
+            },
+        };
+        if self.faults.len() == known {
+            self.input.fields.push((field, value));
         }
-        if lacks_filter {
-            faults.push(self.missing_filter());
-        }
-        input
+        Ok(())
     }
 
-    fn missing_filter(self) -> Fault {
-        Fault::new(
-            At::Key(&At::Pointer(self.pointer), "filter"),
-            FILTER_MISSING,
-        )
+    fn is_done(&self) -> bool {
+        self.faults.is_full()
+    }
+}
+
+impl Reading<'_> {
+    /// Reads one object; what is wrong is added to `faults`. The error is that of the JSON.
+    pub fn input<'de, D: Deserializer<'de>>(
+        self,
+        body: D,
+        faults: &mut Faults,
+    ) -> Result<Input, D::Error> {
+        let mut fields = Fields {
+            reading: self,
+            input: Input::default(),
+            names_filter: false,
+            faults,
+        };
+        if !Object(&mut fields).deserialize(body)? {
+            fields.faults.blame(self.pointer, "must be an object");
+        } else if !self.partial && !fields.names_filter {
+            let at = At::Key(&At::Pointer(self.pointer), "filter");
+            fields.faults.blame(at, FILTER_MISSING);
+        }
+        Ok(fields.input)
+    }
+
+    /// Bytes that a document of the request may have as BSON.
+    fn most(self, field: &str) -> usize {
+        match field {
+            "filter" => self.limits.filter_bytes,
+            _ => self.limits.metadata_bytes,
+        }
     }
 
     /// What is wrong with a field that cannot be set, if anything.
@@ -90,57 +126,21 @@ impl Reading<'_> {
     fn value(
         self,
         field: &'static str,
-        value: Value,
+        value: &Value,
         at: At<'_>,
-        faults: &mut Vec<Fault>,
+        faults: &mut Faults,
     ) -> Option<Bson> {
         let checked = match field {
-            "filter" | "metadata" => return self.document(field, value, at, faults),
             "durable" => value
                 .as_bool()
                 .map(Bson::Boolean)
                 .ok_or_else(|| "must be true or false".to_owned()),
-            "status" => one_of(&value, &["active", "paused"]),
-            "source" => one_of(&value, &[DEFAULT_SOURCE]),
-            "expiresAt" => self.expiry(&value),
-            _ => self.text(&value),
+            "status" => one_of(value, &["active", "paused"]),
+            "source" => one_of(value, &[DEFAULT_SOURCE]),
+            "expiresAt" => self.expiry(value),
+            _ => self.text(value),
         };
-        match checked {
-            Ok(value) => Some(value),
-            Err(detail) => {
-                faults.push(Fault::new(at, detail));
-                None
-            }
-        }
-    }
-
-    fn document(
-        self,
-        field: &str,
-        value: Value,
-        at: At<'_>,
-        faults: &mut Vec<Fault>,
-    ) -> Option<Bson> {
-        let known = faults.len();
-        let value = read_bson(value, at, faults);
-        if faults.len() > known {
-            return None;
-        }
-        let Bson::Document(document) = value else {
-            faults.push(Fault::new(at, "must be an object"));
-            return None;
-        };
-        let most = self.limits.metadata_bytes;
-        let fault = match RawDocumentBuf::try_from(&document) {
-            Err(error) => format!("cannot be stored: {error}"),
-            Ok(raw) if field == "metadata" && raw.as_bytes().len() > most => format!(
-                "is {} bytes as BSON; at most {most} are allowed",
-                raw.as_bytes().len()
-            ),
-            Ok(_) => return Some(Bson::Document(document)),
-        };
-        faults.push(Fault::new(at, fault));
-        None
+        checked.map_err(|detail| faults.blame(at, detail)).ok()
     }
 
     fn text(self, value: &Value) -> Result<Bson, String> {
@@ -163,6 +163,28 @@ impl Reading<'_> {
             return Err("must be in the future".to_owned());
         }
         Ok(date.into())
+    }
+}
+
+/// The document that was read; null is none.
+fn document(read: Read, most: usize, at: At<'_>, faults: &mut Faults) -> Option<Bson> {
+    match read {
+        Read::Value(RawBson::Null) | Read::Faulty => None,
+        Read::Value(RawBson::Document(raw)) => Document::try_from(raw)
+            .map_err(|error| faults.blame(at, format_args!("cannot be stored: {error}")))
+            .ok()
+            .map(Bson::Document),
+        Read::Value(_) => {
+            faults.blame(at, "must be an object");
+            None
+        }
+        Read::TooLarge => {
+            faults.blame(
+                at,
+                format_args!("is larger than the {most} bytes that it may have as BSON"),
+            );
+            None
+        }
     }
 }
 
@@ -195,14 +217,20 @@ pub fn check_id(id: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::extjson::Fault;
     use serde_json::json;
 
     const NOW: DateTime = DateTime::from_millis(1_000_000);
 
     fn read(id: Option<&str>, body: Value) -> (Input, Vec<Fault>) {
+        read_bounded(id, body, 64 << 10)
+    }
+
+    fn read_bounded(id: Option<&str>, body: Value, filter_bytes: usize) -> (Input, Vec<Fault>) {
         let limits = Limits {
             name_chars: 5,
             metadata_bytes: 30,
+            filter_bytes,
             ..Limits::default()
         };
         let reading = Reading {
@@ -212,9 +240,9 @@ mod tests {
             limits: &limits,
             now: NOW,
         };
-        let mut faults = Vec::new();
-        let input = reading.input(body, &mut faults);
-        (input, faults)
+        let mut faults = Faults::default();
+        let input = reading.input(body, &mut faults).unwrap();
+        (input, faults.into_iter().collect())
     }
 
     fn good(body: Value) -> Input {
@@ -257,6 +285,22 @@ mod tests {
         assert_eq!(read(Some("x"), json!({"id": "x"})).1, []);
         assert_eq!(read(Some("x"), json!({"id": "y"})).1.len(), 1);
         assert_eq!(read(None, json!([])).1[0].pointer, "#");
+    }
+
+    #[test]
+    fn no_more_is_made_of_a_filter_than_it_may_have() {
+        let filter = json!({"filter": {"a": {"$in": vec![json!({"b": 1}); 1_000]}}});
+        let (input, faults) = read_bounded(None, filter.clone(), 1_000);
+        assert_eq!((input.filter(), faults.len()), (None, 1));
+        assert_eq!(faults[0].pointer, "#/filter");
+        assert!(good(filter).filter().is_some());
+    }
+
+    #[test]
+    fn unknown_fields_are_told_up_to_a_hundred() {
+        let many = (0..1_000).map(|n| (format!("field{n}"), json!([[[n]]])));
+        let (_, faults) = read(None, Value::Object(many.collect()));
+        assert_eq!(faults.len(), 100);
     }
 
     #[test]

@@ -1,0 +1,174 @@
+//! JSON text as a tree: for what is small, or our own.
+
+use std::{borrow::Cow, cell::Cell, fmt};
+
+use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value, de::SliceRead, map::Entry};
+
+/// Nesting of JSON accepted: the server's 200 levels of BSON, and room for canonical wrappers.
+pub const MAX_JSON_DEPTH: usize = 256;
+
+/// Reads the JSON in `text` with `read`, and sees that nothing comes after it. Whoever reads bounds the
+/// nesting: the bound of the parser itself is lower.
+pub fn parse_with<'a, T>(
+    text: &'a [u8],
+    read: impl FnOnce(&mut serde_json::Deserializer<SliceRead<'a>>) -> serde_json::Result<T>,
+) -> Result<T, String> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    deserializer.disable_recursion_limit();
+    let value = read(&mut deserializer).map_err(|error| super::told(error))?;
+    deserializer.end().map_err(|error| super::told(error))?;
+    Ok(value)
+}
+
+/// Reads JSON text. Refuses duplicate keys and nesting beyond [`MAX_JSON_DEPTH`]. A tree is many times
+/// larger than its text: whoever calls this has bounded that.
+pub fn parse_json(text: &[u8]) -> Result<Value, String> {
+    let left = Cell::new(usize::MAX);
+    parse_with(text, |deserializer| {
+        Tree::new(&left).deserialize(deserializer)
+    })
+}
+
+/// Reads a value whose objects hold each key once, which is nested no deeper than so many levels, and
+/// which has no more values than are left.
+#[derive(Clone, Copy)]
+pub(super) struct Tree<'a> {
+    levels: usize,
+    left: &'a Cell<usize>,
+}
+
+impl<'a> Tree<'a> {
+    pub(super) fn new(left: &'a Cell<usize>) -> Self {
+        Self {
+            levels: MAX_JSON_DEPTH,
+            left,
+        }
+    }
+
+    fn inner<E: de::Error>(self) -> Result<Self, E> {
+        let levels = self.levels.checked_sub(1).ok_or_else(too_deep)?;
+        Ok(Self { levels, ..self })
+    }
+
+    /// The rest of an object, whose first key was read already.
+    pub(super) fn rest<'de, A: MapAccess<'de>>(
+        self,
+        first: Option<String>,
+        mut map: A,
+    ) -> Result<Map<String, Value>, A::Error> {
+        let inner = self.inner()?;
+        let mut object = Map::new();
+        let mut next = first;
+        while let Some(key) = next {
+            let value = map.next_value_seed(inner)?;
+            match object.entry(key) {
+                Entry::Vacant(place) => {
+                    place.insert(value);
+                }
+                Entry::Occupied(there) => return Err(twice(there.key())),
+            }
+            next = map.next_key()?;
+        }
+        Ok(object)
+    }
+}
+
+/// Nested deeper than is read.
+pub(super) fn too_deep<E: de::Error>() -> E {
+    E::custom(format_args!("nested deeper than {MAX_JSON_DEPTH} levels"))
+}
+
+/// An object has a key twice.
+pub(super) fn twice<E: de::Error>(key: &str) -> E {
+    let key = super::told(key);
+    E::custom(format_args!("the key {key:?} appears twice"))
+}
+
+/// Reads a key, without a copy where the text has it as it is.
+pub(super) struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: de::Deserializer<'de>>(self, key: D) -> Result<Self::Value, D::Error> {
+        key.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(key))
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(key.to_owned()))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
+    type Value = Value;
+
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let left = self.left.get().checked_sub(1);
+        let left = left.ok_or_else(|| de::Error::custom("more values than can stand here"))?;
+        self.left.set(left);
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tree<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let inner = self.inner()?;
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element_seed(inner)? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let first = map.next_key()?;
+        self.rest(first, map).map(Value::Object)
+    }
+}

@@ -1,0 +1,130 @@
+//! Bytes that all that is under way on this node may hold together: bodies that are being read with what
+//! is made of them, and answers that are being sent.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use super::problem::{Kind, Problem};
+
+/// What holds no more than this may take from the last quarter, so that a few that hold much do not
+/// keep everyone else out.
+const SMALL: usize = 64 << 10;
+
+/// A number of bytes that many share.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    held: AtomicUsize,
+    most: usize,
+    /// What is short, for people.
+    of: &'static str,
+}
+
+/// Bytes that one of them holds; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    budget: Budget,
+    held: usize,
+}
+
+impl Budget {
+    /// So many bytes `of` something.
+    pub(crate) fn new(most: usize, of: &'static str) -> Self {
+        let held = AtomicUsize::new(0);
+        Self(Arc::new(Inner { held, most, of }))
+    }
+
+    /// Bytes that one share may have.
+    fn most_of_one(&self) -> usize {
+        self.0.most / 4 * 3
+    }
+
+    /// A share of no bytes.
+    pub(crate) fn share(&self) -> Share {
+        Share {
+            budget: self.clone(),
+            held: 0,
+        }
+    }
+}
+
+impl Share {
+    /// Takes so many more bytes; a refusal where there are not as many now.
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
+        let Inner { held, most, of } = &*self.budget.0;
+        let wanted = self.held.saturating_add(bytes);
+        let most = if wanted <= SMALL {
+            *most
+        } else {
+            self.budget.most_of_one()
+        };
+        if wanted > most {
+            return Err(Problem::new(
+                Kind::TooLarge,
+                format!("this takes more than the {most} bytes of {of} that one request may take"),
+            ));
+        }
+        let taken = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+            held.checked_add(bytes).filter(|held| *held <= most)
+        });
+        if taken.is_err() {
+            return Err(Problem::new(
+                Kind::Overloaded,
+                format!("this node has as many bytes of {of} under way as it may; try again"),
+            ));
+        }
+        self.held = wanted;
+        Ok(())
+    }
+
+    /// Gives all back.
+    pub(crate) fn clear(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        self.budget.0.held.fetch_sub(held, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn kind(grown: Result<(), Problem>) -> Option<Kind> {
+        grown.err().map(|problem| problem.kind())
+    }
+
+    #[test]
+    fn what_is_held_is_bounded_and_given_back() {
+        let budget = Budget::new(4 * MIB, "tests");
+        let (mut one, mut other) = (budget.share(), budget.share());
+        assert_eq!(kind(one.grow(2 * MIB)), None);
+        assert_eq!(kind(other.grow(2 * MIB)), Some(Kind::Overloaded));
+        assert_eq!(kind(other.grow(MIB)), None);
+        drop(one);
+        assert_eq!(kind(other.grow(2 * MIB)), None);
+        assert_eq!(kind(other.grow(1)), Some(Kind::TooLarge));
+        other.clear();
+        assert_eq!(budget.0.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn room_is_kept_for_what_is_small() {
+        let budget = Budget::new(4 * MIB, "tests");
+        let mut large = budget.share();
+        assert_eq!(kind(large.grow(3 * MIB)), None);
+        let mut small = budget.share();
+        assert_eq!(kind(small.grow(SMALL)), None);
+        assert_eq!(kind(small.grow(1)), Some(Kind::Overloaded));
+    }
+}
