@@ -93,10 +93,19 @@ pub struct Limits {
     pub publish_body_bytes: usize,
     /// Bytes of all bodies that are being read on this node, and of what is made of them. Default 256 MiB.
     pub reading_bytes: usize,
+    /// Bytes of all answers that this node has under way. Default 256 MiB.
+    pub answering_bytes: usize,
     /// Bodies over 64 KiB whose events are read at the same time. Default 2.
     pub readings: usize,
     /// Requests whose filters are compiled, tried or shown at the same time. Default 2.
     pub filterings: usize,
+    /// Searches of the stored events at the same time. Default 4.
+    pub searches: usize,
+    /// How long such a search may take. Default `5s`.
+    #[serde(deserialize_with = "duration")]
+    pub search_timeout: Duration,
+    /// Bytes of a page; its first item may be larger. Default 8 MiB.
+    pub page_bytes: usize,
     /// Subscriptions in one batch. Default 1,000.
     pub batch_items: usize,
     /// Events in one publish request. Default 10,000.
@@ -242,7 +251,7 @@ pub struct Cors {
     pub origins: Vec<String>,
 }
 
-/// Times that the largest body must go into what all of them may take, with what is made of it.
+/// Times that the largest body or page must go into what all of them may take.
 const SHARES: usize = 8;
 
 impl Default for Config {
@@ -275,8 +284,12 @@ impl Default for Limits {
             body_bytes: 2 << 20,
             publish_body_bytes: 16 << 20,
             reading_bytes: 256 << 20,
+            answering_bytes: 256 << 20,
             readings: 2,
             filterings: 2,
+            searches: 4,
+            search_timeout: Duration::from_secs(5),
+            page_bytes: 8 << 20,
             batch_items: 1_000,
             publish_items: 10_000,
             event_bytes: 1 << 20,
@@ -388,7 +401,7 @@ impl Config {
     }
 
     /// Settings that another one bounds: name and value, name and value.
-    fn pairs(&self) -> [(&str, u128, &str, u128); 7] {
+    fn pairs(&self) -> [(&str, u128, &str, u128); 9] {
         let (limits, socket, feed) = (&self.limits, &self.socket, &self.feed);
         let span = Duration::as_nanos;
         let size = |size: usize| size as u128;
@@ -410,6 +423,18 @@ impl Config {
                 size(limits.publish_body_bytes),
                 "an eighth of limits.reading_bytes",
                 size(limits.reading_bytes / SHARES),
+            ),
+            (
+                "limits.page_bytes",
+                size(limits.page_bytes),
+                "an eighth of limits.answering_bytes",
+                size(limits.answering_bytes / SHARES),
+            ),
+            (
+                "limits.search_timeout",
+                span(&limits.search_timeout),
+                "limits.database_timeout",
+                span(&limits.database_timeout),
             ),
             (
                 "limits.away_after",

@@ -28,6 +28,8 @@ mod known;
 mod nodes;
 mod observe;
 mod openapi;
+mod origin;
+mod outgoing;
 mod page;
 mod past;
 pub mod problem;
@@ -97,7 +99,11 @@ pub fn routes(state: AppState) -> Router {
     }
     let routes = routes
         .fallback(observe::not_found)
-        .method_not_allowed_fallback(observe::method_not_allowed);
+        .method_not_allowed_fallback(observe::method_not_allowed)
+        .layer(middleware::from_fn_with_state(
+            state.bounds.answers.clone(),
+            outgoing::counted,
+        ));
     common(routes, &state.host.config.cors, &state.host.metrics).with_state(state)
 }
 
@@ -130,7 +136,8 @@ fn common<S: Clone + Send + Sync + 'static>(
         .layer(middleware::from_fn(observe::expect))
         .layer(middleware::from_fn(framing::check))
         .layer(CatchPanicLayer::custom(observe::panicked))
-        .layer(middleware::from_fn(observe::shape));
+        .layer(middleware::from_fn(observe::shape))
+        .layer(middleware::from_fn(outgoing::described));
     let routes = match cors::layer(cors) {
         Some(cors) => routes.layer(cors),
         None => routes,

@@ -230,17 +230,16 @@ impl Node {
         feeding.spawn("presence", presence);
         feeding.spawn("housekeeping", housekeeping);
         feeding.spawn("expiry", expiry);
-        let bounds = http::Bounds::new(&host.config.limits);
         let state = AppState {
             store,
             health,
+            bounds: http::Bounds::new(&host.config.limits),
             host,
             receipts,
             recall,
             description: http::Description::default(),
             node: card,
             tasks: acceptor.clients.clone(),
-            bounds,
         };
         acceptor.started(http::routes(state.clone()));
         Ok(Self {

@@ -124,6 +124,12 @@ fn settings_that_bound_each_other_are_refused_together() {
             "33554433",
             "limits.reading_bytes",
         ),
+        ("limits.page_bytes", "33554433", "limits.answering_bytes"),
+        (
+            "limits.search_timeout",
+            "\"11s\"",
+            "limits.database_timeout",
+        ),
         ("limits.away_after", "\"11s\"", "limits.database_timeout"),
         ("socket.pong_timeout", "\"31s\"", "socket.ping_interval"),
         ("socket.outbox_bytes", "268435457", "limits.waiting_bytes"),

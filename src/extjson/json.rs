@@ -16,8 +16,8 @@ pub fn parse_with<'a, T>(
 ) -> Result<T, String> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     deserializer.disable_recursion_limit();
-    let value = read(&mut deserializer).map_err(|error| super::told(error))?;
-    deserializer.end().map_err(|error| super::told(error))?;
+    let value = read(&mut deserializer).map_err(super::told)?;
+    deserializer.end().map_err(super::told)?;
     Ok(value)
 }
 

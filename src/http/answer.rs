@@ -1,14 +1,20 @@
 //! Answers that are not refusals.
 
 use axum::{
-    body::Body,
+    body::{Body, HttpBody as _, to_bytes},
     http::{HeaderName, HeaderValue, StatusCode, header},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use bson::{DateTime, Timestamp};
+use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{AppState, BASE, failure::internal, problem::Problem};
+use super::{
+    AppState, BASE,
+    budget::{Budget, Share},
+    failure::internal,
+    problem::Problem,
+};
 use crate::router::Compiled;
 
 /// `false` where the answering node has not applied the write yet.
@@ -28,6 +34,58 @@ pub(crate) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response
+}
+
+/// A JSON document that has its share of what all answers may take already; the share is given back when
+/// the last byte is sent.
+pub(crate) fn held(status: StatusCode, text: String, share: Share) -> Response {
+    let mut response = json(status, Held::body(text.into_bytes().into(), share));
+    response.extensions_mut().insert(Counted);
+    response
+}
+
+/// Says that an answer has its share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted;
+
+/// Bytes of an answer with their share.
+struct Held {
+    bytes: Bytes,
+    _share: Share,
+}
+
+impl Held {
+    fn body(bytes: Bytes, share: Share) -> Body {
+        Body::from(Bytes::from_owner(Self {
+            bytes,
+            _share: share,
+        }))
+    }
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Gives an answer that is whole its share of what all answers may take, until it is sent; what is written
+/// bit by bit has bounds of its own.
+pub(crate) async fn counted(budget: &Budget, response: Response) -> Response {
+    const SMALL_BYTES: u64 = 4 << 10;
+    let bytes = response.body().size_hint().exact().unwrap_or(0);
+    if bytes <= SMALL_BYTES || response.extensions().get::<Counted>().is_some() {
+        return response;
+    }
+    let mut share = budget.share();
+    if let Err(problem) = share.grow(usize::try_from(bytes).unwrap_or(usize::MAX)) {
+        return problem.into_response();
+    }
+    let (parts, body) = response.into_parts();
+    match to_bytes(body, usize::MAX).await {
+        Ok(bytes) => Response::from_parts(parts, Held::body(bytes, share)),
+        Err(error) => internal(&error).into_response(),
+    }
 }
 
 /// A time as it is written everywhere: RFC 3339, in UTC.

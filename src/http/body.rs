@@ -178,9 +178,10 @@ impl<'a> Reader<'a> {
             })?;
             seen = seen.saturating_add(chunk.len());
             if refused.is_none() {
-                refused = match seen > self.most {
-                    true => Some(too_large(self.most)),
-                    false => share.grow(chunk.len()).err(),
+                refused = if seen > self.most {
+                    Some(too_large(self.most))
+                } else {
+                    share.grow(chunk.len()).err()
                 };
             }
             match &refused {

@@ -217,6 +217,7 @@ fn below_one_subscription(limits: &Limits) -> Vec<Call> {
                     Kind::Overloaded,
                     Kind::NotReady,
                     Kind::RefusedByDatabase,
+                    Kind::SearchTooSlow,
                 ])
                 .extended("x-websocket", openapi::socket()),
         ),
@@ -284,7 +285,12 @@ fn of_events(limits: &Limits) -> Vec<Call> {
                 .query("after", text(), "`nextCursor` of the page before.")
                 .query("limit", integer(1, limits.page_items), "Items on the page.")
                 .answers(OK, "A page.", schema("EventPage"), &[])
-                .refuses(&[Kind::BadCursor, Kind::InvalidRequest, Kind::RefusedByDatabase]),
+                .refuses(&[
+                    Kind::BadCursor,
+                    Kind::InvalidRequest,
+                    Kind::RefusedByDatabase,
+                    Kind::SearchTooSlow,
+                ]),
         ),
         call(
             GET,

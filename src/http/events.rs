@@ -7,5 +7,5 @@ mod publish;
 mod receive;
 mod show;
 
-pub(super) use self::page::page;
+pub(super) use self::page::{Search, page};
 pub(crate) use self::{list::list, one::get, publish::publish};

@@ -10,6 +10,15 @@ impl From<StoreError> for Problem {
         }
         match error {
             StoreError::Refused { detail } => Self::new(Kind::RefusedByDatabase, detail),
+            StoreError::TooSlow { .. } => {
+                tracing::debug!(%error, "a search was given up");
+                Self::new(
+                    Kind::SearchTooSlow,
+                    format!(
+                        "{error}; ask for a type or a source, for fewer events, or from a cursor on"
+                    ),
+                )
+            }
             StoreError::Duplicate => {
                 Self::new(Kind::Conflict, "another request has just created it")
             }

@@ -1,17 +1,14 @@
 //! `GET /subscriptions/{id}/events` as a page: the stored events that the filter matches.
 //!
-//! MongoDB finds them, since the filter is a query of its own, and the filter that delivers has the
-//! last word on each. What was stored before the subscription counts too: a page shows what the
+//! MongoDB finds them, since the filter is a query of its own (but for its patterns, which it gives up in
+//! silence where they cost it much), and the filter that delivers has the last word on each. What was stored before the subscription counts too: a page shows what the
 //! filter would have delivered, whatever the subscription's status.
 
-use axum::{
-    http::{StatusCode, Uri},
-    response::Response,
-};
-use bson::Document;
+use axum::{http::Uri, response::Response};
 
 use super::{
-    AppState, answer, events,
+    AppState,
+    events::{self, Search},
     known::not_found,
     page::bad_cursor,
     problem::{Kind, Problem},
@@ -19,13 +16,13 @@ use super::{
     subscriptions::judged_one,
 };
 use crate::{
-    store::{EventQuery, PageKey},
+    store::{EventQuery, PageKey, Patience},
     subscription::FILTER_MISSING,
 };
 
 /// One page.
 pub(super) async fn page(state: &AppState, id: &str, uri: &Uri) -> Result<Response, Problem> {
-    let mut query = read(state, uri)?;
+    let search = read(state, uri)?;
     let read = state.store.find_subscription(id).await?;
     let document = read.document.ok_or_else(not_found)?;
     let compiled = judged_one(state, document).await?;
@@ -35,12 +32,11 @@ pub(super) async fn page(state: &AppState, id: &str, uri: &Uri) -> Result<Respon
     let (Some(filter), Some(stored)) = (compiled.filter(), compiled.subscription.filter()) else {
         return Err(Problem::new(Kind::SubscriptionInvalid, FILTER_MISSING));
     };
-    query.filter = Some(Document::try_from(stored)?);
-    let page = events::page(state, query, |event| filter.matches(event)).await?;
-    Ok(answer::json(StatusCode::OK, page))
+    let search = search.filtered(stored, filter.clone());
+    events::page(state, search).await
 }
 
-fn read(state: &AppState, uri: &Uri) -> Result<EventQuery, Problem> {
+fn read(state: &AppState, uri: &Uri) -> Result<Search, Problem> {
     let query = Query::read(uri, &["after", "before", "order", "limit"])?;
     let limits = &state.host.config.limits;
     let key = |name| {
@@ -54,11 +50,17 @@ fn read(state: &AppState, uri: &Uri) -> Result<EventQuery, Problem> {
         Some("desc") => true,
         Some(_) => return Err(bad("order", "must be asc or desc")),
     };
-    Ok(EventQuery {
-        after: key("after")?,
-        before: key("before")?,
-        newest_first,
-        limit: query.limit(limits.page_items_default, limits.page_items)?,
-        ..EventQuery::default()
+    let limit = query.limit(limits.page_items_default, limits.page_items)?;
+    Ok(Search {
+        query: EventQuery {
+            after: key("after")?,
+            before: key("before")?,
+            newest_first,
+            limit: Some(limit + 1),
+            patience: Patience(limits.search_timeout),
+            ..EventQuery::default()
+        },
+        filter: None,
+        limit,
     })
 }

@@ -63,16 +63,14 @@ impl Problem {
     /// Understood but refused: every fault with its place in the body.
     pub fn invalid(faults: impl Into<Faults>) -> Self {
         let faults = faults.into();
-        let detail = match faults.len() {
-            1 => faults
-                .iter()
-                .map(|one| format!("{}: {}", one.pointer, one.detail))
-                .collect(),
-            many if faults.is_full() => format!("{many} fields or more have to be corrected"),
-            many => format!("{many} fields have to be corrected"),
+        let (many, full) = (faults.len(), faults.is_full());
+        let detail = match faults.iter().next() {
+            Some(one) if many == 1 => format!("{}: {}", one.pointer, one.detail),
+            _ if full => format!("{many} fields or more have to be corrected"),
+            _ => format!("{many} fields have to be corrected"),
         };
         let mut problem = Self::new(Kind::InvalidRequest, detail);
-        problem.0.truncated = faults.is_full();
+        problem.0.truncated = full;
         for fault in faults {
             problem.blame_pointer(fault);
         }
@@ -128,12 +126,11 @@ impl Problem {
     #[must_use]
     pub fn among(mut self, left: &mut usize) -> Self {
         let bytes = self.0.errors.iter().map(error_bytes).sum();
-        match left.checked_sub(bytes) {
-            Some(rest) => *left = rest,
-            None => {
-                self.0.errors = Vec::new();
-                self.0.truncated = true;
-            }
+        if let Some(rest) = left.checked_sub(bytes) {
+            *left = rest;
+        } else {
+            self.0.errors = Vec::new();
+            self.0.truncated = true;
         }
         self
     }

@@ -18,6 +18,7 @@ use super::{
     AppState, attach,
     framing::refused,
     known::known,
+    origin,
     problem::{Kind, Problem},
 };
 use crate::{
@@ -51,7 +52,7 @@ pub(super) async fn open(
     let dialect = choose_dialect(request.headers());
     let wish = attach::wish(state, id, dialect.unwrap_or(Dialect::Tidegate), &request)?;
     let mut response = handshake(&request)?;
-    same_origin(request.headers(), &state.host.config.cors.origins)?;
+    origin::check(request.headers(), &state.host.config.cors.origins)?;
     known(state, &wish.subscription).await?;
     let gauge = request.extensions().get::<Arc<Gauge>>().cloned();
     attach::take(state, wish, upgrade(&mut request)).await?;
@@ -111,35 +112,6 @@ fn upgrade_required(detail: &str) -> Problem {
             header::SEC_WEBSOCKET_VERSION,
             HeaderValue::from_static("13"),
         )
-}
-
-/// Browsers let any page open a socket to any host: a page of another origin must be allowed by
-/// configuration, like any other cross-origin request.
-fn same_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), Problem> {
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
-    };
-    let Some(origin) = text(header::ORIGIN) else {
-        return Ok(());
-    };
-    let own = text(header::HOST).is_some_and(|host| {
-        origin
-            .split_once("://")
-            .is_some_and(|(_, of_origin)| of_origin.eq_ignore_ascii_case(host))
-    });
-    if own
-        || allowed
-            .iter()
-            .any(|allowed| allowed == "*" || allowed == origin)
-    {
-        return Ok(());
-    }
-    Err(Problem::new(
-        Kind::Forbidden,
-        "pages of this origin may not connect; see [cors] origins",
-    ))
 }
 
 /// The first subprotocol that the client offers and this service speaks.

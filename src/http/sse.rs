@@ -13,6 +13,7 @@ use axum::{
 use super::{
     AppState, attach,
     known::known,
+    origin,
     problem::{Kind, Problem},
 };
 use crate::{
@@ -40,6 +41,7 @@ pub(super) async fn open(
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let wish = attach::wish(state, id, Dialect::Sse, &request)?;
+    origin::check(request.headers(), &state.host.config.cors.origins)?;
     let gauge = request.extensions().get::<Arc<Gauge>>().cloned();
     let gauge = gauge.ok_or_else(|| {
         Problem::new(

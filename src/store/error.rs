@@ -6,7 +6,7 @@ use mongodb::error::{CommandError, Error, ErrorKind, WriteFailure};
 
 use super::{
     startup::StartupError,
-    write_error::{bulk_refusal, refusal},
+    write_error::{bulk_refusal, refusal, refused_silently},
 };
 
 /// Why the store could not do what was asked.
@@ -15,7 +15,8 @@ pub enum StoreError {
     /// The `_id` is taken.
     #[error("a document with this _id exists already")]
     Duplicate,
-    /// The database understood the request and refuses it; `detail` says why, for the caller.
+    /// The database understood the request and refuses it; `detail` says why, for the caller, and has no
+    /// words of the database.
     #[error("refused by the database: {detail}")]
     Refused {
         /// What is wrong with the document or the query.
@@ -34,6 +35,12 @@ pub enum StoreError {
     #[error("the database did not answer within {}", milliseconds(*.waited))]
     TimedOut {
         /// How long was waited.
+        waited: Duration,
+    },
+    /// The server looked for as long as it may, and found nothing.
+    #[error("the database found nothing within {}", milliseconds(*.waited))]
+    TooSlow {
+        /// For how long.
         waited: Duration,
     },
     /// The credentials are wrong (18), or lack a right (13).
@@ -74,13 +81,19 @@ impl StoreError {
             if matches!(code(error), Some(239 | 246)))
     }
 
+    /// Whether the server stopped because its time was up.
+    pub(super) fn is_time_limit(&self) -> bool {
+        const MAX_TIME_EXPIRED: i32 = 50;
+        matches!(self, Self::Away(error) if code(error) == Some(MAX_TIME_EXPIRED))
+    }
+
     /// A failed query: what is neither the network nor a right is the query's own fault.
     pub(super) fn of_query(self) -> Self {
         match self {
-            Self::Other(error) => match *error.kind {
-                ErrorKind::Command(CommandError { message, .. }) => {
-                    Self::Refused { detail: message }
-                }
+            Self::Other(error) => match error.kind.as_ref() {
+                ErrorKind::Command(CommandError { .. }) => Self::Refused {
+                    detail: refused_silently(&error),
+                },
                 _ => Self::Other(error),
             },
             other => other,

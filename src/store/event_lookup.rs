@@ -6,7 +6,7 @@
 
 use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId, spec::BinarySubtype};
 
-use super::{EVENTS, Store, StoreError, query::collect, unreadable::shown_id};
+use super::{EVENTS, Store, StoreError, query::collect_within, unreadable::shown_id};
 use crate::{
     event::{default_source, identity},
     extjson::{parse_json, to_bson},
@@ -14,6 +14,8 @@ use crate::{
 
 /// Events of one id and different sources that are looked at, at most.
 const LIMIT: i64 = 1_000;
+/// Bytes of these; what is left out then is one more of several.
+const BYTES: usize = 8 << 20;
 /// Every type but null and array: the condition of the index on `id` and `source`, which the planner
 /// uses only where a query repeats it. Migration 0002 has the same list.
 const PRESENT: [&str; 15] = [
@@ -47,9 +49,8 @@ impl Store {
             .find(lookup(&candidates(id)))
             .limit(LIMIT)
             .max_time(self.server_limit());
-        let found = self
-            .bounded(async { collect(find.batch().await?).await })
-            .await?;
+        let reading = async { collect_within(find.batch().await?, BYTES).await };
+        let (found, _) = self.bounded(reading).await?;
         let mut matching = Vec::new();
         for event in found {
             let (its_id, its_source) = match identity(&event, &default) {

@@ -5,15 +5,21 @@
 //! timestamp) sorts before every timestamp. Inserts that run at the same time take their timestamps
 //! before they become visible: a page read in that instant may lack an event that belongs before its end.
 
-use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
-use data_encoding::BASE32HEX_NOPAD;
-use mongodb::options::Hint;
+use std::time::{Duration, Instant};
 
-use super::{Store, StoreError, query::collect};
+use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
+use data_encoding::BASE32HEX_NOPAD;
+use futures_util::TryStreamExt as _;
+use mongodb::{Collection, action::Find, options::Hint};
+
+use super::{Store, StoreError};
 use crate::{
     event::{DEFAULT_TYPE, TS_FIELD, default_source},
     extjson::reading,
 };
+
+/// Events in one reply at most; its bytes are bounded by the server.
+const BATCH: u32 = 1_000;
 
 /// Which events, and from where.
 #[derive(Clone, Debug, Default)]
@@ -32,8 +38,20 @@ pub struct EventQuery {
     pub subject: Option<String>,
     /// Only those whose whole document matches this query.
     pub filter: Option<Document>,
-    /// How many at most.
-    pub limit: usize,
+    /// How many are read at most.
+    pub limit: Option<usize>,
+    /// How long the reading may take.
+    pub patience: Patience,
+}
+
+/// How long is read at most; as long as any request waits for the database, where nothing is said.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience(pub Duration);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(Duration::MAX)
+    }
 }
 
 /// Where an event stands among pages: its `ts` (null where it has none) and its `_id`.
@@ -98,27 +116,84 @@ impl PageKey {
     }
 }
 
+/// What becomes of an event that was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Taken {
+    /// It stands on the page, or is passed over.
+    Done,
+    /// It is not taken: the page ends before it.
+    Full,
+}
+
 impl Store {
-    /// One page of events in the order asked for. A query that finds too little in the time allowed
-    /// ends with an error that [`StoreError::is_away`]; one that the server cannot read is refused.
-    pub async fn list_events(&self, query: &EventQuery) -> Result<Vec<RawDocumentBuf>, StoreError> {
+    /// Reads a page of events in the order asked for, one by one, and gives the key behind which there may
+    /// be more: where the page is full, where its time is up, or `query.limit` were read. A server that
+    /// finds nothing in that time is [`StoreError::TooSlow`]; a query that it cannot read is refused.
+    pub async fn read_events(
+        &self,
+        query: &EventQuery,
+        mut take: impl FnMut(&RawDocument) -> Taken + Send,
+    ) -> Result<Option<PageKey>, StoreError> {
+        let begun = Instant::now();
+        let patience = query.patience.0.min(self.server_limit());
         let events = self.events();
+        let find = self.find_page(&events, query).max_time(patience);
+        let mut reached = None;
+        let reading = async {
+            let mut cursor = find.batch().await?;
+            let mut count = 0;
+            while let Some(batch) = cursor.try_next().await? {
+                for item in batch.doc_slices()? {
+                    let RawBsonRef::Document(event) = item? else {
+                        continue;
+                    };
+                    if take(event) == Taken::Full {
+                        return Ok(true);
+                    }
+                    reached = Some(event_page_key(event));
+                    count += 1;
+                    // Matching takes its time, and others wait for this thread.
+                    tokio::task::consume_budget().await;
+                }
+                if begun.elapsed() > patience {
+                    return Ok(true);
+                }
+            }
+            Ok(query.limit == Some(count))
+        };
+        let more = match self.bounded(reading).await {
+            Err(error) if error.is_time_limit() && reached.is_some() => true,
+            Err(error) if error.is_time_limit() => {
+                return Err(StoreError::TooSlow { waited: patience });
+            }
+            read => read.map_err(StoreError::of_query)?,
+        };
+        let reached = reached.transpose();
+        let reached = reached.map_err(|_| StoreError::Unexpected("an event has no usable _id"))?;
+        Ok(reached.filter(|_| more))
+    }
+
+    fn find_page<'a>(
+        &self,
+        events: &'a Collection<RawDocumentBuf>,
+        query: &EventQuery,
+    ) -> Find<'a, RawDocumentBuf> {
         let direction = if query.newest_first { -1 } else { 1 };
         let mut find = events
             .find(self.event_filter(query))
             .sort(doc! {TS_FIELD: direction, "_id": direction})
             .hint(Hint::Name("ts".to_owned()))
-            .limit(i64::try_from(query.limit.max(1)).unwrap_or(i64::MAX))
-            .max_time(self.server_limit());
+            .batch_size(BATCH);
+        if let Some(limit) = query.limit {
+            find = find.limit(i64::try_from(limit.max(1)).unwrap_or(i64::MAX));
+        }
         if let Some(after) = &query.after {
             find = find.min(after.bounds());
         }
         if let Some(before) = &query.before {
             find = find.max(before.bounds());
         }
-        self.bounded(async { collect(find.batch().await?).await })
-            .await
-            .map_err(StoreError::of_query)
+        find
     }
 
     fn event_filter(&self, query: &EventQuery) -> Document {

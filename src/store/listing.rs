@@ -6,11 +6,17 @@
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::options::Hint;
 
-use super::{Store, StoreError, query::collect};
+use super::{
+    Store, StoreError,
+    query::{collect, collect_within},
+};
 use crate::subscription::Key;
 
+/// Documents in one reply at most.
+const BATCH: u32 = 1_000;
+
 /// Which subscriptions, and from where.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ListQuery {
     /// The `_id` after which the page begins; `None` begins at the start.
     pub after: Option<Bson>,
@@ -20,6 +26,17 @@ pub struct ListQuery {
     pub stored_status: Option<StoredStatus>,
     /// How many at most.
     pub limit: usize,
+    /// Bytes at most; the first may be larger.
+    pub bytes: usize,
+}
+
+/// What a query gave.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Listed {
+    /// The documents.
+    pub documents: Vec<RawDocumentBuf>,
+    /// Whether there are no more.
+    pub exhausted: bool,
 }
 
 /// What a document says of its status.
@@ -29,6 +46,18 @@ pub enum StoredStatus {
     Active,
     /// `paused`.
     Paused,
+}
+
+impl Default for ListQuery {
+    fn default() -> Self {
+        Self {
+            after: None,
+            name: None,
+            stored_status: None,
+            limit: 1,
+            bytes: usize::MAX,
+        }
+    }
 }
 
 impl ListQuery {
@@ -62,10 +91,7 @@ impl ListQuery {
 
 impl Store {
     /// One page, ordered by `_id`.
-    pub async fn list_subscriptions(
-        &self,
-        query: &ListQuery,
-    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
+    pub async fn list_subscriptions(&self, query: &ListQuery) -> Result<Listed, StoreError> {
         let mut filter = query.filter();
         if let Some(after) = &query.after {
             filter.insert("$expr", doc! {"$gt": ["$_id", {"$literal": after.clone()}]});
@@ -76,9 +102,14 @@ impl Store {
             .sort(doc! {"_id": 1})
             .limit(i64::try_from(query.limit.max(1)).unwrap_or(i64::MAX))
             .hint(query.index())
+            .batch_size(BATCH)
             .max_time(self.server_limit());
-        self.bounded(async { collect(find.batch().await?).await })
-            .await
+        let reading = async { collect_within(find.batch().await?, query.bytes).await };
+        let (documents, whole) = self.bounded(reading).await?;
+        Ok(Listed {
+            exhausted: whole && documents.len() < query.limit,
+            documents,
+        })
     }
 
     /// How many there are, over all pages.

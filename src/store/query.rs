@@ -16,3 +16,24 @@ pub(super) async fn collect(mut cursor: RawBatchCursor) -> Result<Vec<RawDocumen
     }
     Ok(documents)
 }
+
+/// Documents of a cursor up to so many bytes (the first may be larger), and whether that is all.
+pub(super) async fn collect_within(
+    mut cursor: RawBatchCursor,
+    most: usize,
+) -> Result<(Vec<RawDocumentBuf>, bool)> {
+    let mut documents = Vec::new();
+    let mut bytes = 0;
+    while let Some(batch) = cursor.try_next().await? {
+        for item in batch.doc_slices()? {
+            if let RawBsonRef::Document(document) = item? {
+                bytes += document.as_bytes().len();
+                if bytes > most && !documents.is_empty() {
+                    return Ok((documents, false));
+                }
+                documents.push(document.to_owned());
+            }
+        }
+    }
+    Ok((documents, true))
+}

@@ -1,11 +1,11 @@
-//! The server's refusals in words that a caller can use.
+//! The server's refusals in words that a caller can use: ours. Its own go to the log.
 
 use bson::{Bson, Document};
 use mongodb::error::{Error, ErrorKind, IndexedWriteError, WriteFailure};
 
 use super::error::message;
 
-/// The reason in a refused write: a validator's details spelled out, else the server's message.
+/// The reason in a refused write: a validator's details spelled out, else that there is one.
 pub(super) fn refusal(error: &Error) -> String {
     let details = match error.kind.as_ref() {
         ErrorKind::Write(WriteFailure::WriteError(write)) => write.details.clone(),
@@ -18,7 +18,17 @@ pub(super) fn refusal(error: &Error) -> String {
     details
         .as_ref()
         .and_then(validation)
-        .unwrap_or_else(|| message(error))
+        .unwrap_or_else(|| refused_silently(error))
+}
+
+/// What is told of a refusal that we have no words for.
+pub(super) fn refused_silently(error: &Error) -> String {
+    silently(&message(error))
+}
+
+fn silently(message: &str) -> String {
+    tracing::warn!(message, "the database refused what a request asks for");
+    "it cannot be stored or asked for as it is; the service's log has the reason".to_owned()
 }
 
 /// The reason why one document of several was refused.
@@ -27,7 +37,7 @@ pub(super) fn bulk_refusal(error: &IndexedWriteError) -> String {
         .details
         .as_ref()
         .and_then(validation)
-        .unwrap_or_else(|| error.message.clone())
+        .unwrap_or_else(|| silently(&error.message))
 }
 
 /// Reads the `errInfo` of error 121: one clause for each rule that does not hold.
@@ -71,8 +81,7 @@ fn reason(rule: &Document) -> Option<String> {
         return Some("the document is larger than this collection allows".to_owned());
     }
     let stated = rule.get_document("specifiedAs").ok()?;
-    let why = rule.get_str("reason").unwrap_or("is not allowed");
-    Some(format!("{why} ({stated})"))
+    Some(format!("is not as the collection demands: {stated}"))
 }
 
 fn alternatives(types: &Bson) -> String {

@@ -15,6 +15,7 @@ mod edge;
 mod events;
 mod idempotency;
 mod listing;
+mod pages;
 mod past;
 mod poison;
 mod publishing;

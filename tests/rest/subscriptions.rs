@@ -403,3 +403,40 @@ async fn a_stored_document_without_a_filter_is_invalid_until_it_has_one() {
         .await;
     assert_eq!(status, 422, "what is computed cannot be set");
 }
+
+#[tokio::test]
+async fn a_put_leaves_fields_that_are_not_ours_alone() {
+    let service = Service::start().await;
+    let subscriptions = service.database.collection::<Document>("subscriptions");
+    let theirs = doc! {"_id": "y", "filter": {}, "name": "n", "$y": 1, "a.b": 2};
+    subscriptions.insert_one(theirs).await.unwrap();
+    let body = json!({"filter": {"a": 1}});
+    let put = send(with_json(&service, Method::PUT, "/subscriptions/y", &body)).await;
+    assert_eq!(put.status, 200, "{put:?}");
+    let stored = subscriptions.find_one(doc! {"_id": "y"}).await.unwrap();
+    let stored = stored.unwrap();
+    assert_eq!(stored.get_document("filter").unwrap(), &doc! {"a": 1});
+    assert_eq!(
+        (stored.get("$y"), stored.get("a.b")),
+        (Some(&1.into()), Some(&2.into()))
+    );
+    assert!(!stored.contains_key("name"), "{stored}");
+    // A refusal of the database is told in our words.
+    let large = "x".repeat(4 << 20);
+    let full = doc! {"$set": {"theirs": &large[..large.len() - 500]}};
+    subscriptions
+        .update_one(doc! {"_id": "y"}, full)
+        .await
+        .unwrap();
+    let body = json!({"filter": {}, "metadata": {"a": "x".repeat(1_000)}});
+    let put = send(with_json(&service, Method::PUT, "/subscriptions/y", &body)).await;
+    assert_eq!(put.status, 422, "{put:?}");
+    put.problem("refused-by-database");
+    assert!(
+        put.text.contains("larger than this collection allows"),
+        "{put:?}"
+    );
+    for words in ["caused by", "executor", "Document failed validation"] {
+        assert!(!put.text.contains(words), "{put:?}");
+    }
+}

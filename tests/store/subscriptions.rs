@@ -287,9 +287,9 @@ async fn pages_hold_every_id_of_every_type_once_and_in_order() {
                 name: name.clone(),
                 stored_status,
                 limit: 100,
-                after: None,
+                ..ListQuery::default()
             };
-            let whole = ids(&store.list_subscriptions(&query).await.unwrap());
+            let whole = ids(&store.list_subscriptions(&query).await.unwrap().documents);
             let wanted = documents.iter().filter(|document| {
                 let status = document.get_str("status").unwrap_or("active");
                 name.as_deref()
@@ -309,7 +309,7 @@ async fn pages_hold_every_id_of_every_type_once_and_in_order() {
             query.limit = 2;
             let mut paged = Vec::new();
             loop {
-                let page = ids(&store.list_subscriptions(&query).await.unwrap());
+                let page = ids(&store.list_subscriptions(&query).await.unwrap().documents);
                 query.after = page.last().cloned().or(query.after);
                 if page.is_empty() {
                     break;
@@ -333,7 +333,7 @@ async fn a_page_goes_on_after_an_id_that_was_deleted_meanwhile() {
         ..ListQuery::default()
     };
     assert_eq!(
-        ids(&store.list_subscriptions(&query).await.unwrap()),
+        ids(&store.list_subscriptions(&query).await.unwrap().documents),
         ["c".into()]
     );
     let wanted = ["a", "x", "c"].map(|id| Key::Text(id.into()));

@@ -1,34 +1,32 @@
 //! `GET /events`: what was published, oldest first.
 
-use axum::{
-    extract::State,
-    http::{StatusCode, Uri},
-    response::Response,
-};
-use bson::{Document, RawDocumentBuf};
+use std::fmt::Display;
 
-use super::page::page;
+use axum::{extract::State, http::Uri, response::Response};
+use bson::{RawBson, RawDocumentBuf};
+use serde::de::DeserializeSeed as _;
+
+use super::page::{Search, page};
 use crate::{
-    extjson::{parse_json, to_document},
-    filter::Filter,
+    extjson::{At, Faults, Read, ReadValue, parse_with},
+    filter::{Filter, Limits},
     http::{
-        AppState, answer,
+        AppState,
         page::bad_cursor,
         problem::{Kind, Problem},
         query::{Query, bad},
     },
     router::filter_limits,
-    store::{EventQuery, PageKey},
+    store::{EventQuery, PageKey, Patience},
 };
 
 /// One page of events.
 pub(crate) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
-    let query = read(&state, &uri)?;
-    let page = page(&state, query, |_| true).await?;
-    Ok(answer::json(StatusCode::OK, page))
+    let search = read(&state, &uri).await?;
+    page(&state, search).await
 }
 
-fn read(state: &AppState, uri: &Uri) -> Result<EventQuery, Problem> {
+async fn read(state: &AppState, uri: &Uri) -> Result<Search, Problem> {
     let known = ["type", "source", "subject", "filter", "after", "limit"];
     let query = Query::read(uri, &known)?;
     let limits = &state.host.config.limits;
@@ -36,32 +34,57 @@ fn read(state: &AppState, uri: &Uri) -> Result<EventQuery, Problem> {
     let after = query
         .get("after")
         .map(|cursor| PageKey::decode(cursor).map_err(|_| bad_cursor("after")));
-    let filter = query.get("filter").map(|text| filter(state, text));
-    Ok(EventQuery {
-        after: after.transpose()?,
-        before: None,
-        newest_first: false,
-        type_: text("type"),
-        source: text("source"),
-        subject: text("subject"),
-        filter: filter.transpose()?,
-        limit: query.limit(limits.page_items_default, limits.page_items)?,
-    })
+    let limit = query.limit(limits.page_items_default, limits.page_items)?;
+    let search = Search {
+        query: EventQuery {
+            after: after.transpose()?,
+            type_: text("type"),
+            source: text("source"),
+            subject: text("subject"),
+            limit: Some(limit + 1),
+            patience: Patience(limits.search_timeout),
+            ..EventQuery::default()
+        },
+        filter: None,
+        limit,
+    };
+    let Some(filter) = text("filter") else {
+        return Ok(search);
+    };
+    let limits = filter_limits(limits);
+    let read = move || filter_of(&filter, &limits);
+    let (document, filter) = state.bounds.filtering.aside(read).await??;
+    Ok(search.filtered(&document, filter))
 }
 
 /// A filter in the query: the language is that of subscriptions, held to the same bounds.
-fn filter(state: &AppState, text: &str) -> Result<Document, Problem> {
-    let refuse = |pointer: &str, detail: &str| {
+fn filter_of(text: &str, limits: &Limits) -> Result<(RawDocumentBuf, Filter), Problem> {
+    let refuse = |pointer: &dyn Display, detail: &dyn Display| {
         let detail = format!("{pointer} {detail}");
         Problem::parameter(Kind::InvalidRequest, "filter", detail.trim_start())
     };
-    let value = parse_json(text.as_bytes())
-        .map_err(|error| bad("filter", format!("is not JSON: {error}")))?;
-    let document =
-        to_document(value, "#").map_err(|fault| refuse(&fault.pointer, &fault.detail))?;
-    let raw =
-        RawDocumentBuf::try_from(&document).map_err(|error| refuse("", &error.to_string()))?;
-    Filter::parse_with(&raw, &filter_limits(&state.host.config.limits))
-        .map_err(|error| refuse(&format!("#{}", error.pointer), &error.reason))?;
-    Ok(document)
+    let mut faults = Faults::default();
+    let most = limits.filter_bytes;
+    let read = parse_with(text.as_bytes(), |json| {
+        let value = ReadValue {
+            at: At::Pointer("#"),
+            most,
+            faults: &mut faults,
+        };
+        value.deserialize(json)
+    });
+    let read = read.map_err(|error| bad("filter", format!("is not JSON: {error}")))?;
+    if let Some(fault) = faults.into_iter().next() {
+        return Err(refuse(&fault.pointer, &fault.detail));
+    }
+    let Read::Value(RawBson::Document(document)) = read else {
+        let detail = match read {
+            Read::TooLarge => format!("is larger than the {most} bytes that it may have as BSON"),
+            _ => "must be an object".to_owned(),
+        };
+        return Err(refuse(&"#", &detail));
+    };
+    let filter = Filter::parse_with(&document, limits)
+        .map_err(|error| refuse(&format_args!("#{}", error.pointer), &error.reason))?;
+    Ok((document, filter))
 }

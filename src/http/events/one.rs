@@ -9,6 +9,7 @@ use axum::{
 use super::show;
 use crate::{
     event::{default_source, identity},
+    extjson::{Faults, told},
     http::{
         AppState, answer,
         extract::Id,
@@ -25,7 +26,10 @@ pub(crate) async fn get(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let query = Query::read(&uri, &["source"])?;
+    // What the server replies may be large: few are read at once.
+    let turn = state.bounds.paging.take().await?;
     let found = state.store.find_events(&id, query.get("source")).await?;
+    drop(turn);
     let default_source = default_source(state.store.database_name());
     match found.as_slice() {
         [] => Err(Problem::new(
@@ -44,6 +48,8 @@ pub(crate) async fn get(
             }
             sources.sort_unstable();
             sources.dedup();
+            sources.truncate(Faults::MOST);
+            let sources: Vec<_> = sources.into_iter().map(told).collect();
             Err(Problem::new(
                 Kind::AmbiguousEvent,
                 "name one of the sources with ?source=",

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::http::problem::{Kind, PROBLEM_JSON};
 
 /// Refusals that any call may give.
-const ANYWHERE: [Kind; 7] = [
+const ANYWHERE: [Kind; 8] = [
     Kind::MalformedRequest,
     Kind::BadParameter,
     Kind::MethodNotAllowed,
@@ -19,6 +19,7 @@ const ANYWHERE: [Kind; 7] = [
     Kind::UriTooLong,
     Kind::HeadersTooLarge,
     Kind::InternalError,
+    Kind::Overloaded,
 ];
 /// Refusals of calls that ask the database.
 const STORED: [Kind; 2] = [Kind::DatabaseUnavailable, Kind::DatabaseForbids];

@@ -54,6 +54,8 @@ pub enum Kind {
     IdempotencyKeyReused,
     /// The database refuses the document.
     RefusedByDatabase,
+    /// The database found nothing in the time that a search may take.
+    SearchTooSlow,
     /// The path is a socket's and the request is no usable upgrade.
     UpgradeRequired,
     /// The request's head is larger than allowed.
@@ -74,7 +76,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::MalformedRequest,
         Self::MalformedJson,
         Self::BadParameter,
@@ -99,6 +101,7 @@ impl Kind {
         Self::InvalidRequest,
         Self::IdempotencyKeyReused,
         Self::RefusedByDatabase,
+        Self::SearchTooSlow,
         Self::UpgradeRequired,
         Self::HeadersTooLarge,
         Self::InternalError,
@@ -168,6 +171,7 @@ impl Kind {
                 "refused-by-database",
                 "The database refuses the document",
             ),
+            Self::SearchTooSlow => (422, "search-too-slow", "The search takes too long"),
             Self::UpgradeRequired => (426, "upgrade-required", "This path wants an upgrade"),
             Self::HeadersTooLarge => (431, "headers-too-large", "The request's head is too large"),
             Self::InternalError => (500, "internal-error", "The service failed"),

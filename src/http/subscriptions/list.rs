@@ -27,13 +27,19 @@ struct Listing {
     name: Option<String>,
     status: Option<Status>,
     limit: usize,
+    bytes: usize,
     count: bool,
 }
 
-/// One page.
-#[derive(Debug, Default)]
+/// One page, as it is written.
+#[derive(Debug)]
 struct Page {
-    items: Vec<Compiled>,
+    items: String,
+    /// How many there may be, and of how many bytes.
+    limit: usize,
+    bytes: usize,
+    count: usize,
+    last: Option<Bson>,
     more: bool,
     total: Option<u64>,
 }
@@ -60,34 +66,55 @@ impl Listing {
             name: query.get("name").map(ToOwned::to_owned),
             status: status.transpose()?,
             limit: query.limit(limits.page_items_default, limits.page_items)?,
+            bytes: limits.page_bytes,
             count: query.flag("count")?,
         })
     }
 }
 
 impl Page {
-    /// Cuts what was found to a page; one more than that shows that there is another.
-    fn cut(mut items: Vec<Compiled>, limit: usize) -> Self {
-        let more = items.len() > limit;
-        items.truncate(limit);
+    fn new(listing: &Listing) -> Self {
         Self {
-            items,
-            more,
+            items: String::new(),
+            limit: listing.limit,
+            bytes: listing.bytes,
+            count: 0,
+            last: None,
+            more: false,
             total: None,
         }
     }
 
+    /// Adds what there is room for, and says whether the page is full. One more than it holds shows that there
+    /// is another; its first item may be larger than a page.
+    fn add(&mut self, found: Vec<Compiled>) -> Result<bool, Problem> {
+        for one in found {
+            let text = one.to_json();
+            let large = self.items.len() + text.len() > self.bytes && self.count > 0;
+            if large || self.count == self.limit {
+                self.more = true;
+                return Ok(true);
+            }
+            if self.count > 0 {
+                self.items.push(',');
+            }
+            self.items.push_str(&text);
+            self.last = Some(id(&one)?);
+            self.count += 1;
+        }
+        Ok(false)
+    }
+
     fn to_json(&self) -> Result<String, Problem> {
-        let items: Vec<_> = self.items.iter().map(Compiled::to_json).collect();
-        let cursor = match self.items.last().filter(|_| self.more) {
-            Some(last) => serde_json::Value::from(page::cursor(&id(last)?)?),
+        let cursor = match self.last.as_ref().filter(|_| self.more) {
+            Some(last) => serde_json::Value::from(page::cursor(last)?),
             None => serde_json::Value::Null,
         };
         let total = self
             .total
             .map(|total| format!(r#","total":{total}"#))
             .unwrap_or_default();
-        let items = items.join(",");
+        let items = &self.items;
         Ok(format!(
             r#"{{"items":[{items}],"nextCursor":{cursor}{total}}}"#
         ))

@@ -22,10 +22,15 @@ pub(in crate::http) async fn judged(
     state: &AppState,
     documents: Vec<RawDocumentBuf>,
 ) -> Result<Vec<Compiled>, Problem> {
-    let read = documents
-        .into_iter()
-        .map(|document| compiled(state, document));
-    Ok(state.host.router.judge(read.collect()).await?)
+    let limits = filter_limits(&state.host.config.limits);
+    let read = move || {
+        let documents = documents.into_iter();
+        documents
+            .map(|document| Compiled::read(document, &limits))
+            .collect()
+    };
+    let read = state.bounds.filtering.aside(read).await?;
+    Ok(state.host.router.judge(read).await?)
 }
 
 /// One of them.

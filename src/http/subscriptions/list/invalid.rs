@@ -12,8 +12,8 @@ use crate::{
     subscription::Key,
 };
 
-/// Documents read at a time.
-const CHUNK: usize = 500;
+/// Documents read at a time: other programs may have made them as large as the collection allows (4 MiB).
+const CHUNK: usize = 64;
 
 /// One page of invalid subscriptions.
 pub(super) async fn page(state: &AppState, listing: &Listing) -> Result<Page, Problem> {
@@ -22,16 +22,14 @@ pub(super) async fn page(state: &AppState, listing: &Listing) -> Result<Page, Pr
         .clone()
         .map(|id| Key::from_bson(id).ok_or_else(|| bad_cursor("cursor")));
     let after = after.transpose()?;
-    let mut found = Vec::new();
+    let mut page = Page::new(listing);
     let mut walk = Walk::after(after);
     while let Some(mut read) = walk.next(state).await? {
         read.retain(|one| named(one, listing));
-        found.append(&mut read);
-        if found.len() > listing.limit {
+        if page.add(read)? {
             break;
         }
     }
-    let mut page = Page::cut(found, listing.limit);
     if listing.count {
         page.total = Some(count(state, |one| named(one, listing)).await?);
     }

@@ -3,7 +3,7 @@
 use super::{Listing, Page, id, invalid};
 use crate::{
     http::{AppState, problem::Problem, subscriptions::judged},
-    store::{ListQuery, StoredStatus},
+    store::{ListQuery, Listed, StoredStatus},
     subscription::Status,
 };
 
@@ -15,20 +15,21 @@ pub(super) async fn page(state: &AppState, listing: &Listing) -> Result<Page, Pr
         name: listing.name.clone(),
         stored_status: stored_status(listing),
         limit: listing.limit + 1,
+        bytes: listing.bytes,
     };
-    let mut found = Vec::new();
+    let mut page = Page::new(listing);
     loop {
-        let documents = state.store.list_subscriptions(&query).await?;
-        let exhausted = documents.len() < query.limit;
+        let Listed {
+            documents,
+            exhausted,
+        } = state.store.list_subscriptions(&query).await?;
         let mut read = judged(state, documents).await?;
         query.after = read.last().map(id).transpose()?;
         read.retain(|one| listing.status.is_none_or(|status| one.status() == status));
-        found.append(&mut read);
-        if exhausted || found.len() > listing.limit {
+        if page.add(read)? || exhausted {
             break;
         }
     }
-    let mut page = Page::cut(found, listing.limit);
     if listing.count {
         page.total = Some(total(state, listing, &query).await?);
     }
