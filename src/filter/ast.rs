@@ -100,7 +100,7 @@ pub(crate) enum Test {
     /// `$type`.
     Type(Types),
     /// `$regex`, or a regular expression in place of a value.
-    Regex(Box<Pattern>),
+    Regex(Pattern),
     /// `$mod`.
     Mod(Box<Modulo>),
     /// `$size`: an array of so many elements.

@@ -14,9 +14,11 @@ pub struct Limits {
     pub depth: usize,
     /// The length of one regular expression, in bytes. Default 4,096.
     pub pattern_bytes: usize,
-    /// The memory that one compiled regular expression may take, in bytes. Default 256 KiB. A
-    /// match takes time in proportion to this and to the text.
+    /// The memory that one compiled regular expression may take, in bytes. Default 256 KiB.
     pub compiled_pattern_bytes: usize,
+    /// The memory that all of them may take together, each as often as it stands in the filter.
+    /// Default 1 MiB: some hundred plain ones.
+    pub compiled_bytes: usize,
 }
 
 impl Default for Limits {
@@ -28,6 +30,7 @@ impl Default for Limits {
             depth: 200,
             pattern_bytes: 4_096,
             compiled_pattern_bytes: 256 << 10,
+            compiled_bytes: 1 << 20,
         }
     }
 }

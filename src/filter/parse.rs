@@ -59,12 +59,18 @@ pub(super) fn parse(filter: &[u8], limits: &Limits) -> Parsed<Node> {
         let reason = format!("The filter is larger than {} bytes.", limits.filter_bytes);
         return Err(refuse(None, &at, reason));
     }
-    Parser { limits, clauses: 0 }.document(filter, &at)
+    let mut parser = Parser {
+        limits,
+        clauses: 0,
+        compiled_bytes: 0,
+    };
+    parser.document(filter, &at)
 }
 
 struct Parser<'l> {
     limits: &'l Limits,
     clauses: usize,
+    compiled_bytes: usize,
 }
 
 impl Parser<'_> {

@@ -14,9 +14,11 @@ mod group;
 mod program;
 mod read;
 mod scanner;
+mod shared;
 mod translate;
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use bson::spec::ElementType;
 
@@ -26,9 +28,12 @@ use super::cost::Meter;
 use super::limits::Limits;
 use super::value::Value;
 
-/// A compiled regular expression.
+/// A compiled regular expression. Those that are written the same are one.
 #[derive(Clone, Debug)]
-pub(crate) struct Pattern {
+pub(crate) struct Pattern(Arc<Compiled>);
+
+#[derive(Debug)]
+struct Compiled {
     source: Box<str>,
     options: Box<str>,
     program: Program,
@@ -46,20 +51,23 @@ impl Pattern {
                 "The regular expression is longer than {most} bytes."
             ));
         }
-        let flags = Flags::from_options(options)?;
-        let ast = read::read(source, flags)?;
-        let hir = translate::translate(&ast)?;
-        let program = Program::compile(&hir, limits.compiled_pattern_bytes)?;
-        Ok(Self {
-            source: source.into(),
-            options: options.into(),
-            program,
-        })
+        let most = limits.compiled_pattern_bytes;
+        let compiled = shared::compiled(source, options, most, || {
+            let flags = Flags::from_options(options)?;
+            let ast = read::read(source, flags)?;
+            let hir = translate::translate(&ast)?;
+            Ok(Compiled {
+                source: source.into(),
+                options: options.into(),
+                program: Program::compile(&hir, most)?,
+            })
+        });
+        compiled.map(Self)
     }
 
     /// The pattern and its options, as written.
     pub(crate) fn source(&self) -> (&str, &str) {
-        (&self.source, &self.options)
+        (&self.0.source, &self.0.options)
     }
 
     /// Whether a value matches: a string or symbol by its text, a regular expression by being
@@ -72,24 +80,42 @@ impl Pattern {
         match value.kind() {
             ElementType::String | ElementType::Symbol => {
                 let text = value.text().unwrap_or_default();
-                meter.charge(
-                    self.program.fixed_cost() + text.len() * self.program.cost_per_byte(),
-                )?;
-                let text = std::str::from_utf8(text);
-                Ok(text.is_ok_and(|text| self.program.is_match(text)))
+                meter.charge(text.len())?;
+                match std::str::from_utf8(text) {
+                    Ok(text) => self.0.program.is_match(text, meter),
+                    Err(_) => Ok(false),
+                }
             }
             ElementType::RegularExpression => {
                 meter.charge(value.bytes().len())?;
-                let own = (self.source.as_bytes(), self.options.as_bytes());
-                Ok(value.regex() == Some(own))
+                let (source, options) = self.source();
+                Ok(value.regex() == Some((source.as_bytes(), options.as_bytes())))
             }
             _ => Ok(false),
         }
     }
 
     /// How many steps a match may take: so many, and so many for each byte of the text.
-    pub(crate) fn cost(&self) -> (usize, usize) {
-        (self.program.fixed_cost(), self.program.cost_per_byte())
+    pub(crate) fn most_steps(&self) -> (usize, usize) {
+        let (fixed, per_byte) = self.0.program.most_steps();
+        (fixed, per_byte + 1)
+    }
+
+    /// The memory that it takes, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
+    #[cfg(test)]
+    fn program(&self) -> &Program {
+        &self.0.program
+    }
+}
+
+impl Compiled {
+    fn bytes(&self) -> usize {
+        let written = self.source.len() + self.options.len();
+        size_of::<Self>() + written + self.program.bytes()
     }
 }
 

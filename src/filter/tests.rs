@@ -167,6 +167,35 @@ fn limits_are_held() {
         },
         doc! {"a": {"$regex": "[ab]{1,99}"}},
     );
+    refused(
+        Limits {
+            compiled_bytes: 8_000,
+            ..limits()
+        },
+        doc! {"a": {"$regex": "[ab]{1,99}x"}, "b": {"$in": [pattern("[ab]{1,99}y"), pattern("[ab]{1,99}z")]}},
+    );
+}
+
+fn pattern(source: &str) -> Bson {
+    let text = |text: &str| bson::raw::CString::try_from(text).unwrap();
+    Bson::RegularExpression(bson::Regex {
+        pattern: text(source),
+        options: text(""),
+    })
+}
+
+/// No more are compiled than are taken.
+#[test]
+fn very_many_patterns_are_refused_where_their_memory_ends() {
+    let patterns = (0..3_600).map(|number| pattern(&format!("(a|b)*{number}{{0,9}}")));
+    let error = parse(&doc! {"a": {"$in": patterns.collect::<Vec<_>>()}}).unwrap_err();
+    let (list, place) = error.pointer.rsplit_once('/').unwrap();
+    assert_eq!(
+        (error.operator.as_deref(), list),
+        (Some("$regex"), "/a/$in")
+    );
+    let place: usize = place.parse().unwrap();
+    assert!((100..3_000).contains(&place), "{error}");
 }
 
 #[test]

@@ -174,7 +174,7 @@ fn listed(list: &List) -> Bound {
 }
 
 fn pattern(pattern: &Pattern) -> Bound {
-    let (fixed, per_byte) = pattern.cost();
+    let (fixed, per_byte) = pattern.most_steps();
     Bound {
         fixed: 0,
         // A text takes five bytes besides its letters.

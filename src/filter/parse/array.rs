@@ -16,7 +16,7 @@ const MAX_STEPS: usize = 600;
 
 impl Parser<'_> {
     /// The values and regular expressions of `$in` or `$nin`.
-    pub(super) fn list(&self, op: Operator<'_>, at: &At<'_>) -> Parsed<Test> {
+    pub(super) fn list(&mut self, op: Operator<'_>, at: &At<'_>) -> Parsed<Test> {
         let mut values = Vec::new();
         let mut patterns = Vec::new();
         each(self.limits, op, at, |value, at| {
@@ -68,7 +68,7 @@ impl Parser<'_> {
         }
     }
 
-    fn all_value(&self, value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
+    fn all_value(&mut self, value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
         if value.is_document() && first_name(value).is_some_and(is_operator_name) {
             return Err(refuse(
                 Some("$all"),

@@ -10,30 +10,36 @@ use super::{Parsed, Parser};
 
 impl Parser<'_> {
     /// A regular expression in place of a value.
-    pub(super) fn regex_value(&self, value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
-        self.pattern(value, at)
-            .map(|pattern| Test::Regex(Box::new(pattern)))
+    pub(super) fn regex_value(&mut self, value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
+        self.pattern(value, at).map(Test::Regex)
     }
 
     /// Compiles a regular expression value.
-    pub(super) fn pattern(&self, value: Value<'_>, at: &At<'_>) -> Parsed<Pattern> {
+    pub(super) fn pattern(&mut self, value: Value<'_>, at: &At<'_>) -> Parsed<Pattern> {
         let (source, options) = value.regex().unwrap_or_default();
         self.compile(source, options, at)
     }
 
     /// `$regex` with its `$options`, from the document they stand in.
-    pub(super) fn regex(&self, context: Value<'_>, at: &At<'_>) -> Parsed<Test> {
+    pub(super) fn regex(&mut self, context: Value<'_>, at: &At<'_>) -> Parsed<Test> {
         let (source, options) =
             source_and_options(context).map_err(|reason| refuse(Some("$regex"), at, reason))?;
-        self.compile(source, options, at)
-            .map(|pattern| Test::Regex(Box::new(pattern)))
+        self.compile(source, options, at).map(Test::Regex)
     }
 
-    fn compile(&self, source: &[u8], options: &[u8], at: &At<'_>) -> Parsed<Pattern> {
+    fn compile(&mut self, source: &[u8], options: &[u8], at: &At<'_>) -> Parsed<Pattern> {
         let text = |bytes| std::str::from_utf8(bytes).map_err(|_| "It is not UTF-8.".to_owned());
-        text(source)
+        let refused = |reason| refuse(Some("$regex"), at, reason);
+        let pattern = text(source)
             .and_then(|source| Pattern::compile(source, text(options)?, self.limits))
-            .map_err(|reason| refuse(Some("$regex"), at, reason))
+            .map_err(refused)?;
+        self.compiled_bytes += pattern.bytes();
+        let most = self.limits.compiled_bytes;
+        if self.compiled_bytes > most {
+            let reason = "The regular expressions of the filter compile to more than";
+            return Err(refused(format!("{reason} {most} bytes together.")));
+        }
+        Ok(pattern)
     }
 }
 

@@ -3,11 +3,13 @@
 use std::cell::RefCell;
 
 use regex_automata::Input;
-use regex_automata::hybrid::dfa::DFA;
+use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson::{
     NFA, WhichCaptures, backtrack, backtrack::BoundedBacktracker, pikevm, pikevm::PikeVM,
 };
 use regex_syntax::hir::{Hir, HirKind, Look};
+
+use super::super::cost::Meter;
 
 /// A pattern ready to run.
 #[derive(Clone, Debug)]
@@ -29,8 +31,20 @@ pub(super) struct Automaton {
     long: PikeVM,
 }
 
-/// What it takes to follow one state over one byte.
+/// What it takes, in steps: to begin a search,
+const SEARCH: usize = 100;
+/// a byte of a plain search,
+const SEARCHED: usize = 1;
+/// to follow one state over one byte,
 const STATE: usize = 8;
+/// to set a deterministic automaton up,
+const MAKING: usize = 20_000;
+/// a byte of it,
+const BYTE: usize = 2;
+/// and to find out where a byte leads, at all and for each state that it may come from.
+const MADE: usize = 300;
+const STATE_MADE: usize = 8;
+
 /// The memory for states put together.
 const STATES_BYTES: usize = 256 << 10;
 /// Texts shorter than this are not worth making them.
@@ -66,73 +80,163 @@ impl Program {
         Ok(Self::Automaton(Box::new(Automaton { short, long })))
     }
 
-    /// How many steps a match takes, whatever the text.
-    pub(super) fn fixed_cost(&self) -> usize {
+    /// The memory that it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Contains(text) | Self::Prefix(text) => 16 + text.len(),
-            Self::Automaton(automaton) => 200 + automaton.states(),
+            Self::Contains(text) | Self::Prefix(text) => text.len(),
+            Self::Automaton(automaton) => size_of::<Automaton>() + automaton.nfa().memory_usage(),
         }
     }
 
-    /// How many steps a match may take for each byte of the text. The slowest way to run an automaton
-    /// follows all states that it may be in.
-    pub(super) fn cost_per_byte(&self) -> usize {
+    /// How many steps a match may take for a text of no bytes, and for each byte of one.
+    pub(super) fn most_steps(&self) -> (usize, usize) {
         match self {
-            Self::Contains(_) | Self::Prefix(_) => 1,
-            Self::Automaton(automaton) => 1 + automaton.states() * STATE,
+            Self::Contains(text) => (SEARCH + text.len(), SEARCHED),
+            Self::Prefix(text) => (SEARCH + text.len(), 0),
+            // In vain as a deterministic automaton, then once more.
+            Self::Automaton(automaton) => {
+                let states = automaton.states();
+                (
+                    SEARCH + states,
+                    BYTE + MAKING.div_ceil(LONG_TEXT) + 2 * states * STATE,
+                )
+            }
         }
     }
 
     /// Whether the pattern matches anywhere in `text`.
-    pub(super) fn is_match(&self, text: &str) -> bool {
+    pub(super) fn is_match<M: Meter>(&self, text: &str, meter: &mut M) -> Result<bool, M::Over> {
         match self {
-            Self::Contains(part) => text.contains(&**part),
-            Self::Prefix(part) => text.starts_with(&**part),
+            Self::Contains(part) => {
+                meter.charge(SEARCH + part.len() + text.len() * SEARCHED)?;
+                Ok(text.contains(&**part))
+            }
+            Self::Prefix(part) => {
+                meter.charge(SEARCH + part.len())?;
+                Ok(text.starts_with(&**part))
+            }
             Self::Automaton(automaton) => {
-                MEMORY.with_borrow_mut(|memory| automaton.is_match(text, memory))
+                MEMORY.with_borrow_mut(|memory| automaton.is_match(text, memory, meter))
             }
         }
     }
 }
 
 impl Automaton {
-    fn states(&self) -> usize {
-        self.long.get_nfa().states().len()
+    fn nfa(&self) -> &NFA {
+        self.long.get_nfa()
     }
 
-    fn is_match(&self, text: &str, memory: &mut Memory) -> bool {
+    fn states(&self) -> usize {
+        self.nfa().states().len()
+    }
+
+    /// The most that it takes to follow all states over a text.
+    fn cost(&self, text: &str) -> usize {
+        text.len() * self.states() * STATE
+    }
+
+    fn is_match<M: Meter>(
+        &self,
+        text: &str,
+        memory: &mut Memory,
+        meter: &mut M,
+    ) -> Result<bool, M::Over> {
         let input = Input::new(text).earliest(true);
         if text.len() >= LONG_TEXT
-            && let Some(matched) = self.by_states(&input)
+            && let Some(matched) = self.by_states(text, meter)?
         {
-            return matched;
+            return Ok(matched);
         }
+        meter.charge(SEARCH + self.states() + self.cost(text))?;
         if text.len() <= self.short.max_haystack_len() {
             let cache = memory
                 .short
                 .get_or_insert_with(|| self.short.create_cache());
             cache.reset(&self.short);
             if let Ok(matched) = self.short.try_is_match(cache, input.clone()) {
-                return matched;
+                return Ok(matched);
             }
         }
         let cache = memory.long.get_or_insert_with(|| self.long.create_cache());
         cache.reset(&self.long);
-        self.long.is_match(cache, input)
+        Ok(self.long.is_match(cache, input))
     }
 
     /// Runs as a deterministic automaton that is made on the way, and forgotten afterwards: a pattern
-    /// keeps no states. `None` if its memory fills too quickly.
-    fn by_states(&self, input: &Input<'_>) -> Option<bool> {
+    /// keeps no states. `None` if its memory fills too quickly, or if so many states are made that
+    /// following each costs no more.
+    fn by_states<M: Meter>(&self, text: &str, meter: &mut M) -> Result<Option<bool>, M::Over> {
+        meter.charge(MAKING + text.len() * BYTE)?;
         let config = DFA::config()
             .cache_capacity(STATES_BYTES)
             .minimum_cache_clear_count(Some(4))
             .minimum_bytes_per_state(Some(16));
-        let nfa = self.long.get_nfa().clone();
-        let states = DFA::builder().configure(config).build_from_nfa(nfa).ok()?;
-        let mut cache = states.create_cache();
-        let found = states.try_search_fwd(&mut cache, input).ok()?;
-        Some(found.is_some())
+        let nfa = self.nfa().clone();
+        let Ok(states) = DFA::builder().configure(config).build_from_nfa(nfa) else {
+            return Ok(None);
+        };
+        let making = Making {
+            cache: states.create_cache(),
+            states,
+            one: MADE + self.states() * STATE_MADE,
+            left: self.cost(text),
+        };
+        making.run(text, meter)
+    }
+}
+
+/// A deterministic automaton while it is made.
+struct Making {
+    states: DFA,
+    cache: Cache,
+    /// How many steps it may take to find out where one byte leads.
+    one: usize,
+    /// How many it is worth.
+    left: usize,
+}
+
+impl Making {
+    /// After "Lazy DFA" in the documentation of `regex_automata`: whether there is a match is known one
+    /// byte behind it.
+    fn run<M: Meter>(mut self, text: &str, meter: &mut M) -> Result<Option<bool>, M::Over> {
+        let input = Input::new(text).earliest(true);
+        let Ok(mut at) = self.states.start_state_forward(&mut self.cache, &input) else {
+            return Ok(None);
+        };
+        self.cache.search_start(0);
+        for (place, byte) in text.bytes().enumerate() {
+            let known = if at.is_tagged() {
+                None
+            } else {
+                let next = self.states.next_state_untagged(&self.cache, at, byte);
+                (!next.is_unknown()).then_some(next)
+            };
+            at = match known {
+                Some(next) => next,
+                None => {
+                    meter.charge(self.one)?;
+                    let Some(left) = self.left.checked_sub(self.one) else {
+                        return Ok(None);
+                    };
+                    self.left = left;
+                    self.cache.search_update(place);
+                    match self.states.next_state(&mut self.cache, at, byte) {
+                        Ok(next) => next,
+                        Err(_) => return Ok(None),
+                    }
+                }
+            };
+            if at.is_match() || at.is_dead() {
+                return Ok(Some(at.is_match()));
+            }
+            if at.is_quit() {
+                return Ok(None);
+            }
+        }
+        meter.charge(self.one)?;
+        let end = self.states.next_eoi_state(&mut self.cache, at);
+        Ok(end.ok().map(|end| end.is_match()))
     }
 }
 
@@ -161,9 +265,14 @@ fn prefix(hir: &Hir) -> Option<Box<str>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::cost::{Free, Steps, sure};
     use super::super::super::limits::Limits;
     use super::super::Pattern;
     use super::*;
+
+    fn is_match(pattern: &Pattern, text: &str) -> bool {
+        sure(pattern.program().is_match(text, &mut Free))
+    }
 
     /// All ways to run a pattern agree, in the middle of characters and at the ends of texts too.
     #[test]
@@ -200,7 +309,7 @@ mod tests {
             "o b|y.x",
         ] {
             let pattern = Pattern::compile(source, "", &Limits::default()).unwrap();
-            let Program::Automaton(automaton) = &pattern.program else {
+            let Program::Automaton(automaton) = &pattern.program() else {
                 continue;
             };
             for text in texts.iter().flatten() {
@@ -208,16 +317,11 @@ mod tests {
                 let plain = automaton
                     .long
                     .is_match(&mut automaton.long.create_cache(), input.clone());
-                assert_eq!(
-                    automaton.by_states(&input),
-                    Some(plain),
-                    "{source} on {text:.20}"
-                );
-                assert_eq!(
-                    pattern.program.is_match(text),
-                    plain,
-                    "{source} on {text:.20}"
-                );
+                let making = automaton.by_states(text, &mut Steps::default());
+                // What is not worth it is run otherwise.
+                let by_states = making.expect("few steps").unwrap_or(plain);
+                assert_eq!(by_states, plain, "{source} on {text:.20}");
+                assert_eq!(is_match(&pattern, text), plain, "{source} on {text:.20}");
             }
         }
     }
@@ -232,7 +336,7 @@ mod tests {
             if word >> 31 == 0 { 'a' } else { 'b' }
         });
         let text: String = letters.collect();
-        assert!(!pattern.program.is_match(&text));
-        assert!(pattern.program.is_match(&(text + "abbbbbbbbbbbbbbbbc")));
+        assert!(!is_match(&pattern, &text));
+        assert!(is_match(&pattern, &(text + "abbbbbbbbbbbbbbbbc")));
     }
 }
