@@ -78,7 +78,11 @@ pub fn parse() -> Cli {
             let text = value.to_string();
             text.contains("://") && text.contains('@')
         };
-        for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue] {
+        for kind in [
+            ContextKind::InvalidArg,
+            ContextKind::InvalidValue,
+            ContextKind::Suggested,
+        ] {
             if error.get(kind).is_some_and(secret) {
                 error.remove(kind);
             }

@@ -36,9 +36,10 @@ fuzz_target!(|bytes: &[u8]| {
         committed: Some(DateTime::from_millis(0)),
     };
     let mut json = String::new();
-    event::write_json(&stored, defaults, None, &mut json).expect("it can be written");
+    event::write_json(&stored, defaults, &mut json).expect("it can be written");
     let again = read(json.as_bytes(), Form::CloudEvent);
     assert!(again.is_some(), "{json}");
+    event::write_cloudevent(&stored, defaults, "c", &mut json).expect("it can be written");
 });
 
 fn read(body: &[u8], form: Form) -> Option<NewEvent> {

@@ -12,7 +12,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use super::Printable;
+use super::{Printable, PrintableJson};
 use crate::config::LogFormat;
 
 /// Starts logging to standard error for the whole process. `filter` is `tracing`'s filter language.
@@ -31,7 +31,7 @@ pub fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
             let layer = fmt::layer()
                 .json()
                 .flatten_event(true)
-                .with_writer(io::stderr);
+                .with_writer(|| JsonLines(io::stderr()));
             registry.with(layer).try_init()
         }
     };
@@ -60,6 +60,21 @@ where
         .with_ansi(colours)
 }
 
+/// Writes lines of JSON, each with one call, without what JSON has no need to escape and terminals obey.
+struct JsonLines<W>(W);
+
+impl<W: io::Write> io::Write for JsonLines<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        writeln!(self.0, "{}", PrintableJson(text.trim_end()))?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +92,20 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_line_of_json_steers_no_terminal_and_says_the_same() {
+        let mut lines = JsonLines(Vec::new());
+        let value = serde_json::json!({"message": "\u{9b}31m\u{7f}\u{202e}\n"});
+        io::Write::write_all(&mut lines, format!("{value}\n").as_bytes()).unwrap();
+        let text = String::from_utf8(lines.0).unwrap();
+        let line = text.strip_suffix('\n').unwrap();
+        assert!(!line.contains(steers), "{line:?}");
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(line).unwrap(),
+            value
+        );
     }
 
     #[test]

@@ -25,6 +25,72 @@ fn subscription_json(service: &Service, arguments: &[&str]) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_command_acts_on_another_id_than_it_was_given() {
+    let service = Service::start().await;
+    for id in ["nb", "a/b?c#d%2e", "..."] {
+        let created = &subscription_json(&service, &["create", "--id", id, "--filter", "{}"])[0];
+        assert_eq!(created["id"], id);
+        assert_eq!(subscription_json(&service, &["get", id])[0]["id"], id);
+    }
+    for id in ["n\nb", "n\tb", "nb\r", "\u{9b}nb", ".", "..", ""] {
+        for command in [
+            &["get", id][..],
+            &["update", id, "--name", "x"],
+            &["delete", id],
+            &["explain", id, "--event", "{}"],
+            &["create", "--filter", "{}", "--id", id],
+        ] {
+            let mut command = tidegate(&[&["subscription"], command].concat());
+            command.env("TIDEGATE_SERVER", format!("http://{}", service.address));
+            let outcome = finish(&mut command, "");
+            assert_eq!(outcome.code, Some(2), "{command:?}: {}", outcome.stderr);
+        }
+    }
+    let nb = service.get("/subscriptions/nb").await;
+    assert_eq!((&nb["name"], &nb["revision"]), (&Value::Null, &json!(1)));
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_stored_steers_no_terminal() {
+    const FOREIGN: &str = "a\nID  forged\u{1b}[2J\u{9b}\u{7f}\u{202e}";
+    let service = Service::start().await;
+    let stored = bson::doc! {"_id": "odd", "filter": {FOREIGN: FOREIGN}, "name": FOREIGN, "owner": FOREIGN,
+    "metadata": {FOREIGN: FOREIGN}, "status": FOREIGN, FOREIGN: 1};
+    let collection = service
+        .database
+        .collection::<bson::Document>("subscriptions");
+    let refused = collection.insert_one(&stored).await;
+    let mut stored = stored;
+    if refused.is_err() {
+        stored.remove("status");
+        collection.insert_one(&stored).await.unwrap();
+    }
+    let known = async || service.status("/subscriptions/odd").await == 200;
+    service.until("known", known).await;
+    for command in [
+        &["list"][..],
+        &["list", "--json"],
+        &["get", "odd"],
+        &["get", "odd", "--json"],
+        &["update", "odd", "--name", FOREIGN],
+        &["explain", "odd", "--event", "{}"],
+        &["create", "--filter", "{\"$\u{9b}x\": 1}"],
+    ] {
+        let outcome = subscription(&service, command);
+        for said in [&outcome.stdout, &outcome.stderr] {
+            let steers = |c: char| c != '\n' && tidegate::telemetry::steers(c);
+            assert!(!said.contains(steers), "{command:?}: {said:?}");
+            assert!(
+                !said.lines().any(|line| line.starts_with("ID  forged")),
+                "{said}"
+            );
+        }
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_can_be_created_read_changed_and_deleted() {
     let service = Service::start().await;
     let created = &subscription_json(

@@ -155,6 +155,44 @@ fn bad_configuration_exits_with_64_and_names_the_setting() {
     }
 }
 
+/// Wherever a connection string can get to by mistake, and what is beside it in the file.
+#[test]
+fn no_error_repeats_a_password() {
+    const SECRET: &str = "hunter2xyz";
+    let uri = format!("mongodb://admin:{SECRET}@h:1/");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("mongodb_uri = \"{uri}\n")).unwrap();
+    let file = file.path().to_str().unwrap();
+    for (arguments, variable) in [
+        (&["serve", &uri][..], ("", "")),
+        (&["serve", "--listen", &uri], ("", "")),
+        (&["serve", "--auth", &uri], ("", "")),
+        (&["migrate", "--database", &uri], ("", "")),
+        (&["serve", "--config", file], ("", "")),
+        (
+            &["doctor", "--mongodb-uri", &format!("{uri}?tls={SECRET}")],
+            ("", ""),
+        ),
+        (&["serve"], ("TIDEGATE_LISTEN", &uri)),
+        (&["serve"], ("TIDEGATE_LIMITS__BODY_BYTES", &uri)),
+        (&["listen", "a", "--server", &uri], ("", "")),
+        (&["listen", "a"], ("TIDEGATE_SERVER", &uri)),
+    ] {
+        let mut process = tidegate(arguments);
+        if !variable.0.is_empty() {
+            process.env(variable.0, variable.1);
+        }
+        let outcome = finish(&mut process, "");
+        let said = format!("{}{}", outcome.stdout, outcome.stderr);
+        assert!(
+            matches!(outcome.code, Some(2 | 64)),
+            "{arguments:?}: {said}"
+        );
+        assert!(!said.contains(SECRET), "{arguments:?} {variable:?}: {said}");
+        assert_ne!(outcome.stderr, "", "{arguments:?}");
+    }
+}
+
 #[test]
 fn an_absent_database_exits_with_69_and_one_line() {
     for command in [

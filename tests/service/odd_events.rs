@@ -10,13 +10,13 @@ use crate::support::{Service, Socket};
 const BROKEN: char = '~';
 
 /// Inserts a document with its bytes as they are: the driver's own types would refuse them.
-async fn insert(service: &Service, document: &RawDocument) {
+async fn insert(service: &Service, collection: &str, document: &RawDocument) {
     let bytes = document.as_bytes().to_vec();
     let length = bytes.len();
     let mut documents = bson::RawArrayBuf::new();
     documents.push(document.to_owned());
     let mut command = RawDocumentBuf::new();
-    command.append(cstr!("insert"), "events");
+    command.append(cstr!("insert"), collection);
     command.append(cstr!("documents"), documents);
     let mut command = command.into_bytes();
     let at = command
@@ -43,7 +43,7 @@ async fn shown(service: &Service, id: &str, document: &RawDocument) -> Vec<Value
     let path = format!("/api/v1/subscriptions/{id}/events");
     let bare = Socket::open(service.address, &path, Some("cloudevents.json")).await;
     let mut bare = bare.unwrap();
-    insert(service, document).await;
+    insert(service, "events", document).await;
     let live = ours.message().await["event"].clone();
     let bare = bare.message().await;
     let page = service.get(&format!("/subscriptions/{id}/events")).await;
@@ -70,6 +70,33 @@ async fn an_event_that_is_no_text_is_delivered_and_counted() {
     }
     let counted = service.metric("tidegate_events_undecodable_total").await;
     assert!(counted > 0.0);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_is_no_text_matches_its_bytes_and_is_shown() {
+    let service = Service::start().await;
+    let odd = format!("s{BROKEN}");
+    let stored =
+        doc! {"_id": "odd", "name": &odd, "filter": {"subject": &odd}, "metadata": {&odd: &odd}};
+    insert(&service, "subscriptions", &raw(&stored)).await;
+    let known = async || service.status("/subscriptions/odd").await == 200;
+    service.until("known", known).await;
+    let shown = service.get("/subscriptions/odd").await;
+    assert_eq!(shown["status"], "active", "{shown}");
+    assert_eq!(shown["name"], "s\u{FFFD}");
+    assert_eq!(shown["filter"], json!({"subject": "s\u{FFFD}"}));
+    assert_eq!(shown["metadata"], json!({"s\u{FFFD}": "s\u{FFFD}"}));
+    let mut socket = service.connect("odd").await;
+    for (subject, data) in [("s\u{FFFD}", 1), (&odd, 2)] {
+        insert(
+            &service,
+            "events",
+            &raw(&doc! {"subject": subject, "data": data}),
+        )
+        .await;
+    }
+    assert_eq!(socket.event().await, json!(2), "the bytes count");
     service.stop().await;
 }
 

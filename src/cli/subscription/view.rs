@@ -25,8 +25,10 @@ pub(crate) fn print_one(subscription: &Value, json: bool) -> Result<(), Failure>
 pub(crate) fn print_warnings(answer: &Value) {
     for warning in answer["warnings"].as_array().into_iter().flatten() {
         match (warning["pointer"].as_str(), warning["detail"].as_str()) {
-            (Some(pointer), Some(detail)) => style::warn(format!("{pointer}: {detail}")),
-            (None, Some(detail)) => style::warn(detail),
+            (Some(pointer), Some(detail)) => {
+                style::warn(style::printable(&format!("{pointer}: {detail}")));
+            }
+            (None, Some(detail)) => style::warn(style::printable(detail)),
             _ => style::warn(plain(warning)),
         }
     }
