@@ -127,13 +127,13 @@ impl Store {
         let mut after = None;
         loop {
             let found = self.positions_after(after.as_deref()).await?;
-            let ids = found
+            let mut ids = found
                 .iter()
                 .filter_map(|document| document.get_str("_id").ok());
             let gone = ids.clone().filter(|id| !whole.ids.contains(*id));
             let gone = gone.map(|id| end(id, &limit)).collect();
             self.in_chunks("delete", "deletes", gone).await?;
-            match ids.last() {
+            match ids.next_back() {
                 Some(last) if found.len() == SWEPT as usize => after = Some(last.to_owned()),
                 _ => return Ok(()),
             }
@@ -146,10 +146,7 @@ impl Store {
         after: Option<&str>,
     ) -> Result<Vec<RawDocumentBuf>, StoreError> {
         let positions = self.database().collection::<RawDocumentBuf>(POSITIONS);
-        let behind = match after {
-            Some(after) => doc! {"$gt": after},
-            None => doc! {"$gte": ""},
-        };
+        let behind = after.map_or_else(|| doc! {"$gte": ""}, |after| doc! {"$gt": after});
         let find = positions
             .find(doc! {"_id": behind})
             .sort(doc! {"_id": 1})

@@ -290,10 +290,10 @@ impl Store {
 
 /// The condition that a document has this id.
 fn by_id(id: &str) -> Document {
-    match object_id(id) {
-        Some(object_id) => doc! {"_id": {"$in": [id, object_id]}},
-        None => doc! {"_id": id},
-    }
+    object_id(id).map_or_else(
+        || doc! {"_id": id},
+        |object_id| doc! {"_id": {"$in": [id, object_id]}},
+    )
 }
 
 /// The document as BSON, if the server would take it at all.

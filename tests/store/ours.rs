@@ -430,3 +430,52 @@ async fn what_a_newer_version_made_is_left_as_it_is() {
     let indexes = events.list_index_names().await;
     assert!(indexes.unwrap().contains(&"id_source".to_owned()));
 }
+
+/// Whatever stands in the collection of migrations, a start ends: with a database that is ready, or with words.
+#[tokio::test]
+async fn no_document_in_migrations_keeps_a_start_from_ending() {
+    let store = store().await;
+    let config = Config {
+        database: store.database_name().to_owned(),
+        ..config().await
+    };
+    let database = other_program(&store).await;
+    let records = database.collection::<Document>("migrations");
+    let far = DateTime::from_millis(DateTime::now().timestamp_millis() + 100_000_000);
+    let odd = [
+        Bson::Null,
+        Bson::Int64(i64::MAX),
+        Bson::String("zzz".to_owned()),
+        Bson::Array(vec![Bson::Int32(1)]),
+        Bson::Document(doc! {}),
+        Bson::DateTime(far),
+        Bson::DateTime(DateTime::MAX),
+        Bson::MaxKey,
+    ];
+    for (id, field) in [
+        ("lease", "until"),
+        ("lease", "holder"),
+        ("claim", "collections"),
+        ("0001_subscriptions", "appliedAt"),
+    ] {
+        let sound = records.find_one(doc! {"_id": id}).await.unwrap();
+        let sound = sound.unwrap_or_else(|| doc! {"_id": id, "holder": "x", "until": far});
+        for value in &odd {
+            let mut poison = sound.clone();
+            poison.insert(field, value.clone());
+            let only = doc! {"_id": id};
+            let put = records.replace_one(only.clone(), &poison).upsert(true);
+            put.await.unwrap();
+            change(&database, "events", "drop index id_source").await;
+            let node = Store::connect(&config).await.unwrap();
+            let migrating = tokio::time::timeout(Duration::from_secs(30), node.migrate());
+            let ended = migrating.await;
+            assert!(ended.is_ok(), "{poison}");
+            records.delete_one(only).await.unwrap();
+            if id != "lease" {
+                records.insert_one(&sound).await.unwrap();
+            }
+            store.migrate().await.unwrap();
+        }
+    }
+}
