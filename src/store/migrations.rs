@@ -19,6 +19,7 @@ mod wanted;
 use std::time::Duration;
 
 use bson::{DateTime, Document, doc};
+use mongodb::options::{Acknowledgment, CollectionOptions, WriteConcern};
 
 use super::{MIGRATIONS, StartupError, Store, StoreError};
 
@@ -214,7 +215,11 @@ impl Store {
 
     /// Notes a migration as applied; the first note stays.
     async fn record(&self, file: &Migration) -> Result<(), StoreError> {
-        let records = self.database().collection::<Document>(MIGRATIONS);
+        let concern = WriteConcern::builder().w(Acknowledgment::Nodes(1)).build();
+        let options = CollectionOptions::builder().write_concern(concern).build();
+        let records = self
+            .database()
+            .collection_with_options::<Document>(MIGRATIONS, options);
         let first = |field: &str, value: bson::Bson| doc! {"$ifNull": [format!("${field}"), value]};
         let update = vec![doc! {"$set": {
             "checksum": first("checksum", file.checksum().into()),

@@ -189,3 +189,24 @@ fn a_listener_outlives_a_restart_of_the_service() {
     second.signal("INT");
     assert_eq!(second.end(), Some(0));
 }
+
+#[test]
+fn whoever_lets_everyone_in_is_warned() {
+    let database = "mongodb://127.0.0.1:1/";
+    let serve = [
+        "serve",
+        "--listen",
+        "0.0.0.0:0",
+        "--insecure",
+        "--mongodb-uri",
+        database,
+    ];
+    let serving = Running::start(&mut tidegate(&serve));
+    serving.notes("everyone who can reach this address");
+    serving.signal("TERM");
+    assert_eq!(
+        serving.end(),
+        Some(0),
+        "while it still waits for its database"
+    );
+}

@@ -383,3 +383,39 @@ async fn an_expired_subscription_is_deleted_by_the_server() {
     })
     .await;
 }
+
+/// How often anybody has waited for the majority on this server.
+async fn waits(client: &Client) -> i64 {
+    let status = client
+        .database("admin")
+        .run_command(doc! {"serverStatus": 1})
+        .await
+        .unwrap();
+    let metrics = status.get_document("metrics").unwrap();
+    let waits = metrics
+        .get_document("getLastError")
+        .unwrap()
+        .get_document("wtime")
+        .unwrap();
+    i64::from(waits.get_i32("num").unwrap())
+}
+
+/// Where the majority lags by a second, each wait is a second of the start.
+#[tokio::test]
+async fn all_migrations_together_wait_for_the_majority_a_few_times() {
+    // It was 22. A server that has just started waits a few times on its own account.
+    const FEW: i64 = 12;
+    let mongod = Mongod::start(support::options()).await.unwrap();
+    let config = Config {
+        mongodb_uri: mongod.uri(),
+        ..Config::default()
+    };
+    let client = Client::with_uri_str(mongod.uri()).await.unwrap();
+    let store = Store::connect(&config).await.unwrap();
+    let before = waits(&client).await;
+    store.migrate().await.unwrap();
+    let waited = waits(&client).await - before;
+    assert!((1..=FEW).contains(&waited), "{waited}");
+    drop(store);
+    mongod.stop().await;
+}
