@@ -45,8 +45,8 @@ file, that MongoDB is used instead. Ctrl-C stops the service, then mongod.";
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let mut config = args.settings.load(&[])?;
     let stop = signals::stop_token()?;
-    let listener = service::bind(config.listen).await?;
-    let url = service::local_url(&listener)?;
+    let socket = service::bind(config.listen)?;
+    let url = service::local_url(socket.local_addr()?);
     let mut mongod = None;
     if !args.settings.names_a_database(&config) {
         let Some(started) = stop.run_until_cancelled(start(args.data_dir)).await else {
@@ -54,6 +54,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         };
         config.mongodb_uri = mongod.insert(started?).uri();
     }
+    let listener = service::listen(socket)?;
     let lost = CancellationToken::new();
     let served = tokio::select! {
         served = service::serve(config, listener, stop.clone()) => served,

@@ -28,7 +28,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let no_migrate = args.no_migrate.then(|| ("migrate", false.to_string()));
     let config = args.settings.load(no_migrate.as_slice())?;
     let stop = signals::stop_token()?;
-    let listener = service::bind(config.listen).await?;
-    tracing::info!(address = service::local_url(&listener)?, "listening");
+    let listener = service::listen(service::bind(config.listen)?)?;
+    let address = service::local_url(listener.local_addr()?);
+    tracing::info!(address, "listening");
     service::serve(config, listener, stop).await
 }
