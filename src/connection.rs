@@ -54,7 +54,7 @@ pub use self::{
 use crate::{
     config::Config,
     position::Cursor,
-    positions::Positions,
+    positions::{Owner, Positions},
     protocol::{Dialect, Ending, Frame, Message},
     receipts::{Gone, life},
     replay::Replays,
@@ -173,7 +173,11 @@ async fn open(
         };
         #[cfg(test)]
         fault::strike_beginning(&subscription);
-        let acks = Acks::new(&subscription, attached.start.from, resumed);
+        let owner = Owner {
+            id: subscription.as_str().into(),
+            since: attached.since,
+        };
+        let acks = Acks::new(owner, attached.start.from, resumed);
         let host = Arc::clone(&host);
         let connection = Connection::new(host, dialect, &attached, outbox, carrier, acks);
         let mut connection = Box::new(connection);

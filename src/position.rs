@@ -52,6 +52,21 @@ impl Position {
         }
     }
 
+    /// The first position behind this one: the place of something that comes next and has no token of its
+    /// own that can be read.
+    #[must_use]
+    pub fn next(self) -> Self {
+        let mut bytes = self.0;
+        for byte in bytes.iter_mut().rev() {
+            let (next, carries) = byte.overflowing_add(1);
+            *byte = next;
+            if !carries {
+                break;
+            }
+        }
+        Self(bytes)
+    }
+
     /// The cluster time of the commit.
     pub fn cluster_time(self) -> Timestamp {
         let word = |at: usize| {
@@ -156,6 +171,15 @@ mod tests {
 
     fn time(time: u32, increment: u32) -> Timestamp {
         Timestamp { time, increment }
+    }
+
+    #[test]
+    fn the_next_position_lies_behind_and_before_every_other() {
+        let at = |increment| Position::at(Timestamp { time: 5, increment });
+        assert!(at(7) < at(7).next() && at(7).next() < at(7).next().next());
+        let mut position = at(7);
+        position.0[POSITION_LEN - 1] = 0xFF;
+        assert!(position < position.next() && position.next() < at(8));
     }
 
     #[test]

@@ -17,6 +17,8 @@ use tokio::{
 };
 
 use self::keeper::Keeper;
+#[cfg(test)]
+pub(crate) use self::pending::Pending;
 use crate::{
     config,
     position::{Cursor, Position},
@@ -30,19 +32,30 @@ const MESSAGES: usize = 4_096;
 /// How long a connection waits for the beginning of its subscription to be written.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The subscription that a position belongs to. Another one may follow under the same id.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Owner {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// Where it was made, as this node's router saw it.
+    pub since: Position,
+}
+
 /// What the task can be told.
 #[derive(Debug)]
 enum Message {
     /// A durable subscription was seen to begin.
-    Begun(SubscriptionId, Position),
+    Begun(Owner, Position),
+    /// Another document became the subscription of an id, and goes on where the one before was.
+    Succeeded(Owner),
     /// It was deleted, or is no longer durable.
     Ended(SubscriptionId, Position),
     /// Whatever was stored is gone.
     Lost,
     /// All durable subscriptions at one point.
-    Whole(Vec<SubscriptionId>, Position),
-    /// A client has handled everything up to here.
-    Acknowledged(SubscriptionId, Position),
+    Whole(Vec<Owner>, Position),
+    /// A client of this subscription has handled everything up to here.
+    Acknowledged(Owner, Position),
     /// What waits is to be written now.
     Flush,
     /// The furthest position known here; `None` if the subscription is not durable.
@@ -69,8 +82,13 @@ pub struct Positions {
 
 impl Positions {
     /// A durable subscription began: its insert, or the change that made it durable, is `at`.
-    pub async fn begun(&self, id: SubscriptionId, at: Position) {
-        self.tell(Message::Begun(id, at)).await;
+    pub async fn begun(&self, owner: Owner, at: Position) {
+        self.tell(Message::Begun(owner, at)).await;
+    }
+
+    /// Another document became the subscription of an id.
+    pub async fn succeeded(&self, owner: Owner) {
+        self.tell(Message::Succeeded(owner)).await;
     }
 
     /// A durable subscription was deleted, or is no longer durable, from `at` on.
@@ -84,21 +102,22 @@ impl Positions {
     }
 
     /// These are all durable subscriptions at `at`.
-    pub async fn whole(&self, ids: Vec<SubscriptionId>, at: Position) {
-        self.tell(Message::Whole(ids, at)).await;
+    pub async fn whole(&self, owners: Vec<Owner>, at: Position) {
+        self.tell(Message::Whole(owners, at)).await;
     }
 
-    /// Everything up to `at` was handled; false if the task is too busy to hear it now.
-    pub fn acknowledged(&self, id: &SubscriptionId, at: Position) -> bool {
+    /// Everything up to `at` was handled; false if the task is too busy to hear it now. Nothing comes of it
+    /// where another subscription has the id by now.
+    pub fn acknowledged(&self, owner: &Owner, at: Position) -> bool {
         self.messages
-            .try_send(Message::Acknowledged(id.clone(), at))
+            .try_send(Message::Acknowledged(owner.clone(), at))
             .is_ok()
     }
 
     /// Like [`Positions::acknowledged`], and what waits is written now.
-    pub async fn flush(&self, id: &SubscriptionId, at: Option<Position>) {
+    pub async fn flush(&self, owner: &Owner, at: Option<Position>) {
         if let Some(at) = at {
-            self.tell(Message::Acknowledged(id.clone(), at)).await;
+            self.tell(Message::Acknowledged(owner.clone(), at)).await;
         }
         self.tell(Message::Flush).await;
     }

@@ -407,8 +407,7 @@ impl Router {
         let was = before.is_some_and(|before| before.subscription.durable);
         // A document that cannot be read loses no position by it.
         compiled.subscription.durable |= was && compiled.error().is_some();
-        let is = compiled.subscription.durable;
-        self.durable.stored(id, was, is, self.position).await;
+        self.durable.stored(&compiled, was, self.position).await;
         if let Some(slot) = self.subscriptions.upsert(compiled) {
             self.tell_update(slot).await;
         }
@@ -552,6 +551,7 @@ impl Router {
             key,
             id,
             subscription: subscription.subscription.clone(),
+            since: subscription.since,
             start,
         })
     }

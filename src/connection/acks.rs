@@ -7,13 +7,13 @@
 use super::Host;
 use crate::{
     position::{Cursor, Position},
-    subscription::SubscriptionId,
+    positions::Owner,
 };
 
 /// The acknowledgements of one connection.
 #[derive(Debug)]
 pub(super) struct Acks {
-    id: SubscriptionId,
+    owner: Owner,
     /// Where delivery began.
     from: Position,
     /// Whether everything before the beginning is acknowledged.
@@ -29,9 +29,9 @@ pub(super) struct Acks {
 
 impl Acks {
     /// Nothing is sent yet. `resumed` says whether delivery begins at the acknowledged position.
-    pub(super) fn new(id: &str, from: Position, resumed: bool) -> Self {
+    pub(super) fn new(owner: Owner, from: Position, resumed: bool) -> Self {
         Self {
-            id: id.into(),
+            owner,
             from,
             complete: resumed,
             sent: from,
@@ -67,15 +67,26 @@ impl Acks {
 
     /// The connection is caught up with everything up to `applied`.
     pub(super) fn advance(&mut self, host: &Host, applied: Position) {
-        if self.complete && self.acknowledged >= self.to_acknowledge {
+        if self.is_caught_up() {
             self.tell(host, applied);
         }
+    }
+
+    /// Whether everything that was sent is acknowledged.
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.complete && self.acknowledged >= self.to_acknowledge
+    }
+
+    /// Whose position they move.
+    #[cfg(test)]
+    pub(super) fn owner(&self) -> &Owner {
+        &self.owner
     }
 
     fn tell(&mut self, host: &Host, at: Position) {
         let at = self.untold.take().map_or(at, |untold| untold.max(at));
         self.told_any = true;
-        if !host.positions.acknowledged(&self.id, at) {
+        if !host.positions.acknowledged(&self.owner, at) {
             self.untold = Some(at);
         }
     }
@@ -84,7 +95,7 @@ impl Acks {
     pub(super) async fn finish(&mut self, host: &Host) {
         if self.told_any {
             let untold = self.untold.take();
-            host.positions.flush(&self.id, untold).await;
+            host.positions.flush(&self.owner, untold).await;
         }
     }
 }

@@ -40,7 +40,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0usize..4).prop_map(Step::Stop),
         1 => (client.clone(), decided).prop_map(|(at, ending)| Step::Decide(at, ending)),
         3 => client.clone().prop_map(Step::Hear),
-        2 => client.clone().prop_map(Step::CatchUp),
+        1 => (0u8..4).prop_map(Step::Recreate),
+        2 => client.clone().prop_map(Step::Answer),
+        2 => client.clone().prop_map(Step::Deliver),
+        2 => client.clone().prop_map(Step::Ping),
         8 => (client.clone(), 1usize..40).prop_map(|(at, bytes)| Step::Take(at, bytes)),
         8 => (client.clone(), 1usize..40).prop_map(|(at, bytes)| Step::Write(at, bytes)),
         2 => (client.clone(), prop::sample::select(found)).prop_map(|(at, e)| Step::Find(at, e)),
@@ -53,7 +56,9 @@ fn about(step: Step) -> Option<usize> {
     match step {
         Step::Decide(at, _)
         | Step::Hear(at)
-        | Step::CatchUp(at)
+        | Step::Answer(at)
+        | Step::Deliver(at)
+        | Step::Ping(at)
         | Step::Take(at, _)
         | Step::Write(at, _)
         | Step::Find(at, _)

@@ -69,15 +69,19 @@ impl Reading<'_> {
     ) -> Result<Understood<'r>, StreamError> {
         let mut changes = Vec::new();
         let mut token = None;
+        let mut last = place.position;
         for change in reply.changes()? {
             let raw = match Raw::decode(change) {
                 Ok(raw) => raw,
                 Err(error) => {
-                    changes.push(self.undecodable(&error, place.position));
+                    // Between those that can be read: who is replayed past it is told, too.
+                    last = last.next();
+                    changes.push(self.undecodable(&error, last));
                     continue;
                 }
             };
             token = Some((raw.token, raw.position));
+            last = last.max(raw.position);
             if place.contains(&raw) {
                 continue;
             }

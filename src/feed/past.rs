@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use bson::DateTime;
+
 use super::{
     change::{Ours, Raw, range_in},
     failure::{self, Remedy},
@@ -10,6 +12,7 @@ use super::{
 use crate::{
     config,
     position::Position,
+    protocol::GapReason,
     router::{Batch, Change, ChangeKind, Counted},
     store::Store,
 };
@@ -81,7 +84,11 @@ fn decode(reply: Reply, before: Position) -> Result<Batch, StreamError> {
     let mut position = before;
     for change in reply.changes()? {
         let Ok(raw) = Raw::decode(change) else {
-            return Err(StreamError::Malformed("a change that cannot be decoded"));
+            // It has a place between those that can be read, so that nobody passes it without a word.
+            position = position.next();
+            let missed = ChangeKind::Missed(GapReason::UndecodableChange);
+            changes.push(Change::new(position, DateTime::now(), missed));
+            continue;
         };
         position = position.max(raw.position);
         if let Some(kind) = kind(&raw, reply.document.as_bytes()) {
@@ -121,5 +128,34 @@ fn kind(raw: &Raw<'_>, reply: &[u8]) -> Option<ChangeKind> {
             .map(|key| ChangeKind::Deleted(key.to_owned())),
         (Ours::Subscriptions, "drop" | "rename") => Some(ChangeKind::AllDeleted),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::{Document, RawDocumentBuf, doc};
+
+    fn insert(at: u32) -> Document {
+        let token = format!("82{at:08X}000000012B022C0100296E5A1004");
+        doc! {
+            "_id": {"_data": token},
+            "operationType": "insert",
+            "ns": {"db": "d", "coll": "events"},
+            "fullDocument": {"_id": 1},
+        }
+    }
+
+    #[test]
+    fn a_change_that_cannot_be_decoded_is_a_gap_in_its_place() {
+        let changes = vec![insert(5), doc! {"_id": 5}, doc! {}, insert(6)];
+        let reply = doc! {"cursor": {"nextBatch": changes}};
+        let document = RawDocumentBuf::try_from(&reply).unwrap();
+        let batch = decode(Reply { document }, Position::START).unwrap();
+        let missed = |change: &Change| matches!(change.kind, ChangeKind::Missed(_));
+        let kinds: Vec<bool> = batch.changes.iter().map(missed).collect();
+        assert_eq!(kinds, [false, true, true, false]);
+        let positions: Vec<Position> = batch.changes.iter().map(|c| c.position).collect();
+        assert!(positions.is_sorted_by(|a, b| a < b), "{positions:?}");
     }
 }

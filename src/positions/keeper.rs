@@ -80,8 +80,9 @@ impl Keeper {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Begun(id, at) => {
-                self.pending.begun(id, at);
+            Message::Succeeded(owner) => self.pending.succeeded(&owner),
+            Message::Begun(owner, at) => {
+                self.pending.begun(owner, at);
                 self.write_within(Duration::ZERO);
             }
             Message::Ended(id, at) => {
@@ -92,12 +93,12 @@ impl Keeper {
                 self.pending.lost();
                 self.write_within(Duration::ZERO);
             }
-            Message::Whole(ids, at) => {
-                self.pending.whole(ids, at);
+            Message::Whole(owners, at) => {
+                self.pending.whole(owners, at);
                 self.write_within(Duration::ZERO);
             }
-            Message::Acknowledged(id, at) => {
-                if self.pending.acknowledged(&id, at) {
+            Message::Acknowledged(owner, at) => {
+                if self.pending.acknowledged(&owner, at) {
                     self.write_within(self.ack_delay);
                 }
             }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use tokio::sync::oneshot;
 
+use super::Owner;
 use crate::{
     position::Position,
     store::{Beginning, PositionChanges, Whole},
@@ -12,14 +13,22 @@ use crate::{
 
 /// The durable subscriptions, and the changes since the last write.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
-    /// The furthest position known here; [`Position::START`] if only the database knows more.
-    known: HashMap<SubscriptionId, Position>,
+pub(crate) struct Pending {
+    known: HashMap<SubscriptionId, Known>,
     whole: Option<Whole>,
     ended: HashMap<SubscriptionId, Position>,
     begun: HashMap<SubscriptionId, Beginning>,
     acknowledged: HashMap<SubscriptionId, Position>,
     waiters: Vec<oneshot::Sender<()>>,
+}
+
+/// What is known of one of them.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// Where it was made: what is told of another one under the same id is not of it.
+    since: Position,
+    /// The furthest position known here; [`Position::START`] if only the database knows more.
+    at: Position,
 }
 
 /// One write.
@@ -32,13 +41,21 @@ pub(super) struct Work {
 }
 
 impl Pending {
-    pub(super) fn begun(&mut self, id: SubscriptionId, at: Position) {
+    pub(crate) fn begun(&mut self, owner: Owner, at: Position) {
+        let Owner { id, since } = owner;
         self.acknowledged.remove(&id);
-        self.known.insert(id.clone(), at);
+        self.known.insert(id.clone(), Known { since, at });
         self.begun.insert(id, Beginning { at, seen: true });
     }
 
-    pub(super) fn ended(&mut self, id: SubscriptionId, at: Position) {
+    /// The position is another document's from here on.
+    pub(super) fn succeeded(&mut self, owner: &Owner) {
+        if let Some(known) = self.known.get_mut(&owner.id) {
+            known.since = owner.since;
+        }
+    }
+
+    pub(crate) fn ended(&mut self, id: SubscriptionId, at: Position) {
         self.known.remove(&id);
         self.acknowledged.remove(&id);
         self.begun.remove(&id);
@@ -48,7 +65,7 @@ impl Pending {
     /// Nothing is stored any more: all that is known is to be written. Of a subscription that has
     /// acknowledged nothing here, only its beginning can be known: what it acknowledged comes again.
     pub(super) fn lost(&mut self) {
-        for (id, at) in &self.known {
+        for (id, Known { at, .. }) in &self.known {
             let found = Beginning {
                 at: *at,
                 seen: false,
@@ -62,11 +79,15 @@ impl Pending {
     }
 
     /// Replaces everything.
-    pub(super) fn whole(&mut self, ids: Vec<SubscriptionId>, at: Position) {
-        let mut known = HashMap::with_capacity(ids.len());
-        for id in &ids {
+    pub(super) fn whole(&mut self, owners: Vec<Owner>, at: Position) {
+        let mut known = HashMap::with_capacity(owners.len());
+        for Owner { id, since } in &owners {
             let before = self.known.remove(id);
-            known.insert(id.clone(), before.unwrap_or(Position::START));
+            let here = Known {
+                since: *since,
+                at: before.map_or(Position::START, |before| before.at),
+            };
+            known.insert(id.clone(), here);
             let found = Beginning { at, seen: false };
             self.begun.entry(id.clone()).or_insert(found);
         }
@@ -75,24 +96,24 @@ impl Pending {
         self.known = known;
         self.whole = Some(Whole {
             at,
-            ids: ids.into_iter().collect(),
+            ids: owners.into_iter().map(|owner| owner.id).collect(),
         });
     }
 
     /// Whether that is news.
-    pub(super) fn acknowledged(&mut self, id: &SubscriptionId, at: Position) -> bool {
-        match self.known.get_mut(id) {
-            Some(known) if *known < at => {
-                *known = at;
-                self.acknowledged.insert(id.clone(), at);
+    pub(crate) fn acknowledged(&mut self, owner: &Owner, at: Position) -> bool {
+        match self.known.get_mut(&owner.id) {
+            Some(known) if known.since == owner.since && known.at < at => {
+                known.at = at;
+                self.acknowledged.insert(owner.id.clone(), at);
                 true
             }
             _ => false,
         }
     }
 
-    pub(super) fn known(&self, id: &str) -> Option<Position> {
-        self.known.get(id).copied()
+    pub(crate) fn known(&self, id: &str) -> Option<Position> {
+        self.known.get(id).map(|known| known.at)
     }
 
     /// Whether anything waits: beginnings and ends, or with `all` anything at all.
@@ -132,6 +153,13 @@ mod tests {
         Position::at(Timestamp { time, increment: 0 })
     }
 
+    fn owner(id: &str, since: u32) -> Owner {
+        Owner {
+            id: id.into(),
+            since: at(since),
+        }
+    }
+
     fn acknowledged(pending: &mut Pending) -> Vec<(String, Position)> {
         let changes = pending.take().changes;
         let text = |(id, at): (SubscriptionId, Position)| (id.to_string(), at);
@@ -141,12 +169,12 @@ mod tests {
     #[test]
     fn a_position_moves_forward_only_and_only_for_durable_subscriptions() {
         let mut pending = Pending::default();
-        let id = SubscriptionId::from("a");
-        assert!(!pending.acknowledged(&id, at(1)), "nobody knows it");
-        pending.begun(id.clone(), at(5));
-        assert!(!pending.acknowledged(&id, at(4)));
-        assert!(pending.acknowledged(&id, at(7)));
-        assert!(!pending.acknowledged(&id, at(6)));
+        let a = owner("a", 5);
+        assert!(!pending.acknowledged(&a, at(1)), "nobody knows it");
+        pending.begun(a.clone(), at(5));
+        assert!(!pending.acknowledged(&a, at(4)));
+        assert!(pending.acknowledged(&a, at(7)));
+        assert!(!pending.acknowledged(&a, at(6)));
         assert_eq!(pending.known("a"), Some(at(7)));
         assert_eq!(acknowledged(&mut pending), [("a".to_owned(), at(7))]);
         assert!(!pending.waits(true));
@@ -155,12 +183,15 @@ mod tests {
     #[test]
     fn an_end_takes_what_waits_with_it_and_a_new_beginning_starts_afresh() {
         let mut pending = Pending::default();
-        let id = SubscriptionId::from("a");
-        pending.begun(id.clone(), at(1));
-        pending.acknowledged(&id, at(2));
+        let (a, id) = (owner("a", 1), SubscriptionId::from("a"));
+        pending.begun(a.clone(), at(1));
+        pending.acknowledged(&a, at(2));
         pending.ended(id.clone(), at(3));
-        assert!(!pending.acknowledged(&id, at(4)), "late");
-        pending.begun(id.clone(), at(5));
+        assert!(!pending.acknowledged(&a, at(4)), "late");
+        pending.begun(owner("a", 5), at(5));
+        assert!(!pending.acknowledged(&a, at(6)), "another's");
+        pending.succeeded(&a);
+        assert!(!pending.acknowledged(&owner("a", 5), at(6)));
         let work = pending.take();
         assert!(work.structural);
         assert_eq!(work.changes.ended, [(id.clone(), at(3))]);
@@ -175,9 +206,9 @@ mod tests {
     #[test]
     fn what_was_lost_is_written_again_as_far_as_it_is_known() {
         let mut pending = Pending::default();
-        pending.begun("a".into(), at(1));
-        pending.acknowledged(&"a".into(), at(5));
-        pending.whole(vec!["a".into(), "b".into()], at(9));
+        pending.begun(owner("a", 1), at(1));
+        pending.acknowledged(&owner("a", 1), at(5));
+        pending.whole(vec![owner("a", 1), owner("b", 0)], at(9));
         pending.take();
         pending.lost();
         let mut begun = pending.take().changes.begun;
@@ -194,10 +225,10 @@ mod tests {
     fn a_whole_forgets_who_is_gone_and_keeps_what_is_known_of_the_others() {
         let mut pending = Pending::default();
         for id in ["a", "b"] {
-            pending.begun(id.into(), at(1));
-            pending.acknowledged(&id.into(), at(2));
+            pending.begun(owner(id, 1), at(1));
+            pending.acknowledged(&owner(id, 1), at(2));
         }
-        pending.whole(vec!["b".into(), "c".into()], at(9));
+        pending.whole(vec![owner("b", 1), owner("c", 0)], at(9));
         assert_eq!(pending.known("a"), None);
         assert_eq!(pending.known("b"), Some(at(2)));
         assert_eq!(pending.known("c"), Some(Position::START));

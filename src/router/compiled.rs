@@ -10,7 +10,8 @@ use crate::{
     config,
     filter::{Filter, Limits},
     position::Position,
-    subscription::{Status, Subscription},
+    positions::Owner,
+    subscription::{Status, Subscription, SubscriptionId},
 };
 
 /// A stored document, read and compiled: what every node computes for itself.
@@ -90,6 +91,15 @@ impl Compiled {
         position
             .filter(|position| *position <= loaded_at)
             .unwrap_or(Position::START)
+    }
+
+    /// Whose position it is, if it has an id.
+    pub(super) fn owner(&self) -> Option<Owner> {
+        let id = self.subscription.id()?;
+        Some(Owner {
+            id: SubscriptionId::from(&*id),
+            since: self.since,
+        })
     }
 
     /// What the subscription is doing.

@@ -1,7 +1,10 @@
 //! What the router tells of durable subscriptions.
 
 use super::Compiled;
-use crate::{position::Position, positions::Positions, subscription::SubscriptionId};
+use crate::{
+    position::Position,
+    positions::{Owner, Positions},
+};
 
 /// Where changes of durable subscriptions are told, in the feed's order. Nowhere in tests of the router
 /// alone.
@@ -10,29 +13,25 @@ pub(super) struct Durable(pub(super) Option<Positions>);
 
 impl Durable {
     /// A subscription was made or changed at `at`; `was` says whether it was durable before.
-    pub(super) async fn stored(
-        &self,
-        id: Option<SubscriptionId>,
-        was: bool,
-        is: bool,
-        at: Position,
-    ) {
-        let (Some(positions), Some(id)) = (&self.0, id) else {
+    pub(super) async fn stored(&self, is: &Compiled, was: bool, at: Position) {
+        let (Some(positions), Some(owner)) = (&self.0, is.owner()) else {
             return;
         };
-        match (was, is) {
-            (false, true) => positions.begun(id, at).await,
-            (true, false) => positions.ended(id, at).await,
+        match (was, is.subscription.durable) {
+            (false, true) => positions.begun(owner, at).await,
+            (true, false) => positions.ended(owner.id, at).await,
+            // Made here, and yet there was one: another document has taken the id over.
+            (true, true) if owner.since == at => positions.succeeded(owner).await,
             _ => {}
         }
     }
 
     /// A subscription was deleted at `at`.
     pub(super) async fn deleted(&self, removed: &Compiled, at: Position) {
-        if removed.subscription.durable {
-            let id = removed.subscription.id();
-            let id = id.map(|id| SubscriptionId::from(&*id));
-            self.stored(id, true, false, at).await;
+        if removed.subscription.durable
+            && let (Some(positions), Some(owner)) = (&self.0, removed.owner())
+        {
+            positions.ended(owner.id, at).await;
         }
     }
 
@@ -44,9 +43,9 @@ impl Durable {
     }
 
     /// These are all subscriptions at `at`.
-    pub(super) async fn whole(&self, ids: Vec<SubscriptionId>, at: Position) {
+    pub(super) async fn whole(&self, owners: Vec<Owner>, at: Position) {
         if let Some(positions) = &self.0 {
-            positions.whole(ids, at).await;
+            positions.whole(owners, at).await;
         }
     }
 }

@@ -104,6 +104,8 @@ pub struct Attached {
     pub id: String,
     /// The subscription as it is when the connection is taken.
     pub subscription: Subscription,
+    /// Where the subscription was made, as the router saw it.
+    pub since: Position,
     /// The starting point.
     pub start: Start,
 }

@@ -19,7 +19,8 @@ pub(crate) use self::gathering::Gathering;
 use super::{Compiled, ids::Ids};
 use crate::{
     filter::{Effort, Filter, FilterIndex},
-    subscription::{Key, Status, Subscription, SubscriptionId},
+    positions::Owner,
+    subscription::{Key, Status, Subscription},
 };
 
 /// Why a subscription is invalid whose filter made this service panic.
@@ -367,7 +368,7 @@ impl Table {
 
     /// The slot that holds exactly this document.
     pub(super) fn slot_of(&self, document: &RawDocument) -> Option<Slot> {
-        let slot = self.slot(&*Key::of(document).id()?)?;
+        let slot = self.slot(&Key::of(document).id()?)?;
         self.holds(document).then_some(slot)
     }
 
@@ -388,11 +389,11 @@ impl Table {
         self.notices.say();
     }
 
-    /// The ids of all durable subscriptions.
-    pub(super) fn durable(&self) -> Vec<SubscriptionId> {
+    /// All durable subscriptions.
+    pub(super) fn durable(&self) -> Vec<Owner> {
         let all = self.slots.iter().flatten();
         all.filter(|compiled| compiled.subscription.durable)
-            .filter_map(|compiled| Some(SubscriptionId::from(&*compiled.subscription.id()?)))
+            .filter_map(Compiled::owner)
             .collect()
     }
 

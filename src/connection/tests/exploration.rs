@@ -36,13 +36,17 @@ fn possible(world: &World) -> Vec<Step> {
         Step::RouteRun(0),
         Step::Gap,
         Step::Delete(0),
+        Step::Recreate(0),
         Step::Stop(usize::MAX),
     ];
-    if world.clients.len() < CLIENTS {
+    let is_there = |subscription| world.position(subscription).is_some();
+    if world.clients.len() < CLIENTS && is_there(0) {
         for kind in [Kind::Live, Kind::EndsOnGap, Kind::Replays] {
             steps.push(Step::Open(0, kind));
         }
-        // Another subscription.
+    }
+    // Another subscription.
+    if world.clients.len() < CLIENTS && is_there(1) {
         steps.push(Step::Open(1, Kind::Live));
     }
     if world.clients.iter().any(|client| client.subscription == 1) {
@@ -54,9 +58,14 @@ fn possible(world: &World) -> Vec<Step> {
         }
         if client.state == State::Running {
             steps.extend([Step::Take(at, 1), Step::Find(at, Ending::HeartbeatMissed)]);
+            if !client.replaying {
+                steps.push(Step::Ping(at));
+            }
         }
-        if client.replaying {
-            steps.push(Step::CatchUp(at));
+        if client.answer.is_some() {
+            steps.push(Step::Deliver(at));
+        } else if client.replaying {
+            steps.push(Step::Answer(at));
         }
         if client.state == State::Asking {
             steps.push(Step::Look(at));

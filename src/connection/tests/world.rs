@@ -11,9 +11,10 @@ use std::{
 
 use bson::Timestamp;
 
-use super::super::writing::Writing;
+use super::super::{acks::Acks, writing::Writing};
 use crate::{
     position::Position,
+    positions::{Owner, Pending},
     protocol::{Dialect, Ending, Frame, Message},
     router::{
         outbox::{Bounds, End, Pushed, Receiver, Sender, Taken, outbox},
@@ -53,8 +54,14 @@ pub(super) enum Step {
     Decide(usize, Ending),
     /// The router hears of what a connection has found.
     Hear(usize),
-    /// A connection that replays gets the past, and is live.
-    CatchUp(usize),
+    /// The router applies a delete, and an insert under the same id in the same batch.
+    Recreate(u8),
+    /// The router answers a connection that replays: here is all that is left, and it is live.
+    Answer(usize),
+    /// That connection looks through the answer.
+    Deliver(usize),
+    /// It is time for a ping: a position may go with the feed.
+    Ping(usize),
     /// A connection takes frames of about so many bytes, or its end.
     Take(usize, usize),
     /// The socket takes so many bytes.
@@ -84,6 +91,13 @@ pub(super) struct Client {
     pub(super) writing: Writing,
     pub(super) state: State,
     pub(super) replaying: bool,
+    /// What the router answered: how much of the log, and up to where.
+    pub(super) answer: Option<(usize, u32)>,
+    /// Where the subscription of this connection was made.
+    since: u32,
+    acks: Acks,
+    /// How far it has moved the position.
+    pub(super) moved_to: u32,
     /// The subscription was deleted during the replay, which goes on to there.
     postponed: Option<End>,
     /// On its way to the router.
@@ -105,6 +119,9 @@ pub(super) struct World {
     pub(super) clients: Vec<Client>,
     bounds: Bounds,
     now: u32,
+    /// What is kept of the durable subscriptions, which all are, and where those there are were made.
+    pending: Pending,
+    made: [u32; 4],
     /// What happened so far: its number, the subscription it concerns (all, if none), its text.
     log: Vec<(u32, Option<u8>, String)>,
 }
@@ -118,6 +135,16 @@ fn at(now: u32) -> Position {
 
 fn bare(text: &str) -> Message<'static> {
     Message::bare_event("", text.to_owned())
+}
+
+/// What the log says of a delete.
+const DELETED: &str = "deleted";
+
+fn owner(subscription: u8, since: u32) -> Owner {
+    Owner {
+        id: subscription.to_string().as_str().into(),
+        since: at(since),
+    }
 }
 
 /// Something that happened: its number, and its text.
@@ -149,8 +176,34 @@ impl World {
             clients: Vec::new(),
             bounds,
             now: 1,
+            pending: Pending::default(),
+            made: [1; 4],
             log: Vec::new(),
         }
+        .with_subscriptions()
+    }
+
+    fn with_subscriptions(mut self) -> Self {
+        for subscription in 0..self.made.len() {
+            self.make(u8::try_from(subscription).unwrap());
+        }
+        self
+    }
+
+    /// A subscription is made where the feed is.
+    fn make(&mut self, subscription: u8) {
+        self.made[usize::from(subscription)] = self.now;
+        let owner = owner(subscription, self.now);
+        self.pending.begun(owner, at(self.now));
+    }
+
+    /// Up to where the position of a subscription was moved, and where it was made; `None` if it is gone.
+    pub(super) fn position(&self, subscription: u8) -> Option<(u32, u32)> {
+        let known = self.pending.known(&subscription.to_string())?;
+        Some((
+            known.cluster_time().time,
+            self.made[usize::from(subscription)],
+        ))
     }
 
     /// Does what a step says, if that can happen now.
@@ -169,7 +222,14 @@ impl World {
                     self.decide(at, found);
                 }
             }
-            Step::CatchUp(at) => self.catch_up(at),
+            Step::Recreate(subscription) => {
+                self.delete(subscription);
+                self.now += 1;
+                self.make(subscription);
+            }
+            Step::Answer(at) => self.answer(at),
+            Step::Deliver(at) => self.clients[at].deliver(&self.log),
+            Step::Ping(at) => self.ping(at),
             Step::Take(at, bytes) => self.clients[at].take(bytes),
             Step::Write(at, bytes) => self.clients[at].write(bytes),
             Step::Find(at, ending) => self.clients[at].find(ending),
@@ -178,6 +238,9 @@ impl World {
     }
 
     fn open(&mut self, subscription: u8, kind: Kind) {
+        if self.position(subscription).is_none() {
+            return;
+        }
         let (sender, outbox) = outbox(self.bounds);
         let replaying = kind == Kind::Replays;
         let from = at(self.now);
@@ -205,6 +268,14 @@ impl World {
             writing: Writing::new(from),
             state: State::Running,
             replaying,
+            answer: None,
+            since: self.made[usize::from(subscription)],
+            acks: Acks::new(
+                owner(subscription, self.made[usize::from(subscription)]),
+                from,
+                kind == Kind::Live,
+            ),
+            moved_to: 0,
             postponed: None,
             found: None,
             decided: None,
@@ -240,10 +311,26 @@ impl World {
         for (number, text) in &happened {
             self.log.push((*number, Some(subscription), text.clone()));
         }
+        self.owe(Some(subscription), &happened);
         let all = self.registry.of(subscription).iter();
         let live = all.filter(|c| c.gets(at(self.now)));
         let to: Vec<_> = live.map(|c| (c.key, c.outbox.clone())).collect();
         self.push_to(to, &happened);
+    }
+
+    /// Those that replay are to get it from the past, as long as their subscription is there: whoever has
+    /// ended meanwhile gets it too, or does not get that far.
+    fn owe(&mut self, subscription: Option<u8>, happened: &[Happened]) {
+        for client in 0..self.clients.len() {
+            let of = self.clients[client].subscription;
+            let there = self.position(of).map(|(_, made)| made);
+            let client = &mut self.clients[client];
+            let concerns = subscription.is_none_or(|subscription| subscription == of);
+            let to_come = client.replaying && client.answer.is_none();
+            if concerns && to_come && there == Some(client.since) {
+                client.due.extend_from_slice(happened);
+            }
+        }
     }
 
     fn push_to(&mut self, to: Vec<(ConnectionKey, Sender)>, happened: &[Happened]) {
@@ -268,6 +355,7 @@ impl World {
         for key in deaf {
             self.decide(self.position_of(key), Ending::Resync);
         }
+        self.owe(None, &[(self.now, text.clone())]);
         let live = self.registry.all().filter(|c| c.phase == Phase::Live);
         let to: Vec<_> = live.map(|c| (c.key, c.outbox.clone())).collect();
         self.push_to(to, &[(self.now, text)]);
@@ -275,6 +363,10 @@ impl World {
 
     fn delete(&mut self, subscription: u8) {
         self.now += 1;
+        self.log
+            .push((self.now, Some(subscription), DELETED.to_owned()));
+        self.pending
+            .ended(subscription.to_string().as_str().into(), at(self.now));
         let of_it = self.registry.of(subscription).iter();
         let keys: Vec<_> = of_it.map(|c| c.key).collect();
         let ended = self
@@ -297,23 +389,23 @@ impl World {
     }
 
     /// The router's answer about the past holds all there is.
-    fn catch_up(&mut self, at_client: usize) {
+    fn answer(&mut self, at_client: usize) {
         let client = &mut self.clients[at_client];
-        if client.state != State::Running || !std::mem::take(&mut client.replaying) {
-            return;
+        if client.state == State::Running && client.replaying && client.answer.is_none() {
+            client.answer = Some((self.log.len(), self.now));
+            self.registry.make_live(client.key, at(self.now));
         }
-        self.registry.make_live(client.key, at(self.now));
-        let end = client.postponed.take();
-        let limit = end.map_or(u32::MAX, |end| end.position.cluster_time().time);
-        for entry @ (number, _, text) in &self.log {
-            if client.wants(entry) && *number < limit {
-                client.due.push((*number, text.clone()));
-                client.writing.push_shared(frame(text, *number));
+    }
+
+    /// The position goes with the feed, where nothing is on its way to the connection.
+    fn ping(&mut self, at_client: usize) {
+        let client = &mut self.clients[at_client];
+        let caught_up = !client.replaying && client.outbox.is_empty();
+        if client.state == State::Running && caught_up && client.acks.is_caught_up() {
+            let moved = self.pending.acknowledged(client.acks.owner(), at(self.now));
+            if moved {
+                client.moved_to = self.now;
             }
-        }
-        client.writing.pass(at(self.now.min(limit)));
-        if let Some(end) = end {
-            client.end(end);
         }
     }
 
@@ -327,7 +419,8 @@ impl World {
             self.apply(Step::Look(client));
             for _ in 0..3 {
                 self.apply(Step::Take(client, usize::MAX));
-                self.apply(Step::CatchUp(client));
+                self.apply(Step::Answer(client));
+                self.apply(Step::Deliver(client));
             }
             while !self.clients[client].writing.is_empty() {
                 self.apply(Step::Write(client, 1_000));
@@ -351,20 +444,62 @@ impl World {
             client.hash_into(&mut hasher);
             if client.replaying {
                 let limit = client.postponed.map(|end| end.position);
-                let past = self.log.iter().filter(|entry| client.wants(entry));
+                let length = client.answer.map(|(length, _)| length);
+                let past = self.log.iter().enumerate();
                 let past: Vec<_> = past
-                    .map(|(n, _, text)| {
-                        (text.starts_with("gap"), limit.is_some_and(|l| at(*n) < l))
+                    .filter(|(_, entry)| client.wants(entry))
+                    .map(|(n, (number, _, text))| {
+                        let kind = (text.starts_with("gap"), text == DELETED);
+                        let before = limit.is_some_and(|limit| at(*number) < limit);
+                        (kind, before, length.is_some_and(|length| n < length))
                     })
                     .collect();
-                past.hash(&mut hasher);
+                (past, length.is_some()).hash(&mut hasher);
             }
+            let current = self.made[usize::from(client.subscription)] == client.since;
+            let known = self.position(client.subscription);
+            let ahead = known.is_some_and(|(known, _)| known == self.now);
+            (current, known.is_some(), ahead, client.acks.is_caught_up()).hash(&mut hasher);
         }
         hasher.finish()
     }
 }
 
 impl Client {
+    /// Looks through what the router answered, up to the point where its subscription was deleted.
+    fn deliver(&mut self, log: &[(u32, Option<u8>, String)]) {
+        if self.state != State::Running {
+            return;
+        }
+        let Some((length, up_to)) = self.answer.take() else {
+            return;
+        };
+        let end = self.postponed.take();
+        let mut limit = end.map_or(u32::MAX, |end| end.position.cluster_time().time);
+        for entry @ (number, _, text) in &log[..length] {
+            if !self.wants(entry) || *number >= limit {
+                continue;
+            }
+            if text == DELETED {
+                limit = *number;
+                continue;
+            }
+            let owed = self.due.iter().any(|(due, _)| due == number);
+            assert!(owed, "{text} is not of this subscription");
+            self.writing.push_shared(frame(text, *number));
+        }
+        self.writing.pass(at(up_to.min(limit)));
+        self.replaying = false;
+        if let Some(end) = end {
+            self.end(end);
+        }
+    }
+
+    /// Whether the subscription it is connected to is this one.
+    pub(super) fn is_of(&self, subscription: u8, since: u32) -> bool {
+        (self.subscription, self.since) == (subscription, since)
+    }
+
     /// Whether something in the log is for it.
     fn wants(&self, (number, subscription, _): &(u32, Option<u8>, String)) -> bool {
         let concerns = subscription.is_none_or(|subscription| subscription == self.subscription);
@@ -464,7 +599,12 @@ impl Client {
             self.decided,
             "the first reason, and no other"
         );
-        let waiting = self.outbox.drain();
+        // What waits lies behind what it has not got of the past.
+        let waiting = if self.replaying {
+            Vec::new()
+        } else {
+            self.outbox.drain()
+        };
         self.missed = self.outbox.missed();
         let complete = !self.missed && !self.replaying;
         let position = self.writing.conclude(end, waiting, complete);
