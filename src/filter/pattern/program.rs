@@ -212,19 +212,18 @@ impl Making {
                 let next = self.states.next_state_untagged(&self.cache, at, byte);
                 (!next.is_unknown()).then_some(next)
             };
-            at = match known {
-                Some(next) => next,
-                None => {
-                    meter.charge(self.one)?;
-                    let Some(left) = self.left.checked_sub(self.one) else {
-                        return Ok(None);
-                    };
-                    self.left = left;
-                    self.cache.search_update(place);
-                    match self.states.next_state(&mut self.cache, at, byte) {
-                        Ok(next) => next,
-                        Err(_) => return Ok(None),
-                    }
+            at = if let Some(next) = known {
+                next
+            } else {
+                meter.charge(self.one)?;
+                let Some(left) = self.left.checked_sub(self.one) else {
+                    return Ok(None);
+                };
+                self.left = left;
+                self.cache.search_update(place);
+                match self.states.next_state(&mut self.cache, at, byte) {
+                    Ok(next) => next,
+                    Err(_) => return Ok(None),
                 }
             };
             if at.is_match() || at.is_dead() {
