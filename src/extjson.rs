@@ -11,6 +11,7 @@ mod object;
 mod place;
 mod read;
 mod sink;
+mod time;
 mod write;
 
 pub(crate) use self::keys::Keys;
@@ -20,6 +21,7 @@ pub use self::{
     object::{Members, Object, Scalar},
     place::{At, Fault, Faults, told},
     read::{Read, ReadValue, to_bson, to_document},
+    time::{read_time, time_text},
     write::{plain_text, write_document, write_string, write_value},
 };
 

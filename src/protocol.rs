@@ -180,16 +180,19 @@ pub enum GapReason {
     UndecodableChange,
     /// What was asked for lies before what can be replayed.
     NotReplayable,
+    /// What was asked for lies before the subscription, which gets nothing of that time.
+    BeforeSubscription,
 }
 
 impl GapReason {
     /// Every reason there is.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::HistoryLost,
         Self::OtherDeployment,
         Self::OversizedChange,
         Self::UndecodableChange,
         Self::NotReplayable,
+        Self::BeforeSubscription,
     ];
 
     /// The stable name.
@@ -200,7 +203,14 @@ impl GapReason {
             Self::OversizedChange => "oversized_change",
             Self::UndecodableChange => "undecodable_change",
             Self::NotReplayable => "not_replayable",
+            Self::BeforeSubscription => "before_subscription",
         }
+    }
+
+    /// Whether a connection of this dialect hears of it. One that has no messages is closed at a gap, and
+    /// would come back for what was before its subscription with the same time for ever.
+    pub const fn concerns(self, dialect: Dialect) -> bool {
+        dialect.has_messages() || !matches!(self, Self::BeforeSubscription)
     }
 }
 

@@ -519,7 +519,10 @@ impl Router {
         }
         let subscription = self.subscriptions.get(slot);
         let since = subscription.map(|s| s.made_at(self.loaded_at));
-        let start = self.start(attach.after, since.unwrap_or(Position::START));
+        let mut start = self.start(attach.after, since.unwrap_or(Position::START));
+        start.gap = start.gap.filter(|gap| gap.concerns(attach.dialect));
+        let ends = start.gap.is_some() && ends_on_gap(attach.dialect, attach.close_on_gap);
+        start.replay &= !ends;
         let id = format!("con_{}", uuid::Uuid::now_v7().simple());
         let key = self.registry.open(
             slot,
@@ -543,7 +546,7 @@ impl Router {
             subscription = attach.id,
             "connection is opened"
         );
-        if start.gap.is_some() && ends_on_gap(attach.dialect, attach.close_on_gap) {
+        if ends {
             self.registry.end(key, Ending::Resync, self.position);
         }
         let subscription = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
@@ -572,10 +575,13 @@ impl Router {
             }
             // Ahead of this node: what it has already is skipped when it comes by.
             Some(cursor) if cursor.position >= here => live(cursor.position, None),
-            Some(cursor) => Start {
-                replay: true,
-                ..live(cursor.position.max(since), None)
-            },
+            Some(cursor) => {
+                let before = (cursor.position < since).then_some(GapReason::BeforeSubscription);
+                Start {
+                    replay: true,
+                    ..live(cursor.position.max(since), before)
+                }
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf, oid::ObjectId};
 use serde_json::{Value, json};
 
 pub use self::key::Key;
-use crate::extjson::{mend, plain_text, reading, write_string, write_value};
+use crate::extjson::{mend, plain_text, reading, time_text, write_string, write_value};
 
 /// Unknown fields of a document that are named, at most, and how much of each name.
 const UNKNOWN_NAMED: usize = 20;
@@ -319,13 +319,10 @@ impl Subscription {
             out.truncate(start);
             match document.get(name)? {
                 None | Some(RawBsonRef::Null) => Ok(false),
-                Some(RawBsonRef::DateTime(date)) => match date.try_to_rfc3339_string() {
-                    Ok(text) => {
-                        write_string(&text, out);
-                        Ok(true)
-                    }
-                    Err(_) => Ok(false),
-                },
+                Some(RawBsonRef::DateTime(date)) if let Some(text) = time_text(date) => {
+                    write_string(&text, out);
+                    Ok(true)
+                }
                 Some(value) => write_value(value, out).map(|()| true),
             }
         });
@@ -480,6 +477,16 @@ mod tests {
         assert_eq!(object_id(&id.to_hex()), Some(id));
         for other in ["", "a", &id.to_hex()[1..], "ABCDEFABCDEFABCDEFABCDEF"] {
             assert_eq!(object_id(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_date_that_no_text_stands_for_is_shown_as_what_it_is() {
+        for millis in [i64::MAX, i64::MIN, 253_402_300_800_000] {
+            let date = DateTime::from_millis(millis);
+            let shown = shown(&read(&doc! {"_id": "a", "filter": {}, "expiresAt": date}));
+            let number = json!({"$date": {"$numberLong": millis.to_string()}});
+            assert_eq!(shown["expiresAt"], number);
         }
     }
 

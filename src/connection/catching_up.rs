@@ -72,15 +72,19 @@ pub(super) struct Greeting {
     connection: String,
     subscription: String,
     from: Position,
+    /// Why something before that is missing, if it is, and after which cursor.
+    gap: Option<(GapReason, Option<String>)>,
 }
 
 impl Connection {
     /// Queues what comes before everything else, or prepares the replay.
     pub(super) fn begin(&mut self, attached: &Attached, after: Option<Cursor>, close_on_gap: bool) {
+        let after = after.map(|after| after.position.cursor(after.deployment));
         let greeting = Greeting {
             connection: attached.id.clone(),
             subscription: attached.subscription.to_json(),
             from: attached.start.from,
+            gap: attached.start.gap.map(|reason| (reason, after)),
         };
         let ends_on_gap = ends_on_gap(self.dialect, close_on_gap);
         if attached.start.replay {
@@ -94,11 +98,7 @@ impl Connection {
             }));
             return;
         }
-        self.greet(&greeting, attached.start.gap.is_none());
-        if let Some(reason) = attached.start.gap {
-            let after = after.map(|after| after.position.cursor(after.deployment));
-            self.tell_gap(reason, after.as_deref(), attached.start.from);
-        }
+        self.greet(&greeting, true);
     }
 
     fn replaying(&self, attached: &Attached, ends_on_gap: bool) -> Replaying {
@@ -113,7 +113,9 @@ impl Connection {
         })
     }
 
-    fn greet(&mut self, greeting: &Greeting, recovered: bool) {
+    /// The first message, and the gap that was known before it. `whole`: all that is replayed will come.
+    fn greet(&mut self, greeting: &Greeting, whole: bool) {
+        let recovered = whole && greeting.gap.is_none();
         if self.dialect.has_messages() {
             let cursor = greeting.from.cursor(self.host.router.deployment());
             let Greeting {
@@ -127,6 +129,9 @@ impl Connection {
                 &cursor,
                 recovered,
             ));
+        }
+        if let Some((reason, after)) = &greeting.gap {
+            self.tell_gap(*reason, after.as_deref(), greeting.from);
         }
     }
 

@@ -4,7 +4,7 @@
 use bson::{DateTime, RawBsonRef, RawDocument, error::Error, spec::BinarySubtype};
 
 use super::{Attributes, CURSOR_EXTENSION, DEFAULT_TYPE, Defaults, STORED_AT_FIELD, TS_FIELD};
-use crate::extjson::{Keys, plain_text, reading, write_string, write_value};
+use crate::extjson::{Keys, plain_text, reading, time_text, write_string, write_value};
 
 /// Appends the event as a JSON object. Values that are not JSON's are relaxed Extended JSON. Whether
 /// something in it was no text, and stands there with U+FFFD.
@@ -69,19 +69,17 @@ fn write_time(
     committed: Option<DateTime>,
     out: &mut String,
 ) -> Result<(), Error> {
-    let date = match (time, committed) {
-        (Some(RawBsonRef::DateTime(date)), _) | (None, Some(date)) => date,
-        (None, None) => return Ok(()),
-        (Some(other), _) => {
-            out.push_str(r#","time":"#);
-            return write_value(other, out);
-        }
+    let Some(value) = time.or(committed.map(RawBsonRef::DateTime)) else {
+        return Ok(());
     };
-    if let Ok(text) = date.try_to_rfc3339_string() {
-        out.push_str(r#","time":"#);
-        write_string(&text, out);
+    out.push_str(r#","time":"#);
+    match value {
+        RawBsonRef::DateTime(date) if let Some(text) = time_text(date) => {
+            write_string(&text, out);
+            Ok(())
+        }
+        other => write_value(other, out),
     }
-    Ok(())
 }
 
 /// Everything that is neither written already nor ours. Other top-level fields of a document that

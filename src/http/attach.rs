@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     connection::{self, Carrier},
+    extjson::read_time,
     position::{Cursor, Position},
     protocol::Dialect,
     router::AttachError,
@@ -25,38 +26,60 @@ use crate::{
 /// The id of the last event that a client of server-sent events has seen.
 const LAST_EVENT_ID: &str = "last-event-id";
 
+/// So far may a place lie ahead of the database's clock: nodes and clocks differ by less.
+const AHEAD_SECONDS: u32 = 60;
+
+/// What a client wishes, and how it is told that the place it wants to go on from is none.
+pub(super) struct Wish {
+    pub(super) request: connection::Request,
+    refuse: fn(&'static str) -> Problem,
+}
+
 /// Reads what a client wishes.
 pub(super) fn wish(
     state: &AppState,
     id: String,
     dialect: Dialect,
     request: &Request<Body>,
-) -> Result<connection::Request, Problem> {
+) -> Result<Wish, Problem> {
     let query = Query::read(request.uri(), &["after", "since", "onGap"])?;
     let mut after = after(&query, state)?;
+    let mut refuse: fn(&'static str) -> Problem = match query.get("since") {
+        Some(_) => |detail| query::bad("since", detail),
+        None => |detail| Problem::parameter(Kind::BadCursor, "after", detail),
+    };
     if dialect == Dialect::Sse
         && let Some(last) = last_event_id(request.headers())?
     {
         after = Some(last);
+        refuse = |detail| Problem::header(Kind::BadCursor, "Last-Event-ID", detail);
     }
-    Ok(connection::Request {
+    let request = connection::Request {
         subscription: id,
         dialect,
         after,
         close_on_gap: close_on_gap(&query)?,
         remote: remote(request),
-    })
+    };
+    Ok(Wish { request, refuse })
 }
 
 /// Starts the connection's task, and waits until the registry has taken it or refused.
 pub(super) async fn take(
     state: &AppState,
-    wish: connection::Request,
+    Wish { request, refuse }: Wish,
     carrier: impl Future<Output = Option<Carrier>> + Send + 'static,
 ) -> Result<(), Problem> {
+    if let Some(cursor) = request.after
+        && is_far_ahead(state, cursor).await?
+    {
+        return Err(refuse(
+            "lies more than a minute ahead of the database's clock",
+        ));
+    }
     let host = Arc::clone(&state.host);
     let (answer, taken) = oneshot::channel();
-    let serving = connection::serve(host, wish, answer, carrier);
+    let serving = connection::serve(host, request, answer, carrier);
     state.tasks.spawn("connection", serving);
     match taken.await.unwrap_or(Err(AttachError::Stopping)) {
         Ok(()) => Ok(()),
@@ -69,6 +92,19 @@ pub(super) async fn take(
     }
 }
 
+/// Whether a place lies too far in the future. The database is asked only where this node's feed, which may be
+/// behind, does not know better.
+async fn is_far_ahead(state: &AppState, cursor: Cursor) -> Result<bool, Problem> {
+    let seconds = cursor.position.cluster_time().time;
+    let reached = state.host.router.progress().position.cluster_time().time;
+    let ours = cursor.deployment == state.host.router.deployment();
+    if !ours || seconds <= reached.saturating_add(AHEAD_SECONDS) {
+        return Ok(false);
+    }
+    let now = state.store.server_time().await?.timestamp_millis() / 1_000;
+    Ok(i64::from(seconds) > now + i64::from(AHEAD_SECONDS))
+}
+
 /// Where the client wants to go on from: `after`, else `since`.
 fn after(query: &Query, state: &AppState) -> Result<Option<Cursor>, Problem> {
     let deployment = state.host.router.deployment();
@@ -78,8 +114,8 @@ fn after(query: &Query, state: &AppState) -> Result<Option<Cursor>, Problem> {
             .map(Some)
             .map_err(|error| Problem::parameter(Kind::BadCursor, "after", error.to_string())),
         (None, Some(text)) => {
-            let date = bson::DateTime::parse_rfc3339_str(text)
-                .map_err(|_| query::bad("since", "must be a time as in RFC 3339"))?;
+            let date = read_time(text)
+                .ok_or_else(|| query::bad("since", "must be a time as in RFC 3339"))?;
             let seconds = u32::try_from(date.timestamp_millis().div_euclid(1_000))
                 .map_err(|_| query::bad("since", "lies outside the range of cluster times"))?;
             let position = Position::at(bson::Timestamp {

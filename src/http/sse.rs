@@ -49,7 +49,7 @@ pub(super) async fn open(
             "nothing tells how this client is served",
         )
     })?;
-    known(state, &wish.subscription).await?;
+    known(state, &wish.request.subscription).await?;
     let (stream, body) = event_stream(gauge);
     attach::take(state, wish, ready(Some(Carrier::Stream(stream)))).await?;
     let mut response = Response::new(Body::from_stream(body));

@@ -224,3 +224,23 @@ async fn a_published_event_reaches_a_socket() {
     let message = socket.message().await;
     assert_eq!(message["event"]["id"], "1", "{message}");
 }
+
+#[tokio::test]
+async fn a_time_that_no_text_stands_for_is_refused_and_never_shown_as_another() {
+    let service = Service::start().await;
+    for time in ["9999-12-31T23:59:59-00:01", "0000-01-01T00:00:00+00:01"] {
+        let (status, body) = service
+            .send("POST", "/events", Some(json!({"type": "t", "time": time})))
+            .await;
+        assert_eq!(
+            (status, &body["errors"][0]["pointer"]),
+            (422, &json!("#/time")),
+            "{body}"
+        );
+    }
+    let events = service.database.collection::<bson::Document>("events");
+    let stored = bson::doc! {"_id": "far", "time": bson::DateTime::from_millis(i64::MAX)};
+    events.insert_one(stored).await.unwrap();
+    let number = json!({"$date": {"$numberLong": i64::MAX.to_string()}});
+    assert_eq!(service.get("/events/far").await["time"], number);
+}

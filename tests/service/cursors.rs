@@ -120,3 +120,73 @@ async fn a_cursor_ahead_of_the_feed_is_taken_and_what_comes_up_to_it_skipped() {
     assert!(n > 1, "some came before");
     assert_eq!(socket.message().await, first, "the first beyond the cursor");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_far_ahead_of_the_databases_clock_is_refused() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({})).await;
+    let here = Cursor::parse(&current_cursor(&service, &id).await).unwrap();
+    let at = |ahead: u32| {
+        let time = here.position.cluster_time().time + ahead;
+        Position::at(Timestamp { time, increment: 0 }).cursor(here.deployment)
+    };
+    let (near, far) = (at(30), at(3_600));
+    let mut socket = service.open(&id, &format!("?after={near}")).await;
+    assert_eq!(socket.message().await["recovered"], true);
+    for (query, problem) in [
+        (format!("after={far}"), "bad-cursor"),
+        ("since=2036-01-01T00:00:00Z".to_owned(), "bad-parameter"),
+    ] {
+        let path = format!("/api/v1/subscriptions/{id}/events?{query}");
+        assert!(Socket::open(service.address, &path, None).await.is_err());
+        let request = service
+            .http
+            .get(format!("http://{}{path}", service.address));
+        let answer = request.header("accept", "text/event-stream").send().await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), 400);
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!(body["type"], format!("/problems/{problem}"), "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_before_the_subscription_is_told_where_it_can_be() {
+    let service = Service::start().await;
+    publish(&service, 0..1).await;
+    let id = service.subscribe(json!({"type": "tick"})).await;
+    publish(&service, 1..2).await;
+    let query = "?since=2020-01-01T00:00:00Z";
+    let mut socket = service.open(&id, query).await;
+    let connected = socket.message().await;
+    assert_eq!(connected["recovered"], false, "{connected}");
+    let gap = socket.message().await;
+    assert_eq!(
+        (&gap["type"], &gap["reason"]),
+        (&json!("gap"), &json!("before_subscription"))
+    );
+    assert_eq!(gap["cursor"], connected["cursor"]);
+    assert!(gap["after"].as_str().unwrap() < gap["cursor"].as_str().unwrap());
+    assert_eq!(socket.event().await["n"], 1);
+    // From there on it is told no more.
+    let again = format!("?after={}", connected["cursor"].as_str().unwrap());
+    let mut again = service.open(&id, &again).await;
+    assert_eq!(again.message().await["recovered"], true);
+    assert_eq!(again.event().await["n"], 1);
+
+    let mut events = Events::open(&service, &id, query, None).await;
+    assert_eq!(events.next().await.unwrap().data["recovered"], false);
+    assert_eq!(
+        events.next().await.unwrap().data["reason"],
+        "before_subscription"
+    );
+    let mut closing = service.open(&id, &format!("{query}&onGap=close")).await;
+    assert_eq!(closing.message().await["recovered"], false);
+    assert_eq!(closing.rest().await.1.code, 4002);
+    // Bare events have no word for it, and a close would come again and again.
+    for more in ["", "&onGap=close"] {
+        let path = format!("/api/v1/subscriptions/{id}/events{query}{more}");
+        let bare = Socket::open(service.address, &path, Some("cloudevents.json")).await;
+        assert_eq!(bare.unwrap().message().await["data"]["n"], 1);
+    }
+}

@@ -2,12 +2,15 @@
 
 use std::borrow::Cow;
 
-use bson::{Bson, DateTime};
+use bson::Bson;
 use mime::Mime;
 use percent_encoding::{percent_decode_str, percent_encode_byte};
 use serde_json::Value;
 
-use crate::event::{CURSOR_EXTENSION, STORED_AT_FIELD, TS_FIELD};
+use crate::{
+    event::{CURSOR_EXTENSION, STORED_AT_FIELD, TS_FIELD},
+    extjson::read_time,
+};
 
 /// Names that an event cannot use: the store's own fields, and the cursor's extension.
 const RESERVED: [&str; 3] = [TS_FIELD, STORED_AT_FIELD, CURSOR_EXTENSION];
@@ -29,9 +32,9 @@ pub(super) fn read(name: &str, value: Value) -> Result<Bson, String> {
         },
         "time" => value
             .as_str()
-            .and_then(|text| DateTime::parse_rfc3339_str(text).ok())
+            .and_then(read_time)
             .map(Bson::DateTime)
-            .ok_or_else(|| "must be an RFC 3339 time".to_owned()),
+            .ok_or_else(|| "must be an RFC 3339 time, in UTC of the years 0 to 9999".to_owned()),
         "datacontenttype" => match value.as_str().map(str::parse::<Mime>) {
             Some(Ok(_)) => text(value),
             _ => Err("must be a media type such as \"application/json\"".to_owned()),

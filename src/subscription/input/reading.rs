@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{FIELDS, Input, KEPT};
 use crate::{
     config::Limits,
-    extjson::{At, Faults, Members, Object, Read, ReadValue, Scalar},
+    extjson::{At, Faults, Members, Object, Read, ReadValue, Scalar, read_time},
     subscription::{DEFAULT_SOURCE, FILTER_MISSING, UNREACHABLE, is_reachable},
 };
 
@@ -157,7 +157,7 @@ impl Reading<'_> {
     fn expiry(self, value: &Value) -> Result<Bson, String> {
         let date = value
             .as_str()
-            .and_then(|text| DateTime::parse_rfc3339_str(text).ok())
+            .and_then(read_time)
             .ok_or("must be an RFC 3339 time such as \"2030-01-31T12:00:00Z\", or null")?;
         if date <= self.now {
             return Err("must be in the future".to_owned());
@@ -313,6 +313,8 @@ mod tests {
         );
         let (_, faults) = read(None, json!({"expiresAt": "1970-01-01T00:00:00Z"}));
         assert!(faults[0].detail.contains("future"));
+        let beyond = json!({"expiresAt": "9999-12-31T23:59:59-01:00"});
+        assert_eq!(read(None, beyond).1[0].pointer, "#/expiresAt");
     }
 
     #[test]
