@@ -32,7 +32,8 @@ pub fn default_source(database: &str) -> String {
 pub struct Defaults<'a> {
     /// Stands for a missing `source`.
     pub source: &'a str,
-    /// The commit's wall time, for a missing `time`; `None` leaves it out.
+    /// The commit's wall time, which an event of another program has as `storedAt` a moment later. It stands for
+    /// a missing `time`: the same everywhere, and none where neither is known.
     pub committed: Option<DateTime>,
 }
 
@@ -46,6 +47,7 @@ struct Attributes<'a> {
     kind: Option<RawBsonRef<'a>>,
     time: Option<RawBsonRef<'a>>,
     data: Option<RawBsonRef<'a>>,
+    stored_at: Option<RawBsonRef<'a>>,
 }
 
 impl<'a> Attributes<'a> {
@@ -61,6 +63,7 @@ impl<'a> Attributes<'a> {
                 "type" => &mut found.kind,
                 "time" => &mut found.time,
                 "data" => &mut found.data,
+                STORED_AT_FIELD => &mut found.stored_at,
                 _ => continue,
             };
             if place.is_none() {
@@ -78,6 +81,12 @@ impl<'a> Attributes<'a> {
             *place = place.take().filter(|value| *value != RawBsonRef::Null);
         }
         Ok(found)
+    }
+
+    /// When it was committed: what is written down, else what is known otherwise.
+    fn committed(&self, otherwise: Option<DateTime>) -> Option<DateTime> {
+        let stored_at = self.stored_at.and_then(RawBsonRef::as_datetime);
+        stored_at.or(otherwise)
     }
 
     fn id(&self) -> Option<RawBsonRef<'a>> {

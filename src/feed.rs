@@ -17,6 +17,7 @@ mod place;
 mod recall;
 mod repair;
 mod stream;
+mod undated;
 mod understand;
 
 use std::{future::pending, sync::Arc};
@@ -37,7 +38,7 @@ use crate::{
     config,
     filter::Limits,
     router::FromFeed,
-    store::Store,
+    store::{Committed, Store},
     telemetry::{FeedState, Health, Metrics},
 };
 
@@ -51,6 +52,9 @@ pub struct Feed {
     pub store: Store,
     /// The way to the router. Bounded: a router that is behind makes the feed wait.
     pub router: mpsc::Sender<FromFeed>,
+    /// Where it tells of events that do not say when they were committed. Bounded: what finds no room is
+    /// looked for later.
+    pub undated: mpsc::Sender<Committed>,
     /// Pauses and batch timing.
     pub settings: config::Feed,
     /// Bounds of filters.

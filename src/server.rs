@@ -4,6 +4,7 @@
 //! hands it port 0 and its own signal.
 
 mod accept;
+mod dating;
 mod drain;
 #[cfg(test)]
 mod echo_tests;
@@ -23,6 +24,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
+    sync::mpsc,
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -195,9 +197,11 @@ impl Node {
             config.feed.clone(),
         );
         signs.first(config.startup_timeout).await?;
+        let (undated, observed) = mpsc::channel(dating::AHEAD);
         let feed = Feed {
             store: store.clone(),
             router: from_feed,
+            undated,
             settings: config.feed.clone(),
             limits: filter_limits(&config.limits),
             metrics: Arc::clone(&metrics),
@@ -219,6 +223,7 @@ impl Node {
             wording,
         });
         let expiry = expiry::run(store.clone(), handle.expiring());
+        let dating = dating::run(store.clone(), observed);
         let presence = presence::run(store.clone(), handle, health.clone());
         let housekeeping = housekeeping::run(store.clone(), metrics);
         keeping.spawn("replays", replaying);
@@ -230,6 +235,7 @@ impl Node {
         feeding.spawn("presence", presence);
         feeding.spawn("housekeeping", housekeeping);
         feeding.spawn("expiry", expiry);
+        feeding.spawn("dating", dating);
         let state = AppState {
             store,
             health,

@@ -14,6 +14,7 @@ mod connect;
 mod deployment;
 mod doctor;
 mod error;
+mod event_dates;
 mod event_lookup;
 mod event_pages;
 mod events;
@@ -49,12 +50,14 @@ pub use self::{
     away::{Lost, Presence, jittered},
     doctor::{Checkup, Clock, Oplog, Rights, Server, check_up},
     error::StoreError,
+    event_dates::{Committed, Undated},
     event_pages::{EventQuery, PageKey, PageKeyError, Patience, Taken, event_page_key},
     events::{EventOutcome, EventsWritten},
     idempotency::{Begun, LEASE as RESERVATION_LEASE, Reservation, Seed, StoredAnswer},
     listing::{ListQuery, Listed, StoredStatus},
     migrations::{Difference, Foreign, MigrationState, MigrationStatus, Survey},
     nodes::{ALIVE_INTERVALS, Beat, MOST_NODES, NodeCard, NodeSeen, Progress, REMEMBERED},
+    oplog::Fill,
     positions::{Beginning, PositionChanges, Whole},
     receipts::{Deletion, Receipt, ReceiptRead},
     snapshot::Documents,

@@ -71,7 +71,8 @@ fn write_required(
     let kind = first_text(&[attributes.kind])?;
     write_string(&escaped_text(kind.as_deref().unwrap_or(DEFAULT_TYPE)), out);
     let own = attributes.time.and_then(time);
-    let committed = || time(RawBsonRef::DateTime(defaults.committed?));
+    let committed = attributes.committed(defaults.committed);
+    let committed = || time(RawBsonRef::DateTime(committed?));
     if let Some(time) = own.or_else(committed) {
         out.push_str(r#","time":"#);
         write_string(&time, out);
@@ -130,10 +131,12 @@ impl<'a> Writer<'_, 'a> {
     fn field(&mut self, key: &'a str, value: RawBsonRef<'a>) -> Result<(), Error> {
         match (key, value) {
             (
-                "_id" | "id" | "source" | "type" | "specversion" | TS_FIELD | STORED_AT_FIELD
-                | CURSOR_EXTENSION,
+                "_id" | "id" | "source" | "type" | "specversion" | CURSOR_EXTENSION,
                 _,
             )
+            // Of another type they are not the store's.
+            | (TS_FIELD, RawBsonRef::Timestamp(_) | RawBsonRef::Null)
+            | (STORED_AT_FIELD, RawBsonRef::DateTime(_) | RawBsonRef::Null)
             | ("time", RawBsonRef::DateTime(_))
             | (
                 "data" | "data_base64" | "time" | "subject" | "datacontenttype" | "dataschema",

@@ -29,7 +29,8 @@ fn write(document: &RawDocument, defaults: Defaults<'_>, out: &mut String) -> Re
     write_text(attributes.source, defaults.source, out)?;
     out.push_str(r#","type":"#);
     write_text(attributes.kind, DEFAULT_TYPE, out)?;
-    write_time(attributes.time, defaults.committed, out)?;
+    let committed = attributes.committed(defaults.committed);
+    write_time(attributes.time, committed, out)?;
     let data_is_bytes = attributes.data.is_some_and(|data| bytes_of(data).is_some());
     let mut keys = Keys::default();
     for element in document {
@@ -87,10 +88,12 @@ fn write_time(
 fn write_rest(key: &str, value: RawBsonRef<'_>, out: &mut String) -> Result<(), Error> {
     let (name, bytes) = match (key, value) {
         (
-            "_id" | "id" | "source" | "type" | "time" | "specversion" | TS_FIELD | STORED_AT_FIELD
-            | CURSOR_EXTENSION,
+            "_id" | "id" | "source" | "type" | "time" | "specversion" | CURSOR_EXTENSION,
             _,
         )
+        // Of another type they are not the store's.
+        | (TS_FIELD, RawBsonRef::Timestamp(_) | RawBsonRef::Null)
+        | (STORED_AT_FIELD, RawBsonRef::DateTime(_) | RawBsonRef::Null)
         | ("subject" | "datacontenttype" | "dataschema", RawBsonRef::Null) => return Ok(()),
         ("data", value) => match bytes_of(value) {
             Some(bytes) => ("data_base64", Some(bytes)),

@@ -375,3 +375,23 @@ fn an_event_that_is_no_text_is_shown_with_replacements() {
     }
     assert_eq!(identity(&document, "s").unwrap().0, "id\u{FFFD}");
 }
+
+#[test]
+fn a_missing_time_is_the_commits_once_that_is_written_down() {
+    let committed = DateTime::from_millis(2_000);
+    let ts = Timestamp {
+        time: 9,
+        increment: 1,
+    };
+    let theirs = doc! {"_id": 1, "ts": "text", "storedAt": 5};
+    for cursor in [None, Some("c")] {
+        let dated = shown(&doc! {"_id": 1, "ts": ts, "storedAt": committed}, cursor);
+        assert_eq!(dated["time"], "1970-01-01T00:00:02Z");
+        assert_eq!(shown(&theirs, cursor)["time"], "1970-01-01T00:00:01Z");
+    }
+    let shown = shown(&theirs, None);
+    assert_eq!(
+        (&shown["ts"], &shown["storedAt"]),
+        (&json!("text"), &json!(5))
+    );
+}

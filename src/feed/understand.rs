@@ -41,6 +41,7 @@ impl Reading<'_> {
         match (raw.collection, raw.operation) {
             (Some(Ours::Events), "insert") => match raw.full_document {
                 Some(document) => {
+                    self.tell_undated(raw, document);
                     Meaning::Change(ChangeKind::Event(range_in(reply, document.as_bytes())))
                 }
                 None => self.odd("insert_without_document"),

@@ -82,11 +82,13 @@ async fn gather(state: &AppState, id: &str, remembered: Remembered) -> Result<Ev
     let own = state.receipts.progress(applied).await;
     let nodes = state.store.nodes().await?;
     let receipts = state.store.receipts_of(id).await?;
+    let socket = &state.host.config.socket;
     Ok(Evidence {
         remembered,
         own: (state.node.id.clone(), own),
         nodes,
         receipts,
+        heartbeat: socket.ping_interval + socket.pong_timeout + socket.close_timeout,
     })
 }
 
@@ -123,11 +125,13 @@ fn node(report: &Report) -> Value {
         "state": match report.state {
             NodeState::Closed => "closed",
             NodeState::None => "none",
+            NodeState::Gone => "gone",
             NodeState::Pending => "pending",
         },
         "connections": report.connections,
         "closed": report.closed,
         "at": report.at.map(answer::time),
+        "until": report.until.map(answer::time),
         "seenAt": report.seen_at.map(answer::time),
     })
 }

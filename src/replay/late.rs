@@ -81,7 +81,10 @@ impl Shelf {
         let kept_from = at_millis(now.timestamp_millis().saturating_sub(retention)).min(to);
         let since = from.max(kept_from).cluster_time();
         // Where that takes too long nothing is known, and something may be missing.
-        let lacks_some = self.store.has_events_without_ts(since).await;
+        let lacks_some = self
+            .store
+            .has_events_without_ts(since, to.cluster_time())
+            .await;
         Ok(Late {
             kept_from,
             lacks_some: lacks_some.unwrap_or(true),

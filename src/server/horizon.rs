@@ -4,7 +4,7 @@ use bson::Timestamp;
 
 use crate::{
     position::Position,
-    store::{Store, StoreError},
+    store::{Fill, Store, StoreError},
     telemetry::Metrics,
 };
 
@@ -35,6 +35,12 @@ impl Horizon {
         };
         let window = store.ping().await?.time.saturating_sub(oldest.time);
         metrics.oplog_window.set(f64::from(window));
+        if !store.oplog_fill().await?.is_some_and(Fill::is_full) {
+            // Nothing leaves an oplog that has room, and nothing is known of one that nobody may look at.
+            metrics.positions_at_risk.set(0);
+            self.warned_of = 0;
+            return Ok(true);
+        }
         let soon = Timestamp {
             time: oldest.time.saturating_add(window / AT_RISK_PART),
             increment: 0,

@@ -1,8 +1,8 @@
 //! Pages of past events, in the log's own order.
 //!
-//! The order is (`ts`, `_id`), as the index has it. Events of ours carry the server's timestamp; those
-//! that other programs inserted come first, because a missing `ts` (or one of another type than
-//! timestamp) sorts before every timestamp. Inserts that run at the same time take their timestamps
+//! The order is (`ts`, `_id`), as the index has it. Events of ours carry the server's timestamp, and those
+//! that other programs inserted get that of their commit a moment later; until then they come first, because a missing
+//! `ts` (or one of another type than timestamp) sorts before every timestamp. Inserts that run at the same time take their timestamps
 //! before they become visible: a page read in that instant may lack an event that belongs before its end.
 
 use std::time::{Duration, Instant};

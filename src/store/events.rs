@@ -3,23 +3,18 @@
 //! Retention is a TTL index on `storedAt`, so it has to hold for every document, and has to be counted
 //! by the server's clock. An insert cannot ask the server for a date, therefore events of ours carry
 //! an estimate of the server's clock that is never behind it: a wrong clock on a node cannot make an
-//! event leave early. Documents that other programs insert lack the field; [`Store::stamp_unstamped_events`]
-//! has the server fill it in (`$currentDate`), which the same index serves, because it lists a missing
-//! field as null. Their time is counted from then: late by the interval of the calls, never early.
+//! event leave early. Documents that other programs insert get the date of their commit (`event_dates`).
 
-use bson::{Bson, DateTime, RawDocument, RawDocumentBuf, Timestamp, doc, oid::ObjectId, raw::cstr};
-use mongodb::error::{Error, IndexedWriteError};
+use bson::{DateTime, RawDocument, RawDocumentBuf, Timestamp, oid::ObjectId, raw::cstr};
+use mongodb::error::IndexedWriteError;
 
 use super::{
-    EVENTS, Store, StoreError, error::away_item, limits, operation_time, query::collect,
-    write_error::bulk_refusal,
+    EVENTS, Store, StoreError, error::away_item, limits, operation_time, write_error::bulk_refusal,
 };
 use crate::event::{STORED_AT_FIELD, TS_FIELD};
 
 /// The unique index on `id` and `source`.
 pub(super) const IDENTITY_INDEX: &str = "id_source";
-/// Documents stamped in one call at most: short enough to be done well within the time limit.
-const STAMP_LIMIT: i64 = 10_000;
 
 /// What became of one event.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -91,34 +86,6 @@ impl Store {
             }
         }
         operation_time(&session)
-    }
-
-    /// Dates the events of other programs, by the server's clock. Returns how many it dated; a call
-    /// that dated many may have left some.
-    pub async fn stamp_unstamped_events(&self) -> Result<u64, StoreError> {
-        let events = self.events();
-        let find = events
-            .find(doc! {STORED_AT_FIELD: Bson::Null})
-            .projection(doc! {"_id": 1})
-            .limit(STAMP_LIMIT)
-            .max_time(self.server_limit());
-        let found = self
-            .bounded(async { collect(find.batch().await?).await })
-            .await?;
-        let ids = found
-            .iter()
-            .filter_map(|document| document.get("_id").ok().flatten())
-            .map(Bson::try_from)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(Error::from)?;
-        if ids.is_empty() {
-            return Ok(0);
-        }
-        let update = events.update_many(
-            doc! {"_id": {"$in": ids}, STORED_AT_FIELD: Bson::Null},
-            doc! {"$currentDate": {STORED_AT_FIELD: true}},
-        );
-        Ok(self.bounded(update).await?.modified_count)
     }
 }
 

@@ -1,10 +1,10 @@
 //! Events that are older than the oplog, in the order of `ts`.
 //!
 //! The server fills `ts` in when an insert begins, and so a little before its commit: whoever reads
-//! from a commit on has to begin earlier. Documents of other programs have no `ts`, and nothing tells when
-//! exactly they were committed: only that it was not after `storedAt`.
+//! from a commit on has to begin earlier. Documents of other programs get the time of their commit as `ts`, a
+//! moment later; until then, or with a `ts` of another type, they are in no order.
 
-use bson::{Bson, DateTime, RawDocumentBuf, Timestamp, doc};
+use bson::{Bson, DateTime, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
 use mongodb::options::Hint;
 
 use super::{EVENTS, PageKey, Store, StoreError};
@@ -14,6 +14,8 @@ use crate::event::{STORED_AT_FIELD, TS_FIELD};
 const INDEX: &str = "ts";
 /// Events in one reply at most; its bytes are bounded by the server.
 const PAGE: i64 = 1_000;
+/// So far the clocks of programs that insert events may be behind the server's.
+const CLOCKS_APART_SECONDS: u32 = 60;
 
 impl Store {
     /// The first events with `ts` from `from` to `to`, both included, and behind the key `after`: one
@@ -51,8 +53,12 @@ impl Store {
         Ok(batch.map(|batch| batch.as_raw_document().to_owned()))
     }
 
-    /// Whether there are events without `ts` that may have been committed at `from` or later.
-    pub async fn has_events_without_ts(&self, from: Timestamp) -> Result<bool, StoreError> {
+    /// Whether there are events without `ts` that may have been committed from `from` to `to`.
+    pub async fn has_events_without_ts(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<bool, StoreError> {
         let events = self.database().collection::<RawDocumentBuf>(EVENTS);
         let date = DateTime::from_millis(i64::from(from.time) * 1_000);
         let zero = Timestamp {
@@ -61,9 +67,11 @@ impl Store {
         };
         // Nothing and null sort before every timestamp.
         let find = events
-            .find_one(
-                doc! {"$or": [{STORED_AT_FIELD: Bson::Null}, {STORED_AT_FIELD: {"$gte": date}}]},
-            )
+            .find_one(doc! {
+                "$or": [{STORED_AT_FIELD: Bson::Null}, {STORED_AT_FIELD: {"$gte": date}}],
+                // What was made later was not committed before, whatever its program's clock says.
+                "_id": {"$not": {"$gte": made_after(to)}},
+            })
             .projection(doc! {"_id": 1})
             .hint(Hint::Name(INDEX.to_owned()))
             .min(doc! {TS_FIELD: Bson::MinKey, "_id": Bson::MinKey})
@@ -76,4 +84,12 @@ impl Store {
     pub fn retention(&self) -> std::time::Duration {
         self.inner.retention
     }
+}
+
+/// The first `ObjectId` of those that are made when `to` has passed on every clock.
+fn made_after(to: Timestamp) -> ObjectId {
+    let seconds = to.time.saturating_add(CLOCKS_APART_SECONDS);
+    let mut bytes = [0; 12];
+    bytes[..4].copy_from_slice(&seconds.to_be_bytes());
+    ObjectId::from_bytes(bytes)
 }

@@ -42,6 +42,18 @@ impl Store {
         Ok(seconds.map_or(DEFAULT_LIFETIME, Duration::from_secs))
     }
 
+    /// How full the oplog is; `None` where the rights given do not allow to ask (`read` on the
+    /// database `local`, or `clusterMonitor`).
+    pub async fn oplog_fill(&self) -> Result<Option<Fill>, StoreError> {
+        let stats = doc! {"collStats": "oplog.rs"};
+        let local = self.client().database("local");
+        match self.asked(local.run_command(stats)).await {
+            Ok(stats) => Ok(fill(&stats)),
+            Err(StoreError::NotPermitted { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn oplog_begin_by_status(&self) -> Result<Option<Timestamp>, StoreError> {
         let status = doc! {"serverStatus": 1, "oplog": 1};
         let admin = self.client().database("admin");
@@ -50,6 +62,51 @@ impl Store {
             Err(StoreError::NotPermitted { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// How full the oplog is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fill {
+    /// Bytes in it.
+    pub bytes: u64,
+    /// How many there may be before the oldest go.
+    pub max_bytes: u64,
+}
+
+impl Fill {
+    /// Whether the oldest entries go, or soon will: the server removes up to a tenth at once.
+    pub fn is_full(self) -> bool {
+        self.bytes >= self.max_bytes / 5 * 4
+    }
+
+    /// In how many seconds the oldest entry goes, if what is in there came in so many, and more comes at that rate.
+    pub fn spare_seconds(self, window_seconds: u32) -> u32 {
+        let room = self.max_bytes.saturating_sub(self.bytes);
+        if self.is_full() {
+            return 0;
+        }
+        let spare = u128::from(window_seconds) * u128::from(room) / u128::from(self.bytes.max(1));
+        u32::try_from(spare).unwrap_or(u32::MAX)
+    }
+}
+
+/// How full it is; `None` where the answer does not say so.
+pub(super) fn fill(stats: &Document) -> Option<Fill> {
+    Some(Fill {
+        bytes: whole(stats, "size")?,
+        max_bytes: whole(stats, "maxSize")?,
+    })
+}
+
+/// A number of bytes, which servers write in whichever type holds it.
+fn whole(stats: &Document, field: &str) -> Option<u64> {
+    match stats.get(field)? {
+        Bson::Int32(bytes) => u64::try_from(*bytes).ok(),
+        Bson::Int64(bytes) => u64::try_from(*bytes).ok(),
+        #[expect(clippy::cast_possible_truncation, reason = "a number of bytes")]
+        Bson::Double(bytes) => u64::try_from(*bytes as i64).ok(),
+        _ => None,
     }
 }
 
@@ -91,4 +148,27 @@ pub(super) fn earliest(status: &Document) -> Option<Timestamp> {
     let oplog = status.get_document("oplog").ok()?;
     let earliest = oplog.get_document("earliestOptime").ok()?;
     earliest.get_timestamp("ts").ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_oplog_with_room_loses_nothing_until_it_is_full() {
+        let fill = |bytes| Fill {
+            bytes,
+            max_bytes: 1_000,
+        };
+        for (bytes, full, spare) in [
+            (80, false, 690),
+            (799, false, 15),
+            (800, true, 0),
+            (2_000, true, 0),
+        ] {
+            assert_eq!(fill(bytes).is_full(), full, "{bytes}");
+            assert_eq!(fill(bytes).spare_seconds(60), spare, "{bytes}");
+        }
+        assert_eq!(fill(0).spare_seconds(u32::MAX), u32::MAX);
+    }
 }

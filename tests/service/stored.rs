@@ -372,3 +372,45 @@ async fn a_string_takes_the_id_of_an_object_id_and_leaves_it() {
     sibling.stop().await;
     service.stop().await;
 }
+
+/// On a socket, over REST, in a page, and where the oplog is not asked any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_another_program_has_its_place_and_its_time_everywhere() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({"type": "bare"})).await;
+    let mut socket = service.connect(&id).await;
+    let stored = events(&service);
+    for n in 0..4 {
+        if n % 2 == 0 {
+            let bare = doc! {"_id": n.to_string(), "type": "bare", "data": n};
+            stored.insert_one(bare).await.unwrap();
+        } else {
+            service.publish("bare", json!(n)).await;
+        }
+    }
+    let mut times = Vec::new();
+    for n in 0..4 {
+        let event = socket.message().await["event"].clone();
+        assert_eq!(event["data"], n);
+        times.push(event["time"].clone());
+    }
+    service
+        .until("they are dated", async || {
+            let undated = doc! {"$or": [{"ts": null}, {"storedAt": null}]};
+            stored.count_documents(undated).await.unwrap() == 0
+        })
+        .await;
+    for (order, expected) in [("asc", [0, 1, 2, 3]), ("desc", [3, 2, 1, 0])] {
+        let page = service
+            .get(&format!("/subscriptions/{id}/events?order={order}"))
+            .await;
+        let items = page["items"].as_array().unwrap();
+        let data: Vec<_> = items.iter().map(|item| item["data"].clone()).collect();
+        assert_eq!(json!(data), json!(expected), "{order}");
+        for (item, n) in items.iter().zip(expected) {
+            assert_eq!(item["time"], times[n]);
+        }
+    }
+    assert_eq!(service.get("/events/2").await["time"], times[2]);
+    service.stop().await;
+}

@@ -1,6 +1,6 @@
-use bson::{DateTime, Document, RawDocument, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
+use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
 use tidegate::store::{
-    EventOutcome, EventQuery, PageKey, Store, StoreError, Taken, event_page_key,
+    Committed, EventOutcome, EventQuery, PageKey, Store, StoreError, Taken, event_page_key,
 };
 
 use crate::{other_program, raw, store};
@@ -133,20 +133,72 @@ async fn any_document_of_another_program_is_an_event() {
 }
 
 #[tokio::test]
-async fn what_other_programs_wrote_is_dated_by_the_server_once() {
+async fn events_of_other_programs_are_dated_once_and_what_they_say_themselves_stays() {
     let store = store().await;
     let events = other_program(&store).await.collection::<Document>("events");
+    let (long_ago, committed) = (DateTime::from_millis(1_000), DateTime::from_millis(7_000));
+    let theirs = [
+        doc! {"_id": 1},
+        doc! {"_id": 2, "storedAt": null, "ts": null},
+        doc! {"_id": 3, "storedAt": long_ago},
+        doc! {"_id": 4, "ts": "text"},
+    ];
+    events.insert_many(theirs).await.unwrap();
+    publish(&store, &[doc! {"id": "ours"}]).await;
+    let (undated, more) = store.undated_events().await.unwrap();
+    assert_eq!((undated.len(), more), (4, false));
+
+    let at = Timestamp {
+        time: 7,
+        increment: 3,
+    };
+    let commits = [1, 2, 3, 4].map(|id| Committed {
+        id: id.into(),
+        at,
+        wall_time: committed,
+    });
+    assert_eq!(store.date_events(&commits).await.unwrap(), 4);
+    assert_eq!(store.date_events(&commits).await.unwrap(), 0);
+    assert_eq!(store.undated_events().await.unwrap().0, []);
+    for (id, ts, stored_at) in [
+        (1, Bson::from(at), committed),
+        (2, at.into(), committed),
+        (3, at.into(), long_ago),
+        (4, "text".into(), committed),
+    ] {
+        let event = events.find_one(doc! {"_id": id}).await.unwrap().unwrap();
+        assert_eq!(event.get("ts"), Some(&ts));
+        assert_eq!(event.get_datetime("storedAt").unwrap(), &stored_at);
+    }
+}
+
+/// A node that was away, or was told too much at once, has the oplog and the event's own id.
+#[tokio::test]
+async fn the_commit_of_an_event_that_no_node_saw_is_looked_up() {
+    let store = store().await;
+    let events = other_program(&store).await.collection::<Document>("events");
+    let key = ObjectId::new();
     events
-        .insert_many([doc! {"_id": 1}, doc! {"_id": 2, "storedAt": null}])
+        .insert_many([doc! {"_id": key}, doc! {"_id": "named"}])
         .await
         .unwrap();
-    publish(&store, &[doc! {"id": "ours"}]).await;
-
-    assert_eq!(store.stamp_unstamped_events().await.unwrap(), 2);
-    assert_eq!(store.stamp_unstamped_events().await.unwrap(), 0);
-
-    let undated = doc! {"storedAt": {"$not": {"$type": "date"}}};
-    assert_eq!(events.count_documents(undated).await.unwrap(), 0);
+    let now = store.server_time().await.unwrap();
+    let (undated, _) = store.undated_events().await.unwrap();
+    let commits = store.commits_of(&undated, now).await.unwrap();
+    assert_eq!(commits.len(), 2);
+    for commit in &commits {
+        assert!(
+            commit.at.time > 0 && commit.wall_time <= now,
+            "{commit:?} {now}"
+        );
+    }
+    let guesses: Vec<_> = undated.into_iter().map(|event| event.guess(now)).collect();
+    let guess = |id: Bson| guesses.iter().find(|guess| guess.id == id).unwrap();
+    let at = |date: DateTime| u32::try_from(date.timestamp_millis() / 1_000).unwrap();
+    for (id, made_at) in [(Bson::from(key), key.timestamp()), ("named".into(), now)] {
+        let guess = guess(id);
+        assert_eq!((guess.at.time, guess.wall_time), (at(made_at), now));
+    }
 }
 
 #[tokio::test]
@@ -296,7 +348,7 @@ async fn looking_up_an_event_reads_indexes_only() {
     let forbid = |on: bool| doc! {"setParameter": 1, "notablescan": on};
     admin.run_command(forbid(true)).await.unwrap();
     let found = store.find_events("7", None).await;
-    let stamped = store.stamp_unstamped_events().await;
+    let undated = store.undated_events().await;
     let five = EventQuery {
         limit: Some(5),
         ..EventQuery::default()
@@ -304,7 +356,7 @@ async fn looking_up_an_event_reads_indexes_only() {
     let listed = read(&store, &five).await;
     admin.run_command(forbid(false)).await.unwrap();
     assert_eq!(found.unwrap().len(), 1);
-    assert_eq!(stamped.unwrap(), 0);
+    assert_eq!(undated.unwrap().0, []);
     assert_eq!(listed.unwrap().0.len(), 5);
 }
 

@@ -360,7 +360,10 @@ async fn events_leave_when_their_time_is_over_whoever_wrote_them() {
         .unwrap();
     events.insert_one(doc! {"id": "theirs"}).await.unwrap();
 
-    assert_eq!(store.stamp_unstamped_events().await.unwrap(), 1);
+    let (undated, _) = store.undated_events().await.unwrap();
+    let now = store.server_time().await.unwrap();
+    let commits = store.commits_of(&undated, now).await.unwrap();
+    assert_eq!(store.date_events(&commits).await.unwrap(), 1);
 
     eventually("an empty log", async || {
         events.count_documents(doc! {}).await.unwrap() == 0

@@ -173,7 +173,10 @@ async fn what_is_adopted_is_ours_from_then_on_and_nothing_else_is() {
     config.adopt.clear();
     let store = Store::connect(&config).await.unwrap();
     assert_eq!(store.migrate().await.unwrap(), Vec::<String>::new());
-    assert_eq!(store.stamp_unstamped_events().await.unwrap(), 1);
+    let (undated, _) = store.undated_events().await.unwrap();
+    let now = store.server_time().await.unwrap();
+    let guesses: Vec<_> = undated.into_iter().map(|event| event.guess(now)).collect();
+    assert_eq!(store.date_events(&guesses).await.unwrap(), 1);
     eventually("retention applies to it", async || {
         events.count_documents(doc! {}).await.unwrap() == 0
     })

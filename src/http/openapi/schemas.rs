@@ -217,10 +217,11 @@ fn teardown() -> Value {
             "node": {"type": "string"},
             "host": {"type": ["string", "null"]},
             "address": {"type": ["string", "null"]},
-            "state": {"enum": ["closed", "none", "pending"]},
+            "state": {"enum": ["closed", "none", "gone", "pending"]},
             "connections": count(),
             "closed": count(),
             "at": time_or_null(),
+            "until": time_or_null(),
             "seenAt": time_or_null(),
         }),
     );

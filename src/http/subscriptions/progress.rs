@@ -22,6 +22,10 @@ impl Progress {
             tracing::debug!(%error, "the oplog's window cannot be measured now");
             None
         });
+        let fill = state.store.oplog_fill().await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "how full the oplog is cannot be measured now");
+            None
+        });
         let seconds = |position: Position| position.cluster_time().time;
         let ours =
             acknowledged.filter(|cursor| cursor.deployment == state.host.router.deployment());
@@ -29,10 +33,13 @@ impl Progress {
         Ok(Self {
             position: acknowledged.map(|cursor| cursor.position.cursor(cursor.deployment)),
             lag_seconds: ours.map(|cursor| applied.saturating_sub(seconds(cursor.position))),
-            // The oplog loses its oldest second every second, once it is full.
-            loss_in_seconds: ours
-                .zip(oldest)
-                .map(|(cursor, oldest)| seconds(cursor.position).saturating_sub(oldest.time)),
+            // Nothing goes before the oplog is full, and then its oldest second every second. Where nobody may
+            // ask how full it is, nothing is known.
+            loss_in_seconds: ours.zip(oldest).zip(fill).map(|((cursor, oldest), fill)| {
+                let spare = fill.spare_seconds(applied.saturating_sub(oldest.time));
+                let covered = seconds(cursor.position).checked_sub(oldest.time);
+                covered.map_or(0, |covered| covered.saturating_add(spare))
+            }),
         })
     }
 

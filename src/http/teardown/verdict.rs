@@ -3,16 +3,17 @@
 //! A subscription's id may be used again, so there may be several deletes of it; a node may have lost its
 //! history and only found out that the subscription is gone. What counts is the last delete that somebody saw. A
 //! node is done with it when it has vouched for everything up to the *latest* point at which the delete can have been,
-//! has written a receipt there, or has stopped in order.
+//! has written a receipt there, or has stopped in order. One that falls silent for good has died: a dead process holds
+//! no socket, and its clients notice by their heartbeats within a time that is known.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bson::DateTime;
 
 use crate::{
     position::Position,
     receipts::Remembered,
-    store::{Deletion, NodeSeen, Progress, ReceiptRead},
+    store::{ALIVE_INTERVALS, Deletion, NodeSeen, Progress, ReceiptRead},
 };
 
 /// Everything that was gathered.
@@ -26,6 +27,8 @@ pub(super) struct Evidence {
     pub(super) nodes: Vec<NodeSeen>,
     /// The receipts of the day.
     pub(super) receipts: Vec<ReceiptRead>,
+    /// So long a client takes at most to notice that its node has died.
+    pub(super) heartbeat: Duration,
 }
 
 /// What is known of a node.
@@ -35,6 +38,8 @@ pub(super) enum State {
     Closed,
     /// It has none.
     None,
+    /// It was silent for so long that it must have died, and its clients have noticed.
+    Gone,
     /// It is not known that it has none.
     Pending,
 }
@@ -52,6 +57,8 @@ pub(super) struct Report {
     pub(super) closed: i64,
     /// Since when the state is known.
     pub(super) at: Option<DateTime>,
+    /// When a node that is silent will count as gone.
+    pub(super) until: Option<DateTime>,
     /// When the node was last heard of.
     pub(super) seen_at: Option<DateTime>,
 }
@@ -129,9 +136,13 @@ impl Evidence {
             seen.is_some_and(|seen| seen.progress.covers(latest))
         };
         let wrote = receipts.iter().any(|r| r.deletion.at >= latest);
+        let until = seen.filter(|seen| !own && !seen.alive);
+        let until = until.map(|seen| self.gone_at(seen));
+        let gone = seen.is_some_and(|seen| until.is_some_and(|until| until <= seen.read_at));
+        let pending = if gone { State::Gone } else { State::Pending };
         let state = match (stopped_at.is_some(), vouches || wrote) {
-            (false, false) => State::Pending,
-            (false, true) if closed < connections => State::Pending,
+            (false, false) => pending,
+            (false, true) if closed < connections => pending,
             _ if closed > 0 => State::Closed,
             _ => State::None,
         };
@@ -146,10 +157,23 @@ impl Evidence {
             at: match state {
                 State::Closed => receipts.iter().map(|r| r.closed_at).max(),
                 State::None => stopped_at.or(heard),
+                State::Gone => until,
                 State::Pending => None,
             },
+            until: until.filter(|_| state == State::Pending),
             seen_at: heard,
         }
+    }
+}
+
+impl Evidence {
+    /// When the clients of a silent node have noticed that it is dead: from the time at which it would have been
+    /// missed.
+    fn gone_at(&self, seen: &NodeSeen) -> DateTime {
+        let missed = seen.interval_ms.saturating_mul(ALIVE_INTERVALS);
+        let heartbeat = i64::try_from(self.heartbeat.as_millis()).unwrap_or(i64::MAX);
+        let seen_at = seen.seen_at.timestamp_millis();
+        DateTime::from_millis(seen_at.saturating_add(missed).saturating_add(heartbeat))
     }
 }
 
@@ -217,6 +241,7 @@ mod tests {
             own: (own.id, own.progress),
             nodes,
             receipts,
+            heartbeat: Duration::from_millis(500),
         }
     }
 
@@ -260,6 +285,41 @@ mod tests {
             vec![receipt("a", seen, 3, 2)],
         );
         assert_eq!(states(&evidence), [row("a", State::Pending, 2)]);
+    }
+
+    #[test]
+    fn a_node_that_is_silent_for_good_is_gone_and_until_then_it_is_said_when() {
+        let seen = deletion(50, true);
+        let receipts = vec![receipt("b", seen, 3, 2)];
+        let silent = |id: &str, applied, read_at| NodeSeen {
+            alive: false,
+            read_at: DateTime::from_millis(read_at),
+            ..node(id, applied)
+        };
+        // Seen at 2,000, missed 5 intervals later, and its clients notice 500 ms after that.
+        for (read_at, state) in [(2_504, State::Pending), (2_505, State::Gone)] {
+            let nodes = vec![silent("a", 49, read_at), silent("b", 60, read_at)];
+            let evidence = evidence(Some(seen), 10, nodes, receipts.clone());
+            assert_eq!(states(&evidence), [row("a", state, 0), row("b", state, 2)]);
+            let verdict = evidence.judge().unwrap();
+            assert_eq!(verdict.complete(), state == State::Gone);
+            let known = Some(DateTime::from_millis(2_505));
+            for report in verdict.nodes.iter().filter(|report| report.node != "own") {
+                let (at, until) = (report.at, report.until);
+                assert_eq!(at.or(until), known);
+                assert_eq!(until.is_some(), state == State::Pending);
+            }
+        }
+        let alive = evidence(Some(seen), 10, vec![node("a", 49)], vec![]);
+        assert_eq!(states(&alive), [row("a", State::Pending, 0)]);
+        assert!(
+            alive
+                .judge()
+                .unwrap()
+                .nodes
+                .iter()
+                .all(|report| report.until.is_none())
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use mongodb::Client;
 use super::{PATIENCE, permitted};
 use crate::store::{
     StoreError,
-    oplog::{earliest, oldest_entry},
+    oplog::{earliest, fill, oldest_entry},
 };
 
 /// The oplog of one member. What may not be read is `None`.
@@ -48,7 +48,8 @@ pub(super) async fn read(client: &Client) -> Result<Oplog, StoreError> {
 async fn bytes(client: &Client) -> Result<Option<(u64, u64)>, StoreError> {
     let stats = doc! {"collStats": "oplog.rs"};
     let stats = permitted(client.database("local").run_command(stats).await)?;
-    Ok(stats.and_then(|stats| Some((whole(&stats, "size")?, whole(&stats, "maxSize")?))))
+    let fill = stats.as_ref().and_then(fill);
+    Ok(fill.map(|fill| (fill.bytes, fill.max_bytes)))
 }
 
 /// The server leaves the field out where no minimum is set.
@@ -59,16 +60,5 @@ fn min_retention(status: &Document) -> Option<f64> {
         Some(Bson::Double(hours)) => Some(*hours),
         Some(Bson::Int32(hours)) => Some(f64::from(*hours)),
         Some(_) => None,
-    }
-}
-
-/// A number of bytes, which servers write in whichever type holds it.
-fn whole(stats: &Document, field: &str) -> Option<u64> {
-    match stats.get(field)? {
-        Bson::Int32(bytes) => u64::try_from(*bytes).ok(),
-        Bson::Int64(bytes) => u64::try_from(*bytes).ok(),
-        #[expect(clippy::cast_possible_truncation, reason = "a number of bytes")]
-        Bson::Double(bytes) => u64::try_from(*bytes as i64).ok(),
-        _ => None,
     }
 }

@@ -1,0 +1,78 @@
+//! Events that other programs inserted without the fields that the store adds.
+
+use bson::{Bson, RawBsonRef, RawDocument};
+
+use super::{Reading, change::Raw};
+use crate::{
+    event::{STORED_AT_FIELD, TS_FIELD},
+    store::Committed,
+};
+
+impl Reading<'_> {
+    /// Tells when an event was committed that does not say so itself. Where the task that writes it down is
+    /// too far behind, it finds the event later, and what it can of its commit.
+    pub(super) fn tell_undated(&self, raw: &Raw<'_>, event: &RawDocument) {
+        if is_dated(event) {
+            return;
+        }
+        let Some(id) = event.get("_id").ok().flatten() else {
+            return;
+        };
+        let Ok(id) = Bson::try_from(id) else { return };
+        let committed = Committed {
+            id,
+            at: raw.position.cluster_time(),
+            wall_time: raw.wall_time,
+        };
+        if self.feed.undated.try_send(committed).is_err() {
+            self.feed.metrics.feed_oddity("undated_event");
+        }
+    }
+}
+
+/// Whether an event has both fields. Those of this service are known by the bytes at their begin and end, so
+/// that they are not looked through.
+fn is_dated(event: &RawDocument) -> bool {
+    const TS_AFTER_OBJECT_ID: std::ops::Range<usize> = 21..25;
+    const STORED_AT: &[u8] = b"\x09storedAt\0";
+    let bytes = event.as_bytes();
+    let tail = bytes.len().checked_sub(STORED_AT.len() + 9);
+    if bytes.get(TS_AFTER_OBJECT_ID) == Some(b"\x11ts\0")
+        && tail.is_some_and(|at| bytes[at..].starts_with(STORED_AT))
+    {
+        return true;
+    }
+    let has = |field: &str| !matches!(event.get(field), Ok(None | Some(RawBsonRef::Null)));
+    has(TS_FIELD) && has(STORED_AT_FIELD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::{DateTime, Document, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
+
+    #[test]
+    fn an_event_is_dated_if_it_has_both_fields_wherever_they_stand() {
+        let (id, now) = (ObjectId::new(), DateTime::now());
+        let ts = Timestamp {
+            time: 5,
+            increment: 1,
+        };
+        for (event, dated) in [
+            (doc! {"_id": id, "ts": ts, "x": 1, "storedAt": now}, true),
+            (doc! {"_id": 5, "storedAt": now, "x": 1, "ts": ts}, true),
+            (doc! {"_id": id, "ts": ts, "x": {"storedAt": now}}, false),
+            (doc! {"_id": id, "ts": ts}, false),
+            (doc! {"_id": id, "storedAt": now}, false),
+            (doc! {"_id": id, "ts": Bson::Null, "storedAt": now}, false),
+            (doc! {}, false),
+        ] {
+            check(&event, dated);
+        }
+    }
+
+    fn check(event: &Document, dated: bool) {
+        let raw = RawDocumentBuf::try_from(event).unwrap();
+        assert_eq!(is_dated(&raw), dated, "{event}");
+    }
+}

@@ -1,0 +1,131 @@
+//! Writing down when events of other programs were committed.
+//!
+//! Every node sees the same events, and each write is made by whichever comes first: the others find it done.
+
+use std::{collections::HashSet, future::pending, time::Duration};
+
+use bson::Bson;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, sleep_until},
+};
+
+use crate::store::{Committed, Store, StoreError, jittered};
+
+/// Events that may wait for this task; of more the feed keeps nothing.
+pub(super) const AHEAD: usize = 10_000;
+/// Events that are written down together, and how long they wait for each other on average.
+const TOGETHER: usize = 1_000;
+const GATHERING: Duration = Duration::from_millis(500);
+/// How often it looks for events that no node saw, on average.
+const LOOK_INTERVAL: Duration = Duration::from_mins(1);
+/// Events that are remembered between two such looks.
+const REMEMBERED: usize = 10_000;
+
+/// Writes down what the feed tells, and looks for the rest.
+pub(super) async fn run(store: Store, observed: mpsc::Receiver<Committed>) {
+    let mut dating = Dating {
+        store,
+        observed,
+        left: HashSet::new(),
+    };
+    dating.follow().await;
+}
+
+struct Dating {
+    store: Store,
+    observed: mpsc::Receiver<Committed>,
+    /// Events of which the last look could not tell when they were committed: the feed may just be telling.
+    left: HashSet<String>,
+}
+
+impl Dating {
+    async fn follow(&mut self) {
+        let mut look = Instant::now();
+        let mut events = Vec::with_capacity(TOGETHER);
+        loop {
+            tokio::select! {
+                count = self.observed.recv_many(&mut events, TOGETHER) => {
+                    if count == 0 {
+                        // The feed has ended: whoever watches it ends this node.
+                        pending::<()>().await;
+                    }
+                    self.gather(&mut events).await;
+                    self.write(&events).await;
+                    events.clear();
+                }
+                () = sleep_until(look) => {
+                    let pause = match self.look().await {
+                        Ok(true) => GATHERING,
+                        Ok(false) => LOOK_INTERVAL,
+                        Err(error) => {
+                            tracing::debug!(%error, "undated events cannot be looked for now");
+                            LOOK_INTERVAL
+                        }
+                    };
+                    look = Instant::now() + jittered(pause);
+                }
+            }
+        }
+    }
+
+    /// More of them, as far as they come in a moment.
+    async fn gather(&mut self, events: &mut Vec<Committed>) {
+        sleep(jittered(GATHERING)).await;
+        while events.len() < TOGETHER
+            && let Ok(event) = self.observed.try_recv()
+        {
+            events.push(event);
+        }
+    }
+
+    /// Writes them down, however long the database is away.
+    async fn write(&self, events: &[Committed]) {
+        loop {
+            match self.store.date_events(events).await {
+                Ok(_) => return,
+                Err(error) if error.is_away() => {
+                    tracing::debug!(%error, "events cannot be dated now");
+                    self.store.presence().back().await;
+                    sleep(jittered(GATHERING)).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "events cannot be dated");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Dates what no node saw: by the oplog, and at the next look by what the event says of itself. True where
+    /// there may be more.
+    async fn look(&mut self) -> Result<bool, StoreError> {
+        let (undated, more) = self.store.undated_events().await?;
+        if undated.is_empty() {
+            self.left.clear();
+            return Ok(false);
+        }
+        let now = self.store.server_time().await?;
+        let mut known = self.store.commits_of(&undated, now).await?;
+        let exact: HashSet<String> = known.iter().map(|event| name(&event.id)).collect();
+        let before = std::mem::take(&mut self.left);
+        for event in undated {
+            let name = name(&event.id);
+            if exact.contains(&name) {
+                continue;
+            }
+            if before.contains(&name) {
+                known.push(event.guess(now));
+            } else if self.left.len() < REMEMBERED {
+                self.left.insert(name);
+            }
+        }
+        let dated = self.store.date_events(&known).await?;
+        tracing::debug!(dated, "events of other programs that no node saw are dated");
+        Ok(more)
+    }
+}
+
+fn name(id: &Bson) -> String {
+    id.to_string()
+}
