@@ -128,6 +128,10 @@ pub struct Limits {
     pub page_items: usize,
     /// Items on a page where the request does not say. Default 100.
     pub page_items_default: usize,
+    /// Subscriptions that a node holds. Default 2,000,000.
+    pub subscriptions: usize,
+    /// Bytes of their documents, as BSON. Default 1 GiB.
+    pub subscriptions_bytes: usize,
     /// Open connections on this node. Default 20,000.
     pub connections: usize,
     /// Open connections of one subscription on this node. Default 10,000.
@@ -298,6 +302,8 @@ impl Default for Limits {
             filter_clauses: 1_000,
             filter_values: 10_000,
             metadata_bytes: 16 << 10,
+            subscriptions: 2_000_000,
+            subscriptions_bytes: 1 << 30,
             name_chars: 256,
             page_items: 1_000,
             page_items_default: 100,

@@ -37,7 +37,7 @@ use self::{
 use crate::{
     config,
     filter::Limits,
-    router::FromFeed,
+    router::{FromFeed, Room},
     store::{Committed, Store},
     telemetry::{FeedState, Health, Metrics},
 };
@@ -59,6 +59,8 @@ pub struct Feed {
     pub settings: config::Feed,
     /// Bounds of filters.
     pub limits: Limits,
+    /// Subscriptions that may be held.
+    pub room: Room,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
     /// Where it reports.

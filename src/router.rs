@@ -31,12 +31,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::batch::{Batch, Change, ChangeKind, Counted, FromFeed, Reload, Wording};
 pub(crate) use self::blame::too_expensive;
-pub use self::compiled::{Compiled, filter_limits};
+pub use self::compiled::{Compiled, filter_limits, room};
 pub use self::handle::{
     Applied, Attach, AttachError, Attached, Busy, Connection, Past, RouterHandle, Start,
 };
-pub use self::table::Table;
 pub(crate) use self::table::{FAILED, Gathering};
+pub use self::table::{Occupancy, Room, Table};
 use self::{
     books::Books,
     deliver::Delivery,
@@ -130,6 +130,7 @@ pub struct Router {
     inputs: mpsc::Receiver<Input>,
     applied: watch::Sender<Applied>,
     expiring: watch::Sender<Option<DateTime>>,
+    occupied: watch::Sender<Occupancy>,
     metrics: Arc<Metrics>,
     /// The figures as they were told last.
     told: Told,
@@ -155,7 +156,9 @@ impl Router {
         let (input_sender, inputs) = mpsc::channel(COMMANDS_AHEAD);
         let (applied, watching) = watch::channel(Applied::default());
         let (expiring, next_expiry) = watch::channel(None);
-        let handle = RouterHandle::new(input_sender, watching, next_expiry, &settings);
+        let subscriptions = Table::with_room(room(&settings.limits));
+        let (occupied, occupancy) = watch::channel(subscriptions.occupancy());
+        let handle = RouterHandle::new(input_sender, watching, next_expiry, occupancy, &settings);
         let delivery = Delivery::new(&settings, Arc::clone(&metrics));
         let router = Self {
             window: Window::new(
@@ -165,7 +168,7 @@ impl Router {
             ),
             delivery,
             settings,
-            subscriptions: Table::default(),
+            subscriptions,
             registry: Registry::default(),
             position: Position::START,
             loaded_at: Position::START,
@@ -176,6 +179,7 @@ impl Router {
             inputs,
             applied,
             expiring,
+            occupied,
             metrics,
             told: Told::default(),
         };
@@ -285,6 +289,9 @@ impl Router {
     /// Tells who waits that everything up to here is applied; the figures show it already.
     fn announce(&mut self) {
         self.subscriptions.say_notices();
+        let occupancy = self.subscriptions.occupancy();
+        self.occupied
+            .send_if_modified(|known| std::mem::replace(known, occupancy) != occupancy);
         let next = self.subscriptions.next_expiry();
         self.expiring.send_if_modified(|known| {
             let modified = *known != next;
@@ -327,7 +334,8 @@ impl Router {
             }
             ChangeKind::AllDeleted => {
                 let when = When::Committed(change.wall_time);
-                self.replace_all(Table::default(), when, None).await;
+                let none = Table::with_room(room(&self.settings.limits));
+                self.replace_all(none, when, None).await;
             }
             ChangeKind::Missed(reason) => {
                 change.kind = ChangeKind::Missed(reason);

@@ -43,7 +43,7 @@ use crate::{
     positions::positions,
     receipts::receipts,
     replay::{Library, replays},
-    router::{self, Router, filter_limits},
+    router::{self, Router, filter_limits, room},
     store::{NodeCard, Store, StoreError, jittered},
     telemetry::Health,
 };
@@ -204,6 +204,7 @@ impl Node {
             undated,
             settings: config.feed.clone(),
             limits: filter_limits(&config.limits),
+            room: room(&config.limits),
             metrics: Arc::clone(&metrics),
             health: health.clone(),
         };

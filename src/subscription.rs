@@ -203,6 +203,22 @@ impl Subscription {
         (read, filter)
     }
 
+    /// What is left of it where no more than its id is to be held, for this reason: what is due to it
+    /// without a look at its fields.
+    pub fn withheld(self, reason: &str) -> Self {
+        let mut document = RawDocumentBuf::new();
+        if let Ok(Some(id)) = self.document.get("_id") {
+            document.append(bson::raw::cstr!("_id"), bson::RawBson::from(id));
+        }
+        Self {
+            document,
+            paused: false,
+            has_unknown: false,
+            fault: Some(reason.into()),
+            ..self
+        }
+    }
+
     /// What tells the document from all others.
     pub fn key(&self) -> Key {
         Key::of(&self.document)

@@ -90,6 +90,8 @@ pub const SETTINGS: &[Setting] = &[
     row("limits.name_chars", Number(1, 4_096)),
     row("limits.page_items", Number(1, 10_000)),
     row("limits.page_items_default", Number(1, 10_000)),
+    row("limits.subscriptions", Number(1, 100_000_000)),
+    row("limits.subscriptions_bytes", Number(MIB, 64 * GIB)),
     row("limits.connections", Number(1, 1_000_000)),
     row("limits.connections_per_subscription", Number(1, 1_000_000)),
     row("limits.tcp_connections", Number(0, 1_000_000)),

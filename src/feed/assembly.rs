@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     filter::{Filter, Limits, Preparation, Prepared},
-    router::{Compiled, FAILED, Gathering, Table},
+    router::{Compiled, FAILED, Gathering, Room, Table},
     store::{Documents, StoreError},
     subscription::Status,
 };
@@ -38,11 +38,11 @@ pub(super) struct Assembly {
 
 impl Assembly {
     /// Starts with an empty table, of documents still to be sent.
-    pub(super) fn start(limits: &Limits) -> (mpsc::Sender<Documents>, Self) {
+    pub(super) fn start(limits: &Limits, room: Room) -> (mpsc::Sender<Documents>, Self) {
         let (documents, arriving) = mpsc::channel(BATCHES_AHEAD);
         let (compiled, groups) = blocking::sync_channel(GROUPS_AHEAD);
         let limits = limits.clone();
-        let (preparation, gathering) = Gathering::start(limits.clone());
+        let (preparation, gathering) = Gathering::start(limits.clone(), room);
         let assembly = Self {
             compiling: spawn_blocking(move || compile(arriving, preparation, &compiled, &limits)),
             gathering: spawn_blocking(move || gather(gathering, &groups)),

@@ -85,7 +85,7 @@ impl Reading<'_> {
     async fn read_all(&self) -> Result<(Timestamp, Box<Table>), StoreError> {
         let mut assembly = None;
         let start = || {
-            let (documents, new) = Assembly::start(&self.feed.limits);
+            let (documents, new) = Assembly::start(&self.feed.limits, self.feed.room);
             assembly = Some(new);
             documents
         };

@@ -83,7 +83,7 @@ fn of_subscriptions(limits: &Limits) -> Vec<Call> {
                 subscription(),
                 &CREATED,
             )
-            .refuses(&[Kind::RefusedByDatabase, Kind::Conflict]),
+            .refuses(&[Kind::RefusedByDatabase, Kind::Conflict, Kind::Overloaded]),
         ),
         call(
             GET,
@@ -123,7 +123,8 @@ fn of_subscriptions(limits: &Limits) -> Vec<Call> {
                     "Some are refused.",
                     schema("BatchAnswer"),
                     &["Tidegate-Applied"],
-                ),
+                )
+                .refuses(&[Kind::Overloaded]),
         ),
     ]
 }
@@ -153,7 +154,7 @@ fn of_one_subscription() -> Vec<Call> {
                 .body(&[(JSON, schema("SubscriptionReplacement"))])
                 .answers(OK, "It is replaced.", subscription(), &WRITTEN)
                 .answers(StatusCode::CREATED, "It is created.", subscription(), &CREATED)
-                .refuses(&[Kind::RefusedByDatabase]),
+                .refuses(&[Kind::RefusedByDatabase, Kind::Overloaded]),
         ),
         call(
             Method::PATCH,

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use bson::{RawDocumentBuf, Timestamp};
 use tokio::task::spawn_blocking;
 
-use super::table::FAILED;
+use super::{Room, table::FAILED};
 use crate::{
     config,
     filter::{Filter, Limits},
@@ -14,6 +14,11 @@ use crate::{
     subscription::{Status, Subscription, SubscriptionId},
 };
 
+/// Why a subscription is not in force on a node that is full.
+const NO_ROOM: &str = "#: this node holds as many subscriptions as limits.subscriptions and \
+     limits.subscriptions_bytes allow; where there is room again, this one is taken up when it is written \
+     or the node starts";
+
 /// A stored document, read and compiled: what every node computes for itself.
 #[derive(Debug)]
 pub struct Compiled {
@@ -21,6 +26,8 @@ pub struct Compiled {
     pub subscription: Subscription,
     /// Where it was made, if the router saw that: nothing before it is delivered.
     pub since: Position,
+    /// Whether this node has no room for it, and knows no more than its id.
+    pub(super) withheld: bool,
     /// Only until an index has it, so a subscription need not have the room for it in place.
     filter: Option<Box<Filter>>,
 }
@@ -44,6 +51,7 @@ impl Compiled {
         let compiled = Self {
             subscription,
             since: Position::START,
+            withheld: false,
             filter: None,
         };
         (compiled, filter)
@@ -69,6 +77,17 @@ impl Compiled {
     pub fn blame(&mut self, fault: Box<str>) {
         self.subscription.fault = Some(fault);
         self.filter = None;
+    }
+
+    /// What is left of it where there is no room: nothing of it is matched.
+    pub(super) fn withheld(self) -> Self {
+        let subscription = self.subscription.withheld(NO_ROOM);
+        Self {
+            subscription,
+            since: self.since,
+            withheld: true,
+            filter: None,
+        }
     }
 
     /// Why it is invalid, if it is.
@@ -130,6 +149,14 @@ fn blamed<T>(compile: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
         tracing::error!("the compiling of a subscription's filter panicked");
         Err(FAILED.to_owned())
     })
+}
+
+/// The configured bounds of all subscriptions.
+pub fn room(limits: &config::Limits) -> Room {
+    Room {
+        subscriptions: limits.subscriptions,
+        bytes: limits.subscriptions_bytes,
+    }
 }
 
 /// The configured bounds of a filter.

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Batch, Compiled, Input, Settings,
+    Batch, Compiled, Input, Occupancy, Settings,
     outbox::{self, Receiver},
     outbox_bounds,
     registry::ConnectionKey,
@@ -162,6 +162,7 @@ pub struct RouterHandle {
     inputs: mpsc::Sender<Input>,
     applied: watch::Receiver<Applied>,
     expiring: watch::Receiver<Option<DateTime>>,
+    occupied: watch::Receiver<Occupancy>,
     deployment: DeploymentId,
     bounds: outbox::Bounds,
     /// How long an answer is waited for.
@@ -173,12 +174,14 @@ impl RouterHandle {
         inputs: mpsc::Sender<Input>,
         applied: watch::Receiver<Applied>,
         expiring: watch::Receiver<Option<DateTime>>,
+        occupied: watch::Receiver<Occupancy>,
         settings: &Settings,
     ) -> Self {
         Self {
             inputs,
             applied,
             expiring,
+            occupied,
             deployment: settings.deployment,
             bounds: outbox_bounds(&settings.socket),
             patience: settings.limits.router_timeout,
@@ -193,6 +196,11 @@ impl RouterHandle {
     /// How far the router has come.
     pub fn progress(&self) -> Applied {
         *self.applied.borrow()
+    }
+
+    /// How full this node is of subscriptions, now and later.
+    pub fn occupancy(&self) -> watch::Receiver<Occupancy> {
+        self.occupied.clone()
     }
 
     /// When the next subscription expires, as the router knows it now and later.
@@ -378,7 +386,8 @@ mod tests {
             let (inputs, _kept) = mpsc::channel(inputs_ahead);
             let (_applied, watching) = watch::channel(Applied::default());
             let (_, expiring) = watch::channel(None);
-            let handle = RouterHandle::new(inputs, watching, expiring, &settings());
+            let (_, occupied) = watch::channel(Occupancy::default());
+            let handle = RouterHandle::new(inputs, watching, expiring, occupied, &settings());
             let (outbox, _receiver) = handle.outbox();
             let attach = Attach {
                 id: String::new(),
@@ -416,7 +425,8 @@ mod tests {
             ..Applied::default()
         });
         let (_, expiring) = watch::channel(None);
-        let handle = RouterHandle::new(inputs, watching, expiring, &settings());
+        let (_, occupied) = watch::channel(Occupancy::default());
+        let handle = RouterHandle::new(inputs, watching, expiring, occupied, &settings());
         let applied = handle.applied(time, Duration::ZERO).await;
         assert_eq!(applied, expected, "{position:?} {time}");
     }

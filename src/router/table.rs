@@ -4,6 +4,7 @@ mod apart;
 mod expiries;
 mod gathering;
 mod notices;
+mod room;
 
 use std::{
     collections::BTreeSet,
@@ -16,6 +17,7 @@ use bson::{DateTime, RawDocument, RawDocumentBuf};
 use self::{apart::Apart, expiries::Expiries, notices::Notices};
 
 pub(crate) use self::gathering::Gathering;
+pub use self::room::{Occupancy, Room};
 use super::{Compiled, ids::Ids};
 use crate::{
     filter::{Effort, Filter, FilterIndex},
@@ -43,6 +45,7 @@ pub struct Table {
     blamed: BTreeSet<Slot>,
     expiries: Expiries,
     notices: Notices,
+    occupancy: Occupancy,
     counts: [u64; Status::ALL.len()],
 }
 
@@ -74,6 +77,22 @@ pub(super) struct Difference {
 }
 
 impl Table {
+    /// An empty table that holds so much at most; what is more is known by its id alone, and invalid.
+    pub(crate) fn with_room(most: Room) -> Self {
+        Self {
+            occupancy: Occupancy {
+                most,
+                ..Occupancy::default()
+            },
+            ..Self::default()
+        }
+    }
+
+    /// How full it is.
+    pub(super) fn occupancy(&self) -> Occupancy {
+        self.occupancy
+    }
+
     /// How many subscriptions have an id.
     pub fn len(&self) -> usize {
         self.ids.len()
@@ -92,6 +111,9 @@ impl Table {
             return None;
         }
         let slot = (compiled.subscription.id()).and_then(|id| self.slot(&id));
+        if !self.has_room_for(&compiled, slot) {
+            compiled = compiled.withheld();
+        }
         let Some(slot) = slot else {
             let filter = compiled.take_active_filter();
             let slot = self.insert(compiled);
@@ -125,6 +147,19 @@ impl Table {
         };
         let held = self.slot(&id).and_then(|slot| self.get(slot));
         held.is_some_and(|held| !subscription.key().prevails_over(&held.subscription.key()))
+    }
+
+    /// Whether a document may be held whole, in the place of what is in its slot now.
+    fn has_room_for(&self, compiled: &Compiled, slot: Option<Slot>) -> bool {
+        let mut without = self.occupancy;
+        let old = slot.and_then(|slot| self.get(slot));
+        if let Some(old) = old.filter(|old| !old.withheld) {
+            without.remove(old.subscription.document.as_bytes().len());
+        }
+        without.has_room_for(Room {
+            subscriptions: 1,
+            bytes: compiled.subscription.document.as_bytes().len(),
+        })
     }
 
     fn set_apart(&mut self, subscription: &Subscription) {
@@ -167,6 +202,10 @@ impl Table {
             self.invalid.insert(compiled.subscription.key());
         }
         self.expiries.insert(slot, compiled.subscription.expires_at);
+        if !compiled.withheld {
+            let bytes = compiled.subscription.document.as_bytes().len();
+            self.occupancy.add(bytes);
+        }
         self.slots[slot as usize] = Some(compiled);
     }
 
@@ -175,6 +214,10 @@ impl Table {
         let old = self.slots[slot as usize].take()?;
         self.counts[old.status() as usize] -= 1;
         self.expiries.remove(slot, old.subscription.expires_at);
+        if !old.withheld {
+            let bytes = old.subscription.document.as_bytes().len();
+            self.occupancy.remove(bytes);
+        }
         if old.status() == Status::Invalid {
             self.invalid.remove(&old.subscription.key());
         }
@@ -316,7 +359,8 @@ impl Table {
         }
         let held = self.held(&key)?;
         let fault = held.subscription.fault.as_deref()?;
-        (*held.subscription.document == *document).then_some(fault)
+        let same = held.withheld || *held.subscription.document == *document;
+        same.then_some(fault)
     }
 
     /// Finds every active subscription whose filter matches or is too expensive, and that had not expired
@@ -482,6 +526,42 @@ mod tests {
         assert!(table.remove(&of("a")).is_none());
         assert_eq!(table.counts(), [0, 0, 0]);
         assert_eq!(matched(&table, &doc! {"x": 1}), 0);
+    }
+
+    #[test]
+    fn what_finds_no_room_is_known_and_invalid_until_there_is_some() {
+        let document = |id: &str, filter: Document| doc! {"_id": id, "filter": filter};
+        let small = document("a", doc! {"x": 1});
+        let bytes = key(&small).as_bytes().len();
+        let mut table = Table::with_room(Room {
+            subscriptions: 2,
+            bytes: 3 * bytes,
+        });
+        for id in ["a", "b", "c"] {
+            table.upsert(compiled(&document(id, doc! {"x": 1})));
+        }
+        assert_eq!(table.counts(), [2, 0, 1]);
+        assert_eq!(matched(&table, &doc! {"x": 1}), 2);
+        let third = document("c", doc! {"x": 1});
+        assert!(
+            table
+                .fault(&key(&third))
+                .unwrap()
+                .contains("limits.subscriptions")
+        );
+        let large = document("b", doc! {"x": "long".repeat(100)});
+        assert!(table.upsert(compiled(&large)).is_some(), "told as a change");
+        assert_eq!(table.counts(), [1, 0, 2]);
+        table.upsert(compiled(&document("b", doc! {"x": 1})));
+        assert_eq!(table.counts(), [2, 0, 1]);
+        assert!(table.remove(&of("a")).is_some());
+        assert!(table.upsert(compiled(&third)).is_some());
+        assert_eq!(table.counts(), [2, 0, 0]);
+        assert_eq!(matched(&table, &doc! {"x": 1}), 2);
+        for id in ["b", "c"] {
+            assert!(table.remove(&of(id)).is_some());
+        }
+        assert_eq!(table.occupancy().held, Room::default());
     }
 
     /// Whatever comes first, after a reload too.

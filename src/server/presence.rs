@@ -3,7 +3,10 @@
 //! While the database is lost this asks for it, so that the driver looks often and requests flow again as
 //! soon as it is back; and it says, once each, that it is away and that it is back.
 
-use std::time::{Duration, Instant};
+use std::{
+    future::pending,
+    time::{Duration, Instant},
+};
 
 use tokio::time::sleep;
 
@@ -121,6 +124,23 @@ async fn watch_filters(router: &RouterHandle, health: &Health) {
 
 async fn watch_router(router: &RouterHandle, health: &Health) {
     router.until_loaded().await;
-    health.report(Part::Router, "up", None);
-    watch_filters(router, health).await;
+    tokio::join!(watch_filters(router, health), watch_room(router, health));
+}
+
+/// Says how full this node is of subscriptions, once that is nearly.
+async fn watch_room(router: &RouterHandle, health: &Health) {
+    let mut occupancy = router.occupancy();
+    let mut warned = false;
+    loop {
+        let warning = occupancy.borrow_and_update().warning();
+        if let Some(warning) = warning.as_deref().filter(|_| !warned) {
+            tracing::warn!(warning, "this node is nearly full of subscriptions");
+        }
+        warned = warning.is_some();
+        health.report(Part::Router, "up", warning);
+        if occupancy.changed().await.is_err() {
+            // The router has ended: whoever watches it ends this node.
+            pending::<()>().await;
+        }
+    }
 }

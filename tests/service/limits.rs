@@ -64,3 +64,59 @@ async fn a_full_subscription_refuses_alone() {
     drop([second, elsewhere, third]);
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_full_of_subscriptions_says_so_and_takes_no_more() {
+    let service = Service::start_with(|config| config.limits.subscriptions = 3).await;
+    let detail = async || service.get("/health").await["parts"]["router"]["detail"].clone();
+    let first = service.subscribe(json!({"type": "a"})).await;
+    assert!(detail().await.is_null());
+    let stored = service
+        .database
+        .collection::<bson::Document>("subscriptions");
+    let documents = ["b", "c", "d"].map(|id| bson::doc! {"_id": id, "filter": {"type": "a"}});
+    stored.insert_many(documents).await.unwrap();
+    service
+        .until("told", async || detail().await.is_string())
+        .await;
+    assert_eq!(service.status("/ready").await, 200);
+    let shown = service.get("/subscriptions/d").await;
+    assert_eq!(shown["status"], "invalid");
+    assert!(
+        shown["error"]
+            .as_str()
+            .unwrap()
+            .contains("limits.subscriptions")
+    );
+    let invalid = service.get("/subscriptions?status=invalid").await;
+    assert_eq!(invalid["items"][0]["id"], "d");
+    let body = json!({"filter": {}});
+    for (method, path, body) in [
+        ("POST", "/subscriptions", body.clone()),
+        ("PUT", "/subscriptions/e", body.clone()),
+        ("POST", "/subscriptions/batch", json!([body])),
+    ] {
+        let (status, problem) = service.send(method, path, Some(body)).await;
+        assert_eq!(
+            (status, &problem["type"]),
+            (503, &json!("/problems/overloaded"))
+        );
+    }
+    // What is there can be changed and deleted, and makes room.
+    let mut waiting = service.open("d", "").await;
+    assert_eq!(waiting.message().await["subscription"]["status"], "invalid");
+    let path = format!("/subscriptions/{first}");
+    assert_eq!(service.send("DELETE", &path, None).await.0, 204);
+    let patch = json!({"name": "again"});
+    assert_eq!(
+        service
+            .send("PATCH", "/subscriptions/d", Some(patch))
+            .await
+            .0,
+        200
+    );
+    assert_eq!(waiting.message().await["subscription"]["status"], "active");
+    service.publish("a", json!({"n": 1})).await;
+    assert_eq!(waiting.event().await, json!({"n": 1}));
+    service.stop().await;
+}

@@ -7,8 +7,9 @@ use tidegate::config::Config;
 use crate::{process::Process, raw::Raw, support::Service};
 
 /// Every task that serves more than one client.
-const TASKS: [&str; 11] = [
+const TASKS: [&str; 12] = [
     "accept",
+    "dating",
     "expiry",
     "feed",
     "housekeeping",

@@ -16,7 +16,7 @@ use serde::{
 use super::{
     create::read_call,
     input::{Checked, check_new},
-    write::compiled,
+    write::{check_room, compiled},
 };
 use crate::{
     config::Limits,
@@ -61,6 +61,7 @@ async fn create_all(state: AppState, call: Call, ids: Ids) -> Result<Response, P
     if sound.is_empty() {
         return answer_all(&state, items, Vec::new(), ids).await;
     }
+    check_room(&state, sound.len())?;
     let written = state.store.insert_subscriptions(&sound).await?;
     drop(share);
     let response = answer_all(&state, items, written.outcomes, ids).await?;

@@ -46,6 +46,7 @@ async fn create_one(state: AppState, call: Call, ids: Ids) -> Result<Response, P
         share: call.share,
     };
     let Checked { input, warning } = one(&state, received, Expected::default()).await?;
+    write::check_room(&state, 1)?;
     let id = SubscriptionId::of(ids.uuid(0));
     let document = input.create(id.as_str(), DateTime::now());
     let written = insert(&state, &id, &document, ids).await?;

@@ -53,6 +53,7 @@ async fn create(
     checked: &Checked,
 ) -> Result<Option<Response>, Problem> {
     check_id(id).map_err(|detail| Problem::parameter(Kind::InvalidRequest, "id", detail))?;
+    write::check_room(state, 1)?;
     let document = checked.input.create(id, DateTime::now());
     let written = match state.store.insert_subscription(&document).await {
         Err(StoreError::Duplicate) => return Ok(None),

@@ -8,7 +8,7 @@ use crate::{
         AppState, answer,
         problem::{Kind, Problem},
     },
-    router::{Compiled, filter_limits},
+    router::{Compiled, Room, filter_limits},
     store::{Read, Written},
 };
 
@@ -40,6 +40,22 @@ pub(in crate::http) async fn judged_one(
 ) -> Result<Compiled, Problem> {
     let judged = judged(state, vec![document]).await?.pop();
     judged.ok_or_else(|| Problem::new(Kind::NotReady, "this node is stopping"))
+}
+
+/// Refuses where this node has no room for so many more subscriptions: it could not answer for them.
+pub(super) fn check_room(state: &AppState, more: usize) -> Result<(), Problem> {
+    let occupancy = *state.host.router.occupancy().borrow();
+    let more = Room {
+        subscriptions: more,
+        bytes: 0,
+    };
+    if occupancy.has_room_for(more) && occupancy.held.bytes < occupancy.most.bytes {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Kind::Overloaded,
+        "this node holds as many subscriptions as limits.subscriptions and limits.subscriptions_bytes allow",
+    ))
 }
 
 /// Answers a write with the document as it is stored now.

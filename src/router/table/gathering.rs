@@ -2,7 +2,7 @@
 
 use bson::RawDocumentBuf;
 
-use super::{Slot, Table};
+use super::{Room, Slot, Table};
 use crate::{
     filter::{self, Filling, Limits, Preparation, Prepared},
     router::Compiled,
@@ -21,10 +21,10 @@ pub(crate) struct Gathering {
 
 impl Gathering {
     /// Nothing yet, and what makes filters ready for it, on another thread if need be.
-    pub(crate) fn start(limits: Limits) -> (Preparation, Self) {
+    pub(crate) fn start(limits: Limits, most: Room) -> (Preparation, Self) {
         let (preparation, filling) = filter::parts();
         let gathering = Self {
-            table: Table::default(),
+            table: Table::with_room(most),
             filling,
             limits,
             taking_over: Vec::new(),
@@ -36,6 +36,13 @@ impl Gathering {
     /// sharded collection can hold, the first stands.
     pub(crate) fn add(&mut self, compiled: Compiled, filter: Option<Prepared>) {
         let known = self.is_known(&compiled.subscription);
+        if !known && !self.table.has_room_for(&compiled, None) {
+            if let Some(filter) = filter {
+                self.filling.discard(filter);
+            }
+            self.table.insert(compiled.withheld());
+            return;
+        }
         match filter {
             Some(filter) if known => self.filling.discard(filter),
             Some(filter) => {

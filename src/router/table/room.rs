@@ -1,0 +1,108 @@
+//! How many subscriptions a node holds, and how many it may.
+
+/// A number of subscriptions, and of bytes of their documents.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Room {
+    /// Subscriptions.
+    pub subscriptions: usize,
+    /// Bytes of their documents. What is made of their filters takes about as much again.
+    pub bytes: usize,
+}
+
+/// What is held of what may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Occupancy {
+    /// What is held.
+    pub held: Room,
+    /// What may be.
+    pub most: Room,
+}
+
+impl Default for Occupancy {
+    /// Nothing, without a bound.
+    fn default() -> Self {
+        let most = Room {
+            subscriptions: usize::MAX,
+            bytes: usize::MAX,
+        };
+        Self {
+            held: Room::default(),
+            most,
+        }
+    }
+}
+
+impl Occupancy {
+    /// Whether so much more may be held.
+    pub fn has_room_for(&self, more: Room) -> bool {
+        let subscriptions = self.held.subscriptions.saturating_add(more.subscriptions);
+        let bytes = self.held.bytes.saturating_add(more.bytes);
+        subscriptions <= self.most.subscriptions && bytes <= self.most.bytes
+    }
+
+    /// How full it is, for people, once it is nearly full.
+    pub fn warning(&self) -> Option<String> {
+        let Room {
+            subscriptions,
+            bytes,
+        } = self.most;
+        [
+            (
+                "limits.subscriptions",
+                self.held.subscriptions,
+                subscriptions,
+            ),
+            ("limits.subscriptions_bytes", self.held.bytes, bytes),
+        ]
+        .into_iter()
+        .find(|(_, held, most)| held.saturating_mul(5) >= most.saturating_mul(4))
+        .map(|(setting, held, most)| {
+            format!("subscriptions take {held} of the {most} that {setting} allows")
+        })
+    }
+
+    pub(super) fn add(&mut self, bytes: usize) {
+        self.held.subscriptions += 1;
+        self.held.bytes += bytes;
+    }
+
+    pub(super) fn remove(&mut self, bytes: usize) {
+        self.held.subscriptions -= 1;
+        self.held.bytes -= bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_warns_before_it_is_full() {
+        let occupied = |subscriptions, bytes| Occupancy {
+            held: Room {
+                subscriptions,
+                bytes,
+            },
+            most: Room {
+                subscriptions: 10,
+                bytes: 1_000,
+            },
+        };
+        for (subscriptions, bytes, warned, room) in [
+            (0, 0, false, true),
+            (7, 799, false, true),
+            (8, 0, true, true),
+            (0, 800, true, true),
+            (10, 0, true, false),
+            (0, 1_000, true, false),
+        ] {
+            let occupied = occupied(subscriptions, bytes);
+            assert_eq!(occupied.warning().is_some(), warned, "{occupied:?}");
+            let one = Room {
+                subscriptions: 1,
+                bytes: 100,
+            };
+            assert_eq!(occupied.has_room_for(one), room, "{occupied:?}");
+        }
+    }
+}
