@@ -286,7 +286,11 @@ async fn what_is_older_than_the_retention_is_told_as_a_gap() {
         .await
         .unwrap();
     database.lose_history().await;
-    let service = Service::on(database.config.clone()).await;
+    let config = Config {
+        adopt: vec!["subscriptions".to_owned()],
+        ..database.config.clone()
+    };
+    let service = Service::on(config).await;
     publish(&service, 0..2).await;
     let query = "?since=2020-01-01T00:00:00Z";
     let mut socket = service.open("old", query).await;
