@@ -62,10 +62,7 @@ async fn a_filter_that_is_too_expensive_for_an_event_makes_its_subscription_inva
     let (mut socket, told) = meet(&service, "dear").await;
     for elements in [1, ELEMENTS] {
         let got = spared.event().await;
-        assert_eq!(
-            got["event"]["data"]["a"].as_array().unwrap().len(),
-            elements + 1
-        );
+        assert_eq!(got["a"].as_array().unwrap().len(), elements + 1);
     }
     let shown = service.get("/subscriptions/dear").await;
     assert_eq!(shown["error"], told.updated["subscription"]["error"]);
