@@ -168,8 +168,8 @@ impl Node {
             Arc::clone(&metrics),
             health.clone(),
         );
-        let interval = config.node.heartbeat_interval;
-        let card = Arc::new(NodeCard::new(address.to_string(), interval));
+        let card = NodeCard::new(address.to_string(), config.node.heartbeat_interval);
+        let card = Arc::new(card);
         let (receipts, writing) = receipts(
             store.clone(),
             card.id.clone(),
@@ -223,8 +223,8 @@ impl Node {
             positions,
             wording,
         });
-        let expiry = expiry::run(store.clone(), handle.expiring());
-        let dating = dating::run(store.clone(), observed);
+        feeding.spawn("expiry", expiry::run(store.clone(), handle.expiring()));
+        feeding.spawn("dating", dating::run(store.clone(), observed));
         let presence = presence::run(store.clone(), handle, health.clone());
         let housekeeping = housekeeping::run(store.clone(), metrics);
         keeping.spawn("replays", replaying);
@@ -235,8 +235,6 @@ impl Node {
         feeding.spawn("feed", feed.run());
         feeding.spawn("presence", presence);
         feeding.spawn("housekeeping", housekeeping);
-        feeding.spawn("expiry", expiry);
-        feeding.spawn("dating", dating);
         let state = AppState {
             store,
             health,

@@ -146,13 +146,30 @@ pub struct Subscription {
 struct Fields<'d> {
     /// Whether `_id` is of a type that ids have.
     has_id: Option<bool>,
-    /// What stands under that name first; `None` within for null.
-    filter: Option<Option<&'d RawDocument>>,
+    filter: Given<'d>,
     has_unknown: bool,
     paused: bool,
     durable: bool,
     expires_at: Option<DateTime>,
     fault: Option<Box<str>>,
+}
+
+/// What stands first under `filter`.
+#[derive(Default)]
+enum Given<'d> {
+    #[default]
+    Nothing,
+    Null,
+    Filter(&'d RawDocument),
+}
+
+impl Given<'_> {
+    /// Keeps what came first.
+    fn first(&mut self, given: Self) {
+        if matches!(self, Self::Nothing) {
+            *self = given;
+        }
+    }
 }
 
 impl Subscription {
@@ -169,7 +186,11 @@ impl Subscription {
             // Text that is not UTF-8 is no reason to refuse a name; the filter is compiled as it is stored.
             mended = mend(&document).unwrap_or_default();
             let mut fields = Fields::of(&mended).unwrap_or_default();
-            fields.filter = fields.filter.map(|_| document.get_document("filter").ok());
+            if matches!(fields.filter, Given::Filter(_))
+                && let Ok(filter) = document.get_document("filter")
+            {
+                fields.filter = Given::Filter(filter);
+            }
             fields
         };
         if fields.has_id != Some(true) {
@@ -178,10 +199,12 @@ impl Subscription {
         if matches!(document.get("_id"), Ok(Some(RawBsonRef::String(id))) if !is_reachable(id)) {
             fields.blame("_id", UNREACHABLE);
         }
-        let filter = fields.filter.flatten();
-        if filter.is_none() {
+        let filter = if let Given::Filter(filter) = fields.filter {
+            Some(filter)
+        } else {
             fields.blame("filter", FILTER_MISSING);
-        }
+            None
+        };
         let compiled = match (fields.fault, filter) {
             (None, Some(filter)) => compile(filter).map_err(Into::into),
             (fault, _) => Err(fault.unwrap_or_default()),
@@ -392,10 +415,10 @@ impl<'d> Fields<'d> {
                 ));
             }
             ("filter", RawBsonRef::Document(filter)) => {
-                self.filter.get_or_insert(Some(filter));
+                self.filter.first(Given::Filter(filter));
             }
             ("filter", RawBsonRef::Null) => {
-                self.filter.get_or_insert(None);
+                self.filter.first(Given::Null);
             }
             // A missing field and null mean the same, as in MongoDB's queries.
             (

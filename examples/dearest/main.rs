@@ -47,7 +47,9 @@ fn main() -> ExitCode {
         ("most time for a step", &search.slowest),
     ];
     for (what, pair) in found {
-        pair.iter().for_each(|pair| tell(what, pair));
+        if let Some(pair) = pair {
+            tell(what, pair);
+        }
     }
     if let Some(beyond) = &search.beyond {
         tell("more steps than was known before", beyond);

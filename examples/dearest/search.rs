@@ -175,7 +175,7 @@ impl<'t> Search<'t> {
                 _ => pair.nanos_per_step(),
             };
             let value = |pair: &Pair| {
-                if self.tried % 2 == 0 {
+                if self.tried.is_multiple_of(2) {
                     by_steps(pair)
                 } else {
                     by_time(pair)
@@ -308,9 +308,10 @@ fn event(random: &mut Random) -> Document {
     if random.below(3) == 0 {
         for _ in 0..random.size(60) {
             let name = random.pick(&["a", "0", "0"]);
-            event = match random.below(2) {
-                0 => doc! { name: [event] },
-                _ => doc! { name: event },
+            event = if random.below(2) == 0 {
+                doc! { name: [event] }
+            } else {
+                doc! { name: event }
             };
         }
     }

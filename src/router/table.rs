@@ -295,7 +295,7 @@ impl Table {
     fn renumber(&mut self, old: &Self) {
         let mut fresh = old.free.iter().copied().chain(number(old.slots.len())..);
         let slot_of =
-            |compiled: &Option<Compiled>| old.slot(&*compiled.as_ref()?.subscription.id()?);
+            |compiled: &Option<Compiled>| old.slot(&compiled.as_ref()?.subscription.id()?);
         let slots: Vec<Slot> = (self.slots.iter())
             .filter_map(|compiled| slot_of(compiled).or_else(|| fresh.next()))
             .collect();
@@ -339,7 +339,7 @@ impl Table {
     }
 
     fn held(&self, key: &Key) -> Option<&Compiled> {
-        let held = self.get(self.slot(&*key.id()?)?)?;
+        let held = self.get(self.slot(&key.id()?)?)?;
         (held.subscription.key() == *key).then_some(held)
     }
 
