@@ -43,7 +43,7 @@ use crate::{
     positions::positions,
     receipts::receipts,
     replay::{Library, replays},
-    router::{self, Router, filter_limits, room},
+    router::{self, Router, RouterHandle, filter_limits, room},
     store::{NodeCard, Store, StoreError, jittered},
     telemetry::Health,
 };
@@ -208,13 +208,7 @@ impl Node {
             metrics: Arc::clone(&metrics),
             health: health.clone(),
         };
-        let (replays, replaying) = replays(Library {
-            store: store.clone(),
-            router: handle.clone(),
-            settings: config.feed.clone(),
-            metrics: Arc::clone(&metrics),
-            health: health.clone(),
-        });
+        let (replays, replaying) = replays(library(&feed, &handle));
         let host = Arc::new(Host {
             router: handle.clone(),
             config,
@@ -327,6 +321,17 @@ async fn cut(clients: &ClientTasks) {
     if timeout(CUT_GRACE, clients.ended()).await.is_err() {
         let left = clients.len();
         tracing::warn!(left, "some of it does not end");
+    }
+}
+
+/// What replays read with: what the feed reads with.
+fn library(feed: &Feed, router: &RouterHandle) -> Library {
+    Library {
+        store: feed.store.clone(),
+        router: router.clone(),
+        settings: feed.settings.clone(),
+        metrics: Arc::clone(&feed.metrics),
+        health: feed.health.clone(),
     }
 }
 

@@ -228,6 +228,7 @@ impl Subscription {
 
     /// What is left of it where no more than its id is to be held, for this reason: what is due to it
     /// without a look at its fields.
+    #[must_use]
     pub fn withheld(self, reason: &str) -> Self {
         let mut document = RawDocumentBuf::new();
         if let Ok(Some(id)) = self.document.get("_id") {
