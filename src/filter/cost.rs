@@ -1,6 +1,6 @@
 //! What a match costs.
 //!
-//! A step stands for about a nanosecond of work. Steps are counted where the work is known before
+//! A step stands for a nanosecond of work, or a few. Steps are counted where the work is known before
 //! it is done: for each element looked at, each value tested, by the length of what is compared. They
 //! depend on the filter and the document alone, so that every node and every replay counts alike.
 
@@ -33,8 +33,8 @@ impl Default for Budgets {
 
 /// A budget of steps for one filter on one document, and what is left of it.
 ///
-/// The default is what a subscription may take on one event: 100,000,000 steps, a tenth of a
-/// second or two. Filters and events that people write take less than a thousandth of that.
+/// The default is what a subscription may take on one event: 100,000,000 steps, some
+/// tenths of a second. Filters and events that people write take less than a thousandth of that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Steps {
     most: u64,

@@ -249,6 +249,9 @@ impl<'d, M: Meter> Walk<'_, 'd, M> {
 /// What it takes to look at one element, or to take one component from a path.
 pub(super) const STEP: usize = 4;
 
+/// What it takes to put a path together from its components, however short it is.
+pub(super) const WRITTEN: usize = 100;
+
 fn split(path: &[u8]) -> (&[u8], Option<&[u8]>) {
     match path.iter().position(|&byte| byte == b'.') {
         Some(dot) => (&path[..dot], Some(&path[dot + 1..])),

@@ -11,7 +11,7 @@ use bson::spec::ElementType;
 use super::ast::{BitTest, Clause, List, Node, Operand, Positions, Test};
 use super::compare::{DECIMAL, DECIMAL_WITH_DOUBLE, NESTED_BYTE, Rank};
 use super::matching::TEST;
-use super::path::STEP;
+use super::path::{STEP, WRITTEN};
 use super::pattern::Pattern;
 
 /// What is added to a document's size, for what a match costs whatever its size.
@@ -34,7 +34,8 @@ impl Weight {
     /// The weight of a filter.
     pub(crate) fn of(root: &Node) -> Self {
         let bound = node(root);
-        let weight = bound.per_byte.max(bound.fixed.div_ceil(BASE as usize));
+        let fixed = bound.fixed.saturating_add(WRITTEN * conditions(root));
+        let weight = bound.per_byte.max(fixed.div_ceil(BASE as usize));
         Self(u32::try_from(weight).unwrap_or(u32::MAX))
     }
 
@@ -64,6 +65,18 @@ impl Add for Bound {
 
 fn sum(bounds: impl Iterator<Item = Bound>) -> Bound {
     bounds.fold(Bound::default(), Bound::add)
+}
+
+/// How many conditions have a path that is put together for them.
+fn conditions(root: &Node) -> usize {
+    match root {
+        Node::Always(_) => 0,
+        Node::And(_, nodes) | Node::Or(nodes) | Node::Nor(nodes) => {
+            nodes.iter().map(conditions).sum()
+        }
+        Node::Not(_, inner) => conditions(inner),
+        Node::Clause(_) => 1,
+    }
 }
 
 /// A condition on a document.

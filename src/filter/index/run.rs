@@ -6,7 +6,7 @@ use super::super::cost::{Free, Meter, Steps, TooExpensive, sure};
 #[cfg(test)]
 use super::super::fault;
 use super::super::matching::{TEST, search};
-use super::super::path::{self, Leaf};
+use super::super::path::{self, Leaf, WRITTEN};
 use super::super::value::Value;
 use super::event::{Event, Sight};
 use super::opaque::Opaques;
@@ -137,7 +137,7 @@ impl<'d, E: View<'d>> Run<'_, E> {
             Sight::Plain(value) => pass(value, meter),
             Sight::Arrays => {
                 let path = self.paths.written(path);
-                meter.charge(path.len())?;
+                meter.charge(WRITTEN + path.len())?;
                 path::any(
                     self.event.document(),
                     &path,
