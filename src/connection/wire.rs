@@ -311,6 +311,9 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         // Of the standard library: nothing here waits for this runtime, whose clock would run on.
         let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        // All may have been read while the kernel has not heard of it yet, and still refuses.
+        let soon = Some(Duration::from_millis(10));
+        client.set_read_timeout(soon).unwrap();
         let (tcp, _) = listener.accept().await.unwrap();
         SockRef::from(&tcp).set_send_buffer_size(4 * 1024).unwrap();
         let mut wire = Wire::new(tcp, None, PATIENCE);
@@ -329,6 +332,7 @@ mod tests {
         let error = fill(&mut wire, &part).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         drop(wire);
+        client.set_read_timeout(None).unwrap();
         let error = io::Read::read_to_end(&mut client, &mut taken).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
