@@ -16,7 +16,7 @@ mod lease;
 mod ours;
 mod wanted;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bson::{DateTime, Document, doc};
 use mongodb::options::{Acknowledgment, CollectionOptions, WriteConcern};
@@ -78,7 +78,7 @@ impl Survey {
         self.look.result(database).err().map(|e| e.to_string())
     }
 
-    /// Whether a newer version was at work: what it made is not to be judged by this one.
+    /// Whether a newer version was at work.
     fn is_newer(&self) -> bool {
         let mut states = self.migrations.iter().map(|one| &one.state);
         states.any(|state| matches!(state, MigrationState::Unknown(_)))
@@ -104,14 +104,13 @@ impl Store {
             let mut known = migrations.iter().filter(|one| one.name == file.name);
             known.any(|one| one.state != MigrationState::Pending)
         });
+        let wanted = self.wanted(applied)?;
         let mut survey = Survey {
-            migrations: migrations.clone(),
-            differences: differences(&self.wanted(applied)?, &found),
+            migrations,
+            differences: Vec::new(),
             look,
         };
-        if survey.is_newer() {
-            survey.differences.retain(Difference::is_absence);
-        }
+        survey.differences = differences_of(&wanted, &found, survey.is_newer());
         Ok(survey)
     }
 
@@ -188,6 +187,7 @@ impl Store {
         let names = pending(&survey.migrations)?;
         self.claim(&survey.look).await?;
         self.keep_deployment().await?;
+        let is_newer = survey.is_newer();
         let fresh = if ours { Look::default() } else { survey.look };
         for file in FILES
             .iter()
@@ -197,7 +197,9 @@ impl Store {
             self.record(file).await?;
             tracing::info!(migration = file.name, "applied");
         }
-        self.mend(&self.survey().await?.differences).await?;
+        // All are applied now. The notes that say so are not asked: the majority may not have them yet.
+        let left = differences_of(&self.wanted(FILES)?, &self.found().await?, is_newer);
+        self.mend(&left).await?;
         Ok(names)
     }
 
@@ -231,6 +233,20 @@ impl Store {
         self.bounded(upsert).await?;
         Ok(())
     }
+}
+
+/// Where the collections are not as they have to be. Where a newer version was at work, only what is missing
+/// counts: what that version made is not to be judged by this one.
+fn differences_of(
+    wanted: &wanted::Wanted,
+    found: &BTreeMap<String, found::Found>,
+    is_newer: bool,
+) -> Vec<Difference> {
+    let mut all = differences(wanted, found);
+    if is_newer {
+        all.retain(Difference::is_absence);
+    }
+    all
 }
 
 fn status(files: &[Migration], records: &[Document]) -> Vec<MigrationStatus> {
