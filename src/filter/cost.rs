@@ -10,6 +10,9 @@ use std::fmt;
 /// How many steps a filter may take on one document.
 pub(crate) const MOST_STEPS: u64 = 100_000_000;
 
+/// So that small events are never too large for an index of ordinary filters.
+const SMALL_EVENT: usize = 64 * 1024;
+
 /// What the filters of an index may take on one event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budgets {
@@ -19,6 +22,18 @@ pub(crate) struct Budgets {
     pub(crate) most: u64,
     /// All that have waited together, the last of them not counted.
     pub(crate) together: u64,
+    /// The index itself in the event's arrays, for each byte: an element is visited once for every path
+    /// that leads there.
+    pub(crate) visits_per_byte: usize,
+    /// What a filter is tried for where they do not suffice, before it counts as found.
+    pub(crate) glance: u64,
+}
+
+impl Budgets {
+    /// How many visits the index may make in the arrays of an event of so many bytes.
+    pub(crate) fn visits(&self, bytes: usize) -> usize {
+        self.visits_per_byte.saturating_mul(bytes + SMALL_EVENT)
+    }
 }
 
 impl Default for Budgets {
@@ -27,6 +42,8 @@ impl Default for Budgets {
             ordinary: 500_000,
             most: MOST_STEPS,
             together: 500_000_000,
+            visits_per_byte: 1,
+            glance: 5_000,
         }
     }
 }

@@ -197,13 +197,13 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
         dear: &mut Vec<K>,
     ) -> Effort<K> {
         let bytes = document.as_bytes();
-        let event = Event::new(&self.lookup.paths, bytes);
+        let event = Event::new(&self.lookup.paths, bytes, budgets.visits(bytes.len()));
         let run = Run {
             event: &event,
             paths: &self.lookup.paths,
             opaques: &self.lookup.opaques,
         };
-        let candidates = self.candidates(&event);
+        let candidates = self.candidates(&run, budgets.glance);
         if self.records.heaviest().most_steps(bytes.len()) > budgets.ordinary {
             let mut turn = Turn::new(&run, budgets, found, dear);
             candidates.iter().for_each(|record| turn.candidate(record));
@@ -221,12 +221,19 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
         Effort::default()
     }
 
-    /// Every stored filter that could match, each once.
-    fn candidates(&self, event: &Event<'_>) -> SmallVec<[&Record<K>; 32]> {
+    /// Every stored filter that could match, each once. Where the event's arrays are too much to look
+    /// them up, those of which no `glance` shows that they do not match.
+    fn candidates(&self, run: &Run<'_, &Event<'_>>, glance: u64) -> SmallVec<[&Record<K>; 32]> {
+        let event = run.event;
         let mut ids: SmallVec<[RecordId; 32]> = SmallVec::new();
         let found = |id| ids.push(id);
-        if !Search::run(&self.lookup, event, self.records.stored(), found) {
-            ids = self.records.ids().collect();
+        let stored = self.records.stored();
+        if !event.is_surveyed() || !Search::run(&self.lookup, event, stored, found) {
+            let could_match = |id: &RecordId| {
+                let program = self.records.get(*id).map(|record| &record.program);
+                program.is_some_and(|program| run.could_hold(program, glance))
+            };
+            ids = self.records.ids().filter(could_match).collect();
         }
         let mut records = self.fetch(&ids);
         let found_twice = |record: &&Record<K>| matches!(record.places, Places::Many(_));

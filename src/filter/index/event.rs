@@ -18,7 +18,10 @@ pub(super) struct Event<'d> {
     seen: SmallVec<[Seen<'d>; 16]>,
     /// By the low bits of a path's number, the first of a chain through `seen`.
     heads: [u32; HEADS],
+    paths: &'d Paths,
     arrays: bool,
+    /// How many visits may still be made in arrays. `None` once they did not suffice.
+    visits: Option<usize>,
 }
 
 /// Something seen at a path.
@@ -36,7 +39,8 @@ pub(super) struct Seen<'d> {
 pub(super) enum Values<'d> {
     /// This, and no array stands on the way or at the end.
     One(Value<'d>),
-    /// All that a test of any kind could be shown below arrays, or more.
+    /// All that a test of any kind could be shown below arrays, or more; nothing where the event is not
+    /// [surveyed](Event::is_surveyed).
     Many(Vec<Value<'d>>),
 }
 
@@ -54,16 +58,27 @@ pub(super) enum Sight<'d> {
 }
 
 impl<'d> Event<'d> {
-    /// Walks a document.
-    pub(super) fn new(paths: &Paths, document: &'d [u8]) -> Self {
+    /// Walks a document. In arrays, each element is visited once for every path that leads there, and so
+    /// many such visits may be made.
+    pub(super) fn new(paths: &'d Paths, document: &'d [u8], visits: usize) -> Self {
         let mut event = Self {
             document,
             seen: SmallVec::new(),
             heads: [END; HEADS],
+            paths,
             arrays: false,
+            visits: Some(visits),
         };
         event.walk(paths, ROOT, document);
+        if !event.is_surveyed() {
+            event.forget_arrays();
+        }
         event
+    }
+
+    /// Whether everything in arrays was seen. If not, nothing there is told.
+    pub(super) fn is_surveyed(&self) -> bool {
+        self.visits.is_some()
     }
 
     /// The document's bytes.
@@ -91,9 +106,29 @@ impl<'d> Event<'d> {
     pub(super) fn sight(&self, path: PathId) -> Sight<'d> {
         match self.values(path) {
             Some(Values::One(value)) => Sight::Plain(Some(*value)),
-            None if !self.arrays && path != ROOT => Sight::Plain(None),
+            None if path != ROOT && !self.is_below_array(path) => Sight::Plain(None),
             _ => Sight::Arrays,
         }
+    }
+
+    fn is_below_array(&self, path: PathId) -> bool {
+        let up = std::iter::successors(Some(path), |path| self.paths.parent(*path));
+        let mut up = up.take_while(|path| self.arrays && *path != ROOT);
+        up.any(|path| matches!(self.values(path), Some(Values::Many(_))))
+    }
+
+    fn forget_arrays(&mut self) {
+        for seen in &mut self.seen {
+            if let Values::Many(values) = &mut seen.values {
+                *values = Vec::new();
+            }
+        }
+    }
+
+    /// Whether so many more visits may be made.
+    fn visit(&mut self, visits: usize) -> bool {
+        self.visits = self.visits.and_then(|left| left.checked_sub(visits));
+        self.is_surveyed()
     }
 
     /// Where no array has been entered, a name counts once, so each node is reached once.
@@ -115,6 +150,7 @@ impl<'d> Event<'d> {
             left -= 1;
             if value.is_array() {
                 self.arrays = true;
+                self.add(child, Values::Many(Vec::new()));
                 self.enter_array(paths, &[child], value, 0);
             } else {
                 self.add(child, Values::One(value));
@@ -127,12 +163,18 @@ impl<'d> Event<'d> {
 
     /// An array at nodes: its elements, itself, and what lies below.
     fn enter_array(&mut self, paths: &Paths, nodes: &[PathId], array: Value<'d>, arrays: usize) {
+        if !self.visit(nodes.len()) {
+            return;
+        }
         for node in nodes {
             self.push(*node, array);
         }
         let on = nodes.iter().filter(|node| paths.has_children(**node));
         let on: Nodes = on.copied().collect();
         for (name, element) in array.elements() {
+            if !self.visit(nodes.len() + on.len()) {
+                return;
+            }
             for node in nodes {
                 self.push(*node, element);
             }
@@ -163,6 +205,9 @@ impl<'d> Event<'d> {
         if !element.is_document() {
             return self.show(paths, &places, element, arrays);
         }
+        if !self.visit(places.len() + nodes.len()) {
+            return;
+        }
         for node in &places {
             self.push(*node, element);
         }
@@ -175,6 +220,9 @@ impl<'d> Event<'d> {
 
     fn walk_below(&mut self, paths: &Paths, nodes: &[PathId], document: &'d [u8], arrays: usize) {
         for (name, value) in Elements::new(document) {
+            if !self.visit(nodes.len()) {
+                return;
+            }
             let children = nodes.iter().filter_map(|node| paths.child(*node, name));
             let children: Nodes = children.collect();
             if !children.is_empty() {
@@ -186,6 +234,9 @@ impl<'d> Event<'d> {
     fn show(&mut self, paths: &Paths, nodes: &[PathId], value: Value<'d>, arrays: usize) {
         if value.is_array() {
             return self.enter_array(paths, nodes, value, arrays);
+        }
+        if !self.visit(nodes.len()) {
+            return;
         }
         for node in nodes {
             self.push(*node, value);

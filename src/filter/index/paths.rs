@@ -106,6 +106,11 @@ impl Paths {
         names.join(&b'.')
     }
 
+    /// The node that a node's name leads on from.
+    pub(super) fn parent(&self, node: PathId) -> Option<PathId> {
+        self.nodes.get(node).map(|node| node.parent)
+    }
+
     /// The names that lead on from a node.
     pub(super) fn children(&self, node: PathId) -> Option<&Children> {
         self.nodes.get(node).map(|node| &node.children)

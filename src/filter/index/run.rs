@@ -64,6 +64,12 @@ impl<'d, E: View<'d>> Run<'_, E> {
         sure(self.all(Reader::new(program), &mut Free))
     }
 
+    /// Whether so few steps do not show that some condition does not hold.
+    pub(super) fn could_hold(&self, program: &[u8], glance: u64) -> bool {
+        let holds = self.all(Reader::new(program), &mut Steps::new(glance));
+        holds != Ok(false)
+    }
+
     fn all<M: Meter>(&self, mut conditions: Reader<'_>, meter: &mut M) -> Result<bool, M::Over> {
         while let Some(code) = conditions.code() {
             if !self.condition(code, &mut conditions, meter)? {

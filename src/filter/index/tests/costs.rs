@@ -3,6 +3,7 @@
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use proptest::prelude::*;
 
+use super::super::event::{Event, Values};
 use super::inputs::{event, filter, texts, textual};
 use super::raw;
 use crate::filter::cost::{Budgets, MOST_STEPS};
@@ -56,10 +57,14 @@ fn check_alike(
 /// Small budgets, so that small filters and documents pass them.
 fn budgets() -> impl Strategy<Value = Budgets> {
     let most = prop_oneof![0..2_000_u64, 0..20_000_u64, 0..200_000_u64];
-    (most, 1..9_u64).prop_map(|(most, part)| Budgets {
-        ordinary: most / part,
-        most,
-        together: u64::MAX,
+    (most, 1..9_u64, 0..2_usize, 0..300_u64).prop_map(|(most, part, visits_per_byte, glance)| {
+        Budgets {
+            ordinary: most / part,
+            most,
+            together: u64::MAX,
+            visits_per_byte,
+            glance,
+        }
     })
 }
 
@@ -218,6 +223,7 @@ fn expensive_filters_share_what_one_event_may_take() {
         ordinary: 30_000,
         most: 1_000_000,
         together: 500_000,
+        ..Budgets::default()
     };
     let everyone = (0..=20).collect::<Vec<u8>>();
     let (mut found, dear) = asked(&index, &document, budgets);
@@ -230,4 +236,67 @@ fn expensive_filters_share_what_one_event_may_take() {
         asked(&index, &document, Budgets::default()),
         (everyone, vec![])
     );
+}
+
+/// Each array in an array is reached by its place and by the name in its element, so that a set of paths
+/// can lead to one element in very many ways.
+#[test]
+fn paths_that_double_at_every_level_do_not_multiply_an_event() {
+    const LEVELS: u32 = 8;
+    let numbers = Bson::Array((0..20_000).map(Bson::Int32).collect());
+    let inside = (0..LEVELS).fold(numbers, |inside, _| {
+        Bson::Array(vec![Bson::Document(doc! { "a": inside })])
+    });
+    let document = raw(&doc! { "r": inside, "plain": 1 });
+    let paths = (0..1_u16 << LEVELS).map(|word| {
+        let names = (0..LEVELS).map(|at| if word >> at & 1 == 0 { ".a" } else { ".0.a" });
+        format!("r{}", names.collect::<String>())
+    });
+    let mut filters: Vec<Filter> = paths
+        .filter_map(|path| parsed(&doc! { path: 19_999, "plain": { "$lt": 2 } }))
+        .collect();
+    filters.extend(parsed(&doc! { "plain": 1 }));
+    filters.extend(parsed(&doc! { "plain": 2 }));
+    filters.extend(parsed(&doc! { "absent": { "$exists": false } }));
+    let index = FilterIndex::from_iter((0_u16..).zip(filters.iter().cloned()));
+    let bytes = document.as_bytes();
+    let event = Event::new(
+        &index.lookup.paths,
+        bytes,
+        Budgets::default().visits(bytes.len()),
+    );
+    assert!(!event.is_surveyed());
+    let stored = event.seen().iter().map(|seen| match &seen.values {
+        Values::One(_) => 1,
+        Values::Many(values) => values.capacity(),
+    });
+    assert_eq!(stored.sum::<usize>(), 1);
+    let mut found = Vec::new();
+    index.matching(&document, &mut found);
+    found.sort_unstable();
+    let alone = (0_u16..).zip(&filters);
+    let alone = alone.filter(|(_, filter)| filter.matches(&document));
+    let alone: Vec<u16> = alone.map(|(key, _)| key).collect();
+    assert_eq!(alone.len(), (1 << LEVELS) + 2);
+    assert_eq!(found, alone);
+}
+
+/// What people write does not come near: an event full of arrays, asked for at every field.
+#[test]
+fn an_event_of_many_small_documents_is_looked_up() {
+    let names: Vec<String> = (0..12).map(|at| format!("field{at}")).collect();
+    let fields: Document = names
+        .iter()
+        .map(|name| (name.clone(), Bson::Int32(7)))
+        .collect();
+    let items = vec![Bson::Document(fields); 5_000];
+    let document = raw(&doc! { "items": items });
+    let filters = names.iter().map(|name| {
+        parsed(&doc! { format!("items.{name}"): 7, format!("items.0.{name}"): 7 })
+            .expect("the filter is legal")
+    });
+    let index = FilterIndex::from_iter((0_u8..).zip(filters));
+    let bytes = document.as_bytes();
+    let visits = Budgets::default().visits(bytes.len());
+    assert!(Event::new(&index.lookup.paths, bytes, visits).is_surveyed());
 }
