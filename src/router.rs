@@ -52,7 +52,7 @@ use crate::{
     positions::Positions,
     protocol::{Dialect, Ending, Frame, GapReason, Load, Message},
     receipts::{Gone, Receipts},
-    subscription::{Key, Status, SubscriptionId},
+    subscription::{Key, Status, Subscription, SubscriptionId},
     telemetry::Metrics,
 };
 
@@ -601,14 +601,25 @@ impl Router {
         };
         let last = slice.batches.last().map_or(from, |batch| batch.position);
         let up_to = if slice.complete { self.position } else { last };
-        if slice.complete {
+        let live = slice.complete;
+        let batches = slice.batches;
+        if live {
             self.registry.make_live(key, up_to);
         }
         Past::Slice {
-            batches: slice.batches,
+            batches,
             up_to,
-            live: slice.complete,
+            live,
+            invalid: live.then(|| self.invalid_for(key)).flatten(),
         }
+    }
+
+    /// The subscription of a connection, if it is invalid. A node's verdict is no change of the document, and
+    /// who replayed meanwhile may have met nothing that tells it.
+    fn invalid_for(&self, key: ConnectionKey) -> Option<Subscription> {
+        let slot = self.registry.subscription_of(key)?;
+        let subscription = &self.subscriptions.get(slot)?.subscription;
+        subscription.fault.is_some().then(|| subscription.clone())
     }
 
     fn connections_of(&self, slot: Slot) -> Vec<Connection> {

@@ -95,12 +95,10 @@ pub(super) struct Replaying {
     limits: Limits,
     /// What was committed up to here is judged by the filter that was in force at the attach.
     attached_at: Position,
-    /// The subscription whose filter is in force.
+    /// The subscription whose filter is in force, as the client was told of it.
     shown: Subscription,
     /// Whether a gap ends the connection.
     ends_on_gap: bool,
-    /// Whether the client was told already that the subscription is invalid, and why.
-    blamed: bool,
     compiling: Option<Compiling>,
     blaming: Option<Blaming>,
     past_filter: Option<Filter>,
@@ -114,6 +112,8 @@ pub(super) struct Replaying {
     next_change: usize,
     /// Where the batches end, and whether the connection is live from there.
     until: Option<(Position, bool)>,
+    /// The subscription as the router has it there, if it is invalid.
+    invalid: Option<Subscription>,
     source: Source,
     old: OldEvents,
     /// Nothing from here on is delivered: the subscription was deleted.
@@ -172,7 +172,6 @@ impl Replaying {
             host: beginning.host,
             limits,
             attached_at: beginning.attached_at,
-            blamed: shown.fault.is_some(),
             shown,
             ends_on_gap: beginning.ends_on_gap,
             compiling: Some(compiling),
@@ -185,6 +184,7 @@ impl Replaying {
             batches: VecDeque::new(),
             next_change: 0,
             until: None,
+            invalid: None,
             source: Source::Next,
             old: OldEvents::default(),
             limit: None,
@@ -257,7 +257,7 @@ impl Replaying {
             if let Some((position, live)) = self.until.take() {
                 self.done = self.done.max(position);
                 return Poll::Ready(if live {
-                    Found::Live(position)
+                    self.go_live(position, out)
                 } else {
                     Found::Frames
                 });
@@ -266,6 +266,22 @@ impl Replaying {
                 return Poll::Ready(found);
             }
         }
+    }
+
+    /// The past is done. What the node has against the subscription, and nothing in the past told, is told
+    /// here: else the client would wait for events that cannot come.
+    fn go_live(&mut self, position: Position, out: &mut Vec<Arc<Frame>>) -> Found {
+        let untold = self.invalid.take().filter(|_| !self.is_told_invalid());
+        if untold.is_some() && self.ends_on_gap {
+            return Found::Undecided;
+        }
+        out.extend(untold.and_then(|invalid| self.updated(&invalid, position)));
+        Found::Live(position)
+    }
+
+    /// Whether the client knows already that the subscription is invalid.
+    fn is_told_invalid(&self) -> bool {
+        self.shown.fault.is_some()
     }
 
     /// Gets more batches. `None`: go on.
@@ -282,8 +298,10 @@ impl Replaying {
                     batches,
                     up_to,
                     live,
+                    invalid,
                 }) => {
                     self.batches = batches.into();
+                    self.invalid = invalid;
                     self.until = Some((up_to, live));
                     self.source = Source::Next;
                 }
@@ -480,14 +498,12 @@ impl Replaying {
         if told.is_err() {
             return Found::Unavailable;
         }
-        if self.ends_on_gap && !self.blamed {
+        if self.ends_on_gap && !self.is_told_invalid() {
             return Found::Undecided;
         }
-        self.blamed = true;
         self.done = self.done.max(at);
-        let mut blamed = self.shown.clone();
-        blamed.fault = Some(fault);
-        out.extend(self.updated(&blamed, at));
+        self.shown.fault = Some(fault);
+        out.extend(self.updated(&self.shown, at));
         Found::Frames
     }
 
@@ -503,13 +519,12 @@ impl Replaying {
             self.past_filter = compiled.filter().cloned();
             self.filter = compiled.take_active_filter();
             // Behind the attach it is as it is here: nothing matches until the document changes.
-            self.filter = self.filter.take().filter(|_| !self.blamed);
+            self.filter = self.filter.take().filter(|_| !self.is_told_invalid());
             return None;
         };
         self.done = self.done.max(at);
         self.filter = compiled.take_active_filter();
         self.shown = compiled.subscription;
-        self.blamed = false;
         self.updated(&self.shown, at)
     }
 

@@ -134,6 +134,8 @@ pub enum Past {
         up_to: Position,
         /// Whether the connection gets everything after `up_to` through its outbox from now on.
         live: bool,
+        /// The subscription, where it is live and nothing will come since that is invalid on this node.
+        invalid: Option<Subscription>,
     },
     /// The position is older than what this node remembers, which begins here.
     Forgotten(Position),

@@ -214,6 +214,11 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         );
     }
 
+    /// Whose connection it is; `None` if it has ended.
+    pub fn subscription_of(&self, key: ConnectionKey) -> Option<S> {
+        self.places.get(&key).map(|(subscription, _)| *subscription)
+    }
+
     /// The connections of a subscription.
     pub fn of(&self, subscription: S) -> &[Registered] {
         self.by_subscription

@@ -253,6 +253,38 @@ async fn changed_unseen(held: &mut Held) {
     assert_eq!(held.until(PAST + 4).await, numbers(PAST + 3..PAST + 5));
 }
 
+/// A change for which the node has no room.
+async fn withheld(in_memory: bool) {
+    let room = |config: &mut Config| config.limits.subscriptions_bytes = 4 * 1024;
+    let mut held = held(in_memory, room).await;
+    let subscriptions = held
+        .service
+        .database
+        .collection::<Document>("subscriptions");
+    let others: Vec<i32> = (PAST..PAST + 1_000).collect();
+    let change = doc! {"$set": {"filter": {"data.n": {"$nin": others}}}};
+    let id = doc! {"_id": &held.id};
+    subscriptions.update_one(id, change).await.unwrap();
+    let path = format!("/subscriptions/{}", held.id);
+    let applied = async || held.service.get(&path).await["status"] == "invalid";
+    held.service.until("there is no room for it", applied).await;
+    let mut statuses = Vec::new();
+    while statuses.last() != Some(&json!("invalid")) {
+        let message = held.socket.message().await;
+        if message["type"] == "updated" {
+            statuses.push(message["subscription"]["status"].clone());
+        }
+    }
+    assert_eq!(statuses, ["active", "invalid"]);
+    held.service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_the_node_has_no_room_for_is_told_at_the_end_of_the_past() {
+    withheld(true).await;
+    withheld(false).await;
+}
+
 async fn replaced(in_memory: bool) {
     let mut held = held(in_memory, |_| {}).await;
     let staged = held.service.database.collection::<Document>("staged");
