@@ -19,8 +19,6 @@ const TOGETHER: usize = 1_000;
 const GATHERING: Duration = Duration::from_millis(500);
 /// How often it looks for events that no node saw, on average.
 const LOOK_INTERVAL: Duration = Duration::from_mins(1);
-/// Events that are remembered between two such looks.
-const REMEMBERED: usize = 10_000;
 
 /// Writes down what the feed tells, and looks for the rest.
 pub(super) async fn run(store: Store, observed: mpsc::Receiver<Committed>) {
@@ -106,20 +104,15 @@ impl Dating {
             return Ok(false);
         }
         let now = self.store.server_time().await?;
-        let mut known = self.store.commits_of(&undated, now).await?;
+        // What the oplog was asked for once it is not asked for again: it may take too long each time.
+        let (asked, new): (Vec<_>, Vec<_>) = undated
+            .into_iter()
+            .partition(|event| self.left.contains(&name(&event.id)));
+        let mut known = self.store.commits_of(&new, now).await?;
         let exact: HashSet<String> = known.iter().map(|event| name(&event.id)).collect();
-        let before = std::mem::take(&mut self.left);
-        for event in undated {
-            let name = name(&event.id);
-            if exact.contains(&name) {
-                continue;
-            }
-            if before.contains(&name) {
-                known.push(event.guess(now));
-            } else if self.left.len() < REMEMBERED {
-                self.left.insert(name);
-            }
-        }
+        let left = new.iter().map(|event| name(&event.id));
+        self.left = left.filter(|name| !exact.contains(name)).collect();
+        known.extend(asked.into_iter().map(|event| event.guess(now)));
         let dated = self.store.date_events(&known).await?;
         tracing::debug!(dated, "events of other programs that no node saw are dated");
         Ok(more)

@@ -87,6 +87,11 @@ impl StoreError {
         matches!(self, Self::Away(error) if code(error) == Some(MAX_TIME_EXPIRED))
     }
 
+    /// Whether what was asked takes longer than it may, as far as that can be told.
+    pub(super) fn is_slowness(&self) -> bool {
+        self.is_time_limit() || matches!(self, Self::TimedOut { .. })
+    }
+
     /// A failed query: what is neither the network nor a right is the query's own fault.
     pub(super) fn of_query(self) -> Self {
         match self {

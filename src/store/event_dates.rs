@@ -5,7 +5,7 @@
 //! it into what lacks. Where no node saw it, the oplog is asked, and then the `_id`; a field that a program set
 //! itself is left as it is.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use bson::{Bson, DateTime, Document, RawBsonRef, RawDocument, Timestamp, doc};
 use mongodb::error::Error;
@@ -17,8 +17,10 @@ use crate::event::{STORED_AT_FIELD, TS_FIELD};
 const DATED_AT_ONCE: usize = 500;
 /// Undated events that are found at once, at most.
 const FOUND_AT_ONCE: i64 = 5_000;
-/// An event is committed so long after its driver made its `_id`, at most, for most of them.
-const BEFORE_COMMIT_SECONDS: u32 = 60;
+/// So far the clocks of programs that insert events may be ahead of the server's.
+const CLOCKS_APART_SECONDS: u32 = 60;
+/// So long the oplog is searched: it has no index, and is as long as the operator made it.
+const SEARCH_LIMIT: Duration = Duration::from_millis(1_500);
 /// So far back the oplog is searched for an event that says nothing of its age.
 const SEARCHED_SECONDS: u32 = 3_600;
 
@@ -135,11 +137,26 @@ impl Store {
         events: &[Undated],
         now: DateTime,
     ) -> Result<Vec<Committed>, StoreError> {
-        let begin = |event: &Undated| match event.made_at() {
-            Some(made_at) => seconds(made_at).saturating_sub(BEFORE_COMMIT_SECONDS),
-            None => seconds(now).saturating_sub(SEARCHED_SECONDS),
-        };
-        let Some(time) = events.iter().map(begin).min() else {
+        match self.search_oplog(events, now).await {
+            Ok(found) => Ok(found),
+            Err(error) if error.is_away() && !error.is_slowness() => Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "the oplog does not say when events were committed");
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    async fn search_oplog(
+        &self,
+        events: &[Undated],
+        now: DateTime,
+    ) -> Result<Vec<Committed>, StoreError> {
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let oldest = self.oplog_begin().await?;
+        let Some(time) = searched_from(events, oldest, now) else {
             return Ok(Vec::new());
         };
         let ids: Vec<&Bson> = events.iter().map(|event| &event.id).collect();
@@ -156,19 +173,23 @@ impl Store {
         let find = oplog
             .find(inserts)
             .projection(doc! {"ts": 1, "wall": 1, "o._id": 1})
-            .max_time(self.server_limit());
+            .max_time(SEARCH_LIMIT.min(self.server_limit()));
         let found = self
             .asked(async { collect(find.batch().await?).await })
-            .await;
-        match found {
-            Ok(found) => Ok(found.iter().filter_map(|entry| committed(entry)).collect()),
-            Err(error) if error.is_away() => Err(error),
-            Err(error) => {
-                tracing::debug!(%error, "the oplog does not say when events were committed");
-                Ok(Vec::new())
-            }
-        }
+            .await?;
+        Ok(found.iter().filter_map(|entry| committed(entry)).collect())
     }
+}
+
+/// From which second on the oplog may have one of them; `None` where all are older than its oldest entry.
+fn searched_from(events: &[Undated], oldest: Option<Timestamp>, now: DateTime) -> Option<u32> {
+    let oldest = oldest.map_or(0, |oldest| oldest.time);
+    let made_at = |event: &Undated| match event.made_at() {
+        Some(made_at) => seconds(made_at),
+        None => seconds(now).saturating_sub(SEARCHED_SECONDS).max(oldest),
+    };
+    let first = events.iter().map(made_at).filter(|at| *at >= oldest).min();
+    first.map(|first| first.saturating_sub(CLOCKS_APART_SECONDS))
 }
 
 /// Events that lack a field: each part is served by the index on it.
@@ -205,4 +226,33 @@ fn committed(entry: &RawDocument) -> Option<Committed> {
 fn seconds(date: DateTime) -> u32 {
     let seconds = date.timestamp_millis().div_euclid(1_000).max(0);
     u32::try_from(seconds).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_older_than_the_oplog_does_not_make_it_be_searched() {
+        let at = |second: i64| DateTime::from_millis(second * 1_000);
+        let undated = |stored_at: Option<i64>| Undated {
+            id: Bson::Int32(1),
+            stored_at: stored_at.map(at),
+        };
+        let (old, fresh, silent) = (undated(Some(9_000)), undated(Some(10_500)), undated(None));
+        let oldest = Some(Timestamp {
+            time: 10_000,
+            increment: 1,
+        });
+        let now = at(20_000);
+        for (events, oldest, begin) in [
+            (vec![old.clone()], oldest, None),
+            (vec![old.clone()], None, Some(8_940)),
+            (vec![old.clone(), fresh], oldest, Some(10_440)),
+            (vec![old, silent], oldest, Some(16_340)),
+            (vec![], oldest, None),
+        ] {
+            assert_eq!(searched_from(&events, oldest, now), begin, "{events:?}");
+        }
+    }
 }

@@ -1,9 +1,14 @@
 use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
-use tidegate::store::{
-    Committed, EventOutcome, EventQuery, PageKey, Store, StoreError, Taken, event_page_key,
+use mongodb::Client;
+use tidegate::{
+    config::Config,
+    mongod::Mongod,
+    store::{
+        Committed, EventOutcome, EventQuery, PageKey, Store, StoreError, Taken, event_page_key,
+    },
 };
 
-use crate::{other_program, raw, store};
+use crate::{other_program, raw, store, support};
 
 async fn publish(store: &Store, events: &[Document]) -> Vec<EventOutcome> {
     let events = events.iter().map(raw).collect();
@@ -199,6 +204,41 @@ async fn the_commit_of_an_event_that_no_node_saw_is_looked_up() {
         let guess = guess(id);
         assert_eq!((guess.at.time, guess.wall_time), (at(made_at), now));
     }
+}
+
+/// The oplog may be so long that it is never searched to its end.
+#[tokio::test]
+async fn an_oplog_that_takes_too_long_says_nothing_and_is_no_failure() {
+    let mongod = Mongod::start(support::options()).await.unwrap();
+    let config = Config {
+        mongodb_uri: mongod.uri(),
+        ..Config::default()
+    };
+    let store = Store::connect(&config).await.unwrap();
+    store.migrate().await.unwrap();
+    let client = Client::with_uri_str(mongod.uri()).await.unwrap();
+    let events = client.database(store.database_name()).collection("events");
+    events.insert_one(doc! {"_id": 1}).await.unwrap();
+    let now = store.server_time().await.unwrap();
+    let (undated, _) = store.undated_events().await.unwrap();
+    assert_eq!(store.commits_of(&undated, now).await.unwrap().len(), 1);
+    // The first read looks for the oldest entry, the second one for the event.
+    for passed in [0, 1] {
+        let too_long = doc! {
+            "configureFailPoint": "failCommand",
+            "mode": {"skip": passed},
+            "data": {
+                "failCommands": ["find"],
+                "errorCode": 50,
+                "namespace": "local.oplog.rs",
+            },
+        };
+        let admin = client.database("admin");
+        admin.run_command(too_long).await.unwrap();
+        assert_eq!(store.commits_of(&undated, now).await.unwrap(), []);
+    }
+    drop(store);
+    mongod.stop().await;
 }
 
 #[tokio::test]
