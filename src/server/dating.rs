@@ -17,8 +17,10 @@ pub(super) const AHEAD: usize = 10_000;
 /// Events that are written down together, and how long they wait for each other on average.
 const TOGETHER: usize = 1_000;
 const GATHERING: Duration = Duration::from_millis(500);
-/// How often it looks for events that no node saw, on average.
+/// How often it looks for events that no node saw, on average, and how long after its start: nodes that start
+/// together do not look together.
 const LOOK_INTERVAL: Duration = Duration::from_mins(1);
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// Writes down what the feed tells, and looks for the rest.
 pub(super) async fn run(store: Store, observed: mpsc::Receiver<Committed>) {
@@ -39,7 +41,7 @@ struct Dating {
 
 impl Dating {
     async fn follow(&mut self) {
-        let mut look = Instant::now();
+        let mut look = Instant::now() + jittered(FIRST_LOOK);
         let mut events = Vec::with_capacity(TOGETHER);
         loop {
             tokio::select! {
@@ -67,8 +69,11 @@ impl Dating {
         }
     }
 
-    /// More of them, as far as they come in a moment.
+    /// More of them, as far as they come in a moment, and there is room.
     async fn gather(&mut self, events: &mut Vec<Committed>) {
+        if events.len() >= TOGETHER {
+            return;
+        }
         sleep(jittered(GATHERING)).await;
         while events.len() < TOGETHER
             && let Ok(event) = self.observed.try_recv()
