@@ -384,6 +384,41 @@ async fn what_was_changed_while_no_node_ran_is_named_and_mended_at_the_next_star
     }
 }
 
+/// Somebody made it by hand, before this service looked at names.
+#[tokio::test]
+async fn the_index_of_retention_may_have_another_name() {
+    let store = store().await;
+    let database = other_program(&store).await;
+    let config = Config {
+        database: store.database_name().to_owned(),
+        retention: Duration::from_secs(77),
+        ..config().await
+    };
+    change(&database, "events", "drop index storedAt").await;
+    let by_hand = doc! {"name": "by hand", "key": {"storedAt": 1}};
+    let create = doc! {"createIndexes": "events", "indexes": [by_hand]};
+    database.run_command(create).await.unwrap();
+    let node = Store::connect(&config).await.unwrap();
+    let expiry = async || {
+        let list = database.run_command(doc! {"listIndexes": "events"}).await;
+        let indexes = first_batch(&list.unwrap());
+        let mut named = indexes
+            .iter()
+            .filter(|index| index.get_document("key").unwrap() == &doc! {"storedAt": 1});
+        let found = named.next().unwrap().clone();
+        assert_eq!(named.next(), None);
+        assert_eq!(found.get_str("name").unwrap(), "by hand");
+        found.get("expireAfterSeconds").cloned()
+    };
+    assert_eq!(expiry().await, None);
+    node.require_migrated().await.unwrap();
+    assert_eq!(expiry().await, Some(Bson::Int32(77)));
+    store.migrate().await.unwrap();
+    let default = i32::try_from(store.retention().as_secs()).unwrap();
+    assert_eq!(expiry().await, Some(Bson::Int32(default)));
+    assert!(store.survey().await.unwrap().differences.is_empty());
+}
+
 #[tokio::test]
 async fn what_cannot_be_mended_is_refused_with_the_way_out() {
     let store = store().await;

@@ -8,11 +8,13 @@ use super::{
     found::Found,
     wanted::{Collection, RETENTION_INDEX, Wanted},
 };
+use crate::store::EVENTS;
 
 /// What may differ between two descriptions of the same index.
 const IGNORED: [&str; 4] = ["v", "ns", "name", "background"];
 /// What `collMod` changes in an index.
-const CHANGEABLE: [&str; 2] = ["expireAfterSeconds", "hidden"];
+const CHANGEABLE: [&str; 2] = [EXPIRY, "hidden"];
+const EXPIRY: &str = "expireAfterSeconds";
 
 /// One difference between a collection and what it has to be.
 #[derive(Clone, PartialEq, Debug)]
@@ -47,7 +49,9 @@ impl Difference {
 
     /// Whether it is how long events are kept, which is a setting.
     pub(super) fn is_retention(&self) -> bool {
-        matches!(&self.what, What::IndexOptions(name, _) if name == RETENTION_INDEX)
+        matches!(&self.what, What::IndexOptions(name, options)
+            if name == RETENTION_INDEX
+                || (self.collection == EVENTS && options.contains_key(EXPIRY)))
     }
 
     /// The command that mends it; `None` where none can.
@@ -160,15 +164,14 @@ fn compare(wanted: &Collection, found: &Found) -> impl Iterator<Item = What> {
 }
 
 fn compare_index(name: &str, wanted: &Document, found: &Found) -> Option<What> {
-    let Some(there) = found.indexes.get(name) else {
-        let twin = found
-            .indexes
-            .iter()
-            .find(|(_, there)| differing(wanted, there).all(|option| is_changeable(&option)));
-        return Some(match twin {
-            Some((twin, _)) => What::IndexNamed(name.to_owned(), twin.clone()),
-            None => What::IndexMissing(wanted.clone()),
-        });
+    let (name, there) = match found.indexes.get_key_value(name) {
+        Some(named) => named,
+        None => match twin(wanted, found) {
+            // By this name no query asks for it.
+            Some(twin) if name == RETENTION_INDEX => twin,
+            Some((twin, _)) => return Some(What::IndexNamed(name.to_owned(), twin.clone())),
+            None => return Some(What::IndexMissing(wanted.clone())),
+        },
     };
     let differing: Vec<_> = differing(wanted, there).collect();
     if differing.is_empty() {
@@ -187,6 +190,12 @@ fn compare_index(name: &str, wanted: &Document, found: &Found) -> Option<What> {
         change.insert(option, value);
     }
     Some(What::IndexOptions(name.to_owned(), change))
+}
+
+/// The index that stands in for it under another name.
+fn twin<'f>(wanted: &Document, found: &'f Found) -> Option<(&'f String, &'f Document)> {
+    let mut indexes = found.indexes.iter();
+    indexes.find(|(_, there)| differing(wanted, there).all(|option| is_changeable(&option)))
 }
 
 fn is_changeable(option: &str) -> bool {
