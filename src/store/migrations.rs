@@ -117,7 +117,7 @@ impl Store {
     /// Applies what is pending and mends what is not as it has to be (event retention, a setting, is
     /// part of that). Nodes that start together take turns: one works, the others wait and find the work
     /// done. Returns the names of what this call applied. Where something in the database is somebody
-    /// else's, nothing is changed.
+    /// else's, nothing is changed; where it becomes so meanwhile, the work ends there.
     pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         self.migrate_with_lease(LEASE).await
     }

@@ -73,12 +73,14 @@ pub enum StartupError {
         detail: String,
     },
     /// Names of ours are somebody else's.
-    #[error("{}", not_ours(database, foreign))]
+    #[error("{}", not_ours(database, foreign, *begun))]
     NotOurs {
         /// The database.
         database: String,
         /// Which, and why.
         foreign: Vec<Foreign>,
+        /// Whether that came about when some were being made already.
+        begun: bool,
     },
     /// The collections are not as they have to be, and were not to be changed.
     #[error("the collections are not as they have to be: {}; run `tidegate migrate`, or start without --no-migrate", .differences.join("; "))]
@@ -129,7 +131,7 @@ impl StartupError {
 }
 
 /// Names what is in the way, and the ways out.
-fn not_ours(database: &str, foreign: &[Foreign]) -> String {
+fn not_ours(database: &str, foreign: &[Foreign], begun: bool) -> String {
     let list = |items: Vec<String>| items.join(", ");
     let all = list(foreign.iter().map(Foreign::to_string).collect());
     let flags = |foreign: &Foreign| format!("--adopt {}", foreign.collection);
@@ -146,8 +148,14 @@ fn not_ours(database: &str, foreign: &[Foreign]) -> String {
             flags.join(" ")
         ),
     };
+    let changed = if begun {
+        "It has its own options again, and what is in it was not changed; other collections that were missing may have \
+         been made"
+    } else {
+        "Nothing was changed"
+    };
     format!(
         "the database {database} holds collections that this service did not make and that have names it \
-         needs: {all}. Nothing was changed. Give it a database of its own (--database NAME){adopt}"
+         needs: {all}. {changed}. Give it a database of its own (--database NAME){adopt}"
     )
 }

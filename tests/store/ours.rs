@@ -232,8 +232,21 @@ async fn a_collection_of_ours_that_became_a_view_is_refused() {
     check_refused(&config, &["events is a view"]).await;
 }
 
-/// A mongod whose `collMod` of one application takes a second.
-async fn slow_to_change(app: &str) -> (Mongod, Config) {
+/// The names that are ours.
+async fn claimed(database: &Database) -> Vec<String> {
+    let records = database.collection::<Document>("migrations");
+    let claim = records.find_one(doc! {"_id": "claim"}).await.unwrap();
+    let names = claim.unwrap().get_array("collections").unwrap().clone();
+    let mut names: Vec<_> = names
+        .iter()
+        .map(|name| name.as_str().unwrap().to_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// A mongod on which one command of one application takes two seconds, once.
+async fn slow(app: &str, command: &str) -> (Mongod, Config) {
     let mongod = Mongod::start(support::options()).await.unwrap();
     let config = Config {
         mongodb_uri: format!("{}&appName={app}", mongod.uri()),
@@ -244,7 +257,7 @@ async fn slow_to_change(app: &str) -> (Mongod, Config) {
         "configureFailPoint": "failCommand",
         "mode": {"times": 1},
         "data": {
-            "failCommands": ["collMod"],
+            "failCommands": [command],
             "blockConnection": true,
             "blockTimeMS": 2_000,
             "appName": app,
@@ -257,7 +270,7 @@ async fn slow_to_change(app: &str) -> (Mongod, Config) {
 
 #[tokio::test]
 async fn what_comes_in_while_a_collection_is_taken_is_seen_and_its_options_come_back() {
-    let (mongod, config) = slow_to_change("takes_slowly").await;
+    let (mongod, config) = slow("takes_slowly", "collMod").await;
     let theirs = Client::with_uri_str(mongod.uri()).await.unwrap();
     let database = theirs.database(&config.database);
     database.create_collection("subscriptions").await.unwrap();
@@ -275,11 +288,14 @@ async fn what_comes_in_while_a_collection_is_taken_is_seen_and_its_options_come_
         subscriptions.insert_one(customer).await.unwrap();
     });
 
+    let words = refusal.as_ref().unwrap_err().to_string();
+    assert!(!words.contains("Nothing was changed"), "{words}");
     let told = refused(refusal.map(drop));
     assert!(
         told[0].starts_with("subscriptions has documents"),
         "{told:?}"
     );
+    assert_eq!(claimed(&database).await, ["migrations"]);
     assert_eq!(subscriptions.count_documents(doc! {}).await.unwrap(), 1);
     subscriptions
         .insert_one(doc! {"filter": "more"})
@@ -289,6 +305,44 @@ async fn what_comes_in_while_a_collection_is_taken_is_seen_and_its_options_come_
     assert_eq!(again, ["subscriptions has documents"]);
     let indexes = subscriptions.list_index_names().await.unwrap();
     assert_eq!(indexes, ["_id_"]);
+}
+
+/// A `create` of what is there with the same options succeeds.
+#[tokio::test]
+async fn what_another_program_makes_and_fills_meanwhile_is_not_ours_even_if_it_is_made_alike() {
+    let (mongod, config) = slow("makes_slowly", "create").await;
+    let theirs = Client::with_uri_str(mongod.uri()).await.unwrap();
+    let database = theirs.database(&config.database);
+    let store = Store::connect(&config).await.unwrap();
+
+    let (refusal, ()) = tokio::join!(store.migrate(), async {
+        eventually("the claim", async || {
+            let records = database.collection::<Document>("migrations");
+            let claim = records.find_one(doc! {"_id": "claim"}).await.unwrap();
+            claim.is_some()
+        })
+        .await;
+        let cart = doc! {"cart": 1, "expiresAt": DateTime::from_millis(1)};
+        let receipts = database.collection("receipts");
+        receipts.insert_one(cart).await.unwrap();
+    });
+
+    let told = refused(refusal.map(drop));
+    assert!(told[0].starts_with("receipts has documents"), "{told:?}");
+    let made = [
+        "events",
+        "idempotency",
+        "migrations",
+        "nodes",
+        "subscriptions",
+    ];
+    assert_eq!(claimed(&database).await, made);
+    let again = refused(store.migrate().await.map(drop));
+    assert_eq!(again, ["receipts has documents"]);
+    let receipts = database.collection::<Document>("receipts");
+    assert_eq!(receipts.list_index_names().await.unwrap(), ["_id_"]);
+    drop(store);
+    mongod.stop().await;
 }
 
 /// What somebody does to a collection while no node runs, and what is seen of it.

@@ -3,7 +3,12 @@
 
 use bson::{Bson, Document, doc};
 
-use super::{Difference, Foreign, files::Migration, found::Found, ours::Look};
+use super::{
+    Difference, Foreign,
+    files::{FILES, Migration},
+    found::Found,
+    ours::Look,
+};
 use crate::store::{StartupError, Store, StoreError, error};
 
 const NAMESPACE_EXISTS: i32 = 48;
@@ -65,28 +70,35 @@ impl Store {
         }
     }
 
-    /// A `create` of what exists already becomes a `collMod` to the same options.
+    /// A `create` of what exists already becomes a `collMod` to the same options. That it succeeds says
+    /// nothing: it does so too where another program made the same a moment ago.
     async fn apply_command(&self, mut command: Document, look: &Look) -> Result<(), StoreError> {
-        match self.command(command.clone()).await {
-            Err(StoreError::Other(ref error)) if error::code(error) == Some(NAMESPACE_EXISTS) => {}
-            answer => return answer,
+        let answer = self.command(command.clone()).await;
+        let exists = matches!(&answer, Err(StoreError::Other(error))
+            if error::code(error) == Some(NAMESPACE_EXISTS));
+        if !exists {
+            answer?;
         }
         let Some(Bson::String(collection)) = command.remove("create") else {
             return Ok(());
         };
-        let before = if look.is_fresh(&collection) {
-            Some(self.still_free(&collection).await?)
+        let fresh = look.is_fresh(&collection);
+        if fresh && !exists && !command.is_empty() {
+            return self.take(&collection, &Found::default(), look).await;
+        }
+        let before = if fresh {
+            Some(self.still_free(&collection, look).await?)
         } else {
             None
         };
-        if command.is_empty() {
+        if !exists || command.is_empty() {
             return Ok(());
         }
         let mut change = doc! {"collMod": &collection};
         change.extend(command);
         self.command(change).await?;
         if let Some(before) = before {
-            self.take(&collection, &before).await?;
+            self.take(&collection, &before, look).await?;
         }
         Ok(())
     }
@@ -97,19 +109,19 @@ impl Store {
     }
 
     /// Looks once more at a collection that others made, at the last moment.
-    async fn still_free(&self, collection: &str) -> Result<Found, StoreError> {
+    async fn still_free(&self, collection: &str, look: &Look) -> Result<Found, StoreError> {
         let found = self.found().await?.remove(collection).unwrap_or_default();
         let reason = match found.unusable() {
             Some(reason) => reason,
             None if self.has_document(collection, doc! {}).await? => FILLED,
             None => return Ok(found),
         };
-        Err(self.refuse(collection, reason).await?)
+        Err(self.refuse(collection, reason, look).await?)
     }
 
     /// What came in since the last look was checked by nobody: then the collection is not ours, and has
     /// its options back. What comes in from now on is checked by ours.
-    async fn take(&self, collection: &str, before: &Found) -> Result<(), StoreError> {
+    async fn take(&self, collection: &str, before: &Found, look: &Look) -> Result<(), StoreError> {
         if !self.has_document(collection, doc! {}).await? {
             return Ok(());
         }
@@ -126,11 +138,23 @@ impl Store {
                 .filter(|(option, _)| option.starts_with("valid") || option.starts_with("change")),
         );
         self.command(change).await?;
-        Err(self.refuse(collection, FILLED).await?)
+        Err(self.refuse(collection, FILLED, look).await?)
     }
 
-    async fn refuse(&self, collection: &str, reason: &str) -> Result<StoreError, StoreError> {
-        self.give_back(collection).await?;
+    /// Gives back what was claimed and is not made yet, this collection first of all: who fills one of
+    /// those is not to find it taken at the next start.
+    async fn refuse(
+        &self,
+        collection: &str,
+        reason: &str,
+        look: &Look,
+    ) -> Result<StoreError, StoreError> {
+        let all = made_in_order().map_err(|reason| failed(collection, reason))?;
+        let left = all.iter().skip_while(|name| *name != collection);
+        let left: Vec<_> = left
+            .filter(|name| look.unclaimed.contains(name.as_str()))
+            .collect();
+        self.give_back(&left).await?;
         let foreign = Foreign {
             collection: collection.to_owned(),
             reason: reason.to_owned(),
@@ -139,9 +163,21 @@ impl Store {
         Ok(StartupError::NotOurs {
             database: self.database_name().to_owned(),
             foreign: vec![foreign],
+            begun: true,
         }
         .into())
     }
+}
+
+/// The collections in the order in which the files make them.
+fn made_in_order() -> Result<Vec<String>, String> {
+    let mut names = Vec::new();
+    for file in FILES {
+        for command in file.commands()? {
+            names.extend(command.get_str("create").ok().map(str::to_owned));
+        }
+    }
+    Ok(names)
 }
 
 const FILLED: &str = "has documents (they came while it was being taken)";

@@ -69,6 +69,7 @@ impl Look {
         Err(StartupError::NotOurs {
             database: database.to_owned(),
             foreign: self.foreign.clone(),
+            begun: false,
         })
     }
 }
@@ -169,10 +170,10 @@ impl Store {
         Ok(())
     }
 
-    /// Gives a name back: somebody else filled the collection before it was ours.
-    pub(super) async fn give_back(&self, name: &str) -> Result<(), StoreError> {
+    /// Gives names back: somebody else filled a collection before it was ours.
+    pub(super) async fn give_back(&self, names: &[&String]) -> Result<(), StoreError> {
         let records = self.database().collection::<Document>(MIGRATIONS);
-        let update = doc! {"$pull": {"collections": name}};
+        let update = doc! {"$pull": {"collections": {"$in": names}}};
         self.bounded(records.update_one(doc! {"_id": CLAIM}, update))
             .await?;
         Ok(())
