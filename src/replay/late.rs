@@ -81,13 +81,14 @@ impl Shelf {
         let kept_from = at_millis(now.timestamp_millis().saturating_sub(retention)).min(to);
         let since = from.max(kept_from).cluster_time();
         // Where that takes too long nothing is known, and something may be missing.
-        let lacks_some = self
+        let undated = self
             .store
             .has_events_without_ts(since, to.cluster_time())
             .await;
+        let guessed = self.store.has_guesses_since(since).await;
         Ok(Late {
             kept_from,
-            lacks_some: lacks_some.unwrap_or(true),
+            lacks_some: undated.unwrap_or(true) || guessed.unwrap_or(true),
             start: earlier(since, overlap),
             overlap,
             position: from.max(kept_from),

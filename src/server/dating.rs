@@ -113,13 +113,17 @@ impl Dating {
         let (asked, new): (Vec<_>, Vec<_>) = undated
             .into_iter()
             .partition(|event| self.left.contains(&name(&event.id)));
-        let mut known = self.store.commits_of(&new, now).await?;
+        let known = self.store.commits_of(&new, now).await?;
         let exact: HashSet<String> = known.iter().map(|event| name(&event.id)).collect();
         let left = new.iter().map(|event| name(&event.id));
         self.left = left.filter(|name| !exact.contains(name)).collect();
-        known.extend(asked.into_iter().map(|event| event.guess(now)));
         let dated = self.store.date_events(&known).await?;
-        tracing::debug!(dated, "events of other programs that no node saw are dated");
+        let guessed = self.store.date_by_guess(asked, now).await?;
+        tracing::debug!(
+            dated,
+            guessed,
+            "events of other programs that no node saw are dated"
+        );
         Ok(more)
     }
 }

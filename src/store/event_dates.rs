@@ -5,12 +5,15 @@
 //! it into what lacks. Where no node saw it, the oplog is asked, and then the `_id`; a field that a program set
 //! itself is left as it is.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use bson::{Bson, DateTime, Document, RawBsonRef, RawDocument, Timestamp, doc};
 use mongodb::error::Error;
 
-use super::{EVENTS, Store, StoreError, query::collect};
+use super::{EVENTS, MIGRATIONS, Store, StoreError, query::collect};
 use crate::event::{STORED_AT_FIELD, TS_FIELD};
 
 /// Events that are dated in one command at most: short enough to be done well within the time limit.
@@ -23,6 +26,10 @@ const CLOCKS_APART_SECONDS: u32 = 60;
 const SEARCH_LIMIT: Duration = Duration::from_millis(1_500);
 /// So far back the oplog is searched for an event that says nothing of its age.
 const SEARCHED_SECONDS: u32 = 3_600;
+
+/// The document in `migrations` that says when an event was last put at a guessed place.
+const GUESSES: &str = "guesses";
+const GUESSED_AT: &str = "latest";
 
 /// An event, and when it was committed.
 #[derive(Clone, PartialEq, Debug)]
@@ -78,12 +85,12 @@ impl Store {
     /// Writes when events were committed into those that do not have it. Returns how many lacked it.
     pub async fn date_events(&self, events: &[Committed]) -> Result<u64, StoreError> {
         let mut dated = 0;
-        for some in events.chunks(DATED_AT_ONCE) {
+        for some in latest(events).chunks(DATED_AT_ONCE) {
             let undated = self.undated_among(some).await?;
             let updates: Vec<Document> = some
                 .iter()
                 .filter(|event| undated.contains(&event.id.to_string()))
-                .map(dating)
+                .map(|event| dating(event))
                 .collect();
             if updates.is_empty() {
                 continue;
@@ -100,8 +107,41 @@ impl Store {
         Ok(dated)
     }
 
+    /// Dates events by what they say of themselves. That may put one before places that clients have passed
+    /// already, and so it is noted first: replays from there tell that they may lack some.
+    pub async fn date_by_guess(
+        &self,
+        events: Vec<Undated>,
+        now: DateTime,
+    ) -> Result<u64, StoreError> {
+        let guesses: Vec<_> = events.into_iter().map(|event| event.guess(now)).collect();
+        if guesses.iter().any(|guess| guess.at.time < seconds(now)) {
+            let note = doc! {
+                "update": MIGRATIONS,
+                "updates": [{
+                    "q": {"_id": GUESSES},
+                    "u": {"$max": {GUESSED_AT: now}},
+                    "upsert": true,
+                }],
+                "writeConcern": {"w": "majority"},
+            };
+            self.run(note).await?;
+        }
+        self.date_events(&guesses).await
+    }
+
+    /// Whether an event that was committed at `from` or later may have been put before it by a guess.
+    pub async fn has_guesses_since(&self, from: Timestamp) -> Result<bool, StoreError> {
+        let date = DateTime::from_millis(i64::from(from.time) * 1_000);
+        let notes = self.database().collection::<Document>(MIGRATIONS);
+        let find = notes
+            .find_one(doc! {"_id": GUESSES, GUESSED_AT: {"$gte": date}})
+            .max_time(self.server_limit());
+        Ok(self.bounded(find).await?.is_some())
+    }
+
     /// Those of them that another node has not dated yet: the others cost one look and no write.
-    async fn undated_among(&self, events: &[Committed]) -> Result<HashSet<String>, StoreError> {
+    async fn undated_among(&self, events: &[&Committed]) -> Result<HashSet<String>, StoreError> {
         let ids: Vec<&Bson> = events.iter().map(|event| &event.id).collect();
         let mut filter = lacking();
         filter.insert("_id", doc! {"$in": ids});
@@ -190,6 +230,18 @@ fn searched_from(events: &[Undated], oldest: Option<Timestamp>, now: DateTime) -
     };
     let first = events.iter().map(made_at).filter(|at| *at >= oldest).min();
     first.map(|first| first.saturating_sub(CLOCKS_APART_SECONDS))
+}
+
+/// The last commit of each: what was deleted and inserted again is what the later one made.
+fn latest(events: &[Committed]) -> Vec<&Committed> {
+    let mut latest: HashMap<String, &Committed> = HashMap::new();
+    for event in events {
+        let known = latest.entry(event.id.to_string()).or_insert(event);
+        if event.at > known.at {
+            *known = event;
+        }
+    }
+    latest.into_values().collect()
 }
 
 /// Events that lack a field: each part is served by the index on it.

@@ -206,6 +206,46 @@ async fn the_commit_of_an_event_that_no_node_saw_is_looked_up() {
     }
 }
 
+/// It may lie before cursors that were handed out since.
+#[tokio::test]
+async fn a_guess_at_a_past_place_is_noted_for_replays_that_begin_behind_it() {
+    let store = store().await;
+    let events = other_program(&store).await.collection::<Document>("events");
+    let now = store.server_time().await.unwrap();
+    let second = u32::try_from(now.timestamp_millis() / 1_000).unwrap();
+    let at = |time: u32| Timestamp { time, increment: 0 };
+    let guess = async |id: Bson| {
+        events.insert_one(doc! {"_id": id}).await.unwrap();
+        let (undated, _) = store.undated_events().await.unwrap();
+        assert_eq!(store.date_by_guess(undated, now).await.unwrap(), 1);
+        store.has_guesses_since(at(second - 5)).await.unwrap()
+    };
+    assert!(!guess("it says nothing, and is put at the end".into()).await);
+    let mut old = ObjectId::new().bytes();
+    old[..4].copy_from_slice(&(second - 100).to_be_bytes());
+    assert!(guess(ObjectId::from_bytes(old).into()).await);
+    assert!(!store.has_guesses_since(at(second + 1)).await.unwrap());
+    assert_eq!(store.migrate().await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_was_inserted_again_has_the_place_of_its_last_commit() {
+    let store = store().await;
+    let events = other_program(&store).await.collection::<Document>("events");
+    for _ in 0..2 {
+        events.delete_one(doc! {"_id": 1}).await.unwrap();
+        events.insert_one(doc! {"_id": 1}).await.unwrap();
+    }
+    let (undated, _) = store.undated_events().await.unwrap();
+    let now = store.server_time().await.unwrap();
+    let commits = store.commits_of(&undated, now).await.unwrap();
+    let last = commits.iter().map(|commit| commit.at).max().unwrap();
+    assert_eq!(commits.len(), 2);
+    store.date_events(&commits).await.unwrap();
+    let event = events.find_one(doc! {"_id": 1}).await.unwrap().unwrap();
+    assert_eq!(event.get_timestamp("ts").unwrap(), last);
+}
+
 /// The oplog may be so long that it is never searched to its end.
 #[tokio::test]
 async fn an_oplog_that_takes_too_long_says_nothing_and_is_no_failure() {
