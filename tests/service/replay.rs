@@ -110,11 +110,12 @@ async fn a_replay_does_not_reach_before_the_subscription_was_made() {
         publish(&service, n..n + 2).await;
         let mut socket = service.open("again", &format!("?after={cursor}")).await;
         let connected = socket.message().await;
-        assert_eq!(connected["recovered"], true, "{connected}");
+        assert_eq!(connected["recovered"], false, "{connected}");
         assert!(
             connected["cursor"].as_str().unwrap() > cursor,
             "{connected}"
         );
+        assert_eq!(socket.message().await["reason"], "before_subscription");
         let read = read_until(&mut socket, n + 1).await;
         assert_eq!(numbers(&read), [n, n + 1]);
         assert_eq!(service.send("DELETE", path, None).await.0, 204);
@@ -148,8 +149,9 @@ async fn after_a_restart_a_replay_does_not_reach_before_the_subscription_was_mad
     let after = format!("?after={}", cursor.as_str().unwrap());
     let mut socket = service.open(&id, &after).await;
     let connected = socket.message().await;
-    assert_eq!(connected["recovered"], true, "{connected}");
+    assert_eq!(connected["recovered"], false, "{connected}");
     assert!(connected["cursor"].as_str() > cursor.as_str());
+    assert_eq!(socket.message().await["reason"], "before_subscription");
     assert_eq!(numbers(&read_until(&mut socket, 6).await), [5, 6]);
     service.stop().await;
 }
