@@ -210,7 +210,13 @@ impl GapReason {
     /// Whether a connection of this dialect hears of it. One that has no messages is closed at a gap, and
     /// would come back for what was before its subscription with the same time for ever.
     pub const fn concerns(self, dialect: Dialect) -> bool {
-        dialect.has_messages() || !matches!(self, Self::BeforeSubscription)
+        dialect.has_messages() || self.closes()
+    }
+
+    /// Whether it closes those that want that of a gap. Nothing that the subscription could have delivered is
+    /// missing where a client asks for what was before it, and it would come back with the same time for ever.
+    pub const fn closes(self) -> bool {
+        !matches!(self, Self::BeforeSubscription)
     }
 }
 

@@ -529,7 +529,8 @@ impl Router {
         let since = subscription.map(|s| s.made_at(self.loaded_at));
         let mut start = self.start(attach.after, since.unwrap_or(Position::START));
         start.gap = start.gap.filter(|gap| gap.concerns(attach.dialect));
-        let ends = start.gap.is_some() && ends_on_gap(attach.dialect, attach.close_on_gap);
+        let closes = start.gap.is_some_and(GapReason::closes);
+        let ends = closes && ends_on_gap(attach.dialect, attach.close_on_gap);
         start.replay &= !ends;
         let id = format!("con_{}", uuid::Uuid::now_v7().simple());
         let key = self.registry.open(
@@ -555,7 +556,7 @@ impl Router {
             "connection is opened"
         );
         if ends {
-            self.registry.end(key, Ending::Resync, self.position);
+            self.registry.end(key, Ending::Resync, start.from);
         }
         let subscription = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
         Ok(Attached {

@@ -182,7 +182,8 @@ async fn what_was_before_the_subscription_is_told_where_it_can_be() {
     );
     let mut closing = service.open(&id, &format!("{query}&onGap=close")).await;
     assert_eq!(closing.message().await["recovered"], false);
-    assert_eq!(closing.rest().await.1.code, 4002);
+    assert_eq!(closing.message().await["reason"], "before_subscription");
+    assert_eq!(closing.event().await["n"], 1, "it stays");
     // Bare events have no word for it, and a close would come again and again.
     for more in ["", "&onGap=close"] {
         let path = format!("/api/v1/subscriptions/{id}/events{query}{more}");
