@@ -152,6 +152,7 @@ async fn open(
         outbox: sender,
         dialect,
         after,
+        acknowledged: resumed,
         close_on_gap: request.close_on_gap,
         remote: request.remote,
         gone,

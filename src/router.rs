@@ -526,8 +526,15 @@ impl Router {
             return Err(AttachError::SubscriptionFull);
         }
         let subscription = self.subscriptions.get(slot);
-        let since = subscription.map(|s| s.made_at(self.loaded_at));
-        let mut start = self.start(attach.after, since.unwrap_or(Position::START));
+        let since = subscription.map_or(Position::START, |subscription| {
+            if attach.acknowledged {
+                // It was acknowledged on this subscription, whatever a date in the document says.
+                subscription.since
+            } else {
+                subscription.made_at(self.loaded_at)
+            }
+        });
+        let mut start = self.start(attach.after, since);
         start.gap = start.gap.filter(|gap| gap.concerns(attach.dialect));
         let closes = start.gap.is_some_and(GapReason::closes);
         let ends = closes && ends_on_gap(attach.dialect, attach.close_on_gap);

@@ -53,6 +53,7 @@ async fn attach(handle: &RouterHandle, after: Option<Position>) -> Receiver {
             deployment: HERE,
             position,
         }),
+        acknowledged: false,
         close_on_gap: false,
         remote: String::new(),
         gone: crate::receipts::life().1,

@@ -59,6 +59,8 @@ pub struct Attach {
     pub dialect: Dialect,
     /// What the client has seen.
     pub after: Option<Cursor>,
+    /// Whether that is what it acknowledged, and not its own word.
+    pub acknowledged: bool,
     /// Whether the connection is to end rather than miss events.
     pub close_on_gap: bool,
     /// Where the client is, for operators.
@@ -396,6 +398,7 @@ mod tests {
                 outbox,
                 dialect: Dialect::Tidegate,
                 after: None,
+                acknowledged: false,
                 close_on_gap: false,
                 remote: String::new(),
                 gone: crate::receipts::life().1,

@@ -1,6 +1,8 @@
 //! What an acknowledgement does.
 
+use bson::{DateTime, Document, doc};
 use serde_json::json;
+use tidegate::config::Config;
 
 use super::support::{ack, durable, heard, position, publish, read, stored, until_stored};
 use crate::support::Service;
@@ -131,4 +133,34 @@ async fn acks_of_a_subscription_that_is_not_durable_are_ignored() {
     heard_later(&service, &id).await;
     assert_eq!(stored(&service, &id).await, None);
     service.stop().await;
+}
+
+/// Programs may write `createdAt`; where a node did not see the insert, it stands for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rewritten_date_does_not_cut_off_what_was_not_acknowledged() {
+    let service = Service::start().await;
+    let id = durable(&service).await;
+    publish(&service, 0..3).await;
+    let mut socket = service.connect(&id).await;
+    let (_, first) = read(&mut socket, 1).await;
+    ack(&mut socket, &first).await;
+    socket.leave().await;
+    until_stored(&service, &id, &first).await;
+    let date = DateTime::from_millis(DateTime::now().timestamp_millis() + 1_500);
+    let subscriptions = service.database.collection::<Document>("subscriptions");
+    let change = doc! {"$set": {"createdAt": date}};
+    let rewritten = subscriptions.update_one(doc! {"_id": &id}, change).await;
+    assert_eq!(rewritten.unwrap().modified_count, 1);
+    let passed = async || DateTime::now() > date;
+    service.until("the date is in the past", passed).await;
+    publish(&service, 3..4).await;
+
+    let restarted = Service::on(Config::clone(&service.config)).await;
+    service.stop().await;
+    let mut socket = restarted.open(&id, "").await;
+    let connected = socket.message().await;
+    assert_eq!(connected["recovered"], true, "{connected}");
+    assert_eq!(connected["cursor"], first);
+    assert_eq!(read(&mut socket, 3).await.0, [1, 2, 3]);
+    restarted.stop().await;
 }
