@@ -467,7 +467,6 @@ impl Router {
     /// Tells every connection that events after `after` may be missing; those that cannot be told,
     /// or asked not to be, end as `resync`.
     async fn tell_gap(&mut self, reason: GapReason, after: Position) {
-        let deployment = self.settings.deployment;
         let deaf: Vec<ConnectionKey> = self
             .registry
             .all()
@@ -477,22 +476,27 @@ impl Router {
         for key in deaf {
             self.registry.end(key, Ending::Resync, after);
         }
-        let position = self.position;
         let slots: Vec<Slot> = self.registry.subscriptions().collect();
         for slot in slots {
-            let frame = |from: Position, dialect: Dialect| {
-                // Who starts later than here misses nothing.
-                (from <= position).then(|| {
-                    let cursor = position.cursor(deployment);
-                    let after = after.max(from).cursor(deployment);
-                    let message = Message::gap(reason, Some(&after), &cursor);
-                    Frame::notice(&message, dialect, position)
-                })
-            };
-            self.delivery
-                .notice(slot, &mut self.registry, after, frame)
-                .await;
+            self.tell_gap_to(slot, reason, after).await;
         }
+    }
+
+    /// The same to the connections of one subscription that can be told.
+    async fn tell_gap_to(&mut self, slot: Slot, reason: GapReason, after: Position) {
+        let (position, deployment) = (self.position, self.settings.deployment);
+        let frame = |from: Position, dialect: Dialect| {
+            // Who starts later than here misses nothing.
+            (from <= position).then(|| {
+                let cursor = position.cursor(deployment);
+                let after = after.max(from).cursor(deployment);
+                let message = Message::gap(reason, Some(&after), &cursor);
+                Frame::notice(&message, dialect, position)
+            })
+        };
+        self.delivery
+            .notice(slot, &mut self.registry, after, frame)
+            .await;
     }
 
     fn attach(&mut self, attach: Attach, reply: oneshot::Sender<Result<Attached, AttachError>>) {

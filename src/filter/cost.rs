@@ -20,7 +20,7 @@ pub(crate) struct Budgets {
     pub(crate) ordinary: u64,
     /// Each of them that has waited.
     pub(crate) most: u64,
-    /// All that have waited together, the last of them not counted.
+    /// All that have waited together, the last of them not counted. Nobody is blamed where it ends.
     pub(crate) together: u64,
     /// The index itself in the event's arrays, for each byte: an element is visited once for every path
     /// that leads there.

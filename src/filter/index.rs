@@ -160,8 +160,8 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
     /// A filter is too expensive if it takes more than the default [`Steps`](super::Steps). A lone
     /// [`Filter`] says the same of each. So that one event cannot take for ever whatever the filters are,
     /// each may first take 500,000 steps. Those that need more wait until all others are done, and go on
-    /// from the lightest to the heaviest until they have taken 500,000,000 steps together: what is left
-    /// then is too expensive, too.
+    /// from the lightest to the heaviest until they have taken 500,000,000 steps together. Of what is left
+    /// then the answer says what may match ([`Effort::undecided`]).
     pub fn matching_within(
         &self,
         document: &RawDocument,
@@ -203,14 +203,21 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
             paths: &self.lookup.paths,
             opaques: &self.lookup.opaques,
         };
-        let candidates = self.candidates(&run, budgets.glance);
+        let mut candidates = self.candidates(&run, budgets.glance);
         if self.records.heaviest().most_steps(bytes.len()) > budgets.ordinary {
             let mut turn = Turn::new(&run, budgets, found, dear);
             candidates.iter().for_each(|record| turn.candidate(record));
+            let place = |record: &&Record<K>| std::ptr::from_ref(*record);
+            candidates.sort_unstable_by_key(place);
             let least = Weight::above(budgets.most, bytes.len());
-            self.records
-                .heavy(least)
-                .for_each(|record| turn.heavy(record));
+            for record in self.records.heavy(least) {
+                if candidates
+                    .binary_search_by_key(&place(&record), place)
+                    .is_err()
+                {
+                    turn.other(record);
+                }
+            }
             return turn.finish();
         }
         for record in candidates {

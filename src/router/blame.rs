@@ -43,6 +43,29 @@ impl Router {
         if !self.delivery.matched.dear.is_empty() {
             Box::pin(self.blame_dear(change, before)).await;
         }
+        if !self.delivery.matched.undecided.is_empty() {
+            Box::pin(self.pass_over_undecided(before)).await;
+        }
+    }
+
+    /// An event took so much that it is not known of some subscriptions whether they match. That is no fault
+    /// of theirs: their connections are told that it may be missing.
+    pub(super) async fn pass_over_undecided(&mut self, before: Position) {
+        self.delivery.flush(&mut self.registry).await;
+        let undecided = std::mem::take(&mut self.delivery.matched.undecided);
+        self.metrics
+            .filters_undecided
+            .inc_by(undecided.len() as u64);
+        tracing::warn!(
+            filters = undecided.len(),
+            position = ?self.position,
+            "matching an event took so much that some filters were passed over"
+        );
+        for slot in undecided {
+            self.end_deaf(slot, before);
+            self.tell_gap_to(slot, GapReason::OversizedChange, before)
+                .await;
+        }
     }
 
     async fn blame_dear(&mut self, change: &Change, before: Position) {
@@ -85,13 +108,18 @@ impl Router {
         }
         self.metrics.filters_blamed.inc();
         if let Some(after) = missing {
-            let concerns = |c: &&Registered| c.gets(self.position) && c.ends_on_gap();
-            let deaf = self.registry.of(slot).iter().filter(concerns);
-            let deaf: Vec<ConnectionKey> = deaf.map(|c| c.key).collect();
-            for key in deaf {
-                self.registry.end(key, Ending::Resync, after);
-            }
+            self.end_deaf(slot, after);
         }
         self.tell_update(slot).await;
+    }
+
+    /// Ends those connections of a subscription that cannot be told of a gap here, or asked not to be.
+    fn end_deaf(&mut self, slot: Slot, after: Position) {
+        let concerns = |c: &&Registered| c.gets(self.position) && c.ends_on_gap();
+        let deaf = self.registry.of(slot).iter().filter(concerns);
+        let deaf: Vec<ConnectionKey> = deaf.map(|c| c.key).collect();
+        for key in deaf {
+            self.registry.end(key, Ending::Resync, after);
+        }
     }
 }

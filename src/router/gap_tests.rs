@@ -1,6 +1,10 @@
 //! What connections are told where events may be missing.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
 
 use bson::{DateTime, RawDocumentBuf, Timestamp, doc};
 use serde_json::Value;
@@ -33,20 +37,30 @@ fn change(time: u32, kind: ChangeKind) -> Change {
 }
 
 fn of(changes: Vec<Change>, time: u32) -> FromFeed {
-    FromFeed::Batch(Batch {
+    FromFeed::Batch(plain_batch(changes, time))
+}
+
+fn plain_batch(changes: Vec<Change>, time: u32) -> Batch {
+    Batch {
         reply: RawDocumentBuf::new(),
         changes,
         position: at(time),
         received_at: Instant::now(),
         counted: Counted::default(),
         unapplied: None,
-    })
+    }
 }
 
 async fn attach(handle: &RouterHandle, after: Option<Position>) -> Receiver {
+    let (attach, receiver) = wish(handle, "a", after);
+    handle.attach(attach).await.unwrap();
+    receiver
+}
+
+fn wish(handle: &RouterHandle, id: &str, after: Option<Position>) -> (Attach, Receiver) {
     let (outbox, receiver) = handle.outbox();
     let attach = Attach {
-        id: "a".to_owned(),
+        id: id.to_owned(),
         outbox,
         dialect: Dialect::Tidegate,
         after: after.map(|position| Cursor {
@@ -58,8 +72,7 @@ async fn attach(handle: &RouterHandle, after: Option<Position>) -> Receiver {
         remote: String::new(),
         gone: crate::receipts::life().1,
     };
-    handle.attach(attach).await.unwrap();
-    receiver
+    (attach, receiver)
 }
 
 async fn next(receiver: &Receiver) -> Value {
@@ -70,8 +83,7 @@ async fn next(receiver: &Receiver) -> Value {
     serde_json::from_slice(&taken[0].bytes[text.unwrap()..]).unwrap()
 }
 
-/// A router that runs and knows the subscription `a` since 5.
-async fn router_with_one() -> (RouterHandle, mpsc::Sender<FromFeed>, JoinHandle<()>) {
+fn new_router() -> (Router, RouterHandle, mpsc::Sender<FromFeed>) {
     let settings = Settings {
         deployment: HERE,
         database: "d".to_owned(),
@@ -79,15 +91,20 @@ async fn router_with_one() -> (RouterHandle, mpsc::Sender<FromFeed>, JoinHandle<
         socket: config::Socket::default(),
         feed: config::Feed::default(),
     };
-    let (limits, metrics) = (
-        filter_limits(&settings.limits),
-        Arc::new(Metrics::default()),
-    );
-    let (router, handle, feed) = Router::new(settings, 4, metrics);
+    Router::new(settings, 4, Arc::new(Metrics::default()))
+}
+
+fn made(id: &str) -> ChangeKind {
+    let limits = filter_limits(&config::Limits::default());
+    let document = RawDocumentBuf::try_from(&doc! {"_id": id}).unwrap();
+    ChangeKind::Upserted(Box::new(Compiled::read(document, &limits)))
+}
+
+/// A router that runs and knows the subscription `a` since 5.
+async fn router_with_one() -> (RouterHandle, mpsc::Sender<FromFeed>, JoinHandle<()>) {
+    let (router, handle, feed) = new_router();
     let router = tokio::spawn(router.run());
-    let document = RawDocumentBuf::try_from(&doc! {"_id": "a"}).unwrap();
-    let made = ChangeKind::Upserted(Box::new(Compiled::read(document, &limits)));
-    feed.send(batch(5, made)).await.unwrap();
+    feed.send(batch(5, made("a"))).await.unwrap();
     handle.loaded(std::time::Duration::MAX).await;
     (handle, feed, router)
 }
@@ -137,4 +154,49 @@ async fn the_changes_of_one_batch_are_applied_in_their_order() {
     }
     drop((handle, feed));
     router.await.unwrap();
+}
+
+/// What the filters of others took is no fault of a subscription, and no matter of a third one.
+#[tokio::test]
+async fn a_subscription_that_was_passed_over_stays_active_and_is_told_of_a_gap() {
+    let (mut router, handle, _feed) = new_router();
+    let known = vec![change(5, made("a")), change(6, made("b"))];
+    router.apply_batch(plain_batch(known, 6)).await;
+    let attach = |id, close_on_gap| {
+        let (wish, receiver) = wish(&handle, id, None);
+        (
+            Attach {
+                close_on_gap,
+                ..wish
+            },
+            receiver,
+        )
+    };
+    let (passed_over, told) = attach("a", false);
+    let (impatient, ended) = attach("a", true);
+    let (other, spared) = attach("b", false);
+    for attach in [passed_over, impatient, other] {
+        router.try_attach(attach).unwrap();
+    }
+
+    router.position = at(9);
+    router.delivery.matched.undecided = vec![router.subscriptions.slot("a").unwrap()];
+    router.pass_over_undecided(at(8)).await;
+
+    let gap = next(&told).await;
+    assert_eq!(gap["type"], "gap");
+    assert_eq!(gap["reason"], "oversized_change");
+    let cursor = |time| Value::from(at(time).cursor(HERE));
+    assert_eq!((&gap["after"], &gap["cursor"]), (&cursor(8), &cursor(9)));
+    let slot = router.subscriptions.slot("a").unwrap();
+    assert_eq!(router.registry.of(slot).len(), 1);
+    assert_eq!(router.subscriptions.blamed(), 0);
+    assert_eq!(router.metrics.filters_undecided.get(), 1);
+    let mut taken = Vec::new();
+    let mut now = |receiver: &Receiver| {
+        let cx = Context::from_waker(Waker::noop());
+        receiver.poll_take(&cx, 1, &mut taken)
+    };
+    assert!(now(&spared).is_pending());
+    assert!(matches!(now(&ended), Poll::Ready(Taken::End(_))));
 }

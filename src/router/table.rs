@@ -56,12 +56,15 @@ pub(super) struct Matched {
     pub(super) slots: Vec<Slot>,
     /// Subscriptions of which that cannot be decided within their budget.
     pub(super) dear: Vec<Slot>,
+    /// Subscriptions of which that was not decided, for what others took.
+    pub(super) undecided: Vec<Slot>,
 }
 
 impl Matched {
     pub(super) fn clear(&mut self) {
         self.slots.clear();
         self.dear.clear();
+        self.undecided.clear();
     }
 }
 
@@ -372,9 +375,14 @@ impl Table {
         matched: &mut Matched,
     ) -> Result<Effort<Slot>, Panicked> {
         matched.clear();
-        let Matched { slots, dear } = &mut *matched;
+        let Matched {
+            slots,
+            dear,
+            undecided,
+        } = &mut *matched;
         let matching = AssertUnwindSafe(|| self.index.matching_within(document, slots, dear));
-        let effort = catch_unwind(matching).map_err(|_| Panicked)?;
+        let mut effort = catch_unwind(matching).map_err(|_| Panicked)?;
+        undecided.append(&mut effort.undecided);
         if self.expiries.any_before(committed) {
             let gets = |slot: &Slot| {
                 self.get(*slot)
@@ -382,6 +390,7 @@ impl Table {
             };
             slots.retain(gets);
             dear.retain(gets);
+            undecided.retain(gets);
         }
         Ok(effort)
     }

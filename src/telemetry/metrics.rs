@@ -89,6 +89,8 @@ pub struct Metrics {
     pub deliveries: Counter,
     /// Subscriptions that became invalid since their filters could not be matched with an event.
     pub filters_blamed: Counter,
+    /// Subscriptions passed over on an event, for what the filters of others took.
+    pub filters_undecided: Counter,
     /// Steps of those filters together that took more than is ordinary on an event.
     dear_steps: Histogram,
     /// Bytes waiting for all connections together; what several wait for counts once.
@@ -238,6 +240,7 @@ impl Default for Metrics {
             events_undecodable: Counter::default(),
             deliveries: Counter::default(),
             filters_blamed: Counter::default(),
+            filters_undecided: Counter::default(),
             dear_steps: Histogram::new(exponential_buckets(1e6, 2.0, 11)),
             waiting_bytes: Arc::clone(&waiting_bytes),
             window_bytes: Arc::clone(&window_bytes),
@@ -312,6 +315,11 @@ impl Metrics {
                 "filters_blamed",
                 "Subscriptions made invalid by an event that their filters could not be matched with",
                 &self.filters_blamed,
+            ),
+            (
+                "filters_undecided",
+                "Subscriptions passed over on an event for what the filters of others took",
+                &self.filters_undecided,
             ),
             (
                 "router_waits",

@@ -173,6 +173,41 @@ pub(super) fn release(program: &[u8], paths: &mut Paths, opaques: &mut Opaques) 
     }
 }
 
+/// A digest of what a program says, without the numbers by which it refers to paths and conditions: the
+/// same in every index.
+pub(super) fn content(program: &[u8], paths: &Paths, opaques: &Opaques) -> u64 {
+    let route = |path| bytes_digest(&paths.written(path), 0);
+    let mut reader = Reader::new(program);
+    let mut digest = 0;
+    while let Some(code) = reader.code() {
+        let said = match code {
+            GT..=EQ => {
+                let route = route(reader.varint());
+                let operand = reader.operand();
+                bytes_digest(operand.bytes(), mix(route, operand.kind() as u64))
+            }
+            EXISTS => route(reader.varint()),
+            IN => {
+                let route = route(reader.varint());
+                bytes_digest(reader.list().bytes, route)
+            }
+            OPAQUE => {
+                reader.varint();
+                let clause = opaques.get(reader.varint());
+                Seeded(0).hash_one(clause.map(|clause| (&clause.path, &clause.test)))
+            }
+            // How long a group is depends on the numbers.
+            OR | AND => {
+                reader.length();
+                0
+            }
+            _ => 0,
+        };
+        digest = mix(mix(digest, code.into()), said);
+    }
+    digest
+}
+
 /// Reads programs. What is not there reads as zeros: programs come from a [`Writer`] only.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader<'p> {

@@ -2,20 +2,25 @@
 //!
 //! A filter whose match is known to cost little is run as ever. The others are counted, from the
 //! event's bytes alone, so that a lone filter counts the same. Whether one is too expensive must not
-//! depend on the ways by which events find it, so those that may be are tried on every event.
+//! depend on the ways by which events find it, so those that may be are tried on every event. Where all
+//! together have taken what an event may take, nobody is blamed for that: of those that the event found
+//! it is told that they are undecided, and the others do not match.
 
 use super::super::cost::{Budgets, Steps, TooExpensive};
 use super::event::Event;
+use super::program;
 use super::records::Record;
 use super::run::{Plain, Run};
 
 /// What the filters took on an event that are not ordinary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effort<K> {
     /// How many steps together.
     pub steps: u64,
     /// The key of the one that took most, and how many.
     pub dearest: Option<(K, u64)>,
+    /// The keys of those that may match, and for which nothing was left of what all together may take.
+    pub undecided: Vec<K>,
 }
 
 impl<K> Default for Effort<K> {
@@ -23,8 +28,16 @@ impl<K> Default for Effort<K> {
         Self {
             steps: 0,
             dearest: None,
+            undecided: Vec::new(),
         }
     }
+}
+
+/// A filter that waits.
+struct Waiting<'t, K> {
+    record: &'t Record<K>,
+    /// Whether the event found it: all others do not match, or are too expensive.
+    found: bool,
 }
 
 /// A turn.
@@ -33,7 +46,7 @@ pub(super) struct Turn<'t, 'd, K> {
     budgets: Budgets,
     found: &'t mut Vec<K>,
     dear: &'t mut Vec<K>,
-    waiting: Vec<&'t Record<K>>,
+    waiting: Vec<Waiting<'t, K>>,
     effort: Effort<K>,
 }
 
@@ -55,31 +68,43 @@ impl<'t, 'd, K: Copy> Turn<'t, 'd, K> {
         }
     }
 
-    /// Tries a filter that the event found. Those that may be too expensive come by themselves.
+    /// Tries a filter that the event found.
     pub(super) fn candidate(&mut self, record: &'t Record<K>) {
         let most = record.weight.most_steps(self.run.event.document().len());
         if most <= self.budgets.ordinary {
             self.settle(record, self.run.holds(&record.program));
-        } else if most <= self.budgets.most {
-            self.heavy(record);
+        } else {
+            self.heavy(record, true);
         }
+    }
+
+    /// Tries a filter that may be too expensive, though the event did not find it.
+    pub(super) fn other(&mut self, record: &'t Record<K>) {
+        self.heavy(record, false);
     }
 
     /// Tries a filter that may be expensive: it waits if it is.
-    pub(super) fn heavy(&mut self, record: &'t Record<K>) {
+    fn heavy(&mut self, record: &'t Record<K>, found: bool) {
         match self.count(record, self.budgets.ordinary) {
             (Ok(matches), _) => self.settle(record, matches),
-            (Err(TooExpensive), _) => self.waiting.push(record),
+            (Err(TooExpensive), _) => self.waiting.push(Waiting { record, found }),
         }
     }
 
-    /// Tries those that wait.
+    /// Tries those that wait, those first that the event found. The order is the same on every node.
     pub(super) fn finish(mut self) -> Effort<K> {
         let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.sort_by_key(|record| record.weight);
-        for record in waiting {
+        let (paths, opaques) = (self.run.paths, self.run.opaques);
+        waiting.sort_by_cached_key(|Waiting { record, found }| {
+            let content = program::content(&record.program, paths, opaques);
+            (!found, record.weight, content)
+        });
+        for Waiting { record, found } in waiting {
             if self.effort.steps >= self.budgets.together {
-                self.dear.extend_from_slice(record.keys.as_slice());
+                if found {
+                    let undecided = &mut self.effort.undecided;
+                    undecided.extend_from_slice(record.keys.as_slice());
+                }
                 continue;
             }
             let (matches, steps) = self.count(record, self.budgets.most);

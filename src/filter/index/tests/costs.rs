@@ -197,26 +197,30 @@ fn what_is_too_expensive_is_told_and_does_not_match() {
     let expected = Effort {
         steps: MOST_STEPS,
         dearest: Some((1, MOST_STEPS)),
+        undecided: vec![],
     };
     assert_eq!(effort, expected);
 }
 
-/// However many filters are expensive, an event takes no more than its share; plain ones are not blamed.
+/// The higher its number, the more a filter looks for in `a`.
+fn looks_for(number: u8, also: &Document) -> Filter {
+    let wanted = (0..5 + i32::from(number)).map(|n| doc! { "$elemMatch": { "a": 300 - n } });
+    let wanted: Vec<Bson> = wanted.map(Bson::Document).collect();
+    let mut filter = doc! { "a": { "$all": wanted } };
+    filter.extend(also.clone());
+    parsed(&filter).expect("the filter is legal")
+}
+
+fn to_look_through() -> RawDocumentBuf {
+    let elements = (0..=300).map(|n| Bson::Document(doc! { "a": n, "b": n }));
+    raw(&doc! { "a": elements.collect::<Vec<_>>(), "type": "tick" })
+}
+
+/// However many filters are expensive, an event takes no more than its share; nobody is blamed for it.
 #[test]
 fn expensive_filters_share_what_one_event_may_take() {
-    const LAST: i32 = 300;
-    let elements = (0..=LAST).map(|n| Bson::Document(doc! { "a": n, "b": n }));
-    let document = raw(&doc! { "a": elements.collect::<Vec<_>>() });
-    // The higher its number, the more a filter looks for.
-    let looks_for = |number: u8| {
-        let wanted = (0..5 + i32::from(number)).map(|n| doc! { "$elemMatch": { "a": LAST - n } });
-        let wanted: Vec<Bson> = wanted.map(Bson::Document).collect();
-        (
-            number,
-            parsed(&doc! { "a": { "$all": wanted } }).expect("the filter is legal"),
-        )
-    };
-    let mut index: FilterIndex<u8> = (0..20).map(looks_for).collect();
+    let document = to_look_through();
+    let mut index: FilterIndex<u8> = (0..20).map(|n| (n, looks_for(n, &doc! {}))).collect();
     let plain = parsed(&doc! { "a.a": { "$gt": 5 } }).expect("the filter is legal");
     index.insert(20, plain);
     let budgets = Budgets {
@@ -226,16 +230,78 @@ fn expensive_filters_share_what_one_event_may_take() {
         ..Budgets::default()
     };
     let everyone = (0..=20).collect::<Vec<u8>>();
-    let (mut found, dear) = asked(&index, &document, budgets);
+    let (mut found, mut dear) = (Vec::new(), Vec::new());
+    let effort = index.matching_for(&document, budgets, &mut found, &mut dear);
+    assert!(dear.is_empty(), "{dear:?}");
     assert!(found.contains(&20) && found.contains(&0), "{found:?}");
-    assert!(dear.contains(&19) && !dear.contains(&20), "{dear:?}");
-    found.extend(dear);
+    let undecided = effort.undecided;
+    assert!(
+        undecided.contains(&19) && !undecided.contains(&20),
+        "{undecided:?}"
+    );
+    found.extend(undecided);
     found.sort_unstable();
     assert_eq!(found, everyone);
     assert_eq!(
         asked(&index, &document, Budgets::default()),
         (everyone, vec![])
     );
+}
+
+/// Filters that the event did not find come last, and what they leave undecided is that they do not match.
+#[test]
+fn what_others_took_is_no_fault_of_a_filter_that_cannot_match() {
+    let document = to_look_through();
+    let filter = |n: u8| {
+        let kind = if n < 10 { "other" } else { "tick" };
+        (
+            n,
+            looks_for(n % 10, &doc! { "b": { "$exists": false }, "type": kind }),
+        )
+    };
+    let index: FilterIndex<u8> = (0..20).map(filter).collect();
+    let budgets = Budgets {
+        ordinary: 10,
+        most: 100_000,
+        together: 300_000,
+        ..Budgets::default()
+    };
+    let (mut found, mut dear) = (Vec::new(), Vec::new());
+    let effort = index.matching_for(&document, budgets, &mut found, &mut dear);
+    let all = found.iter().chain(&dear).chain(&effort.undecided);
+    assert!(all.clone().all(|key| *key >= 10));
+    assert_eq!(all.count(), 10);
+    assert!(!effort.undecided.is_empty());
+}
+
+/// Which of equally heavy filters are still tried follows from what they say, not from when they came.
+#[test]
+fn equally_heavy_filters_come_in_the_same_order_everywhere() {
+    let document = to_look_through();
+    let filters: Vec<(u8, Filter)> = (0..20)
+        .map(|n| (n, looks_for(5, &doc! { "type": { "$ne": i32::from(n) } })))
+        .collect();
+    let there: FilterIndex<u8> = filters.iter().cloned().collect();
+    let mut here = FilterIndex::new();
+    for (key, filter) in filters.iter().rev() {
+        let other = parsed(&doc! { format!("x{key}"): 1 }).expect("the filter is legal");
+        here.insert(100 + key, other);
+        here.insert(*key, filter.clone());
+    }
+    let budgets = Budgets {
+        ordinary: 10,
+        most: 1_000_000,
+        together: 300_000,
+        ..Budgets::default()
+    };
+    let undecided = |index: &FilterIndex<u8>| {
+        let (mut found, mut dear) = (Vec::new(), Vec::new());
+        let effort = index.matching_for(&document, budgets, &mut found, &mut dear);
+        assert!(!found.is_empty() && dear.is_empty());
+        effort.undecided
+    };
+    assert!(!undecided(&here).is_empty());
+    assert_eq!(undecided(&here), undecided(&there));
 }
 
 /// Each array in an array is reached by its place and by the name in its element, so that a set of paths
@@ -258,7 +324,7 @@ fn paths_that_double_at_every_level_do_not_multiply_an_event() {
     filters.extend(parsed(&doc! { "plain": 1 }));
     filters.extend(parsed(&doc! { "plain": 2 }));
     filters.extend(parsed(&doc! { "absent": { "$exists": false } }));
-    let index = FilterIndex::from_iter((0_u16..).zip(filters.iter().cloned()));
+    let index: FilterIndex<u16> = (0..).zip(filters.iter().cloned()).collect();
     let bytes = document.as_bytes();
     let event = Event::new(
         &index.lookup.paths,
@@ -295,7 +361,7 @@ fn an_event_of_many_small_documents_is_looked_up() {
         parsed(&doc! { format!("items.{name}"): 7, format!("items.0.{name}"): 7 })
             .expect("the filter is legal")
     });
-    let index = FilterIndex::from_iter((0_u8..).zip(filters));
+    let index: FilterIndex<u8> = (0..).zip(filters).collect();
     let bytes = document.as_bytes();
     let visits = Budgets::default().visits(bytes.len());
     assert!(Event::new(&index.lookup.paths, bytes, visits).is_surveyed());
