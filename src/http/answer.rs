@@ -70,18 +70,42 @@ impl AsRef<[u8]> for Held {
 }
 
 /// Gives an answer that is whole its share of what all answers may take, until it is sent; what is written
-/// bit by bit has bounds of its own.
+/// bit by bit has bounds of its own. Where there is no room it is refused: only what has changed nothing may
+/// be answered so.
 pub(crate) async fn counted(budget: &Budget, response: Response) -> Response {
-    const SMALL_BYTES: u64 = 4 << 10;
-    let bytes = response.body().size_hint().exact().unwrap_or(0);
-    if bytes <= SMALL_BYTES || response.extensions().get::<Counted>().is_some() {
+    let Some(bytes) = uncounted(&response) else {
         return response;
-    }
+    };
     let mut share = budget.share();
-    if let Err(problem) = share.grow(usize::try_from(bytes).unwrap_or(usize::MAX)) {
-        return problem.into_response();
+    match share.grow(bytes) {
+        Ok(()) => with_share(response, share).await,
+        Err(problem) => problem.into_response(),
     }
-    let (parts, body) = response.into_parts();
+}
+
+/// The same for the answer to a write: what was done is told, whatever the others hold. It is counted,
+/// so that others wait for it; its size is bounded by the body that was read.
+pub(crate) async fn counted_always(budget: &Budget, response: Response) -> Response {
+    let Some(bytes) = uncounted(&response) else {
+        return response;
+    };
+    let mut share = budget.share();
+    share.grow_anyway(bytes);
+    with_share(response, share).await
+}
+
+/// The bytes of an answer that needs a share and has none.
+fn uncounted(response: &Response) -> Option<usize> {
+    const SMALL_BYTES: usize = 4 << 10;
+    let bytes = response.body().size_hint().exact()?;
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let has_share = response.extensions().get::<Counted>().is_some();
+    (bytes > SMALL_BYTES && !has_share).then_some(bytes)
+}
+
+async fn with_share(response: Response, share: Share) -> Response {
+    let (mut parts, body) = response.into_parts();
+    parts.extensions.insert(Counted);
     match to_bytes(body, usize::MAX).await {
         Ok(bytes) => Response::from_parts(parts, Held::body(bytes, share)),
         Err(error) => internal(&error).into_response(),

@@ -81,6 +81,12 @@ impl Share {
         Ok(())
     }
 
+    /// Takes so many more bytes, whatever is held: then there is less for others.
+    pub(crate) fn grow_anyway(&mut self, bytes: usize) {
+        self.budget.0.held.fetch_add(bytes, Ordering::Relaxed);
+        self.held += bytes;
+    }
+
     /// Gives all back.
     pub(crate) fn clear(&mut self) {
         let held = std::mem::take(&mut self.held);
@@ -114,6 +120,10 @@ mod tests {
         drop(one);
         assert_eq!(kind(other.grow(2 * MIB)), None);
         assert_eq!(kind(other.grow(1)), Some(Kind::TooLarge));
+        let mut third = budget.share();
+        third.grow_anyway(5 * MIB);
+        assert_eq!(kind(budget.share().grow(1)), Some(Kind::Overloaded));
+        third.clear();
         other.clear();
         assert_eq!(budget.0.held.load(Ordering::Relaxed), 0);
     }

@@ -39,7 +39,8 @@ pub(crate) async fn filter(
         let (filter, event) = body::json(&body.bytes, read)??;
         explained(&filter, &event, None)
     });
-    Ok(answer::json(StatusCode::OK, text.await??))
+    let answer = answer::json(StatusCode::OK, text.await??);
+    Ok(answer::counted(&state.bounds.answers, answer).await)
 }
 
 /// The filter of a stored subscription, whether it is active or paused.
@@ -56,7 +57,8 @@ pub(crate) async fn subscription(
         let event = body::json(&body.bytes, |json| input::event(json))??;
         of_stored(document, &event, &limits)
     });
-    Ok(answer::json(StatusCode::OK, text.await??))
+    let answer = answer::json(StatusCode::OK, text.await??);
+    Ok(answer::counted(&state.bounds.answers, answer).await)
 }
 
 fn of_stored(

@@ -10,13 +10,20 @@ use axum::{
 
 use super::{answer, budget::Budget};
 
-/// Gives the answer its share of what all answers may take.
+/// Gives the answer its share of what all answers may take. A write is done by then: its answer is never
+/// refused, or its client would do it again.
 pub(crate) async fn counted(
     State(budget): State<Budget>,
     request: Request,
     next: Next,
 ) -> Response {
-    answer::counted(&budget, next.run(request).await).await
+    let changes_nothing = request.method().is_safe();
+    let response = next.run(request).await;
+    if changes_nothing {
+        answer::counted(&budget, response).await
+    } else {
+        answer::counted_always(&budget, response).await
+    }
 }
 
 /// Completes the answer's headers.

@@ -238,3 +238,28 @@ async fn a_body_in_a_coding_is_refused_wherever_the_coding_stands() {
         assert_eq!(send(publish).await.status, status, "{lines:?}");
     }
 }
+
+#[tokio::test]
+async fn a_write_that_was_done_is_answered_so_however_little_room_answers_have() {
+    const EVENTS: usize = 300;
+    let service = Service::start_with(|config| {
+        config.limits.page_bytes = 1024;
+        config.limits.answering_bytes = 8 * 1024;
+    })
+    .await;
+    let events = json!(vec![json!({"type": "t"}); EVENTS]);
+    let published = post(&service, "/events", events.to_string()).await;
+    assert_eq!(published.status, 202, "{published:?}");
+    assert_eq!(published.json()["accepted"], EVENTS);
+    let large = json!({"filter": {}, "metadata": {"a": "x".repeat(10_000)}});
+    let created = post(&service, "/subscriptions/batch", json!([large]).to_string()).await;
+    assert_eq!(created.status, 200, "{created:?}");
+    let put = with_json(&service, Method::PUT, "/subscriptions/a", &large);
+    assert_eq!(send(put).await.status, 201);
+    // What changes nothing is refused.
+    let clauses: Vec<_> = (0..200).map(|n| json!({"data.a": n})).collect();
+    let tried = json!({"filter": {"$or": clauses}, "event": {"type": "t"}});
+    let tried = post(&service, "/match", tried.to_string()).await;
+    assert_eq!(tried.status, 413, "{tried:?}");
+    service.stop().await;
+}
