@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use data_encoding::BASE32HEX_NOPAD;
 use futures_util::TryStreamExt as _;
-use mongodb::{Collection, action::Find, options::Hint};
+use mongodb::{Collection, action::Find, options::Hint, raw_batch_cursor::RawBatch};
 
 use super::{Store, StoreError};
 use crate::{
@@ -125,52 +125,90 @@ pub enum Taken {
     Full,
 }
 
+/// A page that is being read.
+struct Reading<P, T> {
+    page: P,
+    take: T,
+    begun: Instant,
+    patience: Duration,
+    reached: Option<Result<PageKey, PageKeyError>>,
+    count: usize,
+    /// Whether it ends before what the database has.
+    ended: bool,
+}
+
+impl<P, T: Fn(&mut P, &RawDocument) -> Taken> Reading<P, T> {
+    /// Takes what stands in one reply. The first event is taken however long that takes, so that every page
+    /// comes further.
+    fn take(mut self, batch: &RawBatch) -> mongodb::error::Result<Self> {
+        for item in batch.doc_slices()? {
+            let RawBsonRef::Document(event) = item? else {
+                continue;
+            };
+            let late = self.reached.is_some() && self.begun.elapsed() > self.patience;
+            if late || (self.take)(&mut self.page, event) == Taken::Full {
+                self.ended = true;
+                return Ok(self);
+            }
+            self.reached = Some(event_page_key(event));
+            self.count += 1;
+        }
+        self.ended = self.begun.elapsed() > self.patience;
+        Ok(self)
+    }
+
+    fn finish(self, limit: Option<usize>) -> Result<(P, Option<PageKey>), StoreError> {
+        let more = self.ended || limit == Some(self.count);
+        let reached = self.reached.transpose();
+        let reached = reached.map_err(|_| StoreError::Unexpected("an event has no usable _id"))?;
+        Ok((self.page, reached.filter(|_| more)))
+    }
+}
+
 impl Store {
     /// Reads a page of events in the order asked for, one by one, and gives the key behind which there may
     /// be more: where the page is full, where its time is up, or `query.limit` were read. A server that
     /// finds nothing in that time is [`StoreError::TooSlow`]; a query that it cannot read is refused.
-    pub async fn read_events(
+    ///
+    /// `take` may take its time: it runs on threads that serve nobody else.
+    pub async fn read_events<P, T>(
         &self,
         query: &EventQuery,
-        mut take: impl FnMut(&RawDocument) -> Taken + Send,
-    ) -> Result<Option<PageKey>, StoreError> {
-        let begun = Instant::now();
+        page: P,
+        take: T,
+    ) -> Result<(P, Option<PageKey>), StoreError>
+    where
+        P: Send + 'static,
+        T: Fn(&mut P, &RawDocument) -> Taken + Send + 'static,
+    {
         let patience = query.patience.0.min(self.server_limit());
+        let mut reading = Reading {
+            page,
+            take,
+            begun: Instant::now(),
+            patience,
+            reached: None,
+            count: 0,
+            ended: false,
+        };
+        let too_slow = |error: StoreError| match error {
+            error if error.is_time_limit() => StoreError::TooSlow { waited: patience },
+            error => error.of_query(),
+        };
         let events = self.events();
         let find = self.find_page(&events, query).max_time(patience);
-        let mut reached = None;
-        let reading = async {
-            let mut cursor = find.batch().await?;
-            let mut count = 0;
-            while let Some(batch) = cursor.try_next().await? {
-                for item in batch.doc_slices()? {
-                    let RawBsonRef::Document(event) = item? else {
-                        continue;
-                    };
-                    if take(event) == Taken::Full {
-                        return Ok(true);
-                    }
-                    reached = Some(event_page_key(event));
-                    count += 1;
-                    // Matching takes its time, and others wait for this thread.
-                    tokio::task::consume_budget().await;
+        let mut cursor = self.bounded(find.batch()).await.map_err(too_slow)?;
+        while !reading.ended {
+            match self.bounded(cursor.try_next()).await {
+                Ok(Some(batch)) => reading = aside(move || reading.take(&batch)).await??,
+                Ok(None) => break,
+                Err(error) if error.is_time_limit() && reading.reached.is_some() => {
+                    reading.ended = true;
                 }
-                if begun.elapsed() > patience {
-                    return Ok(true);
-                }
+                Err(error) => return Err(too_slow(error)),
             }
-            Ok(query.limit == Some(count))
-        };
-        let more = match self.bounded(reading).await {
-            Err(error) if error.is_time_limit() && reached.is_some() => true,
-            Err(error) if error.is_time_limit() => {
-                return Err(StoreError::TooSlow { waited: patience });
-            }
-            read => read.map_err(StoreError::of_query)?,
-        };
-        let reached = reached.transpose();
-        let reached = reached.map_err(|_| StoreError::Unexpected("an event has no usable _id"))?;
-        Ok(reached.filter(|_| more))
+        }
+        reading.finish(query.limit)
     }
 
     fn find_page<'a>(
@@ -227,5 +265,16 @@ fn shown_as(wanted: &str, default: &str) -> Document {
         doc! {"$in": [wanted, Bson::Null]}
     } else {
         doc! {"$eq": wanted}
+    }
+}
+
+/// Does work on a thread of its own; a panic in it is the caller's.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(StoreError::Unexpected("a page was cut while it was read")),
     }
 }

@@ -168,6 +168,56 @@ async fn a_search_that_takes_too_long_ends_and_says_so() {
     assert!(page["nextCursor"].is_string(), "{page}");
 }
 
+/// Letters without a pattern, of which every one costs [`dear_pattern`] much.
+fn letters(count: usize) -> String {
+    let mut word = 1_u32;
+    let letters = (0..count).map(|_| {
+        word = word.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        if word >> 31 == 0 { 'a' } else { 'b' }
+    });
+    letters.collect()
+}
+
+fn dear_pattern() -> String {
+    let filter = json!({"data.text": {"$regex": "[ab]*a[ab]{900}c"}}).to_string();
+    let filter = utf8_percent_encode(&filter, NON_ALPHANUMERIC);
+    format!("/events?filter={filter}")
+}
+
+#[tokio::test]
+async fn a_filter_that_takes_long_on_each_event_ends_its_page_and_is_no_trouble_of_the_database() {
+    let service = Service::start_with(|config| {
+        config.limits.search_timeout = Duration::from_millis(300);
+        config.limits.database_timeout = Duration::from_secs(1);
+    })
+    .await;
+    let text = letters(2_000);
+    let events = (0..1_200).map(|_| doc! {"type": "t", "data": {"text": &text}});
+    let collection = service.database.collection::<Document>("events");
+    collection.insert_many(events).await.unwrap();
+    let page = service.get(&dear_pattern()).await;
+    assert_eq!(page["items"], json!([]));
+    assert!(page["nextCursor"].is_string(), "{page}");
+}
+
+#[tokio::test]
+async fn events_that_are_too_expensive_for_the_filter_are_counted_on_their_page() {
+    let service = Service::start_with(|config| {
+        config.limits.database_timeout = Duration::from_mins(2);
+        config.limits.search_timeout = Duration::from_mins(1);
+    })
+    .await;
+    let sound = format!("a{}c", "b".repeat(900));
+    let events = [&letters(900_000), &sound].map(|text| doc! {"type": "t", "data": {"text": text}});
+    let collection = service.database.collection::<Document>("events");
+    collection.insert_many(events).await.unwrap();
+    let page = service.get(&dear_pattern()).await;
+    assert_eq!(page["items"][0]["data"]["text"], sound);
+    assert_eq!(page["items"].as_array().unwrap().len(), 1);
+    assert_eq!(page["tooExpensive"], 1);
+    assert_eq!(page["nextCursor"], Value::Null);
+}
+
 #[tokio::test]
 async fn an_event_that_cannot_be_read_is_left_out_of_its_page() {
     let service = Service::start().await;

@@ -29,13 +29,11 @@ async fn read(
     store: &Store,
     query: &EventQuery,
 ) -> Result<(Vec<RawDocumentBuf>, Option<PageKey>), StoreError> {
-    let mut page = Vec::new();
-    let take = |event: &RawDocument| {
+    let take = |page: &mut Vec<_>, event: &RawDocument| {
         page.push(event.to_owned());
         Taken::Done
     };
-    let next = store.read_events(query, take).await?;
-    Ok((page, next))
+    store.read_events(query, Vec::new(), take).await
 }
 
 #[tokio::test]
@@ -313,16 +311,16 @@ async fn pages_follow_the_log_and_begin_with_what_has_no_timestamp() {
     }
     assert_eq!(paged, wanted);
     // A page ends before what is not taken.
-    let mut taken = Vec::new();
     let query = EventQuery::default();
-    let take = |event: &RawDocument| {
+    let take = |taken: &mut Vec<_>, event: &RawDocument| {
         if taken.len() == 3 {
             return Taken::Full;
         }
         taken.push(event.to_owned());
         Taken::Done
     };
-    let next = store.read_events(&query, take).await.unwrap();
+    let read = store.read_events(&query, Vec::new(), take).await;
+    let (taken, next) = read.unwrap();
     assert_eq!(next, Some(event_page_key(&taken[2]).unwrap()));
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::show;
 use crate::{
     event::default_source,
-    filter::Filter,
+    filter::{Filter, Steps, TooExpensive},
     http::{
         AppState, answer,
         budget::Share,
@@ -79,7 +79,8 @@ fn has_pattern(key: &str, value: RawBsonRef<'_>) -> bool {
     }
 }
 
-/// Finds a page and words it: `{items, nextCursor}`. Reading goes on in its turn where the client leaves,
+/// Finds a page and words it: `{items, nextCursor}`, and `tooExpensive` where events are left out because
+/// the filter takes too much of them. Reading goes on in its turn where the client leaves,
 /// because the database goes on as well.
 pub(in crate::http) async fn page(state: &AppState, search: Search) -> Result<Response, Problem> {
     let turns = if search.is_wide() {
@@ -105,20 +106,21 @@ pub(in crate::http) async fn page(state: &AppState, search: Search) -> Result<Re
 }
 
 async fn read(state: AppState, search: Search) -> Result<Response, Problem> {
-    let mut page = Page {
+    let page = Page {
         text: String::from(r#"{"items":["#),
         source: default_source(state.store.database_name()),
         filter: search.filter,
         items: 0,
         unreadable: 0,
+        too_expensive: 0,
         limit: search.limit,
         most: state.host.config.limits.page_bytes,
         share: state.bounds.answers.share(),
         refused: None,
     };
-    let next = state
+    let (page, next) = state
         .store
-        .read_events(&search.query, |event| page.take(event))
+        .read_events(&search.query, page, Page::take)
         .await?;
     page.finish(next)
 }
@@ -130,6 +132,8 @@ struct Page {
     filter: Option<Filter>,
     items: usize,
     unreadable: usize,
+    /// Events on which the filter takes more steps than it may.
+    too_expensive: usize,
     limit: usize,
     most: usize,
     share: Share,
@@ -142,12 +146,17 @@ impl Page {
         if self.items == self.limit {
             return Taken::Full;
         }
-        if self
+        let matches = self
             .filter
             .as_ref()
-            .is_some_and(|filter| !filter.matches(event))
-        {
-            return Taken::Done;
+            .map(|filter| filter.matches_within(event, &mut Steps::default()));
+        match matches {
+            None | Some(Ok(true)) => {}
+            Some(Ok(false)) => return Taken::Done,
+            Some(Err(TooExpensive)) => {
+                self.too_expensive += 1;
+                return Taken::Done;
+            }
         }
         let before = self.text.len();
         if self.items > 0 {
@@ -182,6 +191,10 @@ impl Page {
         };
         self.text.push_str(r#"],"nextCursor":"#);
         self.text.push_str(&cursor.to_string());
+        if self.too_expensive > 0 {
+            self.text.push_str(r#","tooExpensive":"#);
+            self.text.push_str(&self.too_expensive.to_string());
+        }
         self.text.push('}');
         Ok(answer::held(StatusCode::OK, self.text, self.share))
     }
