@@ -286,3 +286,21 @@ async fn a_page_of_another_site_opens_no_stream() {
         answer.problem("forbidden");
     }
 }
+
+/// The page ends where answers have no more room, and not in a refusal.
+#[tokio::test]
+async fn a_page_of_subscriptions_takes_its_share_item_by_item() {
+    let service = Service::start_with(|config| {
+        config.limits.page_bytes = 1 << 20;
+        config.limits.answering_bytes = 40_000;
+    })
+    .await;
+    let wanted = ["s0", "s1", "s2", "s3"].map(str::to_owned);
+    for id in &wanted {
+        let body = json!({"filter": {}, "metadata": {"a": "x".repeat(12_000)}});
+        let path = format!("/subscriptions/{id}");
+        service.send("PUT", &path, Some(body)).await;
+    }
+    let (ids, pages) = walk(&service, "/subscriptions?limit=50", "cursor").await;
+    assert_eq!((ids, pages), (wanted.into(), vec![3, 1]));
+}

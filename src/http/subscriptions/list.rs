@@ -12,7 +12,9 @@ use bson::Bson;
 
 use crate::{
     http::{
-        AppState, answer, page,
+        AppState, answer,
+        budget::Share,
+        page,
         problem::Problem,
         query::{Query, bad},
     },
@@ -34,7 +36,9 @@ struct Listing {
 /// One page, as it is written.
 #[derive(Debug)]
 struct Page {
-    items: String,
+    text: String,
+    /// Of what all answers may take.
+    share: Share,
     /// How many there may be, and of how many bytes.
     limit: usize,
     bytes: usize,
@@ -51,7 +55,7 @@ pub(crate) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Resp
         Some(Status::Invalid) => invalid::page(&state, &listing).await?,
         _ => stored::page(&state, &listing).await?,
     };
-    Ok(answer::json(StatusCode::OK, page.to_json()?))
+    page.finish()
 }
 
 impl Listing {
@@ -73,9 +77,10 @@ impl Listing {
 }
 
 impl Page {
-    fn new(listing: &Listing) -> Self {
+    fn new(state: &AppState, listing: &Listing) -> Self {
         Self {
-            items: String::new(),
+            text: String::from(r#"{"items":["#),
+            share: state.bounds.answers.share(),
             limit: listing.limit,
             bytes: listing.bytes,
             count: 0,
@@ -90,34 +95,42 @@ impl Page {
     fn add(&mut self, found: Vec<Compiled>) -> Result<bool, Problem> {
         for one in found {
             let text = one.to_json();
-            let large = self.items.len() + text.len() > self.bytes && self.count > 0;
+            let large = self.text.len() + text.len() > self.bytes && self.count > 0;
             if large || self.count == self.limit {
                 self.more = true;
                 return Ok(true);
             }
-            if self.count > 0 {
-                self.items.push(',');
+            match self.share.grow(text.len() + 1) {
+                // Its client goes on from there when there is room.
+                Err(_) if self.count > 0 => {
+                    self.more = true;
+                    return Ok(true);
+                }
+                grown => grown?,
             }
-            self.items.push_str(&text);
+            if self.count > 0 {
+                self.text.push(',');
+            }
+            self.text.push_str(&text);
             self.last = Some(id(&one)?);
             self.count += 1;
         }
         Ok(false)
     }
 
-    fn to_json(&self) -> Result<String, Problem> {
+    fn finish(mut self) -> Result<Response, Problem> {
         let cursor = match self.last.as_ref().filter(|_| self.more) {
             Some(last) => serde_json::Value::from(page::cursor(last)?),
             None => serde_json::Value::Null,
         };
-        let total = self
-            .total
-            .map(|total| format!(r#","total":{total}"#))
-            .unwrap_or_default();
-        let items = &self.items;
-        Ok(format!(
-            r#"{{"items":[{items}],"nextCursor":{cursor}{total}}}"#
-        ))
+        self.text.push_str(r#"],"nextCursor":"#);
+        self.text.push_str(&cursor.to_string());
+        if let Some(total) = self.total {
+            self.text.push_str(r#","total":"#);
+            self.text.push_str(&total.to_string());
+        }
+        self.text.push('}');
+        Ok(answer::held(StatusCode::OK, self.text, self.share))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use bson::RawBsonRef;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Listing, Page};
 use crate::{
@@ -22,11 +23,13 @@ pub(super) async fn page(state: &AppState, listing: &Listing) -> Result<Page, Pr
         .clone()
         .map(|id| Key::from_bson(id).ok_or_else(|| bad_cursor("cursor")));
     let after = after.transpose()?;
-    let mut page = Page::new(listing);
+    let mut page = Page::new(state, listing);
     let mut walk = Walk::after(after);
-    while let Some(mut read) = walk.next(state).await? {
+    while let Some((mut read, turn)) = walk.next(state).await? {
         read.retain(|one| named(one, listing));
-        if page.add(read)? {
+        let full = page.add(read)?;
+        drop(turn);
+        if full {
             break;
         }
     }
@@ -43,7 +46,7 @@ pub(super) async fn count(
 ) -> Result<u64, Problem> {
     let mut total = 0;
     let mut walk = Walk::after(None);
-    while let Some(read) = walk.next(state).await? {
+    while let Some((read, _turn)) = walk.next(state).await? {
         total += read.iter().filter(|one| counts(one)).count() as u64;
     }
     Ok(total)
@@ -67,6 +70,9 @@ pub(super) fn stored_status(one: &Compiled) -> Option<StoredStatus> {
     }
 }
 
+/// Documents that were read, and the turn that is theirs.
+type InTurn = (Vec<Compiled>, OwnedSemaphorePermit);
+
 /// A walk over the invalid subscriptions in the order of their keys, some at a time.
 struct Walk {
     after: Option<Key>,
@@ -78,11 +84,12 @@ impl Walk {
         Self { after, done: false }
     }
 
-    /// The next ones that are invalid still.
-    async fn next(&mut self, state: &AppState) -> Result<Option<Vec<Compiled>>, Problem> {
+    /// The next ones that are invalid still, and the turn in which they are held.
+    async fn next(&mut self, state: &AppState) -> Result<Option<InTurn>, Problem> {
         if self.done {
             return Ok(None);
         }
+        let turn = state.bounds.paging.take().await?;
         let keys = state.host.router.invalid(self.after.clone(), CHUNK).await?;
         self.done = keys.len() < CHUNK;
         self.after = keys.last().cloned();
@@ -94,6 +101,6 @@ impl Walk {
             .map(|one| (one.subscription.key(), one))
             .collect();
         let in_order = keys.iter().filter_map(|key| by_key.remove(key));
-        Ok(Some(in_order.collect()))
+        Ok(Some((in_order.collect(), turn)))
     }
 }

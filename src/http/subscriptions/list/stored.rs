@@ -17,8 +17,10 @@ pub(super) async fn page(state: &AppState, listing: &Listing) -> Result<Page, Pr
         limit: listing.limit + 1,
         bytes: listing.bytes,
     };
-    let mut page = Page::new(listing);
+    let mut page = Page::new(state, listing);
     loop {
+        // Held until what was read stands on the page: documents take much more than their text.
+        let turn = state.bounds.paging.take().await?;
         let Listed {
             documents,
             exhausted,
@@ -26,7 +28,9 @@ pub(super) async fn page(state: &AppState, listing: &Listing) -> Result<Page, Pr
         let mut read = judged(state, documents).await?;
         query.after = read.last().map(id).transpose()?;
         read.retain(|one| listing.status.is_none_or(|status| one.status() == status));
-        if page.add(read)? || exhausted {
+        let full = page.add(read)?;
+        drop(turn);
+        if full || exhausted {
             break;
         }
     }
