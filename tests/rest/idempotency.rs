@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bson::{DateTime, Document, doc};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -168,4 +169,44 @@ async fn a_client_that_leaves_keeps_no_key_locked() {
     }
     let made = service.get("/subscriptions?count=true").await["total"].clone();
     assert_eq!(made, json!(2 * (CLIENTS + 1)));
+}
+
+/// The attempt before has died behind its write; this one cannot read what that one stored.
+#[tokio::test]
+async fn an_answer_with_a_failure_of_the_database_inside_is_not_kept() {
+    let service = Service::start_with(|config| {
+        config.mongodb_uri += "&appName=unread";
+    })
+    .await;
+    let path = "/subscriptions/batch";
+    let body = json!([{"filter": {}, "name": "n"}, {"nope": 1}]);
+    let first = post(&service, path, "k", &body).await;
+    assert_eq!(first.status, 207, "{first:?}");
+    let keys = service.database.collection::<Document>("idempotency");
+    let died = doc! {
+        "$set": {"state": "running", "leaseUntil": DateTime::from_millis(0)},
+        "$unset": {"answer": 1},
+    };
+    keys.update_one(doc! {}, died).await.unwrap();
+    let admin = service.database.client().database("admin");
+    let fail = doc! {
+        "configureFailPoint": "failCommand",
+        "mode": "alwaysOn",
+        "data": {"failCommands": ["find"], "appName": "unread", "errorCode": 11_600},
+    };
+    admin.run_command(fail).await.unwrap();
+    let failed = post(&service, path, "k", &body).await;
+    let over = doc! {"configureFailPoint": "failCommand", "mode": "off"};
+    admin.run_command(over).await.unwrap();
+    assert_eq!(failed.status, 503, "{failed:?}");
+    let id = |answer: &Answer| answer.json()["items"][0]["subscription"]["id"].clone();
+    service
+        .until("the database is there", async || {
+            post(&service, path, "k", &body).await.status == 207
+        })
+        .await;
+    let again = post(&service, path, "k", &body).await;
+    assert_eq!(id(&again), id(&first));
+    assert_eq!(service.get("/subscriptions?count=true").await["total"], 1);
+    service.stop().await;
 }

@@ -176,6 +176,11 @@ async fn answer_all(
                 text.push_str(r#"{"status":201,"subscription":"#);
                 text.push_str(&subscription);
             }
+            // Kept under the key, it would be the answer for a day. Those that are stored are known by their ids
+            // when all are sent again.
+            Err(problem) if ids.may_exist() && problem.status().is_server_error() => {
+                return Err(problem);
+            }
             Err(problem) => {
                 all_created = false;
                 text.push_str(r#"{"status":"#);
