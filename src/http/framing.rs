@@ -1,8 +1,12 @@
-//! Where a request ends: what leaves that open to doubt is refused, and the TCP connection closed behind it.
+//! Where a request ends: codings that leave that open to doubt are refused, and the TCP connection closed behind it.
 //!
 //! A proxy that understands such a request otherwise than this service would take a part of it for the next
-//! one (request smuggling, RFC 9112, section 11.2). hyper refuses what it cannot read; this refuses what it
-//! reads more generously than it should.
+//! one (request smuggling, RFC 9112, section 11.2). hyper refuses what it cannot read; this refuses the codings
+//! that it reads more generously than it should.
+//!
+//! It is not all: hyper takes `Content-Length` away where a request has `Transfer-Encoding: chunked` too. Such a
+//! request cannot be told from a chunked one here. It is read as chunked, as RFC 9112, section 6.1, has it, but the
+//! TCP connection goes on behind it, where that section wants it closed. A proxy in front must not forward both.
 
 use axum::{
     extract::Request,
@@ -13,7 +17,7 @@ use axum::{
 
 use super::problem::{Kind, Problem};
 
-/// Lets only requests through whose end is beyond doubt.
+/// Lets only requests through that have no coding, or are chunked and nothing else.
 pub(crate) async fn check(request: Request, next: Next) -> Response {
     match doubt(request.headers()) {
         None => next.run(request).await,
