@@ -151,7 +151,8 @@ pub struct Limits {
     /// How long a request's body may take. Default `30s`.
     #[serde(deserialize_with = "duration")]
     pub body_timeout: Duration,
-    /// How long an answer may wait for its client to take any of it. Default `30s`.
+    /// How long an answer may wait for its client to take any of it, and longer in all only as far as its client takes
+    /// 16 KiB/s. Default `30s`.
     #[serde(deserialize_with = "duration")]
     pub answer_timeout: Duration,
     /// How long an answered write waits for this node's feed to pass it. Default `5s`.

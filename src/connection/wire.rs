@@ -8,7 +8,8 @@
 //! by then: most often one system call and one segment rather than two.
 //!
 //! An ordinary answer has nobody who keeps time: where its client takes nothing of it for
-//! `limits.answer_timeout`, the wire itself resets the TCP connection.
+//! `limits.answer_timeout`, or all in all less than [`LEAST_BYTES_PER_SECOND`] beyond that time, the wire
+//! itself resets the TCP connection.
 
 use std::{
     future::Future as _,
@@ -29,10 +30,14 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::OwnedSemaphorePermit,
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep},
 };
 
 use crate::telemetry::Metrics;
+
+/// A client that takes less of an ordinary answer is not waited for: a byte now and then would hold the
+/// answer for days.
+const LEAST_BYTES_PER_SECOND: u64 = 16 << 10;
 
 /// What the kernel says to whoever writes, and what HTTP's side of the wire is to do.
 #[derive(Debug, Default)]
@@ -145,6 +150,8 @@ pub struct Wire {
     patience: Duration,
     /// Until then; while nothing waits there is none.
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Since when the answer waits for its client, and what the kernel had taken by then.
+    waiting: Option<(Instant, u64)>,
     /// Not sent yet: see [`Gauge::hold`].
     held: BytesMut,
     tether: Tether,
@@ -158,6 +165,7 @@ impl Wire {
             place,
             patience,
             deadline: None,
+            waiting: None,
             held: BytesMut::new(),
             tether: Tether(Arc::default()),
         }
@@ -223,9 +231,14 @@ impl Wire {
             return Ok(());
         }
         let patience = self.patience;
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| Box::pin(sleep(patience)));
+        let taken = self.gauge_ref().bytes_taken();
+        let (since, before) = *self.waiting.get_or_insert_with(|| (Instant::now(), taken));
+        let deadline = self.deadline.get_or_insert_with(|| {
+            let earned = Duration::from_secs((taken - before) / LEAST_BYTES_PER_SECOND);
+            let whole = patience.saturating_add(earned);
+            let left = whole.saturating_sub(since.elapsed());
+            Box::pin(sleep(left.min(patience)))
+        });
         if deadline.as_mut().poll(cx).is_pending() {
             return Ok(());
         }
@@ -268,6 +281,9 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // HTTP has written all that it had: the next answer has its own time.
+        self.deadline = None;
+        self.waiting = None;
         Pin::new(&mut self.tcp).poll_flush(cx)
     }
 
@@ -304,37 +320,82 @@ mod tests {
         assert_eq!(got, "before");
     }
 
-    /// Any byte that its client takes is progress; none for long enough is the end.
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_of_which_nothing_is_taken_for_too_long_is_reset() {
-        const PATIENCE: Duration = Duration::from_secs(30);
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// A wire that its client has filled up, and the client: of the standard library, so that nothing here
+    /// waits for this runtime, whose clock would run on.
+    async fn filled(part: &[u8]) -> (Wire, std::net::TcpStream) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        // Of the standard library: nothing here waits for this runtime, whose clock would run on.
-        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         // All may have been read while the kernel has not heard of it yet, and still refuses.
         let soon = Some(Duration::from_millis(10));
         client.set_read_timeout(soon).unwrap();
         let (tcp, _) = listener.accept().await.unwrap();
         SockRef::from(&tcp).set_send_buffer_size(4 * 1024).unwrap();
         let mut wire = Wire::new(tcp, None, PATIENCE);
-        let part = vec![b'x'; 64 * 1024];
-        fill(&mut wire, &part).unwrap();
-        let mut taken = vec![0; 8 << 20];
-        for _ in 0..3 {
-            tokio::time::advance(PATIENCE * 2 / 3).await;
-            let read = io::Read::read(&mut client, &mut taken).unwrap();
-            assert!(read > 0);
-            while fill(&mut wire, &part).unwrap() == 0 {
-                drop(io::Read::read(&mut client, &mut taken[..1024]));
-            }
+        fill(&mut wire, part).unwrap();
+        (wire, client)
+    }
+
+    /// Reads until the kernel has taken so many bytes of the wire.
+    fn read(client: &mut std::net::TcpStream, wire: &mut Wire, part: &[u8], bytes: usize) {
+        let mut taken = 0;
+        while taken < bytes {
+            drop(io::Read::read(client, &mut [0; 16 * 1024]));
+            taken += fill(wire, part).unwrap();
         }
-        tokio::time::advance(PATIENCE + Duration::from_millis(1)).await;
-        let error = fill(&mut wire, &part).unwrap_err();
+    }
+
+    fn assert_reset(mut wire: Wire, client: &mut std::net::TcpStream, part: &[u8]) {
+        let error = fill(&mut wire, part).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         drop(wire);
         client.set_read_timeout(None).unwrap();
-        let error = io::Read::read_to_end(&mut client, &mut taken).unwrap_err();
+        let error = io::Read::read_to_end(client, &mut Vec::new()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+
+    /// A client that takes enough is waited for; one that takes nothing for long enough is not.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_which_nothing_is_taken_for_too_long_is_reset() {
+        let part = vec![b'x'; 64 * 1024];
+        let (mut wire, mut client) = filled(&part).await;
+        for _ in 0..5 {
+            tokio::time::advance(PATIENCE * 2 / 3).await;
+            // Enough for the next 20 s.
+            read(&mut client, &mut wire, &part, 20 * (16 << 10));
+        }
+        tokio::time::advance(PATIENCE + Duration::from_millis(1)).await;
+        assert_reset(wire, &mut client, &part);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_which_a_little_is_taken_now_and_then_is_reset() {
+        let part = vec![b'x'; 4 * 1024];
+        let (mut wire, mut client) = filled(&part).await;
+        let step = PATIENCE / 3;
+        for _ in 0..2 {
+            tokio::time::advance(step).await;
+            read(&mut client, &mut wire, &part, 1);
+        }
+        // What was taken at once earns some seconds more.
+        let taken = wire.gauge().bytes_taken();
+        let (_, before) = wire.waiting.unwrap();
+        let earned = Duration::from_secs((taken - before) / LEAST_BYTES_PER_SECOND);
+        assert!(earned + step < PATIENCE, "{earned:?}");
+        tokio::time::advance(step + earned + Duration::from_millis(1)).await;
+        assert_reset(wire, &mut client, &part);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_answer_has_its_own_time() {
+        let part = vec![b'x'; 4 * 1024];
+        let (mut wire, mut client) = filled(&part).await;
+        for _ in 0..5 {
+            tokio::time::advance(PATIENCE * 2 / 3).await;
+            read(&mut client, &mut wire, &part, 1);
+            wire.flush().await.unwrap();
+        }
     }
 
     /// Writes until the kernel refuses; the bytes that it took.
