@@ -490,7 +490,8 @@ impl Replaying {
         });
     }
 
-    /// The router knows. One that was invalid at the attach needs no other end: it was told.
+    /// The router knows. One that was invalid at the attach needs no other end where it was told; bare events
+    /// have no word for it, and nothing behind this may be passed over in silence.
     fn on_told(&mut self, told: Result<(), Busy>, out: &mut Vec<Arc<Frame>>) -> Found {
         let Some(Blaming { at, fault, .. }) = self.blaming.take() else {
             return Found::Frames;
@@ -498,7 +499,8 @@ impl Replaying {
         if told.is_err() {
             return Found::Unavailable;
         }
-        if self.ends_on_gap && !self.is_told_invalid() {
+        let told = self.is_told_invalid() && self.dialect.has_messages();
+        if self.ends_on_gap && !told {
             return Found::Undecided;
         }
         self.done = self.done.max(at);

@@ -150,6 +150,14 @@ async fn who_cannot_be_told_or_wants_no_gap_ends_where_the_event_is_once() {
     let cursor = deaf.message().await["cursor"].clone();
     service.publish("tick", event(ELEMENTS)).await;
     let ended = deaf.assert_ends(4002, "resync").await;
+    // Bare events cannot say so: whoever comes to the event ends there, each time.
+    let before = cursor.as_str().unwrap();
+    let path = format!("/api/v1/subscriptions/dear/events?after={before}");
+    for _ in 0..2 {
+        let bare = Socket::open(service.address, &path, Some("cloudevents.json")).await;
+        let (events, closed) = bare.unwrap().rest().await;
+        assert_eq!((events, closed.code), (vec![], 4002));
+    }
     // It comes back to a subscription that says what is wrong, and stays.
     let again = ended["cursor"].as_str().unwrap();
     assert!(Some(again) >= cursor.as_str());
