@@ -205,7 +205,7 @@ impl Replaying {
     /// Bytes that are held for what is still to be looked through.
     pub(super) fn held(&self) -> usize {
         let replies = self.batches.iter().map(|batch| batch.reply.as_bytes());
-        replies.map(<[u8]>::len).sum()
+        replies.map(<[u8]>::len).sum::<usize>() + self.old.held()
     }
 
     /// The subscription was deleted at `position`: what was committed before is still delivered.

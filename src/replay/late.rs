@@ -31,8 +31,8 @@ const SLACK: Duration = Duration::from_secs(10);
 const LOOKS: Duration = Duration::from_mins(1);
 /// How much of the oplog, from its oldest end, is not relied on: it is overwritten while this goes on.
 const MARGIN_DIVISOR: u32 = 10;
-/// Ids that are remembered to remove repeats.
-const REMEMBERED: usize = 100_000;
+/// Ids that are remembered to remove repeats: 10,000 events a second for as long as an insert may take.
+const REMEMBERED: usize = 1_000_000;
 /// Between two attempts to read.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -216,6 +216,11 @@ impl Remembered {
         }
     }
 
+    /// What it takes of memory.
+    pub fn bytes(&self) -> usize {
+        self.ids.capacity() * size_of::<u128>()
+    }
+
     /// Whether an event at `at` was delivered already.
     pub fn has(&mut self, event: &RawDocument, at: Position) -> bool {
         if self.ids.is_empty() {
@@ -294,4 +299,28 @@ fn date_of(time: Timestamp) -> DateTime {
 fn range_in(whole: &[u8], part: &[u8]) -> Range<usize> {
     let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
     start..start + part.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::rawdoc;
+
+    #[test]
+    fn what_is_remembered_counts_until_the_next_source_is_past_its_overlap() {
+        let at = |time| Position::at(Timestamp { time, increment: 1 });
+        let seam = Seam {
+            at: at(1_000),
+            overlap: 100,
+        };
+        let mut remembered = Remembered::default();
+        remembered.add(&rawdoc! {"_id": "far"}, at(899), seam);
+        assert_eq!(remembered.bytes(), 0);
+        let near = rawdoc! {"_id": "near"};
+        remembered.add(&near, at(900), seam);
+        assert!(remembered.bytes() >= size_of::<u128>());
+        assert!(remembered.has(&near, at(1_100)));
+        assert!(!remembered.has(&near, at(1_101)));
+        assert_eq!(remembered.bytes(), 0);
+    }
 }

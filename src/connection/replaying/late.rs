@@ -36,6 +36,11 @@ impl OldEvents {
         self.page.is_some()
     }
 
+    /// Bytes of what is remembered.
+    pub(super) fn held(&self) -> usize {
+        self.remembered.bytes()
+    }
+
     /// When a change was committed, or the latest that it can have been: a page knows the second.
     pub(super) fn committed(&self, change: &Change) -> DateTime {
         let millis = change.wall_time.timestamp_millis();
