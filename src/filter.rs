@@ -126,6 +126,11 @@ impl Filter {
         never::reason(&self.root)
     }
 
+    /// The most steps that a match with a document of so many bytes can take.
+    pub fn most_steps(&self, bytes: usize) -> u64 {
+        self.weight.most_steps(bytes)
+    }
+
     /// The most that a match can cost.
     pub(crate) fn weight(&self) -> Weight {
         self.weight

@@ -6,10 +6,10 @@
 //! that answer: no gap and no repeat, because the router is one sequence.
 
 mod late;
+mod matching;
 
 use std::{
     collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -17,10 +17,13 @@ use std::{
 
 use bson::{DateTime, RawDocument, RawDocumentBuf};
 
-use self::late::{OldEvents, Page};
+use self::{
+    late::{OldEvents, Page},
+    matching::{Verdict, judge, judge_aside},
+};
 use super::{Host, websocket::after_others};
 use crate::{
-    filter::{Filter, Limits, Steps, TooExpensive},
+    filter::{Filter, Limits},
     position::Position,
     protocol::{Dialect, Frame, GapReason, Message},
     replay::{Late, Reader, Refusal},
@@ -101,10 +104,13 @@ pub(super) struct Replaying {
     ends_on_gap: bool,
     compiling: Option<Compiling>,
     blaming: Option<Blaming>,
-    past_filter: Option<Filter>,
+    /// An event that may be dear is being matched; and what came of it.
+    matching: Option<Asking<Verdict>>,
+    verdict: Option<Verdict>,
+    past_filter: Option<Arc<Filter>>,
     past_expiry: Option<DateTime>,
     /// The filter in force beyond; `None` while paused or invalid.
-    filter: Option<Filter>,
+    filter: Option<Arc<Filter>>,
     expiry: Option<DateTime>,
     /// Everything up to here was looked at.
     done: Position,
@@ -176,6 +182,8 @@ impl Replaying {
             ends_on_gap: beginning.ends_on_gap,
             compiling: Some(compiling),
             blaming: None,
+            matching: None,
+            verdict: None,
             past_filter: None,
             past_expiry: None,
             filter: None,
@@ -242,6 +250,10 @@ impl Replaying {
             if let Some(blaming) = &mut self.blaming {
                 let told = ready!(blaming.telling.as_mut().poll(cx));
                 return Poll::Ready(self.on_told(told, out));
+            }
+            if let Some(matching) = &mut self.matching {
+                self.verdict = Some(ready!(matching.as_mut().poll(cx)));
+                self.matching = None;
             }
             if self.turn.is_over() {
                 after_others(cx);
@@ -404,9 +416,14 @@ impl Replaying {
     /// Whether what comes next has to wait for something: then the client does not stand behind this change
     /// yet. Nothing comes behind its subscription's delete.
     fn is_held_up(&mut self, before: Position) -> bool {
-        let waits = self.compiling.is_some() || self.blaming.is_some();
+        let matches = self.matching.is_some();
+        let waits = matches || self.compiling.is_some() || self.blaming.is_some();
         if waits {
             self.done = before;
+        }
+        if matches {
+            // It is looked at again, with the verdict.
+            self.next_change -= 1;
         }
         waits || self.is_over()
     }
@@ -452,23 +469,27 @@ impl Replaying {
         if expiry.is_some_and(|expiry| self.old.committed(change) > expiry) {
             return None;
         }
-        let mut steps = Steps::default();
-        let matching = || {
-            filter
-                .as_ref()
-                .map(|f| f.matches_within(document, &mut steps))
+        let filter = filter.as_ref()?;
+        let verdict = if let Some(verdict) = self.verdict.take() {
+            verdict
+        } else if filter.most_steps(document.as_bytes().len()) > STEPS_A_TURN {
+            let filter = Arc::clone(filter);
+            self.matching = Some(Box::pin(judge_aside(filter, document.to_owned())));
+            return None;
+        } else {
+            let (verdict, spent) = judge(filter, document);
+            self.turn.steps = self.turn.steps.saturating_sub(spent);
+            verdict
         };
-        let matched = catch_unwind(AssertUnwindSafe(matching));
-        self.turn.steps = self.turn.steps.saturating_sub(steps.spent());
-        match matched {
-            Ok(Some(Ok(true))) => batch.frame(change, document, self.dialect, &self.host.wording),
-            Ok(None | Some(Ok(false))) => None,
-            Ok(Some(Err(TooExpensive))) => {
+        match verdict {
+            Verdict::Matches => batch.frame(change, document, self.dialect, &self.host.wording),
+            Verdict::Not => None,
+            Verdict::TooExpensive => {
                 let deployment = self.host.wording.deployment;
                 self.blame(too_expensive(change.position, deployment), change.position);
                 None
             }
-            Err(_) => {
+            Verdict::Panicked => {
                 tracing::error!(position = ?change.position, "matching an event in a replay panicked");
                 self.blame(FAILED.to_owned(), change.position);
                 None
@@ -518,14 +539,14 @@ impl Replaying {
         self.expiry = expiry;
         let Some(at) = at else {
             self.past_expiry = expiry;
-            self.past_filter = compiled.filter().cloned();
-            self.filter = compiled.take_active_filter();
+            self.past_filter = compiled.filter().cloned().map(Arc::new);
+            self.filter = compiled.take_active_filter().map(Arc::new);
             // Behind the attach it is as it is here: nothing matches until the document changes.
             self.filter = self.filter.take().filter(|_| !self.is_told_invalid());
             return None;
         };
         self.done = self.done.max(at);
-        self.filter = compiled.take_active_filter();
+        self.filter = compiled.take_active_filter().map(Arc::new);
         self.shown = compiled.subscription;
         self.updated(&self.shown, at)
     }

@@ -1,0 +1,48 @@
+//! Whether an event of the past matches. What may take long is decided away from those who serve sockets.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use bson::{RawDocument, RawDocumentBuf};
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use crate::filter::{Filter, Steps, TooExpensive};
+
+/// Events that are matched aside at the same time, for all replays of the process.
+static ASIDE: Semaphore = Semaphore::const_new(2);
+
+/// What came of matching an event.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Verdict {
+    Matches,
+    Not,
+    TooExpensive,
+    Panicked,
+}
+
+/// Matches an event here; says too how many steps were paid for.
+pub(super) fn judge(filter: &Filter, document: &RawDocument) -> (Verdict, u64) {
+    let mut steps = Steps::default();
+    let matching = AssertUnwindSafe(|| filter.matches_within(document, &mut steps));
+    let verdict = match catch_unwind(matching) {
+        Ok(Ok(true)) => Verdict::Matches,
+        Ok(Ok(false)) => Verdict::Not,
+        Ok(Err(TooExpensive)) => Verdict::TooExpensive,
+        Err(_) => Verdict::Panicked,
+    };
+    (verdict, steps.spent())
+}
+
+/// Matches an event on a thread for work that takes long, when its turn has come.
+pub(super) async fn judge_aside(filter: Arc<Filter>, document: RawDocumentBuf) -> Verdict {
+    // Held to the end of the work, whoever still waits for it. (The semaphore is never closed.)
+    let permit = ASIDE.acquire().await;
+    let judging = spawn_blocking(move || {
+        let (verdict, _) = judge(&filter, &document);
+        drop(permit);
+        verdict
+    });
+    judging.await.unwrap_or(Verdict::Panicked)
+}
