@@ -5,17 +5,19 @@
 //! [`Seed`], from which it derives the same ids. What the first attempt stored is then there already, and
 //! nothing happens twice.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use bson::{Binary, Bson, DateTime, Document, doc, spec::BinarySubtype};
 use mongodb::options::ReturnDocument;
 
-use super::{IDEMPOTENCY, Store, StoreError};
+use super::{IDEMPOTENCY, Store, StoreError, unreadable::is_of_a_clock};
 
 /// How long a key is kept, from its first use. Migration 0003 has the same number as a TTL.
 const KEPT: Duration = Duration::from_hours(24);
 /// How long a reservation is safe from being taken over.
 pub const LEASE: Duration = Duration::from_mins(1);
+/// A first request beside another one, and one that finds what cannot be read, try again.
+const ATTEMPTS: usize = 4;
 /// An answer with a larger body is not stored: a document holds 16 MiB.
 const ANSWER_LIMIT: usize = 12 << 20;
 
@@ -76,14 +78,27 @@ impl Store {
     ) -> Result<Begun, StoreError> {
         let holder: [u8; 16] = rand::random();
         let update = reserve(body_hash, holder, lease);
-        // Two first requests at once: the server reports the loser's insert as a duplicate.
-        let found = match self.reserve(scope_key, &update).await {
-            Err(StoreError::Duplicate) => self.reserve(scope_key, &update).await?,
-            answer => answer?,
-        };
-        read(scope_key, &found, body_hash, holder).ok_or(StoreError::Unexpected(
-            "a document in idempotency cannot be read",
-        ))
+        for _ in 0..ATTEMPTS {
+            let found = match self.reserve(scope_key, &update).await {
+                // Two first requests at once: the server reports the loser's insert as a duplicate.
+                Err(StoreError::Duplicate) => continue,
+                answer => answer?,
+            };
+            match read(scope_key, &found, body_hash, holder) {
+                Some(begun) => return Ok(begun),
+                None => self.discard(scope_key, found).await?,
+            }
+        }
+        Err(StoreError::Duplicate)
+    }
+
+    /// Takes a document away that no node has written, unless it has changed.
+    async fn discard(&self, key: &str, found: Document) -> Result<(), StoreError> {
+        self.unreadable(IDEMPOTENCY, key, "no node writes such a reservation");
+        let keys = self.database().collection::<Document>(IDEMPOTENCY);
+        let same = doc! {"_id": key, "$expr": {"$eq": ["$$ROOT", {"$literal": found}]}};
+        self.bounded(keys.delete_one(same)).await?;
+        Ok(())
     }
 
     async fn reserve(&self, key: &str, update: &[Document]) -> Result<Document, StoreError> {
@@ -144,7 +159,6 @@ impl Store {
 /// An update that makes the document ours if it is free: new, older than it is kept, or given up by an
 /// attempt with the same body.
 fn reserve(body_hash: [u8; 32], holder: [u8; 16], lease: Duration) -> Vec<Document> {
-    let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     let now = "$$NOW";
     let body = binary(&body_hash);
     let mine = |seed: Bson, created: Bson| {
@@ -176,40 +190,64 @@ fn reserve(body_hash: [u8; 32], holder: [u8; 16], lease: Duration) -> Vec<Docume
     }}}]
 }
 
+/// What a document says to a request with this body. `None` where no node has written it: whoever may write to
+/// the database may write anything.
 fn read(key: &str, found: &Document, body_hash: [u8; 32], holder: [u8; 16]) -> Option<Begun> {
-    if found.get_binary_generic("body").ok()?.as_slice() != body_hash {
-        return Some(Begun::OtherBody);
-    }
-    if let Ok(answer) = found.get_document("answer") {
-        return read_answer(answer).map(Begun::Replay);
-    }
-    if found.get_binary_generic("holder").ok()?.as_slice() != holder {
-        return Some(Begun::Running);
-    }
+    let body: [u8; 32] = bytes(found, "body")?;
+    let held_by: [u8; 16] = bytes(found, "holder")?;
     let seed = Seed {
-        bytes: found
-            .get_binary_generic("seed")
-            .ok()?
-            .as_slice()
-            .try_into()
-            .ok()?,
-        created: *found.get_datetime("createdAt").ok()?,
+        bytes: bytes(found, "seed")?,
+        created: time(found, "createdAt")?,
     };
-    Some(Begun::Fresh(Reservation {
-        key: key.to_owned(),
-        holder,
-        seed,
-    }))
+    let lease = time(found, "leaseUntil")?;
+    let is_kept = lease.timestamp_millis() <= seed.created.timestamp_millis() + millis(2 * KEPT);
+    let begun = match found.get_str("state").ok()? {
+        "done" => Begun::Replay(read_answer(found.get_document("answer").ok()?)?),
+        "running" if !is_kept => return None,
+        "running" if held_by != holder => Begun::Running,
+        "running" => Begun::Fresh(Reservation {
+            key: key.to_owned(),
+            holder,
+            seed,
+        }),
+        _ => return None,
+    };
+    Some(if body == body_hash {
+        begun
+    } else {
+        Begun::OtherBody
+    })
 }
 
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn bytes<const N: usize>(found: &Document, name: &str) -> Option<[u8; N]> {
+    let bytes = found.get_binary_generic(name).ok()?;
+    bytes.as_slice().try_into().ok()
+}
+
+fn time(found: &Document, name: &str) -> Option<DateTime> {
+    let time = *found.get_datetime(name).ok()?;
+    is_of_a_clock(time).then_some(time)
+}
+
+/// An answer that can be given: only those are kept that are no failure of the service.
 fn read_answer(answer: &Document) -> Option<StoredAnswer> {
+    const STATUSES: RangeInclusive<u16> = 200..=499;
     let text = |value: Option<&Bson>| value.and_then(Bson::as_str).map(ToOwned::to_owned);
     let header = |item: &Bson| {
         let pair = item.as_array()?;
-        Some((text(pair.first())?, text(pair.get(1))?))
+        let (name, value) = (text(pair.first())?, text(pair.get(1))?);
+        let named = |byte: u8| byte == b'-' || byte.is_ascii_alphanumeric();
+        let worded = |byte: u8| matches!(byte, b' '..=b'~');
+        let sound = !name.is_empty() && name.bytes().all(named) && value.bytes().all(worded);
+        sound.then_some((name, value))
     };
+    let status = u16::try_from(answer.get_i32("status").ok()?).ok()?;
     Some(StoredAnswer {
-        status: u16::try_from(answer.get_i32("status").ok()?).ok()?,
+        status: STATUSES.contains(&status).then_some(status)?,
         headers: answer
             .get_array("headers")
             .ok()?

@@ -205,6 +205,61 @@ async fn nodes_and_receipts_of_any_type_are_left_out() {
     service.stop().await;
 }
 
+/// A key whose document no node has written is as good as new.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_answer_of_any_shape_fails_no_request() {
+    let service = Service::start().await;
+    let body = json!({"id": "one", "source": "/s", "type": "t"});
+    let publish = async || {
+        let publish = with_json(&service, Method::POST, "/events", &body);
+        send(publish.header("idempotency-key", "k")).await
+    };
+    assert_eq!(publish().await.status, 202);
+    let keys = service.database.collection::<Document>("idempotency");
+    let done = keys.find_one(doc! {}).await.unwrap().unwrap();
+    let mut running = done.clone();
+    running.insert("state", "running");
+    running.insert("leaseUntil", DateTime::from_millis(0));
+    running.remove("answer");
+    let answer = done.get_document("answer").unwrap();
+    let mut poison = Vec::new();
+    for value in values() {
+        for sound in [&done, &running] {
+            let fields = sound.keys().filter(|field| *field != "_id");
+            poison.extend(fields.map(|field| with(sound, field, value.clone())));
+        }
+        // Bytes are a body, whatever they say.
+        let is_body = |field: &str| field == "body" && matches!(value, Some(Bson::Binary(_)));
+        let fields = answer.keys().filter(|field| !is_body(field));
+        let answers = fields.map(|field| with(answer, field, value.clone()));
+        poison.extend(answers.map(|answer| with(&done, "answer", Some(answer.into()))));
+    }
+    for (field, value) in [
+        ("status", Bson::Int32(99)),
+        ("status", Bson::Int32(1_000)),
+        (
+            "headers",
+            vec![vec!["a b".to_owned(), "c".to_owned()]].into(),
+        ),
+        (
+            "headers",
+            vec![vec!["a".to_owned(), "b\n".to_owned()]].into(),
+        ),
+    ] {
+        let answer = with(answer, field, Some(value));
+        poison.push(with(&done, "answer", Some(answer.into())));
+    }
+    for poison in poison {
+        let only = doc! {"_id": done.get_str("_id").unwrap()};
+        keys.replace_one(only, &poison).await.unwrap();
+        let answer = publish().await;
+        assert_eq!(answer.status, 202, "{poison}: {answer:?}");
+    }
+    let told = service.count("tidegate_unreadable_documents_total{collection=\"idempotency\"}");
+    assert!(told.await > 0);
+    service.stop().await;
+}
+
 const FIELDS: [&str; 11] = [
     "filter",
     "name",
