@@ -99,6 +99,7 @@ fn connection(subscription: &str, heard: Vec<Heard>, over: Over) -> Connection {
         subscription: subscription.to_owned(),
         dialect: Dialect::Tidegate,
         begin: Begin::Live,
+        asked_at: Duration::ZERO,
         heard: heard
             .into_iter()
             .map(|heard| (Duration::ZERO, heard))
@@ -374,6 +375,20 @@ fn a_gap_needs_lost_history() {
         missed(notes);
         notes.incidents.push(incident(Where::History));
     });
+    // What was asked for while history was lost may be answered only when the others are served again.
+    let answered_late = |asked_at: u64| {
+        move |notes: &mut Notes| {
+            missed(notes);
+            notes.incidents.push(incident(Where::History));
+            let connection = &mut notes.connections[0];
+            connection.asked_at = Duration::from_secs(asked_at);
+            for (when, _) in &mut connection.heard {
+                *when = Duration::from_secs(100);
+            }
+        }
+    };
+    check(&[], answered_late(92));
+    check(&[Rule::CauselessGap], answered_late(100));
 }
 
 #[test]

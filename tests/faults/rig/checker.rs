@@ -128,12 +128,10 @@ impl<'a> Truth<'a> {
 pub(crate) fn check(commits: &[Commit], notes: &Notes) -> Vec<Violation> {
     let truth = Truth::new(commits);
     let lost_before = |connection: &Connection| {
-        let begun = connection
-            .heard
-            .first()
-            .map_or(connection.over_at, |(at, _)| *at);
         let lost = |i: &Incident| {
-            i.place == Where::History && i.began <= connection.over_at && begun <= i.recovered
+            i.place == Where::History
+                && i.began <= connection.over_at
+                && connection.asked_at <= i.recovered
         };
         notes.incidents.iter().any(lost)
     };

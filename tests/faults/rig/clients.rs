@@ -164,6 +164,7 @@ impl Client {
         };
         let front = self.setting.fronts[node];
         let after = self.cursor.as_deref();
+        let asked_at = self.setting.notebook.now();
         let opening = Line::open(front, subscription, self.dialect, after);
         let mut line = match timeout(self.setting.silence, opening).await {
             Ok(Ok(line)) => line,
@@ -186,6 +187,7 @@ impl Client {
             subscription: subscription.to_owned(),
             dialect: self.dialect,
             begin: self.begin(),
+            asked_at,
             heard: Vec::new(),
             over: Over::Open,
             over_at: Duration::ZERO,

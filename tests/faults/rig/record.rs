@@ -54,6 +54,8 @@ pub(crate) struct Connection {
     pub(crate) subscription: String,
     pub(crate) dialect: Dialect,
     pub(crate) begin: Begin,
+    /// When it was asked for, or a moment before.
+    pub(crate) asked_at: Duration,
     /// When each message came, since the start of the world.
     pub(crate) heard: Vec<(Duration, Heard)>,
     pub(crate) over: Over,

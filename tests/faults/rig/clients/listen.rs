@@ -76,6 +76,8 @@ struct Log<'a> {
     node: usize,
     subscription: &'a str,
     cursor: Option<String>,
+    /// When the last message of the last connection came.
+    last_heard: Duration,
     current: Option<Connection>,
 }
 
@@ -86,6 +88,7 @@ impl<'a> Log<'a> {
             node,
             subscription,
             cursor: None,
+            last_heard: setting.notebook.now(),
             current: None,
         }
     }
@@ -105,6 +108,7 @@ impl<'a> Log<'a> {
         let over = ending(message);
         let new = self.connection();
         self.current.get_or_insert(new).heard.push((now, heard));
+        self.last_heard = now;
         if let Some(over) = over {
             self.finish(over);
         }
@@ -119,6 +123,7 @@ impl<'a> Log<'a> {
             subscription: self.subscription.to_owned(),
             dialect: Dialect::Tidegate,
             begin: after.map_or(Begin::Live, Begin::After),
+            asked_at: self.last_heard,
             heard: Vec::new(),
             over: Over::Open,
             over_at: Duration::ZERO,
