@@ -1,0 +1,27 @@
+"""Links between the pages: each leads to a file that is there, and to a heading in it."""
+
+import re
+
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
+CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.M | re.S)
+
+
+def slug(heading):
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def anchors(path):
+    text = CODE.sub(lambda code: code.group(0).strip("`") if "\n" not in code.group(0) else "", path.read_text())
+    return {slug(heading) for heading in re.findall(r"^#+ (.*)$", text, re.M)}
+
+
+def broken(root, name):
+    """Each link of a page that leads nowhere."""
+    page = root / name
+    for path, anchor in LINK.findall(CODE.sub("", page.read_text())):
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists():
+            yield f"{name}: no file {path}"
+        elif anchor and anchor not in anchors(target):
+            yield f"{name}: no heading {path}#{anchor}"

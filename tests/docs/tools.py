@@ -1,0 +1,65 @@
+"""The programs that run the blocks: what is installed, and what comes into target/docs."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+NPM = ("mongosh@2.12.0", "mongodb@7.9.0")
+PYPI = ("pymongo==4.20.1",)
+# What a language is run by.
+NEEDS = {
+    "js": "node",
+    "js mongosh": "mongosh",
+    "js browser": "chromium",
+    "nginx": "nginx",
+    "caddyfile": "caddy",
+    "yaml prometheus": "promtool",
+    "ini systemd": "systemd-analyze",
+}
+
+
+@dataclass
+class Tools:
+    """Where the programs are; None for what is missing."""
+
+    python: Path
+    modules: Path | None
+    mongosh: list | None
+    chromium: str | None
+
+    def lacking(self, language):
+        """The program that a language needs and that is not there."""
+        needed = NEEDS.get(language)
+        if needed == "mongosh":
+            return None if self.mongosh else needed
+        if needed == "chromium":
+            return None if self.chromium else needed
+        return None if needed is None or shutil.which(needed) else needed
+
+
+def find(work):
+    """Finds the programs, after what comes from registries was installed into `work`."""
+    work.mkdir(parents=True, exist_ok=True)
+    python = work / "venv/bin/python"
+    if install(work, "python.txt", PYPI):
+        subprocess.run([sys.executable, "-m", "venv", work / "venv"], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PYPI], check=True)
+        (work / "python.txt").write_text(" ".join(PYPI))
+    modules = None
+    if shutil.which("npm"):
+        if install(work, "npm.txt", NPM):
+            command = ["npm", "install", "--prefix", work, "--silent", "--no-audit", "--no-fund", *NPM]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            (work / "npm.txt").write_text(" ".join(NPM))
+        modules = work / "node_modules"
+    installed = shutil.which("mongosh")
+    mongosh = [installed] if installed else modules and ["node", modules / ".bin/mongosh"]
+    return Tools(python, modules, mongosh, shutil.which("chromium"))
+
+
+def install(work, name, wanted):
+    """Whether what is wanted has still to be installed."""
+    noted = work / name
+    return not noted.exists() or noted.read_text() != " ".join(wanted)
