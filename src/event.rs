@@ -2,7 +2,7 @@
 //!
 //! A document in `events` is an event whoever wrote it. What it lacks of one is filled in
 //! when it is shown: `id` from `_id`, `source` from the database, `type`, and `time` from the commit. Of
-//! several fields with one name the first counts, as in a query. docs/events.md is the mapping for people.
+//! several fields with one name the first counts, as in a query. docs/data-model.md is the mapping for people.
 
 mod cloudevent;
 pub mod input;
