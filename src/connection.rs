@@ -47,6 +47,7 @@ use self::{
     websocket::{Broken, Incoming, after_others},
 };
 pub use self::{
+    closing::retry_after_ms,
     sse::{EventStream, event_stream},
     transport::{Carrier, Upgraded},
     wire::{Gauge, Place, Wire},

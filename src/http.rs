@@ -3,6 +3,7 @@
 //! Thin: a handler reads a request into the vocabulary's types, asks the store or the router, and words
 //! the answer. One file a resource; every refusal is a [`problem`].
 
+mod again;
 mod answer;
 mod aside;
 mod attach;
@@ -11,6 +12,7 @@ mod bounds;
 mod budget;
 mod calls;
 mod clients;
+mod common;
 mod conditional;
 mod connections;
 mod cors;
@@ -34,6 +36,7 @@ mod page;
 mod past;
 pub mod problem;
 mod query;
+mod resume;
 mod service;
 mod socket;
 mod sse;
@@ -43,23 +46,28 @@ mod watch;
 
 use std::sync::Arc;
 
-use axum::{Router, middleware, routing::get};
-use tower_http::catch_panic::CatchPanicLayer;
+use axum::{
+    Router, middleware,
+    routing::{any, get},
+};
 
-use self::calls::{Call, calls};
+use self::{
+    again::STREAM,
+    calls::{Call, calls},
+};
 pub use self::{
     bounds::Bounds,
     clients::ClientTasks,
+    common::Common,
     cut::{Cut, Outcome},
     openapi::Description,
 };
 use crate::{
-    config,
     connection::Host,
     feed::Recall,
     receipts::Receipts,
     store::{NodeCard, Store},
-    telemetry::{Health, Metrics},
+    telemetry::Health,
 };
 
 /// Where all calls are, but for the metrics.
@@ -89,7 +97,7 @@ pub struct AppState {
 }
 
 /// All calls.
-pub fn routes(state: AppState) -> Router {
+pub fn routes(state: AppState, common: &Common) -> Router {
     let mut routes = Router::new()
         .route(&format!("{BASE}/"), get(service::root))
         // An id may be the word "batch": the other methods on this path are that subscription's.
@@ -104,46 +112,28 @@ pub fn routes(state: AppState) -> Router {
             state.bounds.answers.clone(),
             outgoing::counted,
         ));
-    common(routes, &state.host.config.cors, &state.host.metrics).with_state(state)
+    common.around(routes).with_state(state)
 }
 
 /// What a node answers before it has started: that it lives, and to all else that it is not ready.
-pub fn starting(cors: &config::Cors, metrics: &Arc<Metrics>) -> Router {
+pub fn starting(common: &Common) -> Router {
     let routes = Router::new()
         .route(&format!("{BASE}/live"), get(service::live))
+        .route(&format!("{BASE}{STREAM}"), any(service::starting))
         .fallback(service::starting);
-    common(routes, cors, metrics)
+    common.around(routes)
 }
 
 /// What a node answers on a TCP connection beyond those that it takes, but for [probes](is_probe).
-pub fn full(cors: &config::Cors, metrics: &Arc<Metrics>) -> Router {
-    common(Router::new().fallback(service::full), cors, metrics)
+pub fn full(common: &Common) -> Router {
+    let routes = Router::new()
+        .route(&format!("{BASE}{STREAM}"), any(service::full))
+        .fallback(service::full);
+    common.around(routes)
 }
 
 /// Whether a request asks for the state of the node alone, which is answered whatever else is refused.
 pub fn is_probe(path: &str) -> bool {
     path.strip_prefix(BASE)
         .is_some_and(|path| matches!(path, "/live" | "/ready"))
-}
-
-/// What every request goes through; the last is the outermost.
-fn common<S: Clone + Send + Sync + 'static>(
-    routes: Router<S>,
-    cors: &config::Cors,
-    metrics: &Arc<Metrics>,
-) -> Router<S> {
-    let routes = routes
-        .layer(middleware::from_fn(observe::expect))
-        .layer(middleware::from_fn(framing::check))
-        .layer(CatchPanicLayer::custom(observe::panicked))
-        .layer(middleware::from_fn(observe::shape))
-        .layer(middleware::from_fn(outgoing::described));
-    let routes = match cors::layer(cors) {
-        Some(cors) => routes.layer(cors),
-        None => routes,
-    };
-    routes.layer(middleware::from_fn_with_state(
-        Arc::clone(metrics),
-        observe::observe,
-    ))
 }

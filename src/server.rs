@@ -133,8 +133,6 @@ async fn prepared(config: &Config) -> Result<Store, StoreError> {
 /// Everything that runs, in the order in which it ends.
 struct Node {
     state: AppState,
-    /// Cancelled when this node begins to stop, before anything ends.
-    leaving: CancellationToken,
     accepting: Stage,
     acceptor: Arc<Acceptor>,
     /// What brings something, while there is anybody to bring it to.
@@ -180,14 +178,13 @@ impl Node {
         let router = router
             .telling(positions.clone())
             .reporting(receipts.clone());
-        let leaving = CancellationToken::new();
         let signs = Signs {
             card: Arc::clone(&card),
             store: store.clone(),
             router: handle.clone(),
             receipts: receipts.clone(),
             metrics: Arc::clone(&metrics),
-            leaving: leaving.clone(),
+            leaving: acceptor.leaving.clone(),
         };
         keeping.spawn("receipts", writing);
         let (recall, recalling) = recall(
@@ -240,10 +237,9 @@ impl Node {
             node: card,
             tasks: acceptor.clients.clone(),
         };
-        acceptor.started(http::routes(state.clone()));
+        acceptor.started(http::routes(state.clone(), &acceptor.common));
         Ok(Self {
             state,
-            leaving,
             accepting,
             acceptor,
             feeding,
@@ -301,7 +297,7 @@ impl Node {
     /// Says that this node is not ready any more, and ends the connections over a time.
     async fn drain(&self, deadline: Instant) {
         self.state.health.stopping();
-        self.leaving.cancel();
+        self.acceptor.leaving.cancel();
         let window = self.state.host.config.drain();
         if window.is_zero() {
             return;

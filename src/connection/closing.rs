@@ -89,28 +89,28 @@ impl Connection {
         }
         if self.dialect.has_messages() {
             let cursor = cursor.cursor(self.host.router.deployment());
-            let within = self.retry_within_ms(end.ending);
-            let retry = end.ending.retry().then(|| rand::rng().random_range(within));
+            let retry = retry_after_ms(end.ending, self.host.config.drain());
             let fault = self.fault.take();
             let detail = fault.filter(|_| end.ending == Ending::BadMessage);
-            let ended = Message::ended(end.ending, retry, &cursor, detail.as_deref());
+            let ended = Message::ended(end.ending, retry, Some(&cursor), detail.as_deref());
             self.say(&ended);
         }
         let ending = end.ending;
         self.transport.queue_close(ending.code(), ending.token());
     }
 
-    /// When a client may come back: after a stop within the time over which the connections end, so
-    /// that those who come from here are as spread as those who leave.
-    fn retry_within_ms(&self, ending: Ending) -> RangeInclusive<u64> {
-        let drain = self.host.config.drain();
-        if ending != Ending::Shutdown || drain.is_zero() {
-            return RETRY_WITHIN_MS;
-        }
-        0..=u64::try_from(drain.as_millis()).unwrap_or(u64::MAX)
-    }
-
     async fn flush(&mut self) -> bool {
         poll_fn(|cx| self.transport.poll_write(cx)).await.is_ok()
     }
+}
+
+/// When a client comes back, where it may: after a stop within the time over which the connections end
+/// (`drain`), so that those who come from here are as spread as those who leave.
+pub fn retry_after_ms(ending: Ending, drain: Duration) -> Option<u64> {
+    let within = if ending != Ending::Shutdown || drain.is_zero() {
+        RETRY_WITHIN_MS
+    } else {
+        0..=u64::try_from(drain.as_millis()).unwrap_or(u64::MAX)
+    };
+    ending.retry().then(|| rand::rng().random_range(within))
 }

@@ -2,11 +2,7 @@
 
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
-use axum::{
-    body::Body,
-    extract::ConnectInfo,
-    http::{HeaderMap, Request},
-};
+use axum::{body::Body, extract::ConnectInfo, http::Request};
 use tokio::sync::oneshot;
 
 use super::{
@@ -14,6 +10,7 @@ use super::{
     known::not_found,
     problem::{Kind, Problem},
     query::{self, Query},
+    resume::{self, Said},
 };
 use crate::{
     connection::{self, Carrier},
@@ -23,16 +20,16 @@ use crate::{
     router::AttachError,
 };
 
-/// The id of the last event that a client of server-sent events has seen.
-const LAST_EVENT_ID: &str = "last-event-id";
+/// Parameters of all streams.
+pub(super) const WISHES: [&str; 3] = ["after", "since", "onGap"];
 
 /// So far may a place lie ahead of the database's clock: nodes and clocks differ by less.
 const AHEAD_SECONDS: u32 = 60;
 
-/// What a client wishes, and how it is told that the place it wants to go on from is none.
+/// What a client wishes, and where it says from where it goes on.
 pub(super) struct Wish {
     pub(super) request: connection::Request,
-    refuse: fn(&'static str) -> Problem,
+    said: Said,
 }
 
 /// Reads what a client wishes.
@@ -42,17 +39,17 @@ pub(super) fn wish(
     dialect: Dialect,
     request: &Request<Body>,
 ) -> Result<Wish, Problem> {
-    let query = Query::read(request.uri(), &["after", "since", "onGap"])?;
-    let mut after = after(&query, state)?;
-    let mut refuse: fn(&'static str) -> Problem = match query.get("since") {
-        Some(_) => |detail| query::bad("since", detail),
-        None => |detail| Problem::parameter(Kind::BadCursor, "after", detail),
+    let (query, last) = if dialect == Dialect::Sse {
+        let query = resume::query(request.uri(), &WISHES)?;
+        let last = resume::last(request.headers(), &query)?;
+        (query, last)
+    } else {
+        (Query::read(request.uri(), &WISHES)?, None)
     };
-    if dialect == Dialect::Sse
-        && let Some(last) = last_event_id(request.headers())?
-    {
-        after = Some(last);
-        refuse = |detail| Problem::header(Kind::BadCursor, "Last-Event-ID", detail);
+    let (mut said, mut after) = after(&query, state)?;
+    if let Some(last) = last {
+        after = Some(last.cursor()?);
+        said = last.said;
     }
     let request = connection::Request {
         subscription: id,
@@ -61,21 +58,19 @@ pub(super) fn wish(
         close_on_gap: close_on_gap(&query)?,
         remote: remote(request),
     };
-    Ok(Wish { request, refuse })
+    Ok(Wish { request, said })
 }
 
 /// Starts the connection's task, and waits until the registry has taken it or refused.
 pub(super) async fn take(
     state: &AppState,
-    Wish { request, refuse }: Wish,
+    Wish { request, said }: Wish,
     carrier: impl Future<Output = Option<Carrier>> + Send + 'static,
 ) -> Result<(), Problem> {
     if let Some(cursor) = request.after
         && is_far_ahead(state, cursor).await?
     {
-        return Err(refuse(
-            "lies more than a minute ahead of the database's clock",
-        ));
+        return Err(said.refuse("lies more than a minute ahead of the database's clock"));
     }
     let host = Arc::clone(&state.host);
     let (answer, taken) = oneshot::channel();
@@ -106,28 +101,29 @@ async fn is_far_ahead(state: &AppState, cursor: Cursor) -> Result<bool, Problem>
 }
 
 /// Where the client wants to go on from: `after`, else `since`.
-fn after(query: &Query, state: &AppState) -> Result<Option<Cursor>, Problem> {
+fn after(query: &Query, state: &AppState) -> Result<(Said, Option<Cursor>), Problem> {
     let deployment = state.host.router.deployment();
     match (query.get("after"), query.get("since")) {
         (Some(_), Some(_)) => Err(query::bad("since", "cannot be combined with after")),
         (Some(text), None) => Cursor::parse(text)
-            .map(Some)
-            .map_err(|error| Problem::parameter(Kind::BadCursor, "after", error.to_string())),
+            .map(|cursor| (Said::After, Some(cursor)))
+            .map_err(|error| Said::After.refuse(error)),
         (None, Some(text)) => {
             let date = read_time(text)
-                .ok_or_else(|| query::bad("since", "must be a time as in RFC 3339"))?;
+                .ok_or_else(|| Said::Since.refuse("must be a time as in RFC 3339"))?;
             let seconds = u32::try_from(date.timestamp_millis().div_euclid(1_000))
-                .map_err(|_| query::bad("since", "lies outside the range of cluster times"))?;
+                .map_err(|_| Said::Since.refuse("lies outside the range of cluster times"))?;
             let position = Position::at(bson::Timestamp {
                 time: seconds,
                 increment: 0,
             });
-            Ok(Some(Cursor {
+            let cursor = Cursor {
                 deployment,
                 position,
-            }))
+            };
+            Ok((Said::Since, Some(cursor)))
         }
-        (None, None) => Ok(None),
+        (None, None) => Ok((Said::After, None)),
     }
 }
 
@@ -143,15 +139,4 @@ fn remote(request: &Request<Body>) -> String {
     let info = request.extensions().get::<ConnectInfo<SocketAddr>>();
     info.map(|ConnectInfo(address)| address.to_string())
         .unwrap_or_default()
-}
-
-/// What a client that comes back says of itself. It wins over the address, which stays the same.
-fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, Problem> {
-    let Some(value) = headers.get(LAST_EVENT_ID).filter(|value| !value.is_empty()) else {
-        return Ok(None);
-    };
-    let read = value.to_str().map_err(|error| error.to_string());
-    read.and_then(|text| Cursor::parse(text).map_err(|error| error.to_string()))
-        .map(Some)
-        .map_err(|detail| Problem::header(Kind::BadCursor, "Last-Event-ID", detail))
 }

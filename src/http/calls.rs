@@ -194,7 +194,8 @@ fn below_one_subscription(limits: &Limits) -> Vec<Call> {
                 .saying(
                     "A request to upgrade opens a WebSocket, `Accept: text/event-stream` server-sent events: both take `after`, \
                      `since` and `onGap`. Any other gets a page of stored events and takes `after`, `before`, `order` and `limit`; \
-                     its cursors are of pages.",
+                     its cursors are of pages. Where server-sent events are refused for a while (503), the answer is 200 with `retry` \
+                     and one `ended`, since any other status ends a browser's `EventSource` for good.",
                 )
                 .query("after", text(), "Go on behind this cursor.")
                 .query("since", json!({"type": "string", "format": "date-time"}), "Streams: go on at this time.")
@@ -202,6 +203,9 @@ fn below_one_subscription(limits: &Limits) -> Vec<Call> {
                 .query("before", text(), "Pages: before this cursor.")
                 .query("order", one_of(&["asc", "desc"]), "Pages: oldest or newest first.")
                 .query("limit", integer(1, limits.page_items), "Pages: items.")
+                .query("lastEventId", text(), "Server-sent events: as the header `Last-Event-ID`, which wins.")
+                .query("Last-Event-ID", text(), "Server-sent events: the same.")
+                .query("_", text(), "Server-sent events: ignored; makes an address new.")
                 .header("Last-Event-ID", text(), "Server-sent events: wins over `after`.")
                 .answers_with(StatusCode::SWITCHING_PROTOCOLS, "A WebSocket, see `x-websocket`.", &[], &[])
                 .answers_with(

@@ -22,6 +22,10 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const REQUEST_ID_BYTES: usize = 128;
 const UNMATCHED: &str = "unmatched";
 
+/// The status that an answer counts as, where it is another than its own: a refusal may look like a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted(pub(crate) StatusCode);
+
 /// Gives the request its id, and logs and counts it.
 pub(crate) async fn observe(
     State(metrics): State<Arc<Metrics>>,
@@ -39,7 +43,10 @@ pub(crate) async fn observe(
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
     let mut response = next.run(request).instrument(span.clone()).await;
     response.headers_mut().insert(REQUEST_ID, id);
-    let status = response.status().as_u16();
+    let counted = response.extensions().get::<Counted>();
+    let status = counted
+        .map_or(response.status(), |counted| counted.0)
+        .as_u16();
     metrics.http_request(method.as_str(), &route, status);
     span.in_scope(|| log(&method, &route, status, started));
     response

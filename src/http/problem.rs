@@ -159,6 +159,11 @@ impl Problem {
         self.0.kind.status()
     }
 
+    /// The words for people.
+    pub fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
     /// The problem document.
     pub fn to_json(&self) -> Value {
         let mut document = json!({
@@ -201,7 +206,8 @@ impl IntoResponse for Problem {
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        headers.extend(self.0.headers);
+        headers.extend(self.0.headers.clone());
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -53,19 +53,29 @@ pub(super) async fn open(
     let (stream, body) = event_stream(gauge);
     attach::take(state, wish, ready(Some(Carrier::Stream(stream)))).await?;
     let mut response = Response::new(Body::from_stream(body));
-    response.headers_mut().extend([
+    response.headers_mut().extend(headers());
+    // The end of the answer is the end of the TCP connection: a client that does not take it is
+    // cut off without harm to another request.
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    Ok(response)
+}
+
+/// What every stream says of itself to those on the way.
+pub(super) fn headers() -> [(HeaderName, HeaderValue); 3] {
+    [
         (header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM)),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        // The end of the answer is the end of the TCP connection: a client that does not take it is
-        // cut off without harm to another request.
-        (header::CONNECTION, HeaderValue::from_static("close")),
+        // What compresses answers would hold events back until it has enough of them.
+        (
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-store, no-transform"),
+        ),
         // nginx would hold events back otherwise.
         (
             HeaderName::from_static("x-accel-buffering"),
             HeaderValue::from_static("no"),
         ),
-    ]);
-    Ok(response)
+    ]
 }
 
 #[cfg(test)]

@@ -72,11 +72,12 @@ impl<'a> Message<'a> {
         Self::new("gap", Some(cursor), json.to_string())
     }
 
-    /// Precedes every close that the server begins. `detail` says to people what was wrong.
+    /// Precedes every close that the server begins. Without a `cursor` where the client said of none.
+    /// `detail` says to people what was wrong.
     pub fn ended(
         ending: Ending,
         retry_after_ms: Option<u64>,
-        cursor: &'a str,
+        cursor: Option<&'a str>,
         detail: Option<&str>,
     ) -> Self {
         let mut json = json!({
@@ -91,7 +92,7 @@ impl<'a> Message<'a> {
         }
         Self {
             retry_after_ms,
-            ..Self::new("ended", Some(cursor), json.to_string())
+            ..Self::new("ended", cursor, json.to_string())
         }
     }
 
@@ -169,14 +170,15 @@ mod tests {
         }
     }
 
-    fn all() -> [Message<'static>; 7] {
+    fn all() -> [Message<'static>; 8] {
         [
             Message::event("c", r#"{"id":"1"}"#),
             Message::connected("a\"b\nc", r#"{"id":"s"}"#, "c", true),
             Message::updated(r#"{"id":"s"}"#, "c"),
             Message::gap(GapReason::HistoryLost, None, "c"),
-            Message::ended(Ending::Shutdown, Some(5), "c", None),
-            Message::ended(Ending::BadMessage, None, "c", Some("a\nb")),
+            Message::ended(Ending::Shutdown, Some(5), Some("c"), None),
+            Message::ended(Ending::BadMessage, None, Some("c"), Some("a\nb")),
+            Message::ended(Ending::Overloaded, Some(5), None, None),
             Message::pong(),
         ]
     }
@@ -200,7 +202,7 @@ mod tests {
             assert_eq!(data.strip_prefix("data: "), Some(message.json.as_str()));
         }
         assert_eq!(
-            Message::ended(Ending::Shutdown, Some(5), "c", None).server_sent_event(),
+            Message::ended(Ending::Shutdown, Some(5), Some("c"), None).server_sent_event(),
             "event: ended\nid: c\nretry: 5\ndata: {\"type\":\"ended\",\"reason\":\"shutdown\",\
              \"code\":1001,\"retryAfterMs\":5,\"cursor\":\"c\"}\n\n"
         );

@@ -50,7 +50,10 @@ pub(super) struct Acceptor {
     limits: config::Limits,
     send_buffer_bytes: usize,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) common: http::Common,
     pub(super) clients: ClientTasks,
+    /// Cancelled when this node begins to stop, before anything ends.
+    pub(super) leaving: CancellationToken,
     /// Cancelled when open connections are to finish their request and close.
     pub(super) closing: CancellationToken,
 }
@@ -59,10 +62,14 @@ impl Acceptor {
     /// Of a node that is starting.
     pub(super) fn new(config: &Config) -> Self {
         let metrics = Arc::new(Metrics::default());
+        let leaving = CancellationToken::new();
+        let common = http::Common::new(config, Arc::clone(&metrics), leaving.clone());
         Self {
-            starting: http::starting(&config.cors, &metrics),
+            starting: http::starting(&common),
             routes: OnceLock::new(),
-            full: http::full(&config.cors, &metrics),
+            full: http::full(&common),
+            common,
+            leaving,
             limits: config.limits.clone(),
             send_buffer_bytes: config.socket.send_buffer_bytes,
             clients: ClientTasks::new(Arc::clone(&metrics)),

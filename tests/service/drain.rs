@@ -9,7 +9,7 @@ use crate::{
     kit::connect_many,
     process::Process,
     raw::{Raw, upgrade_request},
-    support::{DEADLINE, Service, Socket},
+    support::{DEADLINE, Events, Service, Socket},
 };
 
 const SOCKETS: usize = 100;
@@ -58,6 +58,9 @@ async fn a_node_that_drains_is_not_ready_takes_no_connection_and_serves_all_else
     let id = service.subscribe(json!({})).await;
     let mut sockets = connect_many(&service, &id, SOCKETS * 5).await;
     let mut last = sockets.split_off(SOCKETS * 4);
+    let (events, connected) = Events::connect(&service, &id).await;
+    drop(events);
+    let cursor = connected.id;
     service.begin_stop();
     let not_ready = async || service.status("/ready").await == 503;
     service.until("not ready", not_ready).await;
@@ -67,6 +70,9 @@ async fn a_node_that_drains_is_not_ready_takes_no_connection_and_serves_all_else
     let answer = raw.answer().await;
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    // A status would end a browser's `EventSource` for good.
+    let refused = Events::refused(&service, &id, &cursor, "shutdown").await;
+    assert_eq!(refused.data["code"], 1001);
     // Live delivery goes on for those who are still connected.
     service.publish("meanwhile", json!(1)).await;
     let open = service.count("tidegate_connections").await;

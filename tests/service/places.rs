@@ -111,6 +111,10 @@ async fn one_address_has_a_share_of_the_places() {
     .await;
     let filled = silent(&service, 20).await;
     assert_eq!(asked(&service, NODES).await.status, 503);
+    let mut raw = Raw::dial(service.address).await;
+    let stream = raw.refused_stream("/subscriptions/a/events").await;
+    assert!(stream.contains("\"reason\":\"overloaded\""), "{stream}");
+    assert!(!raw.goes_on().await, "the connection is closed");
     assert_eq!(asked(&service, READY).await.status, 200);
     let refused = "tidegate_tcp_connections_refused_total{reason=\"address\"}";
     drop(filled);

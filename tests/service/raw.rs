@@ -35,6 +35,7 @@ pub(crate) struct Frame {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     head: String,
+    text: String,
     pub(crate) body: Value,
 }
 
@@ -108,13 +109,32 @@ impl Raw {
         let mut answer = Answer {
             status,
             head,
+            text: String::new(),
             body: Value::Null,
         };
         if let Some(len) = answer.header("content-length") {
             let body = self.take(len.parse().unwrap()).await.unwrap();
             answer.body = serde_json::from_slice(&body).unwrap_or_default();
+            answer.text = String::from_utf8(body).unwrap();
         }
         answer
+    }
+
+    /// Asks for server-sent events, which are refused for a while; the text of the stream.
+    pub(crate) async fn refused_stream(&mut self, path: &str) -> String {
+        let request = format!(
+            "GET /api/v1{path} HTTP/1.1\r\nHost: tidegate.test\r\nAccept: text/event-stream\r\n\r\n"
+        );
+        self.send(request.as_bytes()).await;
+        let answer = self.answer().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.header("content-type"), Some("text/event-stream"));
+        assert_eq!(answer.header("retry-after"), None);
+        assert!(
+            answer.text.starts_with("event: ended\nretry: "),
+            "{answer:?}"
+        );
+        answer.text
     }
 
     /// Whether anything more comes before the end of the connection.

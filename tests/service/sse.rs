@@ -1,12 +1,13 @@
 //! Server-sent events: the same connection as a socket's, in other clothes.
 
-use std::{io::Read as _, io::Write as _, net::TcpStream, time::Duration};
+use std::{collections::BTreeSet, io::Read as _, io::Write as _, net::TcpStream, time::Duration};
 
 use serde_json::{Value, json};
 use socket2::SockRef;
 
 use crate::{
     kit::until_closed,
+    raw::{Raw, upgrade_request},
     support::{DEADLINE, Events, Service},
 };
 
@@ -104,6 +105,100 @@ async fn refusals_are_problems_before_the_stream_begins() {
     assert_eq!(problem["errors"][0]["header"], "Last-Event-ID");
     let opened = service.metric("tidegate_connections_opened_total").await;
     assert_eq!(opened.to_bits(), 0);
+}
+
+/// Any status but 200 ends a browser's `EventSource` for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_does_not_last_is_a_stream_that_says_when_to_come_back() {
+    let service = Service::start_with(|config| config.limits.connections = 1).await;
+    let id = service.subscribe(json!({})).await;
+    let (mut taken, connected) = Events::connect(&service, &id).await;
+    let mut pauses = BTreeSet::new();
+    for _ in 0..10 {
+        let ended = Events::refused(&service, &id, &connected.id, "overloaded").await;
+        assert_eq!(ended.data["code"], 1013);
+        assert_eq!(ended.data["cursor"], connected.id);
+        assert!(
+            ended.data["detail"]
+                .as_str()
+                .unwrap()
+                .contains("connections")
+        );
+        pauses.insert(ended.retry);
+    }
+    assert!(pauses.len() > 5, "spread: {pauses:?}");
+    let mut strange = Events::open(&service, &id, "", None).await;
+    let ended = strange.assert_ends("overloaded").await;
+    assert_eq!((&*ended.id, &ended.data["cursor"]), ("", &Value::Null));
+    // It counts as a refusal, and other clients see one.
+    let refused = "tidegate_http_requests_total{method=\"GET\",\
+                   route=\"/api/v1/subscriptions/{id}/events\",status=\"503\"}";
+    assert_eq!(service.count(refused).await, 11);
+    let mut raw = Raw::dial(service.address).await;
+    let socket = upgrade_request(&id, "Accept: text/event-stream\r\n");
+    raw.send(socket.as_bytes()).await;
+    assert_eq!(raw.answer().await.status, 503);
+    assert_eq!(service.count(refused).await, 12);
+    let opened = service.count("tidegate_connections_opened_total").await;
+    assert_eq!(opened, 1);
+    service.publish("a", json!(1)).await;
+    assert_eq!(taken.next().await.unwrap().name, "event");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_cannot_set_headers_goes_on_behind_its_last_event() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({})).await;
+    let (mut events, connected) = Events::connect(&service, &id).await;
+    let mut ids = vec![connected.id];
+    for n in 0..2 {
+        service.publish("a", json!(n)).await;
+        ids.push(events.next().await.unwrap().id);
+    }
+    let [start, first, second] = &ids[..] else {
+        panic!("{ids:?}");
+    };
+    for (query, header, expected) in [
+        (format!("?lastEventId={first}&_=1700000000000"), None, first),
+        (format!("?Last-Event-ID={first}"), None, first),
+        (format!("?after={start}&lastEventId={first}"), None, first),
+        (format!("?lastEventId={start}"), Some(second), second),
+        (format!("?after={start}&lastEventId="), Some(first), first),
+    ] {
+        let header = header.map(String::as_str);
+        let mut events = Events::open(&service, &id, &query, header).await;
+        let connected = events.next().await.unwrap();
+        assert_eq!(&connected.id, expected, "{query}");
+    }
+    let refused = async |query: &str, accept: &str| {
+        let url = service.url(&format!("/subscriptions/{id}/events{query}"));
+        let asked = service.http.get(url).header("accept", accept);
+        let answer = asked.send().await.unwrap();
+        assert_eq!(answer.status(), 400, "{query}");
+        answer.json::<Value>().await.unwrap()["errors"][0]["parameter"].clone()
+    };
+    let stream = "text/event-stream";
+    let both = format!("?lastEventId={start}&Last-Event-ID={first}");
+    assert_eq!(refused(&both, stream).await, "Last-Event-ID");
+    assert_eq!(refused("?lastEventId=damaged", stream).await, "lastEventId");
+    assert_eq!(refused("?lastevent=1", stream).await, "lastevent");
+    assert_eq!(refused("?lastEventId=1", "*/*").await, "lastEventId");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_on_the_way_is_to_hold_a_stream_back() {
+    let service = Service::start_with(|config| config.limits.connections = 1).await;
+    let id = service.subscribe(json!({})).await;
+    let url = service.url(&format!("/subscriptions/{id}/events"));
+    let ask = || service.http.get(&url).header("accept", "text/event-stream");
+    let taken = ask().send().await.unwrap();
+    let refused = ask().send().await.unwrap();
+    for answer in [&taken, &refused] {
+        let headers = answer.headers();
+        assert_eq!(headers["cache-control"], "no-store, no-transform");
+        assert_eq!(headers["x-accel-buffering"], "no");
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

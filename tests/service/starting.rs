@@ -68,13 +68,17 @@ async fn a_node_that_waits_for_its_database_says_so() {
         ("/ready", ""),
         ("/health", ""),
         ("/subscriptions", ""),
+        ("/subscriptions/a/events", ""),
         ("/nowhere", ""),
-        ("/subscriptions/a/events", "Accept: text/event-stream\r\n"),
+        ("/nowhere", "Accept: text/event-stream\r\n"),
     ] {
         let (status, after, body) = asked(&mut raw, path, more).await;
         assert_eq!((status, after.as_deref()), (503, Some("1")), "{path}");
         assert_eq!(body["type"], "/problems/not-ready", "{path}");
     }
+    let stream = raw.refused_stream("/subscriptions/a/events").await;
+    assert!(stream.contains("\"reason\":\"overloaded\""), "{stream}");
+    assert!(stream.contains("waits for its database"), "{stream}");
     raw.send(upgrade_request("a", "").as_bytes()).await;
     assert_eq!(raw.answer().await.status, 503);
     stop.cancel();

@@ -43,6 +43,17 @@ impl Events {
         }
     }
 
+    /// Asserts that a stream is refused for a while: it is one `ended` event for this reason that says when to
+    /// come back. Returns it.
+    pub(crate) async fn refused(service: &Service, id: &str, last: &str, reason: &str) -> Event {
+        let mut events = Self::open(service, id, "", Some(last)).await;
+        let ended = events.assert_ends(reason).await;
+        assert_eq!(ended.id, last, "the place stays");
+        assert_eq!(ended.retry, ended.data["retryAfterMs"].as_u64());
+        assert!(ended.retry.is_some_and(|retry| retry >= 1_000), "{ended:?}");
+        ended
+    }
+
     /// Opens a stream and reads what comes first; returns the `connected` event too.
     pub(crate) async fn connect(service: &Service, id: &str) -> (Self, Event) {
         let mut events = Self::open(service, id, "", None).await;

@@ -58,12 +58,13 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
             "Ended",
             message(
                 "ended",
-                "Precedes every close that the server begins. `retryAfterMs` where another try makes sense.",
+                "Precedes every close that the server begins. `retryAfterMs` where another try makes sense. `cursor` is null \
+                 where a stream is refused to a client that said of none.",
                 json!({
                     "reason": {"enum": tokens},
                     "code": {"enum": codes},
                     "retryAfterMs": {"type": ["integer", "null"], "minimum": 0},
-                    "cursor": cursor(),
+                    "cursor": {"oneOf": [cursor(), {"type": "null"}]},
                 }),
             ),
         ),

@@ -26,6 +26,8 @@ pub(super) enum Line {
     },
     Events {
         events: Box<Events>,
+        /// What was read to see that it is no refusal.
+        first: Option<Value>,
         code: Option<u16>,
     },
 }
@@ -74,12 +76,26 @@ impl Line {
         let request = http.get(url).header("accept", "text/event-stream");
         let request = request.timeout(std::time::Duration::from_hours(24));
         match request.send().await {
-            Ok(answer) if answer.status().is_success() => Ok(Self::Events {
-                events: Box::new(Events::of(answer)),
-                code: None,
-            }),
+            Ok(answer) if answer.status().is_success() => Self::begun(Events::of(answer)).await,
             Ok(answer) if answer.status().as_u16() == 404 => Err(NotOpened::Gone),
             Ok(_) | Err(_) => Err(NotOpened::Later),
+        }
+    }
+
+    /// A stream that begins with its end is a refusal.
+    async fn begun(mut events: Events) -> Result<Self, NotOpened> {
+        loop {
+            match events.read_block().await {
+                Ok(Some(event)) if event.data.is_null() => {}
+                Ok(Some(event)) if event.name != "ended" => {
+                    return Ok(Self::Events {
+                        events: Box::new(events),
+                        first: Some(event.data),
+                        code: None,
+                    });
+                }
+                Ok(_) | Err(_) => return Err(NotOpened::Later),
+            }
         }
     }
 
@@ -97,7 +113,11 @@ impl Line {
                 Some(Err(error)) => Item::Over(Over::Lost(error.to_string())),
                 None => Item::Over(Over::Lost("the end of the stream".to_owned())),
             },
-            Self::Events { events, code } => match events.read_block().await {
+            Self::Events {
+                first: first @ Some(_),
+                ..
+            } => Item::Message(first.take().unwrap_or_default()),
+            Self::Events { events, code, .. } => match events.read_block().await {
                 Ok(Some(event)) if event.data.is_null() => Item::Alive,
                 Ok(Some(event)) => {
                     let ending = &event.data["code"];
