@@ -550,6 +550,8 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -585,5 +587,45 @@ mod tests {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    /// Every metric, under the name that a query has, once each label has a value.
+    fn names() -> BTreeSet<String> {
+        let metrics = Metrics::default();
+        metrics.ack_ignored("ahead");
+        metrics.feed_resumed("error");
+        metrics.feed_reloaded("start");
+        metrics.feed_oddity("drop");
+        metrics.unreadable_document("events");
+        metrics.http_request("GET", "/", 200);
+        metrics.http_connection_failed("accept");
+        metrics.tcp_connection_refused("node");
+        metrics.client_task_panicked("socket");
+        let shown = metrics.encode();
+        let types = shown
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "));
+        let named = types.map(|line| match line.split_once(' ').unwrap() {
+            (name, "counter") => format!("{name}_total"),
+            (name, _) => name.to_owned(),
+        });
+        named.collect()
+    }
+
+    #[test]
+    fn the_page_of_the_metrics_has_all_of_them_and_no_other() {
+        let page = include_str!("../../docs/monitoring.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+        let listed: BTreeSet<String> = rows
+            .filter_map(|row| row.split(['`', '{']).next())
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(listed, names());
+        // What its queries ask for is one of them.
+        let words = page.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+        for word in words.filter(|word| word.starts_with("tidegate_")) {
+            let base = word.trim_end_matches("_bucket");
+            assert!(listed.contains(base), "{word}");
+        }
     }
 }
