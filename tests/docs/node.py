@@ -105,14 +105,20 @@ class Node:
 
     def mongod(self):
         """The program of the mongod that this node runs."""
-        for entry in Path("/proc").glob("[0-9]*/stat"):
+        port = re.search(r":(\d+)/", self.mongodb).group(1).encode()
+        for entry in Path("/proc").glob("[0-9]*"):
             try:
-                name, parent = re.match(r"\d+ \((.*)\) \S (\d+)", entry.read_text()).groups()
-                if name == "mongod" and int(parent) == self.process.pid:
-                    return os.readlink(entry.parent / "exe")
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if port in words and os.readlink(entry / "exe").endswith("mongod"):
+                    return os.readlink(entry / "exe")
             except OSError:
                 continue
         raise Failed("the node has no mongod")
+
+    @property
+    def administrator(self):
+        """The connection string of one who may do everything in the database of the service."""
+        return self.mongodb.replace("/?", "/tidegate?")
 
     def rewrite(self, text):
         """The text of a page with the addresses of this node."""

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-FENCE = re.compile(r"^```(.*)$")
-COMMENT = re.compile(r"^<!-- docs: (.*) -->$")
+FENCE = re.compile(r"^( {0,3})```(.*)$")
+COMMENT = re.compile(r"^ *<!-- docs: (.*) -->$")
 FROM = re.compile(r'from "([^"]+)"')
 UNTIL = re.compile(r'until "([^"]+)"')
 
@@ -72,11 +72,12 @@ def blocks(page, text):
                 raise ValueError(f"{page}:{at + 1}: indented code: give it a fence with a language")
             at += 1
             continue
-        end = lines.index("```", at + 1)
+        indent, language = fence.groups()
+        end = lines.index(indent + "```", at + 1)
         comment = COMMENT.match(lines[at - 1])
-        if not fence.group(1):
+        if not language:
             raise ValueError(f"{page}:{at + 1}: a fence without a language")
-        body = "\n".join(lines[at + 1 : end]) + "\n"
-        found.append(Block(page, at + 1, fence.group(1), body, comment.group(1) if comment else ""))
+        body = "".join(line.removeprefix(indent) + "\n" for line in lines[at + 1 : end])
+        found.append(Block(page, at + 1, language, body, comment.group(1) if comment else ""))
         at = end + 1
     return found

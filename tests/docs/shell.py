@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from guarded import Guarded
 from node import Failed, end, kill, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,13 +54,23 @@ class Folder:
             "NO_COLOR": "1",
         }
         self.running = []
+        self.guarded = None
         os.symlink(ROOT / "migrations", self.folder / "migrations")
         self.write(".variables", "")
         self.write("etc/tidegate.toml", "")
 
-    def rewrite(self, text):
-        """The text of a page with the addresses of its node, and files in this folder."""
-        return self.node.rewrite(text).replace("/etc/tidegate/", f"{self.folder}/etc/")
+    def rewrite(self, block):
+        """The text of a block with the addresses of its database, and files in this folder."""
+        text = self.database(block).rewrite(self.node.rewrite(block.text))
+        return text.replace("/etc/tidegate/", f"{self.folder}/etc/")
+
+    def database(self, block):
+        """The database of a block: that of the node, or one that asks for a password."""
+        if not block.guarded:
+            return self.node
+        if self.guarded is None:
+            self.guarded = Guarded(self.node.mongod(), self.tools.mongosh, self.folder)
+        return self.guarded
 
     def _program(self, name, script):
         path = self.folder / ".bin" / name
@@ -84,12 +95,18 @@ class Folder:
         if language == "js":
             return ["node", self.write(name + ".mjs", text)]
         if language == "js mongosh":
-            uri = self.node.mongodb.replace("/?", "/tidegate?")
+            uri = self.database(block).administrator
             return [*self.tools.mongosh, "--quiet", uri, "--file", self.write(name + ".js", text)]
         if language == "toml":
             return ["tidegate", "serve", "--config", self.write(name + ".toml", text)]
+        if language == "ini systemd":
+            unit = text.replace("/usr/local/bin/tidegate", str(self.folder / ".bin/tidegate"))
+            # What it finds odd in the unit it says, and ends well.
+            script = '! systemd-analyze verify "$0" 2>&1 | grep tidegate.service'
+            return ["sh", "-c", script, self.write("tidegate.service", unit)]
         if language == "yaml prometheus":
-            return ["promtool", "check", "rules", self.write(name + ".yaml", text)]
+            kind = "rules" if text.startswith("groups:") else "config"
+            return ["promtool", "check", kind, self.write(name + ".yaml", text)]
         return None
 
     def run(self, block, command):
@@ -134,6 +151,8 @@ class Folder:
                 failures.append(f"{block.where}: {failure}")
             finally:
                 end(process)
+        if self.guarded:
+            self.guarded.end()
         if failures:
             raise Failed("\n".join(failures))
 
