@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import tempfile
 from pathlib import Path
@@ -17,13 +18,16 @@ BEGIN = "set -aeuo pipefail\n. ./.variables\ntrap 'export -p > .variables' EXIT\
 
 
 def console(text):
-    """The lines behind `$ ` of a session that is shown, as a script. One that shows an error has to fail."""
-    parts = re.split(r"^\$ ", text, flags=re.M)[1:]
+    """The lines behind `$ ` of a session that is shown, as a script. One that shows an error has to fail with that."""
     script = ""
-    for part in parts:
-        command = re.match(r"(?:.*\\\n)*.*\n", part).group(0)
-        fails = re.search(r"^error: ", part[len(command) :], re.M)
-        script += f"if {command.rstrip()}\nthen echo 'this was to fail' >&2; exit 1; fi\n" if fails else command
+    for part in re.split(r"^\$ ", text, flags=re.M)[1:]:
+        command = re.match(r"(?:.*\\\n)*.*\n", part).group(0).rstrip()
+        errors = re.findall(r"^error: .*$", part, re.M)
+        if not errors:
+            script += command + "\n"
+            continue
+        script += f"if said=$({command} 2>&1); then echo 'this was to fail'; exit 1; fi\necho \"$said\"\n"
+        script += "".join(f"grep -qxF -- {shlex.quote(error)} <<< \"$said\"\n" for error in errors)
     return script
 
 
