@@ -33,9 +33,11 @@ class Pages:
     def command(self, chromium, block, text, folder):
         """The command that shows the snippet; what it logs comes out of it."""
         path = f"/line{block.line}"
-        # Pages say "/api/v1", as one of the same origin does.
-        text = text.replace('"/api/', f'"http://{folder.node.address}/api/')
-        self.pages[path] = f"<!doctype html><title>docs</title><script type=module>\n{text}</script>"
+        if block.language == "js browser":
+            # It says "/api/v1", as one of the same origin does.
+            text = text.replace('"/api/', f'"http://{folder.node.address}/api/')
+            text = f"<!doctype html><title>docs</title><script type=module>\n{text}</script>"
+        self.pages[path] = text
         return [
             chromium,
             "--headless",

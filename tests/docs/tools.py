@@ -13,6 +13,7 @@ NEEDS = {
     "js": "node",
     "js mongosh": "mongosh",
     "js browser": "chromium",
+    "html browser": "chromium",
     "nginx": "nginx",
     "caddyfile": "caddy",
     "yaml prometheus": "promtool",
