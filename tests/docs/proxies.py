@@ -97,6 +97,20 @@ def streams(port):
     expect(call(port, "POST", "/events", {"type": "proxied", "data": "through"}), (202,))
     read_until(events.fp, b'"data":"through"')
     read_until(upgraded, b'"data":"through"')
+    second(port)
+
+
+def second(port):
+    """Sees server-sent events over HTTP/2, as browsers have them."""
+    address = f"https://{HOST}:{port}/api/v1/subscriptions/{ID}/events"
+    command = ["/usr/bin/curl", "-skNi", "--http2", "--resolve", f"{HOST}:{port}:127.0.0.1", "--max-time", "20", address]
+    with subprocess.Popen([*command, "-H", "accept: text/event-stream"], stdout=subprocess.PIPE) as curl:
+        try:
+            if not curl.stdout.peek(6).startswith(b"HTTP/2"):
+                raise Failed("no HTTP/2")
+            read_until(curl.stdout, b"event: connected")
+        finally:
+            curl.kill()
 
 
 def expect(answer, statuses):
