@@ -30,9 +30,9 @@ class Tools:
     mongosh: list | None
     chromium: str | None
 
-    def lacking(self, language):
-        """The program that a language needs and that is not there."""
-        needed = NEEDS.get(language)
+    def lacking(self, block):
+        """The program that a block needs and that is not there."""
+        needed = "mongosh" if block.guarded else NEEDS.get(block.language)
         if needed == "mongosh":
             return None if self.mongosh else needed
         if needed == "chromium":
