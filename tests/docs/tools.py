@@ -10,7 +10,7 @@ NPM = ("mongosh@2.12.0", "mongodb@7.9.0")
 PYPI = ("pymongo==4.20.1",)
 # What a language is run by.
 NEEDS = {
-    "js": "node",
+    "js": "npm",
     "js mongosh": "mongosh",
     "js browser": "chromium",
     "html browser": "chromium",
@@ -33,11 +33,8 @@ class Tools:
     def lacking(self, block):
         """The program that a block needs and that is not there."""
         needed = "mongosh" if block.guarded else NEEDS.get(block.language)
-        if needed == "mongosh":
-            return None if self.mongosh else needed
-        if needed == "chromium":
-            return None if self.chromium else needed
-        return None if needed is None or shutil.which(needed) else needed
+        found = {None: True, "npm": self.modules, "mongosh": self.mongosh, "chromium": self.chromium}
+        return None if found.get(needed) or (needed not in found and shutil.which(needed)) else needed
 
 
 def find(work):
