@@ -1,4 +1,4 @@
-"""Links between the pages: each leads to a file that is there, and to a heading in it."""
+"""Links between the pages: each leads to a file that is there, and to a heading in it; the README leads to all of them."""
 
 import re
 
@@ -25,3 +25,11 @@ def broken(root, name):
             yield f"{name}: no file {path}"
         elif anchor and anchor not in anchors(target):
             yield f"{name}: no heading {path}#{anchor}"
+
+
+def orphans(root):
+    """Each page that the README does not lead to."""
+    readme = (root / "README.md").read_text()
+    for page in sorted(root.glob("docs/*.md")):
+        if f"](docs/{page.name})" not in readme:
+            yield f"README.md: no link to docs/{page.name}"
