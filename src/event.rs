@@ -7,10 +7,11 @@
 mod cloudevent;
 pub mod input;
 mod show;
+mod unstored;
 
 use bson::{DateTime, RawBsonRef, RawDocument, error::Error};
 
-pub use self::{cloudevent::write_cloudevent, show::write_json};
+pub use self::{cloudevent::write_cloudevent, show::write_json, unstored::unstored};
 use crate::extjson::{plain_text, reading};
 
 /// `type` of an event whose document has none.

@@ -27,6 +27,7 @@ mod failure;
 mod framing;
 mod idempotency;
 mod known;
+mod landing;
 mod nodes;
 mod observe;
 mod openapi;
@@ -70,6 +71,9 @@ use crate::{
     telemetry::Health,
 };
 
+/// The target of log lines about what was written over HTTP: ids and counts, at the level `debug`.
+const WRITES: &str = "tidegate::writes";
+
 /// Where all calls are, but for the metrics.
 const BASE: &str = "/api/v1";
 
@@ -99,6 +103,7 @@ pub struct AppState {
 /// All calls.
 pub fn routes(state: AppState, common: &Common) -> Router {
     let mut routes = Router::new()
+        .route("/", get(landing::show))
         .route(&format!("{BASE}/"), get(service::root))
         // An id may be the word "batch": the other methods on this path are that subscription's.
         .route(&format!("{BASE}/subscriptions/batch"), subscriptions::one());

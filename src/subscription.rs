@@ -300,11 +300,11 @@ impl Subscription {
 
     /// The subscription as JSON.
     pub fn to_json(&self) -> String {
-        self.to_json_with(None)
+        self.to_json_with(&[])
     }
 
-    /// The subscription as JSON, with a warning about its filter beside those about the document.
-    pub fn to_json_with(&self, of_filter: Option<&str>) -> String {
+    /// The subscription as JSON, with warnings about its filter beside those about the document.
+    pub fn to_json_with(&self, of_filter: &[String]) -> String {
         let mut out = String::with_capacity(self.document.as_bytes().len() * 2);
         let id = self.document.get("_id").ok().flatten().map(plain_text);
         out.push_str(r#"{"id":"#);
@@ -340,13 +340,15 @@ impl Subscription {
         out
     }
 
-    fn warnings(&self, of_filter: Option<&str>) -> Vec<Value> {
-        let of_filter = of_filter.map(|detail| json!({"pointer": "#/filter", "detail": detail}));
+    fn warnings(&self, of_filter: &[String]) -> Vec<Value> {
+        let of_filter = of_filter
+            .iter()
+            .map(|detail| json!({"pointer": "#/filter", "detail": detail}));
         let unknown = self.unknown_fields().into_iter().map(|name| {
             let name = name.replace('~', "~0").replace('/', "~1");
             json!({"pointer": format!("#/{name}"), "detail": UNKNOWN_FIELD})
         });
-        of_filter.into_iter().chain(unknown).collect()
+        of_filter.chain(unknown).collect()
     }
 
     /// Writes one field; dates as RFC 3339, other values as relaxed Extended JSON.
@@ -539,7 +541,7 @@ mod tests {
         assert_eq!(warnings[1]["pointer"], "#/a~1b");
         assert_eq!(
             subscription
-                .to_json_with(Some("w"))
+                .to_json_with(&["w".to_owned()])
                 .matches("pointer")
                 .count(),
             3

@@ -129,9 +129,9 @@ pub(crate) fn not_modified(etag: &str) -> Result<Response, Problem> {
 pub(crate) fn subscription(
     status: StatusCode,
     compiled: &Compiled,
-    warning: Option<&str>,
+    warnings: &[String],
 ) -> Result<Response, Problem> {
-    let mut response = json(status, subscription_json(compiled, warning));
+    let mut response = json(status, subscription_json(compiled, warnings));
     put(&mut response, header::ETAG, &compiled.subscription.etag())?;
     if let (StatusCode::CREATED, Some(id)) = (status, compiled.subscription.id()) {
         let id = utf8_percent_encode(&id, SEGMENT);
@@ -142,8 +142,8 @@ pub(crate) fn subscription(
 }
 
 /// A subscription on the wire, and what a writer should know about it.
-pub(crate) fn subscription_json(compiled: &Compiled, warning: Option<&str>) -> String {
-    compiled.subscription.to_json_with(warning)
+pub(crate) fn subscription_json(compiled: &Compiled, warnings: &[String]) -> String {
+    compiled.subscription.to_json_with(warnings)
 }
 
 /// Holds the answer to a write back until this node has applied it, or says that it has not.

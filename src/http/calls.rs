@@ -60,6 +60,21 @@ fn flag() -> Value {
     json!({"type": "boolean"})
 }
 
+/// The subscription of the examples.
+fn demo() -> Value {
+    json!({"name": "large transfers", "filter": {"type": "demo", "data.amount": {"$gte": 1000}}})
+}
+
+/// An event that it matches.
+fn demo_event() -> Value {
+    json!({"type": "demo", "data": {"amount": 2500}})
+}
+
+/// The same with all that a `CloudEvent` must have.
+fn full_event() -> Value {
+    json!({"specversion": "1.0", "id": "1", "source": "/bank", "type": "demo", "data": {"amount": 2500}})
+}
+
 fn of_subscriptions(limits: &Limits) -> Vec<Call> {
     let tagged = |id, summary| Operation::new(id, "subscriptions", summary).stored();
     let subscription = || schema("Subscription");
@@ -77,6 +92,7 @@ fn of_subscriptions(limits: &Limits) -> Vec<Call> {
             )
             .repeatable()
             .body(&input())
+            .example(&[demo()])
             .answers(
                 StatusCode::CREATED,
                 "It is created.",
@@ -112,6 +128,7 @@ fn of_subscriptions(limits: &Limits) -> Vec<Call> {
             tagged("createSubscriptions", "Creates many, each for itself.")
                 .repeatable()
                 .body(&[(JSON, many)])
+                .example(&[json!([demo(), {"filter": {}}])])
                 .answers(
                     OK,
                     "All are created.",
@@ -152,6 +169,7 @@ fn of_one_subscription() -> Vec<Call> {
             of_one("putSubscription", "Creates a subscription under an id of yours, or replaces it.")
                 .conditional()
                 .body(&[(JSON, schema("SubscriptionReplacement"))])
+                .example(&[demo()])
                 .answers(OK, "It is replaced.", subscription(), &WRITTEN)
                 .answers(StatusCode::CREATED, "It is created.", subscription(), &CREATED)
                 .refuses(&[Kind::RefusedByDatabase, Kind::Overloaded]),
@@ -164,6 +182,7 @@ fn of_one_subscription() -> Vec<Call> {
                 .saying("A merge patch (RFC 7396), except that `filter` and `metadata` are replaced whole.")
                 .conditional()
                 .body(&[("application/merge-patch+json", change()), (JSON, change())])
+                .example(&[json!({"status": "paused"}), json!({"name": null})])
                 .answers(OK, "It is changed.", subscription(), &WRITTEN)
                 .refuses(&[Kind::RefusedByDatabase]),
         ),
@@ -232,6 +251,7 @@ fn below_one_subscription(limits: &Limits) -> Vec<Call> {
             dry_run::subscription,
             of_one("matchSubscription", "Whether an event would match a stored filter, and why.")
                 .body(&[(JSON, event_body(&["event"]))])
+                .example(&[json!({"event": demo_event()})])
                 .answers(OK, "The answer of the filter that delivers.", schema("SubscriptionMatch"), &[])
                 .refuses(&[Kind::SubscriptionInvalid]),
         ),
@@ -274,6 +294,7 @@ fn of_events(limits: &Limits) -> Vec<Call> {
                     ("application/cloudevents+json", event.clone()),
                     ("application/cloudevents-batch+json", many(&event)),
                 ])
+                .example(&[demo_event(), full_event(), json!([full_event()])])
                 .answers(StatusCode::ACCEPTED, "All are stored.", schema("Published"), &["Tidegate-Applied"])
                 .answers(StatusCode::MULTI_STATUS, "Some are refused.", schema("Published"), &["Tidegate-Applied"])
                 .refuses(&[Kind::RefusedByDatabase]),
@@ -302,6 +323,7 @@ fn of_events(limits: &Limits) -> Vec<Call> {
             &below("/events/{id}"),
             events::get,
             tagged("getEvent", "One event.")
+                .extended("x-example-id", json!("1"))
                 .with_id(Kind::EventNotFound)
                 .query("source", text(), "Its source, where several have this id.")
                 .answers(OK, "It.", schema("Event"), &[])
@@ -335,6 +357,7 @@ fn of_matching() -> Vec<Call> {
             "Whether an event would match a filter, and why.",
         )
         .body(&[(JSON, event_body(&["filter", "event"]))])
+        .example(&[json!({"filter": {"type": "demo"}, "event": demo_event()})])
         .answers(
             OK,
             "The answer of the filter that delivers.",

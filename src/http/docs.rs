@@ -3,7 +3,7 @@
 //! One page without scripts that fetches nothing, so that it works behind any wall and under the
 //! strictest content security policy. It shows what `openapi.json` says, and nothing else.
 
-mod page;
+pub(super) mod page;
 
 use axum::{
     extract::State,
@@ -16,9 +16,9 @@ use sha2::{Digest as _, Sha256};
 use super::{AppState, answer, failure::internal, problem::Problem, query::Query};
 
 /// All there is of looks; follows the reader's choice of light or dark.
-const STYLE: &str = "\
+pub(super) const STYLE: &str = "\
 :root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\
-body{max-width:60rem;margin:0 auto;padding:1rem}\
+body{max-width:60rem;margin:0 auto;padding:1rem;overflow-wrap:break-word}\
 code,pre{font-family:ui-monospace,monospace;font-size:.9em}\
 pre{overflow-x:auto;padding:.75rem;background:#8881;border-radius:.3rem}\
 details{border:1px solid #8884;border-radius:.3rem;margin:.4rem 0;padding:.4rem .75rem}\
@@ -26,13 +26,20 @@ summary{cursor:pointer}\
 summary b{display:inline-block;min-width:4.5rem;font-family:ui-monospace,monospace}\
 table{border-collapse:collapse;width:100%;margin:.5rem 0}\
 th,td{text-align:left;vertical-align:top;padding:.25rem .75rem .25rem 0;border-bottom:1px solid #8883}\
-h2{margin-top:2rem}h4{margin:.75rem 0 .25rem}";
+td:last-child{overflow-wrap:anywhere}\
+details>div{scroll-margin-top:4rem}\
+h2{margin-top:2rem}h4{margin:.75rem 0 .25rem}\
+@media(max-width:40rem){td{display:block;border:0;padding:0}tr{display:block;padding:.4rem 0;border-bottom:1px solid #8883}}";
 
 /// The page.
 pub(super) async fn show(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
-    let html = page::write(state.description.of(&state.host.config), STYLE);
-    let mut response = answer::json(StatusCode::OK, html);
+    html(page::write(state.description.of(&state.host.config), STYLE))
+}
+
+/// A page with [`STYLE`] and nothing else that a browser would run or fetch.
+pub(super) fn html(page: String) -> Result<Response, Problem> {
+    let mut response = answer::json(StatusCode::OK, page);
     let hash = BASE64.encode(&Sha256::digest(STYLE));
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; \

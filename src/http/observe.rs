@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 
 use super::{
     cut::words,
+    is_probe,
     problem::{Kind, PROBLEM_JSON, Problem},
 };
 use crate::telemetry::Metrics;
@@ -40,6 +41,7 @@ pub(crate) async fn observe(
         .get::<MatchedPath>()
         .map_or(UNMATCHED, MatchedPath::as_str)
         .to_owned();
+    let probe = is_probe(request.uri().path());
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
     let mut response = next.run(request).instrument(span.clone()).await;
     response.headers_mut().insert(REQUEST_ID, id);
@@ -48,13 +50,14 @@ pub(crate) async fn observe(
         .map_or(response.status(), |counted| counted.0)
         .as_u16();
     metrics.http_request(method.as_str(), &route, status);
-    span.in_scope(|| log(&method, &route, status, started));
+    span.in_scope(|| log(&method, &route, status, probe, started));
     response
 }
 
-fn log(method: &Method, route: &str, status: u16, started: Instant) {
+/// A probe that is told "not yet" has its answer: that is no failure.
+fn log(method: &Method, route: &str, status: u16, probe: bool, started: Instant) {
     let latency_ms = started.elapsed().as_secs_f64() * 1e3;
-    if status >= 500 {
+    if status >= 500 && !probe {
         tracing::info!(%method, route, status, latency_ms, "request failed");
     } else {
         tracing::debug!(%method, route, status, latency_ms, "request");

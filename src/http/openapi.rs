@@ -24,6 +24,7 @@ pub(super) use self::{
 use super::{
     AppState, BASE, answer,
     calls::{Call, calls},
+    docs::page::SAME_AS,
     problem::Problem,
     query::Query,
 };
@@ -91,8 +92,12 @@ fn describe_the_one_named_batch(paths: &mut Map<String, Value>) {
     let one = paths.get(&below("/subscriptions/{id}")).cloned();
     let named = &mut paths[&below("/subscriptions/batch")];
     for (method, mut operation) in one.into_iter().flat_map(into_entries) {
-        let id = operation["operationId"].as_str().unwrap_or_default();
+        let id = operation["operationId"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         operation["operationId"] = format!("{id}NamedBatch").into();
+        operation[SAME_AS] = id.into();
         if let Some(parameters) = operation["parameters"].as_array_mut() {
             parameters.retain(|parameter| parameter["in"] != "path");
         }

@@ -206,6 +206,78 @@ async fn messages_are_as_described() {
 }
 
 #[tokio::test]
+async fn statuses_are_sorted_and_bodies_have_examples_that_are_taken() {
+    let service = Service::start().await;
+    let description = service.get("/openapi.json").await;
+    for (path, method, call) in operations(&description) {
+        let statuses: Vec<_> = call["responses"].as_object().unwrap().keys().collect();
+        assert!(statuses.is_sorted(), "{method} {path}: {statuses:?}");
+        let content = call["requestBody"]["content"].as_object();
+        for (kind, typed) in content.into_iter().flatten() {
+            let example = &typed["example"];
+            let what = format!("{method} {path} {kind}: {example}");
+            assert_shape(&description, &typed["schema"], example, &what);
+            // The second event of one id is a duplicate, and as good.
+            let id = if path.ends_with("/match") {
+                "large"
+            } else {
+                "demo"
+            };
+            let path = path.replace("{id}", id);
+            let put = service.send("PUT", "/subscriptions/large", Some(json!({"filter": {}})));
+            put.await;
+            let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).unwrap();
+            let request = request(&service, method, path.strip_prefix("/api/v1").unwrap());
+            let request = request
+                .header("content-type", kind)
+                .body(example.to_string());
+            let answer = send(request).await;
+            assert!((200..300).contains(&answer.status), "{what}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn browsers_find_a_page_at_the_address_and_programs_the_links() {
+    let service = Service::start().await;
+    let url = format!("http://{}/", service.address);
+    let ask = async |accept: &str| {
+        let answer = service.http.get(&url).header("accept", accept).send();
+        let answer = answer.await.unwrap();
+        assert_eq!(
+            (answer.status(), &answer.headers()["vary"]),
+            (200.try_into().unwrap(), &"accept".parse().unwrap())
+        );
+        let kind = answer.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        (kind, answer.text().await.unwrap())
+    };
+    let (kind, page) = ask("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8").await;
+    assert_eq!(kind, "text/html; charset=utf-8");
+    for link in page
+        .split("href=\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+    {
+        let there = service
+            .http
+            .get(format!("http://{}{link}", service.address))
+            .send();
+        assert_eq!(there.await.unwrap().status(), 200, "{link}");
+    }
+    for accept in ["*/*", "application/json"] {
+        let (kind, links) = ask(accept).await;
+        assert_eq!(kind, "application/json");
+        assert_eq!(
+            serde_json::from_str::<Value>(&links).unwrap(),
+            service.get("").await
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_page_shows_every_call_and_fetches_nothing() {
     let service = Service::start().await;
     let description = service.get("/openapi.json").await;
@@ -221,8 +293,21 @@ async fn the_page_shows_every_call_and_fetches_nothing() {
     );
     for (_, _, call) in operations(&description) {
         let id = call["operationId"].as_str().unwrap();
-        assert!(page.text.contains(&format!("id=\"{id}\"")), "{id}");
+        // A subscription may be called "batch"; it is no call of its own.
+        let shown = call.get("x-same-as").is_none();
+        assert_eq!(
+            page.text.contains(&format!("<div id=\"{id}\"")),
+            shown,
+            "{id}"
+        );
     }
+    assert_eq!(
+        page.text
+            .matches("<code>/api/v1/subscriptions/batch</code>")
+            .count(),
+        1
+    );
+    assert!(!page.text.contains('`'), "words of code are marked as such");
     for name in description["components"]["schemas"]
         .as_object()
         .unwrap()

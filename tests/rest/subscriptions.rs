@@ -85,6 +85,37 @@ async fn a_filter_that_cannot_match_is_created_with_a_warning() {
 }
 
 #[tokio::test]
+async fn a_condition_on_what_is_shown_and_not_stored_is_created_with_a_warning() {
+    let service = Service::start().await;
+    let body = json!({"filter": {"specversion": "1.0", "time": {"$gt": "2026-01-01T00:00:00Z"}}});
+    let told = |subscription: &Value| {
+        let warnings = subscription["warnings"].as_array().unwrap();
+        assert_eq!(warnings.len(), 2, "{subscription}");
+        for (warning, field) in warnings.iter().zip(["specversion", "time"]) {
+            assert_eq!(warning["pointer"], "#/filter");
+            let detail = warning["detail"].as_str().unwrap();
+            assert!(detail.starts_with(&format!("On \"{field}\": ")), "{detail}");
+        }
+    };
+    let post = send(with_json(&service, Method::POST, "/subscriptions", &body)).await;
+    assert_eq!(post.status, 201);
+    told(&post.json());
+    for (method, status) in [(Method::PUT, 201), (Method::PUT, 200), (Method::PATCH, 200)] {
+        let written = send(with_json(&service, method, "/subscriptions/a", &body)).await;
+        assert_eq!(written.status, status);
+        told(&written.json());
+    }
+    let batch = send(with_json(
+        &service,
+        Method::POST,
+        "/subscriptions/batch",
+        &json!([body]),
+    ))
+    .await;
+    told(&batch.json()["items"][0]["subscription"]);
+}
+
+#[tokio::test]
 async fn put_creates_then_replaces_then_changes_nothing() {
     let service = Service::start().await;
     let path = "/subscriptions/my%20own%2Fid%20%C3%BC";

@@ -4,6 +4,11 @@ use std::fmt::{self, Write as _};
 
 use serde_json::{Map, Value};
 
+/// Marks a call that is another one.
+pub(in crate::http) const SAME_AS: &str = "x-same-as";
+/// Where examples find the service: what it listens on where nothing else is said.
+const SERVER: &str = "http://127.0.0.1:8080";
+
 /// Text that cannot be taken for markup.
 struct Escaped<'a>(&'a str);
 
@@ -22,7 +27,31 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-fn text<'a>(value: &'a Value, name: &str) -> Escaped<'a> {
+/// Text in which what stands between backticks is code.
+struct Prose<'a>(&'a str);
+
+impl fmt::Display for Prose<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = self.0.split('`');
+        if let Some(first) = parts.next() {
+            Escaped(first).fmt(f)?;
+        }
+        while let Some(code) = parts.next() {
+            write!(f, "<code>{}</code>", Escaped(code))?;
+            if let Some(words) = parts.next() {
+                Escaped(words).fmt(f)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> Prose<'a> {
+    Prose(value[name].as_str().unwrap_or_default())
+}
+
+/// A name as it stands in a link and where that leads.
+fn name<'a>(value: &'a Value, name: &str) -> Escaped<'a> {
     Escaped(value[name].as_str().unwrap_or_default())
 }
 
@@ -75,31 +104,36 @@ fn page(description: &Value, style: &str, out: &mut String) -> fmt::Result {
     for (name, schema) in entries(&description["components"]["schemas"]) {
         write!(
             out,
-            "<details id=\"{0}\"><summary><code>{0}</code> {1}</summary>",
+            // The id is inside: a browser opens the box around what a link leads to.
+            "<details><summary><code>{0}</code> {1}</summary><div id=\"{0}\">",
             Escaped(name),
             text(schema, "description")
         )?;
         json(schema, out)?;
-        write!(out, "</details>")?;
+        write!(out, "</div></details>")?;
     }
     writeln!(out, "</body></html>")
 }
 
 fn operations(description: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {
-    entries(&description["paths"])
-        .flat_map(|(path, item)| entries(item).map(move |(method, call)| (path, method, call)))
+    let all = entries(&description["paths"])
+        .flat_map(|(path, item)| entries(item).map(move |(method, call)| (path, method, call)));
+    // What is told elsewhere already.
+    all.filter(|(_, _, call)| call.get(SAME_AS).is_none())
 }
 
 fn call(path: &str, method: &str, operation: &Value, out: &mut String) -> fmt::Result {
     write!(
         out,
-        "<details id=\"{id}\"><summary><b>{method}</b> <code>{path}</code> {summary}</summary><p>{words}</p>",
-        id = text(operation, "operationId"),
+        "<details><summary><b>{method}</b> <code>{path}</code> {summary}</summary>\
+         <div id=\"{id}\"><p>{words}</p>",
+        id = name(operation, "operationId"),
         method = Escaped(&method.to_ascii_uppercase()),
         path = Escaped(path),
         summary = text(operation, "summary"),
         words = text(operation, "description"),
     )?;
+    example(path, method, operation, out)?;
     parameters(operation, out)?;
     if let Some(body) = operation.get("requestBody") {
         write!(out, "<h4>Body</h4>")?;
@@ -125,7 +159,26 @@ fn call(path: &str, method: &str, operation: &Value, out: &mut String) -> fmt::R
         write!(out, "<h4>WebSocket</h4>")?;
         json(socket, out)?;
     }
-    write!(out, "</details>")
+    write!(out, "</div></details>")
+}
+
+/// A line for a shell, with the first of the bodies that are taken.
+fn example(path: &str, method: &str, operation: &Value, out: &mut String) -> fmt::Result {
+    let id = operation["x-example-id"].as_str().unwrap_or("demo");
+    let path = path.replace("{id}", id);
+    let mut line = String::from("curl");
+    if !matches!(method, "get" | "post") {
+        write!(line, " -X {}", method.to_ascii_uppercase())?;
+    }
+    write!(line, " '{SERVER}{path}'")?;
+    let first = entries(&operation["requestBody"]["content"]).next();
+    if let Some((kind, typed)) = first {
+        write!(line, " \\\n  -H 'content-type: {kind}'")?;
+        if let Some(body) = typed.get("example") {
+            write!(line, " \\\n  -d '{body}'")?;
+        }
+    }
+    write!(out, "<pre>{}</pre>", Escaped(&line))
 }
 
 fn parameters(operation: &Value, out: &mut String) -> fmt::Result {
@@ -137,8 +190,8 @@ fn parameters(operation: &Value, out: &mut String) -> fmt::Result {
         write!(
             out,
             "<tr><td><code>{}</code><td>{}<td>{}<td><code>{}</code>",
-            text(parameter, "name"),
-            text(parameter, "in"),
+            name(parameter, "name"),
+            name(parameter, "in"),
             text(parameter, "description"),
             Escaped(&parameter["schema"].to_string()),
         )?;
@@ -164,7 +217,7 @@ fn content(of: &Value, out: &mut String) -> fmt::Result {
 }
 
 fn json(value: &Value, out: &mut String) -> fmt::Result {
-    write!(out, "<pre>{}</pre>", Escaped(&format!("{value:#}")))
+    write!(out, "<pre>{}</pre>", Prose(&format!("{value:#}")))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::{
     },
     extjson::write_string,
     http::{
-        AppState, answer,
+        AppState, WRITES, answer,
         body::Reader,
         budget::Share,
         idempotency::{Call, Ids, once},
@@ -170,7 +170,7 @@ fn settled(mut reports: Vec<Report>, outcomes: Vec<EventOutcome>) -> Vec<Report>
 
 /// What the publisher is told: `{accepted, duplicates, errors, events}`, in the order given.
 fn answer(reports: Vec<Report>, shape: Shape) -> Result<Response, Problem> {
-    let (mut accepted, mut duplicates) = (0, 0);
+    let (mut accepted, mut duplicates, mut refused) = (0, 0, 0);
     let mut errors = Texts::default();
     let mut events = Texts::default();
     for (index, report) in reports.into_iter().enumerate() {
@@ -194,12 +194,14 @@ fn answer(reports: Vec<Report>, shape: Shape) -> Result<Response, Problem> {
             }
             Err(problem) if shape == Shape::Single => return Err(problem),
             Err(problem) => {
+                refused += 1;
                 let error = json!({"index": index, "problem": problem.to_json()});
                 errors.next().push_str(&error.to_string());
                 events.next().push_str(r#"{"outcome":"refused"}"#);
             }
         }
     }
+    tracing::debug!(target: WRITES, accepted, duplicates, refused, "events were published");
     let status = if errors.0.is_empty() {
         StatusCode::ACCEPTED
     } else {

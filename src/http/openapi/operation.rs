@@ -145,6 +145,18 @@ impl Operation {
         self.refuses(&READING)
     }
 
+    /// An example of the body, for each of its media types in their order.
+    pub(in crate::http) fn example(mut self, bodies: &[Value]) -> Self {
+        let content = self
+            .body
+            .as_mut()
+            .and_then(|body| body["content"].as_object_mut());
+        for (typed, example) in content.into_iter().flatten().zip(bodies) {
+            typed.1["example"] = example.clone();
+        }
+        self
+    }
+
     /// An answer of `application/json`.
     pub(in crate::http) fn answers(
         self,
@@ -209,6 +221,7 @@ impl Operation {
                 types.push(json!(format!("/problems/{}", kind.slug())));
             }
         }
+        responses.sort_keys();
         let mut operation = json!({
             "operationId": self.id,
             "tags": [self.tag],

@@ -22,7 +22,7 @@ use crate::{
     config::Limits,
     extjson::Fault,
     http::{
-        AppState, answer, body,
+        AppState, WRITES, answer, body,
         budget::Share,
         idempotency::{Call, Ids, once},
         problem::Problem,
@@ -47,7 +47,7 @@ const ERRORS_BYTES: usize = 4 << 20;
 struct Item {
     id: SubscriptionId,
     document: RawDocumentBuf,
-    warning: Option<String>,
+    warnings: Vec<String>,
 }
 
 /// Each item, or what is wrong with it.
@@ -111,7 +111,7 @@ impl List {
                 Ok(Item {
                     id,
                     document,
-                    warning: checked.warning,
+                    warnings: checked.warnings,
                 })
             }
             Err(problem) => Err(problem.among(&mut self.errors_left)),
@@ -162,7 +162,8 @@ async fn answer_all(
 ) -> Result<Response, Problem> {
     let mut outcomes = outcomes.into_iter();
     let mut text = String::from(r#"{"items":["#);
-    let mut all_created = true;
+    let mut refused = 0;
+    let count = items.len();
     for (index, item) in items.into_iter().enumerate() {
         if index > 0 {
             text.push(',');
@@ -182,7 +183,7 @@ async fn answer_all(
                 return Err(problem);
             }
             Err(problem) => {
-                all_created = false;
+                refused += 1;
                 text.push_str(r#"{"status":"#);
                 text.push_str(problem.status().as_str());
                 text.push_str(r#","problem":"#);
@@ -192,7 +193,9 @@ async fn answer_all(
         text.push('}');
     }
     text.push_str("]}");
-    let status = if all_created {
+    let created = count - refused;
+    tracing::debug!(target: WRITES, created, refused, "subscriptions were created");
+    let status = if refused == 0 {
         StatusCode::OK
     } else {
         StatusCode::MULTI_STATUS
@@ -219,8 +222,5 @@ async fn stored(
         Err(error) => return Err(error.into()),
     };
     let compiled = compiled(state, document);
-    Ok(answer::subscription_json(
-        &compiled,
-        item.warning.as_deref(),
-    ))
+    Ok(answer::subscription_json(&compiled, &item.warnings))
 }

@@ -45,12 +45,12 @@ async fn create_one(state: AppState, call: Call, ids: Ids) -> Result<Response, P
         bytes: call.body,
         share: call.share,
     };
-    let Checked { input, warning } = one(&state, received, Expected::default()).await?;
+    let Checked { input, warnings } = one(&state, received, Expected::default()).await?;
     write::check_room(&state, 1)?;
     let id = SubscriptionId::of(ids.uuid(0));
     let document = input.create(id.as_str(), DateTime::now());
     let written = insert(&state, &id, &document, ids).await?;
-    write::written(&state, StatusCode::CREATED, written, warning.as_deref()).await
+    write::written(&state, StatusCode::CREATED, written, &warnings).await
 }
 
 /// Stores the document, or finds what an earlier attempt with the same key stored.

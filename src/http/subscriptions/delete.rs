@@ -11,7 +11,8 @@ use bson::RawDocumentBuf;
 use super::{not_found, tries::Tries};
 use crate::{
     http::{
-        AppState, answer, conditional::Preconditions, extract::Id, problem::Problem, query::Query,
+        AppState, WRITES, answer, conditional::Preconditions, extract::Id, problem::Problem,
+        query::Query,
     },
     store::Deleted,
     subscription::etag,
@@ -35,6 +36,7 @@ pub(crate) async fn delete(
             .await?
         {
             Deleted::Gone(time) => {
+                tracing::debug!(target: WRITES, id, "a subscription was deleted");
                 let mut response = Response::new(Body::empty());
                 *response.status_mut() = StatusCode::NO_CONTENT;
                 return Ok(answer::settled(&state, time, response).await);

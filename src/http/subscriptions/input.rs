@@ -6,6 +6,7 @@ use serde::de::Deserializer;
 
 use crate::{
     config,
+    event::unstored,
     extjson::{Fault, Faults},
     filter::Filter,
     http::{
@@ -24,8 +25,8 @@ use crate::{
 pub(super) struct Checked {
     /// The fields.
     pub(super) input: Input,
-    /// Why the filter can never match, if it cannot.
-    pub(super) warning: Option<String>,
+    /// Why the filter can never match, if it cannot, and which conditions may not.
+    pub(super) warnings: Vec<String>,
 }
 
 /// What is expected of the one object of a body: the default is a new subscription.
@@ -103,30 +104,33 @@ fn check<'de, D: Deserializer<'de>>(
 ) -> Result<Result<Checked, Problem>, D::Error> {
     let mut faults = Faults::default();
     let input = reading.input(body, &mut faults)?;
-    let warning = match compile(&input, reading.pointer, reading.limits) {
-        Ok(filter) => filter.and_then(|filter| filter.never_matches()),
+    let warnings = match warnings(&input, reading.pointer, reading.limits) {
+        Ok(warnings) => warnings,
         Err(fault) => {
             faults.blame(fault.pointer, fault.detail);
-            None
+            Vec::new()
         }
     };
     Ok(if faults.is_empty() {
-        Ok(Checked { input, warning })
+        Ok(Checked { input, warnings })
     } else {
         Err(Problem::invalid(faults))
     })
 }
 
-fn compile(input: &Input, pointer: &str, limits: &config::Limits) -> Result<Option<Filter>, Fault> {
+/// Compiles the filter, if there is one; what its writer should know about it.
+fn warnings(input: &Input, pointer: &str, limits: &config::Limits) -> Result<Vec<String>, Fault> {
     let Some(filter) = input.filter() else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
     let at = |place: &str| format!("{pointer}/filter{place}");
     let raw = RawDocumentBuf::try_from(filter)
         .map_err(|error| Fault::new(at(""), format!("cannot be stored: {error}")))?;
-    Filter::parse_with(&raw, &filter_limits(limits))
-        .map(Some)
-        .map_err(|error| Fault::new(at(&error.pointer), error.reason))
+    let filter = Filter::parse_with(&raw, &filter_limits(limits))
+        .map_err(|error| Fault::new(at(&error.pointer), error.reason))?;
+    let mut warnings: Vec<_> = filter.never_matches().into_iter().collect();
+    warnings.extend(unstored(&raw));
+    Ok(warnings)
 }
 
 #[cfg(test)]
@@ -153,6 +157,6 @@ mod tests {
         let body = json!({"filter": {"a": {"$in": []}}});
         let checked = check_new(body, "#", &config::Limits::default()).unwrap();
         let checked = checked.unwrap();
-        assert!(checked.warning.is_some());
+        assert_eq!(checked.warnings.len(), 1);
     }
 }

@@ -21,7 +21,7 @@ pub(crate) async fn patch(
     request: Request,
 ) -> Result<Response, Problem> {
     let (conditions, checked) = read(&state, &id, request, body::MERGE_PATCH, true).await?;
-    let warning = checked.warning.as_deref();
+    let warnings = &checked.warnings;
     let mut tries = Tries::new(&state, &id);
     loop {
         let mut found = tries.read().await?;
@@ -33,13 +33,13 @@ pub(crate) async fn patch(
         }
         let changes = checked.input.patch(&document, DateTime::now());
         if changes.is_empty() {
-            return write::unchanged(&state, found, document, warning).await;
+            return write::unchanged(&state, found, document, warnings).await;
         }
         let update = state
             .store
             .update_subscription(&document, changes.set, &changes.unset);
         if let Some(written) = update.await? {
-            return write::written(&state, StatusCode::OK, written, warning).await;
+            return write::written(&state, StatusCode::OK, written, warnings).await;
         }
     }
 }

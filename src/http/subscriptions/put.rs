@@ -59,8 +59,8 @@ async fn create(
         Err(StoreError::Duplicate) => return Ok(None),
         outcome => outcome?,
     };
-    let warning = checked.warning.as_deref();
-    let response = write::written(state, StatusCode::CREATED, written, warning).await?;
+    let warnings = &checked.warnings;
+    let response = write::written(state, StatusCode::CREATED, written, warnings).await?;
     Ok(Some(response))
 }
 
@@ -71,14 +71,14 @@ async fn replace(
     document: RawDocumentBuf,
     checked: &Checked,
 ) -> Result<Option<Response>, Problem> {
-    let warning = checked.warning.as_deref();
+    let warnings = &checked.warnings;
     let Some(new) = checked.input.replace(&document, DateTime::now()) else {
-        let response = write::unchanged(state, read, document, warning).await?;
+        let response = write::unchanged(state, read, document, warnings).await?;
         return Ok(Some(response));
     };
     let Some(written) = state.store.replace_subscription(&document, &new).await? else {
         return Ok(None);
     };
-    let response = write::written(state, StatusCode::OK, written, warning).await?;
+    let response = write::written(state, StatusCode::OK, written, warnings).await?;
     Ok(Some(response))
 }

@@ -29,7 +29,7 @@ pub(crate) async fn get(
     if conditions.not_modified(&etag) {
         return answer::not_modified(&etag);
     }
-    let mut response = answer::subscription(StatusCode::OK, &compiled, None)?;
+    let mut response = answer::subscription(StatusCode::OK, &compiled, &[])?;
     if compiled.subscription.durable {
         let progress = Progress::of(&state, &id).await?;
         *response.body_mut() = progress.joined(&compiled.to_json()).into();

@@ -5,7 +5,7 @@ use bson::RawDocumentBuf;
 
 use crate::{
     http::{
-        AppState, answer,
+        AppState, WRITES, answer,
         problem::{Kind, Problem},
     },
     router::{Compiled, Room, filter_limits},
@@ -63,10 +63,17 @@ pub(super) async fn written(
     state: &AppState,
     status: StatusCode,
     written: Written,
-    warning: Option<&str>,
+    warnings: &[String],
 ) -> Result<Response, Problem> {
     let compiled = compiled(state, written.document);
-    let response = answer::subscription(status, &compiled, warning)?;
+    let id = compiled.subscription.id();
+    let id = id.as_deref().unwrap_or_default();
+    if status == StatusCode::CREATED {
+        tracing::debug!(target: WRITES, id, "a subscription was created");
+    } else {
+        tracing::debug!(target: WRITES, id, "a subscription was changed");
+    }
+    let response = answer::subscription(status, &compiled, warnings)?;
     Ok(answer::settled(state, written.operation_time, response).await)
 }
 
@@ -76,11 +83,11 @@ pub(super) async fn unchanged(
     state: &AppState,
     read: Read,
     document: RawDocumentBuf,
-    warning: Option<&str>,
+    warnings: &[String],
 ) -> Result<Response, Problem> {
     // One that is too busy to say is waited for as for any write.
     let known = state.host.router.knows(&document).await == Ok(true);
-    let response = answer::subscription(StatusCode::OK, &compiled(state, document), warning)?;
+    let response = answer::subscription(StatusCode::OK, &compiled(state, document), warnings)?;
     if known {
         return Ok(response);
     }

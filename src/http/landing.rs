@@ -1,0 +1,76 @@
+//! `GET /`: where to go from here, for people who open the service's address in a browser.
+
+use std::fmt::{self, Write as _};
+
+use axum::{
+    http::{HeaderMap, HeaderValue, Uri, header},
+    response::Response,
+};
+
+use super::{
+    BASE,
+    docs::{STYLE, html},
+    problem::Problem,
+    query::Query,
+    service,
+};
+
+/// Where a reader may want to go: below the base but for the metrics.
+const LINKS: [(&str, &str); 6] = [
+    ("/docs", "Every call, with examples"),
+    ("/subscriptions", "The subscriptions"),
+    ("/events", "The events that were published"),
+    ("/health", "How this node is"),
+    ("/openapi.json", "The calls, described for programs"),
+    ("", "The same links, for programs"),
+];
+
+/// A page for browsers; for all others what `GET /api/v1` says.
+pub(super) async fn show(uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    Query::read(&uri, &[])?;
+    let mut response = if wants_html(&headers) {
+        let mut page = String::new();
+        // Writing to a string does not fail.
+        if write(&mut page).is_err() {
+            page.clear();
+        }
+        html(page)?
+    } else {
+        service::root(uri).await?
+    };
+    let vary = HeaderValue::from_static("accept");
+    response.headers_mut().append(header::VARY, vary);
+    Ok(response)
+}
+
+fn wants_html(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter();
+    let kinds = accepted.filter_map(|line| line.to_str().ok());
+    kinds.flat_map(|line| line.split(',')).any(|kind| {
+        kind.split(';')
+            .next()
+            .is_some_and(|kind| kind.trim() == "text/html")
+    })
+}
+
+fn write(out: &mut String) -> fmt::Result {
+    write!(
+        out,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\">\
+         <title>Tidegate</title><style>{STYLE}</style></head><body>\
+         <h1>Tidegate {version}</h1><p>{about}.</p><ul>",
+        version = env!("CARGO_PKG_VERSION"),
+        about = env!("CARGO_PKG_DESCRIPTION"),
+    )?;
+    for (path, words) in LINKS {
+        write!(
+            out,
+            "<li><a href=\"{BASE}{path}\">{words}</a> <code>{BASE}{path}</code></li>"
+        )?;
+    }
+    writeln!(
+        out,
+        "<li><a href=\"/metrics\">Figures for Prometheus</a> <code>/metrics</code></li></ul></body></html>"
+    )
+}
