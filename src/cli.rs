@@ -13,6 +13,7 @@ mod failure;
 mod json;
 mod listen;
 mod migrate;
+mod moment;
 mod problem;
 mod publish;
 mod serve;

@@ -4,6 +4,7 @@
 //! default given here. A setting in a section is the variable `TIDEGATE_SECTION__NAME`, for example
 //! `TIDEGATE_SOCKET__PING_INTERVAL=20s`. Durations are text such as `500ms`, `30s`, `7d`.
 
+mod connection;
 mod load;
 mod settings;
 pub(crate) mod uri;
@@ -13,7 +14,7 @@ use std::{net::SocketAddr, time::Duration};
 use serde::{Deserialize, Deserializer};
 
 pub use self::{
-    load::ConfigError,
+    load::{ConfigError, Loaded, variable},
     settings::{Kind, SETTINGS, Setting},
 };
 
@@ -26,7 +27,8 @@ const SYSTEM_DATABASES: [&str; 3] = ["admin", "config", "local"];
 pub struct Config {
     /// The connection string (`--mongodb-uri`). Default `mongodb://127.0.0.1:27017`.
     pub mongodb_uri: String,
-    /// The database that holds everything (`--database`). Default `tidegate`.
+    /// The database that holds everything (`--database`). Default: the one in the path of the connection
+    /// string, else `tidegate`.
     pub database: String,
     /// Collections of that database that were there before the first start and are really meant
     /// (`--adopt`, repeatable). Default none: a database that holds what others made is refused.
@@ -383,20 +385,18 @@ impl Config {
                  listen on 127.0.0.1, or pass --insecure if something else guards this address",
             );
         }
-        if let Err(error) = mongodb::options::ConnectionString::parse(&self.mongodb_uri) {
-            return refuse(
-                "mongodb_uri",
-                &uri::fault(&self.mongodb_uri, &error.to_string()),
-            );
+        if let Err(reason) = connection::read(&self.mongodb_uri) {
+            return refuse("mongodb_uri", &reason);
         }
         let name = &self.database;
         if name.is_empty()
             || name.len() > 63
-            || name.contains(['/', '\\', '.', ' ', '"', '$', '\0'])
+            || name.contains(['/', '\\', '.', '"', '$', '\0'])
+            || name.contains(char::is_whitespace)
         {
             return refuse("database", "is not a name that MongoDB allows");
         }
-        if SYSTEM_DATABASES.contains(&name.to_ascii_lowercase().as_str()) {
+        if connection::is_system(name) {
             return refuse("database", "is one of MongoDB's own: take another name");
         }
         for (setting, value, bound, most) in self.pairs() {

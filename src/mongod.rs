@@ -14,6 +14,7 @@ mod options;
 mod process;
 mod replica_set;
 mod scratch;
+mod space;
 mod tether;
 mod trust;
 
@@ -47,6 +48,7 @@ impl Mongod {
         let binary = Binary::find(options.binary.clone()).await?;
         let began = Instant::now();
         let home = Home::open(options.data_dir.as_deref())?;
+        space::check(&home.db())?;
         let process = launch::launch(binary.path(), &home, &options).await?;
         replica_set::single(&process, &options.replica_set).await?;
         home.remember_port(process.port())?;
@@ -94,9 +96,11 @@ impl Mongod {
         self.home.path()
     }
 
-    /// Waits until the server has ended by itself: an owner that depends on it stops then.
-    pub async fn ended(&self) {
+    /// Waits until the server has ended by itself: an owner that depends on it stops then. Returns the reason, as
+    /// far as its log tells.
+    pub async fn ended(&self) -> String {
         self.process.ended().await;
+        self.process.reason()
     }
 
     /// Shuts the server down cleanly and waits until it, and a temporary data folder, are gone.

@@ -73,8 +73,9 @@ async fn end_of_the_server_itself_is_noticed() {
     let mongod = Mongod::start(Options::default()).await.expect("a mongod");
     send("KILL", mongod.id().expect("a process").into());
 
-    mongod.ended().await;
+    let reason = mongod.ended().await;
 
+    assert!(reason.contains("the last it said"), "{reason}");
     mongod.stop().await;
 }
 

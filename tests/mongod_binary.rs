@@ -42,22 +42,41 @@ fn binary_on_the_path_is_found() {
 #[test]
 fn binary_that_cannot_run_is_passed_over_and_the_reason_shown() {
     let seeker = Seeker::new();
-    let named = script(
-        &seeker.dir.path().join("broken"),
-        "echo 'no such library' >&2; exit 127",
-    );
     script(&seeker.bin("mongod"), "echo 'db version v4.4.29'");
 
-    let found = seeker.find(&[("TIDEGATE_MONGOD", &named)]);
+    let found = seeker.find(&[]);
 
-    assert!(
-        found.contains("exit status: 127: no such library"),
-        "{found}"
-    );
     assert!(
         found.contains("version 4.4.29 is older than 6.0.0"),
         "{found}"
     );
+}
+
+#[test]
+fn binary_that_the_variable_names_must_run() {
+    let seeker = Seeker::new();
+    script(&seeker.bin("mongod"), LOOKS_FINE);
+    let folder = seeker.dir.path();
+    let plain = folder.join("plain");
+    fs::write(&plain, "").expect("a file");
+    let of = |name, does| script(&folder.join(name), does);
+    for (named, reason) in [
+        (folder.join("missing"), "No such file"),
+        (folder.to_owned(), "it is no file"),
+        (plain, "it is not executable"),
+        (of("old", "echo 'db version v4.4.29'"), "older than 6.0.0"),
+        (of("other", "echo hello"), "names no version"),
+        (
+            of("broken", "echo 'no such library' >&2; exit 127"),
+            "exit status: 127: no such library",
+        ),
+    ] {
+        let found = seeker.find(&[("TIDEGATE_MONGOD", &named)]);
+
+        let expected = format!("{} cannot be used as mongod: ", named.display());
+        assert!(found.starts_with(&expected), "{found}");
+        assert!(found.contains(reason), "{found}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! `tidegate dev`: everything on this machine with one command.
 
-use std::{convert::Infallible, path::PathBuf, time::Duration};
+use std::{convert::Infallible, path::PathBuf, sync::OnceLock, time::Duration};
 
 use reqwest::StatusCode;
 use tokio_util::sync::CancellationToken;
@@ -12,10 +12,15 @@ use super::{
     signals,
     style::{self, DIM, GOOD, STRONG, paint},
 };
-use crate::mongod::{self, Mongod};
+use crate::{
+    config::Config,
+    mongod::{self, Mongod},
+};
 
 /// How far back a client can resume, in MB of changes.
 const OPLOG_MB: u32 = 512;
+/// Where nothing else is said: what is written over HTTP, too.
+const LOG: &str = "info,tidegate::writes=debug";
 /// How often the service is asked whether it is ready.
 const READY_POLL: Duration = Duration::from_millis(50);
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
@@ -31,6 +36,14 @@ pub(crate) struct Args {
     settings: Settings,
 }
 
+/// What to try first, as the README has it too.
+const TRY_IT: [&str; 4] = [
+    r#"subscription create --id demo --filter '{"type": "demo"}'"#,
+    "listen demo",
+    r#"publish --type demo --data '{"hello": "world"}'"#,
+    "subscription delete demo",
+];
+
 const EXAMPLES: &str = "\
 Examples:
   tidegate dev
@@ -43,7 +56,11 @@ file, that MongoDB is used instead. Ctrl-C stops the service, then mongod.";
 
 /// Runs until it is told to stop. First the service ends, then the mongod under it.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let mut config = args.settings.load(&[])?;
+    let mut loaded = args.settings.read(&[])?;
+    if loaded.config.log == Config::default().log {
+        LOG.clone_into(&mut loaded.config.log);
+    }
+    let mut config = Settings::begin(loaded)?;
     let stop = signals::stop_token()?;
     let socket = service::bind(config.listen)?;
     let url = service::local_url(socket.local_addr()?);
@@ -55,7 +72,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         config.mongodb_uri = mongod.insert(started?).uri();
     }
     let listener = service::listen(socket)?;
-    let lost = CancellationToken::new();
+    let lost = OnceLock::new();
     let served = tokio::select! {
         served = service::serve(config, listener, stop.clone()) => served,
         never = accompany(&url, mongod.as_ref(), &stop, &lost) => match never {},
@@ -63,10 +80,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     if let Some(mongod) = mongod {
         mongod.stop().await;
     }
-    if lost.is_cancelled() {
-        return Err(database_failure(
-            "the private mongod ended by itself; see its mongod.log",
-        ));
+    if let Some(reason) = lost.get() {
+        return Err(database_failure(&format!(
+            "the private mongod ended by itself: {reason}"
+        )));
     }
     served
 }
@@ -81,9 +98,10 @@ async fn start(data_dir: PathBuf) -> Result<Mongod, Failure> {
         oplog_size_mb: OPLOG_MB,
         ..mongod::Options::default()
     };
-    Mongod::start(options)
-        .await
-        .map_err(|error| database_failure(&error.to_string()))
+    Mongod::start(options).await.map_err(|error| match error {
+        mongod::Error::UnusableBinary { .. } => Failure::setting("TIDEGATE_MONGOD", &error),
+        error => database_failure(&error.to_string()),
+    })
 }
 
 /// What happens beside the service: a word when it is ready, and its end when mongod has ended.
@@ -91,12 +109,12 @@ async fn accompany(
     url: &str,
     mongod: Option<&Mongod>,
     stop: &CancellationToken,
-    lost: &CancellationToken,
+    lost: &OnceLock<String>,
 ) -> Infallible {
     let watch = async {
         if let Some(mongod) = mongod {
-            mongod.ended().await;
-            lost.cancel();
+            let reason = mongod.ended().await;
+            lost.get_or_init(|| reason);
             stop.cancel();
         }
     };
@@ -136,13 +154,21 @@ fn welcome(url: &str, mongod: Option<&Mongod>) -> String {
         )
     });
     let try_it = paint(STRONG, "Try it, in another terminal:");
+    let lines = TRY_IT.map(|line| format!("  {} {line}{server}\n", quoted(&program)));
     format!(
-        "{} {url}\n{database}\n{try_it}\n  \
-         {program} subscription create --id demo --filter '{{\"type\": \"demo\"}}'{server}\n  \
-         {program} listen demo{server}\n  \
-         {program} publish --type demo --data '{{\"hello\": \"world\"}}'{server}\n",
+        "{} {url}\n{database}Docs, with examples: {url}/api/v1/docs\n\n{try_it}\n{}",
         paint(GOOD, "Tidegate is ready on"),
+        lines.concat(),
     )
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "_./-+~".contains(c);
+    if word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 fn database_failure(text: &str) -> Failure {

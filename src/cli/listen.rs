@@ -20,7 +20,7 @@ use super::{
     backoff::Backoff,
     client::{Client, ClientError, ServerArgs, path_id},
     failure::Failure,
-    signals, style,
+    moment, signals, style,
 };
 use acks::Acks;
 use end::{End, closed, not_opened};
@@ -44,8 +44,8 @@ pub(crate) struct Args {
     /// Begin after this cursor, with what has happened since
     #[arg(long, value_name = "CURSOR")]
     after: Option<String>,
-    /// Begin at this time, such as 2030-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME", conflicts_with = "after")]
+    /// Begin at a time (2030-01-31T12:00:00Z), or a span ago (10m, 2h30m)
+    #[arg(long, value_name = "WHEN", conflicts_with = "after")]
     since: Option<String>,
     /// Keep the last cursor in this file, and go on from there the next time
     #[arg(long, value_name = "FILE")]
@@ -66,7 +66,7 @@ pub(crate) struct Args {
 const EXAMPLES: &str = "\
 Examples:
   tidegate listen large
-  tidegate listen large | jq .data
+  tidegate listen large --since 10m | jq .data
   tidegate listen large --count 1 --json
   tidegate listen large --state large.cursor >> large.jsonl
   tidegate listen large --ack >> large.jsonl
@@ -95,7 +95,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let mut listener = Listener {
         client,
         cursor: kept.or(args.after),
-        since: args.since,
+        since: args.since.as_deref().map(moment::ago),
         state,
         acks: args.ack.then(Acks::default),
         left: args.count.map(NonZeroU64::get),

@@ -1,12 +1,12 @@
 //! The settings of a node as flags.
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::ValueEnum;
 
 use super::failure::Failure;
 use crate::{
-    config::{Auth, Config, LogFormat},
+    config::{Auth, Config, Loaded, LogFormat, variable},
     store::COLLECTIONS,
     telemetry,
 };
@@ -23,7 +23,7 @@ pub(crate) struct Settings {
     config: Option<PathBuf>,
     #[arg(long, value_name = "URI", help = help("The connection string", "MONGODB_URI", "mongodb://127.0.0.1:27017"))]
     mongodb_uri: Option<String>,
-    #[arg(long, value_name = "NAME", help = help("The database that holds everything", "DATABASE", "tidegate"))]
+    #[arg(long, value_name = "NAME", help = help("The database that holds everything", "DATABASE", "the one in the connection string, else tidegate"))]
     database: Option<String>,
     #[arg(
         long,
@@ -55,20 +55,37 @@ fn help(what: &str, variable: &str, default: &str) -> String {
 impl Settings {
     /// The whole configuration, checked, and logging as it says. `more` are flags of one command.
     pub(crate) fn load(&self, more: &[(&'static str, String)]) -> Result<Config, Failure> {
+        Self::begin(self.read(more)?)
+    }
+
+    /// The whole configuration, checked.
+    pub(crate) fn read(&self, more: &[(&'static str, String)]) -> Result<Loaded, Failure> {
         let flags = [&self.flags()[..], more].concat();
         let file = self
             .config
             .clone()
             .or_else(|| variable("TIDEGATE_CONFIG").map(PathBuf::from));
-        let config = Config::load(file.as_deref(), &flags)?;
+        let loaded = Config::load(file.as_deref(), &flags)?;
         let unknown = |name: &String| !COLLECTIONS.contains(&name.as_str());
-        if config.adopt.iter().any(unknown) {
+        if loaded.config.adopt.iter().any(unknown) {
             let names = COLLECTIONS.join(", ");
             let reason = format!("each must be a collection of this service: {names}");
             return Err(Failure::setting("adopt", &reason));
         }
+        Ok(loaded)
+    }
+
+    /// Begins to log as the configuration says.
+    pub(crate) fn begin(loaded: Loaded) -> Result<Config, Failure> {
+        let Loaded { config, ignored } = loaded;
         telemetry::start_logging(&config.log, config.log_format)
             .map_err(|reason| Failure::setting("log", &reason))?;
+        for option in ignored {
+            tracing::warn!(
+                option,
+                "an option of the connection string has no effect here"
+            );
+        }
         Ok(config)
     }
 
@@ -108,9 +125,4 @@ impl Settings {
         .filter_map(|(setting, value)| Some((setting, value?)))
         .collect()
     }
-}
-
-/// An empty variable is none.
-fn variable(name: &str) -> Option<OsString> {
-    std::env::var_os(name).filter(|value| !value.is_empty())
 }

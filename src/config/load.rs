@@ -1,11 +1,17 @@
 //! From the file, the variables and the flags to one configuration. No message quotes a value: it may
 //! be a password, or what stands beside one.
 
-use std::{collections::BTreeMap, env, fs, path::Path, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use toml::{Table, Value};
 
-use super::{Config, settings::Setting};
+use super::{Config, connection, settings::Setting};
 
 const PREFIX: &str = "TIDEGATE_";
 /// Variables with the prefix that belong to commands.
@@ -44,10 +50,29 @@ impl ConfigError {
     }
 }
 
+/// A configuration that was read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The settings, checked.
+    pub config: Config,
+    /// The names of options of the connection string that have no effect here.
+    pub ignored: Vec<String>,
+}
+
+/// A variable of the environment. Space at its ends is none of it, and an empty one is none.
+pub fn variable(name: &str) -> Option<OsString> {
+    let value = env::var_os(name)?;
+    let value = match value.to_str() {
+        Some(text) => text.trim().into(),
+        None => value,
+    };
+    Some(value).filter(|value| !value.is_empty())
+}
+
 impl Config {
     /// Reads the file (if any), then the variables, then `flags` (setting and value, as given on
     /// the command line), and checks the whole.
-    pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Self, ConfigError> {
+    pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Loaded, ConfigError> {
         let mut layers = Layers::default();
         if let Some(path) = file {
             layers.file(path)?;
@@ -56,9 +81,19 @@ impl Config {
         for (name, text) in flags {
             layers.text(name, text)?;
         }
-        let config = layers.build()?;
+        let named = layers.0.contains_key("database");
+        let mut config = layers.build()?;
+        let given = connection::read(&config.mongodb_uri)
+            .map_err(|reason| ConfigError::refused("mongodb_uri", reason))?;
+        config.mongodb_uri = given.uri;
+        if let Some(database) = given.database.filter(|_| !named) {
+            config.database = database;
+        }
         config.check()?;
-        Ok(config)
+        Ok(Loaded {
+            config,
+            ignored: given.ignored,
+        })
     }
 }
 
@@ -73,9 +108,11 @@ impl Layers {
             reason,
         };
         let text = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        // Editors of one system put a mark of the encoding first.
+        let text = text.trim_start_matches('\u{feff}');
         let table: Table = text
             .parse()
-            .map_err(|error| unreadable(fault(&error, &text)))?;
+            .map_err(|error| unreadable(fault(&error, text)))?;
         for (name, value) in table {
             match value {
                 Value::Table(section) => {
@@ -94,12 +131,13 @@ impl Layers {
             let Some(name) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
                 continue;
             };
-            if value.is_empty() || NOT_SETTINGS.contains(&name) || is_service_link(name) {
+            if NOT_SETTINGS.contains(&name) || is_service_link(name) {
                 continue;
             }
             let name = name.replace("__", ".").to_lowercase();
             match value.to_str() {
-                Some(text) => self.text(&name, text.trim())?,
+                Some(text) if text.trim().is_empty() => {}
+                Some(text) => self.text(&name, text)?,
                 None => return Err(ConfigError::refused(shown(&name), "must be UTF-8")),
             }
         }
@@ -108,11 +146,12 @@ impl Layers {
 
     fn text(&mut self, name: &str, text: &str) -> Result<(), ConfigError> {
         let setting = find(name)?;
-        self.put(name, setting.read(text))
+        self.put(name, setting.read(text.trim()))
     }
 
     fn put(&mut self, name: &str, value: Value) -> Result<(), ConfigError> {
         let setting = find(name)?;
+        let value = trimmed(value);
         let checked = setting.check(&value);
         checked.map_err(|reason| ConfigError::refused(setting.name, reason))?;
         self.0.insert(setting.name, value);
@@ -140,6 +179,15 @@ impl Layers {
             ConfigError::refused("configuration", reason)
         };
         whole.try_into().map_err(refused)
+    }
+}
+
+/// Without the space at the ends of texts: a line break that came along with a value is none of it.
+fn trimmed(value: Value) -> Value {
+    match value {
+        Value::String(text) => text.trim().into(),
+        Value::Array(items) => items.into_iter().map(trimmed).collect::<Vec<_>>().into(),
+        value => value,
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Setting {
 /// What a setting may be. As text: what the documentation says of it.
 #[derive(Debug)]
 pub enum Kind {
-    /// Text without control characters, and what it stands for.
+    /// Text without characters that are not seen, and what it stands for.
     Text(&'static str),
     /// One of some words.
     Word(&'static [&'static str]),
@@ -181,7 +181,10 @@ impl Setting {
             (true, _) => Ok(()),
             (false, Number(..)) => Err(format!("must be a whole number from {}", self.kind)),
             (false, Span(..)) => Err(format!("must be a span of time from {}", self.kind)),
-            (false, Text(_)) => Err(format!("must be {}, without control characters", self.kind)),
+            (false, Text(_)) => Err(format!(
+                "must be {}, without control characters and others that are not seen",
+                self.kind
+            )),
             (false, kind) => Err(format!("must be {kind}")),
         }
     }
@@ -203,9 +206,10 @@ impl fmt::Display for Kind {
     }
 }
 
-/// No character that ends a line or drives a terminal.
+/// No character that ends a line, drives a terminal, or makes another name of one that looks the same.
 fn is_plain(text: &str) -> bool {
-    !text.contains(char::is_control)
+    let unseen = |c: char| matches!(c, '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}');
+    !text.contains(|c: char| c.is_control() || unseen(c))
 }
 
 fn flag(text: &str) -> Option<bool> {

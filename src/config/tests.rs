@@ -8,7 +8,13 @@ const SECRET: &str = "hunter2xyz";
 fn load(toml: &str, flags: &[(&str, String)]) -> Result<Config, ConfigError> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(toml.as_bytes()).unwrap();
-    Config::load(Some(file.path()), flags)
+    Config::load(Some(file.path()), flags).map(|loaded| loaded.config)
+}
+
+/// A connection string as a flag: what is made of it.
+fn given(uri: &str) -> Result<Loaded, ConfigError> {
+    let flags = [("mongodb_uri", uri.to_owned())];
+    Config::load(None, &flags)
 }
 
 fn refusal(toml: &str) -> String {
@@ -70,7 +76,9 @@ fn what_is_wrong_is_named() {
         ("database = \"Admin\"", "database"),
         ("database = \"local\"", "database"),
         ("database = \"config\"", "database"),
-        ("database = \"a\\n\"", "database"),
+        ("database = \"a\\nb\"", "database"),
+        ("database = \"a\\u200b\"", "database"),
+        ("database = \"a\\u00a0b\"", "database"),
         ("listen = \"0.0.0.0:8080\"", "auth"),
         ("mongodb_uri = \"localhost\"", "mongodb_uri"),
         ("a = 1\nb = [", "line 2"),
@@ -148,7 +156,7 @@ fn no_message_quotes_a_value() {
             format!("\"mongodb://admin:{SECRET}@db/?ssl"),
             format!("\"{SECRET}\\u0007\""),
             format!("'{SECRET}"),
-            format!("[\"{SECRET}\\n\"]"),
+            format!("[\"{SECRET}\\nx\"]"),
             format!("{{\"{SECRET} \" = 1}}"),
             format!("\"{SECRET}\" {SECRET}"),
             SECRET.to_owned(),
@@ -193,6 +201,11 @@ fn no_message_quotes_a_connection_string() {
         "mongodb://h/?tls=SECRET",
         "mongodb://h/?proxyHost=a&proxyPort=SECRET",
         "mongodb+srv://SECRET:1/",
+        "mongodb://u?SECRET=1@h/",
+        "mongodb://u:p?a=b&SECRET=1@h/",
+        "mongodb://h/?tlsCAFile=/SECRET",
+        "mongodb://h/?SECRET",
+        "mongodb://h/?loadBalanced=true&appName=SECRET",
     ] {
         let uri = uri.replace("SECRET", SECRET);
         let given = load("", &[("mongodb_uri", uri.clone())]);
@@ -202,6 +215,163 @@ fn no_message_quotes_a_connection_string() {
             assert!(error.starts_with("mongodb_uri: "), "{uri}: {error}");
         }
     }
-    let named = refusal("mongodb_uri = \"mongodb://h/?frobnicate=1\"");
-    assert!(named.contains("frobnicate"), "a name is no value: {named}");
+    let named = given("mongodb://h/?frobnicate=1").unwrap().ignored;
+    assert_eq!(named, ["frobnicate"], "a name is no value");
+}
+
+#[test]
+fn space_at_the_ends_of_a_value_is_none_of_it() {
+    let config = load(
+        "database = \" shop\\r\\n\"\nadopt = [\"events \"]\nretention = \" 5d\\n\"",
+        &[],
+    )
+    .unwrap();
+    assert_eq!(
+        (&*config.database, &config.adopt[..]),
+        ("shop", &["events".to_owned()][..])
+    );
+    assert_eq!(config.retention, Duration::from_hours(5 * 24));
+    let config = load("\u{feff}database = \"shop\"", &[]).unwrap();
+    assert_eq!(config.database, "shop", "behind a mark of the encoding");
+    for text in ["shop\n", "\tshop ", "\u{a0}shop"] {
+        let config = load("", &[("database", text.to_owned())]).unwrap();
+        assert_eq!(config.database, "shop");
+    }
+    let loaded = given(" mongodb://db/shop?replicaSet=rs0\n").unwrap();
+    assert_eq!(
+        loaded.config.mongodb_uri,
+        "mongodb://db/shop?replicaSet=rs0"
+    );
+    for unseen in ['\n', '\u{7f}', '\u{200b}', '\u{feff}', '\u{202e}', '\u{ad}'] {
+        load("", &[("database", format!("sh{unseen}op"))]).unwrap_err();
+        load("", &[("mongodb_uri", format!("mongodb://db/{unseen}op"))]).unwrap_err();
+    }
+}
+
+#[test]
+fn the_database_in_the_path_is_used_where_no_other_is_named() {
+    let database = |uri: &str| given(uri).unwrap().config.database;
+    assert_eq!(database("mongodb://db"), "tidegate");
+    assert_eq!(database("mongodb://db/"), "tidegate");
+    assert_eq!(database("mongodb://u:p@db/shop?authSource=admin"), "shop");
+    assert_eq!(
+        database("mongodb+srv://u:p@db.example.net/sh%6Fp?w=majority"),
+        "shop"
+    );
+    // It says where the user is.
+    assert_eq!(
+        database("mongodb://u:p@db/admin?replicaSet=rs0"),
+        "tidegate"
+    );
+    let flags = |database: &str| {
+        [
+            ("mongodb_uri", "mongodb://db/shop".to_owned()),
+            ("database", database.to_owned()),
+        ]
+    };
+    assert_eq!(load("", &flags("other")).unwrap().database, "other");
+    assert_eq!(load("", &flags("tidegate")).unwrap().database, "tidegate");
+    let file = "database = \"other\"\nmongodb_uri = \"mongodb://db/shop\"";
+    assert_eq!(load(file, &[]).unwrap().database, "other");
+}
+
+/// As other drivers, their shells and hosted databases write them.
+#[test]
+fn connection_strings_of_other_programs_are_taken() {
+    for (uri, ignored) in [
+        (
+            "mongodb+srv://u:p@c.a1b2.mongodb.net/?retryWrites=true&w=majority&appName=Cluster0",
+            "",
+        ),
+        (
+            "mongodb://h/?directConnection=true&serverSelectionTimeoutMS=2000&appName=mongosh+2.3.1",
+            "",
+        ),
+        (
+            "mongodb://h/?compressors=zlib,snappy&zlibCompressionLevel=6",
+            "",
+        ),
+        ("mongodb://h/?compressors=zstd", "compressors"),
+        (
+            "mongodb://h/?compressors=zstd,snappy",
+            "compressors, in part",
+        ),
+        (
+            "mongodb://h/?useUnifiedTopology=true&useNewUrlParser=true",
+            "useUnifiedTopology useNewUrlParser",
+        ),
+        (
+            "mongodb://h/?uuidRepresentation=standard",
+            "uuidRepresentation",
+        ),
+        (
+            "mongodb://h/?uuidRepresentation=javaLegacy",
+            "uuidRepresentation",
+        ),
+        (
+            "mongodb://h/?socketTimeoutMS=30000&timeoutMS=5",
+            "socketTimeoutMS timeoutMS",
+        ),
+        (
+            "mongodb://h/?waitQueueMultiple=5&wtimeout=1&j=true",
+            "waitQueueMultiple wtimeout j",
+        ),
+        ("mongodb://h/?loadBalanced=false", ""),
+        ("mongodb://h/?replicaSet=&appName=", "replicaSet appName"),
+        ("mongodb://h/?&w=majority&", ""),
+        ("mongodb://h/?authMechanism=DEFAULT", "authMechanism"),
+        (
+            "mongodb://h/?tlsAllowInvalidHostnames=false",
+            "tlsAllowInvalidHostnames",
+        ),
+        (
+            "mongodb://a:k==@h:10255/?ssl=true&replicaSet=globaldb&retrywrites=false&appName=@a@",
+            "",
+        ),
+    ] {
+        let loaded = given(uri).unwrap_or_else(|error| panic!("{uri}: {error}"));
+        assert_eq!(loaded.ignored.join(" "), ignored, "{uri}");
+    }
+}
+
+#[test]
+fn what_a_connection_string_asks_for_in_vain_is_refused_with_the_reason() {
+    let long = format!("appName={}", "x".repeat(129));
+    for (options, told) in [
+        ("loadBalanced=true", "replica set"),
+        (&*long, "128 bytes"),
+        ("tlsAllowInvalidHostnames=true", "certificates"),
+        ("tlsCertificateKeyFilePassword=x", "encrypted"),
+        ("tlsCRLFile=x", "tlscrlfile is not supported"),
+        ("authMechanism=MONGODB-AWS", "SCRAM-SHA-256"),
+        ("authMechanism=GSSAPI", "SCRAM-SHA-256"),
+        ("proxyHost=x", "proxies"),
+        ("replicaSett=rs0", "replicaset"),
+        (
+            "tlsCAFile=/no/such/file",
+            "tlsCAFile names cannot be read: No such file",
+        ),
+        ("tlsCAFile=/dev/null", "no certificate"),
+        ("tlsCertificateKeyFile=/dev/null", "no certificate"),
+        ("ssl", "NAME=VALUE"),
+        ("maxPoolSize=0", "maxPoolSize"),
+        ("heartbeatFrequencyMS=1", "heartbeat"),
+    ] {
+        let error = given(&format!("mongodb://h/?{options}"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("mongodb_uri: "), "{options}: {error}");
+        assert!(
+            error.to_lowercase().contains(&told.to_lowercase()),
+            "{options}: {error}"
+        );
+    }
+    for uri in [
+        "\"mongodb://h\"",
+        "h:27017",
+        "https://h",
+        "mongodb://a,b/?directConnection=true",
+    ] {
+        given(uri).unwrap_err();
+    }
 }

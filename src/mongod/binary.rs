@@ -2,7 +2,9 @@
 
 use std::env;
 use std::fmt;
+use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -10,6 +12,7 @@ use std::time::Duration;
 
 use super::error::{Error, Result};
 use super::fetch;
+use crate::config::variable;
 
 /// The oldest server that is of use (change streams with pre- and post-images).
 const OLDEST: Version = Version {
@@ -39,9 +42,10 @@ pub struct Version {
 }
 
 impl Binary {
-    /// Finds a binary, or fetches one. `named` must be usable; the other places are passed over with
-    /// a log line if what they have cannot run.
+    /// Finds a binary, or fetches one. `named`, or else the one that a variable names, must be usable; the other
+    /// places are passed over with a log line if what they have cannot run.
     pub async fn find(named: Option<PathBuf>) -> Result<Self> {
+        let named = named.or_else(|| variable(VARIABLE).map(PathBuf::from));
         let search = tokio::task::spawn_blocking(move || find(named));
         search
             .await
@@ -50,6 +54,13 @@ impl Binary {
 
     /// Takes the binary at `path` if it runs; otherwise the reason why not.
     pub(super) fn check(path: &Path) -> Result<Self, String> {
+        let found = fs::metadata(path).map_err(|error| error.to_string())?;
+        if !found.is_file() {
+            return Err("it is no file".to_owned());
+        }
+        if found.permissions().mode() & 0o111 == 0 {
+            return Err("it is not executable".to_owned());
+        }
         let output = run(path).map_err(|error| error.to_string())?;
         if !output.status.success() {
             return Err(format!(
@@ -131,15 +142,8 @@ fn find(named: Option<PathBuf>) -> Result<Binary> {
 
 /// Where a binary may be, in the order of preference.
 fn places() -> Vec<(&'static str, Option<PathBuf>)> {
-    let variable = env::var_os(VARIABLE)
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from);
     let cached = fetch::cached().ok().filter(|path| path.exists());
-    vec![
-        (VARIABLE, variable),
-        ("mongod on the PATH", on_path()),
-        (CACHE, cached),
-    ]
+    vec![("mongod on the PATH", on_path()), (CACHE, cached)]
 }
 
 fn on_path() -> Option<PathBuf> {

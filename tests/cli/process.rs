@@ -92,6 +92,15 @@ impl Running {
         awaited(&self.stderr, text)
     }
 
+    /// All lines on standard error up to the next one that contains `text`.
+    pub(crate) fn notes_until(&self, text: &str) -> Vec<String> {
+        let mut seen = Vec::new();
+        while !seen.last().is_some_and(|line: &String| line.contains(text)) {
+            seen.push(awaited(&self.stderr, ""));
+        }
+        seen
+    }
+
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();

@@ -45,6 +45,8 @@ class Folder:
         self._program("curl", 'case "$1" in -sf) ;; *) set -- --fail-with-body "$@" ;; esac\nexec /usr/bin/curl "$@"')
         # The binary is built already.
         self._program("cargo", 'shift 2; while [ "$1" != -- ]; do shift; done; shift; exec tidegate "$@"')
+        (self.folder / "target/release").mkdir(parents=True)
+        os.symlink(binary, self.folder / "target/release/tidegate")
         if tools.modules:
             os.symlink(tools.modules, self.folder / "node_modules")
         self.environment = {

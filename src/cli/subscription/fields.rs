@@ -1,10 +1,8 @@
 //! The fields of a subscription as flags.
 
-use std::time::SystemTime;
-
 use serde_json::{Map, Value};
 
-use crate::cli::{failure::Failure, json};
+use crate::cli::{failure::Failure, json, moment};
 
 /// The fields that can be given beside the filter. What is not given is left out of the request.
 #[derive(clap::Args, Debug)]
@@ -66,7 +64,7 @@ impl Fields {
                 "expiresAt",
                 self.expires_at
                     .as_deref()
-                    .map(|text| point_in_time(text).into()),
+                    .map(|text| moment::ahead(text).into()),
             ),
         ] {
             if let Some(value) = value {
@@ -74,14 +72,6 @@ impl Fields {
             }
         }
         Ok(body)
-    }
-}
-
-/// A span is counted from now; all else is the service's to judge.
-fn point_in_time(text: &str) -> String {
-    match humantime::parse_duration(text).map(|span| SystemTime::now().checked_add(span)) {
-        Ok(Some(time)) => humantime::format_rfc3339_millis(time).to_string(),
-        Ok(None) | Err(_) => text.to_owned(),
     }
 }
 
@@ -115,14 +105,5 @@ mod tests {
             &["--name", "n", "--owner", "o", "--metadata", "{}"],
             &json!({"metadata": {}, "name": "n", "owner": "o"}),
         );
-    }
-
-    #[test]
-    fn a_span_is_counted_from_now_and_a_time_is_passed_on() {
-        assert_eq!(
-            point_in_time("2030-01-31T12:00:00Z"),
-            "2030-01-31T12:00:00Z"
-        );
-        assert!(humantime::parse_rfc3339(&point_in_time("2h")).unwrap() > SystemTime::now());
     }
 }

@@ -1,0 +1,43 @@
+//! Points in time as flags: a time, or a span counted from now.
+
+use std::time::{Duration, SystemTime};
+
+/// A span is counted ahead from now; all else is the service's to judge.
+pub(super) fn ahead(text: &str) -> String {
+    from_now(text, SystemTime::checked_add)
+}
+
+/// A span is counted back from now; all else is the service's to judge.
+pub(super) fn ago(text: &str) -> String {
+    from_now(text, SystemTime::checked_sub)
+}
+
+fn from_now(text: &str, count: fn(&SystemTime, Duration) -> Option<SystemTime>) -> String {
+    let span = humantime::parse_duration(text.trim());
+    match span.map(|span| count(&SystemTime::now(), span)) {
+        // Before 1970 there is nothing to count back to.
+        Ok(Some(time)) if time >= SystemTime::UNIX_EPOCH => {
+            humantime::format_rfc3339_millis(time).to_string()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_counted_from_now_and_a_time_is_passed_on() {
+        let time = |text: String| humantime::parse_rfc3339(&text).unwrap();
+        let now = SystemTime::now();
+        for text in ["10m", "2h30m", "1d", " 5s "] {
+            assert!(time(ago(text)) < now, "{text}");
+            assert!(time(ahead(text)) > now, "{text}");
+        }
+        for text in ["2030-01-31T12:00:00Z", "yesterday", "", "-5m", "99999years"] {
+            assert_eq!(ago(text), text);
+        }
+        assert_eq!(ahead("2030-01-31T12:00:00Z"), "2030-01-31T12:00:00Z");
+    }
+}
