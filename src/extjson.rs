@@ -12,6 +12,7 @@ mod place;
 mod read;
 mod sink;
 mod time;
+mod visit;
 mod write;
 
 pub(crate) use self::keys::Keys;
@@ -20,7 +21,7 @@ pub use self::{
     mend::{mend, reading},
     object::{Members, Object, Scalar},
     place::{At, Fault, Faults, told},
-    read::{Read, ReadValue, to_bson, to_document},
+    read::{Read, ReadValue, read_value, to_bson, to_document},
     time::{read_time, time_text},
     write::{plain_text, write_document, write_string, write_value},
 };
@@ -29,7 +30,6 @@ pub use self::{
 mod tests {
     use super::*;
     use bson::doc;
-    use serde::de::DeserializeSeed as _;
 
     fn round_trip(text: &str) -> String {
         let document = to_document(parse_json(text.as_bytes()).unwrap(), "#").unwrap();
@@ -98,14 +98,7 @@ mod tests {
 
     fn read(text: &str, most: usize) -> (Result<Read, String>, Faults) {
         let mut faults = Faults::default();
-        let read = parse_with(text.as_bytes(), |json| {
-            let value = ReadValue {
-                at: At::Pointer("#"),
-                most,
-                faults: &mut faults,
-            };
-            value.deserialize(json)
-        });
+        let read = read_value(text.as_bytes(), most, &mut faults);
         (read, faults)
     }
 

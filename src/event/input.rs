@@ -5,18 +5,17 @@
 //! numbers keep their types.
 
 pub(super) mod attribute;
-
-use std::fmt::Display;
+mod reader;
 
 use bson::{
-    Binary, Bson, DateTime, RawBson, RawDocumentBuf,
+    Bson, DateTime, RawBson, RawDocumentBuf,
     raw::{CStr, cstr},
-    spec::BinarySubtype,
 };
-use serde::de::{DeserializeSeed as _, Deserializer, IgnoredAny, MapAccess};
+use serde::de::{DeserializeSeed as _, Deserializer};
 use serde_json::Value;
 
-use crate::extjson::{At, Faults, Members, Object, Read, ReadValue, Scalar, parse_with};
+use self::reader::Reader;
+use crate::extjson::{At, Faults, Object};
 
 pub use self::attribute::{has_broken_escape, header_text};
 
@@ -147,198 +146,9 @@ impl NewEvent {
     }
 }
 
-/// Gathers attributes and faults.
-struct Reader<'a> {
-    at: At<'a>,
-    faults: Faults,
-    attributes: Vec<(String, Bson)>,
-    data: Option<RawBson>,
-    /// Bytes that may still come.
-    left: usize,
-    too_large: bool,
-}
-
-impl Members for Reader<'_> {
-    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
-        match name {
-            "data" | "data_base64" if self.data.is_some() => {
-                map.next_value::<IgnoredAny>()?;
-                self.blame(name, "data and data_base64 exclude each other");
-            }
-            "data" => {
-                let at = self.at;
-                let value = ReadValue {
-                    at: At::Key(&at, "data"),
-                    most: self.left,
-                    faults: &mut self.faults,
-                };
-                let read = map.next_value_seed(value)?;
-                self.data(read);
-            }
-            "data_base64" => {
-                let value = map.next_value_seed(Scalar)?;
-                self.base64(&value);
-            }
-            _ => {
-                let value = map.next_value_seed(Scalar)?;
-                self.attribute(name.to_owned(), value);
-            }
-        }
-        Ok(())
-    }
-
-    fn is_done(&self) -> bool {
-        self.too_large || self.faults.is_full()
-    }
-}
-
-impl<'a> Reader<'a> {
-    fn new(at: At<'a>, most: usize) -> Self {
-        Self {
-            at,
-            faults: Faults::default(),
-            attributes: Vec::new(),
-            data: None,
-            left: most,
-            too_large: false,
-        }
-    }
-
-    /// Counts what is kept.
-    fn spend(&mut self, bytes: usize) {
-        match self.left.checked_sub(bytes) {
-            Some(left) => self.left = left,
-            None => self.too_large = true,
-        }
-    }
-
-    fn data(&mut self, read: Read) {
-        // Null stands in for what is wrong, so that a second one is still seen as such.
-        self.data = Some(match read {
-            Read::Value(value) => value,
-            Read::Faulty => RawBson::Null,
-            Read::TooLarge => {
-                self.too_large = true;
-                RawBson::Null
-            }
-        });
-    }
-
-    /// Reads the body of binary mode by its media type: JSON, text where its type says so, else bytes.
-    fn content(&mut self, content_type: Option<&str>, body: &[u8]) -> Result<(), String> {
-        let kind = content_type.and_then(|text| text.parse::<mime::Mime>().ok());
-        if body.is_empty() {
-            return Ok(());
-        }
-        if kind.as_ref().is_some_and(attribute::is_json) {
-            let value = ReadValue {
-                at: At::Pointer("#"),
-                most: self.left,
-                faults: &mut self.faults,
-            };
-            let read = parse_with(body, |json| value.deserialize(json))?;
-            self.data(read);
-            return Ok(());
-        }
-        self.spend(body.len());
-        if !self.too_large {
-            let is_text = kind.as_ref().is_some_and(attribute::is_utf8_text);
-            let text = std::str::from_utf8(body).ok().filter(|_| is_text);
-            self.data = Some(match text {
-                Some(text) => RawBson::String(text.to_owned()),
-                None => generic(body.to_vec()),
-            });
-        }
-        Ok(())
-    }
-
-    fn blame(&mut self, name: &str, detail: impl Display) {
-        self.faults.blame(At::Key(&self.at, name), detail);
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.attributes.iter().any(|(known, _)| known == name)
-    }
-
-    fn base64(&mut self, value: &Value) {
-        let bytes = value
-            .as_str()
-            .and_then(|text| data_encoding::BASE64.decode(text.as_bytes()).ok());
-        if bytes.is_none() {
-            self.blame("data_base64", "must be text in base64");
-        }
-        self.spend(bytes.as_ref().map_or(0, Vec::len));
-        self.data(bytes.map_or(Read::Faulty, |bytes| Read::Value(generic(bytes))));
-    }
-
-    /// Takes a context attribute; null means that it is not set.
-    fn attribute(&mut self, name: String, value: Value) {
-        if value.is_null() {
-            return;
-        }
-        self.spend(name.len() + value.as_str().map_or(0, str::len));
-        // Null is present too, so that what is wrong is not called missing as well.
-        let value = attribute::read(&name, value).unwrap_or_else(|detail| {
-            self.blame(&name, detail);
-            Bson::Null
-        });
-        self.attributes.push((name, value));
-    }
-
-    fn take(&mut self, name: &str) -> Option<Bson> {
-        let at = self.attributes.iter().position(|(key, _)| key == name)?;
-        Some(self.attributes.remove(at).1)
-    }
-
-    fn text(&mut self, name: &str, required: bool) -> Option<String> {
-        match self.take(name) {
-            Some(Bson::String(text)) => Some(text),
-            None if required => {
-                self.blame(name, "is required");
-                None
-            }
-            _ => None,
-        }
-    }
-
-    fn finish(mut self, form: Form) -> Result<NewEvent, Refusal> {
-        if self.too_large && self.faults.is_empty() {
-            return Err(Refusal::TooLarge);
-        }
-        let required = form == Form::CloudEvent;
-        self.text("specversion", required);
-        let id = self.text("id", required);
-        let source = self.text("source", required);
-        let kind = self.text("type", true);
-        let time = self.take("time").and_then(|time| match time {
-            Bson::DateTime(time) => Some(time),
-            _ => None,
-        });
-        match kind {
-            Some(kind) if self.faults.is_empty() => Ok(NewEvent {
-                form,
-                id,
-                source,
-                kind,
-                time,
-                others: self.attributes,
-                data: self.data,
-            }),
-            _ => Err(Refusal::Faulty(self.faults)),
-        }
-    }
-}
-
-fn generic(bytes: Vec<u8>) -> RawBson {
-    RawBson::Binary(Binary {
-        subtype: BinarySubtype::Generic,
-        bytes,
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{reader::generic, *};
     use bson::{Document, doc};
     use serde_json::json;
 

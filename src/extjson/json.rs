@@ -5,6 +5,8 @@ use std::{borrow::Cow, cell::Cell, fmt};
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, de::SliceRead, map::Entry};
 
+use super::visit::{Make, Visit};
+
 /// Nesting of JSON accepted: the server's 200 levels of BSON, and room for canonical wrappers.
 pub const MAX_JSON_DEPTH: usize = 256;
 
@@ -119,56 +121,28 @@ impl<'de> DeserializeSeed<'de> for Tree<'_> {
         let left = self.left.get().checked_sub(1);
         let left = left.ok_or_else(|| de::Error::custom("more values than can stand here"))?;
         self.left.set(left);
-        deserializer.deserialize_any(self)
+        deserializer.deserialize_any(Visit(self))
     }
 }
 
-impl<'de> Visitor<'de> for Tree<'_> {
-    type Value = Value;
+impl Make for Tree<'_> {
+    type Made = Value;
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
+    fn plain(self, value: impl Into<Value>) -> Value {
+        value.into()
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+    fn array<'de, A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let inner = self.inner()?;
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(inner)? {
-            items.push(item);
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element_seed(inner)? {
+            array.push(item);
         }
-        Ok(Value::Array(items))
+        Ok(Value::Array(array))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let first = map.next_key()?;
-        self.rest(first, map).map(Value::Object)
+    fn object<'de, A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let first = members.next_key()?;
+        self.rest(first, members).map(Value::Object)
     }
 }

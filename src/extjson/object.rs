@@ -1,11 +1,14 @@
 //! An object whose members are taken one by one, so that nothing is made of what nobody asked for.
 
-use std::{collections::HashSet, fmt};
+use std::collections::HashSet;
 
-use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess};
 use serde_json::{Map, Value};
 
-use super::json::{Key, twice};
+use super::{
+    json::{Key, twice},
+    visit::{Make, Visit},
+};
 
 /// Who takes the members of an object.
 pub trait Members {
@@ -24,47 +27,23 @@ impl<'de, M: Members> DeserializeSeed<'de> for Object<'_, M> {
     type Value = bool;
 
     fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_any(self)
+        deserializer.deserialize_any(Visit(self))
     }
 }
 
-impl<'de, M: Members> Visitor<'de> for Object<'_, M> {
-    type Value = bool;
+impl<M: Members> Make for Object<'_, M> {
+    type Made = bool;
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+    fn plain(self, _: impl Into<Value>) -> bool {
+        false
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
+    fn array<'de, A: SeqAccess<'de>>(self, items: A) -> Result<bool, A::Error> {
+        pass_items(items)?;
         Ok(false)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_unit<E>(self) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<bool, A::Error> {
-        pass_items(seq)?;
-        Ok(false)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+    fn object<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
         let mut seen = HashSet::new();
         while !self.0.is_done() {
             let Some(key) = map.next_key_seed(Key)? else {
@@ -90,47 +69,23 @@ impl<'de> DeserializeSeed<'de> for Scalar {
     type Value = Value;
 
     fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
+        deserializer.deserialize_any(Visit(self))
     }
 }
 
-impl<'de> Visitor<'de> for Scalar {
-    type Value = Value;
+impl Make for Scalar {
+    type Made = Value;
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
+    fn plain(self, value: impl Into<Value>) -> Value {
+        value.into()
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Value, A::Error> {
-        pass_items(seq)?;
+    fn array<'de, A: SeqAccess<'de>>(self, items: A) -> Result<Value, A::Error> {
+        pass_items(items)?;
         Ok(Value::Array(Vec::new()))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
+    fn object<'de, A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
         pass_members(map)?;
         Ok(Value::Object(Map::new()))
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{
     At, Fault, Faults,
-    json::{Key, MAX_JSON_DEPTH, Tree, too_deep, twice},
+    json::{Key, MAX_JSON_DEPTH, Tree, parse_with, too_deep, twice},
     sink::Sink,
 };
 
@@ -86,6 +86,15 @@ impl<'de> DeserializeSeed<'de> for ReadValue<'_> {
         let value = alone.as_ref().and_then(|alone| alone.get("").ok()?);
         Ok(value.map_or(Read::TooLarge, |value| Read::Value(value.into())))
     }
+}
+
+/// Reads text in Extended JSON. As BSON the value may have `most` bytes; the places of faults are those in
+/// the text. The error is that of the JSON.
+pub fn read_value(text: &[u8], most: usize, faults: &mut Faults) -> Result<Read, String> {
+    let at = At::Pointer("#");
+    parse_with(text, |json| {
+        ReadValue { at, most, faults }.deserialize(json)
+    })
 }
 
 /// The name of an element.

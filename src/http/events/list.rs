@@ -4,11 +4,10 @@ use std::fmt::Display;
 
 use axum::{extract::State, http::Uri, response::Response};
 use bson::{RawBson, RawDocumentBuf};
-use serde::de::DeserializeSeed as _;
 
 use super::page::{Search, page};
 use crate::{
-    extjson::{At, Faults, Read, ReadValue, parse_with},
+    extjson::{Faults, Read, read_value},
     filter::{Filter, Limits},
     http::{
         AppState,
@@ -65,14 +64,7 @@ fn filter_of(text: &str, limits: &Limits) -> Result<(RawDocumentBuf, Filter), Pr
     };
     let mut faults = Faults::default();
     let most = limits.filter_bytes;
-    let read = parse_with(text.as_bytes(), |json| {
-        let value = ReadValue {
-            at: At::Pointer("#"),
-            most,
-            faults: &mut faults,
-        };
-        value.deserialize(json)
-    });
+    let read = read_value(text.as_bytes(), most, &mut faults);
     let read = read.map_err(|error| bad("filter", format!("is not JSON: {error}")))?;
     if let Some(fault) = faults.into_iter().next() {
         return Err(refuse(&fault.pointer, &fault.detail));
