@@ -50,7 +50,7 @@ pub use self::{
     closing::retry_after_ms,
     sse::{EventStream, event_stream},
     transport::{Carrier, Upgraded},
-    wire::{Gauge, Place, Wire},
+    wire::{Address, Gauge, Place, Wire},
 };
 use crate::{
     config::Config,

@@ -29,7 +29,6 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
     time::{Instant, Sleep, sleep},
 };
 
@@ -117,27 +116,38 @@ impl Drop for Tether {
     }
 }
 
-/// A place among the TCP connections of a node, which is free again when this is dropped.
+/// The TCP connections from one address: as many as there are [places](Place) of it.
 #[derive(Debug)]
-pub struct Place {
-    _permits: [OwnedSemaphorePermit; 2],
+pub struct Address {
     metrics: Arc<Metrics>,
 }
 
-impl Place {
-    /// Counts it, as long as it is held.
-    pub fn new(permits: [OwnedSemaphorePermit; 2], metrics: Arc<Metrics>) -> Self {
-        metrics.tcp_connections.inc();
-        Self {
-            _permits: permits,
-            metrics,
-        }
+impl Address {
+    /// Of a node that counts here.
+    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { metrics })
+    }
+
+    /// How many places are taken.
+    pub fn taken(self: &Arc<Self>) -> usize {
+        Arc::strong_count(self) - 1
+    }
+
+    /// Takes one more.
+    pub fn take(self: &Arc<Self>) -> Place {
+        self.metrics.tcp_connections.inc();
+        Place(Arc::clone(self))
     }
 }
 
+/// A place among the TCP connections of a node, which is free again when this is dropped. Small: every
+/// open socket holds one.
+#[derive(Debug)]
+pub struct Place(Arc<Address>);
+
 impl Drop for Place {
     fn drop(&mut self) {
-        self.metrics.tcp_connections.dec();
+        self.0.metrics.tcp_connections.dec();
     }
 }
 

@@ -33,11 +33,12 @@ impl ClientTasks {
         what: &'static str,
         task: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<Option<T>> {
-        // There are very many of these: boxed, it is held once, and not in each future around it.
-        let ending = self.cut.clone().end(Box::pin(task));
-        let metrics = Arc::clone(&self.metrics);
+        // There are very many of these. A future that is made before it is awaited is held twice, and so is
+        // one that is handed to another: this one is boxed, and the one around it made where it is awaited.
+        let task = Box::pin(task);
+        let (cut, metrics) = (self.cut.clone(), Arc::clone(&self.metrics));
         self.tracker.spawn(async move {
-            match ending.await {
+            match cut.end(task).await {
                 Outcome::Done(done) => Some(done),
                 Outcome::Cut => None,
                 Outcome::Panicked(words) => {

@@ -12,12 +12,13 @@ use std::{
 };
 
 use rustix::process::{Resource, getrlimit};
-use tokio::{
-    sync::Semaphore,
-    task::{AbortHandle, JoinHandle},
-};
+use tokio::task::{AbortHandle, JoinHandle};
 
-use crate::{config::Limits, connection::Place, telemetry::Metrics};
+use crate::{
+    config::Limits,
+    connection::{Address, Place},
+    telemetry::Metrics,
+};
 
 /// Descriptors for everything else: connections to the database, above all.
 const OTHERS: usize = 256;
@@ -81,8 +82,7 @@ impl Numbers {
 #[derive(Debug)]
 pub(super) struct Places {
     numbers: Numbers,
-    all: Arc<Semaphore>,
-    of_address: HashMap<IpAddr, Arc<Semaphore>>,
+    of_address: HashMap<IpAddr, Arc<Address>>,
     /// Those beyond the places, oldest first.
     room: VecDeque<AbortHandle>,
     turned_away: u64,
@@ -113,7 +113,6 @@ impl Places {
         );
         Self {
             numbers,
-            all: Arc::new(Semaphore::new(all)),
             of_address: HashMap::new(),
             room: VecDeque::new(),
             turned_away: 0,
@@ -125,14 +124,21 @@ impl Places {
     /// Takes a place for a connection from this address.
     pub(super) fn take(&mut self, address: IpAddr) -> Result<Place, Full> {
         self.forget();
-        let all = Arc::clone(&self.all);
-        let all = all.try_acquire_owned().map_err(|_| Full::Node)?;
-        let places = self.numbers.of_address;
+        if self.taken() >= self.numbers.all {
+            return Err(Full::Node);
+        }
+        let metrics = &self.metrics;
         let own = self.of_address.entry(network(address));
-        let own = own.or_insert_with(|| Arc::new(Semaphore::new(places)));
-        let own = Arc::clone(own).try_acquire_owned();
-        let own = own.map_err(|_| Full::Address)?;
-        Ok(Place::new([all, own], Arc::clone(&self.metrics)))
+        let own = own.or_insert_with(|| Address::new(Arc::clone(metrics)));
+        if own.taken() >= self.numbers.of_address {
+            return Err(Full::Address);
+        }
+        Ok(own.take())
+    }
+
+    /// The gauge is the count: nobody else moves it.
+    fn taken(&self) -> usize {
+        usize::try_from(self.metrics.tcp_connections.get()).unwrap_or(0)
     }
 
     /// Keeps a connection for which there was no place while it is answered: so many of the newest. Who has
@@ -160,11 +166,8 @@ impl Places {
 
     /// Forgets addresses that have no place.
     fn forget(&mut self) {
-        let taken = self.numbers.all - self.all.available_permits();
-        if self.of_address.len() > 2 * taken + SLACK {
-            let whole = self.numbers.of_address;
-            self.of_address
-                .retain(|_, places| places.available_permits() < whole);
+        if self.of_address.len() > 2 * self.taken() + SLACK {
+            self.of_address.retain(|_, places| places.taken() > 0);
         }
     }
 }
