@@ -229,7 +229,7 @@ impl Node {
         let state = AppState {
             store,
             health,
-            bounds: http::Bounds::new(&host.config.limits),
+            bounds: http::Bounds::new(&host.config.limits, &host.metrics),
             host,
             receipts,
             recall,

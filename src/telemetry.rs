@@ -11,5 +11,5 @@ mod printable;
 pub use self::health::{BEHIND_AFTER, FeedState, Health, Part};
 pub use self::lag::{Lag, Unapplied};
 pub use self::logging::start_logging;
-pub use self::metrics::{Figures, HttpLabels, Metrics, OPENMETRICS_CONTENT_TYPE};
+pub use self::metrics::{Figures, HttpLabels, Level, Metrics, OPENMETRICS_CONTENT_TYPE};
 pub use self::printable::{Printable, PrintableJson, steers};

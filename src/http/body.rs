@@ -221,6 +221,7 @@ pub(crate) fn json<'a, T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     fn headers(content_type: &'static str) -> HeaderMap {
         let value = HeaderValue::from_static(content_type);
@@ -291,7 +292,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_is_bounded_in_size_and_time() {
-        let budget = Budget::new(1 << 20, "tests");
+        let budget = Budget::new(1 << 20, "tests", &Arc::default());
         let none = HeaderMap::new();
         let body = reader(&budget).read(&none, Body::from("12345")).await;
         assert_eq!(body.unwrap().bytes, "12345");
@@ -303,7 +304,7 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_share_what_they_may_take() {
-        let budget = Budget::new(8, "tests");
+        let budget = Budget::new(8, "tests", &Arc::default());
         let none = HeaderMap::new();
         let first = reader(&budget).read(&none, Body::from("12345")).await;
         let first = first.unwrap();

@@ -1,7 +1,9 @@
 //! What all requests of a node may take together.
 
+use std::sync::Arc;
+
 use super::{aside::Turns, budget::Budget};
-use crate::config::Limits;
+use crate::{config::Limits, telemetry::Metrics};
 
 /// Bytes and turns that requests share.
 #[derive(Clone, Debug)]
@@ -24,11 +26,11 @@ pub struct Bounds {
 const PAGES: usize = 4;
 
 impl Bounds {
-    /// As configured.
-    pub fn new(limits: &Limits) -> Self {
+    /// As configured; what is held and refused is counted here.
+    pub fn new(limits: &Limits, metrics: &Arc<Metrics>) -> Self {
         Self {
-            bodies: Budget::new(limits.reading_bytes, "bodies"),
-            answers: Budget::new(limits.answering_bytes, "answers"),
+            bodies: Budget::new(limits.reading_bytes, "bodies", metrics),
+            answers: Budget::new(limits.answering_bytes, "answers", metrics),
             reading: Turns::new(limits.readings, "large bodies"),
             filtering: Turns::new(limits.filterings, "filters"),
             searching: Turns::new(limits.searches, "searches of events"),

@@ -1,12 +1,10 @@
 //! Bytes that all that is under way on this node may hold together: bodies that are being read with what
 //! is made of them, and answers that are being sent.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use super::problem::{Kind, Problem};
+use crate::telemetry::{Level, Metrics};
 
 /// What holds no more than this may take from the last quarter, so that a few that hold much do not
 /// keep everyone else out.
@@ -18,10 +16,12 @@ pub(crate) struct Budget(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    held: AtomicUsize,
+    /// The gauge is the count.
+    held: Level,
     most: usize,
-    /// What is short, for people.
+    /// What is short.
     of: &'static str,
+    metrics: Arc<Metrics>,
 }
 
 /// Bytes that one of them holds; given back when it is dropped.
@@ -32,10 +32,14 @@ pub(crate) struct Share {
 }
 
 impl Budget {
-    /// So many bytes `of` something.
-    pub(crate) fn new(most: usize, of: &'static str) -> Self {
-        let held = AtomicUsize::new(0);
-        Self(Arc::new(Inner { held, most, of }))
+    /// So many bytes `of` something, counted here.
+    pub(crate) fn new(most: usize, of: &'static str, metrics: &Arc<Metrics>) -> Self {
+        Self(Arc::new(Inner {
+            held: metrics.held(of),
+            most,
+            of,
+            metrics: Arc::clone(metrics),
+        }))
     }
 
     /// Bytes that one share may have.
@@ -55,7 +59,12 @@ impl Budget {
 impl Share {
     /// Takes so many more bytes; a refusal where there are not as many now.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
-        let Inner { held, most, of } = &*self.budget.0;
+        let Inner {
+            held,
+            most,
+            of,
+            metrics,
+        } = &*self.budget.0;
         let wanted = self.held.saturating_add(bytes);
         let most = if wanted <= SMALL {
             *most
@@ -63,15 +72,20 @@ impl Share {
             self.budget.most_of_one()
         };
         if wanted > most {
+            metrics.held_refused(of, "too_large");
             return Err(Problem::new(
                 Kind::TooLarge,
                 format!("this takes more than the {most} bytes of {of} that one request may take"),
             ));
         }
-        let taken = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-            held.checked_add(bytes).filter(|held| *held <= most)
-        });
+        let (grown, most) = (bytes as u64, most as u64);
+        let taken = held
+            .inner()
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+                held.checked_add(grown).filter(|held| *held <= most)
+            });
         if taken.is_err() {
+            metrics.held_refused(of, "overloaded");
             return Err(Problem::new(
                 Kind::Overloaded,
                 format!("this node has as many bytes of {of} under way as it may; try again"),
@@ -83,14 +97,14 @@ impl Share {
 
     /// Takes so many more bytes, whatever is held: then there is less for others.
     pub(crate) fn grow_anyway(&mut self, bytes: usize) {
-        self.budget.0.held.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.0.held.inc_by(bytes as u64);
         self.held += bytes;
     }
 
     /// Gives all back.
     pub(crate) fn clear(&mut self) {
         let held = std::mem::take(&mut self.held);
-        self.budget.0.held.fetch_sub(held, Ordering::Relaxed);
+        self.budget.0.held.dec_by(held as u64);
     }
 }
 
@@ -112,7 +126,8 @@ mod tests {
 
     #[test]
     fn what_is_held_is_bounded_and_given_back() {
-        let budget = Budget::new(4 * MIB, "tests");
+        let metrics = Arc::default();
+        let budget = Budget::new(4 * MIB, "tests", &metrics);
         let (mut one, mut other) = (budget.share(), budget.share());
         assert_eq!(kind(one.grow(2 * MIB)), None);
         assert_eq!(kind(other.grow(2 * MIB)), Some(Kind::Overloaded));
@@ -123,14 +138,22 @@ mod tests {
         let mut third = budget.share();
         third.grow_anyway(5 * MIB);
         assert_eq!(kind(budget.share().grow(1)), Some(Kind::Overloaded));
+        let shown = metrics.encode();
+        for line in [
+            "tidegate_http_held_bytes{of=\"tests\"} 8388608",
+            "tidegate_http_held_refused_total{of=\"tests\",reason=\"overloaded\"} 2",
+            "tidegate_http_held_refused_total{of=\"tests\",reason=\"too_large\"} 1",
+        ] {
+            assert!(shown.lines().any(|found| found == line), "{line}\n{shown}");
+        }
         third.clear();
         other.clear();
-        assert_eq!(budget.0.held.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.0.held.get(), 0);
     }
 
     #[test]
     fn room_is_kept_for_what_is_small() {
-        let budget = Budget::new(4 * MIB, "tests");
+        let budget = Budget::new(4 * MIB, "tests", &Arc::default());
         let mut large = budget.share();
         assert_eq!(kind(large.grow(3 * MIB)), None);
         let mut small = budget.share();

@@ -266,7 +266,7 @@ mod tests {
             target: target.to_owned(),
             headers: headers.iter().map(header).collect(),
             body: Bytes::from_static(body.as_bytes()),
-            share: Budget::new(0, "tests").share(),
+            share: Budget::new(0, "tests", &std::sync::Arc::default()).share(),
         }
     }
 

@@ -73,6 +73,20 @@ struct CollectionLabel {
     collection: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HeldLabel {
+    of: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HeldRefusedLabels {
+    of: &'static str,
+    reason: &'static str,
+}
+
+/// A number that goes up and down.
+pub type Level = Gauge<u64, AtomicU64>;
+
 /// Every metric of a node.
 #[derive(Debug)]
 pub struct Metrics {
@@ -130,6 +144,8 @@ pub struct Metrics {
     /// TCP connections that have a place.
     pub tcp_connections: Gauge<i64, AtomicI64>,
     tcp_connections_refused: Family<ReasonLabel, Counter>,
+    held: Family<HeldLabel, Level>,
+    held_refused: Family<HeldRefusedLabels, Counter>,
     /// From the commit's wall time on the server to its receipt here (two clocks).
     pub commit_to_receipt: Histogram,
     /// From receipt to the end of matching and hand-over.
@@ -265,6 +281,8 @@ impl Default for Metrics {
             client_task_panics: Family::default(),
             tcp_connections: Gauge::default(),
             tcp_connections_refused: Family::default(),
+            held: Family::default(),
+            held_refused: Family::default(),
             commit_to_receipt: Histogram::new(latency_buckets()),
             receipt_to_match: Histogram::new(latency_buckets()),
             match_to_socket: Histogram::new(latency_buckets()),
@@ -395,6 +413,19 @@ impl Metrics {
             "TCP connections beyond those that are taken, by whose places were full",
             refused,
         );
+        let held = self.held.clone();
+        r.register_with_unit(
+            "http_held",
+            "Bytes held of bodies that are read and of answers that are sent",
+            Unit::Bytes,
+            held,
+        );
+        let refused = self.held_refused.clone();
+        r.register(
+            "http_held_refused",
+            "Requests refused for the bytes of their bodies or answers",
+            refused,
+        );
         let ignored = self.acks_ignored.clone();
         r.register(
             "acks_ignored",
@@ -520,6 +551,18 @@ impl Metrics {
             .inc();
     }
 
+    /// The bytes that requests hold together of one thing.
+    pub fn held(&self, of: &'static str) -> Level {
+        self.held.get_or_create(&HeldLabel { of }).clone()
+    }
+
+    /// Counts a request that was refused for the bytes that it would have held.
+    pub fn held_refused(&self, of: &'static str, reason: &'static str) {
+        self.held_refused
+            .get_or_create(&HeldRefusedLabels { of, reason })
+            .inc();
+    }
+
     /// Counts a panic in the task of one client.
     pub fn client_task_panicked(&self, task: &'static str) {
         self.client_task_panics
@@ -567,6 +610,8 @@ mod tests {
             };
         });
         metrics.feed_resumed("error");
+        metrics.held("bodies").inc_by(5);
+        metrics.held_refused("answers", "overloaded");
         metrics.http_request("BREW", "/pot", 418);
         let text = metrics.encode();
         for line in [
@@ -582,6 +627,8 @@ mod tests {
             "tidegate_feed_lag_seconds 0.0",
             "tidegate_feed_resumes_total{cause=\"error\"} 1",
             "tidegate_http_requests_total{method=\"other\",route=\"/pot\",status=\"418\"} 1",
+            "tidegate_http_held_bytes{of=\"bodies\"} 5",
+            "tidegate_http_held_refused_total{of=\"answers\",reason=\"overloaded\"} 1",
             "tidegate_commit_to_receipt_seconds_count 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
@@ -601,6 +648,8 @@ mod tests {
         metrics.http_connection_failed("accept");
         metrics.tcp_connection_refused("node");
         metrics.client_task_panicked("socket");
+        metrics.held("bodies");
+        metrics.held_refused("bodies", "overloaded");
         let shown = metrics.encode();
         let types = shown
             .lines()
