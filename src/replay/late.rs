@@ -160,7 +160,7 @@ impl Late {
         let mut changes = Vec::new();
         let mut position = self.position;
         for event in events_of(&reply)? {
-            self.after = Some(event_page_key(event).map_err(|_| unreadable())?);
+            self.after = Some(event_page_key(event, false).map_err(|_| unreadable())?);
             let ts = event.get_timestamp(TS_FIELD).map_err(|_| unreadable())?;
             position = position.max(Position::at(ts));
             let kind = ChangeKind::Event(range_in(reply.as_bytes(), event.as_bytes()));

@@ -13,7 +13,7 @@ use std::{
 use bson::{Bson, DateTime, Document, RawBsonRef, RawDocument, Timestamp, doc};
 use mongodb::error::Error;
 
-use super::{EVENTS, MIGRATIONS, Store, StoreError, query::collect};
+use super::{EVENTS, MIGRATIONS, Store, StoreError, query::collect, unreadable::shown_id};
 use crate::event::{STORED_AT_FIELD, TS_FIELD};
 
 /// Events that are dated in one command at most: short enough to be done well within the time limit.
@@ -166,8 +166,12 @@ impl Store {
         let found = self
             .bounded(async { collect(find.batch().await?).await })
             .await?;
-        let undated = found.iter().map(|event| Undated::of(event));
-        Ok(undated.collect::<Result<_, _>>()?)
+        let undated = found.iter().filter_map(|event| {
+            let read = Undated::of(event);
+            read.inspect_err(|error| self.unreadable(EVENTS, shown_id(event), error))
+                .ok()
+        });
+        Ok(undated.collect())
     }
 
     /// When events were committed, of those that the oplog still has. Nothing where it may not be read, or

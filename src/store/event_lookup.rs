@@ -4,9 +4,16 @@
 //! object id. The query asks for all of them, each branch by an index; what came back is then held to
 //! what is shown.
 
+use std::iter;
+
 use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId, spec::BinarySubtype};
 
-use super::{EVENTS, Store, StoreError, query::collect_within, unreadable::shown_id};
+use super::{
+    EVENTS, Store, StoreError,
+    event_pages::{behind, prefix},
+    query::collect_within,
+    unreadable::shown_id,
+};
 use crate::{
     event::{default_source, identity},
     extjson::{parse_json, to_bson},
@@ -44,9 +51,10 @@ impl Store {
         source: Option<&str>,
     ) -> Result<Vec<RawDocumentBuf>, StoreError> {
         let default = default_source(self.database_name());
+        let conditions = iter::once(doc! {"$in": candidates(id)}).chain(mended(id));
         let events = self.events();
         let find = events
-            .find(lookup(&candidates(id)))
+            .find(lookup(conditions))
             .limit(LIMIT)
             .max_time(self.server_limit());
         let reading = async { collect_within(find.batch().await?, BYTES).await };
@@ -68,13 +76,36 @@ impl Store {
     }
 }
 
-fn lookup(candidates: &[Bson]) -> Document {
+/// Asks for each kind of place where an id that satisfies one of these may stand.
+fn lookup(conditions: impl IntoIterator<Item = Document>) -> Document {
     let types = &PRESENT[..];
-    doc! {"$or": [
-        {"id": {"$in": candidates, "$type": types}, "source": {"$type": types}},
-        {"id": {"$in": candidates, "$exists": true}, "source": null},
-        {"_id": {"$in": candidates}, "id": null},
-    ]}
+    let with = |condition: &Document, name: &str, value: Bson| {
+        let mut condition = condition.clone();
+        condition.insert(name, value);
+        condition
+    };
+    let branches = conditions.into_iter().flat_map(|ids| {
+        [
+            doc! {"id": with(&ids, "$type", types.into()), "source": {"$type": types}},
+            doc! {"id": with(&ids, "$exists", true.into()), "source": null},
+            doc! {"_id": ids, "id": null},
+        ]
+    });
+    doc! {"$or": branches.collect::<Vec<_>>()}
+}
+
+/// Texts that are shown as `text` since something in them is no text: all that begin alike are looked at, as far as
+/// the bounds go.
+fn mended(text: &str) -> Option<Document> {
+    let prefix = prefix(text);
+    if prefix == text {
+        return None;
+    }
+    let mut range = doc! {"$gte": prefix};
+    if let Some(behind) = behind(prefix) {
+        range.insert("$lt", behind);
+    }
+    Some(range)
 }
 
 /// Every value whose plain text may be `text`.
@@ -89,11 +120,12 @@ fn candidates(text: &str) -> Vec<Bson> {
     }
     let json =
         parse_json(text.as_bytes()).and_then(|value| to_bson(value, "#").map_err(|f| f.detail));
-    // Null would stand for a missing id, and a regular expression for whatever matches it.
+    // Null would stand for a missing id, a regular expression for whatever matches it, and of what is
+    // undefined no server can be asked.
     values.extend(json.ok().filter(|value| {
         !matches!(
             value,
-            Bson::Null | Bson::String(_) | Bson::RegularExpression(_)
+            Bson::Null | Bson::Undefined | Bson::String(_) | Bson::RegularExpression(_)
         )
     }));
     values

@@ -66,8 +66,9 @@ pub struct PageKey {
 #[error("the page cursor is damaged: it is not one that this service issued")]
 pub struct PageKeyError;
 
-/// The page key of a stored event. Of one whose `_id` is no text it is near, so that nobody is held up by it.
-pub fn event_page_key(event: &RawDocument) -> Result<PageKey, PageKeyError> {
+/// The page key of a stored event, for who reads on behind it. Of one whose `_id` is no text it is the next
+/// that can be written down: nobody is held up by it, and what has the very same `ts` may be passed over.
+pub fn event_page_key(event: &RawDocument, newest_first: bool) -> Result<PageKey, PageKeyError> {
     let key = reading(event, |event| {
         let value = |name: &str| event.get(name)?.map_or(Ok(Bson::Null), Bson::try_from);
         Ok(PageKey {
@@ -75,7 +76,41 @@ pub fn event_page_key(event: &RawDocument) -> Result<PageKey, PageKeyError> {
             id: value("_id")?,
         })
     });
-    key.map(|(key, _)| key).map_err(|_| PageKeyError)
+    let (key, mended) = key.map_err(|_| PageKeyError)?;
+    if !mended || has_text_id(event) {
+        return Ok(key);
+    }
+    let id = match (key.id, newest_first) {
+        (Bson::String(text), true) => prefix(&text).into(),
+        (Bson::String(text), false) => behind(prefix(&text)).map_or(doc! {}.into(), Bson::String),
+        (_, true) => Bson::MinKey,
+        (_, false) => Bson::MaxKey,
+    };
+    Ok(PageKey { ts: key.ts, id })
+}
+
+fn has_text_id(event: &RawDocument) -> bool {
+    let id = event.get("_id");
+    id.is_ok_and(|id| id.is_none_or(|id| Bson::try_from(id).is_ok()))
+}
+
+/// The part of a text before what is shown in place of what is none.
+pub(super) fn prefix(text: &str) -> &str {
+    text.split(char::REPLACEMENT_CHARACTER)
+        .next()
+        .unwrap_or_default()
+}
+
+/// The first text behind all that begin so, whatever bytes follow; `None` where there is none.
+pub(super) fn behind(prefix: &str) -> Option<String> {
+    let mut characters: Vec<char> = prefix.chars().collect();
+    while let Some(last) = characters.pop() {
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            characters.push(next);
+            return Some(characters.into_iter().collect());
+        }
+    }
+    None
 }
 
 impl PageKey {
@@ -133,6 +168,7 @@ struct Reading<P, T> {
     patience: Duration,
     reached: Option<Result<PageKey, PageKeyError>>,
     count: usize,
+    newest_first: bool,
     /// Whether it ends before what the database has.
     ended: bool,
 }
@@ -150,7 +186,7 @@ impl<P, T: Fn(&mut P, &RawDocument) -> Taken> Reading<P, T> {
                 self.ended = true;
                 return Ok(self);
             }
-            self.reached = Some(event_page_key(event));
+            self.reached = Some(event_page_key(event, self.newest_first));
             self.count += 1;
         }
         self.ended = self.begun.elapsed() > self.patience;
@@ -189,6 +225,7 @@ impl Store {
             patience,
             reached: None,
             count: 0,
+            newest_first: query.newest_first,
             ended: false,
         };
         let too_slow = |error: StoreError| match error {
@@ -276,5 +313,23 @@ async fn aside<T: Send + 'static>(
         Ok(done) => Ok(done),
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => Err(StoreError::Unexpected("a page was cut while it was read")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_text_comes_what_begins_with_no_such() {
+        for (text, expected) in [
+            ("a", Some("b")),
+            ("ab\u{10FFFF}", Some("ac")),
+            ("\u{D7FF}", Some("\u{E000}")),
+            ("\u{10FFFF}", None),
+            ("", None),
+        ] {
+            assert_eq!(behind(text).as_deref(), expected, "{text:?}");
+        }
     }
 }

@@ -174,3 +174,79 @@ async fn a_bare_subprotocol_carries_cloudevents_alone() {
     );
     service.stop().await;
 }
+
+/// All ids on the pages of a call, one event a page.
+async fn paged(service: &Service, path: &str) -> Vec<String> {
+    let mut ids = Vec::new();
+    let mut page = service.get(path).await;
+    loop {
+        assert!(ids.len() < 100, "no end: {ids:?}");
+        let items = page["items"].as_array().unwrap();
+        ids.extend(
+            items
+                .iter()
+                .map(|item| item["id"].as_str().unwrap().to_owned()),
+        );
+        let Some(cursor) = page["nextCursor"].as_str() else {
+            return ids;
+        };
+        let name = if path.contains("order=desc") {
+            "before"
+        } else {
+            "after"
+        };
+        page = service.get(&format!("{path}&{name}={cursor}")).await;
+    }
+}
+
+/// An event is found under the id that it is shown with, and it holds up neither pages nor the dating of others.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_whose_ids_are_no_text_are_found_and_paged() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({})).await;
+    let second = u32::try_from(bson::DateTime::now().timestamp_millis() / 1_000).unwrap();
+    let odd = |text: &str| format!("{text}{BROKEN}");
+    let mut shown = Vec::new();
+    for (increment, (event, id)) in (1..).zip([
+        (doc! {"_id": odd("a")}, "a\u{FFFD}"),
+        (doc! {"_id": odd("")}, "\u{FFFD}"),
+        (
+            doc! {"_id": format!("b{BROKEN}b{BROKEN}"), "source": "/s"},
+            "b\u{FFFD}b\u{FFFD}",
+        ),
+        (doc! {"_id": 1, "id": odd("c"), "source": "/s"}, "c\u{FFFD}"),
+        (doc! {"_id": 2, "id": odd("d")}, "d\u{FFFD}"),
+        (doc! {"_id": 3, "id": "e", "source": odd("/s")}, "e"),
+        (
+            doc! {"_id": 4, "id": "f", "type": odd("t"), odd("key"): odd("x")},
+            "f",
+        ),
+        (doc! {"_id": {"g": odd("x")}, "id": "g"}, "g"),
+        (doc! {"_id": "h"}, "h"),
+    ]) {
+        let mut event = event;
+        event.insert(
+            "ts",
+            bson::Timestamp {
+                time: second,
+                increment,
+            },
+        );
+        event.insert("storedAt", bson::DateTime::now());
+        insert(&service, "events", &raw(&event)).await;
+        shown.push(id.to_owned());
+    }
+    for id in &shown {
+        let found = service.get(&format!("/events/{id}")).await;
+        assert_eq!(found["id"], id.as_str(), "{found}");
+    }
+    let none = service.send("GET", "/events/z%EF%BF%BD", None).await;
+    assert_eq!(none.0, 404);
+    assert_eq!(paged(&service, "/events?limit=1").await, shown);
+    let past = format!("/subscriptions/{id}/events?limit=1");
+    assert_eq!(paged(&service, &past).await, shown);
+    let mut newest_first = paged(&service, &format!("{past}&order=desc")).await;
+    newest_first.reverse();
+    assert_eq!(newest_first, shown);
+    service.stop().await;
+}

@@ -321,7 +321,7 @@ async fn pages_follow_the_log_and_begin_with_what_has_no_timestamp() {
     };
     let read = store.read_events(&query, Vec::new(), take).await;
     let (taken, next) = read.unwrap();
-    assert_eq!(next, Some(event_page_key(&taken[2]).unwrap()));
+    assert_eq!(next, Some(event_page_key(&taken[2], false).unwrap()));
 }
 
 #[tokio::test]
@@ -441,7 +441,7 @@ async fn looking_up_an_event_reads_indexes_only() {
 #[test]
 fn a_damaged_page_key_is_refused() {
     let document = raw(&doc! {"_id": ObjectId::new(), "ts": Timestamp { time: 5, increment: 6 }});
-    let key = event_page_key(&document).unwrap();
+    let key = event_page_key(&document, false).unwrap();
     let text = key.encode().unwrap();
     assert_eq!(PageKey::decode(&text), Ok(key));
     for at in 0..text.len() {
