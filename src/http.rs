@@ -45,10 +45,10 @@ mod subscriptions;
 mod teardown;
 mod watch;
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use axum::{
-    Router, middleware,
+    Router,
     routing::{any, get},
 };
 
@@ -77,9 +77,27 @@ const WRITES: &str = "tidegate::writes";
 /// Where all calls are, but for the metrics.
 const BASE: &str = "/api/v1";
 
-/// What handlers work with. Clones share everything.
+/// What handlers work with. Clones share everything, and are cheap: every layer makes one for each request.
 #[derive(Clone, Debug)]
-pub struct AppState {
+pub struct AppState(Arc<Shared>);
+
+impl From<Shared> for AppState {
+    fn from(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// What they share.
+#[derive(Debug)]
+pub struct Shared {
     /// The database.
     pub store: Store,
     /// Which part is well.
@@ -112,12 +130,9 @@ pub fn routes(state: AppState, common: &Common) -> Router {
     }
     let routes = routes
         .fallback(observe::not_found)
-        .method_not_allowed_fallback(observe::method_not_allowed)
-        .layer(middleware::from_fn_with_state(
-            state.bounds.answers.clone(),
-            outgoing::counted,
-        ));
-    common.around(routes).with_state(state)
+        .method_not_allowed_fallback(observe::method_not_allowed);
+    let answers = state.bounds.answers.clone();
+    common.around(routes, Some(answers)).with_state(state)
 }
 
 /// What a node answers before it has started: that it lives, and to all else that it is not ready.
@@ -126,7 +141,7 @@ pub fn starting(common: &Common) -> Router {
         .route(&format!("{BASE}/live"), get(service::live))
         .route(&format!("{BASE}{STREAM}"), any(service::starting))
         .fallback(service::starting);
-    common.around(routes)
+    common.around(routes, None)
 }
 
 /// What a node answers on a TCP connection beyond those that it takes, but for [probes](is_probe).
@@ -134,7 +149,7 @@ pub fn full(common: &Common) -> Router {
     let routes = Router::new()
         .route(&format!("{BASE}{STREAM}"), any(service::full))
         .fallback(service::full);
-    common.around(routes)
+    common.around(routes, None)
 }
 
 /// Whether a request asks for the state of the node alone, which is answered whatever else is refused.

@@ -226,7 +226,7 @@ impl Node {
         feeding.spawn("feed", feed.run());
         feeding.spawn("presence", presence);
         feeding.spawn("housekeeping", housekeeping);
-        let state = AppState {
+        let state = AppState::from(http::Shared {
             store,
             health,
             bounds: http::Bounds::new(&host.config.limits, &host.metrics),
@@ -236,7 +236,7 @@ impl Node {
             description: http::Description::default(),
             node: card,
             tasks: acceptor.clients.clone(),
-        };
+        });
         acceptor.started(http::routes(state.clone(), &acceptor.common));
         Ok(Self {
             state,

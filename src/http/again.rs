@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use axum::{
     body::Body,
-    extract::{MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     http::{HeaderValue, Method, StatusCode, header},
-    middleware::Next,
     response::Response,
 };
 
@@ -24,37 +23,44 @@ use crate::{
 /// The path of streams, as a route below the base.
 pub(super) const STREAM: &str = "/subscriptions/{id}/events";
 
-/// Answers refusals of streams with a stream, where another try may succeed.
-pub(super) async fn refusals(
-    State(common): State<Common>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if !asks_for_stream(&request) {
-        return next.run(request).await;
+/// A request for a stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// Where its client was.
+    last: Option<String>,
+}
+
+impl Stream {
+    /// The stream that a request asks for, if it does.
+    pub(super) fn asked_for(request: &Request) -> Option<Self> {
+        asks_for_stream(request).then(|| Self {
+            last: place(request),
+        })
     }
-    let last = place(&request);
-    let refused = next.run(request).await;
-    if !is_worth_a_retry(refused.status()) {
-        return refused;
+
+    /// Answers a refusal with a stream, where another try may succeed.
+    pub(super) fn answer(self, common: &Common, response: Response) -> Response {
+        if !is_worth_a_retry(response.status()) {
+            return response;
+        }
+        let ending = if common.leaving.is_cancelled() {
+            Ending::Shutdown
+        } else {
+            Ending::Overloaded
+        };
+        let spread = retry_after_ms(ending, common.drain).unwrap_or_default();
+        let ended = Message::ended(
+            ending,
+            Some(not_before(&response).saturating_add(spread)),
+            // Its own, or an `EventSource` might take the place for lost.
+            self.last.as_deref(),
+            detail(&response),
+        );
+        let mut stream = Response::new(Body::from(ended.encode(Dialect::Sse)));
+        stream.headers_mut().extend(sse::headers());
+        stream.extensions_mut().insert(Counted(response.status()));
+        stream
     }
-    let ending = if common.leaving.is_cancelled() {
-        Ending::Shutdown
-    } else {
-        Ending::Overloaded
-    };
-    let spread = retry_after_ms(ending, common.drain).unwrap_or_default();
-    let ended = Message::ended(
-        ending,
-        Some(not_before(&refused).saturating_add(spread)),
-        // Its own, or an `EventSource` might take the place for lost.
-        last.as_deref(),
-        detail(&refused),
-    );
-    let mut response = Response::new(Body::from(ended.encode(Dialect::Sse)));
-    response.headers_mut().extend(sse::headers());
-    response.extensions_mut().insert(Counted(refused.status()));
-    response
 }
 
 fn asks_for_stream(request: &Request) -> bool {
@@ -109,7 +115,7 @@ mod tests {
         let common = Common::new(&Config::default(), metrics, leaving.clone());
         let path = format!("{BASE}{STREAM}");
         let refuse = async move || Problem::new(kind, "the detail");
-        let routes = common.around(Router::new().route(&path, get(refuse)));
+        let routes = common.around(Router::new().route(&path, get(refuse)), None);
         let request = Request::builder()
             .uri(path.replace("{id}", "a"))
             .header(header::HOST, "localhost")

@@ -30,6 +30,12 @@ where
 {
     // A method of the standard library of methods always has a filter.
     let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
+    // What changes nothing is not answered where the answer alone would take too much of what all may take.
+    let operation = if method.is_safe() {
+        operation.refuses(&[Kind::TooLarge])
+    } else {
+        operation
+    };
     Call {
         method,
         path: path.to_owned(),
@@ -99,7 +105,7 @@ fn of_subscriptions(limits: &Limits) -> Vec<Call> {
                 subscription(),
                 &CREATED,
             )
-            .refuses(&[Kind::RefusedByDatabase, Kind::Conflict, Kind::Overloaded]),
+            .refuses(&[Kind::RefusedByDatabase, Kind::Conflict]),
         ),
         call(
             GET,
@@ -119,7 +125,7 @@ fn of_subscriptions(limits: &Limits) -> Vec<Call> {
             .query("name", text(), "Only of this name.")
             .query("count", flag(), "Whether to count all in `total`.")
             .answers(OK, "A page.", schema("SubscriptionPage"), &[])
-            .refuses(&[Kind::BadCursor, Kind::Overloaded]),
+            .refuses(&[Kind::BadCursor]),
         ),
         call(
             POST,
@@ -140,8 +146,7 @@ fn of_subscriptions(limits: &Limits) -> Vec<Call> {
                     "Some are refused.",
                     schema("BatchAnswer"),
                     &["Tidegate-Applied"],
-                )
-                .refuses(&[Kind::Overloaded]),
+                ),
         ),
     ]
 }
@@ -160,7 +165,7 @@ fn of_one_subscription() -> Vec<Call> {
                 .header("If-None-Match", entity_tags(), "Only if the entity tag is none of these.")
                 .answers(OK, "It.", subscription(), &["ETag"])
                 .answers_with(StatusCode::NOT_MODIFIED, "You have it.", &[], &["ETag"])
-                .refuses(&[Kind::PreconditionFailed, Kind::Overloaded]),
+                .refuses(&[Kind::PreconditionFailed]),
         ),
         call(
             Method::PUT,
@@ -172,7 +177,7 @@ fn of_one_subscription() -> Vec<Call> {
                 .example(&[demo()])
                 .answers(OK, "It is replaced.", subscription(), &WRITTEN)
                 .answers(StatusCode::CREATED, "It is created.", subscription(), &CREATED)
-                .refuses(&[Kind::RefusedByDatabase, Kind::Overloaded]),
+                .refuses(&[Kind::RefusedByDatabase]),
         ),
         call(
             Method::PATCH,
@@ -238,8 +243,6 @@ fn below_one_subscription(limits: &Limits) -> Vec<Call> {
                     Kind::Forbidden,
                     Kind::SubscriptionInvalid,
                     Kind::UpgradeRequired,
-                    Kind::Overloaded,
-                    Kind::NotReady,
                     Kind::RefusedByDatabase,
                     Kind::SearchTooSlow,
                 ])
@@ -260,8 +263,7 @@ fn below_one_subscription(limits: &Limits) -> Vec<Call> {
             &below("/subscriptions/{id}/connections"),
             connections::list,
             of_one("listConnections", "Who is connected to this node.")
-                .answers(OK, "Connections.", schema("Connections"), &[])
-                .refuses(&[Kind::NotReady, Kind::Overloaded]),
+                .answers(OK, "Connections.", schema("Connections"), &[]),
         ),
         call(
             GET,
@@ -269,7 +271,7 @@ fn below_one_subscription(limits: &Limits) -> Vec<Call> {
             teardown::show,
             of_one("showTeardown", "What each node did about a delete of the last day.")
                 .answers(OK, "What is known of each node.", schema("Teardown"), &[])
-                .refuses(&[Kind::NotDeleted, Kind::NotReady]),
+                .refuses(&[Kind::NotDeleted]),
         ),
     ]
 }
@@ -418,9 +420,12 @@ fn of_service() -> Vec<Call> {
             GET,
             &below("/ready"),
             service::ready,
-            tagged("ready", "Whether requests should be sent here.")
-                .answers(OK, "Yes.", schema("Up"), &[])
-                .refuses(&[Kind::NotReady]),
+            tagged("ready", "Whether requests should be sent here.").answers(
+                OK,
+                "Yes.",
+                schema("Up"),
+                &[],
+            ),
         ),
         call(
             GET,
@@ -456,4 +461,71 @@ fn of_service() -> Vec<Call> {
             ),
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::{
+        Router,
+        body::{Body, to_bytes},
+        http::{HeaderName, Request, header},
+    };
+    use tokio_util::sync::CancellationToken;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::{
+        config::Config,
+        http::{budget::Budget, common::Common, full, starting},
+    };
+
+    /// Asks each call of these routes, and sees that what refuses is described.
+    async fn check(routes: &Router, header: Option<(HeaderName, &str)>, expected: Kind) {
+        for call in calls(&Limits::default()) {
+            let mut request = Request::builder()
+                .method(&call.method)
+                .uri(call.path.replace("{id}", "a"));
+            if let Some((name, value)) = &header {
+                request = request.header(name, *value);
+            }
+            let request = request.body(Body::empty()).unwrap();
+            let answer = routes.clone().oneshot(request).await.unwrap();
+            let what = format!("{} {}", call.method, call.path);
+            if answer.status().is_success() {
+                continue;
+            }
+            let status = answer.status().as_str().to_owned();
+            let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+            let problem: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem["type"], format!("/problems/{}", expected.slug()));
+            let described = call.operation.to_json();
+            let content = &described["responses"][status]["content"];
+            let types =
+                &content["application/problem+json"]["schema"]["properties"]["type"]["enum"];
+            let types = types.as_array().unwrap_or_else(|| panic!("{what}"));
+            assert!(types.contains(&problem["type"]), "{what}: {problem}");
+        }
+    }
+
+    /// Routes that answer every call that changes nothing with more than all answers may take.
+    fn too_large(common: &Common) -> Router {
+        let budget = Budget::new(8 << 10, "tests", &Arc::default());
+        let routes = Router::new().fallback(async |method: Method| {
+            let bytes = if method.is_safe() { 8 << 10 } else { 0 };
+            Body::from("x".repeat(bytes))
+        });
+        common.around(routes, Some(budget))
+    }
+
+    #[tokio::test]
+    async fn what_refuses_any_call_is_described_at_each() {
+        let common = Common::new(&Config::default(), Arc::default(), CancellationToken::new());
+        let coding = (header::TRANSFER_ENCODING, "gzip");
+        check(&starting(&common), None, Kind::NotReady).await;
+        check(&starting(&common), Some(coding), Kind::BadHeader).await;
+        check(&full(&common), None, Kind::Overloaded).await;
+        check(&too_large(&common), None, Kind::TooLarge).await;
+    }
 }

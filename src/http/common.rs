@@ -6,7 +6,11 @@ use axum::{Router, middleware};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{again, cors, framing, observe, outgoing};
+use super::{
+    budget::Budget,
+    cors, observe,
+    outgoing::{self, Edge},
+};
 use crate::{config::Config, telemetry::Metrics};
 
 /// What the layers around all calls work with. Clones share everything.
@@ -31,18 +35,22 @@ impl Common {
         }
     }
 
-    /// Puts the layers around these routes; the last is the outermost.
-    pub(super) fn around<S: Clone + Send + Sync + 'static>(&self, routes: Router<S>) -> Router<S> {
+    /// Puts the layers around these routes, whose answers share these bytes; the last is the outermost.
+    pub(super) fn around<S: Clone + Send + Sync + 'static>(
+        &self,
+        routes: Router<S>,
+        answers: Option<Budget>,
+    ) -> Router<S> {
+        let edge = Edge {
+            common: self.clone(),
+            answers,
+        };
         let routes = routes
-            .layer(middleware::from_fn(observe::expect))
-            .layer(middleware::from_fn(framing::check))
             .layer(CatchPanicLayer::custom(observe::panicked))
-            .layer(middleware::from_fn(observe::shape))
             .layer(middleware::from_fn_with_state(
-                self.clone(),
-                again::refusals,
-            ))
-            .layer(middleware::from_fn(outgoing::described));
+                Arc::new(edge),
+                outgoing::answered,
+            ));
         let routes = match cors::layer(&self.cors) {
             Some(cors) => routes.layer(cors),
             None => routes,

@@ -4,25 +4,17 @@
 //! one (request smuggling, RFC 9112, section 11.2). hyper refuses what it cannot read; this refuses the codings
 //! that it reads more generously than it should.
 //!
-//! It is not all: hyper takes `Content-Length` away where a request has `Transfer-Encoding: chunked` too. Such a
-//! request cannot be told from a chunked one here. It is read as chunked, as RFC 9112, section 6.1, has it, but the
-//! TCP connection goes on behind it, where that section wants it closed. A proxy in front must not forward both.
+//! Where a request is chunked and has a length too, hyper goes by the chunks and closes the TCP connection behind
+//! the answer, as RFC 9112, section 6.1, has it. It takes the length away, so that such a request cannot be told
+//! from another here.
 
-use axum::{
-    extract::Request,
-    http::{HeaderMap, HeaderValue, header},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
+use axum::http::{HeaderMap, HeaderValue, header};
 
 use super::problem::{Kind, Problem};
 
-/// Lets only requests through that have no coding, or are chunked and nothing else.
-pub(crate) async fn check(request: Request, next: Next) -> Response {
-    match doubt(request.headers()) {
-        None => next.run(request).await,
-        Some(detail) => refused("Transfer-Encoding", detail).into_response(),
-    }
+/// Refuses requests that have a coding, unless they are chunked and nothing else.
+pub(super) fn refuse(headers: &HeaderMap) -> Option<Problem> {
+    doubt(headers).map(|detail| refused("Transfer-Encoding", detail))
 }
 
 /// A refusal behind which nothing more is read.

@@ -5,7 +5,7 @@ use std::{any::Any, sync::Arc, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -78,8 +78,7 @@ fn request_id(request: &Request) -> HeaderValue {
 }
 
 /// Turns refusals that others worded (the router's, an extractor's) into problem documents.
-pub(crate) async fn shape(request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
+pub(crate) fn shaped(response: Response) -> Response {
     let status = response.status();
     let shaped = response
         .headers()
@@ -106,16 +105,16 @@ fn detail(status: StatusCode) -> &'static str {
 }
 
 /// Refuses an `Expect` that nobody here can meet.
-pub(crate) async fn expect(request: Request, next: Next) -> Response {
-    match request.headers().get(header::EXPECT) {
-        Some(wish) if !wish.as_bytes().eq_ignore_ascii_case(b"100-continue") => Problem::header(
+pub(crate) fn refuse(headers: &HeaderMap) -> Option<Problem> {
+    let wish = headers.get(header::EXPECT)?;
+    let known = wish.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    (!known).then(|| {
+        Problem::header(
             Kind::ExpectationFailed,
             "Expect",
             "only 100-continue is understood",
         )
-        .into_response(),
-        _ => next.run(request).await,
-    }
+    })
 }
 
 /// The answer where a handler panicked.
@@ -151,7 +150,7 @@ pub(crate) async fn method_not_allowed(method: Method) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::{Router, body::Body, middleware::from_fn, routing::get};
+    use axum::{Router, body::Body, middleware::map_response, routing::get};
     use tower::ServiceExt as _;
     use tower_http::catch_panic::CatchPanicLayer;
 
@@ -162,7 +161,7 @@ mod tests {
             .route("/panic", get(async || -> StatusCode { panic!("oh") }))
             .route("/fine", get(async || "text"))
             .layer(CatchPanicLayer::custom(panicked))
-            .layer(from_fn(shape));
+            .layer(map_response(async |response| shaped(response)));
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         routes.oneshot(request).await.unwrap()
     }

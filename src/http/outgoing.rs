@@ -1,34 +1,51 @@
-//! What every answer goes through: its share of the bytes under way, and the headers that say how it is to
-//! be taken.
+//! What every request and its answer go through, but for what the log and the metrics see: refusals at the
+//! door, the answer's share of the bytes under way, and the headers that say how it is to be taken.
+//!
+//! One layer for all of it: each layer copies those below it for every request.
+
+use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
     http::{HeaderValue, header},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 
-use super::{answer, budget::Budget};
+use super::{again::Stream, answer, budget::Budget, common::Common, framing, observe};
 
-/// Gives the answer its share of what all answers may take. A write is done by then: its answer is never
-/// refused, or its client would do it again.
-pub(crate) async fn counted(
-    State(budget): State<Budget>,
+/// What that takes.
+#[derive(Debug)]
+pub(super) struct Edge {
+    pub(super) common: Common,
+    /// What all answers may take, where they share anything.
+    pub(super) answers: Option<Budget>,
+}
+
+/// Has a request answered, unless it is refused here. The answer gets its share of what all answers may take. A
+/// write is done by then: its answer is never refused, or its client would do it again.
+pub(super) async fn answered(
+    State(edge): State<Arc<Edge>>,
     request: Request,
     next: Next,
 ) -> Response {
     let changes_nothing = request.method().is_safe();
-    let response = next.run(request).await;
-    if changes_nothing {
-        answer::counted(&budget, response).await
-    } else {
-        answer::counted_always(&budget, response).await
-    }
-}
-
-/// Completes the answer's headers.
-pub(crate) async fn described(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+    let stream = Stream::asked_for(&request);
+    let headers = request.headers();
+    let refused = framing::refuse(headers).or_else(|| observe::refuse(headers));
+    let response = match refused {
+        Some(problem) => problem.into_response(),
+        None => observe::shaped(next.run(request).await),
+    };
+    let response = match &edge.answers {
+        None => response,
+        Some(budget) if changes_nothing => answer::counted(budget, response).await,
+        Some(budget) => answer::counted_always(budget, response).await,
+    };
+    let mut response = match stream {
+        Some(stream) => stream.answer(&edge.common, response),
+        None => response,
+    };
     describe(&mut response);
     response
 }

@@ -11,15 +11,17 @@ use serde_json::{Map, Value, json};
 use crate::http::problem::{Kind, PROBLEM_JSON};
 
 /// Refusals that any call may give.
-const ANYWHERE: [Kind; 8] = [
+const ANYWHERE: [Kind; 10] = [
     Kind::MalformedRequest,
     Kind::BadParameter,
+    Kind::BadHeader,
     Kind::MethodNotAllowed,
     Kind::ExpectationFailed,
     Kind::UriTooLong,
     Kind::HeadersTooLarge,
     Kind::InternalError,
     Kind::Overloaded,
+    Kind::NotReady,
 ];
 /// Refusals of calls that ask the database.
 const STORED: [Kind; 2] = [Kind::DatabaseUnavailable, Kind::DatabaseForbids];
