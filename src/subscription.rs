@@ -14,6 +14,7 @@ use std::{
 
 use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf, oid::ObjectId};
 use serde_json::{Value, json};
+use smallvec::SmallVec;
 
 pub use self::key::Key;
 use crate::extjson::{mend, plain_text, reading, time_text, write_string, write_value};
@@ -306,31 +307,33 @@ impl Subscription {
     /// The subscription as JSON, with warnings about its filter beside those about the document.
     pub fn to_json_with(&self, of_filter: &[String]) -> String {
         let mut out = String::with_capacity(self.document.as_bytes().len() * 2);
+        let shown = Shown::of(&self.document).ok();
+        let shown = shown.as_ref();
         let id = self.document.get("_id").ok().flatten().map(plain_text);
         out.push_str(r#"{"id":"#);
         write_string(&id.and_then(Result::ok).unwrap_or_default(), &mut out);
-        self.write_field("name", "null", &mut out);
-        self.write_field("source", "\"events\"", &mut out);
-        self.write_field("filter", "null", &mut out);
+        self.write_field(shown, "name", "null", &mut out);
+        self.write_field(shown, "source", "\"events\"", &mut out);
+        self.write_field(shown, "filter", "null", &mut out);
         out.push_str(r#","status":"#);
         write_string(self.status().as_str(), &mut out);
         if let Some(fault) = &self.fault {
             out.push_str(r#","error":"#);
             write_string(fault, &mut out);
         }
-        self.write_field("durable", "false", &mut out);
-        self.write_field("owner", "null", &mut out);
-        self.write_field("metadata", "{}", &mut out);
-        self.write_field("expiresAt", "null", &mut out);
+        self.write_field(shown, "durable", "false", &mut out);
+        self.write_field(shown, "owner", "null", &mut out);
+        self.write_field(shown, "metadata", "{}", &mut out);
+        self.write_field(shown, "expiresAt", "null", &mut out);
         match revision(&self.document) {
             Some(revision) => {
                 out.push_str(r#","revision":"#);
                 out.push_str(&revision.to_string());
             }
-            None => self.write_field("revision", "1", &mut out),
+            None => self.write_field(shown, "revision", "1", &mut out),
         }
-        self.write_field("createdAt", "null", &mut out);
-        self.write_field("updatedAt", "null", &mut out);
+        self.write_field(shown, "createdAt", "null", &mut out);
+        self.write_field(shown, "updatedAt", "null", &mut out);
         let warnings = self.warnings(of_filter);
         if !warnings.is_empty() {
             out.push_str(r#","warnings":"#);
@@ -352,26 +355,65 @@ impl Subscription {
     }
 
     /// Writes one field; dates as RFC 3339, other values as relaxed Extended JSON.
-    fn write_field(&self, name: &str, absent: &str, out: &mut String) {
+    fn write_field(&self, shown: Option<&Shown<'_>>, name: &str, absent: &str, out: &mut String) {
         out.push(',');
         write_string(name, out);
         out.push(':');
         let start = out.len();
-        let written = reading(&self.document, |document| {
-            out.truncate(start);
-            match document.get(name)? {
-                None | Some(RawBsonRef::Null) => Ok(false),
-                Some(RawBsonRef::DateTime(date)) if let Some(text) = time_text(date) => {
-                    write_string(&text, out);
-                    Ok(true)
-                }
-                Some(value) => write_value(value, out).map(|()| true),
-            }
-        });
-        if !matches!(written, Ok((true, _))) {
+        let written = shown.map(|shown| write_shown(shown.get(name), out));
+        let is_written = if let Some(Ok(is_written)) = written {
+            is_written
+        } else {
+            // Something in the document is no text.
+            let mended = reading(&self.document, |document| {
+                out.truncate(start);
+                write_shown(document.get(name)?, out)
+            });
+            matches!(mended, Ok((true, _)))
+        };
+        if !is_written {
             out.truncate(start);
             out.push_str(absent);
         }
+    }
+}
+
+/// Writes the value of a field, unless it has none.
+fn write_shown(
+    value: Option<RawBsonRef<'_>>,
+    out: &mut String,
+) -> Result<bool, bson::error::Error> {
+    match value {
+        None | Some(RawBsonRef::Null) => Ok(false),
+        Some(RawBsonRef::DateTime(date)) if let Some(text) = time_text(date) => {
+            write_string(&text, out);
+            Ok(true)
+        }
+        Some(value) => write_value(value, out).map(|()| true),
+    }
+}
+
+/// The fields that are shown, found in one pass rather than in one for each: every connection shows its
+/// subscription. Of several with one name the first.
+#[derive(Default)]
+struct Shown<'d>(SmallVec<[(&'d str, RawBsonRef<'d>); 16]>);
+
+impl<'d> Shown<'d> {
+    fn of(document: &'d RawDocument) -> Result<Self, bson::error::Error> {
+        let mut shown = Self::default();
+        for element in document {
+            let (key, value) = element?;
+            let key = key.as_str();
+            if is_known(key) && shown.get(key).is_none() {
+                shown.0.push((key, value));
+            }
+        }
+        Ok(shown)
+    }
+
+    fn get(&self, name: &str) -> Option<RawBsonRef<'d>> {
+        let found = self.0.iter().find(|(key, _)| *key == name);
+        found.map(|(_, value)| *value)
     }
 }
 
