@@ -3,34 +3,99 @@
 //! Only what is certain is told. `{a: {$gt: 5, $lt: 3}}` is not among it: `{a: [6, 2]}` matches.
 
 use std::cmp::Ordering;
+use std::fmt;
 
-use super::ast::{Clause, Comparison, Node, Test};
-use super::compare::{Rank, compare};
-use super::cost::{Free, sure};
+use super::ast::{Clause, Comparison, Node, Path, Test};
+use super::compare::{Rank, compare, cost};
+use super::cost::{Meter, Steps, TooExpensive};
+use super::matching::TEST;
 use super::number::Number;
 use super::value::Value;
 
-/// Why the condition can never hold, if that is plain.
+/// How many steps it may take to find out. Filters as people write them take some hundred.
+const MOST_STEPS: u64 = 10_000_000;
+
+/// Why the condition can never hold, if that is plain and soon found.
 pub(super) fn reason(node: &Node) -> Option<String> {
-    match node {
-        Node::Always(false) => Some("$alwaysFalse matches nothing.".to_owned()),
-        Node::And(_, nodes) => nodes
-            .iter()
-            .find_map(reason)
-            .or_else(|| contradiction(nodes)),
-        Node::Or(nodes) => every(nodes),
-        Node::Nor(nodes) if nodes.iter().any(is_always) => {
-            Some("$nor excludes every document.".to_owned())
+    let why = of_node(node, &mut Steps::new(MOST_STEPS)).ok()??;
+    Some(why.to_string())
+}
+
+/// A reason, and the paths above it, the innermost first.
+struct Why<'f> {
+    paths: Vec<&'f str>,
+    reason: &'static str,
+}
+
+/// A reason, if there is one.
+type Found<'f> = Result<Option<Why<'f>>, TooExpensive>;
+
+impl<'f> Why<'f> {
+    fn new(reason: &'static str) -> Self {
+        Self {
+            paths: Vec::new(),
+            reason,
         }
-        Node::Clause(clause) => clause_reason(clause),
-        Node::Always(true) | Node::Nor(_) | Node::Not(..) => None,
+    }
+
+    fn on(mut self, path: &'f Path) -> Self {
+        self.paths.push(path.as_str());
+        self
     }
 }
 
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for path in self.paths.iter().rev() {
+            write!(f, "On \"{path}\": ")?;
+        }
+        f.write_str(self.reason)
+    }
+}
+
+fn of_node<'f>(node: &'f Node, steps: &mut Steps) -> Found<'f> {
+    steps.charge(TEST)?;
+    match node {
+        Node::Always(false) => Ok(Some(Why::new("$alwaysFalse matches nothing."))),
+        Node::And(_, nodes) => match first(nodes, |node| of_node(node, steps))? {
+            Some(why) => Ok(Some(why)),
+            None => contradiction(nodes, steps),
+        },
+        Node::Or(nodes) => every(nodes, steps),
+        Node::Nor(nodes) if nodes.iter().any(is_always) => {
+            Ok(Some(Why::new("$nor excludes every document.")))
+        }
+        Node::Clause(clause) => {
+            let why = of_test(&clause.test, steps)?;
+            Ok(why.map(|why| why.on(&clause.path)))
+        }
+        Node::Always(true) | Node::Nor(_) | Node::Not(..) => Ok(None),
+    }
+}
+
+/// The first reason that any of `each` gives.
+fn first<'f, T>(
+    each: impl IntoIterator<Item = T>,
+    mut reason: impl FnMut(T) -> Found<'f>,
+) -> Found<'f> {
+    for item in each {
+        if let Some(why) = reason(item)? {
+            return Ok(Some(why));
+        }
+    }
+    Ok(None)
+}
+
 /// The first reason if all alternatives have one.
-fn every(nodes: &[Node]) -> Option<String> {
-    let reasons: Option<Vec<_>> = nodes.iter().map(reason).collect();
-    reasons?.into_iter().next()
+fn every<'f>(nodes: &'f [Node], steps: &mut Steps) -> Found<'f> {
+    let mut first = None;
+    for node in nodes {
+        let Some(why) = of_node(node, steps)? else {
+            return Ok(None);
+        };
+        first.get_or_insert(why);
+    }
+    Ok(first)
 }
 
 fn is_always(node: &Node) -> bool {
@@ -41,25 +106,27 @@ fn is_always(node: &Node) -> bool {
     }
 }
 
-fn clause_reason(clause: &Clause) -> Option<String> {
-    let path = clause.path.as_str();
-    test_reason(&clause.test).map(|why| format!("On \"{path}\": {why}"))
-}
-
-fn test_reason(test: &Test) -> Option<String> {
-    match test {
+fn of_test<'f>(test: &'f Test, steps: &mut Steps) -> Found<'f> {
+    steps.charge(TEST)?;
+    let reason = match test {
         Test::Compare(comparison, operand) if is_beyond(*comparison, operand.value()) => {
-            Some("nothing lies beyond the end of that type's values.".to_owned())
+            "nothing lies beyond the end of that type's values."
         }
         Test::In(list) if list.values.is_empty() && list.patterns.is_empty() => {
-            Some("$in lists no values.".to_owned())
+            "$in lists no values."
         }
-        Test::All(tests) if tests.is_empty() => Some("$all lists no values.".to_owned()),
-        Test::All(tests) => tests.iter().find_map(test_reason),
-        Test::ElemMatchDocument(node) => reason(node),
-        Test::ElemMatchValue(node) => reason(node).or_else(|| element_contradiction(node)),
-        _ => None,
-    }
+        Test::All(tests) if tests.is_empty() => "$all lists no values.",
+        Test::All(tests) => return first(tests, |test| of_test(test, steps)),
+        Test::ElemMatchDocument(node) => return of_node(node, steps),
+        Test::ElemMatchValue(node) => {
+            return match of_node(node, steps)? {
+                Some(why) => Ok(Some(why)),
+                None => element_contradiction(node, steps),
+            };
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(Why::new(reason)))
 }
 
 /// Whether a comparison asks for less than the least or more than the greatest of its kind.
@@ -79,14 +146,17 @@ fn is_beyond(comparison: Comparison, operand: Value<'_>) -> bool {
 }
 
 /// A condition and its negation, or a value asked for at a path that must be absent.
-fn contradiction(nodes: &[Node]) -> Option<String> {
-    let clauses = || nodes.iter().filter_map(clause_of);
-    nodes.iter().filter_map(negated_clause_of).find_map(|no| {
-        let yes = clauses().find(|yes| yes.path == no.path && implies(&yes.test, &no.test))?;
-        Some(format!(
-            "On \"{}\": one condition excludes another.",
-            yes.path.as_str()
-        ))
+fn contradiction<'f>(nodes: &'f [Node], steps: &mut Steps) -> Found<'f> {
+    let mut clauses: Vec<&Clause> = nodes.iter().filter_map(clause_of).collect();
+    clauses.sort_by_key(|clause| clause.path.as_str());
+    first(nodes.iter().filter_map(negated_clause_of), |no| {
+        let path = no.path.as_str();
+        let from = clauses.partition_point(|clause| clause.path.as_str() < path);
+        let same = clauses.iter().skip(from);
+        first(same.take_while(|yes| yes.path == no.path), |yes| {
+            let excludes = implies(&yes.test, &no.test, steps)?;
+            Ok(excludes.then(|| Why::new("one condition excludes another.").on(&yes.path)))
+        })
     })
 }
 
@@ -105,36 +175,38 @@ fn negated_clause_of(node: &Node) -> Option<&Clause> {
 }
 
 /// Whether some value's passing `yes` means that it passes `no`, in the plainest cases.
-fn implies(yes: &Test, no: &Test) -> bool {
+fn implies(yes: &Test, no: &Test, steps: &mut Steps) -> Result<bool, TooExpensive> {
+    steps.charge(TEST)?;
     match (yes, no) {
-        (Test::All(_), _) => false,
-        (yes, Test::Exists) => !sure(yes.passes(None, &mut Free)),
+        (Test::All(_), _) => Ok(false),
+        (yes, Test::Exists) => Ok(!yes.passes(None, steps)?),
         // Equal values may differ in type, and null equals what is absent: only comparisons treat
         // all of them alike.
         (Test::Compare(Comparison::Eq, operand), Test::Compare(..) | Test::In(_)) => {
-            Rank::of(operand.value().kind()) != Rank::Null
-                && sure(no.passes(Some(operand.value()), &mut Free))
+            Ok(Rank::of(operand.value().kind()) != Rank::Null
+                && no.passes(Some(operand.value()), steps)?)
         }
-        _ => false,
+        _ => Ok(false),
     }
 }
 
 /// Two comparisons that no single value meets. Inside `$elemMatch` there is but one.
-fn element_contradiction(node: &Node) -> Option<String> {
+fn element_contradiction<'f>(node: &'f Node, steps: &mut Steps) -> Found<'f> {
     let Node::And(_, nodes) = node else {
-        return None;
+        return Ok(None);
     };
-    let comparisons = || {
-        nodes
-            .iter()
-            .filter_map(clause_of)
-            .filter_map(|clause| match &clause.test {
-                Test::Compare(comparison, operand) => Some((*comparison, operand.value())),
-                _ => None,
-            })
-    };
-    let exclusive = comparisons().any(|a| comparisons().any(|b| exclude(a, b)));
-    exclusive.then(|| "no single element meets all of $elemMatch.".to_owned())
+    let clauses = nodes.iter().filter_map(clause_of);
+    let comparisons = clauses.filter_map(|clause| match &clause.test {
+        Test::Compare(comparison, operand) => Some((*comparison, operand.value())),
+        _ => None,
+    });
+    let comparisons: Vec<_> = comparisons.collect();
+    first(&comparisons, |a| {
+        first(&comparisons, |b| {
+            steps.charge(TEST + cost(a.1, b.1))?;
+            Ok(exclude(*a, *b).then(|| Why::new("no single element meets all of $elemMatch.")))
+        })
+    })
 }
 
 fn exclude((a, x): (Comparison, Value<'_>), (b, y): (Comparison, Value<'_>)) -> bool {
@@ -154,5 +226,75 @@ fn exclude((a, x): (Comparison, Value<'_>), (b, y): (Comparison, Value<'_>)) -> 
         }
         (Comparison::Gte, Comparison::Lte) => order == Ordering::Greater,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{Bson, Document, RawDocumentBuf, doc};
+
+    use super::*;
+    use crate::filter::Filter;
+
+    fn steps_of(filter: &Document) -> u64 {
+        let raw = RawDocumentBuf::try_from(filter).expect("documents have a raw form");
+        let filter = Filter::parse(&raw).expect("the filter is legal");
+        let mut steps = Steps::new(MOST_STEPS);
+        let found = of_node(filter.root(), &mut steps);
+        assert!(matches!(found, Ok(None) | Err(TooExpensive)));
+        steps.spent()
+    }
+
+    fn check_linear(sizes: [usize; 3], filter: impl Fn(usize) -> Document) {
+        let [small, middle, large] = sizes.map(|size| steps_of(&filter(size)) / size as u64);
+        let most = small.min(middle) * 5 / 4 + 1;
+        assert!(large <= most, "{small}, {middle} and {large} for each");
+    }
+
+    #[test]
+    fn the_search_for_a_reason_grows_with_the_filter() {
+        check_linear([20, 40, 80], |depth| {
+            (0..depth).fold(doc! { "a": 1 }, |inside, _| {
+                doc! { "a": { "$elemMatch": inside }, "$or": [{ "b": 1 }, { "c": 1 }] }
+            })
+        });
+        check_linear([50, 100, 400], |number| {
+            (0..number)
+                .map(|at| {
+                    (
+                        format!("a{at}"),
+                        Bson::Document(doc! { "$gt": 1, "$ne": 5 }),
+                    )
+                })
+                .collect()
+        });
+    }
+
+    #[test]
+    fn what_is_not_found_soon_is_not_told() {
+        // Each of the texts would be tried with each of the patterns.
+        let text = |n| doc! { "a": format!("{}{n}", "x".repeat(900)) };
+        let c_string = |text: String| bson::raw::CString::try_from(text).expect("no NUL");
+        let pattern = |n: usize| {
+            Bson::RegularExpression(bson::Regex {
+                pattern: c_string(format!("y{{{n}}}")),
+                options: c_string(String::new()),
+            })
+        };
+        let none = |n: usize| doc! { "a": { "$nin": [pattern(n)] } };
+        let all: Vec<Document> = (0..400).map(text).chain((1..40).map(none)).collect();
+        assert_eq!(steps_of(&doc! { "$and": all }), MOST_STEPS);
+    }
+
+    #[test]
+    fn a_reason_names_the_paths_to_it() {
+        let filter = doc! { "a": { "$elemMatch": { "b": { "$in": [] } } } };
+        let raw = RawDocumentBuf::try_from(&filter).expect("documents have a raw form");
+        let filter = Filter::parse(&raw).expect("the filter is legal");
+        let reason = reason(filter.root());
+        assert_eq!(
+            reason.as_deref(),
+            Some("On \"a\": On \"b\": $in lists no values.")
+        );
     }
 }
