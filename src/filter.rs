@@ -26,6 +26,8 @@ mod parse;
 mod path;
 mod pattern;
 #[cfg(test)]
+mod tally;
+#[cfg(test)]
 mod tests;
 mod value;
 mod weight;

@@ -13,6 +13,9 @@ pub(crate) const MOST_STEPS: u64 = 100_000_000;
 /// So that small events are never too large for an index of ordinary filters.
 const SMALL_EVENT: usize = 64 * 1024;
 
+/// How often a value in an array is looked up, on average, before that is too much.
+const LOOKS_PER_VISIT: usize = 4;
+
 /// What the filters of an index may take on one event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budgets {
@@ -33,6 +36,11 @@ impl Budgets {
     /// How many visits the index may make in the arrays of an event of so many bytes.
     pub(crate) fn visits(&self, bytes: usize) -> usize {
         self.visits_per_byte.saturating_mul(bytes + SMALL_EVENT)
+    }
+
+    /// How many values in its arrays it may look up, each as often as it is looked up with others.
+    pub(crate) fn looks(&self, bytes: usize) -> usize {
+        self.visits(bytes).saturating_mul(LOOKS_PER_VISIT)
     }
 }
 

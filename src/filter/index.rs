@@ -203,7 +203,7 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
             paths: &self.lookup.paths,
             opaques: &self.lookup.opaques,
         };
-        let mut candidates = self.candidates(&run, budgets.glance);
+        let mut candidates = self.candidates(&run, &budgets);
         if self.records.heaviest().most_steps(bytes.len()) > budgets.ordinary {
             let mut turn = Turn::new(&run, budgets, found, dear);
             candidates.iter().for_each(|record| turn.candidate(record));
@@ -230,15 +230,20 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
 
     /// Every stored filter that could match, each once. Where the event's arrays are too much to look
     /// them up, those of which no `glance` shows that they do not match.
-    fn candidates(&self, run: &Run<'_, &Event<'_>>, glance: u64) -> SmallVec<[&Record<K>; 32]> {
+    fn candidates(
+        &self,
+        run: &Run<'_, &Event<'_>>,
+        budgets: &Budgets,
+    ) -> SmallVec<[&Record<K>; 32]> {
         let event = run.event;
         let mut ids: SmallVec<[RecordId; 32]> = SmallVec::new();
         let found = |id| ids.push(id);
         let stored = self.records.stored();
-        if !event.is_surveyed() || !Search::run(&self.lookup, event, stored, found) {
+        let looks = budgets.looks(event.document().len());
+        if !event.is_surveyed() || !Search::run(&self.lookup, event, stored, looks, found) {
             let could_match = |id: &RecordId| {
                 let program = self.records.get(*id).map(|record| &record.program);
-                program.is_some_and(|program| run.could_hold(program, glance))
+                program.is_some_and(|program| run.could_hold(program, budgets.glance))
             };
             ids = self.records.ids().filter(could_match).collect();
         }

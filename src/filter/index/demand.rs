@@ -3,12 +3,14 @@
 //! A filter becomes a list of conjunctions, of which a matching event meets at least one. Only
 //! demands that an absent value cannot meet are taken: an event is found through what is in it.
 
-use std::borrow::Cow;
+use std::rc::Rc;
 
 use smallvec::{SmallVec, smallvec};
 
 use super::super::ast::{Clause, Comparison, List, Node, Operand, Test};
 use super::super::compare::Rank;
+#[cfg(test)]
+use super::super::tally;
 use super::super::value::Value;
 use super::key;
 use super::literal;
@@ -19,6 +21,9 @@ const MAX_COPIES: usize = 64;
 /// How many demands of one conjunction, and how many of its `$or`s, are considered.
 const MAX_DEMANDS: usize = 128;
 const MAX_DISJUNCTIONS: usize = 8;
+
+/// The longest path put together from several that is worth a demand.
+const MAX_ROUTE: usize = 4_096;
 
 /// Demands that are made together.
 pub(super) type Conjunction<'f> = Vec<Demand<'f>>;
@@ -33,13 +38,28 @@ pub(super) struct Demand<'f> {
 }
 
 /// A path as written, or put together from those of an `$elemMatch` and of a query in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Route<'f>(Cow<'f, str>);
+#[derive(Clone, Debug)]
+pub(super) enum Route<'f> {
+    /// As written.
+    Written(&'f str),
+    /// Put together.
+    Joined(Rc<str>),
+}
 
 impl Route<'_> {
     /// The path.
     pub(super) fn as_str(&self) -> &str {
-        &self.0
+        match self {
+            Self::Written(path) => path,
+            Self::Joined(path) => path,
+        }
+    }
+
+    /// The path that goes on from this one; `None` if that is very long.
+    fn join(&self, below: &str) -> Option<Self> {
+        let above = self.as_str();
+        let fits = above.len() + below.len() < MAX_ROUTE;
+        fits.then(|| Self::Joined(format!("{above}.{below}").into()))
     }
 }
 
@@ -78,16 +98,31 @@ struct Parts<'f> {
     impossible: bool,
 }
 
+impl<'f> Parts<'f> {
+    /// Adds a demand, if there are not too many.
+    fn demand(&mut self, path: &Route<'f>, what: What) {
+        if self.demands.len() < MAX_DEMANDS {
+            let path = path.clone();
+            self.demands.push(Demand { path, what });
+        }
+    }
+}
+
 impl Analysis {
     /// The conjunctions of a filter. None at all means that nothing can match.
     pub(super) fn conjunctions(self, node: &Node) -> Vec<Conjunction<'_>> {
+        let mut all = self.alternatives(node);
+        all.iter_mut().for_each(intersect_ranges);
+        all
+    }
+
+    /// The conjunctions as they are read.
+    fn alternatives(self, node: &Node) -> Vec<Conjunction<'_>> {
         let mut parts = Parts::default();
         self.read(node, &mut parts);
         if parts.impossible {
             return Vec::new();
         }
-        parts.demands.truncate(MAX_DEMANDS);
-        intersect_ranges(&mut parts.demands);
         let branches = parts.disjunctions.iter().take(MAX_DISJUNCTIONS);
         let branches = branches.filter_map(|branches| self.branches(branches, &parts.demands));
         match branches.min_by_key(Vec::len) {
@@ -104,18 +139,36 @@ impl Analysis {
         beside: &[Demand<'f>],
     ) -> Option<Vec<Conjunction<'f>>> {
         let mut all = Vec::new();
-        for node in nodes {
-            all.extend(self.conjunctions(node));
-        }
+        self.collect(nodes, &mut all);
         let useful = all.iter().all(|conjunction| !conjunction.is_empty());
         if !useful || (!beside.is_empty() && all.len() > MAX_COPIES) {
             return None;
         }
         for conjunction in &mut all {
-            conjunction.extend(beside.iter().filter(|demand| demand.is_short()).cloned());
-            intersect_ranges(conjunction);
+            let own = conjunction.len();
+            let room = MAX_DEMANDS.saturating_sub(own);
+            let beside = beside.iter().filter(|demand| demand.is_short()).take(room);
+            conjunction.extend(beside.cloned());
+            #[cfg(test)]
+            tally::add(1 + conjunction.len() - own);
         }
         Some(all)
+    }
+
+    /// Adds the conjunctions of an `$or`. Those of an `$or` that is one of its branches are its own.
+    fn collect<'f>(self, nodes: &'f [Node], all: &mut Vec<Conjunction<'f>>) {
+        for node in nodes {
+            match node {
+                Node::Or(nodes) => self.collect(nodes, all),
+                Node::And(_, nodes) if nodes.len() == 1 => self.collect(nodes, all),
+                node => {
+                    let alternatives = self.alternatives(node);
+                    #[cfg(test)]
+                    tally::add(alternatives.len());
+                    all.extend(alternatives);
+                }
+            }
+        }
     }
 
     fn read<'f>(self, node: &'f Node, parts: &mut Parts<'f>) {
@@ -127,7 +180,7 @@ impl Analysis {
             },
             Node::Always(always) => parts.impossible |= !always,
             Node::Clause(clause) => {
-                let path = Route(Cow::Borrowed(clause.path.as_str()));
+                let path = Route::Written(clause.path.as_str());
                 self.test(&path, &clause.test, parts);
             }
             Node::Nor(_) | Node::Not(..) => {}
@@ -163,10 +216,9 @@ impl Analysis {
                 Some(What::Present)
             }
         };
-        parts.demands.extend(demand.map(|what| Demand {
-            path: path.clone(),
-            what,
-        }));
+        if let Some(what) = demand {
+            parts.demand(path, what);
+        }
     }
 
     /// Operators on an element of an array at the path: the element is among the path's values.
@@ -196,12 +248,10 @@ impl Analysis {
                 path: below, test, ..
             }) => {
                 let below = below.as_str();
-                if !below.starts_with(|first: char| first.is_ascii_digit()) {
-                    self.test(
-                        &Route(Cow::Owned(format!("{}.{below}", path.0))),
-                        test,
-                        parts,
-                    );
+                if !below.starts_with(|first: char| first.is_ascii_digit())
+                    && let Some(path) = path.join(below)
+                {
+                    self.test(&path, test, parts);
                 }
             }
             _ => {}
@@ -260,7 +310,7 @@ fn intersect_ranges(demands: &mut Conjunction<'_>) {
         let Some(demand) = after.first() else { return };
         let earlier = before
             .iter_mut()
-            .find(|each| each.path == demand.path && same_rank(each, demand));
+            .find(|each| same_rank(each, demand) && each.path.as_str() == demand.path.as_str());
         match (earlier.map(|each| &mut each.what), &demand.what) {
             (Some(What::Range(_, lo, hi)), What::Range(_, other_lo, other_hi)) => {
                 *lo = (*lo).max(*other_lo);

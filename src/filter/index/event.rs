@@ -3,12 +3,16 @@
 
 use smallvec::SmallVec;
 
+#[cfg(test)]
+use super::super::tally;
 use super::super::value::{Elements, Value};
 use super::paths::{PathId, Paths, ROOT};
 
 /// How many arrays within arrays are entered, as in [`path`](super::super::path).
 const MAX_ARRAYS: usize = 200;
 const HEADS: usize = 128;
+/// How long a chain is on average before there are more heads.
+const CHAIN: usize = 8;
 const END: u32 = u32::MAX;
 
 /// A document and its values at the paths of a [`Paths`].
@@ -18,6 +22,10 @@ pub(super) struct Event<'d> {
     seen: SmallVec<[Seen<'d>; 16]>,
     /// By the low bits of a path's number, the first of a chain through `seen`.
     heads: [u32; HEADS],
+    /// More of them, where very many paths are seen; else none.
+    more_heads: Vec<u32>,
+    /// From how many paths on there are more heads.
+    crowded: usize,
     paths: &'d Paths,
     arrays: bool,
     /// How many visits may still be made in arrays. `None` once they did not suffice.
@@ -65,6 +73,8 @@ impl<'d> Event<'d> {
             document,
             seen: SmallVec::new(),
             heads: [END; HEADS],
+            more_heads: Vec::new(),
+            crowded: HEADS * CHAIN,
             paths,
             arrays: false,
             visits: Some(visits),
@@ -247,8 +257,14 @@ impl<'d> Event<'d> {
     }
 
     fn find(&self, path: PathId) -> Option<usize> {
-        let mut at = self.heads[path as usize % HEADS];
+        let mut at = if self.more_heads.is_empty() {
+            self.heads[path as usize % HEADS]
+        } else {
+            self.more_heads[path as usize % self.more_heads.len()]
+        };
         loop {
+            #[cfg(test)]
+            tally::add(1);
             let seen = self.seen.get(at as usize)?;
             if seen.path == path {
                 return Some(at as usize);
@@ -268,8 +284,30 @@ impl<'d> Event<'d> {
     }
 
     fn add(&mut self, path: PathId, values: Values<'d>) {
-        let head = &mut self.heads[path as usize % HEADS];
-        let next = std::mem::replace(head, u32::try_from(self.seen.len()).unwrap_or(END));
+        let next = self.link(path, self.seen.len());
         self.seen.push(Seen { path, values, next });
+        if self.seen.len() == self.crowded {
+            self.grow();
+        }
+    }
+
+    /// Makes what is at a place in `seen` the first of its chain; what was.
+    fn link(&mut self, path: PathId, at: usize) -> u32 {
+        let more = self.more_heads.len();
+        let head = if more == 0 {
+            &mut self.heads[path as usize % HEADS]
+        } else {
+            &mut self.more_heads[path as usize % more]
+        };
+        std::mem::replace(head, u32::try_from(at).unwrap_or(END))
+    }
+
+    /// Keeps the chains short, however many paths are seen.
+    fn grow(&mut self) {
+        self.more_heads = vec![END; self.crowded];
+        self.crowded *= CHAIN;
+        for at in 0..self.seen.len() {
+            self.seen[at].next = self.link(self.seen[at].path, at);
+        }
     }
 }

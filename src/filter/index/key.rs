@@ -10,10 +10,19 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::super::compare::Rank;
 use super::super::number::Number;
+#[cfg(test)]
+use super::super::tally;
 use super::super::value::{Elements, Value};
 
 /// How deep a digest looks into nested values. What lies deeper does not count.
 const MAX_DEPTH: usize = 16;
+
+/// How many bytes a digest looks at, so that it costs little whatever the value is. What comes after does not
+/// count, but for the length of a text.
+const MAX_BYTES: usize = 4_096;
+
+/// What a member of a document or an array counts as besides its bytes: it is looked at apart.
+const MEMBER: usize = 64;
 
 /// Mixes `next` into `state`.
 pub(super) fn mix(state: u64, next: u64) -> u64 {
@@ -29,36 +38,55 @@ pub(super) fn bytes_digest(bytes: &[u8], seed: u64) -> u64 {
 
 /// The digest of a value. Values that compare as equal have the same.
 pub(super) fn digest(value: Value<'_>, seed: u64) -> u64 {
-    nested_digest(value, seed, 0)
+    nested_digest(value, seed, 0, &mut MAX_BYTES.clone())
 }
 
-fn nested_digest(value: Value<'_>, seed: u64, depth: usize) -> u64 {
+/// `left` is how many bytes may still be looked at.
+fn nested_digest(value: Value<'_>, seed: u64, depth: usize, left: &mut usize) -> u64 {
     let rank = Rank::of(value.kind());
     let seed = seed ^ (rank as u64) << 56;
     match rank {
         Rank::Number | Rank::Boolean | Rank::Date | Rank::Timestamp => mix(seed, place(value)),
-        Rank::Text | Rank::Code => bytes_digest(value.text().unwrap_or_default(), seed),
-        Rank::Document | Rank::Array if depth < MAX_DEPTH => members_digest(value, seed, depth),
-        Rank::Binary | Rank::ObjectId | Rank::DbPointer => bytes_digest(value.bytes(), seed),
+        Rank::Text | Rank::Code => first_digest(value.text().unwrap_or_default(), seed, left),
+        Rank::Document | Rank::Array if depth < MAX_DEPTH => {
+            members_digest(value, seed, depth, left)
+        }
+        Rank::Binary | Rank::ObjectId | Rank::DbPointer => first_digest(value.bytes(), seed, left),
         Rank::Regex => {
             let (pattern, options) = value.regex().unwrap_or_default();
-            bytes_digest(options, bytes_digest(pattern, seed))
+            first_digest(options, first_digest(pattern, seed, left), left)
         }
         _ => seed,
     }
 }
 
+/// The digest of bytes as far as they may be looked at, and of their number.
+fn first_digest(bytes: &[u8], seed: u64, left: &mut usize) -> u64 {
+    if let Some(after) = left.checked_sub(bytes.len()) {
+        *left = after;
+        return bytes_digest(bytes, seed);
+    }
+    let first = bytes.get(..std::mem::take(left)).unwrap_or_default();
+    mix(bytes_digest(first, seed), bytes.len() as u64)
+}
+
 /// Documents are equal by name and value, arrays by value alone.
-fn members_digest(value: Value<'_>, seed: u64, depth: usize) -> u64 {
+fn members_digest(value: Value<'_>, seed: u64, depth: usize, left: &mut usize) -> u64 {
     let named = value.is_document();
-    Elements::new(value.bytes()).fold(seed, |digest, (name, member)| {
-        let digest = if named {
-            bytes_digest(name, digest)
-        } else {
-            digest
-        };
-        mix(digest, nested_digest(member, seed, depth + 1))
-    })
+    let mut digest = seed;
+    for (name, member) in Elements::new(value.bytes()) {
+        #[cfg(test)]
+        tally::add(1);
+        *left = left.saturating_sub(MEMBER);
+        if *left == 0 {
+            break;
+        }
+        if named {
+            digest = first_digest(name, digest, left);
+        }
+        digest = mix(digest, nested_digest(member, seed, depth + 1, left));
+    }
+    digest
 }
 
 /// Where a value stands among those of its rank.

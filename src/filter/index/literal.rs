@@ -1,5 +1,8 @@
 //! The text that everything a pattern matches begins with.
 
+/// How many bytes of it are of use.
+const MOST: usize = 256;
+
 /// The literal text after a leading `^`, as far as it is plain. Empty if nothing can be said.
 ///
 /// Careful rather than clever: a pattern with an alternative anywhere, or under an option that
@@ -18,6 +21,11 @@ pub(super) fn prefix(source: &str, options: &str) -> String {
     }
     let mut characters = rest.chars();
     while let Some(character) = characters.next() {
+        if text.len() > MOST {
+            // What comes may say that the last character is there no times at all.
+            text.pop();
+            return text;
+        }
         match character {
             '*' | '?' | '{' => {
                 // The last character may be there no times at all.

@@ -1,8 +1,10 @@
 //! Which stored filters an event could match, found through the shapes.
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::super::compare::Rank;
+#[cfg(test)]
+use super::super::tally;
 use super::super::value::Value;
 use super::event::{Event, Values};
 use super::key;
@@ -12,7 +14,8 @@ use super::paths::{PathId, ShapeId};
 use super::records::RecordId;
 use super::shapes::{EVERYWHERE, How, Part, Shape};
 
-type Digests = SmallVec<[u64; 4]>;
+/// Digests, or the keys of buckets in the making.
+type States = SmallVec<[u64; 4]>;
 
 /// How many combinations are never too many.
 const MIN_BUDGET: usize = 1_000;
@@ -24,14 +27,23 @@ pub(super) struct Search<'s, 'd, F> {
     visit: F,
     /// How many buckets may be looked into before the search gives up.
     budget: usize,
+    /// How many values of arrays may be looked at.
+    looks: usize,
 }
 
 impl<'s, 'd, F: FnMut(RecordId)> Search<'s, 'd, F> {
     /// Shows to `visit` every stored filter that could match, some of them more than once.
     ///
     /// `stored` is how many filters there are. False if arrays in the event make so many
-    /// combinations that trying all filters costs less; then some were not shown.
-    pub(super) fn run(lookup: &'s Lookup, event: &'s Event<'d>, stored: usize, visit: F) -> bool {
+    /// combinations that trying all filters costs less, or if more than `looks` values in them would have to
+    /// be looked at; then some were not shown.
+    pub(super) fn run(
+        lookup: &'s Lookup,
+        event: &'s Event<'d>,
+        stored: usize,
+        looks: usize,
+        visit: F,
+    ) -> bool {
         let budget = if event.has_arrays() {
             stored.max(MIN_BUDGET)
         } else {
@@ -42,6 +54,7 @@ impl<'s, 'd, F: FnMut(RecordId)> Search<'s, 'd, F> {
             event,
             visit,
             budget,
+            looks,
         };
         search.all().is_some()
     }
@@ -61,7 +74,12 @@ impl<'s, 'd, F: FnMut(RecordId)> Search<'s, 'd, F> {
 
     fn shape(&mut self, id: ShapeId, shape: &Shape) -> Option<()> {
         let span = match shape.range {
-            Some((path, rank)) => self.span(path, rank),
+            Some((path, rank)) => {
+                if let Some(Values::Many(values)) = self.event.values(path) {
+                    self.look_at(values)?;
+                }
+                self.span(path, rank)
+            }
             None => Some((0, u64::MAX)),
         };
         match span {
@@ -71,32 +89,70 @@ impl<'s, 'd, F: FnMut(RecordId)> Search<'s, 'd, F> {
     }
 
     /// Goes through every combination of the event's values at the paths of `parts`.
-    fn parts(&mut self, parts: &[Part], state: u64, span: (u64, u64)) -> Option<()> {
-        let Some((part, rest)) = parts.split_first() else {
-            self.budget = self.budget.checked_sub(1)?;
-            let (from, to) = span;
-            self.lookup
-                .buckets
-                .visit(short(state), from, to, &mut self.visit);
-            return Some(());
-        };
-        match self.event.values(part.path) {
-            None => Some(()),
-            Some(Values::One(value)) => match self.digest(part.how, *value) {
-                Some(digest) => self.parts(rest, key::mix(state, digest), span),
-                None => Some(()),
-            },
-            Some(Values::Many(values)) => {
-                let digests = values
-                    .iter()
-                    .filter_map(|value| self.digest(part.how, *value));
-                let mut digests: Digests = digests.collect();
-                digests.sort_unstable();
-                digests.dedup();
-                let mut states = digests.iter().map(|digest| key::mix(state, *digest));
-                states.try_for_each(|state| self.parts(rest, state, span))
+    fn parts(&mut self, parts: &[Part], mut state: u64, span: (u64, u64)) -> Option<()> {
+        for (at, part) in parts.iter().enumerate() {
+            match self.event.values(part.path) {
+                None => return Some(()),
+                Some(Values::One(value)) => match self.digest(part.how, *value) {
+                    Some(digest) => state = key::mix(state, digest),
+                    None => return Some(()),
+                },
+                Some(Values::Many(_)) => {
+                    return self.combinations(parts.get(at..)?, state, span);
+                }
             }
         }
+        self.bucket(state, span)
+    }
+
+    /// The same, where some of the paths lead into arrays. Each value is looked at once.
+    fn combinations(&mut self, parts: &[Part], state: u64, span: (u64, u64)) -> Option<()> {
+        let values = parts.iter().map(|part| self.event.values(part.path));
+        let Some(values) = values.collect::<Option<SmallVec<[_; 4]>>>() else {
+            return Some(());
+        };
+        let mut states: States = smallvec![state];
+        for (part, values) in parts.iter().zip(values) {
+            let values = match values {
+                Values::One(value) => std::slice::from_ref(value),
+                Values::Many(values) => values,
+            };
+            self.look_at(values)?;
+            states = self.combined(&states, part.how, values)?;
+        }
+        let mut states = states.into_iter();
+        states.try_for_each(|state| self.bucket(state, span))
+    }
+
+    fn bucket(&mut self, state: u64, (from, to): (u64, u64)) -> Option<()> {
+        self.budget = self.budget.checked_sub(1)?;
+        let buckets = &self.lookup.buckets;
+        buckets.visit(short(state), from, to, &mut self.visit);
+        Some(())
+    }
+
+    /// Every state with every one of the values, if that is not too much.
+    fn combined(&self, states: &States, how: How, values: &[Value<'_>]) -> Option<States> {
+        let digests = values.iter().filter_map(|value| self.digest(how, *value));
+        let mut digests: States = digests.collect();
+        digests.sort_unstable();
+        digests.dedup();
+        if states.len().checked_mul(digests.len())? > self.budget {
+            return None;
+        }
+        let with = |state: &u64| {
+            let state = *state;
+            digests.iter().map(move |digest| key::mix(state, *digest))
+        };
+        Some(states.iter().flat_map(with).collect())
+    }
+
+    /// Pays for a look at values in arrays.
+    fn look_at(&mut self, values: &[Value<'_>]) -> Option<()> {
+        #[cfg(test)]
+        tally::add(values.len());
+        self.looks = self.looks.checked_sub(values.len())?;
+        Some(())
     }
 
     fn digest(&self, how: How, value: Value<'_>) -> Option<u64> {

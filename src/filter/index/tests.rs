@@ -1,6 +1,7 @@
 //! The index answers as a loop over its filters would, whatever comes.
 
 mod costs;
+mod growth;
 mod inputs;
 
 use std::collections::{HashMap, hash_map::Entry};

@@ -1,0 +1,19 @@
+//! Counts work where it is done, so that tests can show how it grows.
+
+use std::cell::Cell;
+
+thread_local! {
+    static DONE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Adds work that is done on this thread.
+pub(crate) fn add(work: usize) {
+    DONE.set(DONE.get() + work);
+}
+
+/// How much work `task` adds.
+pub(crate) fn of(task: impl FnOnce()) -> usize {
+    let before = DONE.get();
+    task();
+    DONE.get() - before
+}
