@@ -23,7 +23,8 @@ pub(crate) struct Budgets {
     pub(crate) ordinary: u64,
     /// Each of them that has waited.
     pub(crate) most: u64,
-    /// All that have waited together, the last of them not counted. Nobody is blamed where it ends.
+    /// All of them together, the last of them not counted. Nobody is blamed where it ends. Half of it is for
+    /// those that have waited.
     pub(crate) together: u64,
     /// The index itself in the event's arrays, for each byte: an element is visited once for every path
     /// that leads there.
@@ -33,6 +34,16 @@ pub(crate) struct Budgets {
 }
 
 impl Budgets {
+    /// How much of what all may take together is spent by what each can take at most, before steps are counted.
+    pub(crate) fn uncounted(&self) -> u64 {
+        self.together / 4
+    }
+
+    /// How much of it is spent before all that are left wait.
+    pub(crate) fn before_waiting(&self) -> u64 {
+        self.together / 2
+    }
+
     /// How many visits the index may make in the arrays of an event of so many bytes.
     pub(crate) fn visits(&self, bytes: usize) -> usize {
         self.visits_per_byte.saturating_mul(bytes + SMALL_EVENT)

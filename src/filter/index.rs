@@ -63,7 +63,7 @@ use self::search::Search;
 pub use self::turn::Effort;
 use self::turn::Turn;
 use super::Filter;
-use super::cost::Budgets;
+use super::cost::{Budgets, Steps};
 use super::weight::Weight;
 
 /// Many filters under keys, asked together.
@@ -159,9 +159,10 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
     ///
     /// A filter is too expensive if it takes more than the default [`Steps`](super::Steps). A lone
     /// [`Filter`] says the same of each. So that one event cannot take for ever whatever the filters are,
-    /// each may first take 500,000 steps. Those that need more wait until all others are done, and go on
-    /// from the lightest to the heaviest until they have taken 500,000,000 steps together. Of what is left
-    /// then the answer says what may match ([`Effort::undecided`]).
+    /// each may first take 500,000 steps, or its share of 250,000,000 where that is less. Those that need
+    /// more wait until all others are done, and go on from the lightest to the heaviest until all have
+    /// taken 500,000,000 steps together. Of what is left then the answer says what may match
+    /// ([`Effort::undecided`]).
     pub fn matching_within(
         &self,
         document: &RawDocument,
@@ -180,7 +181,7 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
             opaques: &self.lookup.opaques,
         };
         let panics = |record: &&Record<K>| {
-            let mut steps = super::Steps::new(Budgets::default().ordinary);
+            let mut steps = Steps::new(Budgets::default().ordinary);
             let trying = AssertUnwindSafe(|| run.counted(&record.program, &mut steps).is_ok());
             catch_unwind(trying).is_err()
         };
@@ -203,37 +204,48 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
             paths: &self.lookup.paths,
             opaques: &self.lookup.opaques,
         };
-        let mut candidates = self.candidates(&run, &budgets);
-        if self.records.heaviest().most_steps(bytes.len()) > budgets.ordinary {
-            let mut turn = Turn::new(&run, budgets, found, dear);
-            candidates.iter().for_each(|record| turn.candidate(record));
-            let place = |record: &&Record<K>| std::ptr::from_ref(*record);
-            candidates.sort_unstable_by_key(place);
-            let least = Weight::above(budgets.most, bytes.len());
-            for record in self.records.heavy(least) {
-                if candidates
-                    .binary_search_by_key(&place(&record), place)
-                    .is_err()
-                {
-                    turn.other(record);
+        let mut taken = 0;
+        let mut candidates = self.candidates(&run, &budgets, &mut taken);
+        let most = self.records.heaviest().most_steps(bytes.len());
+        let together = most.saturating_mul(candidates.len() as u64);
+        if most <= budgets.ordinary && together.saturating_add(taken) <= budgets.uncounted() {
+            for record in candidates {
+                if run.holds(&record.program) {
+                    found.extend_from_slice(record.keys.as_slice());
                 }
             }
-            return turn.finish();
+            return Effort::default();
         }
+        let others = self.others(&mut candidates, Weight::above(budgets.most, bytes.len()));
+        let mut turn = Turn::new(&run, budgets, taken, found, dear);
+        turn.expect(candidates.len() + others.len());
         for record in candidates {
-            if run.holds(&record.program) {
-                found.extend_from_slice(record.keys.as_slice());
-            }
+            turn.candidate(record);
         }
-        Effort::default()
+        for record in others {
+            turn.other(record);
+        }
+        turn.finish()
+    }
+
+    /// The filters of at least a weight that are not among the candidates, which are sorted for that.
+    fn others(&self, candidates: &mut [&Record<K>], least: Weight) -> Vec<&Record<K>> {
+        let place = |record: &&Record<K>| std::ptr::from_ref(*record);
+        candidates.sort_unstable_by_key(place);
+        let is_new = |record: &&Record<K>| {
+            let found = candidates.binary_search_by_key(&place(record), place);
+            found.is_err()
+        };
+        self.records.heavy(least).filter(is_new).collect()
     }
 
     /// Every stored filter that could match, each once. Where the event's arrays are too much to look
-    /// them up, those of which no `glance` shows that they do not match.
+    /// them up, those of which no glance shows that they do not match: `taken` says how many steps that took.
     fn candidates(
         &self,
         run: &Run<'_, &Event<'_>>,
         budgets: &Budgets,
+        taken: &mut u64,
     ) -> SmallVec<[&Record<K>; 32]> {
         let event = run.event;
         let mut ids: SmallVec<[RecordId; 32]> = SmallVec::new();
@@ -242,8 +254,14 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
         let looks = budgets.looks(event.document().len());
         if !event.is_surveyed() || !Search::run(&self.lookup, event, stored, looks, found) {
             let could_match = |id: &RecordId| {
-                let program = self.records.get(*id).map(|record| &record.program);
-                program.is_some_and(|program| run.could_hold(program, budgets.glance))
+                let Some(record) = self.records.get(*id) else {
+                    return false;
+                };
+                let left = budgets.uncounted().saturating_sub(*taken);
+                let mut steps = Steps::new(budgets.glance.min(left));
+                let holds = run.counted(&record.program, &mut steps);
+                *taken += steps.spent();
+                holds != Ok(false)
             };
             ids = self.records.ids().filter(could_match).collect();
         }

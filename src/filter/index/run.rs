@@ -6,7 +6,7 @@ use super::super::cost::{Free, Meter, Steps, TooExpensive, sure};
 #[cfg(test)]
 use super::super::fault;
 use super::super::matching::{TEST, search};
-use super::super::path::{self, Leaf, WRITTEN};
+use super::super::path::{self, Leaf, STEP, WRITTEN};
 use super::super::value::Value;
 use super::event::{Event, Sight};
 use super::opaque::Opaques;
@@ -64,10 +64,11 @@ impl<'d, E: View<'d>> Run<'_, E> {
         sure(self.all(Reader::new(program), &mut Free))
     }
 
-    /// Whether so few steps do not show that some condition does not hold.
-    pub(super) fn could_hold(&self, program: &[u8], glance: u64) -> bool {
-        let holds = self.all(Reader::new(program), &mut Steps::new(glance));
-        holds != Ok(false)
+    /// Whether every condition holds, as far as `steps` go.
+    pub(super) fn counted(&self, program: &[u8], steps: &mut Steps) -> Result<bool, TooExpensive> {
+        #[cfg(test)]
+        fault::strike(program, fault::TEXT);
+        self.all(Reader::new(program), steps)
     }
 
     fn all<M: Meter>(&self, mut conditions: Reader<'_>, meter: &mut M) -> Result<bool, M::Over> {
@@ -140,7 +141,10 @@ impl<'d, E: View<'d>> Run<'_, E> {
         mut pass: impl FnMut(Option<Value<'d>>, &mut M) -> Result<bool, M::Over>,
     ) -> Result<bool, M::Over> {
         match self.event.sight(path) {
-            Sight::Plain(value) => pass(value, meter),
+            Sight::Plain(value) => {
+                meter.charge(STEP)?;
+                pass(value, meter)
+            }
             Sight::Arrays => {
                 let path = self.paths.written(path);
                 meter.charge(WRITTEN + path.len())?;
@@ -162,18 +166,12 @@ impl<'d, E: View<'d>> Run<'_, E> {
         meter: &mut M,
     ) -> Result<bool, M::Over> {
         match self.event.sight(path) {
-            Sight::Plain(value) => clause.test.passes(value, meter),
+            Sight::Plain(value) => {
+                meter.charge(STEP)?;
+                clause.test.passes(value, meter)
+            }
             Sight::Arrays => clause.matches(self.event.document(), meter),
         }
-    }
-}
-
-impl Run<'_, Plain<'_>> {
-    /// Whether every condition holds, as far as `steps` go.
-    pub(super) fn counted(&self, program: &[u8], steps: &mut Steps) -> Result<bool, TooExpensive> {
-        #[cfg(test)]
-        fault::strike(program, fault::TEXT);
-        self.all(Reader::new(program), steps)
     }
 }
 

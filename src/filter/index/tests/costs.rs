@@ -89,6 +89,33 @@ proptest! {
         check_alike(&filters, &documents, budgets)?;
     }
 
+    /// Little for all together leaves filters undecided, and tells nothing that is wrong.
+    #[test]
+    fn what_all_may_take_changes_no_answer(
+        filters in prop::collection::vec(filter(), 1..12),
+        documents in prop::collection::vec(event(), 1..8),
+        budgets in budgets(),
+        together in 0..20_000_u64,
+    ) {
+        let budgets = Budgets { together, ..budgets };
+        let filters: Vec<(u8, Filter)> = (0..).zip(filters.iter().filter_map(parsed)).collect();
+        let index: FilterIndex<u8> = filters.iter().cloned().collect();
+        for document in &documents {
+            let (mut found, mut dear) = (Vec::new(), Vec::new());
+            let effort = index.matching_for(document, budgets, &mut found, &mut dear);
+            for (key, filter) in &filters {
+                let alone = filter.matches_within(document, &mut Steps::new(budgets.most));
+                let told = (found.contains(key), dear.contains(key), effort.undecided.contains(key));
+                match told {
+                    (true, false, false) => prop_assert_eq!(alone, Ok(true)),
+                    (false, true, false) => prop_assert_eq!(alone, Err(TooExpensive)),
+                    (false, false, true) => {}
+                    _ => prop_assert!(alone != Ok(true) && told == (false, false, false), "{told:?}"),
+                }
+            }
+        }
+    }
+
     /// What is run uncounted costs no more than was thought.
     #[test]
     fn no_match_takes_more_steps_than_its_weight_says(
@@ -246,6 +273,53 @@ fn expensive_filters_share_what_one_event_may_take() {
         asked(&index, &document, Budgets::default()),
         (everyone, vec![])
     );
+}
+
+/// However many filters are ordinary, too: those that no value finds share what one event may take, and the
+/// lightest have theirs in every index.
+#[test]
+fn ordinary_filters_share_what_one_event_may_take() {
+    const NUMBER: u16 = 500;
+    let document = to_look_through();
+    let through = (0..NUMBER).map(|n| doc! { "a.a": { "$mod": [10_000, 5_000 + i32::from(n)] } });
+    let plain = (0..10).map(|n| doc! { "type": { "$ne": n } });
+    let filters = through
+        .chain(plain)
+        .map(|filter| parsed(&filter).expect("the filter is legal"));
+    let filters: Vec<(u16, Filter)> = (0..).zip(filters).collect();
+    let budgets = Budgets {
+        ordinary: 500_000,
+        most: 1_000_000,
+        together: 1_000_000,
+        ..Budgets::default()
+    };
+    let cost = |(_, filter): &(u16, Filter)| {
+        let mut steps = Steps::default();
+        filter
+            .matches_counted(&document, &mut steps)
+            .expect("an ordinary filter");
+        steps.spent()
+    };
+    assert!(filters.iter().all(|filter| cost(filter) < 20_000));
+    let all: u64 = filters.iter().map(cost).sum();
+    assert!(all > 3 * budgets.together, "{all}");
+    let check = |filters: &mut dyn Iterator<Item = &(u16, Filter)>| {
+        let index: FilterIndex<u16> = filters.cloned().collect();
+        let (mut found, mut dear) = (Vec::new(), Vec::new());
+        let effort = index.matching_for(&document, budgets, &mut found, &mut dear);
+        found.sort_unstable();
+        assert_eq!(found, (NUMBER..NUMBER + 10).collect::<Vec<_>>());
+        assert!(dear.is_empty());
+        effort.undecided
+    };
+    for undecided in [check(&mut filters.iter()), check(&mut filters.iter().rev())] {
+        let decided = filters.iter().filter(|(key, _)| !undecided.contains(key));
+        let taken: u64 = decided.map(cost).sum();
+        assert!(
+            (budgets.together / 4..=budgets.together + 20_000).contains(&taken),
+            "{taken}"
+        );
+    }
 }
 
 /// Filters that the event did not find come last, and what they leave undecided is that they do not match.
