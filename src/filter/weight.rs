@@ -33,9 +33,8 @@ impl Weight {
 
     /// The weight of a filter.
     pub(crate) fn of(root: &Node) -> Self {
-        let bound = node(root);
-        let fixed = bound.fixed.saturating_add(WRITTEN * conditions(root));
-        let weight = bound.per_byte.max(fixed.div_ceil(BASE as usize));
+        let bound = node(root, WRITTEN);
+        let weight = bound.per_byte.max(bound.fixed.div_ceil(BASE as usize));
         Self(u32::try_from(weight).unwrap_or(u32::MAX))
     }
 
@@ -67,38 +66,29 @@ fn sum(bounds: impl Iterator<Item = Bound>) -> Bound {
     bounds.fold(Bound::default(), Bound::add)
 }
 
-/// How many conditions have a path that is put together for them.
-fn conditions(root: &Node) -> usize {
-    match root {
-        Node::Always(_) => 0,
-        Node::And(_, nodes) | Node::Or(nodes) | Node::Nor(nodes) => {
-            nodes.iter().map(conditions).sum()
-        }
-        Node::Not(_, inner) => conditions(inner),
-        Node::Clause(_) => 1,
-    }
-}
-
-/// A condition on a document.
-fn node(root: &Node) -> Bound {
+/// A condition on a document. `written` is what it takes to put the path of each clause together.
+fn node(root: &Node, written: usize) -> Bound {
     match root {
         Node::Always(_) => Bound::default(),
-        Node::And(_, nodes) | Node::Or(nodes) | Node::Nor(nodes) => sum(nodes.iter().map(node)),
-        Node::Not(_, inner) => node(inner),
-        Node::Clause(clause) => match &clause.test {
-            Test::All(tests) => sum(tests.iter().map(|test| at_path(clause, test))),
-            test => at_path(clause, test),
-        },
+        Node::And(_, nodes) | Node::Or(nodes) | Node::Nor(nodes) => {
+            sum(nodes.iter().map(|inner| node(inner, written)))
+        }
+        Node::Not(_, inner) => node(inner, written),
+        Node::Clause(clause) => {
+            let mut bound = match &clause.test {
+                Test::All(tests) => sum(tests.iter().map(|test| at_path(clause, test))),
+                test => at_path(clause, test),
+            };
+            bound.fixed = bound.fixed.saturating_add(written);
+            bound
+        }
     }
 }
 
 /// A test of the values at a path. Each element takes two bytes or more, each document five.
 fn at_path(clause: &Clause, one: &Test) -> Bound {
     let path = clause.path.as_bytes();
-    let is_number = |component: &&[u8]| component.iter().all(u8::is_ascii_digit);
-    let components = path.split(|byte| *byte == b'.');
-    let numbers = components.clone().filter(is_number).count();
-    let components = components.count();
+    let (components, numbers) = components(path);
     // How many rests of the path an element may be met with.
     let rests = numbers + 1;
     let mut element = STEP + 1;
@@ -118,6 +108,18 @@ fn at_path(clause: &Clause, one: &Test) -> Bound {
             .saturating_add(shown.per_byte.saturating_mul(2 * rests))
             .saturating_add(2),
     }
+}
+
+/// How many components a path has, and how many of them may be numbers.
+fn components(path: &[u8]) -> (usize, usize) {
+    let is_number = |name: &[u8]| name.first().is_some_and(u8::is_ascii_digit);
+    if !path.contains(&b'.') {
+        return (1, usize::from(is_number(path)));
+    }
+    let names = path.split(|byte| *byte == b'.');
+    names.fold((0, 0), |(all, numbers), name| {
+        (all + 1, numbers + usize::from(is_number(name)))
+    })
 }
 
 /// A condition on one value.
@@ -145,7 +147,7 @@ fn test(one: &Test) -> Bound {
         Test::Regex(one) => fixed(0) + pattern(one),
         Test::Bits(bits) => fixed(bit_test(bits)),
         Test::All(tests) => fixed(0) + sum(tests.iter().map(test)),
-        Test::ElemMatchDocument(inner) => fixed(0) + members(node(inner), 7),
+        Test::ElemMatchDocument(inner) => fixed(0) + members(node(inner, 0), 7),
         Test::ElemMatchValue(inner) => fixed(0) + members(element(inner), 2),
     }
 }
@@ -162,15 +164,16 @@ fn members(inner: Bound, least: usize) -> Bound {
     }
 }
 
-/// A comparison with an operand, for each byte of the other value.
+/// A comparison with an operand, for each byte of the other value. [`at_path`] counts every byte twice, for
+/// an array and for its elements; a number stands in one of them, in ten bytes or more, a decimal in eighteen.
 fn compared(operand: &Operand) -> usize {
     let value = operand.value();
     match Rank::of(value.kind()) {
         Rank::Document | Rank::Array | Rank::CodeWithScope => NESTED_BYTE,
         Rank::Number => match value.kind() {
-            ElementType::Decimal128 => DECIMAL_WITH_DOUBLE.div_ceil(8),
-            ElementType::Double => DECIMAL_WITH_DOUBLE.div_ceil(16),
-            _ => DECIMAL.div_ceil(16),
+            ElementType::Decimal128 => DECIMAL_WITH_DOUBLE.div_ceil(2 * 10),
+            ElementType::Double => DECIMAL_WITH_DOUBLE.div_ceil(2 * 18),
+            _ => DECIMAL.div_ceil(2 * 18),
         },
         _ => 1,
     }

@@ -316,13 +316,11 @@ fn sorted(written: &[u8], start: usize, ends: &[(u64, usize)]) -> Option<Vec<u8>
     let conditions = conditions.map(|(start, (order, end))| (*order, &written[start..*end]));
     let mut conditions: SmallVec<[(u64, &[u8]); 8]> = conditions.collect();
     conditions.sort_by_key(|(order, _)| *order);
-    Some(
-        conditions
-            .iter()
-            .flat_map(|(_, bytes)| *bytes)
-            .copied()
-            .collect(),
-    )
+    let mut sorted = Vec::with_capacity(written.len() - start);
+    for (_, bytes) in conditions {
+        sorted.extend_from_slice(bytes);
+    }
+    Some(sorted)
 }
 
 /// Writes a code and a path; where the argument begins.
