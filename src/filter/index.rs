@@ -57,7 +57,7 @@ use self::buckets::Buckets;
 use self::event::Event;
 use self::lookup::Lookup;
 pub(crate) use self::parts::{Filling, Preparation, Prepared, parts};
-use self::records::{Keys, Places, Record, RecordId, Records, Removed};
+use self::records::{Keys, Record, RecordId, Records, Removed};
 use self::run::{Plain, Run};
 use self::search::Search;
 pub use self::turn::Effort;
@@ -265,14 +265,10 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
             };
             ids = self.records.ids().filter(could_match).collect();
         }
-        let mut records = self.fetch(&ids);
-        let found_twice = |record: &&Record<K>| matches!(record.places, Places::Many(_));
-        if event.has_arrays() || records.iter().any(found_twice) {
-            ids.sort_unstable();
-            ids.dedup();
-            records = self.fetch(&ids);
-        }
-        records
+        // Several values and several places find a filter twice, and so do two buckets of one key.
+        ids.sort_unstable();
+        ids.dedup();
+        self.fetch(&ids)
     }
 
     /// The filters, brought near. They lie all over the memory: asked for together, they take

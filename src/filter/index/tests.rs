@@ -196,3 +196,26 @@ fn an_index_in_parts_takes_filters_of_very_many_shapes() {
     (0..=40).for_each(|key| assert!(index.remove(key)));
     assert_forgotten(&index);
 }
+
+/// Of very many buckets two may have one key. What lies in both is found twice.
+#[test]
+fn a_filter_that_two_buckets_hold_matches_once() {
+    let filter = |name: &str| Filter::parse(&raw(&doc! { name: 1 })).expect("the filter is legal");
+    let mut index = FilterIndex::from_iter([(1, filter("a")), (2, filter("b"))]);
+    let ids: Vec<_> = index.records.ids().collect();
+    let place = |id| index.records.get(id).expect("a filter").places.as_slice()[0];
+    let places = [place(ids[0]), place(ids[1])];
+    for (at, id) in ids.iter().enumerate() {
+        let (own, other) = (places[at], places[1 - at]);
+        index
+            .lookup
+            .buckets
+            .insert(other.bucket, own.interval(*id), |alone| {
+                Some(other.interval(alone))
+            });
+    }
+    let mut found = Vec::new();
+    index.matching(&raw(&doc! { "a": 1, "b": 1 }), &mut found);
+    found.sort_unstable();
+    assert_eq!(found, [1, 2]);
+}
