@@ -33,7 +33,6 @@ async fn raw(service: &Service, text: &str) -> String {
 async fn nothing_at_a_path_is_a_problem_inside_and_outside_the_base() {
     let service = Service::start().await;
     for path in [
-        "/",
         "/nope",
         "/api",
         "/api/v1/nope",
