@@ -35,6 +35,13 @@ impl Position {
         Self(bytes)
     }
 
+    /// The position behind all changes committed at `time`, and before every later one.
+    pub fn behind(time: Timestamp) -> Self {
+        let mut bytes = Self::at(time).0;
+        bytes[9..].fill(0xFF);
+        Self(bytes)
+    }
+
     /// Reads the `_data` of a resume token (hex text).
     pub fn from_token_data(data: &str) -> Result<Self, CursorError> {
         let mut bytes = [0; POSITION_LEN];
@@ -189,6 +196,9 @@ mod tests {
         assert_eq!(position.cluster_time(), time(0x63F8_AC1F, 2));
         assert!(position > Position::at(time(0x63F8_AC1F, 2)));
         assert!(position < Position::at(time(0x63F8_AC1F, 3)));
+        let behind = Position::behind(time(0x63F8_AC1F, 2));
+        assert!(position < behind && behind < Position::at(time(0x63F8_AC1F, 3)));
+        assert_eq!(behind.cluster_time(), time(0x63F8_AC1F, 2));
     }
 
     #[test]

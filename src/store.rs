@@ -26,6 +26,7 @@ mod migrations;
 mod nodes;
 mod old_events;
 mod oplog;
+mod page_key;
 mod positions;
 mod query;
 mod receipts;
@@ -51,13 +52,14 @@ pub use self::{
     doctor::{Checkup, Clock, Oplog, Rights, Server, check_up},
     error::StoreError,
     event_dates::{Committed, Undated},
-    event_pages::{EventQuery, PageKey, PageKeyError, Patience, Taken, event_page_key},
+    event_pages::{EventPage, EventQuery, Patience, Taken},
     events::{EventOutcome, EventsWritten},
     idempotency::{Begun, LEASE as RESERVATION_LEASE, Reservation, Seed, StoredAnswer},
     listing::{ListQuery, Listed, StoredStatus},
     migrations::{Difference, Foreign, MigrationState, MigrationStatus, Survey},
     nodes::{ALIVE_INTERVALS, Beat, MOST_NODES, NodeCard, NodeSeen, Progress, REMEMBERED},
     oplog::Fill,
+    page_key::{PageKey, PageKeyError, event_page_key},
     positions::{Beginning, PositionChanges, Whole},
     receipts::{Deletion, Receipt, ReceiptRead},
     snapshot::Documents,

@@ -217,9 +217,10 @@ fn below_one_subscription(limits: &Limits) -> Vec<Call> {
             of_one("receiveEvents", "A WebSocket, server-sent events, or a page of past matches.")
                 .saying(
                     "A request to upgrade opens a WebSocket, `Accept: text/event-stream` server-sent events: both take `after`, \
-                     `since` and `onGap`. Any other gets a page of stored events and takes `after`, `before`, `order` and `limit`; \
-                     its cursors are of pages. Where server-sent events are refused for a while (503), the answer is 200 with `retry` \
-                     and one `ended`, since any other status ends a browser's `EventSource` for good.",
+                     `since` and `onGap`. Any other gets a page of stored events and takes `after`, `before`, `order` and `limit`, \
+                     which are of pages; its `cursor` is the stream's: `after` it comes what the pages do not show. \
+                     Where server-sent events are refused for a while (503), the answer is 200 with `retry` and one `ended`, \
+                     since any other status ends a browser's `EventSource` for good.",
                 )
                 .query("after", text(), "Go on behind this cursor.")
                 .query("since", json!({"type": "string", "format": "date-time"}), "Streams: go on at this time.")

@@ -74,11 +74,11 @@ impl StoreError {
         }
     }
 
-    /// Whether a read at a past point in time failed because that point is no longer (239), or not
-    /// (246), readable.
+    /// Whether a read at a point in time failed because that point is no longer (239), not (246), or
+    /// not yet (72) readable.
     pub(super) fn is_snapshot_lost(&self) -> bool {
         matches!(self, Self::Away(error) | Self::Other(error)
-            if matches!(code(error), Some(239 | 246)))
+            if matches!(code(error), Some(72 | 239 | 246)))
     }
 
     /// Whether the server stopped because its time was up.

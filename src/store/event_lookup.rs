@@ -10,7 +10,7 @@ use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId, spec::BinarySubty
 
 use super::{
     EVENTS, Store, StoreError,
-    event_pages::{behind, prefix},
+    page_key::{behind, prefix},
     query::collect_within,
     unreadable::shown_id,
 };

@@ -1,25 +1,39 @@
 //! Pages of past events, in the log's own order.
 //!
 //! The order is (`ts`, `_id`), as the index has it. Events of ours carry the server's timestamp, and those
-//! that other programs inserted get that of their commit a moment later; until then they come first, because a missing
-//! `ts` (or one of another type than timestamp) sorts before every timestamp. Inserts that run at the same time take their timestamps
-//! before they become visible: a page read in that instant may lack an event that belongs before its end.
+//! that other programs inserted get that of their commit a moment later; until then they have none, and are
+//! the newest. A page that begins with the newest begins with them, and only one that begins with the oldest follows
+//! the index, where what is missing (and a `ts` of another type than timestamp) stands before every timestamp.
+//!
+//! All pages of a reading show one point in time: that of the first, which its cursor hands on. So a client
+//! that goes on with the feed behind that point has each event once, although an event may be committed later than its `ts`
+//! says. The server reads so far back for some minutes only; then pages show what is there.
 
-use std::time::{Duration, Instant};
+mod reading;
 
-use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
-use data_encoding::BASE32HEX_NOPAD;
+use std::time::Duration;
+
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt as _;
-use mongodb::{Collection, action::Find, options::Hint, raw_batch_cursor::RawBatch};
-
-use super::{Store, StoreError};
-use crate::{
-    event::{DEFAULT_TYPE, TS_FIELD, default_source},
-    extjson::reading,
+use mongodb::{
+    ClientSession, Collection,
+    action::Find,
+    options::{Hint, ReadConcern},
+    raw_batch_cursor::SessionRawBatchCursor,
 };
+use tokio::time::sleep;
+
+use self::reading::Reading;
+pub use self::reading::{EventPage, Taken};
+use super::{PageKey, Store, StoreError};
+use crate::event::{DEFAULT_TYPE, TS_FIELD, default_source};
 
 /// Events in one reply at most; its bytes are bounded by the server.
 const BATCH: u32 = 1_000;
+/// A point in time that the server offers and cannot read is asked for so often, before a page does without.
+const ATTEMPTS: u32 = 5;
+/// Between two of these.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Which events, and from where.
 #[derive(Clone, Debug, Default)]
@@ -54,150 +68,68 @@ impl Default for Patience {
     }
 }
 
-/// Where an event stands among pages: its `ts` (null where it has none) and its `_id`.
-#[derive(Clone, PartialEq, Debug)]
-pub struct PageKey {
-    ts: Bson,
-    id: Bson,
-}
-
-/// Why a page key was not accepted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the page cursor is damaged: it is not one that this service issued")]
-pub struct PageKeyError;
-
-/// The page key of a stored event, for who reads on behind it. Of one whose `_id` is no text it is the next
-/// that can be written down: nobody is held up by it, and what has the very same `ts` may be passed over.
-pub fn event_page_key(event: &RawDocument, newest_first: bool) -> Result<PageKey, PageKeyError> {
-    let key = reading(event, |event| {
-        let value = |name: &str| event.get(name)?.map_or(Ok(Bson::Null), Bson::try_from);
-        Ok(PageKey {
-            ts: value(TS_FIELD)?,
-            id: value("_id")?,
-        })
-    });
-    let (key, mended) = key.map_err(|_| PageKeyError)?;
-    if !mended || has_text_id(event) {
-        return Ok(key);
-    }
-    let id = match (key.id, newest_first) {
-        (Bson::String(text), true) => prefix(&text).into(),
-        (Bson::String(text), false) => behind(prefix(&text)).map_or(doc! {}.into(), Bson::String),
-        (_, true) => Bson::MinKey,
-        (_, false) => Bson::MaxKey,
-    };
-    Ok(PageKey { ts: key.ts, id })
-}
-
-fn has_text_id(event: &RawDocument) -> bool {
-    let id = event.get("_id");
-    id.is_ok_and(|id| id.is_none_or(|id| Bson::try_from(id).is_ok()))
-}
-
-/// The part of a text before what is shown in place of what is none.
-pub(super) fn prefix(text: &str) -> &str {
-    text.split(char::REPLACEMENT_CHARACTER)
-        .next()
-        .unwrap_or_default()
-}
-
-/// The first text behind all that begin so, whatever bytes follow; `None` where there is none.
-pub(super) fn behind(prefix: &str) -> Option<String> {
-    let mut characters: Vec<char> = prefix.chars().collect();
-    while let Some(last) = characters.pop() {
-        if let Some(next) = (last..=char::MAX).nth(1) {
-            characters.push(next);
-            return Some(characters.into_iter().collect());
-        }
-    }
-    None
-}
-
-impl PageKey {
-    /// The `_id`.
-    pub(super) fn id(&self) -> &Bson {
-        &self.id
-    }
-
-    /// The key as the index has it.
-    pub(super) fn bounds(&self) -> Document {
-        doc! {TS_FIELD: self.ts.clone(), "_id": self.id.clone()}
-    }
-
-    /// The opaque text that a client keeps.
-    pub fn encode(&self) -> Result<String, PageKeyError> {
-        let key = doc! {"t": self.ts.clone(), "i": self.id.clone()};
-        let key = RawDocumentBuf::try_from(&key).map_err(|_| PageKeyError)?;
-        let mut bytes = key.into_bytes();
-        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
-        Ok(BASE32HEX_NOPAD.encode(&bytes))
-    }
-
-    /// Reads what [`PageKey::encode`] wrote, and nothing else.
-    pub fn decode(text: &str) -> Result<Self, PageKeyError> {
-        let mut bytes = BASE32HEX_NOPAD
-            .decode(text.as_bytes())
-            .map_err(|_| PageKeyError)?;
-        let check = bytes.split_off(bytes.len().checked_sub(4).ok_or(PageKeyError)?);
-        if crc32fast::hash(&bytes).to_be_bytes() != check[..] {
-            return Err(PageKeyError);
-        }
-        let raw = RawDocumentBuf::from_bytes(bytes).map_err(|_| PageKeyError)?;
-        let mut key = Document::try_from(&*raw).map_err(|_| PageKeyError)?;
-        match (key.remove("t"), key.remove("i")) {
-            (Some(ts), Some(id)) => Ok(Self { ts, id }),
-            _ => Err(PageKeyError),
-        }
-    }
-}
-
-/// What becomes of an event that was read.
+/// The point in time that a page shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Taken {
-    /// It stands on the page, or is passed over.
-    Done,
-    /// It is not taken: the page ends before it.
-    Full,
+enum AsOf {
+    /// The newest that a majority has.
+    Newest,
+    /// That of the page before.
+    Time(Timestamp),
+    /// None in particular.
+    Unknown,
 }
 
-/// A page that is being read.
-struct Reading<P, T> {
-    page: P,
-    take: T,
-    begun: Instant,
-    patience: Duration,
-    reached: Option<Result<PageKey, PageKeyError>>,
-    count: usize,
-    newest_first: bool,
-    /// Whether it ends before what the database has.
-    ended: bool,
-}
-
-impl<P, T: Fn(&mut P, &RawDocument) -> Taken> Reading<P, T> {
-    /// Takes what stands in one reply. The first event is taken however long that takes, so that every page
-    /// comes further.
-    fn take(mut self, batch: &RawBatch) -> mongodb::error::Result<Self> {
-        for item in batch.doc_slices()? {
-            let RawBsonRef::Document(event) = item? else {
-                continue;
-            };
-            let late = self.reached.is_some() && self.begun.elapsed() > self.patience;
-            if late || (self.take)(&mut self.page, event) == Taken::Full {
-                self.ended = true;
-                return Ok(self);
-            }
-            self.reached = Some(event_page_key(event, self.newest_first));
-            self.count += 1;
+impl AsOf {
+    /// Between two keys the earlier point is shown: whoever goes on from there repeats rather than lacks.
+    fn wanted(query: &EventQuery) -> Self {
+        let mut keys = query.after.iter().chain(&query.before).peekable();
+        if keys.peek().is_none() {
+            return Self::Newest;
         }
-        self.ended = self.begun.elapsed() > self.patience;
-        Ok(self)
+        let earliest = keys.filter_map(PageKey::as_of).min();
+        earliest.map_or(Self::Unknown, Self::Time)
+    }
+}
+
+/// A part of the collection, which is read as a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Part {
+    All,
+    /// What was inserted a moment ago without a `ts`.
+    Undated,
+    Dated,
+}
+
+impl Part {
+    /// The parts in which a page is read.
+    fn of(query: &EventQuery) -> &'static [Self] {
+        let is_dated = |key: &Option<PageKey>| key.as_ref().map(PageKey::is_dated);
+        if !query.newest_first {
+            &[Self::All]
+        } else if is_dated(&query.before) == Some(true) {
+            &[Self::Dated]
+        } else if is_dated(&query.after) == Some(false) {
+            &[Self::Undated]
+        } else {
+            &[Self::Undated, Self::Dated]
+        }
     }
 
-    fn finish(self, limit: Option<usize>) -> Result<(P, Option<PageKey>), StoreError> {
-        let more = self.ended || limit == Some(self.count);
-        let reached = self.reached.transpose();
-        let reached = reached.map_err(|_| StoreError::Unexpected("an event has no usable _id"))?;
-        Ok((self.page, reached.filter(|_| more)))
+    /// Whether an event with this key is in this part.
+    fn holds(self, key: &PageKey) -> bool {
+        match self {
+            Self::All => true,
+            Self::Undated => !key.is_dated(),
+            Self::Dated => key.is_dated(),
+        }
+    }
+
+    fn condition(self) -> Option<Document> {
+        match self {
+            Self::All => None,
+            Self::Undated => Some(doc! {TS_FIELD: Bson::Null}),
+            Self::Dated => Some(doc! {TS_FIELD: {"$ne": Bson::Null}}),
+        }
     }
 }
 
@@ -212,70 +144,111 @@ impl Store {
         query: &EventQuery,
         page: P,
         take: T,
-    ) -> Result<(P, Option<PageKey>), StoreError>
+    ) -> Result<EventPage<P>, StoreError>
     where
         P: Send + 'static,
         T: Fn(&mut P, &RawDocument) -> Taken + Send + 'static,
     {
         let patience = query.patience.0.min(self.server_limit());
-        let mut reading = Reading {
-            page,
-            take,
-            begun: Instant::now(),
-            patience,
-            reached: None,
-            count: 0,
-            newest_first: query.newest_first,
-            ended: false,
-        };
+        let mut reading = Reading::new(page, take, query, patience);
         let too_slow = |error: StoreError| match error {
             error if error.is_time_limit() => StoreError::TooSlow { waited: patience },
             error => error.of_query(),
         };
-        let events = self.events();
-        let find = self.find_page(&events, query).max_time(patience);
-        let mut cursor = self.bounded(find.batch()).await.map_err(too_slow)?;
-        while !reading.ended {
-            match self.bounded(cursor.try_next()).await {
-                Ok(Some(batch)) => reading = aside(move || reading.take(&batch)).await??,
-                Ok(None) => break,
-                Err(error) if error.is_time_limit() && reading.reached.is_some() => {
-                    reading.ended = true;
+        let begun = self.begin_page(query).await.map_err(too_slow)?;
+        let (mut session, parts) = begun;
+        for mut part in parts {
+            let mut batches = part.stream(&mut session);
+            while !reading.is_over() {
+                match self.bounded(batches.try_next()).await {
+                    Ok(Some(batch)) => reading = aside(move || reading.take(&batch)).await??,
+                    Ok(None) => break,
+                    Err(error) if reading.may_end(&error) => reading.end(),
+                    Err(error) => return Err(too_slow(error)),
                 }
-                Err(error) => return Err(too_slow(error)),
             }
         }
-        reading.finish(query.limit)
+        reading.finish(session.snapshot_time())
     }
 
-    fn find_page<'a>(
+    /// Begins to read all parts, at one point in time if the server can.
+    async fn begin_page(
+        &self,
+        query: &EventQuery,
+    ) -> Result<(ClientSession, Vec<SessionRawBatchCursor>), StoreError> {
+        let mut as_of = AsOf::wanted(query);
+        let mut attempt = 1;
+        loop {
+            match self.find_parts(query, as_of).await {
+                Err(error) if as_of != AsOf::Unknown && error.is_snapshot_lost() => {
+                    if as_of == AsOf::Newest && attempt < ATTEMPTS {
+                        attempt += 1;
+                        sleep(PAUSE).await;
+                    } else {
+                        as_of = AsOf::Unknown;
+                    }
+                }
+                begun => return begun,
+            }
+        }
+    }
+
+    async fn find_parts(
+        &self,
+        query: &EventQuery,
+        as_of: AsOf,
+    ) -> Result<(ClientSession, Vec<SessionRawBatchCursor>), StoreError> {
+        let session = self.client().start_session();
+        // The client's own concern (majority) would keep a snapshot's from being sent.
+        let (session, concern) = match as_of {
+            AsOf::Newest => (session.snapshot(true), ReadConcern::snapshot()),
+            AsOf::Time(time) => {
+                let session = session.snapshot(true).snapshot_time(time);
+                (session, ReadConcern::snapshot())
+            }
+            AsOf::Unknown => (session, ReadConcern::majority()),
+        };
+        let mut session = self.bounded(session).await?;
+        let events = self.events();
+        let mut cursors = Vec::new();
+        for part in Part::of(query) {
+            let find = self.find_part(&events, query, *part);
+            let find = find.read_concern(concern.clone()).session(&mut session);
+            cursors.push(self.bounded(find.batch()).await?);
+        }
+        Ok((session, cursors))
+    }
+
+    fn find_part<'a>(
         &self,
         events: &'a Collection<RawDocumentBuf>,
         query: &EventQuery,
+        part: Part,
     ) -> Find<'a, RawDocumentBuf> {
         let direction = if query.newest_first { -1 } else { 1 };
         let mut find = events
-            .find(self.event_filter(query))
+            .find(self.event_filter(query, part))
             .sort(doc! {TS_FIELD: direction, "_id": direction})
             .hint(Hint::Name("ts".to_owned()))
-            .batch_size(BATCH);
+            .batch_size(BATCH)
+            .max_time(query.patience.0.min(self.server_limit()));
         if let Some(limit) = query.limit {
             find = find.limit(i64::try_from(limit.max(1)).unwrap_or(i64::MAX));
         }
-        if let Some(after) = &query.after {
+        if let Some(after) = query.after.as_ref().filter(|key| part.holds(key)) {
             find = find.min(after.bounds());
         }
-        if let Some(before) = &query.before {
+        if let Some(before) = query.before.as_ref().filter(|key| part.holds(key)) {
             find = find.max(before.bounds());
         }
         find
     }
 
-    fn event_filter(&self, query: &EventQuery) -> Document {
-        let mut all = Vec::new();
+    fn event_filter(&self, query: &EventQuery, part: Part) -> Document {
+        let mut all: Vec<_> = part.condition().into_iter().collect();
         if let Some(after) = &query.after {
             // `min` is inclusive.
-            all.push(doc! {"_id": {"$ne": after.id.clone()}});
+            all.push(doc! {"_id": {"$ne": after.id().clone()}});
         }
         if let Some(wanted) = &query.type_ {
             all.push(doc! {"type": shown_as(wanted, DEFAULT_TYPE)});
@@ -313,23 +286,5 @@ async fn aside<T: Send + 'static>(
         Ok(done) => Ok(done),
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => Err(StoreError::Unexpected("a page was cut while it was read")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn behind_a_text_comes_what_begins_with_no_such() {
-        for (text, expected) in [
-            ("a", Some("b")),
-            ("ab\u{10FFFF}", Some("ac")),
-            ("\u{D7FF}", Some("\u{E000}")),
-            ("\u{10FFFF}", None),
-            ("", None),
-        ] {
-            assert_eq!(behind(text).as_deref(), expected, "{text:?}");
-        }
     }
 }

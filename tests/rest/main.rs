@@ -13,6 +13,7 @@ mod description;
 mod dry_run;
 mod edge;
 mod events;
+mod history;
 mod idempotency;
 mod listing;
 mod pages;

@@ -33,7 +33,8 @@ async fn read(
         page.push(event.to_owned());
         Taken::Done
     };
-    store.read_events(query, Vec::new(), take).await
+    let read = store.read_events(query, Vec::new(), take).await?;
+    Ok((read.page, read.next))
 }
 
 #[tokio::test]
@@ -320,8 +321,52 @@ async fn pages_follow_the_log_and_begin_with_what_has_no_timestamp() {
         Taken::Done
     };
     let read = store.read_events(&query, Vec::new(), take).await;
-    let (taken, next) = read.unwrap();
-    assert_eq!(next, Some(event_page_key(&taken[2], false).unwrap()));
+    let read = read.unwrap();
+    let last = event_page_key(&read.page[2], false).unwrap();
+    assert!(read.as_of.is_some());
+    assert_eq!(read.next, Some(last.clone().shown_as_of(read.as_of)));
+    // A key that says nothing of a point in time, as those of the versions before, is good for going on.
+    let query = EventQuery {
+        after: Some(last),
+        ..EventQuery::default()
+    };
+    let read = store.read_events(&query, Vec::new(), take).await.unwrap();
+    assert_eq!(field(&read.page, "id"), wanted[3..6]);
+    assert_eq!(read.as_of, None);
+}
+
+#[tokio::test]
+async fn the_newest_are_those_that_have_no_timestamp_yet() {
+    let store = store().await;
+    let events = other_program(&store).await.collection::<Document>("events");
+    let theirs = (0..3).map(|n| doc! {"_id": n, "id": format!("theirs{n}")});
+    events.insert_many(theirs).await.unwrap();
+    for n in 0..3 {
+        publish(&store, &[doc! {"id": format!("ours{n}")}]).await;
+    }
+    let odd = doc! {"_id": 9, "id": "odd", "ts": "text"};
+    events.insert_one(odd).await.unwrap();
+    let wanted = [
+        "theirs2", "theirs1", "theirs0", "ours2", "ours1", "ours0", "odd",
+    ];
+    let mut query = EventQuery {
+        newest_first: true,
+        ..EventQuery::default()
+    };
+    assert_eq!(list(&store, query.clone()).await, wanted);
+    query.limit = Some(2);
+    let mut pages = Vec::new();
+    loop {
+        let (page, next) = read(&store, &query).await.unwrap();
+        pages.push(field(&page, "id"));
+        let Some(next) = next else { break };
+        query.before = Some(next);
+        // What comes later is on no page, and what goes later is.
+        publish(&store, &[doc! {"id": format!("later{}", pages.len())}]).await;
+        events.delete_one(doc! {"id": "ours1"}).await.unwrap();
+    }
+    let wanted: Vec<_> = wanted.chunks(2).map(<[&str]>::to_vec).collect();
+    assert_eq!(pages, wanted);
 }
 
 #[tokio::test]

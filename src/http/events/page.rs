@@ -14,7 +14,8 @@ use crate::{
         failure::internal,
         problem::{Kind, Problem},
     },
-    store::{EventQuery, PageKey, Taken},
+    position::Position,
+    store::{EventPage, EventQuery, PageKey, Taken},
 };
 
 /// Which events are to stand on a page.
@@ -79,7 +80,7 @@ fn has_pattern(key: &str, value: RawBsonRef<'_>) -> bool {
     }
 }
 
-/// Finds a page and words it: `{items, nextCursor}`, and `tooExpensive` where events are left out because
+/// Finds a page and words it: `{items, nextCursor, cursor}`, and `tooExpensive` where events are left out because
 /// the filter takes too much of them. Reading goes on in its turn where the client leaves,
 /// because the database goes on as well.
 pub(in crate::http) async fn page(state: &AppState, search: Search) -> Result<Response, Problem> {
@@ -118,11 +119,11 @@ async fn read(state: AppState, search: Search) -> Result<Response, Problem> {
         share: state.bounds.answers.share(),
         refused: None,
     };
-    let (page, next) = state
-        .store
-        .read_events(&search.query, page, Page::take)
-        .await?;
-    page.finish(next)
+    let read = state.store.read_events(&search.query, page, Page::take);
+    let EventPage { page, next, as_of } = read.await?;
+    let deployment = state.host.router.deployment();
+    let cursor = as_of.map(|time| Position::behind(time).cursor(deployment));
+    page.finish(next, cursor)
 }
 
 /// A page that is being written.
@@ -177,7 +178,12 @@ impl Page {
         Taken::Done
     }
 
-    fn finish(mut self, next: Option<PageKey>) -> Result<Response, Problem> {
+    /// The answer; `cursor` is where the feed goes on behind what the pages show.
+    fn finish(
+        mut self,
+        next: Option<PageKey>,
+        cursor: Option<String>,
+    ) -> Result<Response, Problem> {
         if self.unreadable > 0 {
             let count = self.unreadable;
             tracing::warn!(count, "events that cannot be read are left out of a page");
@@ -185,12 +191,12 @@ impl Page {
         if let Some(refused) = self.refused.filter(|_| self.items == 0) {
             return Err(refused);
         }
-        let cursor = match next {
-            Some(key) => Value::from(key.encode().map_err(|error| internal(&error))?),
-            None => Value::Null,
-        };
+        let next = next.map(|key| key.encode()).transpose();
+        let next = next.map_err(|error| internal(&error))?;
         self.text.push_str(r#"],"nextCursor":"#);
-        self.text.push_str(&cursor.to_string());
+        self.text.push_str(&Value::from(next).to_string());
+        self.text.push_str(r#","cursor":"#);
+        self.text.push_str(&Value::from(cursor).to_string());
         if self.too_expensive > 0 {
             self.text.push_str(r#","tooExpensive":"#);
             self.text.push_str(&self.too_expensive.to_string());

@@ -244,13 +244,17 @@ fn event_page() -> Value {
         "properties": {
             "items": list(schema("Event")),
             "nextCursor": {"type": ["string", "null"]},
+            "cursor": {
+                "type": ["string", "null"],
+                "description": "A stream with `after` this brings what the pages do not show. Null where that is not known.",
+            },
             "tooExpensive": {
                 "type": "integer",
                 "minimum": 1,
                 "description": "Events left out because the filter takes more steps on them than it may.",
             },
         },
-        "required": ["items", "nextCursor"],
+        "required": ["items", "nextCursor", "cursor"],
         "additionalProperties": false,
     })
 }
