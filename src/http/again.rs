@@ -58,6 +58,9 @@ impl Stream {
         );
         let mut stream = Response::new(Body::from(ended.encode(Dialect::Sse)));
         stream.headers_mut().extend(sse::headers());
+        // On the same TCP connection the next try would come to the same node, behind whatever balances them.
+        let close = HeaderValue::from_static("close");
+        stream.headers_mut().insert(header::CONNECTION, close);
         stream.extensions_mut().insert(Counted(response.status()));
         stream
     }

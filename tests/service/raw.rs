@@ -130,6 +130,7 @@ impl Raw {
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(answer.header("content-type"), Some("text/event-stream"));
         assert_eq!(answer.header("retry-after"), None);
+        assert_eq!(answer.header("connection"), Some("close"));
         assert!(
             answer.text.starts_with("event: ended\nretry: "),
             "{answer:?}"

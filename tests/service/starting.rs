@@ -79,6 +79,11 @@ async fn a_node_that_waits_for_its_database_says_so() {
     let stream = raw.refused_stream("/subscriptions/a/events").await;
     assert!(stream.contains("\"reason\":\"overloaded\""), "{stream}");
     assert!(stream.contains("waits for its database"), "{stream}");
+    assert!(
+        !raw.goes_on().await,
+        "the next try may come to another node"
+    );
+    let mut raw = Raw::dial(address).await;
     raw.send(upgrade_request("a", "").as_bytes()).await;
     assert_eq!(raw.answer().await.status, 503);
     stop.cancel();
