@@ -1,0 +1,88 @@
+//! A door between a client and the nodes: it leads elsewhere and cuts connections when a test says so.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+/// An address that stays while nodes come and go.
+pub(crate) struct Door {
+    pub(crate) address: SocketAddr,
+    inside: Arc<Inside>,
+    task: JoinHandle<()>,
+}
+
+struct Inside {
+    way: Mutex<(SocketAddr, CancellationToken)>,
+    /// Connections since it last led elsewhere.
+    led: AtomicUsize,
+}
+
+impl Door {
+    pub(crate) async fn to(node: SocketAddr) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let inside = Arc::new(Inside {
+            way: Mutex::new((node, CancellationToken::new())),
+            led: AtomicUsize::new(0),
+        });
+        let task = tokio::spawn(lead(listener, Arc::clone(&inside)));
+        Self {
+            address,
+            inside,
+            task,
+        }
+    }
+
+    /// Leads new connections to another node.
+    pub(crate) fn lead_to(&self, node: SocketAddr) {
+        self.inside.way.lock().unwrap().0 = node;
+        self.inside.led.store(0, Ordering::Relaxed);
+    }
+
+    /// Cuts all connections, without a word to either side.
+    pub(crate) fn cut(&self) {
+        let mut way = self.inside.way.lock().unwrap();
+        std::mem::take(&mut way.1).cancel();
+    }
+
+    /// How many connections it led to where it leads now.
+    pub(crate) fn led(&self) -> usize {
+        self.inside.led.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.cut();
+    }
+}
+
+async fn lead(listener: TcpListener, inside: Arc<Inside>) {
+    while let Ok((mut client, _)) = listener.accept().await {
+        let (node, cut) = inside.way.lock().unwrap().clone();
+        inside.led.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(async move {
+            let passing = async {
+                let mut node = TcpStream::connect(node).await?;
+                copy_bidirectional(&mut client, &mut node).await
+            };
+            tokio::select! {
+                () = cut.cancelled() => {}
+                // However it ends, both sides are closed.
+                _ = passing => {}
+            }
+        });
+    }
+}

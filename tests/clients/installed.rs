@@ -1,0 +1,75 @@
+//! What is installed of the programs of others.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use tokio::process::Command;
+
+/// A program that a test needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Program {
+    Node,
+    Python,
+    Chromium,
+    Nginx,
+}
+
+/// Whether all of these are here. Says which are not, and fails where they must be.
+pub(crate) fn are_here(programs: &[Program]) -> bool {
+    let missing: Vec<_> = programs
+        .iter()
+        .filter(|program| program.path().is_none())
+        .collect();
+    let required = env::var("TIDEGATE_TEST_CLIENTS").is_ok_and(|value| value == "required");
+    assert!(!required || missing.is_empty(), "not here: {missing:?}");
+    if !missing.is_empty() {
+        eprintln!("skipped: {missing:?} not here; tests/clients/install brings what is missing");
+    }
+    missing.is_empty()
+}
+
+impl Program {
+    fn path(self) -> Option<PathBuf> {
+        match self {
+            Self::Node => folder()
+                .join("node_modules")
+                .is_dir()
+                .then(|| named("node"))?,
+            Self::Python => Some(folder().join("venv/bin/python")).filter(|path| path.exists()),
+            Self::Chromium => named("chromium"),
+            Self::Nginx => named("nginx"),
+        }
+    }
+
+    /// A command of this program, which must be here.
+    pub(crate) fn command(self) -> Command {
+        Command::new(self.path().unwrap())
+    }
+
+    /// A script of this folder, run by this program.
+    pub(crate) fn script(self, name: &str) -> Command {
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
+        let mut command = self.command();
+        command.arg(scripts.join(name)).env("CLIENTS", folder());
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        if let Some(chromium) = Self::Chromium.path() {
+            command.env("CHROMIUM", chromium);
+        }
+        command
+    }
+}
+
+/// Where packages are installed.
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients")
+}
+
+fn named(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    folders
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}

@@ -1,0 +1,19 @@
+// What all scripts here share: packages from the folder of installed clients, and lines of JSON.
+import { writeSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+export const installed = createRequire(join(process.env.CLIENTS, "package.json"));
+
+export function say(saw, more = {}) {
+  writeSync(1, `${JSON.stringify({ saw, ...more })}\n`);
+}
+
+// A message of the service, in the words that the judge knows.
+export function tell(message) {
+  const { type, cursor, event, reason } = message;
+  say(type, { cursor, n: event?.data?.n, reason });
+}
+
+// Its end is the end of whoever started it.
+process.stdin.on("close", () => process.exit()).resume();
