@@ -162,21 +162,24 @@ async fn failed(service: &Service, cause: &str) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_comes_byte_by_byte_is_cut() {
+    // Requests of the test itself are under it too, and their heads may come late on a busy machine.
     let service = Service::start_with(|config| {
-        config.limits.header_timeout = std::time::Duration::from_millis(300);
+        config.limits.header_timeout = std::time::Duration::from_secs(2);
     })
     .await;
     let mut raw = Raw::dial(service.address).await;
     raw.send(b"GET / HTTP/1.1\r\nX-Slow: ").await;
-    // One more byte each time that a request of somebody else was answered.
+    // One more byte each time that the database has answered somebody.
     let trickle = async {
-        while raw.tcp.write_all(b"x").await.is_ok() && failed(&service, "header_timeout").await == 0
-        {
+        while raw.tcp.write_all(b"x").await.is_ok() {
+            let ping = bson::doc! {"ping": 1};
+            service.database.run_command(ping).await.unwrap();
         }
     };
     let trickled = tokio::time::timeout(crate::support::DEADLINE, trickle);
     trickled.await.expect("cut in time");
-    assert_eq!(failed(&service, "header_timeout").await, 1);
+    let counted = async || failed(&service, "header_timeout").await >= 1;
+    service.until("it is counted", counted).await;
     assert_eq!(raw.frame().await, None, "no answer, but the end");
     service.stop().await;
 }

@@ -167,14 +167,19 @@ impl Raw {
 
     /// The next message; pings of the server are passed over and not answered.
     pub(crate) async fn message(&mut self) -> Value {
-        loop {
-            let frame = self.frame().await.expect("a frame, not the end");
-            match frame.first {
-                PING => {}
-                TEXT => return frame.json(),
-                _ => panic!("no message, but {frame:?}"),
+        // Pings come for ever, and so they give it no more time.
+        let message = async {
+            loop {
+                let frame = self.frame().await.expect("a frame, not the end");
+                match frame.first {
+                    PING => {}
+                    TEXT => return frame.json(),
+                    _ => panic!("no message, but {frame:?}"),
+                }
             }
-        }
+        };
+        let message = timeout(DEADLINE, message);
+        message.await.expect("more than pings in time")
     }
 
     /// Asserts that the rest is a close frame with this code and text, and the end of the connection

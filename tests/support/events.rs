@@ -66,12 +66,17 @@ impl Events {
 
     /// The next event that carries data; `None` when the answer has ended.
     pub(crate) async fn next(&mut self) -> Option<Event> {
-        loop {
-            let block = self.block().await?;
-            if !block.data.is_null() {
-                return Some(block);
+        // Comments come for ever, and so they give it no more time.
+        let next = async {
+            loop {
+                let block = self.block().await?;
+                if !block.data.is_null() {
+                    return Some(block);
+                }
             }
-        }
+        };
+        let next = tokio::time::timeout(DEADLINE, next);
+        next.await.expect("more than comments in time")
     }
 
     /// What stands before the next empty line; `None` when the answer has ended.

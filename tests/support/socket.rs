@@ -77,14 +77,26 @@ impl Socket {
             .expect("a frame in time")
     }
 
+    /// The next frame that is no ping. Those come for ever, and so they give it no more time.
+    async fn said(&mut self) -> Option<Result<Message, Error>> {
+        let said = async {
+            loop {
+                match self.frame().await {
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    other => return other,
+                }
+            }
+        };
+        timeout(DEADLINE, said)
+            .await
+            .expect("more than pings in time")
+    }
+
     /// The next JSON message; pings are passed over. Fails on anything else.
     pub(crate) async fn message(&mut self) -> Value {
-        loop {
-            match self.frame().await {
-                Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                other => panic!("expected a message, got {other:?}"),
-            }
+        match self.said().await {
+            Some(Ok(Message::Text(text))) => serde_json::from_str(&text).unwrap(),
+            other => panic!("expected a message, got {other:?}"),
         }
     }
 
@@ -104,7 +116,7 @@ impl Socket {
     pub(crate) async fn rest(&mut self) -> (Vec<Value>, Closed) {
         let mut messages = Vec::new();
         loop {
-            match self.frame().await {
+            match self.said().await {
                 Some(Ok(Message::Text(text))) => {
                     messages.push(serde_json::from_str(&text).unwrap());
                 }
@@ -120,7 +132,6 @@ impl Socket {
                     }
                     return (messages, closed);
                 }
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 other => panic!("no close, but {other:?} after {messages:?}"),
             }
         }
