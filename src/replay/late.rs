@@ -85,11 +85,14 @@ impl Shelf {
             .store
             .has_events_without_ts(since, to.cluster_time())
             .await;
-        let guessed = self.store.has_guesses_since(since).await;
+        let start = earlier(since, overlap);
+        let guessed = (self.store)
+            .may_lack_guessed(start, since, to.cluster_time())
+            .await;
         Ok(Late {
             kept_from,
             lacks_some: undated.unwrap_or(true) || guessed.unwrap_or(true),
-            start: earlier(since, overlap),
+            start,
             overlap,
             position: from.max(kept_from),
             to,

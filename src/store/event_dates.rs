@@ -5,32 +5,18 @@
 //! it into what lacks. Where no node saw it, the oplog is asked, and then the `_id`; a field that a program set
 //! itself is left as it is.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::collections::{HashMap, HashSet};
 
-use bson::{Bson, DateTime, Document, RawBsonRef, RawDocument, Timestamp, doc};
+use bson::{Bson, DateTime, Document, RawDocument, Timestamp, doc};
 use mongodb::error::Error;
 
-use super::{EVENTS, MIGRATIONS, Store, StoreError, query::collect, unreadable::shown_id};
+use super::{EVENTS, Store, StoreError, query::collect, unreadable::shown_id};
 use crate::event::{STORED_AT_FIELD, TS_FIELD};
 
 /// Events that are dated in one command at most: short enough to be done well within the time limit.
 const DATED_AT_ONCE: usize = 500;
 /// Undated events that are found at once, at most.
 const FOUND_AT_ONCE: i64 = 5_000;
-/// So far the clocks of programs that insert events may be ahead of the server's.
-const CLOCKS_APART_SECONDS: u32 = 60;
-/// So long the oplog is searched: it has no index, and is as long as the operator made it.
-const SEARCH_LIMIT: Duration = Duration::from_millis(1_500);
-/// So far back the oplog is searched for an event that says nothing of its age.
-const SEARCHED_SECONDS: u32 = 3_600;
-
-/// The document in `migrations` that says when an event was last put at a guessed place.
-const GUESSES: &str = "guesses";
-const GUESSED_AT: &str = "latest";
-
 /// An event, and when it was committed.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Committed {
@@ -47,7 +33,7 @@ pub struct Committed {
 pub struct Undated {
     /// Its `_id`.
     pub id: Bson,
-    stored_at: Option<DateTime>,
+    pub(super) stored_at: Option<DateTime>,
 }
 
 impl Undated {
@@ -58,7 +44,7 @@ impl Undated {
     }
 
     /// When it was made, as far as it says.
-    fn made_at(&self) -> Option<DateTime> {
+    pub(super) fn made_at(&self) -> Option<DateTime> {
         match self.id {
             Bson::ObjectId(id) => Some(id.timestamp()),
             _ => self.stored_at,
@@ -115,29 +101,12 @@ impl Store {
         now: DateTime,
     ) -> Result<u64, StoreError> {
         let guesses: Vec<_> = events.into_iter().map(|event| event.guess(now)).collect();
-        if guesses.iter().any(|guess| guess.at.time < seconds(now)) {
-            let note = doc! {
-                "update": MIGRATIONS,
-                "updates": [{
-                    "q": {"_id": GUESSES},
-                    "u": {"$max": {GUESSED_AT: now}},
-                    "upsert": true,
-                }],
-                "writeConcern": {"w": "majority"},
-            };
-            self.run(note).await?;
+        let first = guesses.iter().map(|guess| guess.at.time).min();
+        if let Some(first) = first.filter(|first| *first < seconds(now)) {
+            let from = DateTime::from_millis(i64::from(first) * 1_000);
+            self.note_guesses(from, now).await?;
         }
         self.date_events(&guesses).await
-    }
-
-    /// Whether an event that was committed at `from` or later may have been put before it by a guess.
-    pub async fn has_guesses_since(&self, from: Timestamp) -> Result<bool, StoreError> {
-        let date = DateTime::from_millis(i64::from(from.time) * 1_000);
-        let notes = self.database().collection::<Document>(MIGRATIONS);
-        let find = notes
-            .find_one(doc! {"_id": GUESSES, GUESSED_AT: {"$gte": date}})
-            .max_time(self.server_limit());
-        Ok(self.bounded(find).await?.is_some())
     }
 
     /// Those of them that another node has not dated yet: the others cost one look and no write.
@@ -173,67 +142,6 @@ impl Store {
         });
         Ok(undated.collect())
     }
-
-    /// When events were committed, of those that the oplog still has. Nothing where it may not be read, or
-    /// takes too long to.
-    pub async fn commits_of(
-        &self,
-        events: &[Undated],
-        now: DateTime,
-    ) -> Result<Vec<Committed>, StoreError> {
-        match self.search_oplog(events, now).await {
-            Ok(found) => Ok(found),
-            Err(error) if error.is_away() && !error.is_slowness() => Err(error),
-            Err(error) => {
-                tracing::debug!(%error, "the oplog does not say when events were committed");
-                Ok(Vec::new())
-            }
-        }
-    }
-
-    async fn search_oplog(
-        &self,
-        events: &[Undated],
-        now: DateTime,
-    ) -> Result<Vec<Committed>, StoreError> {
-        if events.is_empty() {
-            return Ok(Vec::new());
-        }
-        let oldest = self.oplog_begin().await?;
-        let Some(time) = searched_from(events, oldest, now) else {
-            return Ok(Vec::new());
-        };
-        let ids: Vec<&Bson> = events.iter().map(|event| &event.id).collect();
-        let inserts = doc! {
-            "ts": {"$gte": Timestamp { time, increment: 0 }},
-            "op": "i",
-            "ns": format!("{}.{EVENTS}", self.database_name()),
-            "o._id": {"$in": ids},
-        };
-        let oplog = self
-            .client()
-            .database("local")
-            .collection::<Document>("oplog.rs");
-        let find = oplog
-            .find(inserts)
-            .projection(doc! {"ts": 1, "wall": 1, "o._id": 1})
-            .max_time(SEARCH_LIMIT.min(self.server_limit()));
-        let found = self
-            .asked(async { collect(find.batch().await?).await })
-            .await?;
-        Ok(found.iter().filter_map(|entry| committed(entry)).collect())
-    }
-}
-
-/// From which second on the oplog may have one of them; `None` where all are older than its oldest entry.
-fn searched_from(events: &[Undated], oldest: Option<Timestamp>, now: DateTime) -> Option<u32> {
-    let oldest = oldest.map_or(0, |oldest| oldest.time);
-    let made_at = |event: &Undated| match event.made_at() {
-        Some(made_at) => seconds(made_at),
-        None => seconds(now).saturating_sub(SEARCHED_SECONDS).max(oldest),
-    };
-    let first = events.iter().map(made_at).filter(|at| *at >= oldest).min();
-    first.map(|first| first.saturating_sub(CLOCKS_APART_SECONDS))
 }
 
 /// The last commit of each: what was deleted and inserted again is what the later one made.
@@ -265,50 +173,7 @@ fn dating(event: &Committed) -> Document {
     }
 }
 
-fn committed(entry: &RawDocument) -> Option<Committed> {
-    let inserted = entry.get_document("o").ok()?;
-    let id = match inserted.get("_id") {
-        Ok(Some(id)) => Bson::try_from(id).ok()?,
-        _ => return None,
-    };
-    let at = entry.get_timestamp("ts").ok()?;
-    let wall_time = match entry.get("wall") {
-        Ok(Some(RawBsonRef::DateTime(wall_time))) => wall_time,
-        _ => DateTime::from_millis(i64::from(at.time) * 1_000),
-    };
-    Some(Committed { id, at, wall_time })
-}
-
-fn seconds(date: DateTime) -> u32 {
+pub(super) fn seconds(date: DateTime) -> u32 {
     let seconds = date.timestamp_millis().div_euclid(1_000).max(0);
     u32::try_from(seconds).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_older_than_the_oplog_does_not_make_it_be_searched() {
-        let at = |second: i64| DateTime::from_millis(second * 1_000);
-        let undated = |stored_at: Option<i64>| Undated {
-            id: Bson::Int32(1),
-            stored_at: stored_at.map(at),
-        };
-        let (old, fresh, silent) = (undated(Some(9_000)), undated(Some(10_500)), undated(None));
-        let oldest = Some(Timestamp {
-            time: 10_000,
-            increment: 1,
-        });
-        let now = at(20_000);
-        for (events, oldest, begin) in [
-            (vec![old.clone()], oldest, None),
-            (vec![old.clone()], None, Some(8_940)),
-            (vec![old.clone(), fresh], oldest, Some(10_440)),
-            (vec![old, silent], oldest, Some(16_340)),
-            (vec![], oldest, None),
-        ] {
-            assert_eq!(searched_from(&events, oldest, now), begin, "{events:?}");
-        }
-    }
 }

@@ -205,26 +205,72 @@ async fn the_commit_of_an_event_that_no_node_saw_is_looked_up() {
     }
 }
 
-/// It may lie before cursors that were handed out since.
-#[tokio::test]
-async fn a_guess_at_a_past_place_is_noted_for_replays_that_begin_behind_it() {
-    let store = store().await;
-    let events = other_program(&store).await.collection::<Document>("events");
-    let now = store.server_time().await.unwrap();
-    let second = u32::try_from(now.timestamp_millis() / 1_000).unwrap();
+/// Inserts an event that says it was made at `made_at` seconds, and has it put there when it is `now`.
+async fn put_by_guess(store: &Store, made_at: u32, now: u32) {
+    let mut id = ObjectId::new().bytes();
+    id[..4].copy_from_slice(&made_at.to_be_bytes());
+    let events = other_program(store).await.collection::<Document>("events");
+    let id = ObjectId::from_bytes(id);
+    events.insert_one(doc! {"_id": id}).await.unwrap();
+    let (undated, _) = store.undated_events().await.unwrap();
+    let now = DateTime::from_millis(i64::from(now) * 1_000);
+    assert_eq!(store.date_by_guess(undated, now).await.unwrap(), 1);
+}
+
+/// Whether a replay from `since` to `end`, which begins ten seconds earlier, may lack an event.
+async fn may_lack(store: &Store, since: u32, end: u32) -> bool {
     let at = |time: u32| Timestamp { time, increment: 0 };
-    let guess = async |id: Bson| {
-        events.insert_one(doc! {"_id": id}).await.unwrap();
-        let (undated, _) = store.undated_events().await.unwrap();
-        assert_eq!(store.date_by_guess(undated, now).await.unwrap(), 1);
-        store.has_guesses_since(at(second - 5)).await.unwrap()
-    };
-    assert!(!guess("it says nothing, and is put at the end".into()).await);
-    let mut old = ObjectId::new().bytes();
-    old[..4].copy_from_slice(&(second - 100).to_be_bytes());
-    assert!(guess(ObjectId::from_bytes(old).into()).await);
-    assert!(!store.has_guesses_since(at(second + 1)).await.unwrap());
+    let asked = store.may_lack_guessed(at(since - 10), at(since), at(end));
+    asked.await.unwrap()
+}
+
+/// It may lie before cursors that were handed out until then, and no others.
+#[tokio::test]
+async fn a_guess_is_noted_for_replays_that_begin_between_its_place_and_when_it_was_made() {
+    let store = store().await;
+    let (early, late) = (1_000_000, 1_010_000);
+    put_by_guess(&store, early, early).await;
+    assert!(!may_lack(&store, early, late).await, "it is at the end");
+    for now in [early, late] {
+        put_by_guess(&store, now - 500, now).await;
+        put_by_guess(&store, now - 400, now + 100).await;
+    }
+    for (since, end, lacks) in [
+        (early - 2_000, early + 5_000, false),
+        (early - 489, early + 5_000, true),
+        (early + 100, early + 5_000, true),
+        (early + 101, early + 5_000, false),
+        (late - 490, late + 5_000, false),
+        (late - 489, late + 5_000, true),
+        (late + 101, late + 5_000, false),
+        // Its clock may have been ahead.
+        (early - 2_000, early - 560, true),
+        (early - 2_000, early - 561, false),
+    ] {
+        assert_eq!(may_lack(&store, since, end).await, lacks, "{since} {end}");
+    }
     assert_eq!(store.migrate().await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn of_very_many_guesses_fewer_stretches_are_noted() {
+    let store = store().await;
+    for n in 1..=150 {
+        put_by_guess(&store, n * 1_000, n * 1_000 + 5).await;
+    }
+    let notes = store.database().collection::<Document>("migrations");
+    let note = notes.find_one(doc! {"_id": "guesses"}).await.unwrap();
+    let stretches = note.unwrap().get_array("stretches").unwrap().len();
+    assert!(stretches <= 100, "{stretches}");
+    assert!(
+        may_lack(&store, 75_000, 200_000).await,
+        "nothing is forgotten"
+    );
+    // What retention has taken is forgotten.
+    let week = 7 * 86_400;
+    put_by_guess(&store, 2 * week, 2 * week + 5).await;
+    let note = notes.find_one(doc! {"_id": "guesses"}).await.unwrap();
+    assert_eq!(note.unwrap().get_array("stretches").unwrap().len(), 1);
 }
 
 #[tokio::test]
