@@ -32,7 +32,7 @@ const MESSAGES: usize = 4_096;
 /// How long a connection waits for the beginning of its subscription to be written.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The subscription that a position belongs to. Another one may follow under the same id.
+/// The subscription that a position belongs to. Another one may follow under the same id: it is newer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Owner {
     /// Its id.
@@ -46,8 +46,6 @@ pub struct Owner {
 enum Message {
     /// A durable subscription was seen to begin.
     Begun(Owner, Position),
-    /// Another document became the subscription of an id, and goes on where the one before was.
-    Succeeded(Owner),
     /// It was deleted, or is no longer durable.
     Ended(SubscriptionId, Position),
     /// Whatever was stored is gone.
@@ -86,11 +84,6 @@ impl Positions {
         self.tell(Message::Begun(owner, at)).await;
     }
 
-    /// Another document became the subscription of an id.
-    pub async fn succeeded(&self, owner: Owner) {
-        self.tell(Message::Succeeded(owner)).await;
-    }
-
     /// A durable subscription was deleted, or is no longer durable, from `at` on.
     pub async fn ended(&self, id: SubscriptionId, at: Position) {
         self.tell(Message::Ended(id, at)).await;
@@ -107,7 +100,7 @@ impl Positions {
     }
 
     /// Everything up to `at` was handled; false if the task is too busy to hear it now. Nothing comes of it
-    /// where another subscription has the id by now.
+    /// where the subscription was deleted, and another one has the id by now.
     pub fn acknowledged(&self, owner: &Owner, at: Position) -> bool {
         self.messages
             .try_send(Message::Acknowledged(owner.clone(), at))

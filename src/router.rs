@@ -4,6 +4,7 @@
 //! and delivering go through one sequence, the answer to an attach names the exact point where live
 //! delivery begins. Everyone else holds a [`RouterHandle`] and sends a message.
 
+mod attaching;
 mod batch;
 mod blame;
 pub mod books;
@@ -22,15 +23,15 @@ pub mod registry;
 mod relief;
 mod table;
 mod teardowns;
+mod telling;
 mod window;
 
 use std::sync::Arc;
 
-use bson::{DateTime, RawDocumentBuf};
+use bson::DateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::batch::{Batch, Change, ChangeKind, Counted, FromFeed, Reload, Wording};
-pub(crate) use self::blame::too_expensive;
 pub use self::compiled::{Compiled, filter_limits, room};
 pub use self::handle::{
     Applied, Attach, AttachError, Attached, Busy, Connection, Past, RouterHandle, Start,
@@ -41,18 +42,18 @@ use self::{
     books::Books,
     deliver::Delivery,
     durable::Durable,
-    registry::{ConnectionKey, NewConnection, Phase, Registry, ends_on_gap},
+    registry::{ConnectionKey, Registry},
     table::Slot,
     teardowns::{Teardowns, When},
     window::Window,
 };
 use crate::{
     config, event,
-    position::{Cursor, DeploymentId, Position},
+    position::{DeploymentId, Position},
     positions::Positions,
-    protocol::{Dialect, Ending, Frame, GapReason, Load, Message},
+    protocol::{Ending, GapReason, Load},
     receipts::{Gone, Receipts},
-    subscription::{Key, Status, Subscription, SubscriptionId},
+    subscription::{Key, Status, SubscriptionId},
     telemetry::Metrics,
 };
 
@@ -67,8 +68,6 @@ pub(crate) enum Input {
     Leave(ConnectionKey, Ending),
     /// A connection that replays wants to know what came after a position.
     Past(ConnectionKey, Position, oneshot::Sender<Past>),
-    /// A replay found that the filter of this document cannot be matched with an event, and why.
-    Blame(RawDocumentBuf, String, oneshot::Sender<()>),
     /// What came after a position, read from the database up to what this node remembers.
     Remember(Position, Vec<Arc<Batch>>, oneshot::Sender<Position>),
     /// This node stops: so many connections end, and none is taken any more. Answers how many are left.
@@ -226,13 +225,6 @@ impl Router {
             Input::Past(key, from, reply) => {
                 let past = self.past(key, from);
                 answer(reply, past);
-            }
-            Input::Blame(document, fault, reply) => {
-                if let Some(slot) = self.subscriptions.slot_of(&document) {
-                    self.blame(slot, fault, None).await;
-                    self.delivery.hand_over();
-                }
-                answer(reply, ());
             }
             Input::Remember(from, batches, reply) => {
                 self.window.add_before(from, &batches);
@@ -393,8 +385,9 @@ impl Router {
         let id = key.id();
         if let Some(heir) = id.and_then(|id| self.subscriptions.heir(&id)) {
             let limits = filter_limits(&self.settings.limits);
-            for heir in Compiled::read_aside(vec![heir], limits).await {
-                self.upsert(heir).await;
+            for read in Compiled::read_aside(vec![heir.document], limits).await {
+                self.upsert(if heir.withheld { read.withheld() } else { read })
+                    .await;
             }
         }
     }
@@ -415,7 +408,7 @@ impl Router {
         let was = before.is_some_and(|before| before.subscription.durable);
         // A document that cannot be read loses no position by it.
         compiled.subscription.durable |= was && compiled.error().is_some();
-        self.durable.stored(&compiled, was, self.position).await;
+        self.durable.stored(&compiled, before, self.position).await;
         if let Some(slot) = self.subscriptions.upsert(compiled) {
             self.tell_update(slot).await;
         }
@@ -441,209 +434,6 @@ impl Router {
         }
         let deletion = when.deletion(self.position, ending);
         self.teardowns.deleted(removed, deletion, connections).await;
-    }
-
-    /// Sends `updated` to every connection of a subscription.
-    async fn tell_update(&mut self, slot: Slot) {
-        if self.registry.of(slot).is_empty() {
-            return;
-        }
-        let Some(subscription) = self.subscriptions.get(slot) else {
-            return;
-        };
-        let json = subscription.to_json();
-        let (position, deployment) = (self.position, self.settings.deployment);
-        let frame = |from: Position, dialect: Dialect| {
-            let position = position.max(from);
-            let cursor = position.cursor(deployment);
-            let message = Message::updated(&json, &cursor);
-            Some(Frame::notice(&message, dialect, position))
-        };
-        self.delivery
-            .notice(slot, &mut self.registry, position, frame)
-            .await;
-    }
-
-    /// Tells every connection that events after `after` may be missing; those that cannot be told,
-    /// or asked not to be, end as `resync`.
-    async fn tell_gap(&mut self, reason: GapReason, after: Position) {
-        let deaf: Vec<ConnectionKey> = self
-            .registry
-            .all()
-            .filter(|c| c.ends_on_gap() && c.from <= self.position)
-            .map(|c| c.key)
-            .collect();
-        for key in deaf {
-            self.registry.end(key, Ending::Resync, after);
-        }
-        let slots: Vec<Slot> = self.registry.subscriptions().collect();
-        for slot in slots {
-            self.tell_gap_to(slot, reason, after).await;
-        }
-    }
-
-    /// The same to the connections of one subscription that can be told.
-    async fn tell_gap_to(&mut self, slot: Slot, reason: GapReason, after: Position) {
-        let (position, deployment) = (self.position, self.settings.deployment);
-        let frame = |from: Position, dialect: Dialect| {
-            // Who starts later than here misses nothing.
-            (from <= position).then(|| {
-                let cursor = position.cursor(deployment);
-                let after = after.max(from).cursor(deployment);
-                let message = Message::gap(reason, Some(&after), &cursor);
-                Frame::notice(&message, dialect, position)
-            })
-        };
-        self.delivery
-            .notice(slot, &mut self.registry, after, frame)
-            .await;
-    }
-
-    fn attach(&mut self, attach: Attach, reply: oneshot::Sender<Result<Attached, AttachError>>) {
-        // Who asked may have given up while this was busy.
-        if reply.is_closed() {
-            return;
-        }
-        let attached = self.try_attach(attach);
-        let key = attached.as_ref().ok().map(|attached| attached.key);
-        if reply.send(attached).is_err()
-            && let Some(key) = key
-        {
-            self.registry
-                .end(key, Ending::ConnectionLost, self.position);
-        }
-    }
-
-    fn try_attach(&mut self, attach: Attach) -> Result<Attached, AttachError> {
-        let slot = self
-            .subscriptions
-            .slot(&attach.id)
-            .ok_or(AttachError::Unknown)?;
-        let limits = &self.settings.limits;
-        if self.stopping {
-            return Err(AttachError::Stopping);
-        }
-        if self.registry.len() >= limits.connections {
-            return Err(AttachError::NodeFull);
-        }
-        if self.registry.of(slot).len() >= limits.connections_per_subscription {
-            return Err(AttachError::SubscriptionFull);
-        }
-        let subscription = self.subscriptions.get(slot);
-        let since = subscription.map_or(Position::START, |subscription| {
-            if attach.acknowledged {
-                // It was acknowledged on this subscription, whatever a date in the document says.
-                subscription.since
-            } else {
-                subscription.made_at(self.loaded_at)
-            }
-        });
-        let mut start = self.start(attach.after, since);
-        start.gap = start.gap.filter(|gap| gap.concerns(attach.dialect));
-        let closes = start.gap.is_some_and(GapReason::closes);
-        let ends = closes && ends_on_gap(attach.dialect, attach.close_on_gap);
-        start.replay &= !ends;
-        let id = format!("con_{}", uuid::Uuid::now_v7().simple());
-        let key = self.registry.open(
-            slot,
-            NewConnection {
-                id: id.clone(),
-                outbox: attach.outbox,
-                dialect: attach.dialect,
-                close_on_gap: attach.close_on_gap,
-                from: start.from,
-                phase: if start.replay {
-                    Phase::CatchingUp
-                } else {
-                    Phase::Live
-                },
-                remote: attach.remote,
-                gone: attach.gone,
-            },
-        );
-        tracing::debug!(
-            connection = id,
-            subscription = attach.id,
-            "connection is opened"
-        );
-        if ends {
-            self.registry.end(key, Ending::Resync, start.from);
-        }
-        let subscription = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
-        Ok(Attached {
-            key,
-            id,
-            subscription: subscription.subscription.clone(),
-            since: subscription.since,
-            start,
-        })
-    }
-
-    /// Where delivery begins for a client that presents `after`; not before the subscription was made.
-    fn start(&self, after: Option<Cursor>, since: Position) -> Start {
-        let here = self.position;
-        let live = |from, gap| Start {
-            from,
-            attached_at: here,
-            replay: false,
-            gap,
-        };
-        match after {
-            None => live(here, None),
-            Some(cursor) if cursor.deployment != self.settings.deployment => {
-                live(here, Some(GapReason::OtherDeployment))
-            }
-            // Ahead of this node: what it has already is skipped when it comes by.
-            Some(cursor) if cursor.position >= here => live(cursor.position, None),
-            Some(cursor) => {
-                let before = (cursor.position < since).then_some(GapReason::BeforeSubscription);
-                Start {
-                    replay: true,
-                    ..live(cursor.position.max(since), before)
-                }
-            }
-        }
-    }
-
-    /// Answers a connection that replays. It is live from the end of the answer on if the answer
-    /// holds all there is; a connection that has ended meanwhile gets its last words all the same.
-    fn past(&mut self, key: ConnectionKey, from: Position) -> Past {
-        let Some(slice) = self.window.after(from) else {
-            return Past::Forgotten(self.window.start());
-        };
-        let last = slice.batches.last().map_or(from, |batch| batch.position);
-        let up_to = if slice.complete { self.position } else { last };
-        let live = slice.complete;
-        let batches = slice.batches;
-        if live {
-            self.registry.make_live(key, up_to);
-        }
-        Past::Slice {
-            batches,
-            up_to,
-            live,
-            invalid: live.then(|| self.invalid_for(key)).flatten(),
-        }
-    }
-
-    /// The subscription of a connection, if it is invalid. A node's verdict is no change of the document, and
-    /// who replayed meanwhile may have met nothing that tells it.
-    fn invalid_for(&self, key: ConnectionKey) -> Option<Subscription> {
-        let slot = self.registry.subscription_of(key)?;
-        let subscription = &self.subscriptions.get(slot)?.subscription;
-        subscription.fault.is_some().then(|| subscription.clone())
-    }
-
-    fn connections_of(&self, slot: Slot) -> Vec<Connection> {
-        let show = |registered: &registry::Registered| Connection {
-            id: registered.id.clone(),
-            dialect: registered.dialect,
-            remote: registered.remote.clone(),
-            opened_at: registered.opened_at,
-            replaying: registered.phase == Phase::CatchingUp,
-            waiting_frames: registered.outbox.len(),
-        };
-        self.registry.of(slot).iter().map(show).collect()
     }
 
     /// Shows the figures to metrics, where they have changed.

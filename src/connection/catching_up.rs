@@ -207,7 +207,7 @@ impl Connection {
         self.queue_frames();
         match *found {
             Found::Unavailable => Err(Outcome::Found(Ending::Overloaded)),
-            Found::Undecided => Err(Outcome::Found(Ending::Resync)),
+            Found::Untold => Err(Outcome::Found(Ending::Resync)),
             Found::Gap(..) | Found::Lacking if replay.ends_on_gap => {
                 Err(Outcome::Found(Ending::Resync))
             }

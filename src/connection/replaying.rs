@@ -7,6 +7,7 @@
 
 mod late;
 mod matching;
+mod picking;
 
 use std::{
     collections::VecDeque,
@@ -15,11 +16,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bson::{DateTime, RawDocument, RawDocumentBuf};
+use bson::{DateTime, RawDocumentBuf};
 
 use self::{
     late::{OldEvents, Page},
-    matching::{Verdict, judge, judge_aside},
+    matching::Verdict,
+    picking::Picked,
 };
 use super::{Host, websocket::after_others};
 use crate::{
@@ -28,8 +30,7 @@ use crate::{
     protocol::{Dialect, Frame, GapReason, Message},
     replay::{Late, Reader, Refusal},
     router::{
-        Batch, Busy, Change, ChangeKind, Compiled, FAILED, Past, filter_limits,
-        registry::ConnectionKey, too_expensive,
+        Batch, Busy, Change, ChangeKind, Compiled, Past, filter_limits, registry::ConnectionKey,
     },
     subscription::{Key, Subscription},
 };
@@ -65,13 +66,6 @@ struct Compiling {
     at: Option<Position>,
 }
 
-/// A filter that cannot be matched with an event: the router is told first.
-struct Blaming {
-    telling: Asking<Result<(), Busy>>,
-    at: Position,
-    fault: Box<str>,
-}
-
 /// What came of looking further.
 #[derive(Clone, Copy)]
 pub(super) enum Found {
@@ -85,8 +79,8 @@ pub(super) enum Found {
     Live(Position),
     /// The history cannot be read now.
     Unavailable,
-    /// Whether an event matches cannot be said, and the client wants to be closed then or cannot be told.
-    Undecided,
+    /// What is wrong with the subscription cannot be told to the client, or it wants to be closed then.
+    Untold,
 }
 
 /// The replay of one connection.
@@ -103,10 +97,11 @@ pub(super) struct Replaying {
     /// Whether a gap ends the connection.
     ends_on_gap: bool,
     compiling: Option<Compiling>,
-    blaming: Option<Blaming>,
     /// An event that may be dear is being matched; and what came of it.
     matching: Option<Asking<Verdict>>,
     verdict: Option<Verdict>,
+    /// Events so far of which it was not decided whether they match.
+    given_up: usize,
     past_filter: Option<Arc<Filter>>,
     past_expiry: Option<DateTime>,
     /// The filter in force beyond; `None` while paused or invalid.
@@ -181,9 +176,9 @@ impl Replaying {
             shown,
             ends_on_gap: beginning.ends_on_gap,
             compiling: Some(compiling),
-            blaming: None,
             matching: None,
             verdict: None,
+            given_up: 0,
             past_filter: None,
             past_expiry: None,
             filter: None,
@@ -247,10 +242,6 @@ impl Replaying {
                 }
                 continue;
             }
-            if let Some(blaming) = &mut self.blaming {
-                let told = ready!(blaming.telling.as_mut().poll(cx));
-                return Poll::Ready(self.on_told(told, out));
-            }
             if let Some(matching) = &mut self.matching {
                 self.verdict = Some(ready!(matching.as_mut().poll(cx)));
                 self.matching = None;
@@ -260,11 +251,16 @@ impl Replaying {
                 return Poll::Pending;
             }
             if let Some(batch) = self.batches.front().map(Arc::clone) {
-                return Poll::Ready(if self.old.is_page() {
+                let found = if self.old.is_page() {
                     self.look_through_page(&batch, max_bytes, out)
                 } else {
                     self.look_through(&batch, max_bytes, out)
-                });
+                };
+                // Nothing is found yet: a first event that may be dear decides what the client is greeted with.
+                if out.is_empty() && self.matching.is_some() {
+                    continue;
+                }
+                return Poll::Ready(found);
             }
             if let Some((position, live)) = self.until.take() {
                 self.done = self.done.max(position);
@@ -285,7 +281,7 @@ impl Replaying {
     fn go_live(&mut self, position: Position, out: &mut Vec<Arc<Frame>>) -> Found {
         let untold = self.invalid.take().filter(|_| !self.is_told_invalid());
         if untold.is_some() && self.ends_on_gap {
-            return Found::Undecided;
+            return Found::Untold;
         }
         out.extend(untold.and_then(|invalid| self.updated(&invalid, position)));
         Found::Live(position)
@@ -387,12 +383,16 @@ impl Replaying {
             if self.old.has(batch, &change.kind, change.position) {
                 continue;
             }
-            if let Some(frame) = self.pick(batch, change) {
-                bytes += frame.bytes.len();
-                out.push(frame);
-                if bytes >= max_bytes {
-                    return Found::Frames;
+            match self.pick(batch, change) {
+                Picked::Frame(frame) => {
+                    bytes += frame.bytes.len();
+                    out.push(frame);
+                    if bytes >= max_bytes {
+                        return Found::Frames;
+                    }
                 }
+                Picked::Undecided(reason) => return self.give_up(reason, before),
+                Picked::Nothing => {}
             }
             if self.is_held_up(before) {
                 return Found::Frames;
@@ -417,7 +417,7 @@ impl Replaying {
     /// yet. Nothing comes behind its subscription's delete.
     fn is_held_up(&mut self, before: Position) -> bool {
         let matches = self.matching.is_some();
-        let waits = matches || self.compiling.is_some() || self.blaming.is_some();
+        let waits = matches || self.compiling.is_some();
         if waits {
             self.done = before;
         }
@@ -426,108 +426,6 @@ impl Replaying {
             self.next_change -= 1;
         }
         waits || self.is_over()
-    }
-
-    /// The frame of a change, if it concerns this connection.
-    fn pick(&mut self, batch: &Batch, change: &Change) -> Option<Arc<Frame>> {
-        let is_past = change.position <= self.attached_at;
-        match &change.kind {
-            ChangeKind::Event(range) => self.pick_event(batch, change, batch.document(range)?),
-            ChangeKind::Stored(document)
-                if !is_past && Key::of(document).prevails_over(&self.subscription) =>
-            {
-                self.subscription = Key::of(document);
-                let at = Some(change.position);
-                self.compiling = Some(Compiling::of(document, &self.limits, at));
-                None
-            }
-            // The registry has ended the connection there. What comes behind it under the same id is another
-            // subscription's.
-            ChangeKind::Deleted(key) if !is_past && Key::of(key) == self.subscription => {
-                self.stop_at(change.position);
-                None
-            }
-            ChangeKind::AllDeleted if !is_past => {
-                self.stop_at(change.position);
-                None
-            }
-            _ => None,
-        }
-    }
-
-    fn pick_event(
-        &mut self,
-        batch: &Batch,
-        change: &Change,
-        document: &RawDocument,
-    ) -> Option<Arc<Frame>> {
-        let (filter, expiry) = if change.position <= self.attached_at {
-            (&self.past_filter, self.past_expiry)
-        } else {
-            (&self.filter, self.expiry)
-        };
-        if expiry.is_some_and(|expiry| self.old.committed(change) > expiry) {
-            return None;
-        }
-        let filter = filter.as_ref()?;
-        let verdict = if let Some(verdict) = self.verdict.take() {
-            verdict
-        } else if filter.most_steps(document.as_bytes().len()) > STEPS_A_TURN {
-            let filter = Arc::clone(filter);
-            self.matching = Some(Box::pin(judge_aside(filter, document.to_owned())));
-            return None;
-        } else {
-            let (verdict, spent) = judge(filter, document);
-            self.turn.steps = self.turn.steps.saturating_sub(spent);
-            verdict
-        };
-        match verdict {
-            Verdict::Matches => batch.frame(change, document, self.dialect, &self.host.wording),
-            Verdict::Not => None,
-            Verdict::TooExpensive => {
-                let deployment = self.host.wording.deployment;
-                self.blame(too_expensive(change.position, deployment), change.position);
-                None
-            }
-            Verdict::Panicked => {
-                tracing::error!(position = ?change.position, "matching an event in a replay panicked");
-                self.blame(FAILED.to_owned(), change.position);
-                None
-            }
-        }
-    }
-
-    /// The filter cannot be matched with the event at `at`: from there on the subscription is invalid, until
-    /// its document changes.
-    fn blame(&mut self, fault: String, at: Position) {
-        self.past_filter = None;
-        self.filter = None;
-        let (host, document) = (Arc::clone(&self.host), self.shown.document.clone());
-        let telling = fault.clone();
-        self.blaming = Some(Blaming {
-            telling: Box::pin(async move { host.router.blame(document, telling).await }),
-            at,
-            fault: fault.into(),
-        });
-    }
-
-    /// The router knows. One that was invalid at the attach needs no other end where it was told; bare events
-    /// have no word for it, and nothing behind this may be passed over in silence.
-    fn on_told(&mut self, told: Result<(), Busy>, out: &mut Vec<Arc<Frame>>) -> Found {
-        let Some(Blaming { at, fault, .. }) = self.blaming.take() else {
-            return Found::Frames;
-        };
-        if told.is_err() {
-            return Found::Unavailable;
-        }
-        let told = self.is_told_invalid() && self.dialect.has_messages();
-        if self.ends_on_gap && !told {
-            return Found::Undecided;
-        }
-        self.done = self.done.max(at);
-        self.shown.fault = Some(fault);
-        out.extend(self.updated(&self.shown, at));
-        Found::Frames
     }
 
     /// A document was read: its filter is in force from here on. Spans of the past in which the subscription

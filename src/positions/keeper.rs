@@ -80,7 +80,6 @@ impl Keeper {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Succeeded(owner) => self.pending.succeeded(&owner),
             Message::Begun(owner, at) => {
                 self.pending.begun(owner, at);
                 self.write_within(Duration::ZERO);

@@ -25,7 +25,8 @@ pub(crate) struct Pending {
 /// What is known of one of them.
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    /// Where it was made: what is told of another one under the same id is not of it.
+    /// Where it was made: what is told of an earlier one under the same id is not of it. (A later one comes
+    /// with a beginning, or goes on with the same position.)
     since: Position,
     /// The furthest position known here; [`Position::START`] if only the database knows more.
     at: Position,
@@ -46,13 +47,6 @@ impl Pending {
         self.acknowledged.remove(&id);
         self.known.insert(id.clone(), Known { since, at });
         self.begun.insert(id, Beginning { at, seen: true });
-    }
-
-    /// The position is another document's from here on.
-    pub(super) fn succeeded(&mut self, owner: &Owner) {
-        if let Some(known) = self.known.get_mut(&owner.id) {
-            known.since = owner.since;
-        }
     }
 
     pub(crate) fn ended(&mut self, id: SubscriptionId, at: Position) {
@@ -82,11 +76,13 @@ impl Pending {
     pub(super) fn whole(&mut self, owners: Vec<Owner>, at: Position) {
         let mut known = HashMap::with_capacity(owners.len());
         for Owner { id, since } in &owners {
-            let before = self.known.remove(id);
-            let here = Known {
+            let new = Known {
                 since: *since,
-                at: before.map_or(Position::START, |before| before.at),
+                at: Position::START,
             };
+            let mut here = self.known.remove(id).unwrap_or(new);
+            // Connections of the time before stay.
+            here.since = here.since.min(*since);
             known.insert(id.clone(), here);
             let found = Beginning { at, seen: false };
             self.begun.entry(id.clone()).or_insert(found);
@@ -103,7 +99,7 @@ impl Pending {
     /// Whether that is news.
     pub(crate) fn acknowledged(&mut self, owner: &Owner, at: Position) -> bool {
         match self.known.get_mut(&owner.id) {
-            Some(known) if known.since == owner.since && known.at < at => {
+            Some(known) if known.since <= owner.since && known.at < at => {
                 known.at = at;
                 self.acknowledged.insert(owner.id.clone(), at);
                 true
@@ -190,8 +186,6 @@ mod tests {
         assert!(!pending.acknowledged(&a, at(4)), "late");
         pending.begun(owner("a", 5), at(5));
         assert!(!pending.acknowledged(&a, at(6)), "another's");
-        pending.succeeded(&a);
-        assert!(!pending.acknowledged(&owner("a", 5), at(6)));
         let work = pending.take();
         assert!(work.structural);
         assert_eq!(work.changes.ended, [(id.clone(), at(3))]);
@@ -201,6 +195,22 @@ mod tests {
         };
         assert_eq!(work.changes.begun, [(id, again)]);
         assert_eq!(work.changes.acknowledged, []);
+    }
+
+    #[test]
+    fn whoever_takes_the_id_over_goes_on_with_the_position_and_so_do_those_who_stay() {
+        let mut pending = Pending::default();
+        let (before, after) = (owner("a", 1), owner("a", 5));
+        pending.begun(before.clone(), at(1));
+        assert!(pending.acknowledged(&after, at(6)));
+        assert!(pending.acknowledged(&before, at(7)));
+        pending.whole(vec![after.clone()], at(8));
+        assert!(pending.acknowledged(&before, at(9)));
+        pending.ended("a".into(), at(10));
+        pending.begun(owner("a", 11), at(11));
+        for gone in [before, after] {
+            assert!(!pending.acknowledged(&gone, at(12)));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Filters that cannot be matched with an event: each is blamed on its subscription alone.
 //!
-//! Such a subscription is invalid from that event on, on every node that meets the event, and until its
-//! document changes. Nothing of it is stored.
+//! Such a subscription is invalid from that event on, on every node that meets the event live, and until its
+//! document changes. Nothing of it is stored, and no replay has a say in it: nodes that met the same events agree.
 
 use bson::RawDocument;
 
@@ -17,7 +17,7 @@ use crate::{
 
 /// What is said of a filter that takes more steps than it may on the event at `position`. Every node says
 /// the same.
-pub(crate) fn too_expensive(position: Position, deployment: DeploymentId) -> String {
+fn too_expensive(position: Position, deployment: DeploymentId) -> String {
     let cursor = position.cursor(deployment);
     format!(
         "too expensive: whether it matches the event at {cursor} takes more steps than a filter may take"
@@ -72,7 +72,7 @@ impl Router {
         let fault = too_expensive(change.position, self.settings.deployment);
         let mut dear = std::mem::take(&mut self.delivery.matched.dear);
         for slot in dear.drain(..) {
-            self.blame(slot, fault.clone(), Some(before)).await;
+            self.blame(slot, fault.clone(), before).await;
         }
     }
 
@@ -86,7 +86,7 @@ impl Router {
             "matching an event panicked"
         );
         for slot in culprits {
-            self.blame(slot, FAILED.to_owned(), Some(before)).await;
+            self.blame(slot, FAILED.to_owned(), before).await;
         }
         let again = self
             .delivery
@@ -99,22 +99,20 @@ impl Router {
         }
     }
 
-    /// Makes a subscription invalid where the feed is, and tells its connections. Where an event may be
-    /// missing for them behind `missing`, those that cannot be told, or asked not to be, end as at a gap.
-    pub(super) async fn blame(&mut self, slot: Slot, fault: String, missing: Option<Position>) {
+    /// Makes a subscription invalid where the feed is, and tells its connections. An event may be missing for
+    /// them behind `after`: those that cannot be told, or asked not to be, end as at a gap.
+    async fn blame(&mut self, slot: Slot, fault: String, after: Position) {
         self.delivery.flush(&mut self.registry).await;
         if !self.subscriptions.blame(slot, fault.into()) {
             return;
         }
         self.metrics.filters_blamed.inc();
-        if let Some(after) = missing {
-            self.end_deaf(slot, after);
-        }
+        self.end_deaf(slot, after);
         self.tell_update(slot).await;
     }
 
     /// Ends those connections of a subscription that cannot be told of a gap here, or asked not to be.
-    fn end_deaf(&mut self, slot: Slot, after: Position) {
+    pub(super) fn end_deaf(&mut self, slot: Slot, after: Position) {
         let concerns = |c: &&Registered| c.gets(self.position) && c.ends_on_gap();
         let deaf = self.registry.of(slot).iter().filter(concerns);
         let deaf: Vec<ConnectionKey> = deaf.map(|c| c.key).collect();

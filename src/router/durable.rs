@@ -12,16 +12,19 @@ use crate::{
 pub(super) struct Durable(pub(super) Option<Positions>);
 
 impl Durable {
-    /// A subscription was made or changed at `at`; `was` says whether it was durable before.
-    pub(super) async fn stored(&self, is: &Compiled, was: bool, at: Position) {
+    /// A subscription was made or changed at `at`; `before` is what it was. Another document that takes an id
+    /// over goes on where the one before was: its clients stay, and acknowledge as before.
+    pub(super) async fn stored(&self, is: &Compiled, before: Option<&Compiled>, at: Position) {
         let (Some(positions), Some(owner)) = (&self.0, is.owner()) else {
             return;
         };
+        let was = before.is_some_and(|before| before.subscription.durable);
         match (was, is.subscription.durable) {
-            (false, true) => positions.begun(owner, at).await,
+            (false, true) => {
+                let since = before.map_or(owner.since, |before| before.since);
+                positions.begun(Owner { since, ..owner }, at).await;
+            }
             (true, false) => positions.ended(owner.id, at).await,
-            // Made here, and yet there was one: another document has taken the id over.
-            (true, true) if owner.since == at => positions.succeeded(owner).await,
             _ => {}
         }
     }

@@ -11,14 +11,14 @@ use serde_json::Value;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
-    Attach, Batch, Change, ChangeKind, Compiled, Counted, FromFeed, Router, RouterHandle, Settings,
-    filter_limits,
+    Attach, AttachError, Batch, Change, ChangeKind, Compiled, Counted, FromFeed, Router,
+    RouterHandle, Settings, filter_limits,
     outbox::{Receiver, Taken},
 };
 use crate::{
     config,
     position::{Cursor, DeploymentId, Position},
-    protocol::{Dialect, GapReason},
+    protocol::{Dialect, Ending, GapReason},
     telemetry::Metrics,
 };
 
@@ -84,10 +84,14 @@ async fn next(receiver: &Receiver) -> Value {
 }
 
 fn new_router() -> (Router, RouterHandle, mpsc::Sender<FromFeed>) {
+    router_within(config::Limits::default())
+}
+
+fn router_within(limits: config::Limits) -> (Router, RouterHandle, mpsc::Sender<FromFeed>) {
     let settings = Settings {
         deployment: HERE,
         database: "d".to_owned(),
-        limits: config::Limits::default(),
+        limits,
         socket: config::Socket::default(),
         feed: config::Feed::default(),
     };
@@ -199,4 +203,32 @@ async fn a_subscription_that_was_passed_over_stays_active_and_is_told_of_a_gap()
     };
     assert!(now(&spared).is_pending());
     assert!(matches!(now(&ended), Poll::Ready(Taken::End(_))));
+}
+
+/// Each of them has a copy of its subscription for as long as it gets the past.
+#[tokio::test]
+async fn those_who_get_the_past_are_as_many_as_there_is_room_for_their_subscriptions() {
+    let document = RawDocumentBuf::try_from(&doc! {"_id": "a"}).unwrap();
+    let limits = config::Limits {
+        subscriptions_bytes: 2 * document.as_bytes().len(),
+        ..config::Limits::default()
+    };
+    let (mut router, handle, _feed) = router_within(limits);
+    router
+        .apply_batch(plain_batch(vec![change(5, made("a"))], 9))
+        .await;
+    let replay = |router: &mut Router| {
+        let (attach, receiver) = wish(&handle, "a", Some(at(6)));
+        let attached = router.try_attach(attach).map(|attached| attached.key);
+        attached.map(|key| (key, receiver))
+    };
+    let (first, _outbox) = replay(&mut router).unwrap();
+    let (second, _other) = replay(&mut router).unwrap();
+    assert_eq!(replay(&mut router).unwrap_err(), AttachError::ReplaysFull);
+    assert!(router.try_attach(wish(&handle, "a", None).0).is_ok());
+    router.past(first, at(6));
+    let (_, _outbox) = replay(&mut router).unwrap();
+    assert_eq!(replay(&mut router).unwrap_err(), AttachError::ReplaysFull);
+    router.registry.end(second, Ending::ClientLeft, at(9));
+    assert!(replay(&mut router).is_ok());
 }

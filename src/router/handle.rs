@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bson::{DateTime, RawDocument, RawDocumentBuf, Timestamp};
+use bson::{DateTime, RawDocument, Timestamp};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
@@ -81,6 +81,16 @@ pub enum AttachError {
     /// The subscription has as many connections on this node as it may.
     #[error("the subscription has as many connections on this node as it takes")]
     SubscriptionFull,
+    /// This node has no room for the subscription itself.
+    #[error(
+        "this node has no room for the subscription (limits.subscriptions, limits.subscriptions_bytes), and cannot tell which events are its"
+    )]
+    NoRoom,
+    /// Those who get the past have as much of subscriptions in memory as they may.
+    #[error(
+        "the subscriptions of those who get the past take as much on this node as limits.subscriptions_bytes allows"
+    )]
+    ReplaysFull,
     /// This node stops.
     #[error("this node is stopping")]
     Stopping,
@@ -279,12 +289,6 @@ impl RouterHandle {
     ) -> Result<Past, Busy> {
         self.ask_within(patience, |reply| Input::Past(key, from, reply))
             .await
-    }
-
-    /// A replay has found that the filter of this document cannot be matched with an event, and why: if it
-    /// is in force still, the subscription is invalid from here on, as on every node that met the event.
-    pub async fn blame(&self, document: RawDocumentBuf, fault: String) -> Result<(), Busy> {
-        self.ask(|reply| Input::Blame(document, fault, reply)).await
     }
 
     /// Waits until another number of subscriptions than `known` is invalid since their filters could not be

@@ -49,6 +49,8 @@ pub struct Registered {
     pub from: Position,
     /// What it gets.
     pub phase: Phase,
+    /// Bytes of its own copy of the subscription, which it has for the past.
+    pub copy_bytes: usize,
     /// Where the client is.
     pub remote: String,
     /// Since when.
@@ -90,9 +92,29 @@ pub struct NewConnection {
     /// See [`Registered`].
     pub phase: Phase,
     /// See [`Registered`].
+    pub copy_bytes: usize,
+    /// See [`Registered`].
     pub remote: String,
     /// See [`Registered`].
     pub gone: Gone,
+}
+
+#[cfg(test)]
+impl NewConnection {
+    /// A live one from the start on, for tests.
+    pub(crate) fn live(outbox: Sender) -> Self {
+        Self {
+            id: String::new(),
+            outbox,
+            dialect: Dialect::Tidegate,
+            close_on_gap: false,
+            from: Position::START,
+            phase: Phase::Live,
+            copy_bytes: 0,
+            remote: String::new(),
+            gone: crate::receipts::life().1,
+        }
+    }
 }
 
 /// A connection for which something waits.
@@ -109,6 +131,8 @@ pub struct Registry<S> {
     by_subscription: HashMap<S, Vec<Registered>>,
     places: HashMap<ConnectionKey, (S, usize)>,
     books: Books,
+    /// Bytes of all copies of subscriptions that connections have for the past.
+    copied_bytes: usize,
     next_key: u64,
 }
 
@@ -118,6 +142,7 @@ impl<S: Copy + Eq + Hash> Default for Registry<S> {
             by_subscription: HashMap::new(),
             places: HashMap::new(),
             books: Books::default(),
+            copied_bytes: 0,
             next_key: 0,
         }
     }
@@ -138,10 +163,12 @@ impl<S: Copy + Eq + Hash> Registry<S> {
             close_on_gap: new.close_on_gap,
             from: new.from,
             phase: new.phase,
+            copy_bytes: new.copy_bytes,
             remote: new.remote,
             opened_at: SystemTime::now(),
             gone: new.gone,
         });
+        self.copied_bytes += new.copy_bytes;
         self.books.open();
         key
     }
@@ -155,6 +182,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         if let Some(connection) = connections.and_then(|all| all.get_mut(*index)) {
             connection.phase = Phase::Live;
             connection.from = connection.from.max(from);
+            self.copied_bytes -= std::mem::take(&mut connection.copy_bytes);
         }
     }
 
@@ -212,6 +240,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
             code = ending.code(),
             "connection is ending"
         );
+        self.copied_bytes -= connection.copy_bytes;
     }
 
     /// Whose connection it is; `None` if it has ended.
@@ -246,6 +275,22 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         let mut holders: Vec<Holder> = self.all().map(holder).filter(|h| h.bytes > 0).collect();
         holders.sort_unstable_by_key(|holder| std::cmp::Reverse(holder.bytes));
         holders
+    }
+
+    /// The subscription has changed: those of its connections that get the past have a copy of so many bytes.
+    pub fn copied(&mut self, subscription: S, bytes: usize) {
+        let connections = self.by_subscription.get_mut(&subscription);
+        for connection in connections.into_iter().flatten() {
+            if connection.phase == Phase::CatchingUp {
+                self.copied_bytes -= std::mem::replace(&mut connection.copy_bytes, bytes);
+                self.copied_bytes += bytes;
+            }
+        }
+    }
+
+    /// Bytes of all copies of subscriptions that connections have for the past.
+    pub fn copied_bytes(&self) -> usize {
+        self.copied_bytes
     }
 
     /// How many connections are open.
@@ -290,17 +335,7 @@ mod tests {
             frames: 8,
             bytes: 1024,
         });
-        let new = NewConnection {
-            id: String::new(),
-            outbox: sender,
-            dialect: Dialect::Tidegate,
-            close_on_gap: false,
-            from: Position::START,
-            phase: Phase::Live,
-            remote: String::new(),
-            gone: crate::receipts::life().1,
-        };
-        (new, receiver)
+        (NewConnection::live(sender), receiver)
     }
 
     fn end_seen(receiver: &Receiver) -> Option<Ending> {
@@ -313,7 +348,9 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        Open(u8),
+        Open(u8, usize),
+        MakeLive(usize),
+        Copied(u8, usize),
         End(usize, Ending),
         EndAllOf(u8),
         EndSome(usize),
@@ -322,7 +359,9 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         let ending = prop::sample::select(Ending::ALL.to_vec());
         prop_oneof![
-            4 => (0u8..4).prop_map(Step::Open),
+            4 => (0u8..4, 0usize..9).prop_map(|(of, bytes)| Step::Open(of, bytes)),
+            1 => any::<usize>().prop_map(Step::MakeLive),
+            1 => (0u8..4, 0usize..9).prop_map(|(of, bytes)| Step::Copied(of, bytes)),
             4 => (any::<usize>(), ending).prop_map(|(at, ending)| Step::End(at, ending)),
             1 => (0u8..4).prop_map(Step::EndAllOf),
             1 => (0usize..6).prop_map(Step::EndSome),
@@ -339,8 +378,10 @@ mod tests {
             let mut expected: HashMap<ConnectionKey, Ending> = HashMap::new();
             for step in steps {
                 match step {
-                    Step::Open(subscription) => {
+                    Step::Open(subscription, copy_bytes) => {
                         let (new, receiver) = connection();
+                        let phase = if copy_bytes > 0 { Phase::CatchingUp } else { Phase::Live };
+                        let new = NewConnection { phase, copy_bytes, ..new };
                         let key = registry.open(subscription, new);
                         opened.push((key, subscription, receiver));
                     }
@@ -350,7 +391,11 @@ mod tests {
                         prop_assert_eq!(registry.end(*key, ending, Position::START).is_some(), first);
                         expected.entry(*key).or_insert(ending);
                     }
-                    Step::End(..) => {}
+                    Step::MakeLive(at) if !opened.is_empty() => {
+                        registry.make_live(opened[at % opened.len()].0, Position::START);
+                    }
+                    Step::Copied(subscription, bytes) => registry.copied(subscription, bytes),
+                    Step::End(..) | Step::MakeLive(_) => {}
                     Step::EndAllOf(subscription) => {
                         let mut count = 0;
                         for (key, of, _) in &opened {
@@ -380,6 +425,9 @@ mod tests {
                 prop_assert_eq!(books.open, registry.len() as u64);
                 prop_assert_eq!(books.opened, books.open + books.closed_in_all());
                 prop_assert_eq!(registry.all().count(), registry.len());
+                let copies = registry.all().map(|c| c.copy_bytes).sum::<usize>();
+                prop_assert_eq!(registry.copied_bytes(), copies);
+                prop_assert!(registry.all().all(|c| c.phase == Phase::CatchingUp || c.copy_bytes == 0));
                 for ending in Ending::ALL {
                     let told = expected.values().filter(|e| **e == ending).count();
                     prop_assert_eq!(books.closed(ending), told as u64);

@@ -86,11 +86,11 @@ mod tests {
     use crate::{
         config,
         position::DeploymentId,
-        protocol::{Dialect, Frame},
+        protocol::Frame,
         router::{
             Settings,
             outbox::{Pushed, Receiver, outbox},
-            registry::{NewConnection, Phase},
+            registry::NewConnection,
         },
         telemetry::Metrics,
     };
@@ -142,17 +142,7 @@ mod tests {
             let frame = Frame::new(vec![0; FRAME_BYTES].into(), Position::START, None);
             let frame = Arc::new(frame.counted(&delivery.wording.load));
             assert!(matches!(sender.push(&frame), Pushed::Queued(_)));
-            let new = NewConnection {
-                id: String::new(),
-                outbox: sender,
-                dialect: Dialect::Tidegate,
-                close_on_gap: false,
-                from: Position::START,
-                phase: Phase::Live,
-                remote: String::new(),
-                gone: crate::receipts::life().1,
-            };
-            registry.open(0, new);
+            registry.open(0, NewConnection::live(sender));
             keeping.spawn(keep(receiver));
         }
         yield_now().await;

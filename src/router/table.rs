@@ -5,6 +5,8 @@ mod expiries;
 mod gathering;
 mod notices;
 mod room;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeSet,
@@ -12,8 +14,9 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use bson::{DateTime, RawDocument, RawDocumentBuf};
+use bson::{DateTime, RawDocument};
 
+pub(super) use self::apart::Heir;
 use self::{apart::Apart, expiries::Expiries, notices::Notices};
 
 pub(crate) use self::gathering::Gathering;
@@ -108,17 +111,15 @@ impl Table {
 
     /// Makes or replaces a subscription. Returns its slot if it existed before and is
     /// different now.
-    pub(super) fn upsert(&mut self, mut compiled: Compiled) -> Option<Slot> {
+    pub(super) fn upsert(&mut self, compiled: Compiled) -> Option<Slot> {
         if self.is_apart(&compiled.subscription) {
-            self.set_apart(&compiled.subscription);
+            self.set_apart(&compiled);
             return None;
         }
         let slot = (compiled.subscription.id()).and_then(|id| self.slot(&id));
-        if !self.has_room_for(&compiled, slot) {
-            compiled = compiled.withheld();
-        }
+        let mut compiled = self.fitted(compiled, slot);
+        let filter = compiled.take_active_filter();
         let Some(slot) = slot else {
-            let filter = compiled.take_active_filter();
             let slot = self.insert(compiled);
             self.enter(slot, filter);
             return None;
@@ -129,17 +130,33 @@ impl Table {
         if same {
             return None;
         }
-        if let Some(old) = self.forget(slot) {
-            if old.subscription.key() == compiled.subscription.key() {
-                compiled.since = compiled.since.max(old.since);
-            } else {
-                self.set_apart(&old.subscription);
-            }
-        }
-        let filter = compiled.take_active_filter();
-        self.fill(slot, compiled);
+        self.replace(slot, compiled);
         self.enter(slot, filter);
         Some(slot)
+    }
+
+    /// Puts a document in the place of another one of the same id, which is set apart where it is not an
+    /// earlier state of the same. The filter is left to the caller.
+    fn replace(&mut self, slot: Slot, mut compiled: Compiled) {
+        let Some(old) = self.forget(slot) else { return };
+        let same = old.subscription.key() == compiled.subscription.key();
+        if same {
+            compiled.since = compiled.since.max(old.since);
+        }
+        // The subscription comes first where there is not room for both.
+        self.fill(slot, compiled);
+        if !same {
+            self.set_apart(&old);
+        }
+    }
+
+    /// The document as it may be held in the place of what is in its slot now: whole, if there is room.
+    fn fitted(&self, compiled: Compiled, slot: Option<Slot>) -> Compiled {
+        if self.has_room_for(&compiled, slot) {
+            compiled
+        } else {
+            compiled.withheld()
+        }
     }
 
     /// Whether a document is no subscription beside those that there are: it has no id, or another one
@@ -165,13 +182,22 @@ impl Table {
         })
     }
 
-    fn set_apart(&mut self, subscription: &Subscription) {
-        let new = self.apart.insert(subscription);
-        let fault = self.apart.fault(&subscription.key());
-        self.notices.see(subscription, fault);
+    /// Keeps a document apart, whole if there is room.
+    fn set_apart(&mut self, compiled: &Compiled) {
+        let subscription = &compiled.subscription;
+        let key = subscription.key();
+        if let Some(bytes) = self.apart.held_bytes(&key) {
+            self.occupancy.remove(bytes);
+        }
+        let withheld = compiled.withheld || !self.has_room_for(compiled, None);
+        let new = self.apart.insert(subscription, withheld);
+        if let Some(bytes) = self.apart.held_bytes(&key) {
+            self.occupancy.add(bytes);
+        }
+        self.notices.see(subscription, self.apart.fault(&key));
         if new {
             self.counts[Status::Invalid as usize] += 1;
-            self.invalid.insert(subscription.key());
+            self.invalid.insert(key);
         }
     }
 
@@ -244,13 +270,16 @@ impl Table {
     }
 
     /// The document that is the subscription of this id now that none is, if there is one.
-    pub(super) fn heir(&mut self, id: &str) -> Option<RawDocumentBuf> {
+    pub(super) fn heir(&mut self, id: &str) -> Option<Heir> {
         let heir = self.apart.heir(id)?;
-        self.take_back(&Key::of(&heir)).then_some(heir)
+        self.take_back(&Key::of(&heir.document)).then_some(heir)
     }
 
     /// Keeps a document apart no more; false if it was not.
     fn take_back(&mut self, key: &Key) -> bool {
+        if let Some(bytes) = self.apart.held_bytes(key) {
+            self.occupancy.remove(bytes);
+        }
         let was = self.apart.remove(key);
         if was {
             self.counts[Status::Invalid as usize] -= 1;
@@ -419,12 +448,6 @@ impl Table {
         self.blamed.len()
     }
 
-    /// The slot that holds exactly this document.
-    pub(super) fn slot_of(&self, document: &RawDocument) -> Option<Slot> {
-        let slot = self.slot(&Key::of(document).id()?)?;
-        self.holds(document).then_some(slot)
-    }
-
     /// When the next subscription expires.
     pub(super) fn next_expiry(&self) -> Option<DateTime> {
         self.expiries.next()
@@ -463,328 +486,4 @@ impl Table {
 
 fn number(slot: usize) -> Slot {
     Slot::try_from(slot).expect("fewer than 2^32 subscriptions")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        filter::{Limits, fault},
-        position::Position,
-    };
-    use bson::{Document, RawDocumentBuf, doc, oid::ObjectId};
-
-    fn compiled(document: &Document) -> Compiled {
-        Compiled::read(
-            RawDocumentBuf::try_from(document).unwrap(),
-            &Limits::default(),
-        )
-    }
-
-    fn key(document: &Document) -> RawDocumentBuf {
-        RawDocumentBuf::try_from(document).unwrap()
-    }
-
-    fn of(id: impl Into<bson::Bson>) -> Key {
-        Key::from_bson(id.into()).unwrap()
-    }
-
-    fn matched(table: &Table, event: &Document) -> usize {
-        matching(table, event).len()
-    }
-
-    #[test]
-    fn only_active_subscriptions_match_and_each_status_is_counted() {
-        let mut table = Table::default();
-        table.upsert(compiled(&doc! {"_id": "a", "filter": {"x": 1}}));
-        table.upsert(compiled(
-            &doc! {"_id": "b", "filter": {"x": 1}, "status": "paused"},
-        ));
-        table.upsert(compiled(&doc! {"_id": "c", "filter": {"x": {"$foo": 1}}}));
-        table.upsert(compiled(&doc! {"_id": 5, "filter": {}}));
-        assert_eq!(table.counts(), [1, 1, 2]);
-        assert_eq!(matched(&table, &doc! {"x": 1}), 1);
-        let invalid = [of("c"), of(5)];
-        assert_eq!(table.invalid_after(None, 10), invalid);
-        assert_eq!(table.invalid_after(None, 1), invalid[..1]);
-        assert_eq!(table.invalid_after(Some(&of("c")), 10), invalid[1..]);
-        assert_eq!(table.invalid_after(Some(&of(5)), 10), []);
-    }
-
-    #[test]
-    fn a_corrected_document_heals_and_the_same_document_is_no_change() {
-        let mut table = Table::default();
-        table.upsert(compiled(&doc! {"_id": "a", "filter": {"x": {"$foo": 1}}}));
-        let right = doc! {"_id": "a", "filter": {"x": 1}};
-        assert!(table.upsert(compiled(&right)).is_some());
-        assert!(table.upsert(compiled(&right)).is_none());
-        assert!(table.holds(&key(&right)));
-        assert_eq!(table.counts(), [1, 0, 0]);
-        assert_eq!(table.invalid_after(None, 1), []);
-    }
-
-    #[test]
-    fn removing_forgets_everything() {
-        let mut table = Table::default();
-        table.upsert(compiled(&doc! {"_id": "a", "filter": {"x": 1}}));
-        table.upsert(compiled(&doc! {"_id": 5}));
-        table.upsert(compiled(&doc! {"_id": 5, "name": "n"}));
-        assert_eq!(table.counts(), [1, 0, 1]);
-        assert!(table.remove(&of(5)).is_none());
-        assert!(table.remove(&of("a")).is_some());
-        assert!(table.remove(&of("a")).is_none());
-        assert_eq!(table.counts(), [0, 0, 0]);
-        assert_eq!(matched(&table, &doc! {"x": 1}), 0);
-    }
-
-    #[test]
-    fn what_finds_no_room_is_known_and_invalid_until_there_is_some() {
-        let document = |id: &str, filter: Document| doc! {"_id": id, "filter": filter};
-        let small = document("a", doc! {"x": 1});
-        let bytes = key(&small).as_bytes().len();
-        let mut table = Table::with_room(Room {
-            subscriptions: 2,
-            bytes: 3 * bytes,
-        });
-        for id in ["a", "b", "c"] {
-            table.upsert(compiled(&document(id, doc! {"x": 1})));
-        }
-        assert_eq!(table.counts(), [2, 0, 1]);
-        assert_eq!(matched(&table, &doc! {"x": 1}), 2);
-        let third = document("c", doc! {"x": 1});
-        assert!(
-            table
-                .fault(&key(&third))
-                .unwrap()
-                .contains("limits.subscriptions")
-        );
-        let large = document("b", doc! {"x": "long".repeat(100)});
-        assert!(table.upsert(compiled(&large)).is_some(), "told as a change");
-        assert_eq!(table.counts(), [1, 0, 2]);
-        table.upsert(compiled(&document("b", doc! {"x": 1})));
-        assert_eq!(table.counts(), [2, 0, 1]);
-        assert!(table.remove(&of("a")).is_some());
-        assert!(table.upsert(compiled(&third)).is_some());
-        assert_eq!(table.counts(), [2, 0, 0]);
-        assert_eq!(matched(&table, &doc! {"x": 1}), 2);
-        for id in ["b", "c"] {
-            assert!(table.remove(&of(id)).is_some());
-        }
-        assert_eq!(table.occupancy().held, Room::default());
-    }
-
-    /// Whatever comes first, after a reload too.
-    #[test]
-    fn of_a_string_and_an_object_id_of_the_same_digits_the_string_is_the_subscription() {
-        let id = ObjectId::new();
-        let (named, digits) = (id.to_hex(), doc! {"_id": id, "filter": {"x": 1}});
-        let named = doc! {"_id": named, "filter": {"x": 2}};
-        for order in [[&digits, &named], [&named, &digits]] {
-            let mut table = Table::default();
-            for document in order {
-                table.upsert(compiled(document));
-            }
-            check_taken(&mut table, id);
-        }
-        let mut reloaded = Table::default();
-        reloaded.replace_all(self::table(&[named, digits]));
-        check_taken(&mut reloaded, id);
-    }
-
-    fn check_taken(table: &mut Table, id: ObjectId) {
-        assert_eq!(table.counts(), [1, 0, 1]);
-        assert_eq!(table.invalid_after(None, 2), [of(id)]);
-        assert_eq!(matched(table, &doc! {"x": 1}), 0);
-        assert_eq!(matched(table, &doc! {"x": 2}), 1);
-        assert!(table.fault(&key(&doc! {"_id": id})).is_some());
-        assert!(table.remove(&of(id.to_hex())).is_some());
-        let heir = table.heir(&id.to_hex()).unwrap();
-        table.upsert(Compiled::read(heir, &Limits::default()));
-        assert_eq!(table.counts(), [1, 0, 0]);
-        assert_eq!(matched(table, &doc! {"x": 1}), 1);
-        assert!(table.heir(&id.to_hex()).is_none());
-        assert!(table.remove(&of(id)).is_some());
-        assert_eq!(table.counts(), [0, 0, 0]);
-    }
-
-    #[test]
-    fn one_that_is_kept_apart_goes_without_a_trace() {
-        let id = ObjectId::new();
-        let mut table = self::table(&[
-            doc! {"_id": id, "filter": {"x": 1}},
-            doc! {"_id": id.to_hex(), "filter": {"x": 1}},
-        ]);
-        assert!(table.remove(&of(id)).is_none());
-        assert_eq!(table.counts(), [1, 0, 0]);
-        assert!(table.remove(&of(id.to_hex())).is_some());
-        assert!(table.heir(&id.to_hex()).is_none());
-    }
-
-    #[test]
-    fn what_is_committed_after_the_expiry_does_not_match() {
-        let date = DateTime::from_millis;
-        let expiring = |id: &str, at| doc! {"_id": id, "filter": {}, "expiresAt": date(at)};
-        let mut table = self::table(&[
-            doc! {"_id": "never", "filter": {}},
-            expiring("a", 5),
-            expiring("b", 9),
-        ]);
-        let matched = |table: &Table, at| {
-            let mut matched = Matched::default();
-            let found = table.matching(&key(&doc! {}), date(at), &mut matched);
-            found.map(|_| matched.slots.len()).unwrap()
-        };
-        assert_eq!(
-            [5, 6, 9, 10, 5].map(|at| matched(&table, at)),
-            [3, 2, 2, 1, 3]
-        );
-        assert_eq!(table.next_expiry(), Some(date(5)));
-        table.upsert(compiled(&expiring("a", 20)));
-        assert_eq!([6, 10, 21].map(|at| matched(&table, at)), [3, 2, 1]);
-        assert_eq!(table.next_expiry(), Some(date(9)));
-        table.replace_all(self::table(&[expiring("b", 9), expiring("c", 7)]));
-        assert_eq!(table.next_expiry(), Some(date(7)));
-        assert_eq!([7, 8, 10].map(|at| matched(&table, at)), [2, 1, 0]);
-        for id in ["b", "c"] {
-            table.remove(&of(id));
-        }
-        assert_eq!(table.next_expiry(), None);
-    }
-
-    fn table(documents: &[Document]) -> Table {
-        let mut table = Table::default();
-        for document in documents {
-            table.upsert(compiled(document));
-        }
-        table
-    }
-
-    fn matching(table: &Table, event: &Document) -> Vec<String> {
-        let mut matched = Matched::default();
-        let found = table.matching(&key(event), DateTime::MIN, &mut matched);
-        assert!(found.is_ok() && matched.dear.is_empty());
-        let slots = matched.slots;
-        let id = |slot: Slot| table.get(slot).unwrap().subscription.id().unwrap();
-        let mut ids: Vec<_> = slots
-            .into_iter()
-            .map(|slot| id(slot).into_owned())
-            .collect();
-        ids.sort_unstable();
-        ids
-    }
-
-    #[test]
-    fn a_reload_tells_what_is_gone_and_what_changed() {
-        let mut table = table(&["a", "b", "c"].map(|id| doc! {"_id": id, "filter": {"x": 1}}));
-        let slots = ["b", "c"].map(|id| table.slot(id));
-        let difference = table.replace_all(self::table(&[
-            doc! {"_id": "e", "filter": {"x": 1}},
-            doc! {"_id": "c", "filter": {"x": 2}},
-            doc! {"_id": "d", "filter": {"x": 1}, "status": "paused"},
-            doc! {"_id": 5},
-            doc! {"_id": "b", "filter": {"x": 1}},
-        ]));
-        assert_eq!(difference.gone.len(), 1);
-        assert_eq!(difference.gone[0].1.subscription.key(), of("a"));
-        assert_eq!(difference.changed, [table.slot("c").unwrap()]);
-        assert_eq!(
-            ["b", "c"].map(|id| table.slot(id)),
-            slots,
-            "what stays keeps its slot"
-        );
-        assert_eq!(matching(&table, &doc! {"x": 1}), ["b", "e"]);
-        assert_eq!(matching(&table, &doc! {"x": 2}), ["c"]);
-        assert_eq!(table.counts(), [3, 1, 1]);
-    }
-
-    #[test]
-    fn one_that_is_blamed_is_invalid_until_its_document_changes_through_a_reload_too() {
-        let documents = ["a", "b"].map(|id| doc! {"_id": id, "filter": {"x": 1}});
-        let mut table = table(&documents);
-        let slot = table.slot("a").unwrap();
-        assert!(table.blame(slot, "too much".into()));
-        assert!(!table.blame(slot, "again".into()));
-        for _ in 0..2 {
-            assert_eq!((table.counts(), table.blamed()), ([1, 0, 1], 1));
-            assert_eq!(matching(&table, &doc! {"x": 1}), ["b"]);
-            let mut read = compiled(&documents[0]);
-            table.judge(&mut read);
-            assert_eq!(read.error(), Some("too much"));
-            assert_eq!(table.invalid_after(None, 9), [of("a")]);
-            assert!(table.upsert(compiled(&documents[0])).is_none(), "no change");
-            assert!(
-                table
-                    .replace_all(self::table(&documents))
-                    .changed
-                    .is_empty()
-            );
-        }
-        table.upsert(compiled(&doc! {"_id": "a", "filter": {"x": 2}}));
-        assert_eq!((table.counts(), table.blamed()), ([2, 0, 0], 0));
-        assert_eq!(matching(&table, &doc! {"x": 2}), ["a"]);
-    }
-
-    #[test]
-    fn a_filter_that_panics_is_found_and_the_others_are_not_blamed() {
-        let table = table(&[
-            doc! {"_id": "a", "filter": {"x": {"$ne": 5}}},
-            doc! {"_id": "b", "filter": {"x": {"$ne": fault::TEXT}}},
-        ]);
-        let event = key(&doc! {"x": 1});
-        let found = table.matching(&event, DateTime::MIN, &mut Matched::default());
-        assert!(found.is_err());
-        assert_eq!(table.panicking(&event), [table.slot("b").unwrap()]);
-    }
-
-    #[test]
-    fn a_filter_that_panics_when_it_is_compiled_makes_its_subscription_invalid() {
-        let table = table(&[
-            doc! {"_id": "a", "filter": {"x": 1}},
-            doc! {"_id": "b", "filter": {"x": fault::COMPILED}},
-        ]);
-        assert_eq!(table.counts(), [1, 0, 1]);
-        assert_eq!(table.invalid_after(None, 9), [of("b")]);
-    }
-
-    /// Everything that a table can do goes on after a reload as before.
-    #[test]
-    fn a_reloaded_table_is_changed_like_any_other() {
-        let mut table = table(&["a", "b", "c", "d"].map(|id| doc! {"_id": id, "filter": {"x": 1}}));
-        table.remove(&of("b"));
-        table.replace_all(self::table(
-            &["d", "c", "e", "f"].map(|id| doc! {"_id": id, "filter": {"x": 1}}),
-        ));
-        table.upsert(compiled(&doc! {"_id": "g", "filter": {"x": 1}}));
-        table.upsert(compiled(&doc! {"_id": "d", "filter": {"x": 2}}));
-        table.remove(&of("e"));
-        assert_eq!(matching(&table, &doc! {"x": 1}), ["c", "f", "g"]);
-        assert_eq!(matching(&table, &doc! {"x": 2}), ["d"]);
-        assert_eq!(table.replace_all(Table::default()).gone.len(), 4);
-        assert_eq!(table.counts(), [0, 0, 0]);
-        assert!(table.slot("c").is_none());
-    }
-
-    #[test]
-    fn a_reload_keeps_since_when_there_was_a_subscription() {
-        let since = Position::at(bson::Timestamp {
-            time: 5,
-            increment: 1,
-        });
-        let mut table = Table::default();
-        for id in ["same", "changed"] {
-            let mut made = compiled(&doc! {"_id": id, "filter": {}});
-            made.since = since;
-            table.upsert(made);
-        }
-        table.replace_all(self::table(&[
-            doc! {"_id": "changed", "filter": {"x": 1}},
-            doc! {"_id": "same", "filter": {}},
-            doc! {"_id": "new", "filter": {}},
-        ]));
-        let known = |id| table.get(table.slot(id).unwrap()).unwrap().since;
-        assert_eq!(
-            ["same", "changed", "new"].map(known),
-            [since, since, Position::START]
-        );
-    }
 }

@@ -103,7 +103,7 @@ pub struct Metrics {
     pub deliveries: Counter,
     /// Subscriptions that became invalid since their filters could not be matched with an event.
     pub filters_blamed: Counter,
-    /// Subscriptions passed over on an event, for what the filters of others took.
+    /// Subscriptions passed over on an event: for what the filters of others took, or in a replay.
     pub filters_undecided: Counter,
     /// Steps of those filters together that took more than is ordinary on an event.
     dear_steps: Histogram,
@@ -336,7 +336,7 @@ impl Metrics {
             ),
             (
                 "filters_undecided",
-                "Subscriptions passed over on an event for what the filters of others took",
+                "Subscriptions passed over on an event: for what the filters of others took, or in a replay",
                 &self.filters_undecided,
             ),
             (

@@ -91,50 +91,102 @@ async fn a_filter_that_is_too_expensive_for_an_event_makes_its_subscription_inva
     service.stop().await;
 }
 
-/// What a replay tells that begins before both events, and what `connected` says.
+/// Opens a socket behind `after` that hears of the event before the dear one, of a gap in the place of that,
+/// and of what comes behind it; also returns `connected`.
 async fn replay(service: &Service, told: &Told, after: &str) -> (Value, Socket) {
     let mut socket = service.open("dear", &format!("?after={after}")).await;
     let connected = socket.message().await;
-    let event = socket.message().await;
-    assert_eq!(event["cursor"], told.before["cursor"], "{event}");
-    let updated = socket.message().await;
-    assert_expensive(&updated);
-    assert_eq!(updated, told.updated, "as it was told when it happened");
-    (connected["subscription"]["status"].clone(), socket)
+    let first = socket.message().await;
+    assert_eq!(first["cursor"], told.before["cursor"], "{first}");
+    assert_gap(&socket.message().await, &told.before, &told.updated);
+    assert_eq!(socket.event().await, event(2));
+    (connected, socket)
 }
 
+fn assert_gap(gap: &Value, before: &Value, at: &Value) {
+    assert_eq!(gap["type"], "gap", "{gap}");
+    assert_eq!(gap["reason"], "oversized_change");
+    assert_eq!(
+        (&gap["after"], &gap["cursor"]),
+        (&before["cursor"], &at["cursor"])
+    );
+}
+
+/// A cursor of the subscription's beginning.
+async fn beginning(service: &Service) -> String {
+    let mut fresh = service.open("dear", "?since=2020-01-01T00:00:00Z").await;
+    fresh.message().await["cursor"].as_str().unwrap().to_owned()
+}
+
+/// Who comes back to an event of the past decides nothing for others: nodes would differ by it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_decides_as_the_node_did_and_tells_it_in_the_same_place() {
+async fn a_replay_tells_a_gap_goes_on_and_leaves_the_subscription_as_it_is() {
     let service = Service::start().await;
     let (mut socket, told) = meet(&service, "dear").await;
+    service.publish("tick", event(2)).await;
     socket.say(r#"{"type":"ping"}"#).await;
     assert_eq!(socket.message().await["type"], "pong", "nothing else");
-    let mut fresh = service.open("dear", "?since=2020-01-01T00:00:00Z").await;
-    let beginning = fresh.message().await["cursor"].as_str().unwrap().to_owned();
-    let (status, _socket) = replay(&service, &told, &beginning).await;
-    assert_eq!(status, "invalid");
+    let beginning = beginning(&service).await;
+    let (connected, _socket) = replay(&service, &told, &beginning).await;
+    assert_eq!(connected["subscription"]["status"], "invalid");
 
-    // A node that has not met the event learns of it from a replay, and then says so to all.
+    // A node that was started since has not met the event.
     let restarted = Service::on(Config::clone(&service.config)).await;
     service.stop().await;
-    assert_eq!(
-        restarted.get("/subscriptions/dear").await["status"],
-        "active"
-    );
     let mut live = restarted.connect("dear").await;
-    let (status, _socket) = replay(&restarted, &told, &beginning).await;
-    assert_eq!(status, "active");
-    let heard = live.message().await;
-    assert_expensive(&heard);
-    assert_eq!(
-        restarted.get("/subscriptions/dear").await["status"],
-        "invalid"
+    let (mut one, mut other) = (
+        replay(&restarted, &told, &beginning).await,
+        replay(&restarted, &told, &beginning).await,
     );
+    restarted.publish("tick", event(3)).await;
+    for (connected, socket) in [&mut one, &mut other] {
+        assert_eq!(connected["subscription"]["status"], "active");
+        assert_eq!(socket.event().await, event(3));
+    }
+    assert_eq!(live.event().await, event(3), "and nothing else");
+    let shown = restarted.get("/subscriptions/dear").await;
+    assert_eq!(shown["status"], "active");
+    assert_eq!(restarted.count("tidegate_filters_blamed_total").await, 0);
+    assert_eq!(restarted.count("tidegate_filters_undecided_total").await, 2);
+    restarted.stop().await;
+}
+
+/// Events that a replay gives up one by one, before it gives up the rest of the past.
+const GIVEN_UP: usize = 10;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_fails_on_many_events_is_not_tried_on_the_rest_of_the_past() {
+    let service = Service::start().await;
+    let (_socket, told) = meet(&service, "dear").await;
+    for _ in 0..GIVEN_UP {
+        service.publish("tick", event(ELEMENTS)).await;
+    }
+    service.publish("tick", event(2)).await;
+    let restarted = Service::on(Config::clone(&service.config)).await;
+    service.stop().await;
+    let mut live = restarted.connect("dear").await;
+    let query = format!("?after={}", told.before["cursor"].as_str().unwrap());
+    let mut socket = restarted.open("dear", &query).await;
+    let mut before = socket.message().await;
+    assert_eq!(before["recovered"], false);
+    for _ in 0..GIVEN_UP {
+        let gap = socket.message().await;
+        assert_eq!(gap["type"], "gap", "{gap}");
+        assert_eq!(gap["after"], before["cursor"], "nothing lies between two");
+        before = gap;
+    }
+    restarted.publish("tick", event(3)).await;
+    assert_eq!(
+        socket.event().await,
+        event(3),
+        "the one before was passed over"
+    );
+    assert_eq!(live.event().await, event(3));
     restarted.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_cannot_be_told_or_wants_no_gap_ends_where_the_event_is_once() {
+async fn who_cannot_be_told_or_wants_no_gap_ends_where_the_event_is() {
     let service = Service::start().await;
     let made = json!({"filter": filter()});
     assert_eq!(
@@ -150,22 +202,24 @@ async fn who_cannot_be_told_or_wants_no_gap_ends_where_the_event_is_once() {
     let cursor = deaf.message().await["cursor"].clone();
     service.publish("tick", event(ELEMENTS)).await;
     let ended = deaf.assert_ends(4002, "resync").await;
-    // Bare events cannot say so: whoever comes to the event ends there, each time.
-    let before = cursor.as_str().unwrap();
+    // Whoever comes to the event again ends there again, as at any gap.
+    let before = ended["cursor"].as_str().unwrap();
+    assert!(Some(before) >= cursor.as_str());
     let path = format!("/api/v1/subscriptions/dear/events?after={before}");
     for _ in 0..2 {
         let bare = Socket::open(service.address, &path, Some("cloudevents.json")).await;
         let (events, closed) = bare.unwrap().rest().await;
         assert_eq!((events, closed.code), (vec![], 4002));
+        let query = format!("?onGap=close&after={before}");
+        let mut deaf = service.open("dear", &query).await;
+        let connected = deaf.message().await;
+        assert_eq!(connected["subscription"]["status"], "invalid");
+        assert_eq!(connected["recovered"], false);
+        deaf.assert_ends(4002, "resync").await;
     }
-    // It comes back to a subscription that says what is wrong, and stays.
-    let again = ended["cursor"].as_str().unwrap();
-    assert!(Some(again) >= cursor.as_str());
-    let mut deaf = service
-        .open("dear", &format!("?onGap=close&after={again}"))
-        .await;
+    // Who begins anew is told what is wrong, and stays.
+    let mut deaf = service.open("dear", "?onGap=close").await;
     assert_eq!(deaf.message().await["subscription"]["status"], "invalid");
-    assert_expensive(&deaf.message().await);
     let change = json!({"filter": {"type": "tick"}});
     assert_eq!(
         service

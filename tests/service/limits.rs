@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     raw::{Raw, upgrade_request},
-    support::Service,
+    support::{Service, Socket},
 };
 
 async fn assert_full(service: &Service, id: &str) {
@@ -102,6 +102,27 @@ async fn a_node_that_is_full_of_subscriptions_says_so_and_takes_no_more() {
             (503, &json!("/problems/overloaded"))
         );
     }
+    // The past of what it does not know cannot be told, and bare events not why they do not come.
+    let past = "?since=2020-01-01T00:00:00Z";
+    for (id, query, subprotocol, taken) in [
+        ("b", past, None, true),
+        ("b", "", Some("cloudevents.json"), true),
+        ("d", past, None, false),
+        ("d", past, Some("cloudevents.json"), false),
+        ("d", "", Some("cloudevents.json"), false),
+    ] {
+        let path = format!("/api/v1/subscriptions/{id}/events{query}");
+        let opened = Socket::open(service.address, &path, subprotocol).await;
+        let status = match opened {
+            Err(tungstenite::Error::Http(answer)) => answer.status().as_u16(),
+            opened => opened.map(|_| 101).unwrap(),
+        };
+        assert_eq!(
+            status,
+            if taken { 101 } else { 503 },
+            "{path} {subprotocol:?}"
+        );
+    }
     // What is there can be changed and deleted, and makes room.
     let mut waiting = service.open("d", "").await;
     assert_eq!(waiting.message().await["subscription"]["status"], "invalid");
@@ -113,5 +134,30 @@ async fn a_node_that_is_full_of_subscriptions_says_so_and_takes_no_more() {
     assert_eq!(waiting.message().await["subscription"]["status"], "active");
     service.publish("a", json!({"n": 1})).await;
     assert_eq!(waiting.event().await, json!({"n": 1}));
+    service.stop().await;
+}
+
+/// Who cannot be told that nothing comes any more, or wants no gap, ends where the node has no room for a change.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_the_node_has_no_room_for_ends_who_would_miss_events_in_silence() {
+    let service = Service::start_with(|config| config.limits.subscriptions_bytes = 4 * 1024).await;
+    let id = service.subscribe(json!({"type": "a"})).await;
+    let mut told = service.connect(&id).await;
+    let path = format!("/api/v1/subscriptions/{id}/events");
+    let bare = Socket::open(service.address, &path, Some("cloudevents.json")).await;
+    let mut wants_no_gap = service.open(&id, "?onGap=close").await;
+    assert_eq!(wants_no_gap.message().await["type"], "connected");
+    let others: Vec<i32> = (0..1_000).collect();
+    let change = bson::doc! {"$set": {"filter": {"data.n": {"$nin": others}}}};
+    let stored = service
+        .database
+        .collection::<bson::Document>("subscriptions");
+    stored
+        .update_one(bson::doc! {"_id": &id}, change)
+        .await
+        .unwrap();
+    assert_eq!(told.message().await["subscription"]["status"], "invalid");
+    wants_no_gap.assert_ends(4002, "resync").await;
+    assert_eq!(bare.unwrap().rest().await.1.code, 4002);
     service.stop().await;
 }

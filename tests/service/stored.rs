@@ -4,7 +4,10 @@ use bson::{Bson, DateTime, Document, doc, oid::ObjectId};
 use mongodb::Collection;
 use serde_json::{Value, json};
 
-use crate::support::Service;
+use crate::{
+    durable::support::{ack, publish, read, stored},
+    support::Service,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bare_document_is_a_subscription_that_streams() {
@@ -370,6 +373,36 @@ async fn a_string_takes_the_id_of_an_object_id_and_leaves_it() {
     assert_eq!(service.send("DELETE", &path, None).await.0, 204);
     assert_eq!(service.status(&path).await, 404);
     sibling.stop().await;
+    service.stop().await;
+}
+
+/// It is one subscription to those who are connected: told of the change, and with the same position.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stays_when_a_string_takes_the_id_goes_on_acknowledging() {
+    let service = Service::start().await;
+    for was_durable in [true, false] {
+        let key = ObjectId::new();
+        let id = key.to_hex();
+        let filter = doc! {"type": "tick"};
+        let digits = doc! {"_id": key, "filter": &filter, "durable": was_durable};
+        subscriptions(&service).insert_one(digits).await.unwrap();
+        let mut socket = service.connect(&id).await;
+        let text = doc! {"_id": &id, "filter": filter, "durable": true, "name": "text"};
+        subscriptions(&service).insert_one(text).await.unwrap();
+        assert_eq!(socket.message().await["subscription"]["name"], "text");
+        publish(&service, 0..2).await;
+        let (_, first) = read(&mut socket, 1).await;
+        ack(&mut socket, &first).await;
+        let acknowledged = async || {
+            let stored = stored(&service, &id).await;
+            stored.is_some_and(|stored| stored.get_str("position").is_ok_and(|at| at == first))
+        };
+        service.until("it is acknowledged", acknowledged).await;
+        drop(socket);
+        let mut socket = service.open(&id, "").await;
+        assert_eq!(socket.message().await["cursor"], first);
+        assert_eq!(read(&mut socket, 1).await.0, [1]);
+    }
     service.stop().await;
 }
 

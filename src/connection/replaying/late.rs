@@ -7,7 +7,7 @@ use std::{
 
 use bson::DateTime;
 
-use super::{Asking, Found, Replaying, Source};
+use super::{Asking, Found, Replaying, Source, picking::Picked};
 use crate::{
     position::Position,
     protocol::{Frame, GapReason},
@@ -34,6 +34,18 @@ impl OldEvents {
     /// Whether the first batch is a page of old events.
     pub(super) fn is_page(&self) -> bool {
         self.page.is_some()
+    }
+
+    /// The page is not looked through any further.
+    pub(super) fn close_page(&mut self) {
+        self.page = None;
+    }
+
+    /// A position before an event at `at`: `last`, or the begin of the page where events before it stand at
+    /// the same.
+    fn before(&self, last: Position, at: Position) -> Position {
+        let begin = self.page.filter(|_| last == at);
+        begin.unwrap_or(last)
     }
 
     /// Bytes of what is remembered.
@@ -156,13 +168,20 @@ impl Replaying {
             if self.old.has(batch, &change.kind, change.position) {
                 continue;
             }
-            if let Some(frame) = self.pick(batch, change) {
-                self.remember(batch, &change.kind, change.position);
-                bytes += frame.bytes.len();
-                out.push(frame);
-                if bytes >= max_bytes {
-                    return Found::Frames;
+            match self.pick(batch, change) {
+                Picked::Frame(frame) => {
+                    self.remember(batch, &change.kind, change.position);
+                    bytes += frame.bytes.len();
+                    out.push(frame);
+                    if bytes >= max_bytes {
+                        return Found::Frames;
+                    }
                 }
+                Picked::Undecided(reason) => {
+                    let after = self.old.before(before, self.done);
+                    return self.give_up(reason, after);
+                }
+                Picked::Nothing => {}
             }
             if self.is_held_up(before) {
                 return Found::Frames;

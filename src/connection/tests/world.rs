@@ -245,9 +245,6 @@ impl World {
         let replaying = kind == Kind::Replays;
         let from = at(self.now);
         let new = NewConnection {
-            id: String::new(),
-            outbox: sender,
-            dialect: Dialect::Tidegate,
             close_on_gap: kind == Kind::EndsOnGap,
             from,
             phase: if replaying {
@@ -255,8 +252,7 @@ impl World {
             } else {
                 Phase::Live
             },
-            remote: String::new(),
-            gone: crate::receipts::life().1,
+            ..NewConnection::live(sender)
         };
         let key = self.registry.open(subscription, new);
         self.clients.push(Client {

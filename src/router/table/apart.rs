@@ -21,23 +21,43 @@ pub(super) struct Apart(BTreeMap<Key, Set>);
 #[derive(Debug)]
 struct Set {
     fault: Box<str>,
-    /// The document, where it may take over.
-    heir: Option<RawDocumentBuf>,
+    heir: Option<Heir>,
+}
+
+/// A document that may take over.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Heir {
+    /// The document.
+    pub(in super::super) document: RawDocumentBuf,
+    /// Whether there was no room for more of it than its id.
+    pub(in super::super) withheld: bool,
 }
 
 impl Apart {
-    /// Keeps a document; true if none of this key was kept before.
-    pub(super) fn insert(&mut self, subscription: &Subscription) -> bool {
+    /// Keeps a document, or no more than its id if it is `withheld`; true if none of this key was kept before.
+    pub(super) fn insert(&mut self, subscription: &Subscription, withheld: bool) -> bool {
         let key = subscription.key();
         let set = if matches!(key, Key::Other(_)) {
             let fault = subscription.fault.clone().unwrap_or_default();
             Set { fault, heir: None }
         } else {
-            let heir = Some(subscription.document.clone());
-            let fault = TAKEN.into();
-            Set { fault, heir }
+            let document = if withheld {
+                subscription.clone().withheld(TAKEN).document
+            } else {
+                subscription.document.clone()
+            };
+            Set {
+                fault: TAKEN.into(),
+                heir: Some(Heir { document, withheld }),
+            }
         };
         self.0.insert(key, set).is_none()
+    }
+
+    /// Bytes of the document of this key, if it is held.
+    pub(super) fn held_bytes(&self, key: &Key) -> Option<usize> {
+        let heir = self.0.get(key)?.heir.as_ref()?;
+        (!heir.withheld).then_some(heir.document.as_bytes().len())
     }
 
     /// Forgets a document; true if it was kept.
@@ -53,7 +73,7 @@ impl Apart {
     }
 
     /// The document that takes over this id; it is to be removed then.
-    pub(super) fn heir(&self, id: &str) -> Option<RawDocumentBuf> {
+    pub(super) fn heir(&self, id: &str) -> Option<Heir> {
         (!self.0.is_empty()).then_some(())?;
         self.0.get(&taken(id)?)?.heir.clone()
     }

@@ -1,12 +1,9 @@
 //! A table of many subscriptions at once, made beside the router.
 
-use bson::RawDocumentBuf;
-
 use super::{Room, Slot, Table};
 use crate::{
     filter::{self, Filling, Limits, Preparation, Prepared},
     router::Compiled,
-    subscription::Subscription,
 };
 
 /// A table in the making. What is gathered is matched once it is finished.
@@ -15,8 +12,8 @@ pub(crate) struct Gathering {
     table: Table,
     filling: Filling<Slot>,
     limits: Limits,
-    /// Documents that take the id of another one, which was added before.
-    taking_over: Vec<RawDocumentBuf>,
+    /// Where a document has taken the id of another one, whose filter was added before.
+    taken_over: Vec<Slot>,
 }
 
 impl Gathering {
@@ -27,7 +24,7 @@ impl Gathering {
             table: Table::with_room(most),
             filling,
             limits,
-            taking_over: Vec::new(),
+            taken_over: Vec::new(),
         };
         (preparation, gathering)
     }
@@ -35,45 +32,49 @@ impl Gathering {
     /// Adds a subscription and its filter, if that is to match. Of several under one id, which only a
     /// sharded collection can hold, the first stands.
     pub(crate) fn add(&mut self, compiled: Compiled, filter: Option<Prepared>) {
-        let known = self.is_known(&compiled.subscription);
-        if !known && !self.table.has_room_for(&compiled, None) {
-            if let Some(filter) = filter {
-                self.filling.discard(filter);
-            }
-            self.table.insert(compiled.withheld());
-            return;
-        }
-        match filter {
-            Some(filter) if known => self.filling.discard(filter),
-            Some(filter) => {
-                let slot = self.table.insert(compiled);
-                self.filling.insert(slot, filter);
-            }
-            None if known => {}
-            None => drop(self.table.insert(compiled)),
+        let matched = self.take_new(compiled).and_then(|new| {
+            let whole = !new.withheld;
+            let slot = self.table.insert(new);
+            whole.then_some(slot)
+        });
+        match (matched, filter) {
+            (Some(slot), Some(filter)) => self.filling.insert(slot, filter),
+            (None, Some(filter)) => self.filling.discard(filter),
+            (_, None) => {}
         }
     }
 
-    /// Whether a document gets no slot of its own now; what is to be done about it then is noted.
-    fn is_known(&mut self, subscription: &Subscription) -> bool {
-        if self.table.is_apart(subscription) {
-            self.table.set_apart(subscription);
-            return true;
+    /// The document, if it gets a slot of its own.
+    fn take_new(&mut self, compiled: Compiled) -> Option<Compiled> {
+        if self.table.is_apart(&compiled.subscription) {
+            self.table.set_apart(&compiled);
+            return None;
         }
-        let held = subscription.id().and_then(|id| self.table.slot(&id));
-        let held = held.and_then(|slot| self.table.get(slot));
-        if held.is_some_and(|held| held.subscription.key() != subscription.key()) {
-            self.taking_over.push(subscription.document.clone());
+        let slot = (compiled.subscription.id()).and_then(|id| self.table.slot(&id));
+        let compiled = self.table.fitted(compiled, slot);
+        let Some(slot) = slot else {
+            return Some(compiled);
+        };
+        let held = self.table.get(slot)?;
+        if held.subscription.key() != compiled.subscription.key() {
+            self.table.replace(slot, compiled);
+            self.taken_over.push(slot);
         }
-        held.is_some()
+        None
     }
 
     /// The table. `preparation` is the one that made the filters ready.
     pub(crate) fn finish(self, preparation: Preparation) -> Box<Table> {
         let mut table = self.table;
         table.index = self.filling.finish(preparation);
-        for document in self.taking_over {
-            table.upsert(Compiled::read(document, &self.limits));
+        for slot in self.taken_over {
+            table.index.remove(slot);
+            let document = table
+                .get(slot)
+                .map(|held| held.subscription.document.clone());
+            let read = document.map(|document| Compiled::read(document, &self.limits));
+            let filter = read.and_then(|mut read| read.take_active_filter());
+            table.enter(slot, filter);
         }
         Box::new(table)
     }

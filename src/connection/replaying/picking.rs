@@ -1,0 +1,121 @@
+//! What of the past is for a connection: events that match, and changes of its subscription.
+
+use std::sync::Arc;
+
+use bson::RawDocument;
+
+use super::{
+    Compiling, Found, Replaying, STEPS_A_TURN, Source,
+    matching::{Verdict, judge, judge_aside},
+};
+use crate::{
+    position::Position,
+    protocol::{Frame, GapReason},
+    router::{Batch, Change, ChangeKind},
+    subscription::Key,
+};
+
+/// Events that are given up one by one. Each takes some tenths of a second of a thread.
+const GIVEN_UP_AT_MOST: usize = 10;
+
+/// What a change is to this connection.
+pub(super) enum Picked {
+    Nothing,
+    Frame(Arc<Frame>),
+    /// Whether it matches cannot be said.
+    Undecided(GapReason),
+}
+
+impl Replaying {
+    /// Looks at a change for what concerns this connection.
+    pub(super) fn pick(&mut self, batch: &Batch, change: &Change) -> Picked {
+        let is_past = change.position <= self.attached_at;
+        match &change.kind {
+            ChangeKind::Event(range) => {
+                let document = batch.document(range);
+                return document.map_or(Picked::Nothing, |document| {
+                    self.pick_event(batch, change, document)
+                });
+            }
+            ChangeKind::Stored(document)
+                if !is_past && Key::of(document).prevails_over(&self.subscription) =>
+            {
+                self.subscription = Key::of(document);
+                let at = Some(change.position);
+                self.compiling = Some(Compiling::of(document, &self.limits, at));
+            }
+            // The registry has ended the connection there. What comes behind it under the same id is another
+            // subscription's.
+            ChangeKind::Deleted(key) if !is_past && Key::of(key) == self.subscription => {
+                self.stop_at(change.position);
+            }
+            ChangeKind::AllDeleted if !is_past => self.stop_at(change.position),
+            _ => {}
+        }
+        Picked::Nothing
+    }
+
+    fn pick_event(&mut self, batch: &Batch, change: &Change, document: &RawDocument) -> Picked {
+        let (filter, expiry) = if change.position <= self.attached_at {
+            (&self.past_filter, self.past_expiry)
+        } else {
+            (&self.filter, self.expiry)
+        };
+        if expiry.is_some_and(|expiry| self.old.committed(change) > expiry) {
+            return Picked::Nothing;
+        }
+        let Some(filter) = filter else {
+            return Picked::Nothing;
+        };
+        let verdict = if let Some(verdict) = self.verdict.take() {
+            verdict
+        } else if filter.most_steps(document.as_bytes().len()) > STEPS_A_TURN {
+            let filter = Arc::clone(filter);
+            self.matching = Some(Box::pin(judge_aside(filter, document.to_owned())));
+            return Picked::Nothing;
+        } else {
+            let (verdict, spent) = judge(filter, document);
+            self.turn.steps = self.turn.steps.saturating_sub(spent);
+            verdict
+        };
+        match verdict {
+            Verdict::Matches => batch
+                .frame(change, document, self.dialect, &self.host.wording)
+                .map_or(Picked::Nothing, Picked::Frame),
+            Verdict::Not => Picked::Nothing,
+            Verdict::TooExpensive => Picked::Undecided(GapReason::OversizedChange),
+            Verdict::Panicked => {
+                tracing::error!(position = ?change.position, "matching an event in a replay panicked");
+                Picked::Undecided(GapReason::UndecodableChange)
+            }
+        }
+    }
+
+    /// Passes over an event of which it is not known whether it matches; `after` is where the client is. The
+    /// router, which judges each event in its own order, is left alone: else nodes would differ by who came
+    /// back to them. A filter that fails on so many events is not tried on the rest of the past.
+    pub(super) fn give_up(&mut self, reason: GapReason, after: Position) -> Found {
+        self.given_up += 1;
+        self.host.metrics.filters_undecided.inc();
+        if self.given_up >= GIVEN_UP_AT_MOST {
+            if self.done > self.attached_at {
+                return Found::Unavailable;
+            }
+            self.skip_the_past();
+        }
+        Found::Gap(reason, after, self.done)
+    }
+
+    /// Goes on at the attach. What the router has handed over already is still looked through: the connection
+    /// may be live behind it.
+    fn skip_the_past(&mut self) {
+        self.done = self.attached_at;
+        if !matches!(self.source, Source::Next) {
+            self.source = Source::Next;
+            self.batches.clear();
+            self.next_change = 0;
+            self.until = None;
+            self.old.close_page();
+        }
+    }
+}

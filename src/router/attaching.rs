@@ -1,0 +1,185 @@
+//! From a wish to be connected to the point where a connection is live.
+
+use tokio::sync::oneshot;
+
+use super::{
+    Attach, AttachError, Attached, Connection, Past, Router, Start,
+    registry::{ConnectionKey, NewConnection, Phase, Registered, ends_on_gap},
+    table::Slot,
+};
+use crate::{
+    position::{Cursor, Position},
+    protocol::{Ending, GapReason},
+    subscription::Subscription,
+};
+
+impl Router {
+    pub(super) fn attach(
+        &mut self,
+        attach: Attach,
+        reply: oneshot::Sender<Result<Attached, AttachError>>,
+    ) {
+        // Who asked may have given up while this was busy.
+        if reply.is_closed() {
+            return;
+        }
+        let attached = self.try_attach(attach);
+        let key = attached.as_ref().ok().map(|attached| attached.key);
+        if reply.send(attached).is_err()
+            && let Some(key) = key
+        {
+            self.registry
+                .end(key, Ending::ConnectionLost, self.position);
+        }
+    }
+
+    pub(super) fn try_attach(&mut self, attach: Attach) -> Result<Attached, AttachError> {
+        let slot = self
+            .subscriptions
+            .slot(&attach.id)
+            .ok_or(AttachError::Unknown)?;
+        let limits = &self.settings.limits;
+        if self.stopping {
+            return Err(AttachError::Stopping);
+        }
+        if self.registry.len() >= limits.connections {
+            return Err(AttachError::NodeFull);
+        }
+        if self.registry.of(slot).len() >= limits.connections_per_subscription {
+            return Err(AttachError::SubscriptionFull);
+        }
+        let subscription = self.subscriptions.get(slot);
+        let since = subscription.map_or(Position::START, |subscription| {
+            if attach.acknowledged {
+                // It was acknowledged on this subscription, whatever a date in the document says.
+                subscription.since
+            } else {
+                subscription.made_at(self.loaded_at)
+            }
+        });
+        let mut start = self.start(attach.after, since);
+        let copy_bytes = self.copy_bytes(slot, &attach, start)?;
+        start.gap = start.gap.filter(|gap| gap.concerns(attach.dialect));
+        let closes = start.gap.is_some_and(GapReason::closes);
+        let ends = closes && ends_on_gap(attach.dialect, attach.close_on_gap);
+        start.replay &= !ends;
+        let id = format!("con_{}", uuid::Uuid::now_v7().simple());
+        let key = self.registry.open(
+            slot,
+            NewConnection {
+                id: id.clone(),
+                outbox: attach.outbox,
+                dialect: attach.dialect,
+                close_on_gap: attach.close_on_gap,
+                from: start.from,
+                phase: if start.replay {
+                    Phase::CatchingUp
+                } else {
+                    Phase::Live
+                },
+                copy_bytes: if start.replay { copy_bytes } else { 0 },
+                remote: attach.remote,
+                gone: attach.gone,
+            },
+        );
+        tracing::debug!(
+            connection = id,
+            subscription = attach.id,
+            "connection is opened"
+        );
+        if ends {
+            self.registry.end(key, Ending::Resync, start.from);
+        }
+        let subscription = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
+        Ok(Attached {
+            key,
+            id,
+            subscription: subscription.subscription.clone(),
+            since: subscription.since,
+            start,
+        })
+    }
+
+    /// Bytes of the copy of the subscription with which a connection that gets the past judges it. Those of all
+    /// may be as many as the subscriptions'. Of one that this node has no room for nothing can be judged: who
+    /// would miss events by that, or cannot be told, is to go elsewhere or come back.
+    fn copy_bytes(&self, slot: Slot, attach: &Attach, start: Start) -> Result<usize, AttachError> {
+        let compiled = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
+        if compiled.withheld && (start.replay || !attach.dialect.has_messages()) {
+            return Err(AttachError::NoRoom);
+        }
+        let bytes = compiled.subscription.document.as_bytes().len();
+        let most = self.settings.limits.subscriptions_bytes;
+        if start.replay && bytes > most.saturating_sub(self.registry.copied_bytes()) {
+            return Err(AttachError::ReplaysFull);
+        }
+        Ok(bytes)
+    }
+
+    /// Where delivery begins for a client that presents `after`; not before the subscription was made.
+    fn start(&self, after: Option<Cursor>, since: Position) -> Start {
+        let here = self.position;
+        let live = |from, gap| Start {
+            from,
+            attached_at: here,
+            replay: false,
+            gap,
+        };
+        match after {
+            None => live(here, None),
+            Some(cursor) if cursor.deployment != self.settings.deployment => {
+                live(here, Some(GapReason::OtherDeployment))
+            }
+            // Ahead of this node: what it has already is skipped when it comes by.
+            Some(cursor) if cursor.position >= here => live(cursor.position, None),
+            Some(cursor) => {
+                let before = (cursor.position < since).then_some(GapReason::BeforeSubscription);
+                Start {
+                    replay: true,
+                    ..live(cursor.position.max(since), before)
+                }
+            }
+        }
+    }
+
+    /// Answers a connection that replays. It is live from the end of the answer on if the answer
+    /// holds all there is; a connection that has ended meanwhile gets its last words all the same.
+    pub(super) fn past(&mut self, key: ConnectionKey, from: Position) -> Past {
+        let Some(slice) = self.window.after(from) else {
+            return Past::Forgotten(self.window.start());
+        };
+        let last = slice.batches.last().map_or(from, |batch| batch.position);
+        let up_to = if slice.complete { self.position } else { last };
+        let live = slice.complete;
+        let batches = slice.batches;
+        if live {
+            self.registry.make_live(key, up_to);
+        }
+        Past::Slice {
+            batches,
+            up_to,
+            live,
+            invalid: live.then(|| self.invalid_for(key)).flatten(),
+        }
+    }
+
+    /// The subscription of a connection, if it is invalid. A node's verdict is no change of the document, and
+    /// who replayed meanwhile may have met nothing that tells it.
+    fn invalid_for(&self, key: ConnectionKey) -> Option<Subscription> {
+        let slot = self.registry.subscription_of(key)?;
+        let subscription = &self.subscriptions.get(slot)?.subscription;
+        subscription.fault.is_some().then(|| subscription.clone())
+    }
+
+    pub(super) fn connections_of(&self, slot: Slot) -> Vec<Connection> {
+        let show = |registered: &Registered| Connection {
+            id: registered.id.clone(),
+            dialect: registered.dialect,
+            remote: registered.remote.clone(),
+            opened_at: registered.opened_at,
+            replaying: registered.phase == Phase::CatchingUp,
+            waiting_frames: registered.outbox.len(),
+        };
+        self.registry.of(slot).iter().map(show).collect()
+    }
+}

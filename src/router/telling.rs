@@ -1,0 +1,71 @@
+//! What connections are told of their subscription, and of events that may be missing.
+
+use super::{Router, registry::ConnectionKey, table::Slot};
+use crate::{
+    position::Position,
+    protocol::{Dialect, Ending, Frame, GapReason, Message},
+};
+
+impl Router {
+    /// Sends `updated` to every connection of a subscription.
+    pub(super) async fn tell_update(&mut self, slot: Slot) {
+        if self.registry.of(slot).is_empty() {
+            return;
+        }
+        let Some(compiled) = self.subscriptions.get(slot) else {
+            return;
+        };
+        let json = compiled.to_json();
+        let bytes = compiled.subscription.document.as_bytes().len();
+        self.registry.copied(slot, bytes);
+        if compiled.withheld {
+            // From here on events are missing for them, on this node alone.
+            self.end_deaf(slot, self.position);
+        }
+        let (position, deployment) = (self.position, self.settings.deployment);
+        let frame = |from: Position, dialect: Dialect| {
+            let position = position.max(from);
+            let cursor = position.cursor(deployment);
+            let message = Message::updated(&json, &cursor);
+            Some(Frame::notice(&message, dialect, position))
+        };
+        self.delivery
+            .notice(slot, &mut self.registry, position, frame)
+            .await;
+    }
+
+    /// Tells every connection that events after `after` may be missing; those that cannot be told,
+    /// or asked not to be, end as `resync`.
+    pub(super) async fn tell_gap(&mut self, reason: GapReason, after: Position) {
+        let deaf: Vec<ConnectionKey> = self
+            .registry
+            .all()
+            .filter(|c| c.ends_on_gap() && c.from <= self.position)
+            .map(|c| c.key)
+            .collect();
+        for key in deaf {
+            self.registry.end(key, Ending::Resync, after);
+        }
+        let slots: Vec<Slot> = self.registry.subscriptions().collect();
+        for slot in slots {
+            self.tell_gap_to(slot, reason, after).await;
+        }
+    }
+
+    /// The same to the connections of one subscription that can be told.
+    pub(super) async fn tell_gap_to(&mut self, slot: Slot, reason: GapReason, after: Position) {
+        let (position, deployment) = (self.position, self.settings.deployment);
+        let frame = |from: Position, dialect: Dialect| {
+            // Who starts later than here misses nothing.
+            (from <= position).then(|| {
+                let cursor = position.cursor(deployment);
+                let after = after.max(from).cursor(deployment);
+                let message = Message::gap(reason, Some(&after), &cursor);
+                Frame::notice(&message, dialect, position)
+            })
+        };
+        self.delivery
+            .notice(slot, &mut self.registry, after, frame)
+            .await;
+    }
+}
