@@ -1,4 +1,5 @@
-//! A fault of ours in the task of a connection ends that connection, and nothing else.
+//! A fault of ours in the task of a connection ends that connection, and one in the matching of a filter concerns
+//! that filter, and nothing else.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -15,7 +16,8 @@ use tungstenite::{Error, Message};
 use super::run;
 use crate::{
     config::Config,
-    connection::fault::{BEGINS_BADLY, WORDS},
+    connection::fault::{BEGINS_BADLY, CANNOT_BE_MATCHED, WORDS},
+    filter::fault,
     mongod::{Mongod, Options},
 };
 
@@ -39,8 +41,12 @@ impl Node {
 
     /// Makes a subscription to one type of events, which is its id too.
     async fn subscribe(&self, kind: &str) {
-        let url = self.url(&format!("/subscriptions/{kind}"));
-        let body = json!({"filter": {"type": kind}});
+        self.put(kind, json!({"type": kind})).await;
+    }
+
+    async fn put(&self, id: &str, filter: Value) {
+        let url = self.url(&format!("/subscriptions/{id}"));
+        let body = json!({"filter": filter});
         let answer = self.http.put(url).json(&body).send().await.unwrap();
         assert!(answer.status().is_success(), "{answer:?}");
     }
@@ -51,8 +57,19 @@ impl Node {
     }
 
     async fn upgraded(&self, id: &str) -> Result<WebSocketStream<TcpStream>, Error> {
+        self.upgraded_with(id, "").await
+    }
+
+    async fn upgraded_with(
+        &self,
+        id: &str,
+        query: &str,
+    ) -> Result<WebSocketStream<TcpStream>, Error> {
         let tcp = TcpStream::connect(self.address).await.unwrap();
-        let url = format!("ws://{}/api/v1/subscriptions/{id}/events", self.address);
+        let url = format!(
+            "ws://{}/api/v1/subscriptions/{id}/events{query}",
+            self.address
+        );
         client_async(url, tcp).await.map(|(socket, _)| socket)
     }
 
@@ -181,6 +198,58 @@ async fn a_panic_in_a_connection_ends_that_connection_alone() {
         "tidegate_connections 2",
         "tidegate_connections_closed_total{reason=\"internal_error\"} 3",
         "tidegate_outbox_bytes 0",
+    ] {
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "{line}\n{metrics}"
+        );
+    }
+    stop.cancel();
+    mongod.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_while_an_event_is_matched_makes_that_subscription_invalid_and_no_other() {
+    let mongod = Mongod::start(Options::default()).await.unwrap();
+    let stop = CancellationToken::new();
+    let node = start(&mongod, &stop).await;
+    let panics = json!({"type": "tick", "data": {"$ne": fault::TEXT}});
+    node.put("struck", panics).await;
+    node.subscribe("tick").await;
+    let (mut struck, mut spared) = (node.socket("struck").await, node.socket("tick").await);
+    for data in ["one", CANNOT_BE_MATCHED, "three"] {
+        node.publish("tick", data).await;
+        assert_eq!(said(&mut spared).await["event"]["data"], data);
+    }
+    let updated = said(&mut struck).await;
+    assert_eq!(updated["type"], "updated");
+    assert_eq!(updated["subscription"]["status"], "invalid");
+    let error = updated["subscription"]["error"].as_str().unwrap();
+    assert!(error.starts_with("#/filter: "), "{error}");
+
+    // A replay in which one panics tells of that event alone, and blames nobody.
+    let query = "?since=2020-01-01T00:00:00Z";
+    let mut late = node.upgraded_with("tick", query).await.unwrap();
+    let mut heard = Vec::new();
+    while heard.last() != Some(&json!("three")) {
+        let message = said(&mut late).await;
+        let reason = &message["reason"];
+        if message["type"] == "event" {
+            heard.push(message["event"]["data"].clone());
+        } else if *reason == "undecodable_change" {
+            heard.push(reason.clone());
+        }
+    }
+    assert_eq!(heard, ["one", "undecodable_change", "three"]);
+    node.publish("tick", "four").await;
+    for socket in [&mut spared, &mut late] {
+        assert_eq!(said(socket).await["event"]["data"], "four");
+    }
+    let metrics = node.metrics().await;
+    for line in [
+        "tidegate_filters_blamed_total 1",
+        "tidegate_subscriptions{status=\"invalid\"} 1",
+        "tidegate_connections 3",
     ] {
         assert!(
             metrics.lines().any(|found| found == line),

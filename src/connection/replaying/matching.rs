@@ -25,7 +25,11 @@ pub(super) enum Verdict {
 /// Matches an event here; says too how many steps were paid for.
 pub(super) fn judge(filter: &Filter, document: &RawDocument) -> (Verdict, u64) {
     let mut steps = Steps::default();
-    let matching = AssertUnwindSafe(|| filter.matches_within(document, &mut steps));
+    let matching = AssertUnwindSafe(|| {
+        #[cfg(test)]
+        crate::connection::fault::strike_matching(document);
+        filter.matches_within(document, &mut steps)
+    });
     let verdict = match catch_unwind(matching) {
         Ok(Ok(true)) => Verdict::Matches,
         Ok(Ok(false)) => Verdict::Not,
