@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Events that are given up one by one. Each takes some tenths of a second of a thread.
-const GIVEN_UP_AT_MOST: usize = 10;
+const GIVEN_UP_AT_MOST: usize = 5;
 
 /// What a change is to this connection.
 pub(super) enum Picked {
