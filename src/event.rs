@@ -6,6 +6,7 @@
 
 mod cloudevent;
 pub mod input;
+pub mod media;
 mod show;
 mod unstored;
 

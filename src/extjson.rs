@@ -17,7 +17,7 @@ mod write;
 
 pub(crate) use self::keys::Keys;
 pub use self::{
-    json::{MAX_JSON_DEPTH, parse_json, parse_with},
+    json::{MAX_JSON_DEPTH, parse_json, parse_with, without_mark},
     mend::{mend, reading},
     object::{Members, Object, Scalar},
     place::{At, Fault, Faults, told},

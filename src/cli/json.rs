@@ -50,6 +50,8 @@ mod tests {
         fs::write(file.path(), r#"{"a": 1}"#).unwrap();
         let at = format!("@{}", file.path().display());
         assert_eq!(object("--filter", &at).unwrap(), json!({"a": 1}));
+        fs::write(file.path(), "\u{feff}{\"a\": 2}\n").unwrap();
+        assert_eq!(object("--filter", &at).unwrap(), json!({"a": 2}));
         assert_eq!(argument("--data", "[1]").unwrap(), json!([1]));
         for (text, code) in [
             ("{", 2),

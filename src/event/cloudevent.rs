@@ -6,14 +6,12 @@
 use std::borrow::Cow;
 
 use bson::{DateTime, RawBsonRef, RawDocument, error::Error};
-use mime::Mime;
 use smallvec::SmallVec;
 
 use super::{
     Attributes, CURSOR_EXTENSION, DEFAULT_TYPE, Defaults, STORED_AT_FIELD, TS_FIELD,
-    input::attribute::{
-        escaped_text, escaped_uri, has_scheme, is_json, is_name, is_text, is_uri_reference,
-    },
+    input::attribute::{escaped_text, escaped_uri, has_scheme, is_name, is_text, is_uri_reference},
+    media::Media,
     show::bytes_of,
 };
 use crate::extjson::{Keys, plain_text, reading, write_string, write_value};
@@ -238,9 +236,9 @@ fn is_base64(text: &str) -> bool {
 }
 
 fn is_media_type(text: &str) -> bool {
-    text == "application/json" || text.parse::<Mime>().is_ok()
+    text == "application/json" || Media::parse(text).is_some()
 }
 
 fn declares_json(text: &str) -> bool {
-    text.parse().is_ok_and(|kind| is_json(&kind))
+    Media::parse(text).is_some_and(|media| media.is_json())
 }

@@ -240,6 +240,38 @@ mod tests {
         assert_eq!(faults, ["#/data_base64", "#/data"]);
     }
 
+    #[test]
+    fn null_is_content_that_is_not_set() {
+        for (content, expected) in [
+            (json!({"data_base64": null}), None),
+            (json!({"data": null, "data_base64": null}), Some(Bson::Null)),
+            (
+                json!({"data": 1, "data_base64": null}),
+                Some(Bson::Int32(1)),
+            ),
+            (
+                json!({"data_base64": null, "data": 1}),
+                Some(Bson::Int32(1)),
+            ),
+            (
+                json!({"data": null, "data_base64": "AQID"}),
+                Some(bytes(&[1, 2, 3])),
+            ),
+            (
+                json!({"data_base64": "AQID", "data": null}),
+                Some(bytes(&[1, 2, 3])),
+            ),
+        ] {
+            let mut event = json!({"type": "t"});
+            event
+                .as_object_mut()
+                .unwrap()
+                .extend(content.as_object().unwrap().clone());
+            let document = document(read(event, Form::Plain));
+            assert_eq!(document.get("data"), expected.as_ref(), "{content}");
+        }
+    }
+
     fn bytes(bytes: &[u8]) -> Bson {
         Bson::try_from(generic(bytes.to_vec())).unwrap()
     }

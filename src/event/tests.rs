@@ -183,7 +183,7 @@ fn check_cloudevent(event: &Value, of: &Document) {
                 is_uri_reference(text(name)) && has_scheme(text(name)),
                 "{case}"
             ),
-            "datacontenttype" => drop(text(name).parse::<mime::Mime>().expect(&case)),
+            "datacontenttype" => drop(media::Media::parse(text(name)).expect(&case)),
             "subject" => drop(text(name)),
             _ => {
                 assert!(is_name(name), "{name}: {case}");

@@ -10,13 +10,18 @@ use super::visit::{Make, Visit};
 /// Nesting of JSON accepted: the server's 200 levels of BSON, and room for canonical wrappers.
 pub const MAX_JSON_DEPTH: usize = 256;
 
+/// A text without the byte order mark that editors and exports put before it (RFC 8259, section 8.1).
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text)
+}
+
 /// Reads the JSON in `text` with `read`, and sees that nothing comes after it. Whoever reads bounds the
 /// nesting: the bound of the parser itself is lower.
 pub fn parse_with<'a, T>(
     text: &'a [u8],
     read: impl FnOnce(&mut serde_json::Deserializer<SliceRead<'a>>) -> serde_json::Result<T>,
 ) -> Result<T, String> {
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let mut deserializer = serde_json::Deserializer::from_slice(without_mark(text));
     deserializer.disable_recursion_limit();
     let value = read(&mut deserializer).map_err(super::told)?;
     deserializer.end().map_err(super::told)?;

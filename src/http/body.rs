@@ -8,7 +8,6 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use mime::Mime;
 use serde_json::de::SliceRead;
 
 use super::{
@@ -16,7 +15,7 @@ use super::{
     budget::{Budget, Share},
     problem::{Kind, Problem},
 };
-use crate::extjson::parse_with;
+use crate::{event::media::Media, extjson::parse_with};
 
 /// Bytes beyond the limit that are read and thrown away, so that a client that is still sending
 /// reads the answer instead of a broken connection.
@@ -51,11 +50,12 @@ impl Accepts {
         let Some(media) = media_type(headers)? else {
             return Err(self.refuse("the request has no Content-Type"));
         };
-        if !self.types.contains(&media.essence_str()) {
-            return Err(self.refuse(&format!("{} is not read here", media.essence_str())));
+        let essence = media.essence();
+        if !self.types.contains(&&*essence) {
+            return Err(self.refuse(&format!("{essence} is not read here")));
         }
-        match media.get_param(mime::CHARSET) {
-            Some(charset) if charset != mime::UTF_8 => {
+        match media.charset() {
+            Some(charset) if !charset.eq_ignore_ascii_case("utf-8") => {
                 Err(self.refuse(&format!("the charset {charset} is not read; use UTF-8")))
             }
             _ => Ok(()),
@@ -77,11 +77,11 @@ impl Accepts {
 }
 
 /// The request's `Content-Type`.
-pub(crate) fn media_type(headers: &HeaderMap) -> Result<Option<Mime>, Problem> {
+pub(crate) fn media_type(headers: &HeaderMap) -> Result<Option<Media>, Problem> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return Ok(None);
     };
-    let media = value.to_str().ok().and_then(|text| text.parse().ok());
+    let media = value.to_str().ok().and_then(Media::parse);
     media
         .map(Some)
         .ok_or_else(|| Problem::header(Kind::BadHeader, "Content-Type", "is not a media type"))
@@ -234,6 +234,9 @@ mod tests {
             "application/json",
             "application/json; charset=utf-8",
             "Application/JSON;charset=UTF-8",
+            "application/json ; charset=utf-8",
+            "application/json\t;\tcharset=utf-8",
+            "application/json;;charset=\"utf-8\";",
         ] {
             assert!(POSTED_JSON.check(&headers(good)).is_ok(), "{good}");
         }
@@ -241,6 +244,7 @@ mod tests {
             "text/plain",
             "application/merge-patch+json",
             "application/json; charset=latin1",
+            "application/json;; charset=\"latin1\"",
         ] {
             let problem = POSTED_JSON.check(&headers(bad)).unwrap_err();
             assert_eq!(problem.kind(), Kind::UnsupportedMediaType, "{bad}");

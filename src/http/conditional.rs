@@ -4,6 +4,10 @@ use axum::http::{HeaderMap, HeaderName, header};
 
 use super::problem::{Kind, Problem};
 
+/// The comparison is a strong one (RFC 9110, section 13.1.1).
+const WEAKENED: &str = "a weak entity tag (W/\"…\") matches nothing, though this one is of the current state: something on the \
+                        way, such as a proxy that compresses, made it weak. Leave W/ out";
+
 /// One header's condition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Condition {
@@ -60,7 +64,15 @@ impl Preconditions {
     pub(crate) fn check_match(&self, etag: &str) -> Result<(), Problem> {
         match &self.if_match {
             Some(Condition::Tags(tags)) if !tags.iter().any(|tag| tag.is(etag)) => {
-                Err(failed("If-Match", "the resource has changed"))
+                let weakened = tags.iter().any(|tag| tag.weak && tag.opaque == etag);
+                Err(failed(
+                    "If-Match",
+                    if weakened {
+                        WEAKENED
+                    } else {
+                        "the resource has changed"
+                    },
+                ))
             }
             _ => Ok(()),
         }
@@ -184,6 +196,16 @@ mod tests {
             let conditions = read("if-match", values).unwrap();
             assert_eq!(conditions.check(current).is_ok(), holds, "{values:?}");
         }
+    }
+
+    #[test]
+    fn a_tag_that_was_weakened_on_the_way_is_told_from_a_change() {
+        let said = |current| {
+            let weak = read("if-match", &[r#"W/"a", "b""#]).unwrap();
+            weak.check(Some(current)).unwrap_err().detail().to_owned()
+        };
+        assert!(said(r#""a""#).contains("weak"));
+        assert!(said(r#""c""#).contains("has changed"));
     }
 
     #[test]

@@ -207,19 +207,37 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = values.next() else {
         return Ok(None);
     };
-    match value.to_str() {
-        Ok(text)
-            if values.next().is_none()
-                && (1..=KEY_BYTES).contains(&text.len())
-                && text.bytes().all(|byte| byte.is_ascii_graphic()) =>
-        {
-            Ok(Some(text.to_owned()))
-        }
-        _ => Err(Problem::header(
+    let text = value.to_str().ok().filter(|_| values.next().is_none());
+    text.and_then(read_key).map(Some).ok_or_else(|| {
+        Problem::header(
             Kind::BadHeader,
             NAME,
-            "must be given once, as 1 to 255 visible ASCII characters",
-        )),
+            "must be given once, as 1 to 255 visible ASCII characters, or as such a string in quotes",
+        )
+    })
+}
+
+/// The key as it stands, or as a string of structured fields (RFC 9651, section 3.3.3), as the header's draft has it.
+fn read_key(text: &str) -> Option<String> {
+    let key = match text.strip_prefix('"') {
+        Some(rest) => unquote(rest)?,
+        None => text.to_owned(),
+    };
+    let sound =
+        (1..=KEY_BYTES).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+    sound.then_some(key)
+}
+
+/// What stands before the closing quote, which is the end.
+fn unquote(text: &str) -> Option<String> {
+    let mut key = String::new();
+    let mut chars = text.chars();
+    loop {
+        match chars.next()? {
+            '"' => return chars.next().is_none().then_some(key),
+            '\\' => key.push(chars.next().filter(|c| matches!(c, '"' | '\\'))?),
+            c => key.push(c),
+        }
     }
 }
 
@@ -292,9 +310,24 @@ mod tests {
 
     #[test]
     fn keys_are_visible_ascii() {
-        for (value, good) in [("k", true), ("a b", false), ("", false), ("a-1_~!", true)] {
+        for (value, expected) in [
+            ("k", Some("k")),
+            ("a-1_~!", Some("a-1_~!")),
+            ("\"k\"", Some("k")),
+            (r#""a\"\\b""#, Some(r#"a"\b"#)),
+            ("k\"", Some("k\"")),
+            ("a b", None),
+            ("", None),
+            ("\"\"", None),
+            ("\"", None),
+            ("\"k", None),
+            ("\"a b\"", None),
+            ("\"k\"x", None),
+            (r#""a\b""#, None),
+        ] {
             let call = call("", &[("idempotency-key", value)], "");
-            assert_eq!(key(&call.headers).is_ok(), good, "{value}");
+            let read = key(&call.headers).ok().flatten();
+            assert_eq!(read.as_deref(), expected, "{value}");
         }
         let mut headers = HeaderMap::new();
         assert_eq!(key(&headers).unwrap(), None);

@@ -7,7 +7,7 @@ use std::{future::Future, sync::Arc};
 
 use axum::{
     body::{Body, HttpBody as _},
-    http::{HeaderMap, HeaderValue, Request, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Request, header},
     response::Response,
 };
 use hyper::upgrade::OnUpgrade;
@@ -35,12 +35,17 @@ pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
 }
 
 fn upgrades(headers: &HeaderMap) -> bool {
+    lists(headers, &header::UPGRADE, "websocket")
+}
+
+/// Whether a list has this member, on however many lines it is written.
+fn lists(headers: &HeaderMap, name: &HeaderName, member: &str) -> bool {
     headers
-        .get_all(header::UPGRADE)
+        .get_all(name)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .any(|name| name.trim().eq_ignore_ascii_case("websocket"))
+        .any(|found| found.trim().eq_ignore_ascii_case(member))
 }
 
 /// Upgrades, or says why not.
@@ -93,6 +98,15 @@ pub(super) fn handshake(request: &Request<Body>) -> Result<Response, Problem> {
         .version(request.version());
     if let Some(of_head) = head.headers_mut() {
         of_head.clone_from(headers);
+        // Both are lists, of which the library reads only the simplest.
+        for (name, member) in [
+            (header::CONNECTION, "upgrade"),
+            (header::UPGRADE, "websocket"),
+        ] {
+            if lists(headers, &name, member) {
+                of_head.insert(name, HeaderValue::from_static(member));
+            }
+        }
     }
     let bare = head
         .body(())

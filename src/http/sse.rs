@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     connection::{Carrier, Gauge, event_stream},
+    event::media::Media,
     protocol::Dialect,
 };
 
@@ -29,9 +30,8 @@ pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
         .get_all(header::ACCEPT)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|range| range.trim().parse::<mime::Mime>().ok())
-        .any(|range| range.essence_str() == EVENT_STREAM)
+        .flat_map(Media::list)
+        .any(|range| range.essence() == EVENT_STREAM && range.is_wanted())
 }
 
 /// Begins the answer, or says why not.
@@ -84,15 +84,26 @@ mod tests {
 
     #[test]
     fn the_accept_header_decides() {
-        for (accept, expected) in [
-            ("text/event-stream", true),
-            ("application/json, text/event-stream;q=0.9", true),
-            ("*/*", false),
-            ("application/json", false),
+        for (lines, expected) in [
+            (&["text/event-stream"][..], true),
+            (&["Text/Event-Stream"], true),
+            (&["text/event-stream ;q=1"], true),
+            (&["text/event-stream\t; charset=utf-8"], true),
+            (&["application/json, text/event-stream;q=0.9"], true),
+            (&["application/json ,text/event-stream"], true),
+            (&["application/json", "text/event-stream"], true),
+            (&["nonsense, text/event-stream"], true),
+            (&["text/event-stream;q=0"], false),
+            (&["text/event-stream; q=0.000, application/json"], false),
+            (&["*/*"], false),
+            (&["application/json"], false),
+            (&["application/json; a=\", text/event-stream\""], false),
         ] {
-            let value = HeaderValue::from_static(accept);
-            let headers = [(header::ACCEPT, value)].into_iter().collect();
-            assert_eq!(is_asked_for(&headers), expected, "{accept}");
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::ACCEPT, HeaderValue::from_static(line));
+            }
+            assert_eq!(is_asked_for(&headers), expected, "{lines:?}");
         }
     }
 }

@@ -6,8 +6,10 @@
 mod reading;
 
 use bson::{Bson, DateTime, Document, RawBsonRef, RawDocument};
+use serde_json::Value;
 
 use super::{DEFAULT_SOURCE, revision};
+use crate::extjson::read_time;
 
 pub use self::reading::{Reading, check_id};
 
@@ -23,12 +25,22 @@ pub(super) const FIELDS: [&str; 8] = [
     "expiresAt",
 ];
 /// Fields that REST writes keep up by themselves.
-pub(super) const KEPT: [&str; 3] = ["revision", "createdAt", "updatedAt"];
+pub const KEPT: [&str; 3] = ["revision", "createdAt", "updatedAt"];
+/// Fields of answers that no document has.
+pub const COMPUTED: [&str; 5] = [
+    "error",
+    "warnings",
+    "position",
+    "lagSeconds",
+    "lossInSeconds",
+];
 
 /// What a request says: each field it names, with its value; `None` is null, back to the default.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Input {
     fields: Vec<(&'static str, Option<Bson>)>,
+    /// Fields that writes keep, as an answer had them: they may be said again, and not changed.
+    repeated: Vec<(&'static str, Value)>,
 }
 
 /// The difference between a stored document and what is asked for.
@@ -51,6 +63,23 @@ impl Input {
     /// The filter, where the request gives one.
     pub fn filter(&self) -> Option<&Document> {
         self.get("filter").and_then(Bson::as_document)
+    }
+
+    /// The fields that are said again and are not so in `current`.
+    pub fn changed_fields(&self, current: &RawDocument) -> impl Iterator<Item = &'static str> {
+        let changed = self.repeated.iter().filter(|(name, value)| {
+            let said = match *name {
+                "revision" => value.as_i64() == Some(revision(current).unwrap_or(1)),
+                _ => match current.get(name) {
+                    Ok(Some(RawBsonRef::DateTime(date))) => {
+                        value.as_str().and_then(read_time) == Some(date)
+                    }
+                    _ => value.is_null(),
+                },
+            };
+            !said
+        });
+        changed.map(|(name, _)| *name)
     }
 
     fn get(&self, name: &str) -> Option<&Bson> {
@@ -174,7 +203,7 @@ mod tests {
     use super::*;
     use crate::config::Limits;
     use bson::{RawDocumentBuf, doc};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     const NOW: DateTime = DateTime::from_millis(1_000_000);
 
@@ -203,6 +232,39 @@ mod tests {
             doc! {"_id": "a", "source": "events", "filter": {"a": 1}, "status": "active",
             "durable": false, "metadata": {}, "revision": 1_i64, "createdAt": NOW, "updatedAt": NOW}
         );
+    }
+
+    #[test]
+    fn what_writes_keep_may_be_said_again_and_not_changed() {
+        let said = |body| {
+            let reading = Reading {
+                pointer: "#",
+                id: Some("a"),
+                partial: true,
+                limits: &Limits::default(),
+                now: NOW,
+            };
+            let mut faults = crate::extjson::Faults::default();
+            let input = reading.input(body, &mut faults).unwrap();
+            assert!(faults.is_empty(), "{faults:?}");
+            input
+        };
+        let bare = raw(&doc! {"_id": "a"});
+        let full = raw(&doc! {"_id": "a", "revision": 7.0, "createdAt": NOW, "updatedAt": NOW});
+        let time = "1970-01-01T00:16:40Z";
+        let as_shown =
+            json!({"revision": 7, "createdAt": time, "updatedAt": time, "position": "x"});
+        let of_bare = json!({"revision": 1, "createdAt": null, "updatedAt": null, "error": "e"});
+        for (body, current, changed) in [
+            (&as_shown, &full, &[][..]),
+            (&of_bare, &bare, &[]),
+            (&of_bare, &full, &["revision", "createdAt", "updatedAt"]),
+            (&as_shown, &bare, &["revision", "createdAt", "updatedAt"]),
+        ] {
+            let input = said(body.clone());
+            let found: Vec<_> = input.changed_fields(current).collect();
+            assert_eq!(found, changed, "{body}");
+        }
     }
 
     #[test]

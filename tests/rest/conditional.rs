@@ -99,3 +99,17 @@ async fn of_two_writers_with_the_same_tag_one_wins() {
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 412, 412, 412, 412]);
 }
+
+/// Strong comparison (RFC 9110, section 13.1.1), but nobody is told of a change that there was not.
+#[tokio::test]
+async fn a_tag_that_a_proxy_made_weak_is_told_from_a_change() {
+    let service = Service::start().await;
+    put(&service, ("if-none-match", "*"), 1).await;
+    let weak = format!("W/{}", etag(&service).await);
+    for (tag, words) in [(&*weak, "weak"), ("W/\"other\"", "has changed")] {
+        let refused = put(&service, ("if-match", tag), 2).await;
+        assert_eq!(refused.status, 412);
+        let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(words), "{tag}: {detail}");
+    }
+}

@@ -95,7 +95,8 @@ async fn what_cannot_be_read_is_400() {
         "{",
         "{}{}",
         r#"{"a":1,"a":2}"#,
-        "\u{feff}{}",
+        "\u{feff}\u{feff}{}",
+        "{\u{feff}}",
         &"[".repeat(5_000),
     ] {
         let post = request(&service, Method::POST, "/subscriptions")

@@ -97,6 +97,25 @@ async fn of_requests_at_once_one_does_the_work() {
     assert_eq!(service.get("/subscriptions?count=true").await["total"], 1);
 }
 
+/// The header's draft has it as a string of structured fields: in quotes.
+#[tokio::test]
+async fn a_key_is_the_same_in_quotes() {
+    let service = Service::start().await;
+    let body = json!({"filter": {"a": 1}});
+    let first = post(&service, "/subscriptions", "k", &body).await;
+    assert_eq!(first.status, 201);
+    same(
+        &first,
+        &post(&service, "/subscriptions", "\"k\"", &body).await,
+    );
+    let second = post(&service, "/subscriptions", "\"other\"", &body).await;
+    same(
+        &second,
+        &post(&service, "/subscriptions", "other", &body).await,
+    );
+    assert_ne!(first.json()["id"], second.json()["id"]);
+}
+
 #[tokio::test]
 async fn a_key_is_visible_ascii_of_bounded_length() {
     let service = Service::start().await;
@@ -135,7 +154,7 @@ async fn a_client_that_leaves_keeps_no_key_locked() {
         let key = |n: usize| format!("left-{path}-{n}");
         let request = |n: usize| {
             format!(
-                "POST /api/v1{path} HTTP/1.1\r\nhost: h\r\nidempotency-key: {}\r\n\
+                "POST /api/v1{path} HTTP/1.1\r\nhost: localhost\r\nidempotency-key: {}\r\n\
                  content-type: application/json\r\ncontent-length: {}\r\n\r\n{text}",
                 key(n),
                 text.len()

@@ -244,3 +244,37 @@ async fn a_time_that_no_text_stands_for_is_refused_and_never_shown_as_another() 
     let number = json!({"$date": {"$numberLong": i64::MAX.to_string()}});
     assert_eq!(service.get("/events/far").await["time"], number);
 }
+
+/// However the type is written, and with what editors put before it.
+#[tokio::test]
+async fn a_body_is_read_in_any_legal_spelling() {
+    let service = Service::start().await;
+    let mut published = 0;
+    for media in [
+        "application/json ; charset=utf-8",
+        "application/json\t;\tcharset=\"UTF-8\"",
+        "application/json;;",
+        "Application/CloudEvents+JSON ; charset=utf-8",
+    ] {
+        for (before, list) in [("", false), ("\u{feff}", false), ("\u{feff} ", true)] {
+            published += 1;
+            let event = json!({"specversion": "1.0", "id": published.to_string(), "source": "/s", "type": "t",
+                "datacontenttype": "text/plain ; charset=utf-8", "data": "x", "data_base64": null});
+            let structured = media.contains("CloudEvents");
+            let event = if list && !structured {
+                json!([event])
+            } else {
+                event
+            };
+            let post = request(&service, Method::POST, "/events").header("content-type", media);
+            let answer = send(post.body(format!("{before}{event}"))).await;
+            assert_eq!(answer.status, 202, "{media} {before:?}: {answer:?}");
+        }
+    }
+    let page = service.get("/events").await;
+    assert_eq!(page["items"].as_array().unwrap().len(), published);
+    let filter = service
+        .get("/events?filter=%EF%BB%BF%7B%22type%22:%22t%22%7D")
+        .await;
+    assert_eq!(filter["items"], page["items"]);
+}

@@ -140,6 +140,54 @@ async fn put_creates_then_replaces_then_changes_nothing() {
     assert_ne!(replaced.header("etag"), made.header("etag"));
 }
 
+/// Clients read, change what they want, and send the whole back.
+#[tokio::test]
+async fn what_get_gave_can_be_put_and_patched() {
+    let service = Service::start().await;
+    let path = "/subscriptions/a";
+    let body = json!({"filter": {"a": 1}, "durable": true, "metadata": {"k": [1, null]},
+        "expiresAt": "2100-01-02T03:04:05.678Z"});
+    service.send("PUT", path, Some(body)).await;
+    for method in ["PUT", "PATCH"] {
+        let mut given = service.get(path).await;
+        assert!(given["position"].is_string(), "{given}");
+        given["name"] = json!(method);
+        given["warnings"] = json!([{"pointer": "#/x", "detail": "old"}]);
+        let (status, written) = service.send(method, path, Some(given.clone())).await;
+        assert_eq!(
+            (status, &written["name"]),
+            (200, &json!(method)),
+            "{written}"
+        );
+        // It says what is no more.
+        for (field, other) in [
+            ("revision", json!(1)),
+            ("createdAt", json!("2020-01-01T00:00:00Z")),
+            ("updatedAt", given["updatedAt"].clone()),
+            ("id", json!("b")),
+        ] {
+            let mut stale = service.get(path).await;
+            stale[field] = other;
+            let (status, refused) = service.send(method, path, Some(stale)).await;
+            let pointer = refused["errors"][0]["pointer"].clone();
+            assert_eq!(
+                (status, pointer),
+                (422, json!(format!("#/{field}"))),
+                "{refused}"
+            );
+        }
+    }
+    let mut copy = service.get(path).await;
+    let (status, _) = service
+        .send("POST", "/subscriptions", Some(copy.clone()))
+        .await;
+    assert_eq!(status, 422, "the service gives the id");
+    service.send("DELETE", path, None).await;
+    copy["name"] = json!("again");
+    let (status, made) = service.send("PUT", path, Some(copy)).await;
+    assert_eq!((status, &made["revision"]), (201, &json!(1)), "{made}");
+}
+
 #[tokio::test]
 async fn an_id_of_a_callers_is_bounded_and_may_be_any_word() {
     let service = Service::start().await;
@@ -429,10 +477,11 @@ async fn a_stored_document_without_a_filter_is_invalid_until_it_has_one() {
         .await;
     assert_eq!((status, &healed["status"]), (200, &json!("active")));
     let whole = json!({"filter": {"type": "t"}, "warnings": []});
-    let (status, _) = service
+    let (status, put) = service
         .send("PUT", "/subscriptions/oops", Some(whole))
         .await;
-    assert_eq!(status, 422, "what is computed cannot be set");
+    let computed = json!(["#/filer", "#/__v"]);
+    assert_eq!((status, json!(warned(&put))), (200, computed), "it is not set");
 }
 
 #[tokio::test]

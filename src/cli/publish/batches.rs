@@ -45,7 +45,8 @@ impl Batch {
                 if !self.is_empty() {
                     self.body.push(b',');
                 }
-                self.body.extend_from_slice(&line.text);
+                self.body
+                    .extend_from_slice(extjson::without_mark(&line.text));
                 self.numbers.push(line.number);
             }
             Err(reason) => self.unreadable.push((line.number, reason)),
@@ -121,6 +122,12 @@ mod tests {
         assert_eq!(batches[0].numbers, [1, 4]);
         assert_eq!(batches[0].unreadable[0].0, 2);
         assert_eq!(batches[1].numbers, [5]);
+    }
+
+    #[tokio::test]
+    async fn a_byte_order_mark_is_left_out() {
+        let batches = all("\u{feff}{\"n\":1}\n\u{feff}{\"n\":2}".into(), 3).await;
+        assert_eq!(batches[0].body(), b"[{\"n\":1},{\"n\":2}]");
     }
 
     #[tokio::test]

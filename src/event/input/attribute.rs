@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 
 use bson::Bson;
-use mime::Mime;
 use percent_encoding::{percent_decode_str, percent_encode_byte};
 use serde_json::Value;
 
 use crate::{
-    event::{CURSOR_EXTENSION, STORED_AT_FIELD, TS_FIELD},
+    event::{CURSOR_EXTENSION, STORED_AT_FIELD, TS_FIELD, media::Media},
     extjson::read_time,
 };
 
@@ -35,9 +34,9 @@ pub(super) fn read(name: &str, value: Value) -> Result<Bson, String> {
             .and_then(read_time)
             .map(Bson::DateTime)
             .ok_or_else(|| "must be an RFC 3339 time, in UTC of the years 0 to 9999".to_owned()),
-        "datacontenttype" => match value.as_str().map(str::parse::<Mime>) {
-            Some(Ok(_)) => text(value),
-            _ => Err("must be a media type such as \"application/json\"".to_owned()),
+        "datacontenttype" => match value.as_str().and_then(Media::parse) {
+            Some(_) => text(value),
+            None => Err("must be a media type such as \"application/json\"".to_owned()),
         },
         _ => extension(name, value),
     }
@@ -170,17 +169,6 @@ pub(in crate::event) fn has_scheme(uri: &str) -> bool {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
     })
-}
-
-pub(in crate::event) fn is_json(kind: &Mime) -> bool {
-    kind.subtype() == mime::JSON || kind.suffix() == Some(mime::JSON)
-}
-
-/// `text/*` that is UTF-8 by its charset, or says nothing of it.
-pub(super) fn is_utf8_text(kind: &Mime) -> bool {
-    let charset = kind.get_param(mime::CHARSET);
-    kind.type_() == mime::TEXT
-        && charset.is_none_or(|charset| charset == mime::UTF_8 || charset == "us-ascii")
 }
 
 /// The text of an attribute in a header: quotes off, then one round of percent-decoding

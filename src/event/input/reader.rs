@@ -7,7 +7,10 @@ use serde::de::{IgnoredAny, MapAccess};
 use serde_json::Value;
 
 use super::{Form, NewEvent, Refusal, attribute};
-use crate::extjson::{At, Faults, Members, Read, ReadValue, Scalar, read_value};
+use crate::{
+    event::media::Media,
+    extjson::{At, Faults, Members, Read, ReadValue, Scalar, read_value},
+};
 
 /// Gathers attributes and faults.
 pub(super) struct Reader<'a> {
@@ -15,6 +18,8 @@ pub(super) struct Reader<'a> {
     pub(super) faults: Faults,
     attributes: Vec<(String, Bson)>,
     data: Option<RawBson>,
+    /// Whether that, or what is wrong with it, is more than null.
+    has_content: bool,
     /// Bytes that may still come.
     left: usize,
     too_large: bool,
@@ -23,9 +28,11 @@ pub(super) struct Reader<'a> {
 impl Members for Reader<'_> {
     fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
-            "data" | "data_base64" if self.data.is_some() => {
-                map.next_value::<IgnoredAny>()?;
-                self.blame(name, "data and data_base64 exclude each other");
+            "data" | "data_base64" if self.has_content => {
+                // Null is what is not set.
+                if map.next_value::<Option<IgnoredAny>>()?.is_some() {
+                    self.blame(name, "data and data_base64 exclude each other");
+                }
             }
             "data" => {
                 let at = self.at;
@@ -35,11 +42,15 @@ impl Members for Reader<'_> {
                     faults: &mut self.faults,
                 };
                 let read = map.next_value_seed(value)?;
+                self.has_content = read != Read::Value(RawBson::Null);
                 self.data(read);
             }
             "data_base64" => {
                 let value = map.next_value_seed(Scalar)?;
-                self.base64(&value);
+                if !value.is_null() {
+                    self.has_content = true;
+                    self.base64(&value);
+                }
             }
             _ => {
                 let value = map.next_value_seed(Scalar)?;
@@ -61,6 +72,7 @@ impl<'a> Reader<'a> {
             faults: Faults::default(),
             attributes: Vec::new(),
             data: None,
+            has_content: false,
             left: most,
             too_large: false,
         }
@@ -92,18 +104,18 @@ impl<'a> Reader<'a> {
         content_type: Option<&str>,
         body: &[u8],
     ) -> Result<(), String> {
-        let kind = content_type.and_then(|text| text.parse::<mime::Mime>().ok());
+        let kind = content_type.and_then(Media::parse);
         if body.is_empty() {
             return Ok(());
         }
-        if kind.as_ref().is_some_and(attribute::is_json) {
+        if kind.as_ref().is_some_and(Media::is_json) {
             let read = read_value(body, self.left, &mut self.faults)?;
             self.data(read);
             return Ok(());
         }
         self.spend(body.len());
         if !self.too_large {
-            let is_text = kind.as_ref().is_some_and(attribute::is_utf8_text);
+            let is_text = kind.as_ref().is_some_and(Media::is_utf8_text);
             let text = std::str::from_utf8(body).ok().filter(|_| is_text);
             self.data = Some(match text {
                 Some(text) => RawBson::String(text.to_owned()),

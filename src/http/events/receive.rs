@@ -10,8 +10,11 @@ use serde::{
 };
 
 use crate::{
-    event::input::{Form, NewEvent, Refusal, header_text},
-    extjson::{At, Fault, Faults},
+    event::{
+        input::{Form, NewEvent, Refusal, header_text},
+        media::Media,
+    },
+    extjson::{At, Fault, Faults, without_mark},
     http::{
         body::{self, Accepts},
         problem::{Kind, Problem},
@@ -58,14 +61,18 @@ impl Mode {
     /// Tells the mode from the headers. Any content type will do where attributes are headers.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let media = body::media_type(headers)?;
-        let essence = media.as_ref().map(mime::Mime::essence_str);
+        let essence = media.as_ref().map(Media::essence);
         let binary = headers.keys().any(|name| name.as_str().starts_with(PREFIX));
-        if binary && !essence.is_some_and(|kind| kind.starts_with("application/cloudevents")) {
+        if binary
+            && !essence
+                .as_deref()
+                .is_some_and(|kind| kind.starts_with("application/cloudevents"))
+        {
             body::plain_coding(headers)?;
             return Ok(Self::Binary);
         }
         ACCEPTS.check(headers)?;
-        Ok(match essence {
+        Ok(match essence.as_deref() {
             Some(STRUCTURED) => Self::Structured,
             Some(BATCHED) => Self::Batched,
             _ => Self::Plain,
@@ -88,7 +95,7 @@ impl Mode {
             Self::Plain => Form::Plain,
             _ => Form::CloudEvent,
         };
-        let is_list = body.trim_ascii_start().first() == Some(&b'[');
+        let is_list = without_mark(body).trim_ascii_start().first() == Some(&b'[');
         if is_list && self != Self::Structured {
             List::new(form, most, taker).read(body)?;
             return Ok(Shape::List);

@@ -12,7 +12,10 @@ use crate::{
     config::Limits,
     extjson::Faults,
     http::problem::Kind,
-    subscription::{DEFAULT_SOURCE, Status},
+    subscription::{
+        DEFAULT_SOURCE, Status,
+        input::{COMPUTED, KEPT},
+    },
     telemetry::Part,
 };
 
@@ -79,6 +82,13 @@ fn inputs(limits: &Limits) -> Vec<(&'static str, Value)> {
     });
     let mut with_id = settable.clone();
     with_id["id"] = json!({"type": "string", "description": "May repeat the id in the path."});
+    for field in KEPT {
+        with_id[field] = json!({"readOnly": true, "description": "May be repeated as it is."});
+    }
+    for field in COMPUTED {
+        with_id[field] =
+            json!({"readOnly": true, "description": "May be repeated; not looked at."});
+    }
     vec![
         (
             "Filter",

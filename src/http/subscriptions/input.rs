@@ -1,7 +1,7 @@
 //! A request's fields, checked as far as the filter's meaning.
 
 use axum::extract::Request;
-use bson::{DateTime, RawDocumentBuf};
+use bson::{DateTime, RawDocument, RawDocumentBuf};
 use serde::de::Deserializer;
 
 use crate::{
@@ -27,6 +27,22 @@ pub(super) struct Checked {
     pub(super) input: Input,
     /// Why the filter can never match, if it cannot, and which conditions may not.
     pub(super) warnings: Vec<String>,
+}
+
+impl Checked {
+    /// Refuses fields that only the service changes, where they are said and are others by now.
+    pub(super) fn check_kept(&self, current: &RawDocument) -> Result<(), Problem> {
+        let mut faults = Faults::default();
+        for name in self.input.changed_fields(current) {
+            let detail = "is kept by the service: it may be left out, or be as it is now";
+            faults.blame(format_args!("#/{name}"), detail);
+        }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(Problem::invalid(faults))
+        }
+    }
 }
 
 /// What is expected of the one object of a body: the default is a new subscription.

@@ -31,6 +31,9 @@ pub(crate) async fn patch(
         if let Err(problem) = conditions.check(Some(&etag(&document))) {
             return Err(tries.refuse(&found, problem).await);
         }
+        if let Err(problem) = checked.check_kept(&document) {
+            return Err(tries.refuse(&found, problem).await);
+        }
         let changes = checked.input.patch(&document, DateTime::now());
         if changes.is_empty() {
             return write::unchanged(&state, found, document, warnings).await;

@@ -36,6 +36,11 @@ pub(crate) async fn put(
         if let Err(problem) = conditions.check(document.as_deref().map(etag).as_deref()) {
             return Err(tries.refuse(&found, problem).await);
         }
+        if let Some(current) = &document
+            && let Err(problem) = checked.check_kept(current)
+        {
+            return Err(tries.refuse(&found, problem).await);
+        }
         let answered = match document {
             None => create(&state, &id, &checked).await?,
             Some(document) => replace(&state, found, document, &checked).await?,

@@ -4,7 +4,7 @@ use bson::{Bson, DateTime, Document, RawBson};
 use serde::de::{DeserializeSeed as _, Deserializer, MapAccess};
 use serde_json::Value;
 
-use super::{FIELDS, Input, KEPT};
+use super::{COMPUTED, FIELDS, Input, KEPT};
 use crate::{
     config::Limits,
     extjson::{At, Faults, Members, Object, Read, ReadValue, Scalar, read_time},
@@ -44,8 +44,14 @@ impl Members for Fields<'_, '_> {
         let known = self.faults.len();
         let Some(field) = FIELDS.into_iter().find(|field| *field == name) else {
             let value = map.next_value_seed(Scalar)?;
-            if let Some(detail) = self.reading.stray(name, &value) {
-                self.faults.blame(at, detail);
+            let kept = KEPT.into_iter().find(|kept| *kept == name);
+            match kept.filter(|_| self.reading.id.is_some()) {
+                Some(kept) => self.input.repeated.push((kept, value)),
+                None => {
+                    if let Some(detail) = self.reading.stray(name, &value) {
+                        self.faults.blame(at, detail);
+                    }
+                }
             }
             return Ok(());
         };
@@ -115,7 +121,11 @@ impl Reading<'_> {
             ("id", None) => Some(
                 "is given by the service; PUT /subscriptions/{id} takes an id of yours".to_owned(),
             ),
-            ("error" | "warnings", _) => Some("is computed and cannot be set".to_owned()),
+            // As an answer had it; it may be another by now.
+            (key, Some(_)) if COMPUTED.contains(&key) => None,
+            (key, None) if COMPUTED.contains(&key) => {
+                Some("is computed and cannot be set".to_owned())
+            }
             (key, _) if KEPT.contains(&key) => {
                 Some("is kept by the service and cannot be set".to_owned())
             }
