@@ -8,6 +8,7 @@ mod connection;
 mod load;
 mod settings;
 pub(crate) mod uri;
+mod web;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Deserializer};
 pub use self::{
     load::{ConfigError, Loaded, variable},
     settings::{Kind, SETTINGS, Setting},
+    web::{Origin, host},
 };
 
 /// What MongoDB keeps for itself.
@@ -37,6 +39,11 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Who may call (`--auth`). Default `none`: everyone who can reach the address.
     pub auth: Auth,
+    /// Names, besides those of loopback and the address listened on, under which a node may be called that everyone
+    /// may call. On an address that is not loopback none means any. Default none.
+    pub hosts: Vec<String>,
+    /// The origin under which browsers see this service, where a proxy in front rewrites `Host`. Default none.
+    pub public_url: String,
     /// Allow `auth = "none"` on an address that is not loopback (`--insecure`). Default false.
     pub insecure: bool,
     /// Apply pending migrations at the start; else refuse to start on them (`--no-migrate`).
@@ -269,6 +276,8 @@ impl Default for Config {
             adopt: Vec::new(),
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             auth: Auth::None,
+            hosts: Vec::new(),
+            public_url: String::new(),
             insecure: false,
             migrate: true,
             log: "info".to_owned(),
@@ -375,6 +384,11 @@ impl Config {
         self.socket.drain.min(self.shutdown_timeout / 2)
     }
 
+    /// The origin under which browsers see this service, where it was told.
+    pub fn public_origin(&self) -> Option<Origin> {
+        Origin::parse(&self.public_url).ok()
+    }
+
     /// Checks what types cannot say.
     pub fn check(&self) -> Result<(), ConfigError> {
         let refuse = |setting: &str, reason: &str| Err(ConfigError::refused(setting, reason));
@@ -399,9 +413,29 @@ impl Config {
         if connection::is_system(name) {
             return refuse("database", "is one of MongoDB's own: take another name");
         }
+        self.check_web()?;
         for (setting, value, bound, most) in self.pairs() {
             if value > most {
                 return refuse(setting, &format!("must not be more than {bound}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the names by which browsers know pages and this service.
+    fn check_web(&self) -> Result<(), ConfigError> {
+        let origins = self.cors.origins.iter().enumerate();
+        for (index, text) in origins.filter(|(_, text)| *text != "*") {
+            Origin::parse(text).map_err(|reason| item("cors.origins", index, reason))?;
+        }
+        for (index, text) in self.hosts.iter().enumerate() {
+            host(text).map_err(|reason| item("hosts", index, reason))?;
+        }
+        if !self.public_url.is_empty() {
+            let refuse = |reason| ConfigError::refused("public_url", reason);
+            let origin = Origin::parse(&self.public_url).map_err(refuse)?;
+            if !origin.is_web() {
+                return Err(refuse("is neither http nor https"));
             }
         }
         Ok(())
@@ -469,6 +503,11 @@ impl Config {
             ),
         ]
     }
+}
+
+/// The refusal of one item of a list, which is not quoted.
+fn item(setting: &str, index: usize, reason: &str) -> ConfigError {
+    ConfigError::refused(setting, format!("item {} {reason}", index + 1))
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

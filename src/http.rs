@@ -25,6 +25,7 @@ mod events;
 mod extract;
 mod failure;
 mod framing;
+mod hosts;
 mod idempotency;
 mod known;
 mod landing;
@@ -49,18 +50,21 @@ use std::{ops::Deref, sync::Arc};
 
 use axum::{
     Router,
+    response::{IntoResponse as _, Response},
     routing::{any, get},
 };
 
 use self::{
     again::STREAM,
     calls::{Call, calls},
+    problem::Problem,
 };
 pub use self::{
     bounds::Bounds,
     clients::ClientTasks,
     common::Common,
     cut::{Cut, Outcome},
+    hosts::Arrived,
     openapi::Description,
 };
 use crate::{
@@ -150,6 +154,13 @@ pub fn full(common: &Common) -> Router {
         .route(&format!("{BASE}{STREAM}"), any(service::full))
         .fallback(service::full);
     common.around(routes, None)
+}
+
+/// The answer to a request that could not be read as far as to reach a route.
+pub fn unread(problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    outgoing::describe(&mut response);
+    response
 }
 
 /// Whether a request asks for the state of the node alone, which is answered whatever else is refused.

@@ -61,6 +61,11 @@ pub const SETTINGS: &[Setting] = &[
     row("adopt", List("names of collections")),
     row("listen", Address),
     row("auth", Word(&["none"])),
+    row(
+        "hosts",
+        List("names or IP addresses, without scheme and port"),
+    ),
+    row("public_url", Text("SCHEME://HOST or SCHEME://HOST:PORT")),
     row("insecure", Flag),
     row("migrate", Flag),
     row("log", Text("levels by module")),
@@ -134,7 +139,7 @@ pub const SETTINGS: &[Setting] = &[
         "node.heartbeat_interval",
         Span(times(10, MILLISECOND), HOUR),
     ),
-    row("cors.origins", List("origins, or *")),
+    row("cors.origins", List("origins (SCHEME://HOST:PORT), or *")),
 ];
 
 impl Setting {
@@ -148,7 +153,15 @@ impl Setting {
         let read = match self.kind {
             Number(..) => text.parse().ok().map(Value::Integer),
             Flag => flag(text).map(Value::Boolean),
-            List(_) => Some(text.split(',').map(str::trim).collect::<Vec<_>>().into()),
+            List(_) => {
+                let items = text.split(',').map(str::trim);
+                Some(
+                    items
+                        .filter(|item| !item.is_empty())
+                        .collect::<Vec<_>>()
+                        .into(),
+                )
+            }
             _ => None,
         };
         read.unwrap_or_else(|| text.into())

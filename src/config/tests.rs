@@ -66,6 +66,42 @@ fn text_from_outside_is_read_as_its_setting_says() {
 }
 
 #[test]
+fn names_that_can_never_match_are_refused() {
+    for (toml, reason) in [
+        (
+            "[cors]\norigins = [\"*\", \"a.example\"]",
+            "item 2 has no scheme",
+        ),
+        (
+            "[cors]\norigins = [\"https://a.example/app\"]",
+            "item 1 has more",
+        ),
+        ("[cors]\norigins = [\"https://*.example\"]", "wildcard"),
+        ("[cors]\norigins = [\"null\"]", "sandboxed"),
+        ("[cors]\norigins = [\"file://\"]", "sandboxed"),
+        ("[cors]\norigins = [\"\"]", "no scheme"),
+        (
+            "hosts = [\"a.example\", \"b.example:80\"]",
+            "item 2 is no name",
+        ),
+        ("hosts = [\"https://a.example\"]", "is no name"),
+        ("hosts = [\"*\"]", "wildcard"),
+        ("public_url = \"a.example\"", "no scheme"),
+        ("public_url = \"https://a.example/app\"", "more than"),
+        ("public_url = \"app://a.example\"", "neither http nor https"),
+    ] {
+        let refused = refusal(toml);
+        assert!(refused.contains(reason), "{toml}: {refused}");
+    }
+    let config = load(
+        "hosts = [\"A.example.\", \"::1\", \"10.1.2.3\"]\npublic_url = \"https://a.example/\"\n\
+         [cors]\norigins = [\"HTTPS://A.example:443/\", \"capacitor://localhost\", \"*\"]",
+        &[],
+    );
+    assert!(config.unwrap().public_origin().is_some());
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     for (toml, named) in [
         ("databse = \"x\"", "databse"),

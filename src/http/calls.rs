@@ -487,7 +487,8 @@ mod tests {
         for call in calls(&Limits::default()) {
             let mut request = Request::builder()
                 .method(&call.method)
-                .uri(call.path.replace("{id}", "a"));
+                .uri(call.path.replace("{id}", "a"))
+                .header(header::HOST, "localhost");
             if let Some((name, value)) = &header {
                 request = request.header(name, *value);
             }

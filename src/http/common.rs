@@ -8,7 +8,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
     budget::Budget,
-    cors, observe,
+    cors,
+    hosts::{self, Hosts},
+    observe,
+    origin::Origins,
     outgoing::{self, Edge},
 };
 use crate::{config::Config, telemetry::Metrics};
@@ -17,7 +20,8 @@ use crate::{config::Config, telemetry::Metrics};
 #[derive(Clone, Debug)]
 pub struct Common {
     pub(super) metrics: Arc<Metrics>,
-    pub(super) cors: crate::config::Cors,
+    pub(super) hosts: Arc<Hosts>,
+    pub(super) origins: Arc<Origins>,
     /// Over how long a stop ends the connections.
     pub(super) drain: Duration,
     /// Cancelled when this node begins to stop.
@@ -29,7 +33,8 @@ impl Common {
     pub fn new(config: &Config, metrics: Arc<Metrics>, leaving: CancellationToken) -> Self {
         Self {
             metrics,
-            cors: config.cors.clone(),
+            hosts: Arc::new(Hosts::new(config)),
+            origins: Arc::new(Origins::new(config)),
             drain: config.drain(),
             leaving,
         }
@@ -51,13 +56,18 @@ impl Common {
                 Arc::new(edge),
                 outgoing::answered,
             ));
-        let routes = match cors::layer(&self.cors) {
+        let routes = match cors::layer(&self.origins) {
             Some(cors) => routes.layer(cors),
             None => routes,
         };
-        routes.layer(middleware::from_fn_with_state(
-            Arc::clone(&self.metrics),
-            observe::observe,
-        ))
+        routes
+            .layer(middleware::from_fn_with_state(
+                Arc::new(self.clone()),
+                hosts::check,
+            ))
+            .layer(middleware::from_fn_with_state(
+                Arc::clone(&self.metrics),
+                observe::observe,
+            ))
     }
 }

@@ -1,12 +1,11 @@
 //! Cross-origin requests: browsers of the configured origins, and no others.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderName, Method, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::{answer::APPLIED, observe::REQUEST_ID};
-use crate::config::Cors;
+use super::{answer::APPLIED, observe::REQUEST_ID, origin::Origins};
 
 /// Headers of answers that a script may read.
 const EXPOSED: [HeaderName; 8] = [
@@ -21,15 +20,19 @@ const EXPOSED: [HeaderName; 8] = [
 ];
 const PREFLIGHT_GOOD_FOR: Duration = Duration::from_mins(10);
 
-/// The layer for these settings; none where no origin may call.
-pub(crate) fn layer(cors: &Cors) -> Option<CorsLayer> {
-    let origins = match cors.origins.as_slice() {
-        [] => return None,
-        origins if origins.iter().any(|origin| origin == "*") => AllowOrigin::any(),
-        origins => AllowOrigin::list(origins.iter().filter_map(|origin| read(origin))),
+/// The layer for these origins; none where no other may call.
+pub(super) fn layer(origins: &Arc<Origins>) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let allowed = if origins.any() {
+        AllowOrigin::any()
+    } else {
+        let origins = Arc::clone(origins);
+        AllowOrigin::predicate(move |origin, _| origins.lists(origin))
     };
     let layer = CorsLayer::new()
-        .allow_origin(origins)
+        .allow_origin(allowed)
         .allow_methods([
             Method::GET,
             Method::HEAD,
@@ -42,15 +45,4 @@ pub(crate) fn layer(cors: &Cors) -> Option<CorsLayer> {
         .expose_headers(EXPOSED)
         .max_age(PREFLIGHT_GOOD_FOR);
     Some(layer)
-}
-
-fn read(origin: &str) -> Option<HeaderValue> {
-    let value = HeaderValue::from_str(origin.trim_end_matches('/'));
-    if value.is_err() {
-        tracing::warn!(
-            origin,
-            "an origin in cors.origins cannot be sent and is ignored"
-        );
-    }
-    value.ok()
 }

@@ -52,7 +52,7 @@ pub(super) async fn answered(
 
 /// No one is to guess what an answer is, nor to keep it: data are somebody's. What has an entity tag may be
 /// kept by whoever asked for it, and asked for again with it.
-fn describe(response: &mut Response) {
+pub(super) fn describe(response: &mut Response) {
     let headers = response.headers_mut();
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,

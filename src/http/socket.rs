@@ -57,7 +57,7 @@ pub(super) async fn open(
     let dialect = choose_dialect(request.headers());
     let wish = attach::wish(state, id, dialect.unwrap_or(Dialect::Tidegate), &request)?;
     let mut response = handshake(&request)?;
-    origin::check(request.headers(), &state.host.config.cors.origins)?;
+    origin::check(request.extensions())?;
     known(state, &wish.request.subscription).await?;
     let gauge = request.extensions().get::<Arc<Gauge>>().cloned();
     attach::take(state, wish, upgrade(&mut request)).await?;

@@ -41,7 +41,7 @@ pub(super) async fn open(
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let wish = attach::wish(state, id, Dialect::Sse, &request)?;
-    origin::check(request.headers(), &state.host.config.cors.origins)?;
+    origin::check(request.extensions())?;
     let gauge = request.extensions().get::<Arc<Gauge>>().cloned();
     let gauge = gauge.ok_or_else(|| {
         Problem::new(

@@ -212,7 +212,7 @@ fn a_second_signal_ends_at_once() {
 /// A WebSocket client that answers nothing, not even the closing handshake.
 fn client_that_never_says_goodbye(server: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.trim_start_matches("http://")).unwrap();
-    let request = "GET /api/v1/subscriptions/a/events HTTP/1.1\r\nHost: a\r\n\
+    let request = "GET /api/v1/subscriptions/a/events HTTP/1.1\r\nHost: localhost\r\n\
         Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();

@@ -12,6 +12,8 @@ from pathlib import Path
 
 # What pages call the service, other nodes that they start, and the database.
 SERVICE = "127.0.0.1:8080"
+# The site of the proxies that the pages put in front.
+SITE = "events.example.com"
 OTHERS = re.compile(r"127\.0\.0\.1:(8081|8082|9000)")
 DATABASES = (
     "mongodb://127.0.0.1:27017/?replicaSet=rs0",
@@ -80,7 +82,7 @@ class Node:
         self.address = SERVICE if is_free(SERVICE) else f"127.0.0.1:{free_port()}"
         self.others = {}
         self.log = self.folder / "dev.log"
-        environment = {**os.environ, "TIDEGATE_CORS__ORIGINS": origin}
+        environment = {**os.environ, "TIDEGATE_CORS__ORIGINS": origin, "TIDEGATE_HOSTS": SITE}
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 [binary, "dev", "--data-dir", self.folder / "data", "--listen", self.address],

@@ -9,10 +9,8 @@ import socket
 import ssl
 import subprocess
 
-from node import Failed, end, free_port, until
+from node import SITE as HOST, Failed, end, free_port, until
 
-# The site of the pages.
-HOST = "events.example.com"
 ID = "behind-a-proxy"
 
 

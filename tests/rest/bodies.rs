@@ -173,7 +173,7 @@ async fn bodies_that_stay_away_hold_what_has_arrived_and_leave_room_for_small_on
     let data = "x".repeat(BODY - 100);
     let body = format!(r#"{{"type":"t","data":"{data}"}}"#);
     let head = format!(
-        "POST /api/v1/events HTTP/1.1\r\nhost: h\r\ncontent-type: {JSON}\r\ncontent-length: {}\r\n\r\n",
+        "POST /api/v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: {JSON}\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     let mut announced = Vec::new();

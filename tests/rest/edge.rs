@@ -109,7 +109,7 @@ async fn what_cannot_be_read_is_400() {
     for path in ["/subscriptions/%FF", "/subscriptions/%zz", "/events/%FF"] {
         let answer = raw(
             &service,
-            &format!("GET /api/v1{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
+            &format!("GET /api/v1{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"),
         )
         .await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
@@ -192,8 +192,7 @@ async fn a_body_that_does_not_come_is_408() {
         config.limits.body_timeout = Duration::from_millis(50);
     })
     .await;
-    let head =
-        "POST /api/v1/subscriptions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    let head = "POST /api/v1/subscriptions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
     let answer = raw(&service, &format!("{head}content-length: 10\r\n\r\n{{")).await;
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     assert!(answer.contains("/problems/request-timeout"), "{answer}");
@@ -291,6 +290,36 @@ async fn only_configured_origins_may_call() {
     );
     let other = request(&open, Method::GET, "/live").header("origin", "https://evil.example");
     assert_eq!(send(other).await.header("access-control-allow-origin"), "");
+}
+
+/// Origins are read in one way, whoever asks for what.
+#[tokio::test]
+async fn an_origin_is_the_same_however_it_is_written() {
+    for written in [
+        "https://app.example/",
+        "HTTPS://App.Example",
+        "https://app.example:443",
+        " https://app.example",
+    ] {
+        let open = Service::start_with(|config| {
+            config.cors.origins = vec!["http://other.example".to_owned(), written.to_owned()];
+        })
+        .await;
+        open.send("PUT", "/subscriptions/s", Some(json!({"filter": {}})))
+            .await;
+        for (path, accept) in [
+            ("/subscriptions", "*/*"),
+            ("/subscriptions/s/events", "text/event-stream"),
+        ] {
+            let page = request(&open, Method::GET, path)
+                .header("origin", "https://app.example")
+                .header("accept", accept);
+            let answer = page.send().await.unwrap();
+            assert_eq!(answer.status(), 200, "{written} {path}");
+            let allowed = &answer.headers()["access-control-allow-origin"];
+            assert_eq!(allowed, "https://app.example", "{written} {path}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -481,7 +481,11 @@ async fn a_stored_document_without_a_filter_is_invalid_until_it_has_one() {
         .send("PUT", "/subscriptions/oops", Some(whole))
         .await;
     let computed = json!(["#/filer", "#/__v"]);
-    assert_eq!((status, json!(warned(&put))), (200, computed), "it is not set");
+    assert_eq!(
+        (status, json!(warned(&put))),
+        (200, computed),
+        "it is not set"
+    );
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::{
 /// A request to publish, with these lines that say how long it is.
 fn publish(framing: &str, body: &str) -> String {
     format!(
-        "POST /api/v1/events HTTP/1.1\r\nHost: tidegate.test\r\nContent-Type: application/json\r\n\
+        "POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
          {framing}\r\n{body}"
     )
 }
@@ -18,7 +18,7 @@ fn publish(framing: &str, body: &str) -> String {
 /// The status of the answer, and whether the connection goes on behind it: a second request follows at once.
 async fn asked(service: &Service, request: &str) -> (u16, bool) {
     let mut raw = Raw::dial(service.address).await;
-    let second = "GET /api/v1/live HTTP/1.1\r\nHost: tidegate.test\r\n\r\n";
+    let second = "GET /api/v1/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
     raw.send(format!("{request}{second}").as_bytes()).await;
     let status = raw.answer().await.status;
     (status, raw.goes_on().await)

@@ -109,22 +109,34 @@ async fn what_is_asked_for_is_checked_before_the_upgrade() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_other_origins_may_connect_only_where_that_is_allowed() {
     let service = Service::start_with(|config| {
-        config.cors.origins = vec!["https://allowed.test".to_owned()];
+        config.cors.origins = vec!["https://allowed.test/".to_owned()];
+        config.public_url = "https://public.example".to_owned();
     })
     .await;
     let id = service.subscribe(json!({})).await;
     for origin in [
         "https://foreign.test",
-        "https://tidegate.test.foreign.test",
+        "https://localhost.foreign.test",
         "https://allowed.test:8443",
         "http://allowed.test",
+        "https://allowed.test/page",
+        "http://localhost:8080",
         "null",
-        "tidegate.test",
+        "file://",
+        "localhost",
     ] {
         let request = upgrade_request(&id, &format!("Origin: {origin}\r\n"));
         check(&service, &request, 403, "forbidden").await;
     }
-    for origin in ["https://allowed.test", "http://tidegate.test"] {
+    for origin in [
+        "https://allowed.test",
+        "HTTPS://Allowed.test:443",
+        "http://localhost",
+        "http://localhost:80",
+        // A proxy may have taken TLS away.
+        "https://localhost",
+        "https://public.example",
+    ] {
         let request = upgrade_request(&id, &format!("Origin: {origin}\r\n"));
         let answer = ask(&service, &request).await;
         assert_eq!(answer.status, 101, "{origin}: {answer:?}");
@@ -209,5 +221,38 @@ async fn what_is_no_http_is_refused() {
     assert_eq!(raw.answer().await.status, 400);
     let counted = async || failed(&service, "not_http").await == 1;
     service.until("it is counted", counted).await;
+    service.stop().await;
+}
+
+/// Both are lists, which a proxy or a browser may write on several lines.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_is_asked_for_in_any_legal_spelling() {
+    let service = Service::start().await;
+    let id = service.subscribe(json!({})).await;
+    let plain = upgrade_request(&id, "");
+    for connection in ["Connection: keep-alive", "Connection: upgrades", "X: y"] {
+        let request = plain.replace("Connection: Upgrade", connection);
+        check(&service, &request, 400, "bad-header").await;
+    }
+    for (connection, upgrade) in [
+        (
+            "Connection: keep-alive\r\nConnection: Upgrade",
+            "Upgrade: websocket",
+        ),
+        ("Connection: keep-alive,upgrade", "Upgrade: websocket"),
+        ("Connection:\tkeep-alive ,\tUPGRADE", "Upgrade: WebSocket"),
+        (
+            "Connection: Upgrade, HTTP2-Settings",
+            "Upgrade: h2c, websocket",
+        ),
+        ("Connection: Upgrade", "Upgrade: h2c\r\nUpgrade: websocket"),
+    ] {
+        let request = plain
+            .replace("Connection: Upgrade", connection)
+            .replace("Upgrade: websocket", upgrade);
+        let answer = ask(&service, &request).await;
+        assert_eq!(answer.status, 101, "{request}: {answer:?}");
+        assert_eq!(answer.header("upgrade"), Some("websocket"), "{request}");
+    }
     service.stop().await;
 }

@@ -23,6 +23,7 @@ mod handshake;
 mod heartbeat;
 mod held;
 mod hostile;
+mod hosts;
 mod kit;
 mod late;
 mod leaving;

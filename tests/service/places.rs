@@ -11,9 +11,9 @@ use crate::{
     support::Service,
 };
 
-const LIVE: &[u8] = b"GET /api/v1/live HTTP/1.1\r\nHost: tidegate.test\r\n\r\n";
-const READY: &[u8] = b"GET /api/v1/ready HTTP/1.1\r\nHost: tidegate.test\r\n\r\n";
-const NODES: &[u8] = b"GET /api/v1/nodes HTTP/1.1\r\nHost: tidegate.test\r\n\r\n";
+const LIVE: &[u8] = b"GET /api/v1/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const READY: &[u8] = b"GET /api/v1/ready HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const NODES: &[u8] = b"GET /api/v1/nodes HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 async fn silent(service: &Service, count: usize) -> Vec<Raw> {
     let mut silent = Vec::new();
@@ -141,7 +141,7 @@ async fn every_open_connection_has_its_place_until_it_is_closed() {
     events
         .send(
             format!(
-                "GET /api/v1/subscriptions/{id}/events HTTP/1.1\r\nHost: tidegate.test\r\n\
+                "GET /api/v1/subscriptions/{id}/events HTTP/1.1\r\nHost: localhost\r\n\
                  Accept: text/event-stream\r\n\r\n"
             )
             .as_bytes(),

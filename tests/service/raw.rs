@@ -123,7 +123,7 @@ impl Raw {
     /// Asks for server-sent events, which are refused for a while; the text of the stream.
     pub(crate) async fn refused_stream(&mut self, path: &str) -> String {
         let request = format!(
-            "GET /api/v1{path} HTTP/1.1\r\nHost: tidegate.test\r\nAccept: text/event-stream\r\n\r\n"
+            "GET /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
         );
         self.send(request.as_bytes()).await;
         let answer = self.answer().await;
@@ -224,7 +224,7 @@ impl Answer {
 /// A request to upgrade, with more header lines (each with its CRLF).
 pub(crate) fn upgrade_request(id: &str, more: &str) -> String {
     format!(
-        "GET /api/v1/subscriptions/{id}/events HTTP/1.1\r\nHost: tidegate.test\r\n\
+        "GET /api/v1/subscriptions/{id}/events HTTP/1.1\r\nHost: localhost\r\n\
          Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
     )

@@ -235,7 +235,7 @@ fn stalled(service: &Service, id: &str) -> TcpStream {
     SockRef::from(&tcp).set_recv_buffer_size(4096).unwrap();
     tcp.set_read_timeout(Some(DEADLINE)).unwrap();
     let request = format!(
-        "GET /api/v1/subscriptions/{id}/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+        "GET /api/v1/subscriptions/{id}/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
     );
     tcp.write_all(request.as_bytes()).unwrap();
     tcp

@@ -42,7 +42,7 @@ async fn ready_means_that_every_subscription_is_in_force() {
 
 /// A request that asks for this, on a connection of its own.
 async fn asked(raw: &mut Raw, path: &str, more: &str) -> (u16, Option<String>, Value) {
-    let request = format!("GET /api/v1{path} HTTP/1.1\r\nHost: tidegate.test\r\n{more}\r\n");
+    let request = format!("GET /api/v1{path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
     raw.send(request.as_bytes()).await;
     let answer = raw.answer().await;
     let after = answer.header("retry-after").map(str::to_owned);

@@ -113,7 +113,7 @@ async fn a_request_that_never_ends_is_cut_at_the_deadline() {
 async fn begin_to_publish(service: &Service, body: &str) -> Raw {
     let mut raw = Raw::dial(service.address).await;
     let head = format!(
-        "POST /api/v1/events HTTP/1.1\r\nHost: tidegate.test\r\nExpect: 100-continue\r\n\
+        "POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
@@ -132,7 +132,7 @@ async fn idle_connections_of_http_do_not_hold_up_the_stop() {
     .await;
     let mut fresh = Raw::dial(service.address).await;
     let mut kept = Raw::dial(service.address).await;
-    kept.send(b"GET /api/v1/live HTTP/1.1\r\nHost: tidegate.test\r\n\r\n")
+    kept.send(b"GET /api/v1/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await;
     assert_eq!(kept.answer().await.status, 200);
     service.stop().await;
@@ -211,7 +211,7 @@ async fn a_process_with_few_descriptors_does_not_run_out_of_them() {
         idle.push(Raw::dial(service.address).await);
         let mut asking = Raw::dial(service.address).await;
         asking
-            .send(b"GET /api/v1/live HTTP/1.1\r\nHost: tidegate.test\r\n\r\n")
+            .send(b"GET /api/v1/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
             .await;
         assert_eq!(asking.answer().await.status, 200);
     }

@@ -18,7 +18,7 @@ const CLIENTS: usize = 200;
 /// Asks again and again, and reads nothing of the answers, until the server has enough of it.
 async fn never_reads(service: &Service) {
     let mut raw = Raw::dial_narrow(service.address).await;
-    let request = b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: tidegate.test\r\n\r\n".repeat(50);
+    let request = b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(50);
     while raw.tcp.write_all(&request).await.is_ok() {}
 }
 

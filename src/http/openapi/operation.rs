@@ -11,12 +11,13 @@ use serde_json::{Map, Value, json};
 use crate::http::problem::{Kind, PROBLEM_JSON};
 
 /// Refusals that any call may give.
-const ANYWHERE: [Kind; 10] = [
+const ANYWHERE: [Kind; 11] = [
     Kind::MalformedRequest,
     Kind::BadParameter,
     Kind::BadHeader,
     Kind::MethodNotAllowed,
     Kind::ExpectationFailed,
+    Kind::Misdirected,
     Kind::UriTooLong,
     Kind::HeadersTooLarge,
     Kind::InternalError,
@@ -26,9 +27,8 @@ const ANYWHERE: [Kind; 10] = [
 /// Refusals of calls that ask the database.
 const STORED: [Kind; 2] = [Kind::DatabaseUnavailable, Kind::DatabaseForbids];
 /// Refusals of calls that read a body.
-const READING: [Kind; 6] = [
+const READING: [Kind; 5] = [
     Kind::MalformedJson,
-    Kind::BadHeader,
     Kind::RequestTimeout,
     Kind::TooLarge,
     Kind::UnsupportedMediaType,
@@ -93,7 +93,6 @@ impl Operation {
     /// A request's header.
     pub(in crate::http) fn header(self, name: &str, schema: Value, description: &str) -> Self {
         self.parameter("header", name, false, schema, description)
-            .refuses(&[Kind::BadHeader])
     }
 
     /// `If-Match` and `If-None-Match` of a write.

@@ -48,6 +48,8 @@ pub enum Kind {
     UnsupportedMediaType,
     /// `Expect` asks for something other than `100-continue`.
     ExpectationFailed,
+    /// The request is for a host that this node is not.
+    Misdirected,
     /// Understood, but refused: fields are unknown or have unusable values.
     InvalidRequest,
     /// The `Idempotency-Key` was used before, with another request.
@@ -76,7 +78,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::MalformedRequest,
         Self::MalformedJson,
         Self::BadParameter,
@@ -98,6 +100,7 @@ impl Kind {
         Self::UriTooLong,
         Self::UnsupportedMediaType,
         Self::ExpectationFailed,
+        Self::Misdirected,
         Self::InvalidRequest,
         Self::IdempotencyKeyReused,
         Self::RefusedByDatabase,
@@ -156,6 +159,7 @@ impl Kind {
                 "This type of content is not read here",
             ),
             Self::ExpectationFailed => (417, "expectation-failed", "The expectation cannot be met"),
+            Self::Misdirected => (421, "misdirected", "This node is not called so"),
             Self::InvalidRequest => (
                 422,
                 "invalid-request",

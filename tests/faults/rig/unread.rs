@@ -42,7 +42,7 @@ impl Unread {
 /// Asks until the connection is cut.
 async fn never_read(node: SocketAddr) -> Result<()> {
     let mut tcp = narrow(node).await?;
-    let request = b"GET /api/v1/events?limit=1000 HTTP/1.1\r\nHost: tidegate.test\r\n\r\n";
+    let request = b"GET /api/v1/events?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let requests = request.repeat(REQUESTS);
     while tcp.write_all(&requests).await.is_ok() {}
     Ok(())
