@@ -19,6 +19,7 @@ mod signs;
 #[cfg(debug_assertions)]
 mod strike;
 mod supervisor;
+mod unreadable;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -7,6 +7,8 @@
 //! answer to an upgrade for the connection's task, which sends it first of all, with what it has to say
 //! by then: most often one system call and one segment rather than two.
 //!
+//! It holds back the bare answer of HTTP's library to what that cannot read, so that a better one takes its place.
+//!
 //! An ordinary answer has nobody who keeps time: where its client takes nothing of it for
 //! `limits.answer_timeout`, or all in all less than [`LEAST_BYTES_PER_SECOND`] beyond that time, the wire
 //! itself resets the TCP connection.
@@ -164,6 +166,8 @@ pub struct Wire {
     waiting: Option<(Instant, u64)>,
     /// Not sent yet: see [`Gauge::hold`].
     held: BytesMut,
+    /// The bare answer of HTTP's library to a request that it could not read: see [`Wire::take_withheld`].
+    withheld: Option<Bytes>,
     tether: Tether,
 }
 
@@ -177,6 +181,7 @@ impl Wire {
             deadline: None,
             waiting: None,
             held: BytesMut::new(),
+            withheld: None,
             tether: Tether(Arc::default()),
         }
     }
@@ -189,6 +194,12 @@ impl Wire {
     /// The TCP connection, for who takes it over, and what is to be sent on it before all else.
     pub fn into_parts(self) -> (TcpStream, Option<Place>, Bytes) {
         (self.tcp, self.place, self.held.freeze())
+    }
+
+    /// The answer to a request that HTTP's library could not read, if that was the last one. It was not sent, nor is the
+    /// TCP connection shut down: a better answer goes in its place.
+    pub fn take_withheld(&mut self) -> Option<Bytes> {
+        self.withheld.take()
     }
 
     fn gauge_ref(&self) -> &Gauge {
@@ -209,6 +220,10 @@ impl Wire {
                 self.held.extend_from_slice(part);
             }
             return Poll::Ready(Ok(self.held.len() - before));
+        }
+        if let Some(bare) = bare_refusal(bytes) {
+            self.withheld = Some(Bytes::copy_from_slice(bare));
+            return Poll::Ready(Ok(bare.len()));
         }
         let polled = match Pin::new(&mut self.tcp).poll_write_vectored(cx, bytes) {
             // The readiness may be stale.
@@ -298,8 +313,28 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.withheld.is_some() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
+}
+
+/// A whole answer of HTTP's library itself: the head of a refusal, without a body. Every answer of this service has
+/// more headers, and no body has a line break of a head's kind in it.
+fn bare_refusal<'p>(parts: &'p [IoSlice<'_>]) -> Option<&'p [u8]> {
+    /// More than such a head has.
+    const MOST: usize = 256;
+    let mut parts = parts.iter().filter(|part| !part.is_empty());
+    let head: &[u8] = parts.next()?;
+    let has = |words: &[u8]| head.windows(words.len()).any(|part| part == words);
+    let bare = parts.next().is_none()
+        && head.len() <= MOST
+        && (head.starts_with(b"HTTP/1.1 4") || head.starts_with(b"HTTP/1.0 4"))
+        && head.ends_with(b"\r\n\r\n")
+        && has(b"\r\ncontent-length: 0\r\n")
+        && !has(b"\r\nx-");
+    bare.then_some(head)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::places::Places;
+use super::{places::Places, unreadable};
 use crate::{
     config::{self, Config},
     connection::{Place, Wire},
@@ -117,6 +117,7 @@ impl Acceptor {
             tracing::debug!(%error, "a client left at once");
             return;
         }
+        let arrived = arrived(&tcp);
         let wire = Wire::new(tcp, Some(place), self.limits.answer_timeout);
         let gauge = wire.gauge();
         let acceptor = Arc::clone(&self);
@@ -124,31 +125,36 @@ impl Acceptor {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(remote));
             request.extensions_mut().insert(Arc::clone(&gauge));
+            request.extensions_mut().insert(arrived);
             acceptor.answers().clone().oneshot(request)
         });
-        let serving = self
+        let mut serving = self
             .http(self.limits.header_timeout)
             .serve_connection(TokioIo::new(wire), service)
             .with_upgrades();
-        let mut serving = std::pin::pin!(serving);
         let served = tokio::select! {
-            served = serving.as_mut() => served,
+            served = &mut serving => served,
             () = self.closing.cancelled() => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
+                std::pin::Pin::new(&mut serving).graceful_shutdown();
+                (&mut serving).await
             }
         };
         if let Err(error) = served {
             self.failed(&error, remote);
+            if let Some(parts) = serving.into_parts() {
+                unreadable::refuse(parts.io.into_inner(), &parts.read_buf, &error).await;
+            }
         }
     }
 
     /// Answers one request on a connection that has no place, and closes it.
     async fn turn_away(self: Arc<Self>, tcp: TcpStream, remote: SocketAddr) {
         let patience = self.limits.header_timeout.min(HEARING);
+        let arrived = arrived(&tcp);
         let wire = Wire::new(tcp, None, patience);
         let acceptor = Arc::clone(&self);
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(arrived);
             let answers = if http::is_probe(request.uri().path()) {
                 acceptor.answers()
             } else {
@@ -156,13 +162,17 @@ impl Acceptor {
             };
             answers.clone().oneshot(request.map(Body::new))
         });
-        let serving = self
+        let mut serving = self
             .http(patience)
             .keep_alive(false)
             .serve_connection(TokioIo::new(wire), service);
-        match timeout(patience * 2, serving).await {
+        match timeout(patience * 2, &mut serving).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => self.failed(&error, remote),
+            Ok(Err(error)) => {
+                self.failed(&error, remote);
+                let parts = serving.into_parts();
+                unreadable::refuse(parts.io.into_inner(), &parts.read_buf, &error).await;
+            }
             Err(_) => self.metrics.http_connection_failed("turned_away"),
         }
     }
@@ -193,6 +203,11 @@ impl Acceptor {
         }
         Ok(())
     }
+}
+
+/// The address of this node's at which a client came in.
+fn arrived(tcp: &TcpStream) -> http::Arrived {
+    http::Arrived(tcp.local_addr().ok().map(|address| address.ip()))
 }
 
 /// A time in which connections cannot be accepted, told when it begins and when it ends.

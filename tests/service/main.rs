@@ -50,4 +50,5 @@ mod supervision;
 mod teardown;
 mod trouble;
 mod unread;
+mod unreadable;
 mod wander;
