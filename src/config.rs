@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer};
 pub use self::{
     load::{ConfigError, Loaded, variable},
     settings::{Kind, SETTINGS, Setting},
-    web::{Origin, host},
+    web::{Origin, host, is_loopback},
 };
 
 /// What MongoDB keeps for itself.
@@ -263,6 +263,9 @@ pub struct Node {
 pub struct Cors {
     /// Origins that may call, or `*`. Default none.
     pub origins: Vec<String>,
+    /// Whether pages that this machine serves may call too. No setting: `tidegate dev` on loopback has it so.
+    #[serde(skip)]
+    pub local: bool,
 }
 
 /// Times that the largest body or page must go into what all of them may take.

@@ -61,6 +61,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         LOG.clone_into(&mut loaded.config.log);
     }
     let mut config = Settings::begin(loaded)?;
+    config.cors.local = config.listen.ip().is_loopback();
     let stop = signals::stop_token()?;
     let socket = service::bind(config.listen)?;
     let url = service::local_url(socket.local_addr()?);

@@ -69,6 +69,15 @@ impl Origin {
     }
 }
 
+/// Whether it is this machine, for whoever asks.
+pub fn is_loopback(host: &Host) -> bool {
+    match host {
+        Host::Ipv4(ip) => ip.is_loopback(),
+        Host::Ipv6(ip) => ip.is_loopback(),
+        Host::Domain(name) => name == "localhost",
+    }
+}
+
 /// Reads a host as URLs have it: a name, an IPv4 address, or an IPv6 address in brackets.
 pub fn host(text: &str) -> Result<Host, &'static str> {
     let text = text.trim();

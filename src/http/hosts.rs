@@ -47,7 +47,7 @@ impl Hosts {
         if !listen.is_loopback() && config.hosts.is_empty() {
             return Self(None);
         }
-        let mut known = vec![Host::Domain("localhost".to_owned()), of(listen)];
+        let mut known = vec![of(listen)];
         known.extend(
             config
                 .hosts
@@ -63,13 +63,8 @@ impl Hosts {
         let Some(known) = &self.0 else {
             return true;
         };
-        let loopback = match host {
-            Host::Ipv4(ip) => ip.is_loopback(),
-            Host::Ipv6(ip) => ip.is_loopback(),
-            Host::Domain(_) => false,
-        };
         let arrived = arrived.and_then(|Arrived(ip)| ip).map(of);
-        loopback || known.contains(host) || arrived.as_ref() == Some(host)
+        config::is_loopback(host) || known.contains(host) || arrived.as_ref() == Some(host)
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
     hosts::Target,
     problem::{Kind, Problem},
 };
-use crate::config::{Config, Origin};
+use crate::config::{self, Config, Origin};
 
 /// How far the page that asks is from here, by a browser's word (W3C Fetch Metadata).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -42,6 +42,8 @@ enum Page {
 pub(super) struct Origins {
     any: bool,
     listed: Vec<Origin>,
+    /// Whether those of pages that this machine serves may, too.
+    local: bool,
     /// This service's, where a proxy hides it.
     public: Option<Origin>,
     told: Mutex<HashSet<String>>,
@@ -55,6 +57,7 @@ impl Origins {
         Self {
             any: origins.iter().any(|text| text == "*"),
             listed: listed.collect(),
+            local: config.cors.local,
             public: config.public_origin(),
             told: Mutex::default(),
         }
@@ -62,7 +65,7 @@ impl Origins {
 
     /// Whether none may.
     pub(super) fn is_empty(&self) -> bool {
-        !self.any && self.listed.is_empty()
+        !self.any && !self.local && self.listed.is_empty()
     }
 
     /// Whether pages of every origin may.
@@ -72,7 +75,12 @@ impl Origins {
 
     /// Whether pages of this origin may, by configuration.
     pub(super) fn lists(&self, origin: &HeaderValue) -> bool {
-        parse(origin).is_some_and(|origin| self.listed.contains(&origin))
+        parse(origin).is_some_and(|origin| self.allows(&origin))
+    }
+
+    fn allows(&self, origin: &Origin) -> bool {
+        let local = self.local && origin.is_web() && config::is_loopback(origin.host());
+        local || self.listed.contains(origin)
     }
 
     /// Judges who sends a request for this target, once for all who ask [`check`].
@@ -105,7 +113,7 @@ impl Origins {
         let asked = target.is_some_and(|target| origin.is_at(&target.host, target.port));
         if asked || self.public.as_ref() == Some(&origin) {
             Page::Own
-        } else if self.listed.contains(&origin) {
+        } else if self.allows(&origin) {
             Page::Allowed
         } else {
             Page::Foreign
@@ -149,7 +157,6 @@ pub(super) fn check(extensions: &Extensions) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
 
     fn origins(listed: &[&str], public_url: &str) -> Origins {
         let mut config = Config {
@@ -217,6 +224,27 @@ mod tests {
         }
         assert!(origins.lists(&HeaderValue::from_static("https://there.example")));
         assert!(!origins.lists(&HeaderValue::from_static("https://feed.example")));
+    }
+
+    #[test]
+    fn pages_of_this_machine_may_where_it_is_for_development() {
+        let mut config = Config::default();
+        config.cors.local = true;
+        let origins = Origins::new(&config);
+        assert!(!origins.is_empty());
+        for (origin, expected) in [
+            ("http://localhost:3000", Page::Allowed),
+            ("https://localhost", Page::Allowed),
+            ("http://127.0.0.1:5173", Page::Allowed),
+            ("http://[::1]:8000", Page::Allowed),
+            ("http://localhost.evil.example", Page::Foreign),
+            ("http://127.0.0.1.nip.io", Page::Foreign),
+            ("http://10.0.0.1:8000", Page::Foreign),
+            ("chrome-extension://localhost", Page::Foreign),
+            ("null", Page::Foreign),
+        ] {
+            assert_eq!(page(&[("origin", origin)], &origins), expected, "{origin}");
+        }
     }
 
     #[test]

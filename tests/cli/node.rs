@@ -1,7 +1,7 @@
 //! `dev` and `serve`: starting, stopping, starting again.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     path::Path,
     process::Command,
@@ -97,6 +97,14 @@ fn what_dev_says_to_try_works_as_it_is_and_stands_in_the_readme() {
         command
     };
     assert!(shell(&create).status().unwrap().success());
+    for (origin, may) in [
+        ("http://localhost:3000", true),
+        ("https://elsewhere.example", false),
+    ] {
+        let answer = answer_to_page(&server, origin);
+        let allowed = answer.contains(&format!("access-control-allow-origin: {origin}\r\n"));
+        assert_eq!(allowed, may, "{answer}");
+    }
     let listening = Running::start(&mut shell(&format!("exec {} --count 1", listen.trim())));
     listening.notes("connected to demo");
     assert!(shell(&publish).status().unwrap().success());
@@ -207,6 +215,21 @@ fn a_second_signal_ends_at_once() {
         assert_eq!(dev.end(), Some(code));
         wait_until_gone(folder.path());
     }
+}
+
+/// An answer of the service to a page of another origin.
+fn answer_to_page(server: &str, origin: &str) -> String {
+    let address = server.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).unwrap();
+    let lines = ["GET /api/v1 HTTP/1.1", &format!("Host: {address}")];
+    let request = format!(
+        "{}\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n",
+        lines.join("\r\n")
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// A WebSocket client that answers nothing, not even the closing handshake.
