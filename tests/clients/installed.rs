@@ -22,7 +22,7 @@ pub(crate) fn are_here(programs: &[Program]) -> bool {
         .iter()
         .filter(|program| program.path().is_none())
         .collect();
-    let required = env::var("TIDEGATE_TEST_CLIENTS").is_ok_and(|value| value == "required");
+    let required = env::var("TEST_TIDEGATE_CLIENTS").is_ok_and(|value| value == "required");
     assert!(!required || missing.is_empty(), "not here: {missing:?}");
     if !missing.is_empty() {
         eprintln!("skipped: {missing:?} not here; tests/clients/install brings what is missing");

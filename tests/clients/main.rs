@@ -1,7 +1,7 @@
 //! The clients of others on a real node: those that people have, behind what stands between them and the service.
 //!
 //! `tests/clients/install` brings them. A test whose clients are not here says so and passes, unless
-//! `TIDEGATE_TEST_CLIENTS=required`. Each client is a small script that prints what it sees as lines of JSON; the judge
+//! `TEST_TIDEGATE_CLIENTS=required`. Each client is a small script that prints what it sees as lines of JSON; the judge
 //! is here.
 
 #![expect(
