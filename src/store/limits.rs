@@ -34,17 +34,18 @@ fn check_depth(document: &RawDocument, depth: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// The document or array in an element, if it is one: other values are not even looked at.
+/// The document or array in an element, or the scope of its code, if it has one: other values are not even looked at.
 fn nested<'a>(element: &RawElement<'a>) -> bson::error::Result<Option<&'a RawDocument>> {
     if !matches!(
         element.element_type(),
-        ElementType::EmbeddedDocument | ElementType::Array
+        ElementType::EmbeddedDocument | ElementType::Array | ElementType::JavaScriptCodeWithScope
     ) {
         return Ok(None);
     }
     match element.value()? {
         RawBsonRef::Document(inner) => Ok(Some(inner)),
         RawBsonRef::Array(items) => RawDocument::from_bytes(items.as_bytes()).map(Some),
+        RawBsonRef::JavaScriptCodeWithScope(code) => Ok(Some(code.scope)),
         _ => Ok(None),
     }
 }
@@ -67,6 +68,14 @@ mod tests {
         assert!(check(&nested(181, document)).is_err());
         assert_eq!(check(&nested(180, array)), Ok(()));
         assert!(check(&nested(181, array)).is_err());
+        let code = |inner| {
+            Bson::JavaScriptCodeWithScope(bson::JavaScriptCodeWithScope {
+                code: String::new(),
+                scope: doc! {"a": inner},
+            })
+        };
+        assert_eq!(check(&nested(180, code)), Ok(()));
+        assert!(check(&nested(181, code)).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 use data_encoding::BASE32HEX_NOPAD;
 
+use super::limits;
 use crate::{event::TS_FIELD, extjson::reading};
 
 /// Where an event stands among pages: its `ts` (null where it has none) and its `_id`; and the point in time
@@ -116,6 +117,8 @@ impl PageKey {
             return Err(PageKeyError);
         }
         let raw = RawDocumentBuf::from_bytes(bytes).map_err(|_| PageKeyError)?;
+        // Whoever made it may have nested it so deep that reading it takes more than the stack.
+        limits::check(&raw).map_err(|_| PageKeyError)?;
         let mut key = Document::try_from(&*raw).map_err(|_| PageKeyError)?;
         let as_of = match key.remove("p") {
             Some(Bson::Timestamp(as_of)) => Some(as_of),
@@ -131,6 +134,22 @@ impl PageKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_as_deep_as_a_document_may_be() {
+        for (levels, is_read) in [(100, true), (1_400, false)] {
+            let nested = (0..levels).fold(vec![5, 0, 0, 0, 0], |inside, _| {
+                let length = i32::try_from(inside.len() + 7).unwrap().to_le_bytes();
+                [&length, &[3, 0][..], &inside, &[0]].concat()
+            });
+            let nested = RawDocumentBuf::from_bytes(nested).unwrap();
+            let key = bson::rawdoc! {"t": bson::RawBson::Null, "i": nested};
+            let mut bytes = key.into_bytes();
+            bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
+            let read = PageKey::decode(&BASE32HEX_NOPAD.encode(&bytes));
+            assert_eq!(read.is_ok(), is_read, "{levels}");
+        }
+    }
 
     #[test]
     fn behind_a_text_comes_what_begins_with_no_such() {
