@@ -38,7 +38,7 @@ impl Router {
             .event(document, change, &self.subscriptions, &mut self.registry)
             .await;
         if delivered.is_err() {
-            return Box::pin(self.blame_panics(document, change, before)).await;
+            Box::pin(self.blame_panics(document, change, before)).await;
         }
         if !self.delivery.matched.dear.is_empty() {
             Box::pin(self.blame_dear(change, before)).await;

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use bson::{DateTime, RawDocumentBuf, Timestamp, doc};
+use bson::{DateTime, Document, RawDocumentBuf, Timestamp, doc};
 use serde_json::Value;
 use tokio::{sync::mpsc, task::JoinHandle};
 
@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     config,
+    filter::fault,
     position::{Cursor, DeploymentId, Position},
     protocol::{Dialect, Ending, GapReason},
     telemetry::Metrics,
@@ -99,8 +100,12 @@ fn router_within(limits: config::Limits) -> (Router, RouterHandle, mpsc::Sender<
 }
 
 fn made(id: &str) -> ChangeKind {
+    upserted(&doc! {"_id": id})
+}
+
+fn upserted(document: &Document) -> ChangeKind {
     let limits = filter_limits(&config::Limits::default());
-    let document = RawDocumentBuf::try_from(&doc! {"_id": id}).unwrap();
+    let document = RawDocumentBuf::try_from(document).unwrap();
     ChangeKind::Upserted(Box::new(Compiled::read(document, &limits)))
 }
 
@@ -203,6 +208,35 @@ async fn a_subscription_that_was_passed_over_stays_active_and_is_told_of_a_gap()
     };
     assert!(now(&spared).is_pending());
     assert!(matches!(now(&ended), Poll::Ready(Taken::End(_))));
+}
+
+/// An event with which one filter panics is matched a second time, without that filter.
+#[tokio::test]
+async fn a_filter_that_is_too_expensive_beside_one_that_panics_is_told_too() {
+    let (mut router, handle, _feed) = new_router();
+    let elements: Vec<_> = (0..400)
+        .map(|n| doc! {"$elemMatch": {"y": {"$gt": n}}})
+        .collect();
+    let filters = [
+        doc! {"_id": "a", "filter": {"x": {"$all": elements}}},
+        doc! {"_id": "b", "filter": {"x": {"$ne": fault::TEXT}}},
+    ];
+    let known = (5..).zip(filters);
+    let known = known.map(|(time, document)| change(time, upserted(&document)));
+    let known = known.collect();
+    router.apply_batch(plain_batch(known, 6)).await;
+    assert_eq!(router.subscriptions.counts(), [2, 0, 0]);
+    let (attach, receiver) = wish(&handle, "a", None);
+    router.try_attach(attach).unwrap();
+
+    router.position = at(9);
+    let mut values = vec![doc! {"y": 0}; 45_000];
+    values.push(doc! {"y": 1_000});
+    let event = RawDocumentBuf::try_from(&doc! {"x": values}).unwrap();
+    let change = change(9, ChangeKind::Event(0..0));
+    router.apply_event(&event, &change, at(8)).await;
+    assert_eq!(router.subscriptions.blamed(), 2);
+    assert_eq!(next(&receiver).await["type"], "updated");
 }
 
 /// Each of them has a copy of its subscription for as long as it gets the past.
