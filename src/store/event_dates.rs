@@ -51,6 +51,13 @@ impl Undated {
         }
     }
 
+    /// The second in which it was committed, or one before that: the first of all where what it says cannot be, or
+    /// it says nothing.
+    fn not_before(&self, now: DateTime) -> u32 {
+        let made_at = self.made_at().filter(|made_at| *made_at <= now);
+        made_at.map_or(0, seconds)
+    }
+
     /// The best guess at its place: not after `now`. Retention counts from now, so that an event of any age
     /// stays for as long as it is promised.
     pub fn guess(self, now: DateTime) -> Committed {
@@ -100,12 +107,12 @@ impl Store {
         events: Vec<Undated>,
         now: DateTime,
     ) -> Result<u64, StoreError> {
-        let guesses: Vec<_> = events.into_iter().map(|event| event.guess(now)).collect();
-        let first = guesses.iter().map(|guess| guess.at.time).min();
+        let first = events.iter().map(|event| event.not_before(now)).min();
         if let Some(first) = first.filter(|first| *first < seconds(now)) {
             let from = DateTime::from_millis(i64::from(first) * 1_000);
             self.note_guesses(from, now).await?;
         }
+        let guesses: Vec<_> = events.into_iter().map(|event| event.guess(now)).collect();
         self.date_events(&guesses).await
     }
 

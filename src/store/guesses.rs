@@ -1,8 +1,8 @@
 //! Where events are that were put at a place by a guess.
 //!
-//! Such an event was committed at its place or later, until it was put there: that stretch is noted, in
-//! `migrations`. A replay that begins within one, and so behind the place, may miss the event; one that reads the
-//! place shows it.
+//! Such an event was committed at its place or later, until it was put there; at any time until then, where it does not
+//! tell its age. That stretch is noted, in `migrations`. A replay that begins within one, and so behind the place, may miss
+//! the event; one that reads the place shows it.
 
 use bson::{Bson, DateTime, Document, Timestamp, doc};
 
@@ -15,7 +15,8 @@ const STRETCHES: i32 = 100;
 const CLOCKS_APART_SECONDS: u32 = 60;
 
 impl Store {
-    /// Notes that events are put at `from` or behind it which may have been committed until `to`, which is now.
+    /// Notes that events may have been committed at any time from `from` until `to`, which is now, and are put at `from` or
+    /// behind it.
     pub(super) async fn note_guesses(
         &self,
         from: DateTime,

@@ -252,6 +252,25 @@ async fn a_guess_is_noted_for_replays_that_begin_between_its_place_and_when_it_w
     assert_eq!(store.migrate().await.unwrap(), Vec::<String>::new());
 }
 
+/// It was committed at any time until then, and a reading that ends before does not come to its place.
+#[tokio::test]
+async fn a_guess_about_an_event_that_does_not_tell_its_age_is_noted_for_all_cursors_until_then() {
+    let (early, now) = (1_000_000, 1_010_000);
+    let named = doc! {"_id": "named"};
+    let ahead = doc! {"_id": ObjectId::new()};
+    for event in [named, ahead] {
+        let store = store().await;
+        let events = other_program(&store).await.collection::<Document>("events");
+        events.insert_one(event).await.unwrap();
+        let (undated, _) = store.undated_events().await.unwrap();
+        let date = DateTime::from_millis(i64::from(now) * 1_000);
+        assert_eq!(store.date_by_guess(undated, date).await.unwrap(), 1);
+        assert!(may_lack(&store, early, early + 50).await);
+        assert!(may_lack(&store, now, now + 50).await);
+        assert!(!may_lack(&store, now + 1, now + 50).await);
+    }
+}
+
 #[tokio::test]
 async fn of_very_many_guesses_fewer_stretches_are_noted() {
     let store = store().await;
