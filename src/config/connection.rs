@@ -67,13 +67,13 @@ fn sorted(options: &str) -> Result<(String, Vec<String>), String> {
                 kept.push(format!("{name}={value}"));
                 ignored.push(format!("{name}, in part"));
             }
-            Verdict::Refuse(reason) => return Err(reason),
-            Verdict::Unknown if !nameable => {
+            Verdict::Strange(_) | Verdict::Unknown if !nameable => {
                 return Err(
-                    "an option in it is unknown (a ? in a user or a password is written %3F)"
+                    "an option in it is not supported (a ? in a user or a password is written %3F)"
                         .to_owned(),
                 );
             }
+            Verdict::Refuse(reason) | Verdict::Strange(reason) => return Err(reason),
             Verdict::Ignore | Verdict::Unknown => ignored.push(name.to_owned()),
         }
     }

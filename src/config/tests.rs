@@ -239,6 +239,8 @@ fn no_message_quotes_a_connection_string() {
         "mongodb+srv://SECRET:1/",
         "mongodb://u?SECRET=1@h/",
         "mongodb://u:p?a=b&SECRET=1@h/",
+        "mongodb://u:p?tlsSECRET=1@h/",
+        "mongodb://u:p?authSECRET=1@h/?w=1",
         "mongodb://h/?tlsCAFile=/SECRET",
         "mongodb://h/?SECRET",
         "mongodb://h/?loadBalanced=true&appName=SECRET",

@@ -17,6 +17,8 @@ pub(super) enum Verdict {
     Unknown,
     /// Without it, the connection would not be what is asked for.
     Refuse(String),
+    /// The same of one that no program is known to have: the reason says its name.
+    Strange(String),
 }
 
 /// Options of other drivers that ask for nothing which is lost here (in lower case).
@@ -137,11 +139,11 @@ fn known(name: &str) -> Verdict {
         return Verdict::Refuse("an option in it has no legal name".to_owned());
     }
     if GUARDED.iter().any(|begin| name.starts_with(begin)) {
-        return Verdict::Refuse(format!("{name} is not supported"));
+        return Verdict::Strange(format!("{name} is not supported"));
     }
     match said.rsplit_once("similar name exists: ") {
         Some((_, similar)) => {
-            Verdict::Refuse(format!("there is no option {name}; is {similar} meant?"))
+            Verdict::Strange(format!("there is no option {name}; is {similar} meant?"))
         }
         None => Verdict::Unknown,
     }
