@@ -3,6 +3,7 @@
 //! Thin: a handler reads a request into the vocabulary's types, asks the store or the router, and words
 //! the answer. One file a resource; every refusal is a [`problem`].
 
+mod accept;
 mod again;
 mod answer;
 mod aside;

@@ -8,7 +8,7 @@ use axum::{
 };
 
 use super::{
-    BASE,
+    BASE, accept,
     docs::{STYLE, html},
     problem::Problem,
     query::Query,
@@ -28,7 +28,7 @@ const LINKS: [(&str, &str); 6] = [
 /// A page for browsers; for all others what `GET /api/v1` says.
 pub(super) async fn show(uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
-    let mut response = if wants_html(&headers) {
+    let mut response = if accept::names(&headers, "text/html") {
         let mut page = String::new();
         // Writing to a string does not fail.
         if write(&mut page).is_err() {
@@ -41,16 +41,6 @@ pub(super) async fn show(uri: Uri, headers: HeaderMap) -> Result<Response, Probl
     let vary = HeaderValue::from_static("accept");
     response.headers_mut().append(header::VARY, vary);
     Ok(response)
-}
-
-fn wants_html(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT).iter();
-    let kinds = accepted.filter_map(|line| line.to_str().ok());
-    kinds.flat_map(|line| line.split(',')).any(|kind| {
-        kind.split(';')
-            .next()
-            .is_some_and(|kind| kind.trim() == "text/html")
-    })
 }
 
 fn write(out: &mut String) -> fmt::Result {

@@ -11,14 +11,13 @@ use axum::{
 };
 
 use super::{
-    AppState, attach,
+    AppState, accept, attach,
     known::known,
     origin,
     problem::{Kind, Problem},
 };
 use crate::{
     connection::{Carrier, Gauge, event_stream},
-    event::media::Media,
     protocol::Dialect,
 };
 
@@ -26,12 +25,7 @@ const EVENT_STREAM: &str = "text/event-stream";
 
 /// Whether a client wants server-sent events.
 pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(Media::list)
-        .any(|range| range.essence() == EVENT_STREAM && range.is_wanted())
+    accept::names(headers, EVENT_STREAM)
 }
 
 /// Begins the answer, or says why not.

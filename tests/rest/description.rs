@@ -267,7 +267,7 @@ async fn browsers_find_a_page_at_the_address_and_programs_the_links() {
             .send();
         assert_eq!(there.await.unwrap().status(), 200, "{link}");
     }
-    for accept in ["*/*", "application/json"] {
+    for accept in ["*/*", "application/json", "application/json, text/html;q=0"] {
         let (kind, links) = ask(accept).await;
         assert_eq!(kind, "application/json");
         assert_eq!(
