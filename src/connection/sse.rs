@@ -25,10 +25,12 @@ use crate::position::Position;
 const CHUNK_BYTES: usize = 16 * 1024;
 /// Frames in one chunk at most.
 const CHUNK_PARTS: usize = 64;
-/// When a client whose answer broke comes back, unless an `ended` says otherwise.
-const RETRY: &[u8] = b"retry: 2000\n\n";
-/// A line that says nothing, so that everyone on the way sees that the answer goes on.
-const COMMENT: &[u8] = b":\n\n";
+/// When a client whose answer broke comes back, unless an `ended` says otherwise. No empty line follows: an event
+/// without an id, before the first one with an id, would make the client forget where it was (WHATWG HTML,
+/// section 9.2.6: each answer begins with no id, and each empty line takes over what there is).
+const RETRY: &[u8] = b"retry: 2000\n";
+/// A line that says nothing, so that everyone on the way sees that the answer goes on. Nor is it followed by one.
+const COMMENT: &[u8] = b":\n";
 
 /// The writing end of one answer. The answer ends when this is dropped.
 #[derive(Debug)]

@@ -211,7 +211,7 @@ async fn an_idle_stream_gets_comments() {
     let id = service.subscribe(json!({})).await;
     let (mut events, _) = Events::connect(&service, &id).await;
     for _ in 0..10 {
-        assert!(events.block().await.unwrap().comment);
+        events.comment().await;
     }
     service.publish("a", json!({})).await;
     assert_eq!(events.next().await.unwrap().name, "event");

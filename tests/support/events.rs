@@ -18,7 +18,6 @@ pub(crate) struct Event {
     pub(crate) id: String,
     pub(crate) retry: Option<u64>,
     pub(crate) data: Value,
-    pub(crate) comment: bool,
 }
 
 impl Events {
@@ -57,10 +56,10 @@ impl Events {
     /// Opens a stream and reads what comes first; returns the `connected` event too.
     pub(crate) async fn connect(service: &Service, id: &str) -> (Self, Event) {
         let mut events = Self::open(service, id, "", None).await;
-        let first = events.block().await.unwrap();
-        assert!(first.retry.is_some() && first.data.is_null(), "{first:?}");
-        let connected = events.next().await.unwrap();
+        let connected = events.block().await.unwrap();
         assert_eq!(connected.name, "connected", "{connected:?}");
+        assert!(connected.retry.is_some(), "{connected:?}");
+        assert_ne!(connected.id, "", "no event comes before the first id");
         (events, connected)
     }
 
@@ -79,12 +78,28 @@ impl Events {
         next.await.expect("more than comments in time")
     }
 
+    /// Reads a line that says nothing.
+    pub(crate) async fn comment(&mut self) {
+        let read = async {
+            while self.buffer.len() < 2 {
+                let chunk = self.response.chunk().await.unwrap().unwrap();
+                self.buffer.push_str(std::str::from_utf8(&chunk).unwrap());
+            }
+        };
+        tokio::time::timeout(DEADLINE, read)
+            .await
+            .expect("a comment in time");
+        let line: String = self.buffer.drain(..2).collect();
+        assert_eq!(line, ":\n");
+    }
+
     /// What stands before the next empty line; `None` when the answer has ended.
     pub(crate) async fn block(&mut self) -> Option<Event> {
         let block = tokio::time::timeout(DEADLINE, self.read_block());
         let block = block.await.expect("a block in time").unwrap();
         if block.is_none() {
-            assert_eq!(self.buffer, "", "the answer ends between events");
+            let rest = self.buffer.trim_start_matches(":\n");
+            assert_eq!(rest, "", "the answer ends between events");
         }
         block
     }
@@ -120,7 +135,7 @@ impl Event {
             let (field, value) = line.split_once(':').unwrap();
             let value = value.strip_prefix(' ').unwrap_or(value);
             match field {
-                "" => event.comment = true,
+                "" => {}
                 "event" => value.clone_into(&mut event.name),
                 "id" => value.clone_into(&mut event.id),
                 "retry" => event.retry = Some(value.parse().unwrap()),
