@@ -95,7 +95,18 @@ def streams(port):
     expect(call(port, "POST", "/events", {"type": "proxied", "data": "through"}), (202,))
     read_until(events.fp, b'"data":"through"')
     read_until(upgraded, b'"data":"through"')
+    preflight(port)
     second(port)
+
+
+def preflight(port):
+    """Sees that a script of another origin may ask whether it may resume."""
+    asked = {"access-control-request-method": "GET", "access-control-request-headers": "last-event-id"}
+    asked["origin"] = "http://localhost:1"
+    answer = call(port, "OPTIONS", f"/subscriptions/{ID}/events", headers=asked)
+    expect(answer, (200, 204))
+    if answer.getheader("access-control-allow-origin") != asked["origin"]:
+        raise Failed("a page of another origin may not resume")
 
 
 def second(port):
