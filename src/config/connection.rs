@@ -14,6 +14,8 @@ use self::options::{Verdict, judge};
 use super::{SYSTEM_DATABASES, uri};
 
 const SCHEMES: [&str; 2] = ["mongodb://", "mongodb+srv://"];
+const UNESCAPED: &str =
+    "an option in it is not supported (a ? in a user or a password is written %3F)";
 
 /// A connection string that the driver takes.
 #[derive(Debug)]
@@ -63,15 +65,16 @@ fn sorted(options: &str) -> Result<(String, Vec<String>), String> {
         };
         match judge(name, value) {
             Verdict::Keep => kept.push(option.to_owned()),
+            // What is left out takes no address with it.
+            Verdict::Change(_) | Verdict::Ignore if value.contains('@') => {
+                return Err(UNESCAPED.to_owned());
+            }
             Verdict::Change(value) => {
                 kept.push(format!("{name}={value}"));
                 ignored.push(format!("{name}, in part"));
             }
             Verdict::Strange(_) | Verdict::Unknown if !nameable => {
-                return Err(
-                    "an option in it is not supported (a ? in a user or a password is written %3F)"
-                        .to_owned(),
-                );
+                return Err(UNESCAPED.to_owned());
             }
             Verdict::Refuse(reason) | Verdict::Strange(reason) => return Err(reason),
             Verdict::Ignore | Verdict::Unknown => ignored.push(name.to_owned()),

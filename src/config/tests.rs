@@ -253,6 +253,14 @@ fn no_message_quotes_a_connection_string() {
             assert!(error.starts_with("mongodb_uri: "), "{uri}: {error}");
         }
     }
+    // A password with @ and ? in it: what stands before the @ is no host, and nothing names it.
+    for uri in [
+        "mongodb://u:p@SECRET?timeoutms=4@h/",
+        "mongodb://u:p@SECRET?w=1&socketTimeoutMS=4@h/",
+    ] {
+        let error = given(&uri.replace("SECRET", SECRET)).unwrap_err();
+        assert!(error.to_string().contains("%3F"), "{uri}: {error}");
+    }
     let named = given("mongodb://h/?frobnicate=1").unwrap().ignored;
     assert_eq!(named, ["frobnicate"], "a name is no value");
 }
