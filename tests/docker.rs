@@ -17,7 +17,7 @@ const FLAGS_OF_OTHERS: [&str; 18] = [
     "--no-create-home",
     "--no-install-recommends",
     "--quiet",
-    "--release",
+    "--profile",
     "--replSet",
     "--retries",
     "--rm",
