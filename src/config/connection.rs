@@ -39,7 +39,7 @@ pub(super) fn read(text: &str) -> Result<Connection, String> {
             (format!("{before}?{kept}"), ignored)
         }
     };
-    let told = |error: Error| uri::fault(&uri, &error.to_string());
+    let told = |error: Error| uri::fault(&uri, &error.kind.to_string());
     let parsed = ConnectionString::parse(&uri).map_err(told)?;
     let database = parsed.default_database.clone();
     check_together(parsed, &uri).map_err(told)?;

@@ -388,11 +388,19 @@ fn what_a_connection_string_asks_for_in_vain_is_refused_with_the_reason() {
         (&*long, "128 bytes"),
         ("tlsAllowInvalidHostnames=true", "certificates"),
         ("tlsCertificateKeyFilePassword=x", "encrypted"),
-        ("tlsCRLFile=x", "tlscrlfile is not supported"),
+        ("tlsCRLFile=x", "tlsCRLFile is not supported"),
         ("authMechanism=MONGODB-AWS", "SCRAM-SHA-256"),
         ("authMechanism=GSSAPI", "SCRAM-SHA-256"),
         ("proxyHost=x", "proxies"),
-        ("replicaSett=rs0", "replicaset"),
+        (
+            "replicaSett=rs0",
+            "there is no option replicaSett; is replicaSet meant?",
+        ),
+        (
+            "maxPoolSizee=5",
+            "there is no option maxPoolSizee; is maxPoolSize meant?",
+        ),
+        ("serverSelectionTimeoutMs=x", "serverSelectionTimeoutMS"),
         (
             "tlsCAFile=/no/such/file",
             "tlsCAFile names cannot be read: No such file",

@@ -44,7 +44,7 @@ async fn until_writable(client: &Client, process: &Process, name: &str) -> Resul
                 });
             }
             // A server that has just started refuses some commands for a moment.
-            Err(error) => error.to_string(),
+            Err(error) => error.kind.to_string(),
         };
         process.pause(state).await?;
     }
@@ -84,7 +84,7 @@ async fn until_complete(client: &Client, process: &Process, set: Document) -> Re
         let state = match advance_several(client, &set).await {
             Ok(true) => return Ok(()),
             Ok(false) => "not all members followed a primary".to_owned(),
-            Err(error) => error.to_string(),
+            Err(error) => error.kind.to_string(),
         };
         process.pause(state).await?;
     }

@@ -72,6 +72,46 @@ const WITHOUT_EFFECT: [&str; 43] = [
     "tlsdisablecertificaterevocationcheck",
 ];
 
+/// The driver's options that have capital letters.
+const SPELLED: [&str; 36] = [
+    "appName",
+    "authMechanism",
+    "authSource",
+    "authMechanismProperties",
+    "connectTimeoutMS",
+    "directConnection",
+    "heartbeatFrequencyMS",
+    "loadBalanced",
+    "localThresholdMS",
+    "maxIdleTimeMS",
+    "maxStalenessSeconds",
+    "maxPoolSize",
+    "minPoolSize",
+    "maxConnecting",
+    "proxyHost",
+    "proxyPort",
+    "proxyUsername",
+    "proxyPassword",
+    "readConcernLevel",
+    "readPreference",
+    "readPreferenceTags",
+    "replicaSet",
+    "retryWrites",
+    "retryReads",
+    "serverMonitoringMode",
+    "serverSelectionTimeoutMS",
+    "socketTimeoutMS",
+    "tlsInsecure",
+    "tlsAllowInvalidCertificates",
+    "tlsCAFile",
+    "tlsCertificateKeyFile",
+    "uuidRepresentation",
+    "waitQueueTimeoutMS",
+    "wTimeoutMS",
+    "zlibCompressionLevel",
+    "srvServiceName",
+];
+
 /// Values by which the mechanisms are named that are spoken here.
 const MECHANISMS: [&str; 4] = ["SCRAM-SHA-256", "SCRAM-SHA-1", "MONGODB-X509", "PLAIN"];
 const COMPRESSORS: [&str; 2] = ["snappy", "zlib"];
@@ -118,8 +158,8 @@ pub(super) fn judge(name: &str, value: &str) -> Verdict {
         "tlscafile" => file("tlsCAFile", files::authorities(value)),
         "tlscertificatekeyfile" => file("tlsCertificateKeyFile", files::identity(value)),
         "replicaset" | "appname" if value.is_empty() => Verdict::Ignore,
-        name if WITHOUT_EFFECT.contains(&name) => Verdict::Ignore,
-        name => known(name),
+        lower if WITHOUT_EFFECT.contains(&lower) => Verdict::Ignore,
+        _ => known(name),
     }
 }
 
@@ -128,7 +168,7 @@ fn known(name: &str) -> Verdict {
     let Err(error) = ConnectionString::parse(format!("mongodb://h/?{name}=")) else {
         return Verdict::Keep;
     };
-    let said = error.to_string();
+    let said = error.kind.to_string();
     if !said.contains("is an invalid option") {
         return Verdict::Keep;
     }
@@ -138,15 +178,23 @@ fn known(name: &str) -> Verdict {
     {
         return Verdict::Refuse("an option in it has no legal name".to_owned());
     }
-    if GUARDED.iter().any(|begin| name.starts_with(begin)) {
+    let lower = name.to_ascii_lowercase();
+    if GUARDED.iter().any(|begin| lower.starts_with(begin)) {
         return Verdict::Strange(format!("{name} is not supported"));
     }
     match said.rsplit_once("similar name exists: ") {
-        Some((_, similar)) => {
-            Verdict::Strange(format!("there is no option {name}; is {similar} meant?"))
-        }
+        Some((_, similar)) => Verdict::Strange(format!(
+            "there is no option {name}; is {} meant?",
+            spelled(similar)
+        )),
         None => Verdict::Unknown,
     }
+}
+
+/// An option as the MongoDB manual spells it; the driver has it in lower case.
+fn spelled(option: &str) -> &str {
+    let same = |name: &&&str| name.eq_ignore_ascii_case(option);
+    SPELLED.iter().find(same).copied().unwrap_or(option)
 }
 
 /// The compressors that are spoken here; a server that has none of them does without.
