@@ -56,19 +56,21 @@ impl Store {
         let mut most = FIRST_ATTEMPT;
         loop {
             let left = config.startup_timeout.saturating_sub(started.elapsed());
-            let error = match Self::attempt(config, left.min(most)).await {
-                Ok(store) => {
-                    if told.is_some() {
-                        let waited = started.elapsed();
-                        tracing::info!(?waited, "the database answers");
+            let error =
+                match Self::attempt(config, left.saturating_sub(probe::PATIENCE).min(most)).await {
+                    Ok(store) => {
+                        if told.is_some() {
+                            let waited = started.elapsed();
+                            tracing::info!(?waited, "the database answers");
+                        }
+                        return Ok(store);
                     }
-                    return Ok(store);
-                }
-                Err(error) if error.is_away() => error,
-                Err(error) => return Err(at_startup(error, config)),
-            };
+                    Err(error) if error.is_away() => error,
+                    Err(error) => return Err(at_startup(error, config)),
+                };
             most = ATTEMPT;
-            let reason = match probe::probe(config).await {
+            let left = config.startup_timeout.saturating_sub(started.elapsed());
+            let reason = match probed(config, left, told.as_deref()).await {
                 Finding::Hopeless(error) => return Err(error.into()),
                 Finding::Hint(hint) => hint,
                 Finding::Silence => error.to_string(),
@@ -193,7 +195,7 @@ fn at_startup(error: StoreError, config: &Config) -> StoreError {
         StoreError::NotPermitted { detail, .. } => StartupError::WrongCredentials { detail }.into(),
         StoreError::Other(error) => match *error.kind {
             ErrorKind::IncompatibleServer { .. } => StartupError::TooOld {
-                version: error.to_string(),
+                version: error.kind.to_string(),
             }
             .into(),
             _ => StoreError::Other(error),
@@ -206,16 +208,31 @@ fn at_startup(error: StoreError, config: &Config) -> StoreError {
     }
 }
 
+/// Why no server is found. The reason that was `told` stands where it cannot be looked for again in the time
+/// that is `left`.
+async fn probed(config: &Config, left: Duration, told: Option<&str>) -> Finding {
+    let Some(told) = told else {
+        return probe::probe(config).await;
+    };
+    let probing = tokio::time::timeout(left, probe::probe(config)).await;
+    probing.unwrap_or_else(|_| Finding::Hint(told.to_owned()))
+}
+
 /// Says what is waited for, and for how long.
 fn tell(reason: &str, started: Instant, config: &Config) {
     let left = config.startup_timeout.saturating_sub(started.elapsed());
-    let patience = humantime::format_duration(Duration::from_secs(left.as_secs())).to_string();
     tracing::warn!(
         hosts = hosts(config),
-        patience,
+        gives_up_in = rounded_up(left),
         reason,
         "waiting for the database"
     );
+}
+
+/// A time in whole seconds, and never none.
+fn rounded_up(time: Duration) -> String {
+    let seconds = (time + Duration::from_nanos(999_999_999)).as_secs().max(1);
+    humantime::format_duration(Duration::from_secs(seconds)).to_string()
 }
 
 /// Why one attempt failed, in the words of start-up.
@@ -253,6 +270,13 @@ fn hosts(config: &Config) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_left_is_whole_seconds_and_never_none() {
+        for (milliseconds, told) in [(0, "1s"), (999, "1s"), (1000, "1s"), (1001, "2s")] {
+            assert_eq!(rounded_up(Duration::from_millis(milliseconds)), told);
+        }
+    }
 
     #[test]
     fn a_router_of_a_sharded_cluster_is_refused() {

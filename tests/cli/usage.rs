@@ -227,6 +227,7 @@ fn a_start_says_once_what_it_waits_for() {
         panic!("{}", outcome.stderr);
     };
     assert!(told.contains("waiting for the database"), "{told}");
+    assert!(told.contains("gives_up_in"), "{told}");
     for line in [told, given_up] {
         assert!(line.contains("127.0.0.1:1: Connection refused"), "{line}");
         assert!(

@@ -14,7 +14,7 @@ use super::judge;
 use crate::{config::Config, store::StartupError};
 
 /// How long all addresses together may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// Addresses that are asked, at most.
 const ADDRESSES: usize = 5;
 const DEFAULT_PORT: u16 = 27_017;
