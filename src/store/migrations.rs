@@ -159,7 +159,7 @@ impl Store {
         if !self.has_stored_deployment() {
             self.keep_deployment().await?;
         }
-        self.mend(&retention).await
+        self.mend(&retention, false).await
     }
 
     /// Brings the collections to their proper state again, whatever the record says: for when one was
@@ -199,7 +199,7 @@ impl Store {
         }
         // All are applied now. The notes that say so are not asked: the majority may not have them yet.
         let left = differences_of(&self.wanted(FILES)?, &self.found().await?, is_newer);
-        self.mend(&left).await?;
+        self.mend(&left, names.len() == FILES.len()).await?;
         Ok(names)
     }
 

@@ -5,7 +5,7 @@ use mongodb::{Client, Database};
 use serde_json::Value;
 
 use super::{
-    process::{Outcome, finish, tidegate},
+    process::{Outcome, Running, finish, tidegate},
     support::{Guarded, database_name, shared_mongod},
 };
 
@@ -49,6 +49,28 @@ fn states(uri: &str, database: &str) -> Vec<String> {
         status["state"].as_str().unwrap().to_owned()
     };
     listed.stdout.lines().map(state).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_mends_nothing() {
+    let (uri, database) = (shared_mongod().await.uri(), database_name());
+    let mut command = tidegate(&["serve", "--database", &database, "--listen", "127.0.0.1:0"]);
+    command
+        .args(["--log", "info"])
+        .env("TIDEGATE_MONGODB_URI", uri);
+    let starting = Running::start(&mut command);
+    let told = starting.notes_until("the service is up");
+    let said = |words: &str| told.iter().any(|line| line.contains(words));
+    assert!(said("applied") && !said("mended"), "{told:#?}");
+    let loaded = told
+        .iter()
+        .find(|line| line.contains("subscriptions are loaded"));
+    assert!(
+        loaded.is_none_or(|line| !line.contains("Timestamp")),
+        "{loaded:?}"
+    );
+    starting.signal("TERM");
+    starting.end();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,8 +28,13 @@ impl Store {
         Ok(())
     }
 
-    /// Mends what can be mended; what cannot is told.
-    pub(super) async fn mend(&self, differences: &[Difference]) -> Result<(), StoreError> {
+    /// Mends what can be mended; what cannot is told. On a database that is `new`, what is missing is made for the
+    /// first time.
+    pub(super) async fn mend(
+        &self,
+        differences: &[Difference],
+        new: bool,
+    ) -> Result<(), StoreError> {
         let mut left = Vec::new();
         for difference in differences {
             let Some(command) = difference.remedy() else {
@@ -40,7 +45,9 @@ impl Store {
             let what = difference.to_string();
             let done = self.apply_command(command, &Look::default()).await;
             done.map_err(|error| self.explain(&what, error))?;
-            tracing::info!(what, "mended");
+            if !(new && difference.is_absence()) {
+                tracing::info!(what, "mended");
+            }
         }
         if left.is_empty() {
             return Ok(());
