@@ -183,11 +183,11 @@ impl Reading<'_> {
 
     /// Says once that the feed is cut; the attempts that follow are for those who look closely.
     fn tell(&self, failed: &StreamError, place: &Place, remedy: Remedy) {
-        let position = place.position;
+        let position = place.position.moment();
         if remedy == Remedy::Reopen && failed.is_trouble() && self.feed.health.is_feed_cut() {
-            tracing::debug!(error = %failed, ?position, "the change stream cannot be opened yet");
+            tracing::debug!(error = %failed, position, "the change stream cannot be opened yet");
         } else {
-            tracing::warn!(error = %failed, ?position, ?remedy, "the change stream ended");
+            tracing::warn!(error = %failed, position, ?remedy, "the change stream ended");
         }
         if let Some(right) = failed.missing_right() {
             self.feed.store.presence().forbidden(&right);

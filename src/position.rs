@@ -85,6 +85,16 @@ impl Position {
         }
     }
 
+    /// When the commit was, for people: to the second, and its number within that.
+    pub fn moment(self) -> String {
+        let time = self.cluster_time();
+        let date = bson::DateTime::from_millis(i64::from(time.time) * 1000);
+        match date.try_to_rfc3339_string() {
+            Ok(text) => format!("{text}/{}", time.increment),
+            Err(_) => format!("{}/{}", time.time, time.increment),
+        }
+    }
+
     /// The opaque text that a client keeps for this position on `deployment`.
     pub fn cursor(self, deployment: DeploymentId) -> String {
         let mut text = String::with_capacity(BASE32HEX_NOPAD.encode_len(RAW_CURSOR_LEN));
@@ -187,6 +197,12 @@ mod tests {
         let mut position = at(7);
         position.0[POSITION_LEN - 1] = 0xFF;
         assert!(position < position.next() && position.next() < at(8));
+    }
+
+    #[test]
+    fn a_moment_can_be_read() {
+        let position = Position::at(time(1_795_964_848, 46));
+        assert_eq!(position.moment(), "2026-11-29T15:07:28Z/46");
     }
 
     #[test]

@@ -47,7 +47,8 @@ impl Reading<'_> {
         }
         let (time, table) = self.snapshot(place.position, pause).await;
         let (subscriptions, cause) = (table.len(), load.cause());
-        tracing::info!(subscriptions, ?time, cause, "subscriptions are loaded");
+        let at = Position::at(time).moment();
+        tracing::info!(subscriptions, at, cause, "subscriptions are loaded");
         self.feed.metrics.feed_reloaded(cause);
         match load {
             // Nothing is missing: the stream goes on from where it is.

@@ -262,7 +262,7 @@ impl Change {
                 Err(error) => {
                     let position = self.position;
                     wording.undecodable.inc();
-                    tracing::warn!(%error, ?position, "an event cannot be written as JSON");
+                    tracing::warn!(%error, position = position.moment(), "an event cannot be written as JSON");
                     None
                 }
             }
