@@ -33,13 +33,11 @@ pub use style::error;
 
 /// The arguments.
 #[derive(clap::Parser, Debug)]
-#[command(name = "tidegate", version, about = ABOUT, styles = style::HELP, after_help = EXAMPLES)]
+#[command(name = "tidegate", version, about, styles = style::HELP, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
-
-const ABOUT: &str = "Event subscriptions on MongoDB, pushed over WebSocket";
 
 const EXAMPLES: &str = "\
 Examples:
