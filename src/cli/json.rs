@@ -11,7 +11,17 @@ use crate::extjson;
 pub(crate) fn argument(flag: &str, argument: &str) -> Result<Value, Failure> {
     let text = text(flag, argument)?;
     extjson::parse_json(&text)
-        .map_err(|error| Failure::Usage(format!("{flag} is not JSON: {error}")))
+        .map_err(|error| Failure::Usage(format!("{flag} is not JSON: {}", hinted(&error))))
+}
+
+/// A parser's reason, and what the shell of MongoDB takes and JSON does not.
+fn hinted(reason: &str) -> String {
+    let quotes = ["key must be a string", "expected value", "expected ident"];
+    if quotes.iter().any(|words| reason.contains(words)) {
+        format!("{reason} (keys and texts stand in double quotes)")
+    } else {
+        reason.to_owned()
+    }
 }
 
 /// Like [`argument`], and it must be an object.
@@ -43,6 +53,21 @@ fn text(flag: &str, argument: &str) -> Result<Vec<u8>, Failure> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn keys_and_texts_without_double_quotes_are_hinted_at() {
+        for (text, hint) in [
+            ("{type: 'demo'}", true),
+            ("{'type': 'demo'}", true),
+            (r#"{"type": 'demo'}"#, true),
+            (r#"{"type": null_}"#, false),
+            ("{", false),
+            (r#"{"a":1,"a":2}"#, false),
+        ] {
+            let told = object("--filter", text).unwrap_err().to_string();
+            assert_eq!(told.contains("double quotes"), hint, "{told}");
+        }
+    }
 
     #[test]
     fn text_and_files_are_read_and_faults_name_the_flag() {
