@@ -110,11 +110,15 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.title)?;
+        let (title, detail) = match &self.detail {
+            Some(detail) if says_more(detail, &self.title) => (detail, None),
+            detail => (&self.title, detail.as_ref()),
+        };
+        write!(f, "{title}")?;
         if self.status != 0 {
             write!(f, " ({})", self.status)?;
         }
-        if let Some(detail) = &self.detail {
+        if let Some(detail) = detail {
             write!(f, "\n  {detail}")?;
         }
         for (place, detail) in &self.errors {
@@ -125,6 +129,16 @@ impl fmt::Display for Problem {
         }
         Ok(())
     }
+}
+
+/// Whether a detail says all that the title says, and names the thing: `There is no such event`, `there is no
+/// event "a"`.
+fn says_more(detail: &str, title: &str) -> bool {
+    let title = title.to_lowercase().replace(" such ", " ");
+    detail
+        .to_lowercase()
+        .strip_prefix(&title)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
 }
 
 #[cfg(test)]
@@ -157,11 +171,41 @@ mod tests {
     }
 
     #[test]
+    fn a_detail_that_says_all_that_the_title_says_stands_alone() {
+        for (title, detail, told) in [
+            (
+                "There is no such event",
+                "there is no event \"a\"",
+                "there is no event \"a\" (404)",
+            ),
+            (
+                "The body is not JSON",
+                "the body is not JSON",
+                "the body is not JSON (404)",
+            ),
+            (
+                "There is no such event",
+                "it was deleted",
+                "There is no such event (404)\n  it was deleted",
+            ),
+            (
+                "This is not",
+                "this is nothing",
+                "This is not (404)\n  this is nothing",
+            ),
+        ] {
+            let problem = json!({"title": title, "status": 404, "detail": detail});
+            assert_eq!(Problem::from_json(&problem).to_string(), told);
+        }
+    }
+
+    #[test]
     fn what_others_word_makes_no_lines_of_its_own() {
         const FOREIGN: &str = "a\nerror: forged\u{1b}[2J";
-        let problem =
-            Problem::from_json(&json!({"title": FOREIGN, "status": 422, "detail": FOREIGN,
-            "errors": [{"pointer": FOREIGN, "detail": FOREIGN}]}));
+        let problem = Problem::from_json(
+            &json!({"title": FOREIGN, "status": 422, "detail": format!("b{FOREIGN}"),
+            "errors": [{"pointer": FOREIGN, "detail": FOREIGN}]}),
+        );
         let page = Problem::unworded(StatusCode::BAD_GATEWAY, FOREIGN.as_bytes());
         assert_eq!(problem.to_string().lines().count(), 3, "{problem}");
         assert_eq!(page.to_string().lines().count(), 2, "{page}");
