@@ -25,6 +25,12 @@ pub enum Failure {
     /// There is no such subscription, or not any more.
     #[error("{0}")]
     Gone(String),
+    /// The service ended it, and that was told as it came: nothing is left but the exit code.
+    #[error("it was ended")]
+    Told {
+        /// The exit code.
+        code: u8,
+    },
     /// The credential is missing, ran out, or does not allow this.
     #[error("{0}")]
     NotAllowed(String),
@@ -78,8 +84,13 @@ impl Failure {
             Self::Gone(_) => 3,
             Self::NotAllowed(_) => 4,
             Self::Config(_) => 64,
-            Self::Service { code, .. } => *code,
+            Self::Service { code, .. } | Self::Told { code } => *code,
         }
+    }
+
+    /// Whether there is nothing to say of it any more.
+    pub const fn is_told(&self) -> bool {
+        matches!(self, Self::Told { .. })
     }
 
     /// Whether whoever read the output has had enough (`tidegate … | head`): nothing to complain of.

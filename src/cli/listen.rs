@@ -204,13 +204,16 @@ impl Listener {
 
     async fn read(&mut self, socket: &mut Socket) -> Result<End, Failure> {
         let mut retry_after = None;
+        let mut ended = String::new();
         loop {
             let text = match self.next(socket).await? {
                 Received::Text(text) => text,
                 Received::Lost(reason) => {
                     return Ok(End::Again(format!("connection lost: {reason}"), None));
                 }
-                Received::Closed(code, text) => return Ok(closed(code, &text, retry_after)),
+                Received::Closed(code, text) => {
+                    return Ok(closed(code, &text, retry_after).once_told(&ended, code));
+                }
             };
             let Some(frame) = Frame::parse(&text) else {
                 style::warn("a message that cannot be read was skipped");
@@ -220,6 +223,9 @@ impl Listener {
             // Only now: what the cursor covers is printed.
             self.advance(&frame);
             retry_after = frame.retry_after().or(retry_after);
+            if frame.kind() == "ended" {
+                frame.text("reason").clone_into(&mut ended);
+            }
             if frame.is_event() && self.count_event() {
                 return Ok(End::Enough);
             }

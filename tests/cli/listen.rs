@@ -57,7 +57,8 @@ async fn every_frame_can_be_had_and_a_deleted_subscription_ends_it_with_3() {
     listening.notes("updated: paused");
     service.send("DELETE", &path, None).await;
     assert_eq!(frame("ended")["reason"], "deleted");
-    listening.notes("closed: deleted (4500)");
+    listening.notes("ended: deleted");
+    assert_eq!(listening.notes_left(), Vec::<String>::new());
     assert_eq!(listening.end(), Some(3));
 }
 
@@ -101,6 +102,12 @@ async fn a_span_ago_is_a_time_to_begin_at() {
     let event: Value = serde_json::from_str(&listening.says("")).unwrap();
     assert_eq!(event["data"]["n"], 1);
     assert_eq!(listening.end(), Some(0));
+    let listening = listen(&server(&service), &[&id, "--since", "2h30m"]);
+    let told = listening.notes_until("delivery begins with it");
+    assert!(
+        !told.iter().any(|line| line.contains("warning")),
+        "{told:?}"
+    );
     let refused = listen(&server(&service), &[&id, "--since", "yesterday"]);
     refused.notes("RFC 3339");
     assert_eq!(refused.end(), Some(1));

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader, Read, Write as _},
     process::{Child, Command, Stdio},
-    sync::mpsc::{self, Receiver},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
 
@@ -99,6 +99,16 @@ impl Running {
             seen.push(awaited(&self.stderr, ""));
         }
         seen
+    }
+
+    /// All lines left on standard error, up to the end of the process.
+    pub(crate) fn notes_left(&self) -> Vec<String> {
+        let next = || match self.stderr.recv_timeout(DEADLINE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("the process does not end"),
+        };
+        std::iter::from_fn(next).collect()
     }
 
     /// Sends a signal by its name.

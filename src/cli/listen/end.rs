@@ -17,6 +17,19 @@ pub(super) enum End {
     Over(Failure),
 }
 
+impl End {
+    /// Leaves only the exit code of a final close where the frame `ended` said the same before.
+    pub(super) fn once_told(self, ended: &str, code: u16) -> Self {
+        match self {
+            Self::Over(failure) if Ending::from_code(code).is_some_and(|e| e.token() == ended) => {
+                let code = failure.exit_code();
+                Self::Over(Failure::Told { code })
+            }
+            end => end,
+        }
+    }
+}
+
 /// The service closed the socket. Codes from 4000 to 4499 can be tried again, those from 4500 cannot;
 /// the others are in the table.
 pub(super) fn closed(code: u16, text: &str, retry_after: Option<Duration>) -> End {
@@ -90,5 +103,11 @@ mod tests {
             panic!("not over");
         };
         assert_eq!(failure.to_string(), "closed: deleted (4500)");
+        for (ended, told) in [("deleted", true), ("", false), ("expired", false)] {
+            let End::Over(failure) = closed(4500, "", None).once_told(ended, 4500) else {
+                panic!("not over");
+            };
+            assert_eq!((failure.is_told(), failure.exit_code()), (told, 3));
+        }
     }
 }

@@ -5,9 +5,12 @@ use std::io::IsTerminal as _;
 use serde_json::{Map, Value};
 
 use super::frame::Frame;
-use crate::cli::{
-    failure::Failure,
-    style::{self, DIM, STRONG, paint, printable},
+use crate::{
+    cli::{
+        failure::Failure,
+        style::{self, DIM, STRONG, paint, printable},
+    },
+    protocol::GapReason,
 };
 
 /// How events are written.
@@ -58,9 +61,6 @@ fn say(frame: &Frame) {
                 printable(id),
                 remark(subscription, status)
             ));
-            if frame.field("recovered") == &Value::Bool(false) {
-                style::warn("not everything since the cursor can be delivered");
-            }
         }
         "updated" => {
             let filter = printable(&subscription["filter"].to_string());
@@ -68,6 +68,9 @@ fn say(frame: &Frame) {
                 "updated: {status}, filter {filter}{}",
                 remark(subscription, status)
             ));
+        }
+        "gap" if frame.text("reason") == GapReason::BeforeSubscription.token() => {
+            style::note("the subscription began after that; delivery begins with it");
         }
         "gap" => style::warn(format!(
             "events may be missing here: {}",
