@@ -235,6 +235,44 @@ async fn a_refusal_names_each_place_and_a_warning_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_another_program_misspelt_is_told_with_the_subscription_invalid_or_not() {
+    let service = Service::start().await;
+    let collection = service
+        .database
+        .collection::<bson::Document>("subscriptions");
+    for (id, filter) in [
+        ("well", bson::doc! {}),
+        ("ill", bson::doc! {"a": {"$no": 1}}),
+    ] {
+        let stored = bson::doc! {"_id": id, "filter": filter, "staus": "paused"};
+        collection.insert_one(stored).await.unwrap();
+        let path = format!("/subscriptions/{id}");
+        let known = async || service.status(&path).await == 200;
+        service.until("known", known).await;
+        let shown = subscription(&service, &["get", id]);
+        assert!(
+            shown.stderr.contains("warning: #/staus: "),
+            "{}",
+            shown.stderr
+        );
+        assert_eq!(
+            shown.stdout.contains("invalid"),
+            id == "ill",
+            "{}",
+            shown.stdout
+        );
+    }
+    let none = subscription(&service, &["get", "typo"]);
+    assert_eq!(
+        none.stderr.matches("there is no").count(),
+        1,
+        "{}",
+        none.stderr
+    );
+    assert_eq!(none.stderr.lines().count(), 1, "{}", none.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_is_explained_for_people_and_for_programs() {
     let service = Service::start().await;
     let id = service

@@ -31,5 +31,6 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let client = Client::new(&args.server)?;
     let request = client.request(Method::GET, &["subscriptions", &args.id]);
     let (_, subscription) = client.call(request).await?;
+    view::print_warnings(&subscription);
     view::print_one(&subscription, args.json)
 }
