@@ -19,6 +19,7 @@ fn doctor(uri: &str, database: &str, arguments: &[&str]) -> Outcome {
 /// The exit code, and each finding by its name.
 fn findings(uri: &str, database: &str) -> (Option<i32>, HashMap<String, Value>) {
     let outcome = doctor(uri, database, &["--json"]);
+    assert_ne!(outcome.code, Some(69), "{}", outcome.stderr);
     let findings = outcome.stdout.lines().map(|line| {
         let finding: Value = serde_json::from_str(line).unwrap();
         let name = finding["check"].as_str().unwrap().to_owned();

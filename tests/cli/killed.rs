@@ -76,5 +76,7 @@ async fn acknowledged_positions_survive_kills_of_service_and_database() {
         published = publishing.await.unwrap();
         wait_until_gone(folder.path());
     }
-    assert_eq!(expected, published);
+    // The last event may come before its publisher's answer, which the kill then cuts.
+    let answered = published..=published + 1;
+    assert!(answered.contains(&expected), "{expected} of {published}");
 }

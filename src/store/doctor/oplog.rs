@@ -1,13 +1,18 @@
 //! How far back the oplog reaches, and what bounds it.
 
+use std::time::Duration;
+
 use bson::{Bson, Document, Timestamp, doc};
-use mongodb::Client;
+use mongodb::{Client, Database};
 
 use super::{PATIENCE, permitted};
 use crate::store::{
     StoreError,
     oplog::{earliest, fill, oldest_entry},
 };
+
+/// Between two looks for the time of a set that is new.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The oplog of one member. What may not be read is `None`.
 #[derive(Clone, Debug)]
@@ -24,10 +29,7 @@ pub struct Oplog {
 
 pub(super) async fn read(client: &Client) -> Result<Oplog, StoreError> {
     let admin = client.database("admin");
-    let hello = admin.run_command(doc! {"hello": 1}).await?;
-    let now = hello
-        .get_timestamp("operationTime")
-        .map_err(|_| StoreError::Unexpected("the answer to hello has no operationTime"))?;
+    let now = cluster_time(&admin).await?;
     let status = permitted(
         admin
             .run_command(doc! {"serverStatus": 1, "oplog": 1})
@@ -43,6 +45,18 @@ pub(super) async fn read(client: &Client) -> Result<Oplog, StoreError> {
         bytes: bytes(client).await?,
         min_retention_hours: status.as_ref().and_then(min_retention),
     })
+}
+
+/// The newest time of the cluster. A set that was initiated a moment ago tells none until it has the keys to sign
+/// it with.
+async fn cluster_time(admin: &Database) -> Result<Timestamp, StoreError> {
+    loop {
+        let hello = admin.run_command(doc! {"hello": 1}).await?;
+        match hello.get_timestamp("operationTime") {
+            Ok(now) => return Ok(now),
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
 }
 
 async fn bytes(client: &Client) -> Result<Option<(u64, u64)>, StoreError> {
