@@ -208,9 +208,14 @@ mod tests {
     const NOW: DateTime = DateTime::from_millis(1_000_000);
 
     fn good(body: Value) -> Input {
+        good_at(None, body)
+    }
+
+    /// What a body says, whose address has this id.
+    fn good_at(id: Option<&str>, body: Value) -> Input {
         let reading = Reading {
             pointer: "#",
-            id: None,
+            id,
             partial: true,
             limits: &Limits::default(),
             now: NOW,
@@ -236,19 +241,7 @@ mod tests {
 
     #[test]
     fn what_writes_keep_may_be_said_again_and_not_changed() {
-        let said = |body| {
-            let reading = Reading {
-                pointer: "#",
-                id: Some("a"),
-                partial: true,
-                limits: &Limits::default(),
-                now: NOW,
-            };
-            let mut faults = crate::extjson::Faults::default();
-            let input = reading.input(body, &mut faults).unwrap();
-            assert!(faults.is_empty(), "{faults:?}");
-            input
-        };
+        let said = |body| good_at(Some("a"), body);
         let bare = raw(&doc! {"_id": "a"});
         let full = raw(&doc! {"_id": "a", "revision": 7.0, "createdAt": NOW, "updatedAt": NOW});
         let time = "1970-01-01T00:16:40Z";

@@ -268,6 +268,16 @@ async fn slow(app: &str, command: &str) -> (Mongod, Config) {
     (mongod, config)
 }
 
+/// Waits until a migration has claimed the names that it will make.
+async fn until_claimed(database: &Database) {
+    eventually("the claim", async || {
+        let records = database.collection::<Document>("migrations");
+        let claim = records.find_one(doc! {"_id": "claim"}).await.unwrap();
+        claim.is_some()
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_comes_in_while_a_collection_is_taken_is_seen_and_its_options_come_back() {
     let (mongod, config) = slow("takes_slowly", "collMod").await;
@@ -278,12 +288,7 @@ async fn what_comes_in_while_a_collection_is_taken_is_seen_and_its_options_come_
     let store = Store::connect(&config).await.unwrap();
 
     let (refusal, ()) = tokio::join!(store.migrate(), async {
-        eventually("the claim", async || {
-            let records = database.collection::<Document>("migrations");
-            let claim = records.find_one(doc! {"_id": "claim"}).await.unwrap();
-            claim.is_some()
-        })
-        .await;
+        until_claimed(&database).await;
         let customer = doc! {"filter": "theirs", "expiresAt": DateTime::from_millis(1)};
         subscriptions.insert_one(customer).await.unwrap();
     });
@@ -316,12 +321,7 @@ async fn what_another_program_makes_and_fills_meanwhile_is_not_ours_even_if_it_i
     let store = Store::connect(&config).await.unwrap();
 
     let (refusal, ()) = tokio::join!(store.migrate(), async {
-        eventually("the claim", async || {
-            let records = database.collection::<Document>("migrations");
-            let claim = records.find_one(doc! {"_id": "claim"}).await.unwrap();
-            claim.is_some()
-        })
-        .await;
+        until_claimed(&database).await;
         let cart = doc! {"cart": 1, "expiresAt": DateTime::from_millis(1)};
         let receipts = database.collection("receipts");
         receipts.insert_one(cart).await.unwrap();
