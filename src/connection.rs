@@ -46,9 +46,9 @@ use self::{
     transport::Transport,
     websocket::{Broken, Incoming, after_others},
 };
-pub use self::{
+pub(crate) use self::{
     closing::retry_after_ms,
-    sse::{EventStream, event_stream},
+    sse::event_stream,
     transport::{Carrier, Upgraded},
     wire::{Address, Gauge, Place, Wire},
 };
@@ -82,7 +82,7 @@ const UPGRADE_GRACE: Duration = Duration::from_secs(1);
 
 /// What all connections of a node work with, and the calls over HTTP too.
 #[derive(Debug)]
-pub struct Host {
+pub(crate) struct Host {
     /// Where to ask and tell.
     pub router: RouterHandle,
     /// Timing and bounds.
@@ -99,7 +99,7 @@ pub struct Host {
 
 /// A client's wish.
 #[derive(Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// The subscription.
     pub subscription: String,
     /// How frames are to be written.
@@ -117,7 +117,7 @@ pub struct Request {
 ///
 /// What only the beginning and the end need is boxed, and gone in between: a node holds very many of
 /// these, and nearly all of them rest in [`Connection::run`].
-pub async fn serve(
+pub(crate) async fn serve(
     host: Arc<Host>,
     request: Request,
     answer: oneshot::Sender<Result<(), AttachError>>,

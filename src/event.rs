@@ -5,33 +5,33 @@
 //! several fields with one name the first counts, as in a query. docs/data-model.md is the mapping for people.
 
 mod cloudevent;
-pub mod input;
-pub mod media;
+pub(crate) mod input;
+pub(crate) mod media;
 mod show;
 mod unstored;
 
 use bson::{DateTime, RawBsonRef, RawDocument, error::Error};
 
-pub use self::{cloudevent::write_cloudevent, show::write_json, unstored::unstored};
+pub(crate) use self::{cloudevent::write_cloudevent, show::write_json, unstored::unstored};
 use crate::extjson::{plain_text, reading};
 
 /// `type` of an event whose document has none.
-pub const DEFAULT_TYPE: &str = "tidegate.event";
+pub(crate) const DEFAULT_TYPE: &str = "tidegate.event";
 /// The server's own timestamp of the insert: the log's order for pages and late replay.
-pub const TS_FIELD: &str = "ts";
+pub(crate) const TS_FIELD: &str = "ts";
 /// The date that retention counts from.
-pub const STORED_AT_FIELD: &str = "storedAt";
+pub(crate) const STORED_AT_FIELD: &str = "storedAt";
 /// The CloudEvents extension that carries the cursor on the `cloudevents.json` subprotocol.
-pub const CURSOR_EXTENSION: &str = "tidegatecursor";
+pub(crate) const CURSOR_EXTENSION: &str = "tidegatecursor";
 
 /// The source of events that name none: `/DATABASE/events`.
-pub fn default_source(database: &str) -> String {
+pub(crate) fn default_source(database: &str) -> String {
     format!("/{database}/events")
 }
 
 /// What a document does not say of itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Defaults<'a> {
+pub(crate) struct Defaults<'a> {
     /// Stands for a missing `source`.
     pub source: &'a str,
     /// The commit's wall time, which an event of another program has as `storedAt` a moment later. It stands for
@@ -97,7 +97,10 @@ impl<'a> Attributes<'a> {
 }
 
 /// What identifies an event: the `id` and `source` it is shown with.
-pub fn identity(document: &RawDocument, default_source: &str) -> Result<(String, String), Error> {
+pub(crate) fn identity(
+    document: &RawDocument,
+    default_source: &str,
+) -> Result<(String, String), Error> {
     let text = |value: Option<RawBsonRef<'_>>, default: &str| {
         value.map_or_else(|| Ok(default.to_owned()), plain_text)
     };

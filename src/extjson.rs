@@ -16,19 +16,19 @@ mod visit;
 mod write;
 
 pub(crate) use self::keys::Keys;
-pub use self::{
-    json::{MAX_JSON_DEPTH, parse_json, parse_with, without_mark},
+pub(crate) use self::{
+    json::{parse_json, parse_with, without_mark},
     mend::{mend, reading},
     object::{Members, Object, Scalar},
     place::{At, Fault, Faults, told},
-    read::{Read, ReadValue, read_value, to_bson, to_document},
+    read::{Read, ReadValue, read_value, to_bson},
     time::{read_time, time_text},
-    write::{plain_text, write_document, write_string, write_value},
+    write::{plain_text, write_string, write_value},
 };
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{json::MAX_JSON_DEPTH, read::to_document, write::write_document, *};
     use bson::doc;
 
     fn round_trip(text: &str) -> String {

@@ -24,8 +24,8 @@ use std::{future::pending, sync::Arc};
 
 use tokio::sync::mpsc;
 
-pub use self::past::{PastError, PastReader};
-pub use self::recall::{Recall, recall};
+pub(crate) use self::past::{PastError, PastReader};
+pub(crate) use self::recall::{Recall, recall};
 use self::{
     failure::Remedy,
     load::Load,
@@ -47,7 +47,7 @@ const BATCH_SIZE: u32 = 2_000;
 
 /// The feed's task.
 #[derive(Debug)]
-pub struct Feed {
+pub(crate) struct Feed {
     /// Where the change stream is opened, and missing documents are looked up.
     pub store: Store,
     /// The way to the router. Bounded: a router that is behind makes the feed wait.
@@ -69,7 +69,7 @@ pub struct Feed {
 
 impl Feed {
     /// Follows the database for ever.
-    pub async fn run(self) {
+    pub(crate) async fn run(self) {
         let repairs = Repairs::default();
         let reading = Reading {
             feed: &self,

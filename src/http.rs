@@ -37,7 +37,7 @@ mod origin;
 mod outgoing;
 mod page;
 mod past;
-pub mod problem;
+pub(crate) mod problem;
 mod query;
 mod resume;
 mod service;
@@ -60,7 +60,7 @@ use self::{
     calls::{Call, calls},
     problem::Problem,
 };
-pub use self::{
+pub(crate) use self::{
     bounds::Bounds,
     clients::ClientTasks,
     common::Common,
@@ -84,7 +84,7 @@ const BASE: &str = "/api/v1";
 
 /// What handlers work with. Clones share everything, and are cheap: every layer makes one for each request.
 #[derive(Clone, Debug)]
-pub struct AppState(Arc<Shared>);
+pub(crate) struct AppState(Arc<Shared>);
 
 impl From<Shared> for AppState {
     fn from(shared: Shared) -> Self {
@@ -102,7 +102,7 @@ impl Deref for AppState {
 
 /// What they share.
 #[derive(Debug)]
-pub struct Shared {
+pub(crate) struct Shared {
     /// The database.
     pub store: Store,
     /// Which part is well.
@@ -124,7 +124,7 @@ pub struct Shared {
 }
 
 /// All calls.
-pub fn routes(state: AppState, common: &Common) -> Router {
+pub(crate) fn routes(state: AppState, common: &Common) -> Router {
     let mut routes = Router::new()
         .route("/", get(landing::show))
         .route(&format!("{BASE}/"), get(service::root))
@@ -141,7 +141,7 @@ pub fn routes(state: AppState, common: &Common) -> Router {
 }
 
 /// What a node answers before it has started: that it lives, and to all else that it is not ready.
-pub fn starting(common: &Common) -> Router {
+pub(crate) fn starting(common: &Common) -> Router {
     let routes = Router::new()
         .route(&format!("{BASE}/live"), get(service::live))
         .route(&format!("{BASE}{STREAM}"), any(service::starting))
@@ -150,7 +150,7 @@ pub fn starting(common: &Common) -> Router {
 }
 
 /// What a node answers on a TCP connection beyond those that it takes, but for [probes](is_probe).
-pub fn full(common: &Common) -> Router {
+pub(crate) fn full(common: &Common) -> Router {
     let routes = Router::new()
         .route(&format!("{BASE}{STREAM}"), any(service::full))
         .fallback(service::full);
@@ -158,14 +158,14 @@ pub fn full(common: &Common) -> Router {
 }
 
 /// The answer to a request that could not be read as far as to reach a route.
-pub fn unread(problem: Problem) -> Response {
+pub(crate) fn unread(problem: Problem) -> Response {
     let mut response = problem.into_response();
     outgoing::describe(&mut response);
     response
 }
 
 /// Whether a request asks for the state of the node alone, which is answered whatever else is refused.
-pub fn is_probe(path: &str) -> bool {
+pub(crate) fn is_probe(path: &str) -> bool {
     path.strip_prefix(BASE)
         .is_some_and(|path| matches!(path, "/live" | "/ready"))
 }

@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The subscription that a position belongs to. Another one may follow under the same id: it is newer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Owner {
+pub(crate) struct Owner {
     /// Its id.
     pub id: SubscriptionId,
     /// Where it was made, as this node's router saw it.
@@ -73,42 +73,42 @@ enum Everything {
 
 /// The way to the positions of a node.
 #[derive(Clone, Debug)]
-pub struct Positions {
+pub(crate) struct Positions {
     messages: mpsc::Sender<Message>,
     store: Store,
 }
 
 impl Positions {
     /// A durable subscription began: its insert, or the change that made it durable, is `at`.
-    pub async fn begun(&self, owner: Owner, at: Position) {
+    pub(crate) async fn begun(&self, owner: Owner, at: Position) {
         self.tell(Message::Begun(owner, at)).await;
     }
 
     /// A durable subscription was deleted, or is no longer durable, from `at` on.
-    pub async fn ended(&self, id: SubscriptionId, at: Position) {
+    pub(crate) async fn ended(&self, id: SubscriptionId, at: Position) {
         self.tell(Message::Ended(id, at)).await;
     }
 
     /// Whatever was stored is gone; what is known here is stored again.
-    pub async fn lost(&self) {
+    pub(crate) async fn lost(&self) {
         self.tell(Message::Lost).await;
     }
 
     /// These are all durable subscriptions at `at`.
-    pub async fn whole(&self, owners: Vec<Owner>, at: Position) {
+    pub(crate) async fn whole(&self, owners: Vec<Owner>, at: Position) {
         self.tell(Message::Whole(owners, at)).await;
     }
 
     /// Everything up to `at` was handled; false if the task is too busy to hear it now. Nothing comes of it
     /// where the subscription was deleted, and another one has the id by now.
-    pub fn acknowledged(&self, owner: &Owner, at: Position) -> bool {
+    pub(crate) fn acknowledged(&self, owner: &Owner, at: Position) -> bool {
         self.messages
             .try_send(Message::Acknowledged(owner.clone(), at))
             .is_ok()
     }
 
     /// Like [`Positions::acknowledged`], and what waits is written now.
-    pub async fn flush(&self, owner: &Owner, at: Option<Position>) {
+    pub(crate) async fn flush(&self, owner: &Owner, at: Option<Position>) {
         if let Some(at) = at {
             self.tell(Message::Acknowledged(owner.clone(), at)).await;
         }
@@ -117,7 +117,7 @@ impl Positions {
 
     /// Where a client of this subscription goes on that does not say where it is: the furthest
     /// position that any node has written or this one knows. `None` if it is not durable.
-    pub async fn resume(&self, id: &str) -> Result<Option<Cursor>, StoreError> {
+    pub(crate) async fn resume(&self, id: &str) -> Result<Option<Cursor>, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.tell(Message::Known(id.to_owned(), reply)).await;
         let Some(known) = answer.await.ok().flatten() else {
@@ -146,12 +146,12 @@ impl Positions {
 
     /// Waits until the beginnings and ends that the router has told of are written; false if that
     /// took longer than `patience`.
-    pub async fn structure_written(&self, patience: Duration) -> bool {
+    pub(crate) async fn structure_written(&self, patience: Duration) -> bool {
         self.written(Everything::Structure, patience).await
     }
 
     /// Waits until everything is written.
-    pub async fn all_written(&self, patience: Duration) -> bool {
+    pub(crate) async fn all_written(&self, patience: Duration) -> bool {
         self.written(Everything::All, patience).await
     }
 
@@ -172,7 +172,7 @@ impl Positions {
 }
 
 /// The task that owns the positions, and the handle to it.
-pub fn positions(
+pub(crate) fn positions(
     store: Store,
     settings: &config::Feed,
     metrics: Arc<Metrics>,

@@ -28,7 +28,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::keeper::Keeper;
-pub use self::memory::Remembered;
+pub(crate) use self::memory::Remembered;
 use crate::{
     config,
     position::Position,
@@ -44,21 +44,21 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Held by a connection's task as long as there is a socket. Its end is its drop, whatever the task ended by.
 #[derive(Debug)]
-pub struct Life(#[expect(dead_code, reason = "its drop is what counts")] DropGuard);
+pub(crate) struct Life(#[expect(dead_code, reason = "its drop is what counts")] DropGuard);
 
 /// Tells when a [`Life`] is over.
 #[derive(Clone, Debug)]
-pub struct Gone(CancellationToken);
+pub(crate) struct Gone(CancellationToken);
 
 /// A life, and what tells of its end.
-pub fn life() -> (Life, Gone) {
+pub(crate) fn life() -> (Life, Gone) {
     let token = CancellationToken::new();
     (Life(token.clone().drop_guard()), Gone(token))
 }
 
 /// A delete that ended connections.
 #[derive(Debug)]
-pub struct Teardown {
+pub(crate) struct Teardown {
     /// The subscription.
     pub subscription: SubscriptionId,
     /// Its delete.
@@ -88,40 +88,40 @@ enum Message {
 
 /// The way to the receipts of a node.
 #[derive(Clone, Debug)]
-pub struct Receipts {
+pub(crate) struct Receipts {
     messages: mpsc::Sender<Message>,
 }
 
 impl Receipts {
     /// All subscriptions are loaded at `at`: every delete after that is told.
-    pub async fn loaded(&self, at: Position) {
+    pub(crate) async fn loaded(&self, at: Position) {
         self.tell(Message::Loaded(at)).await;
     }
 
     /// A subscription was deleted, and its connections were told to end.
-    pub async fn deleted(&self, teardown: Teardown) {
+    pub(crate) async fn deleted(&self, teardown: Teardown) {
         self.tell(Message::Deleted(teardown, Instant::now())).await;
     }
 
     /// A delete of the time before the load was found in the history.
-    pub async fn recalled(&self, subscription: SubscriptionId, deletion: Deletion) {
+    pub(crate) async fn recalled(&self, subscription: SubscriptionId, deletion: Deletion) {
         self.tell(Message::Recalled(subscription, deletion)).await;
     }
 
     /// All deletes after `since` and before the load were found.
-    pub async fn recalled_since(&self, since: Position) {
+    pub(crate) async fn recalled_since(&self, since: Position) {
         self.tell(Message::RecalledSince(since)).await;
     }
 
     /// What this node remembers of a subscription's last delete.
-    pub async fn find(&self, subscription: &str) -> Option<Remembered> {
+    pub(crate) async fn find(&self, subscription: &str) -> Option<Remembered> {
         self.ask(|reply| Message::Find(subscription.to_owned(), reply))
             .await
     }
 
     /// How far this node is; `applied` is where the router was *before* this was asked, so that the
     /// task knows of every delete up to there.
-    pub async fn progress(&self, applied: Option<Position>) -> Progress {
+    pub(crate) async fn progress(&self, applied: Option<Position>) -> Progress {
         match self.ask(Message::Unsettled).await {
             Some((unsettled, lost)) => Progress {
                 applied,
@@ -134,7 +134,7 @@ impl Receipts {
 
     /// Waits until the receipts of all deletes so far are written; false if that took longer than
     /// `patience`.
-    pub async fn all_written(&self, patience: Duration) -> bool {
+    pub(crate) async fn all_written(&self, patience: Duration) -> bool {
         let written = timeout(patience, self.ask(Message::Written)).await;
         matches!(written, Ok(Some(())))
     }
@@ -153,7 +153,7 @@ impl Receipts {
 }
 
 /// The task that writes the receipts of `node`, and the handle to it.
-pub fn receipts(
+pub(crate) fn receipts(
     store: Store,
     node: String,
     config: &config::Config,

@@ -22,7 +22,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-pub use self::late::{Late, Remembered, Seam};
+pub(crate) use self::late::{Late, Remembered, Seam};
 use self::{
     group::{begin, refuse, take_group},
     late::Shelf,
@@ -55,7 +55,7 @@ const ATTEMPTS: u32 = 5;
 
 /// Why there is no reader.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The database does not reach back so far.
     Lost,
     /// Not now: too many wait, or the database is away.
@@ -65,11 +65,11 @@ pub enum Refusal {
 /// A client's share of a reader: batches in order, from its position on and perhaps a little before.
 /// Closed at the end, or when the client was too slow: to go on, ask again.
 #[derive(Debug)]
-pub struct Reader(mpsc::Receiver<Arc<Batch>>);
+pub(crate) struct Reader(mpsc::Receiver<Arc<Batch>>);
 
 impl Reader {
     /// The next batch; `None` when the reader has ended.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arc<Batch>>> {
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arc<Batch>>> {
         self.0.poll_recv(cx)
     }
 }
@@ -83,7 +83,7 @@ struct Wish {
 
 /// The way to the replays of a node.
 #[derive(Clone, Debug)]
-pub struct Replays {
+pub(crate) struct Replays {
     wishes: mpsc::Sender<Wish>,
     wait: Duration,
     shelf: Shelf,
@@ -91,7 +91,7 @@ pub struct Replays {
 
 impl Replays {
     /// A reader that shows everything after `from`.
-    pub async fn after(&self, from: Position) -> Result<Reader, Refusal> {
+    pub(crate) async fn after(&self, from: Position) -> Result<Reader, Refusal> {
         let (reply, answer) = oneshot::channel();
         let wished = async {
             let since = Instant::now();
@@ -107,14 +107,14 @@ impl Replays {
     }
 
     /// A reading of the events after `from` that no change stream can show any more, `to` at most.
-    pub async fn late(&self, from: Position, to: Position) -> Result<Late, Refusal> {
+    pub(crate) async fn late(&self, from: Position, to: Position) -> Result<Late, Refusal> {
         self.shelf.clone().open(from, to).await
     }
 }
 
 /// What readers work with.
 #[derive(Clone, Debug)]
-pub struct Library {
+pub(crate) struct Library {
     /// Where the history is.
     pub store: Store,
     /// Who knows what the node remembers.
@@ -128,7 +128,7 @@ pub struct Library {
 }
 
 /// The task that owns the readers, and the handle to it.
-pub fn replays(library: Library) -> (Replays, impl Future<Output = ()>) {
+pub(crate) fn replays(library: Library) -> (Replays, impl Future<Output = ()>) {
     let (sender, inbox) = mpsc::channel(WISHES);
     let replays = Replays {
         wishes: sender,

@@ -7,7 +7,7 @@
 mod attaching;
 mod batch;
 mod blame;
-pub mod books;
+pub(crate) mod books;
 mod compiled;
 mod deliver;
 mod durable;
@@ -16,10 +16,10 @@ mod gap_tests;
 mod handle;
 mod ids;
 mod lock;
-pub mod outbox;
+pub(crate) mod outbox;
 #[cfg(test)]
 mod outbox_tests;
-pub mod registry;
+pub(crate) mod registry;
 mod relief;
 mod table;
 mod teardowns;
@@ -31,13 +31,13 @@ use std::sync::Arc;
 use bson::DateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::batch::{Batch, Change, ChangeKind, Counted, FromFeed, Reload, Wording};
-pub use self::compiled::{Compiled, filter_limits, room};
-pub use self::handle::{
+pub(crate) use self::batch::{Batch, Change, ChangeKind, Counted, FromFeed, Reload, Wording};
+pub(crate) use self::compiled::{Compiled, filter_limits, room};
+pub(crate) use self::handle::{
     Applied, Attach, AttachError, Attached, Busy, Connection, Past, RouterHandle, Start,
 };
 pub(crate) use self::table::{FAILED, Gathering};
-pub use self::table::{Occupancy, Room, Table};
+pub(crate) use self::table::{Occupancy, Room, Table};
 use self::{
     books::Books,
     deliver::Delivery,
@@ -86,7 +86,7 @@ pub(crate) enum Input {
 
 /// What the router is made with.
 #[derive(Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The deployment that cursors name.
     pub deployment: DeploymentId,
     /// The database's name, for events without a source.
@@ -101,7 +101,7 @@ pub struct Settings {
 
 impl Settings {
     /// What every event is written with, and where it is counted.
-    pub fn wording(&self, metrics: &Metrics) -> Wording {
+    pub(crate) fn wording(&self, metrics: &Metrics) -> Wording {
         Wording {
             deployment: self.deployment,
             default_source: event::default_source(&self.database),
@@ -113,7 +113,7 @@ impl Settings {
 
 /// The router's state. [`Router::run`] is its task.
 #[derive(Debug)]
-pub struct Router {
+pub(crate) struct Router {
     settings: Settings,
     subscriptions: Table,
     registry: Registry<Slot>,
@@ -145,7 +145,7 @@ struct Told {
 
 impl Router {
     /// Makes a router, the handle to it, and the feed's way in (`batches_ahead` may wait there).
-    pub fn new(
+    pub(crate) fn new(
         settings: Settings,
         batches_ahead: usize,
         metrics: Arc<Metrics>,
@@ -187,20 +187,20 @@ impl Router {
 
     /// Tells `positions` of durable subscriptions.
     #[must_use]
-    pub fn telling(mut self, positions: Positions) -> Self {
+    pub(crate) fn telling(mut self, positions: Positions) -> Self {
         self.durable = Durable(Some(positions));
         self
     }
 
     /// Tells `receipts` of deletes.
     #[must_use]
-    pub fn reporting(mut self, receipts: Receipts) -> Self {
+    pub(crate) fn reporting(mut self, receipts: Receipts) -> Self {
         self.teardowns = Teardowns(Some(receipts));
         self
     }
 
     /// Applies inputs until every handle is gone.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         loop {
             let input = tokio::select! {
                 Some(change) = self.feed.recv() => Input::Feed(change),

@@ -106,7 +106,7 @@ impl Connection {
 
 /// When a client comes back, where it may: after a stop within the time over which the connections end
 /// (`drain`), so that those who come from here are as spread as those who leave.
-pub fn retry_after_ms(ending: Ending, drain: Duration) -> Option<u64> {
+pub(crate) fn retry_after_ms(ending: Ending, drain: Duration) -> Option<u64> {
     let within = if ending != Ending::Shutdown || drain.is_zero() {
         RETRY_WITHIN_MS
     } else {

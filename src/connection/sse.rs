@@ -34,13 +34,13 @@ const COMMENT: &[u8] = b":\n";
 
 /// The writing end of one answer. The answer ends when this is dropped.
 #[derive(Debug)]
-pub struct EventStream {
+pub(crate) struct EventStream {
     chunks: PollSender<Bytes>,
     gauge: Arc<Gauge>,
 }
 
 /// An answer: what writes it, and its body.
-pub fn event_stream(
+pub(crate) fn event_stream(
     gauge: Arc<Gauge>,
 ) -> (
     EventStream,

@@ -19,7 +19,7 @@ use crate::position::Position;
 
 /// How a connection reaches its client: handed over by HTTP.
 #[derive(Debug)]
-pub enum Carrier {
+pub(crate) enum Carrier {
     /// A socket that was upgraded.
     Socket(Upgraded),
     /// The body of an answer.
@@ -28,7 +28,7 @@ pub enum Carrier {
 
 /// A socket as HTTP leaves it.
 #[derive(Debug)]
-pub struct Upgraded {
+pub(crate) struct Upgraded {
     /// The socket.
     pub tcp: TcpStream,
     /// Its place, until it is closed.

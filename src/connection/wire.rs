@@ -42,7 +42,7 @@ const LEAST_BYTES_PER_SECOND: u64 = 16 << 10;
 
 /// What the kernel says to whoever writes, and what HTTP's side of the wire is to do.
 #[derive(Debug, Default)]
-pub struct Gauge {
+pub(crate) struct Gauge {
     refusals: AtomicU64,
     bytes_taken: AtomicU64,
     cut: AtomicBool,
@@ -84,7 +84,7 @@ impl Gauge {
 
     /// Keeps what HTTP still writes for whoever takes the TCP connection over. If nobody does, it is
     /// never sent.
-    pub fn hold(&self) {
+    pub(crate) fn hold(&self) {
         self.holding.store(true, Ordering::Release);
     }
 
@@ -120,23 +120,23 @@ impl Drop for Tether {
 
 /// The TCP connections from one address: as many as there are [places](Place) of it.
 #[derive(Debug)]
-pub struct Address {
+pub(crate) struct Address {
     metrics: Arc<Metrics>,
 }
 
 impl Address {
     /// Of a node that counts here.
-    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self { metrics })
     }
 
     /// How many places are taken.
-    pub fn taken(self: &Arc<Self>) -> usize {
+    pub(crate) fn taken(self: &Arc<Self>) -> usize {
         Arc::strong_count(self) - 1
     }
 
     /// Takes one more.
-    pub fn take(self: &Arc<Self>) -> Place {
+    pub(crate) fn take(self: &Arc<Self>) -> Place {
         self.metrics.tcp_connections.inc();
         Place(Arc::clone(self))
     }
@@ -145,7 +145,7 @@ impl Address {
 /// A place among the TCP connections of a node, which is free again when this is dropped. Small: every
 /// open socket holds one.
 #[derive(Debug)]
-pub struct Place(Arc<Address>);
+pub(crate) struct Place(Arc<Address>);
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -155,7 +155,7 @@ impl Drop for Place {
 
 /// A TCP connection with a gauge.
 #[derive(Debug)]
-pub struct Wire {
+pub(crate) struct Wire {
     tcp: TcpStream,
     place: Option<Place>,
     /// How long an answer may wait.
@@ -173,7 +173,7 @@ pub struct Wire {
 
 impl Wire {
     /// Puts a gauge on a TCP connection. One beyond those that a node takes has no place.
-    pub fn new(tcp: TcpStream, place: Option<Place>, patience: Duration) -> Self {
+    pub(crate) fn new(tcp: TcpStream, place: Option<Place>, patience: Duration) -> Self {
         Self {
             tcp,
             place,
@@ -187,18 +187,18 @@ impl Wire {
     }
 
     /// The gauge.
-    pub fn gauge(&self) -> Arc<Gauge> {
+    pub(crate) fn gauge(&self) -> Arc<Gauge> {
         Arc::clone(&self.tether.0)
     }
 
     /// The TCP connection, for who takes it over, and what is to be sent on it before all else.
-    pub fn into_parts(self) -> (TcpStream, Option<Place>, Bytes) {
+    pub(crate) fn into_parts(self) -> (TcpStream, Option<Place>, Bytes) {
         (self.tcp, self.place, self.held.freeze())
     }
 
     /// The answer to a request that HTTP's library could not read, if that was the last one. It was not sent, nor is the
     /// TCP connection shut down: a better answer goes in its place.
-    pub fn take_withheld(&mut self) -> Option<Bytes> {
+    pub(crate) fn take_withheld(&mut self) -> Option<Bytes> {
         self.withheld.take()
     }
 

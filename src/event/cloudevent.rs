@@ -21,7 +21,7 @@ const RFC_3339: std::ops::Range<i64> = -62_135_596_800_000..253_402_300_800_000;
 
 /// Appends the event as a `CloudEvent` in the JSON format. `cursor` becomes the extension `tidegatecursor`.
 /// Whether something in it was no text, and stands there with U+FFFD.
-pub fn write_cloudevent(
+pub(crate) fn write_cloudevent(
     document: &RawDocument,
     defaults: Defaults<'_>,
     cursor: &str,

@@ -17,11 +17,11 @@ use serde_json::Value;
 use self::reader::Reader;
 use crate::extjson::{At, Faults, Object};
 
-pub use self::attribute::{has_broken_escape, header_text};
+pub(crate) use self::attribute::{has_broken_escape, header_text};
 
 /// How much of an event must be there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Form {
+pub(crate) enum Form {
     /// All that the specification requires.
     CloudEvent,
     /// `specversion`, `id`, `source` and `time` may be left out and are filled in.
@@ -30,7 +30,7 @@ pub enum Form {
 
 /// What stands in for attributes that a plain event leaves out.
 #[derive(Clone, Debug)]
-pub struct Fill<'a, F> {
+pub(crate) struct Fill<'a, F> {
     /// Makes a missing `id`.
     pub id: F,
     /// For a missing `source`.
@@ -41,7 +41,7 @@ pub struct Fill<'a, F> {
 
 /// An event as its document, and the names that its publisher gets back.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Ready {
+pub(crate) struct Ready {
     /// The event's `id`.
     pub id: String,
     /// The event's `source`.
@@ -52,7 +52,7 @@ pub struct Ready {
 
 /// Why an event is not taken.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// What is wrong with it.
     Faulty(Faults),
     /// As BSON it is larger than it may be.
@@ -61,7 +61,7 @@ pub enum Refusal {
 
 /// An event that was read and found good. Attributes stand as they will be stored.
 #[derive(Clone, PartialEq, Debug)]
-pub struct NewEvent {
+pub(crate) struct NewEvent {
     form: Form,
     id: Option<String>,
     source: Option<String>,
@@ -75,7 +75,7 @@ pub struct NewEvent {
 impl NewEvent {
     /// Reads an event in the JSON format. `at` is its place in the body; as BSON it may have `most` bytes,
     /// and no more than that is made of it. The outer error is that of the JSON.
-    pub fn from_json<'de, D: Deserializer<'de>>(
+    pub(crate) fn from_json<'de, D: Deserializer<'de>>(
         json: D,
         form: Form,
         at: At<'_>,
@@ -93,7 +93,7 @@ impl NewEvent {
     /// lower case and decoded, `content_type` becomes `datacontenttype`. Faults of attributes have a
     /// pointer without `#` (`/id`): it is not the body that they stand in. The outer error is why the body
     /// is not the JSON that it claims to be.
-    pub fn from_parts<'a>(
+    pub(crate) fn from_parts<'a>(
         attributes: impl IntoIterator<Item = (&'a str, String)>,
         content_type: Option<&str>,
         body: &[u8],
@@ -118,7 +118,7 @@ impl NewEvent {
     }
 
     /// The event's document, with what it lacks filled in. An error is why BSON cannot hold it.
-    pub fn ready(
+    pub(crate) fn ready(
         self,
         fill: Fill<'_, impl FnOnce() -> String>,
     ) -> Result<Ready, bson::error::Error> {

@@ -6,28 +6,28 @@ use mediatype::{MediaTypeBuf, ReadParams as _, names};
 
 /// A media type with its parameters.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Media(MediaTypeBuf);
+pub(crate) struct Media(MediaTypeBuf);
 
 impl Media {
     /// Reads a media type, or a range of them.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = without_empty_parameters(text.trim_matches(is_space));
         let parsed = MediaTypeBuf::from_string(text.into_owned());
         parsed.ok().map(Self)
     }
 
     /// The media ranges of a list, such as `Accept` has; what is none is left out.
-    pub fn list(text: &str) -> impl Iterator<Item = Self> {
+    pub(crate) fn list(text: &str) -> impl Iterator<Item = Self> {
         split(text, ',').filter_map(Self::parse)
     }
 
     /// Type and subtype, in lower case.
-    pub fn essence(&self) -> String {
+    pub(crate) fn essence(&self) -> String {
         self.0.essence().to_string().to_ascii_lowercase()
     }
 
     /// Whether the content is JSON.
-    pub fn is_json(&self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         match self.0.suffix() {
             Some(suffix) => suffix == names::JSON,
             None => self.0.subty() == names::JSON,
@@ -35,7 +35,7 @@ impl Media {
     }
 
     /// Whether it is `text/*` that is UTF-8 by its charset, or says nothing of it.
-    pub fn is_utf8_text(&self) -> bool {
+    pub(crate) fn is_utf8_text(&self) -> bool {
         let utf8 = |charset: &str| {
             ["utf-8", "us-ascii"]
                 .iter()
@@ -45,13 +45,13 @@ impl Media {
     }
 
     /// The charset, where one is said.
-    pub fn charset(&self) -> Option<String> {
+    pub(crate) fn charset(&self) -> Option<String> {
         let charset = self.0.get_param(names::CHARSET)?;
         Some(charset.unquoted_str().into_owned())
     }
 
     /// Whether a client that lists this range wants it at all: `q=0` says that it does not.
-    pub fn is_wanted(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         let quality = mediatype::Name::new("q").and_then(|name| self.0.get_param(name));
         let zero = |text: &str| text.parse().is_ok_and(|quality: f32| quality <= 0.0);
         !quality.is_some_and(|quality| zero(quality.as_str()))

@@ -8,7 +8,7 @@ use crate::extjson::{Keys, plain_text, reading, time_text, write_string, write_v
 
 /// Appends the event as a JSON object. Values that are not JSON's are relaxed Extended JSON. Whether
 /// something in it was no text, and stands there with U+FFFD.
-pub fn write_json(
+pub(crate) fn write_json(
     document: &RawDocument,
     defaults: Defaults<'_>,
     out: &mut String,

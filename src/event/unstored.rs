@@ -13,7 +13,7 @@ const NEGATIONS: [&str; 3] = ["$ne", "$nin", "$not"];
 const ORDERS: [&str; 5] = ["$gt", "$gte", "$lt", "$lte", "$regex"];
 
 /// Says of each field on which a condition may never hold why that is.
-pub fn unstored(filter: &RawDocument) -> Vec<String> {
+pub(crate) fn unstored(filter: &RawDocument) -> Vec<String> {
     let mut found = BTreeMap::new();
     walk(filter, &mut found);
     found

@@ -8,16 +8,16 @@ use serde_json::{Map, Value, de::SliceRead, map::Entry};
 use super::visit::{Make, Visit};
 
 /// Nesting of JSON accepted: the server's 200 levels of BSON, and room for canonical wrappers.
-pub const MAX_JSON_DEPTH: usize = 256;
+pub(crate) const MAX_JSON_DEPTH: usize = 256;
 
 /// A text without the byte order mark that editors and exports put before it (RFC 8259, section 8.1).
-pub fn without_mark(text: &[u8]) -> &[u8] {
+pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text)
 }
 
 /// Reads the JSON in `text` with `read`, and sees that nothing comes after it. Whoever reads bounds the
 /// nesting: the bound of the parser itself is lower.
-pub fn parse_with<'a, T>(
+pub(crate) fn parse_with<'a, T>(
     text: &'a [u8],
     read: impl FnOnce(&mut serde_json::Deserializer<SliceRead<'a>>) -> serde_json::Result<T>,
 ) -> Result<T, String> {
@@ -30,7 +30,7 @@ pub fn parse_with<'a, T>(
 
 /// Reads JSON text. Refuses duplicate keys and nesting beyond [`MAX_JSON_DEPTH`]. A tree is many times
 /// larger than its text: whoever calls this has bounded that.
-pub fn parse_json(text: &[u8]) -> Result<Value, String> {
+pub(crate) fn parse_json(text: &[u8]) -> Result<Value, String> {
     let left = Cell::new(usize::MAX);
     parse_with(text, |deserializer| {
         Tree::new(&left).deserialize(deserializer)

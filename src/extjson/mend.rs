@@ -7,7 +7,7 @@
 use bson::{RawDocument, RawDocumentBuf, error::Error, spec::ElementType};
 
 /// Lets `read` have the document; where that fails, a mended copy of it. Whether it was mended.
-pub fn reading<T>(
+pub(crate) fn reading<T>(
     document: &RawDocument,
     mut read: impl FnMut(&RawDocument) -> Result<T, Error>,
 ) -> Result<(T, bool), Error> {
@@ -18,7 +18,7 @@ pub fn reading<T>(
 }
 
 /// A copy that can be read. It ends where the lengths in the document contradict each other.
-pub fn mend(document: &RawDocument) -> Result<RawDocumentBuf, Error> {
+pub(crate) fn mend(document: &RawDocument) -> Result<RawDocumentBuf, Error> {
     let mut out = Vec::with_capacity(document.as_bytes().len() + 64);
     write_document(document.as_bytes(), &mut out);
     RawDocumentBuf::from_bytes(out)

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Who takes the members of an object.
-pub trait Members {
+pub(crate) trait Members {
     /// Takes the member `name`; its value is next in `map`, and is to be read.
     fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
 
@@ -21,7 +21,7 @@ pub trait Members {
 
 /// Reads an object for someone; false where the value is none. A key that comes twice is an error.
 #[derive(Debug)]
-pub struct Object<'m, M>(pub &'m mut M);
+pub(crate) struct Object<'m, M>(pub &'m mut M);
 
 impl<'de, M: Members> DeserializeSeed<'de> for Object<'_, M> {
     type Value = bool;
@@ -63,7 +63,7 @@ impl<M: Members> Make for Object<'_, M> {
 /// Reads a value that should hold no others; of one that does, only that it is an array or an object is
 /// kept.
 #[derive(Clone, Copy, Debug)]
-pub struct Scalar;
+pub(crate) struct Scalar;
 
 impl<'de> DeserializeSeed<'de> for Scalar {
     type Value = Value;

@@ -89,7 +89,7 @@ impl From<Fault> for Faults {
 
 /// A text as it is told: cut, between two characters, where it is too long. No more of it is written
 /// than that.
-pub fn told(text: impl fmt::Display) -> String {
+pub(crate) fn told(text: impl fmt::Display) -> String {
     let mut told = Told(String::new());
     if write!(told, "{text}").is_err() {
         told.0.push_str(CUT);
@@ -114,7 +114,7 @@ impl fmt::Write for Told {
 
 /// A place in an input, as the way to it; written out only where something is wrong.
 #[derive(Clone, Copy, Debug)]
-pub enum At<'a> {
+pub(crate) enum At<'a> {
     /// A place that is written out already.
     Pointer(&'a str),
     /// A member of an object.

@@ -3,7 +3,9 @@
 
 use std::{cell::Cell, fmt};
 
-use bson::{Bson, Document, RawBson};
+#[cfg(test)]
+use bson::Document;
+use bson::{Bson, RawBson};
 use serde::{
     Deserialize as _,
     de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -42,7 +44,7 @@ const FEW_KEYS: usize = 8;
 
 /// What was read of a value.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Read {
+pub(crate) enum Read {
     /// It.
     Value(RawBson),
     /// Something in it is no Extended JSON: see the faults.
@@ -55,7 +57,7 @@ pub enum Read {
 /// may have; of what has too many faults, no more is read. Duplicate keys and over-deep nesting are
 /// errors, as broken JSON is.
 #[derive(Debug)]
-pub struct ReadValue<'a> {
+pub(crate) struct ReadValue<'a> {
     /// Its place.
     pub at: At<'a>,
     /// Bytes that it may have as BSON.
@@ -90,7 +92,7 @@ impl<'de> DeserializeSeed<'de> for ReadValue<'_> {
 
 /// Reads text in Extended JSON. As BSON the value may have `most` bytes; the places of faults are those in
 /// the text. The error is that of the JSON.
-pub fn read_value(text: &[u8], most: usize, faults: &mut Faults) -> Result<Read, String> {
+pub(crate) fn read_value(text: &[u8], most: usize, faults: &mut Faults) -> Result<Read, String> {
     let at = At::Pointer("#");
     parse_with(text, |json| {
         ReadValue { at, most, faults }.deserialize(json)
@@ -288,7 +290,7 @@ fn repeated(sink: &Sink, starts: &mut [usize]) -> Option<String> {
 
 /// Turns a JSON value in Extended JSON, relaxed or canonical, into BSON.
 /// `pointer` says where the value stands in the request. The first fault is the error.
-pub fn to_bson(value: Value, pointer: &str) -> Result<Bson, Fault> {
+pub(crate) fn to_bson(value: Value, pointer: &str) -> Result<Bson, Fault> {
     let mut faults = Faults::default();
     let read = ReadValue {
         at: At::Pointer(pointer),
@@ -308,7 +310,8 @@ pub fn to_bson(value: Value, pointer: &str) -> Result<Bson, Fault> {
 }
 
 /// Turns a JSON object into a document; an object that is a type wrapper is a fault here.
-pub fn to_document(value: Value, pointer: &str) -> Result<Document, Fault> {
+#[cfg(test)]
+pub(crate) fn to_document(value: Value, pointer: &str) -> Result<Document, Fault> {
     match to_bson(value, pointer)? {
         Bson::Document(document) => Ok(document),
         _ => Err(Fault::new(pointer, "must be an object")),

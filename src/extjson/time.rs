@@ -6,13 +6,13 @@ use bson::DateTime;
 const BOUNDS_MS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 
 /// Reads a time with any offset; `None` where it is no RFC 3339, or where no such text stands for it in UTC.
-pub fn read_time(text: &str) -> Option<DateTime> {
+pub(crate) fn read_time(text: &str) -> Option<DateTime> {
     let date = DateTime::parse_rfc3339_str(text).ok()?;
     BOUNDS_MS.contains(&date.timestamp_millis()).then_some(date)
 }
 
 /// The time in UTC; `None` where RFC 3339 has no text for it.
-pub fn time_text(date: DateTime) -> Option<String> {
+pub(crate) fn time_text(date: DateTime) -> Option<String> {
     let known = BOUNDS_MS.contains(&date.timestamp_millis());
     known.then(|| date.try_to_rfc3339_string().ok()).flatten()
 }

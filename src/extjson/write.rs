@@ -6,7 +6,10 @@ use serde_json::Value;
 use super::Keys;
 
 /// Appends `document` as relaxed Extended JSON.
-pub fn write_document(document: &RawDocument, out: &mut String) -> Result<(), bson::error::Error> {
+pub(crate) fn write_document(
+    document: &RawDocument,
+    out: &mut String,
+) -> Result<(), bson::error::Error> {
     out.push('{');
     let mut keys = Keys::default();
     for (index, element) in document.iter().enumerate() {
@@ -26,7 +29,10 @@ pub fn write_document(document: &RawDocument, out: &mut String) -> Result<(), bs
 }
 
 /// Appends one value as relaxed Extended JSON.
-pub fn write_value(value: RawBsonRef<'_>, out: &mut String) -> Result<(), bson::error::Error> {
+pub(crate) fn write_value(
+    value: RawBsonRef<'_>,
+    out: &mut String,
+) -> Result<(), bson::error::Error> {
     use std::fmt::Write as _;
     // Writing to a `String` cannot fail.
     macro_rules! put {
@@ -102,7 +108,7 @@ pub fn write_value(value: RawBsonRef<'_>, out: &mut String) -> Result<(), bson::
 }
 
 /// Appends `text` as a JSON string.
-pub fn write_string(text: &str, out: &mut String) {
+pub(crate) fn write_string(text: &str, out: &mut String) {
     let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
     if text.bytes().all(plain) {
         out.push('"');
@@ -144,7 +150,7 @@ fn write_date(value: bson::DateTime, out: &mut String) {
 
 /// A scalar as the plain text that stands for it (an id, a source): strings and numbers as they
 /// are, object ids in hex, anything else as Extended JSON.
-pub fn plain_text(value: RawBsonRef<'_>) -> Result<String, bson::error::Error> {
+pub(crate) fn plain_text(value: RawBsonRef<'_>) -> Result<String, bson::error::Error> {
     Ok(match value {
         RawBsonRef::String(text) => text.to_owned(),
         RawBsonRef::ObjectId(id) => id.to_hex(),

@@ -22,7 +22,7 @@ const BATCH_SIZE: u32 = 2_000;
 
 /// Why the past cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum PastError {
+pub(crate) enum PastError {
     /// The database does not reach back so far.
     #[error("the history is lost")]
     Lost,
@@ -32,7 +32,7 @@ pub enum PastError {
 }
 
 /// A reader of the past. It goes on into the present, and is to be dropped then.
-pub struct PastReader {
+pub(crate) struct PastReader {
     stream: ChangeStream,
     position: Position,
 }
@@ -42,7 +42,7 @@ impl PastReader {
     ///
     /// It starts at the cluster time and not with a token: a token is accepted only if its change
     /// passes the pipeline, and a client's cursor does not hold a whole one.
-    pub async fn open(
+    pub(crate) async fn open(
         store: &Store,
         from: Position,
         settings: &config::Feed,
@@ -63,7 +63,7 @@ impl PastReader {
     }
 
     /// The next changes; none if nothing has happened for a moment.
-    pub async fn next(&mut self) -> Result<Batch, PastError> {
+    pub(crate) async fn next(&mut self) -> Result<Batch, PastError> {
         let reply = self.stream.next().await.map_err(|error| explain(&error))?;
         let batch = decode(reply, self.position).map_err(|error| explain(&error))?;
         self.position = batch.position;

@@ -33,14 +33,14 @@ const LOAD_PATIENCE: Duration = Duration::from_mins(10);
 
 /// The way to the recalling.
 #[derive(Clone, Debug)]
-pub struct Recall {
+pub(crate) struct Recall {
     wanted: Arc<Notify>,
     done: watch::Receiver<bool>,
 }
 
 impl Recall {
     /// Asks for it, and waits until it is done; false if that took longer than `patience`.
-    pub async fn done(&self, patience: Duration) -> bool {
+    pub(crate) async fn done(&self, patience: Duration) -> bool {
         self.wanted.notify_one();
         let mut done = self.done.clone();
         matches!(
@@ -51,7 +51,7 @@ impl Recall {
 }
 
 /// The task that recalls when it is asked to, and the handle to it.
-pub fn recall(
+pub(crate) fn recall(
     store: Store,
     router: RouterHandle,
     receipts: Receipts,

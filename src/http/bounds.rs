@@ -7,7 +7,7 @@ use crate::{config::Limits, telemetry::Metrics};
 
 /// Bytes and turns that requests share.
 #[derive(Clone, Debug)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// Bytes of bodies that are being read, and of what is made of them.
     pub(crate) bodies: Budget,
     /// Bytes of answers from their making until they are sent.
@@ -27,7 +27,7 @@ const PAGES: usize = 4;
 
 impl Bounds {
     /// As configured; what is held and refused is counted here.
-    pub fn new(limits: &Limits, metrics: &Arc<Metrics>) -> Self {
+    pub(crate) fn new(limits: &Limits, metrics: &Arc<Metrics>) -> Self {
         Self {
             bodies: Budget::new(limits.reading_bytes, "bodies", metrics),
             answers: Budget::new(limits.answering_bytes, "answers", metrics),

@@ -10,7 +10,7 @@ use crate::telemetry::Metrics;
 
 /// Runs these tasks, and waits for them when the node stops. Clones are one.
 #[derive(Clone, Debug)]
-pub struct ClientTasks {
+pub(crate) struct ClientTasks {
     tracker: TaskTracker,
     cut: Cut,
     metrics: Arc<Metrics>,
@@ -18,7 +18,7 @@ pub struct ClientTasks {
 
 impl ClientTasks {
     /// None yet.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             tracker: TaskTracker::new(),
             cut: Cut::default(),
@@ -28,7 +28,7 @@ impl ClientTasks {
 
     /// Starts a task that runs until it is done or cut. A panic is this client's alone: it is counted, and
     /// nothing comes of the task.
-    pub fn spawn<T: Send + 'static>(
+    pub(crate) fn spawn<T: Send + 'static>(
         &self,
         what: &'static str,
         task: impl Future<Output = T> + Send + 'static,
@@ -51,23 +51,23 @@ impl ClientTasks {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.tracker.len()
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.tracker.is_empty()
     }
 
     /// Waits until there is none any more.
-    pub async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         self.tracker.close();
         self.tracker.wait().await;
     }
 
     /// Ends whatever is left.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.cut.now();
     }
 }

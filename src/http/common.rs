@@ -18,7 +18,7 @@ use crate::{config::Config, telemetry::Metrics};
 
 /// What the layers around all calls work with. Clones share everything.
 #[derive(Clone, Debug)]
-pub struct Common {
+pub(crate) struct Common {
     pub(super) metrics: Arc<Metrics>,
     pub(super) hosts: Arc<Hosts>,
     pub(super) origins: Arc<Origins>,
@@ -30,7 +30,7 @@ pub struct Common {
 
 impl Common {
     /// Of a node with these settings.
-    pub fn new(config: &Config, metrics: Arc<Metrics>, leaving: CancellationToken) -> Self {
+    pub(crate) fn new(config: &Config, metrics: Arc<Metrics>, leaving: CancellationToken) -> Self {
         Self {
             metrics,
             hosts: Arc::new(Hosts::new(config)),

@@ -19,14 +19,14 @@ use tokio_util::sync::CancellationToken;
 ///
 /// A token that is cheap to run under: a connection's task runs for every message, and asks only a flag.
 #[derive(Clone, Default, Debug)]
-pub struct Cut {
+pub(crate) struct Cut {
     token: CancellationToken,
     done: Arc<AtomicBool>,
 }
 
 /// How a task ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Outcome<T> {
+pub(crate) enum Outcome<T> {
     /// By itself.
     Done(T),
     /// By the cut.
@@ -37,13 +37,13 @@ pub enum Outcome<T> {
 
 impl Cut {
     /// Now.
-    pub fn now(&self) {
+    pub(crate) fn now(&self) {
         self.done.store(true, Ordering::Release);
         self.token.cancel();
     }
 
     /// Runs a task until it ends, or until the cut, which drops it.
-    pub async fn end<T>(self, task: impl Future<Output = T>) -> Outcome<T> {
+    pub(crate) async fn end<T>(self, task: impl Future<Output = T>) -> Outcome<T> {
         let mut task = pin!(AssertUnwindSafe(task).catch_unwind());
         let mut cut = pin!(self.token.cancelled());
         let mut told: Option<Waker> = None;

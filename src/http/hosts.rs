@@ -25,7 +25,7 @@ use crate::config::{self, Auth, Config};
 
 /// The address at which a request arrived, where it is known.
 #[derive(Clone, Copy, Debug)]
-pub struct Arrived(pub Option<IpAddr>);
+pub(crate) struct Arrived(pub Option<IpAddr>);
 
 /// For what a request is.
 #[derive(Clone, PartialEq, Eq, Debug)]

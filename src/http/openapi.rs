@@ -32,7 +32,7 @@ use crate::config::{Config, Limits};
 
 /// The description of a node with its settings, made when it is first asked for.
 #[derive(Clone, Debug, Default)]
-pub struct Description(Arc<OnceLock<Value>>);
+pub(crate) struct Description(Arc<OnceLock<Value>>);
 
 impl Description {
     /// The document.

@@ -13,10 +13,10 @@ use serde_json::{Map, Value, json};
 
 use crate::extjson::{Fault, Faults, told};
 
-pub use self::kind::Kind;
+pub(crate) use self::kind::Kind;
 
 /// The media type of every refusal.
-pub const PROBLEM_JSON: &str = "application/problem+json";
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 /// Seconds after which a client may try again when the service cannot serve it now.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
@@ -30,7 +30,7 @@ enum Place {
 
 /// A refusal, ready to be answered or to stand inside an answer.
 #[derive(Clone, Debug)]
-pub struct Problem(Box<Parts>);
+pub(crate) struct Problem(Box<Parts>);
 
 #[derive(Clone, Debug)]
 struct Parts {
@@ -45,7 +45,7 @@ struct Parts {
 
 impl Problem {
     /// A problem with words for people.
-    pub fn new(kind: Kind, detail: impl Display) -> Self {
+    pub(crate) fn new(kind: Kind, detail: impl Display) -> Self {
         let retry =
             kind.status() == StatusCode::SERVICE_UNAVAILABLE || kind == Kind::IdempotencyKeyInUse;
         let after = HeaderValue::from(RETRY_AFTER_SECONDS);
@@ -61,7 +61,7 @@ impl Problem {
     }
 
     /// Understood but refused: every fault with its place in the body.
-    pub fn invalid(faults: impl Into<Faults>) -> Self {
+    pub(crate) fn invalid(faults: impl Into<Faults>) -> Self {
         let faults = faults.into();
         let (many, full) = (faults.len(), faults.is_full());
         let detail = match faults.iter().next() {
@@ -78,17 +78,17 @@ impl Problem {
     }
 
     /// The body is not JSON.
-    pub fn malformed_json(detail: impl Display) -> Self {
+    pub(crate) fn malformed_json(detail: impl Display) -> Self {
         Self::new(Kind::MalformedJson, detail)
     }
 
     /// A query parameter, or one in the path, is unknown or unusable.
-    pub fn parameter(kind: Kind, name: &str, detail: impl Display) -> Self {
+    pub(crate) fn parameter(kind: Kind, name: &str, detail: impl Display) -> Self {
         Self::at(kind, Place::Parameter(told(name)), name, told(detail))
     }
 
     /// A header cannot be read or used.
-    pub fn header(kind: Kind, name: &str, detail: impl Display) -> Self {
+    pub(crate) fn header(kind: Kind, name: &str, detail: impl Display) -> Self {
         Self::at(kind, Place::Header(told(name)), name, told(detail))
     }
 
@@ -99,17 +99,17 @@ impl Problem {
     }
 
     /// Adds a faulty query parameter.
-    pub fn blame_parameter(&mut self, name: &str, detail: impl Display) {
+    pub(crate) fn blame_parameter(&mut self, name: &str, detail: impl Display) {
         self.blame(Place::Parameter(told(name)), told(detail));
     }
 
     /// Adds a place in the body.
-    pub fn blame_pointer(&mut self, fault: Fault) {
+    pub(crate) fn blame_pointer(&mut self, fault: Fault) {
         self.blame(Place::Pointer(fault.pointer), fault.detail);
     }
 
     /// Adds a faulty header.
-    pub fn blame_header(&mut self, name: &str, detail: impl Display) {
+    pub(crate) fn blame_header(&mut self, name: &str, detail: impl Display) {
         self.blame(Place::Header(told(name)), told(detail));
     }
 
@@ -124,7 +124,7 @@ impl Problem {
     /// The problem as it stands among many, whose errors have so many bytes `left` together: where they
     /// are used up, without its own.
     #[must_use]
-    pub fn among(mut self, left: &mut usize) -> Self {
+    pub(crate) fn among(mut self, left: &mut usize) -> Self {
         let bytes = self.0.errors.iter().map(error_bytes).sum();
         if let Some(rest) = left.checked_sub(bytes) {
             *left = rest;
@@ -137,35 +137,35 @@ impl Problem {
 
     /// Adds an extension member to the document.
     #[must_use]
-    pub fn with(mut self, name: &str, value: Value) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
         self.0.extensions.insert(name.to_owned(), value);
         self
     }
 
     /// Adds a header to the answer.
     #[must_use]
-    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.push((name, value));
         self
     }
 
-    /// The kind.
-    pub fn kind(&self) -> Kind {
+    #[cfg(test)]
+    pub(crate) fn kind(&self) -> Kind {
         self.0.kind
     }
 
     /// The HTTP status.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         self.0.kind.status()
     }
 
     /// The words for people.
-    pub fn detail(&self) -> &str {
+    pub(crate) fn detail(&self) -> &str {
         &self.0.detail
     }
 
     /// The problem document.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let mut document = json!({
             "type": format!("/problems/{}", self.0.kind.slug()),
             "title": self.0.kind.title(),

@@ -13,7 +13,7 @@ const MOST: usize = 100_000;
 
 /// What is known of a subscription's last delete.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Remembered {
+pub(crate) struct Remembered {
     /// It, if it was after `since`.
     pub deletion: Option<Deletion>,
     /// Every delete after this is remembered; `None` before the first load.

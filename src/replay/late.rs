@@ -48,7 +48,7 @@ pub(super) struct Shelf {
 
 /// A reading of old events, page by page as its client wants them.
 #[derive(Debug)]
-pub struct Late {
+pub(crate) struct Late {
     shelf: Shelf,
     /// Before this, events are gone already.
     pub kept_from: Position,
@@ -114,14 +114,14 @@ impl Shelf {
 /// Where one source ends and another takes over, which may repeat what was committed so many seconds
 /// before or after.
 #[derive(Clone, Copy, Debug)]
-pub struct Seam {
+pub(crate) struct Seam {
     at: Position,
     overlap: u32,
 }
 
 impl Late {
     /// Where this ends, and another source takes over.
-    pub fn seam(&self) -> Seam {
+    pub(crate) fn seam(&self) -> Seam {
         Seam {
             at: self.to,
             overlap: seconds(self.overlap),
@@ -130,7 +130,7 @@ impl Late {
 
     /// The next page; its changes are events alone, at positions that never fall. `None` behind the
     /// last, with which everything up to its position is shown.
-    pub async fn next(&mut self) -> Result<Option<Arc<Batch>>, Refusal> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Arc<Batch>>, Refusal> {
         if self.over {
             return Ok(None);
         }
@@ -203,14 +203,14 @@ fn unreadable() -> Refusal {
 
 /// Events that were delivered and may come again from the next source.
 #[derive(Debug, Default)]
-pub struct Remembered {
+pub(crate) struct Remembered {
     ids: HashSet<u128>,
     until: u32,
 }
 
 impl Remembered {
     /// An event was delivered that a source which begins at `seam` may repeat.
-    pub fn add(&mut self, event: &RawDocument, at: Position, seam: Seam) {
+    pub(crate) fn add(&mut self, event: &RawDocument, at: Position, seam: Seam) {
         let (seam, overlap) = (seam.at.cluster_time().time, seam.overlap);
         self.until = seam.saturating_add(overlap);
         let near = at.cluster_time().time >= seam.saturating_sub(overlap);
@@ -220,12 +220,12 @@ impl Remembered {
     }
 
     /// What it takes of memory.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.ids.capacity() * size_of::<u128>()
     }
 
     /// Whether an event at `at` was delivered already.
-    pub fn has(&mut self, event: &RawDocument, at: Position) -> bool {
+    pub(crate) fn has(&mut self, event: &RawDocument, at: Position) -> bool {
         if self.ids.is_empty() {
             return false;
         }

@@ -21,7 +21,7 @@ use crate::{
 
 /// From the feed to the router. The order of these is the order of everything.
 #[derive(Debug)]
-pub enum FromFeed {
+pub(crate) enum FromFeed {
     /// Changes since the last one.
     Batch(Batch),
     /// The whole truth at one point: replaces all subscriptions that the router has.
@@ -30,7 +30,7 @@ pub enum FromFeed {
 
 /// Consecutive changes of one reply of the server.
 #[derive(Debug)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// The server's reply, which events are parts of.
     pub reply: RawDocumentBuf,
     /// The changes, in commit order.
@@ -48,7 +48,7 @@ pub struct Batch {
 impl Batch {
     /// Counts the batch among what waits, from here on until nobody has it any more, unless it is kept or
     /// counted so already. Its frames count for themselves while they wait.
-    pub fn count(&self, load: &Load) {
+    pub(crate) fn count(&self, load: &Load) {
         let mut held = self.counted.lock();
         if matches!(*held, Held::Nowhere) {
             *held = Held::Waiting(load.share(self.reply.as_bytes().len()));
@@ -74,7 +74,7 @@ impl Batch {
     }
 
     /// The frame of one of its events, as [`Change::frame`], for those who get it later.
-    pub fn frame(
+    pub(crate) fn frame(
         &self,
         change: &Change,
         document: &RawDocument,
@@ -94,7 +94,7 @@ impl Batch {
     }
 
     /// The document of an event in this batch.
-    pub fn document(&self, range: &Range<usize>) -> Option<&RawDocument> {
+    pub(crate) fn document(&self, range: &Range<usize>) -> Option<&RawDocument> {
         let bytes = self.reply.as_bytes().get(range.clone())?;
         RawDocument::from_bytes(bytes).ok()
     }
@@ -116,7 +116,7 @@ impl Batch {
 
 /// Where a batch counts.
 #[derive(Default, Debug)]
-pub struct Counted(Mutex<Held>);
+pub(crate) struct Counted(Mutex<Held>);
 
 #[derive(Default, Debug)]
 enum Held {
@@ -136,7 +136,7 @@ impl Counted {
 
 /// One change.
 #[derive(Debug)]
-pub struct Change {
+pub(crate) struct Change {
     /// Where in the order.
     pub position: Position,
     /// The commit's wall time on the server.
@@ -170,7 +170,7 @@ impl Encoded {
 
 /// What changed.
 #[derive(Debug)]
-pub enum ChangeKind {
+pub(crate) enum ChangeKind {
     /// A document was inserted into `events`: where it lies in the reply.
     Event(Range<usize>),
     /// A subscription was made or changed, and is to be applied.
@@ -195,7 +195,7 @@ pub enum ChangeKind {
 
 /// What every event is written with.
 #[derive(Clone, Debug)]
-pub struct Wording {
+pub(crate) struct Wording {
     /// The deployment that cursors name.
     pub deployment: DeploymentId,
     /// Stands for a missing `source`.
@@ -208,7 +208,7 @@ pub struct Wording {
 
 impl Change {
     /// A change that nobody has looked at yet.
-    pub fn new(position: Position, wall_time: DateTime, kind: ChangeKind) -> Self {
+    pub(crate) fn new(position: Position, wall_time: DateTime, kind: ChangeKind) -> Self {
         Self {
             position,
             wall_time,
@@ -250,7 +250,7 @@ impl Change {
     }
 
     /// The frame of an event in a dialect; `document` is the event's. `None` if it cannot be written.
-    pub fn frame(
+    pub(crate) fn frame(
         &self,
         document: &RawDocument,
         dialect: Dialect,
@@ -307,7 +307,7 @@ impl Change {
 
 /// A consistent load of all subscriptions, which may be newer than the feed's position.
 #[derive(Debug)]
-pub struct Reload {
+pub(crate) struct Reload {
     /// All of them.
     pub subscriptions: Box<Table>,
     /// Where the feed goes on.

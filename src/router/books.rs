@@ -4,7 +4,7 @@ use crate::protocol::Ending;
 
 /// The books of a registry: `opened = open + Σ closed`, always.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub struct Books {
+pub(crate) struct Books {
     /// Connections that were opened since the start.
     pub opened: u64,
     /// Connections that are open.
@@ -26,12 +26,13 @@ impl Books {
     }
 
     /// Connections that ended for this reason.
-    pub fn closed(&self, ending: Ending) -> u64 {
+    pub(crate) fn closed(&self, ending: Ending) -> u64 {
         self.closed[ending as usize]
     }
 
     /// Connections that ended.
-    pub fn closed_in_all(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn closed_in_all(&self) -> u64 {
         self.closed.iter().sum()
     }
 }

@@ -21,7 +21,7 @@ const NO_ROOM: &str = "#: this node holds as many subscriptions as limits.subscr
 
 /// A stored document, read and compiled: what every node computes for itself.
 #[derive(Debug)]
-pub struct Compiled {
+pub(crate) struct Compiled {
     /// The subscription as stored.
     pub subscription: Subscription,
     /// Where it was made, if the router saw that: nothing before it is delivered.
@@ -34,14 +34,14 @@ pub struct Compiled {
 
 impl Compiled {
     /// Reads a stored document and compiles its filter. Never fails: what is wrong makes it invalid.
-    pub fn read(document: RawDocumentBuf, limits: &Limits) -> Self {
+    pub(crate) fn read(document: RawDocumentBuf, limits: &Limits) -> Self {
         let (mut compiled, filter) = Self::read_apart(document, limits);
         compiled.filter = filter.map(Box::new);
         compiled
     }
 
     /// The same, with the filter beside it.
-    pub fn read_apart(document: RawDocumentBuf, limits: &Limits) -> (Self, Option<Filter>) {
+    pub(crate) fn read_apart(document: RawDocumentBuf, limits: &Limits) -> (Self, Option<Filter>) {
         let (subscription, filter) = Subscription::read(document, |filter| {
             blamed(|| {
                 Filter::parse_with(filter, limits)
@@ -59,7 +59,7 @@ impl Compiled {
 
     /// Reads documents, in order, on a thread for work that takes long: filters are users', and this may be
     /// called where sockets are served.
-    pub async fn read_aside(documents: Vec<RawDocumentBuf>, limits: Limits) -> Vec<Self> {
+    pub(crate) async fn read_aside(documents: Vec<RawDocumentBuf>, limits: Limits) -> Vec<Self> {
         let reading = spawn_blocking(move || {
             let documents = documents.into_iter();
             documents
@@ -74,7 +74,7 @@ impl Compiled {
     }
 
     /// Makes it invalid: its filter cannot be used.
-    pub fn blame(&mut self, fault: Box<str>) {
+    pub(crate) fn blame(&mut self, fault: Box<str>) {
         self.subscription.fault = Some(fault);
         self.filter = None;
     }
@@ -91,7 +91,7 @@ impl Compiled {
     }
 
     /// Why it is invalid, if it is.
-    pub fn error(&self) -> Option<&str> {
+    pub(crate) fn error(&self) -> Option<&str> {
         self.subscription.fault.as_deref()
     }
 
@@ -122,22 +122,22 @@ impl Compiled {
     }
 
     /// What the subscription is doing.
-    pub fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         self.subscription.status()
     }
 
     /// The subscription as JSON.
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         self.subscription.to_json()
     }
 
     /// The compiled filter; `None` where the subscription is invalid.
-    pub fn filter(&self) -> Option<&Filter> {
+    pub(crate) fn filter(&self) -> Option<&Filter> {
         self.filter.as_deref()
     }
 
     /// Takes the filter out, to be put into an index; `None` if it is not to match anything.
-    pub fn take_active_filter(&mut self) -> Option<Filter> {
+    pub(crate) fn take_active_filter(&mut self) -> Option<Filter> {
         let filter = self.filter.take()?;
         (!self.subscription.paused).then_some(*filter)
     }
@@ -152,7 +152,7 @@ fn blamed<T>(compile: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 }
 
 /// The configured bounds of all subscriptions.
-pub fn room(limits: &config::Limits) -> Room {
+pub(crate) fn room(limits: &config::Limits) -> Room {
     Room {
         subscriptions: limits.subscriptions,
         bytes: limits.subscriptions_bytes,
@@ -160,7 +160,7 @@ pub fn room(limits: &config::Limits) -> Room {
 }
 
 /// The configured bounds of a filter.
-pub fn filter_limits(limits: &config::Limits) -> Limits {
+pub(crate) fn filter_limits(limits: &config::Limits) -> Limits {
     Limits {
         filter_bytes: limits.filter_bytes,
         clauses: limits.filter_clauses,

@@ -26,7 +26,7 @@ use crate::{
 
 /// How far the router has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Applied {
+pub(crate) struct Applied {
     /// Everything up to here is applied.
     pub position: Position,
     /// Whether the initial load is.
@@ -50,7 +50,7 @@ impl Default for Applied {
 
 /// A wish to be connected.
 #[derive(Debug)]
-pub struct Attach {
+pub(crate) struct Attach {
     /// The subscription.
     pub id: String,
     /// The way to the connection.
@@ -71,7 +71,7 @@ pub struct Attach {
 
 /// Why a connection was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum AttachError {
+pub(crate) enum AttachError {
     /// The router does not know the subscription.
     #[error("there is no such subscription")]
     Unknown,
@@ -105,11 +105,11 @@ pub enum AttachError {
 /// The router did not answer within `limits.router_timeout`, or is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the router of this node is too busy to answer now")]
-pub struct Busy;
+pub(crate) struct Busy;
 
 /// A connection that was taken.
 #[derive(Debug)]
-pub struct Attached {
+pub(crate) struct Attached {
     /// Its name to the registry.
     pub key: ConnectionKey,
     /// Its name to clients and operators.
@@ -124,7 +124,7 @@ pub struct Attached {
 
 /// Where delivery begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Start {
+pub(crate) struct Start {
     /// Events after this are delivered.
     pub from: Position,
     /// Where the router was: what was committed up to here is the past.
@@ -137,7 +137,7 @@ pub struct Start {
 
 /// An answer to [`RouterHandle::past`].
 #[derive(Debug)]
-pub enum Past {
+pub(crate) enum Past {
     /// Batches with changes after the position asked for.
     Slice {
         /// In order; the first may begin before that position.
@@ -155,7 +155,7 @@ pub enum Past {
 
 /// One connection, for operators.
 #[derive(Clone, Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     /// Its id.
     pub id: String,
     /// How it wants its frames.
@@ -172,7 +172,7 @@ pub struct Connection {
 
 /// A handle to the router's task.
 #[derive(Clone, Debug)]
-pub struct RouterHandle {
+pub(crate) struct RouterHandle {
     inputs: mpsc::Sender<Input>,
     applied: watch::Receiver<Applied>,
     expiring: watch::Receiver<Option<DateTime>>,
@@ -203,28 +203,28 @@ impl RouterHandle {
     }
 
     /// The deployment that cursors name.
-    pub fn deployment(&self) -> DeploymentId {
+    pub(crate) fn deployment(&self) -> DeploymentId {
         self.deployment
     }
 
     /// How far the router has come.
-    pub fn progress(&self) -> Applied {
+    pub(crate) fn progress(&self) -> Applied {
         *self.applied.borrow()
     }
 
     /// How full this node is of subscriptions, now and later.
-    pub fn occupancy(&self) -> watch::Receiver<Occupancy> {
+    pub(crate) fn occupancy(&self) -> watch::Receiver<Occupancy> {
         self.occupied.clone()
     }
 
     /// When the next subscription expires, as the router knows it now and later.
-    pub fn expiring(&self) -> watch::Receiver<Option<DateTime>> {
+    pub(crate) fn expiring(&self) -> watch::Receiver<Option<DateTime>> {
         self.expiring.clone()
     }
 
     /// Waits until everything committed up to `time` is applied; false if that took longer than
     /// `patience`. Being at `time` is not enough: what was committed then may come behind that.
-    pub async fn applied(&self, time: Timestamp, patience: Duration) -> bool {
+    pub(crate) async fn applied(&self, time: Timestamp, patience: Duration) -> bool {
         let before = Position::at(time);
         self.until(patience, |applied| {
             applied.loaded && applied.position > before
@@ -233,12 +233,12 @@ impl RouterHandle {
     }
 
     /// Waits until the initial load is applied.
-    pub async fn loaded(&self, patience: Duration) -> bool {
+    pub(crate) async fn loaded(&self, patience: Duration) -> bool {
         self.until(patience, |applied| applied.loaded).await
     }
 
     /// Waits until the initial load is applied, however long that takes.
-    pub async fn until_loaded(&self) {
+    pub(crate) async fn until_loaded(&self) {
         let mut applied = self.applied.clone();
         if applied.wait_for(|applied| applied.loaded).await.is_err() {
             tracing::debug!("the router ended before it had loaded");
@@ -246,7 +246,7 @@ impl RouterHandle {
     }
 
     /// Waits until this node stops.
-    pub async fn stopping(&self) {
+    pub(crate) async fn stopping(&self) {
         let mut applied = self.applied.clone();
         // A router that is gone has stopped.
         if applied.wait_for(|applied| applied.stopping).await.is_err() {
@@ -263,25 +263,25 @@ impl RouterHandle {
     }
 
     /// A new outbox within this node's bounds.
-    pub fn outbox(&self) -> (outbox::Sender, Receiver) {
+    pub(crate) fn outbox(&self) -> (outbox::Sender, Receiver) {
         outbox::outbox(self.bounds)
     }
 
     /// Connects. If the future is dropped, a connection that was taken meanwhile ends again.
-    pub async fn attach(&self, attach: Attach) -> Result<Attached, AttachError> {
+    pub(crate) async fn attach(&self, attach: Attach) -> Result<Attached, AttachError> {
         self.ask(|reply| Input::Attach(attach, reply)).await?
     }
 
     /// Tells the registry that a connection has found a reason to end. The registry's verdict, this
     /// or an earlier one, comes through the outbox. False if the router is gone: nothing comes then.
-    pub async fn leave(&self, key: ConnectionKey, ending: Ending) -> bool {
+    pub(crate) async fn leave(&self, key: ConnectionKey, ending: Ending) -> bool {
         self.inputs.send(Input::Leave(key, ending)).await.is_ok()
     }
 
     /// Events of the past after `from`, for a connection that replays. If there is no more than the
     /// answer holds, the connection is live from its end on. It may be live too where no answer came
     /// within `patience`, and is to end then.
-    pub async fn past(
+    pub(crate) async fn past(
         &self,
         key: ConnectionKey,
         from: Position,
@@ -293,7 +293,7 @@ impl RouterHandle {
 
     /// Waits until another number of subscriptions than `known` is invalid since their filters could not be
     /// matched; for ever if the router is gone.
-    pub async fn blamed(&self, known: usize) -> usize {
+    pub(crate) async fn blamed(&self, known: usize) -> usize {
         let mut applied = self.applied.clone();
         let changed = applied.wait_for(|applied| applied.blamed != known).await;
         let Ok(blamed) = changed.map(|applied| applied.blamed) else {
@@ -304,7 +304,7 @@ impl RouterHandle {
 
     /// What came after `from`, in order, up to what this node remembers: it remembers that too, as far as
     /// there is room. Returns from where on it remembers everything then.
-    pub async fn remember(
+    pub(crate) async fn remember(
         &self,
         from: Position,
         batches: Vec<Arc<Batch>>,
@@ -315,37 +315,37 @@ impl RouterHandle {
 
     /// Takes no connection any more because this node stops, and ends so many of those that there
     /// are; returns how many are left. Waits however long that takes: a stop has a deadline of its own.
-    pub async fn stop(&self, most: usize) -> usize {
+    pub(crate) async fn stop(&self, most: usize) -> usize {
         self.ask_within(Duration::MAX, |reply| Input::Stop(most, reply))
             .await
             .unwrap_or_default()
     }
 
     /// Whether exactly this subscription document is applied.
-    pub async fn knows(&self, document: &RawDocument) -> Result<bool, Busy> {
+    pub(crate) async fn knows(&self, document: &RawDocument) -> Result<bool, Busy> {
         let document = document.to_owned();
         self.ask(|reply| Input::Knows(document, reply)).await
     }
 
     /// Whether there is a subscription of this id.
-    pub async fn has(&self, id: &str) -> Result<bool, Busy> {
+    pub(crate) async fn has(&self, id: &str) -> Result<bool, Busy> {
         let id = id.to_owned();
         self.ask(|reply| Input::Has(id, reply)).await
     }
 
     /// Documents that were read, in the same order, with what this node has against them: another document
     /// may stand in the way of one that is sound by itself.
-    pub async fn judge(&self, read: Vec<Compiled>) -> Result<Vec<Compiled>, Busy> {
+    pub(crate) async fn judge(&self, read: Vec<Compiled>) -> Result<Vec<Compiled>, Busy> {
         self.ask(|reply| Input::Judge(read, reply)).await
     }
 
     /// Keys of invalid subscriptions in order, after one, at most `limit`.
-    pub async fn invalid(&self, after: Option<Key>, limit: usize) -> Result<Vec<Key>, Busy> {
+    pub(crate) async fn invalid(&self, after: Option<Key>, limit: usize) -> Result<Vec<Key>, Busy> {
         self.ask(|reply| Input::Invalid(after, limit, reply)).await
     }
 
     /// The connections of a subscription on this node; `None` if it is unknown.
-    pub async fn connections(&self, id: &str) -> Result<Option<Vec<Connection>>, Busy> {
+    pub(crate) async fn connections(&self, id: &str) -> Result<Option<Vec<Connection>>, Busy> {
         let id = id.to_owned();
         self.ask(|reply| Input::Connections(id, reply)).await
     }

@@ -24,7 +24,7 @@ use crate::{
 
 /// How much may wait.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// Messages.
     pub frames: usize,
     /// Bytes. One frame may exceed both if it waits alone.
@@ -33,7 +33,7 @@ pub struct Bounds {
 
 /// The registry's decision that a connection ends. Made once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct End {
+pub(crate) struct End {
     /// Why.
     pub ending: Ending,
     /// Up to where the feed was applied when it was decided.
@@ -44,7 +44,7 @@ pub struct End {
 
 /// What came of a push.
 #[derive(Debug)]
-pub enum Pushed {
+pub(crate) enum Pushed {
     /// The frame waits; the waker, if any, is to be woken when the hand-over is complete.
     Queued(Option<Waker>),
     /// There is no room; the frame was not taken.
@@ -55,7 +55,7 @@ pub enum Pushed {
 
 /// What came of waiting for a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Room {
+pub(crate) enum Room {
     /// There is room now.
     Free,
     /// There is none, and the socket has refused bytes since that was asked.
@@ -68,14 +68,14 @@ pub enum Room {
 
 /// What a frame takes of the bounds.
 #[derive(Clone, Copy, Debug)]
-pub struct Size {
+pub(crate) struct Size {
     messages: usize,
     bytes: usize,
 }
 
 impl Size {
     /// The size of a frame.
-    pub fn of(frame: &Frame) -> Self {
+    pub(crate) fn of(frame: &Frame) -> Self {
         Self {
             messages: frame.messages(),
             bytes: frame.bytes.len(),
@@ -85,14 +85,14 @@ impl Size {
 
 /// What the router waits for, and how many attempts had been refused when it began.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
+pub(crate) struct Asked {
     wish: Wish,
     refusals: u64,
 }
 
 /// What the router may wait for.
 #[derive(Clone, Copy, Debug)]
-pub enum Wish {
+pub(crate) enum Wish {
     /// Room for this.
     Room(Size),
     /// Less to be held than so many bytes.
@@ -162,18 +162,18 @@ fn signal(mut state: MutexGuard<'_, State>) {
 
 /// The registry's end.
 #[derive(Clone, Debug)]
-pub struct Sender(Arc<Shared>);
+pub(crate) struct Sender(Arc<Shared>);
 
 /// Whether a verdict was given, or else what it is, if there is one.
 #[cfg(test)]
-pub type Told = (bool, Option<End>);
+pub(crate) type Told = (bool, Option<End>);
 
 /// The connection's end. Dropping it closes the queue.
 #[derive(Debug)]
-pub struct Receiver(Arc<Shared>);
+pub(crate) struct Receiver(Arc<Shared>);
 
 /// A new, empty outbox.
-pub fn outbox(bounds: Bounds) -> (Sender, Receiver) {
+pub(crate) fn outbox(bounds: Bounds) -> (Sender, Receiver) {
     let state = Mutex::new(State::default());
     let shared = Arc::new(Shared { state, bounds });
     (Sender(Arc::clone(&shared)), Receiver(shared))
@@ -181,7 +181,7 @@ pub fn outbox(bounds: Bounds) -> (Sender, Receiver) {
 
 impl Sender {
     /// Adds a frame if there is room.
-    pub fn push(&self, frame: &Arc<Frame>) -> Pushed {
+    pub(crate) fn push(&self, frame: &Arc<Frame>) -> Pushed {
         let mut state = self.0.lock();
         if state.is_closed() {
             state.miss();
@@ -202,13 +202,13 @@ impl Sender {
 
     /// Waits until a frame of this size has room, or until it is known why it has none.
     /// One task at a time may wait.
-    pub async fn room(&self, size: Size, deadline: Instant) -> Room {
+    pub(crate) async fn room(&self, size: Size, deadline: Instant) -> Room {
         self.wait(Wish::Room(size), deadline).await
     }
 
     /// Waits until less than `held` bytes are held for the connection, or until it is known why not.
     /// One task at a time may wait.
-    pub async fn less_than(&self, held: usize, deadline: Instant) -> Room {
+    pub(crate) async fn less_than(&self, held: usize, deadline: Instant) -> Room {
         self.wait(Wish::Less(held), deadline).await
     }
 
@@ -221,7 +221,7 @@ impl Sender {
     }
 
     /// Begins to wait: the connection must make an attempt after this moment to be judged by it.
-    pub fn ask(&self, wish: Wish) -> Asked {
+    pub(crate) fn ask(&self, wish: Wish) -> Asked {
         let mut state = self.0.lock();
         state.sender = Some(Waker::noop().clone());
         let (refusals, receiver) = (state.refusals, state.receiver.take());
@@ -233,7 +233,7 @@ impl Sender {
     }
 
     /// Ready when what was asked is known.
-    pub fn poll_answer(&self, asked: Asked, cx: &Context<'_>) -> Poll<Room> {
+    pub(crate) fn poll_answer(&self, asked: Asked, cx: &Context<'_>) -> Poll<Room> {
         let mut state = self.0.lock();
         let free = match asked.wish {
             Wish::Room(size) => state.has_room(size, self.0.bounds),
@@ -262,7 +262,7 @@ impl Sender {
     }
 
     /// Waits until nothing is held for a connection that ends.
-    pub async fn emptied(&self, deadline: Instant) {
+    pub(crate) async fn emptied(&self, deadline: Instant) {
         let emptied = poll_fn(|cx| self.poll_emptied(cx));
         if timeout_at(deadline, emptied).await.is_err() {
             tracing::debug!("a connection that ends was not served in time");
@@ -271,7 +271,7 @@ impl Sender {
     }
 
     /// Ready when nothing is held for a connection that ends.
-    pub fn poll_emptied(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_emptied(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.0.lock();
         if state.held() == 0 {
             return Poll::Ready(());
@@ -282,7 +282,7 @@ impl Sender {
 
     /// Ends the connection. Only the first call counts; it says whether it was the first. What waits
     /// is forgotten at once, unless it is to be delivered first.
-    pub fn end(&self, end: End) -> bool {
+    pub(crate) fn end(&self, end: End) -> bool {
         let mut state = self.0.lock();
         if state.verdict != Verdict::None {
             return false;
@@ -300,18 +300,13 @@ impl Sender {
     }
 
     /// Bytes that are held for the connection: those that wait, and those that it has in hand.
-    pub fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.0.lock().held()
     }
 
     /// Messages that wait.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.lock().messages
-    }
-
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -395,7 +390,7 @@ impl Receiver {
     /// Ready with the end, once, as soon as it is decided; what still waits is then to be had from
     /// [`Receiver::drain`]. Else ready with frames, moved into `out`: at most `max_bytes` of them,
     /// but at least one; what was taken before counts as written. Pending registers the task to be woken by the next push.
-    pub fn poll_take(
+    pub(crate) fn poll_take(
         &self,
         cx: &Context<'_>,
         max_bytes: usize,
@@ -421,7 +416,7 @@ impl Receiver {
 
     /// Like [`Receiver::poll_take`] for a connection that cannot take frames now: it is woken only
     /// by the end, or when the sender wants it to make an attempt.
-    pub fn poll_end(&self, cx: &Context<'_>) -> Poll<End> {
+    pub(crate) fn poll_end(&self, cx: &Context<'_>) -> Poll<End> {
         let mut state = self.0.lock();
         if let Some(end) = state.take_end() {
             return Poll::Ready(end);
@@ -435,7 +430,7 @@ impl Receiver {
     }
 
     /// Everything that waits.
-    pub fn drain(&self) -> Vec<Arc<Frame>> {
+    pub(crate) fn drain(&self) -> Vec<Arc<Frame>> {
         let mut state = self.0.lock();
         state.messages = 0;
         state.bytes = 0;
@@ -443,14 +438,14 @@ impl Receiver {
     }
 
     /// Reports how many bytes are in hand, where that is not what was taken last.
-    pub fn holds(&self, bytes: usize) {
+    pub(crate) fn holds(&self, bytes: usize) {
         let mut state = self.0.lock();
         state.in_hand = bytes;
         signal(state);
     }
 
     /// Ready when the sender waits for room; until then it is woken only by that and by the end.
-    pub fn poll_asked(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_asked(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.0.lock();
         if state.sender.is_some() {
             return Poll::Ready(());
@@ -460,14 +455,14 @@ impl Receiver {
     }
 
     /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.lock().frames.is_empty()
     }
 
     /// All that decides what happens next: what waits, the intake, and the verdict, which may have been
     /// given.
     #[cfg(test)]
-    pub fn shape(&self) -> (Vec<(Position, usize)>, u8, Told) {
+    pub(crate) fn shape(&self) -> (Vec<(Position, usize)>, u8, Told) {
         let state = self.0.lock();
         let frames = state.frames.iter();
         let frames = frames.map(|frame| (frame.position, frame.messages()));
@@ -481,12 +476,12 @@ impl Receiver {
     }
 
     /// Whether the sender waits for room, or for an attempt that the socket refuses.
-    pub fn is_awaited(&self) -> bool {
+    pub(crate) fn is_awaited(&self) -> bool {
         self.0.lock().sender.is_some()
     }
 
     /// Reports an attempt to write that the socket refused.
-    pub fn refused(&self) {
+    pub(crate) fn refused(&self) {
         let mut state = self.0.lock();
         state.refusals += 1;
         signal(state);
@@ -494,19 +489,19 @@ impl Receiver {
 
     /// Takes nothing any more. What waits may still be had from [`Receiver::drain`], and an end,
     /// decided before or after, is still given.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let mut state = self.0.lock();
         state.stop();
         signal(state);
     }
 
     /// Whether frames were refused between [`Receiver::stop`] and the end.
-    pub fn missed(&self) -> bool {
+    pub(crate) fn missed(&self) -> bool {
         self.0.lock().intake == Intake::Missed
     }
 
     /// Takes nothing any more, and drops what waits. An end, decided before or after, is still given.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut state = self.0.lock();
         state.stop();
         state.forget_frames();
@@ -523,7 +518,7 @@ impl Drop for Receiver {
 
 /// What [`Receiver::poll_take`] found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Taken {
+pub(crate) enum Taken {
     /// Frames, of this many bytes together.
     Frames {
         /// Their bytes.

@@ -20,12 +20,12 @@ use crate::{
 
 /// Names a connection on this node. Never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct ConnectionKey(u64);
+pub(crate) struct ConnectionKey(u64);
 
 /// What a connection gets while it is registered. Goes down this list only; behind the last of it
 /// comes the end, after which the registry has forgotten the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Nothing: it fetches events of the past, in order, and is switched over when it has all.
     CatchingUp,
     /// Events as they come.
@@ -34,7 +34,7 @@ pub enum Phase {
 
 /// What the registry keeps of one connection.
 #[derive(Debug)]
-pub struct Registered {
+pub(crate) struct Registered {
     /// Its name here.
     pub key: ConnectionKey,
     /// Its name to clients and operators.
@@ -61,24 +61,24 @@ pub struct Registered {
 
 impl Registered {
     /// Whether what was just committed at `position` is for it.
-    pub fn gets(&self, position: Position) -> bool {
+    pub(crate) fn gets(&self, position: Position) -> bool {
         self.phase == Phase::Live && self.from < position
     }
 
     /// Whether a gap ends it.
-    pub fn ends_on_gap(&self) -> bool {
+    pub(crate) fn ends_on_gap(&self) -> bool {
         ends_on_gap(self.dialect, self.close_on_gap)
     }
 }
 
 /// Whether a gap ends such a connection: bare CloudEvents have no way to tell of one.
-pub fn ends_on_gap(dialect: Dialect, close_on_gap: bool) -> bool {
+pub(crate) fn ends_on_gap(dialect: Dialect, close_on_gap: bool) -> bool {
     close_on_gap || !dialect.has_messages()
 }
 
 /// What a connection is opened with; the registry adds the key.
 #[derive(Debug)]
-pub struct NewConnection {
+pub(crate) struct NewConnection {
     /// See [`Registered`].
     pub id: String,
     /// See [`Registered`].
@@ -127,7 +127,7 @@ pub(super) struct Holder {
 
 /// The connections of all subscriptions on this node, and the books about them.
 #[derive(Debug)]
-pub struct Registry<S> {
+pub(crate) struct Registry<S> {
     by_subscription: HashMap<S, Vec<Registered>>,
     places: HashMap<ConnectionKey, (S, usize)>,
     books: Books,
@@ -150,7 +150,7 @@ impl<S: Copy + Eq + Hash> Default for Registry<S> {
 
 impl<S: Copy + Eq + Hash> Registry<S> {
     /// Takes a connection in.
-    pub fn open(&mut self, subscription: S, new: NewConnection) -> ConnectionKey {
+    pub(crate) fn open(&mut self, subscription: S, new: NewConnection) -> ConnectionKey {
         let key = ConnectionKey(self.next_key);
         self.next_key += 1;
         let connections = self.by_subscription.entry(subscription).or_default();
@@ -174,7 +174,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     }
 
     /// From here on the connection gets events as they come, those after `from`.
-    pub fn make_live(&mut self, key: ConnectionKey, from: Position) {
+    pub(crate) fn make_live(&mut self, key: ConnectionKey, from: Position) {
         let Some((subscription, index)) = self.places.get(&key) else {
             return;
         };
@@ -187,7 +187,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     }
 
     /// Ends a connection: it is forgotten, told, and counted. `None` if it had ended before.
-    pub fn end(
+    pub(crate) fn end(
         &mut self,
         key: ConnectionKey,
         ending: Ending,
@@ -207,7 +207,12 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     }
 
     /// Ends every connection of a subscription; returns how many there were.
-    pub fn end_all_of(&mut self, subscription: S, ending: Ending, position: Position) -> usize {
+    pub(crate) fn end_all_of(
+        &mut self,
+        subscription: S,
+        ending: Ending,
+        position: Position,
+    ) -> usize {
         let connections = self
             .by_subscription
             .remove(&subscription)
@@ -220,7 +225,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     }
 
     /// Ends so many connections, whichever; all, if there are no more than that.
-    pub fn end_some(&mut self, most: usize, ending: Ending, position: Position) {
+    pub(crate) fn end_some(&mut self, most: usize, ending: Ending, position: Position) {
         let keys: Vec<ConnectionKey> = self.places.keys().copied().take(most).collect();
         for key in keys {
             self.end(key, ending, position);
@@ -244,24 +249,24 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     }
 
     /// Whose connection it is; `None` if it has ended.
-    pub fn subscription_of(&self, key: ConnectionKey) -> Option<S> {
+    pub(crate) fn subscription_of(&self, key: ConnectionKey) -> Option<S> {
         self.places.get(&key).map(|(subscription, _)| *subscription)
     }
 
     /// The connections of a subscription.
-    pub fn of(&self, subscription: S) -> &[Registered] {
+    pub(crate) fn of(&self, subscription: S) -> &[Registered] {
         self.by_subscription
             .get(&subscription)
             .map_or(&[], Vec::as_slice)
     }
 
     /// The subscriptions that have connections.
-    pub fn subscriptions(&self) -> impl Iterator<Item = S> {
+    pub(crate) fn subscriptions(&self) -> impl Iterator<Item = S> {
         self.by_subscription.keys().copied()
     }
 
     /// Every connection.
-    pub fn all(&self) -> impl Iterator<Item = &Registered> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Registered> {
         self.by_subscription.values().flatten()
     }
 
@@ -278,7 +283,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     }
 
     /// The subscription has changed: those of its connections that get the past have a copy of so many bytes.
-    pub fn copied(&mut self, subscription: S, bytes: usize) {
+    pub(crate) fn copied(&mut self, subscription: S, bytes: usize) {
         let connections = self.by_subscription.get_mut(&subscription);
         for connection in connections.into_iter().flatten() {
             if connection.phase == Phase::CatchingUp {
@@ -289,22 +294,17 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     }
 
     /// Bytes of all copies of subscriptions that connections have for the past.
-    pub fn copied_bytes(&self) -> usize {
+    pub(crate) fn copied_bytes(&self) -> usize {
         self.copied_bytes
     }
 
     /// How many connections are open.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// Whether no connection is open.
-    pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
-    }
-
     /// The books.
-    pub fn books(&self) -> Books {
+    pub(crate) fn books(&self) -> Books {
         self.books
     }
 }

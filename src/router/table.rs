@@ -20,7 +20,7 @@ pub(super) use self::apart::Heir;
 use self::{apart::Apart, expiries::Expiries, notices::Notices};
 
 pub(crate) use self::gathering::Gathering;
-pub use self::room::{Occupancy, Room};
+pub(crate) use self::room::{Occupancy, Room};
 use super::{Compiled, ids::Ids};
 use crate::{
     filter::{Effort, Filter, FilterIndex},
@@ -36,7 +36,7 @@ pub(super) type Slot = u32;
 
 /// All subscriptions, and the index over those that are active.
 #[derive(Debug, Default)]
-pub struct Table {
+pub(crate) struct Table {
     slots: Vec<Option<Compiled>>,
     free: Vec<Slot>,
     ids: Ids,
@@ -100,13 +100,8 @@ impl Table {
     }
 
     /// How many subscriptions have an id.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ids.len()
-    }
-
-    /// Whether none has.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Makes or replaces a subscription. Returns its slot if it existed before and is

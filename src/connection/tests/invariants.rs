@@ -59,7 +59,7 @@ fn check_client(client: &Client) {
 /// To be asked when all has come to its end.
 pub(super) fn check_end(world: &World) {
     check_now(world);
-    assert!(world.registry.is_empty());
+    assert_eq!(world.registry.len(), 0);
     for client in &world.clients {
         let State::Ended(end) = client.state else {
             panic!("it is {:?}", client.state);

@@ -155,7 +155,7 @@ fn is_uri_byte(byte: u8) -> bool {
 }
 
 /// Whether a `%` is not followed by two hexadecimal digits.
-pub fn has_broken_escape(text: &str) -> bool {
+pub(crate) fn has_broken_escape(text: &str) -> bool {
     text.split('%').skip(1).any(|rest| {
         let digits = rest.as_bytes().iter().take(2);
         digits.filter(|byte| byte.is_ascii_hexdigit()).count() < 2
@@ -173,7 +173,7 @@ pub(in crate::event) fn has_scheme(uri: &str) -> bool {
 
 /// The text of an attribute in a header: quotes off, then one round of percent-decoding
 /// (CloudEvents HTTP binding 1.0.2, section 3.1.3.2).
-pub fn header_text(value: &[u8]) -> Result<String, String> {
+pub(crate) fn header_text(value: &[u8]) -> Result<String, String> {
     let raw = std::str::from_utf8(value).map_err(|_| "is not UTF-8".to_owned())?;
     let quoted = raw
         .strip_prefix('"')

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 
 /// What kind of refusal it is: one row of the table in `docs/problems.md`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// The request cannot be read as HTTP: a broken path, for example.
     MalformedRequest,
     /// The body is not JSON.
@@ -78,7 +78,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::MalformedRequest,
         Self::MalformedJson,
         Self::BadParameter,
@@ -200,22 +200,22 @@ impl Kind {
     }
 
     /// The HTTP status.
-    pub fn status(self) -> StatusCode {
+    pub(crate) fn status(self) -> StatusCode {
         StatusCode::from_u16(self.row().0).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// The last part of `type`.
-    pub const fn slug(self) -> &'static str {
+    pub(crate) const fn slug(self) -> &'static str {
         self.row().1
     }
 
     /// The same words for every problem of this kind.
-    pub const fn title(self) -> &'static str {
+    pub(crate) const fn title(self) -> &'static str {
         self.row().2
     }
 
     /// The most general kind with this status, for refusals that others worded.
-    pub fn of_status(status: StatusCode) -> Self {
+    pub(crate) fn of_status(status: StatusCode) -> Self {
         match status.as_u16() {
             404 => Self::NotFound,
             500..=599 if status != StatusCode::SERVICE_UNAVAILABLE => Self::InternalError,

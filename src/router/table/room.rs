@@ -2,7 +2,7 @@
 
 /// A number of subscriptions, and of bytes of their documents.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Room {
+pub(crate) struct Room {
     /// Subscriptions.
     pub subscriptions: usize,
     /// Bytes of their documents. What is made of their filters takes about as much again.
@@ -11,7 +11,7 @@ pub struct Room {
 
 /// What is held of what may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Occupancy {
+pub(crate) struct Occupancy {
     /// What is held.
     pub held: Room,
     /// What may be.
@@ -34,14 +34,14 @@ impl Default for Occupancy {
 
 impl Occupancy {
     /// Whether so much more may be held.
-    pub fn has_room_for(&self, more: Room) -> bool {
+    pub(crate) fn has_room_for(&self, more: Room) -> bool {
         let subscriptions = self.held.subscriptions.saturating_add(more.subscriptions);
         let bytes = self.held.bytes.saturating_add(more.bytes);
         subscriptions <= self.most.subscriptions && bytes <= self.most.bytes
     }
 
     /// How full it is, for people, once it is nearly full.
-    pub fn warning(&self) -> Option<String> {
+    pub(crate) fn warning(&self) -> Option<String> {
         let Room {
             subscriptions,
             bytes,
