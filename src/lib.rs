@@ -11,7 +11,7 @@
 //!
 //! - [`event`], [`subscription`], [`position`], [`protocol`], [`extjson`]: the vocabulary.
 //! - [`filter`]: MongoDB's query language: parse, match, index, explain.
-//! - [`store`]: everything in MongoDB but the change stream; `keeping`: writing until that succeeds.
+//! - [`store`]: everything in MongoDB but the change stream; `retry_writer`: one write at a time, retried.
 //! - [`positions`]: what the clients of durable subscriptions have acknowledged.
 //! - [`receipts`]: what this node did about deletes.
 //! - [`router`]: the one task that applies everything in order; owns index and registry.
@@ -33,13 +33,13 @@ pub(crate) mod extjson;
 pub(crate) mod feed;
 pub mod filter;
 pub(crate) mod http;
-mod keeping;
 pub mod mongod;
 pub mod position;
 pub(crate) mod positions;
 pub mod protocol;
 pub(crate) mod receipts;
 pub(crate) mod replay;
+mod retry_writer;
 pub(crate) mod router;
 pub mod server;
 pub mod store;

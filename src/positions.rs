@@ -6,8 +6,8 @@
 //! repeated until it succeeds; what comes meanwhile waits for the next. What waits is bounded by the
 //! number of subscriptions: each has one position.
 
-mod keeper;
 mod pending;
+mod writer;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,9 +16,9 @@ use tokio::{
     time::timeout,
 };
 
-use self::keeper::Keeper;
 #[cfg(test)]
 pub(crate) use self::pending::Pending;
+use self::writer::Writer;
 use crate::{
     config,
     position::{Cursor, Position},
@@ -185,6 +185,6 @@ pub(crate) fn positions(
     };
     (
         handle,
-        Keeper::new(store, settings, metrics, health).run(received),
+        Writer::new(store, settings, metrics, health).run(received),
     )
 }

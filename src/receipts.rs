@@ -12,9 +12,9 @@
 //! asks is then told that it is not known, not that there was nothing.
 
 mod following;
-mod keeper;
 mod memory;
 mod waiting;
+mod writer;
 
 use std::{
     sync::Arc,
@@ -27,8 +27,8 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::keeper::Keeper;
 pub(crate) use self::memory::Remembered;
+use self::writer::Writer;
 use crate::{
     config,
     position::Position,
@@ -161,6 +161,6 @@ pub(crate) fn receipts(
     health: Health,
 ) -> (Receipts, impl Future<Output = ()> + use<>) {
     let (messages, received) = mpsc::channel(MESSAGES);
-    let keeper = Keeper::new(store, node, config, metrics, health);
-    (Receipts { messages }, keeper.run(received))
+    let writer = Writer::new(store, node, config, metrics, health);
+    (Receipts { messages }, writer.run(received))
 }

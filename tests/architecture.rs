@@ -19,7 +19,7 @@ const ROWS: [&[&str]; 14] = [
     &["feed"],
     &["router"],
     &["positions", "receipts"],
-    &["keeping"],
+    &["retry_writer"],
     &["store"],
     &["filter"],
     &["event", "subscription", "position", "protocol", "extjson"],

@@ -15,14 +15,14 @@ use super::{
 };
 use crate::{
     config,
-    keeping::{Writing, answer, until_written, written},
     position::Position,
+    retry_writer::{PendingWrite, answer, finished, write_with_retries},
     store::{Receipt, Store},
     telemetry::{Health, Metrics, Part},
 };
 
-/// The task's state.
-pub(super) struct Keeper {
+/// The state of the task that writes receipts.
+pub(super) struct Writer {
     store: Store,
     node: Arc<str>,
     metrics: Arc<Metrics>,
@@ -32,12 +32,12 @@ pub(super) struct Keeper {
     memory: Memory,
     following: Following,
     waiting: Waiting,
-    writing: Option<Writing<Vec<(Position, Number)>>>,
+    writing: Option<PendingWrite<Vec<(Position, Number)>>>,
     numbered: Number,
     waiters: Vec<oneshot::Sender<()>>,
 }
 
-impl Keeper {
+impl Writer {
     pub(super) fn new(
         store: Store,
         node: String,
@@ -70,7 +70,7 @@ impl Keeper {
                     None => return,
                 },
                 (number, receipt) = self.following.next() => self.on_counted(number, receipt),
-                of = written(&mut self.writing) => self.waiting.settle(&of),
+                of = finished(&mut self.writing) => self.waiting.settle(&of),
             }
             if self.writing.is_none() && !self.waiting.is_empty() {
                 self.begin_to_write();
@@ -128,10 +128,10 @@ impl Keeper {
         let (metrics, health) = (Arc::clone(&self.metrics), self.health.clone());
         let done = async move {
             let write = || store.write_receipts(&node, &receipts);
-            until_written(&health, Part::Receipts, retry, write).await;
+            write_with_retries(&health, Part::Receipts, retry, write).await;
             let written = u64::try_from(receipts.len()).unwrap_or(u64::MAX);
             metrics.receipts_written.inc_by(written);
         };
-        self.writing = Some(Writing::new(of, done));
+        self.writing = Some(PendingWrite::new(of, done));
     }
 }

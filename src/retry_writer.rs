@@ -1,5 +1,4 @@
-//! What tasks have in common that keep something in the database: one write at a time, which goes on
-//! until it succeeds, and answers to those who ask.
+//! One write at a time, repeated until it succeeds: for tasks that own something in the database.
 
 use std::{ops::Range, pin::Pin, time::Duration};
 
@@ -10,13 +9,13 @@ use crate::{
     telemetry::{Health, Part},
 };
 
-/// The write that is under way, and what it is of.
-pub(crate) struct Writing<T> {
+/// A write under way, with the batch that it writes.
+pub(crate) struct PendingWrite<T> {
     done: Pin<Box<dyn Future<Output = ()> + Send>>,
     pub(crate) of: T,
 }
 
-impl<T> Writing<T> {
+impl<T> PendingWrite<T> {
     pub(crate) fn new(of: T, done: impl Future<Output = ()> + Send + 'static) -> Self {
         Self {
             done: Box::pin(done),
@@ -25,9 +24,8 @@ impl<T> Writing<T> {
     }
 }
 
-/// Waits for the end of the write that is under way, and gives back what it was of; for ever if there
-/// is none.
-pub(crate) async fn written<T>(writing: &mut Option<Writing<T>>) -> T {
+/// Waits for the write that is under way and returns its batch. Waits for ever if there is none.
+pub(crate) async fn finished<T>(writing: &mut Option<PendingWrite<T>>) -> T {
     if let Some(writing) = writing {
         writing.done.as_mut().await;
     }
@@ -37,8 +35,8 @@ pub(crate) async fn written<T>(writing: &mut Option<Writing<T>>) -> T {
     }
 }
 
-/// Writes until that succeeds, with growing pauses in between. Meanwhile `part` is `behind`.
-pub(crate) async fn until_written<W: Future<Output = Result<(), StoreError>>>(
+/// Writes until it succeeds, with growing pauses. Until then `part` is `behind`.
+pub(crate) async fn write_with_retries<W: Future<Output = Result<(), StoreError>>>(
     health: &Health,
     part: Part,
     pauses: Range<Duration>,
@@ -55,7 +53,7 @@ pub(crate) async fn until_written<W: Future<Output = Result<(), StoreError>>>(
     health.report(part, "up", None);
 }
 
-/// Answers a question.
+/// Answers a question, if the asker still waits.
 pub(crate) fn answer<T>(reply: oneshot::Sender<T>, value: T) {
     if reply.send(value).is_err() {
         tracing::trace!("the asker has gone");
@@ -89,11 +87,11 @@ mod tests {
                     let done = conditions.len() > FAILURES;
                     async move { done.then_some(()).ok_or(StoreError::Unexpected("not yet")) }
                 };
-                until_written(&health, part, pauses, write).await;
+                write_with_retries(&health, part, pauses, write).await;
                 answer(reply, conditions);
             };
-            let mut writing = Some(Writing::new(part, writing));
-            assert_eq!(written(&mut writing).await, part);
+            let mut writing = Some(PendingWrite::new(part, writing));
+            assert_eq!(finished(&mut writing).await, part);
             assert!(writing.is_none());
             assert_eq!(condition(), up, "again");
             let behind = (

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config,
-    keeping::{Writing, answer, until_written, written},
+    retry_writer::{PendingWrite, answer, finished, write_with_retries},
     store::Store,
     telemetry::{Health, Metrics, Part},
 };
@@ -27,8 +27,8 @@ struct Batch {
     waiters: Vec<oneshot::Sender<()>>,
 }
 
-/// The task's state.
-pub(super) struct Keeper {
+/// The state of the task that writes positions.
+pub(super) struct Writer {
     store: Store,
     metrics: Arc<Metrics>,
     health: Health,
@@ -37,10 +37,10 @@ pub(super) struct Keeper {
     pending: Pending,
     /// When the next write begins.
     due: Option<Instant>,
-    writing: Option<Writing<Batch>>,
+    writing: Option<PendingWrite<Batch>>,
 }
 
-impl Keeper {
+impl Writer {
     pub(super) fn new(
         store: Store,
         settings: &config::Feed,
@@ -71,7 +71,7 @@ impl Keeper {
                 () = sleep_until(due), if self.due.is_some() && self.writing.is_none() => {
                     self.begin_to_write();
                 }
-                batch = written(&mut self.writing) => {
+                batch = finished(&mut self.writing) => {
                     batch.waiters.into_iter().for_each(|waiter| answer(waiter, ()));
                 }
             }
@@ -141,13 +141,13 @@ impl Keeper {
         );
         let done = async move {
             let write = || store.write_positions(&changes);
-            until_written(&health, Part::Positions, retry, write).await;
+            write_with_retries(&health, Part::Positions, retry, write).await;
             metrics.position_writes.inc();
         };
         let batch = Batch {
             structural,
             waiters,
         };
-        self.writing = Some(Writing::new(batch, done));
+        self.writing = Some(PendingWrite::new(batch, done));
     }
 }
