@@ -69,9 +69,9 @@ pub(crate) use self::{
     openapi::Description,
 };
 use crate::{
-    connection::Host,
     feed::Recall,
     receipts::Receipts,
+    session::Host,
     store::{NodeCard, Store},
     telemetry::Health,
 };

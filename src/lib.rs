@@ -16,8 +16,9 @@
 //! - [`receipts`]: what this node did about deletes.
 //! - [`router`]: the one task that applies everything in order; owns index and registry.
 //! - [`feed`]: sole owner of the node's change stream.
-//! - [`replay`]: the past, for clients that were away.
-//! - [`connection`]: one task a client, which alone owns its socket.
+//! - [`history`]: readers of the oplog and the archive, for clients that were away.
+//! - [`carrier`]: the ways to a client: WebSocket, server-sent events.
+//! - [`session`]: one task a client, which alone owns its socket.
 //! - [`http`]: routes, problems, the upgrade.
 //! - [`server`]: builds, starts and stops all of it; [`cli`]: the commands.
 //! - [`config`], [`telemetry`], [`mongod`]: settings; logs, metrics, health; a private server.
@@ -25,23 +26,24 @@
 //! Others link against little: [`filter::Filter`], [`filter::FilterIndex`], [`server::run`] with
 //! [`config::Config`].
 
+pub(crate) mod carrier;
 pub mod cli;
 pub mod config;
-pub(crate) mod connection;
 pub(crate) mod event;
 pub(crate) mod extjson;
 pub(crate) mod feed;
 pub mod filter;
+pub(crate) mod history;
 pub(crate) mod http;
 pub mod mongod;
 pub mod position;
 pub(crate) mod positions;
 pub mod protocol;
 pub(crate) mod receipts;
-pub(crate) mod replay;
 mod retry_writer;
 pub(crate) mod router;
 pub mod server;
+pub(crate) mod session;
 pub mod store;
 pub mod subscription;
 pub mod telemetry;

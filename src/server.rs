@@ -38,13 +38,13 @@ use self::{
 };
 use crate::{
     config::Config,
-    connection::Host,
     feed::{Feed, recall},
+    history::{Library, replays},
     http::{self, AppState, ClientTasks},
     positions::positions,
     receipts::receipts,
-    replay::{Library, replays},
     router::{self, Router, RouterHandle, filter_limits, room},
+    session::Host,
     store::{NodeCard, Store, StoreError, jittered},
     telemetry::Health,
 };

@@ -13,7 +13,7 @@ use tungstenite::{
     protocol::{Role, WebSocketConfig, WebSocketContext},
 };
 
-/// As in `connection/websocket.rs`, but for a smaller message.
+/// As in `carrier/websocket.rs`, but for a smaller message.
 const MESSAGE_BYTES: usize = 1024;
 const READ_BUFFER_BYTES: usize = 1024;
 const CONTROL_BYTES: usize = 4 * 1024;

@@ -16,8 +16,8 @@ use super::{
     BASE, attach::WISHES, common::Common, observe::Counted, problem::Problem, resume, socket, sse,
 };
 use crate::{
-    connection::retry_after_ms,
     protocol::{Dialect, Ending, Message},
+    session::retry_after_ms,
 };
 
 /// The path of streams, as a route below the base.

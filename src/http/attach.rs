@@ -13,11 +13,12 @@ use super::{
     resume::{self, Said},
 };
 use crate::{
-    connection::{self, Carrier},
+    carrier::Carrier,
     extjson::read_time,
     position::{Cursor, Position},
     protocol::Dialect,
     router::AttachError,
+    session,
 };
 
 /// Parameters of all streams.
@@ -28,7 +29,7 @@ const AHEAD_SECONDS: u32 = 60;
 
 /// What a client wishes, and where it says from where it goes on.
 pub(super) struct Wish {
-    pub(super) request: connection::Request,
+    pub(super) request: session::Request,
     said: Said,
 }
 
@@ -51,7 +52,7 @@ pub(super) fn wish(
         after = Some(last.cursor()?);
         said = last.said;
     }
-    let request = connection::Request {
+    let request = session::Request {
         subscription: id,
         dialect,
         after,
@@ -74,7 +75,7 @@ pub(super) async fn take(
     }
     let host = Arc::clone(&state.host);
     let (answer, taken) = oneshot::channel();
-    let serving = connection::serve(host, request, answer, carrier);
+    let serving = session::serve(host, request, answer, carrier);
     state.tasks.spawn("connection", serving);
     match taken.await.unwrap_or(Err(AttachError::Stopping)) {
         Ok(()) => Ok(()),

@@ -6,7 +6,7 @@ use super::{
     problem::Problem,
     socket::{handshake, upgrade},
 };
-use crate::connection::echo;
+use crate::carrier::echo;
 
 /// Every path is an echo.
 pub(crate) fn routes() -> Router {

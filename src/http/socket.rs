@@ -22,7 +22,7 @@ use super::{
     problem::{Kind, Problem},
 };
 use crate::{
-    connection::{Carrier, Gauge, Upgraded, Wire},
+    carrier::{Carrier, Gauge, Upgraded, Wire},
     protocol::Dialect,
 };
 

@@ -17,7 +17,7 @@ use super::{
     problem::{Kind, Problem},
 };
 use crate::{
-    connection::{Carrier, Gauge, event_stream},
+    carrier::{Carrier, Gauge, event_stream},
     protocol::Dialect,
 };
 

@@ -24,8 +24,8 @@ use tower::ServiceExt as _;
 
 use super::{places::Places, unreadable};
 use crate::{
+    carrier::{Place, Wire},
     config::{self, Config},
-    connection::{Place, Wire},
     http::{self, ClientTasks},
     telemetry::Metrics,
 };

@@ -16,9 +16,9 @@ use tungstenite::{Error, Message};
 use super::run;
 use crate::{
     config::Config,
-    connection::fault::{BEGINS_BADLY, CANNOT_BE_MATCHED, WORDS},
     filter::fault,
     mongod::{Mongod, Options},
+    session::fault::{BEGINS_BADLY, CANNOT_BE_MATCHED, WORDS},
 };
 
 const DEADLINE: Duration = Duration::from_mins(1);

@@ -15,8 +15,8 @@ use rustix::process::{Resource, getrlimit};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::{
+    carrier::{Address, Place},
     config::Limits,
-    connection::{Address, Place},
     telemetry::Metrics,
 };
 

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    connection::Wire,
+    carrier::Wire,
     http::{
         self,
         problem::{Kind, Problem},

@@ -9,20 +9,13 @@ mod acks;
 mod catching_up;
 mod closing;
 #[cfg(test)]
-pub(crate) mod echo;
-#[cfg(test)]
 pub(crate) mod fault;
 mod heartbeat;
 mod incoming;
 mod outgoing;
-mod replaying;
-mod sse;
+mod replay;
 #[cfg(test)]
 mod tests;
-mod transport;
-mod websocket;
-mod wire;
-mod writing;
 
 use std::{
     future::{Future, poll_fn},
@@ -39,26 +32,16 @@ use tokio::{
     time::{Sleep, sleep, sleep_until, timeout},
 };
 
-use self::{
-    acks::Acks,
-    catching_up::Replay,
-    heartbeat::Heartbeat,
-    transport::Transport,
-    websocket::{Broken, Incoming, after_others},
-};
-pub(crate) use self::{
-    closing::retry_after_ms,
-    sse::event_stream,
-    transport::{Carrier, Upgraded},
-    wire::{Address, Gauge, Place, Wire},
-};
+pub(crate) use self::closing::retry_after_ms;
+use self::{acks::Acks, catching_up::Replay, heartbeat::Heartbeat};
 use crate::{
+    carrier::{Broken, Carrier, Incoming, Transport, after_others},
     config::Config,
+    history::Replays,
     position::Cursor,
     positions::{Owner, Positions},
     protocol::{Dialect, Ending, Frame, Message},
     receipts::{Gone, life},
-    replay::Replays,
     router::{
         Attach, AttachError, Attached, RouterHandle, Wording,
         outbox::{End, Receiver},

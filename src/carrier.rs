@@ -1,5 +1,12 @@
 //! What a connection writes to and reads from: a WebSocket, or an answer with server-sent events.
 
+#[cfg(test)]
+pub(crate) mod echo;
+mod outbound;
+mod sse;
+mod tcp_gauge;
+mod websocket;
+
 use std::{
     io,
     task::{Context, Poll},
@@ -8,12 +15,15 @@ use std::{
 use bytes::Bytes;
 use tokio::{net::TcpStream, time::Instant};
 
-use super::{
-    Broken, Incoming,
+pub(crate) use self::{
+    outbound::Writing,
+    sse::event_stream,
+    tcp_gauge::{Address, Gauge, Place, Wire},
+    websocket::{Broken, Incoming, after_others},
+};
+use self::{
     sse::{EventStream, Streaming},
     websocket::{WebSocket, part},
-    wire::Place,
-    writing::Writing,
 };
 use crate::position::Position;
 
@@ -40,13 +50,13 @@ pub(crate) struct Upgraded {
 }
 
 /// One of the two, with one face.
-pub(super) enum Transport {
+pub(crate) enum Transport {
     Socket(Box<WebSocket>),
     Stream(Box<Streaming>),
 }
 
 impl Transport {
-    pub(super) fn new(carrier: Carrier, message_bytes: usize, start: Position) -> Self {
+    pub(crate) fn new(carrier: Carrier, message_bytes: usize, start: Position) -> Self {
         match carrier {
             Carrier::Socket(upgraded) => {
                 let socket = WebSocket::new(upgraded, message_bytes, start);
@@ -57,7 +67,7 @@ impl Transport {
     }
 
     /// What waits to be written.
-    pub(super) fn writing(&mut self) -> &mut Writing {
+    pub(crate) fn writing(&mut self) -> &mut Writing {
         match self {
             Self::Socket(socket) => socket.writing(),
             Self::Stream(stream) => stream.writing(),
@@ -65,12 +75,12 @@ impl Transport {
     }
 
     /// Queues a frame of the connection's own.
-    pub(super) fn queue(&mut self, frame: Bytes) {
+    pub(crate) fn queue(&mut self, frame: Bytes) {
         self.writing().push(frame);
     }
 
     /// Queues a sign of life.
-    pub(super) fn queue_ping(&mut self) {
+    pub(crate) fn queue_ping(&mut self) {
         match self {
             Self::Socket(socket) => socket.queue_ping(),
             Self::Stream(stream) => stream.queue_comment(),
@@ -78,7 +88,7 @@ impl Transport {
     }
 
     /// Queues the end, behind everything that is queued.
-    pub(super) fn queue_close(&mut self, code: u16, text: &str) {
+    pub(crate) fn queue_close(&mut self, code: u16, text: &str) {
         match self {
             Self::Socket(socket) => socket.queue_close(code, text),
             // The end of the body says it.
@@ -87,7 +97,7 @@ impl Transport {
     }
 
     /// Queues the answer to the client's farewell, and nothing behind it.
-    pub(super) fn queue_close_answer(&mut self) {
+    pub(crate) fn queue_close_answer(&mut self) {
         match self {
             Self::Socket(socket) => socket.queue_close_answer(),
             Self::Stream(_) => {}
@@ -95,7 +105,7 @@ impl Transport {
     }
 
     /// Makes the next reads ask the kernel, whatever the runtime remembers.
-    pub(super) fn ask_kernel(&mut self) {
+    pub(crate) fn ask_kernel(&mut self) {
         match self {
             Self::Socket(socket) => socket.ask_kernel(),
             Self::Stream(_) => {}
@@ -103,7 +113,7 @@ impl Transport {
     }
 
     /// Whether everything queued was taken.
-    pub(super) fn is_flushed(&self) -> bool {
+    pub(crate) fn is_flushed(&self) -> bool {
         match self {
             Self::Socket(socket) => socket.is_flushed(),
             Self::Stream(stream) => stream.is_flushed(),
@@ -111,7 +121,7 @@ impl Transport {
     }
 
     /// Writes until nothing is queued, or until no more is taken (pending).
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Socket(socket) => socket.poll_write(cx),
             Self::Stream(stream) => stream.poll_write(cx).map(Ok),
@@ -120,7 +130,7 @@ impl Transport {
 
     /// After a write that was pending: whether the kernel has refused bytes. Where that takes an
     /// attempt of others, it is made only if it is `wanted`.
-    pub(super) fn refused(&mut self, cx: &Context<'_>, wanted: bool) -> bool {
+    pub(crate) fn refused(&mut self, cx: &Context<'_>, wanted: bool) -> bool {
         match self {
             Self::Socket(_) => true,
             Self::Stream(stream) => stream.refused(cx, wanted),
@@ -128,7 +138,7 @@ impl Transport {
     }
 
     /// Whether the kernel has taken bytes since this was asked last, beyond what [`Writing`] knows of.
-    pub(super) fn take_progress(&mut self) -> bool {
+    pub(crate) fn take_progress(&mut self) -> bool {
         match self {
             Self::Socket(_) => false,
             Self::Stream(stream) => stream.take_progress(),
@@ -136,7 +146,7 @@ impl Transport {
     }
 
     /// What arrived.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
         match self {
             Self::Socket(socket) => socket.poll_read(cx),
             Self::Stream(stream) => stream.poll_read(cx),
@@ -144,7 +154,7 @@ impl Transport {
     }
 
     /// The rest of the closing, once the last words are `written` or the time for them is over.
-    pub(super) async fn part(&mut self, broken: Option<Broken>, written: bool, deadline: Instant) {
+    pub(crate) async fn part(&mut self, broken: Option<Broken>, written: bool, deadline: Instant) {
         match self {
             Self::Socket(socket) if written => part(socket, broken, deadline).await,
             Self::Socket(_) => {}

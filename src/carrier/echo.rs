@@ -12,7 +12,6 @@ use tokio::time::Instant;
 
 use super::{
     Carrier,
-    incoming::ending_of,
     websocket::{Broken, Incoming, WebSocket, part},
 };
 use crate::{
@@ -38,7 +37,7 @@ pub(crate) async fn serve(carrier: Carrier) {
     match broken {
         None => socket.queue_close_answer(),
         Some(broken) => {
-            let ending = ending_of(broken);
+            let ending = broken.ending();
             socket.queue_close(ending.code(), ending.token());
         }
     }

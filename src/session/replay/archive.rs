@@ -9,9 +9,9 @@ use bson::DateTime;
 
 use super::{Asking, Found, Replaying, Source, picking::Picked};
 use crate::{
+    history::{Late, Refusal, Remembered, Seam},
     position::Position,
     protocol::{Frame, GapReason},
-    replay::{Late, Refusal, Remembered, Seam},
     router::{Batch, Change, ChangeKind},
 };
 

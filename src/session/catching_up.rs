@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Connection, Outcome, Outgoing, ROUND_BYTES,
-    replaying::{Beginning, Found, Replaying},
+    replay::{Beginning, Found, Replaying},
 };
 use crate::{
     position::{Cursor, Position},

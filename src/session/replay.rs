@@ -5,7 +5,7 @@
 //! is left fits one answer of the router, the router switches the connection to live at the end of
 //! that answer: no gap and no repeat, because the router is one sequence.
 
-mod late;
+mod archive;
 mod matching;
 mod picking;
 
@@ -19,16 +19,17 @@ use std::{
 use bson::{DateTime, RawDocumentBuf};
 
 use self::{
-    late::{OldEvents, Page},
+    archive::{OldEvents, Page},
     matching::Verdict,
     picking::Picked,
 };
-use super::{Host, websocket::after_others};
+use super::Host;
 use crate::{
+    carrier::after_others,
     filter::{Filter, Limits},
+    history::{Late, Reader, Refusal},
     position::Position,
     protocol::{Dialect, Frame, GapReason, Message},
-    replay::{Late, Reader, Refusal},
     router::{
         Batch, Busy, Change, ChangeKind, Compiled, Past, filter_limits, registry::ConnectionKey,
     },

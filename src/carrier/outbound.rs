@@ -9,12 +9,12 @@ use crate::{position::Position, protocol::Frame, router::outbox::End};
 
 /// What was taken since this was asked last.
 #[derive(Default, Debug)]
-pub(super) struct Written {
+pub(crate) struct Written {
     /// Whether any bytes were.
-    pub(super) progress: bool,
+    pub(crate) progress: bool,
     /// Events, and when the first of them was encoded.
-    pub(super) events: u64,
-    pub(super) oldest: Option<Instant>,
+    pub(crate) events: u64,
+    pub(crate) oldest: Option<Instant>,
 }
 
 /// Something that waits to be written.
@@ -39,7 +39,7 @@ struct Rest {
 }
 
 /// The frames, in order.
-pub(super) struct Writing {
+pub(crate) struct Writing {
     parts: VecDeque<Part>,
     /// Bytes of the first part that were taken.
     front_written: usize,
@@ -56,7 +56,7 @@ pub(super) struct Writing {
 
 impl Writing {
     /// Nothing is queued for a client that stands at `start`.
-    pub(super) fn new(start: Position) -> Self {
+    pub(crate) fn new(start: Position) -> Self {
         Self {
             parts: VecDeque::new(),
             front_written: 0,
@@ -69,7 +69,7 @@ impl Writing {
     }
 
     /// The same, behind what HTTP left to be sent.
-    pub(super) fn behind(answer: Bytes, start: Position) -> Self {
+    pub(crate) fn behind(answer: Bytes, start: Position) -> Self {
         let mut writing = Self::new(start);
         if !answer.is_empty() {
             writing.parts.push_back(Part::Answer(answer));
@@ -77,15 +77,15 @@ impl Writing {
         writing
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
-    pub(super) fn control_bytes(&self) -> usize {
+    pub(crate) fn control_bytes(&self) -> usize {
         self.control_bytes
     }
 
-    pub(super) fn shared_bytes(&self) -> usize {
+    pub(crate) fn shared_bytes(&self) -> usize {
         self.shared_bytes
     }
 
@@ -93,7 +93,7 @@ impl Writing {
     /// client stands by what is queued and by what was taken.
     #[cfg(test)]
     #[expect(clippy::type_complexity, reason = "for one test")]
-    pub(super) fn shape(&self) -> (Vec<(Option<Position>, usize, usize)>, Position, Position) {
+    pub(crate) fn shape(&self) -> (Vec<(Option<Position>, usize, usize)>, Position, Position) {
         let part = |(index, part): (usize, &Part)| {
             let (position, messages) = match part {
                 Part::Shared(frame) => (Some(frame.position), frame.messages()),
@@ -108,29 +108,29 @@ impl Writing {
     }
 
     /// Where the client stands by what was written.
-    pub(super) fn taken(&self) -> Position {
+    pub(crate) fn taken(&self) -> Position {
         self.taken
     }
 
     /// What was taken since this was asked last.
-    pub(super) fn take_written(&mut self) -> Written {
+    pub(crate) fn take_written(&mut self) -> Written {
         std::mem::take(&mut self.written)
     }
 
     /// Queues a shared frame.
-    pub(super) fn push_shared(&mut self, frame: Arc<Frame>) {
+    pub(crate) fn push_shared(&mut self, frame: Arc<Frame>) {
         self.queued = self.queued.max(frame.position);
         self.shared_bytes += frame.bytes.len();
         self.parts.push_back(Part::Shared(frame));
     }
 
     /// Queues a frame of the connection's own.
-    pub(super) fn push(&mut self, bytes: Bytes) {
+    pub(crate) fn push(&mut self, bytes: Bytes) {
         self.parts.push_back(Part::Own(bytes));
     }
 
     /// Puts control frames before everything else, but never inside a frame.
-    pub(super) fn push_control(&mut self, bytes: Bytes) {
+    pub(crate) fn push_control(&mut self, bytes: Bytes) {
         self.control_bytes += bytes.len();
         let first = usize::from(self.is_midway());
         self.parts.insert(first, Part::Control(bytes));
@@ -143,14 +143,14 @@ impl Writing {
     }
 
     /// Nothing more comes for the client up to `position`.
-    pub(super) fn pass(&mut self, position: Position) {
+    pub(crate) fn pass(&mut self, position: Position) {
         self.queued = self.queued.max(position);
     }
 
     /// Makes of what is queued what the client still gets at its end: `waiting` too if the end
     /// drains, else no more than the frame that was begun. `complete` says whether nothing between
     /// `waiting` and the end was left out. Returns where the client then stands.
-    pub(super) fn conclude(
+    pub(crate) fn conclude(
         &mut self,
         end: End,
         waiting: Vec<Arc<Frame>>,
@@ -202,13 +202,13 @@ impl Writing {
     }
 
     /// What is left of the only part, if there is no other.
-    pub(super) fn only(&self) -> Option<&[u8]> {
+    pub(crate) fn only(&self) -> Option<&[u8]> {
         let only = self.parts.front().filter(|_| self.parts.len() == 1);
         only.map(|part| &part.bytes()[self.front_written..])
     }
 
     /// Lays out the first parts for one vectored write; returns how many.
-    pub(super) fn lay_out<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+    pub(crate) fn lay_out<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut written = self.front_written;
         let mut count = 0;
         for (slice, part) in slices.iter_mut().zip(&self.parts) {
@@ -220,7 +220,7 @@ impl Writing {
     }
 
     /// So many bytes were taken.
-    pub(super) fn advance(&mut self, bytes: usize) {
+    pub(crate) fn advance(&mut self, bytes: usize) {
         self.written.progress = true;
         self.front_written += bytes;
         self.pop_written();

@@ -57,27 +57,27 @@ pub(crate) struct Gauge {
 
 impl Gauge {
     /// The task to wake when something is refused, or when the TCP connection is gone.
-    pub(super) fn watch(&self, cx: &Context<'_>) {
+    pub(crate) fn watch(&self, cx: &Context<'_>) {
         self.watcher.register(cx.waker());
     }
 
     /// How often the kernel has refused bytes.
-    pub(super) fn refusals(&self) -> u64 {
+    pub(crate) fn refusals(&self) -> u64 {
         self.refusals.load(Ordering::Acquire)
     }
 
     /// How many bytes the kernel has taken.
-    pub(super) fn bytes_taken(&self) -> u64 {
+    pub(crate) fn bytes_taken(&self) -> u64 {
         self.bytes_taken.load(Ordering::Acquire)
     }
 
     /// Has HTTP try again to write what it holds.
-    pub(super) fn attempt(&self) {
+    pub(crate) fn attempt(&self) {
         self.writer.wake();
     }
 
     /// Ends the TCP connection, whatever waits to be written.
-    pub(super) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
         self.writer.wake();
     }
@@ -89,12 +89,12 @@ impl Gauge {
     }
 
     /// Leaves it to the connection's task how long its client may take nothing.
-    pub(super) fn stream(&self) {
+    pub(crate) fn stream(&self) {
         self.streaming.store(true, Ordering::Release);
     }
 
     /// Whether the TCP connection is closed.
-    pub(super) fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
 

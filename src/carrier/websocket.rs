@@ -26,8 +26,8 @@ use tungstenite::{
     protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext, frame::coding::CloseCode},
 };
 
-use super::{transport::Upgraded, wire::Place, writing::Writing};
-use crate::position::Position;
+use super::{Upgraded, outbound::Writing, tcp_gauge::Place};
+use crate::{position::Position, protocol::Ending};
 
 /// Parts in one vectored write at most (Linux takes 1,024).
 const PARTS: usize = 64;
@@ -42,7 +42,7 @@ const CODE_REFUSED: &str = "Protocol violation";
 
 /// What arrived.
 #[derive(Debug)]
-pub(super) enum Incoming {
+pub(crate) enum Incoming {
     Text(Utf8Bytes),
     Binary(Bytes),
     Pong,
@@ -53,7 +53,7 @@ pub(super) enum Incoming {
 
 /// Why nothing more can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     /// The socket is gone without a closing handshake.
     Lost,
     /// Both sides have closed.
@@ -64,8 +64,22 @@ pub(super) enum Broken {
     TooBig,
 }
 
+impl Broken {
+    /// Returns the ending that it means for the session.
+    pub(crate) fn ending(self) -> Ending {
+        match self {
+            Self::Lost => Ending::ConnectionLost,
+            Self::Finished => Ending::ClientLeft,
+            Self::Protocol => Ending::ProtocolError,
+            Self::Binary => Ending::Binary,
+            Self::NotUtf8 => Ending::NotUtf8,
+            Self::TooBig => Ending::TooBig,
+        }
+    }
+}
+
 /// A WebSocket of which this is the only owner.
-pub(super) struct WebSocket {
+pub(crate) struct WebSocket {
     tcp: TcpStream,
     _place: Option<Place>,
     codec: WebSocketContext,
@@ -119,7 +133,7 @@ impl Write for Side<'_> {
 
 impl WebSocket {
     /// Takes over an upgraded socket.
-    pub(super) fn new(upgraded: Upgraded, message_bytes: usize, start: Position) -> Self {
+    pub(crate) fn new(upgraded: Upgraded, message_bytes: usize, start: Position) -> Self {
         let Upgraded {
             tcp,
             place,
@@ -145,22 +159,22 @@ impl WebSocket {
     }
 
     /// What waits to be written.
-    pub(super) fn writing(&mut self) -> &mut Writing {
+    pub(crate) fn writing(&mut self) -> &mut Writing {
         &mut self.writing
     }
 
     /// Queues a frame of this connection's own.
-    pub(super) fn queue(&mut self, frame: Bytes) {
+    pub(crate) fn queue(&mut self, frame: Bytes) {
         self.writing.push(frame);
     }
 
     /// Queues a ping.
-    pub(super) fn queue_ping(&mut self) {
+    pub(crate) fn queue_ping(&mut self) {
         self.queue(Bytes::from_static(&[0x89, 0]));
     }
 
     /// Queues our close frame behind everything that is queued. The codec says nothing any more.
-    pub(super) fn queue_close(&mut self, code: u16, text: &str) {
+    pub(crate) fn queue_close(&mut self, code: u16, text: &str) {
         self.take_control();
         self.silence();
         self.control.clear();
@@ -168,7 +182,7 @@ impl WebSocket {
     }
 
     /// Queues the answer to the client's close frame, and nothing behind it.
-    pub(super) fn queue_close_answer(&mut self) {
+    pub(crate) fn queue_close_answer(&mut self) {
         self.silence();
         self.take_control();
     }
@@ -188,7 +202,7 @@ impl WebSocket {
     }
 
     /// Whether everything queued was taken by the kernel.
-    pub(super) fn is_flushed(&self) -> bool {
+    pub(crate) fn is_flushed(&self) -> bool {
         self.writing.is_empty() && self.control.is_empty()
     }
 
@@ -203,7 +217,7 @@ impl WebSocket {
     /// Writes until nothing is queued, or until the kernel refuses (pending). The kernel is asked
     /// each time, whatever the runtime remembers of its readiness: whether a client is slow is
     /// judged by the answer.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             self.take_control();
             if self.writing.is_empty() {
@@ -244,12 +258,12 @@ impl WebSocket {
     /// Makes the next reads ask the kernel, until it has nothing more, whatever the runtime remembers
     /// of the socket: after a long stop of this process the runtime learns only bit by bit of what
     /// arrived.
-    pub(super) fn ask_kernel(&mut self) {
+    pub(crate) fn ask_kernel(&mut self) {
         self.ask_kernel = true;
     }
 
     /// The next message. Pings are answered on the way.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
         loop {
             // Most often the task was woken by something else, and the codec need not be asked.
             if self.at_rest && !self.ask_kernel && ready!(self.tcp.poll_read_ready(cx)).is_err() {
@@ -304,7 +318,7 @@ impl WebSocket {
 
     /// Reads and drops whatever still arrives, until the client closes: closing with unread bytes
     /// would reset the connection and could take our last words with it.
-    pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut buffer = [0; 1024];
         loop {
             let read = match self.turn {
@@ -325,7 +339,7 @@ impl WebSocket {
     }
 
     /// Tells the client that nothing more comes.
-    pub(super) fn shutdown_write(&self) {
+    pub(crate) fn shutdown_write(&self) {
         if let Err(error) = SockRef::from(&self.tcp).shutdown(std::net::Shutdown::Write) {
             tracing::trace!(%error, "the socket is gone already");
         }
@@ -333,7 +347,7 @@ impl WebSocket {
 }
 
 /// The rest of the closing handshake: the client's close, then ours of the TCP connection.
-pub(super) async fn part(socket: &mut WebSocket, broken: Option<Broken>, deadline: Instant) {
+pub(crate) async fn part(socket: &mut WebSocket, broken: Option<Broken>, deadline: Instant) {
     if broken.is_none() {
         let closed = poll_fn(|cx| {
             loop {
@@ -359,7 +373,7 @@ pub(super) async fn part(socket: &mut WebSocket, broken: Option<Broken>, deadlin
 
 /// Wakes the task when the others had their turn, and the runtime has looked at sockets and timers:
 /// a task that merely woke itself would be on again before that.
-pub(super) fn after_others(cx: &mut Context<'_>) {
+pub(crate) fn after_others(cx: &mut Context<'_>) {
     let yielding = pin!(yield_now()).poll(cx);
     debug_assert!(yielding.is_pending());
 }
@@ -405,7 +419,7 @@ fn broken(error: &Error) -> Broken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{protocol::Ending, router::outbox::End};
+    use crate::router::outbox::End;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,

@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::PollSender;
 
-use super::{Incoming, wire::Gauge, writing::Writing};
+use super::{Incoming, outbound::Writing, tcp_gauge::Gauge};
 use crate::position::Position;
 
 /// Frames are put together up to this size; a larger one goes alone.
@@ -55,7 +55,7 @@ pub(crate) fn event_stream(
 }
 
 /// An answer that is being written.
-pub(super) struct Streaming {
+pub(crate) struct Streaming {
     stream: EventStream,
     writing: Writing,
     bytes_taken: u64,
@@ -67,7 +67,7 @@ pub(super) struct Streaming {
 
 impl Streaming {
     /// Begins the answer for a client that stands at `start`.
-    pub(super) fn new(stream: EventStream, start: Position) -> Self {
+    pub(crate) fn new(stream: EventStream, start: Position) -> Self {
         let mut writing = Writing::new(start);
         writing.push(Bytes::from_static(RETRY));
         Self {
@@ -80,29 +80,29 @@ impl Streaming {
     }
 
     /// What waits to be written.
-    pub(super) fn writing(&mut self) -> &mut Writing {
+    pub(crate) fn writing(&mut self) -> &mut Writing {
         &mut self.writing
     }
 
     /// Queues a comment, unless the client gets enough to see anyway.
-    pub(super) fn queue_comment(&mut self) {
+    pub(crate) fn queue_comment(&mut self) {
         if self.writing.is_empty() {
             self.writing.push(Bytes::from_static(COMMENT));
         }
     }
 
-    pub(super) fn is_flushed(&self) -> bool {
+    pub(crate) fn is_flushed(&self) -> bool {
         self.writing.is_empty()
     }
 
     /// Whether the kernel has taken bytes since this was asked last.
-    pub(super) fn take_progress(&mut self) -> bool {
+    pub(crate) fn take_progress(&mut self) -> bool {
         let taken = self.stream.gauge.bytes_taken();
         std::mem::replace(&mut self.bytes_taken, taken) != taken
     }
 
     /// Hands everything queued to HTTP; pending while that takes nothing.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.writing.is_empty() {
             let reserved = ready!(self.stream.chunks.poll_reserve(cx));
             let chunk = self.chunk();
@@ -135,7 +135,7 @@ impl Streaming {
     /// Whether the kernel has refused bytes, asked when nothing could be handed over. If the answer is
     /// `wanted`, HTTP is asked to try again, and a later call reports what came of that: only an
     /// attempt tells a slow client from a busy node.
-    pub(super) fn refused(&mut self, cx: &Context<'_>, wanted: bool) -> bool {
+    pub(crate) fn refused(&mut self, cx: &Context<'_>, wanted: bool) -> bool {
         self.stream.gauge.watch(cx);
         let refusals = self.stream.gauge.refusals();
         match self.asked_at {
@@ -153,7 +153,7 @@ impl Streaming {
     }
 
     /// A client says nothing here; it can only leave.
-    pub(super) fn poll_read(&mut self, cx: &Context<'_>) -> Poll<Incoming> {
+    pub(crate) fn poll_read(&mut self, cx: &Context<'_>) -> Poll<Incoming> {
         self.stream.gauge.watch(cx);
         if self.left || self.stream.gauge.is_gone() {
             return Poll::Ready(Incoming::Close);
@@ -163,7 +163,7 @@ impl Streaming {
 
     /// Ends the answer and waits until the client has all of it. A client that does not take it in time
     /// is cut off: HTTP alone would wait for ever.
-    pub(super) async fn part(&mut self, deadline: Instant) {
+    pub(crate) async fn part(&mut self, deadline: Instant) {
         self.stream.chunks.close();
         if self.left {
             return;

@@ -6,9 +6,9 @@
 //! after a restart cost a handful of streams. A client that takes too long is let go, and comes back from
 //! where it is.
 
+mod archive;
 mod group;
-mod late;
-mod memory;
+mod read_batches;
 
 use std::{
     sync::Arc,
@@ -22,11 +22,11 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-pub(crate) use self::late::{Late, Remembered, Seam};
+pub(crate) use self::archive::{Late, Remembered, Seam};
 use self::{
+    archive::Shelf,
     group::{begin, refuse, take_group},
-    late::Shelf,
-    memory::Memory,
+    read_batches::Memory,
 };
 use crate::{
     config,

@@ -34,7 +34,7 @@ impl Connection {
                 Poll::Ready(Incoming::Close) => Ending::ClientLeft,
                 Poll::Ready(Incoming::Broken(broken)) => {
                     self.broken = Some(broken);
-                    ending_of(broken)
+                    broken.ending()
                 }
             };
             return Poll::Ready(Outcome::Found(ending));
@@ -119,16 +119,5 @@ impl Connection {
                 }
             }
         }
-    }
-}
-
-pub(super) fn ending_of(broken: Broken) -> Ending {
-    match broken {
-        Broken::Lost => Ending::ConnectionLost,
-        Broken::Finished => Ending::ClientLeft,
-        Broken::Protocol => Ending::ProtocolError,
-        Broken::Binary => Ending::Binary,
-        Broken::NotUtf8 => Ending::NotUtf8,
-        Broken::TooBig => Ending::TooBig,
     }
 }

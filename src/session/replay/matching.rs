@@ -27,7 +27,7 @@ pub(super) fn judge(filter: &Filter, document: &RawDocument) -> (Verdict, u64) {
     let mut steps = Steps::default();
     let matching = AssertUnwindSafe(|| {
         #[cfg(test)]
-        crate::connection::fault::strike_matching(document);
+        crate::session::fault::strike_matching(document);
         filter.matches_within(document, &mut steps)
     });
     let verdict = match catch_unwind(matching) {

@@ -11,8 +11,9 @@ use std::{
 
 use bson::Timestamp;
 
-use super::super::{acks::Acks, writing::Writing};
+use super::super::acks::Acks;
 use crate::{
+    carrier::Writing,
     position::Position,
     positions::{Owner, Pending},
     protocol::{Dialect, Ending, Frame, Message},
