@@ -190,7 +190,7 @@ impl Reading<'_> {
             tracing::warn!(error = %failed, position, ?remedy, "the change stream ended");
         }
         if let Some(right) = failed.missing_right() {
-            self.feed.store.presence().forbidden(&right);
+            self.feed.store.availability().note_missing_right(&right);
         }
     }
 
@@ -199,7 +199,7 @@ impl Reading<'_> {
     }
 
     fn pause(&self) -> Pause {
-        let presence = self.feed.store.presence().clone();
-        Pause::new(&self.feed.settings, presence)
+        let availability = self.feed.store.availability().clone();
+        Pause::new(&self.feed.settings, availability)
     }
 }

@@ -317,7 +317,10 @@ impl Reading {
 
 /// Waits for the database where it is lost, but not for ever.
 async fn returned(store: &Store, wait: Duration) {
-    if timeout(wait, store.presence().back()).await.is_err() {
+    if timeout(wait, store.availability().wait_primary())
+        .await
+        .is_err()
+    {
         tracing::debug!("the past is still away");
     }
 }

@@ -120,10 +120,10 @@ async fn prepared(config: &Config) -> Result<Store, StoreError> {
             store.require_migrated().await
         };
         match ready {
-            Err(error) if error.is_away() && Instant::now() < deadline => {
+            Err(error) if error.is_unavailable() && Instant::now() < deadline => {
                 tracing::warn!(%error, "the database cannot be migrated yet");
                 // Where it is not back by then, the next attempt says so.
-                drop(timeout_at(deadline, store.presence().back()).await);
+                drop(timeout_at(deadline, store.availability().wait_primary()).await);
                 sleep(jittered(MIGRATION_PAUSE)).await;
             }
             ready => return ready.map(|()| store),

@@ -67,7 +67,7 @@ impl Failure {
                 | StartupError::FailedMigration { .. } => 1,
                 _ => DATABASE_NOT_USABLE,
             },
-            error if error.is_away() => DATABASE_NOT_USABLE,
+            error if error.is_unavailable() => DATABASE_NOT_USABLE,
             _ => 1,
         };
         Self::Service {

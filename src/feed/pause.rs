@@ -5,22 +5,22 @@ use std::time::Duration;
 use rand::RngExt as _;
 use tokio::time::sleep;
 
-use crate::{config, store::Presence};
+use crate::{config, store::AvailabilityWatch};
 
 /// Pauses that grow, with jitter, so that many nodes do not come back at once. Where they are for a database
 /// that is lost, they end soon after it is back.
 #[derive(Debug)]
 pub(super) struct Pause {
-    presence: Presence,
+    availability: AvailabilityWatch,
     shortest: Duration,
     longest: Duration,
     next: Duration,
 }
 
 impl Pause {
-    pub(super) fn new(settings: &config::Feed, presence: Presence) -> Self {
+    pub(super) fn new(settings: &config::Feed, availability: AvailabilityWatch) -> Self {
         Self {
-            presence,
+            availability,
             shortest: settings.retry_min,
             longest: settings.retry_max,
             next: settings.retry_min,
@@ -29,10 +29,10 @@ impl Pause {
 
     pub(super) async fn wait(&mut self) {
         let jitter = rand::rng().random_range(0.5..1.0);
-        let lost = self.presence.is_lost();
+        let no_primary = !self.availability.has_primary();
         tokio::select! {
             () = sleep(self.next.mul_f64(jitter)) => {}
-            () = self.presence.back(), if lost => sleep(self.shortest.mul_f64(jitter)).await,
+            () = self.availability.wait_primary(), if no_primary => sleep(self.shortest.mul_f64(jitter)).await,
         }
         self.next = (self.next * 2).min(self.longest);
     }

@@ -5,7 +5,7 @@ use crate::{router::Busy, store::StoreError};
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        if error.is_away() {
+        if error.is_unavailable() {
             return away(&error);
         }
         match error {
@@ -39,7 +39,7 @@ impl From<StoreError> for Problem {
 /// may have been done: so all are told how a write is repeated.
 fn away(error: &StoreError) -> Problem {
     let what = match error {
-        StoreError::KnownAway { .. } => {
+        StoreError::KnownUnavailable { .. } => {
             tracing::debug!(%error, "a request was refused");
             error.to_string()
         }

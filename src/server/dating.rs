@@ -87,9 +87,9 @@ impl Dating {
         loop {
             match self.store.date_events(events).await {
                 Ok(_) => return,
-                Err(error) if error.is_away() => {
+                Err(error) if error.is_unavailable() => {
                     tracing::debug!(%error, "events cannot be dated now");
-                    self.store.presence().back().await;
+                    self.store.availability().wait_primary().await;
                     sleep(jittered(GATHERING)).await;
                 }
                 Err(error) => {

@@ -64,6 +64,6 @@ async fn left(store: &Store, at: DateTime) -> Result<Duration, StoreError> {
 
 async fn put_off(store: &Store, error: &StoreError) {
     tracing::debug!(%error, "expired subscriptions cannot be deleted now");
-    store.presence().back().await;
+    store.availability().wait_primary().await;
     sleep(PAUSE).await;
 }

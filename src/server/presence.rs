@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use crate::{
     router::RouterHandle,
-    store::{Store, jittered},
+    store::{Availability, Store, jittered},
     telemetry::{Health, Part},
 };
 
@@ -29,9 +29,9 @@ pub(super) async fn run(store: Store, router: RouterHandle, health: Health) {
 }
 
 async fn watch_database(store: &Store, health: &Health) {
-    let presence = store.presence();
+    let availability = store.availability();
     loop {
-        presence.lost().await;
+        availability.wait_no_primary().await;
         tokio::select! {
             () = tell(store, health) => {}
             () = ask(store) => {}
@@ -42,7 +42,7 @@ async fn watch_database(store: &Store, health: &Health) {
 /// Asks, again and again.
 async fn ask(store: &Store) {
     loop {
-        if let Err(error) = store.probe().await {
+        if let Err(error) = store.look_for_primary().await {
             tracing::debug!(%error, "the database was asked for");
         }
         sleep(jittered(PAUSE)).await;
@@ -51,28 +51,28 @@ async fn ask(store: &Store) {
 
 /// Says that the database is away once it is, and when it is back.
 async fn tell(store: &Store, health: &Health) {
-    let presence = store.presence();
-    let lost = tokio::select! {
-        lost = presence.gone() => lost,
-        () = presence.back() => return,
+    let availability = store.availability();
+    let outage = tokio::select! {
+        outage = availability.wait_unavailable() => outage,
+        () = availability.wait_primary() => return,
     };
-    let reason = lost.reason.as_str();
+    let reason = outage.reason.as_str();
     tracing::warn!(
         reason,
         "the database is away; requests are refused until it is back"
     );
     report(store, health);
-    presence.back().await;
-    let away = whole_millis(lost.since);
+    availability.wait_primary().await;
+    let away = whole_millis(outage.since);
     tracing::info!(away, "the database is back");
     report(store, health);
 }
 
 fn report(store: &Store, health: &Health) {
-    let presence = store.presence();
-    if let Some(lost) = presence.away() {
-        health.report(Part::Database, "away", Some(lost.reason));
-    } else if let Some(right) = presence.missing_right() {
+    let availability = store.availability();
+    if let Availability::Unavailable(outage) = availability.now() {
+        health.report(Part::Database, "away", Some(outage.reason));
+    } else if let Some(right) = availability.missing_right() {
         health.report(Part::Database, "forbids", Some(right));
     } else {
         health.report(Part::Database, "up", None);
@@ -86,11 +86,11 @@ fn whole_millis(since: Instant) -> String {
 
 /// Says that a right is missing when it is missed, and when it is not missed any more.
 async fn watch_rights(store: &Store, health: &Health) {
-    let presence = store.presence();
+    let availability = store.availability();
     loop {
-        presence.until_forbidden().await;
+        availability.wait_missing_right().await;
         let mut missing = None;
-        while let Some(right) = presence.missing_right() {
+        while let Some(right) = availability.missing_right() {
             report(store, health);
             if missing.as_ref() != Some(&right) {
                 tracing::error!(

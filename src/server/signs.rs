@@ -49,7 +49,7 @@ impl Signs {
     pub(super) async fn first(&self, patience: Duration) -> Result<(), StoreError> {
         let deadline = Instant::now() + patience;
         while let Err(error) = self.beat().await {
-            if !error.is_away() || Instant::now() >= deadline {
+            if !error.is_unavailable() || Instant::now() >= deadline {
                 return Err(error);
             }
             tracing::warn!(%error, "the first sign of life cannot be written yet");

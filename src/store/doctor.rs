@@ -12,7 +12,10 @@ use bson::{DateTime, Document, doc};
 use mongodb::{Client, Database, options::ClientOptions};
 
 pub use self::{oplog::Oplog, rights::Rights};
-use super::{StoreError, connect, error};
+use super::{
+    StoreError,
+    client::{connect, error},
+};
 use crate::config::Config;
 
 /// How long all of it may take.
@@ -121,7 +124,7 @@ async fn open_stream(database: &Database) -> Result<Result<(), String>, StoreErr
     match database.aggregate([stream]).await {
         Ok(_) => Ok(Ok(())),
         Err(error) => match StoreError::from(error.clone()) {
-            away if away.is_away() => Err(away),
+            away if away.is_unavailable() => Err(away),
             _ => Ok(Err(error::message(&error))),
         },
     }

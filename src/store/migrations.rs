@@ -12,27 +12,34 @@ mod apply;
 mod difference;
 mod files;
 mod found;
-mod lease;
 mod ours;
 mod wanted;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use bson::{DateTime, Document, doc};
 use mongodb::options::{Acknowledgment, CollectionOptions, WriteConcern};
 
-use super::{MIGRATIONS, StartupError, Store, StoreError};
+use super::{
+    MIGRATIONS, StartupError, Store, StoreError,
+    lease::{Lease, LeaseName},
+};
 
-pub use self::{difference::Difference, ours::Foreign};
+pub use self::difference::Difference;
 use self::{
     difference::differences,
     files::{FILES, Migration},
-    lease::Lease,
     ours::Look,
 };
 
-/// How long a migrator's lease runs without being renewed.
-const LEASE: Duration = Duration::from_secs(15);
+/// The lease that a migrating node holds.
+const MIGRATION_LEASE: LeaseName = LeaseName {
+    collection: MIGRATIONS,
+    id: Cow::Borrowed("lease"),
+    work: "migrating the database",
+};
+/// Time for which a migrator's lease holds without being renewed.
+const LEASE_LENGTH: Duration = Duration::from_secs(15);
 
 /// One migration and where it stands.
 #[derive(Clone, PartialEq, Debug)]
@@ -119,7 +126,7 @@ impl Store {
     /// done. Returns the names of what this call applied. Where something in the database is somebody
     /// else's, nothing is changed; where it becomes so meanwhile, the work ends there.
     pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
-        self.migrate_with_lease(LEASE).await
+        self.migrate_with_lease(LEASE_LENGTH).await
     }
 
     /// [`Store::migrate`] with a lease of another length: how long a migrator that died keeps the
@@ -165,12 +172,12 @@ impl Store {
     /// Brings the collections to their proper state again, whatever the record says: for when one was
     /// dropped or recreated at run time. Any number of nodes may call it at once.
     pub async fn repair(&self) -> Result<(), StoreError> {
-        self.under_lease(LEASE, true).await.map(drop)
+        self.under_lease(LEASE_LENGTH, true).await.map(drop)
     }
 
     async fn under_lease(&self, length: Duration, ours: bool) -> Result<Vec<String>, StoreError> {
         let work = async {
-            let lease = Lease::acquire(self, length).await?;
+            let lease = Lease::acquire(self, MIGRATION_LEASE, length).await?;
             lease.hold_during(Box::pin(self.bring_about(ours))).await
         };
         work.await.map_err(|error| self.missing_right(error))
@@ -230,7 +237,7 @@ impl Store {
         let upsert = records
             .update_one(doc! {"_id": file.name}, update)
             .upsert(true);
-        self.bounded(upsert).await?;
+        self.with_deadline(upsert).await?;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bson::{Bson, Document, Timestamp, doc};
 use mongodb::{Client, error::Error, options::ReadConcern};
 
-use super::{Store, StoreError, error::code};
+use super::{Store, StoreError, client::error::code};
 
 /// How many times the oldest entry is looked for at most.
 const ATTEMPTS: u32 = 5;
@@ -22,7 +22,7 @@ impl Store {
     /// (`read` on the database `local`, or `clusterMonitor`), or the cluster has no single oplog.
     pub async fn oplog_begin(&self) -> Result<Option<Timestamp>, StoreError> {
         let limit = self.server_limit();
-        match self.asked(oldest_entry(self.client(), limit)).await {
+        match self.probe(oldest_entry(self.client(), limit)).await {
             Ok(found) => Ok(found),
             Err(StoreError::NotPermitted { .. }) => self.oplog_begin_by_status().await,
             Err(error) => Err(error),
@@ -34,7 +34,7 @@ impl Store {
     pub async fn transaction_lifetime(&self) -> Result<Duration, StoreError> {
         let parameter = doc! {"getParameter": 1, LIFETIME: 1};
         let admin = self.client().database("admin");
-        let seconds = match self.asked(admin.run_command(parameter)).await {
+        let seconds = match self.probe(admin.run_command(parameter)).await {
             Ok(answer) => number(&answer),
             Err(StoreError::NotPermitted { .. }) => None,
             Err(error) => return Err(error),
@@ -47,7 +47,7 @@ impl Store {
     pub async fn oplog_fill(&self) -> Result<Option<Fill>, StoreError> {
         let stats = doc! {"collStats": "oplog.rs"};
         let local = self.client().database("local");
-        match self.asked(local.run_command(stats)).await {
+        match self.probe(local.run_command(stats)).await {
             Ok(stats) => Ok(fill(&stats)),
             Err(StoreError::NotPermitted { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -57,7 +57,7 @@ impl Store {
     async fn oplog_begin_by_status(&self) -> Result<Option<Timestamp>, StoreError> {
         let status = doc! {"serverStatus": 1, "oplog": 1};
         let admin = self.client().database("admin");
-        match self.asked(admin.run_command(status)).await {
+        match self.probe(admin.run_command(status)).await {
             Ok(status) => Ok(earliest(&status)),
             Err(StoreError::NotPermitted { .. }) => Ok(None),
             Err(error) => Err(error),

@@ -97,12 +97,12 @@ async fn every_call_ends_and_says_that_the_database_is_away() {
         store.migration_status(),
         store.begin("k", [0; 32]),
     );
-    assert!(answers.0.unwrap_err().is_away());
-    assert!(answers.1.unwrap_err().is_away());
-    assert!(answers.2.unwrap_err().is_away());
-    assert!(answers.3.unwrap_err().is_away());
-    assert!(answers.4.unwrap_err().is_away());
-    assert!(answers.5.unwrap_err().is_away());
+    assert!(answers.0.unwrap_err().is_unavailable());
+    assert!(answers.1.unwrap_err().is_unavailable());
+    assert!(answers.2.unwrap_err().is_unavailable());
+    assert!(answers.3.unwrap_err().is_unavailable());
+    assert!(answers.4.unwrap_err().is_unavailable());
+    assert!(answers.5.unwrap_err().is_unavailable());
     // Far from a bound on speed: it shows that the driver's own 30 s are not what ended the calls.
     assert!(begun.elapsed() < Duration::from_secs(20));
 }
@@ -122,7 +122,7 @@ async fn a_server_that_does_not_answer_is_not_waited_for() {
     };
     client.database("admin").run_command(block).await.unwrap();
     let error = store.find_subscription("a").await.unwrap_err();
-    assert!(error.is_away(), "{error:?}");
+    assert!(error.is_unavailable(), "{error:?}");
     store.find_subscription("a").await.unwrap();
 }
 
@@ -170,20 +170,26 @@ async fn a_write_that_no_majority_has_is_not_answered_as_done() {
     client.database("admin").run_command(fail).await.unwrap();
 
     let inserted = store.insert_subscription(&doc! {"_id": "b"}).await;
-    assert!(inserted.unwrap_err().is_away());
+    assert!(inserted.unwrap_err().is_unavailable());
     let inserted = store
         .insert_subscriptions(&[&crate::raw(&doc! {"_id": "c"})])
         .await;
-    assert!(inserted.unwrap_err().is_away());
+    assert!(inserted.unwrap_err().is_unavailable());
     let published = store.insert_events(vec![crate::raw(&doc! {})]).await;
-    assert!(published.unwrap_err().is_away());
+    assert!(published.unwrap_err().is_unavailable());
     let updated = store
         .update_subscription(&read, doc! {"name": "n"}, &[])
         .await;
-    assert!(updated.unwrap_err().is_away());
-    assert!(store.begin("k", [0; 32]).await.unwrap_err().is_away());
+    assert!(updated.unwrap_err().is_unavailable());
+    assert!(
+        store
+            .begin("k", [0; 32])
+            .await
+            .unwrap_err()
+            .is_unavailable()
+    );
     let deleted = store.delete_subscription("a", None).await;
-    assert!(deleted.unwrap_err().is_away());
+    assert!(deleted.unwrap_err().is_unavailable());
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ impl Keeping {
     /// Writes it; where the database is away, returns what is to be done beside the answer.
     pub(super) async fn now(self) -> Option<impl Future<Output = ()>> {
         match self.attempt().await {
-            Err(error) if error.is_away() => Some(self.later()),
+            Err(error) if error.is_unavailable() => Some(self.later()),
             outcome => {
                 told(outcome);
                 None
@@ -42,10 +42,10 @@ impl Keeping {
     async fn later(self) {
         let trying = async {
             loop {
-                self.store.presence().back().await;
+                self.store.availability().wait_primary().await;
                 sleep(jittered(PAUSE)).await;
                 match self.attempt().await {
-                    Err(error) if error.is_away() => {}
+                    Err(error) if error.is_unavailable() => {}
                     outcome => return outcome,
                 }
             }

@@ -4,12 +4,12 @@
 use bson::{Bson, Document, doc};
 
 use super::{
-    Difference, Foreign,
+    Difference,
     files::{FILES, Migration},
     found::Found,
     ours::Look,
 };
-use crate::store::{StartupError, Store, StoreError, error};
+use crate::store::{Foreign, StartupError, Store, StoreError, client::error};
 
 const NAMESPACE_EXISTS: i32 = 48;
 
@@ -57,7 +57,7 @@ impl Store {
 
     fn explain(&self, what: &str, error: StoreError) -> StoreError {
         match error {
-            away if away.is_away() => away,
+            away if away.is_unavailable() => away,
             forbidden @ StoreError::NotPermitted { .. } => self.missing_right(forbidden),
             StoreError::Duplicate => failed(what, TWICE.to_owned()).into(),
             StoreError::Other(error) => failed(what, error::message(&error)).into(),
@@ -112,7 +112,7 @@ impl Store {
 
     async fn command(&self, command: Document) -> Result<(), StoreError> {
         let run = self.database().run_command(with_concern(command));
-        self.unhurried(run).await.map(drop)
+        self.without_deadline(run).await.map(drop)
     }
 
     /// Looks once more at a collection that others made, at the last moment.

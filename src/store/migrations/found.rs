@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
 
-use crate::store::{COLLECTIONS, Store, StoreError, error};
+use crate::store::{COLLECTIONS, Store, StoreError, client::error};
 
 /// Of the indexes and collections of ours there are never more than one reply holds.
 const BATCH: i32 = 1_000;
@@ -96,7 +96,7 @@ impl Store {
             .find_one(filter)
             .projection(doc! {"_id": 1})
             .max_time(self.server_limit());
-        Ok(self.bounded(find).await?.is_some())
+        Ok(self.with_deadline(find).await?.is_some())
     }
 }
 

@@ -5,44 +5,25 @@
 //! claim; a migration on record claims what it makes. A name that is not claimed and holds
 //! documents belongs to somebody else, and then nothing at all is changed.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt as _;
 
 use super::{
+    MIGRATION_LEASE,
     difference::differences,
     files::FILES,
     found::Found,
-    lease,
     wanted::{Wanted, sum},
 };
 use crate::store::{
-    COLLECTIONS, MIGRATIONS, StartupError, Store, StoreError, deployment::DEPLOYMENT,
+    COLLECTIONS, Foreign, MIGRATIONS, StartupError, Store, StoreError,
+    client::deployment::DEPLOYMENT,
 };
 
 /// The `_id` of the claim.
 pub(super) const CLAIM: &str = "claim";
-
-/// A collection that has a name of ours and that we did not make.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Foreign {
-    /// Its name.
-    pub collection: String,
-    /// Why it is not taken.
-    pub reason: String,
-    /// Whether it can be taken where that is really meant.
-    pub adoptable: bool,
-}
-
-impl fmt::Display for Foreign {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.collection, self.reason)
-    }
-}
 
 /// What is in the way, and what a migration would claim.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -146,7 +127,7 @@ impl Store {
             .find(doc! {"$or": [record(), claim()]})
             .sort(doc! {"_id": 1})
             .max_time(self.server_limit());
-        self.bounded(async { find.await?.try_collect().await })
+        self.with_deadline(async { find.await?.try_collect().await })
             .await
     }
 
@@ -166,7 +147,7 @@ impl Store {
         let records = self.database().collection::<Document>(MIGRATIONS);
         let update = doc! {"$addToSet": {"collections": {"$each": names}}};
         let claim = records.update_one(doc! {"_id": CLAIM}, update).upsert(true);
-        self.bounded(claim).await?;
+        self.with_deadline(claim).await?;
         Ok(())
     }
 
@@ -174,7 +155,7 @@ impl Store {
     pub(super) async fn give_back(&self, names: &[&String]) -> Result<(), StoreError> {
         let records = self.database().collection::<Document>(MIGRATIONS);
         let update = doc! {"$pull": {"collections": {"$in": names}}};
-        self.bounded(records.update_one(doc! {"_id": CLAIM}, update))
+        self.with_deadline(records.update_one(doc! {"_id": CLAIM}, update))
             .await?;
         Ok(())
     }
@@ -217,7 +198,7 @@ fn claimed(records: &[Document]) -> BTreeSet<String> {
 /// Whatever is in a collection is somebody's; in `migrations`, whatever we do not write before a claim.
 fn not_ours(name: &str) -> Document {
     match name {
-        MIGRATIONS => doc! {"$nor": [claim(), lease::shape(), deployment()]},
+        MIGRATIONS => doc! {"$nor": [claim(), MIGRATION_LEASE.query(), deployment()]},
         _ => doc! {},
     }
 }

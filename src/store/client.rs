@@ -1,0 +1,15 @@
+//! The connection to the database.
+//!
+//! It owns connecting and the checks before anything else happens, the deadline of every call, the
+//! database's availability and clock, the deployment's identity, and the errors. It knows no collection
+//! but the one that records the deployment.
+
+pub(super) mod availability;
+pub(super) mod clock;
+pub(super) mod connect;
+pub(super) mod deadline;
+pub(super) mod deployment;
+pub(super) mod error;
+pub(super) mod read;
+pub(super) mod refusal;
+pub(super) mod startup;

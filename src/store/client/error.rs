@@ -1,0 +1,290 @@
+//! What can go wrong in the store, as far as callers tell it apart.
+
+use std::time::Duration;
+
+use mongodb::error::{CommandError, Error, ErrorKind, WriteFailure};
+
+use super::{
+    refusal::{bulk_refusal, refusal, refused_silently},
+    startup::StartupError,
+};
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The `_id` is taken.
+    #[error("a document with this _id exists already")]
+    Duplicate,
+    /// The database understood the request and refuses it; `detail` says why, for the caller, and has no
+    /// words of the database.
+    #[error("refused by the database: {detail}")]
+    Refused {
+        /// What is wrong with the document or the query.
+        detail: String,
+    },
+    /// No server can take the request now: network, election, no majority in time, shutdown.
+    #[error("the database cannot be reached: {}", brief(.0))]
+    Unavailable(Box<Error>),
+    /// The database has been away for a while, and was not asked.
+    #[error("the database has been away for {}", whole_seconds(*.waited))]
+    KnownUnavailable {
+        /// For how long.
+        waited: Duration,
+    },
+    /// The answer did not come in time. A write may or may not have happened.
+    #[error("the database did not answer within {}", milliseconds(*.waited))]
+    TimedOut {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The server looked for as long as it may, and found nothing.
+    #[error("the database found nothing within {}", milliseconds(*.waited))]
+    TooSlow {
+        /// For how long.
+        waited: Duration,
+    },
+    /// The credentials are wrong (18), or lack a right (13).
+    #[error(
+        "the database does not permit this: {detail}. Grant the user readWrite and dbAdmin on the database"
+    )]
+    NotPermitted {
+        /// The server's words: which command on which collection.
+        detail: String,
+        /// The server's code, where it gave one.
+        code: Option<i32>,
+    },
+    /// The service cannot start on this database.
+    #[error(transparent)]
+    Startup(#[from] Box<StartupError>),
+    /// Something the store does not expect of a server.
+    #[error("unexpected answer of the database: {0}")]
+    Unexpected(&'static str),
+    /// Anything else the driver reports.
+    #[error("the database failed: {}", brief(.0))]
+    Other(Box<Error>),
+}
+
+impl StoreError {
+    /// Whether trying again later may help, because the database is away or too slow.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Unavailable(_) | Self::KnownUnavailable { .. } | Self::TimedOut { .. } => true,
+            Self::Startup(error) => error.is_unavailable(),
+            _ => false,
+        }
+    }
+
+    /// Whether a read at a point in time failed because that point is no longer (239), not (246), or
+    /// not yet (72) readable.
+    pub(in crate::store) fn is_snapshot_lost(&self) -> bool {
+        matches!(self, Self::Unavailable(error) | Self::Other(error)
+            if matches!(code(error), Some(72 | 239 | 246)))
+    }
+
+    /// Whether the server stopped because its time was up.
+    pub(in crate::store) fn is_time_limit(&self) -> bool {
+        const MAX_TIME_EXPIRED: i32 = 50;
+        matches!(self, Self::Unavailable(error) if code(error) == Some(MAX_TIME_EXPIRED))
+    }
+
+    /// Whether what was asked takes longer than it may, as far as that can be told.
+    pub(in crate::store) fn is_slowness(&self) -> bool {
+        self.is_time_limit() || matches!(self, Self::TimedOut { .. })
+    }
+
+    /// A failed query: what is neither the network nor a right is the query's own fault.
+    pub(in crate::store) fn of_query(self) -> Self {
+        match self {
+            Self::Other(error) => match error.kind.as_ref() {
+                ErrorKind::Command(CommandError { .. }) => Self::Refused {
+                    detail: refused_silently(&error),
+                },
+                _ => Self::Other(error),
+            },
+            other => other,
+        }
+    }
+}
+
+impl From<StartupError> for StoreError {
+    fn from(error: StartupError) -> Self {
+        Self::Startup(Box::new(error))
+    }
+}
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        if is_unavailable(&error) {
+            return Self::Unavailable(Box::new(error));
+        }
+        match (code(&error), error.kind.as_ref()) {
+            (Some(11000 | 11001), _) => Self::Duplicate,
+            (Some(13 | 18), _) | (None, ErrorKind::Authentication { .. }) => Self::NotPermitted {
+                detail: message(&error),
+                code: code(&error),
+            },
+            (Some(code), _) if is_refusal(code) => Self::Refused {
+                detail: refusal(&error),
+            },
+            (None, ErrorKind::InvalidArgument { message, .. }) => Self::Refused {
+                detail: message.clone(),
+            },
+            (None, ErrorKind::Bson(error)) => Self::Refused {
+                detail: error.to_string(),
+            },
+            _ => Self::Other(Box::new(error)),
+        }
+    }
+}
+
+/// The code the server gave; for a bulk write the concern's, as its items are told one by one.
+pub(crate) fn code(error: &Error) -> Option<i32> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => Some(command.code),
+        ErrorKind::Write(WriteFailure::WriteError(write)) => Some(write.code),
+        ErrorKind::Write(WriteFailure::WriteConcernError(concern)) => Some(concern.code),
+        ErrorKind::InsertMany(many) => many.write_concern_error.as_ref().map(|c| c.code),
+        _ => None,
+    }
+}
+
+/// The server's words, without the driver's wrapping, and without the values of a command.
+pub(in crate::store) fn message(error: &Error) -> String {
+    let words = match error.kind.as_ref() {
+        ErrorKind::Command(command) => &command.message,
+        ErrorKind::Write(WriteFailure::WriteError(write)) => &write.message,
+        ErrorKind::Write(WriteFailure::WriteConcernError(concern)) => &concern.message,
+        ErrorKind::Authentication { message, .. } => message,
+        ErrorKind::InsertMany(many) => match &many.write_concern_error {
+            Some(concern) => &concern.message,
+            None => return "not all documents were inserted".to_owned(),
+        },
+        kind => return kind.to_string(),
+    };
+    without_values(words)
+}
+
+/// The server repeats a command that it refuses: documents, secrets, the session's id. Its name and
+/// collection are all that is of use.
+fn without_values(words: &str) -> String {
+    let Some((before, command)) = words.split_once('{') else {
+        return words.to_owned();
+    };
+    let before = before.trim_end();
+    if !before.ends_with("command") && !command.contains("lsid: {") {
+        return words.to_owned();
+    }
+    let (name, value) = command.split_once(':').unwrap_or((command, ""));
+    let name = name.trim();
+    let collection = value.trim_start().strip_prefix('"');
+    match collection.and_then(|rest| rest.split_once('"')) {
+        Some((collection, _)) => format!("{before} {name} on {collection}"),
+        None => format!("{before} {name}"),
+    }
+}
+
+/// The error in a line. The driver's own text lists labels, and all it knows of every server.
+pub(crate) fn brief(error: &Error) -> String {
+    match error.kind.as_ref() {
+        ErrorKind::Io(error) => error.to_string(),
+        ErrorKind::ConnectionPoolCleared { message, .. } => message.clone(),
+        ErrorKind::ServerSelection { message, .. } => {
+            let words = message.split(" Topology:").next();
+            words.unwrap_or(message).to_owned()
+        }
+        _ => match code(error) {
+            Some(code) => format!("{} (code {code})", message(error)),
+            None => message(error),
+        },
+    }
+}
+
+fn whole_seconds(time: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(time.as_secs()))
+}
+
+fn milliseconds(time: Duration) -> humantime::FormattedDuration {
+    let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    humantime::format_duration(Duration::from_millis(milliseconds))
+}
+
+fn is_unavailable(error: &Error) -> bool {
+    match error.kind.as_ref() {
+        ErrorKind::Io(_)
+        | ErrorKind::ConnectionPoolCleared { .. }
+        | ErrorKind::ServerSelection { .. }
+        | ErrorKind::DnsResolve { .. }
+        | ErrorKind::Shutdown => true,
+        _ => code(error).is_some_and(is_unavailable_code),
+    }
+}
+
+/// Codes by which a server says that it, or a majority, cannot answer now.
+fn is_unavailable_code(code: i32) -> bool {
+    matches!(
+        code,
+        6 | 7 | 89 | 9001 // unreachable, not found, network timeout, socket
+        | 91 | 11_600 | 11_601 | 11_602 // shutting down, interrupted
+        | 189 | 10_058 | 10_107 | 13_435 | 13_436 // not primary, recovering
+        | 50 | 202 | 262 // took too long
+        | 64 | 79 | 100 | 133 | 134 // no majority, none that satisfies the concern
+        | 215 // the database is being dropped
+        | 43 | 237 // the cursor is gone: with its server, or by a time limit
+        | 239 | 246 // no such snapshot (any more)
+    )
+}
+
+/// Codes by which a server says that the document or the query is not acceptable.
+fn is_refusal(code: i32) -> bool {
+    matches!(
+        code,
+        2 | 9 | 14 | 15 // bad value, parse, type, too deep
+        | 22 | 28 | 40 | 52
+            ..=57 | 66 // invalid BSON, paths, field names, _id
+        | 121 | 10_334 | 17_280 | 17_419 | 17_420 // validator, too large
+        | 31_249 | 51_091 | 51_108 // regular expressions
+    )
+}
+
+/// One item of an unordered insert that was not stored.
+pub(in crate::store) fn item_error(error: &mongodb::error::IndexedWriteError) -> StoreError {
+    if error.code == 11_000 {
+        return StoreError::Duplicate;
+    }
+    away_item(error).unwrap_or_else(|| StoreError::Refused {
+        detail: bulk_refusal(error),
+    })
+}
+
+/// The failure of an item that could not be stored now, and may be later.
+pub(in crate::store) fn away_item(error: &mongodb::error::IndexedWriteError) -> Option<StoreError> {
+    let away = || StoreError::Unavailable(Box::new(Error::custom(error.message.clone())));
+    is_unavailable_code(error.code).then(away)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_repeats_what_a_command_held() {
+        for (words, told) in [
+            (
+                "not authorized on shop to execute command { collMod: \"events\", index: { a: 1 }, \
+                 lsid: { id: UUID(\"1\") }, $db: \"shop\" }",
+                "not authorized on shop to execute command collMod on events",
+            ),
+            (
+                "not authorized on shop to execute command { listCollections: 1, lsid: { id: 1 } }",
+                "not authorized on shop to execute command listCollections",
+            ),
+            (
+                "something failed: { update: \"events\", updates: [ 5 ], lsid: { id: 1 } }",
+                "something failed: update on events",
+            ),
+            ("no such { thing }", "no such { thing }"),
+        ] {
+            assert_eq!(without_values(words), told);
+        }
+    }
+}

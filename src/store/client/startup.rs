@@ -1,0 +1,176 @@
+//! Why the service does not start on a database: one clear line each.
+
+use std::{fmt, time::Duration};
+
+/// What stands in the way of starting. The command line has an exit code for each (`docs/cli.md`).
+#[derive(Debug, thiserror::Error)]
+pub enum StartupError {
+    /// The connection string cannot be used.
+    #[error("the connection string cannot be used: {reason}")]
+    BadUri {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No server answered in time.
+    #[error(
+        "no usable MongoDB at {hosts} within {}: {reason}",
+        humantime::format_duration(*.waited)
+    )]
+    Unreachable {
+        /// The addresses in the connection string.
+        hosts: String,
+        /// How long was waited.
+        waited: Duration,
+        /// The last reason.
+        reason: String,
+    },
+    /// A server that is not a member of a replica set has no change streams.
+    #[error(
+        "the server at {hosts} is not a member of a replica set, and change streams need one: \
+         start it with --replSet NAME and run rs.initiate() once"
+    )]
+    NotReplicaSet {
+        /// The addresses in the connection string.
+        hosts: String,
+    },
+    /// The server is a router of a sharded cluster.
+    #[error(
+        "the server at {hosts} is mongos, the router of a sharded cluster, and behind it the order of \
+         changes is not exact enough to resume from: connect to a replica set"
+    )]
+    ShardedCluster {
+        /// The addresses in the connection string.
+        hosts: String,
+    },
+    /// The server is older than 6.0.
+    #[error("MongoDB {version} is too old: 6.0 or later is needed")]
+    TooOld {
+        /// What the server says it is.
+        version: String,
+    },
+    /// User name or password is wrong, or the mechanism is not the server's.
+    #[error(
+        "the server does not accept the credentials in the connection string: {detail} \
+         (check user name, password and authSource)"
+    )]
+    WrongCredentials {
+        /// The server's words.
+        detail: String,
+    },
+    /// The user lacks a right.
+    #[error(
+        "the user lacks a right on database {database}: {detail}. \
+         Grant it readWrite and dbAdmin there: \
+         db.grantRolesToUser(USER, [{{role: \"readWrite\", db: \"{database}\"}}, \
+         {{role: \"dbAdmin\", db: \"{database}\"}}])"
+    )]
+    MissingRight {
+        /// The database.
+        database: String,
+        /// The server's words.
+        detail: String,
+    },
+    /// Names of ours are somebody else's.
+    #[error("{}", not_ours(database, foreign, *begun))]
+    NotOurs {
+        /// The database.
+        database: String,
+        /// Which, and why.
+        foreign: Vec<Foreign>,
+        /// Whether that came about when some were being made already.
+        begun: bool,
+    },
+    /// The collections are not as they have to be, and were not to be changed.
+    #[error("the collections are not as they have to be: {}; run `tidegate migrate`, or start without --no-migrate", .differences.join("; "))]
+    Differs {
+        /// What differs.
+        differences: Vec<String>,
+    },
+    /// The collections are not as they have to be, and the service cannot change that.
+    #[error("the collections are not as they have to be, and this cannot be mended from here: {}", .differences.join("; "))]
+    Unmendable {
+        /// What differs, and what to do about it.
+        differences: Vec<String>,
+    },
+    /// Migrations are pending and were not to be applied.
+    #[error("pending migrations: {}; run `tidegate migrate`, or start without --no-migrate", .names.join(", "))]
+    PendingMigrations {
+        /// The names, in order.
+        names: Vec<String>,
+    },
+    /// A migration that was applied reads differently in this binary.
+    #[error(
+        "migration {name} was edited after it was applied (recorded {recorded}, this binary has {ours}): \
+         restore the file, and put the change into a new one"
+    )]
+    EditedMigration {
+        /// The migration.
+        name: String,
+        /// The checksum on record.
+        recorded: String,
+        /// The checksum of the file in this binary.
+        ours: String,
+    },
+    /// A command of a migration failed.
+    #[error("migration {name}: {reason}")]
+    FailedMigration {
+        /// The migration.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A collection that has a name of ours and that we did not make.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Foreign {
+    /// Its name.
+    pub collection: String,
+    /// Why it is not taken.
+    pub reason: String,
+    /// Whether it can be taken where that is really meant.
+    pub adoptable: bool,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.collection, self.reason)
+    }
+}
+
+impl StartupError {
+    /// Whether trying again later may help.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
+/// Names what is in the way, and the ways out.
+fn not_ours(database: &str, foreign: &[Foreign], begun: bool) -> String {
+    let list = |items: Vec<String>| items.join(", ");
+    let all = list(foreign.iter().map(Foreign::to_string).collect());
+    let flags = |foreign: &Foreign| format!("--adopt {}", foreign.collection);
+    let adoptable: Vec<_> = foreign
+        .iter()
+        .filter(|one| one.adoptable)
+        .map(flags)
+        .collect();
+    let adopt = match adoptable.as_slice() {
+        [] => String::new(),
+        flags => format!(
+            ". Only if what is in it is really meant for this service: {}; then our rules apply to it: events are \
+             deleted after `retention`, subscriptions and all else when they expire",
+            flags.join(" ")
+        ),
+    };
+    let changed = if begun {
+        "It has its own options again, and what is in it was not changed; other collections that were missing may have \
+         been made"
+    } else {
+        "Nothing was changed"
+    };
+    format!(
+        "the database {database} holds collections that this service did not make and that have names it \
+         needs: {all}. {changed}. Give it a database of its own (--database NAME){adopt}"
+    )
+}

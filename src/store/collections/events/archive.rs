@@ -1,0 +1,98 @@
+//! Events that are older than the oplog, in the order of `ts`.
+//!
+//! The server fills `ts` in when an insert begins, and so a little before its commit: whoever reads
+//! from a commit on has to begin earlier. Documents of other programs get the time of their commit as `ts`, a
+//! moment later; until then, or with a `ts` of another type, they are in no order.
+
+use bson::{Bson, DateTime, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
+use mongodb::options::Hint;
+
+use super::page_key::PageKey;
+use crate::{
+    event::{STORED_AT_FIELD, TS_FIELD},
+    store::{EVENTS, Store, StoreError},
+};
+
+/// The index by `ts` and `_id`.
+const INDEX: &str = "ts";
+/// Events in one reply at most; its bytes are bounded by the server.
+const PAGE: i64 = 1_000;
+/// So far the clocks of programs that insert events may be behind the server's.
+const CLOCKS_APART_SECONDS: u32 = 60;
+
+impl Store {
+    /// The first events with `ts` from `from` to `to`, both included, and behind the key `after`: one
+    /// reply of the server, with the documents in `cursor.firstBatch`. What a change stream has shown
+    /// up to `to` is in it.
+    pub async fn old_events(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        after: Option<&PageKey>,
+    ) -> Result<Option<RawDocumentBuf>, StoreError> {
+        let mut session = self.session().await?;
+        session.advance_operation_time(to);
+        let events = self.database().collection::<RawDocumentBuf>(EVENTS);
+        let mut filter = doc! {TS_FIELD: {"$gte": from, "$lte": to}};
+        if let Some(after) = after {
+            filter.insert("_id", doc! {"$ne": after.id().clone()});
+        }
+        // A negative limit asks for a single reply.
+        let mut find = events
+            .find(filter)
+            .sort(doc! {TS_FIELD: 1, "_id": 1})
+            .hint(Hint::Name(INDEX.to_owned()))
+            .limit(-PAGE)
+            .max_time(self.server_limit());
+        if let Some(after) = after {
+            find = find.min(after.bounds());
+        }
+        let reading = async {
+            let mut cursor = find.session(&mut session).batch().await?;
+            let mut batches = cursor.stream(&mut session);
+            futures_util::TryStreamExt::try_next(&mut batches).await
+        };
+        let batch = self.with_deadline(reading).await?;
+        Ok(batch.map(|batch| batch.as_raw_document().to_owned()))
+    }
+
+    /// Whether there are events without `ts` that may have been committed from `from` to `to`.
+    pub async fn has_events_without_ts(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let events = self.database().collection::<RawDocumentBuf>(EVENTS);
+        let date = DateTime::from_millis(i64::from(from.time) * 1_000);
+        let zero = Timestamp {
+            time: 0,
+            increment: 0,
+        };
+        // Nothing and null sort before every timestamp.
+        let find = events
+            .find_one(doc! {
+                "$or": [{STORED_AT_FIELD: Bson::Null}, {STORED_AT_FIELD: {"$gte": date}}],
+                // What was made later was not committed before, whatever its program's clock says.
+                "_id": {"$not": {"$gte": made_after(to)}},
+            })
+            .projection(doc! {"_id": 1})
+            .hint(Hint::Name(INDEX.to_owned()))
+            .min(doc! {TS_FIELD: Bson::MinKey, "_id": Bson::MinKey})
+            .max(doc! {TS_FIELD: zero, "_id": Bson::MinKey})
+            .max_time(self.server_limit());
+        Ok(self.with_deadline(find).await?.is_some())
+    }
+
+    /// How long events are kept.
+    pub fn retention(&self) -> std::time::Duration {
+        self.inner.retention
+    }
+}
+
+/// The first `ObjectId` of those that are made when `to` has passed on every clock.
+fn made_after(to: Timestamp) -> ObjectId {
+    let seconds = to.time.saturating_add(CLOCKS_APART_SECONDS);
+    let mut bytes = [0; 12];
+    bytes[..4].copy_from_slice(&seconds.to_be_bytes());
+    ObjectId::from_bytes(bytes)
+}

@@ -1,0 +1,341 @@
+//! Subscriptions, one document at a time.
+//!
+//! Changes are conditional on the whole document being what the caller read, so that two writers
+//! never overwrite each other unseen, whatever program the other one is. MongoDB compares numbers by
+//! value: a change from `1` to `1.0` and nothing else, in the instant between read and write, is
+//! not seen as one.
+
+mod expiry;
+pub(in crate::store) mod listing;
+pub(in crate::store) mod snapshot;
+
+use std::sync::LazyLock;
+
+use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
+use mongodb::{
+    ClientSession, Collection,
+    error::{Error, ErrorKind, InsertManyError},
+    options::{ReadConcern, ReturnDocument},
+};
+
+use super::document_limits;
+use crate::{
+    store::{
+        SUBSCRIPTIONS, Store, StoreError,
+        client::{
+            deadline::operation_time,
+            error::{code, item_error},
+        },
+    },
+    subscription::{Key, object_id},
+};
+
+/// The order of the index on `_id`, in which a string comes before an `ObjectId`: of two documents that have
+/// one id the string is the subscription.
+static STRINGS_FIRST: LazyLock<Document> = LazyLock::new(|| doc! {"_id": 1});
+
+/// A document as it was at a time.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// The cluster's time: what was committed before is in what was read.
+    pub operation_time: Timestamp,
+    /// The document; `None` where there is none.
+    pub document: Option<RawDocumentBuf>,
+}
+
+/// A write that a majority acknowledged.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The cluster's time of the write.
+    pub operation_time: Timestamp,
+    /// The document as it is stored now.
+    pub document: RawDocumentBuf,
+}
+
+/// What became of several inserts.
+#[derive(Debug)]
+pub struct BatchWritten {
+    /// The cluster's time of the last of them.
+    pub operation_time: Timestamp,
+    /// One outcome for each document, in the order given.
+    pub outcomes: Vec<Result<(), StoreError>>,
+}
+
+/// What became of a delete.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Deleted {
+    /// The document is gone, at this cluster time.
+    Gone(Timestamp),
+    /// There was none.
+    NotFound,
+    /// It is not (any more) the document that was to be deleted.
+    Changed,
+}
+
+impl Store {
+    fn subscriptions(&self) -> Collection<RawDocumentBuf> {
+        self.database().collection(SUBSCRIPTIONS)
+    }
+
+    /// Reads one subscription.
+    pub async fn find_subscription(&self, id: &str) -> Result<Read, StoreError> {
+        self.find_in(self.session().await?, id).await
+    }
+
+    /// Reads one subscription as the primary has it now, and waits until a majority has it too. An earlier
+    /// attempt whose outcome nobody heard of may have stored it, and no majority read show it yet.
+    pub async fn find_subscription_settled(&self, id: &str) -> Result<Read, StoreError> {
+        let now = self.ping().await?;
+        self.find_subscription_after(id, now).await
+    }
+
+    /// Reads one subscription once a majority has all that was committed up to `time`.
+    pub async fn find_subscription_after(
+        &self,
+        id: &str,
+        time: Timestamp,
+    ) -> Result<Read, StoreError> {
+        let mut session = self.session().await?;
+        session.advance_operation_time(time);
+        self.find_in(session, id).await
+    }
+
+    /// Reads one subscription as the primary has it now; no majority may have it yet, nor ever get it.
+    pub async fn find_subscription_newest(&self, id: &str) -> Result<Read, StoreError> {
+        let session = self.session().await?;
+        self.find_one_in(session, by_id(id), ReadConcern::local())
+            .await
+    }
+
+    /// Reads one document by its `_id`, whatever type that has.
+    pub async fn find_stored(&self, key: &Key) -> Result<Read, StoreError> {
+        let by_key = doc! {"_id": {"$eq": key.to_bson().unwrap_or(Bson::Null)}};
+        let session = self.session().await?;
+        self.find_one_in(session, by_key, ReadConcern::majority())
+            .await
+    }
+
+    async fn find_in(&self, session: ClientSession, id: &str) -> Result<Read, StoreError> {
+        self.find_one_in(session, by_id(id), ReadConcern::majority())
+            .await
+    }
+
+    async fn find_one_in(
+        &self,
+        mut session: ClientSession,
+        filter: Document,
+        concern: ReadConcern,
+    ) -> Result<Read, StoreError> {
+        let subscriptions = self.subscriptions();
+        let find = subscriptions
+            .find_one(filter)
+            .sort(STRINGS_FIRST.clone())
+            .read_concern(concern)
+            .max_time(self.server_limit())
+            .session(&mut session);
+        let document = self.with_deadline(find).await?;
+        Ok(Read {
+            operation_time: operation_time(&session)?,
+            document,
+        })
+    }
+
+    /// Stores a new subscription. [`StoreError::Duplicate`] where its `_id` is taken.
+    pub async fn insert_subscription(&self, document: &Document) -> Result<Written, StoreError> {
+        let document = sendable(document)?;
+        let mut session = self.session().await?;
+        let subscriptions = self.subscriptions();
+        let insert = subscriptions.insert_one(&document).session(&mut session);
+        self.with_deadline(insert).await?;
+        Ok(Written {
+            operation_time: operation_time(&session)?,
+            document,
+        })
+    }
+
+    /// Stores new subscriptions, each alone: one that is refused does not hold up the others.
+    pub async fn insert_subscriptions(
+        &self,
+        documents: &[&RawDocumentBuf],
+    ) -> Result<BatchWritten, StoreError> {
+        let mut outcomes: Vec<Result<(), StoreError>> = Vec::with_capacity(documents.len());
+        let mut sound = Vec::with_capacity(documents.len());
+        for (index, &document) in documents.iter().enumerate() {
+            match document_limits::check(document) {
+                Ok(()) => {
+                    outcomes.push(Ok(()));
+                    sound.push((index, document));
+                }
+                Err(detail) => outcomes.push(Err(StoreError::Refused { detail })),
+            }
+        }
+        if sound.is_empty() {
+            let operation_time = self.ping().await?;
+            return Ok(BatchWritten {
+                operation_time,
+                outcomes,
+            });
+        }
+        let mut session = self.session().await?;
+        let inserted = self
+            .insert_unordered(
+                SUBSCRIPTIONS,
+                sound.iter().map(|(_, raw)| *raw),
+                &mut session,
+            )
+            .await?;
+        for error in inserted {
+            if let Some((index, _)) = sound.get(error.index) {
+                outcomes[*index] = Err(item_error(&error));
+            }
+        }
+        Ok(BatchWritten {
+            operation_time: operation_time(&session)?,
+            outcomes,
+        })
+    }
+
+    /// Sets and unsets top-level fields, if the stored document is still exactly `read`. `None` where it
+    /// is not, or is gone. Fields given as whole documents are replaced whole.
+    pub async fn update_subscription(
+        &self,
+        read: &RawDocument,
+        set: Document,
+        unset: &[&str],
+    ) -> Result<Option<Written>, StoreError> {
+        let mut update = Document::new();
+        if !set.is_empty() {
+            update.insert("$set", set);
+        }
+        if !unset.is_empty() {
+            let fields: Document = unset
+                .iter()
+                .map(|&name| (name.to_owned(), Bson::Null))
+                .collect();
+            update.insert("$unset", fields);
+        }
+        let mut session = self.session().await?;
+        let subscriptions = self.subscriptions();
+        let modify = subscriptions
+            .find_one_and_update(exactly(read)?, update)
+            .return_document(ReturnDocument::After)
+            .max_time(self.server_limit())
+            .session(&mut session);
+        let document = self.with_deadline(modify).await?;
+        written(&session, document)
+    }
+
+    /// Puts `new` in the place of the stored document, if that is still exactly `read`. `None` where it
+    /// is not, or is gone.
+    pub async fn replace_subscription(
+        &self,
+        read: &RawDocument,
+        new: &Document,
+    ) -> Result<Option<Written>, StoreError> {
+        sendable(new)?;
+        let mut session = self.session().await?;
+        let subscriptions = self.subscriptions();
+        // A replacement document is refused where another program's field begins with a dollar.
+        let replace = vec![doc! {"$replaceWith": {"$literal": new.clone()}}];
+        let modify = subscriptions
+            .find_one_and_update(exactly(read)?, replace)
+            .return_document(ReturnDocument::After)
+            .max_time(self.server_limit())
+            .session(&mut session);
+        let document = self.with_deadline(modify).await?;
+        written(&session, document)
+    }
+
+    /// Deletes a subscription; with `only_if`, if the stored document is still exactly that.
+    pub async fn delete_subscription(
+        &self,
+        id: &str,
+        only_if: Option<&RawDocument>,
+    ) -> Result<Deleted, StoreError> {
+        let filter = only_if.map_or_else(|| Ok(by_id(id)), exactly)?;
+        let mut session = self.session().await?;
+        let subscriptions = self.subscriptions();
+        let delete = subscriptions
+            .find_one_and_delete(filter)
+            .sort(STRINGS_FIRST.clone())
+            .projection(doc! {"_id": 1})
+            .session(&mut session);
+        let deleted = self.with_deadline(delete).await?.is_some();
+        if deleted {
+            return Ok(Deleted::Gone(operation_time(&session)?));
+        }
+        match only_if {
+            Some(_) if self.find_subscription_newest(id).await?.document.is_some() => {
+                Ok(Deleted::Changed)
+            }
+            _ => Ok(Deleted::NotFound),
+        }
+    }
+
+    /// Inserts what it can, and returns the errors of what it could not.
+    pub(super) async fn insert_unordered<'d>(
+        &self,
+        collection: &str,
+        documents: impl IntoIterator<Item = &'d RawDocumentBuf>,
+        session: &mut ClientSession,
+    ) -> Result<Vec<mongodb::error::IndexedWriteError>, StoreError> {
+        let collection = self.database().collection::<RawDocumentBuf>(collection);
+        let insert = collection
+            .insert_many(documents)
+            .ordered(false)
+            .session(session);
+        let refused = async {
+            match insert.await {
+                Ok(_) => Ok(Vec::new()),
+                Err(error) if code(&error).is_some() => Err(error),
+                Err(error) => match *error.kind {
+                    ErrorKind::InsertMany(InsertManyError {
+                        write_errors: Some(errors),
+                        ..
+                    }) => Ok(errors),
+                    _ => Err(error),
+                },
+            }
+        };
+        self.with_deadline(refused).await
+    }
+}
+
+/// The condition that a document has this id.
+fn by_id(id: &str) -> Document {
+    object_id(id).map_or_else(
+        || doc! {"_id": id},
+        |object_id| doc! {"_id": {"$in": [id, object_id]}},
+    )
+}
+
+/// The document as BSON, if the server would take it at all.
+fn sendable(document: &Document) -> Result<RawDocumentBuf, StoreError> {
+    let raw = RawDocumentBuf::try_from(document).map_err(Error::from)?;
+    document_limits::check(&raw).map_err(|detail| StoreError::Refused { detail })?;
+    Ok(raw)
+}
+
+/// The condition that a stored document is exactly `read`.
+fn exactly(read: &RawDocument) -> Result<Document, StoreError> {
+    let id: Bson = match read.get("_id") {
+        Ok(Some(id)) => RawBsonRef::try_into(id).map_err(Error::from)?,
+        _ => return Err(StoreError::Unexpected("a stored document without _id")),
+    };
+    let whole = Document::try_from(read).map_err(Error::from)?;
+    Ok(doc! {
+        "_id": {"$eq": id},
+        "$expr": {"$eq": ["$$ROOT", {"$literal": whole}]},
+    })
+}
+
+fn written(
+    session: &ClientSession,
+    document: Option<RawDocumentBuf>,
+) -> Result<Option<Written>, StoreError> {
+    let operation_time = operation_time(session)?;
+    Ok(document.map(|document| Written {
+        operation_time,
+        document,
+    }))
+}

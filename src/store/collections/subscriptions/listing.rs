@@ -1,0 +1,140 @@
+//! Pages of subscriptions, in the order of `_id`, whatever type the ids have.
+//!
+//! A page begins after a key by an aggregation's `$gt`, which orders all types, as the index does; a
+//! query's own `$gt` only sees values of its operand's type.
+
+use bson::{Bson, Document, RawDocumentBuf, doc};
+use mongodb::options::Hint;
+
+use crate::{
+    store::{
+        Store, StoreError,
+        client::read::{collect, collect_within},
+    },
+    subscription::Key,
+};
+
+/// Documents in one reply at most.
+const BATCH: u32 = 1_000;
+
+/// Which subscriptions, and from where.
+#[derive(Clone, Debug)]
+pub struct ListQuery {
+    /// The `_id` after which the page begins; `None` begins at the start.
+    pub after: Option<Bson>,
+    /// Only those with exactly this name.
+    pub name: Option<String>,
+    /// Only those whose document says so.
+    pub stored_status: Option<StoredStatus>,
+    /// How many at most.
+    pub limit: usize,
+    /// Bytes at most; the first may be larger.
+    pub bytes: usize,
+}
+
+/// What a query gave.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Listed {
+    /// The documents.
+    pub documents: Vec<RawDocumentBuf>,
+    /// Whether there are no more.
+    pub exhausted: bool,
+}
+
+/// What a document says of its status.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StoredStatus {
+    /// `active`, or nothing.
+    Active,
+    /// `paused`.
+    Paused,
+}
+
+impl Default for ListQuery {
+    fn default() -> Self {
+        Self {
+            after: None,
+            name: None,
+            stored_status: None,
+            limit: 1,
+            bytes: usize::MAX,
+        }
+    }
+}
+
+impl ListQuery {
+    fn filter(&self) -> Document {
+        let mut filter = Document::new();
+        if let Some(name) = &self.name {
+            filter.insert("name", name);
+        }
+        match self.stored_status {
+            Some(StoredStatus::Active) => {
+                filter.insert("status", doc! {"$in": ["active", Bson::Null]});
+            }
+            Some(StoredStatus::Paused) => {
+                filter.insert("status", "paused");
+            }
+            None => {}
+        }
+        filter
+    }
+
+    /// The index that serves the query, in the order of `_id`.
+    fn index(&self) -> Hint {
+        let name = match (&self.name, self.stored_status) {
+            (Some(_), _) => "name",
+            (None, Some(StoredStatus::Paused)) => "paused",
+            (None, _) => "_id_",
+        };
+        Hint::Name(name.to_owned())
+    }
+}
+
+impl Store {
+    /// One page, ordered by `_id`.
+    pub async fn list_subscriptions(&self, query: &ListQuery) -> Result<Listed, StoreError> {
+        let mut filter = query.filter();
+        if let Some(after) = &query.after {
+            filter.insert("$expr", doc! {"$gt": ["$_id", {"$literal": after.clone()}]});
+        }
+        let subscriptions = self.subscriptions();
+        let find = subscriptions
+            .find(filter)
+            .sort(doc! {"_id": 1})
+            .limit(i64::try_from(query.limit.max(1)).unwrap_or(i64::MAX))
+            .hint(query.index())
+            .batch_size(BATCH)
+            .max_time(self.server_limit());
+        let reading = async { collect_within(find.batch().await?, query.bytes).await };
+        let (documents, whole) = self.with_deadline(reading).await?;
+        Ok(Listed {
+            exhausted: whole && documents.len() < query.limit,
+            documents,
+        })
+    }
+
+    /// How many there are, over all pages.
+    pub async fn count_subscriptions(&self, query: &ListQuery) -> Result<u64, StoreError> {
+        let subscriptions = self.subscriptions();
+        let count = subscriptions
+            .count_documents(query.filter())
+            .hint(query.index())
+            .max_time(self.server_limit());
+        self.with_deadline(count).await
+    }
+
+    /// Those of `keys` that exist, in no particular order.
+    pub async fn subscriptions_by_key(
+        &self,
+        keys: &[Key],
+    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        let ids: Vec<Bson> = keys.iter().filter_map(Key::to_bson).collect();
+        let subscriptions = self.subscriptions();
+        let find = subscriptions
+            .find(doc! {"_id": {"$in": ids}})
+            .max_time(self.server_limit());
+        self.with_deadline(async { collect(find.batch().await?).await })
+            .await
+    }
+}
