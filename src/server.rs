@@ -231,10 +231,10 @@ impl Node {
             store,
             health,
             bounds: http::Bounds::new(&host.config.limits, &host.metrics),
+            description: http::description(host.config.limits.clone()),
             host,
             receipts,
             recall,
-            description: http::Description::default(),
             node: card,
             tasks: acceptor.clients.clone(),
         });

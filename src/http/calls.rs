@@ -7,20 +7,23 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    AppState, connections, docs, dry_run, events, nodes,
-    openapi::{self, Operation, below, entity_tags, integer, one_of, schema, text},
-    problem::Kind,
-    service, subscriptions, teardown, watch,
+use crate::{
+    config::Limits,
+    http::{
+        edge::{AppState, Description, paths::below, problem::Kind},
+        openapi::{self, Operation, entity_tags, integer, one_of, schema, socket, text},
+        resources::{connections, docs, events, matching, nodes, service, subscriptions, teardown},
+        stream::negotiate,
+    },
+    telemetry::OPENMETRICS_CONTENT_TYPE,
 };
-use crate::{config::Limits, telemetry::OPENMETRICS_CONTENT_TYPE};
 
 /// One call.
-pub(super) struct Call {
-    pub(super) method: Method,
-    pub(super) path: String,
-    pub(super) route: MethodRouter<AppState>,
-    pub(super) operation: Operation,
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) route: MethodRouter<AppState>,
+    pub(crate) operation: Operation,
 }
 
 fn call<H, T>(method: Method, path: &str, handler: H, operation: Operation) -> Call
@@ -44,8 +47,17 @@ where
     }
 }
 
+/// Returns the description of all calls of a node with these limits.
+pub(crate) fn description(limits: Limits) -> Description {
+    Description::new(move || {
+        let calls = calls(&limits).into_iter();
+        let described = calls.map(|call| (call.method, call.path, call.operation));
+        openapi::describe(&limits, described)
+    })
+}
+
 /// All calls of a node with these limits.
-pub(super) fn calls(limits: &Limits) -> Vec<Call> {
+pub(crate) fn calls(limits: &Limits) -> Vec<Call> {
     let mut all = of_subscriptions(limits);
     all.extend(of_one_subscription());
     all.extend(below_one_subscription(limits));
@@ -213,7 +225,7 @@ fn below_one_subscription(limits: &Limits) -> Vec<Call> {
         call(
             GET,
             &below("/subscriptions/{id}/events"),
-            watch::open,
+            negotiate::open,
             of_one("receiveEvents", "A WebSocket, server-sent events, or a page of past matches.")
                 .saying(
                     "A request to upgrade opens a WebSocket, `Accept: text/event-stream` server-sent events: both take `after`, \
@@ -247,12 +259,12 @@ fn below_one_subscription(limits: &Limits) -> Vec<Call> {
                     Kind::RefusedByDatabase,
                     Kind::SearchTooSlow,
                 ])
-                .extended("x-websocket", openapi::socket()),
+                .extended("x-websocket", socket()),
         ),
         call(
             POST,
             &below("/subscriptions/{id}/match"),
-            dry_run::subscription,
+            matching::subscription,
             of_one("matchSubscription", "Whether an event would match a stored filter, and why.")
                 .body(&[(JSON, event_body(&["event"]))])
                 .example(&[json!({"event": demo_event()})])
@@ -353,7 +365,7 @@ fn of_matching() -> Vec<Call> {
     vec![call(
         POST,
         &below("/match"),
-        dry_run::filter,
+        matching::filter,
         Operation::new(
             "matchFilter",
             "matching",
@@ -431,7 +443,7 @@ fn of_service() -> Vec<Call> {
         call(
             GET,
             &below("/openapi.json"),
-            openapi::show,
+            docs::openapi,
             tagged("description", "This description.").answers(
                 OK,
                 "OpenAPI 3.1.",
@@ -479,7 +491,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Config,
-        http::{budget::Budget, common::Common, full, starting},
+        http::{edge::budget::Budget, full, layers::Common, starting},
     };
 
     /// Asks each call of these routes, and sees that what refuses is described.

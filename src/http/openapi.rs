@@ -1,62 +1,31 @@
 //! The description of all calls: `OpenAPI` 3.1.
 //!
-//! Nothing here names a route: each [`Call`] of the route table carries its own [`Operation`], so that a call
+//! Nothing here names a route: each call of the route table carries its own [`Operation`], so that a call
 //! without a description cannot be served. Names and bounds come from the code's own tables (problems,
 //! endings, configuration). That real answers are as described is held by the tests of the REST calls.
 
 mod messages;
 mod operation;
+pub(crate) mod page;
 mod schemas;
 
-use std::sync::{Arc, OnceLock};
-
-use axum::{
-    extract::State,
-    http::{StatusCode, Uri},
-    response::Response,
-};
+use axum::http::Method;
 use serde_json::{Map, Value, json};
 
-pub(super) use self::{
+use self::page::SAME_AS;
+pub(crate) use self::{
     messages::socket,
     operation::{Operation, entity_tags, integer, one_of, schema, text},
 };
-use super::{
-    AppState, BASE, answer,
-    calls::{Call, calls},
-    docs::page::SAME_AS,
-    problem::Problem,
-    query::Query,
-};
-use crate::config::{Config, Limits};
+use crate::{config::Limits, http::edge::paths::below};
 
-/// The description of a node with its settings, made when it is first asked for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Description(Arc<OnceLock<Value>>);
-
-impl Description {
-    /// The document.
-    pub(super) fn of(&self, config: &Config) -> &Value {
-        self.0.get_or_init(|| describe(&config.limits))
-    }
-}
-
-/// `GET /openapi.json`
-pub(super) async fn show(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
-    Query::read(&uri, &[])?;
-    let text = state.description.of(&state.host.config).to_string();
-    Ok(answer::json(StatusCode::OK, text))
-}
-
-fn describe(limits: &Limits) -> Value {
+/// Returns the document about these calls: the method, the path and the description of each.
+pub(crate) fn describe(
+    limits: &Limits,
+    calls: impl IntoIterator<Item = (Method, String, Operation)>,
+) -> Value {
     let mut paths = Map::new();
-    for Call {
-        method,
-        path,
-        operation,
-        ..
-    } in calls(limits)
-    {
+    for (method, path, operation) in calls {
         let item = paths.entry(path).or_insert_with(|| json!({}));
         item[method.as_str().to_ascii_lowercase()] = operation.to_json();
     }
@@ -128,9 +97,4 @@ fn headers() -> Value {
         "X-Request-Id": header("Names the request in the log; yours, where you sent a sane one.", json!({"type": "string"})),
         "Allow": header("The methods that the path takes.", json!({"type": "string"})),
     })
-}
-
-/// The full path of a call below the base.
-pub(super) fn below(path: &str) -> String {
-    format!("{BASE}{path}")
 }

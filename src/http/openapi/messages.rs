@@ -111,7 +111,7 @@ fn message(name: &str, description: &str, fields: Value) -> Value {
 }
 
 /// What a WebSocket on a call speaks.
-pub(in crate::http) fn socket() -> Value {
+pub(crate) fn socket() -> Value {
     let endings: Vec<Value> = Ending::ALL
         .iter()
         .map(|ending| {

@@ -8,7 +8,7 @@
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use crate::http::problem::{Kind, PROBLEM_JSON};
+use crate::http::edge::problem::{Kind, PROBLEM_JSON};
 
 /// Refusals that any call may give.
 const ANYWHERE: [Kind; 11] = [
@@ -39,7 +39,7 @@ const REPEATED: [Kind; 2] = [Kind::IdempotencyKeyInUse, Kind::IdempotencyKeyReus
 
 /// The description of one call.
 #[derive(Clone, Debug)]
-pub(in crate::http) struct Operation {
+pub(crate) struct Operation {
     id: &'static str,
     tag: &'static str,
     summary: &'static str,
@@ -53,7 +53,7 @@ pub(in crate::http) struct Operation {
 
 impl Operation {
     /// A call that is refused only where any is.
-    pub(in crate::http) fn new(id: &'static str, tag: &'static str, summary: &'static str) -> Self {
+    pub(crate) fn new(id: &'static str, tag: &'static str, summary: &'static str) -> Self {
         Self {
             id,
             tag,
@@ -68,35 +68,35 @@ impl Operation {
     }
 
     /// Adds words.
-    pub(in crate::http) fn saying(mut self, description: impl Into<String>) -> Self {
+    pub(crate) fn saying(mut self, description: impl Into<String>) -> Self {
         self.description = Some(description.into());
         self
     }
 
     /// The call asks the database.
-    pub(in crate::http) fn stored(self) -> Self {
+    pub(crate) fn stored(self) -> Self {
         self.refuses(&STORED)
     }
 
     /// The path names a subscription or an event.
-    pub(in crate::http) fn with_id(self, unknown: Kind) -> Self {
+    pub(crate) fn with_id(self, unknown: Kind) -> Self {
         let schema = json!({"type": "string", "minLength": 1, "maxLength": 200});
         self.parameter("path", "id", true, schema, "The id, percent-encoded.")
             .refuses(&[unknown])
     }
 
     /// A query parameter.
-    pub(in crate::http) fn query(self, name: &str, schema: Value, description: &str) -> Self {
+    pub(crate) fn query(self, name: &str, schema: Value, description: &str) -> Self {
         self.parameter("query", name, false, schema, description)
     }
 
     /// A request's header.
-    pub(in crate::http) fn header(self, name: &str, schema: Value, description: &str) -> Self {
+    pub(crate) fn header(self, name: &str, schema: Value, description: &str) -> Self {
         self.parameter("header", name, false, schema, description)
     }
 
     /// `If-Match` and `If-None-Match` of a write.
-    pub(in crate::http) fn conditional(self) -> Self {
+    pub(crate) fn conditional(self) -> Self {
         self.header(
             "If-Match",
             entity_tags(),
@@ -111,7 +111,7 @@ impl Operation {
     }
 
     /// `Idempotency-Key`.
-    pub(in crate::http) fn repeatable(self) -> Self {
+    pub(crate) fn repeatable(self) -> Self {
         let key =
             json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"});
         self.header(
@@ -141,13 +141,13 @@ impl Operation {
     }
 
     /// A body of one of these media types, each with its schema.
-    pub(in crate::http) fn body(mut self, types: &[(&str, Value)]) -> Self {
+    pub(crate) fn body(mut self, types: &[(&str, Value)]) -> Self {
         self.body = Some(json!({"required": true, "content": content(types)}));
         self.refuses(&READING)
     }
 
     /// An example of the body, for each of its media types in their order.
-    pub(in crate::http) fn example(mut self, bodies: &[Value]) -> Self {
+    pub(crate) fn example(mut self, bodies: &[Value]) -> Self {
         let content = self
             .body
             .as_mut()
@@ -159,7 +159,7 @@ impl Operation {
     }
 
     /// An answer of `application/json`.
-    pub(in crate::http) fn answers(
+    pub(crate) fn answers(
         self,
         status: StatusCode,
         description: &str,
@@ -171,7 +171,7 @@ impl Operation {
     }
 
     /// An answer of any media types, or of none.
-    pub(in crate::http) fn answers_with(
+    pub(crate) fn answers_with(
         mut self,
         status: StatusCode,
         description: &str,
@@ -190,7 +190,7 @@ impl Operation {
     }
 
     /// Refusals of this call.
-    pub(in crate::http) fn refuses(mut self, kinds: &[Kind]) -> Self {
+    pub(crate) fn refuses(mut self, kinds: &[Kind]) -> Self {
         for kind in kinds {
             if !self.problems.contains(kind) {
                 self.problems.push(*kind);
@@ -200,13 +200,13 @@ impl Operation {
     }
 
     /// A field of ours, `x-…`.
-    pub(in crate::http) fn extended(mut self, name: &str, value: Value) -> Self {
+    pub(crate) fn extended(mut self, name: &str, value: Value) -> Self {
         self.extensions.insert(name.to_owned(), value);
         self
     }
 
     /// The operation object.
-    pub(in crate::http) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let mut responses = self.answers.clone();
         for kind in &self.problems {
             let status = kind.status().as_str().to_owned();
@@ -286,27 +286,27 @@ fn header_references(names: &[&str]) -> Value {
 }
 
 /// A schema by its name.
-pub(in crate::http) fn schema(name: &str) -> Value {
+pub(crate) fn schema(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
 /// Any text.
-pub(in crate::http) fn text() -> Value {
+pub(crate) fn text() -> Value {
     json!({"type": "string"})
 }
 
 /// `*`, or a list of entity tags (RFC 9110, section 8.8.3).
-pub(in crate::http) fn entity_tags() -> Value {
+pub(crate) fn entity_tags() -> Value {
     const TAG: &str = r#"(W/)?"[!#-~]*""#;
     json!({"type": "string", "pattern": format!(r"^(\*|{TAG}(, ?{TAG})*)$")})
 }
 
 /// A whole number within bounds.
-pub(in crate::http) fn integer(least: usize, most: usize) -> Value {
+pub(crate) fn integer(least: usize, most: usize) -> Value {
     json!({"type": "integer", "minimum": least, "maximum": most})
 }
 
 /// One of these words.
-pub(in crate::http) fn one_of(words: &[&str]) -> Value {
+pub(crate) fn one_of(words: &[&str]) -> Value {
     json!({"type": "string", "enum": words})
 }

@@ -11,7 +11,7 @@ use super::{messages, operation::schema};
 use crate::{
     config::Limits,
     extjson::Faults,
-    http::problem::Kind,
+    http::edge::problem::Kind,
     subscription::{
         DEFAULT_SOURCE, Status,
         input::{COMPUTED, KEPT},

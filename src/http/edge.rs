@@ -1,0 +1,37 @@
+//! What all calls share: reading requests, wording answers and refusals, and the bounds on both.
+//!
+//! It knows no route, no resource and no stream.
+
+mod abort;
+pub(crate) mod accept;
+pub(crate) mod answer;
+pub(crate) mod body;
+mod bounds;
+pub(crate) mod budget;
+mod client_tasks;
+pub(crate) mod conditional;
+pub(crate) mod cors;
+mod description;
+pub(crate) mod failure;
+pub(crate) mod framing;
+pub(crate) mod hosts;
+pub(crate) mod idempotency;
+pub(crate) mod observe;
+mod offload;
+pub(crate) mod origin;
+pub(crate) mod outgoing;
+pub(crate) mod page_cursor;
+pub(crate) mod path_id;
+pub(crate) mod paths;
+pub(crate) mod problem;
+pub(crate) mod query;
+pub(crate) mod read_your_writes;
+mod state;
+
+pub(crate) use self::{
+    abort::{Cut, Outcome},
+    bounds::Bounds,
+    client_tasks::ClientTasks,
+    description::Description,
+    state::{AppState, Shared},
+};

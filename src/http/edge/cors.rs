@@ -1,0 +1,48 @@
+//! Cross-origin requests: browsers of the configured origins, and no others.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::http::{HeaderName, Method, header};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+use super::{answer::APPLIED, observe::REQUEST_ID, origin::Origins};
+
+/// Headers of answers that a script may read.
+const EXPOSED: [HeaderName; 8] = [
+    header::ETAG,
+    header::LOCATION,
+    header::ALLOW,
+    header::RETRY_AFTER,
+    HeaderName::from_static("accept-patch"),
+    HeaderName::from_static("accept-post"),
+    APPLIED,
+    REQUEST_ID,
+];
+const PREFLIGHT_GOOD_FOR: Duration = Duration::from_mins(10);
+
+/// The layer for these origins; none where no other may call.
+pub(crate) fn layer(origins: &Arc<Origins>) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let allowed = if origins.any() {
+        AllowOrigin::any()
+    } else {
+        let origins = Arc::clone(origins);
+        AllowOrigin::predicate(move |origin, _| origins.lists(origin))
+    };
+    let layer = CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(EXPOSED)
+        .max_age(PREFLIGHT_GOOD_FOR);
+    Some(layer)
+}

@@ -1,0 +1,261 @@
+//! Whether a browser asks for a page that may.
+//!
+//! One judgement for all calls: CORS goes by it, and so do streams, which are opened across origins without a
+//! question before (sockets by every page, server-sent events by every `<img>`), and take room here.
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
+
+use axum::{
+    extract::Request,
+    http::{Extensions, HeaderMap, HeaderName, HeaderValue, header},
+};
+
+use super::{
+    hosts::Target,
+    problem::{Kind, Problem},
+};
+use crate::config::{self, Config, Origin};
+
+/// How far the page that asks is from here, by a browser's word (W3C Fetch Metadata).
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// Origins that are told of in the log, each once.
+const TOLD: usize = 100;
+/// Bytes of an origin in the log.
+const TOLD_BYTES: usize = 256;
+
+/// Who asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Page {
+    /// No page of another origin: a program, or a page of this service's own.
+    Own,
+    /// A page that may by configuration.
+    Allowed,
+    /// A page of an origin that is not allowed, or of one that is not said.
+    Foreign,
+}
+
+/// The origins whose pages may call.
+#[derive(Debug)]
+pub(crate) struct Origins {
+    any: bool,
+    listed: Vec<Origin>,
+    /// Whether those of pages that this machine serves may, too.
+    local: bool,
+    /// This service's, where a proxy hides it.
+    public: Option<Origin>,
+    told: Mutex<HashSet<String>>,
+}
+
+impl Origins {
+    /// By these settings, which were checked.
+    pub(crate) fn new(config: &Config) -> Self {
+        let origins = &config.cors.origins;
+        let listed = origins.iter().filter_map(|text| Origin::parse(text).ok());
+        Self {
+            any: origins.iter().any(|text| text == "*"),
+            listed: listed.collect(),
+            local: config.cors.local,
+            public: config.public_origin(),
+            told: Mutex::default(),
+        }
+    }
+
+    /// Whether none may.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.any && !self.local && self.listed.is_empty()
+    }
+
+    /// Whether pages of every origin may.
+    pub(crate) fn any(&self) -> bool {
+        self.any
+    }
+
+    /// Whether pages of this origin may, by configuration.
+    pub(crate) fn lists(&self, origin: &HeaderValue) -> bool {
+        parse(origin).is_some_and(|origin| self.allows(&origin))
+    }
+
+    fn allows(&self, origin: &Origin) -> bool {
+        let local = self.local && origin.is_web() && config::is_loopback(origin.host());
+        local || self.listed.contains(origin)
+    }
+
+    /// Judges who sends a request for this target, once for all who ask [`check`].
+    pub(crate) fn judge(&self, request: &mut Request, target: Option<&Target>) {
+        let headers = request.headers();
+        let page = self.page(headers, target);
+        if page == Page::Foreign
+            && let Some(origin) = headers.get(header::ORIGIN)
+        {
+            self.tell(origin);
+        }
+        request.extensions_mut().insert(page);
+    }
+
+    fn page(&self, headers: &HeaderMap, target: Option<&Target>) -> Page {
+        let Some(origin) = headers.get(header::ORIGIN) else {
+            let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+            return match site {
+                Some(b"cross-site" | b"same-site") if self.any => Page::Allowed,
+                Some(b"cross-site" | b"same-site") => Page::Foreign,
+                _ => Page::Own,
+            };
+        };
+        if self.any {
+            return Page::Allowed;
+        }
+        let Some(origin) = parse(origin) else {
+            return Page::Foreign;
+        };
+        let asked = target.is_some_and(|target| origin.is_at(&target.host, target.port));
+        if asked || self.public.as_ref() == Some(&origin) {
+            Page::Own
+        } else if self.allows(&origin) {
+            Page::Allowed
+        } else {
+            Page::Foreign
+        }
+    }
+
+    /// Logs an origin that is refused, once.
+    fn tell(&self, origin: &HeaderValue) {
+        let text = String::from_utf8_lossy(origin.as_bytes());
+        let text: String = text.chars().take(TOLD_BYTES).collect();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= TOLD || !told.insert(text.clone()) {
+            return;
+        }
+        tracing::warn!(
+            origin = text,
+            "a page of this origin is refused; [cors] origins lists those that may call, and public_url is this service's own"
+        );
+        if told.len() == TOLD {
+            tracing::warn!("refused origins are not named any more");
+        }
+    }
+}
+
+fn parse(origin: &HeaderValue) -> Option<Origin> {
+    Origin::parse(origin.to_str().ok()?).ok()
+}
+
+/// Refuses a page of another origin that is not allowed, and what a browser sends for one without saying for
+/// which.
+pub(crate) fn check(extensions: &Extensions) -> Result<(), Problem> {
+    match extensions.get() {
+        Some(Page::Own | Page::Allowed) => Ok(()),
+        Some(Page::Foreign) | None => Err(Problem::new(
+            Kind::Forbidden,
+            "pages of this origin may not connect; see [cors] origins",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origins(listed: &[&str], public_url: &str) -> Origins {
+        let mut config = Config {
+            public_url: public_url.to_owned(),
+            ..Config::default()
+        };
+        config.cors.origins = listed.iter().map(|&origin| origin.to_owned()).collect();
+        Origins::new(&config)
+    }
+
+    fn page(lines: &[(&'static str, &'static str)], origins: &Origins) -> Page {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        let target = Target {
+            host: config::host("here").unwrap(),
+            port: Some(1),
+        };
+        origins.page(&headers, Some(&target))
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_foreign_and_no_one_else() {
+        let origin = |origin| ("origin", origin);
+        let site = |site| ("sec-fetch-site", site);
+        let none = origins(&["http://elsewhere"], "");
+        for lines in [
+            &[][..],
+            &[origin("http://here:1")],
+            &[origin("HTTPS://HERE:1/")],
+            &[origin("http://here:1"), site("same-origin")],
+            &[site("same-origin")],
+            &[site("none")],
+        ] {
+            assert_eq!(page(lines, &none), Page::Own, "{lines:?}");
+        }
+        let any = origins(&["*"], "");
+        for lines in [
+            &[origin("http://there")][..],
+            &[origin("http://here")],
+            &[origin("http://here:2")],
+            &[origin("null")],
+            &[origin("file://")],
+            &[origin("chrome-extension://abc")],
+            &[origin("")],
+            &[site("cross-site")],
+            &[site("same-site")],
+        ] {
+            assert_eq!(page(lines, &none), Page::Foreign, "{lines:?}");
+            assert_eq!(page(lines, &any), Page::Allowed, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_listed_and_what_is_public_may_in_any_spelling() {
+        let origins = origins(&["HTTPS://There.example:443/"], "https://feed.example");
+        for (origin, expected) in [
+            ("https://there.example", Page::Allowed),
+            ("https://feed.example", Page::Own),
+            ("https://feed.example:443", Page::Own),
+            ("http://feed.example", Page::Foreign),
+        ] {
+            assert_eq!(page(&[("origin", origin)], &origins), expected, "{origin}");
+        }
+        assert!(origins.lists(&HeaderValue::from_static("https://there.example")));
+        assert!(!origins.lists(&HeaderValue::from_static("https://feed.example")));
+    }
+
+    #[test]
+    fn pages_of_this_machine_may_where_it_is_for_development() {
+        let mut config = Config::default();
+        config.cors.local = true;
+        let origins = Origins::new(&config);
+        assert!(!origins.is_empty());
+        for (origin, expected) in [
+            ("http://localhost:3000", Page::Allowed),
+            ("https://localhost", Page::Allowed),
+            ("http://127.0.0.1:5173", Page::Allowed),
+            ("http://[::1]:8000", Page::Allowed),
+            ("http://localhost.evil.example", Page::Foreign),
+            ("http://127.0.0.1.nip.io", Page::Foreign),
+            ("http://10.0.0.1:8000", Page::Foreign),
+            ("chrome-extension://localhost", Page::Foreign),
+            ("null", Page::Foreign),
+        ] {
+            assert_eq!(page(&[("origin", origin)], &origins), expected, "{origin}");
+        }
+    }
+
+    #[test]
+    fn refused_origins_are_remembered_up_to_a_bound() {
+        let origins = origins(&[], "");
+        for n in 0..TOLD * 2 {
+            let text = format!("http://o{n}.{}", "x".repeat(2_000));
+            origins.tell(&HeaderValue::from_str(&text).unwrap());
+        }
+        let told = origins.told.lock().unwrap();
+        assert_eq!(told.len(), TOLD);
+        assert!(told.iter().all(|text| text.len() <= TOLD_BYTES));
+    }
+}

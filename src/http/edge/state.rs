@@ -1,0 +1,82 @@
+//! The state that handlers share.
+
+use std::{ops::Deref, sync::Arc};
+
+use super::{bounds::Bounds, client_tasks::ClientTasks, description::Description};
+use crate::{
+    config::{Limits, Socket},
+    feed::Recall,
+    filter,
+    positions::Positions,
+    receipts::Receipts,
+    router::{RouterHandle, filter_limits},
+    session::Host,
+    store::{NodeCard, Store},
+    telemetry::{Health, Metrics},
+};
+
+/// What handlers work with. Clones share everything, and are cheap: every layer makes one for each request.
+#[derive(Clone, Debug)]
+pub(crate) struct AppState(Arc<Shared>);
+
+impl From<Shared> for AppState {
+    fn from(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// The one copy of the state behind every [`AppState`].
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub store: Store,
+    pub health: Health,
+    /// The router, the settings, the metrics, and what else connections work with.
+    pub host: Arc<Host>,
+    /// This node's record of the deletes it has seen.
+    pub receipts: Receipts,
+    /// The deletes of the day before this node's start.
+    pub recall: Recall,
+    pub description: Description,
+    /// This node's identity, as other nodes see it.
+    pub node: Arc<NodeCard>,
+    /// Work that outlives its request. The node waits for it when it stops.
+    pub tasks: ClientTasks,
+    /// Bounds on what all requests may take together.
+    pub bounds: Bounds,
+}
+
+impl Shared {
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.host.config.limits
+    }
+
+    /// Returns the bounds of a filter on this node.
+    pub(crate) fn filter_limits(&self) -> filter::Limits {
+        filter_limits(self.limits())
+    }
+
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.host.config.socket
+    }
+
+    pub(crate) fn router(&self) -> &RouterHandle {
+        &self.host.router
+    }
+
+    /// Returns the acknowledged positions of durable subscriptions.
+    pub(crate) fn positions(&self) -> &Positions {
+        &self.host.positions
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.host.metrics
+    }
+}

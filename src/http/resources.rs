@@ -1,0 +1,14 @@
+//! The resources: one file or folder each, with the handlers of its calls.
+//!
+//! A handler reads a request into the vocabulary's types, asks the store or the router, and words the answer.
+//! It knows neither the route table nor, but for the page of past matches, how events are streamed.
+
+pub(crate) mod connections;
+pub(crate) mod docs;
+pub(crate) mod events;
+pub(crate) mod landing;
+pub(crate) mod matching;
+pub(crate) mod nodes;
+pub(crate) mod service;
+pub(crate) mod subscriptions;
+pub(crate) mod teardown;

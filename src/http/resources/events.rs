@@ -1,0 +1,11 @@
+//! Events over REST: publishing, and what was published.
+
+mod get;
+mod list;
+pub(crate) mod matches;
+mod page;
+mod publish;
+mod receive;
+mod show;
+
+pub(crate) use self::{get::get, list::list, publish::publish};

@@ -1,0 +1,60 @@
+//! `GET /events/{id}`
+
+use axum::{
+    extract::State,
+    http::{StatusCode, Uri},
+    response::Response,
+};
+
+use super::show;
+use crate::{
+    event::{default_source, identity},
+    extjson::{Faults, told},
+    http::edge::{
+        AppState, answer,
+        path_id::Id,
+        problem::{Kind, Problem},
+        query::Query,
+    },
+};
+
+/// One event. Ids are unique within a source: where several sources have this one, the caller has to
+/// name the source.
+pub(crate) async fn get(
+    State(state): State<AppState>,
+    Id(id): Id,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let query = Query::read(&uri, &["source"])?;
+    // What the server replies may be large: few are read at once.
+    let turn = state.bounds.paging.take().await?;
+    let found = state.store.find_events(&id, query.get("source")).await?;
+    drop(turn);
+    let default_source = default_source(state.store.database_name());
+    match found.as_slice() {
+        [] => Err(Problem::new(
+            Kind::EventNotFound,
+            format!("there is no event {id:?}"),
+        )),
+        [event] => {
+            let mut text = String::new();
+            show::write(event, &default_source, &mut text)?;
+            Ok(answer::json(StatusCode::OK, text))
+        }
+        several => {
+            let mut sources = Vec::with_capacity(several.len());
+            for event in several {
+                sources.push(identity(event, &default_source)?.1);
+            }
+            sources.sort_unstable();
+            sources.dedup();
+            sources.truncate(Faults::MOST);
+            let sources: Vec<_> = sources.into_iter().map(told).collect();
+            Err(Problem::new(
+                Kind::AmbiguousEvent,
+                "name one of the sources with ?source=",
+            )
+            .with("sources", sources.into()))
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `GET /events`: what was published, oldest first.
+
+use std::fmt::Display;
+
+use axum::{extract::State, http::Uri, response::Response};
+use bson::{RawBson, RawDocumentBuf};
+
+use super::page::{self, Search};
+use crate::{
+    extjson::{Faults, Read, read_value},
+    filter::{Filter, Limits},
+    http::edge::{
+        AppState,
+        page_cursor::bad_cursor,
+        problem::{Kind, Problem},
+        query::{Query, bad},
+    },
+    router::filter_limits,
+    store::{EventQuery, PageKey, Patience},
+};
+
+/// One page of events.
+pub(crate) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
+    let search = read(&state, &uri).await?;
+    page::answer(&state, search).await
+}
+
+async fn read(state: &AppState, uri: &Uri) -> Result<Search, Problem> {
+    let known = ["type", "source", "subject", "filter", "after", "limit"];
+    let query = Query::read(uri, &known)?;
+    let limits = state.limits();
+    let text = |name| query.get(name).map(ToOwned::to_owned);
+    let after = query
+        .get("after")
+        .map(|cursor| PageKey::decode(cursor).map_err(|_| bad_cursor("after")));
+    let limit = query.limit(limits.page_items_default, limits.page_items)?;
+    let search = Search {
+        query: EventQuery {
+            after: after.transpose()?,
+            type_: text("type"),
+            source: text("source"),
+            subject: text("subject"),
+            limit: Some(limit + 1),
+            patience: Patience(limits.search_timeout),
+            ..EventQuery::default()
+        },
+        filter: None,
+        limit,
+    };
+    let Some(filter) = text("filter") else {
+        return Ok(search);
+    };
+    let limits = filter_limits(limits);
+    let read = move || filter_of(&filter, &limits);
+    let (document, filter) = state.bounds.filtering.aside(read).await??;
+    Ok(search.filtered(&document, filter))
+}
+
+/// A filter in the query: the language is that of subscriptions, held to the same bounds.
+fn filter_of(text: &str, limits: &Limits) -> Result<(RawDocumentBuf, Filter), Problem> {
+    let refuse = |pointer: &dyn Display, detail: &dyn Display| {
+        let detail = format!("{pointer} {detail}");
+        Problem::parameter(Kind::InvalidRequest, "filter", detail.trim_start())
+    };
+    let mut faults = Faults::default();
+    let most = limits.filter_bytes;
+    let read = read_value(text.as_bytes(), most, &mut faults);
+    let read = read.map_err(|error| bad("filter", format!("is not JSON: {error}")))?;
+    if let Some(fault) = faults.into_iter().next() {
+        return Err(refuse(&fault.pointer, &fault.detail));
+    }
+    let Read::Value(RawBson::Document(document)) = read else {
+        let detail = match read {
+            Read::TooLarge => format!("is larger than the {most} bytes that it may have as BSON"),
+            _ => "must be an object".to_owned(),
+        };
+        return Err(refuse(&"#", &detail));
+    };
+    let filter = Filter::parse_with(&document, limits)
+        .map_err(|error| refuse(&format_args!("#{}", error.pointer), &error.reason))?;
+    Ok((document, filter))
+}

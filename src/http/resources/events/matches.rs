@@ -1,0 +1,68 @@
+//! `GET /subscriptions/{id}/events` as a page: the stored events that the filter matches.
+//!
+//! MongoDB finds them, since the filter is a query of its own (but for its patterns, which it gives up in
+//! silence where they cost it much), and the filter that delivers has the last word on each. What was stored before the subscription counts too: a page shows what the
+//! filter would have delivered, whatever the subscription's status.
+
+use axum::{http::Uri, response::Response};
+
+use super::page::{self, Search};
+use crate::{
+    http::{
+        edge::{
+            AppState,
+            page_cursor::bad_cursor,
+            problem::{Kind, Problem},
+            query::{Query, bad},
+            read_your_writes::not_found,
+        },
+        resources::subscriptions::judged_one,
+    },
+    store::{EventQuery, PageKey, Patience},
+    subscription::FILTER_MISSING,
+};
+
+/// One page.
+pub(crate) async fn list(state: &AppState, id: &str, uri: &Uri) -> Result<Response, Problem> {
+    let search = read(state, uri)?;
+    let read = state.store.find_subscription(id).await?;
+    let document = read.document.ok_or_else(not_found)?;
+    let compiled = judged_one(state, document).await?;
+    if let Some(fault) = compiled.error() {
+        return Err(Problem::new(Kind::SubscriptionInvalid, fault));
+    }
+    let (Some(filter), Some(stored)) = (compiled.filter(), compiled.subscription.filter()) else {
+        return Err(Problem::new(Kind::SubscriptionInvalid, FILTER_MISSING));
+    };
+    let search = search.filtered(stored, filter.clone());
+    page::answer(state, search).await
+}
+
+fn read(state: &AppState, uri: &Uri) -> Result<Search, Problem> {
+    let query = Query::read(uri, &["after", "before", "order", "limit"])?;
+    let limits = state.limits();
+    let key = |name| {
+        let key = query
+            .get(name)
+            .map(|text| PageKey::decode(text).map_err(|_| bad_cursor(name)));
+        key.transpose()
+    };
+    let newest_first = match query.get("order") {
+        None | Some("asc") => false,
+        Some("desc") => true,
+        Some(_) => return Err(bad("order", "must be asc or desc")),
+    };
+    let limit = query.limit(limits.page_items_default, limits.page_items)?;
+    Ok(Search {
+        query: EventQuery {
+            after: key("after")?,
+            before: key("before")?,
+            newest_first,
+            limit: Some(limit + 1),
+            patience: Patience(limits.search_timeout),
+            ..EventQuery::default()
+        },
+        filter: None,
+        limit,
+    })
+}

@@ -1,0 +1,248 @@
+//! A page of stored events.
+
+use axum::{http::StatusCode, response::Response};
+use bson::{RawBsonRef, RawDocument};
+use serde_json::Value;
+
+use super::show;
+use crate::{
+    event::default_source,
+    filter::{Filter, Steps, TooExpensive},
+    http::edge::{
+        AppState, answer,
+        budget::Share,
+        failure::internal,
+        problem::{Kind, Problem},
+    },
+    position::Position,
+    store::{EventPage, EventQuery, PageKey, Taken},
+};
+
+/// Which events are to stand on a page.
+pub(crate) struct Search {
+    /// What the database is asked.
+    pub(crate) query: EventQuery,
+    /// Has the last word on what the database finds.
+    pub(crate) filter: Option<Filter>,
+    /// How many at most.
+    pub(crate) limit: usize,
+}
+
+impl Search {
+    /// Adds a filter, of which the database is asked what it answers as we do. It gives a pattern up at a limit
+    /// of its own, and says in silence that nothing matches: it is not asked for those.
+    pub(crate) fn filtered(mut self, document: &RawDocument, filter: Filter) -> Self {
+        let mut asked = bson::Document::new();
+        let mut whole = true;
+        for element in document.iter_elements().flatten() {
+            match element.value() {
+                Ok(value) if !has_pattern(element.key().as_str(), value) => {
+                    if let Ok(value) = bson::Bson::try_from(value) {
+                        asked.insert(element.key().as_str(), value);
+                    }
+                }
+                _ => whole = false,
+            }
+        }
+        self.query.filter = Some(asked);
+        self.query.limit = self.query.limit.filter(|_| whole);
+        self.filter = Some(filter);
+        self
+    }
+
+    /// Whether the database may have to look at many events to find these.
+    fn is_wide(&self) -> bool {
+        let EventQuery {
+            type_,
+            source,
+            subject,
+            ..
+        } = &self.query;
+        self.filter.is_some() || type_.is_some() || source.is_some() || subject.is_some()
+    }
+}
+
+/// Whether there is a regular expression in a clause.
+fn has_pattern(key: &str, value: RawBsonRef<'_>) -> bool {
+    let inside = |document: &RawDocument| {
+        let mut elements = document.iter();
+        elements.any(|element| element.is_ok_and(|(key, value)| has_pattern(key.as_str(), value)))
+    };
+    match value {
+        RawBsonRef::RegularExpression(_) => true,
+        _ if key == "$regex" => true,
+        RawBsonRef::Document(document) => inside(document),
+        RawBsonRef::Array(items) => {
+            let mut items = items.into_iter();
+            items.any(|item| item.is_ok_and(|item| has_pattern("", item)))
+        }
+        _ => false,
+    }
+}
+
+/// Finds a page and words it: `{items, nextCursor, cursor}`, and `tooExpensive` where events are left out because
+/// the filter takes too much of them. Reading goes on in its turn where the client leaves,
+/// because the database goes on as well.
+pub(crate) async fn answer(state: &AppState, search: Search) -> Result<Response, Problem> {
+    let turns = if search.is_wide() {
+        &state.bounds.searching
+    } else {
+        &state.bounds.paging
+    };
+    let turn = turns.take().await?;
+    let reading = read(state.clone(), search);
+    let reading = state.tasks.spawn("search", async move {
+        let page = reading.await;
+        drop(turn);
+        page
+    });
+    match reading.await {
+        Ok(Some(page)) => page,
+        Ok(None) => Err(Problem::new(
+            Kind::InternalError,
+            "the search ended without an answer",
+        )),
+        Err(error) => Err(internal(&error)),
+    }
+}
+
+async fn read(state: AppState, search: Search) -> Result<Response, Problem> {
+    let page = Page {
+        text: String::from(r#"{"items":["#),
+        source: default_source(state.store.database_name()),
+        filter: search.filter,
+        items: 0,
+        unreadable: 0,
+        too_expensive: 0,
+        limit: search.limit,
+        most: state.limits().page_bytes,
+        share: state.bounds.answers.share(),
+        refused: None,
+    };
+    let read = state.store.read_events(&search.query, page, Page::take);
+    let EventPage { page, next, as_of } = read.await?;
+    let deployment = state.router().deployment();
+    let cursor = as_of.map(|time| Position::behind(time).cursor(deployment));
+    page.finish(next, cursor)
+}
+
+/// A page that is being written.
+struct Page {
+    text: String,
+    source: String,
+    filter: Option<Filter>,
+    items: usize,
+    unreadable: usize,
+    /// Events on which the filter takes more steps than it may.
+    too_expensive: usize,
+    limit: usize,
+    most: usize,
+    share: Share,
+    /// Why it cannot go on.
+    refused: Option<Problem>,
+}
+
+impl Page {
+    fn take(&mut self, event: &RawDocument) -> Taken {
+        if self.items == self.limit {
+            return Taken::Full;
+        }
+        let matches = self
+            .filter
+            .as_ref()
+            .map(|filter| filter.matches_within(event, &mut Steps::default()));
+        match matches {
+            None | Some(Ok(true)) => {}
+            Some(Ok(false)) => return Taken::Done,
+            Some(Err(TooExpensive)) => {
+                self.too_expensive += 1;
+                return Taken::Done;
+            }
+        }
+        let before = self.text.len();
+        if self.items > 0 {
+            self.text.push(',');
+        }
+        if show::write(event, &self.source, &mut self.text).is_err() {
+            self.text.truncate(before);
+            self.unreadable += 1;
+            return Taken::Done;
+        }
+        let grown = self.share.grow(self.text.len() - before);
+        if grown.is_err() || (self.items > 0 && self.text.len() > self.most) {
+            self.text.truncate(before);
+            self.refused = grown.err();
+            return Taken::Full;
+        }
+        self.items += 1;
+        Taken::Done
+    }
+
+    /// The answer; `cursor` is where the feed goes on behind what the pages show.
+    fn finish(
+        mut self,
+        next: Option<PageKey>,
+        cursor: Option<String>,
+    ) -> Result<Response, Problem> {
+        if self.unreadable > 0 {
+            let count = self.unreadable;
+            tracing::warn!(count, "events that cannot be read are left out of a page");
+        }
+        if let Some(refused) = self.refused.filter(|_| self.items == 0) {
+            return Err(refused);
+        }
+        let next = next.map(|key| key.encode()).transpose();
+        let next = next.map_err(|error| internal(&error))?;
+        self.text.push_str(r#"],"nextCursor":"#);
+        self.text.push_str(&Value::from(next).to_string());
+        self.text.push_str(r#","cursor":"#);
+        self.text.push_str(&Value::from(cursor).to_string());
+        if self.too_expensive > 0 {
+            self.text.push_str(r#","tooExpensive":"#);
+            self.text.push_str(&self.too_expensive.to_string());
+        }
+        self.text.push('}');
+        Ok(answer::held(StatusCode::OK, self.text, self.share))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::{Bson, Document, RawDocumentBuf, doc};
+
+    fn asked(filter: &Document) -> (Option<Document>, Option<usize>) {
+        let raw = RawDocumentBuf::try_from(filter).unwrap();
+        let search = Search {
+            query: EventQuery {
+                limit: Some(5),
+                ..EventQuery::default()
+            },
+            filter: None,
+            limit: 4,
+        };
+        let search = search.filtered(&raw, Filter::parse(&raw).unwrap());
+        (search.query.filter, search.query.limit)
+    }
+
+    #[test]
+    fn the_database_is_asked_for_all_but_patterns() {
+        let whole = doc! {"type": "t", "$or": [{"a": 1}, {"b": {"$gt": 2}}]};
+        assert_eq!(asked(&whole), (Some(whole.clone()), Some(5)));
+        let pattern = Bson::RegularExpression(bson::Regex {
+            pattern: bson::raw::cstr!("^a").to_owned(),
+            options: bson::raw::cstr!("").to_owned(),
+        });
+        for clause in [
+            doc! {"a": {"$regex": "^a"}},
+            doc! {"a": {"$not": {"$regex": "^a", "$options": "i"}}},
+            doc! {"a": pattern.clone()},
+            doc! {"a": {"$in": [1, pattern.clone()]}},
+            doc! {"$or": [{"b": 1}, {"a": {"$elemMatch": {"b": {"$regex": "a"}}}}]},
+        ] {
+            let mut filter = doc! {"type": "t"};
+            filter.extend(clause);
+            assert_eq!(asked(&filter), (Some(doc! {"type": "t"}), None));
+        }
+    }
+}

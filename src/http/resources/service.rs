@@ -1,0 +1,109 @@
+//! Calls about the service itself: what it is, how it is, and its metrics.
+
+use axum::{
+    extract::State,
+    http::{HeaderValue, StatusCode, Uri, header},
+    response::Response,
+};
+use serde_json::json;
+
+use crate::{
+    http::edge::{
+        AppState, answer,
+        paths::BASE,
+        problem::{Kind, Problem},
+        query::Query,
+    },
+    telemetry::OPENMETRICS_CONTENT_TYPE,
+};
+
+/// `GET /api/v1`
+pub(crate) async fn root(uri: Uri) -> Result<Response, Problem> {
+    Query::read(&uri, &[])?;
+    let link = |path: &str| format!("{BASE}/{path}");
+    let document = json!({
+        "name": env!("CARGO_PKG_NAME"),
+        "version": env!("CARGO_PKG_VERSION"),
+        "links": {
+            "self": BASE,
+            "subscriptions": link("subscriptions"),
+            "events": link("events"),
+            "match": link("match"),
+            "nodes": link("nodes"),
+            "description": link("openapi.json"),
+            "docs": link("docs"),
+            "health": link("health"),
+            "live": link("live"),
+            "ready": link("ready"),
+            "metrics": "/metrics",
+        },
+    });
+    Ok(answer::json(StatusCode::OK, document.to_string()))
+}
+
+/// `GET /health`: each part, and since when it is as it is. 503 where this node is not well.
+pub(crate) async fn health(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
+    Query::read(&uri, &[])?;
+    let status = match state.health.ready() {
+        Ok(()) => StatusCode::OK,
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    Ok(uncached(answer::json(
+        status,
+        state.health.to_json().to_string(),
+    )))
+}
+
+/// `GET /live`: the process answers.
+pub(crate) async fn live(uri: Uri) -> Result<Response, Problem> {
+    Query::read(&uri, &[])?;
+    Ok(uncached(answer::json(
+        StatusCode::OK,
+        json!({"status": "up"}).to_string(),
+    )))
+}
+
+/// `GET /ready`: whether requests should be sent here.
+pub(crate) async fn ready(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
+    Query::read(&uri, &[])?;
+    match state.health.ready() {
+        Ok(()) => Ok(uncached(answer::json(
+            StatusCode::OK,
+            json!({"status": "ready"}).to_string(),
+        ))),
+        Err(reason) => Err(Problem::new(Kind::NotReady, reason)),
+    }
+}
+
+/// Everything else, before this node has started.
+pub(crate) async fn starting() -> Problem {
+    Problem::new(
+        Kind::NotReady,
+        "this node is starting: it waits for its database",
+    )
+}
+
+/// Everything, on a TCP connection beyond those that this node takes.
+pub(crate) async fn full() -> Problem {
+    Problem::new(
+        Kind::Overloaded,
+        "this node takes no more TCP connections: in all (limits.tcp_connections), \
+         or from one address (limits.tcp_connections_per_address)",
+    )
+}
+
+/// `GET /metrics`
+pub(crate) async fn metrics(State(state): State<AppState>) -> Response {
+    let mut response = answer::json(StatusCode::OK, state.metrics().encode());
+    let kind = HeaderValue::from_static(OPENMETRICS_CONTENT_TYPE);
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+fn uncached(mut response: Response) -> Response {
+    let no_store = HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, no_store);
+    response
+}

@@ -1,0 +1,227 @@
+//! `POST /subscriptions/batch`: many creations in one request, each on its own.
+
+use std::fmt;
+
+use axum::{
+    extract::{Request, State},
+    http::StatusCode,
+    response::Response,
+};
+use bson::{DateTime, RawDocumentBuf};
+use serde::{
+    Deserialize as _,
+    de::{self, DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor},
+};
+
+use super::{
+    create::read_call,
+    input::{Checked, check_new},
+    write::{check_room, compiled},
+};
+use crate::{
+    config::Limits,
+    extjson::Fault,
+    http::edge::{
+        AppState, answer, body,
+        budget::Share,
+        idempotency::{Call, Ids, once},
+        observe::WRITES,
+        problem::Problem,
+    },
+    store::StoreError,
+    subscription::SubscriptionId,
+};
+
+/// Creates up to `limits.batch_items` subscriptions. 200 where all were created, else 207.
+pub(crate) async fn batch(
+    State(state): State<AppState>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let call = read_call(&state, request).await?;
+    once(state, call, create_all).await
+}
+
+/// Bytes of the errors of all items in one answer; beyond them, each is told without its places.
+const ERRORS_BYTES: usize = 4 << 20;
+
+/// A document to be stored, or one that is.
+struct Item {
+    id: SubscriptionId,
+    document: RawDocumentBuf,
+    warnings: Vec<String>,
+}
+
+/// Each item, or what is wrong with it.
+type Items = Vec<Result<Item, Problem>>;
+
+async fn create_all(state: AppState, call: Call, ids: Ids) -> Result<Response, Problem> {
+    let limits = state.limits().clone();
+    let read = move || read_items(call, ids, limits);
+    let (items, share) = state.bounds.filtering.aside(read).await??;
+    let sound: Vec<_> = items.iter().flatten().map(|item| &item.document).collect();
+    if sound.is_empty() {
+        return answer_all(&state, items, Vec::new(), ids).await;
+    }
+    check_room(&state, sound.len())?;
+    let written = state.store.insert_subscriptions(&sound).await?;
+    drop(share);
+    let response = answer_all(&state, items, written.outcomes, ids).await?;
+    Ok(answer::settled(&state, written.operation_time, response).await)
+}
+
+fn read_items(call: Call, ids: Ids, limits: Limits) -> Result<(Items, Share), Problem> {
+    if call.body.trim_ascii_start().first() != Some(&b'[') {
+        body::json(&call.body, |json| IgnoredAny::deserialize(json))?;
+        let fault = Fault::new("#", "must be an array of subscriptions");
+        return Err(Problem::invalid(fault));
+    }
+    let mut list = List {
+        ids,
+        limits,
+        share: call.share,
+        items: Vec::new(),
+        errors_left: ERRORS_BYTES,
+        stopped: None,
+    };
+    let read = body::json(&call.body, |json| json.deserialize_seq(&mut list));
+    match list.stopped {
+        Some(problem) => Err(problem),
+        None => read.map(|()| (list.items, list.share)),
+    }
+}
+
+/// Reads items one by one: only their documents are kept.
+struct List {
+    ids: Ids,
+    limits: Limits,
+    share: Share,
+    items: Items,
+    errors_left: usize,
+    /// Why the reading ended before the body.
+    stopped: Option<Problem>,
+}
+
+impl List {
+    fn take(&mut self, checked: Result<Checked, Problem>) -> Result<(), Problem> {
+        let item = match checked {
+            Ok(checked) => {
+                let id = SubscriptionId::of(self.ids.uuid(self.items.len()));
+                let document = checked.input.create(id.as_str(), DateTime::now());
+                let document = RawDocumentBuf::try_from(&document)?;
+                self.share.grow(document.as_bytes().len())?;
+                Ok(Item {
+                    id,
+                    document,
+                    warnings: checked.warnings,
+                })
+            }
+            Err(problem) => Err(problem.among(&mut self.errors_left)),
+        };
+        self.items.push(item);
+        Ok(())
+    }
+
+    fn stop<E: de::Error>(&mut self, problem: Problem) -> E {
+        self.stopped = Some(problem);
+        E::custom("stopped")
+    }
+}
+
+impl<'de> Visitor<'de> for &mut List {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of subscriptions")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(&mut *self)?.is_some() {}
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &mut List {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        let (count, most) = (self.items.len(), self.limits.batch_items);
+        if count == most {
+            let detail = format!("has more items than the {most} that are allowed");
+            return Err(self.stop(Problem::invalid(Fault::new("#", detail))));
+        }
+        let checked = check_new(json, &format!("#/{count}"), &self.limits)?;
+        self.take(checked).map_err(|problem| self.stop(problem))
+    }
+}
+
+/// The answer in the order given; `outcomes` are those of the items that were sound.
+async fn answer_all(
+    state: &AppState,
+    items: Items,
+    outcomes: Vec<Result<(), StoreError>>,
+    ids: Ids,
+) -> Result<Response, Problem> {
+    let mut outcomes = outcomes.into_iter();
+    let mut text = String::from(r#"{"items":["#);
+    let mut refused = 0;
+    let count = items.len();
+    for (index, item) in items.into_iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        let created = match item {
+            Ok(item) => stored(state, item, outcomes.next().unwrap_or(Ok(())), ids).await,
+            Err(problem) => Err(problem),
+        };
+        match created {
+            Ok(subscription) => {
+                text.push_str(r#"{"status":201,"subscription":"#);
+                text.push_str(&subscription);
+            }
+            // Kept under the key, it would be the answer for a day. Those that are stored are known by their ids
+            // when all are sent again.
+            Err(problem) if ids.may_exist() && problem.status().is_server_error() => {
+                return Err(problem);
+            }
+            Err(problem) => {
+                refused += 1;
+                text.push_str(r#"{"status":"#);
+                text.push_str(problem.status().as_str());
+                text.push_str(r#","problem":"#);
+                text.push_str(&problem.to_json().to_string());
+            }
+        }
+        text.push('}');
+    }
+    text.push_str("]}");
+    let created = count - refused;
+    tracing::debug!(target: WRITES, created, refused, "subscriptions were created");
+    let status = if refused == 0 {
+        StatusCode::OK
+    } else {
+        StatusCode::MULTI_STATUS
+    };
+    Ok(answer::json(status, text))
+}
+
+/// The subscription as JSON, if it is stored now, by this attempt or by an earlier one.
+async fn stored(
+    state: &AppState,
+    item: Item,
+    outcome: Result<(), StoreError>,
+    ids: Ids,
+) -> Result<String, Problem> {
+    let document = match outcome {
+        Ok(()) => item.document,
+        Err(StoreError::Duplicate) if ids.may_exist() => {
+            let read = state
+                .store
+                .find_subscription_settled(item.id.as_str())
+                .await?;
+            read.document.ok_or(StoreError::Duplicate)?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let compiled = compiled(state, document);
+    Ok(answer::subscription_json(&compiled, &item.warnings))
+}

@@ -1,0 +1,22 @@
+//! The upgrade of a socket, with an echo behind it.
+
+use axum::{Router, body::Body, http::Request, response::Response, routing::get};
+
+use super::websocket::{handshake, upgrade};
+use crate::{carrier::echo, http::edge::problem::Problem};
+
+/// Every path is an echo.
+pub(crate) fn routes() -> Router {
+    Router::new().fallback(get(open))
+}
+
+async fn open(mut request: Request<Body>) -> Result<Response, Problem> {
+    let response = handshake(&request)?;
+    let upgraded = upgrade(&mut request);
+    tokio::spawn(async move {
+        if let Some(carrier) = upgraded.await {
+            echo::serve(carrier).await;
+        }
+    });
+    Ok(response)
+}

@@ -1,0 +1,157 @@
+//! `GET /subscriptions/{id}/events` as a WebSocket: the upgrade.
+//!
+//! A refusal comes before the upgrade, as a problem. Once the registry has taken the connection, its
+//! task owns everything, and sends even the 101 that this handler answers.
+
+use std::{future::Future, sync::Arc};
+
+use axum::{
+    body::{Body, HttpBody as _},
+    http::{HeaderMap, HeaderName, HeaderValue, Request, header},
+    response::Response,
+};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tungstenite::handshake::server::create_response_with_body;
+
+use super::attach;
+use crate::{
+    carrier::{Carrier, Gauge, Upgraded, Wire},
+    http::edge::{
+        AppState,
+        framing::refused,
+        origin,
+        problem::{Kind, Problem},
+        read_your_writes::known,
+    },
+    protocol::Dialect,
+};
+
+/// Whether a request is about a WebSocket at all, well-formed or not. Other upgrades that a client may
+/// offer (HTTP/2) are not taken up.
+pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
+    upgrades(headers)
+        || headers.contains_key(header::SEC_WEBSOCKET_KEY)
+        || headers.contains_key(header::SEC_WEBSOCKET_VERSION)
+}
+
+fn upgrades(headers: &HeaderMap) -> bool {
+    lists(headers, &header::UPGRADE, "websocket")
+}
+
+/// Whether a list has this member, on however many lines it is written.
+fn lists(headers: &HeaderMap, name: &HeaderName, member: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|found| found.trim().eq_ignore_ascii_case(member))
+}
+
+/// Upgrades, or says why not.
+pub(crate) async fn open(
+    state: &AppState,
+    id: String,
+    mut request: Request<Body>,
+) -> Result<Response, Problem> {
+    let dialect = choose_dialect(request.headers());
+    let wish = attach::wish(state, id, dialect.unwrap_or(Dialect::Tidegate), &request)?;
+    let mut response = handshake(&request)?;
+    origin::check(request.extensions())?;
+    known(state, &wish.request.subscription).await?;
+    let gauge = request.extensions().get::<Arc<Gauge>>().cloned();
+    attach::take(state, wish, upgrade(&mut request)).await?;
+    if let Some(gauge) = gauge {
+        // The connection's task sends it with whatever it has to say by then: the first thing it does.
+        gauge.hold();
+    }
+    if let Some(dialect) = dialect {
+        let name = HeaderValue::from_static(dialect.name());
+        response
+            .headers_mut()
+            .insert(header::SEC_WEBSOCKET_PROTOCOL, name);
+    }
+    Ok(response)
+}
+
+/// Checks the opening handshake (RFC 6455, section 4.2.1) and words the answer.
+pub(crate) fn handshake(request: &Request<Body>) -> Result<Response, Problem> {
+    let headers = request.headers();
+    if !request.body().is_end_stream() {
+        // Nobody can say where it would end and the first frame begin.
+        return Err(refused(
+            "Upgrade",
+            "cannot be asked for in a request with a body",
+        ));
+    }
+    if !upgrades(headers) {
+        return Err(upgrade_required("connect with a WebSocket client"));
+    }
+    let version = headers.get(header::SEC_WEBSOCKET_VERSION);
+    if version.is_some_and(|version| version != "13") {
+        return Err(upgrade_required(
+            "only version 13 of the WebSocket protocol is spoken here",
+        ));
+    }
+    let mut head = Request::builder()
+        .method(request.method())
+        .version(request.version());
+    if let Some(of_head) = head.headers_mut() {
+        of_head.clone_from(headers);
+        // Both are lists, of which the library reads only the simplest.
+        for (name, member) in [
+            (header::CONNECTION, "upgrade"),
+            (header::UPGRADE, "websocket"),
+        ] {
+            if lists(headers, &name, member) {
+                of_head.insert(name, HeaderValue::from_static(member));
+            }
+        }
+    }
+    let bare = head
+        .body(())
+        .map_err(|error| Problem::new(Kind::MalformedRequest, error.to_string()))?;
+    create_response_with_body(&bare, Body::empty).map_err(|error| {
+        Problem::new(
+            Kind::BadHeader,
+            format!("not a WebSocket handshake: {error}"),
+        )
+    })
+}
+
+fn upgrade_required(detail: &str) -> Problem {
+    Problem::new(Kind::UpgradeRequired, detail)
+        .with_header(header::UPGRADE, HeaderValue::from_static("websocket"))
+        .with_header(
+            header::SEC_WEBSOCKET_VERSION,
+            HeaderValue::from_static("13"),
+        )
+}
+
+/// The first subprotocol that the client offers and this service speaks.
+fn choose_dialect(headers: &HeaderMap) -> Option<Dialect> {
+    headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .find_map(|name| Dialect::from_subprotocol(name.trim()))
+}
+
+/// The socket, once hyper has done with it.
+pub(crate) fn upgrade(
+    request: &mut Request<Body>,
+) -> impl Future<Output = Option<Carrier>> + Send + use<> {
+    let upgrading = request.extensions_mut().remove::<OnUpgrade>();
+    async move {
+        let parts = upgrading?.await.ok()?.downcast::<TokioIo<Wire>>().ok()?;
+        let (tcp, place, answer) = parts.io.into_inner().into_parts();
+        Some(Carrier::Socket(Upgraded {
+            tcp,
+            place,
+            answer,
+            read_already: parts.read_buf.to_vec(),
+        }))
+    }
+}
