@@ -9,8 +9,9 @@
 //! The modules in reading order, from the words to the whole. Imports point from later ones to
 //! earlier ones only; `ARCHITECTURE.md` says what each owns and must not know.
 //!
-//! - [`event`], [`subscription`], [`position`], [`protocol`], [`extjson`]: the vocabulary.
+//! - [`event`], [`position`], [`protocol`], [`extjson`]: the vocabulary.
 //! - [`filter`]: MongoDB's query language: parse, match, index, explain.
+//! - [`subscription`]: stored subscriptions, with their filters compiled.
 //! - [`store`]: everything in MongoDB but the change stream; `retry_writer`: one write at a time, retried.
 //! - [`positions`]: what the clients of durable subscriptions have acknowledged.
 //! - [`receipts`]: what this node did about deletes.

@@ -8,7 +8,7 @@ mod attaching;
 mod batch;
 mod blame;
 pub(crate) mod books;
-mod compiled;
+mod compile;
 mod deliver;
 mod durable;
 #[cfg(test)]
@@ -32,28 +32,29 @@ use bson::DateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use self::batch::{Batch, Change, ChangeKind, Counted, FromFeed, Reload, Wording};
-pub(crate) use self::compiled::{Compiled, filter_limits, room};
+pub(crate) use self::compile::compile_off_thread;
 pub(crate) use self::handle::{
     Applied, Attach, AttachError, Attached, Busy, Connection, Past, RouterHandle, Start,
 };
-pub(crate) use self::table::{FAILED, Gathering};
+pub(crate) use self::table::Gathering;
 pub(crate) use self::table::{Occupancy, Room, Table};
 use self::{
     books::Books,
     deliver::Delivery,
     durable::Durable,
     registry::{ConnectionKey, Registry},
-    table::Slot,
+    table::{Entry, Slot},
     teardowns::{Teardowns, When},
     window::Window,
 };
 use crate::{
     config, event,
+    filter::{self, Filter},
     position::{DeploymentId, Position},
     positions::Positions,
     protocol::{Ending, GapReason, Load},
     receipts::{Gone, Receipts},
-    subscription::{Key, Status, SubscriptionId},
+    subscription::{CompiledSubscription, Key, Status, SubscriptionId},
     telemetry::Metrics,
 };
 
@@ -79,7 +80,10 @@ pub(crate) enum Input {
     /// Keys of invalid subscriptions in order, after one, at most so many.
     Invalid(Option<Key>, usize, oneshot::Sender<Vec<Key>>),
     /// Documents that were read, back with what this node has against them.
-    Judge(Vec<Compiled>, oneshot::Sender<Vec<Compiled>>),
+    Judge(
+        Vec<CompiledSubscription>,
+        oneshot::Sender<Vec<CompiledSubscription>>,
+    ),
     /// The connections of a subscription on this node.
     Connections(String, oneshot::Sender<Option<Vec<Connection>>>),
 }
@@ -155,7 +159,7 @@ impl Router {
         let (input_sender, inputs) = mpsc::channel(COMMANDS_AHEAD);
         let (applied, watching) = watch::channel(Applied::default());
         let (expiring, next_expiry) = watch::channel(None);
-        let subscriptions = Table::with_room(room(&settings.limits));
+        let subscriptions = Table::with_room(Room::from(&settings.limits));
         let (occupied, occupancy) = watch::channel(subscriptions.occupancy());
         let handle = RouterHandle::new(input_sender, watching, next_expiry, occupancy, &settings);
         let delivery = Delivery::new(&settings, Arc::clone(&metrics));
@@ -317,7 +321,8 @@ impl Router {
             }
             ChangeKind::Upserted(compiled) => {
                 change.kind = ChangeKind::Stored(compiled.subscription.document.clone());
-                self.upsert(*compiled).await;
+                let (subscription, filter) = compiled.into_parts();
+                self.upsert(Entry::new(subscription), filter).await;
             }
             ChangeKind::Deleted(document_key) => {
                 let when = When::Committed(change.wall_time);
@@ -326,7 +331,7 @@ impl Router {
             }
             ChangeKind::AllDeleted => {
                 let when = When::Committed(change.wall_time);
-                let none = Table::with_room(room(&self.settings.limits));
+                let none = Table::with_room(Room::from(&self.settings.limits));
                 self.replace_all(none, when, None).await;
             }
             ChangeKind::Missed(reason) => {
@@ -384,37 +389,42 @@ impl Router {
         self.durable.deleted(&removed, self.position).await;
         let id = key.id();
         if let Some(heir) = id.and_then(|id| self.subscriptions.heir(&id)) {
-            let limits = filter_limits(&self.settings.limits);
-            for read in Compiled::read_aside(vec![heir.document], limits).await {
-                self.upsert(if heir.withheld { read.withheld() } else { read })
-                    .await;
+            let limits = filter::Limits::from(&self.settings.limits);
+            for compiled in compile_off_thread(vec![heir.document], limits).await {
+                let (subscription, filter) = compiled.into_parts();
+                let entry = Entry::new(subscription);
+                if heir.withheld {
+                    self.upsert(entry.withheld(), None).await;
+                } else {
+                    self.upsert(entry, filter).await;
+                }
             }
         }
     }
 
-    async fn upsert(&mut self, mut compiled: Compiled) {
-        if self.subscriptions.is_apart(&compiled.subscription) {
-            self.subscriptions.upsert(compiled);
+    async fn upsert(&mut self, mut entry: Entry, filter: Option<Filter>) {
+        if self.subscriptions.is_apart(&entry.subscription) {
+            self.subscriptions.upsert(entry, filter);
             return;
         }
-        let id = compiled.subscription.id();
+        let id = entry.subscription.id();
         let id = id.map(|id| SubscriptionId::from(&*id));
         let before = id
             .as_ref()
             .and_then(|id| self.subscriptions.slot(id.as_str()));
         let before = before.and_then(|slot| self.subscriptions.get(slot));
-        let same = before.filter(|b| b.subscription.key() == compiled.subscription.key());
-        compiled.since = same.map_or(self.position, |before| before.since);
+        let same = before.filter(|b| b.subscription.key() == entry.subscription.key());
+        entry.since = same.map_or(self.position, |before| before.since);
         let was = before.is_some_and(|before| before.subscription.durable);
         // A document that cannot be read loses no position by it.
-        compiled.subscription.durable |= was && compiled.error().is_some();
-        self.durable.stored(&compiled, before, self.position).await;
-        if let Some(slot) = self.subscriptions.upsert(compiled) {
+        entry.subscription.durable |= was && entry.error().is_some();
+        self.durable.stored(&entry, before, self.position).await;
+        if let Some(slot) = self.subscriptions.upsert(entry, filter) {
             self.tell_update(slot).await;
         }
     }
 
-    async fn end_subscription(&mut self, slot: Slot, removed: &Compiled, when: When) {
+    async fn end_subscription(&mut self, slot: Slot, removed: &Entry, when: When) {
         let expired = removed.subscription.expired_by(when.latest());
         let ending = if expired {
             Ending::Expired

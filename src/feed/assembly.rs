@@ -14,10 +14,10 @@ use tokio::{
 };
 
 use crate::{
-    filter::{Filter, Limits, Preparation, Prepared},
-    router::{Compiled, FAILED, Gathering, Room, Table},
+    filter::{Limits, Preparation, Prepared},
+    router::{Gathering, Room, Table},
     store::{Documents, StoreError},
-    subscription::Status,
+    subscription::{CompiledSubscription, FILTER_PANICKED, Subscription},
 };
 
 /// Replies of the server that may wait to be compiled.
@@ -26,8 +26,8 @@ const BATCHES_AHEAD: usize = 2;
 const GROUP: usize = 512;
 const GROUPS_AHEAD: usize = 16;
 
-/// Compiled subscriptions, each with its filter if that is to match.
-type Group = Vec<(Compiled, Option<Prepared>)>;
+/// Subscriptions, each with its filter if events are to be matched with it.
+type Group = Vec<(Subscription, Option<Prepared>)>;
 
 /// A table in the making. Both threads end by themselves once no more documents can come.
 #[derive(Debug)]
@@ -68,9 +68,8 @@ fn compile(
     let mut group = Group::with_capacity(GROUP);
     while let Some(documents) = arriving.blocking_recv() {
         documents.each(|document| {
-            let (read, filter) = Compiled::read_apart(document.to_owned(), limits);
-            let filter = filter.filter(|_| read.status() == Status::Active);
-            group.push(prepared(read, filter, &mut preparation));
+            let subscription = CompiledSubscription::compile(document.to_owned(), limits);
+            group.push(prepared(subscription, &mut preparation));
             if group.len() == GROUP {
                 hand_on(&mut group, compiled);
             }
@@ -82,16 +81,16 @@ fn compile(
 
 /// A panic in the making is blamed on the filter alone.
 fn prepared(
-    mut read: Compiled,
-    filter: Option<Filter>,
+    compiled: CompiledSubscription,
     preparation: &mut Preparation,
-) -> (Compiled, Option<Prepared>) {
+) -> (Subscription, Option<Prepared>) {
+    let (mut subscription, filter) = compiled.into_parts();
     let preparing = AssertUnwindSafe(|| filter.map(|filter| preparation.prepare(filter)));
     if let Ok(filter) = catch_unwind(preparing) {
-        return (read, filter);
+        return (subscription, filter);
     }
-    read.blame(FAILED.into());
-    (read, None)
+    subscription.fault = Some(FILTER_PANICKED.into());
+    (subscription, None)
 }
 
 fn hand_on(group: &mut Group, compiled: &blocking::SyncSender<Group>) {
@@ -104,8 +103,8 @@ fn hand_on(group: &mut Group, compiled: &blocking::SyncSender<Group>) {
 
 fn gather(mut gathering: Gathering, groups: &blocking::Receiver<Group>) -> Gathering {
     for group in groups {
-        for (compiled, filter) in group {
-            gathering.add(compiled, filter);
+        for (subscription, filter) in group {
+            gathering.add(subscription, filter);
         }
     }
     gathering

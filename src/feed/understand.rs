@@ -7,7 +7,7 @@ use super::{
     change::{Ours, Raw, range_in},
 };
 use crate::{
-    router::{Change, ChangeKind, Compiled},
+    router::{Change, ChangeKind, compile_off_thread},
     subscription::Key,
 };
 
@@ -111,7 +111,7 @@ impl Reading<'_> {
         if documents.is_empty() {
             return changes;
         }
-        let read = Compiled::read_aside(documents, self.feed.limits.clone()).await;
+        let read = compile_off_thread(documents, self.feed.limits.clone()).await;
         let stored = |change: &&mut Change| matches!(change.kind, ChangeKind::Stored(_));
         for (change, compiled) in changes.iter_mut().filter(stored).zip(read) {
             change.kind = ChangeKind::Upserted(Box::new(compiled));

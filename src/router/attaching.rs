@@ -104,11 +104,11 @@ impl Router {
     /// may be as many as the subscriptions'. Of one that this node has no room for nothing can be judged: who
     /// would miss events by that, or cannot be told, is to go elsewhere or come back.
     fn copy_bytes(&self, slot: Slot, attach: &Attach, start: Start) -> Result<usize, AttachError> {
-        let compiled = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
-        if compiled.withheld && (start.replay || !attach.dialect.has_messages()) {
+        let entry = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
+        if entry.withheld && (start.replay || !attach.dialect.has_messages()) {
             return Err(AttachError::NoRoom);
         }
-        let bytes = compiled.subscription.document.as_bytes().len();
+        let bytes = entry.subscription.document.as_bytes().len();
         let most = self.settings.limits.subscriptions_bytes;
         if start.replay && bytes > most.saturating_sub(self.registry.copied_bytes()) {
             return Err(AttachError::ReplaysFull);

@@ -11,11 +11,12 @@ use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::oneshot;
 
-use super::{Compiled, Table};
+use super::Table;
 use crate::{
     event::{self, Defaults},
     position::{DeploymentId, Position},
     protocol::{Dialect, Frame, GapReason, Load, Message, Share},
+    subscription::CompiledSubscription,
     telemetry::Unapplied,
 };
 
@@ -174,7 +175,7 @@ pub(crate) enum ChangeKind {
     /// A document was inserted into `events`: where it lies in the reply.
     Event(Range<usize>),
     /// A subscription was made or changed, and is to be applied.
-    Upserted(Box<Compiled>),
+    Upserted(Box<CompiledSubscription>),
     /// A subscription was made or changed, and was applied: its document.
     Stored(RawDocumentBuf),
     /// A subscription was changed, by its `_id` as below, and the past does not tell into what. The

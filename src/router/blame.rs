@@ -8,11 +8,12 @@ use bson::RawDocument;
 use super::{
     Change, Router,
     registry::{ConnectionKey, Registered},
-    table::{FAILED, Slot},
+    table::Slot,
 };
 use crate::{
     position::{DeploymentId, Position},
     protocol::{Ending, GapReason},
+    subscription::FILTER_PANICKED,
 };
 
 /// What is said of a filter that takes more steps than it may on the event at `position`. Every node says
@@ -86,7 +87,7 @@ impl Router {
             "matching an event panicked"
         );
         for slot in culprits {
-            self.blame(slot, FAILED.to_owned(), before).await;
+            self.blame(slot, FILTER_PANICKED.to_owned(), before).await;
         }
         let again = self
             .delivery

@@ -1,6 +1,6 @@
 //! What the router tells of durable subscriptions.
 
-use super::Compiled;
+use super::table::Entry;
 use crate::{
     position::Position,
     positions::{Owner, Positions},
@@ -14,7 +14,7 @@ pub(super) struct Durable(pub(super) Option<Positions>);
 impl Durable {
     /// A subscription was made or changed at `at`; `before` is what it was. Another document that takes an id
     /// over goes on where the one before was: its clients stay, and acknowledge as before.
-    pub(super) async fn stored(&self, is: &Compiled, before: Option<&Compiled>, at: Position) {
+    pub(super) async fn stored(&self, is: &Entry, before: Option<&Entry>, at: Position) {
         let (Some(positions), Some(owner)) = (&self.0, is.owner()) else {
             return;
         };
@@ -30,7 +30,7 @@ impl Durable {
     }
 
     /// A subscription was deleted at `at`.
-    pub(super) async fn deleted(&self, removed: &Compiled, at: Position) {
+    pub(super) async fn deleted(&self, removed: &Entry, at: Position) {
         if removed.subscription.durable
             && let (Some(positions), Some(owner)) = (&self.0, removed.owner())
         {

@@ -11,15 +11,16 @@ use serde_json::Value;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
-    Attach, AttachError, Batch, Change, ChangeKind, Compiled, Counted, FromFeed, Router,
-    RouterHandle, Settings, filter_limits,
+    Attach, AttachError, Batch, Change, ChangeKind, Counted, FromFeed, Router, RouterHandle,
+    Settings,
     outbox::{Receiver, Taken},
 };
 use crate::{
     config,
-    filter::fault,
+    filter::{Limits, fault},
     position::{Cursor, DeploymentId, Position},
     protocol::{Dialect, Ending, GapReason},
+    subscription::CompiledSubscription,
     telemetry::Metrics,
 };
 
@@ -104,9 +105,9 @@ fn made(id: &str) -> ChangeKind {
 }
 
 fn upserted(document: &Document) -> ChangeKind {
-    let limits = filter_limits(&config::Limits::default());
+    let limits = Limits::from(&config::Limits::default());
     let document = RawDocumentBuf::try_from(document).unwrap();
-    ChangeKind::Upserted(Box::new(Compiled::read(document, &limits)))
+    ChangeKind::Upserted(Box::new(CompiledSubscription::compile(document, &limits)))
 }
 
 /// A router that runs and knows the subscription `a` since 5.

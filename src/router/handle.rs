@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Batch, Compiled, Input, Occupancy, Settings,
+    Batch, Input, Occupancy, Settings,
     outbox::{self, Receiver},
     outbox_bounds,
     registry::ConnectionKey,
@@ -21,7 +21,7 @@ use crate::{
     position::{Cursor, DeploymentId, Position},
     protocol::{Dialect, Ending, GapReason},
     receipts::Gone,
-    subscription::{Key, Subscription},
+    subscription::{CompiledSubscription, Key, Subscription},
 };
 
 /// How far the router has come.
@@ -335,7 +335,10 @@ impl RouterHandle {
 
     /// Documents that were read, in the same order, with what this node has against them: another document
     /// may stand in the way of one that is sound by itself.
-    pub(crate) async fn judge(&self, read: Vec<Compiled>) -> Result<Vec<Compiled>, Busy> {
+    pub(crate) async fn judge(
+        &self,
+        read: Vec<CompiledSubscription>,
+    ) -> Result<Vec<CompiledSubscription>, Busy> {
         self.ask(|reply| Input::Judge(read, reply)).await
     }
 

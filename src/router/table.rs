@@ -1,6 +1,7 @@
 //! The subscriptions a node knows, by id and by filter.
 
 mod apart;
+mod entry;
 mod expiries;
 mod gathering;
 mod notices;
@@ -19,17 +20,15 @@ use bson::{DateTime, RawDocument};
 pub(super) use self::apart::Heir;
 use self::{apart::Apart, expiries::Expiries, notices::Notices};
 
+pub(crate) use self::entry::Entry;
 pub(crate) use self::gathering::Gathering;
 pub(crate) use self::room::{Occupancy, Room};
-use super::{Compiled, ids::Ids};
+use super::ids::Ids;
 use crate::{
     filter::{Effort, Filter, FilterIndex},
     positions::Owner,
-    subscription::{Key, Status, Subscription},
+    subscription::{CompiledSubscription, FILTER_PANICKED, Key, Status, Subscription},
 };
-
-/// Why a subscription is invalid whose filter made this service panic.
-pub(crate) const FAILED: &str = "#/filter: the service failed to use it";
 
 /// The number of a subscription on this node while it exists; used again afterwards.
 pub(super) type Slot = u32;
@@ -37,7 +36,7 @@ pub(super) type Slot = u32;
 /// All subscriptions, and the index over those that are active.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    slots: Vec<Option<Compiled>>,
+    slots: Vec<Option<Entry>>,
     free: Vec<Slot>,
     ids: Ids,
     index: FilterIndex<Slot>,
@@ -78,7 +77,7 @@ pub(super) struct Panicked;
 /// What a reload changed.
 #[derive(Debug, Default)]
 pub(super) struct Difference {
-    pub(super) gone: Vec<(Slot, Compiled)>,
+    pub(super) gone: Vec<(Slot, Entry)>,
     pub(super) changed: Vec<Slot>,
 }
 
@@ -106,51 +105,51 @@ impl Table {
 
     /// Makes or replaces a subscription. Returns its slot if it existed before and is
     /// different now.
-    pub(super) fn upsert(&mut self, compiled: Compiled) -> Option<Slot> {
-        if self.is_apart(&compiled.subscription) {
-            self.set_apart(&compiled);
+    pub(super) fn upsert(&mut self, entry: Entry, filter: Option<Filter>) -> Option<Slot> {
+        if self.is_apart(&entry.subscription) {
+            self.set_apart(&entry);
             return None;
         }
-        let slot = (compiled.subscription.id()).and_then(|id| self.slot(&id));
-        let mut compiled = self.fitted(compiled, slot);
-        let filter = compiled.take_active_filter();
+        let slot = (entry.subscription.id()).and_then(|id| self.slot(&id));
+        let entry = self.fitted(entry, slot);
+        let filter = filter.filter(|_| !entry.withheld);
         let Some(slot) = slot else {
-            let slot = self.insert(compiled);
+            let slot = self.insert(entry);
             self.enter(slot, filter);
             return None;
         };
         let same = self
             .get(slot)
-            .is_some_and(|old| old.subscription.document == compiled.subscription.document);
+            .is_some_and(|old| old.subscription.document == entry.subscription.document);
         if same {
             return None;
         }
-        self.replace(slot, compiled);
+        self.replace(slot, entry);
         self.enter(slot, filter);
         Some(slot)
     }
 
     /// Puts a document in the place of another one of the same id, which is set apart where it is not an
     /// earlier state of the same. The filter is left to the caller.
-    fn replace(&mut self, slot: Slot, mut compiled: Compiled) {
+    fn replace(&mut self, slot: Slot, mut entry: Entry) {
         let Some(old) = self.forget(slot) else { return };
-        let same = old.subscription.key() == compiled.subscription.key();
+        let same = old.subscription.key() == entry.subscription.key();
         if same {
-            compiled.since = compiled.since.max(old.since);
+            entry.since = entry.since.max(old.since);
         }
         // The subscription comes first where there is not room for both.
-        self.fill(slot, compiled);
+        self.fill(slot, entry);
         if !same {
             self.set_apart(&old);
         }
     }
 
     /// The document as it may be held in the place of what is in its slot now: whole, if there is room.
-    fn fitted(&self, compiled: Compiled, slot: Option<Slot>) -> Compiled {
-        if self.has_room_for(&compiled, slot) {
-            compiled
+    fn fitted(&self, entry: Entry, slot: Option<Slot>) -> Entry {
+        if self.has_room_for(&entry, slot) {
+            entry
         } else {
-            compiled.withheld()
+            entry.withheld()
         }
     }
 
@@ -165,7 +164,7 @@ impl Table {
     }
 
     /// Whether a document may be held whole, in the place of what is in its slot now.
-    fn has_room_for(&self, compiled: &Compiled, slot: Option<Slot>) -> bool {
+    fn has_room_for(&self, entry: &Entry, slot: Option<Slot>) -> bool {
         let mut without = self.occupancy;
         let old = slot.and_then(|slot| self.get(slot));
         if let Some(old) = old.filter(|old| !old.withheld) {
@@ -173,18 +172,18 @@ impl Table {
         }
         without.has_room_for(Room {
             subscriptions: 1,
-            bytes: compiled.subscription.document.as_bytes().len(),
+            bytes: entry.subscription.document.as_bytes().len(),
         })
     }
 
     /// Keeps a document apart, whole if there is room.
-    fn set_apart(&mut self, compiled: &Compiled) {
-        let subscription = &compiled.subscription;
+    fn set_apart(&mut self, entry: &Entry) {
+        let subscription = &entry.subscription;
         let key = subscription.key();
         if let Some(bytes) = self.apart.held_bytes(&key) {
             self.occupancy.remove(bytes);
         }
-        let withheld = compiled.withheld || !self.has_room_for(compiled, None);
+        let withheld = entry.withheld || !self.has_room_for(entry, None);
         let new = self.apart.insert(subscription, withheld);
         if let Some(bytes) = self.apart.held_bytes(&key) {
             self.occupancy.add(bytes);
@@ -198,15 +197,15 @@ impl Table {
 
     /// Adds a subscription that has an id, and one that is not known yet. Its filter is left to the
     /// caller.
-    fn insert(&mut self, compiled: Compiled) -> Slot {
+    fn insert(&mut self, entry: Entry) -> Slot {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             number(self.slots.len() - 1)
         });
-        if let Some(id) = compiled.subscription.id() {
+        if let Some(id) = entry.subscription.id() {
             self.ids.insert(&id, slot);
         }
-        self.fill(slot, compiled);
+        self.fill(slot, entry);
         slot
     }
 
@@ -214,27 +213,27 @@ impl Table {
         let Some(filter) = filter else { return };
         let entering = AssertUnwindSafe(|| self.index.insert(slot, filter));
         if catch_unwind(entering).is_err() {
-            self.blame(slot, FAILED.into());
+            self.blame(slot, FILTER_PANICKED.into());
         }
     }
 
-    fn fill(&mut self, slot: Slot, compiled: Compiled) {
-        let status = compiled.status();
+    fn fill(&mut self, slot: Slot, entry: Entry) {
+        let status = entry.status();
         self.counts[status as usize] += 1;
-        self.notices.see(&compiled.subscription, compiled.error());
+        self.notices.see(&entry.subscription, entry.error());
         if status == Status::Invalid {
-            self.invalid.insert(compiled.subscription.key());
+            self.invalid.insert(entry.subscription.key());
         }
-        self.expiries.insert(slot, compiled.subscription.expires_at);
-        if !compiled.withheld {
-            let bytes = compiled.subscription.document.as_bytes().len();
+        self.expiries.insert(slot, entry.subscription.expires_at);
+        if !entry.withheld {
+            let bytes = entry.subscription.document.as_bytes().len();
             self.occupancy.add(bytes);
         }
-        self.slots[slot as usize] = Some(compiled);
+        self.slots[slot as usize] = Some(entry);
     }
 
     /// Empties a slot, which keeps its id.
-    fn forget(&mut self, slot: Slot) -> Option<Compiled> {
+    fn forget(&mut self, slot: Slot) -> Option<Entry> {
         let old = self.slots[slot as usize].take()?;
         self.counts[old.status() as usize] -= 1;
         self.expiries.remove(slot, old.subscription.expires_at);
@@ -251,7 +250,7 @@ impl Table {
     }
 
     /// Removes the subscription of this key. Nothing is returned where it was kept apart.
-    pub(super) fn remove(&mut self, key: &Key) -> Option<(Slot, Compiled)> {
+    pub(super) fn remove(&mut self, key: &Key) -> Option<(Slot, Entry)> {
         if self.take_back(key) {
             return None;
         }
@@ -321,23 +320,22 @@ impl Table {
     /// Gives every subscription the slot that `old` has for it, or one that `old` does not use.
     fn renumber(&mut self, old: &Self) {
         let mut fresh = old.free.iter().copied().chain(number(old.slots.len())..);
-        let slot_of =
-            |compiled: &Option<Compiled>| old.slot(&compiled.as_ref()?.subscription.id()?);
+        let slot_of = |entry: &Option<Entry>| old.slot(&entry.as_ref()?.subscription.id()?);
         let slots: Vec<Slot> = (self.slots.iter())
-            .filter_map(|compiled| slot_of(compiled).or_else(|| fresh.next()))
+            .filter_map(|entry| slot_of(entry).or_else(|| fresh.next()))
             .collect();
         let end = slots.iter().max().map_or(0, |last| last + 1);
-        let mut moved: Vec<Option<Compiled>> = (0..end).map(|_| None).collect();
-        for (compiled, slot) in self.slots.drain(..).zip(&slots) {
-            moved[*slot as usize] = compiled;
+        let mut moved: Vec<Option<Entry>> = (0..end).map(|_| None).collect();
+        for (entry, slot) in self.slots.drain(..).zip(&slots) {
+            moved[*slot as usize] = entry;
         }
         self.free = (0..end)
             .filter(|slot| moved[*slot as usize].is_none())
             .collect();
         self.slots = moved;
         self.expiries = Expiries::default();
-        for (slot, compiled) in (0..).zip(&self.slots) {
-            let at = compiled.as_ref().and_then(|c| c.subscription.expires_at);
+        for (slot, entry) in (0..).zip(&self.slots) {
+            let at = entry.as_ref().and_then(|c| c.subscription.expires_at);
             self.expiries.insert(slot, at);
         }
         self.ids.renumber(|slot| slots[slot as usize]);
@@ -351,30 +349,31 @@ impl Table {
 
     fn is(&self, slot: Slot, id: &str) -> bool {
         self.get(slot)
-            .is_some_and(|compiled| compiled.subscription.id().as_deref() == Some(id))
+            .is_some_and(|entry| entry.subscription.id().as_deref() == Some(id))
     }
 
     /// The subscription in a slot.
-    pub(super) fn get(&self, slot: Slot) -> Option<&Compiled> {
+    pub(super) fn get(&self, slot: Slot) -> Option<&Entry> {
         self.slots.get(slot as usize)?.as_ref()
     }
 
     /// Whether exactly this document is what the table holds under its id.
     pub(super) fn holds(&self, document: &RawDocument) -> bool {
         self.held(&Key::of(document))
-            .is_some_and(|compiled| *compiled.subscription.document == *document)
+            .is_some_and(|entry| *entry.subscription.document == *document)
     }
 
-    fn held(&self, key: &Key) -> Option<&Compiled> {
+    fn held(&self, key: &Key) -> Option<&Entry> {
         let held = self.get(self.slot(&key.id()?)?)?;
         (held.subscription.key() == *key).then_some(held)
     }
 
     /// Adds what is wrong with a document that nothing in it shows.
-    pub(super) fn judge(&self, read: &mut Compiled) {
-        if read.error().is_none() {
-            let fault = self.fault(&read.subscription.document);
-            read.subscription.fault = fault.map(Into::into);
+    pub(super) fn judge(&self, read: &mut CompiledSubscription) {
+        if read.error().is_none()
+            && let Some(fault) = self.fault(&read.subscription.document)
+        {
+            read.blame(fault.into());
         }
     }
 
@@ -410,7 +409,7 @@ impl Table {
         if self.expiries.any_before(committed) {
             let gets = |slot: &Slot| {
                 self.get(*slot)
-                    .is_some_and(|compiled| compiled.subscription.gets(committed))
+                    .is_some_and(|entry| entry.subscription.gets(committed))
             };
             slots.retain(gets);
             dear.retain(gets);
@@ -426,7 +425,7 @@ impl Table {
 
     /// Makes a subscription invalid that is active, until its document changes. Says whether it was.
     pub(super) fn blame(&mut self, slot: Slot, fault: Box<str>) -> bool {
-        if self.get(slot).map(Compiled::status) != Some(Status::Active) {
+        if self.get(slot).map(Entry::status) != Some(Status::Active) {
             return false;
         }
         let Some(mut blamed) = self.forget(slot) else {
@@ -463,8 +462,8 @@ impl Table {
     /// All durable subscriptions.
     pub(super) fn durable(&self) -> Vec<Owner> {
         let all = self.slots.iter().flatten();
-        all.filter(|compiled| compiled.subscription.durable)
-            .filter_map(Compiled::owner)
+        all.filter(|entry| entry.subscription.durable)
+            .filter_map(Entry::owner)
             .collect()
     }
 

@@ -2,7 +2,7 @@
 
 use bson::DateTime;
 
-use super::Compiled;
+use super::table::Entry;
 use crate::{
     position::Position,
     protocol::Ending,
@@ -57,7 +57,7 @@ impl Teardowns {
     /// A subscription was deleted, and these connections were told to end.
     pub(super) async fn deleted(
         &self,
-        removed: &Compiled,
+        removed: &Entry,
         deletion: Deletion,
         connections: Vec<Gone>,
     ) {

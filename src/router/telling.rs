@@ -12,13 +12,13 @@ impl Router {
         if self.registry.of(slot).is_empty() {
             return;
         }
-        let Some(compiled) = self.subscriptions.get(slot) else {
+        let Some(entry) = self.subscriptions.get(slot) else {
             return;
         };
-        let json = compiled.to_json();
-        let bytes = compiled.subscription.document.as_bytes().len();
+        let json = entry.subscription.to_json();
+        let bytes = entry.subscription.document.as_bytes().len();
         self.registry.copied(slot, bytes);
-        if compiled.withheld {
+        if entry.withheld {
             // From here on events are missing for them, on this node alone.
             self.end_deaf(slot, self.position);
         }

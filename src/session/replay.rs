@@ -30,10 +30,8 @@ use crate::{
     history::{Late, Reader, Refusal},
     position::Position,
     protocol::{Dialect, Frame, GapReason, Message},
-    router::{
-        Batch, Busy, Change, ChangeKind, Compiled, Past, filter_limits, registry::ConnectionKey,
-    },
-    subscription::{Key, Subscription},
+    router::{Batch, Busy, Change, ChangeKind, Past, compile_off_thread, registry::ConnectionKey},
+    subscription::{CompiledSubscription, Key, Subscription},
 };
 
 /// Changes, and bytes of events, looked at before other tasks get a turn.
@@ -62,7 +60,7 @@ enum Source {
 
 /// A document that is read, away from those who serve sockets.
 struct Compiling {
-    reading: Asking<Vec<Compiled>>,
+    reading: Asking<Vec<CompiledSubscription>>,
     /// Where it takes effect; `None` at the beginning.
     at: Option<Position>,
 }
@@ -165,7 +163,7 @@ pub(super) struct Beginning {
 impl Replaying {
     pub(super) fn new(beginning: Beginning) -> Self {
         let shown = beginning.subscription;
-        let limits = filter_limits(&beginning.host.config.limits);
+        let limits = Limits::from(&beginning.host.config.limits);
         let compiling = Compiling::of(&shown.document, &limits, None);
         Self {
             key: beginning.key,
@@ -431,22 +429,23 @@ impl Replaying {
 
     /// A document was read: its filter is in force from here on. Spans of the past in which the subscription
     /// was paused are not skipped.
-    fn compiled(&mut self, read: Vec<Compiled>) -> Option<Arc<Frame>> {
+    fn compiled(&mut self, read: Vec<CompiledSubscription>) -> Option<Arc<Frame>> {
         let at = self.compiling.take().and_then(|compiling| compiling.at);
-        let mut compiled = read.into_iter().next()?;
+        let compiled = read.into_iter().next()?;
         let expiry = compiled.subscription.expires_at;
         self.expiry = expiry;
         let Some(at) = at else {
             self.past_expiry = expiry;
             self.past_filter = compiled.filter().cloned().map(Arc::new);
-            self.filter = compiled.take_active_filter().map(Arc::new);
+            self.filter = compiled.into_parts().1.map(Arc::new);
             // Behind the attach it is as it is here: nothing matches until the document changes.
             self.filter = self.filter.take().filter(|_| !self.is_told_invalid());
             return None;
         };
         self.done = self.done.max(at);
-        self.filter = compiled.take_active_filter().map(Arc::new);
-        self.shown = compiled.subscription;
+        let (subscription, filter) = compiled.into_parts();
+        self.filter = filter.map(Arc::new);
+        self.shown = subscription;
         self.updated(&self.shown, at)
     }
 
@@ -464,7 +463,7 @@ impl Replaying {
 
 impl Compiling {
     fn of(document: &RawDocumentBuf, limits: &Limits, at: Option<Position>) -> Self {
-        let reading = Compiled::read_aside(vec![document.clone()], limits.clone());
+        let reading = compile_off_thread(vec![document.clone()], limits.clone());
         let reading = Box::pin(reading);
         Self { reading, at }
     }

@@ -8,7 +8,7 @@ mod reading;
 use bson::{Bson, DateTime, Document, RawBsonRef, RawDocument};
 use serde_json::Value;
 
-use super::{DEFAULT_SOURCE, revision};
+use super::{DEFAULT_SOURCE, fields::revision};
 use crate::extjson::read_time;
 
 pub use self::reading::{Reading, check_id};

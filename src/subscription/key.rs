@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use bson::{Bson, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, oid::ObjectId, raw::cstr};
 
-use super::id_of;
+use super::id::id_of;
 use crate::extjson::plain_text;
 
 /// The `_id` of a stored document. Several may stand for one id as text: a string and an `ObjectId` of the

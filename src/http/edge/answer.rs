@@ -16,7 +16,7 @@ use super::{
     problem::Problem,
     state::AppState,
 };
-use crate::router::Compiled;
+use crate::subscription::CompiledSubscription;
 
 /// `false` where the answering node has not applied the write yet.
 pub(crate) const APPLIED: HeaderName = HeaderName::from_static("tidegate-applied");
@@ -129,7 +129,7 @@ pub(crate) fn not_modified(etag: &str) -> Result<Response, Problem> {
 /// A subscription with its entity tag, and where it was created its address.
 pub(crate) fn subscription(
     status: StatusCode,
-    compiled: &Compiled,
+    compiled: &CompiledSubscription,
     warnings: &[String],
 ) -> Result<Response, Problem> {
     let mut response = json(status, subscription_json(compiled, warnings));
@@ -143,7 +143,7 @@ pub(crate) fn subscription(
 }
 
 /// A subscription on the wire, and what a writer should know about it.
-pub(crate) fn subscription_json(compiled: &Compiled, warnings: &[String]) -> String {
+pub(crate) fn subscription_json(compiled: &CompiledSubscription, warnings: &[String]) -> String {
     compiled.subscription.to_json_with(warnings)
 }
 

@@ -9,7 +9,7 @@ use crate::{
     filter,
     positions::Positions,
     receipts::Receipts,
-    router::{RouterHandle, filter_limits},
+    router::RouterHandle,
     session::Host,
     store::{NodeCard, Store},
     telemetry::{Health, Metrics},
@@ -60,7 +60,7 @@ impl Shared {
 
     /// Returns the bounds of a filter on this node.
     pub(crate) fn filter_limits(&self) -> filter::Limits {
-        filter_limits(self.limits())
+        filter::Limits::from(self.limits())
     }
 
     pub(crate) fn socket(&self) -> &Socket {

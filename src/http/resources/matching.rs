@@ -23,8 +23,7 @@ use crate::{
         problem::{Kind, Problem},
         query::Query,
     },
-    router::Compiled,
-    subscription::Status,
+    subscription::{CompiledSubscription, Status},
 };
 
 /// A filter of the request's.
@@ -66,7 +65,7 @@ fn of_stored(
     event: &RawDocumentBuf,
     limits: &Limits,
 ) -> Result<String, Problem> {
-    let compiled = Compiled::read(document, limits);
+    let compiled = CompiledSubscription::compile(document, limits);
     match compiled.filter() {
         Some(filter) => explained(filter, event, Some(compiled.status())),
         None => Err(Problem::new(

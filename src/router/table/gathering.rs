@@ -1,9 +1,9 @@
 //! A table of many subscriptions at once, made beside the router.
 
-use super::{Room, Slot, Table};
+use super::{Entry, Room, Slot, Table};
 use crate::{
     filter::{self, Filling, Limits, Preparation, Prepared},
-    router::Compiled,
+    subscription::{CompiledSubscription, Subscription},
 };
 
 /// A table in the making. What is gathered is matched once it is finished.
@@ -31,8 +31,8 @@ impl Gathering {
 
     /// Adds a subscription and its filter, if that is to match. Of several under one id, which only a
     /// sharded collection can hold, the first stands.
-    pub(crate) fn add(&mut self, compiled: Compiled, filter: Option<Prepared>) {
-        let matched = self.take_new(compiled).and_then(|new| {
+    pub(crate) fn add(&mut self, subscription: Subscription, filter: Option<Prepared>) {
+        let matched = self.take_new(Entry::new(subscription)).and_then(|new| {
             let whole = !new.withheld;
             let slot = self.table.insert(new);
             whole.then_some(slot)
@@ -45,19 +45,19 @@ impl Gathering {
     }
 
     /// The document, if it gets a slot of its own.
-    fn take_new(&mut self, compiled: Compiled) -> Option<Compiled> {
-        if self.table.is_apart(&compiled.subscription) {
-            self.table.set_apart(&compiled);
+    fn take_new(&mut self, entry: Entry) -> Option<Entry> {
+        if self.table.is_apart(&entry.subscription) {
+            self.table.set_apart(&entry);
             return None;
         }
-        let slot = (compiled.subscription.id()).and_then(|id| self.table.slot(&id));
-        let compiled = self.table.fitted(compiled, slot);
+        let slot = (entry.subscription.id()).and_then(|id| self.table.slot(&id));
+        let entry = self.table.fitted(entry, slot);
         let Some(slot) = slot else {
-            return Some(compiled);
+            return Some(entry);
         };
         let held = self.table.get(slot)?;
-        if held.subscription.key() != compiled.subscription.key() {
-            self.table.replace(slot, compiled);
+        if held.subscription.key() != entry.subscription.key() {
+            self.table.replace(slot, entry);
             self.taken_over.push(slot);
         }
         None
@@ -72,8 +72,9 @@ impl Gathering {
             let document = table
                 .get(slot)
                 .map(|held| held.subscription.document.clone());
-            let read = document.map(|document| Compiled::read(document, &self.limits));
-            let filter = read.and_then(|mut read| read.take_active_filter());
+            let compiled =
+                document.map(|document| CompiledSubscription::compile(document, &self.limits));
+            let filter = compiled.and_then(|compiled| compiled.into_parts().1);
             table.enter(slot, filter);
         }
         Box::new(table)

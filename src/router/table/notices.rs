@@ -89,11 +89,12 @@ impl Notices {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{filter::Limits, subscription::CompiledSubscription};
     use bson::{Document, RawDocumentBuf, doc};
 
     fn see(notices: &mut Notices, document: &Document) {
         let document = RawDocumentBuf::try_from(document).unwrap();
-        let (read, _) = Subscription::read(document, |_| Ok(()));
+        let read = CompiledSubscription::compile(document, &Limits::default()).subscription;
         let fault = read.fault.clone();
         notices.see(&read, fault.as_deref());
     }

@@ -1,5 +1,7 @@
 //! How many subscriptions a node holds, and how many it may.
 
+use crate::config;
+
 /// A number of subscriptions, and of bytes of their documents.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Room {
@@ -7,6 +9,15 @@ pub(crate) struct Room {
     pub subscriptions: usize,
     /// Bytes of their documents. What is made of their filters takes about as much again.
     pub bytes: usize,
+}
+
+impl From<&config::Limits> for Room {
+    fn from(limits: &config::Limits) -> Self {
+        Self {
+            subscriptions: limits.subscriptions,
+            bytes: limits.subscriptions_bytes,
+        }
+    }
 }
 
 /// What is held of what may be.

@@ -7,11 +7,18 @@ use crate::{
 };
 use bson::{Document, RawDocumentBuf, doc, oid::ObjectId};
 
-fn compiled(document: &Document) -> Compiled {
-    Compiled::read(
+fn compiled(document: &Document) -> CompiledSubscription {
+    CompiledSubscription::compile(
         RawDocumentBuf::try_from(document).unwrap(),
         &Limits::default(),
     )
+}
+
+impl Table {
+    fn store(&mut self, document: &Document) -> Option<Slot> {
+        let (subscription, filter) = compiled(document).into_parts();
+        self.upsert(Entry::new(subscription), filter)
+    }
 }
 
 fn key(document: &Document) -> RawDocumentBuf {
@@ -29,12 +36,10 @@ fn matched(table: &Table, event: &Document) -> usize {
 #[test]
 fn only_active_subscriptions_match_and_each_status_is_counted() {
     let mut table = Table::default();
-    table.upsert(compiled(&doc! {"_id": "a", "filter": {"x": 1}}));
-    table.upsert(compiled(
-        &doc! {"_id": "b", "filter": {"x": 1}, "status": "paused"},
-    ));
-    table.upsert(compiled(&doc! {"_id": "c", "filter": {"x": {"$foo": 1}}}));
-    table.upsert(compiled(&doc! {"_id": 5, "filter": {}}));
+    table.store(&doc! {"_id": "a", "filter": {"x": 1}});
+    table.store(&doc! {"_id": "b", "filter": {"x": 1}, "status": "paused"});
+    table.store(&doc! {"_id": "c", "filter": {"x": {"$foo": 1}}});
+    table.store(&doc! {"_id": 5, "filter": {}});
     assert_eq!(table.counts(), [1, 1, 2]);
     assert_eq!(matched(&table, &doc! {"x": 1}), 1);
     let invalid = [of("c"), of(5)];
@@ -47,10 +52,10 @@ fn only_active_subscriptions_match_and_each_status_is_counted() {
 #[test]
 fn a_corrected_document_heals_and_the_same_document_is_no_change() {
     let mut table = Table::default();
-    table.upsert(compiled(&doc! {"_id": "a", "filter": {"x": {"$foo": 1}}}));
+    table.store(&doc! {"_id": "a", "filter": {"x": {"$foo": 1}}});
     let right = doc! {"_id": "a", "filter": {"x": 1}};
-    assert!(table.upsert(compiled(&right)).is_some());
-    assert!(table.upsert(compiled(&right)).is_none());
+    assert!(table.store(&right).is_some());
+    assert!(table.store(&right).is_none());
     assert!(table.holds(&key(&right)));
     assert_eq!(table.counts(), [1, 0, 0]);
     assert_eq!(table.invalid_after(None, 1), []);
@@ -59,9 +64,9 @@ fn a_corrected_document_heals_and_the_same_document_is_no_change() {
 #[test]
 fn removing_forgets_everything() {
     let mut table = Table::default();
-    table.upsert(compiled(&doc! {"_id": "a", "filter": {"x": 1}}));
-    table.upsert(compiled(&doc! {"_id": 5}));
-    table.upsert(compiled(&doc! {"_id": 5, "name": "n"}));
+    table.store(&doc! {"_id": "a", "filter": {"x": 1}});
+    table.store(&doc! {"_id": 5});
+    table.store(&doc! {"_id": 5, "name": "n"});
     assert_eq!(table.counts(), [1, 0, 1]);
     assert!(table.remove(&of(5)).is_none());
     assert!(table.remove(&of("a")).is_some());
@@ -80,7 +85,7 @@ fn what_finds_no_room_is_known_and_invalid_until_there_is_some() {
         bytes: 3 * bytes,
     });
     for id in ["a", "b", "c"] {
-        table.upsert(compiled(&document(id, doc! {"x": 1})));
+        table.store(&document(id, doc! {"x": 1}));
     }
     assert_eq!(table.counts(), [2, 0, 1]);
     assert_eq!(matched(&table, &doc! {"x": 1}), 2);
@@ -92,12 +97,12 @@ fn what_finds_no_room_is_known_and_invalid_until_there_is_some() {
             .contains("limits.subscriptions")
     );
     let large = document("b", doc! {"x": "long".repeat(100)});
-    assert!(table.upsert(compiled(&large)).is_some(), "told as a change");
+    assert!(table.store(&large).is_some(), "told as a change");
     assert_eq!(table.counts(), [1, 0, 2]);
-    table.upsert(compiled(&document("b", doc! {"x": 1})));
+    table.store(&document("b", doc! {"x": 1}));
     assert_eq!(table.counts(), [2, 0, 1]);
     assert!(table.remove(&of("a")).is_some());
-    assert!(table.upsert(compiled(&third)).is_some());
+    assert!(table.store(&third).is_some());
     assert_eq!(table.counts(), [2, 0, 0]);
     assert_eq!(matched(&table, &doc! {"x": 1}), 2);
     for id in ["b", "c"] {
@@ -115,7 +120,7 @@ fn of_a_string_and_an_object_id_of_the_same_digits_the_string_is_the_subscriptio
     for order in [[&digits, &named], [&named, &digits]] {
         let mut table = Table::default();
         for document in order {
-            table.upsert(compiled(document));
+            table.store(document);
         }
         check_taken(&mut table, id);
     }
@@ -132,7 +137,7 @@ fn check_taken(table: &mut Table, id: ObjectId) {
     assert!(table.fault(&key(&doc! {"_id": id})).is_some());
     assert!(table.remove(&of(id.to_hex())).is_some());
     let heir = table.heir(&id.to_hex()).unwrap();
-    table.upsert(Compiled::read(heir.document, &Limits::default()));
+    table.store(&heir.document.try_into().unwrap());
     assert_eq!(table.counts(), [1, 0, 0]);
     assert_eq!(matched(table, &doc! {"x": 1}), 1);
     assert!(table.heir(&id.to_hex()).is_none());
@@ -169,8 +174,8 @@ fn what_is_kept_apart_takes_room_and_gives_way_to_the_subscription() {
             let mut one_by_one = Table::with_room(room);
             let (preparation, mut gathering) = Gathering::start(Limits::default(), room);
             for document in order {
-                one_by_one.upsert(compiled(document));
-                gathering.add(compiled(document), None);
+                one_by_one.store(document);
+                gathering.add(compiled(document).subscription, None);
             }
             for mut table in [one_by_one, *gathering.finish(preparation)] {
                 assert_eq!(table.occupancy().held.subscriptions, held, "{order:?}");
@@ -183,7 +188,7 @@ fn what_is_kept_apart_takes_room_and_gives_way_to_the_subscription() {
                 let found = table.heir(&id.to_hex()).unwrap();
                 assert_eq!(found.withheld, heir == [0, 1]);
                 assert_eq!(table.occupancy().held, Room::default());
-                table.upsert(compiled(&other));
+                table.store(&other);
                 assert_eq!(table.occupancy().held.subscriptions, 1);
             }
         }
@@ -209,7 +214,7 @@ fn what_is_committed_after_the_expiry_does_not_match() {
         [3, 2, 2, 1, 3]
     );
     assert_eq!(table.next_expiry(), Some(date(5)));
-    table.upsert(compiled(&expiring("a", 20)));
+    table.store(&expiring("a", 20));
     assert_eq!([6, 10, 21].map(|at| matched(&table, at)), [3, 2, 1]);
     assert_eq!(table.next_expiry(), Some(date(9)));
     table.replace_all(self::table(&[expiring("b", 9), expiring("c", 7)]));
@@ -224,7 +229,7 @@ fn what_is_committed_after_the_expiry_does_not_match() {
 fn table(documents: &[Document]) -> Table {
     let mut table = Table::default();
     for document in documents {
-        table.upsert(compiled(document));
+        table.store(document);
     }
     table
 }
@@ -281,7 +286,7 @@ fn one_that_is_blamed_is_invalid_until_its_document_changes_through_a_reload_too
         table.judge(&mut read);
         assert_eq!(read.error(), Some("too much"));
         assert_eq!(table.invalid_after(None, 9), [of("a")]);
-        assert!(table.upsert(compiled(&documents[0])).is_none(), "no change");
+        assert!(table.store(&documents[0]).is_none(), "no change");
         assert!(
             table
                 .replace_all(self::table(&documents))
@@ -289,7 +294,7 @@ fn one_that_is_blamed_is_invalid_until_its_document_changes_through_a_reload_too
                 .is_empty()
         );
     }
-    table.upsert(compiled(&doc! {"_id": "a", "filter": {"x": 2}}));
+    table.store(&doc! {"_id": "a", "filter": {"x": 2}});
     assert_eq!((table.counts(), table.blamed()), ([2, 0, 0], 0));
     assert_eq!(matching(&table, &doc! {"x": 2}), ["a"]);
 }
@@ -324,8 +329,8 @@ fn a_reloaded_table_is_changed_like_any_other() {
     table.replace_all(self::table(
         &["d", "c", "e", "f"].map(|id| doc! {"_id": id, "filter": {"x": 1}}),
     ));
-    table.upsert(compiled(&doc! {"_id": "g", "filter": {"x": 1}}));
-    table.upsert(compiled(&doc! {"_id": "d", "filter": {"x": 2}}));
+    table.store(&doc! {"_id": "g", "filter": {"x": 1}});
+    table.store(&doc! {"_id": "d", "filter": {"x": 2}});
     table.remove(&of("e"));
     assert_eq!(matching(&table, &doc! {"x": 1}), ["c", "f", "g"]);
     assert_eq!(matching(&table, &doc! {"x": 2}), ["d"]);
@@ -342,9 +347,12 @@ fn a_reload_keeps_since_when_there_was_a_subscription() {
     });
     let mut table = Table::default();
     for id in ["same", "changed"] {
-        let mut made = compiled(&doc! {"_id": id, "filter": {}});
-        made.since = since;
-        table.upsert(made);
+        let made = compiled(&doc! {"_id": id, "filter": {}}).subscription;
+        let entry = Entry {
+            since,
+            ..Entry::new(made)
+        };
+        table.upsert(entry, None);
     }
     table.replace_all(self::table(&[
         doc! {"_id": "changed", "filter": {"x": 1}},

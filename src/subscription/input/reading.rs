@@ -8,7 +8,10 @@ use super::{COMPUTED, FIELDS, Input, KEPT};
 use crate::{
     config::Limits,
     extjson::{At, Faults, Members, Object, Read, ReadValue, Scalar, read_time},
-    subscription::{DEFAULT_SOURCE, FILTER_MISSING, UNREACHABLE, is_reachable},
+    subscription::{
+        DEFAULT_SOURCE, FILTER_MISSING,
+        id::{UNREACHABLE, is_reachable},
+    },
 };
 
 /// Bytes of an id that a caller chooses.

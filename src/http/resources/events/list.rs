@@ -15,7 +15,6 @@ use crate::{
         problem::{Kind, Problem},
         query::{Query, bad},
     },
-    router::filter_limits,
     store::{EventQuery, PageKey, Patience},
 };
 
@@ -50,7 +49,7 @@ async fn read(state: &AppState, uri: &Uri) -> Result<Search, Problem> {
     let Some(filter) = text("filter") else {
         return Ok(search);
     };
-    let limits = filter_limits(limits);
+    let limits = Limits::from(limits);
     let read = move || filter_of(&filter, &limits);
     let (document, filter) = state.bounds.filtering.aside(read).await??;
     Ok(search.filtered(&document, filter))

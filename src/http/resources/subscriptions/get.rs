@@ -32,7 +32,7 @@ pub(crate) async fn get(
     let mut response = answer::subscription(StatusCode::OK, &compiled, &[])?;
     if compiled.subscription.durable {
         let progress = Progress::of(&state, &id).await?;
-        *response.body_mut() = progress.joined(&compiled.to_json()).into();
+        *response.body_mut() = progress.joined(&compiled.subscription.to_json()).into();
     }
     Ok(response)
 }

@@ -8,7 +8,7 @@ use crate::{
     config,
     event::unstored,
     extjson::{Fault, Faults},
-    filter::Filter,
+    filter::{self, Filter},
     http::edge::{
         AppState,
         body::{self, Accepts, Reader, Received},
@@ -16,7 +16,6 @@ use crate::{
         problem::Problem,
         query::Query,
     },
-    router::filter_limits,
     subscription::input::{Input, Reading},
 };
 
@@ -142,7 +141,7 @@ fn warnings(input: &Input, pointer: &str, limits: &config::Limits) -> Result<Vec
     let at = |place: &str| format!("{pointer}/filter{place}");
     let raw = RawDocumentBuf::try_from(filter)
         .map_err(|error| Fault::new(at(""), format!("cannot be stored: {error}")))?;
-    let filter = Filter::parse_with(&raw, &filter_limits(limits))
+    let filter = Filter::parse_with(&raw, &filter::Limits::from(limits))
         .map_err(|error| Fault::new(at(&error.pointer), error.reason))?;
     let mut warnings: Vec<_> = filter.never_matches().into_iter().collect();
     warnings.extend(unstored(&raw));

@@ -18,8 +18,7 @@ use crate::{
         problem::Problem,
         query::{Query, bad},
     },
-    router::Compiled,
-    subscription::Status,
+    subscription::{CompiledSubscription, Status},
 };
 
 /// What is asked for.
@@ -92,9 +91,9 @@ impl Page {
 
     /// Adds what there is room for, and says whether the page is full. One more than it holds shows that there
     /// is another; its first item may be larger than a page.
-    fn add(&mut self, found: Vec<Compiled>) -> Result<bool, Problem> {
+    fn add(&mut self, found: Vec<CompiledSubscription>) -> Result<bool, Problem> {
         for one in found {
-            let text = one.to_json();
+            let text = one.subscription.to_json();
             let large = self.text.len() + text.len() > self.bytes && self.count > 0;
             if large || self.count == self.limit {
                 self.more = true;
@@ -134,7 +133,7 @@ impl Page {
     }
 }
 
-fn id(compiled: &Compiled) -> Result<Bson, bson::error::Error> {
+fn id(compiled: &CompiledSubscription) -> Result<Bson, bson::error::Error> {
     let id = compiled.subscription.document.get("_id")?;
     id.map_or(Ok(Bson::Null), Bson::try_from)
 }

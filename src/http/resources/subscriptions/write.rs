@@ -9,25 +9,26 @@ use crate::{
         observe::WRITES,
         problem::{Kind, Problem},
     },
-    router::{Compiled, Room},
+    router::Room,
     store::{Read, Written},
+    subscription::CompiledSubscription,
 };
 
 /// A stored document as every node sees it.
-pub(super) fn compiled(state: &AppState, document: RawDocumentBuf) -> Compiled {
-    Compiled::read(document, &state.filter_limits())
+pub(super) fn compiled(state: &AppState, document: RawDocumentBuf) -> CompiledSubscription {
+    CompiledSubscription::compile(document, &state.filter_limits())
 }
 
 /// Stored documents as this node sees them: another one may stand in the way of one that is sound by itself.
 pub(crate) async fn judged(
     state: &AppState,
     documents: Vec<RawDocumentBuf>,
-) -> Result<Vec<Compiled>, Problem> {
+) -> Result<Vec<CompiledSubscription>, Problem> {
     let limits = state.filter_limits();
     let read = move || {
         let documents = documents.into_iter();
         documents
-            .map(|document| Compiled::read(document, &limits))
+            .map(|document| CompiledSubscription::compile(document, &limits))
             .collect()
     };
     let read = state.bounds.filtering.aside(read).await?;
@@ -38,7 +39,7 @@ pub(crate) async fn judged(
 pub(crate) async fn judged_one(
     state: &AppState,
     document: RawDocumentBuf,
-) -> Result<Compiled, Problem> {
+) -> Result<CompiledSubscription, Problem> {
     let judged = judged(state, vec![document]).await?.pop();
     judged.ok_or_else(|| Problem::new(Kind::NotReady, "this node is stopping"))
 }

@@ -11,9 +11,8 @@ use crate::{
         edge::{AppState, page_cursor::bad_cursor, problem::Problem},
         resources::subscriptions::judged,
     },
-    router::Compiled,
     store::StoredStatus,
-    subscription::Key,
+    subscription::{CompiledSubscription, Key},
 };
 
 /// Documents read at a time: other programs may have made them as large as the collection allows (4 MiB).
@@ -45,7 +44,7 @@ pub(super) async fn page(state: &AppState, listing: &Listing) -> Result<Page, Pr
 /// How many invalid subscriptions there are of which `counts` holds.
 pub(super) async fn count(
     state: &AppState,
-    counts: impl Fn(&Compiled) -> bool,
+    counts: impl Fn(&CompiledSubscription) -> bool,
 ) -> Result<u64, Problem> {
     let mut total = 0;
     let mut walk = Walk::after(None);
@@ -56,7 +55,7 @@ pub(super) async fn count(
 }
 
 /// Whether it has the name that is asked for, if one is.
-pub(super) fn named(one: &Compiled, listing: &Listing) -> bool {
+pub(super) fn named(one: &CompiledSubscription, listing: &Listing) -> bool {
     let name = one.subscription.document.get("name");
     listing
         .name
@@ -65,7 +64,7 @@ pub(super) fn named(one: &Compiled, listing: &Listing) -> bool {
 }
 
 /// What the document says of its status, as the store selects by it.
-pub(super) fn stored_status(one: &Compiled) -> Option<StoredStatus> {
+pub(super) fn stored_status(one: &CompiledSubscription) -> Option<StoredStatus> {
     match one.subscription.document.get("status").ok()? {
         None | Some(RawBsonRef::Null | RawBsonRef::String("active")) => Some(StoredStatus::Active),
         Some(RawBsonRef::String("paused")) => Some(StoredStatus::Paused),
@@ -74,7 +73,7 @@ pub(super) fn stored_status(one: &Compiled) -> Option<StoredStatus> {
 }
 
 /// Documents that were read, and the turn that is theirs.
-type InTurn = (Vec<Compiled>, OwnedSemaphorePermit);
+type InTurn = (Vec<CompiledSubscription>, OwnedSemaphorePermit);
 
 /// A walk over the invalid subscriptions in the order of their keys, some at a time.
 struct Walk {

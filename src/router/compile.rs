@@ -1,0 +1,23 @@
+//! Compiling subscriptions away from the threads that serve sockets.
+
+use std::panic::resume_unwind;
+
+use bson::RawDocumentBuf;
+use tokio::task::spawn_blocking;
+
+use crate::{filter::Limits, subscription::CompiledSubscription};
+
+/// Compiles documents, in order, on a thread for work that takes long: filters are users', and this may be
+/// called where sockets are served.
+pub(crate) async fn compile_off_thread(
+    documents: Vec<RawDocumentBuf>,
+    limits: Limits,
+) -> Vec<CompiledSubscription> {
+    let compile = move |document| CompiledSubscription::compile(document, &limits);
+    let compiling = spawn_blocking(|| documents.into_iter().map(compile).collect());
+    match compiling.await {
+        Ok(compiled) => compiled,
+        // A fault that is not of one filter.
+        Err(error) => resume_unwind(error.into_panic()),
+    }
+}

@@ -1,0 +1,150 @@
+//! A subscription with its filter compiled.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bson::{RawDocument, RawDocumentBuf};
+
+use super::{Status, Subscription, fields::Fields};
+use crate::filter::{Filter, Limits};
+
+/// The fault of a subscription whose filter made this service panic.
+pub const FILTER_PANICKED: &str = "#/filter: the service failed to use it";
+
+/// A stored subscription with its filter compiled. Every node computes it for itself from the document.
+#[derive(Debug)]
+pub struct CompiledSubscription {
+    /// The subscription as stored.
+    pub subscription: Subscription,
+    /// `None` if the subscription is invalid.
+    filter: Option<Filter>,
+}
+
+impl CompiledSubscription {
+    /// Reads a stored document and compiles its filter. Never fails: a fault makes the subscription invalid.
+    pub fn compile(document: RawDocumentBuf, limits: &Limits) -> Self {
+        Self::read(document, |filter| compile(filter, limits))
+    }
+
+    /// Reads a stored document whose filter was compiled before, so that a write compiles it once.
+    pub fn with_filter(document: RawDocumentBuf, filter: Filter) -> Self {
+        Self::read(document, |_| Ok(filter))
+    }
+
+    fn read(
+        document: RawDocumentBuf,
+        compile: impl FnOnce(&RawDocument) -> Result<Filter, Box<str>>,
+    ) -> Self {
+        let mut mended = RawDocumentBuf::new();
+        let fields = Fields::read(&document, &mut mended);
+        let (filter, fault) = match fields.filter().and_then(compile) {
+            Ok(filter) => (Some(filter), None),
+            Err(fault) => (None, Some(fault)),
+        };
+        let Fields {
+            paused,
+            durable,
+            expires_at,
+            has_unknown,
+            ..
+        } = fields;
+        let subscription = Subscription {
+            document,
+            paused,
+            durable,
+            expires_at,
+            has_unknown,
+            fault,
+        };
+        Self {
+            subscription,
+            filter,
+        }
+    }
+
+    /// Returns the filter; `None` if the subscription is invalid.
+    pub fn filter(&self) -> Option<&Filter> {
+        self.filter.as_ref()
+    }
+
+    /// Splits off the filter that events are matched with: none if the subscription is paused or invalid.
+    pub fn into_parts(self) -> (Subscription, Option<Filter>) {
+        let filter = self.filter.filter(|_| !self.subscription.paused);
+        (self.subscription, filter)
+    }
+
+    /// Makes the subscription invalid.
+    pub fn blame(&mut self, fault: Box<str>) {
+        self.subscription.fault = Some(fault);
+        self.filter = None;
+    }
+
+    /// Returns the fault that makes it invalid, if there is one.
+    pub fn error(&self) -> Option<&str> {
+        self.subscription.fault.as_deref()
+    }
+
+    /// Returns the state of the subscription.
+    pub fn status(&self) -> Status {
+        self.subscription.status()
+    }
+}
+
+/// Compiles a filter. A panic is a fault of ours, and is blamed on this filter alone.
+fn compile(filter: &RawDocument, limits: &Limits) -> Result<Filter, Box<str>> {
+    let parsing = AssertUnwindSafe(|| Filter::parse_with(filter, limits));
+    match catch_unwind(parsing) {
+        Ok(Ok(filter)) => Ok(filter),
+        Ok(Err(error)) => Err(format!("#/filter{}: {}", error.pointer, error.reason).into()),
+        Err(_) => {
+            tracing::error!("compiling the filter of a subscription panicked");
+            Err(FILTER_PANICKED.into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::fault;
+    use bson::{Document, doc};
+
+    fn compiled(document: &Document) -> CompiledSubscription {
+        let document = RawDocumentBuf::try_from(document).unwrap();
+        CompiledSubscription::compile(document, &Limits::default())
+    }
+
+    #[test]
+    fn a_panic_while_a_filter_is_compiled_is_an_error_of_that_filter() {
+        let compiled = compiled(&doc! {"_id": "a", "filter": {"x": fault::COMPILED}});
+        assert_eq!(compiled.error(), Some(FILTER_PANICKED));
+        assert!(compiled.filter().is_none());
+    }
+
+    #[test]
+    fn only_an_active_subscription_has_a_filter_to_match_events_with() {
+        for (status, compiles, matches) in [
+            ("active", true, true),
+            ("paused", true, false),
+            ("?", false, false),
+        ] {
+            let compiled = compiled(&doc! {"_id": "a", "filter": {}, "status": status});
+            assert_eq!(compiled.filter().is_some(), compiles, "{status}");
+            assert_eq!(compiled.into_parts().1.is_some(), matches, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_filter_that_was_compiled_before_changes_nothing_else() {
+        for document in [
+            doc! {"_id": "a", "filter": {"x": 1}},
+            doc! {"_id": 5, "filter": {"x": 1}},
+        ] {
+            let whole = compiled(&document);
+            let document = RawDocumentBuf::try_from(&document).unwrap();
+            let filter = Filter::parse(document.get_document("filter").unwrap()).unwrap();
+            let with_filter = CompiledSubscription::with_filter(document, filter);
+            assert_eq!(with_filter.error(), whole.error());
+            assert_eq!(with_filter.filter().is_some(), whole.filter().is_some());
+        }
+    }
+}
