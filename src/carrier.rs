@@ -13,13 +13,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 
 pub(crate) use self::{
-    outbound::Writing,
+    outbound::Outbound,
     sse::event_stream,
-    tcp_gauge::{Address, Gauge, Place, Wire},
-    websocket::{Broken, Incoming, after_others},
+    tcp_gauge::{AddressPermits, GaugedTcp, TcpGauge, TcpPermit},
+    websocket::{Broken, Incoming, Upgraded, after_others},
 };
 use self::{
     sse::{EventStream, Streaming},
@@ -34,19 +34,6 @@ pub(crate) enum Carrier {
     Socket(Upgraded),
     /// The body of an answer.
     Stream(EventStream),
-}
-
-/// A socket as HTTP leaves it.
-#[derive(Debug)]
-pub(crate) struct Upgraded {
-    /// The socket.
-    pub tcp: TcpStream,
-    /// Its place, until it is closed.
-    pub place: Option<Place>,
-    /// What has to be sent first: HTTP's own last words, if they are not sent yet.
-    pub answer: Bytes,
-    /// Bytes that came behind the request.
-    pub read_already: Vec<u8>,
 }
 
 /// One of the two, with one face.
@@ -67,16 +54,16 @@ impl Transport {
     }
 
     /// What waits to be written.
-    pub(crate) fn writing(&mut self) -> &mut Writing {
+    pub(crate) fn outbound(&mut self) -> &mut Outbound {
         match self {
-            Self::Socket(socket) => socket.writing(),
-            Self::Stream(stream) => stream.writing(),
+            Self::Socket(socket) => socket.outbound(),
+            Self::Stream(stream) => stream.outbound(),
         }
     }
 
     /// Queues a frame of the connection's own.
     pub(crate) fn queue(&mut self, frame: Bytes) {
-        self.writing().push(frame);
+        self.outbound().push(frame);
     }
 
     /// Queues a sign of life.
@@ -137,7 +124,7 @@ impl Transport {
         }
     }
 
-    /// Whether the kernel has taken bytes since this was asked last, beyond what [`Writing`] knows of.
+    /// Whether the kernel has taken bytes since this was asked last, beyond what [`Outbound`] knows of.
     pub(crate) fn take_progress(&mut self) -> bool {
         match self {
             Self::Socket(_) => false,

@@ -34,7 +34,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub(crate) use self::batch::{Batch, Change, ChangeKind, Counted, FromFeed, Reload, Wording};
 pub(crate) use self::compile::compile_off_thread;
 pub(crate) use self::handle::{
-    Applied, Attach, AttachError, Attached, Busy, Connection, Past, RouterHandle, Start,
+    Applied, Attach, AttachError, Attached, BacklogAnswer, Busy, Connection, RouterHandle, Start,
 };
 pub(crate) use self::table::Gathering;
 pub(crate) use self::table::{Occupancy, Room, Table};
@@ -68,9 +68,9 @@ pub(crate) enum Input {
     /// A connection has found a reason to end.
     Leave(ConnectionKey, Ending),
     /// A connection that replays wants to know what came after a position.
-    Past(ConnectionKey, Position, oneshot::Sender<Past>),
+    Backlog(ConnectionKey, Position, oneshot::Sender<BacklogAnswer>),
     /// What came after a position, read from the database up to what this node remembers.
-    Remember(Position, Vec<Arc<Batch>>, oneshot::Sender<Position>),
+    ExtendBacklog(Position, Vec<Arc<Batch>>, oneshot::Sender<Position>),
     /// This node stops: so many connections end, and none is taken any more. Answers how many are left.
     Stop(usize, oneshot::Sender<usize>),
     /// Is exactly this document applied?
@@ -226,11 +226,11 @@ impl Router {
             Input::Leave(key, ending) => {
                 self.registry.end(key, ending, self.position);
             }
-            Input::Past(key, from, reply) => {
-                let past = self.past(key, from);
+            Input::Backlog(key, from, reply) => {
+                let past = self.backlog_after(key, from);
                 answer(reply, past);
             }
-            Input::Remember(from, batches, reply) => {
+            Input::ExtendBacklog(from, batches, reply) => {
                 self.window.add_before(from, &batches);
                 answer(reply, self.window.start());
             }

@@ -40,7 +40,7 @@ use crate::{
     config::Config,
     feed::{Feed, recall},
     filter,
-    history::{Library, replays},
+    history::{HistoryContext, history},
     http::{self, AppState, ClientTasks},
     positions::positions,
     receipts::receipts,
@@ -207,12 +207,12 @@ impl Node {
             metrics: Arc::clone(&metrics),
             health: health.clone(),
         };
-        let (replays, replaying) = replays(library(&feed, &handle));
+        let (history, reading_history) = history(history_context(&feed, &handle));
         let host = Arc::new(Host {
             router: handle.clone(),
             config,
             metrics: Arc::clone(&metrics),
-            replays,
+            history,
             positions,
             wording,
         });
@@ -220,7 +220,7 @@ impl Node {
         feeding.spawn("dating", dating::run(store.clone(), observed));
         let presence = presence::run(store.clone(), handle, health.clone());
         let housekeeping = housekeeping::run(store.clone(), metrics);
-        keeping.spawn("replays", replaying);
+        keeping.spawn("replays", reading_history);
         keeping.spawn("positions", keeping_positions);
         keeping.spawn("recall", recalling);
         keeping.spawn("router", router.run());
@@ -322,9 +322,9 @@ async fn cut(clients: &ClientTasks) {
     }
 }
 
-/// What replays read with: what the feed reads with.
-fn library(feed: &Feed, router: &RouterHandle) -> Library {
-    Library {
+/// Readers of the history work with what the feed works with.
+fn history_context(feed: &Feed, router: &RouterHandle) -> HistoryContext {
+    HistoryContext {
         store: feed.store.clone(),
         router: router.clone(),
         settings: feed.settings.clone(),

@@ -6,7 +6,7 @@
 //! comes through the outbox like everything else. An earlier verdict wins.
 
 mod acks;
-mod catching_up;
+mod channel;
 mod closing;
 #[cfg(test)]
 pub(crate) mod fault;
@@ -33,11 +33,11 @@ use tokio::{
 };
 
 pub(crate) use self::closing::retry_after_ms;
-use self::{acks::Acks, catching_up::Replay, heartbeat::Heartbeat};
+use self::{acks::Acks, channel::CatchUp, heartbeat::Heartbeat};
 use crate::{
     carrier::{Broken, Carrier, Incoming, Transport, after_others},
     config::Config,
-    history::Replays,
+    history::History,
     position::Cursor,
     positions::{Owner, Positions},
     protocol::{Dialect, Ending, Frame, Message},
@@ -53,11 +53,10 @@ use crate::{
 
 /// Bytes taken from the outbox for one round of writing.
 const ROUND_BYTES: usize = 64 * 1024;
-/// Rounds of writing, reading and looking at the clock before other tasks get a turn.
-const ROUNDS: usize = 16;
-/// While there is more to write, only each so-manieth of them reads and looks at the clock: what was
-/// taken goes out first.
-const HEARING: usize = 4;
+/// Rounds of writing, reading and checking timers before other tasks get a turn.
+const ROUNDS_A_TURN: usize = 16;
+/// While output is pending, input is read and timers are checked only every so many rounds.
+const READ_EVERY_ROUNDS: usize = 4;
 /// How long the HTTP layer may take to hand the socket over.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take when the outbox is full already, and everyone waits.
@@ -72,8 +71,8 @@ pub(crate) struct Host {
     pub config: Config,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
-    /// Where the history is read.
-    pub replays: Replays,
+    /// Reads what the backlog no longer holds.
+    pub history: History,
     /// What was acknowledged.
     pub positions: Positions,
     /// How events are written.
@@ -258,7 +257,7 @@ struct Connection {
     /// What is wrong with a message of the client's, for people.
     fault: Option<Box<str>>,
     /// The past that is still to be delivered.
-    replay: Option<Box<Replay>>,
+    catch_up: Option<Box<CatchUp>>,
 }
 
 impl Connection {
@@ -292,7 +291,7 @@ impl Connection {
             acks,
             broken: None,
             fault: None,
-            replay: None,
+            catch_up: None,
             host,
         }
     }
@@ -311,13 +310,13 @@ impl Connection {
     /// refuses. Everything that may happen then wakes this task: a push or the end (the outbox), room
     /// in the socket, bytes from the client, the timer.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        if let Some(replay) = &mut self.replay {
+        if let Some(replay) = &mut self.catch_up {
             replay.begin_turn();
         }
-        for round in 1..=ROUNDS {
+        for round in 1..=ROUNDS_A_TURN {
             let outgoing = match self.poll_outgoing(cx) {
                 Outgoing::Ends(outcome) => return Poll::Ready(outcome),
-                Outgoing::More if !round.is_multiple_of(HEARING) => continue,
+                Outgoing::More if !round.is_multiple_of(READ_EVERY_ROUNDS) => continue,
                 outgoing => outgoing,
             };
             if let Poll::Ready(outcome) = self.poll_incoming(cx) {

@@ -39,7 +39,7 @@ struct Rest {
 }
 
 /// The frames, in order.
-pub(crate) struct Writing {
+pub(crate) struct Outbound {
     parts: VecDeque<Part>,
     /// Bytes of the first part that were taken.
     front_written: usize,
@@ -54,7 +54,7 @@ pub(crate) struct Writing {
     written: Written,
 }
 
-impl Writing {
+impl Outbound {
     /// Nothing is queued for a client that stands at `start`.
     pub(crate) fn new(start: Position) -> Self {
         Self {
@@ -70,11 +70,11 @@ impl Writing {
 
     /// The same, behind what HTTP left to be sent.
     pub(crate) fn behind(answer: Bytes, start: Position) -> Self {
-        let mut writing = Self::new(start);
+        let mut outbound = Self::new(start);
         if !answer.is_empty() {
-            writing.parts.push_back(Part::Answer(answer));
+            outbound.parts.push_back(Part::Answer(answer));
         }
-        writing
+        outbound
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Server-sent events: the body of an HTTP answer that ends when the connection does.
 //!
 //! HTTP's task takes chunks from a channel that holds one. While it is full the client may be
-//! slow, or HTTP's task was merely not run yet: the [`Gauge`] below HTTP tells the two apart.
+//! slow, or HTTP's task was merely not run yet: the [`TcpGauge`] below HTTP tells the two apart.
 
 use std::{
     future::poll_fn,
@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::PollSender;
 
-use super::{Incoming, outbound::Writing, tcp_gauge::Gauge};
+use super::{Incoming, outbound::Outbound, tcp_gauge::TcpGauge};
 use crate::position::Position;
 
 /// Frames are put together up to this size; a larger one goes alone.
@@ -36,12 +36,12 @@ const COMMENT: &[u8] = b":\n";
 #[derive(Debug)]
 pub(crate) struct EventStream {
     chunks: PollSender<Bytes>,
-    gauge: Arc<Gauge>,
+    gauge: Arc<TcpGauge>,
 }
 
 /// An answer: what writes it, and its body.
 pub(crate) fn event_stream(
-    gauge: Arc<Gauge>,
+    gauge: Arc<TcpGauge>,
 ) -> (
     EventStream,
     impl Stream<Item = io::Result<Bytes>> + Send + 'static,
@@ -57,7 +57,7 @@ pub(crate) fn event_stream(
 /// An answer that is being written.
 pub(crate) struct Streaming {
     stream: EventStream,
-    writing: Writing,
+    outbound: Outbound,
     bytes_taken: u64,
     /// HTTP was asked to try again when there had been so many refusals.
     asked_at: Option<u64>,
@@ -68,11 +68,11 @@ pub(crate) struct Streaming {
 impl Streaming {
     /// Begins the answer for a client that stands at `start`.
     pub(crate) fn new(stream: EventStream, start: Position) -> Self {
-        let mut writing = Writing::new(start);
-        writing.push(Bytes::from_static(RETRY));
+        let mut outbound = Outbound::new(start);
+        outbound.push(Bytes::from_static(RETRY));
         Self {
             stream,
-            writing,
+            outbound,
             bytes_taken: 0,
             asked_at: None,
             left: false,
@@ -80,19 +80,19 @@ impl Streaming {
     }
 
     /// What waits to be written.
-    pub(crate) fn writing(&mut self) -> &mut Writing {
-        &mut self.writing
+    pub(crate) fn outbound(&mut self) -> &mut Outbound {
+        &mut self.outbound
     }
 
     /// Queues a comment, unless the client gets enough to see anyway.
     pub(crate) fn queue_comment(&mut self) {
-        if self.writing.is_empty() {
-            self.writing.push(Bytes::from_static(COMMENT));
+        if self.outbound.is_empty() {
+            self.outbound.push(Bytes::from_static(COMMENT));
         }
     }
 
     pub(crate) fn is_flushed(&self) -> bool {
-        self.writing.is_empty()
+        self.outbound.is_empty()
     }
 
     /// Whether the kernel has taken bytes since this was asked last.
@@ -103,7 +103,7 @@ impl Streaming {
 
     /// Hands everything queued to HTTP; pending while that takes nothing.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while !self.writing.is_empty() {
+        while !self.outbound.is_empty() {
             let reserved = ready!(self.stream.chunks.poll_reserve(cx));
             let chunk = self.chunk();
             let bytes = chunk.len();
@@ -112,7 +112,7 @@ impl Streaming {
                 self.left = true;
                 return Poll::Pending;
             }
-            self.writing.advance(bytes);
+            self.outbound.advance(bytes);
             self.asked_at = None;
         }
         Poll::Ready(())
@@ -121,7 +121,7 @@ impl Streaming {
     /// The next whole frames, as many as go together.
     fn chunk(&self) -> Bytes {
         let mut parts = [IoSlice::new(&[]); CHUNK_PARTS];
-        let count = self.writing.lay_out(&mut parts);
+        let count = self.outbound.lay_out(&mut parts);
         let mut chunk = BytesMut::new();
         for part in &parts[..count] {
             if !chunk.is_empty() && chunk.len() + part.len() > CHUNK_BYTES {

@@ -42,7 +42,7 @@ const LEAST_BYTES_PER_SECOND: u64 = 16 << 10;
 
 /// What the kernel says to whoever writes, and what HTTP's side of the wire is to do.
 #[derive(Debug, Default)]
-pub(crate) struct Gauge {
+pub(crate) struct TcpGauge {
     refusals: AtomicU64,
     bytes_taken: AtomicU64,
     cut: AtomicBool,
@@ -55,7 +55,7 @@ pub(crate) struct Gauge {
     watcher: AtomicWaker,
 }
 
-impl Gauge {
+impl TcpGauge {
     /// The task to wake when something is refused, or when the TCP connection is gone.
     pub(crate) fn watch(&self, cx: &Context<'_>) {
         self.watcher.register(cx.waker());
@@ -109,7 +109,7 @@ impl Gauge {
 
 /// Says so when the TCP connection is dropped.
 #[derive(Debug)]
-struct Tether(Arc<Gauge>);
+struct Tether(Arc<TcpGauge>);
 
 impl Drop for Tether {
     fn drop(&mut self) {
@@ -118,13 +118,13 @@ impl Drop for Tether {
     }
 }
 
-/// The TCP connections from one address: as many as there are [places](Place) of it.
+/// The TCP connections from one address: as many as there are [places](TcpPermit) of it.
 #[derive(Debug)]
-pub(crate) struct Address {
+pub(crate) struct AddressPermits {
     metrics: Arc<Metrics>,
 }
 
-impl Address {
+impl AddressPermits {
     /// Of a node that counts here.
     pub(crate) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self { metrics })
@@ -136,18 +136,18 @@ impl Address {
     }
 
     /// Takes one more.
-    pub(crate) fn take(self: &Arc<Self>) -> Place {
+    pub(crate) fn take(self: &Arc<Self>) -> TcpPermit {
         self.metrics.tcp_connections.inc();
-        Place(Arc::clone(self))
+        TcpPermit(Arc::clone(self))
     }
 }
 
 /// A place among the TCP connections of a node, which is free again when this is dropped. Small: every
 /// open socket holds one.
 #[derive(Debug)]
-pub(crate) struct Place(Arc<Address>);
+pub(crate) struct TcpPermit(Arc<AddressPermits>);
 
-impl Drop for Place {
+impl Drop for TcpPermit {
     fn drop(&mut self) {
         self.0.metrics.tcp_connections.dec();
     }
@@ -155,25 +155,25 @@ impl Drop for Place {
 
 /// A TCP connection with a gauge.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct GaugedTcp {
     tcp: TcpStream,
-    place: Option<Place>,
+    place: Option<TcpPermit>,
     /// How long an answer may wait.
     patience: Duration,
     /// Until then; while nothing waits there is none.
     deadline: Option<Pin<Box<Sleep>>>,
     /// Since when the answer waits for its client, and what the kernel had taken by then.
     waiting: Option<(Instant, u64)>,
-    /// Not sent yet: see [`Gauge::hold`].
+    /// Not sent yet: see [`TcpGauge::hold`].
     held: BytesMut,
-    /// The bare answer of HTTP's library to a request that it could not read: see [`Wire::take_withheld`].
+    /// The bare answer of HTTP's library to a request that it could not read: see [`GaugedTcp::take_withheld`].
     withheld: Option<Bytes>,
     tether: Tether,
 }
 
-impl Wire {
+impl GaugedTcp {
     /// Puts a gauge on a TCP connection. One beyond those that a node takes has no place.
-    pub(crate) fn new(tcp: TcpStream, place: Option<Place>, patience: Duration) -> Self {
+    pub(crate) fn new(tcp: TcpStream, place: Option<TcpPermit>, patience: Duration) -> Self {
         Self {
             tcp,
             place,
@@ -187,12 +187,12 @@ impl Wire {
     }
 
     /// The gauge.
-    pub(crate) fn gauge(&self) -> Arc<Gauge> {
+    pub(crate) fn gauge(&self) -> Arc<TcpGauge> {
         Arc::clone(&self.tether.0)
     }
 
     /// The TCP connection, for who takes it over, and what is to be sent on it before all else.
-    pub(crate) fn into_parts(self) -> (TcpStream, Option<Place>, Bytes) {
+    pub(crate) fn into_parts(self) -> (TcpStream, Option<TcpPermit>, Bytes) {
         (self.tcp, self.place, self.held.freeze())
     }
 
@@ -202,7 +202,7 @@ impl Wire {
         self.withheld.take()
     }
 
-    fn gauge_ref(&self) -> &Gauge {
+    fn gauge_ref(&self) -> &TcpGauge {
         &self.tether.0
     }
 
@@ -273,7 +273,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for GaugedTcp {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -284,7 +284,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for GaugedTcp {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -350,7 +350,7 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap());
         let (client, accepted) = tokio::join!(client, listener.accept());
-        let mut wire = Wire::new(accepted.unwrap().0, None, Duration::MAX);
+        let mut wire = GaugedTcp::new(accepted.unwrap().0, None, Duration::MAX);
         wire.write_all(b"before").await.unwrap();
         wire.gauge().hold();
         wire.write_all(b"held ").await.unwrap();
@@ -369,7 +369,7 @@ mod tests {
 
     /// A wire that its client has filled up, and the client: of the standard library, so that nothing here
     /// waits for this runtime, whose clock would run on.
-    async fn filled(part: &[u8]) -> (Wire, std::net::TcpStream) {
+    async fn filled(part: &[u8]) -> (GaugedTcp, std::net::TcpStream) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         // All may have been read while the kernel has not heard of it yet, and still refuses.
@@ -377,13 +377,13 @@ mod tests {
         client.set_read_timeout(soon).unwrap();
         let (tcp, _) = listener.accept().await.unwrap();
         SockRef::from(&tcp).set_send_buffer_size(4 * 1024).unwrap();
-        let mut wire = Wire::new(tcp, None, PATIENCE);
+        let mut wire = GaugedTcp::new(tcp, None, PATIENCE);
         fill(&mut wire, part).unwrap();
         (wire, client)
     }
 
     /// Reads until the kernel has taken so many bytes of the wire.
-    fn read(client: &mut std::net::TcpStream, wire: &mut Wire, part: &[u8], bytes: usize) {
+    fn read(client: &mut std::net::TcpStream, wire: &mut GaugedTcp, part: &[u8], bytes: usize) {
         let mut taken = 0;
         while taken < bytes {
             drop(io::Read::read(client, &mut [0; 16 * 1024]));
@@ -391,7 +391,7 @@ mod tests {
         }
     }
 
-    fn assert_reset(mut wire: Wire, client: &mut std::net::TcpStream, part: &[u8]) {
+    fn assert_reset(mut wire: GaugedTcp, client: &mut std::net::TcpStream, part: &[u8]) {
         let error = fill(&mut wire, part).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         drop(wire);
@@ -444,7 +444,7 @@ mod tests {
     }
 
     /// Writes until the kernel refuses; the bytes that it took.
-    fn fill(wire: &mut Wire, part: &[u8]) -> io::Result<usize> {
+    fn fill(wire: &mut GaugedTcp, part: &[u8]) -> io::Result<usize> {
         let mut all = 0;
         let mut cx = Context::from_waker(std::task::Waker::noop());
         loop {

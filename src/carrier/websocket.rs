@@ -5,130 +5,56 @@
 //! bytes of an event are encoded once for all sockets, and everything that waits goes out in one
 //! vectored write.
 
-use std::{
-    future::{Future as _, poll_fn},
-    io::{self, ErrorKind, IoSlice, Read, Write},
-    pin::pin,
-    task::{Context, Poll, ready},
-};
+mod codec;
+mod writer;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use std::{future::poll_fn, task::Poll};
+
+use bytes::Bytes;
 use socket2::SockRef;
 use tokio::{
-    io::Interest,
     net::TcpStream,
-    task::yield_now,
     time::{Instant, timeout_at},
 };
-use tungstenite::{
-    Message, Utf8Bytes,
-    error::{CapacityError, Error},
-    protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext, frame::coding::CloseCode},
-};
+use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
-use super::{Upgraded, outbound::Writing, tcp_gauge::Place};
-use crate::{position::Position, protocol::Ending};
+pub(crate) use self::codec::{Broken, Incoming, after_others};
+use self::{codec::READ_TURN_BYTES, writer::close_frame};
+use super::{outbound::Outbound, tcp_gauge::TcpPermit};
+use crate::position::Position;
 
-/// Parts in one vectored write at most (Linux takes 1,024).
-const PARTS: usize = 64;
 /// While so many bytes of pongs wait to be written, nothing more is read.
 const CONTROL_BYTES: usize = 4 * 1024;
 /// Clients say little, and every socket keeps this much.
 const READ_BUFFER_BYTES: usize = 256;
-/// Bytes read before other tasks get a turn.
-const READ_TURN_BYTES: usize = 16 * 1024;
-/// How the codec words its answer to a close code that may not be sent (RFC 6455, section 7.4).
-const CODE_REFUSED: &str = "Protocol violation";
 
-/// What arrived.
+/// A socket as HTTP leaves it.
 #[derive(Debug)]
-pub(crate) enum Incoming {
-    Text(Utf8Bytes),
-    Binary(Bytes),
-    Pong,
-    /// The client began the closing handshake, and was answered.
-    Close,
-    Broken(Broken),
-}
-
-/// Why nothing more can be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Broken {
-    /// The socket is gone without a closing handshake.
-    Lost,
-    /// Both sides have closed.
-    Finished,
-    Protocol,
-    Binary,
-    NotUtf8,
-    TooBig,
-}
-
-impl Broken {
-    /// Returns the ending that it means for the session.
-    pub(crate) fn ending(self) -> Ending {
-        match self {
-            Self::Lost => Ending::ConnectionLost,
-            Self::Finished => Ending::ClientLeft,
-            Self::Protocol => Ending::ProtocolError,
-            Self::Binary => Ending::Binary,
-            Self::NotUtf8 => Ending::NotUtf8,
-            Self::TooBig => Ending::TooBig,
-        }
-    }
+pub(crate) struct Upgraded {
+    /// The socket.
+    pub tcp: TcpStream,
+    /// Its place, until it is closed.
+    pub place: Option<TcpPermit>,
+    /// What has to be sent first: HTTP's own last words, if they are not sent yet.
+    pub answer: Bytes,
+    /// Bytes that came behind the request.
+    pub read_already: Vec<u8>,
 }
 
 /// A WebSocket of which this is the only owner.
 pub(crate) struct WebSocket {
     tcp: TcpStream,
-    _place: Option<Place>,
+    _place: Option<TcpPermit>,
     codec: WebSocketContext,
     /// What the codec wants to send.
     control: Vec<u8>,
-    writing: Writing,
+    outbound: Outbound,
     /// Bytes that may still be read in this turn.
     turn: usize,
     /// Whether reads go to the kernel, whatever the runtime remembers.
     ask_kernel: bool,
     /// Whether the codec has given all that it has, and waits for the socket.
     at_rest: bool,
-}
-
-/// The socket as the codec sees it.
-struct Side<'a> {
-    tcp: &'a TcpStream,
-    control: &'a mut Vec<u8>,
-    turn: &'a mut usize,
-    ask_kernel: &'a mut bool,
-}
-
-impl Read for Side<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if *self.turn == 0 {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        let read = if *self.ask_kernel {
-            (&*SockRef::from(self.tcp)).read(buf)
-        } else {
-            self.tcp.try_read(buf)
-        };
-        match read {
-            Ok(read) => *self.turn = self.turn.saturating_sub(read),
-            Err(_) => *self.ask_kernel = false,
-        }
-        read
-    }
-}
-
-impl Write for Side<'_> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.control.extend_from_slice(buf);
-        Ok(buf.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 impl WebSocket {
@@ -151,7 +77,7 @@ impl WebSocket {
             _place: place,
             codec: WebSocketContext::from_partially_read(read_already, Role::Server, Some(config)),
             control: Vec::new(),
-            writing: Writing::behind(answer, start),
+            outbound: Outbound::behind(answer, start),
             turn: READ_TURN_BYTES,
             ask_kernel: false,
             at_rest: false,
@@ -159,13 +85,13 @@ impl WebSocket {
     }
 
     /// What waits to be written.
-    pub(crate) fn writing(&mut self) -> &mut Writing {
-        &mut self.writing
+    pub(crate) fn outbound(&mut self) -> &mut Outbound {
+        &mut self.outbound
     }
 
     /// Queues a frame of this connection's own.
     pub(crate) fn queue(&mut self, frame: Bytes) {
-        self.writing.push(frame);
+        self.outbound.push(frame);
     }
 
     /// Queues a ping.
@@ -187,155 +113,9 @@ impl WebSocket {
         self.take_control();
     }
 
-    /// Makes the codec say what it still has to say, and nothing after that.
-    fn silence(&mut self) {
-        let mut side = Side {
-            tcp: &self.tcp,
-            control: &mut self.control,
-            turn: &mut self.turn,
-            ask_kernel: &mut self.ask_kernel,
-        };
-        // It complains where the handshake is over already.
-        if let Err(error) = self.codec.close(&mut side, None) {
-            tracing::trace!(%error, "the codec is closed");
-        }
-    }
-
     /// Whether everything queued was taken by the kernel.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.writing.is_empty() && self.control.is_empty()
-    }
-
-    /// Puts what the codec wants to send in front, but never inside a frame.
-    fn take_control(&mut self) {
-        if !self.control.is_empty() {
-            self.writing
-                .push_control(Bytes::from(std::mem::take(&mut self.control)));
-        }
-    }
-
-    /// Writes until nothing is queued, or until the kernel refuses (pending). The kernel is asked
-    /// each time, whatever the runtime remembers of its readiness: whether a client is slow is
-    /// judged by the answer.
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            self.take_control();
-            if self.writing.is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            match self.try_write() {
-                Ok(written) => self.writing.advance(written),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    ready!(self.tcp.poll_write_ready(cx))?;
-                    // The readiness was stale. Asking through the runtime clears it.
-                    match self.try_write_registered() {
-                        Ok(written) => self.writing.advance(written),
-                        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                        Err(error) => return Poll::Ready(Err(error)),
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-
-    fn try_write(&self) -> io::Result<usize> {
-        let socket = SockRef::from(&self.tcp);
-        if let Some(only) = self.writing.only() {
-            // Most often; nothing is laid out for it, and the kernel has less to look at.
-            return socket.send(only);
-        }
-        let mut parts = [IoSlice::new(&[]); PARTS];
-        let count = self.writing.lay_out(&mut parts);
-        socket.send_vectored(&parts[..count])
-    }
-
-    fn try_write_registered(&self) -> io::Result<usize> {
-        self.tcp.try_io(Interest::WRITABLE, || self.try_write())
-    }
-
-    /// Makes the next reads ask the kernel, until it has nothing more, whatever the runtime remembers
-    /// of the socket: after a long stop of this process the runtime learns only bit by bit of what
-    /// arrived.
-    pub(crate) fn ask_kernel(&mut self) {
-        self.ask_kernel = true;
-    }
-
-    /// The next message. Pings are answered on the way.
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
-        loop {
-            // Most often the task was woken by something else, and the codec need not be asked.
-            if self.at_rest && !self.ask_kernel && ready!(self.tcp.poll_read_ready(cx)).is_err() {
-                return Poll::Ready(Incoming::Broken(Broken::Lost));
-            }
-            self.at_rest = false;
-            if self.control.len() + self.writing.control_bytes() > CONTROL_BYTES {
-                // The client asks faster than it listens. Whoever writes reads on afterwards.
-                return Poll::Pending;
-            }
-            let mut side = Side {
-                tcp: &self.tcp,
-                control: &mut self.control,
-                turn: &mut self.turn,
-                ask_kernel: &mut self.ask_kernel,
-            };
-            let incoming = match self.codec.read(&mut side) {
-                Ok(Message::Text(text)) => Incoming::Text(text),
-                Ok(Message::Binary(payload)) => Incoming::Binary(payload),
-                Ok(Message::Pong(_)) => Incoming::Pong,
-                Ok(Message::Close(frame)) => closed(frame.as_ref()),
-                Ok(Message::Ping(_) | Message::Frame(_)) => continue,
-                Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
-                    if self.turn == 0 {
-                        return self.end_turn(cx);
-                    }
-                    self.at_rest = true;
-                    continue;
-                }
-                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => Incoming::Broken(broken(&error)),
-            };
-            return Poll::Ready(incoming);
-        }
-    }
-
-    /// Pending until there may be something to read; also at the end of a turn, when the task is
-    /// woken at once.
-    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.turn > 0 {
-            return self.tcp.poll_read_ready(cx);
-        }
-        self.end_turn(cx)
-    }
-
-    /// Pending until others had their turn.
-    fn end_turn<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
-        self.turn = READ_TURN_BYTES;
-        after_others(cx);
-        Poll::Pending
-    }
-
-    /// Reads and drops whatever still arrives, until the client closes: closing with unread bytes
-    /// would reset the connection and could take our last words with it.
-    pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut buffer = [0; 1024];
-        loop {
-            let read = match self.turn {
-                0 => Err(ErrorKind::WouldBlock.into()),
-                _ => self.tcp.try_read(&mut buffer),
-            };
-            match read {
-                Ok(0) => return Poll::Ready(()),
-                Ok(read) => self.turn = self.turn.saturating_sub(read),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if ready!(self.poll_readable(cx)).is_err() {
-                        return Poll::Ready(());
-                    }
-                }
-                Err(_) => return Poll::Ready(()),
-            }
-        }
+        self.outbound.is_empty() && self.control.is_empty()
     }
 
     /// Tells the client that nothing more comes.
@@ -371,58 +151,14 @@ pub(crate) async fn part(socket: &mut WebSocket, broken: Option<Broken>, deadlin
     }
 }
 
-/// Wakes the task when the others had their turn, and the runtime has looked at sockets and timers:
-/// a task that merely woke itself would be on again before that.
-pub(crate) fn after_others(cx: &mut Context<'_>) {
-    let yielding = pin!(yield_now()).poll(cx);
-    debug_assert!(yielding.is_pending());
-}
-
-/// Encodes a close frame (RFC 6455, section 5.5.1). A text that does not fit is left out.
-fn close_frame(code: u16, text: &str) -> Bytes {
-    const FINAL_CLOSE: u8 = 0x88;
-    const MOST_BYTES: u8 = 125;
-    let (text, len) = match u8::try_from(text.len() + 2) {
-        Ok(len) if len <= MOST_BYTES => (text, len),
-        _ => ("", 2),
-    };
-    let mut out = BytesMut::with_capacity(text.len() + 4);
-    out.put_slice(&[FINAL_CLOSE, len]);
-    out.put_u16(code);
-    out.put_slice(text.as_bytes());
-    out.freeze()
-}
-
-/// The client's close frame, whose code the codec has replaced if it may not be sent.
-fn closed(frame: Option<&CloseFrame>) -> Incoming {
-    match frame {
-        Some(frame)
-            if frame.code == CloseCode::Protocol && frame.reason.as_str() == CODE_REFUSED =>
-        {
-            Incoming::Broken(Broken::Protocol)
-        }
-        _ => Incoming::Close,
-    }
-}
-
-fn broken(error: &Error) -> Broken {
-    match error {
-        Error::ConnectionClosed | Error::AlreadyClosed => Broken::Finished,
-        Error::Utf8(_) => Broken::NotUtf8,
-        Error::Capacity(CapacityError::MessageTooLong { .. }) => Broken::TooBig,
-        Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)
-        | Error::Io(_) => Broken::Lost,
-        _ => Broken::Protocol,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::router::outbox::End;
+    use crate::{protocol::Ending, router::outbox::End};
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
+        task::yield_now,
     };
 
     /// A socket, and its client.
@@ -462,7 +198,7 @@ mod tests {
                     position: Position::START,
                     drain: false,
                 };
-                socket.writing.conclude(end, Vec::new(), true);
+                socket.outbound.conclude(end, Vec::new(), true);
             }
             socket.queue_close(1001, "shutdown");
             poll_fn(|cx| socket.poll_write(cx)).await.unwrap();
@@ -523,12 +259,12 @@ mod tests {
         loop {
             let (mut wrote, mut read) = (false, false);
             poll_fn(|cx| {
-                wrote = socket.poll_write(cx).is_ready() && socket.writing.take_written().progress;
+                wrote = socket.poll_write(cx).is_ready() && socket.outbound.take_written().progress;
                 read = socket.poll_read(cx).is_ready();
                 Poll::Ready(())
             })
             .await;
-            let waiting = socket.writing.control_bytes() + socket.control.len();
+            let waiting = socket.outbound.control_bytes() + socket.control.len();
             assert!(
                 waiting <= CONTROL_BYTES + MOST_PONG_BYTES,
                 "{waiting} bytes wait"
@@ -540,14 +276,5 @@ mod tests {
             yield_now().await;
         }
         flood.abort();
-    }
-
-    #[test]
-    fn a_close_frame_has_its_code_and_a_text_that_fits() {
-        assert_eq!(close_frame(4000, "slow")[..], *b"\x88\x06\x0F\xA0slow");
-        assert_eq!(
-            close_frame(1001, &"x".repeat(124))[..],
-            *b"\x88\x02\x03\xE9"
-        );
     }
 }

@@ -1,7 +1,7 @@
-//! Replay of what the oplog no longer has: from the collection of events itself.
+//! The archive reader: events that the oplog no longer has, from the collection `events` itself.
 //!
-//! In the order of `ts`, which is that of commits but for inserts that ran at the same time. To lose none of
-//! those, a reading begins a little earlier than asked, and so may repeat: it is at least once.
+//! It reads in the order of `ts`, which is the order of commits except for inserts that ran at the same time. To lose
+//! none of those, it begins a little earlier than asked, and so may repeat events: it delivers at least once.
 
 use std::{
     collections::HashSet,
@@ -16,7 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{ATTEMPTS, Refusal, returned};
+use super::{ATTEMPTS, Refusal, wait_available};
 use crate::{
     event::TS_FIELD,
     position::Position,
@@ -25,20 +25,20 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Added to how much earlier a reading begins, for what takes a moment beside a transaction's time.
-const SLACK: Duration = Duration::from_secs(10);
-/// The server looks for transactions that have had their time as often as half of it, but at least so often.
-const LOOKS: Duration = Duration::from_mins(1);
-/// How much of the oplog, from its oldest end, is not relied on: it is overwritten while this goes on.
+/// Added to the overlap, for delays beside a transaction's lifetime.
+const OVERLAP_SLACK: Duration = Duration::from_secs(10);
+/// The server looks for expired transactions every half of their lifetime, but at least so often.
+const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_mins(1);
+/// The oldest tenth of the oplog is not relied on: it is overwritten while a replay goes on.
 const MARGIN_DIVISOR: u32 = 10;
-/// Ids that are remembered to remove repeats: 10,000 events a second for as long as an insert may take.
-const REMEMBERED: usize = 1_000_000;
-/// Between two attempts to read.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Ids kept to remove repeats: 10,000 events a second for as long as an insert may take.
+const MAX_DELIVERED_IDS: usize = 1_000_000;
+/// The pause between two attempts to read, times their number.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// What late replays work with.
+/// The collection `events`, as a source of replays.
 #[derive(Clone, Debug)]
-pub(super) struct Shelf {
+pub(super) struct Archive {
     pub(super) store: Store,
     pub(super) metrics: Arc<Metrics>,
     /// Pages that may be read at the same time.
@@ -46,17 +46,17 @@ pub(super) struct Shelf {
     pub(super) wait: Duration,
 }
 
-/// A reading of old events, page by page as its client wants them.
+/// A reader of archived events, page by page as its client wants them.
 #[derive(Debug)]
-pub(crate) struct Late {
-    shelf: Shelf,
-    /// Before this, events are gone already.
+pub(crate) struct ArchiveReader {
+    archive: Archive,
+    /// Retention has deleted the events before this.
     pub kept_from: Position,
-    /// Whether there may be events that this cannot show.
+    /// True if there may be events that this reader cannot show.
     pub lacks_some: bool,
-    /// The first `ts` that is read.
+    /// The first `ts` to read.
     start: Timestamp,
-    /// How much earlier that is than asked: an insert takes less than this from its `ts` to its commit.
+    /// The time by which `start` precedes the position asked for: from its `ts` to its commit, an insert takes less.
     overlap: Duration,
     /// Positions of events do not fall below this.
     position: Position,
@@ -65,22 +65,23 @@ pub(crate) struct Late {
     over: bool,
 }
 
-impl Shelf {
-    /// Events after `from`, as far as the oplog does not have them, and `to` at most.
-    pub(super) async fn open(self, from: Position, to: Position) -> Result<Late, Refusal> {
+impl Archive {
+    /// Opens a reader of the events after `from` that the oplog does not have, `to` at most.
+    pub(super) async fn open(self, from: Position, to: Position) -> Result<ArchiveReader, Refusal> {
         let _permit = self.permit().await?;
-        let oldest = patiently(&self.store, self.wait, || self.store.oplog_begin()).await?;
+        let oldest = with_retries(&self.store, self.wait, || self.store.oplog_begin()).await?;
         let to = match oldest.map(relied_on) {
             Some(begin) if begin > from && begin < to => begin,
             _ => to,
         };
-        let now = patiently(&self.store, self.wait, || self.store.server_time()).await?;
-        let overlap =
-            overlap(patiently(&self.store, self.wait, || self.store.transaction_lifetime()).await?);
+        let now = with_retries(&self.store, self.wait, || self.store.server_time()).await?;
+        let overlap = overlap(
+            with_retries(&self.store, self.wait, || self.store.transaction_lifetime()).await?,
+        );
         let retention = i64::try_from(self.store.retention().as_millis()).unwrap_or(i64::MAX);
         let kept_from = at_millis(now.timestamp_millis().saturating_sub(retention)).min(to);
         let since = from.max(kept_from).cluster_time();
-        // Where that takes too long nothing is known, and something may be missing.
+        // If that takes too long, nothing is known, and events may be missing.
         let undated = self
             .store
             .has_events_without_ts(since, to.cluster_time())
@@ -89,7 +90,7 @@ impl Shelf {
         let guessed = (self.store)
             .may_lack_guessed(start, since, to.cluster_time())
             .await;
-        Ok(Late {
+        Ok(ArchiveReader {
             kept_from,
             lacks_some: undated.unwrap_or(true) || guessed.unwrap_or(true),
             start,
@@ -98,7 +99,7 @@ impl Shelf {
             to,
             after: None,
             over: false,
-            shelf: self,
+            archive: self,
         })
     }
 
@@ -111,34 +112,37 @@ impl Shelf {
     }
 }
 
-/// Where one source ends and another takes over, which may repeat what was committed so many seconds
-/// before or after.
+/// The point where the archive ends for a replay and the next source (the oplog, or the backlog) takes over.
+///
+/// The archive is ordered by `ts`, the next source by commit. An event whose `ts` lies before the seam may have been
+/// committed behind it, so both may show it. Within `overlap_seconds` of the seam a replay therefore keeps the ids that it
+/// delivered from the archive ([`DeliveredIds`]), and drops the repeats from the next source.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seam {
     at: Position,
-    overlap: u32,
+    overlap_seconds: u32,
 }
 
-impl Late {
-    /// Where this ends, and another source takes over.
+impl ArchiveReader {
+    /// Returns the point where this reader ends, and another source takes over.
     pub(crate) fn seam(&self) -> Seam {
         Seam {
             at: self.to,
-            overlap: seconds(self.overlap),
+            overlap_seconds: seconds(self.overlap),
         }
     }
 
-    /// The next page; its changes are events alone, at positions that never fall. `None` behind the
-    /// last, with which everything up to its position is shown.
+    /// Returns the next page; its changes are events alone, at positions that never fall. `None` after the last page,
+    /// whose position is where this reader ends.
     pub(crate) async fn next(&mut self) -> Result<Option<Arc<Batch>>, Refusal> {
         if self.over {
             return Ok(None);
         }
-        let _permit = self.shelf.permit().await?;
-        self.shelf.metrics.replay_pages.inc();
+        let _permit = self.archive.permit().await?;
+        self.archive.metrics.replay_pages.inc();
         let (start, end, after) = (self.start, self.to.cluster_time(), self.after.as_ref());
-        let store = &self.shelf.store;
-        let reply = patiently(store, self.shelf.wait, || {
+        let store = &self.archive.store;
+        let reply = with_retries(store, self.archive.wait, || {
             store.old_events(start, end, after)
         })
         .await?;
@@ -157,8 +161,8 @@ impl Late {
         }))))
     }
 
-    /// A page, unless it is empty. One that cannot be read ends the reading: without knowing where it
-    /// ends, the next one would be the same.
+    /// Reads a page; `None` if it is empty. A page that cannot be read ends the reader: without knowing where it
+    /// ends, the next page would be the same.
     fn read(&mut self, reply: RawDocumentBuf) -> Result<Option<Batch>, Refusal> {
         let mut changes = Vec::new();
         let mut position = self.position;
@@ -197,29 +201,29 @@ fn events_of(reply: &RawDocument) -> Result<Vec<&RawDocument>, Refusal> {
 }
 
 fn unreadable() -> Refusal {
-    tracing::error!("a page of old events cannot be read");
+    tracing::error!("a page of archived events cannot be read");
     Refusal::Busy
 }
 
-/// Events that were delivered and may come again from the next source.
+/// The ids of delivered events that may come again from the next source.
 #[derive(Debug, Default)]
-pub(crate) struct Remembered {
+pub(crate) struct DeliveredIds {
     ids: HashSet<u128>,
     until: u32,
 }
 
-impl Remembered {
-    /// An event was delivered that a source which begins at `seam` may repeat.
+impl DeliveredIds {
+    /// Adds an event that was delivered at `at`, if the source behind `seam` may repeat it.
     pub(crate) fn add(&mut self, event: &RawDocument, at: Position, seam: Seam) {
-        let (seam, overlap) = (seam.at.cluster_time().time, seam.overlap);
+        let (seam, overlap) = (seam.at.cluster_time().time, seam.overlap_seconds);
         self.until = seam.saturating_add(overlap);
         let near = at.cluster_time().time >= seam.saturating_sub(overlap);
-        if near && self.ids.len() < REMEMBERED {
+        if near && self.ids.len() < MAX_DELIVERED_IDS {
             self.ids.insert(fingerprint(event));
         }
     }
 
-    /// What it takes of memory.
+    /// Returns the bytes of memory that the ids take.
     pub(crate) fn bytes(&self) -> usize {
         self.ids.capacity() * size_of::<u128>()
     }
@@ -245,23 +249,27 @@ fn fingerprint(event: &RawDocument) -> u128 {
     xxhash_rust::xxh3::xxh3_128(id.as_bytes())
 }
 
-/// Tries again while the database is away, but not for ever.
-async fn patiently<T, F>(store: &Store, wait: Duration, ask: impl Fn() -> F) -> Result<T, Refusal>
+/// Tries again while the database is unavailable, but not for ever.
+async fn with_retries<T, F>(
+    store: &Store,
+    wait: Duration,
+    ask: impl Fn() -> F,
+) -> Result<T, Refusal>
 where
     F: Future<Output = Result<T, StoreError>>,
 {
     for attempt in 1..=ATTEMPTS {
         match ask().await {
             Ok(answer) => return Ok(answer),
-            Err(error) => tracing::debug!(%error, "old events cannot be read yet"),
+            Err(error) => tracing::debug!(%error, "archived events cannot be read yet"),
         }
-        returned(store, wait).await;
-        sleep(jittered(PAUSE * attempt)).await;
+        wait_available(store, wait).await;
+        sleep(jittered(RETRY_PAUSE * attempt)).await;
     }
     Err(Refusal::Busy)
 }
 
-/// From where on the oplog will still be there when a reading gets to it.
+/// Returns the position from which on the oplog will still be there when a reader gets to it.
 fn relied_on(oldest: Timestamp) -> Position {
     let now = u32::try_from(DateTime::now().timestamp_millis() / 1_000).unwrap_or(u32::MAX);
     let margin = now.saturating_sub(oldest.time) / MARGIN_DIVISOR;
@@ -271,11 +279,11 @@ fn relied_on(oldest: Timestamp) -> Position {
     })
 }
 
-/// How long it can be from an event's `ts` to its commit, where transactions may live so long.
+/// Returns the longest time from an event's `ts` to its commit, where transactions may live so long.
 fn overlap(lifetime: Duration) -> Duration {
     lifetime
-        .saturating_add(LOOKS.min(lifetime / 2))
-        .saturating_add(SLACK)
+        .saturating_add(EXPIRY_CHECK_INTERVAL.min(lifetime / 2))
+        .saturating_add(OVERLAP_SLACK)
 }
 
 fn seconds(span: Duration) -> u32 {
@@ -298,7 +306,7 @@ fn date_of(time: Timestamp) -> DateTime {
     DateTime::from_millis(i64::from(time.time) * 1_000)
 }
 
-/// Where `part`, which lies in `whole`, lies in it.
+/// Returns the range of `part` within `whole`.
 fn range_in(whole: &[u8], part: &[u8]) -> Range<usize> {
     let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
     start..start + part.len()
@@ -310,20 +318,20 @@ mod tests {
     use bson::rawdoc;
 
     #[test]
-    fn what_is_remembered_counts_until_the_next_source_is_past_its_overlap() {
+    fn delivered_ids_count_until_the_next_source_is_past_its_overlap() {
         let at = |time| Position::at(Timestamp { time, increment: 1 });
         let seam = Seam {
             at: at(1_000),
-            overlap: 100,
+            overlap_seconds: 100,
         };
-        let mut remembered = Remembered::default();
-        remembered.add(&rawdoc! {"_id": "far"}, at(899), seam);
-        assert_eq!(remembered.bytes(), 0);
+        let mut delivered = DeliveredIds::default();
+        delivered.add(&rawdoc! {"_id": "far"}, at(899), seam);
+        assert_eq!(delivered.bytes(), 0);
         let near = rawdoc! {"_id": "near"};
-        remembered.add(&near, at(900), seam);
-        assert!(remembered.bytes() >= size_of::<u128>());
-        assert!(remembered.has(&near, at(1_100)));
-        assert!(!remembered.has(&near, at(1_101)));
-        assert_eq!(remembered.bytes(), 0);
+        delivered.add(&near, at(900), seam);
+        assert!(delivered.bytes() >= size_of::<u128>());
+        assert!(delivered.has(&near, at(1_100)));
+        assert!(!delivered.has(&near, at(1_101)));
+        assert_eq!(delivered.bytes(), 0);
     }
 }

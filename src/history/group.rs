@@ -1,30 +1,36 @@
-//! Who is served by one reader.
+//! Grouping of the clients that one oplog reader serves.
 
-use super::{Library, Reading, Refusal, Wish};
+use super::{HistoryContext, Refusal, ReplayRequest, oplog::OplogStream};
 use crate::position::Position;
 
-/// Those who are best served together: one of them, and all whose stretch is not much longer or shorter. One
-/// who was away for days does not hold up those who were away for a minute. The one is who goes on at
-/// `longest`, if somebody has waited too long, else who has the newest cursor.
-pub(super) fn take_group(waiting: &mut Vec<Wish>, longest: Option<Position>) -> Vec<Wish> {
+/// Takes the clients that are best served together: one of them, and all whose stretch is not much longer or
+/// shorter. A client that was away for days does not hold up those that were away for a minute. The one is the client
+/// that goes on at `longest`, if somebody has waited too long, else the one with the newest cursor.
+pub(super) fn take_group(
+    waiting: &mut Vec<ReplayRequest>,
+    longest: Option<Position>,
+) -> Vec<ReplayRequest> {
     const AT_LEAST: u32 = 60;
     let now = u32::try_from(bson::DateTime::now().timestamp_millis() / 1_000).unwrap_or(u32::MAX);
     let away = |from: Position| now.saturating_sub(from.cluster_time().time);
-    let shortest = waiting.iter().map(|wish| away(wish.from)).min();
+    let shortest = waiting.iter().map(|request| away(request.from)).min();
     let Some(one) = longest.map(away).or(shortest) else {
         return Vec::new();
     };
     let together = one / 2..=one.saturating_mul(2).saturating_add(AT_LEAST);
     let (group, rest) = waiting
         .drain(..)
-        .partition(|wish| together.contains(&away(wish.from)));
+        .partition(|request| together.contains(&away(request.from)));
     *waiting = rest;
     group
 }
 
-/// Opens a stream for as many of a group, in the order of their positions, as the history has; returns
-/// the first of them. One whose position is lost does not take the others with it.
-pub(super) async fn begin(library: &Library, group: &[Wish]) -> Result<(Reading, usize), Refusal> {
+/// Opens a stream for as many of a group, in the order of their positions, as the oplog still has; returns the index
+/// of the first of them. A client whose position is lost does not take the others with it.
+pub(super) async fn begin(
+    context: &HistoryContext,
+    group: &[ReplayRequest],
+) -> Result<(OplogStream, usize), Refusal> {
     let (mut lost, mut first) = (0, 0);
     let mut best = None;
     // Everything before `lost` is known to be lost; `best` begins where `first` is.
@@ -37,11 +43,11 @@ pub(super) async fn begin(library: &Library, group: &[Wish]) -> Result<(Reading,
             let middle = usize::midpoint(lost, first);
             (group.get(middle), middle)
         };
-        let Some(wish) = from else {
+        let Some(request) = from else {
             return Err(Refusal::Lost);
         };
-        match Reading::begin(library.clone(), wish.from).await {
-            Ok(reading) => (best, first) = (Some(reading), at),
+        match OplogStream::begin(context.clone(), request.from).await {
+            Ok(stream) => (best, first) = (Some(stream), at),
             Err(Refusal::Lost) => lost = at + 1,
             Err(Refusal::Busy) => return Err(Refusal::Busy),
         }
@@ -49,12 +55,12 @@ pub(super) async fn begin(library: &Library, group: &[Wish]) -> Result<(Reading,
             return Err(Refusal::Lost);
         }
     }
-    best.map(|reading| (reading, first)).ok_or(Refusal::Lost)
+    best.map(|stream| (stream, first)).ok_or(Refusal::Lost)
 }
 
-pub(super) fn refuse(wishes: impl Iterator<Item = Wish>, refusal: Refusal) {
-    for wish in wishes {
-        if wish.reply.send(Err(refusal)).is_err() {
+pub(super) fn refuse(requests: impl Iterator<Item = ReplayRequest>, refusal: Refusal) {
+    for request in requests {
+        if request.reply.send(Err(refusal)).is_err() {
             tracing::trace!("the client left before its replay began");
         }
     }
@@ -66,7 +72,7 @@ mod tests {
     use bson::{DateTime, Timestamp};
     use tokio::{sync::oneshot, time::Instant};
 
-    /// Who goes together, of clients that were away for so many seconds.
+    /// Checks which clients go together, of those that were away for so many seconds.
     fn check(away: &[u32], longest: Option<u32>, expected: &[u32]) {
         let now = u32::try_from(DateTime::now().timestamp_millis() / 1_000).unwrap();
         let from = |away: u32| {
@@ -75,15 +81,15 @@ mod tests {
                 increment: 0,
             })
         };
-        let wish = |away: &u32| Wish {
+        let request = |away: &u32| ReplayRequest {
             from: from(*away),
             since: Instant::now(),
             reply: oneshot::channel().0,
         };
-        let mut waiting: Vec<Wish> = away.iter().map(wish).collect();
+        let mut waiting: Vec<ReplayRequest> = away.iter().map(request).collect();
         let group = take_group(&mut waiting, longest.map(from));
         let found: Vec<u32> = (group.iter())
-            .map(|wish| now - wish.from.cluster_time().time)
+            .map(|request| now - request.from.cluster_time().time)
             .collect();
         assert_eq!(found, expected);
         assert_eq!(waiting.len(), away.len() - expected.len());

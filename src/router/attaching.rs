@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::{
-    Attach, AttachError, Attached, Connection, Past, Router, Start,
+    Attach, AttachError, Attached, BacklogAnswer, Connection, Router, Start,
     registry::{ConnectionKey, NewConnection, Phase, Registered, ends_on_gap},
     table::Slot,
 };
@@ -144,9 +144,9 @@ impl Router {
 
     /// Answers a connection that replays. It is live from the end of the answer on if the answer
     /// holds all there is; a connection that has ended meanwhile gets its last words all the same.
-    pub(super) fn past(&mut self, key: ConnectionKey, from: Position) -> Past {
+    pub(super) fn backlog_after(&mut self, key: ConnectionKey, from: Position) -> BacklogAnswer {
         let Some(slice) = self.window.after(from) else {
-            return Past::Forgotten(self.window.start());
+            return BacklogAnswer::TooOld(self.window.start());
         };
         let last = slice.batches.last().map_or(from, |batch| batch.position);
         let up_to = if slice.complete { self.position } else { last };
@@ -155,7 +155,7 @@ impl Router {
         if live {
             self.registry.make_live(key, up_to);
         }
-        Past::Slice {
+        BacklogAnswer::Slice {
             batches,
             up_to,
             live,

@@ -135,9 +135,9 @@ pub(crate) struct Start {
     pub gap: Option<GapReason>,
 }
 
-/// An answer to [`RouterHandle::past`].
+/// An answer to [`RouterHandle::backlog_after`].
 #[derive(Debug)]
-pub(crate) enum Past {
+pub(crate) enum BacklogAnswer {
     /// Batches with changes after the position asked for.
     Slice {
         /// In order; the first may begin before that position.
@@ -150,7 +150,7 @@ pub(crate) enum Past {
         invalid: Option<Subscription>,
     },
     /// The position is older than what this node remembers, which begins here.
-    Forgotten(Position),
+    TooOld(Position),
 }
 
 /// One connection, for operators.
@@ -281,13 +281,13 @@ impl RouterHandle {
     /// Events of the past after `from`, for a connection that replays. If there is no more than the
     /// answer holds, the connection is live from its end on. It may be live too where no answer came
     /// within `patience`, and is to end then.
-    pub(crate) async fn past(
+    pub(crate) async fn backlog_after(
         &self,
         key: ConnectionKey,
         from: Position,
         patience: Duration,
-    ) -> Result<Past, Busy> {
-        self.ask_within(patience, |reply| Input::Past(key, from, reply))
+    ) -> Result<BacklogAnswer, Busy> {
+        self.ask_within(patience, |reply| Input::Backlog(key, from, reply))
             .await
     }
 
@@ -304,12 +304,12 @@ impl RouterHandle {
 
     /// What came after `from`, in order, up to what this node remembers: it remembers that too, as far as
     /// there is room. Returns from where on it remembers everything then.
-    pub(crate) async fn remember(
+    pub(crate) async fn extend_backlog(
         &self,
         from: Position,
         batches: Vec<Arc<Batch>>,
     ) -> Result<Position, Busy> {
-        self.ask(|reply| Input::Remember(from, batches, reply))
+        self.ask(|reply| Input::ExtendBacklog(from, batches, reply))
             .await
     }
 
@@ -422,7 +422,7 @@ mod tests {
             assert_eq!(handle.invalid(None, 1).await, Err(Busy));
             assert_eq!(handle.connections("a").await.map(drop), Err(Busy));
             assert_eq!(
-                handle.remember(Position::START, Vec::new()).await,
+                handle.extend_backlog(Position::START, Vec::new()).await,
                 Err(Busy)
             );
         }

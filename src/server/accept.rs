@@ -24,7 +24,7 @@ use tower::ServiceExt as _;
 
 use super::{places::Places, unreadable};
 use crate::{
-    carrier::{Place, Wire},
+    carrier::{GaugedTcp, TcpPermit},
     config::{self, Config},
     http::{self, ClientTasks},
     telemetry::Metrics,
@@ -112,13 +112,13 @@ impl Acceptor {
         }
     }
 
-    async fn serve(self: Arc<Self>, tcp: TcpStream, remote: SocketAddr, place: Place) {
+    async fn serve(self: Arc<Self>, tcp: TcpStream, remote: SocketAddr, place: TcpPermit) {
         if let Err(error) = self.tune(&tcp) {
             tracing::debug!(%error, "a client left at once");
             return;
         }
         let arrived = arrived(&tcp);
-        let wire = Wire::new(tcp, Some(place), self.limits.answer_timeout);
+        let wire = GaugedTcp::new(tcp, Some(place), self.limits.answer_timeout);
         let gauge = wire.gauge();
         let acceptor = Arc::clone(&self);
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
@@ -151,7 +151,7 @@ impl Acceptor {
     async fn turn_away(self: Arc<Self>, tcp: TcpStream, remote: SocketAddr) {
         let patience = self.limits.header_timeout.min(HEARING);
         let arrived = arrived(&tcp);
-        let wire = Wire::new(tcp, None, patience);
+        let wire = GaugedTcp::new(tcp, None, patience);
         let acceptor = Arc::clone(&self);
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(arrived);

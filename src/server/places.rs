@@ -15,7 +15,7 @@ use rustix::process::{Resource, getrlimit};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::{
-    carrier::{Address, Place},
+    carrier::{AddressPermits, TcpPermit},
     config::Limits,
     telemetry::Metrics,
 };
@@ -82,7 +82,7 @@ impl Numbers {
 #[derive(Debug)]
 pub(super) struct Places {
     numbers: Numbers,
-    of_address: HashMap<IpAddr, Arc<Address>>,
+    of_address: HashMap<IpAddr, Arc<AddressPermits>>,
     /// Those beyond the places, oldest first.
     room: VecDeque<AbortHandle>,
     turned_away: u64,
@@ -122,14 +122,14 @@ impl Places {
     }
 
     /// Takes a place for a connection from this address.
-    pub(super) fn take(&mut self, address: IpAddr) -> Result<Place, Full> {
+    pub(super) fn take(&mut self, address: IpAddr) -> Result<TcpPermit, Full> {
         self.forget();
         if self.taken() >= self.numbers.all {
             return Err(Full::Node);
         }
         let metrics = &self.metrics;
         let own = self.of_address.entry(network(address));
-        let own = own.or_insert_with(|| Address::new(Arc::clone(metrics)));
+        let own = own.or_insert_with(|| AddressPermits::new(Arc::clone(metrics)));
         if own.taken() >= self.numbers.of_address {
             return Err(Full::Address);
         }

@@ -1,6 +1,6 @@
 //! Requests of which HTTP's library cannot read the head.
 //!
-//! It answers them with a bare status, which the [`Wire`] holds back; a problem is sent in its place.
+//! It answers them with a bare status, which the [`GaugedTcp`] holds back; a problem is sent in its place.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    carrier::Wire,
+    carrier::GaugedTcp,
     http::{
         self,
         problem::{Kind, Problem},
@@ -29,7 +29,7 @@ const LINGER_BYTES: u64 = 1 << 20;
 const MOST_BYTES: usize = 64 * 1024;
 
 /// Answers a request of which the head was `read` so far, if the library did; then nothing more is read.
-pub(super) async fn refuse(mut wire: Wire, read: &[u8], error: &hyper::Error) {
+pub(super) async fn refuse(mut wire: GaugedTcp, read: &[u8], error: &hyper::Error) {
     let Some(bare) = wire.take_withheld() else {
         return;
     };

@@ -5,7 +5,7 @@ use std::{any::Any, future::poll_fn, ops::RangeInclusive, time::Duration};
 use rand::RngExt as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Broken, Connection, Outcome, catching_up::Replay};
+use super::{Broken, Connection, Outcome, channel::CatchUp};
 use crate::{
     protocol::{Ending, Message},
     router::outbox::End,
@@ -34,7 +34,7 @@ impl Connection {
             self.queue_last_words(end);
         }
         // What the client does not get is not kept for as long as the close takes.
-        self.replay = None;
+        self.catch_up = None;
         self.outbox.close();
         if !silent {
             let written = timeout_at(deadline, self.flush()).await;
@@ -49,7 +49,7 @@ impl Connection {
     /// Tells the registry what was found, and waits for what it decides. Nothing more is taken
     /// meanwhile, so that a router that waits for room here is set free.
     async fn verdict(&mut self, found: Ending) -> End {
-        if let Some(end) = self.replay.as_deref().and_then(Replay::end) {
+        if let Some(end) = self.catch_up.as_deref().and_then(CatchUp::end) {
             return End {
                 drain: false,
                 ..end
@@ -58,7 +58,7 @@ impl Connection {
         self.outbox.stop();
         let alone = End {
             ending: found,
-            position: self.transport.writing().taken(),
+            position: self.transport.outbound().taken(),
             drain: false,
         };
         let decided = async {
@@ -75,14 +75,14 @@ impl Connection {
     fn queue_last_words(&mut self, end: End) {
         // Whoever was still in the past goes on from where it was: what waits may lie behind events of the
         // past that it has not got.
-        let past = self.replay.is_some();
+        let past = self.catch_up.is_some();
         let waiting = if past {
             Vec::new()
         } else {
             self.outbox.drain()
         };
         let complete = !self.outbox.missed() && !past;
-        let cursor = self.transport.writing().conclude(end, waiting, complete);
+        let cursor = self.transport.outbound().conclude(end, waiting, complete);
         // The client began the closing handshake.
         if end.ending == Ending::ClientLeft {
             return self.transport.queue_close_answer();

@@ -71,7 +71,7 @@ impl Connection {
     fn advance(&mut self) {
         // Asked before looking into the outbox: what matched up to here was put there before.
         let applied = self.host.router.progress().position;
-        if self.replay.is_none() && self.outbox.is_empty() {
+        if self.catch_up.is_none() && self.outbox.is_empty() {
             self.acks.advance(&self.host, applied);
         }
     }
@@ -79,7 +79,9 @@ impl Connection {
     /// By when the replay has to be over, if there is one.
     fn replay_deadline(&self) -> Option<Instant> {
         let timeout = self.host.config.feed.replay_timeout;
-        self.replay.as_ref().map(|replay| replay.deadline(timeout))
+        self.catch_up
+            .as_ref()
+            .map(|replay| replay.deadline(timeout))
     }
 
     /// Judges the heartbeat, and how long the replay takes, whatever it waits for. Runs after reading, so

@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Broken, Connection, Outcome, Outgoing, ROUND_BYTES, catching_up::Replay};
+use super::{Broken, Connection, Outcome, Outgoing, ROUND_BYTES, channel::CatchUp};
 use crate::{protocol::Ending, router::outbox::Taken, telemetry::Metrics};
 
 impl Connection {
@@ -19,7 +19,7 @@ impl Connection {
             }
             Poll::Pending => return self.on_refused(cx),
         }
-        if self.replay.is_some() {
+        if self.catch_up.is_some() {
             self.report(0);
             return self.poll_replay(cx);
         }
@@ -48,11 +48,11 @@ impl Connection {
             self.outbox.refused();
         }
         let progress = self.note_written();
-        let past = self.replay.as_deref().map_or(0, Replay::held);
-        let refused = self.transport.writing().shared_bytes();
+        let past = self.catch_up.as_deref().map_or(0, CatchUp::held);
+        let refused = self.transport.outbound().shared_bytes();
         self.report(refused + past);
         self.heartbeat.refused(progress, Instant::now());
-        if let Some(replay) = &mut self.replay
+        if let Some(replay) = &mut self.catch_up
             && replay.knows_its_end()
         {
             return match replay.poll_stopping(cx) {
@@ -71,7 +71,7 @@ impl Connection {
 
     /// Accounts for what the kernel has taken; says whether it took anything.
     pub(super) fn note_written(&mut self) -> bool {
-        let written = self.transport.writing().take_written();
+        let written = self.transport.outbound().take_written();
         if written.events > 0 {
             self.host.metrics.deliveries.inc_by(written.events);
         }
@@ -94,7 +94,7 @@ impl Connection {
             #[cfg(test)]
             super::fault::strike(&frame);
             self.acks.sent(frame.position, frame.event_at.is_some());
-            self.transport.writing().push_shared(frame);
+            self.transport.outbound().push_shared(frame);
         }
     }
 }

@@ -7,7 +7,8 @@
 
 mod archive;
 mod matching;
-mod picking;
+mod pick;
+mod source;
 
 use std::{
     collections::VecDeque,
@@ -18,19 +19,14 @@ use std::{
 
 use bson::{DateTime, RawDocumentBuf};
 
-use self::{
-    archive::{OldEvents, Page},
-    matching::Verdict,
-    picking::Picked,
-};
+use self::{archive::ArchivePages, matching::Verdict, pick::Picked, source::Source};
 use super::Host;
 use crate::{
     carrier::after_others,
     filter::{Filter, Limits},
-    history::{Late, Reader, Refusal},
     position::Position,
     protocol::{Dialect, Frame, GapReason, Message},
-    router::{Batch, Busy, Change, ChangeKind, Past, compile_off_thread, registry::ConnectionKey},
+    router::{Batch, Change, ChangeKind, compile_off_thread, registry::ConnectionKey},
     subscription::{CompiledSubscription, Key, Subscription},
 };
 
@@ -41,22 +37,6 @@ const BYTES_A_TURN: usize = 256 * 1024;
 const STEPS_A_TURN: u64 = 10_000_000;
 
 type Asking<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// Where the next batches come from.
-enum Source {
-    /// The router is to be asked.
-    Next,
-    /// The router was asked.
-    Router(Asking<Result<Past, Busy>>),
-    /// A reader of the history was asked for; the node remembers what comes after this position.
-    Waiting(Asking<Result<Reader, Refusal>>, Position),
-    /// The history is being read.
-    History(Reader),
-    /// The history does not reach back so far: a reading of the collection was asked for.
-    Shelf(Asking<Result<Late, Refusal>>),
-    /// A page of it was.
-    Page(Asking<Page>),
-}
 
 /// A document that is read, away from those who serve sockets.
 struct Compiling {
@@ -83,7 +63,7 @@ pub(super) enum Found {
 }
 
 /// The replay of one connection.
-pub(super) struct Replaying {
+pub(super) struct Replay {
     key: ConnectionKey,
     subscription: Key,
     dialect: Dialect,
@@ -115,7 +95,7 @@ pub(super) struct Replaying {
     /// The subscription as the router has it there, if it is invalid.
     invalid: Option<Subscription>,
     source: Source,
-    old: OldEvents,
+    archive: ArchivePages,
     /// Nothing from here on is delivered: the subscription was deleted.
     limit: Option<Position>,
     turn: Turn,
@@ -160,7 +140,7 @@ pub(super) struct Beginning {
     pub(super) attached_at: Position,
 }
 
-impl Replaying {
+impl Replay {
     pub(super) fn new(beginning: Beginning) -> Self {
         let shown = beginning.subscription;
         let limits = Limits::from(&beginning.host.config.limits);
@@ -187,8 +167,8 @@ impl Replaying {
             next_change: 0,
             until: None,
             invalid: None,
-            source: Source::Next,
-            old: OldEvents::default(),
+            source: Source::Backlog,
+            archive: ArchivePages::default(),
             limit: None,
             turn: Turn::whole(),
         }
@@ -207,7 +187,7 @@ impl Replaying {
     /// Bytes that are held for what is still to be looked through.
     pub(super) fn held(&self) -> usize {
         let replies = self.batches.iter().map(|batch| batch.reply.as_bytes());
-        replies.map(<[u8]>::len).sum::<usize>() + self.old.held()
+        replies.map(<[u8]>::len).sum::<usize>() + self.archive.held()
     }
 
     /// The subscription was deleted at `position`: what was committed before is still delivered.
@@ -250,7 +230,7 @@ impl Replaying {
                 return Poll::Pending;
             }
             if let Some(batch) = self.batches.front().map(Arc::clone) {
-                let found = if self.old.is_page() {
+                let found = if self.archive.is_page() {
                     self.look_through_page(&batch, max_bytes, out)
                 } else {
                     self.look_through(&batch, max_bytes, out)
@@ -291,60 +271,6 @@ impl Replaying {
         self.shown.fault.is_some()
     }
 
-    /// Gets more batches. `None`: go on.
-    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Found>> {
-        match &mut self.source {
-            Source::Next => {
-                let (host, key, from) = (Arc::clone(&self.host), self.key, self.done);
-                let patience = host.config.feed.replay_wait;
-                let asking = async move { host.router.past(key, from, patience).await };
-                self.source = Source::Router(Box::pin(asking));
-            }
-            Source::Router(asking) => match ready!(asking.as_mut().poll(cx)) {
-                Ok(Past::Slice {
-                    batches,
-                    up_to,
-                    live,
-                    invalid,
-                }) => {
-                    self.batches = batches.into();
-                    self.invalid = invalid;
-                    self.until = Some((up_to, live));
-                    self.source = Source::Next;
-                }
-                Ok(Past::Forgotten(start)) => {
-                    let (replays, from) = (self.host.replays.clone(), self.done);
-                    let asking = Box::pin(async move { replays.after(from).await });
-                    self.source = Source::Waiting(asking, start);
-                }
-                Err(Busy) => return Poll::Ready(Some(Found::Unavailable)),
-            },
-            Source::Waiting(asking, start) => {
-                let start = *start;
-                match ready!(asking.as_mut().poll(cx)) {
-                    Ok(reader) => self.source = Source::History(reader),
-                    Err(Refusal::Busy) => return Poll::Ready(Some(Found::Unavailable)),
-                    Err(Refusal::Lost) => return Poll::Ready(self.go_to_old_events(start)),
-                }
-            }
-            Source::History(reader) => match ready!(reader.poll_next(cx)) {
-                Some(batch) => {
-                    // The history may be ahead of this node. What the node has not applied yet comes
-                    // from the node: else it would come twice.
-                    let here = self.host.router.progress().position;
-                    self.until = Some((batch.position.min(here), false));
-                    if batch.position > here {
-                        self.source = Source::Next;
-                    }
-                    self.batches.push_back(batch);
-                }
-                None => self.source = Source::Next,
-            },
-            Source::Shelf(_) | Source::Page(_) => return self.poll_old_events(cx),
-        }
-        Poll::Ready(None)
-    }
-
     /// Looks through (a part of) the first batch.
     fn look_through(
         &mut self,
@@ -379,7 +305,7 @@ impl Replaying {
                 self.next_change -= 1;
                 return Found::Frames;
             }
-            if self.old.has(batch, &change.kind, change.position) {
+            if self.archive.has(batch, &change.kind, change.position) {
                 continue;
             }
             match self.pick(batch, change) {

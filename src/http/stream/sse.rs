@@ -12,7 +12,7 @@ use axum::{
 
 use super::attach;
 use crate::{
-    carrier::{Carrier, Gauge, event_stream},
+    carrier::{Carrier, TcpGauge, event_stream},
     http::edge::{
         AppState, accept, origin,
         problem::{Kind, Problem},
@@ -36,7 +36,7 @@ pub(crate) async fn open(
 ) -> Result<Response, Problem> {
     let wish = attach::wish(state, id, Dialect::Sse, &request)?;
     origin::check(request.extensions())?;
-    let gauge = request.extensions().get::<Arc<Gauge>>().cloned();
+    let gauge = request.extensions().get::<Arc<TcpGauge>>().cloned();
     let gauge = gauge.ok_or_else(|| {
         Problem::new(
             Kind::InternalError,

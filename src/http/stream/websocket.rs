@@ -16,7 +16,7 @@ use tungstenite::handshake::server::create_response_with_body;
 
 use super::attach;
 use crate::{
-    carrier::{Carrier, Gauge, Upgraded, Wire},
+    carrier::{Carrier, GaugedTcp, TcpGauge, Upgraded},
     http::edge::{
         AppState,
         framing::refused,
@@ -60,7 +60,7 @@ pub(crate) async fn open(
     let mut response = handshake(&request)?;
     origin::check(request.extensions())?;
     known(state, &wish.request.subscription).await?;
-    let gauge = request.extensions().get::<Arc<Gauge>>().cloned();
+    let gauge = request.extensions().get::<Arc<TcpGauge>>().cloned();
     attach::take(state, wish, upgrade(&mut request)).await?;
     if let Some(gauge) = gauge {
         // The connection's task sends it with whatever it has to say by then: the first thing it does.
@@ -145,7 +145,11 @@ pub(crate) fn upgrade(
 ) -> impl Future<Output = Option<Carrier>> + Send + use<> {
     let upgrading = request.extensions_mut().remove::<OnUpgrade>();
     async move {
-        let parts = upgrading?.await.ok()?.downcast::<TokioIo<Wire>>().ok()?;
+        let parts = upgrading?
+            .await
+            .ok()?
+            .downcast::<TokioIo<GaugedTcp>>()
+            .ok()?;
         let (tcp, place, answer) = parts.io.into_inner().into_parts();
         Some(Carrier::Socket(Upgraded {
             tcp,

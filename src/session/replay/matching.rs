@@ -11,7 +11,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 use crate::filter::{Filter, Steps, TooExpensive};
 
 /// Events that are matched aside at the same time, for all replays of the process.
-static ASIDE: Semaphore = Semaphore::const_new(2);
+static OFFLOADED: Semaphore = Semaphore::const_new(2);
 
 /// What came of matching an event.
 #[derive(Clone, Copy, Debug)]
@@ -40,9 +40,9 @@ pub(super) fn judge(filter: &Filter, document: &RawDocument) -> (Verdict, u64) {
 }
 
 /// Matches an event on a thread for work that takes long, when its turn has come.
-pub(super) async fn judge_aside(filter: Arc<Filter>, document: RawDocumentBuf) -> Verdict {
+pub(super) async fn judge_offloaded(filter: Arc<Filter>, document: RawDocumentBuf) -> Verdict {
     // Held to the end of the work, whoever still waits for it. (The semaphore is never closed.)
-    let permit = ASIDE.acquire().await;
+    let permit = OFFLOADED.acquire().await;
     let judging = spawn_blocking(move || {
         let (verdict, _) = judge(&filter, &document);
         drop(permit);

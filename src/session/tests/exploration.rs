@@ -70,7 +70,7 @@ fn possible(world: &World) -> Vec<Step> {
         if client.state == State::Asking {
             steps.push(Step::Look(at));
         }
-        if !client.writing.is_empty() {
+        if !client.outbound.is_empty() {
             steps.extend([Step::Write(at, 2), Step::Write(at, 1_000)]);
         }
     }

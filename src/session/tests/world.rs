@@ -13,7 +13,7 @@ use bson::Timestamp;
 
 use super::super::acks::Acks;
 use crate::{
-    carrier::Writing,
+    carrier::Outbound,
     position::Position,
     positions::{Owner, Pending},
     protocol::{Dialect, Ending, Frame, Message},
@@ -89,7 +89,7 @@ pub(super) struct Client {
     pub(super) kind: Kind,
     from: u32,
     pub(super) outbox: Receiver,
-    pub(super) writing: Writing,
+    pub(super) outbound: Outbound,
     pub(super) state: State,
     pub(super) replaying: bool,
     /// What the router answered: how much of the log, and up to where.
@@ -262,7 +262,7 @@ impl World {
             kind,
             outbox,
             from: self.now,
-            writing: Writing::new(from),
+            outbound: Outbound::new(from),
             state: State::Running,
             replaying,
             answer: None,
@@ -419,7 +419,7 @@ impl World {
                 self.apply(Step::Answer(client));
                 self.apply(Step::Deliver(client));
             }
-            while !self.clients[client].writing.is_empty() {
+            while !self.clients[client].outbound.is_empty() {
                 self.apply(Step::Write(client, 1_000));
             }
         }
@@ -435,7 +435,7 @@ impl World {
             of_it.hash(&mut hasher);
         }
         for client in &self.clients {
-            if matches!(client.state, State::Ended(_)) && client.writing.is_empty() {
+            if matches!(client.state, State::Ended(_)) && client.outbound.is_empty() {
                 continue;
             }
             client.hash_into(&mut hasher);
@@ -483,9 +483,9 @@ impl Client {
             }
             let owed = self.due.iter().any(|(due, _)| due == number);
             assert!(owed, "{text} is not of this subscription");
-            self.writing.push_shared(frame(text, *number));
+            self.outbound.push_shared(frame(text, *number));
         }
-        self.writing.pass(at(up_to.min(limit)));
+        self.outbound.pass(at(up_to.min(limit)));
         self.replaying = false;
         if let Some(end) = end {
             self.end(end);
@@ -514,7 +514,7 @@ impl Client {
         };
         let end = |end: End| (end.ending, end.drain, rank(end.position));
         let (frames, intake, (given, verdict)) = self.outbox.shape();
-        let (parts, queued, taken) = self.writing.shape();
+        let (parts, queued, taken) = self.outbound.shape();
         let frames = frames.into_iter();
         let frames: Vec<_> = frames.map(|(at, messages)| (rank(at), messages)).collect();
         let parts: Vec<_> = parts
@@ -546,7 +546,7 @@ impl Client {
         match self.outbox.poll_take(&noop(), bytes, &mut frames) {
             Poll::Ready(Taken::Frames { .. }) => {
                 for frame in frames {
-                    self.writing.push_shared(frame);
+                    self.outbound.push_shared(frame);
                 }
             }
             Poll::Ready(Taken::End(end)) => self.end(end),
@@ -604,21 +604,22 @@ impl Client {
         };
         self.missed = self.outbox.missed();
         let complete = !self.missed && !self.replaying;
-        let position = self.writing.conclude(end, waiting, complete);
+        let position = self.outbound.conclude(end, waiting, complete);
         let ended = format!("ended {}", position.cluster_time().time);
-        self.writing.push(bare(&ended).encode(Dialect::CloudEvents));
+        self.outbound
+            .push(bare(&ended).encode(Dialect::CloudEvents));
         self.outbox.close();
         self.state = State::Ended(end);
     }
 
     fn write(&mut self, bytes: usize) {
         let mut slices = [std::io::IoSlice::new(&[]); 8];
-        let count = self.writing.lay_out(&mut slices);
+        let count = self.outbound.lay_out(&mut slices);
         let all = slices[..count]
             .iter()
             .flat_map(|slice| slice.iter().copied());
         let written: Vec<u8> = all.take(bytes).collect();
-        self.writing.advance(written.len());
+        self.outbound.advance(written.len());
         self.read.extend(written);
     }
 

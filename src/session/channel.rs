@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Connection, Outcome, Outgoing, ROUND_BYTES,
-    replay::{Beginning, Found, Replaying},
+    replay::{Beginning, Found, Replay},
 };
 use crate::{
     position::{Cursor, Position},
@@ -18,9 +18,9 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// A replay, and what it needs around it.
-pub(super) struct Replay {
-    replaying: Replaying,
+/// A replay, and what the channel keeps around it.
+pub(super) struct CatchUp {
+    replay: Replay,
     begun: Instant,
     /// The `connected` message, held back until it is known whether everything will come.
     greeting: Option<Greeting>,
@@ -31,7 +31,7 @@ pub(super) struct Replay {
     stopping: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
-impl Replay {
+impl CatchUp {
     /// Whether it was decided where the connection ends.
     pub(super) fn knows_its_end(&self) -> bool {
         self.end.is_some()
@@ -39,12 +39,12 @@ impl Replay {
 
     /// The task has a turn again.
     pub(super) fn begin_turn(&mut self) {
-        self.replaying.begin_turn();
+        self.replay.begin_turn();
     }
 
     /// Bytes that are held for it.
     pub(super) fn held(&self) -> usize {
-        self.replaying.held()
+        self.replay.held()
     }
 
     /// Whether this node stops while the replay goes on to its end.
@@ -88,8 +88,8 @@ impl Connection {
         };
         let ends_on_gap = ends_on_gap(self.dialect, close_on_gap);
         if attached.start.replay {
-            self.replay = Some(Box::new(Replay {
-                replaying: self.replaying(attached, ends_on_gap),
+            self.catch_up = Some(Box::new(CatchUp {
+                replay: self.replay(attached, ends_on_gap),
                 begun: Instant::now(),
                 greeting: Some(greeting),
                 ends_on_gap,
@@ -101,8 +101,8 @@ impl Connection {
         self.greet(&greeting, true);
     }
 
-    fn replaying(&self, attached: &Attached, ends_on_gap: bool) -> Replaying {
-        Replaying::new(Beginning {
+    fn replay(&self, attached: &Attached, ends_on_gap: bool) -> Replay {
+        Replay::new(Beginning {
             key: self.key,
             dialect: self.dialect,
             host: Arc::clone(&self.host),
@@ -145,12 +145,12 @@ impl Connection {
     /// Last words are heard: a replay goes on to the point of the delete before the connection
     /// ends. Returns the end if it is not to wait.
     pub(super) fn postpone(&mut self, end: End) -> Option<End> {
-        match &mut self.replay {
-            Some(replay) if matches!(end.ending, Ending::Deleted | Ending::Expired) => {
-                replay.replaying.stop_at(end.position);
-                replay.end = Some(end);
+        match &mut self.catch_up {
+            Some(catch_up) if matches!(end.ending, Ending::Deleted | Ending::Expired) => {
+                catch_up.replay.stop_at(end.position);
+                catch_up.end = Some(end);
                 let router = self.host.router.clone();
-                replay.stopping = Some(Box::pin(async move { router.stopping().await }));
+                catch_up.stopping = Some(Box::pin(async move { router.stopping().await }));
                 None
             }
             _ => Some(end),
@@ -159,37 +159,37 @@ impl Connection {
 
     /// Goes on with the replay, now that everything queued was written.
     pub(super) fn poll_replay(&mut self, cx: &mut Context<'_>) -> Outgoing {
-        let decided = self.replay.as_deref().is_some_and(Replay::knows_its_end);
+        let decided = self.catch_up.as_deref().is_some_and(CatchUp::knows_its_end);
         if !decided
             && let Poll::Ready(end) = self.outbox.poll_end(cx)
             && let Some(end) = self.postpone(end)
         {
             return Outgoing::Ends(Outcome::Ended(end));
         }
-        let Some(mut replay) = self.replay.take() else {
+        let Some(mut catch_up) = self.catch_up.take() else {
             return Outgoing::More;
         };
-        if let Some(end) = replay.poll_stopping(cx) {
-            self.replay = Some(replay);
+        if let Some(end) = catch_up.poll_stopping(cx) {
+            self.catch_up = Some(catch_up);
             return Outgoing::Ends(Outcome::Ended(end));
         }
-        if let Some(end) = replay.end
-            && replay.replaying.is_over()
+        if let Some(end) = catch_up.end
+            && catch_up.replay.is_over()
         {
             return Outgoing::Ends(Outcome::Ended(end));
         }
-        let Poll::Ready(found) = replay.replaying.poll(cx, ROUND_BYTES, &mut self.taken) else {
-            self.replay = Some(replay);
+        let Poll::Ready(found) = catch_up.replay.poll(cx, ROUND_BYTES, &mut self.taken) else {
+            self.catch_up = Some(catch_up);
             return Outgoing::Idle;
         };
-        let outcome = self.on_found(&mut replay, &found);
-        match (outcome, replay.end) {
+        let outcome = self.on_found(&mut catch_up, &found);
+        match (outcome, catch_up.end) {
             // The past is over, and the end was decided meanwhile.
             (Ok(true), Some(end)) => return Outgoing::Ends(Outcome::Ended(end)),
             (Ok(true), None) => {}
-            (Ok(false), _) => self.replay = Some(replay),
+            (Ok(false), _) => self.catch_up = Some(catch_up),
             (Err(outcome), _) => {
-                self.replay = Some(replay);
+                self.catch_up = Some(catch_up);
                 return Outgoing::Ends(outcome);
             }
         }
@@ -197,10 +197,10 @@ impl Connection {
     }
 
     /// Acts on what the replay came to; true when it is done.
-    fn on_found(&mut self, replay: &mut Replay, found: &Found) -> Result<bool, Outcome> {
+    fn on_found(&mut self, catch_up: &mut CatchUp, found: &Found) -> Result<bool, Outcome> {
         let lost = matches!(found, Found::Gap(..) | Found::Lacking);
         if !matches!(found, Found::Unavailable)
-            && let Some(greeting) = replay.greeting.take()
+            && let Some(greeting) = catch_up.greeting.take()
         {
             self.greet(&greeting, !lost);
         }
@@ -208,24 +208,24 @@ impl Connection {
         match *found {
             Found::Unavailable => Err(Outcome::Found(Ending::Overloaded)),
             Found::Untold => Err(Outcome::Found(Ending::Resync)),
-            Found::Gap(..) | Found::Lacking if replay.ends_on_gap => {
+            Found::Gap(..) | Found::Lacking if catch_up.ends_on_gap => {
                 Err(Outcome::Found(Ending::Resync))
             }
             Found::Lacking => Ok(false),
             Found::Gap(reason, after, cursor) => {
                 let after = after.cursor(self.host.router.deployment());
                 self.tell_gap(reason, Some(&after), cursor);
-                self.transport.writing().pass(cursor);
+                self.transport.outbound().pass(cursor);
                 self.acks.sent(cursor, false);
                 Ok(false)
             }
             Found::Frames => {
-                self.transport.writing().pass(replay.replaying.done());
+                self.transport.outbound().pass(catch_up.replay.done());
                 Ok(false)
             }
             Found::Live(position) => {
-                self.transport.writing().pass(position);
-                Metrics::observe(&self.host.metrics.replay, replay.begun.elapsed());
+                self.transport.outbound().pass(position);
+                Metrics::observe(&self.host.metrics.replay, catch_up.begun.elapsed());
                 Ok(true)
             }
         }

@@ -1,4 +1,4 @@
-//! What a reader has read, kept for the node to remember.
+//! Batches that an oplog reader keeps, to extend this node's backlog by them.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -7,9 +7,9 @@ use crate::{
     router::{Batch, RouterHandle},
 };
 
-/// The newest part of what one reader has read, within the bounds of what the node remembers.
+/// The newest batches of one reader, within the bounds of the backlog.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct BacklogExtension {
     /// Everything after this is here.
     from: Position,
     batches: VecDeque<Arc<Batch>>,
@@ -17,7 +17,7 @@ pub(super) struct Memory {
     max_bytes: usize,
 }
 
-impl Memory {
+impl BacklogExtension {
     pub(super) fn new(from: Position, max_bytes: usize) -> Self {
         Self {
             from,
@@ -38,9 +38,9 @@ impl Memory {
         }
     }
 
-    /// Hands it to the router; returns from where on the node remembers everything then.
+    /// Hands the batches to the router; returns the start of the backlog then.
     pub(super) async fn hand_over(self, router: &RouterHandle) -> Option<Position> {
-        let remembered = router.remember(self.from, self.batches.into()).await;
-        remembered.ok()
+        let start = router.extend_backlog(self.from, self.batches.into());
+        start.await.ok()
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bson::RawDocument;
 
 use super::{
-    Compiling, Found, Replaying, STEPS_A_TURN, Source,
-    matching::{Verdict, judge, judge_aside},
+    Compiling, Found, Replay, STEPS_A_TURN, Source,
+    matching::{Verdict, judge, judge_offloaded},
 };
 use crate::{
     position::Position,
@@ -26,7 +26,7 @@ pub(super) enum Picked {
     Undecided(GapReason),
 }
 
-impl Replaying {
+impl Replay {
     /// Looks at a change for what concerns this connection.
     pub(super) fn pick(&mut self, batch: &Batch, change: &Change) -> Picked {
         let is_past = change.position <= self.attached_at;
@@ -61,7 +61,7 @@ impl Replaying {
         } else {
             (&self.filter, self.expiry)
         };
-        if expiry.is_some_and(|expiry| self.old.committed(change) > expiry) {
+        if expiry.is_some_and(|expiry| self.archive.committed(change) > expiry) {
             return Picked::Nothing;
         }
         let Some(filter) = filter else {
@@ -71,7 +71,7 @@ impl Replaying {
             verdict
         } else if filter.most_steps(document.as_bytes().len()) > STEPS_A_TURN {
             let filter = Arc::clone(filter);
-            self.matching = Some(Box::pin(judge_aside(filter, document.to_owned())));
+            self.matching = Some(Box::pin(judge_offloaded(filter, document.to_owned())));
             return Picked::Nothing;
         } else {
             let (verdict, spent) = judge(filter, document);
@@ -101,21 +101,21 @@ impl Replaying {
             if self.done > self.attached_at {
                 return Found::Unavailable;
             }
-            self.skip_the_past();
+            self.skip_to_attach();
         }
         Found::Gap(reason, after, self.done)
     }
 
     /// Goes on at the attach. What the router has handed over already is still looked through: the connection
     /// may be live behind it.
-    fn skip_the_past(&mut self) {
+    fn skip_to_attach(&mut self) {
         self.done = self.attached_at;
-        if !matches!(self.source, Source::Next) {
-            self.source = Source::Next;
+        if !matches!(self.source, Source::Backlog) {
+            self.source = Source::Backlog;
             self.batches.clear();
             self.next_change = 0;
             self.until = None;
-            self.old.close_page();
+            self.archive.close_page();
         }
     }
 }

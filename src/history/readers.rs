@@ -1,0 +1,156 @@
+//! The task that starts an oplog reader for each group of clients.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{
+    HistoryContext, OplogReader, Refusal, ReplayRequest,
+    backlog_extension::BacklogExtension,
+    group::{begin, refuse, take_group},
+};
+use crate::{position::Position, protocol::Load, router::Batch};
+
+/// Clients that may wait for a stream. More are refused as busy, and come back.
+const WAITING_REQUESTS: usize = 32_768;
+/// A client that has waited for this fraction of `replay_wait` no longer stands behind those with newer cursors.
+const TURN_DIVISOR: u32 = 4;
+/// Clients that come within this time of the first are served together.
+const GATHER: Duration = Duration::from_millis(50);
+/// Batches read ahead of a client.
+const BATCHES_AHEAD: usize = 4;
+/// The time for which one client may hold up the others of its group.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(context: HistoryContext, mut requests: mpsc::Receiver<ReplayRequest>) {
+    let streams = context.settings.replay_streams.max(1);
+    let turn = context.settings.replay_wait / TURN_DIVISOR;
+    // At most half of the streams serve those who have waited for long: theirs are the long stretches, and those
+    // with the newest cursors are not to wait behind them either.
+    let for_the_longest = Arc::new(Semaphore::new((streams / 2).max(1)));
+    let mut waiting: Vec<ReplayRequest> = Vec::new();
+    let mut running = JoinSet::new();
+    let mut start_at = Instant::now();
+    loop {
+        let free = running.len() < streams;
+        tokio::select! {
+            request = requests.recv() => match request {
+                Some(request) => {
+                    if waiting.is_empty() {
+                        start_at = Instant::now() + GATHER;
+                    }
+                    take_in(request, &mut waiting);
+                }
+                None => return,
+            },
+            () = sleep_until(start_at), if free && !waiting.is_empty() => {
+                waiting.retain(|request| !request.reply.is_closed());
+                let permit = Arc::clone(&for_the_longest).try_acquire_owned().ok();
+                let longest = permit.is_some().then(|| longest(&waiting, turn)).flatten();
+                let permit = permit.filter(|_| longest.is_some());
+                let group = take_group(&mut waiting, longest);
+                if !group.is_empty() {
+                    let context = context.clone();
+                    running.spawn(async move {
+                        let backlog_start = serve(context, group).await;
+                        drop(permit);
+                        backlog_start
+                    });
+                }
+            }
+            Some(ended) = running.join_next() => match ended {
+                Ok(Some(backlog_start)) => send_to_backlog(&mut waiting, backlog_start),
+                Ok(None) => {}
+                // Its clients find their readers closed, and ask again.
+                Err(error) => {
+                    tracing::error!(%error, "a reader of the oplog panicked");
+                    context.metrics.client_task_panicked("reader");
+                }
+            },
+        }
+    }
+}
+
+/// Lets a request wait, unless too many do whose clients still want an answer.
+fn take_in(request: ReplayRequest, waiting: &mut Vec<ReplayRequest>) {
+    if waiting.len() >= WAITING_REQUESTS {
+        waiting.retain(|request| !request.reply.is_closed());
+    }
+    if waiting.len() < WAITING_REQUESTS {
+        waiting.push(request);
+    } else {
+        refuse(std::iter::once(request), Refusal::Busy);
+    }
+}
+
+/// Returns the position of the client that has waited longest, if that is longer than a turn.
+fn longest(waiting: &[ReplayRequest], turn: Duration) -> Option<Position> {
+    let first = waiting.iter().min_by_key(|request| request.since)?;
+    (first.since.elapsed() > turn).then_some(first.from)
+}
+
+/// Answers those whose stretch is in the backlog by now with a reader that has nothing to read: they ask the router
+/// again.
+fn send_to_backlog(waiting: &mut Vec<ReplayRequest>, backlog_start: Position) {
+    for request in waiting.extract_if(.., |request| request.from >= backlog_start) {
+        let (_, receiver) = mpsc::channel(1);
+        if request.reply.send(Ok(OplogReader(receiver))).is_err() {
+            tracing::trace!("the client left before its replay began");
+        }
+    }
+}
+
+/// Reads one stretch of the oplog for a group. Returns the start of the backlog once that is extended, if it is.
+async fn serve(context: HistoryContext, mut group: Vec<ReplayRequest>) -> Option<Position> {
+    group.sort_unstable_by_key(|request| request.from);
+    let load = Load::on(Arc::clone(&context.metrics.waiting_bytes));
+    let mut stream = match begin(&context, &group).await {
+        Ok((stream, first)) => {
+            refuse(group.drain(..first), Refusal::Lost);
+            stream
+        }
+        Err(refusal) => {
+            refuse(group.drain(..), refusal);
+            return None;
+        }
+    };
+    let mut extension = BacklogExtension::new(stream.from, context.settings.window_bytes);
+    let mut members = Vec::new();
+    for request in group {
+        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+        if request.reply.send(Ok(OplogReader(receiver))).is_ok() {
+            members.push(sender);
+        }
+    }
+    while !members.is_empty() {
+        let Some(batch) = stream.next().await else {
+            return extension.hand_over(&context.router).await;
+        };
+        batch.count(&load);
+        extension.add(&batch);
+        hand_out(&batch, &mut members).await;
+    }
+    None
+}
+
+/// Gives a batch to every member; drops those that do not take it in time.
+async fn hand_out(batch: &Arc<Batch>, members: &mut Vec<mpsc::Sender<Arc<Batch>>>) {
+    let deadline = sleep(PATIENCE);
+    tokio::pin!(deadline);
+    let mut staying = Vec::with_capacity(members.len());
+    for member in members.drain(..) {
+        let taken = tokio::select! {
+            biased;
+            sent = member.send(Arc::clone(batch)) => sent.is_ok(),
+            () = &mut deadline => false,
+        };
+        if taken {
+            staying.push(member);
+        }
+    }
+    *members = staying;
+}

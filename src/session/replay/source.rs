@@ -1,0 +1,174 @@
+//! The sources of a replay, from the nearest to the farthest: this node's backlog, the oplog, the archive.
+//!
+//! The backlog is asked first. If the client's position is older, an oplog reader brings the replay forward until the
+//! backlog reaches it; what the oplog has lost comes from the archive, up to a *seam* where the nearer sources take
+//! over again ([`Seam`](crate::history::Seam)).
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use super::{Asking, Found, Replay};
+use crate::{
+    history::{ArchiveReader, OplogReader, Refusal},
+    position::Position,
+    protocol::GapReason,
+    router::{BacklogAnswer, Batch, Busy},
+};
+
+/// A page, and what it was read with.
+pub(super) type Page = (ArchiveReader, Result<Option<Arc<Batch>>, Refusal>);
+
+/// Where the next batches come from.
+pub(super) enum Source {
+    /// The router is to be asked.
+    Backlog,
+    /// The router was asked.
+    BacklogAsked(Asking<Result<BacklogAnswer, Busy>>),
+    /// A reader of the history was asked for; the node remembers what comes after this position.
+    OplogAsked(Asking<Result<OplogReader, Refusal>>, Position),
+    /// The history is being read.
+    Oplog(OplogReader),
+    /// The history does not reach back so far: a reading of the collection was asked for.
+    ArchiveAsked(Asking<Result<ArchiveReader, Refusal>>),
+    /// A page of it was.
+    ArchivePage(Asking<Page>),
+}
+
+impl Replay {
+    /// Gets more batches. `None`: go on.
+    pub(super) fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Found>> {
+        match &mut self.source {
+            Source::Backlog => {
+                let (host, key, from) = (Arc::clone(&self.host), self.key, self.done);
+                let patience = host.config.feed.replay_wait;
+                let asking = async move { host.router.backlog_after(key, from, patience).await };
+                self.source = Source::BacklogAsked(Box::pin(asking));
+            }
+            Source::BacklogAsked(asking) => match ready!(asking.as_mut().poll(cx)) {
+                Ok(BacklogAnswer::Slice {
+                    batches,
+                    up_to,
+                    live,
+                    invalid,
+                }) => {
+                    self.batches = batches.into();
+                    self.invalid = invalid;
+                    self.until = Some((up_to, live));
+                    self.source = Source::Backlog;
+                }
+                Ok(BacklogAnswer::TooOld(start)) => {
+                    let (history, from) = (self.host.history.clone(), self.done);
+                    let asking = Box::pin(async move { history.oplog_after(from).await });
+                    self.source = Source::OplogAsked(asking, start);
+                }
+                Err(Busy) => return Poll::Ready(Some(Found::Unavailable)),
+            },
+            Source::OplogAsked(asking, start) => {
+                let start = *start;
+                match ready!(asking.as_mut().poll(cx)) {
+                    Ok(reader) => self.source = Source::Oplog(reader),
+                    Err(Refusal::Busy) => return Poll::Ready(Some(Found::Unavailable)),
+                    Err(Refusal::Lost) => return Poll::Ready(self.go_to_archive(start)),
+                }
+            }
+            Source::Oplog(reader) => match ready!(reader.poll_next(cx)) {
+                Some(batch) => {
+                    // The history may be ahead of this node. What the node has not applied yet comes
+                    // from the node: else it would come twice.
+                    let here = self.host.router.progress().position;
+                    self.until = Some((batch.position.min(here), false));
+                    if batch.position > here {
+                        self.source = Source::Backlog;
+                    }
+                    self.batches.push_back(batch);
+                }
+                None => self.source = Source::Backlog,
+            },
+            Source::ArchiveAsked(_) | Source::ArchivePage(_) => return self.poll_archive(cx),
+        }
+        Poll::Ready(None)
+    }
+
+    /// The change streams do not reach back to where this is; this node remembers what comes after
+    /// `start`. Changes of the subscription are in no collection: beyond the attach nothing can be read
+    /// without them, and the client has to begin anew.
+    pub(super) fn go_to_archive(&mut self, start: Position) -> Option<Found> {
+        let to = start.min(self.attached_at);
+        if to <= self.done {
+            return Some(Found::Unavailable);
+        }
+        let (history, from) = (self.host.history.clone(), self.done);
+        self.source =
+            Source::ArchiveAsked(Box::pin(
+                async move { history.archive_after(from, to).await },
+            ));
+        None
+    }
+
+    pub(super) fn poll_archive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Found>> {
+        match std::mem::replace(&mut self.source, Source::Backlog) {
+            Source::ArchiveAsked(asking) => self.poll_archive_asked(cx, asking),
+            Source::ArchivePage(asking) => self.poll_archive_page(cx, asking),
+            other => {
+                self.source = other;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn poll_archive_asked(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut asking: Asking<Result<ArchiveReader, Refusal>>,
+    ) -> Poll<Option<Found>> {
+        let Poll::Ready(opened) = asking.as_mut().poll(cx) else {
+            self.source = Source::ArchiveAsked(asking);
+            return Poll::Pending;
+        };
+        let Ok(reader) = opened else {
+            return Poll::Ready(Some(Found::Unavailable));
+        };
+        let kept_from = reader.kept_from;
+        self.archive.seam = Some(reader.seam());
+        self.archive.lacks_some = reader.lacks_some;
+        self.source = next_page(reader);
+        Poll::Ready(if kept_from > self.done {
+            let after = std::mem::replace(&mut self.done, kept_from);
+            Some(Found::Gap(GapReason::HistoryLost, after, kept_from))
+        } else {
+            self.archive.lacks_some.then_some(Found::Lacking)
+        })
+    }
+
+    fn poll_archive_page(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut asking: Asking<Page>,
+    ) -> Poll<Option<Found>> {
+        let Poll::Ready((reader, page)) = asking.as_mut().poll(cx) else {
+            self.source = Source::ArchivePage(asking);
+            return Poll::Pending;
+        };
+        Poll::Ready(match page {
+            Ok(Some(batch)) => {
+                batch.count(&self.host.wording.load);
+                self.batches.push_back(batch);
+                self.archive.page = Some(self.done);
+                // It is read when this one is delivered.
+                self.source = next_page(reader);
+                None
+            }
+            Ok(None) => None,
+            Err(_) => Some(Found::Unavailable),
+        })
+    }
+}
+
+fn next_page(mut reader: ArchiveReader) -> Source {
+    Source::ArchivePage(Box::pin(async move {
+        let page = reader.next().await;
+        (reader, page)
+    }))
+}
