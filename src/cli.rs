@@ -3,9 +3,7 @@
 //! `dev`, `serve`, `migrate` and `doctor` are given a configuration and work on the database; the others are
 //! clients, and know a running service by its address alone.
 
-mod backoff;
 mod bench;
-mod client;
 mod descriptors;
 mod dev;
 mod doctor;
@@ -14,9 +12,9 @@ mod json;
 mod listen;
 mod migrate;
 mod moment;
-mod problem;
 mod publish;
 mod serve;
+mod server;
 mod service;
 mod settings;
 mod signals;

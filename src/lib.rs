@@ -21,7 +21,8 @@
 //! - [`carrier`]: the ways to a client: WebSocket, server-sent events.
 //! - [`session`]: one task a client, which alone owns its socket.
 //! - [`http`]: routes, problems, the upgrade.
-//! - [`server`]: builds, starts and stops all of it; [`cli`]: the commands.
+//! - [`server`]: builds, starts and stops all of it.
+//! - [`client`]: a client of the service; [`cli`]: the commands.
 //! - [`config`], [`telemetry`], [`mongod`]: settings; logs, metrics, health; a private server.
 //!
 //! Others link against little: [`filter::Filter`], [`filter::FilterIndex`], [`server::run`] with
@@ -29,6 +30,7 @@
 
 pub(crate) mod carrier;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub(crate) mod event;
 pub(crate) mod extjson;

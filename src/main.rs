@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(failure)) if failure.is_closed_pipe() => ExitCode::SUCCESS,
-        Ok(Err(failure)) if failure.is_told() => failure.exit_code().into(),
+        Ok(Err(failure)) if failure.is_already_printed() => failure.exit_code().into(),
         Ok(Err(failure)) => {
             cli::error(&failure);
             failure.exit_code().into()

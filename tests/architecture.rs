@@ -9,7 +9,7 @@ use std::{fs, path::Path};
 
 /// Modules from the top down. A module may import those below it, never those above; what shares a
 /// row may import each other. `docs` of it: ARCHITECTURE.md.
-const ROWS: [&[&str]; 15] = [
+const ROWS: [&[&str]; 16] = [
     &["main"],
     &["cli"],
     &["server"],
@@ -23,6 +23,7 @@ const ROWS: [&[&str]; 15] = [
     &["store"],
     &["subscription"],
     &["filter"],
+    &["client"],
     &["event", "position", "protocol", "extjson"],
     &["config", "telemetry", "mongod"],
 ];
@@ -120,6 +121,18 @@ fn imports_point_down_the_list_only() {
 fn the_reader_of_imports_reads_all_forms() {
     let text = "use crate::{\n  config::{Config, Limits},\n  router::registry::Key,\n  Thing,\n};\nuse crate::feed;\nlet x = crate::store::EVENTS;";
     assert_eq!(imports(text), ["config", "router", "feed", "store"]);
+}
+
+/// A client sees the service from outside, and the service does not know its clients.
+#[test]
+fn only_the_command_line_uses_the_client() {
+    let mut files = Vec::new();
+    sources(Path::new("src"), &mut files);
+    for (module, text) in files {
+        let uses = imports(&text).iter().any(|import| import == "client");
+        let allowed = ["cli", "client", "main", "lib"].contains(&module.as_str());
+        assert!(allowed || !uses, "{module} uses client");
+    }
 }
 
 /// The thinking part of the crate stays free of I/O.

@@ -9,13 +9,16 @@ use mongodb::{
     bson::{DateTime, Document, doc},
     options::WriteConcern,
 };
-use serde_json::{Value, json};
+use reqwest::Method;
+use serde_json::json;
 
 use crate::{
-    node::Node,
+    peers::node::Node,
     publish::per_second,
-    stream as changes,
-    table::{Reach, Row, median},
+    rig::{
+        stream as changes,
+        table::{Goal, Row, median},
+    },
 };
 
 const AT_ONCE: usize = 64;
@@ -48,7 +51,7 @@ pub(crate) async fn run() -> Result<Vec<Row>> {
         unit,
         ours: median(ours),
         beside: Some((name, median(theirs))),
-        reach: Some(Reach::AtLeast(0.8)),
+        goal: Some(Goal::AtLeast(0.8)),
     };
     Ok(vec![
         row("creates/s", ours.0, "bare insert_one", theirs.0),
@@ -56,13 +59,13 @@ pub(crate) async fn run() -> Result<Vec<Row>> {
     ])
 }
 
-async fn by_rest(node: &Node) -> Result<(f64, f64)> {
+async fn by_rest(Node { client, .. }: &Node) -> Result<(f64, f64)> {
     let begun = Instant::now();
     let ids: Vec<String> = stream::iter(0..COUNT)
         .map(async |n| {
             let body = json!({"name": "churn", "filter": {"type": "tick", "data.account": n}});
-            let request = node.http.post(node.url("/subscriptions")).json(&body);
-            let made: Value = request.send().await?.error_for_status()?.json().await?;
+            let request = client.request(Method::POST, &["subscriptions"]).json(&body);
+            let made = client.call(request).await?.body;
             let id = made["id"].as_str().map(str::to_owned);
             anyhow::Context::context(id, "an id")
         })
@@ -73,8 +76,9 @@ async fn by_rest(node: &Node) -> Result<(f64, f64)> {
     let begun = Instant::now();
     stream::iter(ids)
         .map(async |id| {
-            let request = node.http.delete(node.url(&format!("/subscriptions/{id}")));
-            request.send().await?.error_for_status()
+            client
+                .call(client.request(Method::DELETE, &["subscriptions", &id]))
+                .await
         })
         .buffer_unordered(AT_ONCE)
         .try_for_each(async |_| Ok(()))

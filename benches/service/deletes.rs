@@ -5,11 +5,14 @@ use std::time::Instant;
 use anyhow::Result;
 use futures_util::StreamExt as _;
 use mongodb::bson::{Document, doc};
+use tidegate::client::Received;
 
 use crate::{
-    client,
-    node::Node,
-    table::{Reach, Row},
+    peers::node::Node,
+    rig::{
+        socket,
+        table::{Goal, Row},
+    },
 };
 
 const SUBSCRIPTIONS: u32 = 2_000;
@@ -20,9 +23,9 @@ pub(crate) async fn run() -> Result<Vec<Row>> {
     let mut ids = Vec::new();
     for _ in 0..SUBSCRIPTIONS {
         let id = node.subscribe(serde_json::json!({"type": "never"})).await?;
-        let mut socket = client::connect(&node, &id).await?;
+        let mut socket = socket::connect(&node.client, &id).await?;
         ids.push(id);
-        sockets.spawn(async move { while let Some(Ok(_)) = socket.next().await {} });
+        sockets.spawn(async move { while !matches!(socket.next().await, Received::Lost(_)) {} });
     }
     let subscriptions = node.database.collection::<Document>("subscriptions");
     let begun = Instant::now();
@@ -44,6 +47,6 @@ pub(crate) async fn run() -> Result<Vec<Row>> {
         unit: "s from the first delete to the last socket closed",
         ours: closed.as_secs_f64(),
         beside: Some(("the last bare delete acknowledged", bare.as_secs_f64())),
-        reach: Some(Reach::AtMost(1.1)),
+        goal: Some(Goal::AtMost(1.1)),
     }])
 }

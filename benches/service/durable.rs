@@ -2,14 +2,16 @@
 //! durable one whose client acknowledges every event. One after the other, in turn, in one run.
 
 use anyhow::Result;
-use futures_util::{SinkExt as _, StreamExt as _};
-use tungstenite::Message;
+use reqwest::Method;
+use tidegate::client::Start;
 
 use crate::{
-    client,
     latency::publish,
-    node::Node,
-    numbers::{now_micros, percentile},
+    peers::node::Node,
+    rig::{
+        numbers::{now_micros, percentile},
+        socket,
+    },
 };
 
 const ROUNDS: u32 = 6;
@@ -37,32 +39,29 @@ pub(crate) async fn run() -> Result<()> {
 
 async fn create_durable(node: &Node) -> Result<String> {
     let body = serde_json::json!({"filter": {"type": "tick"}, "durable": true});
-    let request = node.http.put(node.url("/subscriptions/durable"));
-    request.json(&body).send().await?.error_for_status()?;
+    let request = node
+        .client
+        .request(Method::PUT, &["subscriptions", "durable"]);
+    node.client.call(request.json(&body)).await?;
     Ok("durable".to_owned())
 }
 
 async fn measure(node: &Node, id: &str, plain: &str, acknowledge: bool) -> Result<Vec<i64>> {
     // From now on: what an earlier round has published is not replayed.
-    let (_, now) = client::connect_after(node, plain, None).await?;
-    let (socket, _) = client::connect_after(node, id, Some(&now)).await?;
-    let (mut sink, mut frames) = socket.split();
+    let (_, now) = socket::connect_at(&node.client, plain, &Start::Unset).await?;
+    let (mut socket, _) = socket::connect_at(&node.client, id, &Start::After(now)).await?;
     let reading = tokio::spawn(async move {
         let mut samples = Vec::new();
         while samples.len() < EVENTS {
-            let Some(Ok(message)) = frames.next().await else {
-                anyhow::bail!("the socket ended");
-            };
-            let Message::Text(text) = message else {
-                continue;
-            };
+            let text = socket::next_text(&mut socket).await?;
             let now = now_micros();
             let message: serde_json::Value = serde_json::from_str(&text)?;
             let sent = message["event"]["sent"].as_i64().unwrap_or(0);
             samples.push(now - sent);
             if acknowledge {
                 let ack = serde_json::json!({"type": "ack", "cursor": message["cursor"]});
-                sink.send(Message::text(ack.to_string())).await?;
+                let sent = socket.send(ack.to_string()).await;
+                sent.map_err(anyhow::Error::msg)?;
             }
         }
         anyhow::Ok(samples)

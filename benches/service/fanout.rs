@@ -8,14 +8,15 @@ use std::{
 use anyhow::{Result, ensure};
 
 use crate::{
-    load::{Load, Window},
-    nats::Nats,
-    nchan::Nchan,
-    numbers::percentile,
-    service::Service,
-    stream,
-    table::{Reach, Row, median},
-    tidegate::Tidegate,
+    peers::{nats::Nats, nchan::Nchan, tidegate::Tidegate},
+    rig::{
+        load::Load,
+        numbers::percentile,
+        service::Service,
+        stream,
+        table::{Goal, Row, median},
+        window::{self, Window},
+    },
 };
 
 /// Each round has a window of each service, with fresh sockets.
@@ -31,7 +32,7 @@ pub(crate) async fn paced() -> Result<Vec<Row>> {
         return Ok(Vec::new());
     };
     Ok(vec![
-        cpu_row(name, "nchan", &ours, &theirs, Some(Reach::AtMost(1.0))),
+        cpu_row(name, "nchan", &ours, &theirs, Some(Goal::AtMost(1.0))),
         row(
             name,
             "p50 from publish, ms",
@@ -48,7 +49,7 @@ pub(crate) async fn paced() -> Result<Vec<Row>> {
             &ours,
             &theirs,
             |w| w.p50 - w.known,
-            Some(Reach::AtMost(1.0)),
+            Some(Goal::AtMost(1.0)),
         ),
         row(
             name,
@@ -69,7 +70,7 @@ pub(crate) async fn wide() -> Result<Vec<Row>> {
     let Some((ours, theirs)) = beside_nchan(10_000, 2, span, ROUNDS).await? else {
         return Ok(Vec::new());
     };
-    let reach = Some(Reach::AtMost(1.0));
+    let goal = Some(Goal::AtMost(1.0));
     Ok(vec![
         row(
             name,
@@ -78,7 +79,7 @@ pub(crate) async fn wide() -> Result<Vec<Row>> {
             &ours,
             &theirs,
             |w| w.p99,
-            reach,
+            goal,
         ),
         row(
             name,
@@ -99,13 +100,13 @@ pub(crate) async fn saturated(sockets: u32, least: f64) -> Result<Vec<Row>> {
     let span = Duration::from_secs(6);
     let (ours, theirs) = beside_nats(sockets, span, ROUNDS).await?;
     let rate = |w: &Window| w.messages_per_second;
-    let reach = Some(Reach::AtLeast(least));
+    let goal = Some(Goal::AtLeast(least));
     let mut rows = vec![Row {
         case: name.clone(),
         unit: "messages/s",
         ours: middle(&ours, rate),
         beside: None,
-        reach,
+        goal,
     }];
     if !theirs.is_empty() {
         let nats = Nats::NAME;
@@ -117,7 +118,7 @@ pub(crate) async fn saturated(sockets: u32, least: f64) -> Result<Vec<Row>> {
                 &ours,
                 &theirs,
                 rate,
-                Some(Reach::AtLeast(1.0)),
+                Some(Goal::AtLeast(1.0)),
             ),
             row(
                 &name,
@@ -183,7 +184,7 @@ async fn one_paced(
 ) -> Result<Window> {
     let mut load = Load::default();
     service.connect(&mut load, sockets).await?;
-    load.paced(service, u64::from(sockets), rate, span).await
+    window::paced(&mut load, service, u64::from(sockets), rate, span).await
 }
 
 /// The second is empty where nats-server is not installed.
@@ -216,8 +217,7 @@ pub(crate) async fn beside_nats(
 async fn one_saturated(service: &mut impl Service, sockets: u32, span: Duration) -> Result<Window> {
     let mut load = Load::default();
     service.connect(&mut load, sockets).await?;
-    load.saturated(service, u64::from(sockets), BATCH, span)
-        .await
+    window::saturated(&mut load, service, u64::from(sockets), BATCH, span).await
 }
 
 #[expect(
@@ -238,7 +238,7 @@ fn cpu_row(
     name: &'static str,
     ours: &[Window],
     theirs: &[Window],
-    reach: Option<Reach>,
+    goal: Option<Goal>,
 ) -> Row {
     let cpu = |w: &Window| w.cpu_per_message;
     row(
@@ -248,7 +248,7 @@ fn cpu_row(
         ours,
         theirs,
         cpu,
-        reach,
+        goal,
     )
 }
 
@@ -259,13 +259,13 @@ fn row(
     ours: &[Window],
     theirs: &[Window],
     figure: impl Fn(&Window) -> f64,
-    reach: Option<Reach>,
+    goal: Option<Goal>,
 ) -> Row {
     Row {
         case: case.to_owned(),
         unit,
         ours: middle(ours, &figure),
         beside: Some((name, middle(theirs, &figure))),
-        reach,
+        goal,
     }
 }

@@ -7,11 +7,12 @@ use anyhow::Result;
 use mongodb::bson::{Document, doc};
 
 use crate::{
-    load::Load,
-    node::Node,
-    stream,
-    table::{Reach, Row, median},
-    tidegate::stored,
+    peers::{node::Node, tidegate::stored},
+    rig::{
+        load::Load,
+        stream,
+        table::{Goal, Row, median},
+    },
 };
 
 const SUBSCRIPTIONS: u32 = 10_000;
@@ -72,7 +73,7 @@ pub(crate) async fn compare(events: u64, windows: usize) -> Result<Vec<Row>> {
         unit: "events/s",
         ours: median(ours),
         beside: Some(("bare raw change stream", median(theirs))),
-        reach: Some(Reach::AtLeast(0.9)),
+        goal: Some(Goal::AtLeast(0.9)),
     }])
 }
 

@@ -3,12 +3,12 @@
 use anyhow::Result;
 
 use crate::{
-    load::Load,
-    nats::Nats,
-    nchan::Nchan,
-    service::Service,
-    table::{Reach, Row},
-    tidegate::Tidegate,
+    peers::{nats::Nats, nchan::Nchan, tidegate::Tidegate},
+    rig::{
+        load::Load,
+        service::Service,
+        table::{Goal, Row},
+    },
 };
 
 const SOCKETS: u32 = 10_000;
@@ -26,13 +26,13 @@ pub(crate) async fn run() -> Result<Vec<Row>> {
             "bytes resident each",
             ours.bytes,
             None,
-            Some(Reach::AtMost(8_192.0)),
+            Some(Goal::AtMost(8_192.0)),
         ),
         row(
             "µs of CPU to connect each",
             ours.connect_micros,
             None,
-            Some(Reach::AtMost(60.0)),
+            Some(Goal::AtMost(60.0)),
         ),
     ];
     let mut peers = Vec::new();
@@ -80,16 +80,16 @@ fn row(
     unit: &'static str,
     ours: f64,
     beside: Option<(&'static str, f64)>,
-    reach: Option<Reach>,
+    goal: Option<Goal>,
 ) -> Row {
     Row {
         case: format!(
             "{SOCKETS} idle sockets, {} connecting at a time",
-            crate::load::CONNECTING
+            crate::rig::load::CONNECTING
         ),
         unit,
         ours,
         beside,
-        reach,
+        goal,
     }
 }

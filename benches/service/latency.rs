@@ -10,10 +10,12 @@ use mongodb::{
 };
 
 use crate::{
-    client,
-    node::Node,
-    numbers::{now_micros, percentile},
-    table::{Reach, Row},
+    peers::node::Node,
+    rig::{
+        numbers::{now_micros, percentile},
+        socket,
+        table::{Goal, Row},
+    },
 };
 
 /// Subscriptions that are there besides and match nothing.
@@ -44,7 +46,7 @@ impl Latency {
             unit: "ms more than the bare stream",
             ours: (ours - bare) as f64 / 1e3,
             beside: None,
-            reach: Some(Reach::AtMost(most)),
+            goal: Some(Goal::AtMost(most)),
         }
     }
 }
@@ -56,7 +58,7 @@ pub(crate) async fn measure(rate: u32, count: usize, others: u32) -> Result<Late
     node.subscribe_many((0..others).map(other).collect())
         .await?;
     let id = node.subscribe(serde_json::json!({"type": "tick"})).await?;
-    let mut socket = client::connect(&node, &id).await?;
+    let mut socket = socket::connect(&node.client, &id).await?;
     let events = node.database.collection::<Document>("events");
     let mut stream = events
         .watch()
@@ -79,7 +81,7 @@ pub(crate) async fn measure(rate: u32, count: usize, others: u32) -> Result<Late
     let served = tokio::spawn(async move {
         let mut samples = Vec::with_capacity(count);
         for _ in 0..count {
-            let text = client::next_text(&mut socket).await?;
+            let text = socket::next_text(&mut socket).await?;
             let message: serde_json::Value = serde_json::from_str(&text)?;
             samples.push(now_micros() - message["event"]["sent"].as_i64().unwrap_or(0));
         }

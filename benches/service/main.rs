@@ -9,50 +9,26 @@
 //! fails where a ratio is out of wide bounds; it is the only case that does not run without arguments.
 
 mod churn;
-mod client;
 mod deletes;
 mod distinct;
 mod durable;
 mod fanout;
 mod feed;
-#[path = "../../src/cli/bench/frames.rs"]
-#[allow(dead_code, unused_imports, reason = "its tests run in the library")]
-mod frames;
 mod idle;
-mod kernel;
 mod latency;
-mod load;
-mod nats;
-mod nchan;
-mod node;
 mod nodes;
-mod numbers;
-mod peer;
-mod pin;
+mod peers;
 mod publish;
 mod quick;
-#[path = "../../src/cli/bench/receiver.rs"]
-#[allow(dead_code, unused_imports, reason = "its tests run in the library")]
-mod receiver;
 mod replay;
 mod returning;
-#[path = "../../src/cli/bench/samples.rs"]
-#[allow(dead_code, unused_imports, reason = "its tests run in the library")]
-mod samples;
-mod service;
-#[path = "../../src/cli/bench/socket.rs"]
-mod socket;
+mod rig;
 mod start;
-mod stream;
-mod table;
-#[path = "../../src/cli/bench/tally.rs"]
-mod tally;
 mod teardown;
-mod tidegate;
 
 use anyhow::{Result, bail, ensure};
 
-use self::table::Row;
+use self::rig::{kernel, pin, table::Row};
 
 const CASES: [&str; 17] = [
     "fanout",
@@ -124,7 +100,7 @@ async fn all(cases: &[&str]) -> Result<()> {
             Ok(rows) => {
                 for row in &rows {
                     row.print();
-                    let holds = row.reach.is_none_or(|reach| reach.holds(row.ratio()));
+                    let holds = row.goal.is_none_or(|goal| goal.holds(row.ratio()));
                     if *case == "quick" && !holds {
                         bad.push(row.case.clone());
                     }

@@ -11,11 +11,14 @@ use mongodb::{
 use tidegate::mongod::Mongod;
 
 use crate::{
-    kernel,
-    node::{self, Node},
-    stream,
-    table::{Reach, Row, median},
-    tidegate::stored,
+    peers::{
+        node::{self, Node},
+        tidegate::stored,
+    },
+    rig::{
+        kernel, stream,
+        table::{Goal, Row, median},
+    },
 };
 
 const ROUNDS: usize = 5;
@@ -52,7 +55,7 @@ pub(crate) async fn run() -> Result<Vec<Row>> {
         unit: "µs of mongod's CPU an event",
         ours,
         beside: Some(("one bare change stream", bare)),
-        reach: Some(Reach::AtMost(1.1)),
+        goal: Some(Goal::AtMost(1.1)),
     };
     Ok(vec![
         row("the first node", median(first)),

@@ -10,14 +10,17 @@ use mongodb::{
     bson::{Document, doc},
     options::WriteConcern,
 };
+use reqwest::Method;
 use serde_json::{Value, json};
+use tidegate::client::Client;
 
 use crate::{
-    node::Node,
-    samples::now_micros,
-    stream as changes,
-    table::{Reach, Row, median},
-    tidegate::stored,
+    peers::{node::Node, tidegate::stored},
+    rig::{
+        numbers::now_micros,
+        stream as changes,
+        table::{Goal, Row, median},
+    },
 };
 
 const BATCH: u64 = 1_000;
@@ -38,7 +41,7 @@ pub(crate) async fn compare(batches: u64, windows: usize) -> Result<Vec<Row>> {
     for window in 0..windows as u64 {
         let first = window * batches;
         let before = node.both_cpu()?;
-        ours.push(by_rest(&node, first..first + batches).await?);
+        ours.push(by_rest(&node.client, first..first + batches).await?);
         let each = node.cpu_each(before, batches * BATCH)?;
         println!("  POST /events: {each}");
         let before = node.both_cpu()?;
@@ -53,11 +56,11 @@ pub(crate) async fn compare(batches: u64, windows: usize) -> Result<Vec<Row>> {
         unit: "events/s",
         ours: median(ours),
         beside: Some(("bare insert_many", median(theirs))),
-        reach: Some(Reach::AtLeast(0.7)),
+        goal: Some(Goal::AtLeast(0.7)),
     }])
 }
 
-async fn by_rest(node: &Node, batches: std::ops::Range<u64>) -> Result<f64> {
+async fn by_rest(client: &Client, batches: std::ops::Range<u64>) -> Result<f64> {
     let count = batches.end - batches.start;
     // Made before the clock starts: making JSON is the client's part.
     let bodies: Vec<Vec<u8>> = batches
@@ -72,12 +75,9 @@ async fn by_rest(node: &Node, batches: std::ops::Range<u64>) -> Result<f64> {
     let begun = Instant::now();
     stream::iter(bodies)
         .map(async |body| {
-            let request = node.http.post(node.url("/events")).body(body);
-            let answer = request
-                .header("content-type", "application/json")
-                .send()
-                .await?;
-            let answer: Value = answer.error_for_status()?.json().await?;
+            let request = client.request(Method::POST, &["events"]).body(body);
+            let request = request.header("content-type", "application/json");
+            let answer = client.call(request).await?.body;
             anyhow::ensure!(answer["accepted"] == BATCH, "{answer}");
             Ok(())
         })
@@ -90,7 +90,7 @@ async fn by_rest(node: &Node, batches: std::ops::Range<u64>) -> Result<f64> {
 async fn by_driver(events: &Collection<Document>, batches: u64) -> Result<f64> {
     let documents: Vec<Vec<Document>> = (0..batches)
         .map(|_| {
-            let sent = i64::try_from(now_micros()).unwrap_or(0);
+            let sent = now_micros();
             let data = |_| doc! {"sent": sent, "fill": "x".repeat(150)};
             (0..BATCH).map(|n| stored(n, data(n))).collect()
         })

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::{
     fanout, feed, latency, publish,
-    table::{Reach, Row},
+    rig::table::{Goal, Row},
 };
 
 const SPAN: Duration = Duration::from_secs(3);
@@ -15,24 +15,24 @@ const SPAN: Duration = Duration::from_secs(3);
 pub(crate) async fn run() -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     if let Some((ours, theirs)) = fanout::beside_nchan(300, 20, SPAN, 1).await? {
-        let cpu = |w: &crate::load::Window| w.cpu_per_message;
+        let cpu = |w: &crate::rig::window::Window| w.cpu_per_message;
         rows.push(Row {
             case: "300 sockets, 20 events/s".to_owned(),
             unit: "µs of server CPU a message",
             ours: fanout::middle(&ours, cpu),
             beside: Some(("nchan", fanout::middle(&theirs, cpu))),
-            reach: Some(Reach::AtMost(2.5)),
+            goal: Some(Goal::AtMost(2.5)),
         });
     }
     let (ours, theirs) = fanout::beside_nats(300, SPAN, 1).await?;
-    let rate = |w: &crate::load::Window| w.messages_per_second;
+    let rate = |w: &crate::rig::window::Window| w.messages_per_second;
     if !theirs.is_empty() {
         rows.push(Row {
             case: "300 sockets, saturated".to_owned(),
             unit: "messages/s",
             ours: fanout::middle(&ours, rate),
             beside: Some(("nats-server", fanout::middle(&theirs, rate))),
-            reach: Some(Reach::AtLeast(0.3)),
+            goal: Some(Goal::AtLeast(0.3)),
         });
     }
     let latency = latency::measure(100, 300, 100).await?;
@@ -43,15 +43,15 @@ pub(crate) async fn run() -> Result<Vec<Row>> {
         unit: "µs, p50",
         ours,
         beside: Some(("bare change stream", bare)),
-        reach: Some(Reach::AtMost(2.0)),
+        goal: Some(Goal::AtMost(2.0)),
     });
-    rows.extend(wider(feed::compare(50_000, 1).await?, Reach::AtLeast(0.4)));
-    rows.extend(wider(publish::compare(10, 1).await?, Reach::AtLeast(0.3)));
+    rows.extend(wider(feed::compare(50_000, 1).await?, Goal::AtLeast(0.4)));
+    rows.extend(wider(publish::compare(10, 1).await?, Goal::AtLeast(0.3)));
     Ok(rows)
 }
 
 /// The same comparisons with another bound.
-fn wider(rows: Vec<Row>, reach: Reach) -> impl Iterator<Item = Row> {
-    let reach = Some(reach);
-    rows.into_iter().map(move |row| Row { reach, ..row })
+fn wider(rows: Vec<Row>, goal: Goal) -> impl Iterator<Item = Row> {
+    let goal = Some(goal);
+    rows.into_iter().map(move |row| Row { goal, ..row })
 }

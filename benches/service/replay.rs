@@ -8,9 +8,15 @@ use mongodb::{
     bson::{Document, RawDocumentBuf, doc},
     options::FullDocumentType,
 };
-use tidegate::position::Cursor;
+use tidegate::{
+    client::{Socket, Start},
+    position::Cursor,
+};
 
-use crate::{client, node::Node, table::median};
+use crate::{
+    peers::node::Node,
+    rig::{socket, table::median},
+};
 
 const EVENTS: u32 = 200_000;
 const ROUNDS: u32 = 5;
@@ -22,7 +28,7 @@ const FORGET: [(&str, &str); 1] = [("TIDEGATE_FEED__WINDOW_BYTES", "0")];
 pub(crate) async fn run() -> Result<()> {
     let node = Node::start().await?.restart(&REMEMBER).await?;
     let id = node.subscribe(serde_json::json!({"type": "tick"})).await?;
-    let (mut socket, cursor) = client::connect_after(&node, &id, None).await?;
+    let (mut socket, cursor) = socket::connect_at(&node.client, &id, &Start::Unset).await?;
     // Whoever was there all the time has them then: so has the node's memory.
     tokio::try_join!(fill(&node), drain(&mut socket))?;
     drop(socket);
@@ -66,9 +72,9 @@ async fn fill(node: &Node) -> Result<()> {
     Ok(())
 }
 
-async fn drain(socket: &mut client::Socket) -> Result<()> {
+async fn drain(socket: &mut Socket) -> Result<()> {
     for _ in 0..EVENTS {
-        client::next_text(socket).await?;
+        socket::next_text(socket).await?;
     }
     Ok(())
 }
@@ -76,8 +82,9 @@ async fn drain(socket: &mut client::Socket) -> Result<()> {
 /// From the wish to the last event.
 async fn replay(node: &Node, id: &str, cursor: &str) -> Result<f64> {
     let cpu = node.cpu()?;
+    let start = Start::After(cursor.to_owned());
     let clock = Instant::now();
-    let (mut socket, _) = client::connect_after(node, id, Some(cursor)).await?;
+    let (mut socket, _) = socket::connect_at(&node.client, id, &start).await?;
     drain(&mut socket).await?;
     let elapsed = clock.elapsed();
     let spent = node.cpu()?.saturating_sub(cpu) / EVENTS;

@@ -9,11 +9,9 @@ use std::{
 use anyhow::{Result, bail};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use mongodb::bson::{Document, doc};
+use tidegate::client::{Socket, Start};
 
-use crate::{
-    client::{self, Socket},
-    node::Node,
-};
+use crate::{peers::node::Node, rig::socket};
 
 const CLIENTS: usize = 10_000;
 const SUBSCRIPTIONS: usize = 10;
@@ -27,11 +25,11 @@ pub(crate) async fn run() -> Result<()> {
     for _ in 0..SUBSCRIPTIONS {
         ids.push(node.subscribe(serde_json::json!({"type": "tick"})).await?);
     }
-    let mut socket = client::connect(&node, &ids[0]).await?;
+    let mut socket = socket::connect(&node.client, &ids[0]).await?;
     publish(&node, 0..EVENTS).await?;
     let mut cursors = Vec::new();
     while cursors.len() < EVENTS {
-        cursors.push(client::cursor(&client::next_text(&mut socket).await?)?);
+        cursors.push(socket::cursor(&socket::next_text(&mut socket).await?)?);
     }
     drop(socket);
 
@@ -74,7 +72,8 @@ async fn publish(node: &Node, numbers: std::ops::Range<usize>) -> Result<()> {
 
 /// Comes back behind an event; returns when it has everything up to the last one.
 async fn come_back(node: &Node, id: &str, cursors: &[String], seen: usize) -> Result<Socket> {
-    let (mut socket, _) = client::connect_after(node, id, Some(&cursors[seen])).await?;
+    let start = Start::After(cursors[seen].clone());
+    let (mut socket, _) = socket::connect_at(&node.client, id, &start).await?;
     for n in seen + 1..cursors.len() {
         expect(&mut socket, n).await?;
     }
@@ -82,7 +81,7 @@ async fn come_back(node: &Node, id: &str, cursors: &[String], seen: usize) -> Re
 }
 
 async fn expect(socket: &mut Socket, n: usize) -> Result<()> {
-    let waiting = tokio::time::timeout(Duration::from_mins(1), client::next_text(socket));
+    let waiting = tokio::time::timeout(Duration::from_mins(1), socket::next_text(socket));
     let text = waiting.await??;
     let message: serde_json::Value = serde_json::from_str(&text)?;
     if message["event"]["n"] != n {

@@ -11,8 +11,8 @@ use mongodb::{
 };
 
 use crate::{
-    node::{self, Node},
-    table::{Reach, Row, median},
+    peers::node::{self, Node},
+    rig::table::{Goal, Row, median},
 };
 
 const SUBSCRIPTIONS: u32 = 1_000_000;
@@ -45,12 +45,12 @@ pub(crate) async fn run() -> Result<Vec<Row>> {
     }
     mongod.stop().await;
     let (bare, ready) = (median(bare), median(ready));
-    let row = |unit, ours, beside, reach| Row {
+    let row = |unit, ours, beside, goal| Row {
         case: format!("start with {SUBSCRIPTIONS} subscriptions"),
         unit,
         ours,
         beside,
-        reach: Some(Reach::AtMost(reach)),
+        goal: Some(Goal::AtMost(goal)),
     };
     #[expect(clippy::cast_precision_loss, reason = "a few hundred bytes")]
     let each = each as f64;

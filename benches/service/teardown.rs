@@ -3,18 +3,17 @@
 
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use futures_util::{StreamExt as _, future::try_join_all};
 use mongodb::{
     bson::{Document, doc},
     change_stream::event::OperationType,
 };
-use tungstenite::Message;
+use tidegate::client::{Received, Socket};
 
 use crate::{
-    client::{self, Socket},
-    node::Node,
-    numbers::percentile,
+    peers::node::Node,
+    rig::{numbers::percentile, socket},
 };
 
 const SOCKETS_A_NODE: usize = 500;
@@ -49,7 +48,7 @@ async fn round(node: &Node, other: &Node) -> Result<(i64, i64)> {
     let id = node.subscribe(serde_json::json!({"type": "never"})).await?;
     let mut sockets = Vec::new();
     for host in [node, other] {
-        let connecting = (0..SOCKETS_A_NODE).map(|_| client::connect(host, &id));
+        let connecting = (0..SOCKETS_A_NODE).map(|_| socket::connect(&host.client, &id));
         sockets.extend(try_join_all(connecting).await?);
     }
     let subscriptions = node.database.collection::<Document>("subscriptions");
@@ -80,10 +79,10 @@ async fn round(node: &Node, other: &Node) -> Result<(i64, i64)> {
 /// When the socket was told that its subscription is deleted.
 async fn closed(mut socket: Socket) -> Result<Instant> {
     loop {
-        if let Message::Close(frame) = socket.next().await.context("a close")?? {
-            let code: u16 = frame.context("a code")?.code.into();
-            anyhow::ensure!(code == DELETED, "closed with {code}");
-            return Ok(Instant::now());
+        match socket.next().await {
+            Received::Closed(DELETED, _) => return Ok(Instant::now()),
+            Received::Text(_) | Received::Alive => {}
+            other => anyhow::bail!("not closed as deleted: {other:?}"),
         }
     }
 }

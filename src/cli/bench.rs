@@ -2,17 +2,12 @@
 //!
 //! Measures as a client can: nothing here knows the inside of the service.
 
-mod frames;
 mod plan;
 mod progress;
 mod publisher;
-mod receiver;
 mod report;
-mod samples;
-mod socket;
 mod sockets;
 mod subscriptions;
-mod tally;
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -31,12 +26,11 @@ use self::{
     sockets::Sockets,
     subscriptions::Subscriptions,
 };
-use super::{
-    client::{Client, ServerArgs},
-    failure::Failure,
-    signals,
+use super::{failure::Failure, server::ServerArgs, signals};
+use crate::{
+    client::{Client, counting::now_micros},
+    store::EVENTS,
 };
-use crate::store::EVENTS;
 
 /// The load.
 #[derive(clap::Args, Debug)]
@@ -103,8 +97,11 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Measures, and cleans up whatever came of it.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let plan = Arc::new(Plan::new(&args)?);
-    let client = Client::new(&args.server)?;
-    client.must_be_plain("bench")?;
+    let client = args.server.client()?;
+    if client.uses_tls() {
+        let text = "bench does not speak TLS; give it the address of the node itself";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     let target = target(&args, &client).await?;
     let stop = signals::stop_token()?;
     let progress = Progress::new();
@@ -150,7 +147,7 @@ async fn measure(
     progress: &Progress,
 ) -> Report {
     let published = Arc::new(Published::default());
-    let (began, clock) = (samples::now_micros(), Instant::now());
+    let (began, clock) = (now_micros(), Instant::now());
     let mut publishing = std::pin::pin!(publisher::publish(plan, target, &published, stop));
     let outcome = loop {
         tokio::select! {

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, path::PathBuf, sync::OnceLock, time::Duration};
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
     style::{self, DIM, GOOD, STRONG, paint},
 };
 use crate::{
+    client::{Client, parse_address},
     config::Config,
     mongod::{self, Mongod},
 };
@@ -125,10 +126,10 @@ async fn accompany(
 
 /// Waits until the service is ready, then says what to try.
 async fn announce(url: &str, mongod: Option<&Mongod>) {
-    let client = reqwest::Client::builder().no_proxy().build();
-    while let Ok(client) = &client {
-        let ready = client.get(format!("{url}/api/v1/ready")).send().await;
-        if ready.is_ok_and(|answer| answer.status() == StatusCode::OK) {
+    let client = parse_address(url).map(Client::new);
+    while let Ok(Ok(client)) = &client {
+        let ready = client.call(client.request(Method::GET, &["ready"])).await;
+        if ready.is_ok_and(|answer| answer.status == StatusCode::OK) {
             break;
         }
         tokio::time::sleep(READY_POLL).await;

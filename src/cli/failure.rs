@@ -25,9 +25,9 @@ pub enum Failure {
     /// There is no such subscription, or not any more.
     #[error("{0}")]
     Gone(String),
-    /// The service ended it, and that was told as it came: nothing is left but the exit code.
+    /// The service ended the stream, and its reason was printed as it came. Only the exit code is left.
     #[error("it was ended")]
-    Told {
+    AlreadyPrinted {
         /// The exit code.
         code: u8,
     },
@@ -84,13 +84,13 @@ impl Failure {
             Self::Gone(_) => 3,
             Self::NotAllowed(_) => 4,
             Self::Config(_) => 64,
-            Self::Service { code, .. } | Self::Told { code } => *code,
+            Self::Service { code, .. } | Self::AlreadyPrinted { code } => *code,
         }
     }
 
-    /// Whether there is nothing to say of it any more.
-    pub const fn is_told(&self) -> bool {
-        matches!(self, Self::Told { .. })
+    /// Whether the user knows already.
+    pub const fn is_already_printed(&self) -> bool {
+        matches!(self, Self::AlreadyPrinted { .. })
     }
 
     /// Whether whoever read the output has had enough (`tidegate … | head`): nothing to complain of.

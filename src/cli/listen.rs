@@ -1,38 +1,20 @@
 //! `tidegate listen`: prints a subscription's events, and stays with it through cut connections.
 
-mod acks;
+mod cursor_file;
 mod end;
-mod frame;
 mod printer;
-mod socket;
-mod state;
 
-use std::{
-    future::{pending, ready},
-    num::NonZeroU64,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
-
-use tokio_util::sync::CancellationToken;
+use std::{future::pending, num::NonZeroU64, path::PathBuf};
 
 use super::{
-    backoff::Backoff,
-    client::{Client, ClientError, ServerArgs, path_id},
     failure::Failure,
-    moment, signals, style,
+    moment,
+    server::{ServerArgs, path_id},
+    signals, style,
 };
-use acks::Acks;
-use end::{End, closed, not_opened};
-use frame::Frame;
+use crate::client::{Frame, ListenError, Listener, Notice, Start};
+use cursor_file::CursorFile;
 use printer::Printer;
-use socket::{Received, Socket};
-use state::State;
-
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// A connection that lived this long was a good one: the next trouble is a new trouble.
-const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 
 /// What to listen to.
 #[derive(clap::Args, Debug)]
@@ -87,214 +69,134 @@ any more; 4 where the credential does not allow it, or not any more; 1 for anyth
 /// Listens until it is told to stop, or there is nothing more to come.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let stop = signals::stop_token()?;
-    let client = Client::new(&args.server)?;
-    let (state, kept) = match &args.state {
-        Some(path) => State::open(path, &args.id).map(|(state, kept)| (Some(state), kept))?,
+    let client = args.server.client()?;
+    let (file, kept) = match &args.state {
+        Some(path) => CursorFile::open(path, &args.id).map(|(file, kept)| (Some(file), kept))?,
         None => (None, None),
     };
-    let mut listener = Listener {
-        client,
-        cursor: kept.or(args.after),
-        since: args.since.as_deref().map(moment::ago),
-        state,
-        acks: args.ack.then(Acks::default),
+    let start = match (kept.or(args.after), args.since) {
+        (Some(cursor), _) => Start::After(cursor),
+        (None, Some(since)) => Start::Since(moment::ago(&since)),
+        (None, None) => Start::Unset,
+    };
+    let mut listener = Listener::new(client, args.id, start, args.ack);
+    let mut output = Output {
+        file,
         left: args.count.map(NonZeroU64::get),
         printer: Printer::new(args.json),
-        backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
-        connected: false,
-        id: args.id,
+        acknowledges: args.ack,
     };
-    let outcome = listener.run(&stop).await;
-    if outcome.is_ok() && listener.acks.as_ref().is_some_and(Acks::waiting) {
+    let outcome = match stop.run_until_cancelled(output.run(&mut listener)).await {
+        Some(outcome) => outcome,
+        None => Ok(()),
+    };
+    if outcome.is_ok() && !listener.close().await {
         style::warn("the last events could not be acknowledged, and may come again");
     }
     // However it ends: what is printed is not to come again.
-    outcome.and(listener.save())
+    outcome.and(output.save())
 }
 
-struct Listener {
-    client: Client,
-    id: String,
-    /// Up to where all is printed.
-    cursor: Option<String>,
-    since: Option<String>,
-    /// Where the cursor is kept across runs, if it is.
-    state: Option<State>,
-    /// What is to be acknowledged, if anything is.
-    acks: Option<Acks>,
-    /// How many events are still wanted, if not all.
+/// The handling of frames: print, count, keep the cursor.
+struct Output {
+    /// The file that keeps the cursor across runs, if there is one.
+    file: Option<CursorFile>,
+    /// The number of events that are still wanted; none where all are.
     left: Option<u64>,
     printer: Printer,
-    backoff: Backoff,
-    /// Whether there was a connection already.
-    connected: bool,
+    /// True until it is clear that the service ignores acknowledgements.
+    acknowledges: bool,
 }
 
-impl Listener {
-    async fn run(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
+impl Output {
+    /// Prints frames until there are enough.
+    async fn run(&mut self, listener: &mut Listener) -> Result<(), Failure> {
         loop {
-            let Some(end) = stop.run_until_cancelled(self.open()).await else {
-                return Ok(());
-            };
-            let end = match end {
-                Ok(socket) => self.attend(socket, stop).await?,
-                Err(error) => not_opened(error, self.connected),
-            };
-            match end {
-                End::Enough => return Ok(()),
-                End::Over(failure) => return Err(failure),
-                End::Again(reason, asked) => {
-                    let wait = self.backoff.next(asked);
-                    style::note(format!(
-                        "{reason}; trying again in {:.1} s",
-                        wait.as_secs_f64()
-                    ));
-                    if stop
-                        .run_until_cancelled(tokio::time::sleep(wait))
-                        .await
-                        .is_none()
-                    {
+            match self.next(listener).await? {
+                Ok(Notice::Frame(frame)) => {
+                    self.printer.print(&frame)?;
+                    // Only now: what the cursor covers is printed.
+                    listener.handled(&frame);
+                    self.handled(&frame);
+                    if self.left == Some(0) {
                         return Ok(());
                     }
                 }
+                Ok(Notice::Unreadable) => {
+                    style::warn("a message that cannot be read was skipped");
+                }
+                Ok(Notice::Retrying { reason, wait }) => {
+                    self.save()?;
+                    let wait = wait.as_secs_f64();
+                    style::note(format!("{reason}; trying again in {wait:.1} s"));
+                }
+                Err(error) => return Err(end::failure(error)),
             }
         }
     }
 
-    /// Where to begin: after what was printed, else where the caller said.
-    fn query(&self) -> Vec<(&'static str, String)> {
-        match (&self.cursor, &self.since) {
-            (Some(cursor), _) => vec![("after", cursor.clone())],
-            (None, Some(since)) => vec![("since", since.clone())],
-            (None, None) => Vec::new(),
-        }
-    }
-
-    async fn open(&self) -> Result<Socket, ClientError> {
-        Socket::open(&self.client, &self.id, &self.query()).await
-    }
-
-    async fn attend(
+    /// Waits for news, and writes the state file meanwhile where that is due.
+    async fn next(
         &mut self,
-        mut socket: Socket,
-        stop: &CancellationToken,
-    ) -> Result<End, Failure> {
-        let opened = Instant::now();
-        self.connected = true;
-        let end = match stop.run_until_cancelled(self.read(&mut socket)).await {
-            Some(end) => end?,
-            None => End::Enough,
-        };
-        if opened.elapsed() >= GOOD_CONNECTION {
-            self.backoff.reset();
-        }
-        if matches!(end, End::Enough) {
-            let last = self.acks.as_ref().and_then(Acks::message);
-            if socket.close(last).await
-                && let Some(acks) = &mut self.acks
-            {
-                acks.sent();
-            }
-        } else if let Some(acks) = &mut self.acks {
-            acks.cut();
-        }
-        self.save()?;
-        Ok(end)
-    }
-
-    async fn read(&mut self, socket: &mut Socket) -> Result<End, Failure> {
-        let mut retry_after = None;
-        let mut ended = String::new();
+        listener: &mut Listener,
+    ) -> Result<Result<Notice, ListenError>, Failure> {
+        let mut next = std::pin::pin!(listener.next());
         loop {
-            let text = match self.next(socket).await? {
-                Received::Text(text) => text,
-                Received::Lost(reason) => {
-                    return Ok(End::Again(format!("connection lost: {reason}"), None));
-                }
-                Received::Closed(code, text) => {
-                    return Ok(closed(code, &text, retry_after).once_told(&ended, code));
-                }
-            };
-            let Some(frame) = Frame::parse(&text) else {
-                style::warn("a message that cannot be read was skipped");
-                continue;
-            };
-            self.printer.print(&frame, &text)?;
-            // Only now: what the cursor covers is printed.
-            self.advance(&frame);
-            retry_after = frame.retry_after().or(retry_after);
-            if frame.kind() == "ended" {
-                frame.text("reason").clone_into(&mut ended);
-            }
-            if frame.is_event() && self.count_event() {
-                return Ok(End::Enough);
-            }
-        }
-    }
-
-    /// The next message. What the state file has to hold is written meanwhile, and what is printed is
-    /// acknowledged where nothing is there to be read, or it is time.
-    async fn next(&mut self, socket: &mut Socket) -> Result<Received, Failure> {
-        loop {
-            let due = self.acks.as_ref().is_some_and(Acks::due);
-            let waiting = self.acks.as_ref().is_some_and(Acks::waiting);
             tokio::select! {
                 biased;
-                () = save_due(self.state.as_ref()) => {
-                    self.save()?;
-                    continue;
-                }
-                () = ready(()), if due => {}
-                received = socket.next() => return Ok(received),
-                () = ready(()), if waiting => {}
-            }
-            if let Err(reason) = self.acknowledge(socket).await {
-                return Ok(Received::Lost(reason));
+                () = save_due(self.file.as_ref()) => self.save()?,
+                notice = &mut next => return Ok(notice),
             }
         }
     }
 
-    /// Acknowledges what is printed; the error says why the connection is lost.
-    async fn acknowledge(&mut self, socket: &mut Socket) -> Result<(), String> {
-        if let Some(acks) = &mut self.acks
-            && let Some(message) = acks.message()
-        {
-            socket.say(message).await?;
-            acks.sent();
+    fn handled(&mut self, frame: &Frame) {
+        if self.acknowledges && is_not_durable(frame) {
+            self.acknowledges = false;
+            style::warn("the subscription is not durable: the service ignores --ack");
         }
-        Ok(())
-    }
-
-    fn advance(&mut self, frame: &Frame) {
-        if let Some(acks) = &mut self.acks {
-            if acks.are_in_vain(frame) {
-                style::warn("the subscription is not durable: the service ignores --ack");
-            }
-            acks.printed(frame);
+        if let Some((file, cursor)) = self.file.as_mut().zip(frame.cursor()) {
+            file.note(&cursor);
         }
-        let Some(cursor) = frame.cursor() else { return };
-        if let Some(state) = &mut self.state {
-            state.note(&cursor);
+        if frame.is_event() {
+            self.left = self.left.map(|left| left - 1);
         }
-        self.cursor = Some(cursor);
     }
 
     fn save(&mut self) -> Result<(), Failure> {
-        self.state.as_mut().map_or(Ok(()), State::save)
-    }
-
-    /// Whether this event was the last one wanted.
-    fn count_event(&mut self) -> bool {
-        self.backoff.reset();
-        self.left = self.left.map(|left| left - 1);
-        self.left == Some(0)
+        self.file.as_mut().map_or(Ok(()), CursorFile::save)
     }
 }
 
+/// Whether a frame shows that the service ignores acknowledgements.
+fn is_not_durable(frame: &Frame) -> bool {
+    frame.kind() == "connected" && frame.field("subscription")["durable"] != true
+}
+
 /// Waits until the state file is to be written; for ever if it is not.
-async fn save_due(state: Option<&State>) {
-    match state {
-        Some(state) => state.due().await,
+async fn save_due(file: Option<&CursorFile>) {
+    match file {
+        Some(file) => file.due().await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_subscription_that_is_not_durable_shows_it_when_connected() {
+        for (kind, durable, expected) in [
+            ("connected", json!(true), false),
+            ("connected", json!(false), true),
+            ("connected", json!(null), true),
+            ("event", json!(null), false),
+        ] {
+            let text = json!({"type": kind, "subscription": {"durable": durable}}).to_string();
+            let frame = Frame::parse(text).unwrap();
+            assert_eq!(is_not_durable(&frame), expected, "{}", frame.as_text());
+        }
     }
 }

@@ -4,23 +4,23 @@ mod batches;
 mod lines;
 mod progress;
 mod report;
-mod sender;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use serde_json::{Map, Value};
 use tokio::io::{AsyncBufRead, BufReader};
 
 use super::{
-    client::{Client, ServerArgs},
     failure::Failure,
     json,
+    server::{ServerArgs, warn_if_not_applied},
+    style,
 };
+use crate::client::{Client, ClientError};
 use batches::{Batch, Batches};
 use lines::Lines;
 use progress::Progress;
 use report::Report;
-use sender::Sender;
 
 /// What to publish.
 #[derive(clap::Args, Debug)]
@@ -83,16 +83,41 @@ tried again is stored once. Exit code 1 if any event was refused.";
 
 /// Publishes all, in order, one request at a time.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let client = Client::new(&args.server)?;
+    let client = args.server.client()?;
     let (input, bytes) = open(&args).await?;
     let mut batches = Batches::new(Lines::new(input), usize::from(args.batch));
     let progress = Progress::new(bytes, args.file.is_some());
-    let sender = Sender::new(client, args.retries, progress.clone());
+    let sender = Sender {
+        client,
+        retries: args.retries,
+        progress: progress.clone(),
+    };
     let mut report = Report::new(args.file.is_some(), progress);
     let outcome = publish(&mut batches, &sender, &mut report).await;
     report.summary(args.json)?;
     outcome?;
     report.verdict()
+}
+
+/// The way to the service.
+struct Sender {
+    client: Client,
+    retries: u32,
+    progress: Progress,
+}
+
+impl Sender {
+    async fn send(&self, body: Vec<u8>) -> Result<Value, ClientError> {
+        let retrying = |error: &ClientError, wait: Duration| {
+            let (reason, wait) = (error.one_line(), wait.as_secs_f64());
+            let text = format!("{reason}; trying again in {wait:.1} s");
+            self.progress.aside(|| style::note(text));
+        };
+        let sending = self.client.publish(body.into(), self.retries, retrying);
+        let answer = sending.await?;
+        warn_if_not_applied(&answer);
+        Ok(answer.body)
+    }
 }
 
 async fn publish(

@@ -18,11 +18,11 @@ use serde_json::Value;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    plan::{Plan, Rate},
-    samples::now_micros,
+use super::plan::{Plan, Rate};
+use crate::{
+    cli::server::call,
+    client::{Client, counting::now_micros},
 };
-use crate::cli::client::Client;
 
 /// Where events go.
 #[derive(Clone)]
@@ -133,11 +133,10 @@ impl Publisher {
 /// Publishes by `POST /events`; the indices of those that were refused.
 async fn post(client: &Client, events: &[Value]) -> Result<Vec<u64>, String> {
     let request = client.request(Method::POST, &["events"]).json(events);
-    let (_, answer) = client
-        .call(request)
+    let answer = call(client, request)
         .await
         .map_err(|error| error.to_string())?;
-    let errors = answer["errors"].as_array().into_iter().flatten();
+    let errors = answer.body["errors"].as_array().into_iter().flatten();
     Ok(errors.filter_map(|error| error["index"].as_u64()).collect())
 }
 

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::{
     plan::{Plan, Rate},
     publisher::Published,
-    socket::End,
     sockets::Sockets,
 };
 use crate::{
@@ -15,6 +14,7 @@ use crate::{
         failure::Failure,
         style::{self, STRONG, WARN, paint},
     },
+    client::counting::SocketEnd,
     protocol::Ending,
 };
 
@@ -110,11 +110,11 @@ impl Report {
     fn delivered_less(&mut self, sockets: &Sockets, open: u64) {
         for (end, count) in &sockets.ended {
             let end = match end {
-                End::Code(code) => match Ending::from_code(*code) {
+                SocketEnd::Code(code) => match Ending::from_code(*code) {
                     Some(ending) => format!("{code} {}", ending.token()),
                     None => code.to_string(),
                 },
-                End::Broken(reason) => style::printable(reason),
+                SocketEnd::Broken(reason) => style::printable(reason),
             };
             self.short(format!(
                 "{count} connections were closed: {end}; {open} were left"

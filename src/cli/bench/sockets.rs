@@ -6,14 +6,11 @@ use futures_util::{StreamExt as _, stream};
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    plan::Plan,
-    progress::Progress,
-    receiver::Receiver,
-    socket::{self, End},
-    tally::Tally,
+use super::{plan::Plan, progress::Progress};
+use crate::client::{
+    Client,
+    counting::{self, Receiver, SocketEnd, Tally},
 };
-use crate::cli::client::Client;
 
 /// How long open sockets may wait for their greeting.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(30);
@@ -21,13 +18,13 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Open sockets, each read by a task of its own.
 pub(super) struct Sockets {
-    tasks: JoinSet<End>,
+    tasks: JoinSet<SocketEnd>,
     pub(super) tally: Arc<Tally>,
     pub(super) opened: u64,
     /// Why others could not be opened, and how many.
     pub(super) refused: BTreeMap<String, u64>,
     /// How those that were open ended.
-    pub(super) ended: BTreeMap<End, u64>,
+    pub(super) ended: BTreeMap<SocketEnd, u64>,
     /// How long opening took.
     pub(super) opening: Duration,
 }
@@ -61,7 +58,7 @@ impl Sockets {
             .map(|(number, id)| {
                 let path = client.path(&["subscriptions", id, "events"]);
                 let host = &host;
-                async move { (number, socket::open(host, &path).await) }
+                async move { (number, counting::open(host, &path).await) }
             })
             .buffer_unordered(usize::from(plan.opening));
         let mut opening = std::pin::pin!(opening);
@@ -92,7 +89,7 @@ impl Sockets {
     /// How many are open; notes those that are no longer.
     pub(super) fn open_now(&mut self) -> u64 {
         while let Some(ended) = self.tasks.try_join_next() {
-            let end = ended.unwrap_or_else(|error| End::Broken(error.to_string()));
+            let end = ended.unwrap_or_else(|error| SocketEnd::Broken(error.to_string()));
             *self.ended.entry(end).or_default() += 1;
         }
         self.tasks.len() as u64

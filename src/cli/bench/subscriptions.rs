@@ -8,10 +8,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{plan::Plan, progress::Progress};
-use crate::cli::{
-    client::{Client, ClientError},
-    failure::Failure,
-    problem::Problem,
+use crate::{
+    cli::{failure::Failure, server::call},
+    client::{Client, ClientError, Problem},
 };
 
 /// Made in one request.
@@ -62,7 +61,7 @@ impl Subscriptions {
     async fn create_batch(&mut self, items: &[Value]) -> Result<(), Failure> {
         let path = ["subscriptions", "batch"];
         let request = self.client.request(Method::POST, &path).json(items);
-        let (_, answer) = self.client.call(request).await?;
+        let answer = call(&self.client, request).await?.body;
         let mut refused = None;
         for item in answer["items"].as_array().into_iter().flatten() {
             match item["subscription"]["id"].as_str() {
@@ -86,9 +85,8 @@ impl Subscriptions {
         let client = &self.client;
         let outcomes: Vec<_> = stream::iter(self.ids.drain(..))
             .map(async |id| {
-                client
-                    .call(client.request(Method::DELETE, &["subscriptions", &id]))
-                    .await
+                let request = client.request(Method::DELETE, &["subscriptions", &id]);
+                call(client, request).await
             })
             .buffer_unordered(DELETING)
             .collect()

@@ -1,71 +1,48 @@
-//! How one connection came to its end, and what follows from it.
-
-use std::time::Duration;
+//! The exit code that the end of listening leads to.
 
 use crate::{
-    cli::{client::ClientError, failure::Failure, style},
+    cli::failure::Failure,
+    client::{ClientError, ListenError},
     protocol::Ending,
 };
 
-/// Why one connection is over.
-pub(super) enum End {
-    /// As many events came as were wanted, or a signal did.
-    Enough,
-    /// It can be tried again, not before the given time.
-    Again(String, Option<Duration>),
-    /// There is nothing more to come.
-    Over(Failure),
-}
-
-impl End {
-    /// Leaves only the exit code of a final close where the frame `ended` said the same before.
-    pub(super) fn once_told(self, ended: &str, code: u16) -> Self {
-        match self {
-            Self::Over(failure) if Ending::from_code(code).is_some_and(|e| e.token() == ended) => {
+/// Turns the error that ends a listener into the command's failure. Only the exit code is left where the frame `ended` was printed
+/// and says the same.
+pub(super) fn failure(error: ListenError) -> Failure {
+    match error {
+        ListenError::Closed {
+            code,
+            reason,
+            announced,
+        } => {
+            let failure = closed(code, reason);
+            if announced {
                 let code = failure.exit_code();
-                Self::Over(Failure::Told { code })
+                return Failure::AlreadyPrinted { code };
             }
-            end => end,
+            failure
         }
+        ListenError::NotOpened(error) => not_opened(error),
     }
 }
 
-/// The service closed the socket. Codes from 4000 to 4499 can be tried again, those from 4500 cannot;
-/// the others are in the table.
-pub(super) fn closed(code: u16, text: &str, retry_after: Option<Duration>) -> End {
-    let ending = Ending::from_code(code);
-    let (name, retry) = match ending {
-        Some(ending) => (ending.token(), ending.retry()),
-        None => (text, code < 4500),
-    };
-    let reason = match name {
-        "" => format!("closed with code {code}"),
-        name => format!("closed: {} ({code})", style::printable(name)),
-    };
-    if retry {
-        return End::Again(reason, retry_after);
-    }
-    End::Over(match ending {
+fn closed(code: u16, reason: String) -> Failure {
+    match Ending::from_code(code) {
         Some(Ending::Deleted | Ending::Expired) => Failure::Gone(reason),
         Some(Ending::CredentialExpired | Ending::Forbidden) => Failure::NotAllowed(reason),
         _ => Failure::Failed(reason),
-    })
+    }
 }
 
-/// The connection did not come about. `before`: there was one already; if not, an address that nobody
-/// answers on is likely to be wrong, and better said than tried again.
-pub(super) fn not_opened(error: ClientError, before: bool) -> End {
-    let nobody_there = matches!(error, ClientError::Unreachable { .. }) && !before;
+fn not_opened(error: ClientError) -> Failure {
     match error {
         ClientError::Refused(problem) if problem.status == 404 => {
-            End::Over(Failure::Gone(problem.to_string()))
+            Failure::Gone(problem.to_string())
         }
         ClientError::Refused(problem) if matches!(problem.status, 401 | 403) => {
-            End::Over(Failure::NotAllowed(problem.to_string()))
+            Failure::NotAllowed(problem.to_string())
         }
-        error if nobody_there || !error.is_retryable() => End::Over(error.into()),
-        ClientError::Refused(problem) => End::Again(problem.one_line(), problem.retry_after),
-        error => End::Again(error.to_string(), None),
+        error => error.into(),
     }
 }
 
@@ -73,20 +50,8 @@ pub(super) fn not_opened(error: ClientError, before: bool) -> End {
 mod tests {
     use super::*;
 
-    /// The exit code that a close leads to; `None` if it is tried again.
-    fn check(code: u16, expected: Option<u8>) {
-        let exit_code = match closed(code, "", None) {
-            End::Over(failure) => Some(failure.exit_code()),
-            _ => None,
-        };
-        assert_eq!(exit_code, expected, "{code}");
-    }
-
     #[test]
-    fn a_close_is_final_or_not_by_its_code_and_final_ones_differ() {
-        for code in [1001, 1006, 1011, 1013, 4000, 4001, 4002, 4499] {
-            check(code, None);
-        }
+    fn a_final_close_has_an_exit_code_of_its_kind() {
         for (code, exit_code) in [
             (4500, 3),
             (4501, 3),
@@ -97,17 +62,15 @@ mod tests {
             (1000, 1),
             (1002, 1),
         ] {
-            check(code, Some(exit_code));
-        }
-        let End::Over(failure) = closed(4500, "deleted", None) else {
-            panic!("not over");
-        };
-        assert_eq!(failure.to_string(), "closed: deleted (4500)");
-        for (ended, told) in [("deleted", true), ("", false), ("expired", false)] {
-            let End::Over(failure) = closed(4500, "", None).once_told(ended, 4500) else {
-                panic!("not over");
-            };
-            assert_eq!((failure.is_told(), failure.exit_code()), (told, 3));
+            for announced in [false, true] {
+                let failure = failure(ListenError::Closed {
+                    code,
+                    reason: "closed".to_owned(),
+                    announced,
+                });
+                assert_eq!(failure.exit_code(), exit_code, "{code}");
+                assert_eq!(failure.is_already_printed(), announced);
+            }
         }
     }
 }

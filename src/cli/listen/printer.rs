@@ -4,12 +4,12 @@ use std::io::IsTerminal as _;
 
 use serde_json::{Map, Value};
 
-use super::frame::Frame;
 use crate::{
     cli::{
         failure::Failure,
         style::{self, DIM, STRONG, paint, printable},
     },
+    client::Frame,
     protocol::GapReason,
 };
 
@@ -37,11 +37,11 @@ impl Printer {
         })
     }
 
-    /// Prints a frame, given as it came too.
-    pub(super) fn print(&self, frame: &Frame, text: &str) -> Result<(), Failure> {
+    /// Prints a frame, or the event in it.
+    pub(super) fn print(&self, frame: &Frame) -> Result<(), Failure> {
         say(frame);
         match self.0 {
-            Form::Frame => style::print_json(text),
+            Form::Frame => style::print_json(frame.as_text()),
             Form::Event if frame.is_event() => style::print_json(frame.field("event")),
             Form::Human if frame.is_event() => style::print(line(frame.field("event"))),
             Form::Event | Form::Human => Ok(()),

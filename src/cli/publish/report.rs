@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{batches::Batch, progress::Progress};
-use crate::cli::{
-    client::ClientError,
-    failure::Failure,
-    problem::Problem,
-    style::{self, BAD, GOOD, paint},
+use crate::{
+    cli::{
+        failure::Failure,
+        style::{self, BAD, GOOD, paint},
+    },
+    client::{ClientError, Problem},
 };
 
 /// The refusals of a whole request that other requests need not share.

@@ -4,8 +4,8 @@ use reqwest::{Method, StatusCode};
 
 use super::{fields::Fields, view};
 use crate::cli::{
-    client::{Client, ServerArgs, path_id},
     failure::Failure,
+    server::{ServerArgs, call, path_id},
     style,
 };
 
@@ -37,19 +37,19 @@ Examples:
   ID=$(tidegate subscription create --filter '{\"type\": \"transfer\"}' --json | jq -r .id)";
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let client = Client::new(&args.server)?;
+    let client = args.server.client()?;
     let request = match &args.id {
         Some(id) => client.request(Method::PUT, &["subscriptions", id]),
         None => client.request(Method::POST, &["subscriptions"]),
     };
     let body = args.fields.with_filter(Some(&args.filter))?;
-    let (status, created) = client.call(request.json(&body)).await?;
-    view::print_warnings(&created);
+    let created = call(&client, request.json(&body)).await?;
+    view::print_warnings(&created.body);
     if !args.json {
-        style::note(match status {
+        style::note(match created.status {
             StatusCode::CREATED => "created",
             _ => "replaced",
         });
     }
-    view::print_one(&created, args.json)
+    view::print_one(&created.body, args.json)
 }

@@ -2,10 +2,13 @@
 
 use reqwest::Method;
 
-use crate::cli::{
-    client::{Client, ClientError, ServerArgs, path_id},
-    failure::Failure,
-    style,
+use crate::{
+    cli::{
+        failure::Failure,
+        server::{ServerArgs, call, path_id},
+        style,
+    },
+    client::ClientError,
 };
 
 /// Subscriptions to delete.
@@ -28,11 +31,11 @@ Events committed before the delete are still delivered; then each connection is 
 
 /// Deletes all it can; a subscription that cannot be deleted does not keep the others.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let client = Client::new(&args.server)?;
+    let client = args.server.client()?;
     let mut failed = 0;
     for id in &args.ids {
         let request = client.request(Method::DELETE, &["subscriptions", id]);
-        match client.call(request).await {
+        match call(&client, request).await {
             Ok(_) => style::note(format!("deleted {id}")),
             Err(ClientError::Refused(problem)) => {
                 failed += 1;

@@ -4,9 +4,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::cli::{
-    client::{Client, ServerArgs, path_id},
     failure::Failure,
     json,
+    server::{ServerArgs, call, path_id},
     style::{self, BAD, DIM, GOOD, paint},
 };
 
@@ -34,9 +34,10 @@ Examples:
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let event = json::object("--event", &args.event)?;
-    let client = Client::new(&args.server)?;
+    let client = args.server.client()?;
     let request = client.request(Method::POST, &["subscriptions", &args.id, "match"]);
-    let (_, answer) = client.call(request.json(&json!({"event": event}))).await?;
+    let request = request.json(&json!({"event": event}));
+    let answer = call(&client, request).await?.body;
     if args.json {
         return style::print_json(answer);
     }

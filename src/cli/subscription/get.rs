@@ -4,8 +4,8 @@ use reqwest::Method;
 
 use super::view;
 use crate::cli::{
-    client::{Client, ServerArgs, path_id},
     failure::Failure,
+    server::{ServerArgs, call, path_id},
 };
 
 /// One subscription.
@@ -28,9 +28,9 @@ Examples:
   tidegate subscription get large --json | jq .filter";
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let client = Client::new(&args.server)?;
+    let client = args.server.client()?;
     let request = client.request(Method::GET, &["subscriptions", &args.id]);
-    let (_, subscription) = client.call(request).await?;
+    let subscription = call(&client, request).await?.body;
     view::print_warnings(&subscription);
     view::print_one(&subscription, args.json)
 }

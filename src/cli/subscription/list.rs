@@ -4,10 +4,13 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::view::Table;
-use crate::cli::{
-    client::{Client, ServerArgs},
-    failure::Failure,
-    style,
+use crate::{
+    cli::{
+        failure::Failure,
+        server::{ServerArgs, call},
+        style,
+    },
+    client::Client,
 };
 
 /// How many are asked for at once.
@@ -47,7 +50,7 @@ Examples:
   tidegate subscription list --limit 10";
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let client = Client::new(&args.server)?;
+    let client = args.server.client()?;
     let mut table = Table::new();
     let mut left = args.limit.unwrap_or(usize::MAX);
     let mut cursor = None;
@@ -91,5 +94,5 @@ async fn page(
             ("name", args.name.as_deref()),
             ("cursor", cursor),
         ]);
-    Ok(client.call(request).await?.1)
+    Ok(call(client, request).await?.body)
 }

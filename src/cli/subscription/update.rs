@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use super::{fields::Fields, view};
 use crate::cli::{
-    client::{Client, ServerArgs, path_id},
     failure::Failure,
+    server::{ServerArgs, call, path_id},
     style,
 };
 
@@ -61,12 +61,12 @@ A filter and metadata are replaced whole; fields that are not named stay as they
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let patch = patch(&args)?;
-    let client = Client::new(&args.server)?;
+    let client = args.server.client()?;
     let request = client
         .request(Method::PATCH, &["subscriptions", &args.id])
         .header(header::CONTENT_TYPE, "application/merge-patch+json")
         .body(Value::Object(patch).to_string());
-    let (_, updated) = client.call(request).await?;
+    let updated = call(&client, request).await?.body;
     view::print_warnings(&updated);
     if !args.json {
         style::note("updated");

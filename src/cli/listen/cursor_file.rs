@@ -21,14 +21,14 @@ use crate::{cli::failure::Failure, position::Cursor};
 const DELAY: Duration = Duration::from_millis(200);
 
 /// The state of one listener.
-pub(super) struct State {
+pub(super) struct CursorFile {
     path: PathBuf,
     subscription: String,
     /// What is to be written, and when.
     pending: Option<(String, Instant)>,
 }
 
-impl State {
+impl CursorFile {
     /// Opens the state of a subscription's listener; returns the cursor in it, if there is one already.
     pub(super) fn open(path: &Path, subscription: &str) -> Result<(Self, Option<String>), Failure> {
         // A link stays a link: what it points to is replaced.
@@ -161,13 +161,13 @@ mod tests {
     async fn it_is_written_after_a_while_and_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        let (mut state, before) = State::open(&path, "a").unwrap();
+        let (mut state, before) = CursorFile::open(&path, "a").unwrap();
         assert_eq!(before, None);
         state.note(&cursor());
         assert!(!path.exists(), "not for every event");
         state.due().await;
         state.save().unwrap();
-        let (_, after) = State::open(&path, "a").unwrap();
+        let (_, after) = CursorFile::open(&path, "a").unwrap();
         assert_eq!(after, Some(cursor()));
         let left = fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(left, 1, "nothing but the file");
@@ -177,7 +177,7 @@ mod tests {
     fn where_nothing_can_be_written_is_said_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("no such folder").join("state");
-        let Err(error) = State::open(&path, "a") else {
+        let Err(error) = CursorFile::open(&path, "a") else {
             panic!("it cannot be written");
         };
         assert!(error.to_string().contains("cannot be written"), "{error}");

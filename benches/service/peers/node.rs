@@ -6,11 +6,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use mongodb::{Client, Database};
+use mongodb::Database;
+use reqwest::{Method, Url};
 use serde_json::{Value, json};
-use tidegate::mongod::{Mongod, Options};
+use tidegate::{
+    client::Client,
+    mongod::{Mongod, Options},
+};
 
-use crate::{kernel, pin};
+use crate::rig::{kernel, pin};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
 /// Subscriptions made in one request.
@@ -20,7 +24,7 @@ const BATCH: usize = 1_000;
 pub(crate) struct Node {
     pub(crate) address: String,
     pub(crate) database: Database,
-    pub(crate) http: reqwest::Client,
+    pub(crate) client: Client,
     uri: String,
     process: Child,
     /// The first node of a database takes it along when it stops.
@@ -80,11 +84,11 @@ impl Node {
             .stdout(Stdio::null())
             .spawn()
             .context("the release binary")?;
-        let client = Client::with_uri_str(uri).await?;
+        let mongodb = mongodb::Client::with_uri_str(uri).await?;
         Ok(Self {
+            client: Client::new(Url::parse(&format!("http://{address}"))?)?,
             address,
-            database: client.database("tidegate"),
-            http: reqwest::Client::new(),
+            database: mongodb.database("tidegate"),
             uri: uri.to_owned(),
             process,
             mongod: None,
@@ -93,17 +97,13 @@ impl Node {
 
     async fn until_ready(&self) -> Result<()> {
         for _ in 0..12_000 {
-            let answer = self.http.get(self.url("/ready")).send().await;
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
+            let request = self.client.request(Method::GET, &["ready"]);
+            if self.client.call(request).await.is_ok() {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         bail!("the service does not become ready")
-    }
-
-    pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}/api/v1{path}", self.address)
     }
 
     /// Creates a subscription; returns its id.
@@ -120,9 +120,9 @@ impl Node {
                 .iter()
                 .map(|filter| json!({ "filter": filter }))
                 .collect();
-            let url = self.url("/subscriptions/batch");
-            let answer = self.http.post(url).json(&items).send().await?;
-            let made: Value = answer.error_for_status()?.json().await?;
+            let path = ["subscriptions", "batch"];
+            let request = self.client.request(Method::POST, &path).json(&items);
+            let made = self.client.call(request).await?.body;
             for item in made["items"].as_array().context("items")? {
                 let id = item["subscription"]["id"].as_str().context("an id")?;
                 ids.push(id.to_owned());
@@ -141,7 +141,7 @@ impl Node {
     /// The value of a metric without labels.
     pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
         let url = format!("http://{}/metrics", self.address);
-        let text = self.http.get(url).send().await?.text().await?;
+        let text = reqwest::get(url).await?.text().await?;
         let value = text
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

@@ -1,14 +1,14 @@
-//! Samples of latency, bounded in number however many messages come.
+//! Samples of latency, bounded in number.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Samples that are kept at most.
+/// The most samples that are kept.
 const MOST: usize = 1 << 18;
 
-/// Every so many-th message's latency, in microseconds. When there are too many, every second one is
-/// forgotten, and half as many are taken from then on.
+/// Latencies in microseconds, of one message in `stride`. When there are too many, every second one is dropped and the
+/// stride doubles.
 #[derive(Debug)]
-pub(crate) struct Samples {
+pub struct Samples {
     kept: Vec<u32>,
     stride: u64,
     longest: u32,
@@ -25,7 +25,7 @@ impl Default for Samples {
 }
 
 impl Samples {
-    /// Takes some samples; the new stride.
+    /// Adds samples. Returns the stride from now on.
     pub(crate) fn extend(&mut self, micros: &[u32]) -> u64 {
         for value in micros {
             self.longest = self.longest.max(*value);
@@ -46,13 +46,13 @@ impl Samples {
         self.kept.len()
     }
 
-    /// The longest of all that were taken, also of those forgotten.
+    /// Returns the longest of all samples, dropped ones included.
     pub(crate) fn longest(&self) -> u32 {
         self.longest
     }
 
-    /// The value that so many percent of the samples do not exceed; none without samples.
-    pub(crate) fn percentile(&mut self, percent: usize) -> Option<u32> {
+    /// Returns the value that this many percent of the samples do not exceed; none without samples.
+    pub fn percentile(&mut self, percent: usize) -> Option<u32> {
         let last = self.kept.len().checked_sub(1)?;
         let at = (self.kept.len() * percent).div_ceil(100).saturating_sub(1);
         let (_, value, _) = self.kept.select_nth_unstable(at.min(last));
@@ -60,16 +60,16 @@ impl Samples {
     }
 }
 
-/// Microseconds since 1970: publisher and receiver share a clock.
-pub(crate) fn now_micros() -> u64 {
+/// Returns microseconds since 1970, by the clock that publisher and receiver share.
+pub fn now_micros() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {
         u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
     })
 }
 
-/// The number behind `"sent":` in a message.
-pub(crate) fn sent_micros(message: &[u8]) -> Option<u64> {
+/// Returns the number behind `"sent":` in a message.
+pub fn sent_micros(message: &[u8]) -> Option<u64> {
     const KEY: &[u8] = b"\"sent\":";
     let at = message.windows(KEY.len()).position(|part| part == KEY)?;
     let digits = message[at + KEY.len()..]
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_those_of_all_that_were_taken() {
+    fn percentiles_are_of_all_samples() {
         let mut samples = Samples::default();
         assert_eq!(samples.percentile(50), None);
         let all: Vec<u32> = (1..=100).collect();

@@ -4,12 +4,12 @@ use std::fmt;
 
 /// What a ratio is to be.
 #[derive(Clone, Copy)]
-pub(crate) enum Reach {
+pub(crate) enum Goal {
     AtMost(f64),
     AtLeast(f64),
 }
 
-impl Reach {
+impl Goal {
     pub(crate) fn holds(self, ratio: f64) -> bool {
         match self {
             Self::AtMost(most) => ratio <= most,
@@ -18,7 +18,7 @@ impl Reach {
     }
 }
 
-impl fmt::Display for Reach {
+impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AtMost(most) => write!(f, "≤ {most}"),
@@ -35,7 +35,7 @@ pub(crate) struct Row {
     /// What stands beside it, by name, where something does.
     pub(crate) beside: Option<(&'static str, f64)>,
     /// Of the ratio, or of our own figure where nothing stands beside.
-    pub(crate) reach: Option<Reach>,
+    pub(crate) goal: Option<Goal>,
 }
 
 impl Row {
@@ -52,13 +52,13 @@ impl Row {
             }
             None => "nothing beside".to_owned(),
         };
-        let reach = match self.reach {
-            Some(reach) if reach.holds(self.ratio()) => format!("reach {reach}: yes"),
-            Some(reach) => format!("reach {reach}: NO"),
-            None => "no reach set".to_owned(),
+        let goal = match self.goal {
+            Some(goal) if goal.holds(self.ratio()) => format!("goal {goal}: yes"),
+            Some(goal) => format!("goal {goal}: NO"),
+            None => "no goal set".to_owned(),
         };
         let (case, unit, ours) = (&self.case, self.unit, number(self.ours));
-        println!("{case} [{unit}]: tidegate {ours}; {beside}; {reach}");
+        println!("{case} [{unit}]: tidegate {ours}; {beside}; {goal}");
     }
 }
 

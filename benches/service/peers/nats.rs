@@ -11,15 +11,17 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{
-    load::{CONNECTING, Load},
+use tidegate::client::counting::{SocketEnd, Tally, now_micros, pump, sent_micros};
+
+use super::{
+    message,
     node::free_port,
-    peer::{Peer, program},
+    process::{Peer, program},
+};
+use crate::rig::{
+    load::{CONNECTING, Load},
     pin,
-    samples::{now_micros, sent_micros},
-    service::{Service, message},
-    socket::{self, End},
-    tally::Tally,
+    service::Service,
 };
 
 const CONFIGURATION: &str = "benches/peers/nats/nats-server.conf";
@@ -106,9 +108,9 @@ impl Service for Nats {
                 seen: number,
             };
             number += 1;
-            load.spawn(async move {
-                socket::pump(stream, |bytes, answer| receiver.take(bytes, answer)).await
-            });
+            load.spawn(
+                async move { pump(stream, |bytes, answer| receiver.take(bytes, answer)).await },
+            );
         }
         Ok(())
     }
@@ -148,7 +150,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    fn take(&mut self, bytes: &[u8], answer: &mut Vec<u8>) -> Result<(), End> {
+    fn take(&mut self, bytes: &[u8], answer: &mut Vec<u8>) -> Result<(), SocketEnd> {
         let joined;
         let bytes = if self.begun.is_empty() {
             bytes
@@ -157,7 +159,7 @@ impl Receiver {
             &joined
         };
         let whole = self.messages(bytes, now_micros(), answer);
-        let whole = whole.map_err(|error| End::Broken(error.to_string()))?;
+        let whole = whole.map_err(|error| SocketEnd::Broken(error.to_string()))?;
         self.begun.extend_from_slice(&bytes[whole..]);
         Ok(())
     }

@@ -8,7 +8,8 @@ use mongodb::{
     options::WriteConcern,
 };
 
-use crate::{load::Load, node::Node, samples::now_micros, service::Service};
+use super::node::Node;
+use crate::rig::{load::Load, numbers::now_micros, service::Service};
 
 /// Bytes of an event's `data`, as JSON.
 const DATA: usize = 200;
@@ -58,7 +59,7 @@ impl Tidegate {
             Kind::One(ids) => ids.len() as u64,
         };
         let account = i64::try_from(n % accounts).unwrap_or(0);
-        let sent = i64::try_from(now_micros()).unwrap_or(0);
+        let sent = now_micros();
         let around = r#"{"account":,"sent":,"fill":""}"#.len();
         let numbers = account.to_string().len() + sent.to_string().len();
         let fill = "x".repeat(DATA.saturating_sub(around + numbers));

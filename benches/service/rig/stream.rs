@@ -10,7 +10,7 @@ use mongodb::{
     raw_batch_cursor::RawBatchCursor,
 };
 
-use crate::numbers::now_micros;
+use super::numbers::now_micros;
 
 /// A raw change stream over the events of a database, from a time on or from now.
 pub(crate) async fn raw(database: &Database, from: Option<Timestamp>) -> Result<RawBatchCursor> {

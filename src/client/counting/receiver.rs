@@ -1,4 +1,4 @@
-//! What is made of one socket's bytes: messages counted, a few of them timed, pings answered.
+//! One socket's bytes: messages are counted, a few of them timed, and pings answered.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -7,35 +7,35 @@ use tokio::net::TcpStream;
 use super::{
     frames::{Frame, Frames},
     samples::{now_micros, sent_micros},
-    socket::{self, End},
+    socket::{self, SocketEnd},
     tally::Tally,
 };
 
 const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
-/// The payload of a control frame is no longer (RFC 6455, 5.5).
-const CONTROL_PAYLOAD: usize = 125;
+/// The longest payload of a control frame (RFC 6455, section 5.5).
+const CONTROL_PAYLOAD_BYTES: usize = 125;
 
 /// One socket's side of the count.
-pub(crate) struct Receiver {
+pub struct Receiver {
     frames: Frames,
     tally: Arc<Tally>,
     seen: u64,
     samples: Vec<u32>,
 }
 
-/// What one read has brought.
+/// The yield of one read.
 #[derive(Default)]
 struct Read {
     messages: u64,
     bytes: u64,
-    close: Option<End>,
+    close: Option<SocketEnd>,
 }
 
 impl Receiver {
-    /// `number` tells sockets apart, so that not all of them sample the same messages.
-    pub(crate) fn new(tally: Arc<Tally>, number: u64) -> Self {
+    /// Makes the receiver of one socket. `number` tells sockets apart, so that they do not all sample the same messages.
+    pub fn new(tally: Arc<Tally>, number: u64) -> Self {
         Self {
             frames: Frames::default(),
             tally,
@@ -44,16 +44,16 @@ impl Receiver {
         }
     }
 
-    /// Reads a socket to its end. `first` is what came with the answer to the handshake.
-    pub(crate) async fn read(mut self, stream: TcpStream, first: Vec<u8>) -> End {
+    /// Reads a socket to its end. `first` has the bytes that came with the answer to the handshake.
+    pub async fn read(mut self, stream: TcpStream, first: Vec<u8>) -> SocketEnd {
         if let Err(end) = self.take(&first, &mut Vec::new()) {
             return end;
         }
         socket::pump(stream, |bytes, answer| self.take(bytes, answer)).await
     }
 
-    /// Takes what was read; `answer` gets what is to be sent for it.
-    fn take(&mut self, bytes: &[u8], answer: &mut Vec<u8>) -> Result<(), End> {
+    /// Takes the bytes of a read, and puts into `answer` what is to be sent for them.
+    fn take(&mut self, bytes: &[u8], answer: &mut Vec<u8>) -> Result<(), SocketEnd> {
         let (stride, now) = (self.tally.stride(), now_micros());
         let mut read = Read::default();
         let Self {
@@ -75,10 +75,10 @@ impl Receiver {
                 }
                 TEXT => other(tally, &frame),
                 PING => pong(frame.payload, answer),
-                CLOSE => read.close = Some(End::of(frame.payload)),
+                CLOSE => read.close = Some(SocketEnd::of(frame.payload)),
                 _ => {}
             })
-            .map_err(|error| End::Broken(error.to_string()))?;
+            .map_err(|error| SocketEnd::Broken(error.to_string()))?;
         if read.messages > 0 {
             tally.messages.fetch_add(read.messages, Relaxed);
             tally.bytes.fetch_add(read.bytes, Relaxed);
@@ -92,7 +92,7 @@ impl Receiver {
     }
 }
 
-/// Messages about the connection name another type first.
+/// Whether a message is an event. Others begin with another type.
 fn is_event(payload: &[u8]) -> bool {
     !payload.starts_with(br#"{"type":""#) || payload.starts_with(br#"{"type":"event""#)
 }
@@ -109,9 +109,9 @@ fn micros_between(sent: u64, now: u64) -> u32 {
     u32::try_from(now.saturating_sub(sent)).unwrap_or(u32::MAX)
 }
 
-/// A pong as a client must send it: masked, here with zeros.
+/// Writes a pong as a client must send it: masked, here with zeros.
 fn pong(payload: &[u8], answer: &mut Vec<u8>) {
-    let payload = &payload[..payload.len().min(CONTROL_PAYLOAD)];
+    let payload = &payload[..payload.len().min(CONTROL_PAYLOAD_BYTES)];
     let length = u8::try_from(payload.len()).unwrap_or(0);
     answer.extend([0x8a, 0x80 | length, 0, 0, 0, 0]);
     answer.extend(payload);
@@ -152,6 +152,6 @@ mod tests {
         receiver.take(&[0x89, 2, b'h', b'i'], &mut answer).unwrap();
         assert_eq!(answer, [0x8a, 0x82, 0, 0, 0, 0, b'h', b'i']);
         let close = receiver.take(&[0x88, 2, 0x0f, 0xa0], &mut answer);
-        assert_eq!(close, Err(End::Code(4_000)));
+        assert_eq!(close, Err(SocketEnd::Code(4_000)));
     }
 }

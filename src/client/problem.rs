@@ -2,39 +2,42 @@
 
 use std::{fmt, time::Duration};
 
-use reqwest::{Response, StatusCode};
+use reqwest::{
+    Response, StatusCode,
+    header::{HeaderMap, RETRY_AFTER},
+};
 use serde_json::Value;
 
-use super::{client::retry_after, style::printable};
+use crate::telemetry::Printable;
 
-/// How much of an answer that is no problem document is shown.
+/// The most that is shown of an answer that is no problem document.
 const EXCERPT_CHARS: usize = 300;
 
-/// What was wrong with a request.
+/// A problem document. Its texts were written by others: each is on one line, and steers no terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
-    /// The HTTP status.
-    pub(crate) status: u16,
-    /// Which problem it is, in a few words.
+pub struct Problem {
+    /// The HTTP status; 0 where an item of a batch has none.
+    pub status: u16,
+    /// The kind of problem, in a few words.
     pub(crate) title: String,
-    /// What exactly happened this time.
+    /// The particulars of this occurrence.
     pub(crate) detail: Option<String>,
-    /// Each wrong place: a JSON pointer or a parameter's name, and what is wrong there.
+    /// The faults of the request: a JSON pointer or a parameter's name, and a text.
     pub(crate) errors: Vec<(String, String)>,
-    /// How long to wait before the next attempt.
+    /// The time to wait before the next attempt.
     pub(crate) retry_after: Option<Duration>,
 }
 
 impl Problem {
-    /// Reads the body of a refusal, whatever it is.
-    pub(crate) async fn read(response: Response) -> Self {
+    /// Reads a refusal, whatever its body is.
+    pub(super) async fn read(response: Response) -> Self {
         let status = response.status();
         let retry_after = retry_after(response.headers());
         // A body that breaks off leaves the status, which says enough.
         let body = response.bytes().await.unwrap_or_default();
         let problem = match serde_json::from_slice::<Value>(&body) {
             Ok(value) if value["title"].is_string() => Self::from_json(&value),
-            _ => Self::unworded(status, &body),
+            _ => Self::from_other(status, &body),
         };
         Self {
             status: status.as_u16(),
@@ -43,22 +46,22 @@ impl Problem {
         }
     }
 
-    /// Reads a problem document, such as those within the answer to a batch. Each part stays on its line.
+    /// Reads a problem document. The answer to a batch has one for each item that was refused.
     pub(crate) fn from_json(value: &Value) -> Self {
         let text = |value: &Value| value.as_str().map(printable);
         let error = |error: &Value| {
-            let place = text(&error["pointer"]).or_else(|| text(&error["parameter"]));
+            let location = text(&error["pointer"]).or_else(|| text(&error["parameter"]));
             (
-                place.unwrap_or_default(),
+                location.unwrap_or_default(),
                 text(&error["detail"]).unwrap_or_default(),
             )
         };
         let errors = value["errors"].as_array();
         let errors: Vec<_> = errors.into_iter().flatten().map(error).collect();
         // With one fault, the detail often says the same once more.
-        let repeats = |detail: &String| {
-            let told = |(place, text): &(String, String)| *detail == format!("{place}: {text}");
-            errors.iter().any(told)
+        let repeats_an_error = |detail: &String| {
+            let mut lines = errors.iter().map(|(at, text)| format!("{at}: {text}"));
+            lines.any(|line| line == *detail)
         };
         let status = value["status"]
             .as_u64()
@@ -66,14 +69,14 @@ impl Problem {
         Self {
             status: status.unwrap_or(0),
             title: text(&value["title"]).unwrap_or_else(|| "Refused".to_owned()),
-            detail: text(&value["detail"]).filter(|detail| !repeats(detail)),
+            detail: text(&value["detail"]).filter(|detail| !repeats_an_error(detail)),
             errors,
             retry_after: None,
         }
     }
 
-    /// An answer of something that is not this service: a proxy's page, or none at all.
-    fn unworded(status: StatusCode, body: &[u8]) -> Self {
+    /// Makes a problem of an answer that is not the service's: a proxy's page, or nothing at all.
+    fn from_other(status: StatusCode, body: &[u8]) -> Self {
         let text = String::from_utf8_lossy(body);
         let excerpt: String = text.trim().chars().take(EXCERPT_CHARS).collect();
         Self {
@@ -85,20 +88,20 @@ impl Problem {
         }
     }
 
-    /// The problem of one item of an array, told of the item alone: `#/3/type` is its `#/type`.
+    /// Makes pointers into an array relative to one of its items: `#/3/type` becomes `#/type`.
     pub(crate) fn of_item(mut self, index: usize) -> Self {
         let within = format!("#/{index}");
-        for (place, _) in &mut self.errors {
-            if let Some(rest) = place.strip_prefix(&within)
+        for (location, _) in &mut self.errors {
+            if let Some(rest) = location.strip_prefix(&within)
                 && (rest.is_empty() || rest.starts_with('/'))
             {
-                *place = format!("#{rest}");
+                *location = format!("#{rest}");
             }
         }
         self
     }
 
-    /// The whole on one line.
+    /// Returns the whole on one line.
     pub(crate) fn one_line(&self) -> String {
         self.to_string()
             .lines()
@@ -121,18 +124,28 @@ impl fmt::Display for Problem {
         if let Some(detail) = detail {
             write!(f, "\n  {detail}")?;
         }
-        for (place, detail) in &self.errors {
-            match place.as_str() {
+        for (location, detail) in &self.errors {
+            match location.as_str() {
                 "" => write!(f, "\n  {detail}")?,
-                place => write!(f, "\n  {place}: {detail}")?,
+                location => write!(f, "\n  {location}: {detail}")?,
             }
         }
         Ok(())
     }
 }
 
-/// Whether a detail says all that the title says, and names the thing: `There is no such event`, `there is no
-/// event "a"`.
+fn printable(text: &str) -> String {
+    Printable(text).to_string()
+}
+
+/// Reads `Retry-After`, where it is given in seconds.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    seconds.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// Whether a detail says all that the title says, and names the thing: `there is no event "a"` says
+/// `There is no such event`.
 fn says_more(detail: &str, title: &str) -> bool {
     let title = title.to_lowercase().replace(" such ", " ");
     detail
@@ -162,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_is_told_of_alone_and_nothing_twice() {
+    fn an_item_stands_alone_and_nothing_is_said_twice() {
         let problem = Problem::from_json(&json!({
             "title": "Refused", "status": 422, "detail": "#/2/type: is required",
             "errors": [{"pointer": "#/2/type", "detail": "is required"}]}));
@@ -171,8 +184,8 @@ mod tests {
     }
 
     #[test]
-    fn a_detail_that_says_all_that_the_title_says_stands_alone() {
-        for (title, detail, told) in [
+    fn a_detail_that_repeats_the_title_stands_alone() {
+        for (title, detail, expected) in [
             (
                 "There is no such event",
                 "there is no event \"a\"",
@@ -195,26 +208,26 @@ mod tests {
             ),
         ] {
             let problem = json!({"title": title, "status": 404, "detail": detail});
-            assert_eq!(Problem::from_json(&problem).to_string(), told);
+            assert_eq!(Problem::from_json(&problem).to_string(), expected);
         }
     }
 
     #[test]
-    fn what_others_word_makes_no_lines_of_its_own() {
+    fn texts_of_others_add_no_lines() {
         const FOREIGN: &str = "a\nerror: forged\u{1b}[2J";
         let problem = Problem::from_json(
             &json!({"title": FOREIGN, "status": 422, "detail": format!("b{FOREIGN}"),
             "errors": [{"pointer": FOREIGN, "detail": FOREIGN}]}),
         );
-        let page = Problem::unworded(StatusCode::BAD_GATEWAY, FOREIGN.as_bytes());
+        let page = Problem::from_other(StatusCode::BAD_GATEWAY, FOREIGN.as_bytes());
         assert_eq!(problem.to_string().lines().count(), 3, "{problem}");
         assert_eq!(page.to_string().lines().count(), 2, "{page}");
         assert!(!format!("{problem}{page}").contains('\u{1b}'));
     }
 
     #[test]
-    fn a_page_of_something_else_is_quoted() {
-        let problem = Problem::unworded(StatusCode::BAD_GATEWAY, b"<html>\n");
+    fn a_page_that_is_not_the_services_is_quoted() {
+        let problem = Problem::from_other(StatusCode::BAD_GATEWAY, b"<html>\n");
         assert_eq!(problem.to_string(), "Bad Gateway (502)\n  <html>");
     }
 }

@@ -1,32 +1,32 @@
-//! Frames of a WebSocket that a server sends, told apart by their headers. Payloads are not decoded.
+//! Frames of a WebSocket as a server sends them, told apart by their headers. Payloads are not decoded.
 
-/// A length beyond this is none that a server of events sends; it bounds what is kept of a frame.
-const LONGEST: usize = 64 << 20;
+/// The longest payload. A server of events sends none beyond it, so it bounds what is kept of a frame.
+const LONGEST_BYTES: usize = 64 << 20;
 const MASKED: u8 = 0x80;
 const OPCODE: u8 = 0x0f;
 
-/// The bytes are no WebSocket of a server.
+/// The error of bytes that are no WebSocket frame of a server.
 #[derive(Debug, thiserror::Error)]
 #[error("what came is no WebSocket frame of a server")]
-pub(crate) struct NoFrame;
+pub(super) struct NoFrame;
 
 /// One whole frame.
-pub(crate) struct Frame<'a> {
-    pub(crate) opcode: u8,
-    pub(crate) payload: &'a [u8],
-    /// Its size with the header.
-    pub(crate) size: usize,
+pub(super) struct Frame<'a> {
+    pub(super) opcode: u8,
+    pub(super) payload: &'a [u8],
+    /// Bytes of the whole frame, header included.
+    pub(super) size: usize,
 }
 
-/// Cuts a stream of bytes into frames. What is kept between two reads is at most one frame's part.
+/// A cutter of bytes into frames. Between two reads it keeps at most the begin of one frame.
 #[derive(Default)]
-pub(crate) struct Frames {
+pub(super) struct Frames {
     begun: Vec<u8>,
 }
 
 impl Frames {
-    /// Hands over each frame that is whole by now.
-    pub(crate) fn feed(
+    /// Adds bytes, and hands over each frame that is whole by now.
+    pub(super) fn feed(
         &mut self,
         mut bytes: &[u8],
         mut each: impl FnMut(Frame<'_>),
@@ -55,7 +55,7 @@ impl Frames {
     }
 }
 
-/// The first frame and what is behind it, if it is whole.
+/// Returns the first frame and the bytes behind it, if it is whole.
 fn first(bytes: &[u8]) -> Result<Option<(Frame<'_>, &[u8])>, NoFrame> {
     let Some((start, size)) = extent(bytes)? else {
         return Ok(None);
@@ -72,7 +72,7 @@ fn first(bytes: &[u8]) -> Result<Option<(Frame<'_>, &[u8])>, NoFrame> {
     Ok(Some((frame, &bytes[size..])))
 }
 
-/// Where the first frame's payload starts and ends (RFC 6455, 5.2), once its header is there.
+/// Returns the start and the end of the first frame's payload (RFC 6455, section 5.2), once its header is there.
 fn extent(bytes: &[u8]) -> Result<Option<(usize, usize)>, NoFrame> {
     let (start, length) = match bytes {
         [_, length, ..] if length & MASKED != 0 => return Err(NoFrame),
@@ -86,7 +86,7 @@ fn extent(bytes: &[u8]) -> Result<Option<(usize, usize)>, NoFrame> {
         [_, 126 | 127, ..] | [] | [_] => return Ok(None),
         [_, length, ..] => (2, usize::from(*length)),
     };
-    if length > LONGEST {
+    if length > LONGEST_BYTES {
         return Err(NoFrame);
     }
     Ok(Some((start, start + length)))
@@ -113,7 +113,6 @@ mod tests {
         bytes
     }
 
-    /// However the bytes arrive, the same frames come out.
     #[test]
     fn frames_are_found_wherever_the_reads_end() {
         let lengths = [0, 1, 125, 126, 300, 65_535, 65_536, 5];

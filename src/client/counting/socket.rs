@@ -1,4 +1,4 @@
-//! A client's socket, reduced to what counting needs: a handshake, large reads, rare answers.
+//! A socket reduced to what counting needs: a handshake, large reads, rare answers.
 
 use std::{cell::RefCell, io, time::Duration};
 
@@ -8,31 +8,31 @@ use tokio::{
     time::timeout,
 };
 
-/// Bytes that one read may bring.
-const READ: usize = 256 << 10;
-/// Bytes of the answer to a handshake, and of what may follow it in the same packet.
-const HANDSHAKE: usize = 64 << 10;
-/// How long opening one socket may take.
+/// The most that one read brings.
+const READ_BYTES: usize = 256 << 10;
+/// The longest answer to a handshake, with what follows it in the same packet.
+const HANDSHAKE_BYTES: usize = 64 << 10;
+/// Time for one socket to open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 thread_local! {
-    // A task holds it for one read and never across an await, so one a thread is enough: the memory
-    // of ten thousand sockets is that of their frames begun.
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+    // A task holds it for one read and never across an await. One a thread is enough, so ten thousand sockets take no more
+    // memory than the frames that they have begun.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
 
-/// Why a socket is closed.
+/// The end of a socket.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum End {
+pub enum SocketEnd {
     /// The server's close code.
     Code(u16),
-    /// It ended without a close frame.
+    /// It broke without a close frame, for this reason.
     Broken(String),
 }
 
-impl End {
+impl SocketEnd {
     /// Reads a close frame's payload.
-    pub(crate) fn of(payload: &[u8]) -> Self {
+    pub(super) fn of(payload: &[u8]) -> Self {
         match payload {
             [a, b, ..] => Self::Code(u16::from_be_bytes([*a, *b])),
             _ => Self::Broken("closed without a code".to_owned()),
@@ -44,26 +44,26 @@ impl End {
     }
 }
 
-/// Opens a WebSocket at `host` (with its port) and `path`. Returns the stream, and what came behind
-/// the answer, which is to be taken first.
-pub(crate) async fn open(host: &str, path: &str) -> Result<(TcpStream, Vec<u8>), String> {
+/// Opens a WebSocket at `host` (with its port) and `path`. Returns the stream, and the bytes that came behind the answer.
+/// They are to be read first.
+pub async fn open(host: &str, path: &str) -> Result<(TcpStream, Vec<u8>), String> {
     let opened = timeout(OPEN_TIMEOUT, handshake(host, path)).await;
     opened.unwrap_or_else(|_| Err("not open in time".to_owned()))
 }
 
 async fn handshake(host: &str, path: &str) -> Result<(TcpStream, Vec<u8>), String> {
-    let say = |error: io::Error| error.to_string();
-    let mut stream = TcpStream::connect(host).await.map_err(say)?;
-    stream.set_nodelay(true).map_err(say)?;
-    // The key is to make answers from a cache impossible; there is none between.
+    let text = |error: io::Error| error.to_string();
+    let mut stream = TcpStream::connect(host).await.map_err(text)?;
+    stream.set_nodelay(true).map_err(text)?;
+    // The key keeps caches from answering. There is no cache here.
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
-    stream.write_all(request.as_bytes()).await.map_err(say)?;
+    stream.write_all(request.as_bytes()).await.map_err(text)?;
     let mut answer = Vec::new();
     loop {
-        let read = stream.read_buf(&mut answer).await.map_err(say)?;
+        let read = stream.read_buf(&mut answer).await.map_err(text)?;
         if let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") {
             let rest = answer.split_off(end + 4);
             if answer.starts_with(b"HTTP/1.1 101") {
@@ -71,7 +71,7 @@ async fn handshake(host: &str, path: &str) -> Result<(TcpStream, Vec<u8>), Strin
             }
             return Err(first_line(&answer));
         }
-        if read == 0 || answer.len() > HANDSHAKE {
+        if read == 0 || answer.len() > HANDSHAKE_BYTES {
             return Err("no answer to the handshake".to_owned());
         }
     }
@@ -82,28 +82,28 @@ fn first_line(answer: &[u8]) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-/// Reads to the end, whatever ends it. `take` gets the bytes of each read and says what to answer.
-pub(crate) async fn pump(
+/// Reads a stream to its end. `take` gets the bytes of each read, and puts into its second argument what to answer.
+pub async fn pump(
     mut stream: TcpStream,
-    mut take: impl FnMut(&[u8], &mut Vec<u8>) -> Result<(), End>,
-) -> End {
+    mut take: impl FnMut(&[u8], &mut Vec<u8>) -> Result<(), SocketEnd>,
+) -> SocketEnd {
     let mut answer = Vec::new();
     loop {
         if let Err(error) = stream.readable().await {
-            return End::broken(&error);
+            return SocketEnd::broken(&error);
         }
         let taken = BUFFER.with_borrow_mut(|buffer| match stream.try_read(buffer) {
-            Ok(0) => Err(End::Broken("cut off".to_owned())),
+            Ok(0) => Err(SocketEnd::Broken("cut off".to_owned())),
             Ok(read) => take(&buffer[..read], &mut answer),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(End::broken(&error)),
+            Err(error) => Err(SocketEnd::broken(&error)),
         });
         if let Err(end) = taken {
             return end;
         }
         if !answer.is_empty() {
             if let Err(error) = stream.write_all(&answer).await {
-                return End::broken(&error);
+                return SocketEnd::broken(&error);
             }
             answer.clear();
         }

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-/// The longest wait that a server can ask for.
+/// The longest wait that the service can ask for.
 const LONGEST_ASKED: Duration = Duration::from_mins(1);
 
 /// Exponential back-off with full jitter.
 #[derive(Debug)]
-pub(crate) struct Backoff {
+pub(super) struct Backoff {
     first: Duration,
     longest: Duration,
     attempt: u32,
 }
 
 impl Backoff {
-    /// Waits up to `first` before the first retry, up to `longest` later.
-    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
+    /// Begins with waits of up to `first`, which double up to `longest`.
+    pub(super) fn new(first: Duration, longest: Duration) -> Self {
         Self {
             first,
             longest,
@@ -23,19 +23,19 @@ impl Backoff {
         }
     }
 
-    /// How often [`Backoff::next`] was asked since the last success.
-    pub(crate) fn attempts(&self) -> u32 {
+    /// Returns the waits since the last success.
+    pub(super) fn attempts(&self) -> u32 {
         self.attempt
     }
 
-    /// All is well again.
-    pub(crate) fn reset(&mut self) {
+    /// Begins anew, after a success.
+    pub(super) fn reset(&mut self) {
         self.attempt = 0;
     }
 
-    /// The next wait. Where the server asked for one (`Retry-After`), at least that (up to a
-    /// minute), and some more, so that all who were asked do not come back at once.
-    pub(crate) fn next(&mut self, asked: Option<Duration>) -> Duration {
+    /// Returns the next wait. Where the service asked for one, it is added, up to a minute: so clients wait at least that long,
+    /// and do not all come back at once.
+    pub(super) fn next(&mut self, asked: Option<Duration>) -> Duration {
         let bound = self.first.saturating_mul(2u32.saturating_pow(self.attempt));
         self.attempt = self.attempt.saturating_add(1);
         let jitter = bound

@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::{
-    load::Load,
+use super::{
+    message,
     node::free_port,
-    peer::{Peer, program},
-    pin,
-    service::{Service, message},
+    process::{Peer, program},
 };
+use crate::rig::{load::Load, pin, service::Service};
 
-const CONFIGURATION: &str = include_str!("../peers/nchan/nginx.conf");
+const CONFIGURATION: &str = include_str!("../../peers/nchan/nginx.conf");
 /// What a WebSocket header takes of a frame of some hundred bytes.
 const HEADER: usize = 4;
 

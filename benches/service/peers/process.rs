@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::kernel;
+use crate::rig::kernel;
 
 /// A process that takes connections on a port of this machine; killed when dropped.
 pub(crate) struct Peer {

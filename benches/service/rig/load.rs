@@ -1,0 +1,79 @@
+//! The load's side: sockets that count.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use anyhow::{Result, bail, ensure};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tidegate::client::counting::{self, Receiver, SocketEnd, Tally};
+use tokio::{task::JoinSet, time::Instant};
+
+/// Sockets that connect at the same time.
+pub(crate) const CONNECTING: usize = 50;
+/// The longest silence while something is owed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Open sockets of one service.
+#[derive(Default)]
+pub(crate) struct Load {
+    pub(crate) tally: Arc<Tally>,
+    tasks: JoinSet<SocketEnd>,
+}
+
+impl Load {
+    /// Opens a socket for each of the paths.
+    pub(crate) async fn open(&mut self, host: &str, paths: Vec<String>) -> Result<()> {
+        let mut opening = stream::iter(paths)
+            .map(async |path| {
+                counting::open(host, &path)
+                    .await
+                    .map_err(anyhow::Error::msg)
+            })
+            .buffer_unordered(CONNECTING);
+        while let Some((stream, first)) = opening.try_next().await? {
+            let receiver = Receiver::new(Arc::clone(&self.tally), self.tasks.len() as u64);
+            self.tasks.spawn(receiver.read(stream, first));
+        }
+        Ok(())
+    }
+
+    /// Adds a socket that speaks another protocol.
+    pub(crate) fn spawn(&mut self, task: impl Future<Output = SocketEnd> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Waits until this many sockets got their `connected`.
+    pub(crate) async fn greeted(&self, sockets: u64) -> Result<()> {
+        self.until(|tally| tally.connected.load(Relaxed) >= sockets)
+            .await
+    }
+
+    /// Waits until this many messages have come in all.
+    pub(crate) async fn received(&self, messages: u64) -> Result<()> {
+        self.until(|tally| tally.messages() >= messages).await
+    }
+
+    async fn until(&self, done: impl Fn(&Tally) -> bool) -> Result<()> {
+        let (mut seen, mut since) = (0, Instant::now());
+        while !done(&self.tally) {
+            let now = self.tally.messages() + self.tally.connected.load(Relaxed);
+            if now > seen {
+                (seen, since) = (now, Instant::now());
+            }
+            if since.elapsed() > PATIENCE {
+                bail!("nothing came for {PATIENCE:?}, after {now} messages");
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+
+    /// Fails if a socket was closed: a figure of the others would not be one of all.
+    pub(crate) fn all_open(&mut self) -> Result<()> {
+        let ended = self.tasks.try_join_next();
+        ensure!(ended.is_none(), "a socket was closed: {ended:?}");
+        Ok(())
+    }
+}
