@@ -6,16 +6,16 @@
 //! and says that events may be missing. It never touches a socket and knows nothing of them.
 
 mod assembly;
+mod backoff;
 mod change;
+mod delete_history;
 mod failure;
 mod hand_over;
 mod load;
+mod oplog_history;
 mod oversized;
-mod past;
-mod pause;
-mod place;
-mod recall;
 mod repair;
+mod resume_point;
 mod stream;
 mod undated;
 mod understand;
@@ -24,14 +24,14 @@ use std::{future::pending, sync::Arc};
 
 use tokio::sync::mpsc;
 
-pub(crate) use self::past::{PastError, PastReader};
-pub(crate) use self::recall::{Recall, recall};
+pub(crate) use self::delete_history::{Recall, recall};
+pub(crate) use self::oplog_history::{PastError, PastReader};
 use self::{
+    backoff::Pause,
     failure::Remedy,
     load::Load,
-    pause::Pause,
-    place::Place,
     repair::Repairs,
+    resume_point::Place,
     stream::{ChangeStream, Options, StreamError},
 };
 use crate::{

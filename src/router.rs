@@ -4,27 +4,27 @@
 //! and delivering go through one sequence, the answer to an attach names the exact point where live
 //! delivery begins. Everyone else holds a [`RouterHandle`] and sends a message.
 
-mod attaching;
 mod batch;
-mod blame;
-pub(crate) mod books;
+pub(crate) mod counters;
 mod compile;
 mod deliver;
 mod durable;
 #[cfg(test)]
 mod gap_tests;
 mod handle;
-mod ids;
+mod subscribe;
+mod unmatchable;
+
+mod backlog;
 mod lock;
+mod notify;
 pub(crate) mod outbox;
 #[cfg(test)]
 mod outbox_tests;
 pub(crate) mod registry;
-mod relief;
+mod shed;
 mod table;
 mod teardowns;
-mod telling;
-mod window;
 
 use std::sync::Arc;
 
@@ -39,13 +39,13 @@ pub(crate) use self::handle::{
 pub(crate) use self::table::Gathering;
 pub(crate) use self::table::{Occupancy, Room, Table};
 use self::{
-    books::Books,
+    backlog::Window,
+    counters::Books,
     deliver::Delivery,
     durable::Durable,
     registry::{ConnectionKey, Registry},
     table::{Entry, Slot},
     teardowns::{Teardowns, When},
-    window::Window,
 };
 use crate::{
     config, event,

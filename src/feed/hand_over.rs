@@ -8,7 +8,7 @@ use super::{
     Interrupted, Reading,
     change::{Raw, Undecodable},
     load::Load,
-    place::Place,
+    resume_point::Place,
     stream::{From, Reply, StreamError},
     understand::Meaning,
 };

@@ -3,7 +3,7 @@
 use bson::Timestamp;
 use tokio::sync::oneshot;
 
-use super::{Interrupted, Reading, assembly::Assembly, pause::Pause, place::Place};
+use super::{Interrupted, Reading, assembly::Assembly, backoff::Pause, resume_point::Place};
 use crate::{
     position::Position,
     protocol::GapReason,

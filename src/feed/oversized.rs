@@ -12,7 +12,7 @@ use super::{
     Interrupted, Reading,
     change::{Ours, Raw},
     hand_over::age,
-    place::Place,
+    resume_point::Place,
     stream::{ChangeStream, From, Options, Reply, StreamError},
     understand::Meaning,
 };

@@ -5,7 +5,7 @@
 
 use tokio::sync::Notify;
 
-use super::pause::Pause;
+use super::backoff::Pause;
 use crate::store::Store;
 
 /// Whether there is something to set up.

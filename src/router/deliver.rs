@@ -4,14 +4,14 @@
 //! gathered first and pushed together ([`Delivery::flush`]), and tasks are woken together at the end of
 //! a hand-over, so that each finds all its frames in one look.
 
-mod runs;
+mod coalesce;
 
 use std::{sync::Arc, task::Waker, time::Duration};
 
 use bson::RawDocument;
 use tokio::time::Instant;
 
-use self::runs::{Gathered, Runs};
+use self::coalesce::{Gathered, Runs};
 use super::{
     Change, Settings, Wording,
     outbox::{Bounds, Pushed, Room, Sender, Size},

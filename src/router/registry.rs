@@ -9,7 +9,7 @@ use std::hash::Hash;
 use std::time::SystemTime;
 
 use super::{
-    books::Books,
+    counters::Books,
     outbox::{End, Sender},
 };
 use crate::{

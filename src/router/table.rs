@@ -1,13 +1,14 @@
 //! The subscriptions a node knows, by id and by filter.
 
-mod apart;
+mod builder;
+mod capacity;
 mod entry;
 mod expiries;
-mod gathering;
-mod notices;
-mod room;
+mod ids;
 #[cfg(test)]
 mod tests;
+mod unaddressable;
+mod warnings;
 
 use std::{
     collections::BTreeSet,
@@ -17,13 +18,12 @@ use std::{
 
 use bson::{DateTime, RawDocument};
 
-pub(super) use self::apart::Heir;
-use self::{apart::Apart, expiries::Expiries, notices::Notices};
+pub(super) use self::unaddressable::Heir;
+use self::{expiries::Expiries, ids::Ids, unaddressable::Apart, warnings::Notices};
 
 pub(crate) use self::entry::Entry;
-pub(crate) use self::gathering::Gathering;
-pub(crate) use self::room::{Occupancy, Room};
-use super::ids::Ids;
+pub(crate) use self::builder::Gathering;
+pub(crate) use self::capacity::{Occupancy, Room};
 use crate::{
     filter::{Effort, Filter, FilterIndex},
     positions::Owner,

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     change::{Ours, Raw},
-    past::PastError,
+    oplog_history::PastError,
     stream::{ChangeStream, Options, StreamError},
 };
 use crate::{
@@ -113,7 +113,7 @@ impl Recalling {
             batch_size: BATCH_SIZE,
             keys_only: true,
         };
-        let failed = |error: StreamError| super::past::explain(&error);
+        let failed = |error: StreamError| super::oplog_history::explain(&error);
         let mut stream = ChangeStream::open_of_deletes(self.store.feed_database(), from, options)
             .await
             .map_err(failed)?;

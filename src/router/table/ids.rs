@@ -8,7 +8,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use hashbrown::{HashTable, hash_table::Entry};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::table::Slot;
+use super::Slot;
 
 /// Slots by the hash of their ids.
 #[derive(Debug)]
