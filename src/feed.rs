@@ -24,20 +24,20 @@ use std::{future::pending, sync::Arc};
 
 use tokio::sync::mpsc;
 
-pub(crate) use self::delete_history::{Recall, recall};
-pub(crate) use self::oplog_history::{PastError, PastReader};
+pub(crate) use self::delete_history::{DeleteHistory, recall};
+pub(crate) use self::oplog_history::{OplogError, OplogReader};
 use self::{
-    backoff::Pause,
+    backoff::Backoff,
     failure::Remedy,
-    load::Load,
+    load::LoadReason,
     repair::Repairs,
-    resume_point::Place,
+    resume_point::ResumePoint,
     stream::{ChangeStream, Options, StreamError},
 };
 use crate::{
     config,
     filter::Limits,
-    router::{FromFeed, Room},
+    router::{Capacity, FromFeed},
     store::{Committed, Store},
     telemetry::{FeedState, Health, Metrics},
 };
@@ -60,7 +60,7 @@ pub(crate) struct Feed {
     /// Bounds of filters.
     pub limits: Limits,
     /// Subscriptions that may be held.
-    pub room: Room,
+    pub capacity: Capacity,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
     /// Where it reports.
@@ -86,7 +86,7 @@ impl Feed {
 #[derive(Debug)]
 enum Interrupted {
     /// All subscriptions have to be loaded.
-    Load(Load),
+    LoadReason(LoadReason),
     /// The router is gone.
     RouterGone,
 }
@@ -100,38 +100,38 @@ struct Reading<'f> {
 
 impl Reading<'_> {
     async fn follow_for_ever(&self) {
-        let mut place = Place::nowhere();
+        let mut resume = ResumePoint::nowhere();
         let mut pause = self.pause();
-        let mut load = Load::Start;
+        let mut load = LoadReason::Start;
         loop {
-            let gone = self.load(load, &mut place, &mut pause).await;
+            let gone = self.load(load, &mut resume, &mut pause).await;
             let interrupted = match gone {
                 Some(gone) => gone,
-                None => self.follow(&mut place, &mut pause).await,
+                None => self.follow(&mut resume, &mut pause).await,
             };
             match interrupted {
-                Interrupted::Load(why) => load = why,
+                Interrupted::LoadReason(why) => load = why,
                 // Whoever watches the router ends this node.
                 Interrupted::RouterGone => pending().await,
             }
         }
     }
 
-    /// Reads streams from `place` on, one after another, until that cannot go on.
-    async fn follow(&self, place: &mut Place, pause: &mut Pause) -> Interrupted {
+    /// Reads streams from `resume` on, one after another, until that cannot go on.
+    async fn follow(&self, resume: &mut ResumePoint, pause: &mut Backoff) -> Interrupted {
         loop {
-            let failed = match self.read_stream(place, pause).await {
+            let failed = match self.read_stream(resume, pause).await {
                 Ok(Some(interrupted)) => return interrupted,
                 Ok(None) => continue,
                 Err(failed) => failed,
             };
             let remedy = failed.remedy();
-            self.tell(&failed, place, remedy);
+            self.tell(&failed, resume, remedy);
             self.feed.metrics.feed_resumed(failed.cause());
             match remedy {
-                Remedy::Reload => return Interrupted::Load(Load::HistoryLost),
-                Remedy::StepOver if !place.careful => place.careful = true,
-                Remedy::StepOver => match self.step_over(place).await {
+                Remedy::Reload => return Interrupted::LoadReason(LoadReason::HistoryLost),
+                Remedy::StepOver if !resume.careful => resume.careful = true,
+                Remedy::StepOver => match self.step_over(resume).await {
                     Ok(None) => {}
                     Ok(Some(interrupted)) => return interrupted,
                     Err(error) => {
@@ -153,28 +153,28 @@ impl Reading<'_> {
     /// Opens one stream and reads it to its end. `None` if the next one is to be read otherwise.
     async fn read_stream(
         &self,
-        place: &mut Place,
-        pause: &mut Pause,
+        resume: &mut ResumePoint,
+        pause: &mut Backoff,
     ) -> Result<Option<Interrupted>, StreamError> {
-        let careful = place.careful;
+        let careful = resume.careful;
         let options = Options {
             max_await: self.feed.settings.max_await,
             batch_size: if careful { 1 } else { BATCH_SIZE },
             keys_only: false,
         };
         let database = self.feed.store.feed_database();
-        let mut stream = ChangeStream::open(database, &place.from, options).await?;
-        tracing::debug!(position = ?place.position, careful, "the change stream is open");
+        let mut stream = ChangeStream::open(database, &resume.from, options).await?;
+        tracing::debug!(position = ?resume.position, careful, "the change stream is open");
         for replies in 0_u32.. {
             let reply = stream.next().await?;
             pause.reset();
             let idle = reply.changes()?.is_empty();
-            if let Some(interrupted) = self.hand_over(reply, place).await? {
+            if let Some(interrupted) = self.hand_over(reply, resume).await? {
                 return Ok(Some(interrupted));
             }
             // What was too large is not among the next changes after all.
             if careful && ((idle && replies > 0) || replies >= BATCH_SIZE) {
-                place.careful = false;
+                resume.careful = false;
                 return Ok(None);
             }
         }
@@ -182,8 +182,8 @@ impl Reading<'_> {
     }
 
     /// Says once that the feed is cut; the attempts that follow are for those who look closely.
-    fn tell(&self, failed: &StreamError, place: &Place, remedy: Remedy) {
-        let position = place.position.moment();
+    fn tell(&self, failed: &StreamError, resume: &ResumePoint, remedy: Remedy) {
+        let position = resume.position.moment();
         if remedy == Remedy::Reopen && failed.is_trouble() && self.feed.health.is_feed_cut() {
             tracing::debug!(error = %failed, position, "the change stream cannot be opened yet");
         } else {
@@ -198,8 +198,8 @@ impl Reading<'_> {
         self.feed.health.feed(FeedState::Cut);
     }
 
-    fn pause(&self) -> Pause {
+    fn pause(&self) -> Backoff {
         let availability = self.feed.store.availability().clone();
-        Pause::new(&self.feed.settings, availability)
+        Backoff::new(&self.feed.settings, availability)
     }
 }

@@ -2,7 +2,7 @@
 //! the handle to it.
 //!
 //! The router tells it of every delete, in the feed's order. One that ended connections is followed: each
-//! connection's task holds a [`Life`] until it is gone, and with it the socket. When the last is gone (and after
+//! connection's task holds an [`AliveGuard`] until it is gone, and with it the socket. When the last is gone (and after
 //! [`PATIENCE`] beyond the close's own deadline, with the count so far) a receipt is written. A delete without connections
 //! is only remembered, in bounded memory: nothing is written for it, since the node's next sign of life
 //! proves as much.
@@ -44,16 +44,18 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Held by a connection's task as long as there is a socket. Its end is its drop, whatever the task ended by.
 #[derive(Debug)]
-pub(crate) struct Life(#[expect(dead_code, reason = "its drop is what counts")] DropGuard);
+pub(crate) struct AliveGuard(#[expect(dead_code, reason = "its drop is what counts")] DropGuard);
 
-/// Tells when a [`Life`] is over.
+/// Resolves when its [`AliveGuard`] is dropped.
 #[derive(Clone, Debug)]
-pub(crate) struct Gone(CancellationToken);
+pub(crate) struct Closed(CancellationToken);
 
-/// A life, and what tells of its end.
-pub(crate) fn life() -> (Life, Gone) {
-    let token = CancellationToken::new();
-    (Life(token.clone().drop_guard()), Gone(token))
+impl AliveGuard {
+    /// Returns a guard, and what resolves when the guard is dropped.
+    pub(crate) fn new() -> (Self, Closed) {
+        let token = CancellationToken::new();
+        (Self(token.clone().drop_guard()), Closed(token))
+    }
 }
 
 /// A delete that ended connections.
@@ -64,7 +66,7 @@ pub(crate) struct Teardown {
     /// Its delete.
     pub deletion: Deletion,
     /// The connections that were told to end.
-    pub connections: Vec<Gone>,
+    pub connections: Vec<Closed>,
 }
 
 /// What the task can be told.

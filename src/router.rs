@@ -5,8 +5,8 @@
 //! delivery begins. Everyone else holds a [`RouterHandle`] and sends a message.
 
 mod batch;
-pub(crate) mod counters;
 mod compile;
+pub(crate) mod counters;
 mod deliver;
 mod durable;
 #[cfg(test)]
@@ -31,16 +31,16 @@ use std::sync::Arc;
 use bson::DateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub(crate) use self::batch::{Batch, Change, ChangeKind, Counted, FromFeed, Reload, Wording};
+pub(crate) use self::batch::{Batch, Change, ChangeKind, Counted, EventEncoder, FromFeed, Reload};
 pub(crate) use self::compile::compile_off_thread;
 pub(crate) use self::handle::{
     Applied, Attach, AttachError, Attached, BacklogAnswer, Busy, Connection, RouterHandle, Start,
 };
-pub(crate) use self::table::Gathering;
-pub(crate) use self::table::{Occupancy, Room, Table};
+pub(crate) use self::table::TableBuilder;
+pub(crate) use self::table::{Capacity, Occupancy, Table};
 use self::{
-    backlog::Window,
-    counters::Books,
+    backlog::Backlog,
+    counters::ConnectionCounters,
     deliver::Delivery,
     durable::Durable,
     registry::{ConnectionKey, Registry},
@@ -53,7 +53,7 @@ use crate::{
     position::{DeploymentId, Position},
     positions::Positions,
     protocol::{Ending, GapReason, Load},
-    receipts::{Gone, Receipts},
+    receipts::{Closed, Receipts},
     subscription::{CompiledSubscription, Key, Status, SubscriptionId},
     telemetry::Metrics,
 };
@@ -105,8 +105,8 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// What every event is written with, and where it is counted.
-    pub(crate) fn wording(&self, metrics: &Metrics) -> Wording {
-        Wording {
+    pub(crate) fn encoder(&self, metrics: &Metrics) -> EventEncoder {
+        EventEncoder {
             deployment: self.deployment,
             default_source: event::default_source(&self.database),
             load: Load::on(Arc::clone(&metrics.waiting_bytes)),
@@ -121,7 +121,7 @@ pub(crate) struct Router {
     settings: Settings,
     subscriptions: Table,
     registry: Registry<Slot>,
-    window: Window,
+    backlog: Backlog,
     delivery: Delivery,
     position: Position,
     /// Where all subscriptions were loaded the last time.
@@ -135,14 +135,14 @@ pub(crate) struct Router {
     expiring: watch::Sender<Option<DateTime>>,
     occupied: watch::Sender<Occupancy>,
     metrics: Arc<Metrics>,
-    /// The figures as they were told last.
-    told: Told,
+    /// The figures as they were last published.
+    published: Figures,
 }
 
 /// What the router owns and metrics show.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-struct Told {
-    books: Books,
+struct Figures {
+    counters: ConnectionCounters,
     statuses: [u64; Status::ALL.len()],
     scanned: u64,
 }
@@ -159,15 +159,15 @@ impl Router {
         let (input_sender, inputs) = mpsc::channel(COMMANDS_AHEAD);
         let (applied, watching) = watch::channel(Applied::default());
         let (expiring, next_expiry) = watch::channel(None);
-        let subscriptions = Table::with_room(Room::from(&settings.limits));
+        let subscriptions = Table::with_capacity(Capacity::from(&settings.limits));
         let (occupied, occupancy) = watch::channel(subscriptions.occupancy());
         let handle = RouterHandle::new(input_sender, watching, next_expiry, occupancy, &settings);
         let delivery = Delivery::new(&settings, Arc::clone(&metrics));
         let router = Self {
-            window: Window::new(
+            backlog: Backlog::new(
                 &settings.feed,
                 Load::on(Arc::clone(&metrics.window_bytes)),
-                delivery.wording.load.clone(),
+                delivery.encoder.load.clone(),
             ),
             delivery,
             settings,
@@ -184,7 +184,7 @@ impl Router {
             expiring,
             occupied,
             metrics,
-            told: Told::default(),
+            published: Figures::default(),
         };
         (router, handle, feed_sender)
     }
@@ -231,8 +231,8 @@ impl Router {
                 answer(reply, past);
             }
             Input::ExtendBacklog(from, batches, reply) => {
-                self.window.add_before(from, &batches);
-                answer(reply, self.window.start());
+                self.backlog.add_before(from, &batches);
+                answer(reply, self.backlog.start());
             }
             Input::Stop(most, reply) => {
                 self.stopping = true;
@@ -273,18 +273,18 @@ impl Router {
         self.position = self.position.max(batch.position);
         self.delivery.flush(&mut self.registry).await;
         self.delivery
-            .relieve(&mut self.registry, self.position)
+            .shed_load(&mut self.registry, self.position)
             .await;
         self.delivery.hand_over();
         Metrics::observe(&self.metrics.receipt_to_match, batch.received_at.elapsed());
         batch.unapplied = None;
-        self.window.add(batch);
+        self.backlog.add(batch);
         self.announce();
     }
 
     /// Tells who waits that everything up to here is applied; the figures show it already.
     fn announce(&mut self) {
-        self.subscriptions.say_notices();
+        self.subscriptions.log_warnings();
         let occupancy = self.subscriptions.occupancy();
         self.occupied
             .send_if_modified(|known| std::mem::replace(known, occupancy) != occupancy);
@@ -299,7 +299,7 @@ impl Router {
             position: self.position,
             loaded: true,
             stopping: self.stopping,
-            blamed: self.subscriptions.blamed(),
+            unmatchable: self.subscriptions.unmatchable(),
         });
     }
 
@@ -331,12 +331,12 @@ impl Router {
             }
             ChangeKind::AllDeleted => {
                 let when = When::Committed(change.wall_time);
-                let none = Table::with_room(Room::from(&self.settings.limits));
+                let none = Table::with_capacity(Capacity::from(&self.settings.limits));
                 self.replace_all(none, when, None).await;
             }
             ChangeKind::Missed(reason) => {
                 change.kind = ChangeKind::Missed(reason);
-                self.tell_gap(reason, before).await;
+                self.notify_gap(reason, before).await;
             }
             ChangeKind::PositionsLost => {
                 self.durable.lost().await;
@@ -358,7 +358,7 @@ impl Router {
         let missed = reload.missed.map(|reason| (reason, before));
         self.replace_all(*reload.subscriptions, when, missed).await;
         self.teardowns.loaded(self.position).await;
-        self.window.restart(self.position);
+        self.backlog.restart(self.position);
         self.delivery.hand_over();
         self.announce();
         answer(reload.applied, ());
@@ -372,10 +372,10 @@ impl Router {
         }
         // First the gap: a client that broke off before it would go on behind it without knowing.
         if let Some((reason, after)) = missed {
-            self.tell_gap(reason, after).await;
+            self.notify_gap(reason, after).await;
         }
         for slot in difference.changed {
-            self.tell_update(slot).await;
+            self.notify_update(slot).await;
         }
         let durable = self.subscriptions.durable();
         self.durable.whole(durable, self.position).await;
@@ -388,12 +388,12 @@ impl Router {
         self.end_subscription(slot, &removed, when).await;
         self.durable.deleted(&removed, self.position).await;
         let id = key.id();
-        if let Some(heir) = id.and_then(|id| self.subscriptions.heir(&id)) {
+        if let Some(successor) = id.and_then(|id| self.subscriptions.successor(&id)) {
             let limits = filter::Limits::from(&self.settings.limits);
-            for compiled in compile_off_thread(vec![heir.document], limits).await {
+            for compiled in compile_off_thread(vec![successor.document], limits).await {
                 let (subscription, filter) = compiled.into_parts();
                 let entry = Entry::new(subscription);
-                if heir.withheld {
+                if successor.withheld {
                     self.upsert(entry.withheld(), None).await;
                 } else {
                     self.upsert(entry, filter).await;
@@ -403,7 +403,7 @@ impl Router {
     }
 
     async fn upsert(&mut self, mut entry: Entry, filter: Option<Filter>) {
-        if self.subscriptions.is_apart(&entry.subscription) {
+        if self.subscriptions.is_unaddressable(&entry.subscription) {
             self.subscriptions.upsert(entry, filter);
             return;
         }
@@ -420,7 +420,7 @@ impl Router {
         entry.subscription.durable |= was && entry.error().is_some();
         self.durable.stored(&entry, before, self.position).await;
         if let Some(slot) = self.subscriptions.upsert(entry, filter) {
-            self.tell_update(slot).await;
+            self.notify_update(slot).await;
         }
     }
 
@@ -432,7 +432,7 @@ impl Router {
             Ending::Deleted
         };
         let connections = self.registry.of(slot).iter();
-        let connections: Vec<Gone> = connections.map(|c| c.gone.clone()).collect();
+        let connections: Vec<Closed> = connections.map(|c| c.closed.clone()).collect();
         let ended = self.registry.end_all_of(slot, ending, self.position);
         if ended > 0 {
             tracing::info!(
@@ -448,23 +448,23 @@ impl Router {
 
     /// Shows the figures to metrics, where they have changed.
     fn publish_figures(&mut self) {
-        let now = Told {
-            books: self.registry.books(),
+        let now = Figures {
+            counters: self.registry.counters(),
             statuses: self.subscriptions.counts(),
             scanned: self.subscriptions.scanned(),
         };
-        if std::mem::replace(&mut self.told, now) == now {
+        if std::mem::replace(&mut self.published, now) == now {
             return;
         }
-        let books = now.books;
+        let counters = now.counters;
         self.metrics.update_figures(|figures| {
-            figures.opened = books.opened;
-            figures.open = books.open;
+            figures.opened = counters.opened;
+            figures.open = counters.open;
             let closed = Ending::ALL.into_iter();
             figures.closed.clear();
             figures
                 .closed
-                .extend(closed.map(|ending| (ending.token(), books.closed(ending))));
+                .extend(closed.map(|ending| (ending.token(), counters.closed(ending))));
             figures.filters_scanned = now.scanned;
             let statuses = Status::ALL.into_iter().zip(now.statuses);
             figures.subscriptions.clear();

@@ -44,7 +44,7 @@ use crate::{
     http::{self, AppState, ClientTasks},
     positions::positions,
     receipts::receipts,
-    router::{self, Room, Router, RouterHandle},
+    router::{self, Capacity, Router, RouterHandle},
     session::Host,
     store::{NodeCard, Store, StoreError, jittered},
     telemetry::Health,
@@ -159,7 +159,7 @@ impl Node {
         store.count_in(&metrics);
         let health = Health::new(&config.feed, metrics.lag.clone());
         let settings = router_settings(&store, &config);
-        let wording = settings.wording(&metrics);
+        let encoder = settings.encoder(&metrics);
         let (router, handle, from_feed) =
             Router::new(settings, config.feed.batches_ahead, Arc::clone(&metrics));
         let (positions, keeping_positions) = positions(
@@ -203,7 +203,7 @@ impl Node {
             undated,
             settings: config.feed.clone(),
             limits: filter::Limits::from(&config.limits),
-            room: Room::from(&config.limits),
+            capacity: Capacity::from(&config.limits),
             metrics: Arc::clone(&metrics),
             health: health.clone(),
         };
@@ -214,7 +214,7 @@ impl Node {
             metrics: Arc::clone(&metrics),
             history,
             positions,
-            wording,
+            encoder,
         });
         feeding.spawn("expiry", expiry::run(store.clone(), handle.expiring()));
         feeding.spawn("dating", dating::run(store.clone(), observed));

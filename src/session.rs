@@ -41,9 +41,9 @@ use crate::{
     position::Cursor,
     positions::{Owner, Positions},
     protocol::{Dialect, Ending, Frame, Message},
-    receipts::{Gone, life},
+    receipts::{AliveGuard, Closed},
     router::{
-        Attach, AttachError, Attached, RouterHandle, Wording,
+        Attach, AttachError, Attached, EventEncoder, RouterHandle,
         outbox::{End, Receiver},
         registry::ConnectionKey,
     },
@@ -76,7 +76,7 @@ pub(crate) struct Host {
     /// What was acknowledged.
     pub positions: Positions,
     /// How events are written.
-    pub wording: Wording,
+    pub encoder: EventEncoder,
 }
 
 /// A client's wish.
@@ -106,8 +106,8 @@ pub(crate) async fn serve(
     carrier: impl Future<Output = Option<Carrier>>,
 ) {
     // Dropped last: whoever waits for its end knows that the socket is closed.
-    let (_life, gone) = life();
-    let opening = Box::pin(open(host, request, gone, answer, carrier));
+    let (_alive, closed) = AliveGuard::new();
+    let opening = Box::pin(open(host, request, closed, answer, carrier));
     let Some(mut connection) = opening.await else {
         return;
     };
@@ -119,7 +119,7 @@ pub(crate) async fn serve(
 async fn open(
     host: Arc<Host>,
     request: Request,
-    gone: Gone,
+    closed: Closed,
     answer: oneshot::Sender<Result<(), AttachError>>,
     carrier: impl Future<Output = Option<Carrier>>,
 ) -> Option<Box<Connection>> {
@@ -138,7 +138,7 @@ async fn open(
         acknowledged: resumed,
         close_on_gap: request.close_on_gap,
         remote: request.remote,
-        gone,
+        closed,
     };
     let attached = match host.router.attach(attach).await {
         Ok(attached) => attached,

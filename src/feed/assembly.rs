@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     filter::{Limits, Preparation, Prepared},
-    router::{Gathering, Room, Table},
+    router::{Capacity, Table, TableBuilder},
     store::{Documents, StoreError},
     subscription::{CompiledSubscription, FILTER_PANICKED, Subscription},
 };
@@ -33,16 +33,16 @@ type Group = Vec<(Subscription, Option<Prepared>)>;
 #[derive(Debug)]
 pub(super) struct Assembly {
     compiling: JoinHandle<Result<Preparation, StoreError>>,
-    gathering: JoinHandle<Gathering>,
+    gathering: JoinHandle<TableBuilder>,
 }
 
 impl Assembly {
     /// Starts with an empty table, of documents still to be sent.
-    pub(super) fn start(limits: &Limits, room: Room) -> (mpsc::Sender<Documents>, Self) {
+    pub(super) fn start(limits: &Limits, capacity: Capacity) -> (mpsc::Sender<Documents>, Self) {
         let (documents, arriving) = mpsc::channel(BATCHES_AHEAD);
         let (compiled, groups) = blocking::sync_channel(GROUPS_AHEAD);
         let limits = limits.clone();
-        let (preparation, gathering) = Gathering::start(limits.clone(), room);
+        let (preparation, gathering) = TableBuilder::start(limits.clone(), capacity);
         let assembly = Self {
             compiling: spawn_blocking(move || compile(arriving, preparation, &compiled, &limits)),
             gathering: spawn_blocking(move || gather(gathering, &groups)),
@@ -101,7 +101,7 @@ fn hand_on(group: &mut Group, compiled: &blocking::SyncSender<Group>) {
     }
 }
 
-fn gather(mut gathering: Gathering, groups: &blocking::Receiver<Group>) -> Gathering {
+fn gather(mut gathering: TableBuilder, groups: &blocking::Receiver<Group>) -> TableBuilder {
     for group in groups {
         for (subscription, filter) in group {
             gathering.add(subscription, filter);

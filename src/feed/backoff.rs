@@ -10,14 +10,14 @@ use crate::{config, store::AvailabilityWatch};
 /// Pauses that grow, with jitter, so that many nodes do not come back at once. Where they are for a database
 /// that is lost, they end soon after it is back.
 #[derive(Debug)]
-pub(super) struct Pause {
+pub(super) struct Backoff {
     availability: AvailabilityWatch,
     shortest: Duration,
     longest: Duration,
     next: Duration,
 }
 
-impl Pause {
+impl Backoff {
     pub(super) fn new(settings: &config::Feed, availability: AvailabilityWatch) -> Self {
         Self {
             availability,

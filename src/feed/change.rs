@@ -8,13 +8,13 @@ use crate::position::Position;
 
 /// One of our collections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Ours {
+pub(super) enum OwnCollection {
     Subscriptions,
     Events,
     Positions,
 }
 
-impl Ours {
+impl OwnCollection {
     fn from_name(name: &str) -> Option<Self> {
         match name {
             crate::store::SUBSCRIPTIONS => Some(Self::Subscriptions),
@@ -27,13 +27,13 @@ impl Ours {
 
 /// A change as the server reports it.
 #[derive(Debug)]
-pub(super) struct Raw<'a> {
+pub(super) struct RawChange<'a> {
     pub(super) token: &'a RawDocument,
     pub(super) position: Position,
     pub(super) wall_time: DateTime,
     pub(super) operation: &'a str,
-    pub(super) collection: Option<Ours>,
-    pub(super) renamed_to: Option<Ours>,
+    pub(super) collection: Option<OwnCollection>,
+    pub(super) renamed_to: Option<OwnCollection>,
     pub(super) full_document: Option<&'a RawDocument>,
     pub(super) document_key: Option<&'a RawDocument>,
 }
@@ -47,7 +47,7 @@ pub(super) enum Undecodable {
     Token,
 }
 
-impl<'a> Raw<'a> {
+impl<'a> RawChange<'a> {
     /// Reads a change event of the server.
     pub(super) fn decode(change: &'a RawDocument) -> Result<Self, Undecodable> {
         let mut token = None;
@@ -88,14 +88,14 @@ impl<'a> Raw<'a> {
 struct Fields<'a> {
     operation: &'a str,
     wall_time: Option<DateTime>,
-    collection: Option<Ours>,
-    renamed_to: Option<Ours>,
+    collection: Option<OwnCollection>,
+    renamed_to: Option<OwnCollection>,
     full: Option<&'a RawDocument>,
     key: Option<&'a RawDocument>,
 }
 
-fn collection(ns: &RawDocument) -> Option<Ours> {
-    ns.get_str("coll").ok().and_then(Ours::from_name)
+fn collection(ns: &RawDocument) -> Option<OwnCollection> {
+    ns.get_str("coll").ok().and_then(OwnCollection::from_name)
 }
 
 /// The position of a resume token.
@@ -133,10 +133,10 @@ mod tests {
             "documentKey": {"_id": 1},
         })
         .unwrap();
-        let raw = Raw::decode(&change).unwrap();
+        let raw = RawChange::decode(&change).unwrap();
         assert_eq!(
             (raw.operation, raw.collection),
-            ("insert", Some(Ours::Events))
+            ("insert", Some(OwnCollection::Events))
         );
         assert_eq!(raw.wall_time, DateTime::from_millis(5));
         let document = raw.full_document.unwrap();
@@ -148,7 +148,7 @@ mod tests {
     fn a_change_without_a_token_is_undecodable() {
         for change in [doc! {}, doc! {"_id": {"_data": "zz"}}, doc! {"_id": 5}] {
             let change = RawDocumentBuf::try_from(&change).unwrap();
-            assert!(Raw::decode(&change).is_err());
+            assert!(RawChange::decode(&change).is_err());
         }
     }
 }

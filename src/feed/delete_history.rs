@@ -1,6 +1,6 @@
 //! Recalling deletes of the time before this node's load, from the database's history.
 //!
-//! A delete without sockets leaves nothing but its place in the oplog. A node that has just started, and is asked about
+//! A delete without sockets leaves nothing but its entry in the oplog. A node that has just started, and is asked about
 //! a subscription that it never knew, reads the deletes of the last day once, their keys alone, in the
 //! background. However many ask, it is done once.
 
@@ -13,8 +13,8 @@ use tokio::{
 };
 
 use super::{
-    change::{Ours, Raw},
-    oplog_history::PastError,
+    change::{OwnCollection, RawChange},
+    oplog_history::OplogError,
     stream::{ChangeStream, Options, StreamError},
 };
 use crate::{
@@ -33,12 +33,12 @@ const LOAD_PATIENCE: Duration = Duration::from_mins(10);
 
 /// The way to the recalling.
 #[derive(Clone, Debug)]
-pub(crate) struct Recall {
+pub(crate) struct DeleteHistory {
     wanted: Arc<Notify>,
     done: watch::Receiver<bool>,
 }
 
-impl Recall {
+impl DeleteHistory {
     /// Asks for it, and waits until it is done; false if that took longer than `patience`.
     pub(crate) async fn done(&self, patience: Duration) -> bool {
         self.wanted.notify_one();
@@ -56,10 +56,10 @@ pub(crate) fn recall(
     router: RouterHandle,
     receipts: Receipts,
     settings: config::Feed,
-) -> (Recall, impl Future<Output = ()>) {
+) -> (DeleteHistory, impl Future<Output = ()>) {
     let (finished, done) = watch::channel(false);
     let wanted = Arc::new(Notify::new());
-    let handle = Recall {
+    let handle = DeleteHistory {
         wanted: Arc::clone(&wanted),
         done,
     };
@@ -75,13 +75,13 @@ pub(crate) fn recall(
             match recalling.recall().await {
                 Ok(()) => break,
                 // What is lost stays lost: there is no more to be known.
-                Err(PastError::Lost) => {
+                Err(OplogError::Lost) => {
                     tracing::info!(
                         "the oplog does not tell of the deletes before this node's start"
                     );
                     break;
                 }
-                Err(PastError::Failed) => {
+                Err(OplogError::Failed) => {
                     tracing::warn!("the deletes before this node's start cannot be read now");
                 }
             }
@@ -101,12 +101,12 @@ struct Recalling {
 }
 
 impl Recalling {
-    async fn recall(&self) -> Result<(), PastError> {
+    async fn recall(&self) -> Result<(), OplogError> {
         if !self.router.loaded(LOAD_PATIENCE).await {
-            return Err(PastError::Failed);
+            return Err(OplogError::Failed);
         }
         let remembered = self.receipts.find("").await;
-        let until = remembered.and_then(|r| r.since).ok_or(PastError::Failed)?;
+        let until = remembered.and_then(|r| r.since).ok_or(OplogError::Failed)?;
         let from = self.start(until).await?;
         let options = Options {
             max_await: self.settings.max_await,
@@ -132,10 +132,10 @@ impl Recalling {
     }
 
     /// A day before `until`, or as far as the oplog reaches.
-    async fn start(&self, until: Position) -> Result<Timestamp, PastError> {
+    async fn start(&self, until: Position) -> Result<Timestamp, OplogError> {
         let oldest = self.store.oplog_begin().await.map_err(|error| {
             tracing::debug!(%error, "the oplog's window cannot be measured now");
-            PastError::Failed
+            OplogError::Failed
         })?;
         let day = u32::try_from(REMEMBERED.as_secs()).unwrap_or(u32::MAX);
         let a_day_ago = Timestamp {
@@ -146,14 +146,14 @@ impl Recalling {
     }
 
     /// Remembers a delete; returns where it was.
-    async fn note(&self, change: &RawDocument, until: Position) -> Result<Position, PastError> {
-        let raw = Raw::decode(change).map_err(|_| PastError::Failed)?;
+    async fn note(&self, change: &RawDocument, until: Position) -> Result<Position, OplogError> {
+        let raw = RawChange::decode(change).map_err(|_| OplogError::Failed)?;
         if raw.operation != "delete" && raw.position < until {
             // The database was dropped: what was deleted before that is told by nobody.
-            return Err(PastError::Lost);
+            return Err(OplogError::Lost);
         }
         let key = raw.document_key.map(Key::of);
-        if let (Some(id), Some(Ours::Subscriptions)) =
+        if let (Some(id), Some(OwnCollection::Subscriptions)) =
             (key.as_ref().and_then(Key::id), raw.collection)
             && raw.position < until
         {

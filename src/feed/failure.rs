@@ -9,7 +9,7 @@ use crate::store::{CAPPED_POSITION_LOST, code};
 pub(super) enum Remedy {
     /// Open again from the same place, after a pause: network, election, anything that passes.
     Reopen,
-    /// The history from our place on is gone: load everything again and tell of the gap.
+    /// The history from our resume point on is gone: load everything again and tell of the gap.
     Reload,
     /// One change is too large for a change stream: go round it.
     StepOver,

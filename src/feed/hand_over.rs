@@ -6,9 +6,9 @@ use bson::RawDocument;
 
 use super::{
     Interrupted, Reading,
-    change::{Raw, Undecodable},
-    load::Load,
-    resume_point::Place,
+    change::{RawChange, Undecodable},
+    load::LoadReason,
+    resume_point::ResumePoint,
     stream::{From, Reply, StreamError},
     understand::Meaning,
 };
@@ -33,45 +33,45 @@ impl Reading<'_> {
     pub(super) async fn hand_over(
         &self,
         reply: Reply,
-        place: &mut Place,
+        resume: &mut ResumePoint,
     ) -> Result<Option<Interrupted>, StreamError> {
         let received_at = Instant::now();
-        let age = age(&reply, place.position)?;
+        let age = age(&reply, resume.position)?;
         let unapplied = self.received(received_at, age);
         let Understood {
             changes,
             token,
             replaced,
-        } = self.understand_all(&reply, place).await?;
+        } = self.understand_all(&reply, resume).await?;
         let changes = self.compiled(changes).await;
         if let Some((token, position)) = token {
-            place.from = From::Token(token.to_owned());
-            place.position = place.position.max(position);
+            resume.from = From::Token(token.to_owned());
+            resume.position = resume.position.max(position);
         }
         self.report(&changes, age);
         let batch = Batch {
             reply: reply.document,
             changes,
-            position: place.position,
+            position: resume.position,
             received_at,
             counted: Counted::default(),
             unapplied: Some(unapplied),
         };
         let gone = self.send(batch).await;
-        Ok(gone.or(replaced.then_some(Interrupted::Load(Load::Replaced))))
+        Ok(gone.or(replaced.then_some(Interrupted::LoadReason(LoadReason::Replaced))))
     }
 
     /// What a reply means, up to where all subscriptions have to be loaded.
     async fn understand_all<'r>(
         &self,
         reply: &'r Reply,
-        place: &Place,
+        resume: &ResumePoint,
     ) -> Result<Understood<'r>, StreamError> {
         let mut changes = Vec::new();
         let mut token = None;
-        let mut last = place.position;
+        let mut last = resume.position;
         for change in reply.changes()? {
-            let raw = match Raw::decode(change) {
+            let raw = match RawChange::decode(change) {
                 Ok(raw) => raw,
                 Err(error) => {
                     // Between those that can be read: who is replayed past it is told, too.
@@ -82,7 +82,7 @@ impl Reading<'_> {
             };
             token = Some((raw.token, raw.position));
             last = last.max(raw.position);
-            if place.contains(&raw) {
+            if resume.contains(&raw) {
                 continue;
             }
             match self.understand(&raw, reply.document.as_bytes()).await {

@@ -3,7 +3,9 @@
 use bson::Timestamp;
 use tokio::sync::oneshot;
 
-use super::{Interrupted, Reading, assembly::Assembly, backoff::Pause, resume_point::Place};
+use super::{
+    Interrupted, Reading, assembly::Assembly, backoff::Backoff, resume_point::ResumePoint,
+};
 use crate::{
     position::Position,
     protocol::GapReason,
@@ -13,7 +15,7 @@ use crate::{
 
 /// Why all subscriptions are loaded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Load {
+pub(super) enum LoadReason {
     /// For the first time.
     Start,
     /// Another collection was put in the place of theirs.
@@ -22,7 +24,7 @@ pub(super) enum Load {
     HistoryLost,
 }
 
-impl Load {
+impl LoadReason {
     pub(super) const fn cause(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -37,29 +39,29 @@ impl Reading<'_> {
     /// nothing that is said of the feed afterwards is true before. `Some` if the router is gone.
     pub(super) async fn load(
         &self,
-        load: Load,
-        place: &mut Place,
-        pause: &mut Pause,
+        load: LoadReason,
+        resume: &mut ResumePoint,
+        pause: &mut Backoff,
     ) -> Option<Interrupted> {
-        if load == Load::HistoryLost {
+        if load == LoadReason::HistoryLost {
             // Losing it again and again must not become a race.
             pause.wait().await;
         }
-        let (time, table) = self.snapshot(place.position, pause).await;
+        let (time, table) = self.snapshot(resume.position, pause).await;
         let (subscriptions, cause) = (table.len(), load.cause());
         let at = Position::at(time).moment();
         tracing::info!(subscriptions, at, cause, "subscriptions are loaded");
         self.feed.metrics.feed_reloaded(cause);
         match load {
             // Nothing is missing: the stream goes on from where it is.
-            Load::Replaced => place.loaded_ahead(time),
-            Load::Start | Load::HistoryLost => place.start_at(time),
+            LoadReason::Replaced => resume.loaded_ahead(time),
+            LoadReason::Start | LoadReason::HistoryLost => resume.start_at(time),
         }
         let (applied, applying) = oneshot::channel();
         let reload = Reload {
             subscriptions: table,
-            position: place.position,
-            missed: (load == Load::HistoryLost).then_some(GapReason::HistoryLost),
+            position: resume.position,
+            missed: (load == LoadReason::HistoryLost).then_some(GapReason::HistoryLost),
             applied,
         };
         let sent = self.feed.router.send(FromFeed::Reload(reload)).await;
@@ -69,7 +71,7 @@ impl Reading<'_> {
 
     /// All subscriptions, at a time not before `position`: another member of the set may be behind
     /// the one that the stream was read from.
-    async fn snapshot(&self, position: Position, pause: &mut Pause) -> (Timestamp, Box<Table>) {
+    async fn snapshot(&self, position: Position, pause: &mut Backoff) -> (Timestamp, Box<Table>) {
         loop {
             match self.read_all().await {
                 Ok((time, table)) if time >= position.cluster_time() => return (time, table),
@@ -86,7 +88,7 @@ impl Reading<'_> {
     async fn read_all(&self) -> Result<(Timestamp, Box<Table>), StoreError> {
         let mut assembly = None;
         let start = || {
-            let (documents, new) = Assembly::start(&self.feed.limits, self.feed.room);
+            let (documents, new) = Assembly::start(&self.feed.limits, self.feed.capacity);
             assembly = Some(new);
             documents
         };

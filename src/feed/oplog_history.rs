@@ -5,7 +5,7 @@ use std::time::Instant;
 use bson::DateTime;
 
 use super::{
-    change::{Ours, Raw, range_in},
+    change::{OwnCollection, RawChange, range_in},
     failure::{self, Remedy},
     stream::{ChangeStream, From, Options, Reply, StreamError},
 };
@@ -22,7 +22,7 @@ const BATCH_SIZE: u32 = 2_000;
 
 /// Why the past cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub(crate) enum PastError {
+pub(crate) enum OplogError {
     /// The database does not reach back so far.
     #[error("the history is lost")]
     Lost,
@@ -32,12 +32,12 @@ pub(crate) enum PastError {
 }
 
 /// A reader of the past. It goes on into the present, and is to be dropped then.
-pub(crate) struct PastReader {
+pub(crate) struct OplogReader {
     stream: ChangeStream,
     position: Position,
 }
 
-impl PastReader {
+impl OplogReader {
     /// Opens a stream that shows everything after `from`, and perhaps a little before.
     ///
     /// It starts at the cluster time and not with a token: a token is accepted only if its change
@@ -46,7 +46,7 @@ impl PastReader {
         store: &Store,
         from: Position,
         settings: &config::Feed,
-    ) -> Result<Self, PastError> {
+    ) -> Result<Self, OplogError> {
         let options = Options {
             max_await: settings.max_await,
             batch_size: BATCH_SIZE,
@@ -63,7 +63,7 @@ impl PastReader {
     }
 
     /// The next changes; none if nothing has happened for a moment.
-    pub(crate) async fn next(&mut self) -> Result<Batch, PastError> {
+    pub(crate) async fn next(&mut self) -> Result<Batch, OplogError> {
         let reply = self.stream.next().await.map_err(|error| explain(&error))?;
         let batch = decode(reply, self.position).map_err(|error| explain(&error))?;
         self.position = batch.position;
@@ -71,11 +71,11 @@ impl PastReader {
     }
 }
 
-pub(super) fn explain(error: &StreamError) -> PastError {
+pub(super) fn explain(error: &StreamError) -> OplogError {
     tracing::debug!(%error, "the past cannot be read");
     match error {
-        StreamError::Driver(error) if failure::remedy(error) != Remedy::Reopen => PastError::Lost,
-        _ => PastError::Failed,
+        StreamError::Driver(error) if failure::remedy(error) != Remedy::Reopen => OplogError::Lost,
+        _ => OplogError::Failed,
     }
 }
 
@@ -83,7 +83,7 @@ fn decode(reply: Reply, before: Position) -> Result<Batch, StreamError> {
     let mut changes = Vec::new();
     let mut position = before;
     for change in reply.changes()? {
-        let Ok(raw) = Raw::decode(change) else {
+        let Ok(raw) = RawChange::decode(change) else {
             // It has a place between those that can be read, so that nobody passes it without a word.
             position = position.next();
             let missed = ChangeKind::Missed(GapReason::UndecodableChange);
@@ -108,25 +108,27 @@ fn decode(reply: Reply, before: Position) -> Result<Batch, StreamError> {
     })
 }
 
-fn kind(raw: &Raw<'_>, reply: &[u8]) -> Option<ChangeKind> {
-    if raw.renamed_to == Some(Ours::Subscriptions) {
+fn kind(raw: &RawChange<'_>, reply: &[u8]) -> Option<ChangeKind> {
+    if raw.renamed_to == Some(OwnCollection::Subscriptions) {
         return Some(ChangeKind::AllReplaced);
     }
     match (raw.collection?, raw.operation) {
-        (Ours::Events, "insert") => raw
+        (OwnCollection::Events, "insert") => raw
             .full_document
             .map(|event| ChangeKind::Event(range_in(reply, event.as_bytes()))),
-        (Ours::Subscriptions, "insert" | "replace" | "update") => match raw.full_document {
-            Some(document) => Some(ChangeKind::Stored(document.to_owned())),
-            // No image: the collection was made without them, or the image is gone already.
-            None => raw
-                .document_key
-                .map(|key| ChangeKind::Unseen(key.to_owned())),
-        },
-        (Ours::Subscriptions, "delete") => raw
+        (OwnCollection::Subscriptions, "insert" | "replace" | "update") => {
+            match raw.full_document {
+                Some(document) => Some(ChangeKind::Stored(document.to_owned())),
+                // No image: the collection was made without them, or the image is gone already.
+                None => raw
+                    .document_key
+                    .map(|key| ChangeKind::Unseen(key.to_owned())),
+            }
+        }
+        (OwnCollection::Subscriptions, "delete") => raw
             .document_key
             .map(|key| ChangeKind::Deleted(key.to_owned())),
-        (Ours::Subscriptions, "drop" | "rename") => Some(ChangeKind::AllDeleted),
+        (OwnCollection::Subscriptions, "drop" | "rename") => Some(ChangeKind::AllDeleted),
         _ => None,
     }
 }

@@ -1,7 +1,7 @@
 //! Round a change that is too large for a change stream.
 //!
 //! The server fails the whole reply that such a change would be part of. So the changes before it are
-//! first read one at a time ([`Place::careful`]); when the very next one fails, it is passed by a
+//! first read one at a time ([`ResumePoint::careful`]); when the very next one fails, it is passed by a
 //! stream that leaves out everything that is large.
 
 use std::time::{Duration, Instant};
@@ -10,9 +10,9 @@ use bson::{RawDocument, RawDocumentBuf};
 
 use super::{
     Interrupted, Reading,
-    change::{Ours, Raw},
+    change::{OwnCollection, RawChange},
     hand_over::age,
-    resume_point::Place,
+    resume_point::ResumePoint,
     stream::{ChangeStream, From, Options, Reply, StreamError},
     understand::Meaning,
 };
@@ -25,7 +25,7 @@ impl Reading<'_> {
     /// Passes the next change. `Some` if the router is gone.
     pub(super) async fn step_over(
         &self,
-        place: &mut Place,
+        resume: &mut ResumePoint,
     ) -> Result<Option<Interrupted>, StreamError> {
         let options = Options {
             max_await: self.feed.settings.max_await,
@@ -33,33 +33,33 @@ impl Reading<'_> {
             keys_only: true,
         };
         let database = self.feed.store.feed_database();
-        let mut stream = ChangeStream::open(database, &place.from, options).await?;
+        let mut stream = ChangeStream::open(database, &resume.from, options).await?;
         loop {
             let reply = stream.next().await?;
             let Some(change) = first(&reply)? else {
                 continue;
             };
-            let raw = Raw::decode(&change)
+            let raw = RawChange::decode(&change)
                 .map_err(|_| StreamError::Malformed("a change without a token"))?;
-            if !place.contains(&raw) {
-                let age = age(&reply, place.position)?;
-                return Ok(self.pass(&raw, reply, age, place).await);
+            if !resume.contains(&raw) {
+                let age = age(&reply, resume.position)?;
+                return Ok(self.pass(&raw, reply, age, resume).await);
             }
-            place.from = From::Token(raw.token.to_owned());
+            resume.from = From::Token(raw.token.to_owned());
         }
     }
 
     /// Hands over what is known of the change: a subscription is looked up, else something is missing.
     async fn pass(
         &self,
-        raw: &Raw<'_>,
+        raw: &RawChange<'_>,
         reply: Reply,
         age: Duration,
-        place: &mut Place,
+        resume: &mut ResumePoint,
     ) -> Option<Interrupted> {
         tracing::warn!(position = ?raw.position, operation = raw.operation, "stepping over an oversized change");
         self.feed.metrics.feed_oddity("oversized");
-        let of_subscription = raw.collection == Some(Ours::Subscriptions);
+        let of_subscription = raw.collection == Some(OwnCollection::Subscriptions);
         let kind = if of_subscription && raw.operation != "delete" {
             match self.upserted(raw).await {
                 Meaning::Change(kind) => Some(kind),
@@ -70,15 +70,15 @@ impl Reading<'_> {
         };
         let change = kind.map(|kind| Change::new(raw.position, raw.wall_time, kind));
         let changes = self.compiled(change.into_iter().collect()).await;
-        place.from = From::Token(raw.token.to_owned());
-        place.position = place.position.max(raw.position);
-        place.careful = false;
+        resume.from = From::Token(raw.token.to_owned());
+        resume.position = resume.position.max(raw.position);
+        resume.careful = false;
         let received_at = Instant::now();
         let batch = Batch {
             unapplied: Some(self.received(received_at, age)),
             reply: reply.document,
             changes,
-            position: place.position,
+            position: resume.position,
             received_at,
             counted: Counted::default(),
         };

@@ -5,7 +5,7 @@
 
 use tokio::sync::Notify;
 
-use super::backoff::Pause;
+use super::backoff::Backoff;
 use crate::store::Store;
 
 /// Whether there is something to set up.
@@ -21,7 +21,7 @@ impl Repairs {
     }
 
     /// Sets up what is asked for, each time until it is done.
-    pub(super) async fn run(&self, store: &Store, mut pause: Pause) {
+    pub(super) async fn run(&self, store: &Store, mut pause: Backoff) {
         loop {
             self.wanted.notified().await;
             while let Err(error) = store.repair().await {

@@ -3,14 +3,14 @@
 use bson::Timestamp;
 
 use super::{
-    change::{Ours, Raw},
+    change::{OwnCollection, RawChange},
     stream::From,
 };
 use crate::position::Position;
 
 /// What was handed to the router, and where the next stream goes on.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ResumePoint {
     /// Where to open the next stream.
     pub(super) from: From,
     /// Changes up to here were handed over. It must not be ahead of them: those who wait for their
@@ -24,7 +24,7 @@ pub(super) struct Place {
     pub(super) careful: bool,
 }
 
-impl Place {
+impl ResumePoint {
     /// Before anything is loaded.
     pub(super) fn nowhere() -> Self {
         Self {
@@ -56,8 +56,8 @@ impl Place {
 
     /// Whether the router knows of this change: a stream that starts at a time repeats what happened
     /// at it, and what a later load of the subscriptions contains comes by afterwards.
-    pub(super) fn contains(&self, raw: &Raw<'_>) -> bool {
-        let subscriptions = Some(Ours::Subscriptions);
+    pub(super) fn contains(&self, raw: &RawChange<'_>) -> bool {
+        let subscriptions = Some(OwnCollection::Subscriptions);
         if raw.collection == subscriptions || raw.renamed_to == subscriptions {
             raw.position < self.begin_of_subscriptions
         } else {
@@ -97,53 +97,53 @@ mod tests {
         Position::from_token_data(&token(at)).unwrap()
     }
 
-    fn contains(place: &Place, at: u32, collection: &str) -> bool {
+    fn contains(resume: &ResumePoint, at: u32, collection: &str) -> bool {
         let change = doc! {"_id": {"_data": token(at)}, "ns": {"coll": collection}};
         let change = RawDocumentBuf::try_from(&change).unwrap();
-        place.contains(&Raw::decode(&change).unwrap())
+        resume.contains(&RawChange::decode(&change).unwrap())
     }
 
     #[test]
     fn a_load_contains_subscriptions_of_its_time_and_no_events_of_it() {
-        let mut place = Place::nowhere();
-        place.start_at(time(5));
-        assert!(contains(&place, 5, "subscriptions") && !contains(&place, 6, "subscriptions"));
-        assert!(contains(&place, 4, "events") && !contains(&place, 5, "events"));
+        let mut resume = ResumePoint::nowhere();
+        resume.start_at(time(5));
+        assert!(contains(&resume, 5, "subscriptions") && !contains(&resume, 6, "subscriptions"));
+        assert!(contains(&resume, 4, "events") && !contains(&resume, 5, "events"));
     }
 
     #[test]
     fn an_event_that_was_handed_over_is_not_again_after_a_load_at_its_time() {
-        let mut place = Place::nowhere();
-        place.start_at(time(4));
-        place.position = position(5);
-        place.start_at(time(5));
-        assert!(contains(&place, 5, "events") && !contains(&place, 6, "events"));
+        let mut resume = ResumePoint::nowhere();
+        resume.start_at(time(4));
+        resume.position = position(5);
+        resume.start_at(time(5));
+        assert!(contains(&resume, 5, "events") && !contains(&resume, 6, "events"));
     }
 
     #[test]
     fn a_load_does_not_claim_what_comes_after_it() {
-        let mut place = Place::nowhere();
-        place.start_at(time(5));
-        assert_eq!(place.position.cluster_time(), time(5));
-        place.loaded_ahead(time(8));
-        assert_eq!(place.position.cluster_time(), time(5));
+        let mut resume = ResumePoint::nowhere();
+        resume.start_at(time(5));
+        assert_eq!(resume.position.cluster_time(), time(5));
+        resume.loaded_ahead(time(8));
+        assert_eq!(resume.position.cluster_time(), time(5));
     }
 
     #[test]
     fn a_load_while_the_stream_goes_on_contains_subscriptions_and_no_events() {
-        let mut place = Place::nowhere();
-        place.start_at(time(5));
-        place.loaded_ahead(time(8));
-        assert!(contains(&place, 8, "subscriptions") && !contains(&place, 9, "subscriptions"));
-        assert!(contains(&place, 4, "events") && !contains(&place, 5, "events"));
+        let mut resume = ResumePoint::nowhere();
+        resume.start_at(time(5));
+        resume.loaded_ahead(time(8));
+        assert!(contains(&resume, 8, "subscriptions") && !contains(&resume, 9, "subscriptions"));
+        assert!(contains(&resume, 4, "events") && !contains(&resume, 5, "events"));
     }
 
     #[test]
     fn a_load_never_takes_the_feed_back() {
-        let mut place = Place::nowhere();
-        place.start_at(time(8));
-        place.position = position(8);
-        place.start_at(time(5));
-        assert!(contains(&place, 8, "events") && !contains(&place, 9, "events"));
+        let mut resume = ResumePoint::nowhere();
+        resume.start_at(time(8));
+        resume.position = position(8);
+        resume.start_at(time(5));
+        assert!(contains(&resume, 8, "events") && !contains(&resume, 9, "events"));
     }
 }

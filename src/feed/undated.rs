@@ -2,7 +2,7 @@
 
 use bson::{Bson, RawBsonRef, RawDocument};
 
-use super::{Reading, change::Raw};
+use super::{Reading, change::RawChange};
 use crate::{
     event::{STORED_AT_FIELD, TS_FIELD},
     store::Committed,
@@ -11,7 +11,7 @@ use crate::{
 impl Reading<'_> {
     /// Tells when an event was committed that does not say so itself. Where the task that writes it down is
     /// too far behind, it finds the event later, and what it can of its commit.
-    pub(super) fn tell_undated(&self, raw: &Raw<'_>, event: &RawDocument) {
+    pub(super) fn tell_undated(&self, raw: &RawChange<'_>, event: &RawDocument) {
         if is_dated(event) {
             return;
         }

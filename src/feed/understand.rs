@@ -4,7 +4,7 @@ use bson::RawDocumentBuf;
 
 use super::{
     Reading,
-    change::{Ours, Raw, range_in},
+    change::{OwnCollection, RawChange, range_in},
 };
 use crate::{
     router::{Change, ChangeKind, compile_off_thread},
@@ -24,32 +24,32 @@ pub(super) enum Meaning {
 
 impl Reading<'_> {
     /// What a change means, which is part of `reply`.
-    pub(super) async fn understand(&self, raw: &Raw<'_>, reply: &[u8]) -> Meaning {
+    pub(super) async fn understand(&self, raw: &RawChange<'_>, reply: &[u8]) -> Meaning {
         // A collection was put in the place of one of ours (`$out` ends like this too).
         if let Some(ours) = raw.renamed_to {
             self.feed.metrics.feed_oddity("renamed_onto");
             self.repairs.want();
             return match ours {
-                Ours::Subscriptions => Meaning::Replaced,
+                OwnCollection::Subscriptions => Meaning::Replaced,
                 // One of ours may have become another.
-                Ours::Events | Ours::Positions => match raw.collection {
+                OwnCollection::Events | OwnCollection::Positions => match raw.collection {
                     Some(gone) => self.gone(gone, "renamed_away"),
                     None => Meaning::Nothing,
                 },
             };
         }
         match (raw.collection, raw.operation) {
-            (Some(Ours::Events), "insert") => match raw.full_document {
+            (Some(OwnCollection::Events), "insert") => match raw.full_document {
                 Some(document) => {
                     self.tell_undated(raw, document);
                     Meaning::Change(ChangeKind::Event(range_in(reply, document.as_bytes())))
                 }
                 None => self.odd("insert_without_document"),
             },
-            (Some(Ours::Subscriptions), "insert" | "replace" | "update") => {
+            (Some(OwnCollection::Subscriptions), "insert" | "replace" | "update") => {
                 self.upserted(raw).await
             }
-            (Some(Ours::Subscriptions), "delete") => match raw.document_key {
+            (Some(OwnCollection::Subscriptions), "delete") => match raw.document_key {
                 Some(key) => Meaning::Change(ChangeKind::Deleted(key.to_owned())),
                 None => self.odd("delete_without_key"),
             },
@@ -75,19 +75,19 @@ impl Reading<'_> {
 
     /// One of our collections was dropped or renamed away. Its documents are gone with it; what was
     /// set up for it (validator, indexes, images) is set up again.
-    fn gone(&self, ours: Ours, operation: &'static str) -> Meaning {
+    fn gone(&self, ours: OwnCollection, operation: &'static str) -> Meaning {
         tracing::warn!(collection = ?ours, operation, "a collection of ours is gone");
         self.feed.metrics.feed_oddity(operation);
         self.repairs.want();
         match ours {
-            Ours::Subscriptions => Meaning::Change(ChangeKind::AllDeleted),
-            Ours::Events => Meaning::Nothing,
-            Ours::Positions => Meaning::Change(ChangeKind::PositionsLost),
+            OwnCollection::Subscriptions => Meaning::Change(ChangeKind::AllDeleted),
+            OwnCollection::Events => Meaning::Nothing,
+            OwnCollection::Positions => Meaning::Change(ChangeKind::PositionsLost),
         }
     }
 
     /// A subscription was made or changed; its document is to be compiled.
-    pub(super) async fn upserted(&self, raw: &Raw<'_>) -> Meaning {
+    pub(super) async fn upserted(&self, raw: &RawChange<'_>) -> Meaning {
         let document = match raw.full_document {
             Some(document) => document.to_owned(),
             // No image: the collection was recreated without them, or the image is gone already.
@@ -122,7 +122,7 @@ impl Reading<'_> {
     /// The document as it is now, which is at least as new as the change. `None` if it is gone
     /// meanwhile (its delete follows), or nothing that could be looked up. Nothing can follow until
     /// the database answers: the order would be lost.
-    async fn look_up(&self, raw: &Raw<'_>) -> Option<RawDocumentBuf> {
+    async fn look_up(&self, raw: &RawChange<'_>) -> Option<RawDocumentBuf> {
         self.feed.metrics.feed_oddity("update_without_image");
         let key = Key::of(raw.document_key?);
         let mut pause = self.pause();

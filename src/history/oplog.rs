@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::{ATTEMPTS, HistoryContext, Refusal, wait_available};
 use crate::{
-    feed::{PastError, PastReader},
+    feed::{OplogError, OplogReader},
     position::Position,
     router::Batch,
     store::jittered,
@@ -15,7 +15,7 @@ use crate::{
 
 pub(super) struct OplogStream {
     context: HistoryContext,
-    reader: PastReader,
+    reader: OplogReader,
     first: Option<Arc<Batch>>,
     /// The stream shows everything after this.
     pub(super) from: Position,
@@ -56,12 +56,12 @@ impl OplogStream {
     }
 }
 
-async fn open(context: &HistoryContext, from: Position) -> Result<(PastReader, Batch), Refusal> {
+async fn open(context: &HistoryContext, from: Position) -> Result<(OplogReader, Batch), Refusal> {
     let mut pause = context.settings.retry_min;
     for _ in 0..ATTEMPTS {
         context.metrics.replay_streams.inc();
         let opened = async {
-            let mut reader = PastReader::open(&context.store, from, &context.settings).await?;
+            let mut reader = OplogReader::open(&context.store, from, &context.settings).await?;
             let first = reader.next().await?;
             Ok((reader, first))
         };
@@ -70,8 +70,8 @@ async fn open(context: &HistoryContext, from: Position) -> Result<(PastReader, B
                 context.health.report(Part::Replay, "up", None);
                 return Ok(opened);
             }
-            Err(PastError::Lost) => return Err(Refusal::Lost),
-            Err(PastError::Failed) => {
+            Err(OplogError::Lost) => return Err(Refusal::Lost),
+            Err(OplogError::Failed) => {
                 context.health.report(Part::Replay, "failing", None);
                 wait_available(&context.store, context.settings.replay_wait).await;
                 sleep(jittered(pause)).await;

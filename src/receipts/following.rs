@@ -8,10 +8,10 @@ use std::{
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::timeout;
 
-use super::{Gone, Teardown};
+use super::{Closed, Teardown};
 use crate::store::Receipt;
 
-type Follow = Pin<Box<dyn Future<Output = (Number, Receipt, Vec<Gone>)> + Send>>;
+type Follow = Pin<Box<dyn Future<Output = (Number, Receipt, Vec<Closed>)> + Send>>;
 
 /// Tells deletes apart.
 pub(super) type Number = u64;
@@ -49,7 +49,7 @@ impl Following {
     }
 
     /// Follows the rest of a delete for as long as it takes.
-    fn go_on(&mut self, number: Number, receipt: Receipt, connections: Vec<Gone>) {
+    fn go_on(&mut self, number: Number, receipt: Receipt, connections: Vec<Closed>) {
         self.0.push(Box::pin(async move {
             all_gone(&connections).await;
             let receipt = counted(receipt, &connections);
@@ -74,13 +74,13 @@ impl Following {
     }
 }
 
-async fn all_gone(connections: &[Gone]) {
+async fn all_gone(connections: &[Closed]) {
     for connection in connections {
         connection.0.cancelled().await;
     }
 }
 
-fn counted(mut receipt: Receipt, connections: &[Gone]) -> Receipt {
+fn counted(mut receipt: Receipt, connections: &[Closed]) -> Receipt {
     let gone = connections.iter().filter(|gone| gone.0.is_cancelled());
     receipt.closed = gone.count();
     receipt.counted = Instant::now();

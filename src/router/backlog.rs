@@ -11,7 +11,7 @@ const SLICE_BYTES: usize = 512 * 1024;
 
 /// The last batches that the router applied.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(super) struct Backlog {
     batches: VecDeque<Arc<Batch>>,
     /// Everything after this, up to the router's position, is here.
     start: Position,
@@ -31,7 +31,7 @@ pub(super) struct Slice {
     pub(super) complete: bool,
 }
 
-impl Window {
+impl Backlog {
     pub(super) fn new(settings: &config::Feed, kept: Load, load: Load) -> Self {
         Self {
             batches: VecDeque::new(),
@@ -108,7 +108,7 @@ impl Window {
         self.start
     }
 
-    /// The batches with changes after `from`, as many as one answer holds; `None` if the window
+    /// The batches with changes after `from`, as many as one answer holds; `None` if the backlog
     /// does not reach back so far.
     pub(super) fn after(&self, from: Position) -> Option<Slice> {
         if from < self.start {
@@ -140,23 +140,23 @@ mod tests {
     use crate::{
         position::DeploymentId,
         protocol::Dialect,
-        router::{Change, ChangeKind, Counted, Wording},
+        router::{Change, ChangeKind, Counted, EventEncoder},
     };
     use bson::{DateTime, Timestamp, rawdoc};
     use prometheus_client::metrics::counter::Counter;
     use std::time::Instant;
 
-    fn window_of(window_bytes: usize, window_age: Duration) -> Window {
+    fn window_of(window_bytes: usize, window_age: Duration) -> Backlog {
         let settings = config::Feed {
             window_bytes,
             window_age,
             ..config::Feed::default()
         };
-        Window::new(&settings, Load::default(), Load::default())
+        Backlog::new(&settings, Load::default(), Load::default())
     }
 
-    fn wording() -> Wording {
-        Wording {
+    fn encoder() -> EventEncoder {
+        EventEncoder {
             deployment: DeploymentId([0; 6]),
             default_source: String::new(),
             load: Load::default(),
@@ -190,36 +190,36 @@ mod tests {
 
     #[test]
     fn what_is_after_a_position_is_found_whole_and_in_order() {
-        let mut window = window_of(1 << 20, Duration::from_mins(1));
-        window.restart(at(5));
+        let mut backlog = window_of(1 << 20, Duration::from_mins(1));
+        backlog.restart(at(5));
         for time in [6, 7, 9] {
-            window.add(batch(time, 10));
+            backlog.add(batch(time, 10));
         }
-        assert_eq!(times(&window.after(at(5)).unwrap()), [6, 7, 9]);
-        assert_eq!(times(&window.after(at(7)).unwrap()), [9]);
-        assert_eq!(times(&window.after(at(8)).unwrap()), [9]);
-        assert!(window.after(at(9)).unwrap().complete);
-        assert!(window.after(at(4)).is_none(), "before the window");
+        assert_eq!(times(&backlog.after(at(5)).unwrap()), [6, 7, 9]);
+        assert_eq!(times(&backlog.after(at(7)).unwrap()), [9]);
+        assert_eq!(times(&backlog.after(at(8)).unwrap()), [9]);
+        assert!(backlog.after(at(9)).unwrap().complete);
+        assert!(backlog.after(at(4)).is_none(), "before the backlog");
     }
 
     #[test]
     fn bytes_and_age_bound_it_and_move_its_start() {
-        let mut window = window_of(3_500, Duration::from_mins(1));
+        let mut backlog = window_of(3_500, Duration::from_mins(1));
         for time in 1..=4 {
-            window.add(batch(time, 1_000));
+            backlog.add(batch(time, 1_000));
         }
-        assert_eq!(window.start(), at(2));
-        assert!(window.after(at(1)).is_none());
-        assert_eq!(times(&window.after(at(2)).unwrap()), [3, 4]);
-        let mut window = window_of(1 << 20, Duration::ZERO);
-        window.add(batch(1, 10));
-        assert_eq!(window.start(), at(1));
+        assert_eq!(backlog.start(), at(2));
+        assert!(backlog.after(at(1)).is_none());
+        assert_eq!(times(&backlog.after(at(2)).unwrap()), [3, 4]);
+        let mut backlog = window_of(1 << 20, Duration::ZERO);
+        backlog.add(batch(1, 10));
+        assert_eq!(backlog.start(), at(1));
     }
 
     /// Of its own events alone: what others hold beside it takes no room in it.
     #[test]
     fn the_encodings_of_its_events_count_and_end_with_them() {
-        let mut window = window_of(1 << 20, Duration::from_mins(1));
+        let mut backlog = window_of(1 << 20, Duration::from_mins(1));
         let event = rawdoc! {"_id": "e", "type": "tick", "data": "x".repeat(1_000)};
         let length = event.as_bytes().len();
         let encoded = || {
@@ -228,75 +228,75 @@ mod tests {
             batch.changes[0].kind = ChangeKind::Event(0..length);
             let document = batch.document(&(0..length)).unwrap();
             let change = &batch.changes[0];
-            let frame = change.frame(document, Dialect::Tidegate, &wording());
+            let frame = change.frame(document, Dialect::Tidegate, &encoder());
             assert!(frame.is_some());
             batch
         };
         let elsewhere = encoded();
-        assert_eq!(window.bytes(), 0);
-        window.add(encoded());
-        assert!(window.bytes() > length + 1_000);
+        assert_eq!(backlog.bytes(), 0);
+        backlog.add(encoded());
+        assert!(backlog.bytes() > length + 1_000);
         drop(elsewhere);
         // A replay wants another dialect.
-        let before = window.bytes();
-        let batch = Arc::clone(&window.after(Position::START).unwrap().batches[0]);
+        let before = backlog.bytes();
+        let batch = Arc::clone(&backlog.after(Position::START).unwrap().batches[0]);
         let (document, change) = (batch.document(&(0..length)).unwrap(), &batch.changes[0]);
         for _ in 0..2 {
-            let frame = batch.frame(change, document, Dialect::Sse, &wording());
+            let frame = batch.frame(change, document, Dialect::Sse, &encoder());
             assert!(frame.is_some());
         }
-        assert!((before + 1_000..before + 2_000).contains(&window.bytes()));
-        window.restart(at(2));
-        assert_eq!(window.bytes(), 0);
+        assert!((before + 1_000..before + 2_000).contains(&backlog.bytes()));
+        backlog.restart(at(2));
+        assert_eq!(backlog.bytes(), 0);
     }
 
     #[test]
     fn what_others_hold_beyond_the_window_is_counted() {
-        let mut window = window_of(1_500, Duration::from_mins(1));
-        window.add(batch(1, 1_000));
-        let held = window.after(Position::START).unwrap();
-        assert_eq!(window.load.bytes(), 0, "the window keeps it anyway");
-        window.add(batch(2, 1_000));
-        assert!(window.load.bytes() > 1_000);
+        let mut backlog = window_of(1_500, Duration::from_mins(1));
+        backlog.add(batch(1, 1_000));
+        let held = backlog.after(Position::START).unwrap();
+        assert_eq!(backlog.load.bytes(), 0, "the backlog keeps it anyway");
+        backlog.add(batch(2, 1_000));
+        assert!(backlog.load.bytes() > 1_000);
         drop(held);
-        assert_eq!(window.load.bytes(), 0);
+        assert_eq!(backlog.load.bytes(), 0);
     }
 
     #[test]
     fn what_came_before_is_joined_without_a_repeat_as_far_as_there_is_room() {
         let older: Vec<_> = [3, 6, 9].map(|time| Arc::new(batch(time, 1_000))).into();
         let joined = |max_bytes, begin| {
-            let mut window = window_of(max_bytes, Duration::from_mins(1));
-            window.restart(at(begin));
-            window.add(batch(20, 10));
-            window.add_before(at(2), &older);
-            window
+            let mut backlog = window_of(max_bytes, Duration::from_mins(1));
+            backlog.restart(at(begin));
+            backlog.add(batch(20, 10));
+            backlog.add_before(at(2), &older);
+            backlog
         };
-        let window = joined(1 << 20, 9);
-        assert_eq!(window.start(), at(2));
-        assert_eq!(times(&window.after(at(2)).unwrap()), [3, 6, 9, 20]);
-        assert_eq!(times(&window.after(at(6)).unwrap()), [9, 20]);
-        // It reached further than where the window begins.
-        let window = joined(1 << 20, 7);
-        assert_eq!(times(&window.after(at(2)).unwrap()), [3, 6, 20]);
+        let backlog = joined(1 << 20, 9);
+        assert_eq!(backlog.start(), at(2));
+        assert_eq!(times(&backlog.after(at(2)).unwrap()), [3, 6, 9, 20]);
+        assert_eq!(times(&backlog.after(at(6)).unwrap()), [9, 20]);
+        // It reached further than where the backlog begins.
+        let backlog = joined(1 << 20, 7);
+        assert_eq!(times(&backlog.after(at(2)).unwrap()), [3, 6, 20]);
         // There is room for one.
-        let window = joined(2_000, 9);
-        assert_eq!(window.start(), at(6));
-        assert_eq!(times(&window.after(at(6)).unwrap()), [9, 20]);
+        let backlog = joined(2_000, 9);
+        assert_eq!(backlog.start(), at(6));
+        assert_eq!(times(&backlog.after(at(6)).unwrap()), [9, 20]);
         // It did not reach it.
         assert_eq!(joined(1 << 20, 10).start(), at(10));
     }
 
     #[test]
     fn a_long_past_comes_in_pieces() {
-        let mut window = window_of(16 << 20, Duration::from_mins(1));
+        let mut backlog = window_of(16 << 20, Duration::from_mins(1));
         for time in 1..=4 {
-            window.add(batch(time, SLICE_BYTES / 2));
+            backlog.add(batch(time, SLICE_BYTES / 2));
         }
         let mut from = Position::START;
         let mut seen = Vec::new();
         loop {
-            let slice = window.after(from).unwrap();
+            let slice = backlog.after(from).unwrap();
             seen.extend(times(&slice));
             from = slice.batches.last().unwrap().position;
             if slice.complete {

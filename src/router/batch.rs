@@ -80,10 +80,10 @@ impl Batch {
         change: &Change,
         document: &RawDocument,
         dialect: Dialect,
-        wording: &Wording,
+        encoder: &EventEncoder,
     ) -> Option<Arc<Frame>> {
         let was = change.held();
-        let frame = change.frame(document, dialect, wording);
+        let frame = change.frame(document, dialect, encoder);
         // Two may make it at once, and both count it then: too much, by one event.
         let made = change.held() - was;
         if made > 0
@@ -196,7 +196,7 @@ pub(crate) enum ChangeKind {
 
 /// What every event is written with.
 #[derive(Clone, Debug)]
-pub(crate) struct Wording {
+pub(crate) struct EventEncoder {
     /// The deployment that cursors name.
     pub deployment: DeploymentId,
     /// Stands for a missing `source`.
@@ -255,32 +255,32 @@ impl Change {
         &self,
         document: &RawDocument,
         dialect: Dialect,
-        wording: &Wording,
+        encoder: &EventEncoder,
     ) -> Option<Arc<Frame>> {
         let encoded = self.encoded[dialect.index()].get_or_init(|| {
-            match self.encode(document, dialect, wording) {
+            match self.encode(document, dialect, encoder) {
                 Ok(encoded) => Some(encoded),
                 Err(error) => {
                     let position = self.position;
-                    wording.undecodable.inc();
+                    encoder.undecodable.inc();
                     tracing::warn!(%error, position = position.moment(), "an event cannot be written as JSON");
                     None
                 }
             }
         });
         let encoded = encoded.as_ref()?;
-        Some(encoded.frame(self.position, &wording.load))
+        Some(encoded.frame(self.position, &encoder.load))
     }
 
     fn encode(
         &self,
         document: &RawDocument,
         dialect: Dialect,
-        wording: &Wording,
+        encoder: &EventEncoder,
     ) -> Result<Encoded, bson::error::Error> {
-        let cursor = self.position.cursor(wording.deployment);
+        let cursor = self.position.cursor(encoder.deployment);
         let defaults = Defaults {
-            source: &wording.default_source,
+            source: &encoder.default_source,
             committed: Some(self.wall_time),
         };
         let mut json = String::with_capacity(document.as_bytes().len() * 2);
@@ -291,7 +291,7 @@ impl Change {
             event::write_json(document, defaults, &mut json)?
         };
         if mended {
-            wording.undecodable.inc();
+            encoder.undecodable.inc();
         }
         let message = if bare {
             Message::bare_event(&cursor, json)

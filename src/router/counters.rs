@@ -2,9 +2,9 @@
 
 use crate::protocol::Ending;
 
-/// The books of a registry: `opened = open + Σ closed`, always.
+/// The counters of a registry: `opened = open + Σ closed`, always.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub(crate) struct Books {
+pub(crate) struct ConnectionCounters {
     /// Connections that were opened since the start.
     pub opened: u64,
     /// Connections that are open.
@@ -12,7 +12,7 @@ pub(crate) struct Books {
     closed: [u64; Ending::ALL.len()],
 }
 
-impl Books {
+impl ConnectionCounters {
     /// Counts a connection in.
     pub(super) fn open(&mut self) {
         self.opened += 1;

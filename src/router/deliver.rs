@@ -11,9 +11,9 @@ use std::{sync::Arc, task::Waker, time::Duration};
 use bson::RawDocument;
 use tokio::time::Instant;
 
-use self::coalesce::{Gathered, Runs};
+use self::coalesce::{Coalescer, EventGroup};
 use super::{
-    Change, Settings, Wording,
+    Change, EventEncoder, Settings,
     outbox::{Bounds, Pushed, Room, Sender, Size},
     outbox_bounds,
     registry::{ConnectionKey, Phase, Registry},
@@ -34,13 +34,13 @@ const GATHERED_PART: u64 = 8;
 /// The delivering part of the router.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    pub(super) wording: Wording,
+    pub(super) encoder: EventEncoder,
     pub(super) patience: Duration,
     pub(super) metrics: Arc<Metrics>,
     /// Bytes that may wait for all connections together.
     pub(super) most_bytes: u64,
     bounds: Bounds,
-    runs: Runs,
+    coalescer: Coalescer,
     gathered_bytes: u64,
     // Kept between events for their allocations.
     pub(super) matched: Matched,
@@ -59,12 +59,12 @@ struct Waiting {
 impl Delivery {
     pub(super) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Self {
         Self {
-            wording: settings.wording(&metrics),
+            encoder: settings.encoder(&metrics),
             patience: settings.socket.router_patience,
             most_bytes: settings.limits.waiting_bytes as u64,
             bounds: outbox_bounds(&settings.socket),
             metrics,
-            runs: Runs::default(),
+            coalescer: Coalescer::default(),
             gathered_bytes: 0,
             matched: Matched::default(),
             wakers: Vec::new(),
@@ -95,7 +95,7 @@ impl Delivery {
         self.matched = matched;
         if self.gathered_bytes >= GATHERED_BYTES.min(self.most_bytes / GATHERED_PART) {
             self.flush(registry).await;
-            self.relieve(registry, change.position).await;
+            self.shed_load(registry, change.position).await;
         }
         Ok(())
     }
@@ -107,18 +107,18 @@ impl Delivery {
         document: &RawDocument,
         change: &Change,
     ) {
-        let Some(gathered) = self.runs.to(slot, registry.of(slot)) else {
+        let Some(group) = self.coalescer.to(slot, registry.of(slot)) else {
             return;
         };
         for dialect in Dialect::ALL {
-            if !gathered.wants(dialect) {
+            if !group.wants(dialect) {
                 continue;
             }
-            let Some(frame) = change.frame(document, dialect, &self.wording) else {
+            let Some(frame) = change.frame(document, dialect, &self.encoder) else {
                 return;
             };
             self.gathered_bytes += frame.bytes.len() as u64;
-            gathered.add(dialect, frame);
+            group.add(dialect, frame);
         }
     }
 
@@ -127,9 +127,9 @@ impl Delivery {
     /// gathered counts too.
     pub(super) async fn flush(&mut self, registry: &mut Registry<Slot>) {
         self.gathered_bytes = 0;
-        for mut gathered in self.runs.take() {
+        for mut group in self.coalescer.take() {
             for dialect in Dialect::ALL {
-                self.send(&mut gathered, dialect, registry).await;
+                self.send(&mut group, dialect, registry).await;
             }
         }
     }
@@ -138,13 +138,13 @@ impl Delivery {
     /// them before the next one, so that what found no room is settled before that.
     async fn send(
         &mut self,
-        gathered: &mut Gathered,
+        group: &mut EventGroup,
         dialect: Dialect,
         registry: &mut Registry<Slot>,
     ) {
-        let slot = gathered.slot;
-        let load = &self.wording.load;
-        for frame in gathered.take(dialect, registry.of(slot), self.bounds, load) {
+        let slot = group.slot;
+        let load = &self.encoder.load;
+        for frame in group.take(dialect, registry.of(slot), self.bounds, load) {
             for connection in registry.of(slot) {
                 if connection.dialect == dialect && connection.gets(frame.position) {
                     self.push(connection.key, &connection.outbox, &frame);
@@ -190,7 +190,7 @@ impl Delivery {
             let made = match last {
                 Some((at, made)) if *at == from => Some(Arc::clone(made)),
                 _ => frame(connection.from, dialect)
-                    .map(|made| Arc::new(made.counted(&self.wording.load))),
+                    .map(|made| Arc::new(made.counted(&self.encoder.load))),
             };
             if let Some(made) = made {
                 *last = Some((from, Arc::clone(&made)));
@@ -199,7 +199,7 @@ impl Delivery {
         }
         drop(last);
         self.wait_for_full(registry, shared).await;
-        self.relieve(registry, shared).await;
+        self.shed_load(registry, shared).await;
     }
 
     /// Settles the frames that found no room: a connection whose socket refuses bytes ends as slow;

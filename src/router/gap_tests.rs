@@ -72,7 +72,7 @@ fn wish(handle: &RouterHandle, id: &str, after: Option<Position>) -> (Attach, Re
         acknowledged: false,
         close_on_gap: false,
         remote: String::new(),
-        gone: crate::receipts::life().1,
+        closed: crate::receipts::AliveGuard::new().1,
     };
     (attach, receiver)
 }
@@ -200,7 +200,7 @@ async fn a_subscription_that_was_passed_over_stays_active_and_is_told_of_a_gap()
     assert_eq!((&gap["after"], &gap["cursor"]), (&cursor(8), &cursor(9)));
     let slot = router.subscriptions.slot("a").unwrap();
     assert_eq!(router.registry.of(slot).len(), 1);
-    assert_eq!(router.subscriptions.blamed(), 0);
+    assert_eq!(router.subscriptions.unmatchable(), 0);
     assert_eq!(router.metrics.filters_undecided.get(), 1);
     let mut taken = Vec::new();
     let mut now = |receiver: &Receiver| {
@@ -236,7 +236,7 @@ async fn a_filter_that_is_too_expensive_beside_one_that_panics_is_told_too() {
     let event = RawDocumentBuf::try_from(&doc! {"x": values}).unwrap();
     let change = change(9, ChangeKind::Event(0..0));
     router.apply_event(&event, &change, at(8)).await;
-    assert_eq!(router.subscriptions.blamed(), 2);
+    assert_eq!(router.subscriptions.unmatchable(), 2);
     assert_eq!(next(&receiver).await["type"], "updated");
 }
 

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     position::{Cursor, DeploymentId, Position},
     protocol::{Dialect, Ending, GapReason},
-    receipts::Gone,
+    receipts::Closed,
     subscription::{CompiledSubscription, Key, Subscription},
 };
 
@@ -34,7 +34,7 @@ pub(crate) struct Applied {
     /// Whether this node stops.
     pub stopping: bool,
     /// How many subscriptions are invalid since their filters could not be matched with an event.
-    pub blamed: usize,
+    pub unmatchable: usize,
 }
 
 impl Default for Applied {
@@ -43,7 +43,7 @@ impl Default for Applied {
             position: Position::START,
             loaded: false,
             stopping: false,
-            blamed: 0,
+            unmatchable: 0,
         }
     }
 }
@@ -66,7 +66,7 @@ pub(crate) struct Attach {
     /// Where the client is, for operators.
     pub remote: String,
     /// Tells when the connection's task is gone.
-    pub gone: Gone,
+    pub closed: Closed,
 }
 
 /// Why a connection was not taken.
@@ -273,7 +273,7 @@ impl RouterHandle {
     }
 
     /// Tells the registry that a connection has found a reason to end. The registry's verdict, this
-    /// or an earlier one, comes through the outbox. False if the router is gone: nothing comes then.
+    /// or an earlier one, comes through the outbox. False if the router is closed: nothing comes then.
     pub(crate) async fn leave(&self, key: ConnectionKey, ending: Ending) -> bool {
         self.inputs.send(Input::Leave(key, ending)).await.is_ok()
     }
@@ -293,13 +293,15 @@ impl RouterHandle {
 
     /// Waits until another number of subscriptions than `known` is invalid since their filters could not be
     /// matched; for ever if the router is gone.
-    pub(crate) async fn blamed(&self, known: usize) -> usize {
+    pub(crate) async fn unmatchable(&self, known: usize) -> usize {
         let mut applied = self.applied.clone();
-        let changed = applied.wait_for(|applied| applied.blamed != known).await;
-        let Ok(blamed) = changed.map(|applied| applied.blamed) else {
+        let changed = applied
+            .wait_for(|applied| applied.unmatchable != known)
+            .await;
+        let Ok(unmatchable) = changed.map(|applied| applied.unmatchable) else {
             return std::future::pending().await;
         };
-        blamed
+        unmatchable
     }
 
     /// What came after `from`, in order, up to what this node remembers: it remembers that too, as far as
@@ -408,7 +410,7 @@ mod tests {
                 acknowledged: false,
                 close_on_gap: false,
                 remote: String::new(),
-                gone: crate::receipts::life().1,
+                closed: crate::receipts::AliveGuard::new().1,
             };
             let refused = handle.attach(attach).await.map(drop);
             assert_eq!(refused, Err(AttachError::Busy(Busy)));

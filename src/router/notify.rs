@@ -8,7 +8,7 @@ use crate::{
 
 impl Router {
     /// Sends `updated` to every connection of a subscription.
-    pub(super) async fn tell_update(&mut self, slot: Slot) {
+    pub(super) async fn notify_update(&mut self, slot: Slot) {
         if self.registry.of(slot).is_empty() {
             return;
         }
@@ -20,7 +20,7 @@ impl Router {
         self.registry.copied(slot, bytes);
         if entry.withheld {
             // From here on events are missing for them, on this node alone.
-            self.end_deaf(slot, self.position);
+            self.end_on_gap(slot, self.position);
         }
         let (position, deployment) = (self.position, self.settings.deployment);
         let frame = |from: Position, dialect: Dialect| {
@@ -36,7 +36,7 @@ impl Router {
 
     /// Tells every connection that events after `after` may be missing; those that cannot be told,
     /// or asked not to be, end as `resync`.
-    pub(super) async fn tell_gap(&mut self, reason: GapReason, after: Position) {
+    pub(super) async fn notify_gap(&mut self, reason: GapReason, after: Position) {
         let deaf: Vec<ConnectionKey> = self
             .registry
             .all()
@@ -48,12 +48,12 @@ impl Router {
         }
         let slots: Vec<Slot> = self.registry.subscriptions().collect();
         for slot in slots {
-            self.tell_gap_to(slot, reason, after).await;
+            self.notify_gap_to(slot, reason, after).await;
         }
     }
 
     /// The same to the connections of one subscription that can be told.
-    pub(super) async fn tell_gap_to(&mut self, slot: Slot, reason: GapReason, after: Position) {
+    pub(super) async fn notify_gap_to(&mut self, slot: Slot, reason: GapReason, after: Position) {
         let (position, deployment) = (self.position, self.settings.deployment);
         let frame = |from: Position, dialect: Dialect| {
             // Who starts later than here misses nothing.

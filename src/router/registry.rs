@@ -9,13 +9,13 @@ use std::hash::Hash;
 use std::time::SystemTime;
 
 use super::{
-    counters::Books,
+    counters::ConnectionCounters,
     outbox::{End, Sender},
 };
 use crate::{
     position::Position,
     protocol::{Dialect, Ending},
-    receipts::Gone,
+    receipts::Closed,
 };
 
 /// Names a connection on this node. Never used twice.
@@ -56,7 +56,7 @@ pub(crate) struct Registered {
     /// Since when.
     pub opened_at: SystemTime,
     /// Tells when its task, and with it the socket, is gone.
-    pub gone: Gone,
+    pub closed: Closed,
 }
 
 impl Registered {
@@ -96,7 +96,7 @@ pub(crate) struct NewConnection {
     /// See [`Registered`].
     pub remote: String,
     /// See [`Registered`].
-    pub gone: Gone,
+    pub closed: Closed,
 }
 
 #[cfg(test)]
@@ -112,7 +112,7 @@ impl NewConnection {
             phase: Phase::Live,
             copy_bytes: 0,
             remote: String::new(),
-            gone: crate::receipts::life().1,
+            closed: crate::receipts::AliveGuard::new().1,
         }
     }
 }
@@ -125,12 +125,12 @@ pub(super) struct Holder {
     pub(super) bytes: usize,
 }
 
-/// The connections of all subscriptions on this node, and the books about them.
+/// The connections of all subscriptions on this node, and the counters about them.
 #[derive(Debug)]
 pub(crate) struct Registry<S> {
     by_subscription: HashMap<S, Vec<Registered>>,
     places: HashMap<ConnectionKey, (S, usize)>,
-    books: Books,
+    counters: ConnectionCounters,
     /// Bytes of all copies of subscriptions that connections have for the past.
     copied_bytes: usize,
     next_key: u64,
@@ -141,7 +141,7 @@ impl<S: Copy + Eq + Hash> Default for Registry<S> {
         Self {
             by_subscription: HashMap::new(),
             places: HashMap::new(),
-            books: Books::default(),
+            counters: ConnectionCounters::default(),
             copied_bytes: 0,
             next_key: 0,
         }
@@ -166,10 +166,10 @@ impl<S: Copy + Eq + Hash> Registry<S> {
             copy_bytes: new.copy_bytes,
             remote: new.remote,
             opened_at: SystemTime::now(),
-            gone: new.gone,
+            closed: new.closed,
         });
         self.copied_bytes += new.copy_bytes;
-        self.books.open();
+        self.counters.open();
         key
     }
 
@@ -238,7 +238,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
             position,
             drain: drains(ending),
         });
-        self.books.close(ending);
+        self.counters.close(ending);
         tracing::debug!(
             connection = connection.id,
             reason = ending.token(),
@@ -303,9 +303,9 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         self.places.len()
     }
 
-    /// The books.
-    pub(crate) fn books(&self) -> Books {
-        self.books
+    /// The counters.
+    pub(crate) fn counters(&self) -> ConnectionCounters {
+        self.counters
     }
 }
 
@@ -369,7 +369,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever races, each connection is told exactly one ending, the first, and the books
+        /// Whatever races, each connection is told exactly one ending, the first, and the counters
         /// agree with what was told.
         #[test]
         fn every_connection_ends_once_for_one_reason(steps in prop::collection::vec(step(), 1..80)) {
@@ -420,17 +420,17 @@ mod tests {
                         }
                     }
                 }
-                let books = registry.books();
-                prop_assert_eq!(books.opened, opened.len() as u64);
-                prop_assert_eq!(books.open, registry.len() as u64);
-                prop_assert_eq!(books.opened, books.open + books.closed_in_all());
+                let counters = registry.counters();
+                prop_assert_eq!(counters.opened, opened.len() as u64);
+                prop_assert_eq!(counters.open, registry.len() as u64);
+                prop_assert_eq!(counters.opened, counters.open + counters.closed_in_all());
                 prop_assert_eq!(registry.all().count(), registry.len());
                 let copies = registry.all().map(|c| c.copy_bytes).sum::<usize>();
                 prop_assert_eq!(registry.copied_bytes(), copies);
                 prop_assert!(registry.all().all(|c| c.phase == Phase::CatchingUp || c.copy_bytes == 0));
                 for ending in Ending::ALL {
                     let told = expected.values().filter(|e| **e == ending).count();
-                    prop_assert_eq!(books.closed(ending), told as u64);
+                    prop_assert_eq!(counters.closed(ending), told as u64);
                 }
             }
             for (key, _, receiver) in &opened {

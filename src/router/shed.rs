@@ -16,27 +16,27 @@ use crate::{position::Position, protocol::Ending};
 
 /// Relieved is a node only when an eighth of what may wait is free, so that not every event looks
 /// for the largest anew.
-const FREE_PART: u64 = 8;
+const HEADROOM_PART: u64 = 8;
 /// How long a connection that ends may take to let go of what its socket refused; and beyond the router's
 /// patience all of them together.
-const LET_GO: Duration = Duration::from_secs(1);
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between looks at connections that are on their way out and still hold something.
-const PAUSE: Duration = Duration::from_millis(10);
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Delivery {
-    fn is_relieved(&self) -> bool {
-        self.wording.load.bytes() <= self.most_bytes - self.most_bytes / FREE_PART
+    fn has_headroom(&self) -> bool {
+        self.encoder.load.bytes() <= self.most_bytes - self.most_bytes / HEADROOM_PART
     }
 
     /// Brings down what waits on this node, if it is more than may.
-    pub(super) async fn relieve(&mut self, registry: &mut Registry<Slot>, position: Position) {
-        if self.wording.load.bytes() <= self.most_bytes {
+    pub(super) async fn shed_load(&mut self, registry: &mut Registry<Slot>, position: Position) {
+        if self.encoder.load.bytes() <= self.most_bytes {
             return;
         }
         self.hand_over();
         let served_by = Instant::now() + self.patience;
-        while !self.is_relieved() {
-            let asked = self.ask_largest(registry, position, served_by).await;
+        while !self.has_headroom() {
+            let asked = self.shed_largest(registry, position, served_by).await;
             if Instant::now() >= served_by {
                 return;
             }
@@ -44,23 +44,23 @@ impl Delivery {
                 yield_now().await;
             } else {
                 // What waits is all for connections that have ended already.
-                sleep(PAUSE).await;
+                sleep(RETRY_INTERVAL).await;
             }
         }
     }
 
     /// Asks each connection that holds something for less, the largest first, until it is enough or all the
     /// time for it has passed; says whether there was one.
-    async fn ask_largest(
+    async fn shed_largest(
         &self,
         registry: &mut Registry<Slot>,
         position: Position,
         served_by: Instant,
     ) -> bool {
-        let let_go_by = served_by + LET_GO;
+        let let_go_by = served_by + RELEASE_TIMEOUT;
         let holders = registry.largest_first();
         for holder in &holders {
-            if self.is_relieved() || Instant::now() >= let_go_by {
+            if self.has_headroom() || Instant::now() >= let_go_by {
                 break;
             }
             self.metrics.router_waits.inc();
@@ -71,7 +71,7 @@ impl Delivery {
             };
             registry.end(holder.key, ending, position);
             // One that lets go late, or not at all, is not to hold up the events of all others.
-            let by = let_go_by.min(Instant::now() + LET_GO);
+            let by = let_go_by.min(Instant::now() + RELEASE_TIMEOUT);
             holder.outbox.emptied(by).await;
         }
         !holders.is_empty()
@@ -140,16 +140,16 @@ mod tests {
             let (sender, receiver) =
                 outbox(crate::router::outbox_bounds(&config::Socket::default()));
             let frame = Frame::new(vec![0; FRAME_BYTES].into(), Position::START, None);
-            let frame = Arc::new(frame.counted(&delivery.wording.load));
+            let frame = Arc::new(frame.counted(&delivery.encoder.load));
             assert!(matches!(sender.push(&frame), Pushed::Queued(_)));
             registry.open(0, NewConnection::live(sender));
             keeping.spawn(keep(receiver));
         }
         yield_now().await;
         let begun = Instant::now();
-        delivery.relieve(&mut registry, Position::START).await;
-        assert!(begun.elapsed() <= delivery.patience + LET_GO);
-        let slow = registry.books().closed(Ending::SlowConsumer);
+        delivery.shed_load(&mut registry, Position::START).await;
+        assert!(begun.elapsed() <= delivery.patience + RELEASE_TIMEOUT);
+        let slow = registry.counters().closed(Ending::SlowConsumer);
         assert!((1..CONNECTIONS as u64).contains(&slow), "{slow}");
     }
 }

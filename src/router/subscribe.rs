@@ -79,7 +79,7 @@ impl Router {
                 },
                 copy_bytes: if start.replay { copy_bytes } else { 0 },
                 remote: attach.remote,
-                gone: attach.gone,
+                closed: attach.closed,
             },
         );
         tracing::debug!(
@@ -145,8 +145,8 @@ impl Router {
     /// Answers a connection that replays. It is live from the end of the answer on if the answer
     /// holds all there is; a connection that has ended meanwhile gets its last words all the same.
     pub(super) fn backlog_after(&mut self, key: ConnectionKey, from: Position) -> BacklogAnswer {
-        let Some(slice) = self.window.after(from) else {
-            return BacklogAnswer::TooOld(self.window.start());
+        let Some(slice) = self.backlog.after(from) else {
+            return BacklogAnswer::TooOld(self.backlog.start());
         };
         let last = slice.batches.last().map_or(from, |batch| batch.position);
         let up_to = if slice.complete { self.position } else { last };

@@ -18,12 +18,12 @@ use std::{
 
 use bson::{DateTime, RawDocument};
 
-pub(super) use self::unaddressable::Heir;
-use self::{expiries::Expiries, ids::Ids, unaddressable::Apart, warnings::Notices};
+pub(super) use self::unaddressable::Successor;
+use self::{expiries::Expiries, ids::Ids, unaddressable::Unaddressable, warnings::Warnings};
 
+pub(crate) use self::builder::TableBuilder;
+pub(crate) use self::capacity::{Capacity, Occupancy};
 pub(crate) use self::entry::Entry;
-pub(crate) use self::builder::Gathering;
-pub(crate) use self::capacity::{Occupancy, Room};
 use crate::{
     filter::{Effort, Filter, FilterIndex},
     positions::Owner,
@@ -40,13 +40,13 @@ pub(crate) struct Table {
     free: Vec<Slot>,
     ids: Ids,
     index: FilterIndex<Slot>,
-    /// All that are invalid, those that are kept apart among them.
+    /// All that are invalid, those that no id addresses among them.
     invalid: BTreeSet<Key>,
-    apart: Apart,
+    unaddressable: Unaddressable,
     /// Those that are invalid since their filters could not be matched with an event.
-    blamed: BTreeSet<Slot>,
+    unmatchable: BTreeSet<Slot>,
     expiries: Expiries,
-    notices: Notices,
+    warnings: Warnings,
     occupancy: Occupancy,
     counts: [u64; Status::ALL.len()],
 }
@@ -83,7 +83,7 @@ pub(super) struct Difference {
 
 impl Table {
     /// An empty table that holds so much at most; what is more is known by its id alone, and invalid.
-    pub(crate) fn with_room(most: Room) -> Self {
+    pub(crate) fn with_capacity(most: Capacity) -> Self {
         Self {
             occupancy: Occupancy {
                 most,
@@ -106,8 +106,8 @@ impl Table {
     /// Makes or replaces a subscription. Returns its slot if it existed before and is
     /// different now.
     pub(super) fn upsert(&mut self, entry: Entry, filter: Option<Filter>) -> Option<Slot> {
-        if self.is_apart(&entry.subscription) {
-            self.set_apart(&entry);
+        if self.is_unaddressable(&entry.subscription) {
+            self.set_aside(&entry);
             return None;
         }
         let slot = (entry.subscription.id()).and_then(|id| self.slot(&id));
@@ -129,7 +129,7 @@ impl Table {
         Some(slot)
     }
 
-    /// Puts a document in the place of another one of the same id, which is set apart where it is not an
+    /// Puts a document in the place of another one of the same id, which is set aside where it is not an
     /// earlier state of the same. The filter is left to the caller.
     fn replace(&mut self, slot: Slot, mut entry: Entry) {
         let Some(old) = self.forget(slot) else { return };
@@ -140,7 +140,7 @@ impl Table {
         // The subscription comes first where there is not room for both.
         self.fill(slot, entry);
         if !same {
-            self.set_apart(&old);
+            self.set_aside(&old);
         }
     }
 
@@ -155,7 +155,7 @@ impl Table {
 
     /// Whether a document is no subscription beside those that there are: it has no id, or another one
     /// has its id as a string.
-    pub(super) fn is_apart(&self, subscription: &Subscription) -> bool {
+    pub(super) fn is_unaddressable(&self, subscription: &Subscription) -> bool {
         let Some(id) = subscription.id() else {
             return true;
         };
@@ -170,25 +170,26 @@ impl Table {
         if let Some(old) = old.filter(|old| !old.withheld) {
             without.remove(old.subscription.document.as_bytes().len());
         }
-        without.has_room_for(Room {
+        without.has_room_for(Capacity {
             subscriptions: 1,
             bytes: entry.subscription.document.as_bytes().len(),
         })
     }
 
     /// Keeps a document apart, whole if there is room.
-    fn set_apart(&mut self, entry: &Entry) {
+    fn set_aside(&mut self, entry: &Entry) {
         let subscription = &entry.subscription;
         let key = subscription.key();
-        if let Some(bytes) = self.apart.held_bytes(&key) {
+        if let Some(bytes) = self.unaddressable.held_bytes(&key) {
             self.occupancy.remove(bytes);
         }
         let withheld = entry.withheld || !self.has_room_for(entry, None);
-        let new = self.apart.insert(subscription, withheld);
-        if let Some(bytes) = self.apart.held_bytes(&key) {
+        let new = self.unaddressable.insert(subscription, withheld);
+        if let Some(bytes) = self.unaddressable.held_bytes(&key) {
             self.occupancy.add(bytes);
         }
-        self.notices.see(subscription, self.apart.fault(&key));
+        self.warnings
+            .see(subscription, self.unaddressable.fault(&key));
         if new {
             self.counts[Status::Invalid as usize] += 1;
             self.invalid.insert(key);
@@ -220,7 +221,7 @@ impl Table {
     fn fill(&mut self, slot: Slot, entry: Entry) {
         let status = entry.status();
         self.counts[status as usize] += 1;
-        self.notices.see(&entry.subscription, entry.error());
+        self.warnings.see(&entry.subscription, entry.error());
         if status == Status::Invalid {
             self.invalid.insert(entry.subscription.key());
         }
@@ -245,7 +246,7 @@ impl Table {
             self.invalid.remove(&old.subscription.key());
         }
         self.index.remove(slot);
-        self.blamed.remove(&slot);
+        self.unmatchable.remove(&slot);
         Some(old)
     }
 
@@ -264,17 +265,18 @@ impl Table {
     }
 
     /// The document that is the subscription of this id now that none is, if there is one.
-    pub(super) fn heir(&mut self, id: &str) -> Option<Heir> {
-        let heir = self.apart.heir(id)?;
-        self.take_back(&Key::of(&heir.document)).then_some(heir)
+    pub(super) fn successor(&mut self, id: &str) -> Option<Successor> {
+        let successor = self.unaddressable.successor(id)?;
+        self.take_back(&Key::of(&successor.document))
+            .then_some(successor)
     }
 
-    /// Keeps a document apart no more; false if it was not.
+    /// Sets a document aside no more; false if it was not.
     fn take_back(&mut self, key: &Key) -> bool {
-        if let Some(bytes) = self.apart.held_bytes(key) {
+        if let Some(bytes) = self.unaddressable.held_bytes(key) {
             self.occupancy.remove(bytes);
         }
-        let was = self.apart.remove(key);
+        let was = self.unaddressable.remove(key);
         if was {
             self.counts[Status::Invalid as usize] -= 1;
             self.invalid.remove(key);
@@ -285,13 +287,13 @@ impl Table {
     /// Makes `new` the whole truth. What stays keeps its slot.
     pub(super) fn replace_all(&mut self, new: Self) -> Difference {
         let mut old = std::mem::replace(self, new);
-        self.notices.after(std::mem::take(&mut old.notices));
+        self.warnings.after(std::mem::take(&mut old.warnings));
         let mut difference = Difference::default();
         if old.slots.is_empty() {
             return difference;
         }
         self.renumber(&old);
-        let mut blamed = Vec::new();
+        let mut unmatchable = Vec::new();
         for (slot, was) in (0..).zip(old.slots) {
             let Some(was) = was else { continue };
             match self.slots.get_mut(slot as usize) {
@@ -301,8 +303,8 @@ impl Table {
                     let fault = was
                         .subscription
                         .fault
-                        .filter(|_| old.blamed.contains(&slot));
-                    blamed.extend(fault.map(|fault| (slot, fault)));
+                        .filter(|_| old.unmatchable.contains(&slot));
+                    unmatchable.extend(fault.map(|fault| (slot, fault)));
                 }
                 Some(Some(is)) => {
                     is.since = is.since.max(was.since);
@@ -311,7 +313,7 @@ impl Table {
                 _ => difference.gone.push((slot, was)),
             }
         }
-        for (slot, fault) in blamed {
+        for (slot, fault) in unmatchable {
             self.blame(slot, fault);
         }
         difference
@@ -380,7 +382,7 @@ impl Table {
     /// What is wrong with a document, as it is applied.
     fn fault(&self, document: &RawDocument) -> Option<&str> {
         let key = Key::of(document);
-        if let Some(fault) = self.apart.fault(&key) {
+        if let Some(fault) = self.unaddressable.fault(&key) {
             return Some(fault);
         }
         let held = self.held(&key)?;
@@ -428,18 +430,18 @@ impl Table {
         if self.get(slot).map(Entry::status) != Some(Status::Active) {
             return false;
         }
-        let Some(mut blamed) = self.forget(slot) else {
+        let Some(mut unmatchable) = self.forget(slot) else {
             return false;
         };
-        blamed.subscription.fault = Some(fault);
-        self.fill(slot, blamed);
-        self.blamed.insert(slot);
+        unmatchable.subscription.fault = Some(fault);
+        self.fill(slot, unmatchable);
+        self.unmatchable.insert(slot);
         true
     }
 
     /// How many subscriptions are invalid since their filters could not be matched.
-    pub(super) fn blamed(&self) -> usize {
-        self.blamed.len()
+    pub(super) fn unmatchable(&self) -> usize {
+        self.unmatchable.len()
     }
 
     /// When the next subscription expires.
@@ -455,8 +457,8 @@ impl Table {
     }
 
     /// Says in the log what there is to say of documents, once each.
-    pub(super) fn say_notices(&mut self) {
-        self.notices.say();
+    pub(super) fn log_warnings(&mut self) {
+        self.warnings.say();
     }
 
     /// All durable subscriptions.

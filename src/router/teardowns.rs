@@ -6,7 +6,7 @@ use super::table::Entry;
 use crate::{
     position::Position,
     protocol::Ending,
-    receipts::{Gone, Receipts, Teardown},
+    receipts::{Closed, Receipts, Teardown},
     store::Deletion,
     subscription::SubscriptionId,
 };
@@ -59,7 +59,7 @@ impl Teardowns {
         &self,
         removed: &Entry,
         deletion: Deletion,
-        connections: Vec<Gone>,
+        connections: Vec<Closed>,
     ) {
         let (Some(receipts), Some(id)) = (&self.0, removed.subscription.id()) else {
             return;

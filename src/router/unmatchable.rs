@@ -63,8 +63,8 @@ impl Router {
             "matching an event took so much that some filters were passed over"
         );
         for slot in undecided {
-            self.end_deaf(slot, before);
-            self.tell_gap_to(slot, GapReason::OversizedChange, before)
+            self.end_on_gap(slot, before);
+            self.notify_gap_to(slot, GapReason::OversizedChange, before)
                 .await;
         }
     }
@@ -96,7 +96,7 @@ impl Router {
         if again.is_err() {
             self.metrics.events_undecodable.inc();
             self.delivery.flush(&mut self.registry).await;
-            self.tell_gap(GapReason::UndecodableChange, before).await;
+            self.notify_gap(GapReason::UndecodableChange, before).await;
         }
     }
 
@@ -108,12 +108,12 @@ impl Router {
             return;
         }
         self.metrics.filters_blamed.inc();
-        self.end_deaf(slot, after);
-        self.tell_update(slot).await;
+        self.end_on_gap(slot, after);
+        self.notify_update(slot).await;
     }
 
     /// Ends those connections of a subscription that cannot be told of a gap here, or asked not to be.
-    pub(super) fn end_deaf(&mut self, slot: Slot, after: Position) {
+    pub(super) fn end_on_gap(&mut self, slot: Slot, after: Position) {
         let concerns = |c: &&Registered| c.gets(self.position) && c.ends_on_gap();
         let deaf = self.registry.of(slot).iter().filter(concerns);
         let deaf: Vec<ConnectionKey> = deaf.map(|c| c.key).collect();

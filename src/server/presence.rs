@@ -110,7 +110,7 @@ async fn watch_rights(store: &Store, health: &Health) {
 async fn watch_filters(router: &RouterHandle, health: &Health) {
     let mut known = 0;
     loop {
-        known = router.blamed(known).await;
+        known = router.unmatchable(known).await;
         let detail = format!(
             "subscriptions that are invalid since their filters could not be matched with an event: \
              {known}; see status=invalid"

@@ -379,11 +379,11 @@ impl Replay {
         if !self.dialect.has_messages() {
             return None;
         }
-        let cursor = at.cursor(self.host.wording.deployment);
+        let cursor = at.cursor(self.host.encoder.deployment);
         let json = subscription.to_json();
         let message = Message::updated(&json, &cursor);
         let frame = Frame::notice(&message, self.dialect, at);
-        Some(Arc::new(frame.counted(&self.host.wording.load)))
+        Some(Arc::new(frame.counted(&self.host.encoder.load)))
     }
 }
 

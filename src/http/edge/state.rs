@@ -5,7 +5,7 @@ use std::{ops::Deref, sync::Arc};
 use super::{bounds::Bounds, client_tasks::ClientTasks, description::Description};
 use crate::{
     config::{Limits, Socket},
-    feed::Recall,
+    feed::DeleteHistory,
     filter,
     positions::Positions,
     receipts::Receipts,
@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     /// This node's record of the deletes it has seen.
     pub receipts: Receipts,
     /// The deletes of the day before this node's start.
-    pub recall: Recall,
+    pub recall: DeleteHistory,
     pub description: Description,
     /// This node's identity, as other nodes see it.
     pub node: Arc<NodeCard>,

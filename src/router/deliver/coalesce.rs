@@ -1,4 +1,4 @@
-//! Events on their way to the connections, gathered by subscription.
+//! Events on their way to the connections, grouped by subscription.
 //!
 //! What one batch brings to a subscription goes to each of its connections together: one push, one
 //! piece of memory, one part of a system call. Pure.
@@ -25,7 +25,7 @@ const PART_OF_OUTBOX: usize = 8;
 
 /// Which events go to the connections of one subscription, by dialect.
 #[derive(Debug)]
-pub(super) struct Gathered {
+pub(super) struct EventGroup {
     pub(super) slot: Slot,
     wanted: [bool; Dialect::COUNT],
     frames: [SmallVec<[Arc<Frame>; 1]>; Dialect::COUNT],
@@ -33,14 +33,14 @@ pub(super) struct Gathered {
 
 /// The events of all subscriptions since they were last taken.
 #[derive(Debug, Default)]
-pub(super) struct Runs {
-    all: Vec<Gathered>,
+pub(super) struct Coalescer {
+    all: Vec<EventGroup>,
     places: HashMap<Slot, usize>,
 }
 
-impl Runs {
+impl Coalescer {
     /// What goes to a subscription, which has these `connections`; `None` if none of them is live.
-    pub(super) fn to(&mut self, slot: Slot, connections: &[Registered]) -> Option<&mut Gathered> {
+    pub(super) fn to(&mut self, slot: Slot, connections: &[Registered]) -> Option<&mut EventGroup> {
         if let Some(place) = self.places.get(&slot) {
             return self.all.get_mut(*place);
         }
@@ -53,7 +53,7 @@ impl Runs {
             return None;
         }
         self.places.insert(slot, self.all.len());
-        self.all.push(Gathered {
+        self.all.push(EventGroup {
             slot,
             wanted,
             frames: Default::default(),
@@ -62,13 +62,13 @@ impl Runs {
     }
 
     /// Takes what was gathered, in no particular order of subscriptions.
-    pub(super) fn take(&mut self) -> Vec<Gathered> {
+    pub(super) fn take(&mut self) -> Vec<EventGroup> {
         self.places.clear();
         std::mem::take(&mut self.all)
     }
 }
 
-impl Gathered {
+impl EventGroup {
     /// Whether a connection takes events in this dialect.
     pub(super) fn wants(&self, dialect: Dialect) -> bool {
         self.wanted[dialect.index()]

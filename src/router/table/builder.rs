@@ -1,6 +1,6 @@
 //! A table of many subscriptions at once, made beside the router.
 
-use super::{Entry, Room, Slot, Table};
+use super::{Capacity, Entry, Slot, Table};
 use crate::{
     filter::{self, Filling, Limits, Preparation, Prepared},
     subscription::{CompiledSubscription, Subscription},
@@ -8,7 +8,7 @@ use crate::{
 
 /// A table in the making. What is gathered is matched once it is finished.
 #[derive(Debug)]
-pub(crate) struct Gathering {
+pub(crate) struct TableBuilder {
     table: Table,
     filling: Filling<Slot>,
     limits: Limits,
@@ -16,12 +16,12 @@ pub(crate) struct Gathering {
     taken_over: Vec<Slot>,
 }
 
-impl Gathering {
+impl TableBuilder {
     /// Nothing yet, and what makes filters ready for it, on another thread if need be.
-    pub(crate) fn start(limits: Limits, most: Room) -> (Preparation, Self) {
+    pub(crate) fn start(limits: Limits, most: Capacity) -> (Preparation, Self) {
         let (preparation, filling) = filter::parts();
         let gathering = Self {
-            table: Table::with_room(most),
+            table: Table::with_capacity(most),
             filling,
             limits,
             taken_over: Vec::new(),
@@ -46,8 +46,8 @@ impl Gathering {
 
     /// The document, if it gets a slot of its own.
     fn take_new(&mut self, entry: Entry) -> Option<Entry> {
-        if self.table.is_apart(&entry.subscription) {
-            self.table.set_apart(&entry);
+        if self.table.is_unaddressable(&entry.subscription) {
+            self.table.set_aside(&entry);
             return None;
         }
         let slot = (entry.subscription.id()).and_then(|id| self.table.slot(&id));

@@ -4,14 +4,14 @@ use crate::config;
 
 /// A number of subscriptions, and of bytes of their documents.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) struct Room {
+pub(crate) struct Capacity {
     /// Subscriptions.
     pub subscriptions: usize,
     /// Bytes of their documents. What is made of their filters takes about as much again.
     pub bytes: usize,
 }
 
-impl From<&config::Limits> for Room {
+impl From<&config::Limits> for Capacity {
     fn from(limits: &config::Limits) -> Self {
         Self {
             subscriptions: limits.subscriptions,
@@ -24,20 +24,20 @@ impl From<&config::Limits> for Room {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Occupancy {
     /// What is held.
-    pub held: Room,
+    pub held: Capacity,
     /// What may be.
-    pub most: Room,
+    pub most: Capacity,
 }
 
 impl Default for Occupancy {
     /// Nothing, without a bound.
     fn default() -> Self {
-        let most = Room {
+        let most = Capacity {
             subscriptions: usize::MAX,
             bytes: usize::MAX,
         };
         Self {
-            held: Room::default(),
+            held: Capacity::default(),
             most,
         }
     }
@@ -45,7 +45,7 @@ impl Default for Occupancy {
 
 impl Occupancy {
     /// Whether so much more may be held.
-    pub(crate) fn has_room_for(&self, more: Room) -> bool {
+    pub(crate) fn has_room_for(&self, more: Capacity) -> bool {
         let subscriptions = self.held.subscriptions.saturating_add(more.subscriptions);
         let bytes = self.held.bytes.saturating_add(more.bytes);
         subscriptions <= self.most.subscriptions && bytes <= self.most.bytes
@@ -53,7 +53,7 @@ impl Occupancy {
 
     /// How full it is, for people, once it is nearly full.
     pub(crate) fn warning(&self) -> Option<String> {
-        let Room {
+        let Capacity {
             subscriptions,
             bytes,
         } = self.most;
@@ -90,11 +90,11 @@ mod tests {
     #[test]
     fn it_warns_before_it_is_full() {
         let occupied = |subscriptions, bytes| Occupancy {
-            held: Room {
+            held: Capacity {
                 subscriptions,
                 bytes,
             },
-            most: Room {
+            most: Capacity {
                 subscriptions: 10,
                 bytes: 1_000,
             },
@@ -109,7 +109,7 @@ mod tests {
         ] {
             let occupied = occupied(subscriptions, bytes);
             assert_eq!(occupied.warning().is_some(), warned, "{occupied:?}");
-            let one = Room {
+            let one = Capacity {
                 subscriptions: 1,
                 bytes: 100,
             };

@@ -80,7 +80,7 @@ fn what_finds_no_room_is_known_and_invalid_until_there_is_some() {
     let document = |id: &str, filter: Document| doc! {"_id": id, "filter": filter};
     let small = document("a", doc! {"x": 1});
     let bytes = key(&small).as_bytes().len();
-    let mut table = Table::with_room(Room {
+    let mut table = Table::with_capacity(Capacity {
         subscriptions: 2,
         bytes: 3 * bytes,
     });
@@ -108,7 +108,7 @@ fn what_finds_no_room_is_known_and_invalid_until_there_is_some() {
     for id in ["b", "c"] {
         assert!(table.remove(&of(id)).is_some());
     }
-    assert_eq!(table.occupancy().held, Room::default());
+    assert_eq!(table.occupancy().held, Capacity::default());
 }
 
 /// Whatever comes first, after a reload too.
@@ -136,11 +136,11 @@ fn check_taken(table: &mut Table, id: ObjectId) {
     assert_eq!(matched(table, &doc! {"x": 2}), 1);
     assert!(table.fault(&key(&doc! {"_id": id})).is_some());
     assert!(table.remove(&of(id.to_hex())).is_some());
-    let heir = table.heir(&id.to_hex()).unwrap();
-    table.store(&heir.document.try_into().unwrap());
+    let successor = table.successor(&id.to_hex()).unwrap();
+    table.store(&successor.document.try_into().unwrap());
     assert_eq!(table.counts(), [1, 0, 0]);
     assert_eq!(matched(table, &doc! {"x": 1}), 1);
-    assert!(table.heir(&id.to_hex()).is_none());
+    assert!(table.successor(&id.to_hex()).is_none());
     assert!(table.remove(&of(id)).is_some());
     assert_eq!(table.counts(), [0, 0, 0]);
 }
@@ -155,7 +155,7 @@ fn one_that_is_kept_apart_goes_without_a_trace() {
     assert!(table.remove(&of(id)).is_none());
     assert_eq!(table.counts(), [1, 0, 0]);
     assert!(table.remove(&of(id.to_hex())).is_some());
-    assert!(table.heir(&id.to_hex()).is_none());
+    assert!(table.successor(&id.to_hex()).is_none());
 }
 
 /// Whichever way they come: one after the other, or with a load.
@@ -165,14 +165,14 @@ fn what_is_kept_apart_takes_room_and_gives_way_to_the_subscription() {
     let digits = doc! {"_id": id, "filter": {"x": 1}};
     let named = doc! {"_id": id.to_hex(), "filter": {"x": 2}};
     let other = doc! {"_id": "other", "filter": {"x": 3}};
-    for (most, held, heir) in [(1, 1, [0, 1]), (2, 2, [1, 0])] {
+    for (most, held, successor) in [(1, 1, [0, 1]), (2, 2, [1, 0])] {
         for order in [[&digits, &named], [&named, &digits]] {
-            let room = Room {
+            let room = Capacity {
                 subscriptions: most,
                 bytes: usize::MAX,
             };
-            let mut one_by_one = Table::with_room(room);
-            let (preparation, mut gathering) = Gathering::start(Limits::default(), room);
+            let mut one_by_one = Table::with_capacity(room);
+            let (preparation, mut gathering) = TableBuilder::start(Limits::default(), room);
             for document in order {
                 one_by_one.store(document);
                 gathering.add(compiled(document).subscription, None);
@@ -185,9 +185,9 @@ fn what_is_kept_apart_takes_room_and_gives_way_to_the_subscription() {
                         .is_some_and(|held| !held.withheld)
                 );
                 table.remove(&of(id.to_hex()));
-                let found = table.heir(&id.to_hex()).unwrap();
-                assert_eq!(found.withheld, heir == [0, 1]);
-                assert_eq!(table.occupancy().held, Room::default());
+                let found = table.successor(&id.to_hex()).unwrap();
+                assert_eq!(found.withheld, successor == [0, 1]);
+                assert_eq!(table.occupancy().held, Capacity::default());
                 table.store(&other);
                 assert_eq!(table.occupancy().held.subscriptions, 1);
             }
@@ -280,7 +280,7 @@ fn one_that_is_blamed_is_invalid_until_its_document_changes_through_a_reload_too
     assert!(table.blame(slot, "too much".into()));
     assert!(!table.blame(slot, "again".into()));
     for _ in 0..2 {
-        assert_eq!((table.counts(), table.blamed()), ([1, 0, 1], 1));
+        assert_eq!((table.counts(), table.unmatchable()), ([1, 0, 1], 1));
         assert_eq!(matching(&table, &doc! {"x": 1}), ["b"]);
         let mut read = compiled(&documents[0]);
         table.judge(&mut read);
@@ -295,7 +295,7 @@ fn one_that_is_blamed_is_invalid_until_its_document_changes_through_a_reload_too
         );
     }
     table.store(&doc! {"_id": "a", "filter": {"x": 2}});
-    assert_eq!((table.counts(), table.blamed()), ([2, 0, 0], 0));
+    assert_eq!((table.counts(), table.unmatchable()), ([2, 0, 0], 0));
     assert_eq!(matching(&table, &doc! {"x": 2}), ["a"]);
 }
 

@@ -13,33 +13,36 @@ use crate::subscription::{Key, Subscription, object_id};
 /// Why an `ObjectId` is not the subscription.
 const TAKEN: &str = "#/_id: another document has this id as a string, and is the subscription";
 
-/// The documents that are kept apart.
+/// The documents that are set aside.
 #[derive(Debug, Default)]
-pub(super) struct Apart(BTreeMap<Key, Set>);
+pub(super) struct Unaddressable(BTreeMap<Key, Set>);
 
 /// One of them.
 #[derive(Debug)]
 struct Set {
     fault: Box<str>,
-    heir: Option<Heir>,
+    successor: Option<Successor>,
 }
 
 /// A document that may take over.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Heir {
+pub(in super::super) struct Successor {
     /// The document.
     pub(in super::super) document: RawDocumentBuf,
     /// Whether there was no room for more of it than its id.
     pub(in super::super) withheld: bool,
 }
 
-impl Apart {
+impl Unaddressable {
     /// Keeps a document, or no more than its id if it is `withheld`; true if none of this key was kept before.
     pub(super) fn insert(&mut self, subscription: &Subscription, withheld: bool) -> bool {
         let key = subscription.key();
         let set = if matches!(key, Key::Other(_)) {
             let fault = subscription.fault.clone().unwrap_or_default();
-            Set { fault, heir: None }
+            Set {
+                fault,
+                successor: None,
+            }
         } else {
             let document = if withheld {
                 subscription.clone().withheld(TAKEN).document
@@ -48,7 +51,7 @@ impl Apart {
             };
             Set {
                 fault: TAKEN.into(),
-                heir: Some(Heir { document, withheld }),
+                successor: Some(Successor { document, withheld }),
             }
         };
         self.0.insert(key, set).is_none()
@@ -56,8 +59,8 @@ impl Apart {
 
     /// Bytes of the document of this key, if it is held.
     pub(super) fn held_bytes(&self, key: &Key) -> Option<usize> {
-        let heir = self.0.get(key)?.heir.as_ref()?;
-        (!heir.withheld).then_some(heir.document.as_bytes().len())
+        let successor = self.0.get(key)?.successor.as_ref()?;
+        (!successor.withheld).then_some(successor.document.as_bytes().len())
     }
 
     /// Forgets a document; true if it was kept.
@@ -65,7 +68,7 @@ impl Apart {
         self.0.remove(key).is_some()
     }
 
-    /// Why the document of this key is kept apart, if it is.
+    /// Why the document of this key is set aside, if it is.
     pub(super) fn fault(&self, key: &Key) -> Option<&str> {
         // Nearly always there is nothing.
         (!self.0.is_empty()).then_some(())?;
@@ -73,9 +76,9 @@ impl Apart {
     }
 
     /// The document that takes over this id; it is to be removed then.
-    pub(super) fn heir(&self, id: &str) -> Option<Heir> {
+    pub(super) fn successor(&self, id: &str) -> Option<Successor> {
         (!self.0.is_empty()).then_some(())?;
-        self.0.get(&taken(id)?)?.heir.clone()
+        self.0.get(&taken(id)?)?.successor.clone()
     }
 }
 

@@ -6,43 +6,43 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::subscription::{Key, Subscription};
 
-/// Notices that are remembered, so that none is said twice.
+/// Warnings that are remembered, so that none is said twice.
 const REMEMBERED: usize = 10_000;
-/// Notices that wait to be said; of more only the number is.
+/// Warnings that wait to be said; of more only the number is.
 const DUE: usize = 100;
 
-/// The notices of a table.
+/// The warnings of a table.
 #[derive(Debug, Default)]
-pub(super) struct Notices {
+pub(super) struct Warnings {
     given: HashSet<u64>,
-    due: Vec<(u64, Notice)>,
+    due: Vec<(u64, Warning)>,
     more: usize,
 }
 
 #[derive(Debug)]
-enum Notice {
+enum Warning {
     Invalid { key: Key, reason: Box<str> },
     Unknown { key: Key, field: String },
 }
 
-impl Notices {
+impl Warnings {
     /// Sees a document: its fault, and fields that nothing reads.
     pub(super) fn see(&mut self, subscription: &Subscription, fault: Option<&str>) {
         if let Some(reason) = fault {
             let key = subscription.key();
             let mark = xxh3_64(format!("{key:?} {reason}").as_bytes());
             let reason = reason.into();
-            self.note(mark, || Notice::Invalid { key, reason });
+            self.note(mark, || Warning::Invalid { key, reason });
         }
         // A field is said once, whichever documents have it.
         for field in subscription.unknown_fields() {
             let mark = xxh3_64(field.as_bytes());
             let key = || subscription.key();
-            self.note(mark, || Notice::Unknown { key: key(), field });
+            self.note(mark, || Warning::Unknown { key: key(), field });
         }
     }
 
-    fn note(&mut self, mark: u64, notice: impl FnOnce() -> Notice) {
+    fn note(&mut self, mark: u64, notice: impl FnOnce() -> Warning) {
         if self.given.contains(&mark) {
             return;
         }
@@ -66,10 +66,10 @@ impl Notices {
     pub(super) fn say(&mut self) {
         for (_, notice) in self.due.drain(..) {
             match notice {
-                Notice::Invalid { key, reason } => {
+                Warning::Invalid { key, reason } => {
                     tracing::warn!(subscription = %key, %reason, "a subscription is invalid");
                 }
-                Notice::Unknown { key, field } => tracing::warn!(
+                Warning::Unknown { key, field } => tracing::warn!(
                     subscription = %key,
                     field,
                     "a subscription has a field that nothing reads; is it misspelt?"
@@ -92,28 +92,28 @@ mod tests {
     use crate::{filter::Limits, subscription::CompiledSubscription};
     use bson::{Document, RawDocumentBuf, doc};
 
-    fn see(notices: &mut Notices, document: &Document) {
+    fn see(warnings: &mut Warnings, document: &Document) {
         let document = RawDocumentBuf::try_from(document).unwrap();
         let read = CompiledSubscription::compile(document, &Limits::default()).subscription;
         let fault = read.fault.clone();
-        notices.see(&read, fault.as_deref());
+        warnings.see(&read, fault.as_deref());
     }
 
     #[test]
     fn each_fault_and_each_unknown_field_is_said_once() {
-        let mut notices = Notices::default();
+        let mut warnings = Warnings::default();
         for _ in 0..2 {
-            see(&mut notices, &doc! {"_id": "a", "filer": 1});
-            see(&mut notices, &doc! {"_id": "b", "filter": {}, "filer": 1});
+            see(&mut warnings, &doc! {"_id": "a", "filer": 1});
+            see(&mut warnings, &doc! {"_id": "b", "filter": {}, "filer": 1});
         }
-        assert_eq!(notices.due.len(), 2);
-        notices.say();
-        see(&mut notices, &doc! {"_id": "a", "filter": 5});
-        assert_eq!(notices.due.len(), 1, "another reason");
-        let mut reloaded = Notices::default();
+        assert_eq!(warnings.due.len(), 2);
+        warnings.say();
+        see(&mut warnings, &doc! {"_id": "a", "filter": 5});
+        assert_eq!(warnings.due.len(), 1, "another reason");
+        let mut reloaded = Warnings::default();
         see(&mut reloaded, &doc! {"_id": "a", "filter": 5});
         see(&mut reloaded, &doc! {"_id": "c", "filter": 5});
-        reloaded.after(notices);
+        reloaded.after(warnings);
         assert_eq!(reloaded.due.len(), 1);
         see(&mut reloaded, &doc! {"_id": "a", "filer": 1});
         assert_eq!(reloaded.due.len(), 1);
@@ -121,12 +121,12 @@ mod tests {
 
     #[test]
     fn of_very_many_only_some_are_named() {
-        let mut notices = Notices::default();
+        let mut warnings = Warnings::default();
         for n in 0..i32::try_from(2 * REMEMBERED).unwrap() {
-            see(&mut notices, &doc! {"_id": n});
+            see(&mut warnings, &doc! {"_id": n});
         }
-        assert_eq!(notices.due.len(), DUE);
-        assert_eq!(notices.given.len(), REMEMBERED);
-        assert_eq!(notices.more, 2 * REMEMBERED - DUE);
+        assert_eq!(warnings.due.len(), DUE);
+        assert_eq!(warnings.given.len(), REMEMBERED);
+        assert_eq!(warnings.more, 2 * REMEMBERED - DUE);
     }
 }

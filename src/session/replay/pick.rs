@@ -80,7 +80,7 @@ impl Replay {
         };
         match verdict {
             Verdict::Matches => batch
-                .frame(change, document, self.dialect, &self.host.wording)
+                .frame(change, document, self.dialect, &self.host.encoder)
                 .map_or(Picked::Nothing, Picked::Frame),
             Verdict::Not => Picked::Nothing,
             Verdict::TooExpensive => Picked::Undecided(GapReason::OversizedChange),

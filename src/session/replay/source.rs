@@ -153,7 +153,7 @@ impl Replay {
         };
         Poll::Ready(match page {
             Ok(Some(batch)) => {
-                batch.count(&self.host.wording.load);
+                batch.count(&self.host.encoder.load);
                 self.batches.push_back(batch);
                 self.archive.page = Some(self.done);
                 // It is read when this one is delivered.

@@ -3,25 +3,29 @@
 use super::world::{Client, State, World};
 use crate::{protocol::Ending, router::outbox::End};
 
-/// The books balance, and who has ended is nowhere any more.
+/// The counters add up, and who has ended is nowhere any more.
 pub(super) fn check_now(world: &World) {
     check_positions(world);
-    let (registry, books) = (&world.registry, world.registry.books());
+    let (registry, counters) = (&world.registry, world.registry.counters());
     let ended = world
         .clients
         .iter()
         .filter(|client| client.decided.is_some());
     let ended: Vec<&Client> = ended.collect();
-    assert_eq!(books.opened, world.clients.len() as u64);
-    assert_eq!(books.opened, books.open + books.closed_in_all());
-    assert_eq!(books.open, registry.len() as u64);
+    assert_eq!(counters.opened, world.clients.len() as u64);
+    assert_eq!(counters.opened, counters.open + counters.closed_in_all());
+    assert_eq!(counters.open, registry.len() as u64);
     assert_eq!(registry.all().count(), registry.len());
     let mut decided = [0; Ending::ALL.len()];
     for ending in ended.iter().filter_map(|client| client.decided) {
         decided[ending as usize] += 1;
     }
     for ending in Ending::ALL {
-        assert_eq!(books.closed(ending), decided[ending as usize], "{ending:?}");
+        assert_eq!(
+            counters.closed(ending),
+            decided[ending as usize],
+            "{ending:?}"
+        );
     }
     for client in &world.clients {
         let of = registry.of(client.subscription);

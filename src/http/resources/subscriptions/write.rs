@@ -9,7 +9,7 @@ use crate::{
         observe::WRITES,
         problem::{Kind, Problem},
     },
-    router::Room,
+    router::Capacity,
     store::{Read, Written},
     subscription::CompiledSubscription,
 };
@@ -47,7 +47,7 @@ pub(crate) async fn judged_one(
 /// Refuses where this node has no room for so many more subscriptions: it could not answer for them.
 pub(super) fn check_room(state: &AppState, more: usize) -> Result<(), Problem> {
     let occupancy = *state.router().occupancy().borrow();
-    let more = Room {
+    let more = Capacity {
         subscriptions: more,
         bytes: 0,
     };
