@@ -21,7 +21,7 @@
 //! - [`carrier`]: the ways to a client: WebSocket, server-sent events.
 //! - [`session`]: one task a client, which alone owns its socket.
 //! - [`http`]: routes, problems, the upgrade.
-//! - [`server`]: builds, starts and stops all of it.
+//! - [`node`]: builds, starts and stops all of it.
 //! - [`client`]: a client of the service; [`cli`]: the commands.
 //! - [`config`], [`telemetry`], [`mongod`]: settings; logs, metrics, health; a private server.
 //!
@@ -39,14 +39,19 @@ pub mod filter;
 pub(crate) mod history;
 pub(crate) mod http;
 pub mod mongod;
+pub(crate) mod node;
 pub mod position;
 pub(crate) mod positions;
 pub mod protocol;
 pub(crate) mod receipts;
 mod retry_writer;
 pub(crate) mod router;
-pub mod server;
 pub(crate) mod session;
 pub mod store;
 pub mod subscription;
 pub mod telemetry;
+
+/// The running service: builds, starts and stops a node.
+pub mod server {
+    pub use crate::node::{NodeError, TaskFault, run};
+}

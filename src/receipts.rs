@@ -32,7 +32,7 @@ use self::writer::Writer;
 use crate::{
     config,
     position::Position,
-    store::{Deletion, Progress, Store},
+    store::{DeleteProgress, Deletion, Store},
     subscription::SubscriptionId,
     telemetry::{Health, Metrics},
 };
@@ -123,14 +123,14 @@ impl Receipts {
 
     /// How far this node is; `applied` is where the router was *before* this was asked, so that the
     /// task knows of every delete up to there.
-    pub(crate) async fn progress(&self, applied: Option<Position>) -> Progress {
+    pub(crate) async fn progress(&self, applied: Option<Position>) -> DeleteProgress {
         match self.ask(Message::Unsettled).await {
-            Some((unsettled, lost)) => Progress {
+            Some((unsettled, lost)) => DeleteProgress {
                 applied,
                 unsettled,
                 lost,
             },
-            None => Progress::default(),
+            None => DeleteProgress::default(),
         }
     }
 

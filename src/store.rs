@@ -39,7 +39,10 @@ pub use self::{
             pages::{EventPage, EventQuery, Patience, Taken},
         },
         idempotency::{Begun, RESERVATION_LEASE, Reservation, Seed, StoredAnswer},
-        nodes::{ALIVE_INTERVALS, Beat, MOST_NODES, NodeCard, NodeSeen, Progress, REMEMBERED},
+        nodes::{
+            ALIVE_INTERVALS, DeleteProgress, Heartbeat, MOST_NODES, NodeInfo, NodeRecord,
+            TEARDOWN_MEMORY,
+        },
         positions::{Beginning, PositionChanges, Whole},
         receipts::{Deletion, Receipt, ReceiptRead},
         subscriptions::{

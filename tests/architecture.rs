@@ -12,7 +12,7 @@ use std::{fs, path::Path};
 const ROWS: [&[&str]; 16] = [
     &["main"],
     &["cli"],
-    &["server"],
+    &["node"],
     &["http"],
     &["session"],
     &["carrier", "history"],

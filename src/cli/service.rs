@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{descriptors, failure::Failure};
 use crate::{
     config::{Auth, Config},
-    server::{self, ServerError},
+    node::{self, NodeError},
 };
 
 /// Connections that may wait in the kernel to be accepted.
@@ -65,11 +65,11 @@ pub(crate) async fn serve(
             "everyone who can reach this address may read, publish and subscribe (--insecure)"
         );
     }
-    server::run(config, listener, stop)
+    node::run(config, listener, stop)
         .await
         .map_err(|error| match error {
-            ServerError::Store(error) => Failure::store(&error),
-            ServerError::Task(fault) => Failure::Failed(fault.to_string()),
+            NodeError::Store(error) => Failure::store(&error),
+            NodeError::Task(fault) => Failure::Failed(fault.to_string()),
         })
 }
 

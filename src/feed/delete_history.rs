@@ -22,7 +22,7 @@ use crate::{
     position::Position,
     receipts::Receipts,
     router::RouterHandle,
-    store::{Deletion, REMEMBERED, Store},
+    store::{Deletion, Store, TEARDOWN_MEMORY},
     subscription::{Key, SubscriptionId},
 };
 
@@ -137,7 +137,7 @@ impl Recalling {
             tracing::debug!(%error, "the oplog's window cannot be measured now");
             OplogError::Failed
         })?;
-        let day = u32::try_from(REMEMBERED.as_secs()).unwrap_or(u32::MAX);
+        let day = u32::try_from(TEARDOWN_MEMORY.as_secs()).unwrap_or(u32::MAX);
         let a_day_ago = Timestamp {
             time: until.cluster_time().time.saturating_sub(day),
             increment: 0,

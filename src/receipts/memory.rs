@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     position::Position,
-    store::{Deletion, REMEMBERED},
+    store::{Deletion, TEARDOWN_MEMORY},
     subscription::SubscriptionId,
 };
 
@@ -92,7 +92,7 @@ impl Memory {
 
 fn is_a_day_before(at: Position, later: Position) -> bool {
     let seconds = |position: Position| u64::from(position.cluster_time().time);
-    seconds(at) + REMEMBERED.as_secs() < seconds(later)
+    seconds(at) + TEARDOWN_MEMORY.as_secs() < seconds(later)
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::{
         protocol::Ending,
-        store::{Deletion, Progress},
+        store::{DeleteProgress, Deletion},
     };
     use bson::Timestamp;
     use std::time::Instant;
@@ -108,7 +108,7 @@ mod tests {
     /// Which of the deletes at 1 to 4 a node that has applied all of them vouches for.
     fn covered(waiting: &Waiting) -> Vec<u32> {
         let (unsettled, lost) = waiting.unsettled();
-        let progress = Progress {
+        let progress = DeleteProgress {
             applied: Some(at(9)),
             unsettled,
             lost,

@@ -9,17 +9,17 @@ use crate::{process::Process, raw::Raw, support::Service};
 /// Every task that serves more than one client.
 const TASKS: [&str; 12] = [
     "accept",
-    "dating",
+    "date_events",
     "expiry",
     "feed",
-    "housekeeping",
+    "heartbeat",
+    "maintenance",
     "positions",
-    "presence",
     "recall",
     "receipts",
     "replays",
     "router",
-    "signs",
+    "watchdog",
 ];
 const AT_ONCE: usize = 3;
 

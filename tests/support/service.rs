@@ -9,7 +9,7 @@ use mongodb::{Client, Database};
 use serde_json::Value;
 use tidegate::{
     config::{self, Config},
-    server::{self, ServerError},
+    server::{self, NodeError},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,7 @@ pub(crate) struct Service {
     pub(crate) database: Database,
     pub(crate) http: reqwest::Client,
     stop: CancellationToken,
-    task: Option<JoinHandle<Result<(), ServerError>>>,
+    task: Option<JoinHandle<Result<(), NodeError>>>,
 }
 
 impl Service {

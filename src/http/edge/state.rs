@@ -11,7 +11,7 @@ use crate::{
     receipts::Receipts,
     router::RouterHandle,
     session::Host,
-    store::{NodeCard, Store},
+    store::{NodeInfo, Store},
     telemetry::{Health, Metrics},
 };
 
@@ -46,7 +46,7 @@ pub(crate) struct Shared {
     pub recall: DeleteHistory,
     pub description: Description,
     /// This node's identity, as other nodes see it.
-    pub node: Arc<NodeCard>,
+    pub node: Arc<NodeInfo>,
     /// Work that outlives its request. The node waits for it when it stops.
     pub tasks: ClientTasks,
     /// Bounds on what all requests may take together.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     http::edge::{AppState, answer, problem::Problem, query::Query},
-    store::{ALIVE_INTERVALS, NodeSeen},
+    store::{ALIVE_INTERVALS, NodeRecord},
 };
 
 /// The nodes that were heard of within so many intervals of their heartbeat, and have not said that they stop.
@@ -25,7 +25,7 @@ pub(crate) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Resp
     Ok(answer::json(StatusCode::OK, body.to_string()))
 }
 
-fn item(state: &AppState, node: &NodeSeen) -> Value {
+fn item(state: &AppState, node: &NodeRecord) -> Value {
     let cursor = node.progress.applied;
     json!({
         "id": node.id,

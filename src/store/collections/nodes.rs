@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long a node, and what it did about deletes, is remembered: the span of "within the day".
-pub const REMEMBERED: Duration = Duration::from_hours(24);
+pub const TEARDOWN_MEMORY: Duration = Duration::from_hours(24);
 /// A node is alive while it was heard of within so many of its own heartbeat's intervals.
 pub const ALIVE_INTERVALS: i64 = 5;
 /// Nodes that are read at most. Each start of a process is one, for a day.
@@ -27,7 +27,7 @@ pub const MOST_NODES: usize = 10_000;
 
 /// What a node says of itself once and for all.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NodeCard {
+pub struct NodeInfo {
     /// Its id: new at every start.
     pub id: String,
     /// The machine's name.
@@ -38,8 +38,8 @@ pub struct NodeCard {
     pub interval: Duration,
 }
 
-impl NodeCard {
-    /// A card with a new id.
+impl NodeInfo {
+    /// A info with a new id.
     pub fn new(address: String, interval: Duration) -> Self {
         Self {
             id: format!("node_{}", uuid::Uuid::now_v7().simple()),
@@ -52,7 +52,7 @@ impl NodeCard {
 
 /// Up to where a node has done what deletes ask of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Progress {
+pub struct DeleteProgress {
     /// Everything up to here is applied; `None` before the first load.
     pub applied: Option<Position>,
     /// The first delete whose receipt is not written yet, if there is one.
@@ -61,7 +61,7 @@ pub struct Progress {
     pub lost: Option<Position>,
 }
 
-impl Progress {
+impl DeleteProgress {
     /// Whether a delete at `at` is applied, and whatever had to be written about it is written.
     pub fn covers(&self, at: Position) -> bool {
         self.applied.is_some_and(|applied| at <= applied)
@@ -72,9 +72,9 @@ impl Progress {
 
 /// One sign of life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Beat {
+pub struct Heartbeat {
     /// How far the node is.
-    pub progress: Progress,
+    pub progress: DeleteProgress,
     /// Its open connections.
     pub connections: u64,
     /// Whether it is about to stop.
@@ -83,7 +83,7 @@ pub struct Beat {
 
 /// A node, as it was heard of last.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NodeSeen {
+pub struct NodeRecord {
     /// Its id.
     pub id: String,
     /// The machine's name.
@@ -95,7 +95,7 @@ pub struct NodeSeen {
     /// Its open connections.
     pub connections: i64,
     /// How far it was.
-    pub progress: Progress,
+    pub progress: DeleteProgress,
     /// Milliseconds between two signs of life.
     pub interval_ms: i64,
     /// When it was first heard of.
@@ -133,30 +133,34 @@ struct Stored {
 
 impl Store {
     /// Writes a sign of life.
-    pub async fn beat(&self, card: &NodeCard, beat: Beat) -> Result<(), StoreError> {
+    pub async fn write_heartbeat(
+        &self,
+        info: &NodeInfo,
+        heartbeat: Heartbeat,
+    ) -> Result<(), StoreError> {
         let cursor = |at: Option<Position>| at.map(|at| at.cursor(self.deployment()));
         let literal = |text: &str| doc! {"$literal": text};
         let mut set = doc! {
-            "host": literal(&card.host),
-            "address": literal(&card.address),
+            "host": literal(&info.host),
+            "address": literal(&info.address),
             "version": env!("CARGO_PKG_VERSION"),
-            "connections": i64::try_from(beat.connections).unwrap_or(i64::MAX),
-            "cursor": cursor(beat.progress.applied),
-            "unsettled": cursor(beat.progress.unsettled),
-            "lost": cursor(beat.progress.lost),
-            "intervalMs": millis(card.interval),
+            "connections": i64::try_from(heartbeat.connections).unwrap_or(i64::MAX),
+            "cursor": cursor(heartbeat.progress.applied),
+            "unsettled": cursor(heartbeat.progress.unsettled),
+            "lost": cursor(heartbeat.progress.lost),
+            "intervalMs": millis(info.interval),
             "startedAt": {"$ifNull": ["$startedAt", "$$NOW"]},
             "seenAt": "$$NOW",
             "expiresAt": in_a_day(),
         };
-        if beat.stopping {
+        if heartbeat.stopping {
             set.insert("stoppingAt", doc! {"$ifNull": ["$stoppingAt", "$$NOW"]});
         }
-        self.write_node(card, set).await
+        self.write_node(info, set).await
     }
 
     /// Writes that a node has stopped in order: no socket of it is left.
-    pub async fn node_stopped(&self, card: &NodeCard) -> Result<(), StoreError> {
+    pub async fn write_node_stopped(&self, info: &NodeInfo) -> Result<(), StoreError> {
         let set = doc! {
             "connections": 0_i64,
             "seenAt": "$$NOW",
@@ -164,20 +168,20 @@ impl Store {
             "stoppedAt": "$$NOW",
             "expiresAt": in_a_day(),
         };
-        self.write_node(card, set).await
+        self.write_node(info, set).await
     }
 
-    async fn write_node(&self, card: &NodeCard, set: Document) -> Result<(), StoreError> {
+    async fn write_node(&self, info: &NodeInfo, set: Document) -> Result<(), StoreError> {
         let nodes = self.database().collection::<Document>(NODES);
         let update = nodes
-            .update_one(doc! {"_id": &card.id}, vec![doc! {"$set": set}])
+            .update_one(doc! {"_id": &info.id}, vec![doc! {"$set": set}])
             .upsert(true);
         self.with_deadline(update).await?;
         Ok(())
     }
 
     /// Every node that was heard of within the day; at most [`MOST_NODES`].
-    pub async fn nodes(&self) -> Result<Vec<NodeSeen>, StoreError> {
+    pub async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
         let nodes = self.database().collection::<RawDocumentBuf>(NODES);
         let most = i64::try_from(MOST_NODES).unwrap_or(i64::MAX);
         let pipeline = [
@@ -194,7 +198,7 @@ impl Store {
     }
 
     /// `None` for what no node of this deployment has written.
-    fn seen(&self, document: &RawDocumentBuf) -> Option<NodeSeen> {
+    fn seen(&self, document: &RawDocumentBuf) -> Option<NodeRecord> {
         let stored: Stored = bson::deserialize_from_slice(document.as_bytes())
             .inspect_err(|error| self.unreadable(NODES, shown_id(document), error))
             .ok()?;
@@ -221,8 +225,8 @@ impl Store {
         );
         let silent_ms = now.saturating_sub(seen_at);
         let patience_ms = stored.interval_ms.saturating_mul(ALIVE_INTERVALS);
-        Some(NodeSeen {
-            progress: Progress {
+        Some(NodeRecord {
+            progress: DeleteProgress {
                 applied: position(&stored.cursor)?,
                 unsettled: position(&stored.unsettled)?,
                 lost: position(&stored.lost)?,
@@ -244,7 +248,7 @@ impl Store {
 
 /// When something that is written now is forgotten, by the server's clock.
 pub(super) fn in_a_day() -> Document {
-    doc! {"$add": ["$$NOW", millis(REMEMBERED)]}
+    doc! {"$add": ["$$NOW", millis(TEARDOWN_MEMORY)]}
 }
 
 /// A moment that lies so far back, by the server's clock.

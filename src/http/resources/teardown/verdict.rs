@@ -13,7 +13,7 @@ use bson::DateTime;
 use crate::{
     position::Position,
     receipts::Remembered,
-    store::{ALIVE_INTERVALS, Deletion, NodeSeen, Progress, ReceiptRead},
+    store::{ALIVE_INTERVALS, DeleteProgress, Deletion, NodeRecord, ReceiptRead},
 };
 
 /// Everything that was gathered.
@@ -22,9 +22,9 @@ pub(super) struct Evidence {
     /// What the answering node remembers.
     pub(super) remembered: Remembered,
     /// The answering node's id, and how far it is now.
-    pub(super) own: (String, Progress),
+    pub(super) own: (String, DeleteProgress),
     /// The nodes of the day.
-    pub(super) nodes: Vec<NodeSeen>,
+    pub(super) nodes: Vec<NodeRecord>,
     /// The receipts of the day.
     pub(super) receipts: Vec<ReceiptRead>,
     /// So long a client takes at most to notice that its node has died.
@@ -91,7 +91,7 @@ impl Evidence {
             latest = latest.max(self.remembered.since?);
         }
         let receipts = self.receipts_from(deletion.at);
-        let mut nodes: BTreeMap<&str, Option<&NodeSeen>> = self
+        let mut nodes: BTreeMap<&str, Option<&NodeRecord>> = self
             .nodes
             .iter()
             .map(|n| (n.id.as_str(), Some(n)))
@@ -100,7 +100,7 @@ impl Evidence {
         for id in others {
             nodes.entry(id).or_insert(None);
         }
-        let report = |(id, seen): (&str, Option<&NodeSeen>)| {
+        let report = |(id, seen): (&str, Option<&NodeRecord>)| {
             let of_it = receipts.get(id).map_or(&[][..], Vec::as_slice);
             self.report(id, seen, of_it, latest)
         };
@@ -122,7 +122,7 @@ impl Evidence {
     fn report(
         &self,
         id: &str,
-        seen: Option<&NodeSeen>,
+        seen: Option<&NodeRecord>,
         receipts: &[&ReceiptRead],
         latest: Position,
     ) -> Report {
@@ -169,7 +169,7 @@ impl Evidence {
 impl Evidence {
     /// When the clients of a silent node have noticed that it is dead: from the time at which it would have been
     /// missed.
-    fn gone_at(&self, seen: &NodeSeen) -> DateTime {
+    fn gone_at(&self, seen: &NodeRecord) -> DateTime {
         let missed = seen.interval_ms.saturating_mul(ALIVE_INTERVALS);
         let heartbeat = i64::try_from(self.heartbeat.as_millis()).unwrap_or(i64::MAX);
         let seen_at = seen.seen_at.timestamp_millis();
@@ -205,16 +205,16 @@ mod tests {
         }
     }
 
-    fn node(id: &str, applied: u32) -> NodeSeen {
-        NodeSeen {
+    fn node(id: &str, applied: u32) -> NodeRecord {
+        NodeRecord {
             id: id.to_owned(),
             host: String::new(),
             address: String::new(),
             version: String::new(),
             connections: 0,
-            progress: Progress {
+            progress: DeleteProgress {
                 applied: Some(at(applied)),
-                ..Progress::default()
+                ..DeleteProgress::default()
             },
             interval_ms: 1,
             started_at: DateTime::from_millis(0),
@@ -229,7 +229,7 @@ mod tests {
     fn evidence(
         remembered: Option<Deletion>,
         since: u32,
-        nodes: Vec<NodeSeen>,
+        nodes: Vec<NodeRecord>,
         receipts: Vec<ReceiptRead>,
     ) -> Evidence {
         let own = node("own", 1_000);
@@ -291,7 +291,7 @@ mod tests {
     fn a_node_that_is_silent_for_good_is_gone_and_until_then_it_is_said_when() {
         let seen = deletion(50, true);
         let receipts = vec![receipt("b", seen, 3, 2)];
-        let silent = |id: &str, applied, read_at| NodeSeen {
+        let silent = |id: &str, applied, read_at| NodeRecord {
             alive: false,
             read_at: DateTime::from_millis(read_at),
             ..node(id, applied)

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     receipts::Receipts,
     router::RouterHandle,
-    store::{Beat, NodeCard, Store, StoreError, jittered},
+    store::{Heartbeat, NodeInfo, Store, StoreError, jittered},
     telemetry::Metrics,
 };
 
@@ -18,8 +18,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// What a sign of life is made of.
 #[derive(Debug)]
-pub(super) struct Signs {
-    pub(super) card: Arc<NodeCard>,
+pub(super) struct NodeHeartbeat {
+    pub(super) info: Arc<NodeInfo>,
     pub(super) store: Store,
     pub(super) router: RouterHandle,
     pub(super) receipts: Receipts,
@@ -28,7 +28,7 @@ pub(super) struct Signs {
     pub(super) leaving: CancellationToken,
 }
 
-impl Signs {
+impl NodeHeartbeat {
     /// Writes one sign of life.
     pub(super) async fn beat(&self) -> Result<(), StoreError> {
         let router = self.router.progress();
@@ -37,12 +37,12 @@ impl Signs {
             .receipts
             .progress(router.loaded.then_some(router.position))
             .await;
-        let beat = Beat {
+        let heartbeat = Heartbeat {
             progress,
             connections: self.metrics.open_connections(),
             stopping: self.leaving.is_cancelled(),
         };
-        self.store.beat(&self.card, beat).await
+        self.store.write_heartbeat(&self.info, heartbeat).await
     }
 
     /// Writes the first, within `patience`: nobody is served by a node that the others have never heard of.
@@ -55,9 +55,9 @@ impl Signs {
             tracing::warn!(%error, "the first sign of life cannot be written yet");
             sleep(jittered(PAUSE)).await;
         }
-        let NodeCard {
+        let NodeInfo {
             id, host, address, ..
-        } = &*self.card;
+        } = &*self.info;
         tracing::info!(node = id, host, address, "this node");
         Ok(())
     }
@@ -81,7 +81,7 @@ impl Signs {
     /// Nodes that were started together do not write together for ever.
     async fn pause(&self) {
         let jitter = rand::rng().random_range(0.9..1.1);
-        let pause = sleep(self.card.interval.mul_f64(jitter));
+        let pause = sleep(self.info.interval.mul_f64(jitter));
         tokio::select! {
             () = pause => {}
             () = self.leaving.cancelled(), if !self.leaving.is_cancelled() => {}

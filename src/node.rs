@@ -4,22 +4,22 @@
 //! hands it port 0 and its own signal.
 
 mod accept;
-mod dating;
+mod admission;
+mod date_events;
 mod drain;
 #[cfg(test)]
 mod echo_tests;
-mod expiry;
+mod expire;
+#[cfg(debug_assertions)]
+mod fault_injection;
 #[cfg(test)]
 mod fault_tests;
-mod horizon;
-mod housekeeping;
-mod places;
-mod presence;
-mod signs;
-#[cfg(debug_assertions)]
-mod strike;
-mod supervisor;
-mod unreadable;
+mod heartbeat;
+mod maintenance;
+mod malformed_head;
+mod oplog_window;
+mod supervise;
+mod watchdog;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -30,11 +30,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::supervisor::TaskFault;
+pub use self::supervise::TaskFault;
 use self::{
     accept::Acceptor,
-    signs::Signs,
-    supervisor::{Stage, Supervisor},
+    heartbeat::NodeHeartbeat,
+    supervise::{Stage, Supervisor},
 };
 use crate::{
     config::Config,
@@ -46,7 +46,7 @@ use crate::{
     receipts::receipts,
     router::{self, Capacity, Router, RouterHandle},
     session::Host,
-    store::{NodeCard, Store, StoreError, jittered},
+    store::{NodeInfo, Store, StoreError, jittered},
     telemetry::Health,
 };
 
@@ -58,7 +58,7 @@ const MIGRATION_PAUSE: Duration = Duration::from_millis(500);
 
 /// Why a node could not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
-pub enum ServerError {
+pub enum NodeError {
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -75,7 +75,7 @@ pub async fn run(
     config: Config,
     listener: TcpListener,
     stop: CancellationToken,
-) -> Result<(), ServerError> {
+) -> Result<(), NodeError> {
     let address = listener.local_addr().unwrap_or(config.listen);
     let supervisor = Supervisor::default();
     let acceptor = Arc::new(Acceptor::new(&config));
@@ -152,7 +152,7 @@ impl Node {
         supervisor: &Supervisor,
         acceptor: Arc<Acceptor>,
         accepting: Stage,
-    ) -> Result<Self, ServerError> {
+    ) -> Result<Self, NodeError> {
         let store = prepared(&config).await?;
         let (feeding, keeping) = (supervisor.stage(), supervisor.stage());
         let metrics = Arc::clone(&acceptor.metrics);
@@ -168,11 +168,11 @@ impl Node {
             Arc::clone(&metrics),
             health.clone(),
         );
-        let card = NodeCard::new(address.to_string(), config.node.heartbeat_interval);
-        let card = Arc::new(card);
+        let info = NodeInfo::new(address.to_string(), config.node.heartbeat_interval);
+        let info = Arc::new(info);
         let (receipts, writing) = receipts(
             store.clone(),
-            card.id.clone(),
+            info.id.clone(),
             &config,
             Arc::clone(&metrics),
             health.clone(),
@@ -180,8 +180,8 @@ impl Node {
         let router = router
             .telling(positions.clone())
             .reporting(receipts.clone());
-        let signs = Signs {
-            card: Arc::clone(&card),
+        let heartbeat = NodeHeartbeat {
+            info: Arc::clone(&info),
             store: store.clone(),
             router: handle.clone(),
             receipts: receipts.clone(),
@@ -195,8 +195,8 @@ impl Node {
             receipts.clone(),
             config.feed.clone(),
         );
-        signs.first(config.startup_timeout).await?;
-        let (undated, observed) = mpsc::channel(dating::AHEAD);
+        heartbeat.first(config.startup_timeout).await?;
+        let (undated, observed) = mpsc::channel(date_events::AHEAD);
         let feed = Feed {
             store: store.clone(),
             router: from_feed,
@@ -216,18 +216,18 @@ impl Node {
             positions,
             encoder,
         });
-        feeding.spawn("expiry", expiry::run(store.clone(), handle.expiring()));
-        feeding.spawn("dating", dating::run(store.clone(), observed));
-        let presence = presence::run(store.clone(), handle, health.clone());
-        let housekeeping = housekeeping::run(store.clone(), metrics);
+        feeding.spawn("expiry", expire::run(store.clone(), handle.expiring()));
+        feeding.spawn("date_events", date_events::run(store.clone(), observed));
+        let watchdog = watchdog::run(store.clone(), handle, health.clone());
+        let maintenance = maintenance::run(store.clone(), metrics);
         keeping.spawn("replays", reading_history);
         keeping.spawn("positions", keeping_positions);
         keeping.spawn("recall", recalling);
         keeping.spawn("router", router.run());
-        feeding.spawn("signs", signs.run());
+        feeding.spawn("heartbeat", heartbeat.run());
         feeding.spawn("feed", feed.run());
-        feeding.spawn("presence", presence);
-        feeding.spawn("housekeeping", housekeeping);
+        feeding.spawn("watchdog", watchdog);
+        feeding.spawn("maintenance", maintenance);
         let state = AppState::from(http::Shared {
             store,
             health,
@@ -236,7 +236,7 @@ impl Node {
             host,
             receipts,
             recall,
-            node: card,
+            node: info,
             tasks: acceptor.clients.clone(),
         });
         acceptor.started(http::routes(state.clone(), &acceptor.common));
@@ -348,7 +348,7 @@ async fn say_goodbye(state: &AppState, patience: Duration) {
     if !state.tasks.is_empty() {
         return;
     }
-    let farewell = state.store.node_stopped(&state.node);
+    let farewell = state.store.write_node_stopped(&state.node);
     match timeout(patience, farewell).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "the others are not told of this stop"),

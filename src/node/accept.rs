@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::{places::Places, unreadable};
+use super::{admission::Admission, malformed_head};
 use crate::{
     carrier::{GaugedTcp, TcpPermit},
     config::{self, Config},
@@ -86,19 +86,19 @@ impl Acceptor {
     /// Accepts for ever; the listener is closed when this is dropped.
     pub(super) async fn accept(self: Arc<Self>, listener: TcpListener) {
         let mut shortage = Shortage::default();
-        let mut places = Places::new(&self.limits, Arc::clone(&self.metrics));
+        let mut admission = Admission::new(&self.limits, Arc::clone(&self.metrics));
         loop {
             match listener.accept().await {
                 Ok((tcp, remote)) => {
                     shortage.ended();
-                    match places.take(remote.ip()) {
+                    match admission.admit(remote.ip()) {
                         Ok(place) => {
                             let serving = Arc::clone(&self).serve(tcp, remote, place);
                             self.clients.spawn("http", serving);
                         }
                         Err(full) => {
                             let serving = Arc::clone(&self).turn_away(tcp, remote);
-                            places.hear(full, &self.clients.spawn("http", serving));
+                            admission.turn_away(full, &self.clients.spawn("http", serving));
                         }
                     }
                 }
@@ -142,7 +142,7 @@ impl Acceptor {
         if let Err(error) = served {
             self.failed(&error, remote);
             if let Some(parts) = serving.into_parts() {
-                unreadable::refuse(parts.io.into_inner(), &parts.read_buf, &error).await;
+                malformed_head::refuse(parts.io.into_inner(), &parts.read_buf, &error).await;
             }
         }
     }
@@ -171,7 +171,7 @@ impl Acceptor {
             Ok(Err(error)) => {
                 self.failed(&error, remote);
                 let parts = serving.into_parts();
-                unreadable::refuse(parts.io.into_inner(), &parts.read_buf, &error).await;
+                malformed_head::refuse(parts.io.into_inner(), &parts.read_buf, &error).await;
             }
             Err(_) => self.metrics.http_connection_failed("turned_away"),
         }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
-use super::horizon::Horizon;
+use super::oplog_window::OplogWindow;
 use crate::{
     store::{Store, jittered},
     telemetry::Metrics,
@@ -15,9 +15,9 @@ const INTERVAL: Duration = Duration::from_mins(1);
 
 /// Keeps house.
 pub(super) async fn run(store: Store, metrics: Arc<Metrics>) {
-    let mut horizon = Horizon::default();
+    let mut window = OplogWindow::default();
     loop {
-        horizon.look(&store, &metrics).await;
+        window.measure(&store, &metrics).await;
         sleep(jittered(INTERVAL)).await;
     }
 }

@@ -73,7 +73,7 @@ impl Stage {
         task: impl Future<Output = ()> + Send + 'static,
     ) {
         #[cfg(debug_assertions)]
-        let task = super::strike::exposed(name, task);
+        let task = super::fault_injection::exposed(name, task);
         let ending = self.over.clone().end(task);
         let supervisor = self.supervisor.clone();
         self.tasks.spawn(async move {

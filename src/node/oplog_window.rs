@@ -13,14 +13,14 @@ const AT_RISK_PART: u32 = 5;
 
 /// Measures now and then, and warns when more positions are at risk than before.
 #[derive(Debug, Default)]
-pub(super) struct Horizon {
+pub(super) struct OplogWindow {
     warned_of: u64,
 }
 
-impl Horizon {
+impl OplogWindow {
     /// Measures. What cannot be measured with the rights given is not a number.
-    pub(super) async fn look(&mut self, store: &Store, metrics: &Metrics) {
-        match self.measure(store, metrics).await {
+    pub(super) async fn measure(&mut self, store: &Store, metrics: &Metrics) {
+        match self.try_measure(store, metrics).await {
             Ok(true) => {}
             Ok(false) => {
                 metrics.oplog_window.set(f64::NAN);
@@ -29,7 +29,7 @@ impl Horizon {
         }
     }
 
-    async fn measure(&mut self, store: &Store, metrics: &Metrics) -> Result<bool, StoreError> {
+    async fn try_measure(&mut self, store: &Store, metrics: &Metrics) -> Result<bool, StoreError> {
         let Some(oldest) = store.oplog_begin().await? else {
             return Ok(false);
         };

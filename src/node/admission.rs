@@ -80,7 +80,7 @@ impl Numbers {
 
 /// The places of a node. The accept loop alone gives them away.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct Admission {
     numbers: Numbers,
     of_address: HashMap<IpAddr, Arc<AddressPermits>>,
     /// Those beyond the places, oldest first.
@@ -90,7 +90,7 @@ pub(super) struct Places {
     metrics: Arc<Metrics>,
 }
 
-impl Places {
+impl Admission {
     /// All of them free.
     pub(super) fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
         let descriptors = descriptors();
@@ -122,7 +122,7 @@ impl Places {
     }
 
     /// Takes a place for a connection from this address.
-    pub(super) fn take(&mut self, address: IpAddr) -> Result<TcpPermit, Full> {
+    pub(super) fn admit(&mut self, address: IpAddr) -> Result<TcpPermit, Full> {
         self.forget();
         if self.taken() >= self.numbers.all {
             return Err(Full::Node);
@@ -143,7 +143,7 @@ impl Places {
 
     /// Keeps a connection for which there was no place while it is answered: so many of the newest. Who has
     /// something to ask does so at once; who says nothing makes room.
-    pub(super) fn hear<T>(&mut self, full: Full, serving: &JoinHandle<T>) {
+    pub(super) fn turn_away<T>(&mut self, full: Full, serving: &JoinHandle<T>) {
         self.room.retain(|task| !task.is_finished());
         if self.room.len() >= self.numbers.room.max(1)
             && let Some(oldest) = self.room.pop_front()
@@ -228,30 +228,30 @@ mod tests {
     #[test]
     fn a_place_is_free_again_when_it_is_dropped() {
         let metrics = Arc::new(Metrics::default());
-        let mut places = Places::new(&limits(3, 2), Arc::clone(&metrics));
+        let mut admission = Admission::new(&limits(3, 2), Arc::clone(&metrics));
         let [one, other, third]: [IpAddr; 3] =
             ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|address| address.parse().unwrap());
-        let first = places.take(one).unwrap();
-        let _second = places.take(one).unwrap();
-        assert_eq!(places.take(one).unwrap_err(), Full::Address);
-        let _third = places.take(other).unwrap();
-        assert_eq!(places.take(third).unwrap_err(), Full::Node);
+        let first = admission.admit(one).unwrap();
+        let _second = admission.admit(one).unwrap();
+        assert_eq!(admission.admit(one).unwrap_err(), Full::Address);
+        let _third = admission.admit(other).unwrap();
+        assert_eq!(admission.admit(third).unwrap_err(), Full::Node);
         assert_eq!(metrics.tcp_connections.get(), 3);
         drop(first);
         assert_eq!(metrics.tcp_connections.get(), 2);
-        places.take(third).unwrap();
-        places.take(one).unwrap();
+        admission.admit(third).unwrap();
+        admission.admit(one).unwrap();
     }
 
     #[test]
     fn addresses_without_a_place_are_forgotten() {
-        let mut places = Places::new(&limits(10, 0), Arc::default());
-        let _kept = places.take([10, 0, 0, 1].into()).unwrap();
+        let mut admission = Admission::new(&limits(10, 0), Arc::default());
+        let _kept = admission.admit([10, 0, 0, 1].into()).unwrap();
         for n in 0..10_000_u32 {
-            drop(places.take(IpAddr::V4(n.into())).unwrap());
+            drop(admission.admit(IpAddr::V4(n.into())).unwrap());
         }
-        assert!(places.of_address.len() <= SLACK + 20);
-        assert!(places.of_address.contains_key(&[10, 0, 0, 1].into()));
+        assert!(admission.of_address.len() <= SLACK + 20);
+        assert!(admission.of_address.contains_key(&[10, 0, 0, 1].into()));
     }
 
     #[test]
@@ -268,12 +268,12 @@ mod tests {
 
     #[tokio::test]
     async fn of_those_beyond_the_places_the_newest_are_heard() {
-        let mut places = Places::new(&limits(1, 1), Arc::default());
-        let room = places.numbers.room;
+        let mut admission = Admission::new(&limits(1, 1), Arc::default());
+        let room = admission.numbers.room;
         let spawn = || tokio::spawn(std::future::pending::<()>());
         let waiting: Vec<_> = (0..=room).map(|_| spawn()).collect();
         for task in &waiting {
-            places.hear(Full::Node, task);
+            admission.turn_away(Full::Node, task);
         }
         let mut waiting = waiting.into_iter();
         assert!(waiting.next().unwrap().await.unwrap_err().is_cancelled());
