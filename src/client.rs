@@ -52,7 +52,7 @@ pub use self::{
     error::ClientError,
     http::{Answer, Client},
     problem::Problem,
-    socket::{Received, Socket, Start},
+    socket::{NO_STATUS, Received, Socket, Start},
 };
 pub(crate) use self::{
     frame::Frame,

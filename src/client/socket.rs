@@ -24,7 +24,7 @@ const SILENCE: Duration = Duration::from_secs(40);
 /// Time for the close and its answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The code of a close frame without a code (RFC 6455, section 7.1.5).
-const NO_STATUS: u16 = 1005;
+pub const NO_STATUS: u16 = 1005;
 /// Frames are small, and a process may hold ten thousand sockets.
 const READ_BUFFER_BYTES: usize = 4_096;
 
@@ -47,7 +47,7 @@ pub enum Received {
     Text(String),
     /// A ping, already answered, or a pong.
     Alive,
-    /// The service closed, with this code and text.
+    /// The service closed, with this code ([`NO_STATUS`] where it gave none) and text.
     Closed(u16, String),
     /// The connection broke, for this reason.
     Lost(String),

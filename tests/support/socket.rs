@@ -1,4 +1,7 @@
-//! A WebSocket client that a test drives frame by frame.
+//! A WebSocket that a test drives frame by frame.
+//!
+//! Bare on purpose: it shows every frame, sends whatever a test wants, never reconnects and fails on anything that was not
+//! expected, so that no fault of the service hides behind a client's patience. `tidegate::client` is for clients that are only there.
 
 use std::net::SocketAddr;
 

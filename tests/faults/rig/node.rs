@@ -261,10 +261,14 @@ impl Log {
     }
 }
 
-/// A client that keeps no connection: a request meets what is there now.
-pub(crate) fn http_client() -> Result<reqwest::Client> {
-    // TLS is not used, but the client wants a provider.
+/// TLS is not used, but a client wants a provider.
+pub(crate) fn install_tls() {
     drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+/// Makes a client that keeps no connection: a request meets what is there now.
+pub(crate) fn http_client() -> Result<reqwest::Client> {
+    install_tls();
     let builder = reqwest::Client::builder().pool_max_idle_per_host(0);
     Ok(builder.timeout(Duration::from_secs(30)).build()?)
 }

@@ -2,20 +2,20 @@
 
 use std::net::SocketAddr;
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use reqwest::Url;
 use serde_json::{Value, json};
 use tidegate::{
+    client::{Client, ClientError, NO_STATUS, Received, Socket, Start},
     position::{Cursor, Position},
     protocol::Dialect,
 };
-use tungstenite::{Error, Message};
 
 use crate::{
     rig::{
-        node::http_client,
+        node::{http_client, install_tls},
         record::{Heard, Over, read_cloudevent, read_message},
     },
-    support::{Events, Socket},
+    support::Events,
 };
 
 /// An open connection.
@@ -55,19 +55,32 @@ impl Line {
         dialect: Dialect,
         after: Option<&str>,
     ) -> Result<Self, NotOpened> {
-        let query = after.map_or(String::new(), |after| format!("?after={after}"));
-        let path = format!("/api/v1/subscriptions/{subscription}/events{query}");
         if dialect == Dialect::Sse {
+            let query = after.map_or(String::new(), |after| format!("?after={after}"));
+            let path = format!("/api/v1/subscriptions/{subscription}/events{query}");
             return Self::open_events(&format!("http://{front}{path}")).await;
         }
-        match Socket::open(front, &path, Some(dialect.name())).await {
+        match Self::open_socket(front, subscription, dialect, after).await {
             Ok(socket) => Ok(Self::Socket {
                 socket: Box::new(socket),
                 dialect,
             }),
-            Err(Error::Http(answer)) if answer.status().as_u16() == 404 => Err(NotOpened::Gone),
+            Err(ClientError::Refused(problem)) if problem.status == 404 => Err(NotOpened::Gone),
             Err(_) => Err(NotOpened::Later),
         }
+    }
+
+    /// Makes one attempt on a connection of its own, as a client of the service does.
+    async fn open_socket(
+        front: SocketAddr,
+        subscription: &str,
+        dialect: Dialect,
+        after: Option<&str>,
+    ) -> Result<Socket, ClientError> {
+        install_tls();
+        let address = Url::parse(&format!("http://{front}")).expect("an address");
+        let start = after.map_or(Start::Unset, |after| Start::After(after.to_owned()));
+        Socket::open(&Client::new(address)?, subscription, &start, dialect).await
     }
 
     async fn open_events(url: &str) -> Result<Self, NotOpened> {
@@ -102,16 +115,15 @@ impl Line {
     /// What comes next. Can be dropped before it comes.
     pub(super) async fn next(&mut self) -> Item {
         match self {
-            Self::Socket { socket, .. } => match socket.stream.next().await {
-                Some(Ok(Message::Text(text))) => {
-                    Item::Message(serde_json::from_str(&text).unwrap_or_else(|_| json!(*text)))
+            Self::Socket { socket, .. } => match socket.next().await {
+                Received::Text(text) => {
+                    Item::Message(serde_json::from_str(&text).unwrap_or_else(|_| json!(text)))
                 }
-                Some(Ok(Message::Close(frame))) => {
-                    Item::Over(Over::Closed(frame.map(|frame| frame.code.into())))
+                Received::Closed(code, _) => {
+                    Item::Over(Over::Closed((code != NO_STATUS).then_some(code)))
                 }
-                Some(Ok(_)) => Item::Alive,
-                Some(Err(error)) => Item::Over(Over::Lost(error.to_string())),
-                None => Item::Over(Over::Lost("the end of the stream".to_owned())),
+                Received::Alive => Item::Alive,
+                Received::Lost(reason) => Item::Over(Over::Lost(reason)),
             },
             Self::Events {
                 first: first @ Some(_),
@@ -146,20 +158,15 @@ impl Line {
         if let Self::Socket { socket, .. } = self {
             let ack = json!({"type": "ack", "cursor": message["cursor"]});
             // If the connection is broken, reading will say so.
-            drop(socket.stream.send(Message::text(ack.to_string())).await);
+            drop(socket.send(ack.to_string()).await);
         }
     }
 
     /// Says goodbye where that can be said.
     pub(super) async fn leave(self) {
         if let Self::Socket { socket, .. } = self {
-            let mut socket = *socket;
-            let farewell = async {
-                if socket.stream.close(None).await.is_ok() {
-                    while let Some(Ok(_)) = socket.stream.next().await {}
-                }
-            };
-            drop(tokio::time::timeout(std::time::Duration::from_secs(2), farewell).await);
+            // Without an answer in time it leaves all the same.
+            let _answered = socket.close(None).await;
         }
     }
 }
