@@ -6,6 +6,7 @@
 //!
 //! `docs/filters.md` describes the language and the few deliberate differences.
 
+mod and;
 mod ast;
 mod big;
 mod bits;
@@ -14,6 +15,7 @@ mod cost;
 mod decimal;
 mod error;
 mod explain;
+mod extent;
 #[cfg(test)]
 pub(crate) mod fault;
 mod index;
@@ -45,6 +47,7 @@ pub use self::limits::Limits;
 
 use self::ast::Node;
 use self::cost::{Free, MOST_STEPS, sure};
+use self::extent::Extent;
 use self::index::Alone;
 use self::weight::Weight;
 
@@ -53,6 +56,7 @@ use self::weight::Weight;
 pub struct Filter {
     root: Node,
     weight: Weight,
+    extent: Extent,
     /// Made where a match may be too expensive, to count its steps as an index does.
     alone: OnceLock<Box<Alone>>,
 }
@@ -67,14 +71,17 @@ impl Filter {
     pub fn parse_with(filter: &RawDocument, limits: &Limits) -> Result<Self, FilterError> {
         #[cfg(test)]
         fault::strike(filter.as_bytes(), fault::COMPILED);
-        let root = parse::parse(filter.as_bytes(), limits)?;
-        let weight = Weight::of(&root);
-        let alone = OnceLock::new();
-        Ok(Self {
+        let (root, extent) = parse::parse(filter.as_bytes(), limits)?;
+        Ok(Self::new(root, extent))
+    }
+
+    fn new(root: Node, extent: Extent) -> Self {
+        Self {
+            weight: Weight::of(&root),
             root,
-            weight,
-            alone,
-        })
+            extent,
+            alone: OnceLock::new(),
+        }
     }
 
     /// Whether `find` with this filter would return `document`.

@@ -12,6 +12,7 @@ use at::{At, refuse};
 
 use super::ast::{Clause, Comparison, Conjunction, Node, Path, Test};
 use super::error::FilterError;
+use super::extent::{Extent, TooBig};
 use super::limits::Limits;
 use super::number::Number;
 use super::value::{Elements, Value};
@@ -53,24 +54,24 @@ const PATHLESS: &[&str] = &[
 type Parsed<T> = Result<T, FilterError>;
 
 /// Parses a whole filter.
-pub(super) fn parse(filter: &[u8], limits: &Limits) -> Parsed<Node> {
+pub(super) fn parse(filter: &[u8], limits: &Limits) -> Parsed<(Node, Extent)> {
     let at = At::root();
-    if filter.len() > limits.filter_bytes {
-        let reason = format!("The filter is larger than {} bytes.", limits.filter_bytes);
-        return Err(refuse(None, &at, reason));
-    }
     let mut parser = Parser {
         limits,
-        clauses: 0,
-        compiled_bytes: 0,
+        extent: Extent {
+            bytes: filter.len(),
+            ..Extent::default()
+        },
     };
-    parser.document(filter, &at)
+    within(parser.extent.check_bytes(limits), &at)?;
+    let root = parser.document(filter, &at)?;
+    Ok((root, parser.extent))
 }
 
 struct Parser<'l> {
     limits: &'l Limits,
-    clauses: usize,
-    compiled_bytes: usize,
+    /// The extent of what was read so far.
+    extent: Extent,
 }
 
 impl Parser<'_> {
@@ -146,7 +147,7 @@ impl Parser<'_> {
     }
 
     /// Checks that a value is well-formed to its ends and does not nest too deep.
-    fn check_value(&self, value: Value<'_>, at: &At<'_>) -> Parsed<()> {
+    fn check_value(&mut self, value: Value<'_>, at: &At<'_>) -> Parsed<()> {
         if !value.is_document() && !value.is_array() {
             return Ok(());
         }
@@ -160,24 +161,20 @@ impl Parser<'_> {
 
     /// Counts one condition or logical operator.
     fn count(&mut self, at: &At<'_>) -> Parsed<()> {
-        self.clauses += 1;
-        if self.clauses > self.limits.clauses {
-            let reason = format!(
-                "The filter has more than {} conditions.",
-                self.limits.clauses
-            );
-            return Err(refuse(None, at, reason));
-        }
-        Ok(())
+        self.extent.clauses += 1;
+        within(self.extent.check_clauses(self.limits), at)
     }
 
-    fn check_depth(&self, at: &At<'_>) -> Parsed<()> {
-        if at.depth() >= self.limits.depth {
-            let reason = format!("The filter nests deeper than {} levels.", self.limits.depth);
-            return Err(refuse(None, at, reason));
-        }
-        Ok(())
+    /// Counts the level that a document or an array at this place takes.
+    fn check_depth(&mut self, at: &At<'_>) -> Parsed<()> {
+        self.extent.levels = self.extent.levels.max(at.depth() + 1);
+        within(self.extent.check_levels(self.limits), at)
     }
+}
+
+/// Refuses what is too big at this place.
+fn within(measured: Result<(), TooBig>, at: &At<'_>) -> Parsed<()> {
+    measured.map_err(|too_big| refuse(too_big.operator, at, too_big.reason))
 }
 
 /// The meaning of an operator whose only argument is 1.

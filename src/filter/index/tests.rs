@@ -3,6 +3,7 @@
 mod costs;
 mod growth;
 mod inputs;
+mod joined;
 
 use std::collections::{HashMap, hash_map::Entry};
 

@@ -8,11 +8,7 @@ use super::super::limits::Limits;
 use super::super::value::Value;
 use super::at::{At, refuse};
 use super::field::{Operator, Reference, is_operators};
-use super::{PATHLESS, Parsed, Parser, all, check_whole};
-
-/// How far all paths above an `$elemMatch` may go together. A document is never that deep on a
-/// server, and the stack that a match takes is bounded by it.
-const MAX_STEPS: usize = 600;
+use super::{PATHLESS, Parsed, Parser, all, check_whole, within};
 
 impl Parser<'_> {
     /// The values and regular expressions of `$in` or `$nin`.
@@ -94,11 +90,8 @@ impl Parser<'_> {
                 "$elemMatch needs a document.",
             ));
         }
-        if at.components() > MAX_STEPS {
-            let reason =
-                format!("Paths in nested $elemMatch go through more than {MAX_STEPS} levels.");
-            return Err(refuse(Some("$elemMatch"), at, reason));
-        }
+        self.extent.path_levels = self.extent.path_levels.max(at.components());
+        within(self.extent.check_path_levels(), at)?;
         let first = first_name(query).unwrap_or_default();
         let pathless = PATHLESS.iter().any(|name| name.as_bytes() == first);
         if is_operators(query, Reference::Part) && !pathless {

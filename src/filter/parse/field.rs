@@ -128,7 +128,12 @@ impl Parser<'_> {
         Ok(all(nodes))
     }
 
-    fn comparison(&self, comparison: Comparison, op: Operator<'_>, at: &At<'_>) -> Parsed<Test> {
+    fn comparison(
+        &mut self,
+        comparison: Comparison,
+        op: Operator<'_>,
+        at: &At<'_>,
+    ) -> Parsed<Test> {
         let name = op.name;
         if op.value.kind() == ElementType::RegularExpression && name != "$eq" {
             return Err(refuse(
@@ -145,7 +150,7 @@ impl Parser<'_> {
 
     /// A value to compare with, checked to its ends.
     pub(super) fn operand(
-        &self,
+        &mut self,
         name: Option<&str>,
         value: Value<'_>,
         at: &At<'_>,

@@ -6,7 +6,7 @@ use super::super::ast::Test;
 use super::super::pattern::Pattern;
 use super::super::value::Value;
 use super::at::{At, refuse};
-use super::{Parsed, Parser};
+use super::{Parsed, Parser, within};
 
 impl Parser<'_> {
     /// A regular expression in place of a value.
@@ -33,12 +33,8 @@ impl Parser<'_> {
         let pattern = text(source)
             .and_then(|source| Pattern::compile(source, text(options)?, self.limits))
             .map_err(refused)?;
-        self.compiled_bytes += pattern.bytes();
-        let most = self.limits.compiled_bytes;
-        if self.compiled_bytes > most {
-            let reason = "The regular expressions of the filter compile to more than";
-            return Err(refused(format!("{reason} {most} bytes together.")));
-        }
+        self.extent.compiled_bytes += pattern.bytes();
+        within(self.extent.check_compiled_bytes(self.limits), at)?;
         Ok(pattern)
     }
 }
