@@ -45,7 +45,7 @@ use crate::{
     positions::positions,
     receipts::receipts,
     router::{self, Capacity, Router, RouterHandle},
-    session::Host,
+    session::NodeContext,
     store::{NodeInfo, Store, StoreError, jittered},
     telemetry::Health,
 };
@@ -141,6 +141,7 @@ struct Node {
     feeding: Stage,
     /// What is asked and written to until the end.
     keeping: Stage,
+    shutdown_timeout: Duration,
 }
 
 impl Node {
@@ -208,9 +209,14 @@ impl Node {
             health: health.clone(),
         };
         let (history, reading_history) = history(history_context(&feed, &handle));
-        let host = Arc::new(Host {
+        let drain = config.drain();
+        let shutdown_timeout = config.shutdown_timeout;
+        let context = Arc::new(NodeContext {
             router: handle.clone(),
-            config,
+            limits: config.limits,
+            socket: config.socket,
+            feed: config.feed,
+            drain,
             metrics: Arc::clone(&metrics),
             history,
             positions,
@@ -231,9 +237,9 @@ impl Node {
         let state = AppState::from(http::Shared {
             store,
             health,
-            bounds: http::Bounds::new(&host.config.limits, &host.metrics),
-            description: http::description(host.config.limits.clone()),
-            host,
+            bounds: http::Bounds::new(&context.limits, &context.metrics),
+            description: http::description(context.limits.clone()),
+            context,
             receipts,
             recall,
             node: info,
@@ -246,17 +252,18 @@ impl Node {
             acceptor,
             feeding,
             keeping,
+            shutdown_timeout,
         })
     }
 
     /// Ends the connections over a time, closes the listener, and finishes what is under way; then what
     /// feeds them stops. Whatever is left at the deadline is cut.
     async fn stop(self) {
-        let deadline = Instant::now() + self.state.host.config.shutdown_timeout;
+        let deadline = Instant::now() + self.shutdown_timeout;
         self.drain(deadline).await;
         self.accepting.end().await;
         self.acceptor.closing.cancel();
-        if timeout_at(deadline, self.state.host.router.stop(usize::MAX))
+        if timeout_at(deadline, self.state.context.router.stop(usize::MAX))
             .await
             .is_err()
         {
@@ -279,7 +286,7 @@ impl Node {
         let left = (deadline + CUT_GRACE).saturating_duration_since(Instant::now());
         if !self
             .state
-            .host
+            .context
             .positions
             .all_written(left.max(CUT_GRACE))
             .await
@@ -300,11 +307,11 @@ impl Node {
     async fn drain(&self, deadline: Instant) {
         self.state.health.stopping();
         self.acceptor.leaving.cancel();
-        let window = self.state.host.config.drain();
+        let window = self.state.context.drain;
         if window.is_zero() {
             return;
         }
-        let draining = drain::drain(&self.state.host.router, window);
+        let draining = drain::drain(&self.state.context.router, window);
         if timeout_at(deadline, draining).await.is_err() {
             tracing::warn!("the router was too busy to end all connections in time");
         }

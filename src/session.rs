@@ -36,7 +36,7 @@ pub(crate) use self::closing::retry_after_ms;
 use self::{acks::Acks, channel::CatchUp, heartbeat::Heartbeat};
 use crate::{
     carrier::{Broken, Carrier, Incoming, Transport, after_others},
-    config::Config,
+    config,
     history::History,
     position::Cursor,
     positions::{Owner, Positions},
@@ -62,20 +62,20 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take when the outbox is full already, and everyone waits.
 const UPGRADE_GRACE: Duration = Duration::from_secs(1);
 
-/// What all connections of a node work with, and the calls over HTTP too.
+/// Everything that the sessions of a node work with, and the calls over HTTP too.
 #[derive(Debug)]
-pub(crate) struct Host {
-    /// Where to ask and tell.
+pub(crate) struct NodeContext {
     pub router: RouterHandle,
-    /// Timing and bounds.
-    pub config: Config,
-    /// Where it counts.
+    pub limits: config::Limits,
+    pub socket: config::Socket,
+    pub feed: config::Feed,
+    /// The time over which connections end when this node stops.
+    pub drain: Duration,
     pub metrics: Arc<Metrics>,
     /// Reads what the backlog no longer holds.
     pub history: History,
-    /// What was acknowledged.
+    /// The acknowledged positions of durable subscriptions.
     pub positions: Positions,
-    /// How events are written.
     pub encoder: EventEncoder,
 }
 
@@ -100,14 +100,14 @@ pub(crate) struct Request {
 /// What only the beginning and the end need is boxed, and gone in between: a node holds very many of
 /// these, and nearly all of them rest in [`Connection::run`].
 pub(crate) async fn serve(
-    host: Arc<Host>,
+    context: Arc<NodeContext>,
     request: Request,
     answer: oneshot::Sender<Result<(), AttachError>>,
     carrier: impl Future<Output = Option<Carrier>>,
 ) {
     // Dropped last: whoever waits for its end knows that the socket is closed.
     let (_alive, closed) = AliveGuard::new();
-    let opening = Box::pin(open(host, request, closed, answer, carrier));
+    let opening = Box::pin(open(context, request, closed, answer, carrier));
     let Some(mut connection) = opening.await else {
         return;
     };
@@ -117,14 +117,14 @@ pub(crate) async fn serve(
 
 /// From a wish to a connection that is registered and has its client; `None` if it came to nothing.
 async fn open(
-    host: Arc<Host>,
+    context: Arc<NodeContext>,
     request: Request,
     closed: Closed,
     answer: oneshot::Sender<Result<(), AttachError>>,
     carrier: impl Future<Output = Option<Carrier>>,
 ) -> Option<Box<Connection>> {
-    let (sender, outbox) = host.router.outbox();
-    let Ok((after, resumed)) = whereabouts(&host, &request).await else {
+    let (sender, outbox) = context.router.outbox();
+    let Ok((after, resumed)) = whereabouts(&context, &request).await else {
         refuse(answer, AttachError::Unavailable);
         return None;
     };
@@ -140,7 +140,7 @@ async fn open(
         remote: request.remote,
         closed,
     };
-    let attached = match host.router.attach(attach).await {
+    let attached = match context.router.attach(attach).await {
         Ok(attached) => attached,
         Err(error) => {
             refuse(answer, error);
@@ -162,8 +162,8 @@ async fn open(
             since: attached.since,
         };
         let acks = Acks::new(owner, attached.start.from, resumed);
-        let host = Arc::clone(&host);
-        let connection = Connection::new(host, dialect, &attached, outbox, carrier, acks);
+        let context = Arc::clone(&context);
+        let connection = Connection::new(context, dialect, &attached, outbox, carrier, acks);
         let mut connection = Box::new(connection);
         connection.begin(&attached, after, request.close_on_gap);
         Some(connection)
@@ -177,17 +177,20 @@ async fn open(
             Ending::InternalError
         }
     };
-    host.router.leave(key, ending).await;
+    context.router.leave(key, ending).await;
     None
 }
 
 /// Where the client goes on: where it says, else at the acknowledged position of a durable
 /// subscription; and whether it is the latter.
-async fn whereabouts(host: &Host, request: &Request) -> Result<(Option<Cursor>, bool), StoreError> {
+async fn whereabouts(
+    context: &NodeContext,
+    request: &Request,
+) -> Result<(Option<Cursor>, bool), StoreError> {
     if request.after.is_some() {
         return Ok((request.after, false));
     }
-    let acknowledged = host.positions.resume(&request.subscription).await;
+    let acknowledged = context.positions.resume(&request.subscription).await;
     let after = acknowledged
         .inspect_err(|error| tracing::warn!(%error, "an acknowledged position cannot be read"))?;
     Ok((after, after.is_some()))
@@ -239,7 +242,7 @@ enum Outgoing {
 }
 
 struct Connection {
-    host: Arc<Host>,
+    context: Arc<NodeContext>,
     key: ConnectionKey,
     dialect: Dialect,
     transport: Transport,
@@ -262,14 +265,14 @@ struct Connection {
 
 impl Connection {
     fn new(
-        host: Arc<Host>,
+        context: Arc<NodeContext>,
         dialect: Dialect,
         attached: &Attached,
         outbox: Receiver,
         carrier: Carrier,
         acks: Acks,
     ) -> Self {
-        let settings = &host.config.socket;
+        let settings = &context.socket;
         let now = Instant::now();
         let (interval, patience) = (settings.ping_interval, settings.pong_timeout);
         let heartbeat = match &carrier {
@@ -292,7 +295,7 @@ impl Connection {
             broken: None,
             fault: None,
             catch_up: None,
-            host,
+            context,
         }
     }
 

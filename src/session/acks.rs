@@ -4,7 +4,7 @@
 //! is caught up and has acknowledged all that it was sent, the position goes with the feed even
 //! when nothing matches: else a quiet subscription would fall off the database's history.
 
-use super::Host;
+use super::NodeContext;
 use crate::{
     position::{Cursor, Position},
     positions::Owner,
@@ -51,24 +51,24 @@ impl Acks {
     }
 
     /// The client has handled everything up to `cursor`. `applied` is how far this node's feed is.
-    pub(super) fn take(&mut self, host: &Host, cursor: Cursor, applied: Position) {
-        if cursor.deployment != host.router.deployment() {
-            return host.metrics.ack_ignored("other_deployment");
+    pub(super) fn take(&mut self, context: &NodeContext, cursor: Cursor, applied: Position) {
+        if cursor.deployment != context.router.deployment() {
+            return context.metrics.ack_ignored("other_deployment");
         }
         if cursor.position > self.sent {
-            return host.metrics.ack_ignored("ahead");
+            return context.metrics.ack_ignored("ahead");
         }
-        host.metrics.acks.inc();
+        context.metrics.acks.inc();
         self.acknowledged = self.acknowledged.max(cursor.position);
         self.complete |= cursor.position >= self.from;
         // A client may start ahead of this node, but nothing is handled before it happened.
-        self.tell(host, cursor.position.min(applied));
+        self.tell(context, cursor.position.min(applied));
     }
 
     /// The connection is caught up with everything up to `applied`.
-    pub(super) fn advance(&mut self, host: &Host, applied: Position) {
+    pub(super) fn advance(&mut self, context: &NodeContext, applied: Position) {
         if self.is_caught_up() {
-            self.tell(host, applied);
+            self.tell(context, applied);
         }
     }
 
@@ -83,19 +83,19 @@ impl Acks {
         &self.owner
     }
 
-    fn tell(&mut self, host: &Host, at: Position) {
+    fn tell(&mut self, context: &NodeContext, at: Position) {
         let at = self.untold.take().map_or(at, |untold| untold.max(at));
         self.told_any = true;
-        if !host.positions.acknowledged(&self.owner, at) {
+        if !context.positions.acknowledged(&self.owner, at) {
             self.untold = Some(at);
         }
     }
 
     /// The connection ends: what was acknowledged is written soon.
-    pub(super) async fn finish(&mut self, host: &Host) {
+    pub(super) async fn finish(&mut self, context: &NodeContext) {
         if self.told_any {
             let untold = self.untold.take();
-            host.positions.flush(&self.owner, untold).await;
+            context.positions.flush(&self.owner, untold).await;
         }
     }
 }

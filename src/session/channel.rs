@@ -105,7 +105,7 @@ impl Connection {
         Replay::new(Beginning {
             key: self.key,
             dialect: self.dialect,
-            host: Arc::clone(&self.host),
+            context: Arc::clone(&self.context),
             subscription: attached.subscription.clone(),
             ends_on_gap,
             from: attached.start.from,
@@ -117,7 +117,7 @@ impl Connection {
     fn greet(&mut self, greeting: &Greeting, whole: bool) {
         let recovered = whole && greeting.gap.is_none();
         if self.dialect.has_messages() {
-            let cursor = greeting.from.cursor(self.host.router.deployment());
+            let cursor = greeting.from.cursor(self.context.router.deployment());
             let Greeting {
                 connection,
                 subscription,
@@ -137,7 +137,7 @@ impl Connection {
 
     fn tell_gap(&mut self, reason: GapReason, after: Option<&str>, cursor: Position) {
         if self.dialect.has_messages() {
-            let cursor = cursor.cursor(self.host.router.deployment());
+            let cursor = cursor.cursor(self.context.router.deployment());
             self.say(&Message::gap(reason, after, &cursor));
         }
     }
@@ -149,7 +149,7 @@ impl Connection {
             Some(catch_up) if matches!(end.ending, Ending::Deleted | Ending::Expired) => {
                 catch_up.replay.stop_at(end.position);
                 catch_up.end = Some(end);
-                let router = self.host.router.clone();
+                let router = self.context.router.clone();
                 catch_up.stopping = Some(Box::pin(async move { router.stopping().await }));
                 None
             }
@@ -213,7 +213,7 @@ impl Connection {
             }
             Found::Lacking => Ok(false),
             Found::Gap(reason, after, cursor) => {
-                let after = after.cursor(self.host.router.deployment());
+                let after = after.cursor(self.context.router.deployment());
                 self.tell_gap(reason, Some(&after), cursor);
                 self.transport.outbound().pass(cursor);
                 self.acks.sent(cursor, false);
@@ -225,7 +225,7 @@ impl Connection {
             }
             Found::Live(position) => {
                 self.transport.outbound().pass(position);
-                Metrics::observe(&self.host.metrics.replay, catch_up.begun.elapsed());
+                Metrics::observe(&self.context.metrics.replay, catch_up.begun.elapsed());
                 Ok(true)
             }
         }

@@ -28,7 +28,7 @@ impl Connection {
                 self.verdict(Ending::InternalError).await
             }
         };
-        let deadline = Instant::now() + self.host.config.socket.close_timeout;
+        let deadline = Instant::now() + self.context.socket.close_timeout;
         let silent = self.broken == Some(Broken::Lost);
         if !silent {
             self.queue_last_words(end);
@@ -42,7 +42,7 @@ impl Connection {
             let written = written.is_ok_and(|written| written);
             self.transport.part(self.broken, written, deadline).await;
         }
-        self.acks.finish(&self.host).await;
+        self.acks.finish(&self.context).await;
         tracing::debug!(key = ?self.key, "connection is closed");
     }
 
@@ -63,7 +63,7 @@ impl Connection {
         };
         let decided = async {
             // Where the router is gone, the whole node is: there is no verdict to wait for.
-            if !self.host.router.leave(self.key, found).await {
+            if !self.context.router.leave(self.key, found).await {
                 return alone;
             }
             poll_fn(|cx| self.outbox.poll_end(cx)).await
@@ -88,8 +88,8 @@ impl Connection {
             return self.transport.queue_close_answer();
         }
         if self.dialect.has_messages() {
-            let cursor = cursor.cursor(self.host.router.deployment());
-            let retry = retry_after_ms(end.ending, self.host.config.drain());
+            let cursor = cursor.cursor(self.context.router.deployment());
+            let retry = retry_after_ms(end.ending, self.context.drain);
             let fault = self.fault.take();
             let detail = fault.filter(|_| end.ending == Ending::BadMessage);
             let ended = Message::ended(end.ending, retry, Some(&cursor), detail.as_deref());

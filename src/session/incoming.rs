@@ -54,8 +54,8 @@ impl Connection {
                 Ok(())
             }
             Ok(ClientMessage::Ack(cursor)) => {
-                let applied = self.host.router.progress().position;
-                self.acks.take(&self.host, cursor, applied);
+                let applied = self.context.router.progress().position;
+                self.acks.take(&self.context, cursor, applied);
                 Ok(())
             }
             Err(error) => {
@@ -70,15 +70,15 @@ impl Connection {
     /// still on its way to this connection.
     fn advance(&mut self) {
         // Asked before looking into the outbox: what matched up to here was put there before.
-        let applied = self.host.router.progress().position;
+        let applied = self.context.router.progress().position;
         if self.catch_up.is_none() && self.outbox.is_empty() {
-            self.acks.advance(&self.host, applied);
+            self.acks.advance(&self.context, applied);
         }
     }
 
     /// By when the replay has to be over, if there is one.
     fn replay_deadline(&self) -> Option<Instant> {
-        let timeout = self.host.config.feed.replay_timeout;
+        let timeout = self.context.feed.replay_timeout;
         self.catch_up
             .as_ref()
             .map(|replay| replay.deadline(timeout))

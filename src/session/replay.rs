@@ -20,7 +20,7 @@ use std::{
 use bson::{DateTime, RawDocumentBuf};
 
 use self::{archive::ArchivePages, matching::Verdict, pick::Picked, source::Source};
-use super::Host;
+use super::NodeContext;
 use crate::{
     carrier::after_others,
     filter::{Filter, Limits},
@@ -67,7 +67,7 @@ pub(super) struct Replay {
     key: ConnectionKey,
     subscription: Key,
     dialect: Dialect,
-    host: Arc<Host>,
+    context: Arc<NodeContext>,
     limits: Limits,
     /// What was committed up to here is judged by the filter that was in force at the attach.
     attached_at: Position,
@@ -133,7 +133,7 @@ impl Turn {
 pub(super) struct Beginning {
     pub(super) key: ConnectionKey,
     pub(super) dialect: Dialect,
-    pub(super) host: Arc<Host>,
+    pub(super) context: Arc<NodeContext>,
     pub(super) subscription: Subscription,
     pub(super) ends_on_gap: bool,
     pub(super) from: Position,
@@ -143,13 +143,13 @@ pub(super) struct Beginning {
 impl Replay {
     pub(super) fn new(beginning: Beginning) -> Self {
         let shown = beginning.subscription;
-        let limits = Limits::from(&beginning.host.config.limits);
+        let limits = Limits::from(&beginning.context.limits);
         let compiling = Compiling::of(&shown.document, &limits, None);
         Self {
             key: beginning.key,
             subscription: shown.key(),
             dialect: beginning.dialect,
-            host: beginning.host,
+            context: beginning.context,
             limits,
             attached_at: beginning.attached_at,
             shown,
@@ -379,11 +379,11 @@ impl Replay {
         if !self.dialect.has_messages() {
             return None;
         }
-        let cursor = at.cursor(self.host.encoder.deployment);
+        let cursor = at.cursor(self.context.encoder.deployment);
         let json = subscription.to_json();
         let message = Message::updated(&json, &cursor);
         let frame = Frame::notice(&message, self.dialect, at);
-        Some(Arc::new(frame.counted(&self.host.encoder.load)))
+        Some(Arc::new(frame.counted(&self.context.encoder.load)))
     }
 }
 

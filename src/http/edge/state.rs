@@ -10,7 +10,7 @@ use crate::{
     positions::Positions,
     receipts::Receipts,
     router::RouterHandle,
-    session::Host,
+    session::NodeContext,
     store::{NodeInfo, Store},
     telemetry::{Health, Metrics},
 };
@@ -38,8 +38,8 @@ impl Deref for AppState {
 pub(crate) struct Shared {
     pub store: Store,
     pub health: Health,
-    /// The router, the settings, the metrics, and what else connections work with.
-    pub host: Arc<Host>,
+    /// Everything that sessions work with, and the calls too.
+    pub context: Arc<NodeContext>,
     /// This node's record of the deletes it has seen.
     pub receipts: Receipts,
     /// The deletes of the day before this node's start.
@@ -55,7 +55,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn limits(&self) -> &Limits {
-        &self.host.config.limits
+        &self.context.limits
     }
 
     /// Returns the bounds of a filter on this node.
@@ -64,19 +64,19 @@ impl Shared {
     }
 
     pub(crate) fn socket(&self) -> &Socket {
-        &self.host.config.socket
+        &self.context.socket
     }
 
     pub(crate) fn router(&self) -> &RouterHandle {
-        &self.host.router
+        &self.context.router
     }
 
     /// Returns the acknowledged positions of durable subscriptions.
     pub(crate) fn positions(&self) -> &Positions {
-        &self.host.positions
+        &self.context.positions
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
-        &self.host.metrics
+        &self.context.metrics
     }
 }

@@ -73,9 +73,9 @@ pub(crate) async fn take(
     {
         return Err(said.refuse("lies more than a minute ahead of the database's clock"));
     }
-    let host = Arc::clone(&state.host);
+    let context = Arc::clone(&state.context);
     let (answer, taken) = oneshot::channel();
-    let serving = session::serve(host, request, answer, carrier);
+    let serving = session::serve(context, request, answer, carrier);
     state.tasks.spawn("connection", serving);
     match taken.await.unwrap_or(Err(AttachError::Stopping)) {
         Ok(()) => Ok(()),

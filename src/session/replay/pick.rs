@@ -80,7 +80,7 @@ impl Replay {
         };
         match verdict {
             Verdict::Matches => batch
-                .frame(change, document, self.dialect, &self.host.encoder)
+                .frame(change, document, self.dialect, &self.context.encoder)
                 .map_or(Picked::Nothing, Picked::Frame),
             Verdict::Not => Picked::Nothing,
             Verdict::TooExpensive => Picked::Undecided(GapReason::OversizedChange),
@@ -96,7 +96,7 @@ impl Replay {
     /// back to them. A filter that fails on so many events is not tried on the rest of the past.
     pub(super) fn give_up(&mut self, reason: GapReason, after: Position) -> Found {
         self.given_up += 1;
-        self.host.metrics.filters_undecided.inc();
+        self.context.metrics.filters_undecided.inc();
         if self.given_up >= GIVEN_UP_AT_MOST {
             if self.done > self.attached_at {
                 return Found::Unavailable;

@@ -41,9 +41,9 @@ impl Replay {
     pub(super) fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Found>> {
         match &mut self.source {
             Source::Backlog => {
-                let (host, key, from) = (Arc::clone(&self.host), self.key, self.done);
-                let patience = host.config.feed.replay_wait;
-                let asking = async move { host.router.backlog_after(key, from, patience).await };
+                let (context, key, from) = (Arc::clone(&self.context), self.key, self.done);
+                let patience = context.feed.replay_wait;
+                let asking = async move { context.router.backlog_after(key, from, patience).await };
                 self.source = Source::BacklogAsked(Box::pin(asking));
             }
             Source::BacklogAsked(asking) => match ready!(asking.as_mut().poll(cx)) {
@@ -59,7 +59,7 @@ impl Replay {
                     self.source = Source::Backlog;
                 }
                 Ok(BacklogAnswer::TooOld(start)) => {
-                    let (history, from) = (self.host.history.clone(), self.done);
+                    let (history, from) = (self.context.history.clone(), self.done);
                     let asking = Box::pin(async move { history.oplog_after(from).await });
                     self.source = Source::OplogAsked(asking, start);
                 }
@@ -77,7 +77,7 @@ impl Replay {
                 Some(batch) => {
                     // The history may be ahead of this node. What the node has not applied yet comes
                     // from the node: else it would come twice.
-                    let here = self.host.router.progress().position;
+                    let here = self.context.router.progress().position;
                     self.until = Some((batch.position.min(here), false));
                     if batch.position > here {
                         self.source = Source::Backlog;
@@ -99,7 +99,7 @@ impl Replay {
         if to <= self.done {
             return Some(Found::Unavailable);
         }
-        let (history, from) = (self.host.history.clone(), self.done);
+        let (history, from) = (self.context.history.clone(), self.done);
         self.source =
             Source::ArchiveAsked(Box::pin(
                 async move { history.archive_after(from, to).await },
@@ -153,7 +153,7 @@ impl Replay {
         };
         Poll::Ready(match page {
             Ok(Some(batch)) => {
-                batch.count(&self.host.encoder.load);
+                batch.count(&self.context.encoder.load);
                 self.batches.push_back(batch);
                 self.archive.page = Some(self.done);
                 // It is read when this one is delivered.
