@@ -4,6 +4,7 @@
 //! and delivering go through one sequence, the answer to an attach names the exact point where live
 //! delivery begins. Everyone else holds a [`RouterHandle`] and sends a message.
 
+mod apply;
 mod batch;
 mod compile;
 pub(crate) mod counters;
@@ -26,7 +27,11 @@ mod shed;
 mod table;
 mod teardowns;
 
-use std::sync::Arc;
+use std::{
+    future::ready,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bson::DateTime;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -44,19 +49,21 @@ use self::{
     deliver::Delivery,
     durable::Durable,
     registry::{ConnectionKey, Registry},
-    table::{Entry, Slot},
-    teardowns::{Teardowns, When},
+    table::Slot,
+    teardowns::Teardowns,
 };
 use crate::{
     config, event,
-    filter::{self, Filter},
     position::{DeploymentId, Position},
     positions::Positions,
-    protocol::{Ending, GapReason, Load},
-    receipts::{Closed, Receipts},
-    subscription::{CompiledSubscription, Key, Status, SubscriptionId},
+    protocol::{Ending, Load},
+    receipts::Receipts,
+    subscription::{CompiledSubscription, Key, Status},
     telemetry::Metrics,
 };
+
+/// The longest time for which metrics may be behind the router.
+const FIGURES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Everything the router can be told, one at a time.
 #[derive(Debug)]
@@ -137,6 +144,7 @@ pub(crate) struct Router {
     metrics: Arc<Metrics>,
     /// The figures as they were last published.
     published: Figures,
+    published_at: Instant,
 }
 
 /// What the router owns and metrics show.
@@ -185,6 +193,7 @@ impl Router {
             occupied,
             metrics,
             published: Figures::default(),
+            published_at: Instant::now(),
         };
         (router, handle, feed_sender)
     }
@@ -205,17 +214,23 @@ impl Router {
 
     /// Applies inputs until every handle is gone.
     pub(crate) async fn run(mut self) {
-        loop {
-            let input = tokio::select! {
-                Some(change) = self.feed.recv() => Input::Feed(change),
-                input = self.inputs.recv() => match input {
-                    Some(input) => input,
-                    None => return,
-                },
-            };
+        while let Some(input) = self.next_input().await {
             self.apply(input).await;
+        }
+    }
+
+    /// Returns the next input; `None` if every handle is gone. Figures are published whenever nothing waits to be
+    /// applied, and at least once a second.
+    async fn next_input(&mut self) -> Option<Input> {
+        if self.published_at.elapsed() >= FIGURES_INTERVAL {
             self.publish_figures();
         }
+        tokio::select! {
+            biased;
+            input = receive(&mut self.feed, &mut self.inputs) => return input,
+            () = ready(()) => self.publish_figures(),
+        }
+        receive(&mut self.feed, &mut self.inputs).await
     }
 
     async fn apply(&mut self, input: Input) {
@@ -264,24 +279,6 @@ impl Router {
         }
     }
 
-    async fn apply_batch(&mut self, mut batch: Batch) {
-        let mut changes = std::mem::take(&mut batch.changes);
-        for change in &mut changes {
-            self.apply_change(change, &batch).await;
-        }
-        batch.changes = changes;
-        self.position = self.position.max(batch.position);
-        self.delivery.flush(&mut self.registry).await;
-        self.delivery
-            .shed_load(&mut self.registry, self.position)
-            .await;
-        self.delivery.hand_over();
-        Metrics::observe(&self.metrics.receipt_to_match, batch.received_at.elapsed());
-        batch.unapplied = None;
-        self.backlog.add(batch);
-        self.announce();
-    }
-
     /// Tells who waits that everything up to here is applied; the figures show it already.
     fn announce(&mut self) {
         self.subscriptions.log_warnings();
@@ -303,151 +300,9 @@ impl Router {
         });
     }
 
-    /// Applies one change. What is kept of it for replays is the stored form.
-    async fn apply_change(&mut self, change: &mut Change, batch: &Batch) {
-        if !matches!(change.kind, ChangeKind::Event(_)) {
-            // Whatever this is, it has its place behind the events before it.
-            self.delivery.flush(&mut self.registry).await;
-        }
-        let before = self.position;
-        self.position = before.max(change.position);
-        match std::mem::replace(&mut change.kind, ChangeKind::AllDeleted) {
-            ChangeKind::Event(range) => {
-                change.kind = ChangeKind::Event(range.clone());
-                if let Some(document) = batch.document(&range) {
-                    self.metrics.events_received.inc();
-                    self.apply_event(document, change, before).await;
-                }
-            }
-            ChangeKind::Upserted(compiled) => {
-                change.kind = ChangeKind::Stored(compiled.subscription.document.clone());
-                let (subscription, filter) = compiled.into_parts();
-                self.upsert(Entry::new(subscription), filter).await;
-            }
-            ChangeKind::Deleted(document_key) => {
-                let when = When::Committed(change.wall_time);
-                self.delete(&Key::of(&document_key), when).await;
-                change.kind = ChangeKind::Deleted(document_key);
-            }
-            ChangeKind::AllDeleted => {
-                let when = When::Committed(change.wall_time);
-                let none = Table::with_capacity(Capacity::from(&self.settings.limits));
-                self.replace_all(none, when, None).await;
-            }
-            ChangeKind::Missed(reason) => {
-                change.kind = ChangeKind::Missed(reason);
-                self.notify_gap(reason, before).await;
-            }
-            ChangeKind::PositionsLost => {
-                self.durable.lost().await;
-                change.kind = ChangeKind::PositionsLost;
-            }
-            other @ (ChangeKind::Stored(_) | ChangeKind::Unseen(_) | ChangeKind::AllReplaced) => {
-                change.kind = other;
-            }
-        }
-    }
-
-    /// The initial load, and every later one: what is gone ends, what changed is told, and where
-    /// history was lost every connection that stays is told of the gap.
-    async fn apply_reload(&mut self, reload: Reload) {
-        let before = self.position;
-        self.position = self.position.max(reload.position);
-        self.loaded_at = self.position;
-        let when = When::Before(DateTime::now());
-        let missed = reload.missed.map(|reason| (reason, before));
-        self.replace_all(*reload.subscriptions, when, missed).await;
-        self.teardowns.loaded(self.position).await;
-        self.backlog.restart(self.position);
-        self.delivery.hand_over();
-        self.announce();
-        answer(reload.applied, ());
-    }
-
-    /// `missed` is why events may be missing, and where they begin to be.
-    async fn replace_all(&mut self, all: Table, when: When, missed: Option<(GapReason, Position)>) {
-        let difference = self.subscriptions.replace_all(all);
-        for (slot, removed) in difference.gone {
-            self.end_subscription(slot, &removed, when).await;
-        }
-        // First the gap: a client that broke off before it would go on behind it without knowing.
-        if let Some((reason, after)) = missed {
-            self.notify_gap(reason, after).await;
-        }
-        for slot in difference.changed {
-            self.notify_update(slot).await;
-        }
-        let durable = self.subscriptions.durable();
-        self.durable.whole(durable, self.position).await;
-    }
-
-    async fn delete(&mut self, key: &Key, when: When) {
-        let Some((slot, removed)) = self.subscriptions.remove(key) else {
-            return;
-        };
-        self.end_subscription(slot, &removed, when).await;
-        self.durable.deleted(&removed, self.position).await;
-        let id = key.id();
-        if let Some(successor) = id.and_then(|id| self.subscriptions.successor(&id)) {
-            let limits = filter::Limits::from(&self.settings.limits);
-            for compiled in compile_off_thread(vec![successor.document], limits).await {
-                let (subscription, filter) = compiled.into_parts();
-                let entry = Entry::new(subscription);
-                if successor.withheld {
-                    self.upsert(entry.withheld(), None).await;
-                } else {
-                    self.upsert(entry, filter).await;
-                }
-            }
-        }
-    }
-
-    async fn upsert(&mut self, mut entry: Entry, filter: Option<Filter>) {
-        if self.subscriptions.is_unaddressable(&entry.subscription) {
-            self.subscriptions.upsert(entry, filter);
-            return;
-        }
-        let id = entry.subscription.id();
-        let id = id.map(|id| SubscriptionId::from(&*id));
-        let before = id
-            .as_ref()
-            .and_then(|id| self.subscriptions.slot(id.as_str()));
-        let before = before.and_then(|slot| self.subscriptions.get(slot));
-        let same = before.filter(|b| b.subscription.key() == entry.subscription.key());
-        entry.since = same.map_or(self.position, |before| before.since);
-        let was = before.is_some_and(|before| before.subscription.durable);
-        // A document that cannot be read loses no position by it.
-        entry.subscription.durable |= was && entry.error().is_some();
-        self.durable.stored(&entry, before, self.position).await;
-        if let Some(slot) = self.subscriptions.upsert(entry, filter) {
-            self.notify_update(slot).await;
-        }
-    }
-
-    async fn end_subscription(&mut self, slot: Slot, removed: &Entry, when: When) {
-        let expired = removed.subscription.expired_by(when.latest());
-        let ending = if expired {
-            Ending::Expired
-        } else {
-            Ending::Deleted
-        };
-        let connections = self.registry.of(slot).iter();
-        let connections: Vec<Closed> = connections.map(|c| c.closed.clone()).collect();
-        let ended = self.registry.end_all_of(slot, ending, self.position);
-        if ended > 0 {
-            tracing::info!(
-                subscription = removed.subscription.id().as_deref(),
-                ended,
-                reason = ending.token(),
-                "subscription is gone"
-            );
-        }
-        let deletion = when.deletion(self.position, ending);
-        self.teardowns.deleted(removed, deletion, connections).await;
-    }
-
     /// Shows the figures to metrics, where they have changed.
     fn publish_figures(&mut self) {
+        self.published_at = Instant::now();
         let now = Figures {
             counters: self.registry.counters(),
             statuses: self.subscriptions.counts(),
@@ -472,6 +327,17 @@ impl Router {
                 .subscriptions
                 .extend(statuses.map(|(status, count)| (status.as_str(), count)));
         });
+    }
+}
+
+/// Receives from either queue, without a preference.
+async fn receive(
+    feed: &mut mpsc::Receiver<FromFeed>,
+    inputs: &mut mpsc::Receiver<Input>,
+) -> Option<Input> {
+    tokio::select! {
+        Some(change) = feed.recv() => Some(Input::Feed(change)),
+        input = inputs.recv() => input,
     }
 }
 

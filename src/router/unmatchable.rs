@@ -26,29 +26,6 @@ fn too_expensive(position: Position, deployment: DeploymentId) -> String {
 }
 
 impl Router {
-    /// Delivers an event. Those whose filters cannot be matched with it become invalid here: `before` is
-    /// where the feed was.
-    pub(super) async fn apply_event(
-        &mut self,
-        document: &RawDocument,
-        change: &Change,
-        before: Position,
-    ) {
-        let delivered = self
-            .delivery
-            .event(document, change, &self.subscriptions, &mut self.registry)
-            .await;
-        if delivered.is_err() {
-            Box::pin(self.blame_panics(document, change, before)).await;
-        }
-        if !self.delivery.matched.dear.is_empty() {
-            Box::pin(self.blame_dear(change, before)).await;
-        }
-        if !self.delivery.matched.undecided.is_empty() {
-            Box::pin(self.pass_over_undecided(before)).await;
-        }
-    }
-
     /// An event took so much that it is not known of some subscriptions whether they match. That is no fault
     /// of theirs: their connections are told that it may be missing.
     pub(super) async fn pass_over_undecided(&mut self, before: Position) {
@@ -69,7 +46,7 @@ impl Router {
         }
     }
 
-    async fn blame_dear(&mut self, change: &Change, before: Position) {
+    pub(super) async fn blame_dear(&mut self, change: &Change, before: Position) {
         let fault = too_expensive(change.position, self.settings.deployment);
         let mut dear = std::mem::take(&mut self.delivery.matched.dear);
         for slot in dear.drain(..) {
@@ -79,7 +56,12 @@ impl Router {
 
     /// Something panicked. Without the filters that do, the event is delivered to all others; where it was
     /// none of them, nobody gets it, and all are told.
-    async fn blame_panics(&mut self, document: &RawDocument, change: &Change, before: Position) {
+    pub(super) async fn blame_panics(
+        &mut self,
+        document: &RawDocument,
+        change: &Change,
+        before: Position,
+    ) {
         let culprits = self.subscriptions.panicking(document);
         tracing::error!(
             filters = culprits.len(),
