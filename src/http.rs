@@ -21,22 +21,22 @@ pub(crate) use self::stream::echo;
 pub(crate) use self::{
     calls::description,
     edge::{
-        AppState, Bounds, ClientTasks, Cut, Outcome, Shared, hosts::Arrived, outgoing::unread,
-        paths::is_probe, problem,
+        Abort, AppState, Bounds, ClientTasks, Outcome, Shared, fallbacks::unread,
+        hosts::LocalAddress, paths::is_probe, problem,
     },
-    layers::Common,
+    layers::Layers,
 };
 use self::{
     calls::{Call, calls},
     edge::{
-        observe,
+        fallbacks,
         paths::{BASE, STREAM},
     },
     resources::{landing, service, subscriptions},
 };
 
 /// Returns the routes of a node that serves.
-pub(crate) fn routes(state: AppState, common: &Common) -> Router {
+pub(crate) fn routes(state: AppState, layers: &Layers) -> Router {
     let mut routes = Router::new()
         .route("/", get(landing::show))
         .route(&format!("{BASE}/"), get(service::root))
@@ -46,25 +46,25 @@ pub(crate) fn routes(state: AppState, common: &Common) -> Router {
         routes = routes.route(&path, route);
     }
     let routes = routes
-        .fallback(observe::not_found)
-        .method_not_allowed_fallback(observe::method_not_allowed);
+        .fallback(fallbacks::not_found)
+        .method_not_allowed_fallback(fallbacks::method_not_allowed);
     let answers = state.bounds.answers.clone();
-    common.around(routes, Some(answers)).with_state(state)
+    layers.wrap(routes, Some(answers)).with_state(state)
 }
 
 /// Returns the routes of a node that has not started: it says that it lives, and to all else that it is not ready.
-pub(crate) fn starting(common: &Common) -> Router {
+pub(crate) fn starting(layers: &Layers) -> Router {
     let routes = Router::new()
         .route(&format!("{BASE}/live"), get(service::live))
         .route(&format!("{BASE}{STREAM}"), any(service::starting))
         .fallback(service::starting);
-    common.around(routes, None)
+    layers.wrap(routes, None)
 }
 
 /// Returns the routes on a TCP connection beyond those that a node takes. [Probes](is_probe) are answered elsewhere.
-pub(crate) fn full(common: &Common) -> Router {
+pub(crate) fn full(layers: &Layers) -> Router {
     let routes = Router::new()
         .route(&format!("{BASE}{STREAM}"), any(service::full))
         .fallback(service::full);
-    common.around(routes, None)
+    layers.wrap(routes, None)
 }

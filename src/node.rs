@@ -106,7 +106,7 @@ pub async fn run(
         fault = supervisor.fault() => Err(fault.into()),
         lived = living => lived,
     };
-    clients.cut();
+    clients.abort();
     ended
 }
 
@@ -245,7 +245,7 @@ impl Node {
             node: info,
             tasks: acceptor.clients.clone(),
         });
-        acceptor.started(http::routes(state.clone(), &acceptor.common));
+        acceptor.started(http::routes(state.clone(), &acceptor.layers));
         Ok(Self {
             state,
             accepting,
@@ -322,7 +322,7 @@ impl Node {
 async fn cut(clients: &ClientTasks) {
     let left = clients.len();
     tracing::warn!(left, "the deadline has passed; cutting what is left");
-    clients.cut();
+    clients.abort();
     if timeout(CUT_GRACE, clients.ended()).await.is_err() {
         let left = clients.len();
         tracing::warn!(left, "some of it does not end");

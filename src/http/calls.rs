@@ -491,7 +491,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Config,
-        http::{edge::budget::Budget, full, layers::Common, starting},
+        http::{edge::budget::Budget, full, layers::Layers, starting},
     };
 
     /// Asks each call of these routes, and sees that what refuses is described.
@@ -524,22 +524,22 @@ mod tests {
     }
 
     /// Routes that answer every call that changes nothing with more than all answers may take.
-    fn too_large(common: &Common) -> Router {
+    fn too_large(layers: &Layers) -> Router {
         let budget = Budget::new(8 << 10, "tests", &Arc::default());
         let routes = Router::new().fallback(async |method: Method| {
             let bytes = if method.is_safe() { 8 << 10 } else { 0 };
             Body::from("x".repeat(bytes))
         });
-        common.around(routes, Some(budget))
+        layers.wrap(routes, Some(budget))
     }
 
     #[tokio::test]
     async fn what_refuses_any_call_is_described_at_each() {
-        let common = Common::new(&Config::default(), Arc::default(), CancellationToken::new());
+        let layers = Layers::new(&Config::default(), Arc::default(), CancellationToken::new());
         let coding = (header::TRANSFER_ENCODING, "gzip");
-        check(&starting(&common), None, Kind::NotReady).await;
-        check(&starting(&common), Some(coding), Kind::BadHeader).await;
-        check(&full(&common), None, Kind::Overloaded).await;
-        check(&too_large(&common), None, Kind::TooLarge).await;
+        check(&starting(&layers), None, Kind::NotReady).await;
+        check(&starting(&layers), Some(coding), Kind::BadHeader).await;
+        check(&full(&layers), None, Kind::Overloaded).await;
+        check(&too_large(&layers), None, Kind::TooLarge).await;
     }
 }

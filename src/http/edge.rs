@@ -13,13 +13,13 @@ pub(crate) mod conditional;
 pub(crate) mod cors;
 mod description;
 pub(crate) mod failure;
+pub(crate) mod fallbacks;
 pub(crate) mod framing;
 pub(crate) mod hosts;
 pub(crate) mod idempotency;
 pub(crate) mod observe;
 mod offload;
 pub(crate) mod origin;
-pub(crate) mod outgoing;
 pub(crate) mod page_cursor;
 pub(crate) mod path_id;
 pub(crate) mod paths;
@@ -29,7 +29,7 @@ pub(crate) mod read_your_writes;
 mod state;
 
 pub(crate) use self::{
-    abort::{Cut, Outcome},
+    abort::{Abort, Outcome},
     bounds::Bounds,
     client_tasks::ClientTasks,
     description::Description,

@@ -1,63 +1,70 @@
-//! What every request goes through, whatever answers it: a node that serves, one that starts, one that is full.
+//! The layers around every request, whether the node serves, starts, or is full.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use axum::{Router, middleware};
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{
-    config::Config,
-    http::edge::{
+use super::{
+    edge::{
+        answer,
         budget::Budget,
         cors,
-        hosts::{self, Hosts},
+        fallbacks::{self, unread},
+        framing,
+        hosts::Hosts,
         observe,
         origin::Origins,
-        outgoing::{self, Edge},
     },
-    telemetry::Metrics,
+    stream::retry::{Stopping, StreamRequest},
 };
+use crate::{config::Config, telemetry::Metrics};
 
-/// What the layers around all calls work with. Clones share everything.
+/// The settings and shared state of the layers. Clones share everything.
 #[derive(Clone, Debug)]
-pub(crate) struct Common {
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) hosts: Arc<Hosts>,
-    pub(crate) origins: Arc<Origins>,
-    /// Over how long a stop ends the connections.
-    pub(crate) drain: Duration,
-    /// Cancelled when this node begins to stop.
-    pub(crate) leaving: CancellationToken,
+pub(crate) struct Layers {
+    metrics: Arc<Metrics>,
+    hosts: Arc<Hosts>,
+    origins: Arc<Origins>,
+    stopping: Stopping,
 }
 
-impl Common {
-    /// Of a node with these settings.
+impl Layers {
+    /// Returns the layers of a node with these settings. `leaving` is cancelled when the node begins to stop.
     pub(crate) fn new(config: &Config, metrics: Arc<Metrics>, leaving: CancellationToken) -> Self {
         Self {
             metrics,
             hosts: Arc::new(Hosts::new(config)),
             origins: Arc::new(Origins::new(config)),
-            drain: config.drain(),
-            leaving,
+            stopping: Stopping {
+                drain: config.drain(),
+                leaving,
+            },
         }
     }
 
-    /// Puts the layers around these routes, whose answers share these bytes; the last is the outermost.
-    pub(crate) fn around<S: Clone + Send + Sync + 'static>(
+    /// Wraps these routes. Their answers share the budget `answers`, if there is one.
+    pub(crate) fn wrap<S: Clone + Send + Sync + 'static>(
         &self,
         routes: Router<S>,
         answers: Option<Budget>,
     ) -> Router<S> {
-        let edge = Edge {
-            common: self.clone(),
+        let exchange = Exchange {
+            stopping: self.stopping.clone(),
             answers,
         };
+        // The last layer is the outermost.
         let routes = routes
-            .layer(CatchPanicLayer::custom(observe::panicked))
+            .layer(CatchPanicLayer::custom(fallbacks::panicked))
             .layer(middleware::from_fn_with_state(
-                Arc::new(edge),
-                outgoing::answered,
+                Arc::new(exchange),
+                Exchange::run,
             ));
         let routes = match cors::layer(&self.origins) {
             Some(cors) => routes.layer(cors),
@@ -66,11 +73,121 @@ impl Common {
         routes
             .layer(middleware::from_fn_with_state(
                 Arc::new(self.clone()),
-                hosts::check,
+                check_host,
             ))
             .layer(middleware::from_fn_with_state(
                 Arc::clone(&self.metrics),
                 observe::observe,
             ))
+    }
+}
+
+/// Lets only requests for this node through, and judges whether a page of another origin asks. It comes before
+/// CORS, because a preflight is answered without a look at the rest.
+async fn check_host(
+    State(layers): State<Arc<Layers>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match layers.hosts.check(&request) {
+        Ok(target) => {
+            layers.origins.judge(&mut request, target.as_ref());
+            next.run(request).await
+        }
+        Err(problem) => unread(problem),
+    }
+}
+
+/// One request and its answer: refusals at the door, the answer's share of the budget, and its common headers.
+///
+/// This is one layer rather than three, because each layer copies those below it for every request.
+#[derive(Debug)]
+struct Exchange {
+    stopping: Stopping,
+    /// Bytes that all answers share; `None` where nothing is shared.
+    answers: Option<Budget>,
+}
+
+impl Exchange {
+    /// Refuses the request or has it answered. The answer to a write is never refused for want of room: the write is
+    /// done, and its client would do it again.
+    async fn run(State(exchange): State<Arc<Self>>, request: Request, next: Next) -> Response {
+        let is_safe = request.method().is_safe();
+        let stream = StreamRequest::of(&request);
+        let response = match framing::check(request.headers()) {
+            Err(problem) => problem.into_response(),
+            Ok(()) => fallbacks::as_problem(next.run(request).await),
+        };
+        let response = match &exchange.answers {
+            None => response,
+            Some(budget) if is_safe => answer::take_share(budget, response).await,
+            Some(budget) => answer::take_share_anyway(budget, response).await,
+        };
+        let mut response = match stream {
+            Some(stream) => stream.answer(&exchange.stopping, response),
+            None => response,
+        };
+        answer::add_common_headers(&mut response);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{
+        edge::{
+            paths::{STREAM, below},
+            problem::{Kind, PROBLEM_JSON, Problem},
+        },
+        stream::retry::is_worth_a_retry,
+    };
+    use axum::{
+        body::Body,
+        http::{StatusCode, header},
+        routing::get,
+    };
+    use tower::ServiceExt as _;
+
+    async fn refused(kind: Kind, leaving: &CancellationToken) -> Response {
+        let metrics = Arc::new(Metrics::default());
+        let layers = Layers::new(&Config::default(), metrics, leaving.clone());
+        let path = below(STREAM);
+        let refuse = async move || Problem::new(kind, "the detail");
+        let routes = layers.wrap(Router::new().route(&path, get(refuse)), None);
+        let request = Request::builder()
+            .uri(path.replace("{id}", "a"))
+            .header(header::HOST, "localhost")
+            .header(header::ACCEPT, "text/event-stream");
+        let request = request.body(Body::empty()).unwrap();
+        routes.oneshot(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_a_stream_where_another_try_may_succeed() {
+        let leaving = CancellationToken::new();
+        for kind in Kind::ALL {
+            let lasts = !is_worth_a_retry(kind.status());
+            let answer = refused(kind, &leaving).await;
+            let expected = if lasts { kind.status() } else { StatusCode::OK };
+            assert_eq!(answer.status(), expected, "{kind:?}");
+            let is_problem = answer.headers()[header::CONTENT_TYPE] == PROBLEM_JSON;
+            assert_eq!(is_problem, lasts, "{kind:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_that_stops_says_so() {
+        let leaving = CancellationToken::new();
+        for reason in ["overloaded", "shutdown"] {
+            let answer = refused(Kind::NotReady, &leaving).await;
+            let body = axum::body::to_bytes(answer.into_body(), 9_999)
+                .await
+                .unwrap();
+            let text = std::str::from_utf8(&body).unwrap();
+            assert!(text.contains(&format!("\"reason\":\"{reason}\"")), "{text}");
+            assert!(text.contains("\"detail\":\"the detail\""), "{text}");
+            leaving.cancel();
+        }
     }
 }

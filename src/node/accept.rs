@@ -50,7 +50,7 @@ pub(super) struct Acceptor {
     limits: config::Limits,
     send_buffer_bytes: usize,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) common: http::Common,
+    pub(super) layers: http::Layers,
     pub(super) clients: ClientTasks,
     /// Cancelled when this node begins to stop, before anything ends.
     pub(super) leaving: CancellationToken,
@@ -63,12 +63,12 @@ impl Acceptor {
     pub(super) fn new(config: &Config) -> Self {
         let metrics = Arc::new(Metrics::default());
         let leaving = CancellationToken::new();
-        let common = http::Common::new(config, Arc::clone(&metrics), leaving.clone());
+        let layers = http::Layers::new(config, Arc::clone(&metrics), leaving.clone());
         Self {
-            starting: http::starting(&common),
+            starting: http::starting(&layers),
             routes: OnceLock::new(),
-            full: http::full(&common),
-            common,
+            full: http::full(&layers),
+            layers,
             leaving,
             limits: config.limits.clone(),
             send_buffer_bytes: config.socket.send_buffer_bytes,
@@ -206,8 +206,8 @@ impl Acceptor {
 }
 
 /// The address of this node's at which a client came in.
-fn arrived(tcp: &TcpStream) -> http::Arrived {
-    http::Arrived(tcp.local_addr().ok().map(|address| address.ip()))
+fn arrived(tcp: &TcpStream) -> http::LocalAddress {
+    http::LocalAddress(tcp.local_addr().ok().map(|address| address.ip()))
 }
 
 /// A time in which connections cannot be accepted, told when it begins and when it ends.

@@ -10,7 +10,7 @@ use std::future::{Future, pending};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::http::{Cut, Outcome};
+use crate::http::{Abort, Outcome};
 
 /// A task that ended though the node cannot do its work without it.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -30,7 +30,7 @@ impl Supervisor {
     /// A stage without tasks.
     pub(super) fn stage(&self) -> Stage {
         Stage {
-            over: Cut::default(),
+            over: Abort::default(),
             tasks: TaskTracker::new(),
             supervisor: self.clone(),
         }
@@ -60,7 +60,7 @@ impl Supervisor {
 /// Tasks that end together, at one point of the stop: until then none may end.
 #[derive(Debug)]
 pub(super) struct Stage {
-    over: Cut,
+    over: Abort,
     tasks: TaskTracker,
     supervisor: Supervisor,
 }
@@ -74,11 +74,11 @@ impl Stage {
     ) {
         #[cfg(debug_assertions)]
         let task = super::fault_injection::exposed(name, task);
-        let ending = self.over.clone().end(task);
+        let ending = self.over.clone().run(task);
         let supervisor = self.supervisor.clone();
         self.tasks.spawn(async move {
             let how = match ending.await {
-                Outcome::Cut => return,
+                Outcome::Aborted => return,
                 Outcome::Done(()) => "ended by itself".to_owned(),
                 Outcome::Panicked(words) => format!("panicked ({words})"),
             };
@@ -88,7 +88,7 @@ impl Stage {
 
     /// Ends all of them, and waits until they have.
     pub(super) async fn end(&self) {
-        self.over.now();
+        self.over.trigger();
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -96,7 +96,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        self.over.now();
+        self.over.trigger();
     }
 }
 

@@ -133,7 +133,7 @@ impl<'d> Shown<'d> {
 mod tests {
     use super::*;
     use crate::{
-        filter::{Filter, Limits},
+        filter::Limits,
         subscription::{CompiledSubscription, UNKNOWN_FIELDS_NAMED, UNKNOWN_NAME_CHARS},
     };
     use bson::{DateTime, Document, RawDocumentBuf, doc, oid::ObjectId};
@@ -211,8 +211,7 @@ mod tests {
             }
         }
         let document = RawDocumentBuf::from_bytes(bytes).unwrap();
-        let filter = Filter::parse(&RawDocumentBuf::new()).unwrap();
-        let subscription = CompiledSubscription::with_filter(document, filter).subscription;
+        let subscription = Subscription::with_compiled_filter(document);
         assert_eq!(subscription.fault, None);
         let shown = shown(&subscription);
         assert_eq!(shown["name"], "n\u{FFFD}");

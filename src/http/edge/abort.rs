@@ -1,4 +1,4 @@
-//! The moment at which a node waits no longer for what still runs.
+//! The point at which a stopping node no longer waits for the tasks of its clients.
 
 use std::{
     any::Any,
@@ -15,57 +15,59 @@ use std::{
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
-/// Tells tasks that they are not waited for any more. Clones are one.
+/// A signal that drops the tasks that run under it. Clones share it.
 ///
-/// A token that is cheap to run under: a connection's task runs for every message, and asks only a flag.
+/// It is cheap to run under: a connection's task is polled for every message, and then reads only a flag.
 #[derive(Clone, Default, Debug)]
-pub(crate) struct Cut {
+pub(crate) struct Abort {
     token: CancellationToken,
-    done: Arc<AtomicBool>,
+    triggered: Arc<AtomicBool>,
 }
 
-/// How a task ended.
+/// The outcome of a task.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Outcome<T> {
-    /// By itself.
+    /// The task ended by itself.
     Done(T),
-    /// By the cut.
-    Cut,
-    /// By a panic with these words.
+    /// The task was dropped.
+    Aborted,
+    /// The task panicked with this message.
     Panicked(String),
 }
 
-impl Cut {
-    /// Now.
-    pub(crate) fn now(&self) {
-        self.done.store(true, Ordering::Release);
+impl Abort {
+    /// Ends all tasks that run under this signal.
+    pub(crate) fn trigger(&self) {
+        self.triggered.store(true, Ordering::Release);
         self.token.cancel();
     }
 
-    /// Runs a task until it ends, or until the cut, which drops it.
-    pub(crate) async fn end<T>(self, task: impl Future<Output = T>) -> Outcome<T> {
+    /// Runs a task until it ends, or drops it when the signal comes.
+    pub(crate) async fn run<T>(self, task: impl Future<Output = T>) -> Outcome<T> {
         let mut task = pin!(AssertUnwindSafe(task).catch_unwind());
-        let mut cut = pin!(self.token.cancelled());
-        let mut told: Option<Waker> = None;
+        let mut cancelled = pin!(self.token.cancelled());
+        let mut registered: Option<Waker> = None;
         poll_fn(|cx| {
-            let known = told.as_ref().is_some_and(|told| told.will_wake(cx.waker()));
-            if !known || self.done.load(Ordering::Acquire) {
-                if cut.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Outcome::Cut);
+            let is_registered = registered
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()));
+            if !is_registered || self.triggered.load(Ordering::Acquire) {
+                if cancelled.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Outcome::Aborted);
                 }
-                told = Some(cx.waker().clone());
+                registered = Some(cx.waker().clone());
             }
             task.as_mut().poll(cx).map(|ended| match ended {
                 Ok(done) => Outcome::Done(done),
-                Err(panic) => Outcome::Panicked(words(panic.as_ref()).to_owned()),
+                Err(panic) => Outcome::Panicked(panic_message(panic.as_ref()).to_owned()),
             })
         })
         .await
     }
 }
 
-/// What a panic says.
-pub(crate) fn words(panic: &(dyn Any + Send)) -> &str {
+/// Returns the message of a panic.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("unknown")
@@ -77,27 +79,27 @@ mod tests {
     use tokio::sync::oneshot;
 
     #[tokio::test]
-    async fn a_task_ends_by_itself_or_by_the_cut_whenever_that_comes() {
-        let cut = Cut::default();
-        assert_eq!(cut.clone().end(async { 5 }).await, Outcome::Done(5));
+    async fn a_task_ends_by_itself_or_is_aborted_whenever_the_signal_comes() {
+        let abort = Abort::default();
+        assert_eq!(abort.clone().run(async { 5 }).await, Outcome::Done(5));
         let (_held, never) = oneshot::channel::<()>();
-        let waiting = tokio::spawn(cut.clone().end(never));
+        let waiting = tokio::spawn(abort.clone().run(never));
         let (_also_held, never) = oneshot::channel::<()>();
-        let mut busy = pin!(cut.clone().end(never));
+        let mut busy = pin!(abort.clone().run(never));
         for _ in 0..3 {
             assert!(futures_util::poll!(busy.as_mut()).is_pending());
         }
         tokio::task::yield_now().await;
-        cut.now();
-        assert_eq!(waiting.await.unwrap(), Outcome::Cut);
-        assert_eq!(busy.await, Outcome::Cut);
-        assert_eq!(cut.end(async { 5 }).await, Outcome::Cut, "too late");
+        abort.trigger();
+        assert_eq!(waiting.await.unwrap(), Outcome::Aborted);
+        assert_eq!(busy.await, Outcome::Aborted);
+        assert_eq!(abort.run(async { 5 }).await, Outcome::Aborted, "too late");
     }
 
     #[tokio::test]
     async fn a_panic_is_told_in_its_own_words() {
         let panicking = async { panic!("oh {}", 7) };
-        let ended: Outcome<()> = Cut::default().end(panicking).await;
+        let ended: Outcome<()> = Abort::default().run(panicking).await;
         assert_eq!(ended, Outcome::Panicked("oh 7".to_owned()));
     }
 }

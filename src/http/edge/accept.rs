@@ -1,10 +1,10 @@
-//! Which media types a client wants (RFC 9110, section 12.5.1).
+//! The media types that a client accepts (RFC 9110, section 12.5.1).
 
 use axum::http::{HeaderMap, header};
 
 use crate::event::media::Media;
 
-/// Whether a client names this type among those that it takes. A range such as `*/*` does not.
+/// Whether a client accepts this type by name. A range like `*/*` does not name it.
 pub(crate) fn names(headers: &HeaderMap, essence: &str) -> bool {
     headers
         .get_all(header::ACCEPT)

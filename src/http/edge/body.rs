@@ -1,9 +1,10 @@
-//! Request bodies: the right type, not too large, there in time, and not too many of them at once.
+//! Request bodies: of the right type, not too large, there in time, and not too many at once.
 
 use std::time::Duration;
 
 use axum::{
     body::Body,
+    extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, header},
 };
 use bytes::{Bytes, BytesMut};
@@ -13,40 +14,41 @@ use serde_json::de::SliceRead;
 use super::{
     budget::{Budget, Share},
     problem::{Kind, Problem},
+    query::Query,
     state::AppState,
 };
 use crate::{event::media::Media, extjson::parse_with};
 
-/// Bytes beyond the limit that are read and thrown away, so that a client that is still sending
-/// reads the answer instead of a broken connection.
+/// Bytes beyond the limit that are read and discarded, so that a client that is still sending gets the answer rather
+/// than a broken connection.
 const DISCARDED_BYTES: usize = 8 << 20;
 
-/// The media types that a call reads, and the header that says so in a refusal.
+/// The media types that a call reads, and the header that lists them in a refusal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Accepts {
     types: &'static [&'static str],
     header: &'static str,
 }
 
-/// JSON in a POST.
+/// JSON in a `POST`.
 pub(crate) const POSTED_JSON: Accepts = Accepts::new(&["application/json"], "accept-post");
-/// JSON in a PUT.
+/// JSON in a `PUT`.
 pub(crate) const PUT_JSON: Accepts = Accepts::new(&["application/json"], "accept");
-/// A merge patch (RFC 7396), also under JSON's own name.
+/// A merge patch (RFC 7396), also under the media type of JSON.
 pub(crate) const MERGE_PATCH: Accepts = Accepts::new(
     &["application/merge-patch+json", "application/json"],
     "accept-patch",
 );
 
 impl Accepts {
-    /// These types, announced in this header (in lower case).
+    /// Accepts these types. `header` is in lower case.
     pub(crate) const fn new(types: &'static [&'static str], header: &'static str) -> Self {
         Self { types, header }
     }
 
     /// Checks that the body is of one of the types, in UTF-8 and not compressed.
     pub(crate) fn check(self, headers: &HeaderMap) -> Result<(), Problem> {
-        plain_coding(headers)?;
+        refuse_coding(headers)?;
         let Some(media) = media_type(headers)? else {
             return Err(self.refuse("the request has no Content-Type"));
         };
@@ -62,7 +64,7 @@ impl Accepts {
         }
     }
 
-    /// A refusal that lists what is read.
+    /// Returns a refusal that lists the types.
     pub(crate) fn refuse(self, detail: &str) -> Problem {
         let listed = self.types.join(", ");
         let problem = Problem::new(
@@ -76,7 +78,7 @@ impl Accepts {
     }
 }
 
-/// The request's `Content-Type`.
+/// Returns the request's `Content-Type`.
 pub(crate) fn media_type(headers: &HeaderMap) -> Result<Option<Media>, Problem> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return Ok(None);
@@ -87,8 +89,8 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Result<Option<Media>, Problem> 
         .ok_or_else(|| Problem::header(Kind::BadHeader, "Content-Type", "is not a media type"))
 }
 
-/// Refuses bodies in a content coding, however many lines it is written on.
-pub(crate) fn plain_coding(headers: &HeaderMap) -> Result<(), Problem> {
+/// Refuses bodies in a content coding, on however many lines it is written.
+pub(crate) fn refuse_coding(headers: &HeaderMap) -> Result<(), Problem> {
     let mut codings = headers
         .get_all(header::CONTENT_ENCODING)
         .iter()
@@ -109,65 +111,68 @@ pub(crate) fn plain_coding(headers: &HeaderMap) -> Result<(), Problem> {
     ))
 }
 
-/// A body that was read, with its share of what all bodies may take.
+/// A complete body with its share of the budget.
 #[derive(Debug)]
-pub(crate) struct Received {
-    /// The whole body.
+pub(crate) struct ReceivedBody {
     pub(crate) bytes: Bytes,
-    /// Holds as much as the body has; what is made of it is added.
+    /// As many bytes as the body has. The size of what is made of it is added.
     pub(crate) share: Share,
 }
 
-/// How a body is read.
+/// The bounds under which a body is read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reader<'a> {
-    most: usize,
-    patience: Duration,
+pub(crate) struct BodyReader<'a> {
+    max_bytes: usize,
+    timeout: Duration,
     budget: &'a Budget,
 }
 
-impl<'a> Reader<'a> {
-    /// For bodies of at most `most` bytes.
-    pub(crate) fn new(state: &'a AppState, most: usize) -> Self {
+impl<'a> BodyReader<'a> {
+    /// Returns a reader of bodies of at most `max_bytes`.
+    pub(crate) fn new(state: &'a AppState, max_bytes: usize) -> Self {
         Self {
-            most,
-            patience: state.limits().body_timeout,
+            max_bytes,
+            timeout: state.limits().body_timeout,
             budget: &state.bounds.bodies,
         }
     }
 
-    /// Reads a whole body.
-    pub(crate) async fn read(self, headers: &HeaderMap, body: Body) -> Result<Received, Problem> {
-        let waits = headers.contains_key(header::EXPECT);
+    /// Reads the whole body.
+    pub(crate) async fn read(
+        self,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<ReceivedBody, Problem> {
+        let client_waits = headers.contains_key(header::EXPECT);
         let announced = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        let refused_at = if waits {
-            self.most
+        let refused_at = if client_waits {
+            self.max_bytes
         } else {
-            self.most.saturating_add(DISCARDED_BYTES)
+            self.max_bytes.saturating_add(DISCARDED_BYTES)
         };
         if announced.is_some_and(|length| length > refused_at) {
-            return Err(too_large(self.most));
+            return Err(too_large(self.max_bytes));
         }
-        match tokio::time::timeout(self.patience, self.collect(body)).await {
+        match tokio::time::timeout(self.timeout, self.collect(body)).await {
             Ok(read) => read,
             Err(_) => Err(Problem::new(
                 Kind::RequestTimeout,
                 format!(
                     "the whole body has to arrive within {}",
-                    humantime::format_duration(self.patience)
+                    humantime::format_duration(self.timeout)
                 ),
             )),
         }
     }
 
-    /// Takes what comes. A body holds what has arrived of it, whatever it has announced.
-    async fn collect(self, body: Body) -> Result<Received, Problem> {
+    /// Collects the body. It takes its share for what has arrived, not for the length that was announced.
+    async fn collect(self, body: Body) -> Result<ReceivedBody, Problem> {
         let mut collected = BytesMut::new();
         let mut share = self.budget.share();
         let mut refused = None;
-        let mut seen = 0_usize;
+        let mut received = 0_usize;
         let mut chunks = body.into_data_stream();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| {
@@ -176,17 +181,17 @@ impl<'a> Reader<'a> {
                     format!("the body broke off: {error}"),
                 )
             })?;
-            seen = seen.saturating_add(chunk.len());
+            received = received.saturating_add(chunk.len());
             if refused.is_none() {
-                refused = if seen > self.most {
-                    Some(too_large(self.most))
+                refused = if received > self.max_bytes {
+                    Some(too_large(self.max_bytes))
                 } else {
                     share.grow(chunk.len()).err()
                 };
             }
             match &refused {
                 None => collected.extend_from_slice(&chunk),
-                Some(_) if seen > self.most.saturating_add(DISCARDED_BYTES) => break,
+                Some(_) if received > self.max_bytes.saturating_add(DISCARDED_BYTES) => break,
                 Some(_) => {
                     share.clear();
                     collected = BytesMut::new();
@@ -195,7 +200,7 @@ impl<'a> Reader<'a> {
         }
         match refused {
             Some(problem) => Err(problem),
-            None => Ok(Received {
+            None => Ok(ReceivedBody {
                 bytes: collected.freeze(),
                 share,
             }),
@@ -203,11 +208,44 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn too_large(most: usize) -> Problem {
+fn too_large(max_bytes: usize) -> Problem {
     Problem::new(
         Kind::TooLarge,
-        format!("the body is larger than {most} bytes"),
+        format!("the body is larger than {max_bytes} bytes"),
     )
+}
+
+/// A request whose body was read to its end.
+#[derive(Debug)]
+pub(crate) struct BufferedRequest {
+    /// Method and path: part of what makes two requests the same.
+    pub(crate) target: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: ReceivedBody,
+}
+
+impl BufferedRequest {
+    /// Reads a request to its end.
+    pub(crate) async fn read(reader: BodyReader<'_>, request: Request) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let body = reader.read(&parts.headers, body).await?;
+        Ok(Self {
+            target: format!("{} {}", parts.method, parts.uri.path()),
+            headers: parts.headers,
+            body,
+        })
+    }
+
+    /// Reads a `POST` of JSON without parameters. The JSON is not judged yet.
+    pub(crate) async fn read_posted_json(
+        state: &AppState,
+        request: Request,
+    ) -> Result<Self, Problem> {
+        Query::read(request.uri(), &[])?;
+        POSTED_JSON.check(request.headers())?;
+        let reader = BodyReader::new(state, state.limits().body_bytes);
+        Self::read(reader, request).await
+    }
 }
 
 /// Reads the JSON of a body.
@@ -266,7 +304,7 @@ mod tests {
             for line in lines {
                 headers.append(header::CONTENT_ENCODING, HeaderValue::from_static(line));
             }
-            plain_coding(&headers).is_err()
+            refuse_coding(&headers).is_err()
         };
         for plain in [&[][..], &["identity"], &["Identity", "identity , identity"]] {
             assert!(!coded(plain), "{plain:?}");
@@ -281,10 +319,10 @@ mod tests {
         }
     }
 
-    fn reader(budget: &Budget) -> Reader<'_> {
-        Reader {
-            most: 5,
-            patience: Duration::from_secs(1),
+    fn reader(budget: &Budget) -> BodyReader<'_> {
+        BodyReader {
+            max_bytes: 5,
+            timeout: Duration::from_secs(1),
             budget,
         }
     }

@@ -1,40 +1,40 @@
-//! What all requests of a node may take together.
+//! The bounds on what all requests of a node take together.
 
 use std::sync::Arc;
 
-use super::{budget::Budget, offload::Turns};
+use super::{budget::Budget, offload::ConcurrencyLimit};
 use crate::{config::Limits, telemetry::Metrics};
 
-/// Bytes and turns that requests share.
+/// Pages that are read at once where no search is needed.
+const CONCURRENT_PAGES: usize = 4;
+
+/// Bytes and permits that requests share.
 #[derive(Clone, Debug)]
 pub(crate) struct Bounds {
-    /// Bytes of bodies that are being read, and of what is made of them.
+    /// Bytes of bodies that are being read, and of the documents made from them.
     pub(crate) bodies: Budget,
     /// Bytes of answers from their making until they are sent.
     pub(crate) answers: Budget,
-    /// Large bodies that are read at once.
-    pub(crate) reading: Turns,
-    /// Filters of requests that are compiled, tried and shown at once.
-    pub(crate) filtering: Turns,
+    /// Large bodies that are parsed at once.
+    pub(crate) reading: ConcurrencyLimit,
+    /// Filters of requests that are compiled, tried or explained at once.
+    pub(crate) filtering: ConcurrencyLimit,
     /// Searches of the stored events at once.
-    pub(crate) searching: Turns,
+    pub(crate) searching: ConcurrencyLimit,
     /// Pages that an index gives, read at once: each holds a reply of the server for a moment.
-    pub(crate) paging: Turns,
+    pub(crate) paging: ConcurrencyLimit,
 }
 
-/// Pages read at once where no search is needed.
-const PAGES: usize = 4;
-
 impl Bounds {
-    /// As configured; what is held and refused is counted here.
+    /// Returns the configured bounds. `metrics` counts the bytes that are held and refused.
     pub(crate) fn new(limits: &Limits, metrics: &Arc<Metrics>) -> Self {
         Self {
             bodies: Budget::new(limits.reading_bytes, "bodies", metrics),
             answers: Budget::new(limits.answering_bytes, "answers", metrics),
-            reading: Turns::new(limits.readings, "large bodies"),
-            filtering: Turns::new(limits.filterings, "filters"),
-            searching: Turns::new(limits.searches, "searches of events"),
-            paging: Turns::new(PAGES, "pages"),
+            reading: ConcurrencyLimit::new(limits.readings, "large bodies"),
+            filtering: ConcurrencyLimit::new(limits.filterings, "filters"),
+            searching: ConcurrencyLimit::new(limits.searches, "searches of events"),
+            paging: ConcurrencyLimit::new(CONCURRENT_PAGES, "pages"),
         }
     }
 }

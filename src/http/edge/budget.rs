@@ -1,30 +1,29 @@
-//! Bytes that all that is under way on this node may hold together: bodies that are being read with what
-//! is made of them, and answers that are being sent.
+//! A budget of bytes that requests share: one for bodies and the documents made from them, one for answers.
 
 use std::sync::{Arc, atomic::Ordering};
 
 use super::problem::{Kind, Problem};
 use crate::telemetry::{Level, Metrics};
 
-/// What holds no more than this may take from the last quarter, so that a few that hold much do not
-/// keep everyone else out.
-const SMALL: usize = 64 << 10;
+/// The size up to which a share may take from the last quarter of the budget, so that a few large ones do not keep
+/// everyone else out.
+const SMALL_BYTES: usize = 64 << 10;
 
-/// A number of bytes that many share.
+/// A number of bytes that many requests share.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// The gauge is the count.
+    /// Bytes that all shares hold. The metric is the count itself.
     held: Level,
     most: usize,
-    /// What is short.
+    /// The kind of bytes, as it is named in refusals and metrics.
     of: &'static str,
     metrics: Arc<Metrics>,
 }
 
-/// Bytes that one of them holds; given back when it is dropped.
+/// The bytes that one request holds. They are given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     budget: Budget,
@@ -32,7 +31,7 @@ pub(crate) struct Share {
 }
 
 impl Budget {
-    /// So many bytes `of` something, counted here.
+    /// Returns a budget of `most` bytes, counted in `metrics`.
     pub(crate) fn new(most: usize, of: &'static str, metrics: &Arc<Metrics>) -> Self {
         Self(Arc::new(Inner {
             held: metrics.held(of),
@@ -42,12 +41,12 @@ impl Budget {
         }))
     }
 
-    /// Bytes that one share may have.
+    /// Returns the most that one share may hold.
     fn most_of_one(&self) -> usize {
         self.0.most / 4 * 3
     }
 
-    /// A share of no bytes.
+    /// Returns an empty share.
     pub(crate) fn share(&self) -> Share {
         Share {
             budget: self.clone(),
@@ -57,7 +56,7 @@ impl Budget {
 }
 
 impl Share {
-    /// Takes so many more bytes; a refusal where there are not as many now.
+    /// Takes this many more bytes, or refuses the request if there are not enough.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
         let Inner {
             held,
@@ -66,7 +65,7 @@ impl Share {
             metrics,
         } = &*self.budget.0;
         let wanted = self.held.saturating_add(bytes);
-        let most = if wanted <= SMALL {
+        let most = if wanted <= SMALL_BYTES {
             *most
         } else {
             self.budget.most_of_one()
@@ -95,13 +94,13 @@ impl Share {
         Ok(())
     }
 
-    /// Takes so many more bytes, whatever is held: then there is less for others.
+    /// Takes this many more bytes even if the budget is used up. Others then have less.
     pub(crate) fn grow_anyway(&mut self, bytes: usize) {
         self.budget.0.held.inc_by(bytes as u64);
         self.held += bytes;
     }
 
-    /// Gives all back.
+    /// Gives all bytes back.
     pub(crate) fn clear(&mut self) {
         let held = std::mem::take(&mut self.held);
         self.budget.0.held.dec_by(held as u64);
@@ -157,7 +156,7 @@ mod tests {
         let mut large = budget.share();
         assert_eq!(kind(large.grow(3 * MIB)), None);
         let mut small = budget.share();
-        assert_eq!(kind(small.grow(SMALL)), None);
+        assert_eq!(kind(small.grow(SMALL_BYTES)), None);
         assert_eq!(kind(small.grow(1)), Some(Kind::Overloaded));
     }
 }

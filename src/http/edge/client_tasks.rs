@@ -1,48 +1,51 @@
-//! The tasks that serve one client each: its TCP connection, its connection, what it asked for.
+//! The tasks that serve one client each: its TCP connection, its connection, its request.
 
 use std::{future::Future, sync::Arc};
 
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-use super::abort::{Cut, Outcome};
+use super::abort::{Abort, Outcome};
 use crate::telemetry::Metrics;
 
-/// Runs these tasks, and waits for them when the node stops. Clones are one.
+/// Runs the tasks of clients, and waits for them when the node stops. Clones share everything.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientTasks {
     tracker: TaskTracker,
-    cut: Cut,
+    abort: Abort,
     metrics: Arc<Metrics>,
 }
 
 impl ClientTasks {
-    /// None yet.
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             tracker: TaskTracker::new(),
-            cut: Cut::default(),
+            abort: Abort::default(),
             metrics,
         }
     }
 
-    /// Starts a task that runs until it is done or cut. A panic is this client's alone: it is counted, and
-    /// nothing comes of the task.
+    /// Starts a task that runs until it is done or aborted. A panic concerns only this client: it is counted, and the
+    /// task has no result.
     pub(crate) fn spawn<T: Send + 'static>(
         &self,
         what: &'static str,
         task: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<Option<T>> {
-        // There are very many of these. A future that is made before it is awaited is held twice, and so is
-        // one that is handed to another: this one is boxed, and the one around it made where it is awaited.
+        // There are very many of these tasks. A future that is made before it is awaited is stored twice, and so is
+        // one that is passed on. So this one is boxed, and the one around it is made where it is awaited.
         let task = Box::pin(task);
-        let (cut, metrics) = (self.cut.clone(), Arc::clone(&self.metrics));
+        let (abort, metrics) = (self.abort.clone(), Arc::clone(&self.metrics));
         self.tracker.spawn(async move {
-            match cut.end(task).await {
+            match abort.run(task).await {
                 Outcome::Done(done) => Some(done),
-                Outcome::Cut => None,
-                Outcome::Panicked(words) => {
-                    tracing::error!(task = what, panic = words, "the task of a client panicked");
+                Outcome::Aborted => None,
+                Outcome::Panicked(message) => {
+                    tracing::error!(
+                        task = what,
+                        panic = message,
+                        "the task of a client panicked"
+                    );
                     metrics.client_task_panicked(what);
                     None
                 }
@@ -50,25 +53,25 @@ impl ClientTasks {
         })
     }
 
-    /// How many there are.
+    /// Returns the number of tasks that run.
     pub(crate) fn len(&self) -> usize {
         self.tracker.len()
     }
 
-    /// Whether there is none.
+    /// Whether no task runs.
     pub(crate) fn is_empty(&self) -> bool {
         self.tracker.is_empty()
     }
 
-    /// Waits until there is none any more.
+    /// Waits until no task runs.
     pub(crate) async fn ended(&self) {
         self.tracker.close();
         self.tracker.wait().await;
     }
 
-    /// Ends whatever is left.
-    pub(crate) fn cut(&self) {
-        self.cut.now();
+    /// Ends the tasks that still run.
+    pub(crate) fn abort(&self) {
+        self.abort.trigger();
     }
 }
 
@@ -85,7 +88,7 @@ mod tests {
         assert_eq!(struck.await.unwrap(), None::<()>);
         assert_eq!(tasks.spawn("done", async { 5 }).await.unwrap(), Some(5));
         assert_eq!(tasks.len(), 1);
-        tasks.cut();
+        tasks.abort();
         assert_eq!(other.await.unwrap(), None);
         tasks.ended().await;
         let line = "tidegate_client_task_panics_total{task=\"struck\"} 1";

@@ -4,27 +4,27 @@ use axum::http::{HeaderMap, HeaderName, header};
 
 use super::problem::{Kind, Problem};
 
-/// The comparison is a strong one (RFC 9110, section 13.1.1).
-const WEAKENED: &str = "a weak entity tag (W/\"…\") matches nothing, though this one is of the current state: something on the \
-                        way, such as a proxy that compresses, made it weak. Leave W/ out";
+/// The detail where a weak tag names the current state. `If-Match` compares strongly (RFC 9110, section 13.1.1).
+const WEAKENED: &str = "a weak entity tag (W/\"…\") matches nothing, although this one names the current state: \
+     something on the way, like a proxy that compresses, made it weak. Leave W/ out";
 
-/// One header's condition.
+/// The condition in one header.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Condition {
-    /// `*`: any current representation.
+    /// `*`: there is a current state.
     Any,
-    /// One of these.
+    /// One of these tags names the current state.
     Tags(Vec<Tag>),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Tag {
     weak: bool,
-    /// With its quotes, as in `ETag`.
+    /// The tag with its quotes, as in `ETag`.
     opaque: String,
 }
 
-/// What a request demands of the current state.
+/// The conditions of a request on the current state.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Preconditions {
     if_match: Option<Condition>,
@@ -40,12 +40,12 @@ impl Preconditions {
         })
     }
 
-    /// Whether nothing is demanded.
+    /// Whether there is no condition.
     pub(crate) fn is_empty(&self) -> bool {
         self.if_match.is_none() && self.if_none_match.is_none()
     }
 
-    /// Checks a write against the entity tag of what there is (`None`: there is nothing).
+    /// Checks a write against the current entity tag; `None` if nothing exists.
     pub(crate) fn check(&self, current: Option<&str>) -> Result<(), Problem> {
         match current {
             None if self.if_match.is_some() => {
@@ -60,10 +60,10 @@ impl Preconditions {
         Ok(())
     }
 
-    /// Checks `If-Match` alone, as for a read.
+    /// Checks `If-Match` alone, as a read does.
     pub(crate) fn check_match(&self, etag: &str) -> Result<(), Problem> {
         match &self.if_match {
-            Some(Condition::Tags(tags)) if !tags.iter().any(|tag| tag.is(etag)) => {
+            Some(Condition::Tags(tags)) if !tags.iter().any(|tag| tag.equals(etag)) => {
                 let weakened = tags.iter().any(|tag| tag.weak && tag.opaque == etag);
                 Err(failed(
                     "If-Match",
@@ -78,7 +78,7 @@ impl Preconditions {
         }
     }
 
-    /// Whether a reader has the current state already (304).
+    /// Whether a reader already has the current state (304).
     pub(crate) fn not_modified(&self, current: &str) -> bool {
         self.none_match_fails(Some(current))
     }
@@ -97,8 +97,8 @@ fn failed(name: &str, detail: &str) -> Problem {
 }
 
 impl Tag {
-    /// Strong comparison: a weak tag equals nothing.
-    fn is(&self, etag: &str) -> bool {
+    /// Whether the tags are equal in strong comparison. A weak tag equals nothing.
+    fn equals(&self, etag: &str) -> bool {
         !self.weak && self.opaque == etag
     }
 }
@@ -132,14 +132,14 @@ fn unreadable(name: &HeaderName) -> Problem {
     Problem::header(
         Kind::BadHeader,
         name,
-        "must be * or a list of entity tags such as \"abc\", \"def\"",
+        "must be * or a list of entity tags like \"abc\", \"def\"",
     )
 }
 
-/// Reads a comma-separated list of entity tags; commas may stand inside the quotes.
+/// Reads a comma-separated list of entity tags. Quoted tags may contain commas.
 fn list(text: &str) -> Option<Vec<Tag>> {
     let mut tags = Vec::new();
-    let mut rest = text.trim_matches(separator);
+    let mut rest = text.trim_matches(is_separator);
     while !rest.is_empty() {
         let (weak, tagged) = match rest.strip_prefix("W/") {
             Some(tagged) => (true, tagged),
@@ -158,12 +158,12 @@ fn list(text: &str) -> Option<Vec<Tag>> {
         if !rest.is_empty() && !rest.starts_with(',') {
             return None;
         }
-        rest = rest.trim_start_matches(separator);
+        rest = rest.trim_start_matches(is_separator);
     }
     Some(tags)
 }
 
-fn separator(c: char) -> bool {
+fn is_separator(c: char) -> bool {
     matches!(c, ',' | ' ' | '\t')
 }
 

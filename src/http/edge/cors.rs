@@ -1,13 +1,13 @@
-//! Cross-origin requests: browsers of the configured origins, and no others.
+//! Cross-origin requests: pages of the configured origins may call, and no others.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::http::{HeaderName, Method, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::{answer::APPLIED, observe::REQUEST_ID, origin::Origins};
+use super::{observe::REQUEST_ID, origin::Origins, read_your_writes::APPLIED};
 
-/// Headers of answers that a script may read.
+/// The headers of answers that a script may read.
 const EXPOSED: [HeaderName; 8] = [
     header::ETAG,
     header::LOCATION,
@@ -18,9 +18,9 @@ const EXPOSED: [HeaderName; 8] = [
     APPLIED,
     REQUEST_ID,
 ];
-const PREFLIGHT_GOOD_FOR: Duration = Duration::from_mins(10);
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_mins(10);
 
-/// The layer for these origins; none where no other may call.
+/// Returns the layer for these origins; `None` if no other origin may call.
 pub(crate) fn layer(origins: &Arc<Origins>) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
@@ -43,6 +43,6 @@ pub(crate) fn layer(origins: &Arc<Origins>) -> Option<CorsLayer> {
         ])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(EXPOSED)
-        .max_age(PREFLIGHT_GOOD_FOR);
+        .max_age(PREFLIGHT_MAX_AGE);
     Some(layer)
 }

@@ -1,4 +1,5 @@
-//! What the store's failures are to a client. Nothing of the inside is told; it is logged here, once.
+//! Problems made of failures of the store and the router. A client learns nothing about the inside; failures are logged
+//! here, once.
 
 use super::problem::{Kind, Problem};
 use crate::{router::Busy, store::StoreError};
@@ -6,12 +7,12 @@ use crate::{router::Busy, store::StoreError};
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         if error.is_unavailable() {
-            return away(&error);
+            return unavailable(&error);
         }
         match error {
             StoreError::Refused { detail } => Self::new(Kind::RefusedByDatabase, detail),
             StoreError::TooSlow { .. } => {
-                tracing::debug!(%error, "a search was given up");
+                tracing::debug!(%error, "a search took too long");
                 Self::new(
                     Kind::SearchTooSlow,
                     format!(
@@ -23,7 +24,7 @@ impl From<StoreError> for Problem {
                 Self::new(Kind::Conflict, "another request has just created it")
             }
             StoreError::NotPermitted { .. } => {
-                // Told as an error once, and not for each request, by whoever watches over the database.
+                // The database's watchdog logs this as an error once, rather than for each request.
                 tracing::debug!(%error, "the database forbids what a request needs");
                 Self::new(
                     Kind::DatabaseForbids,
@@ -35,20 +36,20 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// The database is away or does not answer in time. A request may have several steps, and what was sent
-/// may have been done: so all are told how a write is repeated.
-fn away(error: &StoreError) -> Problem {
+/// Returns the problem where the database is unreachable or does not answer in time. A request may have several steps,
+/// and the database may have done what it was asked. So every client is told how to repeat a write.
+fn unavailable(error: &StoreError) -> Problem {
     let what = match error {
         StoreError::KnownUnavailable { .. } => {
-            tracing::debug!(%error, "a request was refused");
+            tracing::debug!(%error, "a request was refused: the database is unavailable");
             error.to_string()
         }
         StoreError::TimedOut { .. } => {
-            tracing::warn!(%error, "a request found the database slow or away");
+            tracing::warn!(%error, "a request found the database slow or unavailable");
             error.to_string()
         }
         _ => {
-            tracing::warn!(%error, "a request found the database away");
+            tracing::warn!(%error, "a request found the database unavailable");
             "the database cannot be reached now".to_owned()
         }
     };
@@ -61,7 +62,7 @@ fn away(error: &StoreError) -> Problem {
     )
 }
 
-/// A fault of ours: logged in full, told as such.
+/// Returns the problem for a fault of ours. The log has the whole error.
 pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Problem {
     tracing::error!(error, "a request failed");
     Problem::new(

@@ -1,33 +1,46 @@
-//! Where a request ends: codings that leave that open to doubt are refused, and the TCP connection closed behind it.
+//! Refusals of requests whose end is in doubt. The TCP connection is closed behind them.
 //!
-//! A proxy that understands such a request otherwise than this service would take a part of it for the next
-//! one (request smuggling, RFC 9112, section 11.2). hyper refuses what it cannot read; this refuses the codings
-//! that it reads more generously than it should.
+//! A proxy that frames such a request differently would take part of it for the next one (request smuggling, RFC 9112,
+//! section 11.2). hyper refuses what it cannot read; this refuses the transfer codings that hyper reads too
+//! generously.
 //!
-//! Where a request is chunked and has a length too, hyper goes by the chunks and closes the TCP connection behind
-//! the answer, as RFC 9112, section 6.1, has it. It takes the length away, so that such a request cannot be told
-//! from another here.
+//! If a request is chunked and also has a length, hyper goes by the chunks and closes the TCP connection behind the
+//! answer, as RFC 9112, section 6.1, demands. It removes the length, so such a request looks like any other here.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use super::problem::{Kind, Problem};
 
-/// Refuses requests that have a coding, unless they are chunked and nothing else.
-pub(crate) fn refuse(headers: &HeaderMap) -> Option<Problem> {
-    doubt(headers).map(|detail| refused("Transfer-Encoding", detail))
+/// Refuses transfer codings other than `chunked` alone, and expectations other than `100-continue`.
+pub(crate) fn check(headers: &HeaderMap) -> Result<(), Problem> {
+    if has_doubtful_coding(headers) {
+        let detail = "only chunked is understood, once and alone";
+        return Err(refuse_and_close("Transfer-Encoding", detail));
+    }
+    let expected = headers.get(header::EXPECT);
+    if expected.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Problem::header(
+            Kind::ExpectationFailed,
+            "Expect",
+            "only 100-continue is understood",
+        ));
+    }
+    Ok(())
 }
 
-/// A refusal behind which nothing more is read.
-pub(crate) fn refused(name: &str, detail: &str) -> Problem {
+/// Returns a refusal behind which nothing more is read.
+pub(crate) fn refuse_and_close(name: &str, detail: &str) -> Problem {
     Problem::header(Kind::BadHeader, name, detail)
         .with_header(header::CONNECTION, HeaderValue::from_static("close"))
 }
 
-fn doubt(headers: &HeaderMap) -> Option<&'static str> {
+fn has_doubtful_coding(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let coding = codings.next()?;
+    let Some(coding) = codings.next() else {
+        return false;
+    };
     let alone = codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    (!alone).then_some("only chunked is understood, once and alone")
+    !alone
 }
 
 #[cfg(test)]
@@ -63,7 +76,7 @@ mod tests {
             for (name, value) in lines.iter().map(line) {
                 headers.append(name, value);
             }
-            assert_eq!(doubt(&headers).is_none(), taken, "{lines:?}");
+            assert_eq!(has_doubtful_coding(&headers), !taken, "{lines:?}");
         }
     }
 }

@@ -1,55 +1,49 @@
-//! For which host a request is (RFC 9112, section 3.2), and whether this node is one that is called so.
+//! The host that a request names (RFC 9112, section 3.2), and the names under which this node answers.
 //!
-//! Where everyone who reaches the address may call, a page of any site is kept out by its browser alone, which
-//! goes by names: it lets a page read what comes from the name that the page came from. Somebody who has a name
-//! resolve to this address (DNS rebinding) would so read and publish through the browsers of others. So only
-//! the names are taken that are known to be this node's.
+//! Where everyone who reaches the address may call, only the browser keeps out the pages of other sites. It goes by
+//! names: a page may read what comes from the name that the page itself came from. An attacker whose name resolves to
+//! this address (DNS rebinding) could read and publish through other people's browsers. So the node answers only under
+//! names that are known to be its own.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use axum::{
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderMap, Version, header, uri::Authority},
-    middleware::Next,
-    response::Response,
 };
 use url::Host;
 
 use super::{
-    framing::refused,
-    outgoing::unread,
+    framing::refuse_and_close,
     problem::{Kind, Problem},
 };
-use crate::{
-    config::{self, Auth, Config},
-    http::layers::Common,
-};
+use crate::config::{self, Auth, Config};
 
-/// The address at which a request arrived, where it is known.
+/// The local address at which a request arrived, if it is known.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrived(pub Option<IpAddr>);
+pub(crate) struct LocalAddress(pub Option<IpAddr>);
 
-/// For what a request is.
+/// The host and port that a request names.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Target {
     pub(crate) host: Host,
     pub(crate) port: Option<u16>,
 }
 
-/// The names that are this node's; `None` where it is called as anyone likes.
+/// The names under which this node answers; `None` if it answers under any.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Hosts(Option<Vec<Host>>);
 
 impl Hosts {
-    /// Of a node with these settings.
+    /// Returns the names of a node with these settings.
     pub(crate) fn new(config: &Config) -> Self {
-        // With credentials, a name alone would get nobody anywhere.
+        // With credentials, a name alone would not help an attacker.
         let Auth::None = config.auth;
         let listen = config.listen.ip();
         if !listen.is_loopback() && config.hosts.is_empty() {
             return Self(None);
         }
-        let mut known = vec![of(listen)];
+        let mut known = vec![host_of(listen)];
         known.extend(
             config
                 .hosts
@@ -61,58 +55,43 @@ impl Hosts {
         Self(Some(known))
     }
 
-    fn take(&self, host: &Host, arrived: Option<Arrived>) -> bool {
+    /// Returns the target of a request, or refuses one that does not name this node.
+    pub(crate) fn check(&self, request: &Request) -> Result<Option<Target>, Problem> {
+        let target = target(request).map_err(|detail| refuse_and_close("Host", detail))?;
+        let local = request.extensions().get().copied();
+        match target {
+            Some(target) if !self.include(&target.host, local) => Err(misdirected()),
+            target => Ok(target),
+        }
+    }
+
+    fn include(&self, host: &Host, local: Option<LocalAddress>) -> bool {
         let Some(known) = &self.0 else {
             return true;
         };
-        let arrived = arrived.and_then(|Arrived(ip)| ip).map(of);
-        config::is_loopback(host) || known.contains(host) || arrived.as_ref() == Some(host)
+        let local = local.and_then(|LocalAddress(ip)| ip).map(host_of);
+        config::is_loopback(host) || known.contains(host) || local.as_ref() == Some(host)
     }
 }
 
-fn of(ip: IpAddr) -> Host {
+fn host_of(ip: IpAddr) -> Host {
     match ip.to_canonical() {
         IpAddr::V4(ip) => Host::Ipv4(ip),
         IpAddr::V6(ip) => Host::Ipv6(ip),
     }
 }
 
-/// Lets only requests through that say for whom they are, and are for this node; and judges whether a page
-/// asks. Before all else: a preflight of CORS is answered without a look at the rest.
-pub(crate) async fn check(
-    State(common): State<Arc<Common>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    match judge(&common, &request) {
-        Ok(target) => {
-            common.origins.judge(&mut request, target.as_ref());
-            next.run(request).await
-        }
-        Err(problem) => unread(problem),
-    }
-}
-
-fn judge(common: &Common, request: &Request) -> Result<Option<Target>, Problem> {
-    let target = target(request).map_err(|detail| refused("Host", detail))?;
-    let arrived = request.extensions().get().copied();
-    match target {
-        Some(target) if !common.hosts.take(&target.host, arrived) => Err(misdirected()),
-        target => Ok(target),
-    }
-}
-
 fn misdirected() -> Problem {
     Problem::new(
         Kind::Misdirected,
-        "this node is not called so; the setting hosts lists the names besides localhost under which it is",
+        "this node does not answer under this name; the setting hosts lists its names besides localhost",
     )
 }
 
-/// A target that names a host goes before the header, which has to be there all the same. HTTP/1.0 knows no
-/// such header.
+/// Reads the target. A host in the request line wins over the header, but the header must be there as well. HTTP/1.0
+/// does not have the header.
 fn target(request: &Request) -> Result<Option<Target>, &'static str> {
-    let of_header = match lone(request.headers())? {
+    let of_header = match single_host(request.headers())? {
         Some(text) => Some(read(text)?),
         None if request.version() < Version::HTTP_11 => None,
         None => return Err("is missing"),
@@ -123,7 +102,8 @@ fn target(request: &Request) -> Result<Option<Target>, &'static str> {
     }
 }
 
-fn lone(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
+/// Returns the one `Host` header.
+fn single_host(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
     let mut lines = headers.get_all(header::HOST).iter();
     let Some(line) = lines.next() else {
         return Ok(None);
@@ -150,7 +130,7 @@ fn read(text: &str) -> Result<Target, &'static str> {
         }
         _ => return Err("has no number as its port"),
     };
-    // The setting may have an address without its brackets; a request may not.
+    // In the setting, an address may stand without brackets; in a request it may not.
     if name.contains(':') && !name.starts_with('[') {
         return Err("is no host");
     }
@@ -177,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_says_once_for_which_host_it_is() {
+    fn a_request_names_its_host_once() {
         let named = |host: &str, port| {
             Some(Target {
                 host: config::host(host).unwrap(),
@@ -237,13 +217,13 @@ mod tests {
             public_url: "https://public.example".to_owned(),
             ..Config::default()
         };
-        let arrived = Some(Arrived("10.1.2.3".parse().ok()));
+        let local = Some(LocalAddress("10.1.2.3".parse().ok()));
         let target = read(name).unwrap();
-        Hosts::new(&config).take(&target.host, arrived)
+        Hosts::new(&config).include(&target.host, local)
     }
 
     #[test]
-    fn a_node_that_everyone_may_call_is_called_by_its_own_names() {
+    fn a_node_that_everyone_may_call_answers_under_its_own_names() {
         for listen in ["127.0.0.1:8080", "127.0.0.5:80", "[::1]:8080"] {
             for name in [
                 "localhost",

@@ -1,8 +1,8 @@
-//! `Idempotency-Key`: a request that is sent again has its effect once and gets the same answer.
+//! `Idempotency-Key`: a request that is sent again takes effect once and gets the same answer.
 //!
-//! The work runs as a task of its own, so that a client that goes away half way leaves an answer
-//! behind for its next attempt. Ids that the service gives are derived from the key's seed: an attempt
-//! that takes over from one that died finds what that one stored.
+//! The work runs as a task of its own, so a client that leaves half way still finds an answer at its next attempt. Ids
+//! that the service assigns are derived from the key's seed: an attempt that takes over from one that died finds what
+//! that one stored.
 
 mod store_answer;
 
@@ -10,19 +10,17 @@ use std::panic::AssertUnwindSafe;
 
 use axum::{
     body::{Body, to_bytes},
-    extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use sha2::{Digest as _, Sha256};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
-use self::store_answer::Keeping;
+use self::store_answer::PendingAnswer;
 use super::{
-    body::{Reader, Received},
-    budget::Share,
+    body::BufferedRequest,
     failure::internal,
     problem::{Kind, Problem},
     state::AppState,
@@ -31,47 +29,20 @@ use crate::store::{Begun, Reservation, Seed, StoredAnswer};
 
 const NAME: &str = "Idempotency-Key";
 const KEY_BYTES: usize = 255;
-/// The headers that belong to an answer, wherever and whenever it is given.
-const KEPT: [HeaderName; 3] = [header::CONTENT_TYPE, header::LOCATION, header::ETAG];
+/// The headers that are stored with an answer.
+const STORED_HEADERS: [HeaderName; 3] = [header::CONTENT_TYPE, header::LOCATION, header::ETAG];
 
-/// A request whose body was read.
-#[derive(Debug)]
-pub(crate) struct Call {
-    /// Method and path: part of what makes two requests the same.
-    pub(crate) target: String,
-    /// All headers.
-    pub(crate) headers: HeaderMap,
-    /// The body.
-    pub(crate) body: Bytes,
-    /// Its share of what all bodies may take.
-    pub(crate) share: Share,
-}
-
-impl Call {
-    /// Reads the body.
-    pub(crate) async fn read(reader: Reader<'_>, request: Request) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
-        let Received { bytes, share } = reader.read(&parts.headers, body).await?;
-        Ok(Self {
-            target: format!("{} {}", parts.method, parts.uri.path()),
-            headers: parts.headers,
-            body: bytes,
-            share,
-        })
-    }
-}
-
-/// Where ids come from.
+/// The source of the ids that the service assigns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ids {
-    /// New ones.
+    /// Every attempt gets new ids.
     Fresh,
-    /// The same at every attempt with one key.
+    /// Every attempt with one key gets the same ids.
     Seeded(Seed),
 }
 
 impl Ids {
-    /// The id of the request's item number `index`: a UUID of version 7.
+    /// Returns the id of the request's item at `index`: a UUID of version 7.
     pub(crate) fn uuid(self, index: usize) -> Uuid {
         let Self::Seeded(seed) = self else {
             return Uuid::now_v7();
@@ -92,19 +63,23 @@ impl Ids {
     }
 }
 
-/// Does `work` once for each key; without a key, simply does it.
-pub(crate) async fn once<F, W>(state: AppState, call: Call, work: F) -> Result<Response, Problem>
+/// Does `work` once for each key. Without a key, simply does it.
+pub(crate) async fn once<F, W>(
+    state: AppState,
+    request: BufferedRequest,
+    work: F,
+) -> Result<Response, Problem>
 where
-    F: FnOnce(AppState, Call, Ids) -> W + Send + 'static,
+    F: FnOnce(AppState, BufferedRequest, Ids) -> W + Send + 'static,
     W: Future<Output = Result<Response, Problem>> + Send,
 {
-    let Some(key) = key(&call.headers)? else {
-        return work(state, call, Ids::Fresh).await;
+    let Some(key) = key(&request.headers)? else {
+        return work(state, request, Ids::Fresh).await;
     };
-    // The reservation is the task's too: whoever leaves now leaves no key behind that nobody works on.
+    // The task makes the reservation, too: a client that leaves now leaves no reserved key without work.
     let tasks = state.tasks.clone();
-    let task = tasks.spawn("request", async move {
-        let print = fingerprint(&call);
+    let working = async move {
+        let print = fingerprint(&request);
         match state.store.begin(&key, print).await? {
             Begun::Replay(answer) => replay(answer),
             Begun::OtherBody => Err(Problem::header(
@@ -117,11 +92,11 @@ where
                 NAME,
                 "belongs to a request that is still running",
             )),
-            Begun::Fresh(reservation) => begun(state, call, reservation, work).await,
+            Begun::Fresh(reservation) => work_reserved(state, request, reservation, work).await,
         }
-    });
-    // Nothing comes of it where it panicked, or was cut at the end of a stop.
-    match task.await {
+    };
+    // There is no answer if the work panicked, or was aborted at the end of a stop.
+    match tasks.spawn("request", working.in_current_span()).await {
         Ok(Some(answer)) => answer,
         Ok(None) => Err(Problem::new(
             Kind::InternalError,
@@ -131,30 +106,30 @@ where
     }
 }
 
-/// Does the work behind a key that is reserved; where it panics, the key is free again.
-async fn begun<F, W>(
+/// Does the work under a reserved key. If it panics, the key is free again.
+async fn work_reserved<F, W>(
     state: AppState,
-    call: Call,
+    request: BufferedRequest,
     reservation: Reservation,
     work: F,
 ) -> Result<Response, Problem>
 where
-    F: FnOnce(AppState, Call, Ids) -> W,
+    F: FnOnce(AppState, BufferedRequest, Ids) -> W,
     W: Future<Output = Result<Response, Problem>>,
 {
     let ids = Ids::Seeded(reservation.seed);
-    let working = async { work(state.clone(), call, ids).await };
+    let working = async { work(state.clone(), request, ids).await };
     match AssertUnwindSafe(working).catch_unwind().await {
-        Ok(answer) => settle(&state, reservation, answer.into_response()).await,
+        Ok(answer) => store_and_return(&state, reservation, answer.into_response()).await,
         Err(panic) => {
-            keep(&state, reservation, None).await;
+            store_answer(&state, reservation, None).await;
             std::panic::resume_unwind(panic)
         }
     }
 }
 
-/// Keeps the answer, unless it is a failure that another attempt may not meet.
-async fn settle(
+/// Stores the answer and returns it. A failure that another attempt may not meet is not stored.
+async fn store_and_return(
     state: &AppState,
     reservation: Reservation,
     response: Response,
@@ -164,7 +139,7 @@ async fn settle(
         .await
         .map_err(|error| internal(&error))?;
     let answer = (!parts.status.is_server_error()).then(|| {
-        let headers = KEPT.iter().filter_map(|name| {
+        let headers = STORED_HEADERS.iter().filter_map(|name| {
             let value = parts.headers.get(name)?.to_str().ok()?;
             Some((name.as_str().to_owned(), value.to_owned()))
         });
@@ -174,19 +149,20 @@ async fn settle(
             body: body.to_vec(),
         }
     });
-    keep(state, reservation, answer).await;
+    store_answer(state, reservation, answer).await;
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 
-/// Writes what became of a reservation, now or, where the database is away, when it is back.
-async fn keep(state: &AppState, reservation: Reservation, answer: Option<StoredAnswer>) {
-    let keeping = Keeping {
+/// Stores the answer, or gives up the reservation if there is none. If the database is unavailable, a task does it later.
+async fn store_answer(state: &AppState, reservation: Reservation, answer: Option<StoredAnswer>) {
+    let pending = PendingAnswer {
         store: state.store.clone(),
         reservation,
         answer,
     };
-    if let Some(later) = keeping.now().await {
-        state.tasks.spawn("keeping", later);
+    if let Some(retrying) = pending.store().await {
+        let retrying = retrying.in_current_span();
+        state.tasks.spawn("keeping", retrying);
     }
 }
 
@@ -217,18 +193,19 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     })
 }
 
-/// The key as it stands, or as a string of structured fields (RFC 9651, section 3.3.3), as the header's draft has it.
+/// Reads the key, as it stands or as a string of structured fields (RFC 9651, section 3.3.3), which is the form in the
+/// header's draft.
 fn read_key(text: &str) -> Option<String> {
     let key = match text.strip_prefix('"') {
         Some(rest) => unquote(rest)?,
         None => text.to_owned(),
     };
-    let sound =
+    let valid =
         (1..=KEY_BYTES).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
-    sound.then_some(key)
+    valid.then_some(key)
 }
 
-/// What stands before the closing quote, which is the end.
+/// Returns the text before the closing quote, behind which nothing may follow.
 fn unquote(text: &str) -> Option<String> {
     let mut key = String::new();
     let mut chars = text.chars();
@@ -241,18 +218,18 @@ fn unquote(text: &str) -> Option<String> {
     }
 }
 
-/// What makes two requests the same: method, path, content type, an event's attributes in headers,
+/// Returns a hash of what makes two requests the same: method, path, content type, the attributes of an event in headers,
 /// and the body.
-fn fingerprint(call: &Call) -> [u8; 32] {
+fn fingerprint(request: &BufferedRequest) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_be_bytes());
         hash.update(bytes);
     };
-    part(call.target.as_bytes());
+    part(request.target.as_bytes());
     let counts =
         |name: &HeaderName| *name == header::CONTENT_TYPE || name.as_str().starts_with("ce-");
-    let mut headers: Vec<_> = call
+    let mut headers: Vec<_> = request
         .headers
         .iter()
         .filter(|(name, _)| counts(name))
@@ -263,46 +240,53 @@ fn fingerprint(call: &Call) -> [u8; 32] {
         part(name.as_bytes());
         part(value);
     }
-    part(&call.body);
+    part(&request.body.bytes);
     hash.finalize().into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::edge::budget::Budget;
+    use crate::http::edge::{body::ReceivedBody, budget::Budget};
     use bson::DateTime;
+    use bytes::Bytes;
 
-    fn call(target: &str, headers: &[(&'static str, &'static str)], body: &'static str) -> Call {
+    fn request(
+        target: &str,
+        headers: &[(&'static str, &'static str)],
+        body: &'static str,
+    ) -> BufferedRequest {
         let header = |(name, value): &(&'static str, &'static str)| {
             (
                 HeaderName::from_static(name),
                 HeaderValue::from_static(value),
             )
         };
-        Call {
+        BufferedRequest {
             target: target.to_owned(),
             headers: headers.iter().map(header).collect(),
-            body: Bytes::from_static(body.as_bytes()),
-            share: Budget::new(0, "tests", &std::sync::Arc::default()).share(),
+            body: ReceivedBody {
+                bytes: Bytes::from_static(body.as_bytes()),
+                share: Budget::new(0, "tests", &std::sync::Arc::default()).share(),
+            },
         }
     }
 
     #[test]
     fn the_same_request_has_the_same_fingerprint_and_no_other() {
-        let one = fingerprint(&call(
+        let one = fingerprint(&request(
             "POST /a",
             &[("content-type", "x"), ("date", "1")],
             "b",
         ));
-        let again = call("POST /a", &[("date", "2"), ("content-type", "x")], "b");
+        let again = request("POST /a", &[("date", "2"), ("content-type", "x")], "b");
         assert_eq!(one, fingerprint(&again));
         for other in [
-            call("POST /b", &[("content-type", "x")], "b"),
-            call("POST /a", &[("content-type", "y")], "b"),
-            call("POST /a", &[("content-type", "x"), ("ce-id", "1")], "b"),
-            call("POST /a", &[("content-type", "x")], "c"),
-            call("POST /a", &[], "b"),
+            request("POST /b", &[("content-type", "x")], "b"),
+            request("POST /a", &[("content-type", "y")], "b"),
+            request("POST /a", &[("content-type", "x"), ("ce-id", "1")], "b"),
+            request("POST /a", &[("content-type", "x")], "c"),
+            request("POST /a", &[], "b"),
         ] {
             assert_ne!(one, fingerprint(&other), "{other:?}");
         }
@@ -325,8 +309,8 @@ mod tests {
             ("\"k\"x", None),
             (r#""a\b""#, None),
         ] {
-            let call = call("", &[("idempotency-key", value)], "");
-            let read = key(&call.headers).ok().flatten();
+            let request = request("", &[("idempotency-key", value)], "");
+            let read = key(&request.headers).ok().flatten();
             assert_eq!(read.as_deref(), expected, "{value}");
         }
         let mut headers = HeaderMap::new();

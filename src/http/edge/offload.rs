@@ -1,4 +1,4 @@
-//! Long computations, away from the threads that serve sockets, and few at a time.
+//! Long computations, kept off the threads that serve sockets and bounded in number.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,36 +6,37 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
+use tracing::Span;
 
 use super::{
     failure::internal,
     problem::{Kind, Problem},
 };
 
-/// How long a request waits for its turn before it is refused.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Bodies up to this size are read on the spot: that is quicker than handing them over.
-const ON_THE_SPOT_BYTES: usize = 64 << 10;
+/// The time that a request waits for a permit before it is refused.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The size up to which a body is read in place: that is quicker than handing it over.
+const IN_PLACE_BYTES: usize = 64 << 10;
 
-/// Room for so many of one kind of work at once.
+/// A bound on how much work of one kind is under way at once.
 #[derive(Clone, Debug)]
-pub(crate) struct Turns {
-    free: Arc<Semaphore>,
-    /// What is done so many times, for people.
+pub(crate) struct ConcurrencyLimit {
+    permits: Arc<Semaphore>,
+    /// The kind of work, as it is named in refusals.
     of: &'static str,
 }
 
-impl Turns {
-    /// So many at once `of` something.
+impl ConcurrencyLimit {
+    /// Returns a limit of `most` at once.
     pub(crate) fn new(most: usize, of: &'static str) -> Self {
-        let free = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Self { free, of }
+        let permits = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        Self { permits, of }
     }
 
-    /// Waits for a turn; a refusal where none is free in time.
-    pub(crate) async fn take(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        match timeout(PATIENCE, Arc::clone(&self.free).acquire_owned()).await {
-            Ok(Ok(turn)) => Ok(turn),
+    /// Waits for a permit. Refuses the request if none is free in time.
+    pub(crate) async fn acquire(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        match timeout(PERMIT_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
             Ok(Err(closed)) => Err(internal(&closed)),
             Err(_) => Err(Problem::new(
                 Kind::Overloaded,
@@ -47,35 +48,51 @@ impl Turns {
         }
     }
 
-    /// Does work on a thread of its own, in its turn. A panic in it is the caller's. Where the caller
-    /// leaves, the turn is not over before the work is.
-    pub(crate) async fn aside<T: Send + 'static>(
+    /// Does work on a thread of its own under a permit. A panic in it becomes the caller's. If the caller leaves, the
+    /// permit is kept until the work is done.
+    pub(crate) async fn offload<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let turn = self.take().await?;
-        let work = move || {
-            let done = work();
-            drop(turn);
-            done
-        };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(done) => Ok(done),
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(error) => Err(internal(&error)),
-        }
+        run_blocking(Some(self.acquire().await?), work).await
     }
 
-    /// Does work that grows with a body of so many bytes: aside, unless there are few.
-    pub(crate) async fn for_bytes<T: Send + 'static>(
+    /// Does work that must not be refused, because the write that it belongs to is done. If no permit is free in time, it
+    /// goes without.
+    pub(crate) async fn offload_anyway<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        run_blocking(self.acquire().await.ok(), work).await
+    }
+
+    /// Does work that grows with a body of this size: in place if the body is small, else offloaded.
+    pub(crate) async fn offload_large<T: Send + 'static>(
         &self,
         bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        if bytes <= ON_THE_SPOT_BYTES {
+        if bytes <= IN_PLACE_BYTES {
             return Ok(work());
         }
-        self.aside(work).await
+        self.offload(work).await
+    }
+}
+
+async fn run_blocking<T: Send + 'static>(
+    permit: Option<OwnedSemaphorePermit>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let span = Span::current();
+    let work = move || {
+        let done = span.in_scope(work);
+        drop(permit);
+        done
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(internal(&error)),
     }
 }
 
@@ -84,22 +101,23 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn work_waits_for_its_turn_and_not_for_ever() {
-        let turns = Turns::new(1, "tests");
-        let turn = turns.take().await.unwrap();
-        let refused = turns.aside(|| 1).await.unwrap_err();
+    async fn work_waits_for_a_permit_and_not_for_ever() {
+        let limit = ConcurrencyLimit::new(1, "tests");
+        let permit = limit.acquire().await.unwrap();
+        let refused = limit.offload(|| 1).await.unwrap_err();
         assert_eq!(refused.kind(), Kind::Overloaded);
-        assert_eq!(turns.for_bytes(1, || 2).await.unwrap(), 2);
-        drop(turn);
-        assert_eq!(turns.aside(|| 3).await.unwrap(), 3);
+        assert_eq!(limit.offload_large(1, || 2).await.unwrap(), 2);
+        assert_eq!(limit.offload_anyway(|| 4).await.unwrap(), 4);
+        drop(permit);
+        assert_eq!(limit.offload(|| 3).await.unwrap(), 3);
     }
 
     #[tokio::test]
-    async fn a_panic_is_the_callers_and_the_turn_is_given_back() {
-        let turns = Turns::new(1, "tests");
+    async fn a_panic_is_the_callers_and_the_permit_is_given_back() {
+        let limit = ConcurrencyLimit::new(1, "tests");
         for _ in 0..3 {
-            let turns = turns.clone();
-            let work = tokio::spawn(async move { turns.aside(|| panic!("on purpose")).await });
+            let limit = limit.clone();
+            let work = tokio::spawn(async move { limit.offload(|| panic!("on purpose")).await });
             assert!(work.await.unwrap_err().is_panic());
         }
     }

@@ -1,7 +1,7 @@
-//! Whether a browser asks for a page that may.
+//! The judgement on whether a page of another origin may call.
 //!
-//! One judgement for all calls: CORS goes by it, and so do streams, which are opened across origins without a
-//! question before (sockets by every page, server-sent events by every `<img>`), and take room here.
+//! CORS and streams go by the same judgement. Streams need it because browsers open them across origins without asking
+//! first (sockets for every page, server-sent events for every `<img>`), and each takes room on this node.
 
 use std::{
     collections::HashSet,
@@ -19,21 +19,21 @@ use super::{
 };
 use crate::config::{self, Config, Origin};
 
-/// How far the page that asks is from here, by a browser's word (W3C Fetch Metadata).
+/// The header in which a browser says how far the asking page is from here (W3C Fetch Metadata).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// Origins that are told of in the log, each once.
-const TOLD: usize = 100;
-/// Bytes of an origin in the log.
-const TOLD_BYTES: usize = 256;
+/// The number of refused origins that are logged, each once.
+const LOGGED_ORIGINS: usize = 100;
+/// Characters of an origin in the log.
+const LOGGED_CHARS: usize = 256;
 
-/// Who asks.
+/// The kind of page that asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Page {
-    /// No page of another origin: a program, or a page of this service's own.
+    /// A program, or a page of this service itself.
     Own,
-    /// A page that may by configuration.
+    /// A page that the configuration allows.
     Allowed,
-    /// A page of an origin that is not allowed, or of one that is not said.
+    /// A page of an origin that is not allowed or not named.
     Foreign,
 }
 
@@ -42,15 +42,15 @@ enum Page {
 pub(crate) struct Origins {
     any: bool,
     listed: Vec<Origin>,
-    /// Whether those of pages that this machine serves may, too.
+    /// True if pages that this machine serves may call, too.
     local: bool,
-    /// This service's, where a proxy hides it.
+    /// The origin of this service as seen through a proxy.
     public: Option<Origin>,
-    told: Mutex<HashSet<String>>,
+    logged: Mutex<HashSet<String>>,
 }
 
 impl Origins {
-    /// By these settings, which were checked.
+    /// Returns the origins in these settings, which were checked.
     pub(crate) fn new(config: &Config) -> Self {
         let origins = &config.cors.origins;
         let listed = origins.iter().filter_map(|text| Origin::parse(text).ok());
@@ -59,21 +59,21 @@ impl Origins {
             listed: listed.collect(),
             local: config.cors.local,
             public: config.public_origin(),
-            told: Mutex::default(),
+            logged: Mutex::default(),
         }
     }
 
-    /// Whether none may.
+    /// Whether no page of another origin may call.
     pub(crate) fn is_empty(&self) -> bool {
         !self.any && !self.local && self.listed.is_empty()
     }
 
-    /// Whether pages of every origin may.
+    /// Whether pages of every origin may call.
     pub(crate) fn any(&self) -> bool {
         self.any
     }
 
-    /// Whether pages of this origin may, by configuration.
+    /// Whether the configuration allows pages of this origin.
     pub(crate) fn lists(&self, origin: &HeaderValue) -> bool {
         parse(origin).is_some_and(|origin| self.allows(&origin))
     }
@@ -83,14 +83,14 @@ impl Origins {
         local || self.listed.contains(origin)
     }
 
-    /// Judges who sends a request for this target, once for all who ask [`check`].
+    /// Judges the page that sends a request for this target, once for every [`check`].
     pub(crate) fn judge(&self, request: &mut Request, target: Option<&Target>) {
         let headers = request.headers();
         let page = self.page(headers, target);
         if page == Page::Foreign
             && let Some(origin) = headers.get(header::ORIGIN)
         {
-            self.tell(origin);
+            self.log_once(origin);
         }
         request.extensions_mut().insert(page);
     }
@@ -120,20 +120,20 @@ impl Origins {
         }
     }
 
-    /// Logs an origin that is refused, once.
-    fn tell(&self, origin: &HeaderValue) {
+    /// Logs a refused origin, once.
+    fn log_once(&self, origin: &HeaderValue) {
         let text = String::from_utf8_lossy(origin.as_bytes());
-        let text: String = text.chars().take(TOLD_BYTES).collect();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() >= TOLD || !told.insert(text.clone()) {
+        let text: String = text.chars().take(LOGGED_CHARS).collect();
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() >= LOGGED_ORIGINS || !logged.insert(text.clone()) {
             return;
         }
         tracing::warn!(
             origin = text,
-            "a page of this origin is refused; [cors] origins lists those that may call, and public_url is this service's own"
+            "a page of this origin is refused; [cors] origins lists the origins that may call, and public_url is this service's own"
         );
-        if told.len() == TOLD {
-            tracing::warn!("refused origins are not named any more");
+        if logged.len() == LOGGED_ORIGINS {
+            tracing::warn!("further refused origins are not logged");
         }
     }
 }
@@ -142,8 +142,7 @@ fn parse(origin: &HeaderValue) -> Option<Origin> {
     Origin::parse(origin.to_str().ok()?).ok()
 }
 
-/// Refuses a page of another origin that is not allowed, and what a browser sends for one without saying for
-/// which.
+/// Refuses pages of other origins that are not allowed, and pages whose origin the browser does not name.
 pub(crate) fn check(extensions: &Extensions) -> Result<(), Problem> {
     match extensions.get() {
         Some(Page::Own | Page::Allowed) => Ok(()),
@@ -180,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_other_origins_are_foreign_and_no_one_else() {
+    fn pages_of_other_origins_are_foreign_and_nothing_else_is() {
         let origin = |origin| ("origin", origin);
         let site = |site| ("sec-fetch-site", site);
         let none = origins(&["http://elsewhere"], "");
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_listed_and_what_is_public_may_in_any_spelling() {
+    fn listed_and_public_origins_may_call_in_any_spelling() {
         let origins = origins(&["HTTPS://There.example:443/"], "https://feed.example");
         for (origin, expected) in [
             ("https://there.example", Page::Allowed),
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_this_machine_may_where_it_is_for_development() {
+    fn pages_of_this_machine_may_call_a_node_for_development() {
         let mut config = Config::default();
         config.cors.local = true;
         let origins = Origins::new(&config);
@@ -250,12 +249,12 @@ mod tests {
     #[test]
     fn refused_origins_are_remembered_up_to_a_bound() {
         let origins = origins(&[], "");
-        for n in 0..TOLD * 2 {
+        for n in 0..LOGGED_ORIGINS * 2 {
             let text = format!("http://o{n}.{}", "x".repeat(2_000));
-            origins.tell(&HeaderValue::from_str(&text).unwrap());
+            origins.log_once(&HeaderValue::from_str(&text).unwrap());
         }
-        let told = origins.told.lock().unwrap();
-        assert_eq!(told.len(), TOLD);
-        assert!(told.iter().all(|text| text.len() <= TOLD_BYTES));
+        let logged = origins.logged.lock().unwrap();
+        assert_eq!(logged.len(), LOGGED_ORIGINS);
+        assert!(logged.iter().all(|text| text.len() <= LOGGED_CHARS));
     }
 }

@@ -1,4 +1,4 @@
-//! The cursors of subscription pages: opaque text that names the last item, with a checksum.
+//! The cursors of subscription pages: opaque text that holds the id of the last item and a checksum.
 
 use bson::{Bson, Document, doc};
 use data_encoding::BASE64URL_NOPAD;
@@ -7,15 +7,15 @@ use super::problem::{Kind, Problem};
 
 const CHECK_BYTES: usize = 4;
 
-/// The text that continues after the subscription with this `_id`.
-pub(crate) fn cursor(id: &Bson) -> Result<String, bson::error::Error> {
+/// Returns the cursor that continues after the subscription with this `_id`.
+pub(crate) fn encode(id: &Bson) -> Result<String, bson::error::Error> {
     let mut bytes = doc! {"s": id}.to_vec()?;
     bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
     Ok(BASE64URL_NOPAD.encode(&bytes))
 }
 
-/// The `_id` that a page continues after; a problem for text that was not issued here.
-pub(crate) fn after(cursor: &str) -> Result<Bson, Problem> {
+/// Returns the `_id` after which a page continues. Refuses text that was not issued here.
+pub(crate) fn decode(cursor: &str) -> Result<Bson, Problem> {
     read(cursor).ok_or_else(|| bad_cursor("cursor"))
 }
 
@@ -28,7 +28,7 @@ fn read(cursor: &str) -> Option<Bson> {
     Document::from_reader(body).ok()?.remove("s")
 }
 
-/// The refusal of a page's cursor in the query parameter `name`.
+/// Returns the refusal of a page's cursor in the query parameter `name`.
 pub(crate) fn bad_cursor(name: &str) -> Problem {
     Problem::parameter(
         Kind::BadCursor,
@@ -51,19 +51,19 @@ mod tests {
             Bson::ObjectId(ObjectId::new()),
             Bson::Document(doc! {"a": 1}),
         ] {
-            assert_eq!(after(&cursor(&id).unwrap()).unwrap(), id);
+            assert_eq!(decode(&encode(&id).unwrap()).unwrap(), id);
         }
     }
 
     #[test]
     fn a_cursor_with_any_character_changed_is_refused() {
-        let cursor = cursor(&"a".into()).unwrap();
+        let cursor = encode(&"a".into()).unwrap();
         for at in 0..cursor.len() {
             let mut changed = cursor.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).unwrap();
-            assert_eq!(after(&changed).unwrap_err().kind(), Kind::BadCursor);
+            assert_eq!(decode(&changed).unwrap_err().kind(), Kind::BadCursor);
         }
-        assert!(after("").is_err());
+        assert!(decode("").is_err());
     }
 }

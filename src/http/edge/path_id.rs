@@ -1,4 +1,4 @@
-//! The id in a path, percent-decoded.
+//! The id in a path.
 
 use axum::{
     extract::{FromRequestParts, RawPathParams},
@@ -8,7 +8,7 @@ use axum::{
 use super::problem::{Kind, Problem};
 use crate::event::input::has_broken_escape;
 
-/// The `{id}` of a path. A route without one stands for the id that it spells: `batch`.
+/// The percent-decoded `{id}` of a path. A route without one stands for the id that it spells: `batch`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Id(pub(crate) String);
 

@@ -1,4 +1,4 @@
-//! What is answered when a request is refused: RFC 9457 problem documents.
+//! The answers to refused requests: RFC 9457 problem documents.
 
 mod kind;
 
@@ -17,12 +17,12 @@ pub(crate) use self::kind::Kind;
 
 /// The media type of every refusal.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
-/// Seconds after which a client may try again when the service cannot serve it now.
+/// Seconds after which a client may try again if the service cannot serve it now.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
-/// Where in a request something is wrong.
+/// The part of a request that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Place {
+enum Location {
     Pointer(String),
     Parameter(String),
     Header(String),
@@ -36,15 +36,15 @@ pub(crate) struct Problem(Box<Parts>);
 struct Parts {
     kind: Kind,
     detail: String,
-    errors: Vec<(Place, String)>,
-    /// Whether there may be more errors than are told.
+    errors: Vec<(Location, String)>,
+    /// True if there may be more errors than are listed.
     truncated: bool,
     extensions: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
-    /// A problem with words for people.
+    /// Returns a problem with a detail for people.
     pub(crate) fn new(kind: Kind, detail: impl Display) -> Self {
         let retry =
             kind.status() == StatusCode::SERVICE_UNAVAILABLE || kind == Kind::IdempotencyKeyInUse;
@@ -60,7 +60,7 @@ impl Problem {
         }))
     }
 
-    /// Understood but refused: every fault with its place in the body.
+    /// Returns the refusal of a body that was understood: every fault with its location.
     pub(crate) fn invalid(faults: impl Into<Faults>) -> Self {
         let faults = faults.into();
         let (many, full) = (faults.len(), faults.is_full());
@@ -77,54 +77,62 @@ impl Problem {
         problem
     }
 
-    /// The body is not JSON.
+    /// Returns the refusal of a request for a subscription that does not exist.
+    pub(crate) fn no_subscription(id: &str) -> Self {
+        Self::new(
+            Kind::SubscriptionNotFound,
+            format!("there is no subscription {id:?}"),
+        )
+    }
+
+    /// Returns the refusal of a body that is not JSON.
     pub(crate) fn malformed_json(detail: impl Display) -> Self {
         Self::new(Kind::MalformedJson, detail)
     }
 
-    /// A query parameter, or one in the path, is unknown or unusable.
+    /// Returns the refusal of a parameter in the query or the path.
     pub(crate) fn parameter(kind: Kind, name: &str, detail: impl Display) -> Self {
-        Self::at(kind, Place::Parameter(told(name)), name, told(detail))
+        Self::at(kind, Location::Parameter(told(name)), name, told(detail))
     }
 
-    /// A header cannot be read or used.
+    /// Returns the refusal of a header.
     pub(crate) fn header(kind: Kind, name: &str, detail: impl Display) -> Self {
-        Self::at(kind, Place::Header(told(name)), name, told(detail))
+        Self::at(kind, Location::Header(told(name)), name, told(detail))
     }
 
-    fn at(kind: Kind, place: Place, name: &str, detail: String) -> Self {
+    fn at(kind: Kind, location: Location, name: &str, detail: String) -> Self {
         let mut problem = Self::new(kind, format!("{name}: {detail}"));
-        problem.0.errors.push((place, detail));
+        problem.0.errors.push((location, detail));
         problem
     }
 
-    /// Adds a faulty query parameter.
+    /// Adds a fault in a query parameter.
     pub(crate) fn blame_parameter(&mut self, name: &str, detail: impl Display) {
-        self.blame(Place::Parameter(told(name)), told(detail));
+        self.blame(Location::Parameter(told(name)), told(detail));
     }
 
-    /// Adds a place in the body.
+    /// Adds a fault in the body.
     pub(crate) fn blame_pointer(&mut self, fault: Fault) {
-        self.blame(Place::Pointer(fault.pointer), fault.detail);
+        self.blame(Location::Pointer(fault.pointer), fault.detail);
     }
 
-    /// Adds a faulty header.
+    /// Adds a fault in a header.
     pub(crate) fn blame_header(&mut self, name: &str, detail: impl Display) {
-        self.blame(Place::Header(told(name)), told(detail));
+        self.blame(Location::Header(told(name)), told(detail));
     }
 
-    fn blame(&mut self, place: Place, detail: String) {
+    fn blame(&mut self, location: Location, detail: String) {
         if self.0.errors.len() < Faults::MOST {
-            self.0.errors.push((place, detail));
+            self.0.errors.push((location, detail));
         } else {
             self.0.truncated = true;
         }
     }
 
-    /// The problem as it stands among many, whose errors have so many bytes `left` together: where they
-    /// are used up, without its own.
+    /// Returns the problem as one of many, whose errors share the bytes in `left`. If they are used up, its own errors
+    /// are dropped.
     #[must_use]
-    pub(crate) fn among(mut self, left: &mut usize) -> Self {
+    pub(crate) fn within(mut self, left: &mut usize) -> Self {
         let bytes = self.0.errors.iter().map(error_bytes).sum();
         if let Some(rest) = left.checked_sub(bytes) {
             *left = rest;
@@ -154,17 +162,17 @@ impl Problem {
         self.0.kind
     }
 
-    /// The HTTP status.
+    /// Returns the HTTP status.
     pub(crate) fn status(&self) -> StatusCode {
         self.0.kind.status()
     }
 
-    /// The words for people.
+    /// Returns the detail for people.
     pub(crate) fn detail(&self) -> &str {
         &self.0.detail
     }
 
-    /// The problem document.
+    /// Returns the problem document.
     pub(crate) fn to_json(&self) -> Value {
         let mut document = json!({
             "type": format!("/problems/{}", self.0.kind.slug()),
@@ -185,18 +193,18 @@ impl Problem {
     }
 }
 
-fn error_bytes((place, detail): &(Place, String)) -> usize {
-    /// The names of the members, and what stands around them.
-    const AROUND: usize = 32;
-    let (Place::Pointer(text) | Place::Parameter(text) | Place::Header(text)) = place;
-    text.len() + detail.len() + AROUND
+fn error_bytes((location, detail): &(Location, String)) -> usize {
+    /// The names of the members and the punctuation.
+    const OVERHEAD_BYTES: usize = 32;
+    let (Location::Pointer(text) | Location::Parameter(text) | Location::Header(text)) = location;
+    text.len() + detail.len() + OVERHEAD_BYTES
 }
 
-fn error_json((place, detail): &(Place, String)) -> Value {
-    match place {
-        Place::Pointer(pointer) => json!({"pointer": pointer, "detail": detail}),
-        Place::Parameter(name) => json!({"parameter": name, "detail": detail}),
-        Place::Header(name) => json!({"header": name, "detail": detail}),
+fn error_json((location, detail): &(Location, String)) -> Value {
+    match location {
+        Location::Pointer(pointer) => json!({"pointer": pointer, "detail": detail}),
+        Location::Parameter(name) => json!({"parameter": name, "detail": detail}),
+        Location::Header(name) => json!({"header": name, "detail": detail}),
     }
 }
 
@@ -225,10 +233,10 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_tells_a_hundred_errors_and_that_there_may_be_more() {
-        for (count, told, truncated) in [(99, 99, Value::Null), (1_000, 100, true.into())] {
+    fn a_problem_lists_a_hundred_errors_and_says_that_there_may_be_more() {
+        for (count, listed, truncated) in [(99, 99, Value::Null), (1_000, 100, true.into())] {
             let mut problem = Problem::invalid(faults(count)).to_json();
-            assert_eq!(problem["errors"].as_array().unwrap().len(), told);
+            assert_eq!(problem["errors"].as_array().unwrap().len(), listed);
             assert_eq!(problem["truncated"].take(), truncated);
         }
         let mut problem = Problem::new(Kind::BadParameter, "x".repeat(10_000));
@@ -239,10 +247,10 @@ mod tests {
     }
 
     #[test]
-    fn many_problems_share_what_their_errors_may_take() {
+    fn many_problems_share_the_bytes_for_their_errors() {
         let mut left = 1_000;
         let texts: Vec<_> = (0..50)
-            .map(|_| Problem::invalid(faults(9)).among(&mut left))
+            .map(|_| Problem::invalid(faults(9)).within(&mut left))
             .map(|problem| problem.to_json().to_string())
             .collect();
         assert!(texts[0].contains("#/8") && !texts[0].contains("truncated"));
@@ -250,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_names_each_place() {
+    fn a_problem_names_each_location() {
         let mut two = Faults::default();
         two.blame("#/a", "is wrong");
         two.blame("#/b", "as well");

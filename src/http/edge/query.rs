@@ -1,4 +1,4 @@
-//! Query parameters: each known by name, given once, readable; anything else is a 400 that names it.
+//! Query parameters: each is known by name, given once, and readable. Anything else is a 400 that names it.
 
 use axum::http::Uri;
 use percent_encoding::percent_decode_str;
@@ -11,7 +11,7 @@ use crate::{event::input::has_broken_escape, extjson::Faults};
 pub(crate) struct Query(Vec<(&'static str, String)>);
 
 impl Query {
-    /// Reads the parameters in `known`; all that is wrong with the query is reported together.
+    /// Reads the parameters in `known`. All faults of the query are reported together.
     pub(crate) fn read(uri: &Uri, known: &[&'static str]) -> Result<Self, Problem> {
         let mut found: Vec<(&'static str, String)> = Vec::new();
         let mut faults = Vec::new();
@@ -37,13 +37,13 @@ impl Query {
         refuse(faults).map_or(Ok(Self(found)), Err)
     }
 
-    /// A parameter's text.
+    /// Returns the text of a parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(known, _)| *known == name)?;
         Some(value)
     }
 
-    /// A page's size, `default` where none is asked for.
+    /// Returns the size of a page: `default` if the client names none.
     pub(crate) fn limit(&self, default: usize, most: usize) -> Result<usize, Problem> {
         let Some(text) = self.get("limit") else {
             return Ok(default.min(most));
@@ -57,7 +57,7 @@ impl Query {
         }
     }
 
-    /// A switch: `true` or `false`, false where it is not given.
+    /// Whether a switch is on. It is off if it is not given.
     pub(crate) fn flag(&self, name: &str) -> Result<bool, Problem> {
         match self.get(name) {
             None | Some("false") => Ok(false),
@@ -67,7 +67,7 @@ impl Query {
     }
 }
 
-/// A refusal of one parameter.
+/// Returns the refusal of one parameter.
 pub(crate) fn bad(name: &str, detail: impl std::fmt::Display) -> Problem {
     Problem::parameter(Kind::BadParameter, name, detail)
 }
@@ -89,7 +89,7 @@ fn refuse(faults: Vec<(String, String)>) -> Option<Problem> {
     Some(problem)
 }
 
-/// Decodes `application/x-www-form-urlencoded` text; `None` where it is not whole UTF-8.
+/// Decodes `application/x-www-form-urlencoded` text; `None` if it is not UTF-8.
 fn decode(text: &str) -> Option<String> {
     if has_broken_escape(text) {
         return None;

@@ -1,5 +1,9 @@
-//! Whether the router knows a subscription.
+//! Reading your own writes: an answer waits, within bounds, until this node has applied what was written.
 
+use axum::{
+    http::{HeaderName, HeaderValue},
+    response::Response,
+};
 use bson::Timestamp;
 
 use super::{
@@ -7,35 +11,68 @@ use super::{
     state::AppState,
 };
 
-/// A subscription that the router does not know may have been made a moment ago through another
-/// node: the database is asked, and the feed waited for, before this says 404.
-pub(crate) async fn known(state: &AppState, id: &str) -> Result<(), Problem> {
+/// The header with `false` where the answering node has not applied the write yet.
+pub(crate) const APPLIED: HeaderName = HeaderName::from_static("tidegate-applied");
+
+/// Ensures that this node's router knows a subscription. If it does not, another node may have created the
+/// subscription a moment ago: the database is asked, and the feed waited for, before this says 404.
+pub(crate) async fn ensure_visible(state: &AppState, id: &str) -> Result<(), Problem> {
     if state.router().has(id).await? {
         return Ok(());
     }
     let read = state.store.find_subscription(id).await?;
     if read.document.is_none() {
-        return Err(not_found());
+        return Err(Problem::no_subscription(id));
     }
-    let unseen = "this node has not seen the subscription yet";
-    seen(state, read.operation_time, unseen).await
+    let late = "this node has not seen the subscription yet";
+    ensure_applied(state, read.operation_time, late).await
 }
 
-/// Waits until the router has applied everything up to `time`; a problem that says what is `unseen` where
-/// that takes too long.
-pub(crate) async fn seen(
+/// Waits until the router has applied everything up to `time`. If that takes too long, `late` is the detail of the
+/// refusal.
+pub(crate) async fn ensure_applied(
     state: &AppState,
     time: Timestamp,
-    unseen: &'static str,
+    late: &'static str,
 ) -> Result<(), Problem> {
-    let patience = state.limits().applied_timeout;
-    if state.router().applied(time, patience).await {
+    let timeout = state.limits().applied_timeout;
+    if state.router().applied(time, timeout).await {
         return Ok(());
     }
-    Err(Problem::new(Kind::NotReady, unseen))
+    Err(Problem::new(Kind::NotReady, late))
 }
 
-/// There is no such subscription.
-pub(crate) fn not_found() -> Problem {
-    Problem::new(Kind::SubscriptionNotFound, "no subscription has this id")
+/// Holds the answer to a write back until this node has applied the write. If that takes too long, the answer says so.
+pub(crate) async fn wait_applied(
+    state: &AppState,
+    time: Timestamp,
+    mut response: Response,
+) -> Response {
+    let timeout = state.limits().applied_timeout;
+    if !state.router().applied(time, timeout).await {
+        tracing::warn!("a write was answered before this node had applied it");
+        mark_unapplied(&mut response);
+    }
+    response
+}
+
+/// Does the same for a write of a subscription, and also waits until the starting position of a durable subscription is
+/// stored: from then on nothing is lost, whichever node dies.
+pub(crate) async fn wait_subscription_applied(
+    state: &AppState,
+    time: Timestamp,
+    response: Response,
+) -> Response {
+    let mut response = wait_applied(state, time, response).await;
+    let timeout = state.limits().applied_timeout;
+    if !state.positions().structure_written(timeout).await {
+        tracing::warn!("a write was answered before its position was stored");
+        mark_unapplied(&mut response);
+    }
+    response
+}
+
+fn mark_unapplied(response: &mut Response) {
+    let headers = response.headers_mut();
+    headers.insert(APPLIED, HeaderValue::from_static("false"));
 }

@@ -15,7 +15,7 @@ use crate::{
     telemetry::{Health, Metrics},
 };
 
-/// What handlers work with. Clones share everything, and are cheap: every layer makes one for each request.
+/// The state that every handler gets. Clones share everything and are cheap: every layer makes one for each request.
 #[derive(Clone, Debug)]
 pub(crate) struct AppState(Arc<Shared>);
 

@@ -1,4 +1,4 @@
-//! `GET /subscriptions/{id}/connections`: who is connected to this node.
+//! `GET /subscriptions/{id}/connections`: the connections on this node.
 
 use axum::{
     extract::State,
@@ -9,28 +9,25 @@ use serde_json::{Value, json};
 
 use crate::{
     http::edge::{
-        AppState, answer,
-        path_id::Id,
-        problem::Problem,
-        query::Query,
-        read_your_writes::{known, not_found},
+        AppState, answer, path_id::Id, problem::Problem, query::Query,
+        read_your_writes::ensure_visible,
     },
     router::Connection,
 };
 
-/// The connections of one subscription on this node, oldest first.
+/// Lists the connections of one subscription on this node, oldest first.
 pub(crate) async fn list(
     State(state): State<AppState>,
     Id(id): Id,
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
-    known(&state, &id).await?;
+    ensure_visible(&state, &id).await?;
     let mut connections = state
         .router()
         .connections(&id)
         .await?
-        .ok_or_else(not_found)?;
+        .ok_or_else(|| Problem::no_subscription(&id))?;
     // Ids are ordered by time.
     connections.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     let items: Vec<_> = connections.iter().map(show).collect();

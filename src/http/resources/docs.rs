@@ -1,7 +1,7 @@
-//! `GET /docs`: the description of all calls as a page.
+//! The description of all calls: `GET /openapi.json` for programs and `GET /docs` for people.
 //!
-//! One page without scripts that fetches nothing, so that it works behind any wall and under the
-//! strictest content security policy. It shows what `openapi.json` says, and nothing else.
+//! The page has no scripts and fetches nothing, so it works behind any firewall and under the strictest content security
+//! policy. It shows what `openapi.json` says, and nothing else.
 
 use axum::{
     extract::State,
@@ -16,7 +16,7 @@ use crate::http::{
     openapi::page,
 };
 
-/// All there is of looks; follows the reader's choice of light or dark.
+/// The only style sheet. It follows the reader's choice of light or dark.
 pub(crate) const STYLE: &str = "\
 :root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\
 body{max-width:60rem;margin:0 auto;padding:1rem;overflow-wrap:break-word}\
@@ -45,7 +45,7 @@ pub(crate) async fn show(State(state): State<AppState>, uri: Uri) -> Result<Resp
     html(page::write(state.description.document(), STYLE))
 }
 
-/// A page with [`STYLE`] and nothing else that a browser would run or fetch.
+/// Returns a page with [`STYLE`] and nothing else that a browser would run or fetch.
 pub(crate) fn html(page: String) -> Result<Response, Problem> {
     let mut response = answer::json(StatusCode::OK, page);
     let hash = BASE64.encode(&Sha256::digest(STYLE));

@@ -1,4 +1,4 @@
-//! Events over REST: publishing, and what was published.
+//! Events over REST: publishing, and reading what was published.
 
 mod get;
 mod list;

@@ -1,4 +1,4 @@
-//! `GET /`: where to go from here, for people who open the service's address in a browser.
+//! `GET /`: the first page for people who open the service's address in a browser.
 
 use std::fmt::{self, Write as _};
 
@@ -13,17 +13,17 @@ use super::{
 };
 use crate::http::edge::{accept, paths::BASE, problem::Problem, query::Query};
 
-/// Where a reader may want to go: below the base but for the metrics.
+/// The links for readers, below the base path.
 const LINKS: [(&str, &str); 6] = [
     ("/docs", "Every call, with examples"),
     ("/subscriptions", "The subscriptions"),
-    ("/events", "The events that were published"),
-    ("/health", "How this node is"),
+    ("/events", "The published events"),
+    ("/health", "The health of this node"),
     ("/openapi.json", "The calls, described for programs"),
     ("", "The same links, for programs"),
 ];
 
-/// A page for browsers; for all others what `GET /api/v1` says.
+/// Shows a page to browsers, and the same as `GET /api/v1` to all others.
 pub(crate) async fn show(uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
     let mut response = if accept::names(&headers, "text/html") {

@@ -1,7 +1,7 @@
-//! `POST /match` and `POST /subscriptions/{id}/match`: would this event be delivered, and why.
+//! `POST /match` and `POST /subscriptions/{id}/match`: a dry run that tells whether an event would be delivered, and why.
 //!
-//! The answer comes from the very filter that delivers: compiled by the same code within the same
-//! bounds. Nothing is stored and nobody is told.
+//! The filter is compiled by the code that compiles the filters of deliveries, within the same bounds. Nothing is stored
+//! or delivered.
 
 mod explanation;
 mod input;
@@ -18,7 +18,7 @@ use crate::{
     filter::{Filter, Limits},
     http::edge::{
         AppState, answer,
-        body::{self, Reader, Received},
+        body::{self, BodyReader, ReceivedBody},
         path_id::Id,
         problem::{Kind, Problem},
         query::Query,
@@ -26,23 +26,23 @@ use crate::{
     subscription::{CompiledSubscription, Status},
 };
 
-/// A filter of the request's.
+/// Tries a filter in the request.
 pub(crate) async fn filter(
     State(state): State<AppState>,
     request: Request,
 ) -> Result<Response, Problem> {
     let limits = state.filter_limits();
     let body = read(&state, request).await?;
-    let text = state.bounds.filtering.aside(move || {
+    let text = state.bounds.filtering.offload(move || {
         let read = |json: &mut _| input::filter_and_event(json, &limits);
         let (filter, event) = body::json(&body.bytes, read)??;
-        explained(&filter, &event, None)
+        explain(&filter, &event, None)
     });
     let answer = answer::json(StatusCode::OK, text.await??);
-    Ok(answer::counted(&state.bounds.answers, answer).await)
+    Ok(answer::take_share(&state.bounds.answers, answer).await)
 }
 
-/// The filter of a stored subscription, whether it is active or paused.
+/// Tries the filter of a stored subscription, active or paused.
 pub(crate) async fn subscription(
     State(state): State<AppState>,
     Id(id): Id,
@@ -51,23 +51,23 @@ pub(crate) async fn subscription(
     let limits = state.filter_limits();
     let body = read(&state, request).await?;
     let read = state.store.find_subscription(&id).await?;
-    let document = read.document.ok_or_else(|| not_found(&id))?;
-    let text = state.bounds.filtering.aside(move || {
+    let document = read.document.ok_or_else(|| Problem::no_subscription(&id))?;
+    let text = state.bounds.filtering.offload(move || {
         let event = body::json(&body.bytes, |json| input::event(json))??;
-        of_stored(document, &event, &limits)
+        explain_stored(document, &event, &limits)
     });
     let answer = answer::json(StatusCode::OK, text.await??);
-    Ok(answer::counted(&state.bounds.answers, answer).await)
+    Ok(answer::take_share(&state.bounds.answers, answer).await)
 }
 
-fn of_stored(
+fn explain_stored(
     document: RawDocumentBuf,
     event: &RawDocumentBuf,
     limits: &Limits,
 ) -> Result<String, Problem> {
     let compiled = CompiledSubscription::compile(document, limits);
     match compiled.filter() {
-        Some(filter) => explained(filter, event, Some(compiled.status())),
+        Some(filter) => explain(filter, event, Some(compiled.status())),
         None => Err(Problem::new(
             Kind::SubscriptionInvalid,
             compiled.error().unwrap_or_default(),
@@ -75,24 +75,17 @@ fn of_stored(
     }
 }
 
-fn not_found(id: &str) -> Problem {
-    Problem::new(
-        Kind::SubscriptionNotFound,
-        format!("there is no subscription {id:?}"),
-    )
-}
-
-async fn read(state: &AppState, request: Request) -> Result<Received, Problem> {
+async fn read(state: &AppState, request: Request) -> Result<ReceivedBody, Problem> {
     Query::read(request.uri(), &[])?;
     body::POSTED_JSON.check(request.headers())?;
     let (parts, body) = request.into_parts();
-    let reader = Reader::new(state, state.limits().body_bytes);
+    let reader = BodyReader::new(state, state.limits().body_bytes);
     reader.read(&parts.headers, body).await
 }
 
-/// `{matches, explain}`, and the status of the subscription where there is one: a paused one
-/// delivers nothing, whatever matches.
-fn explained(
+/// Returns `{matches, explain}`, and the status of the subscription if there is one: a paused one delivers nothing,
+/// whatever matches.
+fn explain(
     filter: &Filter,
     event: &RawDocumentBuf,
     status: Option<Status>,

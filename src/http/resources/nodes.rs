@@ -12,7 +12,7 @@ use crate::{
     store::{ALIVE_INTERVALS, NodeRecord},
 };
 
-/// The nodes that were heard of within so many intervals of their heartbeat, and have not said that they stop.
+/// Lists the nodes whose last heartbeat is recent enough and that have not stopped.
 pub(crate) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
     let nodes = state.store.nodes().await?;

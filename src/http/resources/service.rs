@@ -1,4 +1,4 @@
-//! Calls about the service itself: what it is, how it is, and its metrics.
+//! Calls about the service itself: its links, health and metrics.
 
 use axum::{
     extract::State,
@@ -17,7 +17,7 @@ use crate::{
     telemetry::OPENMETRICS_CONTENT_TYPE,
 };
 
-/// `GET /api/v1`
+/// `GET /api/v1`: the name, the version and the links to the rest.
 pub(crate) async fn root(uri: Uri) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
     let link = |path: &str| format!("{BASE}/{path}");
@@ -41,7 +41,7 @@ pub(crate) async fn root(uri: Uri) -> Result<Response, Problem> {
     Ok(answer::json(StatusCode::OK, document.to_string()))
 }
 
-/// `GET /health`: each part, and since when it is as it is. 503 where this node is not well.
+/// `GET /health`: the state of each part and its time. 503 if this node is unhealthy.
 pub(crate) async fn health(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
     let status = match state.health.ready() {
@@ -75,7 +75,7 @@ pub(crate) async fn ready(State(state): State<AppState>, uri: Uri) -> Result<Res
     }
 }
 
-/// Everything else, before this node has started.
+/// Refuses all other requests before this node has started.
 pub(crate) async fn starting() -> Problem {
     Problem::new(
         Kind::NotReady,
@@ -83,7 +83,7 @@ pub(crate) async fn starting() -> Problem {
     )
 }
 
-/// Everything, on a TCP connection beyond those that this node takes.
+/// Refuses all requests on a TCP connection beyond those that this node takes.
 pub(crate) async fn full() -> Problem {
     Problem::new(
         Kind::Overloaded,

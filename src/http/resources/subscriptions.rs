@@ -1,37 +1,29 @@
 //! Subscriptions over REST.
+//!
+//! All handlers of writes work alike: [`input`] checks the request, [`attempts`] retries where other programs write the
+//! same document, and [`write`] words the answer once this node has applied the write.
 
+mod ack_progress;
+mod attempts;
 mod batch;
 mod create;
 mod delete;
 mod get;
 mod input;
+pub(crate) mod judge;
 mod list;
 mod patch;
-mod progress;
 mod put;
-mod tries;
 mod write;
 
 use axum::routing::{self, MethodRouter};
 
-use crate::http::edge::{
-    AppState,
-    problem::{Kind, Problem},
-};
-
-pub(crate) use self::write::{judged, judged_one};
 pub(crate) use self::{
     batch::batch, create::create, delete::delete, get::get, list::list, patch::patch, put::put,
 };
+use crate::http::edge::AppState;
 
-/// The calls on one subscription.
+/// Returns the calls on one subscription.
 pub(crate) fn one() -> MethodRouter<AppState> {
     routing::get(get).put(put).patch(patch).delete(delete)
-}
-
-fn not_found(id: &str) -> Problem {
-    Problem::new(
-        Kind::SubscriptionNotFound,
-        format!("there is no subscription {id:?}"),
-    )
 }

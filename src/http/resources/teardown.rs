@@ -1,4 +1,4 @@
-//! `GET /subscriptions/{id}/teardown`: what each node did about a delete.
+//! `GET /subscriptions/{id}/teardown`: the state of each node after a delete.
 
 mod verdict;
 
@@ -16,30 +16,30 @@ use crate::{
         path_id::Id,
         problem::{Kind, Problem},
         query::Query,
-        read_your_writes::{not_found, seen},
+        read_your_writes::ensure_applied,
     },
     protocol::Ending,
     receipts::Remembered,
     store::MOST_NODES,
 };
 
-/// The nodes of the day, each with what is known of its sockets of a deleted subscription.
+/// Shows the nodes of the last day, each with the state of its sockets of a deleted subscription.
 pub(crate) async fn show(
     State(state): State<AppState>,
     Id(id): Id,
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
-    applied_delete(&state, &id).await?;
-    let (remembered, recalled) = remembered(&state, &id).await?;
+    ensure_deleted(&state, &id).await?;
+    let (remembered, is_complete) = remembered(&state, &id).await?;
     let evidence = gather(&state, &id, remembered).await?;
     let Some(verdict) = evidence.judge() else {
-        return Err(if recalled {
-            never_heard_of(remembered)
+        return Err(if is_complete {
+            unknown_delete(&id, remembered)
         } else {
             Problem::new(
                 Kind::NotReady,
-                "this node has just started and still reads the deletes of the last day; try again",
+                "this node has just started and is still reading the deletes of the last day; try again",
             )
         });
     };
@@ -48,20 +48,20 @@ pub(crate) async fn show(
     Ok(answer::json(StatusCode::OK, body.to_string()))
 }
 
-/// Makes sure that there is no such subscription, and that this node has applied its delete.
-async fn applied_delete(state: &AppState, id: &str) -> Result<(), Problem> {
+/// Ensures that the subscription does not exist, and that this node has applied its delete.
+async fn ensure_deleted(state: &AppState, id: &str) -> Result<(), Problem> {
     let read = state.store.find_subscription(id).await?;
     if read.document.is_some() {
         return Err(Problem::new(
             Kind::NotDeleted,
-            "there is a subscription with this id; it may have sockets",
+            "a subscription with this id exists; it may have sockets",
         ));
     }
-    let unseen = "this node has not seen the delete yet";
-    seen(state, read.operation_time, unseen).await
+    let late = "this node has not seen the delete yet";
+    ensure_applied(state, read.operation_time, late).await
 }
 
-/// What this node remembers of the delete, and whether that is all it can come to know.
+/// Returns what this node remembers of the delete, and whether it has learned all that it can.
 async fn remembered(state: &AppState, id: &str) -> Result<(Remembered, bool), Problem> {
     let find = async || {
         let found = state.receipts.find(id).await;
@@ -75,8 +75,8 @@ async fn remembered(state: &AppState, id: &str) -> Result<(Remembered, bool), Pr
     Ok((find().await?, recalled))
 }
 
-/// Each thing is read after what it is judged by: a receipt is written before the sign of life that
-/// vouches for it.
+/// Reads the evidence in the opposite order of its writing: a receipt is written before the heartbeat that vouches for
+/// it, so the heartbeats are read first.
 async fn gather(state: &AppState, id: &str, remembered: Remembered) -> Result<Evidence, Problem> {
     let router = state.router().progress();
     let applied = router.loaded.then_some(router.position);
@@ -93,16 +93,15 @@ async fn gather(state: &AppState, id: &str, remembered: Remembered) -> Result<Ev
     })
 }
 
-fn never_heard_of(remembered: Remembered) -> Problem {
-    let problem = not_found();
+fn unknown_delete(id: &str, remembered: Remembered) -> Problem {
     let Some(since) = remembered.since else {
-        return problem;
+        return Problem::no_subscription(id);
     };
     let seconds = i64::from(since.cluster_time().time);
     let since = answer::time(bson::DateTime::from_millis(seconds * 1_000));
     Problem::new(
         Kind::SubscriptionNotFound,
-        format!("no subscription has this id, and none with it was deleted since {since}"),
+        format!("there is no subscription {id:?}, and none with this id was deleted since {since}"),
     )
 }
 

@@ -1,11 +1,12 @@
-//! From a request to a connection: what the client wishes, and whether the registry takes it.
+//! Attaching a client: reading its request, and starting the connection's task, which the registry accepts or refuses.
 
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use axum::{body::Body, extract::ConnectInfo, http::Request};
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
-use super::resume::{self, Said};
+use super::resume::{self, StartField};
 use crate::{
     carrier::Carrier,
     extjson::read_time,
@@ -13,7 +14,6 @@ use crate::{
         AppState,
         problem::{Kind, Problem},
         query::{self, Query},
-        read_your_writes::not_found,
     },
     position::{Cursor, Position},
     protocol::Dialect,
@@ -21,65 +21,69 @@ use crate::{
     session,
 };
 
-/// Parameters of all streams.
-pub(crate) const WISHES: [&str; 3] = ["after", "since", "onGap"];
+/// The parameters of all streams.
+pub(super) const PARAMETERS: [&str; 3] = ["after", "since", "onGap"];
 
-/// So far may a place lie ahead of the database's clock: nodes and clocks differ by less.
-const AHEAD_SECONDS: u32 = 60;
+/// The distance by which a cursor may lie ahead of the database's clock. Nodes and clocks differ by less.
+const MAX_AHEAD_SECONDS: u32 = 60;
 
-/// What a client wishes, and where it says from where it goes on.
-pub(crate) struct Wish {
-    pub(crate) request: session::Request,
-    said: Said,
+/// A request to attach.
+pub(super) struct AttachRequest {
+    pub(super) session: session::Request,
+    /// The part of the request that names the start.
+    start: StartField,
 }
 
-/// Reads what a client wishes.
-pub(crate) fn wish(
+/// Reads a request to attach to the subscription `id`.
+pub(super) fn read_request(
     state: &AppState,
     id: String,
     dialect: Dialect,
     request: &Request<Body>,
-) -> Result<Wish, Problem> {
+) -> Result<AttachRequest, Problem> {
     let (query, last) = if dialect == Dialect::Sse {
-        let query = resume::query(request.uri(), &WISHES)?;
-        let last = resume::last(request.headers(), &query)?;
+        let query = resume::query(request.uri(), &PARAMETERS)?;
+        let last = resume::last_event_id(request.headers(), &query)?;
         (query, last)
     } else {
-        (Query::read(request.uri(), &WISHES)?, None)
+        (Query::read(request.uri(), &PARAMETERS)?, None)
     };
-    let (mut said, mut after) = after(&query, state)?;
+    let (mut start, mut after) = start(&query, state)?;
     if let Some(last) = last {
         after = Some(last.cursor()?);
-        said = last.said;
+        start = last.field;
     }
-    let request = session::Request {
+    let session = session::Request {
         subscription: id,
         dialect,
         after,
         close_on_gap: close_on_gap(&query)?,
         remote: remote(request),
     };
-    Ok(Wish { request, said })
+    Ok(AttachRequest { session, start })
 }
 
-/// Starts the connection's task, and waits until the registry has taken it or refused.
-pub(crate) async fn take(
+/// Starts the connection's task, and waits until the registry has accepted or refused it.
+pub(super) async fn attach(
     state: &AppState,
-    Wish { request, said }: Wish,
+    AttachRequest { session, start }: AttachRequest,
     carrier: impl Future<Output = Option<Carrier>> + Send + 'static,
 ) -> Result<(), Problem> {
-    if let Some(cursor) = request.after
+    if let Some(cursor) = session.after
         && is_far_ahead(state, cursor).await?
     {
-        return Err(said.refuse("lies more than a minute ahead of the database's clock"));
+        return Err(start.refuse("lies more than a minute ahead of the database's clock"));
     }
+    let id = session.subscription.clone();
     let context = Arc::clone(&state.context);
     let (answer, taken) = oneshot::channel();
-    let serving = session::serve(context, request, answer, carrier);
-    state.tasks.spawn("connection", serving);
+    // At `debug`, like nearly all lines of a connection: a span takes memory for as long as the connection lasts.
+    let span = tracing::debug_span!("connection", subscription = session.subscription);
+    let serving = session::serve(context, session, answer, carrier);
+    state.tasks.spawn("connection", serving.instrument(span));
     match taken.await.unwrap_or(Err(AttachError::Stopping)) {
         Ok(()) => Ok(()),
-        Err(AttachError::Unknown) => Err(not_found()),
+        Err(AttachError::Unknown) => Err(Problem::no_subscription(&id)),
         Err(error @ AttachError::Unavailable) => {
             Err(Problem::new(Kind::DatabaseUnavailable, error.to_string()))
         }
@@ -88,32 +92,32 @@ pub(crate) async fn take(
     }
 }
 
-/// Whether a place lies too far in the future. The database is asked only where this node's feed, which may be
-/// behind, does not know better.
+/// Whether a cursor lies too far in the future. This node's feed may be behind, so the database is asked unless the feed
+/// is past the cursor already.
 async fn is_far_ahead(state: &AppState, cursor: Cursor) -> Result<bool, Problem> {
     let seconds = cursor.position.cluster_time().time;
     let reached = state.router().progress().position.cluster_time().time;
     let ours = cursor.deployment == state.router().deployment();
-    if !ours || seconds <= reached.saturating_add(AHEAD_SECONDS) {
+    if !ours || seconds <= reached.saturating_add(MAX_AHEAD_SECONDS) {
         return Ok(false);
     }
     let now = state.store.server_time().await?.timestamp_millis() / 1_000;
-    Ok(i64::from(seconds) > now + i64::from(AHEAD_SECONDS))
+    Ok(i64::from(seconds) > now + i64::from(MAX_AHEAD_SECONDS))
 }
 
-/// Where the client wants to go on from: `after`, else `since`.
-fn after(query: &Query, state: &AppState) -> Result<(Said, Option<Cursor>), Problem> {
+/// Reads the start in the query: `after` or `since`.
+fn start(query: &Query, state: &AppState) -> Result<(StartField, Option<Cursor>), Problem> {
     let deployment = state.router().deployment();
     match (query.get("after"), query.get("since")) {
         (Some(_), Some(_)) => Err(query::bad("since", "cannot be combined with after")),
         (Some(text), None) => Cursor::parse(text)
-            .map(|cursor| (Said::After, Some(cursor)))
-            .map_err(|error| Said::After.refuse(error)),
+            .map(|cursor| (StartField::After, Some(cursor)))
+            .map_err(|error| StartField::After.refuse(error)),
         (None, Some(text)) => {
             let date = read_time(text)
-                .ok_or_else(|| Said::Since.refuse("must be a time as in RFC 3339"))?;
+                .ok_or_else(|| StartField::Since.refuse("must be a time as in RFC 3339"))?;
             let seconds = u32::try_from(date.timestamp_millis().div_euclid(1_000))
-                .map_err(|_| Said::Since.refuse("lies outside the range of cluster times"))?;
+                .map_err(|_| StartField::Since.refuse("lies outside the range of cluster times"))?;
             let position = Position::at(bson::Timestamp {
                 time: seconds,
                 increment: 0,
@@ -122,9 +126,9 @@ fn after(query: &Query, state: &AppState) -> Result<(Said, Option<Cursor>), Prob
                 deployment,
                 position,
             };
-            Ok((Said::Since, Some(cursor)))
+            Ok((StartField::Since, Some(cursor)))
         }
-        (None, None) => Ok((Said::After, None)),
+        (None, None) => Ok((StartField::After, None)),
     }
 }
 

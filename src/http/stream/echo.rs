@@ -1,11 +1,11 @@
-//! The upgrade of a socket, with an echo behind it.
+//! The upgrade to a WebSocket, with an echo behind it.
 
 use axum::{Router, body::Body, http::Request, response::Response, routing::get};
 
 use super::websocket::{handshake, upgrade};
 use crate::{carrier::echo, http::edge::problem::Problem};
 
-/// Every path is an echo.
+/// Returns routes with an echo on every path.
 pub(crate) fn routes() -> Router {
     Router::new().fallback(get(open))
 }

@@ -1,4 +1,4 @@
-//! `GET /subscriptions/{id}/events`: a socket, a stream of server-sent events, or a page of the past.
+//! `GET /subscriptions/{id}/events`: a WebSocket, a stream of server-sent events, or a page of past matches.
 
 use axum::{body::Body, extract::State, http::Request, response::Response};
 
@@ -8,16 +8,16 @@ use crate::http::{
     resources::events::matches,
 };
 
-/// Chooses by what the request asks for.
+/// Answers in the form that the request asks for.
 pub(crate) async fn open(
     State(state): State<AppState>,
     Id(id): Id,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let headers = request.headers();
-    if websocket::is_asked_for(headers) {
+    if websocket::is_requested(headers) {
         websocket::open(&state, id, request).await
-    } else if sse::is_asked_for(headers) {
+    } else if sse::is_requested(headers) {
         sse::open(&state, id, request).await
     } else {
         matches::list(&state, &id, request.uri()).await

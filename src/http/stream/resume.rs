@@ -1,8 +1,8 @@
-//! Where a client of server-sent events says that it was.
+//! The position from which a client of server-sent events resumes.
 //!
-//! A browser's `EventSource` says it in the header `Last-Event-ID`. Clients that set no header, so that the
-//! browser does not ask before (CORS), say the same in the query. The header wins, since an address may be
-//! as old as its page; either wins over `after` and `since`.
+//! A browser's `EventSource` sends it in the header `Last-Event-ID`. Clients that set no header, to avoid a preflight
+//! (CORS), send it in the query. The header wins, because an address may be as old as its page. Either wins over `after`
+//! and `since`.
 
 use std::fmt::Display;
 
@@ -18,21 +18,21 @@ use crate::{
 
 const HEADER: &str = "Last-Event-ID";
 const PARAMETERS: [&str; 2] = ["lastEventId", HEADER];
-/// A parameter that only makes an address new, so that no cache answers.
+/// A parameter that makes an address unique, so that no cache answers.
 const CACHE_BUSTER: &str = "_";
 
-/// The part of a request that says from where its client goes on.
+/// The part of a request that names the start of its stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Said {
+pub(super) enum StartField {
     After,
     Since,
     Header,
     Parameter(&'static str),
 }
 
-impl Said {
-    /// A refusal of what stands there.
-    pub(crate) fn refuse(self, detail: impl Display) -> Problem {
+impl StartField {
+    /// Returns the refusal of this part.
+    pub(super) fn refuse(self, detail: impl Display) -> Problem {
         match self {
             Self::After => Problem::parameter(Kind::BadCursor, "after", detail),
             Self::Since => query::bad("since", detail),
@@ -42,63 +42,68 @@ impl Said {
     }
 }
 
-/// The id of the last event that a client has seen, as it says.
+/// The id of the last event that the client has seen.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Last {
+pub(super) struct LastEventId {
     text: String,
-    pub(crate) said: Said,
+    pub(super) field: StartField,
 }
 
-impl Last {
-    /// The id, which is a cursor.
-    pub(crate) fn cursor(&self) -> Result<Cursor, Problem> {
-        Cursor::parse(&self.text).map_err(|error| self.said.refuse(error))
+impl LastEventId {
+    /// Reads the id, which is a cursor.
+    pub(super) fn cursor(&self) -> Result<Cursor, Problem> {
+        Cursor::parse(&self.text).map_err(|error| self.field.refuse(error))
     }
 
-    /// The id as it was given, if it is a cursor.
-    pub(crate) fn readable(self) -> Option<String> {
+    /// Returns the id as it was sent, if it is a cursor.
+    pub(super) fn into_valid_text(self) -> Option<String> {
         self.cursor().ok().map(|_| self.text)
     }
 }
 
-/// Reads a query with these parameters, and those that clients of server-sent events add.
-pub(crate) fn query(uri: &Uri, known: &[&'static str]) -> Result<Query, Problem> {
+/// Reads a query with these parameters and those that clients of server-sent events add.
+pub(super) fn query(uri: &Uri, known: &[&'static str]) -> Result<Query, Problem> {
     let added = [PARAMETERS[0], PARAMETERS[1], CACHE_BUSTER];
     Query::read(uri, &[known, &added].concat())
 }
 
-/// The last event's id; an empty one counts as none.
-pub(crate) fn last(headers: &HeaderMap, query: &Query) -> Result<Option<Last>, Problem> {
-    let mut found: Option<Last> = None;
+/// Reads the id of the last event. An empty one counts as none.
+pub(super) fn last_event_id(
+    headers: &HeaderMap,
+    query: &Query,
+) -> Result<Option<LastEventId>, Problem> {
+    let mut found: Option<LastEventId> = None;
     for line in headers.get_all(HEADER) {
-        let text = line.to_str().map_err(|error| Said::Header.refuse(error))?;
-        agree(&mut found, Said::Header, text)?;
+        let text = line
+            .to_str()
+            .map_err(|error| StartField::Header.refuse(error))?;
+        merge(&mut found, StartField::Header, text)?;
     }
     if found.is_some() {
         return Ok(found);
     }
     for name in PARAMETERS {
-        agree(
+        merge(
             &mut found,
-            Said::Parameter(name),
+            StartField::Parameter(name),
             query.get(name).unwrap_or_default(),
         )?;
     }
     Ok(found)
 }
 
-/// Two ids are one, or nobody can say which is meant.
-fn agree(found: &mut Option<Last>, said: Said, text: &str) -> Result<(), Problem> {
+/// Keeps the id, or refuses a second one that differs: nobody could tell which is meant.
+fn merge(found: &mut Option<LastEventId>, field: StartField, text: &str) -> Result<(), Problem> {
     match found {
         _ if text.is_empty() => {}
         None => {
-            *found = Some(Last {
+            *found = Some(LastEventId {
                 text: text.to_owned(),
-                said,
+                field,
             });
         }
         Some(other) if other.text == text => {}
-        Some(_) => return Err(said.refuse("is given twice, and differs")),
+        Some(_) => return Err(field.refuse("is given twice, and differs")),
     }
     Ok(())
 }
@@ -108,25 +113,25 @@ mod tests {
     use super::*;
     use axum::http::HeaderValue;
 
-    fn found(lines: &[&'static str], asked: &str) -> Result<Option<(String, Said)>, Problem> {
+    fn found(lines: &[&'static str], asked: &str) -> Result<Option<(String, StartField)>, Problem> {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(HEADER, HeaderValue::from_static(line));
         }
         let uri = Uri::builder().path_and_query(format!("/x?{asked}"));
         let query = query(&uri.build().unwrap(), &["after"])?;
-        let last = last(&headers, &query)?;
-        Ok(last.map(|last| (last.text, last.said)))
+        let last = last_event_id(&headers, &query)?;
+        Ok(last.map(|last| (last.text, last.field)))
     }
 
     #[test]
     fn the_header_wins_and_the_two_parameters_are_one() {
-        let parameter = |name| Said::Parameter(name);
+        let parameter = |name| StartField::Parameter(name);
         for (lines, asked, expected) in [
             (&[][..], "", None),
             (&[], "after=x&_=1700000000000", None),
-            (&["a"], "", Some(("a", Said::Header))),
-            (&["a", "a"], "", Some(("a", Said::Header))),
+            (&["a"], "", Some(("a", StartField::Header))),
+            (&["a", "a"], "", Some(("a", StartField::Header))),
             (&[], "lastEventId=b", Some(("b", parameter("lastEventId")))),
             (
                 &[],
@@ -139,11 +144,11 @@ mod tests {
                 "Last-Event-ID=b&lastEventId=b",
                 Some(("b", parameter("lastEventId"))),
             ),
-            (&["a"], "lastEventId=b", Some(("a", Said::Header))),
+            (&["a"], "lastEventId=b", Some(("a", StartField::Header))),
             (
                 &["a"],
                 "lastEventId=b&Last-Event-ID=c",
-                Some(("a", Said::Header)),
+                Some(("a", StartField::Header)),
             ),
             (
                 &[""],
@@ -152,7 +157,7 @@ mod tests {
             ),
             (&[""], "lastEventId=&Last-Event-ID=", None),
         ] {
-            let expected = expected.map(|(text, said)| (text.to_owned(), said));
+            let expected = expected.map(|(text, field)| (text.to_owned(), field));
             assert_eq!(found(lines, asked).unwrap(), expected, "{lines:?} {asked}");
         }
     }

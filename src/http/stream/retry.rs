@@ -1,7 +1,7 @@
 //! Refusals of streams that are worth another try.
 //!
-//! A browser's `EventSource` comes back after every end of a stream, and never after any status but 200
-//! (WHATWG HTML, section 9.2.2). So a refusal that does not last is a stream of one message: when to come back.
+//! A browser's `EventSource` reconnects after a stream ends, but never after a status other than 200 (WHATWG HTML,
+//! section 9.2.2). So a refusal that will pass is answered with a stream of one message that says when to come back.
 
 use std::time::Duration;
 
@@ -11,60 +11,66 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, header},
     response::Response,
 };
+use tokio_util::sync::CancellationToken;
 
-use super::{attach::WISHES, resume, sse, websocket};
+use super::{attach::PARAMETERS, resume, sse, websocket};
 use crate::{
-    http::{
-        edge::{
-            observe::Counted,
-            paths::{BASE, STREAM},
-            problem::Problem,
-        },
-        layers::Common,
+    http::edge::{
+        observe::CountedAs,
+        paths::{BASE, STREAM},
+        problem::Problem,
     },
     protocol::{Dialect, Ending, Message},
     session::retry_after_ms,
 };
 
-/// A request for a stream.
-#[derive(Debug)]
-pub(crate) struct Stream {
-    /// Where its client was.
-    last: Option<String>,
+/// The stop of this node, before and while it happens.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopping {
+    /// The time over which a stop ends the connections.
+    pub(crate) drain: Duration,
+    /// Cancelled when this node begins to stop.
+    pub(crate) leaving: CancellationToken,
 }
 
-impl Stream {
-    /// The stream that a request asks for, if it does.
-    pub(crate) fn asked_for(request: &Request) -> Option<Self> {
+/// A request for server-sent events.
+#[derive(Debug)]
+pub(crate) struct StreamRequest {
+    last_event_id: Option<String>,
+}
+
+impl StreamRequest {
+    /// Returns the request for a stream; `None` if it asks for something else.
+    pub(crate) fn of(request: &Request) -> Option<Self> {
         asks_for_stream(request).then(|| Self {
-            last: place(request),
+            last_event_id: last_event_id(request),
         })
     }
 
-    /// Answers a refusal with a stream, where another try may succeed.
-    pub(crate) fn answer(self, common: &Common, response: Response) -> Response {
+    /// Turns a refusal into a stream if another try may succeed.
+    pub(crate) fn answer(self, stopping: &Stopping, response: Response) -> Response {
         if !is_worth_a_retry(response.status()) {
             return response;
         }
-        let ending = if common.leaving.is_cancelled() {
+        let ending = if stopping.leaving.is_cancelled() {
             Ending::Shutdown
         } else {
             Ending::Overloaded
         };
-        let spread = retry_after_ms(ending, common.drain).unwrap_or_default();
+        let spread = retry_after_ms(ending, stopping.drain).unwrap_or_default();
         let ended = Message::ended(
             ending,
-            Some(not_before(&response).saturating_add(spread)),
-            // Its own, or an `EventSource` might take the place for lost.
-            self.last.as_deref(),
+            Some(requested_delay_ms(&response).saturating_add(spread)),
+            // The client's own id: without one, an `EventSource` might forget its position.
+            self.last_event_id.as_deref(),
             detail(&response),
         );
         let mut stream = Response::new(Body::from(ended.encode(Dialect::Sse)));
         stream.headers_mut().extend(sse::headers());
-        // On the same TCP connection the next try would come to the same node, behind whatever balances them.
+        // On the same TCP connection, the next try would reach the same node, whatever balances the load.
         let close = HeaderValue::from_static("close");
         stream.headers_mut().insert(header::CONNECTION, close);
-        stream.extensions_mut().insert(Counted(response.status()));
+        stream.extensions_mut().insert(CountedAs(response.status()));
         stream
     }
 }
@@ -73,26 +79,26 @@ fn asks_for_stream(request: &Request) -> bool {
     let path = request.extensions().get::<MatchedPath>();
     request.method() == Method::GET
         && path.is_some_and(|path| path.as_str().strip_prefix(BASE) == Some(STREAM))
-        && !websocket::is_asked_for(request.headers())
-        && sse::is_asked_for(request.headers())
+        && !websocket::is_requested(request.headers())
+        && sse::is_requested(request.headers())
 }
 
-/// Where the client was.
-fn place(request: &Request) -> Option<String> {
-    let query = resume::query(request.uri(), &WISHES).ok()?;
-    let last = resume::last(request.headers(), &query).ok()??;
-    last.readable()
+fn last_event_id(request: &Request) -> Option<String> {
+    let query = resume::query(request.uri(), &PARAMETERS).ok()?;
+    let last = resume::last_event_id(request.headers(), &query).ok()??;
+    last.into_valid_text()
 }
 
-fn is_worth_a_retry(status: StatusCode) -> bool {
+/// Whether a refusal with this status will pass.
+pub(crate) fn is_worth_a_retry(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
     )
 }
 
-/// Milliseconds for which the refusal asks.
-fn not_before(refused: &Response) -> u64 {
+/// Returns the delay that the refusal's `Retry-After` asks for.
+fn requested_delay_ms(refused: &Response) -> u64 {
     let after = refused.headers().get(header::RETRY_AFTER);
     let seconds = after.and_then(|value: &HeaderValue| value.to_str().ok()?.parse().ok());
     let after = Duration::from_secs(seconds.unwrap_or_default());
@@ -101,60 +107,4 @@ fn not_before(refused: &Response) -> u64 {
 
 fn detail(refused: &Response) -> Option<&str> {
     refused.extensions().get().map(Problem::detail)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        config::Config,
-        http::edge::problem::{Kind, PROBLEM_JSON},
-        telemetry::Metrics,
-    };
-    use axum::{Router, routing::get};
-    use std::sync::Arc;
-    use tokio_util::sync::CancellationToken;
-    use tower::ServiceExt as _;
-
-    async fn answer(kind: Kind, leaving: &CancellationToken) -> Response {
-        let metrics = Arc::new(Metrics::default());
-        let common = Common::new(&Config::default(), metrics, leaving.clone());
-        let path = format!("{BASE}{STREAM}");
-        let refuse = async move || Problem::new(kind, "the detail");
-        let routes = common.around(Router::new().route(&path, get(refuse)), None);
-        let request = Request::builder()
-            .uri(path.replace("{id}", "a"))
-            .header(header::HOST, "localhost")
-            .header(header::ACCEPT, "text/event-stream");
-        let request = request.body(Body::empty()).unwrap();
-        routes.oneshot(request).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_refusal_is_a_stream_where_another_try_may_succeed() {
-        let leaving = CancellationToken::new();
-        for kind in Kind::ALL {
-            let lasts = !is_worth_a_retry(kind.status());
-            let answer = answer(kind, &leaving).await;
-            let expected = if lasts { kind.status() } else { StatusCode::OK };
-            assert_eq!(answer.status(), expected, "{kind:?}");
-            let is_problem = answer.headers()[header::CONTENT_TYPE] == PROBLEM_JSON;
-            assert_eq!(is_problem, lasts, "{kind:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_node_that_stops_says_so() {
-        let leaving = CancellationToken::new();
-        for reason in ["overloaded", "shutdown"] {
-            let answer = answer(Kind::NotReady, &leaving).await;
-            let body = axum::body::to_bytes(answer.into_body(), 9_999)
-                .await
-                .unwrap();
-            let text = std::str::from_utf8(&body).unwrap();
-            assert!(text.contains(&format!("\"reason\":\"{reason}\"")), "{text}");
-            assert!(text.contains("\"detail\":\"the detail\""), "{text}");
-            leaving.cancel();
-        }
-    }
 }

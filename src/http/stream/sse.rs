@@ -1,6 +1,6 @@
 //! `GET /subscriptions/{id}/events` as server-sent events (WHATWG HTML, section 9.2).
 //!
-//! The same connection as a WebSocket's, in other clothes: its task writes the body.
+//! The task is that of a WebSocket's connection; here it writes an HTTP body.
 
 use std::{future::ready, sync::Arc};
 
@@ -16,7 +16,7 @@ use crate::{
     http::edge::{
         AppState, accept, origin,
         problem::{Kind, Problem},
-        read_your_writes::known,
+        read_your_writes::ensure_visible,
     },
     protocol::Dialect,
 };
@@ -24,47 +24,47 @@ use crate::{
 const EVENT_STREAM: &str = "text/event-stream";
 
 /// Whether a client wants server-sent events.
-pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
+pub(crate) fn is_requested(headers: &HeaderMap) -> bool {
     accept::names(headers, EVENT_STREAM)
 }
 
-/// Begins the answer, or says why not.
+/// Begins the stream, or refuses the request.
 pub(crate) async fn open(
     state: &AppState,
     id: String,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let wish = attach::wish(state, id, Dialect::Sse, &request)?;
+    let attach_request = attach::read_request(state, id, Dialect::Sse, &request)?;
     origin::check(request.extensions())?;
     let gauge = request.extensions().get::<Arc<TcpGauge>>().cloned();
     let gauge = gauge.ok_or_else(|| {
         Problem::new(
             Kind::InternalError,
-            "nothing tells how this client is served",
+            "the gauge of this TCP connection is missing",
         )
     })?;
-    known(state, &wish.request.subscription).await?;
+    ensure_visible(state, &attach_request.session.subscription).await?;
     let (stream, body) = event_stream(gauge);
-    attach::take(state, wish, ready(Some(Carrier::Stream(stream)))).await?;
+    attach::attach(state, attach_request, ready(Some(Carrier::Stream(stream)))).await?;
     let mut response = Response::new(Body::from_stream(body));
     response.headers_mut().extend(headers());
-    // The end of the answer is the end of the TCP connection: a client that does not take it is
-    // cut off without harm to another request.
+    // The TCP connection ends with the answer, so a client that takes nothing can be cut off without harm to another
+    // request.
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
     Ok(response)
 }
 
-/// What every stream says of itself to those on the way.
+/// Returns the headers of every stream: what kind it is, and how proxies should treat it.
 pub(crate) fn headers() -> [(HeaderName, HeaderValue); 3] {
     [
         (header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM)),
-        // What compresses answers would hold events back until it has enough of them.
+        // A proxy that compresses would hold events back until it has enough of them.
         (
             header::CACHE_CONTROL,
             HeaderValue::from_static("no-store, no-transform"),
         ),
-        // nginx would hold events back otherwise.
+        // Otherwise nginx would hold events back.
         (
             HeaderName::from_static("x-accel-buffering"),
             HeaderValue::from_static("no"),
@@ -97,7 +97,7 @@ mod tests {
             for line in lines {
                 headers.append(header::ACCEPT, HeaderValue::from_static(line));
             }
-            assert_eq!(is_asked_for(&headers), expected, "{lines:?}");
+            assert_eq!(is_requested(&headers), expected, "{lines:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `GET /subscriptions/{id}/events` as a WebSocket: the upgrade.
 //!
-//! A refusal comes before the upgrade, as a problem. Once the registry has taken the connection, its
-//! task owns everything, and sends even the 101 that this handler answers.
+//! A refusal is a problem and comes before the upgrade. Once the registry has accepted the connection, its task owns
+//! everything, and sends even the 101 that this handler returns.
 
 use std::{future::Future, sync::Arc};
 
@@ -19,17 +19,17 @@ use crate::{
     carrier::{Carrier, GaugedTcp, TcpGauge, Upgraded},
     http::edge::{
         AppState,
-        framing::refused,
+        framing::refuse_and_close,
         origin,
         problem::{Kind, Problem},
-        read_your_writes::known,
+        read_your_writes::ensure_visible,
     },
     protocol::Dialect,
 };
 
-/// Whether a request is about a WebSocket at all, well-formed or not. Other upgrades that a client may
-/// offer (HTTP/2) are not taken up.
-pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
+/// Whether a request asks for a WebSocket, well-formed or not. Other upgrades that a client may offer (HTTP/2) are not
+/// taken up.
+pub(crate) fn is_requested(headers: &HeaderMap) -> bool {
     upgrades(headers)
         || headers.contains_key(header::SEC_WEBSOCKET_KEY)
         || headers.contains_key(header::SEC_WEBSOCKET_VERSION)
@@ -39,7 +39,7 @@ fn upgrades(headers: &HeaderMap) -> bool {
     lists(headers, &header::UPGRADE, "websocket")
 }
 
-/// Whether a list has this member, on however many lines it is written.
+/// Whether a list has this member. It may be written on several lines.
 fn lists(headers: &HeaderMap, name: &HeaderName, member: &str) -> bool {
     headers
         .get_all(name)
@@ -49,21 +49,22 @@ fn lists(headers: &HeaderMap, name: &HeaderName, member: &str) -> bool {
         .any(|found| found.trim().eq_ignore_ascii_case(member))
 }
 
-/// Upgrades, or says why not.
+/// Upgrades the request, or refuses it.
 pub(crate) async fn open(
     state: &AppState,
     id: String,
     mut request: Request<Body>,
 ) -> Result<Response, Problem> {
     let dialect = choose_dialect(request.headers());
-    let wish = attach::wish(state, id, dialect.unwrap_or(Dialect::Tidegate), &request)?;
+    let attach_request =
+        attach::read_request(state, id, dialect.unwrap_or(Dialect::Tidegate), &request)?;
     let mut response = handshake(&request)?;
     origin::check(request.extensions())?;
-    known(state, &wish.request.subscription).await?;
+    ensure_visible(state, &attach_request.session.subscription).await?;
     let gauge = request.extensions().get::<Arc<TcpGauge>>().cloned();
-    attach::take(state, wish, upgrade(&mut request)).await?;
+    attach::attach(state, attach_request, upgrade(&mut request)).await?;
     if let Some(gauge) = gauge {
-        // The connection's task sends it with whatever it has to say by then: the first thing it does.
+        // The connection's task sends it first, together with the first messages.
         gauge.hold();
     }
     if let Some(dialect) = dialect {
@@ -75,12 +76,12 @@ pub(crate) async fn open(
     Ok(response)
 }
 
-/// Checks the opening handshake (RFC 6455, section 4.2.1) and words the answer.
+/// Checks the opening handshake (RFC 6455, section 4.2.1) and returns the answer to it.
 pub(crate) fn handshake(request: &Request<Body>) -> Result<Response, Problem> {
     let headers = request.headers();
     if !request.body().is_end_stream() {
-        // Nobody can say where it would end and the first frame begin.
-        return Err(refused(
+        // Nobody could tell where the body ends and the first frame begins.
+        return Err(refuse_and_close(
             "Upgrade",
             "cannot be asked for in a request with a body",
         ));
@@ -99,7 +100,7 @@ pub(crate) fn handshake(request: &Request<Body>) -> Result<Response, Problem> {
         .version(request.version());
     if let Some(of_head) = head.headers_mut() {
         of_head.clone_from(headers);
-        // Both are lists, of which the library reads only the simplest.
+        // Both headers are lists, but the library reads only single values.
         for (name, member) in [
             (header::CONNECTION, "upgrade"),
             (header::UPGRADE, "websocket"),
@@ -129,7 +130,7 @@ fn upgrade_required(detail: &str) -> Problem {
         )
 }
 
-/// The first subprotocol that the client offers and this service speaks.
+/// Returns the first subprotocol in the client's offer that this service speaks.
 fn choose_dialect(headers: &HeaderMap) -> Option<Dialect> {
     headers
         .get_all(header::SEC_WEBSOCKET_PROTOCOL)
@@ -139,7 +140,7 @@ fn choose_dialect(headers: &HeaderMap) -> Option<Dialect> {
         .find_map(|name| Dialect::from_subprotocol(name.trim()))
 }
 
-/// The socket, once hyper has done with it.
+/// Returns the socket, once hyper has handed it over.
 pub(crate) fn upgrade(
     request: &mut Request<Body>,
 ) -> impl Future<Output = Option<Carrier>> + Send + use<> {

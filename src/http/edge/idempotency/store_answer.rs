@@ -1,4 +1,4 @@
-//! What is written of a request that was done: its answer, or that another attempt may be made.
+//! Storing the answer of a request, or giving up its reservation so that another attempt may be made.
 
 use std::time::Duration;
 
@@ -6,24 +6,24 @@ use tokio::time::{sleep, timeout};
 
 use crate::store::{RESERVATION_LEASE, Reservation, Store, StoreError, StoredAnswer, jittered};
 
-/// Between two attempts while the database is in trouble, on average.
+/// The average pause between two attempts while the database is in trouble.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What remains to be written of a request that is answered.
-pub(super) struct Keeping {
+/// An answer that is not stored yet.
+pub(super) struct PendingAnswer {
     pub(super) store: Store,
     pub(super) reservation: Reservation,
     /// `None` gives the reservation up.
     pub(super) answer: Option<StoredAnswer>,
 }
 
-impl Keeping {
-    /// Writes it; where the database is away, returns what is to be done beside the answer.
-    pub(super) async fn now(self) -> Option<impl Future<Output = ()>> {
+impl PendingAnswer {
+    /// Stores the answer. If the database is unavailable, returns the retries, which need not hold up the client.
+    pub(super) async fn store(self) -> Option<impl Future<Output = ()>> {
         match self.attempt().await {
-            Err(error) if error.is_unavailable() => Some(self.later()),
+            Err(error) if error.is_unavailable() => Some(self.retry()),
             outcome => {
-                told(outcome);
+                log_failure(outcome);
                 None
             }
         }
@@ -37,9 +37,9 @@ impl Keeping {
         }
     }
 
-    /// Tries until the reservation would run out by itself, so that whoever repeats the request when the
-    /// database is back need not wait for that.
-    async fn later(self) {
+    /// Tries until the reservation would expire by itself. A client that repeats its request when the database is back
+    /// then need not wait for that.
+    async fn retry(self) {
         let trying = async {
             loop {
                 self.store.availability().wait_primary().await;
@@ -51,16 +51,17 @@ impl Keeping {
             }
         };
         if let Ok(outcome) = timeout(RESERVATION_LEASE, trying).await {
-            told(outcome);
+            log_failure(outcome);
         } else {
-            tracing::warn!("an answer could not be kept while the database was away");
+            tracing::warn!("an answer could not be stored while the database was unavailable");
         }
     }
 }
 
-/// The work is done and its answer stands, kept or not. A repeat finds what it stored by the seed.
-fn told(outcome: Result<(), StoreError>) {
+/// Logs that an answer could not be stored. The work is done and the answer stands: a repeated request finds the work by
+/// the key's seed.
+fn log_failure(outcome: Result<(), StoreError>) {
     if let Err(error) = outcome {
-        tracing::warn!(%error, "an answer could not be kept for a repeated request");
+        tracing::warn!(%error, "an answer could not be stored for a repeated request");
     }
 }

@@ -1,9 +1,8 @@
-//! The one table of problem types. `docs/problems.md` lists the same for users; a test holds the two
-//! together.
+//! The table of problem types. `docs/problems.md` lists the same for users; a test holds the two together.
 
 use axum::http::StatusCode;
 
-/// What kind of refusal it is: one row of the table in `docs/problems.md`.
+/// The kind of a refusal: one row of the table in `docs/problems.md`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// The request cannot be read as HTTP: a broken path, for example.
@@ -36,11 +35,11 @@ pub(crate) enum Kind {
     IdempotencyKeyInUse,
     /// The subscription's document cannot be used as it is stored.
     SubscriptionInvalid,
-    /// The subscription is there, and what happened at its delete was asked for.
+    /// The subscription exists, but the request asks about its delete.
     NotDeleted,
     /// `If-Match` or `If-None-Match` does not hold.
     PreconditionFailed,
-    /// The body or an item of it is larger than allowed.
+    /// The body or one of its items is larger than allowed.
     TooLarge,
     /// The address is longer than allowed.
     UriTooLong,
@@ -48,7 +47,7 @@ pub(crate) enum Kind {
     UnsupportedMediaType,
     /// `Expect` asks for something other than `100-continue`.
     ExpectationFailed,
-    /// The request is for a host that this node is not.
+    /// The request names a host under which this node does not answer.
     Misdirected,
     /// Understood, but refused: fields are unknown or have unusable values.
     InvalidRequest,
@@ -58,7 +57,7 @@ pub(crate) enum Kind {
     RefusedByDatabase,
     /// The database found nothing in the time that a search may take.
     SearchTooSlow,
-    /// The path is a socket's and the request is no usable upgrade.
+    /// The request asks for a socket but is no usable upgrade.
     UpgradeRequired,
     /// The request's head is larger than allowed.
     HeadersTooLarge,
@@ -66,18 +65,18 @@ pub(crate) enum Kind {
     InternalError,
     /// The database cannot be reached now.
     DatabaseUnavailable,
-    /// The database does not let this service do what it must.
+    /// The database denies this service a right that it needs.
     DatabaseForbids,
-    /// Others change the same document all the time.
+    /// Other clients keep changing the same document.
     Contended,
-    /// This node serves no more now.
+    /// This node cannot serve more now.
     Overloaded,
     /// This node is not ready to serve.
     NotReady,
 }
 
 impl Kind {
-    /// Every kind there is.
+    /// Every kind.
     pub(crate) const ALL: [Self; 34] = [
         Self::MalformedRequest,
         Self::MalformedJson,
@@ -115,7 +114,7 @@ impl Kind {
         Self::NotReady,
     ];
 
-    /// Status, slug and title: the whole table in one place.
+    /// Returns status, slug and title: the whole table in one place.
     const fn row(self) -> (u16, &'static str, &'static str) {
         match self {
             Self::MalformedRequest => (400, "malformed-request", "The request cannot be read"),
@@ -137,7 +136,7 @@ impl Kind {
                 "This path does not take this method",
             ),
             Self::RequestTimeout => (408, "request-timeout", "The body did not arrive in time"),
-            Self::Conflict => (409, "conflict", "Others made the same document"),
+            Self::Conflict => (409, "conflict", "Another request created the same document"),
             Self::AmbiguousEvent => (409, "ambiguous-event", "Several events have this id"),
             Self::IdempotencyKeyInUse => (
                 409,
@@ -156,10 +155,14 @@ impl Kind {
             Self::UnsupportedMediaType => (
                 415,
                 "unsupported-media-type",
-                "This type of content is not read here",
+                "This media type is not read here",
             ),
             Self::ExpectationFailed => (417, "expectation-failed", "The expectation cannot be met"),
-            Self::Misdirected => (421, "misdirected", "This node is not called so"),
+            Self::Misdirected => (
+                421,
+                "misdirected",
+                "This node does not answer under this name",
+            ),
             Self::InvalidRequest => (
                 422,
                 "invalid-request",
@@ -176,7 +179,7 @@ impl Kind {
                 "The database refuses the document",
             ),
             Self::SearchTooSlow => (422, "search-too-slow", "The search takes too long"),
-            Self::UpgradeRequired => (426, "upgrade-required", "This path wants an upgrade"),
+            Self::UpgradeRequired => (426, "upgrade-required", "This path needs an upgrade"),
             Self::HeadersTooLarge => (431, "headers-too-large", "The request's head is too large"),
             Self::InternalError => (500, "internal-error", "The service failed"),
             Self::DatabaseUnavailable => (
@@ -192,29 +195,29 @@ impl Kind {
             Self::Contended => (
                 503,
                 "contended",
-                "Others change the same document all the time",
+                "Other requests keep changing the same document",
             ),
-            Self::Overloaded => (503, "overloaded", "This node serves no more now"),
+            Self::Overloaded => (503, "overloaded", "This node cannot serve more now"),
             Self::NotReady => (503, "not-ready", "This node is not ready"),
         }
     }
 
-    /// The HTTP status.
+    /// Returns the HTTP status.
     pub(crate) fn status(self) -> StatusCode {
         StatusCode::from_u16(self.row().0).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The last part of `type`.
+    /// Returns the last part of `type`.
     pub(crate) const fn slug(self) -> &'static str {
         self.row().1
     }
 
-    /// The same words for every problem of this kind.
+    /// Returns the title that all problems of this kind share.
     pub(crate) const fn title(self) -> &'static str {
         self.row().2
     }
 
-    /// The most general kind with this status, for refusals that others worded.
+    /// Returns the most general kind with this status, for refusals that a library worded.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         match status.as_u16() {
             404 => Self::NotFound,

@@ -18,18 +18,17 @@ use crate::{
     },
 };
 
-/// One event. Ids are unique within a source: where several sources have this one, the caller has to
-/// name the source.
+/// Shows one event. Ids are unique within a source: if several sources have this one, the caller must name the source.
 pub(crate) async fn get(
     State(state): State<AppState>,
     Id(id): Id,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let query = Query::read(&uri, &["source"])?;
-    // What the server replies may be large: few are read at once.
-    let turn = state.bounds.paging.take().await?;
+    // The server's reply may be large, so few are read at once.
+    let permit = state.bounds.paging.acquire().await?;
     let found = state.store.find_events(&id, query.get("source")).await?;
-    drop(turn);
+    drop(permit);
     let default_source = default_source(state.store.database_name());
     match found.as_slice() {
         [] => Err(Problem::new(

@@ -1,4 +1,4 @@
-//! `GET /events`: what was published, oldest first.
+//! `GET /events`: the published events, oldest first.
 
 use std::fmt::Display;
 
@@ -18,7 +18,7 @@ use crate::{
     store::{EventQuery, PageKey, Patience},
 };
 
-/// One page of events.
+/// Lists events, a page at a time.
 pub(crate) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
     let search = read(&state, &uri).await?;
     page::answer(&state, search).await
@@ -50,13 +50,13 @@ async fn read(state: &AppState, uri: &Uri) -> Result<Search, Problem> {
         return Ok(search);
     };
     let limits = Limits::from(limits);
-    let read = move || filter_of(&filter, &limits);
-    let (document, filter) = state.bounds.filtering.aside(read).await??;
+    let read = move || read_filter(&filter, &limits);
+    let (document, filter) = state.bounds.filtering.offload(read).await??;
     Ok(search.filtered(&document, filter))
 }
 
-/// A filter in the query: the language is that of subscriptions, held to the same bounds.
-fn filter_of(text: &str, limits: &Limits) -> Result<(RawDocumentBuf, Filter), Problem> {
+/// Reads the filter in the query. Language and bounds are those of subscriptions.
+fn read_filter(text: &str, limits: &Limits) -> Result<(RawDocumentBuf, Filter), Problem> {
     let refuse = |pointer: &dyn Display, detail: &dyn Display| {
         let detail = format!("{pointer} {detail}");
         Problem::parameter(Kind::InvalidRequest, "filter", detail.trim_start())

@@ -1,8 +1,8 @@
-//! `GET /subscriptions/{id}/events` as a page: the stored events that the filter matches.
+//! `GET /subscriptions/{id}/events` as a page: the stored events that match the filter.
 //!
-//! MongoDB finds them, since the filter is a query of its own (but for its patterns, which it gives up in
-//! silence where they cost it much), and the filter that delivers has the last word on each. What was stored before the subscription counts too: a page shows what the
-//! filter would have delivered, whatever the subscription's status.
+//! The filter is a MongoDB query, so MongoDB finds the events, and the filter that delivers has the last word on each.
+//! Events from before the subscription count, too: a page shows what the filter would have delivered, whatever the
+//! status of the subscription.
 
 use axum::{http::Uri, response::Response};
 
@@ -14,20 +14,19 @@ use crate::{
             page_cursor::bad_cursor,
             problem::{Kind, Problem},
             query::{Query, bad},
-            read_your_writes::not_found,
         },
-        resources::subscriptions::judged_one,
+        resources::subscriptions::judge::judge_one,
     },
     store::{EventQuery, PageKey, Patience},
     subscription::FILTER_MISSING,
 };
 
-/// One page.
+/// Lists past matches, a page at a time.
 pub(crate) async fn list(state: &AppState, id: &str, uri: &Uri) -> Result<Response, Problem> {
     let search = read(state, uri)?;
     let read = state.store.find_subscription(id).await?;
-    let document = read.document.ok_or_else(not_found)?;
-    let compiled = judged_one(state, document).await?;
+    let document = read.document.ok_or_else(|| Problem::no_subscription(id))?;
+    let compiled = judge_one(state, document).await?;
     if let Some(fault) = compiled.error() {
         return Err(Problem::new(Kind::SubscriptionInvalid, fault));
     }

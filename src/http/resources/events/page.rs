@@ -3,6 +3,7 @@
 use axum::{http::StatusCode, response::Response};
 use bson::{RawBsonRef, RawDocument};
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use super::show;
 use crate::{
@@ -18,33 +19,33 @@ use crate::{
     store::{EventPage, EventQuery, PageKey, Taken},
 };
 
-/// Which events are to stand on a page.
+/// A search for the events on a page.
 pub(crate) struct Search {
-    /// What the database is asked.
+    /// The query to the database.
     pub(crate) query: EventQuery,
-    /// Has the last word on what the database finds.
+    /// The filter that has the last word on what the database finds.
     pub(crate) filter: Option<Filter>,
-    /// How many at most.
+    /// The most events on the page.
     pub(crate) limit: usize,
 }
 
 impl Search {
-    /// Adds a filter, of which the database is asked what it answers as we do. It gives a pattern up at a limit
-    /// of its own, and says in silence that nothing matches: it is not asked for those.
+    /// Adds a filter. The database gets all of it but the patterns: MongoDB gives up a pattern at a limit of its own, and
+    /// silently reports no match.
     pub(crate) fn filtered(mut self, document: &RawDocument, filter: Filter) -> Self {
-        let mut asked = bson::Document::new();
+        let mut query = bson::Document::new();
         let mut whole = true;
         for element in document.iter_elements().flatten() {
             match element.value() {
                 Ok(value) if !has_pattern(element.key().as_str(), value) => {
                     if let Ok(value) = bson::Bson::try_from(value) {
-                        asked.insert(element.key().as_str(), value);
+                        query.insert(element.key().as_str(), value);
                     }
                 }
                 _ => whole = false,
             }
         }
-        self.query.filter = Some(asked);
+        self.query.filter = Some(query);
         self.query.limit = self.query.limit.filter(|_| whole);
         self.filter = Some(filter);
         self
@@ -62,7 +63,7 @@ impl Search {
     }
 }
 
-/// Whether there is a regular expression in a clause.
+/// Whether a clause has a regular expression.
 fn has_pattern(key: &str, value: RawBsonRef<'_>) -> bool {
     let inside = |document: &RawDocument| {
         let mut elements = document.iter();
@@ -80,23 +81,23 @@ fn has_pattern(key: &str, value: RawBsonRef<'_>) -> bool {
     }
 }
 
-/// Finds a page and words it: `{items, nextCursor, cursor}`, and `tooExpensive` where events are left out because
-/// the filter takes too much of them. Reading goes on in its turn where the client leaves,
-/// because the database goes on as well.
+/// Searches for a page and answers with `{items, nextCursor, cursor}`, and with `tooExpensive` if events were left out
+/// because the filter takes too many steps on them. If the client leaves, the search goes on under its permit, because
+/// the database goes on as well.
 pub(crate) async fn answer(state: &AppState, search: Search) -> Result<Response, Problem> {
-    let turns = if search.is_wide() {
+    let limit = if search.is_wide() {
         &state.bounds.searching
     } else {
         &state.bounds.paging
     };
-    let turn = turns.take().await?;
+    let permit = limit.acquire().await?;
     let reading = read(state.clone(), search);
-    let reading = state.tasks.spawn("search", async move {
+    let reading = async move {
         let page = reading.await;
-        drop(turn);
+        drop(permit);
         page
-    });
-    match reading.await {
+    };
+    match state.tasks.spawn("search", reading.in_current_span()).await {
         Ok(Some(page)) => page,
         Ok(None) => Err(Problem::new(
             Kind::InternalError,
@@ -107,44 +108,46 @@ pub(crate) async fn answer(state: &AppState, search: Search) -> Result<Response,
 }
 
 async fn read(state: AppState, search: Search) -> Result<Response, Problem> {
-    let page = Page {
+    let page = PageWriter {
         text: String::from(r#"{"items":["#),
         source: default_source(state.store.database_name()),
         filter: search.filter,
         items: 0,
         unreadable: 0,
         too_expensive: 0,
-        limit: search.limit,
-        most: state.limits().page_bytes,
+        max_items: search.limit,
+        max_bytes: state.limits().page_bytes,
         share: state.bounds.answers.share(),
         refused: None,
     };
-    let read = state.store.read_events(&search.query, page, Page::take);
+    let read = state
+        .store
+        .read_events(&search.query, page, PageWriter::take);
     let EventPage { page, next, as_of } = read.await?;
     let deployment = state.router().deployment();
     let cursor = as_of.map(|time| Position::behind(time).cursor(deployment));
     page.finish(next, cursor)
 }
 
-/// A page that is being written.
-struct Page {
+/// A page as it is written.
+struct PageWriter {
     text: String,
     source: String,
     filter: Option<Filter>,
     items: usize,
     unreadable: usize,
-    /// Events on which the filter takes more steps than it may.
+    /// The number of events on which the filter takes more steps than it may.
     too_expensive: usize,
-    limit: usize,
-    most: usize,
+    max_items: usize,
+    max_bytes: usize,
     share: Share,
-    /// Why it cannot go on.
+    /// The problem that ended the page.
     refused: Option<Problem>,
 }
 
-impl Page {
+impl PageWriter {
     fn take(&mut self, event: &RawDocument) -> Taken {
-        if self.items == self.limit {
+        if self.items == self.max_items {
             return Taken::Full;
         }
         let matches = self
@@ -169,7 +172,7 @@ impl Page {
             return Taken::Done;
         }
         let grown = self.share.grow(self.text.len() - before);
-        if grown.is_err() || (self.items > 0 && self.text.len() > self.most) {
+        if grown.is_err() || (self.items > 0 && self.text.len() > self.max_bytes) {
             self.text.truncate(before);
             self.refused = grown.err();
             return Taken::Full;
@@ -178,7 +181,7 @@ impl Page {
         Taken::Done
     }
 
-    /// The answer; `cursor` is where the feed goes on behind what the pages show.
+    /// Returns the answer. A stream that begins at `cursor` continues behind what the pages show.
     fn finish(
         mut self,
         next: Option<PageKey>,
@@ -186,7 +189,7 @@ impl Page {
     ) -> Result<Response, Problem> {
         if self.unreadable > 0 {
             let count = self.unreadable;
-            tracing::warn!(count, "events that cannot be read are left out of a page");
+            tracing::warn!(count, "unreadable events are left out of a page");
         }
         if let Some(refused) = self.refused.filter(|_| self.items == 0) {
             return Err(refused);
@@ -202,7 +205,11 @@ impl Page {
             self.text.push_str(&self.too_expensive.to_string());
         }
         self.text.push('}');
-        Ok(answer::held(StatusCode::OK, self.text, self.share))
+        Ok(answer::json_with_share(
+            StatusCode::OK,
+            self.text,
+            self.share,
+        ))
     }
 }
 
@@ -211,7 +218,7 @@ mod tests {
     use super::*;
     use bson::{Bson, Document, RawDocumentBuf, doc};
 
-    fn asked(filter: &Document) -> (Option<Document>, Option<usize>) {
+    fn queried(filter: &Document) -> (Option<Document>, Option<usize>) {
         let raw = RawDocumentBuf::try_from(filter).unwrap();
         let search = Search {
             query: EventQuery {
@@ -226,9 +233,9 @@ mod tests {
     }
 
     #[test]
-    fn the_database_is_asked_for_all_but_patterns() {
+    fn the_database_gets_all_but_patterns() {
         let whole = doc! {"type": "t", "$or": [{"a": 1}, {"b": {"$gt": 2}}]};
-        assert_eq!(asked(&whole), (Some(whole.clone()), Some(5)));
+        assert_eq!(queried(&whole), (Some(whole.clone()), Some(5)));
         let pattern = Bson::RegularExpression(bson::Regex {
             pattern: bson::raw::cstr!("^a").to_owned(),
             options: bson::raw::cstr!("").to_owned(),
@@ -242,7 +249,7 @@ mod tests {
         ] {
             let mut filter = doc! {"type": "t"};
             filter.extend(clause);
-            assert_eq!(asked(&filter), (Some(doc! {"type": "t"}), None));
+            assert_eq!(queried(&filter), (Some(doc! {"type": "t"}), None));
         }
     }
 }

@@ -8,7 +8,7 @@ use axum::{
 use bson::{DateTime, RawDocumentBuf};
 use serde_json::json;
 
-use super::receive::{Mode, Most, Shape, Taker, too_large};
+use super::receive::{EventLimits, EventSink, Mode, Shape, too_large};
 use crate::{
     event::{
         default_source,
@@ -17,45 +17,51 @@ use crate::{
     extjson::write_string,
     http::edge::{
         AppState, answer,
-        body::Reader,
+        body::{BodyReader, BufferedRequest, ReceivedBody},
         budget::Share,
-        idempotency::{Call, Ids, once},
+        idempotency::{Ids, once},
         observe::WRITES,
         problem::{Kind, Problem},
         query::Query,
+        read_your_writes::wait_applied,
     },
     store::EventOutcome,
 };
 
-/// Bytes of the errors of all events in one answer; beyond them, each is told without its places.
+/// Bytes that the errors of all events share in one answer. Once they are used up, problems come without their errors.
 const ERRORS_BYTES: usize = 4 << 20;
 
-/// Publishes events. 202 where each is stored now, by this request or an earlier one; 207 where some
-/// of several were refused; a single one that is refused is a problem.
+/// Publishes events. Answers 202 if each is stored, by this request or an earlier one, and 207 if some of several are
+/// refused. A single event that is refused is a problem.
 pub(crate) async fn publish(
     State(state): State<AppState>,
     request: Request,
 ) -> Result<Response, Problem> {
     Query::read(request.uri(), &[])?;
     let mode = Mode::of(request.headers())?;
-    let most = state.limits().publish_body_bytes;
-    let call = Call::read(Reader::new(&state, most), request).await?;
-    once(state, call, move |state, call, ids| {
-        store(state, call, ids, mode)
+    let reader = BodyReader::new(&state, state.limits().publish_body_bytes);
+    let request = BufferedRequest::read(reader, request).await?;
+    once(state, request, move |state, request, ids| {
+        store(state, request, ids, mode)
     })
     .await
 }
 
-async fn store(state: AppState, call: Call, ids: Ids, mode: Mode) -> Result<Response, Problem> {
-    let limits = state.limits();
-    let most = Most {
-        items: limits.publish_items,
-        event_bytes: limits.event_bytes,
+async fn store(
+    state: AppState,
+    request: BufferedRequest,
+    ids: Ids,
+    mode: Mode,
+) -> Result<Response, Problem> {
+    let settings = state.limits();
+    let limits = EventLimits {
+        items: settings.publish_items,
+        event_bytes: settings.event_bytes,
     };
     let source = default_source(state.store.database_name());
-    let bytes = call.body.len();
-    let read = move || prepare(call, ids, mode, source, most);
-    let (prepared, shape) = state.bounds.reading.for_bytes(bytes, read).await??;
+    let bytes = request.body.bytes.len();
+    let read = move || prepare(request, ids, mode, source, limits);
+    let (prepared, shape) = state.bounds.reading.offload_large(bytes, read).await??;
     let Prepared {
         documents,
         reports,
@@ -67,33 +73,34 @@ async fn store(state: AppState, call: Call, ids: Ids, mode: Mode) -> Result<Resp
     }
     let written = state.store.insert_events(documents).await?;
     drop(share);
-    let response = answer(settled(reports, written.outcomes), shape)?;
-    Ok(answer::applied(&state, written.operation_time, response).await)
+    let response = answer(with_outcomes(reports, written.outcomes), shape)?;
+    Ok(wait_applied(&state, written.operation_time, response).await)
 }
 
 /// Reads the events, and makes the documents of those that can be stored.
 fn prepare(
-    call: Call,
+    request: BufferedRequest,
     ids: Ids,
     mode: Mode,
     source: String,
-    most: Most,
+    limits: EventLimits,
 ) -> Result<(Prepared, Shape), Problem> {
+    let ReceivedBody { bytes, share } = request.body;
     let mut prepared = Prepared {
         ids,
         source,
         time: DateTime::now(),
-        event_bytes: most.event_bytes,
+        event_bytes: limits.event_bytes,
         documents: Vec::new(),
         reports: Vec::new(),
-        share: call.share,
+        share,
         errors_left: ERRORS_BYTES,
     };
-    let shape = mode.read(&call.headers, &call.body, most, &mut prepared)?;
+    let shape = mode.read(&request.headers, &bytes, limits, &mut prepared)?;
     Ok((prepared, shape))
 }
 
-/// Events as they are read, and what becomes of each.
+/// The events as they are read, with a report on each.
 struct Prepared {
     ids: Ids,
     source: String,
@@ -105,19 +112,19 @@ struct Prepared {
     errors_left: usize,
 }
 
-impl Taker for Prepared {
-    fn take(&mut self, event: Result<NewEvent, Problem>) -> Result<(), Problem> {
+impl EventSink for Prepared {
+    fn push(&mut self, event: Result<NewEvent, Problem>) -> Result<(), Problem> {
         let report = match event.and_then(|event| self.ready(event)) {
             Ok(ready) => {
                 self.share.grow(ready.document.as_bytes().len())?;
                 self.documents.push(ready.document);
-                Ok(Sound {
+                Ok(StoredEvent {
                     id: ready.id,
                     source: ready.source,
                     duplicate: false,
                 })
             }
-            Err(problem) => Err(problem.among(&mut self.errors_left)),
+            Err(problem) => Err(problem.within(&mut self.errors_left)),
         };
         self.reports.push(report);
         Ok(())
@@ -142,26 +149,26 @@ impl Prepared {
     }
 }
 
-/// What became of an event, or why it is not taken.
-type Report = Result<Sound, Problem>;
+/// The outcome for an event.
+type Report = Result<StoredEvent, Problem>;
 
-/// An event that is stored, or will be.
-struct Sound {
+/// An event that is stored or will be.
+struct StoredEvent {
     id: String,
     source: String,
     duplicate: bool,
 }
 
-/// Takes the store's outcomes of the events that were handed to it.
-fn settled(mut reports: Vec<Report>, outcomes: Vec<EventOutcome>) -> Vec<Report> {
+/// Adds the store's outcomes for the events that it got.
+fn with_outcomes(mut reports: Vec<Report>, outcomes: Vec<EventOutcome>) -> Vec<Report> {
     let mut left = ERRORS_BYTES;
-    let sound = reports.iter_mut().filter(|report| report.is_ok());
-    for (report, outcome) in sound.zip(outcomes) {
+    let accepted = reports.iter_mut().filter(|report| report.is_ok());
+    for (report, outcome) in accepted.zip(outcomes) {
         match (outcome, &mut *report) {
-            (EventOutcome::Duplicate, Ok(sound)) => sound.duplicate = true,
+            (EventOutcome::Duplicate, Ok(event)) => event.duplicate = true,
             (EventOutcome::Refused(detail), report) => {
                 let problem = Problem::new(Kind::RefusedByDatabase, detail);
-                *report = Err(problem.among(&mut left));
+                *report = Err(problem.within(&mut left));
             }
             _ => {}
         }
@@ -169,14 +176,14 @@ fn settled(mut reports: Vec<Report>, outcomes: Vec<EventOutcome>) -> Vec<Report>
     reports
 }
 
-/// What the publisher is told: `{accepted, duplicates, errors, events}`, in the order given.
+/// Answers with `{accepted, duplicates, errors, events}`, in the order given.
 fn answer(reports: Vec<Report>, shape: Shape) -> Result<Response, Problem> {
     let (mut accepted, mut duplicates, mut refused) = (0, 0, 0);
-    let mut errors = Texts::default();
-    let mut events = Texts::default();
+    let mut errors = JsonItems::default();
+    let mut events = JsonItems::default();
     for (index, report) in reports.into_iter().enumerate() {
         match report {
-            Ok(Sound {
+            Ok(StoredEvent {
                 id,
                 source,
                 duplicate,
@@ -217,10 +224,10 @@ fn answer(reports: Vec<Report>, shape: Shape) -> Result<Response, Problem> {
 
 /// The items of a JSON array.
 #[derive(Default)]
-struct Texts(String);
+struct JsonItems(String);
 
-impl Texts {
-    /// Where the next item is to be written.
+impl JsonItems {
+    /// Returns the text to which the next item is to be added.
     fn next(&mut self) -> &mut String {
         if !self.0.is_empty() {
             self.0.push(',');

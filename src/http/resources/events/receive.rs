@@ -1,5 +1,5 @@
-//! The forms in which events arrive: CloudEvents structured, batched and in binary mode, and plain
-//! objects (CloudEvents HTTP protocol binding 1.0.2, section 3).
+//! The forms in which events arrive: CloudEvents in structured, batched and binary mode (HTTP protocol binding 1.0.2,
+//! section 3), and plain objects.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ const PLAIN: &str = "application/json";
 const PREFIX: &str = "ce-";
 const ACCEPTS: Accepts = Accepts::new(&[STRUCTURED, BATCHED, PLAIN], "accept-post");
 
-/// How the events of a request are written.
+/// The form of the events in a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Mode {
     Structured,
@@ -36,29 +36,29 @@ pub(super) enum Mode {
     Plain,
 }
 
-/// Whether a request holds a single event, which then stands for it, or a list.
+/// The shape of a request. A single event stands for the whole request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Shape {
     Single,
     List,
 }
 
-/// Bounds on what is read.
+/// The bounds on the events of a request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Most {
-    /// Events in one request.
+pub(super) struct EventLimits {
+    /// The most events in one request.
     pub(super) items: usize,
-    /// Bytes of an event as BSON.
+    /// The most bytes of an event as BSON.
     pub(super) event_bytes: usize,
 }
 
-/// Who takes the events one by one, or what is wrong with each; an error ends the reading.
-pub(super) trait Taker {
-    fn take(&mut self, event: Result<NewEvent, Problem>) -> Result<(), Problem>;
+/// A receiver of the events one by one, each with its problem if it has one. An error ends the reading.
+pub(super) trait EventSink {
+    fn push(&mut self, event: Result<NewEvent, Problem>) -> Result<(), Problem>;
 }
 
 impl Mode {
-    /// Tells the mode from the headers. Any content type will do where attributes are headers.
+    /// Reads the mode from the headers. In binary mode any content type will do.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let media = body::media_type(headers)?;
         let essence = media.as_ref().map(Media::essence);
@@ -68,7 +68,7 @@ impl Mode {
                 .as_deref()
                 .is_some_and(|kind| kind.starts_with("application/cloudevents"))
         {
-            body::plain_coding(headers)?;
+            body::refuse_coding(headers)?;
             return Ok(Self::Binary);
         }
         ACCEPTS.check(headers)?;
@@ -79,16 +79,16 @@ impl Mode {
         })
     }
 
-    /// Reads the events, one after the other: there is never more than one that is not taken.
+    /// Reads the events one by one, so that only one is in memory that the sink does not have.
     pub(super) fn read(
         self,
         headers: &HeaderMap,
         body: &[u8],
-        most: Most,
-        taker: &mut impl Taker,
+        limits: EventLimits,
+        sink: &mut impl EventSink,
     ) -> Result<Shape, Problem> {
         if self == Self::Binary {
-            taker.take(binary(headers, body, most.event_bytes)?)?;
+            sink.push(binary(headers, body, limits.event_bytes)?)?;
             return Ok(Shape::Single);
         }
         let form = match self {
@@ -97,7 +97,7 @@ impl Mode {
         };
         let is_list = without_mark(body).trim_ascii_start().first() == Some(&b'[');
         if is_list && self != Self::Structured {
-            List::new(form, most, taker).read(body)?;
+            List::new(form, limits, sink).read(body)?;
             return Ok(Shape::List);
         }
         if self == Self::Batched {
@@ -106,44 +106,44 @@ impl Mode {
             return Err(Problem::invalid(fault));
         }
         let event = body::json(body, |json| {
-            NewEvent::from_json(json, form, At::Pointer("#"), most.event_bytes)
+            NewEvent::from_json(json, form, At::Pointer("#"), limits.event_bytes)
         })?;
-        taker.take(event.map_err(|refusal| refused(refusal, most.event_bytes)))?;
+        sink.push(event.map_err(|refusal| refused(refusal, limits.event_bytes)))?;
         Ok(Shape::Single)
     }
 }
 
-/// What is wrong with an event in the body.
-fn refused(refusal: Refusal, most: usize) -> Problem {
+/// Returns the problem with an event in the body.
+fn refused(refusal: Refusal, max_bytes: usize) -> Problem {
     match refusal {
         Refusal::Faulty(faults) => Problem::invalid(faults),
-        Refusal::TooLarge => too_large(most),
+        Refusal::TooLarge => too_large(max_bytes),
     }
 }
 
-/// An event is larger than it may be.
-pub(super) fn too_large(most: usize) -> Problem {
-    let detail = format!("the event is larger than the {most} bytes that it may have as BSON");
+/// Returns the problem with an event that is too large.
+pub(super) fn too_large(max_bytes: usize) -> Problem {
+    let detail = format!("the event is larger than the {max_bytes} bytes that it may have as BSON");
     Problem::new(Kind::TooLarge, detail)
 }
 
 /// Reads a list of events.
 struct List<'t, T> {
     form: Form,
-    most: Most,
-    taker: &'t mut T,
-    taken: usize,
-    /// Why the reading ended before the body.
+    limits: EventLimits,
+    sink: &'t mut T,
+    items: usize,
+    /// The problem that ended the reading before the end of the body.
     stopped: Option<Problem>,
 }
 
-impl<'t, T: Taker> List<'t, T> {
-    fn new(form: Form, most: Most, taker: &'t mut T) -> Self {
+impl<'t, T: EventSink> List<'t, T> {
+    fn new(form: Form, limits: EventLimits, sink: &'t mut T) -> Self {
         Self {
             form,
-            most,
-            taker,
-            taken: 0,
+            limits,
+            sink,
+            items: 0,
             stopped: None,
         }
     }
@@ -159,7 +159,7 @@ impl<'t, T: Taker> List<'t, T> {
     }
 }
 
-impl<'de, T: Taker> Visitor<'de> for &mut List<'_, T> {
+impl<'de, T: EventSink> Visitor<'de> for &mut List<'_, T> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -172,32 +172,32 @@ impl<'de, T: Taker> Visitor<'de> for &mut List<'_, T> {
     }
 }
 
-impl<'de, T: Taker> DeserializeSeed<'de> for &mut List<'_, T> {
+impl<'de, T: EventSink> DeserializeSeed<'de> for &mut List<'_, T> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        let Most { items, event_bytes } = self.most;
-        if self.taken == items {
+        let EventLimits { items, event_bytes } = self.limits;
+        if self.items == items {
             let detail = format!("has more events than the {items} that are allowed");
             return Err(self.stop(Problem::invalid(Fault::new("#", detail))));
         }
         let root = At::Pointer("#");
-        let at = At::Index(&root, self.taken);
-        self.taken += 1;
+        let at = At::Index(&root, self.items);
+        self.items += 1;
         let event = NewEvent::from_json(json, self.form, at, event_bytes)?;
         let event = event.map_err(|refusal| refused(refusal, event_bytes));
-        match self.taker.take(event) {
+        match self.sink.push(event) {
             Ok(()) => Ok(()),
             Err(problem) => Err(self.stop(problem)),
         }
     }
 }
 
-/// Binary mode. The outer error is a request that cannot be read at all.
+/// Reads an event in binary mode. The outer error is for a request that cannot be read at all.
 fn binary(
     headers: &HeaderMap,
     body: &[u8],
-    most: usize,
+    max_bytes: usize,
 ) -> Result<Result<NewEvent, Problem>, Problem> {
     let mut attributes = Vec::new();
     for (name, value) in headers {
@@ -211,15 +211,16 @@ fn binary(
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     let event =
-        NewEvent::from_parts(attributes, kind, body, most).map_err(Problem::malformed_json)?;
+        NewEvent::from_parts(attributes, kind, body, max_bytes).map_err(Problem::malformed_json)?;
     Ok(event.map_err(|refusal| match refusal {
-        Refusal::Faulty(faults) => of_parts(faults),
-        Refusal::TooLarge => too_large(most),
+        Refusal::Faulty(faults) => faulty_parts(faults),
+        Refusal::TooLarge => too_large(max_bytes),
     }))
 }
 
-/// Faults of attributes stand in headers, those of the data in the body.
-fn of_parts(faults: Faults) -> Problem {
+/// Returns the problem with an event in headers and body: faults of attributes are in headers, those of the data in the
+/// body.
+fn faulty_parts(faults: Faults) -> Problem {
     let detail = "the event in headers and body has to be corrected";
     let mut problem = Problem::new(Kind::InvalidRequest, detail);
     for fault in faults {
@@ -313,9 +314,9 @@ mod tests {
 
     type Events = Vec<Result<NewEvent, Problem>>;
 
-    impl Taker for Events {
-        fn take(&mut self, event: Result<NewEvent, Problem>) -> Result<(), Problem> {
-            self.push(event);
+    impl EventSink for Events {
+        fn push(&mut self, event: Result<NewEvent, Problem>) -> Result<(), Problem> {
+            Vec::push(self, event);
             Ok(())
         }
     }
@@ -326,12 +327,12 @@ mod tests {
         body: &[u8],
         items: usize,
     ) -> Result<(Shape, Events), Problem> {
-        let most = Most {
+        let limits = EventLimits {
             items,
             event_bytes: 1 << 20,
         };
         let mut events = Events::new();
-        let shape = mode.read(headers, body, most, &mut events)?;
+        let shape = mode.read(headers, body, limits, &mut events)?;
         Ok((shape, events))
     }
 
@@ -357,7 +358,7 @@ mod tests {
         let (_, mut events) = read(Mode::Binary, &bad, body, 1).unwrap();
         let problem = events.remove(0).unwrap_err().to_json();
         let errors = problem["errors"].as_array().unwrap().iter();
-        let places: Vec<_> = errors
+        let locations: Vec<_> = errors
             .map(|error| {
                 error["header"]
                     .as_str()
@@ -366,7 +367,7 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            places,
+            locations,
             ["ce-ts", "#/id", "ce-specversion", "ce-source", "ce-type"]
         );
         let bad = headers(&[("ce-id", "%FF")]);

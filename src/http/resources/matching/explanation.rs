@@ -1,4 +1,4 @@
-//! An explanation as JSON.
+//! The JSON of an explanation.
 
 use bson::{Bson, RawBson};
 
@@ -7,7 +7,7 @@ use crate::{
     filter::Explanation,
 };
 
-/// Appends the tree: every part with its pointer, whether it held, and what it saw.
+/// Appends the tree: each part with its pointer, its result and the values that it saw.
 pub(super) fn write(part: &Explanation, out: &mut String) -> Result<(), bson::error::Error> {
     out.push_str(r#"{"pointer":"#);
     write_string(&format!("#/filter{}", part.pointer), out);
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_and_values_stand_where_they_belong() {
+    fn parts_and_values_have_their_pointers() {
         check(
             doc! {"type": "a", "$or": [{"n": {"$gt": 2}}, {"at": bson::DateTime::from_millis(0)}]},
             doc! {"type": "a", "n": [1, 2]},

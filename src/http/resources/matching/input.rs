@@ -1,4 +1,4 @@
-//! What a dry run is asked.
+//! The body of a dry run.
 
 use bson::{RawBson, RawDocumentBuf};
 use serde::de::{DeserializeSeed as _, Deserializer, IgnoredAny, MapAccess};
@@ -9,10 +9,10 @@ use crate::{
     http::edge::problem::Problem,
 };
 
-/// Bytes of an event that is tried: what the server stores.
+/// The most bytes that an event may have: as many as the server stores.
 const EVENT_BYTES: usize = 16 << 20;
 
-/// `{filter, event}`; all faults are reported together.
+/// Reads `{filter, event}`. All faults are reported together.
 pub(super) fn filter_and_event<'de, D: Deserializer<'de>>(
     body: D,
     limits: &Limits,
@@ -32,7 +32,7 @@ pub(super) fn filter_and_event<'de, D: Deserializer<'de>>(
     })
 }
 
-/// `{event}`.
+/// Reads `{event}`.
 pub(super) fn event<'de, D: Deserializer<'de>>(
     body: D,
 ) -> Result<Result<RawDocumentBuf, Problem>, D::Error> {
@@ -44,7 +44,7 @@ pub(super) fn event<'de, D: Deserializer<'de>>(
     })
 }
 
-/// What a request names.
+/// The fields of a request as they are read.
 struct Fields {
     known: &'static [&'static str],
     filter_bytes: usize,
@@ -90,13 +90,13 @@ impl Members for Fields {
             return Ok(());
         };
         self.seen.push(field);
-        let (place, most) = match *field {
+        let (slot, most) = match *field {
             "filter" => (&mut self.filter, self.filter_bytes),
             _ => (&mut self.event, EVENT_BYTES),
         };
         let faults = &mut self.faults;
         match map.next_value_seed(ReadValue { at, most, faults })? {
-            Read::Value(RawBson::Document(document)) => *place = Some(document),
+            Read::Value(RawBson::Document(document)) => *slot = Some(document),
             Read::Value(_) => self.faults.blame(at, "must be an object"),
             Read::TooLarge => self.faults.blame(
                 at,
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn places(body: Value) -> Value {
+    fn pointers(body: Value) -> Value {
         let read = filter_and_event(body, &Limits::default()).unwrap();
         let problem = read.unwrap_err();
         let errors = problem.to_json()["errors"].clone();
@@ -151,7 +151,7 @@ mod tests {
                 json!(["#/filter"]),
             ),
         ] {
-            assert_eq!(places(body.clone()), expected, "{body}");
+            assert_eq!(pointers(body.clone()), expected, "{body}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `POST /subscriptions/batch`: many creations in one request, each on its own.
+//! `POST /subscriptions/batch`: many subscriptions in one request. Each succeeds or fails by itself.
 
 use std::fmt;
 
@@ -14,95 +14,105 @@ use serde::{
 };
 
 use super::{
-    create::read_call,
-    input::{Checked, check_new},
-    write::{check_room, compiled},
+    input::{CheckedInput, check_new},
+    write::{check_room, read_stored},
 };
 use crate::{
     config::Limits,
     extjson::Fault,
     http::edge::{
-        AppState, answer, body,
+        AppState, answer,
+        body::{self, BufferedRequest, ReceivedBody},
         budget::Share,
-        idempotency::{Call, Ids, once},
+        idempotency::{Ids, once},
         observe::WRITES,
         problem::Problem,
+        read_your_writes::wait_subscription_applied,
     },
     store::StoreError,
-    subscription::SubscriptionId,
+    subscription::{Subscription, SubscriptionId},
 };
 
-/// Creates up to `limits.batch_items` subscriptions. 200 where all were created, else 207.
+/// Creates up to `limits.batch_items` subscriptions. Answers 200 if all are created, else 207.
 pub(crate) async fn batch(
     State(state): State<AppState>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let call = read_call(&state, request).await?;
-    once(state, call, create_all).await
+    let request = BufferedRequest::read_posted_json(&state, request).await?;
+    once(state, request, create_all).await
 }
 
-/// Bytes of the errors of all items in one answer; beyond them, each is told without its places.
+/// Bytes that the errors of all items share in one answer. Once they are used up, problems come without their errors.
 const ERRORS_BYTES: usize = 4 << 20;
 
-/// A document to be stored, or one that is.
+/// A document to store, or a stored one.
 struct Item {
     id: SubscriptionId,
     document: RawDocumentBuf,
     warnings: Vec<String>,
 }
 
-/// Each item, or what is wrong with it.
+/// Each item, or the problem with it.
 type Items = Vec<Result<Item, Problem>>;
 
-async fn create_all(state: AppState, call: Call, ids: Ids) -> Result<Response, Problem> {
+async fn create_all(
+    state: AppState,
+    request: BufferedRequest,
+    ids: Ids,
+) -> Result<Response, Problem> {
     let limits = state.limits().clone();
-    let read = move || read_items(call, ids, limits);
-    let (items, share) = state.bounds.filtering.aside(read).await??;
-    let sound: Vec<_> = items.iter().flatten().map(|item| &item.document).collect();
-    if sound.is_empty() {
+    let read = move || read_items(request, ids, limits);
+    let (items, share) = state.bounds.filtering.offload(read).await??;
+    let valid: Vec<_> = items.iter().flatten().map(|item| &item.document).collect();
+    if valid.is_empty() {
         return answer_all(&state, items, Vec::new(), ids).await;
     }
-    check_room(&state, sound.len())?;
-    let written = state.store.insert_subscriptions(&sound).await?;
+    check_room(&state, valid.len())?;
+    let written = state.store.insert_subscriptions(&valid).await?;
     drop(share);
     let response = answer_all(&state, items, written.outcomes, ids).await?;
-    Ok(answer::settled(&state, written.operation_time, response).await)
+    Ok(wait_subscription_applied(&state, written.operation_time, response).await)
 }
 
-fn read_items(call: Call, ids: Ids, limits: Limits) -> Result<(Items, Share), Problem> {
-    if call.body.trim_ascii_start().first() != Some(&b'[') {
-        body::json(&call.body, |json| IgnoredAny::deserialize(json))?;
+fn read_items(
+    request: BufferedRequest,
+    ids: Ids,
+    limits: Limits,
+) -> Result<(Items, Share), Problem> {
+    let ReceivedBody { bytes, share } = request.body;
+    if bytes.trim_ascii_start().first() != Some(&b'[') {
+        body::json(&bytes, |json| IgnoredAny::deserialize(json))?;
         let fault = Fault::new("#", "must be an array of subscriptions");
         return Err(Problem::invalid(fault));
     }
     let mut list = List {
         ids,
         limits,
-        share: call.share,
+        share,
         items: Vec::new(),
         errors_left: ERRORS_BYTES,
         stopped: None,
     };
-    let read = body::json(&call.body, |json| json.deserialize_seq(&mut list));
+    let read = body::json(&bytes, |json| json.deserialize_seq(&mut list));
     match list.stopped {
         Some(problem) => Err(problem),
         None => read.map(|()| (list.items, list.share)),
     }
 }
 
-/// Reads items one by one: only their documents are kept.
+/// Reads items one by one. Only their documents are kept.
 struct List {
     ids: Ids,
     limits: Limits,
     share: Share,
     items: Items,
     errors_left: usize,
-    /// Why the reading ended before the body.
+    /// The problem that ended the reading before the end of the body.
     stopped: Option<Problem>,
 }
 
 impl List {
-    fn take(&mut self, checked: Result<Checked, Problem>) -> Result<(), Problem> {
+    fn push(&mut self, checked: Result<CheckedInput, Problem>) -> Result<(), Problem> {
         let item = match checked {
             Ok(checked) => {
                 let id = SubscriptionId::of(self.ids.uuid(self.items.len()));
@@ -115,7 +125,7 @@ impl List {
                     warnings: checked.warnings,
                 })
             }
-            Err(problem) => Err(problem.among(&mut self.errors_left)),
+            Err(problem) => Err(problem.within(&mut self.errors_left)),
         };
         self.items.push(item);
         Ok(())
@@ -150,11 +160,11 @@ impl<'de> DeserializeSeed<'de> for &mut List {
             return Err(self.stop(Problem::invalid(Fault::new("#", detail))));
         }
         let checked = check_new(json, &format!("#/{count}"), &self.limits)?;
-        self.take(checked).map_err(|problem| self.stop(problem))
+        self.push(checked).map_err(|problem| self.stop(problem))
     }
 }
 
-/// The answer in the order given; `outcomes` are those of the items that were sound.
+/// Answers in the order given. `outcomes` are those of the valid items.
 async fn answer_all(
     state: &AppState,
     items: Items,
@@ -178,8 +188,8 @@ async fn answer_all(
                 text.push_str(r#"{"status":201,"subscription":"#);
                 text.push_str(&subscription);
             }
-            // Kept under the key, it would be the answer for a day. Those that are stored are known by their ids
-            // when all are sent again.
+            // Stored under the key, this would be the answer for a day. When all are sent again, those that are stored
+            // are known by their ids.
             Err(problem) if ids.may_exist() && problem.status().is_server_error() => {
                 return Err(problem);
             }
@@ -204,24 +214,25 @@ async fn answer_all(
     Ok(answer::json(status, text))
 }
 
-/// The subscription as JSON, if it is stored now, by this attempt or by an earlier one.
+/// Returns the subscription as JSON if it is stored, by this attempt or an earlier one.
 async fn stored(
     state: &AppState,
     item: Item,
     outcome: Result<(), StoreError>,
     ids: Ids,
 ) -> Result<String, Problem> {
-    let document = match outcome {
-        Ok(()) => item.document,
+    let subscription = match outcome {
+        Ok(()) => Subscription::with_compiled_filter(item.document),
         Err(StoreError::Duplicate) if ids.may_exist() => {
             let read = state
                 .store
                 .find_subscription_settled(item.id.as_str())
                 .await?;
-            read.document.ok_or(StoreError::Duplicate)?
+            let found = read.document.ok_or(StoreError::Duplicate)?;
+            let checked = item.document.get_document("filter").ok();
+            read_stored(state, found, checked).await?
         }
         Err(error) => return Err(error.into()),
     };
-    let compiled = compiled(state, document);
-    Ok(answer::subscription_json(&compiled, &item.warnings))
+    Ok(subscription.to_json_with(&item.warnings))
 }

@@ -8,16 +8,15 @@ use axum::{
 use bson::{DateTime, Document};
 
 use super::{
-    input::{Checked, Expected, one},
-    write,
+    input::{Expected, check_body},
+    write::{answer_written, check_room},
 };
 use crate::{
     http::edge::{
         AppState,
-        body::{self, Reader, Received},
-        idempotency::{Call, Ids, once},
+        body::BufferedRequest,
+        idempotency::{Ids, once},
         problem::Problem,
-        query::Query,
     },
     store::{Read, StoreError, Written},
     subscription::SubscriptionId,
@@ -28,32 +27,24 @@ pub(crate) async fn create(
     State(state): State<AppState>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let call = read_call(&state, request).await?;
-    once(state, call, create_one).await
+    let request = BufferedRequest::read_posted_json(&state, request).await?;
+    once(state, request, create_one).await
 }
 
-/// Reads a request with JSON in it, without judging the JSON.
-pub(super) async fn read_call(state: &AppState, request: Request) -> Result<Call, Problem> {
-    Query::read(request.uri(), &[])?;
-    body::POSTED_JSON.check(request.headers())?;
-    let most = state.limits().body_bytes;
-    Call::read(Reader::new(state, most), request).await
-}
-
-async fn create_one(state: AppState, call: Call, ids: Ids) -> Result<Response, Problem> {
-    let received = Received {
-        bytes: call.body,
-        share: call.share,
-    };
-    let Checked { input, warnings } = one(&state, received, Expected::default()).await?;
-    write::check_room(&state, 1)?;
+async fn create_one(
+    state: AppState,
+    request: BufferedRequest,
+    ids: Ids,
+) -> Result<Response, Problem> {
+    let checked = check_body(&state, request.body, Expected::default()).await?;
+    check_room(&state, 1)?;
     let id = SubscriptionId::of(ids.uuid(0));
-    let document = input.create(id.as_str(), DateTime::now());
+    let document = checked.input.create(id.as_str(), DateTime::now());
     let written = insert(&state, &id, &document, ids).await?;
-    write::written(&state, StatusCode::CREATED, written, &warnings).await
+    answer_written(&state, StatusCode::CREATED, written, &checked).await
 }
 
-/// Stores the document, or finds what an earlier attempt with the same key stored.
+/// Stores the document, or finds the one that an earlier attempt with the same key stored.
 async fn insert(
     state: &AppState,
     id: &SubscriptionId,
@@ -70,7 +61,7 @@ async fn insert(
                     operation_time,
                     document,
                 }),
-                // Created and deleted again meanwhile.
+                // It was created and has been deleted since.
                 _ => Err(StoreError::Duplicate),
             }
         }

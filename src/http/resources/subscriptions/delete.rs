@@ -8,17 +8,17 @@ use axum::{
 };
 use bson::RawDocumentBuf;
 
-use super::{not_found, tries::Tries};
+use super::attempts::Attempts;
 use crate::{
     http::edge::{
-        AppState, answer, conditional::Preconditions, observe::WRITES, path_id::Id,
-        problem::Problem, query::Query,
+        AppState, conditional::Preconditions, observe::WRITES, path_id::Id, problem::Problem,
+        query::Query, read_your_writes::wait_subscription_applied,
     },
     store::Deleted,
     subscription::etag,
 };
 
-/// Deletes a subscription. Its sockets are closed by the feed, on every node.
+/// Deletes a subscription. Every node sees the delete in its feed and closes its own sockets.
 pub(crate) async fn delete(
     State(state): State<AppState>,
     Id(id): Id,
@@ -27,41 +27,41 @@ pub(crate) async fn delete(
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
     let conditions = Preconditions::read(&headers)?;
-    let mut tries = Tries::new(&state, &id);
+    let mut attempts = Attempts::new(&state, &id);
     loop {
-        let seen = acceptable(&mut tries, &id, &conditions).await?;
+        let only_if = document_to_delete(&mut attempts, &id, &conditions).await?;
         match state
             .store
-            .delete_subscription(&id, seen.as_deref())
+            .delete_subscription(&id, only_if.as_deref())
             .await?
         {
             Deleted::Gone(time) => {
                 tracing::debug!(target: WRITES, id, "a subscription was deleted");
                 let mut response = Response::new(Body::empty());
                 *response.status_mut() = StatusCode::NO_CONTENT;
-                return Ok(answer::settled(&state, time, response).await);
+                return Ok(wait_subscription_applied(&state, time, response).await);
             }
-            Deleted::NotFound => return Err(not_found(&id)),
+            Deleted::NotFound => return Err(Problem::no_subscription(&id)),
             Deleted::Changed => {}
         }
     }
 }
 
-/// The document that may be deleted; `None` where whatever is there may.
-async fn acceptable(
-    tries: &mut Tries<'_>,
+/// Returns the document that meets the conditions, or `None` if there are no conditions.
+async fn document_to_delete(
+    attempts: &mut Attempts<'_>,
     id: &str,
     conditions: &Preconditions,
 ) -> Result<Option<RawDocumentBuf>, Problem> {
     if conditions.is_empty() {
         return Ok(None);
     }
-    let mut read = tries.read().await?;
+    let mut read = attempts.read().await?;
     let Some(document) = read.document.take() else {
-        return Err(tries.refuse(&read, not_found(id)).await);
+        return Err(attempts.refuse(&read, Problem::no_subscription(id)).await);
     };
     match conditions.check(Some(&etag(&document))) {
         Ok(()) => Ok(Some(document)),
-        Err(problem) => Err(tries.refuse(&read, problem).await),
+        Err(problem) => Err(attempts.refuse(&read, problem).await),
     }
 }

@@ -6,13 +6,13 @@ use axum::{
     response::Response,
 };
 
-use super::{judged_one, not_found, progress::Progress};
+use super::{ack_progress::AckProgress, judge::judge_one, write::answer_subscription};
 use crate::http::edge::{
     AppState, answer, conditional::Preconditions, path_id::Id, problem::Problem, query::Query,
 };
 
-/// One subscription as it is stored, and `invalid` where it cannot be used; for a durable one also how
-/// far its client is. The entity tag is that of the document alone.
+/// Shows a subscription as it is stored, and `invalid` if it cannot be used. A durable one also shows the progress of its
+/// client, which does not count for the entity tag.
 pub(crate) async fn get(
     State(state): State<AppState>,
     Id(id): Id,
@@ -22,17 +22,17 @@ pub(crate) async fn get(
     Query::read(&uri, &[])?;
     let conditions = Preconditions::read(&headers)?;
     let read = state.store.find_subscription(&id).await?;
-    let document = read.document.ok_or_else(|| not_found(&id))?;
-    let compiled = judged_one(&state, document).await?;
+    let document = read.document.ok_or_else(|| Problem::no_subscription(&id))?;
+    let compiled = judge_one(&state, document).await?;
     let etag = compiled.subscription.etag();
     conditions.check_match(&etag)?;
     if conditions.not_modified(&etag) {
         return answer::not_modified(&etag);
     }
-    let mut response = answer::subscription(StatusCode::OK, &compiled, &[])?;
+    let mut response = answer_subscription(StatusCode::OK, &compiled.subscription, &[])?;
     if compiled.subscription.durable {
-        let progress = Progress::of(&state, &id).await?;
-        *response.body_mut() = progress.joined(&compiled.subscription.to_json()).into();
+        let progress = AckProgress::of(&state, &id).await?;
+        *response.body_mut() = progress.add_to(&compiled.subscription.to_json()).into();
     }
     Ok(response)
 }

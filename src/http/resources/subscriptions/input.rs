@@ -1,4 +1,4 @@
-//! A request's fields, checked as far as the filter's meaning.
+//! The fields of a request, checked. This is where the filter of a write is compiled, once.
 
 use axum::extract::Request;
 use bson::{DateTime, RawDocument, RawDocumentBuf};
@@ -11,7 +11,7 @@ use crate::{
     filter::{self, Filter},
     http::edge::{
         AppState,
-        body::{self, Accepts, Reader, Received},
+        body::{self, Accepts, BodyReader, ReceivedBody},
         conditional::Preconditions,
         problem::Problem,
         query::Query,
@@ -19,21 +19,22 @@ use crate::{
     subscription::input::{Input, Reading},
 };
 
-/// Fields that can be stored, and what their writer should know.
+/// Fields that can be stored.
 #[derive(Debug)]
-pub(super) struct Checked {
-    /// The fields.
+pub(super) struct CheckedInput {
     pub(super) input: Input,
-    /// Why the filter can never match, if it cannot, and which conditions may not.
+    /// The filter, which compiles; `None` if the request names none.
+    pub(super) filter: Option<RawDocumentBuf>,
+    /// Reasons why the filter, or one of its conditions, can never match.
     pub(super) warnings: Vec<String>,
 }
 
-impl Checked {
-    /// Refuses fields that only the service changes, where they are said and are others by now.
+impl CheckedInput {
+    /// Refuses a request that names another value of a field that the service keeps.
     pub(super) fn check_kept(&self, current: &RawDocument) -> Result<(), Problem> {
         let mut faults = Faults::default();
         for name in self.input.changed_fields(current) {
-            let detail = "is kept by the service: it may be left out, or be as it is now";
+            let detail = "is kept by the service: leave it out, or repeat its current value";
             faults.blame(format_args!("#/{name}"), detail);
         }
         if faults.is_empty() {
@@ -44,46 +45,45 @@ impl Checked {
     }
 }
 
-/// What is expected of the one object of a body: the default is a new subscription.
+/// The expectations on the object in a body. The default is a new subscription.
 #[derive(Debug, Default)]
 pub(super) struct Expected {
-    /// The id that it may repeat.
+    /// The id that the object may repeat.
     pub(super) id: Option<String>,
-    /// Whether fields that are not named stay as they are.
+    /// True if fields that are not named stay as they are.
     pub(super) partial: bool,
 }
 
-/// Reads a request that writes the one subscription `id`: its conditions and its fields, all of them or
-/// those that are to change.
-pub(super) async fn read(
+/// Reads a request that writes the subscription `id`: its conditions and its fields. If it is `partial`, it names only
+/// the fields to change.
+pub(super) async fn read_request(
     state: &AppState,
     id: &str,
     request: Request,
     accepts: Accepts,
     partial: bool,
-) -> Result<(Preconditions, Checked), Problem> {
+) -> Result<(Preconditions, CheckedInput), Problem> {
     Query::read(request.uri(), &[])?;
     let conditions = Preconditions::read(request.headers())?;
     accepts.check(request.headers())?;
     let (parts, body) = request.into_parts();
-    let reader = Reader::new(state, state.limits().body_bytes);
-    let received = reader.read(&parts.headers, body).await?;
-    let id = id.to_owned();
+    let reader = BodyReader::new(state, state.limits().body_bytes);
+    let body = reader.read(&parts.headers, body).await?;
     let expected = Expected {
-        id: Some(id),
+        id: Some(id.to_owned()),
         partial,
     };
-    Ok((conditions, one(state, received, expected).await?))
+    Ok((conditions, check_body(state, body, expected).await?))
 }
 
-/// Reads the one object of a body, where filters may be compiled.
-pub(super) async fn one(
+/// Checks the object in a body, on a thread where filters may be compiled.
+pub(super) async fn check_body(
     state: &AppState,
-    received: Received,
+    body: ReceivedBody,
     expected: Expected,
-) -> Result<Checked, Problem> {
+) -> Result<CheckedInput, Problem> {
     let limits = state.limits().clone();
-    let read = move || {
+    let check = move || {
         let reading = Reading {
             pointer: "#",
             id: expected.id.as_deref(),
@@ -91,17 +91,17 @@ pub(super) async fn one(
             limits: &limits,
             now: DateTime::now(),
         };
-        body::json(&received.bytes, |json| check(json, reading))?
+        body::json(&body.bytes, |json| check_object(json, reading))?
     };
-    state.bounds.filtering.aside(read).await?
+    state.bounds.filtering.offload(check).await?
 }
 
-/// Reads the object of a new subscription at `pointer`.
+/// Checks the object of a new subscription at `pointer`.
 pub(super) fn check_new<'de, D: Deserializer<'de>>(
     body: D,
     pointer: &str,
     limits: &config::Limits,
-) -> Result<Result<Checked, Problem>, D::Error> {
+) -> Result<Result<CheckedInput, Problem>, D::Error> {
     let reading = Reading {
         pointer,
         id: None,
@@ -109,34 +109,42 @@ pub(super) fn check_new<'de, D: Deserializer<'de>>(
         limits,
         now: DateTime::now(),
     };
-    check(body, reading)
+    check_object(body, reading)
 }
 
-/// Reads an object. All faults are reported together.
-fn check<'de, D: Deserializer<'de>>(
+/// Checks an object. All faults are reported together.
+fn check_object<'de, D: Deserializer<'de>>(
     body: D,
     reading: Reading<'_>,
-) -> Result<Result<Checked, Problem>, D::Error> {
+) -> Result<Result<CheckedInput, Problem>, D::Error> {
     let mut faults = Faults::default();
     let input = reading.input(body, &mut faults)?;
-    let warnings = match warnings(&input, reading.pointer, reading.limits) {
-        Ok(warnings) => warnings,
+    let (filter, warnings) = match compile(&input, reading.pointer, reading.limits) {
+        Ok(compiled) => compiled,
         Err(fault) => {
             faults.blame(fault.pointer, fault.detail);
-            Vec::new()
+            (None, Vec::new())
         }
     };
     Ok(if faults.is_empty() {
-        Ok(Checked { input, warnings })
+        Ok(CheckedInput {
+            input,
+            filter,
+            warnings,
+        })
     } else {
         Err(Problem::invalid(faults))
     })
 }
 
-/// Compiles the filter, if there is one; what its writer should know about it.
-fn warnings(input: &Input, pointer: &str, limits: &config::Limits) -> Result<Vec<String>, Fault> {
+/// Compiles the filter if the request names one, and returns it with the warnings about it.
+fn compile(
+    input: &Input,
+    pointer: &str,
+    limits: &config::Limits,
+) -> Result<(Option<RawDocumentBuf>, Vec<String>), Fault> {
     let Some(filter) = input.filter() else {
-        return Ok(Vec::new());
+        return Ok((None, Vec::new()));
     };
     let at = |place: &str| format!("{pointer}/filter{place}");
     let raw = RawDocumentBuf::try_from(filter)
@@ -145,7 +153,7 @@ fn warnings(input: &Input, pointer: &str, limits: &config::Limits) -> Result<Vec
         .map_err(|error| Fault::new(at(&error.pointer), error.reason))?;
     let mut warnings: Vec<_> = filter.never_matches().into_iter().collect();
     warnings.extend(unstored(&raw));
-    Ok(warnings)
+    Ok((Some(raw), warnings))
 }
 
 #[cfg(test)]

@@ -1,50 +1,34 @@
-//! What the answers to writes have in common: they wait for this node to have applied the write.
+//! What all writes have in common: room for another subscription, and the answer once this node has applied the write.
 
-use axum::{http::StatusCode, response::Response};
-use bson::RawDocumentBuf;
+use axum::{
+    http::{StatusCode, header},
+    response::Response,
+};
+use bson::{RawDocument, RawDocumentBuf};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::input::CheckedInput;
 use crate::{
     http::edge::{
         AppState, answer,
         observe::WRITES,
+        paths::BASE,
         problem::{Kind, Problem},
+        read_your_writes::wait_subscription_applied,
     },
     router::Capacity,
     store::{Read, Written},
-    subscription::CompiledSubscription,
+    subscription::{CompiledSubscription, Subscription},
 };
 
-/// A stored document as every node sees it.
-pub(super) fn compiled(state: &AppState, document: RawDocumentBuf) -> CompiledSubscription {
-    CompiledSubscription::compile(document, &state.filter_limits())
-}
+/// The characters that are escaped in a segment of a path: all but RFC 3986's unreserved ones.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
-/// Stored documents as this node sees them: another one may stand in the way of one that is sound by itself.
-pub(crate) async fn judged(
-    state: &AppState,
-    documents: Vec<RawDocumentBuf>,
-) -> Result<Vec<CompiledSubscription>, Problem> {
-    let limits = state.filter_limits();
-    let read = move || {
-        let documents = documents.into_iter();
-        documents
-            .map(|document| CompiledSubscription::compile(document, &limits))
-            .collect()
-    };
-    let read = state.bounds.filtering.aside(read).await?;
-    Ok(state.router().judge(read).await?)
-}
-
-/// One of them.
-pub(crate) async fn judged_one(
-    state: &AppState,
-    document: RawDocumentBuf,
-) -> Result<CompiledSubscription, Problem> {
-    let judged = judged(state, vec![document]).await?.pop();
-    judged.ok_or_else(|| Problem::new(Kind::NotReady, "this node is stopping"))
-}
-
-/// Refuses where this node has no room for so many more subscriptions: it could not answer for them.
+/// Refuses the request if this node has no room for this many more subscriptions: it could not serve them.
 pub(super) fn check_room(state: &AppState, more: usize) -> Result<(), Problem> {
     let occupancy = *state.router().occupancy().borrow();
     let more = Capacity {
@@ -61,37 +45,99 @@ pub(super) fn check_room(state: &AppState, more: usize) -> Result<(), Problem> {
 }
 
 /// Answers a write with the document as it is stored now.
-pub(super) async fn written(
+pub(super) async fn answer_written(
     state: &AppState,
     status: StatusCode,
     written: Written,
-    warnings: &[String],
+    checked: &CheckedInput,
 ) -> Result<Response, Problem> {
-    let compiled = compiled(state, written.document);
-    let id = compiled.subscription.id();
+    let subscription = read_stored(state, written.document, checked.filter.as_deref()).await?;
+    let id = subscription.id();
     let id = id.as_deref().unwrap_or_default();
     if status == StatusCode::CREATED {
         tracing::debug!(target: WRITES, id, "a subscription was created");
     } else {
         tracing::debug!(target: WRITES, id, "a subscription was changed");
     }
-    let response = answer::subscription(status, &compiled, warnings)?;
-    Ok(answer::settled(state, written.operation_time, response).await)
+    let response = answer_subscription(status, &subscription, &checked.warnings)?;
+    Ok(wait_subscription_applied(state, written.operation_time, response).await)
 }
 
-/// Answers a write that changes nothing. What was read may be newer than what this node has applied;
-/// an old document is applied long since, and is not to wait for an idle feed.
-pub(super) async fn unchanged(
+/// Answers a write that changes nothing. The document may be newer than what this node has applied. An old one was
+/// applied long ago, so its answer need not wait for an idle feed.
+pub(super) async fn answer_unchanged(
     state: &AppState,
     read: Read,
     document: RawDocumentBuf,
-    warnings: &[String],
+    checked: &CheckedInput,
 ) -> Result<Response, Problem> {
-    // One that is too busy to say is waited for as for any write.
-    let known = state.router().knows(&document).await == Ok(true);
-    let response = answer::subscription(StatusCode::OK, &compiled(state, document), warnings)?;
-    if known {
+    // A router that is too busy to say is waited for as after any write.
+    let is_applied = state.router().knows(&document).await == Ok(true);
+    let subscription = read_stored(state, document, checked.filter.as_deref()).await?;
+    let response = answer_subscription(StatusCode::OK, &subscription, &checked.warnings)?;
+    if is_applied {
         return Ok(response);
     }
-    Ok(answer::settled(state, read.operation_time, response).await)
+    Ok(wait_subscription_applied(state, read.operation_time, response).await)
+}
+
+/// Reads a stored document as every node does. Its filter is compiled only if it is not the `checked` one: the request
+/// may name none, or another program may have changed it since.
+pub(super) async fn read_stored(
+    state: &AppState,
+    document: RawDocumentBuf,
+    checked: Option<&RawDocument>,
+) -> Result<Subscription, Problem> {
+    if has_filter(&document, checked) {
+        return Ok(Subscription::with_compiled_filter(document));
+    }
+    let limits = state.filter_limits();
+    let compile = move || CompiledSubscription::compile(document, &limits).subscription;
+    state.bounds.filtering.offload_anyway(compile).await
+}
+
+fn has_filter(document: &RawDocument, filter: Option<&RawDocument>) -> bool {
+    let stored = document.get_document("filter").ok();
+    filter.is_some() && stored.map(RawDocument::as_bytes) == filter.map(RawDocument::as_bytes)
+}
+
+/// Returns a subscription with its entity tag, and with its address if it was created.
+pub(super) fn answer_subscription(
+    status: StatusCode,
+    subscription: &Subscription,
+    warnings: &[String],
+) -> Result<Response, Problem> {
+    let mut response = answer::json(status, subscription.to_json_with(warnings));
+    answer::add_header(&mut response, header::ETAG, &subscription.etag())?;
+    if let (StatusCode::CREATED, Some(id)) = (status, subscription.id()) {
+        let id = utf8_percent_encode(&id, SEGMENT);
+        let location = format!("{BASE}/subscriptions/{id}");
+        answer::add_header(&mut response, header::LOCATION, &location)?;
+    }
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::{Document, doc};
+
+    #[test]
+    fn a_filter_counts_as_checked_as_long_as_it_is_the_same() {
+        let raw = |document: &Document| RawDocumentBuf::try_from(document).unwrap();
+        let filter = raw(&doc! {"a": 1, "b": {"$gt": 2.5}});
+        let has_filter = |document: &Document| has_filter(&raw(document), Some(&filter));
+        assert!(has_filter(
+            &doc! {"_id": "x", "filter": {"a": 1, "b": {"$gt": 2.5}}}
+        ));
+        for other in [
+            doc! {"filter": {"b": {"$gt": 2.5}, "a": 1}},
+            doc! {"filter": {"a": 1}},
+            doc! {"filter": 1},
+            doc! {"_id": "x"},
+        ] {
+            assert!(!has_filter(&other), "{other}");
+        }
+        assert!(!super::has_filter(&raw(&doc! {}), None));
+    }
 }

@@ -1,10 +1,10 @@
-//! What is known of each node's sockets of a deleted subscription. Pure.
+//! The judgement on each node's sockets of a deleted subscription. Pure.
 //!
-//! A subscription's id may be used again, so there may be several deletes of it; a node may have lost its
-//! history and only found out that the subscription is gone. What counts is the last delete that somebody saw. A
-//! node is done with it when it has vouched for everything up to the *latest* point at which the delete can have been,
-//! has written a receipt there, or has stopped in order. One that falls silent for good has died: a dead process holds
-//! no socket, and its clients notice by their heartbeats within a time that is known.
+//! An id may be used again, so there may be several deletes. A node may have lost its history and only have found out
+//! that the subscription is gone. The delete that counts is the last one that a node saw. A node is done with it when it
+//! has vouched for everything up to the *latest* point at which the delete can have happened, has written a receipt from
+//! there, or has stopped in order. A node that falls silent for good has died: a dead process holds no socket, and its
+//! clients notice by their heartbeats within a known time.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,70 +16,69 @@ use crate::{
     store::{ALIVE_INTERVALS, DeleteProgress, Deletion, NodeRecord, ReceiptRead},
 };
 
-/// Everything that was gathered.
+/// Everything that the judgement rests on.
 #[derive(Debug)]
 pub(super) struct Evidence {
-    /// What the answering node remembers.
+    /// The answering node's memory of the delete.
     pub(super) remembered: Remembered,
-    /// The answering node's id, and how far it is now.
+    /// The answering node's id and its progress now.
     pub(super) own: (String, DeleteProgress),
-    /// The nodes of the day.
+    /// The nodes of the last day.
     pub(super) nodes: Vec<NodeRecord>,
-    /// The receipts of the day.
+    /// The receipts of the last day.
     pub(super) receipts: Vec<ReceiptRead>,
-    /// So long a client takes at most to notice that its node has died.
+    /// The longest time in which a client notices that its node has died.
     pub(super) heartbeat: Duration,
 }
 
-/// What is known of a node.
+/// The state of a node's sockets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
-    /// It had sockets, and all are closed.
+    /// The node had sockets, and all are closed.
     Closed,
-    /// It has none.
+    /// The node has no socket.
     None,
-    /// It was silent for so long that it must have died, and its clients have noticed.
+    /// The node was silent for so long that it must have died, and its clients have noticed.
     Gone,
-    /// It is not known that it has none.
+    /// The node may still have a socket.
     Pending,
 }
 
-/// One node.
+/// The report on one node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Report {
     pub(super) node: String,
     pub(super) host: Option<String>,
     pub(super) address: Option<String>,
     pub(super) state: State,
-    /// Connections that were told to end.
+    /// Connections that the node told to end.
     pub(super) connections: i64,
-    /// How many of them are closed.
+    /// The number of them that are closed.
     pub(super) closed: i64,
-    /// Since when the state is known.
+    /// The time since which the state is known.
     pub(super) at: Option<DateTime>,
-    /// When a node that is silent will count as gone.
+    /// The time at which a silent node will count as gone.
     pub(super) until: Option<DateTime>,
-    /// When the node was last heard of.
+    /// The time of the node's last heartbeat.
     pub(super) seen_at: Option<DateTime>,
 }
 
-/// All nodes.
+/// The judgement on all nodes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Verdict {
-    /// The delete.
     pub(super) deletion: Deletion,
     pub(super) nodes: Vec<Report>,
 }
 
 impl Verdict {
-    /// Whether the subscription has no socket anywhere.
+    /// Whether the subscription has no socket on any node.
     pub(super) fn complete(&self) -> bool {
         !self.nodes.is_empty() && self.nodes.iter().all(|n| n.state != State::Pending)
     }
 }
 
 impl Evidence {
-    /// `None` where no delete is known.
+    /// Returns the verdict; `None` if no delete is known.
     pub(super) fn judge(&self) -> Option<Verdict> {
         let receipts = self.receipts.iter().map(|receipt| receipt.deletion);
         let all: Vec<Deletion> = receipts.chain(self.remembered.deletion).collect();
@@ -87,7 +86,7 @@ impl Evidence {
         let deletion = *last_seen.or_else(|| all.iter().min_by_key(|d| d.at))?;
         let mut latest = all.iter().map(|d| d.at).max()?;
         if self.remembered.deletion.is_none() {
-            // There may have been another one that nobody remembers, but not after this.
+            // There may have been another delete that nobody remembers, but none after this point.
             latest = latest.max(self.remembered.since?);
         }
         let receipts = self.receipts_from(deletion.at);
@@ -110,7 +109,7 @@ impl Evidence {
         })
     }
 
-    /// The receipts of the delete at `from`, by node: later ones are of nodes that found out later.
+    /// Returns the receipts of the delete at `from`, by node. Later ones are from nodes that found out later.
     fn receipts_from(&self, from: Position) -> BTreeMap<&str, Vec<&ReceiptRead>> {
         let mut by_node: BTreeMap<&str, Vec<&ReceiptRead>> = BTreeMap::new();
         for receipt in self.receipts.iter().filter(|r| r.deletion.at >= from) {
@@ -167,8 +166,8 @@ impl Evidence {
 }
 
 impl Evidence {
-    /// When the clients of a silent node have noticed that it is dead: from the time at which it would have been
-    /// missed.
+    /// Returns the time by which the clients of a silent node have noticed its death, counted from when its heartbeat was
+    /// first missed.
     fn gone_at(&self, seen: &NodeRecord) -> DateTime {
         let missed = seen.interval_ms.saturating_mul(ALIVE_INTERVALS);
         let heartbeat = i64::try_from(self.heartbeat.as_millis()).unwrap_or(i64::MAX);

@@ -1,62 +1,65 @@
-//! Pages by what the documents say of themselves.
+//! Pages by the status in the documents.
 
-use super::{Listing, Page, id, invalid};
+use super::{
+    invalid,
+    page::{PageRequest, PageWriter, id},
+};
 use crate::{
     http::{
         edge::{AppState, problem::Problem},
-        resources::subscriptions::judged,
+        resources::subscriptions::judge::judge,
     },
     store::{ListQuery, Listed, StoredStatus},
     subscription::Status,
 };
 
-/// One page of all subscriptions, or of the active or paused ones. A document may say that it is
-/// active and be invalid: those are left out, and reading goes on until the page is full.
-pub(super) async fn page(state: &AppState, listing: &Listing) -> Result<Page, Problem> {
+/// Reads a page of all subscriptions, or of the active or paused ones. A document may say that it is active and be
+/// invalid: such documents are left out, and reading goes on until the page is full.
+pub(super) async fn page(state: &AppState, request: &PageRequest) -> Result<PageWriter, Problem> {
     let mut query = ListQuery {
-        after: listing.after.clone(),
-        name: listing.name.clone(),
-        stored_status: stored_status(listing),
-        limit: listing.limit + 1,
-        bytes: listing.bytes,
+        after: request.after.clone(),
+        name: request.name.clone(),
+        stored_status: stored_status(request),
+        limit: request.max_items + 1,
+        bytes: request.max_bytes,
     };
-    let mut page = Page::new(state, listing);
+    let mut page = PageWriter::new(state, request);
     loop {
-        // Held until what was read stands on the page: documents take much more than their text.
-        let turn = state.bounds.paging.take().await?;
+        // Held until what was read is on the page: documents take much more than their text.
+        let permit = state.bounds.paging.acquire().await?;
         let Listed {
             documents,
             exhausted,
         } = state.store.list_subscriptions(&query).await?;
-        let mut read = judged(state, documents).await?;
+        let mut read = judge(state, documents).await?;
         query.after = read.last().map(id).transpose()?;
-        read.retain(|one| listing.status.is_none_or(|status| one.status() == status));
+        read.retain(|one| request.status.is_none_or(|status| one.status() == status));
         let full = page.add(read)?;
-        drop(turn);
+        drop(permit);
         if full || exhausted {
             break;
         }
     }
-    if listing.count {
-        page.total = Some(total(state, listing, &query).await?);
+    if request.count {
+        page.total = Some(total(state, request, &query).await?);
     }
     Ok(page)
 }
 
-/// How many there are on all pages: those whose documents say so, less those that are invalid.
-async fn total(state: &AppState, listing: &Listing, query: &ListQuery) -> Result<u64, Problem> {
+/// Counts the subscriptions on all pages: those whose documents have the status, less those that are invalid.
+async fn total(state: &AppState, request: &PageRequest, query: &ListQuery) -> Result<u64, Problem> {
     let stored = state.store.count_subscriptions(query).await?;
     let Some(status) = query.stored_status else {
         return Ok(stored);
     };
     let invalid = invalid::count(state, |one| {
-        invalid::named(one, listing) && invalid::stored_status(one) == Some(status)
+        invalid::has_requested_name(one, request) && invalid::stored_status(one) == Some(status)
     });
     Ok(stored.saturating_sub(invalid.await?))
 }
 
-fn stored_status(listing: &Listing) -> Option<StoredStatus> {
-    match listing.status? {
+fn stored_status(request: &PageRequest) -> Option<StoredStatus> {
+    match request.status? {
         Status::Active => Some(StoredStatus::Active),
         Status::Paused => Some(StoredStatus::Paused),
         Status::Invalid => None,

@@ -1,4 +1,4 @@
-//! How far the client of a durable subscription is.
+//! The progress of the client of a durable subscription.
 
 use serde_json::json;
 
@@ -7,23 +7,23 @@ use crate::{
     position::Position,
 };
 
-/// What a durable subscription shows besides its document.
-pub(super) struct Progress {
+/// The acknowledged position of a durable subscription, and its distance from now and from loss.
+pub(super) struct AckProgress {
     position: Option<String>,
     lag_seconds: Option<u32>,
     loss_in_seconds: Option<u32>,
 }
 
-impl Progress {
-    /// Asks for the acknowledged position, and for how far back the oplog reaches.
+impl AckProgress {
+    /// Reads the acknowledged position, and how far back the oplog reaches.
     pub(super) async fn of(state: &AppState, id: &str) -> Result<Self, Problem> {
         let acknowledged = state.positions().resume(id).await?;
         let oldest = state.store.oplog_begin().await.unwrap_or_else(|error| {
-            tracing::debug!(%error, "the oplog's window cannot be measured now");
+            tracing::debug!(%error, "the oplog's window cannot be measured");
             None
         });
         let fill = state.store.oplog_fill().await.unwrap_or_else(|error| {
-            tracing::debug!(%error, "how full the oplog is cannot be measured now");
+            tracing::debug!(%error, "the fill of the oplog cannot be measured");
             None
         });
         let seconds = |position: Position| position.cluster_time().time;
@@ -32,8 +32,8 @@ impl Progress {
         Ok(Self {
             position: acknowledged.map(|cursor| cursor.position.cursor(cursor.deployment)),
             lag_seconds: ours.map(|cursor| applied.saturating_sub(seconds(cursor.position))),
-            // Nothing goes before the oplog is full, and then its oldest second every second. Where nobody may
-            // ask how full it is, nothing is known.
+            // Until the oplog is full, nothing is lost; after that, its oldest second is lost every second. If the
+            // service may not ask for the fill, nothing is known.
             loss_in_seconds: ours.zip(oldest).zip(fill).map(|((cursor, oldest), fill)| {
                 let spare = fill.spare_seconds(applied.saturating_sub(oldest.time));
                 let covered = seconds(cursor.position).checked_sub(oldest.time);
@@ -42,8 +42,8 @@ impl Progress {
         })
     }
 
-    /// The subscription's JSON object with these fields.
-    pub(super) fn joined(&self, subscription: &str) -> String {
+    /// Adds these fields to the JSON object of the subscription.
+    pub(super) fn add_to(&self, subscription: &str) -> String {
         let mut text = subscription
             .strip_suffix('}')
             .unwrap_or_default()

@@ -1,9 +1,9 @@
-//! Writing a document that others write, too: read, judge, write if it is still what was read.
+//! Attempts at a write of a document that others write, too: read, judge, and write if it is unchanged.
 //!
-//! The first read is of what a majority has. Where another write came between, that is too old: who writes
-//! faster than the majority follows would always be ahead of it. The next ones read what the primary has.
-//! A write that rests on such a read is acknowledged by a majority only together with what was read;
-//! a refusal that rests on it waits until a majority has it.
+//! The first attempt reads what a majority has. If another write came in between, that is too old: whoever writes faster
+//! than the majority follows would always be ahead. So later attempts read what the primary has. A write that rests on
+//! such a read is acknowledged by a majority only together with what was read. A refusal that rests on it waits until a
+//! majority has it.
 
 use std::time::Duration;
 
@@ -19,18 +19,18 @@ use crate::{
 
 /// The longest pause before another attempt.
 const PAUSE: Duration = Duration::from_millis(40);
-/// Attempts that come without a pause.
-const AT_ONCE: u32 = 3;
+/// The number of attempts that come without a pause.
+const ATTEMPTS_AT_ONCE: u32 = 3;
 
 /// The attempts at one write.
-pub(super) struct Tries<'s> {
+pub(super) struct Attempts<'s> {
     state: &'s AppState,
     id: &'s str,
     begun: Instant,
     made: u32,
 }
 
-impl<'s> Tries<'s> {
+impl<'s> Attempts<'s> {
     pub(super) fn new(state: &'s AppState, id: &'s str) -> Self {
         Self {
             state,
@@ -40,24 +40,27 @@ impl<'s> Tries<'s> {
         }
     }
 
-    /// Reads for the next attempt. A problem once the time for all of them is over.
+    /// Reads the document for the next attempt. Refuses the request once the time for all attempts is over.
     pub(super) async fn read(&mut self) -> Result<Read, Problem> {
         if self.begun.elapsed() >= self.state.limits().database_timeout {
-            return Err(contended());
+            return Err(Problem::new(
+                Kind::Contended,
+                "other requests changed the subscription at every attempt",
+            ));
         }
         self.made += 1;
         let store = &self.state.store;
         if self.made == 1 {
             return Ok(store.find_subscription(self.id).await?);
         }
-        if self.made > AT_ONCE {
-            // Many writers of one document get out of each other's way.
+        if self.made > ATTEMPTS_AT_ONCE {
+            // Random pauses keep many writers of one document apart.
             tokio::time::sleep(PAUSE.mul_f32(rand::random())).await;
         }
         Ok(store.find_subscription_newest(self.id).await?)
     }
 
-    /// The answer to a request that what was read forbids.
+    /// Returns the refusal of a request because of what was read, once a majority has it.
     pub(super) async fn refuse(&self, read: &Read, problem: Problem) -> Problem {
         if self.made == 1 {
             return problem;
@@ -71,11 +74,4 @@ impl<'s> Tries<'s> {
             Err(error) => error.into(),
         }
     }
-}
-
-fn contended() -> Problem {
-    Problem::new(
-        Kind::Contended,
-        "others changed the subscription each time while this was tried",
-    )
 }

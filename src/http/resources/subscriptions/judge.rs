@@ -1,0 +1,37 @@
+//! Stored documents as this node sees them.
+
+use bson::RawDocumentBuf;
+
+use crate::{
+    http::edge::{
+        AppState,
+        problem::{Kind, Problem},
+    },
+    subscription::CompiledSubscription,
+};
+
+/// Compiles stored documents and asks the router about each: another document with the same id may make one invalid
+/// that is valid by itself.
+pub(crate) async fn judge(
+    state: &AppState,
+    documents: Vec<RawDocumentBuf>,
+) -> Result<Vec<CompiledSubscription>, Problem> {
+    let limits = state.filter_limits();
+    let compile = move || {
+        let documents = documents.into_iter();
+        documents
+            .map(|document| CompiledSubscription::compile(document, &limits))
+            .collect()
+    };
+    let compiled = state.bounds.filtering.offload(compile).await?;
+    Ok(state.router().judge(compiled).await?)
+}
+
+/// Judges one document.
+pub(crate) async fn judge_one(
+    state: &AppState,
+    document: RawDocumentBuf,
+) -> Result<CompiledSubscription, Problem> {
+    let judged = judge(state, vec![document]).await?.pop();
+    judged.ok_or_else(|| Problem::new(Kind::NotReady, "this node is stopping"))
+}
