@@ -1,5 +1,6 @@
-//! From the file, the variables and the flags to one configuration. No message quotes a value: it may
-//! be a password, or what stands beside one.
+//! Loading: from the file, the variables and the flags to one configuration.
+//!
+//! No message quotes a value, because it may be a password or stand beside one.
 
 use std::{
     collections::BTreeMap,
@@ -11,15 +12,15 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::{Config, connection, settings::Setting};
+use super::{Config, connection_string, settings::Setting};
 
 const PREFIX: &str = "TIDEGATE_";
 /// Variables with the prefix that belong to commands.
 const NOT_SETTINGS: [&str; 4] = ["CONFIG", "SERVER", "MONGOD", "CACHE"];
-/// A name that is longer than this is none.
+/// Names of settings are shorter than this.
 const NAME_BYTES: usize = 64;
 
-/// Why a configuration was refused: which setting, and what is wrong with it.
+/// The refusal of a configuration: the setting, and what is wrong with it.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -27,21 +28,21 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
-    /// There is no such setting, or it may not be this.
+    /// There is no such setting, or it may not have this value.
     #[error("{setting}: {reason}")]
     Refused {
         /// The setting, as in the file (`limits.body_bytes`).
         setting: String,
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
 }
 
 impl ConfigError {
-    /// The refusal of a setting.
+    /// Refuses a setting.
     pub(crate) fn refused(setting: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Refused {
             setting: setting.into(),
@@ -50,16 +51,16 @@ impl ConfigError {
     }
 }
 
-/// A configuration that was read.
+/// A configuration that was read and checked.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The settings, checked.
+    /// The settings.
     pub config: Config,
-    /// The names of options of the connection string that have no effect here.
+    /// Names of options of the connection string that have no effect here.
     pub ignored: Vec<String>,
 }
 
-/// A variable of the environment. Space at its ends is none of it, and an empty one is none.
+/// Reads an environment variable without the space at its ends. An empty one counts as unset.
 pub fn variable(name: &str) -> Option<OsString> {
     let value = env::var_os(name)?;
     let value = match value.to_str() {
@@ -70,8 +71,8 @@ pub fn variable(name: &str) -> Option<OsString> {
 }
 
 impl Config {
-    /// Reads the file (if any), then the variables, then `flags` (setting and value, as given on
-    /// the command line), and checks the whole.
+    /// Reads the file (if any), then the variables, then `flags` (setting and value, as on the
+    /// command line), and checks the whole.
     pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Loaded, ConfigError> {
         let mut layers = Layers::default();
         if let Some(path) = file {
@@ -83,7 +84,7 @@ impl Config {
         }
         let named = layers.0.contains_key("database");
         let mut config = layers.build()?;
-        let given = connection::read(&config.mongodb_uri)
+        let given = connection_string::read(&config.mongodb_uri)
             .map_err(|reason| ConfigError::refused("mongodb_uri", reason))?;
         config.mongodb_uri = given.uri;
         if let Some(database) = given.database.filter(|_| !named) {
@@ -97,7 +98,7 @@ impl Config {
     }
 }
 
-/// What was given so far. Every value is checked where it is given, also one that a later layer replaces.
+/// The values given so far. Each is checked when it is given, even if a later layer replaces it.
 #[derive(Default)]
 struct Layers(BTreeMap<&'static str, Value>);
 
@@ -108,7 +109,7 @@ impl Layers {
             reason,
         };
         let text = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-        // Editors of one system put a mark of the encoding first.
+        // Some editors write a byte order mark first.
         let text = text.trim_start_matches('\u{feff}');
         let table: Table = text
             .parse()
@@ -175,14 +176,15 @@ impl Layers {
             }
         }
         let refused = |_| {
-            let reason = "the table of settings and their types are at odds";
+            let reason = "the table of settings and the types disagree";
             ConfigError::refused("configuration", reason)
         };
         whole.try_into().map_err(refused)
     }
 }
 
-/// Without the space at the ends of texts: a line break that came along with a value is none of it.
+/// Removes the space at the ends of texts: a line break that came along with a value is not part of
+/// it.
 fn trimmed(value: Value) -> Value {
     match value {
         Value::String(text) => text.trim().into(),
@@ -199,7 +201,8 @@ fn find(name: &str) -> Result<&'static Setting, ConfigError> {
     Setting::find(name).ok_or_else(unknown)
 }
 
-/// What stands where a setting's name should, if it can be one: else it may be a value that got there.
+/// Returns the name of a setting for a message, unless it cannot be one: it may be a value in the
+/// wrong place.
 fn shown(name: &str) -> &str {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if name.len() <= NAME_BYTES && name.chars().all(plain) {
@@ -209,8 +212,8 @@ fn shown(name: &str) -> &str {
     }
 }
 
-/// The parser's reason, which is made of fixed texts, and the place. Its whole text has the line too; and
-/// of a value without a type it says the value.
+/// Describes a TOML error by its place and the parser's reason, which is a fixed text. The parser's
+/// whole message quotes the line.
 fn fault(error: &toml::de::Error, text: &str) -> String {
     let reason = match error.message() {
         reason if reason.starts_with("invalid type") => "a number is too large",
@@ -226,8 +229,9 @@ fn fault(error: &toml::de::Error, text: &str) -> String {
     }
 }
 
-/// What Kubernetes puts into every container beside a service named `tidegate`, such as
-/// `TIDEGATE_SERVICE_HOST` and `TIDEGATE_PORT_8080_TCP`: not settings, and no spelling errors either.
+/// Whether Kubernetes sets this variable in every container beside a service named `tidegate`, as
+/// it does with `TIDEGATE_SERVICE_HOST` and `TIDEGATE_PORT_8080_TCP`. It is neither a setting nor a
+/// spelling error.
 fn is_service_link(name: &str) -> bool {
     name.starts_with("SERVICE_") || name == "PORT" || name.starts_with("PORT_")
 }

@@ -1,34 +1,35 @@
-//! The table of settings: what each may be. The check at the start and docs/configuration.md follow it.
+//! The table of settings and the values that each may have. The check at start-up and
+//! `docs/configuration.md` follow it.
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use toml::Value;
 
-/// One setting.
+/// A setting and the values that it may have.
 #[derive(Debug)]
 pub struct Setting {
-    /// As in the file, with its section (`limits.body_bytes`).
+    /// Its name as in the file, with its section (`limits.body_bytes`).
     pub name: &'static str,
-    /// What it may be.
+    /// The values that it may have.
     pub kind: Kind,
 }
 
-/// What a setting may be. As text: what the documentation says of it.
+/// The values that a setting may have. `Display` writes what the documentation says of them.
 #[derive(Debug)]
 pub enum Kind {
-    /// Text without characters that are not seen, and what it stands for.
+    /// Text without invisible characters; what the text stands for.
     Text(&'static str),
-    /// One of some words.
+    /// One of these words.
     Word(&'static [&'static str]),
-    /// True or false.
+    /// `true` or `false`.
     Flag,
     /// An IP address and a port.
     Address,
-    /// Any number of texts.
+    /// Any number of texts; what they stand for.
     List(&'static str),
-    /// A whole number: the least, and the most.
+    /// A whole number: the least and the most.
     Number(u64, u64),
-    /// A span of time: the shortest, and the longest.
+    /// A span of time: the shortest and the longest.
     Span(Duration, Duration),
 }
 
@@ -43,7 +44,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-/// As `humantime` counts years. MongoDB counts a retention in 31 bits of seconds.
+/// A year as `humantime` counts it. MongoDB counts a retention in 31 bits of seconds.
 const YEAR: Duration = Duration::from_hours(8_766);
 
 const fn times(n: u32, unit: Duration) -> Duration {
@@ -54,7 +55,7 @@ const fn row(name: &'static str, kind: Kind) -> Setting {
     Setting { name, kind }
 }
 
-/// Every setting there is.
+/// All settings.
 pub const SETTINGS: &[Setting] = &[
     row("mongodb_uri", Text("a connection string")),
     row("database", Text("a name that MongoDB allows")),
@@ -85,7 +86,7 @@ pub const SETTINGS: &[Setting] = &[
     row("limits.batch_items", Number(1, 10_000)),
     row("limits.publish_items", Number(1, 100_000)),
     row("limits.event_bytes", Number(KIB, 15 * MIB)),
-    // The most of the filters' own bounds (`filter::Limits`).
+    // At most the filters' own bounds (`filter::Limits`).
     row("limits.filter_bytes", Number(64, MIB)),
     row("limits.filter_depth", Number(1, 200)),
     row("limits.filter_clauses", Number(1, 2_000)),
@@ -102,7 +103,7 @@ pub const SETTINGS: &[Setting] = &[
     row("limits.tcp_connections", Number(0, 1_000_000)),
     row("limits.tcp_connections_per_address", Number(0, 1_000_000)),
     row("limits.waiting_bytes", Number(4 * KIB, 64 * GIB)),
-    // The least that HTTP's library takes.
+    // hyper takes no less.
     row("limits.header_bytes", Number(8 * KIB, MIB)),
     row("limits.header_timeout", Span(times(100, MILLISECOND), HOUR)),
     row("limits.body_timeout", Span(times(100, MILLISECOND), HOUR)),
@@ -126,7 +127,7 @@ pub const SETTINGS: &[Setting] = &[
     row("feed.max_await", Span(MILLISECOND, MINUTE)),
     row("feed.window_bytes", Number(0, 64 * GIB)),
     row("feed.window_age", Span(NONE, DAY)),
-    // Each keeps one connection to the database busy.
+    // Each stream keeps one connection to the database busy.
     row("feed.replay_streams", Number(1, 32)),
     row("feed.replay_wait", Span(times(100, MILLISECOND), HOUR)),
     row("feed.replay_timeout", Span(SECOND, DAY)),
@@ -143,12 +144,13 @@ pub const SETTINGS: &[Setting] = &[
 ];
 
 impl Setting {
-    /// The setting of this name.
+    /// Finds the setting of this name.
     pub(super) fn find(name: &str) -> Option<&'static Self> {
         SETTINGS.iter().find(|setting| setting.name == name)
     }
 
-    /// A variable's or a flag's text as the value that it stands for; what it cannot stand for stays text.
+    /// Parses the text of a variable or a flag. Text that does not parse stays text, for
+    /// [`Setting::check`] to refuse.
     pub(super) fn read(&self, text: &str) -> Value {
         let read = match self.kind {
             Number(..) => text.parse().ok().map(Value::Integer),
@@ -167,7 +169,7 @@ impl Setting {
         read.unwrap_or_else(|| text.into())
     }
 
-    /// Whether the setting may be this; the error says what it may be, and never what it is.
+    /// Checks a value. The error says what the setting may be, and never quotes the value.
     pub(super) fn check(&self, value: &Value) -> Result<(), String> {
         let text = value.as_str();
         let fits = match self.kind {
@@ -195,7 +197,7 @@ impl Setting {
             (false, Number(..)) => Err(format!("must be a whole number from {}", self.kind)),
             (false, Span(..)) => Err(format!("must be a span of time from {}", self.kind)),
             (false, Text(_)) => Err(format!(
-                "must be {}, without control characters and others that are not seen",
+                "must be {}, without control characters and other invisible ones",
                 self.kind
             )),
             (false, kind) => Err(format!("must be {kind}")),
@@ -219,7 +221,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// No character that ends a line, drives a terminal, or makes another name of one that looks the same.
+/// Whether no character ends a line, drives a terminal, or makes another name look the same.
 fn is_plain(text: &str) -> bool {
     let unseen = |c: char| matches!(c, '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}');
     !text.contains(|c: char| c.is_control() || unseen(c))

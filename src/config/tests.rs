@@ -82,9 +82,9 @@ fn names_that_can_never_match_are_refused() {
         ("[cors]\norigins = [\"\"]", "no scheme"),
         (
             "hosts = [\"a.example\", \"b.example:80\"]",
-            "item 2 is no name",
+            "item 2 is not a name",
         ),
-        ("hosts = [\"https://a.example\"]", "is no name"),
+        ("hosts = [\"https://a.example\"]", "is not a name"),
         ("hosts = [\"*\"]", "wildcard"),
         ("public_url = \"a.example\"", "no scheme"),
         ("public_url = \"https://a.example/app\"", "more than"),

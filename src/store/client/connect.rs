@@ -25,7 +25,7 @@ use super::{
     startup::StartupError,
 };
 use crate::{
-    config::{Config, uri},
+    config::{Config, connection_string},
     store::{Inner, Store, unreadable::Unreadable},
 };
 
@@ -205,7 +205,7 @@ fn at_startup(error: StoreError, config: &Config) -> StoreError {
             _ => StoreError::Other(error),
         },
         StoreError::Refused { detail } => StartupError::BadUri {
-            reason: uri::fault(&config.mongodb_uri, &detail),
+            reason: connection_string::redacted(&config.mongodb_uri, &detail),
         }
         .into(),
         other => other,

@@ -1,10 +1,10 @@
-//! What may be said of a connection string: never what stands in it.
+//! Messages about a connection string that quote nothing of it.
 
 use std::collections::HashSet;
 
-/// The driver's reason why `uri` is refused, where it quotes nothing of it but names of options; else
-/// that something in it is wrong.
-pub(crate) fn fault(uri: &str, reason: &str) -> String {
+/// Returns the driver's reason for refusing `uri`, unless that quotes more of it than names of
+/// options. Then it only says that something in it is wrong.
+pub(crate) fn redacted(uri: &str, reason: &str) -> String {
     let reason = reason
         .strip_prefix("An invalid argument was provided: ")
         .unwrap_or(reason);
@@ -16,7 +16,7 @@ pub(crate) fn fault(uri: &str, reason: &str) -> String {
     }
 }
 
-/// The words of a connection string but for its scheme and the names of its options.
+/// Returns the words of a connection string, except its scheme and the names of its options.
 fn values(uri: &str) -> HashSet<String> {
     let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
     let (user, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
@@ -31,7 +31,8 @@ fn values(uri: &str) -> HashSet<String> {
         .collect()
 }
 
-/// Letters apart from digits, so that a value is found whatever stands around it.
+/// Splits text into words. Letters and digits are split from each other, so that a value is found
+/// whatever stands around it.
 fn words(text: &str) -> impl Iterator<Item = String> {
     let mut last = None;
     let mut word = String::new();

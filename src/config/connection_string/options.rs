@@ -1,27 +1,27 @@
-//! The options of a connection string, one by one.
+//! The options of a connection string, judged one by one.
 
 use mongodb::options::ConnectionString;
 use percent_encoding::percent_decode_str;
 
 use super::files;
 
-/// What becomes of an option.
+/// The fate of an option.
 pub(super) enum Verdict {
     /// The driver takes it.
     Keep,
     /// The driver takes it with this value.
     Change(String),
-    /// It has no effect here, and can be left out.
+    /// It has no effect here and is left out.
     Ignore,
-    /// No program is known to have it. It can be left out.
+    /// No known program has it. It is left out.
     Unknown,
-    /// Without it, the connection would not be what is asked for.
+    /// Without it, the connection would not be the one asked for. The reason says so.
     Refuse(String),
-    /// The same of one that no program is known to have: the reason says its name.
+    /// The same of an option that no known program has. The reason says its name.
     Strange(String),
 }
 
-/// Options of other drivers that ask for nothing which is lost here (in lower case).
+/// Options of other drivers that can be left out without loss (in lower case).
 const WITHOUT_EFFECT: [&str; 43] = [
     // The driver has no such timeout; the service's own limits hold.
     "sockettimeoutms",
@@ -37,7 +37,7 @@ const WITHOUT_EFFECT: [&str; 43] = [
     "serverselectiontryonce",
     "socketcheckintervalms",
     "heartbeatconnecttimeoutms",
-    // No value of this service is a UUID.
+    // This service stores no UUIDs.
     "uuidrepresentation",
     "guids",
     "datetime_conversion",
@@ -49,7 +49,7 @@ const WITHOUT_EFFECT: [&str; 43] = [
     "ignoreundefined",
     "serializefunctions",
     "promotevalues",
-    // How a driver works inside.
+    // Internals of a driver.
     "connect",
     "ipv6",
     "family",
@@ -67,7 +67,7 @@ const WITHOUT_EFFECT: [&str; 43] = [
     "usefindandmodify",
     "streamtype",
     "forceserverobjectid",
-    // No driver of rustls asks for revocations: there is nothing to switch off.
+    // With rustls no driver checks revocations: there is nothing to switch off.
     "tlsdisableocspendpointcheck",
     "tlsdisablecertificaterevocationcheck",
 ];
@@ -112,14 +112,14 @@ const SPELLED: [&str; 36] = [
     "srvServiceName",
 ];
 
-/// Values by which the mechanisms are named that are spoken here.
+/// Authentication mechanisms that the driver supports here.
 const MECHANISMS: [&str; 4] = ["SCRAM-SHA-256", "SCRAM-SHA-1", "MONGODB-X509", "PLAIN"];
 const COMPRESSORS: [&str; 2] = ["snappy", "zlib"];
-/// Bytes of `appName` that servers take in a handshake.
+/// Bytes of `appName` that servers accept in a handshake.
 const APP_NAME_BYTES: usize = 128;
-/// As every driver has it.
+/// The least `heartbeatFrequencyMS`, which all drivers share.
 const LEAST_HEARTBEAT_MS: u64 = 500;
-/// What begins like this is about who is talked to: left out, the connection would be another one.
+/// Options that begin like this concern the peer: without one, the connection would be another one.
 const GUARDED: [&str; 6] = ["tls", "ssl", "auth", "proxy", "srv", "gssapi"];
 
 /// Judges an option as it stands in the string.
@@ -131,9 +131,9 @@ pub(super) fn judge(name: &str, value: &str) -> Verdict {
     match lower.as_str() {
         "compressors" => compressors(value),
         "loadbalanced" if value == "true" => refuse(
-            "loadBalanced=true is for the routers of sharded clusters, and this service needs a replica set",
+            "loadBalanced=true is for sharded clusters, and this service needs a replica set",
         ),
-        "appname" if value.len() > APP_NAME_BYTES => refuse("appName may have 128 bytes at most"),
+        "appname" if value.len() > APP_NAME_BYTES => refuse("appName may have at most 128 bytes"),
         "maxpoolsize" if value == "0" => refuse("maxPoolSize must be 1 or more"),
         "heartbeatfrequencyms" if value.parse().is_ok_and(|ms: u64| ms < LEAST_HEARTBEAT_MS) => {
             refuse("heartbeatFrequencyMS must be 500 or more")
@@ -146,11 +146,11 @@ pub(super) fn judge(name: &str, value: &str) -> Verdict {
         "tlsallowinvalidhostnames" | "sslinvalidhostnameallowed" if value == "false" => {
             Verdict::Ignore
         }
-        "tlsallowinvalidhostnames" | "sslinvalidhostnameallowed" => refuse(
-            "tlsAllowInvalidHostnames is not supported: certificates must have the name of their host",
-        ),
+        "tlsallowinvalidhostnames" | "sslinvalidhostnameallowed" => {
+            refuse("tlsAllowInvalidHostnames is not supported: certificates must name their host")
+        }
         "tlscertificatekeyfilepassword" => refuse(
-            "tlsCertificateKeyFilePassword is not supported: the key's file must not be encrypted",
+            "tlsCertificateKeyFilePassword is not supported: the key file must not be encrypted",
         ),
         "proxyhost" | "proxyport" | "proxyusername" | "proxypassword" => {
             refuse("proxies (proxyHost) are not supported")
@@ -163,7 +163,7 @@ pub(super) fn judge(name: &str, value: &str) -> Verdict {
     }
 }
 
-/// Whether the driver knows an option of this name, by its own word.
+/// Judges an option by whether the driver knows its name.
 fn known(name: &str) -> Verdict {
     let Err(error) = ConnectionString::parse(format!("mongodb://h/?{name}=")) else {
         return Verdict::Keep;
@@ -176,7 +176,7 @@ fn known(name: &str) -> Verdict {
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
     {
-        return Verdict::Refuse("an option in it has no legal name".to_owned());
+        return Verdict::Refuse("an option in it has a name that is not allowed".to_owned());
     }
     let lower = name.to_ascii_lowercase();
     if GUARDED.iter().any(|begin| lower.starts_with(begin)) {
@@ -191,13 +191,14 @@ fn known(name: &str) -> Verdict {
     }
 }
 
-/// An option as the MongoDB manual spells it; the driver has it in lower case.
+/// Returns the option as the MongoDB manual spells it; the driver has it in lower case.
 fn spelled(option: &str) -> &str {
     let same = |name: &&&str| name.eq_ignore_ascii_case(option);
     SPELLED.iter().find(same).copied().unwrap_or(option)
 }
 
-/// The compressors that are spoken here; a server that has none of them does without.
+/// Keeps the compressors that the driver supports here. A server that has none of them does
+/// without.
 fn compressors(value: &str) -> Verdict {
     let wanted: Vec<_> = value.split(',').map(str::trim).collect();
     let spoken = |name: &&str| COMPRESSORS.contains(&name.to_ascii_lowercase().as_str());

@@ -1,4 +1,4 @@
-//! The files that a connection string names: the driver would find out at its first connection alone.
+//! The files that a connection string names. The driver would only notice at its first connection.
 
 use std::{fs, io::Read as _};
 
@@ -7,12 +7,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 /// More than any list of authorities has.
 const MOST_BYTES: u64 = 16 << 20;
 
-/// Checks that there is a certificate in it.
+/// Checks that the file holds a certificate.
 pub(super) fn authorities(path: &str) -> Result<(), String> {
     certificates(&read(path)?)
 }
 
-/// Checks that there are a certificate and its key in it.
+/// Checks that the file holds a certificate and its key.
 pub(super) fn identity(path: &str) -> Result<(), String> {
     let text = read(path)?;
     certificates(&text)?;

@@ -1,8 +1,11 @@
-//! Connection strings as other programs have them: what the driver cannot do is left out and named, or refused
-//! before anything starts. No text here quotes more of one than the name of an option.
+//! Connection strings as other programs write them.
+//!
+//! What the driver cannot do is left out and named, or refused before anything starts. No message quotes
+//! more of a connection string than the name of an option.
 
 mod files;
 mod options;
+mod redact;
 
 use futures_util::FutureExt as _;
 use mongodb::{
@@ -11,23 +14,26 @@ use mongodb::{
 };
 
 use self::options::{Verdict, judge};
-use super::{SYSTEM_DATABASES, uri};
+pub(crate) use self::redact::redacted;
 
+/// The databases that MongoDB keeps for itself.
+const SYSTEM_DATABASES: [&str; 3] = ["admin", "config", "local"];
 const SCHEMES: [&str; 2] = ["mongodb://", "mongodb+srv://"];
 const UNESCAPED: &str =
-    "an option in it is not supported (a ? in a user or a password is written %3F)";
+    "an option in it is not supported (write a ? in a user name or a password as %3F)";
 
-/// A connection string that the driver takes.
+/// A connection string that the driver accepts.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) uri: String,
-    /// The database in its path. One of MongoDB's own stands there to say where the user is, and is none.
+    /// The database in its path, unless it is one of MongoDB's own: that only says where the user
+    /// is defined.
     pub(super) database: Option<String>,
-    /// The names of options that have no effect here.
+    /// Names of options that have no effect here.
     pub(super) ignored: Vec<String>,
 }
 
-/// Reads a connection string; the error is what is wrong with it.
+/// Reads a connection string. The error says what is wrong with it.
 pub(super) fn read(text: &str) -> Result<Connection, String> {
     if !SCHEMES.iter().any(|scheme| text.starts_with(scheme)) {
         return Err("must begin with mongodb:// or mongodb+srv://".to_owned());
@@ -39,7 +45,7 @@ pub(super) fn read(text: &str) -> Result<Connection, String> {
             (format!("{before}?{kept}"), ignored)
         }
     };
-    let told = |error: Error| uri::fault(&uri, &error.kind.to_string());
+    let told = |error: Error| redacted(&uri, &error.kind.to_string());
     let parsed = ConnectionString::parse(&uri).map_err(told)?;
     let database = parsed.default_database.clone();
     check_together(parsed, &uri).map_err(told)?;
@@ -54,18 +60,18 @@ pub(super) fn is_system(database: &str) -> bool {
     SYSTEM_DATABASES.contains(&database.to_ascii_lowercase().as_str())
 }
 
-/// The options for the driver, and the names of those that have no effect.
+/// Splits the options into those for the driver and the names of those without effect.
 fn sorted(options: &str) -> Result<(String, Vec<String>), String> {
-    // Behind an @ stands the address: what is before it may be a password with a ? of its own.
+    // The address follows an @. Text before that may be a password with a ? in it.
     let nameable = !options.contains('@');
     let (mut kept, mut ignored) = (Vec::new(), Vec::new());
     for option in options.split('&').filter(|option| !option.is_empty()) {
         let Some((name, value)) = option.split_once('=') else {
-            return Err("an option in it is no NAME=VALUE".to_owned());
+            return Err("an option in it is not NAME=VALUE".to_owned());
         };
         match judge(name, value) {
             Verdict::Keep => kept.push(option.to_owned()),
-            // What is left out takes no address with it.
+            // Leaving an option out must not remove an address.
             Verdict::Change(_) | Verdict::Ignore if value.contains('@') => {
                 return Err(UNESCAPED.to_owned());
             }
@@ -83,8 +89,8 @@ fn sorted(options: &str) -> Result<(String, Vec<String>), String> {
     Ok((kept.join("&"), ignored))
 }
 
-/// Checks what the driver says of all options together, without a network: where the addresses are in DNS,
-/// the string is checked as if it had one.
+/// Checks all options together as the driver does, without a network. If the addresses are in DNS,
+/// the string is checked as if it named one itself.
 fn check_together(mut parsed: ConnectionString, uri: &str) -> Result<(), Error> {
     if uri.starts_with(SCHEMES[1]) {
         let plain = uri.replacen(SCHEMES[1], SCHEMES[0], 1);

@@ -1,9 +1,10 @@
-//! The names by which browsers know pages and this service: origins (RFC 6454) and hosts, each read in one way and
-//! compared in one way. No error quotes what it is about.
+//! Origins (RFC 6454) and hosts: the names by which browsers know pages and this service.
+//!
+//! Each is read in one way and compared in one way. No error quotes the text that it is about.
 
 use url::{Host, Url};
 
-/// What a page comes from: scheme, host and port.
+/// The origin of a page: scheme, host and port.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Origin {
     scheme: String,
@@ -12,7 +13,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Reads an origin as people write it: capitals, a default port and a slash at the end change nothing.
+    /// Reads an origin as people write it: capitals, a default port and a slash at the end make no
+    /// difference.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let text = text.trim();
         if text == "null" || text.starts_with("file:") {
@@ -30,7 +32,9 @@ impl Origin {
             .iter()
             .any(|other| scheme.eq_ignore_ascii_case(other))
         {
-            return Err("is of a socket: the origin is that of the page, with http or https");
+            return Err(
+                "is the address of a socket: give the origin of the page, with http or https",
+            );
         }
         if rest
             .trim_end_matches('/')
@@ -47,8 +51,9 @@ impl Origin {
         })
     }
 
-    /// Whether it is what a client names that asks for this host and port: without a port, that of the
-    /// scheme is meant. A proxy may have taken TLS away, so that the scheme is not known here.
+    /// Whether a client that asks for this host and port names this origin. Without a port, the
+    /// default of the scheme is meant. A proxy may have removed TLS, so the scheme is not known
+    /// here.
     pub fn is_at(&self, host: &Host, port: Option<u16>) -> bool {
         let default = match self.scheme.as_str() {
             "http" => Some(80),
@@ -58,18 +63,18 @@ impl Origin {
         self.host == *host && self.port == port.or(default)
     }
 
-    /// Whether it is one of the web.
+    /// Whether the scheme is http or https.
     pub fn is_web(&self) -> bool {
         matches!(self.scheme.as_str(), "http" | "https")
     }
 
-    /// The host.
+    /// Returns the host.
     pub fn host(&self) -> &Host {
         &self.host
     }
 }
 
-/// Whether it is this machine, for whoever asks.
+/// Whether a host is this machine, for every client.
 pub fn is_loopback(host: &Host) -> bool {
     match host {
         Host::Ipv4(ip) => ip.is_loopback(),
@@ -89,11 +94,12 @@ pub fn host(text: &str) -> Result<Host, &'static str> {
     match read.map(rooted) {
         Ok(Host::Domain(name)) if name.is_empty() => Err("is empty"),
         Ok(host) => Ok(host),
-        Err(()) => Err("is no name or address: leave out scheme, port and path"),
+        Err(()) => Err("is not a name or an address: leave out scheme, port and path"),
     }
 }
 
-/// A name means the same with a dot at its end, and an address the same in whichever form it is.
+/// Normalizes a host: a name means the same with a dot at its end, and an address the same in
+/// either form.
 fn rooted(host: Host) -> Host {
     match host {
         Host::Domain(mut name) => {
