@@ -9,7 +9,7 @@
 //! The modules in reading order, from the words to the whole. Imports point from later ones to
 //! earlier ones only; `ARCHITECTURE.md` says what each owns and must not know.
 //!
-//! - [`event`], [`position`], [`protocol`], [`extjson`]: the vocabulary.
+//! - [`event`], [`position`], [`protocol`], [`extjson`], `budget`: the vocabulary.
 //! - [`filter`]: MongoDB's query language: parse, match, index, explain.
 //! - [`subscription`]: stored subscriptions, with their filters compiled.
 //! - [`store`]: everything in MongoDB but the change stream; `retry_writer`: one write at a time, retried.
@@ -28,6 +28,7 @@
 //! Others link against little: [`filter::Filter`], [`filter::FilterIndex`], [`server::run`] with
 //! [`config::Config`].
 
+mod budget;
 pub(crate) mod carrier;
 pub mod cli;
 pub mod client;

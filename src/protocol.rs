@@ -5,14 +5,12 @@
 //! are the same for all.
 
 mod frame;
-mod load;
 mod message;
 
 use serde::Deserialize;
 
 pub use self::{
     frame::{Begun, Frame},
-    load::{Load, Share},
     message::Message,
 };
 use crate::position::Cursor;

@@ -53,10 +53,11 @@ use self::{
     teardowns::Teardowns,
 };
 use crate::{
+    budget::ByteBudget,
     config, event,
     position::{DeploymentId, Position},
     positions::Positions,
-    protocol::{Ending, Load},
+    protocol::Ending,
     receipts::Receipts,
     subscription::{CompiledSubscription, Key, Status},
     telemetry::Metrics,
@@ -116,7 +117,7 @@ impl Settings {
         EventEncoder {
             deployment: self.deployment,
             default_source: event::default_source(&self.database),
-            load: Load::on(Arc::clone(&metrics.waiting_bytes)),
+            budget: ByteBudget::on(Arc::clone(&metrics.waiting_bytes)),
             undecodable: metrics.events_undecodable.clone(),
         }
     }
@@ -174,8 +175,8 @@ impl Router {
         let router = Self {
             backlog: Backlog::new(
                 &settings.feed,
-                Load::on(Arc::clone(&metrics.window_bytes)),
-                delivery.encoder.load.clone(),
+                ByteBudget::on(Arc::clone(&metrics.window_bytes)),
+                delivery.encoder.budget.clone(),
             ),
             delivery,
             settings,

@@ -24,7 +24,7 @@ const ROWS: [&[&str]; 16] = [
     &["subscription"],
     &["filter"],
     &["client"],
-    &["event", "position", "protocol", "extjson"],
+    &["event", "position", "protocol", "extjson", "budget"],
     &["config", "telemetry", "mongod"],
 ];
 

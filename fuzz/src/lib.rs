@@ -4,6 +4,7 @@
 
 #![allow(dead_code)]
 
+pub mod budget;
 pub mod event;
 pub mod extjson;
 pub mod filter;

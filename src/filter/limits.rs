@@ -1,7 +1,5 @@
 //! The bounds of a filter.
 
-use crate::config;
-
 /// The bounds that [`Filter::parse_with`](super::Filter::parse_with) holds a filter to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -33,18 +31,6 @@ impl Default for Limits {
             pattern_bytes: 4_096,
             compiled_pattern_bytes: 256 << 10,
             compiled_bytes: 1 << 20,
-        }
-    }
-}
-
-impl From<&config::Limits> for Limits {
-    fn from(limits: &config::Limits) -> Self {
-        Self {
-            filter_bytes: limits.filter_bytes,
-            clauses: limits.filter_clauses,
-            list_values: limits.filter_values,
-            depth: limits.filter_depth,
-            ..Self::default()
         }
     }
 }

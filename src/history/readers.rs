@@ -13,7 +13,7 @@ use super::{
     backlog_extension::BacklogExtension,
     group::{begin, refuse, take_group},
 };
-use crate::{position::Position, protocol::Load, router::Batch};
+use crate::{budget::ByteBudget, position::Position, router::Batch};
 
 /// Clients that may wait for a stream. More are refused as busy, and come back.
 const WAITING_REQUESTS: usize = 32_768;
@@ -107,7 +107,7 @@ fn send_to_backlog(waiting: &mut Vec<ReplayRequest>, backlog_start: Position) {
 /// Reads one stretch of the oplog for a group. Returns the start of the backlog once that is extended, if it is.
 async fn serve(context: HistoryContext, mut group: Vec<ReplayRequest>) -> Option<Position> {
     group.sort_unstable_by_key(|request| request.from);
-    let load = Load::on(Arc::clone(&context.metrics.waiting_bytes));
+    let budget = ByteBudget::on(Arc::clone(&context.metrics.waiting_bytes));
     let mut stream = match begin(&context, &group).await {
         Ok((stream, first)) => {
             refuse(group.drain(..first), Refusal::Lost);
@@ -130,7 +130,7 @@ async fn serve(context: HistoryContext, mut group: Vec<ReplayRequest>) -> Option
         let Some(batch) = stream.next().await else {
             return extension.hand_over(&context.router).await;
         };
-        batch.count(&load);
+        batch.count(&budget);
         extension.add(&batch);
         hand_out(&batch, &mut members).await;
     }

@@ -4,8 +4,11 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Dialect, Load, Message, load::Share};
-use crate::position::Position;
+use super::{Dialect, Message};
+use crate::{
+    budget::{ByteBudget, Reservation},
+    position::Position,
+};
 
 /// One message, or a run of consecutive events that go together.
 #[derive(Debug)]
@@ -20,7 +23,7 @@ pub struct Frame {
     /// Of a run: where each of its events ends.
     ends: Box<[End]>,
     /// Counts it as long as it waits anywhere.
-    share: Option<Share>,
+    reservation: Option<Reservation>,
 }
 
 /// The end of one event in a run.
@@ -51,7 +54,7 @@ impl Frame {
             position,
             event_at,
             ends: Box::default(),
-            share: None,
+            reservation: None,
         }
     }
 
@@ -82,8 +85,8 @@ impl Frame {
 
     /// Counts the frame from here on until nobody has it any more.
     #[must_use]
-    pub fn counted(mut self, load: &Load) -> Self {
-        self.share = Some(load.share(self.bytes.len()));
+    pub fn counted(mut self, budget: &ByteBudget) -> Self {
+        self.reservation = Some(budget.reserve(self.bytes.len()));
         self
     }
 

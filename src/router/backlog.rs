@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::Batch;
-use crate::{config, position::Position, protocol::Load};
+use crate::{budget::ByteBudget, config, position::Position};
 
 /// Bytes of batches in one answer, so that a long past is read in pieces.
 const SLICE_BYTES: usize = 512 * 1024;
@@ -18,9 +18,9 @@ pub(super) struct Backlog {
     max_bytes: usize,
     max_age: Duration,
     /// Counts what is here, with all encodings of its events.
-    kept: Load,
+    kept: ByteBudget,
     /// Counts what others still hold of what was forgotten.
-    load: Load,
+    waiting: ByteBudget,
 }
 
 /// A piece of the past.
@@ -32,21 +32,21 @@ pub(super) struct Slice {
 }
 
 impl Backlog {
-    pub(super) fn new(settings: &config::Feed, kept: Load, load: Load) -> Self {
+    pub(super) fn new(settings: &config::Feed, kept: ByteBudget, waiting: ByteBudget) -> Self {
         Self {
             batches: VecDeque::new(),
             start: Position::START,
             max_bytes: settings.window_bytes,
             max_age: settings.window_age,
             kept,
-            load,
+            waiting,
         }
     }
 
     /// Forgets everything: the past begins at `start`.
     pub(super) fn restart(&mut self, start: Position) {
         for batch in self.batches.drain(..) {
-            batch.forget(&self.load);
+            batch.forget(&self.waiting);
         }
         self.start = start;
     }
@@ -63,7 +63,7 @@ impl Backlog {
                 break;
             }
             self.start = oldest.position;
-            oldest.forget(&self.load);
+            oldest.forget(&self.waiting);
             self.batches.pop_front();
         }
     }
@@ -152,14 +152,14 @@ mod tests {
             window_age,
             ..config::Feed::default()
         };
-        Backlog::new(&settings, Load::default(), Load::default())
+        Backlog::new(&settings, ByteBudget::default(), ByteBudget::default())
     }
 
     fn encoder() -> EventEncoder {
         EventEncoder {
             deployment: DeploymentId([0; 6]),
             default_source: String::new(),
-            load: Load::default(),
+            budget: ByteBudget::default(),
             undecodable: Counter::default(),
         }
     }
@@ -255,11 +255,11 @@ mod tests {
         let mut backlog = window_of(1_500, Duration::from_mins(1));
         backlog.add(batch(1, 1_000));
         let held = backlog.after(Position::START).unwrap();
-        assert_eq!(backlog.load.bytes(), 0, "the backlog keeps it anyway");
+        assert_eq!(backlog.waiting.bytes(), 0, "the backlog keeps it anyway");
         backlog.add(batch(2, 1_000));
-        assert!(backlog.load.bytes() > 1_000);
+        assert!(backlog.waiting.bytes() > 1_000);
         drop(held);
-        assert_eq!(backlog.load.bytes(), 0);
+        assert_eq!(backlog.waiting.bytes(), 0);
     }
 
     #[test]

@@ -13,9 +13,10 @@ use tokio::sync::oneshot;
 
 use super::Table;
 use crate::{
+    budget::{ByteBudget, Reservation},
     event::{self, Defaults},
     position::{DeploymentId, Position},
-    protocol::{Dialect, Frame, GapReason, Load, Message, Share},
+    protocol::{Dialect, Frame, GapReason, Message},
     subscription::CompiledSubscription,
     telemetry::Unapplied,
 };
@@ -49,23 +50,23 @@ pub(crate) struct Batch {
 impl Batch {
     /// Counts the batch among what waits, from here on until nobody has it any more, unless it is kept or
     /// counted so already. Its frames count for themselves while they wait.
-    pub(crate) fn count(&self, load: &Load) {
+    pub(crate) fn count(&self, budget: &ByteBudget) {
         let mut held = self.counted.lock();
         if matches!(*held, Held::Nowhere) {
-            *held = Held::Waiting(load.share(self.reply.as_bytes().len()));
+            *held = Held::Waiting(budget.reserve(self.reply.as_bytes().len()));
         }
     }
 
     /// Counts it among what the node remembers: with the encodings that its events have so far, and those
     /// that are made from here on.
-    pub(super) fn keep(&self, kept: &Load) {
-        *self.counted.lock() = Held::Kept(kept.share(self.held()));
+    pub(super) fn keep(&self, kept: &ByteBudget) {
+        *self.counted.lock() = Held::Kept(kept.reserve(self.held()));
     }
 
     /// The node does not remember it any more: it waits for those who still have it.
-    pub(super) fn forget(&self, load: &Load) {
+    pub(super) fn forget(&self, budget: &ByteBudget) {
         *self.counted.lock() = Held::Nowhere;
-        self.count(load);
+        self.count(budget);
     }
 
     /// Bytes that it holds, with the encodings that its events have so far.
@@ -124,9 +125,9 @@ enum Held {
     #[default]
     Nowhere,
     /// Among what waits.
-    Waiting(#[expect(dead_code, reason = "its drop is what counts")] Share),
+    Waiting(#[expect(dead_code, reason = "its drop is what counts")] Reservation),
     /// Among what the node remembers.
-    Kept(Share),
+    Kept(Reservation),
 }
 
 impl Counted {
@@ -158,11 +159,11 @@ struct Encoded {
 }
 
 impl Encoded {
-    fn frame(&self, position: Position, load: &Load) -> Arc<Frame> {
+    fn frame(&self, position: Position, budget: &ByteBudget) -> Arc<Frame> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.upgrade().unwrap_or_else(|| {
             let frame = Frame::new(self.bytes.clone(), position, Some(self.at));
-            let frame = Arc::new(frame.counted(load));
+            let frame = Arc::new(frame.counted(budget));
             *waiting = Arc::downgrade(&frame);
             frame
         })
@@ -202,7 +203,7 @@ pub(crate) struct EventEncoder {
     /// Stands for a missing `source`.
     pub default_source: String,
     /// Where frames are counted while they wait.
-    pub load: Load,
+    pub budget: ByteBudget,
     /// Counts events of which something is no text, or cannot be read.
     pub undecodable: Counter,
 }
@@ -269,7 +270,7 @@ impl Change {
             }
         });
         let encoded = encoded.as_ref()?;
-        Some(encoded.frame(self.position, &encoder.load))
+        Some(encoded.frame(self.position, &encoder.budget))
     }
 
     fn encode(

@@ -18,8 +18,9 @@ use super::{
     table::{Matched, Panicked, Slot, Table},
 };
 use crate::{
+    budget::ByteBudget,
     position::Position,
-    protocol::{Dialect, Ending, Frame, Load},
+    protocol::{Dialect, Ending, Frame},
     telemetry::Metrics,
 };
 
@@ -148,8 +149,8 @@ impl Delivery {
         registry: &mut Registry<Slot>,
     ) {
         let slot = group.slot;
-        let load = &self.encoder.load;
-        for frame in group.take(dialect, registry.of(slot), self.bounds, load) {
+        let budget = &self.encoder.budget;
+        for frame in group.take(dialect, registry.of(slot), self.bounds, budget) {
             for connection in registry.of(slot) {
                 if connection.dialect == dialect && connection.gets(frame.position) {
                     self.push(connection.key, &connection.outbox, &frame);
@@ -195,7 +196,7 @@ impl Delivery {
             let made = match last {
                 Some((at, made)) if *at == from => Some(Arc::clone(made)),
                 _ => frame(connection.from, dialect)
-                    .map(|made| Arc::new(made.counted(&self.encoder.load))),
+                    .map(|made| Arc::new(made.counted(&self.encoder.budget))),
             };
             if let Some(made) = made {
                 *last = Some((from, Arc::clone(&made)));
@@ -313,7 +314,7 @@ impl EventGroup {
         dialect: Dialect,
         connections: &[Registered],
         bounds: Bounds,
-        load: &Load,
+        budget: &ByteBudget,
     ) -> SmallVec<[Arc<Frame>; 1]> {
         let frames = std::mem::take(&mut self.frames[dialect.index()]);
         let Some(first) = frames.first().filter(|_| frames.len() > 1) else {
@@ -326,7 +327,7 @@ impl EventGroup {
         }
         let run = |piece: Range<usize>| match &frames[piece] {
             [alone] => Arc::clone(alone),
-            events => Arc::new(Frame::run(events).counted(load)),
+            events => Arc::new(Frame::run(events).counted(budget)),
         };
         pieces(&frames, bounds).map(run).collect()
     }

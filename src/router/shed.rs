@@ -25,12 +25,12 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Delivery {
     fn has_headroom(&self) -> bool {
-        self.encoder.load.bytes() <= self.most_bytes - self.most_bytes / HEADROOM_PART
+        self.encoder.budget.bytes() <= self.most_bytes - self.most_bytes / HEADROOM_PART
     }
 
     /// Brings down what waits on this node, if it is more than may.
     pub(super) async fn shed_load(&mut self, registry: &mut Registry<Slot>, position: Position) {
-        if self.encoder.load.bytes() <= self.most_bytes {
+        if self.encoder.budget.bytes() <= self.most_bytes {
             return;
         }
         self.hand_over();
@@ -140,7 +140,7 @@ mod tests {
             let (sender, receiver) =
                 outbox(crate::router::outbox_bounds(&config::Socket::default()));
             let frame = Frame::new(vec![0; FRAME_BYTES].into(), Position::START, None);
-            let frame = Arc::new(frame.counted(&delivery.encoder.load));
+            let frame = Arc::new(frame.counted(&delivery.encoder.budget));
             assert!(matches!(sender.push(&frame), Pushed::Queued(_)));
             registry.open(0, NewConnection::live(sender));
             keeping.spawn(keep(receiver));

@@ -383,7 +383,7 @@ impl Replay {
         let json = subscription.to_json();
         let message = Message::updated(&json, &cursor);
         let frame = Frame::notice(&message, self.dialect, at);
-        Some(Arc::new(frame.counted(&self.context.encoder.load)))
+        Some(Arc::new(frame.counted(&self.context.encoder.budget)))
     }
 }
 

@@ -5,7 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bson::{RawDocument, RawDocumentBuf};
 
 use super::{Status, Subscription, fields::Fields};
-use crate::filter::{Filter, Limits};
+use crate::{
+    config,
+    filter::{Filter, Limits},
+};
 
 /// The fault of a subscription whose filter made this service panic.
 pub const FILTER_PANICKED: &str = "#/filter: the service failed to use it";
@@ -102,6 +105,20 @@ fn compile(filter: &RawDocument, limits: &Limits) -> Result<Filter, Box<str>> {
         Err(_) => {
             tracing::error!("compiling the filter of a subscription panicked");
             Err(FILTER_PANICKED.into())
+        }
+    }
+}
+
+/// The configured bounds of a filter. They stand here since the filter knows no configuration: it is fuzzed
+/// by itself.
+impl From<&config::Limits> for Limits {
+    fn from(limits: &config::Limits) -> Self {
+        Self {
+            filter_bytes: limits.filter_bytes,
+            clauses: limits.filter_clauses,
+            list_values: limits.filter_values,
+            depth: limits.filter_depth,
+            ..Self::default()
         }
     }
 }

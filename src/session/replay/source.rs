@@ -153,7 +153,7 @@ impl Replay {
         };
         Poll::Ready(match page {
             Ok(Some(batch)) => {
-                batch.count(&self.context.encoder.load);
+                batch.count(&self.context.encoder.budget);
                 self.batches.push_back(batch);
                 self.archive.page = Some(self.done);
                 // It is read when this one is delivered.
