@@ -1,4 +1,4 @@
-//! The route table: each call with what serves it and what is said of it.
+//! The route table: each call with its handler and its description.
 
 use axum::{
     handler::Handler,
@@ -18,7 +18,7 @@ use crate::{
     telemetry::OPENMETRICS_CONTENT_TYPE,
 };
 
-/// One call.
+/// A call: one method on one path.
 pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) path: String,
@@ -31,9 +31,9 @@ where
     H: Handler<T, AppState>,
     T: 'static,
 {
-    // A method of the standard library of methods always has a filter.
+    // Every standard method has a filter.
     let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
-    // What changes nothing is not answered where the answer alone would take too much of what all may take.
+    // The answer to a call that changes nothing is refused if it would take too much of the budget.
     let operation = if method.is_safe() {
         operation.refuses(&[Kind::TooLarge])
     } else {
@@ -56,14 +56,14 @@ pub(crate) fn description(limits: Limits) -> Description {
     })
 }
 
-/// All calls of a node with these limits.
+/// Returns all calls of a node with these limits.
 pub(crate) fn calls(limits: &Limits) -> Vec<Call> {
-    let mut all = of_subscriptions(limits);
-    all.extend(of_one_subscription());
-    all.extend(below_one_subscription(limits));
-    all.extend(of_events(limits));
-    all.extend(of_matching());
-    all.extend(of_service());
+    let mut all = subscription_calls(limits);
+    all.extend(one_subscription_calls());
+    all.extend(nested_calls(limits));
+    all.extend(event_calls(limits));
+    all.extend(matching_calls());
+    all.extend(service_calls());
     all
 }
 
@@ -78,23 +78,23 @@ fn flag() -> Value {
     json!({"type": "boolean"})
 }
 
-/// The subscription of the examples.
+/// Returns the subscription of the examples.
 fn demo() -> Value {
     json!({"name": "large transfers", "filter": {"type": "demo", "data.amount": {"$gte": 1000}}})
 }
 
-/// An event that it matches.
+/// Returns an event that matches it.
 fn demo_event() -> Value {
     json!({"type": "demo", "data": {"amount": 2500}})
 }
 
-/// The same with all that a `CloudEvent` must have.
+/// Returns the same event with every attribute that a `CloudEvent` must have.
 fn full_event() -> Value {
     json!({"specversion": "1.0", "id": "1", "source": "/bank", "type": "demo", "data": {"amount": 2500}})
 }
 
-fn of_subscriptions(limits: &Limits) -> Vec<Call> {
-    let tagged = |id, summary| Operation::new(id, "subscriptions", summary).stored();
+fn subscription_calls(limits: &Limits) -> Vec<Call> {
+    let tagged = |id, summary| Operation::new(id, "subscriptions", summary).uses_database();
     let subscription = || schema("Subscription");
     let input = || [(JSON, schema("SubscriptionInput"))];
     let many = json!({"type": "array", "maxItems": limits.batch_items, "items": schema("SubscriptionInput")});
@@ -106,17 +106,12 @@ fn of_subscriptions(limits: &Limits) -> Vec<Call> {
             subscriptions::create,
             tagged(
                 "createSubscription",
-                "Creates a subscription under an id of the service's.",
+                "Creates a subscription. The service assigns the id.",
             )
             .repeatable()
             .body(&input())
             .example(&[demo()])
-            .answers(
-                StatusCode::CREATED,
-                "It is created.",
-                subscription(),
-                &CREATED,
-            )
+            .answers(StatusCode::CREATED, "Created.", subscription(), &CREATED)
             .refuses(&[Kind::RefusedByDatabase, Kind::Conflict]),
         ),
         call(
@@ -125,17 +120,25 @@ fn of_subscriptions(limits: &Limits) -> Vec<Call> {
             subscriptions::list,
             tagged(
                 "listSubscriptions",
-                "A page of subscriptions, in the order of ids.",
+                "Lists subscriptions in the order of their ids.",
             )
-            .query("limit", integer(1, limits.page_items), "Items on the page.")
-            .query("cursor", text(), "`nextCursor` of the page before.")
+            .query(
+                "limit",
+                integer(1, limits.page_items),
+                "The most items on the page.",
+            )
+            .query("cursor", text(), "`nextCursor` of the previous page.")
             .query(
                 "status",
                 one_of(&["active", "paused", "invalid"]),
-                "Only these.",
+                "Only subscriptions with this status.",
             )
-            .query("name", text(), "Only of this name.")
-            .query("count", flag(), "Whether to count all in `total`.")
+            .query("name", text(), "Only subscriptions with this name.")
+            .query(
+                "count",
+                flag(),
+                "Whether to count the subscriptions on all pages, as `total`.",
+            )
             .answers(OK, "A page.", schema("SubscriptionPage"), &[])
             .refuses(&[Kind::BadCursor]),
         ),
@@ -143,27 +146,30 @@ fn of_subscriptions(limits: &Limits) -> Vec<Call> {
             POST,
             &below("/subscriptions/batch"),
             subscriptions::batch,
-            tagged("createSubscriptions", "Creates many, each for itself.")
-                .repeatable()
-                .body(&[(JSON, many)])
-                .example(&[json!([demo(), {"filter": {}}])])
-                .answers(
-                    OK,
-                    "All are created.",
-                    schema("BatchAnswer"),
-                    &["Tidegate-Applied"],
-                )
-                .answers(
-                    StatusCode::MULTI_STATUS,
-                    "Some are refused.",
-                    schema("BatchAnswer"),
-                    &["Tidegate-Applied"],
-                ),
+            tagged(
+                "createSubscriptions",
+                "Creates many subscriptions. Each succeeds or fails by itself.",
+            )
+            .repeatable()
+            .body(&[(JSON, many)])
+            .example(&[json!([demo(), {"filter": {}}])])
+            .answers(
+                OK,
+                "All created.",
+                schema("BatchAnswer"),
+                &["Tidegate-Applied"],
+            )
+            .answers(
+                StatusCode::MULTI_STATUS,
+                "Some refused.",
+                schema("BatchAnswer"),
+                &["Tidegate-Applied"],
+            ),
         ),
     ]
 }
 
-fn of_one_subscription() -> Vec<Call> {
+fn one_subscription_calls() -> Vec<Call> {
     let subscription = || schema("Subscription");
     let change = || schema("SubscriptionChange");
     let path = below("/subscriptions/{id}");
@@ -172,82 +178,107 @@ fn of_one_subscription() -> Vec<Call> {
             GET,
             &path,
             subscriptions::get,
-            of_one("getSubscription", "One subscription.")
-                .header("If-Match", entity_tags(), "Only if the entity tag is one of these.")
-                .header("If-None-Match", entity_tags(), "Only if the entity tag is none of these.")
-                .answers(OK, "It.", subscription(), &["ETag"])
-                .answers_with(StatusCode::NOT_MODIFIED, "You have it.", &[], &["ETag"])
+            one_subscription("getSubscription", "Shows a subscription.")
+                .header(
+                    "If-Match",
+                    entity_tags(),
+                    "Answer only if the entity tag is one of these.",
+                )
+                .header(
+                    "If-None-Match",
+                    entity_tags(),
+                    "Answer only if the entity tag is none of these.",
+                )
+                .answers(OK, "The subscription.", subscription(), &["ETag"])
+                .answers_with(StatusCode::NOT_MODIFIED, "Not modified.", &[], &["ETag"])
                 .refuses(&[Kind::PreconditionFailed]),
         ),
         call(
             Method::PUT,
             &path,
             subscriptions::put,
-            of_one("putSubscription", "Creates a subscription under an id of yours, or replaces it.")
-                .conditional()
-                .body(&[(JSON, schema("SubscriptionReplacement"))])
-                .example(&[demo()])
-                .answers(OK, "It is replaced.", subscription(), &WRITTEN)
-                .answers(StatusCode::CREATED, "It is created.", subscription(), &CREATED)
-                .refuses(&[Kind::RefusedByDatabase]),
+            one_subscription(
+                "putSubscription",
+                "Creates a subscription under an id that you choose, or replaces it.",
+            )
+            .conditional()
+            .body(&[(JSON, schema("SubscriptionReplacement"))])
+            .example(&[demo()])
+            .answers(OK, "Replaced.", subscription(), &WRITTEN)
+            .answers(StatusCode::CREATED, "Created.", subscription(), &CREATED)
+            .refuses(&[Kind::RefusedByDatabase]),
         ),
         call(
             Method::PATCH,
             &path,
             subscriptions::patch,
-            of_one("changeSubscription", "Changes what the body names.")
-                .saying("A merge patch (RFC 7396), except that `filter` and `metadata` are replaced whole.")
-                .conditional()
-                .body(&[("application/merge-patch+json", change()), (JSON, change())])
-                .example(&[json!({"status": "paused"}), json!({"name": null})])
-                .answers(OK, "It is changed.", subscription(), &WRITTEN)
-                .refuses(&[Kind::RefusedByDatabase]),
+            one_subscription(
+                "changeSubscription",
+                "Changes the fields that the body names.",
+            )
+            .description(
+                "A merge patch (RFC 7396), except that `filter` and `metadata` are replaced whole.",
+            )
+            .conditional()
+            .body(&[("application/merge-patch+json", change()), (JSON, change())])
+            .example(&[json!({"status": "paused"}), json!({"name": null})])
+            .answers(OK, "Changed.", subscription(), &WRITTEN)
+            .refuses(&[Kind::RefusedByDatabase]),
         ),
         call(
             Method::DELETE,
             &path,
             subscriptions::delete,
-            of_one("deleteSubscription", "Deletes it; its sockets end on every node.")
-                .conditional()
-                .answers_with(StatusCode::NO_CONTENT, "It is deleted.", &[], &["Tidegate-Applied"]),
+            one_subscription(
+                "deleteSubscription",
+                "Deletes a subscription. Its connections end on every node.",
+            )
+            .conditional()
+            .answers_with(
+                StatusCode::NO_CONTENT,
+                "Deleted.",
+                &[],
+                &["Tidegate-Applied"],
+            ),
         ),
     ]
 }
 
-fn of_one(id: &'static str, summary: &'static str) -> Operation {
+fn one_subscription(id: &'static str, summary: &'static str) -> Operation {
     Operation::new(id, "subscriptions", summary)
         .with_id(Kind::SubscriptionNotFound)
-        .stored()
+        .uses_database()
 }
 
-fn below_one_subscription(limits: &Limits) -> Vec<Call> {
+fn nested_calls(limits: &Limits) -> Vec<Call> {
     vec![
         call(
             GET,
             &below("/subscriptions/{id}/events"),
             negotiate::open,
-            of_one("receiveEvents", "A WebSocket, server-sent events, or a page of past matches.")
-                .saying(
-                    "A request to upgrade opens a WebSocket, `Accept: text/event-stream` server-sent events: both take `after`, \
-                     `since` and `onGap`. Any other gets a page of stored events and takes `after`, `before`, `order` and `limit`, \
-                     which are of pages; its `cursor` is the stream's: `after` it comes what the pages do not show. \
-                     Where server-sent events are refused for a while (503), the answer is 200 with `retry` and one `ended`, \
-                     since any other status ends a browser's `EventSource` for good.",
+            one_subscription("receiveEvents", "Streams matching events over a WebSocket or as server-sent events, or lists past matches.")
+                .description(
+                    "A request to upgrade opens a WebSocket, and `Accept: text/event-stream` opens server-sent events. Both take \
+                     `after`, `since` and `onGap`. Any other request gets a page of stored events; it takes `after`, `before`, \
+                     `order` and `limit`. A page's `nextCursor` belongs to pages. Its `cursor` belongs to streams: a stream with \
+                     `after` that cursor brings what the pages do not show. If server-sent events are refused for a while (503), \
+                     the answer is 200 with `retry` and one `ended`, because any other status ends a browser's `EventSource` for \
+                     good.",
                 )
-                .query("after", text(), "Go on behind this cursor.")
-                .query("since", json!({"type": "string", "format": "date-time"}), "Streams: go on at this time.")
-                .query("onGap", one_of(&["close"]), "Streams: end as `resync` rather than tell of a gap.")
+                .query("after", text(), "Continue after this cursor.")
+                .query("since", json!({"type": "string", "format": "date-time"}), "Streams: start at this time.")
+                .query("onGap", one_of(&["close"]), "Streams: end with `resync` instead of sending `gap`.")
                 .query("before", text(), "Pages: before this cursor.")
                 .query("order", one_of(&["asc", "desc"]), "Pages: oldest or newest first.")
-                .query("limit", integer(1, limits.page_items), "Pages: items.")
-                .query("lastEventId", text(), "Server-sent events: as the header `Last-Event-ID`, which wins.")
-                .query("Last-Event-ID", text(), "Server-sent events: the same.")
-                .query("_", text(), "Server-sent events: ignored; makes an address new.")
-                .header("Last-Event-ID", text(), "Server-sent events: wins over `after`.")
-                .answers_with(StatusCode::SWITCHING_PROTOCOLS, "A WebSocket, see `x-websocket`.", &[], &[])
+                .query("limit", integer(1, limits.page_items), "Pages: the most items.")
+                .query("lastEventId", text(), "Server-sent events: the same as the header `Last-Event-ID`, which wins.")
+                .query("Last-Event-ID", text(), "Server-sent events: the same as `lastEventId`.")
+                .query("_", text(), "Server-sent events: ignored. It makes an address unique.")
+                .header("Last-Event-ID", text(), "Server-sent events: continue after this cursor. It wins over the query.")
+                .answers_with(StatusCode::SWITCHING_PROTOCOLS, "A WebSocket. See `x-websocket`.", &[], &[])
                 .answers_with(
                     OK,
-                    "A page; or events of the stream, with `event` the type of a server's message, `id` its cursor, `data` its JSON.",
+                    "A page, or a stream: `event` is the type of a server message, `id` its cursor, and `data` its JSON.",
                     &[(JSON, schema("EventPage")), ("text/event-stream", text())],
                     &[],
                 )
@@ -265,32 +296,32 @@ fn below_one_subscription(limits: &Limits) -> Vec<Call> {
             POST,
             &below("/subscriptions/{id}/match"),
             matching::subscription,
-            of_one("matchSubscription", "Whether an event would match a stored filter, and why.")
+            one_subscription("matchSubscription", "Tells whether an event would match a stored filter, and why.")
                 .body(&[(JSON, event_body(&["event"]))])
                 .example(&[json!({"event": demo_event()})])
-                .answers(OK, "The answer of the filter that delivers.", schema("SubscriptionMatch"), &[])
+                .answers(OK, "The result of the filter that delivers.", schema("SubscriptionMatch"), &[])
                 .refuses(&[Kind::SubscriptionInvalid]),
         ),
         call(
             GET,
             &below("/subscriptions/{id}/connections"),
             connections::list,
-            of_one("listConnections", "Who is connected to this node.")
-                .answers(OK, "Connections.", schema("Connections"), &[]),
+            one_subscription("listConnections", "Lists the connections on this node.")
+                .answers(OK, "The connections.", schema("Connections"), &[]),
         ),
         call(
             GET,
             &below("/subscriptions/{id}/teardown"),
             teardown::show,
-            of_one("showTeardown", "What each node did about a delete of the last day.")
-                .answers(OK, "What is known of each node.", schema("Teardown"), &[])
+            one_subscription("showTeardown", "Shows the state of each node after a delete within the last day.")
+                .answers(OK, "The state of each node.", schema("Teardown"), &[])
                 .refuses(&[Kind::NotDeleted]),
         ),
     ]
 }
 
-fn of_events(limits: &Limits) -> Vec<Call> {
-    let tagged = |id, summary| Operation::new(id, "events", summary).stored();
+fn event_calls(limits: &Limits) -> Vec<Call> {
+    let tagged = |id, summary| Operation::new(id, "events", summary).uses_database();
     let (event, plain) = (schema("CloudEvent"), schema("PlainEvent"));
     let many = |of: &Value| json!({"type": "array", "maxItems": limits.publish_items, "items": of});
     vec![
@@ -299,9 +330,9 @@ fn of_events(limits: &Limits) -> Vec<Call> {
             &below("/events"),
             events::publish,
             tagged("publishEvents", "Publishes one event or many.")
-                .saying(
-                    "CloudEvents in structured and batched mode; in binary mode (attributes as `ce-` headers) the body is the data, \
-                     of any media type. As plain JSON, `specversion`, `id`, `source` and `time` may be left out.",
+                .description(
+                    "Takes CloudEvents in structured, batched and binary mode. In binary mode the attributes are `ce-` headers, and the \
+                     body is the data, of any media type. In plain JSON, `specversion`, `id`, `source` and `time` may be left out.",
                 )
                 .repeatable()
                 .body(&[
@@ -310,21 +341,21 @@ fn of_events(limits: &Limits) -> Vec<Call> {
                     ("application/cloudevents-batch+json", many(&event)),
                 ])
                 .example(&[demo_event(), full_event(), json!([full_event()])])
-                .answers(StatusCode::ACCEPTED, "All are stored.", schema("Published"), &["Tidegate-Applied"])
-                .answers(StatusCode::MULTI_STATUS, "Some are refused.", schema("Published"), &["Tidegate-Applied"])
+                .answers(StatusCode::ACCEPTED, "All stored.", schema("Published"), &["Tidegate-Applied"])
+                .answers(StatusCode::MULTI_STATUS, "Some refused.", schema("Published"), &["Tidegate-Applied"])
                 .refuses(&[Kind::RefusedByDatabase]),
         ),
         call(
             GET,
             &below("/events"),
             events::list,
-            tagged("listEvents", "A page of what was published, oldest first.")
-                .query("type", text(), "Only of this type.")
-                .query("source", text(), "Only of this source.")
-                .query("subject", text(), "Only of this subject.")
-                .query("filter", json!({"type": "string", "contentMediaType": JSON}), "Only what this filter matches.")
-                .query("after", text(), "`nextCursor` of the page before.")
-                .query("limit", integer(1, limits.page_items), "Items on the page.")
+            tagged("listEvents", "Lists published events, oldest first.")
+                .query("type", text(), "Only events of this type.")
+                .query("source", text(), "Only events from this source.")
+                .query("subject", text(), "Only events with this subject.")
+                .query("filter", json!({"type": "string", "contentMediaType": JSON}), "Only events that match this filter.")
+                .query("after", text(), "`nextCursor` of the previous page.")
+                .query("limit", integer(1, limits.page_items), "The most items on the page.")
                 .answers(OK, "A page.", schema("EventPage"), &[])
                 .refuses(&[
                     Kind::BadCursor,
@@ -337,17 +368,17 @@ fn of_events(limits: &Limits) -> Vec<Call> {
             GET,
             &below("/events/{id}"),
             events::get,
-            tagged("getEvent", "One event.")
+            tagged("getEvent", "Shows an event.")
                 .extended("x-example-id", json!("1"))
                 .with_id(Kind::EventNotFound)
-                .query("source", text(), "Its source, where several have this id.")
-                .answers(OK, "It.", schema("Event"), &[])
+                .query("source", text(), "The event's source, if events from several sources have this id.")
+                .answers(OK, "The event.", schema("Event"), &[])
                 .refuses(&[Kind::AmbiguousEvent]),
         ),
     ]
 }
 
-/// An object with just these fields, each a document.
+/// Returns the schema of an object with exactly these fields, each a document.
 fn event_body(fields: &[&str]) -> Value {
     let document = |name: &&str| {
         let described = if *name == "filter" {
@@ -361,7 +392,7 @@ fn event_body(fields: &[&str]) -> Value {
     json!({"type": "object", "properties": properties, "required": fields, "additionalProperties": false})
 }
 
-fn of_matching() -> Vec<Call> {
+fn matching_calls() -> Vec<Call> {
     vec![call(
         POST,
         &below("/match"),
@@ -369,20 +400,20 @@ fn of_matching() -> Vec<Call> {
         Operation::new(
             "matchFilter",
             "matching",
-            "Whether an event would match a filter, and why.",
+            "Tells whether an event would match a filter, and why.",
         )
         .body(&[(JSON, event_body(&["filter", "event"]))])
         .example(&[json!({"filter": {"type": "demo"}, "event": demo_event()})])
         .answers(
             OK,
-            "The answer of the filter that delivers.",
+            "The result of the filter that delivers.",
             schema("Match"),
             &[],
         ),
     )]
 }
 
-fn of_service() -> Vec<Call> {
+fn service_calls() -> Vec<Call> {
     let tagged = |id, summary| Operation::new(id, "service", summary);
     let metrics = [(OPENMETRICS_CONTENT_TYPE, text())];
     vec![
@@ -390,7 +421,7 @@ fn of_service() -> Vec<Call> {
             GET,
             &below(""),
             service::root,
-            tagged("root", "What this is, and where the rest is.").answers(
+            tagged("root", "Shows the name, the version and links.").answers(
                 OK,
                 "Links.",
                 schema("Root"),
@@ -401,19 +432,19 @@ fn of_service() -> Vec<Call> {
             GET,
             &below("/nodes"),
             nodes::list,
-            tagged("listNodes", "The nodes that are alive.")
-                .stored()
-                .answers(OK, "Nodes.", schema("Nodes"), &[]),
+            tagged("listNodes", "Lists the nodes that are alive.")
+                .uses_database()
+                .answers(OK, "The nodes.", schema("Nodes"), &[]),
         ),
         call(
             GET,
             &below("/health"),
             service::health,
-            tagged("health", "Each part, and since when it is as it is.")
-                .answers(OK, "All is well.", schema("Health"), &[])
+            tagged("health", "Shows the state of each part, and since when.")
+                .answers(OK, "Healthy.", schema("Health"), &[])
                 .answers(
                     StatusCode::SERVICE_UNAVAILABLE,
-                    "Something is not.",
+                    "Unhealthy. See `parts`.",
                     schema("Health"),
                     &[],
                 ),
@@ -422,9 +453,9 @@ fn of_service() -> Vec<Call> {
             GET,
             &below("/live"),
             service::live,
-            tagged("live", "Whether the process answers.").answers(
+            tagged("live", "Tells whether the process answers.").answers(
                 OK,
-                "It does.",
+                "It answers.",
                 schema("Up"),
                 &[],
             ),
@@ -433,18 +464,17 @@ fn of_service() -> Vec<Call> {
             GET,
             &below("/ready"),
             service::ready,
-            tagged("ready", "Whether requests should be sent here.").answers(
-                OK,
-                "Yes.",
-                schema("Up"),
-                &[],
-            ),
+            tagged(
+                "ready",
+                "Tells whether requests should be sent to this node.",
+            )
+            .answers(OK, "Ready.", schema("Up"), &[]),
         ),
         call(
             GET,
             &below("/openapi.json"),
             docs::openapi,
-            tagged("description", "This description.").answers(
+            tagged("description", "Shows this description.").answers(
                 OK,
                 "OpenAPI 3.1.",
                 json!({"type": "object"}),
@@ -455,7 +485,7 @@ fn of_service() -> Vec<Call> {
             GET,
             &below("/docs"),
             docs::show,
-            tagged("docs", "This description, for people.").answers_with(
+            tagged("docs", "Shows this description as a page.").answers_with(
                 OK,
                 "A page.",
                 &[("text/html", text())],
@@ -466,9 +496,9 @@ fn of_service() -> Vec<Call> {
             GET,
             "/metrics",
             service::metrics,
-            tagged("metrics", "Metrics in the OpenMetrics text format.").answers_with(
+            tagged("metrics", "Shows metrics in the OpenMetrics text format.").answers_with(
                 OK,
-                "Metrics.",
+                "The metrics.",
                 &metrics,
                 &[],
             ),
@@ -494,7 +524,7 @@ mod tests {
         http::{edge::budget::Budget, full, layers::Layers, starting},
     };
 
-    /// Asks each call of these routes, and sees that what refuses is described.
+    /// Sends each call to these routes, and checks that its description lists the refusal.
     async fn check(routes: &Router, header: Option<(HeaderName, &str)>, expected: Kind) {
         for call in calls(&Limits::default()) {
             let mut request = Request::builder()
@@ -523,7 +553,7 @@ mod tests {
         }
     }
 
-    /// Routes that answer every call that changes nothing with more than all answers may take.
+    /// Returns routes that answer every call that changes nothing with more than the budget.
     fn too_large(layers: &Layers) -> Router {
         let budget = Budget::new(8 << 10, "tests", &Arc::default());
         let routes = Router::new().fallback(async |method: Method| {
@@ -534,7 +564,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_refuses_any_call_is_described_at_each() {
+    async fn refusals_of_any_call_are_described_at_each() {
         let layers = Layers::new(&Config::default(), Arc::default(), CancellationToken::new());
         let coding = (header::TRANSFER_ENCODING, "gzip");
         check(&starting(&layers), None, Kind::NotReady).await;

@@ -1,4 +1,4 @@
-//! What all calls share: reading requests, wording answers and refusals, and the bounds on both.
+//! The code that all calls share: reading requests, making answers and refusals, and bounding both.
 //!
 //! It knows no route, no resource and no stream.
 

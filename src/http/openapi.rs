@@ -1,8 +1,8 @@
 //! The description of all calls: `OpenAPI` 3.1.
 //!
-//! Nothing here names a route: each call of the route table carries its own [`Operation`], so that a call
-//! without a description cannot be served. Names and bounds come from the code's own tables (problems,
-//! endings, configuration). That real answers are as described is held by the tests of the REST calls.
+//! Nothing here names a route: each call of the route table carries its own [`Operation`], so no call is served without a
+//! description. Names and bounds come from the code's own tables (problems, endings, configuration). The tests of the REST
+//! calls check that real answers are as described.
 
 mod messages;
 mod operation;
@@ -19,7 +19,7 @@ pub(crate) use self::{
 };
 use crate::{config::Limits, http::edge::paths::below};
 
-/// Returns the document about these calls: the method, the path and the description of each.
+/// Returns the document that describes these calls, each with its method and path.
 pub(crate) fn describe(
     limits: &Limits,
     calls: impl IntoIterator<Item = (Method, String, Operation)>,
@@ -43,10 +43,10 @@ pub(crate) fn describe(
         },
         "servers": [{"url": "/"}],
         "tags": [
-            {"name": "subscriptions", "description": "Documents with a filter and a life of their own."},
-            {"name": "events", "description": "What is published and delivered, as CloudEvents."},
-            {"name": "matching", "description": "Dry runs by the filter that delivers."},
-            {"name": "service", "description": "The node, and the nodes beside it."},
+            {"name": "subscriptions", "description": "Filters that are stored as documents and last until they are deleted or expire."},
+            {"name": "events", "description": "Published and delivered CloudEvents."},
+            {"name": "matching", "description": "Dry runs of the filters that deliver."},
+            {"name": "service", "description": "This node and the other nodes."},
         ],
         "paths": paths,
         "components": {
@@ -56,7 +56,7 @@ pub(crate) fn describe(
     })
 }
 
-/// An id may be the word "batch": the calls on that subscription are on a path that is a call's own.
+/// Describes the calls on the subscription with the id "batch": another call has its path.
 fn describe_the_one_named_batch(paths: &mut Map<String, Value>) {
     let one = paths.get(&below("/subscriptions/{id}")).cloned();
     let named = &mut paths[&below("/subscriptions/batch")];
@@ -88,13 +88,13 @@ fn headers() -> Value {
     };
     json!({
         "ETag": header("A hash of the stored document.", json!({"type": "string", "pattern": "^\"[0-9a-f]{32}\"$"})),
-        "Location": header("Where the subscription is.", json!({"type": "string", "format": "uri-reference"})),
-        "Retry-After": header("Seconds after which another try may succeed.", json!({"type": "integer", "minimum": 0})),
+        "Location": header("The path of the subscription.", json!({"type": "string", "format": "uri-reference"})),
+        "Retry-After": header("Seconds to wait before the next attempt.", json!({"type": "integer", "minimum": 0})),
         "Tidegate-Applied": header(
-            "`false` where the answering node has not applied the write yet; missing where it has.",
+            "`false` if the answering node has not applied the write yet; missing otherwise.",
             json!({"const": "false"}),
         ),
-        "X-Request-Id": header("Names the request in the log; yours, where you sent a sane one.", json!({"type": "string"})),
-        "Allow": header("The methods that the path takes.", json!({"type": "string"})),
+        "X-Request-Id": header("The request's id in the log: yours if you sent a usable one.", json!({"type": "string"})),
+        "Allow": header("The methods that the path accepts.", json!({"type": "string"})),
     })
 }

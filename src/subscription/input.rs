@@ -14,7 +14,7 @@ use crate::extjson::read_time;
 pub use self::reading::{Reading, check_id};
 
 /// The fields a request may set, in the order in which they are stored.
-pub(super) const FIELDS: [&str; 8] = [
+pub const FIELDS: [&str; 8] = [
     "name",
     "source",
     "filter",

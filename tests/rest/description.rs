@@ -82,7 +82,7 @@ fn assert_shape(description: &Value, schema: &Value, value: &Value, what: &str) 
     assert!(faults.is_empty(), "{faults:?}: {what}");
 }
 
-/// What is described at a path: literally, else by a pattern.
+/// Returns the description of a path: by its literal name, else by a pattern.
 fn item<'d>(description: &'d Value, path: &str) -> Option<&'d Value> {
     let paths = description["paths"].as_object().unwrap();
     let matches = |pattern: &str| {

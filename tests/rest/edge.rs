@@ -1,4 +1,4 @@
-//! What all calls have in common: refusals, limits, methods, CORS, ids, health.
+//! The behaviour of all calls: refusals, limits, methods, CORS, ids, health.
 
 use std::time::Duration;
 

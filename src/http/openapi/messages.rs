@@ -1,11 +1,11 @@
-//! What is said on a socket and in server-sent events.
+//! The messages on a socket and in server-sent events.
 
 use serde_json::{Value, json};
 
 use super::operation::schema;
 use crate::protocol::{Ending, GapReason};
 
-/// The messages of both sides, by name.
+/// Returns the messages of both sides, by name.
 pub(super) fn all() -> Vec<(&'static str, Value)> {
     let endings = Ending::ALL;
     let tokens: Vec<_> = endings.iter().map(|ending| ending.token()).collect();
@@ -17,7 +17,7 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
             "Connected",
             message(
                 "connected",
-                "First on every connection. `recovered`: everything since `after` will come.",
+                "The first message on every connection. `recovered` means that everything since `after` will come.",
                 json!({
                     "connectionId": {"type": "string"},
                     "subscription": schema("Subscription"),
@@ -30,7 +30,7 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
             "Delivered",
             message(
                 "event",
-                "An event that matches.",
+                "A matching event.",
                 json!({"cursor": cursor(), "event": schema("Event")}),
             ),
         ),
@@ -46,7 +46,7 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
             "Gap",
             message(
                 "gap",
-                "Events between two cursors may be missing.",
+                "Events between the two cursors may be missing.",
                 json!({
                     "reason": {"enum": reasons},
                     "after": {"oneOf": [cursor(), {"type": "null"}]},
@@ -58,8 +58,8 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
             "Ended",
             message(
                 "ended",
-                "Precedes every close that the server begins. `retryAfterMs` where another try makes sense. `cursor` is null \
-                 where a stream is refused to a client that said of none.",
+                "The last message before the server closes. `retryAfterMs` is set if another attempt makes sense. `cursor` is null \
+                 if a stream is refused to a client that sent none.",
                 json!({
                     "reason": {"enum": tokens},
                     "code": {"enum": codes},
@@ -77,22 +77,22 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
             "Ack",
             message(
                 "ack",
-                "Handled up to here (durable subscriptions).",
+                "The client has handled everything up to this cursor (durable subscriptions).",
                 json!({"cursor": cursor()}),
             ),
         ),
-        ("Ping", message("ping", "Are you there?", json!({}))),
+        ("Ping", message("ping", "Asks for a `pong`.", json!({}))),
         ("ClientMessage", any_of(&["Ack", "Ping"])),
     ]
 }
 
-/// One of these messages; they differ by `type`.
+/// Returns the schema of any of these messages, which differ by `type`.
 fn any_of(names: &[&str]) -> Value {
     let schemas: Vec<Value> = names.iter().map(|name| schema(name)).collect();
     json!({"oneOf": schemas})
 }
 
-/// A message: all its fields are there, and receivers ignore others.
+/// Returns the schema of a message. All its fields are there, and receivers ignore others.
 fn message(name: &str, description: &str, fields: Value) -> Value {
     let mut properties = json!({"type": {"const": name}});
     let mut required = vec![json!("type")];
@@ -110,7 +110,7 @@ fn message(name: &str, description: &str, fields: Value) -> Value {
     })
 }
 
-/// What a WebSocket on a call speaks.
+/// Returns the description of the WebSocket on a call.
 pub(crate) fn socket() -> Value {
     let endings: Vec<Value> = Ending::ALL
         .iter()

@@ -1,4 +1,4 @@
-//! What is said of one call.
+//! The description of one call.
 
 #![expect(
     clippy::needless_pass_by_value,
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::http::edge::problem::{Kind, PROBLEM_JSON};
 
-/// Refusals that any call may give.
+/// The refusals that any call may give.
 const ANYWHERE: [Kind; 11] = [
     Kind::MalformedRequest,
     Kind::BadParameter,
@@ -24,9 +24,9 @@ const ANYWHERE: [Kind; 11] = [
     Kind::Overloaded,
     Kind::NotReady,
 ];
-/// Refusals of calls that ask the database.
+/// The refusals of calls that use the database.
 const STORED: [Kind; 2] = [Kind::DatabaseUnavailable, Kind::DatabaseForbids];
-/// Refusals of calls that read a body.
+/// The refusals of calls that read a body.
 const READING: [Kind; 5] = [
     Kind::MalformedJson,
     Kind::RequestTimeout,
@@ -34,7 +34,7 @@ const READING: [Kind; 5] = [
     Kind::UnsupportedMediaType,
     Kind::InvalidRequest,
 ];
-/// Refusals of a repeated request.
+/// The refusals of repeated requests.
 const REPEATED: [Kind; 2] = [Kind::IdempotencyKeyInUse, Kind::IdempotencyKeyReused];
 
 /// The description of one call.
@@ -52,7 +52,7 @@ pub(crate) struct Operation {
 }
 
 impl Operation {
-    /// A call that is refused only where any is.
+    /// Returns the description of a call with only the refusals of any call.
     pub(crate) fn new(id: &'static str, tag: &'static str, summary: &'static str) -> Self {
         Self {
             id,
@@ -67,64 +67,64 @@ impl Operation {
         }
     }
 
-    /// Adds words.
-    pub(crate) fn saying(mut self, description: impl Into<String>) -> Self {
+    /// Adds a longer description.
+    pub(crate) fn description(mut self, description: impl Into<String>) -> Self {
         self.description = Some(description.into());
         self
     }
 
-    /// The call asks the database.
-    pub(crate) fn stored(self) -> Self {
+    /// Adds the refusals of a call that uses the database.
+    pub(crate) fn uses_database(self) -> Self {
         self.refuses(&STORED)
     }
 
-    /// The path names a subscription or an event.
+    /// Adds the id in the path and the refusal of an unknown one.
     pub(crate) fn with_id(self, unknown: Kind) -> Self {
         let schema = json!({"type": "string", "minLength": 1, "maxLength": 200});
         self.parameter("path", "id", true, schema, "The id, percent-encoded.")
             .refuses(&[unknown])
     }
 
-    /// A query parameter.
+    /// Adds a query parameter.
     pub(crate) fn query(self, name: &str, schema: Value, description: &str) -> Self {
         self.parameter("query", name, false, schema, description)
     }
 
-    /// A request's header.
+    /// Adds a header of the request.
     pub(crate) fn header(self, name: &str, schema: Value, description: &str) -> Self {
         self.parameter("header", name, false, schema, description)
     }
 
-    /// `If-Match` and `If-None-Match` of a write.
+    /// Adds `If-Match` and `If-None-Match` of a write.
     pub(crate) fn conditional(self) -> Self {
         self.header(
             "If-Match",
             entity_tags(),
-            "The write happens only if the entity tag is one of these.",
+            "Write only if the entity tag is one of these.",
         )
         .header(
             "If-None-Match",
             entity_tags(),
-            "`*`: only if there is none yet.",
+            "`*`: write only if the subscription does not exist yet.",
         )
         .refuses(&[Kind::PreconditionFailed, Kind::Contended])
     }
 
-    /// `Idempotency-Key`.
+    /// Adds `Idempotency-Key`.
     pub(crate) fn repeatable(self) -> Self {
         let key =
             json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"});
         self.header(
             "Idempotency-Key",
             key,
-            "The same request with the same key within 24 hours has its effect once, and gets the first answer again.",
+            "The same request with the same key within 24 hours takes effect once, and gets the first answer again.",
         )
         .refuses(&REPEATED)
     }
 
     fn parameter(
         mut self,
-        place: &str,
+        location: &str,
         name: &str,
         required: bool,
         schema: Value,
@@ -132,7 +132,7 @@ impl Operation {
     ) -> Self {
         self.parameters.push(json!({
             "name": name,
-            "in": place,
+            "in": location,
             "required": required,
             "description": description,
             "schema": schema,
@@ -140,13 +140,13 @@ impl Operation {
         self
     }
 
-    /// A body of one of these media types, each with its schema.
+    /// Adds a body of one of these media types, each with its schema.
     pub(crate) fn body(mut self, types: &[(&str, Value)]) -> Self {
         self.body = Some(json!({"required": true, "content": content(types)}));
         self.refuses(&READING)
     }
 
-    /// An example of the body, for each of its media types in their order.
+    /// Adds an example of the body for each of its media types, in their order.
     pub(crate) fn example(mut self, bodies: &[Value]) -> Self {
         let content = self
             .body
@@ -158,7 +158,7 @@ impl Operation {
         self
     }
 
-    /// An answer of `application/json`.
+    /// Adds an answer of `application/json`.
     pub(crate) fn answers(
         self,
         status: StatusCode,
@@ -170,7 +170,7 @@ impl Operation {
         self.answers_with(status, description, &types, headers)
     }
 
-    /// An answer of any media types, or of none.
+    /// Adds an answer of any media types, or of none.
     pub(crate) fn answers_with(
         mut self,
         status: StatusCode,
@@ -189,7 +189,7 @@ impl Operation {
         self
     }
 
-    /// Refusals of this call.
+    /// Adds refusals.
     pub(crate) fn refuses(mut self, kinds: &[Kind]) -> Self {
         for kind in kinds {
             if !self.problems.contains(kind) {
@@ -199,13 +199,13 @@ impl Operation {
         self
     }
 
-    /// A field of ours, `x-…`.
+    /// Adds an extension field, `x-…`.
     pub(crate) fn extended(mut self, name: &str, value: Value) -> Self {
         self.extensions.insert(name.to_owned(), value);
         self
     }
 
-    /// The operation object.
+    /// Returns the operation object.
     pub(crate) fn to_json(&self) -> Value {
         let mut responses = self.answers.clone();
         for kind in &self.problems {
@@ -243,7 +243,7 @@ impl Operation {
     }
 }
 
-/// A refusal; its types are added one by one.
+/// Returns a refusal. Its types are added one by one.
 fn refusal(kind: Kind) -> Value {
     json!({
         "description": kind.status().canonical_reason().unwrap_or("Refused"),
@@ -285,28 +285,28 @@ fn header_references(names: &[&str]) -> Value {
         .into()
 }
 
-/// A schema by its name.
+/// Returns a reference to a schema.
 pub(crate) fn schema(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
-/// Any text.
+/// Returns the schema of any text.
 pub(crate) fn text() -> Value {
     json!({"type": "string"})
 }
 
-/// `*`, or a list of entity tags (RFC 9110, section 8.8.3).
+/// Returns the schema of `*` or a list of entity tags (RFC 9110, section 8.8.3).
 pub(crate) fn entity_tags() -> Value {
     const TAG: &str = r#"(W/)?"[!#-~]*""#;
     json!({"type": "string", "pattern": format!(r"^(\*|{TAG}(, ?{TAG})*)$")})
 }
 
-/// A whole number within bounds.
+/// Returns the schema of a whole number within bounds.
 pub(crate) fn integer(least: usize, most: usize) -> Value {
     json!({"type": "integer", "minimum": least, "maximum": most})
 }
 
-/// One of these words.
+/// Returns the schema of one of these words.
 pub(crate) fn one_of(words: &[&str]) -> Value {
     json!({"type": "string", "enum": words})
 }

@@ -1,15 +1,15 @@
-//! An `OpenAPI` description as HTML. Pure.
+//! The HTML of an `OpenAPI` description. Pure.
 
 use std::fmt::{self, Write as _};
 
 use serde_json::{Map, Value};
 
-/// Marks a call that is another one.
+/// The extension field that marks a call as the same as another.
 pub(crate) const SAME_AS: &str = "x-same-as";
-/// Where examples find the service: what it listens on where nothing else is said.
+/// The address of the service in examples: the default.
 const SERVER: &str = "http://127.0.0.1:8080";
 
-/// Text that cannot be taken for markup.
+/// Text with markup escaped.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -27,7 +27,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Text in which what stands between backticks is code.
+/// Text in which backticks mark code.
 struct Prose<'a>(&'a str);
 
 impl fmt::Display for Prose<'_> {
@@ -50,7 +50,7 @@ fn text<'a>(value: &'a Value, name: &str) -> Prose<'a> {
     Prose(value[name].as_str().unwrap_or_default())
 }
 
-/// A name as it stands in a link and where that leads.
+/// Returns a name as in a link and its target.
 fn name<'a>(value: &'a Value, name: &str) -> Escaped<'a> {
     Escaped(value[name].as_str().unwrap_or_default())
 }
@@ -63,7 +63,7 @@ fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// The whole page.
+/// Writes the whole page.
 pub(crate) fn write(description: &Value, style: &str) -> String {
     let mut out = String::new();
     // Writing to a string does not fail.
@@ -81,7 +81,7 @@ fn page(description: &Value, style: &str, out: &mut String) -> fmt::Result {
          <meta name=\"viewport\" content=\"width=device-width\">\
          <title>{title} {version}</title><style>{style}</style></head><body>\
          <h1>{title} {version}</h1><p>{summary}</p><p>{words}</p>\
-         <p>The same for programs: <a href=\"openapi.json\">openapi.json</a>.</p>",
+         <p>For programs: <a href=\"openapi.json\">openapi.json</a>.</p>",
         title = text(info, "title"),
         version = text(info, "version"),
         summary = text(info, "summary"),
@@ -104,7 +104,7 @@ fn page(description: &Value, style: &str, out: &mut String) -> fmt::Result {
     for (name, schema) in entries(&description["components"]["schemas"]) {
         write!(
             out,
-            // The id is inside: a browser opens the box around what a link leads to.
+            // The id is inside, because a browser opens the box around the target of a link.
             "<details><summary><code>{0}</code> {1}</summary><div id=\"{0}\">",
             Escaped(name),
             text(schema, "description")
@@ -118,7 +118,7 @@ fn page(description: &Value, style: &str, out: &mut String) -> fmt::Result {
 fn operations(description: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {
     let all = entries(&description["paths"])
         .flat_map(|(path, item)| entries(item).map(move |(method, call)| (path, method, call)));
-    // What is told elsewhere already.
+    // A call that is the same as another is shown once.
     all.filter(|(_, _, call)| call.get(SAME_AS).is_none())
 }
 
@@ -162,7 +162,7 @@ fn call(path: &str, method: &str, operation: &Value, out: &mut String) -> fmt::R
     write!(out, "</div></details>")
 }
 
-/// A line for a shell, with the first of the bodies that are taken.
+/// Writes a line for a shell, with the first of the bodies that the call takes.
 fn example(path: &str, method: &str, operation: &Value, out: &mut String) -> fmt::Result {
     let id = operation["x-example-id"].as_str().unwrap_or("demo");
     let path = path.replace("{id}", id);
@@ -199,7 +199,7 @@ fn parameters(operation: &Value, out: &mut String) -> fmt::Result {
     write!(out, "</table>")
 }
 
-/// Media types with their schemas; problems by their types, shapes by a link.
+/// Writes media types with their schemas: problems by their types, other shapes by a link.
 fn content(of: &Value, out: &mut String) -> fmt::Result {
     for (kind, typed) in entries(&of["content"]) {
         let schema = &typed["schema"];
@@ -226,7 +226,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn nothing_that_is_said_becomes_markup() {
+    fn no_text_becomes_markup() {
         let description = json!({
             "info": {"title": "<script>", "version": "1"},
             "tags": [{"name": "a&b"}],

@@ -1,4 +1,4 @@
-//! The shapes of bodies.
+//! The schemas of bodies.
 
 #![expect(
     clippy::needless_pass_by_value,
@@ -19,7 +19,7 @@ use crate::{
     telemetry::Part,
 };
 
-/// All schemas, by name.
+/// Returns all schemas, by name.
 pub(super) fn all(limits: &Limits) -> Value {
     let mut all: Map<String, Value> = Map::new();
     let named = inputs(limits)
@@ -46,7 +46,7 @@ fn count() -> Value {
     json!({"type": "integer", "minimum": 0})
 }
 
-/// An object with these fields, all of them there, and no others.
+/// Returns the schema of an object with exactly these fields.
 fn exactly(description: &str, fields: Value) -> Value {
     let required: Vec<String> = fields
         .as_object()
@@ -72,34 +72,33 @@ fn inputs(limits: &Limits) -> Vec<(&'static str, Value)> {
     };
     let settable = json!({
         "filter": schema("Filter"),
-        "name": name("For people."),
-        "owner": name("Whose it is."),
+        "name": name("A name for people."),
+        "owner": name("The owner."),
         "metadata": {"type": ["object", "null"], "description": format!("At most {} bytes as BSON.", limits.metadata_bytes)},
         "status": {"enum": ["active", "paused", null]},
-        "durable": {"type": ["boolean", "null"], "description": "Whether the server keeps the acknowledged position."},
+        "durable": {"type": ["boolean", "null"], "description": "Whether the service keeps the acknowledged position."},
         "source": {"enum": [DEFAULT_SOURCE, null]},
-        "expiresAt": {"type": ["string", "null"], "format": "date-time", "description": "In the future; it is deleted then."},
+        "expiresAt": {"type": ["string", "null"], "format": "date-time", "description": "A time in the future. The subscription is deleted then."},
     });
     let mut with_id = settable.clone();
     with_id["id"] = json!({"type": "string", "description": "May repeat the id in the path."});
     for field in KEPT {
-        with_id[field] = json!({"readOnly": true, "description": "May be repeated as it is."});
+        with_id[field] = json!({"readOnly": true, "description": "May repeat the current value."});
     }
     for field in COMPUTED {
-        with_id[field] =
-            json!({"readOnly": true, "description": "May be repeated; not looked at."});
+        with_id[field] = json!({"readOnly": true, "description": "Ignored."});
     }
     vec![
         (
             "Filter",
             json!({
                 "type": "object",
-                "description": format!("A query as it would be given to MongoDB's `find`, in Extended JSON, `{{}}` for everything; at most {} bytes as BSON.", limits.filter_bytes),
+                "description": format!("A query as for MongoDB's `find`, in Extended JSON. `{{}}` matches everything. At most {} bytes as BSON.", limits.filter_bytes),
             }),
         ),
         (
             "Cursor",
-            json!({"type": "string", "description": "Opaque; rises on a connection, and compares as text."}),
+            json!({"type": "string", "description": "Opaque. It rises on a connection, and compares as text."}),
         ),
         (
             "SubscriptionInput",
@@ -118,14 +117,14 @@ fn inputs(limits: &Limits) -> Vec<(&'static str, Value)> {
 
 fn subscriptions() -> Vec<(&'static str, Value)> {
     let statuses = Status::ALL.map(Status::as_str);
-    // What other programs store may be of any type; the subscription is invalid then, and shown as it is.
+    // Other programs may store values of any type. The subscription is then invalid, and shown as it is.
     let mut shown = json!({
         "id": {"type": "string"},
         "name": {},
         "source": {},
         "filter": {},
         "status": {"enum": statuses},
-        "error": {"type": "string", "description": "Why it is invalid."},
+        "error": {"type": "string", "description": "The reason why the subscription is invalid."},
         "durable": {},
         "owner": {},
         "metadata": {},
@@ -152,21 +151,21 @@ fn subscriptions() -> Vec<(&'static str, Value)> {
         (
             "warnings",
             list(exactly(
-                "What a writer should know.",
+                "Reasons why the filter can never match, and fields that are ignored.",
                 json!({"pointer": {"type": "string"}, "detail": {"type": "string"}}),
             )),
         ),
         (
             "position",
-            json!({"oneOf": [schema("Cursor"), {"type": "null"}], "description": "The acknowledged position; durable subscriptions, `GET` of one."}),
+            json!({"oneOf": [schema("Cursor"), {"type": "null"}], "description": "The acknowledged position. Only in `GET` of one durable subscription."}),
         ),
         (
             "lagSeconds",
-            json!({"type": ["integer", "null"], "description": "How far that is behind."}),
+            json!({"type": ["integer", "null"], "description": "The seconds by which `position` is behind."}),
         ),
         (
             "lossInSeconds",
-            json!({"type": ["integer", "null"], "description": "How far the oplog's end is behind that; nothing is lost before."}),
+            json!({"type": ["integer", "null"], "description": "The seconds until the oplog may lose events after `position`."}),
         ),
     ] {
         shown[field] = described;
@@ -198,14 +197,14 @@ fn subscriptions() -> Vec<(&'static str, Value)> {
         (
             "BatchAnswer",
             exactly(
-                "One item for each of the request, in order.",
+                "One item for each item of the request, in order.",
                 json!({"items": list(json!({"oneOf": [created, refused]}))}),
             ),
         ),
         (
             "Connections",
             exactly(
-                "Who is connected to this node, oldest first.",
+                "The connections on this node, oldest first.",
                 json!({"items": list(exactly("", json!({
                     "connectionId": {"type": "string"},
                     "protocol": {"enum": ["tidegate.v1", "cloudevents.json", "sse"]},
@@ -236,7 +235,7 @@ fn teardown() -> Value {
         }),
     );
     exactly(
-        "What each node of the day did about a delete. `complete`: no node has a socket any more.",
+        "The state of each node of the last day after a delete. `complete` means that no node has a socket any more.",
         json!({
             "subscription": {"type": "string"},
             "deletedAt": time_or_null(),
@@ -256,7 +255,7 @@ fn event_page() -> Value {
             "nextCursor": {"type": ["string", "null"]},
             "cursor": {
                 "type": ["string", "null"],
-                "description": "A stream with `after` this brings what the pages do not show. Null where that is not known.",
+                "description": "A stream with `after` this cursor brings what the pages do not show. Null if that is not known.",
             },
             "tooExpensive": {
                 "type": "integer",
@@ -321,7 +320,7 @@ fn events() -> Vec<(&'static str, Value)> {
             "Event",
             json!({
                 "type": "object",
-                "description": "A CloudEvent. Fields that other programs stored beside its attributes are shown as they are.",
+                "description": "A CloudEvent. Other fields that programs stored are shown as they are.",
                 "properties": {
                     "specversion": {"const": "1.0"},
                     "id": {"type": "string"},
@@ -335,7 +334,7 @@ fn events() -> Vec<(&'static str, Value)> {
         (
             "Published",
             exactly(
-                "What became of each event, in the order given.",
+                "The outcome for each event, in the order given.",
                 json!({
                     "accepted": count(),
                     "duplicates": count(),
@@ -369,7 +368,7 @@ fn service() -> Vec<(&'static str, Value)> {
         .iter()
         .map(|k| format!("/problems/{}", k.slug()))
         .collect();
-    let place = |name: &str| {
+    let location = |name: &str| {
         exactly(
             "",
             json!({name: {"type": "string"}, "detail": {"type": "string"}}),
@@ -386,7 +385,7 @@ fn service() -> Vec<(&'static str, Value)> {
             "Problem",
             json!({
                 "type": "object",
-                "description": "A refusal (RFC 9457). `errors` points at every place that has to be corrected, a hundred at most; where there may be more, `truncated` is true.",
+                "description": "A refusal (RFC 9457). `errors` points to everything that must be corrected, up to a hundred places. If there may be more, `truncated` is true.",
                 "properties": {
                     "type": {"enum": kinds},
                     "title": {"type": "string"},
@@ -395,7 +394,7 @@ fn service() -> Vec<(&'static str, Value)> {
                     "errors": {
                         "type": "array",
                         "maxItems": Faults::MOST,
-                        "items": {"oneOf": [place("pointer"), place("parameter"), place("header")]},
+                        "items": {"oneOf": [location("pointer"), location("parameter"), location("header")]},
                     },
                     "truncated": {"type": "boolean"},
                     "sources": list(json!({"type": "string"})),
@@ -417,7 +416,7 @@ fn service() -> Vec<(&'static str, Value)> {
         (
             "Health",
             exactly(
-                "Each part, and since when it is as it is.",
+                "The state of each part, and since when.",
                 json!({
                     "status": {"enum": ["up", "down"]},
                     "detail": {"type": ["string", "null"]},
@@ -432,7 +431,7 @@ fn service() -> Vec<(&'static str, Value)> {
         (
             "Nodes",
             exactly(
-                "The nodes that were heard of within `aliveIntervals` times their `heartbeatMs`.",
+                "The nodes whose last heartbeat is no older than `aliveIntervals` times their `heartbeatMs`.",
                 json!({
                     "aliveIntervals": count(),
                     "items": list(exactly("", json!({
@@ -450,4 +449,61 @@ fn service() -> Vec<(&'static str, Value)> {
             ),
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subscription::input::{FIELDS, Reading};
+    use bson::DateTime;
+
+    fn properties(schemas: &Value, name: &str) -> Vec<String> {
+        let properties = schemas[name]["properties"].as_object().unwrap();
+        let mut names: Vec<_> = properties.keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The fields of a subscription are listed here and where requests are read.
+    #[test]
+    fn the_fields_of_subscriptions_are_those_that_are_read_and_shown() {
+        let schemas = all(&Limits::default());
+        let mut names: Vec<_> = FIELDS.map(str::to_owned).to_vec();
+        names.sort_unstable();
+        assert_eq!(properties(&schemas, "SubscriptionInput"), names);
+        let others = ["id"].into_iter().chain(KEPT).chain(COMPUTED);
+        names.extend(others.map(str::to_owned));
+        names.sort_unstable();
+        for schema in [
+            "SubscriptionReplacement",
+            "SubscriptionChange",
+            "Subscription",
+        ] {
+            assert_eq!(properties(&schemas, schema), names, "{schema}");
+        }
+    }
+
+    #[test]
+    fn a_field_may_be_null_where_it_is_described_so() {
+        let limits = Limits::default();
+        let schemas = all(&limits);
+        for field in FIELDS {
+            let reading = Reading {
+                pointer: "#",
+                id: None,
+                partial: true,
+                limits: &limits,
+                now: DateTime::now(),
+            };
+            let mut faults = Faults::default();
+            reading.input(json!({field: null}), &mut faults).unwrap();
+            let schema = &schemas["SubscriptionInput"]["properties"][field];
+            let values = schema["type"].as_array().into_iter().flatten();
+            let values = values.chain(schema["enum"].as_array().into_iter().flatten());
+            let nullable = values
+                .into_iter()
+                .any(|v| *v == json!("null") || v.is_null());
+            assert_eq!(faults.is_empty(), nullable, "{field}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What all writes have in common: room for another subscription, and the answer once this node has applied the write.
+//! The common parts of all writes: the check for room, and the answer once this node has applied the write.
 
 use axum::{
     http::{StatusCode, header},

@@ -224,7 +224,7 @@ mod tests {
         }
     }
 
-    /// What a node that remembers this, and is everywhere ahead, says of the others.
+    /// Returns the evidence of a node that remembers this delete and is ahead of all others.
     fn evidence(
         remembered: Option<Deletion>,
         since: u32,
