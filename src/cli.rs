@@ -1,25 +1,25 @@
-//! The command line: one file a command. Arguments in, an exit code out.
+//! The command line, one file a command: arguments in, an exit code out.
 //!
-//! `dev`, `serve`, `migrate` and `doctor` are given a configuration and work on the database; the others are
-//! clients, and know a running service by its address alone.
+//! `dev`, `serve`, `migrate` and `doctor` take a configuration and work on the database. The others are clients: they know
+//! a running service by its address alone.
 
 mod bench;
 mod descriptors;
 mod dev;
 mod doctor;
 mod failure;
-mod json;
+mod json_argument;
 mod listen;
 mod migrate;
-mod moment;
+mod node;
 mod publish;
 mod serve;
 mod server;
-mod service;
 mod settings;
 mod signals;
 mod style;
 mod subscription;
+mod time_argument;
 
 use clap::{
     Parser as _,
@@ -29,7 +29,7 @@ use clap::{
 pub use failure::Failure;
 pub use style::error;
 
-/// The arguments.
+/// The program's arguments.
 #[derive(clap::Parser, Debug)]
 #[command(name = "tidegate", version, about, styles = style::HELP, after_help = EXAMPLES)]
 pub struct Cli {
@@ -49,26 +49,26 @@ Each command has its own --help, with examples. Exit codes: 0 done; 1 failed; 2 
 
 #[derive(clap::Subcommand, Debug)]
 enum Command {
-    /// Run everything on this machine: a private mongod, and the service on it
+    /// Run everything on this machine: a private mongod and the service
     Dev(dev::Args),
-    /// Run the service on a database of yours
+    /// Run the service on your MongoDB
     Serve(serve::Args),
-    /// Bring the database to the state that this version needs
+    /// Bring a database to the state this version needs
     Migrate(migrate::Args),
-    /// Say what a database lacks for this service, and what to do about it
+    /// Check a database, and say what to fix
     Doctor(doctor::Args),
     /// Create, list, show, change, delete and explain subscriptions
     Subscription(subscription::Args),
     /// Publish one event, or many from a file or standard input
     Publish(publish::Args),
-    /// Print a subscription's events as they come
+    /// Print a subscription's events
     Listen(listen::Args),
-    /// Put load on a running service, and measure
+    /// Measure a running service under load
     Bench(bench::Args),
 }
 
-/// The arguments of this process; ends it where they make no sense. A connection string that stands in
-/// the wrong place is not repeated: it may hold a password.
+/// Parses the arguments of this process, and ends it if they make no sense. A connection string in the wrong place is not
+/// repeated, because it may hold a password.
 pub fn parse() -> Cli {
     Cli::try_parse().unwrap_or_else(|mut error| {
         let secret = |value: &ContextValue| {
@@ -89,7 +89,7 @@ pub fn parse() -> Cli {
 }
 
 impl Cli {
-    /// Runs the command that was given.
+    /// Runs the command.
     pub async fn run(self) -> Result<(), Failure> {
         match self.command {
             Command::Dev(args) => dev::run(args).await,

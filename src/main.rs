@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The outer result is about the process, the inner one about the command.
+/// Runs the command. The outer result is about the process, the inner one about the command.
 fn run(cli: Cli) -> anyhow::Result<Result<(), Failure>> {
     rustls::crypto::ring::default_provider()
         .install_default()
@@ -32,7 +32,7 @@ fn run(cli: Cli) -> anyhow::Result<Result<(), Failure>> {
         .build()
         .context("the runtime cannot be started")?;
     let outcome = runtime.block_on(cli.run());
-    // A thread may be waiting for standard input; nothing is owed to it.
+    // A thread may still wait for standard input. Nobody needs its result.
     runtime.shutdown_background();
     Ok(outcome)
 }

@@ -1,12 +1,10 @@
-//! `tidegate bench`: load on a running service, and what it made of it.
-//!
-//! Measures as a client can: nothing here knows the inside of the service.
+//! `tidegate bench`: puts load on a running service and measures it, from outside.
 
 mod plan;
-mod progress;
 mod publisher;
 mod report;
 mod sockets;
+mod status_line;
 mod subscriptions;
 
 use std::{
@@ -20,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     plan::{Plan, Rate},
-    progress::Progress,
     publisher::{Published, Target},
     report::Report,
     sockets::Sockets,
+    status_line::StatusLine,
     subscriptions::Subscriptions,
 };
 use super::{failure::Failure, server::ServerArgs, signals};
@@ -32,38 +30,38 @@ use crate::{
     store::EVENTS,
 };
 
-/// The load.
+/// The load to put on the service.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Sockets to open, dealt out among the subscriptions
+    /// Sockets to open, spread over the subscriptions
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     connections: u32,
-    /// Subscriptions to make; they are deleted at the end
+    /// Subscriptions to create; they are deleted at the end
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     subscriptions: u32,
     /// The share of the subscriptions that an event matches, from 0 to 1
     #[arg(long = "match", value_name = "SHARE", default_value = "1", value_parser = plan::share)]
     share: f64,
-    /// Events to publish a second, or max
+    /// Events per second, or max
     #[arg(long, value_name = "N", default_value = "100", value_parser = plan::rate)]
     rate: Rate,
-    /// Bytes of an event's data, as JSON
+    /// Size of an event's data in bytes, as JSON
     #[arg(long, value_name = "BYTES", default_value_t = 200)]
     payload: u32,
-    /// How long to publish
+    /// Time to publish
     #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = humantime::parse_duration)]
     duration: Duration,
-    /// Events in one request; without it, what makes 100 requests a second, and 500 for max
+    /// Events per request [default: as many as make 100 requests a second, and 500 with max]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     batch: Option<u16>,
-    /// Requests at a time
+    /// Requests in flight at once
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     publishers: u16,
-    /// Sockets to open at a time
+    /// Sockets that open at once
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     opening: u16,
-    /// Insert events straight into this MongoDB, the service's own, in place of POST /events
+    /// Insert events straight into the service's MongoDB instead of POST /events
     #[arg(long, value_name = "URI")]
     mongodb_uri: Option<String>,
     /// The service's database there
@@ -87,14 +85,15 @@ Examples:
   tidegate bench --connections 1000 --rate max --duration 30s
   tidegate bench --connections 5000 --subscriptions 5000 --match 0.0002 --rate 2000
 
-The events stay in the database until their retention is over. Subscriptions named bench-… are
-deleted at the end, also after Ctrl-C; those of a run that was killed expire within an hour.";
+The events stay in the database for the retention time. Subscriptions named bench-… are deleted at
+the end, also after Ctrl-C; those of a killed run expire an hour after its end.";
 
-/// How long nothing may come before the rest is given up.
+/// The silence after which missing messages are given up.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The pause between two looks at the counters.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Measures, and cleans up whatever came of it.
+/// Measures, and cleans up however that went.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let plan = Arc::new(Plan::new(&args)?);
     let client = args.server.client()?;
@@ -104,25 +103,25 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     let target = target(&args, &client).await?;
     let stop = signals::stop_token()?;
-    let progress = Progress::new();
+    let status = StatusLine::new();
     let mut subscriptions = Subscriptions::new(client.clone());
     let mut sockets = Sockets::new();
     let measured = async {
-        subscriptions.create(&plan, &stop, &progress).await?;
+        subscriptions.create(&plan, &stop, &status).await?;
         let ids = &subscriptions.ids;
-        sockets.open(&plan, &client, ids, &stop, &progress).await;
-        Ok(measure(&plan, &target, &mut sockets, &stop, &progress).await)
+        sockets.open(&plan, &client, ids, &stop, &status).await;
+        Ok(measure(&plan, &target, &mut sockets, &stop, &status).await)
     };
     let measured: Result<Report, Failure> = measured.await;
     sockets.close().await;
-    let deleted = subscriptions.delete(&progress).await;
-    progress.finish();
+    let deleted = subscriptions.delete(&status).await;
+    status.finish();
     let mut report = measured?;
     if stop.is_cancelled() {
-        report.short("the run was interrupted".to_owned());
+        report.add_shortfall("the run was interrupted".to_owned());
     }
     if let Err(reason) = deleted {
-        report.short(reason);
+        report.add_shortfall(reason);
     }
     report.print(&plan, args.json)
 }
@@ -138,13 +137,13 @@ async fn target(args: &Args, client: &Client) -> Result<Target, Failure> {
     Ok(Target::Database(database.collection(EVENTS)))
 }
 
-/// Publishes, waits for what is owed, and counts.
+/// Publishes, waits for the expected messages, and counts.
 async fn measure(
     plan: &Arc<Plan>,
     target: &Target,
     sockets: &mut Sockets,
     stop: &CancellationToken,
-    progress: &Progress,
+    status: &StatusLine,
 ) -> Report {
     let published = Arc::new(Published::default());
     let (began, clock) = (now_micros(), Instant::now());
@@ -156,34 +155,34 @@ async fn measure(
         }
         let events = published.accepted.load(Relaxed);
         let messages = sockets.tally.messages();
-        progress.say(&format!("publishing, {events} events, {messages} messages"));
+        status.show(&format!("publishing, {events} events, {messages} messages"));
     };
     let spent = *outcome.as_ref().unwrap_or(&clock.elapsed());
-    drain(&published, sockets, stop, progress).await;
+    drain(&published, sockets, stop, status).await;
     let mut report = Report::new(plan, sockets, &published, began, spent);
     if let Err(reason) = outcome {
-        report.short(format!("publishing failed: {reason}"));
+        report.add_shortfall(format!("publishing failed: {reason}"));
     }
     report
 }
 
-/// Waits until all that is owed has come, or nothing comes any more.
+/// Waits until all expected messages have come, or no more come.
 async fn drain(
     published: &Published,
     sockets: &mut Sockets,
     stop: &CancellationToken,
-    progress: &Progress,
+    status: &StatusLine,
 ) {
     let (mut seen, mut since) = (0, Instant::now());
     while !stop.is_cancelled() && since.elapsed() < PATIENCE {
-        let (messages, owed) = (sockets.tally.messages(), published.owed.load(Relaxed));
-        if messages >= owed || sockets.open_now() == 0 {
+        let (messages, expected) = (sockets.tally.messages(), published.expected.load(Relaxed));
+        if messages >= expected || sockets.open_now() == 0 {
             return;
         }
         if messages > seen {
             (seen, since) = (messages, Instant::now());
         }
-        progress.say(&format!("waiting for {} messages", owed - messages));
+        status.show(&format!("waiting for {} messages", expected - messages));
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -1,9 +1,9 @@
-//! The descriptors of this process: each connection needs one.
+//! File descriptors. Each connection needs one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit to the hard one. Shells and supervisors often give 1,024, which is for programs that use
-/// `select`; this one does not.
+/// Raises the soft limit to the hard one. Shells and supervisors often set 1,024 for programs that use `select`. This one
+/// does not.
 pub(crate) fn raise() {
     let before = getrlimit(Resource::Nofile);
     if before.current == before.maximum {
@@ -15,7 +15,9 @@ pub(crate) fn raise() {
         maximum: to,
     };
     match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => tracing::info!(from, to, "the limit of descriptors is raised"),
-        Err(error) => tracing::warn!(%error, from, to, "the limit of descriptors cannot be raised"),
+        Ok(()) => tracing::info!(from, to, "raised the limit of file descriptors"),
+        Err(error) => {
+            tracing::warn!(%error, from, to, "cannot raise the limit of file descriptors")
+        }
     }
 }

@@ -6,8 +6,8 @@ use reqwest::{Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    failure::{DATABASE_NOT_USABLE, Failure},
-    service,
+    failure::Failure,
+    node,
     settings::Settings,
     signals,
     style::{self, DIM, GOOD, STRONG, paint},
@@ -18,11 +18,11 @@ use crate::{
     mongod::{self, Mongod},
 };
 
-/// How far back a client can resume, in MB of changes.
+/// The size of the oplog, which bounds how far back a client can resume.
 const OPLOG_MB: u32 = 512;
-/// Where nothing else is said: what is written over HTTP, too.
+/// The default log filter of this command: it shows what is written over HTTP too.
 const LOG: &str = "info,tidegate::writes=debug";
-/// How often the service is asked whether it is ready.
+/// The pause between two questions whether the service is ready.
 const READY_POLL: Duration = Duration::from_millis(50);
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
 
@@ -30,14 +30,14 @@ const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Where the private mongod keeps its data
+    /// The folder for the data of the private mongod
     #[arg(long, value_name = "DIR", default_value = ".tidegate")]
     data_dir: PathBuf,
     #[command(flatten)]
     settings: Settings,
 }
 
-/// What to try first, as the README has it too.
+/// The first commands to try. The README has the same.
 const TRY_IT: [&str; 4] = [
     r#"subscription create --id demo --filter '{"type": "demo"}'"#,
     "listen demo",
@@ -51,11 +51,11 @@ Examples:
   tidegate dev --listen 127.0.0.1:9000 --data-dir /tmp/play
   tidegate dev --mongodb-uri 'mongodb://127.0.0.1:27017/?replicaSet=rs0'
 
-Runs a private mongod (one that is installed, or fetched once), applies migrations and serves.
-The next start finds the same data. Where a connection string is given, by flag, variable or
-file, that MongoDB is used instead. Ctrl-C stops the service, then mongod.";
+Runs a private mongod (an installed one, or one fetched once), applies migrations and serves.
+The next start finds the same data. A connection string, given by flag, variable or file, takes
+the place of the private mongod. Ctrl-C stops the service, then mongod.";
 
-/// Runs until it is told to stop. First the service ends, then the mongod under it.
+/// Runs until it is told to stop. The service ends first, then mongod.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let mut loaded = args.settings.read(&[])?;
     if loaded.config.log == Config::default().log {
@@ -64,8 +64,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let mut config = Settings::begin(loaded)?;
     config.cors.local = config.listen.ip().is_loopback();
     let stop = signals::stop_token()?;
-    let socket = service::bind(config.listen)?;
-    let url = service::local_url(socket.local_addr()?);
+    let socket = node::bind(config.listen)?;
+    let url = node::local_url(socket.local_addr()?);
     let mut mongod = None;
     if !args.settings.names_a_database(&config) {
         let Some(started) = stop.run_until_cancelled(start(args.data_dir)).await else {
@@ -73,19 +73,18 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         };
         config.mongodb_uri = mongod.insert(started?).uri();
     }
-    let listener = service::listen(socket)?;
+    let listener = node::listen(socket)?;
     let lost = OnceLock::new();
     let served = tokio::select! {
-        served = service::serve(config, listener, stop.clone()) => served,
-        never = accompany(&url, mongod.as_ref(), &stop, &lost) => match never {},
+        served = node::serve(config, listener, stop.clone()) => served,
+        never = watch(&url, mongod.as_ref(), &stop, &lost) => match never {},
     };
     if let Some(mongod) = mongod {
         mongod.stop().await;
     }
     if let Some(reason) = lost.get() {
-        return Err(database_failure(&format!(
-            "the private mongod ended by itself: {reason}"
-        )));
+        let text = format!("the private mongod ended by itself: {reason}");
+        return Err(Failure::unusable_database(text));
     }
     served
 }
@@ -102,29 +101,29 @@ async fn start(data_dir: PathBuf) -> Result<Mongod, Failure> {
     };
     Mongod::start(options).await.map_err(|error| match error {
         mongod::Error::UnusableBinary { .. } => Failure::setting("TIDEGATE_MONGOD", &error),
-        error => database_failure(&error.to_string()),
+        error => Failure::unusable_database(error.to_string()),
     })
 }
 
-/// What happens beside the service: a word when it is ready, and its end when mongod has ended.
-async fn accompany(
+/// Watches beside the service: says when it is ready, and stops it if mongod ends.
+async fn watch(
     url: &str,
     mongod: Option<&Mongod>,
     stop: &CancellationToken,
     lost: &OnceLock<String>,
 ) -> Infallible {
-    let watch = async {
+    let watch_mongod = async {
         if let Some(mongod) = mongod {
             let reason = mongod.ended().await;
             lost.get_or_init(|| reason);
             stop.cancel();
         }
     };
-    tokio::join!(watch, announce(url, mongod));
+    tokio::join!(watch_mongod, announce(url, mongod));
     std::future::pending().await
 }
 
-/// Waits until the service is ready, then says what to try.
+/// Waits until the service is ready, and then says what to try.
 async fn announce(url: &str, mongod: Option<&Mongod>) {
     let client = parse_address(url).map(Client::new);
     while let Ok(Ok(client)) = &client {
@@ -134,9 +133,9 @@ async fn announce(url: &str, mongod: Option<&Mongod>) {
         }
         tokio::time::sleep(READY_POLL).await;
     }
-    // Nobody reading this is no reason to stop serving.
+    // The service goes on without a reader.
     if let Err(error) = style::print(welcome(url, mongod)) {
-        tracing::debug!(%error, "nobody reads what to try");
+        tracing::debug!(%error, "the welcome cannot be printed");
     }
 }
 
@@ -164,18 +163,11 @@ fn welcome(url: &str, mongod: Option<&Mongod>) -> String {
     )
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "_./-+~".contains(c);
     if word.chars().all(plain) {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-fn database_failure(text: &str) -> Failure {
-    Failure::Service {
-        text: text.to_owned(),
-        code: DATABASE_NOT_USABLE,
-    }
 }

@@ -1,11 +1,15 @@
-//! `tidegate doctor`: says what a database lacks for this service, and what to do about it.
+//! `tidegate doctor`: checks a database for this service, and says what to fix.
 
+mod finding;
 mod findings;
 mod oplog;
 
 use serde_json::json;
 
-use self::findings::{Finding, Verdict, of_checkup, of_survey};
+use self::{
+    finding::{Finding, Verdict},
+    findings::{of_checkup, of_survey},
+};
 use super::{
     failure::Failure,
     settings::Settings,
@@ -16,13 +20,11 @@ use crate::{
     store::{self, StartupError, Store, StoreError},
 };
 
-const DATABASE_NOT_USABLE: u8 = 69;
-
-/// Where to look.
+/// The database to check.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Print JSON, one line a finding
+    /// Print one line of JSON per finding
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -34,11 +36,11 @@ Examples:
   tidegate doctor
   tidegate doctor --mongodb-uri 'mongodb://tidegate:…@db1/?replicaSet=rs0' --json
 
-Looks at the database that `serve` would use with the same settings: server, rights, how long the
-oplog reaches back, clocks, the change stream, migrations, and whether every collection is as it has
-to be, or somebody else's. Changes nothing; the right to read is enough.
+Checks the database that `serve` would use with the same settings: server, rights, the reach of the
+oplog, clocks, the change stream, migrations, and whether every collection is as it must be or
+belongs to another program. Changes nothing; the right to read is enough.
 
-Exit codes: 0 nothing that must be mended (there may be warnings); 1 something must be; 64 bad
+Exit codes: 0 nothing must be fixed (there may be warnings); 1 something must; 64 bad
 configuration; 69 the database cannot be reached or used at all.";
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
@@ -59,8 +61,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 async fn survey(config: &Config) -> Vec<Finding> {
-    let asked = async { Store::connect(config).await?.survey().await };
-    of_survey(asked.await, config)
+    let survey = async { Store::connect(config).await?.survey().await };
+    of_survey(survey.await, config)
 }
 
 fn print(finding: &Finding) -> Result<(), Failure> {
@@ -93,31 +95,24 @@ fn conclude(findings: &[Finding]) -> Result<(), Failure> {
     if bad > 0 {
         let s = if bad == 1 { "" } else { "s" };
         return Err(Failure::Failed(format!(
-            "{bad} finding{s} must be mended before the service can be relied on"
+            "{bad} finding{s} must be fixed before the service can be relied on"
         )));
     }
     style::note(match count(Verdict::Warning) {
-        0 => "nothing to mend".to_owned(),
-        1 => "nothing that must be mended, 1 warning".to_owned(),
-        warnings => format!("nothing that must be mended, {warnings} warnings"),
+        0 => "nothing to fix".to_owned(),
+        1 => "nothing that must be fixed, 1 warning".to_owned(),
+        warnings => format!("nothing that must be fixed, {warnings} warnings"),
     });
     Ok(())
 }
 
-/// The database cannot be used at all, or the connection string cannot.
+/// Makes the failure of a database that could not be checked at all.
 fn unusable(error: &StoreError) -> Failure {
     match error {
         StoreError::Startup(startup) => match startup.as_ref() {
             StartupError::BadUri { reason } => Failure::setting("mongodb_uri", reason),
-            startup => not_usable(startup.to_string()),
+            startup => Failure::unusable_database(startup.to_string()),
         },
-        error => not_usable(error.to_string()),
-    }
-}
-
-fn not_usable(text: String) -> Failure {
-    Failure::Service {
-        text,
-        code: DATABASE_NOT_USABLE,
+        error => Failure::unusable_database(error.to_string()),
     }
 }

@@ -1,4 +1,4 @@
-//! Why a command failed, and the exit code that says so.
+//! The failures of commands, and their exit codes.
 
 use std::io;
 
@@ -8,12 +8,12 @@ use crate::{
 };
 
 /// `EX_UNAVAILABLE` of sysexits.
-pub(super) const DATABASE_NOT_USABLE: u8 = 69;
+const DATABASE_NOT_USABLE: u8 = 69;
 
-/// A command's failure. Its text is for the person at the terminal.
+/// A command's failure, with a text for the person at the terminal.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// What was asked cannot be done, or was refused.
+    /// The command cannot do its work, or was refused.
     #[error("{0}")]
     Failed(String),
     /// The arguments contradict each other or cannot be read.
@@ -22,7 +22,7 @@ pub enum Failure {
     /// A setting is wrong.
     #[error("bad configuration: {0}")]
     Config(#[from] ConfigError),
-    /// There is no such subscription, or not any more.
+    /// The subscription does not exist, or no longer does.
     #[error("{0}")]
     Gone(String),
     /// The service ended the stream, and its reason was printed as it came. Only the exit code is left.
@@ -31,16 +31,16 @@ pub enum Failure {
         /// The exit code.
         code: u8,
     },
-    /// The credential is missing, ran out, or does not allow this.
+    /// The credential is missing, has expired, or does not allow this.
     #[error("{0}")]
     NotAllowed(String),
     /// The output cannot be written.
     #[error("the output cannot be written: {0}")]
     Output(#[from] io::Error),
-    /// The service ended with a failure that knows its own exit code.
+    /// A failure with an exit code of its own.
     #[error("{text}")]
-    Service {
-        /// What happened.
+    WithCode {
+        /// The message.
         text: String,
         /// The exit code.
         code: u8,
@@ -48,13 +48,21 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// A setting's value was refused.
+    /// Makes the failure of a setting whose value was refused.
     pub(crate) fn setting(setting: &'static str, reason: &impl ToString) -> Self {
         Self::Config(ConfigError::refused(setting, reason.to_string()))
     }
 
-    /// The database stands in the way: 69 where it cannot be reached or used, 64 where the connection
-    /// string is wrong or the database is somebody else's, 1 where it can be used and its migrations are the trouble.
+    /// Makes the failure of a database that cannot be reached or used as it is.
+    pub(crate) fn unusable_database(text: impl Into<String>) -> Self {
+        Self::WithCode {
+            text: text.into(),
+            code: DATABASE_NOT_USABLE,
+        }
+    }
+
+    /// Makes a failure of an error of the database. The exit code is 69 where the database cannot be reached or used, 64
+    /// where the connection string is wrong or the database is somebody else's, and 1 where its migrations are in the way.
     pub(crate) fn store(error: &StoreError) -> Self {
         let code = match error {
             StoreError::Startup(startup) => match startup.as_ref() {
@@ -70,13 +78,13 @@ impl Failure {
             error if error.is_unavailable() => DATABASE_NOT_USABLE,
             _ => 1,
         };
-        Self::Service {
+        Self::WithCode {
             text: error.to_string(),
             code,
         }
     }
 
-    /// The process's exit code.
+    /// Returns the exit code of the process.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Failed(_) | Self::Output(_) => 1,
@@ -84,7 +92,7 @@ impl Failure {
             Self::Gone(_) => 3,
             Self::NotAllowed(_) => 4,
             Self::Config(_) => 64,
-            Self::Service { code, .. } | Self::AlreadyPrinted { code } => *code,
+            Self::WithCode { code, .. } | Self::AlreadyPrinted { code } => *code,
         }
     }
 
@@ -93,7 +101,7 @@ impl Failure {
         matches!(self, Self::AlreadyPrinted { .. })
     }
 
-    /// Whether whoever read the output has had enough (`tidegate … | head`): nothing to complain of.
+    /// Whether the reader of the output has closed it, as `tidegate … | head` does. That is no failure.
     pub fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }

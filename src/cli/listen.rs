@@ -1,38 +1,37 @@
-//! `tidegate listen`: prints a subscription's events, and stays with it through cut connections.
+//! `tidegate listen`: prints a subscription's events, and resumes after a lost connection.
 
 mod cursor_file;
-mod end;
+mod exit_code;
 mod printer;
 
 use std::{future::pending, num::NonZeroU64, path::PathBuf};
 
 use super::{
     failure::Failure,
-    moment,
     server::{ServerArgs, path_id},
-    signals, style,
+    signals, style, time_argument,
 };
 use crate::client::{Frame, ListenError, Listener, Notice, Start};
 use cursor_file::CursorFile;
 use printer::Printer;
 
-/// What to listen to.
+/// The subscription to listen to.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The subscription
     #[arg(value_parser = path_id)]
     id: String,
-    /// Begin after this cursor, with what has happened since
+    /// Start after this cursor, with the events since then
     #[arg(long, value_name = "CURSOR")]
     after: Option<String>,
-    /// Begin at a time (2030-01-31T12:00:00Z), or a span ago (10m, 2h30m)
+    /// Start at a time (2030-01-31T12:00:00Z), or a span ago (10m, 2h30m)
     #[arg(long, value_name = "WHEN", conflicts_with = "after")]
     since: Option<String>,
-    /// Keep the last cursor in this file, and go on from there the next time
+    /// Keep the last cursor in this file, and resume from it next time
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
-    /// Acknowledge what was printed: the service keeps the place (durable subscriptions)
+    /// Acknowledge what was printed: the service keeps the position (durable subscriptions)
     #[arg(long)]
     ack: bool,
     /// Stop after this many events
@@ -53,18 +52,16 @@ Examples:
   tidegate listen large --state large.cursor >> large.jsonl
   tidegate listen large --ack >> large.jsonl
 
-In a terminal each event is a line for people; into a file or a pipe it is a line of JSON. With
---json it is every frame: connected, event, updated, gap, ended. What happens to the connection
-is said on standard error. A connection that breaks is opened again, and goes on after the last
-event that was printed; with --state, so does the next run. --after and --since count where
-the file is not there yet.
+A terminal shows each event as a line for people; a file or a pipe gets a line of JSON. With
+--json every frame is printed: connected, event, updated, gap, ended. Standard error tells what
+happens to the connection. A broken connection is reopened and resumes after the last printed
+event; with --state, so does the next run. If that file exists, it wins over --after and --since.
 
-With --ack, events are acknowledged once they are printed, and the next run with nothing that says
-where to begin goes on behind them. That is for durable subscriptions; on any other the service
-ignores it.
+With --ack, events are acknowledged once they are printed, and the next run resumes after them
+unless told where to start. This is for durable subscriptions; on any other the service ignores it.
 
-Exit codes: 0 on Ctrl-C, or when --count is reached; 3 where there is no such subscription, or not
-any more; 4 where the credential does not allow it, or not any more; 1 for anything else.";
+Exit codes: 0 on Ctrl-C, or when --count is reached; 3 if the subscription does not exist, or no
+longer does; 4 if the credential does not allow it, or no longer does; 1 for anything else.";
 
 /// Listens until it is told to stop, or there is nothing more to come.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
@@ -76,7 +73,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     };
     let start = match (kept.or(args.after), args.since) {
         (Some(cursor), _) => Start::After(cursor),
-        (None, Some(since)) => Start::Since(moment::ago(&since)),
+        (None, Some(since)) => Start::Since(time_argument::ago(&since)),
         (None, None) => Start::Unset,
     };
     let mut listener = Listener::new(client, args.id, start, args.ack);
@@ -93,7 +90,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     if outcome.is_ok() && !listener.close().await {
         style::warn("the last events could not be acknowledged, and may come again");
     }
-    // However it ends: what is printed is not to come again.
+    // However it ends, what was printed must not come again.
     outcome.and(output.save())
 }
 
@@ -101,7 +98,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 struct Output {
     /// The file that keeps the cursor across runs, if there is one.
     file: Option<CursorFile>,
-    /// The number of events that are still wanted; none where all are.
+    /// The number of events that are still wanted; `None` means all.
     left: Option<u64>,
     printer: Printer,
     /// True until it is clear that the service ignores acknowledgements.
@@ -115,7 +112,7 @@ impl Output {
             match self.next(listener).await? {
                 Ok(Notice::Frame(frame)) => {
                     self.printer.print(&frame)?;
-                    // Only now: what the cursor covers is printed.
+                    // Only now, because the cursor says that everything before it was printed.
                     listener.handled(&frame);
                     self.handled(&frame);
                     if self.left == Some(0) {
@@ -130,12 +127,12 @@ impl Output {
                     let wait = wait.as_secs_f64();
                     style::note(format!("{reason}; trying again in {wait:.1} s"));
                 }
-                Err(error) => return Err(end::failure(error)),
+                Err(error) => return Err(exit_code::failure(error)),
             }
         }
     }
 
-    /// Waits for news, and writes the state file meanwhile where that is due.
+    /// Waits for news, and writes the state file meanwhile when that is due.
     async fn next(
         &mut self,
         listener: &mut Listener,
@@ -173,7 +170,7 @@ fn is_not_durable(frame: &Frame) -> bool {
     frame.kind() == "connected" && frame.field("subscription")["durable"] != true
 }
 
-/// Waits until the state file is to be written; for ever if it is not.
+/// Waits until the state file is due to be written; for ever if it is not.
 async fn save_due(file: Option<&CursorFile>) {
     match file {
         Some(file) => file.due().await,

@@ -1,4 +1,4 @@
-//! `tidegate migrate`: brings the database to the state that this version needs.
+//! `tidegate migrate`: brings a database to the state this version needs.
 
 use serde_json::json;
 
@@ -9,14 +9,14 @@ use super::{
 };
 use crate::store::{MigrationState, MigrationStatus, Store};
 
-/// Migrations.
+/// The migrations of a database.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Say where each migration stands, and change nothing
+    /// List all migrations with their state, and change nothing
     #[arg(long)]
     list: bool,
-    /// Print JSON, one line a migration
+    /// Print one line of JSON per migration
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -28,8 +28,8 @@ Examples:
   tidegate migrate --list
   tidegate migrate --mongodb-uri 'mongodb://admin:…@db1/?replicaSet=rs0'
 
-`tidegate serve` applies what is pending by itself, unless it is given --no-migrate. Any number
-of nodes may migrate at once: one works, the others wait for it.";
+`tidegate serve` applies pending migrations by itself, unless it is given --no-migrate. Any number
+of nodes may migrate at once: one works, and the others wait for it.";
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let config = args.settings.load(&[])?;

@@ -1,9 +1,9 @@
-//! `tidegate publish`: one event from arguments, or JSON lines.
+//! `tidegate publish`: one event from arguments, or many from JSON lines.
 
 mod batches;
 mod lines;
+mod outcome;
 mod progress;
-mod report;
 
 use std::{path::Path, time::Duration};
 
@@ -12,31 +12,31 @@ use tokio::io::{AsyncBufRead, BufReader};
 
 use super::{
     failure::Failure,
-    json,
+    json_argument,
     server::{ServerArgs, warn_if_not_applied},
     style,
 };
 use crate::client::{Client, ClientError};
 use batches::{Batch, Batches};
 use lines::Lines;
+use outcome::Outcome;
 use progress::Progress;
-use report::Report;
 
-/// What to publish.
+/// The events to publish.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A file with one event a line, as JSON; - is standard input
+    /// A file with one event per line, as JSON; - is standard input
     #[arg(
         value_name = "FILE",
         required_unless_present = "type",
         conflicts_with_all = ["type", "source", "id", "subject", "time", "data"]
     )]
     file: Option<String>,
-    /// Events in one request
+    /// Events per request
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
-    /// How often a request is tried again when the service cannot be reached or is overloaded
+    /// Retries of a request while the service is unreachable or overloaded
     #[arg(long, value_name = "N", default_value_t = 6)]
     retries: u32,
     /// Print the outcome as one line of JSON
@@ -48,26 +48,26 @@ pub(crate) struct Args {
     event: Event,
 }
 
-/// One event; what is left out is filled in by the service.
+/// One event. The service fills in what is left out.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "One event")]
 struct Event {
-    /// What happened, such as transfer
+    /// The kind of event, such as transfer
     #[arg(long, value_name = "TEXT")]
     r#type: Option<String>,
-    /// Where it happened
+    /// The system it happened in
     #[arg(long, value_name = "URI")]
     source: Option<String>,
-    /// What tells it from the others of its source; a second one with both is a duplicate
+    /// An id, unique within the source; a second event with both is a duplicate
     #[arg(long, value_name = "TEXT")]
     id: Option<String>,
-    /// What it is about
+    /// The thing it is about
     #[arg(long, value_name = "TEXT")]
     subject: Option<String>,
-    /// When it happened, such as 2030-01-31T12:00:00Z
+    /// The time it happened, such as 2030-01-31T12:00:00Z
     #[arg(long, value_name = "TIME")]
     time: Option<String>,
-    /// Its content: JSON, @FILE, or - for standard input
+    /// The content: JSON, @FILE, or - for standard input
     #[arg(long, value_name = "JSON")]
     data: Option<String>,
 }
@@ -78,10 +78,10 @@ Examples:
   tidegate publish events.jsonl
   mongoexport … | tidegate publish - --server https://events.example.com
 
-A line that is refused is named by its number, and the others are published. A request that is
-tried again is stored once. Exit code 1 if any event was refused.";
+A line that is refused is reported by its number, and the others are published. A request that is
+retried is stored once. Exit code 1 if any event was refused.";
 
-/// Publishes all, in order, one request at a time.
+/// Publishes all events in order, one request at a time.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let client = args.server.client()?;
     let (input, bytes) = open(&args).await?;
@@ -92,11 +92,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         retries: args.retries,
         progress: progress.clone(),
     };
-    let mut report = Report::new(args.file.is_some(), progress);
-    let outcome = publish(&mut batches, &sender, &mut report).await;
-    report.summary(args.json)?;
-    outcome?;
-    report.verdict()
+    let mut outcome = Outcome::new(args.file.is_some(), progress);
+    let published = publish(&mut batches, &sender, &mut outcome).await;
+    outcome.print(args.json)?;
+    published?;
+    outcome.verdict()
 }
 
 /// The way to the service.
@@ -111,7 +111,7 @@ impl Sender {
         let retrying = |error: &ClientError, wait: Duration| {
             let (reason, wait) = (error.one_line(), wait.as_secs_f64());
             let text = format!("{reason}; trying again in {wait:.1} s");
-            self.progress.aside(|| style::note(text));
+            self.progress.suspended(|| style::note(text));
         };
         let sending = self.client.publish(body.into(), self.retries, retrying);
         let answer = sending.await?;
@@ -123,29 +123,29 @@ impl Sender {
 async fn publish(
     batches: &mut Batches,
     sender: &Sender,
-    report: &mut Report,
+    outcome: &mut Outcome,
 ) -> Result<(), Failure> {
     while let Some(batch) = batches.next().await? {
-        report.unreadable(&batch);
+        outcome.add_unreadable(&batch);
         if !batch.is_empty() {
-            send(&batch, sender, report).await?;
+            send(&batch, sender, outcome).await?;
         }
-        report.progress(&batch);
+        outcome.show_progress(&batch);
     }
     Ok(())
 }
 
-async fn send(batch: &Batch, sender: &Sender, report: &mut Report) -> Result<(), Failure> {
+async fn send(batch: &Batch, sender: &Sender, outcome: &mut Outcome) -> Result<(), Failure> {
     match sender.send(batch.body()).await {
         Ok(answer) => {
-            report.answered(batch, &answer);
+            outcome.add_answer(batch, &answer);
             Ok(())
         }
-        Err(error) => report.refused(batch, error),
+        Err(error) => outcome.add_refusal(batch, error),
     }
 }
 
-/// The lines to publish, and how many bytes they are where that is known.
+/// Opens the lines to publish. Returns their bytes too, where that is known.
 async fn open(args: &Args) -> Result<(Box<dyn AsyncBufRead + Send + Unpin>, Option<u64>), Failure> {
     match args.file.as_deref() {
         None => {
@@ -186,7 +186,7 @@ impl Event {
             }
         }
         if let Some(data) = &self.data {
-            event.insert("data".to_owned(), json::argument("--data", data)?);
+            event.insert("data".to_owned(), json_argument::parse("--data", data)?);
         }
         Ok(event.into())
     }

@@ -1,14 +1,14 @@
 //! `tidegate serve`: the service on a given database.
 
-use super::{failure::Failure, service, settings::Settings, signals};
+use super::{failure::Failure, node, settings::Settings, signals};
 
-/// The service.
+/// A node of the service.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[arg(
         long,
-        help = "Refuse to start where migrations are pending [env: TIDEGATE_MIGRATE=false]"
+        help = "Refuse to start while migrations are pending [env: TIDEGATE_MIGRATE=false]"
     )]
     no_migrate: bool,
     #[command(flatten)]
@@ -21,15 +21,15 @@ Examples:
   tidegate serve --config /etc/tidegate.toml --log-format json
   TIDEGATE_SOCKET__PING_INTERVAL=20s tidegate serve
 
-Every setting, limits and intervals too, is in docs/configuration.md. The first SIGTERM or
-Ctrl-C stops in order (every connection is told), a second one at once.";
+docs/configuration.md has every setting, limits and intervals included. The first SIGTERM or
+Ctrl-C stops in order: every connection is told. A second one stops at once.";
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let no_migrate = args.no_migrate.then(|| ("migrate", false.to_string()));
     let config = args.settings.load(no_migrate.as_slice())?;
     let stop = signals::stop_token()?;
-    let listener = service::listen(service::bind(config.listen)?)?;
-    let address = service::local_url(listener.local_addr()?);
+    let listener = node::listen(node::bind(config.listen)?)?;
+    let address = node::local_url(listener.local_addr()?);
     tracing::info!(address, "listening");
-    service::serve(config, listener, stop).await
+    node::serve(config, listener, stop).await
 }

@@ -11,7 +11,7 @@ use crate::{
     telemetry,
 };
 
-/// Flags win over `TIDEGATE_…` variables, these over the file, and the file over defaults.
+/// The flags for settings. Flags win over `TIDEGATE_…` variables, those over the file, and the file over defaults.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct Settings {
@@ -23,12 +23,12 @@ pub(crate) struct Settings {
     config: Option<PathBuf>,
     #[arg(long, value_name = "URI", help = help("The connection string", "MONGODB_URI", "mongodb://127.0.0.1:27017"))]
     mongodb_uri: Option<String>,
-    #[arg(long, value_name = "NAME", help = help("The database that holds everything", "DATABASE", "the one in the connection string, else tidegate"))]
+    #[arg(long, value_name = "NAME", help = help("The database for everything", "DATABASE", "the one in the connection string, else tidegate"))]
     database: Option<String>,
     #[arg(
         long,
         value_name = "COLLECTION",
-        help = "Take over a collection that others made and filled; what is in it is then bounded and expires (repeatable) [env: TIDEGATE_ADOPT]"
+        help = "Take over an existing collection of another program; its documents are then validated and expire (repeatable) [env: TIDEGATE_ADOPT]"
     )]
     adopt: Vec<String>,
     #[arg(long, value_name = "IP:PORT", help = help("The address to listen on", "LISTEN", "127.0.0.1:8080"))]
@@ -46,19 +46,19 @@ pub(crate) struct Settings {
     log_format: Option<LogFormat>,
 }
 
-/// The help of a setting. Variables and defaults are not given to clap: a wrong variable is bad
-/// configuration and not wrong usage, and a default must not hide what the file says.
+/// Writes the help of a setting. clap does not know the variables and defaults: a wrong variable is bad configuration and
+/// not wrong usage, and a default must not hide the file.
 fn help(what: &str, variable: &str, default: &str) -> String {
     format!("{what} [env: TIDEGATE_{variable}] [default: {default}]")
 }
 
 impl Settings {
-    /// The whole configuration, checked, and logging as it says. `more` are flags of one command.
+    /// Loads and checks the whole configuration, and begins to log as it says. `more` has flags of one command.
     pub(crate) fn load(&self, more: &[(&'static str, String)]) -> Result<Config, Failure> {
         Self::begin(self.read(more)?)
     }
 
-    /// The whole configuration, checked.
+    /// Loads and checks the whole configuration.
     pub(crate) fn read(&self, more: &[(&'static str, String)]) -> Result<Loaded, Failure> {
         let flags = [&self.flags()[..], more].concat();
         let file = self
@@ -89,7 +89,7 @@ impl Settings {
         Ok(config)
     }
 
-    /// Whether anybody said which database to use.
+    /// Whether a flag, a variable or the file names a database.
     pub(crate) fn names_a_database(&self, config: &Config) -> bool {
         self.mongodb_uri.is_some()
             || variable("TIDEGATE_MONGODB_URI").is_some()

@@ -5,40 +5,40 @@ use std::{fs, io};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// What a shell adds to a signal's number to make an exit code of it.
+/// The offset between a signal's number and a shell's exit code for it.
 const SIGNALLED: i32 = 128;
 const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
-/// Is cancelled by the first signal. The task behind it lives as long as the process: it is what
-/// ends the process on the second signal, whatever the rest is doing then.
+/// Returns a token that the first signal cancels. The task behind it lives as long as the process: the second signal ends
+/// the process, whatever the rest is doing then.
 pub(crate) fn stop_token() -> io::Result<CancellationToken> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = hangup()?;
     let stop = CancellationToken::new();
-    let asked = stop.clone();
+    let token = stop.clone();
     tokio::spawn(async move {
-        // Where this task is lost nobody could stop the node: it stops then.
-        let _lost = asked.clone().drop_guard();
+        // Without this task nobody could stop the node. If it is lost, the node stops.
+        let _guard = token.clone().drop_guard();
         loop {
             let number = tokio::select! {
                 _ = interrupt.recv() => SIGINT,
                 _ = terminate.recv() => SIGTERM,
                 () = received(&mut hangup) => SIGHUP,
             };
-            if asked.is_cancelled() {
+            if token.is_cancelled() {
                 std::process::exit(SIGNALLED + number);
             }
             tracing::info!("stopping; a second signal ends the process at once");
-            asked.cancel();
+            token.cancel();
         }
     });
     Ok(stop)
 }
 
-/// The terminal has gone; `None` where whoever started this has it ignored (`nohup`).
+/// Listens for SIGHUP, the loss of the terminal. `None` where the parent made this process ignore it (`nohup`).
 fn hangup() -> io::Result<Option<Signal>> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     if is_ignored(&status, SIGHUP) {

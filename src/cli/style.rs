@@ -1,5 +1,4 @@
-//! Colours, and writing for people. Streams that are no terminal get plain text, and so does
-//! everyone who set `NO_COLOR`.
+//! Output for people, with colours. Plain text where a stream is no terminal or `NO_COLOR` is set.
 
 use std::{fmt::Display, io::Write as _};
 
@@ -14,25 +13,25 @@ pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 pub(crate) const WARN: Style = AnsiColor::Yellow.on_default();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// How clap writes help and errors.
+/// The style of clap's help and errors.
 pub(crate) const HELP: clap::builder::Styles = clap::builder::Styles::styled()
     .header(STRONG)
     .usage(STRONG)
     .literal(AnsiColor::Cyan.on_default())
     .placeholder(AnsiColor::Cyan.on_default().dimmed());
 
-/// `text` in `style`. What is printed must pass through [`print`], [`note`] or the like, which
-/// remove the colours where they are not wanted.
+/// Adds a style to a text. The result must go through [`print`], [`note`] and their like, which remove colours where they are
+/// not wanted.
 pub(crate) fn paint(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// `text` on one line: what others wrote must not steer this terminal.
+/// Puts a text of others on one line and escapes what would steer this terminal.
 pub(crate) fn printable(text: &str) -> String {
     Printable(text).to_string()
 }
 
-/// Prints a line of results on standard output, or several.
+/// Prints lines of results on standard output.
 pub(crate) fn print(text: impl Display) -> Result<(), Failure> {
     print_raw(safe(&text.to_string()))
 }
@@ -48,23 +47,23 @@ fn print_raw(line: impl Display) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-/// Says on standard error what is going on.
+/// Prints on standard error what is going on.
 pub(crate) fn note(text: impl Display) {
     anstream::eprintln!("{}", paint(DIM, safe(&text.to_string())));
 }
 
-/// Says on standard error what may be wrong.
+/// Prints a warning on standard error.
 pub(crate) fn warn(text: impl Display) {
     anstream::eprintln!("{} {}", paint(WARN, "warning:"), safe(&text.to_string()));
 }
 
-/// Says on standard error what went wrong.
+/// Prints an error on standard error.
 pub fn error(text: impl Display) {
     anstream::eprintln!("{} {}", paint(BAD, "error:"), safe(&text.to_string()));
 }
 
-/// `text` with nothing that steers a terminal but line breaks and colours: the last net under all that is
-/// printed. What others wrote has no line breaks of its own either ([`printable`]).
+/// Escapes whatever steers a terminal, except line breaks and colours: the last net under all output. Texts of others go
+/// through [`printable`] before and have no line breaks of their own.
 fn safe(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -86,7 +85,7 @@ fn safe(text: &str) -> String {
     out + rest
 }
 
-/// How long the colour is that `text` begins with, if it does (ECMA-48, "select graphic rendition").
+/// Returns the length of the colour code at the start of a text, if there is one (ECMA-48, "select graphic rendition").
 fn colour(text: &str) -> Option<usize> {
     let parameters = text.strip_prefix("\u{1b}[")?;
     let end = parameters.find(|c: char| !c.is_ascii_digit() && c != ';')?;

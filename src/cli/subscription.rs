@@ -11,7 +11,7 @@ mod view;
 
 use super::failure::Failure;
 
-/// What to do with subscriptions.
+/// A command on subscriptions.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -26,11 +26,11 @@ Examples:
   tidegate subscription update large --status paused
   tidegate subscription delete large
 
-The same documents can be written to the collection `subscriptions` by any other program.";
+Any other program can write the same documents to the collection `subscriptions`.";
 
 #[derive(clap::Subcommand, Debug)]
 enum Command {
-    /// Create a subscription, or replace the one under an id of yours
+    /// Create a subscription, or replace the one with your id
     Create(create::Args),
     /// List subscriptions
     List(list::Args),

@@ -26,7 +26,7 @@ pub enum ClientError {
     Unreadable {
         /// The service's address.
         server: String,
-        /// What is wrong with the answer.
+        /// The fault in the answer.
         reason: String,
     },
 }

@@ -40,7 +40,7 @@ pub enum Start {
     Since(String),
 }
 
-/// What a socket brings.
+/// News from a socket.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Received {
     /// A message.

@@ -62,7 +62,7 @@ async fn a_database_that_serves_has_nothing_to_mend() {
     let told = doctor(&uri, &database, &[]);
     assert_eq!(told.code, Some(0), "{}", told.stderr);
     assert!(
-        told.stderr.contains("nothing that must be mended"),
+        told.stderr.contains("nothing that must be fixed"),
         "{}",
         told.stderr
     );

@@ -51,7 +51,7 @@ async fn a_node_with_silent_connections_everywhere_lives_and_serves_whom_it_serv
     let service = &process.service;
     assert_eq!(
         process
-            .logged(&["the limit of descriptors is raised"])
+            .logged(&["raised the limit of file descriptors"])
             .len(),
         1
     );

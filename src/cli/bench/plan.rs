@@ -1,4 +1,4 @@
-//! What is to be done, worked out from the arguments and checked before anything is.
+//! The plan of a run, worked out from the arguments and checked before anything begins.
 
 use std::time::Duration;
 
@@ -7,23 +7,25 @@ use serde_json::{Value, json};
 use super::Args;
 use crate::cli::failure::Failure;
 
-/// Requests a second that events are spread over where a rate is asked for.
+/// Requests per second over which a given rate is spread.
 const REQUESTS_PER_SECOND: u32 = 100;
-/// Events in a request where as many as possible are asked for.
+/// Events per request where the rate is `max`.
 const FULL_BATCH: u16 = 500;
-/// A request's body is kept below this.
+/// The largest body of a request.
 const BODY_BYTES: usize = 8 << 20;
-/// What is in an event beside `data`, at most.
-const EVENT_OVERHEAD: usize = 256;
-/// What `data` holds beside its filling.
-const LEAST_PAYLOAD: u32 = 80;
+/// The most that an event has beside `data`.
+const EVENT_OVERHEAD_BYTES: usize = 256;
+/// The size of `data` without its filling.
+const LEAST_PAYLOAD_BYTES: u32 = 80;
 /// The `type` of the events.
 pub(super) const TYPE: &str = "tidegate.bench";
 
-/// Events a second.
+/// The rate of publishing.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Rate {
-    Each(u32),
+    /// Events per second.
+    PerSecond(u32),
+    /// The next request as soon as one is answered.
     Max,
 }
 
@@ -31,7 +33,7 @@ pub(crate) enum Rate {
 pub(super) fn rate(text: &str) -> Result<Rate, String> {
     match text.parse() {
         _ if text == "max" => Ok(Rate::Max),
-        Ok(number @ 1..=1_000_000) => Ok(Rate::Each(number)),
+        Ok(number @ 1..=1_000_000) => Ok(Rate::PerSecond(number)),
         _ => Err("expected 1 to 1000000 events a second, or max".to_owned()),
     }
 }
@@ -44,16 +46,17 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// One run.
+/// The plan of one run.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    /// Tells this run's events and subscriptions from all others.
+    /// The name of the run, which its events and subscriptions carry.
     pub(super) name: String,
     pub(super) connections: u32,
     pub(super) subscriptions: u32,
-    /// Subscriptions are dealt into so many groups; an event is for one of them, or for none.
+    /// The number of groups of subscriptions. An event matches one group, or none.
     pub(super) groups: u32,
-    nobody: bool,
+    /// True if events match no group.
+    match_none: bool,
     pub(super) rate: Rate,
     pub(super) batch: u32,
     pub(super) publishers: u16,
@@ -66,16 +69,16 @@ impl Plan {
     pub(super) fn new(args: &Args) -> Result<Self, Failure> {
         let batch = u32::from(
             args.batch.unwrap_or(match args.rate {
-                Rate::Each(rate) => u16::try_from(rate.div_ceil(REQUESTS_PER_SECOND))
+                Rate::PerSecond(rate) => u16::try_from(rate.div_ceil(REQUESTS_PER_SECOND))
                     .unwrap_or(FULL_BATCH)
                     .min(FULL_BATCH),
                 Rate::Max => FULL_BATCH,
             }),
         );
-        let body = batch as usize * (args.payload as usize + EVENT_OVERHEAD);
-        if args.payload < LEAST_PAYLOAD || body > BODY_BYTES {
+        let body = batch as usize * (args.payload as usize + EVENT_OVERHEAD_BYTES);
+        if args.payload < LEAST_PAYLOAD_BYTES || body > BODY_BYTES {
             return Err(Failure::Usage(format!(
-                "--payload must be {LEAST_PAYLOAD} at least, and {batch} events of it {BODY_BYTES} bytes at most"
+                "--payload must be at least {LEAST_PAYLOAD_BYTES}, and {batch} events of it at most {BODY_BYTES} bytes"
             )));
         }
         Ok(Self {
@@ -83,7 +86,7 @@ impl Plan {
             connections: args.connections,
             subscriptions: args.subscriptions,
             groups: groups(args.subscriptions, args.share),
-            nobody: args.share == 0.0,
+            match_none: args.share == 0.0,
             rate: args.rate,
             batch,
             publishers: args.publishers,
@@ -97,14 +100,14 @@ impl Plan {
         format!("/{}", self.name)
     }
 
-    /// The filter of a subscription, by its number.
+    /// Builds the filter of a subscription, by its number.
     pub(super) fn filter(&self, subscription: u32) -> Value {
         let group = subscription % self.groups;
         json!({"type": TYPE, "source": self.source(), "data.group": group})
     }
 
-    /// Connections that an event of each group goes to: connection `n` is one of subscription
-    /// `n % subscriptions`, and that one in group `subscription % groups`.
+    /// Counts the connections of each group. Connection `n` is on subscription `n % subscriptions`, which is in group
+    /// `subscription % groups`.
     pub(super) fn audience(&self) -> Vec<u64> {
         let mut audience = vec![0; self.groups as usize];
         for connection in 0..self.connections {
@@ -113,22 +116,24 @@ impl Plan {
         audience
     }
 
-    /// The group that the `n`th event is for, if any.
+    /// Returns the group that the `n`th event matches, if any.
     pub(super) fn group_of(&self, n: u64) -> Option<usize> {
         let groups = u64::from(self.groups);
-        usize::try_from(n % groups).ok().filter(|_| !self.nobody)
+        usize::try_from(n % groups)
+            .ok()
+            .filter(|_| !self.match_none)
     }
 
-    /// The share of the subscriptions that an event matches, as it comes out in whole groups.
+    /// Returns the share of the subscriptions that an event matches, given whole groups.
     pub(super) fn share(&self) -> f64 {
-        if self.nobody {
+        if self.match_none {
             0.0
         } else {
             1.0 / f64::from(self.groups)
         }
     }
 
-    /// The `n`th event, sent at a time.
+    /// Builds the `n`th event, with the time at which it is sent.
     pub(super) fn event(&self, n: u64, sent_micros: u64) -> Value {
         let group = self.group_of(n).unwrap_or(self.groups as usize);
         let mut data = json!({"group": group, "sent": sent_micros, "fill": ""});
@@ -138,7 +143,7 @@ impl Plan {
     }
 }
 
-/// As many groups as make an event match the share that is asked for, as nearly as whole groups can.
+/// Returns the number of groups that comes nearest to the wanted share.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

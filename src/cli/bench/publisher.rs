@@ -1,4 +1,4 @@
-//! Publishing: batches at a rate, or as fast as they are taken.
+//! Publishing in batches, at a rate or as fast as the service takes them.
 
 use std::{
     sync::{
@@ -24,27 +24,27 @@ use crate::{
     client::{Client, counting::now_micros},
 };
 
-/// Where events go.
+/// The destination of the events.
 #[derive(Clone)]
 pub(super) enum Target {
-    /// Through the service.
+    /// The service, by `POST /events`.
     Service(Client),
-    /// Straight into the collection of events.
+    /// The service's collection of events.
     Database(Collection<Document>),
 }
 
-/// What has been published; shared by the publishers.
+/// Counters of the events so far, shared by the publishers.
 #[derive(Default)]
 pub(super) struct Published {
     next: AtomicU64,
     pub(super) accepted: AtomicU64,
     pub(super) refused: AtomicU64,
-    /// Messages that are owed for what was accepted.
-    pub(super) owed: AtomicU64,
+    /// Messages that the accepted events should lead to.
+    pub(super) expected: AtomicU64,
 }
 
-/// Publishes until the time is over or `stop` is given. An error ends the publisher that met it; the
-/// last one is returned.
+/// Publishes until the time is over or `stop` is cancelled. An error ends the publisher that met it; the last error is
+/// returned.
 pub(super) async fn publish(
     plan: &Arc<Plan>,
     target: &Target,
@@ -54,7 +54,7 @@ pub(super) async fn publish(
     let began = Instant::now();
     let mut publishers = JoinSet::new();
     for _ in 0..plan.publishers {
-        let one = Publisher {
+        let publisher = Publisher {
             plan: Arc::clone(plan),
             target: target.clone(),
             published: Arc::clone(published),
@@ -62,7 +62,7 @@ pub(super) async fn publish(
             began,
         };
         let stop = stop.clone();
-        publishers.spawn(async move { one.run(&stop).await });
+        publishers.spawn(async move { publisher.run(&stop).await });
     }
     let mut failure = None;
     while let Some(done) = publishers.join_next().await {
@@ -101,11 +101,11 @@ impl Publisher {
         }
     }
 
-    /// When the event is due, from the beginning.
+    /// Returns the time at which an event is due, from the beginning.
     fn due(&self, event: u64) -> Duration {
         match self.plan.rate {
             Rate::Max => Duration::ZERO,
-            Rate::Each(rate) => Duration::from_micros(event * 1_000_000 / u64::from(rate)),
+            Rate::PerSecond(rate) => Duration::from_micros(event * 1_000_000 / u64::from(rate)),
         }
     }
 
@@ -122,15 +122,15 @@ impl Publisher {
                 continue;
             }
             self.published.accepted.fetch_add(1, Relaxed);
-            let owed = self.plan.group_of(number);
-            let owed = owed.map_or(0, |group| self.audience[group]);
-            self.published.owed.fetch_add(owed, Relaxed);
+            let group = self.plan.group_of(number);
+            let expected = group.map_or(0, |group| self.audience[group]);
+            self.published.expected.fetch_add(expected, Relaxed);
         }
         Ok(())
     }
 }
 
-/// Publishes by `POST /events`; the indices of those that were refused.
+/// Publishes by `POST /events`. Returns the indices of the events that were refused.
 async fn post(client: &Client, events: &[Value]) -> Result<Vec<u64>, String> {
     let request = client.request(Method::POST, &["events"]).json(events);
     let answer = call(client, request)
@@ -140,7 +140,7 @@ async fn post(client: &Client, events: &[Value]) -> Result<Vec<u64>, String> {
     Ok(errors.filter_map(|error| error["index"].as_u64()).collect())
 }
 
-/// Publishes as any program with access to the database can.
+/// Publishes as any program with access to the database may. Nothing is refused.
 async fn insert(collection: &Collection<Document>, events: &[Value]) -> Result<Vec<u64>, String> {
     let documents: Vec<Document> = events
         .iter()

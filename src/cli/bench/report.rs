@@ -1,4 +1,4 @@
-//! What a run has found: a table for people, one line of JSON for programs.
+//! The result of a run: a table for people, one line of JSON for programs.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
     protocol::Ending,
 };
 
-/// A rate below this share of what was asked for was not kept.
+/// The share of the wanted rate from which on it counts as kept.
 const KEPT: f64 = 0.98;
 
 /// All figures of a run.
@@ -28,19 +28,19 @@ pub(super) struct Report {
     accepted: u64,
     publishing: Duration,
     messages: u64,
-    owed: u64,
+    expected: u64,
     bytes: u64,
     /// From the first request to the last message.
     delivering: Duration,
     samples: usize,
     /// p50, p90, p99, longest, in microseconds.
     latency: Option<[u32; 4]>,
-    /// What was asked for and not reached.
+    /// The goals that were not reached.
     pub(super) shortfalls: Vec<String>,
 }
 
 impl Report {
-    /// `began` is when publishing began, in microseconds since 1970.
+    /// Takes all figures. `began` is the time at which publishing began, in microseconds since 1970.
     pub(super) fn new(
         plan: &Plan,
         sockets: &mut Sockets,
@@ -62,7 +62,7 @@ impl Report {
             accepted: published.accepted.load(Relaxed),
             publishing,
             messages: tally.messages(),
-            owed: published.owed.load(Relaxed),
+            expected: published.expected.load(Relaxed),
             bytes: tally.bytes.load(Relaxed),
             delivering: Duration::from_micros(last),
             samples: samples.len(),
@@ -70,36 +70,36 @@ impl Report {
             shortfalls: Vec::new(),
         };
         drop(samples);
-        report.opened_less(plan, sockets);
-        report.published_less(plan, published.refused.load(Relaxed));
-        report.delivered_less(sockets, open);
+        report.check_opened(plan, sockets);
+        report.check_published(plan, published.refused.load(Relaxed));
+        report.check_delivered(sockets, open);
         report
     }
 
-    fn opened_less(&mut self, plan: &Plan, sockets: &Sockets) {
+    fn check_opened(&mut self, plan: &Plan, sockets: &Sockets) {
         for (reason, count) in &sockets.refused {
             let all = plan.connections;
-            self.short(format!(
+            self.add_shortfall(format!(
                 "{count} of {all} connections could not be opened: {reason}"
             ));
         }
         let greeted = sockets.tally.connected.load(Relaxed);
         if greeted < sockets.opened {
             let silent = sockets.opened - greeted;
-            self.short(format!(
-                "{silent} connections were opened and never greeted"
+            self.add_shortfall(format!(
+                "{silent} connections were opened and got no `connected`"
             ));
         }
     }
 
-    fn published_less(&mut self, plan: &Plan, refused: u64) {
+    fn check_published(&mut self, plan: &Plan, refused: u64) {
         if refused > 0 {
-            self.short(format!("{refused} events were refused"));
+            self.add_shortfall(format!("{refused} events were refused"));
         }
-        if let Rate::Each(rate) = plan.rate {
+        if let Rate::PerSecond(rate) = plan.rate {
             let kept = per_second(self.accepted, self.publishing);
             if kept < f64::from(rate) * KEPT {
-                self.short(format!(
+                self.add_shortfall(format!(
                     "{rate} events/s were asked for, {kept:.0} kept, with {} requests at a time of {} events",
                     plan.publishers, plan.batch
                 ));
@@ -107,7 +107,7 @@ impl Report {
         }
     }
 
-    fn delivered_less(&mut self, sockets: &Sockets, open: u64) {
+    fn check_delivered(&mut self, sockets: &Sockets, open: u64) {
         for (end, count) in &sockets.ended {
             let end = match end {
                 SocketEnd::Code(code) => match Ending::from_code(*code) {
@@ -116,31 +116,34 @@ impl Report {
                 },
                 SocketEnd::Broken(reason) => style::printable(reason),
             };
-            self.short(format!(
+            self.add_shortfall(format!(
                 "{count} connections were closed: {end}; {open} were left"
             ));
         }
         let gaps = sockets.tally.gaps.load(Relaxed);
         if gaps > 0 {
-            self.short(format!(
+            self.add_shortfall(format!(
                 "{gaps} times a connection was told that events may be missing"
             ));
         }
-        if self.messages < self.owed {
-            let missing = self.owed - self.messages;
-            self.short(format!("{missing} of {} messages did not come", self.owed));
+        if self.messages < self.expected {
+            let missing = self.expected - self.messages;
+            self.add_shortfall(format!(
+                "{missing} of {} messages did not come",
+                self.expected
+            ));
         }
-        if self.messages > self.owed {
-            let more = self.messages - self.owed;
-            self.short(format!("{more} messages more than were answered for came"));
+        if self.messages > self.expected {
+            let more = self.messages - self.expected;
+            self.add_shortfall(format!("{more} more messages came than were expected"));
         }
     }
 
-    pub(super) fn short(&mut self, text: String) {
+    pub(super) fn add_shortfall(&mut self, text: String) {
         self.shortfalls.push(text);
     }
 
-    /// Prints everything.
+    /// Prints the report.
     pub(super) fn print(&self, plan: &Plan, as_json: bool) -> Result<(), Failure> {
         if as_json {
             return style::print_json(self.to_json(plan));
@@ -154,8 +157,8 @@ impl Report {
 
     fn table(&self, plan: &Plan) -> String {
         let asked = match plan.rate {
-            Rate::Each(rate) => format!("{rate}/s asked"),
-            Rate::Max => "as fast as taken".to_owned(),
+            Rate::PerSecond(rate) => format!("{rate}/s asked"),
+            Rate::Max => "as fast as accepted".to_owned(),
         };
         let mut rows = vec![
             (
@@ -220,7 +223,7 @@ impl Report {
             json!({"p50": p50, "p90": p90, "p99": p99, "longest": longest, "samples": self.samples})
         });
         let asked = match plan.rate {
-            Rate::Each(rate) => json!(rate),
+            Rate::PerSecond(rate) => json!(rate),
             Rate::Max => json!("max"),
         };
         json!({
@@ -230,7 +233,7 @@ impl Report {
             "events": {"accepted": self.accepted, "seconds": self.publishing.as_secs_f64(),
                 "perSecond": per_second(self.accepted, self.publishing), "perSecondAsked": asked,
                 "dataBytes": plan.payload, "batch": plan.batch, "publishers": plan.publishers},
-            "messages": {"received": self.messages, "expected": self.owed,
+            "messages": {"received": self.messages, "expected": self.expected,
                 "seconds": self.delivering.as_secs_f64(),
                 "perSecond": per_second(self.messages, self.delivering),
                 "bytes": self.bytes},

@@ -6,26 +6,27 @@ use futures_util::{StreamExt as _, stream};
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{plan::Plan, progress::Progress};
+use super::{plan::Plan, status_line::StatusLine};
 use crate::client::{
     Client,
     counting::{self, Receiver, SocketEnd, Tally},
 };
 
-/// How long open sockets may wait for their greeting.
+/// Time for the `connected` of all open sockets.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(30);
+/// The pause between two looks at the counters.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Open sockets, each read by a task of its own.
+/// The open sockets, each read by a task of its own.
 pub(super) struct Sockets {
     tasks: JoinSet<SocketEnd>,
     pub(super) tally: Arc<Tally>,
     pub(super) opened: u64,
-    /// Why others could not be opened, and how many.
+    /// The reasons for which sockets could not be opened, with counts.
     pub(super) refused: BTreeMap<String, u64>,
-    /// How those that were open ended.
+    /// The ends of open sockets, with counts.
     pub(super) ended: BTreeMap<SocketEnd, u64>,
-    /// How long opening took.
+    /// The time that opening took.
     pub(super) opening: Duration,
 }
 
@@ -41,15 +42,15 @@ impl Sockets {
         }
     }
 
-    /// Opens those of the plan, so many at a time, and waits until each was greeted: from then on
-    /// all that is published is for them.
+    /// Opens the sockets of the plan and waits until each got its `connected`. From then on each gets every event that it
+    /// matches.
     pub(super) async fn open(
         &mut self,
         plan: &Plan,
         client: &Client,
         ids: &[String],
         stop: &CancellationToken,
-        progress: &Progress,
+        status: &StatusLine,
     ) {
         let began = Instant::now();
         let host = client.host();
@@ -71,7 +72,7 @@ impl Sockets {
                 }
                 Err(reason) => *self.refused.entry(reason).or_default() += 1,
             }
-            progress.say(&format!(
+            status.show(&format!(
                 "connecting, {} of {}",
                 self.opened, plan.connections
             ));
@@ -86,7 +87,7 @@ impl Sockets {
         self.opening = began.elapsed();
     }
 
-    /// How many are open; notes those that are no longer.
+    /// Counts the sockets that are open, and notes the ends of the others.
     pub(super) fn open_now(&mut self) -> u64 {
         while let Some(ended) = self.tasks.try_join_next() {
             let end = ended.unwrap_or_else(|error| SocketEnd::Broken(error.to_string()));
@@ -95,7 +96,7 @@ impl Sockets {
         self.tasks.len() as u64
     }
 
-    /// Closes them all, without a farewell.
+    /// Drops all sockets, without a close frame.
     pub(super) async fn close(&mut self) {
         self.tasks.shutdown().await;
     }

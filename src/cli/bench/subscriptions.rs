@@ -1,4 +1,4 @@
-//! The subscriptions of a run: made before it, deleted after it.
+//! The subscriptions of a run: created before it, deleted after it.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,20 +7,20 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{plan::Plan, progress::Progress};
+use super::{plan::Plan, status_line::StatusLine};
 use crate::{
     cli::{failure::Failure, server::call},
     client::{Client, ClientError, Problem},
 };
 
-/// Made in one request.
+/// Subscriptions per request.
 const BATCH: u32 = 500;
-/// Deleted at the same time.
+/// Deletes in flight at once.
 const DELETING: usize = 32;
-/// A run that cannot delete them leaves them for no longer than this after its end.
+/// The life of the subscriptions after the end of a run that could not delete them.
 const LIFE: Duration = Duration::from_hours(1);
 
-/// Those that are there by now.
+/// The subscriptions that exist by now.
 pub(super) struct Subscriptions {
     client: Client,
     pub(super) ids: Vec<String>,
@@ -34,26 +34,26 @@ impl Subscriptions {
         }
     }
 
-    /// Makes all of the plan, or stops between two requests.
+    /// Creates all subscriptions of the plan, or stops between two requests.
     pub(super) async fn create(
         &mut self,
         plan: &Plan,
         stop: &CancellationToken,
-        progress: &Progress,
+        status: &StatusLine,
     ) -> Result<(), Failure> {
         let expires_at = SystemTime::now() + plan.duration + LIFE;
         let expires_at = humantime::format_rfc3339_millis(expires_at).to_string();
-        let mut made = 0;
-        while made < plan.subscriptions && !stop.is_cancelled() {
-            progress.say(&format!("subscribing, {made} of {}", plan.subscriptions));
-            let next = plan.subscriptions.min(made + BATCH);
-            let items: Vec<Value> = (made..next)
+        let mut created = 0;
+        while created < plan.subscriptions && !stop.is_cancelled() {
+            status.show(&format!("subscribing, {created} of {}", plan.subscriptions));
+            let next = plan.subscriptions.min(created + BATCH);
+            let items: Vec<Value> = (created..next)
                 .map(|number| {
                     json!({"name": plan.name, "filter": plan.filter(number), "expiresAt": expires_at})
                 })
                 .collect();
             self.create_batch(&items).await?;
-            made = next;
+            created = next;
         }
         Ok(())
     }
@@ -78,10 +78,10 @@ impl Subscriptions {
         }
     }
 
-    /// Deletes them all; how many could not be, and why the last of these.
-    pub(super) async fn delete(&mut self, progress: &Progress) -> Result<(), String> {
+    /// Deletes all subscriptions. The error counts those that remain, with the reason of the last.
+    pub(super) async fn delete(&mut self, status: &StatusLine) -> Result<(), String> {
         let count = self.ids.len();
-        progress.say(&format!("deleting {count} subscriptions"));
+        status.show(&format!("deleting {count} subscriptions"));
         let client = &self.client;
         let outcomes: Vec<_> = stream::iter(self.ids.drain(..))
             .map(async |id| {

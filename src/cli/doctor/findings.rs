@@ -1,8 +1,11 @@
-//! What was learned of a database, in words: what it means, and what to do. Pure.
+//! The findings about a database, in words: their meaning and the remedy. Pure.
 
 use std::collections::BTreeMap;
 
-use super::oplog::{retention, window};
+use super::{
+    finding::{Finding, Verdict},
+    oplog::{retention, window},
+};
 use crate::{
     config::Config,
     store::{
@@ -11,62 +14,9 @@ use crate::{
     },
 };
 
-/// A clock that is further off than this makes figures and expiry misleading.
+/// The most that two clocks may differ before figures and expiry mislead.
 const CLOCK_TOLERANCE_MS: i64 = 1_000;
-/// How grave it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Verdict {
-    Good,
-    /// It cannot be known with the rights given.
-    Unknown,
-    Warning,
-    Bad,
-}
-
-impl Verdict {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Good => "good",
-            Self::Unknown => "unknown",
-            Self::Warning => "warning",
-            Self::Bad => "bad",
-        }
-    }
-}
-
-/// One thing that was looked at.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) struct Finding {
-    pub(super) name: &'static str,
-    pub(super) verdict: Verdict,
-    pub(super) found: String,
-    /// What to do, where there is something.
-    pub(super) advice: Option<String>,
-}
-
-pub(super) fn good(name: &'static str, found: impl Into<String>) -> Finding {
-    Finding {
-        name,
-        verdict: Verdict::Good,
-        found: found.into(),
-        advice: None,
-    }
-}
-
-pub(super) fn amiss(
-    name: &'static str,
-    verdict: Verdict,
-    found: impl Into<String>,
-    advice: impl Into<String>,
-) -> Finding {
-    Finding {
-        name,
-        verdict,
-        found: found.into(),
-        advice: Some(advice.into()),
-    }
-}
-
+/// Judges the server.
 pub(super) fn of_checkup(checkup: &Checkup, config: &Config) -> Vec<Finding> {
     vec![
         server(&checkup.server),
@@ -85,21 +35,20 @@ fn server(server: &Server) -> Finding {
     let name = &server.set_name;
     let found = format!("MongoDB {version}, replica set {name}, {members} members");
     match &server.compatibility {
-        Some(old) if is_before_6(old) => amiss(
+        Some(old) if is_before_6(old) => Finding::with_advice(
             "server",
             Verdict::Bad,
             format!("{found}, which behaves as {old}"),
             "Change stream images need the behaviour of 6.0 or later. On the primary:\n  \
              db.adminCommand({setFeatureCompatibilityVersion: \"6.0\"})",
         ),
-        _ if *members == 1 => amiss(
+        _ if *members == 1 => Finding::with_advice(
             "server",
             Verdict::Warning,
             found.replace("1 members", "1 member"),
-            "Fine for development. With one member there is nobody to take over, and what a lost disk \
-             takes with it is gone.",
+            "Fine for development. With one member nobody can take over, and a lost disk is lost data.",
         ),
-        _ => good("server", found),
+        _ => Finding::good("server", found),
     }
 }
 
@@ -117,23 +66,23 @@ fn rights(rights: &Rights, database: &str) -> Finding {
         )
     };
     match rights {
-        Rights::NotControlled => amiss(
+        Rights::NotControlled => Finding::with_advice(
             "rights",
             Verdict::Warning,
-            "the server controls no access: whoever reaches it may do everything",
-            "Fine for development. Else turn access control on (security.authorization, or a keyFile).",
+            "the server has no access control: whoever reaches it may do everything",
+            "Fine for development. Otherwise turn access control on (security.authorization, or a keyFile).",
         ),
-        Rights::Nobody => amiss(
+        Rights::Nobody => Finding::with_advice(
             "rights",
             Verdict::Bad,
-            "the server controls access, and the connection string names no user",
-            "Put a user into the connection string: mongodb://USER:PASSWORD@…/?authSource=admin",
+            "the server has access control, and the connection string names no user",
+            "Name a user in the connection string: mongodb://USER:PASSWORD@…/?authSource=admin",
         ),
-        Rights::Of { user, missing } if missing.is_empty() => good(
+        Rights::Of { user, missing } if missing.is_empty() => Finding::good(
             "rights",
-            format!("{user} has all that the service needs on {database}"),
+            format!("{user} has every right that the service needs on {database}"),
         ),
-        Rights::Of { user, missing } => amiss(
+        Rights::Of { user, missing } => Finding::with_advice(
             "rights",
             Verdict::Bad,
             format!("{user} lacks {}", by_action(missing)),
@@ -156,12 +105,12 @@ fn by_action(missing: &[(&'static str, String)]) -> String {
 
 fn stream(checkup: &Checkup) -> Finding {
     match &checkup.stream {
-        Ok(()) => good("change stream", "can be opened"),
-        Err(words) => amiss(
+        Ok(()) => Finding::good("change stream", "can be opened"),
+        Err(words) => Finding::with_advice(
             "change stream",
             Verdict::Bad,
             format!("cannot be opened: {words}"),
-            "Everything rests on it: it needs find and changeStream on the whole database (readWrite has them).",
+            "The service cannot work without one. It needs find and changeStream on the whole database (readWrite has them).",
         ),
     }
 }
@@ -173,19 +122,19 @@ fn clock(clock: Clock) -> Finding {
     } = clock;
     let apart = format!("{} ms apart (± {uncertain_ms})", ahead_ms.abs());
     if ahead_ms.abs() <= CLOCK_TOLERANCE_MS + uncertain_ms {
-        return good("clocks", apart);
+        return Finding::good("clocks", apart);
     }
     let which = if ahead_ms > 0 { "ahead" } else { "behind" };
-    amiss(
+    Finding::with_advice(
         "clocks",
         Verdict::Warning,
         format!("{apart}: the server's is {which}"),
-        "Delivery goes by the server's clock alone and is not touched. Metrics of delay, times in logs and \
-         the moment that a client means by ?since= are. Let both machines keep time by NTP.",
+        "Delivery uses the server's clock alone and is not affected. Metrics of delay, times in logs and \
+         a client's ?since= are. Synchronize both machines by NTP.",
     )
 }
 
-/// What the database holds by our names: migrations, and the collections themselves.
+/// Judges the migrations and the collections.
 pub(super) fn of_survey(survey: Result<Survey, StoreError>, config: &Config) -> Vec<Finding> {
     match survey {
         Ok(survey) => vec![
@@ -193,9 +142,14 @@ pub(super) fn of_survey(survey: Result<Survey, StoreError>, config: &Config) -> 
             collections(&survey, config),
         ],
         Err(error) => {
-            let advice = "See what else was found.";
+            let advice = "See the other findings.";
             let found = format!("cannot be read: {error}");
-            vec![amiss("migrations", Verdict::Bad, found, advice)]
+            vec![Finding::with_advice(
+                "migrations",
+                Verdict::Bad,
+                found,
+                advice,
+            )]
         }
     }
 }
@@ -203,13 +157,13 @@ pub(super) fn of_survey(survey: Result<Survey, StoreError>, config: &Config) -> 
 fn collections(survey: &Survey, config: &Config) -> Finding {
     const NAME: &str = "collections";
     if let Some(refusal) = survey.refusal(&config.database) {
-        let advice = "`tidegate serve` will refuse to start here, and change nothing.";
-        return amiss(NAME, Verdict::Bad, refusal, advice);
+        let advice = "`tidegate serve` will refuse to start here and change nothing.";
+        return Finding::with_advice(NAME, Verdict::Bad, refusal, advice);
     }
     if survey.differences.is_empty() {
-        return good(
+        return Finding::good(
             NAME,
-            "none is somebody else's, and all that were made are as they have to be",
+            "none belongs to another program, and all of ours are as they must be",
         );
     }
     let found: Vec<_> = survey
@@ -223,9 +177,9 @@ fn collections(survey: &Survey, config: &Config) -> Finding {
         .filter_map(Difference::advice)
         .collect();
     if advice.is_empty() {
-        advice.push("`tidegate serve` mends it when it starts (not with --no-migrate); `tidegate migrate` does it now.".to_owned());
+        advice.push("`tidegate serve` fixes it when it starts (not with --no-migrate); `tidegate migrate` does it now.".to_owned());
     }
-    amiss(NAME, Verdict::Bad, found.join("; "), advice.join("\n"))
+    Finding::with_advice(NAME, Verdict::Bad, found.join("; "), advice.join("\n"))
 }
 
 fn migrations(all: &[MigrationStatus], config: &Config) -> Finding {
@@ -239,8 +193,8 @@ fn migrations(all: &[MigrationStatus], config: &Config) -> Finding {
     let unknown = names(|state| matches!(state, MigrationState::Unknown(_)));
     if !edited.is_empty() {
         let found = format!("edited since they were applied: {}", edited.join(", "));
-        let advice = "Use a binary whose files were not changed.";
-        return amiss(NAME, Verdict::Bad, found, advice);
+        let advice = "Use a binary with the original files.";
+        return Finding::with_advice(NAME, Verdict::Bad, found, advice);
     }
     if !pending.is_empty() {
         let found = format!("pending: {}", pending.join(", "));
@@ -253,14 +207,14 @@ fn migrations(all: &[MigrationStatus], config: &Config) -> Finding {
                 "`tidegate serve` will refuse to start (migrate = false): run `tidegate migrate`.";
             (Verdict::Bad, advice)
         };
-        return amiss(NAME, verdict, found, advice);
+        return Finding::with_advice(NAME, verdict, found, advice);
     }
     if !unknown.is_empty() {
-        let found = format!("made by a newer version: {}", unknown.join(", "));
-        let advice = "Fine while nodes are upgraded one by one; else use the newer version.";
-        return amiss(NAME, Verdict::Warning, found, advice);
+        let found = format!("applied by a newer version: {}", unknown.join(", "));
+        let advice = "Fine while nodes are upgraded one by one; otherwise use the newer version.";
+        return Finding::with_advice(NAME, Verdict::Warning, found, advice);
     }
-    good(NAME, format!("all {} applied", all.len()))
+    Finding::good(NAME, format!("all {} applied", all.len()))
 }
 
 #[cfg(test)]
@@ -268,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_is_off_is_told_but_not_for_a_slow_answer() {
+    fn a_clock_that_is_off_is_reported_but_not_for_a_slow_answer() {
         for (ahead_ms, uncertain_ms, verdict) in [
             (0, 1, Verdict::Good),
             (-1_500, 600, Verdict::Good),
@@ -284,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_that_behaves_as_an_older_one_is_told() {
+    fn a_set_that_behaves_as_an_older_one_is_reported() {
         for (compatibility, verdict) in [
             (Some("5.0"), Verdict::Bad),
             (Some("6.0"), Verdict::Good),

@@ -1,58 +1,57 @@
-//! What the oplog means for clients that are away, in words. Pure.
+//! The oplog's meaning for clients that are away, in words. Pure.
 
 use std::time::Duration;
 
-use super::findings::{Finding, Verdict, amiss, good};
+use super::finding::{Finding, Verdict};
 use crate::{config::Config, store::Oplog};
 
-/// A client that was away this long should find everything in the oplog.
+/// The absence that the oplog should cover.
 const WINDOW: Duration = Duration::from_hours(24);
-/// Seconds of writes from which the rate of writes can be told.
-const LONG_ENOUGH_TO_TELL: u64 = 3_600;
-/// What the advice asks for: a long weekend.
+/// The shortest history from which the rate of writes can be estimated, in seconds.
+const ENOUGH_HISTORY_SECONDS: u64 = 3_600;
+/// The advised minimum: a long weekend.
 const ADVISED_HOURS: u64 = 72;
 
 pub(super) fn window(oplog: &Oplog) -> Finding {
     let Some(begin) = oplog.begin else {
-        return amiss(
+        return Finding::with_advice(
             "oplog",
             Verdict::Unknown,
-            "how far it reaches back may not be read",
-            "The service then cannot show lossInSeconds and tidegate_oplog_window_seconds, nor warn before \
+            "its reach may not be read",
+            "The service cannot show lossInSeconds and tidegate_oplog_window_seconds, nor warn before \
              positions are lost. Grant the role clusterMonitor on admin, or read on local.",
         );
     };
     let reach = u64::from(oplog.now.time.saturating_sub(begin.time));
     let mut found = format!("reaches back {}", span(reach));
-    // A young oplog reaches back to its first day; what counts is how far a full one will.
+    // A young oplog reaches back to its first day. Its reach once it is full is what counts.
     let mut full = reach;
     if let Some((bytes, most)) = oplog.bytes {
         let megabytes = |bytes: u64| bytes.div_ceil(1 << 20);
         found = format!("{found}, {} of {} MB", megabytes(bytes), megabytes(most));
-        if bytes < most && reach < LONG_ENOUGH_TO_TELL {
-            let advice =
-                "Too young to tell how far it reaches when it is full: look again in an hour.";
-            return amiss("oplog", Verdict::Unknown, found, advice);
+        if bytes < most && reach < ENOUGH_HISTORY_SECONDS {
+            let advice = "Too young to estimate its reach once it is full. Look again in an hour.";
+            return Finding::with_advice("oplog", Verdict::Unknown, found, advice);
         }
         if bytes > 0 && bytes < most {
             full = u64::try_from(u128::from(reach) * u128::from(most) / u128::from(bytes))
                 .unwrap_or(u64::MAX);
             found = format!(
-                "{found}; full, at the rate so far, it reaches back {}",
+                "{found}; once full, at the rate so far, it will reach back {}",
                 span(full)
             );
         }
     }
     let held = Duration::from_secs_f64(oplog.min_retention_hours.unwrap_or(0.0) * 3_600.0);
     if full >= WINDOW.as_secs() || held >= WINDOW {
-        return good("oplog", found);
+        return Finding::good("oplog", found);
     }
-    amiss(
+    Finding::with_advice(
         "oplog",
         Verdict::Warning,
         found,
         "Clients that are away for longer are served from the collection of events, at least once and \
-         not exactly once. Give it more time (see below) or more room, on each member:\n  \
+         not exactly once. Give the oplog more time (see below) or more room, on each member:\n  \
          db.adminCommand({replSetResizeOplog: 1, size: MEGABYTES})",
     )
 }
@@ -62,31 +61,31 @@ pub(super) fn retention(oplog: &Oplog, config: &Config) -> Finding {
     let kept = config.retention.as_secs() / 3_600;
     let hours = ADVISED_HOURS.min(kept.max(1));
     let explained = format!(
-        "oplogMinRetentionHours keeps entries of the oplog for at least so long, whatever its size: without \
-         it a burst of writes can push out within minutes what clients that are away, and this service \
-         itself, still need. It costs disk in such a burst. Long enough for the longest absence that you \
-         want to bridge exactly; more than `retention` ({kept} h) is of no use. On each member:\n  \
+        "oplogMinRetentionHours keeps entries of the oplog for at least that long, whatever its size. \
+         Without it a burst of writes can push out, within minutes, entries that absent clients and this \
+         service still need. It costs disk in such a burst. Choose the longest absence that you want to \
+         cover exactly; more than `retention` ({kept} h) is of no use. On each member:\n  \
          db.adminCommand({{replSetResizeOplog: 1, minRetentionHours: {hours}}})\n\
-         and for its next start in its file: storage.oplogMinRetentionHours: {hours}"
+         and in its configuration file, for its next start: storage.oplogMinRetentionHours: {hours}"
     );
     match oplog.min_retention_hours {
-        None => amiss(
+        None => Finding::with_advice(
             NAME,
             Verdict::Unknown,
             "oplogMinRetentionHours may not be read (role clusterMonitor)",
             explained,
         ),
-        Some(0.0) => amiss(
+        Some(0.0) => Finding::with_advice(
             NAME,
             Verdict::Warning,
             "oplogMinRetentionHours is 0: size alone decides how far the oplog reaches back",
             explained,
         ),
-        Some(hours) => good(NAME, format!("oplogMinRetentionHours is {hours}")),
+        Some(hours) => Finding::good(NAME, format!("oplogMinRetentionHours is {hours}")),
     }
 }
 
-/// A span of time, to its two largest units.
+/// Formats a span of time, to its two largest units.
 fn span(seconds: u64) -> String {
     let unit = match seconds {
         0..3_600 => 1,
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_advice_on_the_minimum_is_not_more_than_events_are_kept() {
+    fn the_advised_minimum_is_at_most_the_retention() {
         let mut config = Config::default();
         let advice = |config: &Config| retention(&oplog(1, None, Some(0.0)), config).advice;
         assert!(advice(&config).unwrap().contains("minRetentionHours: 72"));

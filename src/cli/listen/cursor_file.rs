@@ -1,8 +1,7 @@
 //! The file that keeps the last cursor across runs (`--state`).
 //!
-//! It is replaced as a whole and forced to the disk, so that a crash leaves the old state or the new
-//! one. That is not done for every event: what was printed since the last write comes again after a
-//! kill, and nothing is left out.
+//! It is replaced as a whole and forced to the disk, so that a crash leaves the old file or the new one. It is not written
+//! for every event: after a kill, events since the last write come again, and none is left out.
 
 use std::{
     fs::{self, File},
@@ -17,38 +16,38 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{cli::failure::Failure, position::Cursor};
 
-/// How long a cursor may wait to be written, together with later ones.
+/// The longest that a cursor waits to be written, together with later ones.
 const DELAY: Duration = Duration::from_millis(200);
 
-/// The state of one listener.
+/// The cursor of one listener, in a file.
 pub(super) struct CursorFile {
     path: PathBuf,
     subscription: String,
-    /// What is to be written, and when.
+    /// The cursor to write next, and the time for that.
     pending: Option<(String, Instant)>,
 }
 
 impl CursorFile {
-    /// Opens the state of a subscription's listener; returns the cursor in it, if there is one already.
+    /// Opens the file of a subscription's listener. Returns the cursor in it too, if there is one.
     pub(super) fn open(path: &Path, subscription: &str) -> Result<(Self, Option<String>), Failure> {
-        // A link stays a link: what it points to is replaced.
+        // A link stays a link: its target is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let cursor = match fs::read_to_string(&path) {
             Ok(text) => Some(read(&text, subscription).map_err(|why| unusable(&path, &why))?),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(unusable(&path, &error.to_string())),
         };
-        // Better known now than after the first event.
+        // A folder that cannot be written is better reported now than after the first event.
         NamedTempFile::new_in(folder(&path)).map_err(|error| unwritable(&path, &error))?;
-        let state = Self {
+        let file = Self {
             path,
             subscription: subscription.to_owned(),
             pending: None,
         };
-        Ok((state, cursor))
+        Ok((file, cursor))
     }
 
-    /// Everything up to `cursor` is printed.
+    /// Notes that everything up to `cursor` was printed.
     pub(super) fn note(&mut self, cursor: &str) {
         let due = match self.pending.take() {
             Some((_, due)) => due,
@@ -57,7 +56,7 @@ impl CursorFile {
         self.pending = Some((cursor.to_owned(), due));
     }
 
-    /// Waits until something is to be written; for ever if nothing is.
+    /// Waits until the file is due to be written; for ever if it is not.
     pub(super) async fn due(&self) {
         match &self.pending {
             Some((_, due)) => sleep_until(*due).await,
@@ -65,7 +64,7 @@ impl CursorFile {
         }
     }
 
-    /// Writes what waits.
+    /// Writes the cursor that waits.
     pub(super) fn save(&mut self) -> Result<(), Failure> {
         let Some((cursor, _)) = &self.pending else {
             return Ok(());
@@ -77,7 +76,7 @@ impl CursorFile {
     }
 }
 
-/// The cursor in a file's text; the error says what is wrong with it.
+/// Reads the cursor in a file's text. The error says what is wrong.
 fn read(text: &str, subscription: &str) -> Result<String, String> {
     let value: Value =
         serde_json::from_str(text).map_err(|error| format!("it is damaged: {error}"))?;
@@ -85,11 +84,11 @@ fn read(text: &str, subscription: &str) -> Result<String, String> {
         let text = value[name].as_str();
         text.ok_or_else(|| format!("it is damaged: it has no \"{name}\""))
     };
-    let (whose, cursor) = (field("subscription")?, field("cursor")?);
-    if whose != subscription {
-        return Err(format!("it belongs to the subscription {whose}"));
+    let (owner, cursor) = (field("subscription")?, field("cursor")?);
+    if owner != subscription {
+        return Err(format!("it belongs to the subscription {owner}"));
     }
-    Cursor::parse(cursor).map_err(|_| "it is damaged: its cursor is none".to_owned())?;
+    Cursor::parse(cursor).map_err(|_| "it is damaged: its cursor cannot be read".to_owned())?;
     Ok(cursor.to_owned())
 }
 
@@ -99,7 +98,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     writeln!(file, "{text}")?;
     file.as_file().sync_all()?;
     file.persist(path)?;
-    // The new name is only on the disk when the folder is.
+    // The new name is on the disk only once the folder is.
     File::open(folder)?.sync_all()
 }
 
@@ -113,7 +112,7 @@ fn folder(path: &Path) -> &Path {
 fn unusable(path: &Path, why: &str) -> Failure {
     Failure::Failed(format!(
         "the state file {} cannot be used: {why}\n  \
-         To begin without it, remove it; --after or --since then say where.",
+         To start without it, remove it, and use --after or --since to say where.",
         path.display()
     ))
 }
@@ -151,7 +150,7 @@ mod tests {
         );
         check(
             r#"{"subscription":"a","cursor":"x"}"#,
-            "it is damaged: its cursor is none",
+            "it is damaged: its cursor cannot be read",
         );
         let other = json!({"subscription": "b", "cursor": cursor()}).to_string();
         check(&other, "it belongs to the subscription b");
@@ -161,12 +160,12 @@ mod tests {
     async fn it_is_written_after_a_while_and_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        let (mut state, before) = CursorFile::open(&path, "a").unwrap();
+        let (mut file, before) = CursorFile::open(&path, "a").unwrap();
         assert_eq!(before, None);
-        state.note(&cursor());
+        file.note(&cursor());
         assert!(!path.exists(), "not for every event");
-        state.due().await;
-        state.save().unwrap();
+        file.due().await;
+        file.save().unwrap();
         let (_, after) = CursorFile::open(&path, "a").unwrap();
         assert_eq!(after, Some(cursor()));
         let left = fs::read_dir(folder.path()).unwrap().count();

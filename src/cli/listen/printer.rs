@@ -1,4 +1,4 @@
-//! Events on standard output; what happens to the connection on standard error.
+//! Events go to standard output, news of the connection to standard error.
 
 use std::io::IsTerminal as _;
 
@@ -13,7 +13,7 @@ use crate::{
     protocol::GapReason,
 };
 
-/// How events are written.
+/// The form of the output.
 #[derive(Clone, Copy)]
 enum Form {
     /// A line for people.
@@ -24,11 +24,11 @@ enum Form {
     Frame,
 }
 
-/// Prints frames.
+/// A printer of frames.
 pub(super) struct Printer(Form);
 
 impl Printer {
-    /// Every frame if that is wanted; else events, as suits who reads.
+    /// Chooses the form: every frame, or else events, for people in a terminal and for programs elsewhere.
     pub(super) fn new(frames: bool) -> Self {
         Self(match frames {
             true => Form::Frame,
@@ -39,7 +39,7 @@ impl Printer {
 
     /// Prints a frame, or the event in it.
     pub(super) fn print(&self, frame: &Frame) -> Result<(), Failure> {
-        say(frame);
+        print_news(frame);
         match self.0 {
             Form::Frame => style::print_json(frame.as_text()),
             Form::Event if frame.is_event() => style::print_json(frame.field("event")),
@@ -49,8 +49,8 @@ impl Printer {
     }
 }
 
-/// Says what happened to the connection.
-fn say(frame: &Frame) {
+/// Tells what happened to the connection.
+fn print_news(frame: &Frame) {
     let subscription = frame.field("subscription");
     let status = subscription["status"].as_str().unwrap_or("");
     match frame.kind() {
@@ -70,7 +70,7 @@ fn say(frame: &Frame) {
             ));
         }
         "gap" if frame.text("reason") == GapReason::BeforeSubscription.token() => {
-            style::note("the subscription began after that; delivery begins with it");
+            style::note("the subscription is newer than that; delivery begins with it");
         }
         "gap" => style::warn(format!(
             "events may be missing here: {}",
@@ -81,7 +81,7 @@ fn say(frame: &Frame) {
     }
 }
 
-/// Why nothing comes, if nothing comes.
+/// Explains why nothing comes, if nothing comes.
 fn remark(subscription: &Value, status: &str) -> String {
     match status {
         "paused" => "; it is paused, nothing comes until it is active again".to_owned(),
@@ -93,7 +93,7 @@ fn remark(subscription: &Value, status: &str) -> String {
     }
 }
 
-/// An event for people: when, what, where, about what, and its content.
+/// Writes an event for people: time, type, source, subject and content.
 fn line(event: &Value) -> String {
     let text = |field: &str| printable(event[field].as_str().unwrap_or(""));
     let mut line = format!(
@@ -112,7 +112,7 @@ fn line(event: &Value) -> String {
     }
 }
 
-/// `data`; where there is none, what else the document holds.
+/// Returns `data`, or the other fields of the document if there is none.
 fn content(event: &Value) -> Option<String> {
     const SHOWN: [&str; 6] = ["specversion", "id", "source", "type", "time", "subject"];
     if let Some(data) = event.get("data") {

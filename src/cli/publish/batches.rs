@@ -1,35 +1,35 @@
-//! Lines put together to requests.
+//! Lines, grouped into requests.
 
 use std::time::Duration;
 
 use super::lines::{Line, Lines};
 use crate::{cli::failure::Failure, extjson};
 
-/// The most that a request's body holds, unless one event alone is larger.
+/// The largest body of a request, unless one event alone is larger.
 const BODY_BYTES: usize = 1 << 20;
-/// How long a batch waits for more: what trickles out of a pipe is sent as it comes.
+/// The longest that a batch waits for more lines. What trickles out of a pipe is sent as it arrives.
 const LINGER: Duration = Duration::from_millis(20);
 
-/// Some lines, and the request that they make. A JSON array of the lines as they are, so that no
-/// number or spelling changes on the way.
+/// Lines and the request that they make: a JSON array of the lines as they are, so that no number or spelling changes on the
+/// way.
 #[derive(Default)]
 pub(super) struct Batch {
     body: Vec<u8>,
     /// The number of the line of each event in the body.
     pub(super) numbers: Vec<usize>,
-    /// Lines that are not JSON, and why.
+    /// The numbers of lines that are not JSON, and the reasons.
     pub(super) unreadable: Vec<(usize, String)>,
-    /// What was read for it all.
+    /// Bytes that were read for the batch.
     pub(super) bytes: usize,
 }
 
 impl Batch {
-    /// Whether nothing in it can be sent.
+    /// Whether the batch has nothing to send.
     pub(super) fn is_empty(&self) -> bool {
         self.numbers.is_empty()
     }
 
-    /// The request's body.
+    /// Builds the request's body.
     pub(super) fn body(&self) -> Vec<u8> {
         [b"[", &self.body[..], b"]"].concat()
     }
@@ -54,7 +54,7 @@ impl Batch {
     }
 }
 
-/// Makes batches of lines.
+/// A stream of batches.
 pub(super) struct Batches {
     lines: Lines,
     held_back: Option<Line>,
@@ -62,7 +62,7 @@ pub(super) struct Batches {
 }
 
 impl Batches {
-    /// Batches of at most `events` lines.
+    /// Makes batches of at most `events` lines.
     pub(super) fn new(lines: Lines, events: usize) -> Self {
         Self {
             lines,
@@ -71,7 +71,7 @@ impl Batches {
         }
     }
 
-    /// The next batch; `None` after the last line.
+    /// Returns the next batch; `None` after the last line.
     pub(super) async fn next(&mut self) -> Result<Option<Batch>, Failure> {
         let mut batch = Batch::default();
         while batch.lines() < self.events {
@@ -87,7 +87,7 @@ impl Batches {
         Ok((batch.lines() > 0).then_some(batch))
     }
 
-    /// The next line. The first of a batch is waited for, the others not for long.
+    /// Returns the next line. It waits for the first of a batch, and only briefly for the others.
     async fn line(&mut self, first: bool) -> Result<Option<Line>, Failure> {
         if let Some(line) = self.held_back.take() {
             return Ok(Some(line));
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_byte_order_mark_is_left_out() {
+    async fn a_byte_order_mark_is_dropped() {
         let batches = all("\u{feff}{\"n\":1}\n\u{feff}{\"n\":2}".into(), 3).await;
         assert_eq!(batches[0].body(), b"[{\"n\":1},{\"n\":2}]");
     }

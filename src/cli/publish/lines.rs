@@ -1,25 +1,25 @@
-//! Lines with their numbers, from a file or a pipe.
+//! Numbered lines of a file or a pipe.
 
 use std::io;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 
-/// The longest line there may be: what has no line breaks is no input for this.
+/// The longest line. A file without line breaks is the wrong input.
 const LINE_BYTES: usize = 16 << 20;
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// A line that is not blank.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
-    /// Counted from 1, blank lines too.
+    /// The number of the line, from 1. Blank lines count.
     pub(super) number: usize,
-    /// Without white space around it.
+    /// The text without white space around it.
     pub(super) text: Vec<u8>,
-    /// What was read for it.
+    /// Bytes that were read for the line.
     pub(super) bytes: usize,
 }
 
-/// Reads line by line.
+/// A reader of lines.
 pub(super) struct Lines {
     reader: Box<dyn AsyncBufRead + Send + Unpin>,
     partial: Vec<u8>,
@@ -35,7 +35,7 @@ impl Lines {
         }
     }
 
-    /// The next line that is not blank. Can be cancelled: what was read so far is kept.
+    /// Returns the next line that is not blank. May be cancelled: what was read so far is kept.
     pub(super) async fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             let room = LINE_BYTES + 1 - self.partial.len();

@@ -1,13 +1,13 @@
-//! How far a publication is, where somebody watches.
+//! The progress of publishing, shown on a terminal.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar on a terminal, nothing elsewhere.
+/// A progress bar on a terminal, nothing elsewhere.
 #[derive(Clone)]
 pub(super) struct Progress(ProgressBar);
 
 impl Progress {
-    /// `bytes` is what there is to read, where that is known. One event needs no bar.
+    /// Begins with the bytes that there are to read, where that is known. One event needs no bar.
     pub(super) fn new(bytes: Option<u64>, many: bool) -> Self {
         // indicatif draws on standard error, and only where that is a terminal.
         let (bar, template) = match bytes {
@@ -27,18 +27,18 @@ impl Progress {
         Self(bar)
     }
 
-    /// So much more was read, and so many events are through.
+    /// Adds the bytes that were read, and shows the number of events so far.
     pub(super) fn advance(&self, bytes: usize, events: u64) {
         self.0.set_message(format!("{events} events"));
         self.0.inc(bytes as u64);
     }
 
-    /// Does something with the terminal while the bar is out of the way.
-    pub(super) fn aside(&self, act: impl FnOnce()) {
+    /// Writes to the terminal while the bar is out of the way.
+    pub(super) fn suspended(&self, act: impl FnOnce()) {
         self.0.suspend(act);
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(super) fn finish(&self) {
         self.0.finish_and_clear();
     }

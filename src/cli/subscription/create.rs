@@ -13,10 +13,10 @@ use crate::cli::{
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// An id of your own: creates the subscription, or replaces the one that has this id
+    /// An id you choose: creates the subscription, or replaces the one with this id
     #[arg(long, value_name = "ID", value_parser = path_id)]
     id: Option<String>,
-    /// Which events: a MongoDB query as JSON, @FILE, or - for standard input; {} is everything
+    /// The events to match: a MongoDB query as JSON, @FILE, or - for standard input; {} matches all
     #[arg(long, value_name = "JSON")]
     filter: String,
     #[command(flatten)]

@@ -29,7 +29,7 @@ Examples:
 
 Events committed before the delete are still delivered; then each connection is told and closed.";
 
-/// Deletes all it can; a subscription that cannot be deleted does not keep the others.
+/// Deletes all it can: one that cannot be deleted does not stop the rest.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let client = args.server.client()?;
     let mut failed = 0;

@@ -1,11 +1,11 @@
-//! `tidegate subscription explain`: would this event be delivered, and why.
+//! `tidegate subscription explain`: whether a subscription matches an event, and why.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::cli::{
     failure::Failure,
-    json,
+    json_argument,
     server::{ServerArgs, call, path_id},
     style::{self, BAD, DIM, GOOD, paint},
 };
@@ -33,7 +33,7 @@ Examples:
   tidegate subscription explain large --event @event.json --json | jq .matches";
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let event = json::object("--event", &args.event)?;
+    let event = json_argument::parse_object("--event", &args.event)?;
     let client = args.server.client()?;
     let request = client.request(Method::POST, &["subscriptions", &args.id, "match"]);
     let request = request.json(&json!({"event": event}));
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     style::print(tree(&answer).trim_end())
 }
 
-/// The verdict, then the filter part by part, each below what it is a part of.
+/// Writes the verdict, then the filter part by part, each below the part it belongs to.
 fn tree(answer: &Value) -> String {
     let verdict = if answer["matches"] == true {
         paint(GOOD, "matches")
@@ -62,7 +62,7 @@ fn tree(answer: &Value) -> String {
 fn branch(part: &Value, above: &str, depth: usize, text: &mut String) {
     let pointer = part["pointer"].as_str().unwrap_or_default();
     let own = pointer.strip_prefix(above).unwrap_or(pointer);
-    // A filter of several conditions is itself no line: its parts follow the verdict.
+    // A filter of several conditions has no line of its own: its parts follow the verdict.
     let depth = if own.is_empty() && depth == 0 && part["parts"].is_array() {
         depth
     } else {
@@ -88,7 +88,7 @@ fn line(part: &Value, own: &str, depth: usize, text: &mut String) {
     }
 }
 
-/// What a condition found at its path.
+/// Lists the values that a condition found at its path.
 fn seen(part: &Value) -> String {
     let Some(saw) = part["saw"].as_array() else {
         return String::new();
@@ -108,7 +108,7 @@ fn seen(part: &Value) -> String {
     format!("  {}", paint(DIM, words))
 }
 
-/// A pointer's tokens as they are written in the filter, between spaces.
+/// Writes a pointer's tokens as they are in the filter, separated by spaces.
 fn unescaped(pointer: &str) -> String {
     let tokens = pointer.split('/');
     let tokens: Vec<_> = tokens
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_indented_below_what_they_are_part_of() {
+    fn parts_are_indented_below_the_part_they_belong_to() {
         check(
             &json!({"matches": false, "explain": {"pointer": "#/filter", "holds": false, "parts": [
                 {"pointer": "#/filter/type", "holds": true, "saw": ["a"]},

@@ -2,18 +2,18 @@
 
 use serde_json::{Map, Value};
 
-use crate::cli::{failure::Failure, json, moment};
+use crate::cli::{failure::Failure, json_argument, time_argument};
 
-/// The fields that can be given beside the filter. What is not given is left out of the request.
+/// The fields beside the filter. A request has only those that are given.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Fields {
     /// A name for people
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
-    /// Whether events are matched now
+    /// The status: events are matched while it is active
     #[arg(long, value_enum)]
     status: Option<StoredStatus>,
-    /// The server keeps the acknowledged position
+    /// Let the server keep the acknowledged position
     #[arg(
         long,
         value_name = "BOOL",
@@ -22,13 +22,13 @@ pub(crate) struct Fields {
         default_missing_value = "true"
     )]
     durable: Option<bool>,
-    /// Data of yours that goes with it: a JSON object, @FILE, or -
+    /// Your own data, kept with it: a JSON object, @FILE, or -
     #[arg(long, value_name = "JSON")]
     metadata: Option<String>,
-    /// Whose it is
+    /// The owner
     #[arg(long, value_name = "TEXT")]
     owner: Option<String>,
-    /// When it deletes itself: a time (2030-01-31T12:00:00Z), or a span from now (2h)
+    /// The time of its deletion: a time (2030-01-31T12:00:00Z), or a span from now (2h)
     #[arg(long, value_name = "WHEN")]
     expires_at: Option<String>,
 }
@@ -40,7 +40,7 @@ enum StoredStatus {
 }
 
 impl Fields {
-    /// The fields and this filter as the service wants them.
+    /// Builds a request's body of the fields and a filter.
     pub(crate) fn with_filter(&self, filter: Option<&str>) -> Result<Map<String, Value>, Failure> {
         let mut body = Map::new();
         for (field, flag, value) in [
@@ -48,7 +48,7 @@ impl Fields {
             ("metadata", "--metadata", self.metadata.as_deref()),
         ] {
             if let Some(text) = value {
-                body.insert(field.to_owned(), json::object(flag, text)?);
+                body.insert(field.to_owned(), json_argument::parse_object(flag, text)?);
             }
         }
         let status = self.status.map(|status| match status {
@@ -64,7 +64,7 @@ impl Fields {
                 "expiresAt",
                 self.expires_at
                     .as_deref()
-                    .map(|text| moment::ahead(text).into()),
+                    .map(|text| time_argument::ahead(text).into()),
             ),
         ] {
             if let Some(value) = value {

@@ -15,7 +15,7 @@ pub(crate) struct Args {
     /// The subscription
     #[arg(value_parser = path_id)]
     id: String,
-    /// Print it as one line of JSON
+    /// Print the subscription as one line of JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]

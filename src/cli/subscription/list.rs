@@ -13,23 +13,23 @@ use crate::{
     client::Client,
 };
 
-/// How many are asked for at once.
+/// The size of a page.
 const PAGE: usize = 100;
 
-/// Which subscriptions to list.
+/// A selection of subscriptions.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Only those that are now
+    /// Only subscriptions with this status
     #[arg(long, value_enum)]
     status: Option<Status>,
-    /// Only those of this name
+    /// Only subscriptions with this name
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
-    /// No more than this many [default: all]
+    /// At most this many [default: all]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Print each as one line of JSON
+    /// Print one line of JSON per subscription
     #[arg(long)]
     json: bool,
     #[command(flatten)]

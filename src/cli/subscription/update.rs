@@ -17,12 +17,12 @@ pub(crate) struct Args {
     /// The subscription
     #[arg(value_parser = path_id)]
     id: String,
-    /// Which events: a MongoDB query as JSON, @FILE, or - for standard input
+    /// The events to match: a MongoDB query as JSON, @FILE, or - for standard input
     #[arg(long, value_name = "JSON")]
     filter: Option<String>,
     #[command(flatten)]
     fields: Fields,
-    /// Fields to go back to their default
+    /// Fields to reset to their default
     #[arg(long, value_name = "FIELD", value_enum, value_delimiter = ',')]
     unset: Vec<Unset>,
     /// Print the subscription as one line of JSON
@@ -57,7 +57,7 @@ Examples:
   tidegate subscription update large --status paused
   tidegate subscription update large --unset name,expires-at
 
-A filter and metadata are replaced whole; fields that are not named stay as they are.";
+A filter and metadata are replaced whole; fields you do not name stay as they are.";
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let patch = patch(&args)?;
@@ -74,7 +74,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     view::print_one(&updated, args.json)
 }
 
-/// A merge patch (RFC 7396): null takes a field away.
+/// Builds a merge patch (RFC 7396): null removes a field.
 fn patch(args: &Args) -> Result<Map<String, Value>, Failure> {
     let mut patch = args.fields.with_filter(args.filter.as_deref())?;
     for unset in &args.unset {

@@ -1,4 +1,4 @@
-//! A subscription in a terminal: as a card, or as a line of a table.
+//! A subscription in a terminal, as a card or as a row of a table.
 
 use std::{fmt::Write as _, io::IsTerminal as _};
 
@@ -9,7 +9,7 @@ use crate::cli::{
     style::{self, BAD, DIM, GOOD, STRONG, WARN, paint},
 };
 
-/// How much of a filter a table shows in a terminal.
+/// The most of a filter that a table shows in a terminal.
 const FILTER_CHARS: usize = 60;
 
 /// Prints one subscription, as a card or as JSON on one line.
@@ -21,7 +21,7 @@ pub(crate) fn print_one(subscription: &Value, json: bool) -> Result<(), Failure>
     }
 }
 
-/// Says what the service warned of.
+/// Prints the service's warnings.
 pub(crate) fn print_warnings(answer: &Value) {
     for warning in answer["warnings"].as_array().into_iter().flatten() {
         match (warning["pointer"].as_str(), warning["detail"].as_str()) {
@@ -51,7 +51,7 @@ fn card(subscription: &Value) -> String {
     card
 }
 
-/// A table that is printed page by page; its columns grow where a later page needs it.
+/// A table that is printed page by page. Its columns grow if a later page needs that.
 pub(crate) struct Table {
     widths: [usize; 3],
     filter_chars: usize,
@@ -73,7 +73,7 @@ impl Table {
         !self.headed
     }
 
-    /// Prints some subscriptions, after the heading if there is none yet.
+    /// Prints a page of subscriptions, after the heading if that is missing.
     pub(crate) fn print(&mut self, items: &[Value]) -> Result<(), Failure> {
         let rows: Vec<_> = items.iter().map(|item| self.row(item)).collect();
         for row in &rows {
@@ -120,7 +120,7 @@ fn painted_status(status: &str) -> String {
     }
 }
 
-/// Text without its quotes, all else as JSON.
+/// Writes a value as JSON, and text without its quotes.
 fn plain(value: &Value) -> String {
     style::printable(
         &value

@@ -1,4 +1,4 @@
-//! JSON given on the command line: as text, as `@file`, or from standard input as `-`.
+//! JSON on the command line: as text, as `@file`, or as `-` for standard input.
 
 use std::{fs, io::Read as _};
 
@@ -7,26 +7,26 @@ use serde_json::Value;
 use super::failure::Failure;
 use crate::extjson;
 
-/// Reads the JSON that `argument` stands for; `flag` is named where it is wrong.
-pub(crate) fn argument(flag: &str, argument: &str) -> Result<Value, Failure> {
+/// Reads the JSON that `argument` stands for. Errors name `flag`.
+pub(crate) fn parse(flag: &str, argument: &str) -> Result<Value, Failure> {
     let text = text(flag, argument)?;
     extjson::parse_json(&text)
         .map_err(|error| Failure::Usage(format!("{flag} is not JSON: {}", hinted(&error))))
 }
 
-/// A parser's reason, and what the shell of MongoDB takes and JSON does not.
+/// Adds a hint to a parser's reason: MongoDB's shell takes keys and texts without double quotes, and JSON does not.
 fn hinted(reason: &str) -> String {
     let quotes = ["key must be a string", "expected value", "expected ident"];
     if quotes.iter().any(|words| reason.contains(words)) {
-        format!("{reason} (keys and texts stand in double quotes)")
+        format!("{reason} (keys and texts need double quotes)")
     } else {
         reason.to_owned()
     }
 }
 
-/// Like [`argument`], and it must be an object.
-pub(crate) fn object(flag: &str, text: &str) -> Result<Value, Failure> {
-    let value = argument(flag, text)?;
+/// Reads JSON that must be an object.
+pub(crate) fn parse_object(flag: &str, text: &str) -> Result<Value, Failure> {
+    let value = parse(flag, text)?;
     if value.is_object() {
         Ok(value)
     } else {
@@ -64,8 +64,8 @@ mod tests {
             ("{", false),
             (r#"{"a":1,"a":2}"#, false),
         ] {
-            let told = object("--filter", text).unwrap_err().to_string();
-            assert_eq!(told.contains("double quotes"), hint, "{told}");
+            let message = parse_object("--filter", text).unwrap_err().to_string();
+            assert_eq!(message.contains("double quotes"), hint, "{message}");
         }
     }
 
@@ -74,17 +74,17 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), r#"{"a": 1}"#).unwrap();
         let at = format!("@{}", file.path().display());
-        assert_eq!(object("--filter", &at).unwrap(), json!({"a": 1}));
+        assert_eq!(parse_object("--filter", &at).unwrap(), json!({"a": 1}));
         fs::write(file.path(), "\u{feff}{\"a\": 2}\n").unwrap();
-        assert_eq!(object("--filter", &at).unwrap(), json!({"a": 2}));
-        assert_eq!(argument("--data", "[1]").unwrap(), json!([1]));
+        assert_eq!(parse_object("--filter", &at).unwrap(), json!({"a": 2}));
+        assert_eq!(parse("--data", "[1]").unwrap(), json!([1]));
         for (text, code) in [
             ("{", 2),
             ("[]", 2),
             (r#"{"a":1,"a":2}"#, 2),
             ("@/no/file", 1),
         ] {
-            let failure = object("--filter", text).unwrap_err();
+            let failure = parse_object("--filter", text).unwrap_err();
             assert!(failure.to_string().contains("--filter"), "{failure}");
             assert_eq!(failure.exit_code(), code, "{text}");
         }

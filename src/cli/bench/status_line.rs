@@ -1,13 +1,13 @@
-//! What a run is at, where somebody watches.
+//! The state of a run, shown on a terminal.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A line on a terminal, nothing elsewhere.
-pub(super) struct Progress(ProgressBar);
+/// A status line on a terminal, nothing elsewhere.
+pub(super) struct StatusLine(ProgressBar);
 
-impl Progress {
+impl StatusLine {
     pub(super) fn new() -> Self {
         // indicatif draws on standard error, and only where that is a terminal.
         let line = ProgressBar::new_spinner();
@@ -18,11 +18,11 @@ impl Progress {
         Self(line)
     }
 
-    pub(super) fn say(&self, what: &str) {
-        self.0.set_message(what.to_owned());
+    pub(super) fn show(&self, text: &str) {
+        self.0.set_message(text.to_owned());
     }
 
-    /// Takes the line away.
+    /// Removes the line.
     pub(super) fn finish(&self) {
         self.0.finish_and_clear();
     }

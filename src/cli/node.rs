@@ -1,4 +1,4 @@
-//! What `serve` and `dev` share: the address, and the service's life.
+//! A node in this process, for `serve` and `dev`: its address and its life.
 
 use std::{
     io,
@@ -14,34 +14,34 @@ use crate::{
     node::{self, NodeError},
 };
 
-/// Connections that may wait in the kernel to be accepted.
+/// The most connections that may wait in the kernel to be accepted.
 const BACKLOG: u32 = 1_024;
 
-/// Takes the address, or says how to take another. Nobody is heard before [`listen`]: who comes sooner is refused
-/// by the kernel, and does not wait for an answer that nobody gives.
+/// Binds the address, or says how to choose another. Until [`listen`] the kernel refuses connections, so that no client
+/// waits for an answer that nobody gives.
 pub(crate) fn bind(address: SocketAddr) -> Result<TcpSocket, Failure> {
-    bound(address).map_err(|error| taken(address, &error))
+    bind_socket(address).map_err(|error| unavailable(address, &error))
 }
 
-fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+fn bind_socket(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    // What the last process left behind of its connections is no hindrance.
+    // Connections of the last process may linger in the kernel.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
 }
 
-/// Listens. From now on whoever comes is to be answered.
+/// Listens. From now on every connection is to be answered.
 pub(crate) fn listen(socket: TcpSocket) -> Result<TcpListener, Failure> {
     let address = socket.local_addr()?;
     let listening = socket.listen(BACKLOG);
-    listening.map_err(|error| taken(address, &error))
+    listening.map_err(|error| unavailable(address, &error))
 }
 
-fn taken(address: SocketAddr, error: &io::Error) -> Failure {
+fn unavailable(address: SocketAddr, error: &io::Error) -> Failure {
     let reason = match error.kind() {
         io::ErrorKind::AddrInUse => format!("port {} is in use", address.port()),
         _ => error.to_string(),
@@ -52,7 +52,7 @@ fn taken(address: SocketAddr, error: &io::Error) -> Failure {
     ))
 }
 
-/// Serves until `stop`.
+/// Runs the node until `stop`.
 pub(crate) async fn serve(
     config: Config,
     listener: TcpListener,
@@ -73,7 +73,7 @@ pub(crate) async fn serve(
         })
 }
 
-/// The address by which this machine reaches the service.
+/// Returns the URL at which this machine reaches the node.
 pub(crate) fn local_url(mut address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {

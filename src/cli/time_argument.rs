@@ -1,13 +1,13 @@
-//! Points in time as flags: a time, or a span counted from now.
+//! Points in time on the command line: a time, or a span from now.
 
 use std::time::{Duration, SystemTime};
 
-/// A span is counted ahead from now; all else is the service's to judge.
+/// Turns a span into a time that far ahead. Any other text goes to the service as it is.
 pub(super) fn ahead(text: &str) -> String {
     from_now(text, SystemTime::checked_add)
 }
 
-/// A span is counted back from now; all else is the service's to judge.
+/// Turns a span into a time that long ago. Any other text goes to the service as it is.
 pub(super) fn ago(text: &str) -> String {
     from_now(text, SystemTime::checked_sub)
 }
@@ -15,7 +15,7 @@ pub(super) fn ago(text: &str) -> String {
 fn from_now(text: &str, count: fn(&SystemTime, Duration) -> Option<SystemTime>) -> String {
     let span = humantime::parse_duration(text.trim());
     match span.map(|span| count(&SystemTime::now(), span)) {
-        // Before 1970 there is nothing to count back to.
+        // The service takes no time before 1970.
         Ok(Some(time)) if time >= SystemTime::UNIX_EPOCH => {
             humantime::format_rfc3339_millis(time).to_string()
         }

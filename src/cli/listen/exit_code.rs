@@ -1,4 +1,4 @@
-//! The exit code that the end of listening leads to.
+//! The exit code for the end of a listener.
 
 use crate::{
     cli::failure::Failure,
@@ -6,8 +6,8 @@ use crate::{
     protocol::Ending,
 };
 
-/// Turns the error that ends a listener into the command's failure. Only the exit code is left where the frame `ended` was printed
-/// and says the same.
+/// Turns the end of a listener into the command's failure. If the frame `ended` was printed with the same reason, only the
+/// exit code is left.
 pub(super) fn failure(error: ListenError) -> Failure {
     match error {
         ListenError::Closed {

@@ -1,4 +1,4 @@
-//! What became of the events: counted, and each refusal named by its line.
+//! The outcome of publishing: counts, and a message for each refusal with its line.
 
 use serde_json::{Value, json};
 
@@ -11,20 +11,20 @@ use crate::{
     client::{ClientError, Problem},
 };
 
-/// The refusals of a whole request that other requests need not share.
+/// Statuses that refuse a request for its body, so that the next request may succeed.
 const ABOUT_THE_BODY: [u16; 3] = [400, 413, 422];
 
 /// The outcome so far.
-pub(super) struct Report {
+pub(super) struct Outcome {
     accepted: u64,
     duplicates: u64,
     errors: u64,
-    /// Whether there are lines to name; else there is one event.
+    /// True if events are lines of an input, and are reported by number.
     lines: bool,
     progress: Progress,
 }
 
-impl Report {
+impl Outcome {
     pub(super) fn new(lines: bool, progress: Progress) -> Self {
         Self {
             accepted: 0,
@@ -35,17 +35,17 @@ impl Report {
         }
     }
 
-    /// Lines that were not sent.
-    pub(super) fn unreadable(&mut self, batch: &Batch) {
+    /// Reports the lines of a batch that were not sent.
+    pub(super) fn add_unreadable(&mut self, batch: &Batch) {
         for (number, reason) in &batch.unreadable {
-            // It is one line of its own to the parser.
+            // To the parser it is a text of one line.
             let reason = reason.replace(" at line 1 column ", " at column ");
             self.error(*number, &format!("not JSON: {reason}"));
         }
     }
 
-    /// The service's word on each event of a batch.
-    pub(super) fn answered(&mut self, batch: &Batch, answer: &Value) {
+    /// Counts and reports the service's answer for each event of a batch.
+    pub(super) fn add_answer(&mut self, batch: &Batch, answer: &Value) {
         self.accepted += answer["accepted"].as_u64().unwrap_or(0);
         self.duplicates += answer["duplicates"].as_u64().unwrap_or(0);
         for error in answer["errors"].as_array().into_iter().flatten() {
@@ -53,21 +53,21 @@ impl Report {
             let index = error["index"]
                 .as_u64()
                 .and_then(|index| usize::try_from(index).ok());
-            let known = index.and_then(|index| Some((index, *batch.numbers.get(index)?)));
-            match known {
+            let sent = index.and_then(|index| Some((index, *batch.numbers.get(index)?)));
+            match sent {
                 Some((index, number)) => self.error(number, &problem.of_item(index).one_line()),
                 None => self.error(0, &problem.one_line()),
             }
         }
     }
 
-    /// The whole batch was refused. If that lies in the batch, the next ones are still tried.
-    pub(super) fn refused(&mut self, batch: &Batch, error: ClientError) -> Result<(), Failure> {
-        let lines = self.place(batch);
+    /// Reports that a whole batch was refused. An error ends publishing; a fault of the batch alone does not.
+    pub(super) fn add_refusal(&mut self, batch: &Batch, error: ClientError) -> Result<(), Failure> {
+        let lines = self.lines_of(batch);
         match error {
             ClientError::Refused(problem) if ABOUT_THE_BODY.contains(&problem.status) => {
                 self.errors += batch.numbers.len() as u64;
-                self.say(&lines, &problem.one_line());
+                self.report(&lines, &problem.one_line());
                 Ok(())
             }
             error => {
@@ -79,19 +79,19 @@ impl Report {
         }
     }
 
-    /// Shows how far it is.
-    pub(super) fn progress(&self, batch: &Batch) {
+    /// Shows the progress.
+    pub(super) fn show_progress(&self, batch: &Batch) {
         self.progress
             .advance(batch.bytes, self.accepted + self.duplicates);
     }
 
-    /// Prints the sums.
-    pub(super) fn summary(&self, json: bool) -> Result<(), Failure> {
+    /// Prints the counts.
+    pub(super) fn print(&self, json: bool) -> Result<(), Failure> {
         self.progress.finish();
         let (accepted, duplicates, errors) = (self.accepted, self.duplicates, self.errors);
         if json {
-            let sums = json!({"accepted": accepted, "duplicates": duplicates, "errors": errors});
-            return style::print_json(sums);
+            let counts = json!({"accepted": accepted, "duplicates": duplicates, "errors": errors});
+            return style::print_json(counts);
         }
         let errors = match errors {
             0 => "0 errors".to_owned(),
@@ -105,7 +105,7 @@ impl Report {
         ))
     }
 
-    /// Whether all is well.
+    /// Fails if any event was not published.
     pub(super) fn verdict(&self) -> Result<(), Failure> {
         match self.errors {
             0 => Ok(()),
@@ -116,20 +116,20 @@ impl Report {
 
     fn error(&mut self, number: usize, text: &str) {
         self.errors += 1;
-        self.say(&format!("line {number}"), text);
+        self.report(&format!("line {number}"), text);
     }
 
-    fn say(&self, place: &str, text: &str) {
-        self.progress.aside(|| {
+    fn report(&self, lines: &str, text: &str) {
+        self.progress.suspended(|| {
             if self.lines {
-                style::error(format!("{place}: {text}"));
+                style::error(format!("{lines}: {text}"));
             } else {
                 style::error(text);
             }
         });
     }
 
-    fn place(&self, batch: &Batch) -> String {
+    fn lines_of(&self, batch: &Batch) -> String {
         match (batch.numbers.first(), batch.numbers.last()) {
             (Some(first), Some(last)) if self.lines && first != last => {
                 format!("lines {first} to {last}")
