@@ -5,6 +5,7 @@
 mod array;
 mod at;
 mod field;
+mod operator;
 mod regex;
 mod scalar;
 

@@ -6,6 +6,7 @@
 //! are ASCII, while ignoring case is not.
 
 mod ast;
+mod bracket;
 mod category;
 mod class;
 mod escape;
@@ -14,6 +15,7 @@ mod group;
 mod program;
 mod read;
 mod scanner;
+mod set;
 mod shared;
 mod translate;
 

@@ -7,7 +7,7 @@ use super::super::compare::compare;
 use super::super::limits::Limits;
 use super::super::value::Value;
 use super::at::{At, refuse};
-use super::field::{Operator, Reference, is_operators};
+use super::operator::{Operator, Reference, is_operators};
 use super::{PATHLESS, Parsed, Parser, all, check_whole, within};
 
 impl Parser<'_> {

@@ -6,7 +6,7 @@ use super::super::ast::{BitOperator, BitTest, Modulo, Positions, Test, Types};
 use super::super::number::Number;
 use super::super::value::Value;
 use super::at::{At, refuse};
-use super::field::Operator;
+use super::operator::Operator;
 use super::{Parsed, check_whole};
 
 /// The names of types. `number` stands for the four numeric ones.

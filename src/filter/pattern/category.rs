@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, HirKind};
 
-use super::class::ranges;
+use super::set::ranges;
 
 /// The categories that can be asked for. Those that hold unassigned code points are left out.
 const CATEGORIES: &[&str] = &[

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex_syntax::hir::ClassUnicode;
 
-use super::class;
+use super::set;
 
 /// The characters whose other cases came after Unicode 7, found by asking a server about every
 /// character that has one. To the server each of them matches only itself.
@@ -57,7 +57,7 @@ const NEWER: &[(char, char)] = &[
 
 /// Adds the other cases of every character.
 pub(super) fn fold(class: &mut ClassUnicode) {
-    static NEWER_CLASS: LazyLock<ClassUnicode> = LazyLock::new(|| class::ranges(NEWER));
+    static NEWER_CLASS: LazyLock<ClassUnicode> = LazyLock::new(|| set::ranges(NEWER));
     let mut folded = class.clone();
     folded.difference(&NEWER_CLASS);
     folded.case_fold_simple();

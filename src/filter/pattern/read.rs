@@ -1,6 +1,7 @@
 //! Reads a pattern by PCRE's rules.
 
 use super::ast::{Assertion, Ast, Flags};
+use super::bracket;
 use super::class;
 use super::escape;
 use super::group::{self, Opening};
@@ -77,7 +78,7 @@ impl Reader<'_> {
         if let Some((min, max)) = self.quantifier(*flags)? {
             return repeat(branch, min, max);
         }
-        if class::posix_syntax(self.scanner.rest()).is_some() {
+        if bracket::posix_syntax(self.scanner.rest()).is_some() {
             return Err("A POSIX class can stand in brackets only.".to_owned());
         }
         let Some(next) = self.scanner.next() else {
@@ -86,7 +87,7 @@ impl Reader<'_> {
         match next {
             '\\' => return self.backslash(*flags, branch),
             '(' => return self.parenthesis(flags, branch),
-            '[' => branch.push(Ast::Class(class::bracketed(&mut self.scanner, *flags)?)),
+            '[' => branch.push(Ast::Class(bracket::bracketed(&mut self.scanner, *flags)?)),
             '.' => branch.push(Ast::Class(class::dot(*flags))),
             '^' if flags.multi_line => branch.push(Ast::Assert(Assertion::LineStart)),
             '^' => branch.push(Ast::Assert(Assertion::Start)),

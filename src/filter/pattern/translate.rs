@@ -8,7 +8,7 @@ use regex_syntax::hir::{Class, Hir, Look, Repetition};
 
 use super::ast::Assertion::{self, LineEnd, LineStart};
 use super::ast::Ast;
-use super::class;
+use super::set;
 
 /// What comes after a part of the pattern, whichever way it goes on.
 #[derive(Clone, Copy)]
@@ -124,7 +124,7 @@ fn assert(assertion: Assertion, after: After) -> Result<Hir, String> {
         }
         LineStart if after.something => Ok(Hir::look(Look::StartLF)),
         LineStart if after.nothing => {
-            let any = Hir::class(Class::Unicode(class::any()));
+            let any = Hir::class(Class::Unicode(set::any()));
             let inside = Hir::concat(vec![Hir::look(Look::StartLF), any]);
             Ok(Hir::alternation(vec![Hir::look(Look::Start), inside]))
         }
