@@ -41,8 +41,8 @@ use bson::RawDocument;
 pub use self::cost::{Steps, TooExpensive};
 pub use self::error::FilterError;
 pub use self::explain::Explanation;
+pub(crate) use self::index::{CompiledFilter, FilterCompiler, IndexBuilder, index_builder};
 pub use self::index::{Effort, FilterIndex};
-pub(crate) use self::index::{Filling, Preparation, Prepared, parts};
 pub use self::limits::Limits;
 
 use self::ast::Node;

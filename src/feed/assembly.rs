@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    filter::{Limits, Preparation, Prepared},
+    filter::{CompiledFilter, FilterCompiler, Limits},
     router::{Capacity, Table, TableBuilder},
     store::{Documents, StoreError},
     subscription::{CompiledSubscription, FILTER_PANICKED, Subscription},
@@ -27,12 +27,12 @@ const GROUP: usize = 512;
 const GROUPS_AHEAD: usize = 16;
 
 /// Subscriptions, each with its filter if events are to be matched with it.
-type Group = Vec<(Subscription, Option<Prepared>)>;
+type Group = Vec<(Subscription, Option<CompiledFilter>)>;
 
 /// A table in the making. Both threads end by themselves once no more documents can come.
 #[derive(Debug)]
 pub(super) struct Assembly {
-    compiling: JoinHandle<Result<Preparation, StoreError>>,
+    compiling: JoinHandle<Result<FilterCompiler, StoreError>>,
     gathering: JoinHandle<TableBuilder>,
 }
 
@@ -42,9 +42,9 @@ impl Assembly {
         let (documents, arriving) = mpsc::channel(BATCHES_AHEAD);
         let (compiled, groups) = blocking::sync_channel(GROUPS_AHEAD);
         let limits = limits.clone();
-        let (preparation, gathering) = TableBuilder::start(limits.clone(), capacity);
+        let (compiler, gathering) = TableBuilder::start(limits.clone(), capacity);
         let assembly = Self {
-            compiling: spawn_blocking(move || compile(arriving, preparation, &compiled, &limits)),
+            compiling: spawn_blocking(move || compile(arriving, compiler, &compiled, &limits)),
             gathering: spawn_blocking(move || gather(gathering, &groups)),
         };
         (documents, assembly)
@@ -52,40 +52,40 @@ impl Assembly {
 
     /// The table of all documents that were sent. Waits until nobody can send any more.
     pub(super) async fn table(self) -> Result<Box<Table>, StoreError> {
-        let preparation = done(self.compiling.await)?;
+        let compiler = done(self.compiling.await)?;
         let gathering = done(self.gathering.await);
-        let finish = spawn_blocking(move || gathering.finish(preparation));
+        let finish = spawn_blocking(move || gathering.finish(compiler));
         Ok(done(finish.await))
     }
 }
 
 fn compile(
     mut arriving: mpsc::Receiver<Documents>,
-    mut preparation: Preparation,
-    compiled: &blocking::SyncSender<Group>,
+    mut compiler: FilterCompiler,
+    groups: &blocking::SyncSender<Group>,
     limits: &Limits,
-) -> Result<Preparation, StoreError> {
+) -> Result<FilterCompiler, StoreError> {
     let mut group = Group::with_capacity(GROUP);
     while let Some(documents) = arriving.blocking_recv() {
         documents.each(|document| {
             let subscription = CompiledSubscription::compile(document.to_owned(), limits);
-            group.push(prepared(subscription, &mut preparation));
+            group.push(compile_filter(subscription, &mut compiler));
             if group.len() == GROUP {
-                hand_on(&mut group, compiled);
+                hand_on(&mut group, groups);
             }
         })?;
     }
-    hand_on(&mut group, compiled);
-    Ok(preparation)
+    hand_on(&mut group, groups);
+    Ok(compiler)
 }
 
 /// A panic in the making is blamed on the filter alone.
-fn prepared(
+fn compile_filter(
     compiled: CompiledSubscription,
-    preparation: &mut Preparation,
-) -> (Subscription, Option<Prepared>) {
+    compiler: &mut FilterCompiler,
+) -> (Subscription, Option<CompiledFilter>) {
     let (mut subscription, filter) = compiled.into_parts();
-    let preparing = AssertUnwindSafe(|| filter.map(|filter| preparation.prepare(filter)));
+    let preparing = AssertUnwindSafe(|| filter.map(|filter| compiler.compile(filter)));
     if let Ok(filter) = catch_unwind(preparing) {
         return (subscription, filter);
     }

@@ -23,6 +23,7 @@
 
 mod alone;
 mod buckets;
+mod builder;
 mod choice;
 mod demand;
 mod event;
@@ -32,7 +33,6 @@ mod key;
 mod literal;
 mod lookup;
 mod opaque;
-mod parts;
 mod paths;
 mod program;
 mod records;
@@ -54,9 +54,9 @@ use smallvec::SmallVec;
 
 pub(crate) use self::alone::Alone;
 use self::buckets::Buckets;
+pub(crate) use self::builder::{CompiledFilter, FilterCompiler, IndexBuilder, index_builder};
 use self::event::Event;
 use self::lookup::Lookup;
-pub(crate) use self::parts::{Filling, Preparation, Prepared, parts};
 use self::records::{Keys, Record, RecordId, Records, Removed};
 use self::run::{Plain, Run};
 use self::search::Search;

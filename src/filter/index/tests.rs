@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use self::inputs::{Step, alike, event, filter, numbers, steps, texts, textual};
 use super::super::Filter;
-use super::{FilterIndex, parts};
+use super::{FilterIndex, index_builder};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
@@ -78,22 +78,22 @@ fn check(steps: &[Step]) -> Result<(), TestCaseError> {
 /// An index of the filters that are inserted, built in two parts.
 fn built(steps: &[Step]) -> (FilterIndex<u8>, HashMap<u8, Filter>) {
     let mut naive = HashMap::new();
-    let (mut preparation, mut filling) = parts();
+    let (mut compiler, mut builder) = index_builder();
     for step in steps {
         if let Step::Insert(key, filter) = step
             && let Ok(filter) = Filter::parse(&raw(filter))
         {
-            let prepared = preparation.prepare(filter.clone());
+            let compiled = compiler.compile(filter.clone());
             match naive.entry(*key) {
-                Entry::Occupied(_) => filling.discard(prepared),
+                Entry::Occupied(_) => builder.discard(compiled),
                 Entry::Vacant(vacant) => {
-                    filling.insert(*key, prepared);
+                    builder.insert(*key, compiled);
                     vacant.insert(filter);
                 }
             }
         }
     }
-    (filling.finish(preparation), naive)
+    (builder.finish(compiler), naive)
 }
 
 fn found(index: &FilterIndex<u8>, document: &RawDocumentBuf) -> Vec<u8> {
@@ -175,10 +175,10 @@ fn arrays_with_very_many_combinations_are_matched_all_the_same() {
 /// Filters of more shapes than are looked up wait for their place till the end.
 #[test]
 fn an_index_in_parts_takes_filters_of_very_many_shapes() {
-    let (mut preparation, mut filling) = parts();
+    let (mut compiler, mut builder) = index_builder();
     let mut insert = |key: u32, filter: &Document| {
         let filter = Filter::parse(&raw(filter)).expect("the filter is legal");
-        filling.insert(key, preparation.prepare(filter));
+        builder.insert(key, compiler.compile(filter));
     };
     // All others are led by the path that comes after these.
     let earlier = (0..40).map(|name| (format!("a{name}"), Bson::Int32(0)));
@@ -186,7 +186,7 @@ fn an_index_in_parts_takes_filters_of_very_many_shapes() {
     for name in 0..40 {
         insert(name, &doc! { format!("a{name}"): 1, "z": 1 });
     }
-    let mut index = filling.finish(preparation);
+    let mut index = builder.finish(compiler);
     let shapes = (0..100).filter_map(|id| index.lookup.shapes.get(id));
     assert_eq!(shapes.filter(|shape| shape.parts.len() == 2).count(), 16);
     for wanted in 0..40_u32 {

@@ -2,7 +2,7 @@
 
 use super::{Capacity, Entry, Slot, Table};
 use crate::{
-    filter::{self, Filling, Limits, Preparation, Prepared},
+    filter::{self, CompiledFilter, FilterCompiler, IndexBuilder, Limits},
     subscription::{CompiledSubscription, Subscription},
 };
 
@@ -10,7 +10,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct TableBuilder {
     table: Table,
-    filling: Filling<Slot>,
+    index: IndexBuilder<Slot>,
     limits: Limits,
     /// Where a document has taken the id of another one, whose filter was added before.
     taken_over: Vec<Slot>,
@@ -18,28 +18,28 @@ pub(crate) struct TableBuilder {
 
 impl TableBuilder {
     /// Nothing yet, and what makes filters ready for it, on another thread if need be.
-    pub(crate) fn start(limits: Limits, most: Capacity) -> (Preparation, Self) {
-        let (preparation, filling) = filter::parts();
+    pub(crate) fn start(limits: Limits, most: Capacity) -> (FilterCompiler, Self) {
+        let (compiler, index) = filter::index_builder();
         let gathering = Self {
             table: Table::with_capacity(most),
-            filling,
+            index,
             limits,
             taken_over: Vec::new(),
         };
-        (preparation, gathering)
+        (compiler, gathering)
     }
 
     /// Adds a subscription and its filter, if that is to match. Of several under one id, which only a
     /// sharded collection can hold, the first stands.
-    pub(crate) fn add(&mut self, subscription: Subscription, filter: Option<Prepared>) {
+    pub(crate) fn add(&mut self, subscription: Subscription, filter: Option<CompiledFilter>) {
         let matched = self.take_new(Entry::new(subscription)).and_then(|new| {
             let whole = !new.withheld;
             let slot = self.table.insert(new);
             whole.then_some(slot)
         });
         match (matched, filter) {
-            (Some(slot), Some(filter)) => self.filling.insert(slot, filter),
-            (None, Some(filter)) => self.filling.discard(filter),
+            (Some(slot), Some(filter)) => self.index.insert(slot, filter),
+            (None, Some(filter)) => self.index.discard(filter),
             (_, None) => {}
         }
     }
@@ -63,10 +63,10 @@ impl TableBuilder {
         None
     }
 
-    /// The table. `preparation` is the one that made the filters ready.
-    pub(crate) fn finish(self, preparation: Preparation) -> Box<Table> {
+    /// The table. `compiler` is the one that made the filters ready.
+    pub(crate) fn finish(self, compiler: FilterCompiler) -> Box<Table> {
         let mut table = self.table;
-        table.index = self.filling.finish(preparation);
+        table.index = self.index.finish(compiler);
         for slot in self.taken_over {
             table.index.remove(slot);
             let document = table

@@ -172,12 +172,12 @@ fn what_is_kept_apart_takes_room_and_gives_way_to_the_subscription() {
                 bytes: usize::MAX,
             };
             let mut one_by_one = Table::with_capacity(room);
-            let (preparation, mut gathering) = TableBuilder::start(Limits::default(), room);
+            let (compiler, mut gathering) = TableBuilder::start(Limits::default(), room);
             for document in order {
                 one_by_one.store(document);
                 gathering.add(compiled(document).subscription, None);
             }
-            for mut table in [one_by_one, *gathering.finish(preparation)] {
+            for mut table in [one_by_one, *gathering.finish(compiler)] {
                 assert_eq!(table.occupancy().held.subscriptions, held, "{order:?}");
                 assert!(
                     table

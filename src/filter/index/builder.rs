@@ -14,13 +14,13 @@ use super::records::{Keys, Places, Record, Records};
 
 /// The part that reads filters.
 #[derive(Debug)]
-pub(crate) struct Preparation {
+pub(crate) struct FilterCompiler {
     lookup: Lookup,
 }
 
 /// A filter ready to be put where events find it.
 #[derive(Debug)]
-pub(crate) struct Prepared(Ready);
+pub(crate) struct CompiledFilter(Ready);
 
 #[derive(Debug)]
 enum Ready {
@@ -36,35 +36,35 @@ enum Ready {
 
 /// The part that fills the tables.
 #[derive(Debug)]
-pub(crate) struct Filling<K> {
+pub(crate) struct IndexBuilder<K> {
     records: Records<K>,
     buckets: Buckets,
-    /// Prepared for nothing: most often, because the same filter was there already.
+    /// CompiledFilter for nothing: most often, because the same filter was there already.
     surplus: Vec<(Box<[u8]>, Places)>,
     later: Vec<(K, Filter)>,
 }
 
 /// The two parts of an empty index.
-pub(crate) fn parts<K: Copy + Eq + Hash>() -> (Preparation, Filling<K>) {
+pub(crate) fn index_builder<K: Copy + Eq + Hash>() -> (FilterCompiler, IndexBuilder<K>) {
     let seed = RandomState::new().hash_one(0);
     let lookup = Lookup::new(seed);
-    let filling = Filling {
+    let builder = IndexBuilder {
         records: Records::new(seed),
         buckets: Buckets::new(),
         surplus: Vec::new(),
         later: Vec::new(),
     };
-    (Preparation { lookup }, filling)
+    (FilterCompiler { lookup }, builder)
 }
 
-impl Preparation {
-    /// Reads a filter for [`Filling::insert`].
-    pub(crate) fn prepare(&mut self, filter: Filter) -> Prepared {
+impl FilterCompiler {
+    /// Reads a filter for [`IndexBuilder::insert`].
+    pub(crate) fn compile(&mut self, filter: Filter) -> CompiledFilter {
         let Some(places) = self.lookup.choose_unless_crowded(filter.root()) else {
-            return Prepared(Ready::Later(filter));
+            return CompiledFilter(Ready::Later(filter));
         };
         let (program, digest) = self.lookup.compile(filter.root());
-        Prepared(Ready::Placed {
+        CompiledFilter(Ready::Placed {
             program,
             digest,
             weight: filter.weight(),
@@ -73,10 +73,10 @@ impl Preparation {
     }
 }
 
-impl<K: Copy + Eq + Hash> Filling<K> {
+impl<K: Copy + Eq + Hash> IndexBuilder<K> {
     /// Adds a filter under a key that has none.
-    pub(crate) fn insert(&mut self, key: K, prepared: Prepared) {
-        match prepared.0 {
+    pub(crate) fn insert(&mut self, key: K, compiled: CompiledFilter) {
+        match compiled.0 {
             Ready::Later(filter) => self.later.push((key, filter)),
             Ready::Placed {
                 program,
@@ -101,18 +101,18 @@ impl<K: Copy + Eq + Hash> Filling<K> {
     }
 
     /// Takes back a filter that is not to be added after all.
-    pub(crate) fn discard(&mut self, prepared: Prepared) {
+    pub(crate) fn discard(&mut self, compiled: CompiledFilter) {
         if let Ready::Placed {
             program, places, ..
-        } = prepared.0
+        } = compiled.0
         {
             self.surplus.push((program, places));
         }
     }
 
-    /// The whole index. `preparation` must have prepared every filter of it, and no other.
-    pub(crate) fn finish(self, preparation: Preparation) -> FilterIndex<K> {
-        let mut lookup = preparation.lookup;
+    /// The whole index. `compiler` must have compiled every filter of it, and no other.
+    pub(crate) fn finish(self, compiler: FilterCompiler) -> FilterIndex<K> {
+        let mut lookup = compiler.lookup;
         lookup.buckets = self.buckets;
         for (program, places) in self.surplus {
             lookup.unplace(&places);
