@@ -1,8 +1,8 @@
 //! The calls over HTTP.
 //!
-//! Four rooms, with imports that point down: [`calls`], the route table, names a handler for each call; [`stream`]
-//! turns requests into connections; [`resources`] answers all other calls; [`openapi`] describes calls to
-//! programs; [`edge`] is what all of them share. [`layers`] wraps whatever answers.
+//! Imports point down this list: [`calls`] is the route table, with a handler for each call. [`layers`] are around all
+//! routes. [`stream`] turns requests into connections. [`resources`] answers all other calls. [`openapi`] describes calls.
+//! [`edge`] is shared by all.
 
 mod calls;
 mod edge;
@@ -52,7 +52,7 @@ pub(crate) fn routes(state: AppState, layers: &Layers) -> Router {
     layers.wrap(routes, Some(answers)).with_state(state)
 }
 
-/// Returns the routes of a node that has not started: it says that it lives, and to all else that it is not ready.
+/// Returns the routes of a node that is starting: it is alive, and refuses all other requests as not ready.
 pub(crate) fn starting(layers: &Layers) -> Router {
     let routes = Router::new()
         .route(&format!("{BASE}/live"), get(service::live))
@@ -61,7 +61,7 @@ pub(crate) fn starting(layers: &Layers) -> Router {
     layers.wrap(routes, None)
 }
 
-/// Returns the routes on a TCP connection beyond those that a node takes. [Probes](is_probe) are answered elsewhere.
+/// Returns the routes on a TCP connection beyond the limit. [Probes](is_probe) do not come here.
 pub(crate) fn full(layers: &Layers) -> Router {
     let routes = Router::new()
         .route(&format!("{BASE}{STREAM}"), any(service::full))

@@ -1,7 +1,7 @@
 //! The resources: one file or folder each, with the handlers of its calls.
 //!
-//! A handler reads a request into the vocabulary's types, asks the store or the router, and words the answer.
-//! It knows neither the route table nor, but for the page of past matches, how events are streamed.
+//! A handler reads a request into the vocabulary's types, asks the store or the router, and returns the answer. It knows
+//! neither the route table nor streams.
 
 pub(crate) mod connections;
 pub(crate) mod docs;

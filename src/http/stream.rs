@@ -1,6 +1,6 @@
-//! From a request to a connection: over a WebSocket or as server-sent events.
+//! The path from a request to a connection, over a WebSocket or as server-sent events.
 //!
-//! It ends where the connection's task begins, and knows nothing of sockets once they are upgraded.
+//! It ends where the connection's task begins: it knows nothing of sockets once they are upgraded.
 
 mod attach;
 #[cfg(test)]

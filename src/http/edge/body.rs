@@ -160,7 +160,7 @@ impl<'a> BodyReader<'a> {
             Err(_) => Err(Problem::new(
                 Kind::RequestTimeout,
                 format!(
-                    "the whole body has to arrive within {}",
+                    "the whole body must arrive within {}",
                     humantime::format_duration(self.timeout)
                 ),
             )),

@@ -74,7 +74,7 @@ impl Share {
             metrics.held_refused(of, "too_large");
             return Err(Problem::new(
                 Kind::TooLarge,
-                format!("this takes more than the {most} bytes of {of} that one request may take"),
+                format!("this takes more than the {most} bytes of {of} that one request may hold"),
             ));
         }
         let (grown, most) = (bytes as u64, most as u64);
@@ -87,7 +87,7 @@ impl Share {
             metrics.held_refused(of, "overloaded");
             return Err(Problem::new(
                 Kind::Overloaded,
-                format!("this node has as many bytes of {of} under way as it may; try again"),
+                format!("this node has as many bytes of {of} under way as it allows; try again"),
             ));
         }
         self.held = wanted;

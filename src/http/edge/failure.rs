@@ -1,5 +1,5 @@
-//! Problems made of failures of the store and the router. A client learns nothing about the inside; failures are logged
-//! here, once.
+//! The problems that failures of the store and the router become. A client learns nothing about the inside. Failures are
+//! logged here, once.
 
 use super::problem::{Kind, Problem};
 use crate::{router::Busy, store::StoreError};
@@ -16,7 +16,7 @@ impl From<StoreError> for Problem {
                 Self::new(
                     Kind::SearchTooSlow,
                     format!(
-                        "{error}; ask for a type or a source, for fewer events, or from a cursor on"
+                        "{error}; ask for a type or a source, ask for fewer events, or continue from a cursor"
                     ),
                 )
             }
@@ -37,7 +37,7 @@ impl From<StoreError> for Problem {
 }
 
 /// Returns the problem where the database is unreachable or does not answer in time. A request may have several steps,
-/// and the database may have done what it was asked. So every client is told how to repeat a write.
+/// and a write may have been done. So every client learns how to repeat one.
 fn unavailable(error: &StoreError) -> Problem {
     let what = match error {
         StoreError::KnownUnavailable { .. } => {

@@ -1,4 +1,4 @@
-//! Answers where no handler words one: unknown paths, unreadable requests, panics, and the refusals of libraries.
+//! Answers where no handler gives one: unknown paths, unreadable requests, panics, and the refusals of libraries.
 
 use std::any::Any;
 
@@ -73,7 +73,7 @@ pub(crate) async fn not_found() -> Problem {
 pub(crate) async fn method_not_allowed(method: Method) -> Problem {
     Problem::new(
         Kind::MethodNotAllowed,
-        format!("{method} is not taken here; Allow lists the methods"),
+        format!("{method} is not allowed here; Allow lists the methods"),
     )
 }
 

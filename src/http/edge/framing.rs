@@ -14,7 +14,7 @@ use super::problem::{Kind, Problem};
 /// Refuses transfer codings other than `chunked` alone, and expectations other than `100-continue`.
 pub(crate) fn check(headers: &HeaderMap) -> Result<(), Problem> {
     if has_doubtful_coding(headers) {
-        let detail = "only chunked is understood, once and alone";
+        let detail = "only chunked is supported, once and alone";
         return Err(refuse_and_close("Transfer-Encoding", detail));
     }
     let expected = headers.get(header::EXPECT);
@@ -22,7 +22,7 @@ pub(crate) fn check(headers: &HeaderMap) -> Result<(), Problem> {
         return Err(Problem::header(
             Kind::ExpectationFailed,
             "Expect",
-            "only 100-continue is understood",
+            "only 100-continue is supported",
         ));
     }
     Ok(())

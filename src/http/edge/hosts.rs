@@ -111,7 +111,7 @@ fn single_host(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
     if lines.next().is_some() {
         return Err("is given twice");
     }
-    line.to_str().map(Some).map_err(|_| "is no host")
+    line.to_str().map(Some).map_err(|_| "is not a host")
 }
 
 /// Reads `HOST` or `HOST:PORT`; the port may be empty (RFC 3986, section 3.2.3).
@@ -126,15 +126,15 @@ fn read(text: &str) -> Result<Target, &'static str> {
     let port = match port {
         "" => None,
         digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Some(digits.parse().map_err(|_| "has no such port")?)
+            Some(digits.parse().map_err(|_| "has a port that is out of range")?)
         }
-        _ => return Err("has no number as its port"),
+        _ => return Err("has a port that is not a number"),
     };
     // In the setting, an address may stand without brackets; in a request it may not.
     if name.contains(':') && !name.starts_with('[') {
-        return Err("is no host");
+        return Err("is not a host");
     }
-    let host = config::host(name).map_err(|_| "is no host")?;
+    let host = config::host(name).map_err(|_| "is not a host")?;
     Ok(Target { host, port })
 }
 

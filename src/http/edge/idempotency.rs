@@ -188,7 +188,7 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         Problem::header(
             Kind::BadHeader,
             NAME,
-            "must be given once, as 1 to 255 visible ASCII characters, or as such a string in quotes",
+            "must be given once: 1 to 255 visible ASCII characters, with or without quotes",
         )
     })
 }

@@ -41,7 +41,7 @@ impl ConcurrencyLimit {
             Err(_) => Err(Problem::new(
                 Kind::Overloaded,
                 format!(
-                    "this node has as many {} under way as it may; try again",
+                    "this node has as many {} under way as it allows; try again",
                     self.of
                 ),
             )),

@@ -33,7 +33,7 @@ pub(crate) fn bad_cursor(name: &str) -> Problem {
     Problem::parameter(
         Kind::BadCursor,
         name,
-        "is damaged, or of another list: pass nextCursor as it was given",
+        "is damaged or from another list: pass nextCursor unchanged",
     )
 }
 

@@ -1,4 +1,4 @@
-//! The id in a path.
+//! The extractor of the id in a path.
 
 use axum::{
     extract::{FromRequestParts, RawPathParams},

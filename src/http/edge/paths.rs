@@ -1,4 +1,4 @@
-//! The paths that more than the route table knows.
+//! The paths that are used outside the route table, too.
 
 /// The base path of every call but the metrics.
 pub(crate) const BASE: &str = "/api/v1";
@@ -6,7 +6,7 @@ pub(crate) const BASE: &str = "/api/v1";
 /// The path of streams, as a route below the base.
 pub(crate) const STREAM: &str = "/subscriptions/{id}/events";
 
-/// The full path of a call below the base.
+/// Returns the full path of a call below the base.
 pub(crate) fn below(path: &str) -> String {
     format!("{BASE}{path}")
 }

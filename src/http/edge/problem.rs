@@ -28,7 +28,7 @@ enum Location {
     Header(String),
 }
 
-/// A refusal, ready to be answered or to stand inside an answer.
+/// A refusal. It is an answer or a part of one.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem(Box<Parts>);
 

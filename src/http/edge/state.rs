@@ -38,7 +38,7 @@ impl Deref for AppState {
 pub(crate) struct Shared {
     pub store: Store,
     pub health: Health,
-    /// Everything that sessions work with, and the calls too.
+    /// The router, the settings and the metrics, which sessions share.
     pub context: Arc<NodeContext>,
     /// This node's record of the deletes it has seen.
     pub receipts: Receipts,

@@ -79,7 +79,7 @@ pub(crate) async fn ready(State(state): State<AppState>, uri: Uri) -> Result<Res
 pub(crate) async fn starting() -> Problem {
     Problem::new(
         Kind::NotReady,
-        "this node is starting: it waits for its database",
+        "this node is starting and waits for its database",
     )
 }
 

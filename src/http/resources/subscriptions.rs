@@ -1,7 +1,7 @@
 //! Subscriptions over REST.
 //!
 //! All handlers of writes work alike: [`input`] checks the request, [`attempts`] retries where other programs write the
-//! same document, and [`write`] words the answer once this node has applied the write.
+//! same document, and [`write`] answers once this node has applied the write.
 
 mod ack_progress;
 mod attempts;

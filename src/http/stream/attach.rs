@@ -115,7 +115,7 @@ fn start(query: &Query, state: &AppState) -> Result<(StartField, Option<Cursor>)
             .map_err(|error| StartField::After.refuse(error)),
         (None, Some(text)) => {
             let date = read_time(text)
-                .ok_or_else(|| StartField::Since.refuse("must be a time as in RFC 3339"))?;
+                .ok_or_else(|| StartField::Since.refuse("must be an RFC 3339 time"))?;
             let seconds = u32::try_from(date.timestamp_millis().div_euclid(1_000))
                 .map_err(|_| StartField::Since.refuse("lies outside the range of cluster times"))?;
             let position = Position::at(bson::Timestamp {

@@ -83,7 +83,7 @@ pub(crate) fn handshake(request: &Request<Body>) -> Result<Response, Problem> {
         // Nobody could tell where the body ends and the first frame begins.
         return Err(refuse_and_close(
             "Upgrade",
-            "cannot be asked for in a request with a body",
+            "cannot be requested together with a body",
         ));
     }
     if !upgrades(headers) {
@@ -92,7 +92,7 @@ pub(crate) fn handshake(request: &Request<Body>) -> Result<Response, Problem> {
     let version = headers.get(header::SEC_WEBSOCKET_VERSION);
     if version.is_some_and(|version| version != "13") {
         return Err(upgrade_required(
-            "only version 13 of the WebSocket protocol is spoken here",
+            "only version 13 of the WebSocket protocol is supported",
         ));
     }
     let mut head = Request::builder()

@@ -17,7 +17,7 @@ pub(crate) enum Kind {
     BadCursor,
     /// The caller may not do this.
     Forbidden,
-    /// No such path.
+    /// No call has this path.
     NotFound,
     /// No subscription with this id.
     SubscriptionNotFound,
@@ -27,7 +27,7 @@ pub(crate) enum Kind {
     MethodNotAllowed,
     /// The body did not arrive in time.
     RequestTimeout,
-    /// Another request has just made the same document.
+    /// Another request has just created the same document.
     Conflict,
     /// Several events have this id, under different sources.
     AmbiguousEvent,
