@@ -135,6 +135,51 @@ fn only_the_command_line_uses_the_client() {
     }
 }
 
+/// The rooms of `http` from the top down.
+const ROOMS_OF_HTTP: [&str; 6] = ["calls", "layers", "stream", "resources", "openapi", "edge"];
+
+/// The rooms of `http` named after `http::`. Those of the crate `http` have other names.
+fn rooms_of_http(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("http::") {
+        let rest = &text[at + "http::".len()..];
+        match rest.strip_prefix('{') {
+            Some(braced) => found.extend(top_level_names(braced)),
+            None => found.push(name_at(rest)),
+        }
+    }
+    found.retain(|name| ROOMS_OF_HTTP.contains(&name.as_str()));
+    found
+}
+
+#[test]
+fn imports_inside_http_point_down_the_list_only() {
+    let row = |room: &str| ROOMS_OF_HTTP.iter().position(|name| *name == room);
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for (place, room) in ROOMS_OF_HTTP.iter().enumerate() {
+        let folder = Path::new("src/http").join(room);
+        let mut files = vec![(String::new(), read(&folder.with_extension("rs")))];
+        if folder.exists() {
+            sources(&folder, &mut files);
+        }
+        for (_, text) in files {
+            for import in rooms_of_http(&text) {
+                seen += 1;
+                if row(&import) < Some(place) {
+                    wrong.push(format!("{room} imports {import}"));
+                }
+            }
+        }
+    }
+    assert!(seen > 50, "the imports were not found");
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
 /// The thinking part of the crate stays free of I/O.
 #[test]
 fn the_vocabulary_and_the_filter_know_no_runtime_no_driver_no_web() {

@@ -11,20 +11,23 @@ use axum::{
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{
-    edge::{
-        answer,
-        budget::Budget,
-        cors,
-        fallbacks::{self, unread},
-        framing,
-        hosts::Hosts,
-        observe,
-        origin::Origins,
+use crate::{
+    config::Config,
+    http::{
+        edge::{
+            answer,
+            budget::Budget,
+            cors,
+            fallbacks::{self, unread},
+            framing,
+            hosts::Hosts,
+            observe,
+            origin::Origins,
+        },
+        stream::retry::{Stopping, StreamRequest},
     },
-    stream::retry::{Stopping, StreamRequest},
+    telemetry::Metrics,
 };
-use crate::{config::Config, telemetry::Metrics};
 
 /// The settings and shared state of the layers. Clones share everything.
 #[derive(Clone, Debug)]

@@ -125,9 +125,11 @@ fn read(text: &str) -> Result<Target, &'static str> {
     };
     let port = match port {
         "" => None,
-        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Some(digits.parse().map_err(|_| "has a port that is out of range")?)
-        }
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(
+            digits
+                .parse()
+                .map_err(|_| "has a port that is out of range")?,
+        ),
         _ => return Err("has a port that is not a number"),
     };
     // In the setting, an address may stand without brackets; in a request it may not.
