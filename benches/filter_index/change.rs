@@ -1,4 +1,4 @@
-//! What it costs to change the index.
+//! The cost of a change of the index.
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How fast the filter index is, and how large, beside a loop over its filters.
+//! The speed and the size of the filter index, beside a loop over its filters.
 //!
 //! `cargo bench --bench filter_index` prints every table; words after `--` pick some:
 //! `match`, `memory`, `change`, or a part of the name of a row of `match`. One thread, and its own processor time where the system tells it,
@@ -106,7 +106,7 @@ const ROWS: &[Row] = &[
 ];
 
 const EVENTS: usize = 20_000;
-/// How many filters the loop is timed with; its time is in proportion to their number.
+/// The number of filters that the loop is timed with. Its time is in proportion.
 const LOOP_SAMPLE: usize = 10_000;
 
 fn main() {

@@ -2,7 +2,7 @@
 
 use bson::{RawDocumentBuf, rawdoc};
 
-/// How many types there are in workload W.
+/// The number of types in workload W.
 pub(crate) const TYPES: u64 = 50;
 /// Amounts are whole and below this.
 pub(crate) const AMOUNTS: u64 = 10_000;

@@ -1,4 +1,4 @@
-//! Deletes a second with sockets open: from the first delete to the last socket closed.
+//! The time from the first of many deletes to the last closed socket.
 
 use std::time::Instant;
 

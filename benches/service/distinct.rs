@@ -1,4 +1,4 @@
-//! Many subscriptions with distinct filters and a socket each; every event matches one of them.
+//! Many subscriptions with distinct filters and a socket each. Every event matches one.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
 
 const SUBSCRIPTIONS: u32 = 10_000;
 const WINDOWS: usize = 3;
-/// Events in a batch, and on their way.
+/// Events in a batch, and in flight.
 const BATCH: (u32, u32) = (1_000, 8_000);
 
 pub(crate) async fn run() -> Result<Vec<Row>> {

@@ -1,5 +1,5 @@
-//! What durability adds to the way from commit to socket: the same load to a plain subscription, and to a
-//! durable one whose client acknowledges every event. One after the other, in turn, in one run.
+//! The latency that durability adds from commit to socket: the same load to a plain subscription and to a durable one whose
+//! client acknowledges every event, in turn, in one run.
 
 use anyhow::Result;
 use reqwest::Method;
@@ -47,7 +47,7 @@ async fn create_durable(node: &Node) -> Result<String> {
 }
 
 async fn measure(node: &Node, id: &str, plain: &str, acknowledge: bool) -> Result<Vec<i64>> {
-    // From now on: what an earlier round has published is not replayed.
+    // From now on, so that events of earlier rounds are not replayed.
     let (_, now) = socket::connect_at(&node.client, plain, &Start::Unset).await?;
     let (mut socket, _) = socket::connect_at(&node.client, id, &Start::After(now)).await?;
     let reading = tokio::spawn(async move {

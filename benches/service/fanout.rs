@@ -1,4 +1,4 @@
-//! One event to many sockets, beside the peers that push over sockets too.
+//! One event to many sockets, beside peers that push over sockets too.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -19,12 +19,12 @@ use crate::{
     },
 };
 
-/// Each round has a window of each service, with fresh sockets.
+/// Rounds. Each has a window for each service, with fresh sockets.
 pub(crate) const ROUNDS: usize = 3;
-/// Events in a batch, and on their way, when as many as possible are sent.
+/// Events in a batch, and in flight, in a saturated window.
 const BATCH: (u32, u32) = (128, 512);
 
-/// 1,000 sockets, 20 events/s: CPU a message, and how soon it comes.
+/// Measures 1,000 sockets at 20 events/s: CPU per message, and latency.
 pub(crate) async fn paced() -> Result<Vec<Row>> {
     let name = "1,000 sockets, 20 events/s";
     let span = Duration::from_secs(5);
@@ -63,7 +63,7 @@ pub(crate) async fn paced() -> Result<Vec<Row>> {
     ])
 }
 
-/// 10,000 sockets, 2 events/s: the slowest.
+/// Measures 10,000 sockets at 2 events/s: the slowest messages.
 pub(crate) async fn wide() -> Result<Vec<Row>> {
     let name = "10,000 sockets, 2 events/s";
     let span = Duration::from_secs(15);
@@ -94,7 +94,7 @@ pub(crate) async fn wide() -> Result<Vec<Row>> {
     ])
 }
 
-/// As many events as go through to so many sockets.
+/// Measures the most events that get through to this many sockets.
 pub(crate) async fn saturated(sockets: u32, least: f64) -> Result<Vec<Row>> {
     let name = format!("{sockets} sockets, saturated");
     let span = Duration::from_secs(6);
@@ -137,7 +137,7 @@ pub(crate) async fn saturated(sockets: u32, least: f64) -> Result<Vec<Row>> {
 
 type Windows = Vec<Window>;
 
-/// Nothing where nchan is not installed.
+/// Measures beside nchan; `None` where that is not installed.
 pub(crate) async fn beside_nchan(
     sockets: u32,
     rate: u32,
@@ -145,7 +145,7 @@ pub(crate) async fn beside_nchan(
     rounds: usize,
 ) -> Result<Option<(Windows, Windows)>> {
     let Some(mut theirs) = Nchan::start().await? else {
-        println!("# nchan is not installed (libnginx-mod-nchan): nothing stands beside");
+        println!("# nchan is not installed (libnginx-mod-nchan): no comparison");
         return Ok(None);
     };
     let mut ours = Tidegate::start().await?;
@@ -157,7 +157,7 @@ pub(crate) async fn beside_nchan(
         let mut window = one_paced(&mut ours, sockets, rate, span).await?;
         let mut known =
             std::mem::take(&mut *samples.lock().unwrap_or_else(PoisonError::into_inner));
-        ensure!(!known.is_empty(), "the bare stream has shown nothing");
+        ensure!(!known.is_empty(), "the bare stream brought nothing");
         window.known = millis(percentile(&mut known, 50));
         theirs.set_frame_bytes(whole(window.frame_bytes));
         windows.0.push(window);
@@ -187,7 +187,7 @@ async fn one_paced(
     window::paced(&mut load, service, u64::from(sockets), rate, span).await
 }
 
-/// The second is empty where nats-server is not installed.
+/// Measures beside nats-server. Its windows are empty where that is not installed.
 pub(crate) async fn beside_nats(
     sockets: u32,
     span: Duration,
@@ -195,7 +195,7 @@ pub(crate) async fn beside_nats(
 ) -> Result<(Windows, Windows)> {
     let mut theirs = Nats::start().await?;
     if theirs.is_none() {
-        println!("# nats-server is not installed: nothing stands beside");
+        println!("# nats-server is not installed: no comparison");
     }
     let mut ours = Tidegate::start().await?;
     let mut windows = (Vec::new(), Vec::new());

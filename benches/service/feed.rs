@@ -1,5 +1,5 @@
-//! How fast a backlog goes through feed and router when hardly anything matches, beside a bare raw
-//! change stream that drains the same events of the same mongod.
+//! The rate at which feed and router work off events when hardly any match, beside a bare raw change stream that drains the
+//! same events of the same mongod.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ pub(crate) async fn run() -> Result<Vec<Row>> {
     compare(200_000, 3).await
 }
 
-/// The service is stopped while events are inserted, and goes on then; the last one matches.
+/// Measures how soon the last event arrives. The service is suspended while events are inserted; only the last one matches.
 pub(crate) async fn compare(events: u64, windows: usize) -> Result<Vec<Row>> {
     let node = Node::start().await?;
     let filter = |n| serde_json::json!({"type": "tick", "data.account": n, "data.never": true});
@@ -43,7 +43,7 @@ pub(crate) async fn compare(events: u64, windows: usize) -> Result<Vec<Row>> {
         let from = stream::operation_time(&node.database).await?;
         node.signal("STOP")?;
         fill(&node, events).await?;
-        // Neither of the two is to compete with what is left of the inserts: journal and checkpoint.
+        // The inserts leave work behind, journal and checkpoint. Neither side should compete with it.
         tokio::time::sleep(SETTLED).await;
         let received = load.tally.messages();
         let before = node.both_cpu()?;
@@ -54,7 +54,7 @@ pub(crate) async fn compare(events: u64, windows: usize) -> Result<Vec<Row>> {
         ours.push(count / elapsed.as_secs_f64());
         let each = node.cpu_each(before, events)?;
         println!("  {events} events in {elapsed:.2?}: {each}");
-        // What was inserted before `from` in the same second comes too: no event is.
+        // The stream also brings documents that were inserted before `from` in the same second. None of them is an event.
         tokio::time::sleep(Duration::from_millis(200)).await;
         let before = node.both_cpu()?;
         let begun = Instant::now();

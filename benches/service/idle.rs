@@ -1,4 +1,4 @@
-//! Resident memory of an idle socket, and the CPU of connecting it, beside the peers.
+//! The resident memory of an idle socket and the CPU to connect it, beside the peers.
 
 use anyhow::Result;
 
@@ -13,7 +13,7 @@ use crate::{
 
 const SOCKETS: u32 = 10_000;
 
-/// What one socket costs.
+/// The cost of one socket.
 struct Cost {
     bytes: f64,
     connect_micros: f64,
@@ -57,7 +57,7 @@ pub(crate) async fn run() -> Result<Vec<Row>> {
 }
 
 async fn cost(mut service: impl Service) -> Result<Cost> {
-    // What the allocator and the runtime take for the first sockets is not a socket's cost.
+    // The allocator and the runtime grow with the first sockets. That is no cost of a socket.
     let mut first = Load::default();
     service.connect(&mut first, 100).await?;
     let (memory, cpu) = (service.resident()?, service.cpu()?);

@@ -1,5 +1,5 @@
-//! From before the insert to receipt, through the service and through a bare change stream of the
-//! driver beside it, for the same events in one run.
+//! The time from just before the insert to receipt, through the service and through a bare change stream of the driver
+//! beside it, for the same events in one run.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::{
     },
 };
 
-/// Subscriptions that are there besides and match nothing.
+/// Other subscriptions, which match nothing.
 const SUBSCRIPTIONS: u32 = 10_000;
 
-/// Percentiles in microseconds, of the service and of the bare stream.
+/// Percentiles of the service and of the bare stream, in microseconds.
 pub(crate) struct Latency {
     pub(crate) ours: [i64; 2],
     pub(crate) bare: [i64; 2],
@@ -51,7 +51,7 @@ impl Latency {
     }
 }
 
-/// So many events at a rate, with so many other subscriptions there.
+/// Measures `count` events at a rate, with `others` subscriptions that match nothing.
 pub(crate) async fn measure(rate: u32, count: usize, others: u32) -> Result<Latency> {
     let node = Node::start().await?;
     let other = |n| serde_json::json!({"type": "other", "data.account": n});
@@ -97,7 +97,7 @@ pub(crate) async fn measure(rate: u32, count: usize, others: u32) -> Result<Late
     })
 }
 
-/// Inserts events one by one at this rate, each with the time before its insert.
+/// Inserts events one by one at a rate. Each carries the time just before its insert.
 pub(crate) async fn publish(node: &Node, rate: u32, count: usize) -> Result<()> {
     let events = node.database.collection::<Document>("events");
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);

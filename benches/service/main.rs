@@ -1,12 +1,12 @@
-//! What a node costs and how fast it is, beside what else there is:
-//! `cargo bench --bench service [-- CASE…]`.
+//! The cost and the speed of a node, beside its peers and the bare driver: `cargo bench --bench service [-- CASE…]`.
 //!
-//! Each case starts a private mongod, the release binary and, where they are installed, the peers
-//! (`nginx` with nchan, `nats-server`) as processes of their own on the first core. This process is the
-//! load, and keeps to the second; mongod may use both. CPU and memory are the kernel's word. Every
-//! row is the median of several windows, ours and theirs in turn; the last four cases print lines of their
-//! own. `quick` is a check of a minute that
-//! fails where a ratio is out of wide bounds; it is the only case that does not run without arguments.
+//! Each case starts a private mongod, the release binary and, where they are installed, the peers (`nginx` with nchan,
+//! `nats-server`) as processes of their own on the first core. This process is the load and stays on the second; mongod may
+//! use both. CPU and memory are the kernel's figures. Every row is the median of several windows, ours and theirs in turn;
+//! the last four cases print lines of their own. Without arguments all cases run except `quick`, a check of a minute that
+//! fails if a ratio is far off.
+//!
+//! Each file here is a case. `rig` is the machinery, and `peers` are the services that are compared.
 
 mod churn;
 mod deletes;
@@ -91,7 +91,7 @@ fn main() -> Result<()> {
     runtime.block_on(all(&cases))
 }
 
-/// Runs one after another; a case that fails does not keep the others from running.
+/// Runs the cases one after another. A case that fails does not stop the others.
 async fn all(cases: &[&str]) -> Result<()> {
     let mut bad = Vec::new();
     for case in cases {
@@ -114,6 +114,6 @@ async fn all(cases: &[&str]) -> Result<()> {
         let after = kernel::load_average();
         println!("# {case}: load average {before} before, {after} after");
     }
-    ensure!(bad.is_empty(), "not well: {}", bad.join("; "));
+    ensure!(bad.is_empty(), "failed: {}", bad.join("; "));
     Ok(())
 }

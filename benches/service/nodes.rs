@@ -1,5 +1,5 @@
-//! What each further node costs the database: mongod's CPU per event with no reader, with a bare
-//! change stream, and with one and two nodes.
+//! The cost of each further node for the database: mongod's CPU per event with no reader, with a bare change stream, and
+//! with one and two nodes.
 
 use std::time::Duration;
 
@@ -22,8 +22,9 @@ use crate::{
 };
 
 const ROUNDS: usize = 5;
-/// Events a second, so many in an insert, for so long.
+/// Events per second.
 const RATE: u32 = 1_000;
+/// Events per insert.
 const BATCH: u32 = 10;
 const SPAN: Duration = Duration::from_secs(4);
 

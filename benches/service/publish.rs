@@ -1,5 +1,5 @@
-//! `POST /events` in batches beside a bare `insert_many` into a collection with the same validator and
-//! indexes, on the same mongod, with one bare change stream open on it.
+//! `POST /events` in batches, beside a bare `insert_many` into a collection with the same validator and indexes on the same
+//! mongod, with one bare change stream open on it.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ use crate::{
 };
 
 const BATCH: u64 = 1_000;
-/// Requests at a time.
+/// Requests in flight at once.
 const AT_ONCE: usize = 2;
 
 pub(crate) async fn run() -> Result<Vec<Row>> {
@@ -62,7 +62,7 @@ pub(crate) async fn compare(batches: u64, windows: usize) -> Result<Vec<Row>> {
 
 async fn by_rest(client: &Client, batches: std::ops::Range<u64>) -> Result<f64> {
     let count = batches.end - batches.start;
-    // Made before the clock starts: making JSON is the client's part.
+    // Built before the clock starts, because JSON is the client's work.
     let bodies: Vec<Vec<u8>> = batches
         .map(|batch| {
             let event = |n| {

@@ -1,5 +1,5 @@
-//! A minute's check for developers: ratios alone, with bounds so wide that a busy machine does not
-//! break them, and a lost factor of two or three does.
+//! A minute's check for developers: ratios alone. The bounds are wide enough for a busy machine, and catch a lost factor of
+//! two or three.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub(crate) async fn run() -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The same comparisons with another bound.
+/// Replaces the goals of some comparisons.
 fn wider(rows: Vec<Row>, goal: Goal) -> impl Iterator<Item = Row> {
     let goal = Some(goal);
     rows.into_iter().map(move |row| Row { goal, ..row })

@@ -1,5 +1,5 @@
-//! Replayed events a second to one socket, from memory and from the database's history, beside a bare
-//! change stream of the driver that is drained over the same stretch in the same run.
+//! Replayed events per second to one socket, from the backlog in memory and from the oplog, beside a bare change stream of
+//! the driver over the same stretch in the same run.
 
 use std::time::{Duration, Instant};
 
@@ -20,33 +20,33 @@ use crate::{
 
 const EVENTS: u32 = 200_000;
 const ROUNDS: u32 = 5;
-/// All of them fit.
-const REMEMBER: [(&str, &str); 1] = [("TIDEGATE_FEED__WINDOW_BYTES", "1000000000")];
-/// Nothing is remembered, so that every round reads the history.
-const FORGET: [(&str, &str); 1] = [("TIDEGATE_FEED__WINDOW_BYTES", "0")];
+/// A backlog with room for all events.
+const LARGE_BACKLOG: [(&str, &str); 1] = [("TIDEGATE_FEED__WINDOW_BYTES", "1000000000")];
+/// No backlog, so that every round reads the oplog.
+const NO_BACKLOG: [(&str, &str); 1] = [("TIDEGATE_FEED__WINDOW_BYTES", "0")];
 
 pub(crate) async fn run() -> Result<()> {
-    let node = Node::start().await?.restart(&REMEMBER).await?;
+    let node = Node::start().await?.restart(&LARGE_BACKLOG).await?;
     let id = node.subscribe(serde_json::json!({"type": "tick"})).await?;
     let (mut socket, cursor) = socket::connect_at(&node.client, &id, &Start::Unset).await?;
-    // Whoever was there all the time has them then: so has the node's memory.
+    // Once a client that was there all the time has them, the backlog has them too.
     tokio::try_join!(fill(&node), drain(&mut socket))?;
     drop(socket);
-    let mut memory = Vec::new();
+    let mut backlog = Vec::new();
     for _ in 0..ROUNDS {
-        memory.push(replay(&node, &id, &cursor).await?);
+        backlog.push(replay(&node, &id, &cursor).await?);
     }
-    let node = node.restart(&FORGET).await?;
-    let (mut bare, mut history) = (Vec::new(), Vec::new());
+    let node = node.restart(&NO_BACKLOG).await?;
+    let (mut bare, mut oplog) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         bare.push(bare_stream(&node, &cursor).await?);
-        history.push(replay(&node, &id, &cursor).await?);
+        oplog.push(replay(&node, &id, &cursor).await?);
     }
     let reference = median(bare.clone());
     for (name, rates) in [
         ("bare change stream", &bare),
-        ("from the history", &history),
-        ("from memory", &memory),
+        ("from the oplog", &oplog),
+        ("from the backlog", &backlog),
     ] {
         println!(
             "replay {name}: {:.0} events/s, {:.2} of the bare change stream (median of {ROUNDS}; all: {rates:.0?})",
@@ -79,7 +79,7 @@ async fn drain(socket: &mut Socket) -> Result<()> {
     Ok(())
 }
 
-/// From the wish to the last event.
+/// Measures from the request to the last event.
 async fn replay(node: &Node, id: &str, cursor: &str) -> Result<f64> {
     let cpu = node.cpu()?;
     let start = Start::After(cursor.to_owned());
@@ -92,7 +92,7 @@ async fn replay(node: &Node, id: &str, cursor: &str) -> Result<f64> {
     Ok(rate(elapsed))
 }
 
-/// The same events by the driver alone, raw: nothing is decoded that is not needed to count.
+/// Measures the same events by the driver alone. They stay raw: only what counting needs is decoded.
 async fn bare_stream(node: &Node, cursor: &str) -> Result<f64> {
     let from = Cursor::parse(cursor)?.position.cluster_time();
     let clock = Instant::now();

@@ -1,5 +1,5 @@
-//! Ten thousand clients come back with cursors to a node that has just started: until all are live, and
-//! what that costs the database.
+//! Ten thousand clients with cursors return to a node that has just started: the time until all are live, and the load on the
+//! database.
 
 use std::{
     sync::Arc,
@@ -16,7 +16,7 @@ use crate::{peers::node::Node, rig::socket};
 const CLIENTS: usize = 10_000;
 const SUBSCRIPTIONS: usize = 10;
 const EVENTS: usize = 100;
-/// That come at the same time.
+/// Clients that connect at once.
 const AT_ONCE: usize = 500;
 
 pub(crate) async fn run() -> Result<()> {
@@ -36,11 +36,11 @@ pub(crate) async fn run() -> Result<()> {
     let node = Arc::new(node.restart(&[]).await?);
     let cpu = node.cpu()?;
     let begun = Instant::now();
-    let coming = stream::iter(0..CLIENTS).map(|client| {
+    let resuming = stream::iter(0..CLIENTS).map(|client| {
         let (id, seen) = (&ids[client % SUBSCRIPTIONS], client % EVENTS);
-        come_back(&node, id, &cursors, seen)
+        resume(&node, id, &cursors, seen)
     });
-    let mut sockets: Vec<Socket> = coming.buffer_unordered(AT_ONCE).try_collect().await?;
+    let mut sockets: Vec<Socket> = resuming.buffer_unordered(AT_ONCE).try_collect().await?;
     let recovered = begun.elapsed();
     let spent = node.cpu()?.saturating_sub(cpu);
     let streams = node.metric("tidegate_replay_streams_total").await?;
@@ -70,8 +70,8 @@ async fn publish(node: &Node, numbers: std::ops::Range<usize>) -> Result<()> {
     Ok(())
 }
 
-/// Comes back behind an event; returns when it has everything up to the last one.
-async fn come_back(node: &Node, id: &str, cursors: &[String], seen: usize) -> Result<Socket> {
+/// Connects with the cursor of an event, and reads everything up to the last one.
+async fn resume(node: &Node, id: &str, cursors: &[String], seen: usize) -> Result<Socket> {
     let start = Start::After(cursors[seen].clone());
     let (mut socket, _) = socket::connect_at(&node.client, id, &start).await?;
     for n in seen + 1..cursors.len() {
@@ -85,7 +85,7 @@ async fn expect(socket: &mut Socket, n: usize) -> Result<()> {
     let text = waiting.await??;
     let message: serde_json::Value = serde_json::from_str(&text)?;
     if message["event"]["n"] != n {
-        bail!("{n} was to come, and not {text}");
+        bail!("expected {n}, got {text}");
     }
     Ok(())
 }

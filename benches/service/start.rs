@@ -1,5 +1,5 @@
-//! Start with 1,000,000 subscriptions in the database: from the process's start to ready, beside a
-//! bare cursor that reads the same documents, one by one and in raw batches.
+//! A start with 1,000,000 subscriptions in the database: the time from the process's start to ready, beside a bare cursor
+//! that reads the same documents one by one and in raw batches.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::{
 
 const SUBSCRIPTIONS: u32 = 1_000_000;
 const BATCH: u32 = 20_000;
-/// In each the documents are read and a node is started.
+/// Rounds. Each reads the documents and starts a node.
 const ROUNDS: usize = 5;
 
 pub(crate) async fn run() -> Result<Vec<Row>> {
@@ -28,7 +28,7 @@ pub(crate) async fn run() -> Result<Vec<Row>> {
         .database("tidegate")
         .collection::<Document>("subscriptions");
     fill(&subscriptions).await?;
-    // The first reading warms the database's cache, for everyone.
+    // The first read warms the database's cache for both sides.
     read_batches(&subscriptions).await?;
     let (mut bare, mut ready, mut each) = (Vec::new(), Vec::new(), 0);
     for _ in 0..ROUNDS {
@@ -56,7 +56,7 @@ pub(crate) async fn run() -> Result<Vec<Row>> {
     let each = each as f64;
     Ok(vec![
         row("s until ready", ready, Some(("bare cursor", bare)), 3.0),
-        row("bytes resident each, all told", each, None, 600.0),
+        row("bytes resident each, in all", each, None, 600.0),
     ])
 }
 
@@ -73,7 +73,7 @@ async fn fill(subscriptions: &Collection<Document>) -> Result<()> {
     Ok(())
 }
 
-/// Seconds that a bare cursor takes to read everything, raw documents one by one.
+/// Reads everything with a bare cursor, raw documents one by one. Returns the seconds it took.
 async fn read(subscriptions: &Collection<Document>) -> Result<f64> {
     let begun = Instant::now();
     let mut cursor = subscriptions.find(doc! {}).await?;
@@ -83,7 +83,7 @@ async fn read(subscriptions: &Collection<Document>) -> Result<f64> {
     Ok(begun.elapsed().as_secs_f64())
 }
 
-/// The same, without a look at the single documents.
+/// Does the same without a look at single documents.
 async fn read_batches(subscriptions: &Collection<Document>) -> Result<f64> {
     let begun = Instant::now();
     let mut batches = subscriptions.find(doc! {}).batch().await?;

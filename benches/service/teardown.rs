@@ -1,5 +1,5 @@
-//! From a delete straight in the database to the last socket closed: 1,000 sockets on two nodes, beside
-//! the receipt of the same delete by a bare change stream of the driver.
+//! The time from a delete in the database to the last closed socket, with 1,000 sockets on two nodes, beside the receipt of
+//! the same delete by a bare change stream of the driver.
 
 use std::time::Instant;
 
@@ -30,20 +30,20 @@ pub(crate) async fn run() -> Result<()> {
         last.push(closed);
         behind.push(closed - received);
     }
-    for (what, samples) in [
+    for (name, samples) in [
         ("bare change stream has the delete", &mut bare),
         ("last of 1,000 sockets closed", &mut last),
-        ("the one after the other", &mut behind),
+        ("last close after the stream", &mut behind),
     ] {
         let (p50, p99) = (percentile(samples, 50), percentile(samples, 99));
-        println!("teardown, {ROUNDS} deletes: {what}: p50 {p50} µs, p99 {p99} µs");
+        println!("teardown, {ROUNDS} deletes: {name}: p50 {p50} µs, p99 {p99} µs");
     }
     other.stop().await?;
     node.stop().await
 }
 
-/// One subscription, its sockets, and its delete; microseconds from before the delete to its receipt
-/// by the bare stream, and to the last close.
+/// Creates a subscription, opens its sockets and deletes it. Returns the microseconds from just before the delete to its
+/// receipt by the bare stream, and to the last close.
 async fn round(node: &Node, other: &Node) -> Result<(i64, i64)> {
     let id = node.subscribe(serde_json::json!({"type": "never"})).await?;
     let mut sockets = Vec::new();
@@ -76,7 +76,7 @@ async fn round(node: &Node, other: &Node) -> Result<(i64, i64)> {
     Ok((micros(received)?, micros(last)?))
 }
 
-/// When the socket was told that its subscription is deleted.
+/// Waits for the close of a socket whose subscription is deleted. Returns the time.
 async fn closed(mut socket: Socket) -> Result<Instant> {
     loop {
         match socket.next().await {

@@ -1,4 +1,4 @@
-//! nats-server (Debian: `nats-server`), over its own protocol: lines, and payloads by their length.
+//! nats-server (Debian: `nats-server`), over its own protocol of lines and payloads with a length.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -26,8 +26,8 @@ use crate::rig::{
 
 const CONFIGURATION: &str = "benches/peers/nats/nats-server.conf";
 const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
-/// `MSG b 1 400\r\n` and the line's end behind the payload.
-const OVERHEAD: usize = 15;
+/// The bytes of `MSG b 1 400\r\n`, and of the line break behind the payload.
+const OVERHEAD_BYTES: usize = 15;
 
 pub(crate) struct Nats {
     peer: Peer,
@@ -36,7 +36,7 @@ pub(crate) struct Nats {
 }
 
 impl Nats {
-    /// Nothing where it is not installed.
+    /// Starts a server; `None` where it is not installed.
     pub(crate) async fn start() -> Result<Option<Self>> {
         let Some(server) = program("nats-server") else {
             return Ok(None);
@@ -52,7 +52,7 @@ impl Nats {
             "-c",
             &configuration,
         ]);
-        // As many threads as cores are left to it.
+        // It has one core, so one thread.
         command.env("GOMAXPROCS", "1");
         let peer = Peer::start(&mut command, port).await?;
         let mut publisher = TcpStream::connect(&peer.host).await?;
@@ -67,15 +67,15 @@ impl Nats {
     }
 }
 
-/// Waits until the server has taken all that was sent before.
+/// Waits until the server has taken everything that was sent before.
 async fn answered(stream: &mut TcpStream) -> Result<()> {
     stream.write_all(b"PING\r\n").await?;
-    let mut said = Vec::new();
-    while !said.windows(6).any(|part| part == b"PONG\r\n") {
-        if stream.read_buf(&mut said).await? == 0 {
+    let mut answer = Vec::new();
+    while !answer.windows(6).any(|part| part == b"PONG\r\n") {
+        if stream.read_buf(&mut answer).await? == 0 {
             bail!("nats-server hung up");
         }
-        if said.ends_with(b"PING\r\n") {
+        if answer.ends_with(b"PING\r\n") {
             stream.write_all(b"PONG\r\n").await?;
         }
     }
@@ -126,7 +126,7 @@ impl Service for Nats {
     }
 
     fn set_frame_bytes(&mut self, bytes: usize) {
-        self.payload = bytes.saturating_sub(OVERHEAD);
+        self.payload = bytes.saturating_sub(OVERHEAD_BYTES);
     }
 
     fn cpu(&self) -> Result<Duration> {
@@ -164,7 +164,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// Counts the messages that are whole; how many bytes those take.
+    /// Counts the whole messages. Returns the bytes that they take.
     fn messages(&mut self, bytes: &[u8], now: u64, answer: &mut Vec<u8>) -> Result<usize> {
         let (mut at, mut count, mut size) = (0, 0, 0);
         let stride = self.tally.stride();

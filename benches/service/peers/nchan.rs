@@ -12,8 +12,8 @@ use super::{
 use crate::rig::{load::Load, pin, service::Service};
 
 const CONFIGURATION: &str = include_str!("../../peers/nchan/nginx.conf");
-/// What a WebSocket header takes of a frame of some hundred bytes.
-const HEADER: usize = 4;
+/// The size of a WebSocket header on a frame of some hundred bytes.
+const HEADER_BYTES: usize = 4;
 
 pub(crate) struct Nchan {
     peer: Peer,
@@ -23,7 +23,7 @@ pub(crate) struct Nchan {
 }
 
 impl Nchan {
-    /// Nothing where it is not installed.
+    /// Starts a server; `None` where it is not installed.
     pub(crate) async fn start() -> Result<Option<Self>> {
         let Some(nginx) = program("nginx") else {
             return Ok(None);
@@ -63,7 +63,7 @@ impl Service for Nchan {
     }
 
     fn set_frame_bytes(&mut self, bytes: usize) {
-        self.payload = bytes.saturating_sub(HEADER);
+        self.payload = bytes.saturating_sub(HEADER_BYTES);
     }
 
     fn cpu(&self) -> Result<Duration> {

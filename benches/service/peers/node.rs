@@ -1,4 +1,4 @@
-//! A mongod and nodes of the service, each a process of its own.
+//! A mongod and nodes of the service, each a process.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -17,7 +17,7 @@ use tidegate::{
 use crate::rig::{kernel, pin};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
-/// Subscriptions made in one request.
+/// Subscriptions per request.
 const BATCH: usize = 1_000;
 
 /// A node's process; killed when dropped.
@@ -27,7 +27,7 @@ pub(crate) struct Node {
     pub(crate) client: Client,
     uri: String,
     process: Child,
-    /// The first node of a database takes it along when it stops.
+    /// The server under the first node. It stops with that node.
     mongod: Option<Mongod>,
 }
 
@@ -36,7 +36,7 @@ impl Node {
         Self::on(mongod().await?).await
     }
 
-    /// A node on a server that may hold something already; returns when it is ready.
+    /// Starts a node on a server that may hold data already. Returns when it is ready.
     pub(crate) async fn on(mongod: Mongod) -> Result<Self> {
         Self::with(mongod, &[]).await
     }
@@ -48,26 +48,26 @@ impl Node {
         Self::with(mongod, settings).await
     }
 
-    /// A node with settings (variables) of its own.
+    /// Starts a node with settings (variables) of its own.
     pub(crate) async fn with(mongod: Mongod, settings: &[(&str, &str)]) -> Result<Self> {
         let mut node = Self::serving(&mongod.uri(), settings).await?;
         node.mongod = Some(mongod);
         Ok(node)
     }
 
-    /// A second node on the same server, to be stopped before the first.
+    /// Starts a second node on the same server. It must be stopped before the first.
     pub(crate) async fn sibling(&self) -> Result<Self> {
         Self::serving(&self.uri, &[]).await
     }
 
-    /// A node on a server that is somebody else's to stop.
+    /// Starts a node on a server that somebody else stops.
     pub(crate) async fn serving(uri: &str, settings: &[(&str, &str)]) -> Result<Self> {
         let node = Self::spawn(uri, settings).await?;
         node.until_ready().await?;
         Ok(node)
     }
 
-    /// The same, on both cores: what is measured is how soon it is ready, and nothing else runs.
+    /// Starts a node on both cores, to measure how soon it is ready while nothing else runs.
     pub(crate) async fn on_both_cores(uri: &str) -> Result<Self> {
         let node = Self::spawn(uri, &[]).await?;
         pin::both(node.process.id())?;
@@ -112,7 +112,7 @@ impl Node {
         ids.into_iter().next().context("an id")
     }
 
-    /// Creates a subscription for each filter; their ids in order.
+    /// Creates a subscription for each filter. Returns their ids in order.
     pub(crate) async fn subscribe_many(&self, filters: Vec<Value>) -> Result<Vec<String>> {
         let mut ids = Vec::with_capacity(filters.len());
         for part in filters.chunks(BATCH) {
@@ -131,14 +131,13 @@ impl Node {
         Ok(ids)
     }
 
-    /// A second database on the same server with the same collections, validators and indexes, that
-    /// no node reads.
+    /// Makes a second database on the same server, with the same collections, validators and indexes. No node reads it.
     pub(crate) fn bare_database(&self) -> Result<Database> {
         migrate(&self.uri, "bare")?;
         Ok(self.database.client().database("bare"))
     }
 
-    /// The value of a metric without labels.
+    /// Reads a metric without labels.
     pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
         let url = format!("http://{}/metrics", self.address);
         let text = reqwest::get(url).await?.text().await?;
@@ -148,19 +147,19 @@ impl Node {
         Ok(value.context("a metric")?.parse()?)
     }
 
-    /// CPU time of the service so far.
+    /// Returns the CPU time of the service so far.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         kernel::cpu(self.process.id())
     }
 
-    /// CPU time of the service and of the database so far.
+    /// Returns the CPU time of the service and of the database so far.
     pub(crate) fn both_cpu(&self) -> Result<[Duration; 2]> {
         let mongod = self.mongod.as_ref().context("the first node")?;
         let mongod = mongod.id().context("mongod's process")?;
         Ok([self.cpu()?, kernel::cpu(mongod)?])
     }
 
-    /// What each of so many events took of both since `before`, in words.
+    /// Tells what each of these events took of both since `before`.
     #[expect(clippy::cast_precision_loss, reason = "a count far below 2^52")]
     pub(crate) fn cpu_each(&self, before: [Duration; 2], events: u64) -> Result<String> {
         let now = self.both_cpu()?;
@@ -173,7 +172,7 @@ impl Node {
         ))
     }
 
-    /// Resident memory of the service, in bytes.
+    /// Returns the resident memory of the service, in bytes.
     pub(crate) fn resident(&self) -> Result<u64> {
         kernel::resident(self.process.id())
     }
@@ -204,7 +203,7 @@ impl Drop for Node {
     }
 }
 
-/// Makes the collections of a database, as the service wants them.
+/// Makes the collections of a database as the service does.
 pub(crate) fn migrate(uri: &str, database: &str) -> Result<()> {
     let migrated = Command::new(BINARY)
         .args(["migrate", "--mongodb-uri", uri, "--database", database])
@@ -213,7 +212,7 @@ pub(crate) fn migrate(uri: &str, database: &str) -> Result<()> {
     Ok(())
 }
 
-/// A private server with an oplog of a useful size, on both cores.
+/// Starts a private server with an oplog of a useful size, on both cores.
 pub(crate) async fn mongod() -> Result<Mongod> {
     let options = Options {
         oplog_size_mb: 1_024,

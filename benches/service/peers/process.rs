@@ -1,4 +1,4 @@
-//! A peer's process, and where to find it.
+//! A peer's process.
 
 use std::{
     net::TcpStream,
@@ -48,7 +48,7 @@ impl Peer {
         kernel::resident(self.child.id())
     }
 
-    /// Asks it to end, and waits.
+    /// Asks the process to end, and waits.
     pub(crate) fn stop(mut self) -> Result<()> {
         let process = self.child.id().to_string();
         Command::new("kill").arg(process).status()?;
@@ -59,14 +59,14 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // Where it was stopped there is nothing left to kill.
+        // After `stop` there is nothing left to kill.
         if self.child.kill().is_ok() && self.child.wait().is_err() {
             eprintln!("a peer's process may be left");
         }
     }
 }
 
-/// Where a program is installed, if it is.
+/// Finds an installed program.
 pub(crate) fn program(name: &str) -> Option<String> {
     let folders = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/usr/local/sbin";
     folders

@@ -1,4 +1,4 @@
-//! Tidegate as one of those that are compared: one subscription, events inserted by the driver.
+//! Tidegate beside its peers: one subscription, and events that the driver inserts.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use mongodb::{
 use super::node::Node;
 use crate::rig::{load::Load, numbers::now_micros, service::Service};
 
-/// Bytes of an event's `data`, as JSON.
-const DATA: usize = 200;
+/// The size of an event's `data`, as JSON.
+const DATA_BYTES: usize = 200;
 
 pub(crate) struct Tidegate {
     pub(crate) node: Node,
-    pub(crate) kind: Kind,
+    pub(crate) audience: Audience,
     published: u64,
 }
 
-/// Who gets an event.
-pub(crate) enum Kind {
+/// The audience of an event.
+pub(crate) enum Audience {
     /// All sockets of one subscription.
     All(String),
-    /// One socket: that of the subscription whose number it carries.
+    /// One socket, on the subscription with the number that the event carries.
     One(Vec<String>),
 }
 
@@ -32,42 +32,42 @@ impl Tidegate {
     pub(crate) async fn start() -> Result<Self> {
         let node = Node::start().await?;
         let id = node.subscribe(serde_json::json!({"type": "tick"})).await?;
-        Ok(Self::of(node, Kind::All(id)))
+        Ok(Self::of(node, Audience::All(id)))
     }
 
-    /// So many subscriptions with distinct filters.
+    /// Starts a node with this many subscriptions, whose filters are distinct.
     pub(crate) async fn distinct(count: u32) -> Result<Self> {
         let node = Node::start().await?;
         let filter = |n| serde_json::json!({"type": "tick", "data.account": n});
         let ids = node
             .subscribe_many((0..count).map(filter).collect())
             .await?;
-        Ok(Self::of(node, Kind::One(ids)))
+        Ok(Self::of(node, Audience::One(ids)))
     }
 
-    fn of(node: Node, kind: Kind) -> Self {
+    fn of(node: Node, audience: Audience) -> Self {
         Self {
             node,
-            kind,
+            audience,
             published: 0,
         }
     }
 
     fn event(&self, n: u64) -> Document {
-        let accounts = match &self.kind {
-            Kind::All(_) => 1,
-            Kind::One(ids) => ids.len() as u64,
+        let accounts = match &self.audience {
+            Audience::All(_) => 1,
+            Audience::One(ids) => ids.len() as u64,
         };
         let account = i64::try_from(n % accounts).unwrap_or(0);
         let sent = now_micros();
         let around = r#"{"account":,"sent":,"fill":""}"#.len();
         let numbers = account.to_string().len() + sent.to_string().len();
-        let fill = "x".repeat(DATA.saturating_sub(around + numbers));
+        let fill = "x".repeat(DATA_BYTES.saturating_sub(around + numbers));
         stored(n, doc! {"account": account, "sent": sent, "fill": fill})
     }
 }
 
-/// An event with all that the service stores with one.
+/// Makes an event with every field that the service stores.
 pub(crate) fn stored(n: u64, data: Document) -> Document {
     let zero = Timestamp {
         time: 0,
@@ -89,9 +89,9 @@ impl Service for Tidegate {
     const NAME: &'static str = "tidegate";
 
     async fn connect(&mut self, load: &mut Load, sockets: u32) -> Result<()> {
-        let ids = match &self.kind {
-            Kind::All(id) => std::slice::from_ref(id),
-            Kind::One(ids) => ids,
+        let ids = match &self.audience {
+            Audience::All(id) => std::slice::from_ref(id),
+            Audience::One(ids) => ids,
         };
         let path = |id: &String| format!("/api/v1/subscriptions/{id}/events");
         let paths = ids.iter().cycle().take(sockets as usize).map(path);

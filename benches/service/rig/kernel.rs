@@ -1,15 +1,15 @@
-//! What the kernel says of a process and its children.
+//! The kernel's figures of a process and its children.
 
 use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result};
 
-/// CPU time so far, of all threads that live, of the process and its children.
+/// Returns the CPU time so far of all living threads of a process and its children.
 pub(crate) fn cpu(process: u32) -> Result<Duration> {
     let mut nanos = 0;
     for process in family(process)? {
         for task in fs::read_dir(format!("/proc/{process}/task"))? {
-            // A thread may end while its file is being opened.
+            // A thread may end before its file is opened.
             let Ok(line) = fs::read_to_string(task?.path().join("schedstat")) else {
                 continue;
             };
@@ -20,7 +20,7 @@ pub(crate) fn cpu(process: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// Resident memory, in bytes.
+/// Returns the resident memory of a process and its children, in bytes.
 pub(crate) fn resident(process: u32) -> Result<u64> {
     let mut kilobytes = 0;
     for process in family(process)? {
@@ -47,7 +47,7 @@ fn family(process: u32) -> Result<Vec<u32>> {
     Ok(all)
 }
 
-/// What else runs on this machine: the load average of the last minute.
+/// Returns the load average of the last minute, which shows what else runs here.
 pub(crate) fn load_average() -> String {
     let line = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     line.split_whitespace().next().unwrap_or("?").to_owned()

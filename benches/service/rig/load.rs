@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tidegate::client::counting::{self, Receiver, SocketEnd, Tally};
 use tokio::{task::JoinSet, time::Instant};
 
-/// Sockets that connect at the same time.
+/// Sockets that connect at once.
 pub(crate) const CONNECTING: usize = 50;
 /// The longest silence while something is owed.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,5 +1,4 @@
-//! Which process runs on which core: what is measured on the first, the load on the second, MongoDB on
-//! both.
+//! The cores of processes: the measured service runs on the first, the load on the second, MongoDB on both.
 
 use std::process::Command;
 
@@ -9,13 +8,13 @@ const SERVER: &str = "0";
 const LOAD: &str = "1";
 const ATTEMPTS: u32 = 10;
 
-/// Whether there are two cores and a `taskset` (util-linux) to tell processes apart with.
+/// Whether there are two cores, and `taskset` (util-linux) to choose between them.
 fn possible() -> bool {
     std::fs::read_to_string("/sys/devices/system/cpu/online").is_ok_and(|line| line.trim() != "0")
         && Command::new("taskset").arg("--version").output().is_ok()
 }
 
-/// A command that will run on the core of what is measured.
+/// Makes a command that will run on the core of the measured service.
 pub(crate) fn server(program: &str) -> Command {
     if !possible() {
         return Command::new(program);
@@ -25,11 +24,11 @@ pub(crate) fn server(program: &str) -> Command {
     command
 }
 
-/// Puts this process, which is the load, on its core. To be called before there are threads.
+/// Pins this process, the load, to its core. To be called before there are threads.
 pub(crate) fn load() -> Result<()> {
     if !possible() {
         println!(
-            "# no second core or no taskset: nothing is pinned, figures are of a shared machine"
+            "# no second core or no taskset: nothing is pinned, and all processes share the cores"
         );
         return Ok(());
     }
@@ -44,10 +43,10 @@ pub(crate) fn both(process: u32) -> Result<()> {
     Ok(())
 }
 
-/// Of all its threads. One that ends meanwhile makes taskset fail, though it did the others; so it is
+/// Pins all threads of a process. A thread that ends meanwhile makes taskset fail although it pinned the others, so this is
 /// tried a few times.
 fn set(process: u32, cores: &str) -> Result<()> {
-    let mut said = String::new();
+    let mut error = String::new();
     for _ in 0..ATTEMPTS {
         let set = Command::new("taskset")
             .args(["-acp", cores, &process.to_string()])
@@ -56,7 +55,7 @@ fn set(process: u32, cores: &str) -> Result<()> {
         if set.status.success() {
             return Ok(());
         }
-        said = String::from_utf8_lossy(&set.stderr).into_owned();
+        error = String::from_utf8_lossy(&set.stderr).into_owned();
     }
-    bail!("{process} cannot be pinned: {}", said.trim())
+    bail!("{process} cannot be pinned: {}", error.trim())
 }

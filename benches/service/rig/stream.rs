@@ -1,4 +1,4 @@
-//! Bare change streams of the driver: what everything is held against.
+//! Bare change streams of the driver, the reference for everything.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,12 +12,12 @@ use mongodb::{
 
 use super::numbers::now_micros;
 
-/// A raw change stream over the events of a database, from a time on or from now.
+/// Opens a raw change stream over the events of a database, from a time on or from now.
 pub(crate) async fn raw(database: &Database, from: Option<Timestamp>) -> Result<RawBatchCursor> {
     raw_of(database, "events", from).await
 }
 
-/// The same over another collection.
+/// Opens a raw change stream over a collection.
 pub(crate) async fn raw_of(
     database: &Database,
     collection: &str,
@@ -36,7 +36,7 @@ pub(crate) async fn raw_of(
         .await?)
 }
 
-/// Reads until so many changes have come.
+/// Reads until this many changes have come.
 pub(crate) async fn drain(mut stream: RawBatchCursor, mut changes: u64) -> Result<()> {
     while changes > 0 {
         let batch = stream.try_next().await?.context("the stream ended")?;
@@ -54,7 +54,7 @@ fn length(reply: &RawDocument) -> Result<u64> {
     Ok(batch.into_iter().count() as u64)
 }
 
-/// Notes for ever how long after its publishing each event came.
+/// Notes for ever how late each event came after its publishing.
 pub(crate) async fn note(mut stream: RawBatchCursor, samples: Arc<Mutex<Vec<i64>>>) -> Result<()> {
     while let Some(batch) = stream.try_next().await? {
         let now = now_micros();
@@ -69,7 +69,7 @@ pub(crate) async fn note(mut stream: RawBatchCursor, samples: Arc<Mutex<Vec<i64>
     Ok(())
 }
 
-/// Reads for ever: a stream that is merely open.
+/// Reads for ever, so that the stream is open.
 pub(crate) async fn read_on(mut stream: RawBatchCursor) -> Result<()> {
     while let Some(batch) = stream.try_next().await? {
         std::hint::black_box(batch);
@@ -77,7 +77,7 @@ pub(crate) async fn read_on(mut stream: RawBatchCursor) -> Result<()> {
     Ok(())
 }
 
-/// The server's own time now: the operation time of its answer.
+/// Returns the server's time: the operation time of an answer.
 pub(crate) async fn operation_time(database: &Database) -> Result<Timestamp> {
     let answer = database.run_command(doc! {"ping": 1}).await?;
     Ok(answer.get_timestamp("operationTime")?)

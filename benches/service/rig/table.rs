@@ -1,8 +1,8 @@
-//! What comes out: one row a comparison, with its ratio.
+//! The results: a row for each comparison, with its ratio.
 
 use std::fmt;
 
-/// What a ratio is to be.
+/// The goal of a ratio.
 #[derive(Clone, Copy)]
 pub(crate) enum Goal {
     AtMost(f64),
@@ -32,14 +32,14 @@ pub(crate) struct Row {
     pub(crate) case: String,
     pub(crate) unit: &'static str,
     pub(crate) ours: f64,
-    /// What stands beside it, by name, where something does.
+    /// The name and the figure of the peer, where there is one.
     pub(crate) beside: Option<(&'static str, f64)>,
-    /// Of the ratio, or of our own figure where nothing stands beside.
+    /// The goal of the ratio, or of our own figure where there is no peer.
     pub(crate) goal: Option<Goal>,
 }
 
 impl Row {
-    /// Ours by theirs; ours where nothing stands beside.
+    /// Returns our figure divided by the peer's, or our own where there is no peer.
     pub(crate) fn ratio(&self) -> f64 {
         self.beside
             .map_or(self.ours, |(_, theirs)| self.ours / theirs)
@@ -50,19 +50,19 @@ impl Row {
             Some((name, theirs)) => {
                 format!("{name} {}, ratio {:.2}", number(theirs), self.ratio())
             }
-            None => "nothing beside".to_owned(),
+            None => "no peer".to_owned(),
         };
         let goal = match self.goal {
-            Some(goal) if goal.holds(self.ratio()) => format!("goal {goal}: yes"),
-            Some(goal) => format!("goal {goal}: NO"),
-            None => "no goal set".to_owned(),
+            Some(goal) if goal.holds(self.ratio()) => format!("goal {goal}: met"),
+            Some(goal) => format!("goal {goal}: MISSED"),
+            None => "no goal".to_owned(),
         };
         let (case, unit, ours) = (&self.case, self.unit, number(self.ours));
         println!("{case} [{unit}]: tidegate {ours}; {beside}; {goal}");
     }
 }
 
-/// Three figures of what matters.
+/// Formats a number to about three digits.
 fn number(value: f64) -> String {
     if value >= 100.0 {
         format!("{value:.0}")
@@ -71,7 +71,7 @@ fn number(value: f64) -> String {
     }
 }
 
-/// The one in the middle.
+/// Returns the median.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

@@ -1,4 +1,4 @@
-//! How fast `a-tree` matches the exported inputs. See `README.md` one level up.
+//! The speed of `a-tree` on the exported inputs. See `README.md` one level up.
 
 #[path = "../../../filter_index/clock.rs"]
 mod clock;
