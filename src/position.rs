@@ -166,7 +166,7 @@ impl Cursor {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CursorError {
     /// Not text that this service issued, or changed on the way.
-    #[error("the cursor is damaged: it is not one that this service issued")]
+    #[error("the cursor is damaged: this service did not issue it")]
     Damaged,
 }
 

@@ -137,7 +137,7 @@ fn a_file_in_the_cache_that_is_not_the_fetched_one_is_not_run() {
 
     let found = seeker.find(&[]);
 
-    assert!(found.contains("it is not the known one"), "{found}");
+    assert!(found.contains("it is not the expected file"), "{found}");
     assert!(!ran.exists());
 }
 

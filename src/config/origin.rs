@@ -19,7 +19,7 @@ impl Origin {
         let text = text.trim();
         if text == "null" || text.starts_with("file:") {
             return Err(
-                "is what every local or sandboxed page has: serve the page over HTTP, or allow *",
+                "is the origin of every local or sandboxed page: serve the page over HTTP, or allow *",
             );
         }
         if text.contains('*') {

@@ -81,21 +81,20 @@ fn reason(field: &str, operator: &str, operand: RawBsonRef<'_>) -> Option<&'stat
     let text = operand.as_str();
     match field {
         "specversion" | CURSOR_EXTENSION => Some(
-            "this is shown, but not stored: only documents match into which a program wrote the field.",
+            "this field is shown but not stored: only documents into which a program wrote it match.",
         ),
         "data_base64" => Some(
-            "binary data is shown under this name, but stored under \"data\": only documents match into which a \
-             program wrote the field.",
+            "binary data is shown under this name but stored under \"data\": only documents into which a program wrote \
+             this field match.",
         ),
         "type" if equal && text == Some(DEFAULT_TYPE) => Some(
-            "this is shown where a document has no type: only documents match in which it is stored.",
+            "this type is shown for a document without one: only documents that store it match.",
         ),
         "source" if equal && text.is_some_and(is_default_source) => Some(
-            "such a source is shown where a document has none: only documents match in which it is stored.",
+            "such a source is shown for a document without one: only documents that store it match.",
         ),
         "id" if equal && text.is_some_and(is_object_id) => Some(
-            "such an id may be shown from \"_id\" where a document has no id: only documents match in which it is \
-             stored as text.",
+            "such an id may come from \"_id\" of a document without an id: only documents that store it as text match.",
         ),
         "time" if equal || ORDERS.contains(&operator) => {
             let is_text = matches!(
@@ -103,7 +102,7 @@ fn reason(field: &str, operator: &str, operand: RawBsonRef<'_>) -> Option<&'stat
                 RawBsonRef::String(_) | RawBsonRef::RegularExpression(_)
             );
             is_text.then_some(
-                "the time is shown as text, but stored as a date: compare it with {\"$date\": \"…\"}.",
+                "the time is shown as text but stored as a date: compare it with {\"$date\": \"…\"}.",
             )
         }
         _ => None,

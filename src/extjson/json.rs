@@ -124,7 +124,7 @@ impl<'de> DeserializeSeed<'de> for Tree<'_> {
 
     fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         let left = self.left.get().checked_sub(1);
-        let left = left.ok_or_else(|| de::Error::custom("more values than can stand here"))?;
+        let left = left.ok_or_else(|| de::Error::custom("too many values here"))?;
         self.left.set(left);
         deserializer.deserialize_any(Visit(self))
     }

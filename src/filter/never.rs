@@ -110,7 +110,7 @@ fn of_test<'f>(test: &'f Test, steps: &mut Steps) -> Found<'f> {
     steps.charge(TEST)?;
     let reason = match test {
         Test::Compare(comparison, operand) if is_beyond(*comparison, operand.value()) => {
-            "nothing lies beyond the end of that type's values."
+            "that type has no values beyond this one."
         }
         Test::In(list) if list.values.is_empty() && list.patterns.is_empty() => {
             "$in lists no values."

@@ -210,7 +210,7 @@ fn unknown(name: &str, at: &At<'_>, what: &str) -> FilterError {
 }
 
 fn text<'a>(name: &'a [u8], at: &At<'_>) -> Parsed<&'a str> {
-    std::str::from_utf8(name).map_err(|_| refuse(None, at, "A name in it is not UTF-8."))
+    std::str::from_utf8(name).map_err(|_| refuse(None, at, "A field name in it is not UTF-8."))
 }
 
 fn check_whole(elements: &Elements<'_>, at: &At<'_>) -> Parsed<()> {

@@ -70,7 +70,7 @@ impl Binary {
             ));
         }
         let said = String::from_utf8_lossy(&output.stdout);
-        let version = Version::parse(&said).ok_or("`--version` names no version")?;
+        let version = Version::parse(&said).ok_or("`--version` printed no version")?;
         if version < OLDEST {
             return Err(format!("version {version} is older than {OLDEST}"));
         }

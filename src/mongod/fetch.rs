@@ -157,7 +157,7 @@ fn verify(wheel: &Path) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{WHEEL} is not the known one and was refused: its SHA-256 is {found}"
+        "{WHEEL} is not the expected file and was refused: its SHA-256 is {found}"
     ))
 }
 

@@ -38,7 +38,9 @@ pub(super) fn check(file: &Path, sha256: &str) -> Result<(), String> {
     if found == sha256 {
         Ok(())
     } else {
-        Err(format!("it is not the known one: its SHA-256 is {found}"))
+        Err(format!(
+            "it is not the expected file: its SHA-256 is {found}"
+        ))
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
 use crate::extjson::mend;
 
 /// The fault of a subscription without a filter.
-pub const FILTER_MISSING: &str = "is missing: an empty document is everything";
+pub const FILTER_MISSING: &str = "is missing; {} matches everything";
 /// The values of a document's fields.
 #[derive(Default)]
 pub(super) struct Fields<'d> {

@@ -63,7 +63,7 @@ pub(super) fn id_of(value: RawBsonRef<'_>) -> Option<Cow<'_, str>> {
 }
 
 /// The fault of an id that is not [`is_reachable`].
-pub(super) const UNREACHABLE: &str = "cannot stand in an address, where it means another one";
+pub(super) const UNREACHABLE: &str = "cannot be used in an address, where it means another path";
 
 /// Whether clients can put the id into an address. They resolve `.` and `..` before they send anything
 /// (RFC 3986, section 5.2.4).

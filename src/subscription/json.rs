@@ -8,7 +8,7 @@ use super::{Subscription, fields::revision, is_known};
 use crate::extjson::{plain_text, reading, time_text, write_string, write_value};
 
 /// The warning about a field that nothing here reads.
-const UNKNOWN_FIELD: &str = "is not a field of subscriptions, and changes nothing";
+const UNKNOWN_FIELD: &str = "is not a field of subscriptions and has no effect";
 
 impl Subscription {
     /// Shows the subscription as JSON.

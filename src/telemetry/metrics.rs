@@ -103,7 +103,7 @@ pub struct Metrics {
     pub deliveries: Counter,
     /// Subscriptions that became invalid since their filters could not be matched with an event.
     pub filters_blamed: Counter,
-    /// Subscriptions passed over on an event: for what the filters of others took, or in a replay.
+    /// Subscriptions skipped on an event: because other filters took too much, or in a replay.
     pub filters_undecided: Counter,
     /// Steps of those filters together that took more than is ordinary on an event.
     dear_steps: Histogram,
@@ -121,17 +121,17 @@ pub struct Metrics {
     pub oplog_window: Gauge<f64, AtomicU64>,
     /// Positions of durable subscriptions that the oplog soon will not reach, or does not already.
     pub positions_at_risk: Gauge<i64, AtomicI64>,
-    /// Pages of old events read for replays.
+    /// Archive pages read for replays.
     pub replay_pages: Counter,
     /// From the attach to live, of connections that replayed.
     pub replay: Histogram,
-    /// Acknowledgements taken.
+    /// Acknowledgements accepted.
     pub acks: Counter,
-    /// Writes of positions, each of many.
+    /// Batched writes of positions.
     pub position_writes: Counter,
-    /// Receipts of teardowns written.
+    /// Receipts written.
     pub receipts_written: Counter,
-    /// Receipts of teardowns given up, because too many waited to be written.
+    /// Receipts given up, because too many waited to be written.
     pub receipts_lost: Counter,
     acks_ignored: Family<CauseLabel, Counter>,
     feed_resumes: Family<CauseLabel, Counter>,
@@ -183,12 +183,12 @@ impl Collector for FiguresCollector {
         for (name, help, bytes) in [
             (
                 "outbox",
-                "Bytes waiting for connections; shared ones count once",
+                "Bytes waiting in outboxes; shared ones count once",
                 &self.waiting_bytes,
             ),
             (
                 "feed_window",
-                "Bytes kept of recent changes, for clients that come back",
+                "Bytes of the backlog: recent changes in memory, for replays",
                 &self.window_bytes,
             ),
         ] {
@@ -331,38 +331,34 @@ impl Metrics {
             ),
             (
                 "filters_blamed",
-                "Subscriptions made invalid by an event that their filters could not be matched with",
+                "Subscriptions made invalid because an event could not be matched with their filters",
                 &self.filters_blamed,
             ),
             (
                 "filters_undecided",
-                "Subscriptions passed over on an event: for what the filters of others took, or in a replay",
+                "Subscriptions skipped on an event: because other filters took too much, or in a replay",
                 &self.filters_undecided,
             ),
             (
                 "router_waits",
-                "Waits of the router for an outbox",
+                "Times the router waited for an outbox",
                 &self.router_waits,
             ),
-            ("acks", "Acknowledgements taken", &self.acks),
+            ("acks", "Acknowledgements accepted", &self.acks),
             (
                 "position_writes",
-                "Writes of positions, each of many",
+                "Batched writes of positions",
                 &self.position_writes,
             ),
             (
                 "receipts_written",
-                "Receipts of teardowns written",
+                "Receipts written",
                 &self.receipts_written,
             ),
-            (
-                "receipts_lost",
-                "Receipts of teardowns given up",
-                &self.receipts_lost,
-            ),
+            ("receipts_lost", "Receipts given up", &self.receipts_lost),
             (
                 "replay_pages",
-                "Pages of old events read for replays",
+                "Archive pages read for replays",
                 &self.replay_pages,
             ),
             (
@@ -386,11 +382,15 @@ impl Metrics {
             reloads,
         );
         let oddities = self.feed_oddities.clone();
-        r.register("feed_oddities", "Unusual changes, by operation", oddities);
+        r.register(
+            "feed_oddities",
+            "Unusual changes in the feed, by operation",
+            oddities,
+        );
         let unreadable = self.unreadable_documents.clone();
         r.register(
             "unreadable_documents",
-            "Times that a document of ours could not be read, by collection",
+            "Reads of this service's documents that failed, by collection",
             unreadable,
         );
         let requests = self.http_requests.clone();
@@ -404,26 +404,26 @@ impl Metrics {
         let panics = self.client_task_panics.clone();
         r.register(
             "client_task_panics",
-            "Panics in the task of one client, by task",
+            "Panics in a single client's task, by task",
             panics,
         );
         let refused = self.tcp_connections_refused.clone();
         r.register(
             "tcp_connections_refused",
-            "TCP connections beyond those that are taken, by whose places were full",
+            "TCP connections refused, by the limit that was reached",
             refused,
         );
         let held = self.held.clone();
         r.register_with_unit(
             "http_held",
-            "Bytes held of bodies that are read and of answers that are sent",
+            "Bytes held by request bodies and answers",
             Unit::Bytes,
             held,
         );
         let refused = self.held_refused.clone();
         r.register(
             "http_held_refused",
-            "Requests refused for the bytes of their bodies or answers",
+            "Requests refused because bodies or answers held too many bytes",
             refused,
         );
         let ignored = self.acks_ignored.clone();
@@ -438,13 +438,13 @@ impl Metrics {
         let r = &mut self.registry;
         r.register(
             "event_dear_steps",
-            "Steps that filters took on an event beyond the ordinary",
+            "Filter steps on events that took unusually many",
             self.dear_steps.clone(),
         );
         let risk = self.positions_at_risk.clone();
         r.register(
             "positions_at_risk",
-            "Positions that the oplog soon leaves behind",
+            "Acknowledged positions that the oplog soon no longer reaches",
             risk,
         );
         let tcp = self.tcp_connections.clone();
@@ -459,7 +459,7 @@ impl Metrics {
         for (name, help, histogram) in [
             (
                 "replay",
-                "From the attach to live, where there was a replay",
+                "From attach to live, for connections with a replay",
                 &self.replay,
             ),
             (

@@ -18,7 +18,7 @@ pub(super) fn identity(path: &str) -> Result<(), String> {
     certificates(&text)?;
     match PrivateKeyDer::from_pem_slice(&text) {
         Ok(_) => Ok(()),
-        Err(_) => Err("holds no private key in PEM form that is not encrypted".to_owned()),
+        Err(_) => Err("holds no unencrypted private key in PEM form".to_owned()),
     }
 }
 

@@ -140,7 +140,7 @@ pub(super) fn judge(name: &str, value: &str) -> Verdict {
         }
         "authmechanism" if value == "DEFAULT" => Verdict::Ignore,
         "authmechanism" if !MECHANISMS.contains(&value) => Verdict::Refuse(format!(
-            "authMechanism must be one of {}: no other is supported",
+            "authMechanism must be one of {}",
             MECHANISMS.join(", ")
         )),
         "tlsallowinvalidhostnames" | "sslinvalidhostnameallowed" if value == "false" => {

@@ -44,17 +44,17 @@ pub(super) fn read(name: &str, value: Value) -> Result<Bson, String> {
 
 fn extension(name: &str, value: Value) -> Result<Bson, String> {
     if RESERVED.contains(&name) {
-        return Err("is a name that the service keeps for itself".to_owned());
+        return Err("is reserved by the service".to_owned());
     }
     if !is_name(name) {
         return Err(
-            "is no attribute's name: lower-case letters and digits only; content goes into data"
+            "is not an attribute name (lower-case letters and digits only); content goes into data"
                 .to_owned(),
         );
     }
     match value {
         Value::Object(_) | Value::Array(_) => Err(
-            "must be a string, a number or a boolean: an extension is one value; content goes into data"
+            "must be a string, a number or a boolean, since an extension is a single value; content goes into data"
                 .to_owned(),
         ),
         Value::String(text) if text.contains(forbidden) => Err(CONTROL.to_owned()),

@@ -16,7 +16,7 @@ pub struct PageKey {
 
 /// Why a page key was not accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the page cursor is damaged: it is not one that this service issued")]
+#[error("the page cursor is damaged: this service did not issue it")]
 pub struct PageKeyError;
 
 /// The page key of a stored event, for who reads on behind it. Of one whose `_id` is no text it is the next
