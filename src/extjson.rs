@@ -4,11 +4,11 @@
 //! refused. Both ways go in one pass between text and raw BSON, without a tree between: a tree of small
 //! values is a hundred times larger than its text. Of several fields with one name the first is written.
 
+mod fault;
 mod json;
 mod keys;
 mod mend;
 mod object;
-mod place;
 mod read;
 mod sink;
 mod time;
@@ -17,10 +17,10 @@ mod write;
 
 pub(crate) use self::keys::Keys;
 pub(crate) use self::{
+    fault::{Fault, Faults, JsonPointer, truncated},
     json::{parse_json, parse_with, without_mark},
     mend::{mend, reading},
     object::{Members, Object, Scalar},
-    place::{At, Fault, Faults, told},
     read::{Read, ReadValue, read_value, to_bson},
     time::{read_time, time_text},
     write::{plain_text, write_string, write_value},

@@ -59,7 +59,7 @@ use crate::{
     positions::Positions,
     protocol::Ending,
     receipts::Receipts,
-    subscription::{CompiledSubscription, Key, Status},
+    subscription::{CompiledSubscription, DocumentKey, Status},
     telemetry::Metrics,
 };
 
@@ -86,7 +86,11 @@ pub(crate) enum Input {
     /// Is there a subscription of this id?
     Has(String, oneshot::Sender<bool>),
     /// Keys of invalid subscriptions in order, after one, at most so many.
-    Invalid(Option<Key>, usize, oneshot::Sender<Vec<Key>>),
+    Invalid(
+        Option<DocumentKey>,
+        usize,
+        oneshot::Sender<Vec<DocumentKey>>,
+    ),
     /// Documents that were read, back with what this node has against them.
     Judge(
         Vec<CompiledSubscription>,

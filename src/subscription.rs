@@ -19,7 +19,7 @@ pub use self::compiled::{CompiledSubscription, FILTER_PANICKED};
 pub use self::fields::FILTER_MISSING;
 use self::id::id_of;
 pub use self::id::{SubscriptionId, object_id};
-pub use self::key::Key;
+pub use self::key::DocumentKey;
 pub use self::status::Status;
 
 /// Most unknown fields of a document that are named.
@@ -66,8 +66,8 @@ impl Subscription {
     }
 
     /// What tells the document from all others.
-    pub fn key(&self) -> Key {
-        Key::of(&self.document)
+    pub fn key(&self) -> DocumentKey {
+        DocumentKey::of(&self.document)
     }
 
     /// The id; `None` where `_id` is of a type that ids do not have (then the subscription is invalid).

@@ -10,7 +10,7 @@ use tidegate_fuzz::{
         self, Defaults,
         input::{Fill, Form, NewEvent, header_text},
     },
-    extjson::{At, parse_with},
+    extjson::{JsonPointer, parse_with},
 };
 
 fuzz_target!(|bytes: &[u8]| {
@@ -44,7 +44,7 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn read(body: &[u8], form: Form) -> Option<NewEvent> {
     let event = parse_with(body, |json| {
-        NewEvent::from_json(json, form, At::Pointer("#"), usize::MAX)
+        NewEvent::from_json(json, form, JsonPointer::Text("#"), usize::MAX)
     });
     event.ok()?.ok()
 }

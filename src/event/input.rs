@@ -15,7 +15,7 @@ use serde::de::{DeserializeSeed as _, Deserializer};
 use serde_json::Value;
 
 use self::reader::Reader;
-use crate::extjson::{At, Faults, Object};
+use crate::extjson::{Faults, JsonPointer, Object};
 
 pub(crate) use self::attribute::{has_broken_escape, header_text};
 
@@ -78,7 +78,7 @@ impl NewEvent {
     pub(crate) fn from_json<'de, D: Deserializer<'de>>(
         json: D,
         form: Form,
-        at: At<'_>,
+        at: JsonPointer<'_>,
         most: usize,
     ) -> Result<Result<Self, Refusal>, D::Error> {
         let mut reader = Reader::new(at, most);
@@ -99,7 +99,7 @@ impl NewEvent {
         body: &[u8],
         most: usize,
     ) -> Result<Result<Self, Refusal>, String> {
-        let mut reader = Reader::new(At::Pointer(""), most);
+        let mut reader = Reader::new(JsonPointer::Text(""), most);
         for (name, text) in attributes {
             match name {
                 "datacontenttype" => {
@@ -152,7 +152,7 @@ mod tests {
     use bson::{Document, doc};
     use serde_json::json;
 
-    const HERE: At<'_> = At::Pointer("#");
+    const HERE: JsonPointer<'_> = JsonPointer::Text("#");
 
     const MOST: usize = 1 << 20;
 
@@ -191,7 +191,7 @@ mod tests {
         let event = NewEvent::from_json(
             json!({"subject": null}),
             Form::Plain,
-            At::Pointer("#/7"),
+            JsonPointer::Text("#/7"),
             MOST,
         );
         let event = event.unwrap();

@@ -23,8 +23,8 @@ pub(crate) fn parse_with<'a, T>(
 ) -> Result<T, String> {
     let mut deserializer = serde_json::Deserializer::from_slice(without_mark(text));
     deserializer.disable_recursion_limit();
-    let value = read(&mut deserializer).map_err(super::told)?;
-    deserializer.end().map_err(super::told)?;
+    let value = read(&mut deserializer).map_err(super::truncated)?;
+    deserializer.end().map_err(super::truncated)?;
     Ok(value)
 }
 
@@ -88,7 +88,7 @@ pub(super) fn too_deep<E: de::Error>() -> E {
 
 /// An object has a key twice.
 pub(super) fn twice<E: de::Error>(key: &str) -> E {
-    let key = super::told(key);
+    let key = super::truncated(key);
     E::custom(format_args!("the key {key:?} appears twice"))
 }
 

@@ -13,7 +13,7 @@ use serde::{
 use serde_json::Value;
 
 use super::{
-    At, Fault, Faults,
+    Fault, Faults, JsonPointer,
     json::{Key, MAX_JSON_DEPTH, Tree, parse_with, too_deep, twice},
     sink::Sink,
 };
@@ -59,7 +59,7 @@ pub(crate) enum Read {
 #[derive(Debug)]
 pub(crate) struct ReadValue<'a> {
     /// Its place.
-    pub at: At<'a>,
+    pub at: JsonPointer<'a>,
     /// Bytes that it may have as BSON.
     pub most: usize,
     /// Where its faults go.
@@ -93,7 +93,7 @@ impl<'de> DeserializeSeed<'de> for ReadValue<'_> {
 /// Reads text in Extended JSON. As BSON the value may have `most` bytes; the places of faults are those in
 /// the text. The error is that of the JSON.
 pub(crate) fn read_value(text: &[u8], most: usize, faults: &mut Faults) -> Result<Read, String> {
-    let at = At::Pointer("#");
+    let at = JsonPointer::Text("#");
     parse_with(text, |json| {
         ReadValue { at, most, faults }.deserialize(json)
     })
@@ -120,7 +120,7 @@ struct Element<'a> {
     sink: &'a mut Sink,
     faults: &'a mut Faults,
     key: Name<'a>,
-    at: At<'a>,
+    at: JsonPointer<'a>,
     levels: usize,
 }
 
@@ -217,7 +217,7 @@ impl<'de> Visitor<'de> for Element<'_> {
                 sink: &mut *self.sink,
                 faults: &mut *self.faults,
                 key: Name::Index(index),
-                at: At::Index(&self.at, index),
+                at: JsonPointer::Index(&self.at, index),
                 levels,
             };
             if seq.next_element_seed(item)?.is_none() {
@@ -239,7 +239,7 @@ impl<'de> Visitor<'de> for Element<'_> {
         let mut starts = Vec::new();
         let mut next = first;
         while let Some(key) = next {
-            let at = At::Key(&self.at, &key);
+            let at = JsonPointer::Key(&self.at, &key);
             if key.contains('\0') {
                 self.faults
                     .blame(at, "a key must not contain the character U+0000");
@@ -293,7 +293,7 @@ fn repeated(sink: &Sink, starts: &mut [usize]) -> Option<String> {
 pub(crate) fn to_bson(value: Value, pointer: &str) -> Result<Bson, Fault> {
     let mut faults = Faults::default();
     let read = ReadValue {
-        at: At::Pointer(pointer),
+        at: JsonPointer::Text(pointer),
         most: usize::MAX,
         faults: &mut faults,
     };

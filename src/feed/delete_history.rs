@@ -23,7 +23,7 @@ use crate::{
     receipts::Receipts,
     router::RouterHandle,
     store::{Deletion, Store, TEARDOWN_MEMORY},
-    subscription::{Key, SubscriptionId},
+    subscription::{DocumentKey, SubscriptionId},
 };
 
 /// Deletes in one reply at most.
@@ -152,9 +152,9 @@ impl Recalling {
             // The database was dropped: what was deleted before that is told by nobody.
             return Err(OplogError::Lost);
         }
-        let key = raw.document_key.map(Key::of);
+        let key = raw.document_key.map(DocumentKey::of);
         if let (Some(id), Some(OwnCollection::Subscriptions)) =
-            (key.as_ref().and_then(Key::id), raw.collection)
+            (key.as_ref().and_then(DocumentKey::id), raw.collection)
             && raw.position < until
         {
             let deletion = Deletion {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     router::{Change, ChangeKind, compile_off_thread},
-    subscription::Key,
+    subscription::DocumentKey,
 };
 
 /// What is to be done about a change.
@@ -124,7 +124,7 @@ impl Reading<'_> {
     /// the database answers: the order would be lost.
     async fn look_up(&self, raw: &RawChange<'_>) -> Option<RawDocumentBuf> {
         self.feed.metrics.feed_oddity("update_without_image");
-        let key = Key::of(raw.document_key?);
+        let key = DocumentKey::of(raw.document_key?);
         let mut pause = self.pause();
         loop {
             match self.feed.store.find_stored(&key).await {

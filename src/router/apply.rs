@@ -13,7 +13,7 @@ use crate::{
     position::Position,
     protocol::{Ending, GapReason},
     receipts::Closed,
-    subscription::{Key, SubscriptionId},
+    subscription::{DocumentKey, SubscriptionId},
     telemetry::Metrics,
 };
 
@@ -59,7 +59,7 @@ impl Router {
             }
             ChangeKind::Deleted(document_key) => {
                 let when = When::Committed(change.wall_time);
-                self.delete(&Key::of(&document_key), when).await;
+                self.delete(&DocumentKey::of(&document_key), when).await;
                 change.kind = ChangeKind::Deleted(document_key);
             }
             ChangeKind::AllDeleted => {
@@ -137,7 +137,7 @@ impl Router {
         self.durable.whole(durable, self.position).await;
     }
 
-    async fn delete(&mut self, key: &Key, when: When) {
+    async fn delete(&mut self, key: &DocumentKey, when: When) {
         let Some((slot, removed)) = self.subscriptions.remove(key) else {
             return;
         };

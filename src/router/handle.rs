@@ -21,7 +21,7 @@ use crate::{
     position::{Cursor, DeploymentId, Position},
     protocol::{Dialect, Ending, GapReason},
     receipts::Closed,
-    subscription::{CompiledSubscription, Key, Subscription},
+    subscription::{CompiledSubscription, DocumentKey, Subscription},
 };
 
 /// How far the router has come.
@@ -345,7 +345,11 @@ impl RouterHandle {
     }
 
     /// Keys of invalid subscriptions in order, after one, at most `limit`.
-    pub(crate) async fn invalid(&self, after: Option<Key>, limit: usize) -> Result<Vec<Key>, Busy> {
+    pub(crate) async fn invalid(
+        &self,
+        after: Option<DocumentKey>,
+        limit: usize,
+    ) -> Result<Vec<DocumentKey>, Busy> {
         self.ask(|reply| Input::Invalid(after, limit, reply)).await
     }
 

@@ -27,7 +27,7 @@ pub(crate) use self::entry::Entry;
 use crate::{
     filter::{Effort, Filter, FilterIndex},
     positions::Owner,
-    subscription::{CompiledSubscription, FILTER_PANICKED, Key, Status, Subscription},
+    subscription::{CompiledSubscription, DocumentKey, FILTER_PANICKED, Status, Subscription},
 };
 
 /// The number of a subscription on this node while it exists; used again afterwards.
@@ -41,7 +41,7 @@ pub(crate) struct Table {
     ids: Ids,
     index: FilterIndex<Slot>,
     /// All that are invalid, those that no id addresses among them.
-    invalid: BTreeSet<Key>,
+    invalid: BTreeSet<DocumentKey>,
     unaddressable: Unaddressable,
     /// Those that are invalid since their filters could not be matched with an event.
     unmatchable: BTreeSet<Slot>,
@@ -251,7 +251,7 @@ impl Table {
     }
 
     /// Removes the subscription of this key. Nothing is returned where it was kept apart.
-    pub(super) fn remove(&mut self, key: &Key) -> Option<(Slot, Entry)> {
+    pub(super) fn remove(&mut self, key: &DocumentKey) -> Option<(Slot, Entry)> {
         if self.take_back(key) {
             return None;
         }
@@ -267,12 +267,12 @@ impl Table {
     /// The document that is the subscription of this id now that none is, if there is one.
     pub(super) fn successor(&mut self, id: &str) -> Option<Successor> {
         let successor = self.unaddressable.successor(id)?;
-        self.take_back(&Key::of(&successor.document))
+        self.take_back(&DocumentKey::of(&successor.document))
             .then_some(successor)
     }
 
     /// Sets a document aside no more; false if it was not.
-    fn take_back(&mut self, key: &Key) -> bool {
+    fn take_back(&mut self, key: &DocumentKey) -> bool {
         if let Some(bytes) = self.unaddressable.held_bytes(key) {
             self.occupancy.remove(bytes);
         }
@@ -361,11 +361,11 @@ impl Table {
 
     /// Whether exactly this document is what the table holds under its id.
     pub(super) fn holds(&self, document: &RawDocument) -> bool {
-        self.held(&Key::of(document))
+        self.held(&DocumentKey::of(document))
             .is_some_and(|entry| *entry.subscription.document == *document)
     }
 
-    fn held(&self, key: &Key) -> Option<&Entry> {
+    fn held(&self, key: &DocumentKey) -> Option<&Entry> {
         let held = self.get(self.slot(&key.id()?)?)?;
         (held.subscription.key() == *key).then_some(held)
     }
@@ -381,7 +381,7 @@ impl Table {
 
     /// What is wrong with a document, as it is applied.
     fn fault(&self, document: &RawDocument) -> Option<&str> {
-        let key = Key::of(document);
+        let key = DocumentKey::of(document);
         if let Some(fault) = self.unaddressable.fault(&key) {
             return Some(fault);
         }
@@ -450,7 +450,11 @@ impl Table {
     }
 
     /// Keys of invalid subscriptions in order, after one, at most `limit`.
-    pub(super) fn invalid_after(&self, after: Option<&Key>, limit: usize) -> Vec<Key> {
+    pub(super) fn invalid_after(
+        &self,
+        after: Option<&DocumentKey>,
+        limit: usize,
+    ) -> Vec<DocumentKey> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let after = self.invalid.range((from, Bound::Unbounded));
         after.take(limit).cloned().collect()

@@ -27,7 +27,7 @@ use crate::{
     position::Position,
     protocol::{Dialect, Frame, GapReason, Message},
     router::{Batch, Change, ChangeKind, compile_off_thread, registry::ConnectionKey},
-    subscription::{CompiledSubscription, Key, Subscription},
+    subscription::{CompiledSubscription, DocumentKey, Subscription},
 };
 
 /// Changes, and bytes of events, looked at before other tasks get a turn.
@@ -65,7 +65,7 @@ pub(super) enum Found {
 /// The replay of one connection.
 pub(super) struct Replay {
     key: ConnectionKey,
-    subscription: Key,
+    subscription: DocumentKey,
     dialect: Dialect,
     context: Arc<NodeContext>,
     limits: Limits,
@@ -332,7 +332,7 @@ impl Replay {
     fn hides_filter(&self, change: &Change) -> bool {
         let replaced = match &change.kind {
             ChangeKind::AllReplaced => true,
-            ChangeKind::Unseen(key) => Key::of(key).prevails_over(&self.subscription),
+            ChangeKind::Unseen(key) => DocumentKey::of(key).prevails_over(&self.subscription),
             _ => false,
         };
         replaced && change.position > self.attached_at

@@ -10,7 +10,7 @@ use crate::extjson::plain_text;
 /// The `_id` of a stored document. Several may stand for one id as text: a string and an `ObjectId` of the
 /// same digits. The order is that of lists of invalid subscriptions.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Key {
+pub enum DocumentKey {
     /// A string: the id itself.
     Text(Box<str>),
     /// An `ObjectId`, whose id is its digits.
@@ -19,7 +19,7 @@ pub enum Key {
     Other(Box<[u8]>),
 }
 
-impl Key {
+impl DocumentKey {
     /// The key of a document, or of a change stream's `documentKey`.
     pub fn of(document: &RawDocument) -> Self {
         match document.get("_id") {
@@ -67,7 +67,7 @@ impl Key {
     }
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for DocumentKey {
     /// As the id is shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(id) = self.id() {
@@ -93,8 +93,8 @@ mod tests {
     use super::*;
     use bson::doc;
 
-    fn key(value: impl Into<Bson>) -> Key {
-        Key::of(&RawDocumentBuf::try_from(&doc! {"_id": value.into()}).unwrap())
+    fn key(value: impl Into<Bson>) -> DocumentKey {
+        DocumentKey::of(&RawDocumentBuf::try_from(&doc! {"_id": value.into()}).unwrap())
     }
 
     #[test]
@@ -110,7 +110,7 @@ mod tests {
             assert_eq!(key.id().as_deref(), text.as_deref());
             assert!(!key.to_string().is_empty());
             assert_eq!(key.to_bson(), Some(value.clone()));
-            assert_eq!(Key::from_bson(value), Some(key));
+            assert_eq!(DocumentKey::from_bson(value), Some(key));
         }
     }
 

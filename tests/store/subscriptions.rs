@@ -2,7 +2,7 @@ use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc, oid::Obj
 use tidegate::store::{
     BatchWritten, Deleted, Documents, ListQuery, Store, StoreError, StoredStatus,
 };
-use tidegate::subscription::Key;
+use tidegate::subscription::DocumentKey;
 use tokio::sync::mpsc;
 
 use crate::{other_program, raw, store};
@@ -336,7 +336,7 @@ async fn a_page_goes_on_after_an_id_that_was_deleted_meanwhile() {
         ids(&store.list_subscriptions(&query).await.unwrap().documents),
         ["c".into()]
     );
-    let wanted = ["a", "x", "c"].map(|id| Key::Text(id.into()));
+    let wanted = ["a", "x", "c"].map(|id| DocumentKey::Text(id.into()));
     assert_eq!(store.subscriptions_by_key(&wanted).await.unwrap().len(), 2);
 }
 

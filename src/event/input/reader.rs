@@ -9,12 +9,12 @@ use serde_json::Value;
 use super::{Form, NewEvent, Refusal, attribute};
 use crate::{
     event::media::Media,
-    extjson::{At, Faults, Members, Read, ReadValue, Scalar, read_value},
+    extjson::{Faults, JsonPointer, Members, Read, ReadValue, Scalar, read_value},
 };
 
 /// Gathers attributes and faults.
 pub(super) struct Reader<'a> {
-    at: At<'a>,
+    at: JsonPointer<'a>,
     pub(super) faults: Faults,
     attributes: Vec<(String, Bson)>,
     data: Option<RawBson>,
@@ -37,7 +37,7 @@ impl Members for Reader<'_> {
             "data" => {
                 let at = self.at;
                 let value = ReadValue {
-                    at: At::Key(&at, "data"),
+                    at: JsonPointer::Key(&at, "data"),
                     most: self.left,
                     faults: &mut self.faults,
                 };
@@ -66,7 +66,7 @@ impl Members for Reader<'_> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(at: At<'a>, most: usize) -> Self {
+    pub(super) fn new(at: JsonPointer<'a>, most: usize) -> Self {
         Self {
             at,
             faults: Faults::default(),
@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn blame(&mut self, name: &str, detail: impl Display) {
-        self.faults.blame(At::Key(&self.at, name), detail);
+        self.faults.blame(JsonPointer::Key(&self.at, name), detail);
     }
 
     pub(super) fn has(&self, name: &str) -> bool {

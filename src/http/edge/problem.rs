@@ -11,7 +11,7 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::extjson::{Fault, Faults, told};
+use crate::extjson::{Fault, Faults, truncated};
 
 pub(crate) use self::kind::Kind;
 
@@ -52,7 +52,7 @@ impl Problem {
         let headers = retry.then_some((header::RETRY_AFTER, after));
         Self(Box::new(Parts {
             kind,
-            detail: told(detail),
+            detail: truncated(detail),
             errors: Vec::new(),
             truncated: false,
             extensions: Map::new(),
@@ -92,12 +92,22 @@ impl Problem {
 
     /// Returns the refusal of a parameter in the query or the path.
     pub(crate) fn parameter(kind: Kind, name: &str, detail: impl Display) -> Self {
-        Self::at(kind, Location::Parameter(told(name)), name, told(detail))
+        Self::at(
+            kind,
+            Location::Parameter(truncated(name)),
+            name,
+            truncated(detail),
+        )
     }
 
     /// Returns the refusal of a header.
     pub(crate) fn header(kind: Kind, name: &str, detail: impl Display) -> Self {
-        Self::at(kind, Location::Header(told(name)), name, told(detail))
+        Self::at(
+            kind,
+            Location::Header(truncated(name)),
+            name,
+            truncated(detail),
+        )
     }
 
     fn at(kind: Kind, location: Location, name: &str, detail: String) -> Self {
@@ -108,7 +118,7 @@ impl Problem {
 
     /// Adds a fault in a query parameter.
     pub(crate) fn blame_parameter(&mut self, name: &str, detail: impl Display) {
-        self.blame(Location::Parameter(told(name)), told(detail));
+        self.blame(Location::Parameter(truncated(name)), truncated(detail));
     }
 
     /// Adds a fault in the body.
@@ -118,7 +128,7 @@ impl Problem {
 
     /// Adds a fault in a header.
     pub(crate) fn blame_header(&mut self, name: &str, detail: impl Display) {
-        self.blame(Location::Header(told(name)), told(detail));
+        self.blame(Location::Header(truncated(name)), truncated(detail));
     }
 
     fn blame(&mut self, location: Location, detail: String) {

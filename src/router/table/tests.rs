@@ -25,8 +25,8 @@ fn key(document: &Document) -> RawDocumentBuf {
     RawDocumentBuf::try_from(document).unwrap()
 }
 
-fn of(id: impl Into<bson::Bson>) -> Key {
-    Key::from_bson(id.into()).unwrap()
+fn of(id: impl Into<bson::Bson>) -> DocumentKey {
+    DocumentKey::from_bson(id.into()).unwrap()
 }
 
 fn matched(table: &Table, event: &Document) -> usize {

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 
 use bson::RawDocumentBuf;
 
-use crate::subscription::{Key, Subscription, object_id};
+use crate::subscription::{DocumentKey, Subscription, object_id};
 
 /// Why an `ObjectId` is not the subscription.
 const TAKEN: &str = "#/_id: another document has this id as a string, and is the subscription";
 
 /// The documents that are set aside.
 #[derive(Debug, Default)]
-pub(super) struct Unaddressable(BTreeMap<Key, Set>);
+pub(super) struct Unaddressable(BTreeMap<DocumentKey, Set>);
 
 /// One of them.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Unaddressable {
     /// Keeps a document, or no more than its id if it is `withheld`; true if none of this key was kept before.
     pub(super) fn insert(&mut self, subscription: &Subscription, withheld: bool) -> bool {
         let key = subscription.key();
-        let set = if matches!(key, Key::Other(_)) {
+        let set = if matches!(key, DocumentKey::Other(_)) {
             let fault = subscription.fault.clone().unwrap_or_default();
             Set {
                 fault,
@@ -58,18 +58,18 @@ impl Unaddressable {
     }
 
     /// Bytes of the document of this key, if it is held.
-    pub(super) fn held_bytes(&self, key: &Key) -> Option<usize> {
+    pub(super) fn held_bytes(&self, key: &DocumentKey) -> Option<usize> {
         let successor = self.0.get(key)?.successor.as_ref()?;
         (!successor.withheld).then_some(successor.document.as_bytes().len())
     }
 
     /// Forgets a document; true if it was kept.
-    pub(super) fn remove(&mut self, key: &Key) -> bool {
+    pub(super) fn remove(&mut self, key: &DocumentKey) -> bool {
         self.0.remove(key).is_some()
     }
 
     /// Why the document of this key is set aside, if it is.
-    pub(super) fn fault(&self, key: &Key) -> Option<&str> {
+    pub(super) fn fault(&self, key: &DocumentKey) -> Option<&str> {
         // Nearly always there is nothing.
         (!self.0.is_empty()).then_some(())?;
         self.0.get(key).map(|set| &*set.fault)
@@ -82,6 +82,6 @@ impl Unaddressable {
     }
 }
 
-fn taken(id: &str) -> Option<Key> {
-    object_id(id).map(Key::ObjectId)
+fn taken(id: &str) -> Option<DocumentKey> {
+    object_id(id).map(DocumentKey::ObjectId)
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::subscription::{Key, Subscription};
+use crate::subscription::{DocumentKey, Subscription};
 
 /// Warnings that are remembered, so that none is said twice.
 const REMEMBERED: usize = 10_000;
@@ -21,8 +21,8 @@ pub(super) struct Warnings {
 
 #[derive(Debug)]
 enum Warning {
-    Invalid { key: Key, reason: Box<str> },
-    Unknown { key: Key, field: String },
+    Invalid { key: DocumentKey, reason: Box<str> },
+    Unknown { key: DocumentKey, field: String },
 }
 
 impl Warnings {

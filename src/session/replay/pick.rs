@@ -12,7 +12,7 @@ use crate::{
     position::Position,
     protocol::{Frame, GapReason},
     router::{Batch, Change, ChangeKind},
-    subscription::Key,
+    subscription::DocumentKey,
 };
 
 /// Events that are given up one by one. Each takes some tenths of a second of a thread.
@@ -38,15 +38,15 @@ impl Replay {
                 });
             }
             ChangeKind::Stored(document)
-                if !is_past && Key::of(document).prevails_over(&self.subscription) =>
+                if !is_past && DocumentKey::of(document).prevails_over(&self.subscription) =>
             {
-                self.subscription = Key::of(document);
+                self.subscription = DocumentKey::of(document);
                 let at = Some(change.position);
                 self.compiling = Some(Compiling::of(document, &self.limits, at));
             }
             // The registry has ended the connection there. What comes behind it under the same id is another
             // subscription's.
-            ChangeKind::Deleted(key) if !is_past && Key::of(key) == self.subscription => {
+            ChangeKind::Deleted(key) if !is_past && DocumentKey::of(key) == self.subscription => {
                 self.stop_at(change.position);
             }
             ChangeKind::AllDeleted if !is_past => self.stop_at(change.position),

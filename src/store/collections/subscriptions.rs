@@ -27,7 +27,7 @@ use crate::{
             error::{code, item_error},
         },
     },
-    subscription::{Key, object_id},
+    subscription::{DocumentKey, object_id},
 };
 
 /// The order of the index on `_id`, in which a string comes before an `ObjectId`: of two documents that have
@@ -108,7 +108,7 @@ impl Store {
     }
 
     /// Reads one document by its `_id`, whatever type that has.
-    pub async fn find_stored(&self, key: &Key) -> Result<Read, StoreError> {
+    pub async fn find_stored(&self, key: &DocumentKey) -> Result<Read, StoreError> {
         let by_key = doc! {"_id": {"$eq": key.to_bson().unwrap_or(Bson::Null)}};
         let session = self.session().await?;
         self.find_one_in(session, by_key, ReadConcern::majority())

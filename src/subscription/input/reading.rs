@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{COMPUTED, FIELDS, Input, KEPT};
 use crate::{
     config::Limits,
-    extjson::{At, Faults, Members, Object, Read, ReadValue, Scalar, read_time},
+    extjson::{Faults, JsonPointer, Members, Object, Read, ReadValue, Scalar, read_time},
     subscription::{
         DEFAULT_SOURCE, FILTER_MISSING,
         id::{UNREACHABLE, is_reachable},
@@ -42,8 +42,8 @@ struct Fields<'a, 'f> {
 
 impl Members for Fields<'_, '_> {
     fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
-        let root = At::Pointer(self.reading.pointer);
-        let at = At::Key(&root, name);
+        let root = JsonPointer::Text(self.reading.pointer);
+        let at = JsonPointer::Key(&root, name);
         let known = self.faults.len();
         let Some(field) = FIELDS.into_iter().find(|field| *field == name) else {
             let value = map.next_value_seed(Scalar)?;
@@ -102,7 +102,7 @@ impl Reading<'_> {
         if !Object(&mut fields).deserialize(body)? {
             fields.faults.blame(self.pointer, "must be an object");
         } else if !self.partial && !fields.names_filter {
-            let at = At::Key(&At::Pointer(self.pointer), "filter");
+            let at = JsonPointer::Key(&JsonPointer::Text(self.pointer), "filter");
             fields.faults.blame(at, FILTER_MISSING);
         }
         Ok(fields.input)
@@ -140,7 +140,7 @@ impl Reading<'_> {
         self,
         field: &'static str,
         value: &Value,
-        at: At<'_>,
+        at: JsonPointer<'_>,
         faults: &mut Faults,
     ) -> Option<Bson> {
         let checked = match field {
@@ -180,7 +180,7 @@ impl Reading<'_> {
 }
 
 /// The document that was read; null is none.
-fn document(read: Read, most: usize, at: At<'_>, faults: &mut Faults) -> Option<Bson> {
+fn document(read: Read, most: usize, at: JsonPointer<'_>, faults: &mut Faults) -> Option<Bson> {
     match read {
         Read::Value(RawBson::Null) | Read::Faulty => None,
         Read::Value(RawBson::Document(raw)) => Document::try_from(raw)

@@ -9,7 +9,7 @@ use axum::{
 use super::show;
 use crate::{
     event::{default_source, identity},
-    extjson::{Faults, told},
+    extjson::{Faults, truncated},
     http::edge::{
         AppState, answer,
         path_id::Id,
@@ -48,7 +48,7 @@ pub(crate) async fn get(
             sources.sort_unstable();
             sources.dedup();
             sources.truncate(Faults::MOST);
-            let sources: Vec<_> = sources.into_iter().map(told).collect();
+            let sources: Vec<_> = sources.into_iter().map(truncated).collect();
             Err(Problem::new(
                 Kind::AmbiguousEvent,
                 "name one of the sources with ?source=",

@@ -14,7 +14,7 @@ use crate::{
         input::{Form, NewEvent, Refusal, header_text},
         media::Media,
     },
-    extjson::{At, Fault, Faults, without_mark},
+    extjson::{Fault, Faults, JsonPointer, without_mark},
     http::edge::{
         body::{self, Accepts},
         problem::{Kind, Problem},
@@ -106,7 +106,7 @@ impl Mode {
             return Err(Problem::invalid(fault));
         }
         let event = body::json(body, |json| {
-            NewEvent::from_json(json, form, At::Pointer("#"), limits.event_bytes)
+            NewEvent::from_json(json, form, JsonPointer::Text("#"), limits.event_bytes)
         })?;
         sink.push(event.map_err(|refusal| refused(refusal, limits.event_bytes)))?;
         Ok(Shape::Single)
@@ -181,8 +181,8 @@ impl<'de, T: EventSink> DeserializeSeed<'de> for &mut List<'_, T> {
             let detail = format!("has more events than the {items} that are allowed");
             return Err(self.stop(Problem::invalid(Fault::new("#", detail))));
         }
-        let root = At::Pointer("#");
-        let at = At::Index(&root, self.items);
+        let root = JsonPointer::Text("#");
+        let at = JsonPointer::Index(&root, self.items);
         self.items += 1;
         let event = NewEvent::from_json(json, self.form, at, event_bytes)?;
         let event = event.map_err(|refusal| refused(refusal, event_bytes));

@@ -4,7 +4,7 @@ use bson::{RawBson, RawDocumentBuf};
 use serde::de::{DeserializeSeed as _, Deserializer, IgnoredAny, MapAccess};
 
 use crate::{
-    extjson::{At, Faults, Members, Object, Read, ReadValue},
+    extjson::{Faults, JsonPointer, Members, Object, Read, ReadValue},
     filter::{Filter, Limits},
     http::edge::problem::Problem,
 };
@@ -72,7 +72,7 @@ impl Fields {
             return Ok(());
         }
         for name in self.known.iter().filter(|name| !self.seen.contains(name)) {
-            let at = At::Key(&At::Pointer("#"), name);
+            let at = JsonPointer::Key(&JsonPointer::Text("#"), name);
             self.faults.blame(at, "is missing");
         }
         Ok(())
@@ -81,7 +81,7 @@ impl Fields {
 
 impl Members for Fields {
     fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
-        let at = At::Key(&At::Pointer("#"), name);
+        let at = JsonPointer::Key(&JsonPointer::Text("#"), name);
         let Some(field) = self.known.iter().find(|known| **known == name) else {
             map.next_value::<IgnoredAny>()?;
             let known = self.known.join(" and ");

@@ -11,7 +11,7 @@ use crate::{
         Store, StoreError,
         client::read::{collect, collect_within},
     },
-    subscription::Key,
+    subscription::DocumentKey,
 };
 
 /// Documents in one reply at most.
@@ -127,9 +127,9 @@ impl Store {
     /// Those of `keys` that exist, in no particular order.
     pub async fn subscriptions_by_key(
         &self,
-        keys: &[Key],
+        keys: &[DocumentKey],
     ) -> Result<Vec<RawDocumentBuf>, StoreError> {
-        let ids: Vec<Bson> = keys.iter().filter_map(Key::to_bson).collect();
+        let ids: Vec<Bson> = keys.iter().filter_map(DocumentKey::to_bson).collect();
         let subscriptions = self.subscriptions();
         let find = subscriptions
             .find(doc! {"_id": {"$in": ids}})

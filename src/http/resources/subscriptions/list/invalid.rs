@@ -12,7 +12,7 @@ use crate::{
         resources::subscriptions::judge::judge,
     },
     store::StoredStatus,
-    subscription::{CompiledSubscription, Key},
+    subscription::{CompiledSubscription, DocumentKey},
 };
 
 /// Documents that are read at once. Other programs may have made each as large as the collection allows (4 MiB).
@@ -23,7 +23,7 @@ pub(super) async fn page(state: &AppState, request: &PageRequest) -> Result<Page
     let after = request
         .after
         .clone()
-        .map(|id| Key::from_bson(id).ok_or_else(|| bad_cursor("cursor")));
+        .map(|id| DocumentKey::from_bson(id).ok_or_else(|| bad_cursor("cursor")));
     let after = after.transpose()?;
     let mut page = PageWriter::new(state, request);
     let mut walk = InvalidSubscriptions::after(after);
@@ -77,12 +77,12 @@ type WithPermit = (Vec<CompiledSubscription>, OwnedSemaphorePermit);
 
 /// The invalid subscriptions in the order of their keys, a chunk at a time.
 struct InvalidSubscriptions {
-    after: Option<Key>,
+    after: Option<DocumentKey>,
     done: bool,
 }
 
 impl InvalidSubscriptions {
-    fn after(after: Option<Key>) -> Self {
+    fn after(after: Option<DocumentKey>) -> Self {
         Self { after, done: false }
     }
 

@@ -1,63 +1,63 @@
-//! Places in an input, and what is wrong there, in bounded words.
+//! Faults of an input: their places and descriptions, both bounded.
 
 use std::fmt::{self, Write as _};
 
-/// Bytes of a pointer or a detail that are told; a client's own text may be as long as its request.
-const TOLD_BYTES: usize = 512;
-/// Stands where a text was cut.
+/// Most bytes of a pointer or a detail. A client's own text may be as long as its request.
+const TEXT_BYTES: usize = 512;
+/// The end of a text that was cut.
 const CUT: &str = "…";
 
-/// Something wrong at one place of an input. `pointer` is a JSON Pointer in URI fragment form
+/// A fault at one place of an input. `pointer` is a JSON Pointer in URI fragment form
 /// (`#/filter/a`), as RFC 9457's `errors` extension wants it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
-    /// Where, as `#/a/b`.
+    /// The place, as `#/a/b`.
     pub pointer: String,
-    /// What is wrong there, for people.
+    /// The fault, described for people.
     pub detail: String,
 }
 
 impl Fault {
-    /// A fault at `pointer`; both texts are cut to what is told.
+    /// Makes a fault at `pointer`. Both texts are truncated.
     pub fn new(pointer: impl fmt::Display, detail: impl fmt::Display) -> Self {
         Self {
-            pointer: told(pointer),
-            detail: told(detail),
+            pointer: truncated(pointer),
+            detail: truncated(detail),
         }
     }
 }
 
-/// The faults of one input, in the order in which they were found: so many, and no more.
+/// The first faults of one input, in the order in which they were found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// Faults of one input that are told.
+    /// Most faults that are kept of one input.
     pub const MOST: usize = 100;
 
-    /// Adds a fault; one that there is no room for is not even worded.
+    /// Adds a fault, unless there are enough: then it is not even formatted.
     pub fn blame(&mut self, pointer: impl fmt::Display, detail: impl fmt::Display) {
         if !self.is_full() {
             self.0.push(Fault::new(pointer, detail));
         }
     }
 
-    /// Whether there is no room for another: the input need not be read any further.
+    /// Whether there are enough: the input need not be read any further.
     pub fn is_full(&self) -> bool {
         self.0.len() >= Self::MOST
     }
 
-    /// Whether nothing was wrong.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many there are.
+    /// Returns the number of faults.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Each of them.
+    /// Iterates over the faults.
     pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
         self.0.iter()
     }
@@ -87,22 +87,21 @@ impl From<Fault> for Faults {
     }
 }
 
-/// A text as it is told: cut, between two characters, where it is too long. No more of it is written
-/// than that.
-pub(crate) fn told(text: impl fmt::Display) -> String {
-    let mut told = Told(String::new());
-    if write!(told, "{text}").is_err() {
-        told.0.push_str(CUT);
+/// Formats a text, and cuts it between two characters if it is too long. No more than that is formatted.
+pub(crate) fn truncated(text: impl fmt::Display) -> String {
+    let mut bounded = Bounded(String::new());
+    if write!(bounded, "{text}").is_err() {
+        bounded.0.push_str(CUT);
     }
-    told.0
+    bounded.0
 }
 
-/// Takes text until it is full.
-struct Told(String);
+/// A text that takes no more than [`TEXT_BYTES`].
+struct Bounded(String);
 
-impl fmt::Write for Told {
+impl fmt::Write for Bounded {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = TOLD_BYTES - self.0.len();
+        let room = TEXT_BYTES - self.0.len();
         if text.len() <= room {
             self.0.push_str(text);
             return Ok(());
@@ -112,22 +111,22 @@ impl fmt::Write for Told {
     }
 }
 
-/// A place in an input, as the way to it; written out only where something is wrong.
+/// A place in an input: a list towards the root, formatted only if there is a fault.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum At<'a> {
-    /// A place that is written out already.
-    Pointer(&'a str),
+pub(crate) enum JsonPointer<'a> {
+    /// A pointer as text.
+    Text(&'a str),
     /// A member of an object.
-    Key(&'a At<'a>, &'a str),
+    Key(&'a JsonPointer<'a>, &'a str),
     /// An item of an array.
-    Index(&'a At<'a>, usize),
+    Index(&'a JsonPointer<'a>, usize),
 }
 
-impl fmt::Display for At<'_> {
+impl fmt::Display for JsonPointer<'_> {
     /// As a JSON Pointer.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pointer(pointer) => f.write_str(pointer),
+            Self::Text(pointer) => f.write_str(pointer),
             Self::Key(object, key) => {
                 object.fmt(f)?;
                 write_component(key, f)
@@ -156,12 +155,12 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut_between_two_characters() {
-        assert_eq!(told("short"), "short");
-        let long = told("ä".repeat(10_000));
-        assert!(long.ends_with("ä…") && long.len() <= TOLD_BYTES + CUT.len());
-        let root = At::Pointer("#");
+        assert_eq!(truncated("short"), "short");
+        let long = truncated("ä".repeat(10_000));
+        assert!(long.ends_with("ä…") && long.len() <= TEXT_BYTES + CUT.len());
+        let root = JsonPointer::Text("#");
         let key = "/".repeat(10_000);
-        let fault = Fault::new(At::Key(&root, &key), &key);
+        let fault = Fault::new(JsonPointer::Key(&root, &key), &key);
         assert!(fault.pointer.starts_with("#/~1~1") && fault.pointer.len() < 600);
     }
 
@@ -169,7 +168,7 @@ mod tests {
     fn a_hundred_faults_are_kept() {
         let mut faults = Faults::default();
         for index in 0..1_000 {
-            faults.blame(At::Index(&At::Pointer("#"), index), "no");
+            faults.blame(JsonPointer::Index(&JsonPointer::Text("#"), index), "no");
         }
         assert!(faults.is_full());
         assert_eq!(faults.into_iter().last().unwrap().pointer, "#/99");
