@@ -127,7 +127,7 @@ impl Reading<'_> {
             };
             let remedy = failed.remedy();
             self.tell(&failed, resume, remedy);
-            self.feed.metrics.feed_resumed(failed.cause());
+            self.feed.metrics.feed.resumed(failed.cause());
             match remedy {
                 Remedy::Reload => return Interrupted::LoadReason(LoadReason::HistoryLost),
                 Remedy::StepOver if !resume.careful => resume.careful = true,

@@ -50,7 +50,7 @@ pub(crate) mod router;
 pub(crate) mod session;
 pub mod store;
 pub mod subscription;
-pub mod telemetry;
+pub(crate) mod telemetry;
 
 /// The running service: builds, starts and stops a node.
 pub mod server {

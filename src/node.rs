@@ -158,7 +158,7 @@ impl Node {
         let (feeding, keeping) = (supervisor.stage(), supervisor.stage());
         let metrics = Arc::clone(&acceptor.metrics);
         store.count_in(&metrics);
-        let health = Health::new(&config.feed, metrics.lag.clone());
+        let health = Health::new(&config.feed, metrics.feed.lag.clone());
         let settings = router_settings(&store, &config);
         let encoder = settings.encoder(&metrics);
         let (router, handle, from_feed) =

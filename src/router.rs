@@ -121,8 +121,8 @@ impl Settings {
         EventEncoder {
             deployment: self.deployment,
             default_source: event::default_source(&self.database),
-            budget: ByteBudget::on(Arc::clone(&metrics.waiting_bytes)),
-            undecodable: metrics.events_undecodable.clone(),
+            budget: ByteBudget::on(Arc::clone(&metrics.delivery.outbox_bytes)),
+            undecodable: metrics.delivery.events_undecodable.clone(),
         }
     }
 }
@@ -179,7 +179,7 @@ impl Router {
         let router = Self {
             backlog: Backlog::new(
                 &settings.feed,
-                ByteBudget::on(Arc::clone(&metrics.window_bytes)),
+                ByteBudget::on(Arc::clone(&metrics.feed.backlog_bytes)),
                 delivery.encoder.budget.clone(),
             ),
             delivery,

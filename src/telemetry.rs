@@ -8,8 +8,8 @@ mod logging;
 mod metrics;
 mod printable;
 
-pub use self::health::{BEHIND_AFTER, FeedState, Health, Part};
-pub use self::lag::{Lag, Unapplied};
-pub use self::logging::start_logging;
-pub use self::metrics::{Figures, HttpLabels, Level, Metrics, OPENMETRICS_CONTENT_TYPE};
-pub use self::printable::{Printable, PrintableJson, steers};
+pub(crate) use self::health::{BEHIND_AFTER, FeedState, Health, Part};
+pub(crate) use self::lag::{Lag, Unapplied};
+pub(crate) use self::logging::start_logging;
+pub(crate) use self::metrics::{Level, Metrics, OPENMETRICS_CONTENT_TYPE};
+pub(crate) use self::printable::{Printable, PrintableJson, steers};

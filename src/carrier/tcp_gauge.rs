@@ -137,7 +137,7 @@ impl AddressPermits {
 
     /// Takes one more.
     pub(crate) fn take(self: &Arc<Self>) -> TcpPermit {
-        self.metrics.tcp_connections.inc();
+        self.metrics.http.tcp_connections.inc();
         TcpPermit(Arc::clone(self))
     }
 }
@@ -149,7 +149,7 @@ pub(crate) struct TcpPermit(Arc<AddressPermits>);
 
 impl Drop for TcpPermit {
     fn drop(&mut self) {
-        self.0.metrics.tcp_connections.dec();
+        self.0.metrics.http.tcp_connections.dec();
     }
 }
 

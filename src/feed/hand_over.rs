@@ -114,7 +114,7 @@ impl Reading<'_> {
 
     fn undecodable(&self, error: &Undecodable, position: Position) -> Change {
         tracing::error!(%error, "a change cannot be decoded; events may be missing");
-        self.feed.metrics.feed_oddity("undecodable");
+        self.feed.metrics.feed.oddity("undecodable");
         let kind = ChangeKind::Missed(GapReason::UndecodableChange);
         Change::new(position, bson::DateTime::now(), kind)
     }
@@ -122,7 +122,7 @@ impl Reading<'_> {
     /// Counts a reply as not applied from here on.
     pub(super) fn received(&self, at: Instant, age: Duration) -> Unapplied {
         let due = at + self.feed.settings.max_await;
-        self.feed.metrics.lag.received(at, age, due)
+        self.feed.metrics.feed.lag.received(at, age, due)
     }
 
     fn report(&self, changes: &[Change], age: Duration) {
@@ -140,7 +140,7 @@ impl Reading<'_> {
             let age =
                 bson::DateTime::now().timestamp_millis() - newest.wall_time.timestamp_millis();
             let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
-            Metrics::observe(&self.feed.metrics.commit_to_receipt, age);
+            Metrics::observe(&self.feed.metrics.delivery.commit_to_receipt, age);
         }
     }
 }

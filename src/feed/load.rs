@@ -51,7 +51,7 @@ impl Reading<'_> {
         let (subscriptions, cause) = (table.len(), load.cause());
         let at = Position::at(time).moment();
         tracing::info!(subscriptions, at, cause, "subscriptions are loaded");
-        self.feed.metrics.feed_reloaded(cause);
+        self.feed.metrics.feed.reloaded(cause);
         match load {
             // Nothing is missing: the stream goes on from where it is.
             LoadReason::Replaced => resume.loaded_ahead(time),

@@ -58,7 +58,7 @@ impl Reading<'_> {
         resume: &mut ResumePoint,
     ) -> Option<Interrupted> {
         tracing::warn!(position = ?raw.position, operation = raw.operation, "stepping over an oversized change");
-        self.feed.metrics.feed_oddity("oversized");
+        self.feed.metrics.feed.oddity("oversized");
         let of_subscription = raw.collection == Some(OwnCollection::Subscriptions);
         let kind = if of_subscription && raw.operation != "delete" {
             match self.upserted(raw).await {

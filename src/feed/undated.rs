@@ -25,7 +25,7 @@ impl Reading<'_> {
             wall_time: raw.wall_time,
         };
         if self.feed.undated.try_send(committed).is_err() {
-            self.feed.metrics.feed_oddity("undated_event");
+            self.feed.metrics.feed.oddity("undated_event");
         }
     }
 }

@@ -27,7 +27,7 @@ impl Reading<'_> {
     pub(super) async fn understand(&self, raw: &RawChange<'_>, reply: &[u8]) -> Meaning {
         // A collection was put in the place of one of ours (`$out` ends like this too).
         if let Some(ours) = raw.renamed_to {
-            self.feed.metrics.feed_oddity("renamed_onto");
+            self.feed.metrics.feed.oddity("renamed_onto");
             self.repairs.want();
             return match ours {
                 OwnCollection::Subscriptions => Meaning::Replaced,
@@ -69,7 +69,7 @@ impl Reading<'_> {
 
     fn odd(&self, operation: &'static str) -> Meaning {
         tracing::info!(operation, "an unusual change");
-        self.feed.metrics.feed_oddity(operation);
+        self.feed.metrics.feed.oddity(operation);
         Meaning::Nothing
     }
 
@@ -77,7 +77,7 @@ impl Reading<'_> {
     /// set up for it (validator, indexes, images) is set up again.
     fn gone(&self, ours: OwnCollection, operation: &'static str) -> Meaning {
         tracing::warn!(collection = ?ours, operation, "a collection of ours is gone");
-        self.feed.metrics.feed_oddity(operation);
+        self.feed.metrics.feed.oddity(operation);
         self.repairs.want();
         match ours {
             OwnCollection::Subscriptions => Meaning::Change(ChangeKind::AllDeleted),
@@ -123,7 +123,7 @@ impl Reading<'_> {
     /// meanwhile (its delete follows), or nothing that could be looked up. Nothing can follow until
     /// the database answers: the order would be lost.
     async fn look_up(&self, raw: &RawChange<'_>) -> Option<RawDocumentBuf> {
-        self.feed.metrics.feed_oddity("update_without_image");
+        self.feed.metrics.feed.oddity("update_without_image");
         let key = DocumentKey::of(raw.document_key?);
         let mut pause = self.pause();
         loop {

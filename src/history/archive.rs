@@ -139,7 +139,7 @@ impl ArchiveReader {
             return Ok(None);
         }
         let _permit = self.archive.permit().await?;
-        self.archive.metrics.replay_pages.inc();
+        self.archive.metrics.replay.archive_pages.inc();
         let (start, end, after) = (self.start, self.to.cluster_time(), self.after.as_ref());
         let store = &self.archive.store;
         let reply = with_retries(store, self.archive.wait, || {

@@ -59,7 +59,7 @@ impl OplogStream {
 async fn open(context: &HistoryContext, from: Position) -> Result<(OplogReader, Batch), Refusal> {
     let mut pause = context.settings.retry_min;
     for _ in 0..ATTEMPTS {
-        context.metrics.replay_streams.inc();
+        context.metrics.replay.streams.inc();
         let opened = async {
             let mut reader = OplogReader::open(&context.store, from, &context.settings).await?;
             let first = reader.next().await?;

@@ -68,7 +68,7 @@ pub(super) async fn run(context: HistoryContext, mut requests: mpsc::Receiver<Re
                 // Its clients find their readers closed, and ask again.
                 Err(error) => {
                     tracing::error!(%error, "a reader of the oplog panicked");
-                    context.metrics.client_task_panicked("reader");
+                    context.metrics.http.client_task_panicked("reader");
                 }
             },
         }
@@ -107,7 +107,7 @@ fn send_to_backlog(waiting: &mut Vec<ReplayRequest>, backlog_start: Position) {
 /// Reads one stretch of the oplog for a group. Returns the start of the backlog once that is extended, if it is.
 async fn serve(context: HistoryContext, mut group: Vec<ReplayRequest>) -> Option<Position> {
     group.sort_unstable_by_key(|request| request.from);
-    let budget = ByteBudget::on(Arc::clone(&context.metrics.waiting_bytes));
+    let budget = ByteBudget::on(Arc::clone(&context.metrics.delivery.outbox_bytes));
     let mut stream = match begin(&context, &group).await {
         Ok((stream, first)) => {
             refuse(group.drain(..first), Refusal::Lost);

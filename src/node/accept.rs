@@ -105,7 +105,7 @@ impl Acceptor {
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
                     shortage.felt(&error);
-                    self.metrics.http_connection_failed("accept");
+                    self.metrics.http.connection_failed("accept");
                     sleep(PAUSE).await;
                 }
             }
@@ -173,7 +173,7 @@ impl Acceptor {
                 let parts = serving.into_parts();
                 malformed_head::refuse(parts.io.into_inner(), &parts.read_buf, &error).await;
             }
-            Err(_) => self.metrics.http_connection_failed("turned_away"),
+            Err(_) => self.metrics.http.connection_failed("turned_away"),
         }
     }
 
@@ -188,7 +188,7 @@ impl Acceptor {
     fn failed(&self, error: &hyper::Error, remote: SocketAddr) {
         let cause = cause(error);
         tracing::debug!(%error, cause, %remote, "an HTTP connection ended badly");
-        self.metrics.http_connection_failed(cause);
+        self.metrics.http.connection_failed(cause);
     }
 
     fn answers(&self) -> &Router {

@@ -138,7 +138,7 @@ impl Admission {
 
     /// The gauge is the count: nobody else moves it.
     fn taken(&self) -> usize {
-        usize::try_from(self.metrics.tcp_connections.get()).unwrap_or(0)
+        usize::try_from(self.metrics.http.tcp_connections.get()).unwrap_or(0)
     }
 
     /// Keeps a connection for which there was no place while it is answered: so many of the newest. Who has
@@ -151,7 +151,7 @@ impl Admission {
             oldest.abort();
         }
         self.room.push_back(serving.abort_handle());
-        self.metrics.tcp_connection_refused(full.name());
+        self.metrics.http.tcp_connection_refused(full.name());
         self.turned_away += 1;
         if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             let (full, count) = (full.name(), std::mem::take(&mut self.turned_away));
@@ -236,9 +236,9 @@ mod tests {
         assert_eq!(admission.admit(one).unwrap_err(), Full::Address);
         let _third = admission.admit(other).unwrap();
         assert_eq!(admission.admit(third).unwrap_err(), Full::Node);
-        assert_eq!(metrics.tcp_connections.get(), 3);
+        assert_eq!(metrics.http.tcp_connections.get(), 3);
         drop(first);
-        assert_eq!(metrics.tcp_connections.get(), 2);
+        assert_eq!(metrics.http.tcp_connections.get(), 2);
         admission.admit(third).unwrap();
         admission.admit(one).unwrap();
     }

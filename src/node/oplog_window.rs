@@ -23,7 +23,7 @@ impl OplogWindow {
         match self.try_measure(store, metrics).await {
             Ok(true) => {}
             Ok(false) => {
-                metrics.oplog_window.set(f64::NAN);
+                metrics.store.oplog_window.set(f64::NAN);
             }
             Err(error) => tracing::debug!(%error, "the oplog's window cannot be measured now"),
         }
@@ -34,10 +34,10 @@ impl OplogWindow {
             return Ok(false);
         };
         let window = store.ping().await?.time.saturating_sub(oldest.time);
-        metrics.oplog_window.set(f64::from(window));
+        metrics.store.oplog_window.set(f64::from(window));
         if !store.oplog_fill().await?.is_some_and(Fill::is_full) {
             // Nothing leaves an oplog that has room, and nothing is known of one that nobody may look at.
-            metrics.positions_at_risk.set(0);
+            metrics.positions.at_risk.set(0);
             self.warned_of = 0;
             return Ok(true);
         }
@@ -48,7 +48,8 @@ impl OplogWindow {
         let limit = Position::at(soon).max(Position::at(oldest));
         let (count, example) = store.positions_before(limit).await?;
         metrics
-            .positions_at_risk
+            .positions
+            .at_risk
             .set(i64::try_from(count).unwrap_or(i64::MAX));
         if count > self.warned_of {
             tracing::warn!(

@@ -142,7 +142,7 @@ impl Writer {
         let done = async move {
             let write = || store.write_positions(&changes);
             write_with_retries(&health, Part::Positions, retry, write).await;
-            metrics.position_writes.inc();
+            metrics.positions.writes.inc();
         };
         let batch = Batch {
             structural,

@@ -109,7 +109,7 @@ impl Writer {
     fn on_counted(&mut self, number: Number, receipt: Receipt) {
         if self.waiting.add(number, receipt) {
             tracing::error!("the receipt of a teardown is given up: too many wait to be written");
-            self.metrics.receipts_lost.inc();
+            self.metrics.receipts.lost.inc();
         }
     }
 
@@ -130,7 +130,7 @@ impl Writer {
             let write = || store.write_receipts(&node, &receipts);
             write_with_retries(&health, Part::Receipts, retry, write).await;
             let written = u64::try_from(receipts.len()).unwrap_or(u64::MAX);
-            metrics.receipts_written.inc_by(written);
+            metrics.receipts.written.inc_by(written);
         };
         self.writing = Some(PendingWrite::new(of, done));
     }

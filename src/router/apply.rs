@@ -30,7 +30,10 @@ impl Router {
             .shed_load(&mut self.registry, self.position)
             .await;
         self.delivery.hand_over();
-        Metrics::observe(&self.metrics.receipt_to_match, batch.received_at.elapsed());
+        Metrics::observe(
+            &self.metrics.delivery.receipt_to_match,
+            batch.received_at.elapsed(),
+        );
         batch.unapplied = None;
         self.backlog.add(batch);
         self.announce();
@@ -48,7 +51,7 @@ impl Router {
             ChangeKind::Event(range) => {
                 change.kind = ChangeKind::Event(range.clone());
                 if let Some(document) = batch.document(&range) {
-                    self.metrics.events_received.inc();
+                    self.metrics.delivery.events_received.inc();
                     self.apply_event(document, change, before).await;
                 }
             }

@@ -90,10 +90,10 @@ impl Delivery {
         let mut matched = std::mem::take(&mut self.matched);
         let effort = subscriptions.matching(document, change.wall_time, &mut matched)?;
         if effort.steps > 0 {
-            self.metrics.observe_dear(effort.steps);
+            self.metrics.delivery.observe_filter_steps(effort.steps);
         }
         if !matched.slots.is_empty() {
-            self.metrics.events_matched.inc();
+            self.metrics.delivery.events_matched.inc();
             for slot in &matched.slots {
                 self.gather(*slot, registry, document, change);
             }
@@ -223,7 +223,7 @@ impl Delivery {
         let deadline = Instant::now() + self.patience;
         let mut full = std::mem::take(&mut self.full);
         for waiting in full.drain(..) {
-            self.metrics.router_waits.inc();
+            self.metrics.delivery.router_waits.inc();
             let room = waiting
                 .outbox
                 .room(Size::of(&waiting.frame), deadline)

@@ -201,7 +201,7 @@ async fn a_subscription_that_was_passed_over_stays_active_and_is_told_of_a_gap()
     let slot = router.subscriptions.slot("a").unwrap();
     assert_eq!(router.registry.of(slot).len(), 1);
     assert_eq!(router.subscriptions.unmatchable(), 0);
-    assert_eq!(router.metrics.filters_undecided.get(), 1);
+    assert_eq!(router.metrics.delivery.filters_undecided.get(), 1);
     let mut taken = Vec::new();
     let mut now = |receiver: &Receiver| {
         let cx = Context::from_waker(Waker::noop());

@@ -63,7 +63,7 @@ impl Delivery {
             if self.has_headroom() || Instant::now() >= let_go_by {
                 break;
             }
-            self.metrics.router_waits.inc();
+            self.metrics.delivery.router_waits.inc();
             let ending = match holder.outbox.less_than(holder.bytes, served_by).await {
                 Room::Free | Room::Closed => continue,
                 Room::Refused => Ending::SlowConsumer,

@@ -32,6 +32,7 @@ impl Router {
         self.delivery.flush(&mut self.registry).await;
         let undecided = std::mem::take(&mut self.delivery.matched.undecided);
         self.metrics
+            .delivery
             .filters_undecided
             .inc_by(undecided.len() as u64);
         tracing::warn!(
@@ -76,7 +77,7 @@ impl Router {
             .event(document, change, &self.subscriptions, &mut self.registry)
             .await;
         if again.is_err() {
-            self.metrics.events_undecodable.inc();
+            self.metrics.delivery.events_undecodable.inc();
             self.delivery.flush(&mut self.registry).await;
             self.notify_gap(GapReason::UndecodableChange, before).await;
         }
@@ -89,7 +90,7 @@ impl Router {
         if !self.subscriptions.blame(slot, fault.into()) {
             return;
         }
-        self.metrics.filters_blamed.inc();
+        self.metrics.delivery.filters_blamed.inc();
         self.end_on_gap(slot, after);
         self.notify_update(slot).await;
     }

@@ -53,12 +53,12 @@ impl Acks {
     /// The client has handled everything up to `cursor`. `applied` is how far this node's feed is.
     pub(super) fn take(&mut self, context: &NodeContext, cursor: Cursor, applied: Position) {
         if cursor.deployment != context.router.deployment() {
-            return context.metrics.ack_ignored("other_deployment");
+            return context.metrics.positions.ack_ignored("other_deployment");
         }
         if cursor.position > self.sent {
-            return context.metrics.ack_ignored("ahead");
+            return context.metrics.positions.ack_ignored("ahead");
         }
-        context.metrics.acks.inc();
+        context.metrics.positions.acks.inc();
         self.acknowledged = self.acknowledged.max(cursor.position);
         self.complete |= cursor.position >= self.from;
         // A client may start ahead of this node, but nothing is handled before it happened.

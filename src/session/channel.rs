@@ -225,7 +225,10 @@ impl Connection {
             }
             Found::Live(position) => {
                 self.transport.outbound().pass(position);
-                Metrics::observe(&self.context.metrics.replay, catch_up.begun.elapsed());
+                Metrics::observe(
+                    &self.context.metrics.replay.duration,
+                    catch_up.begun.elapsed(),
+                );
                 Ok(true)
             }
         }

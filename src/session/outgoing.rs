@@ -73,10 +73,13 @@ impl Connection {
     pub(super) fn note_written(&mut self) -> bool {
         let written = self.transport.outbound().take_written();
         if written.events > 0 {
-            self.context.metrics.deliveries.inc_by(written.events);
+            self.context.metrics.delivery.frames.inc_by(written.events);
         }
         if let Some(oldest) = written.oldest {
-            Metrics::observe(&self.context.metrics.match_to_socket, oldest.elapsed());
+            Metrics::observe(
+                &self.context.metrics.delivery.match_to_socket,
+                oldest.elapsed(),
+            );
         }
         let beyond = self.transport.take_progress();
         written.progress || beyond

@@ -38,7 +38,7 @@ pub(super) struct Unreadable {
 
 impl Store {
     /// Has unreadable documents counted there, from now on.
-    pub fn count_in(&self, metrics: &Arc<Metrics>) {
+    pub(crate) fn count_in(&self, metrics: &Arc<Metrics>) {
         self.inner
             .unreadable
             .metrics
@@ -58,7 +58,7 @@ impl Store {
             metrics,
         } = &self.inner.unreadable;
         if let Some(metrics) = metrics.get() {
-            metrics.unreadable_document(collection);
+            metrics.store.unreadable_document(collection);
         }
         let id = id.to_string();
         let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);

@@ -11,11 +11,11 @@ use super::Lag;
 use crate::config;
 
 /// A node that has not applied a change of this age is behind.
-pub const BEHIND_AFTER: Duration = Duration::from_secs(2);
+pub(crate) const BEHIND_AFTER: Duration = Duration::from_secs(2);
 
 /// A part of the node that is well or not. Whoever owns it reports it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Part {
+pub(crate) enum Part {
     /// The process: `up`, `stopping`.
     Service,
     /// `up`, `away` (no member takes writes), `forbids` (it withholds a right).
@@ -37,7 +37,7 @@ pub enum Part {
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Service,
         Self::Database,
         Self::Feed,
@@ -49,7 +49,7 @@ impl Part {
     ];
 
     /// The name on the wire.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Service => "service",
             Self::Database => "database",
@@ -65,7 +65,7 @@ impl Part {
 
 /// What the feed is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FeedState {
+pub(crate) enum FeedState {
     /// The initial load has not been applied yet.
     Loading,
     /// Changes arrive and are applied as they are committed.
@@ -89,7 +89,7 @@ impl FeedState {
 
 /// The health of this node, shared by those who report and those who ask.
 #[derive(Clone, Debug)]
-pub struct Health(Arc<Mutex<State>>);
+pub(crate) struct Health(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -113,7 +113,7 @@ struct Condition {
 impl Health {
     /// A node that has just started. Behind, cut or silent for longer than `ready_lag` is not ready;
     /// behind is too what the feed has received and the router has not applied.
-    pub fn new(settings: &config::Feed, lag: Lag) -> Self {
+    pub(crate) fn new(settings: &config::Feed, lag: Lag) -> Self {
         let since = SystemTime::now();
         let parts = Part::ALL.map(|part| Condition {
             status: match part {
@@ -138,12 +138,12 @@ impl Health {
     }
 
     /// Reports how a part is; the time counts from the last change of `status`. True if it changed.
-    pub fn report(&self, part: Part, status: &'static str, detail: Option<String>) -> bool {
+    pub(crate) fn report(&self, part: Part, status: &'static str, detail: Option<String>) -> bool {
         self.with(|state| state.report(part, status, detail))
     }
 
     /// Reports the feed's state. True if it changed.
-    pub fn feed(&self, feed: FeedState) -> bool {
+    pub(crate) fn feed(&self, feed: FeedState) -> bool {
         self.with(|state| {
             // Until the initial load is handed over nothing else can be said.
             if state.feed == FeedState::Loading && feed != FeedState::Current {
@@ -158,22 +158,22 @@ impl Health {
     }
 
     /// Whether the feed was last reported as cut.
-    pub fn is_feed_cut(&self) -> bool {
+    pub(crate) fn is_feed_cut(&self) -> bool {
         self.with(|state| state.feed == FeedState::Cut)
     }
 
     /// Reports that this node stops: it is not ready any more.
-    pub fn stopping(&self) {
+    pub(crate) fn stopping(&self) {
         self.report(Part::Service, "stopping", None);
     }
 
     /// Whether requests should be sent here; if not, why.
-    pub fn ready(&self) -> Result<(), String> {
+    pub(crate) fn ready(&self) -> Result<(), String> {
         self.with(|state| state.ready())
     }
 
     /// Every part with its status and since when, for `GET /health`.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         self.with(|state| {
             let ready = state.ready();
             let parts: Map<String, Value> = Part::ALL

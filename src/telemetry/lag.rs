@@ -10,7 +10,7 @@ use std::{
 /// from their commit, those that are being applied too. Where none wait, a database that is silent for
 /// longer than it may be is what the node is behind.
 #[derive(Clone, Default, Debug)]
-pub struct Lag(Arc<Mutex<State>>);
+pub(crate) struct Lag(Arc<Mutex<State>>);
 
 #[derive(Default, Debug)]
 struct State {
@@ -31,14 +31,14 @@ struct Received {
 
 /// Something that was received and not applied. Its drop says that it is.
 #[derive(Debug)]
-pub struct Unapplied {
+pub(crate) struct Unapplied {
     lag: Lag,
     number: u64,
 }
 
 impl Lag {
     /// Something came at `at` that was `age` old then; more is to come until `due`.
-    pub fn received(&self, at: Instant, age: Duration, due: Instant) -> Unapplied {
+    pub(crate) fn received(&self, at: Instant, age: Duration, due: Instant) -> Unapplied {
         let mut state = self.lock();
         let number = state.next_number;
         state.next_number += 1;
@@ -52,7 +52,7 @@ impl Lag {
     }
 
     /// How old the oldest change is that this node has not applied.
-    pub fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         let state = self.lock();
         match (state.unapplied.front(), state.due) {
             (Some(oldest), _) => oldest.at.elapsed() + oldest.age,

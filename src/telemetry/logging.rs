@@ -17,7 +17,7 @@ use crate::config::LogFormat;
 
 /// Starts logging to standard error for the whole process. `filter` is `tracing`'s filter language.
 /// A second call in one process changes nothing.
-pub fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
+pub(crate) fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
     // The reason quotes the filter.
     let filter = EnvFilter::try_new(filter)
         .map_err(|_| "must be a level, or levels by module, such as warn,tidegate::feed=debug")?;

@@ -4,14 +4,14 @@ use std::fmt::{self, Write as _};
 
 /// Text with escapes (`\n`, `\u{1b}`) for what ends a line, drives a terminal or turns text around.
 #[derive(Clone, Copy, Debug)]
-pub struct Printable<'a>(pub &'a str);
+pub(crate) struct Printable<'a>(pub(crate) &'a str);
 
 /// JSON with escapes of its own for the same.
 #[derive(Clone, Copy, Debug)]
-pub struct PrintableJson<'a>(pub &'a str);
+pub(crate) struct PrintableJson<'a>(pub(crate) &'a str);
 
 /// Control characters (C0, DEL, C1), line separators, and marks of direction.
-pub fn steers(c: char) -> bool {
+pub(crate) fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }

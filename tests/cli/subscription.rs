@@ -51,6 +51,12 @@ async fn no_command_acts_on_another_id_than_it_was_given() {
     service.stop().await;
 }
 
+/// Whether a character drives a terminal: controls but line feeds, line separators, marks of direction.
+fn steers(c: char) -> bool {
+    let turns = matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    turns || (c != '\n' && c.is_control())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_stored_steers_no_terminal() {
     const FOREIGN: &str = "a\nID  forged\u{1b}[2J\u{9b}\u{7f}\u{202e}";
@@ -79,7 +85,6 @@ async fn what_others_stored_steers_no_terminal() {
     ] {
         let outcome = subscription(&service, command);
         for said in [&outcome.stdout, &outcome.stderr] {
-            let steers = |c: char| c != '\n' && tidegate::telemetry::steers(c);
             assert!(!said.contains(steers), "{command:?}: {said:?}");
             assert!(
                 !said.lines().any(|line| line.starts_with("ID  forged")),

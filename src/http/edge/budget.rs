@@ -34,7 +34,7 @@ impl Budget {
     /// Returns a budget of `most` bytes, counted in `metrics`.
     pub(crate) fn new(most: usize, of: &'static str, metrics: &Arc<Metrics>) -> Self {
         Self(Arc::new(Inner {
-            held: metrics.held(of),
+            held: metrics.http.held(of),
             most,
             of,
             metrics: Arc::clone(metrics),
@@ -71,7 +71,7 @@ impl Share {
             self.budget.most_of_one()
         };
         if wanted > most {
-            metrics.held_refused(of, "too_large");
+            metrics.http.held_refused(of, "too_large");
             return Err(Problem::new(
                 Kind::TooLarge,
                 format!("this takes more than the {most} bytes of {of} that one request may hold"),
@@ -84,7 +84,7 @@ impl Share {
                 held.checked_add(grown).filter(|held| *held <= most)
             });
         if taken.is_err() {
-            metrics.held_refused(of, "overloaded");
+            metrics.http.held_refused(of, "overloaded");
             return Err(Problem::new(
                 Kind::Overloaded,
                 format!("this node has as many bytes of {of} under way as it allows; try again"),

@@ -46,7 +46,7 @@ impl ClientTasks {
                         panic = message,
                         "the task of a client panicked"
                     );
-                    metrics.client_task_panicked(what);
+                    metrics.http.client_task_panicked(what);
                     None
                 }
             }

@@ -46,7 +46,7 @@ pub(crate) async fn observe(
     let status = counted
         .map_or(response.status(), |counted| counted.0)
         .as_u16();
-    metrics.http_request(method.as_str(), &route, status);
+    metrics.http.request(method.as_str(), &route, status);
     span.in_scope(|| log(&method, &route, status, probe, started));
     response
 }

@@ -96,7 +96,7 @@ impl Replay {
     /// back to them. A filter that fails on so many events is not tried on the rest of the past.
     pub(super) fn give_up(&mut self, reason: GapReason, after: Position) -> Found {
         self.given_up += 1;
-        self.context.metrics.filters_undecided.inc();
+        self.context.metrics.delivery.filters_undecided.inc();
         if self.given_up >= GIVEN_UP_AT_MOST {
             if self.done > self.attached_at {
                 return Found::Unavailable;
