@@ -1,4 +1,4 @@
-//! The files in docker/ name only what exists: settings, flags and paths. They are not run here.
+//! The files in docker/ name only settings, flags and paths that exist. They are not run here.
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
@@ -6,7 +6,7 @@ const DOCKERFILE: &str = include_str!("../docker/Dockerfile");
 const COMPOSE: &str = include_str!("../docker/compose.yml");
 const CONFIGURATION: &str = include_str!("../docs/configuration.md");
 
-/// Flags of the other programs that these files run.
+/// Flags of other programs that these files run.
 const FLAGS_OF_OTHERS: [&str; 18] = [
     "--bind_ip_all",
     "--build",
@@ -28,7 +28,7 @@ const FLAGS_OF_OTHERS: [&str; 18] = [
     "--yes",
 ];
 
-/// Every word of the text that begins with `prefix`.
+/// Finds every word of the text that begins with `prefix`.
 fn words<'t>(text: &'t str, prefix: &str) -> BTreeSet<&'t str> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-')
         .filter(|word| word.starts_with(prefix) && word.len() > prefix.len())
@@ -96,7 +96,7 @@ fn the_image_is_built_with_the_oldest_compiler_that_the_crate_allows() {
     assert!(DOCKERFILE.contains(version), "{version}");
 }
 
-/// The health check asks a path that the service has, and the ports are those that it listens on.
+/// The health check asks for a path that the service has, and the ports are the ones it listens on.
 #[test]
 fn ports_agree() {
     assert!(DOCKERFILE.contains("TIDEGATE_LISTEN=0.0.0.0:8080"));

@@ -1,4 +1,4 @@
-//! `listen --ack`: the service keeps the place of a durable subscription.
+//! `listen --ack`: the service keeps the position of a durable subscription.
 
 use serde_json::{Value, json};
 
@@ -21,19 +21,19 @@ async fn publish(service: &Service, range: std::ops::Range<i64>) {
     service.post("/events", json!(events)).await;
 }
 
-/// The `n` of the next event.
+/// Waits for the next event. Returns its `n`.
 fn next(listening: &Running) -> i64 {
     let event: Value = serde_json::from_str(&listening.says("")).unwrap();
     event["data"]["n"].as_i64().unwrap()
 }
 
-/// The kept position.
+/// Returns the stored position.
 async fn position(service: &Service, id: &str) -> String {
     let subscription = service.get(&format!("/subscriptions/{id}")).await;
     subscription["position"].as_str().unwrap().to_owned()
 }
 
-/// Listens with --ack and nothing that says where to begin, until these events are printed.
+/// Listens with --ack and no starting point until these events are printed.
 fn check(service: &Service, id: &str, expected: std::ops::Range<i64>) {
     let count = (expected.end - expected.start).to_string();
     let listening = listen(&server(service), &[id, "--ack", "--count", &count]);
@@ -100,7 +100,7 @@ async fn it_is_acknowledged_while_it_listens() {
     check(&service, &id, 3..4);
 }
 
-/// A process that serves the same database, and forgets acknowledgements when it is killed.
+/// A node on the same database, in a process. It forgets acknowledgements when it is killed.
 async fn forgetful(service: &Service, address: &str) -> Running {
     let config = &service.config;
     let running = Running::start(

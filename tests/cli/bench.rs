@@ -22,7 +22,7 @@ fn figures(outcome: &Outcome) -> Value {
     serde_json::from_str(&outcome.stdout).unwrap()
 }
 
-/// Nothing of a run is left among the subscriptions.
+/// Asserts that a run left no subscription behind.
 async fn check_clean(service: &Service) {
     let left = service.get("/subscriptions?count=true").await;
     assert_eq!(left["total"], 0, "{left}");
@@ -43,7 +43,7 @@ async fn every_message_is_counted_and_nothing_is_left() {
     let figures = figures(&bench(&service, &arguments));
     let accepted = figures["events"]["accepted"].as_u64().unwrap();
     assert!(accepted > 0, "{figures}");
-    // A fifth of the thirty connections gets each event.
+    // Each event goes to a fifth of the thirty connections.
     assert_eq!(figures["messages"]["expected"], accepted * 6, "{figures}");
     assert_eq!(figures["messages"]["received"], accepted * 6, "{figures}");
     assert_eq!(figures["latencyMicros"]["samples"], accepted * 6);

@@ -1,4 +1,4 @@
-//! docs/configuration.md and the settings say the same.
+//! docs/configuration.md and the settings agree.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use tidegate::{
 
 const DOCUMENT: &str = include_str!("../../docs/configuration.md");
 
-/// One row of a table: a setting by its full name, its variable, its default as TOML, and what it may be.
+/// A row of a table: a setting by its full name, its variable, its default as TOML, and its range.
 struct Row {
     variable: String,
     default: String,
     range: String,
 }
 
-/// The documented settings.
+/// Reads the documented settings.
 fn documented() -> BTreeMap<String, Row> {
     let mut section = String::new();
     let mut rows = BTreeMap::new();
@@ -34,7 +34,7 @@ fn documented() -> BTreeMap<String, Row> {
         let Some(at) = cells.iter().position(|cell| cell.starts_with("TIDEGATE_")) else {
             continue;
         };
-        // The table of other variables begins with them.
+        // The table of other variables starts with these words.
         if at > 0 && line.starts_with('|') {
             let row = Row {
                 variable: cells[at].to_owned(),
@@ -47,7 +47,7 @@ fn documented() -> BTreeMap<String, Row> {
     rows
 }
 
-/// The fields of the structs, as their debug output names them: nothing else lists them.
+/// Lists the fields of the structs by their debug output. Nothing else lists them.
 fn fields() -> Vec<String> {
     let mut fields = Vec::new();
     let mut section = String::new();
@@ -65,7 +65,7 @@ fn fields() -> Vec<String> {
             _ => {}
         }
     }
-    // It says that this is `tidegate dev`, and nobody can set it.
+    // This field says that the command is `tidegate dev`. Nobody can set it.
     fields.retain(|field| field != "cors.local");
     fields.sort();
     fields
@@ -122,7 +122,7 @@ fn variables_and_defaults_are_as_documented() {
     }
 }
 
-/// The example's lines by full name.
+/// Reads the lines of the example by full name.
 fn example_values() -> BTreeMap<String, String> {
     let mut section = String::new();
     let mut values = BTreeMap::new();

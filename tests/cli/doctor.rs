@@ -16,7 +16,7 @@ fn doctor(uri: &str, database: &str, arguments: &[&str]) -> Outcome {
     finish(command.env("TIDEGATE_MONGODB_URI", uri), "")
 }
 
-/// The exit code, and each finding by its name.
+/// Runs the command. Returns the exit code, and each finding by its name.
 fn findings(uri: &str, database: &str) -> (Option<i32>, HashMap<String, Value>) {
     let outcome = doctor(uri, database, &["--json"]);
     assert_ne!(outcome.code, Some(69), "{}", outcome.stderr);
@@ -58,7 +58,7 @@ async fn a_database_that_serves_has_nothing_to_mend() {
     let (_, found) = findings(&uri, &database);
     assert_eq!(found["migrations"]["verdict"], "good");
     assert_eq!(found["collections"]["verdict"], "good");
-    // For people, the way out is told in full.
+    // The advice is printed in full for people.
     let told = doctor(&uri, &database, &[]);
     assert_eq!(told.code, Some(0), "{}", told.stderr);
     assert!(
@@ -128,7 +128,7 @@ async fn rights_that_are_missing_are_named_one_by_one_with_what_to_grant() {
         (code, &found["rights"]["verdict"]),
         (Some(0), &"good".into())
     );
-    // What these roles do not show is not known, and which role would show it is said.
+    // Whatever these roles may not see is unknown, and the advice names the role that may see it.
     for name in ["oplog", "oplog minimum"] {
         assert_eq!(found[name]["verdict"], "unknown", "{found:#?}");
         let whole = found[name].to_string();
@@ -169,7 +169,7 @@ async fn what_cannot_be_used_at_all_ends_it_with_69_and_a_bad_setting_with_64() 
     let folder = tempfile::tempdir().unwrap();
     let _server = Plain::start(port, folder.path(), &[]).await;
     let uri = format!("mongodb://127.0.0.1:{port}/?directConnection=true");
-    // It may still be starting; each look waits for seconds.
+    // The server may still be starting. Each attempt waits for seconds.
     let starting = || doctor(&uri, "d", &[]).stderr.contains("no usable MongoDB");
     assert!((0..20).any(|_| !starting()), "the server does not start");
     check(&uri, 69, "not a member of a replica set");

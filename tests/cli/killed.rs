@@ -1,4 +1,4 @@
-//! Service and database killed at random moments, and a client that remembers nothing.
+//! Service and database are killed at random moments; the client remembers nothing.
 
 use std::net::SocketAddr;
 
@@ -14,16 +14,16 @@ const ROUNDS: u32 = 4;
 const EVENTS_A_ROUND: i64 = 120;
 
 fn http() -> reqwest::Client {
-    // TLS is not used, but the client wants a provider.
+    // The client needs a TLS provider although it does not use TLS.
     drop(rustls::crypto::ring::default_provider().install_default());
     reqwest::Client::new()
 }
 
-/// Publishes from `next` up to `end`, one after another; returns the first that was not answered.
+/// Publishes from `next` up to `end`, one after another. Returns the first event that was not answered.
 async fn publish(server: String, mut next: i64, end: i64) -> i64 {
     let http = http();
     while next < end {
-        // With an id of its own, it is stored once however often it is tried.
+        // It has an id of its own, so it is stored once however often it is sent.
         let event =
             json!({"id": next.to_string(), "source": "test", "type": "t", "data": {"n": next}});
         let url = format!("{server}/api/v1/events");
@@ -35,7 +35,7 @@ async fn publish(server: String, mut next: i64, end: i64) -> i64 {
     next
 }
 
-/// What was acknowledged and answered is there after a kill of both; what comes again is no harm.
+/// Everything acknowledged and answered survives a kill of both. Repeats are allowed.
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_positions_survive_kills_of_service_and_database() {
     let mut random = StdRng::seed_from_u64(11);
@@ -70,13 +70,13 @@ async fn acknowledged_positions_survive_kills_of_service_and_database() {
                 socket.say(&ack.to_string()).await;
             }
         }
-        // `dev` takes its mongod with it.
+        // `dev` takes its mongod along.
         running.signal("KILL");
         assert_eq!(running.end(), None);
         published = publishing.await.unwrap();
         wait_until_gone(folder.path());
     }
-    // The last event may come before its publisher's answer, which the kill then cuts.
+    // The last event may arrive before its publisher's answer, which the kill then cuts.
     let answered = published..=published + 1;
     assert!(answered.contains(&expected), "{expected} of {published}");
 }

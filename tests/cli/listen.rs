@@ -113,7 +113,7 @@ async fn a_span_ago_is_a_time_to_begin_at() {
     assert_eq!(refused.end(), Some(1));
 }
 
-/// Runs `listen` with a state file until it has printed one event; returns its `n`.
+/// Runs `listen` with a state file until it has printed one event. Returns its `n`.
 fn one_more(service: &Service, id: &str, state: &str) -> i64 {
     let arguments = [
         id,
@@ -140,13 +140,13 @@ async fn a_state_file_keeps_the_place_across_runs() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
     let state = path.to_str().unwrap();
-    // It has precedence over --since once it is there.
+    // Once the file exists, it wins over --since.
     for n in 0..3 {
         assert_eq!(one_more(&service, &id, state), n);
     }
     let kept = std::fs::read(&path).unwrap();
 
-    // Ended by a signal in the midst of nothing, it keeps the place too.
+    // A signal while nothing happens keeps the position too.
     let listening = listen(&server(&service), &[&id, "--state", state]);
     listening.notes("connected");
     service.publish("t", json!({"n": 3})).await;
@@ -176,7 +176,7 @@ async fn killed_at_any_moment_it_may_repeat_and_leaves_nothing_out() {
             service.publish("t", json!({"n": published})).await;
             published += 1;
         }
-        // Each round is killed elsewhere.
+        // Each round is killed at another point.
         let mut take = |line: &str| {
             let event: Value = serde_json::from_str(line).unwrap();
             let n = event["data"]["n"].as_i64().unwrap();
@@ -233,7 +233,7 @@ async fn it_does_not_come_back_before_the_time_that_the_service_asks_for() {
     let line = listening.notes("closed: shutdown (1001); trying again in ");
     let words: Vec<_> = line.split_whitespace().collect();
     let waits = words[words.len() - 2].parse::<f64>().unwrap();
-    // What is said is rounded.
+    // The printed time is rounded.
     assert!(waits > asked - 0.06, "{waits} s, {asked} s were asked for");
     listening.signal("INT");
     assert_eq!(listening.end(), Some(0));

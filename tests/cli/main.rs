@@ -1,6 +1,6 @@
-//! The command line, through its front door: the binary as a process.
+//! The command line through its front door: the binary as a process.
 
-// A test that finds things otherwise than it needs them has failed.
+// A test that does not find what it needs has failed.
 #![allow(clippy::unwrap_used)]
 
 mod acknowledging;

@@ -1,4 +1,4 @@
-//! `dev` and `serve`: starting, stopping, starting again.
+//! `dev` and `serve`: starting, stopping and starting again.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -15,7 +15,7 @@ pub(crate) fn dev(data_dir: &Path) -> Running {
     Running::start(&mut tidegate(&arguments))
 }
 
-/// The address that `dev` prints when it is ready.
+/// Waits for the address that `dev` prints when it is ready.
 pub(crate) fn address(running: &Running) -> String {
     let line = running.says("ready on http://");
     line[line.find("http://").unwrap()..].trim().to_owned()
@@ -207,7 +207,7 @@ fn a_second_signal_ends_at_once() {
             &server,
         ]);
         assert_eq!(created.code, Some(0), "{}", created.stderr);
-        // The first signal alone would wait for this one.
+        // The first signal alone would wait for this client.
         let _deaf = client_that_never_says_goodbye(&server);
         dev.signal(name);
         dev.notes("stopping");
@@ -217,7 +217,7 @@ fn a_second_signal_ends_at_once() {
     }
 }
 
-/// An answer of the service to a page of another origin.
+/// Sends a request as a page of another origin does.
 fn answer_to_page(server: &str, origin: &str) -> String {
     let address = server.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).unwrap();

@@ -1,4 +1,4 @@
-//! Running the binary, and talking to it while it runs.
+//! The binary as a process: running it, and talking to it while it runs.
 
 use std::{
     io::{BufRead as _, BufReader, Read, Write as _},
@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long anything may take before a test gives up.
+/// The time after which a test gives up.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
-/// The binary, with none of this process's settings.
+/// Makes a command of the binary, without this process's settings.
 pub(crate) fn tidegate(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command.args(arguments).stdin(Stdio::null());
@@ -24,7 +24,7 @@ pub(crate) fn tidegate(arguments: &[&str]) -> Command {
     command
 }
 
-/// What a process left behind.
+/// The output and the exit code of a process.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) code: Option<i32>,
@@ -32,12 +32,12 @@ pub(crate) struct Outcome {
     pub(crate) stderr: String,
 }
 
-/// Runs to the end.
+/// Runs a command to its end.
 pub(crate) fn run(arguments: &[&str]) -> Outcome {
     finish(&mut tidegate(arguments), "")
 }
 
-/// Runs to the end with some input.
+/// Runs a command to its end, with some input.
 pub(crate) fn finish(command: &mut Command, input: &str) -> Outcome {
     let mut child = command
         .stdin(Stdio::piped())
@@ -59,7 +59,7 @@ pub(crate) fn finish(command: &mut Command, input: &str) -> Outcome {
     }
 }
 
-/// A process that runs until it is told to stop. Killed if a test fails before that.
+/// A process that runs until it is stopped. It is killed if a test fails before that.
 pub(crate) struct Running {
     child: Child,
     stdout: Receiver<String>,
@@ -82,17 +82,17 @@ impl Running {
         }
     }
 
-    /// The next line on standard output that contains `text`.
+    /// Waits for the next line on standard output that contains `text`.
     pub(crate) fn says(&self, text: &str) -> String {
         awaited(&self.stdout, text)
     }
 
-    /// The next line on standard error that contains `text`.
+    /// Waits for the next line on standard error that contains `text`.
     pub(crate) fn notes(&self, text: &str) -> String {
         awaited(&self.stderr, text)
     }
 
-    /// All lines on standard error up to the next one that contains `text`.
+    /// Returns all lines on standard error up to the next one that contains `text`.
     pub(crate) fn notes_until(&self, text: &str) -> Vec<String> {
         let mut seen = Vec::new();
         while !seen.last().is_some_and(|line: &String| line.contains(text)) {
@@ -101,7 +101,7 @@ impl Running {
         seen
     }
 
-    /// All lines left on standard error, up to the end of the process.
+    /// Returns the rest of standard error, up to the end of the process.
     pub(crate) fn notes_left(&self) -> Vec<String> {
         let next = || match self.stderr.recv_timeout(DEADLINE) {
             Ok(line) => Some(line),
@@ -118,15 +118,15 @@ impl Running {
         assert!(sent.unwrap().success());
     }
 
-    /// Kills it; what else it had written to standard output.
+    /// Kills the process. Returns what else it had written to standard output.
     pub(crate) fn kill(mut self) -> Vec<String> {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        // Ends with the process: nobody else writes there.
+        // The pipe ends with the process, which alone writes to it.
         self.stdout.iter().collect()
     }
 
-    /// Waits for the end; the exit code.
+    /// Waits for the end. Returns the exit code.
     pub(crate) fn end(mut self) -> Option<i32> {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -141,7 +141,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It has ended already, or the test has failed: then nothing more can go wrong.
+        // It has ended already, or the test has failed anyway.
         if self.child.kill().is_ok() {
             self.child.wait().unwrap();
         }

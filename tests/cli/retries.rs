@@ -1,5 +1,5 @@
-//! `publish` against a service that is in trouble. The service here is a script: which answer comes
-//! when cannot be asked of a real one.
+//! `publish` against a service in trouble. The service is a script, because a real one cannot be told which answer to
+//! give when.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -9,13 +9,13 @@ use std::{
 
 use super::process::{finish, tidegate};
 
-/// A request as it came.
+/// A request as it arrived.
 struct Request {
     idempotency_key: String,
     body: String,
 }
 
-/// One scripted answer: the whole response, or nothing but a closed connection.
+/// A scripted answer: a whole response, or only a closed connection.
 type Answer = Option<&'static str>;
 
 const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\n\
@@ -25,7 +25,7 @@ const STILL_RUNNING: &str =
 const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\n\
     Content-Length: 41\r\nConnection: close\r\n\r\n{\"accepted\":2,\"duplicates\":0,\"errors\":[]}";
 
-/// Serves the answers one after the other; gives back what was asked.
+/// Serves the answers one after the other. Returns the requests.
 fn serve(answers: Vec<Answer>) -> (String, JoinHandle<Vec<Request>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

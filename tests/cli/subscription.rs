@@ -14,7 +14,7 @@ fn subscription(service: &Service, arguments: &[&str]) -> Outcome {
     finish(&mut command, r#"{"from": "stdin"}"#)
 }
 
-/// As above, and what it prints is JSON.
+/// Runs the same, and parses its output as JSON.
 fn subscription_json(service: &Service, arguments: &[&str]) -> Vec<Value> {
     let outcome = subscription(service, &[arguments, &["--json"]].concat());
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
@@ -126,7 +126,7 @@ async fn a_subscription_can_be_created_read_changed_and_deleted() {
     );
     assert!(created["expiresAt"].is_string());
     let id = created["id"].as_str().unwrap();
-    // One that is durable is also shown how far its client is.
+    // A durable one also shows its client's position.
     let got = &subscription_json(&service, &["get", id])[0];
     assert!(got["position"].is_string(), "{got}");
     for (field, value) in created.as_object().unwrap() {

@@ -1,10 +1,10 @@
-//! What is said to people: help, wrong usage, bad configuration, nobody there.
+//! Texts for people: help, wrong usage, bad configuration, no service.
 
 use std::collections::BTreeSet;
 
 use super::process::{finish, run, tidegate};
 
-/// A port that nothing listens on: it is reserved.
+/// A reserved port on which nothing listens.
 const NOBODY: &str = "http://127.0.0.1:1";
 
 const COMMANDS: [&[&str]; 14] = [
@@ -59,7 +59,7 @@ fn the_guide_names_only_flags_that_exist() {
     assert!(documented.len() > 25, "the flags were not found");
     let unknown: Vec<_> = documented.difference(&existing).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
-    // Some are too plain to need a word in the guide.
+    // Some flags are too plain for the guide.
     let silent: Vec<_> = existing
         .difference(&documented)
         .filter(|flag| *flag != "--version")
@@ -155,7 +155,7 @@ fn bad_configuration_exits_with_64_and_names_the_setting() {
     }
 }
 
-/// Wherever a connection string can get to by mistake, and what is beside it in the file.
+/// Every place where a connection string can end up by mistake, and its neighbours in the file.
 #[test]
 fn no_error_repeats_a_password() {
     const SECRET: &str = "hunter2xyz";

@@ -1,4 +1,4 @@
-//! A client of others that runs.
+//! A running client of other people's making.
 
 use std::{
     fmt::{self, Debug},
@@ -15,12 +15,12 @@ use tokio::{
 
 use crate::support::DEADLINE;
 
-/// A process that says what it sees; killed when dropped.
+/// A process that prints what it sees. It is killed when dropped.
 pub(crate) struct Client {
     command: String,
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
-    /// What it has said so far.
+    /// Everything it has printed so far.
     pub(crate) seen: Vec<Value>,
     _profile: TempDir,
 }
@@ -34,7 +34,7 @@ impl Debug for Client {
 }
 
 impl Client {
-    /// Starts it, with an empty folder for what a browser keeps.
+    /// Starts the client, with an empty folder for a browser's data.
     pub(crate) fn start(mut command: Command) -> Self {
         let profile = TempDir::with_prefix("tidegate-client-").unwrap();
         command
@@ -54,7 +54,7 @@ impl Client {
         }
     }
 
-    /// Reads until it has said this; the line.
+    /// Reads until the client has printed a line for which `is_said` holds. Returns the line.
     pub(crate) async fn until(
         &mut self,
         what: impl Debug,
@@ -83,19 +83,19 @@ impl Client {
         self.until(number, is_it).await;
     }
 
-    /// The numbers of all events so far.
+    /// Returns the numbers of all events so far.
     pub(crate) fn numbers(&self) -> Vec<i64> {
         let events = self.seen.iter().filter(|line| line["saw"] == "event");
         events.map(|line| line["n"].as_i64().unwrap()).collect()
     }
 
-    /// Whether it has said this, for this reason.
+    /// Whether the client has printed this, with this reason.
     pub(crate) fn saw(&self, what: &str, reason: &str) -> bool {
         let mut lines = self.seen.iter();
         lines.any(|line| line["saw"] == what && line["reason"] == reason)
     }
 
-    /// Lets it end by itself.
+    /// Lets the client end by itself.
     pub(crate) async fn finish(mut self) {
         drop(self.child.stdin.take());
         let ended = timeout(DEADLINE, self.child.wait()).await;

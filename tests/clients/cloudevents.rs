@@ -1,4 +1,4 @@
-//! The CloudEvents SDK of Python: it publishes in each mode, and reads each bare event.
+//! The Python SDK of CloudEvents publishes in each mode, and reads each bare event.
 
 use bson::{Binary, Bson, DateTime, Timestamp, doc, oid::ObjectId, spec::BinarySubtype};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::{
     support::Service,
 };
 
-/// Documents that other programs insert, each odd in its own way.
+/// Documents of other programs, each odd in its own way.
 fn odd_documents() -> Vec<bson::Document> {
     let binary = Binary {
         subtype: BinarySubtype::Generic,
@@ -69,7 +69,7 @@ async fn the_sdk_publishes_in_each_mode_and_reads_every_frame() {
         assert_eq!(answer["status"], 202, "{answer}");
     }
     let frames = said(&client, "frame");
-    // The batch has three, and there is the last.
+    // The batch has three events. This is the last one.
     assert_eq!(frames.len(), count + 6 + 3 + 1);
     let data = |name: &str| {
         let mut named = frames

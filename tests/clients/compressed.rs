@@ -17,7 +17,7 @@ use super::{
 
 async fn get(service: &Service, url: &str, accept: &str) -> Response {
     let request = service.http.get(url).header(ACCEPT, accept);
-    // Only what says so can be compressed on its way.
+    // Only an answer that allows it may be compressed.
     request
         .header(ACCEPT_ENCODING, "gzip")
         .send()

@@ -1,4 +1,4 @@
-//! A door between a client and the nodes: it leads elsewhere and cuts connections when a test says so.
+//! A forwarder between a client and the nodes. It changes its target and cuts connections when a test says so.
 
 use std::{
     net::SocketAddr,
@@ -24,7 +24,7 @@ pub(crate) struct Door {
 
 struct Inside {
     way: Mutex<(SocketAddr, CancellationToken)>,
-    /// Connections since it last led elsewhere.
+    /// Connections since the last change of the target.
     led: AtomicUsize,
 }
 
@@ -44,19 +44,19 @@ impl Door {
         }
     }
 
-    /// Leads new connections to another node.
+    /// Sends new connections to another node.
     pub(crate) fn lead_to(&self, node: SocketAddr) {
         self.inside.way.lock().unwrap().0 = node;
         self.inside.led.store(0, Ordering::Relaxed);
     }
 
-    /// Cuts all connections, without a word to either side.
+    /// Cuts all connections, without a close frame to either side.
     pub(crate) fn cut(&self) {
         let mut way = self.inside.way.lock().unwrap();
         std::mem::take(&mut way.1).cancel();
     }
 
-    /// How many connections it led to where it leads now.
+    /// Counts the connections to the current target.
     pub(crate) fn led(&self) -> usize {
         self.inside.led.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What stands between clients and the service: nginx, and a proxy that compresses all that it may.
+//! Proxies between clients and the service: nginx, and one that compresses whatever it may.
 
 use std::{fs, net::SocketAddr};
 
@@ -11,7 +11,7 @@ use crate::{
     support::{DEADLINE, free_port},
 };
 
-/// What stands before a node's address.
+/// A proxy before a node's address.
 pub(crate) struct Front {
     pub(crate) address: SocketAddr,
     _process: Option<Client>,
@@ -19,7 +19,7 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Nothing.
+    /// No proxy.
     pub(crate) fn none(node: SocketAddr) -> Self {
         Self {
             address: node,
@@ -28,12 +28,12 @@ impl Front {
         }
     }
 
-    /// nginx with its defaults (it buffers, and speaks HTTP/1.0 to the node), compressing JSON and event streams.
+    /// nginx with its defaults (it buffers, and speaks HTTP/1.0 to the node). It compresses JSON and event streams.
     pub(crate) async fn nginx(node: SocketAddr) -> Self {
         Self::nginx_with(node, "").await
     }
 
-    /// The same, passing upgrades on.
+    /// The same, and it passes upgrades on.
     pub(crate) async fn upgrading_nginx(node: SocketAddr) -> Self {
         let upgrading = "proxy_http_version 1.1; \
             proxy_set_header Upgrade $http_upgrade; \
@@ -65,7 +65,7 @@ impl Front {
         }
     }
 
-    /// A proxy that compresses all but what says that it must not be.
+    /// A proxy that compresses everything except answers that forbid it.
     pub(crate) async fn compressing(node: SocketAddr) -> Self {
         let mut command = Program::Node.script("compressing.mjs");
         command.arg(node.port().to_string());
@@ -80,7 +80,7 @@ impl Front {
         }
     }
 
-    /// The address of a path below `/api/v1`.
+    /// Makes the URL of a path below `/api/v1`.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}/api/v1{path}", self.address)
     }

@@ -1,4 +1,4 @@
-//! What is installed of the programs of others.
+//! Other people's programs that are installed.
 
 use std::{
     env,
@@ -16,7 +16,7 @@ pub(crate) enum Program {
     Nginx,
 }
 
-/// Whether all of these are here. Says which are not, and fails where they must be.
+/// Whether all of these are installed. Prints which are not, and fails if they are required.
 pub(crate) fn are_here(programs: &[Program]) -> bool {
     let missing: Vec<_> = programs
         .iter()
@@ -42,12 +42,12 @@ impl Program {
         }
     }
 
-    /// A command of this program, which must be here.
+    /// Makes a command of this program, which must be installed.
     pub(crate) fn command(self) -> Command {
         Command::new(self.path().unwrap())
     }
 
-    /// A script of this folder, run by this program.
+    /// Makes a command that runs a script of this folder with this program.
     pub(crate) fn script(self, name: &str) -> Command {
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
         let mut command = self.command();
@@ -60,7 +60,7 @@ impl Program {
     }
 }
 
-/// Where packages are installed.
+/// The folder for packages.
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients")
 }

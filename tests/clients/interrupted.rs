@@ -1,4 +1,4 @@
-//! Clients that are cut, sent away by a node that stops, and refused: each comes back by itself, and has every event
+//! Clients that are cut off, sent away by a stopping node, or refused: each reconnects by itself, and gets every event
 //! once.
 
 use std::{net::SocketAddr, time::Duration};
@@ -17,15 +17,15 @@ use super::{
     support::{Service, free_port},
 };
 
-/// Events in each stretch.
+/// Events between two interruptions.
 const SOME: i64 = 3;
 
-/// A client of others.
+/// A client of other people's making.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
-    /// Of npm.
+    /// From npm.
     EventSource,
-    /// Of Python.
+    /// For Python.
     HttpxSse,
     Websockets,
     /// In a page.
@@ -60,7 +60,7 @@ impl Kind {
     }
 }
 
-/// What stands before the node.
+/// The proxy before the node.
 #[derive(Clone, Copy)]
 enum Behind {
     Nothing,
@@ -112,7 +112,7 @@ async fn not_ready(config: &Config) -> (SocketAddr, CancellationToken) {
 async fn refuse(door: &Door, service: &Service, node: SocketAddr) {
     door.lead_to(node);
     door.cut();
-    // Who asks again was refused before.
+    // A second attempt shows that the first was refused.
     service.until("refused", async || door.led() > 1).await;
 }
 
@@ -164,7 +164,7 @@ async fn comes_back(kind: Kind, behind: Behind) {
     stop.cancel();
 }
 
-/// All at once: they wait most of the time.
+/// All run at once, because they wait most of the time.
 async fn come_back(behind: Behind, kinds: &[Kind]) {
     join_all(kinds.iter().map(|kind| comes_back(*kind, behind))).await;
 }

@@ -1,8 +1,8 @@
-//! The clients of others on a real node: those that people have, behind what stands between them and the service.
+//! Clients that people use, on a real node, behind the proxies that people run.
 //!
-//! `tests/clients/install` brings them. A test whose clients are not here says so and passes, unless
-//! `TEST_TIDEGATE_CLIENTS=required`. Each client is a small script that prints what it sees as lines of JSON; the judge
-//! is here.
+//! `tests/clients/install` installs them. A test whose clients are missing says so and passes, unless
+//! `TEST_TIDEGATE_CLIENTS=required`. Each client is a small script that prints what it sees as lines of JSON; the
+//! judging is done here.
 
 #![expect(
     clippy::unwrap_used,

@@ -47,7 +47,7 @@ fn stored(id: &str, version: Version) -> What {
     What::Stored { id, version }
 }
 
-/// What was committed: the number of an event is its place.
+/// The commits. The number of an event is its position.
 fn commits() -> Vec<Commit> {
     vec![
         commit(1, stored("s", FIRST)),
@@ -109,7 +109,7 @@ fn connection(subscription: &str, heard: Vec<Heard>, over: Over) -> Connection {
     }
 }
 
-/// Stays with `s` to the end.
+/// A client that stays with `s` to the end.
 fn staying() -> Connection {
     let told = [
         connected(2, FIRST),
@@ -123,13 +123,13 @@ fn staying() -> Connection {
     connection("s", told.into(), Over::Open)
 }
 
-/// Is with `t` when that is deleted.
+/// A client that is with `t` when that is deleted.
 fn deleted() -> Connection {
     let told = [connected(2, FIRST), heard(3), heard(7), ended()];
     connection("t", told.into(), Over::Closed(Some(4500)))
 }
 
-/// The connections as they should be, after `change`: exactly these rules are broken then.
+/// Asserts that the good connections break exactly these rules after `change`.
 fn check(expected: &[Rule], change: impl FnOnce(&mut Notes)) {
     let mut notes = Notes {
         connections: vec![staying(), deleted()],
@@ -375,7 +375,7 @@ fn a_gap_needs_lost_history() {
         missed(notes);
         notes.incidents.push(incident(Where::History));
     });
-    // What was asked for while history was lost may be answered only when the others are served again.
+    // A request that was sent while history was lost may be answered only once the others are served again.
     let answered_late = |asked_at: u64| {
         move |notes: &mut Notes| {
             missed(notes);

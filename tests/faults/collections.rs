@@ -16,8 +16,8 @@ async fn what_is_dropped_ends_and_what_is_made_anew_lives() {
     .await;
 }
 
-/// What a person, a script or a restore may do in a night: all that was set up for the collections is
-/// gone, and no node was there to see it.
+/// A person, a script or a restore may do this at night: everything that was set up for the collections is gone, and no
+/// node saw it happen.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_changed_while_no_node_ran_is_as_it_has_to_be_after_the_start() {
     let service = Service::start().await;

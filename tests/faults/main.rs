@@ -1,7 +1,7 @@
-//! What the service promises, kept while everything around it fails.
+//! The promises of the service, kept while everything around it fails.
 //!
-//! `rig` is the machinery, which `examples/soak` uses for longer runs; each file beside it is a
-//! family of faults. How to read it and what came of it: `docs/reliability.md`.
+//! `rig` is the machinery, which `examples/soak` uses for longer runs. Each file beside it is a family of faults.
+//! `docs/reliability.md` says how to read it, and what it found.
 
 #![expect(
     clippy::unwrap_used,

@@ -5,7 +5,7 @@ use crate::{
     suite::ride_out,
 };
 
-/// How long each lasts, where it is not over at once.
+/// The time that each fault lasts, unless it is over at once.
 const HOLD_MS: u64 = 2_500;
 
 #[tokio::test(flavor = "multi_thread")]

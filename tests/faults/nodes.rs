@@ -1,4 +1,4 @@
-//! Nodes die and stop; their clients go on where they were.
+//! Nodes die and stop. Their clients resume.
 
 use crate::{
     rig::faults::{Fault, Trouble},
@@ -15,7 +15,7 @@ async fn killed_nodes_lose_their_sockets_and_paused_ones_go_on_where_they_were()
     .await;
 }
 
-/// The processes end with an error by themselves: nobody sits on a socket on which nothing can come.
+/// The processes end with an error by themselves: no client keeps a socket on which nothing can come.
 #[cfg(debug_assertions)]
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_whose_tasks_panic_end_and_their_clients_go_on_elsewhere() {

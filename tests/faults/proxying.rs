@@ -13,7 +13,7 @@ use crate::{
     support::DEADLINE,
 };
 
-/// Both ends of a connection through a proxy.
+/// The two ends of a connection through a proxy.
 struct Ends {
     proxy: Proxy,
     listener: TcpListener,

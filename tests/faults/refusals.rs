@@ -1,4 +1,4 @@
-//! What callers are told while the database cannot answer: to come back, and when. Their sockets stay.
+//! The answers to callers while the database is unavailable: when to come back. Their sockets stay.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
     support::{DEADLINE, Socket},
 };
 
-/// What is refused may have happened all the same: so nothing is done to the one with the socket.
+/// A refused request may have happened nevertheless, so nothing is done to the subscription with the socket.
 const CALLS: [(Method, &str); 6] = [
     (Method::POST, "/subscriptions"),
     (Method::PUT, "/subscriptions/other"),

@@ -30,7 +30,7 @@ async fn ten_nodes_race_for_the_migrations_and_all_start() {
     world.stop().await.unwrap();
 }
 
-/// The names of the files in `migrations/`.
+/// Returns the names of the files in `migrations/`.
 fn migrations() -> Vec<String> {
     let files = std::fs::read_dir("migrations").unwrap();
     let name = |file: std::io::Result<std::fs::DirEntry>| {

@@ -14,7 +14,7 @@ use crate::rig::{
 
 const SEED: u64 = 7;
 
-/// One world at a time: each has five processes of its own.
+/// One world at a time, because each has five processes of its own.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 fn settings(nodes: usize) -> Settings {
@@ -52,14 +52,13 @@ fn binary() -> PathBuf {
     env!("CARGO_BIN_EXE_tidegate").into()
 }
 
-/// A world of so many nodes in which nobody is at work, to itself until it is dropped.
+/// Starts a world of this many nodes in which nothing happens. The caller has it to itself until it is dropped.
 pub(crate) async fn empty_world(nodes: usize) -> (World, MutexGuard<'static, ()>) {
     let turn = TURN.lock().await;
     (World::start(settings(nodes)).await.unwrap(), turn)
 }
 
-/// Injects each of these (faults that come together stand together), and holds everyone's records
-/// against what was committed.
+/// Injects the trials one after another (the faults of one trial together), and checks all records against the commits.
 pub(crate) async fn ride_out(trials: &[(&[Fault], u64)]) -> Evidence {
     let (mut world, turn) = empty_world(2).await;
     let life = Life::start(&world, &population(), SEED).await.unwrap();
@@ -89,7 +88,7 @@ fn assert_honest(evidence: &Evidence, logs: &[String]) {
         shown.join("\n"),
         logs.join("\n----\n")
     );
-    // It is not for want of work that nothing was wrong.
+    // There was enough to do, so that this means something.
     assert!(
         evidence.commits.len() > 50,
         "{} commits",

@@ -1,4 +1,4 @@
-//! A node on worker threads of its own, so that what a test does to them does not stop the test.
+//! A node on worker threads of its own, so that a test can block them without stopping itself.
 
 use std::ops::Deref;
 
@@ -34,12 +34,12 @@ impl Apart {
         Self { service, runtime }
     }
 
-    /// Where the node runs.
+    /// Returns the runtime of the node.
     pub(crate) fn handle(&self) -> Handle {
         self.runtime.as_ref().unwrap().handle().clone()
     }
 
-    /// Stops in order; panics if the node ends with an error.
+    /// Stops in order. Panics if the node ends with an error.
     pub(crate) async fn stop(mut self) {
         let handle = self.handle();
         let service = self.service.take().unwrap();
@@ -59,7 +59,7 @@ impl Deref for Apart {
 
 impl Drop for Apart {
     fn drop(&mut self) {
-        // A runtime must not be dropped where tasks run.
+        // A runtime must not be dropped inside a task.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

@@ -1,4 +1,4 @@
-//! The database is away: requests are refused at once, sockets stay, and nothing is lost.
+//! The database is unavailable: requests are refused at once, sockets stay, and nothing is lost.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     trouble::requests,
 };
 
-/// Longer than a test waits for anything: whoever waited for this would be found out.
+/// Longer than a test waits for anything, so that a request that waits this long fails the test.
 const FOR_EVER: Duration = Duration::from_hours(1);
 
 /// Three members, and a node on them whose requests would wait for a server for ever.
@@ -33,7 +33,7 @@ async fn database(service: &Service) -> Value {
     health["parts"]["database"].clone()
 }
 
-/// Takes the majority away, and the primary with it; returns the members that are gone.
+/// Takes the majority away, and the primary with it. Returns the members that are gone.
 async fn lose_majority(cluster: &mut Cluster) -> [usize; 2] {
     let primary = cluster.primary().await.unwrap();
     let gone = [primary, (primary + 1) % 3];
@@ -43,7 +43,7 @@ async fn lose_majority(cluster: &mut Cluster) -> [usize; 2] {
     gone
 }
 
-/// Sends all requests at once, with and without a key; each is refused by the one problem for this.
+/// Sends all requests at once, with and without a key. Each must be refused by the one problem for this.
 async fn assert_refused(service: &Service, id: &str) {
     let sent = requests(id).into_iter().flat_map(|(method, path, body)| {
         ["", "key"].map(|key| {
@@ -79,7 +79,7 @@ async fn a_lost_majority_refuses_requests_at_once_and_keeps_sockets() {
         .to_owned();
     let gone = lose_majority(&mut cluster).await;
 
-    // It is not known yet: these wait for a server, and end when it is.
+    // The node does not know yet: these wait for a server, and end once it does.
     assert_refused(&service, &id).await;
     service
         .until("away", async || {
@@ -96,7 +96,7 @@ async fn a_lost_majority_refuses_requests_at_once_and_keeps_sockets() {
     service
         .until("not ready", async || service.status("/ready").await == 503)
         .await;
-    // What the router knows needs no database: who is connected, and new connections.
+    // The router needs no database for the list of connections, nor for new connections.
     assert_eq!(
         service
             .status(&format!("/subscriptions/{id}/connections"))

@@ -1,4 +1,4 @@
-//! What any user does first, and what the system that this one replaces was checked for.
+//! The first steps of any user, and the checks of the system that this one replaces.
 
 use std::collections::BTreeSet;
 
@@ -145,7 +145,7 @@ async fn a_delete_closes_open_sockets_and_the_service_goes_on() {
     service.stop().await;
 }
 
-/// All pages of a list, each asked for with what the one before named.
+/// Reads all pages of a list, each with the cursor of the one before.
 async fn pages(service: &Service, path: &str, parameter: &str) -> Vec<Value> {
     let mut pages = vec![service.get(path).await];
     while let Some(cursor) = pages.last().and_then(|page| page["nextCursor"].as_str()) {

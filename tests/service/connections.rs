@@ -1,4 +1,4 @@
-//! Who is connected.
+//! The list of connections.
 
 use serde_json::{Value, json};
 

@@ -12,13 +12,13 @@ async fn publish(service: &Service, range: std::ops::Range<i64>) {
     }
 }
 
-/// The database's clock.
+/// Reads the database's clock.
 async fn server_time(service: &Service) -> bson::DateTime {
     let hello = service.database.run_command(doc! {"hello": 1}).await;
     *hello.unwrap().get_datetime("localTime").unwrap()
 }
 
-/// Waits until the database's clock has gone on by so much.
+/// Waits until the database's clock has moved on by this much.
 async fn pass(service: &Service, millis: i64) {
     let begun = server_time(service).await.timestamp_millis();
     let passed = async || server_time(service).await.timestamp_millis() > begun + millis;
@@ -90,7 +90,7 @@ async fn a_cursor_of_another_deployment_is_a_gap_and_then_live() {
     assert_eq!((messages, closed.code), (vec![], 4002));
 }
 
-/// Another node may be further than this one: what this one gets up to there was seen already.
+/// A client may come from a node that is ahead of this one: it has already seen what this one still has to read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_ahead_of_the_feed_is_taken_and_what_comes_up_to_it_skipped() {
     let service = Service::start().await;
@@ -184,7 +184,7 @@ async fn what_was_before_the_subscription_is_told_where_it_can_be() {
     assert_eq!(closing.message().await["recovered"], false);
     assert_eq!(closing.message().await["reason"], "before_subscription");
     assert_eq!(closing.event().await["n"], 1, "it stays");
-    // Bare events have no word for it, and a close would come again and again.
+    // Bare events cannot carry a gap, and a close would come again and again.
     for more in ["", "&onGap=close"] {
         let path = format!("/api/v1/subscriptions/{id}/events{query}{more}");
         let bare = Socket::open(service.address, &path, Some("cloudevents.json")).await;

@@ -1,14 +1,14 @@
-//! Filters that take too much of an event: each is blamed on its subscription alone.
+//! Filters that take too many steps on an event: each is blamed on its subscription alone.
 
 use serde_json::{Value, json};
 use tidegate::config::Config;
 
 use crate::support::{Service, Socket};
 
-/// Elements of the event; none but the last meets any condition of the filter.
+/// Elements of the event. Only the last meets any condition of the filter.
 const ELEMENTS: usize = 45_000;
 
-/// A filter that takes far more steps on [`event`] than it may, and few on anything else.
+/// A filter that takes far too many steps on [`event`], and few on anything else.
 fn filter() -> Value {
     let elements: Vec<_> = (0..100)
         .map(|n| json!({"$elemMatch": {"x": {"$gt": n}}}))
@@ -28,7 +28,7 @@ struct Told {
     updated: Value,
 }
 
-/// Makes a subscription and has it meet an ordinary event, and then one that is too much for it.
+/// Makes a subscription meet an ordinary event, and then one that is too expensive for it.
 async fn meet(service: &Service, id: &str) -> (Socket, Told) {
     let path = format!("/subscriptions/{id}");
     let made = service
@@ -91,8 +91,8 @@ async fn a_filter_that_is_too_expensive_for_an_event_makes_its_subscription_inva
     service.stop().await;
 }
 
-/// Opens a socket behind `after` that hears of the event before the dear one, of a gap in the place of that,
-/// and of what comes behind it; also returns `connected`.
+/// Opens a socket after a cursor, and asserts that it gets the event before the expensive one, a gap in the place of
+/// that, and the events after it. Returns `connected` too.
 async fn replay(service: &Service, told: &Told, after: &str) -> (Value, Socket) {
     let mut socket = service.open("dear", &format!("?after={after}")).await;
     let connected = socket.message().await;
@@ -112,13 +112,13 @@ fn assert_gap(gap: &Value, before: &Value, at: &Value) {
     );
 }
 
-/// A cursor of the subscription's beginning.
+/// Returns the cursor of the subscription's beginning.
 async fn beginning(service: &Service) -> String {
     let mut fresh = service.open("dear", "?since=2020-01-01T00:00:00Z").await;
     fresh.message().await["cursor"].as_str().unwrap().to_owned()
 }
 
-/// Who comes back to an event of the past decides nothing for others: nodes would differ by it.
+/// A client that replays the event decides nothing for others. Otherwise nodes would differ.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_tells_a_gap_goes_on_and_leaves_the_subscription_as_it_is() {
     let service = Service::start().await;
@@ -130,7 +130,7 @@ async fn a_replay_tells_a_gap_goes_on_and_leaves_the_subscription_as_it_is() {
     let (connected, _socket) = replay(&service, &told, &beginning).await;
     assert_eq!(connected["subscription"]["status"], "invalid");
 
-    // A node that was started since has not met the event.
+    // A node that was started later has not met the event.
     let restarted = Service::on(Config::clone(&service.config)).await;
     service.stop().await;
     let mut live = restarted.connect("dear").await;
@@ -200,7 +200,7 @@ async fn who_cannot_be_told_or_wants_no_gap_ends_where_the_event_is() {
     let cursor = deaf.message().await["cursor"].clone();
     service.publish("tick", event(ELEMENTS)).await;
     let ended = deaf.assert_ends(4002, "resync").await;
-    // Whoever comes to the event again ends there again, as at any gap.
+    // A client that comes to the event again ends there again, as at any gap.
     let before = ended["cursor"].as_str().unwrap();
     assert!(Some(before) >= cursor.as_str());
     let path = format!("/api/v1/subscriptions/dear/events?after={before}");
@@ -215,7 +215,7 @@ async fn who_cannot_be_told_or_wants_no_gap_ends_where_the_event_is() {
         assert_eq!(connected["recovered"], false);
         deaf.assert_ends(4002, "resync").await;
     }
-    // Who begins anew is told what is wrong, and stays.
+    // A client that starts anew is told what is wrong, and stays.
     let mut deaf = service.open("dear", "?onGap=close").await;
     assert_eq!(deaf.message().await["subscription"]["status"], "invalid");
     let change = json!({"filter": {"type": "tick"}});

@@ -1,4 +1,4 @@
-//! A stop that takes its time: connections end over a while, and everything else goes on meanwhile.
+//! A slow stop: connections end over a while, and everything else goes on meanwhile.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
 
 const SOCKETS: usize = 100;
 
-/// A node that takes `window` to end its connections.
+/// Starts a node that takes `window` to end its connections.
 async fn start(window: Duration) -> Service {
     Service::start_with(|config| {
         config.shutdown_timeout = DEADLINE;
@@ -53,7 +53,7 @@ async fn connections_end_one_after_the_other_and_are_told_when_to_come_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_drains_is_not_ready_takes_no_connection_and_serves_all_else() {
-    // Many ticks long: what follows is asked while connections are open.
+    // The drain takes many ticks, so the following requests are sent while connections are open.
     let service = start(DEADLINE / 2).await;
     let id = service.subscribe(json!({})).await;
     let mut sockets = connect_many(&service, &id, SOCKETS * 5).await;
@@ -73,11 +73,11 @@ async fn a_node_that_drains_is_not_ready_takes_no_connection_and_serves_all_else
     // A status would end a browser's `EventSource` for good.
     let refused = Events::refused(&service, &id, &cursor, "shutdown").await;
     assert_eq!(refused.data["code"], 1001);
-    // Live delivery goes on for those who are still connected.
+    // Clients that are still connected get live events.
     service.publish("meanwhile", json!(1)).await;
     let open = service.count("tidegate_connections").await;
     assert!(open > 0, "the window is not over");
-    // When the clients go, nothing is waited for.
+    // Once the clients have left, the node waits for nothing.
     drop(sockets);
     let heard = join_all(last.iter_mut().map(first_type)).await;
     assert!(heard.iter().any(|kind| kind == "event"), "{heard:?}");

@@ -1,4 +1,4 @@
-//! Subscriptions that expire: what is delivered is exact, and the document goes.
+//! Subscriptions that expire: delivery is exact, and the document is deleted.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ fn soon(milliseconds: i64) -> DateTime {
     DateTime::from_millis(DateTime::now().timestamp_millis() + milliseconds)
 }
 
-/// The wall times at which numbered events were committed, as the server's own log has them.
+/// Reads the wall times at which numbered events were committed, from the server's own log.
 async fn commits(service: &Service) -> Vec<(i64, DateTime)> {
     let client = service.database.client();
     let oplog = client.database("local").collection::<Document>("oplog.rs");

@@ -16,7 +16,7 @@ mod tokens;
 
 use crate::support::Service;
 
-/// The sum over all lines of the metrics that begin so.
+/// Sums all lines of the metrics that begin with this text.
 async fn total(service: &Service, prefix: &str) -> u64 {
     let text = service.metrics().await;
     let values = text.lines().filter(|line| line.starts_with(prefix));

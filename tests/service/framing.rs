@@ -1,4 +1,4 @@
-//! Where a request ends must be beyond doubt: else it is refused, and nothing behind it is read.
+//! The end of a request must be beyond doubt. Otherwise it is refused, and nothing behind it is read.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::{
     support::Service,
 };
 
-/// A request to publish, with these lines that say how long it is.
+/// Makes a request to publish, with these lines about its length.
 fn publish(framing: &str, body: &str) -> String {
     format!(
         "POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
@@ -15,7 +15,7 @@ fn publish(framing: &str, body: &str) -> String {
     )
 }
 
-/// The status of the answer, and whether the connection goes on behind it: a second request follows at once.
+/// Returns the status of the answer, and whether the connection goes on behind it: a second request follows at once.
 async fn asked(service: &Service, request: &str) -> (u16, bool) {
     let mut raw = Raw::dial(service.address).await;
     let second = "GET /api/v1/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -39,7 +39,7 @@ async fn a_request_of_doubtful_length_is_refused_and_the_connection_closed() {
             &*chunked,
             (202, true),
         ),
-        // Where both are given the chunks count, and the connection is closed, as RFC 9112, section 6.1, has it.
+        // If both are given, the chunks count and the connection is closed (RFC 9112, section 6.1).
         (
             format!("Transfer-Encoding: chunked\r\n{length}"),
             &chunked,

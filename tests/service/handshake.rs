@@ -1,4 +1,4 @@
-//! The way to a socket: what is refused before the upgrade, and how.
+//! The way to a socket: refusals before the upgrade.
 
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
@@ -17,7 +17,7 @@ async fn ask(service: &Service, request: &str) -> Answer {
     raw.answer().await
 }
 
-/// The request is refused with this status and kind of problem; no connection is opened.
+/// Asserts that the request is refused with this status and kind of problem, and that no connection is opened.
 async fn check(service: &Service, request: &str, status: u16, slug: &str) -> Answer {
     let answer = ask(service, request).await;
     assert_eq!(answer.status, status, "{request}\n{answer:?}");
@@ -133,7 +133,7 @@ async fn pages_of_other_origins_may_connect_only_where_that_is_allowed() {
         "HTTPS://Allowed.test:443",
         "http://localhost",
         "http://localhost:80",
-        // A proxy may have taken TLS away.
+        // A proxy may have ended TLS.
         "https://localhost",
         "https://public.example",
     ] {
@@ -160,7 +160,7 @@ async fn the_first_subprotocol_that_is_spoken_is_chosen() {
         let answer = ask(&service, &upgrade_request(&id, &offer)).await;
         assert_eq!(answer.status, 101, "{answer:?}");
         assert_eq!(answer.header("sec-websocket-protocol"), chosen);
-        // RFC 6455, section 1.3, has this example.
+        // The example of RFC 6455, section 1.3.
         let accept = answer.header("sec-websocket-accept");
         assert_eq!(accept, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     }
@@ -174,14 +174,14 @@ async fn failed(service: &Service, cause: &str) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_comes_byte_by_byte_is_cut() {
-    // Requests of the test itself are under it too, and their heads may come late on a busy machine.
+    // This timeout also covers the test's own requests, whose heads may come late on a busy machine.
     let service = Service::start_with(|config| {
         config.limits.header_timeout = std::time::Duration::from_secs(2);
     })
     .await;
     let mut raw = Raw::dial(service.address).await;
     raw.send(b"GET / HTTP/1.1\r\nX-Slow: ").await;
-    // One more byte each time that the database has answered somebody.
+    // One more byte each time the database has answered somebody.
     let trickle = async {
         while raw.tcp.write_all(b"x").await.is_ok() {
             let ping = bson::doc! {"ping": 1};
@@ -224,7 +224,7 @@ async fn what_is_no_http_is_refused() {
     service.stop().await;
 }
 
-/// Both are lists, which a proxy or a browser may write on several lines.
+/// Both headers are lists, which a proxy or a browser may write on several lines.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_is_asked_for_in_any_legal_spelling() {
     let service = Service::start().await;

@@ -1,4 +1,4 @@
-//! Signs of life: who gives none is closed, who gives some is kept.
+//! Signs of life: a client without any is closed, and a client with some is kept.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn a_client_that_answers_no_ping_is_missed() {
     let mut mute = Raw::open(service.address, &id).await;
     let ping = mute.frame().await.expect("a ping, not the end");
     assert_eq!((ping.first, ping.payload.len()), (PING, 0));
-    // What else it says is no answer.
+    // Its other messages are no pong.
     mute.send(&client_frame(TEXT, br#"{"type":"ping"}"#)).await;
     assert_eq!(mute.message().await, json!({"type": "pong"}));
     let ended = mute.assert_ends(4001, "heartbeat_missed").await;
@@ -44,7 +44,7 @@ async fn a_client_that_neither_reads_nor_answers_is_missed() {
     .await;
     let id = service.subscribe(json!({})).await;
     let idle = Raw::open(service.address, &id).await;
-    // This one has a frame stuck in its socket, too: no ping can leave.
+    // This client also has a frame stuck in its socket, so that no ping can leave.
     let stuck = Raw::open_narrow(service.address, &id).await;
     service
         .publish("large", json!("x".repeat(300 * 1024)))
@@ -69,7 +69,7 @@ async fn a_client_that_answers_is_kept() {
     .await;
     let id = service.subscribe(json!({})).await;
     let mut socket = service.connect(&id).await;
-    // No ping comes before the one before it is answered, which the library does by itself.
+    // The next ping comes only after the last one is answered, which the library does by itself.
     for _ in 0..20 {
         let frame = socket.frame().await.expect("a ping, not the end");
         assert!(matches!(frame, Ok(Message::Ping(_))), "{frame:?}");
@@ -92,8 +92,7 @@ async fn a_ping_message_is_answered_by_a_pong_message() {
     service.stop().await;
 }
 
-/// What it sends ends up in the kernel's buffers and nowhere else: the server reads no further than
-/// it can answer.
+/// The client's input stays in the kernel's buffers: the server reads no further than it can answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_floods_pings_without_reading_is_not_read_and_missed() {
     let service = Service::start_with(|config| {

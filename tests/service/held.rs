@@ -1,4 +1,4 @@
-//! What a node answers while its feed is held up: the same, but it says that it has not applied it.
+//! A node whose feed is held up gives the same answers, and says that it has not applied them.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use tidegate::mongod::Mongod;
 
 use crate::support::{Service, options};
 
-/// The name by which the fail point knows the node's requests from the test's.
+/// The application name that tells the node's requests from the test's, for the fail point.
 const NAME: &str = "held";
 
-/// A node on a mongod of its own (there is one fail point for the whole server).
+/// A node on a mongod of its own, because a fail point is for the whole server.
 async fn start(applied_timeout: Duration) -> (Mongod, Service) {
     let mongod = Mongod::start(options()).await.unwrap();
     let uri = mongod.uri();
@@ -86,7 +86,7 @@ async fn a_write_that_is_not_applied_yet_is_answered_as_ever_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_changes_nothing_waits_for_no_feed() {
-    // Whoever waits, waits until the test fails.
+    // A request that waited would wait until the test fails.
     let (mongod, service) = start(Duration::from_hours(1)).await;
     let subscription = json!({"name": "same", "filter": {"type": "a"}});
     let path = "/subscriptions/mine";
@@ -137,7 +137,7 @@ async fn what_was_committed_while_the_feed_was_held_comes_in_order() {
     mongod.stop().await;
 }
 
-/// A write: its status, and what `Tidegate-Applied` says.
+/// Sends a write. Returns its status and the value of `Tidegate-Applied`.
 async fn write(
     service: &Service,
     method: &str,

@@ -1,4 +1,4 @@
-//! Clients that break the rules of a socket: each ends alone, with a name, counted once.
+//! Clients that break the rules of a socket: each ends alone, for a named reason, counted once.
 
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
@@ -11,7 +11,7 @@ use crate::{
 
 const MESSAGE_BYTES: usize = 1024;
 
-/// A node, a subscription, and how to hear from it.
+/// A node and a subscription to attack.
 struct Target {
     service: Service,
     id: String,
@@ -29,7 +29,7 @@ impl Target {
         Raw::open(self.service.address, &self.id).await
     }
 
-    /// What is sent ends the connection with this code and reason, and is counted once.
+    /// Asserts that these bytes end the connection with this code and reason, counted once.
     async fn check(&self, sent: &[u8], code: u16, reason: &str) {
         let before = self.service.count_closed(reason).await;
         let mut raw = self.open().await;
@@ -152,7 +152,7 @@ async fn a_message_in_fragments_with_control_frames_between_is_understood() {
     sent.extend(client_frame(0x00, b""));
     sent.extend(client_frame(0x00, b":\"pi"));
     sent.extend(client_frame(0x80, b"ng\"}"));
-    // However the bytes are cut.
+    // However the bytes are split.
     for byte in sent {
         raw.send(&[byte]).await;
     }
@@ -212,14 +212,14 @@ async fn a_client_that_vanishes_is_counted_as_lost() {
     drop(target.open().await);
     target.assert_counted("connection_lost", 1).await;
     let raw = target.open().await;
-    // Gone with a reset instead of an end.
+    // The connection ends with a reset.
     raw.tcp.set_zero_linger().unwrap();
     drop(raw);
     target.assert_counted("connection_lost", 2).await;
     target.service.stop().await;
 }
 
-/// Neither by messages to be ignored, nor by fragments that never make a message.
+/// Neither by messages that are ignored, nor by fragments that never make a message.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_never_stop_sending_starve_nobody() {
     let service = Apart::start(1, |_| {}).await;

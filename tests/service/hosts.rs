@@ -1,4 +1,4 @@
-//! For whom a request is: said once, and this node.
+//! The host of a request: given once, and this node's.
 
 use serde_json::json;
 
@@ -20,7 +20,7 @@ fn get(path: &str, more: &str) -> String {
     format!("GET {path} HTTP/1.1\r\n{more}\r\n")
 }
 
-/// Everything that this node answers, by this name.
+/// Makes requests for everything that this node answers, under this name.
 fn everything(id: &str, host: &str) -> Vec<String> {
     let host_line = format!("Host: {host}\r\n");
     let stream = format!("{host_line}Accept: text/event-stream\r\n");

@@ -1,5 +1,4 @@
-//! What several of these files need: readings of the books while something happens, panics, and
-//! sockets by the dozen.
+//! Helpers of several files: the metrics' balance while something happens, panics, and many sockets.
 
 use std::{
     panic,
@@ -12,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Closed, Service, Socket};
 
-/// Panics in the service's own code since the first test asked. (The driver's are not counted: its
-/// tasks panic where a test's runtime ends before they do.)
+/// Panics in the service's own code since the first call. The driver's are not counted: its tasks panic if a test's
+/// runtime ends before they do.
 static PANICS: LazyLock<Mutex<Vec<String>>> = LazyLock::new(|| {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -30,13 +29,13 @@ fn lock(panics: &Mutex<Vec<String>>) -> std::sync::MutexGuard<'_, Vec<String>> {
     panics.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts to listen for panics, and fails if there was one.
+/// Starts to watch for panics, and fails if there was one.
 pub(crate) fn assert_no_panic() {
     let panics = lock(&PANICS);
     assert!(panics.is_empty(), "{panics:?}");
 }
 
-/// Does `work` while the books are read over and over: they must balance at every reading.
+/// Runs `work` while the metrics are read over and over. They must balance at every reading.
 pub(crate) async fn with_books_watched<T>(service: &Service, work: impl Future<Output = T>) -> T {
     assert_no_panic();
     let watching = async {
@@ -55,12 +54,12 @@ pub(crate) async fn with_books_watched<T>(service: &Service, work: impl Future<O
     }
 }
 
-/// Opens `count` sockets on a subscription; each has said `connected`.
+/// Opens `count` sockets on a subscription, and reads the `connected` of each.
 pub(crate) async fn connect_many(service: &Service, id: &str, count: usize) -> Vec<Socket> {
     join_all((0..count).map(|_| service.connect(id))).await
 }
 
-/// Waits until no connection is open, and `count` were closed for this reason.
+/// Waits until no connection is open and `count` were closed for this reason.
 pub(crate) async fn until_closed(service: &Service, reason: &str, count: usize) {
     #[expect(clippy::cast_precision_loss, reason = "small counts")]
     let count = count as f64;
@@ -82,7 +81,7 @@ pub(crate) async fn insert_events(service: &Service, kind: &str, numbers: std::o
     collection.insert_many(events).await.unwrap();
 }
 
-/// Like [`insert_events`] with the type `big`: more than a socket takes at once.
+/// Inserts events like [`insert_events`], with the type `big`: each is more than a socket takes at once.
 pub(crate) async fn insert_big(service: &Service, count: i32) {
     let filling = "x".repeat(20_000);
     let events =
@@ -95,9 +94,8 @@ pub(crate) async fn insert_big(service: &Service, count: i32) {
         .unwrap();
 }
 
-/// Asserts that what a socket got until its close is exactly these events, each once and in
-/// order, then one `ended`, then the close; that the cursors never fall; and returns what came
-/// beside the events.
+/// Asserts that a socket got exactly these events, each once and in order, then one `ended`, then the close, and that
+/// cursors never fell. Returns the messages beside the events.
 pub(crate) fn assert_last_words(
     (messages, closed): (Vec<Value>, Closed),
     expected: std::ops::Range<i32>,

@@ -1,4 +1,4 @@
-//! Replay of what the oplog no longer has, from the collection of events.
+//! Replay from the archive, the collection of events, of what the oplog no longer has.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ impl Database {
         }
     }
 
-    /// Writes so much that the oplog begins anew.
+    /// Writes enough to overrun the oplog.
     async fn lose_history(&self) {
         let store = Store::connect(&self.config).await.unwrap();
         let lost = self.fill().await;
@@ -46,7 +46,7 @@ impl Database {
         }
     }
 
-    /// Inserts one large document; returns when.
+    /// Inserts one large document. Returns the time.
     async fn fill(&self) -> Timestamp {
         let large = self
             .client
@@ -63,7 +63,7 @@ impl Database {
     }
 }
 
-/// Reads up to the event of this number; whatever else comes is no gap. Cursors never fall.
+/// Reads up to the event with this number. No gap may come, and cursors must not fall.
 async fn read_until(socket: &mut Socket, last: i64) -> Vec<i64> {
     let mut read = Vec::new();
     let mut before = String::new();
@@ -76,7 +76,7 @@ async fn read_until(socket: &mut Socket, last: i64) -> Vec<i64> {
     read
 }
 
-/// Everything from `first` on came, in order; what was there before may have come again.
+/// Asserts that everything from `first` on came in order. Earlier events may have come again.
 fn assert_complete(read: &[i64], first: i64) {
     let new: Vec<i64> = read.iter().copied().filter(|n| *n >= first).collect();
     let last = read.last().copied().unwrap();
@@ -106,7 +106,7 @@ async fn beyond_the_oplog_events_come_from_the_collection() {
     assert_complete(&read_until(&mut socket, 2_509).await, 3);
     assert!(service.metric("tidegate_replay_pages_total").await >= 3.0);
 
-    // The cursor of such an event is good for going on.
+    // The cursor of such an event can be resumed from.
     drop(socket);
     let mut socket = service.open(&id, "").await;
     socket.message().await;
@@ -183,8 +183,7 @@ async fn a_gap_tells_of_events_of_others_that_carry_no_time() {
     database.mongod.stop().await;
 }
 
-/// An event of a transaction stands in the collection where it was inserted, and in the feed where that was
-/// committed.
+/// An event of a transaction has its place in the archive by its insert, and in the feed by its commit.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_of_a_slow_transaction_comes_though_it_was_inserted_long_before_the_cursor() {
     let database = Database::start().await;
@@ -222,12 +221,12 @@ async fn an_event_of_a_slow_transaction_comes_though_it_was_inserted_long_before
     database.mongod.stop().await;
 }
 
-/// The change stream says that the history is lost; the next one goes on where the collection ends.
+/// The change stream says that the history is lost. The next one goes on where the archive ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn at_the_seam_nothing_is_lost_and_nothing_comes_twice() {
     let database = Database::start().await;
     let mut config = database.config.clone();
-    // Nothing is remembered.
+    // There is no backlog.
     config.feed.window_bytes = 0;
     let service = Service::on(config).await;
     let id = durable(&service).await;
@@ -249,7 +248,7 @@ async fn at_the_seam_nothing_is_lost_and_nothing_comes_twice() {
     database.mongod.stop().await;
 }
 
-/// Clients that come together are served together; what one has lost does not concern the others.
+/// Clients that return together are served together. What one has lost does not concern the others.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_lost_cursor_does_not_take_the_others_with_it() {
     let database = Database::start().await;
@@ -267,7 +266,7 @@ async fn one_lost_cursor_does_not_take_the_others_with_it() {
     let after = format!("?after={first}");
     let (mut lost, mut kept) = tokio::join!(service.open(&old, ""), service.open(&new, &after));
     assert_eq!(kept.message().await["recovered"], true);
-    // From the collection the first would come again.
+    // From the archive the first would come again.
     assert_eq!(read(&mut kept, 2).await.0, [1, 2]);
     assert_eq!(lost.message().await["recovered"], true);
     assert_eq!(read(&mut lost, 3).await.0, [0, 1, 2]);

@@ -1,5 +1,5 @@
-//! The client leaves: in order, by a reset, by half. Whatever else happens at the same time, each
-//! connection ends for one reason, and the books say which.
+//! The client leaves: in order, by a reset, or by half. Whatever else happens at the same time, each connection ends
+//! for one reason, and the metrics say which.
 
 use std::{net::Shutdown, time::Duration};
 
@@ -20,23 +20,23 @@ use crate::{
     support::{Service, Socket},
 };
 
-/// How a client goes.
+/// A client's way to leave.
 #[derive(Clone, Copy, Debug)]
 enum Manner {
     /// The closing handshake.
     Close,
-    /// TCP reset.
+    /// A TCP reset.
     Reset,
-    /// It will say nothing any more, but listens on.
+    /// It closes its sending side and listens on.
     Half,
-    /// Not at all.
+    /// It stays.
     Stay,
 }
 
 const LEAVING: [Manner; 3] = [Manner::Close, Manner::Reset, Manner::Half];
 const ANY: [Manner; 4] = [Manner::Close, Manner::Reset, Manner::Half, Manner::Stay];
 
-/// Has each socket go in one of these manners, after at most so many turns of waiting.
+/// Makes each socket leave in one of these ways, after fewer than `patience` turns of the runtime.
 async fn go_all(
     sockets: Vec<Socket>,
     manners: &[Manner],
@@ -144,7 +144,7 @@ async fn leaving_while_the_outbox_is_full_ends_for_one_reason_and_holds_up_nobod
     let service = Service::start_with(|config| {
         config.socket.outbox_frames = 2;
         config.socket.send_buffer_bytes = 4096;
-        // Whoever is waited for without need is waited for until the test fails.
+        // An unnecessary wait would last until the test fails.
         config.socket.router_patience = Duration::from_hours(1);
     })
     .await;
@@ -175,12 +175,12 @@ async fn leaving_while_the_outbox_is_full_ends_for_one_reason_and_holds_up_nobod
     service.stop().await;
 }
 
-/// Goes; whoever is told the end of the connection returns it.
+/// Leaves. Returns the end of the connection, if the client hears of it.
 async fn go(mut socket: Socket, manner: Manner) -> Option<(u16, String)> {
     let tcp = SockRef::from(socket.stream.get_ref());
     match manner {
         Manner::Close => {
-            // It fails where the server was faster.
+            // The close fails if the server was faster.
             drop(socket.stream.close(None).await);
             while let Some(Ok(_)) = socket.frame().await {}
             None
@@ -197,7 +197,7 @@ async fn go(mut socket: Socket, manner: Manner) -> Option<(u16, String)> {
     }
 }
 
-/// The end that a client is told: at most one `ended`, and then the close.
+/// Reads the end of a connection: at most one `ended`, and then the close.
 async fn told(socket: &mut Socket) -> Option<(u16, String)> {
     let mut ended = None;
     loop {
@@ -219,7 +219,7 @@ async fn told(socket: &mut Socket) -> Option<(u16, String)> {
     }
 }
 
-/// Lets others go first so many times.
+/// Yields to other tasks this many times.
 async fn turns(count: u32) {
     for _ in 0..count {
         yield_now().await;

@@ -1,4 +1,4 @@
-//! How many connections there may be: refused before the upgrade, and free again after a close.
+//! The bounds on connections: refused before the upgrade, and free again after a close.
 
 use serde_json::json;
 
@@ -102,7 +102,7 @@ async fn a_node_that_is_full_of_subscriptions_says_so_and_takes_no_more() {
             (503, &json!("/problems/overloaded"))
         );
     }
-    // The past of what it does not know cannot be told, and bare events not why they do not come.
+    // The node cannot replay what it does not know, and bare events cannot say why they do not come.
     let past = "?since=2020-01-01T00:00:00Z";
     for (id, query, subprotocol, taken) in [
         ("b", past, None, true),
@@ -123,7 +123,7 @@ async fn a_node_that_is_full_of_subscriptions_says_so_and_takes_no_more() {
             "{path} {subprotocol:?}"
         );
     }
-    // What is there can be changed and deleted, and makes room.
+    // Existing ones can be changed and deleted, and deleting makes room.
     let mut waiting = service.open("d", "").await;
     assert_eq!(waiting.message().await["subscription"]["status"], "invalid");
     let path = format!("/subscriptions/{first}");
@@ -137,7 +137,7 @@ async fn a_node_that_is_full_of_subscriptions_says_so_and_takes_no_more() {
     service.stop().await;
 }
 
-/// Who cannot be told that nothing comes any more, or wants no gap, ends where the node has no room for a change.
+/// A client that cannot be told that no more comes, or wants no gap, ends where the node has no room for a change.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_the_node_has_no_room_for_ends_who_would_miss_events_in_silence() {
     let service = Service::start_with(|config| config.limits.subscriptions_bytes = 4 * 1024).await;

@@ -1,4 +1,4 @@
-//! How much may wait on a node: the largest of those that do not read are closed first, and nobody else.
+//! The bound on a node's waiting frames: the largest of the clients that do not read are closed first, and nobody else.
 
 use serde_json::{Value, json};
 use tidegate::config::Config;
@@ -10,20 +10,20 @@ use crate::{
 
 const MOST_BYTES: usize = 512 * 1024;
 const EVENT_BYTES: usize = 8 * 1024;
-/// What surrounds the data of an event in its frame.
+/// Bytes around an event's data in its frame.
 const ENVELOPE_BYTES: usize = 1024;
-/// Published at once.
+/// Events in a batch.
 const BATCH: usize = 4;
 /// More batches than fit into sockets and outboxes.
 const BATCHES: usize = 400;
 
-/// Room in each outbox for more than the node may hold.
+/// Gives each outbox more room than the whole node has.
 fn shallow(config: &mut Config) {
     config.socket.send_buffer_bytes = 4 * 1024;
     config.socket.outbox_bytes = MOST_BYTES * 64;
     config.socket.outbox_frames = 1 << 20;
     config.limits.waiting_bytes = MOST_BYTES;
-    // A heartbeat is not what closes anyone here.
+    // No heartbeat closes anyone here.
     config.socket.pong_timeout = crate::support::DEADLINE * 10;
 }
 
@@ -43,7 +43,7 @@ async fn waiting(service: &Service) -> usize {
     usize::try_from(bytes).expect("it never falls below nothing")
 }
 
-/// Publishes, while a healthy client reads, until somebody was closed as slow.
+/// Publishes, while a healthy client reads, until a client was closed as slow.
 async fn publish_until_slow(service: &Service, kind: &str, healthy: &mut Socket) {
     for _ in 0..BATCHES {
         publish(service, kind).await;
@@ -75,7 +75,7 @@ async fn the_largest_of_those_that_do_not_read_is_closed_first() {
     let large = Raw::open_narrow(service.address, &much).await;
     let small = Raw::open_narrow(service.address, &little).await;
     let mut healthy = service.connect(&much).await;
-    // Enough that this one's socket refuses bytes too, but far from half of what may wait.
+    // Enough that this client's socket refuses bytes too, but far below half of what may wait.
     for _ in 0..3 {
         publish(&service, "little").await;
     }
@@ -117,7 +117,7 @@ async fn what_many_wait_for_counts_once() {
 async fn what_a_replay_holds_counts_and_is_judged_like_the_rest() {
     let service = Service::start_with(|config| {
         shallow(config);
-        // What a replay picks out of the past is not kept by the node as well.
+        // The node does not keep a second copy of what a replay picks out of the past.
         config.feed.window_bytes = 1;
         config.limits.waiting_bytes = 16 * 1024;
     })

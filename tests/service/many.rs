@@ -1,20 +1,19 @@
-//! Very many clients that come back at once, to a node that remembers nothing.
+//! Very many clients that return at once, to a node without a backlog.
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use crate::support::{Service, Socket};
 
-/// Both ends of each are in this process, which may have 20,000 descriptors. The benchmark does it with
-/// ten thousand.
+/// Both ends of each are in this process, which may have 20,000 descriptors. The benchmark has ten thousand clients.
 const CLIENTS: usize = 2_000;
 const EVENTS: usize = 20;
-/// Change streams that all of them together may cost.
+/// The most change streams that all of them together may cost.
 const STREAMS: i64 = 5;
-/// That come at the same time.
+/// Clients that connect at once.
 const AT_ONCE: usize = 200;
 
-/// Comes back behind an event, and has everything up to the last one when this returns.
+/// Connects with the cursor of an event, and reads everything up to the last one.
 async fn come_back(service: &Service, id: &str, cursors: &[String], seen: usize) -> Socket {
     let mut socket = service.open(id, &format!("?after={}", cursors[seen])).await;
     let connected = socket.message().await;
@@ -54,7 +53,7 @@ async fn thousands_of_cursors_after_a_restart_cost_a_handful_of_streams() {
     let streams = service.count("tidegate_replay_streams_total").await;
     assert!((1..=STREAMS).contains(&streams), "{streams} streams");
 
-    // They are live, every one of them.
+    // Every one of them is live.
     service.publish("tick", json!({"n": EVENTS})).await;
     for socket in &mut sockets {
         assert_eq!(socket.event().await["n"], EVENTS);

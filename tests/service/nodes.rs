@@ -1,4 +1,4 @@
-//! Two nodes on one database; and what a node says while its feed is held up.
+//! Two nodes on one database, and the answers of a node while its feed is held up.
 
 use bson::{Document, doc};
 use mongodb::Collection;
@@ -66,7 +66,7 @@ async fn what_one_node_has_made_is_connectable_on_the_other_at_once() {
             (&other, &one)
         };
         let id = maker.subscribe(json!({"type": "a"})).await;
-        // This fails if the answer is anything but 101.
+        // This fails on any answer but 101.
         drop(host.connect(&id).await);
     }
     one.stop().await;

@@ -1,15 +1,15 @@
-//! Events that no careful program writes and MongoDB stores all the same: text that is not UTF-8, old
-//! binary data with a wrong length, one name twice. They are delivered, and the same on every way.
+//! Events that no careful program writes and MongoDB stores all the same: text that is not UTF-8, old binary data with
+//! a wrong length, one name twice. They are delivered, and look the same on every way.
 
 use bson::{Document, RawBson, RawDocument, RawDocumentBuf, doc, raw::cstr};
 use serde_json::{Value, json};
 
 use crate::support::{Service, Socket};
 
-/// Stands in a document for a byte that is no UTF-8.
+/// A stand-in for a byte that is not UTF-8.
 const BROKEN: char = '~';
 
-/// Inserts a document with its bytes as they are: the driver's own types would refuse them.
+/// Inserts a document with its bytes as they are. The driver's own types would refuse them.
 async fn insert(service: &Service, collection: &str, document: &RawDocument) {
     let bytes = document.as_bytes().to_vec();
     let length = bytes.len();
@@ -37,7 +37,7 @@ fn raw(document: &Document) -> RawDocumentBuf {
     RawDocumentBuf::try_from(document).unwrap()
 }
 
-/// What every way shows of the one event of a subscription: two sockets, server-sent events, a page, the event.
+/// Returns what every way shows of the one event of a subscription: two sockets, server-sent events, a page, the event.
 async fn shown(service: &Service, id: &str, document: &RawDocument) -> Vec<Value> {
     let mut ours = service.connect(id).await;
     let path = format!("/api/v1/subscriptions/{id}/events");
@@ -175,7 +175,7 @@ async fn a_bare_subprotocol_carries_cloudevents_alone() {
     service.stop().await;
 }
 
-/// All ids on the pages of a call, one event a page.
+/// Returns all ids on the pages of a call, one event per page.
 async fn paged(service: &Service, path: &str) -> Vec<String> {
     let mut ids = Vec::new();
     let mut page = service.get(path).await;
@@ -199,7 +199,7 @@ async fn paged(service: &Service, path: &str) -> Vec<String> {
     }
 }
 
-/// An event is found under the id that it is shown with, and it holds up neither pages nor the dating of others.
+/// An event is found by the id that it is shown with, and holds up neither pages nor the dates of others.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_whose_ids_are_no_text_are_found_and_paged() {
     let service = Service::start().await;

@@ -1,4 +1,4 @@
-//! TCP connections are bounded: in all, and from one address. Beyond that there is an answer.
+//! TCP connections are bounded, in all and per address. Further ones get an answer.
 
 use std::{fs, time::Duration};
 
@@ -23,7 +23,7 @@ async fn silent(service: &Service, count: usize) -> Vec<Raw> {
     silent
 }
 
-/// A request on a connection of its own, which is closed behind the answer where there is no place.
+/// Sends a request on a connection of its own. Beyond the bound it is closed behind the answer.
 async fn asked(service: &Service, request: &[u8]) -> Answer {
     let mut raw = Raw::dial(service.address).await;
     raw.send(request).await;
@@ -39,7 +39,7 @@ fn descriptors(id: u32) -> usize {
 async fn a_node_with_silent_connections_everywhere_lives_and_serves_whom_it_serves() {
     const PLACES: usize = 300;
     const SILENT: usize = 1_100;
-    // What this takes besides places: connections to the database, and those that are heard.
+    // Descriptors beyond these connections: those to the database, and those that are answered.
     const BESIDES: usize = 150;
     let process = Process::serve(&format!(
         "ulimit -Sn 1024; export TIDEGATE_LIMITS__TCP_CONNECTIONS={PLACES} \
@@ -129,7 +129,7 @@ async fn one_address_has_a_share_of_the_places() {
     service.stop().await;
 }
 
-/// A socket keeps its place though HTTP has long let go of it.
+/// A socket counts as a connection long after HTTP has let go of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_open_connection_has_its_place_until_it_is_closed() {
     let service = Service::start().await;

@@ -1,4 +1,4 @@
-//! The real binary, where the process itself is the subject.
+//! The real binary, for tests of the process itself.
 
 use std::{
     net::SocketAddr,
@@ -16,17 +16,17 @@ use tokio::{
 
 use crate::support::{DEADLINE, Service, database_name, shared_mongod};
 
-/// A running `tidegate serve`, killed when dropped.
+/// A running `tidegate serve`. It is killed when dropped.
 pub(crate) struct Process {
     pub(crate) service: Service,
     child: Child,
-    /// What it logged since it listens.
+    /// The log since it listens.
     log: Arc<Mutex<Vec<String>>>,
     logging: JoinHandle<()>,
 }
 
 impl Process {
-    /// Starts it on a database of its own, by a shell that has run `preparation` before.
+    /// Starts it on a database of its own, from a shell that has run `preparation` before.
     pub(crate) async fn serve(preparation: &str) -> Self {
         let config = Config {
             mongodb_uri: shared_mongod().await.uri(),
@@ -67,7 +67,7 @@ impl Process {
         }
     }
 
-    /// The lines of its log so far that contain one of these.
+    /// Returns the lines of the log so far that contain one of these words.
     pub(crate) fn logged(&self, texts: &[&str]) -> Vec<String> {
         let lines = self.log.lock().unwrap();
         let wanted = |line: &&String| texts.iter().any(|text| line.contains(text));
@@ -80,12 +80,12 @@ impl Process {
         assert!(sent.unwrap().success());
     }
 
-    /// The process id.
+    /// Returns the process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 
-    /// Waits for its end: the exit code, and all that it logged.
+    /// Waits for the end. Returns the exit code and the whole log.
     pub(crate) async fn end_with_log(mut self) -> (Option<i32>, Vec<String>) {
         let ended = timeout(DEADLINE, self.child.wait()).await;
         let code = ended.expect("it ends in time").unwrap().code();
@@ -94,7 +94,7 @@ impl Process {
         (code, log)
     }
 
-    /// Waits for its end: the exit code, if no signal ended it.
+    /// Waits for the end. Returns the exit code, if no signal ended it.
     pub(crate) async fn end(mut self) -> Option<i32> {
         let ended = timeout(DEADLINE, self.child.wait()).await;
         ended.expect("it ends in time").unwrap().code()

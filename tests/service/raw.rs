@@ -1,4 +1,4 @@
-//! A client below the level of HTTP and WebSocket libraries: it may break every rule.
+//! A client below the level of HTTP and WebSocket libraries, which may break every rule.
 
 use std::net::SocketAddr;
 
@@ -17,7 +17,7 @@ pub(crate) const CLOSE: u8 = 0x88;
 pub(crate) const PING: u8 = 0x89;
 pub(crate) const PONG: u8 = 0x8A;
 
-/// A TCP connection, and what was read of it ahead.
+/// A TCP connection, and the bytes read ahead from it.
 pub(crate) struct Raw {
     pub(crate) tcp: TcpStream,
     ahead: Vec<u8>,
@@ -46,7 +46,7 @@ impl Raw {
         Self { tcp, ahead }
     }
 
-    /// A client whose kernel takes little before the client reads.
+    /// Connects a client whose kernel buffers little before the client reads.
     pub(crate) async fn dial_narrow(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4 * 1024).unwrap();
@@ -61,7 +61,7 @@ impl Raw {
         Self::dial(address).await.connected(id).await
     }
 
-    /// Like [`Raw::open`], over a narrow connection.
+    /// Opens a socket like [`Raw::open`], over a narrow connection.
     pub(crate) async fn open_narrow(address: SocketAddr, id: &str) -> Self {
         Self::dial_narrow(address).await.connected(id).await
     }
@@ -79,14 +79,14 @@ impl Raw {
         sending.await.expect("sent in time").unwrap();
     }
 
-    /// Reads more; false when the server has gone, in order or not.
+    /// Reads more. False when the server has gone, in order or not.
     async fn read_ahead(&mut self) -> bool {
         let reading = timeout(DEADLINE, self.tcp.read_buf(&mut self.ahead));
         let read = reading.await.expect("something in time, or the end");
         read.is_ok_and(|read| read > 0)
     }
 
-    /// Reads until so many bytes are there, and takes them.
+    /// Reads until this many bytes are there, and takes them.
     async fn take(&mut self, len: usize) -> Option<Vec<u8>> {
         while self.ahead.len() < len {
             if !self.read_ahead().await {
@@ -96,7 +96,7 @@ impl Raw {
         Some(self.ahead.drain(..len).collect())
     }
 
-    /// The answer to a request. Its body, if it has one, must be JSON of a known length.
+    /// Reads the answer to a request. A body must be JSON of a known length.
     pub(crate) async fn answer(&mut self) -> Answer {
         let end = loop {
             if let Some(end) = self.ahead.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -120,7 +120,7 @@ impl Raw {
         answer
     }
 
-    /// Asks for server-sent events, which are refused for a while; the text of the stream.
+    /// Requests server-sent events, which must be refused for a while. Returns the text of the stream.
     pub(crate) async fn refused_stream(&mut self, path: &str) -> String {
         let request = format!(
             "GET /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
@@ -143,7 +143,7 @@ impl Raw {
         !self.ahead.is_empty() || self.read_ahead().await
     }
 
-    /// The next frame, or `None` when the server has gone, in order or not.
+    /// Waits for the next frame. `None` when the server has gone, in order or not.
     pub(crate) async fn frame(&mut self) -> Option<Frame> {
         let head = self.take(2).await?;
         let (first, len) = (head[0], head[1]);
@@ -165,9 +165,9 @@ impl Raw {
         Some(Frame { first, payload })
     }
 
-    /// The next message; pings of the server are passed over and not answered.
+    /// Waits for the next message. The server's pings are passed over, and not answered.
     pub(crate) async fn message(&mut self) -> Value {
-        // Pings come for ever, and so they give it no more time.
+        // Pings come for ever, and must not extend the deadline.
         let message = async {
             loop {
                 let frame = self.frame().await.expect("a frame, not the end");
@@ -182,8 +182,8 @@ impl Raw {
         message.await.expect("more than pings in time")
     }
 
-    /// Asserts that the rest is a close frame with this code and text, and the end of the connection
-    /// once it is answered.
+    /// Asserts that the rest is a close frame with this code and text, and, once that is answered, the end of the
+    /// connection.
     pub(crate) async fn assert_closes(&mut self, code: u16, text: &str) {
         let frame = self.frame().await.expect("a close frame, not the end");
         let mut payload = code.to_be_bytes().to_vec();
@@ -195,7 +195,7 @@ impl Raw {
         assert_eq!(self.frame().await, None, "nothing comes behind the close");
     }
 
-    /// Asserts that the rest is exactly one `ended` and its close, for this reason; returns `ended`.
+    /// Asserts that the rest is exactly one `ended` with this reason, and the close. Returns `ended`.
     pub(crate) async fn assert_ends(&mut self, code: u16, reason: &str) -> Value {
         let ended = self.message().await;
         assert_eq!(ended["type"], "ended", "{ended}");
@@ -221,7 +221,7 @@ impl Answer {
     }
 }
 
-/// A request to upgrade, with more header lines (each with its CRLF).
+/// Makes a request to upgrade, with more header lines (each with its CRLF).
 pub(crate) fn upgrade_request(id: &str, more: &str) -> String {
     format!(
         "GET /api/v1/subscriptions/{id}/events HTTP/1.1\r\nHost: localhost\r\n\
@@ -230,7 +230,7 @@ pub(crate) fn upgrade_request(id: &str, more: &str) -> String {
     )
 }
 
-/// A masked frame with this first byte: flags and opcode.
+/// Makes a masked frame with this first byte: flags and opcode.
 pub(crate) fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
     const MASKED: u8 = 0x80;

@@ -1,4 +1,4 @@
-//! Nodes that know of each other, and what each did about a delete.
+//! Nodes that know of each other, and their receipts for a delete.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
 
 fn lively(config: &mut Config) {
     config.node.heartbeat_interval = Duration::from_millis(50);
-    // Clients that read nothing are not waited for long.
+    // The node does not wait long for clients that read nothing.
     config.socket.close_timeout = Duration::from_millis(500);
 }
 
@@ -25,7 +25,7 @@ async fn nodes(service: &Service) -> Vec<Value> {
     answer["items"].as_array().unwrap().clone()
 }
 
-/// The ids of the nodes that are alive, the oldest first.
+/// Returns the ids of the living nodes, the oldest first.
 async fn ids(service: &Service) -> Vec<String> {
     let nodes = nodes(service).await;
     let ids = nodes.iter().map(|node| node["id"].as_str().unwrap());
@@ -36,7 +36,7 @@ async fn teardown(service: &Service, id: &str) -> Value {
     service.get(&format!("/subscriptions/{id}/teardown")).await
 }
 
-/// State and number of a node's closed sockets in an answer.
+/// Returns the state and the number of closed sockets of a node in an answer.
 fn of<'a>(teardown: &'a Value, node: &str) -> (&'a str, i64) {
     let all = teardown["nodes"].as_array().unwrap();
     let found = all.iter().find(|one| one["node"] == node);

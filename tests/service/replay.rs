@@ -11,7 +11,7 @@ async fn publish(service: &Service, range: std::ops::Range<i64>) {
     service.post("/events", json!(events)).await;
 }
 
-/// Reads events until `n` is `last`; returns each `n` with its cursor.
+/// Reads events until `n` is `last`. Returns each `n` with its cursor.
 async fn read_until(socket: &mut Socket, last: i64) -> Vec<(i64, String)> {
     let mut read = Vec::new();
     loop {
@@ -124,7 +124,7 @@ async fn a_replay_does_not_reach_before_the_subscription_was_made() {
     service.stop().await;
 }
 
-/// A node that was not there at the insert goes by the date of the creation, to the second.
+/// A node that did not see the insert uses the date of creation, to the second.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_restart_a_replay_does_not_reach_before_the_subscription_was_made_either() {
     let service = Service::start().await;
@@ -156,8 +156,8 @@ async fn after_a_restart_a_replay_does_not_reach_before_the_subscription_was_mad
     service.stop().await;
 }
 
-/// The last thing that happened before a node started is part of the past that it serves, whether that
-/// comes from the database or from what an earlier replay has brought into memory.
+/// The last event before a node's start is part of the past that it replays, from the database or from what an earlier
+/// replay has brought into memory.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happened_at_the_very_time_of_the_start_is_not_left_out() {
     let mut service = Service::start().await;

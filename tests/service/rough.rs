@@ -1,4 +1,4 @@
-//! Clients that ask for much, read slowly or break the rules: the worst of it is theirs alone.
+//! Clients that ask for much, read slowly or break the rules hurt themselves alone.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! What happens to a subscription or to the node while a client still gets the past.
+//! Changes to a subscription or to the node while a client still replays.
 //!
-//! The replay is held by a client that does not read yet, so that it is certain to be under way. Each
-//! case is run with the past in memory, and with the past in the database's history.
+//! The client does not read yet, so the replay is certain to be under way. Each case runs with a replay from the
+//! backlog and with one from the oplog.
 
 use std::time::{Duration, Instant};
 
@@ -68,7 +68,7 @@ async fn narrow_socket(service: &Service, id: &str, cursor: &str) -> (Socket, Va
     (socket, connected)
 }
 
-/// Publishes so that they are applied when this returns.
+/// Publishes events, and returns once they are applied.
 async fn publish(service: &Service, range: std::ops::Range<i32>) {
     let filling = "x".repeat(20_000);
     let events: Vec<Value> = range
@@ -85,7 +85,7 @@ impl Held {
         assert_eq!(self.service.send("PATCH", &path, Some(change)).await.0, 200);
     }
 
-    /// Messages up to the event of this number: each event's number, or the message's type.
+    /// Reads up to the event with this number. Returns each event's number, or the message's type.
     async fn until(&mut self, last: i32) -> Vec<Value> {
         let mut messages = vec![self.connected.clone()];
         let mut seen = Vec::new();
@@ -163,7 +163,7 @@ async fn a_changed_filter_applies_at_its_own_place() {
     filter_changed(false).await;
 }
 
-/// What comes until the end: events' numbers from `first` on without a hole, and `ended`.
+/// Asserts that the rest is the events from `first` on without a hole, and `ended`.
 async fn until_ended(socket: &mut Socket, first: i32, code: u16) -> (i32, Value) {
     let (mut messages, closed) = socket.rest().await;
     assert_eq!(closed.code, code, "{closed:?}");
@@ -209,7 +209,7 @@ async fn a_stop_of_the_node_ends_it_where_the_next_node_goes_on() {
     node_stops(false).await;
 }
 
-/// The registry has forgotten such a connection already. It hears of the stop all the same.
+/// The registry has forgotten such a connection already. It hears of the stop nevertheless.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_does_not_wait_for_the_last_words_of_a_replay() {
     let mut held = held(true, |config| config.shutdown_timeout = DEADLINE * 10).await;
@@ -242,8 +242,8 @@ async fn a_replay_that_takes_too_long_ends_as_slow_and_goes_on_from_its_cursor()
     assert_eq!(held.until(PAST).await, numbers(next..PAST + 1));
 }
 
-/// Which filter is in force behind it is not part of the history: the client is sent away, and begins
-/// with the one in force when it comes back.
+/// The oplog does not show the filter in force behind the replay. The client is closed, and gets the filter then in
+/// force when it reconnects.
 async fn changed_unseen(held: &mut Held) {
     publish(&held.service, PAST..PAST + 5).await;
     let (next, ended) = until_ended(&mut held.socket, 0, 1013).await;

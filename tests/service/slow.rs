@@ -1,4 +1,4 @@
-//! Slow clients, and a slow node: the first are closed, for the second nobody is.
+//! Slow clients are closed. A slow node closes nobody.
 
 use std::{
     sync::{
@@ -21,20 +21,20 @@ use crate::{
 
 const OUTBOX_BYTES: usize = 64 * 1024;
 const EVENT_BYTES: usize = 4 * 1024;
-/// What surrounds the data of an event in its frame.
+/// Bytes around an event's data in its frame.
 const ENVELOPE_BYTES: usize = 1024;
-/// Published at once: less than an outbox holds.
+/// Events in a batch: less than an outbox holds.
 const BATCH: usize = 8;
 /// More batches than fit between the router and a client that does not read.
 const BATCHES: usize = 500;
 
-/// Little room everywhere, so that a client that does not read is noticed soon.
+/// Sets small buffers everywhere, so that a client that does not read is noticed soon.
 fn narrow(config: &mut Config) {
     config.socket.send_buffer_bytes = 4 * 1024;
     config.socket.outbox_bytes = OUTBOX_BYTES;
 }
 
-/// Publishes a batch of events, numbered on from `first`.
+/// Publishes a batch of events, numbered from `first`.
 async fn publish_batch(service: &Service, first: usize) {
     let filling = "x".repeat(EVENT_BYTES);
     let events: Vec<Value> = (first..first + BATCH)
@@ -43,7 +43,7 @@ async fn publish_batch(service: &Service, first: usize) {
     service.post("/events", json!(events)).await;
 }
 
-/// Reads a batch of events, which must be the numbers on from `first`, each with a higher cursor.
+/// Reads a batch of events, which must be numbered from `first`, with rising cursors.
 async fn read_batch(socket: &mut Socket, first: usize, cursor: &mut String) {
     for n in first..first + BATCH {
         let message = socket.message().await;
@@ -54,8 +54,8 @@ async fn read_batch(socket: &mut Socket, first: usize, cursor: &mut String) {
     }
 }
 
-/// Publishes until `expected` clients were closed as slow. The healthy ones read each batch before
-/// the next is published, so that what waits in outboxes belongs to the others.
+/// Publishes until `expected` clients were closed as slow. The healthy clients read each batch before the next is
+/// published, so that only the others have waiting frames.
 async fn publish_until_slow(
     service: &Service,
     healthy: &mut [Socket],
@@ -87,7 +87,7 @@ async fn assert_no_bytes_wait(service: &Service) {
     service.until("no bytes wait", none).await;
 }
 
-/// A frame that was begun has to be finished; nothing else is kept for a client that is closed as slow.
+/// A frame that was begun must be finished. Nothing else is kept for a client that is closed as slow.
 async fn assert_one_frame_waits_at_most(service: &Service) {
     let one = async || {
         service.count("tidegate_outbox_bytes").await <= whole(EVENT_BYTES + ENVELOPE_BYTES)
@@ -95,7 +95,7 @@ async fn assert_one_frame_waits_at_most(service: &Service) {
     service.until("no more than a frame waits", one).await;
 }
 
-/// Reads on after being stuck: events in order, and what came behind them, if anything.
+/// Reads on after being stuck. Returns the events in order, and the message behind them, if there is one.
 async fn read_on(mut raw: Raw) -> (Vec<Value>, Option<Value>, bool) {
     let mut events = Vec::new();
     let mut ended = None;
@@ -135,7 +135,7 @@ async fn a_client_that_stops_reading_is_closed_as_slow_and_told() {
     assert_eq!(ended["reason"], "slow_consumer", "{ended}");
     assert_eq!(ended["code"], 4000, "{ended}");
     assert!(ended["retryAfterMs"].is_u64(), "{ended}");
-    // It goes on exactly behind what the client has got.
+    // It resumes exactly after the last event that it got.
     assert_eq!(ended["cursor"], events.last().unwrap()["cursor"]);
     assert_eq!(service.count("tidegate_connections").await, 2);
     service.assert_books_balance().await;
@@ -207,7 +207,7 @@ async fn an_event_larger_than_an_outbox_is_delivered_among_others() {
     service.stop().await;
 }
 
-/// Keeps one worker thread busy: spells of work that no other task interrupts.
+/// Keeps one worker thread busy with spells of work that no other task interrupts.
 async fn occupy(seed: u64, stop: Arc<AtomicBool>) {
     let mut random = StdRng::seed_from_u64(seed);
     while !stop.load(Ordering::Relaxed) {
@@ -242,12 +242,12 @@ async fn a_node_whose_cores_are_busy_closes_nobody_however_little_may_wait() {
     check_busy(|config| config.limits.waiting_bytes = 2 * 1024).await;
 }
 
-/// Nobody is closed on a node that is busy with other things, with too little room by this setting.
+/// Nobody is closed on a node that is busy with other things, even with buffers this small.
 async fn check_busy(setting: fn(&mut Config)) {
     const WORKERS: usize = 2;
     const CLIENTS: usize = 10;
     const ROUNDS: i32 = 5;
-    // All of a round fits into the kernel's buffers: no client can be slow.
+    // A whole round fits into the kernel's buffers: no client can be slow.
     const EVENTS: i32 = 200;
     let service = Apart::start(WORKERS, move |config| {
         setting(config);

@@ -1,4 +1,4 @@
-//! Server-sent events: the same connection as a socket's, in other clothes.
+//! Server-sent events: the same connection as a socket's, over an HTTP answer.
 
 use std::{collections::BTreeSet, io::Read as _, io::Write as _, net::TcpStream, time::Duration};
 
@@ -68,7 +68,7 @@ async fn a_client_that_comes_back_goes_on_behind_its_last_event() {
     let first = events.next().await.unwrap();
     drop(events);
     until_closed(&service, "client_left", 1).await;
-    // The address of an event source never changes, what it has seen does.
+    // The URL of an event source never changes, but its last event id does.
     let query = format!("?after={}", connected.id);
     let mut events = Events::open(&service, &id, &query, Some(&first.id)).await;
     let again = events.next().await.unwrap();
@@ -229,7 +229,7 @@ async fn a_stopping_node_tells_its_streams_to_come_back() {
     service.stop().await;
 }
 
-/// A client that asks for a stream and then reads nothing, with small buffers in between.
+/// A client that asks for a stream and reads nothing, with small buffers in between.
 fn stalled(service: &Service, id: &str) -> TcpStream {
     let mut tcp = TcpStream::connect(service.address).unwrap();
     SockRef::from(&tcp).set_recv_buffer_size(4096).unwrap();
@@ -257,7 +257,7 @@ async fn publish_large(service: &Service, count: usize) {
         .await;
 }
 
-/// Reads what is left of a stalled client's connection: it ends, in order or not.
+/// Reads the rest of a stalled client's connection, which ends in order or not.
 async fn assert_is_cut(mut tcp: TcpStream) {
     let rest = tokio::task::spawn_blocking(move || {
         let mut rest = Vec::new();

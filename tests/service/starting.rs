@@ -1,4 +1,4 @@
-//! A node that starts: where there are subscriptions already, or no database yet.
+//! A node that starts while there are subscriptions already, or no database yet.
 
 use bson::{Document, doc};
 use serde_json::{Value, json};
@@ -11,10 +11,10 @@ use crate::{
     support::{DEADLINE, Service, free_port},
 };
 
-/// Enough to take the router a while.
+/// Enough to keep the router busy for a while.
 const MANY: i64 = 20_000;
 
-/// A node says that it is ready; that is believed at once.
+/// Nothing is awaited once the node says that it is ready.
 #[tokio::test(flavor = "multi_thread")]
 async fn ready_means_that_every_subscription_is_in_force() {
     let first = Service::start().await;
@@ -40,7 +40,7 @@ async fn ready_means_that_every_subscription_is_in_force() {
     first.stop().await;
 }
 
-/// A request that asks for this, on a connection of its own.
+/// Sends a request for this path.
 async fn asked(raw: &mut Raw, path: &str, more: &str) -> (u16, Option<String>, Value) {
     let request = format!("GET /api/v1{path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
     raw.send(request.as_bytes()).await;

@@ -1,4 +1,4 @@
-//! The orderly stop: everyone is told, work in hand is finished, and nobody can hold it up.
+//! The orderly stop: every client is told, requests in flight are finished, and no client can hold it up.
 
 use std::{io, time::Duration};
 
@@ -22,7 +22,7 @@ async fn open_sockets(service: &Service, id: &str, count: usize) -> Vec<Socket> 
     sockets
 }
 
-/// Everyone is told that the node stops, and when to come back: not all at once.
+/// Asserts that every client is told that the node stops, and when to reconnect: not all at once.
 async fn assert_all_told(sockets: &mut [Socket]) {
     let told = sockets
         .iter_mut()
@@ -47,7 +47,7 @@ async fn every_client_is_told_and_nobody_holds_up_the_stop() {
     const MUTE: usize = 50;
     let service = Service::start_with(|config| {
         config.shutdown_timeout = Duration::from_secs(2);
-        // The clients that say nothing would be waited for, if it were for this alone.
+        // By this timeout alone the node would wait for the clients that never answer.
         config.socket.close_timeout = DEADLINE * 10;
         config.socket.send_buffer_bytes = 4 * 1024;
     })
@@ -57,7 +57,7 @@ async fn every_client_is_told_and_nobody_holds_up_the_stop() {
     for _ in 0..MUTE {
         mute.push(Raw::open_narrow(service.address, &id).await);
     }
-    // What these do not read is more than their sockets hold: their last words cannot be written.
+    // Their sockets hold less than what they have not read, so their last words cannot be written.
     service
         .publish("large", json!("x".repeat(300 * 1024)))
         .await;
@@ -66,7 +66,7 @@ async fn every_client_is_told_and_nobody_holds_up_the_stop() {
     assert_all_told(&mut sockets).await;
     until_closed(&service).await;
     service.stop().await;
-    // Nothing of them is left behind: they find the end when they look.
+    // Nothing of them is left: they find the end when they look.
     for mut raw in mute {
         while raw.frame().await.is_some() {}
     }
@@ -141,7 +141,7 @@ async fn idle_connections_of_http_do_not_hold_up_the_stop() {
     }
 }
 
-/// The process ends in order after this signal: every client is told, and the exit code is 0.
+/// Asserts that the process ends in order after this signal: every client is told, and the exit code is 0.
 async fn check_signal(name: &str) {
     let process = Process::serve("").await;
     let id = process.service.subscribe(json!({})).await;
@@ -180,8 +180,7 @@ async fn under_nohup_a_process_outlives_its_terminal() {
     assert_eq!(process.end().await, Some(0));
 }
 
-/// A client that reads its end, but never answers the close, blocks the stop; a second signal does
-/// not wait for it.
+/// A client that reads its end and never answers the close holds up the stop. A second signal does not wait for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_the_process_whatever_it_waits_for() {
     for (name, code) in [("INT", 130), ("TERM", 143)] {
@@ -198,7 +197,8 @@ async fn a_second_signal_ends_the_process_whatever_it_waits_for() {
     }
 }
 
-/// There are fewer places than descriptors: nobody waits for one, not even where there are few.
+/// The bound on TCP connections stays below the limit of descriptors, however low that is, so that no connection waits
+/// for one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_with_few_descriptors_does_not_run_out_of_them() {
     const MORE_THAN_ENOUGH: usize = 200;

@@ -1,4 +1,4 @@
-//! What other programs write into the collections, and what that means here.
+//! Documents that other programs write into the collections, and their meaning here.
 
 use bson::{Bson, DateTime, Document, doc, oid::ObjectId};
 use mongodb::Collection;
@@ -263,7 +263,7 @@ fn events(service: &Service) -> Collection<Document> {
     service.database.collection("events")
 }
 
-/// An `ObjectId` as `_id`, as a shell gives it, under its digits.
+/// An `ObjectId` as `_id`, which a shell makes, is known by its digits.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_id_is_a_subscription_everywhere() {
     let service = Service::start().await;
@@ -330,7 +330,7 @@ async fn an_object_id_is_a_subscription_everywhere() {
     service.stop().await;
 }
 
-/// Whichever comes first: a node that starts later could not tell.
+/// The first one counts: a node that starts later could not tell them apart.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_string_takes_the_id_of_an_object_id_and_leaves_it() {
     let service = Service::start().await;
@@ -376,7 +376,7 @@ async fn a_string_takes_the_id_of_an_object_id_and_leaves_it() {
     service.stop().await;
 }
 
-/// It is one subscription to those who are connected: told of the change, and with the same position.
+/// To connected clients it is one subscription: they are told of the change, and the position stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_stays_when_a_string_takes_the_id_goes_on_acknowledging() {
     let service = Service::start().await;
@@ -406,7 +406,7 @@ async fn who_stays_when_a_string_takes_the_id_goes_on_acknowledging() {
     service.stop().await;
 }
 
-/// On a socket, over REST, in a page, and where the oplog is not asked any more.
+/// On a socket, over REST, in a page, and where the oplog is not read any more.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_of_another_program_has_its_place_and_its_time_everywhere() {
     let service = Service::start().await;

@@ -1,4 +1,4 @@
-//! The two ways to speak on a socket, and what is said on them.
+//! The two subprotocols of a socket, and their messages.
 
 use bson::{Document, doc};
 use serde_json::{Value, json};
@@ -32,8 +32,8 @@ async fn the_first_subprotocol_that_is_known_is_spoken() {
 async fn who_asks_for_an_unknown_subprotocol_gets_ours_unnamed() {
     let service = Service::start().await;
     let id = service.subscribe(json!({})).await;
-    // Naming one that was not offered is forbidden (RFC 6455, 4.2.2), so none is named. This
-    // client gives up on such an answer; others may go on, and are spoken to in our own way.
+    // A server must not name a subprotocol that was not offered (RFC 6455, section 4.2.2), so none is named. This
+    // client gives up on that answer; others may go on, and get `tidegate.v1`.
     let answer = handshake(&service, &id, "graphql-ws").await;
     assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
     assert!(
@@ -103,7 +103,7 @@ async fn every_change_of_the_document_is_told_at_its_place() {
         assert_eq!(status, 200, "{shown}");
     }
     service.publish("b", json!({"n": 9, "of": "b"})).await;
-    // A change of nothing is not told.
+    // A change of nothing is not announced.
     let same = service
         .send("PATCH", &path, Some(json!({"status": "active"})))
         .await;
@@ -166,7 +166,7 @@ async fn cursors_rise_as_text_over_events_of_one_transaction_too() {
     service.stop().await;
 }
 
-/// What a message is about.
+/// Returns the subject of a message.
 enum Told {
     Event(Value),
     Updated(Value),
@@ -189,7 +189,7 @@ async fn open(
     Socket::open(service.address, &path, subprotocol).await
 }
 
-/// The answer to a handshake written by hand, and the first frame behind it, as text.
+/// Sends a handshake written by hand. Returns the answer and the first frame behind it, as text.
 async fn handshake(service: &Service, id: &str, subprotocol: &str) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut tcp = tokio::net::TcpStream::connect(service.address)

@@ -1,4 +1,4 @@
-//! A node that cannot do its work ends: whatever task of it panics or ends, the process does too.
+//! A node that cannot do its work ends: if any of its tasks panics or ends, the process does too.
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
@@ -6,7 +6,7 @@ use tidegate::config::Config;
 
 use crate::{process::Process, raw::Raw, support::Service};
 
-/// Every task that serves more than one client.
+/// The tasks that serve more than one client.
 const TASKS: [&str; 12] = [
     "accept",
     "date_events",
@@ -23,7 +23,7 @@ const TASKS: [&str; 12] = [
 ];
 const AT_ONCE: usize = 3;
 
-/// The process is struck, and ends at once with an error that names the task; its socket is closed.
+/// Asserts that a struck process ends at once with an error that names the task, and that its socket is closed.
 async fn check(config: Config, task: &'static str, how: &'static str) {
     let folder = tempfile::tempdir().unwrap();
     let strikes = folder.path().join("strikes");

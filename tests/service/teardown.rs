@@ -1,5 +1,5 @@
-//! A subscription goes away, whoever removed it: its sockets hear what was committed before, then
-//! why, then close. Once.
+//! A subscription goes away, whoever removed it. Its sockets get the events committed before, then the reason, then the
+//! close. Once.
 
 use bson::{DateTime, Document, doc};
 use futures_util::future::join_all;
@@ -55,7 +55,7 @@ async fn a_dropped_collection_closes_every_socket_once_after_its_last_events() {
     .await;
 }
 
-/// `remove` removes the subscription right after events were committed.
+/// Asserts this for one way to `remove` the subscription, right after events were committed.
 async fn check(ending: (u16, &str), remove: impl AsyncFnOnce(&Service, &str)) {
     let service = Service::start().await;
     let id = service.subscribe(json!({"type": "last"})).await;
@@ -63,7 +63,7 @@ async fn check(ending: (u16, &str), remove: impl AsyncFnOnce(&Service, &str)) {
         let mut sockets = connect_many(&service, &id, SOCKETS).await;
         insert_events(&service, "last", 0..EVENTS).await;
         remove(&service, &id).await;
-        // Nobody hears of what comes later.
+        // Nobody gets later events.
         insert_events(&service, "last", EVENTS..EVENTS + 1).await;
         for rest in join_all(sockets.iter_mut().map(Socket::rest)).await {
             let beside = assert_last_words(rest, 0..EVENTS, ending);
@@ -138,7 +138,7 @@ async fn an_id_that_is_used_again_at_once_is_another_subscription() {
         insert_events(&service, "new", 8..9).await;
         let mut event = socket.event().await;
         if event == json!({"n": 0}) {
-            // It was committed after the subscription, and may come by after the connecting.
+            // It was committed after the subscription, and may pass after the client has connected.
             event = socket.event().await;
         }
         assert_eq!(event, json!({"n": 8}));
@@ -156,7 +156,7 @@ async fn an_id_that_is_used_again_at_once_is_another_subscription() {
 async fn a_delete_while_sockets_replay_comes_after_all_that_was_committed_before_it() {
     const PAST: i32 = 1_500;
     let service = Service::start_with(|config| {
-        // The past does not fit a socket, so that the end finds replays at every stage.
+        // The past does not fit a socket, so the end finds replays at every stage.
         config.socket.send_buffer_bytes = 4096;
         config.socket.outbox_frames = 4096;
     })
@@ -207,7 +207,7 @@ async fn delete_and_insert(service: &Service, document: &Document, in_one_transa
     session.commit_transaction().await.unwrap();
 }
 
-/// The status that a socket is refused with.
+/// Returns the status with which a socket is refused.
 async fn refusal(service: &Service, id: &str) -> u16 {
     let path = format!("/api/v1/subscriptions/{id}/events");
     match Socket::open(service.address, &path, None).await {
@@ -216,7 +216,7 @@ async fn refusal(service: &Service, id: &str) -> u16 {
     }
 }
 
-/// A new subscription streams.
+/// Asserts that a new subscription streams.
 async fn assert_still_serves(service: &Service) {
     let id = service.subscribe(json!({"type": "after"})).await;
     let mut socket = service.connect(&id).await;

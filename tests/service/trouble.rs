@@ -1,5 +1,5 @@
-//! Every command that the service sends fails, in every way that a server has: each is answered by a
-//! problem that names it or is ridden out, nothing hangs, and all is well when the trouble is over.
+//! Every command that the service sends fails, in every way that a server has. Each failure is answered by a problem
+//! that names it, or ridden out; nothing hangs, and the service recovers when the trouble is over.
 
 use bson::{Bson, Document, doc};
 use futures_util::future::join_all;
@@ -12,12 +12,12 @@ use crate::{
     support::{Service, database_name, options},
 };
 
-/// What requests and the feed send to read.
+/// Commands that requests and the feed send to read.
 const READS: [&str; 4] = ["find", "aggregate", "getMore", "ping"];
-/// What requests send to write.
+/// Commands that requests send to write.
 const WRITES: [&str; 4] = ["insert", "update", "delete", "findAndModify"];
 
-/// What a start sends besides.
+/// Commands that only a start sends.
 const OF_A_START: [&str; 9] = [
     "hello",
     "buildInfo",
@@ -30,7 +30,7 @@ const OF_A_START: [&str; 9] = [
     "delete",
 ];
 
-/// Ways to fail, and the problem that each is told as.
+/// Ways to fail, and the problem that each leads to.
 fn failures() -> Vec<(Document, u16, &'static str)> {
     let mut failures = vec![
         (doc! {"closeConnection": true}, 503, "database-unavailable"),
@@ -40,17 +40,17 @@ fn failures() -> Vec<(Document, u16, &'static str)> {
     for code in [6, 7, 89, 9001, 91, 189, 11600, 11602, 10107, 13435, 50] {
         failures.push((doc! {"errorCode": code}, 503, "database-unavailable"));
     }
-    // These belong to change streams: on anything else they are nothing that a server should say.
+    // These belong to change streams. No server should answer anything else with them.
     for code in [280, 286] {
         failures.push((doc! {"errorCode": code}, 500, "internal-error"));
     }
     failures
 }
 
-/// Method, path and body of each.
+/// A request's method, path and body.
 type Requests = Vec<(&'static str, String, Option<Value>)>;
 
-/// One request of each kind that needs the database.
+/// Makes one request of each kind that needs the database.
 pub(crate) fn requests(id: &str) -> Requests {
     let one = format!("/subscriptions/{id}");
     let mut requests = vec![
@@ -99,11 +99,11 @@ async fn assert_all_fail(
     });
     let is_time_limit = case.get_i32("errorCode").is_ok_and(|code| code == 50);
     for (method, path, (status, problem)) in join_all(sent).await {
-        // A page's query may be the caller's own, and so is then what a server finds wrong with it.
+        // A page's query may be the caller's own, and then its faults are the caller's,
         let is_page = method == "GET" && path == "/events";
         let (expected, slug) = match told {
             (500, _) if is_page => (422, "refused-by-database"),
-            // And so is the time that it takes.
+            // and so is the time that it takes.
             _ if is_page && is_time_limit => (422, "search-too-slow"),
             told => told,
         };
@@ -120,7 +120,7 @@ async fn every_failure_of_every_command_has_its_answer_and_passes() {
     let id = service.subscribe(json!({"type": "a"})).await;
     let mut socket = service.connect(&id).await;
     for (failure, status, slug) in failures() {
-        // Writes alone first: those that read before they write get as far as that.
+        // Writes fail first on their own. Otherwise those that read first would get no further than that.
         for (commands, requests) in [
             (WRITES.to_vec(), writing_requests(&id)),
             ([READS, WRITES].concat(), requests(&id)),
@@ -149,7 +149,7 @@ async fn every_failure_of_every_command_has_its_answer_and_passes() {
             .all(|part| part["status"] == "up" || part["status"] == "current")
     };
     service.until("well", well).await;
-    // Nothing of what was refused was done, and the socket is the same, told of what it may have missed.
+    // Nothing that was refused was done, and the socket is the same. It was told that it may have missed something.
     let stored = service.get("/subscriptions").await;
     assert_eq!(stored["items"].as_array().unwrap().len(), 1, "{stored}");
     assert_eq!(service.get("/events").await["items"], json!([]));
@@ -239,7 +239,7 @@ async fn a_start_rides_out_trouble_in_every_command_it_sends() {
             database: database_name(),
             ..Config::default()
         };
-        // It panics unless the node becomes ready.
+        // This panics unless the node becomes ready.
         Service::on(config).await.stop().await;
     }
     mongod.stop().await;

@@ -15,7 +15,7 @@ use crate::{
 
 const CLIENTS: usize = 200;
 
-/// Asks again and again, and reads nothing of the answers, until the server has enough of it.
+/// Sends requests again and again and reads none of the answers, until the server cuts the connection.
 async fn never_reads(service: &Service) {
     let mut raw = Raw::dial_narrow(service.address).await;
     let request = b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(50);

@@ -1,4 +1,4 @@
-//! Requests of which the head cannot be read: each refusal says why.
+//! Requests whose head cannot be read. Each refusal says why.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn head(path: &str, more: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n")
 }
 
-/// What cannot be read, and how it is answered.
+/// An unreadable head, and its answer.
 fn requests() -> Vec<(String, u16, &'static str)> {
     let long = |bytes: usize| format!("/api/v1/live?{}", "x".repeat(bytes));
     let header = |bytes: usize| format!("X-Long: {}\r\n", "x".repeat(bytes));

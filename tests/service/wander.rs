@@ -1,17 +1,17 @@
-//! A client that is cut off again and again, comes back to whichever node, and misses nothing.
+//! A client that is cut off again and again, reconnects to any node, and misses nothing.
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 
 use crate::support::{Events, Service, Socket};
 
-/// Events of each publisher that match; as many do not.
+/// Matching events per publisher. As many do not match.
 const EVENTS: u32 = 400;
 
-/// A publisher's number, and which of its events.
+/// The publisher's number and the event's.
 type Name = (u64, u64);
 
-/// Two nodes. The second remembers next to nothing, so that its replays come from the database.
+/// Starts two nodes. The second has almost no backlog, so its replays come from the oplog.
 async fn two_nodes() -> [Service; 2] {
     let first = Service::start().await;
     let mut config = first.config.clone();
@@ -19,7 +19,7 @@ async fn two_nodes() -> [Service; 2] {
     [first, Service::on(config).await]
 }
 
-/// A seed that is printed; `TIDEGATE_TEST_SEED` repeats a run's choices.
+/// Makes a generator from a printed seed. `TIDEGATE_TEST_SEED` repeats a run's choices.
 fn random() -> StdRng {
     let given = std::env::var("TIDEGATE_TEST_SEED");
     let seed = given.map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
@@ -54,7 +54,7 @@ enum Client {
 }
 
 impl Client {
-    /// Connects behind what was seen last.
+    /// Connects after a cursor.
     async fn open(node: &Service, id: &str, sse: bool, after: &str) -> Self {
         let (client, connected) = if sse {
             let mut events = Events::open(node, id, "", Some(after)).await;
@@ -70,7 +70,7 @@ impl Client {
         client
     }
 
-    /// The next event, and its cursor.
+    /// Waits for the next event. Returns its cursor too.
     async fn next(&mut self) -> (Name, String) {
         let message = match self {
             Self::Socket(socket) => socket.message().await,
@@ -92,7 +92,7 @@ impl Client {
     }
 }
 
-/// Reads everything over one connection that is never cut: the truth.
+/// Reads everything over one uninterrupted connection: the truth.
 async fn stay(mut socket: Socket) -> Vec<Name> {
     let mut all = Vec::new();
     while all.len() < 2 * EVENTS as usize {
@@ -101,7 +101,7 @@ async fn stay(mut socket: Socket) -> Vec<Name> {
     all
 }
 
-/// Reads everything after a cursor over many short connections; returns it, and how many there were.
+/// Reads everything after a cursor over many short connections. Returns the number of connections too.
 async fn wander(
     nodes: &[Service; 2],
     id: &str,

@@ -1,4 +1,4 @@
-//! A client of server-sent events that a test drives event by event.
+//! A client of server-sent events that a test reads event by event.
 
 use reqwest::{Response, header::CONTENT_TYPE};
 use serde_json::Value;
@@ -21,7 +21,7 @@ pub(crate) struct Event {
 }
 
 impl Events {
-    /// Opens a subscription's stream, with a query such as `?after=…` and perhaps `Last-Event-ID`.
+    /// Opens a subscription's stream, with a query (`?after=…`) and perhaps `Last-Event-ID`.
     pub(crate) async fn open(service: &Service, id: &str, query: &str, last: Option<&str>) -> Self {
         let url = service.url(&format!("/subscriptions/{id}/events{query}"));
         let mut request = service.http.get(url).header("accept", "text/event-stream");
@@ -34,7 +34,7 @@ impl Events {
         Self::of(response)
     }
 
-    /// Reads an answer that was asked for already.
+    /// Reads an answer that is there already.
     pub(crate) fn of(response: Response) -> Self {
         Self {
             response,
@@ -42,8 +42,8 @@ impl Events {
         }
     }
 
-    /// Asserts that a stream is refused for a while: it is one `ended` event for this reason that says when to
-    /// come back. Returns it.
+    /// Asserts that a stream is refused for a while: it has one `ended` event with this reason and a time to come back.
+    /// Returns the event.
     pub(crate) async fn refused(service: &Service, id: &str, last: &str, reason: &str) -> Event {
         let mut events = Self::open(service, id, "", Some(last)).await;
         let ended = events.assert_ends(reason).await;
@@ -53,7 +53,7 @@ impl Events {
         ended
     }
 
-    /// Opens a stream and reads what comes first; returns the `connected` event too.
+    /// Opens a stream and reads its first event. Returns that event, `connected`, too.
     pub(crate) async fn connect(service: &Service, id: &str) -> (Self, Event) {
         let mut events = Self::open(service, id, "", None).await;
         let connected = events.block().await.unwrap();
@@ -63,9 +63,9 @@ impl Events {
         (events, connected)
     }
 
-    /// The next event that carries data; `None` when the answer has ended.
+    /// Waits for the next event with data. `None` when the answer has ended.
     pub(crate) async fn next(&mut self) -> Option<Event> {
-        // Comments come for ever, and so they give it no more time.
+        // Comments come for ever, and must not extend the deadline.
         let next = async {
             loop {
                 let block = self.block().await?;
@@ -78,7 +78,7 @@ impl Events {
         next.await.expect("more than comments in time")
     }
 
-    /// Reads a line that says nothing.
+    /// Reads one empty comment.
     pub(crate) async fn comment(&mut self) {
         let read = async {
             while self.buffer.len() < 2 {
@@ -93,7 +93,7 @@ impl Events {
         assert_eq!(line, ":\n");
     }
 
-    /// What stands before the next empty line; `None` when the answer has ended.
+    /// Reads up to the next empty line. `None` when the answer has ended.
     pub(crate) async fn block(&mut self) -> Option<Event> {
         let block = tokio::time::timeout(DEADLINE, self.read_block());
         let block = block.await.expect("a block in time").unwrap();
@@ -104,7 +104,7 @@ impl Events {
         block
     }
 
-    /// Like [`Events::block`], for as long as it takes; an error when the answer breaks off.
+    /// Reads a block like [`Events::block`], without a deadline. An error means that the answer broke off.
     pub(crate) async fn read_block(&mut self) -> reqwest::Result<Option<Event>> {
         loop {
             if let Some(end) = self.buffer.find("\n\n") {
@@ -118,7 +118,7 @@ impl Events {
         }
     }
 
-    /// Asserts that the rest is one `ended` event for this reason, and the end; returns it.
+    /// Asserts that the rest is one `ended` event with this reason, and then the end. Returns the event.
     pub(crate) async fn assert_ends(&mut self, reason: &str) -> Event {
         let ended = self.next().await.unwrap();
         assert_eq!(ended.name, "ended", "{ended:?}");

@@ -1,7 +1,7 @@
-//! What the integration tests share. Each test file takes what it needs.
+//! Shared parts of the integration tests. Each test binary uses some of them.
 
-// Every test binary compiles all of this and uses a part of it.
-// Clippy takes only functions marked as tests for tests, not what they call.
+// So none of them uses everything.
+// Clippy exempts only functions marked as tests, not their helpers.
 #![allow(dead_code, unused_imports, clippy::unwrap_used)]
 
 mod events;

@@ -1,4 +1,4 @@
-//! One real MongoDB for each test process, one database for each test.
+//! One real MongoDB per test process, and one database per test.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -6,16 +6,16 @@ use std::thread;
 use tidegate::mongod::{Mongod, Options};
 use tokio::sync::OnceCell;
 
-/// The server that all tests of this process share; the first that asks starts it. It ends with the
-/// process, and belongs to no test's runtime.
+/// Returns the server that all tests of this process share. The first caller starts it. It ends with the process, and
+/// belongs to no test's runtime.
 pub(crate) async fn shared_mongod() -> &'static Mongod {
     static SHARED: OnceCell<Mongod> = OnceCell::const_new();
     SHARED
         .get_or_init(async || {
             let options = Options {
-                // All tests write to it at once: no feed is to be overtaken by what others write.
+                // All tests write at once, and their writes must not push a feed out of the oplog,
                 oplog_size_mb: 512,
-                // Nor is a large write to find the cache full of theirs.
+                // nor fill the cache before a large write.
                 cache_size_gb: 1.0,
                 ..options()
             };
@@ -24,14 +24,14 @@ pub(crate) async fn shared_mongod() -> &'static Mongod {
         .await
 }
 
-/// Options for a server that tests want to themselves: with fail points and a quick TTL monitor.
+/// Makes options for a test's own server, with fail points and a quick TTL monitor.
 pub(crate) fn options() -> Options {
     Options::default()
         .parameter("enableTestCommands", "1")
         .parameter("ttlMonitorSleepSecs", "1")
 }
 
-/// A name for a database that no other test uses: the test's own name and a number.
+/// Makes a database name that no other test uses: the test's own name and a number.
 pub(crate) fn database_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let thread = thread::current();
@@ -39,6 +39,6 @@ pub(crate) fn database_name() -> String {
         .name()
         .unwrap_or("test")
         .replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-    // A database's name has 63 bytes at most.
+    // MongoDB allows 63 bytes.
     format!("{:.50}_{}", test, NEXT.fetch_add(1, Ordering::Relaxed))
 }

@@ -1,4 +1,4 @@
-//! A mongod as others run it: without our own care, or with access control.
+//! A mongod as other people run it, without our settings or with access control.
 
 use std::{
     os::unix::fs::PermissionsExt as _,
@@ -12,7 +12,7 @@ use tidegate::mongod::{Binary, Mongod};
 
 use super::options;
 
-/// A mongod started without any of our own care; killed when dropped.
+/// A mongod without any of our settings. It is killed when dropped.
 pub(crate) struct Plain(Child);
 
 impl Plain {
@@ -43,13 +43,13 @@ impl Drop for Plain {
     }
 }
 
-/// A port that is free at this moment.
+/// Finds a port that is free at this moment.
 pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
 
-/// A replica set of one that controls access; it has the user `root`, and all passwords are `p`.
+/// A replica set of one member with access control. It has the user `root`; all passwords are `p`.
 pub(crate) struct Guarded {
     _process: Plain,
     _folder: TempDir,
@@ -93,7 +93,7 @@ impl Guarded {
         self.admin().run_command(create).await.unwrap();
     }
 
-    /// The database `admin`, as its administrator sees it.
+    /// Returns the database `admin`, as its administrator sees it.
     pub(crate) fn admin(&self) -> Database {
         self.root.database("admin")
     }
@@ -102,7 +102,7 @@ impl Guarded {
         uri(self.port, &format!("{user}:{password}@"))
     }
 
-    /// A connection string that names nobody.
+    /// Makes a connection string that names no user.
     pub(crate) fn anonymous_uri(&self) -> String {
         format!("mongodb://127.0.0.1:{}/?replicaSet=tidegate", self.port)
     }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Socket, database_name, shared_mongod};
 
-/// How long a test waits for what must happen before it fails.
+/// The time after which a test fails if what must happen has not happened.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A running node.
@@ -30,12 +30,12 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// A node on a fresh database of the shared mongod, ready to serve.
+    /// Starts a node on a fresh database of the shared mongod. Returns when it is ready.
     pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
 
-    /// Like [`Service::start`], with settings of the test's choice.
+    /// Starts a node like [`Service::start`], with settings of the test's choice.
     pub(crate) async fn start_with(settings: impl FnOnce(&mut Config)) -> Self {
         let uri = shared_mongod().await.uri();
         let mut config = Config {
@@ -52,12 +52,12 @@ impl Service {
         Self::on(config).await
     }
 
-    /// A second node on the same database.
+    /// Starts a second node on the same database.
     pub(crate) async fn sibling(&self) -> Self {
         Self::on(self.config.clone()).await
     }
 
-    /// A node with exactly these settings, but on a free port.
+    /// Starts a node with exactly these settings, but on a free port.
     pub(crate) async fn on(config: Config) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -69,7 +69,7 @@ impl Service {
         service
     }
 
-    /// A node that runs elsewhere, with these settings.
+    /// Makes a handle on a node that runs elsewhere, with these settings.
     pub(crate) async fn at(address: SocketAddr, config: Config) -> Self {
         let client = Client::with_uri_str(&config.mongodb_uri).await.unwrap();
         let service = Self {
@@ -86,18 +86,18 @@ impl Service {
         service
     }
 
-    /// The URL of a path below `/api/v1`.
+    /// Makes the URL of a path below `/api/v1`.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}/api/v1{path}", self.address)
     }
 
-    /// The status that a GET is answered with; 0 while nothing answers.
+    /// Sends a GET. Returns the status of the answer; 0 while nothing answers.
     pub(crate) async fn status(&self, path: &str) -> u16 {
         let answer = self.http.get(self.url(path)).send().await;
         answer.map_or(0, |answer| answer.status().as_u16())
     }
 
-    /// A request with a JSON body: the status and the JSON of the answer (null where it has none).
+    /// Sends a request with a JSON body. Returns the status and the JSON of the answer (null if it has none).
     pub(crate) async fn send(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let mut request = self.http.request(method, self.url(path));
@@ -110,21 +110,21 @@ impl Service {
         (status, serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
-    /// A GET of JSON that must succeed.
+    /// Sends a GET that must succeed. Returns its JSON.
     pub(crate) async fn get(&self, path: &str) -> Value {
         let (status, body) = self.send("GET", path, None).await;
         assert_eq!(status, 200, "GET {path}: {body}");
         body
     }
 
-    /// A POST of JSON that must succeed.
+    /// Sends a POST that must succeed. Returns its JSON.
     pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
         let (status, body) = self.send("POST", path, Some(body)).await;
         assert!((200..300).contains(&status), "POST {path}: {status} {body}");
         body
     }
 
-    /// Creates a subscription with this filter; returns its id.
+    /// Creates a subscription with this filter. Returns its id.
     pub(crate) async fn subscribe(&self, filter: Value) -> String {
         let made = self
             .post("/subscriptions", serde_json::json!({"filter": filter}))
@@ -146,7 +146,7 @@ impl Service {
         socket
     }
 
-    /// Opens a socket with a query such as `?after=…`, and reads nothing.
+    /// Opens a socket with a query (`?after=…`), and reads nothing.
     pub(crate) async fn open(&self, id: &str, query: &str) -> Socket {
         Socket::open(
             self.address,
@@ -157,14 +157,14 @@ impl Service {
         .unwrap()
     }
 
-    /// The value of a metric line such as `tidegate_connections` or
-    /// `tidegate_connections_closed_total{reason="deleted"}`; 0 where there is none.
+    /// Reads a metric by its name and labels, for example `tidegate_connections_closed_total{reason="deleted"}`; 0 if
+    /// it does not exist.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let value = self.metric_text(name).await;
         value.map_or(0.0, |value| value.parse().unwrap())
     }
 
-    /// Like [`Service::metric`], where it is a whole number.
+    /// Reads a metric like [`Service::metric`], as a whole number.
     pub(crate) async fn count(&self, name: &str) -> i64 {
         let value = self.metric_text(name).await;
         value.map_or(0, |value| value.parse().unwrap())
@@ -177,7 +177,7 @@ impl Service {
         value.map(str::to_owned)
     }
 
-    /// All metrics as text.
+    /// Reads all metrics as text.
     pub(crate) async fn metrics(&self) -> String {
         let url = format!("http://{}/metrics", self.address);
         self.http
@@ -190,7 +190,7 @@ impl Service {
             .unwrap()
     }
 
-    /// Connections closed for a reason, as a whole number.
+    /// Counts the connections closed for a reason, as a whole number.
     pub(crate) async fn count_closed(&self, reason: &str) -> i64 {
         self.count(&format!(
             "tidegate_connections_closed_total{{reason=\"{reason}\"}}"
@@ -198,7 +198,7 @@ impl Service {
         .await
     }
 
-    /// Connections closed for a reason.
+    /// Counts the connections closed for a reason.
     pub(crate) async fn closed(&self, reason: &str) -> f64 {
         self.metric(&format!(
             "tidegate_connections_closed_total{{reason=\"{reason}\"}}"
@@ -206,8 +206,8 @@ impl Service {
         .await
     }
 
-    /// Asserts that every connection that was opened is either open or was closed for one reason,
-    /// in one reading of the metrics.
+    /// Asserts, in one reading of the metrics, that every connection that was opened is open or was closed for one
+    /// reason.
     pub(crate) async fn assert_books_balance(&self) {
         let text = self.metrics().await;
         let sum = |prefix: &str| -> f64 {
@@ -239,7 +239,7 @@ impl Service {
         self.stop.cancel();
     }
 
-    /// Stops in order; panics if the node ends with an error.
+    /// Stops in order. Panics if the node ends with an error.
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
         let task = self.task.take().unwrap();
@@ -257,9 +257,9 @@ impl Drop for Service {
     }
 }
 
-/// A client that keeps no connection open between requests: a node that stops has none to wait for.
+/// Makes a client that keeps no connection open between requests, so that a stopping node need not wait for it.
 fn http_client() -> reqwest::Client {
-    // TLS is not used, but the client wants a provider.
+    // The client needs a TLS provider although it does not use TLS.
     drop(rustls::crypto::ring::default_provider().install_default());
     reqwest::Client::builder()
         .timeout(DEADLINE)

@@ -27,7 +27,7 @@ pub(crate) struct Socket {
     pub(crate) subprotocol: Option<String>,
 }
 
-/// How a socket ended, as the client saw it.
+/// The end of a socket, as the client saw it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Closed {
     pub(crate) code: u16,
@@ -35,7 +35,7 @@ pub(crate) struct Closed {
 }
 
 impl Socket {
-    /// Connects to a path of a server; the error has the answer where there was one.
+    /// Connects to a path of a server. The error has the answer, if there was one.
     pub(crate) async fn open(
         address: SocketAddr,
         path: &str,
@@ -45,7 +45,7 @@ impl Socket {
         Self::over(tcp, address, path, subprotocol).await
     }
 
-    /// Connects over a connection whose kernel takes little before the test reads.
+    /// Connects over a connection whose kernel buffers little before the test reads.
     pub(crate) async fn open_narrow(address: SocketAddr, path: &str) -> Result<Self, Error> {
         let tcp = TcpSocket::new_v4()?;
         tcp.set_recv_buffer_size(4 * 1024)?;
@@ -73,14 +73,14 @@ impl Socket {
         })
     }
 
-    /// The next frame, or `None` when the server has gone.
+    /// Waits for the next frame. `None` when the server has gone.
     pub(crate) async fn frame(&mut self) -> Option<Result<Message, Error>> {
         timeout(DEADLINE, self.stream.next())
             .await
             .expect("a frame in time")
     }
 
-    /// The next frame that is no ping. Those come for ever, and so they give it no more time.
+    /// Waits for the next frame that is no ping. Pings come for ever, and must not extend the deadline.
     async fn said(&mut self) -> Option<Result<Message, Error>> {
         let said = async {
             loop {
@@ -95,7 +95,7 @@ impl Socket {
             .expect("more than pings in time")
     }
 
-    /// The next JSON message; pings are passed over. Fails on anything else.
+    /// Waits for the next JSON message, and fails on anything else but pings.
     pub(crate) async fn message(&mut self) -> Value {
         match self.said().await {
             Some(Ok(Message::Text(text))) => serde_json::from_str(&text).unwrap(),
@@ -103,7 +103,7 @@ impl Socket {
         }
     }
 
-    /// The next message, which must be an event; returns its `data`.
+    /// Waits for the next message, which must be an event. Returns its `data`.
     pub(crate) async fn event(&mut self) -> Value {
         let message = self.message().await;
         assert_eq!(message["type"], "event", "{message}");
@@ -115,7 +115,7 @@ impl Socket {
         self.stream.send(Message::text(text)).await.unwrap();
     }
 
-    /// Everything up to the close: the JSON messages, then how it closed.
+    /// Reads up to the close. Returns the JSON messages and the close.
     pub(crate) async fn rest(&mut self) -> (Vec<Value>, Closed) {
         let mut messages = Vec::new();
         loop {
@@ -129,7 +129,7 @@ impl Socket {
                         code: frame.code.into(),
                         text: frame.reason.to_string(),
                     };
-                    // Nothing may come behind the close.
+                    // Nothing may follow the close.
                     if let Some(Ok(more)) = self.frame().await {
                         panic!("a frame after the close: {more:?}");
                     }
@@ -140,7 +140,7 @@ impl Socket {
         }
     }
 
-    /// Asserts that the rest is exactly one `ended` and its close, for this reason; returns `ended`.
+    /// Asserts that the rest is exactly one `ended` with this reason, and the close. Returns `ended`.
     pub(crate) async fn assert_ends(&mut self, code: u16, reason: &str) -> Value {
         let (mut messages, closed) = self.rest().await;
         assert_eq!(messages.len(), 1, "{messages:?}");

@@ -1,8 +1,8 @@
-//! Holds what was recorded against what was committed, by the invariants of the design. Pure.
+//! Checks the records against the commits, by the invariants of the design. Pure.
 //!
-//! Each connection must have been told exactly what its subscription, as it was told of it, wants of
-//! the commits since its beginning: in commit order, none left out, none twice, to its end. What is
-//! told of the subscription must be what was stored. Ends need a cause.
+//! Each connection must have been told exactly the commits since its begin that its subscription matches, by the
+//! versions that it was told of: in commit order, none left out, none twice, to its end. The versions that it was told
+//! of must be those that were stored. Ends need a cause.
 
 mod walk;
 
@@ -20,15 +20,15 @@ use super::{
 };
 use walk::Walk;
 
-/// How long after a fault on its way a connection may still end by it: a heartbeat or a client's own
-/// patience has to run out first.
+/// The time after a fault during which a connection may still end by it. A heartbeat or a client's own patience has to
+/// run out first.
 pub(crate) const AFTERMATH: Duration = Duration::from_mins(1);
 
 /// A broken promise.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Violation {
     pub(crate) rule: Rule,
-    /// Who, where and what.
+    /// The client, the place and the particulars.
     pub(crate) detail: String,
 }
 
@@ -51,13 +51,13 @@ pub(crate) enum Rule {
     MissingClose,
     /// A connection was told one end and given another, or ended more than once.
     WrongClose,
-    /// Something was said that cannot be understood.
+    /// A message cannot be understood.
     Unreadable,
     /// A write that was acknowledged is not in the database.
     LostWrite,
     /// A write took effect twice.
     DoubleWrite,
-    /// A refusal that does not say when to come back, or a fault of the service itself.
+    /// A refusal does not say when to come back, or blames the service itself.
     BadRefusal,
 }
 
@@ -67,13 +67,13 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The commits, with what is looked up in them.
+/// The commits, with indexes for looking things up.
 pub(crate) struct Truth<'a> {
     pub(crate) commits: &'a [Commit],
     lives: HashMap<&'a str, Life>,
 }
 
-/// What became of a subscription.
+/// The history of a subscription.
 #[derive(Default)]
 struct Life {
     begin: Option<Position>,
@@ -124,7 +124,7 @@ impl<'a> Truth<'a> {
     }
 }
 
-/// Everything that is wrong.
+/// Returns everything that is wrong.
 pub(crate) fn check(commits: &[Commit], notes: &Notes) -> Vec<Violation> {
     let truth = Truth::new(commits);
     let lost_before = |connection: &Connection| {
@@ -173,7 +173,7 @@ fn violation(rule: Rule, connection: &Connection, detail: impl fmt::Display) -> 
     Violation { rule, detail }
 }
 
-/// Whether the connection's end has a cause.
+/// Reports a connection that ended without a cause.
 fn check_end(
     truth: &Truth<'_>,
     connection: &Connection,
@@ -209,7 +209,7 @@ fn check_end(
     }
 }
 
-/// Whether all that was acknowledged is there, and once.
+/// Reports acknowledged writes that are missing, or took effect twice.
 fn check_writes(truth: &Truth<'_>, notes: &Notes) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut stored: BTreeMap<u64, usize> = BTreeMap::new();
@@ -218,7 +218,7 @@ fn check_writes(truth: &Truth<'_>, notes: &Notes) -> Vec<Violation> {
         if let What::EventsDropped = commit.what {
             drops += 1;
         }
-        // What went away with its collection may be published again.
+        // Events that went away with their collection may be published again.
         if let What::Event { number, .. } = commit.what
             && stored.insert(number, drops) == Some(drops)
         {
@@ -254,8 +254,8 @@ fn check_writes(truth: &Truth<'_>, notes: &Notes) -> Vec<Violation> {
     found
 }
 
-/// Whether refusals say what they must: 503 when to come back; 500 only for errors that were injected
-/// and mean nothing to the service.
+/// Reports refusals that do not say what they must: 503 when to come back, and 500 only for injected errors that mean
+/// nothing to the service.
 fn check_refusals(notes: &Notes) -> Vec<Violation> {
     let injects = |i: &Incident| matches!(i.place, Where::Commands | Where::History);
     let injected = notes.incidents.iter().any(injects);
@@ -285,7 +285,7 @@ pub(crate) fn tally(violations: &[Violation]) -> BTreeMap<Rule, usize> {
     tally
 }
 
-/// The numbers of the events that were committed, but for the last.
+/// Returns the numbers of the committed events, except the last.
 pub(crate) fn events(commits: &[Commit]) -> BTreeSet<u64> {
     let event = |commit: &Commit| match commit.what {
         What::Event { number, kind } if kind != LAST => Some(number),

@@ -1,5 +1,5 @@
-//! Clients of every kind, which stay with a subscription, come back when they are cut off, and write
-//! down all that they are told.
+//! Clients of every kind. They stay with a subscription, reconnect when they are cut off, and record everything that
+//! they are told.
 
 mod line;
 mod listen;
@@ -20,40 +20,40 @@ use super::{
     writers::Pool,
 };
 
-/// Between two attempts to connect.
+/// The pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What all clients share.
+/// The parts that all clients share.
 #[derive(Clone, Debug)]
 pub(crate) struct Setting {
     pub(crate) notebook: Notebook,
     pub(crate) pool: Pool,
     pub(crate) fronts: Vec<SocketAddr>,
-    /// A client that hears nothing for so long, not even a ping, takes the connection for dead.
+    /// The silence, pings included, after which a client takes its connection for dead.
     pub(crate) silence: Duration,
-    /// The number of the event after which all is said; later the clients are to leave.
+    /// The number of the very last event, once that is published. Clients leave after it.
     pub(crate) last: watch::Receiver<Option<u64>>,
     /// Cancelled when clients are no longer waited for.
     pub(crate) stop: CancellationToken,
-    /// The binary, for those who listen with it.
+    /// The binary, for clients that listen with it.
     pub(crate) program: PathBuf,
 }
 
-/// How a client comes back.
+/// A client's way to reconnect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Habit {
     /// With the cursor of the last message.
     Resume,
-    /// With nothing, to what comes from now on.
+    /// With nothing, from now on.
     Afresh,
-    /// With nothing, to a durable subscription, of which it acknowledges what it likes.
+    /// With nothing, to a durable subscription, of which it acknowledges some events.
     Acknowledge,
 }
 
-/// What a client looks for.
+/// A client's choice of subscription.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Wish {
-    /// The ticks on this node, to the very end.
+    /// The ticks, on this node, to the very end.
     Ticks(usize),
     /// The durable subscription of this name, on any node, to the very end.
     Durable(String),
@@ -61,10 +61,10 @@ pub(crate) enum Wish {
     Any,
 }
 
-/// The name of the subscription that all ticks match.
+/// The name of the subscription that matches all ticks.
 pub(crate) const TICKS: &str = "ticks";
 
-/// One client.
+/// A client.
 pub(crate) struct Client {
     setting: Setting,
     name: String,
@@ -72,18 +72,18 @@ pub(crate) struct Client {
     habit: Habit,
     wish: Wish,
     random: StdRng,
-    /// How far it has come with the subscription that it is with.
+    /// The cursor of its last message from the present subscription.
     cursor: Option<String>,
     acknowledged: Option<Position>,
 }
 
-/// What a client does after a connection.
+/// A client's next step after a connection.
 enum Next {
-    /// Come back.
+    /// Reconnect.
     Again,
-    /// Look for another subscription.
+    /// Choose another subscription.
     Other,
-    /// All is said.
+    /// The very last event has come.
     Done,
 }
 
@@ -108,12 +108,12 @@ impl Client {
         }
     }
 
-    /// The name that it signs with.
+    /// Returns the name under which it records.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Listens, until all is said or it is told to stop.
+    /// Listens until the very last event has come, or it is stopped.
     pub(crate) async fn run(mut self) {
         loop {
             let Some(subscription) = self.choose().await else {
@@ -156,7 +156,7 @@ impl Client {
         }
     }
 
-    /// One connection, from the attempt to its end.
+    /// Runs one connection, from the attempt to its end.
     async fn once(&mut self, subscription: &str) -> Next {
         let node = match self.wish {
             Wish::Ticks(node) => node,
@@ -228,7 +228,7 @@ impl Client {
                 item = timeout(setting.silence, line.next()) => item,
                 () = &mut stay, if !ending => return Over::Left,
                 () = setting.stop.cancelled() => return Over::Open,
-                // From here on nobody leaves before the last event.
+                // From here on no client leaves before the very last event.
                 Ok(()) = last.changed() => continue,
             };
             let message = match item {
@@ -258,7 +258,7 @@ impl Client {
         }
     }
 
-    /// Shows how far it is, if it watches for pauses.
+    /// Shows its progress, if it watches for pauses.
     fn show(&self, number: u64) {
         if let Wish::Ticks(_) = self.wish {
             self.setting.notebook.note(|notes| {
@@ -269,10 +269,10 @@ impl Client {
         }
     }
 
-    /// Now and then, where the subscription is durable.
+    /// Acknowledges some of the events of a durable subscription.
     async fn acknowledge(&mut self, line: &mut Line, message: &serde_json::Value, at: Position) {
         if self.habit == Habit::Acknowledge && self.random.random_bool(0.2) {
-            // Whether it arrives or not: it was handled, and may not come again.
+            // It was handled and may not come again, whether the acknowledgement arrives or not.
             self.acknowledged = self.acknowledged.max(Some(at));
             line.acknowledge(message).await;
         }

@@ -1,4 +1,4 @@
-//! What goes wrong in a long run, in which order and for how long: by chance, from a seed.
+//! The faults of a long run, their order and their length: random, from a seed.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use super::faults::{Fault, Trouble};
 
 /// The node that is never killed, so that its memory can be watched.
 pub(crate) const SPARED: usize = 1;
-/// The other one.
+/// The other node.
 const OTHER: usize = 0;
 
 /// One trial of many.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Trial {
-    /// How long all is well before.
+    /// The time without a fault before the trial.
     pub(crate) calm: Duration,
     pub(crate) faults: Vec<Fault>,
     pub(crate) hold: Duration,
 }
 
-/// An endless row of trials: every fault once, then every fault once in another order, and so on. Each
-/// third trial has two faults at once.
+/// An endless series of trials: every fault once, then every fault once in another order, and so on. Every third trial
+/// has two faults at once.
 #[derive(Debug)]
 pub(crate) struct Course {
     random: StdRng,
@@ -46,7 +46,7 @@ impl Course {
         self.deck.pop().unwrap()
     }
 
-    /// A fault that can come together with this one: on another way.
+    /// Chooses a fault that can come together with this one: on another way.
     fn companion(&mut self, of: Fault) -> Fault {
         let node = self.random.random_range(0..2);
         let trouble = Trouble::ALL[self.random.random_range(0..Trouble::ALL.len())];
@@ -77,7 +77,7 @@ impl Iterator for Course {
     }
 }
 
-/// Every fault, and for how many seconds it is held.
+/// Lists every fault with the seconds for which it is held.
 fn all() -> Vec<(Fault, u64)> {
     let mut all = vec![
         (Fault::StepDown, 0),
@@ -96,7 +96,7 @@ fn all() -> Vec<(Fault, u64)> {
     ];
     all.extend(Fault::CODES.map(|code| (Fault::Errors(code), 3)));
     for trouble in Trouble::ALL {
-        // Until a heartbeat must have been missed.
+        // Long enough to miss a heartbeat.
         let seconds = match trouble {
             Trouble::Reset => 0,
             Trouble::HalfOpenNear | Trouble::HalfOpenFar => 60,

@@ -1,4 +1,4 @@
-//! What can be done to a world, and how it is undone.
+//! The faults that can be injected into a world, and how each is undone.
 
 mod data;
 mod database;
@@ -13,7 +13,7 @@ use super::{
     world::World,
 };
 
-/// Something that goes wrong.
+/// A fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fault {
     /// The primary is told to step down.
@@ -40,11 +40,11 @@ pub(crate) enum Fault {
     BeforeNode(usize, Trouble),
     /// Every command of the service is answered with this error.
     Errors(i32),
-    /// Every connection of the service is closed in place of an answer.
+    /// Every connection of the service is closed instead of an answer.
     Hangups,
     /// The collection of subscriptions is dropped.
     SubscriptionsDropped,
-    /// It is renamed away.
+    /// The collection of subscriptions is renamed.
     SubscriptionsRenamed,
     /// The collection of events is dropped.
     EventsDropped,
@@ -52,16 +52,16 @@ pub(crate) enum Fault {
     DatabaseDropped,
 }
 
-/// Something that goes wrong on a way.
+/// A fault on a way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Trouble {
     /// All connections are reset.
     Reset,
-    /// Everything takes longer.
+    /// All bytes take longer.
     Delay,
-    /// Little passes.
+    /// Few bytes pass.
     Throttle,
-    /// The nearer end (of the one who dialled) hears nothing any more; the other got a reset.
+    /// The nearer end (the one who dialled) hears nothing any more. The other got a reset.
     HalfOpenNear,
     /// The other way round.
     HalfOpenFar,
@@ -152,7 +152,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// How a fault that was injected is undone.
+/// The way to undo a fault.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Remedy {
     /// It is over already.
@@ -161,15 +161,15 @@ pub(crate) enum Remedy {
     Restart(Vec<usize>),
     /// This member goes on.
     Resume(usize),
-    /// The fault itself says what to do.
+    /// The fault itself says how.
     Undo,
 }
 
 impl Fault {
-    /// Every code that the service must ride out, and those that mean something to it.
+    /// The codes that the service must ride out, and those that have a meaning for it.
     pub(crate) const CODES: [i32; 10] = [280, 286, 11_600, 11_602, 13, 50, 91, 189, 10_107, 6];
 
-    /// Whom it may concern.
+    /// Returns the place where it strikes.
     pub(crate) const fn place(self) -> Where {
         match self {
             Self::StepDown
@@ -205,7 +205,7 @@ impl Fault {
         )
     }
 
-    /// Makes it happen.
+    /// Injects the fault.
     pub(crate) async fn inject(self, world: &mut World) -> Result<Remedy> {
         match self {
             Self::StepDown => database::step_down(world).await,
@@ -259,7 +259,7 @@ impl Fault {
         }
     }
 
-    /// Makes it good.
+    /// Undoes the fault.
     pub(crate) async fn heal(self, remedy: Remedy, world: &mut World) -> Result<()> {
         match (remedy, self) {
             (Remedy::Nothing, _) => {}

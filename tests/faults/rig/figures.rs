@@ -1,4 +1,4 @@
-//! What the faults cost, by kind: how often, the longest pause, and how soon after it went on.
+//! The cost of each kind of fault: how often it was injected, the longest pause, and how soon service resumed.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,22 +6,21 @@ use serde_json::{Value, json};
 
 use super::record::{Connection, Heard, Incident, Notes};
 
-/// The row of those that were injected together with others.
+/// The row of faults that were injected together with others.
 const TOGETHER: &str = "two at once, each of them";
 
-/// One kind of fault.
+/// The cost of one kind of fault.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cost {
-    /// How often it was injected.
+    /// The number of times it was injected.
     pub(crate) times: usize,
-    /// The longest time without an event for any watcher, while it lasted and until it was
-    /// recovered from.
+    /// The longest time without an event for any watcher, from its begin to the recovery.
     pub(crate) longest_pause: Duration,
     /// The longest time from its end to the first event published after it.
     pub(crate) went_on_after: Duration,
 }
 
-/// The costs by the fault's name.
+/// Costs by the fault's name.
 pub(crate) fn costs(notes: &Notes) -> BTreeMap<String, Cost> {
     let arrivals = arrivals(notes);
     let mut costs: BTreeMap<String, Cost> = BTreeMap::new();
@@ -41,7 +40,7 @@ pub(crate) fn costs(notes: &Notes) -> BTreeMap<String, Cost> {
     costs
 }
 
-/// A line for each fault, for people.
+/// Writes a line for each fault, for people.
 pub(crate) fn table(costs: &BTreeMap<String, Cost>) -> String {
     let head = "| fault | times | longest pause, s | went on after, s |\n|---|---|---|---|\n";
     let line = |text: String, (fault, cost): (&String, &Cost)| {
@@ -52,7 +51,7 @@ pub(crate) fn table(costs: &BTreeMap<String, Cost>) -> String {
     costs.iter().fold(head.to_owned(), line)
 }
 
-/// The same for programs.
+/// Writes the same for programs.
 pub(crate) fn json(costs: &BTreeMap<String, Cost>) -> Value {
     costs
         .iter()
@@ -67,7 +66,7 @@ pub(crate) fn json(costs: &BTreeMap<String, Cost>) -> Value {
         .collect()
 }
 
-/// When each watcher got which event, over all its connections.
+/// The times at which each watcher got each event, over all its connections.
 fn arrivals(notes: &Notes) -> BTreeMap<&str, Vec<(Duration, u64)>> {
     let mut arrivals: BTreeMap<&str, Vec<(Duration, u64)>> = BTreeMap::new();
     let watches = |connection: &&Connection| notes.ticks.contains_key(&connection.client);

@@ -23,21 +23,21 @@ use super::{
     writers::{self, Path, Pool, Writer},
 };
 
-/// How long everything may take to come to rest.
+/// Time for everything to come to rest.
 const REST: Duration = Duration::from_secs(90);
 
-/// How many of each.
+/// The numbers of clients and writers.
 #[derive(Clone, Debug)]
 pub(crate) struct Population {
-    /// Clients that go from one subscription to another, of each kind.
+    /// Clients that move from one subscription to another, per kind.
     pub(crate) wanderers: usize,
     /// Clients of durable subscriptions.
     pub(crate) durable: usize,
-    /// Processes of the reference client, one a node or none.
+    /// True for a process of the reference client on each node.
     pub(crate) listeners: bool,
-    /// Writers of each kind.
+    /// True for one writer of each kind.
     pub(crate) writers: bool,
-    /// How long clients bear silence.
+    /// The silence that clients bear.
     pub(crate) silence: Duration,
     /// The binary.
     pub(crate) program: PathBuf,
@@ -51,11 +51,11 @@ pub(crate) struct Life {
     last: watch::Sender<Option<u64>>,
     setting: Setting,
     next_client: usize,
-    /// The subscriptions that are always to be there, and what they want.
+    /// The permanent subscriptions, and the kinds of events that they match.
     standing: Vec<(String, u8)>,
 }
 
-/// What is left to judge when all is over.
+/// The evidence to judge at the end.
 #[derive(Debug)]
 pub(crate) struct Evidence {
     pub(crate) notes: Notes,
@@ -64,7 +64,7 @@ pub(crate) struct Evidence {
 }
 
 impl Life {
-    /// Lets everyone begin.
+    /// Starts everyone.
     pub(crate) async fn start(world: &World, population: &Population, seed: u64) -> Result<Self> {
         let (last, watched) = watch::channel(None);
         let mut life = Self {
@@ -93,7 +93,7 @@ impl Life {
         Ok(life)
     }
 
-    /// Makes the subscriptions that are always to be there, where they are not.
+    /// Makes the permanent subscriptions that do not exist.
     pub(crate) async fn ensure_standing(&self, world: &World) -> Result<()> {
         for (name, kinds) in &self.standing {
             if let Some(id) = self.setting.pool.standing(name) {
@@ -180,7 +180,7 @@ impl Life {
         self.clients.spawn(finish(client.run()));
     }
 
-    /// Lets everyone finish, and says what was wrong. The faults must be healed.
+    /// Lets everyone finish, and judges. The faults must be healed.
     pub(crate) async fn settle(mut self, world: &World) -> Result<Evidence> {
         self.ensure_standing(world).await?;
         self.stop_work.cancel();
@@ -198,7 +198,7 @@ impl Life {
         while let Ok(Some(done)) = tokio::time::timeout_at(until, self.clients.join_next()).await {
             done??;
         }
-        // Who is still there has not heard the last event, and will be found to miss it.
+        // A client that is still connected has not got the last event. The checker will report that.
         self.setting.stop.cancel();
         while let Some(done) = self.clients.join_next().await {
             done??;
@@ -217,7 +217,7 @@ impl Life {
     }
 }
 
-/// Work that cannot fail, among work that can.
+/// Makes work that cannot fail fit among work that can.
 async fn finish(work: impl Future<Output = ()>) -> Result<()> {
     work.await;
     Ok(())
@@ -237,7 +237,7 @@ fn wanting(kinds: u8) -> Version {
     }
 }
 
-/// Once nobody is connected: whatever was opened was closed for a reason, nothing waits, nothing
+/// Checks the books once nobody is connected: whatever was opened was closed for a reason, nothing waits, nothing
 /// panicked, and no fault of the service's own ended anything.
 async fn check_books(node: &Node) -> Result<()> {
     let begun = Instant::now();
@@ -282,7 +282,7 @@ async fn check_books(node: &Node) -> Result<()> {
 pub(crate) struct Readings(pub(crate) String);
 
 impl Readings {
-    /// The sum of the lines that begin so.
+    /// Sums the lines that begin with this text.
     pub(crate) fn sum(&self, prefix: &str) -> i64 {
         let values = self.0.lines().filter_map(|line| {
             let value = line.strip_prefix(prefix)?.rsplit(' ').next()?;

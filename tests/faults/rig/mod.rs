@@ -1,11 +1,10 @@
-//! What the fault suite is made of; the tests beside this folder and `examples/soak` use the same.
+//! The machinery of the fault suite. The tests beside this folder and `examples/soak` use it.
 //!
-//! A [`World`] is a replica set of three and some nodes of the service, with a [`proxy`] on every
-//! way between them. Clients, publishers and writers run in it and return [`record`]s of what they
-//! did. [`faults`] are injected meanwhile. At the end [`truth`] is read from the database's own log,
-//! and the [`checker`] holds the records against it.
+//! A [`World`] is a replica set of three and some nodes of the service, with a [`proxy`] on every way between them.
+//! Clients, publishers and writers run in it and [`record`] what they did. Meanwhile [`faults`] are injected. At the
+//! end the [`truth`] is read from the database's own log, and the [`checker`] holds the records against it.
 
-// Each user takes a part of it. Clippy takes only functions marked as tests for tests.
+// Each user takes a part of it. Clippy exempts only functions marked as tests.
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub(crate) mod checker;

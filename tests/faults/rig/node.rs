@@ -20,12 +20,12 @@ use tokio::{
 
 use super::proxy::{Cut, Proxy, Weather};
 
-/// How long a node may take to become ready, or to stop.
+/// Time for a node to become ready, or to stop.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// Lines of the log that are kept for whoever has to find out what went wrong.
+/// The lines of the log that are kept for finding out what went wrong.
 const LOG_LINES: usize = 100;
 
-/// How to start nodes.
+/// The program and the settings of nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
     /// The binary.
@@ -37,13 +37,13 @@ pub(crate) struct Program {
 /// A node, running or not.
 #[derive(Debug)]
 pub(crate) struct Node {
-    /// Its number among the nodes.
+    /// The number of the node.
     pub(crate) number: usize,
-    /// Where it listens. Only this suite's own readings come in here.
+    /// The node's own address. Only the suite's own readings use it.
     pub(crate) address: SocketAddr,
-    /// What clients dial.
+    /// The proxy that clients dial.
     pub(crate) front: Proxy,
-    /// What the node dials in place of the database's members.
+    /// The proxies that the node dials instead of the database's members.
     backs: Vec<Proxy>,
     program: Program,
     uri: String,
@@ -51,13 +51,12 @@ pub(crate) struct Node {
     process: Option<Child>,
     log: Log,
     reading: Option<JoinHandle<()>>,
-    /// Holds what is to strike its tasks.
+    /// The folder of the file that makes its tasks panic.
     folder: TempDir,
 }
 
 impl Node {
-    /// Starts a node on a database that it reaches at `hosts`, which `backs` may be in the way of, and
-    /// waits until it is ready.
+    /// Starts a node on a database at `hosts`, perhaps through `backs`. Returns when it is ready.
     pub(crate) async fn start(
         number: usize,
         program: Program,
@@ -111,7 +110,7 @@ impl Node {
         Ok(())
     }
 
-    /// Waits until it is ready.
+    /// Waits until the node is ready.
     pub(crate) async fn until_ready(&self) -> Result<()> {
         let http = http_client()?;
         let url = format!("http://{}/api/v1/ready", self.address);
@@ -141,13 +140,13 @@ impl Node {
         Ok(())
     }
 
-    /// The process id.
+    /// Returns the process id.
     pub(crate) fn id(&self) -> Result<u32> {
         let process = self.process.as_ref().context("it does not run")?;
         process.id().context("it has ended")
     }
 
-    /// SIGKILL, and waits until it is gone.
+    /// Kills the process, and waits until it is gone.
     pub(crate) async fn kill(&mut self) -> Result<()> {
         if let Some(mut process) = self.process.take() {
             process.kill().await?;
@@ -159,8 +158,8 @@ impl Node {
         self.folder.path().join("strikes")
     }
 
-    /// Makes one of its tasks panic, and waits until the process has ended with an error because of that. Only
-    /// builds with debug assertions can be struck.
+    /// Makes one of its tasks panic, and waits until the process has ended with an error for that. Only builds with
+    /// debug assertions can be struck.
     pub(crate) async fn strike(&mut self, task: &str) -> Result<()> {
         std::fs::write(self.strikes(), format!("{task} panic"))?;
         let mut process = self.process.take().context("it does not run")?;
@@ -171,7 +170,7 @@ impl Node {
         Ok(())
     }
 
-    /// SIGTERM; it must end by itself, in order. Whatever it was still doing is over then.
+    /// Sends SIGTERM, after which the process must end by itself, in order.
     pub(crate) async fn stop(&mut self) -> Result<()> {
         self.signal("TERM").await?;
         let mut process = self.process.take().context("it does not run")?;
@@ -203,25 +202,25 @@ impl Node {
         }
     }
 
-    /// All metrics as text.
+    /// Reads all metrics as text.
     pub(crate) async fn metrics(&self) -> Result<String> {
         let url = format!("http://{}/metrics", self.address);
         let answer = http_client()?.get(url).send().await?;
         Ok(answer.error_for_status()?.text().await?)
     }
 
-    /// What the process said of panics, in all its lives.
+    /// Returns the process's lines about panics, in all its lives.
     pub(crate) fn panics(&self) -> Vec<String> {
         self.log.with(|lines| lines.panics.clone())
     }
 
-    /// The last lines of its log.
+    /// Returns the last lines of its log.
     pub(crate) fn log(&self) -> String {
         self.log.text()
     }
 }
 
-/// What a process writes: the last lines, and all that tell of a panic.
+/// The log of a process: the last lines, and every line about a panic.
 #[derive(Clone, Debug, Default)]
 struct Log(Arc<Mutex<Lines>>);
 

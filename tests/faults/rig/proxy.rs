@@ -1,7 +1,7 @@
-//! A TCP proxy that misbehaves when it is told to.
+//! A TCP proxy that misbehaves on demand.
 //!
-//! Nothing on crates.io does this inside a test and is kept up: `noxious` is a server of its own, last
-//! released years ago, and knows neither half-open connections nor a reset of those that are open.
+//! Nothing on crates.io does this inside a test and is maintained: `noxious` is a server of its own, last released
+//! years ago, and knows neither half-open connections nor a reset of open ones.
 
 mod pump;
 
@@ -14,10 +14,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Cuts that a connection may still have to notice; one that misses some is cut all the same.
+/// The cuts that a connection may still have to notice. One that misses some is cut all the same.
 const CUTS_WAITING: usize = 16;
 
-/// What happens to the bytes of one direction.
+/// The treatment of the bytes of one direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Flow {
     /// They pass.
@@ -25,13 +25,13 @@ pub(crate) enum Flow {
     Free,
     /// They pass after a while.
     Delayed(Duration),
-    /// No more than so many pass in a second.
+    /// At most this many pass in a second.
     Throttled(u32),
-    /// None passes. Those that were sent meanwhile come through when it is over, as TCP has it.
+    /// None passes. Bytes that were sent meanwhile come through at the end, as TCP has it.
     Held,
 }
 
-/// Both directions.
+/// The weather in both directions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Weather {
     /// From the one who dialled to the one who was dialled.
@@ -41,7 +41,7 @@ pub(crate) struct Weather {
 }
 
 impl Weather {
-    /// The same in both directions.
+    /// Makes the same weather in both directions.
     pub(crate) const fn both(flow: Flow) -> Self {
         Self {
             up: flow,
@@ -50,20 +50,20 @@ impl Weather {
     }
 }
 
-/// What happens to all connections that are open.
+/// The treatment of all open connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Cut {
     /// Both ends get a reset.
     Both,
-    /// The one who was dialled gets a reset; the one who dialled hears nothing, ever.
+    /// The one who was dialled gets a reset. The one who dialled hears nothing, ever.
     TargetOnly,
     /// The other way round.
     CallerOnly,
-    /// None that is whole; but what is half open gets its reset, as if the lost machine were back.
+    /// Whole connections stay. Half-open ones get their reset, as if the lost machine were back.
     HalfOpen,
 }
 
-/// A listening proxy. Dropping it closes the listener and every connection.
+/// A listening proxy. When it is dropped, the listener and every connection close.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     address: SocketAddr,
@@ -73,25 +73,25 @@ pub(crate) struct Proxy {
     tasks: TaskTracker,
 }
 
-/// What each connection is given.
+/// The setting of a connection.
 #[derive(Clone, Debug)]
 struct Link {
     target: SocketAddr,
-    /// The last octet that stands in place of the 1 where the target speaks of `127.0.0.1`.
+    /// The last octet that replaces the 1 where the target speaks of `127.0.0.1`.
     alias: Option<u8>,
     weather: watch::Receiver<Weather>,
     stop: CancellationToken,
 }
 
 impl Proxy {
-    /// Passes connections on to `target`.
+    /// Starts a proxy that passes connections on to `target`.
     pub(crate) async fn start(target: SocketAddr) -> io::Result<Self> {
         Self::listen(SocketAddr::from(([127, 0, 0, 1], 0)), target, None).await
     }
 
-    /// Passes connections to `127.0.0.ALIAS` on to the same port of 127.0.0.1, and puts the one for
-    /// the other in what comes back. A member of a replica set tells its clients where all members
-    /// are; so they stay with the proxies, while the members themselves talk past them.
+    /// Starts a proxy that passes connections from `127.0.0.ALIAS` to the same port of 127.0.0.1, and replaces the
+    /// latter with the former in the answers. A member of a replica set tells its clients the addresses of all members.
+    /// So the clients stay with the proxies, while the members talk past them.
     pub(crate) async fn alias(alias: u8, target: SocketAddr) -> io::Result<Self> {
         let address = SocketAddr::from(([127, 0, 0, alias], target.port()));
         Self::listen(address, target, Some(alias)).await
@@ -120,19 +120,19 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// Where it listens.
+    /// Returns the proxy's address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Changes what happens to bytes from now on.
+    /// Changes the weather from now on.
     pub(crate) fn set(&self, weather: Weather) {
         self.weather.send_replace(weather);
     }
 
-    /// Cuts all connections that are open.
+    /// Cuts all open connections.
     pub(crate) fn cut(&self, cut: Cut) {
-        // Nobody hears it where none is open.
+        // Without a connection nobody receives this.
         drop(self.cuts.send(cut));
     }
 }
@@ -189,7 +189,7 @@ impl Link {
                 return reset(target);
             }
         };
-        // Nothing is read from it and nothing is written, as if the other end had lost its power.
+        // Nothing is read and nothing is written, as if the other end had lost its power.
         tokio::select! {
             () = self.stop.cancelled() => {}
             _ = cuts.recv() => {}
@@ -198,13 +198,13 @@ impl Link {
     }
 }
 
-/// The next cut of connections that are whole.
+/// Waits for the next cut of whole connections.
 async fn next_cut(cuts: &mut broadcast::Receiver<Cut>) -> Cut {
     loop {
         match cuts.recv().await {
             Ok(Cut::HalfOpen) => {}
             Ok(cut) => return cut,
-            // There were more cuts than can wait, or there is no proxy any more.
+            // There were more cuts than can wait, or the proxy is gone.
             Err(_) => return Cut::Both,
         }
     }

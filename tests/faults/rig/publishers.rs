@@ -1,5 +1,5 @@
-//! Programs that publish: through the service, and straight into the database. Each goes on through
-//! all trouble, and publishes what it has begun until it is told that it is stored.
+//! Programs that publish, through the service and straight into the database. Each goes on through all trouble, and
+//! repeats what it has begun until that is known to be stored.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -19,14 +19,14 @@ use super::{
     record::{KINDS, LAST, Notebook, Refusal, TICK},
 };
 
-/// Between two ticks.
+/// The pause between two ticks.
 pub(crate) const TICK_INTERVAL: Duration = Duration::from_millis(50);
-/// Between two attempts at the same.
+/// The pause between two attempts of a call.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long one attempt to write straight into the database may take.
+/// Time for one attempt to write straight into the database.
 const PATIENCE: Duration = Duration::from_secs(12);
 
-/// Inserts an event each [`TICK_INTERVAL`], so that a pause can be seen.
+/// Inserts an event each [`TICK_INTERVAL`], so that pauses show.
 pub(crate) async fn tick(
     events: Collection<Document>,
     notebook: Notebook,
@@ -41,7 +41,7 @@ pub(crate) async fn tick(
     }
 }
 
-/// Inserts some events at a time, straight into the database.
+/// Inserts a few events at a time, straight into the database.
 pub(crate) async fn publish_directly(
     events: Collection<Document>,
     notebook: Notebook,
@@ -57,7 +57,7 @@ pub(crate) async fn publish_directly(
     }
 }
 
-/// Publishes some events at a time through a node.
+/// Publishes a few events at a time through a node.
 pub(crate) async fn publish_over_http(
     front: SocketAddr,
     node: usize,
@@ -76,7 +76,7 @@ pub(crate) async fn publish_over_http(
             match sent.await {
                 Ok(answer) if answer.status().as_u16() == 202 => break,
                 Ok(answer) => refused(&notebook, node, "publish", answer).await,
-                // The way is cut: whether it was stored is not known.
+                // The connection broke. Nobody knows whether they were stored.
                 Err(_) => {}
             }
             sleep(PAUSE).await;
@@ -91,7 +91,7 @@ pub(crate) async fn publish_over_http(
     Ok(())
 }
 
-/// Publishes the last event of all.
+/// Publishes the very last event.
 pub(crate) async fn publish_last(events: &Collection<Document>, notebook: &Notebook, number: u64) {
     insert(events, notebook, &[(number, LAST)]).await;
 }
@@ -147,7 +147,7 @@ async fn insert(events: &Collection<Document>, notebook: &Notebook, batch: &[(u6
     });
 }
 
-/// Whether only such were refused as an earlier attempt has stored.
+/// Whether only events were refused that an earlier attempt has stored.
 fn all_are_there(error: &Error) -> bool {
     match error.kind.as_ref() {
         ErrorKind::InsertMany(many) => {

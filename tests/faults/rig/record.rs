@@ -1,4 +1,4 @@
-//! What everyone writes down of what they did and saw, for the checker.
+//! The records of what everyone did and saw, for the checker.
 
 mod heard;
 mod version;
@@ -19,44 +19,44 @@ pub(crate) use self::{
     version::{KINDS, Kinds, LAST, TICK, Version},
 };
 
-/// Where a client asked a connection to begin.
+/// The begin that a client asked of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Begin {
     /// Now.
     Live,
     /// After a cursor.
     After(Position),
-    /// After what it acknowledged, which is this at most.
+    /// After what the client has acknowledged, which is at most this.
     Acknowledged(Option<Position>),
 }
 
-/// How a connection was over, as its client saw it.
+/// The end of a connection, as its client saw it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Over {
     /// It was still open when everything had come to rest.
     Open,
-    /// The service closed it, with a code; an answer of server-sent events just ends.
+    /// The service closed it, with a code. A stream of server-sent events just ends.
     Closed(Option<u16>),
     /// It broke.
     Lost(String),
-    /// The client left, because it wanted to.
+    /// The client left of its own accord.
     Left,
     /// The client left, because it had heard nothing for too long.
     Silence,
 }
 
-/// One connection, from the answer to its end.
+/// A connection, from the answer to its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
-    /// The client, which may have several connections, one after another.
+    /// The client. It may have several connections, one after another.
     pub(crate) client: String,
     pub(crate) node: usize,
     pub(crate) subscription: String,
     pub(crate) dialect: Dialect,
     pub(crate) begin: Begin,
-    /// When it was asked for, or a moment before.
+    /// The time of the request, or a moment before.
     pub(crate) asked_at: Duration,
-    /// When each message came, since the start of the world.
+    /// The messages, each with its time since the start of the world.
     pub(crate) heard: Vec<(Duration, Heard)>,
     pub(crate) over: Over,
     pub(crate) over_at: Duration,
@@ -72,18 +72,18 @@ pub(crate) struct Refusal {
     pub(crate) problem: String,
 }
 
-/// Where a fault strikes: who may notice it by more than a pause.
+/// The place where a fault strikes, which says who may notice more than a pause.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Where {
-    /// The database, or a node's way to it: no client may notice.
+    /// The database, or a node's way to it. No client may notice.
     Database,
     /// The way between the clients and a node.
     Clients(usize),
-    /// A node's process ended.
+    /// The process of a node, which ended.
     Node(usize),
     /// The database answers with errors.
     Commands,
-    /// The database answers that it has no history any more.
+    /// The database answers that its history is lost.
     History,
     /// The collections themselves.
     Data,
@@ -93,19 +93,19 @@ pub(crate) enum Where {
 #[derive(Clone, Debug)]
 pub(crate) struct Incident {
     pub(crate) fault: String,
-    /// Whether nothing else went wrong at the time.
+    /// True if nothing else went wrong at the time.
     pub(crate) alone: bool,
     pub(crate) place: Where,
     pub(crate) began: Duration,
-    /// When it was healed; the same as `began` where it is over at once.
+    /// The time at which it was healed; `began` if it is over at once.
     pub(crate) ended: Duration,
-    /// Events with higher numbers were published after that.
+    /// A number below those of all events that were published after the end.
     pub(crate) mark: u64,
-    /// When every watcher had got one of these.
+    /// The time at which every watcher had got one of those.
     pub(crate) recovered: Duration,
 }
 
-/// Writes whose success was told: they must be found in the database's log.
+/// Writes that were acknowledged. They must be in the database's log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Acknowledged {
     pub(crate) events: BTreeSet<u64>,
@@ -113,7 +113,7 @@ pub(crate) struct Acknowledged {
     pub(crate) deleted: BTreeSet<String>,
 }
 
-/// The notebook that everyone shares: a clock, and what is not about one connection.
+/// The notebook that everyone shares: a clock, and everything that is not about one connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Notebook {
     start: Instant,
@@ -121,16 +121,16 @@ pub(crate) struct Notebook {
     notes: Arc<Mutex<Notes>>,
 }
 
-/// What is in it.
+/// The contents of the notebook.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Notes {
     pub(crate) acknowledged: Acknowledged,
     pub(crate) refusals: BTreeMap<Refusal, u64>,
     pub(crate) incidents: Vec<Incident>,
     pub(crate) connections: Vec<Connection>,
-    /// Subscriptions of which a node has said that there is none such.
+    /// Subscriptions that a node said do not exist.
     pub(crate) not_found: BTreeSet<String>,
-    /// The last tick that each watcher has got.
+    /// The last tick of each watcher.
     pub(crate) ticks: BTreeMap<String, u64>,
 }
 
@@ -143,17 +143,17 @@ impl Notebook {
         }
     }
 
-    /// Time since the start of the world.
+    /// Returns the time since the start of the world.
     pub(crate) fn now(&self) -> Duration {
         self.start.elapsed()
     }
 
-    /// A number that nothing else has.
+    /// Returns a number that nothing else has.
     pub(crate) fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Writes something down.
+    /// Records something.
     pub(crate) fn note<T>(&self, write: impl FnOnce(&mut Notes) -> T) -> T {
         write(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }

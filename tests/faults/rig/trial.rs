@@ -1,4 +1,4 @@
-//! One fault, or two at once: injected, borne for a while, healed, and recovered from.
+//! A trial: one fault or two at once are injected, held and healed, and the world recovers.
 
 use std::time::Duration;
 
@@ -7,11 +7,10 @@ use tokio::time::{Instant, sleep};
 
 use super::{faults::Fault, life::Life, record::Incident, world::World};
 
-/// How long every watcher may take to get an event that was published after the fault was healed.
+/// Time for every watcher to get an event that was published after the fault was healed.
 const RECOVERY: Duration = Duration::from_mins(2);
 
-/// Injects the faults one after another, holds them, heals them, and waits until every watcher is
-/// served again.
+/// Injects the faults one after another, holds them, heals them, and waits until every watcher is served again.
 pub(crate) async fn trial(
     world: &mut World,
     life: &Life,
@@ -21,7 +20,7 @@ pub(crate) async fn trial(
     let mut injected = Vec::new();
     for fault in faults {
         let began = world.notebook.now();
-        // Written down first: whatever it does to a client lies behind this.
+        // Recorded first, so that its effects on clients come after it.
         let incident = Incident {
             fault: fault.to_string(),
             alone: faults.len() == 1,
@@ -80,7 +79,7 @@ async fn recover(world: &World, life: &Life, faults: &[Fault]) -> Result<()> {
     let mark = world.notebook.number();
     let begun = Instant::now();
     loop {
-        // What was dropped is made again by those who want it.
+        // Collections that were dropped are made again by those who need them.
         let ensured = life.ensure_standing(world).await;
         let behind = world.notebook.note(|notes| {
             let behind = notes.ticks.iter().filter(|(_, tick)| **tick <= mark);

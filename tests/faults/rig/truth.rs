@@ -1,5 +1,5 @@
-//! What was committed, in commit order: read from the database's own log when all is over, with a
-//! bare change stream of the driver that nothing disturbs.
+//! The commits, in commit order: read from the database's own log at the end, with a bare change stream of the driver
+//! that nothing disturbs.
 
 use std::collections::HashMap;
 
@@ -14,14 +14,14 @@ use tidegate::position::Position;
 
 use super::record::{KINDS, Kinds, LAST, Version};
 
-/// One commit that concerns somebody.
+/// A commit that matters to somebody.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Commit {
     pub(crate) at: Position,
     pub(crate) what: What,
 }
 
-/// What was committed.
+/// The kinds of commits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum What {
     Event {
@@ -36,15 +36,15 @@ pub(crate) enum What {
     Deleted {
         id: String,
     },
-    /// The collection of subscriptions went away, and all in it.
+    /// The collection of subscriptions was removed with everything in it.
     AllDeleted,
-    /// The collection of events went away.
+    /// The collection of events was removed.
     EventsDropped,
 }
 
-/// Everything that was committed from `since` on up to the last event.
+/// Reads all commits from `since` on up to the last event.
 pub(crate) async fn read(client: &Client, database: &str, since: Timestamp) -> Result<Vec<Commit>> {
-    // The whole cluster is watched: a stream of one database ends when that is dropped.
+    // The whole cluster is watched, because a stream of one database ends when that is dropped.
     let mut stream = client
         .watch()
         .pipeline([doc! {"$match": {"ns.db": database}}])
@@ -74,8 +74,8 @@ pub(crate) async fn read(client: &Client, database: &str, since: Timestamp) -> R
     }
 }
 
-/// The subscriptions as they were last seen: just after their collection was made anew, the server
-/// keeps no images of what changes.
+/// The subscriptions as they were last seen. Just after their collection was made anew, the server keeps no images of
+/// changes.
 #[derive(Default)]
 struct Images(HashMap<String, Document>);
 

@@ -1,4 +1,4 @@
-//! Clients that ask for large answers again and again, and never read any.
+//! Clients that request large answers again and again, and never read any.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -12,15 +12,15 @@ use tokio::{
 
 const CLIENTS: usize = 8;
 const REQUESTS: usize = 50;
-/// How long a node may take to have enough of them.
+/// Time for a node to cut all of them.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Those that are at it.
+/// The clients at work.
 #[derive(Debug, Default)]
 pub(crate) struct Unread(JoinSet<Result<()>>);
 
 impl Unread {
-    /// Begins, at this node.
+    /// Starts clients of this node.
     pub(crate) fn begin(&mut self, node: SocketAddr) {
         for _ in 0..CLIENTS {
             self.0.spawn(never_read(node));
@@ -39,7 +39,7 @@ impl Unread {
     }
 }
 
-/// Asks until the connection is cut.
+/// Sends requests until the connection is cut.
 async fn never_read(node: SocketAddr) -> Result<()> {
     let mut tcp = narrow(node).await?;
     let request = b"GET /api/v1/events?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -48,7 +48,7 @@ async fn never_read(node: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// A connection whose kernel takes little before it is read.
+/// Opens a connection whose kernel buffers little before it is read.
 async fn narrow(node: SocketAddr) -> Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(4 * 1024)?;

@@ -1,4 +1,4 @@
-//! A replica set of three and nodes of the service on it, with proxies on every way between them.
+//! A replica set of three members, nodes of the service on it, and proxies on every way between them.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -19,10 +19,10 @@ use super::{
 
 /// The database of every world.
 pub(crate) const DATABASE: &str = "tidegate";
-/// How long a call of this suite's own looks for a server: it tries again anyway.
+/// The time for which the suite's own calls look for a server. They are repeated anyway.
 const SELECTION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a world is like.
+/// The settings of a world.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) program: Program,
@@ -36,12 +36,12 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) nodes: Vec<Node>,
-    /// A client of the set that no proxy is in the way of.
+    /// A client of the set that passes no proxy.
     pub(crate) direct: Client,
     pub(crate) cluster: Cluster,
     pub(crate) members: Vec<SocketAddr>,
     pub(crate) notebook: Notebook,
-    /// Before everything that happened in it.
+    /// The time before anything happened in this world.
     pub(crate) since: Timestamp,
     /// Clients that do not read.
     pub(crate) unread: Unread,
@@ -49,7 +49,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Starts everything; returns when all nodes are ready.
+    /// Starts everything. Returns when all nodes are ready.
     pub(crate) async fn start(settings: Settings) -> Result<Self> {
         let options = Options {
             oplog_size_mb: settings.oplog_size_mb,
@@ -77,7 +77,7 @@ impl World {
     }
 
     async fn start_node(&self, number: usize) -> Result<Node> {
-        // Each node dials addresses of its own: what happens to it happens to no other.
+        // Each node dials addresses of its own, so that a fault on its way concerns no other node.
         let alias = u8::try_from(number + 2)?;
         let mut backs = Vec::new();
         for member in &self.members {
@@ -87,7 +87,7 @@ impl World {
         self.launch(number, &hosts, backs).await
     }
 
-    /// Starts another node, with nothing between it and the database. It is the caller's.
+    /// Starts another node, with nothing between it and the database. The caller owns it.
     pub(crate) async fn start_bare_node(&self, number: usize) -> Result<Node> {
         self.launch(number, &self.members, Vec::new()).await
     }
@@ -114,7 +114,7 @@ impl World {
         self.database().collection("subscriptions")
     }
 
-    /// What clients dial, a node each.
+    /// Returns the addresses that clients dial, one per node.
     pub(crate) fn fronts(&self) -> Vec<SocketAddr> {
         self.nodes.iter().map(|node| node.front.address()).collect()
     }
@@ -137,7 +137,7 @@ impl World {
         Ok(answer?)
     }
 
-    /// Stops the nodes in order, which fails unless each ends by itself, and then the database.
+    /// Stops the nodes in order, then the database. Fails unless each node ends by itself.
     pub(crate) async fn stop(mut self) -> Result<()> {
         for node in &mut self.nodes {
             node.stop().await?;
@@ -148,7 +148,7 @@ impl World {
     }
 }
 
-/// A client that reaches the members themselves, and is told of trouble soon.
+/// Makes a client that reaches the members directly, and hears of trouble soon.
 async fn direct(uri: &str) -> Result<Client> {
     let mut options = ClientOptions::parse(format!("{uri}&heartbeatFrequencyMS=500")).await?;
     options.server_selection_timeout = Some(SELECTION_TIMEOUT);

@@ -1,5 +1,5 @@
-//! Programs that make, change and delete subscriptions: over HTTP, and straight in the database. Each
-//! subscription is changed by its maker alone, so that its versions have an order.
+//! Programs that make, change and delete subscriptions, over HTTP and straight in the database. Only its maker changes
+//! a subscription, so its versions have an order.
 
 mod pool;
 
@@ -22,16 +22,16 @@ use super::{
     record::{Kinds, LAST, Notebook, TICK, Version},
 };
 
-/// How many subscriptions a writer keeps.
+/// The subscriptions that a writer keeps.
 const KEPT: usize = 6;
-/// Between two attempts at the same.
+/// The pause between two attempts of a call.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often the same is tried before its outcome counts as unknown.
+/// The attempts of a call before its outcome counts as unknown.
 const ATTEMPTS: usize = 5;
-/// How long one call may take.
+/// Time for one call.
 const PATIENCE: Duration = Duration::from_secs(12);
 
-/// How a writer reaches the subscriptions.
+/// A writer's way to the subscriptions.
 #[derive(Clone, Debug)]
 pub(crate) enum Path {
     Http { node: usize, front: SocketAddr },
@@ -56,7 +56,7 @@ struct Kept {
     stable: bool,
 }
 
-/// What is known after a call.
+/// The knowledge after a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Done,
@@ -128,7 +128,7 @@ impl Writer {
         });
     }
 
-    /// The id, if it is known to be stored.
+    /// Creates a subscription. Returns the id, if it is known to be stored.
     async fn try_create(&self, name: &str, version: Version) -> Option<String> {
         match &self.path {
             Path::Direct(subscriptions) => {
@@ -137,7 +137,7 @@ impl Writer {
                     let inserting = subscriptions.insert_one(&document).into_future();
                     match timeout(PATIENCE, inserting).await {
                         Ok(Ok(_)) => return Some(name.to_owned()),
-                        // An earlier attempt may have been stored; then nobody will use it.
+                        // An earlier attempt may have been stored. Then nobody will use that subscription.
                         Ok(Err(_)) | Err(_) => sleep(PAUSE).await,
                     }
                 }
@@ -146,7 +146,7 @@ impl Writer {
             Path::Http { node, front } => {
                 let body = json!({"name": version.number.to_string(), "filter": filter(version)});
                 for _ in 0..ATTEMPTS {
-                    // The same key all the time: it is made once, however often this is tried.
+                    // The key stays the same, so the subscription is made once, however often this is tried.
                     let request = self.request(*front, Method::POST, "").json(&body);
                     let request = request.header("idempotency-key", format!("{name:?}"));
                     match request.send().await {
@@ -174,7 +174,7 @@ impl Writer {
         match self.try_change(&id, version, next).await {
             Outcome::Done => self.kept[chosen].version = next,
             Outcome::Gone => drop(self.kept.swap_remove(chosen)),
-            // Nobody knows its version now; so it stays as it is until it is deleted.
+            // Its version is unknown now, so it stays as it is until it is deleted.
             Outcome::Unknown => self.kept[chosen].stable = true,
         }
     }
@@ -225,7 +225,7 @@ impl Writer {
                 }
             };
             match outcome {
-                // It may be an earlier attempt that is answered so.
+                // This may be the answer to an earlier attempt.
                 Outcome::Gone if attempt == 0 => return,
                 Outcome::Done | Outcome::Gone => {
                     let id = kept.id.clone();
@@ -257,17 +257,17 @@ impl Writer {
     }
 
     fn kinds(&mut self) -> Kinds {
-        // All but the ticks, as chance has it, and the last event always.
+        // Every kind but the ticks, at random, and always the last event.
         Kinds(self.random.random_range(0u8..1 << LAST) & !(1 << TICK) | 1 << LAST)
     }
 }
 
-/// The filter as it is stored and sent.
+/// Writes the filter as it is stored and sent.
 fn filter(version: Version) -> Value {
     json!({"type": {"$in": version.kinds.names()}})
 }
 
-/// The document as another program would write it.
+/// Makes the document as another program would write it.
 pub(crate) fn stored(id: &str, version: Version) -> Document {
     doc! {
         "_id": id,
@@ -277,7 +277,7 @@ pub(crate) fn stored(id: &str, version: Version) -> Document {
     }
 }
 
-/// Lets every paused subscription go on, once nobody else writes any more.
+/// Sets every paused subscription to active, once nobody else writes any more.
 pub(crate) async fn resume_all(subscriptions: &Collection<Document>) -> Result<()> {
     let mut paused = subscriptions.find(doc! {"status": "paused"}).await?;
     while paused.advance().await? {

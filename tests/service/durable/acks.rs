@@ -1,4 +1,4 @@
-//! What an acknowledgement does.
+//! The effects of an acknowledgement.
 
 use bson::{DateTime, Document, doc};
 use serde_json::json;
@@ -62,7 +62,7 @@ async fn acks_move_the_position_forward_and_never_back() {
     service.stop().await;
 }
 
-/// Waits until an acknowledgement sent later on another connection is stored for another subscription.
+/// Waits until a later acknowledgement, on another connection for another subscription, is stored.
 async fn heard_later(service: &Service, but: &str) {
     let id = durable(service).await;
     assert_ne!(id, but);
@@ -135,7 +135,7 @@ async fn acks_of_a_subscription_that_is_not_durable_are_ignored() {
     service.stop().await;
 }
 
-/// Programs may write `createdAt`; where a node did not see the insert, it stands for it.
+/// Programs may write `createdAt`. It counts where a node did not see the insert.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rewritten_date_does_not_cut_off_what_was_not_acknowledged() {
     let service = Service::start().await;

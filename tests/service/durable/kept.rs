@@ -1,4 +1,4 @@
-//! Where positions begin and end, and what they survive.
+//! The begin and the end of positions, and what they survive.
 
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ async fn a_delete_takes_the_position_with_it_and_a_late_flush_does_not_bring_it_
     assert_eq!(stored(&service, &id).await, None, "gone with the answer");
     socket.assert_ends(4500, "deleted").await;
     there.assert_ends(4500, "deleted").await;
-    // Stopping writes whatever a node still keeps.
+    // A stop writes everything that a node still keeps.
     sibling.stop().await;
     assert_eq!(stored(&service, &id).await, None);
     service.stop().await;
@@ -138,7 +138,7 @@ async fn positions_survive_the_end_of_a_node() {
     ack(&mut socket, &second).await;
     until_stored(&service, &id, &second).await;
     let config = service.config.clone();
-    // Not stopped in order: nothing is flushed on the way out.
+    // It is not stopped in order, so nothing is flushed.
     drop(service);
 
     let service = Service::on(config).await;
@@ -188,7 +188,7 @@ async fn positions_survive_a_kill_of_the_database() {
     until_stored(&service, &id, &second).await;
     let (_, third) = next(&mut socket).await;
     drop(mongod);
-    // Acknowledged while the database is away: written when it is back.
+    // Acknowledged while the database is unavailable, and written once it is back.
     ack(&mut socket, &third).await;
 
     let mongod = Mongod::start(options).await.unwrap();

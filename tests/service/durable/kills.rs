@@ -13,10 +13,10 @@ use crate::{
     support::{Service, Socket, database_name},
 };
 
-/// Events of one round.
+/// Events per round.
 const EVENTS: i64 = 30;
 
-/// A seed that is printed; `TIDEGATE_TEST_SEED` repeats a run's choices.
+/// Makes a generator from a printed seed. `TIDEGATE_TEST_SEED` repeats a run's choices.
 fn random() -> StdRng {
     let given = std::env::var("TIDEGATE_TEST_SEED");
     let seed = given.map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
@@ -24,7 +24,7 @@ fn random() -> StdRng {
     StdRng::seed_from_u64(seed)
 }
 
-/// A client that keeps nothing but what it has to show in the end.
+/// A client that remembers nothing but what it must have in the end.
 struct Client<R> {
     random: R,
     /// The first event that it has not seen.
@@ -117,7 +117,7 @@ async fn a_killed_database_loses_no_position_and_no_event() {
         published += EVENTS;
         client.read(&mut socket, published).await;
         let before = position(&service, &id).await;
-        // Killed, perhaps in the midst of a write of positions.
+        // It is killed, perhaps in the middle of a write of positions.
         drop(mongod);
         if random.random() {
             client.read(&mut socket, published).await;
@@ -130,7 +130,7 @@ async fn a_killed_database_loses_no_position_and_no_event() {
             .await;
         let after = position(&service, &id).await;
         assert!(after >= before, "{after} < {before}");
-        // The socket has outlived it; half of the time a new one goes on.
+        // The socket has survived. Half of the time a new one goes on.
         if random.random() {
             socket = service.connect(&id).await;
         }

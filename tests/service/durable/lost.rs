@@ -1,11 +1,11 @@
-//! The collection of positions goes while the service runs.
+//! The collection of positions disappears while the service runs.
 
 use bson::{Document, doc};
 
 use super::support::{ack, durable, next, publish, read, stored, until_stored};
 use crate::support::{Service, Socket};
 
-/// A durable subscription whose client has acknowledged the first of three events and reads on.
+/// Makes a durable subscription whose client has acknowledged the first of three events and reads on.
 async fn acknowledged_one(service: &Service) -> (String, String, Socket) {
     let id = durable(service).await;
     let mut socket = service.connect(&id).await;
@@ -30,7 +30,7 @@ async fn check(take_away: impl AsyncFnOnce(&Service)) {
             })
             .await;
     }
-    // It moves on as before, and a delete takes it along.
+    // The position moves on as before, and a delete removes it.
     let (_, second) = next(&mut socket).await;
     ack(&mut socket, &second).await;
     until_stored(&service, &connected, &second).await;

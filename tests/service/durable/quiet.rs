@@ -1,4 +1,4 @@
-//! A subscription that nothing matches must not fall off the database's history.
+//! A subscription that nothing matches must not fall out of the oplog.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ fn lively(config: &mut Config) {
     config.feed.ack_delay = Duration::from_millis(10);
 }
 
-/// Waits until the position moves while events pass that do not match. The client answers pings
-/// meanwhile, for it reads.
+/// Waits until the position moves while events pass that do not match. The client reads meanwhile, and so answers
+/// pings.
 async fn moves(service: &Service, id: &str, socket: &mut Socket) {
     let before = position(service, id).await;
     service.publish("other", json!({})).await;

@@ -14,8 +14,8 @@ async fn publish_all(service: &Service) {
     }
 }
 
-/// Repeats are allowed, losses are not: whatever was acknowledged, the next connection, on
-/// whichever node, goes on with the next event or an earlier one.
+/// Repeats are allowed, losses are not: whatever was acknowledged, the next connection, on any node, goes on with the
+/// next event or an earlier one.
 #[tokio::test(flavor = "multi_thread")]
 async fn disconnects_at_random_points_lose_nothing() {
     let mut random = StdRng::seed_from_u64(4);

@@ -1,11 +1,11 @@
-//! What these tests share.
+//! Helpers of these tests.
 
 use bson::{Document, doc};
 use serde_json::{Value, json};
 
 use crate::support::{Service, Socket};
 
-/// Creates a durable subscription to everything of type `tick`; returns its id.
+/// Creates a durable subscription to everything of type `tick`. Returns its id.
 pub(crate) async fn durable(service: &Service) -> String {
     let made = service
         .post(
@@ -24,7 +24,7 @@ pub(crate) async fn publish(service: &Service, range: std::ops::Range<i64>) {
     service.post("/events", json!(events)).await;
 }
 
-/// The next event's number and cursor.
+/// Waits for the next event. Returns its number and cursor.
 pub(crate) async fn next(socket: &mut Socket) -> (i64, String) {
     let message = socket.message().await;
     assert_eq!(message["type"], "event", "{message}");
@@ -32,7 +32,7 @@ pub(crate) async fn next(socket: &mut Socket) -> (i64, String) {
     (n, message["cursor"].as_str().unwrap().to_owned())
 }
 
-/// Reads this many events; returns their numbers and the last one's cursor.
+/// Reads this many events. Returns their numbers and the last one's cursor.
 pub(crate) async fn read(socket: &mut Socket, count: usize) -> (Vec<i64>, String) {
     let mut numbers = Vec::new();
     let mut last = String::new();
@@ -50,19 +50,19 @@ pub(crate) async fn ack(socket: &mut Socket, cursor: &str) {
         .await;
 }
 
-/// Waits until everything said before was read: answers come in order.
+/// Waits until the service has read everything sent before: answers come in order.
 pub(crate) async fn heard(socket: &mut Socket) {
     socket.say(r#"{"type":"ping"}"#).await;
     assert_eq!(socket.message().await["type"], "pong");
 }
 
-/// The stored position's document.
+/// Reads the stored position's document.
 pub(crate) async fn stored(service: &Service, id: &str) -> Option<Document> {
     let positions = service.database.collection::<Document>("positions");
     positions.find_one(doc! {"_id": id}).await.unwrap()
 }
 
-/// The stored position.
+/// Reads the stored position.
 pub(crate) async fn position(service: &Service, id: &str) -> String {
     let stored = stored(service, id).await.expect("a position");
     stored.get_str("position").unwrap().to_owned()

@@ -1,4 +1,4 @@
-//! Changes of a subscription while it has connections: exact, from wherever they come.
+//! Changes of a subscription with connections are exact, whoever makes them.
 
 use std::time::{Duration, SystemTime};
 
@@ -31,8 +31,8 @@ async fn set(service: &Service, id: &str, fields: Document) {
     assert_eq!(done.unwrap().modified_count, 1);
 }
 
-/// Runs `changes` of a new subscription under publishers' load, and checks that its connection was
-/// told of each, with exactly the events before and after it that the filter in force matched.
+/// Makes `changes` to a new subscription under the publishers' load. Asserts that its connection was told of each, with
+/// exactly the events before and after it that the filter then in force matched.
 async fn check(updates: usize, changes: impl AsyncFn(&Service, &str)) {
     let service = service().await;
     let mut log = CommitLog::open(&service.database).await;
@@ -98,7 +98,7 @@ async fn a_transaction_is_judged_change_by_change() {
     .await;
 }
 
-/// Events, a new filter, and the same events again, which share one cluster time.
+/// Events, a new filter, and the same events again, all at one cluster time.
 async fn change_inside_transaction(service: &Service, id: &str, even: bool) {
     let events: Collection<Document> = service.database.collection("events");
     let both = || [event("inside", 0), event("inside", 1)];
@@ -148,7 +148,7 @@ async fn an_invalid_document_is_readable_blocks_nobody_and_heals() {
     service.stop().await;
 }
 
-/// The ids of `GET /subscriptions?status=invalid`.
+/// Returns the ids of `GET /subscriptions?status=invalid`.
 async fn invalid(service: &Service) -> Vec<String> {
     let page = service.get("/subscriptions?status=invalid").await;
     let items = page["items"].as_array().unwrap();

@@ -1,5 +1,5 @@
-//! The order of commits, as a bare change stream of the test's own shows it, and what a connection
-//! has to be told by it.
+//! The order of commits, as the test's own bare change stream shows it, and the messages that a connection must get for
+//! it.
 
 use bson::{Bson, Document, RawDocumentBuf};
 use futures_util::StreamExt as _;
@@ -46,7 +46,7 @@ impl CommitLog {
         }
     }
 
-    /// Reads on until a commit of which `last` holds.
+    /// Reads on until a commit for which `last` holds.
     pub(crate) async fn read_until(&mut self, last: impl Fn(&Commit) -> bool) {
         loop {
             let next = timeout(DEADLINE, self.stream.next());
@@ -79,7 +79,7 @@ impl Commit {
         self.concerns(subscription) && self.operation == OperationType::Delete
     }
 
-    /// The filter that the subscription has from this commit on; `None` if it matches nothing.
+    /// Returns the filter of the subscription from this commit on; `None` if it matches nothing.
     fn filter(&self) -> Option<Filter> {
         let document = self.document.as_ref()?;
         if document.get_str("status").is_ok_and(|s| s == "paused") {
@@ -95,8 +95,8 @@ impl Commit {
     }
 }
 
-/// What a connection of `subscription` that starts at `from` has to be told, in this order: events by
-/// the filter in force at their commit, every change of the subscription, and its end.
+/// Lists the messages that a connection of `subscription` must get from `from` on, in order: events by the filter in
+/// force at their commit, every change of the subscription, and its end.
 pub(crate) fn expected(commits: &[Commit], subscription: &str, from: Position) -> Vec<Told> {
     let mut filter = None;
     let mut told = Vec::new();
@@ -119,12 +119,12 @@ pub(crate) fn expected(commits: &[Commit], subscription: &str, from: Position) -
     told
 }
 
-/// The position that a token stands for, by the same reading as the service's.
+/// Reads the position of a token, as the service does.
 pub(crate) fn position(token: &ResumeToken) -> Position {
     Position::from_token_data(&data(token)).unwrap()
 }
 
-/// A token's hex text.
+/// Returns a token's hex text.
 pub(crate) fn data(token: &ResumeToken) -> String {
     let token = bson::serialize_to_document(token).unwrap();
     token.get_str("_data").unwrap().to_owned()

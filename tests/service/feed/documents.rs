@@ -84,7 +84,7 @@ async fn subscriptions_whose_id_is_of_another_type_are_counted_invalid_and_stop_
     service.stop().await;
 }
 
-/// One field of every type there is.
+/// Makes a document with one field of every type there is.
 fn every_type() -> Document {
     let binary = |subtype| Binary {
         subtype,
@@ -109,7 +109,7 @@ fn nested(depth: usize) -> Bson {
     })
 }
 
-/// The next message, however deep.
+/// Waits for the next message, however deep.
 async fn deep(socket: &mut Socket) -> Value {
     let frame = socket.frame().await.unwrap().unwrap();
     let mut reading = serde_json::Deserializer::from_str(frame.to_text().unwrap());

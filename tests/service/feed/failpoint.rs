@@ -1,4 +1,4 @@
-//! A mongod of a test's own, whose answers to the service's change stream fail at its will.
+//! A test's own mongod, which can fail the commands of the service's change stream.
 
 use bson::{Document, doc};
 use mongodb::{Client, Collection};
@@ -7,7 +7,7 @@ use tidegate::{config::Config, mongod::Mongod};
 use super::total;
 use crate::support::{Service, database_name, options};
 
-/// A server that can be told to fail, and a node on it.
+/// A server with fail points, and a node on it.
 pub(crate) struct Failing {
     // The node is dropped before the server under it.
     pub(crate) service: Service,
@@ -22,7 +22,7 @@ impl Failing {
         let mongod = Mongod::start(options).await.unwrap();
         let admin = Client::with_uri_str(mongod.uri()).await.unwrap();
         let mut config = Config {
-            // A server that says it is stepping down is looked at again soon.
+            // The driver soon looks again at a server that says it is stepping down.
             mongodb_uri: mongod.uri() + "&heartbeatFrequencyMS=500",
             database: database_name(),
             ..Config::default()
@@ -35,7 +35,7 @@ impl Failing {
         }
     }
 
-    /// Makes the service's streams fail: `mode` is how often, `failure` how. The test's own are not.
+    /// Makes the service's streams fail: `mode` says how often, `failure` how. The test's own do not fail.
     pub(crate) async fn fail(&self, mode: impl Into<bson::Bson>, mut failure: Document) {
         failure.insert("appName", "tidegate");
         if !failure.contains_key("failCommands") {
@@ -45,7 +45,7 @@ impl Failing {
             .await;
     }
 
-    /// Ends the failing.
+    /// Ends the failures.
     pub(crate) async fn heal(&self) {
         self.configure(doc! {"mode": "off"}).await;
     }
@@ -68,12 +68,12 @@ impl Failing {
         self.service.database.collection("subscriptions")
     }
 
-    /// How often the feed had to open its stream again, whatever the cause.
+    /// Counts how often the feed had to open its stream again, whatever the cause.
     pub(crate) async fn resumes(&self) -> u64 {
         total(&self.service, "tidegate_feed_resumes_total{").await
     }
 
-    /// Waits until the feed has failed once more than `before`.
+    /// Waits until the feed has failed more often than `before`.
     pub(crate) async fn until_failed(&self, before: u64) {
         self.service
             .until("a failure", async || self.resumes().await > before)

@@ -1,4 +1,4 @@
-//! A client that reads everything it is told, in the background.
+//! A client that reads everything in the background.
 
 use serde_json::Value;
 use tidegate::position::{Cursor, Position};
@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::{Service, Socket};
 
-/// One message: its type, and the position that its cursor stands for.
+/// A message: its type, and the position of its cursor.
 pub(crate) type Told = (String, Position);
 
 /// A connection that is being read.
@@ -26,23 +26,23 @@ impl Listener {
         Self { connected, task }
     }
 
-    /// Where delivery starts.
+    /// Returns the position at which delivery starts.
     pub(crate) fn from(&self) -> Position {
         position(&self.connected)
     }
 
-    /// Everything after `connected` and up to the close.
+    /// Returns everything after `connected` and up to the close.
     pub(crate) async fn messages(self) -> Vec<Value> {
         self.task.await.unwrap()
     }
 
-    /// The same as types and positions.
+    /// Returns the same as types and positions.
     pub(crate) async fn told(self) -> Vec<Told> {
         told(&self.messages().await)
     }
 }
 
-/// Types and positions of messages, whose cursors must not fall, neither as text nor as positions.
+/// Reduces messages to types and positions. Their cursors must not fall, neither as text nor as positions.
 pub(crate) fn told(messages: &[Value]) -> Vec<Told> {
     assert_cursors_do_not_fall(messages);
     let one = |message: &Value| {
@@ -54,12 +54,12 @@ pub(crate) fn told(messages: &[Value]) -> Vec<Told> {
     messages.iter().map(one).collect()
 }
 
-/// The position of a message's cursor.
+/// Reads the position of a message's cursor.
 pub(crate) fn position(message: &Value) -> Position {
     Cursor::parse(cursor(message)).unwrap().position
 }
 
-/// The text of a message's cursor.
+/// Returns the text of a message's cursor.
 pub(crate) fn cursor(message: &Value) -> &str {
     message["cursor"].as_str().expect("a cursor")
 }
@@ -67,13 +67,13 @@ pub(crate) fn cursor(message: &Value) -> &str {
 fn assert_cursors_do_not_fall(messages: &[Value]) {
     for pair in messages.windows(2) {
         let (before, after) = (cursor(&pair[0]), cursor(&pair[1]));
-        // The end has a place of its own only where a delete made it.
+        // The end has a position of its own only if a delete made it.
         let rises = before < after || (pair[1]["type"] == "ended" && before == after);
         assert!(rises, "{} then {}", pair[0], pair[1]);
     }
 }
 
-/// The next message of a socket, which must be of this type.
+/// Waits for the next message of a socket, which must be of this type.
 pub(crate) async fn expect(socket: &mut Socket, kind: &str) -> Value {
     let message = socket.message().await;
     assert_eq!(message["type"], kind, "{message}");

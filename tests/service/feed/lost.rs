@@ -1,4 +1,4 @@
-//! History that is truly lost: told to everyone it concerns, and never in silence.
+//! History that is truly lost: everyone it concerns is told, never in silence.
 
 use bson::{Document, doc};
 use serde_json::{Value, json};
@@ -10,8 +10,8 @@ use super::{
 };
 use crate::support::{Closed, Service, Socket};
 
-/// Codes by which a server says that it cannot go on from a token: history lost, overtaken in the
-/// oplog, and fatal for change streams.
+/// Codes with which a server says that it cannot go on from a token: history lost, overtaken in the oplog, and fatal
+/// for change streams.
 const LOST: [i32; 3] = [286, 136, 280];
 
 async fn open(service: &Service, id: &str, query: &str, subprotocol: Option<&str>) -> Socket {
@@ -21,7 +21,7 @@ async fn open(service: &Service, id: &str, query: &str, subprotocol: Option<&str
         .unwrap()
 }
 
-/// Keeps the feed from reading, has `meanwhile` done, and then lets its history be lost.
+/// Keeps the feed from reading, runs `meanwhile`, and then makes the server lose the feed's history.
 async fn lose_history(failing: &Failing, code: i32, meanwhile: impl AsyncFnOnce()) {
     let before = failing.resumes().await;
     failing.fail("alwaysOn", doc! {"errorCode": 6}).await;
@@ -37,7 +37,7 @@ async fn change(failing: &Failing, id: &str, change: Document) {
     assert_eq!(updated.unwrap().modified_count, 1);
 }
 
-/// A gap from what was delivered to where delivery goes on.
+/// Asserts that a message is a gap between the last delivery and the next.
 fn assert_gap(gap: &Value, last: &Value) {
     assert_eq!(gap["type"], "gap", "{gap}");
     assert_eq!(gap["reason"], "history_lost", "{gap}");
@@ -157,7 +157,7 @@ async fn history_lost_again_and_again_ends_when_it_is_there_again() {
         expect(&mut socket, "gap").await;
     }
     failing.heal().await;
-    // The last failure may be on its way still; what is published before its load is lost with it.
+    // The last failure may still be on its way. What is published before its load is lost with it.
     service.publish("a", json!(1)).await;
     loop {
         let message = socket.message().await;

@@ -1,5 +1,5 @@
-//! Collections that are dropped, renamed or replaced under the service: nothing is lost but what the
-//! act itself takes away, and everything is set up again.
+//! Collections that are dropped, renamed or replaced under the service: nothing is lost but what the operation itself
+//! removes, and everything is set up again.
 
 use bson::{Document, doc};
 use futures_util::TryStreamExt as _;
@@ -53,7 +53,7 @@ async fn until_set_up(service: &Service) {
         .await;
 }
 
-/// That the service works from end to end on what is there now.
+/// Asserts that the service works from end to end on the present collections.
 async fn assert_works(service: &Service) {
     let id = service.subscribe(json!({"type": "works"})).await;
     let mut socket = service.connect(&id).await;
@@ -80,7 +80,7 @@ async fn dropping_events_ends_nobody_and_the_collection_is_set_up_again() {
     service.stop().await;
 }
 
-/// What takes all subscriptions away ends all their connections after what was committed before.
+/// An operation that removes all subscriptions ends all their connections, after the events committed before.
 async fn check_all_end(take_away: impl AsyncFnOnce(&Service)) {
     let service = Service::start().await;
     let mut sockets: Vec<Socket> = Vec::new();
@@ -125,8 +125,8 @@ async fn dropping_the_database_ends_them_all_and_everything_is_set_up_again() {
     check_all_end(async |service| service.database.drop().await.unwrap()).await;
 }
 
-/// Replaces all subscriptions at once: one stays as it is, one gets another filter, one is gone, one
-/// is new. Events that are committed right after are judged by what is there then.
+/// Replaces all subscriptions at once: one stays as it is, one gets another filter, one is gone, one is new. Events
+/// that are committed right after are judged by the new ones.
 async fn check_replaced(replace: impl AsyncFnOnce(&Service)) {
     let service = Service::start().await;
     for id in ["same", "other", "gone"] {

@@ -1,4 +1,4 @@
-//! Commit order, no repeats, and exactly what lies between a subscription's creation and its end.
+//! Commit order, no repeats, and exactly the events between a subscription's creation and its end.
 
 use bson::{Document, doc};
 use serde_json::json;
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::support::Service;
 
-/// Listeners read at once, but this machine may be busy: no connection is to end as slow.
+/// Listeners read at once, but this machine may be busy. No connection may end as slow.
 pub(crate) async fn service() -> Service {
     Service::start_with(|config| {
         config.socket.outbox_frames = 1 << 17;
@@ -20,7 +20,7 @@ pub(crate) async fn service() -> Service {
     .await
 }
 
-/// Publishes until `count` events or more were told to the log's reader.
+/// Publishes until the reader of the log has seen `count` events.
 async fn publish(service: &Service, log: &mut CommitLog, count: usize) {
     let publishers = Publishers::start(service);
     let wanted = events(&log.commits) + count;
@@ -41,7 +41,7 @@ async fn delete(service: &Service, id: &str) {
     assert_eq!(status, 204);
 }
 
-/// Compares with a position and some context where two sequences first differ.
+/// Compares two sequences, and shows the first difference with its position and some context.
 pub(crate) fn assert_told(told: &[Told], expected: &[Told]) {
     let differ = told.iter().zip(expected).position(|(a, b)| a != b);
     let at = differ.unwrap_or(told.len().min(expected.len()));
@@ -96,7 +96,7 @@ async fn equal_events_have_equal_cursors_on_two_nodes() {
     let id = service.subscribe(json!({})).await;
     let here = Listener::connect(&service, &id).await;
     let there = Listener::connect(&sibling, &id).await;
-    // Both are behind the later of the two starting points once this has come.
+    // Once this has come, both are behind the later of the two starting points.
     let later = here.from().max(there.from());
 
     publish(&service, &mut log, 500).await;
@@ -120,7 +120,7 @@ async fn equal_events_have_equal_cursors_on_two_nodes() {
     service.stop().await;
 }
 
-/// One life of a subscription under `id`, made and deleted over REST or straight in the database.
+/// One life of a subscription under `id`, created and deleted over REST or straight in the database.
 async fn live_once(service: &Service, id: &str, over_rest: bool) -> (Position, Vec<Told>) {
     let path = format!("/subscriptions/{id}");
     let stored = service.database.collection::<Document>("subscriptions");
@@ -133,7 +133,7 @@ async fn live_once(service: &Service, id: &str, over_rest: bool) -> (Position, V
         stored.insert_one(document).await.unwrap();
     }
     let listener = Listener::connect(service, id).await;
-    // Some life: as long as this event, and whatever the publishers do meanwhile.
+    // It lives as long as this event and the publishers take.
     let events = service.database.collection::<Document>("events");
     events.insert_one(event("seen", 0)).await.unwrap();
     if over_rest {

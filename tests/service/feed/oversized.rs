@@ -1,11 +1,11 @@
-//! A change that is too large for a change stream is gone round, and what lies about it is not.
+//! A change that is too large for a change stream is skipped, and its neighbours are not.
 
 use bson::doc;
 use serde_json::json;
 
 use super::{failpoint::Failing, listener::expect, publishers::event, total};
 
-/// Image and change together are more than the 16 MB that a document may have.
+/// Image and change together exceed the 16 MB that a document may have.
 const LARGE: usize = 9 << 20;
 
 fn large(letter: &str) -> String {
@@ -20,7 +20,7 @@ async fn an_oversized_change_takes_effect_and_the_events_around_it_are_delivered
     service.database.run_command(free).await.unwrap();
     let id = service.subscribe(json!({"data.even": true})).await;
     let mut socket = service.connect(&id).await;
-    // Everything is to come in one reply of the server, so that the change spoils the whole reply.
+    // Everything must come in one reply of the server, so that the change spoils the whole reply.
     let before = failing.resumes().await;
     failing.fail("alwaysOn", doc! {"errorCode": 6}).await;
     failing.until_failed(before).await;

@@ -1,4 +1,4 @@
-//! Several publishers at once, each in its own way, until they are told to stop.
+//! Several publishers at once, each in its own way, until they are stopped.
 
 use bson::{Document, doc};
 use mongodb::{Collection, Database};
@@ -15,7 +15,7 @@ pub(crate) struct Publishers {
 }
 
 impl Publishers {
-    /// Starts one publisher of each way.
+    /// Starts one publisher of each kind.
     pub(crate) fn start(service: &Service) -> Self {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -61,7 +61,7 @@ fn of_rest(n: i32) -> serde_json::Value {
     json!({"type": "rest", "data": {"n": n, "even": n % 2 == 0}})
 }
 
-/// An event as a program writes it that knows nothing of the service.
+/// Makes an event as a program writes it that knows nothing of the service.
 pub(crate) fn event(kind: &str, n: i32) -> Document {
     doc! {"type": kind, "data": {"n": n, "even": n % 2 == 0}}
 }

@@ -1,4 +1,4 @@
-//! The database goes away and comes back.
+//! The database goes away and returns.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ async fn a_restart_of_the_database_closes_no_socket_and_loses_nothing() {
     assert_eq!(total(&service, "tidegate_connections ").await, 1);
 
     let mongod = Mongod::start(kept).await.unwrap();
-    // At once: most likely before the feed is back.
+    // At once, so most likely before the feed is back.
     for _ in 0..50 {
         events.insert_one(doc! {"data": next}).await.unwrap();
         next += 1;

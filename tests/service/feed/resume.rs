@@ -1,8 +1,8 @@
 //! Failures of the stream lose nothing, repeat nothing, and close no socket.
 //!
-//! The driver's own way to resume loses events in silence when its `aggregate` fails once: its retry
-//! forgets where the stream was. Hence the failures come at least twice here, first to the `getMore`
-//! that waits, then to the `aggregate` that is to go on from there.
+//! The driver's own way to resume loses events in silence if its `aggregate` fails once, because its retry forgets
+//! where the stream was. So failures come at least twice here: first to the `getMore` that waits, then to the
+//! `aggregate` that resumes.
 
 use bson::{Document, doc};
 use serde_json::json;
@@ -36,7 +36,7 @@ async fn check(failures: &[Document]) {
         let before = failing.resumes().await;
         failing.fail(doc! {"times": 2}, failure.clone()).await;
         publish().await;
-        // Both have happened, and in between the next events are written.
+        // Both have happened. Meanwhile the next events are written.
         failing.until_failed(before).await;
         publish().await;
         failing.until_failed(before + 1).await;
@@ -59,7 +59,7 @@ fn code(code: i32) -> Document {
     doc! {"errorCode": code}
 }
 
-/// As the server itself marks an error from which a stream can be resumed.
+/// The label with which a server marks a resumable error.
 fn resumable(code: i32) -> Document {
     doc! {"errorCode": code, "errorLabels": ["ResumableChangeStreamError"]}
 }
@@ -84,7 +84,7 @@ async fn a_lost_cursor_or_an_unreachable_host_loses_and_repeats_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_without_a_label_lose_and_repeat_nothing() {
-    // Not permitted, for as long as somebody mends the rights.
+    // Not permitted, until somebody restores the rights.
     check(&[code(13), code(11_600), code(43), code(1)]).await;
 }
 

@@ -1,4 +1,4 @@
-//! What positions rest on: the order of resume tokens, as a real server makes them.
+//! The foundation of positions: the order of resume tokens, as a real server makes them.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::support::{database_name, shared_mongod};
 
-/// How long the server waits before it sends a batch without events.
+/// The time after which the server sends a batch without events.
 const IDLE: Duration = Duration::from_millis(20);
 
 async fn database() -> Database {
@@ -28,8 +28,8 @@ fn events(database: &Database) -> Collection<Document> {
     database.collection("events")
 }
 
-/// A position is the first 24 bytes of a token. 300 inserts at one cluster time, into one collection
-/// and by keys that fall, have nothing else to be told apart by.
+/// A position is the first 24 bytes of a token. Nothing else tells apart 300 inserts at one cluster time, into one
+/// collection, with falling keys.
 #[tokio::test]
 async fn positions_strictly_rise_within_transactions_and_between_them() {
     let database = database().await;
@@ -62,8 +62,8 @@ async fn positions_strictly_rise_within_transactions_and_between_them() {
     assert!(times.len() <= 3 * 52 + 1, "transactions share their time");
 }
 
-/// The feed's place may be any batch's token. It never falls, lies behind every event that was seen,
-/// and before every one that was not.
+/// The feed may resume from any batch's token. It never falls, lies after every event that was seen, and before every
+/// one that was not.
 #[tokio::test]
 async fn tokens_of_batches_never_fall_and_keep_their_place_among_events() {
     let database = database().await;

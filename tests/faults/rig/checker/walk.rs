@@ -15,25 +15,24 @@ use crate::rig::{
     truth::What,
 };
 
-/// Violations of one connection that are told at most: one thing that goes wrong breaks many rules.
+/// The most violations that are reported of one connection. One fault breaks many rules.
 const SHOWN: usize = 3;
 
 pub(super) struct Walk<'a> {
     truth: &'a Truth<'a>,
     connection: &'a Connection,
     history_may_be_lost: bool,
-    /// The next commit that was not passed.
+    /// The index of the next commit that was not passed.
     next: usize,
-    /// Where delivery begins, and the first commit behind that.
+    /// The position at which delivery begins, and the index of the first commit behind it.
     begun: Option<(Position, usize)>,
-    /// What is known to be in force. None where nothing was told (`cloudevents.json`): then the
-    /// subscription is one that never changes.
+    /// The version in force, as far as the client was told. `None` if it is told nothing (`cloudevents.json`): then its
+    /// subscription never changes.
     version: Option<Version>,
-    /// A replay skips no span in which the subscription was paused. Where it is paused when the client
-    /// comes, the replay goes on to that moment, which is not told: this is where the pause began.
+    /// The begin of the pause, if the subscription is paused when the client comes. A replay skips no span in which it
+    /// was paused; it goes on to that moment, which is not told.
     paused_after: Option<Position>,
-    /// What came from the collection of events, in place of a history that was lost: at least once,
-    /// and at positions of its own.
+    /// Events that came from the archive instead of a lost history: at least once, and at positions of their own.
     from_shelf: BTreeSet<u64>,
     found: Vec<Violation>,
 }
@@ -57,7 +56,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Goes through all of it; what was wrong.
+    /// Goes through the whole connection. Returns the violations.
     pub(super) fn violations(mut self) -> Vec<Violation> {
         self.begin();
         let mut ended = false;
@@ -96,7 +95,7 @@ impl<'a> Walk<'a> {
         self.found.push(violation(rule, self.connection, detail));
     }
 
-    /// Finds where delivery begins.
+    /// Finds the begin of delivery.
     fn begin(&mut self) {
         let commits = self.truth.commits;
         let subscription = self.connection.subscription.as_str();
@@ -122,12 +121,12 @@ impl<'a> Walk<'a> {
         let at = match (self.connection.begin, first) {
             (Begin::After(at), _) => Some(at),
             (_, Some(Heard::Connected { at, .. })) => Some(*at),
-            // Nothing says where it begins: the first event is the first one.
+            // Nothing says where delivery begins, so the first event decides.
             (_, Some(Heard::Event { at, .. })) => {
                 self.next = commits.partition_point(|commit| commit.at < *at);
                 return;
             }
-            // Nothing says that it had begun before the very last event.
+            // Nothing says that delivery had begun before the very last event.
             (Begin::Live, None) => {
                 self.next = commits.len().saturating_sub(1);
                 return;
@@ -144,7 +143,7 @@ impl<'a> Walk<'a> {
         self.begun = Some((at, self.next));
     }
 
-    /// A durable subscription may go on no later than where its client has acknowledged.
+    /// Checks that a durable subscription goes on no later than its client has acknowledged.
     fn check_acknowledged(&mut self, acknowledged: Option<Position>, at: Position) {
         let begin = self.truth.begin_of(&self.connection.subscription);
         let Some(from) = acknowledged.or(begin) else {
@@ -220,7 +219,7 @@ impl<'a> Walk<'a> {
         if consecutive && self.catches_up(version, at) {
             return;
         }
-        // What was told before governs what was passed on the way here.
+        // The version told before governs the commits that were passed on the way here.
         self.version = told;
         let at_its_place = match self.advance(at).map(|commit| &commit.what) {
             Some(What::Stored {
@@ -240,8 +239,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether a node that was behind the client's cursor tells of a change from before that: where the
-    /// client stands, and ahead of everything else.
+    /// Whether a node that was behind the client's cursor tells of an earlier change. It does so at the client's
+    /// position, before anything else.
     fn catches_up(&self, version: Version, at: Position) -> bool {
         let stored = self.stored_at(version);
         self.begun == Some((at, self.next)) && stored.is_some_and(|stored| stored <= at)
@@ -265,21 +264,21 @@ impl<'a> Walk<'a> {
         }
         if reason == Ending::Deleted.token() {
             if self.history_may_be_lost && !self.is_gone_at(at) {
-                // A load found it gone: what came before that is lost with it.
+                // A load found the subscription gone. Everything before that is lost with it.
                 return self.pass_unseen(at);
             }
             self.pass(at);
         }
     }
 
-    /// A load after lost history tells a change and then the gap that both end at the same place.
+    /// Whether a change and the gap behind it come from a load after lost history: both end at the same position.
     fn is_before_gap(&self, number: usize, at: Position) -> bool {
         let next = self.connection.heard.get(number + 1);
         self.history_may_be_lost
             && matches!(next, Some((_, Heard::Gap { upto, .. })) if *upto == at)
     }
 
-    /// What is owed to a connection that has had its last message.
+    /// Checks what a connection was still owed after its last message.
     fn end(&mut self, ended: bool) {
         match self.connection.over {
             Over::Open => {
@@ -288,7 +287,7 @@ impl<'a> Walk<'a> {
                 }
             }
             Over::Closed(Some(code)) if code == Ending::Deleted.code() => {
-                // Where history was lost, a load may have found it gone, and nothing says so here.
+                // Where history was lost, a load may have found it gone, and nothing here says so.
                 if self.connection.dialect == Dialect::CloudEvents {
                     if !self.history_may_be_lost {
                         self.pass_to_delete();

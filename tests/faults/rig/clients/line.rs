@@ -1,4 +1,4 @@
-//! A connection of any dialect, as a row of messages.
+//! A connection of any dialect, as a series of messages.
 
 use std::net::SocketAddr;
 
@@ -26,13 +26,13 @@ pub(super) enum Line {
     },
     Events {
         events: Box<Events>,
-        /// What was read to see that it is no refusal.
+        /// The message that was read to see that this is no refusal.
         first: Option<Value>,
         code: Option<u16>,
     },
 }
 
-/// What comes.
+/// An item of a connection.
 pub(super) enum Item {
     Message(Value),
     /// A sign of life.
@@ -40,9 +40,9 @@ pub(super) enum Item {
     Over(Over),
 }
 
-/// Why there is no connection.
+/// The reason why there is no connection.
 pub(super) enum NotOpened {
-    /// There is no such subscription.
+    /// The subscription does not exist.
     Gone,
     /// It may be tried again.
     Later,
@@ -85,7 +85,7 @@ impl Line {
 
     async fn open_events(url: &str) -> Result<Self, NotOpened> {
         let http = http_client().map_err(|_| NotOpened::Later)?;
-        // The answer has no end: what bounds it is the client's own patience.
+        // The answer has no end. The client's own patience bounds it.
         let request = http.get(url).header("accept", "text/event-stream");
         let request = request.timeout(std::time::Duration::from_hours(24));
         match request.send().await {
@@ -95,7 +95,7 @@ impl Line {
         }
     }
 
-    /// A stream that begins with its end is a refusal.
+    /// Reads the first message of a stream. A stream that begins with its end is a refusal.
     async fn begun(mut events: Events) -> Result<Self, NotOpened> {
         loop {
             match events.read_block().await {
@@ -112,7 +112,7 @@ impl Line {
         }
     }
 
-    /// What comes next. Can be dropped before it comes.
+    /// Waits for the next item. May be cancelled.
     pub(super) async fn next(&mut self) -> Item {
         match self {
             Self::Socket { socket, .. } => match socket.next().await {
@@ -142,7 +142,7 @@ impl Line {
         }
     }
 
-    /// Understands a message.
+    /// Reads a message.
     pub(super) fn read(&self, message: &Value) -> Option<Heard> {
         match self {
             Self::Socket {
@@ -153,7 +153,7 @@ impl Line {
         }
     }
 
-    /// Says that a message was handled.
+    /// Acknowledges a message.
     pub(super) async fn acknowledge(&mut self, message: &Value) {
         if let Self::Socket { socket, .. } = self {
             let ack = json!({"type": "ack", "cursor": message["cursor"]});
@@ -162,7 +162,7 @@ impl Line {
         }
     }
 
-    /// Says goodbye where that can be said.
+    /// Closes in order, where the dialect can.
     pub(super) async fn leave(self) {
         if let Self::Socket { socket, .. } = self {
             // Without an answer in time it leaves all the same.
@@ -171,7 +171,7 @@ impl Line {
     }
 }
 
-/// The cursor that a message carries.
+/// Returns the cursor of a message.
 pub(super) fn cursor(message: &Value) -> Option<String> {
     let cursor = message["cursor"]
         .as_str()
@@ -179,7 +179,7 @@ pub(super) fn cursor(message: &Value) -> Option<String> {
     cursor.map(str::to_owned)
 }
 
-/// The position that a cursor stands for.
+/// Reads the position of a cursor.
 pub(super) fn position(cursor: &str) -> Option<Position> {
     Some(Cursor::parse(cursor).ok()?.position)
 }

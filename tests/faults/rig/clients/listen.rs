@@ -1,4 +1,4 @@
-//! The reference client, `tidegate listen`, as a process: it comes back by itself.
+//! The reference client, `tidegate listen`, as a process. It reconnects by itself.
 
 use std::{process::Stdio, time::Duration};
 
@@ -14,7 +14,7 @@ use tokio::{
 use super::{PAUSE, Setting, TICKS, line};
 use crate::rig::record::{Begin, Connection, Heard, Over, read_message};
 
-/// Runs it on the ticks of a node until all is said, again where it ends.
+/// Runs the client on the ticks of a node until the very last event. Starts it again where it ends.
 pub(crate) async fn listen(setting: Setting, node: usize) -> Result<()> {
     loop {
         let Some(subscription) = setting.pool.standing(TICKS) else {
@@ -42,7 +42,7 @@ pub(crate) async fn listen(setting: Setting, node: usize) -> Result<()> {
     }
 }
 
-/// One process, to its end. Whether all is said.
+/// Runs one process to its end. Returns whether the very last event has come.
 async fn run(setting: &Setting, node: usize, subscription: &str) -> Result<bool> {
     let server = format!("http://{}", setting.fronts[node]);
     let mut process = Command::new(&setting.program)
@@ -70,13 +70,13 @@ async fn run(setting: &Setting, node: usize, subscription: &str) -> Result<bool>
     Ok(stopped)
 }
 
-/// Tells one connection from the next by their first messages.
+/// A splitter of the output into connections, by their first messages.
 struct Log<'a> {
     setting: &'a Setting,
     node: usize,
     subscription: &'a str,
     cursor: Option<String>,
-    /// When the last message of the last connection came.
+    /// The time of the last message of the last connection.
     last_heard: Duration,
     current: Option<Connection>,
 }
@@ -93,7 +93,7 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// The event's number, if it is one.
+    /// Records a message. Returns the event's number, if it is one.
     fn write(&mut self, message: &Value) -> Option<u64> {
         let heard = read_message(message)?;
         if matches!(heard, Heard::Connected { .. }) {
@@ -130,7 +130,7 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// How it lost its connection is its own affair.
+    /// Ends the present connection. How the client lost it is its own affair.
     fn finish(&mut self, over: Over) {
         if let Some(mut connection) = self.current.take() {
             connection.over = over;

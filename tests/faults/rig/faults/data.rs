@@ -1,4 +1,4 @@
-//! Faults of those who may write to the database, and mean something else.
+//! Operations of people who may write to the database and mean something else.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::Remedy;
 use crate::rig::world::{DATABASE, World};
 
-/// Attempts to rename, and what lies between two.
+/// The attempts to rename, and the pause between two.
 const ATTEMPTS: usize = 200;
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -47,7 +47,7 @@ pub(super) async fn rename_subscriptions(world: &World) -> Result<Remedy> {
     bail!("the subscriptions cannot be renamed")
 }
 
-/// There is no such collection yet, or an index is being built on it.
+/// The collection does not exist yet, or an index is being built on it.
 fn is_passing(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Command(error) if matches!(error.code, 26 | 12_587))
 }

@@ -6,10 +6,10 @@ use bson::{Document, doc};
 use super::Remedy;
 use crate::rig::world::World;
 
-/// How long a primary that stepped down may not be elected again.
+/// The time for which a primary that stepped down may not be elected again.
 const STEP_DOWN_SECONDS: i32 = 10;
 
-/// Every command that the service sends, but for `hello`, by which the driver finds the members.
+/// Every command that the service sends, except `hello`, with which the driver finds the members.
 const COMMANDS: [&str; 18] = [
     "find",
     "getMore",
@@ -60,7 +60,7 @@ pub(super) async fn kill_secondaries(world: &mut World, count: usize) -> Result<
     Ok(Remedy::Restart(killed))
 }
 
-/// Makes what the service sends fail, on every member; this suite's own commands do not.
+/// Makes the service's commands fail on every member. The suite's own commands do not fail.
 pub(super) async fn fail_commands(world: &World, mut failure: Document) -> Result<Remedy> {
     failure.insert("appName", "tidegate");
     failure.insert("failCommands", COMMANDS.as_slice());

@@ -1,4 +1,4 @@
-//! Moves bytes between two sockets, as fast as the weather allows.
+//! Moves bytes between two sockets, as the weather allows.
 
 use std::{io, time::Duration};
 
@@ -15,7 +15,7 @@ use tokio::{
 use super::{Flow, Weather};
 
 const BUFFER_BYTES: usize = 32 * 1024;
-/// A throttled direction gets its bytes in portions of this span.
+/// The span for which a throttled direction gets its bytes at once.
 const PORTION: Duration = Duration::from_millis(50);
 
 /// Moves bytes both ways until both directions have ended, or one has broken.
@@ -37,7 +37,7 @@ pub(super) async fn both(
         flow: |weather| weather.down,
         aliasing: alias.map(Aliasing::new),
     };
-    // An error means that one end is gone; the caller closes the other.
+    // An error means that one end is gone. The caller closes the other.
     drop(tokio::try_join!(
         up.run(from_caller, to_target),
         down.run(from_target, to_caller)
@@ -82,7 +82,7 @@ impl Pump {
     async fn until_passable(&mut self) {
         let flow = self.flow;
         let passable = self.weather.wait_for(|weather| flow(weather) != Flow::Held);
-        // Without a proxy there is nobody to hold anything.
+        // Without a proxy nobody can hold anything.
         drop(passable.await);
     }
 }
@@ -93,10 +93,10 @@ fn portion(bytes_per_second: u32) -> usize {
     usize::try_from(bytes).map_or(BUFFER_BYTES, |bytes| bytes.clamp(1, BUFFER_BYTES))
 }
 
-/// Puts another address of the same length in the place of 127.0.0.1, wherever it stands.
+/// Replaces 127.0.0.1 with another address of the same length, wherever it stands.
 struct Aliasing {
     octet: u8,
-    /// How much of [`PREFIX`] the last bytes are.
+    /// The length of the part of [`PREFIX`] that the last bytes are.
     matched: usize,
 }
 
@@ -108,7 +108,7 @@ impl Aliasing {
         Self { octet, matched: 0 }
     }
 
-    /// Texts may be cut anywhere between two calls.
+    /// Texts may be split anywhere between two calls.
     fn apply(&mut self, bytes: &mut [u8]) {
         for byte in bytes {
             if self.matched == PREFIX.len() && *byte == b'1' {

@@ -1,4 +1,4 @@
-//! What a client is told, message by message.
+//! The messages that a client gets.
 
 use std::fmt;
 
@@ -31,11 +31,11 @@ pub(crate) enum Heard {
         reason: String,
         at: Position,
     },
-    /// Something that could not be read.
+    /// A message that could not be read.
     Odd(String),
 }
 
-/// A word or two, so that a whole connection fits a line.
+/// Writes a message in a word or two, so that a whole connection fits a line.
 impl fmt::Display for Heard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

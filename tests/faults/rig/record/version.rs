@@ -1,15 +1,15 @@
-//! What subscriptions want, and the states that they go through.
+//! The wishes of subscriptions, and the states that they go through.
 
 use serde_json::Value;
 
-/// The kinds of events, as their `type`: a filter asks for some of them.
+/// The kinds of events, as their `type`. A filter matches some of them.
 pub(crate) const KINDS: [&str; 6] = ["tick", "a", "b", "c", "d", "end"];
-/// The kind of the events that come in steady succession, so that a pause can be seen.
+/// The kind of the events that come in steady succession, so that pauses show.
 pub(crate) const TICK: usize = 0;
-/// The kind of the last event, which every filter wants.
+/// The kind of the last event, which every filter matches.
 pub(crate) const LAST: usize = 5;
 
-/// A set of kinds, a bit each.
+/// A set of kinds, one bit each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Kinds(pub(crate) u8);
 
@@ -18,7 +18,7 @@ impl Kinds {
         self.0 & (1 << kind) != 0
     }
 
-    /// The names, for a filter's `$in`.
+    /// Returns the names, for a filter's `$in`.
     pub(crate) fn names(self) -> Vec<&'static str> {
         let wanted = |&(kind, _): &(usize, _)| self.has(kind);
         KINDS
@@ -37,7 +37,7 @@ impl Kinds {
     }
 }
 
-/// One state of a subscription. Each change has a number of its own, kept in the document's name.
+/// A state of a subscription. Each change has a number of its own, kept in the document's name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Version {
     pub(crate) number: u64,
@@ -46,7 +46,7 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    /// Reads a subscription as the service tells it.
+    /// Reads a subscription as the service shows it.
     pub(crate) fn told(subscription: &Value) -> Option<Self> {
         let kinds = subscription["filter"]["type"]["$in"].as_array()?;
         Some(Self {

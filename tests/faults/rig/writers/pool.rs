@@ -11,18 +11,18 @@ use rand::{RngExt as _, rngs::StdRng};
 #[derive(Clone, Debug)]
 pub(crate) struct Offer {
     pub(crate) id: String,
-    /// It never changes: fit for clients that are not told of changes.
+    /// True if it never changes, so that it is fit for clients that are not told of changes.
     pub(crate) stable: bool,
 }
 
-/// The subscriptions that are there, as far as is known.
+/// The subscriptions that exist, as far as is known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pool(Arc<Mutex<Offers>>);
 
 #[derive(Debug, Default)]
 struct Offers {
     all: Vec<Offer>,
-    /// Those that are always there, by what they are for.
+    /// The permanent subscriptions, by their purpose.
     standing: BTreeMap<String, String>,
 }
 
@@ -31,7 +31,7 @@ impl Pool {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Any of them.
+    /// Chooses any of them.
     pub(crate) fn choose(&self, random: &mut StdRng, stable: bool) -> Option<String> {
         self.with(|offers| {
             let fit: Vec<_> = offers.all.iter().filter(|o| o.stable || !stable).collect();
@@ -40,7 +40,7 @@ impl Pool {
         })
     }
 
-    /// The one that stands for something, if it is there.
+    /// Returns the permanent subscription for a purpose, if it exists.
     pub(crate) fn standing(&self, name: &str) -> Option<String> {
         self.with(|offers| offers.standing.get(name).cloned())
     }
@@ -49,7 +49,7 @@ impl Pool {
         self.with(|offers| offers.standing.insert(name.to_owned(), id));
     }
 
-    /// Nobody should choose this one any more.
+    /// Takes a subscription out of the choice.
     pub(crate) fn withdraw(&self, id: &str) {
         self.with(|offers| {
             offers.all.retain(|offer| offer.id != id);

@@ -1,4 +1,4 @@
-//! Going along the commits, and what is known of each.
+//! Passing the commits, and what is known of each.
 
 use tidegate::{position::Position, protocol::Dialect};
 
@@ -10,8 +10,8 @@ use crate::rig::{
 };
 
 impl<'a> Walk<'a> {
-    /// Goes to the commit at `at`, which the caller judges; where there is none, the one behind that is
-    /// still to come. What is passed on the way was not told. None if that lies behind already.
+    /// Goes to the commit at `at`, which the caller judges, or to the next one if there is none. Commits on the way
+    /// were not told. `None` if it was passed already.
     pub(super) fn advance(&mut self, at: Position) -> Option<&'a Commit> {
         let commits = self.truth.commits;
         let target = commits.partition_point(|commit| commit.at < at);
@@ -26,14 +26,14 @@ impl<'a> Walk<'a> {
         Some(found)
     }
 
-    /// Passes everything up to and with `at`.
+    /// Passes everything up to `at`, that included.
     pub(super) fn pass(&mut self, at: Position) {
         let target = self.truth.commits.partition_point(|commit| commit.at <= at);
         self.pass_over(target);
         self.next = self.next.max(target);
     }
 
-    /// Passes the delete of the subscription, and whatever was due before it.
+    /// Passes the delete of the subscription, and everything that was due before it.
     pub(super) fn pass_to_delete(&mut self) {
         let ends = |commit: &Commit| match &commit.what {
             What::Deleted { id } => *id == self.connection.subscription,
@@ -46,20 +46,20 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Passes everything up to and with `at`, of which nothing had to be told.
+    /// Passes everything up to `at`, that included, of which nothing had to be told.
     pub(super) fn pass_unseen(&mut self, at: Position) {
         let target = self.truth.commits.partition_point(|commit| commit.at <= at);
         self.next = self.next.max(target);
     }
 
-    /// Complains of everything before `target` that should have been told.
+    /// Reports everything before `target` that should have been told.
     pub(super) fn pass_over(&mut self, target: usize) {
         let commits = self.truth.commits;
         for commit in &commits[self.next.min(target)..target] {
             if self.paused_after.is_some_and(|pause| commit.at > pause)
                 && self.may_be_replayed(commit)
             {
-                // It was not: so the client had come before it.
+                // It was not told, so the client came before it.
                 self.paused_after = None;
             }
             if let Some(number) = self.wanted(commit)
@@ -86,7 +86,7 @@ impl<'a> Walk<'a> {
         self.next = target;
     }
 
-    /// The event's number, if the connection should get it.
+    /// Returns the event's number, if the connection should get it.
     pub(super) fn wanted(&self, commit: &Commit) -> Option<u64> {
         let What::Event { number, kind } = commit.what else {
             return None;
@@ -96,7 +96,7 @@ impl<'a> Walk<'a> {
         (version.wants(kind) || before_pause && version.kinds.has(kind)).then_some(number)
     }
 
-    /// Whether it matches, and the replay may have come to it before the client did.
+    /// Whether the event matches, and the replay may have passed it before the client came.
     pub(super) fn may_be_replayed(&self, commit: &Commit) -> bool {
         match (&commit.what, self.version) {
             (What::Event { kind, .. }, Some(version)) => {
@@ -106,8 +106,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether it came from the collection of events: at no place of the log, or from before the
-    /// beginning, where such a reading starts.
+    /// Whether the event came from the archive: at no place of the log, or from before the beginning, where a read of
+    /// the archive starts.
     pub(super) fn is_from_shelf(&self, number: u64, at: Position) -> bool {
         let begin = match self.connection.begin {
             Begin::Live => None,
