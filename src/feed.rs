@@ -7,39 +7,44 @@
 
 mod assembly;
 mod backoff;
-mod change;
+mod decode;
 mod delete_history;
 mod failure;
-mod hand_over;
 mod load;
 mod oplog_history;
 mod oversized;
+mod pipeline;
 mod repair;
+mod report;
 mod resume_point;
 mod stream;
 mod undated;
-mod understand;
 
-use std::{future::pending, sync::Arc};
+use std::{future::pending, sync::Arc, time::Instant};
 
+use bson::{DateTime, RawDocument, RawDocumentBuf};
 use tokio::sync::mpsc;
 
-pub(crate) use self::delete_history::{DeleteHistory, recall};
+pub(crate) use self::delete_history::{DeleteHistory, delete_history};
 pub(crate) use self::oplog_history::{OplogError, OplogReader};
 use self::{
     backoff::Backoff,
+    decode::{Meaning, OwnCollection, RawChange, Undecodable},
     failure::Remedy,
     load::LoadReason,
     repair::Repairs,
     resume_point::ResumePoint,
-    stream::{ChangeStream, Options, StreamError},
+    stream::{ChangeStream, Options, Reply, Start, StreamError},
 };
 use crate::{
     config,
     filter::Limits,
-    router::{Capacity, FromFeed},
+    position::Position,
+    protocol::GapReason,
+    router::{Capacity, FeedBatch, FeedChange, FeedChangeKind, FromFeed, compile_off_thread},
     store::{Committed, Store},
-    telemetry::{FeedState, Health, Metrics},
+    subscription::DocumentKey,
+    telemetry::{Health, Metrics},
 };
 
 /// Changes in one reply at most: enough to drain fast, few enough to apply while the next is read.
@@ -48,157 +53,365 @@ const BATCH_SIZE: u32 = 2_000;
 /// The feed's task.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    /// Where the change stream is opened, and missing documents are looked up.
     pub store: Store,
-    /// The way to the router. Bounded: a router that is behind makes the feed wait.
+    /// Bounded: a router that is behind makes the feed wait.
     pub router: mpsc::Sender<FromFeed>,
-    /// Where it tells of events that do not say when they were committed. Bounded: what finds no room is
-    /// looked for later.
+    /// Takes events that do not say when they were committed. Bounded: what finds no room is looked for later.
     pub undated: mpsc::Sender<Committed>,
-    /// Pauses and batch timing.
     pub settings: config::Feed,
-    /// Bounds of filters.
+    /// The limits of filters.
     pub limits: Limits,
-    /// Subscriptions that may be held.
+    /// The subscriptions that may be held.
     pub capacity: Capacity,
-    /// Where it counts.
     pub metrics: Arc<Metrics>,
-    /// Where it reports.
     pub health: Health,
 }
 
 impl Feed {
-    /// Follows the database for ever.
+    /// Follows the database forever.
     pub(crate) async fn run(self) {
         let repairs = Repairs::default();
-        let reading = Reading {
+        let follower = Follower {
             feed: &self,
             repairs: &repairs,
         };
         tokio::select! {
-            () = reading.follow_for_ever() => {}
-            () = repairs.run(&self.store, reading.pause()) => {}
+            () = follower.follow_forever() => {}
+            () = repairs.run(&self.store, follower.backoff()) => {}
         }
     }
 }
 
-/// Why the feed stopped following the stream.
+/// The reasons why the feed stops following a stream.
 #[derive(Debug)]
 enum Interrupted {
     /// All subscriptions have to be loaded.
-    LoadReason(LoadReason),
+    Load(LoadReason),
     /// The router is gone.
     RouterGone,
 }
 
-/// The part that reads and hands over.
+/// The part of the feed that reads streams and hands over to the router.
 #[derive(Debug)]
-struct Reading<'f> {
+struct Follower<'f> {
     feed: &'f Feed,
     repairs: &'f Repairs,
 }
 
-impl Reading<'_> {
-    async fn follow_for_ever(&self) {
+/// The changes of one reply, up to where all subscriptions have to be loaded.
+struct Interpreted<'r> {
+    changes: Vec<FeedChange>,
+    /// The stream's token and position behind them.
+    token: Option<(&'r RawDocument, Position)>,
+    /// True if all subscriptions were replaced at once. What comes after that was not looked at.
+    replaced: bool,
+}
+
+/// A change of which everything is known, but that its subscription may have to be compiled.
+struct Resolved {
+    position: Position,
+    wall_time: DateTime,
+    kind: ResolvedKind,
+}
+
+impl Resolved {
+    fn new(raw: &RawChange<'_>, kind: ResolvedKind) -> Self {
+        Self {
+            position: raw.position,
+            wall_time: raw.wall_time,
+            kind,
+        }
+    }
+}
+
+enum ResolvedKind {
+    Ready(FeedChangeKind),
+    /// A subscription was made or changed, and is to be compiled.
+    Subscription(RawDocumentBuf),
+}
+
+impl Follower<'_> {
+    async fn follow_forever(&self) {
         let mut resume = ResumePoint::nowhere();
-        let mut pause = self.pause();
-        let mut load = LoadReason::Start;
+        let mut backoff = self.backoff();
+        let mut reason = LoadReason::Start;
         loop {
-            let gone = self.load(load, &mut resume, &mut pause).await;
+            let gone = self.load(reason, &mut resume, &mut backoff).await;
             let interrupted = match gone {
                 Some(gone) => gone,
-                None => self.follow(&mut resume, &mut pause).await,
+                None => self.follow(&mut resume, &mut backoff).await,
             };
             match interrupted {
-                Interrupted::LoadReason(why) => load = why,
+                Interrupted::Load(next) => reason = next,
                 // Whoever watches the router ends this node.
                 Interrupted::RouterGone => pending().await,
             }
         }
     }
 
-    /// Reads streams from `resume` on, one after another, until that cannot go on.
-    async fn follow(&self, resume: &mut ResumePoint, pause: &mut Backoff) -> Interrupted {
+    /// Reads one stream after another, from `resume` on, until that cannot go on.
+    async fn follow(&self, resume: &mut ResumePoint, backoff: &mut Backoff) -> Interrupted {
         loop {
-            let failed = match self.read_stream(resume, pause).await {
+            let failed = match self.read_stream(resume, backoff).await {
                 Ok(Some(interrupted)) => return interrupted,
                 Ok(None) => continue,
                 Err(failed) => failed,
             };
             let remedy = failed.remedy();
-            self.tell(&failed, resume, remedy);
-            self.feed.metrics.feed.resumed(failed.cause());
+            self.report_failure(&failed, resume, remedy);
             match remedy {
-                Remedy::Reload => return Interrupted::LoadReason(LoadReason::HistoryLost),
-                Remedy::StepOver if !resume.careful => resume.careful = true,
+                Remedy::Reload => return Interrupted::Load(LoadReason::HistoryLost),
+                Remedy::StepOver if !resume.one_by_one => resume.one_by_one = true,
                 Remedy::StepOver => match self.step_over(resume).await {
                     Ok(None) => {}
                     Ok(Some(interrupted)) => return interrupted,
                     Err(error) => {
                         tracing::warn!(%error, "the oversized change cannot be passed yet");
-                        self.cut();
-                        pause.wait().await;
+                        self.report_disconnected();
+                        backoff.wait().await;
                     }
                 },
                 Remedy::Reopen => {
                     if failed.is_trouble() {
-                        self.cut();
+                        self.report_disconnected();
                     }
-                    pause.wait().await;
+                    backoff.wait().await;
                 }
             }
         }
     }
 
-    /// Opens one stream and reads it to its end. `None` if the next one is to be read otherwise.
+    /// Opens one stream and reads it to its end. `None` if the next one is to be read in another way.
     async fn read_stream(
         &self,
         resume: &mut ResumePoint,
-        pause: &mut Backoff,
+        backoff: &mut Backoff,
     ) -> Result<Option<Interrupted>, StreamError> {
-        let careful = resume.careful;
+        let one_by_one = resume.one_by_one;
         let options = Options {
             max_await: self.feed.settings.max_await,
-            batch_size: if careful { 1 } else { BATCH_SIZE },
+            batch_size: if one_by_one { 1 } else { BATCH_SIZE },
             keys_only: false,
         };
         let database = self.feed.store.feed_database();
-        let mut stream = ChangeStream::open(database, &resume.from, options).await?;
-        tracing::debug!(position = ?resume.position, careful, "the change stream is open");
+        let mut stream = ChangeStream::open(database, &resume.start, options).await?;
+        tracing::debug!(position = ?resume.position, one_by_one, "the change stream is open");
         for replies in 0_u32.. {
             let reply = stream.next().await?;
-            pause.reset();
+            backoff.reset();
             let idle = reply.changes()?.is_empty();
             if let Some(interrupted) = self.hand_over(reply, resume).await? {
                 return Ok(Some(interrupted));
             }
             // What was too large is not among the next changes after all.
-            if careful && ((idle && replies > 0) || replies >= BATCH_SIZE) {
-                resume.careful = false;
+            if one_by_one && ((idle && replies > 0) || replies >= BATCH_SIZE) {
+                resume.one_by_one = false;
                 return Ok(None);
             }
         }
         Ok(None)
     }
 
-    /// Says once that the feed is cut; the attempts that follow are for those who look closely.
-    fn tell(&self, failed: &StreamError, resume: &ResumePoint, remedy: Remedy) {
-        let position = resume.position.moment();
-        if remedy == Remedy::Reopen && failed.is_trouble() && self.feed.health.is_feed_cut() {
-            tracing::debug!(error = %failed, position, "the change stream cannot be opened yet");
-        } else {
-            tracing::warn!(error = %failed, position, ?remedy, "the change stream ended");
+    /// Sends the changes of a reply to the router. `Some` if the stream cannot serve any longer.
+    async fn hand_over(
+        &self,
+        reply: Reply,
+        resume: &mut ResumePoint,
+    ) -> Result<Option<Interrupted>, StreamError> {
+        let received_at = Instant::now();
+        let age = reply.age(resume.position)?;
+        let unapplied = self.report_received(received_at, age);
+        let Interpreted {
+            changes,
+            token,
+            replaced,
+        } = self.interpret(&reply, resume).await?;
+        if let Some((token, position)) = token {
+            resume.start = Start::After(token.to_owned());
+            resume.position = resume.position.max(position);
         }
-        if let Some(right) = failed.missing_right() {
-            self.feed.store.availability().note_missing_right(&right);
+        self.report_current(changes.last(), age);
+        let batch = FeedBatch {
+            reply: reply.document,
+            changes,
+            position: resume.position,
+            received_at,
+            unapplied,
+        };
+        let gone = self.send(batch).await;
+        Ok(gone.or(replaced.then_some(Interrupted::Load(LoadReason::Replaced))))
+    }
+
+    /// Sends a batch. `Some` if the router is gone.
+    async fn send(&self, batch: FeedBatch) -> Option<Interrupted> {
+        let sent = self.feed.router.send(FromFeed::Batch(batch)).await;
+        sent.is_err().then_some(Interrupted::RouterGone)
+    }
+
+    async fn interpret<'r>(
+        &self,
+        reply: &'r Reply,
+        resume: &ResumePoint,
+    ) -> Result<Interpreted<'r>, StreamError> {
+        let mut changes = Vec::new();
+        let mut token = None;
+        let mut last = resume.position;
+        let mut replaced = false;
+        for change in reply.changes()? {
+            let raw = match RawChange::decode(change) {
+                Ok(raw) => raw,
+                Err(error) => {
+                    // Its position lies between those that can be read, so that replays past it are told too.
+                    last = last.next();
+                    changes.push(self.undecodable(&error, last));
+                    continue;
+                }
+            };
+            token = Some((raw.token, raw.position));
+            last = last.max(raw.position);
+            if resume.contains(&raw) {
+                continue;
+            }
+            let meaning = raw.meaning(&reply.document);
+            if let Meaning::CollectionReplaced {
+                replaced: OwnCollection::Subscriptions,
+                ..
+            } = meaning
+            {
+                self.collection_replaced();
+                replaced = true;
+                break;
+            }
+            let kind = self.resolve(meaning, &raw).await;
+            changes.extend(kind.map(|kind| Resolved::new(&raw, kind)));
+        }
+        Ok(Interpreted {
+            changes: self.compile(changes).await,
+            token: if replaced {
+                token
+            } else {
+                reply.token().or(token)
+            },
+            replaced,
+        })
+    }
+
+    /// Returns what the router is to apply for a change, if anything.
+    async fn resolve(&self, meaning: Meaning<'_>, raw: &RawChange<'_>) -> Option<ResolvedKind> {
+        let kind = match meaning {
+            Meaning::Operation(operation) => {
+                self.report_undated(raw);
+                FeedChangeKind::Operation(operation)
+            }
+            Meaning::SubscriptionStored { document, key } => {
+                let document = match document {
+                    Some(document) => document.to_owned(),
+                    None => self.look_up(key).await?,
+                };
+                return Some(ResolvedKind::Subscription(document));
+            }
+            Meaning::SubscriptionDeleted(key) => {
+                FeedChangeKind::SubscriptionDeleted(key.to_owned())
+            }
+            Meaning::CollectionGone(own, operation) => self.collection_gone(own, operation)?,
+            Meaning::CollectionReplaced { gone, .. } => {
+                self.collection_replaced();
+                self.collection_gone(gone?, "renamed_away")?
+            }
+            Meaning::Invalidated => {
+                self.repairs.want();
+                self.report_odd("invalidate");
+                return None;
+            }
+            Meaning::Odd(operation) => {
+                self.report_odd(operation);
+                return None;
+            }
+            Meaning::Nothing => return None,
+        };
+        Some(ResolvedKind::Ready(kind))
+    }
+
+    /// Returns the subscription as it is now, which is at least as new as its change. `None` if it is gone by now (its
+    /// delete follows), or has no key. Nothing can follow until the database answers: the order would be lost.
+    async fn look_up(&self, key: Option<&RawDocument>) -> Option<RawDocumentBuf> {
+        self.feed.metrics.feed.oddity("update_without_image");
+        let key = DocumentKey::of(key?);
+        let mut backoff = self.backoff();
+        loop {
+            match self.feed.store.find_stored(&key).await {
+                Ok(read) => return read.document,
+                Err(error) => {
+                    tracing::warn!(%error, "a changed subscription cannot be read yet");
+                    self.report_disconnected();
+                    backoff.wait().await;
+                }
+            }
         }
     }
 
-    fn cut(&self) {
-        self.feed.health.feed(FeedState::Cut);
+    fn collection_replaced(&self) {
+        self.feed.metrics.feed.oddity("renamed_onto");
+        self.repairs.want();
     }
 
-    fn pause(&self) -> Backoff {
+    /// Has set up again what belonged to the collection (validator, indexes, images). Its documents are gone with it.
+    fn collection_gone(
+        &self,
+        own: OwnCollection,
+        operation: &'static str,
+    ) -> Option<FeedChangeKind> {
+        tracing::warn!(collection = ?own, operation, "a collection of ours is gone");
+        self.feed.metrics.feed.oddity(operation);
+        self.repairs.want();
+        match own {
+            OwnCollection::Subscriptions => Some(FeedChangeKind::AllSubscriptionsDeleted),
+            OwnCollection::Events => None,
+            OwnCollection::Positions => Some(FeedChangeKind::PositionsLost),
+        }
+    }
+
+    fn undecodable(&self, error: &Undecodable, position: Position) -> Resolved {
+        tracing::error!(%error, "a change cannot be decoded; events may be missing");
+        self.feed.metrics.feed.oddity("undecodable");
+        let missed = FeedChangeKind::Missed(GapReason::UndecodableChange);
+        Resolved {
+            position,
+            wall_time: DateTime::now(),
+            kind: ResolvedKind::Ready(missed),
+        }
+    }
+
+    /// Compiles the subscriptions among the changes together, on another thread. The order stays.
+    async fn compile(&self, mut resolved: Vec<Resolved>) -> Vec<FeedChange> {
+        let mut documents = Vec::new();
+        for change in &mut resolved {
+            if let ResolvedKind::Subscription(document) = &mut change.kind {
+                documents.push(std::mem::take(document));
+            }
+        }
+        let mut compiled = Vec::new();
+        if !documents.is_empty() {
+            compiled = compile_off_thread(documents, self.feed.limits.clone()).await;
+        }
+        let mut compiled = compiled.into_iter().map(Box::new);
+        let ready = |change: Resolved| {
+            let kind = match change.kind {
+                ResolvedKind::Ready(kind) => kind,
+                ResolvedKind::Subscription(_) => {
+                    FeedChangeKind::SubscriptionStored(compiled.next()?)
+                }
+            };
+            Some(FeedChange {
+                position: change.position,
+                wall_time: change.wall_time,
+                kind,
+            })
+        };
+        resolved.into_iter().filter_map(ready).collect()
+    }
+
+    fn backoff(&self) -> Backoff {
         let availability = self.feed.store.availability().clone();
         Backoff::new(&self.feed.settings, availability)
     }

@@ -28,7 +28,7 @@ pub(crate) use self::archive::{ArchiveReader, DeliveredIds, Seam};
 use crate::{
     config,
     position::Position,
-    router::{Batch, RouterHandle},
+    router::{PastBatch, RouterHandle},
     store::Store,
     telemetry::{Health, Metrics},
 };
@@ -50,11 +50,11 @@ pub(crate) enum Refusal {
 /// A client's share of an oplog reader: batches in order, from its position on and perhaps a little before.
 /// Closed at the end, or when the client was too slow: to go on, ask again.
 #[derive(Debug)]
-pub(crate) struct OplogReader(mpsc::Receiver<Arc<Batch>>);
+pub(crate) struct OplogReader(mpsc::Receiver<Arc<PastBatch>>);
 
 impl OplogReader {
     /// Returns the next batch; `None` when the reader has ended.
-    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arc<Batch>>> {
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arc<PastBatch>>> {
         self.0.poll_recv(cx)
     }
 }

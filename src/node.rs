@@ -38,7 +38,7 @@ use self::{
 };
 use crate::{
     config::Config,
-    feed::{Feed, recall},
+    feed::{Feed, delete_history},
     filter,
     history::{HistoryContext, history},
     http::{self, AppState, ClientTasks},
@@ -190,7 +190,7 @@ impl Node {
             leaving: acceptor.leaving.clone(),
         };
         keeping.spawn("receipts", writing);
-        let (recall, recalling) = recall(
+        let (delete_history, reading_deletes) = delete_history(
             store.clone(),
             handle.clone(),
             receipts.clone(),
@@ -228,7 +228,7 @@ impl Node {
         let maintenance = maintenance::run(store.clone(), metrics);
         keeping.spawn("replays", reading_history);
         keeping.spawn("positions", keeping_positions);
-        keeping.spawn("recall", recalling);
+        keeping.spawn("delete history", reading_deletes);
         keeping.spawn("router", router.run());
         feeding.spawn("heartbeat", heartbeat.run());
         feeding.spawn("feed", feed.run());
@@ -241,7 +241,7 @@ impl Node {
             description: http::description(context.limits.clone()),
             context,
             receipts,
-            recall,
+            delete_history,
             node: info,
             tasks: acceptor.clients.clone(),
         });

@@ -5,11 +5,11 @@
 //! delivery begins. Everyone else holds a [`RouterHandle`] and sends a message.
 
 mod apply;
-mod batch;
 mod compile;
 pub(crate) mod counters;
 mod deliver;
 mod durable;
+mod encode;
 #[cfg(test)]
 mod gap_tests;
 mod handle;
@@ -17,6 +17,8 @@ mod subscribe;
 mod unmatchable;
 
 mod backlog;
+mod change;
+mod charge;
 mod lock;
 mod notify;
 pub(crate) mod outbox;
@@ -36,8 +38,12 @@ use std::{
 use bson::DateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub(crate) use self::batch::{Batch, Change, ChangeKind, Counted, EventEncoder, FromFeed, Reload};
+pub(crate) use self::change::{
+    FeedBatch, FeedChange, FeedChangeKind, FromFeed, Operation, PastBatch, PastChange,
+    PastChangeKind, Reload, Span,
+};
 pub(crate) use self::compile::compile_off_thread;
+pub(crate) use self::encode::EventEncoder;
 pub(crate) use self::handle::{
     Applied, Attach, AttachError, Attached, BacklogAnswer, Busy, Connection, RouterHandle, Start,
 };
@@ -78,7 +84,7 @@ pub(crate) enum Input {
     /// A connection that replays wants to know what came after a position.
     Backlog(ConnectionKey, Position, oneshot::Sender<BacklogAnswer>),
     /// What came after a position, read from the database up to what this node remembers.
-    ExtendBacklog(Position, Vec<Arc<Batch>>, oneshot::Sender<Position>),
+    ExtendBacklog(Position, Vec<Arc<PastBatch>>, oneshot::Sender<Position>),
     /// This node stops: so many connections end, and none is taken any more. Answers how many are left.
     Stop(usize, oneshot::Sender<usize>),
     /// Is exactly this document applied?

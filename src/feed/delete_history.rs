@@ -1,8 +1,8 @@
-//! Recalling deletes of the time before this node's load, from the database's history.
+//! The deletes from before this node's load, read from the oplog.
 //!
-//! A delete without sockets leaves nothing but its entry in the oplog. A node that has just started, and is asked about
-//! a subscription that it never knew, reads the deletes of the last day once, their keys alone, in the
-//! background. However many ask, it is done once.
+//! A delete without sockets leaves no trace but its entry in the oplog. A node that has just started may be asked about
+//! a subscription that it never knew. It then reads the deletes of the last day in the background, their keys alone, and
+//! only once however many ask.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    change::{OwnCollection, RawChange},
+    decode::{OwnCollection, RawChange},
     oplog_history::OplogError,
     stream::{ChangeStream, Options, StreamError},
 };
@@ -28,10 +28,10 @@ use crate::{
 
 /// Deletes in one reply at most.
 const BATCH_SIZE: u32 = 2_000;
-/// How long the recalling waits for the first load.
+/// The longest wait for the first load.
 const LOAD_PATIENCE: Duration = Duration::from_mins(10);
 
-/// The way to the recalling.
+/// A handle to the task that reads the deletes.
 #[derive(Clone, Debug)]
 pub(crate) struct DeleteHistory {
     wanted: Arc<Notify>,
@@ -39,8 +39,8 @@ pub(crate) struct DeleteHistory {
 }
 
 impl DeleteHistory {
-    /// Asks for it, and waits until it is done; false if that took longer than `patience`.
-    pub(crate) async fn done(&self, patience: Duration) -> bool {
+    /// Has the deletes read, and waits until they are; false if that took longer than `patience`.
+    pub(crate) async fn wait_read(&self, patience: Duration) -> bool {
         self.wanted.notify_one();
         let mut done = self.done.clone();
         matches!(
@@ -50,8 +50,8 @@ impl DeleteHistory {
     }
 }
 
-/// The task that recalls when it is asked to, and the handle to it.
-pub(crate) fn recall(
+/// Returns a handle, and the task that reads the deletes when it is asked to.
+pub(crate) fn delete_history(
     store: Store,
     router: RouterHandle,
     receipts: Receipts,
@@ -63,7 +63,7 @@ pub(crate) fn recall(
         wanted: Arc::clone(&wanted),
         done,
     };
-    let recalling = Recalling {
+    let reader = DeleteReader {
         store,
         router,
         receipts,
@@ -72,7 +72,7 @@ pub(crate) fn recall(
     let task = async move {
         loop {
             wanted.notified().await;
-            match recalling.recall().await {
+            match reader.read().await {
                 Ok(()) => break,
                 // What is lost stays lost: there is no more to be known.
                 Err(OplogError::Lost) => {
@@ -93,15 +93,15 @@ pub(crate) fn recall(
     (handle, task)
 }
 
-struct Recalling {
+struct DeleteReader {
     store: Store,
     router: RouterHandle,
     receipts: Receipts,
     settings: config::Feed,
 }
 
-impl Recalling {
-    async fn recall(&self) -> Result<(), OplogError> {
+impl DeleteReader {
+    async fn read(&self) -> Result<(), OplogError> {
         if !self.router.loaded(LOAD_PATIENCE).await {
             return Err(OplogError::Failed);
         }
@@ -131,7 +131,7 @@ impl Recalling {
         Ok(())
     }
 
-    /// A day before `until`, or as far as the oplog reaches.
+    /// Returns the time a day before `until`, or the begin of the oplog if that is later.
     async fn start(&self, until: Position) -> Result<Timestamp, OplogError> {
         let oldest = self.store.oplog_begin().await.map_err(|error| {
             tracing::debug!(%error, "the oplog's window cannot be measured now");
@@ -145,7 +145,7 @@ impl Recalling {
         Ok(oldest.map_or(a_day_ago, |oldest| oldest.max(a_day_ago)))
     }
 
-    /// Remembers a delete; returns where it was.
+    /// Notes a delete; returns its position.
     async fn note(&self, change: &RawDocument, until: Position) -> Result<Position, OplogError> {
         let raw = RawChange::decode(change).map_err(|_| OplogError::Failed)?;
         if raw.operation != "delete" && raw.position < until {

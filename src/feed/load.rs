@@ -4,7 +4,7 @@ use bson::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{
-    Interrupted, Reading, assembly::Assembly, backoff::Backoff, resume_point::ResumePoint,
+    Follower, Interrupted, assembly::Assembly, backoff::Backoff, resume_point::ResumePoint,
 };
 use crate::{
     position::Position,
@@ -34,20 +34,20 @@ impl LoadReason {
     }
 }
 
-impl Reading<'_> {
+impl Follower<'_> {
     /// Loads all subscriptions at one point in time, and returns when the router has applied them:
     /// nothing that is said of the feed afterwards is true before. `Some` if the router is gone.
     pub(super) async fn load(
         &self,
         load: LoadReason,
         resume: &mut ResumePoint,
-        pause: &mut Backoff,
+        backoff: &mut Backoff,
     ) -> Option<Interrupted> {
         if load == LoadReason::HistoryLost {
             // Losing it again and again must not become a race.
-            pause.wait().await;
+            backoff.wait().await;
         }
-        let (time, table) = self.snapshot(resume.position, pause).await;
+        let (time, table) = self.snapshot(resume.position, backoff).await;
         let (subscriptions, cause) = (table.len(), load.cause());
         let at = Position::at(time).moment();
         tracing::info!(subscriptions, at, cause, "subscriptions are loaded");
@@ -71,17 +71,17 @@ impl Reading<'_> {
 
     /// All subscriptions, at a time not before `position`: another member of the set may be behind
     /// the one that the stream was read from.
-    async fn snapshot(&self, position: Position, pause: &mut Backoff) -> (Timestamp, Box<Table>) {
+    async fn snapshot(&self, position: Position, backoff: &mut Backoff) -> (Timestamp, Box<Table>) {
         loop {
             match self.read_all().await {
                 Ok((time, table)) if time >= position.cluster_time() => return (time, table),
                 Ok(_) => tracing::debug!("the subscriptions are not as new as the feed yet"),
                 Err(error) => {
                     tracing::warn!(%error, "the subscriptions cannot be loaded yet");
-                    self.cut();
+                    self.report_disconnected();
                 }
             }
-            pause.wait().await;
+            backoff.wait().await;
         }
     }
 

@@ -5,15 +5,15 @@ use std::time::Instant;
 use bson::DateTime;
 
 use super::{
-    change::{OwnCollection, RawChange, range_in},
+    decode::{Meaning, OwnCollection, RawChange},
     failure::{self, Remedy},
-    stream::{ChangeStream, From, Options, Reply, StreamError},
+    stream::{ChangeStream, Options, Reply, Start, StreamError},
 };
 use crate::{
     config,
     position::Position,
     protocol::GapReason,
-    router::{Batch, Change, ChangeKind, Counted},
+    router::{PastBatch, PastChange, PastChangeKind},
     store::Store,
 };
 
@@ -52,7 +52,7 @@ impl OplogReader {
             batch_size: BATCH_SIZE,
             keys_only: false,
         };
-        let start = From::Time(from.cluster_time());
+        let start = Start::At(from.cluster_time());
         let stream = ChangeStream::open(store.feed_database(), &start, options)
             .await
             .map_err(|error| explain(&error))?;
@@ -63,7 +63,7 @@ impl OplogReader {
     }
 
     /// The next changes; none if nothing has happened for a moment.
-    pub(crate) async fn next(&mut self) -> Result<Batch, OplogError> {
+    pub(crate) async fn next(&mut self) -> Result<PastBatch, OplogError> {
         let reply = self.stream.next().await.map_err(|error| explain(&error))?;
         let batch = decode(reply, self.position).map_err(|error| explain(&error))?;
         self.position = batch.position;
@@ -79,57 +79,61 @@ pub(super) fn explain(error: &StreamError) -> OplogError {
     }
 }
 
-fn decode(reply: Reply, before: Position) -> Result<Batch, StreamError> {
+fn decode(reply: Reply, before: Position) -> Result<PastBatch, StreamError> {
     let mut changes = Vec::new();
     let mut position = before;
     for change in reply.changes()? {
         let Ok(raw) = RawChange::decode(change) else {
             // It has a place between those that can be read, so that nobody passes it without a word.
             position = position.next();
-            let missed = ChangeKind::Missed(GapReason::UndecodableChange);
-            changes.push(Change::new(position, DateTime::now(), missed));
+            let missed = PastChangeKind::Missed(GapReason::UndecodableChange);
+            changes.push(PastChange::new(position, DateTime::now(), missed));
             continue;
         };
         position = position.max(raw.position);
-        if let Some(kind) = kind(&raw, reply.document.as_bytes()) {
-            changes.push(Change::new(raw.position, raw.wall_time, kind));
+        if let Some(kind) = past_kind(raw.meaning(&reply.document)) {
+            changes.push(PastChange::new(raw.position, raw.wall_time, kind));
         }
     }
     if let Some((_, after)) = reply.token() {
         position = position.max(after);
     }
-    Ok(Batch {
+    Ok(PastBatch::new(
+        reply.document,
         changes,
         position,
-        received_at: Instant::now(),
-        counted: Counted::default(),
-        unapplied: None,
-        reply: reply.document,
-    })
+        Instant::now(),
+    ))
 }
 
-fn kind(raw: &RawChange<'_>, reply: &[u8]) -> Option<ChangeKind> {
-    if raw.renamed_to == Some(OwnCollection::Subscriptions) {
-        return Some(ChangeKind::AllReplaced);
-    }
-    match (raw.collection?, raw.operation) {
-        (OwnCollection::Events, "insert") => raw
-            .full_document
-            .map(|event| ChangeKind::Event(range_in(reply, event.as_bytes()))),
-        (OwnCollection::Subscriptions, "insert" | "replace" | "update") => {
-            match raw.full_document {
-                Some(document) => Some(ChangeKind::Stored(document.to_owned())),
-                // No image: the collection was made without them, or the image is gone already.
-                None => raw
-                    .document_key
-                    .map(|key| ChangeKind::Unseen(key.to_owned())),
-            }
+/// Returns what replays need to know of a change, if anything.
+fn past_kind(meaning: Meaning<'_>) -> Option<PastChangeKind> {
+    match meaning {
+        Meaning::Operation(operation) => Some(PastChangeKind::Operation(operation)),
+        Meaning::SubscriptionStored {
+            document: Some(document),
+            ..
+        } => Some(PastChangeKind::SubscriptionStored(document.to_owned())),
+        Meaning::SubscriptionStored { key, .. } => {
+            key.map(|key| PastChangeKind::SubscriptionUnknown(key.to_owned()))
         }
-        (OwnCollection::Subscriptions, "delete") => raw
-            .document_key
-            .map(|key| ChangeKind::Deleted(key.to_owned())),
-        (OwnCollection::Subscriptions, "drop" | "rename") => Some(ChangeKind::AllDeleted),
-        _ => None,
+        Meaning::SubscriptionDeleted(key) => {
+            Some(PastChangeKind::SubscriptionDeleted(key.to_owned()))
+        }
+        Meaning::CollectionGone(OwnCollection::Subscriptions, _)
+        | Meaning::CollectionReplaced {
+            replaced: OwnCollection::Events | OwnCollection::Positions,
+            gone: Some(OwnCollection::Subscriptions),
+        } => Some(PastChangeKind::AllSubscriptionsDeleted),
+        Meaning::CollectionReplaced {
+            replaced: OwnCollection::Subscriptions,
+            ..
+        } => Some(PastChangeKind::AllSubscriptionsReplaced),
+        Meaning::Nothing
+        | Meaning::CollectionGone(..)
+        | Meaning::CollectionReplaced { .. }
+        | Meaning::Invalidated
+        | Meaning::Odd(_) => None,
     }
 }
 
@@ -154,7 +158,7 @@ mod tests {
         let reply = doc! {"cursor": {"nextBatch": changes}};
         let document = RawDocumentBuf::try_from(&reply).unwrap();
         let batch = decode(Reply { document }, Position::START).unwrap();
-        let missed = |change: &Change| matches!(change.kind, ChangeKind::Missed(_));
+        let missed = |change: &PastChange| matches!(change.kind, PastChangeKind::Missed(_));
         let kinds: Vec<bool> = batch.changes.iter().map(missed).collect();
         assert_eq!(kinds, [false, true, true, false]);
         let positions: Vec<Position> = batch.changes.iter().map(|c| c.position).collect();

@@ -1,7 +1,7 @@
 //! Round a change that is too large for a change stream.
 //!
 //! The server fails the whole reply that such a change would be part of. So the changes before it are
-//! first read one at a time ([`ResumePoint::careful`]); when the very next one fails, it is passed by a
+//! first read one at a time ([`ResumePoint::one_by_one`]); when the very next one fails, it is passed by a
 //! stream that leaves out everything that is large.
 
 use std::time::{Duration, Instant};
@@ -9,19 +9,17 @@ use std::time::{Duration, Instant};
 use bson::{RawDocument, RawDocumentBuf};
 
 use super::{
-    Interrupted, Reading,
-    change::{OwnCollection, RawChange},
-    hand_over::age,
+    Follower, Interrupted, Resolved, ResolvedKind,
+    decode::{OwnCollection, RawChange},
     resume_point::ResumePoint,
-    stream::{ChangeStream, From, Options, Reply, StreamError},
-    understand::Meaning,
+    stream::{ChangeStream, Options, Reply, Start, StreamError},
 };
 use crate::{
     protocol::GapReason,
-    router::{Batch, Change, ChangeKind, Counted},
+    router::{FeedBatch, FeedChangeKind},
 };
 
-impl Reading<'_> {
+impl Follower<'_> {
     /// Passes the next change. `Some` if the router is gone.
     pub(super) async fn step_over(
         &self,
@@ -33,7 +31,7 @@ impl Reading<'_> {
             keys_only: true,
         };
         let database = self.feed.store.feed_database();
-        let mut stream = ChangeStream::open(database, &resume.from, options).await?;
+        let mut stream = ChangeStream::open(database, &resume.start, options).await?;
         loop {
             let reply = stream.next().await?;
             let Some(change) = first(&reply)? else {
@@ -42,10 +40,10 @@ impl Reading<'_> {
             let raw = RawChange::decode(&change)
                 .map_err(|_| StreamError::Malformed("a change without a token"))?;
             if !resume.contains(&raw) {
-                let age = age(&reply, resume.position)?;
+                let age = reply.age(resume.position)?;
                 return Ok(self.pass(&raw, reply, age, resume).await);
             }
-            resume.from = From::Token(raw.token.to_owned());
+            resume.start = Start::After(raw.token.to_owned());
         }
     }
 
@@ -61,26 +59,24 @@ impl Reading<'_> {
         self.feed.metrics.feed.oddity("oversized");
         let of_subscription = raw.collection == Some(OwnCollection::Subscriptions);
         let kind = if of_subscription && raw.operation != "delete" {
-            match self.upserted(raw).await {
-                Meaning::Change(kind) => Some(kind),
-                Meaning::Nothing | Meaning::Replaced => None,
-            }
+            let document = self.look_up(raw.document_key).await;
+            document.map(ResolvedKind::Subscription)
         } else {
-            Some(ChangeKind::Missed(GapReason::OversizedChange))
+            let missed = FeedChangeKind::Missed(GapReason::OversizedChange);
+            Some(ResolvedKind::Ready(missed))
         };
-        let change = kind.map(|kind| Change::new(raw.position, raw.wall_time, kind));
-        let changes = self.compiled(change.into_iter().collect()).await;
-        resume.from = From::Token(raw.token.to_owned());
+        let change = kind.map(|kind| Resolved::new(raw, kind));
+        let changes = self.compile(change.into_iter().collect()).await;
+        resume.start = Start::After(raw.token.to_owned());
         resume.position = resume.position.max(raw.position);
-        resume.careful = false;
+        resume.one_by_one = false;
         let received_at = Instant::now();
-        let batch = Batch {
-            unapplied: Some(self.received(received_at, age)),
+        let batch = FeedBatch {
+            unapplied: self.report_received(received_at, age),
             reply: reply.document,
             changes,
             position: resume.position,
             received_at,
-            counted: Counted::default(),
         };
         self.send(batch).await
     }

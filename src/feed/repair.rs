@@ -21,15 +21,15 @@ impl Repairs {
     }
 
     /// Sets up what is asked for, each time until it is done.
-    pub(super) async fn run(&self, store: &Store, mut pause: Backoff) {
+    pub(super) async fn run(&self, store: &Store, mut backoff: Backoff) {
         loop {
             self.wanted.notified().await;
             while let Err(error) = store.repair().await {
                 tracing::warn!(%error, "the collections cannot be set up again yet");
-                pause.wait().await;
+                backoff.wait().await;
             }
             tracing::info!("the collections are set up again");
-            pause.reset();
+            backoff.reset();
         }
     }
 }

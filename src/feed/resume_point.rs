@@ -3,8 +3,8 @@
 use bson::Timestamp;
 
 use super::{
-    change::{OwnCollection, RawChange},
-    stream::From,
+    decode::{OwnCollection, RawChange},
+    stream::Start,
 };
 use crate::position::Position;
 
@@ -12,7 +12,7 @@ use crate::position::Position;
 #[derive(Debug)]
 pub(super) struct ResumePoint {
     /// Where to open the next stream.
-    pub(super) from: From,
+    pub(super) start: Start,
     /// Changes up to here were handed over. It must not be ahead of them: those who wait for their
     /// own write go by it.
     pub(super) position: Position,
@@ -21,32 +21,32 @@ pub(super) struct ResumePoint {
     /// Changes of subscriptions before here are not handed over: a load contains them.
     begin_of_subscriptions: Position,
     /// Whether changes are read one at a time, because one of the next is too large.
-    pub(super) careful: bool,
+    pub(super) one_by_one: bool,
 }
 
 impl ResumePoint {
     /// Before anything is loaded.
     pub(super) fn nowhere() -> Self {
         Self {
-            from: From::Time(Timestamp {
+            start: Start::At(Timestamp {
                 time: 0,
                 increment: 0,
             }),
             position: Position::START,
             passed: Position::START,
             begin_of_subscriptions: Position::START,
-            careful: false,
+            one_by_one: false,
         }
     }
 
     /// The subscriptions are those of `time`, and so is the stream: what lies before is not read. The
     /// events of that very time are: a gap that ends at `time`, or a replay up to it, has none of them.
     pub(super) fn start_at(&mut self, time: Timestamp) {
-        self.from = From::Time(time);
+        self.start = Start::At(time);
         self.position = self.position.max(Position::at(time));
         self.passed = self.position;
         self.begin_of_subscriptions = self.begin_of_subscriptions.max(Position::at(after(time)));
-        self.careful = false;
+        self.one_by_one = false;
     }
 
     /// The subscriptions are those of `time`; the stream goes on from where it is.

@@ -6,28 +6,26 @@
 
 use std::time::Duration;
 
-use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
+use bson::{Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp};
 use futures_util::TryStreamExt as _;
 use mongodb::{Database, error::Error, raw_batch_cursor::RawBatchCursor};
 use tokio::{task::JoinError, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    change::position_of,
+    decode::position_of,
     failure::{self, Remedy},
+    pipeline,
 };
-use crate::{
-    position::Position,
-    store::{EVENTS, SUBSCRIPTIONS, brief},
-};
+use crate::{position::Position, store::brief};
 
 /// Where a stream starts.
 #[derive(Clone, Debug)]
-pub(super) enum From {
+pub(super) enum Start {
     /// With the changes at this cluster time.
-    Time(Timestamp),
-    /// After this token.
-    Token(RawDocumentBuf),
+    At(Timestamp),
+    /// Behind the change of this token.
+    After(RawDocumentBuf),
 }
 
 /// How a stream is read.
@@ -119,10 +117,10 @@ impl ChangeStream {
     /// Opens a stream over our collections of `database`.
     pub(super) async fn open(
         database: &Database,
-        from: &From,
+        start: &Start,
         options: Options,
     ) -> Result<Self, StreamError> {
-        let pipeline = pipeline(database.name(), from, options);
+        let pipeline = pipeline::of_changes(database.name(), start, options.keys_only);
         Self::open_with(database, pipeline, options).await
     }
 
@@ -132,7 +130,7 @@ impl ChangeStream {
         from: Timestamp,
         options: Options,
     ) -> Result<Self, StreamError> {
-        let pipeline = pipeline_of_deletes(database.name(), from);
+        let pipeline = pipeline::of_deletes(database.name(), from);
         Self::open_with(database, pipeline, options).await
     }
 
@@ -226,58 +224,20 @@ impl Reply {
         Some((token, position_of(token)?))
     }
 
-    /// The server's newest operation when it replied.
-    pub(super) fn operation_time(&self) -> Option<Timestamp> {
+    /// Returns by how much the server's time was ahead of the changes that it sent, if it sent any. The stream was at
+    /// `before` until then.
+    pub(super) fn age(&self, before: Position) -> Result<Duration, StreamError> {
+        if self.changes()?.is_empty() {
+            return Ok(Duration::ZERO);
+        }
+        let position = self.token().map_or(before, |(_, position)| position);
+        let now = self.operation_time().map_or(0, |time| time.time);
+        let seconds = now.saturating_sub(position.cluster_time().time);
+        Ok(Duration::from_secs(seconds.into()))
+    }
+
+    /// Returns the server's newest operation when it replied.
+    fn operation_time(&self) -> Option<Timestamp> {
         self.document.get_timestamp("operationTime").ok()
     }
-}
-
-/// Only inserts are events. Nothing that may end the stream is hidden: if the `invalidate` were
-/// matched away, the cursor would die without a word. How it is put decides what the server pays for it
-/// (`docs/performance.md`).
-fn pipeline(database: &str, from: &From, options: Options) -> Vec<Document> {
-    let mut stream = match from {
-        From::Time(time) => doc! {"startAtOperationTime": *time},
-        From::Token(token) => doc! {"startAfter": token_document(token)},
-    };
-    // The server can look for this in its oplog, before it makes a change of what it finds. A whole `ns`
-    // is a name to it there; `ns.coll` would be a regular expression.
-    let wanted = doc! {"$or": [
-        {"operationType": {"$nin": ["update", "replace", "delete"]}},
-        {"ns": {"db": database, "coll": SUBSCRIPTIONS}},
-    ]};
-    // And this it should not look for there: it would try regular expressions on everything. The null,
-    // which is right for changes of the whole database, keeps it from that.
-    let ours = Bson::Array(vec![SUBSCRIPTIONS.into(), EVENTS.into(), Bson::Null]);
-    let among_ours = doc! {"$or": [
-        {"ns.coll": {"$in": ours}},
-        {"operationType": {"$in": ["drop", "rename"]}},
-    ]};
-    let matching = doc! {"$match": {"$and": [wanted, among_ours]}};
-    if options.keys_only {
-        vec![doc! {"$changeStream": stream}, matching, keys()]
-    } else {
-        stream.insert("fullDocument", "whenAvailable");
-        vec![doc! {"$changeStream": stream}, matching]
-    }
-}
-
-fn pipeline_of_deletes(database: &str, from: Timestamp) -> Vec<Document> {
-    let matching = doc! {"$match": {"$or": [
-        {"ns": {"db": database, "coll": SUBSCRIPTIONS}, "operationType": "delete"},
-        {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
-    ]}};
-    let stream = doc! {"startAtOperationTime": from};
-    vec![doc! {"$changeStream": stream}, matching, keys()]
-}
-
-/// Leaves out what can be large.
-fn keys() -> Document {
-    doc! {"$project": {
-        "operationType": 1, "clusterTime": 1, "wallTime": 1, "ns": 1, "to": 1, "documentKey": 1,
-    }}
-}
-
-fn token_document(token: &RawDocument) -> Document {
-    Document::try_from(token).unwrap_or_default()
 }

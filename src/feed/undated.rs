@@ -2,19 +2,18 @@
 
 use bson::{Bson, RawBsonRef, RawDocument};
 
-use super::{Reading, change::RawChange};
+use super::{Follower, decode::RawChange};
 use crate::{
     event::{STORED_AT_FIELD, TS_FIELD},
     store::Committed,
 };
 
-impl Reading<'_> {
+impl Follower<'_> {
     /// Tells when an event was committed that does not say so itself. Where the task that writes it down is
     /// too far behind, it finds the event later, and what it can of its commit.
-    pub(super) fn tell_undated(&self, raw: &RawChange<'_>, event: &RawDocument) {
-        if is_dated(event) {
-            return;
-        }
+    pub(super) fn report_undated(&self, raw: &RawChange<'_>) {
+        let undated = raw.full_document.filter(|event| !is_dated(event));
+        let Some(event) = undated else { return };
         let Some(id) = event.get("_id").ok().flatten() else {
             return;
         };

@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashSet,
-    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,7 +19,7 @@ use super::{ATTEMPTS, Refusal, wait_available};
 use crate::{
     event::TS_FIELD,
     position::Position,
-    router::{Batch, Change, ChangeKind, Counted},
+    router::{Operation, PastBatch, PastChange, PastChangeKind, Span},
     store::{PageKey, Store, StoreError, event_page_key, jittered},
     telemetry::Metrics,
 };
@@ -134,7 +133,7 @@ impl ArchiveReader {
 
     /// Returns the next page; its changes are events alone, at positions that never fall. `None` after the last page,
     /// whose position is where this reader ends.
-    pub(crate) async fn next(&mut self) -> Result<Option<Arc<Batch>>, Refusal> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Arc<PastBatch>>, Refusal> {
         if self.over {
             return Ok(None);
         }
@@ -151,40 +150,34 @@ impl ArchiveReader {
             None => None,
         };
         self.over = batch.is_none();
-        Ok(Some(Arc::new(batch.unwrap_or_else(|| Batch {
-            reply: RawDocumentBuf::new(),
-            changes: Vec::new(),
-            position: self.to,
-            received_at: Instant::now(),
-            counted: Counted::default(),
-            unapplied: None,
+        Ok(Some(Arc::new(batch.unwrap_or_else(|| {
+            PastBatch::new(RawDocumentBuf::new(), Vec::new(), self.to, Instant::now())
         }))))
     }
 
     /// Reads a page; `None` if it is empty. A page that cannot be read ends the reader: without knowing where it
     /// ends, the next page would be the same.
-    fn read(&mut self, reply: RawDocumentBuf) -> Result<Option<Batch>, Refusal> {
+    fn read(&mut self, reply: RawDocumentBuf) -> Result<Option<PastBatch>, Refusal> {
         let mut changes = Vec::new();
         let mut position = self.position;
         for event in events_of(&reply)? {
             self.after = Some(event_page_key(event, false).map_err(|_| unreadable())?);
             let ts = event.get_timestamp(TS_FIELD).map_err(|_| unreadable())?;
             position = position.max(Position::at(ts));
-            let kind = ChangeKind::Event(range_in(reply.as_bytes(), event.as_bytes()));
-            changes.push(Change::new(position, date_of(ts), kind));
+            let span = Span::within(&reply, event).ok_or_else(unreadable)?;
+            let kind = PastChangeKind::Operation(Operation::event(span));
+            changes.push(PastChange::new(position, date_of(ts), kind));
         }
         if changes.is_empty() {
             return Ok(None);
         }
         self.position = position;
-        Ok(Some(Batch {
+        Ok(Some(PastBatch::new(
+            reply,
             changes,
             position,
-            received_at: Instant::now(),
-            counted: Counted::default(),
-            unapplied: None,
-            reply,
-        }))
+            Instant::now(),
+        )))
     }
 }
 
@@ -304,12 +297,6 @@ fn at_millis(millis: i64) -> Position {
 
 fn date_of(time: Timestamp) -> DateTime {
     DateTime::from_millis(i64::from(time.time) * 1_000)
-}
-
-/// Returns the range of `part` within `whole`.
-fn range_in(whole: &[u8], part: &[u8]) -> Range<usize> {
-    let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
-    start..start + part.len()
 }
 
 #[cfg(test)]

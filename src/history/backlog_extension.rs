@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     position::Position,
-    router::{Batch, RouterHandle},
+    router::{PastBatch, RouterHandle},
 };
 
 /// The newest batches of one reader, within the bounds of the backlog.
@@ -12,7 +12,7 @@ use crate::{
 pub(super) struct BacklogExtension {
     /// Everything after this is here.
     from: Position,
-    batches: VecDeque<Arc<Batch>>,
+    batches: VecDeque<Arc<PastBatch>>,
     bytes: usize,
     max_bytes: usize,
 }
@@ -27,7 +27,7 @@ impl BacklogExtension {
         }
     }
 
-    pub(super) fn add(&mut self, batch: &Arc<Batch>) {
+    pub(super) fn add(&mut self, batch: &Arc<PastBatch>) {
         self.bytes += batch.reply.as_bytes().len();
         self.batches.push_back(Arc::clone(batch));
         while self.bytes > self.max_bytes

@@ -8,7 +8,7 @@ use super::{ATTEMPTS, HistoryContext, Refusal, wait_available};
 use crate::{
     feed::{OplogError, OplogReader},
     position::Position,
-    router::Batch,
+    router::PastBatch,
     store::jittered,
     telemetry::Part,
 };
@@ -16,7 +16,7 @@ use crate::{
 pub(super) struct OplogStream {
     context: HistoryContext,
     reader: OplogReader,
-    first: Option<Arc<Batch>>,
+    first: Option<Arc<PastBatch>>,
     /// The stream shows everything after this.
     pub(super) from: Position,
     position: Position,
@@ -37,7 +37,7 @@ impl OplogStream {
     }
 
     /// Returns the next batch; `None` when the backlog holds what comes next, or the stream failed for good.
-    pub(super) async fn next(&mut self) -> Option<Arc<Batch>> {
+    pub(super) async fn next(&mut self) -> Option<Arc<PastBatch>> {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
@@ -56,7 +56,10 @@ impl OplogStream {
     }
 }
 
-async fn open(context: &HistoryContext, from: Position) -> Result<(OplogReader, Batch), Refusal> {
+async fn open(
+    context: &HistoryContext,
+    from: Position,
+) -> Result<(OplogReader, PastBatch), Refusal> {
     let mut pause = context.settings.retry_min;
     for _ in 0..ATTEMPTS {
         context.metrics.replay.streams.inc();

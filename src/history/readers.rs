@@ -13,7 +13,7 @@ use super::{
     backlog_extension::BacklogExtension,
     group::{begin, refuse, take_group},
 };
-use crate::{budget::ByteBudget, position::Position, router::Batch};
+use crate::{budget::ByteBudget, position::Position, router::PastBatch};
 
 /// Clients that may wait for a stream. More are refused as busy, and come back.
 const WAITING_REQUESTS: usize = 32_768;
@@ -130,7 +130,7 @@ async fn serve(context: HistoryContext, mut group: Vec<ReplayRequest>) -> Option
         let Some(batch) = stream.next().await else {
             return extension.hand_over(&context.router).await;
         };
-        batch.count(&budget);
+        batch.charge_to_waiting(&budget);
         extension.add(&batch);
         hand_out(&batch, &mut members).await;
     }
@@ -138,7 +138,7 @@ async fn serve(context: HistoryContext, mut group: Vec<ReplayRequest>) -> Option
 }
 
 /// Gives a batch to every member; drops those that do not take it in time.
-async fn hand_out(batch: &Arc<Batch>, members: &mut Vec<mpsc::Sender<Arc<Batch>>>) {
+async fn hand_out(batch: &Arc<PastBatch>, members: &mut Vec<mpsc::Sender<Arc<PastBatch>>>) {
     let deadline = sleep(PATIENCE);
     tokio::pin!(deadline);
     let mut staying = Vec::with_capacity(members.len());

@@ -3,7 +3,8 @@
 use bson::{DateTime, RawDocument};
 
 use super::{
-    Batch, Capacity, Change, ChangeKind, Reload, Router, answer,
+    Capacity, FeedBatch, FeedChange, FeedChangeKind, PastBatch, PastChange, PastChangeKind, Reload,
+    Router, answer,
     compile::compile_off_thread,
     table::{Entry, Slot, Table},
     teardowns::When,
@@ -18,12 +19,12 @@ use crate::{
 };
 
 impl Router {
-    pub(super) async fn apply_batch(&mut self, mut batch: Batch) {
-        let mut changes = std::mem::take(&mut batch.changes);
-        for change in &mut changes {
-            self.apply_change(change, &batch).await;
+    /// Applies the changes of a batch in order, and keeps them for replays.
+    pub(super) async fn apply_batch(&mut self, batch: FeedBatch) {
+        let mut applied = Vec::with_capacity(batch.changes.len());
+        for change in batch.changes {
+            applied.extend(self.apply_change(change, &batch.reply).await);
         }
-        batch.changes = changes;
         self.position = self.position.max(batch.position);
         self.delivery.flush(&mut self.registry).await;
         self.delivery
@@ -34,54 +35,66 @@ impl Router {
             &self.metrics.delivery.receipt_to_match,
             batch.received_at.elapsed(),
         );
-        batch.unapplied = None;
-        self.backlog.add(batch);
+        drop(batch.unapplied);
+        let past = PastBatch::new(batch.reply, applied, batch.position, batch.received_at);
+        self.backlog.add(past);
         self.announce();
     }
 
-    /// Applies one change. What is kept of it for replays is the stored form.
-    async fn apply_change(&mut self, change: &mut Change, batch: &Batch) {
-        if !matches!(change.kind, ChangeKind::Event(_)) {
+    /// Applies one change. Returns what replays need to know of it, if anything.
+    async fn apply_change(
+        &mut self,
+        change: FeedChange,
+        reply: &RawDocument,
+    ) -> Option<PastChange> {
+        let FeedChange {
+            position,
+            wall_time,
+            kind,
+        } = change;
+        if !matches!(kind, FeedChangeKind::Operation(_)) {
             // Whatever this is, it has its place behind the events before it.
             self.delivery.flush(&mut self.registry).await;
         }
         let before = self.position;
-        self.position = before.max(change.position);
-        match std::mem::replace(&mut change.kind, ChangeKind::AllDeleted) {
-            ChangeKind::Event(range) => {
-                change.kind = ChangeKind::Event(range.clone());
-                if let Some(document) = batch.document(&range) {
+        self.position = before.max(position);
+        let kind = match kind {
+            FeedChangeKind::Operation(operation) => {
+                let kind = PastChangeKind::Operation(operation);
+                let change = PastChange::new(position, wall_time, kind);
+                if let Some(event) = operation.event_in(reply) {
                     self.metrics.delivery.events_received.inc();
-                    self.apply_event(document, change, before).await;
+                    self.apply_event(event, &change, before).await;
                 }
+                return Some(change);
             }
-            ChangeKind::Upserted(compiled) => {
-                change.kind = ChangeKind::Stored(compiled.subscription.document.clone());
+            FeedChangeKind::SubscriptionStored(compiled) => {
                 let (subscription, filter) = compiled.into_parts();
+                let document = subscription.document.clone();
                 self.upsert(Entry::new(subscription), filter).await;
+                PastChangeKind::SubscriptionStored(document)
             }
-            ChangeKind::Deleted(document_key) => {
-                let when = When::Committed(change.wall_time);
+            FeedChangeKind::SubscriptionDeleted(document_key) => {
+                let when = When::Committed(wall_time);
                 self.delete(&DocumentKey::of(&document_key), when).await;
-                change.kind = ChangeKind::Deleted(document_key);
+                PastChangeKind::SubscriptionDeleted(document_key)
             }
-            ChangeKind::AllDeleted => {
-                let when = When::Committed(change.wall_time);
+            FeedChangeKind::AllSubscriptionsDeleted => {
+                let when = When::Committed(wall_time);
                 let none = Table::with_capacity(Capacity::from(&self.settings.limits));
                 self.replace_all(none, when, None).await;
+                PastChangeKind::AllSubscriptionsDeleted
             }
-            ChangeKind::Missed(reason) => {
-                change.kind = ChangeKind::Missed(reason);
+            FeedChangeKind::Missed(reason) => {
                 self.notify_gap(reason, before).await;
+                PastChangeKind::Missed(reason)
             }
-            ChangeKind::PositionsLost => {
+            FeedChangeKind::PositionsLost => {
                 self.durable.lost().await;
-                change.kind = ChangeKind::PositionsLost;
+                return None;
             }
-            other @ (ChangeKind::Stored(_) | ChangeKind::Unseen(_) | ChangeKind::AllReplaced) => {
-                change.kind = other;
-            }
-        }
+        };
+        Some(PastChange::new(position, wall_time, kind))
     }
 
     /// Delivers an event. Those whose filters cannot be matched with it become invalid here: `before` is
@@ -89,7 +102,7 @@ impl Router {
     pub(super) async fn apply_event(
         &mut self,
         document: &RawDocument,
-        change: &Change,
+        change: &PastChange,
         before: Position,
     ) {
         let delivered = self

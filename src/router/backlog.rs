@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use super::Batch;
+use super::PastBatch;
 use crate::{budget::ByteBudget, config, position::Position};
 
 /// Bytes of batches in one answer, so that a long past is read in pieces.
@@ -12,7 +12,7 @@ const SLICE_BYTES: usize = 512 * 1024;
 /// The last batches that the router applied.
 #[derive(Debug)]
 pub(super) struct Backlog {
-    batches: VecDeque<Arc<Batch>>,
+    batches: VecDeque<Arc<PastBatch>>,
     /// Everything after this, up to the router's position, is here.
     start: Position,
     max_bytes: usize,
@@ -26,7 +26,7 @@ pub(super) struct Backlog {
 /// A piece of the past.
 #[derive(Debug)]
 pub(super) struct Slice {
-    pub(super) batches: Vec<Arc<Batch>>,
+    pub(super) batches: Vec<Arc<PastBatch>>,
     /// Whether nothing comes after it.
     pub(super) complete: bool,
 }
@@ -46,24 +46,24 @@ impl Backlog {
     /// Forgets everything: the past begins at `start`.
     pub(super) fn restart(&mut self, start: Position) {
         for batch in self.batches.drain(..) {
-            batch.forget(&self.waiting);
+            batch.release_from_backlog(&self.waiting);
         }
         self.start = start;
     }
 
     /// Adds what was just applied, and forgets what is too much or too old.
-    pub(super) fn add(&mut self, batch: Batch) {
+    pub(super) fn add(&mut self, batch: PastBatch) {
         if !batch.changes.is_empty() {
-            batch.keep(&self.kept);
+            batch.charge_to_backlog(&self.kept);
             self.batches.push_back(Arc::new(batch));
         }
         while let Some(oldest) = self.batches.front() {
-            let too_old = oldest.received_at.elapsed() > self.max_age;
+            let too_old = oldest.received_at().elapsed() > self.max_age;
             if self.bytes() <= self.max_bytes && !too_old {
                 break;
             }
             self.start = oldest.position;
-            oldest.forget(&self.waiting);
+            oldest.release_from_backlog(&self.waiting);
             self.batches.pop_front();
         }
     }
@@ -74,7 +74,7 @@ impl Backlog {
 
     /// Adds what came before: everything after `from`, in order, as it was read from the database. As much
     /// of it is kept as there is room for, the newest first. Nothing is if it does not reach what is here.
-    pub(super) fn add_before(&mut self, from: Position, older: &[Arc<Batch>]) {
+    pub(super) fn add_before(&mut self, from: Position, older: &[Arc<PastBatch>]) {
         let begin = self.start;
         if older.last().is_none_or(|last| last.position < begin) {
             return;
@@ -93,10 +93,10 @@ impl Backlog {
                 Arc::clone(batch)
             };
             if !batch.changes.is_empty() {
-                if batch.held() > self.max_bytes.saturating_sub(self.bytes()) {
+                if batch.bytes() > self.max_bytes.saturating_sub(self.bytes()) {
                     return;
                 }
-                batch.keep(&self.kept);
+                batch.charge_to_backlog(&self.kept);
                 self.batches.push_front(batch);
             }
             self.start = lower(index);
@@ -140,9 +140,9 @@ mod tests {
     use crate::{
         position::DeploymentId,
         protocol::Dialect,
-        router::{Change, ChangeKind, Counted, EventEncoder},
+        router::{EventEncoder, Operation, PastChange, PastChangeKind, Span},
     };
-    use bson::{DateTime, Timestamp, rawdoc};
+    use bson::{DateTime, RawDocumentBuf, Timestamp, rawdoc};
     use prometheus_client::metrics::counter::Counter;
     use std::time::Instant;
 
@@ -168,16 +168,14 @@ mod tests {
         Position::at(Timestamp { time, increment: 0 })
     }
 
-    fn batch(time: u32, bytes: usize) -> Batch {
-        let change = Change::new(at(time), DateTime::from_millis(0), ChangeKind::AllDeleted);
-        Batch {
-            reply: rawdoc! {"x": "y".repeat(bytes)},
-            changes: vec![change],
-            position: at(time),
-            received_at: Instant::now(),
-            counted: Counted::default(),
-            unapplied: None,
-        }
+    fn batch(time: u32, bytes: usize) -> PastBatch {
+        let reply = rawdoc! {"x": "y".repeat(bytes)};
+        batch_of(time, reply, PastChangeKind::AllSubscriptionsDeleted)
+    }
+
+    fn batch_of(time: u32, reply: RawDocumentBuf, kind: PastChangeKind) -> PastBatch {
+        let change = PastChange::new(at(time), DateTime::from_millis(0), kind);
+        PastBatch::new(reply, vec![change], at(time), Instant::now())
     }
 
     fn times(slice: &Slice) -> Vec<u32> {
@@ -223,11 +221,10 @@ mod tests {
         let event = rawdoc! {"_id": "e", "type": "tick", "data": "x".repeat(1_000)};
         let length = event.as_bytes().len();
         let encoded = || {
-            let mut batch = batch(1, 10);
-            batch.reply = event.clone();
-            batch.changes[0].kind = ChangeKind::Event(0..length);
-            let document = batch.document(&(0..length)).unwrap();
+            let operation = Operation::event(Span::within(&event, &event).unwrap());
+            let batch = batch_of(1, event.clone(), PastChangeKind::Operation(operation));
             let change = &batch.changes[0];
+            let document = batch.event(change).unwrap();
             let frame = change.frame(document, Dialect::Tidegate, &encoder());
             assert!(frame.is_some());
             batch
@@ -240,7 +237,8 @@ mod tests {
         // A replay wants another dialect.
         let before = backlog.bytes();
         let batch = Arc::clone(&backlog.after(Position::START).unwrap().batches[0]);
-        let (document, change) = (batch.document(&(0..length)).unwrap(), &batch.changes[0]);
+        let change = &batch.changes[0];
+        let document = batch.event(change).unwrap();
         for _ in 0..2 {
             let frame = batch.frame(change, document, Dialect::Sse, &encoder());
             assert!(frame.is_some());

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{
-    Change, EventEncoder, Settings,
+    EventEncoder, PastChange, Settings,
     outbox::{Bounds, Pushed, Room, Sender, Size},
     outbox_bounds,
     registry::{ConnectionKey, Phase, Registered, Registry},
@@ -83,7 +83,7 @@ impl Delivery {
     pub(super) async fn event(
         &mut self,
         document: &RawDocument,
-        change: &Change,
+        change: &PastChange,
         subscriptions: &Table,
         registry: &mut Registry<Slot>,
     ) -> Result<(), Panicked> {
@@ -111,7 +111,7 @@ impl Delivery {
         slot: Slot,
         registry: &Registry<Slot>,
         document: &RawDocument,
-        change: &Change,
+        change: &PastChange,
     ) {
         let Some(group) = self.coalescer.to(slot, registry.of(slot)) else {
             return;

@@ -3,7 +3,7 @@
 use std::{
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bson::{DateTime, Document, RawDocumentBuf, Timestamp, doc};
@@ -11,8 +11,8 @@ use serde_json::Value;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
-    Attach, AttachError, Batch, Change, ChangeKind, Counted, FromFeed, Router, RouterHandle,
-    Settings,
+    Attach, AttachError, FeedBatch, FeedChange, FeedChangeKind, FromFeed, Operation, PastChange,
+    PastChangeKind, Router, RouterHandle, Settings, Span,
     outbox::{Receiver, Taken},
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     position::{Cursor, DeploymentId, Position},
     protocol::{Dialect, Ending, GapReason},
     subscription::CompiledSubscription,
-    telemetry::Metrics,
+    telemetry::{Lag, Metrics},
 };
 
 const HERE: DeploymentId = DeploymentId([7; 6]);
@@ -30,26 +30,29 @@ fn at(time: u32) -> Position {
     Position::at(Timestamp { time, increment: 1 })
 }
 
-fn batch(time: u32, kind: ChangeKind) -> FromFeed {
+fn batch(time: u32, kind: FeedChangeKind) -> FromFeed {
     of(vec![change(time, kind)], time)
 }
 
-fn change(time: u32, kind: ChangeKind) -> Change {
-    Change::new(at(time), DateTime::now(), kind)
+fn change(time: u32, kind: FeedChangeKind) -> FeedChange {
+    FeedChange {
+        position: at(time),
+        wall_time: DateTime::now(),
+        kind,
+    }
 }
 
-fn of(changes: Vec<Change>, time: u32) -> FromFeed {
+fn of(changes: Vec<FeedChange>, time: u32) -> FromFeed {
     FromFeed::Batch(plain_batch(changes, time))
 }
 
-fn plain_batch(changes: Vec<Change>, time: u32) -> Batch {
-    Batch {
+fn plain_batch(changes: Vec<FeedChange>, time: u32) -> FeedBatch {
+    FeedBatch {
         reply: RawDocumentBuf::new(),
         changes,
         position: at(time),
         received_at: Instant::now(),
-        counted: Counted::default(),
-        unapplied: None,
+        unapplied: Lag::default().received(Instant::now(), Duration::ZERO, Instant::now()),
     }
 }
 
@@ -100,14 +103,14 @@ fn router_within(limits: config::Limits) -> (Router, RouterHandle, mpsc::Sender<
     Router::new(settings, 4, Arc::new(Metrics::default()))
 }
 
-fn made(id: &str) -> ChangeKind {
+fn made(id: &str) -> FeedChangeKind {
     upserted(&doc! {"_id": id})
 }
 
-fn upserted(document: &Document) -> ChangeKind {
+fn upserted(document: &Document) -> FeedChangeKind {
     let limits = Limits::from(&config::Limits::default());
     let document = RawDocumentBuf::try_from(document).unwrap();
-    ChangeKind::Upserted(Box::new(CompiledSubscription::compile(document, &limits)))
+    FeedChangeKind::SubscriptionStored(Box::new(CompiledSubscription::compile(document, &limits)))
 }
 
 /// A router that runs and knows the subscription `a` since 5.
@@ -115,7 +118,7 @@ async fn router_with_one() -> (RouterHandle, mpsc::Sender<FromFeed>, JoinHandle<
     let (router, handle, feed) = new_router();
     let router = tokio::spawn(router.run());
     feed.send(batch(5, made("a"))).await.unwrap();
-    handle.loaded(std::time::Duration::MAX).await;
+    handle.loaded(Duration::MAX).await;
     (handle, feed, router)
 }
 
@@ -129,7 +132,7 @@ async fn a_gap_reaches_from_before_what_is_missing_or_from_where_delivery_starts
     let here = attach(&handle, None).await;
     let far_ahead = attach(&handle, Some(at(20))).await;
 
-    let missed = || ChangeKind::Missed(GapReason::OversizedChange);
+    let missed = || FeedChangeKind::Missed(GapReason::OversizedChange);
     feed.send(batch(9, missed())).await.unwrap();
     feed.send(batch(21, missed())).await.unwrap();
 
@@ -152,7 +155,7 @@ async fn a_gap_reaches_from_before_what_is_missing_or_from_where_delivery_starts
 async fn the_changes_of_one_batch_are_applied_in_their_order() {
     let (handle, feed, router) = router_with_one().await;
     let receiver = attach(&handle, None).await;
-    let missed = ChangeKind::Missed;
+    let missed = FeedChangeKind::Missed;
     let reasons = [GapReason::OversizedChange, GapReason::UndecodableChange];
     let changes = reasons.iter().zip(8..);
     let changes = changes.map(|(reason, time)| change(time, missed(*reason)));
@@ -234,7 +237,8 @@ async fn a_filter_that_is_too_expensive_beside_one_that_panics_is_told_too() {
     let mut values = vec![doc! {"y": 0}; 45_000];
     values.push(doc! {"y": 1_000});
     let event = RawDocumentBuf::try_from(&doc! {"x": values}).unwrap();
-    let change = change(9, ChangeKind::Event(0..0));
+    let operation = Operation::event(Span::within(&event, &event).unwrap());
+    let change = PastChange::new(at(9), DateTime::now(), PastChangeKind::Operation(operation));
     router.apply_event(&event, &change, at(8)).await;
     assert_eq!(router.subscriptions.unmatchable(), 2);
     assert_eq!(next(&receiver).await["type"], "updated");

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Batch, Input, Occupancy, Settings,
+    Input, Occupancy, PastBatch, Settings,
     outbox::{self, Receiver},
     outbox_bounds,
     registry::ConnectionKey,
@@ -141,7 +141,7 @@ pub(crate) enum BacklogAnswer {
     /// Batches with changes after the position asked for.
     Slice {
         /// In order; the first may begin before that position.
-        batches: Vec<Arc<Batch>>,
+        batches: Vec<Arc<PastBatch>>,
         /// With these, everything up to here is known.
         up_to: Position,
         /// Whether the connection gets everything after `up_to` through its outbox from now on.
@@ -309,7 +309,7 @@ impl RouterHandle {
     pub(crate) async fn extend_backlog(
         &self,
         from: Position,
-        batches: Vec<Arc<Batch>>,
+        batches: Vec<Arc<PastBatch>>,
     ) -> Result<Position, Busy> {
         self.ask(|reply| Input::ExtendBacklog(from, batches, reply))
             .await

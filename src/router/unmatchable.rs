@@ -6,7 +6,7 @@
 use bson::RawDocument;
 
 use super::{
-    Change, Router,
+    PastChange, Router,
     registry::{ConnectionKey, Registered},
     table::Slot,
 };
@@ -47,7 +47,7 @@ impl Router {
         }
     }
 
-    pub(super) async fn blame_dear(&mut self, change: &Change, before: Position) {
+    pub(super) async fn blame_dear(&mut self, change: &PastChange, before: Position) {
         let fault = too_expensive(change.position, self.settings.deployment);
         let mut dear = std::mem::take(&mut self.delivery.matched.dear);
         for slot in dear.drain(..) {
@@ -60,7 +60,7 @@ impl Router {
     pub(super) async fn blame_panics(
         &mut self,
         document: &RawDocument,
-        change: &Change,
+        change: &PastChange,
         before: Position,
     ) {
         let culprits = self.subscriptions.panicking(document);

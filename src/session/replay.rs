@@ -26,7 +26,7 @@ use crate::{
     filter::{Filter, Limits},
     position::Position,
     protocol::{Dialect, Frame, GapReason, Message},
-    router::{Batch, Change, ChangeKind, compile_off_thread, registry::ConnectionKey},
+    router::{PastBatch, PastChange, PastChangeKind, compile_off_thread, registry::ConnectionKey},
     subscription::{CompiledSubscription, DocumentKey, Subscription},
 };
 
@@ -88,7 +88,7 @@ pub(super) struct Replay {
     expiry: Option<DateTime>,
     /// Everything up to here was looked at.
     done: Position,
-    batches: VecDeque<Arc<Batch>>,
+    batches: VecDeque<Arc<PastBatch>>,
     next_change: usize,
     /// Where the batches end, and whether the connection is live from there.
     until: Option<(Position, bool)>,
@@ -117,10 +117,10 @@ impl Turn {
         }
     }
 
-    fn spend(&mut self, change: &Change) {
+    fn spend(&mut self, change: &PastChange) {
         self.changes = self.changes.saturating_sub(1);
-        if let ChangeKind::Event(range) = &change.kind {
-            self.bytes = self.bytes.saturating_sub(range.len());
+        if let PastChangeKind::Operation(operation) = &change.kind {
+            self.bytes = self.bytes.saturating_sub(operation.bytes());
         }
     }
 
@@ -274,7 +274,7 @@ impl Replay {
     /// Looks through (a part of) the first batch.
     fn look_through(
         &mut self,
-        batch: &Batch,
+        batch: &PastBatch,
         max_bytes: usize,
         out: &mut Vec<Arc<Frame>>,
     ) -> Found {
@@ -292,7 +292,7 @@ impl Replay {
                 continue;
             }
             let before = std::mem::replace(&mut self.done, change.position);
-            if let ChangeKind::Missed(reason) = change.kind {
+            if let PastChangeKind::Missed(reason) = change.kind {
                 return Found::Gap(reason, before, change.position);
             }
             // Whoever comes back begins with the filter in force then. What came before is judged by the
@@ -305,7 +305,7 @@ impl Replay {
                 self.next_change -= 1;
                 return Found::Frames;
             }
-            if self.archive.has(batch, &change.kind, change.position) {
+            if self.archive.has(batch, change) {
                 continue;
             }
             match self.pick(batch, change) {
@@ -329,10 +329,12 @@ impl Replay {
     }
 
     /// Whether the filter changed here, and the past does not tell into what.
-    fn hides_filter(&self, change: &Change) -> bool {
+    fn hides_filter(&self, change: &PastChange) -> bool {
         let replaced = match &change.kind {
-            ChangeKind::AllReplaced => true,
-            ChangeKind::Unseen(key) => DocumentKey::of(key).prevails_over(&self.subscription),
+            PastChangeKind::AllSubscriptionsReplaced => true,
+            PastChangeKind::SubscriptionUnknown(key) => {
+                DocumentKey::of(key).prevails_over(&self.subscription)
+            }
             _ => false,
         };
         replaced && change.position > self.attached_at

@@ -73,7 +73,7 @@ pub(crate) enum FeedState {
     /// Changes arrive later than they are committed.
     Behind,
     /// The database cannot be read; sockets stay open.
-    Cut,
+    Disconnected,
 }
 
 impl FeedState {
@@ -82,7 +82,7 @@ impl FeedState {
             Self::Loading => "loading",
             Self::Current => "current",
             Self::Behind => "behind",
-            Self::Cut => "cut",
+            Self::Disconnected => "cut",
         }
     }
 }
@@ -158,8 +158,8 @@ impl Health {
     }
 
     /// Whether the feed was last reported as cut.
-    pub(crate) fn is_feed_cut(&self) -> bool {
-        self.with(|state| state.feed == FeedState::Cut)
+    pub(crate) fn is_feed_disconnected(&self) -> bool {
+        self.with(|state| state.feed == FeedState::Disconnected)
     }
 
     /// Reports that this node stops: it is not ready any more.
@@ -244,7 +244,7 @@ impl State {
         let (feed, passed) = self.feed();
         let seconds = passed.as_secs();
         match feed {
-            FeedState::Behind | FeedState::Cut if passed > self.tolerance => {
+            FeedState::Behind | FeedState::Disconnected if passed > self.tolerance => {
                 let state = feed.as_str();
                 Err(format!(
                     "the feed is {state}; it was current {seconds} s ago"
@@ -295,7 +295,7 @@ mod tests {
     fn a_node_is_ready_once_its_first_load_is_applied() {
         let health = health(Duration::from_hours(1));
         assert!(refusal(&health).contains("loaded"));
-        health.feed(FeedState::Cut);
+        health.feed(FeedState::Disconnected);
         assert!(
             refusal(&health).contains("loaded"),
             "nothing to ride out yet"
@@ -318,8 +318,8 @@ mod tests {
         for health in [&patient, &strict] {
             health.report(Part::Router, "up", None);
             assert!(health.feed(FeedState::Current));
-            assert!(health.feed(FeedState::Cut));
-            assert!(!health.feed(FeedState::Cut), "not a change");
+            assert!(health.feed(FeedState::Disconnected));
+            assert!(!health.feed(FeedState::Disconnected), "not a change");
             assert_eq!(health.to_json()["parts"]["feed"]["status"], "cut");
         }
         assert_eq!(patient.ready(), Ok(()), "a short cut is ridden out");

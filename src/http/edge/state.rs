@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     /// This node's record of the deletes it has seen.
     pub receipts: Receipts,
     /// The deletes of the day before this node's start.
-    pub recall: DeleteHistory,
+    pub delete_history: DeleteHistory,
     pub description: Description,
     /// This node's identity, as other nodes see it.
     pub node: Arc<NodeInfo>,

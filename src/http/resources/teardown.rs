@@ -71,8 +71,9 @@ async fn remembered(state: &AppState, id: &str) -> Result<(Remembered, bool), Pr
     if found.deletion.is_some() {
         return Ok((found, true));
     }
-    let recalled = state.recall.done(state.limits().database_timeout).await;
-    Ok((find().await?, recalled))
+    let patience = state.limits().database_timeout;
+    let is_complete = state.delete_history.wait_read(patience).await;
+    Ok((find().await?, is_complete))
 }
 
 /// Reads the evidence in the opposite order of its writing: a receipt is written before the heartbeat that vouches for

@@ -9,7 +9,7 @@ use crate::{
     history::{DeliveredIds, Seam},
     position::Position,
     protocol::{Frame, GapReason},
-    router::{Batch, Change, ChangeKind},
+    router::{PastBatch, PastChange},
 };
 
 /// What a replay keeps while it reads old events, and of those it delivered.
@@ -48,20 +48,16 @@ impl ArchivePages {
     }
 
     /// When a change was committed, or the latest that it can have been: a page knows the second.
-    pub(super) fn committed(&self, change: &Change) -> DateTime {
+    pub(super) fn committed(&self, change: &PastChange) -> DateTime {
         let millis = change.wall_time.timestamp_millis();
         let rest = if self.is_page() { 999 } else { 0 };
         DateTime::from_millis(millis.saturating_add(rest))
     }
 
     /// Whether the event of a change stream was delivered from the collection already.
-    pub(super) fn has(&mut self, batch: &Batch, kind: &ChangeKind, at: Position) -> bool {
-        match kind {
-            ChangeKind::Event(range) => batch
-                .document(range)
-                .is_some_and(|event| self.delivered.has(event, at)),
-            _ => false,
-        }
+    pub(super) fn has(&mut self, batch: &PastBatch, change: &PastChange) -> bool {
+        let event = batch.event(change);
+        event.is_some_and(|event| self.delivered.has(event, change.position))
     }
 }
 
@@ -69,7 +65,7 @@ impl Replay {
     /// Looks through (a part of) a page. Several events may stand at one position.
     pub(super) fn look_through_page(
         &mut self,
-        batch: &Batch,
+        batch: &PastBatch,
         max_bytes: usize,
         out: &mut Vec<Arc<Frame>>,
     ) -> Found {
@@ -85,12 +81,12 @@ impl Replay {
             }
             let before = self.done;
             self.done = before.max(change.position);
-            if self.archive.has(batch, &change.kind, change.position) {
+            if self.archive.has(batch, change) {
                 continue;
             }
             match self.pick(batch, change) {
                 Picked::Frame(frame) => {
-                    self.remember(batch, &change.kind, change.position);
+                    self.remember(batch, change);
                     bytes += frame.bytes.len();
                     out.push(frame);
                     if bytes >= max_bytes {
@@ -110,11 +106,9 @@ impl Replay {
         self.end_page(batch.position)
     }
 
-    fn remember(&mut self, batch: &Batch, kind: &ChangeKind, at: Position) {
-        if let ChangeKind::Event(range) = kind
-            && let (Some(event), Some(seam)) = (batch.document(range), self.archive.seam)
-        {
-            self.archive.delivered.add(event, at, seam);
+    fn remember(&mut self, batch: &PastBatch, change: &PastChange) {
+        if let (Some(event), Some(seam)) = (batch.event(change), self.archive.seam) {
+            self.archive.delivered.add(event, change.position, seam);
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     position::Position,
     protocol::{Frame, GapReason},
-    router::{Batch, Change, ChangeKind},
+    router::{PastBatch, PastChange, PastChangeKind},
     subscription::DocumentKey,
 };
 
@@ -28,16 +28,16 @@ pub(super) enum Picked {
 
 impl Replay {
     /// Looks at a change for what concerns this connection.
-    pub(super) fn pick(&mut self, batch: &Batch, change: &Change) -> Picked {
+    pub(super) fn pick(&mut self, batch: &PastBatch, change: &PastChange) -> Picked {
         let is_past = change.position <= self.attached_at;
         match &change.kind {
-            ChangeKind::Event(range) => {
-                let document = batch.document(range);
+            PastChangeKind::Operation(_) => {
+                let document = batch.event(change);
                 return document.map_or(Picked::Nothing, |document| {
                     self.pick_event(batch, change, document)
                 });
             }
-            ChangeKind::Stored(document)
+            PastChangeKind::SubscriptionStored(document)
                 if !is_past && DocumentKey::of(document).prevails_over(&self.subscription) =>
             {
                 self.subscription = DocumentKey::of(document);
@@ -46,16 +46,23 @@ impl Replay {
             }
             // The registry has ended the connection there. What comes behind it under the same id is another
             // subscription's.
-            ChangeKind::Deleted(key) if !is_past && DocumentKey::of(key) == self.subscription => {
+            PastChangeKind::SubscriptionDeleted(key)
+                if !is_past && DocumentKey::of(key) == self.subscription =>
+            {
                 self.stop_at(change.position);
             }
-            ChangeKind::AllDeleted if !is_past => self.stop_at(change.position),
+            PastChangeKind::AllSubscriptionsDeleted if !is_past => self.stop_at(change.position),
             _ => {}
         }
         Picked::Nothing
     }
 
-    fn pick_event(&mut self, batch: &Batch, change: &Change, document: &RawDocument) -> Picked {
+    fn pick_event(
+        &mut self,
+        batch: &PastBatch,
+        change: &PastChange,
+        document: &RawDocument,
+    ) -> Picked {
         let (filter, expiry) = if change.position <= self.attached_at {
             (&self.past_filter, self.past_expiry)
         } else {

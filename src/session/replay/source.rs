@@ -14,11 +14,11 @@ use crate::{
     history::{ArchiveReader, OplogReader, Refusal},
     position::Position,
     protocol::GapReason,
-    router::{BacklogAnswer, Batch, Busy},
+    router::{BacklogAnswer, Busy, PastBatch},
 };
 
 /// A page, and what it was read with.
-pub(super) type Page = (ArchiveReader, Result<Option<Arc<Batch>>, Refusal>);
+pub(super) type Page = (ArchiveReader, Result<Option<Arc<PastBatch>>, Refusal>);
 
 /// Where the next batches come from.
 pub(super) enum Source {
@@ -153,7 +153,7 @@ impl Replay {
         };
         Poll::Ready(match page {
             Ok(Some(batch)) => {
-                batch.count(&self.context.encoder.budget);
+                batch.charge_to_waiting(&self.context.encoder.budget);
                 self.batches.push_back(batch);
                 self.archive.page = Some(self.done);
                 // It is read when this one is delivered.

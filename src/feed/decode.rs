@@ -1,10 +1,11 @@
-//! What a change stream shows, decoded. Pure.
-
-use std::ops::Range;
+//! From the server's change events to what they mean for this service. Pure.
 
 use bson::{DateTime, RawBsonRef, RawDocument, Timestamp, error::Error};
 
-use crate::position::Position;
+use crate::{
+    position::Position,
+    router::{Operation, Span},
+};
 
 /// One of our collections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,10 +110,70 @@ fn date_of(cluster_time: Option<Timestamp>, position: Position) -> DateTime {
     DateTime::from_millis(i64::from(time.time) * 1_000)
 }
 
-/// Where `part`, which lies in `whole`, lies in it.
-pub(super) fn range_in(whole: &[u8], part: &[u8]) -> Range<usize> {
-    let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
-    start..start + part.len()
+/// The meaning of a change event. What of it needs the database is left to those who follow the feed.
+#[derive(Debug)]
+pub(super) enum Meaning<'a> {
+    /// Concerns nothing of ours.
+    Nothing,
+    /// A document of a source was written.
+    Operation(Operation),
+    /// A subscription was made or changed. Without a document, the collection was made without images, or the image is
+    /// gone already: what the subscription became has to be looked up by its key.
+    SubscriptionStored {
+        document: Option<&'a RawDocument>,
+        key: Option<&'a RawDocument>,
+    },
+    /// A subscription was deleted: its `_id`, as a one-element document.
+    SubscriptionDeleted(&'a RawDocument),
+    /// One of our collections was dropped or renamed away, and its documents with it.
+    CollectionGone(OwnCollection, &'static str),
+    /// Another collection was put in the place of this one of ours (`$out` ends like this too). Where it was one of ours
+    /// itself, that one is gone.
+    CollectionReplaced {
+        replaced: OwnCollection,
+        gone: Option<OwnCollection>,
+    },
+    /// The whole database was dropped; a stream can go on after this.
+    Invalidated,
+    /// Nothing to act on, but worth a line in the log.
+    Odd(&'static str),
+}
+
+impl<'a> RawChange<'a> {
+    /// Returns the meaning of a change that is part of `reply`.
+    pub(super) fn meaning(&self, reply: &RawDocument) -> Meaning<'a> {
+        if let Some(replaced) = self.renamed_to {
+            let gone = self.collection;
+            return Meaning::CollectionReplaced { replaced, gone };
+        }
+        match (self.collection, self.operation) {
+            (Some(OwnCollection::Events), "insert") => {
+                let span = self
+                    .full_document
+                    .and_then(|event| Span::within(reply, event));
+                span.map_or(Meaning::Odd("insert_without_document"), |span| {
+                    Meaning::Operation(Operation::event(span))
+                })
+            }
+            (Some(OwnCollection::Subscriptions), "insert" | "replace" | "update") => {
+                Meaning::SubscriptionStored {
+                    document: self.full_document,
+                    key: self.document_key,
+                }
+            }
+            (Some(OwnCollection::Subscriptions), "delete") => self.document_key.map_or(
+                Meaning::Odd("delete_without_key"),
+                Meaning::SubscriptionDeleted,
+            ),
+            (Some(own), "drop") => Meaning::CollectionGone(own, "drop"),
+            (Some(own), "rename") => Meaning::CollectionGone(own, "renamed_away"),
+            // Of a collection that is not ours.
+            (None, "drop" | "rename") => Meaning::Nothing,
+            (None, "dropDatabase") => Meaning::Odd("dropDatabase"),
+            (None, "invalidate") => Meaning::Invalidated,
+            _ => Meaning::Odd("other"),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -140,8 +201,11 @@ mod tests {
         );
         assert_eq!(raw.wall_time, DateTime::from_millis(5));
         let document = raw.full_document.unwrap();
-        let range = range_in(change.as_bytes(), document.as_bytes());
-        assert_eq!(&change.as_bytes()[range], document.as_bytes());
+        let Meaning::Operation(operation) = raw.meaning(&change) else {
+            panic!("it is an event");
+        };
+        assert_eq!(operation.before, None);
+        assert_eq!(operation.after.unwrap().of(&change), Some(document));
     }
 
     #[test]
