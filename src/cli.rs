@@ -1,7 +1,7 @@
 //! The command line, one file a command: arguments in, an exit code out.
 //!
-//! `dev`, `serve`, `migrate` and `doctor` take a configuration and work on the database. The others are clients: they know
-//! a running service by its address alone.
+//! `dev`, `serve`, `migrate` and `doctor` take a configuration and work on the database. The others are clients: they
+//! know a running service by its address alone.
 
 mod bench;
 mod descriptors;
@@ -67,8 +67,8 @@ enum Command {
     Bench(bench::Args),
 }
 
-/// Parses the arguments of this process, and ends it if they make no sense. A connection string in the wrong place is not
-/// repeated, because it may hold a password.
+/// Parses the arguments of this process, and ends it if they make no sense. A connection string in the wrong place is
+/// not repeated, because it may hold a password.
 pub fn parse() -> Cli {
     Cli::try_parse().unwrap_or_else(|mut error| {
         let secret = |value: &ContextValue| {

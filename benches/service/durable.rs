@@ -1,5 +1,5 @@
-//! The latency that durability adds from commit to socket: the same load to a plain subscription and to a durable one whose
-//! client acknowledges every event, in turn, in one run.
+//! The latency that durability adds from commit to socket: the same load to a plain subscription and to a durable one
+//! whose client acknowledges every event, in turn, in one run.
 
 use anyhow::Result;
 use reqwest::Method;

@@ -1,5 +1,5 @@
-//! The rate at which feed and router work off events when hardly any match, beside a bare raw change stream that drains the
-//! same events of the same mongod.
+//! The rate at which feed and router work off events when hardly any match, beside a bare raw change stream that drains
+//! the same events of the same mongod.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,8 @@ pub(crate) async fn run() -> Result<Vec<Row>> {
     compare(200_000, 3).await
 }
 
-/// Measures how soon the last event arrives. The service is suspended while events are inserted; only the last one matches.
+/// Measures how soon the last event arrives. The service is suspended while events are inserted; only the last one
+/// matches.
 pub(crate) async fn compare(events: u64, windows: usize) -> Result<Vec<Row>> {
     let node = Node::start().await?;
     let filter = |n| serde_json::json!({"type": "tick", "data.account": n, "data.never": true});
@@ -54,7 +55,8 @@ pub(crate) async fn compare(events: u64, windows: usize) -> Result<Vec<Row>> {
         ours.push(count / elapsed.as_secs_f64());
         let each = node.cpu_each(before, events)?;
         println!("  {events} events in {elapsed:.2?}: {each}");
-        // The stream also brings documents that were inserted before `from` in the same second. None of them is an event.
+        // The stream also brings documents that were inserted before `from` in the same second. None of them is an
+        // event.
         tokio::time::sleep(Duration::from_millis(200)).await;
         let before = node.both_cpu()?;
         let begun = Instant::now();

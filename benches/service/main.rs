@@ -1,10 +1,10 @@
 //! The cost and the speed of a node, beside its peers and the bare driver: `cargo bench --bench service [-- CASE…]`.
 //!
 //! Each case starts a private mongod, the release binary and, where they are installed, the peers (`nginx` with nchan,
-//! `nats-server`) as processes of their own on the first core. This process is the load and stays on the second; mongod may
-//! use both. CPU and memory are the kernel's figures. Every row is the median of several windows, ours and theirs in turn;
-//! the last four cases print lines of their own. Without arguments all cases run except `quick`, a check of a minute that
-//! fails if a ratio is far off.
+//! `nats-server`) as processes of their own on the first core. This process is the load and stays on the second; mongod
+//! may use both. CPU and memory are the kernel's figures. Every row is the median of several windows, ours and theirs
+//! in turn; the last four cases print lines of their own. Without arguments all cases run except `quick`, a check of a
+//! minute that fails if a ratio is far off.
 //!
 //! Each file here is a case. `rig` is the machinery, and `peers` are the services that are compared.
 

@@ -1,5 +1,5 @@
-//! The cost of each further node for the database: mongod's CPU per event with no reader, with a bare change stream, and
-//! with one and two nodes.
+//! The cost of each further node for the database: mongod's CPU per event with no reader, with a bare change stream,
+//! and with one and two nodes.
 
 use std::time::Duration;
 

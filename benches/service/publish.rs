@@ -1,5 +1,5 @@
-//! `POST /events` in batches, beside a bare `insert_many` into a collection with the same validator and indexes on the same
-//! mongod, with one bare change stream open on it.
+//! `POST /events` in batches, beside a bare `insert_many` into a collection with the same validator and indexes on the
+//! same mongod, with one bare change stream open on it.
 
 use std::time::Instant;
 

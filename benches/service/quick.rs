@@ -1,5 +1,5 @@
-//! A minute's check for developers: ratios alone. The bounds are wide enough for a busy machine, and catch a lost factor of
-//! two or three.
+//! A minute's check for developers: ratios alone. The bounds are wide enough for a busy machine, and catch a lost
+//! factor of two or three.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Replayed events per second to one socket, from the backlog in memory and from the oplog, beside a bare change stream of
-//! the driver over the same stretch in the same run.
+//! Replayed events per second to one socket, from the backlog in memory and from the oplog, beside a bare change stream
+//! of the driver over the same stretch in the same run.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! Ten thousand clients with cursors return to a node that has just started: the time until all are live, and the load on the
-//! database.
+//! Ten thousand clients with cursors return to a node that has just started: the time until all are live, and the load
+//! on the database.
 
 use std::{
     sync::Arc,

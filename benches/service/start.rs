@@ -1,5 +1,5 @@
-//! A start with 1,000,000 subscriptions in the database: the time from the process's start to ready, beside a bare cursor
-//! that reads the same documents one by one and in raw batches.
+//! A start with 1,000,000 subscriptions in the database: the time from the process's start to ready, beside a bare
+//! cursor that reads the same documents one by one and in raw batches.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-//! The time from a delete in the database to the last closed socket, with 1,000 sockets on two nodes, beside the receipt of
-//! the same delete by a bare change stream of the driver.
+//! The time from a delete in the database to the last closed socket, with 1,000 sockets on two nodes, beside the
+//! receipt of the same delete by a bare change stream of the driver.
 
 use std::time::Instant;
 
@@ -42,8 +42,8 @@ pub(crate) async fn run() -> Result<()> {
     node.stop().await
 }
 
-/// Creates a subscription, opens its sockets and deletes it. Returns the microseconds from just before the delete to its
-/// receipt by the bare stream, and to the last close.
+/// Creates a subscription, opens its sockets and deletes it. Returns the microseconds from just before the delete to
+/// its receipt by the bare stream, and to the last close.
 async fn round(node: &Node, other: &Node) -> Result<(i64, i64)> {
     let id = node.subscribe(serde_json::json!({"type": "never"})).await?;
     let mut sockets = Vec::new();

@@ -2,8 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit to the hard one. Shells and supervisors often set 1,024 for programs that use `select`. This one
-/// does not.
+/// Raises the soft limit to the hard one. Shells and supervisors often set 1,024 for programs that use `select`. This
+/// one does not.
 pub(crate) fn raise() {
     let before = getrlimit(Resource::Nofile);
     if before.current == before.maximum {

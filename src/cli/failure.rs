@@ -61,8 +61,9 @@ impl Failure {
         }
     }
 
-    /// Makes a failure of an error of the database. The exit code is 69 where the database cannot be reached or used, 64
-    /// where the connection string is wrong or the database is somebody else's, and 1 where its migrations are in the way.
+    /// Makes a failure of an error of the database. The exit code is 69 where the database cannot be reached or used,
+    /// 64 where the connection string is wrong or the database is somebody else's, and 1 where its migrations are in
+    /// the way.
     pub(crate) fn store(error: &StoreError) -> Self {
         let code = match error {
             StoreError::Startup(startup) => match startup.as_ref() {

@@ -34,7 +34,7 @@ fn bind_socket(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Listens. From now on every connection is to be answered.
+/// Listens. From now on every connection must be answered.
 pub(crate) fn listen(socket: TcpSocket) -> Result<TcpListener, Failure> {
     let address = socket.local_addr()?;
     let listening = socket.listen(BACKLOG);

@@ -46,8 +46,8 @@ pub(crate) struct Settings {
     log_format: Option<LogFormat>,
 }
 
-/// Writes the help of a setting. clap does not know the variables and defaults: a wrong variable is bad configuration and
-/// not wrong usage, and a default must not hide the file.
+/// Writes the help of a setting. clap does not know the variables and defaults: a wrong variable is bad configuration
+/// and not wrong usage, and a default must not hide the file.
 fn help(what: &str, variable: &str, default: &str) -> String {
     format!("{what} [env: TIDEGATE_{variable}] [default: {default}]")
 }

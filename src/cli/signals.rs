@@ -11,8 +11,8 @@ const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
-/// Returns a token that the first signal cancels. The task behind it lives as long as the process: the second signal ends
-/// the process, whatever the rest is doing then.
+/// Returns a token that the first signal cancels. The task behind it lives as long as the process: the second signal
+/// ends the process, whatever the rest is doing then.
 pub(crate) fn stop_token() -> io::Result<CancellationToken> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

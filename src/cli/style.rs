@@ -20,8 +20,8 @@ pub(crate) const HELP: clap::builder::Styles = clap::builder::Styles::styled()
     .literal(AnsiColor::Cyan.on_default())
     .placeholder(AnsiColor::Cyan.on_default().dimmed());
 
-/// Adds a style to a text. The result must go through [`print`], [`note`] and their like, which remove colours where they are
-/// not wanted.
+/// Adds a style to a text. The result must go through [`print`], [`note`] and their like, which remove colours where
+/// they are not wanted.
 pub(crate) fn paint(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
@@ -62,8 +62,8 @@ pub fn error(text: impl Display) {
     anstream::eprintln!("{} {}", paint(BAD, "error:"), safe(&text.to_string()));
 }
 
-/// Escapes whatever steers a terminal, except line breaks and colours: the last net under all output. Texts of others go
-/// through [`printable`] before and have no line breaks of their own.
+/// Escapes whatever steers a terminal, except line breaks and colours: the last net under all output. Texts of others
+/// go through [`printable`] before and have no line breaks of their own.
 fn safe(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

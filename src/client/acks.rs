@@ -1,7 +1,7 @@
 //! Events that are handled and not acknowledged yet.
 //!
-//! One frame acknowledges everything before it, so a burst takes a few: one when nothing more is there to read, and on the
-//! way one every hundred events or 200 ms.
+//! One frame acknowledges everything before it, so a burst takes a few: one when nothing more is there to read, and on
+//! the way one every hundred events or 200 ms.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ const LONGEST: Duration = Duration::from_millis(200);
 /// The acknowledgements of one listener, over all its connections.
 #[derive(Debug, Default)]
 pub(super) struct Acks {
-    /// The cursor of the last frame that was handled. There is none before the first event: what lies before the start is not
-    /// ours to acknowledge.
+    /// The cursor of the last frame that was handled. There is none before the first event: what lies before the start
+    /// is not ours to acknowledge.
     handled: Option<String>,
     /// Events since the last acknowledgement.
     events: usize,
@@ -64,8 +64,8 @@ impl Acks {
         self.since = None;
     }
 
-    /// Notes that the connection is over. The service may not have heard the last message, so the next connection repeats
-    /// it.
+    /// Notes that the connection is over. The service may not have heard the last message, so the next connection
+    /// repeats it.
     pub(super) fn disconnected(&mut self) {
         self.ended = false;
         if self.handled.is_some() {

@@ -33,8 +33,8 @@ impl Backoff {
         self.attempt = 0;
     }
 
-    /// Returns the next wait. Where the service asked for one, it is added, up to a minute: so clients wait at least that long,
-    /// and do not all come back at once.
+    /// Returns the next wait. Where the service asked for one, it is added, up to a minute: so clients wait at least
+    /// that long, and do not all come back at once.
     pub(super) fn next(&mut self, asked: Option<Duration>) -> Duration {
         let bound = self.first.saturating_mul(2u32.saturating_pow(self.attempt));
         self.attempt = self.attempt.saturating_add(1);

@@ -79,8 +79,8 @@ pub(crate) enum ListenError {
 }
 
 impl Listener {
-    /// Makes a listener that begins at `start`. Nothing is opened before [`Listener::next`]. `acknowledge` is for durable
-    /// subscriptions; on any other the service ignores it.
+    /// Makes a listener that begins at `start`. Nothing is opened before [`Listener::next`]. `acknowledge` is for
+    /// durable subscriptions; on any other the service ignores it.
     pub(crate) fn new(
         client: Client,
         subscription: String,
@@ -227,8 +227,8 @@ impl Connection {
     }
 }
 
-/// Judges a close. Returns its reason where the connection may be opened again. `ended` is the reason in the frame `ended`,
-/// if that came before.
+/// Judges a close. Returns its reason where the connection may be opened again. `ended` is the reason in the frame
+/// `ended`, if that came before.
 fn judge_close(code: u16, text: &str, ended: Option<&str>) -> Result<String, ListenError> {
     let ending = Ending::from_code(code);
     let (name, retry) = match ending {

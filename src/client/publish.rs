@@ -17,8 +17,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(8);
 const STILL_RUNNING: u16 = 409;
 
 impl Client {
-    /// Publishes events: a JSON array of them, or one. All attempts carry the same idempotency key, so the service stores
-    /// the events once, even where its answer to an earlier attempt was lost. `retrying` is called before each wait.
+    /// Publishes events: a JSON array of them, or one. All attempts carry the same idempotency key, so the service
+    /// stores the events once, even where its answer to an earlier attempt was lost. `retrying` is called before each
+    /// wait.
     pub(crate) async fn publish(
         &self,
         body: Bytes,

@@ -100,7 +100,7 @@ async fn it_is_acknowledged_while_it_listens() {
     check(&service, &id, 3..4);
 }
 
-/// A node on the same database, in a process. It forgets acknowledgements when it is killed.
+/// Starts a node on the same database, in a process. It forgets acknowledgements when it is killed.
 async fn forgetful(service: &Service, address: &str) -> Running {
     let config = &service.config;
     let running = Running::start(

@@ -205,7 +205,7 @@ async fn whoever_may_only_read_can_list_and_no_refusal_repeats_a_command() {
     }
 }
 
-/// A database of another program.
+/// Makes a database of another program.
 async fn shop(uri: &str) -> Database {
     let database = client(uri).await.database(&database_name());
     let customer = doc! {"_id": "customer", "expiresAt": DateTime::from_millis(4_000_000_000_000)};

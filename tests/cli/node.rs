@@ -232,7 +232,7 @@ fn answer_to_page(server: &str, origin: &str) -> String {
     answer
 }
 
-/// A WebSocket client that answers nothing, not even the closing handshake.
+/// Opens a WebSocket client that answers nothing, not even the closing handshake.
 fn client_that_never_says_goodbye(server: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.trim_start_matches("http://")).unwrap();
     let request = "GET /api/v1/subscriptions/a/events HTTP/1.1\r\nHost: localhost\r\n\

@@ -1,4 +1,4 @@
-// A page in Chromium: `browser.mjs (EventSource | EventSourcePolyfill | WebSocket) PORT URL`; the page is that of the port.
+// A page in Chromium: `browser.mjs (EventSource | EventSourcePolyfill | WebSocket) PORT URL`; the port serves the page.
 import { createServer } from "node:http";
 import { installed, say, tell } from "./say.mjs";
 

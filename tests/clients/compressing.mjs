@@ -1,4 +1,4 @@
-// A proxy that compresses all that may be: `compressing.mjs UPSTREAM_PORT`; it says on which port it listens.
+// A proxy that compresses whatever it may: `compressing.mjs UPSTREAM_PORT`. It prints the port it listens on.
 import { createServer, request } from "node:http";
 import { connect } from "node:net";
 import { installed, say } from "./say.mjs";

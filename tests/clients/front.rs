@@ -19,7 +19,7 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// No proxy.
+    /// Makes a front without a proxy.
     pub(crate) fn none(node: SocketAddr) -> Self {
         Self {
             address: node,
@@ -28,12 +28,13 @@ impl Front {
         }
     }
 
-    /// nginx with its defaults (it buffers, and speaks HTTP/1.0 to the node). It compresses JSON and event streams.
+    /// Starts nginx with its defaults (it buffers, and speaks HTTP/1.0 to the node). It compresses JSON and event
+    /// streams.
     pub(crate) async fn nginx(node: SocketAddr) -> Self {
         Self::nginx_with(node, "").await
     }
 
-    /// The same, and it passes upgrades on.
+    /// Starts the same, passing upgrades on.
     pub(crate) async fn upgrading_nginx(node: SocketAddr) -> Self {
         let upgrading = "proxy_http_version 1.1; \
             proxy_set_header Upgrade $http_upgrade; \
@@ -65,7 +66,7 @@ impl Front {
         }
     }
 
-    /// A proxy that compresses everything except answers that forbid it.
+    /// Starts a proxy that compresses everything except answers that forbid it.
     pub(crate) async fn compressing(node: SocketAddr) -> Self {
         let mut command = Program::Node.script("compressing.mjs");
         command.arg(node.port().to_string());

@@ -60,7 +60,7 @@ impl Program {
     }
 }
 
-/// The folder for packages.
+/// Returns the folder for packages.
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients")
 }

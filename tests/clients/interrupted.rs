@@ -95,7 +95,7 @@ async fn publish(service: &Service, client: &mut Client, next: &mut i64) {
     client.until_event(*next - 1).await;
 }
 
-/// A node that waits for its database.
+/// Starts a node that waits for its database.
 async fn not_ready(config: &Config) -> (SocketAddr, CancellationToken) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -164,7 +164,7 @@ async fn comes_back(kind: Kind, behind: Behind) {
     stop.cancel();
 }
 
-/// All run at once, because they wait most of the time.
+/// Runs all at once, because they wait most of the time.
 async fn come_back(behind: Behind, kinds: &[Kind]) {
     join_all(kinds.iter().map(|kind| comes_back(*kind, behind))).await;
 }

@@ -1,4 +1,4 @@
-// What all scripts here share: packages from the folder of installed clients, and lines of JSON.
+// Shared by all scripts here: packages from the folder of installed clients, and lines of JSON.
 import { writeSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -9,11 +9,11 @@ export function say(saw, more = {}) {
   writeSync(1, `${JSON.stringify({ saw, ...more })}\n`);
 }
 
-// A message of the service, in the words that the judge knows.
+// Prints a message of the service in the form that the tests read.
 export function tell(message) {
   const { type, cursor, event, reason } = message;
   say(type, { cursor, n: event?.data?.n, reason });
 }
 
-// Its end is the end of whoever started it.
+// It ends with the process that started it.
 process.stdin.on("close", () => process.exit()).resume();

@@ -1,4 +1,4 @@
-"""What the Python clients share: lines of JSON."""
+"""Lines of JSON, for all Python clients."""
 
 import json
 import os
@@ -11,7 +11,7 @@ def say(saw, **more):
 
 
 def tell(message):
-    """A message of the service, in the words that the judge knows."""
+    """Prints a message of the service in the form that the tests read."""
     event = message.get("event") or {}
     n = (event.get("data") or {}).get("n")
     say(message["type"], cursor=message.get("cursor"), n=n, reason=message.get("reason"))

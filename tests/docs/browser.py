@@ -31,7 +31,7 @@ class Pages:
         self.server.server_close()
 
     def command(self, chromium, block, text, folder):
-        """The command that shows the snippet; what it logs comes out of it."""
+        """Returns the command that shows the snippet and prints what it logs."""
         path = f"/line{block.line}"
         if block.language == "js browser":
             # It says "/api/v1", as one of the same origin does.

@@ -1,4 +1,4 @@
-"""A database that asks for a password: what the pages call db1, db2, db3 with a user in front."""
+"""A database with access control. It stands for db1, db2, db3 with a user in front on the pages."""
 
 import json
 import re
@@ -40,7 +40,7 @@ class Guarded:
             raise
 
     def rewrite(self, text):
-        """The text of a page with this server's address."""
+        """Returns the text of a page with this server's address."""
         return HOSTS.sub(f"@127.0.0.1:{self.port}/", text)
 
     @property

@@ -1,4 +1,4 @@
-"""Links between the pages: each leads to a file that is there, and to a heading in it; the README leads to all of them."""
+"""Links between the pages: each leads to an existing file and heading, and the README leads to every page."""
 
 import re
 
@@ -7,7 +7,7 @@ CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.M | re.S)
 
 
 def slug(heading):
-    """The anchor that GitHub gives a heading."""
+    """Returns the anchor that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
@@ -17,7 +17,7 @@ def anchors(path):
 
 
 def broken(root, name):
-    """Each link of a page that leads nowhere."""
+    """Yields each link of a page that leads nowhere."""
     page = root / name
     for path, anchor in LINK.findall(CODE.sub("", page.read_text())):
         target = (page.parent / path).resolve() if path else page
@@ -28,7 +28,7 @@ def broken(root, name):
 
 
 def orphans(root):
-    """Each page that the README does not lead to."""
+    """Yields each page that the README does not lead to."""
     readme = (root / "README.md").read_text()
     for page in sorted(root.glob("docs/*.md")):
         if f"](docs/{page.name})" not in readme:

@@ -1,4 +1,4 @@
-"""A node with a database of its own, and the addresses of the pages turned into those that it has."""
+"""A node with a database of its own. Its addresses replace those on the pages."""
 
 import os
 import re
@@ -22,11 +22,11 @@ DATABASES = (
 
 
 class Failed(Exception):
-    """A line of a page does not do what the page says."""
+    """A line of a page that does not do what the page says."""
 
 
 def until(condition, seconds, what):
-    """Waits until a condition holds, and returns what it gave."""
+    """Waits until a condition holds, and returns its value."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
@@ -55,7 +55,7 @@ def is_free(address):
 
 
 def kill(process):
-    """Kills what is left of a process' group."""
+    """Kills the rest of a process's group."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -75,7 +75,7 @@ def end(process):
 
 
 class Node:
-    """`tidegate dev` on the address that the pages name where that is free, else on another one."""
+    """`tidegate dev` on the address that the pages name, or on another one if that is taken."""
 
     def __init__(self, binary, origin):
         self.folder = Path(tempfile.mkdtemp(prefix="tidegate-docs-"))
@@ -106,7 +106,7 @@ class Node:
         return found and found.group(1)
 
     def mongod(self):
-        """The program of the mongod that this node runs."""
+        """Returns the program of the mongod that this node runs."""
         port = re.search(r":(\d+)/", self.mongodb).group(1).encode()
         for entry in Path("/proc").glob("[0-9]*"):
             try:
@@ -119,11 +119,11 @@ class Node:
 
     @property
     def administrator(self):
-        """The connection string of one who may do everything in the database of the service."""
+        """Returns a connection string with all rights on the service's database."""
         return self.mongodb.replace("/?", "/tidegate?")
 
     def rewrite(self, text):
-        """The text of a page with the addresses of this node."""
+        """Returns the text of a page with the addresses of this node."""
         text = text.replace(SERVICE, self.address)
         text = OTHERS.sub(lambda found: f"127.0.0.1:{self.other(found.group(1))}", text)
         for database in DATABASES:
@@ -131,7 +131,7 @@ class Node:
         return text
 
     def other(self, port):
-        """The free port that stands for one of the pages' ports."""
+        """Returns the free port that stands for one of the pages' ports."""
         return self.others.setdefault(port, free_port())
 
     def end(self):

@@ -1,4 +1,4 @@
-"""The code blocks of a Markdown page, with what the page's invisible comments say of them."""
+"""The code blocks of a Markdown page, with the instructions in its invisible comments."""
 
 import re
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class Block:
 
 
 def blocks(page, text):
-    """The blocks of a page in order; an error for code that no fence with a language encloses."""
+    """Returns the blocks of a page in order. Code outside a fence with a language is an error."""
     lines = text.split("\n")
     found, at = [], 0
     while at < len(lines):

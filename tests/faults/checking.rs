@@ -47,7 +47,7 @@ fn stored(id: &str, version: Version) -> What {
     What::Stored { id, version }
 }
 
-/// The commits. The number of an event is its position.
+/// Makes the commits. The number of an event is its position.
 fn commits() -> Vec<Commit> {
     vec![
         commit(1, stored("s", FIRST)),
@@ -109,7 +109,7 @@ fn connection(subscription: &str, heard: Vec<Heard>, over: Over) -> Connection {
     }
 }
 
-/// A client that stays with `s` to the end.
+/// Makes a client that stays with `s` to the end.
 fn staying() -> Connection {
     let told = [
         connected(2, FIRST),
@@ -123,7 +123,7 @@ fn staying() -> Connection {
     connection("s", told.into(), Over::Open)
 }
 
-/// A client that is with `t` when that is deleted.
+/// Makes a client that is with `t` when that is deleted.
 fn deleted() -> Connection {
     let told = [connected(2, FIRST), heard(3), heard(7), ended()];
     connection("t", told.into(), Over::Closed(Some(4500)))

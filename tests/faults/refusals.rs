@@ -86,7 +86,7 @@ async fn call(node: &Node, method: Method, path: &str, body: &Value) -> Response
     request.json(body).send().await.unwrap()
 }
 
-/// The primary takes a moment to notice that it is alone.
+/// Waits until calls are refused. The primary takes a moment to notice that it is alone.
 async fn until_refused(node: &Node) {
     let begun = Instant::now();
     while call(node, Method::GET, "/subscriptions/there", &Value::Null)

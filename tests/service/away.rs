@@ -14,7 +14,7 @@ use crate::{
 /// Longer than a test waits for anything, so that a request that waits this long fails the test.
 const FOR_EVER: Duration = Duration::from_hours(1);
 
-/// Three members, and a node on them whose requests would wait for a server for ever.
+/// Starts three members, and a node on them whose requests would wait for a server for ever.
 async fn start() -> (Cluster, Service) {
     let cluster = Cluster::start(options()).await.unwrap();
     let mut config = Config {

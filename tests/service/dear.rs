@@ -8,7 +8,7 @@ use crate::support::{Service, Socket};
 /// Elements of the event. Only the last meets any condition of the filter.
 const ELEMENTS: usize = 45_000;
 
-/// A filter that takes far too many steps on [`event`], and few on anything else.
+/// Makes a filter that takes far too many steps on [`event`], and few on anything else.
 fn filter() -> Value {
     let elements: Vec<_> = (0..100)
         .map(|n| json!({"$elemMatch": {"x": {"$gt": n}}}))

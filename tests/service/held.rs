@@ -11,7 +11,7 @@ use crate::support::{Service, options};
 /// The application name that tells the node's requests from the test's, for the fail point.
 const NAME: &str = "held";
 
-/// A node on a mongod of its own, because a fail point is for the whole server.
+/// Starts a node on a mongod of its own, because a fail point is for the whole server.
 async fn start(applied_timeout: Duration) -> (Mongod, Service) {
     let mongod = Mongod::start(options()).await.unwrap();
     let uri = mongod.uri();

@@ -242,8 +242,8 @@ async fn a_replay_that_takes_too_long_ends_as_slow_and_goes_on_from_its_cursor()
     assert_eq!(held.until(PAST).await, numbers(next..PAST + 1));
 }
 
-/// The oplog does not show the filter in force behind the replay. The client is closed, and gets the filter then in
-/// force when it reconnects.
+/// Changes the filter unseen: the oplog does not show the one in force behind the replay. The client is closed, and
+/// gets the filter then in force when it reconnects.
 async fn changed_unseen(held: &mut Held) {
     publish(&held.service, PAST..PAST + 5).await;
     let (next, ended) = until_ended(&mut held.socket, 0, 1013).await;
@@ -253,7 +253,7 @@ async fn changed_unseen(held: &mut Held) {
     assert_eq!(held.until(PAST + 4).await, numbers(PAST + 3..PAST + 5));
 }
 
-/// A change for which the node has no room.
+/// Makes a change for which the node has no room.
 async fn withheld(in_memory: bool) {
     let room = |config: &mut Config| config.limits.subscriptions_bytes = 4 * 1024;
     let mut held = held(in_memory, room).await;

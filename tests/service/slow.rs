@@ -87,7 +87,8 @@ async fn assert_no_bytes_wait(service: &Service) {
     service.until("no bytes wait", none).await;
 }
 
-/// A frame that was begun must be finished. Nothing else is kept for a client that is closed as slow.
+/// Asserts that at most a frame waits, one that was begun and must be finished. Nothing else is kept for a client that
+/// is closed as slow.
 async fn assert_one_frame_waits_at_most(service: &Service) {
     let one = async || {
         service.count("tidegate_outbox_bytes").await <= whole(EVENT_BYTES + ENVELOPE_BYTES)
@@ -242,7 +243,7 @@ async fn a_node_whose_cores_are_busy_closes_nobody_however_little_may_wait() {
     check_busy(|config| config.limits.waiting_bytes = 2 * 1024).await;
 }
 
-/// Nobody is closed on a node that is busy with other things, even with buffers this small.
+/// Asserts that nobody is closed on a node that is busy with other things, even with buffers this small.
 async fn check_busy(setting: fn(&mut Config)) {
     const WORKERS: usize = 2;
     const CLIENTS: usize = 10;

@@ -229,7 +229,7 @@ async fn a_stopping_node_tells_its_streams_to_come_back() {
     service.stop().await;
 }
 
-/// A client that asks for a stream and reads nothing, with small buffers in between.
+/// Connects a client that asks for a stream and reads nothing, with small buffers in between.
 fn stalled(service: &Service, id: &str) -> TcpStream {
     let mut tcp = TcpStream::connect(service.address).unwrap();
     SockRef::from(&tcp).set_recv_buffer_size(4096).unwrap();

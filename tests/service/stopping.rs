@@ -109,7 +109,7 @@ async fn a_request_that_never_ends_is_cut_at_the_deadline() {
     }
 }
 
-/// A request whose handler has begun: the server asks for the body, and has its first byte.
+/// Sends a request whose handler has begun: the server asks for the body, and has its first byte.
 async fn begin_to_publish(service: &Service, body: &str) -> Raw {
     let mut raw = Raw::dial(service.address).await;
     let head = format!(

@@ -13,7 +13,7 @@ fn head(path: &str, more: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n")
 }
 
-/// An unreadable head, and its answer.
+/// Makes unreadable heads, with the answers to them.
 fn requests() -> Vec<(String, u16, &'static str)> {
     let long = |bytes: usize| format!("/api/v1/live?{}", "x".repeat(bytes));
     let header = |bytes: usize| format!("X-Long: {}\r\n", "x".repeat(bytes));

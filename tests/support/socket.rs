@@ -1,7 +1,8 @@
 //! A WebSocket that a test drives frame by frame.
 //!
-//! Bare on purpose: it shows every frame, sends whatever a test wants, never reconnects and fails on anything that was not
-//! expected, so that no fault of the service hides behind a client's patience. `tidegate::client` is for clients that are only there.
+//! Bare on purpose: it shows every frame, sends whatever a test wants, never reconnects and fails on anything that was
+//! not expected, so that no fault of the service hides behind a client's patience. `tidegate::client` is for clients
+//! that are only there.
 
 use std::net::SocketAddr;
 

@@ -43,8 +43,8 @@ pub(crate) fn both(process: u32) -> Result<()> {
     Ok(())
 }
 
-/// Pins all threads of a process. A thread that ends meanwhile makes taskset fail although it pinned the others, so this is
-/// tried a few times.
+/// Pins all threads of a process. A thread that ends meanwhile makes taskset fail although it pinned the others, so
+/// this is tried a few times.
 fn set(process: u32, cores: &str) -> Result<()> {
     let mut error = String::new();
     for _ in 0..ATTEMPTS {

@@ -42,8 +42,8 @@ impl Sockets {
         }
     }
 
-    /// Opens the sockets of the plan and waits until each got its `connected`. From then on each gets every event that it
-    /// matches.
+    /// Opens the sockets of the plan and waits until each got its `connected`. From then on each gets every event that
+    /// it matches.
     pub(super) async fn open(
         &mut self,
         plan: &Plan,

@@ -91,7 +91,7 @@ fn rights(rights: &Rights, database: &str) -> Finding {
     }
 }
 
-/// `insert on d.events and d.positions; collMod on d.events`.
+/// Groups missing rights by action: `insert on d.events, d.positions; collMod on d.events`.
 fn by_action(missing: &[(&'static str, String)]) -> String {
     let mut actions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (action, resource) in missing {

@@ -1,7 +1,7 @@
 //! The file that keeps the last cursor across runs (`--state`).
 //!
-//! It is replaced as a whole and forced to the disk, so that a crash leaves the old file or the new one. It is not written
-//! for every event: after a kill, events since the last write come again, and none is left out.
+//! It is replaced as a whole and forced to the disk, so that a crash leaves the old file or the new one. It is not
+//! written for every event: after a kill, events since the last write come again, and none is left out.
 
 use std::{
     fs::{self, File},

@@ -6,8 +6,8 @@ use crate::{
     protocol::Ending,
 };
 
-/// Turns the end of a listener into the command's failure. If the frame `ended` was printed with the same reason, only the
-/// exit code is left.
+/// Turns the end of a listener into the command's failure. If the frame `ended` was printed with the same reason, only
+/// the exit code is left.
 pub(super) fn failure(error: ListenError) -> Failure {
     match error {
         ListenError::Closed {

@@ -10,8 +10,8 @@ const BODY_BYTES: usize = 1 << 20;
 /// The longest that a batch waits for more lines. What trickles out of a pipe is sent as it arrives.
 const LINGER: Duration = Duration::from_millis(20);
 
-/// Lines and the request that they make: a JSON array of the lines as they are, so that no number or spelling changes on the
-/// way.
+/// Lines and the request that they make: a JSON array of the lines as they are, so that no number or spelling changes
+/// on the way.
 #[derive(Default)]
 pub(super) struct Batch {
     body: Vec<u8>,

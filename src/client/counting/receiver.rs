@@ -34,7 +34,8 @@ struct Read {
 }
 
 impl Receiver {
-    /// Makes the receiver of one socket. `number` tells sockets apart, so that they do not all sample the same messages.
+    /// Makes the receiver of one socket. `number` tells sockets apart, so that they do not all sample the same
+    /// messages.
     pub fn new(tally: Arc<Tally>, number: u64) -> Self {
         Self {
             frames: Frames::default(),

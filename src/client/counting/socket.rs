@@ -16,8 +16,8 @@ const HANDSHAKE_BYTES: usize = 64 << 10;
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 thread_local! {
-    // A task holds it for one read and never across an await. One a thread is enough, so ten thousand sockets take no more
-    // memory than the frames that they have begun.
+    // A task holds it for one read and never across an await. One a thread is enough, so ten thousand sockets take no
+    // more memory than the frames that they have begun.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
 
@@ -44,8 +44,8 @@ impl SocketEnd {
     }
 }
 
-/// Opens a WebSocket at `host` (with its port) and `path`. Returns the stream, and the bytes that came behind the answer.
-/// They are to be read first.
+/// Opens a WebSocket at `host` (with its port) and `path`. Returns the stream, and the bytes that came behind the
+/// answer. They are to be read first.
 pub async fn open(host: &str, path: &str) -> Result<(TcpStream, Vec<u8>), String> {
     let opened = timeout(OPEN_TIMEOUT, handshake(host, path)).await;
     opened.unwrap_or_else(|_| Err("not open in time".to_owned()))

@@ -66,7 +66,7 @@ pub(crate) fn json(costs: &BTreeMap<String, Cost>) -> Value {
         .collect()
 }
 
-/// The times at which each watcher got each event, over all its connections.
+/// Collects the times at which each watcher got each event, over all its connections.
 fn arrivals(notes: &Notes) -> BTreeMap<&str, Vec<(Duration, u64)>> {
     let mut arrivals: BTreeMap<&str, Vec<(Duration, u64)>> = BTreeMap::new();
     let watches = |connection: &&Connection| notes.ticks.contains_key(&connection.client);

@@ -260,7 +260,7 @@ impl Log {
     }
 }
 
-/// TLS is not used, but a client wants a provider.
+/// Chooses a TLS provider. A client needs one although it does not use TLS.
 pub(crate) fn install_tls() {
     drop(rustls::crypto::ring::default_provider().install_default());
 }

@@ -98,7 +98,7 @@ async fn a_transaction_is_judged_change_by_change() {
     .await;
 }
 
-/// Events, a new filter, and the same events again, all at one cluster time.
+/// Writes events, a new filter, and the same events again, all at one cluster time.
 async fn change_inside_transaction(service: &Service, id: &str, even: bool) {
     let events: Collection<Document> = service.database.collection("events");
     let both = || [event("inside", 0), event("inside", 1)];

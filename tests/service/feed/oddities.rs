@@ -80,7 +80,8 @@ async fn dropping_events_ends_nobody_and_the_collection_is_set_up_again() {
     service.stop().await;
 }
 
-/// An operation that removes all subscriptions ends all their connections, after the events committed before.
+/// Asserts that an operation that removes all subscriptions ends all their connections, after the events committed
+/// before.
 async fn check_all_end(take_away: impl AsyncFnOnce(&Service)) {
     let service = Service::start().await;
     let mut sockets: Vec<Socket> = Vec::new();

@@ -120,7 +120,7 @@ async fn equal_events_have_equal_cursors_on_two_nodes() {
     service.stop().await;
 }
 
-/// One life of a subscription under `id`, created and deleted over REST or straight in the database.
+/// Lives one life of a subscription under `id`, created and deleted over REST or straight in the database.
 async fn live_once(service: &Service, id: &str, over_rest: bool) -> (Position, Vec<Told>) {
     let path = format!("/subscriptions/{id}");
     let stored = service.database.collection::<Document>("subscriptions");

@@ -59,7 +59,7 @@ fn code(code: i32) -> Document {
     doc! {"errorCode": code}
 }
 
-/// The label with which a server marks a resumable error.
+/// Returns the label with which a server marks a resumable error.
 fn resumable(code: i32) -> Document {
     doc! {"errorCode": code, "errorLabels": ["ResumableChangeStreamError"]}
 }

@@ -47,7 +47,7 @@ pub(super) async fn rename_subscriptions(world: &World) -> Result<Remedy> {
     bail!("the subscriptions cannot be renamed")
 }
 
-/// The collection does not exist yet, or an index is being built on it.
+/// Whether the collection does not exist yet, or an index is being built on it.
 fn is_passing(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Command(error) if matches!(error.code, 26 | 12_587))
 }
