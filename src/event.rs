@@ -13,7 +13,7 @@ mod unstored;
 use bson::{DateTime, RawBsonRef, RawDocument, error::Error};
 
 pub(crate) use self::{cloudevent::write_cloudevent, show::write_json, unstored::unstored};
-use crate::extjson::{plain_text, reading};
+use crate::extjson::{plain_text, read_or_mend};
 
 /// `type` of an event whose document has none.
 pub(crate) const DEFAULT_TYPE: &str = "tidegate.event";
@@ -104,7 +104,7 @@ pub(crate) fn identity(
     let text = |value: Option<RawBsonRef<'_>>, default: &str| {
         value.map_or_else(|| Ok(default.to_owned()), plain_text)
     };
-    let read = reading(document, |document| {
+    let read = read_or_mend(document, |document| {
         let attributes = Attributes::read(document)?;
         Ok((
             text(attributes.id(), "")?,

@@ -1,8 +1,8 @@
-//! MongoDB Extended JSON (v2) to BSON and back, with pointers to what is wrong.
+//! MongoDB Extended JSON (v2) to BSON and back, with pointers to the faults.
 //!
-//! Reading is strict where silence would lose something: duplicate keys and over-deep nesting are
-//! refused. Both ways go in one pass between text and raw BSON, without a tree between: a tree of small
-//! values is a hundred times larger than its text. Of several fields with one name the first is written.
+//! Reading refuses what it could only drop in silence, duplicate keys and over-deep nesting. Both ways go from
+//! text to raw BSON in one pass, without a tree between: a tree of small values is a hundred times larger than
+//! its text. If several fields have one name, the first is written.
 
 mod fault;
 mod json;
@@ -15,13 +15,13 @@ mod time;
 mod visit;
 mod write;
 
-pub(crate) use self::keys::Keys;
+pub(crate) use self::keys::SeenKeys;
 pub(crate) use self::{
     fault::{Fault, Faults, JsonPointer, truncated},
     json::{parse_json, parse_with, without_mark},
-    mend::{mend, reading},
+    mend::{mend, read_or_mend},
     object::{Members, Object, Scalar},
-    read::{Read, ReadValue, read_value, to_bson},
+    read::{ReadOutcome, ReadValue, read_value, to_bson},
     time::{read_time, time_text},
     write::{plain_text, write_string, write_value},
 };
@@ -96,7 +96,7 @@ mod tests {
         assert!(parse_json("[".repeat(1_000_000).as_bytes()).is_err());
     }
 
-    fn read(text: &str, most: usize) -> (Result<Read, String>, Faults) {
+    fn read(text: &str, most: usize) -> (Result<ReadOutcome, String>, Faults) {
         let mut faults = Faults::default();
         let read = read_value(text.as_bytes(), most, &mut faults);
         (read, faults)
@@ -108,14 +108,14 @@ mod tests {
         let raw = bson::RawDocumentBuf::try_from(&document).unwrap();
         let text = r#"{"a":[1,{"b":"c"}],"d":2.5}"#;
         let bytes = raw.as_bytes().len();
-        assert_eq!(read(text, bytes).0, Ok(Read::Value(raw.into())));
+        assert_eq!(read(text, bytes).0, Ok(ReadOutcome::Value(raw.into())));
         for most in 0..bytes {
-            assert_eq!(read(text, most).0, Ok(Read::TooLarge), "{most}");
+            assert_eq!(read(text, most).0, Ok(ReadOutcome::TooLarge), "{most}");
         }
-        // What is passed over is JSON all the same.
+        // Even what is skipped must be JSON.
         assert!(read(r#"{"a":[1,{"b":"c"}],"d":2.5"#, 8).0.is_err());
         let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(1_000_000));
-        assert_eq!(read(&long, 1_000).0, Ok(Read::TooLarge));
+        assert_eq!(read(&long, 1_000).0, Ok(ReadOutcome::TooLarge));
     }
 
     #[test]
@@ -132,7 +132,7 @@ mod tests {
     fn reading_stops_at_a_hundred_faults() {
         let text = format!("[{}0]", r#"{"$oid":1},"#.repeat(1_000));
         let (read, faults) = read(&text, usize::MAX);
-        assert_eq!((read, faults.len()), (Ok(Read::Faulty), 100));
+        assert_eq!((read, faults.len()), (Ok(ReadOutcome::Faulty), 100));
     }
 
     #[test]

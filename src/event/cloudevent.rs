@@ -14,7 +14,7 @@ use super::{
     media::Media,
     show::bytes_of,
 };
-use crate::extjson::{Keys, plain_text, reading, write_string, write_value};
+use crate::extjson::{SeenKeys, plain_text, read_or_mend, write_string, write_value};
 
 /// The years 1 to 9999, in milliseconds.
 const RFC_3339: std::ops::Range<i64> = -62_135_596_800_000..253_402_300_800_000;
@@ -28,7 +28,7 @@ pub(crate) fn write_cloudevent(
     out: &mut String,
 ) -> Result<bool, Error> {
     let start = out.len();
-    let written = reading(document, |document| {
+    let written = read_or_mend(document, |document| {
         out.truncate(start);
         let attributes = Attributes::read(document)?;
         write_required(&attributes, defaults, out)?;
@@ -116,7 +116,7 @@ struct Writer<'o, 'a> {
 
 impl<'a> Writer<'_, 'a> {
     fn rest(mut self, document: &'a RawDocument) -> Result<(), Error> {
-        let mut keys = Keys::default();
+        let mut keys = SeenKeys::default();
         for element in document {
             let (key, value) = element?;
             if keys.is_first(key.as_str()) {

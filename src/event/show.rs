@@ -4,7 +4,7 @@
 use bson::{DateTime, RawBsonRef, RawDocument, error::Error, spec::BinarySubtype};
 
 use super::{Attributes, CURSOR_EXTENSION, DEFAULT_TYPE, Defaults, STORED_AT_FIELD, TS_FIELD};
-use crate::extjson::{Keys, plain_text, reading, time_text, write_string, write_value};
+use crate::extjson::{SeenKeys, plain_text, read_or_mend, time_text, write_string, write_value};
 
 /// Appends the event as a JSON object. Values that are not JSON's are relaxed Extended JSON. Whether
 /// something in it was no text, and stands there with U+FFFD.
@@ -14,7 +14,7 @@ pub(crate) fn write_json(
     out: &mut String,
 ) -> Result<bool, Error> {
     let start = out.len();
-    let written = reading(document, |document| {
+    let written = read_or_mend(document, |document| {
         out.truncate(start);
         write(document, defaults, out)
     });
@@ -32,7 +32,7 @@ fn write(document: &RawDocument, defaults: Defaults<'_>, out: &mut String) -> Re
     let committed = attributes.committed(defaults.committed);
     write_time(attributes.time, committed, out)?;
     let data_is_bytes = attributes.data.is_some_and(|data| bytes_of(data).is_some());
-    let mut keys = Keys::default();
+    let mut keys = SeenKeys::default();
     for element in document {
         let (key, value) = element?;
         let key = key.as_str();

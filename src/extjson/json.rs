@@ -1,22 +1,22 @@
-//! JSON text as a tree: for what is small, or our own.
+//! JSON text as a tree, for values that are small or our own.
 
 use std::{borrow::Cow, cell::Cell, fmt};
 
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, de::SliceRead, map::Entry};
 
-use super::visit::{Make, Visit};
+use super::visit::{Build, BuildVisitor};
 
-/// Nesting of JSON accepted: the server's 200 levels of BSON, and room for canonical wrappers.
+/// Most levels of JSON: the server's 200 of BSON, and room for canonical wrappers.
 pub(crate) const MAX_JSON_DEPTH: usize = 256;
 
-/// A text without the byte order mark that editors and exports put before it (RFC 8259, section 8.1).
+/// Strips the byte order mark that editors and exports put first (RFC 8259, section 8.1).
 pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text)
 }
 
-/// Reads the JSON in `text` with `read`, and sees that nothing comes after it. Whoever reads bounds the
-/// nesting: the bound of the parser itself is lower.
+/// Reads the JSON in `text` with `read`, and refuses anything after it. `read` bounds the nesting: the parser's
+/// own bound is off, since it is too low.
 pub(crate) fn parse_with<'a, T>(
     text: &'a [u8],
     read: impl FnOnce(&mut serde_json::Deserializer<SliceRead<'a>>) -> serde_json::Result<T>,
@@ -29,7 +29,7 @@ pub(crate) fn parse_with<'a, T>(
 }
 
 /// Reads JSON text. Refuses duplicate keys and nesting beyond [`MAX_JSON_DEPTH`]. A tree is many times
-/// larger than its text: whoever calls this has bounded that.
+/// larger than its text: callers bound the text.
 pub(crate) fn parse_json(text: &[u8]) -> Result<Value, String> {
     let left = Cell::new(usize::MAX);
     parse_with(text, |deserializer| {
@@ -37,8 +37,8 @@ pub(crate) fn parse_json(text: &[u8]) -> Result<Value, String> {
     })
 }
 
-/// Reads a value whose objects hold each key once, which is nested no deeper than so many levels, and
-/// which has no more values than are left.
+/// A seed that reads a value into a tree. It bounds the levels and the number of values, and refuses objects
+/// that hold a key twice.
 #[derive(Clone, Copy)]
 pub(super) struct Tree<'a> {
     levels: usize,
@@ -58,7 +58,7 @@ impl<'a> Tree<'a> {
         Ok(Self { levels, ..self })
     }
 
-    /// The rest of an object, whose first key was read already.
+    /// Reads the rest of an object whose first key was read already.
     pub(super) fn rest<'de, A: MapAccess<'de>>(
         self,
         first: Option<String>,
@@ -81,21 +81,21 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// Nested deeper than is read.
+/// Returns the error of a value that is nested too deep.
 pub(super) fn too_deep<E: de::Error>() -> E {
     E::custom(format_args!("nested deeper than {MAX_JSON_DEPTH} levels"))
 }
 
-/// An object has a key twice.
+/// Returns the error of an object that holds a key twice.
 pub(super) fn twice<E: de::Error>(key: &str) -> E {
     let key = super::truncated(key);
     E::custom(format_args!("the key {key:?} appears twice"))
 }
 
-/// Reads a key, without a copy where the text has it as it is.
-pub(super) struct Key;
+/// A seed that reads a key, without a copy if the text has no escapes.
+pub(super) struct KeySeed;
 
-impl<'de> DeserializeSeed<'de> for Key {
+impl<'de> DeserializeSeed<'de> for KeySeed {
     type Value = Cow<'de, str>;
 
     fn deserialize<D: de::Deserializer<'de>>(self, key: D) -> Result<Self::Value, D::Error> {
@@ -103,7 +103,7 @@ impl<'de> DeserializeSeed<'de> for Key {
     }
 }
 
-impl<'de> Visitor<'de> for Key {
+impl<'de> Visitor<'de> for KeySeed {
     type Value = Cow<'de, str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -126,12 +126,12 @@ impl<'de> DeserializeSeed<'de> for Tree<'_> {
         let left = self.left.get().checked_sub(1);
         let left = left.ok_or_else(|| de::Error::custom("too many values here"))?;
         self.left.set(left);
-        deserializer.deserialize_any(Visit(self))
+        deserializer.deserialize_any(BuildVisitor(self))
     }
 }
 
-impl Make for Tree<'_> {
-    type Made = Value;
+impl Build for Tree<'_> {
+    type Built = Value;
 
     fn plain(self, value: impl Into<Value>) -> Value {
         value.into()

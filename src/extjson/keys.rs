@@ -1,28 +1,29 @@
-//! Which keys of a document were there before: of several with one name the first counts, as in a query.
+//! The keys of a document that were seen before. If several fields have one name, the first counts, as in a
+//! query.
 
 use std::collections::HashSet;
 
 use smallvec::SmallVec;
 
-/// Keys up to which comparing them one by one is cheaper than a table.
-const FEW: usize = 32;
+/// Most keys for which comparing them one by one is cheaper than a table.
+const FEW_KEYS: usize = 32;
 
 /// The keys of one document that were seen so far.
 #[derive(Debug, Default)]
-pub(crate) struct Keys<'a> {
-    /// A bit for each kind of key seen: nearly every key is told from all others by its bit alone.
+pub(crate) struct SeenKeys<'a> {
+    /// A bit for each kind of key seen. Nearly every key differs from all others in its bit.
     bits: u64,
-    few: SmallVec<[&'a str; FEW]>,
+    few: SmallVec<[&'a str; FEW_KEYS]>,
     many: Option<HashSet<&'a str>>,
 }
 
-impl<'a> Keys<'a> {
+impl<'a> SeenKeys<'a> {
     /// Whether the key comes for the first time.
     pub(crate) fn is_first(&mut self, key: &'a str) -> bool {
         let bit = bit(key);
         let fresh = self.bits & bit == 0;
         self.bits |= bit;
-        if self.few.len() < FEW {
+        if self.few.len() < FEW_KEYS {
             let first = fresh || !self.few.contains(&key);
             if first {
                 self.few.push(key);
@@ -33,7 +34,7 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// One of 64 bits by the length and the ends of a key.
+/// Chooses one of 64 bits by the length of a key and its first, middle and last byte.
 fn bit(key: &str) -> u64 {
     let bytes = key.as_bytes();
     let byte = |at: Option<&u8>| at.map_or(0, |byte| u32::from(*byte));
@@ -54,7 +55,7 @@ mod tests {
     #[test]
     fn a_key_is_first_once_among_few_and_among_many() {
         let names: Vec<_> = (0..1_000).map(|n| format!("key{n}")).collect();
-        let mut keys = Keys::default();
+        let mut keys = SeenKeys::default();
         for (at, name) in names.iter().enumerate() {
             assert!(keys.is_first(name), "{name}");
             assert!(!keys.is_first(&names[at / 2]), "{name}");

@@ -1,13 +1,13 @@
-//! Documents that a server stores and that are not quite BSON, made readable.
+//! Stored documents that are not quite BSON, made readable.
 //!
-//! MongoDB looks at the lengths of what is stored and not at its text: strings and keys that are not
-//! UTF-8, and old binary data whose inner length is wrong, are found in real collections. Nearly every
-//! document is read as it is; one that cannot be is copied here, with U+FFFD in place of what is no text.
+//! MongoDB checks the lengths of what it stores, not its text. Real collections hold strings and keys that are
+//! not UTF-8, and old binary data whose inner length is wrong. Nearly every document is read as it is. One that
+//! cannot be is copied, with U+FFFD in place of the bytes that are not text.
 
 use bson::{RawDocument, RawDocumentBuf, error::Error, spec::ElementType};
 
-/// Lets `read` have the document; where that fails, a mended copy of it. Whether it was mended.
-pub(crate) fn reading<T>(
+/// Reads the document with `read` or, if that fails, a mended copy of it. Also returns whether it was mended.
+pub(crate) fn read_or_mend<T>(
     document: &RawDocument,
     mut read: impl FnMut(&RawDocument) -> Result<T, Error>,
 ) -> Result<(T, bool), Error> {
@@ -17,19 +17,19 @@ pub(crate) fn reading<T>(
     }
 }
 
-/// A copy that can be read. It ends where the lengths in the document contradict each other.
+/// Returns a copy that can be read. It ends where the lengths in the document contradict each other.
 pub(crate) fn mend(document: &RawDocument) -> Result<RawDocumentBuf, Error> {
     let mut out = Vec::with_capacity(document.as_bytes().len() + 64);
     write_document(document.as_bytes(), &mut out);
     RawDocumentBuf::from_bytes(out)
 }
 
-/// The old subtype of binary data, which has a second length inside.
+/// The old subtype of binary data, whose bytes begin with a second length.
 const OLD_BINARY: u8 = 2;
 
 fn write_document(bytes: &[u8], out: &mut Vec<u8>) {
     let elements = bytes.get(4..bytes.len().saturating_sub(1));
-    let mut from = Source(elements.unwrap_or_default());
+    let mut from = Unread(elements.unwrap_or_default());
     measured(out, |out| {
         loop {
             let whole = out.len();
@@ -42,8 +42,8 @@ fn write_document(bytes: &[u8], out: &mut Vec<u8>) {
     });
 }
 
-/// The next element; `None` where there is none, or none that can be read.
-fn write_element(from: &mut Source<'_>, out: &mut Vec<u8>) -> Option<()> {
+/// Copies the next element; `None` if there is none, or none that can be read.
+fn write_element(from: &mut Unread<'_>, out: &mut Vec<u8>) -> Option<()> {
     let tag = *from.take(1)?.first()?;
     let kind = ElementType::from(tag)?;
     out.push(tag);
@@ -78,7 +78,7 @@ fn write_element(from: &mut Source<'_>, out: &mut Vec<u8>) -> Option<()> {
             write_cstring(from.cstring()?, out);
         }
         ElementType::JavaScriptCodeWithScope => {
-            let mut inner = Source(from.document_like()?);
+            let mut inner = Unread(from.document_like()?);
             let (code, scope) = (inner.text()?, inner.document()?);
             measured(out, |out| {
                 write_text(code, out);
@@ -89,7 +89,7 @@ fn write_element(from: &mut Source<'_>, out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// Writes what begins with its own length.
+/// Writes a value that begins with its own length.
 fn measured(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend([0; 4]);
@@ -98,7 +98,7 @@ fn measured(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out[start..start + 4].copy_from_slice(&length);
 }
 
-/// A stored document is far smaller than this can say, and mended three times its size at most.
+/// Encodes a length. A stored document is far smaller than the largest one, and grows threefold at most.
 fn length_bytes(length: usize) -> [u8; 4] {
     i32::try_from(length).unwrap_or(i32::MAX).to_le_bytes()
 }
@@ -134,9 +134,9 @@ fn write_binary<'a>(subtype: u8, data: &'a [u8], out: &mut Vec<u8>) {
 }
 
 /// Bytes that are still to be read.
-struct Source<'a>(&'a [u8]);
+struct Unread<'a>(&'a [u8]);
 
-impl<'a> Source<'a> {
+impl<'a> Unread<'a> {
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
@@ -160,13 +160,13 @@ impl<'a> Source<'a> {
         self.take(length)?.split_last().map(|(_, text)| text)
     }
 
-    /// What begins with its whole length, with it.
+    /// Takes a value that begins with its whole length, length included.
     fn document(&mut self) -> Option<&'a [u8]> {
-        let length = Source(self.0).length()?;
+        let length = Unread(self.0).length()?;
         self.take(length).filter(|whole| whole.len() >= 5)
     }
 
-    /// The same, without it.
+    /// Takes a value that begins with its whole length, without the length.
     fn document_like(&mut self) -> Option<&'a [u8]> {
         self.document()?.get(4..)
     }

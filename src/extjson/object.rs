@@ -1,4 +1,4 @@
-//! An object whose members are taken one by one, so that nothing is made of what nobody asked for.
+//! An object whose members are read one by one, so that nothing is built of unwanted ones.
 
 use std::collections::HashSet;
 
@@ -6,20 +6,21 @@ use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess};
 use serde_json::{Map, Value};
 
 use super::{
-    json::{Key, twice},
-    visit::{Make, Visit},
+    json::{KeySeed, twice},
+    visit::{Build, BuildVisitor},
 };
 
-/// Who takes the members of an object.
+/// A reader of an object's members.
 pub(crate) trait Members {
-    /// Takes the member `name`; its value is next in `map`, and is to be read.
+    /// Reads the member `name`, whose value comes next in `map`.
     fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
 
-    /// Whether what comes may be passed over unread.
+    /// Whether the remaining members may be skipped.
     fn is_done(&self) -> bool;
 }
 
-/// Reads an object for someone; false where the value is none. A key that comes twice is an error.
+/// A seed that reads an object with [`Members`]; false if the value is not an object. A key that comes twice is
+/// an error.
 #[derive(Debug)]
 pub(crate) struct Object<'m, M>(pub &'m mut M);
 
@@ -27,12 +28,12 @@ impl<'de, M: Members> DeserializeSeed<'de> for Object<'_, M> {
     type Value = bool;
 
     fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_any(Visit(self))
+        deserializer.deserialize_any(BuildVisitor(self))
     }
 }
 
-impl<M: Members> Make for Object<'_, M> {
-    type Made = bool;
+impl<M: Members> Build for Object<'_, M> {
+    type Built = bool;
 
     fn plain(self, _: impl Into<Value>) -> bool {
         false
@@ -46,7 +47,7 @@ impl<M: Members> Make for Object<'_, M> {
     fn object<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
         let mut seen = HashSet::new();
         while !self.0.is_done() {
-            let Some(key) = map.next_key_seed(Key)? else {
+            let Some(key) = map.next_key_seed(KeySeed)? else {
                 return Ok(true);
             };
             if seen.contains(&*key) {
@@ -60,8 +61,7 @@ impl<M: Members> Make for Object<'_, M> {
     }
 }
 
-/// Reads a value that should hold no others; of one that does, only that it is an array or an object is
-/// kept.
+/// A seed that reads a value that should hold no others. An array or an object is read as an empty one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scalar;
 
@@ -69,12 +69,12 @@ impl<'de> DeserializeSeed<'de> for Scalar {
     type Value = Value;
 
     fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(Visit(self))
+        deserializer.deserialize_any(BuildVisitor(self))
     }
 }
 
-impl Make for Scalar {
-    type Made = Value;
+impl Build for Scalar {
+    type Built = Value;
 
     fn plain(self, value: impl Into<Value>) -> Value {
         value.into()

@@ -1,5 +1,5 @@
-//! From JSON text in Extended JSON to BSON, without a tree between: what is made is a few times the
-//! text at most, and bounded.
+//! From Extended JSON text to BSON, without a tree between: the result is bounded, and at most a few times the
+//! text.
 
 use std::{cell::Cell, fmt};
 
@@ -14,11 +14,11 @@ use serde_json::Value;
 
 use super::{
     Fault, Faults, JsonPointer,
-    json::{Key, MAX_JSON_DEPTH, Tree, parse_with, too_deep, twice},
+    json::{KeySeed, MAX_JSON_DEPTH, Tree, parse_with, too_deep, twice},
     sink::Sink,
 };
 
-/// Keys by which an object stands for a BSON value rather than a document.
+/// First keys of objects that stand for a BSON value rather than for a document.
 const TYPE_WRAPPERS: [&str; 16] = [
     "$oid",
     "$numberInt",
@@ -37,42 +37,45 @@ const TYPE_WRAPPERS: [&str; 16] = [
     "$undefined",
     "$dbPointer",
 ];
-/// Values in such an object; only the scope of code has more than a few.
+/// Most values in such an object. Only the scope of code has more than a few.
 const WRAPPED_VALUES: usize = 1_000;
-/// Keys of an object that are compared each with each other; more are sorted.
+/// Most keys of an object that are compared each with each other. More are sorted.
 const FEW_KEYS: usize = 8;
 
-/// What was read of a value.
+/// The outcome of reading a value.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) enum Read {
-    /// It.
+pub(crate) enum ReadOutcome {
+    /// The value.
     Value(RawBson),
-    /// Something in it is no Extended JSON: see the faults.
+    /// Part of it is not Extended JSON: see the faults.
     Faulty,
-    /// As BSON it is larger than it may be.
+    /// It is too large as BSON.
     TooLarge,
 }
 
-/// Reads one value in Extended JSON, relaxed or canonical. Of what is too large no more is made than it
-/// may have; of what has too many faults, no more is read. Duplicate keys and over-deep nesting are
-/// errors, as broken JSON is.
+/// A seed that reads one value in Extended JSON, relaxed or canonical. A value that is too large is built up to
+/// its bound; one with too many faults is read no further. Duplicate keys and over-deep nesting are errors, as
+/// broken JSON is.
 #[derive(Debug)]
 pub(crate) struct ReadValue<'a> {
-    /// Its place.
+    /// The place of the value.
     pub at: JsonPointer<'a>,
-    /// Bytes that it may have as BSON.
-    pub most: usize,
-    /// Where its faults go.
+    /// Most bytes of the value as BSON.
+    pub max_bytes: usize,
+    /// The list that its faults are added to.
     pub faults: &'a mut Faults,
 }
 
 impl<'de> DeserializeSeed<'de> for ReadValue<'_> {
-    type Value = Read;
+    type Value = ReadOutcome;
 
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Read, D::Error> {
-        let known = self.faults.len();
-        // Around the value there are the bytes of a document of it alone.
-        let mut sink = Sink::new(self.most.saturating_add(7));
+    fn deserialize<D: de::Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<ReadOutcome, D::Error> {
+        let faults_before = self.faults.len();
+        // The value is written into a document of its own, which takes seven bytes more.
+        let mut sink = Sink::new(self.max_bytes.saturating_add(7));
         let element = Element {
             sink: &mut sink,
             faults: &mut *self.faults,
@@ -81,21 +84,32 @@ impl<'de> DeserializeSeed<'de> for ReadValue<'_> {
             levels: MAX_JSON_DEPTH,
         };
         element.deserialize(deserializer)?;
-        if self.faults.len() > known {
-            return Ok(Read::Faulty);
+        if self.faults.len() > faults_before {
+            return Ok(ReadOutcome::Faulty);
         }
         let alone = sink.finish();
         let value = alone.as_ref().and_then(|alone| alone.get("").ok()?);
-        Ok(value.map_or(Read::TooLarge, |value| Read::Value(value.into())))
+        Ok(value.map_or(ReadOutcome::TooLarge, |value| {
+            ReadOutcome::Value(value.into())
+        }))
     }
 }
 
-/// Reads text in Extended JSON. As BSON the value may have `most` bytes; the places of faults are those in
-/// the text. The error is that of the JSON.
-pub(crate) fn read_value(text: &[u8], most: usize, faults: &mut Faults) -> Result<Read, String> {
+/// Reads Extended JSON text. The value may have `max_bytes` as BSON; faults point into the text. The error is
+/// the JSON parser's.
+pub(crate) fn read_value(
+    text: &[u8],
+    max_bytes: usize,
+    faults: &mut Faults,
+) -> Result<ReadOutcome, String> {
     let at = JsonPointer::Text("#");
     parse_with(text, |json| {
-        ReadValue { at, most, faults }.deserialize(json)
+        ReadValue {
+            at,
+            max_bytes,
+            faults,
+        }
+        .deserialize(json)
     })
 }
 
@@ -115,7 +129,7 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// Writes one value into a document.
+/// A seed that writes one value into a document.
 struct Element<'a> {
     sink: &'a mut Sink,
     faults: &'a mut Faults,
@@ -129,7 +143,7 @@ impl Element<'_> {
         self.sink.put(kind, self.key, &[value]);
     }
 
-    /// What stands for a value that cannot be read.
+    /// Adds the fault of a value that cannot be read.
     fn fault(self, detail: impl fmt::Display) {
         self.faults.blame(self.at, detail);
     }
@@ -231,7 +245,7 @@ impl<'de> Visitor<'de> for Element<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let levels = self.levels_inside()?;
-        let first = map.next_key_seed(Key)?;
+        let first = map.next_key_seed(KeySeed)?;
         if let Some(first) = first.as_deref().filter(|key| TYPE_WRAPPERS.contains(key)) {
             return self.wrapped(first, map);
         }
@@ -253,12 +267,12 @@ impl<'de> Visitor<'de> for Element<'_> {
                     at,
                     levels,
                 })?;
-                // What is faulty is not written.
+                // A faulty value is not written.
                 if self.sink.position() > start {
                     starts.push(start);
                 }
             }
-            next = map.next_key_seed(Key)?;
+            next = map.next_key_seed(KeySeed)?;
         }
         if let Some(key) = repeated(self.sink, &mut starts) {
             return Err(twice(&key));
@@ -268,7 +282,7 @@ impl<'de> Visitor<'de> for Element<'_> {
     }
 }
 
-/// A key that stands at two of these places.
+/// Returns a key that two of the elements at these positions have.
 fn repeated(sink: &Sink, starts: &mut [usize]) -> Option<String> {
     if sink.is_over() {
         return None;
@@ -288,13 +302,13 @@ fn repeated(sink: &Sink, starts: &mut [usize]) -> Option<String> {
     twice.map(|start| String::from_utf8_lossy(key(start)).into_owned())
 }
 
-/// Turns a JSON value in Extended JSON, relaxed or canonical, into BSON.
-/// `pointer` says where the value stands in the request. The first fault is the error.
+/// Turns a JSON value in Extended JSON, relaxed or canonical, into BSON. `pointer` is its place in the request.
+/// The first fault is the error.
 pub(crate) fn to_bson(value: Value, pointer: &str) -> Result<Bson, Fault> {
     let mut faults = Faults::default();
     let read = ReadValue {
         at: JsonPointer::Text(pointer),
-        most: usize::MAX,
+        max_bytes: usize::MAX,
         faults: &mut faults,
     };
     let read = read
@@ -303,13 +317,13 @@ pub(crate) fn to_bson(value: Value, pointer: &str) -> Result<Bson, Fault> {
     if let Some(fault) = faults.into_iter().next() {
         return Err(fault);
     }
-    let Read::Value(value) = read else {
+    let ReadOutcome::Value(value) = read else {
         return Err(Fault::new(pointer, "is too large"));
     };
     Bson::try_from(value).map_err(|error| Fault::new(pointer, error))
 }
 
-/// Turns a JSON object into a document; an object that is a type wrapper is a fault here.
+/// Turns a JSON object into a document. A type wrapper is a fault.
 #[cfg(test)]
 pub(crate) fn to_document(value: Value, pointer: &str) -> Result<Document, Fault> {
     match to_bson(value, pointer)? {

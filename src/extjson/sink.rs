@@ -1,45 +1,45 @@
-//! Raw BSON that is being written, value by value, and never larger than it may be.
+//! Raw BSON, written value by value within a bound.
 
 use std::{fmt::Display, io::Write as _};
 
 use bson::{RawBson, RawDocumentBuf, raw::cstr};
 
-/// A document is at least its length, and the zero at its end.
+/// Bytes of an empty document: its length, and the zero at its end.
 const EMPTY_BYTES: usize = 5;
 
 /// A document under construction.
 #[derive(Debug)]
 pub(super) struct Sink {
     bytes: Vec<u8>,
-    most: usize,
+    max_bytes: usize,
     over: bool,
 }
 
-/// A document or an array that is open still: where it begins.
+/// The beginning of a document or an array that is still open.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Open(usize);
 
 impl Sink {
-    /// A document that may have this many bytes.
-    pub(super) fn new(most: usize) -> Self {
+    /// Makes an empty document that takes up to `max_bytes`.
+    pub(super) fn new(max_bytes: usize) -> Self {
         Self {
             bytes: vec![0; 4],
-            most,
+            max_bytes,
             over: false,
         }
     }
 
-    /// Whether it would be larger than it may be. What comes then is not kept.
+    /// Whether the bound is exceeded. From then on nothing is kept.
     pub(super) fn is_over(&self) -> bool {
         self.over
     }
 
-    /// Where the next element begins.
+    /// Returns the position at which the next element begins.
     pub(super) fn position(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The key of the element that begins at `position`.
+    /// Returns the key of the element that begins at `position`.
     pub(super) fn key_at(&self, position: usize) -> &[u8] {
         let rest = self.bytes.get(position + 1..).unwrap_or_default();
         rest.split(|byte| *byte == 0).next().unwrap_or_default()
@@ -55,7 +55,7 @@ impl Sink {
         }
     }
 
-    /// Writes a value that was read elsewhere.
+    /// Writes a finished value.
     pub(super) fn put_value(&mut self, key: impl Display, value: RawBson) {
         // A document of this value alone: its length, the type, an empty key, the value, a zero.
         let mut alone = RawDocumentBuf::new();
@@ -84,16 +84,16 @@ impl Sink {
         self.bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
     }
 
-    /// The whole document; `None` where it is too large.
+    /// Returns the whole document; `None` if it is too large.
     pub(super) fn finish(mut self) -> Option<RawDocumentBuf> {
         self.close(Open(0));
-        if self.over || self.bytes.len() > self.most {
+        if self.over || self.bytes.len() > self.max_bytes {
             return None;
         }
         RawDocumentBuf::from_bytes(self.bytes).ok()
     }
 
-    /// Writes type and key, if there is room for them and so many bytes of value.
+    /// Writes type and key, if there is room for them and for `bytes` of value.
     fn begin(&mut self, kind: u8, key: impl Display, bytes: usize) -> bool {
         if self.over {
             return false;
@@ -102,7 +102,7 @@ impl Sink {
         // Writing to a vector cannot fail.
         let written = write!(self.bytes, "{key}\0");
         debug_assert!(written.is_ok());
-        self.over = self.bytes.len() + bytes > self.most;
+        self.over = self.bytes.len() + bytes > self.max_bytes;
         !self.over
     }
 }

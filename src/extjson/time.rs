@@ -1,17 +1,17 @@
-//! Times as text: RFC 3339, which has the years 0 to 9999 and no others.
+//! Times as text: RFC 3339, which has the years 0 to 9999 only.
 
 use bson::DateTime;
 
 /// The first millisecond of year 0 and the last of year 9999, in UTC.
 const BOUNDS_MS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 
-/// Reads a time with any offset; `None` where it is no RFC 3339, or where no such text stands for it in UTC.
+/// Reads a time with any offset; `None` if it is not RFC 3339, or if RFC 3339 has no text for it in UTC.
 pub(crate) fn read_time(text: &str) -> Option<DateTime> {
     let date = DateTime::parse_rfc3339_str(text).ok()?;
     BOUNDS_MS.contains(&date.timestamp_millis()).then_some(date)
 }
 
-/// The time in UTC; `None` where RFC 3339 has no text for it.
+/// Formats a time in UTC; `None` if RFC 3339 has no text for it.
 pub(crate) fn time_text(date: DateTime) -> Option<String> {
     let known = BOUNDS_MS.contains(&date.timestamp_millis());
     known.then(|| date.try_to_rfc3339_string().ok()).flatten()

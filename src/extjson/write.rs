@@ -1,9 +1,9 @@
-//! From raw BSON to text.
+//! From raw BSON to Extended JSON text.
 
 use bson::{Bson, RawBsonRef, RawDocument, spec::BinarySubtype};
 use serde_json::Value;
 
-use super::Keys;
+use super::SeenKeys;
 
 /// Appends `document` as relaxed Extended JSON.
 pub(crate) fn write_document(
@@ -11,7 +11,7 @@ pub(crate) fn write_document(
     out: &mut String,
 ) -> Result<(), bson::error::Error> {
     out.push('{');
-    let mut keys = Keys::default();
+    let mut keys = SeenKeys::default();
     for (index, element) in document.iter().enumerate() {
         let (key, value) = element?;
         if !keys.is_first(key.as_str()) {
@@ -98,7 +98,7 @@ pub(crate) fn write_value(
         RawBsonRef::Undefined => out.push_str(r#"{"$undefined":true}"#),
         RawBsonRef::MinKey => out.push_str(r#"{"$minKey":1}"#),
         RawBsonRef::MaxKey => out.push_str(r#"{"$maxKey":1}"#),
-        // The parts of a DBPointer are private to the bson crate: by way of its own conversion.
+        // The parts of a DBPointer are private to the bson crate, so its own conversion writes it.
         RawBsonRef::DbPointer(_) => {
             let owned = Bson::try_from(value)?;
             put!("{}", owned.into_relaxed_extjson());
@@ -148,8 +148,8 @@ fn write_date(value: bson::DateTime, out: &mut String) {
     }
 }
 
-/// A scalar as the plain text that stands for it (an id, a source): strings and numbers as they
-/// are, object ids in hex, anything else as Extended JSON.
+/// Formats a scalar as plain text, for ids and sources: strings and numbers as they are, object ids in hex,
+/// anything else as Extended JSON.
 pub(crate) fn plain_text(value: RawBsonRef<'_>) -> Result<String, bson::error::Error> {
     Ok(match value {
         RawBsonRef::String(text) => text.to_owned(),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use smallvec::SmallVec;
 
 use super::{Subscription, fields::revision, is_known};
-use crate::extjson::{plain_text, reading, time_text, write_string, write_value};
+use crate::extjson::{plain_text, read_or_mend, time_text, write_string, write_value};
 
 /// The warning about a field that nothing here reads.
 const UNKNOWN_FIELD: &str = "is not a field of subscriptions and has no effect";
@@ -77,7 +77,7 @@ impl Subscription {
             is_written
         } else {
             // The document holds text that is not UTF-8.
-            let mended = reading(&self.document, |document| {
+            let mended = read_or_mend(&self.document, |document| {
                 out.truncate(start);
                 write_shown(document.get(name)?, out)
             });

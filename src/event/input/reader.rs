@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Form, NewEvent, Refusal, attribute};
 use crate::{
     event::media::Media,
-    extjson::{Faults, JsonPointer, Members, Read, ReadValue, Scalar, read_value},
+    extjson::{Faults, JsonPointer, Members, ReadOutcome, ReadValue, Scalar, read_value},
 };
 
 /// Gathers attributes and faults.
@@ -38,11 +38,11 @@ impl Members for Reader<'_> {
                 let at = self.at;
                 let value = ReadValue {
                     at: JsonPointer::Key(&at, "data"),
-                    most: self.left,
+                    max_bytes: self.left,
                     faults: &mut self.faults,
                 };
                 let read = map.next_value_seed(value)?;
-                self.has_content = read != Read::Value(RawBson::Null);
+                self.has_content = read != ReadOutcome::Value(RawBson::Null);
                 self.data(read);
             }
             "data_base64" => {
@@ -86,12 +86,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn data(&mut self, read: Read) {
+    fn data(&mut self, read: ReadOutcome) {
         // Null stands in for what is wrong, so that a second one is still seen as such.
         self.data = Some(match read {
-            Read::Value(value) => value,
-            Read::Faulty => RawBson::Null,
-            Read::TooLarge => {
+            ReadOutcome::Value(value) => value,
+            ReadOutcome::Faulty => RawBson::Null,
+            ReadOutcome::TooLarge => {
                 self.too_large = true;
                 RawBson::Null
             }
@@ -141,7 +141,9 @@ impl<'a> Reader<'a> {
             self.blame("data_base64", "must be text in base64");
         }
         self.spend(bytes.as_ref().map_or(0, Vec::len));
-        self.data(bytes.map_or(Read::Faulty, |bytes| Read::Value(generic(bytes))));
+        self.data(bytes.map_or(ReadOutcome::Faulty, |bytes| {
+            ReadOutcome::Value(generic(bytes))
+        }));
     }
 
     /// Takes a context attribute; null means that it is not set.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{COMPUTED, FIELDS, Input, KEPT};
 use crate::{
     config::Limits,
-    extjson::{Faults, JsonPointer, Members, Object, Read, ReadValue, Scalar, read_time},
+    extjson::{Faults, JsonPointer, Members, Object, ReadOutcome, ReadValue, Scalar, read_time},
     subscription::{
         DEFAULT_SOURCE, FILTER_MISSING,
         id::{UNREACHABLE, is_reachable},
@@ -61,14 +61,18 @@ impl Members for Fields<'_, '_> {
         self.names_filter |= field == "filter";
         let value = match field {
             "filter" | "metadata" => {
-                let most = self.reading.most(field);
+                let max_bytes = self.reading.max_bytes(field);
                 let faults = &mut *self.faults;
-                let read = map.next_value_seed(ReadValue { at, most, faults })?;
-                let null = read == Read::Value(RawBson::Null);
+                let read = map.next_value_seed(ReadValue {
+                    at,
+                    max_bytes,
+                    faults,
+                })?;
+                let null = read == ReadOutcome::Value(RawBson::Null);
                 if null && field == "filter" {
                     self.faults.blame(at, FILTER_MISSING);
                 }
-                document(read, most, at, self.faults)
+                document(read, max_bytes, at, self.faults)
             }
             _ => match map.next_value_seed(Scalar)? {
                 Value::Null => None,
@@ -109,7 +113,7 @@ impl Reading<'_> {
     }
 
     /// Bytes that a document of the request may have as BSON.
-    fn most(self, field: &str) -> usize {
+    fn max_bytes(self, field: &str) -> usize {
         match field {
             "filter" => self.limits.filter_bytes,
             _ => self.limits.metadata_bytes,
@@ -180,21 +184,26 @@ impl Reading<'_> {
 }
 
 /// The document that was read; null is none.
-fn document(read: Read, most: usize, at: JsonPointer<'_>, faults: &mut Faults) -> Option<Bson> {
+fn document(
+    read: ReadOutcome,
+    max_bytes: usize,
+    at: JsonPointer<'_>,
+    faults: &mut Faults,
+) -> Option<Bson> {
     match read {
-        Read::Value(RawBson::Null) | Read::Faulty => None,
-        Read::Value(RawBson::Document(raw)) => Document::try_from(raw)
+        ReadOutcome::Value(RawBson::Null) | ReadOutcome::Faulty => None,
+        ReadOutcome::Value(RawBson::Document(raw)) => Document::try_from(raw)
             .map_err(|error| faults.blame(at, format_args!("cannot be stored: {error}")))
             .ok()
             .map(Bson::Document),
-        Read::Value(_) => {
+        ReadOutcome::Value(_) => {
             faults.blame(at, "must be an object");
             None
         }
-        Read::TooLarge => {
+        ReadOutcome::TooLarge => {
             faults.blame(
                 at,
-                format_args!("is larger than the {most} bytes that it may have as BSON"),
+                format_args!("is larger than the {max_bytes} bytes that it may have as BSON"),
             );
             None
         }

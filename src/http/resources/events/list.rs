@@ -7,7 +7,7 @@ use bson::{RawBson, RawDocumentBuf};
 
 use super::page::{self, Search};
 use crate::{
-    extjson::{Faults, Read, read_value},
+    extjson::{Faults, ReadOutcome, read_value},
     filter::{Filter, Limits},
     http::edge::{
         AppState,
@@ -68,9 +68,11 @@ fn read_filter(text: &str, limits: &Limits) -> Result<(RawDocumentBuf, Filter), 
     if let Some(fault) = faults.into_iter().next() {
         return Err(refuse(&fault.pointer, &fault.detail));
     }
-    let Read::Value(RawBson::Document(document)) = read else {
+    let ReadOutcome::Value(RawBson::Document(document)) = read else {
         let detail = match read {
-            Read::TooLarge => format!("is larger than the {most} bytes that it may have as BSON"),
+            ReadOutcome::TooLarge => {
+                format!("is larger than the {most} bytes that it may have as BSON")
+            }
             _ => "must be an object".to_owned(),
         };
         return Err(refuse(&"#", &detail));

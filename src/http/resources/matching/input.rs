@@ -4,7 +4,7 @@ use bson::{RawBson, RawDocumentBuf};
 use serde::de::{DeserializeSeed as _, Deserializer, IgnoredAny, MapAccess};
 
 use crate::{
-    extjson::{Faults, JsonPointer, Members, Object, Read, ReadValue},
+    extjson::{Faults, JsonPointer, Members, Object, ReadOutcome, ReadValue},
     filter::{Filter, Limits},
     http::edge::problem::Problem,
 };
@@ -90,19 +90,23 @@ impl Members for Fields {
             return Ok(());
         };
         self.seen.push(field);
-        let (slot, most) = match *field {
+        let (slot, max_bytes) = match *field {
             "filter" => (&mut self.filter, self.filter_bytes),
             _ => (&mut self.event, EVENT_BYTES),
         };
         let faults = &mut self.faults;
-        match map.next_value_seed(ReadValue { at, most, faults })? {
-            Read::Value(RawBson::Document(document)) => *slot = Some(document),
-            Read::Value(_) => self.faults.blame(at, "must be an object"),
-            Read::TooLarge => self.faults.blame(
+        match map.next_value_seed(ReadValue {
+            at,
+            max_bytes,
+            faults,
+        })? {
+            ReadOutcome::Value(RawBson::Document(document)) => *slot = Some(document),
+            ReadOutcome::Value(_) => self.faults.blame(at, "must be an object"),
+            ReadOutcome::TooLarge => self.faults.blame(
                 at,
-                format_args!("is larger than the {most} bytes that it may have as BSON"),
+                format_args!("is larger than the {max_bytes} bytes that it may have as BSON"),
             ),
-            Read::Faulty => {}
+            ReadOutcome::Faulty => {}
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 use data_encoding::BASE32HEX_NOPAD;
 
-use crate::{event::TS_FIELD, extjson::reading, store::collections::document_limits};
+use crate::{event::TS_FIELD, extjson::read_or_mend, store::collections::document_limits};
 
 /// Where an event stands among pages: its `ts` (null where it has none) and its `_id`; and the point in time
 /// that the pages show.
@@ -22,7 +22,7 @@ pub struct PageKeyError;
 /// The page key of a stored event, for who reads on behind it. Of one whose `_id` is no text it is the next
 /// that can be written down: nobody is held up by it, and what has the very same `ts` may be passed over.
 pub fn event_page_key(event: &RawDocument, newest_first: bool) -> Result<PageKey, PageKeyError> {
-    let key = reading(event, |event| {
+    let key = read_or_mend(event, |event| {
         let value = |name: &str| event.get(name)?.map_or(Ok(Bson::Null), Bson::try_from);
         Ok(PageKey {
             ts: value(TS_FIELD)?,
