@@ -1,8 +1,8 @@
-//! Events: how a stored document becomes one of the kind that CloudEvents 1.0 describes.
+//! Events: how a stored document is shown as an event in the form of CloudEvents 1.0.
 //!
-//! A document in `events` is an event whoever wrote it. What it lacks of one is filled in
-//! when it is shown: `id` from `_id`, `source` from the database, `type`, and `time` from the commit. Of
-//! several fields with one name the first counts, as in a query. docs/data-model.md is the mapping for people.
+//! A document in `events` is an event, whoever wrote it. Missing attributes are filled in when it is shown: `id`
+//! from `_id`, `source` from the database, `type`, and `time` from the commit. If several fields have one name,
+//! the first counts, as in a query. docs/data-model.md explains the mapping to people.
 
 mod cloudevent;
 pub(crate) mod input;
@@ -15,7 +15,7 @@ use bson::{DateTime, RawBsonRef, RawDocument, error::Error};
 pub(crate) use self::{cloudevent::write_cloudevent, show::write_json, unstored::unstored};
 use crate::extjson::{plain_text, read_or_mend};
 
-/// `type` of an event whose document has none.
+/// The `type` of an event whose document has none.
 pub(crate) const DEFAULT_TYPE: &str = "tidegate.event";
 /// The server's own timestamp of the insert: the log's order for pages and late replay.
 pub(crate) const TS_FIELD: &str = "ts";
@@ -24,23 +24,23 @@ pub(crate) const STORED_AT_FIELD: &str = "storedAt";
 /// The CloudEvents extension that carries the cursor on the `cloudevents.json` subprotocol.
 pub(crate) const CURSOR_EXTENSION: &str = "tidegatecursor";
 
-/// The source of events that name none: `/DATABASE/events`.
+/// Returns the source of events that name none: `/DATABASE/events`.
 pub(crate) fn default_source(database: &str) -> String {
     format!("/{database}/events")
 }
 
-/// What a document does not say of itself.
+/// Values for attributes that a document lacks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Defaults<'a> {
-    /// Stands for a missing `source`.
+    /// The `source`.
     pub source: &'a str,
-    /// The commit's wall time, which an event of another program has as `storedAt` a moment later. It stands for
-    /// a missing `time`: the same everywhere, and none where neither is known.
+    /// The `time`: the commit's wall time, which an event of another program gets as `storedAt` a moment later.
+    /// So an event shows the same time everywhere, or none if neither is known.
     pub committed: Option<DateTime>,
 }
 
-/// What a document says of itself as an event. The one reader of attributes: what is delivered, what
-/// is paged, what is looked up and what is a duplicate go by it.
+/// The attributes of a stored document. This is their only reader: delivery, pages, look-ups and the check for
+/// duplicates all go by it.
 #[derive(Clone, Copy, Default, Debug)]
 struct Attributes<'a> {
     object_id: Option<RawBsonRef<'a>>,
@@ -53,12 +53,12 @@ struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
-    /// Reads those attributes; null is none.
+    /// Reads the attributes; null counts as missing.
     fn read(document: &'a RawDocument) -> Result<Self, Error> {
         let mut found = Self::default();
         for element in document.iter_elements() {
             let element = element?;
-            let place = match element.key().as_str() {
+            let slot = match element.key().as_str() {
                 "_id" => &mut found.object_id,
                 "id" => &mut found.id,
                 "source" => &mut found.source,
@@ -68,24 +68,24 @@ impl<'a> Attributes<'a> {
                 STORED_AT_FIELD => &mut found.stored_at,
                 _ => continue,
             };
-            if place.is_none() {
-                *place = Some(element.value()?);
+            if slot.is_none() {
+                *slot = Some(element.value()?);
             }
         }
-        let places = [
+        let slots = [
             &mut found.id,
             &mut found.source,
             &mut found.kind,
             &mut found.time,
             &mut found.data,
         ];
-        for place in places {
-            *place = place.take().filter(|value| *value != RawBsonRef::Null);
+        for slot in slots {
+            *slot = slot.take().filter(|value| *value != RawBsonRef::Null);
         }
         Ok(found)
     }
 
-    /// When it was committed: what is written down, else what is known otherwise.
+    /// Returns the commit's wall time: as stored, else `otherwise`.
     fn committed(&self, otherwise: Option<DateTime>) -> Option<DateTime> {
         let stored_at = self.stored_at.and_then(RawBsonRef::as_datetime);
         stored_at.or(otherwise)
@@ -96,7 +96,7 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// What identifies an event: the `id` and `source` it is shown with.
+/// Returns the `id` and the `source` that an event is shown with. Together they identify it.
 pub(crate) fn identity(
     document: &RawDocument,
     default_source: &str,

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use tidegate_fuzz::{
     event::{
         self, Defaults,
-        input::{Fill, Form, NewEvent, header_text},
+        input::{MissingAttributes, EventForm, NewEvent, header_text},
     },
     extjson::{JsonPointer, parse_with},
 };
@@ -18,31 +18,31 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let event = match mode % 3 {
-        0 => read(body, Form::CloudEvent),
-        1 => read(body, Form::Plain),
+        0 => read(body, EventForm::CloudEvent),
+        1 => read(body, EventForm::Plain),
         _ => binary_mode(body),
     };
     let Some(event) = event else {
         return;
     };
-    let fill = Fill {
+    let fill = MissingAttributes {
         id: || "filled".to_owned(),
         source: "/filled",
         time: DateTime::from_millis(0),
     };
-    let stored = event.ready(fill).expect("it can be stored").document;
+    let stored = event.into_storable(fill).expect("it can be stored").document;
     let defaults = Defaults {
         source: "/default",
         committed: Some(DateTime::from_millis(0)),
     };
     let mut json = String::new();
     event::write_json(&stored, defaults, &mut json).expect("it can be written");
-    let again = read(json.as_bytes(), Form::CloudEvent);
+    let again = read(json.as_bytes(), EventForm::CloudEvent);
     assert!(again.is_some(), "{json}");
     event::write_cloudevent(&stored, defaults, "c", &mut json).expect("it can be written");
 });
 
-fn read(body: &[u8], form: Form) -> Option<NewEvent> {
+fn read(body: &[u8], form: EventForm) -> Option<NewEvent> {
     let event = parse_with(body, |json| {
         NewEvent::from_json(json, form, JsonPointer::Text("#"), usize::MAX)
     });

@@ -1,7 +1,7 @@
-//! An event as a `CloudEvent`, for those who take nothing else: the subprotocol `cloudevents.json` and batches.
+//! An event as a strict `CloudEvent`, for the subprotocol `cloudevents.json` and for batches.
 //!
-//! CloudEvents 1.0.2 has few types and names for attributes. What is no legal attribute is content: it
-//! goes under `data` where the event has none, and is left out where it has.
+//! CloudEvents 1.0.2 allows few types and names for attributes. A field that is no legal attribute is content:
+//! it goes under `data` if the event has none, and is left out otherwise.
 
 use std::borrow::Cow;
 
@@ -17,10 +17,10 @@ use super::{
 use crate::extjson::{SeenKeys, plain_text, read_or_mend, write_string, write_value};
 
 /// The years 1 to 9999, in milliseconds.
-const RFC_3339: std::ops::Range<i64> = -62_135_596_800_000..253_402_300_800_000;
+const RFC_3339_MS: std::ops::Range<i64> = -62_135_596_800_000..253_402_300_800_000;
 
 /// Appends the event as a `CloudEvent` in the JSON format. `cursor` becomes the extension `tidegatecursor`.
-/// Whether something in it was no text, and stands there with U+FFFD.
+/// Returns whether it was mended: bytes that are not UTF-8 are shown as U+FFFD.
 pub(crate) fn write_cloudevent(
     document: &RawDocument,
     defaults: Defaults<'_>,
@@ -49,7 +49,7 @@ pub(crate) fn write_cloudevent(
     Ok(written?.1)
 }
 
-/// `specversion`, `id`, `source`, `type`, and `time` where it is known.
+/// Writes `specversion`, `id`, `source`, `type`, and `time` if it is known.
 fn write_required(
     attributes: &Attributes<'_>,
     defaults: Defaults<'_>,
@@ -78,7 +78,7 @@ fn write_required(
     Ok(())
 }
 
-/// The text of the first value that has any.
+/// Returns the first text that is not empty.
 fn first_text<'a>(values: &[Option<RawBsonRef<'a>>]) -> Result<Option<Cow<'a, str>>, Error> {
     for value in values.iter().flatten() {
         let text = match *value {
@@ -92,7 +92,7 @@ fn first_text<'a>(values: &[Option<RawBsonRef<'a>>]) -> Result<Option<Cow<'a, st
     Ok(None)
 }
 
-/// A date as RFC 3339, which has four digits for a year.
+/// Formats a date by RFC 3339, which has four digits for a year.
 fn time(value: RawBsonRef<'_>) -> Option<String> {
     match value {
         RawBsonRef::DateTime(date) if is_rfc_3339(date) => date.try_to_rfc3339_string().ok(),
@@ -101,16 +101,16 @@ fn time(value: RawBsonRef<'_>) -> Option<String> {
 }
 
 fn is_rfc_3339(date: DateTime) -> bool {
-    RFC_3339.contains(&date.timestamp_millis())
+    RFC_3339_MS.contains(&date.timestamp_millis())
 }
 
-/// Writes what is optional.
+/// A writer of the optional attributes.
 struct Writer<'o, 'a> {
     out: &'o mut String,
     has_data: bool,
-    /// Judged at the end: with content under `data`, that is JSON.
+    /// Written at the end: if content goes under `data`, it must be a JSON type.
     content_type: Option<&'a str>,
-    /// What is no attribute.
+    /// Fields that are no legal attributes.
     content: SmallVec<[(&'a str, RawBsonRef<'a>); 4]>,
 }
 
@@ -132,7 +132,7 @@ impl<'a> Writer<'_, 'a> {
                 "_id" | "id" | "source" | "type" | "specversion" | CURSOR_EXTENSION,
                 _,
             )
-            // Of another type they are not the store's.
+            // With another type they are not the store's.
             | (TS_FIELD, RawBsonRef::Timestamp(_) | RawBsonRef::Null)
             | (STORED_AT_FIELD, RawBsonRef::DateTime(_) | RawBsonRef::Null)
             | ("time", RawBsonRef::DateTime(_))
@@ -170,7 +170,7 @@ impl<'a> Writer<'_, 'a> {
         Ok(())
     }
 
-    /// A value of an attribute's type: a boolean, 32 bits, text, a time, bytes.
+    /// Writes an extension if its type allows that: a boolean, 32 bits, text, a time, bytes.
     fn extension(&mut self, key: &'a str, value: RawBsonRef<'a>) -> Result<(), Error> {
         match value {
             RawBsonRef::String(text) if is_text(text) => self.text(key, text),

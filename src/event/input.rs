@@ -1,105 +1,50 @@
-//! Events as they are published: CloudEvents 1.0 in JSON or in headers, or plain objects.
+//! Published events: CloudEvents 1.0 in JSON or in headers, or plain objects.
 //!
-//! Pure reading and checking, by the CloudEvents specification 1.0.2, its JSON format and its HTTP
-//! protocol binding. Each fault is pointed at; `data` is Extended JSON, so that dates and 64-bit
-//! numbers keep their types.
+//! They are read and checked by the CloudEvents specification 1.0.2, its JSON format and its HTTP protocol
+//! binding. Every fault has a pointer. `data` is Extended JSON, so that dates and 64-bit numbers keep their types.
 
 pub(super) mod attribute;
+mod new_event;
 mod reader;
 
-use bson::{
-    Bson, DateTime, RawBson, RawDocumentBuf,
-    raw::{CStr, cstr},
-};
 use serde::de::{DeserializeSeed as _, Deserializer};
 use serde_json::Value;
 
-use self::reader::Reader;
-use crate::extjson::{Faults, JsonPointer, Object};
+use self::reader::EventReader;
+use crate::extjson::{JsonPointer, Object};
 
 pub(crate) use self::attribute::{has_broken_escape, header_text};
-
-/// How much of an event must be there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Form {
-    /// All that the specification requires.
-    CloudEvent,
-    /// `specversion`, `id`, `source` and `time` may be left out and are filled in.
-    Plain,
-}
-
-/// What stands in for attributes that a plain event leaves out.
-#[derive(Clone, Debug)]
-pub(crate) struct Fill<'a, F> {
-    /// Makes a missing `id`.
-    pub id: F,
-    /// For a missing `source`.
-    pub source: &'a str,
-    /// For a missing `time` of a plain event.
-    pub time: DateTime,
-}
-
-/// An event as its document, and the names that its publisher gets back.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Ready {
-    /// The event's `id`.
-    pub id: String,
-    /// The event's `source`.
-    pub source: String,
-    /// The event, without the fields that the store adds.
-    pub document: RawDocumentBuf,
-}
-
-/// Why an event is not taken.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Refusal {
-    /// What is wrong with it.
-    Faulty(Faults),
-    /// As BSON it is larger than it may be.
-    TooLarge,
-}
-
-/// An event that was read and found good. Attributes stand as they will be stored.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) struct NewEvent {
-    form: Form,
-    id: Option<String>,
-    source: Option<String>,
-    kind: String,
-    time: Option<DateTime>,
-    /// `subject`, `datacontenttype`, `dataschema` and extensions, as given.
-    others: Vec<(String, Bson)>,
-    data: Option<RawBson>,
-}
+pub(crate) use self::new_event::{
+    EventForm, EventRefusal, MissingAttributes, NewEvent, StorableEvent,
+};
 
 impl NewEvent {
-    /// Reads an event in the JSON format. `at` is its place in the body; as BSON it may have `most` bytes,
-    /// and no more than that is made of it. The outer error is that of the JSON.
+    /// Reads an event in the JSON format, up to `max_bytes` as BSON. `at` is its place in the body. The outer error
+    /// is the JSON parser's.
     pub(crate) fn from_json<'de, D: Deserializer<'de>>(
         json: D,
-        form: Form,
+        form: EventForm,
         at: JsonPointer<'_>,
-        most: usize,
-    ) -> Result<Result<Self, Refusal>, D::Error> {
-        let mut reader = Reader::new(at, most);
+        max_bytes: usize,
+    ) -> Result<Result<Self, EventRefusal>, D::Error> {
+        let mut reader = EventReader::new(at, max_bytes);
         if !Object(&mut reader).deserialize(json)? {
             reader.faults.blame(at, "must be an object");
-            return Ok(Err(Refusal::Faulty(reader.faults)));
+            return Ok(Err(EventRefusal::Faulty(reader.faults)));
         }
         Ok(reader.finish(form))
     }
 
-    /// Reads an event in binary mode: `attributes` are the `ce-` headers without that prefix, in
-    /// lower case and decoded, `content_type` becomes `datacontenttype`. Faults of attributes have a
-    /// pointer without `#` (`/id`): it is not the body that they stand in. The outer error is why the body
-    /// is not the JSON that it claims to be.
+    /// Reads an event in binary mode. `attributes` are the `ce-` headers without that prefix, in lower case and
+    /// decoded; `content_type` becomes `datacontenttype`. Pointers to attributes have no `#` (`/id`), since they do
+    /// not point into the body. The outer error is the JSON parser's, if the body claims to be JSON.
     pub(crate) fn from_parts<'a>(
         attributes: impl IntoIterator<Item = (&'a str, String)>,
         content_type: Option<&str>,
         body: &[u8],
-        most: usize,
-    ) -> Result<Result<Self, Refusal>, String> {
-        let mut reader = Reader::new(JsonPointer::Text(""), most);
+        max_bytes: usize,
+    ) -> Result<Result<Self, EventRefusal>, String> {
+        let mut reader = EventReader::new(JsonPointer::Text(""), max_bytes);
         for (name, text) in attributes {
             match name {
                 "datacontenttype" => {
@@ -114,67 +59,39 @@ impl NewEvent {
             reader.attribute("datacontenttype".to_owned(), content_type.into());
         }
         reader.content(content_type, body)?;
-        Ok(reader.finish(Form::CloudEvent))
-    }
-
-    /// The event's document, with what it lacks filled in. An error is why BSON cannot hold it.
-    pub(crate) fn ready(
-        self,
-        fill: Fill<'_, impl FnOnce() -> String>,
-    ) -> Result<Ready, bson::error::Error> {
-        let id = self.id.unwrap_or_else(fill.id);
-        let source = self.source.unwrap_or_else(|| fill.source.to_owned());
-        let mut document = RawDocumentBuf::new();
-        document.append(cstr!("id"), &*id);
-        document.append(cstr!("source"), &*source);
-        document.append(cstr!("type"), self.kind);
-        let now = (self.form == Form::Plain).then_some(fill.time);
-        if let Some(time) = self.time.or(now) {
-            document.append(cstr!("time"), time);
-        }
-        for (name, value) in self.others {
-            document.append(<&CStr>::try_from(&*name)?, RawBson::try_from(value)?);
-        }
-        if let Some(data) = self.data {
-            document.append(cstr!("data"), data);
-        }
-        Ok(Ready {
-            id,
-            source,
-            document,
-        })
+        Ok(reader.finish(EventForm::CloudEvent))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{reader::generic, *};
-    use bson::{Document, doc};
+    use bson::{Bson, DateTime, Document, doc};
     use serde_json::json;
 
     const HERE: JsonPointer<'_> = JsonPointer::Text("#");
 
-    const MOST: usize = 1 << 20;
+    const MAX_BYTES: usize = 1 << 20;
 
-    fn read(json: Value, form: Form) -> Result<NewEvent, Refusal> {
-        NewEvent::from_json(json, form, HERE, MOST).unwrap()
+    fn read(json: Value, form: EventForm) -> Result<NewEvent, EventRefusal> {
+        NewEvent::from_json(json, form, HERE, MAX_BYTES).unwrap()
     }
 
-    fn document(event: Result<NewEvent, Refusal>) -> Document {
-        let fill = Fill {
+    fn document(event: Result<NewEvent, EventRefusal>) -> Document {
+        let fill = MissingAttributes {
             id: || "filled".to_owned(),
             source: "/db/events",
             time: DateTime::from_millis(5),
         };
-        let ready = event.unwrap().ready(fill).unwrap();
+        let ready = event.unwrap().into_storable(fill).unwrap();
         let document = Document::try_from(ready.document).unwrap();
         assert_eq!(document.get_str("id").ok(), Some(&*ready.id));
         assert_eq!(document.get_str("source").ok(), Some(&*ready.source));
         document
     }
 
-    fn pointers(event: Result<NewEvent, Refusal>) -> Vec<String> {
-        let Err(Refusal::Faulty(faults)) = event else {
+    fn pointers(event: Result<NewEvent, EventRefusal>) -> Vec<String> {
+        let Err(EventRefusal::Faulty(faults)) = event else {
             panic!("{event:?}");
         };
         faults.into_iter().map(|fault| fault.pointer).collect()
@@ -182,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_plain_event_needs_a_type_and_no_more() {
-        let event = read(json!({"type": "t"}), Form::Plain);
+        let event = read(json!({"type": "t"}), EventForm::Plain);
         assert_eq!(
             document(event),
             doc! {"id": "filled", "source": "/db/events", "type": "t",
@@ -190,9 +107,9 @@ mod tests {
         );
         let event = NewEvent::from_json(
             json!({"subject": null}),
-            Form::Plain,
+            EventForm::Plain,
             JsonPointer::Text("#/7"),
-            MOST,
+            MAX_BYTES,
         );
         let event = event.unwrap();
         assert_eq!(pointers(event), ["#/7/type"]);
@@ -203,7 +120,7 @@ mod tests {
         let event = json!({"specversion": "1.0", "id": "1", "source": "/s", "type": "t",
             "subject": null, "ext": 7, "data": {"at": {"$date": "1970-01-01T00:00:01Z"}, "$x": 1}});
         assert_eq!(
-            document(read(event, Form::CloudEvent)),
+            document(read(event, EventForm::CloudEvent)),
             doc! {"id": "1", "source": "/s", "type": "t", "ext": 7,
             "data": {"at": DateTime::from_millis(1_000), "$x": 1}}
         );
@@ -214,7 +131,7 @@ mod tests {
         let event = json!({"specversion": "2", "source": "a b", "type": 5, "time": "now", "a_b": 1,
             "ts": 1, "data": {"x": {"$oid": "?"}}, "data_base64": "!"});
         assert_eq!(
-            pointers(read(event, Form::CloudEvent)),
+            pointers(read(event, EventForm::CloudEvent)),
             [
                 "#/specversion",
                 "#/source",
@@ -227,16 +144,16 @@ mod tests {
                 "#/id"
             ]
         );
-        assert_eq!(pointers(read(json!(5), Form::Plain)), ["#"]);
+        assert_eq!(pointers(read(json!(5), EventForm::Plain)), ["#"]);
     }
 
     #[test]
     fn base64_data_is_bytes() {
         let event = json!({"type": "t", "data_base64": "AQID"});
-        let document = document(read(event, Form::Plain));
+        let document = document(read(event, EventForm::Plain));
         assert_eq!(document.get("data"), Some(&bytes(&[1, 2, 3])));
         let event = json!({"type": "t", "data_base64": "?", "data": 1});
-        let faults = pointers(read(event, Form::Plain));
+        let faults = pointers(read(event, EventForm::Plain));
         assert_eq!(faults, ["#/data_base64", "#/data"]);
     }
 
@@ -267,7 +184,7 @@ mod tests {
                 .as_object_mut()
                 .unwrap()
                 .extend(content.as_object().unwrap().clone());
-            let document = document(read(event, Form::Plain));
+            let document = document(read(event, EventForm::Plain));
             assert_eq!(document.get("data"), expected.as_ref(), "{content}");
         }
     }
@@ -276,7 +193,7 @@ mod tests {
         Bson::try_from(generic(bytes.to_vec())).unwrap()
     }
 
-    fn binary(content_type: Option<&str>, body: &[u8]) -> Result<NewEvent, Refusal> {
+    fn binary(content_type: Option<&str>, body: &[u8]) -> Result<NewEvent, EventRefusal> {
         let attributes = [
             ("specversion", "1.0"),
             ("id", "1"),
@@ -284,7 +201,7 @@ mod tests {
             ("type", "t"),
         ];
         let attributes = attributes.map(|(name, text)| (name, text.to_owned()));
-        NewEvent::from_parts(attributes, content_type, body, MOST).unwrap()
+        NewEvent::from_parts(attributes, content_type, body, MAX_BYTES).unwrap()
     }
 
     #[test]
@@ -320,7 +237,7 @@ mod tests {
     #[test]
     fn binary_mode_names_what_is_wrong() {
         let none: [(&str, String); 0] = [];
-        assert!(NewEvent::from_parts(none, Some("application/json"), b"{", MOST).is_err());
+        assert!(NewEvent::from_parts(none, Some("application/json"), b"{", MAX_BYTES).is_err());
         assert_eq!(
             pointers(binary(Some("application/json"), br#"{"a":{"$oid":1}}"#)),
             ["#/a"]
@@ -330,7 +247,7 @@ mod tests {
             ("ext", "x".to_owned()),
             ("ext", "y".to_owned()),
         ];
-        let faults = pointers(NewEvent::from_parts(attributes, None, b"", MOST).unwrap());
+        let faults = pointers(NewEvent::from_parts(attributes, None, b"", MAX_BYTES).unwrap());
         assert_eq!(
             faults,
             [
@@ -358,19 +275,19 @@ mod tests {
             json!({"type": "t", "data": vec![1; 20]}),
             many.into(),
         ] {
-            let small = NewEvent::from_json(event.clone(), Form::Plain, HERE, 100).unwrap();
-            assert_eq!(small, Err(Refusal::TooLarge), "{event}");
-            assert!(read(event, Form::Plain).is_ok());
+            let small = NewEvent::from_json(event.clone(), EventForm::Plain, HERE, 100).unwrap();
+            assert_eq!(small, Err(EventRefusal::TooLarge), "{event}");
+            assert!(read(event, EventForm::Plain).is_ok());
         }
         let attributes =
             ["specversion", "id", "source", "type"].map(|name| (name, "1.0".to_owned()));
         let large = NewEvent::from_parts(attributes, None, long.as_bytes(), 100);
-        assert_eq!(large, Ok(Err(Refusal::TooLarge)));
+        assert_eq!(large, Ok(Err(EventRefusal::TooLarge)));
     }
 
     #[test]
     fn an_event_with_a_hundred_faults_is_read_no_further() {
         let bad: serde_json::Map<_, _> = (0..1_000).map(|n| (format!("A{n}"), json!(n))).collect();
-        assert_eq!(pointers(read(bad.into(), Form::Plain)).len(), 100);
+        assert_eq!(pointers(read(bad.into(), EventForm::Plain)).len(), 100);
     }
 }

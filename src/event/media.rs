@@ -1,4 +1,4 @@
-//! Media types, in every way in which RFC 9110, section 8.3.1, lets them be written.
+//! Media types, in every spelling that RFC 9110, section 8.3.1, allows.
 
 use std::borrow::Cow;
 
@@ -9,19 +9,19 @@ use mediatype::{MediaTypeBuf, ReadParams as _, names};
 pub(crate) struct Media(MediaTypeBuf);
 
 impl Media {
-    /// Reads a media type, or a range of them.
+    /// Reads a media type or a media range.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = without_empty_parameters(text.trim_matches(is_space));
         let parsed = MediaTypeBuf::from_string(text.into_owned());
         parsed.ok().map(Self)
     }
 
-    /// The media ranges of a list, such as `Accept` has; what is none is left out.
+    /// Reads the media ranges of a list, as in `Accept`. Malformed ones are skipped.
     pub(crate) fn list(text: &str) -> impl Iterator<Item = Self> {
         split(text, ',').filter_map(Self::parse)
     }
 
-    /// Type and subtype, in lower case.
+    /// Returns type and subtype in lower case.
     pub(crate) fn essence(&self) -> String {
         self.0.essence().to_string().to_ascii_lowercase()
     }
@@ -34,7 +34,7 @@ impl Media {
         }
     }
 
-    /// Whether it is `text/*` that is UTF-8 by its charset, or says nothing of it.
+    /// Whether it is `text/*` with the charset UTF-8 or none.
     pub(crate) fn is_utf8_text(&self) -> bool {
         let utf8 = |charset: &str| {
             ["utf-8", "us-ascii"]
@@ -44,13 +44,13 @@ impl Media {
         self.0.ty() == names::TEXT && self.charset().is_none_or(|charset| utf8(&charset))
     }
 
-    /// The charset, where one is said.
+    /// Returns the charset parameter.
     pub(crate) fn charset(&self) -> Option<String> {
         let charset = self.0.get_param(names::CHARSET)?;
         Some(charset.unquoted_str().into_owned())
     }
 
-    /// Whether a client that lists this range wants it at all: `q=0` says that it does not.
+    /// Whether a client that lists this range wants it at all: with `q=0` it does not.
     pub(crate) fn is_wanted(&self) -> bool {
         let quality = mediatype::Name::new("q").and_then(|name| self.0.get_param(name));
         let zero = |text: &str| text.parse().is_ok_and(|quality: f32| quality <= 0.0);
@@ -58,7 +58,7 @@ impl Media {
     }
 }
 
-/// Leaves out parameters of which there is nothing but the semicolon.
+/// Strips parameters that consist of a semicolon alone.
 fn without_empty_parameters(text: &str) -> Cow<'_, str> {
     let mut parts = split(text, ';').map(|part| part.trim_matches(is_space));
     let Some(first) = parts.next() else {
@@ -76,7 +76,7 @@ fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t')
 }
 
-/// The parts between separators that stand outside of quotes.
+/// Splits a text at separators outside quotes.
 fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |c| {

@@ -1,13 +1,13 @@
-//! An event as `tidegate.v1`, server-sent events and pages show it: the document's own fields, with what it
-//! lacks of an event.
+//! An event as `tidegate.v1`, server-sent events and pages show it: the document's own fields, and the attributes
+//! that it lacks.
 
 use bson::{DateTime, RawBsonRef, RawDocument, error::Error, spec::BinarySubtype};
 
 use super::{Attributes, CURSOR_EXTENSION, DEFAULT_TYPE, Defaults, STORED_AT_FIELD, TS_FIELD};
 use crate::extjson::{SeenKeys, plain_text, read_or_mend, time_text, write_string, write_value};
 
-/// Appends the event as a JSON object. Values that are not JSON's are relaxed Extended JSON. Whether
-/// something in it was no text, and stands there with U+FFFD.
+/// Appends the event as a JSON object, with relaxed Extended JSON for types that JSON lacks. Returns whether it was
+/// mended: bytes that are not UTF-8 are shown as U+FFFD.
 pub(crate) fn write_json(
     document: &RawDocument,
     defaults: Defaults<'_>,
@@ -46,7 +46,7 @@ fn write(document: &RawDocument, defaults: Defaults<'_>, out: &mut String) -> Re
     Ok(())
 }
 
-/// The bytes of a value that is shown as base64.
+/// Returns the bytes of a value that is shown as base64.
 pub(super) fn bytes_of(value: RawBsonRef<'_>) -> Option<&[u8]> {
     match value {
         RawBsonRef::Binary(binary) if binary.subtype == BinarySubtype::Generic => {
@@ -83,15 +83,15 @@ fn write_time(
     }
 }
 
-/// Everything that is neither written already nor ours. Other top-level fields of a document that
-/// some program wrote are its content, and shown as they are.
+/// Writes a field that is neither written already nor ours. Other top-level fields of a document are its content,
+/// and are shown as they are.
 fn write_rest(key: &str, value: RawBsonRef<'_>, out: &mut String) -> Result<(), Error> {
     let (name, bytes) = match (key, value) {
         (
             "_id" | "id" | "source" | "type" | "time" | "specversion" | CURSOR_EXTENSION,
             _,
         )
-        // Of another type they are not the store's.
+        // With another type they are not the store's.
         | (TS_FIELD, RawBsonRef::Timestamp(_) | RawBsonRef::Null)
         | (STORED_AT_FIELD, RawBsonRef::DateTime(_) | RawBsonRef::Null)
         | ("subject" | "datacontenttype" | "dataschema", RawBsonRef::Null) => return Ok(()),

@@ -8,7 +8,7 @@ use bson::{
 };
 use serde_json::{Value, json};
 
-/// The event as shown; with a cursor, as a `CloudEvent`.
+/// Shows the event; with a cursor, as a `CloudEvent`.
 fn shown(document: &Document, cursor: Option<&str>) -> Value {
     let raw = RawDocumentBuf::try_from(document).unwrap();
     let defaults = Defaults {
@@ -77,7 +77,7 @@ fn binary(subtype: BinarySubtype, bytes: &[u8]) -> Bson {
     })
 }
 
-/// At least one value of each BSON type, and the odd ones of each.
+/// Returns at least one value of each BSON type, and the odd ones of each.
 fn values() -> Vec<Bson> {
     let text = [
         "",
@@ -224,7 +224,7 @@ const NAMES: [&str; 20] = [
     "ä",
 ];
 
-/// Prints each, so that a program of others can be asked too: `cargo test -- --nocapture | grep ^CE`.
+/// Prints each, so that another implementation can be asked too: `cargo test -- --nocapture | grep ^CE`.
 #[test]
 fn every_value_in_every_place_makes_a_cloudevent() {
     for name in NAMES {
@@ -288,7 +288,7 @@ fn identities_that_no_attribute_can_have_are_escaped() {
     assert_eq!(event["type"], "t%0A");
 }
 
-/// A document of these fields in this order, however often one comes.
+/// Returns a document of these fields in this order, repeated names included.
 fn of_fields(fields: &[(&str, RawBson)]) -> RawDocumentBuf {
     let mut document = RawDocumentBuf::new();
     for (name, value) in fields {
@@ -308,7 +308,7 @@ fn both(document: &RawDocument) -> [(Value, bool); 2] {
         mended,
         write_cloudevent(document, defaults, "C", &mut bare).unwrap()
     );
-    // Read by keys, so that a field that is written twice is an error.
+    // The reader refuses duplicate keys, so a field that is written twice is an error.
     [own, bare].map(|text| {
         (
             crate::extjson::parse_json(text.as_bytes()).expect(&text),

@@ -1,5 +1,4 @@
-//! Conditions of a filter on what is shown of an event and may not be stored in its document: the filter sees
-//! the document alone.
+//! Conditions on fields that an event shows but its document may lack: a filter sees the document alone.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +6,12 @@ use bson::{RawBsonRef, RawDocument};
 
 use super::{CURSOR_EXTENSION, DEFAULT_TYPE};
 
-/// Operators that match what lacks the field.
+/// Operators that match documents without the field.
 const NEGATIONS: [&str; 3] = ["$ne", "$nin", "$not"];
 /// Operators that compare with a value.
 const ORDERS: [&str; 5] = ["$gt", "$gte", "$lt", "$lte", "$regex"];
 
-/// Says of each field on which a condition may never hold why that is.
+/// Explains, for each field on which a condition may never hold, why.
 pub(crate) fn unstored(filter: &RawDocument) -> Vec<String> {
     let mut found = BTreeMap::new();
     walk(filter, &mut found);
@@ -45,7 +44,7 @@ fn walk(filter: &RawDocument, found: &mut BTreeMap<String, &'static str>) {
     }
 }
 
-/// The operators at a field with what each is given; a list of values counts one by one.
+/// Iterates over the operators at a field with their operands, and over the values of a list one by one.
 fn conditions(value: RawBsonRef<'_>) -> Box<dyn Iterator<Item = (&str, RawBsonRef<'_>)> + '_> {
     match value {
         RawBsonRef::Document(operators) if is_operators(operators) => {
@@ -109,7 +108,7 @@ fn reason(field: &str, operator: &str, operand: RawBsonRef<'_>) -> Option<&'stat
     }
 }
 
-/// Whether a text looks like what [`default_source`](super::default_source) makes of a database's name.
+/// Whether a text looks like a [`default_source`](super::default_source).
 fn is_default_source(text: &str) -> bool {
     let name = text
         .strip_prefix('/')

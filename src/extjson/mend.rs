@@ -178,7 +178,7 @@ mod tests {
     use bson::{Bson, doc, raw::RawBsonRef};
     use proptest::prelude::*;
 
-    /// Whether all of it can be read.
+    /// Reads every element, nested ones too.
     fn walk(document: &RawDocument) -> Result<(), Error> {
         for element in document {
             match element?.1 {

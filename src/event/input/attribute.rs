@@ -1,4 +1,4 @@
-//! One CloudEvents attribute: its name, its type, and its text in a header.
+//! CloudEvents attributes: names, types, and their text in a header.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use crate::{
 /// Names that an event cannot use: the store's own fields, and the cursor's extension.
 const RESERVED: [&str; 3] = [TS_FIELD, STORED_AT_FIELD, CURSOR_EXTENSION];
 
-/// Checks an attribute and gives the value that is stored; the error is what is wrong with it.
+/// Checks an attribute and returns the value to store; the error describes the fault.
 pub(super) fn read(name: &str, value: Value) -> Result<Bson, String> {
     match name {
         "specversion" => match value {
@@ -73,18 +73,18 @@ pub(in crate::event) fn is_name(name: &str) -> bool {
 
 const CONTROL: &str = "must not contain control characters";
 
-/// What the specification's type String excludes.
+/// Whether the specification's type String excludes a character.
 fn forbidden(c: char) -> bool {
     let noncharacter = u32::from(c) & 0xFFFE == 0xFFFE || ('\u{FDD0}'..='\u{FDEF}').contains(&c);
     c.is_control() || noncharacter
 }
 
-/// Whether an attribute can have this text, and says something with it.
+/// Whether an attribute can have this text: it is allowed and not empty.
 pub(in crate::event) fn is_text(text: &str) -> bool {
     !text.is_empty() && !text.contains(forbidden)
 }
 
-/// The text with percent escapes for the characters that an attribute cannot have.
+/// Percent-encodes the characters that an attribute cannot have.
 pub(in crate::event) fn escaped_text(text: &str) -> Cow<'_, str> {
     if !text.contains(forbidden) {
         return text.into();
@@ -102,7 +102,7 @@ pub(in crate::event) fn escaped_text(text: &str) -> Cow<'_, str> {
     escaped.into()
 }
 
-/// The text with percent escapes for what a URI reference cannot have.
+/// Percent-encodes the characters that a URI reference cannot have.
 pub(in crate::event) fn escaped_uri(text: &str) -> Cow<'_, str> {
     if is_uri_reference(text) {
         return text.into();
@@ -140,8 +140,8 @@ fn uri(value: Value, what: &str) -> Result<Bson, String> {
     }
 }
 
-/// Whether the characters are those of a URI reference, with whole percent escapes and at most one
-/// fragment. How its parts hang together is left to those who dereference it.
+/// Whether a text has the characters of a URI reference only, with whole percent escapes and at most one
+/// fragment. Its structure is left to whoever dereferences it.
 pub(in crate::event) fn is_uri_reference(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(is_uri_byte)
@@ -171,8 +171,8 @@ pub(in crate::event) fn has_scheme(uri: &str) -> bool {
     })
 }
 
-/// The text of an attribute in a header: quotes off, then one round of percent-decoding
-/// (CloudEvents HTTP binding 1.0.2, section 3.1.3.2).
+/// Decodes an attribute from a header: strips quotes, then percent-decodes once (CloudEvents HTTP binding 1.0.2,
+/// section 3.1.3.2).
 pub(crate) fn header_text(value: &[u8]) -> Result<String, String> {
     let raw = std::str::from_utf8(value).map_err(|_| "is not UTF-8".to_owned())?;
     let quoted = raw

@@ -1,4 +1,4 @@
-//! An event while it is read: attributes and data as they come, with what is wrong.
+//! A reader of one event: attributes and data in any order, with all faults.
 
 use std::fmt::Display;
 
@@ -6,30 +6,33 @@ use bson::{Binary, Bson, RawBson, spec::BinarySubtype};
 use serde::de::{IgnoredAny, MapAccess};
 use serde_json::Value;
 
-use super::{Form, NewEvent, Refusal, attribute};
+use super::{
+    attribute,
+    new_event::{EventForm, EventRefusal, NewEvent},
+};
 use crate::{
     event::media::Media,
     extjson::{Faults, JsonPointer, Members, ReadOutcome, ReadValue, Scalar, read_value},
 };
 
-/// Gathers attributes and faults.
-pub(super) struct Reader<'a> {
+/// The attributes, the data and the faults found so far.
+pub(super) struct EventReader<'a> {
     at: JsonPointer<'a>,
     pub(super) faults: Faults,
     attributes: Vec<(String, Bson)>,
     data: Option<RawBson>,
-    /// Whether that, or what is wrong with it, is more than null.
+    /// True if there was data other than null, faulty or not.
     has_content: bool,
-    /// Bytes that may still come.
+    /// Bytes that the rest may take.
     left: usize,
     too_large: bool,
 }
 
-impl Members for Reader<'_> {
+impl Members for EventReader<'_> {
     fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
             "data" | "data_base64" if self.has_content => {
-                // Null is what is not set.
+                // Null means not set.
                 if map.next_value::<Option<IgnoredAny>>()?.is_some() {
                     self.blame(name, "data and data_base64 exclude each other");
                 }
@@ -65,20 +68,20 @@ impl Members for Reader<'_> {
     }
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(at: JsonPointer<'a>, most: usize) -> Self {
+impl<'a> EventReader<'a> {
+    pub(super) fn new(at: JsonPointer<'a>, max_bytes: usize) -> Self {
         Self {
             at,
             faults: Faults::default(),
             attributes: Vec::new(),
             data: None,
             has_content: false,
-            left: most,
+            left: max_bytes,
             too_large: false,
         }
     }
 
-    /// Counts what is kept.
+    /// Counts bytes that are kept.
     fn spend(&mut self, bytes: usize) {
         match self.left.checked_sub(bytes) {
             Some(left) => self.left = left,
@@ -87,7 +90,7 @@ impl<'a> Reader<'a> {
     }
 
     fn data(&mut self, read: ReadOutcome) {
-        // Null stands in for what is wrong, so that a second one is still seen as such.
+        // Null stands in for faulty data, so that a second one is still noticed.
         self.data = Some(match read {
             ReadOutcome::Value(value) => value,
             ReadOutcome::Faulty => RawBson::Null,
@@ -98,7 +101,7 @@ impl<'a> Reader<'a> {
         });
     }
 
-    /// Reads the body of binary mode by its media type: JSON, text where its type says so, else bytes.
+    /// Reads the body of binary mode by its media type: as JSON, as text, or else as bytes.
     pub(super) fn content(
         &mut self,
         content_type: Option<&str>,
@@ -146,13 +149,13 @@ impl<'a> Reader<'a> {
         }));
     }
 
-    /// Takes a context attribute; null means that it is not set.
+    /// Adds a context attribute; null means that it is not set.
     pub(super) fn attribute(&mut self, name: String, value: Value) {
         if value.is_null() {
             return;
         }
         self.spend(name.len() + value.as_str().map_or(0, str::len));
-        // Null is present too, so that what is wrong is not called missing as well.
+        // Null stands in for a faulty one, so that it is not called missing as well.
         let value = attribute::read(&name, value).unwrap_or_else(|detail| {
             self.blame(&name, detail);
             Bson::Null
@@ -176,11 +179,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn finish(mut self, form: Form) -> Result<NewEvent, Refusal> {
+    pub(super) fn finish(mut self, form: EventForm) -> Result<NewEvent, EventRefusal> {
         if self.too_large && self.faults.is_empty() {
-            return Err(Refusal::TooLarge);
+            return Err(EventRefusal::TooLarge);
         }
-        let required = form == Form::CloudEvent;
+        let required = form == EventForm::CloudEvent;
         self.text("specversion", required);
         let id = self.text("id", required);
         let source = self.text("source", required);
@@ -199,12 +202,12 @@ impl<'a> Reader<'a> {
                 others: self.attributes,
                 data: self.data,
             }),
-            _ => Err(Refusal::Faulty(self.faults)),
+            _ => Err(EventRefusal::Faulty(self.faults)),
         }
     }
 }
 
-/// Bytes of no special kind.
+/// Returns bytes as binary data of the generic subtype.
 pub(super) fn generic(bytes: Vec<u8>) -> RawBson {
     RawBson::Binary(Binary {
         subtype: BinarySubtype::Generic,

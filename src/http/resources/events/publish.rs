@@ -12,7 +12,7 @@ use super::receive::{EventLimits, EventSink, Mode, Shape, too_large};
 use crate::{
     event::{
         default_source,
-        input::{Fill, NewEvent, Ready},
+        input::{MissingAttributes, NewEvent, StorableEvent},
     },
     extjson::write_string,
     http::edge::{
@@ -132,14 +132,14 @@ impl EventSink for Prepared {
 }
 
 impl Prepared {
-    fn ready(&self, event: NewEvent) -> Result<Ready, Problem> {
+    fn ready(&self, event: NewEvent) -> Result<StorableEvent, Problem> {
         let index = self.reports.len();
-        let fill = Fill {
+        let fill = MissingAttributes {
             id: || self.ids.uuid(index).to_string(),
             source: &self.source,
             time: self.time,
         };
-        let ready = event.ready(fill).map_err(|error| {
+        let ready = event.into_storable(fill).map_err(|error| {
             Problem::new(Kind::InvalidRequest, format!("cannot be stored: {error}"))
         })?;
         if ready.document.as_bytes().len() > self.event_bytes {

@@ -11,7 +11,7 @@ use serde::{
 
 use crate::{
     event::{
-        input::{Form, NewEvent, Refusal, header_text},
+        input::{EventForm, EventRefusal, NewEvent, header_text},
         media::Media,
     },
     extjson::{Fault, Faults, JsonPointer, without_mark},
@@ -92,8 +92,8 @@ impl Mode {
             return Ok(Shape::Single);
         }
         let form = match self {
-            Self::Plain => Form::Plain,
-            _ => Form::CloudEvent,
+            Self::Plain => EventForm::Plain,
+            _ => EventForm::CloudEvent,
         };
         let is_list = without_mark(body).trim_ascii_start().first() == Some(&b'[');
         if is_list && self != Self::Structured {
@@ -114,10 +114,10 @@ impl Mode {
 }
 
 /// Returns the problem with an event in the body.
-fn refused(refusal: Refusal, max_bytes: usize) -> Problem {
+fn refused(refusal: EventRefusal, max_bytes: usize) -> Problem {
     match refusal {
-        Refusal::Faulty(faults) => Problem::invalid(faults),
-        Refusal::TooLarge => too_large(max_bytes),
+        EventRefusal::Faulty(faults) => Problem::invalid(faults),
+        EventRefusal::TooLarge => too_large(max_bytes),
     }
 }
 
@@ -129,7 +129,7 @@ pub(super) fn too_large(max_bytes: usize) -> Problem {
 
 /// Reads a list of events.
 struct List<'t, T> {
-    form: Form,
+    form: EventForm,
     limits: EventLimits,
     sink: &'t mut T,
     items: usize,
@@ -138,7 +138,7 @@ struct List<'t, T> {
 }
 
 impl<'t, T: EventSink> List<'t, T> {
-    fn new(form: Form, limits: EventLimits, sink: &'t mut T) -> Self {
+    fn new(form: EventForm, limits: EventLimits, sink: &'t mut T) -> Self {
         Self {
             form,
             limits,
@@ -213,8 +213,8 @@ fn binary(
     let event =
         NewEvent::from_parts(attributes, kind, body, max_bytes).map_err(Problem::malformed_json)?;
     Ok(event.map_err(|refusal| match refusal {
-        Refusal::Faulty(faults) => faulty_parts(faults),
-        Refusal::TooLarge => too_large(max_bytes),
+        EventRefusal::Faulty(faults) => faulty_parts(faults),
+        EventRefusal::TooLarge => too_large(max_bytes),
     }))
 }
 
