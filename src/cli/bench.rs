@@ -72,7 +72,7 @@ pub(crate) struct Args {
         requires = "mongodb_uri"
     )]
     database: String,
-    /// Print the outcome as one line of JSON
+    /// Print the result as one line of JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -120,7 +120,7 @@ impl Output {
                     }
                 }
                 Ok(Notice::Unreadable) => {
-                    style::warn("a message that cannot be read was skipped");
+                    style::warn("skipped a message that cannot be read");
                 }
                 Ok(Notice::Retrying { reason, wait }) => {
                     self.save()?;

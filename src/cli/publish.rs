@@ -39,7 +39,7 @@ pub(crate) struct Args {
     /// Retries of a request while the service is unreachable or overloaded
     #[arg(long, value_name = "N", default_value_t = 6)]
     retries: u32,
-    /// Print the outcome as one line of JSON
+    /// Print the result as one line of JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -36,7 +36,7 @@ pub(crate) async fn call(client: &Client, request: RequestBuilder) -> Result<Ans
 
 pub(crate) fn warn_if_not_applied(answer: &Answer) {
     if !answer.applied {
-        style::warn("written, but this node has not seen it yet; it will");
+        style::warn("written, but this node has not applied it yet; it will");
     }
 }
 
@@ -56,7 +56,7 @@ impl From<ClientError> for Failure {
         let hint = match &error {
             ClientError::Unreachable { .. } => {
                 "\n  Is the service running? `tidegate dev` starts one; \
-                 --server or TIDEGATE_SERVER names another."
+                 --server or TIDEGATE_SERVER points to another."
             }
             _ => "",
         };

@@ -38,9 +38,9 @@ enum Command {
     Get(get::Args),
     /// Change some fields of a subscription; its connections stay open
     Update(update::Args),
-    /// Delete subscriptions; their connections are closed
+    /// Delete subscriptions and close their connections
     Delete(delete::Args),
-    /// Show why an event matches a subscription, or why not
+    /// Show why an event matches a subscription, or does not
     Explain(explain::Args),
 }
 

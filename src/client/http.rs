@@ -32,7 +32,7 @@ pub(crate) fn parse_address(text: &str) -> Result<Url, String> {
     };
     match Url::parse(&text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
-        _ => Err("expected an address such as http://127.0.0.1:8080".to_owned()),
+        _ => Err("expected an address like http://127.0.0.1:8080".to_owned()),
     }
 }
 

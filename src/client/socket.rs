@@ -89,7 +89,7 @@ impl Socket {
                 Ok(Some(Ok(_))) => Received::Alive,
                 Ok(Some(Err(error))) => Received::Lost(error.to_string()),
                 Ok(None) => Received::Lost("the connection ended".to_owned()),
-                Err(_) if self.probed => Received::Lost("no sign of life".to_owned()),
+                Err(_) if self.probed => Received::Lost("no answer to a ping".to_owned()),
                 Err(_) => {
                     self.probed = true;
                     match self.stream.send(Message::Ping(Vec::new().into())).await {
@@ -105,7 +105,7 @@ impl Socket {
     pub async fn send(&mut self, text: String) -> Result<(), String> {
         match timeout(SILENCE, self.stream.send(Message::text(text))).await {
             Ok(sent) => sent.map_err(|error| error.to_string()),
-            Err(_) => Err("nothing is taken".to_owned()),
+            Err(_) => Err("the service reads nothing".to_owned()),
         }
     }
 

@@ -52,7 +52,7 @@ impl NodeHeartbeat {
             if !error.is_unavailable() || Instant::now() >= deadline {
                 return Err(error);
             }
-            tracing::warn!(%error, "the first sign of life cannot be written yet");
+            tracing::warn!(%error, "cannot write the first heartbeat yet");
             sleep(jittered(PAUSE)).await;
         }
         let NodeInfo {
@@ -69,9 +69,9 @@ impl NodeHeartbeat {
             self.pause().await;
             match self.beat().await {
                 Ok(()) => told = false,
-                Err(error) if told => tracing::debug!(%error, "still no sign of life written"),
+                Err(error) if told => tracing::debug!(%error, "still cannot write a heartbeat"),
                 Err(error) => {
-                    tracing::warn!(%error, "no sign of life can be written");
+                    tracing::warn!(%error, "cannot write a heartbeat");
                     told = true;
                 }
             }

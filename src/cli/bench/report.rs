@@ -100,7 +100,7 @@ impl Report {
             let kept = per_second(self.accepted, self.publishing);
             if kept < f64::from(rate) * KEPT {
                 self.add_shortfall(format!(
-                    "{rate} events/s were asked for, {kept:.0} kept, with {} requests at a time of {} events",
+                    "{rate} events/s requested, {kept:.0} reached, with {} requests at once of {} events",
                     plan.publishers, plan.batch
                 ));
             }
@@ -122,14 +122,12 @@ impl Report {
         }
         let gaps = sockets.tally.gaps.load(Relaxed);
         if gaps > 0 {
-            self.add_shortfall(format!(
-                "{gaps} times a connection was told that events may be missing"
-            ));
+            self.add_shortfall(format!("{gaps} times a connection got a gap"));
         }
         if self.messages < self.expected {
             let missing = self.expected - self.messages;
             self.add_shortfall(format!(
-                "{missing} of {} messages did not come",
+                "{missing} of {} messages did not arrive",
                 self.expected
             ));
         }
@@ -157,7 +155,7 @@ impl Report {
 
     fn table(&self, plan: &Plan) -> String {
         let asked = match plan.rate {
-            Rate::PerSecond(rate) => format!("{rate}/s asked"),
+            Rate::PerSecond(rate) => format!("{rate}/s requested"),
             Rate::Max => "as fast as accepted".to_owned(),
         };
         let mut rows = vec![

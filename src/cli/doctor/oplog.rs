@@ -50,8 +50,8 @@ pub(super) fn window(oplog: &Oplog) -> Finding {
         "oplog",
         Verdict::Warning,
         found,
-        "Clients that are away for longer are served from the collection of events, at least once and \
-         not exactly once. Give the oplog more time (see below) or more room, on each member:\n  \
+        "Clients that are away for longer are served from the archive (the collection events): at least \
+         once, not exactly once. Give the oplog more time (see below) or more room, on each member:\n  \
          db.adminCommand({replSetResizeOplog: 1, size: MEGABYTES})",
     )
 }
@@ -72,13 +72,13 @@ pub(super) fn retention(oplog: &Oplog, config: &Config) -> Finding {
         None => Finding::with_advice(
             NAME,
             Verdict::Unknown,
-            "oplogMinRetentionHours may not be read (role clusterMonitor)",
+            "the user may not read oplogMinRetentionHours (role clusterMonitor)",
             explained,
         ),
         Some(0.0) => Finding::with_advice(
             NAME,
             Verdict::Warning,
-            "oplogMinRetentionHours is 0: size alone decides how far the oplog reaches back",
+            "oplogMinRetentionHours is 0: only its size decides how far back the oplog reaches",
             explained,
         ),
         Some(hours) => Finding::good(NAME, format!("oplogMinRetentionHours is {hours}")),

@@ -84,10 +84,13 @@ fn print_news(frame: &Frame) {
 /// Explains why nothing comes, if nothing comes.
 fn remark(subscription: &Value, status: &str) -> String {
     match status {
-        "paused" => "; it is paused, nothing comes until it is active again".to_owned(),
+        "paused" => "; it is paused: nothing is delivered until it is active again".to_owned(),
         "invalid" => {
             let error = subscription["error"].as_str().unwrap_or("");
-            format!("; it is invalid, nothing comes: {}", printable(error))
+            format!(
+                "; it is invalid, so nothing is delivered: {}",
+                printable(error)
+            )
         }
         _ => String::new(),
     }

@@ -54,12 +54,12 @@ impl Accepts {
         };
         let essence = media.essence();
         if !self.types.contains(&&*essence) {
-            return Err(self.refuse(&format!("{essence} is not read here")));
+            return Err(self.refuse(&format!("{essence} is not supported here")));
         }
         match media.charset() {
-            Some(charset) if !charset.eq_ignore_ascii_case("utf-8") => {
-                Err(self.refuse(&format!("the charset {charset} is not read; use UTF-8")))
-            }
+            Some(charset) if !charset.eq_ignore_ascii_case("utf-8") => Err(self.refuse(&format!(
+                "the charset {charset} is not supported; use UTF-8"
+            ))),
             _ => Ok(()),
         }
     }
@@ -103,7 +103,7 @@ pub(crate) fn refuse_coding(headers: &HeaderMap) -> Result<(), Problem> {
     }
     let problem = Problem::new(
         Kind::UnsupportedMediaType,
-        "compressed bodies are not read; send the body as it is",
+        "compressed bodies are not supported; send the body uncompressed",
     );
     Err(problem.with_header(
         header::ACCEPT_ENCODING,

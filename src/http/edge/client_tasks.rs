@@ -41,11 +41,7 @@ impl ClientTasks {
                 Outcome::Done(done) => Some(done),
                 Outcome::Aborted => None,
                 Outcome::Panicked(message) => {
-                    tracing::error!(
-                        task = what,
-                        panic = message,
-                        "the task of a client panicked"
-                    );
+                    tracing::error!(task = what, panic = message, "a client's task panicked");
                     metrics.http.client_task_panicked(what);
                     None
                 }

@@ -25,10 +25,10 @@ impl From<StoreError> for Problem {
             }
             StoreError::NotPermitted { .. } => {
                 // The database's watchdog logs this as an error once, rather than for each request.
-                tracing::debug!(%error, "the database forbids what a request needs");
+                tracing::debug!(%error, "the service lacks a right that a request needs");
                 Self::new(
                     Kind::DatabaseForbids,
-                    "the database user of this service lacks a right; an operator has to grant it",
+                    "this service's database user lacks a right; an operator must grant it",
                 )
             }
             error => internal(&error),
@@ -56,8 +56,8 @@ fn unavailable(error: &StoreError) -> Problem {
     Problem::new(
         Kind::DatabaseUnavailable,
         format!(
-            "{what}; try again. A write may have happened: repeating it with the same \
-             Idempotency-Key, or under the same id, does it once"
+            "{what}; try again. A write may have happened: repeat it with the same Idempotency-Key, or under the same \
+             id, and it is done once"
         ),
     )
 }

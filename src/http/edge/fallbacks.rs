@@ -66,7 +66,7 @@ pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Response {
 
 /// Refuses a path that no call has.
 pub(crate) async fn not_found() -> Problem {
-    Problem::new(Kind::NotFound, "no call has this path")
+    Problem::new(Kind::NotFound, "there is no call at this path")
 }
 
 /// Refuses a method that the path does not take. The router adds `Allow`.

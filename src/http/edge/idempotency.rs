@@ -100,7 +100,7 @@ where
         Ok(Some(answer)) => answer,
         Ok(None) => Err(Problem::new(
             Kind::InternalError,
-            "the work on this request ended without an answer",
+            "this request ended without an answer",
         )),
         Err(error) => Err(internal(&error)),
     }

@@ -66,8 +66,8 @@ impl Problem {
         let (many, full) = (faults.len(), faults.is_full());
         let detail = match faults.iter().next() {
             Some(one) if many == 1 => format!("{}: {}", one.pointer, one.detail),
-            _ if full => format!("{many} fields or more have to be corrected"),
-            _ => format!("{many} fields have to be corrected"),
+            _ if full => format!("{many} fields or more must be corrected"),
+            _ => format!("{many} fields must be corrected"),
         };
         let mut problem = Self::new(Kind::InvalidRequest, detail);
         problem.0.truncated = full;
@@ -283,7 +283,7 @@ mod tests {
             problem.with("sources", json!(["/a"])).to_json(),
             json!({"type": "/problems/invalid-request", "status": 422,
                 "title": "The request was understood but refused",
-                "detail": "2 fields have to be corrected",
+                "detail": "2 fields must be corrected",
                 "errors": [{"pointer": "#/a", "detail": "is wrong"},
                     {"pointer": "#/b", "detail": "as well"},
                     {"parameter": "limit", "detail": "is too large"}],

@@ -260,7 +260,8 @@ fn event_page() -> Value {
             "tooExpensive": {
                 "type": "integer",
                 "minimum": 1,
-                "description": "Events left out because the filter takes more steps on them than it may.",
+                "description": "The number of events left out because the filter needs more steps on them than it may \
+                 take.",
             },
         },
         "required": ["items", "nextCursor", "cursor"],

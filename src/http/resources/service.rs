@@ -87,8 +87,8 @@ pub(crate) async fn starting() -> Problem {
 pub(crate) async fn full() -> Problem {
     Problem::new(
         Kind::Overloaded,
-        "this node takes no more TCP connections: in all (limits.tcp_connections), \
-         or from one address (limits.tcp_connections_per_address)",
+        "this node accepts no more TCP connections, in all (limits.tcp_connections) or from this address \
+         (limits.tcp_connections_per_address)",
     )
 }
 

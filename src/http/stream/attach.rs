@@ -72,7 +72,7 @@ pub(super) async fn attach(
     if let Some(cursor) = session.after
         && is_far_ahead(state, cursor).await?
     {
-        return Err(start.refuse("lies more than a minute ahead of the database's clock"));
+        return Err(start.refuse("is more than a minute ahead of the database's clock"));
     }
     let id = session.subscription.clone();
     let context = Arc::clone(&state.context);
@@ -117,7 +117,7 @@ fn start(query: &Query, state: &AppState) -> Result<(StartField, Option<Cursor>)
             let date = read_time(text)
                 .ok_or_else(|| StartField::Since.refuse("must be an RFC 3339 time"))?;
             let seconds = u32::try_from(date.timestamp_millis().div_euclid(1_000))
-                .map_err(|_| StartField::Since.refuse("lies outside the range of cluster times"))?;
+                .map_err(|_| StartField::Since.refuse("is outside the range of cluster times"))?;
             let position = Position::at(bson::Timestamp {
                 time: seconds,
                 increment: 0,

@@ -201,10 +201,7 @@ fn document(
             None
         }
         ReadOutcome::TooLarge => {
-            faults.blame(
-                at,
-                format_args!("is larger than the {max_bytes} bytes that it may have as BSON"),
-            );
+            faults.blame(at, format_args!("is larger than {max_bytes} bytes as BSON"));
             None
         }
     }

@@ -71,7 +71,7 @@ fn read_filter(text: &str, limits: &Limits) -> Result<(RawDocumentBuf, Filter), 
     let ReadOutcome::Value(RawBson::Document(document)) = read else {
         let detail = match read {
             ReadOutcome::TooLarge => {
-                format!("is larger than the {most} bytes that it may have as BSON")
+                format!("is larger than {most} bytes as BSON")
             }
             _ => "must be an object".to_owned(),
         };

@@ -123,7 +123,7 @@ fn refused(refusal: EventRefusal, max_bytes: usize) -> Problem {
 
 /// Returns the problem with an event that is too large.
 pub(super) fn too_large(max_bytes: usize) -> Problem {
-    let detail = format!("the event is larger than the {max_bytes} bytes that it may have as BSON");
+    let detail = format!("the event is larger than {max_bytes} bytes as BSON");
     Problem::new(Kind::TooLarge, detail)
 }
 
@@ -178,7 +178,7 @@ impl<'de, T: EventSink> DeserializeSeed<'de> for &mut List<'_, T> {
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
         let EventLimits { items, event_bytes } = self.limits;
         if self.items == items {
-            let detail = format!("has more events than the {items} that are allowed");
+            let detail = format!("has more than {items} events");
             return Err(self.stop(Problem::invalid(Fault::new("#", detail))));
         }
         let root = JsonPointer::Text("#");
@@ -221,7 +221,7 @@ fn binary(
 /// Returns the problem with an event in headers and body: faults of attributes are in headers, those of the data in the
 /// body.
 fn faulty_parts(faults: Faults) -> Problem {
-    let detail = "the event in headers and body has to be corrected";
+    let detail = "the event in the headers and body must be corrected";
     let mut problem = Problem::new(Kind::InvalidRequest, detail);
     for fault in faults {
         match fault.pointer.strip_prefix('/') {

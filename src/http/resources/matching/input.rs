@@ -102,10 +102,9 @@ impl Members for Fields {
         })? {
             ReadOutcome::Value(RawBson::Document(document)) => *slot = Some(document),
             ReadOutcome::Value(_) => self.faults.blame(at, "must be an object"),
-            ReadOutcome::TooLarge => self.faults.blame(
-                at,
-                format_args!("is larger than the {max_bytes} bytes that it may have as BSON"),
-            ),
+            ReadOutcome::TooLarge => self
+                .faults
+                .blame(at, format_args!("is larger than {max_bytes} bytes as BSON")),
             ReadOutcome::Faulty => {}
         }
         Ok(())

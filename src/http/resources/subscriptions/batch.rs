@@ -156,7 +156,7 @@ impl<'de> DeserializeSeed<'de> for &mut List {
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
         let (count, most) = (self.items.len(), self.limits.batch_items);
         if count == most {
-            let detail = format!("has more items than the {most} that are allowed");
+            let detail = format!("has more than {most} items");
             return Err(self.stop(Problem::invalid(Fault::new("#", detail))));
         }
         let checked = check_new(json, &format!("#/{count}"), &self.limits)?;
