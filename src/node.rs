@@ -157,7 +157,7 @@ impl Node {
         let store = prepared(&config).await?;
         let (feeding, keeping) = (supervisor.stage(), supervisor.stage());
         let metrics = Arc::clone(&acceptor.metrics);
-        store.count_in(&metrics);
+        store.count_unreadable_in(&metrics);
         let health = Health::new(&config.feed, metrics.feed.lag.clone());
         let settings = router_settings(&store, &config);
         let encoder = settings.encoder(&metrics);

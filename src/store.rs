@@ -1,10 +1,15 @@
 //! The store: everything in MongoDB except the change stream.
 //!
-//! It owns two clients of one database: one for requests, and one for streams that does not retry
-//! reads (an automatic retry of a change stream's `aggregate` forgets where the stream was). Every
-//! call has an end: the server is told how long it may work, and the caller stops waiting after
-//! `limits.database_timeout`, or as soon as the database is known to be away ([`AvailabilityWatch`]). Every write is acknowledged by a majority and answers with the
-//! operation time, so that the caller can wait for the feed to pass it.
+//! It owns two clients of one database: one for requests, and one for streams, which does not retry
+//! reads (an automatic retry of a change stream's `aggregate` forgets where the stream was). Every call
+//! ends in time: the server is told how long it may work, and the caller stops waiting after
+//! `limits.database_timeout`, or as soon as the database is known to be unavailable
+//! ([`AvailabilityWatch`]). A majority acknowledges every write. The answer carries the operation time,
+//! so that the caller can wait for the feed to pass it.
+//!
+//! Its rooms, from the top down: `doctor` looks at a database without changing it; `migrations` makes and
+//! mends the collections; `collections` reads and writes them; `lease`, `oplog` and `unreadable` serve all
+//! of these; `client` is the connection.
 //!
 //! It knows nothing of HTTP, of the feed, or of connections.
 
@@ -53,7 +58,7 @@ pub use self::{
     },
     doctor::{Checkup, Clock, Oplog, Rights, Server, check_up},
     migrations::{Difference, MigrationState, MigrationStatus, Survey},
-    oplog::Fill,
+    oplog::OplogFill,
 };
 
 pub(crate) use self::{
@@ -69,18 +74,18 @@ use self::{
 pub const SUBSCRIPTIONS: &str = "subscriptions";
 /// The collection of events.
 pub const EVENTS: &str = "events";
-/// The collection of answers kept for repeated requests.
+/// The collection of answers that are kept for repeated requests.
 pub const IDEMPOTENCY: &str = "idempotency";
-/// The collection that records migrations, their lease, and the deployment's id.
+/// The collection of records: migrations, their lease, and the deployment's identity.
 pub const MIGRATIONS: &str = "migrations";
-/// The collection of what each node did about deletes.
+/// The collection of receipts: the nodes' work on deletes.
 pub const RECEIPTS: &str = "receipts";
-/// The collection of nodes that are alive.
+/// The collection of nodes.
 pub const NODES: &str = "nodes";
 /// The collection of acknowledged positions.
 pub const POSITIONS: &str = "positions";
 
-/// Every collection of this service. No other is touched, and these only where they are ours.
+/// Every collection of this service. It touches no other, and these only if they are ours.
 pub const COLLECTIONS: [&str; 7] = [
     SUBSCRIPTIONS,
     EVENTS,
@@ -102,38 +107,38 @@ struct Inner {
     database: Database,
     feed_database: Database,
     clock: ServerClock,
-    /// The random part of the deployment's id that this node stores where there is none yet.
+    /// The identity that this node stores if the deployment has none yet.
     candidate: Deployment,
-    /// The deployment as it is stored. Nothing is stored before the database is known to be ours.
+    /// The stored identity. Nothing is stored before the database is known to be ours.
     deployment: OnceLock<Deployment>,
     availability: AvailabilityWatch,
     timeout: Duration,
     retention: Duration,
-    /// Collections that were there before, and are really meant.
+    /// Collections of others that the operator handed over.
     adopt: Vec<String>,
     unreadable: Unreadable,
 }
 
 impl Store {
-    /// The database, through the client for requests: majority reads from the primary, majority
-    /// journaled writes. For the parts of the service that keep collections of their own.
+    /// Returns the database through the client for requests: majority reads from the primary, majority
+    /// journaled writes.
     pub fn database(&self) -> &Database {
         &self.inner.database
     }
 
-    /// The database, through the client for streams, which does not retry reads. Open streams with an
-    /// explicit position, and on any error reopen from the last token.
+    /// Returns the database through the client for streams, which does not retry reads. Open a stream at
+    /// an explicit position, and reopen it from the last token on any error.
     pub fn feed_database(&self) -> &Database {
         &self.inner.feed_database
     }
 
-    /// The name of the database.
+    /// Returns the name of the database.
     pub fn database_name(&self) -> &str {
         self.inner.database.name()
     }
 
-    /// The deployment whose cursors this service issues: in a database that was never migrated the one
-    /// that this node would make.
+    /// Returns the deployment whose cursors this service issues. In a database that was never migrated, it
+    /// is the one that this node would store.
     pub fn deployment(&self) -> DeploymentId {
         self.known_deployment().id
     }

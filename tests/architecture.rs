@@ -135,45 +135,68 @@ fn only_the_command_line_uses_the_client() {
     }
 }
 
-/// The rooms of `http` from the top down.
-const ROOMS_OF_HTTP: [&str; 6] = ["calls", "layers", "stream", "resources", "openapi", "edge"];
+/// The rooms of the big modules, each from the top down.
+const ROOMS: [(&str, &[&str]); 2] = [
+    (
+        "http",
+        &["calls", "layers", "stream", "resources", "openapi", "edge"],
+    ),
+    (
+        "store",
+        &[
+            "doctor",
+            "migrations",
+            "collections",
+            "lease",
+            "oplog",
+            "client",
+            "unreadable",
+        ],
+    ),
+];
 
-/// The rooms of `http` named after `http::`. Those of the crate `http` have other names.
-fn rooms_of_http(text: &str) -> Vec<String> {
+/// The rooms of a module that are named after a prefix: `http::`, or `super::` in a room's own file. Those
+/// of the crate `http` have other names.
+fn rooms_after(prefix: &str, text: &str, rooms: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
-    for (at, _) in text.match_indices("http::") {
-        let rest = &text[at + "http::".len()..];
+    for (at, _) in text.match_indices(prefix) {
+        let rest = &text[at + prefix.len()..];
         match rest.strip_prefix('{') {
             Some(braced) => found.extend(top_level_names(braced)),
             None => found.push(name_at(rest)),
         }
     }
-    found.retain(|name| ROOMS_OF_HTTP.contains(&name.as_str()));
+    found.retain(|name| rooms.contains(&name.as_str()));
     found
 }
 
 #[test]
-fn imports_inside_http_point_down_the_list_only() {
-    let row = |room: &str| ROOMS_OF_HTTP.iter().position(|name| *name == room);
-    let mut wrong = Vec::new();
-    let mut seen = 0;
-    for (place, room) in ROOMS_OF_HTTP.iter().enumerate() {
-        let folder = Path::new("src/http").join(room);
-        let mut files = vec![(String::new(), read(&folder.with_extension("rs")))];
-        if folder.exists() {
-            sources(&folder, &mut files);
-        }
-        for (_, text) in files {
-            for import in rooms_of_http(&text) {
+fn imports_inside_the_big_modules_point_down_the_list_only() {
+    for (module, rooms) in ROOMS {
+        let row = |room: &str| rooms.iter().position(|name| *name == room);
+        let mut wrong = Vec::new();
+        let mut seen = 0;
+        for (place, room) in rooms.iter().enumerate() {
+            let folder = Path::new("src").join(module).join(room);
+            let own = read(&folder.with_extension("rs"));
+            let mut imports = rooms_after("super::", &own, rooms);
+            let mut files = vec![(String::new(), own)];
+            if folder.exists() {
+                sources(&folder, &mut files);
+            }
+            for (_, text) in files {
+                imports.extend(rooms_after(&format!("{module}::"), &text, rooms));
+            }
+            for import in imports {
                 seen += 1;
                 if row(&import) < Some(place) {
                     wrong.push(format!("{room} imports {import}"));
                 }
             }
         }
+        assert!(seen > 40, "the imports were not found: {seen} in {module}");
+        assert_eq!(wrong, Vec::<String>::new(), "{module}");
     }
-    assert!(seen > 50, "the imports were not found");
-    assert_eq!(wrong, Vec::<String>::new());
 }
 
 fn read(path: &Path) -> String {

@@ -4,7 +4,7 @@ use bson::Timestamp;
 
 use crate::{
     position::Position,
-    store::{Fill, Store, StoreError},
+    store::{OplogFill, Store, StoreError},
     telemetry::Metrics,
 };
 
@@ -35,7 +35,7 @@ impl OplogWindow {
         };
         let window = store.ping().await?.time.saturating_sub(oldest.time);
         metrics.store.oplog_window.set(f64::from(window));
-        if !store.oplog_fill().await?.is_some_and(Fill::is_full) {
+        if !store.oplog_fill().await?.is_some_and(OplogFill::is_full) {
             // Nothing leaves an oplog that has room, and nothing is known of one that nobody may look at.
             metrics.positions.at_risk.set(0);
             self.warned_of = 0;

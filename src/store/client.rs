@@ -1,8 +1,8 @@
 //! The connection to the database.
 //!
-//! It owns connecting and the checks before anything else happens, the deadline of every call, the
-//! database's availability and clock, the deployment's identity, and the errors. It knows no collection
-//! but the one that records the deployment.
+//! It owns connecting and the first checks, the deadline of every call, the database's availability and
+//! clock, the deployment's identity, and the errors. It knows no collection except the one that records
+//! the deployment.
 
 pub(super) mod availability;
 pub(super) mod clock;

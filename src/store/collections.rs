@@ -1,4 +1,7 @@
-//! The collections of this service: the reads and writes of each, and the form of its documents.
+//! The collections of this service.
+//!
+//! Each file owns the form of one collection's documents, and all reads and writes of it. It knows
+//! nothing of how the collection is made: that is for the migrations.
 
 pub(super) mod document_limits;
 pub(super) mod events;

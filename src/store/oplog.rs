@@ -1,4 +1,4 @@
-//! How far back the oplog reaches.
+//! The oplog: its reach into the past, and how full it is.
 
 use std::time::Duration;
 
@@ -7,19 +7,20 @@ use mongodb::{Client, error::Error, options::ReadConcern};
 
 use super::{Store, StoreError, client::error::code};
 
-/// How many times the oldest entry is looked for at most.
+/// The most attempts to read the oldest entry.
 const ATTEMPTS: u32 = 5;
 
-/// `CappedPositionLost`: the server removed what was being read.
+/// `CappedPositionLost`: the server removed the entry that was being read.
 pub(crate) const CAPPED_POSITION_LOST: i32 = 136;
 
-/// The server's parameter that bounds transactions, and its default.
+/// The server's parameter that bounds the life of a transaction.
 const LIFETIME: &str = "transactionLifetimeLimitSeconds";
+/// Its default.
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(1);
 
 impl Store {
-    /// The time of the oldest entry of the oplog; `None` where the rights given do not allow to read it
-    /// (`read` on the database `local`, or `clusterMonitor`), or the cluster has no single oplog.
+    /// Returns the time of the oldest entry of the oplog. `None` if the user lacks the right to read it (`read`
+    /// on the database `local`, or `clusterMonitor`), or the cluster has no single oplog.
     pub async fn oplog_begin(&self) -> Result<Option<Timestamp>, StoreError> {
         let limit = self.server_limit();
         match self.probe(oldest_entry(self.client(), limit)).await {
@@ -29,8 +30,8 @@ impl Store {
         }
     }
 
-    /// How long a transaction may be open before the server ends it. Where the rights given do not allow to
-    /// read that (`clusterMonitor`), it is taken for the server's default.
+    /// Returns the time for which a transaction may be open before the server ends it. If the user lacks the
+    /// right to read it (`clusterMonitor`), this is the server's default.
     pub async fn transaction_lifetime(&self) -> Result<Duration, StoreError> {
         let parameter = doc! {"getParameter": 1, LIFETIME: 1};
         let admin = self.client().database("admin");
@@ -42,9 +43,9 @@ impl Store {
         Ok(seconds.map_or(DEFAULT_LIFETIME, Duration::from_secs))
     }
 
-    /// How full the oplog is; `None` where the rights given do not allow to ask (`read` on the
-    /// database `local`, or `clusterMonitor`).
-    pub async fn oplog_fill(&self) -> Result<Option<Fill>, StoreError> {
+    /// Measures how full the oplog is. `None` if the user lacks the right to ask (`read` on the database
+    /// `local`, or `clusterMonitor`).
+    pub async fn oplog_fill(&self) -> Result<Option<OplogFill>, StoreError> {
         let stats = doc! {"collStats": "oplog.rs"};
         let local = self.client().database("local");
         match self.probe(local.run_command(stats)).await {
@@ -65,22 +66,23 @@ impl Store {
     }
 }
 
-/// How full the oplog is.
+/// The fill of the oplog.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Fill {
+pub struct OplogFill {
     /// Bytes in it.
     pub bytes: u64,
-    /// How many there may be before the oldest go.
+    /// Bytes that it may have before the oldest entries go.
     pub max_bytes: u64,
 }
 
-impl Fill {
-    /// Whether the oldest entries go, or soon will: the server removes up to a tenth at once.
+impl OplogFill {
+    /// Whether the oldest entries go now, or soon will: the server removes up to a tenth at once.
     pub fn is_full(self) -> bool {
         self.bytes >= self.max_bytes / 5 * 4
     }
 
-    /// In how many seconds the oldest entry goes, if what is in there came in so many, and more comes at that rate.
+    /// Estimates the seconds until the oldest entry goes, if the oplog filled in `window_seconds` and goes on at
+    /// that rate.
     pub fn spare_seconds(self, window_seconds: u32) -> u32 {
         let room = self.max_bytes.saturating_sub(self.bytes);
         if self.is_full() {
@@ -91,15 +93,15 @@ impl Fill {
     }
 }
 
-/// How full it is; `None` where the answer does not say so.
-pub(super) fn fill(stats: &Document) -> Option<Fill> {
-    Some(Fill {
+/// Reads the fill from the answer to `collStats`, if it says so.
+pub(super) fn fill(stats: &Document) -> Option<OplogFill> {
+    Some(OplogFill {
         bytes: whole(stats, "size")?,
         max_bytes: whole(stats, "maxSize")?,
     })
 }
 
-/// A number of bytes, which servers write in whichever type holds it.
+/// Reads a number of bytes, which servers write in any type that holds it.
 fn whole(stats: &Document, field: &str) -> Option<u64> {
     match stats.get(field)? {
         Bson::Int32(bytes) => u64::try_from(*bytes).ok(),
@@ -110,8 +112,8 @@ fn whole(stats: &Document, field: &str) -> Option<u64> {
     }
 }
 
-/// The time of the oldest entry; the server may work so long on each attempt. An entry that goes while it is
-/// read leaves another one as the oldest.
+/// Returns the time of the oldest entry. The server may work on each attempt for `limit`. If the entry goes
+/// while it is read, another one is the oldest.
 pub(super) async fn oldest_entry(
     client: &Client,
     limit: Duration,
@@ -143,7 +145,7 @@ fn number(answer: &Document) -> Option<u64> {
     }
 }
 
-/// What `serverStatus` says of it.
+/// Reads the time of the oldest entry from the answer to `serverStatus`.
 pub(super) fn earliest(status: &Document) -> Option<Timestamp> {
     let oplog = status.get_document("oplog").ok()?;
     let earliest = oplog.get_document("earliestOptime").ok()?;
@@ -156,7 +158,7 @@ mod tests {
 
     #[test]
     fn an_oplog_with_room_loses_nothing_until_it_is_full() {
-        let fill = |bytes| Fill {
+        let fill = |bytes| OplogFill {
             bytes,
             max_bytes: 1_000,
         };

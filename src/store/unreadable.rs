@@ -1,5 +1,7 @@
-//! Documents in our collections that cannot be read: whoever may write to the database may write anything.
-//! Each is left out by whoever meets it, counted here, and told once.
+//! Documents in our collections that cannot be read.
+//!
+//! Programs that may write to the database may write anything. Code that meets such a document leaves it
+//! out. Here it is counted, and logged once.
 
 use std::{
     collections::HashSet,
@@ -13,47 +15,47 @@ use bson::{DateTime, RawDocument};
 use super::Store;
 use crate::{extjson::plain_text, telemetry::Metrics};
 
-/// So many are told; beyond that they are only counted.
-const TOLD: usize = 1_000;
+/// The most documents that are logged; further ones are only counted.
+const MOST_LOGGED: usize = 1_000;
 
-/// The `_id` of a document for people, as far as it can be read.
+/// Writes the `_id` of a document for people, as far as it can be read.
 pub(super) fn shown_id(document: &RawDocument) -> String {
     let id = document.get("_id").ok().flatten().map(plain_text);
     id.and_then(Result::ok).unwrap_or_default()
 }
 
-/// Whether a clock can have said so: what lies outside these years was written by no node.
+/// Whether a clock can show this time. No node writes one outside these years.
 pub(super) fn is_of_a_clock(time: DateTime) -> bool {
     const YEAR_10_000_MS: i64 = 253_402_300_800_000;
     (0..YEAR_10_000_MS).contains(&time.timestamp_millis())
 }
 
-/// What was met so far.
+/// The unreadable documents met so far.
 #[derive(Debug, Default)]
 pub(super) struct Unreadable {
-    told: Mutex<HashSet<u64>>,
+    logged: Mutex<HashSet<u64>>,
     hasher: RandomState,
     metrics: OnceLock<Arc<Metrics>>,
 }
 
 impl Store {
-    /// Has unreadable documents counted there, from now on.
-    pub(crate) fn count_in(&self, metrics: &Arc<Metrics>) {
+    /// Counts unreadable documents in these metrics from now on.
+    pub(crate) fn count_unreadable_in(&self, metrics: &Arc<Metrics>) {
         self.inner
             .unreadable
             .metrics
             .get_or_init(|| Arc::clone(metrics));
     }
 
-    /// Notes a document that cannot be read, and is left out.
-    pub fn unreadable(
+    /// Counts and logs a document that cannot be read and is left out.
+    pub fn note_unreadable(
         &self,
         collection: &'static str,
         id: impl fmt::Display,
         reason: impl fmt::Display,
     ) {
         let Unreadable {
-            told,
+            logged,
             hasher,
             metrics,
         } = &self.inner.unreadable;
@@ -61,9 +63,9 @@ impl Store {
             metrics.store.unreadable_document(collection);
         }
         let id = id.to_string();
-        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < TOLD && told.insert(hasher.hash_one((collection, &id))) {
-            tracing::warn!(collection, id, %reason, "a document cannot be read, and is left out");
+        let mut logged = logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() < MOST_LOGGED && logged.insert(hasher.hash_one((collection, &id))) {
+            tracing::warn!(collection, id, %reason, "a document cannot be read and is left out");
         }
     }
 }

@@ -10,40 +10,40 @@ use bson::{DateTime, doc};
 use super::error::StoreError;
 use crate::store::Store;
 
-/// How long one measurement serves: clocks drift apart by far less than a millisecond in that time,
-/// and a new primary's clock is taken up soon.
-const GOOD_FOR: Duration = Duration::from_secs(30);
+/// Time for which one measurement is used. Clocks drift apart by far less than a millisecond in that
+/// time, and a new primary's clock is adopted soon.
+const MEASUREMENT_LIFETIME: Duration = Duration::from_secs(30);
 
-/// One measurement: what the server's clock said, and when the question was sent.
+/// A reading of the server's clock, with the time at which the question was sent.
 #[derive(Clone, Copy, Debug)]
 struct Measurement {
     sent: Instant,
     server_ms: i64,
 }
 
-/// Remembers the last measurement. Counting starts where the question was *sent*, so the estimate is
-/// ahead of the server's clock by the time the question took to get there, never behind it.
+/// An estimate of the server's clock, from the last measurement. It counts from when the question was
+/// *sent*, so it is ahead of the server's clock by the time that the question travelled, and never behind.
 #[derive(Debug, Default)]
 pub(in crate::store) struct ServerClock {
     last: Mutex<Option<Measurement>>,
 }
 
 impl ServerClock {
-    /// The estimate, if the last measurement is recent enough.
-    pub(in crate::store) fn now(&self) -> Option<DateTime> {
+    /// Returns the estimate at this moment, if the last measurement is recent enough.
+    fn at(&self, now: Instant) -> Option<DateTime> {
         let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.filter(|last| last.sent.elapsed() < GOOD_FOR)
-            .map(Measurement::now)
+        last.filter(|last| now.duration_since(last.sent) < MEASUREMENT_LIFETIME)
+            .map(|last| last.at(now))
     }
 
-    /// Takes a measurement, and returns the estimate by it.
-    pub(in crate::store) fn measured(&self, sent: Instant, local_time: DateTime) -> DateTime {
+    /// Takes a measurement and returns the new estimate.
+    fn measured(&self, sent: Instant, local_time: DateTime) -> DateTime {
         let measurement = Measurement {
             sent,
             server_ms: local_time.timestamp_millis(),
         };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(measurement);
-        measurement.now()
+        measurement.at(Instant::now())
     }
 }
 
@@ -51,7 +51,7 @@ impl Store {
     /// Estimates the server's clock. The estimate is ahead by one round trip at most. It is never behind,
     /// except for the drift since the last measurement, which is half a minute old at most.
     pub async fn server_time(&self) -> Result<DateTime, StoreError> {
-        if let Some(now) = self.inner.clock.now() {
+        if let Some(now) = self.inner.clock.at(Instant::now()) {
             return Ok(now);
         }
         let sent = Instant::now();
@@ -64,8 +64,9 @@ impl Store {
 }
 
 impl Measurement {
-    fn now(self) -> DateTime {
-        let elapsed = i64::try_from(self.sent.elapsed().as_millis()).unwrap_or(i64::MAX);
+    fn at(self, now: Instant) -> DateTime {
+        let elapsed = now.duration_since(self.sent).as_millis();
+        let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);
         // Both parts were cut to whole milliseconds; one more makes up for that.
         DateTime::from_millis(self.server_ms.saturating_add(elapsed).saturating_add(1))
     }
@@ -78,19 +79,20 @@ mod tests {
     #[test]
     fn the_estimate_is_never_behind_what_the_server_said() {
         let clock = ServerClock::default();
-        assert!(clock.now().is_none());
+        let sent = Instant::now();
+        assert!(clock.at(sent).is_none());
         let said = DateTime::from_millis(1_000);
-        assert!(clock.measured(Instant::now(), said) > said);
-        assert!(clock.now().unwrap() > said);
+        assert!(clock.measured(sent, said) > said);
+        assert!(clock.at(sent).unwrap() > said);
     }
 
     #[test]
     fn an_old_measurement_is_not_used() {
         let clock = ServerClock::default();
-        let Some(long_ago) = Instant::now().checked_sub(GOOD_FOR) else {
-            return;
-        };
-        clock.measured(long_ago, DateTime::from_millis(1_000));
-        assert!(clock.now().is_none());
+        let sent = Instant::now();
+        clock.measured(sent, DateTime::from_millis(1_000));
+        let last = sent + MEASUREMENT_LIFETIME - Duration::from_millis(1);
+        assert!(clock.at(last).is_some());
+        assert!(clock.at(sent + MEASUREMENT_LIFETIME).is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Connecting, and what is checked before anything else happens.
+//! Connecting, and the checks before anything else happens.
 
 mod diagnose;
 
@@ -29,30 +29,30 @@ use crate::{
     store::{Inner, Store, unreadable::Unreadable},
 };
 
-/// 6.0, by the number that servers speak of their wire protocol.
+/// MongoDB 6.0, as the version of its wire protocol.
 const OLDEST_WIRE_VERSION: i32 = 17;
-/// How long one operation looks for a server to run on.
+/// Time for which one operation looks for a server to run on.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the driver looks at a server that says nothing by itself; with the time above, also how soon
-/// a server is missed whose network swallows everything.
+/// Pause between two looks of the driver at a server that says nothing by itself. Together with the time
+/// above, it bounds how soon a server is missed whose network drops everything.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// Connections for requests, where the connection string does not say.
+/// Connections for requests, if the connection string does not say.
 const REQUEST_CONNECTIONS: u32 = 64;
 /// Connections for streams: each open stream keeps one busy.
 const STREAM_CONNECTIONS: u32 = 64;
-/// What the first attempt at start-up may take, so that it is soon told what is waited for.
+/// Time that the first attempt at start-up may take: short, so that the log soon says what is missing.
 const FIRST_ATTEMPT: Duration = Duration::from_secs(1);
-/// What each later one may take.
+/// Time that each later attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(8);
-/// What an attempt may take at least, however little of the start-up's time is left.
+/// Time that every attempt gets, however little of the start-up's time is left.
 const LEAST_ATTEMPT: Duration = Duration::from_millis(500);
-/// Between two attempts to reach the database at start-up, on average.
+/// Average pause between two attempts to reach the database at start-up.
 const PAUSE: Duration = Duration::from_millis(250);
 
 impl Store {
     /// Connects, and checks that the database can be used: it is a replica set of a supported version
-    /// and lets this user in. Waits up to `startup_timeout` for it. Writes nothing.
+    /// and lets this user in. Waits for it for up to `startup_timeout`. Writes nothing.
     pub async fn connect(config: &Config) -> Result<Self, StoreError> {
         let started = Instant::now();
         let mut told = None;
@@ -74,7 +74,7 @@ impl Store {
                 };
             most = ATTEMPT;
             let left = config.startup_timeout.saturating_sub(started.elapsed());
-            let reason = match diagnosed(config, left, told.as_deref()).await {
+            let reason = match diagnose_within(config, left, told.as_deref()).await {
                 Diagnosis::Hopeless(error) => return Err(error.into()),
                 Diagnosis::Hint(hint) => hint,
                 Diagnosis::Silence => error.to_string(),
@@ -82,7 +82,7 @@ impl Store {
             if started.elapsed() + PAUSE >= config.startup_timeout {
                 return Err(unreachable(reason, started.elapsed(), config));
             }
-            // Again where it is another reason: there may be something to do about it.
+            // A new reason is told too: somebody may be able to do something about it.
             if told.as_ref() != Some(&reason) {
                 tell(&reason, started, config);
                 told = Some(reason);
@@ -130,7 +130,7 @@ impl Store {
     }
 }
 
-/// The settings of the connection string, and ours where it leaves room.
+/// Adds our settings to those of the connection string.
 pub(in crate::store) fn for_requests(mut options: ClientOptions, config: &Config) -> ClientOptions {
     options
         .app_name
@@ -151,7 +151,7 @@ pub(in crate::store) fn for_requests(mut options: ClientOptions, config: &Config
     options
 }
 
-/// Asks the server what it is. Returns the name of its replica set.
+/// Checks what kind of server it is. Returns the name of its replica set.
 pub(in crate::store) async fn check_server(
     database: &mongodb::Database,
     config: &Config,
@@ -161,17 +161,17 @@ pub(in crate::store) async fn check_server(
         Ok(info) => info.get_str("version").unwrap_or("unknown").to_owned(),
         Err(_) => "unknown".to_owned(),
     };
-    Ok(judge(&hello, &version, config)?)
+    Ok(check_hello(&hello, &version, config)?)
 }
 
-fn judge(hello: &Document, version: &str, config: &Config) -> Result<String, StartupError> {
+fn check_hello(hello: &Document, version: &str, config: &Config) -> Result<String, StartupError> {
     let wire = hello.get_i32("maxWireVersion").unwrap_or(0);
     if wire < OLDEST_WIRE_VERSION {
         return Err(StartupError::TooOld {
             version: version.to_owned(),
         });
     }
-    // Behind mongos, two changes of two shards may have one position.
+    // Behind mongos, changes of two shards may share one position.
     if hello.get_str("msg").ok() == Some("isdbgrid") {
         return Err(StartupError::ShardedCluster {
             hosts: hosts(config),
@@ -185,7 +185,7 @@ fn judge(hello: &Document, version: &str, config: &Config) -> Result<String, Sta
         })
 }
 
-/// An error that waiting does not cure, in the words of start-up.
+/// Turns an error that waiting does not cure into one of start-up.
 fn at_startup(error: StoreError, config: &Config) -> StoreError {
     match error {
         StoreError::NotPermitted {
@@ -212,9 +212,9 @@ fn at_startup(error: StoreError, config: &Config) -> StoreError {
     }
 }
 
-/// Why no server is found. The reason that was `told` stands where it cannot be looked for again in the time
-/// that is `left`.
-async fn diagnosed(config: &Config, left: Duration, told: Option<&str>) -> Diagnosis {
+/// Finds out why no server is found. Keeps the reason that was `told` if the time that is `left` does not
+/// suffice to look again.
+async fn diagnose_within(config: &Config, left: Duration, told: Option<&str>) -> Diagnosis {
     let Some(told) = told else {
         return diagnose::diagnose(config).await;
     };
@@ -222,7 +222,7 @@ async fn diagnosed(config: &Config, left: Duration, told: Option<&str>) -> Diagn
     diagnosis.unwrap_or_else(|_| Diagnosis::Hint(told.to_owned()))
 }
 
-/// Says what is waited for, and for how long.
+/// Logs what the start waits for, and for how much longer.
 fn tell(reason: &str, started: Instant, config: &Config) {
     let left = config.startup_timeout.saturating_sub(started.elapsed());
     tracing::warn!(
@@ -233,13 +233,13 @@ fn tell(reason: &str, started: Instant, config: &Config) {
     );
 }
 
-/// A time in whole seconds, and never none.
+/// Writes a time in whole seconds, and at least one.
 fn rounded_up(time: Duration) -> String {
     let seconds = (time + Duration::from_nanos(999_999_999)).as_secs().max(1);
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
 }
 
-/// Why one attempt failed, in the words of start-up.
+/// Turns the error of one attempt into one of start-up.
 pub(in crate::store) async fn explain(error: StoreError, config: &Config) -> StoreError {
     if !error.is_unavailable() {
         return at_startup(error, config);
@@ -260,7 +260,7 @@ fn unreachable(reason: String, waited: Duration, config: &Config) -> StoreError 
     .into()
 }
 
-/// The addresses in the connection string, without user and password.
+/// Returns the addresses in the connection string, without user and password.
 fn hosts(config: &Config) -> String {
     let uri = config.mongodb_uri.as_str();
     let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
@@ -286,9 +286,9 @@ mod tests {
     fn a_router_of_a_sharded_cluster_is_refused() {
         let member = doc! {"maxWireVersion": 17, "setName": "a"};
         let config = Config::default();
-        assert_eq!(judge(&member, "6.0.5", &config).unwrap(), "a");
+        assert_eq!(check_hello(&member, "6.0.5", &config).unwrap(), "a");
         let router = doc! {"maxWireVersion": 17, "msg": "isdbgrid"};
-        let refused = judge(&router, "6.0.5", &config).unwrap_err();
+        let refused = check_hello(&router, "6.0.5", &config).unwrap_err();
         assert!(matches!(refused, StartupError::ShardedCluster { .. }));
         assert!(refused.to_string().contains("mongos"), "{refused}");
     }

@@ -1,5 +1,5 @@
-//! What identifies this deployment: a random value stored once, hashed with the names of set and
-//! database, so that a database restored elsewhere is another deployment.
+//! The identity of this deployment: a random value that is stored once, hashed with the names of the
+//! replica set and the database. So a database that is restored elsewhere is another deployment.
 
 use bson::{Binary, Bson, Document, doc, spec::BinarySubtype};
 use mongodb::{Database, error::Error, options::ReturnDocument};
@@ -14,11 +14,11 @@ use crate::{
 /// The `_id` of the document.
 pub(in crate::store) const DEPLOYMENT: &str = "deployment";
 
-/// A deployment.
+/// The identity of a deployment, with its parts.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Deployment {
     pub(in crate::store) id: DeploymentId,
-    /// The random part of it, kept so that it can be stored again after the database was dropped.
+    /// The random part, kept so that it can be stored again after the database was dropped.
     secret: [u8; 16],
     set_name: String,
 }
@@ -46,7 +46,7 @@ impl Store {
         self.inner.deployment.get().is_some()
     }
 
-    /// Stores the deployment where it is missing; where another node was first, its value counts.
+    /// Stores the deployment if it is missing. If another node was first, its value counts.
     pub(in crate::store) async fn keep_deployment(&self) -> Result<(), StoreError> {
         let ours = self.known_deployment().clone();
         let secret = self
@@ -55,14 +55,14 @@ impl Store {
         let stored = Deployment::of(secret, &ours.set_name, self.database_name());
         if self.inner.deployment.get_or_init(|| stored).secret != secret {
             tracing::warn!(
-                "the stored deployment is another now: cursors of this node are foreign to it"
+                "the stored deployment has changed: cursors that this node issues are foreign to it"
             );
         }
         Ok(())
     }
 }
 
-/// The stored random value.
+/// Reads the stored random value.
 pub(in crate::store) async fn stored(
     database: &Database,
 ) -> mongodb::error::Result<Option<[u8; 16]>> {
@@ -71,7 +71,7 @@ pub(in crate::store) async fn stored(
     Ok(found.as_ref().and_then(secret))
 }
 
-/// The stored random value; `candidate` becomes it where there is none.
+/// Reads the stored random value. If there is none, stores `candidate`.
 async fn keep(database: &Database, candidate: [u8; 16]) -> mongodb::error::Result<[u8; 16]> {
     let candidate = Bson::Binary(Binary {
         subtype: BinarySubtype::Generic,
@@ -88,7 +88,7 @@ async fn keep(database: &Database, candidate: [u8; 16]) -> mongodb::error::Resul
             .return_document(ReturnDocument::After)
     };
     let stored = match modify().await {
-        // Two nodes inserted at once: the other one's is there now.
+        // Two nodes inserted at once: now the other one's is there.
         Err(error) if error::code(&error) == Some(11_000) => modify().await?,
         answer => answer?,
     };

@@ -1,4 +1,4 @@
-//! What can go wrong in the store, as far as callers tell it apart.
+//! The errors of the store, as far as callers tell them apart.
 
 use std::time::Duration;
 
@@ -9,38 +9,39 @@ use super::{
     startup::StartupError,
 };
 
-/// Why the store could not do what was asked.
+/// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The `_id` is taken.
     #[error("a document with this _id exists already")]
     Duplicate,
-    /// The database understood the request and refuses it; `detail` says why, for the caller, and has no
+    /// The database understood the request and refuses it. `detail` says why, for the caller, and has no
     /// words of the database.
     #[error("refused by the database: {detail}")]
     Refused {
-        /// What is wrong with the document or the query.
+        /// The fault in the document or the query.
         detail: String,
     },
-    /// No server can take the request now: network, election, no majority in time, shutdown.
+    /// No server can take the request now: network, election, no majority in time, shutdown. A server
+    /// that stopped working on a request because its time was up (error 50) counts too.
     #[error("the database cannot be reached: {}", brief(.0))]
     Unavailable(Box<Error>),
-    /// The database has been away for a while, and was not asked.
+    /// The database has been unavailable for a while, and was not asked.
     #[error("the database has been away for {}", whole_seconds(*.waited))]
     KnownUnavailable {
-        /// For how long.
+        /// Time for which it has been so.
         waited: Duration,
     },
     /// The answer did not come in time. A write may or may not have happened.
     #[error("the database did not answer within {}", milliseconds(*.waited))]
     TimedOut {
-        /// How long was waited.
+        /// Time that the caller waited.
         waited: Duration,
     },
-    /// The server looked for as long as it may, and found nothing.
+    /// The server searched until its time was up, and found nothing.
     #[error("the database found nothing within {}", milliseconds(*.waited))]
     TooSlow {
-        /// For how long.
+        /// Time that it had.
         waited: Duration,
     },
     /// The credentials are wrong (18), or lack a right (13).
@@ -48,24 +49,24 @@ pub enum StoreError {
         "the database does not permit this: {detail}. Grant the user readWrite and dbAdmin on the database"
     )]
     NotPermitted {
-        /// The server's words: which command on which collection.
+        /// The server's words: the command and the collection.
         detail: String,
-        /// The server's code, where it gave one.
+        /// The server's code, if it gave one.
         code: Option<i32>,
     },
     /// The service cannot start on this database.
     #[error(transparent)]
     Startup(#[from] Box<StartupError>),
-    /// Something the store does not expect of a server.
+    /// An answer that the store does not expect of a server.
     #[error("unexpected answer of the database: {0}")]
     Unexpected(&'static str),
-    /// Anything else the driver reports.
+    /// Anything else that the driver reports.
     #[error("the database failed: {}", brief(.0))]
     Other(Box<Error>),
 }
 
 impl StoreError {
-    /// Whether trying again later may help, because the database is away or too slow.
+    /// Whether trying again later may help, because the database is unavailable or too slow.
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::KnownUnavailable { .. } | Self::TimedOut { .. } => true,
@@ -74,8 +75,8 @@ impl StoreError {
         }
     }
 
-    /// Whether a read at a point in time failed because that point is no longer (239), not (246), or
-    /// not yet (72) readable.
+    /// Whether a read at a point in time failed because that point is no longer readable (239), not
+    /// readable (246), or not readable yet (72).
     pub(in crate::store) fn is_snapshot_lost(&self) -> bool {
         matches!(self, Self::Unavailable(error) | Self::Other(error)
             if matches!(code(error), Some(72 | 239 | 246)))
@@ -87,12 +88,12 @@ impl StoreError {
         matches!(self, Self::Unavailable(error) if code(error) == Some(MAX_TIME_EXPIRED))
     }
 
-    /// Whether what was asked takes longer than it may, as far as that can be told.
+    /// Whether the request seems to take longer than it may.
     pub(in crate::store) fn is_slowness(&self) -> bool {
         self.is_time_limit() || matches!(self, Self::TimedOut { .. })
     }
 
-    /// A failed query: what is neither the network nor a right is the query's own fault.
+    /// Turns the error of a query into a refusal, unless the network or a missing right explains it.
     pub(in crate::store) fn of_query(self) -> Self {
         match self {
             Self::Other(error) => match error.kind.as_ref() {
@@ -137,7 +138,8 @@ impl From<Error> for StoreError {
     }
 }
 
-/// The code the server gave; for a bulk write the concern's, as its items are told one by one.
+/// Returns the code that the server gave. For a bulk write it is that of the write concern: the items
+/// have their own.
 pub(crate) fn code(error: &Error) -> Option<i32> {
     match error.kind.as_ref() {
         ErrorKind::Command(command) => Some(command.code),
@@ -148,7 +150,7 @@ pub(crate) fn code(error: &Error) -> Option<i32> {
     }
 }
 
-/// The server's words, without the driver's wrapping, and without the values of a command.
+/// Returns the server's words, without the driver's wrapping and without the values of a command.
 pub(in crate::store) fn message(error: &Error) -> String {
     let words = match error.kind.as_ref() {
         ErrorKind::Command(command) => &command.message,
@@ -164,8 +166,8 @@ pub(in crate::store) fn message(error: &Error) -> String {
     without_values(words)
 }
 
-/// The server repeats a command that it refuses: documents, secrets, the session's id. Its name and
-/// collection are all that is of use.
+/// Cuts a command in the server's words down to its name and its collection. The server repeats a command
+/// that it refuses, with documents, secrets and the session's id.
 fn without_values(words: &str) -> String {
     let Some((before, command)) = words.split_once('{') else {
         return words.to_owned();
@@ -183,7 +185,7 @@ fn without_values(words: &str) -> String {
     }
 }
 
-/// The error in a line. The driver's own text lists labels, and all it knows of every server.
+/// Writes the error in one line. The driver's own text lists labels, and all that it knows of every server.
 pub(crate) fn brief(error: &Error) -> String {
     match error.kind.as_ref() {
         ErrorKind::Io(error) => error.to_string(),
@@ -219,7 +221,7 @@ fn is_unavailable(error: &Error) -> bool {
     }
 }
 
-/// Codes by which a server says that it, or a majority, cannot answer now.
+/// Whether a server says by this code that it, or a majority, cannot answer now.
 fn is_unavailable_code(code: i32) -> bool {
     matches!(
         code,
@@ -234,7 +236,7 @@ fn is_unavailable_code(code: i32) -> bool {
     )
 }
 
-/// Codes by which a server says that the document or the query is not acceptable.
+/// Whether a server says by this code that the document or the query is not acceptable.
 fn is_refusal(code: i32) -> bool {
     matches!(
         code,
@@ -246,20 +248,22 @@ fn is_refusal(code: i32) -> bool {
     )
 }
 
-/// One item of an unordered insert that was not stored.
+/// Returns the error of an item of an unordered insert that was not stored.
 pub(in crate::store) fn item_error(error: &mongodb::error::IndexedWriteError) -> StoreError {
     if error.code == 11_000 {
         return StoreError::Duplicate;
     }
-    away_item(error).unwrap_or_else(|| StoreError::Refused {
+    unavailable_item(error).unwrap_or_else(|| StoreError::Refused {
         detail: bulk_refusal(error),
     })
 }
 
-/// The failure of an item that could not be stored now, and may be later.
-pub(in crate::store) fn away_item(error: &mongodb::error::IndexedWriteError) -> Option<StoreError> {
-    let away = || StoreError::Unavailable(Box::new(Error::custom(error.message.clone())));
-    is_unavailable_code(error.code).then(away)
+/// Returns the error of an item that could not be stored now, and may be later.
+pub(in crate::store) fn unavailable_item(
+    error: &mongodb::error::IndexedWriteError,
+) -> Option<StoreError> {
+    let unavailable = || StoreError::Unavailable(Box::new(Error::custom(error.message.clone())));
+    is_unavailable_code(error.code).then(unavailable)
 }
 
 #[cfg(test)]

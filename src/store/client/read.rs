@@ -4,7 +4,7 @@ use bson::{RawBsonRef, RawDocumentBuf};
 use futures_util::TryStreamExt as _;
 use mongodb::{error::Result, raw_batch_cursor::RawBatchCursor};
 
-/// All documents of a cursor; its query carries the limit.
+/// Reads all documents of a cursor, whose query carries the limit.
 pub(in crate::store) async fn collect(mut cursor: RawBatchCursor) -> Result<Vec<RawDocumentBuf>> {
     let mut documents = Vec::new();
     while let Some(batch) = cursor.try_next().await? {
@@ -17,10 +17,11 @@ pub(in crate::store) async fn collect(mut cursor: RawBatchCursor) -> Result<Vec<
     Ok(documents)
 }
 
-/// Documents of a cursor up to so many bytes (the first may be larger), and whether that is all.
+/// Reads documents of a cursor, up to `most_bytes` (the first may be larger). Returns them, and whether
+/// they are all.
 pub(in crate::store) async fn collect_within(
     mut cursor: RawBatchCursor,
-    most: usize,
+    most_bytes: usize,
 ) -> Result<(Vec<RawDocumentBuf>, bool)> {
     let mut documents = Vec::new();
     let mut bytes = 0;
@@ -28,7 +29,7 @@ pub(in crate::store) async fn collect_within(
         for item in batch.doc_slices()? {
             if let RawBsonRef::Document(document) = item? {
                 bytes += document.as_bytes().len();
-                if bytes > most && !documents.is_empty() {
+                if bytes > most_bytes && !documents.is_empty() {
                     return Ok((documents, false));
                 }
                 documents.push(document.to_owned());

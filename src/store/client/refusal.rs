@@ -1,11 +1,11 @@
-//! The server's refusals in words that a caller can use: ours. Its own go to the log.
+//! The server's refusals in words of our own, which a caller can use. The server's words go to the log.
 
 use bson::{Bson, Document};
 use mongodb::error::{Error, ErrorKind, IndexedWriteError, WriteFailure};
 
 use super::error::message;
 
-/// The reason in a refused write: a validator's details spelled out, else that there is one.
+/// Returns the reason of a refused write: a validator's details if there are any, else that the log has it.
 pub(in crate::store) fn refusal(error: &Error) -> String {
     let details = match error.kind.as_ref() {
         ErrorKind::Write(WriteFailure::WriteError(write)) => write.details.clone(),
@@ -21,17 +21,17 @@ pub(in crate::store) fn refusal(error: &Error) -> String {
         .unwrap_or_else(|| refused_silently(error))
 }
 
-/// What is told of a refusal that we have no words for.
+/// Logs a refusal that we have no words for, and says so.
 pub(in crate::store) fn refused_silently(error: &Error) -> String {
     silently(&message(error))
 }
 
 fn silently(message: &str) -> String {
-    tracing::warn!(message, "the database refused what a request asks for");
-    "it cannot be stored or asked for as it is; the service's log has the reason".to_owned()
+    tracing::warn!(message, "the database refused a request");
+    "the database does not accept it as it is; the service's log has the reason".to_owned()
 }
 
-/// The reason why one document of several was refused.
+/// Returns the reason why one document of several was refused.
 pub(in crate::store) fn bulk_refusal(error: &IndexedWriteError) -> String {
     error
         .details
@@ -40,7 +40,7 @@ pub(in crate::store) fn bulk_refusal(error: &IndexedWriteError) -> String {
         .unwrap_or_else(|| silently(&error.message))
 }
 
-/// Reads the `errInfo` of error 121: one clause for each rule that does not hold.
+/// Reads the `errInfo` of error 121 into one clause for each rule that does not hold.
 fn validation(info: &Document) -> Option<String> {
     let mut reasons = Vec::new();
     collect(
@@ -68,7 +68,7 @@ fn collect(value: &Bson, path: &str, reasons: &mut Vec<String>) {
     }
 }
 
-/// What one failed rule says; `None` for a rule that only holds others.
+/// Returns the reason of one failed rule; `None` for a rule that only holds others.
 fn reason(rule: &Document) -> Option<String> {
     if let (Ok(stated), Ok(is)) = (
         rule.get_document("specifiedAs"),
@@ -81,7 +81,7 @@ fn reason(rule: &Document) -> Option<String> {
         return Some("the document is larger than this collection allows".to_owned());
     }
     let stated = rule.get_document("specifiedAs").ok()?;
-    Some(format!("is not as the collection demands: {stated}"))
+    Some(format!("does not meet a rule of the collection: {stated}"))
 }
 
 fn alternatives(types: &Bson) -> String {

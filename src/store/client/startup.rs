@@ -1,14 +1,14 @@
-//! Why the service does not start on a database: one clear line each.
+//! The reasons why the service does not start on a database: one clear line each.
 
 use std::{fmt, time::Duration};
 
-/// What stands in the way of starting. The command line has an exit code for each (`docs/cli.md`).
+/// An obstacle to starting. The command line has an exit code for each (`docs/cli.md`).
 #[derive(Debug, thiserror::Error)]
 pub enum StartupError {
     /// The connection string cannot be used.
     #[error("the connection string cannot be used: {reason}")]
     BadUri {
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
     /// No server answered in time.
@@ -19,7 +19,7 @@ pub enum StartupError {
     Unreachable {
         /// The addresses in the connection string.
         hosts: String,
-        /// How long was waited.
+        /// Time that the start waited.
         waited: Duration,
         /// The last reason.
         reason: String,
@@ -45,10 +45,10 @@ pub enum StartupError {
     /// The server is older than 6.0.
     #[error("MongoDB {version} is too old: 6.0 or later is needed")]
     TooOld {
-        /// What the server says it is.
+        /// Its version, in its own words.
         version: String,
     },
-    /// User name or password is wrong, or the mechanism is not the server's.
+    /// The user name or the password is wrong, or the server does not use this mechanism.
     #[error(
         "the server does not accept the credentials in the connection string: {detail} \
          (check user name, password and authSource)"
@@ -70,35 +70,35 @@ pub enum StartupError {
         /// The server's words.
         detail: String,
     },
-    /// Names of ours are somebody else's.
+    /// Collections of somebody else have names that the service needs.
     #[error("{}", not_ours(database, foreign, *begun))]
     NotOurs {
         /// The database.
         database: String,
-        /// Which, and why.
+        /// The collections, each with the reason.
         foreign: Vec<Foreign>,
-        /// Whether that came about when some were being made already.
+        /// True if that came about while the service was already making collections.
         begun: bool,
     },
-    /// The collections are not as they have to be, and were not to be changed.
+    /// The collections differ from the migrations, and were not to be changed.
     #[error("the collections are not as they have to be: {}; run `tidegate migrate`, or start without --no-migrate", .differences.join("; "))]
     Differs {
-        /// What differs.
+        /// The differences.
         differences: Vec<String>,
     },
-    /// The collections are not as they have to be, and the service cannot change that.
-    #[error("the collections are not as they have to be, and this cannot be mended from here: {}", .differences.join("; "))]
+    /// The collections differ from the migrations, and the service cannot change that.
+    #[error("the collections are not as they have to be, and the service cannot mend this: {}", .differences.join("; "))]
     Unmendable {
-        /// What differs, and what to do about it.
+        /// The differences, each with what to do about it.
         differences: Vec<String>,
     },
     /// Migrations are pending and were not to be applied.
     #[error("pending migrations: {}; run `tidegate migrate`, or start without --no-migrate", .names.join(", "))]
     PendingMigrations {
-        /// The names, in order.
+        /// Their names, in order.
         names: Vec<String>,
     },
-    /// A migration that was applied reads differently in this binary.
+    /// The file of an applied migration was changed.
     #[error(
         "migration {name} was edited after it was applied (recorded {recorded}, this binary has {ours}): \
          restore the file, and put the change into a new one"
@@ -106,7 +106,7 @@ pub enum StartupError {
     EditedMigration {
         /// The migration.
         name: String,
-        /// The checksum on record.
+        /// The recorded checksum.
         recorded: String,
         /// The checksum of the file in this binary.
         ours: String,
@@ -116,19 +116,19 @@ pub enum StartupError {
     FailedMigration {
         /// The migration.
         name: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// A collection that has a name of ours and that we did not make.
+/// A collection with a name of ours that we did not make.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Foreign {
     /// Its name.
     pub collection: String,
-    /// Why it is not taken.
+    /// The reason why the service does not use it.
     pub reason: String,
-    /// Whether it can be taken where that is really meant.
+    /// True if the operator can hand it over.
     pub adoptable: bool,
 }
 
@@ -145,7 +145,7 @@ impl StartupError {
     }
 }
 
-/// Names what is in the way, and the ways out.
+/// Describes the collections in the way, and the ways out.
 fn not_ours(database: &str, foreign: &[Foreign], begun: bool) -> String {
     let list = |items: Vec<String>| items.join(", ");
     let all = list(foreign.iter().map(Foreign::to_string).collect());
@@ -158,19 +158,19 @@ fn not_ours(database: &str, foreign: &[Foreign], begun: bool) -> String {
     let adopt = match adoptable.as_slice() {
         [] => String::new(),
         flags => format!(
-            ". Only if what is in it is really meant for this service: {}; then our rules apply to it: events are \
+            ". Only if its content is really meant for this service: {}; then our rules apply to it: events are \
              deleted after `retention`, subscriptions and all else when they expire",
             flags.join(" ")
         ),
     };
     let changed = if begun {
-        "It has its own options again, and what is in it was not changed; other collections that were missing may have \
+        "It has its own options again, and its content was not changed; other collections that were missing may have \
          been made"
     } else {
         "Nothing was changed"
     };
     format!(
-        "the database {database} holds collections that this service did not make and that have names it \
+        "the database {database} holds collections that this service did not make, under names that it \
          needs: {all}. {changed}. Give it a database of its own (--database NAME){adopt}"
     )
 }

@@ -21,7 +21,7 @@ use crate::{
     event::{STORED_AT_FIELD, TS_FIELD},
     store::{
         EVENTS, Store, StoreError,
-        client::{deadline::operation_time, error::away_item, refusal::bulk_refusal},
+        client::{deadline::operation_time, error::unavailable_item, refusal::bulk_refusal},
     },
 };
 
@@ -93,8 +93,8 @@ impl Store {
             .insert_unordered(EVENTS, documents, &mut session)
             .await?;
         // Those that are stored are known by their ids when all are sent again.
-        if let Some(away) = errors.iter().find_map(away_item) {
-            return Err(away);
+        if let Some(unavailable) = errors.iter().find_map(unavailable_item) {
+            return Err(unavailable);
         }
         for error in errors {
             if let Some((index, _)) = sound.get(error.index) {

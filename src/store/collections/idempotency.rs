@@ -95,7 +95,7 @@ impl Store {
 
     /// Takes a document away that no node has written, unless it has changed.
     async fn discard(&self, key: &str, found: Document) -> Result<(), StoreError> {
-        self.unreadable(IDEMPOTENCY, key, "no node writes such a reservation");
+        self.note_unreadable(IDEMPOTENCY, key, "no node writes such a reservation");
         let keys = self.database().collection::<Document>(IDEMPOTENCY);
         let same = doc! {"_id": key, "$expr": {"$eq": ["$$ROOT", {"$literal": found}]}};
         self.with_deadline(keys.delete_one(same)).await?;

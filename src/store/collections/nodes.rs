@@ -200,7 +200,7 @@ impl Store {
     /// `None` for what no node of this deployment has written.
     fn seen(&self, document: &RawDocumentBuf) -> Option<NodeRecord> {
         let stored: Stored = bson::deserialize_from_slice(document.as_bytes())
-            .inspect_err(|error| self.unreadable(NODES, shown_id(document), error))
+            .inspect_err(|error| self.note_unreadable(NODES, shown_id(document), error))
             .ok()?;
         let stopping = [stored.stopping_at, stored.stopped_at]
             .into_iter()
@@ -209,7 +209,7 @@ impl Store {
             .into_iter()
             .chain(stopping);
         if stored.connections < 0 || stored.interval_ms <= 0 || !times.all(is_of_a_clock) {
-            self.unreadable(NODES, &stored.id, "no node writes such numbers and times");
+            self.note_unreadable(NODES, &stored.id, "no node writes such numbers and times");
             return None;
         }
         let position = |text: &Option<String>| match text.as_deref().map(Cursor::parse) {

@@ -67,7 +67,7 @@ impl Store {
         let text = found.get_str("position").ok();
         let cursor = text.and_then(|text| Cursor::parse(text).ok());
         if cursor.is_none() {
-            self.unreadable(POSITIONS, id, "its position is no cursor");
+            self.note_unreadable(POSITIONS, id, "its position is no cursor");
         }
         Ok(cursor)
     }

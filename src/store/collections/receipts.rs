@@ -149,12 +149,12 @@ impl Store {
     /// `None` for what no node of this deployment has written.
     fn receipt(&self, document: &RawDocumentBuf) -> Option<ReceiptRead> {
         let stored: Stored = bson::deserialize_from_slice(document.as_bytes())
-            .inspect_err(|error| self.unreadable(RECEIPTS, shown_id(document), error))
+            .inspect_err(|error| self.note_unreadable(RECEIPTS, shown_id(document), error))
             .ok()?;
         let times = [Some(stored.closed_at), stored.deleted_at];
         let counts = 0 <= stored.closed && stored.closed <= stored.connections;
         if !counts || !times.into_iter().flatten().all(is_of_a_clock) {
-            self.unreadable(
+            self.note_unreadable(
                 RECEIPTS,
                 shown_id(document),
                 "no node writes such numbers and times",

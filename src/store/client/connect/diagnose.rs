@@ -1,4 +1,4 @@
-//! Why the driver finds no server to work with: each address is asked directly.
+//! A diagnosis if the driver finds no server to work with: each address is asked directly.
 
 use std::time::Duration;
 
@@ -10,37 +10,39 @@ use mongodb::{
 };
 use tokio::{net::TcpStream, time::timeout};
 
-use super::judge;
+use super::check_hello;
 use crate::{config::Config, store::StartupError};
 
-/// How long all addresses together may take.
+/// Time that all addresses together may take.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
-/// Addresses that are asked, at most.
-const ADDRESSES: usize = 5;
+/// The most addresses that are asked.
+const MOST_ADDRESSES: usize = 5;
 const DEFAULT_PORT: u16 = 27_017;
 
-/// What the servers at the addresses of the connection string say of themselves.
+/// A conclusion from what the servers at the addresses of the connection string say of themselves.
 #[derive(Debug)]
 pub(super) enum Diagnosis {
     /// Waiting will not help.
     Hopeless(StartupError),
-    /// It may get better by itself, or by what someone does elsewhere.
+    /// Waiting may help, or somebody elsewhere can.
     Hint(String),
-    /// There was no address to ask.
+    /// No server answered, and no address gave a reason.
     Silence,
 }
 
-/// Asks.
+/// Asks each address of the connection string.
 pub(super) async fn diagnose(config: &Config) -> Diagnosis {
     let Ok(options) = ClientOptions::parse(&config.mongodb_uri).await else {
         return Diagnosis::Silence;
     };
-    let asking = options.hosts.iter().take(ADDRESSES).map(async |address| {
-        match hello(&options, address).await {
+    let asking = options
+        .hosts
+        .iter()
+        .take(MOST_ADDRESSES)
+        .map(async |address| match hello(&options, address).await {
             Some(hello) => Ok(hello),
             None => Err(format!("{address}: {}", silence(address).await)),
-        }
-    });
+        });
     let mut silent = Vec::new();
     for answer in join_all(asking).await {
         match answer {
@@ -68,7 +70,7 @@ async fn hello(options: &ClientOptions, address: &ServerAddress) -> Option<Docum
     timeout(TIMEOUT, asked).await.ok()?.ok()
 }
 
-/// Why an address does not answer, as far as the network tells.
+/// Says why an address does not answer, as far as the network tells.
 async fn silence(address: &ServerAddress) -> String {
     let ServerAddress::Tcp { host, port } = address else {
         return "does not answer".to_owned();
@@ -76,7 +78,8 @@ async fn silence(address: &ServerAddress) -> String {
     let connecting = TcpStream::connect((host.as_str(), port.unwrap_or(DEFAULT_PORT)));
     match timeout(TIMEOUT, connecting).await {
         Ok(Ok(_)) => {
-            "takes the connection, but does not answer as MongoDB (is TLS set as there?)".to_owned()
+            "accepts the connection, but does not answer as MongoDB (does the TLS setting match?)"
+                .to_owned()
         }
         Ok(Err(error)) => error.to_string(),
         Err(_) => "does not answer".to_owned(),
@@ -89,13 +92,13 @@ fn read(hello: &Document, wanted: Option<&str>, config: &Config) -> Diagnosis {
             "the replica set is not initiated: run rs.initiate() once".to_owned(),
         );
     }
-    let name = match judge(hello, "(as its wire protocol says)", config) {
+    let name = match check_hello(hello, "(by its wire protocol)", config) {
         Ok(name) => name,
         Err(error) => return Diagnosis::Hopeless(error),
     };
     if let Some(wanted) = wanted.filter(|wanted| *wanted != name) {
         return Diagnosis::Hint(format!(
-            "the connection string asks for replica set {wanted}, the server is of {name}"
+            "the connection string asks for replica set {wanted}, but the server belongs to {name}"
         ));
     }
     let members = hello.get_array("hosts").cloned().unwrap_or_default();
@@ -106,8 +109,8 @@ fn read(hello: &Document, wanted: Option<&str>, config: &Config) -> Diagnosis {
     let members = members.join(", ");
     Diagnosis::Hint(match hello.get_str("primary") {
         Ok(primary) => format!(
-            "a server answers and names {primary} the primary, which must be reachable by that \
-             name from here (members: {members}); for a single member, directConnection=true helps"
+            "a server answers and names {primary} as the primary, which must be reachable from here by \
+             that name (members: {members}); for a single member, directConnection=true helps"
         ),
         Err(_) => format!("the replica set has no primary now (members: {members})"),
     })
@@ -147,7 +150,7 @@ mod tests {
             (
                 member.clone(),
                 Some("b"),
-                "asks for replica set b, the server is of a",
+                "asks for replica set b, but the server belongs to a",
             ),
             (
                 member.clone(),

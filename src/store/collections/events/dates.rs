@@ -146,7 +146,7 @@ impl Store {
             .await?;
         let undated = found.iter().filter_map(|event| {
             let read = Undated::of(event);
-            read.inspect_err(|error| self.unreadable(EVENTS, shown_id(event), error))
+            read.inspect_err(|error| self.note_unreadable(EVENTS, shown_id(event), error))
                 .ok()
         });
         Ok(undated.collect())

@@ -60,7 +60,7 @@ impl Store {
             let (its_id, its_source) = match identity(&event, &default) {
                 Ok(identity) => identity,
                 Err(error) => {
-                    self.unreadable(EVENTS, shown_id(&event), error);
+                    self.note_unreadable(EVENTS, shown_id(&event), error);
                     continue;
                 }
             };
