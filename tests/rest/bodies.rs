@@ -1,4 +1,4 @@
-//! Bodies that grow when they are read, that fail in many places, and that come all at once.
+//! Bodies that grow when they are read, have faults in many places, or come all at once.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ async fn post(service: &Service, path: &str, body: String) -> Answer {
     send(post.body(body)).await
 }
 
-/// An array of these items, of about so many bytes.
+/// Returns an array of these items, of about this many bytes.
 fn array(item: &str, bytes: usize) -> String {
     let items = vec![item; bytes / (item.len() + 1)];
     format!("[{}]", items.join(","))
@@ -97,7 +97,7 @@ async fn what_grows_when_it_is_read_is_refused_wherever_it_stands() {
     assert_eq!(answer["errors"][0]["problem"]["status"], 413);
 }
 
-/// The problem tells a hundred errors, says that there may be more, and is short.
+/// The problem lists a hundred errors, says that there may be more, and is short.
 fn assert_cut(problem: &Value) {
     assert_eq!(
         problem["errors"].as_array().unwrap().len(),

@@ -100,7 +100,7 @@ async fn of_two_writers_with_the_same_tag_one_wins() {
     assert_eq!(statuses, [200, 412, 412, 412, 412]);
 }
 
-/// Strong comparison (RFC 9110, section 13.1.1), but nobody is told of a change that there was not.
+/// Comparison is strong (RFC 9110, section 13.1.1), but a weak tag is not taken for a change.
 #[tokio::test]
 async fn a_tag_that_a_proxy_made_weak_is_told_from_a_change() {
     let service = Service::start().await;

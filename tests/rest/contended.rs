@@ -1,4 +1,4 @@
-//! Writes to a document that another program changes all the time.
+//! Writes to a document that another program keeps changing.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::{
 
 const PATH: &str = "/subscriptions/a";
 
-/// A program that changes the document every so often, until it is dropped.
+/// A program that keeps changing the document until it is dropped.
 struct Writer(AbortHandle);
 
 impl Writer {
@@ -47,7 +47,7 @@ impl Drop for Writer {
     }
 }
 
-/// Has both secondaries follow a second late.
+/// Makes both secondaries follow a second late.
 async fn delay_secondaries(database: &Database, primary: usize) {
     let admin = database.client().database("admin");
     let answer = admin.run_command(doc! {"replSetGetConfig": 1}).await;

@@ -1,5 +1,4 @@
-//! The description and the service say the same. Every answer of the other tests here goes through
-//! [`check`] too.
+//! The description agrees with the service. Every answer in the other tests here goes through [`check`], too.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use super::{Answer, request, send, support::Service};
 
-/// Headers that are described where they can occur.
+/// The headers that are described where they can occur.
 const DESCRIBED_HEADERS: [&str; 5] = [
     "etag",
     "location",
@@ -103,7 +102,7 @@ fn item<'d>(description: &'d Value, path: &str) -> Option<&'d Value> {
     })
 }
 
-/// Path, method and description of every call.
+/// Returns path, method and description of every call.
 fn operations(description: &Value) -> Vec<(&str, &str, &Value)> {
     let paths = description["paths"].as_object().unwrap();
     paths

@@ -1,4 +1,4 @@
-//! Trying an event against a filter.
+//! Dry runs: trying an event against a filter.
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -16,7 +16,7 @@ async fn absolute(service: &Service, method: Method, path: &str) -> Answer {
     send(service.http.request(method, url)).await
 }
 
-/// Sends bytes as they are; gives all that comes back until the server closes.
+/// Sends bytes as they are, and returns all that comes back until the server closes.
 async fn raw(service: &Service, text: &str) -> String {
     let mut stream = TcpStream::connect(service.address).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
@@ -292,7 +292,7 @@ async fn only_configured_origins_may_call() {
     assert_eq!(send(other).await.header("access-control-allow-origin"), "");
 }
 
-/// Origins are read in one way, whoever asks for what.
+/// Origins are read in one way for all calls.
 #[tokio::test]
 async fn an_origin_is_the_same_however_it_is_written() {
     for written in [

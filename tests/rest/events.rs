@@ -1,4 +1,4 @@
-//! Reading what was published.
+//! Reading published events.
 
 use bson::{Document, doc};
 use reqwest::Method;

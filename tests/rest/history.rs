@@ -1,4 +1,4 @@
-//! The past in pages, then what comes behind it as a stream: nothing twice, nothing missing.
+//! Past events in pages, then the rest as a stream: nothing twice, nothing missing.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::support::{Events, Service, Socket, options};
 use tidegate::mongod::Mongod;
 
-/// Pages of a reading at most.
+/// The most pages that are read.
 const MOST_PAGES: usize = 1_000;
 
 fn number(event: &Value) -> i64 {
@@ -24,7 +24,7 @@ fn text(page: &Value, name: &str) -> Option<String> {
     page[name].as_str().map(str::to_owned)
 }
 
-/// Reads all pages. The events' numbers, and the cursor that every page gave.
+/// Reads all pages, and returns the numbers of the events and the cursor on every page.
 async fn history(service: &Service, path: &str, bound: &str) -> (Vec<i64>, String) {
     let first = format!("{path}&limit=7");
     let mut page = service.get(&first).await;
@@ -41,7 +41,7 @@ async fn history(service: &Service, path: &str, bound: &str) -> (Vec<i64>, Strin
     panic!("more than {MOST_PAGES} pages");
 }
 
-/// A stream that goes on behind a cursor.
+/// A stream that continues after a cursor.
 enum Stream {
     Socket(Socket),
     Events(Events),
@@ -63,7 +63,7 @@ impl Stream {
         }
     }
 
-    /// The numbers of the events before the one with `data.last`.
+    /// Returns the numbers of the events before the one with `data.last`.
     async fn up_to_last(&mut self) -> Vec<i64> {
         let connected = self.message().await;
         assert_eq!(connected["type"], "connected", "{connected}");
@@ -80,8 +80,7 @@ impl Stream {
     }
 }
 
-/// Writes in each way that there is, until it is told to stop: over REST, as another program, in transactions
-/// that stay open for a while.
+/// Writes until it is stopped: over REST, as another program, and in transactions that stay open for a while.
 async fn write(service: &Service, next: &AtomicI64, stop: &CancellationToken) {
     let event = |n: i64| doc! {"type": "tick", "data": {"n": n}};
     let take = || next.fetch_add(1, Ordering::Relaxed);

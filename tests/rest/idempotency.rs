@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: sent again, done once.
+//! `Idempotency-Key`: a request that is sent again is done once.
 
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ async fn of_requests_at_once_one_does_the_work() {
     assert_eq!(service.get("/subscriptions?count=true").await["total"], 1);
 }
 
-/// The header's draft has it as a string of structured fields: in quotes.
+/// In the header's draft, the key is a string of structured fields: in quotes.
 #[tokio::test]
 async fn a_key_is_the_same_in_quotes() {
     let service = Service::start().await;
@@ -133,7 +133,7 @@ async fn a_key_is_visible_ascii_of_bounded_length() {
     }
 }
 
-/// A request that is sent as it stands, by a client that is gone before the answer.
+/// A raw request from a client that leaves before the answer.
 async fn send_and_leave(service: &Service, request: &str) {
     let mut tcp = TcpStream::connect(service.address).await.unwrap();
     tcp.write_all(request.as_bytes()).await.unwrap();
@@ -142,7 +142,7 @@ async fn send_and_leave(service: &Service, request: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_keeps_no_key_locked() {
     const CLIENTS: usize = 60;
-    /// Shorter than a reservation lasts that nobody works on.
+    /// A time shorter than an abandoned reservation lasts.
     const PATIENCE: Duration = Duration::from_secs(40);
     let service = Service::start().await;
     for (path, body, created) in [
@@ -190,7 +190,7 @@ async fn a_client_that_leaves_keeps_no_key_locked() {
     assert_eq!(made, json!(2 * (CLIENTS + 1)));
 }
 
-/// The attempt before has died behind its write; this one cannot read what that one stored.
+/// The earlier attempt died after its write. This one cannot read what that one stored.
 #[tokio::test]
 async fn an_answer_with_a_failure_of_the_database_inside_is_not_kept() {
     let service = Service::start_with(|config| {

@@ -17,7 +17,7 @@ async fn insert(service: &Service, documents: Vec<Document>) {
     assert_eq!(status, 204);
 }
 
-/// All ids, page by page, and how many pages there were.
+/// Returns all ids, page by page, and the number of pages.
 async fn walk(service: &Service, query: &str) -> (Vec<Value>, usize) {
     let (mut ids, mut pages) = (Vec::new(), 0);
     let mut cursor = String::new();

@@ -45,7 +45,7 @@ impl Answer {
         value.map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Asserts that it is a problem of this type, in the right form; gives its places.
+    /// Asserts that it is a problem of this type and in the right form. Returns the locations of its errors.
     fn problem(&self, slug: &str) -> Vec<String> {
         assert_eq!(
             self.header("content-type"),
@@ -79,7 +79,7 @@ fn with_json(service: &Service, method: Method, path: &str, body: &Value) -> Req
     request(service, method, path).json(body)
 }
 
-/// Sends a request; the answer must be one that is described.
+/// Sends a request. Its answer must be described.
 async fn send(request: RequestBuilder) -> Answer {
     let (client, request) = request.build_split();
     let request = request.unwrap();

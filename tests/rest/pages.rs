@@ -1,4 +1,4 @@
-//! Pages: bounded in bytes and in time, and the same answer as delivery's.
+//! Pages: bounded in bytes and in time, and with the same matches as delivery.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ async fn get(service: &Service, path: &str) -> Answer {
     send(request(service, Method::GET, path)).await
 }
 
-/// All ids in the order of the pages, and how many items each page had. The pages go on by `parameter`.
+/// Returns all ids in the order of the pages, and the number of items on each. The pages continue by `parameter`.
 async fn walk(service: &Service, path: &str, parameter: &str) -> (Vec<String>, Vec<usize>) {
     let (mut ids, mut pages) = (Vec::new(), Vec::new());
     let mut cursor = String::new();
@@ -105,7 +105,7 @@ async fn a_page_of_subscriptions_ends_at_its_bytes() {
     );
 }
 
-/// MongoDB's own engine gives up on each of these at its match limit, and says that nothing matches.
+/// The engine of MongoDB gives up on each of these at its match limit, and reports no match.
 #[tokio::test]
 async fn a_page_has_what_a_pattern_delivers() {
     let service = Service::start().await;
@@ -168,7 +168,7 @@ async fn a_search_that_takes_too_long_ends_and_says_so() {
     assert!(page["nextCursor"].is_string(), "{page}");
 }
 
-/// Letters without a pattern, of which every one costs [`dear_pattern`] much.
+/// Returns random letters. Each costs [`dear_pattern`] many steps.
 fn letters(count: usize) -> String {
     let mut word = 1_u32;
     let letters = (0..count).map(|_| {
@@ -287,7 +287,7 @@ async fn a_page_of_another_site_opens_no_stream() {
     }
 }
 
-/// The page ends where answers have no more room, and not in a refusal.
+/// The page ends where the budget for answers does. It is not refused.
 #[tokio::test]
 async fn a_page_of_subscriptions_takes_its_share_item_by_item() {
     let service = Service::start_with(|config| {

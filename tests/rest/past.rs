@@ -1,4 +1,4 @@
-//! A page of the stored events that a subscription matches.
+//! Pages of stored events that match a subscription.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ fn numbers(page: &Value) -> Vec<i64> {
         .collect()
 }
 
-/// Events 0 to 9, of which a subscription matches the even ones.
+/// Publishes events 0 to 9. A subscription matches the even ones.
 async fn with_events() -> (Service, String) {
     let service = Service::start().await;
     let events = (0..10).map(|n| json!({"type": "tick", "data": {"n": n, "even": n % 2 == 0}}));

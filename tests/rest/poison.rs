@@ -1,5 +1,5 @@
-//! Documents that others wrote into our collections: every field with a value of every type. A bad one
-//! is left out and told; it is nobody else's trouble, and no call fails for it.
+//! Documents that other programs wrote into our collections: every field with a value of every type. A bad one is left out
+//! and reported. It harms no other document, and no call fails for it.
 
 use bson::{
     Binary, Bson, DateTime, Decimal128, Document, JavaScriptCodeWithScope, Regex, Timestamp, doc,
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{request, send, support::Service, with_json};
 
-/// A value of each type that a driver writes, and none.
+/// Returns a value of each type that a driver writes, and no value.
 fn values() -> Vec<Option<Bson>> {
     let binary = |subtype, bytes: &[u8]| {
         Bson::Binary(Binary {
@@ -61,7 +61,7 @@ fn values() -> Vec<Option<Bson>> {
     values
 }
 
-/// `document` with this field so.
+/// Returns `document` with this value in the field.
 fn with(document: &Document, field: &str, value: Option<Bson>) -> Document {
     let mut changed = document.clone();
     match value {
@@ -274,7 +274,7 @@ const FIELDS: [&str; 11] = [
     "revision",
 ];
 
-/// Whether the validator refused it.
+/// Whether the validator refused the write.
 fn is_invalid(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(error)) if error.code == 121)
 }
@@ -362,7 +362,7 @@ const EVENT_FIELDS: [&str; 12] = [
     "storedAt",
 ];
 
-/// An event with this field so; dates of the store's are such that retention leaves it.
+/// Returns an event with this value in the field. Its stored dates keep it from expiring.
 fn event(field: &str, number: usize, value: Option<Bson>) -> Document {
     let name = format!("{field}-{number}");
     let sound = doc! {"_id": &name, "id": &name, "source": "/s", "type": "t", "data": 1};

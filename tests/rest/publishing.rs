@@ -245,7 +245,7 @@ async fn a_time_that_no_text_stands_for_is_refused_and_never_shown_as_another() 
     assert_eq!(service.get("/events/far").await["time"], number);
 }
 
-/// However the type is written, and with what editors put before it.
+/// The media type may be written in any way, and the body may begin with a byte order mark.
 #[tokio::test]
 async fn a_body_is_read_in_any_legal_spelling() {
     let service = Service::start().await;

@@ -140,7 +140,7 @@ async fn put_creates_then_replaces_then_changes_nothing() {
     assert_ne!(replaced.header("etag"), made.header("etag"));
 }
 
-/// Clients read, change what they want, and send the whole back.
+/// Clients read a subscription, change some of it, and send all of it back.
 #[tokio::test]
 async fn what_get_gave_can_be_put_and_patched() {
     let service = Service::start().await;

@@ -200,12 +200,12 @@ mod tests {
 
     #[test]
     fn a_tag_that_was_weakened_on_the_way_is_told_from_a_change() {
-        let said = |current| {
+        let detail = |current| {
             let weak = read("if-match", &[r#"W/"a", "b""#]).unwrap();
             weak.check(Some(current)).unwrap_err().detail().to_owned()
         };
-        assert!(said(r#""a""#).contains("weak"));
-        assert!(said(r#""c""#).contains("has changed"));
+        assert!(detail(r#""a""#).contains("weak"));
+        assert!(detail(r#""c""#).contains("has changed"));
     }
 
     #[test]

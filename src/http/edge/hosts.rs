@@ -146,7 +146,7 @@ mod tests {
     use axum::body::Body;
     use std::net::SocketAddr;
 
-    fn asked(
+    fn target_of(
         version: Version,
         uri: &str,
         hosts: &[&'static str],
@@ -184,7 +184,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                asked(Version::HTTP_11, uri, hosts),
+                target_of(Version::HTTP_11, uri, hosts),
                 Ok(expected),
                 "{uri} {hosts:?}"
             );
@@ -204,14 +204,17 @@ mod tests {
             &["[::1"],
             &["a.example, b.example"],
         ] {
-            assert!(asked(Version::HTTP_11, "/", hosts).is_err(), "{hosts:?}");
+            assert!(
+                target_of(Version::HTTP_11, "/", hosts).is_err(),
+                "{hosts:?}"
+            );
         }
-        assert!(asked(Version::HTTP_11, "http://b.example/", &[]).is_err());
-        assert_eq!(asked(Version::HTTP_10, "/", &[]), Ok(None));
-        assert!(asked(Version::HTTP_10, "/", &["a", "a"]).is_err());
+        assert!(target_of(Version::HTTP_11, "http://b.example/", &[]).is_err());
+        assert_eq!(target_of(Version::HTTP_10, "/", &[]), Ok(None));
+        assert!(target_of(Version::HTTP_10, "/", &["a", "a"]).is_err());
     }
 
-    fn taken(listen: &str, hosts: &[&str], name: &str) -> bool {
+    fn answers_under(listen: &str, hosts: &[&str], name: &str) -> bool {
         let listen: SocketAddr = listen.parse().unwrap();
         let config = Config {
             listen,
@@ -239,7 +242,10 @@ mod tests {
                 "feed.example:443",
                 "public.example",
             ] {
-                assert!(taken(listen, &["Feed.example"], name), "{listen} {name}");
+                assert!(
+                    answers_under(listen, &["Feed.example"], name),
+                    "{listen} {name}"
+                );
             }
             for name in [
                 "evil.example",
@@ -250,12 +256,23 @@ mod tests {
                 "0.0.0.0",
                 "localhost1",
             ] {
-                assert!(!taken(listen, &["feed.example"], name), "{listen} {name}");
+                assert!(
+                    !answers_under(listen, &["feed.example"], name),
+                    "{listen} {name}"
+                );
             }
         }
-        assert!(taken("0.0.0.0:80", &[], "any.example"));
-        assert!(taken("0.0.0.0:80", &["feed.example"], "feed.example"));
-        assert!(taken("0.0.0.0:80", &["feed.example"], "localhost"));
-        assert!(!taken("0.0.0.0:80", &["feed.example"], "evil.example"));
+        assert!(answers_under("0.0.0.0:80", &[], "any.example"));
+        assert!(answers_under(
+            "0.0.0.0:80",
+            &["feed.example"],
+            "feed.example"
+        ));
+        assert!(answers_under("0.0.0.0:80", &["feed.example"], "localhost"));
+        assert!(!answers_under(
+            "0.0.0.0:80",
+            &["feed.example"],
+            "evil.example"
+        ));
     }
 }

@@ -110,8 +110,8 @@ impl Origins {
         let Some(origin) = parse(origin) else {
             return Page::Foreign;
         };
-        let asked = target.is_some_and(|target| origin.is_at(&target.host, target.port));
-        if asked || self.public.as_ref() == Some(&origin) {
+        let is_own = target.is_some_and(|target| origin.is_at(&target.host, target.port));
+        if is_own || self.public.as_ref() == Some(&origin) {
             Page::Own
         } else if self.allows(&origin) {
             Page::Allowed

@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     pub health: Health,
     /// The router, the settings and the metrics, which sessions share.
     pub context: Arc<NodeContext>,
-    /// This node's record of the deletes it has seen.
+    /// This node's record of the deletes that it applied.
     pub receipts: Receipts,
     /// The deletes of the day before this node's start.
     pub delete_history: DeleteHistory,

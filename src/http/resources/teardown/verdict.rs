@@ -99,9 +99,9 @@ impl Evidence {
         for id in others {
             nodes.entry(id).or_insert(None);
         }
-        let report = |(id, seen): (&str, Option<&NodeRecord>)| {
+        let report = |(id, record): (&str, Option<&NodeRecord>)| {
             let of_it = receipts.get(id).map_or(&[][..], Vec::as_slice);
-            self.report(id, seen, of_it, latest)
+            self.report(id, record, of_it, latest)
         };
         Some(Verdict {
             deletion,
@@ -121,23 +121,23 @@ impl Evidence {
     fn report(
         &self,
         id: &str,
-        seen: Option<&NodeRecord>,
+        record: Option<&NodeRecord>,
         receipts: &[&ReceiptRead],
         latest: Position,
     ) -> Report {
         let connections: i64 = receipts.iter().map(|r| r.connections).sum();
         let closed: i64 = receipts.iter().map(|r| r.closed).sum();
-        let stopped_at = seen.and_then(|seen| seen.stopped_at);
+        let stopped_at = record.and_then(|record| record.stopped_at);
         let own = id == self.own.0;
         let vouches = if own {
             self.own.1.covers(latest)
         } else {
-            seen.is_some_and(|seen| seen.progress.covers(latest))
+            record.is_some_and(|record| record.progress.covers(latest))
         };
         let wrote = receipts.iter().any(|r| r.deletion.at >= latest);
-        let until = seen.filter(|seen| !own && !seen.alive);
-        let until = until.map(|seen| self.gone_at(seen));
-        let gone = seen.is_some_and(|seen| until.is_some_and(|until| until <= seen.read_at));
+        let until = record.filter(|record| !own && !record.alive);
+        let until = until.map(|record| self.gone_at(record));
+        let gone = record.is_some_and(|record| until.is_some_and(|until| until <= record.read_at));
         let pending = if gone { State::Gone } else { State::Pending };
         let state = match (stopped_at.is_some(), vouches || wrote) {
             (false, false) => pending,
@@ -145,11 +145,11 @@ impl Evidence {
             _ if closed > 0 => State::Closed,
             _ => State::None,
         };
-        let heard = seen.map(|seen| if own { seen.read_at } else { seen.seen_at });
+        let heard = record.map(|record| if own { record.read_at } else { record.seen_at });
         Report {
             node: id.to_owned(),
-            host: seen.map(|seen| seen.host.clone()),
-            address: seen.map(|seen| seen.address.clone()),
+            host: record.map(|record| record.host.clone()),
+            address: record.map(|record| record.address.clone()),
             state,
             connections,
             closed,
@@ -168,10 +168,10 @@ impl Evidence {
 impl Evidence {
     /// Returns the time by which the clients of a silent node have noticed its death, counted from when its heartbeat was
     /// first missed.
-    fn gone_at(&self, seen: &NodeRecord) -> DateTime {
-        let missed = seen.interval_ms.saturating_mul(ALIVE_INTERVALS);
+    fn gone_at(&self, record: &NodeRecord) -> DateTime {
+        let missed = record.interval_ms.saturating_mul(ALIVE_INTERVALS);
         let heartbeat = i64::try_from(self.heartbeat.as_millis()).unwrap_or(i64::MAX);
-        let seen_at = seen.seen_at.timestamp_millis();
+        let seen_at = record.seen_at.timestamp_millis();
         DateTime::from_millis(seen_at.saturating_add(missed).saturating_add(heartbeat))
     }
 }
