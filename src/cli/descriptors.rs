@@ -17,7 +17,7 @@ pub(crate) fn raise() {
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => tracing::info!(from, to, "raised the limit of file descriptors"),
         Err(error) => {
-            tracing::warn!(%error, from, to, "cannot raise the limit of file descriptors")
+            tracing::warn!(%error, from, to, "cannot raise the limit of file descriptors");
         }
     }
 }

@@ -46,8 +46,8 @@ impl Client {
     }
 }
 
-fn may_retry(error: &ClientError, retried: u32, retries: u32) -> bool {
-    let still_running = retried > 0
+fn may_retry(error: &ClientError, attempts: u32, retries: u32) -> bool {
+    let still_running = attempts > 0
         && matches!(error, ClientError::Refused(problem) if problem.status == STILL_RUNNING);
-    retried < retries && (error.is_retryable() || still_running)
+    attempts < retries && (error.is_retryable() || still_running)
 }

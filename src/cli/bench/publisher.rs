@@ -54,7 +54,7 @@ pub(super) async fn publish(
     let began = Instant::now();
     let mut publishers = JoinSet::new();
     for _ in 0..plan.publishers {
-        let publisher = Publisher {
+        let one = Publisher {
             plan: Arc::clone(plan),
             target: target.clone(),
             published: Arc::clone(published),
@@ -62,7 +62,7 @@ pub(super) async fn publish(
             began,
         };
         let stop = stop.clone();
-        publishers.spawn(async move { publisher.run(&stop).await });
+        publishers.spawn(async move { one.run(&stop).await });
     }
     let mut failure = None;
     while let Some(done) = publishers.join_next().await {
