@@ -8,8 +8,8 @@
 //! so that the caller can wait for the feed to pass it.
 //!
 //! Its rooms, from the top down: `doctor` looks at a database without changing it; `migrations` makes and
-//! mends the collections; `collections` reads and writes them; `lease`, `oplog` and `unreadable` serve all
-//! of these; `client` is the connection.
+//! mends the collections; `collections` reads and writes them; `lease` and `oplog` serve all of these;
+//! `client` is the connection; `unreadable` counts documents that cannot be read.
 //!
 //! It knows nothing of HTTP, of the feed, or of connections.
 

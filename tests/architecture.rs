@@ -135,14 +135,16 @@ fn only_the_command_line_uses_the_client() {
     }
 }
 
-/// The rooms of the big modules, each from the top down.
-const ROOMS: [(&str, &[&str]); 2] = [
+/// The rooms of the big modules, each from the top down; and imports that the test finds at least.
+const ROOMS: [(&str, usize, &[&str]); 2] = [
     (
         "http",
+        50,
         &["calls", "layers", "stream", "resources", "openapi", "edge"],
     ),
     (
         "store",
+        20,
         &[
             "doctor",
             "migrations",
@@ -172,7 +174,7 @@ fn rooms_after(prefix: &str, text: &str, rooms: &[&str]) -> Vec<String> {
 
 #[test]
 fn imports_inside_the_big_modules_point_down_the_list_only() {
-    for (module, rooms) in ROOMS {
+    for (module, least, rooms) in ROOMS {
         let row = |room: &str| rooms.iter().position(|name| *name == room);
         let mut wrong = Vec::new();
         let mut seen = 0;
@@ -194,7 +196,10 @@ fn imports_inside_the_big_modules_point_down_the_list_only() {
                 }
             }
         }
-        assert!(seen > 40, "the imports were not found: {seen} in {module}");
+        assert!(
+            seen > least,
+            "the imports were not found: {seen} in {module}"
+        );
         assert_eq!(wrong, Vec::<String>::new(), "{module}");
     }
 }
