@@ -11,31 +11,31 @@ use std::fmt;
 use bson::Timestamp;
 use data_encoding::BASE32HEX_NOPAD;
 
-const POSITION_LEN: usize = 24;
-const DEPLOYMENT_LEN: usize = 6;
+const POSITION_BYTES: usize = 24;
+const DEPLOYMENT_BYTES: usize = 6;
 const CURSOR_VERSION: u8 = 1;
-/// The type byte by which a `KeyString` introduces a timestamp, and thus every resume token.
+/// The type byte that introduces a timestamp in a `KeyString`, and thus every resume token.
 const KEYSTRING_TIMESTAMP: u8 = 0x82;
-const RAW_CURSOR_LEN: usize = 1 + DEPLOYMENT_LEN + POSITION_LEN + 4;
+const RAW_CURSOR_BYTES: usize = 1 + DEPLOYMENT_BYTES + POSITION_BYTES + 4;
 
 /// A point in the order of the feed. Comparing positions compares commits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position([u8; POSITION_LEN]);
+pub struct Position([u8; POSITION_BYTES]);
 
 impl Position {
-    /// Before every change there is.
-    pub const START: Self = Self([0; POSITION_LEN]);
+    /// The position before all changes.
+    pub const START: Self = Self([0; POSITION_BYTES]);
 
-    /// The position before all changes committed at `time`.
+    /// Returns the position before all changes committed at `time`.
     pub fn at(time: Timestamp) -> Self {
-        let mut bytes = [0; POSITION_LEN];
+        let mut bytes = [0; POSITION_BYTES];
         bytes[0] = KEYSTRING_TIMESTAMP;
         bytes[1..5].copy_from_slice(&time.time.to_be_bytes());
         bytes[5..9].copy_from_slice(&time.increment.to_be_bytes());
         Self(bytes)
     }
 
-    /// The position behind all changes committed at `time`, and before every later one.
+    /// Returns the position behind all changes committed at `time`, and before every later one.
     pub fn behind(time: Timestamp) -> Self {
         let mut bytes = Self::at(time).0;
         bytes[9..].fill(0xFF);
@@ -44,7 +44,7 @@ impl Position {
 
     /// Reads the `_data` of a resume token (hex text).
     pub fn from_token_data(data: &str) -> Result<Self, CursorError> {
-        let mut bytes = [0; POSITION_LEN];
+        let mut bytes = [0; POSITION_BYTES];
         let text = data.as_bytes();
         if text.len() < 18 || !text.len().is_multiple_of(2) {
             return Err(CursorError::Damaged);
@@ -59,8 +59,7 @@ impl Position {
         }
     }
 
-    /// The first position behind this one: the place of something that comes next and has no token of its
-    /// own that can be read.
+    /// Returns the first position behind this one, for a change that follows and has no readable token.
     #[must_use]
     pub fn next(self) -> Self {
         let mut bytes = self.0;
@@ -74,7 +73,7 @@ impl Position {
         Self(bytes)
     }
 
-    /// The cluster time of the commit.
+    /// Returns the cluster time of the commit.
     pub fn cluster_time(self) -> Timestamp {
         let word = |at: usize| {
             u32::from_be_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]])
@@ -85,7 +84,7 @@ impl Position {
         }
     }
 
-    /// When the commit was, for people: to the second, and its number within that.
+    /// Formats the commit's time for people: to the second, with the increment within it.
     pub fn moment(self) -> String {
         let time = self.cluster_time();
         let date = bson::DateTime::from_millis(i64::from(time.time) * 1000);
@@ -95,21 +94,21 @@ impl Position {
         }
     }
 
-    /// The opaque text that a client keeps for this position on `deployment`.
+    /// Returns the opaque text that a client keeps for this position on `deployment`.
     pub fn cursor(self, deployment: DeploymentId) -> String {
-        let mut text = String::with_capacity(BASE32HEX_NOPAD.encode_len(RAW_CURSOR_LEN));
+        let mut text = String::with_capacity(BASE32HEX_NOPAD.encode_len(RAW_CURSOR_BYTES));
         self.write_cursor(deployment, &mut text);
         text
     }
 
-    /// Appends what [`Position::cursor`] returns.
+    /// Appends the text that [`Position::cursor`] returns.
     pub fn write_cursor(self, deployment: DeploymentId, out: &mut String) {
-        let mut raw = [0; RAW_CURSOR_LEN];
+        let mut raw = [0; RAW_CURSOR_BYTES];
         raw[0] = CURSOR_VERSION;
-        raw[1..=DEPLOYMENT_LEN].copy_from_slice(&deployment.0);
-        raw[1 + DEPLOYMENT_LEN..RAW_CURSOR_LEN - 4].copy_from_slice(&self.0);
-        let check = crc32fast::hash(&raw[..RAW_CURSOR_LEN - 4]);
-        raw[RAW_CURSOR_LEN - 4..].copy_from_slice(&check.to_be_bytes());
+        raw[1..=DEPLOYMENT_BYTES].copy_from_slice(&deployment.0);
+        raw[1 + DEPLOYMENT_BYTES..RAW_CURSOR_BYTES - 4].copy_from_slice(&self.0);
+        let check = crc32fast::hash(&raw[..RAW_CURSOR_BYTES - 4]);
+        raw[RAW_CURSOR_BYTES - 4..].copy_from_slice(&check.to_be_bytes());
         BASE32HEX_NOPAD.encode_append(&raw, out);
     }
 }
@@ -125,36 +124,36 @@ impl fmt::Debug for Position {
     }
 }
 
-/// Names one Tidegate deployment (one database on one cluster): cursors of another are not honoured.
+/// The id of one Tidegate deployment (one database on one cluster). Cursors of another one are not honoured.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct DeploymentId(pub [u8; DEPLOYMENT_LEN]);
+pub struct DeploymentId(pub [u8; DEPLOYMENT_BYTES]);
 
-/// A cursor that a client presented: where, and on which deployment.
+/// A cursor that a client presented.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cursor {
     /// The deployment that issued it.
     pub deployment: DeploymentId,
-    /// The position it stands for.
+    /// The position that it stands for.
     pub position: Position,
 }
 
 impl Cursor {
-    /// Reads a cursor's text; anything not issued by [`Position::cursor`] is damaged.
+    /// Reads a cursor's text. Any text that [`Position::cursor`] did not issue is damaged.
     pub fn parse(text: &str) -> Result<Self, CursorError> {
         let raw = BASE32HEX_NOPAD
             .decode(text.as_bytes())
             .map_err(|_| CursorError::Damaged)?;
-        if raw.len() != RAW_CURSOR_LEN || raw[0] != CURSOR_VERSION {
+        if raw.len() != RAW_CURSOR_BYTES || raw[0] != CURSOR_VERSION {
             return Err(CursorError::Damaged);
         }
-        let (body, check) = raw.split_at(RAW_CURSOR_LEN - 4);
+        let (body, check) = raw.split_at(RAW_CURSOR_BYTES - 4);
         if crc32fast::hash(body).to_be_bytes() != check {
             return Err(CursorError::Damaged);
         }
-        let mut deployment = [0; DEPLOYMENT_LEN];
-        deployment.copy_from_slice(&body[1..=DEPLOYMENT_LEN]);
-        let mut position = [0; POSITION_LEN];
-        position.copy_from_slice(&body[1 + DEPLOYMENT_LEN..]);
+        let mut deployment = [0; DEPLOYMENT_BYTES];
+        deployment.copy_from_slice(&body[1..=DEPLOYMENT_BYTES]);
+        let mut position = [0; POSITION_BYTES];
+        position.copy_from_slice(&body[1 + DEPLOYMENT_BYTES..]);
         Ok(Self {
             deployment: DeploymentId(deployment),
             position: Position(position),
@@ -162,10 +161,10 @@ impl Cursor {
     }
 }
 
-/// Why a cursor or a resume token was not accepted.
+/// The reason why a cursor or a resume token is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CursorError {
-    /// Not text that this service issued, or changed on the way.
+    /// This service did not issue the text, or it was changed on the way.
     #[error("the cursor is damaged: this service did not issue it")]
     Damaged,
 }
@@ -195,7 +194,7 @@ mod tests {
         let at = |increment| Position::at(Timestamp { time: 5, increment });
         assert!(at(7) < at(7).next() && at(7).next() < at(7).next().next());
         let mut position = at(7);
-        position.0[POSITION_LEN - 1] = 0xFF;
+        position.0[POSITION_BYTES - 1] = 0xFF;
         assert!(position < position.next() && position.next() < at(8));
     }
 
@@ -238,7 +237,7 @@ mod tests {
         #[test]
         fn cursors_sort_as_text_like_positions(a: [u8; 23], b: [u8; 23]) {
             let make = |tail: [u8; 23]| {
-                let mut bytes = [KEYSTRING_TIMESTAMP; POSITION_LEN];
+                let mut bytes = [KEYSTRING_TIMESTAMP; POSITION_BYTES];
                 bytes[1..].copy_from_slice(&tail);
                 Position(bytes)
             };

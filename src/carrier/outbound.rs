@@ -177,11 +177,11 @@ impl Outbound {
         };
         self.shared_bytes = 0;
         if let Some(Part::Shared(frame)) = self.parts.front() {
-            let begun = frame.begun(self.front_written);
-            if begun.bytes < frame.bytes.len() {
+            let started = frame.started(self.front_written);
+            if started.bytes < frame.bytes.len() {
                 // A whole run is not to be kept for the end of one of its messages.
-                let bytes = Bytes::copy_from_slice(&frame.bytes[self.front_written..begun.bytes]);
-                let (position, events) = (begun.position, begun.events);
+                let bytes = Bytes::copy_from_slice(&frame.bytes[self.front_written..started.bytes]);
+                let (position, events) = (started.position, started.events);
                 let rest = Rest {
                     bytes,
                     position,

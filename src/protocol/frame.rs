@@ -1,53 +1,55 @@
-//! What goes to the wire, ready-made and shared by all who get it.
+//! Frames: messages encoded for the wire, shared by all connections that get them.
 
 use std::{sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Dialect, Message};
+use super::{dialect::Dialect, message::Message};
 use crate::{
     budget::{ByteBudget, Reservation},
     position::Position,
 };
 
-/// One message, or a run of consecutive events that go together.
+/// One message, or a run of consecutive events.
+///
+/// A run is a copy of its events, made where several connections get the same ones: each of them then takes one
+/// reference and writes one piece, instead of one an event.
 #[derive(Debug)]
 pub struct Frame {
-    /// What goes to the wire: WebSocket frames with their headers, or server-sent events.
+    /// The bytes for the wire: WebSocket frames with their headers, or server-sent events.
     pub bytes: Bytes,
-    /// Where a client stands that has read all of it.
+    /// The position of a client that has read all of it.
     pub position: Position,
-    /// When it was encoded (of a run: the first), if it carries events (else it is about the
-    /// connection).
+    /// The time at which it was encoded, or the first event of a run; `None` if it is about the connection.
     pub event_at: Option<Instant>,
-    /// Of a run: where each of its events ends.
-    ends: Box<[End]>,
-    /// Counts it as long as it waits anywhere.
+    /// The ends of a run's events; empty for one message.
+    ends: Box<[RunEnd]>,
+    /// The bytes, counted as long as they wait anywhere.
     reservation: Option<Reservation>,
 }
 
 /// The end of one event in a run.
 #[derive(Clone, Copy, Debug)]
-struct End {
-    /// Bytes of the run up to here.
+struct RunEnd {
+    /// Bytes of the run up to this end.
     bytes: usize,
-    /// Where a client stands that has read so far.
+    /// The position of a client that has read up to this end.
     position: Position,
 }
 
-/// The messages of a frame that a client has read when it has read whole the one that was begun.
+/// The messages of a frame up to the last one of which bytes were written. That one has to be completed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Begun {
+pub struct Started {
     /// Their bytes.
     pub bytes: usize,
-    /// Where the client then stands.
+    /// The position of a client that has read them.
     pub position: Position,
-    /// How many of them are events.
+    /// The number of events among them.
     pub events: u64,
 }
 
 impl Frame {
-    /// A frame of bytes for the wire.
+    /// Makes a frame of one encoded message.
     pub fn new(bytes: Bytes, position: Position, event_at: Option<Instant>) -> Self {
         Self {
             bytes,
@@ -58,23 +60,22 @@ impl Frame {
         }
     }
 
-    /// A frame about the connection.
+    /// Encodes a message about the connection.
     pub fn notice(message: &Message<'_>, dialect: Dialect, position: Position) -> Self {
         Self::new(message.encode(dialect), position, None)
     }
 
-    /// Consecutive events, each a frame of its own so far, as one frame. They go to the outboxes and
-    /// to the kernel in one piece.
+    /// Joins consecutive events, each a frame of its own so far, into a run.
     pub fn run(events: &[Arc<Self>]) -> Self {
         let mut bytes = BytesMut::with_capacity(events.iter().map(|event| event.bytes.len()).sum());
         let ends = events.iter().map(|event| {
             bytes.extend_from_slice(&event.bytes);
-            End {
+            RunEnd {
                 bytes: bytes.len(),
                 position: event.position,
             }
         });
-        let ends: Box<[End]> = ends.collect();
+        let ends: Box<[RunEnd]> = ends.collect();
         let position = ends.last().map_or(Position::START, |end| end.position);
         let event_at = events.first().and_then(|event| event.event_at);
         Self {
@@ -83,19 +84,19 @@ impl Frame {
         }
     }
 
-    /// Counts the frame from here on until nobody has it any more.
+    /// Reserves the frame's bytes until nobody holds it any more.
     #[must_use]
     pub fn counted(mut self, budget: &ByteBudget) -> Self {
         self.reservation = Some(budget.reserve(self.bytes.len()));
         self
     }
 
-    /// How many messages it is.
+    /// Returns the number of messages.
     pub fn messages(&self) -> usize {
         self.ends.len().max(1)
     }
 
-    /// How many events it carries.
+    /// Returns the number of events.
     pub fn events(&self) -> u64 {
         self.events_of(self.messages())
     }
@@ -107,11 +108,11 @@ impl Frame {
         }
     }
 
-    /// Its messages of which at least one byte lies in the first `written`.
-    pub fn begun(&self, written: usize) -> Begun {
+    /// Returns the messages that have at least one byte among the first `written`.
+    pub fn started(&self, written: usize) -> Started {
         let whole = self.ends.partition_point(|end| end.bytes < written);
         let last = self.ends.get(whole);
-        Begun {
+        Started {
             bytes: last.map_or(self.bytes.len(), |end| end.bytes),
             position: last.map_or(self.position, |end| end.position),
             events: self.events_of(self.messages().min(whole + 1)),
@@ -148,18 +149,18 @@ mod tests {
     fn what_was_begun_ends_with_the_message_of_the_last_byte() {
         let run = Frame::run(&[event(1, "a"), event(2, "bb"), event(3, "c")]);
         for (written, bytes, time) in [(1, 3, 1), (3, 3, 1), (4, 7, 2), (7, 7, 2), (8, 10, 3)] {
-            let begun = Begun {
+            let started = Started {
                 bytes,
                 position: at(time),
                 events: u64::from(time),
             };
-            assert_eq!(run.begun(written), begun, "{written}");
+            assert_eq!(run.started(written), started, "{written}");
         }
-        let alone = Begun {
+        let alone = Started {
             bytes: 3,
             position: at(1),
             events: 1,
         };
-        assert_eq!(event(1, "a").begun(1), alone);
+        assert_eq!(event(1, "a").started(1), alone);
     }
 }

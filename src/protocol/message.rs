@@ -1,18 +1,18 @@
-//! The messages of the service to a client, and how each dialect writes them.
+//! The messages of the service to a client, and their encoding in each dialect.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::json;
 
-use super::{Dialect, Ending, GapReason};
+use super::{dialect::Dialect, ending::Ending, gap::GapReason};
 
-/// One message, before it is written for the wire.
+/// One message before it is encoded.
 #[derive(Clone, Debug)]
 pub struct Message<'a> {
-    /// Its `type`.
+    /// The value of `type`.
     name: &'static str,
-    /// Where a client stands that has read it.
+    /// The cursor of a client that has read it.
     cursor: Option<&'a str>,
-    /// How long a client that comes back waits, where it is asked to.
+    /// The time that a client should wait before it comes back.
     retry_after_ms: Option<u64>,
     json: String,
 }
@@ -27,7 +27,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// An event that is already JSON.
+    /// Wraps an event, given as JSON.
     pub fn event(cursor: &'a str, event_json: &str) -> Self {
         let mut text = String::with_capacity(event_json.len() + cursor.len() + 40);
         text.push_str(r#"{"type":"event","cursor":""#);
@@ -38,12 +38,12 @@ impl<'a> Message<'a> {
         Self::new("event", Some(cursor), text)
     }
 
-    /// An event that is the whole message: its cursor is in it.
+    /// Takes an event that is the whole message and holds its cursor.
     pub fn bare_event(cursor: &'a str, event_json: String) -> Self {
         Self::new("event", Some(cursor), event_json)
     }
 
-    /// The first message on a connection.
+    /// Opens a connection.
     pub fn connected(
         connection_id: &str,
         subscription_json: &str,
@@ -72,8 +72,8 @@ impl<'a> Message<'a> {
         Self::new("gap", Some(cursor), json.to_string())
     }
 
-    /// Precedes every close that the server begins. Without a `cursor` where the client said of none.
-    /// `detail` says to people what was wrong.
+    /// Precedes every close that the server begins. `cursor` is missing if the connection never had one. `detail`
+    /// tells people what was wrong.
     pub fn ended(
         ending: Ending,
         retry_after_ms: Option<u64>,
@@ -96,12 +96,12 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The answer to a client's `ping`.
+    /// Answers a client's `ping`.
     pub fn pong() -> Self {
         Self::new("pong", None, r#"{"type":"pong"}"#.to_owned())
     }
 
-    /// The bytes for the wire.
+    /// Encodes the message for the wire.
     pub fn encode(&self, dialect: Dialect) -> Bytes {
         match dialect {
             Dialect::Tidegate | Dialect::CloudEvents => text_frame(self.json.as_bytes()),
@@ -109,8 +109,8 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The message as a server-sent event (WHATWG HTML, section 9.2.6). JSON as it is written here
-    /// has no line breaks, so the data is one line.
+    /// Encodes the message as a server-sent event (WHATWG HTML, section 9.2.6). The JSON has no line breaks, so
+    /// the data is one line.
     fn server_sent_event(&self) -> String {
         let mut text = String::with_capacity(self.json.len() + 160);
         let mut field = |name: &str, value: &str| {

@@ -1,0 +1,131 @@
+//! The reasons for which connections end.
+
+/// The reason why a connection ended. The token serves the `ended` frame, the close text and the metric.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Ending {
+    /// The client closed the socket in order.
+    ClientLeft,
+    /// This node stops.
+    Shutdown,
+    /// The client broke RFC 6455.
+    ProtocolError,
+    /// The client sent a binary message.
+    Binary,
+    /// The client sent text that is not UTF-8.
+    NotUtf8,
+    /// The client sent a message over the limit.
+    TooBig,
+    /// The socket broke; nothing could be said.
+    ConnectionLost,
+    /// A fault of ours in this connection.
+    InternalError,
+    /// This node cannot serve the connection now.
+    Overloaded,
+    /// The outbox was full while the socket refused bytes.
+    SlowConsumer,
+    /// No sign of life in time.
+    HeartbeatMissed,
+    /// Events are missing and the client asked to be closed then.
+    Resync,
+    /// The subscription was deleted.
+    Deleted,
+    /// The subscription was deleted after its `expiresAt`.
+    Expired,
+    /// The credential ran out.
+    CredentialExpired,
+    /// The credential does not allow this.
+    Forbidden,
+    /// The client sent a message that cannot be understood.
+    BadMessage,
+}
+
+impl Ending {
+    /// All endings.
+    pub const ALL: [Self; 17] = [
+        Self::ClientLeft,
+        Self::Shutdown,
+        Self::ProtocolError,
+        Self::Binary,
+        Self::NotUtf8,
+        Self::TooBig,
+        Self::ConnectionLost,
+        Self::InternalError,
+        Self::Overloaded,
+        Self::SlowConsumer,
+        Self::HeartbeatMissed,
+        Self::Resync,
+        Self::Deleted,
+        Self::Expired,
+        Self::CredentialExpired,
+        Self::Forbidden,
+        Self::BadMessage,
+    ];
+
+    /// Returns close code, token, and whether a client should try again. This is the one table of endings.
+    const fn row(self) -> (u16, &'static str, bool) {
+        match self {
+            Self::ClientLeft => (1000, "client_left", false),
+            Self::Shutdown => (1001, "shutdown", true),
+            Self::ProtocolError => (1002, "protocol_error", false),
+            Self::Binary => (1003, "binary", false),
+            Self::ConnectionLost => (1006, "connection_lost", true),
+            Self::NotUtf8 => (1007, "not_utf8", false),
+            Self::TooBig => (1009, "too_big", false),
+            Self::InternalError => (1011, "internal_error", true),
+            Self::Overloaded => (1013, "overloaded", true),
+            Self::SlowConsumer => (4000, "slow_consumer", true),
+            Self::HeartbeatMissed => (4001, "heartbeat_missed", true),
+            Self::Resync => (4002, "resync", true),
+            Self::Deleted => (4500, "deleted", false),
+            Self::Expired => (4501, "expired", false),
+            Self::CredentialExpired => (4510, "credential_expired", false),
+            Self::Forbidden => (4511, "forbidden", false),
+            Self::BadMessage => (4520, "bad_message", false),
+        }
+    }
+
+    /// Returns the WebSocket close code (RFC 6455, section 7.4).
+    pub const fn code(self) -> u16 {
+        self.row().0
+    }
+
+    /// Returns the stable name.
+    pub const fn token(self) -> &'static str {
+        self.row().1
+    }
+
+    /// Whether the same request may succeed later.
+    pub const fn retry(self) -> bool {
+        self.row().2
+    }
+
+    /// Returns the ending of a close code, as a client reads it.
+    pub fn from_code(code: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|ending| ending.code() == code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_tokens_are_unique_and_agree_on_retry() {
+        for ending in Ending::ALL {
+            let same_code = Ending::ALL
+                .iter()
+                .filter(|e| e.code() == ending.code())
+                .count();
+            let same_token = Ending::ALL
+                .iter()
+                .filter(|e| e.token() == ending.token())
+                .count();
+            assert_eq!((same_code, same_token), (1, 1), "{ending:?}");
+            match ending.code() {
+                4000..=4499 => assert!(ending.retry(), "{ending:?}"),
+                4500..=4999 => assert!(!ending.retry(), "{ending:?}"),
+                _ => {}
+            }
+        }
+    }
+}
