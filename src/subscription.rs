@@ -1,4 +1,4 @@
-//! Subscriptions: how a stored document is read, and how it is shown.
+//! Subscriptions: stored documents, read, compiled and shown.
 //!
 //! The document is the subscription, whoever wrote it. Reading never fails: a fault in a document makes it
 //! `invalid`, with a reason, and stops nothing else.
@@ -35,23 +35,23 @@ pub const DEFAULT_SOURCE: &str = "events";
 pub struct Subscription {
     /// The document as it is stored.
     pub document: RawDocumentBuf,
-    /// Whether the document asks to be paused.
+    /// True if the document asks for a pause.
     pub paused: bool,
-    /// Whether the server keeps the acknowledged position.
+    /// True if the server keeps the acknowledged position.
     pub durable: bool,
-    /// Nothing that is committed after this is delivered.
+    /// The time after which nothing that is committed is delivered.
     pub expires_at: Option<DateTime>,
-    /// Whether there are fields that nothing here reads.
+    /// True if there are fields that nothing here reads.
     pub has_unknown: bool,
-    /// What is wrong with the document or its filter, if anything.
+    /// The fault of the document or its filter, which makes the subscription invalid.
     pub fault: Option<Box<str>>,
 }
 
 impl Subscription {
-    /// What is left of it where no more than its id is to be held, for this reason: what is due to it
-    /// without a look at its fields.
+    /// Drops all of the document but its id, and makes the subscription invalid for `reason`. It keeps what the
+    /// router has to know without the fields: whether it is durable, and when it expires.
     #[must_use]
-    pub fn withheld(self, reason: &str) -> Self {
+    pub fn reduced_to_id(self, reason: &str) -> Self {
         let mut document = RawDocumentBuf::new();
         if let Ok(Some(id)) = self.document.get("_id") {
             document.append(bson::raw::cstr!("_id"), bson::RawBson::from(id));
@@ -65,22 +65,22 @@ impl Subscription {
         }
     }
 
-    /// What tells the document from all others.
+    /// Returns the key of the document.
     pub fn key(&self) -> DocumentKey {
         DocumentKey::of(&self.document)
     }
 
-    /// The id; `None` where `_id` is of a type that ids do not have (then the subscription is invalid).
+    /// Returns the id; `None` if `_id` is of a type that ids do not have, which makes the subscription invalid.
     pub fn id(&self) -> Option<Cow<'_, str>> {
         self.document.get("_id").ok().flatten().and_then(id_of)
     }
 
-    /// The filter as stored; `None` where the document has none (then the subscription is invalid).
+    /// Returns the filter as stored; `None` if the document has none, which makes the subscription invalid.
     pub fn filter(&self) -> Option<&RawDocument> {
         self.document.get_document("filter").ok()
     }
 
-    /// The names of fields that nothing here reads, as far as they are named; each is cut to a bound.
+    /// Returns the first names of fields that nothing here reads, each truncated.
     pub fn unknown_fields(&self) -> Vec<String> {
         if !self.has_unknown {
             return Vec::new();
@@ -95,7 +95,7 @@ impl Subscription {
             .collect()
     }
 
-    /// Whether it gets what is committed then: nothing is delivered after the expiry.
+    /// Whether it gets events that are committed at this time: none after its expiry.
     pub fn gets(&self, committed: DateTime) -> bool {
         self.expires_at
             .is_none_or(|expires_at| committed <= expires_at)
@@ -106,12 +106,12 @@ impl Subscription {
         self.expires_at.is_some_and(|expires_at| expires_at <= when)
     }
 
-    /// The entity tag: a hash of the stored document, so that a change made in a shell counts.
+    /// Returns the entity tag: a hash of the stored document, so that a change made in a shell counts.
     pub fn etag(&self) -> String {
         etag(&self.document)
     }
 
-    /// What it is doing.
+    /// Returns the state.
     pub fn status(&self) -> Status {
         match self.fault {
             Some(_) => Status::Invalid,
@@ -126,7 +126,7 @@ fn is_known(name: &str) -> bool {
     name == "_id" || input::FIELDS.contains(&name) || input::KEPT.contains(&name)
 }
 
-/// The entity tag of a stored document, quoted as HTTP wants it.
+/// Returns the entity tag of a stored document, quoted as in HTTP.
 pub fn etag(document: &RawDocument) -> String {
     format!(
         "\"{:032x}\"",

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bson::{RawDocument, RawDocumentBuf};
 
-use super::{Status, Subscription, fields::Fields};
+use super::{Status, Subscription, fields::StoredFields};
 use crate::{
     config,
     filter::{Filter, Limits},
@@ -37,7 +37,7 @@ impl CompiledSubscription {
         self.filter.as_ref()
     }
 
-    /// Splits off the filter that events are matched with: none if the subscription is paused or invalid.
+    /// Splits off the filter to match events with: none if the subscription is paused or invalid.
     pub fn into_parts(self) -> (Subscription, Option<Filter>) {
         let filter = self.filter.filter(|_| !self.subscription.paused);
         (self.subscription, filter)
@@ -61,7 +61,7 @@ impl CompiledSubscription {
 }
 
 impl Subscription {
-    /// Reads a stored document whose filter is known to compile, so that a write compiles it once.
+    /// Reads a stored document whose filter is known to compile: a write compiles it once.
     pub fn with_compiled_filter(document: RawDocumentBuf) -> Self {
         let (subscription, _) = read(document, |_| Ok(()));
         subscription
@@ -73,12 +73,12 @@ fn read<F>(
     compile: impl FnOnce(&RawDocument) -> Result<F, Box<str>>,
 ) -> (Subscription, Option<F>) {
     let mut mended = RawDocumentBuf::new();
-    let fields = Fields::read(&document, &mut mended);
+    let fields = StoredFields::read(&document, &mut mended);
     let (filter, fault) = match fields.filter().and_then(compile) {
         Ok(filter) => (Some(filter), None),
         Err(fault) => (None, Some(fault)),
     };
-    let Fields {
+    let StoredFields {
         paused,
         durable,
         expires_at,
@@ -109,8 +109,8 @@ fn compile(filter: &RawDocument, limits: &Limits) -> Result<Filter, Box<str>> {
     }
 }
 
-/// The configured bounds of a filter. They stand here since the filter knows no configuration: it is fuzzed
-/// by itself.
+/// The configured bounds of a filter. They are read here since `filter` knows no configuration: it is fuzzed by
+/// itself.
 impl From<&config::Limits> for Limits {
     fn from(limits: &config::Limits) -> Self {
         Self {

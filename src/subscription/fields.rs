@@ -12,7 +12,7 @@ use crate::extjson::mend;
 pub const FILTER_MISSING: &str = "is missing; {} matches everything";
 /// The values of a document's fields.
 #[derive(Default)]
-pub(super) struct Fields<'d> {
+pub(super) struct StoredFields<'d> {
     /// True if `_id` is of a type that ids have.
     has_id: Option<bool>,
     filter: Given<'d>,
@@ -42,7 +42,7 @@ impl Given<'_> {
     }
 }
 
-impl<'d> Fields<'d> {
+impl<'d> StoredFields<'d> {
     /// Reads the fields of a document. Text that is not UTF-8 is no fault: such a document is read from a
     /// copy in `mended`, except its filter.
     pub(super) fn read(document: &'d RawDocument, mended: &'d mut RawDocumentBuf) -> Self {
@@ -130,7 +130,7 @@ impl<'d> Fields<'d> {
             ("source", _) => self.blame(key, "must be \"events\""),
             ("durable", _) => self.blame(key, "must be a boolean"),
             ("revision", _) => self.blame(key, "must be a number"),
-            // Fields of others are theirs.
+            // StoredFields of others are theirs.
             _ => self.has_unknown = true,
         }
     }
@@ -166,7 +166,7 @@ mod tests {
 
     fn filter(document: &RawDocument) -> Result<RawDocumentBuf, Box<str>> {
         let mut mended = RawDocumentBuf::new();
-        let filter = Fields::read(document, &mut mended).filter();
+        let filter = StoredFields::read(document, &mut mended).filter();
         filter.map(ToOwned::to_owned)
     }
 

@@ -1,9 +1,8 @@
-//! What a request may say of a subscription, field by field, and what that makes of a document.
+//! The fields of a request that writes a subscription, and the document that they make.
 //!
-//! Reading collects every fault, so that a caller corrects a request once. Whether the filter
-//! compiles, and how large it may be, is not judged here: that is `filter`'s, further up.
+//! Reading collects every fault, so that a caller corrects a request once. The filter is compiled elsewhere.
 
-mod reading;
+mod reader;
 
 use bson::{Bson, DateTime, Document, RawBsonRef, RawDocument};
 use serde_json::Value;
@@ -11,9 +10,9 @@ use serde_json::Value;
 use super::{DEFAULT_SOURCE, fields::revision};
 use crate::extjson::read_time;
 
-pub use self::reading::{Reading, check_id};
+pub use self::reader::{InputReader, check_id};
 
-/// The fields a request may set, in the order in which they are stored.
+/// The fields that a request may set, in the order in which they are stored.
 pub const FIELDS: [&str; 8] = [
     "name",
     "source",
@@ -24,9 +23,9 @@ pub const FIELDS: [&str; 8] = [
     "metadata",
     "expiresAt",
 ];
-/// Fields that REST writes keep up by themselves.
+/// The fields that REST writes maintain.
 pub const KEPT: [&str; 3] = ["revision", "createdAt", "updatedAt"];
-/// Fields of answers that no document has.
+/// The fields of answers that no document has.
 pub const COMPUTED: [&str; 5] = [
     "error",
     "warnings",
@@ -35,15 +34,15 @@ pub const COMPUTED: [&str; 5] = [
     "lossInSeconds",
 ];
 
-/// What a request says: each field it names, with its value; `None` is null, back to the default.
+/// The fields that a request names, with their values. `None` is null: back to the default.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Input {
     fields: Vec<(&'static str, Option<Bson>)>,
-    /// Fields that writes keep, as an answer had them: they may be said again, and not changed.
+    /// Fields of [`KEPT`] that the request repeats from an answer. They may not differ.
     repeated: Vec<(&'static str, Value)>,
 }
 
-/// The difference between a stored document and what is asked for.
+/// The difference between a stored document and a requested one.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Changes {
     /// Fields that get a value.
@@ -60,15 +59,15 @@ impl Changes {
 }
 
 impl Input {
-    /// The filter, where the request gives one.
+    /// Returns the filter, if the request gives one.
     pub fn filter(&self) -> Option<&Document> {
         self.get("filter").and_then(Bson::as_document)
     }
 
-    /// The fields that are said again and are not so in `current`.
+    /// Returns the repeated fields that differ from `current`.
     pub fn changed_fields(&self, current: &RawDocument) -> impl Iterator<Item = &'static str> {
         let changed = self.repeated.iter().filter(|(name, value)| {
-            let said = match *name {
+            let same = match *name {
                 "revision" => value.as_i64() == Some(revision(current).unwrap_or(1)),
                 _ => match current.get(name) {
                     Ok(Some(RawBsonRef::DateTime(date))) => {
@@ -77,7 +76,7 @@ impl Input {
                     _ => value.is_null(),
                 },
             };
-            !said
+            !same
         });
         changed.map(|(name, _)| *name)
     }
@@ -87,12 +86,12 @@ impl Input {
         value.as_ref()
     }
 
-    /// The value that a new document gets: what was said, else the default where there is one.
+    /// Returns the value for a new document: the given one, else the default, if there is one.
     fn stored(&self, field: &str) -> Option<Bson> {
         self.get(field).cloned().or_else(|| default(field))
     }
 
-    /// A new document.
+    /// Makes a new document.
     pub fn create(&self, id: &str, now: DateTime) -> Document {
         let mut document = bson::doc! {"_id": id};
         for field in FIELDS {
@@ -104,8 +103,8 @@ impl Input {
         document
     }
 
-    /// The whole of `current` replaced; `None` where that changes nothing. The creation date stays,
-    /// and so do fields that are not ours: they belong to whoever wrote them.
+    /// Replaces the whole of `current`; `None` if that changes nothing. The creation date stays, and so do fields
+    /// that are not ours: they belong to whoever wrote them.
     pub fn replace(&self, current: &RawDocument, now: DateTime) -> Option<Document> {
         let same = |field: &&str| {
             let asked = self.get(field).cloned().or_else(|| default(field));
@@ -135,7 +134,7 @@ impl Input {
         Some(document)
     }
 
-    /// What a merge patch changes of `current`: only fields that it names and that differ.
+    /// Returns the changes of a merge patch to `current`: fields that it names and that differ.
     pub fn patch(&self, current: &RawDocument, now: DateTime) -> Changes {
         let mut changes = Changes::default();
         for (field, value) in &self.fields {
@@ -164,7 +163,7 @@ fn entry(document: &Document, key: &str) -> Option<(String, Bson)> {
     Some((key.to_owned(), value.clone()))
 }
 
-/// What a missing field means, where that is more than "none".
+/// Returns the meaning of a missing field, if that is more than "none".
 fn default(field: &str) -> Option<Bson> {
     match field {
         "source" => Some(DEFAULT_SOURCE.into()),
@@ -175,7 +174,7 @@ fn default(field: &str) -> Option<Bson> {
     }
 }
 
-/// What a stored field amounts to; missing and null are the default.
+/// Returns the value of a stored field; missing and null are the default.
 fn effective(document: &RawDocument, field: &str) -> Option<Bson> {
     match document.get(field) {
         Ok(None | Some(RawBsonRef::Null)) => default(field),
@@ -184,7 +183,7 @@ fn effective(document: &RawDocument, field: &str) -> Option<Bson> {
     }
 }
 
-/// Whether a field that writes keep is of its type, or not there. Another program may have written any.
+/// Whether a field of [`KEPT`] is of its type or missing. Other programs may write anything.
 fn is_sound(document: &RawDocument, name: &str) -> bool {
     match document.get(name) {
         Ok(None | Some(RawBsonRef::Null)) => true,
@@ -193,7 +192,7 @@ fn is_sound(document: &RawDocument, name: &str) -> bool {
     }
 }
 
-/// One more than the stored revision; a document without one is at its first.
+/// Returns one more than the stored revision; a document without one is at its first.
 fn next_revision(document: &RawDocument) -> i64 {
     revision(document).unwrap_or(1).saturating_add(1)
 }
@@ -211,9 +210,9 @@ mod tests {
         good_at(None, body)
     }
 
-    /// What a body says, whose address has this id.
+    /// Reads a body whose address has this id.
     fn good_at(id: Option<&str>, body: Value) -> Input {
-        let reading = Reading {
+        let reader = InputReader {
             pointer: "#",
             id,
             partial: true,
@@ -221,7 +220,7 @@ mod tests {
             now: NOW,
         };
         let mut faults = crate::extjson::Faults::default();
-        let input = reading.input(body, &mut faults).unwrap();
+        let input = reader.input(body, &mut faults).unwrap();
         assert!(faults.is_empty(), "{faults:?}");
         input
     }

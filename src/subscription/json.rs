@@ -19,7 +19,7 @@ impl Subscription {
     /// Shows the subscription as JSON, with warnings about its filter beside those about the document.
     pub fn to_json_with(&self, of_filter: &[String]) -> String {
         let mut out = String::with_capacity(self.document.as_bytes().len() * 2);
-        let shown = Shown::of(&self.document).ok();
+        let shown = ShownFields::of(&self.document).ok();
         let shown = shown.as_ref();
         let id = self.document.get("_id").ok().flatten().map(plain_text);
         out.push_str(r#"{"id":"#);
@@ -67,7 +67,13 @@ impl Subscription {
     }
 
     /// Writes one field; dates as RFC 3339, other values as relaxed Extended JSON.
-    fn write_field(&self, shown: Option<&Shown<'_>>, name: &str, absent: &str, out: &mut String) {
+    fn write_field(
+        &self,
+        shown: Option<&ShownFields<'_>>,
+        name: &str,
+        absent: &str,
+        out: &mut String,
+    ) {
         out.push(',');
         write_string(name, out);
         out.push(':');
@@ -105,12 +111,12 @@ fn write_shown(
     }
 }
 
-/// The fields to show, found in one pass instead of one a field: every connection shows its subscription.
-/// Of several fields with one name, the first.
+/// The fields to show, found in one pass instead of one a field: every connection shows its subscription. If several
+/// fields have one name, the first.
 #[derive(Default)]
-struct Shown<'d>(SmallVec<[(&'d str, RawBsonRef<'d>); 16]>);
+struct ShownFields<'d>(SmallVec<[(&'d str, RawBsonRef<'d>); 16]>);
 
-impl<'d> Shown<'d> {
+impl<'d> ShownFields<'d> {
     fn of(document: &'d RawDocument) -> Result<Self, bson::error::Error> {
         let mut shown = Self::default();
         for element in document {

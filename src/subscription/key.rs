@@ -1,4 +1,4 @@
-//! What tells stored subscriptions apart: their `_id`, of whatever type.
+//! The keys of stored subscriptions: `_id`, of whatever type.
 
 use std::{borrow::Cow, fmt};
 
@@ -7,20 +7,20 @@ use bson::{Bson, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, oid::ObjectId
 use super::id::id_of;
 use crate::extjson::plain_text;
 
-/// The `_id` of a stored document. Several may stand for one id as text: a string and an `ObjectId` of the
-/// same digits. The order is that of lists of invalid subscriptions.
+/// The `_id` of a stored document. Two of them may be the same id as text: a string, and an `ObjectId` of the same
+/// digits. Lists of invalid subscriptions are in the order of keys.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum DocumentKey {
-    /// A string: the id itself.
+    /// A string, which is the id.
     Text(Box<str>),
-    /// An `ObjectId`, whose id is its digits.
+    /// An `ObjectId`, whose digits are the id.
     ObjectId(ObjectId),
-    /// Anything else, as a document `{_id}`: no id.
+    /// A value of any other type, as a document `{_id}`. It has no id.
     Other(Box<[u8]>),
 }
 
 impl DocumentKey {
-    /// The key of a document, or of a change stream's `documentKey`.
+    /// Returns the key of a document, or of a change stream's `documentKey`.
     pub fn of(document: &RawDocument) -> Self {
         match document.get("_id") {
             Ok(Some(RawBsonRef::String(text))) => Self::Text(text.into()),
@@ -30,13 +30,13 @@ impl DocumentKey {
         }
     }
 
-    /// The key with this value; `None` where BSON cannot hold it.
+    /// Makes the key with this value; `None` if BSON cannot hold it.
     pub fn from_bson(value: Bson) -> Option<Self> {
         let value = RawBson::try_from(value).ok()?;
         Some(Self::of(&alone(value)))
     }
 
-    /// The value; `None` where there was none.
+    /// Returns the value; `None` if the document had none.
     pub fn to_bson(&self) -> Option<Bson> {
         match self {
             Self::Text(text) => Some(Bson::String(text.to_string())),
@@ -48,7 +48,7 @@ impl DocumentKey {
         }
     }
 
-    /// The id, if a subscription can have it.
+    /// Returns the id, if a subscription can have it.
     pub fn id(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Text(text) => Some(Cow::Borrowed(text)),
@@ -57,8 +57,8 @@ impl DocumentKey {
         }
     }
 
-    /// Whether a document with this key takes part in what happens under the id of `held`: of two that
-    /// stand for one id the string is the subscription, whichever came first.
+    /// Whether a document with this key is the subscription under the id of `held`: the same one, or a string
+    /// whose digits an `ObjectId` has too. The string is the subscription, whichever came first.
     pub fn prevails_over(&self, held: &Self) -> bool {
         match (self, held) {
             (Self::Text(text), Self::ObjectId(id)) => **text == *id.to_hex(),
@@ -68,7 +68,7 @@ impl DocumentKey {
 }
 
 impl fmt::Display for DocumentKey {
-    /// As the id is shown.
+    /// Shows the key like an id.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(id) = self.id() {
             return f.write_str(&id);

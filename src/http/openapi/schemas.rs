@@ -455,7 +455,7 @@ fn service() -> Vec<(&'static str, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::subscription::input::{FIELDS, Reading};
+    use crate::subscription::input::{FIELDS, InputReader};
     use bson::DateTime;
 
     fn properties(schemas: &Value, name: &str) -> Vec<String> {
@@ -489,7 +489,7 @@ mod tests {
         let limits = Limits::default();
         let schemas = all(&limits);
         for field in FIELDS {
-            let reading = Reading {
+            let reader = InputReader {
                 pointer: "#",
                 id: None,
                 partial: true,
@@ -497,7 +497,7 @@ mod tests {
                 now: DateTime::now(),
             };
             let mut faults = Faults::default();
-            reading.input(json!({field: null}), &mut faults).unwrap();
+            reader.input(json!({field: null}), &mut faults).unwrap();
             let schema = &schemas["SubscriptionInput"]["properties"][field];
             let values = schema["type"].as_array().into_iter().flatten();
             let values = values.chain(schema["enum"].as_array().into_iter().flatten());

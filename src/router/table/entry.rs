@@ -37,7 +37,7 @@ impl Entry {
     /// Keeps the id alone, for want of room.
     pub(in super::super) fn withheld(self) -> Self {
         Self {
-            subscription: self.subscription.withheld(NO_ROOM),
+            subscription: self.subscription.reduced_to_id(NO_ROOM),
             since: self.since,
             withheld: true,
         }

@@ -45,7 +45,7 @@ impl Unaddressable {
             }
         } else {
             let document = if withheld {
-                subscription.clone().withheld(TAKEN).document
+                subscription.clone().reduced_to_id(TAKEN).document
             } else {
                 subscription.document.clone()
             };

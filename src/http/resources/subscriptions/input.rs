@@ -16,7 +16,7 @@ use crate::{
         problem::Problem,
         query::Query,
     },
-    subscription::input::{Input, Reading},
+    subscription::input::{Input, InputReader},
 };
 
 /// Fields that can be stored.
@@ -84,14 +84,14 @@ pub(super) async fn check_body(
 ) -> Result<CheckedInput, Problem> {
     let limits = state.limits().clone();
     let check = move || {
-        let reading = Reading {
+        let reader = InputReader {
             pointer: "#",
             id: expected.id.as_deref(),
             partial: expected.partial,
             limits: &limits,
             now: DateTime::now(),
         };
-        body::json(&body.bytes, |json| check_object(json, reading))?
+        body::json(&body.bytes, |json| check_object(json, reader))?
     };
     state.bounds.filtering.offload(check).await?
 }
@@ -102,24 +102,24 @@ pub(super) fn check_new<'de, D: Deserializer<'de>>(
     pointer: &str,
     limits: &config::Limits,
 ) -> Result<Result<CheckedInput, Problem>, D::Error> {
-    let reading = Reading {
+    let reader = InputReader {
         pointer,
         id: None,
         partial: false,
         limits,
         now: DateTime::now(),
     };
-    check_object(body, reading)
+    check_object(body, reader)
 }
 
 /// Checks an object. All faults are reported together.
 fn check_object<'de, D: Deserializer<'de>>(
     body: D,
-    reading: Reading<'_>,
+    reader: InputReader<'_>,
 ) -> Result<Result<CheckedInput, Problem>, D::Error> {
     let mut faults = Faults::default();
-    let input = reading.input(body, &mut faults)?;
-    let (filter, warnings) = match compile(&input, reading.pointer, reading.limits) {
+    let input = reader.input(body, &mut faults)?;
+    let (filter, warnings) = match compile(&input, reader.pointer, reader.limits) {
         Ok(compiled) => compiled,
         Err(fault) => {
             faults.blame(fault.pointer, fault.detail);

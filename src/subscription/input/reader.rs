@@ -1,4 +1,4 @@
-//! Reading a request's object: every field known, typed and bounded, every fault pointed at.
+//! A reader of a request's object: every field is known, typed and bounded, and every fault has a pointer.
 
 use bson::{Bson, DateTime, Document, RawBson};
 use serde::de::{DeserializeSeed as _, Deserializer, MapAccess};
@@ -14,44 +14,44 @@ use crate::{
     },
 };
 
-/// Bytes of an id that a caller chooses.
+/// Most bytes of an id that a caller chooses.
 const ID_BYTES: usize = 200;
 
-/// How a request is read.
+/// The expectations of a request's object.
 #[derive(Clone, Copy, Debug)]
-pub struct Reading<'a> {
-    /// Where the object stands in the body (`#`, or `#/3` in a batch).
+pub struct InputReader<'a> {
+    /// The place of the object in the body (`#`, or `#/3` in a batch).
     pub pointer: &'a str,
-    /// The id in the path, which the body may repeat; `None` where the service gives the id.
+    /// The id in the path, which the body may repeat; `None` if the service gives the id.
     pub id: Option<&'a str>,
-    /// Whether fields that are not named stay as they are.
+    /// True if fields that are not named stay as they are.
     pub partial: bool,
-    /// Bounds on sizes.
+    /// The bounds of names, filters and metadata.
     pub limits: &'a Limits,
     /// The time by which `expiresAt` is judged.
     pub now: DateTime,
 }
 
-/// Takes the members of a request's object.
-struct Fields<'a, 'f> {
-    reading: Reading<'a>,
+/// The fields and faults found so far.
+struct FieldReader<'a, 'f> {
+    reader: InputReader<'a>,
     input: Input,
     names_filter: bool,
     faults: &'f mut Faults,
 }
 
-impl Members for Fields<'_, '_> {
+impl Members for FieldReader<'_, '_> {
     fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
-        let root = JsonPointer::Text(self.reading.pointer);
+        let root = JsonPointer::Text(self.reader.pointer);
         let at = JsonPointer::Key(&root, name);
         let known = self.faults.len();
         let Some(field) = FIELDS.into_iter().find(|field| *field == name) else {
             let value = map.next_value_seed(Scalar)?;
             let kept = KEPT.into_iter().find(|kept| *kept == name);
-            match kept.filter(|_| self.reading.id.is_some()) {
+            match kept.filter(|_| self.reader.id.is_some()) {
                 Some(kept) => self.input.repeated.push((kept, value)),
                 None => {
-                    if let Some(detail) = self.reading.stray(name, &value) {
+                    if let Some(detail) = self.reader.stray(name, &value) {
                         self.faults.blame(at, detail);
                     }
                 }
@@ -61,7 +61,7 @@ impl Members for Fields<'_, '_> {
         self.names_filter |= field == "filter";
         let value = match field {
             "filter" | "metadata" => {
-                let max_bytes = self.reading.max_bytes(field);
+                let max_bytes = self.reader.max_bytes(field);
                 let faults = &mut *self.faults;
                 let read = map.next_value_seed(ReadValue {
                     at,
@@ -76,7 +76,7 @@ impl Members for Fields<'_, '_> {
             }
             _ => match map.next_value_seed(Scalar)? {
                 Value::Null => None,
-                value => self.reading.value(field, &value, at, self.faults),
+                value => self.reader.value(field, &value, at, self.faults),
             },
         };
         if self.faults.len() == known {
@@ -90,15 +90,15 @@ impl Members for Fields<'_, '_> {
     }
 }
 
-impl Reading<'_> {
-    /// Reads one object; what is wrong is added to `faults`. The error is that of the JSON.
+impl InputReader<'_> {
+    /// Reads one object, and adds its faults to `faults`. The error is the JSON parser's.
     pub fn input<'de, D: Deserializer<'de>>(
         self,
         body: D,
         faults: &mut Faults,
     ) -> Result<Input, D::Error> {
-        let mut fields = Fields {
-            reading: self,
+        let mut fields = FieldReader {
+            reader: self,
             input: Input::default(),
             names_filter: false,
             faults,
@@ -112,7 +112,7 @@ impl Reading<'_> {
         Ok(fields.input)
     }
 
-    /// Bytes that a document of the request may have as BSON.
+    /// Returns the most bytes of a nested document as BSON.
     fn max_bytes(self, field: &str) -> usize {
         match field {
             "filter" => self.limits.filter_bytes,
@@ -120,7 +120,7 @@ impl Reading<'_> {
         }
     }
 
-    /// What is wrong with a field that cannot be set, if anything.
+    /// Returns the fault of a field that cannot be set, unless it may be repeated.
     fn stray(self, key: &str, value: &Value) -> Option<String> {
         match (key, self.id) {
             ("id", Some(id)) if value.as_str() == Some(id) => None,
@@ -128,7 +128,7 @@ impl Reading<'_> {
             ("id", None) => Some(
                 "is given by the service; PUT /subscriptions/{id} takes an id of yours".to_owned(),
             ),
-            // As an answer had it; it may be another by now.
+            // Repeated from an answer; it may have changed since.
             (key, Some(_)) if COMPUTED.contains(&key) => None,
             (key, None) if COMPUTED.contains(&key) => {
                 Some("is computed and cannot be set".to_owned())
@@ -183,7 +183,7 @@ impl Reading<'_> {
     }
 }
 
-/// The document that was read; null is none.
+/// Returns the document that was read; null is none.
 fn document(
     read: ReadOutcome,
     max_bytes: usize,
@@ -217,7 +217,7 @@ fn one_of(value: &Value, allowed: &[&str]) -> Result<Bson, String> {
     }
 }
 
-/// What is wrong with an id of a caller's, if anything.
+/// Checks an id that a caller chooses.
 pub fn check_id(id: &str) -> Result<(), String> {
     match id {
         "" => Err("must not be empty".to_owned()),
@@ -252,7 +252,7 @@ mod tests {
             filter_bytes,
             ..Limits::default()
         };
-        let reading = Reading {
+        let reader = InputReader {
             pointer: "#",
             id,
             partial: true,
@@ -260,7 +260,7 @@ mod tests {
             now: NOW,
         };
         let mut faults = Faults::default();
-        let input = reading.input(body, &mut faults).unwrap();
+        let input = reader.input(body, &mut faults).unwrap();
         (input, faults.into_iter().collect())
     }
 
