@@ -42,7 +42,7 @@ use crate::{
     position::Position,
     protocol::GapReason,
     router::{Capacity, FeedBatch, FeedChange, FeedChangeKind, FromFeed, compile_off_thread},
-    store::{Committed, Store},
+    store::{EventCommit, Store},
     subscription::DocumentKey,
     telemetry::{Health, Metrics},
 };
@@ -57,7 +57,7 @@ pub(crate) struct Feed {
     /// Bounded: a router that is behind makes the feed wait.
     pub router: mpsc::Sender<FromFeed>,
     /// Takes events that do not say when they were committed. Bounded: what finds no room is looked for later.
-    pub undated: mpsc::Sender<Committed>,
+    pub undated: mpsc::Sender<EventCommit>,
     pub settings: config::Feed,
     /// The limits of filters.
     pub limits: Limits,

@@ -39,21 +39,21 @@ pub use self::{
     collections::{
         events::{
             EventOutcome, EventsWritten,
-            dates::{Committed, Undated},
+            dates::{EventCommit, UndatedEvent},
             page_key::{PageKey, PageKeyError, event_page_key},
-            pages::{EventPage, EventQuery, Patience, Taken},
+            pages::{EventPage, EventQuery, PageStep},
         },
-        idempotency::{Begun, RESERVATION_LEASE, Reservation, Seed, StoredAnswer},
+        idempotency::{KeyState, RESERVATION_LEASE, Reservation, Seed, StoredAnswer},
         nodes::{
             ALIVE_INTERVALS, DeleteProgress, Heartbeat, MOST_NODES, NodeInfo, NodeRecord,
             TEARDOWN_MEMORY,
         },
-        positions::{Beginning, PositionChanges, Whole},
-        receipts::{Deletion, Receipt, ReceiptRead},
+        positions::{Beginning, DurableSnapshot, PositionChanges},
+        receipts::{Deletion, Receipt, StoredReceipt},
         subscriptions::{
             BatchWritten, Deleted, Read, Written,
             listing::{ListQuery, Listed, StoredStatus},
-            snapshot::Documents,
+            snapshot::SubscriptionBatch,
         },
     },
     doctor::{Checkup, Clock, Oplog, Rights, Server, check_up},

@@ -16,7 +16,7 @@ use tokio::{
 use crate::{
     filter::{CompiledFilter, FilterCompiler, Limits},
     router::{Capacity, Table, TableBuilder},
-    store::{Documents, StoreError},
+    store::{StoreError, SubscriptionBatch},
     subscription::{CompiledSubscription, FILTER_PANICKED, Subscription},
 };
 
@@ -38,7 +38,10 @@ pub(super) struct Assembly {
 
 impl Assembly {
     /// Starts with an empty table, of documents still to be sent.
-    pub(super) fn start(limits: &Limits, capacity: Capacity) -> (mpsc::Sender<Documents>, Self) {
+    pub(super) fn start(
+        limits: &Limits,
+        capacity: Capacity,
+    ) -> (mpsc::Sender<SubscriptionBatch>, Self) {
         let (documents, arriving) = mpsc::channel(BATCHES_AHEAD);
         let (compiled, groups) = blocking::sync_channel(GROUPS_AHEAD);
         let limits = limits.clone();
@@ -60,7 +63,7 @@ impl Assembly {
 }
 
 fn compile(
-    mut arriving: mpsc::Receiver<Documents>,
+    mut arriving: mpsc::Receiver<SubscriptionBatch>,
     mut compiler: FilterCompiler,
     groups: &blocking::SyncSender<Group>,
     limits: &Limits,

@@ -5,7 +5,7 @@ use bson::{Bson, RawBsonRef, RawDocument};
 use super::{Follower, decode::RawChange};
 use crate::{
     event::{STORED_AT_FIELD, TS_FIELD},
-    store::Committed,
+    store::EventCommit,
 };
 
 impl Follower<'_> {
@@ -18,7 +18,7 @@ impl Follower<'_> {
             return;
         };
         let Ok(id) = Bson::try_from(id) else { return };
-        let committed = Committed {
+        let committed = EventCommit {
             id,
             at: raw.position.cluster_time(),
             wall_time: raw.wall_time,

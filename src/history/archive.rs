@@ -87,7 +87,7 @@ impl Archive {
             .await;
         let start = earlier(since, overlap);
         let guessed = (self.store)
-            .may_lack_guessed(start, since, to.cluster_time())
+            .may_miss_estimated(start, since, to.cluster_time())
             .await;
         Ok(ArchiveReader {
             kept_from,
@@ -142,7 +142,7 @@ impl ArchiveReader {
         let (start, end, after) = (self.start, self.to.cluster_time(), self.after.as_ref());
         let store = &self.archive.store;
         let reply = with_retries(store, self.archive.wait, || {
-            store.old_events(start, end, after)
+            store.read_archive(start, end, after)
         })
         .await?;
         let batch = match reply {

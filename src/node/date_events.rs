@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::store::{Committed, Store, StoreError, jittered};
+use crate::store::{EventCommit, Store, StoreError, jittered};
 
 /// Events that may wait for this task; of more the feed keeps nothing.
 pub(super) const AHEAD: usize = 10_000;
@@ -23,7 +23,7 @@ const LOOK_INTERVAL: Duration = Duration::from_mins(1);
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// Writes down what the feed tells, and looks for the rest.
-pub(super) async fn run(store: Store, observed: mpsc::Receiver<Committed>) {
+pub(super) async fn run(store: Store, observed: mpsc::Receiver<EventCommit>) {
     let mut dating = Dating {
         store,
         observed,
@@ -34,7 +34,7 @@ pub(super) async fn run(store: Store, observed: mpsc::Receiver<Committed>) {
 
 struct Dating {
     store: Store,
-    observed: mpsc::Receiver<Committed>,
+    observed: mpsc::Receiver<EventCommit>,
     /// Events of which the last look could not tell when they were committed: the feed may just be telling.
     left: HashSet<String>,
 }
@@ -70,7 +70,7 @@ impl Dating {
     }
 
     /// More of them, as far as they come in a moment, and there is room.
-    async fn gather(&mut self, events: &mut Vec<Committed>) {
+    async fn gather(&mut self, events: &mut Vec<EventCommit>) {
         if events.len() >= TOGETHER {
             return;
         }
@@ -83,7 +83,7 @@ impl Dating {
     }
 
     /// Writes them down, however long the database is away.
-    async fn write(&self, events: &[Committed]) {
+    async fn write(&self, events: &[EventCommit]) {
         loop {
             match self.store.date_events(events).await {
                 Ok(_) => return,
@@ -113,12 +113,12 @@ impl Dating {
         let (asked, new): (Vec<_>, Vec<_>) = undated
             .into_iter()
             .partition(|event| self.left.contains(&name(&event.id)));
-        let known = self.store.commits_of(&new, now).await?;
+        let known = self.store.find_commits(&new, now).await?;
         let exact: HashSet<String> = known.iter().map(|event| name(&event.id)).collect();
         let left = new.iter().map(|event| name(&event.id));
         self.left = left.filter(|name| !exact.contains(name)).collect();
         let dated = self.store.date_events(&known).await?;
-        let guessed = self.store.date_by_guess(asked, now).await?;
+        let guessed = self.store.date_by_estimate(asked, now).await?;
         tracing::debug!(
             dated,
             guessed,

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::Owner;
 use crate::{
     position::Position,
-    store::{Beginning, PositionChanges, Whole},
+    store::{Beginning, DurableSnapshot, PositionChanges},
     subscription::SubscriptionId,
 };
 
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     known: HashMap<SubscriptionId, Known>,
-    whole: Option<Whole>,
+    whole: Option<DurableSnapshot>,
     ended: HashMap<SubscriptionId, Position>,
     begun: HashMap<SubscriptionId, Beginning>,
     acknowledged: HashMap<SubscriptionId, Position>,
@@ -90,7 +90,7 @@ impl Pending {
         self.begun.retain(|id, _| known.contains_key(id));
         self.acknowledged.retain(|id, _| known.contains_key(id));
         self.known = known;
-        self.whole = Some(Whole {
+        self.whole = Some(DurableSnapshot {
             at,
             ids: owners.into_iter().map(|owner| owner.id).collect(),
         });

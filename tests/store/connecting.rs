@@ -95,7 +95,7 @@ async fn every_call_ends_and_says_that_the_database_is_away() {
         store.insert_subscription(&document),
         store.insert_events(vec![crate::raw(&doc! {})]),
         store.migration_status(),
-        store.begin("k", [0; 32]),
+        store.reserve("k", [0; 32]),
     );
     assert!(answers.0.unwrap_err().is_unavailable());
     assert!(answers.1.unwrap_err().is_unavailable());
@@ -183,7 +183,7 @@ async fn a_write_that_no_majority_has_is_not_answered_as_done() {
     assert!(updated.unwrap_err().is_unavailable());
     assert!(
         store
-            .begin("k", [0; 32])
+            .reserve("k", [0; 32])
             .await
             .unwrap_err()
             .is_unavailable()

@@ -4,7 +4,7 @@ use tidegate::{
     config::Config,
     mongod::Mongod,
     store::{
-        Committed, EventOutcome, EventQuery, PageKey, Store, StoreError, Taken, event_page_key,
+        EventCommit, EventOutcome, EventQuery, PageKey, PageStep, Store, StoreError, event_page_key,
     },
 };
 
@@ -31,7 +31,7 @@ async fn read(
 ) -> Result<(Vec<RawDocumentBuf>, Option<PageKey>), StoreError> {
     let take = |page: &mut Vec<_>, event: &RawDocument| {
         page.push(event.to_owned());
-        Taken::Done
+        PageStep::Next
     };
     let read = store.read_events(query, Vec::new(), take).await?;
     Ok((read.page, read.next))
@@ -156,7 +156,7 @@ async fn events_of_other_programs_are_dated_once_and_what_they_say_themselves_st
         time: 7,
         increment: 3,
     };
-    let commits = [1, 2, 3, 4].map(|id| Committed {
+    let commits = [1, 2, 3, 4].map(|id| EventCommit {
         id: id.into(),
         at,
         wall_time: committed,
@@ -188,7 +188,7 @@ async fn the_commit_of_an_event_that_no_node_saw_is_looked_up() {
         .unwrap();
     let now = store.server_time().await.unwrap();
     let (undated, _) = store.undated_events().await.unwrap();
-    let commits = store.commits_of(&undated, now).await.unwrap();
+    let commits = store.find_commits(&undated, now).await.unwrap();
     assert_eq!(commits.len(), 2);
     for commit in &commits {
         assert!(
@@ -196,7 +196,10 @@ async fn the_commit_of_an_event_that_no_node_saw_is_looked_up() {
             "{commit:?} {now}"
         );
     }
-    let guesses: Vec<_> = undated.into_iter().map(|event| event.guess(now)).collect();
+    let guesses: Vec<_> = undated
+        .into_iter()
+        .map(|event| event.estimate(now))
+        .collect();
     let guess = |id: Bson| guesses.iter().find(|guess| guess.id == id).unwrap();
     let at = |date: DateTime| u32::try_from(date.timestamp_millis() / 1_000).unwrap();
     for (id, made_at) in [(Bson::from(key), key.timestamp()), ("named".into(), now)] {
@@ -214,13 +217,13 @@ async fn put_by_guess(store: &Store, made_at: u32, now: u32) {
     events.insert_one(doc! {"_id": id}).await.unwrap();
     let (undated, _) = store.undated_events().await.unwrap();
     let now = DateTime::from_millis(i64::from(now) * 1_000);
-    assert_eq!(store.date_by_guess(undated, now).await.unwrap(), 1);
+    assert_eq!(store.date_by_estimate(undated, now).await.unwrap(), 1);
 }
 
 /// Whether a replay from `since` to `end`, which begins ten seconds earlier, may lack an event.
 async fn may_lack(store: &Store, since: u32, end: u32) -> bool {
     let at = |time: u32| Timestamp { time, increment: 0 };
-    let asked = store.may_lack_guessed(at(since - 10), at(since), at(end));
+    let asked = store.may_miss_estimated(at(since - 10), at(since), at(end));
     asked.await.unwrap()
 }
 
@@ -264,7 +267,7 @@ async fn a_guess_about_an_event_that_does_not_tell_its_age_is_noted_for_all_curs
         events.insert_one(event).await.unwrap();
         let (undated, _) = store.undated_events().await.unwrap();
         let date = DateTime::from_millis(i64::from(now) * 1_000);
-        assert_eq!(store.date_by_guess(undated, date).await.unwrap(), 1);
+        assert_eq!(store.date_by_estimate(undated, date).await.unwrap(), 1);
         assert!(may_lack(&store, early, early + 50).await);
         assert!(may_lack(&store, now, now + 50).await);
         assert!(!may_lack(&store, now + 1, now + 50).await);
@@ -302,7 +305,7 @@ async fn what_was_inserted_again_has_the_place_of_its_last_commit() {
     }
     let (undated, _) = store.undated_events().await.unwrap();
     let now = store.server_time().await.unwrap();
-    let commits = store.commits_of(&undated, now).await.unwrap();
+    let commits = store.find_commits(&undated, now).await.unwrap();
     let last = commits.iter().map(|commit| commit.at).max().unwrap();
     assert_eq!(commits.len(), 2);
     store.date_events(&commits).await.unwrap();
@@ -325,7 +328,7 @@ async fn an_oplog_that_takes_too_long_says_nothing_and_is_no_failure() {
     events.insert_one(doc! {"_id": 1}).await.unwrap();
     let now = store.server_time().await.unwrap();
     let (undated, _) = store.undated_events().await.unwrap();
-    assert_eq!(store.commits_of(&undated, now).await.unwrap().len(), 1);
+    assert_eq!(store.find_commits(&undated, now).await.unwrap().len(), 1);
     // The first read looks for the oldest entry, the second one for the event.
     for passed in [0, 1] {
         let too_long = doc! {
@@ -339,7 +342,7 @@ async fn an_oplog_that_takes_too_long_says_nothing_and_is_no_failure() {
         };
         let admin = client.database("admin");
         admin.run_command(too_long).await.unwrap();
-        assert_eq!(store.commits_of(&undated, now).await.unwrap(), []);
+        assert_eq!(store.find_commits(&undated, now).await.unwrap(), []);
     }
     drop(store);
     mongod.stop().await;
@@ -380,10 +383,10 @@ async fn pages_follow_the_log_and_begin_with_what_has_no_timestamp() {
     let query = EventQuery::default();
     let take = |taken: &mut Vec<_>, event: &RawDocument| {
         if taken.len() == 3 {
-            return Taken::Full;
+            return PageStep::Full;
         }
         taken.push(event.to_owned());
-        Taken::Done
+        PageStep::Next
     };
     let read = store.read_events(&query, Vec::new(), take).await;
     let read = read.unwrap();

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use bson::{Document, doc};
 use futures_util::future::join_all;
-use tidegate::store::{Begun, Reservation, Store, StoredAnswer};
+use tidegate::store::{KeyState, Reservation, Store, StoredAnswer};
 
 use crate::{other_program, store};
 
@@ -18,8 +18,8 @@ fn answer(body: &[u8]) -> StoredAnswer {
 }
 
 async fn fresh(store: &Store, key: &str) -> Reservation {
-    match store.begin(key, BODY).await.unwrap() {
-        Begun::Fresh(reservation) => reservation,
+    match store.reserve(key, BODY).await.unwrap() {
+        KeyState::Reserved(reservation) => reservation,
         other => panic!("{other:?}"),
     }
 }
@@ -29,21 +29,21 @@ async fn the_same_request_gets_the_same_answer_and_another_body_is_told() {
     let store = store().await;
     let reservation = fresh(&store, "k").await;
     assert!(matches!(
-        store.begin("k", BODY).await.unwrap(),
-        Begun::Running
+        store.reserve("k", BODY).await.unwrap(),
+        KeyState::Running
     ));
     assert!(matches!(
-        store.begin("k", OTHER).await.unwrap(),
-        Begun::OtherBody
+        store.reserve("k", OTHER).await.unwrap(),
+        KeyState::OtherBody
     ));
     store.finish(reservation, &answer(b"done")).await.unwrap();
-    let Begun::Replay(replayed) = store.begin("k", BODY).await.unwrap() else {
+    let KeyState::Answered(replayed) = store.reserve("k", BODY).await.unwrap() else {
         panic!("not replayed");
     };
     assert_eq!(replayed, answer(b"done"));
     assert!(matches!(
-        store.begin("k", OTHER).await.unwrap(),
-        Begun::OtherBody
+        store.reserve("k", OTHER).await.unwrap(),
+        KeyState::OtherBody
     ));
     fresh(&store, "another key").await;
 }
@@ -52,10 +52,10 @@ async fn the_same_request_gets_the_same_answer_and_another_body_is_told() {
 async fn one_of_many_first_requests_at_once_does_the_work() {
     let store = store().await;
     for key in ["a", "b", "c"] {
-        let begun = join_all((0..16).map(|_| store.begin(key, BODY))).await;
+        let begun = join_all((0..16).map(|_| store.reserve(key, BODY))).await;
         let fresh = begun
             .iter()
-            .filter(|one| matches!(one.as_ref().unwrap(), Begun::Fresh(_)));
+            .filter(|one| matches!(one.as_ref().unwrap(), KeyState::Reserved(_)));
         assert_eq!(fresh.count(), 1);
     }
 }
@@ -64,11 +64,11 @@ async fn one_of_many_first_requests_at_once_does_the_work() {
 async fn a_takeover_finds_the_same_seed_and_the_late_first_attempt_has_no_say() {
     let store = store().await;
     let short = Duration::from_millis(1);
-    let Begun::Fresh(dead) = store.begin_with_lease("k", BODY, short).await.unwrap() else {
+    let KeyState::Reserved(dead) = store.reserve_with_lease("k", BODY, short).await.unwrap() else {
         panic!("not fresh");
     };
-    let takeover = async || match store.begin("k", BODY).await.unwrap() {
-        Begun::Fresh(reservation) => Some(reservation),
+    let takeover = async || match store.reserve("k", BODY).await.unwrap() {
+        KeyState::Reserved(reservation) => Some(reservation),
         _ => None,
     };
     let mut second = None;
@@ -81,11 +81,11 @@ async fn a_takeover_finds_the_same_seed_and_the_late_first_attempt_has_no_say() 
     assert_eq!(second.seed, dead.seed);
     store.finish(dead, &answer(b"late")).await.unwrap();
     assert!(matches!(
-        store.begin("k", BODY).await.unwrap(),
-        Begun::Running
+        store.reserve("k", BODY).await.unwrap(),
+        KeyState::Running
     ));
     store.finish(second, &answer(b"second")).await.unwrap();
-    let Begun::Replay(replayed) = store.begin("k", BODY).await.unwrap() else {
+    let KeyState::Answered(replayed) = store.reserve("k", BODY).await.unwrap() else {
         panic!("not replayed");
     };
     assert_eq!(replayed.body, b"second");
@@ -98,8 +98,8 @@ async fn an_abandoned_request_may_be_tried_again_at_once_with_the_same_seed() {
     let seed = first.seed;
     store.abandon(first).await.unwrap();
     assert!(matches!(
-        store.begin("k", OTHER).await.unwrap(),
-        Begun::OtherBody
+        store.reserve("k", OTHER).await.unwrap(),
+        KeyState::OtherBody
     ));
     assert_eq!(fresh(&store, "k").await.seed, seed);
 }
@@ -117,7 +117,7 @@ async fn an_answer_too_large_to_keep_leaves_the_request_repeatable() {
     assert_eq!(second.seed, seed);
     let large = answer(&vec![0; 12 << 20]);
     store.finish(second, &large).await.unwrap();
-    let Begun::Replay(replayed) = store.begin("k", BODY).await.unwrap() else {
+    let KeyState::Answered(replayed) = store.reserve("k", BODY).await.unwrap() else {
         panic!("not replayed");
     };
     assert_eq!(replayed, large);
@@ -137,7 +137,7 @@ async fn a_key_is_free_again_after_a_day() {
     keys.update_one(doc! {"_id": "k"}, vec![yesterday])
         .await
         .unwrap();
-    let Begun::Fresh(next) = store.begin("k", OTHER).await.unwrap() else {
+    let KeyState::Reserved(next) = store.reserve("k", OTHER).await.unwrap() else {
         panic!("not fresh");
     };
     assert_ne!(next.seed, seed);

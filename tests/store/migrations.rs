@@ -362,7 +362,7 @@ async fn events_leave_when_their_time_is_over_whoever_wrote_them() {
 
     let (undated, _) = store.undated_events().await.unwrap();
     let now = store.server_time().await.unwrap();
-    let commits = store.commits_of(&undated, now).await.unwrap();
+    let commits = store.find_commits(&undated, now).await.unwrap();
     assert_eq!(store.date_events(&commits).await.unwrap(), 1);
 
     eventually("an empty log", async || {

@@ -175,8 +175,11 @@ async fn what_is_adopted_is_ours_from_then_on_and_nothing_else_is() {
     assert_eq!(store.migrate().await.unwrap(), Vec::<String>::new());
     let (undated, _) = store.undated_events().await.unwrap();
     let now = store.server_time().await.unwrap();
-    let guesses: Vec<_> = undated.into_iter().map(|event| event.guess(now)).collect();
-    assert_eq!(store.date_events(&guesses).await.unwrap(), 1);
+    let estimates: Vec<_> = undated
+        .into_iter()
+        .map(|event| event.estimate(now))
+        .collect();
+    assert_eq!(store.date_events(&estimates).await.unwrap(), 1);
     eventually("retention applies to it", async || {
         events.count_documents(doc! {}).await.unwrap() == 0
     })

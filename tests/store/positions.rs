@@ -3,7 +3,7 @@
 use bson::{Document, Timestamp, doc};
 use tidegate::{
     position::{DeploymentId, Position},
-    store::{Beginning, PositionChanges, Store, Whole},
+    store::{Beginning, DurableSnapshot, PositionChanges, Store},
 };
 
 use crate::store;
@@ -34,7 +34,7 @@ fn ended(time: u32) -> PositionChanges {
 }
 
 fn whole(time: u32, ids: &[&str]) -> PositionChanges {
-    let whole = Whole {
+    let whole = DurableSnapshot {
         at: at(time),
         ids: ids.iter().map(|id| (*id).into()).collect(),
     };

@@ -1,6 +1,6 @@
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
 use tidegate::store::{
-    BatchWritten, Deleted, Documents, ListQuery, Store, StoreError, StoredStatus,
+    BatchWritten, Deleted, ListQuery, Store, StoreError, StoredStatus, SubscriptionBatch,
 };
 use tidegate::subscription::DocumentKey;
 use tokio::sync::mpsc;
@@ -342,7 +342,7 @@ async fn a_page_goes_on_after_an_id_that_was_deleted_meanwhile() {
 
 /// All ids at one time, and the time.
 async fn snapshot(store: &Store) -> (Vec<String>, Timestamp) {
-    let (documents, mut arriving) = mpsc::channel::<Documents>(1);
+    let (documents, mut arriving) = mpsc::channel::<SubscriptionBatch>(1);
     let mut ids = Vec::new();
     let mut documents = Some(documents);
     let gather = async {

@@ -25,7 +25,7 @@ use super::{
     problem::{Kind, Problem},
     state::AppState,
 };
-use crate::store::{Begun, Reservation, Seed, StoredAnswer};
+use crate::store::{KeyState, Reservation, Seed, StoredAnswer};
 
 const NAME: &str = "Idempotency-Key";
 const KEY_BYTES: usize = 255;
@@ -80,19 +80,21 @@ where
     let tasks = state.tasks.clone();
     let working = async move {
         let print = fingerprint(&request);
-        match state.store.begin(&key, print).await? {
-            Begun::Replay(answer) => replay(answer),
-            Begun::OtherBody => Err(Problem::header(
+        match state.store.reserve(&key, print).await? {
+            KeyState::Answered(answer) => replay(answer),
+            KeyState::OtherBody => Err(Problem::header(
                 Kind::IdempotencyKeyReused,
                 NAME,
                 "was used with another request; use a new one",
             )),
-            Begun::Running => Err(Problem::header(
+            KeyState::Running => Err(Problem::header(
                 Kind::IdempotencyKeyInUse,
                 NAME,
                 "belongs to a request that is still running",
             )),
-            Begun::Fresh(reservation) => work_reserved(state, request, reservation, work).await,
+            KeyState::Reserved(reservation) => {
+                work_reserved(state, request, reservation, work).await
+            }
         }
     };
     // There is no answer if the work panicked, or was aborted at the end of a stop.

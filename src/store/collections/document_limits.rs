@@ -1,14 +1,14 @@
-//! What a server takes in no document. One that breaks these would take a whole batch down with it,
-//! so they are seen to before a batch is sent.
+//! The server's own limits for a document. One that breaks them would fail a whole batch, so each document is
+//! checked before a batch is sent.
 
 use bson::{RawBsonRef, RawDocument, raw::RawElement, spec::ElementType};
 
 /// The server's `maxBsonObjectSize`.
 const MAX_BYTES: usize = 16 << 20;
-/// Levels of nesting that the server stores.
+/// The most levels of nesting that the server stores.
 const MAX_DEPTH: usize = 180;
 
-/// Whether a document is within the limits; the error says which not.
+/// Checks a document against the limits. The error names the one that it breaks.
 pub(super) fn check(document: &RawDocument) -> Result<(), String> {
     let bytes = document.as_bytes().len();
     if bytes > MAX_BYTES {
@@ -34,7 +34,8 @@ fn check_depth(document: &RawDocument, depth: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// The document or array in an element, or the scope of its code, if it has one: other values are not even looked at.
+/// Returns the document or array in an element, or the scope of its code, if it has one. Other values are not
+/// read at all.
 fn nested<'a>(element: &RawElement<'a>) -> bson::error::Result<Option<&'a RawDocument>> {
     if !matches!(
         element.element_type(),

@@ -1,14 +1,14 @@
-//! Storing events, and the date by which they leave.
+//! The collection `events`: storing events, and the date from which retention counts.
 //!
-//! Retention is a TTL index on `storedAt`, so it has to hold for every document, and has to be counted
-//! by the server's clock. An insert cannot ask the server for a date, therefore events of ours carry
-//! an estimate of the server's clock that is never behind it: a wrong clock on a node cannot make an
-//! event leave early. Documents that other programs insert get the date of their commit (`event_dates`).
+//! Retention is a TTL index on `storedAt`. So every document needs that field, by the server's clock. An
+//! insert cannot ask the server for a date. So events of ours carry an estimate of the server's clock that
+//! is never behind it: a wrong clock on a node cannot make an event expire early. Documents that other
+//! programs insert get the date of their commit ([`dates`]).
 
 mod archive;
 mod commits;
 pub(in crate::store) mod dates;
-mod guesses;
+mod estimates;
 mod lookup;
 pub(in crate::store) mod page_key;
 pub(in crate::store) mod pages;
@@ -28,23 +28,23 @@ use crate::{
 /// The unique index on `id` and `source`.
 pub(super) const IDENTITY_INDEX: &str = "id_source";
 
-/// What became of one event.
+/// The outcome of storing one event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum EventOutcome {
-    /// It is stored.
+    /// The event is stored.
     Stored,
-    /// An event with the same `source` and `id` is there already, or came earlier in the request.
+    /// An event with the same `source` and `id` is already stored, or came earlier in the request.
     Duplicate,
-    /// It cannot be stored; why.
+    /// The event cannot be stored, for this reason.
     Refused(String),
 }
 
-/// What became of several events.
+/// The outcome of storing several events.
 #[derive(Clone, Debug)]
 pub struct EventsWritten {
-    /// The cluster's time of the last write.
+    /// The cluster time of the last write.
     pub operation_time: Timestamp,
-    /// One outcome for each event, in the order given.
+    /// The outcome of each event, in the order given.
     pub outcomes: Vec<EventOutcome>,
 }
 
@@ -53,8 +53,8 @@ impl Store {
         self.database().collection(EVENTS)
     }
 
-    /// Stores events, each alone. Adds `_id`, `ts` (which the server fills in) and `storedAt`; an
-    /// event that has a field of one of these names itself is refused.
+    /// Stores events, each alone. Adds `_id`, `ts` (which the server fills in) and `storedAt`. Refuses an
+    /// event that has a field with one of these names.
     pub async fn insert_events(
         &self,
         events: Vec<RawDocumentBuf>,
@@ -92,7 +92,7 @@ impl Store {
         let errors = self
             .insert_unordered(EVENTS, documents, &mut session)
             .await?;
-        // Those that are stored are known by their ids when all are sent again.
+        // If all are sent again, those already stored are found by their ids.
         if let Some(unavailable) = errors.iter().find_map(unavailable_item) {
             return Err(unavailable);
         }
@@ -105,13 +105,13 @@ impl Store {
     }
 }
 
-/// The document as it is stored: `_id`, `ts`, the event's own fields, `storedAt`. The server fills
-/// in a `Timestamp(0, 0)` at the top level of an insert.
+/// Returns the document in its stored form: `_id`, `ts`, the event's own fields, `storedAt`. The server
+/// replaces a `Timestamp(0, 0)` at the top level of an insert by its own time.
 fn stored_form(event: &RawDocument, stored_at: DateTime) -> Result<RawDocumentBuf, String> {
     for element in event.iter_elements() {
         let name = element.map_err(|error| error.to_string())?.key();
         if ["_id", TS_FIELD, STORED_AT_FIELD].contains(&name.as_str()) {
-            return Err(format!("#/{name}: this field is kept by the store"));
+            return Err(format!("#/{name}: this field belongs to the store"));
         }
     }
     let mut document = RawDocumentBuf::new();
@@ -129,7 +129,7 @@ fn stored_form(event: &RawDocument, stored_at: DateTime) -> Result<RawDocumentBu
     Ok(document)
 }
 
-/// The fields of `head`, then those of `tail`, copied as they are: a BSON document is its length, its
+/// Joins the fields of `head` and those of `tail`, copied as they are: a BSON document is its length, its
 /// fields, and a zero.
 fn joined(head: RawDocumentBuf, tail: &RawDocument) -> bson::error::Result<RawDocumentBuf> {
     const ROOM_FOR_MORE: usize = 32;

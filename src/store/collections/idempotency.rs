@@ -1,9 +1,9 @@
-//! Answers kept for a day, so that a repeated request has its effect once.
+//! The collection `idempotency`: answers kept for a day, so that a repeated request has its effect once.
 //!
-//! A key is reserved before the work and holds the answer after it. A reservation is leased by the
-//! server's clock: when a node dies half way, the same request may take it over later, and finds the same
-//! [`Seed`], from which it derives the same ids. What the first attempt stored is then there already, and
-//! nothing happens twice.
+//! A key is reserved before the work, and holds the answer after it. A reservation is leased by the
+//! server's clock. If a node dies half way, the same request may take the reservation over later. It finds
+//! the same [`Seed`] and derives the same ids from it. So what the first attempt stored is already there,
+//! and nothing happens twice.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -12,25 +12,25 @@ use mongodb::options::ReturnDocument;
 
 use crate::store::{IDEMPOTENCY, Store, StoreError, unreadable::is_of_a_clock};
 
-/// How long a key is kept, from its first use. Migration 0003 has the same number as a TTL.
-const KEPT: Duration = Duration::from_hours(24);
-/// How long a reservation is safe from being taken over.
+/// Time for which a key is kept, from its first use. Migration 0003 has the same number as a TTL.
+const KEY_LIFETIME: Duration = Duration::from_hours(24);
+/// Time for which no other request can take a reservation over.
 pub const RESERVATION_LEASE: Duration = Duration::from_mins(1);
-/// A first request beside another one, and one that finds what cannot be read, try again.
+/// Attempts of a request that meets another first request, or an unreadable document.
 const ATTEMPTS: usize = 4;
 /// An answer with a larger body is not stored: a document holds 16 MiB.
-const ANSWER_LIMIT: usize = 12 << 20;
+const MOST_ANSWER_BYTES: usize = 12 << 20;
 
-/// What a key stands for.
+/// The state in which a request finds its key.
 #[derive(Debug)]
-pub enum Begun {
-    /// Nothing yet, or an attempt that was given up: do the work, then finish or abandon.
-    Fresh(Reservation),
-    /// It was done; this was the answer.
-    Replay(StoredAnswer),
+pub enum KeyState {
+    /// The key is new, or an attempt was given up: do the work, then finish or abandon it.
+    Reserved(Reservation),
+    /// The work was done, with this answer.
+    Answered(StoredAnswer),
     /// The key was used with another body.
     OtherBody,
-    /// The work is being done by another request.
+    /// Another request is doing the work.
     Running,
 }
 
@@ -39,20 +39,20 @@ pub enum Begun {
 pub struct Reservation {
     key: String,
     holder: [u8; 16],
-    /// The same at every attempt for this key and body.
+    /// The seed for ids: the same at every attempt for this key and body.
     pub seed: Seed,
 }
 
-/// What ids are derived from.
+/// A seed from which ids are derived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Seed {
     /// Random bytes.
     pub bytes: [u8; 16],
-    /// When the key was first used, by the server's clock.
+    /// The time of the key's first use, by the server's clock.
     pub created: DateTime,
 }
 
-/// An answer as it was given.
+/// An answer as it was sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredAnswer {
     /// The HTTP status.
@@ -64,23 +64,27 @@ pub struct StoredAnswer {
 }
 
 impl Store {
-    /// Reserves `scope_key` for a request whose body has this hash, or says what became of it.
-    pub async fn begin(&self, scope_key: &str, body_hash: [u8; 32]) -> Result<Begun, StoreError> {
-        self.begin_with_lease(scope_key, body_hash, RESERVATION_LEASE)
+    /// Reserves `scope_key` for a request whose body has this hash, unless it is taken.
+    pub async fn reserve(
+        &self,
+        scope_key: &str,
+        body_hash: [u8; 32],
+    ) -> Result<KeyState, StoreError> {
+        self.reserve_with_lease(scope_key, body_hash, RESERVATION_LEASE)
             .await
     }
 
-    /// [`Store::begin`] with a lease of another length.
-    pub async fn begin_with_lease(
+    /// [`Store::reserve`] with a lease of another length.
+    pub async fn reserve_with_lease(
         &self,
         scope_key: &str,
         body_hash: [u8; 32],
         lease: Duration,
-    ) -> Result<Begun, StoreError> {
+    ) -> Result<KeyState, StoreError> {
         let holder: [u8; 16] = rand::random();
         let update = reserve(body_hash, holder, lease);
         for _ in 0..ATTEMPTS {
-            let found = match self.reserve(scope_key, &update).await {
+            let found = match self.write_reservation(scope_key, &update).await {
                 // Two first requests at once: the server reports the loser's insert as a duplicate.
                 Err(StoreError::Duplicate) => continue,
                 answer => answer?,
@@ -93,7 +97,7 @@ impl Store {
         Err(StoreError::Duplicate)
     }
 
-    /// Takes a document away that no node has written, unless it has changed.
+    /// Removes a document that no node has written, unless it has changed.
     async fn discard(&self, key: &str, found: Document) -> Result<(), StoreError> {
         self.note_unreadable(IDEMPOTENCY, key, "no node writes such a reservation");
         let keys = self.database().collection::<Document>(IDEMPOTENCY);
@@ -102,7 +106,11 @@ impl Store {
         Ok(())
     }
 
-    async fn reserve(&self, key: &str, update: &[Document]) -> Result<Document, StoreError> {
+    async fn write_reservation(
+        &self,
+        key: &str,
+        update: &[Document],
+    ) -> Result<Document, StoreError> {
         let keys = self.database().collection::<Document>(IDEMPOTENCY);
         let modify = keys
             .find_one_and_update(doc! {"_id": key}, update.to_vec())
@@ -114,14 +122,14 @@ impl Store {
             .ok_or(StoreError::Unexpected("an upsert returned no document"))
     }
 
-    /// Keeps the answer for whoever repeats the request. One that is too large is not kept: then the
-    /// work may be done again, with the same seed.
+    /// Stores the answer for repeated requests. One that is too large is not stored: then the work may be done
+    /// again, with the same seed.
     pub async fn finish(
         &self,
         reservation: Reservation,
         answer: &StoredAnswer,
     ) -> Result<(), StoreError> {
-        if answer.body.len() > ANSWER_LIMIT {
+        if answer.body.len() > MOST_ANSWER_BYTES {
             return self.abandon(reservation).await;
         }
         let headers: Vec<Bson> = answer
@@ -140,15 +148,15 @@ impl Store {
         self.settle(&reservation, doc! {"$set": set}).await
     }
 
-    /// Gives the reservation up. Something may have been done already, so the key keeps its body and its
-    /// seed: the same request may try again at once, another body is still refused.
+    /// Gives the reservation up. Part of the work may be done, so the key keeps its body and its seed: the same
+    /// request may try again at once, and another body is still refused.
     pub async fn abandon(&self, reservation: Reservation) -> Result<(), StoreError> {
         let past = DateTime::from_millis(0);
         self.settle(&reservation, doc! {"$set": {"leaseUntil": past}})
             .await
     }
 
-    /// Changes the document while it is ours; where another attempt took over, its word counts.
+    /// Changes the document if the reservation still holds. If another attempt took over, its result counts.
     async fn settle(&self, reservation: &Reservation, update: Document) -> Result<(), StoreError> {
         let keys = self.database().collection::<Document>(IDEMPOTENCY);
         let ours = doc! {"_id": &reservation.key, "holder": binary(&reservation.holder)};
@@ -157,8 +165,8 @@ impl Store {
     }
 }
 
-/// An update that makes the document ours if it is free: new, older than it is kept, or given up by an
-/// attempt with the same body.
+/// Returns an update that reserves the document if it is free: new, expired, or given up by an attempt with the
+/// same body.
 fn reserve(body_hash: [u8; 32], holder: [u8; 16], lease: Duration) -> Vec<Document> {
     let now = "$$NOW";
     let body = binary(&body_hash);
@@ -175,7 +183,7 @@ fn reserve(body_hash: [u8; 32], holder: [u8; 16], lease: Duration) -> Vec<Docume
     };
     let expired = doc! {"$lte": [
         {"$ifNull": ["$createdAt", DateTime::from_millis(0)]},
-        {"$subtract": [now, millis(KEPT)]},
+        {"$subtract": [now, millis(KEY_LIFETIME)]},
     ]};
     let given_up = doc! {"$and": [
         {"$eq": ["$state", "running"]},
@@ -191,9 +199,9 @@ fn reserve(body_hash: [u8; 32], holder: [u8; 16], lease: Duration) -> Vec<Docume
     }}}]
 }
 
-/// What a document says to a request with this body. `None` where no node has written it: whoever may write to
-/// the database may write anything.
-fn read(key: &str, found: &Document, body_hash: [u8; 32], holder: [u8; 16]) -> Option<Begun> {
+/// Reads the state of a key, for a request with this body. `None` if no node has written the document: other
+/// programs may write anything.
+fn read(key: &str, found: &Document, body_hash: [u8; 32], holder: [u8; 16]) -> Option<KeyState> {
     let body: [u8; 32] = bytes(found, "body")?;
     let held_by: [u8; 16] = bytes(found, "holder")?;
     let seed = Seed {
@@ -201,12 +209,13 @@ fn read(key: &str, found: &Document, body_hash: [u8; 32], holder: [u8; 16]) -> O
         created: time(found, "createdAt")?,
     };
     let lease = time(found, "leaseUntil")?;
-    let is_kept = lease.timestamp_millis() <= seed.created.timestamp_millis() + millis(2 * KEPT);
+    let is_kept =
+        lease.timestamp_millis() <= seed.created.timestamp_millis() + millis(2 * KEY_LIFETIME);
     let begun = match found.get_str("state").ok()? {
-        "done" => Begun::Replay(read_answer(found.get_document("answer").ok()?)?),
+        "done" => KeyState::Answered(read_answer(found.get_document("answer").ok()?)?),
         "running" if !is_kept => return None,
-        "running" if held_by != holder => Begun::Running,
-        "running" => Begun::Fresh(Reservation {
+        "running" if held_by != holder => KeyState::Running,
+        "running" => KeyState::Reserved(Reservation {
             key: key.to_owned(),
             holder,
             seed,
@@ -216,7 +225,7 @@ fn read(key: &str, found: &Document, body_hash: [u8; 32], holder: [u8; 16]) -> O
     Some(if body == body_hash {
         begun
     } else {
-        Begun::OtherBody
+        KeyState::OtherBody
     })
 }
 
@@ -234,7 +243,7 @@ fn time(found: &Document, name: &str) -> Option<DateTime> {
     is_of_a_clock(time).then_some(time)
 }
 
-/// An answer that can be given: only those are kept that are no failure of the service.
+/// Reads an answer. Only those are stored that are no failure of the service.
 fn read_answer(answer: &Document) -> Option<StoredAnswer> {
     const STATUSES: RangeInclusive<u16> = 200..=499;
     let text = |value: Option<&Bson>| value.and_then(Bson::as_str).map(ToOwned::to_owned);

@@ -1,8 +1,8 @@
-//! Nodes: one document each, which says that it is alive and how far it is.
+//! The collection `nodes`: the heartbeat of each node, with its progress.
 //!
 //! `{_id, host, address, version, connections, cursor, unsettled, lost, intervalMs, startedAt, seenAt, expiresAt}`,
-//! and `stoppingAt` and `stoppedAt` at the end. All times are the server's, so that nobody's clock matters. A document
-//! stays for a day after the node was last heard of: as long as the receipts of teardowns are kept.
+//! and at the end `stoppingAt` and `stoppedAt`. All times are the server's, so that no node's clock matters.
+//! A document stays for a day after the node's last heartbeat: as long as the receipts of teardowns.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ use crate::{
     },
 };
 
-/// How long a node, and what it did about deletes, is remembered: the span of "within the day".
+/// Time for which a node, and its work on deletes, is remembered.
 pub const TEARDOWN_MEMORY: Duration = Duration::from_hours(24);
-/// A node is alive while it was heard of within so many of its own heartbeat's intervals.
+/// Heartbeat intervals without a heartbeat after which a node no longer counts as alive.
 pub const ALIVE_INTERVALS: i64 = 5;
-/// Nodes that are read at most. Each start of a process is one, for a day.
+/// The most nodes that are read. Each start of a process is one, for a day.
 pub const MOST_NODES: usize = 10_000;
 
-/// What a node says of itself once and for all.
+/// The fixed facts about a node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodeInfo {
     /// Its id: new at every start.
@@ -34,12 +34,12 @@ pub struct NodeInfo {
     pub host: String,
     /// The address that it listens on.
     pub address: String,
-    /// How often it is heard of.
+    /// The time between two heartbeats.
     pub interval: Duration,
 }
 
 impl NodeInfo {
-    /// A info with a new id.
+    /// Describes this node, with a new id.
     pub fn new(address: String, interval: Duration) -> Self {
         Self {
             id: format!("node_{}", uuid::Uuid::now_v7().simple()),
@@ -50,10 +50,10 @@ impl NodeInfo {
     }
 }
 
-/// Up to where a node has done what deletes ask of it.
+/// The progress of a node's work on deletes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DeleteProgress {
-    /// Everything up to here is applied; `None` before the first load.
+    /// The position up to which everything is applied; `None` before the first load.
     pub applied: Option<Position>,
     /// The first delete whose receipt is not written yet, if there is one.
     pub unsettled: Option<Position>,
@@ -62,7 +62,7 @@ pub struct DeleteProgress {
 }
 
 impl DeleteProgress {
-    /// Whether a delete at `at` is applied, and whatever had to be written about it is written.
+    /// Whether a delete at `at` is applied, and its receipt written if it needs one.
     pub fn covers(&self, at: Position) -> bool {
         self.applied.is_some_and(|applied| at <= applied)
             && self.unsettled.is_none_or(|unsettled| at < unsettled)
@@ -70,18 +70,18 @@ impl DeleteProgress {
     }
 }
 
-/// One sign of life.
+/// A heartbeat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Heartbeat {
-    /// How far the node is.
+    /// The progress of its work on deletes.
     pub progress: DeleteProgress,
     /// Its open connections.
     pub connections: u64,
-    /// Whether it is about to stop.
+    /// True if it is about to stop.
     pub stopping: bool,
 }
 
-/// A node, as it was heard of last.
+/// A node as of its last heartbeat.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodeRecord {
     /// Its id.
@@ -94,23 +94,23 @@ pub struct NodeRecord {
     pub version: String,
     /// Its open connections.
     pub connections: i64,
-    /// How far it was.
+    /// The progress of its work on deletes.
     pub progress: DeleteProgress,
-    /// Milliseconds between two signs of life.
+    /// Milliseconds between two heartbeats.
     pub interval_ms: i64,
-    /// When it was first heard of.
+    /// The time of its first heartbeat.
     pub started_at: DateTime,
-    /// When it was last heard of.
+    /// The time of its last heartbeat.
     pub seen_at: DateTime,
-    /// When it had stopped in order, all its sockets closed.
+    /// The time at which it had stopped in order, with all its sockets closed.
     pub stopped_at: Option<DateTime>,
-    /// Whether it was heard of lately, and has not said that it stops.
+    /// True if its last heartbeat is recent, and did not say that it stops.
     pub alive: bool,
-    /// When this was read.
+    /// The time of this read.
     pub read_at: DateTime,
 }
 
-/// The stored form, and the server's time when it was read.
+/// The stored form, with the server's time at the read.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Stored {
@@ -132,7 +132,7 @@ struct Stored {
 }
 
 impl Store {
-    /// Writes a sign of life.
+    /// Writes a heartbeat.
     pub async fn write_heartbeat(
         &self,
         info: &NodeInfo,
@@ -159,7 +159,7 @@ impl Store {
         self.write_node(info, set).await
     }
 
-    /// Writes that a node has stopped in order: no socket of it is left.
+    /// Writes that a node has stopped in order, with all its sockets closed.
     pub async fn write_node_stopped(&self, info: &NodeInfo) -> Result<(), StoreError> {
         let set = doc! {
             "connections": 0_i64,
@@ -180,7 +180,7 @@ impl Store {
         Ok(())
     }
 
-    /// Every node that was heard of within the day; at most [`MOST_NODES`].
+    /// Returns the nodes with a heartbeat within the day; at most [`MOST_NODES`].
     pub async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
         let nodes = self.database().collection::<RawDocumentBuf>(NODES);
         let most = i64::try_from(MOST_NODES).unwrap_or(i64::MAX);
@@ -194,11 +194,14 @@ impl Store {
         let found = self
             .with_deadline(async { collect(read.batch().await?).await })
             .await?;
-        Ok(found.iter().filter_map(|node| self.seen(node)).collect())
+        Ok(found
+            .iter()
+            .filter_map(|node| self.read_node(node))
+            .collect())
     }
 
-    /// `None` for what no node of this deployment has written.
-    fn seen(&self, document: &RawDocumentBuf) -> Option<NodeRecord> {
+    /// Reads a document. `None` if no node of this deployment has written it.
+    fn read_node(&self, document: &RawDocumentBuf) -> Option<NodeRecord> {
         let stored: Stored = bson::deserialize_from_slice(document.as_bytes())
             .inspect_err(|error| self.note_unreadable(NODES, shown_id(document), error))
             .ok()?;
@@ -246,12 +249,12 @@ impl Store {
     }
 }
 
-/// When something that is written now is forgotten, by the server's clock.
+/// Returns the expiry of a document that is written now, by the server's clock.
 pub(super) fn in_a_day() -> Document {
     doc! {"$add": ["$$NOW", millis(TEARDOWN_MEMORY)]}
 }
 
-/// A moment that lies so far back, by the server's clock.
+/// Returns the time that lies this far back, by the server's clock.
 pub(super) fn ago(elapsed: Duration) -> Bson {
     doc! {"$subtract": ["$$NOW", millis(elapsed)]}.into()
 }

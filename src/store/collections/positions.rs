@@ -1,10 +1,10 @@
-//! Acknowledged positions of durable subscriptions, in a collection of their own.
+//! The collection `positions`: acknowledged positions of durable subscriptions.
 //!
-//! A document is `{_id: subscription's id, position, since, updatedAt}`. Both points are cursors, which
-//! compare as text and name the deployment; `since` is where the subscription began, and tells two
-//! subscriptions apart that had the same id one after the other. Every write may come twice, late, and
-//! from several nodes: only a beginning makes a document, only a later beginning resets one, an
-//! acknowledgement moves it forward and never makes it, and an end removes none that began later.
+//! A document is `{_id: subscription's id, position, since, updatedAt}`. `position` and `since` are cursors,
+//! which compare as text and name the deployment. `since` is where the subscription began. It tells apart
+//! two subscriptions that had the same id one after the other. Every write may come twice, late, and from
+//! several nodes. So only a beginning creates a document, and only a later beginning resets one. An
+//! acknowledgement moves a document forward and never creates it. An end removes none that began later.
 
 use std::collections::HashSet;
 
@@ -17,35 +17,35 @@ use crate::{
 };
 
 /// Statements in one command.
-const CHUNK: usize = 1_000;
-/// Positions looked at in one go: however many there are, each go has the time of a request.
-const SWEPT: u32 = 5_000;
-/// The characters of a cursor that depend on the version and the deployment alone.
+const CHUNK_STATEMENTS: usize = 1_000;
+/// Positions read in one go. However many there are, each go has the time of a request.
+const SWEPT_POSITIONS: u32 = 5_000;
+/// Characters of a cursor that depend on the version and the deployment alone.
 const PREFIX_CHARS: usize = 11;
 
-/// A durable subscription begins.
+/// The beginning of a durable subscription.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Beginning {
-    /// Where.
+    /// The position of the beginning.
     pub at: Position,
-    /// Whether its insert was seen there. Otherwise it was found, and may have begun long ago.
+    /// True if its insert was seen at that position. Else the subscription was found by a load, and may have begun long before.
     pub seen: bool,
 }
 
-/// All durable subscriptions at one point.
+/// All durable subscriptions at one position.
 #[derive(Clone, Debug)]
-pub struct Whole {
-    /// Where.
+pub struct DurableSnapshot {
+    /// The position.
     pub at: Position,
-    /// Which.
+    /// Their ids.
     pub ids: HashSet<SubscriptionId>,
 }
 
-/// What is to be written, in the order of the fields.
+/// Changes to write, in the order of the fields.
 #[derive(Clone, Debug, Default)]
 pub struct PositionChanges {
-    /// Whatever began before and is not among these has ended.
-    pub whole: Option<Whole>,
+    /// A snapshot: a subscription that began before it and is not in it has ended.
+    pub whole: Option<DurableSnapshot>,
     /// Ends.
     pub ended: Vec<(SubscriptionId, Position)>,
     /// Beginnings.
@@ -55,7 +55,7 @@ pub struct PositionChanges {
 }
 
 impl Store {
-    /// The stored position of a durable subscription; `None` where there is none that can be read.
+    /// Reads the position of a durable subscription. `None` if there is none that can be read.
     pub async fn find_position(&self, id: &str) -> Result<Option<Cursor>, StoreError> {
         let positions = self.database().collection::<RawDocumentBuf>(POSITIONS);
         let find = positions
@@ -67,12 +67,12 @@ impl Store {
         let text = found.get_str("position").ok();
         let cursor = text.and_then(|text| Cursor::parse(text).ok());
         if cursor.is_none() {
-            self.note_unreadable(POSITIONS, id, "its position is no cursor");
+            self.note_unreadable(POSITIONS, id, "its position is not a cursor");
         }
         Ok(cursor)
     }
 
-    /// How many positions lie before `limit`, and the subscription of one of them.
+    /// Counts the positions before `limit`. Returns the number, and the subscription of one of them.
     pub async fn positions_before(
         &self,
         limit: Position,
@@ -95,7 +95,7 @@ impl Store {
         Ok((count, id))
     }
 
-    /// Writes changes. If it fails, any part of it may have happened: it is to be done again.
+    /// Writes changes. After a failure, any part of them may be written: repeat the call.
     pub async fn write_positions(&self, changes: &PositionChanges) -> Result<(), StoreError> {
         if let Some(whole) = &changes.whole {
             self.sweep_positions(whole).await?;
@@ -121,8 +121,8 @@ impl Store {
         self.in_chunks("update", "updates", acknowledged).await
     }
 
-    /// Removes the positions of subscriptions that are not there (any more), some at a time.
-    async fn sweep_positions(&self, whole: &Whole) -> Result<(), StoreError> {
+    /// Removes the positions of subscriptions that no longer exist, some at a time.
+    async fn sweep_positions(&self, whole: &DurableSnapshot) -> Result<(), StoreError> {
         let limit = whole.at.cursor(self.deployment());
         let mut after = None;
         loop {
@@ -134,13 +134,15 @@ impl Store {
             let gone = gone.map(|id| end(id, &limit)).collect();
             self.in_chunks("delete", "deletes", gone).await?;
             match ids.next_back() {
-                Some(last) if found.len() == SWEPT as usize => after = Some(last.to_owned()),
+                Some(last) if found.len() == SWEPT_POSITIONS as usize => {
+                    after = Some(last.to_owned())
+                }
                 _ => return Ok(()),
             }
         }
     }
 
-    /// The ids of the next positions in order; all of them are text.
+    /// Reads the ids of the next positions in order. All of them are text.
     async fn positions_after(
         &self,
         after: Option<&str>,
@@ -150,7 +152,7 @@ impl Store {
         let find = positions
             .find(doc! {"_id": behind})
             .sort(doc! {"_id": 1})
-            .limit(SWEPT.into())
+            .limit(SWEPT_POSITIONS.into())
             .projection(doc! {"_id": 1})
             .max_time(self.server_limit());
         self.with_deadline(async { collect(find.batch().await?).await })
@@ -163,7 +165,7 @@ impl Store {
         statements: &str,
         all: Vec<Document>,
     ) -> Result<(), StoreError> {
-        for chunk in all.chunks(CHUNK) {
+        for chunk in all.chunks(CHUNK_STATEMENTS) {
             let answer = self
                 .run(doc! {
                     command: POSITIONS,
@@ -185,8 +187,8 @@ fn end(id: &str, at: &str) -> Document {
     doc! {"q": {"_id": id, "since": {"$lt": at}}, "limit": 1}
 }
 
-/// Makes the document where there is none. One of an earlier subscription of this id, and one of
-/// another deployment whose subscription began anew here, is reset.
+/// Returns the statement that creates the document if there is none. It resets a document of an earlier
+/// subscription with this id, and one of another deployment whose subscription began anew here.
 fn begin(id: &str, beginning: Beginning, deployment: DeploymentId) -> Document {
     let at = beginning.at.cursor(deployment);
     let ours = is_ours("$since", &at);
@@ -204,7 +206,8 @@ fn begin(id: &str, beginning: Beginning, deployment: DeploymentId) -> Document {
     doc! {"q": {"_id": id}, "u": [set], "upsert": true}
 }
 
-/// Moves the position forward. One of another deployment is replaced: the gap was told.
+/// Returns the statement that moves the position forward. It replaces one of another deployment: the client got
+/// a gap for that.
 fn acknowledge(id: &str, at: &str) -> Document {
     let behind = doc! {"$or": [{"$lt": ["$position", at]}, {"$not": [is_ours("$position", at)]}]};
     let set = doc! {"$set": {
@@ -214,8 +217,8 @@ fn acknowledge(id: &str, at: &str) -> Document {
     doc! {"q": {"_id": id}, "u": [set]}
 }
 
-/// Whether a field holds a cursor of this deployment. Anything else, of whatever type, is none: text
-/// compares as greater or less with every other type, while functions of text would fail on them.
+/// Returns the expression that tells if a field holds a cursor of this deployment. It compares, because text
+/// is greater or less than every other type, while functions of text would fail on those.
 fn is_ours(field: &str, cursor: &str) -> Document {
     let prefix = &cursor[..PREFIX_CHARS];
     let behind = format!("{prefix}~");

@@ -1,8 +1,8 @@
-//! Receipts: what a node did about the delete of a subscription that had sockets on it.
+//! The collection `receipts`: the work of each node on the delete of a subscription with sockets.
 //!
-//! `{_id: {subscription, cursor, node}, subscription, node, cursor, seen, deletedAt, reason, connections, decidedAt,
-//! closed, closedAt, expiresAt}`. A receipt may be written twice, and again when more sockets have closed. A delete without
-//! sockets has none.
+//! `{_id: {subscription, cursor, node}, subscription, node, cursor, deletedAt, reason, connections, decidedAt,
+//! closed, closedAt, expiresAt}`. A receipt may be written twice, and again when more sockets have closed. A
+//! delete without sockets has none.
 
 use std::time::Instant;
 
@@ -21,22 +21,22 @@ use crate::{
     subscription::SubscriptionId,
 };
 
-/// Receipts of one subscription that are read at most, the latest first.
+/// The most receipts of one subscription that are read, the latest first.
 const MOST_RECEIPTS: i64 = 10_000;
 
-/// That a subscription was deleted.
+/// The delete of a subscription.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Deletion {
-    /// Where in the feed's order. One that was only found to be gone happened before this.
+    /// Its position in the feed's order. If the subscription was only found to be gone, the delete happened before.
     pub at: Position,
-    /// The commit's wall time on the server; `None` where the delete itself was not seen.
+    /// The commit's wall time on the server; `None` if the delete itself was not seen.
     pub wall_time: Option<DateTime>,
-    /// Deleted or expired, where that is known.
+    /// Deleted or expired, if that is known.
     pub ending: Option<Ending>,
 }
 
 impl Deletion {
-    /// Whether the delete itself was seen, not only that the subscription is gone.
+    /// Whether the delete itself was seen. Else only the subscription was found to be gone.
     pub fn was_seen(&self) -> bool {
         self.wall_time.is_some()
     }
@@ -45,32 +45,32 @@ impl Deletion {
 /// A receipt to be written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Receipt {
-    /// Whose.
+    /// The subscription.
     pub subscription: SubscriptionId,
-    /// Of which delete.
+    /// The delete.
     pub deletion: Deletion,
     /// Connections that were told to end.
     pub connections: usize,
-    /// When.
+    /// The time of that.
     pub decided: Instant,
-    /// How many of them are gone.
+    /// The number of these that are gone.
     pub closed: usize,
-    /// When that was counted.
+    /// The time of that count.
     pub counted: Instant,
 }
 
-/// A receipt that a node has written.
+/// A receipt as a node has stored it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ReceiptRead {
+pub struct StoredReceipt {
     /// The node.
     pub node: String,
-    /// Of which delete.
+    /// The delete.
     pub deletion: Deletion,
     /// Connections that were told to end.
     pub connections: i64,
-    /// How many of them were gone at `closed_at`.
+    /// The number of these that were gone at `closed_at`.
     pub closed: i64,
-    /// When that was counted.
+    /// The time of that count.
     pub closed_at: DateTime,
 }
 
@@ -87,7 +87,7 @@ struct Stored {
 }
 
 impl Store {
-    /// Writes receipts of this node. If it fails, any part of it may have happened: it is to be done again.
+    /// Writes receipts of this node. After a failure, any part of them may be written: repeat the call.
     pub async fn write_receipts(&self, node: &str, receipts: &[Receipt]) -> Result<(), StoreError> {
         let statement = |receipt: &Receipt| self.receipt_statement(node, receipt);
         let updates: Vec<Document> = receipts.iter().map(statement).collect();
@@ -106,7 +106,7 @@ impl Store {
         Ok(())
     }
 
-    /// Ids and names are anybody's text: none of it may be taken for an expression.
+    /// Returns the statement for a receipt. Ids and names may be any text, and must not act as expressions.
     fn receipt_statement(&self, node: &str, receipt: &Receipt) -> Document {
         let literal = |value: Bson| doc! {"$literal": value};
         let id = receipt.subscription.as_str();
@@ -128,8 +128,8 @@ impl Store {
         doc! {"q": {"_id": {"$eq": key}}, "u": [{"$set": set}], "upsert": true}
     }
 
-    /// All receipts of a subscription within the day.
-    pub async fn receipts_of(&self, subscription: &str) -> Result<Vec<ReceiptRead>, StoreError> {
+    /// Reads the receipts of a subscription within the day.
+    pub async fn receipts_of(&self, subscription: &str) -> Result<Vec<StoredReceipt>, StoreError> {
         let receipts = self.database().collection::<RawDocumentBuf>(RECEIPTS);
         let of_it = doc! {
             "subscription": {"$eq": subscription},
@@ -143,11 +143,11 @@ impl Store {
         let found = self
             .with_deadline(async { collect(find.batch().await?).await })
             .await?;
-        Ok(found.iter().filter_map(|r| self.receipt(r)).collect())
+        Ok(found.iter().filter_map(|r| self.read_receipt(r)).collect())
     }
 
-    /// `None` for what no node of this deployment has written.
-    fn receipt(&self, document: &RawDocumentBuf) -> Option<ReceiptRead> {
+    /// Reads a document. `None` if no node of this deployment has written it.
+    fn read_receipt(&self, document: &RawDocumentBuf) -> Option<StoredReceipt> {
         let stored: Stored = bson::deserialize_from_slice(document.as_bytes())
             .inspect_err(|error| self.note_unreadable(RECEIPTS, shown_id(document), error))
             .ok()?;
@@ -164,7 +164,7 @@ impl Store {
         let cursor = Cursor::parse(&stored.cursor).ok();
         let at = cursor.filter(|cursor| cursor.deployment == self.deployment())?;
         let endings = [Ending::Deleted, Ending::Expired];
-        Some(ReceiptRead {
+        Some(StoredReceipt {
             node: stored.node,
             deletion: Deletion {
                 at: at.position,

@@ -1,9 +1,8 @@
-//! Subscriptions, one document at a time.
+//! The collection `subscriptions`: reads and writes of single documents.
 //!
-//! Changes are conditional on the whole document being what the caller read, so that two writers
-//! never overwrite each other unseen, whatever program the other one is. MongoDB compares numbers by
-//! value: a change from `1` to `1.0` and nothing else, in the instant between read and write, is
-//! not seen as one.
+//! A change is conditional on the whole document being what the caller read. So two writers never overwrite
+//! each other unseen, whatever program the other one is. MongoDB compares numbers by value: a change from
+//! `1` to `1.0` alone, between the read and the write, is not noticed.
 
 mod expiry;
 pub(in crate::store) mod listing;
@@ -30,45 +29,45 @@ use crate::{
     subscription::{DocumentKey, object_id},
 };
 
-/// The order of the index on `_id`, in which a string comes before an `ObjectId`: of two documents that have
-/// one id the string is the subscription.
+/// The order of the index on `_id`, in which a string comes before an `ObjectId`. Of two documents with one
+/// id, the string is the subscription.
 static STRINGS_FIRST: LazyLock<Document> = LazyLock::new(|| doc! {"_id": 1});
 
-/// A document as it was at a time.
+/// A document as it was at one time.
 #[derive(Clone, Debug)]
 pub struct Read {
-    /// The cluster's time: what was committed before is in what was read.
+    /// The cluster time: the read includes everything committed before.
     pub operation_time: Timestamp,
-    /// The document; `None` where there is none.
+    /// The document, if there is one.
     pub document: Option<RawDocumentBuf>,
 }
 
 /// A write that a majority acknowledged.
 #[derive(Clone, Debug)]
 pub struct Written {
-    /// The cluster's time of the write.
+    /// The cluster time of the write.
     pub operation_time: Timestamp,
     /// The document as it is stored now.
     pub document: RawDocumentBuf,
 }
 
-/// What became of several inserts.
+/// The outcome of several inserts.
 #[derive(Debug)]
 pub struct BatchWritten {
-    /// The cluster's time of the last of them.
+    /// The cluster time of the last of them.
     pub operation_time: Timestamp,
-    /// One outcome for each document, in the order given.
+    /// The outcome for each document, in the order given.
     pub outcomes: Vec<Result<(), StoreError>>,
 }
 
-/// What became of a delete.
+/// The outcome of a delete.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Deleted {
     /// The document is gone, at this cluster time.
     Gone(Timestamp),
-    /// There was none.
+    /// There was no such document.
     NotFound,
-    /// It is not (any more) the document that was to be deleted.
+    /// The document has changed since it was read.
     Changed,
 }
 
@@ -83,13 +82,13 @@ impl Store {
     }
 
     /// Reads one subscription as the primary has it now, and waits until a majority has it too. An earlier
-    /// attempt whose outcome nobody heard of may have stored it, and no majority read show it yet.
+    /// attempt with an unknown outcome may have stored it, and no majority read may show it yet.
     pub async fn find_subscription_settled(&self, id: &str) -> Result<Read, StoreError> {
         let now = self.ping().await?;
         self.find_subscription_after(id, now).await
     }
 
-    /// Reads one subscription once a majority has all that was committed up to `time`.
+    /// Reads one subscription once a majority has everything that was committed up to `time`.
     pub async fn find_subscription_after(
         &self,
         id: &str,
@@ -100,7 +99,7 @@ impl Store {
         self.find_in(session, id).await
     }
 
-    /// Reads one subscription as the primary has it now; no majority may have it yet, nor ever get it.
+    /// Reads one subscription as the primary has it now. A majority may not have it yet, and may never get it.
     pub async fn find_subscription_newest(&self, id: &str) -> Result<Read, StoreError> {
         let session = self.session().await?;
         self.find_one_in(session, by_id(id), ReadConcern::local())
@@ -140,7 +139,7 @@ impl Store {
         })
     }
 
-    /// Stores a new subscription. [`StoreError::Duplicate`] where its `_id` is taken.
+    /// Stores a new subscription. The error is [`StoreError::Duplicate`] if its `_id` is taken.
     pub async fn insert_subscription(&self, document: &Document) -> Result<Written, StoreError> {
         let document = sendable(document)?;
         let mut session = self.session().await?;
@@ -153,7 +152,7 @@ impl Store {
         })
     }
 
-    /// Stores new subscriptions, each alone: one that is refused does not hold up the others.
+    /// Stores new subscriptions, each alone: a refused one does not stop the others.
     pub async fn insert_subscriptions(
         &self,
         documents: &[&RawDocumentBuf],
@@ -195,7 +194,7 @@ impl Store {
         })
     }
 
-    /// Sets and unsets top-level fields, if the stored document is still exactly `read`. `None` where it
+    /// Sets and unsets top-level fields, if the stored document is still exactly `read`. Returns `None` if it
     /// is not, or is gone. Fields given as whole documents are replaced whole.
     pub async fn update_subscription(
         &self,
@@ -225,8 +224,8 @@ impl Store {
         written(&session, document)
     }
 
-    /// Puts `new` in the place of the stored document, if that is still exactly `read`. `None` where it
-    /// is not, or is gone.
+    /// Replaces the stored document by `new`, if it is still exactly `read`. Returns `None` if it is not, or is
+    /// gone.
     pub async fn replace_subscription(
         &self,
         read: &RawDocument,
@@ -235,7 +234,7 @@ impl Store {
         sendable(new)?;
         let mut session = self.session().await?;
         let subscriptions = self.subscriptions();
-        // A replacement document is refused where another program's field begins with a dollar.
+        // A plain replacement is refused if a field of another program begins with a dollar.
         let replace = vec![doc! {"$replaceWith": {"$literal": new.clone()}}];
         let modify = subscriptions
             .find_one_and_update(exactly(read)?, replace)
@@ -246,7 +245,7 @@ impl Store {
         written(&session, document)
     }
 
-    /// Deletes a subscription; with `only_if`, if the stored document is still exactly that.
+    /// Deletes a subscription. With `only_if`, only if the stored document is still exactly that.
     pub async fn delete_subscription(
         &self,
         id: &str,
@@ -272,7 +271,7 @@ impl Store {
         }
     }
 
-    /// Inserts what it can, and returns the errors of what it could not.
+    /// Inserts the documents that it can. Returns the errors of the others.
     pub(super) async fn insert_unordered<'d>(
         &self,
         collection: &str,
@@ -301,7 +300,7 @@ impl Store {
     }
 }
 
-/// The condition that a document has this id.
+/// Returns the query for a document with this id.
 fn by_id(id: &str) -> Document {
     object_id(id).map_or_else(
         || doc! {"_id": id},
@@ -309,14 +308,14 @@ fn by_id(id: &str) -> Document {
     )
 }
 
-/// The document as BSON, if the server would take it at all.
+/// Converts the document to BSON, if the server would accept it at all.
 fn sendable(document: &Document) -> Result<RawDocumentBuf, StoreError> {
     let raw = RawDocumentBuf::try_from(document).map_err(Error::from)?;
     document_limits::check(&raw).map_err(|detail| StoreError::Refused { detail })?;
     Ok(raw)
 }
 
-/// The condition that a stored document is exactly `read`.
+/// Returns the query for a stored document that is exactly `read`.
 fn exactly(read: &RawDocument) -> Result<Document, StoreError> {
     let id: Bson = match read.get("_id") {
         Ok(Some(id)) => RawBsonRef::try_into(id).map_err(Error::from)?,

@@ -15,7 +15,7 @@ use crate::{
         problem::{Kind, Problem},
         query::{Query, bad},
     },
-    store::{EventQuery, PageKey, Patience},
+    store::{EventQuery, PageKey},
 };
 
 /// Lists events, a page at a time.
@@ -40,7 +40,7 @@ async fn read(state: &AppState, uri: &Uri) -> Result<Search, Problem> {
             source: text("source"),
             subject: text("subject"),
             limit: Some(limit + 1),
-            patience: Patience(limits.search_timeout),
+            time_limit: Some(limits.search_timeout),
             ..EventQuery::default()
         },
         filter: None,

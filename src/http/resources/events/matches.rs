@@ -17,7 +17,7 @@ use crate::{
         },
         resources::subscriptions::judge::judge_one,
     },
-    store::{EventQuery, PageKey, Patience},
+    store::{EventQuery, PageKey},
     subscription::FILTER_MISSING,
 };
 
@@ -58,7 +58,7 @@ fn read(state: &AppState, uri: &Uri) -> Result<Search, Problem> {
             before: key("before")?,
             newest_first,
             limit: Some(limit + 1),
-            patience: Patience(limits.search_timeout),
+            time_limit: Some(limits.search_timeout),
             ..EventQuery::default()
         },
         filter: None,

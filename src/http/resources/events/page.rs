@@ -16,7 +16,7 @@ use crate::{
         problem::{Kind, Problem},
     },
     position::Position,
-    store::{EventPage, EventQuery, PageKey, Taken},
+    store::{EventPage, EventQuery, PageKey, PageStep},
 };
 
 /// A search for the events on a page.
@@ -146,9 +146,9 @@ struct PageWriter {
 }
 
 impl PageWriter {
-    fn take(&mut self, event: &RawDocument) -> Taken {
+    fn take(&mut self, event: &RawDocument) -> PageStep {
         if self.items == self.max_items {
-            return Taken::Full;
+            return PageStep::Full;
         }
         let matches = self
             .filter
@@ -156,10 +156,10 @@ impl PageWriter {
             .map(|filter| filter.matches_within(event, &mut Steps::default()));
         match matches {
             None | Some(Ok(true)) => {}
-            Some(Ok(false)) => return Taken::Done,
+            Some(Ok(false)) => return PageStep::Next,
             Some(Err(TooExpensive)) => {
                 self.too_expensive += 1;
-                return Taken::Done;
+                return PageStep::Next;
             }
         }
         let before = self.text.len();
@@ -169,16 +169,16 @@ impl PageWriter {
         if show::write(event, &self.source, &mut self.text).is_err() {
             self.text.truncate(before);
             self.unreadable += 1;
-            return Taken::Done;
+            return PageStep::Next;
         }
         let grown = self.share.grow(self.text.len() - before);
         if grown.is_err() || (self.items > 0 && self.text.len() > self.max_bytes) {
             self.text.truncate(before);
             self.refused = grown.err();
-            return Taken::Full;
+            return PageStep::Full;
         }
         self.items += 1;
-        Taken::Done
+        PageStep::Next
     }
 
     /// Returns the answer. A stream that begins at `cursor` continues behind what the pages show.

@@ -13,7 +13,7 @@ use bson::DateTime;
 use crate::{
     position::Position,
     receipts::Remembered,
-    store::{ALIVE_INTERVALS, DeleteProgress, Deletion, NodeRecord, ReceiptRead},
+    store::{ALIVE_INTERVALS, DeleteProgress, Deletion, NodeRecord, StoredReceipt},
 };
 
 /// Everything that the judgement rests on.
@@ -26,7 +26,7 @@ pub(super) struct Evidence {
     /// The nodes of the last day.
     pub(super) nodes: Vec<NodeRecord>,
     /// The receipts of the last day.
-    pub(super) receipts: Vec<ReceiptRead>,
+    pub(super) receipts: Vec<StoredReceipt>,
     /// The longest time in which a client notices that its node has died.
     pub(super) heartbeat: Duration,
 }
@@ -110,8 +110,8 @@ impl Evidence {
     }
 
     /// Returns the receipts of the delete at `from`, by node. Later ones are from nodes that found out later.
-    fn receipts_from(&self, from: Position) -> BTreeMap<&str, Vec<&ReceiptRead>> {
-        let mut by_node: BTreeMap<&str, Vec<&ReceiptRead>> = BTreeMap::new();
+    fn receipts_from(&self, from: Position) -> BTreeMap<&str, Vec<&StoredReceipt>> {
+        let mut by_node: BTreeMap<&str, Vec<&StoredReceipt>> = BTreeMap::new();
         for receipt in self.receipts.iter().filter(|r| r.deletion.at >= from) {
             by_node.entry(&receipt.node).or_default().push(receipt);
         }
@@ -122,7 +122,7 @@ impl Evidence {
         &self,
         id: &str,
         record: Option<&NodeRecord>,
-        receipts: &[&ReceiptRead],
+        receipts: &[&StoredReceipt],
         latest: Position,
     ) -> Report {
         let connections: i64 = receipts.iter().map(|r| r.connections).sum();
@@ -194,8 +194,8 @@ mod tests {
         }
     }
 
-    fn receipt(node: &str, deletion: Deletion, connections: i64, closed: i64) -> ReceiptRead {
-        ReceiptRead {
+    fn receipt(node: &str, deletion: Deletion, connections: i64, closed: i64) -> StoredReceipt {
+        StoredReceipt {
             node: node.to_owned(),
             deletion,
             connections,
@@ -229,7 +229,7 @@ mod tests {
         remembered: Option<Deletion>,
         since: u32,
         nodes: Vec<NodeRecord>,
-        receipts: Vec<ReceiptRead>,
+        receipts: Vec<StoredReceipt>,
     ) -> Evidence {
         let own = node("own", 1_000);
         Evidence {

@@ -1,8 +1,8 @@
-//! Events that are older than the oplog, in the order of `ts`.
+//! The archive: stored events in the order of `ts`, for replays from before the oplog.
 //!
-//! The server fills `ts` in when an insert begins, and so a little before its commit: whoever reads
-//! from a commit on has to begin earlier. Documents of other programs get the time of their commit as `ts`, a
-//! moment later; until then, or with a `ts` of another type, they are in no order.
+//! The server fills in `ts` when an insert begins, a little before its commit. So a replay that starts at a
+//! commit has to begin earlier. Documents of other programs get the time of their commit as `ts`, a moment
+//! later. Until then, or with a `ts` of another type, they are in no order.
 
 use bson::{Bson, DateTime, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
 use mongodb::options::Hint;
@@ -15,16 +15,16 @@ use crate::{
 
 /// The index by `ts` and `_id`.
 const INDEX: &str = "ts";
-/// Events in one reply at most; its bytes are bounded by the server.
-const PAGE: i64 = 1_000;
-/// So far the clocks of programs that insert events may be behind the server's.
+/// The most events on a page. The server bounds its bytes.
+const PAGE_EVENTS: i64 = 1_000;
+/// Seconds by which clocks of programs that insert events may be behind the server's.
 const CLOCKS_APART_SECONDS: u32 = 60;
 
 impl Store {
-    /// The first events with `ts` from `from` to `to`, both included, and behind the key `after`: one
-    /// reply of the server, with the documents in `cursor.firstBatch`. What a change stream has shown
-    /// up to `to` is in it.
-    pub async fn old_events(
+    /// Reads a page of the archive: the first events with `ts` from `from` to `to`, both included, after the
+    /// key `after`. The page is a reply of the server, with the documents in `cursor.firstBatch`. It has
+    /// everything that a change stream has shown up to `to`.
+    pub async fn read_archive(
         &self,
         from: Timestamp,
         to: Timestamp,
@@ -42,7 +42,7 @@ impl Store {
             .find(filter)
             .sort(doc! {TS_FIELD: 1, "_id": 1})
             .hint(Hint::Name(INDEX.to_owned()))
-            .limit(-PAGE)
+            .limit(-PAGE_EVENTS)
             .max_time(self.server_limit());
         if let Some(after) = after {
             find = find.min(after.bounds());
@@ -56,7 +56,7 @@ impl Store {
         Ok(batch.map(|batch| batch.as_raw_document().to_owned()))
     }
 
-    /// Whether there are events without `ts` that may have been committed from `from` to `to`.
+    /// Whether there are events without `ts` that may have been committed between `from` and `to`.
     pub async fn has_events_without_ts(
         &self,
         from: Timestamp,
@@ -68,11 +68,11 @@ impl Store {
             time: 0,
             increment: 0,
         };
-        // Nothing and null sort before every timestamp.
+        // Missing and null sort before every timestamp.
         let find = events
             .find_one(doc! {
                 "$or": [{STORED_AT_FIELD: Bson::Null}, {STORED_AT_FIELD: {"$gte": date}}],
-                // What was made later was not committed before, whatever its program's clock says.
+                // An id that was made later was not committed before, whatever its program's clock says.
                 "_id": {"$not": {"$gte": made_after(to)}},
             })
             .projection(doc! {"_id": 1})
@@ -83,13 +83,13 @@ impl Store {
         Ok(self.with_deadline(find).await?.is_some())
     }
 
-    /// How long events are kept.
+    /// Returns the time for which events are kept.
     pub fn retention(&self) -> std::time::Duration {
         self.inner.retention
     }
 }
 
-/// The first `ObjectId` of those that are made when `to` has passed on every clock.
+/// Returns the first `ObjectId` that is made once `to` has passed on every clock.
 fn made_after(to: Timestamp) -> ObjectId {
     let seconds = to.time.saturating_add(CLOCKS_APART_SECONDS);
     let mut bytes = [0; 12];

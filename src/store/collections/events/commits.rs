@@ -1,32 +1,32 @@
-//! When events were committed that no node saw, as the oplog tells.
+//! The commits of events that no node saw, found in the oplog.
 
 use std::time::Duration;
 
 use bson::{Bson, DateTime, Document, RawBsonRef, RawDocument, Timestamp, doc};
 
-use super::dates::{Committed, Undated, seconds};
+use super::dates::{EventCommit, UndatedEvent, seconds};
 use crate::store::{EVENTS, Store, StoreError, client::read::collect};
 
-/// So far the clocks of programs that insert events may be ahead of the server's.
+/// Seconds by which clocks of programs that insert events may be ahead of the server's.
 const CLOCKS_APART_SECONDS: u32 = 60;
-/// So long the oplog is searched: it has no index, and is as long as the operator made it.
+/// Time for which the oplog is searched. It has no index, and is as long as the operator made it.
 const SEARCH_LIMIT: Duration = Duration::from_millis(1_500);
-/// So far back the oplog is searched for an event that says nothing of its age.
+/// Seconds back to which the oplog is searched for an event that says nothing about its age.
 const SEARCHED_SECONDS: u32 = 3_600;
 
 impl Store {
-    /// When events were committed, of those that the oplog still has. Nothing where it may not be read, or
-    /// takes too long to.
-    pub async fn commits_of(
+    /// Finds the commits of those events that the oplog still has. Returns nothing if the oplog may not be
+    /// read, or if that takes too long.
+    pub async fn find_commits(
         &self,
-        events: &[Undated],
+        events: &[UndatedEvent],
         now: DateTime,
-    ) -> Result<Vec<Committed>, StoreError> {
+    ) -> Result<Vec<EventCommit>, StoreError> {
         match self.search_oplog(events, now).await {
             Ok(found) => Ok(found),
             Err(error) if error.is_unavailable() && !error.is_slowness() => Err(error),
             Err(error) => {
-                tracing::debug!(%error, "the oplog does not say when events were committed");
+                tracing::debug!(%error, "the oplog cannot be searched for the commits of events");
                 Ok(Vec::new())
             }
         }
@@ -34,9 +34,9 @@ impl Store {
 
     async fn search_oplog(
         &self,
-        events: &[Undated],
+        events: &[UndatedEvent],
         now: DateTime,
-    ) -> Result<Vec<Committed>, StoreError> {
+    ) -> Result<Vec<EventCommit>, StoreError> {
         if events.is_empty() {
             return Ok(Vec::new());
         }
@@ -66,10 +66,10 @@ impl Store {
     }
 }
 
-/// From which second on the oplog may have one of them; `None` where all are older than its oldest entry.
-fn searched_from(events: &[Undated], oldest: Option<Timestamp>, now: DateTime) -> Option<u32> {
+/// Returns the second from which the oplog may have one of them. `None` if all are older than its oldest entry.
+fn searched_from(events: &[UndatedEvent], oldest: Option<Timestamp>, now: DateTime) -> Option<u32> {
     let oldest = oldest.map_or(0, |oldest| oldest.time);
-    let made_at = |event: &Undated| match event.made_at() {
+    let made_at = |event: &UndatedEvent| match event.made_at() {
         Some(made_at) => seconds(made_at),
         None => seconds(now).saturating_sub(SEARCHED_SECONDS).max(oldest),
     };
@@ -77,7 +77,7 @@ fn searched_from(events: &[Undated], oldest: Option<Timestamp>, now: DateTime) -
     first.map(|first| first.saturating_sub(CLOCKS_APART_SECONDS))
 }
 
-fn committed(entry: &RawDocument) -> Option<Committed> {
+fn committed(entry: &RawDocument) -> Option<EventCommit> {
     let inserted = entry.get_document("o").ok()?;
     let id = match inserted.get("_id") {
         Ok(Some(id)) => Bson::try_from(id).ok()?,
@@ -88,7 +88,7 @@ fn committed(entry: &RawDocument) -> Option<Committed> {
         Ok(Some(RawBsonRef::DateTime(wall_time))) => wall_time,
         _ => DateTime::from_millis(i64::from(at.time) * 1_000),
     };
-    Some(Committed { id, at, wall_time })
+    Some(EventCommit { id, at, wall_time })
 }
 
 #[cfg(test)]
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn what_is_older_than_the_oplog_does_not_make_it_be_searched() {
         let at = |second: i64| DateTime::from_millis(second * 1_000);
-        let undated = |stored_at: Option<i64>| Undated {
+        let undated = |stored_at: Option<i64>| UndatedEvent {
             id: Bson::Int32(1),
             stored_at: stored_at.map(at),
         };

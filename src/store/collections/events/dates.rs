@@ -1,9 +1,9 @@
-//! When events of other programs were committed.
+//! The dates of events: when they were committed.
 //!
-//! Events of ours carry `ts`, their place in the log, and `storedAt`, from which retention counts. What
-//! other programs insert lacks both, or one. The feed sees when each was committed, and [`Store::date_events`] writes
-//! it into what lacks. Where no node saw it, the oplog is asked, and then the `_id`; a field that a program set
-//! itself is left as it is.
+//! Events of ours carry `ts`, their place in the log, and `storedAt`, from which retention counts. Events of
+//! other programs lack both, or one. The feed sees when each was committed, and [`Store::date_events`]
+//! writes that into the event. If no node saw it, the oplog may tell, and else the `_id`. A field that a
+//! program set itself stays as it is.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,37 +15,38 @@ use crate::{
     store::{EVENTS, Store, StoreError, client::read::collect, unreadable::shown_id},
 };
 
-/// Events that are dated in one command at most: short enough to be done well within the time limit.
+/// The most events that one command dates: few enough to be done well within the time limit.
 const DATED_AT_ONCE: usize = 500;
-/// Undated events that are found at once, at most.
+/// The most undated events that are found at once.
 const FOUND_AT_ONCE: i64 = 5_000;
-/// An event, and when it was committed.
+
+/// The commit of an event.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Committed {
-    /// Its `_id`.
+pub struct EventCommit {
+    /// The `_id` of the event.
     pub id: Bson,
     /// The cluster time of the commit.
     pub at: Timestamp,
-    /// The server's clock then.
+    /// The wall time of the server at that moment.
     pub wall_time: DateTime,
 }
 
 /// A stored event that lacks one of the two fields.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Undated {
+pub struct UndatedEvent {
     /// Its `_id`.
     pub id: Bson,
     pub(super) stored_at: Option<DateTime>,
 }
 
-impl Undated {
+impl UndatedEvent {
     fn of(event: &RawDocument) -> Result<Self, Error> {
         let id = event.get("_id")?.map_or(Ok(Bson::Null), Bson::try_from)?;
         let stored_at = event.get_datetime(STORED_AT_FIELD).ok();
         Ok(Self { id, stored_at })
     }
 
-    /// When it was made, as far as it says.
+    /// Returns the time at which it was made, as far as the event says.
     pub(super) fn made_at(&self) -> Option<DateTime> {
         match self.id {
             Bson::ObjectId(id) => Some(id.timestamp()),
@@ -53,22 +54,22 @@ impl Undated {
         }
     }
 
-    /// The second in which it was committed, or one before that: the first of all where what it says cannot be, or
-    /// it says nothing.
+    /// Returns a second before which it cannot have been committed: the first of all if the event says
+    /// nothing, or something impossible.
     fn not_before(&self, now: DateTime) -> u32 {
         let made_at = self.made_at().filter(|made_at| *made_at <= now);
         made_at.map_or(0, seconds)
     }
 
-    /// The best guess at its place: not after `now`. Retention counts from now, so that an event of any age
-    /// stays for as long as it is promised.
-    pub fn guess(self, now: DateTime) -> Committed {
+    /// Estimates its commit: not after `now`. Retention counts from now, so that an event of any age stays
+    /// for the promised time.
+    pub fn estimate(self, now: DateTime) -> EventCommit {
         let made_at = self.made_at().map_or(now, |made_at| made_at.min(now));
         let at = Timestamp {
             time: seconds(made_at),
             increment: 0,
         };
-        Committed {
+        EventCommit {
             id: self.id,
             at,
             wall_time: now,
@@ -77,8 +78,8 @@ impl Undated {
 }
 
 impl Store {
-    /// Writes when events were committed into those that do not have it. Returns how many lacked it.
-    pub async fn date_events(&self, events: &[Committed]) -> Result<u64, StoreError> {
+    /// Writes the commits of events into those that lack a date. Returns the number of those.
+    pub async fn date_events(&self, events: &[EventCommit]) -> Result<u64, StoreError> {
         let mut dated = 0;
         for some in latest(events).chunks(DATED_AT_ONCE) {
             let undated = self.undated_among(some).await?;
@@ -102,24 +103,27 @@ impl Store {
         Ok(dated)
     }
 
-    /// Dates events by what they say of themselves. That may put one before places that clients have passed
-    /// already, and so it is noted first: replays from there tell that they may lack some.
-    pub async fn date_by_guess(
+    /// Dates events by what they say of themselves. That may put one before positions that clients have
+    /// already passed. So it is noted first: replays from there report that they may miss events.
+    pub async fn date_by_estimate(
         &self,
-        events: Vec<Undated>,
+        events: Vec<UndatedEvent>,
         now: DateTime,
     ) -> Result<u64, StoreError> {
         let first = events.iter().map(|event| event.not_before(now)).min();
         if let Some(first) = first.filter(|first| *first < seconds(now)) {
             let from = DateTime::from_millis(i64::from(first) * 1_000);
-            self.note_guesses(from, now).await?;
+            self.note_estimates(from, now).await?;
         }
-        let guesses: Vec<_> = events.into_iter().map(|event| event.guess(now)).collect();
-        self.date_events(&guesses).await
+        let estimates: Vec<_> = events
+            .into_iter()
+            .map(|event| event.estimate(now))
+            .collect();
+        self.date_events(&estimates).await
     }
 
-    /// Those of them that another node has not dated yet: the others cost one look and no write.
-    async fn undated_among(&self, events: &[&Committed]) -> Result<HashSet<String>, StoreError> {
+    /// Finds those that no other node has dated yet. The others cost one read and no write.
+    async fn undated_among(&self, events: &[&EventCommit]) -> Result<HashSet<String>, StoreError> {
         let ids: Vec<&Bson> = events.iter().map(|event| &event.id).collect();
         let mut filter = lacking();
         filter.insert("_id", doc! {"$in": ids});
@@ -127,14 +131,18 @@ impl Store {
         Ok(found.iter().map(|undated| undated.id.to_string()).collect())
     }
 
-    /// Some of the events that lack a date, and whether there may be more.
-    pub async fn undated_events(&self) -> Result<(Vec<Undated>, bool), StoreError> {
+    /// Finds some of the events that lack a date. Returns them, and whether there may be more.
+    pub async fn undated_events(&self) -> Result<(Vec<UndatedEvent>, bool), StoreError> {
         let found = self.find_undated(lacking(), FOUND_AT_ONCE).await?;
         let more = i64::try_from(found.len()).is_ok_and(|found| found >= FOUND_AT_ONCE);
         Ok((found, more))
     }
 
-    async fn find_undated(&self, filter: Document, limit: i64) -> Result<Vec<Undated>, StoreError> {
+    async fn find_undated(
+        &self,
+        filter: Document,
+        limit: i64,
+    ) -> Result<Vec<UndatedEvent>, StoreError> {
         let events = self.events();
         let find = events
             .find(filter)
@@ -145,7 +153,7 @@ impl Store {
             .with_deadline(async { collect(find.batch().await?).await })
             .await?;
         let undated = found.iter().filter_map(|event| {
-            let read = Undated::of(event);
+            let read = UndatedEvent::of(event);
             read.inspect_err(|error| self.note_unreadable(EVENTS, shown_id(event), error))
                 .ok()
         });
@@ -153,9 +161,9 @@ impl Store {
     }
 }
 
-/// The last commit of each: what was deleted and inserted again is what the later one made.
-fn latest(events: &[Committed]) -> Vec<&Committed> {
-    let mut latest: HashMap<String, &Committed> = HashMap::new();
+/// Returns the last commit of each event: a document that was deleted and inserted again is the later one.
+fn latest(events: &[EventCommit]) -> Vec<&EventCommit> {
+    let mut latest: HashMap<String, &EventCommit> = HashMap::new();
     for event in events {
         let known = latest.entry(event.id.to_string()).or_insert(event);
         if event.at > known.at {
@@ -165,13 +173,13 @@ fn latest(events: &[Committed]) -> Vec<&Committed> {
     latest.into_values().collect()
 }
 
-/// Events that lack a field: each part is served by the index on it.
+/// Returns the query for events that lack a field. Each part is served by the index on the field.
 fn lacking() -> Document {
     doc! {"$or": [{STORED_AT_FIELD: Bson::Null}, {TS_FIELD: Bson::Null}]}
 }
 
-/// The update that dates an event: what is there stays.
-fn dating(event: &Committed) -> Document {
+/// Returns the update that dates an event. Fields that are there stay.
+fn dating(event: &EventCommit) -> Document {
     let or = |field: &str, value: Bson| doc! {"$ifNull": [format!("${field}"), value]};
     doc! {
         "q": {"_id": {"$eq": event.id.clone()}},

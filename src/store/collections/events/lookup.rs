@@ -1,8 +1,8 @@
-//! Finding an event by the id and source it is shown with.
+//! Finding an event by the id and source that it is shown with.
 //!
 //! The text of an id may stand for several values: `5` for a number or a string, 24 hex digits for an
-//! object id. The query asks for all of them, each branch by an index; what came back is then held to
-//! what is shown.
+//! object id too. The query asks for all of them, with an index for each branch. The results are then
+//! compared by what is shown.
 
 use std::iter;
 
@@ -15,12 +15,12 @@ use crate::{
     store::{EVENTS, Store, StoreError, client::read::collect_within, unreadable::shown_id},
 };
 
-/// Events of one id and different sources that are looked at, at most.
-const LIMIT: i64 = 1_000;
-/// Bytes of these; what is left out then is one more of several.
-const BYTES: usize = 8 << 20;
-/// Every type but null and array: the condition of the index on `id` and `source`, which the planner
-/// uses only where a query repeats it. Migration 0002 has the same list.
+/// The most events of one id, with different sources, that are looked at.
+const MOST_EVENTS: i64 = 1_000;
+/// The most bytes of these. Events beyond them would only be further ones of several.
+const MOST_BYTES: usize = 8 << 20;
+/// Every type except null and array: the condition of the index on `id` and `source`. The planner uses the
+/// index only if a query repeats the condition. Migration 0002 has the same list.
 const PRESENT: [&str; 15] = [
     "string",
     "number",
@@ -40,7 +40,7 @@ const PRESENT: [&str; 15] = [
 ];
 
 impl Store {
-    /// The events shown with this `id` (and `source`, where given): one for each source.
+    /// Finds the events that are shown with this `id` (and `source`, if given): one for each source.
     pub async fn find_events(
         &self,
         id: &str,
@@ -51,9 +51,9 @@ impl Store {
         let events = self.events();
         let find = events
             .find(lookup(conditions))
-            .limit(LIMIT)
+            .limit(MOST_EVENTS)
             .max_time(self.server_limit());
-        let reading = async { collect_within(find.batch().await?, BYTES).await };
+        let reading = async { collect_within(find.batch().await?, MOST_BYTES).await };
         let (found, _) = self.with_deadline(reading).await?;
         let mut matching = Vec::new();
         for event in found {
@@ -72,7 +72,7 @@ impl Store {
     }
 }
 
-/// Asks for each kind of place where an id that satisfies one of these may stand.
+/// Builds the query for ids that satisfy one of these conditions, in each field that an id may come from.
 fn lookup(conditions: impl IntoIterator<Item = Document>) -> Document {
     let types = &PRESENT[..];
     let with = |condition: &Document, name: &str, value: Bson| {
@@ -90,8 +90,8 @@ fn lookup(conditions: impl IntoIterator<Item = Document>) -> Document {
     doc! {"$or": branches.collect::<Vec<_>>()}
 }
 
-/// Texts that are shown as `text` since something in them is no text: all that begin alike are looked at, as far as
-/// the bounds go.
+/// Returns the condition for texts that are shown as `text` because part of them is not UTF-8: all that begin
+/// like it, as far as the bounds go.
 fn mended(text: &str) -> Option<Document> {
     let prefix = prefix(text);
     if prefix == text {
@@ -104,7 +104,7 @@ fn mended(text: &str) -> Option<Document> {
     Some(range)
 }
 
-/// Every value whose plain text may be `text`.
+/// Returns every value whose plain text may be `text`.
 fn candidates(text: &str) -> Vec<Bson> {
     let mut values = vec![Bson::String(text.to_owned())];
     values.extend(ObjectId::parse_str(text).map(Bson::ObjectId));
@@ -116,8 +116,8 @@ fn candidates(text: &str) -> Vec<Bson> {
     }
     let json =
         parse_json(text.as_bytes()).and_then(|value| to_bson(value, "#").map_err(|f| f.detail));
-    // Null would stand for a missing id, a regular expression for whatever matches it, and of what is
-    // undefined no server can be asked.
+    // Null would find a missing id, a regular expression all that it matches, and no server can be asked
+    // for undefined.
     values.extend(json.ok().filter(|value| {
         !matches!(
             value,

@@ -1,11 +1,11 @@
-//! The places between which pages of events begin and end.
+//! Page keys: the points between events at which pages begin and end.
 
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 use data_encoding::BASE32HEX_NOPAD;
 
 use crate::{event::TS_FIELD, extjson::read_or_mend, store::collections::document_limits};
 
-/// Where an event stands among pages: its `ts` (null where it has none) and its `_id`; and the point in time
+/// The place of an event among pages: its `ts` (null if it has none) and its `_id`; and the point in time
 /// that the pages show.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PageKey {
@@ -14,13 +14,13 @@ pub struct PageKey {
     as_of: Option<Timestamp>,
 }
 
-/// Why a page key was not accepted.
+/// The refusal of a page key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the page cursor is damaged: this service did not issue it")]
 pub struct PageKeyError;
 
-/// The page key of a stored event, for who reads on behind it. Of one whose `_id` is no text it is the next
-/// that can be written down: nobody is held up by it, and what has the very same `ts` may be passed over.
+/// Returns the page key of a stored event, to read on after it. If the `_id` is text that is not UTF-8, it is
+/// the next key that can be written down: reading goes on, and may skip events with the very same `ts`.
 pub fn event_page_key(event: &RawDocument, newest_first: bool) -> Result<PageKey, PageKeyError> {
     let key = read_or_mend(event, |event| {
         let value = |name: &str| event.get(name)?.map_or(Ok(Bson::Null), Bson::try_from);
@@ -48,14 +48,16 @@ fn has_text_id(event: &RawDocument) -> bool {
     id.is_ok_and(|id| id.is_none_or(|id| Bson::try_from(id).is_ok()))
 }
 
-/// The part of a text before what is shown in place of what is none.
+/// Returns the part of a text before the first replacement character, which stands for bytes that are not
+/// UTF-8.
 pub(super) fn prefix(text: &str) -> &str {
     text.split(char::REPLACEMENT_CHARACTER)
         .next()
         .unwrap_or_default()
 }
 
-/// The first text behind all that begin so, whatever bytes follow; `None` where there is none.
+/// Returns the first text after all those that begin with `prefix`, whatever bytes follow. `None` if there is
+/// none.
 pub(super) fn behind(prefix: &str) -> Option<String> {
     let mut characters: Vec<char> = prefix.chars().collect();
     while let Some(last) = characters.pop() {
@@ -68,33 +70,32 @@ pub(super) fn behind(prefix: &str) -> Option<String> {
 }
 
 impl PageKey {
-    /// The `_id`.
     pub(super) fn id(&self) -> &Bson {
         &self.id
     }
 
-    /// Whether the event has a place in time.
+    /// Whether the event has a `ts`.
     pub(super) fn is_dated(&self) -> bool {
         self.ts != Bson::Null
     }
 
-    /// The cluster time that the pages show, where they show one.
+    /// Returns the cluster time that the pages show, if they show one.
     pub(super) fn as_of(&self) -> Option<Timestamp> {
         self.as_of
     }
 
-    /// The same place, among pages that show this time.
+    /// Returns the same place among pages that show this time.
     #[must_use]
     pub fn shown_as_of(self, as_of: Option<Timestamp>) -> Self {
         Self { as_of, ..self }
     }
 
-    /// The key as the index has it.
+    /// Returns the key in the form of the index.
     pub(super) fn bounds(&self) -> Document {
         doc! {TS_FIELD: self.ts.clone(), "_id": self.id.clone()}
     }
 
-    /// The opaque text that a client keeps.
+    /// Writes the opaque text that a client keeps.
     pub fn encode(&self) -> Result<String, PageKeyError> {
         let mut key = doc! {"t": self.ts.clone(), "i": self.id.clone()};
         if let Some(as_of) = self.as_of {
@@ -116,7 +117,7 @@ impl PageKey {
             return Err(PageKeyError);
         }
         let raw = RawDocumentBuf::from_bytes(bytes).map_err(|_| PageKeyError)?;
-        // Whoever made it may have nested it so deep that reading it takes more than the stack.
+        // A forged key may be nested so deep that parsing it would overflow the stack.
         document_limits::check(&raw).map_err(|_| PageKeyError)?;
         let mut key = Document::try_from(&*raw).map_err(|_| PageKeyError)?;
         let as_of = match key.remove("p") {

@@ -1,13 +1,15 @@
-//! Pages of past events, in the log's own order.
+//! Pages of past events, in the order of the log.
 //!
-//! The order is (`ts`, `_id`), as the index has it. Events of ours carry the server's timestamp, and those
-//! that other programs inserted get that of their commit a moment later; until then they have none, and are
-//! the newest. A page that begins with the newest begins with them, and only one that begins with the oldest follows
-//! the index, where what is missing (and a `ts` of another type than timestamp) stands before every timestamp.
+//! The order is (`ts`, `_id`), as in the index. Events of ours carry the server's timestamp. Events that
+//! other programs inserted get the timestamp of their commit a moment later. Until then they have none,
+//! and are the newest. A page that begins with the newest begins with them. A page that begins with the
+//! oldest follows the index, in which a missing `ts` (and one of another type) comes before every
+//! timestamp.
 //!
-//! All pages of a reading show one point in time: that of the first, which its cursor hands on. So a client
-//! that goes on with the feed behind that point has each event once, although an event may be committed later than its `ts`
-//! says. The server reads so far back for some minutes only; then pages show what is there.
+//! All pages of a reading show one point in time: that of the first page, which its cursor passes on. So a
+//! client that continues with the feed after that point gets each event once, even though an event may
+//! be committed later than its `ts` says. The server can read the past for some minutes only. After that,
+//! pages show what is there.
 
 mod reading;
 
@@ -24,21 +26,21 @@ use mongodb::{
 use tokio::time::sleep;
 
 use self::reading::Reading;
-pub use self::reading::{EventPage, Taken};
+pub use self::reading::{EventPage, PageStep};
 use super::page_key::PageKey;
 use crate::{
     event::{DEFAULT_TYPE, TS_FIELD, default_source},
     store::{Store, StoreError},
 };
 
-/// Events in one reply at most; its bytes are bounded by the server.
-const BATCH: u32 = 1_000;
-/// A point in time that the server offers and cannot read is asked for so often, before a page does without.
+/// The most events in one reply. The server bounds its bytes.
+const BATCH_EVENTS: u32 = 1_000;
+/// Attempts to read a point in time that the server offers but cannot read, before a page does without one.
 const ATTEMPTS: u32 = 5;
-/// Between two of these.
+/// Pause between two of these.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Which events, and from where.
+/// A query for a page of events.
 #[derive(Clone, Debug, Default)]
 pub struct EventQuery {
     /// The event after which the page begins; `None` begins with the oldest.
@@ -55,35 +57,26 @@ pub struct EventQuery {
     pub subject: Option<String>,
     /// Only those whose whole document matches this query.
     pub filter: Option<Document>,
-    /// How many are read at most.
+    /// The most events that are read.
     pub limit: Option<usize>,
-    /// How long the reading may take.
-    pub patience: Patience,
-}
-
-/// How long is read at most; as long as any request waits for the database, where nothing is said.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience(pub Duration);
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self(Duration::MAX)
-    }
+    /// Time that the reading may take; `None` is the time of any request to the database.
+    pub time_limit: Option<Duration>,
 }
 
 /// The point in time that a page shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum AsOf {
-    /// The newest that a majority has.
+    /// The newest point that a majority has.
     Newest,
-    /// That of the page before.
+    /// The point of the page before.
     Time(Timestamp),
-    /// None in particular.
+    /// No point in particular.
     Unknown,
 }
 
 impl AsOf {
-    /// Between two keys the earlier point is shown: whoever goes on from there repeats rather than lacks.
+    /// Chooses the point in time. Between two keys it is the earlier one: continuing from there repeats events
+    /// rather than missing some.
     fn wanted(query: &EventQuery) -> Self {
         let mut keys = query.after.iter().chain(&query.before).peekable();
         if keys.peek().is_none() {
@@ -94,17 +87,17 @@ impl AsOf {
     }
 }
 
-/// A part of the collection, which is read as a whole.
+/// A part of the collection that one query reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Part {
     All,
-    /// What was inserted a moment ago without a `ts`.
+    /// Events inserted a moment ago without a `ts`.
     Undated,
     Dated,
 }
 
 impl Part {
-    /// The parts in which a page is read.
+    /// Returns the parts in which a page is read.
     fn of(query: &EventQuery) -> &'static [Self] {
         let is_dated = |key: &Option<PageKey>| key.as_ref().map(PageKey::is_dated);
         if !query.newest_first {
@@ -137,11 +130,12 @@ impl Part {
 }
 
 impl Store {
-    /// Reads a page of events in the order asked for, one by one, and gives the key behind which there may
-    /// be more: where the page is full, where its time is up, or `query.limit` were read. A server that
-    /// finds nothing in that time is [`StoreError::TooSlow`]; a query that it cannot read is refused.
+    /// Reads a page of events in the order asked for, and shows them to `take` one by one. Returns the key
+    /// after which there may be more if the page is full, if its time is up, or if `query.limit` events
+    /// were read. If the server finds nothing in time, the error is [`StoreError::TooSlow`]. A query that the
+    /// server cannot read is refused.
     ///
-    /// `take` may take its time: it runs on threads that serve nobody else.
+    /// `take` may be slow: it runs on threads that serve nobody else.
     pub async fn read_events<P, T>(
         &self,
         query: &EventQuery,
@@ -150,12 +144,12 @@ impl Store {
     ) -> Result<EventPage<P>, StoreError>
     where
         P: Send + 'static,
-        T: Fn(&mut P, &RawDocument) -> Taken + Send + 'static,
+        T: Fn(&mut P, &RawDocument) -> PageStep + Send + 'static,
     {
-        let patience = query.patience.0.min(self.server_limit());
-        let mut reading = Reading::new(page, take, query, patience);
+        let time_limit = self.page_time_limit(query);
+        let mut reading = Reading::new(page, take, query, time_limit);
         let too_slow = |error: StoreError| match error {
-            error if error.is_time_limit() => StoreError::TooSlow { waited: patience },
+            error if error.is_time_limit() => StoreError::TooSlow { waited: time_limit },
             error => error.of_query(),
         };
         let begun = self.begin_page(query).await.map_err(too_slow)?;
@@ -164,7 +158,7 @@ impl Store {
             let mut batches = part.stream(&mut session);
             while !reading.is_over() {
                 match self.with_deadline(batches.try_next()).await {
-                    Ok(Some(batch)) => reading = aside(move || reading.take(&batch)).await??,
+                    Ok(Some(batch)) => reading = offload(move || reading.take(&batch)).await??,
                     Ok(None) => break,
                     Err(error) if reading.may_end(&error) => reading.end(),
                     Err(error) => return Err(too_slow(error)),
@@ -172,6 +166,11 @@ impl Store {
             }
         }
         reading.finish(session.snapshot_time())
+    }
+
+    fn page_time_limit(&self, query: &EventQuery) -> Duration {
+        let limit = self.server_limit();
+        query.time_limit.map_or(limit, |time| time.min(limit))
     }
 
     /// Begins to read all parts, at one point in time if the server can.
@@ -202,7 +201,7 @@ impl Store {
         as_of: AsOf,
     ) -> Result<(ClientSession, Vec<SessionRawBatchCursor>), StoreError> {
         let session = self.client().start_session();
-        // The client's own concern (majority) would keep a snapshot's from being sent.
+        // The client's own concern (majority) would override the snapshot's.
         let (session, concern) = match as_of {
             AsOf::Newest => (session.snapshot(true), ReadConcern::snapshot()),
             AsOf::Time(time) => {
@@ -233,8 +232,8 @@ impl Store {
             .find(self.event_filter(query, part))
             .sort(doc! {TS_FIELD: direction, "_id": direction})
             .hint(Hint::Name("ts".to_owned()))
-            .batch_size(BATCH)
-            .max_time(query.patience.0.min(self.server_limit()));
+            .batch_size(BATCH_EVENTS)
+            .max_time(self.page_time_limit(query));
         if let Some(limit) = query.limit {
             find = find.limit(i64::try_from(limit.max(1)).unwrap_or(i64::MAX));
         }
@@ -271,8 +270,8 @@ impl Store {
     }
 }
 
-/// The condition under which an attribute is shown as `wanted`: it is that text, or it is missing and
-/// that is its default.
+/// Returns the condition for an attribute that is shown as `wanted`: it is that text, or it is missing and
+/// `wanted` is its default.
 fn shown_as(wanted: &str, default: &str) -> Document {
     if wanted == default {
         doc! {"$in": [wanted, Bson::Null]}
@@ -281,13 +280,15 @@ fn shown_as(wanted: &str, default: &str) -> Document {
     }
 }
 
-/// Does work on a thread of its own; a panic in it is the caller's.
-async fn aside<T: Send + 'static>(
+/// Does work on a thread of its own. A panic in it becomes the caller's.
+async fn offload<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, StoreError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => Ok(done),
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Err(StoreError::Unexpected("a page was cut while it was read")),
+        Err(_) => Err(StoreError::Unexpected(
+            "a page was aborted while it was read",
+        )),
     }
 }

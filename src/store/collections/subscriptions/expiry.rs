@@ -1,18 +1,18 @@
-//! Deleting subscriptions that have expired.
+//! Deleting expired subscriptions.
 
 use bson::{Bson, doc};
 use mongodb::{error::Error, options::Hint};
 
 use crate::store::{Store, StoreError, client::read::collect};
 
-/// The index that expiry is found by, the TTL monitor's too.
+/// The index on the expiry, which the TTL monitor uses too.
 const INDEX: &str = "expiresAt";
-/// Documents deleted in one call at most: short enough to be done well within the time limit.
-const DELETE_LIMIT: i64 = 1_000;
+/// The most documents deleted in one call: few enough to be done well within the time limit.
+const MOST_DELETED: i64 = 1_000;
 
 impl Store {
-    /// Deletes subscriptions whose `expiresAt` has passed by the server's clock when it deletes them, so
-    /// that one that is prolonged meanwhile stays. Returns how many; there may be more.
+    /// Deletes subscriptions whose `expiresAt` has passed, by the server's clock at the delete: one that was
+    /// prolonged meanwhile stays. Returns their number. There may be more.
     pub async fn delete_expired_subscriptions(&self) -> Result<u64, StoreError> {
         let now = self.server_time().await?;
         let subscriptions = self.subscriptions();
@@ -20,7 +20,7 @@ impl Store {
             .find(doc! {INDEX: {"$lte": now}})
             .projection(doc! {"_id": 1})
             .hint(Hint::Name(INDEX.to_owned()))
-            .limit(DELETE_LIMIT)
+            .limit(MOST_DELETED)
             .max_time(self.server_limit());
         let found = self
             .with_deadline(async { collect(find.batch().await?).await })
@@ -34,7 +34,7 @@ impl Store {
         if ids.is_empty() {
             return Ok(0);
         }
-        // Dates alone: the server's clock comes after whatever is no date, and after null.
+        // Only dates: the server's clock is greater than values of some other types, and than null.
         let expired = doc! {
             "_id": {"$in": ids},
             INDEX: {"$lte": now},

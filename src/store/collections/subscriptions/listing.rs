@@ -1,7 +1,7 @@
-//! Pages of subscriptions, in the order of `_id`, whatever type the ids have.
+//! Pages of subscriptions, in the order of `_id`, whatever types the ids have.
 //!
-//! A page begins after a key by an aggregation's `$gt`, which orders all types, as the index does; a
-//! query's own `$gt` only sees values of its operand's type.
+//! A page begins after a key by an aggregation's `$gt`, which orders all types as the index does. A query's
+//! own `$gt` only sees values of its operand's type.
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::options::Hint;
@@ -14,34 +14,34 @@ use crate::{
     subscription::DocumentKey,
 };
 
-/// Documents in one reply at most.
-const BATCH: u32 = 1_000;
+/// The most documents in one reply.
+const BATCH_DOCUMENTS: u32 = 1_000;
 
-/// Which subscriptions, and from where.
+/// A query for a page of subscriptions.
 #[derive(Clone, Debug)]
 pub struct ListQuery {
     /// The `_id` after which the page begins; `None` begins at the start.
     pub after: Option<Bson>,
     /// Only those with exactly this name.
     pub name: Option<String>,
-    /// Only those whose document says so.
+    /// Only those whose document says this.
     pub stored_status: Option<StoredStatus>,
-    /// How many at most.
+    /// The most subscriptions on the page.
     pub limit: usize,
-    /// Bytes at most; the first may be larger.
+    /// The most bytes on the page; its first item may be larger.
     pub bytes: usize,
 }
 
-/// What a query gave.
+/// A page of subscriptions.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Listed {
     /// The documents.
     pub documents: Vec<RawDocumentBuf>,
-    /// Whether there are no more.
+    /// True if there are no more.
     pub exhausted: bool,
 }
 
-/// What a document says of its status.
+/// The status that a document names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StoredStatus {
     /// `active`, or nothing.
@@ -80,7 +80,7 @@ impl ListQuery {
         filter
     }
 
-    /// The index that serves the query, in the order of `_id`.
+    /// Returns the index that serves the query in the order of `_id`.
     fn index(&self) -> Hint {
         let name = match (&self.name, self.stored_status) {
             (Some(_), _) => "name",
@@ -92,7 +92,7 @@ impl ListQuery {
 }
 
 impl Store {
-    /// One page, ordered by `_id`.
+    /// Reads one page, in the order of `_id`.
     pub async fn list_subscriptions(&self, query: &ListQuery) -> Result<Listed, StoreError> {
         let mut filter = query.filter();
         if let Some(after) = &query.after {
@@ -104,7 +104,7 @@ impl Store {
             .sort(doc! {"_id": 1})
             .limit(i64::try_from(query.limit.max(1)).unwrap_or(i64::MAX))
             .hint(query.index())
-            .batch_size(BATCH)
+            .batch_size(BATCH_DOCUMENTS)
             .max_time(self.server_limit());
         let reading = async { collect_within(find.batch().await?, query.bytes).await };
         let (documents, whole) = self.with_deadline(reading).await?;
@@ -114,7 +114,7 @@ impl Store {
         })
     }
 
-    /// How many there are, over all pages.
+    /// Counts the subscriptions on all pages.
     pub async fn count_subscriptions(&self, query: &ListQuery) -> Result<u64, StoreError> {
         let subscriptions = self.subscriptions();
         let count = subscriptions
@@ -124,7 +124,7 @@ impl Store {
         self.with_deadline(count).await
     }
 
-    /// Those of `keys` that exist, in no particular order.
+    /// Reads those of `keys` that exist, in no particular order.
     pub async fn subscriptions_by_key(
         &self,
         keys: &[DocumentKey],

@@ -1,4 +1,4 @@
-//! All subscriptions as they were at one point in time.
+//! A snapshot of all subscriptions at one point in time.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use tokio::sync::mpsc;
 
 use crate::store::{Store, StoreError};
 
-/// A failed snapshot is tried again at a newer time this often before the caller hears of it.
+/// Attempts at a snapshot, each at a newer time, before the caller gets the error.
 const ATTEMPTS: u32 = 5;
-/// A pause before trying again, so that the majority's point can move on (error 246).
+/// Pause before another attempt, so that the majority's point can move on (error 246).
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Documents in one reply: enough that asking costs little, few enough that whoever takes them is
-/// busy while the next are read.
-const BATCH_SIZE: u32 = 10_000;
+/// Documents in one reply: enough that requests cost little, few enough that the receiver works while the next
+/// ones are read.
+const BATCH_DOCUMENTS: u32 = 10_000;
 
-/// Some of the documents of a snapshot, as the server sent them.
+/// A batch of documents of a snapshot, as the server sent them.
 #[derive(Debug)]
-pub struct Documents(RawBatch);
+pub struct SubscriptionBatch(RawBatch);
 
-impl Documents {
+impl SubscriptionBatch {
     /// Shows each of them to `visit`.
     pub fn each(&self, mut visit: impl FnMut(&RawDocument)) -> Result<(), StoreError> {
         for item in self.0.doc_slices()? {
@@ -35,15 +35,14 @@ impl Documents {
 }
 
 impl Store {
-    /// Reads all subscriptions at one point in time and sends them to where `start` says, in no
-    /// particular order. Returns the cluster time: the documents are all those of it, and changes after
-    /// it are not in them.
+    /// Reads all subscriptions at one point in time and sends them, in no particular order, to the channel that
+    /// `start` returns. Returns the cluster time of the snapshot: later changes are not in it.
     ///
-    /// `start` is called again where the server lost the point in time half way (errors 239 and
-    /// 246): what was sent before is void. A collection that does not exist is empty.
+    /// Calls `start` again if the server lost the point in time half way (errors 239 and 246). Then the
+    /// batches sent before are void. A collection that does not exist is empty.
     pub async fn load_subscriptions(
         &self,
-        mut start: impl FnMut() -> mpsc::Sender<Documents>,
+        mut start: impl FnMut() -> mpsc::Sender<SubscriptionBatch>,
     ) -> Result<Timestamp, StoreError> {
         let mut attempt = 1;
         loop {
@@ -58,24 +57,27 @@ impl Store {
         }
     }
 
-    async fn read_snapshot(&self, to: mpsc::Sender<Documents>) -> Result<Timestamp, StoreError> {
-        // The time is asked for rather than taken from the answer: that has none where the collection
-        // is missing, and what is not there at this time is known not to be.
+    async fn read_snapshot(
+        &self,
+        to: mpsc::Sender<SubscriptionBatch>,
+    ) -> Result<Timestamp, StoreError> {
+        // Ask for the time, rather than taking it from the answer: that has none if the collection is
+        // missing. A collection that is missing now had nothing at this time.
         let time = self.ping().await?;
         let session = self.client().start_session().snapshot(true);
         let mut session = self.with_deadline(session.snapshot_time(time)).await?;
         let subscriptions = self.subscriptions();
-        // The client's own concern (majority) would keep the session's from being sent.
+        // The client's own concern (majority) would override the session's.
         let find = subscriptions
             .find(doc! {})
-            .batch_size(BATCH_SIZE)
+            .batch_size(BATCH_DOCUMENTS)
             .read_concern(ReadConcern::snapshot())
             .session(&mut session);
         let mut cursor = self.with_deadline(find.batch()).await?;
         let mut batches = cursor.stream(&mut session);
         while let Some(batch) = self.with_deadline(batches.try_next()).await? {
-            let sent = to.send(Documents(batch)).await;
-            sent.map_err(|_| StoreError::Unexpected("nobody takes the subscriptions"))?;
+            let sent = to.send(SubscriptionBatch(batch)).await;
+            sent.map_err(|_| StoreError::Unexpected("nobody receives the subscriptions"))?;
         }
         Ok(time)
     }

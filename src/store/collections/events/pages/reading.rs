@@ -11,24 +11,24 @@ use crate::store::{
     collections::events::page_key::{PageKey, PageKeyError, event_page_key},
 };
 
-/// What becomes of an event that was read.
+/// The answer of a page to an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Taken {
-    /// It stands on the page, or is passed over.
-    Done,
-    /// It is not taken: the page ends before it.
+pub enum PageStep {
+    /// The event is on the page, or skipped.
+    Next,
+    /// The page is full, and ends before the event.
     Full,
 }
 
-/// What was read.
+/// A page that was read.
 #[derive(Clone, PartialEq, Debug)]
 pub struct EventPage<P> {
-    /// What the reader made of the events.
+    /// The content that `take` built from the events.
     pub page: P,
-    /// The key behind which there may be more.
+    /// The key after which there may be more.
     pub next: Option<PageKey>,
-    /// The cluster time of which it shows everything, and nothing later; `None` where it shows what was there
-    /// when each event was read.
+    /// The cluster time that it shows: everything up to it, and nothing later. `None` if it shows what was
+    /// there when each event was read.
     pub as_of: Option<Timestamp>,
 }
 
@@ -37,23 +37,23 @@ pub(super) struct Reading<P, T> {
     page: P,
     take: T,
     begun: Instant,
-    patience: Duration,
+    time_limit: Duration,
     reached: Option<Result<PageKey, PageKeyError>>,
     count: usize,
     limit: Option<usize>,
     newest_first: bool,
-    /// Whether it ends before what the database has.
+    /// True if the page ends although the database has more.
     ended: bool,
 }
 
-impl<P, T: Fn(&mut P, &RawDocument) -> Taken> Reading<P, T> {
-    /// Begins with nothing.
-    pub(super) fn new(page: P, take: T, query: &EventQuery, patience: Duration) -> Self {
+impl<P, T: Fn(&mut P, &RawDocument) -> PageStep> Reading<P, T> {
+    /// Begins with an empty page.
+    pub(super) fn new(page: P, take: T, query: &EventQuery, time_limit: Duration) -> Self {
         Self {
             page,
             take,
             begun: Instant::now(),
-            patience,
+            time_limit,
             reached: None,
             count: 0,
             limit: query.limit,
@@ -62,8 +62,8 @@ impl<P, T: Fn(&mut P, &RawDocument) -> Taken> Reading<P, T> {
         }
     }
 
-    /// Takes what stands in one reply. The first event is taken however long that takes, so that every page
-    /// comes further.
+    /// Takes the events of one reply. The first event is taken even if the time is up, so that every page
+    /// makes progress.
     pub(super) fn take(mut self, batch: &RawBatch) -> mongodb::error::Result<Self> {
         for item in batch.doc_slices()? {
             let RawBsonRef::Document(event) = item? else {
@@ -72,7 +72,7 @@ impl<P, T: Fn(&mut P, &RawDocument) -> Taken> Reading<P, T> {
             if self.is_over() {
                 return Ok(self);
             }
-            if self.is_late() || (self.take)(&mut self.page, event) == Taken::Full {
+            if self.is_late() || (self.take)(&mut self.page, event) == PageStep::Full {
                 self.ended = true;
                 return Ok(self);
             }
@@ -84,25 +84,25 @@ impl<P, T: Fn(&mut P, &RawDocument) -> Taken> Reading<P, T> {
     }
 
     fn is_late(&self) -> bool {
-        self.reached.is_some() && self.begun.elapsed() > self.patience
+        self.reached.is_some() && self.begun.elapsed() > self.time_limit
     }
 
-    /// Whether the page may end where a reading failed: what was read before stands.
+    /// Whether the page may end where reading failed, with the events read until then.
     pub(super) fn may_end(&self, error: &StoreError) -> bool {
         self.reached.is_some() && (error.is_time_limit() || error.is_snapshot_lost())
     }
 
-    /// Ends it before what the database has.
+    /// Ends the page although the database may have more.
     pub(super) fn end(&mut self) {
         self.ended = true;
     }
 
-    /// Whether nothing more is taken.
+    /// Whether the page takes no more events.
     pub(super) fn is_over(&self) -> bool {
         self.ended || self.limit == Some(self.count)
     }
 
-    /// The page, which shows this time.
+    /// Returns the page, which shows this point in time.
     pub(super) fn finish(self, as_of: Option<Timestamp>) -> Result<EventPage<P>, StoreError> {
         let more = self.is_over();
         let reached = self.reached.transpose();

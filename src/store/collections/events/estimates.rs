@@ -1,23 +1,24 @@
-//! Where events are that were put at a place by a guess.
+//! The stretches of time in which events with an estimated date may have been committed.
 //!
-//! Such an event was committed at its place or later, until it was put there; at any time until then, where it does not
-//! tell its age. That stretch is noted, in `migrations`. A replay that begins within one, and so behind the place, may miss
-//! the event; one that reads the place shows it.
+//! Such an event was committed at its estimated place or later, but before it was dated. If it does not
+//! tell its age, it may have been committed at any time before that. The stretch is noted in `migrations`.
+//! A replay that begins inside a stretch, and so after the place, may miss the event. A replay that reads
+//! the place shows it.
 
 use bson::{Bson, DateTime, Document, Timestamp, doc};
 
 use crate::store::{MIGRATIONS, Store, StoreError};
 
 const NOTE: &str = "guesses";
-/// Stretches that are told apart. Of more one is made, which tells of too much and misses nothing.
-const STRETCHES: i32 = 100;
-/// So far the clock that made a guess may be ahead of the server's.
+/// The most stretches that are kept apart. More are joined into one, which reports too much and misses nothing.
+const MOST_STRETCHES: i32 = 100;
+/// Seconds by which the clock of an estimate may be ahead of the server's.
 const CLOCKS_APART_SECONDS: u32 = 60;
 
 impl Store {
-    /// Notes that events may have been committed at any time from `from` until `to`, which is now, and are put at `from` or
-    /// behind it.
-    pub(super) async fn note_guesses(
+    /// Notes that events may have been committed at any time between `from` and `to`, which is now, and are
+    /// dated at `from` or later.
+    pub(super) async fn note_estimates(
         &self,
         from: DateTime,
         to: DateTime,
@@ -32,9 +33,9 @@ impl Store {
         self.run(note).await.map(drop)
     }
 
-    /// Whether a reading from `start` to `end` may lack an event that was committed behind `since`, since it
-    /// was put before or behind all that is read.
-    pub async fn may_lack_guessed(
+    /// Whether a reading from `start` to `end` may miss an event that was committed after `since`, because the
+    /// event is dated before or after all that is read.
+    pub async fn may_miss_estimated(
         &self,
         start: Timestamp,
         since: Timestamp,
@@ -56,15 +57,15 @@ impl Store {
     }
 }
 
-/// The change of the note: a stretch is joined with those that it touches, and all are where they are too many.
-/// Those whose events are gone, which is what lies before `kept`, are forgotten.
+/// Returns the update of the note. It joins the stretch with those that it touches, or with all if they are
+/// too many, and forgets those before `kept`, whose events are gone.
 fn noted(from: DateTime, to: DateTime, kept: DateTime) -> Vec<Document> {
     let stretches =
         |condition: Document, of: Bson| doc! {"$filter": {"input": of, "cond": condition}};
     let known = doc! {"$ifNull": ["$stretches", []]};
     let joins = doc! {"$or": [
         {"$gte": ["$$this.to", from]},
-        {"$gte": [{"$size": "$stretches"}, STRETCHES]},
+        {"$gte": [{"$size": "$stretches"}, MOST_STRETCHES]},
     ]};
     let joined = doc! {
         "from": {"$min": [from, {"$min": "$joined.from"}]},
