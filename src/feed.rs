@@ -166,7 +166,7 @@ impl Follower<'_> {
                     Ok(None) => {}
                     Ok(Some(interrupted)) => return interrupted,
                     Err(error) => {
-                        tracing::warn!(%error, "the oversized change cannot be passed yet");
+                        tracing::warn!(%error, "cannot skip the oversized change yet");
                         self.report_disconnected();
                         backoff.wait().await;
                     }
@@ -342,7 +342,7 @@ impl Follower<'_> {
             match self.feed.store.find_stored(&key).await {
                 Ok(read) => return read.document,
                 Err(error) => {
-                    tracing::warn!(%error, "a changed subscription cannot be read yet");
+                    tracing::warn!(%error, "cannot read a changed subscription yet");
                     self.report_disconnected();
                     backoff.wait().await;
                 }
@@ -361,7 +361,7 @@ impl Follower<'_> {
         own: OwnCollection,
         operation: &'static str,
     ) -> Option<FeedChangeKind> {
-        tracing::warn!(collection = ?own, operation, "a collection of ours is gone");
+        tracing::warn!(collection = ?own, operation, "a collection of this service was dropped or renamed");
         self.feed.metrics.feed.oddity(operation);
         self.repairs.want();
         match own {

@@ -321,11 +321,11 @@ impl Node {
 /// Ends what is left at the deadline.
 async fn cut(clients: &ClientTasks) {
     let left = clients.len();
-    tracing::warn!(left, "the deadline has passed; cutting what is left");
+    tracing::warn!(left, "the deadline has passed; aborting what is left");
     clients.abort();
     if timeout(CUT_GRACE, clients.ended()).await.is_err() {
         let left = clients.len();
-        tracing::warn!(left, "some of it does not end");
+        tracing::warn!(left, "some connections do not end");
     }
 }
 
@@ -358,7 +358,7 @@ async fn say_goodbye(state: &AppState, patience: Duration) {
     let farewell = state.store.write_node_stopped(&state.node);
     match timeout(patience, farewell).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "the others are not told of this stop"),
-        Err(_) => tracing::warn!("the others are not told of this stop in time"),
+        Ok(Err(error)) => tracing::warn!(%error, "cannot tell the other nodes of this stop"),
+        Err(_) => tracing::warn!("could not tell the other nodes of this stop in time"),
     }
 }

@@ -56,7 +56,7 @@ pub(crate) async fn write_with_retries<W: Future<Output = Result<(), StoreError>
 /// Answers a question, if the asker still waits.
 pub(crate) fn answer<T>(reply: oneshot::Sender<T>, value: T) {
     if reply.send(value).is_err() {
-        tracing::trace!("the asker has gone");
+        tracing::trace!("the caller no longer waits");
     }
 }
 

@@ -362,6 +362,6 @@ fn outbox_bounds(socket: &config::Socket) -> outbox::Bounds {
 /// Answers a question whose asker may have gone.
 fn answer<T>(reply: oneshot::Sender<T>, value: T) {
     if reply.send(value).is_err() {
-        tracing::trace!("the asker has gone");
+        tracing::trace!("the caller no longer waits");
     }
 }

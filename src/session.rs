@@ -173,7 +173,7 @@ async fn open(
         Ok(Some(connection)) => return Some(connection),
         Ok(None) => Ending::ConnectionLost,
         Err(_) => {
-            tracing::error!(?key, "the beginning of a connection panicked");
+            tracing::error!(?key, "opening a connection panicked");
             Ending::InternalError
         }
     };
@@ -198,7 +198,7 @@ async fn whereabouts(
 
 fn refuse(answer: oneshot::Sender<Result<(), AttachError>>, error: AttachError) {
     if answer.send(Err(error)).is_err() {
-        tracing::trace!("the asker has gone; nothing was opened");
+        tracing::trace!("the client has left; nothing was opened");
     }
 }
 

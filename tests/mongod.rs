@@ -75,7 +75,7 @@ async fn end_of_the_server_itself_is_noticed() {
 
     let reason = mongod.ended().await;
 
-    assert!(reason.contains("the last it said"), "{reason}");
+    assert!(reason.contains("its last output"), "{reason}");
     mongod.stop().await;
 }
 

@@ -121,7 +121,7 @@ impl WebSocket {
     /// Tells the client that nothing more comes.
     pub(crate) fn shutdown_write(&self) {
         if let Err(error) = SockRef::from(&self.tcp).shutdown(std::net::Shutdown::Write) {
-            tracing::trace!(%error, "the socket is gone already");
+            tracing::trace!(%error, "the socket is already gone");
         }
     }
 }

@@ -77,12 +77,12 @@ pub(crate) fn delete_history(
                 // What is lost stays lost: there is no more to be known.
                 Err(OplogError::Lost) => {
                     tracing::info!(
-                        "the oplog does not tell of the deletes before this node's start"
+                        "the oplog does not reach back to the deletes before this node's start"
                     );
                     break;
                 }
                 Err(OplogError::Failed) => {
-                    tracing::warn!("the deletes before this node's start cannot be read now");
+                    tracing::warn!("cannot read the deletes before this node's start now");
                 }
             }
         }
@@ -134,7 +134,7 @@ impl DeleteReader {
     /// Returns the time a day before `until`, or the begin of the oplog if that is later.
     async fn start(&self, until: Position) -> Result<Timestamp, OplogError> {
         let oldest = self.store.oplog_begin().await.map_err(|error| {
-            tracing::debug!(%error, "the oplog's window cannot be measured now");
+            tracing::debug!(%error, "cannot measure the oplog's window now");
             OplogError::Failed
         })?;
         let day = u32::try_from(TEARDOWN_MEMORY.as_secs()).unwrap_or(u32::MAX);

@@ -75,7 +75,9 @@ impl Follower<'_> {
         loop {
             match self.read_all().await {
                 Ok((time, table)) if time >= position.cluster_time() => return (time, table),
-                Ok(_) => tracing::debug!("the subscriptions are not as new as the feed yet"),
+                Ok(_) => tracing::debug!(
+                    "the loaded subscriptions are older than the feed; loading again"
+                ),
                 Err(error) => {
                     tracing::warn!(%error, "the subscriptions cannot be loaded yet");
                     self.report_disconnected();

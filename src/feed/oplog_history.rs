@@ -20,7 +20,7 @@ use crate::{
 /// Changes in one reply at most.
 const BATCH_SIZE: u32 = 2_000;
 
-/// Why the past cannot be read.
+/// Why the oplog cannot be read for replays.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum OplogError {
     /// The database does not reach back so far.
@@ -72,7 +72,7 @@ impl OplogReader {
 }
 
 pub(super) fn explain(error: &StreamError) -> OplogError {
-    tracing::debug!(%error, "the past cannot be read");
+    tracing::debug!(%error, "the oplog cannot be read for replays");
     match error {
         StreamError::Driver(error) if failure::remedy(error) != Remedy::Reopen => OplogError::Lost,
         _ => OplogError::Failed,

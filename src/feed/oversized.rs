@@ -55,7 +55,7 @@ impl Follower<'_> {
         age: Duration,
         resume: &mut ResumePoint,
     ) -> Option<Interrupted> {
-        tracing::warn!(position = ?raw.position, operation = raw.operation, "stepping over an oversized change");
+        tracing::warn!(position = ?raw.position, operation = raw.operation, "skipping an oversized change");
         self.feed.metrics.feed.oddity("oversized");
         let of_subscription = raw.collection == Some(OwnCollection::Subscriptions);
         let kind = if of_subscription && raw.operation != "delete" {

@@ -25,10 +25,10 @@ impl Repairs {
         loop {
             self.wanted.notified().await;
             while let Err(error) = store.repair().await {
-                tracing::warn!(%error, "the collections cannot be set up again yet");
+                tracing::warn!(%error, "cannot restore the collections yet");
                 backoff.wait().await;
             }
-            tracing::info!("the collections are set up again");
+            tracing::info!("restored the collections");
             backoff.reset();
         }
     }

@@ -54,7 +54,7 @@ impl Follower<'_> {
             FeedState::Current
         });
         if was_disconnected {
-            tracing::info!(lag_seconds = age.as_secs(), "the feed goes on");
+            tracing::info!(lag_seconds = age.as_secs(), "the feed has resumed");
         }
         if let Some(newest) = newest {
             let age = DateTime::now().timestamp_millis() - newest.wall_time.timestamp_millis();
@@ -65,7 +65,7 @@ impl Follower<'_> {
 
     /// Reports a change that nothing has to be done about.
     pub(super) fn report_odd(&self, operation: &'static str) {
-        tracing::info!(operation, "an unusual change");
+        tracing::info!(operation, "an unusual change in the feed");
         self.feed.metrics.feed.oddity(operation);
     }
 }

@@ -51,7 +51,7 @@ pub(super) enum StreamError {
     Silent(Duration),
     #[error("the server closed the cursor")]
     Closed,
-    #[error("the reply is not a change stream's: {0}")]
+    #[error("the reply is not that of a change stream: {0}")]
     Malformed(&'static str),
 }
 

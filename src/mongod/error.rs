@@ -76,7 +76,7 @@ pub enum Error {
     Spawn(#[from] io::Error),
 
     /// mongod ended before it could be used.
-    #[error("mongod ended while starting ({status}); the last it said:\n{log}", status = describe(*code))]
+    #[error("mongod ended while starting ({status}); its last output:\n{log}", status = describe(*code))]
     Ended {
         /// Its exit code; above 128, the signal that ended it plus 128.
         code: Option<i32>,
@@ -94,7 +94,7 @@ pub enum Error {
     },
 
     /// mongod runs, but did not become writable in time.
-    #[error("mongod was not writable after {seconds} s ({state}); the last it said:\n{log}")]
+    #[error("mongod was not writable after {seconds} s ({state}); its last output:\n{log}")]
     NotWritable {
         /// How long it was waited for, in seconds.
         seconds: u64,

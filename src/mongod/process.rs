@@ -148,7 +148,7 @@ impl Process {
         if self.log.contains(NO_SPACE) {
             return format!("the disk of {} is full", self.dir.display());
         }
-        format!("the last it said:\n{}", self.last_words())
+        format!("its last output:\n{}", self.last_words())
     }
 
     /// Kills it (SIGKILL) and waits until it is gone.

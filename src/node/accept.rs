@@ -114,7 +114,7 @@ impl Acceptor {
 
     async fn serve(self: Arc<Self>, tcp: TcpStream, remote: SocketAddr, place: TcpPermit) {
         if let Err(error) = self.tune(&tcp) {
-            tracing::debug!(%error, "a client left at once");
+            tracing::debug!(%error, "socket options cannot be set");
             return;
         }
         let arrived = arrived(&tcp);
@@ -187,7 +187,7 @@ impl Acceptor {
 
     fn failed(&self, error: &hyper::Error, remote: SocketAddr) {
         let cause = cause(error);
-        tracing::debug!(%error, cause, %remote, "an HTTP connection ended badly");
+        tracing::debug!(%error, cause, %remote, "an HTTP connection failed");
         self.metrics.http.connection_failed(cause);
     }
 
@@ -218,7 +218,7 @@ impl Shortage {
     /// An attempt failed.
     fn felt(&mut self, error: &io::Error) {
         let Some((_, failures)) = &mut self.0 else {
-            tracing::warn!(%error, "no connection can be accepted now; those that wait are taken later");
+            tracing::warn!(%error, "cannot accept connections now; waiting ones are accepted later");
             self.0 = Some((Instant::now(), 1));
             return;
         };
@@ -229,7 +229,7 @@ impl Shortage {
     fn ended(&mut self) {
         if let Some((since, failures)) = self.0.take() {
             let lasted_ms = since.elapsed().as_millis();
-            tracing::info!(failures, lasted_ms, "connections are accepted again");
+            tracing::info!(failures, lasted_ms, "accepting connections again");
         }
     }
 }

@@ -102,14 +102,14 @@ impl Admission {
             tracing::warn!(
                 descriptors,
                 taken = all,
-                "limits.tcp_connections is more than there are descriptors for"
+                "limits.tcp_connections is more than the file descriptors allow"
             );
         }
         tracing::info!(
             descriptors,
             tcp_connections = all,
             per_address = of_address,
-            "TCP connections that are taken"
+            "limits on TCP connections"
         );
         Self {
             numbers,
@@ -155,11 +155,7 @@ impl Admission {
         self.turned_away += 1;
         if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             let (full, count) = (full.name(), std::mem::take(&mut self.turned_away));
-            tracing::warn!(
-                full,
-                count,
-                "TCP connections are turned away: no place is left"
-            );
+            tracing::warn!(full, count, "turning TCP connections away: no slot is left");
             self.told = Some(Instant::now());
         }
     }

@@ -59,7 +59,7 @@ impl Dating {
                         Ok(true) => GATHERING,
                         Ok(false) => LOOK_INTERVAL,
                         Err(error) => {
-                            tracing::debug!(%error, "undated events cannot be looked for now");
+                            tracing::debug!(%error, "cannot look for undated events now");
                             LOOK_INTERVAL
                         }
                     };
@@ -88,12 +88,12 @@ impl Dating {
             match self.store.date_events(events).await {
                 Ok(_) => return,
                 Err(error) if error.is_unavailable() => {
-                    tracing::debug!(%error, "events cannot be dated now");
+                    tracing::debug!(%error, "cannot date events now");
                     self.store.availability().wait_primary().await;
                     sleep(jittered(GATHERING)).await;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "events cannot be dated");
+                    tracing::warn!(%error, "cannot date events");
                     return;
                 }
             }
@@ -122,7 +122,7 @@ impl Dating {
         tracing::debug!(
             dated,
             guessed,
-            "events of other programs that no node saw are dated"
+            "dated events of other programs that no node had seen"
         );
         Ok(more)
     }

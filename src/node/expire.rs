@@ -63,7 +63,7 @@ async fn left(store: &Store, at: DateTime) -> Result<Duration, StoreError> {
 }
 
 async fn put_off(store: &Store, error: &StoreError) {
-    tracing::debug!(%error, "expired subscriptions cannot be deleted now");
+    tracing::debug!(%error, "cannot delete expired subscriptions now");
     store.availability().wait_primary().await;
     sleep(PAUSE).await;
 }

@@ -59,10 +59,13 @@ fn problem(read: &[u8], error: &hyper::Error) -> Problem {
     if read.contains(&b'\n') && !is_longer_than_any(read) {
         Problem::new(
             Kind::HeadersTooLarge,
-            "the request's head is larger than limits.header_bytes, or has more than 100 headers",
+            "the request's headers exceed limits.header_bytes, or are more than 100",
         )
     } else {
-        Problem::new(Kind::UriTooLong, "the address is longer than a head may be")
+        Problem::new(
+            Kind::UriTooLong,
+            "the address is longer than limits.header_bytes",
+        )
     }
 }
 

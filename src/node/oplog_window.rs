@@ -25,7 +25,7 @@ impl OplogWindow {
             Ok(false) => {
                 metrics.store.oplog_window.set(f64::NAN);
             }
-            Err(error) => tracing::debug!(%error, "the oplog's window cannot be measured now"),
+            Err(error) => tracing::debug!(%error, "cannot measure the oplog's window now"),
         }
     }
 
@@ -56,8 +56,8 @@ impl OplogWindow {
                 count,
                 example,
                 oplog_window_seconds = window,
-                "acknowledged positions of durable subscriptions are about to leave the oplog; \
-                 their clients have been away for long, or the oplog is too small \
+                "acknowledged positions of durable subscriptions are about to leave the oplog: their clients have been \
+                 away for long, or the oplog is too small \
                  (see oplogMinRetentionHours)"
             );
         }

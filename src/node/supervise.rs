@@ -14,7 +14,7 @@ use crate::http::{Abort, Outcome};
 
 /// A task that ended though the node cannot do its work without it.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the task \"{task}\" {how}: this node cannot do its work without it, and ends")]
+#[error("the task \"{task}\" {how}: this node cannot work without it and ends")]
 pub struct TaskFault {
     task: &'static str,
     how: String,

@@ -95,13 +95,13 @@ async fn watch_rights(store: &Store, health: &Health) {
             if missing.as_ref() != Some(&right) {
                 tracing::error!(
                     detail = right,
-                    "the database forbids what this service needs; an operator has to grant it"
+                    "this service lacks a right on the database; an operator must grant it"
                 );
                 missing = Some(right);
             }
             sleep(PAUSE).await;
         }
-        tracing::info!("the database has not forbidden anything for a while");
+        tracing::info!("the database has refused no right for a while");
         report(store, health);
     }
 }
@@ -134,7 +134,10 @@ async fn watch_room(router: &RouterHandle, health: &Health) {
     loop {
         let warning = occupancy.borrow_and_update().warning();
         if let Some(warning) = warning.as_deref().filter(|_| !warned) {
-            tracing::warn!(warning, "this node is nearly full of subscriptions");
+            tracing::warn!(
+                warning,
+                "this node has almost as many subscriptions as it may hold"
+            );
         }
         warned = warning.is_some();
         health.report(Part::Router, "up", warning);

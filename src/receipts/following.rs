@@ -41,7 +41,7 @@ impl Following {
         self.0.push(Box::pin(async move {
             let all = timeout(patience, all_gone(&connections)).await;
             if all.is_err() {
-                tracing::warn!("connections of a deleted subscription are not gone in time");
+                tracing::warn!("connections of a deleted subscription did not close in time");
             }
             let receipt = counted(receipt, &connections);
             (number, receipt, connections)

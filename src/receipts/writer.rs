@@ -108,7 +108,7 @@ impl Writer {
 
     fn on_counted(&mut self, number: Number, receipt: Receipt) {
         if self.waiting.add(number, receipt) {
-            tracing::error!("the receipt of a teardown is given up: too many wait to be written");
+            tracing::error!("giving up a receipt: too many wait to be written");
             self.metrics.receipts.lost.inc();
         }
     }

@@ -211,7 +211,7 @@ impl Router {
                 subscription = removed.subscription.id().as_deref(),
                 ended,
                 reason = ending.token(),
-                "subscription is gone"
+                "a subscription was removed"
             );
         }
         let deletion = when.deletion(self.position, ending);

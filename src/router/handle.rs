@@ -76,19 +76,20 @@ pub(crate) enum AttachError {
     #[error("there is no such subscription")]
     Unknown,
     /// This node has as many connections as it may.
-    #[error("this node has as many connections as it takes")]
+    #[error("this node has as many connections as it may have")]
     NodeFull,
     /// The subscription has as many connections on this node as it may.
-    #[error("the subscription has as many connections on this node as it takes")]
+    #[error("the subscription has as many connections on this node as it may have")]
     SubscriptionFull,
     /// This node has no room for the subscription itself.
     #[error(
-        "this node has no room for the subscription (limits.subscriptions, limits.subscriptions_bytes), and cannot tell which events are its"
+        "this node has no room for the subscription (limits.subscriptions, limits.subscriptions_bytes), so it cannot \
+         tell which events match"
     )]
     NoRoom,
     /// Those who get the past have as much of subscriptions in memory as they may.
     #[error(
-        "the subscriptions of those who get the past take as much on this node as limits.subscriptions_bytes allows"
+        "the subscriptions with running replays take as much memory on this node as limits.subscriptions_bytes allows"
     )]
     ReplaysFull,
     /// This node stops.

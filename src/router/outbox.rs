@@ -265,7 +265,7 @@ impl Sender {
     pub(crate) async fn emptied(&self, deadline: Instant) {
         let emptied = poll_fn(|cx| self.poll_emptied(cx));
         if timeout_at(deadline, emptied).await.is_err() {
-            tracing::debug!("a connection that ends was not served in time");
+            tracing::debug!("an ending connection was not served in time");
         }
         self.0.lock().sender = None;
     }

@@ -21,7 +21,7 @@ use crate::{
 fn too_expensive(position: Position, deployment: DeploymentId) -> String {
     let cursor = position.cursor(deployment);
     format!(
-        "too expensive: whether it matches the event at {cursor} takes more steps than a filter may take"
+        "too expensive: deciding whether it matches the event at {cursor} takes more steps than a filter may take"
     )
 }
 
@@ -38,7 +38,7 @@ impl Router {
         tracing::warn!(
             filters = undecided.len(),
             position = ?self.position,
-            "matching an event took so much that some filters were passed over"
+            "matching an event was too expensive; some filters were skipped"
         );
         for slot in undecided {
             self.end_on_gap(slot, before);

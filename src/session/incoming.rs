@@ -59,7 +59,7 @@ impl Connection {
                 Ok(())
             }
             Err(error) => {
-                tracing::debug!(%error, "a client's message cannot be understood");
+                tracing::debug!(%error, "a client's message is malformed");
                 self.fault = Some(error.into());
                 Err(Ending::BadMessage)
             }

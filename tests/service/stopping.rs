@@ -221,13 +221,9 @@ async fn a_process_with_few_descriptors_does_not_run_out_of_them() {
     service.publish("still here", json!(1)).await;
     assert_eq!(socket.event().await, json!(1));
     drop(socket);
-    let shortage = process.logged(&["no connection can be accepted now"]);
+    let shortage = process.logged(&["cannot accept connections now"]);
     assert!(shortage.is_empty(), "{shortage:?}");
-    assert!(
-        !process
-            .logged(&["TCP connections are turned away"])
-            .is_empty()
-    );
+    assert!(!process.logged(&["turning TCP connections away"]).is_empty());
     process.signal("TERM").await;
     assert_eq!(process.end().await, Some(0));
 }

@@ -68,7 +68,7 @@ impl Occupancy {
         .into_iter()
         .find(|(_, held, most)| held.saturating_mul(5) >= most.saturating_mul(4))
         .map(|(setting, held, most)| {
-            format!("subscriptions take {held} of the {most} that {setting} allows")
+            format!("subscriptions use {held} of the {most} that {setting} allows")
         })
     }
 

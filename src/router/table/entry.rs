@@ -9,9 +9,8 @@ use crate::{
 };
 
 /// The fault of a subscription that a full node knows by its id alone.
-const NO_ROOM: &str = "#: this node holds as many subscriptions as limits.subscriptions and \
-     limits.subscriptions_bytes allow; where there is room again, this one is taken up when it is written \
-     or the node starts";
+const NO_ROOM: &str = "#: this node holds as many subscriptions as limits.subscriptions and limits.subscriptions_bytes \
+                       allow; once there is room, it takes this one up when it is written again or the node restarts";
 
 /// A subscription whose filter, if it is active, is in the index.
 #[derive(Debug)]

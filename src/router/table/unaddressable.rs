@@ -11,7 +11,7 @@ use bson::RawDocumentBuf;
 use crate::subscription::{DocumentKey, Subscription, object_id};
 
 /// Why an `ObjectId` is not the subscription.
-const TAKEN: &str = "#/_id: another document has this id as a string, and is the subscription";
+const TAKEN: &str = "#/_id: another document has this id as a string; that one is the subscription";
 
 /// The documents that are set aside.
 #[derive(Debug, Default)]

@@ -72,7 +72,7 @@ impl Warnings {
                 Warning::Unknown { key, field } => tracing::warn!(
                     subscription = %key,
                     field,
-                    "a subscription has a field that nothing reads; is it misspelt?"
+                    "a subscription has an unknown field; is it misspelt?"
                 ),
             }
         }
@@ -80,7 +80,7 @@ impl Warnings {
             let more = std::mem::take(&mut self.more);
             tracing::warn!(
                 more,
-                "more is wrong with subscriptions than is named here; see status=invalid"
+                "further problems with subscriptions are not logged; see status=invalid"
             );
         }
     }

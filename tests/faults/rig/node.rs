@@ -239,7 +239,7 @@ impl Log {
         let mut lines = BufReader::new(log).lines();
         while let Ok(Some(line)) = lines.next_line().await {
             self.with(|lines| {
-                if line.contains("panicked at") && !line.contains("server/strike.rs") {
+                if line.contains("panicked at") && !line.contains("node/fault_injection.rs") {
                     lines.panics.push(line.clone());
                 }
                 lines.last.push_back(line);
