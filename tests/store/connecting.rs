@@ -312,7 +312,7 @@ async fn a_set_that_was_not_initiated_or_has_another_name_is_told() {
     .await
     .to_string();
     assert!(
-        error.contains("asks for replica set x, the server is of tidegate"),
+        error.contains("asks for replica set x, but the server belongs to tidegate"),
         "{error}"
     );
 }
