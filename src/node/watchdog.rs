@@ -112,8 +112,8 @@ async fn watch_filters(router: &RouterHandle, health: &Health) {
     loop {
         known = router.unmatchable(known).await;
         let detail = format!(
-            "subscriptions that are invalid since their filters could not be matched with an event: \
-             {known}; see status=invalid"
+            "{known} subscriptions are invalid because an event could not be matched with their filters; see \
+             status=invalid"
         );
         match known {
             0 => health.report(Part::Filters, "up", None),
