@@ -107,6 +107,8 @@ impl Ending {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -126,6 +128,25 @@ mod tests {
                 4500..=4999 => assert!(!ending.retry(), "{ending:?}"),
                 _ => {}
             }
+        }
+    }
+    #[test]
+    fn the_pages_have_every_ending_and_no_other() {
+        let page = include_str!("../../docs/http.md");
+        let mut listed = BTreeSet::new();
+        for row in page.lines().filter(|line| line.starts_with("| ")) {
+            let cells: Vec<_> = row.split('|').map(str::trim).collect();
+            for pair in cells.windows(2) {
+                let code = pair[0].parse::<u16>().ok().filter(|code| *code >= 1000);
+                let token = pair[1].split('`').nth(1);
+                listed.extend(code.zip(token));
+            }
+        }
+        let endings = Ending::ALL.map(|ending| (ending.code(), ending.token()));
+        assert_eq!(listed, endings.into());
+        let help = include_str!("../../docs/troubleshooting.md");
+        for (code, token) in endings {
+            assert!(help.contains(&format!("`{token}`")), "{code} {token}");
         }
     }
 }
