@@ -34,7 +34,7 @@ pub use self::{
     client::{
         availability::{Availability, AvailabilityWatch, Outage, jittered},
         error::StoreError,
-        startup::{Foreign, StartupError},
+        startup::{ForeignCollection, StartupError},
     },
     collections::{
         events::{

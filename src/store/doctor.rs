@@ -1,7 +1,7 @@
-//! What can be learned of a database before a node runs on it, or when one does not.
+//! A check-up of a database, before a node runs on it or when one cannot.
 //!
-//! Everything here only reads, and needs as few rights as possible: what cannot be read is told as not
-//! known.
+//! Everything here only reads, and needs as few rights as possible. What cannot be read is reported as
+//! unknown.
 
 mod oplog;
 mod rights;
@@ -18,53 +18,55 @@ use super::{
 };
 use crate::config::Config;
 
-/// How long all of it may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Time that the whole check-up may take.
+const CHECKUP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What was learned.
+/// The results of a check-up.
 #[derive(Debug)]
 pub struct Checkup {
     /// The server.
     pub server: Server,
-    /// What the user may do.
+    /// The rights of the user.
     pub rights: Rights,
-    /// How far back the history reaches.
+    /// The oplog.
     pub oplog: Oplog,
-    /// The two clocks.
+    /// The difference between the two clocks.
     pub clock: Clock,
-    /// Whether a change stream can be opened; if not, the server's words.
+    /// The attempt to open a change stream: the server's words if it failed.
     pub stream: Result<(), String>,
 }
 
-/// What the server says that it is.
+/// The server, in its own words.
 #[derive(Clone, Debug)]
 pub struct Server {
     /// Its version.
     pub version: String,
-    /// What it lets itself be used as: its feature compatibility version, if this may be read.
+    /// Its feature compatibility version, if the user may read it.
     pub compatibility: Option<String>,
     /// The name of its replica set.
     pub set_name: String,
-    /// How many members hold data.
+    /// The number of members that hold data.
     pub members: usize,
 }
 
-/// How far this machine's clock and the server's are apart.
+/// The difference between this machine's clock and the server's.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    /// By how much the server's is ahead, in milliseconds; negative if it is behind.
+    /// Milliseconds by which the server's clock is ahead; negative if it is behind.
     pub ahead_ms: i64,
-    /// By how much that may be wrong: the time that the question took.
+    /// Milliseconds by which this may be wrong: half the time that the question took.
     pub uncertain_ms: i64,
 }
 
-/// Looks at the database of a configuration. An error says that it cannot be used at all.
+/// Checks the database of a configuration. An error means that it cannot be used at all.
 pub async fn check_up(config: &Config) -> Result<Checkup, StoreError> {
-    let looking = tokio::time::timeout(PATIENCE, look(config));
+    let looking = tokio::time::timeout(CHECKUP_TIMEOUT, look(config));
     let failed = match looking.await {
         Ok(Ok(checkup)) => return Ok(checkup),
         Ok(Err(error)) => error,
-        Err(_) => StoreError::TimedOut { waited: PATIENCE },
+        Err(_) => StoreError::TimedOut {
+            waited: CHECKUP_TIMEOUT,
+        },
     };
     Err(connect::explain(failed, config).await)
 }
@@ -107,7 +109,7 @@ async fn server(
     })
 }
 
-/// The server read its clock at some time between the question and the answer.
+/// Compares the clocks. The server read its own at some time between the question and the answer.
 fn clock(hello: &Document, (asked_at, asked): (DateTime, Instant)) -> Clock {
     let took = i64::try_from(asked.elapsed().as_millis()).unwrap_or(i64::MAX);
     let theirs = hello.get_datetime("localTime").copied().unwrap_or(asked_at);
@@ -118,7 +120,7 @@ fn clock(hello: &Document, (asked_at, asked): (DateTime, Instant)) -> Clock {
     }
 }
 
-/// Opens the kind of stream that a node reads, and closes it again.
+/// Opens a change stream like that of a node, and closes it again.
 async fn open_stream(database: &Database) -> Result<Result<(), String>, StoreError> {
     let stream = doc! {"$changeStream": {"fullDocument": "whenAvailable"}};
     match database.aggregate([stream]).await {
@@ -130,7 +132,7 @@ async fn open_stream(database: &Database) -> Result<Result<(), String>, StoreErr
     }
 }
 
-/// An answer; `None` where the right to ask is missing (or the server does not know the question).
+/// Returns the answer; `None` if the right to ask is missing, or the server does not know the question.
 fn permitted<T>(answer: mongodb::error::Result<T>) -> Result<Option<T>, StoreError> {
     const NOT_KNOWN: [i32; 2] = [26, 59];
     match answer {

@@ -1,19 +1,19 @@
-//! Migrations: what our collections must be like, brought about once, by one node at a time.
+//! Migrations: they bring the collections to their desired state, once, with one node at a time.
 //!
-//! The files are `migrations/NNNN_name.json`, part of the binary. Each is a list of database
-//! commands that may be run any number of times. What was applied is recorded in the collection
-//! `migrations` with the file's checksum; a lease in the same collection lets many nodes start together.
+//! The files are `migrations/NNNN_name.json`, part of the binary. Each is a list of database commands that
+//! may run any number of times. The collection `migrations` records each applied file with its checksum. A
+//! lease in the same collection lets many nodes start together.
 //!
-//! A database that records migrations this binary does not know is used all the same: while nodes are
-//! upgraded one by one, those of the old version must be able to restart, and a migration never
-//! takes away what the version before it needs (see migrations/README.md).
+//! A database with records of migrations that this binary does not know is used all the same. While nodes
+//! are upgraded one by one, those of the old version must be able to restart. So a migration never takes
+//! away what the version before it needs (see migrations/README.md).
 
+mod actual;
 mod apply;
+mod desired;
 mod difference;
 mod files;
-mod found;
-mod ours;
-mod wanted;
+mod ownership;
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
@@ -29,7 +29,7 @@ pub use self::difference::Difference;
 use self::{
     difference::differences,
     files::{FILES, Migration},
-    ours::Look,
+    ownership::Ownership,
 };
 
 /// The lease that a migrating node holds.
@@ -41,51 +41,54 @@ const MIGRATION_LEASE: LeaseName = LeaseName {
 /// Time for which a migrator's lease holds without being renewed.
 const LEASE_LENGTH: Duration = Duration::from_secs(15);
 
-/// One migration and where it stands.
+/// A migration and its state.
 #[derive(Clone, PartialEq, Debug)]
 pub struct MigrationStatus {
-    /// The file's name without its ending: `0001_subscriptions`.
+    /// The name of the file without its ending: `0001_subscriptions`.
     pub name: String,
-    /// Where it stands.
+    /// Its state.
     pub state: MigrationState,
 }
 
-/// Where a migration stands.
+/// The state of a migration.
 #[derive(Clone, PartialEq, Debug)]
 pub enum MigrationState {
     /// Not applied yet.
     Pending,
-    /// Applied, at this time of the server's clock.
+    /// Applied at this time, by the server's clock.
     Applied(DateTime),
-    /// Applied, and the file was changed since.
+    /// Applied, and the file was changed afterwards.
     Edited {
         /// The checksum on record.
         recorded: String,
         /// The checksum of the file in this binary.
         ours: String,
     },
-    /// Applied by a newer version; this binary does not have the file.
+    /// Applied by a newer version: this binary does not have the file.
     Unknown(DateTime),
 }
 
-/// How a database stands, learned by reading alone.
+/// A survey of a database, made by reading alone.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Survey {
-    /// Where each migration stands, in order.
+    /// The migrations with their states, in order.
     pub migrations: Vec<MigrationStatus>,
-    /// Where the collections are not as the applied migrations made them.
+    /// The differences of the collections from what the applied migrations made.
     pub differences: Vec<Difference>,
-    look: Look,
+    ownership: Ownership,
 }
 
 impl Survey {
-    /// Why the service does not start on this database and changes nothing, where something in it is
-    /// somebody else's.
+    /// Returns the reason why the service does not start on this database, if a collection in it belongs to
+    /// somebody else. Then the service changes nothing.
     pub fn refusal(&self, database: &str) -> Option<String> {
-        self.look.result(database).err().map(|e| e.to_string())
+        self.ownership
+            .require_ours(database)
+            .err()
+            .map(|e| e.to_string())
     }
 
-    /// Whether a newer version was at work.
+    /// Whether a newer version migrated the database.
     fn is_newer(&self) -> bool {
         let mut states = self.migrations.iter().map(|one| &one.state);
         states.any(|state| matches!(state, MigrationState::Unknown(_)))
@@ -93,15 +96,15 @@ impl Survey {
 }
 
 impl Store {
-    /// Where each migration stands, in order.
+    /// Reads the migrations with their states, in order.
     pub async fn migration_status(&self) -> Result<Vec<MigrationStatus>, StoreError> {
         Ok(self.survey().await?.migrations)
     }
 
-    /// How the database stands. Changes nothing, and needs no more than the right to read.
+    /// Surveys the database. Changes nothing, and needs only the right to read.
     pub async fn survey(&self) -> Result<Survey, StoreError> {
-        let found = self.found().await?;
-        let look = self.look(&found).await?;
+        let found = self.actual_collections().await?;
+        let ownership = self.check_ownership(&found).await?;
         let records = match found.get(MIGRATIONS).filter(|f| f.unusable().is_none()) {
             Some(_) => self.records().await?,
             None => Vec::new(),
@@ -111,32 +114,32 @@ impl Store {
             let mut known = migrations.iter().filter(|one| one.name == file.name);
             known.any(|one| one.state != MigrationState::Pending)
         });
-        let wanted = self.wanted(applied)?;
+        let wanted = self.desired_state(applied)?;
         let mut survey = Survey {
             migrations,
             differences: Vec::new(),
-            look,
+            ownership,
         };
         survey.differences = differences_of(&wanted, &found, survey.is_newer());
         Ok(survey)
     }
 
-    /// Applies what is pending and mends what is not as it has to be (event retention, a setting, is
-    /// part of that). Nodes that start together take turns: one works, the others wait and find the work
-    /// done. Returns the names of what this call applied. Where something in the database is somebody
-    /// else's, nothing is changed; where it becomes so meanwhile, the work ends there.
+    /// Applies pending migrations and mends differences (also in the retention of events, which is a setting).
+    /// Nodes that start together take turns: one works, the others wait and find the work done. Returns the
+    /// names of the migrations that this call applied. If a collection belongs to somebody else, nothing is
+    /// changed. If that comes about meanwhile, the work ends there.
     pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         self.migrate_with_lease(LEASE_LENGTH).await
     }
 
-    /// [`Store::migrate`] with a lease of another length: how long a migrator that died keeps the
-    /// others waiting.
+    /// [`Store::migrate`] with a lease of another length: the time for which a migrator that died keeps the others
+    /// waiting.
     pub async fn migrate_with_lease(&self, lease: Duration) -> Result<Vec<String>, StoreError> {
         let survey = self.survey().await?;
-        survey.look.result(self.database_name())?;
+        survey.ownership.require_ours(self.database_name())?;
         let done = pending(&survey.migrations)?.is_empty()
             && survey.differences.is_empty()
-            && survey.look.unclaimed.is_empty()
+            && survey.ownership.unclaimed.is_empty()
             && self.has_stored_deployment();
         if done {
             return Ok(Vec::new());
@@ -144,11 +147,11 @@ impl Store {
         self.under_lease(lease, false).await
     }
 
-    /// For starting without migrating: an error that lists what is pending or otherwise than it has to
-    /// be, if anything is.
+    /// Checks a database for a start without migrating. Fails if migrations are pending or collections differ.
+    /// Only mends the retention.
     pub async fn require_migrated(&self) -> Result<(), StoreError> {
         let survey = self.survey().await?;
-        survey.look.result(self.database_name())?;
+        survey.ownership.require_ours(self.database_name())?;
         let names = pending(&survey.migrations)?;
         if !names.is_empty() {
             return Err(StartupError::PendingMigrations { names }.into());
@@ -169,8 +172,8 @@ impl Store {
         self.mend(&retention, false).await
     }
 
-    /// Brings the collections to their proper state again, whatever the record says: for when one was
-    /// dropped or recreated at run time. Any number of nodes may call it at once.
+    /// Brings the collections back to their desired state, whatever the records say, after one was dropped or
+    /// recreated at run time. Any number of nodes may call this at once.
     pub async fn repair(&self) -> Result<(), StoreError> {
         self.under_lease(LEASE_LENGTH, true).await.map(drop)
     }
@@ -178,24 +181,29 @@ impl Store {
     async fn under_lease(&self, length: Duration, ours: bool) -> Result<Vec<String>, StoreError> {
         let work = async {
             let lease = Lease::acquire(self, MIGRATION_LEASE, length).await?;
-            lease.hold_during(Box::pin(self.bring_about(ours))).await
+            lease
+                .hold_during(Box::pin(self.migrate_under_lease(ours)))
+                .await
         };
         work.await.map_err(|error| self.missing_right(error))
     }
 
-    /// Does all that is to be done, under the lease. With `ours`, the database was found to be ours
-    /// before, and is so still.
-    async fn bring_about(&self, ours: bool) -> Result<Vec<String>, StoreError> {
-        // Another node may have been at work while this one waited.
+    /// Does all the work, under the lease. With `ours`, the database was found to be ours before, and still is.
+    async fn migrate_under_lease(&self, ours: bool) -> Result<Vec<String>, StoreError> {
+        // Another node may have done the work while this one waited.
         let survey = self.survey().await?;
         if !ours {
-            survey.look.result(self.database_name())?;
+            survey.ownership.require_ours(self.database_name())?;
         }
         let names = pending(&survey.migrations)?;
-        self.claim(&survey.look).await?;
+        self.claim(&survey.ownership).await?;
         self.keep_deployment().await?;
         let is_newer = survey.is_newer();
-        let fresh = if ours { Look::default() } else { survey.look };
+        let fresh = if ours {
+            Ownership::default()
+        } else {
+            survey.ownership
+        };
         for file in FILES
             .iter()
             .filter(|file| names.iter().any(|name| name == file.name))
@@ -204,25 +212,29 @@ impl Store {
             self.record(file).await?;
             tracing::info!(migration = file.name, "applied");
         }
-        // All are applied now. The notes that say so are not asked: the majority may not have them yet.
-        let left = differences_of(&self.wanted(FILES)?, &self.found().await?, is_newer);
+        // All are applied now. Do not read that from the records: the majority may not have them yet.
+        let left = differences_of(
+            &self.desired_state(FILES)?,
+            &self.actual_collections().await?,
+            is_newer,
+        );
         self.mend(&left, names.len() == FILES.len()).await?;
         Ok(names)
     }
 
-    /// What these files and the settings ask for.
-    fn wanted<'f>(
+    /// Computes the desired state from these files and the settings.
+    fn desired_state<'f>(
         &self,
         files: impl IntoIterator<Item = &'f Migration>,
-    ) -> Result<wanted::Wanted, StoreError> {
+    ) -> Result<desired::DesiredState, StoreError> {
         let seconds = i64::try_from(self.inner.retention.as_secs()).unwrap_or(i64::MAX);
-        wanted::sum(files, seconds).map_err(|reason| {
+        desired::desired_state(files, seconds).map_err(|reason| {
             let name = "migrations".to_owned();
             StartupError::FailedMigration { name, reason }.into()
         })
     }
 
-    /// Notes a migration as applied; the first note stays.
+    /// Records a migration as applied. The first record stays.
     async fn record(&self, file: &Migration) -> Result<(), StoreError> {
         let concern = WriteConcern::builder().w(Acknowledgment::Nodes(1)).build();
         let options = CollectionOptions::builder().write_concern(concern).build();
@@ -242,11 +254,11 @@ impl Store {
     }
 }
 
-/// Where the collections are not as they have to be. Where a newer version was at work, only what is missing
-/// counts: what that version made is not to be judged by this one.
+/// Lists the differences. If a newer version migrated the database, only missing things count: this version
+/// cannot judge what that one made.
 fn differences_of(
-    wanted: &wanted::Wanted,
-    found: &BTreeMap<String, found::Found>,
+    wanted: &desired::DesiredState,
+    found: &BTreeMap<String, actual::ActualCollection>,
     is_newer: bool,
 ) -> Vec<Difference> {
     let mut all = differences(wanted, found);
@@ -298,7 +310,7 @@ fn status(files: &[Migration], records: &[Document]) -> Vec<MigrationStatus> {
     all
 }
 
-/// The names of what is pending. An edited migration is an error; an unknown one is told and left.
+/// Returns the names of pending migrations. An edited migration is an error. An unknown one is logged.
 fn pending(status: &[MigrationStatus]) -> Result<Vec<String>, StartupError> {
     let mut names = Vec::new();
     for one in status {

@@ -9,7 +9,7 @@ use super::error::message;
 pub(in crate::store) fn refusal(error: &Error) -> String {
     let details = match error.kind.as_ref() {
         ErrorKind::Write(WriteFailure::WriteError(write)) => write.details.clone(),
-        // Commands such as findAndModify carry them in the whole answer only.
+        // Commands like findAndModify carry them only in the whole answer.
         _ => error
             .server_response()
             .and_then(|response| Document::try_from(response.as_ref()).ok())

@@ -76,7 +76,7 @@ pub enum StartupError {
         /// The database.
         database: String,
         /// The collections, each with the reason.
-        foreign: Vec<Foreign>,
+        foreign: Vec<ForeignCollection>,
         /// True if that came about while the service was already making collections.
         begun: bool,
     },
@@ -123,7 +123,7 @@ pub enum StartupError {
 
 /// A collection with a name of ours that we did not make.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Foreign {
+pub struct ForeignCollection {
     /// Its name.
     pub collection: String,
     /// The reason why the service does not use it.
@@ -132,7 +132,7 @@ pub struct Foreign {
     pub adoptable: bool,
 }
 
-impl fmt::Display for Foreign {
+impl fmt::Display for ForeignCollection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.collection, self.reason)
     }
@@ -146,10 +146,10 @@ impl StartupError {
 }
 
 /// Describes the collections in the way, and the ways out.
-fn not_ours(database: &str, foreign: &[Foreign], begun: bool) -> String {
+fn not_ours(database: &str, foreign: &[ForeignCollection], begun: bool) -> String {
     let list = |items: Vec<String>| items.join(", ");
-    let all = list(foreign.iter().map(Foreign::to_string).collect());
-    let flags = |foreign: &Foreign| format!("--adopt {}", foreign.collection);
+    let all = list(foreign.iter().map(ForeignCollection::to_string).collect());
+    let flags = |foreign: &ForeignCollection| format!("--adopt {}", foreign.collection);
     let adoptable: Vec<_> = foreign
         .iter()
         .filter(|one| one.adoptable)

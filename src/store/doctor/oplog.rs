@@ -1,29 +1,29 @@
-//! How far back the oplog reaches, and what bounds it.
+//! The oplog's reach into the past, and its bounds.
 
 use std::time::Duration;
 
 use bson::{Bson, Document, Timestamp, doc};
 use mongodb::{Client, Database};
 
-use super::{PATIENCE, permitted};
+use super::{CHECKUP_TIMEOUT, permitted};
 use crate::store::{
     StoreError,
     oplog::{earliest, fill, oldest_entry},
 };
 
-/// Between two looks for the time of a set that is new.
+/// Pause between two questions for the time of a new set.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The oplog of one member. What may not be read is `None`.
+/// The oplog of one member. Fields that may not be read are `None`.
 #[derive(Clone, Debug)]
 pub struct Oplog {
     /// The time of the oldest entry.
     pub begin: Option<Timestamp>,
     /// The newest time of the cluster.
     pub now: Timestamp,
-    /// Bytes in it, and how many there may be before the oldest go.
+    /// Bytes in it, and the most before the oldest entries go.
     pub bytes: Option<(u64, u64)>,
-    /// `oplogMinRetentionHours`: entries younger than this stay, whatever the size. 0: size alone counts.
+    /// `oplogMinRetentionHours`: younger entries stay, whatever the size. 0 means that only the size counts.
     pub min_retention_hours: Option<f64>,
 }
 
@@ -35,7 +35,7 @@ pub(super) async fn read(client: &Client) -> Result<Oplog, StoreError> {
             .run_command(doc! {"serverStatus": 1, "oplog": 1})
             .await,
     )?;
-    let begin = match permitted(oldest_entry(client, PATIENCE).await)?.flatten() {
+    let begin = match permitted(oldest_entry(client, CHECKUP_TIMEOUT).await)?.flatten() {
         Some(begin) => Some(begin),
         None => status.as_ref().and_then(earliest),
     };
@@ -47,8 +47,8 @@ pub(super) async fn read(client: &Client) -> Result<Oplog, StoreError> {
     })
 }
 
-/// The newest time of the cluster. A set that was initiated a moment ago tells none until it has the keys to sign
-/// it with.
+/// Returns the newest time of the cluster. A set that was initiated a moment ago tells none until it has the
+/// keys to sign it.
 async fn cluster_time(admin: &Database) -> Result<Timestamp, StoreError> {
     loop {
         let hello = admin.run_command(doc! {"hello": 1}).await?;
@@ -66,7 +66,7 @@ async fn bytes(client: &Client) -> Result<Option<(u64, u64)>, StoreError> {
     Ok(fill.map(|fill| (fill.bytes, fill.max_bytes)))
 }
 
-/// The server leaves the field out where no minimum is set.
+/// Reads the minimum retention. The server leaves the field out if none is set.
 fn min_retention(status: &Document) -> Option<f64> {
     let truncation = status.get_document("oplogTruncation").ok()?;
     match truncation.get("oplogMinRetentionHours") {

@@ -1,4 +1,4 @@
-//! What the user in the connection string may do, as the server tells it.
+//! The rights of the user in the connection string.
 
 use bson::{Bson, Document, doc};
 use mongodb::Database;
@@ -6,7 +6,7 @@ use mongodb::Database;
 use super::permitted;
 use crate::store::{COLLECTIONS, EVENTS, SUBSCRIPTIONS, StoreError};
 
-/// What is done to every collection of ours.
+/// Actions on every collection of ours.
 const ON_EACH: [&str; 7] = [
     "find",
     "listIndexes",
@@ -16,23 +16,23 @@ const ON_EACH: [&str; 7] = [
     "createCollection",
     "createIndex",
 ];
-/// What is done to those that have options: migrations and the retention change them.
+/// Actions on collections with options, which migrations and the retention change.
 const ON_SOME: [&str; 1] = ["collMod"];
-/// What the feed needs, on the database as a whole.
+/// Actions of the feed on the database as a whole.
 const ON_ALL: [&str; 3] = ["changeStream", "find", "listCollections"];
 
 /// The rights of a user.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Rights {
-    /// The server controls no access: everyone may do everything.
+    /// The server does not control access: everyone may do everything.
     NotControlled,
-    /// The server controls access, and the connection string names nobody.
+    /// The server controls access, and the connection string names no user.
     Nobody,
-    /// A user, and what it lacks: each an action, and on what.
+    /// A user.
     Of {
         /// The user's name.
         user: String,
-        /// What it may not do.
+        /// Its missing rights: each an action, and the resource.
         missing: Vec<(&'static str, String)>,
     },
 }
@@ -65,7 +65,7 @@ fn documents<'a>(parent: &'a Document, field: &str) -> Vec<&'a Document> {
     all.iter().filter_map(Bson::as_document).collect()
 }
 
-/// What none of the privileges allows.
+/// Lists the rights that none of the privileges allows.
 fn missing(privileges: &[&Document], database: &str) -> Vec<(&'static str, String)> {
     let each = ON_EACH
         .iter()
@@ -88,8 +88,8 @@ fn missing(privileges: &[&Document], database: &str) -> Vec<(&'static str, Strin
         .collect()
 }
 
-/// Whether a privilege covers a collection, or with `""` all collections of the database. An empty name
-/// in a resource stands for all names.
+/// Whether a privilege allows an action on a collection, or with `""` on all collections of the database. An
+/// empty name in a resource stands for all names.
 fn allows(privilege: &Document, action: &str, database: &str, collection: &str) -> bool {
     let Ok(resource) = privilege.get_document("resource") else {
         return false;

@@ -1,35 +1,38 @@
-//! Running the commands of one migration so that running them again changes nothing, and mending what
-//! differs.
+//! Applying migrations: the commands of one file, which can be repeated, and the mending of differences.
 
 use bson::{Bson, Document, doc};
 
 use super::{
     Difference,
+    actual::ActualCollection,
     files::{FILES, Migration},
-    found::Found,
-    ours::Look,
+    ownership::Ownership,
 };
-use crate::store::{Foreign, StartupError, Store, StoreError, client::error};
+use crate::store::{ForeignCollection, StartupError, Store, StoreError, client::error};
 
 const NAMESPACE_EXISTS: i32 = 48;
 
 impl Store {
-    /// Runs the commands, in order. They may take long (an index over many events), so they are
-    /// bounded by the lease that is held meanwhile and by the database's presence, not by a time.
-    /// `look` says what was nobody's so far.
-    pub(super) async fn apply(&self, file: &Migration, look: &Look) -> Result<(), StoreError> {
+    /// Runs the commands in order. They may take long (an index over many events), so they have no deadline: the
+    /// lease that is held meanwhile and the database's availability bound them. `ownership` tells the names
+    /// that were free so far.
+    pub(super) async fn apply(
+        &self,
+        file: &Migration,
+        ownership: &Ownership,
+    ) -> Result<(), StoreError> {
         let commands = file
             .commands()
             .map_err(|reason| failed(file.name, reason))?;
         for command in commands {
-            let done = self.apply_command(command, look).await;
+            let done = self.apply_command(command, ownership).await;
             done.map_err(|error| self.explain(file.name, error))?;
         }
         Ok(())
     }
 
-    /// Mends what can be mended; what cannot is told. On a database that is `new`, what is missing is made for the
-    /// first time.
+    /// Mends the differences. Fails if some cannot be mended. On a `new` database, missing collections are created
+    /// for the first time, which is not logged.
     pub(super) async fn mend(
         &self,
         differences: &[Difference],
@@ -43,7 +46,7 @@ impl Store {
                 continue;
             };
             let what = difference.to_string();
-            let done = self.apply_command(command, &Look::default()).await;
+            let done = self.apply_command(command, &Ownership::default()).await;
             done.map_err(|error| self.explain(&what, error))?;
             if !(new && difference.is_absence()) {
                 tracing::info!(what, "mended");
@@ -66,7 +69,7 @@ impl Store {
         }
     }
 
-    /// A right that is missing, in the words of start-up.
+    /// Turns a missing right into an error of start-up.
     pub(super) fn missing_right(&self, error: StoreError) -> StoreError {
         match error {
             StoreError::NotPermitted { detail, .. } => {
@@ -77,9 +80,13 @@ impl Store {
         }
     }
 
-    /// A `create` of what exists already becomes a `collMod` to the same options. That it succeeds says
-    /// nothing: it does so too where another program made the same a moment ago.
-    async fn apply_command(&self, mut command: Document, look: &Look) -> Result<(), StoreError> {
+    /// Runs one command. A `create` of an existing collection becomes a `collMod` to the same options. A `create`
+    /// that succeeds proves nothing: it also does if another program created the same a moment ago.
+    async fn apply_command(
+        &self,
+        mut command: Document,
+        ownership: &Ownership,
+    ) -> Result<(), StoreError> {
         let answer = self.command(command.clone()).await;
         let exists = matches!(&answer, Err(StoreError::Other(error))
             if error::code(error) == Some(NAMESPACE_EXISTS));
@@ -89,12 +96,14 @@ impl Store {
         let Some(Bson::String(collection)) = command.remove("create") else {
             return Ok(());
         };
-        let fresh = look.is_fresh(&collection);
+        let fresh = ownership.is_fresh(&collection);
         if fresh && !exists && !command.is_empty() {
-            return self.take(&collection, &Found::default(), look).await;
+            return self
+                .take(&collection, &ActualCollection::default(), ownership)
+                .await;
         }
         let before = if fresh {
-            Some(self.still_free(&collection, look).await?)
+            Some(self.still_free(&collection, ownership).await?)
         } else {
             None
         };
@@ -105,7 +114,7 @@ impl Store {
         change.extend(command);
         self.command(change).await?;
         if let Some(before) = before {
-            self.take(&collection, &before, look).await?;
+            self.take(&collection, &before, ownership).await?;
         }
         Ok(())
     }
@@ -115,20 +124,33 @@ impl Store {
         self.without_deadline(run).await.map(drop)
     }
 
-    /// Looks once more at a collection that others made, at the last moment.
-    async fn still_free(&self, collection: &str, look: &Look) -> Result<Found, StoreError> {
-        let found = self.found().await?.remove(collection).unwrap_or_default();
+    /// Checks a collection of others once more, at the last moment.
+    async fn still_free(
+        &self,
+        collection: &str,
+        ownership: &Ownership,
+    ) -> Result<ActualCollection, StoreError> {
+        let found = self
+            .actual_collections()
+            .await?
+            .remove(collection)
+            .unwrap_or_default();
         let reason = match found.unusable() {
             Some(reason) => reason,
             None if self.has_document(collection, doc! {}).await? => FILLED,
             None => return Ok(found),
         };
-        Err(self.refuse(collection, reason, look).await?)
+        Err(self.refuse(collection, reason, ownership).await?)
     }
 
-    /// What came in since the last look was checked by nobody: then the collection is not ours, and has
-    /// its options back. What comes in from now on is checked by ours.
-    async fn take(&self, collection: &str, before: &Found, look: &Look) -> Result<(), StoreError> {
+    /// Takes the collection, unless documents came in since the last check: nothing has validated them. Then the
+    /// collection is not ours, and gets its options back. From now on our validator checks new documents.
+    async fn take(
+        &self,
+        collection: &str,
+        before: &ActualCollection,
+        ownership: &Ownership,
+    ) -> Result<(), StoreError> {
         if !self.has_document(collection, doc! {}).await? {
             return Ok(());
         }
@@ -145,24 +167,24 @@ impl Store {
                 .filter(|(option, _)| option.starts_with("valid") || option.starts_with("change")),
         );
         self.command(change).await?;
-        Err(self.refuse(collection, FILLED, look).await?)
+        Err(self.refuse(collection, FILLED, ownership).await?)
     }
 
-    /// Gives back what was claimed and is not made yet, this collection first of all: who fills one of
-    /// those is not to find it taken at the next start.
+    /// Gives back this collection and those not created yet: a program that fills one of them must not find it
+    /// taken at the next start.
     async fn refuse(
         &self,
         collection: &str,
         reason: &str,
-        look: &Look,
+        ownership: &Ownership,
     ) -> Result<StoreError, StoreError> {
         let all = made_in_order().map_err(|reason| failed(collection, reason))?;
         let left = all.iter().skip_while(|name| *name != collection);
         let left: Vec<_> = left
-            .filter(|name| look.unclaimed.contains(name.as_str()))
+            .filter(|name| ownership.unclaimed.contains(name.as_str()))
             .collect();
         self.give_back(&left).await?;
-        let foreign = Foreign {
+        let foreign = ForeignCollection {
             collection: collection.to_owned(),
             reason: reason.to_owned(),
             adoptable: reason == FILLED,
@@ -176,7 +198,7 @@ impl Store {
     }
 }
 
-/// The collections in the order in which the files make them.
+/// Lists the collections in the order in which the files create them.
 fn made_in_order() -> Result<Vec<String>, String> {
     let mut names = Vec::new();
     for file in FILES {
@@ -187,9 +209,8 @@ fn made_in_order() -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-const FILLED: &str = "has documents (they came while it was being taken)";
-const TWICE: &str =
-    "there are documents that are equal in its fields; remove those that are too many";
+const FILLED: &str = "has documents (they came in while it was being taken)";
+const TWICE: &str = "some documents are equal in its fields; remove the duplicates";
 
 fn failed(what: &str, reason: String) -> StartupError {
     StartupError::FailedMigration {
@@ -198,10 +219,9 @@ fn failed(what: &str, reason: String) -> StartupError {
     }
 }
 
-/// A command runs as it is given: the client's own write concern is not added to it. It does not wait for the
-/// majority, nor does the note that it ran: the end of the lease does, once for all that lies before it. What
-/// an election takes away all the same is found missing by the look behind the last command, or at the
-/// next start.
+/// Adds a write concern to a command, which does not get the client's own. Neither the command nor the record
+/// of it waits for the majority: the end of the lease does, once for all before it. If an election takes
+/// something away all the same, the check after the last command finds it missing, or the next start.
 fn with_concern(mut command: Document) -> Document {
     command.insert("writeConcern", doc! {"w": 1});
     command

@@ -1,60 +1,60 @@
-//! How a collection differs from what it has to be, and what mends that. Pure.
+//! The differences between actual and desired collections, and the commands that mend them. Pure.
 
 use std::{collections::BTreeMap, fmt};
 
 use bson::{Bson, Document, doc};
 
 use super::{
-    found::Found,
-    wanted::{Collection, RETENTION_INDEX, Wanted},
+    actual::ActualCollection,
+    desired::{DesiredCollection, DesiredState, RETENTION_INDEX},
 };
 use crate::store::EVENTS;
 
-/// What may differ between two descriptions of the same index.
+/// Fields that may differ between two descriptions of the same index.
 const IGNORED: [&str; 4] = ["v", "ns", "name", "background"];
-/// What `collMod` changes in an index.
+/// Options of an index that `collMod` can change.
 const CHANGEABLE: [&str; 2] = [EXPIRY, "hidden"];
 const EXPIRY: &str = "expireAfterSeconds";
 
-/// One difference between a collection and what it has to be.
+/// A difference between an actual and a desired collection.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Difference {
     collection: String,
-    what: What,
+    kind: Kind,
 }
 
 #[derive(Clone, PartialEq, Debug)]
-enum What {
-    /// There is no such collection.
+enum Kind {
+    /// The collection is missing; its desired options.
     Missing(Document),
-    /// It is of a kind that cannot be used.
+    /// The collection is of a kind that cannot be used.
     Unusable(&'static str),
-    /// Options differ; all that are wanted.
+    /// Options differ; their names, and all desired options.
     Options(Vec<String>, Document),
-    /// There is no such index.
+    /// An index is missing; its description.
     IndexMissing(Document),
-    /// An index differs in what can be changed.
+    /// An index differs in options that can be changed; its name, and their desired values.
     IndexOptions(String, Document),
-    /// An index differs in what cannot be changed.
+    /// An index differs in something that cannot be changed.
     IndexOther(String),
-    /// The index has another name.
+    /// An index has another name; the desired and the actual one.
     IndexNamed(String, String),
 }
 
 impl Difference {
-    /// Whether something is not there at all, as opposed to being otherwise.
+    /// Whether a collection or an index is missing, rather than different.
     pub(super) fn is_absence(&self) -> bool {
-        matches!(self.what, What::Missing(_) | What::IndexMissing(_))
+        matches!(self.kind, Kind::Missing(_) | Kind::IndexMissing(_))
     }
 
-    /// Whether it is how long events are kept, which is a setting.
+    /// Whether only the retention of events differs, which is a setting.
     pub(super) fn is_retention(&self) -> bool {
-        matches!(&self.what, What::IndexOptions(name, options)
+        matches!(&self.kind, Kind::IndexOptions(name, options)
             if name == RETENTION_INDEX
                 || (self.collection == EVENTS && options.contains_key(EXPIRY)))
     }
 
-    /// The command that mends it; `None` where none can.
+    /// Returns the command that mends it; `None` if none can.
     pub(super) fn remedy(&self) -> Option<Document> {
         let name = self.collection.as_str();
         let with = |verb: &str, options: &Document| {
@@ -62,30 +62,30 @@ impl Difference {
             command.extend(options.clone());
             command
         };
-        match &self.what {
-            What::Missing(options) => Some(with("create", options)),
-            What::Options(_, options) => Some(with("collMod", options)),
-            What::IndexMissing(index) => {
+        match &self.kind {
+            Kind::Missing(options) => Some(with("create", options)),
+            Kind::Options(_, options) => Some(with("collMod", options)),
+            Kind::IndexMissing(index) => {
                 Some(doc! {"createIndexes": name, "indexes": [index.clone()]})
             }
-            What::IndexOptions(index, options) => {
+            Kind::IndexOptions(index, options) => {
                 let mut change = doc! {"name": index};
                 change.extend(options.clone());
                 Some(doc! {"collMod": name, "index": change})
             }
-            What::Unusable(_) | What::IndexOther(_) | What::IndexNamed(..) => None,
+            Kind::Unusable(_) | Kind::IndexOther(_) | Kind::IndexNamed(..) => None,
         }
     }
 
-    /// What a person does about it, where the service cannot.
+    /// Returns advice for the operator, if the service cannot mend it.
     pub fn advice(&self) -> Option<String> {
         let name = &self.collection;
-        match &self.what {
-            What::Unusable(_) => Some(format!(
+        match &self.kind {
+            Kind::Unusable(_) => Some(format!(
                 "move it away (db.{name}.renameCollection or a copy), and start again"
             )),
-            What::IndexOther(index) | What::IndexNamed(_, index) => Some(format!(
-                "db.{name}.dropIndex({index:?}), and start again: the start makes it anew"
+            Kind::IndexOther(index) | Kind::IndexNamed(_, index) => Some(format!(
+                "db.{name}.dropIndex({index:?}), and start again: the start creates it anew"
             )),
             _ => None,
         }
@@ -95,15 +95,15 @@ impl Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.collection;
-        match &self.what {
-            What::Missing(_) => write!(f, "{name} is missing"),
-            What::Unusable(kind) => write!(f, "{name} {kind}"),
-            What::Options(options, _) => write!(f, "{name}: another {}", options.join(", ")),
-            What::IndexMissing(index) => {
+        match &self.kind {
+            Kind::Missing(_) => write!(f, "{name} is missing"),
+            Kind::Unusable(kind) => write!(f, "{name} {kind}"),
+            Kind::Options(options, _) => write!(f, "{name}: another {}", options.join(", ")),
+            Kind::IndexMissing(index) => {
                 let index = index.get_str("name").unwrap_or_default();
                 write!(f, "{name}: index {index} is missing")
             }
-            What::IndexOptions(index, options) => {
+            Kind::IndexOptions(index, options) => {
                 let options: Vec<_> = options.keys().map(String::as_str).collect();
                 write!(
                     f,
@@ -111,34 +111,37 @@ impl fmt::Display for Difference {
                     options.join(", ")
                 )
             }
-            What::IndexOther(index) => {
+            Kind::IndexOther(index) => {
                 write!(f, "{name}: index {index} has other keys or options")
             }
-            What::IndexNamed(wanted, found) => {
+            Kind::IndexNamed(wanted, found) => {
                 write!(f, "{name}: index {wanted} is there as {found}")
             }
         }
     }
 }
 
-/// Every difference, each collection before its indexes.
-pub(super) fn differences(wanted: &Wanted, found: &BTreeMap<String, Found>) -> Vec<Difference> {
+/// Lists all differences, each collection before its indexes.
+pub(super) fn differences(
+    wanted: &DesiredState,
+    found: &BTreeMap<String, ActualCollection>,
+) -> Vec<Difference> {
     let mut all = Vec::new();
     for (name, collection) in wanted {
-        let mut add = |what| {
+        let mut add = |kind| {
             all.push(Difference {
                 collection: name.clone(),
-                what,
+                kind,
             });
         };
         match found.get(name) {
             None => {
-                add(What::Missing(collection.options.clone()));
+                add(Kind::Missing(collection.options.clone()));
                 let indexes = collection.indexes.values().cloned();
-                indexes.map(What::IndexMissing).for_each(add);
+                indexes.map(Kind::IndexMissing).for_each(add);
             }
             Some(found) => match found.unusable() {
-                Some(kind) => add(What::Unusable(kind)),
+                Some(kind) => add(Kind::Unusable(kind)),
                 None => compare(collection, found).for_each(add),
             },
         }
@@ -146,7 +149,7 @@ pub(super) fn differences(wanted: &Wanted, found: &BTreeMap<String, Found>) -> V
     all
 }
 
-fn compare(wanted: &Collection, found: &Found) -> impl Iterator<Item = What> {
+fn compare(wanted: &DesiredCollection, found: &ActualCollection) -> impl Iterator<Item = Kind> {
     let differing = |(name, value): (&String, &Bson)| {
         let same = found
             .options
@@ -155,7 +158,7 @@ fn compare(wanted: &Collection, found: &Found) -> impl Iterator<Item = What> {
         (!same).then(|| name.clone())
     };
     let options: Vec<_> = wanted.options.iter().filter_map(differing).collect();
-    let options = (!options.is_empty()).then(|| What::Options(options, wanted.options.clone()));
+    let options = (!options.is_empty()).then(|| Kind::Options(options, wanted.options.clone()));
     let indexes = wanted
         .indexes
         .iter()
@@ -163,14 +166,14 @@ fn compare(wanted: &Collection, found: &Found) -> impl Iterator<Item = What> {
     options.into_iter().chain(indexes)
 }
 
-fn compare_index(name: &str, wanted: &Document, found: &Found) -> Option<What> {
+fn compare_index(name: &str, wanted: &Document, found: &ActualCollection) -> Option<Kind> {
     let (name, there) = match found.indexes.get_key_value(name) {
         Some(named) => named,
         None => match twin(wanted, found) {
-            // By this name no query asks for it.
+            // No query asks for this index by name.
             Some(twin) if name == RETENTION_INDEX => twin,
-            Some((twin, _)) => return Some(What::IndexNamed(name.to_owned(), twin.clone())),
-            None => return Some(What::IndexMissing(wanted.clone())),
+            Some((twin, _)) => return Some(Kind::IndexNamed(name.to_owned(), twin.clone())),
+            None => return Some(Kind::IndexMissing(wanted.clone())),
         },
     };
     let differing: Vec<_> = differing(wanted, there).collect();
@@ -182,18 +185,18 @@ fn compare_index(name: &str, wanted: &Document, found: &Found) -> Option<What> {
         let value = match wanted.get(&option) {
             Some(value) => value.clone(),
             None if option == "hidden" => Bson::Boolean(false),
-            None => return Some(What::IndexOther(name.to_owned())),
+            None => return Some(Kind::IndexOther(name.to_owned())),
         };
         if !is_changeable(&option) {
-            return Some(What::IndexOther(name.to_owned()));
+            return Some(Kind::IndexOther(name.to_owned()));
         }
         change.insert(option, value);
     }
-    Some(What::IndexOptions(name.to_owned(), change))
+    Some(Kind::IndexOptions(name.to_owned(), change))
 }
 
-/// The index that stands in for it under another name.
-fn twin<'f>(wanted: &Document, found: &'f Found) -> Option<(&'f String, &'f Document)> {
+/// Finds the same index under another name.
+fn twin<'f>(wanted: &Document, found: &'f ActualCollection) -> Option<(&'f String, &'f Document)> {
     let mut indexes = found.indexes.iter();
     indexes.find(|(_, there)| differing(wanted, there).all(|option| is_changeable(&option)))
 }
@@ -202,7 +205,7 @@ fn is_changeable(option: &str) -> bool {
     CHANGEABLE.contains(&option)
 }
 
-/// The options in which two descriptions of an index differ.
+/// Returns the options in which two descriptions of an index differ.
 fn differing<'i>(wanted: &'i Document, there: &'i Document) -> impl Iterator<Item = String> + 'i {
     let all = wanted
         .keys()
@@ -210,14 +213,14 @@ fn differing<'i>(wanted: &'i Document, there: &'i Document) -> impl Iterator<Ite
     all.filter(|option| !IGNORED.contains(&option.as_str()))
         .filter(|option| match (wanted.get(option), there.get(option)) {
             (Some(wanted), Some(there)) => !same(wanted, there),
-            // The server may spell out what is the default.
+            // The server may spell out a default.
             (None, Some(there)) => *there != Bson::Boolean(false),
             _ => true,
         })
         .cloned()
 }
 
-/// Whether two values are equal, numbers by their value: whoever ran a migration by hand had other types.
+/// Whether two values are equal. Numbers compare by value: a migration that was run by hand has other types.
 fn same(one: &Bson, other: &Bson) -> bool {
     match (one, other) {
         (Bson::Document(one), Bson::Document(other)) => {
@@ -237,7 +240,7 @@ fn same(one: &Bson, other: &Bson) -> bool {
     }
 }
 
-/// Options are far below what a double holds exactly.
+/// Reads a number. Options are far below the largest integer that a double holds exactly.
 fn number(value: &Bson) -> Option<f64> {
     match value {
         Bson::Int32(number) => Some(f64::from(*number)),
@@ -252,18 +255,18 @@ fn number(value: &Bson) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn wanted() -> Wanted {
+    fn wanted() -> DesiredState {
         let index = doc! {"name": "x", "key": {"x": 1}, "expireAfterSeconds": 5};
-        let collection = Collection {
+        let collection = DesiredCollection {
             options: doc! {"validator": {"a": 1}, "validationLevel": "moderate"},
             indexes: BTreeMap::from([("x".to_owned(), index)]),
         };
-        Wanted::from([("c".to_owned(), collection)])
+        DesiredState::from([("c".to_owned(), collection)])
     }
 
     fn check(options: Document, indexes: &[Document], expected: &[(&str, bool)]) {
         let named = |index: &Document| (index.get_str("name").unwrap().to_owned(), index.clone());
-        let found = Found {
+        let found = ActualCollection {
             kind: "collection".to_owned(),
             options,
             indexes: indexes.iter().map(named).collect(),

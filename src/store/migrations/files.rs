@@ -1,16 +1,16 @@
-//! The migration files, as they are in the binary.
+//! The migration files in the binary.
 
 use bson::{Bson, Document};
 use sha2::{Digest as _, Sha256};
 
 use crate::extjson::{parse_json, to_bson};
 
-/// One file.
+/// A migration file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Migration {
-    /// Its name without `.json`; the order of names is the order of application.
+    /// Its name without `.json`. Files are applied in the order of their names.
     pub(super) name: &'static str,
-    /// What it holds.
+    /// Its content.
     pub(super) text: &'static str,
 }
 
@@ -32,13 +32,14 @@ pub(super) const FILES: &[Migration] = &[
 ];
 
 impl Migration {
-    /// SHA-256 of the text, in hex; line ends count as one character, whatever the checkout made of them.
+    /// Returns the SHA-256 of the text, in hex. A line end counts as one character, whatever the checkout made of
+    /// it.
     pub(super) fn checksum(&self) -> String {
         let digest = Sha256::digest(self.text.replace("\r\n", "\n"));
         data_encoding::HEXLOWER.encode(&digest)
     }
 
-    /// The commands: an array, or an object with `commands`.
+    /// Parses the commands: an array, or an object with `commands`.
     pub(super) fn commands(&self) -> Result<Vec<Document>, String> {
         let value = to_bson(parse_json(self.text.as_bytes())?, "#").map_err(|f| f.detail)?;
         let commands = match value {

@@ -1,4 +1,4 @@
-//! What the collections have to be like: the sum of all migrations, and the setting that lives in the
+//! The desired state of the collections: the sum of all migrations, and the setting that lives in the
 //! database (event retention). Pure.
 
 use std::collections::BTreeMap;
@@ -8,28 +8,27 @@ use bson::{Bson, Document, doc};
 use super::files::Migration;
 use crate::{event::STORED_AT_FIELD, store::EVENTS};
 
-/// The name of the index by which events leave.
+/// The name of the index by which events expire.
 pub(super) const RETENTION_INDEX: &str = "storedAt";
 
-/// One collection as it has to be.
+/// The desired state of a collection.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub(super) struct Collection {
-    /// Options as `create` takes them. What is not among them is the operator's.
+pub(super) struct DesiredCollection {
+    /// Options, as `create` takes them. Other options are the operator's.
     pub(super) options: Document,
     /// Indexes by name, as `createIndexes` takes them.
     pub(super) indexes: BTreeMap<String, Document>,
 }
 
-/// All collections by name.
-pub(super) type Wanted = BTreeMap<String, Collection>;
+/// The desired state of all collections, by name.
+pub(super) type DesiredState = BTreeMap<String, DesiredCollection>;
 
-/// The state after these files. Commands that are none of ours are ignored here: they are refused
-/// where a file is applied.
-pub(super) fn sum<'f>(
+/// Computes the state after these files. Ignores commands that are not known: applying a file refuses them.
+pub(super) fn desired_state<'f>(
     files: impl IntoIterator<Item = &'f Migration>,
     retention_seconds: i64,
-) -> Result<Wanted, String> {
-    let mut wanted = Wanted::new();
+) -> Result<DesiredState, String> {
+    let mut wanted = DesiredState::new();
     for file in files {
         for command in file.commands()? {
             add(&mut wanted, command);
@@ -46,7 +45,7 @@ pub(super) fn sum<'f>(
     Ok(wanted)
 }
 
-fn add(wanted: &mut Wanted, command: Document) {
+fn add(wanted: &mut DesiredState, command: Document) {
     let mut parts = command.into_iter();
     let Some((verb, Bson::String(name))) = parts.next() else {
         return;
@@ -77,7 +76,7 @@ fn add(wanted: &mut Wanted, command: Document) {
     }
 }
 
-impl Collection {
+impl DesiredCollection {
     fn add_index(&mut self, index: Bson) {
         if let Bson::Document(index) = index
             && let Ok(name) = index.get_str("name")
@@ -105,7 +104,7 @@ mod tests {
 
     #[test]
     fn every_collection_that_a_file_makes_is_on_the_list_and_the_other_way_round() {
-        let mut made: Vec<_> = sum(FILES, 1).unwrap().into_keys().collect();
+        let mut made: Vec<_> = desired_state(FILES, 1).unwrap().into_keys().collect();
         // This one is made by its first record.
         made.push(MIGRATIONS.to_owned());
         made.sort();
@@ -130,7 +129,7 @@ mod tests {
                     {"collMod": "events", "index": {"name": "x", "expireAfterSeconds": 6}}]"#,
             ),
         ];
-        let wanted = sum(&files, 99).unwrap();
+        let wanted = desired_state(&files, 99).unwrap();
         let events = &wanted["events"];
         let options = doc! {"validator": {"b": 1}, "validationLevel": "off"};
         assert_eq!(events.options, options);

@@ -1,9 +1,9 @@
-//! Whether the collections by our names are ours.
+//! The ownership of the collections with our names.
 //!
-//! A name is ours once it is claimed: before anything is made, a document in `migrations` lists the
-//! names that were looked at and found free (or that the operator gave us). Older versions wrote no
-//! claim; a migration on record claims what it makes. A name that is not claimed and holds
-//! documents belongs to somebody else, and then nothing at all is changed.
+//! A name is ours once it is claimed: before anything is created, a document in `migrations` lists the names
+//! that were found free, or that the operator handed over. Older versions wrote no claim; a recorded
+//! migration claims the collections that it creates. A collection with documents whose name is not claimed
+//! belongs to somebody else. Then nothing at all is changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,38 +12,38 @@ use futures_util::TryStreamExt as _;
 
 use super::{
     MIGRATION_LEASE,
+    actual::ActualCollection,
+    desired::{DesiredState, desired_state},
     difference::differences,
     files::FILES,
-    found::Found,
-    wanted::{Wanted, sum},
 };
 use crate::store::{
-    COLLECTIONS, Foreign, MIGRATIONS, StartupError, Store, StoreError,
+    COLLECTIONS, ForeignCollection, MIGRATIONS, StartupError, Store, StoreError,
     client::deployment::DEPLOYMENT,
 };
 
 /// The `_id` of the claim.
 pub(super) const CLAIM: &str = "claim";
 
-/// What is in the way, and what a migration would claim.
+/// The owners of our names, before a migration.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub(super) struct Look {
-    /// What is somebody else's.
-    pub(super) foreign: Vec<Foreign>,
+pub(super) struct Ownership {
+    /// Collections that belong to somebody else.
+    pub(super) foreign: Vec<ForeignCollection>,
     /// Names that are not claimed yet.
     pub(super) unclaimed: BTreeSet<&'static str>,
-    /// Those of them that hold somebody's documents and were given to us.
+    /// Those of the unclaimed names whose documents the operator handed over.
     pub(super) adopted: BTreeSet<&'static str>,
 }
 
-impl Look {
-    /// Whether others may have filled the collection since.
+impl Ownership {
+    /// Whether others may have filled the collection since this was read.
     pub(super) fn is_fresh(&self, name: &str) -> bool {
         self.unclaimed.contains(name) && !self.adopted.contains(name)
     }
 
-    /// The error that says so, where something is somebody else's.
-    pub(super) fn result(&self, database: &str) -> Result<(), StartupError> {
+    /// Fails if a collection belongs to somebody else.
+    pub(super) fn require_ours(&self, database: &str) -> Result<(), StartupError> {
         if self.foreign.is_empty() {
             return Ok(());
         }
@@ -56,13 +56,16 @@ impl Look {
 }
 
 impl Store {
-    /// Looks at every name of ours. The claims are read again behind the documents: whoever claimed a
-    /// name meanwhile did so before it made the collection.
-    pub(super) async fn look(&self, found: &BTreeMap<String, Found>) -> Result<Look, StoreError> {
+    /// Checks every name of ours. Reads the claims again after the documents: a node that claimed a name
+    /// meanwhile did so before it created the collection.
+    pub(super) async fn check_ownership(
+        &self,
+        found: &BTreeMap<String, ActualCollection>,
+    ) -> Result<Ownership, StoreError> {
         let mut foreign = Vec::new();
         for name in COLLECTIONS {
-            if let Some(reason) = found.get(name).and_then(Found::unusable) {
-                foreign.push(Foreign {
+            if let Some(reason) = found.get(name).and_then(ActualCollection::unusable) {
+                foreign.push(ForeignCollection {
                     collection: name.to_owned(),
                     reason: reason.to_owned(),
                     adoptable: false,
@@ -71,13 +74,14 @@ impl Store {
         }
         let records = found.get(MIGRATIONS).filter(|f| f.unusable().is_none());
         if self.unclaimed(records.is_some()).await?.is_empty() {
-            return Ok(Look {
+            return Ok(Ownership {
                 foreign,
-                ..Look::default()
+                ..Ownership::default()
             });
         }
         let mut filled = Vec::new();
-        let wanted = sum(FILES, 1).map_err(|_| StoreError::Unexpected("a migration is no JSON"))?;
+        let wanted = desired_state(FILES, 1)
+            .map_err(|_| StoreError::Unexpected("a migration is not JSON"))?;
         for name in COLLECTIONS {
             let Some(found) = found.get(name).filter(|found| found.unusable().is_none()) else {
                 continue;
@@ -96,21 +100,21 @@ impl Store {
                 adopted.insert(name);
                 continue;
             }
-            foreign.push(Foreign {
+            foreign.push(ForeignCollection {
                 collection: name.to_owned(),
                 reason,
                 adoptable,
             });
         }
         foreign.sort();
-        Ok(Look {
+        Ok(Ownership {
             foreign,
             unclaimed,
             adopted,
         })
     }
 
-    /// The names that nobody has claimed for us.
+    /// Reads the names that no node has claimed yet.
     async fn unclaimed(&self, has_records: bool) -> Result<BTreeSet<&'static str>, StoreError> {
         let mut names = BTreeSet::from(COLLECTIONS);
         if has_records {
@@ -120,7 +124,7 @@ impl Store {
         Ok(names)
     }
 
-    /// Every document in `migrations` that may be one of ours: a claim, or the record of a file.
+    /// Reads every document in `migrations` that may be ours: a claim, or the record of a file.
     pub(super) async fn records(&self) -> Result<Vec<Document>, StoreError> {
         let records = self.database().collection::<Document>(MIGRATIONS);
         let find = records
@@ -131,19 +135,19 @@ impl Store {
             .await
     }
 
-    /// Writes down what is ours from now on, before anything is made.
-    pub(super) async fn claim(&self, look: &Look) -> Result<(), StoreError> {
-        if look.unclaimed.is_empty() {
+    /// Claims the unclaimed names, before anything is created.
+    pub(super) async fn claim(&self, ownership: &Ownership) -> Result<(), StoreError> {
+        if ownership.unclaimed.is_empty() {
             return Ok(());
         }
-        for name in &look.adopted {
+        for name in &ownership.adopted {
             tracing::warn!(
                 collection = name,
                 retention_seconds = self.inner.retention.as_secs(),
-                "a collection of others is taken over: what is in it is checked by our rules and expires"
+                "a collection of others is taken over: our rules apply to its documents, and they expire"
             );
         }
-        let names: Vec<_> = look.unclaimed.iter().copied().collect();
+        let names: Vec<_> = ownership.unclaimed.iter().copied().collect();
         let records = self.database().collection::<Document>(MIGRATIONS);
         let update = doc! {"$addToSet": {"collections": {"$each": names}}};
         let claim = records.update_one(doc! {"_id": CLAIM}, update).upsert(true);
@@ -151,7 +155,7 @@ impl Store {
         Ok(())
     }
 
-    /// Gives names back: somebody else filled a collection before it was ours.
+    /// Gives names back, because somebody else filled a collection before it was ours.
     pub(super) async fn give_back(&self, names: &[&String]) -> Result<(), StoreError> {
         let records = self.database().collection::<Document>(MIGRATIONS);
         let update = doc! {"$pull": {"collections": {"$in": names}}};
@@ -161,17 +165,17 @@ impl Store {
     }
 }
 
-/// What an empty collection of others has that we could not live with.
-fn conflict(name: &str, found: &Found, wanted: &Wanted) -> Option<String> {
+/// Finds an obstacle in an empty collection of others.
+fn conflict(name: &str, found: &ActualCollection, wanted: &DesiredState) -> Option<String> {
     let there = BTreeMap::from([(name.to_owned(), found.clone())]);
-    let wanted = Wanted::from([(name.to_owned(), wanted.get(name)?.clone())]);
+    let wanted = DesiredState::from([(name.to_owned(), wanted.get(name)?.clone())]);
     let in_the_way = differences(&wanted, &there)
         .into_iter()
         .find(|difference| difference.remedy().is_none());
     in_the_way.map(|difference| format!("has an index that is in the way ({difference})"))
 }
 
-/// The names that are ours, as the documents in `migrations` say.
+/// Returns the names that the documents in `migrations` claim for us.
 fn claimed(records: &[Document]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for record in records {
@@ -184,7 +188,7 @@ fn claimed(records: &[Document]) -> BTreeSet<String> {
                 .map_or(&[][..], Vec::as_slice);
             names.extend(claimed.iter().filter_map(Bson::as_str).map(str::to_owned));
         } else if let Some(file) = FILES.iter().find(|file| file.name == id)
-            && let Ok(made) = sum([file], 1)
+            && let Ok(made) = desired_state([file], 1)
         {
             names.extend(made.into_keys());
         }
@@ -195,7 +199,8 @@ fn claimed(records: &[Document]) -> BTreeSet<String> {
     names
 }
 
-/// Whatever is in a collection is somebody's; in `migrations`, whatever we do not write before a claim.
+/// Returns the query for documents that are not ours: any document; in `migrations`, any that we do not write
+/// before a claim.
 fn not_ours(name: &str) -> Document {
     match name {
         MIGRATIONS => doc! {"$nor": [claim(), MIGRATION_LEASE.query(), deployment()]},
@@ -203,7 +208,7 @@ fn not_ours(name: &str) -> Document {
     }
 }
 
-/// The form of a migration's record. Other programs keep theirs in collections of this name, too.
+/// Returns the query for a migration's record. Other programs keep theirs in collections of this name, too.
 fn record() -> Document {
     doc! {
         "_id": {"$type": "string", "$regex": "^[0-9]{4}_"},

@@ -1,4 +1,4 @@
-//! What the database has by the names of our collections. Everything here only reads.
+//! The actual state of the collections with our names. Everything here only reads.
 
 use std::collections::BTreeMap;
 
@@ -6,23 +6,23 @@ use bson::{Bson, Document, RawDocumentBuf, doc};
 
 use crate::store::{COLLECTIONS, Store, StoreError, client::error};
 
-/// Of the indexes and collections of ours there are never more than one reply holds.
-const BATCH: i32 = 1_000;
+/// More than there are indexes of a collection, or collections of ours: one reply holds them all.
+const BATCH_ITEMS: i32 = 1_000;
 const NAMESPACE_NOT_FOUND: i32 = 26;
 
-/// One collection as it is.
+/// The actual state of a collection.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub(super) struct Found {
+pub(super) struct ActualCollection {
     /// `collection`, `view` or `timeseries`.
     pub(super) kind: String,
-    /// As `create` would take them.
+    /// Options, as `create` would take them.
     pub(super) options: Document,
-    /// By name, as `createIndexes` would take them.
+    /// Indexes by name, as `createIndexes` would take them.
     pub(super) indexes: BTreeMap<String, Document>,
 }
 
-impl Found {
-    /// Why nothing can be done with it, where that is so.
+impl ActualCollection {
+    /// Returns the reason why the collection cannot be used, if there is one.
     pub(super) fn unusable(&self) -> Option<&'static str> {
         let has = |option: &str| self.options.contains_key(option);
         match self.kind.as_str() {
@@ -31,21 +31,21 @@ impl Found {
             _ if self.options.get_bool("capped").unwrap_or(false) => Some("is a capped collection"),
             _ if has("clusteredIndex") => Some("is a clustered collection"),
             _ if has("encryptedFields") => Some("has encrypted fields"),
-            _ if has("collation") => {
-                Some("has a collation, by which other texts count as the same")
-            }
+            _ if has("collation") => Some("has a collation, by which different texts may be equal"),
             _ => None,
         }
     }
 }
 
 impl Store {
-    /// Every collection that has a name of ours, with its indexes.
-    pub(super) async fn found(&self) -> Result<BTreeMap<String, Found>, StoreError> {
+    /// Reads every collection with a name of ours, and its indexes.
+    pub(super) async fn actual_collections(
+        &self,
+    ) -> Result<BTreeMap<String, ActualCollection>, StoreError> {
         let list = doc! {
             "listCollections": 1,
             "filter": {"name": {"$in": COLLECTIONS.as_slice()}},
-            "cursor": {"batchSize": BATCH},
+            "cursor": {"batchSize": BATCH_ITEMS},
         };
         let answer = self.run(list).await?;
         let mut all = BTreeMap::new();
@@ -57,9 +57,9 @@ impl Store {
                 Some(Bson::String(text)) => text,
                 _ => String::new(),
             };
-            let mut found = Found {
+            let mut found = ActualCollection {
                 kind: text(collection.remove("type")),
-                ..Found::default()
+                ..ActualCollection::default()
             };
             if let Some(Bson::Document(options)) = collection.remove("options") {
                 found.options = options;
@@ -73,7 +73,7 @@ impl Store {
     }
 
     async fn indexes_of(&self, collection: &str) -> Result<BTreeMap<String, Document>, StoreError> {
-        let list = doc! {"listIndexes": collection, "cursor": {"batchSize": BATCH}};
+        let list = doc! {"listIndexes": collection, "cursor": {"batchSize": BATCH_ITEMS}};
         let answer = match self.run(list).await {
             // Dropped since it was listed.
             Err(StoreError::Other(error)) if error::code(&error) == Some(NAMESPACE_NOT_FOUND) => {
