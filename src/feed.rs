@@ -25,7 +25,7 @@ use std::{future::pending, sync::Arc, time::Instant};
 use bson::{DateTime, RawDocument, RawDocumentBuf};
 use tokio::sync::mpsc;
 
-pub(crate) use self::delete_history::{DeleteHistory, delete_history};
+pub(crate) use self::delete_history::DeleteReader;
 pub(crate) use self::oplog_history::{OplogError, OplogReader};
 use self::{
     backoff::Backoff,

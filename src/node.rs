@@ -38,12 +38,12 @@ use self::{
 };
 use crate::{
     config::Config,
-    feed::{Feed, delete_history},
+    feed::Feed,
     filter,
     history::{HistoryContext, history},
     http::{self, AppState, ClientTasks},
     positions::positions,
-    receipts::receipts,
+    receipts::{delete_history, receipts},
     router::{self, Capacity, Router, RouterHandle},
     session::NodeContext,
     store::{NodeInfo, Store, StoreError, jittered},
@@ -161,10 +161,11 @@ impl Node {
         let health = Health::new(&config.feed, metrics.feed.lag.clone());
         let settings = router_settings(&store, &config);
         let encoder = settings.encoder(&metrics);
-        let (router, handle, from_feed) =
+        let (mut router, handle, from_feed) =
             Router::new(settings, config.feed.batches_ahead, Arc::clone(&metrics));
         let (positions, keeping_positions) = positions(
             store.clone(),
+            router.observe(),
             &config.feed,
             Arc::clone(&metrics),
             health.clone(),
@@ -174,13 +175,11 @@ impl Node {
         let (receipts, writing) = receipts(
             store.clone(),
             info.id.clone(),
+            router.observe(),
             &config,
             Arc::clone(&metrics),
             health.clone(),
         );
-        let router = router
-            .telling(positions.clone())
-            .reporting(receipts.clone());
         let heartbeat = NodeHeartbeat {
             info: Arc::clone(&info),
             store: store.clone(),

@@ -1,10 +1,10 @@
-//! Positions of durable subscriptions: the task that keeps and writes them, and the handle to it.
+//! Acknowledged positions of durable subscriptions: the task that keeps and writes them, and its handle.
 //!
-//! The router tells it which durable subscriptions there are, in the feed's order; connections tell it
-//! what was acknowledged. Beginnings and ends are written at once, acknowledgements after
-//! `feed.ack_delay` together, and sooner when a connection ends. One write is under way at a time and is
-//! repeated until it succeeds; what comes meanwhile waits for the next. What waits is bounded by the
-//! number of subscriptions: each has one position.
+//! The task observes the router, and so knows which durable subscriptions there are; sessions tell it what was
+//! acknowledged. Whoever asks it after the router has applied something finds that known here
+//! ([`ObserverInbox`]). Beginnings and ends are written at once. Acknowledgements are written together after
+//! `feed.ack_delay`, and sooner when a session ends. One write is under way at a time and is repeated until it succeeds;
+//! what comes meanwhile waits for the next. What waits is bounded by the number of subscriptions: each has one position.
 
 mod pending;
 mod writer;
@@ -22,111 +22,75 @@ use self::writer::Writer;
 use crate::{
     config,
     position::{Cursor, Position},
+    router::{Incarnation, Observations, ObserverInbox},
     store::{Store, StoreError},
-    subscription::SubscriptionId,
     telemetry::{Health, Metrics},
 };
 
-/// Messages that may wait. The task never waits for the database while it takes them.
-const MESSAGES: usize = 4_096;
-/// How long a connection waits for the beginning of its subscription to be written.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Requests that may wait. The task never waits for the database while it takes them.
+const REQUESTS_AHEAD: usize = 4_096;
+/// The longest wait of a session for the beginning of its subscription to be written.
+const BEGINNING_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The subscription that a position belongs to. Another one may follow under the same id: it is newer.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Owner {
-    /// Its id.
-    pub id: SubscriptionId,
-    /// Where it was made, as this node's router saw it.
-    pub since: Position,
-}
-
-/// What the task can be told.
+/// A request to the task.
 #[derive(Debug)]
-enum Message {
-    /// A durable subscription was seen to begin.
-    Begun(Owner, Position),
-    /// It was deleted, or is no longer durable.
-    Ended(SubscriptionId, Position),
-    /// Whatever was stored is gone.
-    Lost,
-    /// All durable subscriptions at one point.
-    Whole(Vec<Owner>, Position),
+enum Request {
     /// A client of this subscription has handled everything up to here.
-    Acknowledged(Owner, Position),
+    Acknowledge(Incarnation, Position),
     /// What waits is to be written now.
     Flush,
-    /// The furthest position known here; `None` if the subscription is not durable.
-    Known(String, oneshot::Sender<Option<Position>>),
-    /// Tells when everything that waits now is written.
-    Written(Everything, oneshot::Sender<()>),
+    /// Asks for the furthest position known here; `None` if the subscription is not durable.
+    Find(String, oneshot::Sender<Option<Position>>),
+    /// Asks to be told when everything in the scope that waits now is written.
+    WaitWritten(Scope, oneshot::Sender<()>),
 }
 
-/// What is waited for.
+/// The part of what waits whose writing is waited for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Everything {
-    /// Beginnings and ends.
+enum Scope {
+    /// Beginnings and ends of durable subscriptions.
     Structure,
     /// Acknowledgements too.
     All,
 }
 
-/// The way to the positions of a node.
+/// A handle to the positions of a node.
 #[derive(Clone, Debug)]
 pub(crate) struct Positions {
-    messages: mpsc::Sender<Message>,
+    requests: mpsc::Sender<Request>,
     store: Store,
 }
 
 impl Positions {
-    /// A durable subscription began: its insert, or the change that made it durable, is `at`.
-    pub(crate) async fn begun(&self, owner: Owner, at: Position) {
-        self.tell(Message::Begun(owner, at)).await;
-    }
-
-    /// A durable subscription was deleted, or is no longer durable, from `at` on.
-    pub(crate) async fn ended(&self, id: SubscriptionId, at: Position) {
-        self.tell(Message::Ended(id, at)).await;
-    }
-
-    /// Whatever was stored is gone; what is known here is stored again.
-    pub(crate) async fn lost(&self) {
-        self.tell(Message::Lost).await;
-    }
-
-    /// These are all durable subscriptions at `at`.
-    pub(crate) async fn whole(&self, owners: Vec<Owner>, at: Position) {
-        self.tell(Message::Whole(owners, at)).await;
-    }
-
-    /// Everything up to `at` was handled; false if the task is too busy to hear it now. Nothing comes of it
-    /// where the subscription was deleted, and another one has the id by now.
-    pub(crate) fn acknowledged(&self, owner: &Owner, at: Position) -> bool {
-        self.messages
-            .try_send(Message::Acknowledged(owner.clone(), at))
+    /// Notes that everything up to `at` was handled; false if the task is too busy to hear it now. Nothing comes of it
+    /// if the subscription was deleted, and another one has its id by now.
+    pub(crate) fn acknowledge(&self, incarnation: &Incarnation, at: Position) -> bool {
+        self.requests
+            .try_send(Request::Acknowledge(incarnation.clone(), at))
             .is_ok()
     }
 
-    /// Like [`Positions::acknowledged`], and what waits is written now.
-    pub(crate) async fn flush(&self, owner: &Owner, at: Option<Position>) {
+    /// Has what waits written now, and `at` acknowledged before.
+    pub(crate) async fn flush(&self, incarnation: &Incarnation, at: Option<Position>) {
         if let Some(at) = at {
-            self.tell(Message::Acknowledged(owner.clone(), at)).await;
+            self.send(Request::Acknowledge(incarnation.clone(), at))
+                .await;
         }
-        self.tell(Message::Flush).await;
+        self.send(Request::Flush).await;
     }
 
-    /// Where a client of this subscription goes on that does not say where it is: the furthest
-    /// position that any node has written or this one knows. `None` if it is not durable.
+    /// Returns the position from which a client of this subscription goes on that does not say where it is: the furthest
+    /// one that any node has written or this one knows. `None` if the subscription is not durable.
     pub(crate) async fn resume(&self, id: &str) -> Result<Option<Cursor>, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.tell(Message::Known(id.to_owned(), reply)).await;
+        self.send(Request::Find(id.to_owned(), reply)).await;
         let Some(known) = answer.await.ok().flatten() else {
             return Ok(None);
         };
         let mut stored = self.store.find_position(id).await?;
         if stored.is_none() {
-            // It was only just found: its beginning is being written.
-            self.structure_written(PATIENCE).await;
+            // It is new here: its beginning is being written.
+            self.structure_written(BEGINNING_PATIENCE).await;
             stored = self.store.find_position(id).await?;
         }
         let here = Cursor {
@@ -144,47 +108,47 @@ impl Positions {
         })
     }
 
-    /// Waits until the beginnings and ends that the router has told of are written; false if that
-    /// took longer than `patience`.
+    /// Waits until the beginnings and ends that the router has published are written; false if that took longer than
+    /// `patience`.
     pub(crate) async fn structure_written(&self, patience: Duration) -> bool {
-        self.written(Everything::Structure, patience).await
+        self.written(Scope::Structure, patience).await
     }
 
-    /// Waits until everything is written.
+    /// Waits until everything is written; false if that took longer than `patience`.
     pub(crate) async fn all_written(&self, patience: Duration) -> bool {
-        self.written(Everything::All, patience).await
+        self.written(Scope::All, patience).await
     }
 
-    async fn written(&self, what: Everything, patience: Duration) -> bool {
+    async fn written(&self, scope: Scope, patience: Duration) -> bool {
         let (reply, answer) = oneshot::channel();
         let waiting = async {
-            self.tell(Message::Written(what, reply)).await;
+            self.send(Request::WaitWritten(scope, reply)).await;
             answer.await.is_ok()
         };
         timeout(patience, waiting).await.unwrap_or(false)
     }
 
-    async fn tell(&self, message: Message) {
-        if self.messages.send(message).await.is_err() {
-            tracing::debug!("the positions' task has ended");
+    async fn send(&self, request: Request) {
+        if self.requests.send(request).await.is_err() {
+            tracing::debug!("the task that keeps positions has ended");
         }
     }
 }
 
-/// The task that owns the positions, and the handle to it.
+/// Returns a handle, and the task that keeps the positions.
 pub(crate) fn positions(
     store: Store,
+    observations: Observations,
     settings: &config::Feed,
     metrics: Arc<Metrics>,
     health: Health,
 ) -> (Positions, impl Future<Output = ()> + use<>) {
-    let (messages, received) = mpsc::channel(MESSAGES);
+    let (requests, received) = mpsc::channel(REQUESTS_AHEAD);
     let handle = Positions {
-        messages,
+        requests,
         store: store.clone(),
     };
-    (
-        handle,
-        Writer::new(store, settings, metrics, health).run(received),
-    )
+    let writer = Writer::new(store, settings, metrics, health);
+    let inbox = ObserverInbox::new(observations, received);
+    (handle, writer.run(inbox))
 }

@@ -8,7 +8,6 @@ mod apply;
 mod compile;
 pub(crate) mod counters;
 mod deliver;
-mod durable;
 mod encode;
 #[cfg(test)]
 mod gap_tests;
@@ -21,13 +20,13 @@ mod change;
 mod charge;
 mod lock;
 mod notify;
+mod observe;
 pub(crate) mod outbox;
 #[cfg(test)]
 mod outbox_tests;
 pub(crate) mod registry;
 mod shed;
 mod table;
-mod teardowns;
 
 use std::{
     future::ready,
@@ -47,24 +46,24 @@ pub(crate) use self::encode::EventEncoder;
 pub(crate) use self::handle::{
     Applied, Attach, AttachError, Attached, BacklogAnswer, Busy, Connection, RouterHandle, Start,
 };
+pub(crate) use self::observe::{
+    DeletedSubscription, Incarnation, Observations, Observed, ObserverInbox, ObserverInput,
+};
 pub(crate) use self::table::TableBuilder;
 pub(crate) use self::table::{Capacity, Occupancy, Table};
 use self::{
     backlog::Backlog,
     counters::ConnectionCounters,
     deliver::Delivery,
-    durable::Durable,
+    observe::Observers,
     registry::{ConnectionKey, Registry},
     table::Slot,
-    teardowns::Teardowns,
 };
 use crate::{
     budget::ByteBudget,
     config, event,
     position::{DeploymentId, Position},
-    positions::Positions,
     protocol::Ending,
-    receipts::Receipts,
     subscription::{CompiledSubscription, DocumentKey, Status},
     telemetry::Metrics,
 };
@@ -144,8 +143,7 @@ pub(crate) struct Router {
     position: Position,
     /// Where all subscriptions were loaded the last time.
     loaded_at: Position,
-    durable: Durable,
-    teardowns: Teardowns,
+    observers: Observers,
     stopping: bool,
     feed: mpsc::Receiver<FromFeed>,
     inputs: mpsc::Receiver<Input>,
@@ -194,8 +192,7 @@ impl Router {
             registry: Registry::default(),
             position: Position::START,
             loaded_at: Position::START,
-            durable: Durable::default(),
-            teardowns: Teardowns::default(),
+            observers: Observers::default(),
             stopping: false,
             feed,
             inputs,
@@ -209,18 +206,9 @@ impl Router {
         (router, handle, feed_sender)
     }
 
-    /// Tells `positions` of durable subscriptions.
-    #[must_use]
-    pub(crate) fn telling(mut self, positions: Positions) -> Self {
-        self.durable = Durable(Some(positions));
-        self
-    }
-
-    /// Tells `receipts` of deletes.
-    #[must_use]
-    pub(crate) fn reporting(mut self, receipts: Receipts) -> Self {
-        self.teardowns = Teardowns(Some(receipts));
-        self
+    /// Returns the observations of a new observer, which gets everything from the start on.
+    pub(crate) fn observe(&mut self) -> Observations {
+        self.observers.add()
     }
 
     /// Applies inputs until every handle is gone.

@@ -39,13 +39,12 @@ use crate::{
     config,
     history::History,
     position::Cursor,
-    positions::{Owner, Positions},
+    positions::Positions,
     protocol::{Dialect, Ending, Frame, Message},
-    receipts::{AliveGuard, Closed},
     router::{
-        Attach, AttachError, Attached, EventEncoder, RouterHandle,
+        Attach, AttachError, Attached, EventEncoder, Incarnation, RouterHandle,
         outbox::{End, Receiver},
-        registry::ConnectionKey,
+        registry::{AliveGuard, Closed, ConnectionKey},
     },
     store::StoreError,
     telemetry::Metrics,
@@ -157,11 +156,11 @@ async fn open(
         };
         #[cfg(test)]
         fault::strike_beginning(&subscription);
-        let owner = Owner {
+        let incarnation = Incarnation {
             id: subscription.as_str().into(),
             since: attached.since,
         };
-        let acks = Acks::new(owner, attached.start.from, resumed);
+        let acks = Acks::new(incarnation, attached.start.from, resumed);
         let context = Arc::clone(&context);
         let connection = Connection::new(context, dialect, &attached, outbox, carrier, acks);
         let mut connection = Box::new(connection);

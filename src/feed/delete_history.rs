@@ -1,35 +1,22 @@
-//! The deletes from before this node's load, read from the oplog.
-//!
-//! A delete without sockets leaves no trace but its entry in the oplog. A node that has just started may be asked about
-//! a subscription that it never knew. It then reads the deletes of the last day in the background, their keys alone, and
-//! only once however many ask.
-
-use std::{future::pending, sync::Arc, time::Duration};
+//! The deletes of subscriptions that the oplog still shows: their keys alone.
 
 use bson::{RawDocument, Timestamp};
-use tokio::{
-    sync::{Notify, watch},
-    time::timeout,
-};
 
 use super::{
+    OplogError,
     decode::{OwnCollection, RawChange},
-    oplog_history::OplogError,
-    stream::{ChangeStream, Options, StreamError},
+    oplog_history::explain,
+    stream::{ChangeStream, Options},
 };
 use crate::{
     config,
     position::Position,
-    receipts::Receipts,
-    router::RouterHandle,
     store::{Deletion, Store, TEARDOWN_MEMORY},
     subscription::{DocumentKey, SubscriptionId},
 };
 
 /// Deletes in one reply at most.
 const BATCH_SIZE: u32 = 2_000;
-/// The longest wait for the first load.
-const LOAD_PATIENCE: Duration = Duration::from_mins(10);
 
 /// A handle to the task that reads the deletes.
 #[derive(Clone, Debug)]
@@ -101,34 +88,51 @@ struct DeleteReader {
 }
 
 impl DeleteReader {
-    async fn read(&self) -> Result<(), OplogError> {
-        if !self.router.loaded(LOAD_PATIENCE).await {
-            return Err(OplogError::Failed);
-        }
-        let remembered = self.receipts.find("").await;
-        let until = remembered.and_then(|r| r.since).ok_or(OplogError::Failed)?;
-        let from = self.start(until).await?;
+    /// Opens a reader of the deletes before `until`, back to the day before, or to the begin of the oplog.
+    pub(crate) async fn open(
+        store: &Store,
+        settings: &config::Feed,
+        until: Position,
+    ) -> Result<Self, OplogError> {
+        let from = start(store, until).await?;
         let options = Options {
-            max_await: self.settings.max_await,
+            max_await: settings.max_await,
             batch_size: BATCH_SIZE,
             keys_only: true,
         };
-        let failed = |error: StreamError| super::oplog_history::explain(&error);
-        let mut stream = ChangeStream::open_of_deletes(self.store.feed_database(), from, options)
+        let stream = ChangeStream::open_of_deletes(store.feed_database(), from, options)
             .await
-            .map_err(failed)?;
-        let mut reached = Position::at(from);
-        while reached < until {
-            let reply = stream.next().await.map_err(failed)?;
-            for change in reply.changes().map_err(failed)? {
-                reached = reached.max(self.note(change, until).await?);
-            }
-            if let Some((_, after)) = reply.token() {
-                reached = reached.max(after);
-            }
+            .map_err(|error| explain(&error))?;
+        let from = Position::at(from);
+        Ok(Self {
+            stream,
+            from,
+            until,
+            reached: from,
+        })
+    }
+
+    /// Returns the position behind which the reader shows every delete.
+    pub(crate) fn from(&self) -> Position {
+        self.from
+    }
+
+    /// Returns the next deletes, perhaps none; `None` when all are read.
+    pub(crate) async fn next(
+        &mut self,
+    ) -> Result<Option<Vec<(SubscriptionId, Deletion)>>, OplogError> {
+        if self.reached >= self.until {
+            return Ok(None);
         }
-        self.receipts.recalled_since(Position::at(from)).await;
-        Ok(())
+        let reply = self.stream.next().await.map_err(|error| explain(&error))?;
+        let mut deletes = Vec::new();
+        for change in reply.changes().map_err(|error| explain(&error))? {
+            deletes.extend(self.decode(change)?);
+        }
+        if let Some((_, after)) = reply.token() {
+            self.reached = self.reached.max(after);
+        }
+        Ok(Some(deletes))
     }
 
     /// Returns the time a day before `until`, or the begin of the oplog if that is later.
@@ -148,24 +152,38 @@ impl DeleteReader {
     /// Notes a delete; returns its position.
     async fn note(&self, change: &RawDocument, until: Position) -> Result<Position, OplogError> {
         let raw = RawChange::decode(change).map_err(|_| OplogError::Failed)?;
-        if raw.operation != "delete" && raw.position < until {
-            // The database was dropped: what was deleted before that is told by nobody.
+        self.reached = self.reached.max(raw.position);
+        if raw.position >= self.until {
+            return Ok(None);
+        }
+        if raw.operation != "delete" {
+            // The database was dropped. Nothing tells of the subscriptions that were deleted by that.
             return Err(OplogError::Lost);
         }
         let key = raw.document_key.map(DocumentKey::of);
-        if let (Some(id), Some(OwnCollection::Subscriptions)) =
-            (key.as_ref().and_then(DocumentKey::id), raw.collection)
-            && raw.position < until
-        {
+        let of_subscription = raw.collection == Some(OwnCollection::Subscriptions);
+        let id = key.as_ref().and_then(DocumentKey::id);
+        Ok(id.filter(|_| of_subscription).map(|id| {
             let deletion = Deletion {
                 at: raw.position,
                 wall_time: Some(raw.wall_time),
                 ending: None,
             };
-            self.receipts
-                .recalled(SubscriptionId::from(&*id), deletion)
-                .await;
-        }
-        Ok(raw.position)
+            (SubscriptionId::from(&*id), deletion)
+        }))
     }
+}
+
+/// Returns the time a day before `until`, or the begin of the oplog if that is later.
+async fn start(store: &Store, until: Position) -> Result<Timestamp, OplogError> {
+    let oldest = store.oplog_begin().await.map_err(|error| {
+        tracing::debug!(%error, "the oplog's window cannot be measured now");
+        OplogError::Failed
+    })?;
+    let day = u32::try_from(TEARDOWN_MEMORY.as_secs()).unwrap_or(u32::MAX);
+    let a_day_ago = Timestamp {
+        time: until.cluster_time().time.saturating_sub(day),
+        increment: 0,
+    };
+    Ok(oldest.map_or(a_day_ago, |oldest| oldest.max(a_day_ago)))
 }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use tokio::sync::oneshot;
 
-use super::Owner;
 use crate::{
     position::Position,
     store::{Beginning, DurableSnapshot, PositionChanges},
@@ -42,8 +41,8 @@ pub(super) struct Work {
 }
 
 impl Pending {
-    pub(crate) fn begun(&mut self, owner: Owner, at: Position) {
-        let Owner { id, since } = owner;
+    pub(crate) fn begun(&mut self, incarnation: Incarnation, at: Position) {
+        let Incarnation { id, since } = incarnation;
         self.acknowledged.remove(&id);
         self.known.insert(id.clone(), Known { since, at });
         self.begun.insert(id, Beginning { at, seen: true });
@@ -72,10 +71,10 @@ impl Pending {
         }
     }
 
-    /// Replaces everything.
-    pub(super) fn whole(&mut self, owners: Vec<Owner>, at: Position) {
-        let mut known = HashMap::with_capacity(owners.len());
-        for Owner { id, since } in &owners {
+    /// Replaces all durable subscriptions.
+    pub(super) fn replaced(&mut self, all: &[Incarnation], at: Position) {
+        let mut known = HashMap::with_capacity(all.len());
+        for Incarnation { id, since } in all {
             let new = Known {
                 since: *since,
                 at: Position::START,
@@ -92,16 +91,16 @@ impl Pending {
         self.known = known;
         self.whole = Some(DurableSnapshot {
             at,
-            ids: owners.into_iter().map(|owner| owner.id).collect(),
+            ids: all.iter().map(|one| one.id.clone()).collect(),
         });
     }
 
     /// Whether that is news.
-    pub(crate) fn acknowledged(&mut self, owner: &Owner, at: Position) -> bool {
-        match self.known.get_mut(&owner.id) {
-            Some(known) if known.since <= owner.since && known.at < at => {
+    pub(crate) fn acknowledged(&mut self, incarnation: &Incarnation, at: Position) -> bool {
+        match self.known.get_mut(&incarnation.id) {
+            Some(known) if known.since <= incarnation.since && known.at < at => {
                 known.at = at;
-                self.acknowledged.insert(owner.id.clone(), at);
+                self.acknowledged.insert(incarnation.id.clone(), at);
                 true
             }
             _ => false,
@@ -149,8 +148,8 @@ mod tests {
         Position::at(Timestamp { time, increment: 0 })
     }
 
-    fn owner(id: &str, since: u32) -> Owner {
-        Owner {
+    fn incarnation(id: &str, since: u32) -> Incarnation {
+        Incarnation {
             id: id.into(),
             since: at(since),
         }
@@ -165,7 +164,7 @@ mod tests {
     #[test]
     fn a_position_moves_forward_only_and_only_for_durable_subscriptions() {
         let mut pending = Pending::default();
-        let a = owner("a", 5);
+        let a = incarnation("a", 5);
         assert!(!pending.acknowledged(&a, at(1)), "nobody knows it");
         pending.begun(a.clone(), at(5));
         assert!(!pending.acknowledged(&a, at(4)));
@@ -179,12 +178,12 @@ mod tests {
     #[test]
     fn an_end_takes_what_waits_with_it_and_a_new_beginning_starts_afresh() {
         let mut pending = Pending::default();
-        let (a, id) = (owner("a", 1), SubscriptionId::from("a"));
+        let (a, id) = (incarnation("a", 1), SubscriptionId::from("a"));
         pending.begun(a.clone(), at(1));
         pending.acknowledged(&a, at(2));
         pending.ended(id.clone(), at(3));
         assert!(!pending.acknowledged(&a, at(4)), "late");
-        pending.begun(owner("a", 5), at(5));
+        pending.begun(incarnation("a", 5), at(5));
         assert!(!pending.acknowledged(&a, at(6)), "another's");
         let work = pending.take();
         assert!(work.structural);
@@ -200,14 +199,14 @@ mod tests {
     #[test]
     fn whoever_takes_the_id_over_goes_on_with_the_position_and_so_do_those_who_stay() {
         let mut pending = Pending::default();
-        let (before, after) = (owner("a", 1), owner("a", 5));
+        let (before, after) = (incarnation("a", 1), incarnation("a", 5));
         pending.begun(before.clone(), at(1));
         assert!(pending.acknowledged(&after, at(6)));
         assert!(pending.acknowledged(&before, at(7)));
-        pending.whole(vec![after.clone()], at(8));
+        pending.replaced(&[after.clone()], at(8));
         assert!(pending.acknowledged(&before, at(9)));
         pending.ended("a".into(), at(10));
-        pending.begun(owner("a", 11), at(11));
+        pending.begun(incarnation("a", 11), at(11));
         for gone in [before, after] {
             assert!(!pending.acknowledged(&gone, at(12)));
         }
@@ -216,9 +215,9 @@ mod tests {
     #[test]
     fn what_was_lost_is_written_again_as_far_as_it_is_known() {
         let mut pending = Pending::default();
-        pending.begun(owner("a", 1), at(1));
-        pending.acknowledged(&owner("a", 1), at(5));
-        pending.whole(vec![owner("a", 1), owner("b", 0)], at(9));
+        pending.begun(incarnation("a", 1), at(1));
+        pending.acknowledged(&incarnation("a", 1), at(5));
+        pending.replaced(&[incarnation("a", 1), incarnation("b", 0)], at(9));
         pending.take();
         pending.lost();
         let mut begun = pending.take().changes.begun;
@@ -235,10 +234,10 @@ mod tests {
     fn a_whole_forgets_who_is_gone_and_keeps_what_is_known_of_the_others() {
         let mut pending = Pending::default();
         for id in ["a", "b"] {
-            pending.begun(owner(id, 1), at(1));
-            pending.acknowledged(&owner(id, 1), at(2));
+            pending.begun(incarnation(id, 1), at(1));
+            pending.acknowledged(&incarnation(id, 1), at(2));
         }
-        pending.whole(vec![owner("b", 1), owner("c", 0)], at(9));
+        pending.replaced(&[incarnation("b", 1), incarnation("c", 0)], at(9));
         assert_eq!(pending.known("a"), None);
         assert_eq!(pending.known("b"), Some(at(2)));
         assert_eq!(pending.known("c"), Some(Position::START));

@@ -5,23 +5,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::sleep_until,
-};
+use tokio::{sync::oneshot, time::sleep_until};
 
 use super::{
-    Everything, Message,
+    Request, Scope,
     pending::{Pending, Work},
 };
 use crate::{
     config,
     retry_writer::{PendingWrite, answer, finished, write_with_retries},
+    router::{Observed, ObserverInbox, ObserverInput},
     store::Store,
     telemetry::{Health, Metrics, Part},
 };
 
-/// What a write is of, and who waits for its end.
+/// The content of a write, and those who wait for its end.
 struct Batch {
     structural: bool,
     waiters: Vec<oneshot::Sender<()>>,
@@ -35,7 +33,7 @@ pub(super) struct Writer {
     ack_delay: Duration,
     retry: std::ops::Range<Duration>,
     pending: Pending,
-    /// When the next write begins.
+    /// The time at which the next write begins.
     due: Option<Instant>,
     writing: Option<PendingWrite<Batch>>,
 }
@@ -59,13 +57,14 @@ impl Writer {
         }
     }
 
-    /// Takes messages and writes until every handle is gone.
-    pub(super) async fn run(mut self, mut received: mpsc::Receiver<Message>) {
+    /// Takes observations and requests, and writes, until every handle is gone.
+    pub(super) async fn run(mut self, mut inbox: ObserverInbox<Request>) {
         loop {
             let due = self.due.unwrap_or_else(Instant::now).into();
             tokio::select! {
-                message = received.recv() => match message {
-                    Some(message) => self.take(message),
+                input = inbox.next() => match input {
+                    Some(ObserverInput::Observed(observed)) => self.observe(observed),
+                    Some(ObserverInput::Request(request)) => self.take(request),
                     None => return,
                 },
                 () = sleep_until(due), if self.due.is_some() && self.writing.is_none() => {
@@ -78,33 +77,29 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, message: Message) {
-        match message {
-            Message::Begun(owner, at) => {
-                self.pending.begun(owner, at);
-                self.write_within(Duration::ZERO);
-            }
-            Message::Ended(id, at) => {
-                self.pending.ended(id, at);
-                self.write_within(Duration::ZERO);
-            }
-            Message::Lost => {
-                self.pending.lost();
-                self.write_within(Duration::ZERO);
-            }
-            Message::Whole(owners, at) => {
-                self.pending.whole(owners, at);
-                self.write_within(Duration::ZERO);
-            }
-            Message::Acknowledged(owner, at) => {
-                if self.pending.acknowledged(&owner, at) {
+    fn observe(&mut self, observed: Observed) {
+        match observed {
+            Observed::BecameDurable(incarnation, at) => self.pending.begun(incarnation, at),
+            Observed::DurableEnded(id, at) => self.pending.ended(id, at),
+            Observed::DurableReplaced(all, at) => self.pending.replaced(&all, at),
+            Observed::PositionsLost => self.pending.lost(),
+            // Of those that were durable, other observations tell.
+            Observed::Loaded(_) | Observed::Deleted(_) => return,
+        }
+        self.write_within(Duration::ZERO);
+    }
+
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::Acknowledge(incarnation, at) => {
+                if self.pending.acknowledged(&incarnation, at) {
                     self.write_within(self.ack_delay);
                 }
             }
-            Message::Flush if self.due.is_some() => self.write_within(Duration::ZERO),
-            Message::Flush => {}
-            Message::Known(id, reply) => answer(reply, self.pending.known(&id)),
-            Message::Written(what, reply) => self.on_asked(what, reply),
+            Request::Flush if self.due.is_some() => self.write_within(Duration::ZERO),
+            Request::Flush => {}
+            Request::Find(id, reply) => answer(reply, self.pending.known(&id)),
+            Request::WaitWritten(scope, reply) => self.wait_written(scope, reply),
         }
     }
 
@@ -113,8 +108,8 @@ impl Writer {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
-    fn on_asked(&mut self, what: Everything, reply: oneshot::Sender<()>) {
-        let all = what == Everything::All;
+    fn wait_written(&mut self, scope: Scope, reply: oneshot::Sender<()>) {
+        let all = scope == Scope::All;
         if self.pending.waits(all) {
             self.pending.add_waiter(reply);
             self.write_within(Duration::ZERO);

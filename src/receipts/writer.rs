@@ -1,23 +1,21 @@
 //! The task that follows deletes and writes receipts.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
-    Message, PATIENCE, Teardown,
-    following::{Following, Number},
-    memory::Memory,
-    waiting::Waiting,
+    CLOSE_GRACE, Request,
+    closing::{ClosingDeletes, Number},
+    queue::ReceiptQueue,
+    recent_deletes::RecentDeletes,
 };
 use crate::{
     config,
     position::Position,
     retry_writer::{PendingWrite, answer, finished, write_with_retries},
-    store::{Receipt, Store},
+    router::{DeletedSubscription, Observed, ObserverInbox, ObserverInput},
+    store::{Deletion, Receipt, Store},
     telemetry::{Health, Metrics, Part},
 };
 
@@ -29,9 +27,9 @@ pub(super) struct Writer {
     health: Health,
     close_timeout: Duration,
     retry: std::ops::Range<Duration>,
-    memory: Memory,
-    following: Following,
-    waiting: Waiting,
+    recent: RecentDeletes,
+    closing: ClosingDeletes,
+    queue: ReceiptQueue,
     writing: Option<PendingWrite<Vec<(Position, Number)>>>,
     numbered: Number,
     waiters: Vec<oneshot::Sender<()>>,
@@ -52,58 +50,80 @@ impl Writer {
             health,
             close_timeout: config.socket.close_timeout,
             retry: config.feed.retry_min..config.feed.retry_max,
-            memory: Memory::default(),
-            following: Following::default(),
-            waiting: Waiting::default(),
+            recent: RecentDeletes::default(),
+            closing: ClosingDeletes::default(),
+            queue: ReceiptQueue::default(),
             writing: None,
             numbered: 0,
             waiters: Vec::new(),
         }
     }
 
-    /// Takes messages, follows and writes until every handle is gone.
-    pub(super) async fn run(mut self, mut received: mpsc::Receiver<Message>) {
+    /// Takes observations and requests, follows deletes and writes, until every handle is gone.
+    pub(super) async fn run(mut self, mut inbox: ObserverInbox<Request>) {
         loop {
             tokio::select! {
-                message = received.recv() => match message {
-                    Some(message) => self.take(message),
+                input = inbox.next() => match input {
+                    Some(ObserverInput::Observed(observed)) => self.observe(observed),
+                    Some(ObserverInput::Request(request)) => self.take(request),
                     None => return,
                 },
-                (number, receipt) = self.following.next() => self.on_counted(number, receipt),
-                of = finished(&mut self.writing) => self.waiting.settle(&of),
+                (number, receipt) = self.closing.next() => self.on_counted(number, receipt),
+                of = finished(&mut self.writing) => self.queue.settle(&of),
             }
-            if self.writing.is_none() && !self.waiting.is_empty() {
+            if self.writing.is_none() && !self.queue.is_empty() {
                 self.begin_to_write();
             }
-            if self.following.is_empty() && self.waiting.is_empty() && self.writing.is_none() {
+            if self.closing.is_empty() && self.queue.is_empty() && self.writing.is_none() {
                 self.waiters.drain(..).for_each(|waiter| answer(waiter, ()));
             }
         }
     }
 
-    fn take(&mut self, message: Message) {
-        match message {
-            Message::Loaded(at) => self.memory.loaded(at),
-            Message::Deleted(teardown, decided) => self.on_deleted(teardown, decided),
-            Message::Recalled(id, deletion) => self.memory.add(id, deletion),
-            Message::RecalledSince(since) => self.memory.recalled_since(since),
-            Message::Find(id, reply) => answer(reply, self.memory.find(&id)),
-            Message::Unsettled(reply) => answer(reply, self.waiting.unsettled()),
-            Message::Written(reply) => self.waiters.push(reply),
+    fn observe(&mut self, observed: Observed) {
+        match observed {
+            Observed::Loaded(at) => self.recent.loaded(at),
+            Observed::Deleted(deleted) => self.on_deleted(deleted),
+            Observed::BecameDurable(..)
+            | Observed::DurableEnded(..)
+            | Observed::DurableReplaced(..)
+            | Observed::PositionsLost => {}
         }
     }
 
-    fn on_deleted(&mut self, teardown: Teardown, decided: Instant) {
-        self.memory
-            .add(teardown.subscription.clone(), teardown.deletion);
-        if teardown.connections.is_empty() {
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::AddOld(id, deletion) => self.recent.add(id, deletion),
+            Request::OldAddedSince(since) => self.recent.old_added_since(since),
+            Request::Find(id, reply) => answer(reply, self.recent.find(&id)),
+            Request::Unsettled(reply) => answer(reply, self.queue.unsettled()),
+            Request::WaitWritten(reply) => self.waiters.push(reply),
+        }
+    }
+
+    fn on_deleted(&mut self, deleted: DeletedSubscription) {
+        let deletion = Deletion {
+            at: deleted.at,
+            wall_time: deleted.wall_time,
+            ending: Some(deleted.ending),
+        };
+        self.recent.add(deleted.id.clone(), deletion);
+        if deleted.closed.is_empty() {
             return;
         }
         self.numbered += 1;
-        self.waiting.owe(teardown.deletion.at, self.numbered);
-        let patience = self.close_timeout + PATIENCE;
-        self.following
-            .begin(self.numbered, teardown, decided, patience);
+        self.queue.expect(deletion.at, self.numbered);
+        let receipt = Receipt {
+            subscription: deleted.id,
+            deletion,
+            connections: deleted.closed.len(),
+            decided: deleted.decided,
+            closed: 0,
+            counted: deleted.decided,
+        };
+        let patience = self.close_timeout + CLOSE_GRACE;
+        self.closing
+            .follow(self.numbered, receipt, deleted.closed, patience);
     }
 
     fn on_counted(&mut self, number: Number, receipt: Receipt) {
@@ -114,7 +134,7 @@ impl Writer {
     }
 
     fn begin_to_write(&mut self) {
-        let taken = self.waiting.take();
+        let taken = self.queue.take();
         let of = taken
             .iter()
             .map(|(number, receipt)| (receipt.deletion.at, *number));

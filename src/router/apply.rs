@@ -1,19 +1,20 @@
 //! Applying the feed: batches of changes, and reloads.
 
+use std::time::Instant;
+
 use bson::{DateTime, RawDocument};
 
 use super::{
     Capacity, FeedBatch, FeedChange, FeedChangeKind, PastBatch, PastChange, PastChangeKind, Reload,
     Router, answer,
     compile::compile_off_thread,
+    observe::{DeletedSubscription, Incarnation, Observed},
     table::{Entry, Slot, Table},
-    teardowns::When,
 };
 use crate::{
     filter::{self, Filter},
     position::Position,
     protocol::{Ending, GapReason},
-    receipts::Closed,
     subscription::{DocumentKey, SubscriptionId},
     telemetry::Metrics,
 };
@@ -90,7 +91,7 @@ impl Router {
                 PastChangeKind::Missed(reason)
             }
             FeedChangeKind::PositionsLost => {
-                self.durable.lost().await;
+                self.observers.publish(Observed::PositionsLost).await;
                 return None;
             }
         };
@@ -129,7 +130,9 @@ impl Router {
         let when = When::Before(DateTime::now());
         let missed = reload.missed.map(|reason| (reason, before));
         self.replace_all(*reload.subscriptions, when, missed).await;
-        self.teardowns.loaded(self.position).await;
+        self.observers
+            .publish(Observed::Loaded(self.position))
+            .await;
         self.backlog.restart(self.position);
         self.delivery.hand_over();
         self.announce();
@@ -142,6 +145,9 @@ impl Router {
         for (slot, removed) in difference.gone {
             self.end_subscription(slot, &removed, when).await;
         }
+        let durable = self.subscriptions.durable();
+        let replaced = Observed::DurableReplaced(durable, self.position);
+        self.observers.publish(replaced).await;
         // First the gap: a client that broke off before it would go on behind it without knowing.
         if let Some((reason, after)) = missed {
             self.notify_gap(reason, after).await;
@@ -149,8 +155,6 @@ impl Router {
         for slot in difference.changed {
             self.notify_update(slot).await;
         }
-        let durable = self.subscriptions.durable();
-        self.durable.whole(durable, self.position).await;
     }
 
     async fn delete(&mut self, key: &DocumentKey, when: When) {
@@ -158,8 +162,13 @@ impl Router {
             return;
         };
         self.end_subscription(slot, &removed, when).await;
-        self.durable.deleted(&removed, self.position).await;
         let id = key.id();
+        if removed.subscription.durable
+            && let Some(id) = id.as_deref()
+        {
+            let ended = Observed::DurableEnded(SubscriptionId::from(id), self.position);
+            self.observers.publish(ended).await;
+        }
         if let Some(successor) = id.and_then(|id| self.subscriptions.successor(&id)) {
             let limits = filter::Limits::from(&self.settings.limits);
             for compiled in compile_off_thread(vec![successor.document], limits).await {
@@ -190,7 +199,9 @@ impl Router {
         let was = before.is_some_and(|before| before.subscription.durable);
         // A document that cannot be read loses no position by it.
         entry.subscription.durable |= was && entry.error().is_some();
-        self.durable.stored(&entry, before, self.position).await;
+        if let Some(observed) = durability(&entry, before, self.position) {
+            self.observers.publish(observed).await;
+        }
         if let Some(slot) = self.subscriptions.upsert(entry, filter) {
             self.notify_update(slot).await;
         }
@@ -203,18 +214,71 @@ impl Router {
         } else {
             Ending::Deleted
         };
-        let connections = self.registry.of(slot).iter();
-        let connections: Vec<Closed> = connections.map(|c| c.closed.clone()).collect();
-        let ended = self.registry.end_all_of(slot, ending, self.position);
-        if ended > 0 {
+        let closed = self.registry.end_all_of(slot, ending, self.position);
+        let Some(id) = removed.subscription.id() else {
+            return;
+        };
+        if !closed.is_empty() {
             tracing::info!(
-                subscription = removed.subscription.id().as_deref(),
-                ended,
+                subscription = &*id,
+                ended = closed.len(),
                 reason = ending.token(),
                 "a subscription was removed"
             );
         }
-        let deletion = when.deletion(self.position, ending);
-        self.teardowns.deleted(removed, deletion, connections).await;
+        let deleted = DeletedSubscription {
+            id: SubscriptionId::from(&*id),
+            at: self.position,
+            wall_time: when.seen(),
+            ending,
+            decided: Instant::now(),
+            closed: closed.into(),
+        };
+        self.observers.publish(Observed::Deleted(deleted)).await;
+    }
+}
+
+/// The time at which a subscription went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum When {
+    /// The delete was seen: its commit's wall time.
+    Committed(DateTime),
+    /// It was found to be gone, at this time of this node's clock.
+    Before(DateTime),
+}
+
+impl When {
+    /// Returns the latest time that it can have been.
+    fn latest(self) -> DateTime {
+        match self {
+            Self::Committed(time) | Self::Before(time) => time,
+        }
+    }
+
+    /// Returns the commit's wall time, if the delete was seen.
+    fn seen(self) -> Option<DateTime> {
+        match self {
+            Self::Committed(time) => Some(time),
+            Self::Before(_) => None,
+        }
+    }
+}
+
+/// Returns what a write at `at` did to a subscription's being durable; `before` is what it was. Another document that
+/// takes an id over goes on where the one before was: its clients stay, and acknowledge as before.
+fn durability(stored: &Entry, before: Option<&Entry>, at: Position) -> Option<Observed> {
+    let incarnation = stored.incarnation()?;
+    let was = before.is_some_and(|before| before.subscription.durable);
+    match (was, stored.subscription.durable) {
+        (false, true) => {
+            let since = before.map_or(incarnation.since, |before| before.since);
+            let incarnation = Incarnation {
+                since,
+                ..incarnation
+            };
+            Some(Observed::BecameDurable(incarnation, at))
+        }
+        (true, false) => Some(Observed::DurableEnded(incarnation.id, at)),
+        _ => None,
     }
 }

@@ -75,7 +75,7 @@ fn wish(handle: &RouterHandle, id: &str, after: Option<Position>) -> (Attach, Re
         acknowledged: false,
         close_on_gap: false,
         remote: String::new(),
-        closed: crate::receipts::AliveGuard::new().1,
+        closed: crate::router::registry::AliveGuard::new().1,
     };
     (attach, receiver)
 }

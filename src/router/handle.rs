@@ -15,12 +15,11 @@ use super::{
     Input, Occupancy, PastBatch, Settings,
     outbox::{self, Receiver},
     outbox_bounds,
-    registry::ConnectionKey,
+    registry::{Closed, ConnectionKey},
 };
 use crate::{
     position::{Cursor, DeploymentId, Position},
     protocol::{Dialect, Ending, GapReason},
-    receipts::Closed,
     subscription::{CompiledSubscription, DocumentKey, Subscription},
 };
 
@@ -415,7 +414,7 @@ mod tests {
                 acknowledged: false,
                 close_on_gap: false,
                 remote: String::new(),
-                closed: crate::receipts::AliveGuard::new().1,
+                closed: crate::router::registry::AliveGuard::new().1,
             };
             let refused = handle.attach(attach).await.map(drop);
             assert_eq!(refused, Err(AttachError::Busy(Busy)));

@@ -4,10 +4,13 @@
 //! [`Registry::open`] to the one [`Registry::end`] that finds it; whoever comes later finds nothing,
 //! which is what makes an ending happen exactly once whatever races. Pure: no async, no I/O.
 
+mod alive;
+
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::SystemTime;
 
+pub(crate) use self::alive::{AliveGuard, Closed};
 use super::{
     counters::ConnectionCounters,
     outbox::{End, Sender},
@@ -15,7 +18,6 @@ use super::{
 use crate::{
     position::Position,
     protocol::{Dialect, Ending},
-    receipts::Closed,
 };
 
 /// Names a connection on this node. Never used twice.
@@ -112,7 +114,7 @@ impl NewConnection {
             phase: Phase::Live,
             copy_bytes: 0,
             remote: String::new(),
-            closed: crate::receipts::AliveGuard::new().1,
+            closed: AliveGuard::new().1,
         }
     }
 }
@@ -206,22 +208,22 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         Some(ended)
     }
 
-    /// Ends every connection of a subscription; returns how many there were.
+    /// Ends every connection of a subscription; returns what resolves when each of them is closed.
     pub(crate) fn end_all_of(
         &mut self,
         subscription: S,
         ending: Ending,
         position: Position,
-    ) -> usize {
-        let connections = self
-            .by_subscription
-            .remove(&subscription)
-            .unwrap_or_default();
-        for connection in &connections {
-            self.places.remove(&connection.key);
-            self.finish(connection, ending, position);
-        }
-        connections.len()
+    ) -> Vec<Closed> {
+        let connections = self.by_subscription.remove(&subscription);
+        let connections = connections.into_iter().flatten();
+        connections
+            .map(|connection| {
+                self.places.remove(&connection.key);
+                self.finish(&connection, ending, position);
+                connection.closed
+            })
+            .collect()
     }
 
     /// Ends so many connections, whichever; all, if there are no more than that.
@@ -406,7 +408,7 @@ mod tests {
                         }
                         let ended =
                             registry.end_all_of(subscription, Ending::Deleted, Position::START);
-                        prop_assert_eq!(ended, count);
+                        prop_assert_eq!(ended.len(), count);
                     }
                     Step::EndSome(most) => {
                         let open = registry.len();

@@ -14,6 +14,7 @@ use std::{
     collections::BTreeSet,
     ops::Bound,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
 };
 
 use bson::{DateTime, RawDocument};
@@ -24,9 +25,9 @@ use self::{expiries::Expiries, ids::Ids, unaddressable::Unaddressable, warnings:
 pub(crate) use self::builder::TableBuilder;
 pub(crate) use self::capacity::{Capacity, Occupancy};
 pub(crate) use self::entry::Entry;
+use super::Incarnation;
 use crate::{
     filter::{Effort, Filter, FilterIndex},
-    positions::Owner,
     subscription::{CompiledSubscription, DocumentKey, FILTER_PANICKED, Status, Subscription},
 };
 
@@ -466,10 +467,10 @@ impl Table {
     }
 
     /// All durable subscriptions.
-    pub(super) fn durable(&self) -> Vec<Owner> {
+    pub(super) fn durable(&self) -> Arc<[Incarnation]> {
         let all = self.slots.iter().flatten();
         all.filter(|entry| entry.subscription.durable)
-            .filter_map(Entry::owner)
+            .filter_map(Entry::incarnation)
             .collect()
     }
 

@@ -7,13 +7,13 @@
 use super::NodeContext;
 use crate::{
     position::{Cursor, Position},
-    positions::Owner,
+    router::Incarnation,
 };
 
 /// The acknowledgements of one connection.
 #[derive(Debug)]
 pub(super) struct Acks {
-    owner: Owner,
+    incarnation: Incarnation,
     /// Where delivery began.
     from: Position,
     /// Whether everything before the beginning is acknowledged.
@@ -29,9 +29,9 @@ pub(super) struct Acks {
 
 impl Acks {
     /// Nothing is sent yet. `resumed` says whether delivery begins at the acknowledged position.
-    pub(super) fn new(owner: Owner, from: Position, resumed: bool) -> Self {
+    pub(super) fn new(incarnation: Incarnation, from: Position, resumed: bool) -> Self {
         Self {
-            owner,
+            incarnation,
             from,
             complete: resumed,
             sent: from,
@@ -79,14 +79,14 @@ impl Acks {
 
     /// Whose position they move.
     #[cfg(test)]
-    pub(super) fn owner(&self) -> &Owner {
-        &self.owner
+    pub(super) fn incarnation(&self) -> &Incarnation {
+        &self.incarnation
     }
 
     fn tell(&mut self, context: &NodeContext, at: Position) {
         let at = self.untold.take().map_or(at, |untold| untold.max(at));
         self.told_any = true;
-        if !context.positions.acknowledged(&self.owner, at) {
+        if !context.positions.acknowledge(&self.incarnation, at) {
             self.untold = Some(at);
         }
     }
@@ -95,7 +95,7 @@ impl Acks {
     pub(super) async fn finish(&mut self, context: &NodeContext) {
         if self.told_any {
             let untold = self.untold.take();
-            context.positions.flush(&self.owner, untold).await;
+            context.positions.flush(&self.incarnation, untold).await;
         }
     }
 }

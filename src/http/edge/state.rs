@@ -5,10 +5,9 @@ use std::{ops::Deref, sync::Arc};
 use super::{bounds::Bounds, client_tasks::ClientTasks, description::Description};
 use crate::{
     config::{Limits, Socket},
-    feed::DeleteHistory,
     filter,
     positions::Positions,
-    receipts::Receipts,
+    receipts::{DeleteHistory, Receipts},
     router::RouterHandle,
     session::NodeContext,
     store::{NodeInfo, Store},

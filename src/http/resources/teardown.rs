@@ -19,7 +19,7 @@ use crate::{
         read_your_writes::ensure_applied,
     },
     protocol::Ending,
-    receipts::Remembered,
+    receipts::LastDelete,
     store::MOST_NODES,
 };
 
@@ -62,7 +62,7 @@ async fn ensure_deleted(state: &AppState, id: &str) -> Result<(), Problem> {
 }
 
 /// Returns what this node remembers of the delete, and whether it has learned all that it can.
-async fn remembered(state: &AppState, id: &str) -> Result<(Remembered, bool), Problem> {
+async fn remembered(state: &AppState, id: &str) -> Result<(LastDelete, bool), Problem> {
     let find = async || {
         let found = state.receipts.find(id).await;
         found.ok_or_else(|| Problem::new(Kind::NotReady, "this node is stopping"))
@@ -78,7 +78,7 @@ async fn remembered(state: &AppState, id: &str) -> Result<(Remembered, bool), Pr
 
 /// Reads the evidence in the opposite order of its writing: a receipt is written before the heartbeat that vouches for
 /// it, so the heartbeats are read first.
-async fn gather(state: &AppState, id: &str, remembered: Remembered) -> Result<Evidence, Problem> {
+async fn gather(state: &AppState, id: &str, remembered: LastDelete) -> Result<Evidence, Problem> {
     let router = state.router().progress();
     let applied = router.loaded.then_some(router.position);
     let own = state.receipts.progress(applied).await;
@@ -94,7 +94,7 @@ async fn gather(state: &AppState, id: &str, remembered: Remembered) -> Result<Ev
     })
 }
 
-fn unknown_delete(id: &str, remembered: Remembered) -> Problem {
+fn unknown_delete(id: &str, remembered: LastDelete) -> Problem {
     let Some(since) = remembered.since else {
         return Problem::no_subscription(id);
     };

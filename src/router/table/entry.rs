@@ -4,7 +4,7 @@ use bson::Timestamp;
 
 use crate::{
     position::Position,
-    positions::Owner,
+    router::Incarnation,
     subscription::{Status, Subscription, SubscriptionId},
 };
 
@@ -59,10 +59,10 @@ impl Entry {
             .unwrap_or(Position::START)
     }
 
-    /// Returns the owner of its acknowledged position, if it has an id.
-    pub(in super::super) fn owner(&self) -> Option<Owner> {
+    /// Returns which of the subscriptions under its id it is, if it has one.
+    pub(in super::super) fn incarnation(&self) -> Option<Incarnation> {
         let id = self.subscription.id()?;
-        Some(Owner {
+        Some(Incarnation {
             id: SubscriptionId::from(&*id),
             since: self.since,
         })

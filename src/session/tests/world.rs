@@ -15,9 +15,10 @@ use super::super::acks::Acks;
 use crate::{
     carrier::Outbound,
     position::Position,
-    positions::{Owner, Pending},
+    positions::Pending,
     protocol::{Dialect, Ending, Frame, Message},
     router::{
+        Incarnation,
         outbox::{Bounds, End, Pushed, Receiver, Sender, Taken, outbox},
         registry::{ConnectionKey, NewConnection, Phase, Registry},
     },
@@ -141,8 +142,8 @@ fn bare(text: &str) -> Message<'static> {
 /// What the log says of a delete.
 const DELETED: &str = "deleted";
 
-fn owner(subscription: u8, since: u32) -> Owner {
-    Owner {
+fn incarnation(subscription: u8, since: u32) -> Incarnation {
+    Incarnation {
         id: subscription.to_string().as_str().into(),
         since: at(since),
     }
@@ -194,8 +195,8 @@ impl World {
     /// A subscription is made where the feed is.
     fn make(&mut self, subscription: u8) {
         self.made[usize::from(subscription)] = self.now;
-        let owner = owner(subscription, self.now);
-        self.pending.begun(owner, at(self.now));
+        let incarnation = incarnation(subscription, self.now);
+        self.pending.begun(incarnation, at(self.now));
     }
 
     /// Up to where the position of a subscription was moved, and where it was made; `None` if it is gone.
@@ -268,7 +269,7 @@ impl World {
             answer: None,
             since: self.made[usize::from(subscription)],
             acks: Acks::new(
-                owner(subscription, self.made[usize::from(subscription)]),
+                incarnation(subscription, self.made[usize::from(subscription)]),
                 from,
                 kind == Kind::Live,
             ),
@@ -369,7 +370,7 @@ impl World {
         let ended = self
             .registry
             .end_all_of(subscription, Ending::Deleted, at(self.now));
-        assert_eq!(ended, keys.len());
+        assert_eq!(ended.len(), keys.len());
         for key in keys {
             self.note(self.position_of(key), true, Ending::Deleted);
         }
@@ -399,7 +400,9 @@ impl World {
         let client = &mut self.clients[at_client];
         let caught_up = !client.replaying && client.outbox.is_empty();
         if client.state == State::Running && caught_up && client.acks.is_caught_up() {
-            let moved = self.pending.acknowledged(client.acks.owner(), at(self.now));
+            let moved = self
+                .pending
+                .acknowledged(client.acks.incarnation(), at(self.now));
             if moved {
                 client.moved_to = self.now;
             }

@@ -12,7 +12,7 @@ use bson::DateTime;
 
 use crate::{
     position::Position,
-    receipts::Remembered,
+    receipts::LastDelete,
     store::{ALIVE_INTERVALS, DeleteProgress, Deletion, NodeRecord, StoredReceipt},
 };
 
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Evidence {
     /// The answering node's memory of the delete.
-    pub(super) remembered: Remembered,
+    pub(super) remembered: LastDelete,
     /// The answering node's id and its progress now.
     pub(super) own: (String, DeleteProgress),
     /// The nodes of the last day.
@@ -233,7 +233,7 @@ mod tests {
     ) -> Evidence {
         let own = node("own", 1_000);
         Evidence {
-            remembered: Remembered {
+            remembered: LastDelete {
                 deletion: remembered,
                 since: Some(at(since)),
             },

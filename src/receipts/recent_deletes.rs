@@ -1,4 +1,4 @@
-//! Deletes of the last day, as far as they fit. Pure.
+//! The deletes of the last day, as far as they fit. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,21 +8,21 @@ use crate::{
     subscription::SubscriptionId,
 };
 
-/// Deletes that are remembered at most: some 20 MB.
-const MOST: usize = 100_000;
+/// Deletes that are kept at most: some 20 MB.
+const MAX_DELETES: usize = 100_000;
 
-/// What is known of a subscription's last delete.
+/// The last delete of a subscription, as far as this node knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Remembered {
-    /// It, if it was after `since`.
+pub(crate) struct LastDelete {
+    /// `None` if there was none after `since`.
     pub deletion: Option<Deletion>,
-    /// Every delete after this is remembered; `None` before the first load.
+    /// Every delete after this is known; `None` before the first load.
     pub since: Option<Position>,
 }
 
-/// The last delete of each subscription, and the order in which they are forgotten.
+/// The last delete of each subscription, and the order in which they are dropped.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct RecentDeletes {
     deletions: HashMap<SubscriptionId, Deletion>,
     order: BTreeMap<(Position, u64), SubscriptionId>,
     numbered: u64,
@@ -30,32 +30,32 @@ pub(super) struct Memory {
     most: usize,
 }
 
-impl Default for Memory {
+impl Default for RecentDeletes {
     fn default() -> Self {
         Self {
             deletions: HashMap::new(),
             order: BTreeMap::new(),
             numbered: 0,
             since: None,
-            most: MOST,
+            most: MAX_DELETES,
         }
     }
 }
 
-impl Memory {
-    /// Everything after `at` will be told. Later loads add nothing to that.
+impl RecentDeletes {
+    /// Notes that every delete after `at` will be added. Later loads change nothing about that.
     pub(super) fn loaded(&mut self, at: Position) {
         self.since.get_or_insert(at);
     }
 
-    /// What was told or found reaches back to `since`, where nothing had to be forgotten since.
-    pub(super) fn recalled_since(&mut self, since: Position) {
+    /// Notes that deletes from before the load were added, back to `since`. Counts only if none had to be dropped.
+    pub(super) fn old_added_since(&mut self, since: Position) {
         if self.order.len() < self.most {
             self.since = self.since.map(|known| known.min(since));
         }
     }
 
-    /// Remembers a delete, unless a later one of the same subscription is remembered.
+    /// Adds a delete, unless a later one of the same subscription is known.
     pub(super) fn add(&mut self, id: SubscriptionId, deletion: Deletion) {
         if self.deletions.get(&id).is_some_and(|d| d.at >= deletion.at) {
             return;
@@ -67,11 +67,11 @@ impl Memory {
         while let Some(((at, _), _)) = self.order.first_key_value()
             && (self.order.len() > self.most || latest.is_some_and(|l| is_a_day_before(*at, l)))
         {
-            self.forget_first();
+            self.drop_first();
         }
     }
 
-    fn forget_first(&mut self) {
+    fn drop_first(&mut self) {
         let Some(((at, _), id)) = self.order.pop_first() else {
             return;
         };
@@ -82,8 +82,8 @@ impl Memory {
         self.since = self.since.map(|since| since.max(at));
     }
 
-    pub(super) fn find(&self, id: &str) -> Remembered {
-        Remembered {
+    pub(super) fn find(&self, id: &str) -> LastDelete {
+        LastDelete {
             deletion: self.deletions.get(id).copied(),
             since: self.since,
         }
@@ -113,63 +113,63 @@ mod tests {
         }
     }
 
-    fn memory(most: usize) -> Memory {
-        let mut memory = Memory {
+    fn recent(most: usize) -> RecentDeletes {
+        let mut recent = RecentDeletes {
             most,
-            ..Memory::default()
+            ..RecentDeletes::default()
         };
-        memory.loaded(at(100));
-        memory
+        recent.loaded(at(100));
+        recent
     }
 
-    fn check(memory: &Memory, id: &str, time: Option<u32>, since: u32) {
-        let expected = Remembered {
+    fn check(recent: &RecentDeletes, id: &str, time: Option<u32>, since: u32) {
+        let expected = LastDelete {
             deletion: time.map(deletion),
             since: Some(at(since)),
         };
-        assert_eq!(memory.find(id), expected, "{id}");
+        assert_eq!(recent.find(id), expected, "{id}");
     }
 
     #[test]
     fn the_oldest_is_forgotten_first_and_the_memory_says_how_far_it_reaches() {
-        let mut memory = memory(2);
+        let mut recent = recent(2);
         for (id, time) in [("a", 101), ("b", 102), ("c", 103)] {
-            memory.add(id.into(), deletion(time));
+            recent.add(id.into(), deletion(time));
         }
-        check(&memory, "a", None, 101);
-        check(&memory, "b", Some(102), 101);
-        check(&memory, "c", Some(103), 101);
+        check(&recent, "a", None, 101);
+        check(&recent, "b", Some(102), 101);
+        check(&recent, "c", Some(103), 101);
     }
 
     #[test]
     fn of_an_id_that_is_used_again_the_last_delete_counts() {
-        let mut memory = memory(2);
-        memory.add("a".into(), deletion(101));
-        memory.add("a".into(), deletion(105));
-        memory.add("a".into(), deletion(90));
-        check(&memory, "a", Some(105), 100);
-        memory.add("b".into(), deletion(106));
-        check(&memory, "a", Some(105), 101);
+        let mut recent = recent(2);
+        recent.add("a".into(), deletion(101));
+        recent.add("a".into(), deletion(105));
+        recent.add("a".into(), deletion(90));
+        check(&recent, "a", Some(105), 100);
+        recent.add("b".into(), deletion(106));
+        check(&recent, "a", Some(105), 101);
     }
 
     #[test]
     fn what_is_recalled_reaches_further_back() {
-        let mut memory = memory(3);
-        memory.add("a".into(), deletion(50));
-        memory.recalled_since(at(40));
-        check(&memory, "a", Some(50), 40);
-        check(&memory, "b", None, 40);
-        memory.add("c".into(), deletion(50 + 86_401));
-        check(&memory, "a", None, 50);
+        let mut recent = recent(3);
+        recent.add("a".into(), deletion(50));
+        recent.old_added_since(at(40));
+        check(&recent, "a", Some(50), 40);
+        check(&recent, "b", None, 40);
+        recent.add("c".into(), deletion(50 + 86_401));
+        check(&recent, "a", None, 50);
     }
 
     #[test]
     fn a_memory_that_overflowed_does_not_claim_what_was_recalled() {
-        let mut memory = memory(2);
+        let mut recent = recent(2);
         for (id, time) in [("a", 50), ("b", 101), ("c", 102)] {
-            memory.add(id.into(), deletion(time));
+            recent.add(id.into(), deletion(time));
         }
-        memory.recalled_since(at(40));
-        check(&memory, "a", None, 100);
+        recent.old_added_since(at(40));
+        check(&recent, "a", None, 100);
     }
 }

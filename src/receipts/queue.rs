@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::following::Number;
+use super::closing::Number;
 use crate::{position::Position, store::Receipt};
 
-/// Receipts that may wait while the database is away.
-const MOST: usize = 16_384;
+/// Receipts that may wait while the database cannot be reached.
+const MAX_WAITING: usize = 16_384;
 /// Receipts in one write.
-const CHUNK: usize = 1_000;
+const MAX_RECEIPTS_A_WRITE: usize = 1_000;
 
-/// What waits.
+/// The receipts that wait.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct ReceiptQueue {
     queue: VecDeque<(Number, Receipt)>,
     /// Deletes with connections whose receipt is not written.
     unsettled: BTreeSet<(Position, Number)>,
@@ -20,24 +20,24 @@ pub(super) struct Waiting {
     most: usize,
 }
 
-impl Default for Waiting {
+impl Default for ReceiptQueue {
     fn default() -> Self {
         Self {
             queue: VecDeque::new(),
             unsettled: BTreeSet::new(),
             lost: None,
-            most: MOST,
+            most: MAX_WAITING,
         }
     }
 }
 
-impl Waiting {
-    /// A delete has connections: a receipt is owed.
-    pub(super) fn owe(&mut self, at: Position, number: Number) {
+impl ReceiptQueue {
+    /// Notes that a delete had connections, so that a receipt is to come.
+    pub(super) fn expect(&mut self, at: Position, number: Number) {
         self.unsettled.insert((at, number));
     }
 
-    /// A receipt can be written. True if another one had to be given up for it.
+    /// Adds a receipt that can be written; true if another one had to be given up for it.
     pub(super) fn add(&mut self, number: Number, receipt: Receipt) -> bool {
         self.queue.push_back((number, receipt));
         if self.queue.len() <= self.most {
@@ -51,13 +51,13 @@ impl Waiting {
         true
     }
 
-    /// The oldest receipts, to be written now.
+    /// Takes the oldest receipts, to be written now.
     pub(super) fn take(&mut self) -> Vec<(Number, Receipt)> {
-        let count = self.queue.len().min(CHUNK);
+        let count = self.queue.len().min(MAX_RECEIPTS_A_WRITE);
         self.queue.drain(..count).collect()
     }
 
-    /// These are written.
+    /// Notes that these are written.
     pub(super) fn settle(&mut self, written: &[(Position, Number)]) {
         for key in written {
             self.unsettled.remove(key);
@@ -69,7 +69,7 @@ impl Waiting {
         self.queue.is_empty()
     }
 
-    /// The first delete without, and the last that never gets, its receipt.
+    /// Returns the first delete without, and the last that never gets, its receipt.
     pub(super) fn unsettled(&self) -> (Option<Position>, Option<Position>) {
         let first = self.unsettled.first().map(|(at, _)| *at);
         (first, self.lost)
@@ -105,9 +105,9 @@ mod tests {
         }
     }
 
-    /// Which of the deletes at 1 to 4 a node that has applied all of them vouches for.
-    fn covered(waiting: &Waiting) -> Vec<u32> {
-        let (unsettled, lost) = waiting.unsettled();
+    /// Returns those of the deletes at 1 to 4 for which a node vouches that has applied all of them.
+    fn covered(queue: &ReceiptQueue) -> Vec<u32> {
+        let (unsettled, lost) = queue.unsettled();
         let progress = DeleteProgress {
             applied: Some(at(9)),
             unsettled,
@@ -118,32 +118,32 @@ mod tests {
 
     #[test]
     fn nothing_is_vouched_for_from_the_first_delete_on_whose_receipt_is_not_written() {
-        let mut waiting = Waiting::default();
-        assert_eq!(covered(&waiting), [1, 2, 3, 4]);
-        waiting.owe(at(2), 1);
-        waiting.owe(at(3), 2);
-        assert_eq!(covered(&waiting), [1]);
-        assert!(!waiting.add(2, receipt(3)));
-        let taken = waiting.take();
-        assert_eq!((taken.len(), covered(&waiting)), (1, vec![1]));
-        waiting.settle(&[(at(3), 2)]);
-        assert_eq!(covered(&waiting), [1]);
-        waiting.settle(&[(at(2), 1)]);
-        assert_eq!(covered(&waiting), [1, 2, 3, 4]);
+        let mut queue = ReceiptQueue::default();
+        assert_eq!(covered(&queue), [1, 2, 3, 4]);
+        queue.expect(at(2), 1);
+        queue.expect(at(3), 2);
+        assert_eq!(covered(&queue), [1]);
+        assert!(!queue.add(2, receipt(3)));
+        let taken = queue.take();
+        assert_eq!((taken.len(), covered(&queue)), (1, vec![1]));
+        queue.settle(&[(at(3), 2)]);
+        assert_eq!(covered(&queue), [1]);
+        queue.settle(&[(at(2), 1)]);
+        assert_eq!(covered(&queue), [1, 2, 3, 4]);
     }
 
     #[test]
     fn a_receipt_that_is_given_up_is_never_taken_for_none() {
-        let mut waiting = Waiting {
+        let mut queue = ReceiptQueue {
             most: 1,
-            ..Waiting::default()
+            ..ReceiptQueue::default()
         };
         for (number, time) in [(1, 2), (2, 3)] {
-            waiting.owe(at(time), number);
-            assert_eq!(waiting.add(number, receipt(time)), number == 2);
+            queue.expect(at(time), number);
+            assert_eq!(queue.add(number, receipt(time)), number == 2);
         }
-        assert_eq!(waiting.unsettled(), (Some(at(3)), Some(at(2))));
-        waiting.settle(&[(at(3), 2)]);
-        assert_eq!(covered(&waiting), [3, 4]);
+        assert_eq!(queue.unsettled(), (Some(at(3)), Some(at(2))));
+        queue.settle(&[(at(3), 2)]);
+        assert_eq!(covered(&queue), [3, 4]);
     }
 }

@@ -1,45 +1,37 @@
-//! Following the connections of one delete to their end.
+//! Following the connections of deletes until they are closed.
 
 use std::{
     pin::Pin,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::timeout;
 
-use super::{Closed, Teardown};
-use crate::store::Receipt;
+use crate::{router::registry::Closed, store::Receipt};
 
-type Follow = Pin<Box<dyn Future<Output = (Number, Receipt, Vec<Closed>)> + Send>>;
+type Follow = Pin<Box<dyn Future<Output = (Number, Receipt, Arc<[Closed]>)> + Send>>;
 
-/// Tells deletes apart.
+/// The number of a delete that ended connections. Several may stand at one position.
 pub(super) type Number = u64;
 
-/// The deletes whose connections are not all gone.
+/// The deletes whose connections are not all closed.
 #[derive(Default)]
-pub(super) struct Following(FuturesUnordered<Follow>);
+pub(super) struct ClosingDeletes(FuturesUnordered<Follow>);
 
-impl Following {
-    /// Follows a delete for so long, then says how many are gone.
-    pub(super) fn begin(
+impl ClosingDeletes {
+    /// Follows a delete until all its connections are closed, `patience` at most. Then its receipt is due, with the count
+    /// of those that are closed.
+    pub(super) fn follow(
         &mut self,
         number: Number,
-        teardown: Teardown,
-        decided: Instant,
+        receipt: Receipt,
+        connections: Arc<[Closed]>,
         patience: Duration,
     ) {
-        let receipt = Receipt {
-            subscription: teardown.subscription,
-            deletion: teardown.deletion,
-            connections: teardown.connections.len(),
-            decided,
-            closed: 0,
-            counted: decided,
-        };
-        let connections = teardown.connections;
         self.0.push(Box::pin(async move {
-            let all = timeout(patience, all_gone(&connections)).await;
+            let all = timeout(patience, all_closed(&connections)).await;
             if all.is_err() {
                 tracing::warn!("connections of a deleted subscription did not close in time");
             }
@@ -49,21 +41,21 @@ impl Following {
     }
 
     /// Follows the rest of a delete for as long as it takes.
-    fn go_on(&mut self, number: Number, receipt: Receipt, connections: Vec<Closed>) {
+    fn follow_rest(&mut self, number: Number, receipt: Receipt, connections: Arc<[Closed]>) {
         self.0.push(Box::pin(async move {
-            all_gone(&connections).await;
+            all_closed(&connections).await;
             let receipt = counted(receipt, &connections);
             (number, receipt, connections)
         }));
     }
 
-    /// The next count that is due; never if nothing is followed.
+    /// Returns the next receipt that is due. Never returns if nothing is followed.
     pub(super) async fn next(&mut self) -> (Number, Receipt) {
         let Some((number, receipt, connections)) = self.0.next().await else {
             return std::future::pending().await;
         };
         if receipt.closed < receipt.connections {
-            self.go_on(number, receipt.clone(), connections);
+            self.follow_rest(number, receipt.clone(), connections);
         }
         (number, receipt)
     }
@@ -74,15 +66,15 @@ impl Following {
     }
 }
 
-async fn all_gone(connections: &[Closed]) {
+async fn all_closed(connections: &[Closed]) {
     for connection in connections {
-        connection.0.cancelled().await;
+        connection.closed().await;
     }
 }
 
 fn counted(mut receipt: Receipt, connections: &[Closed]) -> Receipt {
-    let gone = connections.iter().filter(|gone| gone.0.is_cancelled());
-    receipt.closed = gone.count();
+    let closed = connections.iter().filter(|closed| closed.is_closed());
+    receipt.closed = closed.count();
     receipt.counted = Instant::now();
     receipt
 }
