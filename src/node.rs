@@ -227,7 +227,7 @@ impl Node {
         let maintenance = maintenance::run(store.clone(), metrics);
         keeping.spawn("replays", reading_history);
         keeping.spawn("positions", keeping_positions);
-        keeping.spawn("delete history", reading_deletes);
+        keeping.spawn("delete_history", reading_deletes);
         keeping.spawn("router", router.run());
         feeding.spawn("heartbeat", heartbeat.run());
         feeding.spawn("feed", feed.run());

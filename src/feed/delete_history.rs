@@ -18,73 +18,12 @@ use crate::{
 /// Deletes in one reply at most.
 const BATCH_SIZE: u32 = 2_000;
 
-/// A handle to the task that reads the deletes.
-#[derive(Clone, Debug)]
-pub(crate) struct DeleteHistory {
-    wanted: Arc<Notify>,
-    done: watch::Receiver<bool>,
-}
-
-impl DeleteHistory {
-    /// Has the deletes read, and waits until they are; false if that took longer than `patience`.
-    pub(crate) async fn wait_read(&self, patience: Duration) -> bool {
-        self.wanted.notify_one();
-        let mut done = self.done.clone();
-        matches!(
-            timeout(patience, done.wait_for(|done| *done)).await,
-            Ok(Ok(_))
-        )
-    }
-}
-
-/// Returns a handle, and the task that reads the deletes when it is asked to.
-pub(crate) fn delete_history(
-    store: Store,
-    router: RouterHandle,
-    receipts: Receipts,
-    settings: config::Feed,
-) -> (DeleteHistory, impl Future<Output = ()>) {
-    let (finished, done) = watch::channel(false);
-    let wanted = Arc::new(Notify::new());
-    let handle = DeleteHistory {
-        wanted: Arc::clone(&wanted),
-        done,
-    };
-    let reader = DeleteReader {
-        store,
-        router,
-        receipts,
-        settings,
-    };
-    let task = async move {
-        loop {
-            wanted.notified().await;
-            match reader.read().await {
-                Ok(()) => break,
-                // What is lost stays lost: there is no more to be known.
-                Err(OplogError::Lost) => {
-                    tracing::info!(
-                        "the oplog does not reach back to the deletes before this node's start"
-                    );
-                    break;
-                }
-                Err(OplogError::Failed) => {
-                    tracing::warn!("cannot read the deletes before this node's start now");
-                }
-            }
-        }
-        finished.send_replace(true);
-        // A task that ends would be taken for a fault.
-        pending::<()>().await;
-    };
-    (handle, task)
-}
-
-struct DeleteReader {
-    store: Store,
-    router: RouterHandle,
-    receipts: Receipts,
-    settings: config::Feed,
+/// A reader of the deletes of the day before some position.
+pub(crate) struct DeleteReader {
+    stream: ChangeStream,
+    from: Position,
+    until: Position,
+    reached: Position,
 }
 
 impl DeleteReader {
@@ -135,22 +74,10 @@ impl DeleteReader {
         Ok(Some(deletes))
     }
 
-    /// Returns the time a day before `until`, or the begin of the oplog if that is later.
-    async fn start(&self, until: Position) -> Result<Timestamp, OplogError> {
-        let oldest = self.store.oplog_begin().await.map_err(|error| {
-            tracing::debug!(%error, "cannot measure the oplog's window now");
-            OplogError::Failed
-        })?;
-        let day = u32::try_from(TEARDOWN_MEMORY.as_secs()).unwrap_or(u32::MAX);
-        let a_day_ago = Timestamp {
-            time: until.cluster_time().time.saturating_sub(day),
-            increment: 0,
-        };
-        Ok(oldest.map_or(a_day_ago, |oldest| oldest.max(a_day_ago)))
-    }
-
-    /// Notes a delete; returns its position.
-    async fn note(&self, change: &RawDocument, until: Position) -> Result<Position, OplogError> {
+    fn decode(
+        &mut self,
+        change: &RawDocument,
+    ) -> Result<Option<(SubscriptionId, Deletion)>, OplogError> {
         let raw = RawChange::decode(change).map_err(|_| OplogError::Failed)?;
         self.reached = self.reached.max(raw.position);
         if raw.position >= self.until {
@@ -177,7 +104,7 @@ impl DeleteReader {
 /// Returns the time a day before `until`, or the begin of the oplog if that is later.
 async fn start(store: &Store, until: Position) -> Result<Timestamp, OplogError> {
     let oldest = store.oplog_begin().await.map_err(|error| {
-        tracing::debug!(%error, "the oplog's window cannot be measured now");
+        tracing::debug!(%error, "cannot measure the oplog's window now");
         OplogError::Failed
     })?;
     let day = u32::try_from(TEARDOWN_MEMORY.as_secs()).unwrap_or(u32::MAX);

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     position::Position,
+    router::Incarnation,
     store::{Beginning, DurableSnapshot, PositionChanges},
     subscription::SubscriptionId,
 };

@@ -62,12 +62,12 @@ pub(crate) fn delete_history(
                 // What is lost stays lost: there is no more to be known.
                 Err(OplogError::Lost) => {
                     tracing::info!(
-                        "the oplog does not tell of the deletes before this node's start"
+                        "the oplog does not reach back to the deletes before this node's start"
                     );
                     break;
                 }
                 Err(OplogError::Failed) => {
-                    tracing::warn!("the deletes before this node's start cannot be read now");
+                    tracing::warn!("cannot read the deletes before this node's start now");
                 }
             }
         }

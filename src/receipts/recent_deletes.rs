@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_recalled_reaches_further_back() {
+    fn deletes_from_before_the_load_reach_further_back() {
         let mut recent = recent(3);
         recent.add("a".into(), deletion(50));
         recent.old_added_since(at(40));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_memory_that_overflowed_does_not_claim_what_was_recalled() {
+    fn what_overflowed_does_not_claim_deletes_from_before_the_load() {
         let mut recent = recent(2);
         for (id, time) in [("a", 50), ("b", 101), ("c", 102)] {
             recent.add(id.into(), deletion(time));

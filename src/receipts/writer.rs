@@ -127,7 +127,7 @@ impl Writer {
     }
 
     fn on_counted(&mut self, number: Number, receipt: Receipt) {
-        if self.waiting.add(number, receipt) {
+        if self.queue.add(number, receipt) {
             tracing::error!("giving up a receipt: too many wait to be written");
             self.metrics.receipts.lost.inc();
         }

@@ -75,7 +75,7 @@ pub(crate) enum FeedChangeKind {
 #[derive(Debug)]
 pub(crate) struct Reload {
     pub subscriptions: Box<Table>,
-    /// The position from which the feed has resumed.
+    /// The position from which the feed goes on.
     pub position: Position,
     /// The reason why changes before that position may have been missed, if they may.
     pub missed: Option<GapReason>,

@@ -15,7 +15,7 @@ const TASKS: [&str; 12] = [
     "heartbeat",
     "maintenance",
     "positions",
-    "recall",
+    "delete_history",
     "receipts",
     "replays",
     "router",
