@@ -150,8 +150,8 @@ async fn an_empty_collection_with_an_index_in_the_way_is_not_touched() {
     let index = doc! {"name": "name", "key": {"name": 1}, "unique": true};
     let create = doc! {"createIndexes": "subscriptions", "indexes": [index]};
     database.run_command(create).await.unwrap();
-    let reason = "subscriptions has an index that is in the way \
-         (subscriptions: index name has other keys or options)";
+    let reason = "subscriptions has a conflicting index \
+         (subscriptions: index name has different keys or options)";
     check_refused(&config, &[reason]).await;
 }
 
@@ -386,9 +386,13 @@ const CHANGES: [(&str, &str, &[&str]); 9] = [
     (
         "nodes",
         "change expiry",
-        &["nodes: index expiresAt has another expireAfterSeconds"],
+        &["nodes: index expiresAt has a different expireAfterSeconds"],
     ),
-    ("events", "hide", &["events: index ts has another hidden"]),
+    (
+        "events",
+        "hide",
+        &["events: index ts has a different hidden"],
+    ),
     ("positions", "drop", &["positions is missing"]),
 ];
 
@@ -484,7 +488,7 @@ async fn what_cannot_be_mended_is_refused_with_the_way_out() {
     let other = doc! {"createIndexes": "events", "indexes": [{"name": "ts", "key": {"ts": -1}}]};
     database.run_command(other).await.unwrap();
     let refused = store.migrate().await.unwrap_err().to_string();
-    assert!(refused.contains("index ts has other keys"), "{refused}");
+    assert!(refused.contains("index ts has different keys"), "{refused}");
     assert!(refused.contains("db.events.dropIndex(\"ts\")"), "{refused}");
     change(&database, "events", "drop index ts").await;
 

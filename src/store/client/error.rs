@@ -27,7 +27,7 @@ pub enum StoreError {
     #[error("the database cannot be reached: {}", brief(.0))]
     Unavailable(Box<Error>),
     /// The database has been unavailable for a while, and was not asked.
-    #[error("the database has been away for {}", whole_seconds(*.waited))]
+    #[error("the database has been unavailable for {}", whole_seconds(*.waited))]
     KnownUnavailable {
         /// Time for which it has been so.
         waited: Duration,
@@ -46,7 +46,7 @@ pub enum StoreError {
     },
     /// The credentials are wrong (18), or lack a right (13).
     #[error(
-        "the database does not permit this: {detail}. Grant the user readWrite and dbAdmin on the database"
+        "the database does not permit this: {detail}. Grant its user readWrite and dbAdmin on the database"
     )]
     NotPermitted {
         /// The server's words: the command and the collection.
@@ -58,7 +58,7 @@ pub enum StoreError {
     #[error(transparent)]
     Startup(#[from] Box<StartupError>),
     /// An answer that the store does not expect of a server.
-    #[error("unexpected answer of the database: {0}")]
+    #[error("unexpected answer from the database: {0}")]
     Unexpected(&'static str),
     /// Anything else that the driver reports.
     #[error("the database failed: {}", brief(.0))]

@@ -35,8 +35,8 @@ pub enum StartupError {
     },
     /// The server is a router of a sharded cluster.
     #[error(
-        "the server at {hosts} is mongos, the router of a sharded cluster, and behind it the order of \
-         changes is not exact enough to resume from: connect to a replica set"
+        "the server at {hosts} is mongos, the router of a sharded cluster, whose order of changes is not exact enough \
+         to resume from: connect to a replica set"
     )]
     ShardedCluster {
         /// The addresses in the connection string.
@@ -81,7 +81,7 @@ pub enum StartupError {
         begun: bool,
     },
     /// The collections differ from the migrations, and were not to be changed.
-    #[error("the collections are not as they have to be: {}; run `tidegate migrate`, or start without --no-migrate", .differences.join("; "))]
+    #[error("the collections are not as they must be: {}; run `tidegate migrate`, or start without --no-migrate", .differences.join("; "))]
     Differs {
         /// The differences.
         differences: Vec<String>,

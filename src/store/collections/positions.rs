@@ -175,8 +175,8 @@ impl Store {
                 })
                 .await?;
             if answer.contains_key("writeErrors") || answer.contains_key("writeConcernError") {
-                tracing::debug!(%answer, "positions were not all written");
-                return Err(StoreError::Unexpected("positions were not all written"));
+                tracing::debug!(%answer, "not all positions were written");
+                return Err(StoreError::Unexpected("not all positions were written"));
             }
         }
         Ok(())

@@ -100,8 +100,8 @@ impl Store {
             })
             .await?;
         if answer.contains_key("writeErrors") || answer.contains_key("writeConcernError") {
-            tracing::debug!(%answer, "receipts were not all written");
-            return Err(StoreError::Unexpected("receipts were not all written"));
+            tracing::debug!(%answer, "not all receipts were written");
+            return Err(StoreError::Unexpected("not all receipts were written"));
         }
         Ok(())
     }

@@ -209,7 +209,7 @@ fn made_in_order() -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-const FILLED: &str = "has documents (they came in while it was being taken)";
+const FILLED: &str = "has documents (inserted while the service was claiming it)";
 const TWICE: &str = "some documents are equal in its fields; remove the duplicates";
 
 fn failed(what: &str, reason: String) -> StartupError {

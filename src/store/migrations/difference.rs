@@ -107,15 +107,15 @@ impl fmt::Display for Difference {
                 let options: Vec<_> = options.keys().map(String::as_str).collect();
                 write!(
                     f,
-                    "{name}: index {index} has another {}",
+                    "{name}: index {index} has a different {}",
                     options.join(", ")
                 )
             }
             Kind::IndexOther(index) => {
-                write!(f, "{name}: index {index} has other keys or options")
+                write!(f, "{name}: index {index} has different keys or options")
             }
             Kind::IndexNamed(wanted, found) => {
-                write!(f, "{name}: index {wanted} is there as {found}")
+                write!(f, "{name}: index {wanted} exists as {found}")
             }
         }
     }
@@ -299,19 +299,22 @@ mod tests {
             (vec![], ("c: index x is missing", true)),
             (
                 vec![with(doc! {"expireAfterSeconds": 6, "hidden": true})],
-                ("c: index x has another expireAfterSeconds, hidden", true),
+                (
+                    "c: index x has a different expireAfterSeconds, hidden",
+                    true,
+                ),
             ),
             (
                 vec![with(doc! {"key": {"x": -1}})],
-                ("c: index x has other keys or options", false),
+                ("c: index x has different keys or options", false),
             ),
             (
                 vec![with(doc! {"unique": true})],
-                ("c: index x has other keys or options", false),
+                ("c: index x has different keys or options", false),
             ),
             (
                 vec![with(doc! {"name": "y"})],
-                ("c: index x is there as y", false),
+                ("c: index x exists as y", false),
             ),
         ] {
             check(options.clone(), &indexes, &[expected]);

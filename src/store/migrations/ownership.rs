@@ -172,7 +172,7 @@ fn conflict(name: &str, found: &ActualCollection, wanted: &DesiredState) -> Opti
     let in_the_way = differences(&wanted, &there)
         .into_iter()
         .find(|difference| difference.remedy().is_none());
-    in_the_way.map(|difference| format!("has an index that is in the way ({difference})"))
+    in_the_way.map(|difference| format!("has a conflicting index ({difference})"))
 }
 
 /// Returns the names that the documents in `migrations` claim for us.
