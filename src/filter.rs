@@ -1,10 +1,10 @@
-//! MongoDB's query language, exact: which documents a filter selects.
+//! MongoDB's query language, exact.
 //!
-//! A [`Filter`] is parsed once and then asked about documents in their raw form. It gives the
-//! answer that `find` gives on a MongoDB 6.0 server, and refuses what that server refuses. All
-//! here is pure: no I/O, no clock, no shared state. A [`FilterIndex`] asks many filters at once.
+//! A [`Filter`] is parsed once, then matched with documents in their raw form. It gives the answer that `find` gives
+//! on a MongoDB 6.0 server, and it refuses what that server refuses. A [`FilterIndex`] matches many filters at once.
+//! All of it is pure: no I/O, no clock, no state that changes an answer.
 //!
-//! `docs/filters.md` describes the language and the few deliberate differences.
+//! `docs/filters.md` describes the language and its few deliberate differences.
 
 mod and;
 mod ast;
@@ -51,23 +51,23 @@ use self::extent::Extent;
 use self::index::Alone;
 use self::weight::Weight;
 
-/// A compiled filter.
+/// A parsed filter.
 #[derive(Clone, Debug)]
 pub struct Filter {
     root: Node,
     weight: Weight,
     extent: Extent,
-    /// Made where a match may be too expensive, to count its steps as an index does.
+    /// The filter as an index stores it. Made once a match may be too expensive, to count steps as an index does.
     alone: OnceLock<Box<Alone>>,
 }
 
 impl Filter {
-    /// Compiles a query document within the default [`Limits`].
+    /// Parses a query document within the default [`Limits`].
     pub fn parse(filter: &RawDocument) -> Result<Self, FilterError> {
         Self::parse_with(filter, &Limits::default())
     }
 
-    /// Compiles a query document within the given limits.
+    /// Parses a query document within the given limits.
     pub fn parse_with(filter: &RawDocument, limits: &Limits) -> Result<Self, FilterError> {
         #[cfg(test)]
         fault::strike(filter.as_bytes(), fault::COMPILED);
@@ -86,15 +86,15 @@ impl Filter {
 
     /// Whether `find` with this filter would return `document`.
     ///
-    /// Total and bounded: what cannot be read in the document counts as absent, and where the
-    /// default [`Steps`] are not enough the answer is no.
+    /// Every document has an answer. Elements that cannot be read count as absent, and if the default [`Steps`] do not
+    /// suffice the answer is no.
     pub fn matches(&self, document: &RawDocument) -> bool {
         self.matches_within(document, &mut Steps::default())
             .unwrap_or(false)
     }
 
-    /// The same, as far as `steps` go. They pay for the most that the match can take, where that is
-    /// known to be within them, else for each step.
+    /// Matches within a budget. If the match's worst case fits into `steps`, that is taken from them; if not, each step
+    /// is counted.
     pub fn matches_within(
         &self,
         document: &RawDocument,
@@ -109,7 +109,7 @@ impl Filter {
         self.alone().matches(document, steps)
     }
 
-    /// The same, with each step paid for: what the match takes, in place of what it could take.
+    /// Matches within a budget, and counts each step: `steps` then tell the real cost, not the worst case.
     pub fn matches_counted(
         &self,
         document: &RawDocument,
@@ -122,30 +122,30 @@ impl Filter {
         self.alone.get_or_init(|| Box::new(Alone::new(&self.root)))
     }
 
-    /// Why `document` matches or does not: the outcome of every clause. It has no parts where that
-    /// takes more than twice the default [`Steps`].
+    /// Explains why `document` matches or does not, clause by clause. The explanation has no parts if it would take
+    /// more than twice the default [`Steps`].
     pub fn explain(&self, document: &RawDocument) -> Explanation {
         let steps = &mut Steps::new(2 * MOST_STEPS);
         let explained = explain::explain(&self.root, document.as_bytes(), steps);
         explained.unwrap_or_else(|TooExpensive| Explanation::bare(self.matches(document)))
     }
 
-    /// Why no document can ever match, where that can be told from the filter alone.
+    /// Returns the reason why no document can ever match, if the filter alone shows one.
     pub fn never_matches(&self) -> Option<String> {
         never::reason(&self.root)
     }
 
-    /// The most steps that a match with a document of so many bytes can take.
+    /// Returns the most steps that a match with a document of so many bytes can take.
     pub fn most_steps(&self, bytes: usize) -> u64 {
         self.weight.most_steps(bytes)
     }
 
-    /// The most that a match can cost.
+    /// Returns the bound of a match's cost.
     pub(crate) fn weight(&self) -> Weight {
         self.weight
     }
 
-    /// The compiled tree.
+    /// Returns the parsed tree.
     pub(crate) fn root(&self) -> &Node {
         &self.root
     }

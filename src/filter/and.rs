@@ -1,7 +1,7 @@
 //! Two parsed filters as one.
 
 use super::Filter;
-use super::ast::{Conjunction, Node};
+use super::ast::{AndSyntax, Node};
 use super::error::FilterError;
 use super::extent::{Extent, TooBig};
 use super::limits::Limits;
@@ -26,7 +26,7 @@ impl Filter {
                 reason,
             })?;
         let both = Box::new([self.root, other.root]);
-        Ok(Self::new(Node::And(Conjunction::Operator, both), extent))
+        Ok(Self::new(Node::And(AndSyntax::Operator, both), extent))
     }
 }
 

@@ -1,7 +1,6 @@
-//! A filter in compiled form.
+//! A filter in parsed form.
 //!
-//! The tree follows the filter as it was written, so that an explanation can point into it, and
-//! is packed tightly: a node holds a million of them.
+//! The tree follows the filter as written, so that an explanation can point into it.
 
 use std::fmt;
 
@@ -16,48 +15,48 @@ use super::value::Value;
 pub(crate) enum Node {
     /// `$alwaysTrue` or `$alwaysFalse`.
     Always(bool),
-    /// Every node must hold; none at all holds.
-    And(Conjunction, Box<[Node]>),
-    /// `$or`: at least one must hold.
+    /// All of these must hold. An empty conjunction holds.
+    And(AndSyntax, Box<[Node]>),
+    /// `$or`: at least one of these must hold.
     Or(Box<[Node]>),
-    /// `$nor`: none may hold.
+    /// `$nor`: none of these may hold.
     Nor(Box<[Node]>),
-    /// The node must not hold.
-    Not(Negation, Box<Node>),
+    /// A condition that must not hold.
+    Not(NotSyntax, Box<Node>),
     /// A test on the values at a path.
     Clause(Clause),
 }
 
-/// How a conjunction was written.
+/// The spelling of a conjunction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Conjunction {
+pub(crate) enum AndSyntax {
     /// The members of one document, or the operators of one field.
     Implicit,
     /// `$and`.
     Operator,
 }
 
-/// How a negation was written.
+/// The spelling of a negation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Negation {
+pub(crate) enum NotSyntax {
     /// `$not`.
     Not,
-    /// `$ne`: the node is the equality.
+    /// `$ne`: the negated condition is the equality.
     Ne,
-    /// `$nin`: the node is the `$in`.
+    /// `$nin`: the negated condition is the `$in`.
     Nin,
-    /// `{$exists: false}`: the node is the existence.
+    /// `{$exists: false}`: the negated condition is the existence.
     Absent,
 }
 
 /// A test on the values that a path leads to. It holds if any of those values passes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Clause {
-    /// Where to look. Empty and without meaning inside `$elemMatch` on values.
+    /// The path to the values. Empty and without meaning inside `$elemMatch` on values.
     pub(crate) path: Path,
-    /// What to look for.
+    /// The test of each value.
     pub(crate) test: Test,
-    /// Whether the test stood without an operator, as in `{a: 1}` or `{a: /x/}`.
+    /// True if the test was written without an operator, as in `{a: 1}` or `{a: /x/}`.
     pub(crate) implicit: bool,
 }
 
@@ -66,17 +65,17 @@ pub(crate) struct Clause {
 pub(crate) struct Path(Packed);
 
 impl Path {
-    /// The path `text`.
+    /// Makes the path `text`.
     pub(crate) fn new(text: &str) -> Self {
         Self(Packed::new(&[text.as_bytes()]))
     }
 
-    /// The path as written.
+    /// Returns the path as written.
     pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
-    /// The bytes of the path as written.
+    /// Returns the bytes of the path as written.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.bytes()
     }
@@ -88,13 +87,13 @@ impl fmt::Debug for Path {
     }
 }
 
-/// What a value must be.
+/// A test of one value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Test {
     /// A comparison with one operand.
     Compare(Comparison, Operand),
     /// `$in`.
-    In(Box<List>),
+    In(Box<InList>),
     /// `$exists: true`: any value.
     Exists,
     /// `$type`.
@@ -103,16 +102,15 @@ pub(crate) enum Test {
     Regex(Pattern),
     /// `$mod`.
     Mod(Box<Modulo>),
-    /// `$size`: an array of so many elements.
+    /// `$size`: an array of this many elements.
     Size(u32),
     /// The four bit tests.
     Bits(Box<BitTest>),
-    /// `$elemMatch` with a query: an array with an element, itself a document or an array, that
-    /// meets the condition.
+    /// `$elemMatch` with a query: an array with an element that is a document or an array and meets the condition.
     ElemMatchDocument(Box<Node>),
     /// `$elemMatch` with operators: an array with an element that meets the condition.
     ElemMatchValue(Box<Node>),
-    /// `$all`: each test is passed by some value at the path, and there is at least one test.
+    /// `$all`: for each test, some value at the path passes it. An empty `$all` matches nothing.
     All(Box<[Test]>),
 }
 
@@ -133,7 +131,7 @@ pub(crate) enum Comparison {
 
 /// The values and patterns of an `$in`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct List {
+pub(crate) struct InList {
     /// The values in MongoDB's order, each once.
     pub(crate) values: Box<[Operand]>,
     /// The regular expressions.
@@ -172,29 +170,29 @@ impl Types {
 /// The remainder of a division, as in `$mod`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Modulo {
-    /// What to divide by; never zero.
+    /// The divisor, which is not zero.
     pub(crate) divisor: i64,
-    /// What must be left.
+    /// The remainder that must be left.
     pub(crate) remainder: i64,
 }
 
 /// A test of single bits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct BitTest {
-    /// Which of them must be how.
+    /// The operator, which says how many of the bits must be set or clear.
     pub(crate) operator: BitOperator,
-    /// The bits, as a number is tested. Every bit above the 63rd is a number's sign.
+    /// The bits of a number. Every bit above the 63rd is the number's sign.
     pub(crate) mask: u64,
-    /// The bits, as binary data is tested.
+    /// The bits of binary data.
     pub(crate) positions: Positions,
 }
 
 /// The positions of bits; the lowest bit of the first byte is at 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Positions {
-    /// Those listed.
+    /// Listed positions.
     Listed(Box<[u32]>),
-    /// Those set in these bytes.
+    /// The positions of the bits that are set in these bytes.
     Mask(Box<[u8]>),
 }
 
@@ -216,12 +214,12 @@ pub(crate) enum BitOperator {
 pub(crate) struct Operand(Packed);
 
 impl Operand {
-    /// A copy of `value`.
+    /// Copies `value`.
     pub(crate) fn new(value: Value<'_>) -> Self {
         Self(Packed::new(&[&[value.kind() as u8], value.bytes()]))
     }
 
-    /// The value.
+    /// Returns the value.
     pub(crate) fn value(&self) -> Value<'_> {
         let (tag, bytes) = self.0.bytes().split_first().unwrap_or((&0, &[]));
         Value::new(ElementType::from(*tag).unwrap_or(ElementType::Null), bytes)

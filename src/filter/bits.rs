@@ -7,7 +7,7 @@ use super::number::Number;
 use super::value::Value;
 
 impl BitTest {
-    /// How many steps a test of a value may take.
+    /// Returns the most steps of a test of a value.
     pub(super) fn cost(&self, value: Value<'_>) -> usize {
         match &self.positions {
             _ if value.kind() != ElementType::Binary => 0,
@@ -16,7 +16,7 @@ impl BitTest {
         }
     }
 
-    /// Whether a number or binary data has its bits as asked.
+    /// Whether a number or binary data passes the test.
     pub(super) fn holds(&self, value: Value<'_>) -> bool {
         if let Some((_, data)) = value.binary() {
             return self.holds_for_data(data);
@@ -35,7 +35,7 @@ impl BitTest {
         }
     }
 
-    /// Data is taken to go on with zeros.
+    /// Whether binary data passes the test. Bits beyond its end count as zeros.
     fn holds_for_data(&self, data: &[u8]) -> bool {
         let is_set = |position: u32| {
             let byte = data.get(position as usize / 8).copied().unwrap_or(0);
@@ -51,7 +51,7 @@ impl BitTest {
 }
 
 impl BitOperator {
-    /// The operator's name.
+    /// Returns the operator's name.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::AllSet => "$bitsAllSet",
@@ -74,7 +74,7 @@ impl Positions {
         }
     }
 
-    /// The mask for numbers: a number's sign stands for all of its bits above the 63rd.
+    /// Returns the mask for numbers: a number's sign stands for all of its bits above the 63rd.
     pub(super) fn number_mask(&self) -> u64 {
         match self {
             Self::Listed(positions) => positions

@@ -11,7 +11,7 @@ use bson::spec::ElementType;
 use super::number::Number;
 use super::value::{Elements, Value};
 
-/// The place of a type in MongoDB's order. Types that compare with one another share a rank.
+/// The rank of a type in MongoDB's order. Types that compare with one another share a rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Rank {
     /// `MinKey`.
@@ -51,7 +51,7 @@ pub(crate) enum Rank {
 }
 
 impl Rank {
-    /// The rank of a type.
+    /// Returns the rank of a type.
     pub(crate) fn of(kind: ElementType) -> Self {
         match kind {
             ElementType::MinKey => Self::MinKey,
@@ -80,35 +80,35 @@ impl Rank {
 
 /// Orders any two values: by rank, then by content.
 ///
-/// Recursion ends where either value stops nesting, so it is as deep as the shallower of the two.
+/// The recursion is as deep as the shallower value.
 pub(crate) fn compare(a: Value<'_>, b: Value<'_>) -> Ordering {
     let rank = Rank::of(a.kind());
     rank.cmp(&Rank::of(b.kind()))
         .then_with(|| compare_within(rank, a, b))
 }
 
-/// How many steps it may take to compare two values.
+/// Returns the most steps that it takes to compare two values.
 pub(crate) fn cost(a: Value<'_>, b: Value<'_>) -> usize {
     let shorter = a.bytes().len().min(b.bytes().len());
     match Rank::of(a.kind()) {
         rank if rank != Rank::of(b.kind()) => 0,
-        Rank::Document | Rank::Array | Rank::CodeWithScope => shorter * NESTED_BYTE,
+        Rank::Document | Rank::Array | Rank::CodeWithScope => shorter * NESTED_BYTE_STEPS,
         Rank::Number => match (a.kind(), b.kind()) {
             (ElementType::Decimal128, ElementType::Double)
-            | (ElementType::Double, ElementType::Decimal128) => DECIMAL_WITH_DOUBLE,
-            (ElementType::Decimal128, _) | (_, ElementType::Decimal128) => DECIMAL,
+            | (ElementType::Double, ElementType::Decimal128) => DECIMAL_WITH_DOUBLE_STEPS,
+            (ElementType::Decimal128, _) | (_, ElementType::Decimal128) => DECIMAL_STEPS,
             _ => 0,
         },
         _ => shorter / 8,
     }
 }
 
-/// A byte of two documents. Each of their elements takes two.
-pub(super) const NESTED_BYTE: usize = 8;
-/// A decimal with another number that is not a double.
-pub(super) const DECIMAL: usize = 60;
-/// A decimal with a double: both become integers of a thousand bits.
-pub(super) const DECIMAL_WITH_DOUBLE: usize = 600;
+/// The steps for a byte of two documents, whose elements take two bytes or more.
+pub(super) const NESTED_BYTE_STEPS: usize = 8;
+/// The steps to compare a decimal with a number that is not a double.
+pub(super) const DECIMAL_STEPS: usize = 60;
+/// The steps to compare a decimal with a double: both become integers of a thousand bits.
+pub(super) const DECIMAL_WITH_DOUBLE_STEPS: usize = 600;
 
 fn compare_within(rank: Rank, a: Value<'_>, b: Value<'_>) -> Ordering {
     match rank {
@@ -139,8 +139,8 @@ fn compare_numbers(a: Value<'_>, b: Value<'_>) -> Ordering {
     }
 }
 
-/// Documents compare element by element: kind, then name, then value; a prefix comes first. Arrays
-/// do too, their names being the places.
+/// Compares documents element by element: kind, then name, then value; a prefix comes first. Arrays are compared in the
+/// same way, since the names of their elements are indexes.
 fn compare_documents(a: &[u8], b: &[u8]) -> Ordering {
     let (mut a, mut b) = (Elements::new(a), Elements::new(b));
     loop {
@@ -163,7 +163,7 @@ fn compare_fields((a_name, a): (&[u8], Value<'_>), (b_name, b): (&[u8], Value<'_
         .then_with(|| compare_within(rank, a, b))
 }
 
-/// Binary data, for one, compares by length, then subtype, then bytes.
+/// Compares binary data and its like: by length, then subtype, then bytes.
 fn by_length(a: &[u8], b: &[u8]) -> Ordering {
     a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
@@ -179,7 +179,7 @@ fn compare_scoped(a: Value<'_>, b: Value<'_>) -> Ordering {
         .then_with(|| compare_documents(a_scope, b_scope))
 }
 
-/// The code and the scope of a value whose lengths were checked when it was cut.
+/// Splits code from its scope. The lengths were checked when the value was cut.
 fn split_scoped(value: Value<'_>) -> (&[u8], &[u8]) {
     let inner = value.bytes().get(4..).unwrap_or_default();
     let length = inner

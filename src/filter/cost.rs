@@ -1,55 +1,57 @@
-//! What a match costs.
+//! The cost of a match, in steps.
 //!
-//! A step stands for a nanosecond of work, or a few. Steps are counted where the work is known before
-//! it is done: for each element looked at, each value tested, by the length of what is compared. They
-//! depend on the filter and the document alone, so that every node and every replay counts alike.
+//! A step stands for a nanosecond of work, or a few. Steps are counted before the work is done: for each element
+//! visited, each value tested, and by the length of compared values. They depend on the filter and the document alone,
+//! so that every node and every replay counts alike.
 
 use std::convert::Infallible;
 use std::fmt;
 
-/// How many steps a filter may take on one document.
+/// Most steps of one filter on one document.
 pub(crate) const MOST_STEPS: u64 = 100_000_000;
 
-/// So that small events are never too large for an index of ordinary filters.
-const SMALL_EVENT: usize = 64 * 1024;
+/// Bytes added to an event's size, so that small events are never too large for an index of ordinary filters.
+const SMALL_EVENT_BYTES: usize = 64 * 1024;
 
-/// How often a value in an array is looked up, on average, before that is too much.
+/// Most look-ups of a value in an array, on average.
 const LOOKS_PER_VISIT: usize = 4;
 
-/// What the filters of an index may take on one event.
+/// The bounds of the work that the filters of an index do on one event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budgets {
-    /// Each of them, before it has to wait for the others.
-    pub(crate) ordinary: u64,
-    /// Each of them that has waited.
+    /// Most steps of a filter in the first round, before it is deferred.
+    pub(crate) first_steps: u64,
+    /// Most steps of a filter in the second round.
     pub(crate) most: u64,
-    /// All of them together, the last of them not counted. Nobody is blamed where it ends. Half of it is for
-    /// those that have waited.
+    /// Steps of all filters together, the last one not counted. Half of them are for the second round. A filter that
+    /// gets none of them is not blamed.
     pub(crate) together: u64,
-    /// The index itself in the event's arrays, for each byte: an element is visited once for every path
-    /// that leads there.
+    /// Visits of the index itself in the event's arrays, for each byte of the event: an element is visited once for
+    /// every path that leads there.
     pub(crate) visits_per_byte: usize,
-    /// What a filter is tried for where they do not suffice, before it counts as found.
+    /// Steps for which a filter is tried where the visits do not suffice, before it counts as a candidate.
     pub(crate) glance: u64,
 }
 
 impl Budgets {
-    /// How much of what all may take together is spent by what each can take at most, before steps are counted.
+    /// Returns the share of [`together`](Self::together) that is spent by worst cases before steps are counted.
     pub(crate) fn uncounted(&self) -> u64 {
         self.together / 4
     }
 
-    /// How much of it is spent before all that are left wait.
-    pub(crate) fn before_waiting(&self) -> u64 {
+    /// Returns the share of [`together`](Self::together) for the first round.
+    pub(crate) fn first_round(&self) -> u64 {
         self.together / 2
     }
 
-    /// How many visits the index may make in the arrays of an event of so many bytes.
+    /// Returns the most visits of the index in the arrays of an event of so many bytes.
     pub(crate) fn visits(&self, bytes: usize) -> usize {
-        self.visits_per_byte.saturating_mul(bytes + SMALL_EVENT)
+        self.visits_per_byte
+            .saturating_mul(bytes + SMALL_EVENT_BYTES)
     }
 
-    /// How many values in its arrays it may look up, each as often as it is looked up with others.
+    /// Returns the most look-ups of values in its arrays. A value that is looked up together with several others counts
+    /// as often.
     pub(crate) fn looks(&self, bytes: usize) -> usize {
         self.visits(bytes).saturating_mul(LOOKS_PER_VISIT)
     }
@@ -58,7 +60,7 @@ impl Budgets {
 impl Default for Budgets {
     fn default() -> Self {
         Self {
-            ordinary: 500_000,
+            first_steps: 500_000,
             most: MOST_STEPS,
             together: 500_000_000,
             visits_per_byte: 1,
@@ -67,10 +69,10 @@ impl Default for Budgets {
     }
 }
 
-/// A budget of steps for one filter on one document, and what is left of it.
+/// A budget of steps for one filter on one document.
 ///
-/// The default is what a subscription may take on one event: 100,000,000 steps, some
-/// tenths of a second. Filters and events that people write take less than a thousandth of that.
+/// The default is the bound of a subscription on one event: 100,000,000 steps, some tenths of a second. Filters and
+/// events that people write take less than a thousandth of that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Steps {
     most: u64,
@@ -78,17 +80,17 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// A budget of `most` steps.
+    /// Makes a budget of `most` steps.
     pub fn new(most: u64) -> Self {
         Self { most, left: most }
     }
 
-    /// How many steps are left.
+    /// Returns the steps that are left.
     pub fn left(&self) -> u64 {
         self.left
     }
 
-    /// How many steps were taken. All of them, once something was too expensive.
+    /// Returns the steps that were taken: all of them, once a match was too expensive.
     pub fn spent(&self) -> u64 {
         self.most - self.left
     }
@@ -105,7 +107,7 @@ impl Default for Steps {
     }
 }
 
-/// A filter takes more steps on a document than it may.
+/// The error of a filter that takes more steps on a document than it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooExpensive;
 
@@ -117,16 +119,16 @@ impl fmt::Display for TooExpensive {
 
 impl std::error::Error for TooExpensive {}
 
-/// Pays for steps.
+/// A payer of steps.
 pub(crate) trait Meter {
-    /// The end of a match that cannot be paid for.
+    /// The error of a match that cannot be paid for.
     type Over;
 
     /// Pays for `steps` that are about to be taken.
     fn charge(&mut self, steps: usize) -> Result<(), Self::Over>;
 }
 
-/// Pays for everything, where a bound is known to hold.
+/// A meter without a limit, for matches whose worst case is known to fit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Free;
 
@@ -149,7 +151,7 @@ impl Meter for Steps {
     }
 }
 
-/// The answer of what was paid for by [`Free`].
+/// Unwraps the answer of a match that [`Free`] paid for.
 pub(crate) fn sure(answer: Result<bool, Infallible>) -> bool {
     match answer {
         Ok(answer) => answer,

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::big::Big;
 
-/// The largest coefficient of 34 digits. Anything above is not canonical and reads as zero.
+/// The largest coefficient of 34 digits. A larger one is not canonical and reads as zero.
 const MAX_COEFFICIENT: u128 = 9_999_999_999_999_999_999_999_999_999_999_999;
 const EXPONENT_BIAS: i32 = 6176;
 
@@ -15,7 +15,7 @@ pub(crate) enum Decimal {
     NaN,
     /// An infinity.
     Infinite {
-        /// Minus infinity.
+        /// True for minus infinity.
         negative: bool,
     },
     /// A finite number.
@@ -52,7 +52,7 @@ impl Decimal {
         })
     }
 
-    /// The order of two decimals that are not NaN.
+    /// Compares two decimals that are not NaN.
     pub(crate) fn compare(self, other: Self) -> Ordering {
         match (self, other) {
             (Self::Finite(a), Self::Finite(b)) => a.compare(b),
@@ -60,7 +60,7 @@ impl Decimal {
         }
     }
 
-    /// The order of this decimal against a double, neither of them NaN.
+    /// Compares the decimal with a double, neither of them NaN.
     pub(crate) fn compare_double(self, double: f64) -> Ordering {
         match self {
             Self::Finite(finite) if double.is_finite() => finite.compare_double(double),
@@ -71,7 +71,7 @@ impl Decimal {
         }
     }
 
-    /// The integer left after cutting the fraction off, if it fits 64 bits.
+    /// Truncates to an integer, if it fits 64 bits.
     pub(crate) fn truncated(self) -> Option<i64> {
         match self {
             Self::Finite(finite) => finite.truncated(),
@@ -79,7 +79,7 @@ impl Decimal {
         }
     }
 
-    /// The nearest integer, the even one of two, if it fits 64 bits.
+    /// Rounds to the nearest integer, ties to even, if it fits 64 bits.
     pub(crate) fn rounded(self) -> Option<i64> {
         match self {
             Self::Finite(finite) => finite.rounded(),
@@ -87,7 +87,7 @@ impl Decimal {
         }
     }
 
-    /// The double nearest to this decimal.
+    /// Returns the nearest double.
     pub(crate) fn nearest_double(self) -> f64 {
         match self {
             Self::NaN => f64::NAN,
@@ -107,7 +107,7 @@ impl Decimal {
 }
 
 impl Finite {
-    /// The integer as a decimal.
+    /// Makes a decimal of an integer.
     pub(crate) fn from_int(int: i64) -> Self {
         Self {
             negative: int < 0,
@@ -116,7 +116,7 @@ impl Finite {
         }
     }
 
-    /// Reading decimal text is correctly rounded for any number of digits.
+    /// Returns the nearest double, by way of text: parsing decimal text rounds correctly for any number of digits.
     fn nearest_double(self) -> f64 {
         let size: f64 = format!("{}e{}", self.coefficient, self.exponent)
             .parse()
@@ -154,7 +154,7 @@ impl Finite {
         let scaled = 10_u128
             .checked_pow(shift)
             .and_then(|ten| self.coefficient.checked_mul(ten));
-        // What does not fit 128 bits is larger than any coefficient.
+        // A product that does not fit 128 bits is larger than any coefficient.
         scaled.map_or(Ordering::Greater, |scaled| scaled.cmp(&other.coefficient))
     }
 
@@ -178,8 +178,8 @@ impl Finite {
 
     /// Compares the size of a number that is not zero with a finite double above zero.
     fn compare_double_size(self, double: f64) -> Ordering {
-        // First by the power of ten, which the double's logarithm gives but for one: what is left
-        // to compare exactly is of about the same size.
+        // First by the power of ten, which the double's logarithm yields with an error of one at most. Only numbers of
+        // about the same size are left to compare exactly.
         let digits = i32::try_from(self.coefficient.ilog10()).unwrap_or(0);
         let difference = self.exponent + digits - power_of_ten(double);
         if difference.abs() > 1 {
@@ -213,7 +213,7 @@ impl Finite {
         self.signed(whole + u128::from(up))
     }
 
-    /// The size cut to an integer, and how what was cut off compares with one half.
+    /// Truncates the size to an integer. Returns also how the fraction compares with one half.
     fn divide(self) -> Option<(u128, Ordering)> {
         let ten = 10_u128.checked_pow(self.exponent.unsigned_abs());
         match ten {
@@ -234,13 +234,13 @@ impl Finite {
     }
 }
 
-/// The largest power of ten that is not above a finite positive double, or one next to it.
+/// Returns the largest power of ten that is not above a finite positive double, or one next to it.
 #[expect(clippy::cast_possible_truncation, reason = "between -324 and 308")]
 fn power_of_ten(double: f64) -> i32 {
     double.log10().floor() as i32
 }
 
-/// A finite positive double as `mantissa × 2^exponent`.
+/// Splits a finite positive double into `mantissa × 2^exponent`.
 fn split_double(double: f64) -> (u64, i32) {
     let bits = double.to_bits();
     let fraction = bits & ((1 << 52) - 1);

@@ -1,8 +1,8 @@
-//! Why a filter was refused.
+//! The refusal of a filter.
 
 use std::fmt;
 
-/// A filter that is not accepted: where, and why.
+/// The reason why a filter is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterError {
     /// The operator concerned, with its `$`, where there is one.

@@ -1,14 +1,14 @@
-//! Why a document matches a filter or does not, clause by clause.
+//! Explanations of why a document matches a filter or does not, clause by clause.
 
 use bson::{Bson, RawDocument};
 
-use super::ast::{Clause, Comparison, Conjunction, Negation, Node, Test};
+use super::ast::{AndSyntax, Clause, Comparison, Node, NotSyntax, Test};
 use super::cost::{Steps, TooExpensive};
 use super::error::push_segment;
 use super::path::{self, Leaf};
 use super::value::Value;
 
-/// How many values one clause reports, and how large each may be, in bytes.
+/// Most values that one clause reports, and most bytes of each.
 const MAX_VALUES: usize = 8;
 const MAX_VALUE_BYTES: usize = 1_024;
 
@@ -17,17 +17,17 @@ const MAX_VALUE_BYTES: usize = 1_024;
 pub struct Explanation {
     /// The part, as a JSON Pointer relative to the filter.
     pub pointer: String,
-    /// Whether it held.
+    /// True if it held.
     pub holds: bool,
-    /// The values at its path in the order they were tried, for a condition on a path; for an
-    /// `$elemMatch` with parts the element that they are about; for a member of `$all` the value that
-    /// it found. Absent values are left out, and so are values above 1 KiB and those after the eighth.
+    /// The values that were tried. For a condition on a path, the values there, in order; for an `$elemMatch` with
+    /// parts, the element that they are about; for a member of `$all`, the value that it found. Absent values, values
+    /// above 1 KiB and those after the eighth are left out.
     pub saw: Vec<Bson>,
-    /// Whether some values were left out of `saw` for their size or number.
+    /// True if values were left out of `saw` for their size or number.
     pub truncated: bool,
-    /// The parts of a logical operator, of an `$elemMatch`, and of `$all`. The parts of an
-    /// `$elemMatch` are about the first element that matched, or else about the one for which most of
-    /// them held; where there is no element to try there are none.
+    /// The parts of a logical operator, of an `$elemMatch` or of `$all`. The parts of an `$elemMatch` are about the
+    /// first element that matched, or else the one for which most of them held. There are none if there is no element
+    /// to try.
     pub parts: Vec<Explanation>,
 }
 
@@ -43,7 +43,7 @@ impl Explanation {
     }
 }
 
-/// Explains the outcome of a whole filter, as far as `steps` go.
+/// Explains the outcome of a whole filter within `steps`.
 pub(super) fn explain(
     root: &Node,
     document: &[u8],
@@ -54,7 +54,7 @@ pub(super) fn explain(
 }
 
 impl Explanation {
-    /// The outcome alone, of a filter that is too expensive to be explained.
+    /// Makes an explanation of the outcome alone, for a filter that is too expensive to explain.
     pub(super) fn bare(holds: bool) -> Self {
         Self {
             truncated: true,
@@ -63,7 +63,7 @@ impl Explanation {
     }
 }
 
-/// Where a node stands: the pointer to what is around it, and whether its path is in there already.
+/// The place of a node: the pointer to its surroundings, and whether that contains its path already.
 #[derive(Clone, Default)]
 struct Place {
     pointer: String,
@@ -88,12 +88,12 @@ impl Place {
     }
 }
 
-/// What the conditions are about.
+/// The subject of the conditions.
 #[derive(Clone, Copy)]
 enum Subject<'d> {
-    /// A document, or an array taken as one.
+    /// A document, or an array treated as one.
     Document(&'d [u8]),
-    /// An element of an array that operators without a path look at.
+    /// An element of an array, tested by operators without a path.
     Element(Value<'d>),
 }
 
@@ -107,10 +107,10 @@ impl<'d> Subject<'d> {
         }
     }
 
-    /// How many of the conditions that must all be met are.
+    /// Counts the conditions of a conjunction that are met.
     fn meets_of(self, node: &Node, steps: &mut Steps) -> Paid<usize> {
         let nodes = match node {
-            Node::And(Conjunction::Implicit, nodes) => nodes,
+            Node::And(AndSyntax::Implicit, nodes) => nodes,
             node => std::slice::from_ref(node),
         };
         let mut met = 0;
@@ -127,7 +127,7 @@ impl<'d> Subject<'d> {
         }
     }
 
-    /// Whether some value at the clause's path, or the absent value there, passes one test.
+    /// Tests whether some value at the clause's path, or the absent value there, passes.
     fn passes_one(self, clause: &Clause, test: &Test, steps: &mut Steps) -> Paid<bool> {
         match self {
             Self::Document(document) => {
@@ -138,7 +138,7 @@ impl<'d> Subject<'d> {
         }
     }
 
-    /// Shows every value at the clause's path that is there to `visit` until that returns true.
+    /// Hands the present values at the clause's path to `visit` until that returns true.
     fn values(
         self,
         clause: &Clause,
@@ -180,12 +180,12 @@ impl<'d> Explainer<'_, 'd> {
                 };
                 Ok(Explanation::of_parts(place.then(name), *always, Vec::new()))
             }
-            Node::And(Conjunction::Implicit, nodes) => {
+            Node::And(AndSyntax::Implicit, nodes) => {
                 let parts = nodes.iter().map(|node| self.node(node, place));
                 let parts = parts.collect::<Paid<Vec<_>>>()?;
                 Ok(Explanation::of_parts(place.clone(), all(&parts), parts))
             }
-            Node::And(Conjunction::Operator, nodes) => self.branches("$and", nodes, place, all),
+            Node::And(AndSyntax::Operator, nodes) => self.branches("$and", nodes, place, all),
             Node::Or(nodes) => self.branches("$or", nodes, place, any),
             Node::Nor(nodes) => self.branches("$nor", nodes, place, |parts| !any(parts)),
             Node::Not(how, inner) => self.negation(*how, inner, place),
@@ -207,12 +207,12 @@ impl<'d> Explainer<'_, 'd> {
         Ok(Explanation::of_parts(place, holds(&parts), parts))
     }
 
-    fn negation(&mut self, how: Negation, inner: &Node, place: &Place) -> Paid<Explanation> {
+    fn negation(&mut self, how: NotSyntax, inner: &Node, place: &Place) -> Paid<Explanation> {
         let name = match how {
-            Negation::Not => None,
-            Negation::Ne => Some("$ne"),
-            Negation::Nin => Some("$nin"),
-            Negation::Absent => Some("$exists"),
+            NotSyntax::Not => None,
+            NotSyntax::Ne => Some("$ne"),
+            NotSyntax::Nin => Some("$nin"),
+            NotSyntax::Absent => Some("$exists"),
         };
         if let (Some(name), Node::Clause(clause)) = (name, inner) {
             let positive = self.clause(clause, place, Some(name))?;
@@ -227,7 +227,7 @@ impl<'d> Explainer<'_, 'd> {
         Ok(Explanation::of_parts(place, !part.holds, vec![part]))
     }
 
-    /// A clause, under the name it was written with where that is not its test's own.
+    /// Explains a clause. `name` is the operator that it was written with, if that is not its test's own.
     fn clause(&mut self, clause: &Clause, place: &Place, name: Option<&str>) -> Paid<Explanation> {
         let place = place.at_path(clause.path.as_str());
         let name = name.or_else(|| (!clause.implicit).then(|| operator(&clause.test)));
@@ -256,7 +256,7 @@ impl<'d> Explainer<'_, 'd> {
         }
     }
 
-    /// What becomes of `whole`, an `$elemMatch`, with the parts about one element.
+    /// Completes `whole`, an `$elemMatch`, with parts about one element.
     fn elem_match(
         &mut self,
         clause: &Clause,
@@ -277,14 +277,14 @@ impl<'d> Explainer<'_, 'd> {
             truncated: saw.is_empty(),
             saw,
             parts: match node {
-                Node::And(Conjunction::Implicit, _) => inner.parts,
+                Node::And(AndSyntax::Implicit, _) => inner.parts,
                 _ => vec![inner],
             },
             ..whole
         })
     }
 
-    /// The first element that an `$elemMatch` matches, or the first of those that meet most of it.
+    /// Returns the first element that an `$elemMatch` matches, or else the first one that meets most of it.
     fn closest<'t>(
         &mut self,
         clause: &Clause,
@@ -323,7 +323,7 @@ impl<'d> Explainer<'_, 'd> {
         Ok(best.map(|(_, element, subject)| (element, subject, node)))
     }
 
-    /// A member of `$all`, with the first value that passes.
+    /// Explains a member of `$all`, with the first value that passes.
     fn member(
         &mut self,
         clause: &Clause,
@@ -353,7 +353,7 @@ impl<'d> Explainer<'_, 'd> {
                 let whole = own(place.then(operator(test)), found.is_some());
                 self.elem_match(clause, test, whole)
             }
-            // Null is found where nothing is, too.
+            // Null matches the absent value too.
             _ => Ok(own(
                 place,
                 self.subject.passes_one(clause, test, self.steps)?,
@@ -361,7 +361,7 @@ impl<'d> Explainer<'_, 'd> {
         }
     }
 
-    /// A bounded copy of what is at the clause's path, and whether that is not all.
+    /// Copies the values at the clause's path within bounds. Returns whether some are left out, too.
     fn saw(&mut self, clause: &Clause) -> Paid<(Vec<Bson>, bool)> {
         let mut saw = Vec::new();
         let mut truncated = false;
@@ -378,7 +378,7 @@ impl<'d> Explainer<'_, 'd> {
     }
 }
 
-/// The first clause below `node`: everything below a `$not` is about the same path.
+/// Returns the first clause below `node`: everything below a `$not` is about the same path.
 fn first_clause(node: &Node) -> Option<&Clause> {
     match node {
         Node::Clause(clause) => Some(clause),
@@ -390,7 +390,7 @@ fn first_clause(node: &Node) -> Option<&Clause> {
     }
 }
 
-/// The name of the operator that a test was written as.
+/// Returns the operator that a test is written as.
 fn operator(test: &Test) -> &'static str {
     match test {
         Test::Compare(Comparison::Eq, _) => "$eq",
@@ -410,7 +410,7 @@ fn operator(test: &Test) -> &'static str {
     }
 }
 
-/// An owned copy of a value of bounded size.
+/// Copies a value that is small enough.
 fn to_bson(value: Value<'_>) -> Option<Bson> {
     let length = value.bytes().len() + 7;
     if length > MAX_VALUE_BYTES {

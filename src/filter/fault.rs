@@ -1,4 +1,4 @@
-//! Faults of ours, on purpose: tests see what comes of them.
+//! Faults on purpose, for tests of what a fault of ours does.
 
 /// A filter with this text panics when it is matched.
 pub(crate) const TEXT: &str = "a filter with a fault";

@@ -1,4 +1,4 @@
-//! Which of many filters match a document.
+//! An index of many filters: it finds those that match a document.
 //!
 //! ```text
 //!              demand     choice        lookup
@@ -8,15 +8,14 @@
 //! document ── event: one walk ──▶ values at paths ── search: one try a shape
 //! ```
 //!
-//! A filter is read as a list of conjunctions, one of which any match must meet. For each, the
-//! index picks what tells it best from the others: equalities (and short `$in`s and prefixes) on
-//! up to four paths, taken together as a digest, and one range. That is its *shape*, and what it
-//! demands is its place: a bucket under the digest and an interval within. An event is walked once
-//! for the paths that anybody asks for, tries every shape whose paths it has, and runs the
-//! programs of what it finds there. Everything is found by digest or by tree, so the cost of an
-//! event follows from its matches and the number of shapes, not from the number of filters.
-//! Filters that demand nothing which could be looked up are tried on every event;
-//! [`FilterIndex::scanned`] tells how many those are.
+//! A filter is read as a list of conjunctions, and a matching event meets one of them. For each conjunction the index
+//! picks the demands that distinguish it best: equalities (and short `$in`s and prefixes) on up to four paths, combined
+//! into one digest, and one range. The paths and kinds of these demands are its *shape*. Their values choose its entry:
+//! a bucket under the digest, and an interval in it. An event is walked once, for all paths that any filter asks for. It
+//! tries every shape whose paths it has, and runs the programs of the filters that it finds. Everything is found by
+//! digest or by tree, so the cost of an event follows from its matches and the number of shapes, not from the number of
+//! filters. Filters without demands that could be looked up are tried on every event; [`FilterIndex::scanned`] counts
+//! them.
 //!
 //! After the "multi-attribute hashing" of F. Fabret et al., "Filtering Algorithms and
 //! Implementation for Very Fast Publish/Subscribe Systems", SIGMOD 2001.
@@ -36,13 +35,13 @@ mod opaque;
 mod paths;
 mod program;
 mod records;
+mod rounds;
 mod run;
 mod search;
 mod shapes;
 mod slab;
 #[cfg(test)]
 mod tests;
-mod turn;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
@@ -58,15 +57,15 @@ pub(crate) use self::builder::{CompiledFilter, FilterCompiler, IndexBuilder, ind
 use self::event::Event;
 use self::lookup::Lookup;
 use self::records::{Keys, Record, RecordId, Records, Removed};
+pub use self::rounds::Effort;
+use self::rounds::Rounds;
 use self::run::{Plain, Run};
 use self::search::Search;
-pub use self::turn::Effort;
-use self::turn::Turn;
 use super::Filter;
 use super::cost::{Budgets, Steps};
 use super::weight::Weight;
 
-/// Many filters under keys, asked together.
+/// Many filters under keys, matched together.
 #[derive(Clone, Debug)]
 pub struct FilterIndex<K> {
     records: Records<K>,
@@ -74,7 +73,7 @@ pub struct FilterIndex<K> {
 }
 
 impl<K: Copy + Eq + Hash> FilterIndex<K> {
-    /// An empty index.
+    /// Makes an empty index.
     pub fn new() -> Self {
         let seed = RandomState::new().hash_one(0);
         Self {
@@ -83,7 +82,7 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
         }
     }
 
-    /// Adds a filter. Whether one stood under `key` before; it is replaced.
+    /// Adds a filter, in place of the one under `key`. Returns whether there was one.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "the index is the filter's new home"
@@ -96,12 +95,12 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
             self.lookup.release(&program);
             return replaced;
         }
-        let places = self.lookup.choose(root);
+        let entries = self.lookup.choose(root);
         let keys = Keys::One(key);
         let record = Record {
             program,
             keys,
-            places,
+            entries,
             digest,
             weight: filter.weight(),
         };
@@ -109,71 +108,71 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
         replaced
     }
 
-    /// Removes the filter under `key`. Whether there was one.
+    /// Removes the filter under `key`. Returns whether there was one.
     pub fn remove(&mut self, key: K) -> bool {
         match self.records.remove(key) {
             Removed::Nothing => return false,
             Removed::Key => {}
             Removed::Filter(id, record) => {
-                self.lookup.leave(&record.places, id);
+                self.lookup.leave(&record.entries, id);
                 self.lookup.release(&record.program);
             }
         }
         true
     }
 
-    /// How many filters there are.
+    /// Returns the number of keys.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many different filters are tried on every event, because they demand nothing that could
-    /// be looked up, such as `{a: {$ne: 1}}`.
+    /// Returns the number of different filters that are tried on every event, since they demand nothing that could be
+    /// looked up, such as `{a: {$ne: 1}}`.
     pub fn scanned(&self) -> usize {
         self.lookup.scanned()
     }
 
-    /// Makes room for so many more filters.
+    /// Reserves memory for more filters.
     pub fn reserve(&mut self, more: usize) {
         self.records.reserve(more);
         self.lookup.buckets.reserve(more);
     }
 
-    /// Puts every filter under other keys, no two of which are the same.
+    /// Renames all keys. No two of the new ones may be the same.
     pub(crate) fn rekey(&mut self, new: impl Fn(K) -> K) {
         self.records.rekey(new);
     }
 
-    /// Appends the key of every filter that matches `document`, each once, in no set order. Those that
-    /// are too expensive do not match.
+    /// Appends the key of every filter that matches `document`, each once, in no particular order. Filters that are too
+    /// expensive do not match.
     pub fn matching(&self, document: &RawDocument, keys: &mut Vec<K>) {
         self.matching_within(document, keys, &mut Vec::new());
     }
 
-    /// The same, and appends to `dear` the key of every filter that is too expensive for `document`.
+    /// Appends the key of every filter that matches `document`, and to `too_expensive` the key of every filter that is
+    /// too expensive for it.
     ///
-    /// A filter is too expensive if it takes more than the default [`Steps`](super::Steps). A lone
-    /// [`Filter`] says the same of each. So that one event cannot take for ever whatever the filters are,
-    /// each may first take 500,000 steps, or its share of 250,000,000 where that is less. Those that need
-    /// more wait until all others are done, and go on from the lightest to the heaviest until all have
-    /// taken 500,000,000 steps together. Of what is left then the answer says what may match
-    /// ([`Effort::undecided`]).
+    /// A filter is too expensive if it takes more than the default [`Steps`](super::Steps); a lone [`Filter`] says the
+    /// same of it. No event takes for ever, whatever the filters are: each filter may first take 500,000 steps, or its
+    /// share of 250,000,000 if that is less. Filters that need more are deferred until all others are done, and go on from
+    /// the lightest to the heaviest until all have taken 500,000,000 steps together. Those that are left then are
+    /// [undecided](Effort::undecided).
     pub fn matching_within(
         &self,
         document: &RawDocument,
         found: &mut Vec<K>,
-        dear: &mut Vec<K>,
+        too_expensive: &mut Vec<K>,
     ) -> Effort<K> {
-        self.matching_for(document, Budgets::default(), found, dear)
+        self.matching_for(document, Budgets::default(), found, too_expensive)
     }
 
-    /// The keys of the filters that panic on `document`, each tried alone. To be asked where
-    /// [`FilterIndex::matching_within`] has: none is named where it was not a filter that did.
+    /// Tries every filter alone, and returns the keys of those that panic on `document`. For use after
+    /// [`FilterIndex::matching_within`] has panicked: if it names none, no filter was the cause.
     pub fn panicking(&self, document: &RawDocument) -> Vec<K> {
         let run = Run {
             event: Plain(document.as_bytes()),
@@ -181,7 +180,7 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
             opaques: &self.lookup.opaques,
         };
         let panics = |record: &&Record<K>| {
-            let mut steps = Steps::new(Budgets::default().ordinary);
+            let mut steps = Steps::new(Budgets::default().first_steps);
             let trying = AssertUnwindSafe(|| run.counted(&record.program, &mut steps).is_ok());
             catch_unwind(trying).is_err()
         };
@@ -195,7 +194,7 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
         document: &RawDocument,
         budgets: Budgets,
         found: &mut Vec<K>,
-        dear: &mut Vec<K>,
+        too_expensive: &mut Vec<K>,
     ) -> Effort<K> {
         let bytes = document.as_bytes();
         let event = Event::new(&self.lookup.paths, bytes, budgets.visits(bytes.len()));
@@ -208,7 +207,7 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
         let mut candidates = self.candidates(&run, &budgets, &mut taken);
         let most = self.records.heaviest().most_steps(bytes.len());
         let together = most.saturating_mul(candidates.len() as u64);
-        if most <= budgets.ordinary && together.saturating_add(taken) <= budgets.uncounted() {
+        if most <= budgets.first_steps && together.saturating_add(taken) <= budgets.uncounted() {
             for record in candidates {
                 if run.holds(&record.program) {
                     found.extend_from_slice(record.keys.as_slice());
@@ -217,30 +216,30 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
             return Effort::default();
         }
         let others = self.others(&mut candidates, Weight::above(budgets.most, bytes.len()));
-        let mut turn = Turn::new(&run, budgets, taken, found, dear);
-        turn.expect(candidates.len() + others.len());
+        let mut rounds = Rounds::new(&run, budgets, taken, found, too_expensive);
+        rounds.expect(candidates.len() + others.len());
         for record in candidates {
-            turn.candidate(record);
+            rounds.candidate(record);
         }
         for record in others {
-            turn.other(record);
+            rounds.other(record);
         }
-        turn.finish()
+        rounds.finish()
     }
 
-    /// The filters of at least a weight that are not among the candidates, which are sorted for that.
+    /// Returns the filters of at least this weight that are not among the candidates. It sorts the candidates.
     fn others(&self, candidates: &mut [&Record<K>], least: Weight) -> Vec<&Record<K>> {
-        let place = |record: &&Record<K>| std::ptr::from_ref(*record);
-        candidates.sort_unstable_by_key(place);
+        let address = |record: &&Record<K>| std::ptr::from_ref(*record);
+        candidates.sort_unstable_by_key(address);
         let is_new = |record: &&Record<K>| {
-            let found = candidates.binary_search_by_key(&place(record), place);
+            let found = candidates.binary_search_by_key(&address(record), address);
             found.is_err()
         };
         self.records.heavy(least).filter(is_new).collect()
     }
 
-    /// Every stored filter that could match, each once. Where the event's arrays are too much to look
-    /// them up, those of which no glance shows that they do not match: `taken` says how many steps that took.
+    /// Returns every stored filter that could match, each once. If the event's arrays are too large for look-ups, these are
+    /// all filters that a short try does not exclude. The steps of these tries are added to `taken`.
     fn candidates(
         &self,
         run: &Run<'_, &Event<'_>>,
@@ -265,14 +264,14 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
             };
             ids = self.records.ids().filter(could_match).collect();
         }
-        // Several values and several places find a filter twice, and so do two buckets of one key.
+        // Several values, several entries or two buckets of one key may find a filter twice.
         ids.sort_unstable();
         ids.dedup();
         self.fetch(&ids)
     }
 
-    /// The filters, brought near. They lie all over the memory: asked for together, they take
-    /// hardly longer to come than one of them; asked for one by one, each would be waited for.
+    /// Fetches the filters into the processor's caches. They lie all over the memory: fetched together they take hardly
+    /// longer than one of them, while one by one each would be waited for.
     fn fetch(&self, ids: &[RecordId]) -> SmallVec<[&Record<K>; 32]> {
         let records = ids.iter().filter_map(|id| self.records.get(*id));
         let records: SmallVec<[&Record<K>; 32]> = records.collect();
@@ -282,7 +281,7 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
     }
 }
 
-/// Stores a filter under a key and enters it at its places.
+/// Stores a filter under a key, and adds its entries to the buckets.
 fn enter<K: Copy + Eq + Hash>(
     records: &mut Records<K>,
     buckets: &mut Buckets,
@@ -290,15 +289,15 @@ fn enter<K: Copy + Eq + Hash>(
     record: Record<K>,
 ) {
     let id = records.add(key, record);
-    let places = |id| {
+    let entries = |id| {
         let record = records.get(id);
-        record.map_or(&[][..], |record| record.places.as_slice())
+        record.map_or(&[][..], |record| record.entries.as_slice())
     };
-    for place in places(id) {
-        let bucket = place.bucket;
-        buckets.insert(bucket, place.interval(id), |other| {
-            let place = places(other).iter().find(|place| place.bucket == bucket)?;
-            Some(place.interval(other))
+    for entry in entries(id) {
+        let bucket = entry.bucket;
+        buckets.insert(bucket, entry.interval(id), |other| {
+            let entry = entries(other).iter().find(|entry| entry.bucket == bucket)?;
+            Some(entry.interval(other))
         });
     }
 }

@@ -1,23 +1,23 @@
 //! The bounds of a filter.
 
-/// The bounds that [`Filter::parse_with`](super::Filter::parse_with) holds a filter to.
+/// The bounds of a filter, checked by [`Filter::parse_with`](super::Filter::parse_with).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The filter's size as BSON, in bytes. Default 1 MiB.
+    /// Bytes of the filter as BSON. Default 1 MiB.
     pub filter_bytes: usize,
-    /// How many conditions and logical operators it may have altogether. Default 2,000.
+    /// Conditions and logical operators of the filter. Default 2,000.
     pub clauses: usize,
-    /// How many values one `$in`, `$nin` or `$all` may list. Default 50,000.
+    /// Values of one `$in`, `$nin` or `$all`. Default 50,000.
     pub list_values: usize,
-    /// How many levels of documents and arrays it may nest, the filter itself being the first.
-    /// Default 200, which is what a MongoDB server takes in a query.
+    /// Levels of documents and arrays, the filter itself being the first. Default 200, as many as a MongoDB server
+    /// takes in a query.
     pub depth: usize,
-    /// The length of one regular expression, in bytes. Default 4,096.
+    /// Bytes of one regular expression. Default 4,096.
     pub pattern_bytes: usize,
-    /// The memory that one compiled regular expression may take, in bytes. Default 256 KiB.
+    /// Bytes of memory of one compiled regular expression. Default 256 KiB.
     pub compiled_pattern_bytes: usize,
-    /// The memory that all of them may take together, each as often as it stands in the filter.
-    /// Default 1 MiB: some hundred plain ones.
+    /// Bytes of memory of all compiled regular expressions, each as often as it stands in the filter. Default 1 MiB:
+    /// some hundred plain ones.
     pub compiled_bytes: usize,
 }
 

@@ -1,15 +1,15 @@
-//! Whether a document, or one value, meets a condition.
+//! Matching of documents and single values with conditions.
 
 use std::cmp::Ordering;
 
-use super::ast::{Clause, Comparison, List, Modulo, Node, Operand, Test};
+use super::ast::{Clause, Comparison, InList, Modulo, Node, Operand, Test};
 use super::compare::{Rank, compare, cost};
 use super::cost::Meter;
 use super::number::Number;
 use super::path::{self, Leaf};
 use super::value::Value;
 
-/// Whether all, or any, of `each` pass, as far as that can be paid for.
+/// Whether all of `each` pass. Ends early if that cannot be paid for.
 fn all<T, E>(
     each: impl IntoIterator<Item = T>,
     mut pass: impl FnMut(T) -> Result<bool, E>,
@@ -46,8 +46,7 @@ impl Node {
         }
     }
 
-    /// Whether one value meets the condition. Paths are not followed: this is how the operators
-    /// inside `$elemMatch` see an element.
+    /// Whether one value meets the condition. Paths are not followed, as for the operators inside `$elemMatch`.
     pub(crate) fn matches_value<M: Meter>(
         &self,
         value: Value<'_>,
@@ -90,7 +89,7 @@ impl Clause {
 }
 
 impl Test {
-    /// What an array at the end of the path means to this test.
+    /// Returns the meaning of an array at the end of the path for this test.
     pub(crate) fn leaf(&self) -> Leaf {
         match self {
             Self::Size(_) | Self::ElemMatchDocument(_) | Self::ElemMatchValue(_) => Leaf::Whole,
@@ -104,7 +103,7 @@ impl Test {
         value: Option<Value<'_>>,
         meter: &mut M,
     ) -> Result<bool, M::Over> {
-        meter.charge(TEST)?;
+        meter.charge(TEST_STEPS)?;
         match self {
             Self::Compare(comparison, operand) => comparison.holds(value, operand.value(), meter),
             Self::In(list) => list.contains(value, meter),
@@ -143,8 +142,8 @@ impl Test {
     }
 }
 
-/// What it takes to show one value to one test.
-pub(super) const TEST: usize = 8;
+/// The steps to hand one value to one test.
+pub(super) const TEST_STEPS: usize = 8;
 
 fn any_element<M: Meter>(
     array: Value<'_>,
@@ -155,13 +154,13 @@ fn any_element<M: Meter>(
         return Ok(false);
     }
     any(array.elements(), |(name, element)| {
-        meter.charge(TEST + name.len())?;
+        meter.charge(TEST_STEPS + name.len())?;
         pass(element, meter)
     })
 }
 
 impl Modulo {
-    /// Whether a number, cut to an integer, leaves the remainder.
+    /// Whether a number, truncated to an integer, leaves the remainder.
     fn holds(self, value: Value<'_>) -> bool {
         let dividend = Number::of(value).and_then(Number::truncated);
         dividend.is_some_and(|dividend| dividend.wrapping_rem(self.divisor) == self.remainder)
@@ -169,7 +168,7 @@ impl Modulo {
 }
 
 impl Comparison {
-    /// Whether `value` stands in this relation to `operand`.
+    /// Whether `value` compares to `operand` in this way.
     pub(crate) fn holds<M: Meter>(
         self,
         value: Option<Value<'_>>,
@@ -182,7 +181,7 @@ impl Comparison {
         Ok(self.accepts_of(value, operand))
     }
 
-    /// The same, for what is known to cost little.
+    /// Whether `value` compares to `operand` in this way, without counting steps.
     pub(crate) fn accepts_of(self, value: Option<Value<'_>>, operand: Value<'_>) -> bool {
         let rank = value.map_or(Rank::Absent, |value| Rank::of(value.kind()));
         let operand_rank = Rank::of(operand.kind());
@@ -198,8 +197,8 @@ impl Comparison {
         self.accepts(compare(value, operand))
     }
 
-    /// Values of different kinds compare in two cases only: absent counts as null, and the ends of
-    /// the order lie beyond everything.
+    /// Compares values of different kinds. That holds in two cases only: absent counts as null, and `MinKey` and
+    /// `MaxKey` lie beyond everything.
     fn holds_across(self, value: Rank, operand: Rank) -> bool {
         match (value, operand) {
             (Rank::Absent, Rank::Null) => self.accepts(Ordering::Equal),
@@ -220,8 +219,8 @@ impl Comparison {
     }
 }
 
-impl List {
-    /// Whether the value is listed or matched. The absent value counts as null.
+impl InList {
+    /// Whether the value is listed or matches a pattern. The absent value counts as null.
     fn contains<M: Meter>(&self, value: Option<Value<'_>>, meter: &mut M) -> Result<bool, M::Over> {
         let value = value.filter(|value| Rank::of(value.kind()) != Rank::Absent);
         let value = value.unwrap_or(Value::NULL);
@@ -235,7 +234,7 @@ impl List {
     }
 }
 
-/// Whether `value` is among so many values in their order.
+/// Whether `value` is among sorted values.
 pub(crate) fn search<'v, M: Meter>(
     number: usize,
     get: impl Fn(usize) -> Option<Value<'v>>,
@@ -248,7 +247,7 @@ pub(crate) fn search<'v, M: Meter>(
         let Some(listed) = get(middle) else {
             return Ok(false);
         };
-        meter.charge(TEST + cost(value, listed))?;
+        meter.charge(TEST_STEPS + cost(value, listed))?;
         match compare(listed, value) {
             Ordering::Equal => return Ok(true),
             Ordering::Less => low = middle + 1,

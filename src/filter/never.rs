@@ -1,6 +1,6 @@
-//! Filters that are legal but that no document can match.
+//! Legal filters that no document can match.
 //!
-//! Only what is certain is told. `{a: {$gt: 5, $lt: 3}}` is not among it: `{a: [6, 2]}` matches.
+//! Only certain cases are reported. `{a: {$gt: 5, $lt: 3}}` is not one of them: `{a: [6, 2]}` matches.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -8,14 +8,14 @@ use std::fmt;
 use super::ast::{Clause, Comparison, Node, Path, Test};
 use super::compare::{Rank, compare, cost};
 use super::cost::{Meter, Steps, TooExpensive};
-use super::matching::TEST;
+use super::matching::TEST_STEPS;
 use super::number::Number;
 use super::value::Value;
 
-/// How many steps it may take to find out. Filters as people write them take some hundred.
+/// Most steps of the search for a reason. Filters that people write take some hundred.
 const MOST_STEPS: u64 = 10_000_000;
 
-/// Why the condition can never hold, if that is plain and soon found.
+/// Returns the reason why the condition can never hold, if a short search finds one.
 pub(super) fn reason(node: &Node) -> Option<String> {
     let why = of_node(node, &mut Steps::new(MOST_STEPS)).ok()??;
     Some(why.to_string())
@@ -27,8 +27,8 @@ struct Why<'f> {
     reason: &'static str,
 }
 
-/// A reason, if there is one.
-type Found<'f> = Result<Option<Why<'f>>, TooExpensive>;
+/// A reason, if there is one, or the end of the budget.
+type Finding<'f> = Result<Option<Why<'f>>, TooExpensive>;
 
 impl<'f> Why<'f> {
     fn new(reason: &'static str) -> Self {
@@ -53,8 +53,8 @@ impl fmt::Display for Why<'_> {
     }
 }
 
-fn of_node<'f>(node: &'f Node, steps: &mut Steps) -> Found<'f> {
-    steps.charge(TEST)?;
+fn of_node<'f>(node: &'f Node, steps: &mut Steps) -> Finding<'f> {
+    steps.charge(TEST_STEPS)?;
     match node {
         Node::Always(false) => Ok(Some(Why::new("$alwaysFalse matches nothing."))),
         Node::And(_, nodes) => match first(nodes, |node| of_node(node, steps))? {
@@ -73,11 +73,11 @@ fn of_node<'f>(node: &'f Node, steps: &mut Steps) -> Found<'f> {
     }
 }
 
-/// The first reason that any of `each` gives.
+/// Returns the first reason that any of `each` gives.
 fn first<'f, T>(
     each: impl IntoIterator<Item = T>,
-    mut reason: impl FnMut(T) -> Found<'f>,
-) -> Found<'f> {
+    mut reason: impl FnMut(T) -> Finding<'f>,
+) -> Finding<'f> {
     for item in each {
         if let Some(why) = reason(item)? {
             return Ok(Some(why));
@@ -86,8 +86,8 @@ fn first<'f, T>(
     Ok(None)
 }
 
-/// The first reason if all alternatives have one.
-fn every<'f>(nodes: &'f [Node], steps: &mut Steps) -> Found<'f> {
+/// Returns the first reason, if all alternatives have one.
+fn every<'f>(nodes: &'f [Node], steps: &mut Steps) -> Finding<'f> {
     let mut first = None;
     for node in nodes {
         let Some(why) = of_node(node, steps)? else {
@@ -106,8 +106,8 @@ fn is_always(node: &Node) -> bool {
     }
 }
 
-fn of_test<'f>(test: &'f Test, steps: &mut Steps) -> Found<'f> {
-    steps.charge(TEST)?;
+fn of_test<'f>(test: &'f Test, steps: &mut Steps) -> Finding<'f> {
+    steps.charge(TEST_STEPS)?;
     let reason = match test {
         Test::Compare(comparison, operand) if is_beyond(*comparison, operand.value()) => {
             "that type has no values beyond this one."
@@ -129,7 +129,7 @@ fn of_test<'f>(test: &'f Test, steps: &mut Steps) -> Found<'f> {
     Ok(Some(Why::new(reason)))
 }
 
-/// Whether a comparison asks for less than the least or more than the greatest of its kind.
+/// Whether a comparison asks for less than the least or more than the greatest value of its kind.
 fn is_beyond(comparison: Comparison, operand: Value<'_>) -> bool {
     let first = operand.bytes().first();
     match (comparison, Rank::of(operand.kind())) {
@@ -145,8 +145,8 @@ fn is_beyond(comparison: Comparison, operand: Value<'_>) -> bool {
     }
 }
 
-/// A condition and its negation, or a value asked for at a path that must be absent.
-fn contradiction<'f>(nodes: &'f [Node], steps: &mut Steps) -> Found<'f> {
+/// Finds a condition beside its negation, or a value that is required at a path that must be absent.
+fn contradiction<'f>(nodes: &'f [Node], steps: &mut Steps) -> Finding<'f> {
     let mut clauses: Vec<&Clause> = nodes.iter().filter_map(clause_of).collect();
     clauses.sort_by_key(|clause| clause.path.as_str());
     first(nodes.iter().filter_map(negated_clause_of), |no| {
@@ -174,14 +174,14 @@ fn negated_clause_of(node: &Node) -> Option<&Clause> {
     }
 }
 
-/// Whether some value's passing `yes` means that it passes `no`, in the plainest cases.
+/// Whether any value that passes `yes` passes `no` too. Only the plainest cases are recognized.
 fn implies(yes: &Test, no: &Test, steps: &mut Steps) -> Result<bool, TooExpensive> {
-    steps.charge(TEST)?;
+    steps.charge(TEST_STEPS)?;
     match (yes, no) {
         (Test::All(_), _) => Ok(false),
         (yes, Test::Exists) => Ok(!yes.passes(None, steps)?),
-        // Equal values may differ in type, and null equals what is absent: only comparisons treat
-        // all of them alike.
+        // Equal values may differ in type, and null equals the absent value. Only comparisons treat all of them
+        // alike.
         (Test::Compare(Comparison::Eq, operand), Test::Compare(..) | Test::In(_)) => {
             Ok(Rank::of(operand.value().kind()) != Rank::Null
                 && no.passes(Some(operand.value()), steps)?)
@@ -190,8 +190,8 @@ fn implies(yes: &Test, no: &Test, steps: &mut Steps) -> Result<bool, TooExpensiv
     }
 }
 
-/// Two comparisons that no single value meets. Inside `$elemMatch` there is but one.
-fn element_contradiction<'f>(node: &'f Node, steps: &mut Steps) -> Found<'f> {
+/// Finds two comparisons that no single value meets: inside `$elemMatch` one element has to meet both.
+fn element_contradiction<'f>(node: &'f Node, steps: &mut Steps) -> Finding<'f> {
     let Node::And(_, nodes) = node else {
         return Ok(None);
     };
@@ -203,7 +203,7 @@ fn element_contradiction<'f>(node: &'f Node, steps: &mut Steps) -> Found<'f> {
     let comparisons: Vec<_> = comparisons.collect();
     first(&comparisons, |a| {
         first(&comparisons, |b| {
-            steps.charge(TEST + cost(a.1, b.1))?;
+            steps.charge(TEST_STEPS + cost(a.1, b.1))?;
             Ok(exclude(*a, *b).then(|| Why::new("no single element meets all of $elemMatch.")))
         })
     })
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn what_is_not_found_soon_is_not_told() {
-        // Each of the texts would be tried with each of the patterns.
+        // Each text would be tried with each pattern.
         let text = |n| doc! { "a": format!("{}{n}", "x".repeat(900)) };
         let c_string = |text: String| bson::raw::CString::try_from(text).expect("no NUL");
         let pattern = |n: usize| {

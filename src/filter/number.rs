@@ -1,7 +1,7 @@
 //! Exact comparison of BSON's four number types.
 //!
-//! No number is converted to another type on the way: 2^53+1 is not 2^53, and the decimal 0.1 is
-//! not the double 0.1. NaN equals NaN and sorts below every other number, as in MongoDB's order.
+//! No comparison converts a number with loss: 2^53+1 is not 2^53, and the decimal 0.1 is not the double 0.1. NaN equals
+//! NaN and sorts below every other number, as in MongoDB's order.
 
 use std::cmp::Ordering;
 
@@ -22,7 +22,7 @@ pub(crate) enum Number {
 }
 
 impl Number {
-    /// The number in `value`, if it is of a numeric type.
+    /// Reads the number in `value`, if it is of a numeric type.
     pub(crate) fn of(value: Value<'_>) -> Option<Self> {
         match value.kind() {
             ElementType::Int32 => value
@@ -35,7 +35,7 @@ impl Number {
         }
     }
 
-    /// Whether this is a NaN of either kind.
+    /// Whether it is a NaN, as a double or a decimal.
     pub(crate) fn is_nan(self) -> bool {
         match self {
             Self::Int(_) => false,
@@ -44,7 +44,7 @@ impl Number {
         }
     }
 
-    /// MongoDB's order of numbers: total, with NaN first and both zeros equal.
+    /// Compares in MongoDB's order of numbers: total, with NaN first and both zeros equal.
     pub(crate) fn compare(self, other: Self) -> Ordering {
         match (self.is_nan(), other.is_nan()) {
             (true, true) => return Ordering::Equal,
@@ -62,8 +62,7 @@ impl Number {
         }
     }
 
-    /// The integer left after cutting the fraction off, if it fits 64 bits. None for NaN and
-    /// the infinities.
+    /// Truncates to an integer, if it fits 64 bits; `None` for NaN and the infinities.
     pub(crate) fn truncated(self) -> Option<i64> {
         match self {
             Self::Int(int) => Some(int),
@@ -72,8 +71,7 @@ impl Number {
         }
     }
 
-    /// The double nearest to this number. Numbers that are equal have one nearest double, and
-    /// rounding reverses no order.
+    /// Returns the nearest double. Equal numbers have the same one, and rounding reverses no order.
     #[expect(clippy::cast_precision_loss, reason = "rounding is what is asked for")]
     pub(crate) fn nearest_double(self) -> f64 {
         match self {
@@ -83,8 +81,8 @@ impl Number {
         }
     }
 
-    /// The 64 bits that a bit test sees, in two's complement. A double must be an integer; a
-    /// decimal is rounded to the nearest, and read as the least integer where that is too large.
+    /// Returns the 64 bits that a bit test sees, in two's complement. A double must be an integer. A decimal is rounded
+    /// to the nearest integer, and counts as the least one if that is too large.
     pub(crate) fn bits(self) -> Option<u64> {
         let int = match self {
             Self::Int(int) => int,
@@ -94,7 +92,7 @@ impl Number {
         Some(int.cast_unsigned())
     }
 
-    /// The integer that this number is exactly, if it is one of 64 bits.
+    /// Returns the integer that the number is exactly, if it is one of 64 bits.
     pub(crate) fn exact_int(self) -> Option<i64> {
         let int = self.truncated()?;
         (Self::Int(int).compare(self) == Ordering::Equal).then_some(int)

@@ -1,25 +1,25 @@
-//! Bytes that never change, kept in place when they are few.
+//! Immutable bytes, stored inline if they are few.
 //!
 //! Most paths and operands are short. A million filters with an allocation for each would spend
 //! more on the allocator than on the filters.
 
-/// How many bytes fit without an allocation.
-const INLINE: usize = 22;
+/// Most bytes that fit without an allocation.
+const INLINE_BYTES: usize = 22;
 
-/// A byte string in 24 bytes, with an allocation only where it is longer than 22.
+/// A byte string in 24 bytes, with an allocation only if it is longer than 22.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) enum Packed {
-    /// So many of the bytes.
-    Inline(u8, [u8; INLINE]),
-    /// All of them.
+    /// A length, and that many bytes.
+    Inline(u8, [u8; INLINE_BYTES]),
+    /// All bytes.
     Heap(Box<[u8]>),
 }
 
 impl Packed {
-    /// A copy of `parts`, one after the other.
+    /// Copies `parts`, one after the other.
     pub(super) fn new(parts: &[&[u8]]) -> Self {
         let length = parts.iter().map(|part| part.len()).sum();
-        let mut inline = [0; INLINE];
+        let mut inline = [0; INLINE_BYTES];
         match (u8::try_from(length), inline.get_mut(..length)) {
             (Ok(length), Some(mut room)) => {
                 for part in parts {
@@ -33,7 +33,7 @@ impl Packed {
         }
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Inline(length, bytes) => &bytes[..usize::from(*length)],

@@ -1,6 +1,6 @@
-//! From a query document to a [`Node`], or to the reason why not.
+//! The parser of query documents.
 //!
-//! What a MongoDB server refuses is refused here, with the operator, the place and a sentence.
+//! It refuses everything that a MongoDB server refuses, and names the operator, the place and the reason.
 
 mod array;
 mod at;
@@ -11,14 +11,14 @@ mod scalar;
 
 use at::{At, refuse};
 
-use super::ast::{Clause, Comparison, Conjunction, Node, Path, Test};
+use super::ast::{AndSyntax, Clause, Comparison, Node, Path, Test};
 use super::error::FilterError;
 use super::extent::{Extent, TooBig};
 use super::limits::Limits;
 use super::number::Number;
 use super::value::{Elements, Value};
 
-/// Operators that a server knows but that need more than the document at hand.
+/// Operators that a server has, but that need more than the document at hand.
 const UNSUPPORTED: &[(&str, &str)] = &[
     ("$where", "it runs JavaScript on the server"),
     ("$expr", "aggregation expressions are not supported"),
@@ -33,8 +33,8 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("$sampleRate", "it picks documents at random"),
 ];
 
-/// The operators that stand where a field name could. `$ref`, `$id` and `$db`, of database
-/// references, are among them: those are compared like fields.
+/// Operators in place of field names. `$ref`, `$id` and `$db`, of database references, are among them: they are compared
+/// like fields.
 const PATHLESS: &[&str] = &[
     "$and",
     "$or",
@@ -76,10 +76,10 @@ struct Parser<'l> {
 }
 
 impl Parser<'_> {
-    /// A query document: operators and fields, all of which must hold.
+    /// Parses a query document: operators and fields, all of which must hold.
     fn document(&mut self, document: &[u8], at: &At<'_>) -> Parsed<Node> {
         self.check_depth(at)?;
-        // As much room as is needed, mostly: to give the rest back costs more than to count.
+        // Nearly always the exact capacity: shrinking costs more than counting.
         let mut nodes = Vec::with_capacity(Elements::new(document).count());
         let mut elements = Elements::new(document);
         for (name, value) in &mut elements {
@@ -95,7 +95,7 @@ impl Parser<'_> {
         Ok(all(nodes))
     }
 
-    /// An operator that stands where a field name could.
+    /// Parses an operator in place of a field name.
     fn top_level(&mut self, name: &str, value: Value<'_>, at: &At<'_>) -> Parsed<Option<Node>> {
         self.count(at)?;
         Ok(Some(match name {
@@ -113,14 +113,14 @@ impl Parser<'_> {
                     implicit: true,
                 })
             }
-            "$and" => Node::And(Conjunction::Operator, self.branches(name, value, at)?),
+            "$and" => Node::And(AndSyntax::Operator, self.branches(name, value, at)?),
             "$or" => Node::Or(self.branches(name, value, at)?),
             "$nor" => Node::Nor(self.branches(name, value, at)?),
             _ => return Err(unknown(name, at, "a top-level operator")),
         }))
     }
 
-    /// The alternatives of `$and`, `$or` or `$nor`.
+    /// Parses the branches of `$and`, `$or` or `$nor`.
     fn branches(&mut self, name: &str, value: Value<'_>, at: &At<'_>) -> Parsed<Box<[Node]>> {
         if !value.is_array() || value.elements().next().is_none() {
             return Err(refuse(
@@ -178,7 +178,7 @@ fn within(measured: Result<(), TooBig>, at: &At<'_>) -> Parsed<()> {
     measured.map_err(|too_big| refuse(too_big.operator, at, too_big.reason))
 }
 
-/// The meaning of an operator whose only argument is 1.
+/// Checks an operator whose only argument is 1, and returns its meaning.
 fn check_one(name: &str, value: Value<'_>, at: &At<'_>, meaning: bool) -> Parsed<bool> {
     match Number::of(value).and_then(Number::exact_int) {
         Some(1) => Ok(meaning),
@@ -190,13 +190,13 @@ fn check_one(name: &str, value: Value<'_>, at: &At<'_>, meaning: bool) -> Parsed
     }
 }
 
-/// A conjunction, or its only member.
+/// Makes a conjunction, or returns its only member.
 fn all(mut nodes: Vec<Node>) -> Node {
     match nodes.pop() {
         Some(only) if nodes.is_empty() => only,
         last => {
             nodes.extend(last);
-            Node::And(Conjunction::Implicit, nodes.into())
+            Node::And(AndSyntax::Implicit, nodes.into())
         }
     }
 }

@@ -1,13 +1,13 @@
-//! What a dotted path leads to in a document.
+//! The values that a dotted path leads to in a document.
 //!
-//! A path goes through embedded documents by name. At an array it goes on in every element that
-//! is a document, and, where the next component is a number, in the element at that place too. An
-//! array at the end of the path gives its elements and then itself. A path that leads nowhere gives
-//! the absent value (`None`) once, except below arrays, where only documents can lack a field.
+//! A path goes through embedded documents by name. At an array it goes on in every element that is a document and, if
+//! the next component is a number, in the element at that index too. An array at the end of the path yields its elements
+//! and then itself. A path that leads nowhere yields the absent value (`None`) once, except below arrays, where only
+//! documents can lack a field.
 //!
-//! A number is a place and a name, so a path may reach one element in two ways, with more or less of
-//! it left. What is left is therefore carried on as a set: each element is entered once for every array
-//! around it, and each of its pairs with a rest of the path is looked at once.
+//! A number is an index and a name, so a path may reach one element in two ways, with different rests of it left. The
+//! rests are therefore carried on as a set. Each element is entered once for every array around it, and each pair of an
+//! element and a rest is visited once.
 
 use bson::spec::ElementType;
 use smallvec::{SmallVec, smallvec};
@@ -15,10 +15,10 @@ use smallvec::{SmallVec, smallvec};
 use super::cost::Meter;
 use super::value::{Elements, Value};
 
-/// How many arrays within arrays a walk enters. A server stores no document that deep.
+/// Most arrays within arrays that a walk enters. A server stores no document that deep.
 const MAX_ARRAYS: usize = 200;
 
-/// What an array at the end of a path stands for.
+/// The meaning of an array at the end of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leaf {
     /// Its elements, then itself.
@@ -27,29 +27,29 @@ pub(crate) enum Leaf {
     Whole,
 }
 
-/// What is shown the values at a path.
-type Visit<'v, 'd, M> =
+/// A visitor of the values at a path. It returns true to end the walk.
+type ValueVisitor<'v, 'd, M> =
     &'v mut dyn FnMut(Option<Value<'d>>, &mut M) -> Result<bool, <M as Meter>::Over>;
 
-/// Shows every value at `path` to `visit` until that returns true; whether it did.
+/// Hands the values at `path` to `visit` until that returns true. Returns whether it did.
 pub(crate) fn any<'d, M: Meter>(
     document: &'d [u8],
     path: &[u8],
     leaf: Leaf,
     meter: &mut M,
-    visit: Visit<'_, 'd, M>,
+    visit: ValueVisitor<'_, 'd, M>,
 ) -> Result<bool, M::Over> {
     let mut walk = Walk { leaf, meter, visit };
     walk.document(document, path, 0)
 }
 
-/// Rests of one path, no two of the same length.
+/// Rests of one path, each of another length.
 type Rests<'p> = SmallVec<[&'p [u8]; 4]>;
 
 struct Walk<'v, 'd, M: Meter> {
     leaf: Leaf,
     meter: &'v mut M,
-    visit: Visit<'v, 'd, M>,
+    visit: ValueVisitor<'v, 'd, M>,
 }
 
 impl<'d, M: Meter> Walk<'_, 'd, M> {
@@ -72,8 +72,8 @@ impl<'d, M: Meter> Walk<'_, 'd, M> {
         }
     }
 
-    /// Follows `path` through embedded documents up to its end or the first array. Gives what is
-    /// there and the part of the path that is left; an empty last component counts as nothing left.
+    /// Follows `path` through embedded documents up to its end or the first array. Returns the value there and the rest
+    /// of the path. An empty last component counts as no rest.
     fn descend<'p>(
         &mut self,
         mut document: &'d [u8],
@@ -81,7 +81,7 @@ impl<'d, M: Meter> Walk<'_, 'd, M> {
     ) -> Result<(Option<Value<'d>>, &'p [u8]), M::Over> {
         loop {
             let (name, rest) = split(path);
-            self.meter.charge(STEP + name.len())?;
+            self.meter.charge(ELEMENT_STEPS + name.len())?;
             match (self.field(document, name)?, rest) {
                 (Some(value), rest) if value.is_array() => {
                     return Ok((Some(value), rest.unwrap_or_default()));
@@ -96,10 +96,10 @@ impl<'d, M: Meter> Walk<'_, 'd, M> {
         }
     }
 
-    /// The first element called `name`.
+    /// Returns the first element called `name`.
     fn field(&mut self, document: &'d [u8], name: &[u8]) -> Result<Option<Value<'d>>, M::Over> {
         for (found, value) in Elements::new(document) {
-            self.meter.charge(STEP + found.len())?;
+            self.meter.charge(ELEMENT_STEPS + found.len())?;
             if found == name {
                 return Ok(Some(value));
             }
@@ -107,7 +107,7 @@ impl<'d, M: Meter> Walk<'_, 'd, M> {
         Ok(None)
     }
 
-    /// Goes on in an array with each of `rests`, of which an empty one ends here.
+    /// Goes on in an array with each of `rests`. An empty one ends here.
     fn array(&mut self, array: Value<'d>, rests: &[&[u8]], arrays: usize) -> Result<bool, M::Over> {
         if arrays == MAX_ARRAYS {
             return Ok(false);
@@ -122,12 +122,16 @@ impl<'d, M: Meter> Walk<'_, 'd, M> {
         }
         let first_names = on.iter().map(|rest| split(rest).0);
         let numbers: SmallVec<[&[u8]; 4]> = first_names.filter(|name| is_number(name)).collect();
-        self.meter
-            .charge(on.iter().map(|rest| STEP + split(rest).0.len()).sum())?;
+        self.meter.charge(
+            on.iter()
+                .map(|rest| ELEMENT_STEPS + split(rest).0.len())
+                .sum(),
+        )?;
         for (name, element) in array.elements() {
-            self.meter.charge(STEP + name.len() + numbers.len())?;
+            self.meter
+                .charge(ELEMENT_STEPS + name.len() + numbers.len())?;
             let found = if numbers.contains(&name) {
-                self.place(name, element, &on, arrays + 1)?
+                self.indexed(name, element, &on, arrays + 1)?
             } else if element.is_document() {
                 self.documents(element.bytes(), &on, arrays + 1)?
             } else {
@@ -140,10 +144,10 @@ impl<'d, M: Meter> Walk<'_, 'd, M> {
         Ok(false)
     }
 
-    /// The elements of an array, then itself.
+    /// Visits the elements of an array, then the array.
     fn members(&mut self, array: Value<'d>) -> Result<bool, M::Over> {
         for (name, element) in array.elements() {
-            self.meter.charge(STEP + name.len())?;
+            self.meter.charge(ELEMENT_STEPS + name.len())?;
             if self.visit(Some(element))? {
                 return Ok(true);
             }
@@ -151,9 +155,9 @@ impl<'d, M: Meter> Walk<'_, 'd, M> {
         self.visit(Some(array))
     }
 
-    /// An element that some of `rests` name by its place: it is entered with what follows there,
-    /// and, if it is a document, with all of them as they are.
-    fn place(
+    /// Enters an element whose index some of `rests` begin with: with what follows in those and, if it is a document,
+    /// with all rests as they are.
+    fn indexed(
         &mut self,
         name: &[u8],
         element: Value<'d>,
@@ -166,11 +170,11 @@ impl<'d, M: Meter> Walk<'_, 'd, M> {
         }
         let mut ends = false;
         for rest in rests {
-            self.meter.charge(STEP + rests.len())?;
+            self.meter.charge(ELEMENT_STEPS + rests.len())?;
             let is_new = |below: &[u8]| inside.iter().all(|other| other.len() != below.len());
             match split(rest) {
-                (place, None) if place == name => ends = true,
-                (place, Some(below)) if place == name && is_new(below) => inside.push(below),
+                (index, None) if index == name => ends = true,
+                (index, Some(below)) if index == name && is_new(below) => inside.push(below),
                 _ => {}
             }
         }
@@ -184,7 +188,7 @@ impl<'d, M: Meter> Walk<'_, 'd, M> {
         }
     }
 
-    /// Follows several rests in one document, as [`document`](Self::document) does one.
+    /// Follows several rests in one document, as [`document`](Self::document) follows one.
     fn documents(
         &mut self,
         document: &'d [u8],
@@ -195,13 +199,18 @@ impl<'d, M: Meter> Walk<'_, 'd, M> {
             return self.document(document, only, arrays);
         }
         let mut sought: SmallVec<[_; 4]> = rests.iter().map(|rest| split(rest)).collect();
-        self.meter
-            .charge(sought.iter().map(|(name, _)| STEP + name.len()).sum())?;
+        self.meter.charge(
+            sought
+                .iter()
+                .map(|(name, _)| ELEMENT_STEPS + name.len())
+                .sum(),
+        )?;
         for (name, value) in Elements::new(document) {
             if sought.is_empty() {
                 return Ok(false);
             }
-            self.meter.charge(STEP + name.len() + sought.len())?;
+            self.meter
+                .charge(ELEMENT_STEPS + name.len() + sought.len())?;
             let mut here: SmallVec<[_; 4]> = smallvec![];
             sought.retain(|(first, below)| {
                 let found = *first == name;
@@ -217,7 +226,7 @@ impl<'d, M: Meter> Walk<'_, 'd, M> {
         Ok(!sought.is_empty() && self.visit(None)?)
     }
 
-    /// A field at which what is left of the path is each of `rests`.
+    /// Goes on from a field with each of `rests`.
     fn value(
         &mut self,
         value: Value<'d>,
@@ -246,11 +255,11 @@ impl<'d, M: Meter> Walk<'_, 'd, M> {
     }
 }
 
-/// What it takes to look at one element, or to take one component from a path.
-pub(super) const STEP: usize = 4;
+/// The steps to visit one element, or to take one component off a path.
+pub(super) const ELEMENT_STEPS: usize = 4;
 
-/// What it takes to put a path together from its components, however short it is.
-pub(super) const WRITTEN: usize = 100;
+/// The steps to put a path together from its components, besides its length.
+pub(super) const PATH_STEPS: usize = 100;
 
 fn split(path: &[u8]) -> (&[u8], Option<&[u8]>) {
     match path.iter().position(|&byte| byte == b'.') {

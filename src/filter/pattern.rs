@@ -1,9 +1,8 @@
 //! Regular expressions as the server's PCRE understands them, matched in linear time.
 //!
-//! A pattern is read by PCRE's rules, translated exactly into an automaton, and refused by name
-//! where that cannot be done (look-around, back-references, atomic groups and the like). The
-//! server runs PCRE 8 in UTF mode without Unicode properties for `\w`, `\d`, `\s` and `\b`: those
-//! are ASCII, while ignoring case is not.
+//! A pattern is read by PCRE's rules and translated exactly into an automaton. Constructs for which there is no exact
+//! translation (look-around, back-references, atomic groups and the like) are refused by name. The server runs PCRE 8 in
+//! UTF mode without Unicode properties for `\w`, `\d`, `\s` and `\b`: those are ASCII, while ignoring case is not.
 
 mod ast;
 mod bracket;
@@ -30,19 +29,19 @@ use super::cost::Meter;
 use super::limits::Limits;
 use super::value::Value;
 
-/// A compiled regular expression. Those that are written the same are one.
+/// A compiled regular expression. Equal ones share their memory.
 #[derive(Clone, Debug)]
-pub(crate) struct Pattern(Arc<Compiled>);
+pub(crate) struct Pattern(Arc<CompiledPattern>);
 
 #[derive(Debug)]
-struct Compiled {
+struct CompiledPattern {
     source: Box<str>,
     options: Box<str>,
     program: Program,
 }
 
 impl Pattern {
-    /// Compiles `source` under `options`, or says in a sentence why not.
+    /// Compiles `source` under `options`. The error is one sentence.
     pub(crate) fn compile(source: &str, options: &str, limits: &Limits) -> Result<Self, String> {
         if source.contains('\0') {
             return Err("A regular expression cannot contain a NUL.".to_owned());
@@ -58,7 +57,7 @@ impl Pattern {
             let flags = Flags::from_options(options)?;
             let ast = read::read(source, flags)?;
             let hir = translate::translate(&ast)?;
-            Ok(Compiled {
+            Ok(CompiledPattern {
                 source: source.into(),
                 options: options.into(),
                 program: Program::compile(&hir, most)?,
@@ -67,13 +66,12 @@ impl Pattern {
         compiled.map(Self)
     }
 
-    /// The pattern and its options, as written.
+    /// Returns the pattern and its options, as written.
     pub(crate) fn source(&self) -> (&str, &str) {
         (&self.0.source, &self.0.options)
     }
 
-    /// Whether a value matches: a string or symbol by its text, a regular expression by being
-    /// the same one.
+    /// Whether a value matches: a string or symbol by its text, a regular expression by being equal.
     pub(crate) fn matches<M: Meter>(
         &self,
         value: Value<'_>,
@@ -97,13 +95,13 @@ impl Pattern {
         }
     }
 
-    /// How many steps a match may take: so many, and so many for each byte of the text.
+    /// Returns the most steps of a match: a fixed number, and a number for each byte of the text.
     pub(crate) fn most_steps(&self) -> (usize, usize) {
         let (fixed, per_byte) = self.0.program.most_steps();
         (fixed, per_byte + 1)
     }
 
-    /// The memory that it takes, in bytes.
+    /// Returns the bytes of memory that it takes.
     pub(crate) fn bytes(&self) -> usize {
         self.0.bytes()
     }
@@ -114,14 +112,14 @@ impl Pattern {
     }
 }
 
-impl Compiled {
+impl CompiledPattern {
     fn bytes(&self) -> usize {
         let written = self.source.len() + self.options.len();
         size_of::<Self>() + written + self.program.bytes()
     }
 }
 
-/// Patterns are the same if they were written the same.
+/// Patterns are equal if they are written the same.
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
         self.source() == other.source()

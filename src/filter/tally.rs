@@ -1,4 +1,4 @@
-//! Counts work where it is done, so that tests can show how it grows.
+//! A count of work, so that tests can show how it grows.
 
 use std::cell::Cell;
 
@@ -6,12 +6,12 @@ thread_local! {
     static DONE: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Adds work that is done on this thread.
+/// Counts work that is done on this thread.
 pub(crate) fn add(work: usize) {
     DONE.set(DONE.get() + work);
 }
 
-/// How much work `task` adds.
+/// Returns the work that `task` does.
 pub(crate) fn of(task: impl FnOnce()) -> usize {
     let before = DONE.get();
     task();

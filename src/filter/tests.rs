@@ -1,5 +1,4 @@
-//! Facts about the language, through its front door. What a server answers is in
-//! `tests/differential`; these need none.
+//! Facts about the language, through its front door. These need no server; `tests/differential` compares with one.
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
 
@@ -184,7 +183,7 @@ fn pattern(source: &str) -> Bson {
     })
 }
 
-/// No more are compiled than are taken.
+/// Patterns beyond the bound are not even compiled.
 #[test]
 fn very_many_patterns_are_refused_where_their_memory_ends() {
     let patterns = (0..3_600).map(|number| pattern(&format!("(a|b)*{number}{{0,9}}")));
@@ -404,7 +403,7 @@ fn deep_filters_and_documents_need_little_stack() {
     let deep = (0..98).fold(doc! {"a": 1}, |inner, _| doc! {"a": {"$elemMatch": inner}});
     let document = (0..98).fold(doc! {"a": 1}, |inner, _| doc! {"a": [inner]});
     check(&deep, &document, true);
-    // Far deeper than any server would take, as raw bytes.
+    // Far deeper than any server takes, as raw bytes.
     let mut bytes = Vec::new();
     for _ in 0..20_000 {
         let length = u32::try_from(bytes.len() + 8 + usize::from(bytes.is_empty())).unwrap();

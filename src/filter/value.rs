@@ -1,8 +1,8 @@
-//! A view of one BSON value as the bytes it is made of, and the walk over a document's elements.
+//! A view of one BSON value as bytes, and the walk over a document's elements.
 //!
-//! The driver's own raw types check more than a match needs (UTF-8 of every key, for one) and
-//! stop at data that a server stores and compares without complaint. This view checks only
-//! lengths. What cannot be read ends the walk, and everything after it counts as absent.
+//! The driver's own raw types check more than a match needs (UTF-8 of every key, for one), and they stop at data that a
+//! server stores and compares without complaint. This view checks lengths only. An element that cannot be read ends the
+//! walk, and everything after it counts as absent.
 
 use bson::spec::ElementType;
 
@@ -14,23 +14,23 @@ pub(crate) struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// Null.
+    /// The value null.
     pub(crate) const NULL: Self = Self {
         kind: ElementType::Null,
         bytes: &[],
     };
 
-    /// A view of `bytes`, which must have been cut by [`Elements`] or come from an operand.
+    /// Makes a view of `bytes`, which must come from [`Elements`] or an operand.
     pub(crate) fn new(kind: ElementType, bytes: &'a [u8]) -> Self {
         Self { kind, bytes }
     }
 
-    /// The BSON type.
+    /// Returns the BSON type.
     pub(crate) fn kind(&self) -> ElementType {
         self.kind
     }
 
-    /// The value's bytes, as BSON stores them after the name.
+    /// Returns the value's bytes, as BSON stores them after the name.
     pub(crate) fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -45,7 +45,7 @@ impl<'a> Value<'a> {
         self.kind == ElementType::EmbeddedDocument
     }
 
-    /// The elements of a document or an array; none for any other type.
+    /// Iterates over the elements of a document or an array; none for any other type.
     pub(crate) fn elements(&self) -> Elements<'a> {
         match self.kind {
             ElementType::EmbeddedDocument | ElementType::Array => Elements::new(self.bytes),
@@ -56,7 +56,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The text of a string, symbol or code value, without its length and final NUL.
+    /// Returns the text of a string, symbol or code value, without its length and final NUL.
     pub(crate) fn text(&self) -> Option<&'a [u8]> {
         match self.kind {
             ElementType::String | ElementType::Symbol | ElementType::JavaScriptCode => {
@@ -66,7 +66,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The text of a string value, if it is UTF-8.
+    /// Returns the text of a string value, if it is UTF-8.
     pub(crate) fn str(&self) -> Option<&'a str> {
         match self.kind {
             ElementType::String => std::str::from_utf8(self.text()?).ok(),
@@ -74,7 +74,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The pattern and the options of a regular expression.
+    /// Returns the pattern and the options of a regular expression.
     pub(crate) fn regex(&self) -> Option<(&'a [u8], &'a [u8])> {
         if self.kind != ElementType::RegularExpression {
             return None;
@@ -84,7 +84,7 @@ impl<'a> Value<'a> {
         Some((pattern, options))
     }
 
-    /// The subtype and the data of a binary value.
+    /// Returns the subtype and the data of a binary value.
     pub(crate) fn binary(&self) -> Option<(u8, &'a [u8])> {
         if self.kind != ElementType::Binary {
             return None;
@@ -92,7 +92,7 @@ impl<'a> Value<'a> {
         Some((*self.bytes.get(4)?, self.bytes.get(5..)?))
     }
 
-    /// The first `N` bytes, for the types of fixed width.
+    /// Returns the first `N` bytes, for types of fixed width.
     pub(crate) fn fixed<const N: usize>(&self) -> Option<[u8; N]> {
         self.bytes.get(..N)?.try_into().ok()
     }
@@ -153,7 +153,7 @@ fn split_cstring(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&bytes[..end], &bytes[end + 1..]))
 }
 
-/// How many bytes a value of type `kind` takes at the start of `bytes`, if it can be one.
+/// Returns the bytes that a value of type `kind` takes at the start of `bytes`, if it can be one.
 fn width(kind: ElementType, bytes: &[u8]) -> Option<usize> {
     match kind {
         ElementType::Null | ElementType::Undefined | ElementType::MinKey | ElementType::MaxKey => {

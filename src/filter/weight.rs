@@ -1,50 +1,52 @@
-//! The most that a match can cost, from the filter and the document's size alone.
+//! A bound of a match's cost, from the filter and the document's size alone.
 //!
-//! Almost every match is known to be within the budget before it begins, and then no step of it is
-//! counted. The bound follows the charges of [`path`](super::path), [`matching`](super::matching) and
-//! [`pattern`](super::pattern) for a document of the worst shape; a test holds it to them.
+//! Almost every match is known to fit into its budget before it begins, and then no step of it is counted. The bound
+//! follows the charges of [`path`](super::path), [`matching`](super::matching) and [`pattern`](super::pattern) for a
+//! document of the worst shape. A test holds it to them.
 
 use std::ops::Add;
 
 use bson::spec::ElementType;
 
-use super::ast::{BitTest, Clause, List, Node, Operand, Positions, Test};
-use super::compare::{DECIMAL, DECIMAL_WITH_DOUBLE, NESTED_BYTE, Rank};
-use super::matching::TEST;
-use super::path::{STEP, WRITTEN};
+use super::ast::{BitTest, Clause, InList, Node, Operand, Positions, Test};
+use super::compare::{DECIMAL_STEPS, DECIMAL_WITH_DOUBLE_STEPS, NESTED_BYTE_STEPS, Rank};
+use super::matching::TEST_STEPS;
+use super::path::{ELEMENT_STEPS, PATH_STEPS};
 use super::pattern::Pattern;
 
-/// What is added to a document's size, for what a match costs whatever its size.
-const BASE: u32 = 64;
+/// Bytes added to a document's size, for the fixed cost of a match.
+const BASE_BYTES: u32 = 64;
 
-/// Steps for each byte of a document, in the worst case.
+/// The steps for each byte of a document, in the worst case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Weight(u32);
 
 impl Weight {
-    /// That of a plain filter, so that only heavier ones need to be told apart: a dozen conditions.
+    /// The weight of a plain filter of a dozen conditions. Only heavier ones are sorted by weight.
     pub(crate) const LIGHT: Self = Self(128);
 
-    /// The least weight with which a filter may take more than `steps` on a document of so many bytes.
+    /// Returns the least weight of a filter that may take more than `steps` on a document of so many bytes.
     pub(crate) fn above(steps: u64, bytes: usize) -> Self {
-        let weight = steps / (bytes as u64 + u64::from(BASE)) + 1;
+        let weight = steps / (bytes as u64 + u64::from(BASE_BYTES)) + 1;
         Self(u32::try_from(weight).unwrap_or(u32::MAX))
     }
 
-    /// The weight of a filter.
+    /// Computes the weight of a filter.
     pub(crate) fn of(root: &Node) -> Self {
-        let bound = node(root, WRITTEN);
-        let weight = bound.per_byte.max(bound.fixed.div_ceil(BASE as usize));
+        let bound = node(root, PATH_STEPS);
+        let weight = bound
+            .per_byte
+            .max(bound.fixed.div_ceil(BASE_BYTES as usize));
         Self(u32::try_from(weight).unwrap_or(u32::MAX))
     }
 
-    /// The most steps that the filter takes on a document of so many bytes.
+    /// Returns the most steps that the filter takes on a document of so many bytes.
     pub(crate) fn most_steps(self, bytes: usize) -> u64 {
-        u64::from(self.0) * (bytes as u64 + u64::from(BASE))
+        u64::from(self.0) * (bytes as u64 + u64::from(BASE_BYTES))
     }
 }
 
-/// At most `fixed` steps, and `per_byte` for each byte of what is looked at.
+/// A bound of steps: `fixed` ones, and `per_byte` for each byte of the document or value.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bound {
     fixed: usize,
@@ -66,7 +68,7 @@ fn sum(bounds: impl Iterator<Item = Bound>) -> Bound {
     bounds.fold(Bound::default(), Bound::add)
 }
 
-/// A condition on a document. `written` is what it takes to put the path of each clause together.
+/// Bounds a condition on a document. `written` is the cost of putting the path of each clause together.
 fn node(root: &Node, written: usize) -> Bound {
     match root {
         Node::Always(_) => Bound::default(),
@@ -85,20 +87,20 @@ fn node(root: &Node, written: usize) -> Bound {
     }
 }
 
-/// A test of the values at a path. Each element takes two bytes or more, each document five.
+/// Bounds a test of the values at a path. An element takes two bytes or more, a document five.
 fn at_path(clause: &Clause, one: &Test) -> Bound {
     let path = clause.path.as_bytes();
     let (components, numbers) = components(path);
-    // How many rests of the path an element may be met with.
+    // An element may be reached with this many different rests of the path.
     let rests = numbers + 1;
-    let mut element = STEP + 1;
+    let mut element = ELEMENT_STEPS + 1;
     if numbers > 0 {
-        element += rests * (STEP + rests + 1) + STEP;
+        element += rests * (ELEMENT_STEPS + rests + 1) + ELEMENT_STEPS;
     }
-    let document = path.len() + STEP * (rests + 1);
+    let document = path.len() + ELEMENT_STEPS * (rests + 1);
     let shown = test(one);
     let visits = if numbers > 0 { 2 } else { 1 };
-    let written = path.len() + STEP * components;
+    let written = path.len() + ELEMENT_STEPS * components;
     Bound {
         fixed: written.saturating_add(shown.fixed),
         per_byte: element
@@ -110,7 +112,7 @@ fn at_path(clause: &Clause, one: &Test) -> Bound {
     }
 }
 
-/// How many components a path has, and how many of them may be numbers.
+/// Counts the components of a path, and those that may be numbers.
 fn components(path: &[u8]) -> (usize, usize) {
     let is_number = |name: &[u8]| name.first().is_some_and(u8::is_ascii_digit);
     if !path.contains(&b'.') {
@@ -122,7 +124,7 @@ fn components(path: &[u8]) -> (usize, usize) {
     })
 }
 
-/// A condition on one value.
+/// Bounds a condition on one value.
 fn element(root: &Node) -> Bound {
     match root {
         Node::Always(_) => Bound::default(),
@@ -132,10 +134,10 @@ fn element(root: &Node) -> Bound {
     }
 }
 
-/// A test of one value, by the value's bytes.
+/// Bounds a test of one value, by the value's bytes.
 fn test(one: &Test) -> Bound {
     let fixed = |per_byte| Bound {
-        fixed: TEST,
+        fixed: TEST_STEPS,
         per_byte,
     };
     match one {
@@ -152,38 +154,38 @@ fn test(one: &Test) -> Bound {
     }
 }
 
-/// What is asked of each element of an array, of `least` bytes each.
+/// Bounds a condition on each element of an array, where an element takes `least` bytes or more.
 fn members(inner: Bound, least: usize) -> Bound {
-    let fixed = inner.fixed.saturating_add(TEST);
+    let fixed = inner.fixed.saturating_add(TEST_STEPS);
     Bound {
         fixed: 0,
         per_byte: fixed
             .div_ceil(least)
             .saturating_add(inner.per_byte)
-            .saturating_add(TEST / 2 + 1),
+            .saturating_add(TEST_STEPS / 2 + 1),
     }
 }
 
-/// A comparison with an operand, for each byte of the other value. [`at_path`] counts every byte twice, for
-/// an array and for its elements; a number stands in one of them, in ten bytes or more, a decimal in eighteen.
+/// Bounds a comparison with an operand, for each byte of the other value. [`at_path`] counts every byte twice, for an
+/// array and for its elements. A number is in one of them: it takes ten bytes or more, a decimal eighteen.
 fn compared(operand: &Operand) -> usize {
     let value = operand.value();
     match Rank::of(value.kind()) {
-        Rank::Document | Rank::Array | Rank::CodeWithScope => NESTED_BYTE,
+        Rank::Document | Rank::Array | Rank::CodeWithScope => NESTED_BYTE_STEPS,
         Rank::Number => match value.kind() {
-            ElementType::Decimal128 => DECIMAL_WITH_DOUBLE.div_ceil(2 * 10),
-            ElementType::Double => DECIMAL_WITH_DOUBLE.div_ceil(2 * 18),
-            _ => DECIMAL.div_ceil(2 * 18),
+            ElementType::Decimal128 => DECIMAL_WITH_DOUBLE_STEPS.div_ceil(2 * 10),
+            ElementType::Double => DECIMAL_WITH_DOUBLE_STEPS.div_ceil(2 * 18),
+            _ => DECIMAL_STEPS.div_ceil(2 * 18),
         },
         _ => 1,
     }
 }
 
-fn listed(list: &List) -> Bound {
+fn listed(list: &InList) -> Bound {
     let tries = (list.values.len() + 1).ilog2() as usize + 1;
     let dearest = list.values.iter().map(compared).max().unwrap_or(0);
     let values = Bound {
-        fixed: TEST + tries * TEST,
+        fixed: TEST_STEPS + tries * TEST_STEPS,
         per_byte: tries * dearest,
     };
     values + sum(list.patterns.iter().map(pattern))
@@ -193,7 +195,7 @@ fn pattern(pattern: &Pattern) -> Bound {
     let (fixed, per_byte) = pattern.most_steps();
     Bound {
         fixed: 0,
-        // A text takes five bytes besides its letters.
+        // A string takes five bytes besides its letters.
         per_byte: per_byte.saturating_add(fixed.div_ceil(5)),
     }
 }

@@ -1,13 +1,13 @@
-//! One filter as every index keeps it, to be counted alike everywhere.
+//! One filter in the form in which an index stores it, so that its steps are the same alone and in every index.
 
 use super::super::ast::Node;
 use super::super::cost::{Steps, TooExpensive};
 use super::opaque::Opaques;
 use super::paths::Paths;
-use super::program::Writer;
+use super::program::ProgramWriter;
 use super::run::{Plain, Run};
 
-/// A program with all that it refers to.
+/// A program with everything that it refers to.
 #[derive(Clone, Debug)]
 pub(crate) struct Alone {
     paths: Paths,
@@ -16,10 +16,10 @@ pub(crate) struct Alone {
 }
 
 impl Alone {
-    /// The program of a filter.
+    /// Compiles a filter.
     pub(crate) fn new(root: &Node) -> Self {
         let (mut paths, mut opaques) = (Paths::new(), Opaques::new());
-        let writer = Writer {
+        let writer = ProgramWriter {
             paths: &mut paths,
             opaques: &mut opaques,
             out: &mut Vec::new(),
@@ -32,7 +32,7 @@ impl Alone {
         }
     }
 
-    /// Whether a document meets the program, as far as `steps` go.
+    /// Matches a document within a budget.
     pub(crate) fn matches(&self, document: &[u8], steps: &mut Steps) -> Result<bool, TooExpensive> {
         let run = Run {
             event: Plain(document),

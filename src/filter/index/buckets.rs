@@ -1,8 +1,8 @@
-//! Stored filters by the digest of what they demand.
+//! Buckets of stored filters, by the digest of their demands.
 //!
-//! Most buckets hold one filter, and then no more than its id. The rest order their filters by
-//! the interval that each demands of one more path; a filter without one demands everything.
-//! Two demands with one digest share a bucket, which costs a vain try and nothing else.
+//! Most buckets hold one filter, and then its id alone. The others sort their filters by the interval that each demands
+//! of one more path; a filter without one demands everything. Different demands with one digest share a bucket, which
+//! costs a vain try and nothing else.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -10,7 +10,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use super::intervals::{Interval, Intervals};
 use super::slab::Slab;
 
-/// The buckets.
+/// The buckets under their keys.
 #[derive(Clone, Debug)]
 pub(super) struct Buckets {
     heads: HashMap<u32, Head, BuildHasherDefault<Spread>>,
@@ -24,7 +24,7 @@ struct Head(u32);
 const SET: u32 = 1 << 31;
 
 impl Buckets {
-    /// No buckets.
+    /// Makes an empty set of buckets.
     pub(super) fn new() -> Self {
         Self {
             heads: HashMap::default(),
@@ -32,13 +32,13 @@ impl Buckets {
         }
     }
 
-    /// Makes room for `more` buckets.
+    /// Reserves memory for `more` buckets.
     pub(super) fn reserve(&mut self, more: usize) {
         self.heads.reserve(more);
     }
 
-    /// Adds an entry to the bucket `key`. A filter has one entry at most in a bucket. `interval_of`
-    /// tells the interval of the filter that was alone there.
+    /// Adds an entry to the bucket `key`. A filter has at most one entry in a bucket. `interval_of` returns the interval of
+    /// the filter that was alone there.
     pub(super) fn insert(
         &mut self,
         key: u32,
@@ -82,7 +82,7 @@ impl Buckets {
         }
     }
 
-    /// Shows every filter in the bucket `key` whose interval overlaps the span to `visit`.
+    /// Hands every filter in the bucket `key` whose interval overlaps the span to `visit`.
     pub(super) fn visit(&self, key: u32, from: u64, to: u64, visit: &mut impl FnMut(u32)) {
         match self.heads.get(&key) {
             None => {}
@@ -95,7 +95,7 @@ impl Buckets {
         }
     }
 
-    /// How many filters the bucket `key` holds.
+    /// Returns the number of filters in the bucket `key`.
     pub(super) fn size(&self, key: u32) -> usize {
         match self.heads.get(&key) {
             None => 0,
@@ -106,14 +106,14 @@ impl Buckets {
         }
     }
 
-    /// How many buckets there are, empty ones included.
+    /// Returns the number of buckets and of their sets, so that a test sees both forgotten.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.heads.len() + self.sets.len()
     }
 }
 
-/// Keys are digests already: they are only spread over the bits that the table looks at.
+/// A hasher of keys. They are digests already, so it only spreads them over the bits that a table uses.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Spread(u64);
 

@@ -1,7 +1,7 @@
-//! An index built by two threads: one reads filters, the other fills the large tables.
+//! An index built in bulk, by two threads: one compiles filters, the other fills the large tables.
 //!
-//! What the first needs (paths, conditions, shapes) is small and stays in its core's caches; the
-//! second mostly waits for memory.
+//! The first needs little memory (paths, conditions, shapes), which stays in its core's caches. The second mostly waits
+//! for memory.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
@@ -10,41 +10,41 @@ use super::super::weight::Weight;
 use super::FilterIndex;
 use super::buckets::Buckets;
 use super::lookup::Lookup;
-use super::records::{Keys, Places, Record, Records};
+use super::records::{BucketEntries, Keys, Record, Records};
 
-/// The part that reads filters.
+/// The compiler of filters for one [`IndexBuilder`].
 #[derive(Debug)]
 pub(crate) struct FilterCompiler {
     lookup: Lookup,
 }
 
-/// A filter ready to be put where events find it.
+/// A filter in the form in which an index stores it.
 #[derive(Debug)]
 pub(crate) struct CompiledFilter(Ready);
 
 #[derive(Debug)]
 enum Ready {
-    Placed {
+    Entered {
         program: Box<[u8]>,
         digest: u32,
         weight: Weight,
-        places: Places,
+        entries: BucketEntries,
     },
-    /// Where it belongs depends on what is there.
+    /// A filter whose entries depend on the others in the index.
     Later(Filter),
 }
 
-/// The part that fills the tables.
+/// An index under construction.
 #[derive(Debug)]
 pub(crate) struct IndexBuilder<K> {
     records: Records<K>,
     buckets: Buckets,
-    /// CompiledFilter for nothing: most often, because the same filter was there already.
-    surplus: Vec<(Box<[u8]>, Places)>,
+    /// Filters that were compiled for nothing, mostly since an equal one was there already.
+    surplus: Vec<(Box<[u8]>, BucketEntries)>,
     later: Vec<(K, Filter)>,
 }
 
-/// The two parts of an empty index.
+/// Begins an index: makes its builder, and the compiler of its filters.
 pub(crate) fn index_builder<K: Copy + Eq + Hash>() -> (FilterCompiler, IndexBuilder<K>) {
     let seed = RandomState::new().hash_one(0);
     let lookup = Lookup::new(seed);
@@ -58,17 +58,17 @@ pub(crate) fn index_builder<K: Copy + Eq + Hash>() -> (FilterCompiler, IndexBuil
 }
 
 impl FilterCompiler {
-    /// Reads a filter for [`IndexBuilder::insert`].
+    /// Compiles a filter for [`IndexBuilder::insert`].
     pub(crate) fn compile(&mut self, filter: Filter) -> CompiledFilter {
-        let Some(places) = self.lookup.choose_unless_crowded(filter.root()) else {
+        let Some(entries) = self.lookup.choose_unless_crowded(filter.root()) else {
             return CompiledFilter(Ready::Later(filter));
         };
         let (program, digest) = self.lookup.compile(filter.root());
-        CompiledFilter(Ready::Placed {
+        CompiledFilter(Ready::Entered {
             program,
             digest,
             weight: filter.weight(),
-            places,
+            entries,
         })
     }
 }
@@ -78,20 +78,20 @@ impl<K: Copy + Eq + Hash> IndexBuilder<K> {
     pub(crate) fn insert(&mut self, key: K, compiled: CompiledFilter) {
         match compiled.0 {
             Ready::Later(filter) => self.later.push((key, filter)),
-            Ready::Placed {
+            Ready::Entered {
                 program,
                 digest,
                 weight,
-                places,
+                entries,
             } => {
                 if self.records.join(key, &program, digest) {
-                    self.surplus.push((program, places));
+                    self.surplus.push((program, entries));
                     return;
                 }
                 let record = Record {
                     program,
                     keys: Keys::One(key),
-                    places,
+                    entries,
                     digest,
                     weight,
                 };
@@ -100,22 +100,22 @@ impl<K: Copy + Eq + Hash> IndexBuilder<K> {
         }
     }
 
-    /// Takes back a filter that is not to be added after all.
+    /// Takes a filter that is not to be added after all.
     pub(crate) fn discard(&mut self, compiled: CompiledFilter) {
-        if let Ready::Placed {
-            program, places, ..
+        if let Ready::Entered {
+            program, entries, ..
         } = compiled.0
         {
-            self.surplus.push((program, places));
+            self.surplus.push((program, entries));
         }
     }
 
-    /// The whole index. `compiler` must have compiled every filter of it, and no other.
+    /// Finishes the index. `compiler` must have compiled all of its filters, and no others.
     pub(crate) fn finish(self, compiler: FilterCompiler) -> FilterIndex<K> {
         let mut lookup = compiler.lookup;
         lookup.buckets = self.buckets;
-        for (program, places) in self.surplus {
-            lookup.unplace(&places);
+        for (program, entries) in self.surplus {
+            lookup.release_shapes(&entries);
             lookup.release(&program);
         }
         let mut index = FilterIndex {

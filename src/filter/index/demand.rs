@@ -1,13 +1,13 @@
-//! What a filter demands of an event before it can match, branch by branch.
+//! The demands of a filter: values that an event must have before it can match.
 //!
-//! A filter becomes a list of conjunctions, of which a matching event meets at least one. Only
-//! demands that an absent value cannot meet are taken: an event is found through what is in it.
+//! A filter becomes a list of conjunctions, and a matching event meets at least one of them. Only demands that an absent
+//! value cannot meet are considered, since an event finds filters by the values that it has.
 
 use std::rc::Rc;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::super::ast::{Clause, Comparison, List, Node, Operand, Test};
+use super::super::ast::{Clause, Comparison, InList, Node, Operand, Test};
 use super::super::compare::Rank;
 #[cfg(test)]
 use super::super::tally;
@@ -15,39 +15,39 @@ use super::super::value::Value;
 use super::key;
 use super::literal;
 
-/// How many conjunctions the demands beside an `$or` are copied into.
+/// Most conjunctions that the demands beside an `$or` are copied into.
 const MAX_COPIES: usize = 64;
 
-/// How many demands of one conjunction, and how many of its `$or`s, are considered.
+/// Most demands of one conjunction, and most of its `$or`s, that are considered.
 const MAX_DEMANDS: usize = 128;
 const MAX_DISJUNCTIONS: usize = 8;
 
-/// The longest path put together from several that is worth a demand.
-const MAX_ROUTE: usize = 4_096;
+/// Most bytes of a path joined from several that is worth a demand.
+const MAX_ROUTE_BYTES: usize = 4_096;
 
-/// Demands that are made together.
+/// Demands that an event must meet together.
 pub(super) type Conjunction<'f> = Vec<Demand<'f>>;
 
-/// Something that must stand at a path.
+/// A value that an event must have at a path.
 #[derive(Clone, Debug)]
 pub(super) struct Demand<'f> {
-    /// Where.
+    /// The path.
     pub(super) path: Route<'f>,
-    /// What.
-    pub(super) what: What,
+    /// The values of which one must be there.
+    pub(super) demanded: Demanded,
 }
 
-/// A path as written, or put together from those of an `$elemMatch` and of a query in it.
+/// A path as written, or joined from the paths of an `$elemMatch` and of a query in it.
 #[derive(Clone, Debug)]
 pub(super) enum Route<'f> {
-    /// As written.
+    /// A path as written.
     Written(&'f str),
-    /// Put together.
+    /// A joined path.
     Joined(Rc<str>),
 }
 
 impl Route<'_> {
-    /// The path.
+    /// Returns the path as text.
     pub(super) fn as_str(&self) -> &str {
         match self {
             Self::Written(path) => path,
@@ -55,70 +55,70 @@ impl Route<'_> {
         }
     }
 
-    /// The path that goes on from this one; `None` if that is very long.
+    /// Joins this path and one that goes on from it; `None` if the result is very long.
     fn join(&self, below: &str) -> Option<Self> {
         let above = self.as_str();
-        let fits = above.len() + below.len() < MAX_ROUTE;
+        let fits = above.len() + below.len() < MAX_ROUTE_BYTES;
         fits.then(|| Self::Joined(format!("{above}.{below}").into()))
     }
 }
 
-/// What must stand at a path: some value there is one of these.
+/// The values of which a path must have one.
 #[derive(Clone, Debug)]
-pub(super) enum What {
+pub(super) enum Demanded {
     /// A value with one of these digests.
     Equal(SmallVec<[u64; 1]>),
-    /// A text that begins so.
+    /// A text with this prefix.
     Prefix(String),
-    /// A value of this rank at or above the first place and, not always the same one, a value at
+    /// A value of this rank whose ordinal is at or above the first number, and one, perhaps another, whose ordinal is at
     /// or below the second.
     Range(Rank, u64, u64),
-    /// Anything.
+    /// Any value.
     Present,
 }
 
 impl Demand<'_> {
-    /// Whether the demand is worth a copy.
+    /// Whether the demand is small enough to copy.
     fn is_short(&self) -> bool {
-        !matches!(&self.what, What::Equal(digests) if digests.len() > MAX_COPIES)
+        !matches!(&self.demanded, Demanded::Equal(digests) if digests.len() > MAX_COPIES)
     }
 }
 
-/// Reads the demands of filters. Digests are taken under `seed`.
+/// The analysis of filters. Digests are taken under `seed`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Analysis {
     pub(super) seed: u64,
 }
 
-/// The parts of a conjunction while it is read.
+/// A conjunction while it is read.
 #[derive(Default)]
-struct Parts<'f> {
+struct PartialConjunction<'f> {
     demands: Conjunction<'f>,
     disjunctions: Vec<&'f [Node]>,
     impossible: bool,
 }
 
-impl<'f> Parts<'f> {
+impl<'f> PartialConjunction<'f> {
     /// Adds a demand, if there are not too many.
-    fn demand(&mut self, path: &Route<'f>, what: What) {
+    fn demand(&mut self, path: &Route<'f>, demanded: Demanded) {
         if self.demands.len() < MAX_DEMANDS {
             let path = path.clone();
-            self.demands.push(Demand { path, what });
+            self.demands.push(Demand { path, demanded });
         }
     }
 }
 
 impl Analysis {
-    /// The conjunctions of a filter. None at all means that nothing can match.
+    /// Returns the conjunctions of a filter. If there are none, nothing can match.
     pub(super) fn conjunctions(self, node: &Node) -> Vec<Conjunction<'_>> {
         let mut all = self.alternatives(node);
         all.iter_mut().for_each(intersect_ranges);
         all
     }
 
-    /// The conjunctions as they are read.
+    /// Returns the conjunctions with all ranges as they are written.
     fn alternatives(self, node: &Node) -> Vec<Conjunction<'_>> {
-        let mut parts = Parts::default();
+        let mut parts = PartialConjunction::default();
         self.read(node, &mut parts);
         if parts.impossible {
             return Vec::new();
@@ -131,8 +131,8 @@ impl Analysis {
         }
     }
 
-    /// The conjunctions of an `$or`, each with the demands beside it. None if some branch makes
-    /// no demand of its own, or there are too many.
+    /// Returns the conjunctions of an `$or`, each with the demands beside it; `None` if some branch has no demand of its
+    /// own, or if there are too many.
     fn branches<'f>(
         self,
         nodes: &'f [Node],
@@ -155,7 +155,7 @@ impl Analysis {
         Some(all)
     }
 
-    /// Adds the conjunctions of an `$or`. Those of an `$or` that is one of its branches are its own.
+    /// Adds the conjunctions of an `$or`. An `$or` that is one of its branches is flattened.
     fn collect<'f>(self, nodes: &'f [Node], all: &mut Vec<Conjunction<'f>>) {
         for node in nodes {
             match node {
@@ -171,7 +171,7 @@ impl Analysis {
         }
     }
 
-    fn read<'f>(self, node: &'f Node, parts: &mut Parts<'f>) {
+    fn read<'f>(self, node: &'f Node, parts: &mut PartialConjunction<'f>) {
         match node {
             Node::And(_, nodes) => nodes.iter().for_each(|node| self.read(node, parts)),
             Node::Or(nodes) => match &**nodes {
@@ -187,7 +187,7 @@ impl Analysis {
         }
     }
 
-    fn test<'f>(self, path: &Route<'f>, test: &'f Test, parts: &mut Parts<'f>) {
+    fn test<'f>(self, path: &Route<'f>, test: &'f Test, parts: &mut PartialConjunction<'f>) {
         let demand = match test {
             Test::Compare(Comparison::Eq, operand) => self.equal(operand),
             Test::Compare(comparison, operand) => range(*comparison, operand.value()),
@@ -195,8 +195,8 @@ impl Analysis {
             Test::Regex(pattern) => {
                 let (source, options) = pattern.source();
                 Some(match literal::prefix(source, options) {
-                    prefix if prefix.is_empty() => What::Present,
-                    prefix => What::Prefix(prefix),
+                    prefix if prefix.is_empty() => Demanded::Present,
+                    prefix => Demanded::Prefix(prefix),
                 })
             }
             Test::All(tests) => {
@@ -206,14 +206,14 @@ impl Analysis {
             }
             Test::ElemMatchValue(node) => {
                 self.element(path, node, parts);
-                Some(What::Present)
+                Some(Demanded::Present)
             }
             Test::ElemMatchDocument(node) => {
                 self.members(path, node, parts);
-                Some(What::Present)
+                Some(Demanded::Present)
             }
             Test::Exists | Test::Type(_) | Test::Mod(_) | Test::Size(_) | Test::Bits(_) => {
-                Some(What::Present)
+                Some(Demanded::Present)
             }
         };
         if let Some(what) = demand {
@@ -221,8 +221,8 @@ impl Analysis {
         }
     }
 
-    /// Operators on an element of an array at the path: the element is among the path's values.
-    fn element<'f>(self, path: &Route<'f>, node: &'f Node, parts: &mut Parts<'f>) {
+    /// Reads operators on an element of an array at the path. The element is among the path's values.
+    fn element<'f>(self, path: &Route<'f>, node: &'f Node, parts: &mut PartialConjunction<'f>) {
         match node {
             Node::And(_, nodes) => {
                 nodes
@@ -234,10 +234,9 @@ impl Analysis {
         }
     }
 
-    /// A query on an element of an array at the path. In an element that is a document, its
-    /// paths go on from this one. An element that is an array has nothing at them, unless they
-    /// begin with a number.
-    fn members<'f>(self, path: &Route<'f>, node: &'f Node, parts: &mut Parts<'f>) {
+    /// Reads a query on an element of an array at the path. If the element is a document, the query's paths go on from
+    /// this one. If it is an array, it has no values at them unless they begin with a number.
+    fn members<'f>(self, path: &Route<'f>, node: &'f Node, parts: &mut PartialConjunction<'f>) {
         match node {
             Node::And(_, nodes) => {
                 nodes
@@ -258,26 +257,26 @@ impl Analysis {
         }
     }
 
-    fn equal(self, operand: &Operand) -> Option<What> {
+    fn equal(self, operand: &Operand) -> Option<Demanded> {
         let value = operand.value();
         let digest = || key::digest(value, self.seed);
-        (!is_met_by_absence(value)).then(|| What::Equal(smallvec![digest()]))
+        (!is_met_by_absence(value)).then(|| Demanded::Equal(smallvec![digest()]))
     }
 
-    fn list(self, list: &List) -> Option<What> {
+    fn list(self, list: &InList) -> Option<Demanded> {
         let values = || list.values.iter().map(Operand::value);
         if values().any(is_met_by_absence) {
             return None;
         }
         if !list.patterns.is_empty() {
-            return Some(What::Present);
+            return Some(Demanded::Present);
         }
         let mut digests: SmallVec<_> = values()
             .map(|value| key::digest(value, self.seed))
             .collect();
         digests.sort_unstable();
         digests.dedup();
-        Some(What::Equal(digests))
+        Some(Demanded::Equal(digests))
     }
 }
 
@@ -285,9 +284,8 @@ fn is_met_by_absence(value: Value<'_>) -> bool {
     matches!(Rank::of(value.kind()), Rank::Null | Rank::Absent)
 }
 
-/// The range of a comparison. What is compared with the ends of the order, or with null, may be
-/// of any kind or absent.
-fn range(comparison: Comparison, operand: Value<'_>) -> Option<What> {
+/// Returns the range of a comparison. `MinKey`, `MaxKey` and null have none: values of any kind, or none, may meet them.
+fn range(comparison: Comparison, operand: Value<'_>) -> Option<Demanded> {
     let rank = Rank::of(operand.kind());
     if matches!(
         rank,
@@ -295,14 +293,14 @@ fn range(comparison: Comparison, operand: Value<'_>) -> Option<What> {
     ) {
         return None;
     }
-    let place = key::place(operand);
+    let ordinal = key::ordinal(operand);
     Some(match comparison {
-        Comparison::Lt | Comparison::Lte => What::Range(rank, 0, place),
-        _ => What::Range(rank, place, u64::MAX),
+        Comparison::Lt | Comparison::Lte => Demanded::Range(rank, 0, ordinal),
+        _ => Demanded::Range(rank, ordinal, u64::MAX),
     })
 }
 
-/// Makes one range of the last demand and an earlier one on the same path.
+/// Intersects ranges on the same path.
 fn intersect_ranges(demands: &mut Conjunction<'_>) {
     let mut at = 0;
     while at < demands.len() {
@@ -311,8 +309,8 @@ fn intersect_ranges(demands: &mut Conjunction<'_>) {
         let earlier = before
             .iter_mut()
             .find(|each| same_rank(each, demand) && each.path.as_str() == demand.path.as_str());
-        match (earlier.map(|each| &mut each.what), &demand.what) {
-            (Some(What::Range(_, lo, hi)), What::Range(_, other_lo, other_hi)) => {
+        match (earlier.map(|each| &mut each.demanded), &demand.demanded) {
+            (Some(Demanded::Range(_, lo, hi)), Demanded::Range(_, other_lo, other_hi)) => {
                 *lo = (*lo).max(*other_lo);
                 *hi = (*hi).min(*other_hi);
                 demands.swap_remove(at);
@@ -323,5 +321,5 @@ fn intersect_ranges(demands: &mut Conjunction<'_>) {
 }
 
 fn same_rank(a: &Demand<'_>, b: &Demand<'_>) -> bool {
-    matches!((&a.what, &b.what), (What::Range(a, ..), What::Range(b, ..)) if a == b)
+    matches!((&a.demanded, &b.demanded), (Demanded::Range(a, ..), Demanded::Range(b, ..)) if a == b)
 }

@@ -1,5 +1,4 @@
-//! An event as the index sees it: what stands at the paths that filters ask for, found in one walk
-//! over the raw document.
+//! An event as the index sees it: the values at the paths that filters ask for, found in one walk over the raw document.
 
 use smallvec::SmallVec;
 
@@ -8,11 +7,12 @@ use super::super::tally;
 use super::super::value::{Elements, Value};
 use super::paths::{PathId, Paths, ROOT};
 
-/// How many arrays within arrays are entered, as in [`path`](super::super::path).
+/// Most arrays within arrays that are entered, as in [`path`](super::super::path).
 const MAX_ARRAYS: usize = 200;
-const HEADS: usize = 128;
-/// How long a chain is on average before there are more heads.
-const CHAIN: usize = 8;
+/// Heads of the chains of seen paths, to begin with.
+const HEAD_COUNT: usize = 128;
+/// Mean length of a chain above which there are more heads.
+const MEAN_CHAIN: usize = 8;
 const END: u32 = u32::MAX;
 
 /// A document and its values at the paths of a [`Paths`].
@@ -20,61 +20,61 @@ const END: u32 = u32::MAX;
 pub(super) struct Event<'d> {
     document: &'d [u8],
     seen: SmallVec<[Seen<'d>; 16]>,
-    /// By the low bits of a path's number, the first of a chain through `seen`.
-    heads: [u32; HEADS],
-    /// More of them, where very many paths are seen; else none.
+    /// The first of a chain through `seen`, by the low bits of a path's id.
+    heads: [u32; HEAD_COUNT],
+    /// A larger table of heads, once very many paths are seen; else empty.
     more_heads: Vec<u32>,
-    /// From how many paths on there are more heads.
+    /// The number of seen paths from which on there are more heads.
     crowded: usize,
     paths: &'d Paths,
     arrays: bool,
-    /// How many visits may still be made in arrays. `None` once they did not suffice.
+    /// The visits in arrays that are left. `None` once they did not suffice.
     visits: Option<usize>,
 }
 
-/// Something seen at a path.
+/// The values seen at a path.
 #[derive(Debug)]
 pub(super) struct Seen<'d> {
     /// The path.
     pub(super) path: PathId,
-    /// What stands there.
-    pub(super) values: Values<'d>,
+    /// The values there.
+    pub(super) values: PathValues<'d>,
     next: u32,
 }
 
-/// What stands at a path.
+/// The values at a path.
 #[derive(Debug)]
-pub(super) enum Values<'d> {
-    /// This, and no array stands on the way or at the end.
+pub(super) enum PathValues<'d> {
+    /// The only value: there is no array on the way or at the end.
     One(Value<'d>),
-    /// All that a test of any kind could be shown below arrays, or more; nothing where the event is not
+    /// All values that a test of any kind could be handed below arrays, or more. None if the event is not
     /// [surveyed](Event::is_surveyed).
     Many(Vec<Value<'d>>),
 }
 
-/// Nodes at which one value stands, each once. There are several where a number is both a place in an
-/// array and a name in its element: all are carried on together, so that what lies below is walked once.
+/// The nodes of one value, each once. There are several if a number is both an index of an array and a name in its
+/// element. All are carried on together, so that everything below is walked once.
 type Nodes = SmallVec<[PathId; 4]>;
 
-/// What a single filter may conclude about a path.
+/// The values at a path, as far as they are known without a walk.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Sight<'d> {
-    /// This value, or the absence of one, is all there is.
+    /// The only value, or the absence of one.
     Plain(Option<Value<'d>>),
-    /// There are arrays: the path must be walked.
+    /// Arrays on the way: the path must be walked.
     Arrays,
 }
 
 impl<'d> Event<'d> {
-    /// Walks a document. In arrays, each element is visited once for every path that leads there, and so
-    /// many such visits may be made.
+    /// Walks a document. In arrays, each element is visited once for every path that leads there, and `visits` bounds
+    /// these visits.
     pub(super) fn new(paths: &'d Paths, document: &'d [u8], visits: usize) -> Self {
         let mut event = Self {
             document,
             seen: SmallVec::new(),
-            heads: [END; HEADS],
+            heads: [END; HEAD_COUNT],
             more_heads: Vec::new(),
-            crowded: HEADS * CHAIN,
+            crowded: HEAD_COUNT * MEAN_CHAIN,
             paths,
             arrays: false,
             visits: Some(visits),
@@ -101,21 +101,21 @@ impl<'d> Event<'d> {
         self.arrays
     }
 
-    /// Everything that was seen.
+    /// Returns everything that was seen.
     pub(super) fn seen(&self) -> &[Seen<'d>] {
         &self.seen
     }
 
-    /// What was seen at a path.
-    pub(super) fn values(&self, path: PathId) -> Option<&Values<'d>> {
+    /// Returns the values that were seen at a path.
+    pub(super) fn values(&self, path: PathId) -> Option<&PathValues<'d>> {
         self.find(path)
             .and_then(|at| Some(&self.seen.get(at)?.values))
     }
 
-    /// What a single filter may conclude about a path.
+    /// Returns the values at a path, as far as they are known without a walk.
     pub(super) fn sight(&self, path: PathId) -> Sight<'d> {
         match self.values(path) {
-            Some(Values::One(value)) => Sight::Plain(Some(*value)),
+            Some(PathValues::One(value)) => Sight::Plain(Some(*value)),
             None if path != ROOT && !self.is_below_array(path) => Sight::Plain(None),
             _ => Sight::Arrays,
         }
@@ -124,24 +124,24 @@ impl<'d> Event<'d> {
     fn is_below_array(&self, path: PathId) -> bool {
         let up = std::iter::successors(Some(path), |path| self.paths.parent(*path));
         let mut up = up.take_while(|path| self.arrays && *path != ROOT);
-        up.any(|path| matches!(self.values(path), Some(Values::Many(_))))
+        up.any(|path| matches!(self.values(path), Some(PathValues::Many(_))))
     }
 
     fn forget_arrays(&mut self) {
         for seen in &mut self.seen {
-            if let Values::Many(values) = &mut seen.values {
+            if let PathValues::Many(values) = &mut seen.values {
                 *values = Vec::new();
             }
         }
     }
 
-    /// Whether so many more visits may be made.
+    /// Counts visits. Returns whether they may be made.
     fn visit(&mut self, visits: usize) -> bool {
         self.visits = self.visits.and_then(|left| left.checked_sub(visits));
         self.is_surveyed()
     }
 
-    /// Where no array has been entered, a name counts once, so each node is reached once.
+    /// Walks a document outside arrays. There a name counts once, so each node is reached once.
     fn walk(&mut self, paths: &Paths, node: PathId, document: &'d [u8]) {
         let Some(children) = paths.children(node) else {
             return;
@@ -160,10 +160,10 @@ impl<'d> Event<'d> {
             left -= 1;
             if value.is_array() {
                 self.arrays = true;
-                self.add(child, Values::Many(Vec::new()));
+                self.add(child, PathValues::Many(Vec::new()));
                 self.enter_array(paths, &[child], value, 0);
             } else {
-                self.add(child, Values::One(value));
+                self.add(child, PathValues::One(value));
                 if value.is_document() {
                     self.walk(paths, child, value.bytes());
                 }
@@ -171,7 +171,7 @@ impl<'d> Event<'d> {
         }
     }
 
-    /// An array at nodes: its elements, itself, and what lies below.
+    /// Enters an array at nodes: its elements, itself, and everything below.
     fn enter_array(&mut self, paths: &Paths, nodes: &[PathId], array: Value<'d>, arrays: usize) {
         if !self.visit(nodes.len()) {
             return;
@@ -191,37 +191,37 @@ impl<'d> Event<'d> {
             if on.is_empty() || arrays == MAX_ARRAYS {
                 continue;
             }
-            let places = on.iter().filter_map(|node| paths.child(*node, name));
-            let places: Nodes = places.collect();
-            if places.is_empty() {
+            let targets = on.iter().filter_map(|node| paths.child(*node, name));
+            let targets: Nodes = targets.collect();
+            if targets.is_empty() {
                 if element.is_document() {
                     self.walk_below(paths, &on, element.bytes(), arrays + 1);
                 }
             } else {
-                self.place(paths, &on, places, element, arrays + 1);
+                self.indexed(paths, &on, targets, element, arrays + 1);
             }
         }
     }
 
-    /// An element of an array at nodes that is also what `places` name.
-    fn place(
+    /// Enters an element of an array at `nodes` whose index leads to `targets`.
+    fn indexed(
         &mut self,
         paths: &Paths,
         nodes: &Nodes,
-        places: Nodes,
+        targets: Nodes,
         element: Value<'d>,
         arrays: usize,
     ) {
         if !element.is_document() {
-            return self.show(paths, &places, element, arrays);
+            return self.show(paths, &targets, element, arrays);
         }
-        if !self.visit(places.len() + nodes.len()) {
+        if !self.visit(targets.len() + nodes.len()) {
             return;
         }
-        for node in &places {
+        for node in &targets {
             self.push(*node, element);
         }
-        let mut inside = places;
+        let mut inside = targets;
         inside.extend_from_slice(nodes);
         inside.sort_unstable();
         inside.dedup();
@@ -258,7 +258,7 @@ impl<'d> Event<'d> {
 
     fn find(&self, path: PathId) -> Option<usize> {
         let mut at = if self.more_heads.is_empty() {
-            self.heads[path as usize % HEADS]
+            self.heads[path as usize % HEAD_COUNT]
         } else {
             self.more_heads[path as usize % self.more_heads.len()]
         };
@@ -276,14 +276,14 @@ impl<'d> Event<'d> {
     fn push(&mut self, path: PathId, value: Value<'d>) {
         match self.find(path).and_then(|at| self.seen.get_mut(at)) {
             Some(seen) => match &mut seen.values {
-                Values::Many(values) => values.push(value),
-                Values::One(first) => seen.values = Values::Many(vec![*first, value]),
+                PathValues::Many(values) => values.push(value),
+                PathValues::One(first) => seen.values = PathValues::Many(vec![*first, value]),
             },
-            None => self.add(path, Values::Many(vec![value])),
+            None => self.add(path, PathValues::Many(vec![value])),
         }
     }
 
-    fn add(&mut self, path: PathId, values: Values<'d>) {
+    fn add(&mut self, path: PathId, values: PathValues<'d>) {
         let next = self.link(path, self.seen.len());
         self.seen.push(Seen { path, values, next });
         if self.seen.len() == self.crowded {
@@ -291,11 +291,11 @@ impl<'d> Event<'d> {
         }
     }
 
-    /// Makes what is at a place in `seen` the first of its chain; what was.
+    /// Makes an element of `seen` the first of its chain. Returns the one that was first.
     fn link(&mut self, path: PathId, at: usize) -> u32 {
         let more = self.more_heads.len();
         let head = if more == 0 {
-            &mut self.heads[path as usize % HEADS]
+            &mut self.heads[path as usize % HEAD_COUNT]
         } else {
             &mut self.more_heads[path as usize % more]
         };
@@ -305,7 +305,7 @@ impl<'d> Event<'d> {
     /// Keeps the chains short, however many paths are seen.
     fn grow(&mut self) {
         self.more_heads = vec![END; self.crowded];
-        self.crowded *= CHAIN;
+        self.crowded *= MEAN_CHAIN;
         for at in 0..self.seen.len() {
             self.seen[at].next = self.link(self.seen[at].path, at);
         }

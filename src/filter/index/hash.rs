@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use super::key::{bytes_digest, mix};
 
-/// Makes hashers that begin from a seed.
+/// A maker of hashers that begin from a seed.
 #[derive(Clone, Debug)]
 pub(super) struct Seeded(pub(super) u64);
 
@@ -16,7 +16,7 @@ impl BuildHasher for Seeded {
     }
 }
 
-/// Mixes what it is given into its state, a word at a time.
+/// A hasher that mixes one word after the other into its state.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Folding(u64);
 

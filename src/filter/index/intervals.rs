@@ -1,23 +1,22 @@
-//! Intervals under ids: which of them overlap a span.
+//! Intervals with ids, and the search for those that overlap a span.
 //!
-//! A B-tree in the order of the lower ends, in which each child knows the highest upper end below
-//! it. A part of the tree is entered only if it holds an answer or borders on the span, so a
-//! search costs what it finds, times the tree's height. A small set is one sorted vector.
+//! This is a B-tree in the order of the lower ends, in which each child knows the highest upper end below it. A subtree is
+//! entered only if it holds an answer or borders on the span, so a search costs as much as it finds, times the tree's
+//! height. A small set is one sorted vector.
 
 use std::mem;
 
-/// How many members a node of the tree holds before it is halved. Few in tests, so that their
-/// trees have some height.
+/// Most members of a node of the tree. Few in tests, so that their trees have some height.
 const CAPACITY: usize = if cfg!(test) { 4 } else { 48 };
 
-/// Everything from `lo` to `hi`, ends included. Nothing, as a point goes, if they are crossed.
+/// The values from `lo` to `hi`, ends included. Crossed ends contain no value, but may overlap a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Interval {
     /// The lower end.
     pub(super) lo: u64,
     /// The upper end.
     pub(super) hi: u64,
-    /// Whose interval it is.
+    /// The filter.
     pub(super) id: u32,
 }
 
@@ -38,7 +37,7 @@ pub(super) struct Child {
 }
 
 impl Intervals {
-    /// An empty set.
+    /// Makes an empty set.
     pub(super) fn new() -> Self {
         Self::Leaf(Vec::new())
     }
@@ -75,7 +74,7 @@ impl Intervals {
         }
     }
 
-    /// How many intervals there are.
+    /// Returns the number of intervals.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Leaf(intervals) => intervals.len(),
@@ -83,7 +82,7 @@ impl Intervals {
         }
     }
 
-    /// The only interval, if there is just one.
+    /// Returns the only interval, if there is just one.
     pub(super) fn only(&self) -> Option<Interval> {
         match self {
             Self::Leaf(intervals) => match intervals.as_slice() {
@@ -94,7 +93,7 @@ impl Intervals {
         }
     }
 
-    /// Shows the id of every interval that overlaps the span from `from` to `to` to `visit`.
+    /// Hands the id of every interval that overlaps the span from `from` to `to` to `visit`.
     pub(super) fn overlapping(&self, from: u64, to: u64, visit: &mut impl FnMut(u32)) {
         match self {
             Self::Leaf(intervals) => intervals
@@ -110,7 +109,7 @@ impl Intervals {
         }
     }
 
-    /// Adds an interval below; what is split off, if the node was full.
+    /// Adds an interval below this node. Returns the half that was split off, if the node was full.
     fn add(&mut self, new: Interval) -> Option<Child> {
         match self {
             Self::Leaf(intervals) => {
@@ -149,7 +148,7 @@ impl Intervals {
 }
 
 impl Child {
-    /// The set as a child, unless it is empty.
+    /// Makes a child of a set, unless it is empty.
     fn of(set: Intervals) -> Option<Self> {
         let first = set.first()?;
         let highest = set.highest();
@@ -161,7 +160,7 @@ impl Child {
     }
 }
 
-/// The last child that begins at or before `interval`, else the first.
+/// Returns the index of the last child that begins at or before `interval`, or else of the first.
 fn child_for(children: &[Child], interval: Interval) -> usize {
     children
         .partition_point(|child| child.first <= interval)

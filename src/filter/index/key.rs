@@ -1,10 +1,9 @@
-//! Numbers that stand for values: a digest that equal values share, and a place in the order.
+//! Numbers that stand for values: a digest that equal values share, and an ordinal that follows their order.
 //!
-//! Both are coarse on purpose. What shares a digest may differ, and what shares a place may be
-//! ordered, so a candidate found through them is always tried against its filter in full. Only
-//! the other direction must hold: equal values have one digest, and a value that is not below
-//! another is not placed below it. Numbers go through the nearest double, which is a function of
-//! the number alone, whatever its type, and never reverses an order.
+//! Both are coarse on purpose. Different values may share a digest or an ordinal, so a candidate that is found by them is
+//! always tried in full. Only the other direction must hold: equal values have one digest, and a value that is not below
+//! another has no lower ordinal. Numbers go by the nearest double, which depends on the number alone, whatever its type,
+//! and never reverses an order.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -14,15 +13,15 @@ use super::super::number::Number;
 use super::super::tally;
 use super::super::value::{Elements, Value};
 
-/// How deep a digest looks into nested values. What lies deeper does not count.
+/// Most levels of nested values in a digest. Deeper ones do not count.
 const MAX_DEPTH: usize = 16;
 
-/// How many bytes a digest looks at, so that it costs little whatever the value is. What comes after does not
-/// count, but for the length of a text.
+/// Most bytes in a digest, so that it costs little whatever the value is. Of later bytes only the number counts, and only
+/// in a text.
 const MAX_BYTES: usize = 4_096;
 
-/// What a member of a document or an array counts as besides its bytes: it is looked at apart.
-const MEMBER: usize = 64;
+/// Bytes that a member of a document or an array counts for besides its own.
+const MEMBER_BYTES: usize = 64;
 
 /// Mixes `next` into `state`.
 pub(super) fn mix(state: u64, next: u64) -> u64 {
@@ -31,22 +30,22 @@ pub(super) fn mix(state: u64, next: u64) -> u64 {
     fold(product)
 }
 
-/// The digest of bytes.
+/// Returns the digest of bytes.
 pub(super) fn bytes_digest(bytes: &[u8], seed: u64) -> u64 {
     xxh3_64_with_seed(bytes, seed)
 }
 
-/// The digest of a value. Values that compare as equal have the same.
+/// Returns the digest of a value. Values that compare as equal have the same one.
 pub(super) fn digest(value: Value<'_>, seed: u64) -> u64 {
     nested_digest(value, seed, 0, &mut MAX_BYTES.clone())
 }
 
-/// `left` is how many bytes may still be looked at.
+/// Returns the digest of a value at a depth. `left` is the number of bytes that may still count.
 fn nested_digest(value: Value<'_>, seed: u64, depth: usize, left: &mut usize) -> u64 {
     let rank = Rank::of(value.kind());
     let seed = seed ^ (rank as u64) << 56;
     match rank {
-        Rank::Number | Rank::Boolean | Rank::Date | Rank::Timestamp => mix(seed, place(value)),
+        Rank::Number | Rank::Boolean | Rank::Date | Rank::Timestamp => mix(seed, ordinal(value)),
         Rank::Text | Rank::Code => first_digest(value.text().unwrap_or_default(), seed, left),
         Rank::Document | Rank::Array if depth < MAX_DEPTH => {
             members_digest(value, seed, depth, left)
@@ -60,7 +59,7 @@ fn nested_digest(value: Value<'_>, seed: u64, depth: usize, left: &mut usize) ->
     }
 }
 
-/// The digest of bytes as far as they may be looked at, and of their number.
+/// Returns the digest of as many bytes as may still count, and of their number if some do not.
 fn first_digest(bytes: &[u8], seed: u64, left: &mut usize) -> u64 {
     if let Some(after) = left.checked_sub(bytes.len()) {
         *left = after;
@@ -70,14 +69,14 @@ fn first_digest(bytes: &[u8], seed: u64, left: &mut usize) -> u64 {
     mix(bytes_digest(first, seed), bytes.len() as u64)
 }
 
-/// Documents are equal by name and value, arrays by value alone.
+/// Returns the digest of the members of a document, or of an array, whose names do not count.
 fn members_digest(value: Value<'_>, seed: u64, depth: usize, left: &mut usize) -> u64 {
     let named = value.is_document();
     let mut digest = seed;
     for (name, member) in Elements::new(value.bytes()) {
         #[cfg(test)]
         tally::add(1);
-        *left = left.saturating_sub(MEMBER);
+        *left = left.saturating_sub(MEMBER_BYTES);
         if *left == 0 {
             break;
         }
@@ -89,10 +88,10 @@ fn members_digest(value: Value<'_>, seed: u64, depth: usize, left: &mut usize) -
     digest
 }
 
-/// Where a value stands among those of its rank.
-pub(super) fn place(value: Value<'_>) -> u64 {
+/// Returns a number that orders a value among those of its rank.
+pub(super) fn ordinal(value: Value<'_>) -> u64 {
     match Rank::of(value.kind()) {
-        Rank::Number => Number::of(value).map_or(0, number_place),
+        Rank::Number => Number::of(value).map_or(0, number_ordinal),
         Rank::Text | Rank::Code => leading(value.text().unwrap_or_default()),
         Rank::ObjectId => leading(value.bytes()),
         Rank::Binary | Rank::DbPointer => value.bytes().len() as u64,
@@ -110,8 +109,8 @@ pub(super) fn place(value: Value<'_>) -> u64 {
 
 const SIGN: u64 = 1 << 63;
 
-/// Doubles in the order of their bits; NaN comes first, and both zeros are one.
-fn number_place(number: Number) -> u64 {
+/// Orders doubles by their bits. NaN comes first, and both zeros are one.
+fn number_ordinal(number: Number) -> u64 {
     let double = number.nearest_double();
     if double.is_nan() {
         return 0;
@@ -120,7 +119,7 @@ fn number_place(number: Number) -> u64 {
     if bits & SIGN == 0 { bits | SIGN } else { !bits }
 }
 
-/// The first eight bytes as a number in the bytes' order.
+/// Returns the first eight bytes as a number in the order of the bytes.
 fn leading(bytes: &[u8]) -> u64 {
     let mut first = [0; 8];
     let length = bytes.len().min(8);

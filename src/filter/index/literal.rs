@@ -1,12 +1,12 @@
-//! The text that everything a pattern matches begins with.
+//! The literal prefix of all texts that a pattern matches.
 
-/// How many bytes of it are of use.
-const MOST: usize = 256;
+/// Most bytes of a prefix that are of use.
+const MAX_BYTES: usize = 256;
 
-/// The literal text after a leading `^`, as far as it is plain. Empty if nothing can be said.
+/// Returns the literal text after a leading `^`. It may be empty.
 ///
-/// Careful rather than clever: a pattern with an alternative anywhere, or under an option that
-/// changes what letters or `^` mean, has none.
+/// Careful rather than clever: a pattern has none if it contains an alternative anywhere, or if an option changes the
+/// meaning of letters or of `^`.
 pub(super) fn prefix(source: &str, options: &str) -> String {
     let mut text = String::new();
     let Some(rest) = source.strip_prefix('^') else {
@@ -21,14 +21,14 @@ pub(super) fn prefix(source: &str, options: &str) -> String {
     }
     let mut characters = rest.chars();
     while let Some(character) = characters.next() {
-        if text.len() > MOST {
-            // What comes may say that the last character is there no times at all.
+        if text.len() > MAX_BYTES {
+            // The next character may be a quantifier that makes the last one optional.
             text.pop();
             return text;
         }
         match character {
             '*' | '?' | '{' => {
-                // The last character may be there no times at all.
+                // The quantifier may make the last character optional.
                 text.pop();
                 return text;
             }

@@ -1,4 +1,4 @@
-//! Everything by which events find stored filters.
+//! The structures through which events find stored filters.
 
 use smallvec::{SmallVec, smallvec};
 
@@ -9,25 +9,25 @@ use super::demand::{Analysis, Conjunction};
 use super::key;
 use super::opaque::Opaques;
 use super::paths::{PathId, Paths, ShapeId};
-use super::program::{self, Writer};
-use super::records::{Place, Places, RecordId};
+use super::program::{self, ProgramWriter};
+use super::records::{BucketEntries, BucketEntry, RecordId};
 use super::shapes::{EVERYWHERE, Shapes};
 
-/// The ways to stored filters.
+/// The paths, conditions, shapes and buckets of all filters.
 #[derive(Clone, Debug)]
 pub(super) struct Lookup {
     pub(super) paths: Paths,
     pub(super) opaques: Opaques,
     pub(super) shapes: Shapes,
     pub(super) buckets: Buckets,
-    /// What digests are taken under, so that nobody can choose values that share one.
+    /// The seed of digests, so that nobody can choose values that share one.
     pub(super) seed: u64,
-    /// Where programs are written before they get as much room as they need.
+    /// A buffer for programs until their length is known.
     scratch: Vec<u8>,
 }
 
 impl Lookup {
-    /// No ways.
+    /// Makes an empty look-up.
     pub(super) fn new(seed: u64) -> Self {
         Self {
             paths: Paths::new(),
@@ -39,10 +39,10 @@ impl Lookup {
         }
     }
 
-    /// Compiles a filter. What the program refers to is in use until [`release`](Self::release).
+    /// Compiles a filter. The paths and conditions of the program are in use until [`release`](Self::release).
     pub(super) fn compile(&mut self, root: &Node) -> (Box<[u8]>, u32) {
         self.scratch.clear();
-        let writer = Writer {
+        let writer = ProgramWriter {
             paths: &mut self.paths,
             opaques: &mut self.opaques,
             out: &mut self.scratch,
@@ -52,24 +52,25 @@ impl Lookup {
         (program, digest)
     }
 
-    /// Ends the use of what a program refers to.
+    /// Ends the use of a program's paths and conditions.
     pub(super) fn release(&mut self, program: &[u8]) {
         program::release(program, &mut self.paths, &mut self.opaques);
     }
 
-    /// Chooses where a filter is to be found. The shapes of the places are in use until the
-    /// places are left.
-    pub(super) fn choose(&mut self, root: &Node) -> Places {
+    /// Chooses the entries of a filter. Their shapes are in use until [`leave`](Self::leave) or
+    /// [`release_shapes`](Self::release_shapes).
+    pub(super) fn choose(&mut self, root: &Node) -> BucketEntries {
         let fall_back = |lookup: &Self, conjunction: &Conjunction<'_>, paths: &[PathId]| {
             let alone = Choice::alone(conjunction, paths, lookup.seed).into_iter();
             alone.min_by_key(|choice| lookup.load(choice))
         };
-        let places = self.choose_or(root, fall_back);
-        places.unwrap_or_else(|| SmallVec::new().into())
+        let entries = self.choose_or(root, fall_back);
+        entries.unwrap_or_else(|| SmallVec::new().into())
     }
 
-    /// The same, unless there are too many shapes: what to do then depends on what is in the buckets.
-    pub(super) fn choose_unless_crowded(&mut self, root: &Node) -> Option<Places> {
+    /// Chooses the entries of a filter, unless there are too many shapes: then the choice depends on the contents of the
+    /// buckets.
+    pub(super) fn choose_unless_crowded(&mut self, root: &Node) -> Option<BucketEntries> {
         self.choose_or(root, |_, _, _| None)
     }
 
@@ -77,53 +78,53 @@ impl Lookup {
         &mut self,
         root: &Node,
         crowded: impl Fn(&Self, &Conjunction<'_>, &[PathId]) -> Option<Choice>,
-    ) -> Option<Places> {
+    ) -> Option<BucketEntries> {
         let analysis = Analysis { seed: self.seed };
-        let mut places = SmallVec::new();
+        let mut entries = SmallVec::new();
         for conjunction in analysis.conjunctions(root) {
-            if !self.place(&conjunction, &crowded, &mut places) {
-                for place in places {
-                    self.shapes.release(place.shape, &mut self.paths);
+            if !self.enter(&conjunction, &crowded, &mut entries) {
+                for entry in entries {
+                    self.shapes.release(entry.shape, &mut self.paths);
                 }
                 return None;
             }
         }
-        self.merge(&mut places);
-        Some(places.into())
+        self.merge(&mut entries);
+        Some(entries.into())
     }
 
-    /// Takes a filter from its places.
-    pub(super) fn leave(&mut self, places: &Places, id: RecordId) {
-        for place in places.as_slice() {
-            self.buckets.remove(place.bucket, place.interval(id));
+    /// Removes the entries of a filter from their buckets.
+    pub(super) fn leave(&mut self, entries: &BucketEntries, id: RecordId) {
+        for entry in entries.as_slice() {
+            self.buckets.remove(entry.bucket, entry.interval(id));
         }
-        self.unplace(places);
+        self.release_shapes(entries);
     }
 
-    /// Ends the use of the shapes of places.
-    pub(super) fn unplace(&mut self, places: &Places) {
-        for place in places.as_slice() {
-            self.shapes.release(place.shape, &mut self.paths);
+    /// Ends the use of the entries' shapes.
+    pub(super) fn release_shapes(&mut self, entries: &BucketEntries) {
+        for entry in entries.as_slice() {
+            self.shapes.release(entry.shape, &mut self.paths);
         }
     }
 
-    /// How many filters are to be found by no demand at all.
+    /// Returns the number of filters without any demand.
     pub(super) fn scanned(&self) -> usize {
         self.buckets.size(short(self.start(EVERYWHERE)))
     }
 
-    /// The key of a bucket before any digest has gone into it.
+    /// Returns the key of a bucket before any digest is mixed in.
     pub(super) fn start(&self, shape: ShapeId) -> u64 {
         key::mix(self.seed, u64::from(shape))
     }
 
-    /// Adds the places of one conjunction, by the best choice, or by another where there are too
-    /// many shapes for that. False if there is no other.
-    fn place(
+    /// Adds the entries of one conjunction, by the best choice or, if there are too many shapes for that, by `crowded`.
+    /// Returns false if that has none.
+    fn enter(
         &mut self,
         conjunction: &Conjunction<'_>,
         crowded: impl Fn(&Self, &Conjunction<'_>, &[PathId]) -> Option<Choice>,
-        places: &mut SmallVec<[Place; 2]>,
+        entries: &mut SmallVec<[BucketEntry; 2]>,
     ) -> bool {
         let routes = conjunction.iter().map(|demand| demand.path.as_str());
         let paths: SmallVec<[_; 8]> = routes.map(|path| self.paths.acquire(path)).collect();
@@ -134,7 +135,7 @@ impl Lookup {
             crowded(self, conjunction, &paths)
         };
         if let Some(choice) = &choice {
-            self.add_places(choice, places);
+            self.add_entries(choice, entries);
         }
         for path in paths {
             self.paths.release(path);
@@ -142,19 +143,19 @@ impl Lookup {
         choice.is_some()
     }
 
-    fn add_places(&mut self, choice: &Choice, places: &mut SmallVec<[Place; 2]>) {
+    fn add_entries(&mut self, choice: &Choice, entries: &mut SmallVec<[BucketEntry; 2]>) {
         let (lo, hi) = (choice.lo, choice.hi);
         let shape = self.shapes.acquire(&choice.shape, &mut self.paths);
         for bucket in self.keys(shape, &choice.digests) {
             self.shapes.retain(shape);
-            places.push(Place {
+            entries.push(BucketEntry {
                 bucket,
                 shape,
                 lo,
                 hi,
             });
         }
-        // An empty list of values leaves no bucket, and then the shape is not in use.
+        // An empty list of values has no bucket, and then the shape is not in use.
         self.shapes.release(shape, &mut self.paths);
     }
 
@@ -165,7 +166,7 @@ impl Lookup {
         })
     }
 
-    /// The buckets of a choice: one for each way to take a digest from every list.
+    /// Returns the buckets of a choice: one for each combination of a digest from every list.
     fn keys(&self, shape: ShapeId, digests: &[Digests]) -> SmallVec<[u32; 1]> {
         let mut states: SmallVec<[u64; 1]> = smallvec![self.start(shape)];
         for list in digests {
@@ -185,22 +186,22 @@ impl Lookup {
         states.into_iter().map(short).collect()
     }
 
-    /// Leaves one place in each bucket.
-    fn merge(&mut self, places: &mut SmallVec<[Place; 2]>) {
-        places.sort_unstable_by_key(|place| place.bucket);
-        places.dedup_by(|place, kept| {
-            let same = place.bucket == kept.bucket;
+    /// Merges entries until there is one in each bucket.
+    fn merge(&mut self, entries: &mut SmallVec<[BucketEntry; 2]>) {
+        entries.sort_unstable_by_key(|entry| entry.bucket);
+        entries.dedup_by(|entry, kept| {
+            let same = entry.bucket == kept.bucket;
             if same {
-                kept.lo = kept.lo.min(place.lo);
-                kept.hi = kept.hi.max(place.hi);
-                self.shapes.release(place.shape, &mut self.paths);
+                kept.lo = kept.lo.min(entry.lo);
+                kept.hi = kept.hi.max(entry.hi);
+                self.shapes.release(entry.shape, &mut self.paths);
             }
             same
         });
     }
 }
 
-/// The part of a digest that is kept.
+/// Returns the part of a digest that is stored.
 pub(super) fn short(digest: u64) -> u32 {
     (digest >> 32) as u32
 }

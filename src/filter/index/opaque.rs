@@ -6,21 +6,21 @@ use std::sync::Arc;
 use super::super::ast::Clause;
 use super::slab::Slab;
 
-/// Shared conditions under numbers.
+/// Shared conditions under ids.
 #[derive(Clone, Debug)]
 pub(super) struct Opaques {
-    clauses: Slab<Shared>,
+    clauses: Slab<SharedClause>,
     ids: HashMap<Arc<Clause>, u32>,
 }
 
 #[derive(Clone, Debug)]
-struct Shared {
+struct SharedClause {
     clause: Arc<Clause>,
     uses: u32,
 }
 
 impl Opaques {
-    /// None.
+    /// Makes an empty set.
     pub(super) fn new() -> Self {
         Self {
             clauses: Slab::new(),
@@ -28,7 +28,7 @@ impl Opaques {
         }
     }
 
-    /// Counts a use of a condition and gives its number.
+    /// Counts a use of a condition, and returns its id.
     pub(super) fn acquire(&mut self, clause: &Clause) -> u32 {
         if let Some(&id) = self.ids.get(clause) {
             if let Some(shared) = self.clauses.get_mut(id) {
@@ -37,7 +37,7 @@ impl Opaques {
             return id;
         }
         let clause = Arc::new(clause.clone());
-        let shared = Shared {
+        let shared = SharedClause {
             clause: Arc::clone(&clause),
             uses: 1,
         };
@@ -46,7 +46,7 @@ impl Opaques {
         id
     }
 
-    /// Ends a use, and drops the condition if that was the last.
+    /// Ends a use, and drops the condition if that was the last one.
     pub(super) fn release(&mut self, id: u32) {
         let Some(shared) = self.clauses.get_mut(id) else {
             return;
@@ -59,12 +59,12 @@ impl Opaques {
         }
     }
 
-    /// The condition under a number.
+    /// Returns the condition under an id.
     pub(super) fn get(&self, id: u32) -> Option<&Clause> {
         self.clauses.get(id).map(|shared| &*shared.clause)
     }
 
-    /// How many there are.
+    /// Returns the number of conditions.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.clauses.len()

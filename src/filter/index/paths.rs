@@ -1,5 +1,4 @@
-//! The paths that filters ask for, as a tree of names, so that one walk over a document finds
-//! what stands at all of them.
+//! The paths of all filters as a tree of names, so that one walk over a document finds the values at all of them.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -8,39 +7,38 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::slab::Slab;
 
-/// A path's number.
+/// The id of a path.
 pub(super) type PathId = u32;
-/// The number of a combination of demands; see [`Shapes`](super::shapes::Shapes).
+/// The id of a combination of demands; see [`Shapes`](super::shapes::Shapes).
 pub(super) type ShapeId = u32;
 
-/// The document itself, where all paths begin. No path leads there, so the number also stands
-/// for "not in the tree".
+/// The id of the document itself, where all paths begin. No path leads there, so it also means "not in the tree".
 pub(super) const ROOT: PathId = 0;
 
-/// A path with more components is left to the walk of its own that a lone filter does.
+/// Most components of a path in the tree. A longer one is walked for each filter by itself.
 const MAX_COMPONENTS: usize = 100;
 
-/// The tree.
+/// The tree of paths.
 #[derive(Clone, Debug)]
 pub(super) struct Paths {
-    nodes: Slab<Node>,
+    nodes: Slab<TrieNode>,
 }
 
 /// The names that lead on from a node.
 pub(super) type Children = HashMap<Box<[u8]>, PathId, BuildHasherDefault<NameHasher>>;
 
 #[derive(Clone, Debug)]
-struct Node {
+struct TrieNode {
     parent: PathId,
     name: Box<[u8]>,
     children: Children,
-    /// How often the path that ends here is asked for.
+    /// The uses of the path that ends here.
     uses: u32,
-    /// The shapes to try when there is something at this path.
+    /// The shapes that have this path as their lead.
     led: Vec<ShapeId>,
 }
 
-impl Node {
+impl TrieNode {
     fn new(parent: PathId, name: &[u8]) -> Self {
         Self {
             parent,
@@ -53,14 +51,14 @@ impl Node {
 }
 
 impl Paths {
-    /// The tree without a path.
+    /// Makes a tree without paths.
     pub(super) fn new() -> Self {
         let mut nodes = Slab::new();
-        nodes.insert(Node::new(ROOT, b""));
+        nodes.insert(TrieNode::new(ROOT, b""));
         Self { nodes }
     }
 
-    /// Counts a use of a path and gives its number, or [`ROOT`] if the tree does not take it.
+    /// Counts a use of a path, and returns its id, or [`ROOT`] if the tree does not take it.
     pub(super) fn acquire(&mut self, path: &str) -> PathId {
         let mut components = path.as_bytes().split(|byte| *byte == b'.');
         let fits = |(at, name): (usize, &[u8])| at < MAX_COMPONENTS && !name.is_empty();
@@ -84,7 +82,7 @@ impl Paths {
         }
     }
 
-    /// Ends a use, and forgets the path if that was the last.
+    /// Ends a use, and removes the path if that was the last one.
     pub(super) fn release(&mut self, path: PathId) {
         if let Some(node) = self.nodes.get_mut(path).filter(|_| path != ROOT) {
             node.uses -= 1;
@@ -92,7 +90,7 @@ impl Paths {
         }
     }
 
-    /// The path as written.
+    /// Returns the path as written.
     pub(super) fn written(&self, path: PathId) -> Vec<u8> {
         let mut names = Vec::new();
         let mut at = path;
@@ -106,12 +104,12 @@ impl Paths {
         names.join(&b'.')
     }
 
-    /// The node that a node's name leads on from.
+    /// Returns the parent of a node.
     pub(super) fn parent(&self, node: PathId) -> Option<PathId> {
         self.nodes.get(node).map(|node| node.parent)
     }
 
-    /// The names that lead on from a node.
+    /// Returns the names that lead on from a node.
     pub(super) fn children(&self, node: PathId) -> Option<&Children> {
         self.nodes.get(node).map(|node| &node.children)
     }
@@ -122,22 +120,22 @@ impl Paths {
             .is_some_and(|children| !children.is_empty())
     }
 
-    /// The node that a name leads to.
+    /// Returns the node that a name leads to.
     pub(super) fn child(&self, node: PathId, name: &[u8]) -> Option<PathId> {
         self.children(node)?.get(name).copied()
     }
 
-    /// The shapes to try when there is something at this path.
+    /// Returns the shapes that have this path as their lead.
     pub(super) fn led(&self, path: PathId) -> &[ShapeId] {
         self.nodes.get(path).map_or(&[], |node| &node.led)
     }
 
-    /// The shapes to try when there is something at this path, to be changed.
+    /// Returns the shapes that have this path as their lead.
     pub(super) fn led_mut(&mut self, path: PathId) -> Option<&mut Vec<ShapeId>> {
         self.nodes.get_mut(path).map(|node| &mut node.led)
     }
 
-    /// How many nodes there are, the root not counted.
+    /// Returns the number of nodes, the root not counted.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.nodes.len() - 1
@@ -147,7 +145,7 @@ impl Paths {
         if let Some(child) = self.nodes.get(parent)?.children.get(name) {
             return Some(*child);
         }
-        let child = self.nodes.insert(Node::new(parent, name));
+        let child = self.nodes.insert(TrieNode::new(parent, name));
         self.nodes
             .get_mut(parent)?
             .children
@@ -155,7 +153,7 @@ impl Paths {
         Some(child)
     }
 
-    /// Removes a node that is no longer needed, and then those above it.
+    /// Removes a node that is no longer used, and then those above it.
     fn prune(&mut self, mut at: PathId) {
         while at != ROOT
             && self
@@ -172,7 +170,7 @@ impl Paths {
     }
 }
 
-/// Names are short and chosen by people: a fast hash will do.
+/// A hasher of names. They are short and chosen by people, so a fast hash will do.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct NameHasher(u64);
 

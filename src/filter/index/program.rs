@@ -1,16 +1,16 @@
-//! A filter as the index keeps it: a few dozen bytes in one piece.
+//! Programs: filters in the form in which an index stores them, a few dozen bytes in one piece.
 //!
-//! A program is a sequence of conditions, all of which must hold. Each begins with its code; a
-//! condition on a path goes on with the path's number. Conditions that could stand in any order are
-//! sorted, cheap ones first, so that filters which say the same are often the same bytes. The order
-//! follows from what the conditions say, never from numbers: a filter costs the same in every index.
+//! A program is a sequence of conditions, all of which must hold. Each begins with its code. A condition on a path goes on
+//! with the path's id. Conditions that may come in any order are sorted, cheap ones first, so that filters with the same
+//! meaning often are the same bytes. The order depends on the contents of the conditions, never on ids, so that a filter
+//! costs the same in every index.
 
 use std::hash::BuildHasher;
 
 use bson::spec::ElementType;
 use smallvec::SmallVec;
 
-use super::super::ast::{Clause, Comparison, List, Node, Operand, Test};
+use super::super::ast::{Clause, Comparison, InList, Node, Operand, Test};
 use super::super::value::Value;
 use super::hash::Seeded;
 use super::key::{bytes_digest, mix};
@@ -31,18 +31,18 @@ pub(super) const OR: u8 = 10;
 pub(super) const AND: u8 = 11;
 pub(super) const TRUE: u8 = 12;
 
-/// Writes programs; what they refer to is counted as used.
-pub(super) struct Writer<'a> {
+/// A writer of programs. It counts the uses of their paths and conditions.
+pub(super) struct ProgramWriter<'a> {
     pub(super) paths: &'a mut Paths,
     pub(super) opaques: &'a mut Opaques,
     pub(super) out: &'a mut Vec<u8>,
 }
 
-/// Where each condition of a group ends in what is written, after its place in the order.
+/// The order and the end of each condition of a group in the written bytes.
 type Ends = SmallVec<[(u64, usize); 8]>;
 
-impl Writer<'_> {
-    /// The program of a filter.
+impl ProgramWriter<'_> {
+    /// Writes the program of a filter.
     pub(super) fn program(mut self, root: &Node) -> Box<[u8]> {
         let mut ends = Ends::new();
         self.conjunction(root, &mut ends);
@@ -61,23 +61,23 @@ impl Writer<'_> {
         }
     }
 
-    /// Writes a condition and gives its place in the order.
+    /// Writes a condition, and returns its order.
     fn condition(&mut self, node: &Node) -> u64 {
         match node {
             Node::Always(always) => {
                 let code = if *always { TRUE } else { FALSE };
                 self.out.push(code);
-                place(code, 0)
+                order_of(code, 0)
             }
             Node::And(..) => self.group(AND, |writer, ends| writer.conjunction(node, ends)),
             Node::Or(nodes) => self.disjunction(nodes),
             Node::Nor(nodes) => {
                 self.out.push(NOT);
-                place(NOT, self.disjunction(nodes))
+                order_of(NOT, self.disjunction(nodes))
             }
             Node::Not(_, node) => {
                 self.out.push(NOT);
-                place(NOT, self.condition(node))
+                order_of(NOT, self.condition(node))
             }
             Node::Clause(clause) => self.clause(clause),
         }
@@ -92,7 +92,7 @@ impl Writer<'_> {
         })
     }
 
-    /// A code, the length of what `write` writes, and that, sorted.
+    /// Writes a code, a length, and the conditions that `write` writes, sorted. Returns the group's order.
     fn group(&mut self, code: u8, write: impl FnOnce(&mut Self, &mut Ends)) -> u64 {
         self.out.push(code);
         let length_at = self.out.len();
@@ -104,7 +104,7 @@ impl Writer<'_> {
         set_length(length_at, self.out.len() - start, self.out);
         ends.sort_unstable();
         let orders = ends.iter().map(|(order, _)| *order);
-        place(code, orders.fold(0, mix))
+        order_of(code, orders.fold(0, mix))
     }
 
     /// Sorts the conditions that begin at `start`.
@@ -115,7 +115,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Writes a clause and gives its place in the order.
+    /// Writes a clause, and returns its order.
     fn clause(&mut self, clause: &Clause) -> u64 {
         let start = self.out.len();
         let path = self.paths.acquire(clause.path.as_str());
@@ -136,21 +136,21 @@ impl Writer<'_> {
             test => {
                 write_head(OPAQUE, path, out);
                 write_varint(self.opaques.acquire(clause), out);
-                return place(OPAQUE, mix(route, Seeded(0).hash_one(test)));
+                return order_of(OPAQUE, mix(route, Seeded(0).hash_one(test)));
             }
         };
-        place(out[start], bytes_digest(&out[argument_at..], route))
+        order_of(out[start], bytes_digest(&out[argument_at..], route))
     }
 }
 
-/// The place of a condition in the order: by its code, then by a digest of what it says.
-fn place(code: u8, digest: u64) -> u64 {
+/// Returns the order of a condition: by its code, then by a digest of its contents.
+fn order_of(code: u8, digest: u64) -> u64 {
     u64::from(code) << 56 | digest >> 8
 }
 
-/// Ends the use of everything that a program refers to.
+/// Ends the use of a program's paths and conditions.
 pub(super) fn release(program: &[u8], paths: &mut Paths, opaques: &mut Opaques) {
-    let mut reader = Reader::new(program);
+    let mut reader = ProgramReader::new(program);
     while let Some(code) = reader.code() {
         match code {
             GT..=EQ => {
@@ -166,18 +166,18 @@ pub(super) fn release(program: &[u8], paths: &mut Paths, opaques: &mut Opaques) 
                 paths.release(reader.varint());
                 opaques.release(reader.varint());
             }
-            // What is inside a group simply comes next.
+            // The contents of a group simply come next.
             OR | AND => drop(reader.length()),
             _ => {}
         }
     }
 }
 
-/// A digest of what a program says, without the numbers by which it refers to paths and conditions: the
-/// same in every index.
+/// Returns a digest of a program's contents. It depends on paths and conditions, not on their ids, so it is the same in
+/// every index.
 pub(super) fn content(program: &[u8], paths: &Paths, opaques: &Opaques) -> u64 {
     let route = |path| bytes_digest(&paths.written(path), 0);
-    let mut reader = Reader::new(program);
+    let mut reader = ProgramReader::new(program);
     let mut digest = 0;
     while let Some(code) = reader.code() {
         let said = match code {
@@ -196,7 +196,7 @@ pub(super) fn content(program: &[u8], paths: &Paths, opaques: &Opaques) -> u64 {
                 let clause = opaques.get(reader.varint());
                 Seeded(0).hash_one(clause.map(|clause| (&clause.path, &clause.test)))
             }
-            // How long a group is depends on the numbers.
+            // The length of a group depends on ids.
             OR | AND => {
                 reader.length();
                 0
@@ -208,26 +208,26 @@ pub(super) fn content(program: &[u8], paths: &Paths, opaques: &Opaques) -> u64 {
     digest
 }
 
-/// Reads programs. What is not there reads as zeros: programs come from a [`Writer`] only.
+/// A reader of programs. Missing bytes read as zeros: programs come from a [`ProgramWriter`] only.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'p> {
+pub(super) struct ProgramReader<'p> {
     rest: &'p [u8],
 }
 
-impl<'p> Reader<'p> {
+impl<'p> ProgramReader<'p> {
     /// Reads `program` from its beginning.
     pub(super) fn new(program: &'p [u8]) -> Self {
         Self { rest: program }
     }
 
-    /// The next condition's code, or that there is none.
+    /// Reads the next condition's code; `None` at the end.
     pub(super) fn code(&mut self) -> Option<u8> {
         let (&code, rest) = self.rest.split_first()?;
         self.rest = rest;
         Some(code)
     }
 
-    /// A small number.
+    /// Reads a small number.
     pub(super) fn varint(&mut self) -> u32 {
         let mut number = 0;
         for shift in (0..35).step_by(7) {
@@ -240,24 +240,24 @@ impl<'p> Reader<'p> {
         number
     }
 
-    /// A value.
+    /// Reads a value.
     pub(super) fn operand(&mut self) -> Value<'p> {
         let kind = self.code().and_then(ElementType::from);
         let length = self.varint() as usize;
         Value::new(kind.unwrap_or(ElementType::Null), self.take(length))
     }
 
-    /// The conditions of a group.
-    pub(super) fn group(&mut self) -> Reader<'p> {
+    /// Reads the conditions of a group.
+    pub(super) fn group(&mut self) -> ProgramReader<'p> {
         let length = self.length();
-        Reader::new(self.take(length))
+        ProgramReader::new(self.take(length))
     }
 
-    /// The values of an `$in`.
-    pub(super) fn list(&mut self) -> Values<'p> {
+    /// Reads the values of an `$in`.
+    pub(super) fn list(&mut self) -> ListReader<'p> {
         let count = self.length();
         let bytes = self.length();
-        Values {
+        ListReader {
             ends: self.take(count * 4),
             bytes: self.take(bytes),
         }
@@ -275,24 +275,24 @@ impl<'p> Reader<'p> {
     }
 }
 
-/// Sorted values, and where each begins.
+/// Sorted values, and the beginning of each.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Values<'p> {
+pub(super) struct ListReader<'p> {
     ends: &'p [u8],
     bytes: &'p [u8],
 }
 
-impl<'p> Values<'p> {
-    /// How many there are.
+impl<'p> ListReader<'p> {
+    /// Returns the number of values.
     pub(super) fn len(&self) -> usize {
         self.ends.len() / 4
     }
 
-    /// The value at a place in the order.
+    /// Returns a value by its index.
     pub(super) fn get(&self, at: usize) -> Option<Value<'p>> {
         let start = self.ends.get(at * 4..at * 4 + 4)?.try_into().ok()?;
         let bytes = self.bytes.get(u32::from_le_bytes(start) as usize..)?;
-        Some(Reader::new(bytes).operand())
+        Some(ProgramReader::new(bytes).operand())
     }
 }
 
@@ -306,7 +306,7 @@ fn code(comparison: Comparison) -> u8 {
     }
 }
 
-/// The conditions that begin at `start` in their order, unless they are in order.
+/// Returns the conditions that begin at `start` sorted, unless they are sorted.
 fn sorted(written: &[u8], start: usize, ends: &[(u64, usize)]) -> Option<Vec<u8>> {
     if ends.is_sorted_by_key(|(order, _)| *order) {
         return None;
@@ -323,7 +323,7 @@ fn sorted(written: &[u8], start: usize, ends: &[(u64, usize)]) -> Option<Vec<u8>
     Some(sorted)
 }
 
-/// Writes a code and a path; where the argument begins.
+/// Writes a code and a path. Returns the position of the argument.
 fn write_head(code: u8, path: PathId, out: &mut Vec<u8>) -> usize {
     out.push(code);
     write_varint(path, out);
@@ -337,7 +337,7 @@ fn write_operand(operand: &Operand, out: &mut Vec<u8>) {
     out.extend_from_slice(value.bytes());
 }
 
-fn write_list(list: &List, out: &mut Vec<u8>) {
+fn write_list(list: &InList, out: &mut Vec<u8>) {
     let mut bytes = Vec::new();
     write_length(list.values.len(), out);
     let length_at = out.len();

@@ -1,4 +1,4 @@
-//! The filters themselves, each kept once however many keys it stands under.
+//! The stored filters, each stored once however many keys it has.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hash};
@@ -12,21 +12,21 @@ use super::intervals::Interval;
 use super::paths::ShapeId;
 use super::slab::Slab;
 
-/// The number of a stored filter.
+/// The id of a stored filter.
 pub(super) type RecordId = u32;
 
 /// A stored filter.
 #[derive(Clone, Debug)]
 pub(super) struct Record<K> {
-    /// What to run on an event.
+    /// The program to run on an event.
     pub(super) program: Box<[u8]>,
-    /// Who asks.
+    /// The keys of the filter.
     pub(super) keys: Keys<K>,
-    /// Where an event finds it; nowhere if nothing can match.
-    pub(super) places: Places,
-    /// The program's digest.
+    /// The entries through which an event finds it; none if nothing can match.
+    pub(super) entries: BucketEntries,
+    /// The digest of the program.
     pub(super) digest: u32,
-    /// The most that the program can cost.
+    /// The bound of the program's cost.
     pub(super) weight: Weight,
 }
 
@@ -39,57 +39,57 @@ pub(super) enum Keys<K> {
     Many(Vec<K>),
 }
 
-/// An entry in a bucket.
+/// An entry of a filter in a bucket.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct BucketEntry {
     /// The bucket.
     pub(super) bucket: u32,
-    /// What the bucket's key was made from.
+    /// The shape from which the bucket's key was made.
     pub(super) shape: ShapeId,
-    /// The interval that is demanded: its lower end,
+    /// The lower end of the demanded interval.
     pub(super) lo: u64,
-    /// and its upper end.
+    /// The upper end of the demanded interval.
     pub(super) hi: u64,
 }
 
 /// The entries of a filter, no two in one bucket; mostly one.
 #[derive(Clone, Debug)]
-pub(super) enum Places {
+pub(super) enum BucketEntries {
     /// One entry.
-    One(Place),
+    One(BucketEntry),
     /// Any number.
-    Many(Box<[Place]>),
+    Many(Box<[BucketEntry]>),
 }
 
-/// Where a key is: in which filter's list, and there at which position.
+/// The position of a key: its filter, and the index in that filter's list of keys.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Home {
+pub(super) struct KeyPosition {
     pub(super) record: RecordId,
     pub(super) position: u32,
 }
 
-/// What is gone with a key.
+/// The outcome of removing a key.
 pub(super) enum Removed<K> {
     /// There was no such key.
     Nothing,
-    /// The key alone: its filter has others.
+    /// The key is gone. Its filter has others.
     Key,
-    /// The filter too.
+    /// The filter is gone with its last key.
     Filter(RecordId, Record<K>),
 }
 
-/// All filters, by number, by key and by content.
+/// All filters, by id, by key and by content.
 #[derive(Clone, Debug)]
 pub(super) struct Records<K> {
     stored: Slab<Record<K>>,
-    homes: HashMap<K, Home, Seeded>,
+    positions: HashMap<K, KeyPosition, Seeded>,
     by_digest: HashMap<u32, RecordId, BuildHasherDefault<Spread>>,
     /// The filters that are heavier than a plain one, by weight.
     heavy: BTreeSet<(Weight, RecordId)>,
 }
 
-impl Place {
-    /// The entry in the bucket.
+impl BucketEntry {
+    /// Returns the interval in the bucket.
     pub(super) fn interval(&self, id: RecordId) -> Interval {
         Interval {
             lo: self.lo,
@@ -99,27 +99,27 @@ impl Place {
     }
 }
 
-impl Places {
-    /// The entries.
-    pub(super) fn as_slice(&self) -> &[Place] {
+impl BucketEntries {
+    /// Returns the entries as a slice.
+    pub(super) fn as_slice(&self) -> &[BucketEntry] {
         match self {
-            Self::One(place) => std::slice::from_ref(place),
-            Self::Many(places) => places,
+            Self::One(entry) => std::slice::from_ref(entry),
+            Self::Many(entries) => entries,
         }
     }
 }
 
-impl From<SmallVec<[Place; 2]>> for Places {
-    fn from(places: SmallVec<[Place; 2]>) -> Self {
-        match places.as_slice() {
+impl From<SmallVec<[BucketEntry; 2]>> for BucketEntries {
+    fn from(entries: SmallVec<[BucketEntry; 2]>) -> Self {
+        match entries.as_slice() {
             [only] => Self::One(*only),
-            _ => Self::Many(places.into_boxed_slice()),
+            _ => Self::Many(entries.into_boxed_slice()),
         }
     }
 }
 
 impl<K> Keys<K> {
-    /// The keys.
+    /// Returns the keys as a slice.
     pub(super) fn as_slice(&self) -> &[K] {
         match self {
             Self::One(key) => std::slice::from_ref(key),
@@ -136,45 +136,45 @@ impl<K> Keys<K> {
 }
 
 impl<K: Copy + Eq + Hash> Records<K> {
-    /// No filters.
+    /// Makes an empty set of filters.
     pub(super) fn new(seed: u64) -> Self {
         Self {
             stored: Slab::new(),
-            homes: HashMap::with_hasher(Seeded(seed)),
+            positions: HashMap::with_hasher(Seeded(seed)),
             by_digest: HashMap::default(),
             heavy: BTreeSet::new(),
         }
     }
 
-    /// Makes room for `more` filters, each under one key.
+    /// Reserves memory for `more` filters of one key each.
     pub(super) fn reserve(&mut self, more: usize) {
         self.stored.reserve(more);
-        self.homes.reserve(more);
+        self.positions.reserve(more);
         self.by_digest.reserve(more);
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     pub(super) fn len(&self) -> usize {
-        self.homes.len()
+        self.positions.len()
     }
 
-    /// How many filters are stored.
+    /// Returns the number of stored filters.
     pub(super) fn stored(&self) -> usize {
         self.stored.len()
     }
 
-    /// The numbers of all stored filters.
+    /// Iterates over the ids of all stored filters.
     pub(super) fn ids(&self) -> impl Iterator<Item = RecordId> + '_ {
         self.stored.ids()
     }
 
-    /// No filter is heavier than this.
+    /// Returns a weight that no filter exceeds.
     pub(super) fn heaviest(&self) -> Weight {
         let heaviest = self.heavy.last();
         heaviest.map_or(Weight::LIGHT, |(weight, _)| *weight)
     }
 
-    /// Every filter of at least this weight.
+    /// Iterates over the filters of at least this weight.
     pub(super) fn heavy(&self, least: Weight) -> impl Iterator<Item = &Record<K>> {
         let known = self.heavy.range((least, 0)..).map(|(_, id)| *id);
         let known = known.filter(move |_| least > Weight::LIGHT);
@@ -183,12 +183,12 @@ impl<K: Copy + Eq + Hash> Records<K> {
         records.filter(move |record| record.weight >= least)
     }
 
-    /// A stored filter.
+    /// Returns a stored filter.
     pub(super) fn get(&self, id: RecordId) -> Option<&Record<K>> {
         self.stored.get(id)
     }
 
-    /// Puts `key` to a stored filter with this program, if there is one. The key is new.
+    /// Adds a new key to the stored filter with this program, if there is one.
     pub(super) fn join(&mut self, key: K, program: &[u8], digest: u32) -> bool {
         let Some(&id) = self.by_digest.get(&digest) else {
             return false;
@@ -205,20 +205,20 @@ impl<K: Copy + Eq + Hash> Records<K> {
         }
         let position = u32::try_from(record.keys.as_slice().len() - 1).unwrap_or(u32::MAX);
         let record = id;
-        self.homes.insert(key, Home { record, position });
+        self.positions.insert(key, KeyPosition { record, position });
         true
     }
 
-    /// Stores a filter under one key. The key is new.
+    /// Stores a filter under a new key.
     pub(super) fn add(&mut self, key: K, record: Record<K>) -> RecordId {
         let (digest, weight) = (record.digest, record.weight);
         let record = self.stored.insert(record);
         if weight > Weight::LIGHT {
             self.heavy.insert((weight, record));
         }
-        self.homes.insert(
+        self.positions.insert(
             key,
-            Home {
+            KeyPosition {
                 record,
                 position: 0,
             },
@@ -227,52 +227,52 @@ impl<K: Copy + Eq + Hash> Records<K> {
         record
     }
 
-    /// Puts every filter under other keys, no two of which are the same.
+    /// Renames all keys. No two of the new ones may be the same.
     pub(super) fn rekey(&mut self, new: impl Fn(K) -> K) {
         for record in self.stored.iter_mut() {
             for key in record.keys.as_mut_slice() {
                 *key = new(*key);
             }
         }
-        let hasher = self.homes.hasher().clone();
-        let homes = std::mem::replace(&mut self.homes, HashMap::with_hasher(hasher));
-        self.homes.reserve(homes.len());
-        let moved = homes.into_iter().map(|(key, home)| (new(key), home));
-        self.homes.extend(moved);
+        let hasher = self.positions.hasher().clone();
+        let positions = std::mem::replace(&mut self.positions, HashMap::with_hasher(hasher));
+        self.positions.reserve(positions.len());
+        let moved = positions.into_iter().map(|(key, at)| (new(key), at));
+        self.positions.extend(moved);
     }
 
-    /// Takes a key away, and the filter too if that was its last key.
+    /// Removes a key, and its filter if that was the last key.
     pub(super) fn remove(&mut self, key: K) -> Removed<K> {
-        let Some(home) = self.homes.remove(&key) else {
+        let Some(at) = self.positions.remove(&key) else {
             return Removed::Nothing;
         };
-        if self.leave(home) {
+        if self.leave(at) {
             return Removed::Key;
         }
-        match self.stored.remove(home.record) {
+        match self.stored.remove(at.record) {
             Some(record) => {
                 if record.weight > Weight::LIGHT {
-                    self.heavy.remove(&(record.weight, home.record));
+                    self.heavy.remove(&(record.weight, at.record));
                 }
-                if self.by_digest.get(&record.digest) == Some(&home.record) {
+                if self.by_digest.get(&record.digest) == Some(&at.record) {
                     self.by_digest.remove(&record.digest);
                 }
-                Removed::Filter(home.record, record)
+                Removed::Filter(at.record, record)
             }
             None => Removed::Key,
         }
     }
 
-    /// Takes a key from a filter's list; whether others are left.
-    fn leave(&mut self, home: Home) -> bool {
-        let position = home.position as usize;
-        let record = self.stored.get_mut(home.record);
+    /// Removes a key from a filter's list. Returns whether others are left.
+    fn leave(&mut self, at: KeyPosition) -> bool {
+        let position = at.position as usize;
+        let record = self.stored.get_mut(at.record);
         match record.map(|record| &mut record.keys) {
             Some(Keys::Many(keys)) if keys.len() > 1 => {
                 keys.swap_remove(position);
                 let moved = keys.get(position);
-                if let Some(moved) = moved.and_then(|key| self.homes.get_mut(key)) {
-                    moved.position = home.position;
+                if let Some(moved) = moved.and_then(|key| self.positions.get_mut(key)) {
+                    moved.position = at.position;
                 }
                 true
             }

@@ -1,21 +1,21 @@
-//! Whether an event meets a program.
+//! The execution of programs on an event.
 
 use super::super::ast::{Clause, Comparison};
 use super::super::compare::Rank;
 use super::super::cost::{Free, Meter, Steps, TooExpensive, sure};
 #[cfg(test)]
 use super::super::fault;
-use super::super::matching::{TEST, search};
-use super::super::path::{self, Leaf, STEP, WRITTEN};
+use super::super::matching::{TEST_STEPS, search};
+use super::super::path::{self, ELEMENT_STEPS, Leaf, PATH_STEPS};
 use super::super::value::Value;
 use super::event::{Event, Sight};
 use super::opaque::Opaques;
 use super::paths::{PathId, Paths};
 use super::program::{
-    AND, EQ, EXISTS, FALSE, GT, GTE, IN, LT, LTE, NOT, OPAQUE, OR, Reader, Values,
+    AND, EQ, EXISTS, FALSE, GT, GTE, IN, LT, LTE, ListReader, NOT, OPAQUE, OR, ProgramReader,
 };
 
-/// One event against any number of programs.
+/// One event, on which any number of programs run.
 #[derive(Clone, Copy)]
 pub(super) struct Run<'r, E> {
     pub(super) event: E,
@@ -23,12 +23,12 @@ pub(super) struct Run<'r, E> {
     pub(super) opaques: &'r Opaques,
 }
 
-/// How a program sees an event.
+/// A program's view of an event.
 pub(super) trait View<'d> {
-    /// The event's bytes.
+    /// Returns the event's bytes.
     fn document(&self) -> &'d [u8];
 
-    /// What a single filter may conclude about a path.
+    /// Returns the values at a path, as far as they are known without a walk.
     fn sight(&self, path: PathId) -> Sight<'d>;
 }
 
@@ -42,7 +42,7 @@ impl<'d> View<'d> for &Event<'d> {
     }
 }
 
-/// An event's bytes alone: every path is walked, whoever else asks for it.
+/// An event's bytes alone: every path is walked, whether other filters ask for it or not.
 #[derive(Clone, Copy)]
 pub(super) struct Plain<'d>(pub(super) &'d [u8]);
 
@@ -57,21 +57,25 @@ impl<'d> View<'d> for Plain<'d> {
 }
 
 impl<'d, E: View<'d>> Run<'_, E> {
-    /// Whether every condition holds, where that is known to cost little.
+    /// Whether every condition holds, for programs that are known to be cheap.
     pub(super) fn holds(&self, program: &[u8]) -> bool {
         #[cfg(test)]
         fault::strike(program, fault::TEXT);
-        sure(self.all(Reader::new(program), &mut Free))
+        sure(self.all(ProgramReader::new(program), &mut Free))
     }
 
-    /// Whether every condition holds, as far as `steps` go.
+    /// Whether every condition holds, within a budget.
     pub(super) fn counted(&self, program: &[u8], steps: &mut Steps) -> Result<bool, TooExpensive> {
         #[cfg(test)]
         fault::strike(program, fault::TEXT);
-        self.all(Reader::new(program), steps)
+        self.all(ProgramReader::new(program), steps)
     }
 
-    fn all<M: Meter>(&self, mut conditions: Reader<'_>, meter: &mut M) -> Result<bool, M::Over> {
+    fn all<M: Meter>(
+        &self,
+        mut conditions: ProgramReader<'_>,
+        meter: &mut M,
+    ) -> Result<bool, M::Over> {
         while let Some(code) = conditions.code() {
             if !self.condition(code, &mut conditions, meter)? {
                 return Ok(false);
@@ -80,7 +84,11 @@ impl<'d, E: View<'d>> Run<'_, E> {
         Ok(true)
     }
 
-    fn any<M: Meter>(&self, mut conditions: Reader<'_>, meter: &mut M) -> Result<bool, M::Over> {
+    fn any<M: Meter>(
+        &self,
+        mut conditions: ProgramReader<'_>,
+        meter: &mut M,
+    ) -> Result<bool, M::Over> {
         while let Some(code) = conditions.code() {
             if self.condition(code, &mut conditions, meter)? {
                 return Ok(true);
@@ -89,11 +97,11 @@ impl<'d, E: View<'d>> Run<'_, E> {
         Ok(false)
     }
 
-    /// Reads one condition to its end and tells whether it holds.
+    /// Whether one condition holds. Reads it to its end in any case.
     fn condition<M: Meter>(
         &self,
         code: u8,
-        reader: &mut Reader<'_>,
+        reader: &mut ProgramReader<'_>,
         meter: &mut M,
     ) -> Result<bool, M::Over> {
         match code {
@@ -102,18 +110,18 @@ impl<'d, E: View<'d>> Run<'_, E> {
                 let (path, operand) = (reader.varint(), reader.operand());
                 let comparison = comparison(code);
                 self.values(path, meter, |value, meter| {
-                    meter.charge(TEST)?;
+                    meter.charge(TEST_STEPS)?;
                     comparison.holds(value, operand, meter)
                 })
             }
             EXISTS => self.values(reader.varint(), meter, |value, meter| {
-                meter.charge(TEST)?;
+                meter.charge(TEST_STEPS)?;
                 Ok(value.is_some())
             }),
             IN => {
                 let (path, list) = (reader.varint(), reader.list());
                 self.values(path, meter, |value, meter| {
-                    meter.charge(TEST)?;
+                    meter.charge(TEST_STEPS)?;
                     contains(list, value, meter)
                 })
             }
@@ -142,12 +150,12 @@ impl<'d, E: View<'d>> Run<'_, E> {
     ) -> Result<bool, M::Over> {
         match self.event.sight(path) {
             Sight::Plain(value) => {
-                meter.charge(STEP)?;
+                meter.charge(ELEMENT_STEPS)?;
                 pass(value, meter)
             }
             Sight::Arrays => {
                 let path = self.paths.written(path);
-                meter.charge(WRITTEN + path.len())?;
+                meter.charge(PATH_STEPS + path.len())?;
                 path::any(
                     self.event.document(),
                     &path,
@@ -167,7 +175,7 @@ impl<'d, E: View<'d>> Run<'_, E> {
     ) -> Result<bool, M::Over> {
         match self.event.sight(path) {
             Sight::Plain(value) => {
-                meter.charge(STEP)?;
+                meter.charge(ELEMENT_STEPS)?;
                 clause.test.passes(value, meter)
             }
             Sight::Arrays => clause.matches(self.event.document(), meter),
@@ -187,7 +195,7 @@ fn comparison(code: u8) -> Comparison {
 
 /// Whether the value is listed. The absent value counts as null.
 fn contains<M: Meter>(
-    list: Values<'_>,
+    list: ListReader<'_>,
     value: Option<Value<'_>>,
     meter: &mut M,
 ) -> Result<bool, M::Over> {

@@ -1,4 +1,4 @@
-//! Which stored filters an event could match, found through the shapes.
+//! The search for the stored filters that an event could match, by the shapes.
 
 use smallvec::{SmallVec, smallvec};
 
@@ -6,18 +6,18 @@ use super::super::compare::Rank;
 #[cfg(test)]
 use super::super::tally;
 use super::super::value::Value;
-use super::event::{Event, Values};
+use super::event::{Event, PathValues};
 use super::key;
 use super::literal;
 use super::lookup::{Lookup, short};
 use super::paths::{PathId, ShapeId};
 use super::records::RecordId;
-use super::shapes::{EVERYWHERE, How, Part, Shape};
+use super::shapes::{EVERYWHERE, How, KeyPart, Shape};
 
-/// Digests, or the keys of buckets in the making.
+/// Digests, or keys of buckets in the making.
 type States = SmallVec<[u64; 4]>;
 
-/// How many combinations are never too many.
+/// A number of combinations that is never too large.
 const MIN_BUDGET: usize = 1_000;
 
 /// A search for one event.
@@ -25,18 +25,17 @@ pub(super) struct Search<'s, 'd, F> {
     lookup: &'s Lookup,
     event: &'s Event<'d>,
     visit: F,
-    /// How many buckets may be looked into before the search gives up.
+    /// The buckets that may be searched before the search gives up.
     budget: usize,
-    /// How many values of arrays may be looked at.
+    /// The values of arrays that may be looked up before it gives up.
     looks: usize,
 }
 
 impl<'s, 'd, F: FnMut(RecordId)> Search<'s, 'd, F> {
-    /// Shows to `visit` every stored filter that could match, some of them more than once.
+    /// Hands every stored filter that could match to `visit`, some of them more than once.
     ///
-    /// `stored` is how many filters there are. False if arrays in the event make so many
-    /// combinations that trying all filters costs less, or if more than `looks` values in them would have to
-    /// be looked at; then some were not shown.
+    /// `stored` is the number of filters. Returns false if arrays in the event make so many combinations that trying all
+    /// filters costs less, or if more than `looks` of their values would be looked up. Some filters are missing then.
     pub(super) fn run(
         lookup: &'s Lookup,
         event: &'s Event<'d>,
@@ -75,7 +74,7 @@ impl<'s, 'd, F: FnMut(RecordId)> Search<'s, 'd, F> {
     fn shape(&mut self, id: ShapeId, shape: &Shape) -> Option<()> {
         let span = match shape.range {
             Some((path, rank)) => {
-                if let Some(Values::Many(values)) = self.event.values(path) {
+                if let Some(PathValues::Many(values)) = self.event.values(path) {
                     self.look_at(values)?;
                 }
                 self.span(path, rank)
@@ -88,16 +87,16 @@ impl<'s, 'd, F: FnMut(RecordId)> Search<'s, 'd, F> {
         }
     }
 
-    /// Goes through every combination of the event's values at the paths of `parts`.
-    fn parts(&mut self, parts: &[Part], mut state: u64, span: (u64, u64)) -> Option<()> {
+    /// Searches the buckets of every combination of the event's values at the paths of `parts`.
+    fn parts(&mut self, parts: &[KeyPart], mut state: u64, span: (u64, u64)) -> Option<()> {
         for (at, part) in parts.iter().enumerate() {
             match self.event.values(part.path) {
                 None => return Some(()),
-                Some(Values::One(value)) => match self.digest(part.how, *value) {
+                Some(PathValues::One(value)) => match self.digest(part.how, *value) {
                     Some(digest) => state = key::mix(state, digest),
                     None => return Some(()),
                 },
-                Some(Values::Many(_)) => {
+                Some(PathValues::Many(_)) => {
                     return self.combinations(parts.get(at..)?, state, span);
                 }
             }
@@ -105,8 +104,8 @@ impl<'s, 'd, F: FnMut(RecordId)> Search<'s, 'd, F> {
         self.bucket(state, span)
     }
 
-    /// The same, where some of the paths lead into arrays. Each value is looked at once.
-    fn combinations(&mut self, parts: &[Part], state: u64, span: (u64, u64)) -> Option<()> {
+    /// Does the same if some of the paths lead into arrays. Each value is looked up once.
+    fn combinations(&mut self, parts: &[KeyPart], state: u64, span: (u64, u64)) -> Option<()> {
         let values = parts.iter().map(|part| self.event.values(part.path));
         let Some(values) = values.collect::<Option<SmallVec<[_; 4]>>>() else {
             return Some(());
@@ -114,8 +113,8 @@ impl<'s, 'd, F: FnMut(RecordId)> Search<'s, 'd, F> {
         let mut states: States = smallvec![state];
         for (part, values) in parts.iter().zip(values) {
             let values = match values {
-                Values::One(value) => std::slice::from_ref(value),
-                Values::Many(values) => values,
+                PathValues::One(value) => std::slice::from_ref(value),
+                PathValues::Many(values) => values,
             };
             self.look_at(values)?;
             states = self.combined(&states, part.how, values)?;
@@ -131,7 +130,7 @@ impl<'s, 'd, F: FnMut(RecordId)> Search<'s, 'd, F> {
         Some(())
     }
 
-    /// Every state with every one of the values, if that is not too much.
+    /// Combines every state with every value, if there are not too many.
     fn combined(&self, states: &States, how: How, values: &[Value<'_>]) -> Option<States> {
         let digests = values.iter().filter_map(|value| self.digest(how, *value));
         let mut digests: States = digests.collect();
@@ -147,7 +146,7 @@ impl<'s, 'd, F: FnMut(RecordId)> Search<'s, 'd, F> {
         Some(states.iter().flat_map(with).collect())
     }
 
-    /// Pays for a look at values in arrays.
+    /// Pays for the look-up of values in arrays.
     fn look_at(&mut self, values: &[Value<'_>]) -> Option<()> {
         #[cfg(test)]
         tally::add(values.len());
@@ -163,7 +162,7 @@ impl<'s, 'd, F: FnMut(RecordId)> Search<'s, 'd, F> {
             How::Prefix(length) => {
                 let first = |text: &[u8]| Some(key::bytes_digest(text.get(..length.into())?, seed));
                 match value.regex() {
-                    // A pattern matches its like: what both begin with is the same.
+                    // A pattern matches an equal pattern, and both have the same prefix.
                     Some((source, options)) => {
                         let source = str::from_utf8(source).ok()?;
                         first(literal::prefix(source, str::from_utf8(options).ok()?).as_bytes())
@@ -174,21 +173,21 @@ impl<'s, 'd, F: FnMut(RecordId)> Search<'s, 'd, F> {
         }
     }
 
-    /// The least and the greatest place of the event's values of this rank at a path.
+    /// Returns the least and the greatest ordinal of the event's values of this rank at a path.
     fn span(&self, path: PathId, rank: Rank) -> Option<(u64, u64)> {
         let of_rank = |value: &&Value<'_>| Rank::of(value.kind()) == rank;
-        let places = |values: &[Value<'_>]| {
-            let places = || {
+        let ordinals = |values: &[Value<'_>]| {
+            let ordinals = || {
                 values
                     .iter()
                     .filter(of_rank)
-                    .map(|value| key::place(*value))
+                    .map(|value| key::ordinal(*value))
             };
-            Some((places().min()?, places().max()?))
+            Some((ordinals().min()?, ordinals().max()?))
         };
         match self.event.values(path)? {
-            Values::One(value) => places(std::slice::from_ref(value)),
-            Values::Many(values) => places(values),
+            PathValues::One(value) => ordinals(std::slice::from_ref(value)),
+            PathValues::Many(values) => ordinals(values),
         }
     }
 }

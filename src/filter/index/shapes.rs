@@ -1,8 +1,8 @@
-//! The combinations of demands by which events look filters up.
+//! The combinations of demands by which events look up filters.
 //!
-//! A shape says which paths are looked at together and how: filters on `{type, account}` are found
-//! by the digest of both. An event tries each shape once, so there must be few of them. A shape
-//! is tried only if there is something at its lead, the path that came to the index last.
+//! A shape is a set of paths, with the use of each: filters on `{type, account}` are found by the digest of both. An event
+//! tries each shape once, so there must be few of them. A shape is tried only if the event has a value at its lead, the
+//! path that came to the index last.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use super::hash::Seeded;
 use super::paths::{PathId, Paths, ShapeId};
 use super::slab::Slab;
 
-/// How many shapes of several parts one path may lead.
+/// Most shapes of several parts with one lead.
 const MAX_LED: usize = 16;
 
 /// The shape without demands, which is always in use. Its filters are tried on every event.
@@ -22,45 +22,45 @@ pub(super) const EVERYWHERE: ShapeId = 0;
 /// A combination of demands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Shape {
-    /// What goes into the digest, in the order of the paths.
-    pub(super) parts: SmallVec<[Part; 4]>,
-    /// The path whose values must lie in the filters' intervals.
+    /// The parts of the digest, in the order of the paths.
+    pub(super) parts: SmallVec<[KeyPart; 4]>,
+    /// The path whose values must lie in the filters' intervals, and their rank.
     pub(super) range: Option<(PathId, Rank)>,
 }
 
-/// A path, and what of its value goes into the digest.
+/// A path, and the part of its value that goes into the digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Part {
+pub(super) struct KeyPart {
     pub(super) path: PathId,
     pub(super) how: How,
 }
 
-/// What of a value goes into a digest.
+/// The part of a value that goes into a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum How {
-    /// The value.
+    /// The whole value.
     Equal,
-    /// That many bytes at the beginning of a text.
+    /// This many bytes at the beginning of a text.
     Prefix(u8),
-    /// Only that it is there.
+    /// Nothing but its presence.
     Present,
 }
 
 /// The shapes in use.
 #[derive(Clone, Debug)]
 pub(super) struct Shapes {
-    shapes: Slab<Used>,
+    shapes: Slab<UsedShape>,
     ids: HashMap<Shape, ShapeId, Seeded>,
 }
 
 #[derive(Clone, Debug)]
-struct Used {
+struct UsedShape {
     shape: Shape,
     uses: usize,
 }
 
 impl Shape {
-    /// The path whose presence makes the shape worth a try.
+    /// Returns the path whose presence makes the shape worth a try.
     fn lead(&self) -> Option<PathId> {
         let parts = self.parts.iter().map(|part| part.path).max();
         parts.or(self.range.map(|(path, _)| path))
@@ -71,14 +71,14 @@ impl Shape {
         self.parts.iter().map(|part| part.path).chain(range)
     }
 
-    /// Whether there can only be a few shapes like this for each path.
+    /// Whether each path can only have a few shapes like this.
     fn is_plain(&self) -> bool {
         self.parts.len() + usize::from(self.range.is_some()) <= 1
     }
 }
 
 impl Shapes {
-    /// No shapes, but for the one without demands.
+    /// Makes a set of shapes with the one that has no demands.
     pub(super) fn new(seed: u64) -> Self {
         let mut shapes = Self {
             shapes: Slab::new(),
@@ -92,12 +92,12 @@ impl Shapes {
         shapes
     }
 
-    /// A shape by its number.
+    /// Returns a shape by its id.
     pub(super) fn get(&self, id: ShapeId) -> Option<&Shape> {
         self.shapes.get(id).map(|used| &used.shape)
     }
 
-    /// The number of a shape in use.
+    /// Returns the id of a shape in use.
     pub(super) fn find(&self, shape: &Shape) -> Option<ShapeId> {
         self.ids.get(shape).copied()
     }
@@ -112,7 +112,7 @@ impl Shapes {
         shape.is_plain() || !crowded() || self.ids.contains_key(shape)
     }
 
-    /// Counts a use of a shape and gives its number.
+    /// Counts a use of a shape, and returns its id.
     pub(super) fn acquire(&mut self, shape: &Shape, paths: &mut Paths) -> ShapeId {
         if let Some(id) = self.find(shape) {
             self.retain(id);
@@ -134,7 +134,7 @@ impl Shapes {
     }
 
     fn add(&mut self, shape: Shape) -> ShapeId {
-        let used = Used {
+        let used = UsedShape {
             shape: shape.clone(),
             uses: 1,
         };
@@ -143,7 +143,7 @@ impl Shapes {
         id
     }
 
-    /// Ends a use, and forgets the shape if that was the last.
+    /// Ends a use, and removes the shape if that was the last one.
     pub(super) fn release(&mut self, id: ShapeId, paths: &mut Paths) {
         let Some(used) = self.shapes.get_mut(id) else {
             return;
@@ -152,7 +152,7 @@ impl Shapes {
         if used.uses > 0 {
             return;
         }
-        let Some(Used { shape, .. }) = self.shapes.remove(id) else {
+        let Some(UsedShape { shape, .. }) = self.shapes.remove(id) else {
             return;
         };
         self.ids.remove(&shape);
@@ -162,7 +162,7 @@ impl Shapes {
         shape.paths().for_each(|path| paths.release(path));
     }
 
-    /// How many shapes there are.
+    /// Returns the number of shapes.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.shapes.len()

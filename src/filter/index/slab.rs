@@ -1,6 +1,5 @@
-//! Things under small numbers, which are given out again once free.
+//! Items under small ids, which are used again once they are free.
 
-/// A vector with holes.
 #[derive(Clone, Debug)]
 pub(super) struct Slab<T> {
     items: Vec<Option<T>>,
@@ -8,7 +7,7 @@ pub(super) struct Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// An empty slab.
+    /// Makes an empty slab.
     pub(super) const fn new() -> Self {
         Self {
             items: Vec::new(),
@@ -16,12 +15,12 @@ impl<T> Slab<T> {
         }
     }
 
-    /// Makes room for `more` items.
+    /// Reserves memory for `more` items.
     pub(super) fn reserve(&mut self, more: usize) {
         self.items.reserve(more.saturating_sub(self.free.len()));
     }
 
-    /// Puts an item in and gives its number. There is room for 2^31 items; memory ends before.
+    /// Inserts an item, and returns its id. Memory ends before the ids reach 2^31.
     pub(super) fn insert(&mut self, item: T) -> u32 {
         if let Some(id) = self.free.pop()
             && let Some(hole) = self.items.get_mut(id as usize)
@@ -33,36 +32,36 @@ impl<T> Slab<T> {
         u32::try_from(self.items.len() - 1).unwrap_or(u32::MAX)
     }
 
-    /// Takes an item out.
+    /// Removes an item.
     pub(super) fn remove(&mut self, id: u32) -> Option<T> {
         let item = self.items.get_mut(id as usize)?.take()?;
         self.free.push(id);
         Some(item)
     }
 
-    /// The item under `id`.
+    /// Returns the item under `id`.
     pub(super) fn get(&self, id: u32) -> Option<&T> {
         self.items.get(id as usize)?.as_ref()
     }
 
-    /// The item under `id`, to be changed.
+    /// Returns the item under `id`.
     pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut T> {
         self.items.get_mut(id as usize)?.as_mut()
     }
 
-    /// All items, to be changed.
+    /// Iterates over all items.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.items.iter_mut().flatten()
     }
 
-    /// The numbers in use.
+    /// Iterates over the ids in use.
     pub(super) fn ids(&self) -> impl Iterator<Item = u32> + '_ {
         (0..)
             .zip(&self.items)
             .filter_map(|(id, item)| item.is_some().then_some(id))
     }
 
-    /// How many items there are.
+    /// Returns the number of items.
     pub(super) fn len(&self) -> usize {
         self.items.len() - self.free.len()
     }

@@ -1,4 +1,4 @@
-//! The index answers as a loop over its filters would, whatever comes.
+//! Whatever the filters and events, the index gives the answers of a loop over its filters.
 
 mod costs;
 mod growth;
@@ -22,13 +22,13 @@ proptest! {
         check(&steps)?;
     }
 
-    /// Where prefixes, ranges and equalities meet in the same few texts.
+    /// Prefixes, ranges and equalities meet in the same few texts.
     #[test]
     fn index_and_loop_agree_on_texts(steps in steps(textual(), texts(), 30)) {
         check(&steps)?;
     }
 
-    /// Where all filters look alike, they meet in few buckets and large trees.
+    /// Filters that look alike meet in few buckets and large trees.
     #[test]
     fn index_and_loop_agree_on_ranges(steps in steps(alike(), numbers(), 120)) {
         check(&steps)?;
@@ -75,7 +75,7 @@ fn check(steps: &[Step]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// An index of the filters that are inserted, built in two parts.
+/// Builds an index in bulk, and a map of its filters.
 fn built(steps: &[Step]) -> (FilterIndex<u8>, HashMap<u8, Filter>) {
     let mut naive = HashMap::new();
     let (mut compiler, mut builder) = index_builder();
@@ -172,7 +172,7 @@ fn arrays_with_very_many_combinations_are_matched_all_the_same() {
     assert_eq!(found(&index, &document), [1]);
 }
 
-/// Filters of more shapes than are looked up wait for their place till the end.
+/// Filters of more shapes than are looked up get their entries at the end.
 #[test]
 fn an_index_in_parts_takes_filters_of_very_many_shapes() {
     let (mut compiler, mut builder) = index_builder();
@@ -180,7 +180,7 @@ fn an_index_in_parts_takes_filters_of_very_many_shapes() {
         let filter = Filter::parse(&raw(filter)).expect("the filter is legal");
         builder.insert(key, compiler.compile(filter));
     };
-    // All others are led by the path that comes after these.
+    // All others have the path that comes after these as their lead.
     let earlier = (0..40).map(|name| (format!("a{name}"), Bson::Int32(0)));
     insert(40, &earlier.collect());
     for name in 0..40 {
@@ -198,16 +198,16 @@ fn an_index_in_parts_takes_filters_of_very_many_shapes() {
     assert_forgotten(&index);
 }
 
-/// Of very many buckets two may have one key. What lies in both is found twice.
+/// Of very many buckets two may have one key. A filter in both is found twice.
 #[test]
 fn a_filter_that_two_buckets_hold_matches_once() {
     let filter = |name: &str| Filter::parse(&raw(&doc! { name: 1 })).expect("the filter is legal");
     let mut index = FilterIndex::from_iter([(1, filter("a")), (2, filter("b"))]);
     let ids: Vec<_> = index.records.ids().collect();
-    let place = |id| index.records.get(id).expect("a filter").places.as_slice()[0];
-    let places = [place(ids[0]), place(ids[1])];
+    let entry = |id| index.records.get(id).expect("a filter").entries.as_slice()[0];
+    let entries = [entry(ids[0]), entry(ids[1])];
     for (at, id) in ids.iter().enumerate() {
-        let (own, other) = (places[at], places[1 - at]);
+        let (own, other) = (entries[at], entries[1 - at]);
         index
             .lookup
             .buckets

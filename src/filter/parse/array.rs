@@ -1,8 +1,8 @@
-//! Operators that take or look into arrays: `$in`, `$nin`, `$all`, `$elemMatch`.
+//! Operators on arrays, or with arrays as operands: `$in`, `$nin`, `$all`, `$elemMatch`.
 
 use bson::spec::ElementType;
 
-use super::super::ast::{Comparison, List, Test};
+use super::super::ast::{Comparison, InList, Test};
 use super::super::compare::compare;
 use super::super::limits::Limits;
 use super::super::value::Value;
@@ -11,7 +11,7 @@ use super::operator::{Operator, Reference, is_operators};
 use super::{PATHLESS, Parsed, Parser, all, check_whole, within};
 
 impl Parser<'_> {
-    /// The values and regular expressions of `$in` or `$nin`.
+    /// Parses the values and regular expressions of `$in` or `$nin`.
     pub(super) fn list(&mut self, op: Operator<'_>, at: &At<'_>) -> Parsed<Test> {
         let mut values = Vec::new();
         let mut patterns = Vec::new();
@@ -28,13 +28,13 @@ impl Parser<'_> {
         })?;
         values.sort_by(|a, b| compare(a.value(), b.value()));
         values.dedup_by(|a, b| compare(a.value(), b.value()).is_eq());
-        Ok(Test::In(Box::new(List {
+        Ok(Test::In(Box::new(InList {
             values: values.into(),
             patterns: patterns.into(),
         })))
     }
 
-    /// `$all`: values and regular expressions, or `$elemMatch` throughout.
+    /// Parses `$all`: values and regular expressions, or `$elemMatch` throughout.
     pub(super) fn all(&mut self, op: Operator<'_>, at: &At<'_>) -> Parsed<Test> {
         let first = op.value.elements().next();
         let first = first.and_then(|(_, first)| first_name(first));
@@ -81,7 +81,7 @@ impl Parser<'_> {
         }
     }
 
-    /// `$elemMatch`: operators on each element, or a query on elements that are documents.
+    /// Parses `$elemMatch`: operators on each element, or a query on elements that are documents.
     pub(super) fn elem_match(&mut self, query: Value<'_>, at: &At<'_>) -> Parsed<Test> {
         if !query.is_document() {
             return Err(refuse(
@@ -105,7 +105,7 @@ impl Parser<'_> {
     }
 }
 
-/// Shows every value of an array argument to `take`.
+/// Hands every value of an array argument to `take`.
 fn each(
     limits: &Limits,
     op: Operator<'_>,
@@ -135,8 +135,7 @@ fn first_name(value: Value<'_>) -> Option<&[u8]> {
     value.elements().next().map(|(name, _)| name)
 }
 
-/// The operators that a field takes on a server. Other names that begin with `$` may stand in a
-/// value of `$all`.
+/// The operators of fields on a server. Other names that begin with `$` are allowed in a value of `$all`.
 const FIELD_OPERATORS: &[&str] = &[
     "$eq",
     "$ne",

@@ -1,4 +1,4 @@
-//! Where the parser is.
+//! Places in a filter, for the parser's errors and bounds.
 
 use super::super::error::{FilterError, push_segment};
 
@@ -10,7 +10,7 @@ pub(super) struct At<'a> {
 }
 
 impl At<'_> {
-    /// The filter itself.
+    /// Returns the place of the filter itself.
     pub(super) fn root() -> At<'static> {
         At {
             parent: None,
@@ -19,7 +19,7 @@ impl At<'_> {
         }
     }
 
-    /// The member or element `segment` of this place.
+    /// Returns the place of the member or element `segment`.
     pub(super) fn then<'b>(&'b self, segment: &'b str) -> At<'b> {
         At {
             parent: Some(self),
@@ -28,12 +28,12 @@ impl At<'_> {
         }
     }
 
-    /// How many steps from the root.
+    /// Returns the number of steps from the root.
     pub(super) fn depth(&self) -> usize {
         self.depth
     }
 
-    /// How many path components there are from the root, operators counted along.
+    /// Returns the number of path components from the root, operators included.
     pub(super) fn components(&self) -> usize {
         let places = std::iter::successors(Some(self), |at| at.parent);
         places.map(|at| at.segment.split('.').count()).sum()
@@ -47,7 +47,7 @@ impl At<'_> {
     }
 }
 
-/// A refusal at a place.
+/// Makes the error of a refusal at a place.
 pub(super) fn refuse(
     operator: Option<&str>,
     at: &At<'_>,

@@ -1,15 +1,15 @@
-//! What stands at a field: a value, or a document of operators.
+//! Conditions on a field: a value, or a document of operators.
 
 use bson::spec::ElementType;
 
-use super::super::ast::{BitOperator, Clause, Comparison, Negation, Node, Operand, Path, Test};
+use super::super::ast::{BitOperator, Clause, Comparison, Node, NotSyntax, Operand, Path, Test};
 use super::super::value::Value;
 use super::at::{At, refuse};
 use super::operator::{Operator, Reference, is_operators};
 use super::{Parsed, Parser, all, check_whole, scalar, text, unknown};
 
 impl Parser<'_> {
-    /// `path: value`, into one node or several.
+    /// Parses `path: value` into one node or several.
     pub(super) fn field(
         &mut self,
         path: &str,
@@ -34,7 +34,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// A document of operators on `path`.
+    /// Parses a document of operators on `path`.
     pub(super) fn operators(
         &mut self,
         path: &str,
@@ -58,7 +58,7 @@ impl Parser<'_> {
         check_whole(&elements, at)
     }
 
-    /// One operator. `$options` gives nothing: it is read with its `$regex`.
+    /// Parses one operator. `$options` yields no node: it is parsed with its `$regex`.
     fn operator(&mut self, path: &str, op: Operator<'_>, at: &At<'_>) -> Parsed<Option<Node>> {
         let clause = |test| {
             Node::Clause(Clause {
@@ -73,12 +73,12 @@ impl Parser<'_> {
         }
         Ok(Some(match op.name {
             "$ne" => not(
-                Negation::Ne,
+                NotSyntax::Ne,
                 clause(self.comparison(Comparison::Eq, op, at)?),
             ),
-            "$nin" => not(Negation::Nin, clause(self.list(op, at)?)),
-            "$exists" if !is_true(op.value) => not(Negation::Absent, clause(Test::Exists)),
-            "$not" => not(Negation::Not, self.negated(path, op.value, at)?),
+            "$nin" => not(NotSyntax::Nin, clause(self.list(op, at)?)),
+            "$exists" if !is_true(op.value) => not(NotSyntax::Absent, clause(Test::Exists)),
+            "$not" => not(NotSyntax::Not, self.negated(path, op.value, at)?),
             "$options" => {
                 check_has_regex(op, at)?;
                 return Ok(None);
@@ -87,7 +87,7 @@ impl Parser<'_> {
         }))
     }
 
-    /// An operator that is a plain test.
+    /// Parses an operator that is a plain test.
     fn test(&mut self, op: Operator<'_>, at: &At<'_>) -> Parsed<Test> {
         match op.name {
             "$eq" => self.comparison(Comparison::Eq, op, at),
@@ -149,7 +149,7 @@ impl Parser<'_> {
         ))
     }
 
-    /// A value to compare with, checked to its ends.
+    /// Copies a value to compare with, and checks all of it.
     pub(super) fn operand(
         &mut self,
         name: Option<&str>,
@@ -175,7 +175,7 @@ fn check_has_regex(op: Operator<'_>, at: &At<'_>) -> Parsed<()> {
     ))
 }
 
-/// The longest path that the server follows.
+/// Most components of a path: a server follows no longer one.
 const MAX_COMPONENTS: usize = 180;
 
 pub(super) fn check_path(path: &str, at: &At<'_>) -> Parsed<()> {
@@ -186,7 +186,7 @@ pub(super) fn check_path(path: &str, at: &At<'_>) -> Parsed<()> {
     Ok(())
 }
 
-/// Truth as the server takes it in `$exists`: anything but false, null, undefined and zero.
+/// Whether `$exists` takes a value as true: anything but false, null, undefined and zero.
 fn is_true(value: Value<'_>) -> bool {
     use super::super::number::Number;
     match value.kind() {

@@ -1,8 +1,8 @@
-//! Documents of operators, told from documents of fields.
+//! The distinction between documents of operators and documents of fields.
 
 use super::super::value::Value;
 
-/// An operator with its argument, and the document it stands in.
+/// An operator with its argument, and the document around it.
 #[derive(Clone, Copy)]
 pub(super) struct Operator<'a> {
     pub(super) name: &'a str,
@@ -10,17 +10,17 @@ pub(super) struct Operator<'a> {
     pub(super) context: Value<'a>,
 }
 
-/// When a document is taken for a database reference, not for operators.
+/// The rule by which a document is a database reference rather than one of operators.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reference {
-    /// When it has both `$ref` and `$id`.
+    /// It has both `$ref` and `$id`.
     Whole,
-    /// When it has `$ref`, `$id` or `$db`.
+    /// It has `$ref`, `$id` or `$db`.
     Part,
 }
 
-/// Whether a document holds operators, not fields: its first name begins with `$`, unless it is
-/// a database reference.
+/// Whether a document holds operators rather than fields: its first name begins with `$`, and it is no database
+/// reference.
 pub(super) fn is_operators(value: Value<'_>, reference: Reference) -> bool {
     let has = |wanted: &[u8]| value.elements().any(|(name, _)| name == wanted);
     let first = value.elements().next();

@@ -1,4 +1,4 @@
-//! Regular expressions: as values, and as `$regex` with `$options`.
+//! Regular expressions as values, and as `$regex` with `$options`.
 
 use bson::spec::ElementType;
 
@@ -9,7 +9,7 @@ use super::at::{At, refuse};
 use super::{Parsed, Parser, within};
 
 impl Parser<'_> {
-    /// A regular expression in place of a value.
+    /// Parses a regular expression in place of a value.
     pub(super) fn regex_value(&mut self, value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
         self.pattern(value, at).map(Test::Regex)
     }
@@ -20,7 +20,7 @@ impl Parser<'_> {
         self.compile(source, options, at)
     }
 
-    /// `$regex` with its `$options`, from the document they stand in.
+    /// Parses `$regex` with its `$options` from the document around them.
     pub(super) fn regex(&mut self, context: Value<'_>, at: &At<'_>) -> Parsed<Test> {
         let (source, options) =
             source_and_options(context).map_err(|reason| refuse(Some("$regex"), at, reason))?;
@@ -41,8 +41,8 @@ impl Parser<'_> {
 
 const TWICE: &str = "Options are set both in $regex and in $options.";
 
-/// What to compile. The order counts, as on a server: empty options before a regular expression
-/// with options of its own are fine, after it they are not.
+/// Returns the source and the options to compile. As on a server, the order counts: empty options are fine before a
+/// regular expression with options of its own, but not after it.
 fn source_and_options(context: Value<'_>) -> Result<(&[u8], &[u8]), &'static str> {
     let (mut source, mut options): (&[u8], &[u8]) = (b"", b"");
     for (name, value) in context.elements() {

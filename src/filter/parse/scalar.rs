@@ -9,7 +9,7 @@ use super::at::{At, refuse};
 use super::operator::Operator;
 use super::{Parsed, check_whole};
 
-/// The names of types. `number` stands for the four numeric ones.
+/// The names of types. `number` is handled apart: it means the four numeric ones.
 const TYPES: &[(&str, ElementType)] = &[
     ("double", ElementType::Double),
     ("string", ElementType::String),
@@ -41,7 +41,7 @@ const NUMBERS: [ElementType; 4] = [
     ElementType::Decimal128,
 ];
 
-/// `$type`: a name or a number, or an array of them.
+/// Parses `$type`: a name or a number, or an array of them.
 pub(super) fn types(value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
     let mut types = Types::default();
     if value.is_array() {
@@ -59,7 +59,7 @@ pub(super) fn types(value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
     Ok(Test::Type(types))
 }
 
-/// `$mod`: a divisor and a remainder, cut to integers.
+/// Parses `$mod`: a divisor and a remainder, truncated to integers.
 pub(super) fn modulo(value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
     let malformed = || {
         let reason = "$mod needs an array of two numbers: a divisor that is not 0 and a \
@@ -78,7 +78,7 @@ pub(super) fn modulo(value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
     }
 }
 
-/// `$size`: an integer from 0 up.
+/// Parses `$size`: an integer from 0 up.
 pub(super) fn size(value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
     index(value).map(Test::Size).ok_or_else(|| {
         refuse(
@@ -89,7 +89,7 @@ pub(super) fn size(value: Value<'_>, at: &At<'_>) -> Parsed<Test> {
     })
 }
 
-/// A bit test: a mask as a number or as binary data, or an array of positions.
+/// Parses a bit test: a mask as a number or as binary data, or an array of positions.
 pub(super) fn bits(operator: BitOperator, op: Operator<'_>, at: &At<'_>) -> Parsed<Test> {
     let malformed = || {
         let reason = format!(
@@ -153,7 +153,7 @@ fn add_type(types: &mut Types, value: Value<'_>, at: &At<'_>) -> Parsed<()> {
     Err(refuse(Some("$type"), at, reason))
 }
 
-/// The type with a number; `MinKey` is -1 here.
+/// Returns the type with a number; `MinKey` is -1 here.
 fn type_of_code(code: i64) -> Option<ElementType> {
     match code {
         -1 => Some(ElementType::MinKey),
@@ -162,7 +162,7 @@ fn type_of_code(code: i64) -> Option<ElementType> {
     }
 }
 
-/// An integer from 0 to 2^31-1.
+/// Returns an integer from 0 to 2^31-1.
 fn index(value: Value<'_>) -> Option<u32> {
     let int = Number::of(value)?.exact_int()?;
     i32::try_from(int)

@@ -2,18 +2,18 @@
 
 use regex_syntax::hir::ClassUnicode;
 
-/// A part of a pattern. Captures and greed are left out: only whether it matches is asked.
+/// A part of a pattern. Captures and greed are left out: they do not decide whether it matches.
 #[derive(Clone, Debug)]
 pub(super) enum Ast {
     /// One character of a set.
     Class(ClassUnicode),
     /// A position.
     Assert(Assertion),
-    /// One after the other; none is the empty pattern.
+    /// Parts one after the other. Without any it is the empty pattern.
     Concat(Vec<Ast>),
-    /// Any of them.
+    /// Alternatives.
     Alternation(Vec<Ast>),
-    /// Repeated `min` to `max` times.
+    /// A part that is repeated `min` to `max` times.
     Repeat {
         min: u32,
         max: Option<u32>,
@@ -21,7 +21,7 @@ pub(super) enum Ast {
     },
 }
 
-/// The positions that a pattern can ask for.
+/// The positions that a pattern can require.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Assertion {
     /// `\A`, `\G`, and `^` outside multi-line mode.
@@ -40,7 +40,7 @@ pub(super) enum Assertion {
     NotWordBoundary,
 }
 
-/// The options in force at a place in the pattern.
+/// The options in force at one point of the pattern.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -58,11 +58,11 @@ pub(super) struct Flags {
 }
 
 impl Flags {
-    /// The flags that MongoDB's `$options` spell.
+    /// Reads the flags of MongoDB's `$options`.
     pub(super) fn from_options(options: &str) -> Result<Self, String> {
         let mut flags = Self::default();
         for option in options.chars() {
-            // UTF mode, which `u` asks for, is always on.
+            // `u` asks for UTF mode, which is always on.
             if option != 'u' && !flags.set(option, true) {
                 return Err(format!(
                     "{option:?} is not an option of a regular expression."
@@ -72,7 +72,7 @@ impl Flags {
         Ok(flags)
     }
 
-    /// Sets one flag by its letter; whether there is such a flag.
+    /// Sets one flag by its letter. Returns whether there is such a flag.
     pub(super) fn set(&mut self, letter: char, on: bool) -> bool {
         match letter {
             'i' => self.ignore_case = on,

@@ -1,4 +1,4 @@
-//! Classes in brackets, POSIX classes in them included.
+//! Classes in brackets, including POSIX classes.
 
 use regex_syntax::hir::{ClassUnicode, ClassUnicodeRange};
 
@@ -18,7 +18,7 @@ enum Item {
 /// Reads a class in brackets, after its `[`.
 pub(super) fn bracketed(scanner: &mut Scanner<'_>, flags: Flags) -> Result<ClassUnicode, String> {
     let negated = scanner.take("^");
-    // Collected first and put in order once: doing so at every item would take quadratic time.
+    // Collected first and sorted once: sorting at every item would take quadratic time.
     let (mut plain, mut sets) = (Vec::new(), Vec::new());
     let mut first = true;
     while first || !scanner.take("]") {
@@ -42,7 +42,7 @@ pub(super) fn bracketed(scanner: &mut Scanner<'_>, flags: Flags) -> Result<Class
     Ok(if negated { not(class) } else { class })
 }
 
-/// The end of a range, if a hyphen that makes one comes next.
+/// Reads the end of a range, if a hyphen that makes one comes next.
 fn range_end(scanner: &mut Scanner<'_>, flags: Flags) -> Result<Option<char>, String> {
     if !scanner.rest().starts_with('-') || scanner.rest().starts_with("-]") {
         return Ok(None);
@@ -70,7 +70,7 @@ fn item(scanner: &mut Scanner<'_>, flags: Flags) -> Result<Item, String> {
     }
 }
 
-/// A POSIX class by name; with case ignored, `upper` and `lower` mean any letter.
+/// Returns a POSIX class by name. With case ignored, `upper` and `lower` mean any letter.
 fn posix(name: &str, flags: Flags) -> Option<ClassUnicode> {
     Some(match name {
         "lower" | "upper" if flags.ignore_case => posix("alpha", flags)?,
@@ -92,7 +92,7 @@ fn posix(name: &str, flags: Flags) -> Option<ClassUnicode> {
     })
 }
 
-/// A POSIX class such as `[:alpha:]`, if one comes next.
+/// Reads a POSIX class such as `[:alpha:]`, if one comes next.
 fn posix_item(scanner: &mut Scanner<'_>, flags: Flags) -> Result<Option<ClassUnicode>, String> {
     let Some((kind, name)) = posix_syntax(scanner.rest()) else {
         return Ok(None);
@@ -109,8 +109,8 @@ fn posix_item(scanner: &mut Scanner<'_>, flags: Flags) -> Result<Option<ClassUni
     Ok(Some(if negated { not(class) } else { class }))
 }
 
-/// The kind and the name of what looks like a POSIX item by PCRE's rule: `[:`, `[.` or `[=`, closed
-/// by the same character and a bracket before any other bracket.
+/// Returns the kind and the name of a POSIX item by PCRE's rule: `[:`, `[.` or `[=`, closed by the same character and a
+/// bracket before any other bracket.
 pub(super) fn posix_syntax(text: &str) -> Option<(char, &str)> {
     let inner = text.strip_prefix('[')?;
     let kind = inner

@@ -1,4 +1,4 @@
-//! Unicode's general categories as the server's PCRE knows them: those of Unicode 7.
+//! Unicode's general categories in the version of the server's PCRE, Unicode 7.
 
 use std::sync::LazyLock;
 
@@ -6,15 +6,15 @@ use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, HirKind};
 
 use super::set::ranges;
 
-/// The categories that can be asked for. Those that hold unassigned code points are left out.
+/// The supported categories. Those with unassigned code points are left out.
 const CATEGORIES: &[&str] = &[
     "L", "Ll", "Lu", "Lt", "Lm", "Lo", "M", "Mn", "Mc", "Me", "N", "Nd", "Nl", "No", "P", "Pc",
     "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S", "Sm", "Sc", "Sk", "So", "Z", "Zs", "Zl", "Zp", "Cc",
     "Cf", "Co",
 ];
 
-/// Characters that have moved since Unicode 7, with the category they had, found by asking a
-/// server about every character.
+/// The characters that have moved since Unicode 7, with their old category, found by asking a server about every
+/// character.
 const MOVED: &[(char, char, &str)] = &[
     ('\u{166d}', '\u{166d}', "Po"),
     ('\u{1734}', '\u{1734}', "Mn"),
@@ -28,9 +28,9 @@ const MOVED: &[(char, char, &str)] = &[
     ('\u{a9bd}', '\u{a9bd}', "Mc"),
 ];
 
-/// The characters of a category; None if it is not one that is supported.
+/// Returns the characters of a category; `None` if it is not supported.
 pub(super) fn category(name: &str) -> Option<ClassUnicode> {
-    // Made once: a pattern can name many, and each takes thousands of steps.
+    // Computed once: a pattern can name many, and each takes thousands of steps.
     static CLASSES: LazyLock<Vec<ClassUnicode>> =
         LazyLock::new(|| CATEGORIES.iter().map(|name| of_unicode_7(name)).collect());
     if name == "L&" {
@@ -55,7 +55,7 @@ fn of_unicode_7(name: &str) -> ClassUnicode {
     class
 }
 
-/// The characters with a property, by the tables at hand.
+/// Returns the characters with a property, by the tables that are linked in.
 fn property(name: &str) -> ClassUnicode {
     let hir = regex_syntax::parse(&format!("\\p{{{name}}}"));
     match hir.expect("a property of the tables linked in").into_kind() {

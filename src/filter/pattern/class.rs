@@ -1,4 +1,4 @@
-//! Sets of characters outside brackets: single characters, the dot, and the sets behind escapes such as `\w`.
+//! Sets of characters outside brackets: single characters, the dot, and the sets of escapes such as `\w`.
 
 use regex_syntax::hir::ClassUnicode;
 
@@ -8,7 +8,7 @@ use super::fold::fold;
 use super::scanner::Scanner;
 use super::set::{any, not, ranges};
 
-/// One character, and its other cases where case is ignored.
+/// Returns one character, with its other cases if case is ignored.
 pub(super) fn character(character: char, flags: Flags) -> ClassUnicode {
     let mut class = ranges(&[(character, character)]);
     if flags.ignore_case {
@@ -17,7 +17,7 @@ pub(super) fn character(character: char, flags: Flags) -> ClassUnicode {
     class
 }
 
-/// The character that `.` stands for.
+/// Returns the characters that `.` matches.
 pub(super) fn dot(flags: Flags) -> ClassUnicode {
     if flags.dot_all {
         any()
@@ -26,7 +26,7 @@ pub(super) fn dot(flags: Flags) -> ClassUnicode {
     }
 }
 
-/// The set behind a letter such as `d` in `\d`, if that names one.
+/// Returns the set of a letter such as `d` in `\d`, if it has one.
 pub(super) fn shorthand(letter: char) -> Option<ClassUnicode> {
     Some(match letter {
         'd' => ranges(&[('0', '9')]),
@@ -49,7 +49,7 @@ pub(super) fn shorthand(letter: char) -> Option<ClassUnicode> {
     })
 }
 
-/// The characters of a Unicode general category, read after `\p` or `\P`.
+/// Reads a Unicode general category after `\p` or `\P`, and returns its characters.
 pub(super) fn property(scanner: &mut Scanner<'_>, negated: bool) -> Result<ClassUnicode, String> {
     let mut negated = negated;
     let name = if scanner.take("{") {

@@ -1,4 +1,4 @@
-//! What a backslash means.
+//! Escapes: a backslash and what follows it.
 
 use regex_syntax::hir::ClassUnicode;
 
@@ -6,7 +6,7 @@ use super::ast::{Assertion, Ast, Flags};
 use super::class;
 use super::scanner::Scanner;
 
-/// What an escape stands for where a character can stand.
+/// The meaning of an escape in place of a character.
 pub(super) enum Escape {
     /// One character.
     Character(char),
@@ -64,7 +64,7 @@ fn assertion(letter: char) -> Option<Assertion> {
     })
 }
 
-/// What means the same inside and outside brackets.
+/// Reads an escape that means the same inside and outside brackets.
 fn common(scanner: &mut Scanner<'_>) -> Result<Escape, String> {
     if scanner.peek() == Some('0') {
         return octal(scanner, 3).map(Escape::Character);
@@ -85,7 +85,7 @@ fn common(scanner: &mut Scanner<'_>) -> Result<Escape, String> {
         'x' => hexadecimal(scanner)?,
         'o' => braced(scanner, 'o', 8)?,
         'L' | 'l' | 'U' | 'u' => return Err(format!("\\{letter} is not supported.")),
-        // Any other letter or sign stands for itself.
+        // Any other character stands for itself.
         other => other,
     }))
 }

@@ -1,4 +1,4 @@
-//! Ignoring case as the server's PCRE does it: by Unicode 7.
+//! Ignoring case by Unicode 7, as the server's PCRE does.
 
 use std::sync::LazyLock;
 
@@ -6,8 +6,8 @@ use regex_syntax::hir::ClassUnicode;
 
 use super::set;
 
-/// The characters whose other cases came after Unicode 7, found by asking a server about every
-/// character that has one. To the server each of them matches only itself.
+/// The characters whose other cases came after Unicode 7, found by asking a server about every character that has one.
+/// On the server each of them matches only itself.
 const NEWER: &[(char, char)] = &[
     ('\u{19b}', '\u{19b}'),
     ('\u{264}', '\u{264}'),

@@ -1,9 +1,9 @@
-//! What a group begins with: its kind, and the options it sets.
+//! The beginning of a group: its kind, and the options that it sets.
 
 use super::ast::Flags;
 use super::scanner::Scanner;
 
-/// What stands after an opening parenthesis.
+/// The meaning of an opening parenthesis.
 pub(super) enum Opening {
     /// A group, capturing or not, with the options inside it.
     Group(Flags),

@@ -1,4 +1,4 @@
-//! What runs a pattern: a plain search where that is enough, else a bounded automaton.
+//! Programs that run patterns: a plain search if that is enough, else a bounded automaton.
 
 use std::cell::RefCell;
 
@@ -14,54 +14,55 @@ use super::super::cost::Meter;
 /// A pattern ready to run.
 #[derive(Clone, Debug)]
 pub(super) enum Program {
-    /// The text contains this.
+    /// A part that the text must contain.
     Contains(Box<str>),
-    /// The text begins with this.
+    /// A text that the text must begin with.
     Prefix(Box<str>),
-    /// Anything else.
+    /// An automaton, for all other patterns.
     Automaton(Box<Automaton>),
 }
 
-/// One automaton and the ways to run it, each in time proportional to the text. For long texts its
-/// states are put together as they are met, which is by far the fastest unless it comes to too many of
-/// them. Else the first of these is faster, and gives up on long texts before it begins.
+/// One NFA and the ways to run it, each in time proportional to the text.
+///
+/// Long texts are run through a lazy DFA first: by far the fastest way, unless too many states come up. Otherwise
+/// `short` is the faster one; it refuses texts that are too long for its memory.
 #[derive(Clone, Debug)]
 pub(super) struct Automaton {
     short: BoundedBacktracker,
     long: PikeVM,
 }
 
-/// What it takes, in steps: to begin a search,
-const SEARCH: usize = 100;
-/// a byte of a plain search,
-const SEARCHED: usize = 1;
-/// to follow one state over one byte,
-const STATE: usize = 8;
-/// to set a deterministic automaton up,
-const MAKING: usize = 20_000;
-/// a byte of it,
-const BYTE: usize = 2;
-/// and to find out where a byte leads, at all and for each state that it may come from.
-const MADE: usize = 300;
-const STATE_MADE: usize = 8;
+/// The steps to begin a search.
+const SEARCH_STEPS: usize = 100;
+/// The steps for a byte of a plain search.
+const SEARCHED_BYTE_STEPS: usize = 1;
+/// The steps to follow one state of the NFA over one byte.
+const NFA_STATE_STEPS: usize = 8;
+/// The steps to set up a lazy DFA.
+const DFA_SETUP_STEPS: usize = 20_000;
+/// The steps to follow a known transition of the DFA.
+const DFA_BYTE_STEPS: usize = 2;
+/// The steps to compute a new transition of the DFA, and those for each state of the NFA besides.
+const TRANSITION_STEPS: usize = 300;
+const TRANSITION_STATE_STEPS: usize = 8;
 
-/// The memory for states put together.
-const STATES_BYTES: usize = 256 << 10;
-/// Texts shorter than this are not worth making them.
-const LONG_TEXT: usize = 4 << 10;
+/// Most bytes of memory of a lazy DFA.
+const DFA_BYTES: usize = 256 << 10;
+/// Bytes from which on a text is worth a lazy DFA.
+const LONG_TEXT_BYTES: usize = 4 << 10;
 
 thread_local! {
-    /// Working memory for all patterns: a pattern of its own keeps none.
-    static MEMORY: RefCell<Memory> = const { RefCell::new(Memory { short: None, long: None }) };
+    /// Working memory for all patterns: no pattern keeps any.
+    static CACHES: RefCell<Caches> = const { RefCell::new(Caches { short: None, long: None }) };
 }
 
-struct Memory {
+struct Caches {
     short: Option<backtrack::Cache>,
     long: Option<pikevm::Cache>,
 }
 
 impl Program {
-    /// Compiles within `most` bytes.
+    /// Compiles a program of at most `most` bytes.
     pub(super) fn compile(hir: &Hir, most: usize) -> Result<Self, String> {
         if let Some(text) = literal(hir) {
             return Ok(Self::Contains(text));
@@ -80,7 +81,7 @@ impl Program {
         Ok(Self::Automaton(Box::new(Automaton { short, long })))
     }
 
-    /// The memory that it takes, in bytes.
+    /// Returns the bytes of memory that it takes.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Contains(text) | Self::Prefix(text) => text.len(),
@@ -88,17 +89,19 @@ impl Program {
         }
     }
 
-    /// How many steps a match may take for a text of no bytes, and for each byte of one.
+    /// Returns the most steps of a match with an empty text, and those for each byte.
     pub(super) fn most_steps(&self) -> (usize, usize) {
         match self {
-            Self::Contains(text) => (SEARCH + text.len(), SEARCHED),
-            Self::Prefix(text) => (SEARCH + text.len(), 0),
-            // In vain as a deterministic automaton, then once more.
+            Self::Contains(text) => (SEARCH_STEPS + text.len(), SEARCHED_BYTE_STEPS),
+            Self::Prefix(text) => (SEARCH_STEPS + text.len(), 0),
+            // A lazy DFA in vain, then once more.
             Self::Automaton(automaton) => {
                 let states = automaton.states();
                 (
-                    SEARCH + states,
-                    BYTE + MAKING.div_ceil(LONG_TEXT) + 2 * states * STATE,
+                    SEARCH_STEPS + states,
+                    DFA_BYTE_STEPS
+                        + DFA_SETUP_STEPS.div_ceil(LONG_TEXT_BYTES)
+                        + 2 * states * NFA_STATE_STEPS,
                 )
             }
         }
@@ -108,15 +111,15 @@ impl Program {
     pub(super) fn is_match<M: Meter>(&self, text: &str, meter: &mut M) -> Result<bool, M::Over> {
         match self {
             Self::Contains(part) => {
-                meter.charge(SEARCH + part.len() + text.len() * SEARCHED)?;
+                meter.charge(SEARCH_STEPS + part.len() + text.len() * SEARCHED_BYTE_STEPS)?;
                 Ok(text.contains(&**part))
             }
             Self::Prefix(part) => {
-                meter.charge(SEARCH + part.len())?;
+                meter.charge(SEARCH_STEPS + part.len())?;
                 Ok(text.starts_with(&**part))
             }
             Self::Automaton(automaton) => {
-                MEMORY.with_borrow_mut(|memory| automaton.is_match(text, memory, meter))
+                CACHES.with_borrow_mut(|memory| automaton.is_match(text, memory, meter))
             }
         }
     }
@@ -131,24 +134,24 @@ impl Automaton {
         self.nfa().states().len()
     }
 
-    /// The most that it takes to follow all states over a text.
+    /// Returns the most steps to follow all states of the NFA over a text.
     fn cost(&self, text: &str) -> usize {
-        text.len() * self.states() * STATE
+        text.len() * self.states() * NFA_STATE_STEPS
     }
 
     fn is_match<M: Meter>(
         &self,
         text: &str,
-        memory: &mut Memory,
+        memory: &mut Caches,
         meter: &mut M,
     ) -> Result<bool, M::Over> {
         let input = Input::new(text).earliest(true);
-        if text.len() >= LONG_TEXT
-            && let Some(matched) = self.by_states(text, meter)?
+        if text.len() >= LONG_TEXT_BYTES
+            && let Some(matched) = self.by_dfa(text, meter)?
         {
             return Ok(matched);
         }
-        meter.charge(SEARCH + self.states() + self.cost(text))?;
+        meter.charge(SEARCH_STEPS + self.states() + self.cost(text))?;
         if text.len() <= self.short.max_haystack_len() {
             let cache = memory
                 .short
@@ -163,45 +166,44 @@ impl Automaton {
         Ok(self.long.is_match(cache, input))
     }
 
-    /// Runs as a deterministic automaton that is made on the way, and forgotten afterwards: a pattern
-    /// keeps no states. `None` if its memory fills too quickly, or if so many states are made that
-    /// following each costs no more.
-    fn by_states<M: Meter>(&self, text: &str, meter: &mut M) -> Result<Option<bool>, M::Over> {
-        meter.charge(MAKING + text.len() * BYTE)?;
+    /// Runs a lazy DFA, which is dropped afterwards: patterns keep no states. `None` if its memory fills too quickly, or
+    /// if it computes so many transitions that following all states of the NFA costs no more.
+    fn by_dfa<M: Meter>(&self, text: &str, meter: &mut M) -> Result<Option<bool>, M::Over> {
+        meter.charge(DFA_SETUP_STEPS + text.len() * DFA_BYTE_STEPS)?;
         let config = DFA::config()
-            .cache_capacity(STATES_BYTES)
+            .cache_capacity(DFA_BYTES)
             .minimum_cache_clear_count(Some(4))
             .minimum_bytes_per_state(Some(16));
         let nfa = self.nfa().clone();
-        let Ok(states) = DFA::builder().configure(config).build_from_nfa(nfa) else {
+        let Ok(dfa) = DFA::builder().configure(config).build_from_nfa(nfa) else {
             return Ok(None);
         };
-        let making = Making {
-            cache: states.create_cache(),
-            states,
-            one: MADE + self.states() * STATE_MADE,
-            left: self.cost(text),
+        let lazy_dfa = LazyDfa {
+            cache: dfa.create_cache(),
+            dfa,
+            transition_steps: TRANSITION_STEPS + self.states() * TRANSITION_STATE_STEPS,
+            worth_steps: self.cost(text),
         };
-        making.run(text, meter)
+        lazy_dfa.run(text, meter)
     }
 }
 
-/// A deterministic automaton while it is made.
-struct Making {
-    states: DFA,
+/// A deterministic automaton, computed while it runs.
+struct LazyDfa {
+    dfa: DFA,
     cache: Cache,
-    /// How many steps it may take to find out where one byte leads.
-    one: usize,
-    /// How many it is worth.
-    left: usize,
+    /// The most steps to compute one transition.
+    transition_steps: usize,
+    /// The steps for which it is still worth while.
+    worth_steps: usize,
 }
 
-impl Making {
-    /// After "Lazy DFA" in the documentation of `regex_automata`: whether there is a match is known one
-    /// byte behind it.
+impl LazyDfa {
+    /// Runs over a text, as in "Lazy DFA" in the documentation of `regex_automata`: a match is known one byte after its
+    /// end.
     fn run<M: Meter>(mut self, text: &str, meter: &mut M) -> Result<Option<bool>, M::Over> {
         let input = Input::new(text).earliest(true);
-        let Ok(mut at) = self.states.start_state_forward(&mut self.cache, &input) else {
+        let Ok(mut at) = self.dfa.start_state_forward(&mut self.cache, &input) else {
             return Ok(None);
         };
         self.cache.search_start(0);
@@ -209,19 +211,19 @@ impl Making {
             let known = if at.is_tagged() {
                 None
             } else {
-                let next = self.states.next_state_untagged(&self.cache, at, byte);
+                let next = self.dfa.next_state_untagged(&self.cache, at, byte);
                 (!next.is_unknown()).then_some(next)
             };
             at = if let Some(next) = known {
                 next
             } else {
-                meter.charge(self.one)?;
-                let Some(left) = self.left.checked_sub(self.one) else {
+                meter.charge(self.transition_steps)?;
+                let Some(left) = self.worth_steps.checked_sub(self.transition_steps) else {
                     return Ok(None);
                 };
-                self.left = left;
+                self.worth_steps = left;
                 self.cache.search_update(place);
-                match self.states.next_state(&mut self.cache, at, byte) {
+                match self.dfa.next_state(&mut self.cache, at, byte) {
                     Ok(next) => next,
                     Err(_) => return Ok(None),
                 }
@@ -233,8 +235,8 @@ impl Making {
                 return Ok(None);
             }
         }
-        meter.charge(self.one)?;
-        let end = self.states.next_eoi_state(&mut self.cache, at);
+        meter.charge(self.transition_steps)?;
+        let end = self.dfa.next_eoi_state(&mut self.cache, at);
         Ok(end.ok().map(|end| end.is_match()))
     }
 }
@@ -273,7 +275,7 @@ mod tests {
         sure(pattern.program().is_match(text, &mut Free))
     }
 
-    /// All ways to run a pattern agree, in the middle of characters and at the ends of texts too.
+    /// In the middle of characters and at the ends of texts too.
     #[test]
     fn every_way_to_run_a_pattern_finds_the_same() {
         let texts = [
@@ -316,16 +318,16 @@ mod tests {
                 let plain = automaton
                     .long
                     .is_match(&mut automaton.long.create_cache(), input.clone());
-                let making = automaton.by_states(text, &mut Steps::default());
-                // What is not worth it is run otherwise.
-                let by_states = making.expect("few steps").unwrap_or(plain);
-                assert_eq!(by_states, plain, "{source} on {text:.20}");
+                let lazy_dfa = automaton.by_dfa(text, &mut Steps::default());
+                // A DFA that is not worth while has no answer.
+                let by_dfa = lazy_dfa.expect("few steps").unwrap_or(plain);
+                assert_eq!(by_dfa, plain, "{source} on {text:.20}");
                 assert_eq!(is_match(&pattern, text), plain, "{source} on {text:.20}");
             }
         }
     }
 
-    /// What would take too much memory is run otherwise.
+    /// It would take too much memory as a DFA.
     #[test]
     fn a_pattern_of_very_many_states_is_run_all_the_same() {
         let pattern = Pattern::compile("(a|b)*a(a|b){16}c", "", &Limits::default()).unwrap();

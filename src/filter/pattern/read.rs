@@ -1,4 +1,4 @@
-//! Reads a pattern by PCRE's rules.
+//! A reader of patterns by PCRE's rules.
 
 use super::ast::{Assertion, Ast, Flags};
 use super::bracket;
@@ -7,14 +7,14 @@ use super::escape;
 use super::group::{self, Opening};
 use super::scanner::Scanner;
 
-/// How deep groups may nest: PCRE's own limit.
+/// Most levels of groups: PCRE's own limit.
 const MAX_NESTING: usize = 249;
 /// The largest count in braces: PCRE's own limit.
 const MAX_COUNT: u32 = 65_535;
 
 /// Reads a whole pattern.
 pub(super) fn read(pattern: &str, flags: Flags) -> Result<Ast, String> {
-    let mut reader = Reader {
+    let mut reader = PatternReader {
         scanner: Scanner::new(pattern),
         names: Vec::new(),
         nesting: 0,
@@ -26,7 +26,7 @@ pub(super) fn read(pattern: &str, flags: Flags) -> Result<Ast, String> {
     }
 }
 
-struct Reader<'p> {
+struct PatternReader<'p> {
     scanner: Scanner<'p>,
     names: Vec<&'p str>,
     nesting: usize,
@@ -36,7 +36,7 @@ struct Reader<'p> {
 #[derive(Default)]
 struct Branch {
     items: Vec<Ast>,
-    /// Whether a quantifier may follow the last item.
+    /// True if a quantifier may follow the last item.
     repeatable: bool,
 }
 
@@ -47,9 +47,9 @@ impl Branch {
     }
 }
 
-impl Reader<'_> {
-    /// The alternatives up to a closing parenthesis, which is left, or the end. Options set on the
-    /// way hold to the end of the group, across alternatives.
+impl PatternReader<'_> {
+    /// Reads alternatives up to the end or a closing parenthesis, which is left. Options that are set on the way hold to
+    /// the end of the group, across alternatives.
     fn group(&mut self, mut flags: Flags) -> Result<Ast, String> {
         let mut branches = Vec::new();
         let mut branch = Branch::default();
@@ -98,7 +98,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Skips a comment, or what extended mode ignores; whether there was any.
+    /// Skips a comment, or characters that extended mode ignores. Returns whether there were any.
     fn skip(&mut self, flags: Flags) -> Result<bool, String> {
         if self.scanner.take("(?#") {
             return match self.scanner.take_until(")") {
@@ -110,8 +110,8 @@ impl Reader<'_> {
             return Ok(false);
         }
         if self.scanner.take("#") {
-            // The server compiles a pattern a second time with a parenthesis around it, which a
-            // comment that runs to the end would swallow.
+            // The server compiles a pattern a second time with parentheses around it. A comment that runs to the
+            // end would swallow the closing one.
             return match self.scanner.take_until("\n") {
                 Some(_) => Ok(true),
                 None => Err("A comment in extended mode must end with a newline.".to_owned()),
@@ -121,7 +121,7 @@ impl Reader<'_> {
         Ok(!self.scanner.take_while(usize::MAX, space).is_empty())
     }
 
-    /// A quantifier, if one comes next. Whether it is lazy does not matter to a filter.
+    /// Reads a quantifier, if one comes next. A filter need not know whether it is lazy.
     fn quantifier(&mut self, flags: Flags) -> Result<Option<(u32, Option<u32>)>, String> {
         let counts = match self.scanner.peek() {
             Some('*') => (0, None),

@@ -1,23 +1,23 @@
 //! A cursor over the characters of a pattern.
 
-/// Where reading stands.
+/// The rest of a pattern.
 #[derive(Clone, Debug)]
 pub(super) struct Scanner<'p> {
     rest: &'p str,
 }
 
 impl<'p> Scanner<'p> {
-    /// At the start of `pattern`.
+    /// Starts at the beginning of `pattern`.
     pub(super) fn new(pattern: &'p str) -> Self {
         Self { rest: pattern }
     }
 
-    /// What is left.
+    /// Returns the rest.
     pub(super) fn rest(&self) -> &'p str {
         self.rest
     }
 
-    /// The next character, left in place.
+    /// Returns the next character without taking it.
     pub(super) fn peek(&self) -> Option<char> {
         self.rest.chars().next()
     }
@@ -36,14 +36,14 @@ impl<'p> Scanner<'p> {
         rest.is_some()
     }
 
-    /// Takes up to `end` and `end` itself, and gives what stood before; None if there is no `end`.
+    /// Takes everything up to `end` and `end` itself, and returns what came before `end`; `None` if there is no `end`.
     pub(super) fn take_until(&mut self, end: &str) -> Option<&'p str> {
         let (before, after) = self.rest.split_once(end)?;
         self.rest = after;
         Some(before)
     }
 
-    /// Takes up to `most` characters that pass.
+    /// Takes characters while they pass, at most `most`.
     pub(super) fn take_while(&mut self, most: usize, pass: impl Fn(char) -> bool) -> &'p str {
         let passing = self
             .rest

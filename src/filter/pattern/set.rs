@@ -2,7 +2,7 @@
 
 use regex_syntax::hir::{ClassUnicode, ClassUnicodeRange};
 
-/// The set of the given inclusive ranges.
+/// Returns the set of the given inclusive ranges.
 pub(super) fn ranges(ranges: &[(char, char)]) -> ClassUnicode {
     ClassUnicode::new(
         ranges
@@ -11,12 +11,12 @@ pub(super) fn ranges(ranges: &[(char, char)]) -> ClassUnicode {
     )
 }
 
-/// Every character.
+/// Returns the set of all characters.
 pub(super) fn any() -> ClassUnicode {
     ranges(&[('\0', char::MAX)])
 }
 
-/// Every character that is not in `class`.
+/// Returns the set of all characters that are not in `class`.
 pub(super) fn not(mut class: ClassUnicode) -> ClassUnicode {
     class.negate();
     class

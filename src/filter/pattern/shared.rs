@@ -1,59 +1,58 @@
-//! Patterns that are in use, so that each is compiled once and kept once, however many filters have it.
+//! The patterns in use, so that each is compiled once and stored once, however many filters have it.
 //!
-//! To compile one takes a thousand times as long as to find it, and whoever only shows a subscription
-//! reads its filter, too. For those whose subscriptions are paused or gone from the index, some that
-//! were used last are kept.
+//! Compiling one takes a thousand times as long as finding it, and showing a subscription parses its filter too. Some of
+//! the last ones are kept even if nobody uses them: their subscriptions may be paused.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
-use super::Compiled;
+use super::CompiledPattern;
 
-/// A pattern as written, and the memory that it may take.
-type Key = (Box<str>, Box<str>, usize);
+/// A pattern and its options as written, and the bound of its memory.
+type PatternKey = (Box<str>, Box<str>, usize);
 
-/// The memory for patterns that may be in use by nobody, in bytes.
+/// Most bytes of patterns that are kept whether anybody uses them or not.
 const KEPT_BYTES: usize = 8 << 20;
 
 static PATTERNS: LazyLock<Mutex<Patterns>> = LazyLock::new(Mutex::default);
 
 #[derive(Default)]
 struct Patterns {
-    known: HashMap<Key, Weak<Compiled>>,
-    /// How many may be known before those that are gone are looked for.
-    room: usize,
-    /// Those compiled last.
-    kept: VecDeque<Arc<Compiled>>,
+    by_source: HashMap<PatternKey, Weak<CompiledPattern>>,
+    /// The number of entries above which dead ones are swept.
+    sweep_above: usize,
+    /// The patterns compiled last.
+    kept: VecDeque<Arc<CompiledPattern>>,
     kept_bytes: usize,
 }
 
-/// The pattern, made by `compile` if nobody has it.
+/// Finds a pattern, or makes it by `compile` if nobody has it.
 pub(super) fn compiled(
     source: &str,
     options: &str,
     most: usize,
-    compile: impl FnOnce() -> Result<Compiled, String>,
-) -> Result<Arc<Compiled>, String> {
+    compile: impl FnOnce() -> Result<CompiledPattern, String>,
+) -> Result<Arc<CompiledPattern>, String> {
     let key = (source.into(), options.into(), most);
     if let Some(known) = find(&key) {
         return Ok(known);
     }
-    // Without the lock: other threads wait for no pattern but their own.
+    // Without the lock, so that no thread waits for another one's pattern.
     let new = Arc::new(compile()?);
     let mut patterns = PATTERNS.lock().unwrap_or_else(PoisonError::into_inner);
-    patterns.known.insert(key, Arc::downgrade(&new));
+    patterns.by_source.insert(key, Arc::downgrade(&new));
     patterns.keep(&new);
-    patterns.forget();
+    patterns.sweep();
     Ok(new)
 }
 
-fn find(key: &Key) -> Option<Arc<Compiled>> {
+fn find(key: &PatternKey) -> Option<Arc<CompiledPattern>> {
     let patterns = PATTERNS.lock().unwrap_or_else(PoisonError::into_inner);
-    patterns.known.get(key)?.upgrade()
+    patterns.by_source.get(key)?.upgrade()
 }
 
 impl Patterns {
-    fn keep(&mut self, new: &Arc<Compiled>) {
+    fn keep(&mut self, new: &Arc<CompiledPattern>) {
         self.kept_bytes += new.bytes();
         self.kept.push_back(Arc::clone(new));
         while self.kept_bytes > KEPT_BYTES
@@ -63,11 +62,12 @@ impl Patterns {
         }
     }
 
-    /// Forgets those that are gone, once half of what is known may be.
-    fn forget(&mut self) {
-        if self.known.len() > self.room {
-            self.known.retain(|_, pattern| pattern.strong_count() > 0);
-            self.room = 2 * self.known.len() + 64;
+    /// Drops dead entries, once half of all entries may be dead.
+    fn sweep(&mut self) {
+        if self.by_source.len() > self.sweep_above {
+            self.by_source
+                .retain(|_, pattern| pattern.strong_count() > 0);
+            self.sweep_above = 2 * self.by_source.len() + 64;
         }
     }
 }
@@ -93,9 +93,9 @@ mod tests {
             let source = format!("[a-z]{{1000}}{number}");
             let new = Pattern::compile(&source, "", &Limits::default()).unwrap();
             let key = (source.into(), "".into(), 0);
-            patterns.known.insert(key, Arc::downgrade(&new.0));
+            patterns.by_source.insert(key, Arc::downgrade(&new.0));
             patterns.keep(&new.0);
-            patterns.forget();
+            patterns.sweep();
         }
         assert!(patterns.kept_bytes <= KEPT_BYTES);
         let kept: usize = patterns.kept.iter().map(|kept| kept.bytes()).sum();

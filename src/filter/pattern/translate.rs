@@ -1,8 +1,8 @@
-//! From what PCRE means to what the automaton can do.
+//! The translation of patterns for the automaton.
 //!
-//! Two of PCRE's positions have no counterpart: `$` before a newline that ends the text, and `^` in
-//! multi-line mode, which does not hold after such a newline. Both can be said by consuming that
-//! character where nothing follows in the pattern, or where something longer than nothing must.
+//! Two of PCRE's positions have no counterpart: `$` before a newline that ends the text, and `^` in multi-line mode,
+//! which does not hold after such a newline. Both can be expressed by consuming that newline, if either nothing follows
+//! in the pattern or at least one character must.
 
 use regex_syntax::hir::{Class, Hir, Look, Repetition};
 
@@ -10,12 +10,12 @@ use super::ast::Assertion::{self, LineEnd, LineStart};
 use super::ast::Ast;
 use super::set;
 
-/// What comes after a part of the pattern, whichever way it goes on.
+/// A statement about the rest of the pattern after a part, whichever way the match goes on.
 #[derive(Clone, Copy)]
 struct After {
-    /// Nothing at all.
+    /// True if nothing follows.
     nothing: bool,
-    /// At least one character.
+    /// True if at least one character follows.
     something: bool,
 }
 
@@ -82,14 +82,14 @@ fn concat(parts: &[Ast], mut after: After) -> Result<Hir, String> {
     Ok(Hir::concat(translated))
 }
 
-/// `^$` in multi-line mode, at the end of the pattern.
+/// Translates `^$` in multi-line mode at the end of the pattern.
 fn empty_line() -> Hir {
     let first = Hir::concat(vec![Hir::look(Look::Start), Hir::look(Look::EndLF)]);
     let later = Hir::concat(vec![Hir::look(Look::StartLF), Hir::literal(*b"\n")]);
     Hir::alternation(vec![first, later])
 }
 
-/// What comes after a part that stands before `each`.
+/// Returns the statement about the rest after a part that precedes `each`.
 fn before(each: &Ast, after: After) -> After {
     let transparent = matches!(each, Ast::Assert(Assertion::EndOrLastNewline))
         || matches!(each, Ast::Concat(parts) if parts.is_empty());
@@ -134,7 +134,7 @@ fn assert(assertion: Assertion, after: After) -> Result<Hir, String> {
     }
 }
 
-/// The fewest characters that a part can match, as far as it matters: none, or some.
+/// Returns 0 if a part can match nothing, else a number above 0.
 fn min_length(ast: &Ast) -> usize {
     match ast {
         Ast::Class(_) => 1,

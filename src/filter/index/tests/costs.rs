@@ -1,9 +1,9 @@
-//! What a match costs is bounded, known beforehand, and the same in an index and alone.
+//! The cost of a match is bounded, known beforehand, and the same in an index and alone.
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use proptest::prelude::*;
 
-use super::super::event::{Event, Values};
+use super::super::event::{Event, PathValues};
 use super::inputs::{event, filter, texts, textual};
 use super::raw;
 use crate::filter::cost::{Budgets, MOST_STEPS};
@@ -13,17 +13,17 @@ fn parsed(filter: &Document) -> Option<Filter> {
     Filter::parse(&raw(filter)).ok()
 }
 
-/// The keys that match and those that are too expensive, in order.
+/// Returns the keys that match and those that are too expensive, sorted.
 fn asked(
     index: &FilterIndex<u8>,
     document: &RawDocumentBuf,
     budgets: Budgets,
 ) -> (Vec<u8>, Vec<u8>) {
-    let (mut found, mut dear) = (Vec::new(), Vec::new());
-    index.matching_for(document, budgets, &mut found, &mut dear);
+    let (mut found, mut too_expensive) = (Vec::new(), Vec::new());
+    index.matching_for(document, budgets, &mut found, &mut too_expensive);
     found.sort_unstable();
-    dear.sort_unstable();
-    (found, dear)
+    too_expensive.sort_unstable();
+    (found, too_expensive)
 }
 
 /// An index says of each filter what the filter says alone, however small the budget.
@@ -34,22 +34,22 @@ fn check_alike(
 ) -> Result<(), TestCaseError> {
     let filters: Vec<(u8, Filter)> = (0..).zip(filters.iter().filter_map(parsed)).collect();
     let index: FilterIndex<u8> = filters.iter().cloned().collect();
-    // In another order, paths and conditions have other numbers.
+    // In another order, paths and conditions have other ids.
     let reversed: FilterIndex<u8> = filters.iter().rev().cloned().collect();
     for document in documents {
-        let (mut found, mut dear) = (Vec::new(), Vec::new());
+        let (mut found, mut too_expensive) = (Vec::new(), Vec::new());
         for (key, filter) in &filters {
             match filter.matches_within(document, &mut Steps::new(budgets.most)) {
                 Ok(true) => found.push(*key),
                 Ok(false) => {}
-                Err(TooExpensive) => dear.push(*key),
+                Err(TooExpensive) => too_expensive.push(*key),
             }
         }
         prop_assert_eq!(
             asked(&index, document, budgets),
-            (found.clone(), dear.clone())
+            (found.clone(), too_expensive.clone())
         );
-        prop_assert_eq!(asked(&reversed, document, budgets), (found, dear));
+        prop_assert_eq!(asked(&reversed, document, budgets), (found, too_expensive));
     }
     Ok(())
 }
@@ -59,7 +59,7 @@ fn budgets() -> impl Strategy<Value = Budgets> {
     let most = prop_oneof![0..2_000_u64, 0..20_000_u64, 0..200_000_u64];
     (most, 1..9_u64, 0..2_usize, 0..300_u64).prop_map(|(most, part, visits_per_byte, glance)| {
         Budgets {
-            ordinary: most / part,
+            first_steps: most / part,
             most,
             together: u64::MAX,
             visits_per_byte,
@@ -89,7 +89,7 @@ proptest! {
         check_alike(&filters, &documents, budgets)?;
     }
 
-    /// Little for all together leaves filters undecided, and tells nothing that is wrong.
+    /// A small budget for all together leaves filters undecided, and makes no answer wrong.
     #[test]
     fn what_all_may_take_changes_no_answer(
         filters in prop::collection::vec(filter(), 1..12),
@@ -101,11 +101,11 @@ proptest! {
         let filters: Vec<(u8, Filter)> = (0..).zip(filters.iter().filter_map(parsed)).collect();
         let index: FilterIndex<u8> = filters.iter().cloned().collect();
         for document in &documents {
-            let (mut found, mut dear) = (Vec::new(), Vec::new());
-            let effort = index.matching_for(document, budgets, &mut found, &mut dear);
+            let (mut found, mut too_expensive) = (Vec::new(), Vec::new());
+            let effort = index.matching_for(document, budgets, &mut found, &mut too_expensive);
             for (key, filter) in &filters {
                 let alone = filter.matches_within(document, &mut Steps::new(budgets.most));
-                let told = (found.contains(key), dear.contains(key), effort.undecided.contains(key));
+                let told = (found.contains(key), too_expensive.contains(key), effort.undecided.contains(key));
                 match told {
                     (true, false, false) => prop_assert_eq!(alone, Ok(true)),
                     (false, true, false) => prop_assert_eq!(alone, Err(TooExpensive)),
@@ -116,7 +116,7 @@ proptest! {
         }
     }
 
-    /// What is run uncounted costs no more than was thought.
+    /// Uncounted matches cost no more than their weight says.
     #[test]
     fn no_match_takes_more_steps_than_its_weight_says(
         filter in filter(),
@@ -133,7 +133,7 @@ proptest! {
         }
     }
 
-    /// A path and a document of numbers, both deep: each element is met once with each rest of the path.
+    /// A path and a document of numbers, both deep: each element is visited once with each rest of the path.
     #[test]
     fn numbers_in_a_path_cost_its_length_times_the_document(
         path in prop::collection::vec(prop::sample::select(vec!["0", "0", "0", "1", "a"]), 1..100),
@@ -154,13 +154,13 @@ proptest! {
             let pairs = components * document.as_bytes().len() as u64;
             prop_assert!(steps.spent() <= 40 * pairs + 1_000, "{} for {}", steps.spent(), pairs);
             let index = FilterIndex::from_iter([(1, filter.clone())]);
-            let (found, dear) = asked(&index, &document, Budgets::default());
-            prop_assert_eq!((!found.is_empty(), dear), (filter.matches(&document), vec![]));
+            let (found, too_expensive) = asked(&index, &document, Budgets::default());
+            prop_assert_eq!((!found.is_empty(), too_expensive), (filter.matches(&document), vec![]));
         }
     }
 }
 
-/// Documents and arrays in each other. Every level holds the next at the place, or under the name, 0.
+/// Nests documents and arrays. Every level holds the next at the index, or under the name, 0.
 fn nested(levels: &[u8], leaf: u8) -> RawDocumentBuf {
     let leaf = match leaf {
         0 => Bson::Int32(1),
@@ -177,7 +177,7 @@ fn nested(levels: &[u8], leaf: u8) -> RawDocumentBuf {
     raw(&doc! { "0": whole })
 }
 
-/// Each level is reached by its place and by its name, which doubles the ways to the next.
+/// Each level is reached by its index and by its name, which doubles the ways to the next.
 #[test]
 fn a_filter_of_numbers_ends_on_a_document_of_numbers() {
     let document = nested(&[0; 45], 0);
@@ -200,7 +200,7 @@ fn a_filter_of_numbers_ends_on_a_document_of_numbers() {
 fn what_is_too_expensive_is_told_and_does_not_match() {
     let filter = parsed(&doc! { "a": { "$regex": "[ab]*a[ab]{900}c" } });
     let filter = filter.expect("the filter is legal");
-    // Letters without a pattern: every one leads to states that were not met before.
+    // Letters without any regularity: each leads to new states.
     let mut word = 1_u32;
     let letters = (0..900_000).map(|_| {
         word = word.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -218,18 +218,18 @@ fn what_is_too_expensive_is_told_and_does_not_match() {
     assert!(!explained.holds && explained.truncated && explained.parts.is_empty());
     let plain = parsed(&doc! { "b": 7 }).expect("the filter is legal");
     let index = FilterIndex::from_iter([(1, filter), (2, plain)]);
-    let (mut found, mut dear) = (Vec::new(), Vec::new());
-    let effort = index.matching_within(&document, &mut found, &mut dear);
-    assert_eq!((found, dear), (vec![2], vec![1]));
+    let (mut found, mut too_expensive) = (Vec::new(), Vec::new());
+    let effort = index.matching_within(&document, &mut found, &mut too_expensive);
+    assert_eq!((found, too_expensive), (vec![2], vec![1]));
     let expected = Effort {
         steps: MOST_STEPS,
-        dearest: Some((1, MOST_STEPS)),
+        most_expensive: Some((1, MOST_STEPS)),
         undecided: vec![],
     };
     assert_eq!(effort, expected);
 }
 
-/// The higher its number, the more a filter looks for in `a`.
+/// Makes a filter that looks for more in `a`, the higher its number.
 fn looks_for(number: u8, also: &Document) -> Filter {
     let wanted = (0..5 + i32::from(number)).map(|n| doc! { "$elemMatch": { "a": 300 - n } });
     let wanted: Vec<Bson> = wanted.map(Bson::Document).collect();
@@ -251,15 +251,15 @@ fn expensive_filters_share_what_one_event_may_take() {
     let plain = parsed(&doc! { "a.a": { "$gt": 5 } }).expect("the filter is legal");
     index.insert(20, plain);
     let budgets = Budgets {
-        ordinary: 30_000,
+        first_steps: 30_000,
         most: 1_000_000,
         together: 500_000,
         ..Budgets::default()
     };
     let everyone = (0..=20).collect::<Vec<u8>>();
-    let (mut found, mut dear) = (Vec::new(), Vec::new());
-    let effort = index.matching_for(&document, budgets, &mut found, &mut dear);
-    assert!(dear.is_empty(), "{dear:?}");
+    let (mut found, mut too_expensive) = (Vec::new(), Vec::new());
+    let effort = index.matching_for(&document, budgets, &mut found, &mut too_expensive);
+    assert!(too_expensive.is_empty(), "{too_expensive:?}");
     assert!(found.contains(&20) && found.contains(&0), "{found:?}");
     let undecided = effort.undecided;
     assert!(
@@ -275,8 +275,8 @@ fn expensive_filters_share_what_one_event_may_take() {
     );
 }
 
-/// However many filters are ordinary, too: those that no value finds share what one event may take, and the
-/// lightest have theirs in every index.
+/// However many filters are ordinary: those that no value finds share what one event may take, and the lightest get
+/// their share in every index.
 #[test]
 fn ordinary_filters_share_what_one_event_may_take() {
     const NUMBER: u16 = 500;
@@ -288,7 +288,7 @@ fn ordinary_filters_share_what_one_event_may_take() {
         .map(|filter| parsed(&filter).expect("the filter is legal"));
     let filters: Vec<(u16, Filter)> = (0..).zip(filters).collect();
     let budgets = Budgets {
-        ordinary: 500_000,
+        first_steps: 500_000,
         most: 1_000_000,
         together: 1_000_000,
         ..Budgets::default()
@@ -305,11 +305,11 @@ fn ordinary_filters_share_what_one_event_may_take() {
     assert!(all > 3 * budgets.together, "{all}");
     let check = |filters: &mut dyn Iterator<Item = &(u16, Filter)>| {
         let index: FilterIndex<u16> = filters.cloned().collect();
-        let (mut found, mut dear) = (Vec::new(), Vec::new());
-        let effort = index.matching_for(&document, budgets, &mut found, &mut dear);
+        let (mut found, mut too_expensive) = (Vec::new(), Vec::new());
+        let effort = index.matching_for(&document, budgets, &mut found, &mut too_expensive);
         found.sort_unstable();
         assert_eq!(found, (NUMBER..NUMBER + 10).collect::<Vec<_>>());
-        assert!(dear.is_empty());
+        assert!(too_expensive.is_empty());
         effort.undecided
     };
     for undecided in [check(&mut filters.iter()), check(&mut filters.iter().rev())] {
@@ -322,7 +322,7 @@ fn ordinary_filters_share_what_one_event_may_take() {
     }
 }
 
-/// Filters that the event did not find come last, and what they leave undecided is that they do not match.
+/// Filters that the event did not find come last. If nothing is left for them, they do not match.
 #[test]
 fn what_others_took_is_no_fault_of_a_filter_that_cannot_match() {
     let document = to_look_through();
@@ -335,20 +335,20 @@ fn what_others_took_is_no_fault_of_a_filter_that_cannot_match() {
     };
     let index: FilterIndex<u8> = (0..20).map(filter).collect();
     let budgets = Budgets {
-        ordinary: 10,
+        first_steps: 10,
         most: 100_000,
         together: 300_000,
         ..Budgets::default()
     };
-    let (mut found, mut dear) = (Vec::new(), Vec::new());
-    let effort = index.matching_for(&document, budgets, &mut found, &mut dear);
-    let all = found.iter().chain(&dear).chain(&effort.undecided);
+    let (mut found, mut too_expensive) = (Vec::new(), Vec::new());
+    let effort = index.matching_for(&document, budgets, &mut found, &mut too_expensive);
+    let all = found.iter().chain(&too_expensive).chain(&effort.undecided);
     assert!(all.clone().all(|key| *key >= 10));
     assert_eq!(all.count(), 10);
     assert!(!effort.undecided.is_empty());
 }
 
-/// Which of equally heavy filters are still tried follows from what they say, not from when they came.
+/// The order among equally heavy filters depends on their contents, not on the order in which they came.
 #[test]
 fn equally_heavy_filters_come_in_the_same_order_everywhere() {
     let document = to_look_through();
@@ -363,23 +363,23 @@ fn equally_heavy_filters_come_in_the_same_order_everywhere() {
         here.insert(*key, filter.clone());
     }
     let budgets = Budgets {
-        ordinary: 10,
+        first_steps: 10,
         most: 1_000_000,
         together: 300_000,
         ..Budgets::default()
     };
     let undecided = |index: &FilterIndex<u8>| {
-        let (mut found, mut dear) = (Vec::new(), Vec::new());
-        let effort = index.matching_for(&document, budgets, &mut found, &mut dear);
-        assert!(!found.is_empty() && dear.is_empty());
+        let (mut found, mut too_expensive) = (Vec::new(), Vec::new());
+        let effort = index.matching_for(&document, budgets, &mut found, &mut too_expensive);
+        assert!(!found.is_empty() && too_expensive.is_empty());
         effort.undecided
     };
     assert!(!undecided(&here).is_empty());
     assert_eq!(undecided(&here), undecided(&there));
 }
 
-/// Each array in an array is reached by its place and by the name in its element, so that a set of paths
-/// can lead to one element in very many ways.
+/// Each array in an array is reached by its index and by the name in its element, so that a set of paths can lead to one
+/// element in very many ways.
 #[test]
 fn paths_that_double_at_every_level_do_not_multiply_an_event() {
     const LEVELS: u32 = 8;
@@ -407,8 +407,8 @@ fn paths_that_double_at_every_level_do_not_multiply_an_event() {
     );
     assert!(!event.is_surveyed());
     let stored = event.seen().iter().map(|seen| match &seen.values {
-        Values::One(_) => 1,
-        Values::Many(values) => values.capacity(),
+        PathValues::One(_) => 1,
+        PathValues::Many(values) => values.capacity(),
     });
     assert_eq!(stored.sum::<usize>(), 1);
     let mut found = Vec::new();
@@ -421,7 +421,7 @@ fn paths_that_double_at_every_level_do_not_multiply_an_event() {
     assert_eq!(found, alone);
 }
 
-/// What people write does not come near: an event full of arrays, asked for at every field.
+/// An event that people write stays far below the bounds, even if it is full of arrays and every field is asked for.
 #[test]
 fn an_event_of_many_small_documents_is_looked_up() {
     let names: Vec<String> = (0..12).map(|at| format!("field{at}")).collect();

@@ -1,4 +1,4 @@
-//! Work that follows from what it is done for, and not from its square.
+//! Work grows with its input, not with the square of it.
 
 use bson::{Bson, Document, doc};
 
@@ -14,7 +14,7 @@ fn parsed(filter: &Document) -> Filter {
     Filter::parse(&raw(filter)).expect("the filter is legal")
 }
 
-/// Doubling the input does no more than double the work, and some.
+/// Checks that doubling the input at most doubles the work, and a little.
 fn check_linear(sizes: [usize; 3], work: impl Fn(usize) -> usize) {
     let [small, middle, large] = sizes.map(|size| work(size).div_ceil(size));
     assert!(small > 0, "nothing is counted");
@@ -36,7 +36,7 @@ fn alternatives_in_alternatives_are_read_once() {
         tally::of(|| drop(Analysis { seed: 0 }.conjunctions(filter.root())))
     };
     check_linear([20, 40, 80], |depth| work(depth, false));
-    // No more than so many copies are made of what stands beside, and no more demands than so many.
+    // Both the copies of demands beside an `$or` and the demands of a conjunction are bounded.
     for depth in [40, 80] {
         assert!(work(depth, true) <= 64 * 128 + 130 * depth, "{depth}");
     }
@@ -92,7 +92,7 @@ fn a_digest_looks_at_so_much_however_large_the_value_is() {
     assert_eq!(work(100), work(10_000));
 }
 
-/// Values of arrays are looked up again for each value of another array beside them.
+/// The values of an array are looked up again for each value of another array beside them.
 #[test]
 fn combinations_of_arrays_are_looked_up_as_often_as_the_event_is_large() {
     let filters = (0..50).map(|n| (n, parsed(&doc! { "a": n, "b": "one" })));

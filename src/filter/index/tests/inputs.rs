@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::raw;
 
-/// A filter as a document; the key it goes under.
+/// A change of an index, or a question to it.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Insert(u8, Document),
@@ -13,7 +13,7 @@ pub(super) enum Step {
     Match(RawDocumentBuf),
 }
 
-/// Twice as many steps as keys, or fewer.
+/// Returns at most twice as many steps as keys.
 pub(super) fn steps(
     filter: impl Strategy<Value = Document>,
     event: impl Strategy<Value = RawDocumentBuf>,
@@ -56,7 +56,7 @@ pub(super) fn numbers() -> impl Strategy<Value = RawDocumentBuf> {
     (value, 0..2_i32).prop_map(|(a, b)| raw(&doc! { "a": a, "b": b }))
 }
 
-/// Names may come twice, as in what other programs store.
+/// Documents in which names may come twice, as in those that other programs store.
 pub(super) fn event() -> impl Strategy<Value = RawDocumentBuf> {
     let member = (prop::sample::select(vec!["a", "b", "c", "d"]), value(3));
     prop::collection::vec(member, 0..5).prop_map(|members| {
@@ -70,7 +70,7 @@ pub(super) fn event() -> impl Strategy<Value = RawDocumentBuf> {
     })
 }
 
-/// Few values, so that filters and events meet; among them all that compares oddly.
+/// Few values, so that filters and events meet. Among them are all that compare in odd ways.
 fn scalar() -> impl Strategy<Value = Bson> {
     let decimal = |text: &str| Bson::Decimal128(text.parse().expect("a number"));
     let regex = |pattern: &str, options: &str| {
@@ -149,7 +149,7 @@ fn value(depth: u32) -> impl Strategy<Value = Bson> {
     })
 }
 
-/// Something to compare with.
+/// Operands of comparisons.
 fn operand() -> impl Strategy<Value = Bson> {
     let whole = value(2).prop_filter("legal", |value| !format!("{value:?}").contains("Undefined"));
     prop_oneof![6 => scalar(), 1 => whole].prop_filter("no pattern", |value| {
@@ -172,7 +172,7 @@ fn comparison() -> impl Strategy<Value = Document> {
     prop_oneof![3 => one, 1 => range, 1 => numbers]
 }
 
-/// What may stand in place of a value.
+/// Documents of operators, in place of values.
 fn operators() -> impl Strategy<Value = Document> {
     let list = prop::collection::vec(prop_oneof![5 => operand(), 1 => scalar()], 0..4);
     let pattern = prop::sample::select(PATTERNS.to_vec());

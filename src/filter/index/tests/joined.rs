@@ -25,7 +25,7 @@ proptest! {
         for event in &events {
             let matches = one_alone.matches(event) && other_alone.matches(event);
             prop_assert_eq!(joined.matches(event), matches);
-            // As text, in which NaN is NaN.
+            // Compared as text, since NaN equals NaN there.
             let explained = |filter: &Filter| format!("{:?}", filter.explain(event));
             prop_assert_eq!(explained(&joined), explained(&parsed));
             let (mut of_joined, mut of_parsed) = (Steps::default(), Steps::default());
