@@ -130,7 +130,7 @@ impl Pending {
         Work {
             structural: self.waits(false),
             changes: PositionChanges {
-                whole: self.whole.take(),
+                snapshot: self.whole.take(),
                 ended: self.ended.drain().collect(),
                 begun: self.begun.drain().collect(),
                 acknowledged: self.acknowledged.drain().collect(),

@@ -103,7 +103,7 @@ async fn every_call_ends_and_says_that_the_database_is_away() {
     assert!(answers.3.unwrap_err().is_unavailable());
     assert!(answers.4.unwrap_err().is_unavailable());
     assert!(answers.5.unwrap_err().is_unavailable());
-    // Far from a bound on speed: it shows that the driver's own 30 s are not what ended the calls.
+    // No bound on speed: it only shows that the driver's own 30 s did not end the calls.
     assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
@@ -126,10 +126,10 @@ async fn a_server_that_does_not_answer_is_not_waited_for() {
     store.find_subscription("a").await.unwrap();
 }
 
-/// An oplog that is full loses its oldest entry at any time, also while that one is read.
+/// A full oplog may lose its oldest entry at any time, also while that is read.
 #[tokio::test]
 async fn the_oldest_entry_of_the_oplog_may_go_while_it_is_read() {
-    // A server has one such fail point.
+    // A server has only one such fail point.
     let mongod = Mongod::start(support::options()).await.unwrap();
     let config = Config {
         mongodb_uri: mongod.uri(),
@@ -220,7 +220,7 @@ async fn a_user_without_rights_is_told_which_to_grant() {
         ..Config::default()
     };
 
-    // To look is enough for one who may only read.
+    // A user who may only read can take a survey.
     let reader = Store::connect(&config("reader", "p")).await.unwrap();
     reader.survey().await.unwrap();
     let error = reader.migrate().await.unwrap_err();
@@ -243,7 +243,7 @@ async fn a_user_without_rights_is_told_which_to_grant() {
         "{error}"
     );
 
-    // A first migration needs no more than readWrite; changing what exists does.
+    // A first migration only needs readWrite; changing existing collections needs more.
     let writer = Store::connect(&config("writer", "p")).await.unwrap();
     writer.migrate().await.unwrap();
     writer.migrate().await.unwrap();
@@ -276,7 +276,7 @@ fn assert_no_values(error: &str) {
 async fn a_standalone_server_is_told_from_a_replica_set() {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
-    // That the server is still starting is what a connection waits for.
+    // A server that is still starting is waited for.
     let _server = Plain::start(port, folder.path(), &[]).await;
     for query in ["", "?directConnection=true", "?replicaSet=tidegate"] {
         let config = Config {

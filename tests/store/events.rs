@@ -1,5 +1,5 @@
 use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
-use mongodb::Client;
+use mongodb::{Client, error::ErrorKind};
 use tidegate::{
     config::Config,
     mongod::Mongod,
@@ -24,7 +24,7 @@ async fn list(store: &Store, query: EventQuery) -> Vec<String> {
     field(&read(store, &query).await.unwrap().0, "id")
 }
 
-/// A page, and where the next one begins.
+/// Reads a page, and the key of the next one.
 async fn read(
     store: &Store,
     query: &EventQuery,
@@ -119,6 +119,22 @@ async fn duplicates_are_told_from_what_is_new_and_from_what_is_refused() {
     assert_eq!(publish(&store, &[]).await, []);
 }
 
+/// Only the words of the server tell which index a duplicate breaks, and a new version may change them.
+#[tokio::test]
+async fn the_server_names_the_index_of_a_duplicate() {
+    let store = store().await;
+    let events = other_program(&store).await.collection::<Document>("events");
+    let twin = doc! {"id": "1", "source": "/a"};
+    let error = events.insert_many([&twin, &twin]).await.unwrap_err();
+    let ErrorKind::InsertMany(many) = *error.kind else {
+        panic!("{error}");
+    };
+    let duplicate = &many.write_errors.unwrap()[0];
+    let words = &duplicate.message;
+    assert_eq!(duplicate.code, 11_000);
+    assert!(words.contains(" index: id_source dup key"), "{words}");
+}
+
 #[tokio::test]
 async fn any_document_of_another_program_is_an_event() {
     let store = store().await;
@@ -176,7 +192,7 @@ async fn events_of_other_programs_are_dated_once_and_what_they_say_themselves_st
     }
 }
 
-/// A node that was away, or was told too much at once, has the oplog and the event's own id.
+/// A node that was away, or got too much at once, has the oplog and the event's own id.
 #[tokio::test]
 async fn the_commit_of_an_event_that_no_node_saw_is_looked_up() {
     let store = store().await;
@@ -196,20 +212,20 @@ async fn the_commit_of_an_event_that_no_node_saw_is_looked_up() {
             "{commit:?} {now}"
         );
     }
-    let guesses: Vec<_> = undated
+    let estimates: Vec<_> = undated
         .into_iter()
         .map(|event| event.estimate(now))
         .collect();
-    let guess = |id: Bson| guesses.iter().find(|guess| guess.id == id).unwrap();
+    let estimate = |id: Bson| estimates.iter().find(|one| one.id == id).unwrap();
     let at = |date: DateTime| u32::try_from(date.timestamp_millis() / 1_000).unwrap();
     for (id, made_at) in [(Bson::from(key), key.timestamp()), ("named".into(), now)] {
-        let guess = guess(id);
-        assert_eq!((guess.at.time, guess.wall_time), (at(made_at), now));
+        let estimate = estimate(id);
+        assert_eq!((estimate.at.time, estimate.wall_time), (at(made_at), now));
     }
 }
 
-/// Inserts an event that says it was made at `made_at` seconds, and has it put there when it is `now`.
-async fn put_by_guess(store: &Store, made_at: u32, now: u32) {
+/// Inserts an event that says it was made at `made_at` seconds, and has it dated there at the time `now`.
+async fn date_by_estimate(store: &Store, made_at: u32, now: u32) {
     let mut id = ObjectId::new().bytes();
     id[..4].copy_from_slice(&made_at.to_be_bytes());
     let events = other_program(store).await.collection::<Document>("events");
@@ -220,25 +236,26 @@ async fn put_by_guess(store: &Store, made_at: u32, now: u32) {
     assert_eq!(store.date_by_estimate(undated, now).await.unwrap(), 1);
 }
 
-/// Whether a replay from `since` to `end`, which begins ten seconds earlier, may lack an event.
-async fn may_lack(store: &Store, since: u32, end: u32) -> bool {
+/// Whether a replay from `since` to `end`, which begins ten seconds earlier, may miss an event.
+async fn may_miss(store: &Store, since: u32, end: u32) -> bool {
     let at = |time: u32| Timestamp { time, increment: 0 };
     let asked = store.may_miss_estimated(at(since - 10), at(since), at(end));
     asked.await.unwrap()
 }
 
-/// It may lie before cursors that were handed out until then, and no others.
+/// The event may lie before cursors that were issued until then, and no others.
 #[tokio::test]
-async fn a_guess_is_noted_for_replays_that_begin_between_its_place_and_when_it_was_made() {
+async fn an_estimate_is_noted_for_replays_that_begin_between_its_place_and_the_time_of_the_estimate()
+ {
     let store = store().await;
     let (early, late) = (1_000_000, 1_010_000);
-    put_by_guess(&store, early, early).await;
-    assert!(!may_lack(&store, early, late).await, "it is at the end");
+    date_by_estimate(&store, early, early).await;
+    assert!(!may_miss(&store, early, late).await, "it is at the end");
     for now in [early, late] {
-        put_by_guess(&store, now - 500, now).await;
-        put_by_guess(&store, now - 400, now + 100).await;
+        date_by_estimate(&store, now - 500, now).await;
+        date_by_estimate(&store, now - 400, now + 100).await;
     }
-    for (since, end, lacks) in [
+    for (since, end, misses) in [
         (early - 2_000, early + 5_000, false),
         (early - 489, early + 5_000, true),
         (early + 100, early + 5_000, true),
@@ -250,14 +267,14 @@ async fn a_guess_is_noted_for_replays_that_begin_between_its_place_and_when_it_w
         (early - 2_000, early - 560, true),
         (early - 2_000, early - 561, false),
     ] {
-        assert_eq!(may_lack(&store, since, end).await, lacks, "{since} {end}");
+        assert_eq!(may_miss(&store, since, end).await, misses, "{since} {end}");
     }
     assert_eq!(store.migrate().await.unwrap(), Vec::<String>::new());
 }
 
-/// It was committed at any time until then, and a reading that ends before does not come to its place.
+/// The event was committed at any time until then. A reading that ends before does not reach its place.
 #[tokio::test]
-async fn a_guess_about_an_event_that_does_not_tell_its_age_is_noted_for_all_cursors_until_then() {
+async fn an_estimate_of_an_event_that_does_not_tell_its_age_is_noted_for_all_cursors_until_then() {
     let (early, now) = (1_000_000, 1_010_000);
     let named = doc! {"_id": "named"};
     let ahead = doc! {"_id": ObjectId::new()};
@@ -268,29 +285,29 @@ async fn a_guess_about_an_event_that_does_not_tell_its_age_is_noted_for_all_curs
         let (undated, _) = store.undated_events().await.unwrap();
         let date = DateTime::from_millis(i64::from(now) * 1_000);
         assert_eq!(store.date_by_estimate(undated, date).await.unwrap(), 1);
-        assert!(may_lack(&store, early, early + 50).await);
-        assert!(may_lack(&store, now, now + 50).await);
-        assert!(!may_lack(&store, now + 1, now + 50).await);
+        assert!(may_miss(&store, early, early + 50).await);
+        assert!(may_miss(&store, now, now + 50).await);
+        assert!(!may_miss(&store, now + 1, now + 50).await);
     }
 }
 
 #[tokio::test]
-async fn of_very_many_guesses_fewer_stretches_are_noted() {
+async fn of_very_many_estimates_fewer_stretches_are_noted() {
     let store = store().await;
     for n in 1..=150 {
-        put_by_guess(&store, n * 1_000, n * 1_000 + 5).await;
+        date_by_estimate(&store, n * 1_000, n * 1_000 + 5).await;
     }
     let notes = store.database().collection::<Document>("migrations");
     let note = notes.find_one(doc! {"_id": "guesses"}).await.unwrap();
     let stretches = note.unwrap().get_array("stretches").unwrap().len();
     assert!(stretches <= 100, "{stretches}");
     assert!(
-        may_lack(&store, 75_000, 200_000).await,
+        may_miss(&store, 75_000, 200_000).await,
         "nothing is forgotten"
     );
-    // What retention has taken is forgotten.
+    // Stretches whose events have expired are forgotten.
     let week = 7 * 86_400;
-    put_by_guess(&store, 2 * week, 2 * week + 5).await;
+    date_by_estimate(&store, 2 * week, 2 * week + 5).await;
     let note = notes.find_one(doc! {"_id": "guesses"}).await.unwrap();
     assert_eq!(note.unwrap().get_array("stretches").unwrap().len(), 1);
 }
@@ -379,7 +396,7 @@ async fn pages_follow_the_log_and_begin_with_what_has_no_timestamp() {
         query.after = Some(PageKey::decode(&next.encode().unwrap()).unwrap());
     }
     assert_eq!(paged, wanted);
-    // A page ends before what is not taken.
+    // A page ends before the event that it does not take.
     let query = EventQuery::default();
     let take = |taken: &mut Vec<_>, event: &RawDocument| {
         if taken.len() == 3 {
@@ -393,7 +410,7 @@ async fn pages_follow_the_log_and_begin_with_what_has_no_timestamp() {
     let last = event_page_key(&read.page[2], false).unwrap();
     assert!(read.as_of.is_some());
     assert_eq!(read.next, Some(last.clone().shown_as_of(read.as_of)));
-    // A key that says nothing of a point in time, as those of the versions before, is good for going on.
+    // A key without a point in time, as older versions issued it, still works.
     let query = EventQuery {
         after: Some(last),
         ..EventQuery::default()
@@ -429,7 +446,7 @@ async fn the_newest_are_those_that_have_no_timestamp_yet() {
         pages.push(field(&page, "id"));
         let Some(next) = next else { break };
         query.before = Some(next);
-        // What comes later is on no page, and what goes later is.
+        // An event inserted later is on no page; an event deleted later is still on one.
         publish(&store, &[doc! {"id": format!("later{}", pages.len())}]).await;
         events.delete_one(doc! {"id": "ours1"}).await.unwrap();
     }

@@ -129,7 +129,7 @@ async fn a_key_is_free_again_after_a_day() {
     let first = fresh(&store, "k").await;
     let seed = first.seed;
     store.finish(first, &answer(b"old")).await.unwrap();
-    // A day passes: as the document shows it.
+    // Let a day pass, by the document.
     let keys = other_program(&store)
         .await
         .collection::<Document>("idempotency");

@@ -1,6 +1,6 @@
 //! The store, on a real mongod.
 
-// Clippy's exemption for tests covers the test functions and not what they share.
+// Clippy's exemption for tests covers the test functions, but not the code that they share.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../support/mod.rs"]
@@ -10,7 +10,7 @@ mod connecting;
 mod events;
 mod idempotency;
 mod migrations;
-mod ours;
+mod ownership;
 mod positions;
 mod subscriptions;
 
@@ -20,7 +20,7 @@ use bson::{Document, RawDocumentBuf};
 use mongodb::{Client, Database};
 use tidegate::{config::Config, store::Store};
 
-/// A configuration for a database of the test's own.
+/// Returns a configuration with a database of the test's own.
 async fn config() -> Config {
     Config {
         mongodb_uri: support::shared_mongod().await.uri(),
@@ -29,14 +29,14 @@ async fn config() -> Config {
     }
 }
 
-/// A store on a migrated database of the test's own.
+/// Returns a store on a migrated database of the test's own.
 async fn store() -> Store {
     let store = Store::connect(&config().await).await.expect("a store");
     store.migrate().await.expect("migrations");
     store
 }
 
-/// What another program has: a plain client with the driver's defaults.
+/// Returns the database as another program sees it: through a plain client with the driver's defaults.
 async fn other_program(store: &Store) -> Database {
     let uri = support::shared_mongod().await.uri();
     let client = Client::with_uri_str(uri).await.expect("a client");
@@ -47,8 +47,7 @@ fn raw(document: &Document) -> RawDocumentBuf {
     RawDocumentBuf::try_from(document).expect("BSON")
 }
 
-/// Repeats a question until the answer is yes; the database's own background work has no event to
-/// wait for.
+/// Repeats a question until the answer is yes: the database's background work has no event to wait for.
 async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let patient = async {
         while !holds().await {

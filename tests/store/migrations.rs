@@ -18,7 +18,7 @@ async fn names(store: &Store) -> Vec<String> {
     status.into_iter().map(|one| one.name).collect()
 }
 
-/// Everything that a migration brings about: options and indexes of every collection.
+/// Reads everything that a migration makes: options and indexes of every collection.
 async fn shape(store: &Store) -> Vec<Document> {
     let database = other_program(store).await;
     let mut collections: Vec<_> = database
@@ -120,7 +120,7 @@ async fn another_takes_over_when_a_migrator_dies_half_way() {
         ..config().await
     };
     let dying = Store::connect(&config).await.unwrap();
-    // The second createIndexes hangs: the first file is done by then, the second is not.
+    // The second createIndexes hangs. By then the first file is done, and the second is not.
     let client = Client::with_uri_str(&config.mongodb_uri).await.unwrap();
     let fail_point = doc! {
         "configureFailPoint": "failCommand",
@@ -387,7 +387,7 @@ async fn an_expired_subscription_is_deleted_by_the_server() {
     .await;
 }
 
-/// How often anybody has waited for the majority on this server.
+/// Counts the waits for the majority on this server.
 async fn waits(client: &Client) -> i64 {
     let status = client
         .database("admin")
@@ -403,10 +403,10 @@ async fn waits(client: &Client) -> i64 {
     i64::from(waits.get_i32("num").unwrap())
 }
 
-/// Where the majority lags by a second, each wait is a second of the start.
+/// If the majority lags by a second, each wait adds a second to the start.
 #[tokio::test]
 async fn all_migrations_together_wait_for_the_majority_a_few_times() {
-    // It was 22. A server that has just started waits a few times on its own account.
+    // It was 22. A server that has just started waits a few times for itself.
     const FEW: i64 = 12;
     let mongod = Mongod::start(support::options()).await.unwrap();
     let config = Config {

@@ -33,18 +33,18 @@ fn ended(time: u32) -> PositionChanges {
     }
 }
 
-fn whole(time: u32, ids: &[&str]) -> PositionChanges {
-    let whole = DurableSnapshot {
+fn snapshot(time: u32, ids: &[&str]) -> PositionChanges {
+    let snapshot = DurableSnapshot {
         at: at(time),
         ids: ids.iter().map(|id| (*id).into()).collect(),
     };
     PositionChanges {
-        whole: Some(whole),
+        snapshot: Some(snapshot),
         ..PositionChanges::default()
     }
 }
 
-/// Writes these changes, each twice, and compares what is stored then.
+/// Writes these changes, each twice, and compares the stored position.
 async fn check(changes: &[PositionChanges], expected: Option<u32>) {
     let store = store().await;
     for change in changes {
@@ -80,27 +80,27 @@ async fn the_first_beginning_stays() {
     // Another node that is behind sees the insert later.
     let seen = [begun(2, true), acknowledged(3), begun(2, true)];
     check(&seen, Some(3)).await;
-    // It was found before its insert was seen.
+    // It was found by a load before its insert was seen.
     check(&[begun(2, false), begun(4, true)], Some(4)).await;
 }
 
 #[tokio::test]
 async fn a_node_that_is_behind_neither_ends_nor_resets_a_newer_subscription_of_the_same_id() {
     let newer = [begun(5, true), acknowledged(7)];
-    for late in [begun(1, true), ended(3), whole(4, &[])] {
+    for late in [begun(1, true), ended(3), snapshot(4, &[])] {
         check(&[newer.as_slice(), &[late]].concat(), Some(7)).await;
     }
-    // Its late beginning comes just before the newer one's.
+    // The late write of its beginning comes just before the newer one's.
     check(&[begun(1, true), begun(5, true), ended(3)], Some(5)).await;
 }
 
 #[tokio::test]
-async fn a_whole_ends_who_is_not_in_it() {
-    check(&[begun(1, true), whole(2, &["b"])], None).await;
-    check(&[begun(1, true), whole(2, &["a"])], Some(1)).await;
+async fn a_snapshot_ends_subscriptions_that_are_not_in_it() {
+    check(&[begun(1, true), snapshot(2, &["b"])], None).await;
+    check(&[begun(1, true), snapshot(2, &["a"])], Some(1)).await;
 }
 
-/// A copy of a database is another deployment: its positions name the one that they are of.
+/// A copy of a database is another deployment: its positions name the original one.
 #[tokio::test]
 async fn a_position_of_another_deployment_is_kept_until_something_is_acknowledged() {
     let store = store().await;

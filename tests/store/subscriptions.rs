@@ -340,7 +340,7 @@ async fn a_page_goes_on_after_an_id_that_was_deleted_meanwhile() {
     assert_eq!(store.subscriptions_by_key(&wanted).await.unwrap().len(), 2);
 }
 
-/// All ids at one time, and the time.
+/// Loads all ids at one time. Returns them, and the time.
 async fn snapshot(store: &Store) -> (Vec<String>, Timestamp) {
     let (documents, mut arriving) = mpsc::channel::<SubscriptionBatch>(1);
     let mut ids = Vec::new();
@@ -360,7 +360,7 @@ async fn snapshot(store: &Store) -> (Vec<String>, Timestamp) {
 
 #[tokio::test]
 async fn a_snapshot_is_all_documents_of_one_time() {
-    // More than one reply of the server.
+    // More documents than one reply holds.
     const MANY: usize = 12_000;
     let store = store().await;
     assert_eq!(snapshot(&store).await.0.len(), 0);

@@ -143,6 +143,8 @@ fn joined(head: RawDocumentBuf, tail: &RawDocument) -> bson::error::Result<RawDo
     RawDocumentBuf::from_bytes(bytes)
 }
 
+/// Reads the outcome from the error of one event. Only the server's words tell which index a duplicate breaks; a
+/// test holds them.
 fn outcome(error: &IndexedWriteError) -> EventOutcome {
     let of_identity = format!(" index: {IDENTITY_INDEX} dup key");
     if error.code == 11_000 && error.message.contains(&of_identity) {

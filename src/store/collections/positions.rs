@@ -45,7 +45,7 @@ pub struct DurableSnapshot {
 #[derive(Clone, Debug, Default)]
 pub struct PositionChanges {
     /// A snapshot: a subscription that began before it and is not in it has ended.
-    pub whole: Option<DurableSnapshot>,
+    pub snapshot: Option<DurableSnapshot>,
     /// Ends.
     pub ended: Vec<(SubscriptionId, Position)>,
     /// Beginnings.
@@ -97,8 +97,8 @@ impl Store {
 
     /// Writes changes. After a failure, any part of them may be written: repeat the call.
     pub async fn write_positions(&self, changes: &PositionChanges) -> Result<(), StoreError> {
-        if let Some(whole) = &changes.whole {
-            self.sweep_positions(whole).await?;
+        if let Some(snapshot) = &changes.snapshot {
+            self.sweep_positions(snapshot).await?;
         }
         let deployment = self.deployment();
         let ended = changes
@@ -122,15 +122,15 @@ impl Store {
     }
 
     /// Removes the positions of subscriptions that no longer exist, some at a time.
-    async fn sweep_positions(&self, whole: &DurableSnapshot) -> Result<(), StoreError> {
-        let limit = whole.at.cursor(self.deployment());
+    async fn sweep_positions(&self, snapshot: &DurableSnapshot) -> Result<(), StoreError> {
+        let limit = snapshot.at.cursor(self.deployment());
         let mut after = None;
         loop {
             let found = self.positions_after(after.as_deref()).await?;
             let mut ids = found
                 .iter()
                 .filter_map(|document| document.get_str("_id").ok());
-            let gone = ids.clone().filter(|id| !whole.ids.contains(*id));
+            let gone = ids.clone().filter(|id| !snapshot.ids.contains(*id));
             let gone = gone.map(|id| end(id, &limit)).collect();
             self.in_chunks("delete", "deletes", gone).await?;
             match ids.next_back() {

@@ -1,4 +1,4 @@
-//! What is not ours is not touched, and what is ours is kept as it has to be.
+//! Collections of others are not touched; our own are kept in their desired state.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tidegate::{
 
 use crate::{config, eventually, other_program, store, support};
 
-/// Everything in a database: collections, options, indexes, documents.
+/// Reads everything in a database: collections, options, indexes, documents.
 async fn everything(database: &Database) -> Vec<Document> {
     let list = doc! {"listCollections": 1, "cursor": {"batchSize": 1_000}};
     let answer = database.run_command(list).await.unwrap();
@@ -43,7 +43,7 @@ fn first_batch(answer: &Document) -> Vec<Document> {
     documents.collect()
 }
 
-/// The names that a start refuses to take, each with its reason.
+/// Returns the names that a start refuses to take, each with its reason.
 fn refused(answer: Result<(), StoreError>) -> Vec<String> {
     match answer {
         Err(StoreError::Startup(error)) => match *error {
@@ -56,7 +56,7 @@ fn refused(answer: Result<(), StoreError>) -> Vec<String> {
     }
 }
 
-/// Asserts that every way to start is refused for this reason, and that nothing changes.
+/// Asserts that every way to start is refused for these reasons, and that nothing changes.
 async fn check_refused(config: &Config, reasons: &[&str]) {
     let database = database_of(config).await;
     let before = everything(&database).await;
@@ -191,7 +191,7 @@ async fn a_name_of_a_later_migration_is_looked_at_when_that_is_applied() {
     let store = store().await;
     let database = other_program(&store).await;
     let records = database.collection::<Document>("migrations");
-    // As a version left it that had neither receipts nor what came after.
+    // As a version left it that had neither receipts nor anything later.
     for name in ["receipts", "positions"] {
         database.collection::<Document>(name).drop().await.unwrap();
     }
@@ -235,7 +235,7 @@ async fn a_collection_of_ours_that_became_a_view_is_refused() {
     check_refused(&config, &["events is a view"]).await;
 }
 
-/// The names that are ours.
+/// Reads the claimed names.
 async fn claimed(database: &Database) -> Vec<String> {
     let records = database.collection::<Document>("migrations");
     let claim = records.find_one(doc! {"_id": "claim"}).await.unwrap();
@@ -248,7 +248,7 @@ async fn claimed(database: &Database) -> Vec<String> {
     names
 }
 
-/// A mongod on which one command of one application takes two seconds, once.
+/// Starts a mongod on which one command of one application takes two seconds, once.
 async fn slow(app: &str, command: &str) -> (Mongod, Config) {
     let mongod = Mongod::start(support::options()).await.unwrap();
     let config = Config {
@@ -271,7 +271,7 @@ async fn slow(app: &str, command: &str) -> (Mongod, Config) {
     (mongod, config)
 }
 
-/// Waits until a migration has claimed the names that it will make.
+/// Waits until a migration has claimed its names.
 async fn until_claimed(database: &Database) {
     eventually("the claim", async || {
         let records = database.collection::<Document>("migrations");
@@ -315,7 +315,7 @@ async fn what_comes_in_while_a_collection_is_taken_is_seen_and_its_options_come_
     assert_eq!(indexes, ["_id_"]);
 }
 
-/// A `create` of what is there with the same options succeeds.
+/// A `create` of a collection that exists with the same options succeeds.
 #[tokio::test]
 async fn what_another_program_makes_and_fills_meanwhile_is_not_ours_even_if_it_is_made_alike() {
     let (mongod, config) = slow("makes_slowly", "create").await;
@@ -348,7 +348,7 @@ async fn what_another_program_makes_and_fills_meanwhile_is_not_ours_even_if_it_i
     mongod.stop().await;
 }
 
-/// What somebody does to a collection while no node runs, and what is seen of it.
+/// Changes to a collection while no node runs, and the differences that they make.
 const CHANGES: [(&str, &str, &[&str]); 9] = [
     (
         "events",
@@ -445,7 +445,7 @@ async fn what_was_changed_while_no_node_ran_is_named_and_mended_at_the_next_star
     }
 }
 
-/// Somebody made it by hand, before this service looked at names.
+/// Somebody may have created the index by hand.
 #[tokio::test]
 async fn the_index_of_retention_may_have_another_name() {
     let store = store().await;
@@ -498,7 +498,7 @@ async fn what_cannot_be_mended_is_refused_with_the_way_out() {
     events.insert_many([&twin, &twin]).await.unwrap();
     let refused = store.migrate().await.unwrap_err().to_string();
     assert!(
-        refused.contains("index id_source is missing: there are documents"),
+        refused.contains("index id_source is missing: some documents"),
         "{refused}"
     );
     events.delete_one(twin).await.unwrap();
@@ -530,7 +530,7 @@ async fn what_a_newer_version_made_is_left_as_it_is() {
     assert!(indexes.unwrap().contains(&"id_source".to_owned()));
 }
 
-/// Whatever stands in the collection of migrations, a start ends: with a database that is ready, or with words.
+/// Whatever the collection of migrations holds, a start ends: with a database that is ready, or with a message.
 #[tokio::test]
 async fn no_document_in_migrations_keeps_a_start_from_ending() {
     let store = store().await;
