@@ -1,4 +1,4 @@
-//! What a connection writes to and reads from: a WebSocket, or an answer with server-sent events.
+//! The ways to a client: a WebSocket, or an answer with server-sent events.
 
 #[cfg(test)]
 pub(crate) mod echo;
@@ -25,35 +25,33 @@ use self::{
     sse::{EventStream, Streaming},
     websocket::{WebSocket, part},
 };
-use crate::position::Position;
 
-/// How a connection reaches its client: handed over by HTTP.
+/// A way to a client, as HTTP hands it over.
 #[derive(Debug)]
 pub(crate) enum Carrier {
-    /// A socket that was upgraded.
     Socket(Upgraded),
     /// The body of an answer.
     Stream(EventStream),
 }
 
-/// One of the two, with one face.
+/// One of the two, with one interface.
 pub(crate) enum Transport {
     Socket(Box<WebSocket>),
     Stream(Box<Streaming>),
 }
 
 impl Transport {
-    pub(crate) fn new(carrier: Carrier, message_bytes: usize, start: Position) -> Self {
+    pub(crate) fn new(carrier: Carrier, message_bytes: usize) -> Self {
         match carrier {
             Carrier::Socket(upgraded) => {
-                let socket = WebSocket::new(upgraded, message_bytes, start);
+                let socket = WebSocket::new(upgraded, message_bytes);
                 Self::Socket(Box::new(socket))
             }
-            Carrier::Stream(stream) => Self::Stream(Box::new(Streaming::new(stream, start))),
+            Carrier::Stream(stream) => Self::Stream(Box::new(Streaming::new(stream))),
         }
     }
 
-    /// What waits to be written.
+    /// Returns what waits to be written.
     pub(crate) fn outbound(&mut self) -> &mut Outbound {
         match self {
             Self::Socket(socket) => socket.outbound(),
@@ -61,7 +59,7 @@ impl Transport {
         }
     }
 
-    /// Queues a frame of the connection's own.
+    /// Queues a frame of the session's own.
     pub(crate) fn queue(&mut self, frame: Bytes) {
         self.outbound().push(frame);
     }
@@ -115,8 +113,8 @@ impl Transport {
         }
     }
 
-    /// After a write that was pending: whether the kernel has refused bytes. Where that takes an
-    /// attempt of others, it is made only if it is `wanted`.
+    /// Whether the kernel has refused bytes; to be called after a write that was pending. If only an attempt of HTTP's
+    /// task can tell, it is made only if it is `wanted`.
     pub(crate) fn refused(&mut self, cx: &Context<'_>, wanted: bool) -> bool {
         match self {
             Self::Socket(_) => true,
@@ -124,7 +122,7 @@ impl Transport {
         }
     }
 
-    /// Whether the kernel has taken bytes since this was asked last, beyond what [`Outbound`] knows of.
+    /// Whether the kernel has taken bytes since this was asked last, besides those that [`Outbound`] accounts for.
     pub(crate) fn take_progress(&mut self) -> bool {
         match self {
             Self::Socket(_) => false,
@@ -132,7 +130,7 @@ impl Transport {
         }
     }
 
-    /// What arrived.
+    /// Reads what has arrived.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
         match self {
             Self::Socket(socket) => socket.poll_read(cx),
@@ -140,7 +138,7 @@ impl Transport {
         }
     }
 
-    /// The rest of the closing, once the last words are `written` or the time for them is over.
+    /// Completes the closing, once the last words are `written` or the time for them is over.
     pub(crate) async fn part(&mut self, broken: Option<Broken>, written: bool, deadline: Instant) {
         match self {
             Self::Socket(socket) if written => part(socket, broken, deadline).await,

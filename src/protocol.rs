@@ -4,6 +4,7 @@
 //! gets it. A WebSocket header is part of the shared bytes: a server's frames are not masked, so they are the same
 //! for all.
 
+mod channel_id;
 mod client_message;
 mod dialect;
 mod ending;
@@ -12,9 +13,10 @@ mod gap;
 mod message;
 
 pub use self::{
+    channel_id::ChannelId,
     client_message::ClientMessage,
     dialect::Dialect,
-    ending::Ending,
+    ending::{Ending, Whose},
     frame::{Frame, Started},
     gap::GapReason,
     message::Message,

@@ -56,7 +56,7 @@ use self::{
     counters::ConnectionCounters,
     deliver::Delivery,
     observe::Observers,
-    registry::{ConnectionKey, Registry},
+    registry::{ChannelKey, Registry, SessionKey},
     table::Slot,
 };
 use crate::{
@@ -79,9 +79,9 @@ pub(crate) enum Input {
     /// A connection wants in.
     Attach(Attach, oneshot::Sender<Result<Attached, AttachError>>),
     /// A connection has found a reason to end.
-    Leave(ConnectionKey, Ending),
+    EndSession(SessionKey, Ending),
     /// A connection that replays wants to know what came after a position.
-    Backlog(ConnectionKey, Position, oneshot::Sender<BacklogAnswer>),
+    Backlog(ChannelKey, Position, oneshot::Sender<BacklogAnswer>),
     /// What came after a position, read from the database up to what this node remembers.
     ExtendBacklog(Position, Vec<Arc<PastBatch>>, oneshot::Sender<Position>),
     /// This node stops: so many connections end, and none is taken any more. Answers how many are left.
@@ -237,8 +237,8 @@ impl Router {
             Input::Feed(FromFeed::Batch(batch)) => self.apply_batch(batch).await,
             Input::Feed(FromFeed::Reload(reload)) => self.apply_reload(reload).await,
             Input::Attach(attach, reply) => self.attach(attach, reply),
-            Input::Leave(key, ending) => {
-                self.registry.end(key, ending, self.position);
+            Input::EndSession(key, ending) => {
+                self.registry.end_session(key, ending, self.position);
             }
             Input::Backlog(key, from, reply) => {
                 let past = self.backlog_after(key, from);

@@ -1,9 +1,9 @@
-//! Every interleaving of the router and one connection at the hand-over between them.
+//! Every interleaving of the router and one session at the hand-over between them.
 //!
 //! The outbox is the one place where two tasks share memory. Its code is compiled here once more, with
 //! a lock that loom watches: loom runs each of these scenarios again and again until every order in
-//! which the two threads can take the lock and wake each other was tried. A wake-up that is lost
-//! shows as a thread that waits for ever, which loom reports.
+//! which the two threads can take the lock and wake each other was tried. A wake-up that is lost shows as a thread that
+//! waits for ever, which loom reports.
 
 #![expect(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ mod position {
     pub(crate) use tidegate::position::Position;
 }
 mod protocol {
-    pub(crate) use tidegate::protocol::{Ending, Frame};
+    pub(crate) use tidegate::protocol::{ChannelId, Ending, Frame};
 }
 
 use std::{
@@ -42,10 +42,11 @@ use loom::{future::block_on, model::Builder, thread};
 
 use self::{
     outbox::{
-        Bounds, End, Pushed, Receiver, Room, Sender, Size, Taken, Wish, outbox as new_outbox,
+        Bounds, End, Entry, Pushed, Receiver, Room, Sender, Size, Taken, WaitFor,
+        outbox as new_outbox,
     },
     position::Position,
-    protocol::{Ending, Frame},
+    protocol::{ChannelId, Ending, Frame},
 };
 
 const DELETED: End = End {
@@ -54,14 +55,14 @@ const DELETED: End = End {
     drain: true,
 };
 
-/// Runs the router and a connection in every interleaving with at most so many switches between the
-/// threads where neither has to wait (`None`: with any number). What both return is checked.
+/// Runs the router and a session in every interleaving with at most so many switches between the threads where neither
+/// has to wait (`None`: with any number). Checks what both return.
 fn check<R: 'static, C: 'static>(
     name: &str,
     switches: Option<usize>,
     frames: usize,
     router: fn(Sender) -> R,
-    connection: fn(Receiver) -> C,
+    session: fn(Receiver) -> C,
     expected: fn(R, C),
 ) {
     let runs = Arc::new(AtomicUsize::new(0));
@@ -74,9 +75,9 @@ fn check<R: 'static, C: 'static>(
             frames,
             bytes: 1_000,
         });
-        let connection = thread::spawn(move || connection(receiver));
+        let session = thread::spawn(move || session(receiver));
         let got = router(sender);
-        expected(got, connection.join().unwrap());
+        expected(got, session.join().unwrap());
     });
     let runs = runs.load(Ordering::Relaxed);
     println!("{name}: {runs} interleavings");
@@ -90,7 +91,11 @@ fn frame(len: usize) -> Arc<Frame> {
 
 /// Pushes; the hand-over is complete with it.
 fn push(sender: &Sender, len: usize) -> bool {
-    match sender.push(&frame(len)) {
+    push_to(sender, ChannelId::FIRST, len)
+}
+
+fn push_to(sender: &Sender, channel: ChannelId, len: usize) -> bool {
+    match sender.push(channel, &frame(len)) {
         Pushed::Queued(waker) => {
             if let Some(waker) = waker {
                 waker.wake();
@@ -101,21 +106,28 @@ fn push(sender: &Sender, len: usize) -> bool {
     }
 }
 
-/// Waits for a connection, as the router does.
-fn answer(sender: &Sender, wish: Wish) -> Room {
-    let asked = sender.ask(wish);
-    block_on(poll_fn(|cx| sender.poll_answer(asked, cx)))
+/// Waits for a session, as the router does.
+fn wait(sender: &Sender, wait_for: WaitFor) -> Room {
+    let wait = sender.begin_wait(wait_for);
+    block_on(poll_fn(|cx| sender.poll_wait(wait, cx)))
 }
 
-fn lengths(frames: &[Arc<Frame>]) -> Vec<usize> {
-    frames.iter().map(|frame| frame.bytes.len()).collect()
+/// Returns the lengths of the frames; a channel's end has none.
+fn lengths(entries: &[Entry]) -> Vec<usize> {
+    let length = |entry: &Entry| match entry {
+        Entry::Frame(_, frame) => frame.bytes.len(),
+        Entry::End(..) => 0,
+    };
+    entries.iter().map(length).collect()
 }
 
-/// Takes whatever comes until the end: the lengths of all frames, last words among them.
+/// Takes whatever comes until the end; returns the lengths of all frames, last words among them.
 fn take_all(receiver: &Receiver) -> (Vec<usize>, End) {
     let mut taken = Vec::new();
     loop {
-        let took = block_on(poll_fn(|cx| receiver.poll_take(cx, 1, &mut taken)));
+        let took = block_on(poll_fn(|cx| {
+            receiver.poll_take(cx, 1, |_| false, &mut taken)
+        }));
         if let Taken::End(end) = took {
             taken.extend(receiver.drain());
             return (lengths(&taken), end);
@@ -151,7 +163,7 @@ fn a_router_that_waits_for_room_gets_it() {
             for len in [1, 2] {
                 if !push(&sender, len) {
                     assert_eq!(
-                        answer(&sender, Wish::Room(Size::of(&frame(len)))),
+                        wait(&sender, WaitFor::Room(Size::of(&frame(len)))),
                         Room::Free
                     );
                     assert!(push(&sender, len));
@@ -164,10 +176,12 @@ fn a_router_that_waits_for_room_gets_it() {
     );
 }
 
-/// The connection takes a frame, and its socket refuses from then on. It tries whenever it is woken.
+/// Takes a frame; the socket refuses from then on. Tries whenever it is woken.
 fn take_one_and_refuse(receiver: &Receiver) -> End {
     let mut taken = Vec::new();
-    if let Taken::End(end) = block_on(poll_fn(|cx| receiver.poll_take(cx, 1, &mut taken))) {
+    if let Taken::End(end) = block_on(poll_fn(|cx| {
+        receiver.poll_take(cx, 1, |_| false, &mut taken)
+    })) {
         receiver.close();
         return end;
     }
@@ -192,7 +206,7 @@ fn a_socket_that_refuses_is_known_to_the_router_that_waits() {
                     pushed += 1;
                     continue;
                 }
-                match answer(&sender, Wish::Room(Size::of(&frame(len)))) {
+                match wait(&sender, WaitFor::Room(Size::of(&frame(len)))) {
                     Room::Free => assert!(pushed == 1 && push(&sender, len)),
                     other => {
                         assert_eq!(other, Room::Refused);
@@ -225,11 +239,8 @@ fn who_holds_too_much_lets_go_or_is_known_to_refuse() {
         |sender| {
             assert!(push(&sender, 1));
             assert!(push(&sender, 2));
-            let answered = answer(&sender, Wish::Less(sender.held()));
-            assert!(
-                matches!(answered, Room::Free | Room::Refused),
-                "{answered:?}"
-            );
+            let room = wait(&sender, WaitFor::LessHeld(sender.held()));
+            assert!(matches!(room, Room::Free | Room::Refused), "{room:?}");
             sender.end(End {
                 drain: false,
                 ..DELETED
@@ -252,7 +263,7 @@ fn a_connection_that_leaves_frees_the_router() {
             let first = push(&sender, 1);
             if first && !push(&sender, 2) {
                 assert_eq!(
-                    answer(&sender, Wish::Room(Size::of(&frame(2)))),
+                    wait(&sender, WaitFor::Room(Size::of(&frame(2)))),
                     Room::Closed
                 );
             }
@@ -265,7 +276,7 @@ fn a_connection_that_leaves_frees_the_router() {
 #[test]
 fn a_frame_that_finds_nobody_is_known_as_missed() {
     check(
-        "a connection that stops while the router decides",
+        "a session that stops while the router decides",
         None,
         8,
         |sender| {
@@ -287,5 +298,44 @@ fn a_frame_that_finds_nobody_is_known_as_missed() {
             };
             assert_eq!(got, expected);
         },
+    );
+}
+
+#[test]
+fn a_channel_s_end_comes_behind_its_last_words_and_leaves_the_other_channel_alone() {
+    const SECOND: ChannelId = ChannelId::FIRST.next();
+    check(
+        "the end of one of two channels",
+        Some(3),
+        8,
+        |sender| {
+            assert!(push_to(&sender, SECOND, 1));
+            sender.end_channel(SECOND, DELETED);
+            assert!(push(&sender, 2));
+            assert!(sender.end(DELETED));
+        },
+        |receiver| take_all(&receiver),
+        |(), got| assert_eq!(got, (vec![1, 0, 2], DELETED)),
+    );
+}
+
+/// A session that catches up on both channels waits for ends alone: the end of a channel must wake it.
+#[test]
+fn the_end_of_a_channel_that_catches_up_is_known_to_it() {
+    check(
+        "a channel that ends while it replays",
+        None,
+        8,
+        |sender| sender.end_channel(ChannelId::FIRST, DELETED),
+        |receiver| {
+            block_on(poll_fn(|cx| {
+                assert!(receiver.poll_end(cx).is_pending(), "the session goes on");
+                match receiver.end_of(ChannelId::FIRST) {
+                    Some(end) => std::task::Poll::Ready(end),
+                    None => std::task::Poll::Pending,
+                }
+            }))
+        },
+        |(), end| assert_eq!(end, DELETED),
     );
 }

@@ -1,5 +1,5 @@
-//! The WebSocket of a connection with nothing behind it: what comes in goes out. For clients that test
-//! whether the protocol is spoken right (docs/conformance.md).
+//! The WebSocket of a session, with an echo behind it, for clients that test whether it speaks the protocol right
+//! (docs/conformance.md).
 
 use std::{
     future::poll_fn,
@@ -14,13 +14,10 @@ use super::{
     Carrier,
     websocket::{Broken, Incoming, WebSocket, part},
 };
-use crate::{
-    position::Position,
-    protocol::{Dialect, Message},
-};
+use crate::protocol::{Dialect, Message};
 
 const BINARY: u8 = 0x82;
-/// The largest message; nothing else is bounded otherwise than in a connection.
+/// The largest message. All other bounds are those of a session.
 const MESSAGE_BYTES: usize = 32 << 20;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -29,7 +26,7 @@ pub(crate) async fn serve(carrier: Carrier) {
     let Carrier::Socket(upgraded) = carrier else {
         return;
     };
-    let mut socket = WebSocket::new(upgraded, MESSAGE_BYTES, Position::START);
+    let mut socket = WebSocket::new(upgraded, MESSAGE_BYTES);
     let broken = run(&mut socket).await;
     if broken == Some(Broken::Lost) {
         return;
@@ -77,7 +74,7 @@ fn frame(text: String) -> Bytes {
     Message::bare_event("", text).encode(Dialect::CloudEvents)
 }
 
-/// A frame is the same for both kinds of messages but for its first byte.
+/// Encodes a binary frame: its first byte alone differs from a text frame.
 fn binary(payload: &[u8]) -> Bytes {
     let filler = "x".repeat(payload.len());
     let mut bytes = frame(filler).to_vec();

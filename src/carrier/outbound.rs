@@ -1,41 +1,62 @@
-//! Whole frames that wait to be written, of which the first may have been written in part, and where
-//! the client stands by them. Pure.
+//! The whole frames that wait to be written to a client, of which the first may have been written in part, and the
+//! client's standing on each channel by them. Pure.
 
 use std::{collections::VecDeque, io::IoSlice, sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
-use crate::{position::Position, protocol::Frame, router::outbox::End};
+use crate::{
+    position::Position,
+    protocol::{ChannelId, Frame},
+};
 
-/// What was taken since this was asked last.
+/// Everything that the kernel took since this was asked last.
 #[derive(Default, Debug)]
 pub(crate) struct Written {
-    /// Whether any bytes were.
+    /// True if any bytes were taken.
     pub(crate) progress: bool,
-    /// Events, and when the first of them was encoded.
     pub(crate) events: u64,
+    /// The time at which the first of the events was encoded.
     pub(crate) oldest: Option<Instant>,
+    /// Channels whose last bytes were taken.
+    pub(crate) ended: SmallVec<[ChannelId; 2]>,
 }
 
 /// Something that waits to be written.
 enum Part {
-    /// What HTTP left to be sent. Nothing may go before it.
+    /// HTTP's answer to the upgrade, if it is not sent yet. Nothing may go before it.
     Answer(Bytes),
-    /// From the router, by way of the outbox, or from a replay.
-    Shared(Arc<Frame>),
-    /// What is left of the messages of such a frame, of which the others are not sent any more.
+    /// A frame of a channel, from the router by way of the outbox, or from a replay.
+    Shared(ChannelId, Arc<Frame>),
+    /// The rest of a message that was begun, of a frame whose other messages are not sent any more.
     Rest(Box<Rest>),
-    /// From the connection.
+    /// The last bytes of a channel.
+    ChannelEnd(Box<(ChannelId, Bytes)>),
+    /// A frame of the session's own.
     Own(Bytes),
-    /// From the codec.
+    /// A control frame of the codec's.
     Control(Bytes),
 }
 
-/// The end of a message that was begun, and what the client has read with it.
+/// The rest of a message that was begun, and the client's standing once it has read it.
 struct Rest {
+    channel: ChannelId,
     bytes: Bytes,
     position: Position,
     events: u64,
+}
+
+/// The positions up to which the client has everything of one channel.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    channel: ChannelId,
+    /// Once it has read everything that is queued.
+    queued: Position,
+    /// Once it has read the last whole frame that was taken.
+    taken: Position,
+    /// True if the channel's last bytes are queued.
+    ends: bool,
 }
 
 /// The frames, in order.
@@ -47,34 +68,40 @@ pub(crate) struct Outbound {
     control_bytes: usize,
     /// Bytes of shared frames; one that was begun counts whole.
     shared_bytes: usize,
-    /// Where the client stands once it has read everything that is queued.
-    queued: Position,
-    /// Where it stands once it has read the last whole frame that was taken.
-    taken: Position,
+    standings: SmallVec<[Standing; 1]>,
     written: Written,
 }
 
 impl Outbound {
-    /// Nothing is queued for a client that stands at `start`.
-    pub(crate) fn new(start: Position) -> Self {
+    /// Nothing is queued, and there is no channel.
+    pub(crate) fn new() -> Self {
         Self {
             parts: VecDeque::new(),
             front_written: 0,
             control_bytes: 0,
             shared_bytes: 0,
-            queued: start,
-            taken: start,
+            standings: SmallVec::new(),
             written: Written::default(),
         }
     }
 
-    /// The same, behind what HTTP left to be sent.
-    pub(crate) fn behind(answer: Bytes, start: Position) -> Self {
-        let mut outbound = Self::new(start);
+    /// The same, with HTTP's answer to the upgrade before everything else.
+    pub(crate) fn behind(answer: Bytes) -> Self {
+        let mut outbound = Self::new();
         if !answer.is_empty() {
             outbound.parts.push_back(Part::Answer(answer));
         }
         outbound
+    }
+
+    /// Adds a channel on which the client stands at `start`.
+    pub(crate) fn add_channel(&mut self, channel: ChannelId, start: Position) {
+        self.standings.push(Standing {
+            channel,
+            queued: start,
+            taken: start,
+            ends: false,
+        });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -89,47 +116,51 @@ impl Outbound {
         self.shared_bytes
     }
 
-    /// All that decides what happens next: the parts, shared ones by their position, and where the
-    /// client stands by what is queued and by what was taken.
-    #[cfg(test)]
-    #[expect(clippy::type_complexity, reason = "for one test")]
-    pub(crate) fn shape(&self) -> (Vec<(Option<Position>, usize, usize)>, Position, Position) {
-        let part = |(index, part): (usize, &Part)| {
-            let (position, messages) = match part {
-                Part::Shared(frame) => (Some(frame.position), frame.messages()),
-                Part::Rest(rest) => (Some(rest.position), 1),
-                Part::Answer(_) | Part::Own(_) | Part::Control(_) => (None, 1),
-            };
-            let taken = if index == 0 { self.front_written } else { 0 };
-            (position, messages, part.bytes().len() - taken)
-        };
-        let parts = self.parts.iter().enumerate().map(part).collect();
-        (parts, self.queued, self.taken)
+    /// Returns the position up to which the client has everything of a channel, once it has read what is queued.
+    pub(crate) fn queued(&self, channel: ChannelId) -> Option<Position> {
+        let standing = self.standings.iter().find(|of| of.channel == channel);
+        standing.map(|standing| standing.queued)
     }
 
-    /// Where the client stands by what was written.
-    pub(crate) fn taken(&self) -> Position {
-        self.taken
+    /// The same of all channels together, except those whose last bytes are queued; `None` if there is none.
+    pub(crate) fn queued_of_all(&self) -> Option<Position> {
+        let going_on = self.standings.iter().filter(|standing| !standing.ends);
+        going_on.map(|standing| standing.queued).min()
     }
 
-    /// What was taken since this was asked last.
+    /// Returns the position up to which the client has everything of all channels by what was taken; `None` if there
+    /// is no channel.
+    pub(crate) fn taken_of_all(&self) -> Option<Position> {
+        self.standings.iter().map(|standing| standing.taken).min()
+    }
+
+    /// Takes the account of what was taken since this was asked last.
     pub(crate) fn take_written(&mut self) -> Written {
         std::mem::take(&mut self.written)
     }
 
-    /// Queues a shared frame.
-    pub(crate) fn push_shared(&mut self, frame: Arc<Frame>) {
-        self.queued = self.queued.max(frame.position);
+    /// Queues a frame of a channel.
+    pub(crate) fn push_shared(&mut self, channel: ChannelId, frame: Arc<Frame>) {
+        self.advance_to(channel, frame.position);
         self.shared_bytes += frame.bytes.len();
-        self.parts.push_back(Part::Shared(frame));
+        self.parts.push_back(Part::Shared(channel, frame));
     }
 
-    /// Queues a frame of the connection's own.
-    pub(crate) fn push(&mut self, bytes: Bytes) {
-        self.parts.push_back(Part::Own(bytes));
+    /// Queues the last bytes of a channel. Once they are taken, [`Written::ended`] names it.
+    pub(crate) fn push_channel_end(&mut self, channel: ChannelId, bytes: Bytes) {
+        if let Some(standing) = self.standing(channel) {
+            standing.ends = true;
+        }
+        let end = Box::new((channel, bytes));
+        self.parts.push_back(Part::ChannelEnd(end));
     }
 
-    /// Puts control frames before everything else, but never inside a frame.
+    /// Queues a frame of the session's own.
+    pub(crate) fn push(&mut self, frame: Bytes) {
+        self.parts.push_back(Part::Own(frame));
+    }
+
+    /// Queues control frames before everything else, but never inside a frame.
     pub(crate) fn push_control(&mut self, bytes: Bytes) {
         self.control_bytes += bytes.len();
         let first = usize::from(self.is_midway());
@@ -142,50 +173,35 @@ impl Outbound {
         self.front_written > 0 || matches!(first, Some(Part::Answer(_) | Part::Rest(_)))
     }
 
-    /// Nothing more comes for the client up to `position`.
-    pub(crate) fn pass(&mut self, position: Position) {
-        self.queued = self.queued.max(position);
+    /// Notes that nothing more comes for a channel up to `position`.
+    pub(crate) fn advance_to(&mut self, channel: ChannelId, position: Position) {
+        if let Some(standing) = self.standing(channel) {
+            standing.queued = standing.queued.max(position);
+        }
     }
 
-    /// Makes of what is queued what the client still gets at its end: `waiting` too if the end
-    /// drains, else no more than the frame that was begun. `complete` says whether nothing between
-    /// `waiting` and the end was left out. Returns where the client then stands.
-    pub(crate) fn conclude(
-        &mut self,
-        end: End,
-        waiting: Vec<Arc<Frame>>,
-        complete: bool,
-    ) -> Position {
-        if !end.drain {
-            return self.discard();
-        }
-        for frame in waiting {
-            self.push_shared(frame);
-        }
-        if complete {
-            self.pass(end.position);
-        }
-        self.queued
+    fn standing(&mut self, channel: ChannelId) -> Option<&mut Standing> {
+        self.standings.iter_mut().find(|of| of.channel == channel)
     }
 
-    /// Forgets everything but a message that was begun; returns where the client then stands.
-    fn discard(&mut self) -> Position {
+    /// Forgets everything but a message that was begun.
+    pub(crate) fn discard(&mut self) {
         self.parts.truncate(usize::from(self.is_midway()));
         self.control_bytes = match self.parts.front() {
             Some(Part::Control(bytes)) => bytes.len(),
             _ => 0,
         };
         self.shared_bytes = 0;
-        if let Some(Part::Shared(frame)) = self.parts.front() {
+        if let Some(Part::Shared(channel, frame)) = self.parts.front() {
             let started = frame.started(self.front_written);
             if started.bytes < frame.bytes.len() {
                 // A whole run is not to be kept for the end of one of its messages.
                 let bytes = Bytes::copy_from_slice(&frame.bytes[self.front_written..started.bytes]);
-                let (position, events) = (started.position, started.events);
                 let rest = Rest {
+                    channel: *channel,
                     bytes,
-                    position,
-                    events,
+                    position: started.position,
+                    events: started.events,
                 };
                 self.parts = [Part::Rest(Box::new(rest))].into();
                 self.front_written = 0;
@@ -194,20 +210,27 @@ impl Outbound {
             }
         }
         self.pop_written();
-        match self.parts.front() {
-            Some(Part::Shared(frame)) => self.taken.max(frame.position),
-            Some(Part::Rest(rest)) => self.taken.max(rest.position),
-            _ => self.taken,
+        for standing in &mut self.standings {
+            standing.queued = standing.taken;
+            standing.ends = false;
+        }
+        let begun = match self.parts.front() {
+            Some(Part::Shared(channel, frame)) => Some((*channel, frame.position)),
+            Some(Part::Rest(rest)) => Some((rest.channel, rest.position)),
+            _ => None,
+        };
+        if let Some((channel, position)) = begun {
+            self.advance_to(channel, position);
         }
     }
 
-    /// What is left of the only part, if there is no other.
+    /// Returns the rest of the only part, if there is no other.
     pub(crate) fn only(&self) -> Option<&[u8]> {
         let only = self.parts.front().filter(|_| self.parts.len() == 1);
         only.map(|part| &part.bytes()[self.front_written..])
     }
 
-    /// Lays out the first parts for one vectored write; returns how many.
+    /// Lays out the first parts for one vectored write; returns their number.
     pub(crate) fn lay_out<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut written = self.front_written;
         let mut count = 0;
@@ -219,7 +242,7 @@ impl Outbound {
         count
     }
 
-    /// So many bytes were taken.
+    /// Accounts for bytes that were taken.
     pub(crate) fn advance(&mut self, bytes: usize) {
         self.written.progress = true;
         self.front_written += bytes;
@@ -238,15 +261,15 @@ impl Outbound {
                 self.note(&part);
             }
         }
-        // The next part takes the place of the first one again, which is still near.
+        // The next part takes the first place again, which is still in the processor's cache.
         self.parts.clear();
     }
 
-    /// A whole part was taken.
+    /// Accounts for a whole part that was taken.
     fn note(&mut self, part: &Part) {
         match part {
-            Part::Shared(frame) => {
-                self.taken = self.taken.max(frame.position);
+            Part::Shared(channel, frame) => {
+                self.note_taken(*channel, frame.position);
                 self.shared_bytes = self.shared_bytes.saturating_sub(frame.bytes.len());
                 self.written.events += frame.events();
                 if let Some(at) = frame.event_at {
@@ -254,8 +277,13 @@ impl Outbound {
                 }
             }
             Part::Rest(rest) => {
-                self.taken = self.taken.max(rest.position);
+                self.note_taken(rest.channel, rest.position);
                 self.written.events += rest.events;
+            }
+            Part::ChannelEnd(end) => {
+                let (channel, _) = **end;
+                self.standings.retain(|of| of.channel != channel);
+                self.written.ended.push(channel);
             }
             Part::Control(bytes) => {
                 self.control_bytes = self.control_bytes.saturating_sub(bytes.len());
@@ -263,14 +291,49 @@ impl Outbound {
             Part::Answer(_) | Part::Own(_) => {}
         }
     }
+
+    fn note_taken(&mut self, channel: ChannelId, position: Position) {
+        if let Some(standing) = self.standing(channel) {
+            standing.taken = standing.taken.max(position);
+        }
+    }
 }
 
 impl Part {
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Shared(frame) => &frame.bytes,
+            Self::Shared(_, frame) => &frame.bytes,
             Self::Rest(rest) => &rest.bytes,
+            Self::ChannelEnd(end) => &end.1,
             Self::Answer(bytes) | Self::Own(bytes) | Self::Control(bytes) => bytes,
         }
+    }
+}
+
+/// A part as tests see it: its channel, its position if it is of a frame, its messages, and the bytes left of it.
+#[cfg(test)]
+pub(crate) type PartShape = (Option<ChannelId>, Option<Position>, usize, usize);
+
+#[cfg(test)]
+impl Outbound {
+    /// Returns all that decides what happens next: the parts, and the standing on each channel by what is queued and by
+    /// what was taken.
+    pub(crate) fn shape(&self) -> (Vec<PartShape>, Vec<(ChannelId, Position, Position)>) {
+        let part = |(index, part): (usize, &Part)| {
+            let (channel, position, messages) = match part {
+                Part::Shared(channel, frame) => {
+                    (Some(*channel), Some(frame.position), frame.messages())
+                }
+                Part::Rest(rest) => (Some(rest.channel), Some(rest.position), 1),
+                Part::ChannelEnd(end) => (Some(end.0), None, 1),
+                Part::Answer(_) | Part::Own(_) | Part::Control(_) => (None, None, 1),
+            };
+            let taken = if index == 0 { self.front_written } else { 0 };
+            (channel, position, messages, part.bytes().len() - taken)
+        };
+        let parts = self.parts.iter().enumerate().map(part).collect();
+        let standings = self.standings.iter();
+        let standings = standings.map(|of| (of.channel, of.queued, of.taken));
+        (parts, standings.collect())
     }
 }

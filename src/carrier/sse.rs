@@ -1,7 +1,7 @@
 //! Server-sent events: the body of an HTTP answer that ends when the connection does.
 //!
-//! HTTP's task takes chunks from a channel that holds one. While it is full the client may be
-//! slow, or HTTP's task was merely not run yet: the [`TcpGauge`] below HTTP tells the two apart.
+//! HTTP's task takes chunks from a queue that holds one. While it is full, the client may be slow, or HTTP's task has
+//! merely not run yet: the [`TcpGauge`] below HTTP tells the two apart.
 
 use std::{
     future::poll_fn,
@@ -19,17 +19,16 @@ use tokio::{
 use tokio_util::sync::PollSender;
 
 use super::{Incoming, outbound::Outbound, tcp_gauge::TcpGauge};
-use crate::position::Position;
 
-/// Frames are put together up to this size; a larger one goes alone.
+/// Frames are joined up to this size; a larger one goes alone.
 const CHUNK_BYTES: usize = 16 * 1024;
-/// Frames in one chunk at most.
+/// The most frames in one chunk.
 const CHUNK_PARTS: usize = 64;
-/// When a client whose answer broke comes back, unless an `ended` says otherwise. No empty line follows: an event
-/// without an id, before the first one with an id, would make the client forget where it was (WHATWG HTML,
+/// The time after which a client whose answer broke comes back, unless an `ended` says otherwise. No empty line follows:
+/// an event without an id, before the first one with an id, would make the client forget where it was (WHATWG HTML,
 /// section 9.2.6: each answer begins with no id, and each empty line takes over what there is).
 const RETRY: &[u8] = b"retry: 2000\n";
-/// A line that says nothing, so that everyone on the way sees that the answer goes on. Nor is it followed by one.
+/// A comment, so that proxies see that the answer goes on. No empty line follows it either.
 const COMMENT: &[u8] = b":\n";
 
 /// The writing end of one answer. The answer ends when this is dropped.
@@ -39,7 +38,7 @@ pub(crate) struct EventStream {
     gauge: Arc<TcpGauge>,
 }
 
-/// An answer: what writes it, and its body.
+/// Returns the writing end of an answer, and its body.
 pub(crate) fn event_stream(
     gauge: Arc<TcpGauge>,
 ) -> (
@@ -59,16 +58,16 @@ pub(crate) struct Streaming {
     stream: EventStream,
     outbound: Outbound,
     bytes_taken: u64,
-    /// HTTP was asked to try again when there had been so many refusals.
+    /// The refusals so far when HTTP was asked to try again.
     asked_at: Option<u64>,
-    /// The answer is not wanted any more.
+    /// True if the client does not want the answer any more.
     left: bool,
 }
 
 impl Streaming {
-    /// Begins the answer for a client that stands at `start`.
-    pub(crate) fn new(stream: EventStream, start: Position) -> Self {
-        let mut outbound = Outbound::new(start);
+    /// Begins the answer.
+    pub(crate) fn new(stream: EventStream) -> Self {
+        let mut outbound = Outbound::new();
         outbound.push(Bytes::from_static(RETRY));
         Self {
             stream,
@@ -79,12 +78,12 @@ impl Streaming {
         }
     }
 
-    /// What waits to be written.
+    /// Returns what waits to be written.
     pub(crate) fn outbound(&mut self) -> &mut Outbound {
         &mut self.outbound
     }
 
-    /// Queues a comment, unless the client gets enough to see anyway.
+    /// Queues a comment, unless the client gets something anyway.
     pub(crate) fn queue_comment(&mut self) {
         if self.outbound.is_empty() {
             self.outbound.push(Bytes::from_static(COMMENT));
@@ -108,7 +107,7 @@ impl Streaming {
             let chunk = self.chunk();
             let bytes = chunk.len();
             if reserved.is_err() || self.stream.chunks.send_item(chunk).is_err() {
-                // Reading says so.
+                // Reading reports it.
                 self.left = true;
                 return Poll::Pending;
             }
@@ -118,7 +117,7 @@ impl Streaming {
         Poll::Ready(())
     }
 
-    /// The next whole frames, as many as go together.
+    /// Joins the next whole frames into a chunk.
     fn chunk(&self) -> Bytes {
         let mut parts = [IoSlice::new(&[]); CHUNK_PARTS];
         let count = self.outbound.lay_out(&mut parts);
@@ -132,9 +131,9 @@ impl Streaming {
         chunk.freeze()
     }
 
-    /// Whether the kernel has refused bytes, asked when nothing could be handed over. If the answer is
-    /// `wanted`, HTTP is asked to try again, and a later call reports what came of that: only an
-    /// attempt tells a slow client from a busy node.
+    /// Whether the kernel has refused bytes; to be called when nothing could be handed over. If the answer is `wanted`,
+    /// HTTP is asked to try again, and a later call returns the outcome: only an attempt tells a slow client from a busy
+    /// node.
     pub(crate) fn refused(&mut self, cx: &Context<'_>, wanted: bool) -> bool {
         self.stream.gauge.watch(cx);
         let refusals = self.stream.gauge.refusals();
@@ -152,7 +151,7 @@ impl Streaming {
         }
     }
 
-    /// A client says nothing here; it can only leave.
+    /// Reads nothing: the client can only leave.
     pub(crate) fn poll_read(&mut self, cx: &Context<'_>) -> Poll<Incoming> {
         self.stream.gauge.watch(cx);
         if self.left || self.stream.gauge.is_gone() {
@@ -161,8 +160,8 @@ impl Streaming {
         Poll::Pending
     }
 
-    /// Ends the answer and waits until the client has all of it. A client that does not take it in time
-    /// is cut off: HTTP alone would wait for ever.
+    /// Ends the answer and waits until the client has all of it. The TCP connection of a client that does not take it in
+    /// time is aborted: HTTP alone would wait for ever.
     pub(crate) async fn part(&mut self, deadline: Instant) {
         self.stream.chunks.close();
         if self.left {
@@ -177,7 +176,7 @@ impl Streaming {
             }
         });
         if timeout_at(deadline, gone).await.is_err() {
-            self.stream.gauge.cut();
+            self.stream.gauge.abort();
         }
     }
 }

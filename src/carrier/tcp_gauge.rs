@@ -1,17 +1,16 @@
 //! The TCP connection below HTTP, with a gauge.
 //!
-//! A socket that was upgraded belongs to its connection's task. One that carries server-sent events
-//! stays with HTTP, whose task writes the body. The gauge tells the connection's task what it has
-//! to know of the kernel all the same: whether bytes are refused, and whether some were taken. It also
-//! ends a TCP connection whose client takes nothing: HTTP would wait for it for ever. And it keeps the
-//! answer to an upgrade for the connection's task, which sends it first of all, with what it has to say
-//! by then: most often one system call and one segment rather than two.
+//! A socket that was upgraded belongs to its session's task. One that carries server-sent events stays with HTTP, whose
+//! task writes the body. The gauge still tells the session's task what it has to know of the kernel: whether it refuses
+//! bytes, and whether it took some. It also aborts a TCP connection whose client takes nothing: HTTP would wait for it for
+//! ever. And it keeps the answer to an upgrade for the session's task, which sends it together with its own first frames:
+//! most often one system call and one segment rather than two.
 //!
-//! It holds back the bare answer of HTTP's library to what that cannot read, so that a better one takes its place.
+//! It withholds the bare answer of HTTP's library to a request that the library cannot read, so that a better one can take
+//! its place.
 //!
-//! An ordinary answer has nobody who keeps time: where its client takes nothing of it for
-//! `limits.answer_timeout`, or all in all less than [`LEAST_BYTES_PER_SECOND`] beyond that time, the wire
-//! itself resets the TCP connection.
+//! No task keeps time for an ordinary answer. If its client takes nothing of it for `limits.answer_timeout`, or overall
+//! less than [`LEAST_BYTES_PER_SECOND`] beyond that time, the TCP connection is reset here.
 
 use std::{
     future::Future as _,
@@ -36,59 +35,57 @@ use tokio::{
 
 use crate::telemetry::Metrics;
 
-/// A client that takes less of an ordinary answer is not waited for: a byte now and then would hold the
-/// answer for days.
+/// A client that takes less of an ordinary answer is not waited for: a byte now and then would hold the answer for days.
 const LEAST_BYTES_PER_SECOND: u64 = 16 << 10;
 
-/// What the kernel says to whoever writes, and what HTTP's side of the wire is to do.
+/// The kernel's word to the session's task, and the session's orders to HTTP's task.
 #[derive(Debug, Default)]
 pub(crate) struct TcpGauge {
     refusals: AtomicU64,
     bytes_taken: AtomicU64,
-    cut: AtomicBool,
+    aborted: AtomicBool,
     holding: AtomicBool,
     streaming: AtomicBool,
     gone: AtomicBool,
     /// HTTP's task.
     writer: AtomicWaker,
-    /// The connection's task.
+    /// The session's task.
     watcher: AtomicWaker,
 }
 
 impl TcpGauge {
-    /// The task to wake when something is refused, or when the TCP connection is gone.
+    /// Registers the task to wake when something is refused, or when the TCP connection is closed.
     pub(crate) fn watch(&self, cx: &Context<'_>) {
         self.watcher.register(cx.waker());
     }
 
-    /// How often the kernel has refused bytes.
+    /// Returns how often the kernel has refused bytes.
     pub(crate) fn refusals(&self) -> u64 {
         self.refusals.load(Ordering::Acquire)
     }
 
-    /// How many bytes the kernel has taken.
+    /// Returns the number of bytes that the kernel has taken.
     pub(crate) fn bytes_taken(&self) -> u64 {
         self.bytes_taken.load(Ordering::Acquire)
     }
 
-    /// Has HTTP try again to write what it holds.
+    /// Makes HTTP try again to write what it holds.
     pub(crate) fn attempt(&self) {
         self.writer.wake();
     }
 
     /// Ends the TCP connection, whatever waits to be written.
-    pub(crate) fn cut(&self) {
-        self.cut.store(true, Ordering::Release);
+    pub(crate) fn abort(&self) {
+        self.aborted.store(true, Ordering::Release);
         self.writer.wake();
     }
 
-    /// Keeps what HTTP still writes for whoever takes the TCP connection over. If nobody does, it is
-    /// never sent.
+    /// Keeps what HTTP still writes for the session that takes the TCP connection over. If none does, it is never sent.
     pub(crate) fn hold(&self) {
         self.holding.store(true, Ordering::Release);
     }
 
-    /// Leaves it to the connection's task how long its client may take nothing.
+    /// Leaves it to the session's task to keep time.
     pub(crate) fn stream(&self) {
         self.streaming.store(true, Ordering::Release);
     }
@@ -100,14 +97,14 @@ impl TcpGauge {
 
     fn check(&self, cx: &Context<'_>) -> io::Result<()> {
         self.writer.register(cx.waker());
-        if self.cut.load(Ordering::Acquire) {
+        if self.aborted.load(Ordering::Acquire) {
             return Err(ErrorKind::ConnectionAborted.into());
         }
         Ok(())
     }
 }
 
-/// Says so when the TCP connection is dropped.
+/// Marks the gauge when the TCP connection is dropped.
 #[derive(Debug)]
 struct Tether(Arc<TcpGauge>);
 
@@ -118,32 +115,30 @@ impl Drop for Tether {
     }
 }
 
-/// The TCP connections from one address: as many as there are [places](TcpPermit) of it.
+/// The permits of one address: it has as many TCP connections as there are [permits](TcpPermit).
 #[derive(Debug)]
 pub(crate) struct AddressPermits {
     metrics: Arc<Metrics>,
 }
 
 impl AddressPermits {
-    /// Of a node that counts here.
     pub(crate) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self { metrics })
     }
 
-    /// How many places are taken.
+    /// Returns the number of permits that are taken.
     pub(crate) fn taken(self: &Arc<Self>) -> usize {
         Arc::strong_count(self) - 1
     }
 
-    /// Takes one more.
+    /// Takes one more permit.
     pub(crate) fn take(self: &Arc<Self>) -> TcpPermit {
         self.metrics.http.tcp_connections.inc();
         TcpPermit(Arc::clone(self))
     }
 }
 
-/// A place among the TCP connections of a node, which is free again when this is dropped. Small: every
-/// open socket holds one.
+/// The permit of one TCP connection, free again when this is dropped. Small: every open socket holds one.
 #[derive(Debug)]
 pub(crate) struct TcpPermit(Arc<AddressPermits>);
 
@@ -157,12 +152,12 @@ impl Drop for TcpPermit {
 #[derive(Debug)]
 pub(crate) struct GaugedTcp {
     tcp: TcpStream,
-    place: Option<TcpPermit>,
-    /// How long an answer may wait.
+    permit: Option<TcpPermit>,
+    /// The time for which an answer may wait.
     patience: Duration,
-    /// Until then; while nothing waits there is none.
+    /// The end of that time; `None` while nothing waits.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Since when the answer waits for its client, and what the kernel had taken by then.
+    /// The time since which the answer waits for its client, and the bytes that the kernel had taken by then.
     waiting: Option<(Instant, u64)>,
     /// Not sent yet: see [`TcpGauge::hold`].
     held: BytesMut,
@@ -172,11 +167,11 @@ pub(crate) struct GaugedTcp {
 }
 
 impl GaugedTcp {
-    /// Puts a gauge on a TCP connection. One beyond those that a node takes has no place.
-    pub(crate) fn new(tcp: TcpStream, place: Option<TcpPermit>, patience: Duration) -> Self {
+    /// Puts a gauge on a TCP connection. One beyond those that a node takes has no permit.
+    pub(crate) fn new(tcp: TcpStream, permit: Option<TcpPermit>, patience: Duration) -> Self {
         Self {
             tcp,
-            place,
+            permit,
             patience,
             deadline: None,
             waiting: None,
@@ -186,18 +181,17 @@ impl GaugedTcp {
         }
     }
 
-    /// The gauge.
     pub(crate) fn gauge(&self) -> Arc<TcpGauge> {
         Arc::clone(&self.tether.0)
     }
 
-    /// The TCP connection, for who takes it over, and what is to be sent on it before all else.
+    /// Returns the TCP connection for the session that takes it over, and the bytes to send on it first.
     pub(crate) fn into_parts(self) -> (TcpStream, Option<TcpPermit>, Bytes) {
-        (self.tcp, self.place, self.held.freeze())
+        (self.tcp, self.permit, self.held.freeze())
     }
 
-    /// The answer to a request that HTTP's library could not read, if that was the last one. It was not sent, nor is the
-    /// TCP connection shut down: a better answer goes in its place.
+    /// Takes the answer of HTTP's library to a request that it could not read, if that was the last request. The answer was
+    /// not sent, nor is the TCP connection shut down: a better answer goes in its place.
     pub(crate) fn take_withheld(&mut self) -> Option<Bytes> {
         self.withheld.take()
     }
@@ -206,8 +200,8 @@ impl GaugedTcp {
         &self.tether.0
     }
 
-    /// Asks the kernel each time, whatever the runtime remembers of its readiness: whether a client
-    /// is slow is judged by the answer.
+    /// Sends bytes. Asks the kernel each time, whatever the runtime remembers of the socket's readiness: whether a client is
+    /// slow is judged by the answer.
     fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -320,8 +314,8 @@ impl AsyncWrite for GaugedTcp {
     }
 }
 
-/// A whole answer of HTTP's library itself: the head of a refusal, without a body. Every answer of this service has
-/// more headers, and no body has a line break of a head's kind in it.
+/// Returns the bytes if they are a whole answer of HTTP's library itself: the head of a refusal, without a body. Every
+/// answer of this service has more headers, and no body has a head's line break in it.
 fn bare_refusal<'p>(parts: &'p [IoSlice<'_>]) -> Option<&'p [u8]> {
     /// More than such a head has.
     const MOST: usize = 256;
@@ -367,12 +361,12 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// A wire that its client has filled up, and the client: of the standard library, so that nothing here
-    /// waits for this runtime, whose clock would run on.
+    /// Returns a TCP connection whose client takes nothing more, and the client. The client is of the standard library, so
+    /// that nothing here waits for the runtime, whose clock would run on.
     async fn filled(part: &[u8]) -> (GaugedTcp, std::net::TcpStream) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        // All may have been read while the kernel has not heard of it yet, and still refuses.
+        // Everything may have been read while the kernel does not know it yet, and still refuses.
         let soon = Some(Duration::from_millis(10));
         client.set_read_timeout(soon).unwrap();
         let (tcp, _) = listener.accept().await.unwrap();
@@ -382,7 +376,7 @@ mod tests {
         (wire, client)
     }
 
-    /// Reads until the kernel has taken so many bytes of the wire.
+    /// Reads until the kernel has taken so many bytes.
     fn read(client: &mut std::net::TcpStream, wire: &mut GaugedTcp, part: &[u8], bytes: usize) {
         let mut taken = 0;
         while taken < bytes {
@@ -443,7 +437,7 @@ mod tests {
         }
     }
 
-    /// Writes until the kernel refuses; the bytes that it took.
+    /// Writes until the kernel refuses; returns the bytes that it took.
     fn fill(wire: &mut GaugedTcp, part: &[u8]) -> io::Result<usize> {
         let mut all = 0;
         let mut cx = Context::from_waker(std::task::Waker::noop());

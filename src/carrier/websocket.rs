@@ -1,9 +1,8 @@
-//! One upgraded socket: reading through tungstenite's codec, writing frames that are ready-made.
+//! One upgraded socket: it reads through tungstenite's codec, and writes frames that are ready-made.
 //!
-//! The codec never touches the socket's writing side. What it wants to send of its own (pongs, the
-//! closing handshake) it writes into a buffer, which takes its place between whole frames. So the
-//! bytes of an event are encoded once for all sockets, and everything that waits goes out in one
-//! vectored write.
+//! The codec never touches the socket's writing side. What it wants to send of its own (pongs, the closing handshake) it
+//! writes into a buffer, which goes out between whole frames. So the bytes of an event are encoded once for all sockets,
+//! and everything that waits goes out in one vectored write.
 
 mod codec;
 mod writer;
@@ -21,48 +20,46 @@ use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 pub(crate) use self::codec::{Broken, Incoming, after_others};
 use self::{codec::READ_TURN_BYTES, writer::close_frame};
 use super::{outbound::Outbound, tcp_gauge::TcpPermit};
-use crate::position::Position;
 
 /// While so many bytes of pongs wait to be written, nothing more is read.
 const CONTROL_BYTES: usize = 4 * 1024;
-/// Clients say little, and every socket keeps this much.
+/// The buffer that every socket keeps. Clients say little.
 const READ_BUFFER_BYTES: usize = 256;
 
 /// A socket as HTTP leaves it.
 #[derive(Debug)]
 pub(crate) struct Upgraded {
-    /// The socket.
     pub tcp: TcpStream,
-    /// Its place, until it is closed.
-    pub place: Option<TcpPermit>,
-    /// What has to be sent first: HTTP's own last words, if they are not sent yet.
+    /// Held until the socket is closed.
+    pub permit: Option<TcpPermit>,
+    /// HTTP's answer to the upgrade, to be sent first, if it is not sent yet.
     pub answer: Bytes,
-    /// Bytes that came behind the request.
+    /// Bytes that arrived behind the request.
     pub read_already: Vec<u8>,
 }
 
-/// A WebSocket of which this is the only owner.
+/// A WebSocket, owned by its session alone.
 pub(crate) struct WebSocket {
     tcp: TcpStream,
-    _place: Option<TcpPermit>,
+    _permit: Option<TcpPermit>,
     codec: WebSocketContext,
-    /// What the codec wants to send.
+    /// Bytes that the codec wants to send.
     control: Vec<u8>,
     outbound: Outbound,
     /// Bytes that may still be read in this turn.
     turn: usize,
-    /// Whether reads go to the kernel, whatever the runtime remembers.
+    /// True if reads ask the kernel, whatever the runtime remembers.
     ask_kernel: bool,
-    /// Whether the codec has given all that it has, and waits for the socket.
+    /// True if the codec has given all that it has, and waits for the socket.
     at_rest: bool,
 }
 
 impl WebSocket {
     /// Takes over an upgraded socket.
-    pub(crate) fn new(upgraded: Upgraded, message_bytes: usize, start: Position) -> Self {
+    pub(crate) fn new(upgraded: Upgraded, message_bytes: usize) -> Self {
         let Upgraded {
             tcp,
-            place,
+            permit,
             answer,
             read_already,
         } = upgraded;
@@ -74,27 +71,26 @@ impl WebSocket {
             .max_frame_size(Some(message_bytes));
         Self {
             tcp,
-            _place: place,
+            _permit: permit,
             codec: WebSocketContext::from_partially_read(read_already, Role::Server, Some(config)),
             control: Vec::new(),
-            outbound: Outbound::behind(answer, start),
+            outbound: Outbound::behind(answer),
             turn: READ_TURN_BYTES,
             ask_kernel: false,
             at_rest: false,
         }
     }
 
-    /// What waits to be written.
+    /// Returns what waits to be written.
     pub(crate) fn outbound(&mut self) -> &mut Outbound {
         &mut self.outbound
     }
 
-    /// Queues a frame of this connection's own.
+    /// Queues a frame of the session's own.
     pub(crate) fn queue(&mut self, frame: Bytes) {
         self.outbound.push(frame);
     }
 
-    /// Queues a ping.
     pub(crate) fn queue_ping(&mut self) {
         self.queue(Bytes::from_static(&[0x89, 0]));
     }
@@ -126,7 +122,7 @@ impl WebSocket {
     }
 }
 
-/// The rest of the closing handshake: the client's close, then ours of the TCP connection.
+/// Completes the closing handshake: the client's close, then ours of the TCP connection.
 pub(crate) async fn part(socket: &mut WebSocket, broken: Option<Broken>, deadline: Instant) {
     if broken.is_none() {
         let closed = poll_fn(|cx| {
@@ -154,14 +150,13 @@ pub(crate) async fn part(socket: &mut WebSocket, broken: Option<Broken>, deadlin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{protocol::Ending, router::outbox::End};
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
         task::yield_now,
     };
 
-    /// A socket, and its client.
+    /// Returns a socket, and its client.
     async fn pair() -> (WebSocket, TcpStream) {
         pair_with("", &[]).await
     }
@@ -174,12 +169,12 @@ mod tests {
         let (tcp, _) = accepted.unwrap();
         SockRef::from(&tcp).set_send_buffer_size(4 * 1024).unwrap();
         let upgraded = Upgraded {
-            place: None,
+            permit: None,
             tcp,
             answer: answer.into(),
             read_already: read_already.to_vec(),
         };
-        let socket = WebSocket::new(upgraded, 1024, Position::START);
+        let socket = WebSocket::new(upgraded, 1024);
         (socket, client.unwrap())
     }
 
@@ -193,12 +188,7 @@ mod tests {
             assert!(read.is_pending());
             socket.take_control();
             if dropped {
-                let end = End {
-                    ending: Ending::Shutdown,
-                    position: Position::START,
-                    drain: false,
-                };
-                socket.outbound.conclude(end, Vec::new(), true);
+                socket.outbound.discard();
             }
             socket.queue_close(1001, "shutdown");
             poll_fn(|cx| socket.poll_write(cx)).await.unwrap();

@@ -1,6 +1,6 @@
-//! The reasons for which connections end.
+//! The reasons for which sessions and channels end.
 
-/// The reason why a connection ended. The token serves the `ended` frame, the close text and the metric.
+/// The reason why a session or a channel ended. The token serves the `ended` frame, the close text and the metric.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Ending {
     /// The client closed the socket in order.
@@ -61,26 +61,28 @@ impl Ending {
         Self::BadMessage,
     ];
 
-    /// Returns close code, token, and whether a client should try again. This is the one table of endings.
-    const fn row(self) -> (u16, &'static str, bool) {
+    /// Returns close code, token, whether a client should try again, whose end it can be, and whether the client still
+    /// gets what waits. This is the one table of endings.
+    const fn row(self) -> (u16, &'static str, bool, Whose, bool) {
+        use Whose::{Channel, Either, Session};
         match self {
-            Self::ClientLeft => (1000, "client_left", false),
-            Self::Shutdown => (1001, "shutdown", true),
-            Self::ProtocolError => (1002, "protocol_error", false),
-            Self::Binary => (1003, "binary", false),
-            Self::ConnectionLost => (1006, "connection_lost", true),
-            Self::NotUtf8 => (1007, "not_utf8", false),
-            Self::TooBig => (1009, "too_big", false),
-            Self::InternalError => (1011, "internal_error", true),
-            Self::Overloaded => (1013, "overloaded", true),
-            Self::SlowConsumer => (4000, "slow_consumer", true),
-            Self::HeartbeatMissed => (4001, "heartbeat_missed", true),
-            Self::Resync => (4002, "resync", true),
-            Self::Deleted => (4500, "deleted", false),
-            Self::Expired => (4501, "expired", false),
-            Self::CredentialExpired => (4510, "credential_expired", false),
-            Self::Forbidden => (4511, "forbidden", false),
-            Self::BadMessage => (4520, "bad_message", false),
+            Self::ClientLeft => (1000, "client_left", false, Session, false),
+            Self::Shutdown => (1001, "shutdown", true, Session, true),
+            Self::ProtocolError => (1002, "protocol_error", false, Session, false),
+            Self::Binary => (1003, "binary", false, Session, false),
+            Self::ConnectionLost => (1006, "connection_lost", true, Session, false),
+            Self::NotUtf8 => (1007, "not_utf8", false, Session, false),
+            Self::TooBig => (1009, "too_big", false, Session, false),
+            Self::InternalError => (1011, "internal_error", true, Session, false),
+            Self::Overloaded => (1013, "overloaded", true, Either, false),
+            Self::SlowConsumer => (4000, "slow_consumer", true, Either, false),
+            Self::HeartbeatMissed => (4001, "heartbeat_missed", true, Session, false),
+            Self::Resync => (4002, "resync", true, Channel, true),
+            Self::Deleted => (4500, "deleted", false, Channel, true),
+            Self::Expired => (4501, "expired", false, Channel, true),
+            Self::CredentialExpired => (4510, "credential_expired", false, Session, true),
+            Self::Forbidden => (4511, "forbidden", false, Either, true),
+            Self::BadMessage => (4520, "bad_message", false, Session, false),
         }
     }
 
@@ -99,9 +101,42 @@ impl Ending {
         self.row().2
     }
 
+    /// Returns whose end it can be. A session that closes with its only channel ends by that channel's endings too.
+    pub const fn whose(self) -> Whose {
+        self.row().3
+    }
+
+    /// Whether the client still gets what waits. It does not if it is gone, broke the rules or cannot keep up.
+    pub const fn drains(self) -> bool {
+        self.row().4
+    }
+
     /// Returns the ending of a close code, as a client reads it.
     pub fn from_code(code: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|ending| ending.code() == code)
+    }
+}
+
+/// The thing that an ending can end.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Whose {
+    /// A session: one client on one socket or answer, with all its channels.
+    Session,
+    /// A channel: one subscription on a session.
+    Channel,
+    /// A session, or a channel alone.
+    Either,
+}
+
+impl Whose {
+    /// Whether it can be a session's end.
+    pub const fn is_of_sessions(self) -> bool {
+        !matches!(self, Self::Channel)
+    }
+
+    /// Whether it can be the end of a channel alone.
+    pub const fn is_of_channels(self) -> bool {
+        !matches!(self, Self::Session)
     }
 }
 
@@ -130,6 +165,48 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn each_ending_is_a_session_s_a_channel_s_or_either_s() {
+        use Ending::{
+            BadMessage, Binary, ClientLeft, ConnectionLost, CredentialExpired, Deleted, Expired,
+            Forbidden, HeartbeatMissed, InternalError, NotUtf8, Overloaded, ProtocolError, Resync,
+            Shutdown, SlowConsumer, TooBig,
+        };
+        let of = |whose| -> Vec<Ending> {
+            let all = Ending::ALL.into_iter();
+            all.filter(|ending| ending.whose() == whose).collect()
+        };
+        let of_channels = [Resync, Deleted, Expired];
+        let of_either = [Overloaded, SlowConsumer, Forbidden];
+        let of_sessions = [
+            ClientLeft,
+            Shutdown,
+            ProtocolError,
+            Binary,
+            NotUtf8,
+            TooBig,
+            ConnectionLost,
+            InternalError,
+            HeartbeatMissed,
+            CredentialExpired,
+            BadMessage,
+        ];
+        assert_eq!(of(Whose::Channel), of_channels);
+        assert_eq!(of(Whose::Either), of_either);
+        assert_eq!(of(Whose::Session), of_sessions);
+        let drains = Ending::ALL.into_iter().filter(|ending| ending.drains());
+        let expected = [
+            Shutdown,
+            Resync,
+            Deleted,
+            Expired,
+            CredentialExpired,
+            Forbidden,
+        ];
+        assert_eq!(drains.collect::<Vec<_>>(), expected);
+    }
+
     #[test]
     fn the_pages_have_every_ending_and_no_other() {
         let page = include_str!("../../docs/http.md");

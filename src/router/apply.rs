@@ -214,7 +214,7 @@ impl Router {
         } else {
             Ending::Deleted
         };
-        let closed = self.registry.end_all_of(slot, ending, self.position);
+        let closed = self.registry.end_channels_of(slot, ending, self.position);
         let Some(id) = removed.subscription.id() else {
             return;
         };

@@ -14,7 +14,7 @@ use super::{
     EventEncoder, PastChange, Settings,
     outbox::{Bounds, Pushed, Room, Sender, Size},
     outbox_bounds,
-    registry::{ConnectionKey, Phase, Registered, Registry},
+    registry::{Channel, ChannelKey, Registry},
     table::{Matched, Panicked, Slot, Table},
 };
 use crate::{
@@ -57,7 +57,7 @@ pub(super) struct Delivery {
 /// A frame that found no room.
 #[derive(Debug)]
 struct Waiting {
-    key: ConnectionKey,
+    key: ChannelKey,
     outbox: Sender,
     frame: Arc<Frame>,
 }
@@ -151,17 +151,17 @@ impl Delivery {
         let slot = group.slot;
         let budget = &self.encoder.budget;
         for frame in group.take(dialect, registry.of(slot), self.bounds, budget) {
-            for connection in registry.of(slot) {
-                if connection.dialect == dialect && connection.gets(frame.position) {
-                    self.push(connection.key, &connection.outbox, &frame);
+            for channel in registry.of(slot) {
+                if channel.dialect == dialect && channel.gets(frame.position) {
+                    self.push(channel.key, &channel.outbox, &frame);
                 }
             }
             self.wait_for_full(registry, frame.position).await;
         }
     }
 
-    fn push(&mut self, key: ConnectionKey, outbox: &Sender, frame: &Arc<Frame>) {
-        match outbox.push(frame) {
+    fn push(&mut self, key: ChannelKey, outbox: &Sender, frame: &Arc<Frame>) {
+        match outbox.push(key.id, frame) {
             Pushed::Queued(waker) => self.wakers.extend(waker),
             Pushed::Full => self.full.push(Waiting {
                 key,
@@ -184,23 +184,23 @@ impl Delivery {
         frame: impl Fn(Position, Dialect) -> Option<Frame>,
     ) {
         let mut last: [Option<(Position, Arc<Frame>)>; Dialect::COUNT] = Default::default();
-        for connection in registry.of(slot) {
+        for channel in registry.of(slot) {
             // A replay meets the change in its own place.
-            let dialect = connection.dialect;
-            if !dialect.has_messages() || connection.phase != Phase::Live {
+            let dialect = channel.dialect;
+            if !dialect.has_messages() || !channel.is_live() {
                 continue;
             }
             // Nearly all start before here, and share one frame.
-            let from = connection.from.max(shared);
+            let from = channel.from().max(shared);
             let last = &mut last[dialect.index()];
             let made = match last {
                 Some((at, made)) if *at == from => Some(Arc::clone(made)),
-                _ => frame(connection.from, dialect)
+                _ => frame(channel.from(), dialect)
                     .map(|made| Arc::new(made.counted(&self.encoder.budget))),
             };
             if let Some(made) = made {
                 *last = Some((from, Arc::clone(&made)));
-                self.push(connection.key, &connection.outbox, &made);
+                self.push(channel.key, &channel.outbox, &made);
             }
         }
         drop(last);
@@ -232,10 +232,10 @@ impl Delivery {
                 Room::Free => self.push(waiting.key, &waiting.outbox, &waiting.frame),
                 Room::Closed => {}
                 Room::Refused => {
-                    registry.end(waiting.key, Ending::SlowConsumer, position);
+                    registry.end_session(waiting.key.session, Ending::SlowConsumer, position);
                 }
                 Room::Unserved => {
-                    registry.end(waiting.key, Ending::Overloaded, position);
+                    registry.end_session(waiting.key.session, Ending::Overloaded, position);
                 }
             }
         }
@@ -268,14 +268,14 @@ struct Coalescer {
 
 impl Coalescer {
     /// What goes to a subscription, which has these `connections`; `None` if none of them is live.
-    fn to(&mut self, slot: Slot, connections: &[Registered]) -> Option<&mut EventGroup> {
+    fn to(&mut self, slot: Slot, channels: &[Channel]) -> Option<&mut EventGroup> {
         if let Some(place) = self.places.get(&slot) {
             return self.all.get_mut(*place);
         }
         let mut wanted = [false; Dialect::COUNT];
-        let live = |connection: &&Registered| connection.phase == Phase::Live;
-        for connection in connections.iter().filter(live) {
-            wanted[connection.dialect.index()] = true;
+        let live = |channel: &&Channel| channel.is_live();
+        for channel in channels.iter().filter(live) {
+            wanted[channel.dialect.index()] = true;
         }
         if wanted == [false; Dialect::COUNT] {
             return None;
@@ -312,7 +312,7 @@ impl EventGroup {
     fn take(
         &mut self,
         dialect: Dialect,
-        connections: &[Registered],
+        channels: &[Channel],
         bounds: Bounds,
         budget: &ByteBudget,
     ) -> SmallVec<[Arc<Frame>; 1]> {
@@ -321,8 +321,8 @@ impl EventGroup {
             return frames;
         };
         // Whoever starts in the middle gets only what comes after that.
-        let together = connections.iter().all(|to| to.from < first.position);
-        if connections.len() < SHARED_BY || !together {
+        let together = channels.iter().all(|to| to.from() < first.position);
+        if channels.len() < SHARED_BY || !together {
             return frames;
         }
         let run = |piece: Range<usize>| match &frames[piece] {

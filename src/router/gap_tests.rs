@@ -13,7 +13,8 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use super::{
     Attach, AttachError, FeedBatch, FeedChange, FeedChangeKind, FromFeed, Operation, PastChange,
     PastChangeKind, Router, RouterHandle, Settings, Span,
-    outbox::{Receiver, Taken},
+    outbox::{Entry, Receiver, Taken},
+    registry::Caller,
 };
 use crate::{
     config,
@@ -66,6 +67,7 @@ fn wish(handle: &RouterHandle, id: &str, after: Option<Position>) -> (Attach, Re
     let (outbox, receiver) = handle.outbox();
     let attach = Attach {
         id: id.to_owned(),
+        caller: Caller::Anybody,
         outbox,
         dialect: Dialect::Tidegate,
         after: after.map(|position| Cursor {
@@ -82,10 +84,13 @@ fn wish(handle: &RouterHandle, id: &str, after: Option<Position>) -> (Attach, Re
 
 async fn next(receiver: &Receiver) -> Value {
     let mut taken = Vec::new();
-    let frames = std::future::poll_fn(|cx| receiver.poll_take(cx, 1, &mut taken)).await;
-    assert!(matches!(frames, Taken::Frames { .. }));
-    let text = taken[0].bytes.iter().position(|byte| *byte == b'{');
-    serde_json::from_slice(&taken[0].bytes[text.unwrap()..]).unwrap()
+    let frames = std::future::poll_fn(|cx| receiver.poll_take(cx, 1, |_| false, &mut taken)).await;
+    assert!(matches!(frames, Taken::Entries { .. }));
+    let [Entry::Frame(_, frame)] = taken.as_slice() else {
+        panic!("{taken:?}");
+    };
+    let text = frame.bytes.iter().position(|byte| *byte == b'{');
+    serde_json::from_slice(&frame.bytes[text.unwrap()..]).unwrap()
 }
 
 fn new_router() -> (Router, RouterHandle, mpsc::Sender<FromFeed>) {
@@ -208,7 +213,7 @@ async fn a_subscription_that_was_passed_over_stays_active_and_is_told_of_a_gap()
     let mut taken = Vec::new();
     let mut now = |receiver: &Receiver| {
         let cx = Context::from_waker(Waker::noop());
-        receiver.poll_take(&cx, 1, &mut taken)
+        receiver.poll_take(&cx, 1, |_| false, &mut taken)
     };
     assert!(now(&spared).is_pending());
     assert!(matches!(now(&ended), Poll::Ready(Taken::End(_))));
@@ -268,6 +273,8 @@ async fn those_who_get_the_past_are_as_many_as_there_is_room_for_their_subscript
     router.backlog_after(first, at(6));
     let (_, _outbox) = replay(&mut router).unwrap();
     assert_eq!(replay(&mut router).unwrap_err(), AttachError::ReplaysFull);
-    router.registry.end(second, Ending::ClientLeft, at(9));
+    router
+        .registry
+        .end_channel(second, Ending::ClientLeft, at(9));
     assert!(replay(&mut router).is_ok());
 }

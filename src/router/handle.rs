@@ -1,4 +1,4 @@
-//! How everyone else talks to the router.
+//! The handle by which everyone else talks to the router.
 
 use std::{
     sync::Arc,
@@ -15,7 +15,7 @@ use super::{
     Input, Occupancy, PastBatch, Settings,
     outbox::{self, Receiver},
     outbox_bounds,
-    registry::{Closed, ConnectionKey},
+    registry::{Caller, ChannelKey, Closed, SessionKey},
 };
 use crate::{
     position::{Cursor, DeploymentId, Position},
@@ -23,16 +23,16 @@ use crate::{
     subscription::{CompiledSubscription, DocumentKey, Subscription},
 };
 
-/// How far the router has come.
+/// The router's progress.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Applied {
     /// Everything up to here is applied.
     pub position: Position,
-    /// Whether the initial load is.
+    /// True once the initial load is applied.
     pub loaded: bool,
-    /// Whether this node stops.
+    /// True once this node stops.
     pub stopping: bool,
-    /// How many subscriptions are invalid since their filters could not be matched with an event.
+    /// The number of subscriptions that are invalid because their filters could not be matched with an event.
     pub unmatchable: usize,
 }
 
@@ -47,28 +47,27 @@ impl Default for Applied {
     }
 }
 
-/// A wish to be connected.
+/// A request for a session with one channel.
 #[derive(Debug)]
 pub(crate) struct Attach {
-    /// The subscription.
+    /// The id of the subscription.
     pub id: String,
-    /// The way to the connection.
+    pub caller: Caller,
     pub outbox: outbox::Sender,
-    /// How it wants its frames.
     pub dialect: Dialect,
-    /// What the client has seen.
+    /// The client has seen everything up to here.
     pub after: Option<Cursor>,
-    /// Whether that is what it acknowledged, and not its own word.
+    /// True if `after` is what the client acknowledged, and not its own word.
     pub acknowledged: bool,
-    /// Whether the connection is to end rather than miss events.
+    /// True if the channel is to end rather than miss events.
     pub close_on_gap: bool,
-    /// Where the client is, for operators.
+    /// The client's address, for operators.
     pub remote: String,
-    /// Tells when the connection's task is gone.
+    /// Resolves when the channel is closed.
     pub closed: Closed,
 }
 
-/// Why a connection was not taken.
+/// The reason why a session was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum AttachError {
     /// The router does not know the subscription.
@@ -86,7 +85,7 @@ pub(crate) enum AttachError {
          tell which events match"
     )]
     NoRoom,
-    /// Those who get the past have as much of subscriptions in memory as they may.
+    /// Channels that catch up hold as many bytes of subscriptions as they may.
     #[error(
         "the subscriptions with running replays take as much memory on this node as limits.subscriptions_bytes allows"
     )]
@@ -94,7 +93,7 @@ pub(crate) enum AttachError {
     /// This node stops.
     #[error("this node is stopping")]
     Stopping,
-    /// Where the client was cannot be read now.
+    /// The acknowledged position of the client cannot be read now.
     #[error("the acknowledged position cannot be read now")]
     Unavailable,
     /// The router did not answer in time.
@@ -107,31 +106,29 @@ pub(crate) enum AttachError {
 #[error("the router of this node is too busy to answer now")]
 pub(crate) struct Busy;
 
-/// A connection that was taken.
+/// A session that was taken, and its channel.
 #[derive(Debug)]
 pub(crate) struct Attached {
-    /// Its name to the registry.
-    pub key: ConnectionKey,
-    /// Its name to clients and operators.
+    pub key: ChannelKey,
+    /// The id of the session that clients and operators know.
     pub id: String,
-    /// The subscription as it is when the connection is taken.
+    /// The subscription as it is when the session is taken.
     pub subscription: Subscription,
-    /// Where the subscription was made, as the router saw it.
+    /// The point at which the subscription was made, as the router saw it.
     pub since: Position,
-    /// The starting point.
     pub start: Start,
 }
 
-/// Where delivery begins.
+/// The starting point of delivery.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Start {
     /// Events after this are delivered.
     pub from: Position,
-    /// Where the router was: what was committed up to here is the past.
+    /// The router's position at the attach: everything committed up to here is the past.
     pub attached_at: Position,
-    /// Whether the connection is to fetch events of the past before it is live.
+    /// True if the channel is to replay the past before it is live.
     pub replay: bool,
-    /// Why events between the client's cursor and `from` may be missing, if they may.
+    /// The reason why events between the client's cursor and `from` may be missing, if they may.
     pub gap: Option<GapReason>,
 }
 
@@ -142,31 +139,29 @@ pub(crate) enum BacklogAnswer {
     Slice {
         /// In order; the first may begin before that position.
         batches: Vec<Arc<PastBatch>>,
-        /// With these, everything up to here is known.
+        /// With these batches, everything up to here is known.
         up_to: Position,
-        /// Whether the connection gets everything after `up_to` through its outbox from now on.
+        /// True if the channel is live from here on: its outbox gets everything after `up_to`.
         live: bool,
-        /// The subscription, where it is live and nothing will come since that is invalid on this node.
+        /// The subscription, if the channel is live and the subscription invalid on this node: nothing will come.
         invalid: Option<Subscription>,
     },
-    /// The position is older than what this node remembers, which begins here.
+    /// The position is older than the backlog, which begins here.
     TooOld(Position),
 }
 
-/// One connection, for operators.
+/// One channel, for operators.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
-    /// Its id.
+    /// The id of its session.
     pub id: String,
-    /// How it wants its frames.
     pub dialect: Dialect,
-    /// Where the client is.
+    /// The client's address.
     pub remote: String,
-    /// Since when.
     pub opened_at: SystemTime,
-    /// Whether it still gets the past.
+    /// True while it catches up.
     pub replaying: bool,
-    /// Frames in its outbox.
+    /// Messages in the outbox of its session.
     pub waiting_frames: usize,
 }
 
@@ -179,7 +174,7 @@ pub(crate) struct RouterHandle {
     occupied: watch::Receiver<Occupancy>,
     deployment: DeploymentId,
     bounds: outbox::Bounds,
-    /// How long an answer is waited for.
+    /// The longest wait for an answer.
     patience: Duration,
 }
 
@@ -202,22 +197,22 @@ impl RouterHandle {
         }
     }
 
-    /// The deployment that cursors name.
+    /// Returns the deployment that cursors name.
     pub(crate) fn deployment(&self) -> DeploymentId {
         self.deployment
     }
 
-    /// How far the router has come.
+    /// Returns the router's progress.
     pub(crate) fn progress(&self) -> Applied {
         *self.applied.borrow()
     }
 
-    /// How full this node is of subscriptions, now and later.
+    /// Returns the occupancy of this node by subscriptions, now and later.
     pub(crate) fn occupancy(&self) -> watch::Receiver<Occupancy> {
         self.occupied.clone()
     }
 
-    /// When the next subscription expires, as the router knows it now and later.
+    /// Returns the time at which the next subscription expires, as the router knows it now and later.
     pub(crate) fn expiring(&self) -> watch::Receiver<Option<DateTime>> {
         self.expiring.clone()
     }
@@ -262,28 +257,29 @@ impl RouterHandle {
         )
     }
 
-    /// A new outbox within this node's bounds.
+    /// Returns a new outbox within this node's bounds.
     pub(crate) fn outbox(&self) -> (outbox::Sender, Receiver) {
         outbox::outbox(self.bounds)
     }
 
-    /// Connects. If the future is dropped, a connection that was taken meanwhile ends again.
+    /// Opens a session with one channel. If the future is dropped, a session that was taken meanwhile ends again.
     pub(crate) async fn attach(&self, attach: Attach) -> Result<Attached, AttachError> {
         self.ask(|reply| Input::Attach(attach, reply)).await?
     }
 
-    /// Tells the registry that a connection has found a reason to end. The registry's verdict, this
-    /// or an earlier one, comes through the outbox. False if the router is closed: nothing comes then.
-    pub(crate) async fn leave(&self, key: ConnectionKey, ending: Ending) -> bool {
-        self.inputs.send(Input::Leave(key, ending)).await.is_ok()
+    /// Tells the registry that a session has found a reason to end. The registry's verdict, this or an earlier one,
+    /// comes through the outbox. False if the router is closed: nothing comes then.
+    pub(crate) async fn end_session(&self, key: SessionKey, ending: Ending) -> bool {
+        let input = Input::EndSession(key, ending);
+        self.inputs.send(input).await.is_ok()
     }
 
-    /// Events of the past after `from`, for a connection that replays. If there is no more than the
-    /// answer holds, the connection is live from its end on. It may be live too where no answer came
-    /// within `patience`, and is to end then.
+    /// Returns the backlog after `from`, for a channel that catches up. If there is no more than the answer holds, the
+    /// channel is live from the end of the answer on. It may be live too if no answer came within `patience`, and is to
+    /// end then.
     pub(crate) async fn backlog_after(
         &self,
-        key: ConnectionKey,
+        key: ChannelKey,
         from: Position,
         patience: Duration,
     ) -> Result<BacklogAnswer, Busy> {
@@ -304,8 +300,8 @@ impl RouterHandle {
         unmatchable
     }
 
-    /// What came after `from`, in order, up to what this node remembers: it remembers that too, as far as
-    /// there is room. Returns from where on it remembers everything then.
+    /// Extends the backlog by everything between `from` and its start, in order, as far as there is room. Returns the
+    /// start of the backlog then.
     pub(crate) async fn extend_backlog(
         &self,
         from: Position,
@@ -315,8 +311,8 @@ impl RouterHandle {
             .await
     }
 
-    /// Takes no connection any more because this node stops, and ends so many of those that there
-    /// are; returns how many are left. Waits however long that takes: a stop has a deadline of its own.
+    /// Takes no session any more because this node stops, and ends so many of the open ones; returns the number that
+    /// is left. Waits however long that takes: a stop has a deadline of its own.
     pub(crate) async fn stop(&self, most: usize) -> usize {
         self.ask_within(Duration::MAX, |reply| Input::Stop(most, reply))
             .await
@@ -335,8 +331,8 @@ impl RouterHandle {
         self.ask(|reply| Input::Has(id, reply)).await
     }
 
-    /// Documents that were read, in the same order, with what this node has against them: another document
-    /// may stand in the way of one that is sound by itself.
+    /// Returns subscriptions in the same order, with the faults that this node finds: another document may stand in
+    /// the way of one that is sound by itself.
     pub(crate) async fn judge(
         &self,
         read: Vec<CompiledSubscription>,
@@ -344,7 +340,7 @@ impl RouterHandle {
         self.ask(|reply| Input::Judge(read, reply)).await
     }
 
-    /// Keys of invalid subscriptions in order, after one, at most `limit`.
+    /// Returns the keys of invalid subscriptions in order, after one, at most `limit`.
     pub(crate) async fn invalid(
         &self,
         after: Option<DocumentKey>,
@@ -353,7 +349,7 @@ impl RouterHandle {
         self.ask(|reply| Input::Invalid(after, limit, reply)).await
     }
 
-    /// The connections of a subscription on this node; `None` if it is unknown.
+    /// Returns the channels of a subscription on this node; `None` if it is unknown.
     pub(crate) async fn connections(&self, id: &str) -> Result<Option<Vec<Connection>>, Busy> {
         let id = id.to_owned();
         self.ask(|reply| Input::Connections(id, reply)).await
@@ -408,6 +404,7 @@ mod tests {
             let (outbox, _receiver) = handle.outbox();
             let attach = Attach {
                 id: String::new(),
+                caller: Caller::Anybody,
                 outbox,
                 dialect: Dialect::Tidegate,
                 after: None,
@@ -434,7 +431,7 @@ mod tests {
         }
     }
 
-    /// Whether what was committed at `time` counts as applied by a router at `position`.
+    /// Checks whether a change committed at `time` counts as applied by a router at `position`.
     async fn check(position: Position, time: Timestamp, expected: bool) {
         let (inputs, _) = mpsc::channel(1);
         let (_applied, watching) = watch::channel(Applied {

@@ -1,6 +1,6 @@
 //! What connections are told of their subscription, and of events that may be missing.
 
-use super::{Router, registry::ConnectionKey, table::Slot};
+use super::{Router, registry::ChannelKey, table::Slot};
 use crate::{
     position::Position,
     protocol::{Dialect, Ending, Frame, GapReason, Message},
@@ -37,14 +37,14 @@ impl Router {
     /// Tells every connection that events after `after` may be missing; those that cannot be told,
     /// or asked not to be, end as `resync`.
     pub(super) async fn notify_gap(&mut self, reason: GapReason, after: Position) {
-        let deaf: Vec<ConnectionKey> = self
+        let deaf: Vec<ChannelKey> = self
             .registry
-            .all()
-            .filter(|c| c.ends_on_gap() && c.from <= self.position)
+            .channels()
+            .filter(|c| c.ends_on_gap() && c.from() <= self.position)
             .map(|c| c.key)
             .collect();
         for key in deaf {
-            self.registry.end(key, Ending::Resync, after);
+            self.registry.end_channel(key, Ending::Resync, after);
         }
         let slots: Vec<Slot> = self.registry.subscriptions().collect();
         for slot in slots {

@@ -1,11 +1,14 @@
-//! The bounded queue from the router to one connection.
+//! The bounded queue from the router to one session.
 //!
-//! Two ends: the [`Sender`] belongs to the registry, the [`Receiver`] to the connection's task. The
-//! queue is bounded by frames and by bytes. What to do when it is full is decided by the router,
-//! which needs to know one thing more: whether the socket refuses bytes. Only the connection knows
-//! that, and only from an attempt: so the receiver reports each refused attempt, and
-//! [`Sender::room`] waits until there is room or an attempt made *after* the queue was full has been
-//! refused. A connection that merely was not scheduled yet is thus never taken for a slow one.
+//! It has two ends: the [`Sender`] belongs to the registry, the [`Receiver`] to the session's task. It carries the
+//! frames of all channels of the session, and the end of a channel in its place behind that channel's frames. Frames
+//! are bounded in number and in bytes; ends always have room, since a channel has one. The end of the session itself
+//! overtakes everything that waits.
+//!
+//! The router decides what to do when the queue is full, and needs to know one thing more: whether the socket refuses
+//! bytes. Only the session knows that, and only from an attempt. So the receiver reports each refused attempt, and
+//! [`Sender::room`] waits until there is room, or until an attempt made *after* the queue was full has been refused. A
+//! session that merely was not scheduled yet is thus never taken for a slow one.
 
 use std::{
     collections::VecDeque,
@@ -19,54 +22,83 @@ use tokio::time::{Instant, timeout_at};
 use super::lock::{Mutex, MutexGuard};
 use crate::{
     position::Position,
-    protocol::{Ending, Frame},
+    protocol::{ChannelId, Ending, Frame},
 };
 
-/// How much may wait.
+/// A larger queue that is empty gives its memory back.
+const KEPT_ENTRIES: usize = 16;
+
+/// The bounds of what may wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Messages.
+    /// Counted in messages: a frame may be a run of several.
     pub frames: usize,
-    /// Bytes. One frame may exceed both if it waits alone.
+    /// One frame may exceed both bounds if it waits alone.
     pub bytes: usize,
 }
 
-/// The registry's decision that a connection ends. Made once.
+/// The registry's decision that a session or a channel ends. Made once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct End {
-    /// Why.
     pub ending: Ending,
-    /// Up to where the feed was applied when it was decided.
+    /// The feed was applied up to here when it was decided.
     pub position: Position,
-    /// Whether what waits is delivered first.
+    /// True if what waits is delivered first.
     pub drain: bool,
 }
 
-/// What came of a push.
+impl End {
+    pub(crate) fn new(ending: Ending, position: Position) -> Self {
+        Self {
+            ending,
+            position,
+            drain: ending.drains(),
+        }
+    }
+}
+
+/// Something that waits in the queue.
+#[derive(Clone, Debug)]
+pub(crate) enum Entry {
+    /// A frame for a channel.
+    Frame(ChannelId, Arc<Frame>),
+    /// The end of a channel. Nothing for that channel comes behind it.
+    End(ChannelId, Box<End>),
+}
+
+impl Entry {
+    pub(crate) fn channel(&self) -> ChannelId {
+        match self {
+            Self::Frame(channel, _) | Self::End(channel, _) => *channel,
+        }
+    }
+}
+
+/// The outcome of a push.
 #[derive(Debug)]
 pub(crate) enum Pushed {
-    /// The frame waits; the waker, if any, is to be woken when the hand-over is complete.
+    /// The frame waits; the caller wakes the waker, if any, when the hand-over is complete.
     Queued(Option<Waker>),
     /// There is no room; the frame was not taken.
     Full,
-    /// The connection takes nothing any more.
+    /// The session takes nothing any more.
     Closed,
 }
 
-/// What came of waiting for a connection.
+/// The outcome of waiting for a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Room {
     /// There is room now.
     Free,
-    /// There is none, and the socket has refused bytes since that was asked.
+    /// There is none, and the socket has refused bytes since the wait began.
     Refused,
-    /// The connection takes nothing any more.
+    /// The session takes nothing any more.
     Closed,
-    /// Neither in the time given: this node is too busy to serve the connection.
+    /// Neither in the time given: this node is too busy to serve the session.
     Unserved,
 }
 
-/// What a frame takes of the bounds.
+/// A frame's share of the bounds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
     messages: usize,
@@ -74,7 +106,6 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// The size of a frame.
     pub(crate) fn of(frame: &Frame) -> Self {
         Self {
             messages: frame.messages(),
@@ -83,58 +114,60 @@ impl Size {
     }
 }
 
-/// What the router waits for, and how many attempts had been refused when it began.
+/// A wait of the router, and the number of refused attempts when it began.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
-    wish: Wish,
+pub(crate) struct Wait {
+    wait_for: WaitFor,
     refusals: u64,
 }
 
-/// What the router may wait for.
+/// The things that the router may wait for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Wish {
-    /// Room for this.
+pub(crate) enum WaitFor {
+    /// Room for a frame of this size.
     Room(Size),
-    /// Less to be held than so many bytes.
-    Less(usize),
+    /// Fewer bytes held than this.
+    LessHeld(usize),
 }
 
-/// Whether the connection takes frames. Goes down this list only.
+/// The session's side of the queue. Advances down this list only.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 enum Intake {
     #[default]
     Open,
     Stopped,
-    /// Stopped, and a frame was refused for it before the end was decided.
+    /// Stopped, and something was refused for it before the end was decided.
     Missed,
 }
 
-/// What the registry has decided. Goes down this list only.
+/// The registry's verdict on the session. Advances down this list only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum Verdict {
     #[default]
     None,
     Decided(End),
-    /// Decided, and the connection knows.
+    /// Decided, and the session knows.
     Given,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    frames: VecDeque<Arc<Frame>>,
+    entries: VecDeque<Entry>,
+    /// Messages of the frames that wait.
     messages: usize,
+    /// Bytes of the frames that wait.
     bytes: usize,
-    /// Bytes that the connection has taken and not written yet.
+    /// Bytes that the session has taken and not written yet.
     in_hand: usize,
     verdict: Verdict,
     intake: Intake,
-    /// Counts attempts that the socket refused.
+    /// Attempts that the socket refused.
     refusals: u64,
-    /// The connection's task.
+    /// The session's task.
     receiver: Option<Waker>,
-    /// Whether that is not to be woken for new frames.
+    /// True if new frames do not wake the session's task.
     only_urgent: bool,
-    /// The router's task, while it waits for this connection.
+    /// The router's task, while it waits for this session.
     sender: Option<Waker>,
 }
 
@@ -152,7 +185,7 @@ impl Shared {
 }
 
 /// Tells a waiting sender that something changed.
-fn signal(mut state: MutexGuard<'_, State>) {
+fn wake_sender(mut state: MutexGuard<'_, State>) {
     let sender = state.sender.take();
     drop(state);
     if let Some(sender) = sender {
@@ -160,19 +193,28 @@ fn signal(mut state: MutexGuard<'_, State>) {
     }
 }
 
+/// Tells the session's task that something changed.
+fn wake_receiver(mut state: MutexGuard<'_, State>) {
+    let receiver = state.receiver.take();
+    drop(state);
+    if let Some(receiver) = receiver {
+        receiver.wake();
+    }
+}
+
 /// The registry's end.
 #[derive(Clone, Debug)]
 pub(crate) struct Sender(Arc<Shared>);
 
-/// Whether a verdict was given, or else what it is, if there is one.
+/// The verdict as tests see it: whether it was given, or else the verdict, if there is one.
 #[cfg(test)]
-pub(crate) type Told = (bool, Option<End>);
+pub(crate) type VerdictShape = (bool, Option<End>);
 
-/// The connection's end. Dropping it closes the queue.
+/// The session's end. Dropping it closes the queue.
 #[derive(Debug)]
 pub(crate) struct Receiver(Arc<Shared>);
 
-/// A new, empty outbox.
+/// Returns the two ends of a new, empty outbox.
 pub(crate) fn outbox(bounds: Bounds) -> (Sender, Receiver) {
     let state = Mutex::new(State::default());
     let shared = Arc::new(Shared { state, bounds });
@@ -180,8 +222,8 @@ pub(crate) fn outbox(bounds: Bounds) -> (Sender, Receiver) {
 }
 
 impl Sender {
-    /// Adds a frame if there is room.
-    pub(crate) fn push(&self, frame: &Arc<Frame>) -> Pushed {
+    /// Adds a frame for a channel if there is room.
+    pub(crate) fn push(&self, channel: ChannelId, frame: &Arc<Frame>) -> Pushed {
         let mut state = self.0.lock();
         if state.is_closed() {
             state.miss();
@@ -193,7 +235,9 @@ impl Sender {
         }
         state.messages += size.messages;
         state.bytes += size.bytes;
-        state.frames.push_back(Arc::clone(frame));
+        state
+            .entries
+            .push_back(Entry::Frame(channel, Arc::clone(frame)));
         if state.only_urgent {
             return Pushed::Queued(None);
         }
@@ -203,25 +247,25 @@ impl Sender {
     /// Waits until a frame of this size has room, or until it is known why it has none.
     /// One task at a time may wait.
     pub(crate) async fn room(&self, size: Size, deadline: Instant) -> Room {
-        self.wait(Wish::Room(size), deadline).await
+        self.wait(WaitFor::Room(size), deadline).await
     }
 
-    /// Waits until less than `held` bytes are held for the connection, or until it is known why not.
+    /// Waits until less than `held` bytes are held for the session, or until it is known why not.
     /// One task at a time may wait.
     pub(crate) async fn less_than(&self, held: usize, deadline: Instant) -> Room {
-        self.wait(Wish::Less(held), deadline).await
+        self.wait(WaitFor::LessHeld(held), deadline).await
     }
 
-    async fn wait(&self, wish: Wish, deadline: Instant) -> Room {
-        let asked = self.ask(wish);
-        let answered = poll_fn(|cx| self.poll_answer(asked, cx));
+    async fn wait(&self, wait_for: WaitFor, deadline: Instant) -> Room {
+        let wait = self.begin_wait(wait_for);
+        let answered = poll_fn(|cx| self.poll_wait(wait, cx));
         let answer = timeout_at(deadline, answered).await;
         self.0.lock().sender = None;
         answer.unwrap_or(Room::Unserved)
     }
 
-    /// Begins to wait: the connection must make an attempt after this moment to be judged by it.
-    pub(crate) fn ask(&self, wish: Wish) -> Asked {
+    /// Begins to wait: only an attempt that the session makes after this moment counts.
+    pub(crate) fn begin_wait(&self, wait_for: WaitFor) -> Wait {
         let mut state = self.0.lock();
         state.sender = Some(Waker::noop().clone());
         let (refusals, receiver) = (state.refusals, state.receiver.take());
@@ -229,18 +273,18 @@ impl Sender {
         if let Some(receiver) = receiver {
             receiver.wake();
         }
-        Asked { wish, refusals }
+        Wait { wait_for, refusals }
     }
 
-    /// Ready when what was asked is known.
-    pub(crate) fn poll_answer(&self, asked: Asked, cx: &Context<'_>) -> Poll<Room> {
+    /// Ready when the wait is over.
+    pub(crate) fn poll_wait(&self, wait: Wait, cx: &Context<'_>) -> Poll<Room> {
         let mut state = self.0.lock();
-        let free = match asked.wish {
-            Wish::Room(size) => state.has_room(size, self.0.bounds),
-            Wish::Less(held) => state.held() < held,
+        let free = match wait.wait_for {
+            WaitFor::Room(size) => state.has_room(size, self.0.bounds),
+            WaitFor::LessHeld(held) => state.held() < held,
         };
         if state.is_closed() {
-            if matches!(asked.wish, Wish::Room(_)) {
+            if matches!(wait.wait_for, WaitFor::Room(_)) {
                 state.miss();
             }
             return Poll::Ready(Room::Closed);
@@ -248,29 +292,25 @@ impl Sender {
         if free {
             return Poll::Ready(Room::Free);
         }
-        if state.refusals > asked.refusals {
+        if state.refusals > wait.refusals {
             return Poll::Ready(Room::Refused);
         }
         state.sender = Some(cx.waker().clone());
-        // It may have looked while nobody seemed to wait.
-        let receiver = state.receiver.take();
-        drop(state);
-        if let Some(receiver) = receiver {
-            receiver.wake();
-        }
+        // The session may have looked while nobody seemed to wait.
+        wake_receiver(state);
         Poll::Pending
     }
 
-    /// Waits until nothing is held for a connection that ends.
+    /// Waits until nothing is held for a session that ends.
     pub(crate) async fn emptied(&self, deadline: Instant) {
         let emptied = poll_fn(|cx| self.poll_emptied(cx));
         if timeout_at(deadline, emptied).await.is_err() {
-            tracing::debug!("an ending connection was not served in time");
+            tracing::debug!("an ending session was not served in time");
         }
         self.0.lock().sender = None;
     }
 
-    /// Ready when nothing is held for a connection that ends.
+    /// Ready when nothing is held for a session that ends.
     pub(crate) fn poll_emptied(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.0.lock();
         if state.held() == 0 {
@@ -280,8 +320,8 @@ impl Sender {
         Poll::Pending
     }
 
-    /// Ends the connection. Only the first call counts; it says whether it was the first. What waits
-    /// is forgotten at once, unless it is to be delivered first.
+    /// Ends the session. Only the first call counts; returns whether it was the first. What waits is forgotten at
+    /// once, unless it is to be delivered first.
     pub(crate) fn end(&self, end: End) -> bool {
         let mut state = self.0.lock();
         if state.verdict != Verdict::None {
@@ -289,22 +329,31 @@ impl Sender {
         }
         state.verdict = Verdict::Decided(end);
         if !end.drain {
-            state.forget_frames();
+            state.forget_entries();
         }
-        let receiver = state.receiver.take();
-        drop(state);
-        if let Some(receiver) = receiver {
-            receiver.wake();
-        }
+        wake_receiver(state);
         true
     }
 
-    /// Bytes that are held for the connection: those that wait, and those that it has in hand.
+    /// Ends a channel, behind everything that waits for it; that is forgotten, unless it is to be delivered first.
+    pub(crate) fn end_channel(&self, channel: ChannelId, end: End) {
+        let mut state = self.0.lock();
+        if state.is_closed() {
+            return state.miss();
+        }
+        if !end.drain {
+            state.forget_entries_of(channel);
+        }
+        state.entries.push_back(Entry::End(channel, Box::new(end)));
+        wake_receiver(state);
+    }
+
+    /// Returns the bytes that are held for the session: those that wait, and those that it has in hand.
     pub(crate) fn held(&self) -> usize {
         self.0.lock().held()
     }
 
-    /// Messages that wait.
+    /// Returns the number of messages that wait.
     pub(crate) fn len(&self) -> usize {
         self.0.lock().messages
     }
@@ -312,7 +361,7 @@ impl Sender {
 
 impl State {
     fn has_room(&self, size: Size, bounds: Bounds) -> bool {
-        self.frames.is_empty()
+        self.messages == 0
             || (self.messages + size.messages <= bounds.frames
                 && self.bytes + size.bytes <= bounds.bytes)
     }
@@ -321,17 +370,30 @@ impl State {
         self.bytes + self.in_hand
     }
 
-    fn forget_frames(&mut self) {
-        self.frames = VecDeque::new();
+    fn forget_entries(&mut self) {
+        self.entries = VecDeque::new();
         self.messages = 0;
         self.bytes = 0;
+    }
+
+    fn forget_entries_of(&mut self, channel: ChannelId) {
+        self.entries.retain(|entry| {
+            if entry.channel() != channel {
+                return true;
+            }
+            if let Entry::Frame(_, frame) = entry {
+                self.messages -= frame.messages();
+                self.bytes -= frame.bytes.len();
+            }
+            false
+        });
     }
 
     fn is_closed(&self) -> bool {
         self.intake != Intake::Open || self.verdict != Verdict::None
     }
 
-    /// A frame finds nobody any more.
+    /// Notes that something finds nobody any more.
     fn miss(&mut self) {
         if self.intake == Intake::Stopped && self.verdict == Verdict::None {
             self.intake = Intake::Missed;
@@ -350,25 +412,38 @@ impl State {
         Some(end)
     }
 
-    fn take_frames(&mut self, max_bytes: usize, out: &mut Vec<Arc<Frame>>) -> usize {
-        let mut bytes = 0;
-        while let Some(frame) = self.frames.front() {
-            let len = frame.bytes.len();
-            if bytes > 0 && bytes + len > max_bytes {
-                break;
+    /// Moves entries of channels that are not held back into `out`: frames of at most `max_bytes`, but at least one.
+    /// Returns the bytes of the frames.
+    fn take_entries(
+        &mut self,
+        max_bytes: usize,
+        is_held_back: impl Fn(ChannelId) -> bool,
+        out: &mut Vec<Entry>,
+    ) -> usize {
+        let (mut bytes, mut at) = (0, 0);
+        while let Some(entry) = self.entries.get(at) {
+            if is_held_back(entry.channel()) {
+                at += 1;
+                continue;
             }
-            bytes += len;
-            self.messages -= frame.messages();
-            out.extend(self.frames.pop_front());
+            if let Entry::Frame(_, frame) = entry {
+                let len = frame.bytes.len();
+                if bytes > 0 && bytes + len > max_bytes {
+                    break;
+                }
+                bytes += len;
+                self.messages -= frame.messages();
+            }
+            // Most often the first.
+            out.extend(self.entries.remove(at));
         }
         self.bytes -= bytes;
-        if self.frames.is_empty() {
-            if self.frames.capacity() > 16 {
-                // An idle connection keeps no large queue in memory.
-                self.frames = VecDeque::new();
+        if self.entries.is_empty() {
+            if self.entries.capacity() > KEPT_ENTRIES {
+                self.entries = VecDeque::new();
             } else {
-                // The next one takes the first place again, which is still near.
-                self.frames.clear();
+                // The next one takes the first place again, which is still in the processor's cache.
+                self.entries.clear();
             }
         }
         bytes
@@ -387,35 +462,38 @@ impl State {
 }
 
 impl Receiver {
-    /// Ready with the end, once, as soon as it is decided; what still waits is then to be had from
-    /// [`Receiver::drain`]. Else ready with frames, moved into `out`: at most `max_bytes` of them,
-    /// but at least one; what was taken before counts as written. Pending registers the task to be woken by the next push.
+    /// Ready with the session's end, once, as soon as it is decided; what still waits is then to be had from
+    /// [`Receiver::drain`]. Else ready with entries, moved into `out`: frames of at most `max_bytes`, but at least
+    /// one. The entries of channels that `is_held_back` stay where they are. What was taken before counts as written.
+    /// Pending registers the task to be woken by the next push.
     pub(crate) fn poll_take(
         &self,
         cx: &Context<'_>,
         max_bytes: usize,
-        out: &mut Vec<Arc<Frame>>,
+        is_held_back: impl Fn(ChannelId) -> bool,
+        out: &mut Vec<Entry>,
     ) -> Poll<Taken> {
         let mut state = self.0.lock();
         if let Some(end) = state.take_end() {
             return Poll::Ready(Taken::End(end));
         }
-        let bytes = state.take_frames(max_bytes, out);
-        // Who takes more has written what it had.
+        let had = out.len();
+        let bytes = state.take_entries(max_bytes, is_held_back, out);
+        // Taking again implies that the previous entries were written.
         let before = std::mem::replace(&mut state.in_hand, bytes);
-        if bytes > 0 {
-            signal(state);
-            return Poll::Ready(Taken::Frames { bytes });
+        if out.len() > had {
+            wake_sender(state);
+            return Poll::Ready(Taken::Entries { bytes });
         }
         state.register(cx, false);
         if before > 0 {
-            signal(state);
+            wake_sender(state);
         }
         Poll::Pending
     }
 
-    /// Like [`Receiver::poll_take`] for a connection that cannot take frames now: it is woken only
-    /// by the end, or when the sender wants it to make an attempt.
+    /// Like [`Receiver::poll_take`] for a session that cannot take frames now: it is woken only by an end, or when
+    /// the sender wants it to make an attempt.
     pub(crate) fn poll_end(&self, cx: &Context<'_>) -> Poll<End> {
         let mut state = self.0.lock();
         if let Some(end) = state.take_end() {
@@ -423,25 +501,35 @@ impl Receiver {
         }
         state.register(cx, true);
         if state.sender.is_some() && state.intake == Intake::Open {
-            // It has begun to wait since the last attempt was reported, and judges by another.
+            // The router started waiting after our last attempt; it needs a newer one.
             cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
 
-    /// Everything that waits.
-    pub(crate) fn drain(&self) -> Vec<Arc<Frame>> {
+    /// Returns the end of a channel, if it waits. It stays in its place.
+    pub(crate) fn end_of(&self, channel: ChannelId) -> Option<End> {
+        let state = self.0.lock();
+        let mut ends = state.entries.iter().rev();
+        ends.find_map(|entry| match entry {
+            Entry::End(of, end) if *of == channel => Some(**end),
+            _ => None,
+        })
+    }
+
+    /// Takes everything that waits.
+    pub(crate) fn drain(&self) -> Vec<Entry> {
         let mut state = self.0.lock();
         state.messages = 0;
         state.bytes = 0;
-        std::mem::take(&mut state.frames).into()
+        std::mem::take(&mut state.entries).into()
     }
 
-    /// Reports how many bytes are in hand, where that is not what was taken last.
+    /// Reports the number of bytes in hand, where that is not what was taken last.
     pub(crate) fn holds(&self, bytes: usize) {
         let mut state = self.0.lock();
         state.in_hand = bytes;
-        signal(state);
+        wake_sender(state);
     }
 
     /// Ready when the sender waits for room; until then it is woken only by that and by the end.
@@ -454,25 +542,24 @@ impl Receiver {
         Poll::Pending
     }
 
-    /// Whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.lock().frames.is_empty()
+    /// Whether the session has taken everything that came for a channel. Nobody knows once the end is decided: what
+    /// waited may have been dropped.
+    pub(crate) fn has_nothing_for(&self, channel: ChannelId) -> bool {
+        let state = self.0.lock();
+        !state.is_closed() && state.entries.iter().all(|entry| entry.channel() != channel)
     }
 
-    /// All that decides what happens next: what waits, the intake, and the verdict, which may have been
-    /// given.
+    /// Returns all that decides what happens next: what waits, the intake, and the verdict.
     #[cfg(test)]
-    pub(crate) fn shape(&self) -> (Vec<(Position, usize)>, u8, Told) {
+    pub(crate) fn shape(&self) -> (Vec<Entry>, u8, VerdictShape) {
         let state = self.0.lock();
-        let frames = state.frames.iter();
-        let frames = frames.map(|frame| (frame.position, frame.messages()));
-        let frames = frames.collect();
+        let entries = state.entries.iter().cloned().collect();
         let verdict = match state.verdict {
             Verdict::None => (false, None),
             Verdict::Decided(end) => (false, Some(end)),
             Verdict::Given => (true, None),
         };
-        (frames, state.intake as u8, verdict)
+        (entries, state.intake as u8, verdict)
     }
 
     /// Whether the sender waits for room, or for an attempt that the socket refuses.
@@ -484,29 +571,29 @@ impl Receiver {
     pub(crate) fn refused(&self) {
         let mut state = self.0.lock();
         state.refusals += 1;
-        signal(state);
+        wake_sender(state);
     }
 
-    /// Takes nothing any more. What waits may still be had from [`Receiver::drain`], and an end,
-    /// decided before or after, is still given.
+    /// Takes nothing any more. What waits may still be had from [`Receiver::drain`], and the session's end, decided
+    /// before or after, is still given.
     pub(crate) fn stop(&self) {
         let mut state = self.0.lock();
         state.stop();
-        signal(state);
+        wake_sender(state);
     }
 
-    /// Whether frames were refused between [`Receiver::stop`] and the end.
+    /// Whether something was refused between [`Receiver::stop`] and the end.
     pub(crate) fn missed(&self) -> bool {
         self.0.lock().intake == Intake::Missed
     }
 
-    /// Takes nothing any more, and drops what waits. An end, decided before or after, is still given.
+    /// Takes nothing any more, and drops what waits. The session's end, decided before or after, is still given.
     pub(crate) fn close(&self) {
         let mut state = self.0.lock();
         state.stop();
-        state.forget_frames();
+        state.forget_entries();
         state.in_hand = 0;
-        signal(state);
+        wake_sender(state);
     }
 }
 
@@ -516,14 +603,11 @@ impl Drop for Receiver {
     }
 }
 
-/// What [`Receiver::poll_take`] found.
+/// The outcome of [`Receiver::poll_take`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Taken {
-    /// Frames, of this many bytes together.
-    Frames {
-        /// Their bytes.
-        bytes: usize,
-    },
-    /// Everything was taken and the connection ends.
+    /// Entries were taken, whose frames have so many bytes.
+    Entries { bytes: usize },
+    /// The session ends. What waits is still there.
     End(End),
 }

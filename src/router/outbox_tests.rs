@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::outbox::{Bounds, End, Pushed, Receiver, Room, Size, Taken, outbox};
 use crate::{
     position::Position,
-    protocol::{Ending, Frame},
+    protocol::{ChannelId, Ending, Frame},
 };
 
 const BOUNDS: Bounds = Bounds {
@@ -30,7 +30,12 @@ fn frame(len: usize) -> Arc<Frame> {
 
 fn take(receiver: &Receiver) -> Poll<Taken> {
     let mut out = Vec::new();
-    receiver.poll_take(&Context::from_waker(Waker::noop()), usize::MAX, &mut out)
+    receiver.poll_take(
+        &Context::from_waker(Waker::noop()),
+        usize::MAX,
+        |_| false,
+        &mut out,
+    )
 }
 
 fn deleted() -> End {
@@ -44,24 +49,42 @@ fn deleted() -> End {
 #[test]
 fn frames_and_bytes_are_bounded_but_one_frame_always_fits() {
     let (sender, receiver) = outbox(BOUNDS);
-    assert!(matches!(sender.push(&frame(500)), Pushed::Queued(_)));
-    assert!(matches!(sender.push(&frame(1)), Pushed::Full));
-    assert_eq!(take(&receiver), Poll::Ready(Taken::Frames { bytes: 500 }));
-    assert!(matches!(sender.push(&frame(40)), Pushed::Queued(_)));
-    assert!(matches!(sender.push(&frame(40)), Pushed::Queued(_)));
-    assert!(matches!(sender.push(&frame(1)), Pushed::Full));
+    assert!(matches!(
+        sender.push(ChannelId::FIRST, &frame(500)),
+        Pushed::Queued(_)
+    ));
+    assert!(matches!(
+        sender.push(ChannelId::FIRST, &frame(1)),
+        Pushed::Full
+    ));
+    assert_eq!(take(&receiver), Poll::Ready(Taken::Entries { bytes: 500 }));
+    assert!(matches!(
+        sender.push(ChannelId::FIRST, &frame(40)),
+        Pushed::Queued(_)
+    ));
+    assert!(matches!(
+        sender.push(ChannelId::FIRST, &frame(40)),
+        Pushed::Queued(_)
+    ));
+    assert!(matches!(
+        sender.push(ChannelId::FIRST, &frame(1)),
+        Pushed::Full
+    ));
 }
 
 #[test]
 fn the_end_comes_once_and_leaves_what_waits() {
     let (sender, receiver) = outbox(BOUNDS);
-    sender.push(&frame(10));
+    sender.push(ChannelId::FIRST, &frame(10));
     assert!(sender.end(deleted()));
     assert!(!sender.end(End {
         ending: Ending::Shutdown,
         ..deleted()
     }));
-    assert!(matches!(sender.push(&frame(1)), Pushed::Closed));
+    assert!(matches!(
+        sender.push(ChannelId::FIRST, &frame(1)),
+        Pushed::Closed
+    ));
     assert_eq!(take(&receiver), Poll::Ready(Taken::End(deleted())));
     assert_eq!(receiver.drain().len(), 1, "last words are still to be had");
     assert_eq!(take(&receiver), Poll::Pending);
@@ -70,10 +93,13 @@ fn the_end_comes_once_and_leaves_what_waits() {
 #[test]
 fn what_is_refused_between_stop_and_end_is_known() {
     let (sender, receiver) = outbox(BOUNDS);
-    sender.push(&frame(10));
+    sender.push(ChannelId::FIRST, &frame(10));
     receiver.stop();
     assert!(!receiver.missed());
-    assert!(matches!(sender.push(&frame(1)), Pushed::Closed));
+    assert!(matches!(
+        sender.push(ChannelId::FIRST, &frame(1)),
+        Pushed::Closed
+    ));
     assert!(receiver.missed());
     assert_eq!(receiver.drain().len(), 1, "what waited before is kept");
 }
@@ -82,7 +108,7 @@ fn what_is_refused_between_stop_and_end_is_known() {
 async fn a_waiting_sender_asks_the_receiver() {
     let (sender, receiver) = outbox(BOUNDS);
     let asked = poll_fn(|cx| receiver.poll_asked(cx));
-    sender.push(&frame(100));
+    sender.push(ChannelId::FIRST, &frame(100));
     let (room, ()) = tokio::join!(sender.room(Size::of(&frame(10)), deadline()), async {
         asked.await;
         receiver.stop();
@@ -94,7 +120,7 @@ async fn a_waiting_sender_asks_the_receiver() {
 async fn full_is_not_slow_until_the_socket_refuses_afterwards() {
     let (sender, receiver) = outbox(BOUNDS);
     receiver.refused();
-    sender.push(&frame(100));
+    sender.push(ChannelId::FIRST, &frame(100));
     assert_eq!(
         sender.room(Size::of(&frame(10)), deadline()).await,
         Room::Unserved,
@@ -109,14 +135,14 @@ async fn full_is_not_slow_until_the_socket_refuses_afterwards() {
     assert_eq!(waiting.await.unwrap(), Room::Refused);
     let waiting = tokio::spawn(async move { sender.room(Size::of(&frame(10)), deadline()).await });
     tokio::task::yield_now().await;
-    assert_eq!(take(&receiver), Poll::Ready(Taken::Frames { bytes: 100 }));
+    assert_eq!(take(&receiver), Poll::Ready(Taken::Entries { bytes: 100 }));
     assert_eq!(waiting.await.unwrap(), Room::Free);
 }
 
 #[tokio::test]
 async fn a_receiver_that_is_gone_frees_the_sender() {
     let (sender, receiver) = outbox(BOUNDS);
-    sender.push(&frame(100));
+    sender.push(ChannelId::FIRST, &frame(100));
     let waiting = tokio::spawn(async move { sender.room(Size::of(&frame(10)), deadline()).await });
     tokio::task::yield_now().await;
     drop(receiver);

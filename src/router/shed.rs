@@ -69,7 +69,7 @@ impl Delivery {
                 Room::Refused => Ending::SlowConsumer,
                 Room::Unserved => Ending::Overloaded,
             };
-            registry.end(holder.key, ending, position);
+            registry.end_session(holder.key, ending, position);
             // One that lets go late, or not at all, is not to hold up the events of all others.
             let by = let_go_by.min(Instant::now() + RELEASE_TIMEOUT);
             holder.outbox.emptied(by).await;
@@ -86,11 +86,11 @@ mod tests {
     use crate::{
         config,
         position::DeploymentId,
-        protocol::Frame,
+        protocol::{ChannelId, Frame},
         router::{
             Settings,
             outbox::{Pushed, Receiver, outbox},
-            registry::NewConnection,
+            registry::{NewChannel, NewSession},
         },
         telemetry::Metrics,
     };
@@ -115,7 +115,7 @@ mod tests {
     /// A connection whose socket refuses, and which lets go of nothing.
     async fn keep(receiver: Receiver) {
         let mut kept = Vec::new();
-        poll_fn(|cx| receiver.poll_take(cx, usize::MAX, &mut kept)).await;
+        poll_fn(|cx| receiver.poll_take(cx, usize::MAX, |_| false, &mut kept)).await;
         receiver.holds(FRAME_BYTES);
         loop {
             poll_fn(|cx| receiver.poll_asked(cx)).await;
@@ -141,8 +141,12 @@ mod tests {
                 outbox(crate::router::outbox_bounds(&config::Socket::default()));
             let frame = Frame::new(vec![0; FRAME_BYTES].into(), Position::START, None);
             let frame = Arc::new(frame.counted(&delivery.encoder.budget));
-            assert!(matches!(sender.push(&frame), Pushed::Queued(_)));
-            registry.open(0, NewConnection::live(sender));
+            assert!(matches!(
+                sender.push(ChannelId::FIRST, &frame),
+                Pushed::Queued(_)
+            ));
+            let session = registry.open_session(NewSession::on(sender));
+            registry.open_channel(session, 0, NewChannel::live());
             keeping.spawn(keep(receiver));
         }
         yield_now().await;

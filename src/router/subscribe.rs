@@ -1,10 +1,10 @@
-//! From a wish to be connected to the point where a connection is live.
+//! The way of a channel from its request to the point where it is live.
 
 use tokio::sync::oneshot;
 
 use super::{
     Attach, AttachError, Attached, BacklogAnswer, Connection, Router, Start,
-    registry::{ConnectionKey, NewConnection, Phase, Registered, ends_on_gap},
+    registry::{Channel, ChannelKey, Closes, NewChannel, NewSession, Phase, ends_on_gap},
     table::Slot,
 };
 use crate::{
@@ -19,7 +19,7 @@ impl Router {
         attach: Attach,
         reply: oneshot::Sender<Result<Attached, AttachError>>,
     ) {
-        // Who asked may have given up while this was busy.
+        // The client may have given up while the router was busy.
         if reply.is_closed() {
             return;
         }
@@ -28,8 +28,9 @@ impl Router {
         if reply.send(attached).is_err()
             && let Some(key) = key
         {
+            let session = key.session;
             self.registry
-                .end(key, Ending::ConnectionLost, self.position);
+                .end_session(session, Ending::ConnectionLost, self.position);
         }
     }
 
@@ -64,31 +65,34 @@ impl Router {
         let ends = closes && ends_on_gap(attach.dialect, attach.close_on_gap);
         start.replay &= !ends;
         let id = format!("con_{}", uuid::Uuid::now_v7().simple());
-        let key = self.registry.open(
-            slot,
-            NewConnection {
-                id: id.clone(),
-                outbox: attach.outbox,
-                dialect: attach.dialect,
-                close_on_gap: attach.close_on_gap,
-                from: start.from,
-                phase: if start.replay {
-                    Phase::CatchingUp
-                } else {
-                    Phase::Live
-                },
-                copy_bytes: if start.replay { copy_bytes } else { 0 },
-                remote: attach.remote,
-                closed: attach.closed,
+        let session = self.registry.open_session(NewSession {
+            id: id.clone(),
+            caller: attach.caller,
+            outbox: attach.outbox,
+            dialect: attach.dialect,
+            remote: attach.remote,
+            closes: Closes::WithItsChannel,
+        });
+        let channel = NewChannel {
+            from: start.from,
+            phase: if start.replay {
+                Phase::CatchingUp
+            } else {
+                Phase::Live
             },
-        );
+            close_on_gap: attach.close_on_gap,
+            copy_bytes: if start.replay { copy_bytes } else { 0 },
+            closed: attach.closed,
+        };
+        let key = self.registry.open_channel(session, slot, channel);
+        let key = key.ok_or(AttachError::Unknown)?;
         tracing::debug!(
             connection = id,
             subscription = attach.id,
             "connection is opened"
         );
         if ends {
-            self.registry.end(key, Ending::Resync, start.from);
+            self.registry.end_channel(key, Ending::Resync, start.from);
         }
         let subscription = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
         Ok(Attached {
@@ -100,9 +104,9 @@ impl Router {
         })
     }
 
-    /// Bytes of the copy of the subscription with which a connection that gets the past judges it. Those of all
-    /// may be as many as the subscriptions'. Of one that this node has no room for nothing can be judged: who
-    /// would miss events by that, or cannot be told, is to go elsewhere or come back.
+    /// Returns the bytes of the copy of the subscription that a channel holds while it catches up. All copies together may
+    /// take as much as the subscriptions themselves. If this node has no room for the subscription, nothing can be matched:
+    /// a client that would miss events by that, or cannot be told, is to go elsewhere or come back.
     fn copy_bytes(&self, slot: Slot, attach: &Attach, start: Start) -> Result<usize, AttachError> {
         let entry = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
         if entry.withheld && (start.replay || !attach.dialect.has_messages()) {
@@ -116,7 +120,7 @@ impl Router {
         Ok(bytes)
     }
 
-    /// Where delivery begins for a client that presents `after`; not before the subscription was made.
+    /// Returns the starting point of a client that presents `after`; not before the subscription was made.
     fn start(&self, after: Option<Cursor>, since: Position) -> Start {
         let here = self.position;
         let live = |from, gap| Start {
@@ -130,7 +134,7 @@ impl Router {
             Some(cursor) if cursor.deployment != self.settings.deployment => {
                 live(here, Some(GapReason::OtherDeployment))
             }
-            // Ahead of this node: what it has already is skipped when it comes by.
+            // Ahead of this node: events that the client has already are skipped when they come by.
             Some(cursor) if cursor.position >= here => live(cursor.position, None),
             Some(cursor) => {
                 let before = (cursor.position < since).then_some(GapReason::BeforeSubscription);
@@ -142,9 +146,9 @@ impl Router {
         }
     }
 
-    /// Answers a connection that replays. It is live from the end of the answer on if the answer
-    /// holds all there is; a connection that has ended meanwhile gets its last words all the same.
-    pub(super) fn backlog_after(&mut self, key: ConnectionKey, from: Position) -> BacklogAnswer {
+    /// Answers a channel that catches up. It is live from the end of the answer on if the answer holds all there is; a
+    /// channel that has ended meanwhile still gets its last words.
+    pub(super) fn backlog_after(&mut self, key: ChannelKey, from: Position) -> BacklogAnswer {
         let Some(slice) = self.backlog.after(from) else {
             return BacklogAnswer::TooOld(self.backlog.start());
         };
@@ -163,23 +167,27 @@ impl Router {
         }
     }
 
-    /// The subscription of a connection, if it is invalid. A node's verdict is no change of the document, and
-    /// who replayed meanwhile may have met nothing that tells it.
-    fn invalid_for(&self, key: ConnectionKey) -> Option<Subscription> {
+    /// Returns the subscription of a channel, if it is invalid. A node's verdict is no change of the document, so a replay
+    /// may have met nothing that tells it.
+    fn invalid_for(&self, key: ChannelKey) -> Option<Subscription> {
         let slot = self.registry.subscription_of(key)?;
         let subscription = &self.subscriptions.get(slot)?.subscription;
         subscription.fault.is_some().then(|| subscription.clone())
     }
 
     pub(super) fn connections_of(&self, slot: Slot) -> Vec<Connection> {
-        let show = |registered: &Registered| Connection {
-            id: registered.id.clone(),
-            dialect: registered.dialect,
-            remote: registered.remote.clone(),
-            opened_at: registered.opened_at,
-            replaying: registered.phase == Phase::CatchingUp,
-            waiting_frames: registered.outbox.len(),
+        let show = |channel: &Channel| {
+            let session = self.registry.session(channel.key.session)?;
+            Some(Connection {
+                id: session.new.id.clone(),
+                dialect: channel.dialect,
+                remote: session.new.remote.clone(),
+                opened_at: session.opened_at,
+                replaying: channel.phase() == Phase::CatchingUp,
+                waiting_frames: channel.outbox.len(),
+            })
         };
-        self.registry.of(slot).iter().map(show).collect()
+        let channels = self.registry.of(slot).iter();
+        channels.filter_map(show).collect()
     }
 }

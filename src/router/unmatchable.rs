@@ -7,7 +7,7 @@ use bson::RawDocument;
 
 use super::{
     PastChange, Router,
-    registry::{ConnectionKey, Registered},
+    registry::{Channel, ChannelKey},
     table::Slot,
 };
 use crate::{
@@ -97,11 +97,11 @@ impl Router {
 
     /// Ends those connections of a subscription that cannot be told of a gap here, or asked not to be.
     pub(super) fn end_on_gap(&mut self, slot: Slot, after: Position) {
-        let concerns = |c: &&Registered| c.gets(self.position) && c.ends_on_gap();
+        let concerns = |c: &&Channel| c.gets(self.position) && c.ends_on_gap();
         let deaf = self.registry.of(slot).iter().filter(concerns);
-        let deaf: Vec<ConnectionKey> = deaf.map(|c| c.key).collect();
+        let deaf: Vec<ChannelKey> = deaf.map(|c| c.key).collect();
         for key in deaf {
-            self.registry.end(key, Ending::Resync, after);
+            self.registry.end_channel(key, Ending::Resync, after);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What the client has acknowledged.
+//! The acknowledgements of a channel's client.
 //!
-//! An acknowledgement moves the position of a durable subscription forward. Besides, while a connection
-//! is caught up and has acknowledged all that it was sent, the position goes with the feed even
-//! when nothing matches: else a quiet subscription would fall off the database's history.
+//! An acknowledgement moves the position of a durable subscription forward. Besides, while the client has acknowledged
+//! everything that it was sent, the position goes with the feed even when nothing matches: else a quiet subscription
+//! would fall off the database's history.
 
 use super::NodeContext;
 use crate::{
@@ -10,25 +10,31 @@ use crate::{
     router::Incarnation,
 };
 
-/// The acknowledgements of one connection.
+/// The acknowledgements of one channel.
 #[derive(Debug)]
 pub(super) struct Acks {
+    /// The subscription whose position they move.
     incarnation: Incarnation,
-    /// Where delivery began.
+    /// Delivery began behind this position.
     from: Position,
-    /// Whether everything before the beginning is acknowledged.
+    /// True if everything before the beginning is acknowledged.
     complete: bool,
-    /// The last frame sent, and the last of those that are to be acknowledged.
+    /// The position of the last frame sent.
     sent: Position,
+    /// The position of the last frame that is to be acknowledged.
     to_acknowledge: Position,
     acknowledged: Position,
-    /// What could not be told yet.
+    /// A position that the writer of positions was too busy to hear of.
     untold: Option<Position>,
     told_any: bool,
 }
 
+/// An acknowledgement of something that was not sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Ahead;
+
 impl Acks {
-    /// Nothing is sent yet. `resumed` says whether delivery begins at the acknowledged position.
+    /// Nothing is sent yet. `resumed`: delivery begins at the acknowledged position.
     pub(super) fn new(incarnation: Incarnation, from: Position, resumed: bool) -> Self {
         Self {
             incarnation,
@@ -42,7 +48,7 @@ impl Acks {
         }
     }
 
-    /// A frame that stands for `at` is on its way; an event is to be acknowledged.
+    /// Notes that a frame at `at` is on its way; an event is to be acknowledged.
     pub(super) fn sent(&mut self, at: Position, is_event: bool) {
         self.sent = self.sent.max(at);
         if is_event {
@@ -50,22 +56,36 @@ impl Acks {
         }
     }
 
-    /// The client has handled everything up to `cursor`. `applied` is how far this node's feed is.
+    /// Takes the client's word that it has handled everything up to `cursor`. This node's feed has come to `applied`.
     pub(super) fn take(&mut self, context: &NodeContext, cursor: Cursor, applied: Position) {
         if cursor.deployment != context.router.deployment() {
             return context.metrics.positions.ack_ignored("other_deployment");
         }
-        if cursor.position > self.sent {
-            return context.metrics.positions.ack_ignored("ahead");
+        match self.acknowledge(cursor.position, applied) {
+            Ok(at) => {
+                context.metrics.positions.acks.inc();
+                self.tell(context, at);
+            }
+            Err(Ahead) => context.metrics.positions.ack_ignored("ahead"),
         }
-        context.metrics.positions.acks.inc();
-        self.acknowledged = self.acknowledged.max(cursor.position);
-        self.complete |= cursor.position >= self.from;
-        // A client may start ahead of this node, but nothing is handled before it happened.
-        self.tell(context, cursor.position.min(applied));
     }
 
-    /// The connection is caught up with everything up to `applied`.
+    /// Notes that everything up to `at` is handled; returns the position to which the subscription moves.
+    pub(super) fn acknowledge(
+        &mut self,
+        at: Position,
+        applied: Position,
+    ) -> Result<Position, Ahead> {
+        if at > self.sent {
+            return Err(Ahead);
+        }
+        self.acknowledged = self.acknowledged.max(at);
+        self.complete |= at >= self.from;
+        // A client may start ahead of this node, but nothing is handled before it happened.
+        Ok(at.min(applied))
+    }
+
+    /// Moves the position with the feed, which has come to `applied`, if everything that was sent is acknowledged.
     pub(super) fn advance(&mut self, context: &NodeContext, applied: Position) {
         if self.is_caught_up() {
             self.tell(context, applied);
@@ -77,7 +97,6 @@ impl Acks {
         self.complete && self.acknowledged >= self.to_acknowledge
     }
 
-    /// Whose position they move.
     #[cfg(test)]
     pub(super) fn incarnation(&self) -> &Incarnation {
         &self.incarnation
@@ -91,7 +110,14 @@ impl Acks {
         }
     }
 
-    /// The connection ends: what was acknowledged is written soon.
+    /// Tries once more to tell what could not be told.
+    pub(super) fn tell_rest(&mut self, context: &NodeContext) {
+        if let Some(untold) = self.untold {
+            self.tell(context, untold);
+        }
+    }
+
+    /// Has what was acknowledged written soon: the session ends.
     pub(super) async fn finish(&mut self, context: &NodeContext) {
         if self.told_any {
             let untold = self.untold.take();

@@ -1,30 +1,74 @@
-//! The end of a connection: verdict, last words, close.
+//! The end of a session: verdict, last words, close.
 
-use std::{any::Any, future::poll_fn, ops::RangeInclusive, time::Duration};
+use std::{
+    any::Any,
+    future::poll_fn,
+    ops::RangeInclusive,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use rand::RngExt as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Broken, Connection, Outcome, channel::CatchUp};
+use super::{Broken, NodeContext, Outcome, Session, channel::Channels};
 use crate::{
-    protocol::{Ending, Message},
-    router::outbox::End,
+    position::Position,
+    protocol::{Dialect, Ending, Message},
+    router::{RouterHandle, outbox::End},
 };
 
-/// How long the registry may take to give its verdict; the router waits at most so long elsewhere.
+/// The registry may take this long to give its verdict; the router waits no longer elsewhere.
 const VERDICT_TIMEOUT: Duration = Duration::from_mins(1);
 /// Clients that may come back are asked to do so within this time, each at its own moment.
 const RETRY_WITHIN_MS: RangeInclusive<u64> = 100..=3_000;
 
-impl Connection {
-    /// Ends the connection for good. `ran` is how its running part came out; a panic in it is a
-    /// fault of ours, and ends this connection alone.
+/// The end of a session whose replay still goes on to the point of that end.
+pub(super) struct Postponed {
+    pub(super) end: End,
+    /// The session is no longer registered, and nobody else tells it that this node stops.
+    stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Postponed {
+    fn new(end: End, router: RouterHandle) -> Box<Self> {
+        Box::new(Self {
+            end,
+            stopping: Box::pin(async move { router.stopping().await }),
+        })
+    }
+
+    /// Returns the end if it is not to be waited for any more: this node stops.
+    pub(super) fn poll_stopping(&mut self, cx: &mut Context<'_>) -> Option<End> {
+        match self.stopping.as_mut().poll(cx) {
+            Poll::Ready(()) => Some(self.end),
+            Poll::Pending => None,
+        }
+    }
+}
+
+impl Session {
+    /// Lets a replay go on to the point of a delete before the session ends, so that last words are heard. Returns the
+    /// end if it is not to wait.
+    pub(super) fn postpone(&mut self, end: End) -> Option<End> {
+        let waits = matches!(end.ending, Ending::Deleted | Ending::Expired);
+        if !waits || !self.channels.stop_replays_at(end.position) {
+            return Some(end);
+        }
+        self.postponed = Some(Postponed::new(end, self.context.router.clone()));
+        None
+    }
+
+    /// Ends the session for good. `ran` is the outcome of its running part; a panic in it is a fault of ours, and ends
+    /// this session alone.
     pub(super) async fn finish(&mut self, ran: Result<Outcome, Box<dyn Any + Send>>) {
         let end = match ran {
             Ok(Outcome::Ended(end)) => end,
             Ok(Outcome::Found(ending)) => self.verdict(ending).await,
             Err(_) => {
-                tracing::error!(key = ?self.key, "a connection task panicked");
+                tracing::error!(key = ?self.key, "the task of a session panicked");
                 self.verdict(Ending::InternalError).await
             }
         };
@@ -34,7 +78,7 @@ impl Connection {
             self.queue_last_words(end);
         }
         // What the client does not get is not kept for as long as the close takes.
-        self.catch_up = None;
+        self.channels.drop_replays();
         self.outbox.close();
         if !silent {
             let written = timeout_at(deadline, self.flush()).await;
@@ -42,28 +86,31 @@ impl Connection {
             let written = written.is_ok_and(|written| written);
             self.transport.part(self.broken, written, deadline).await;
         }
-        self.acks.finish(&self.context).await;
-        tracing::debug!(key = ?self.key, "connection is closed");
+        for channel in self.channels.iter_mut() {
+            channel.acks.finish(&self.context).await;
+        }
+        tracing::debug!(key = ?self.key, "the session is closed");
     }
 
-    /// Tells the registry what was found, and waits for what it decides. Nothing more is taken
-    /// meanwhile, so that a router that waits for room here is set free.
+    /// Tells the registry what was found, and waits for what it decides. Nothing more is taken meanwhile, so that a
+    /// router that waits for room here is set free.
     async fn verdict(&mut self, found: Ending) -> End {
-        if let Some(end) = self.catch_up.as_deref().and_then(CatchUp::end) {
+        if let Some(postponed) = &self.postponed {
             return End {
                 drain: false,
-                ..end
+                ..postponed.end
             };
         }
         self.outbox.stop();
+        let taken = self.transport.outbound().taken_of_all();
         let alone = End {
             ending: found,
-            position: self.transport.outbound().taken(),
+            position: taken.unwrap_or(Position::START),
             drain: false,
         };
         let decided = async {
             // Where the router is gone, the whole node is: there is no verdict to wait for.
-            if !self.context.router.leave(self.key, found).await {
+            if !self.context.router.end_session(self.key, found).await {
                 return alone;
             }
             poll_fn(|cx| self.outbox.poll_end(cx)).await
@@ -73,26 +120,26 @@ impl Connection {
 
     /// Queues what the client still gets: what waits, if the ending drains; `ended`; the close.
     fn queue_last_words(&mut self, end: End) {
-        // Whoever was still in the past goes on from where it was: what waits may lie behind events of the
-        // past that it has not got.
-        let past = self.catch_up.is_some();
-        let waiting = if past {
-            Vec::new()
-        } else {
-            self.outbox.drain()
-        };
-        let complete = !self.outbox.missed() && !past;
-        let cursor = self.transport.outbound().conclude(end, waiting, complete);
+        let (missed, waits) = (self.outbox.missed(), self.outbox.drain());
+        let (context, dialect) = (&self.context, self.dialect);
+        let cursor = self.channels.conclude(
+            end,
+            waits,
+            missed,
+            Channels::catches_up,
+            self.transport.outbound(),
+            |_, end, cursor| last_words(context, dialect, end, cursor),
+        );
         // The client began the closing handshake.
         if end.ending == Ending::ClientLeft {
             return self.transport.queue_close_answer();
         }
         if self.dialect.has_messages() {
-            let cursor = cursor.cursor(self.context.router.deployment());
+            let cursor = cursor.map(|at| at.cursor(self.context.router.deployment()));
             let retry = retry_after_ms(end.ending, self.context.drain);
             let fault = self.fault.take();
             let detail = fault.filter(|_| end.ending == Ending::BadMessage);
-            let ended = Message::ended(end.ending, retry, Some(&cursor), detail.as_deref());
+            let ended = Message::ended(end.ending, retry, cursor.as_deref(), detail.as_deref());
             self.say(&ended);
         }
         let ending = end.ending;
@@ -104,8 +151,24 @@ impl Connection {
     }
 }
 
-/// When a client comes back, where it may: after a stop within the time over which the connections end
-/// (`drain`), so that those who come from here are as spread as those who leave.
+/// Encodes the last words of one channel, whose client stands at `cursor`. They name no channel: no dialect has several of
+/// them yet.
+pub(super) fn last_words(
+    context: &NodeContext,
+    dialect: Dialect,
+    end: End,
+    cursor: Option<Position>,
+) -> Bytes {
+    if !dialect.has_messages() {
+        return Bytes::new();
+    }
+    let cursor = cursor.map(|at| at.cursor(context.router.deployment()));
+    let retry = retry_after_ms(end.ending, context.drain);
+    Message::ended(end.ending, retry, cursor.as_deref(), None).encode(dialect)
+}
+
+/// Returns the time after which a client comes back, where it may: after a stop within the time over which the
+/// connections end (`drain`), so that those who come from here are as spread as those who leave.
 pub(crate) fn retry_after_ms(ending: Ending, drain: Duration) -> Option<u64> {
     let within = if ending != Ending::Shutdown || drain.is_zero() {
         RETRY_WITHIN_MS

@@ -1,16 +1,16 @@
-//! A fault of ours, on purpose: tests see what comes of it.
+//! Faults of ours, on purpose: tests see their consequences.
 
 use bson::RawDocument;
 
 use crate::protocol::Frame;
 
-/// An event with these words makes the task of every connection panic that gets it.
+/// An event with these words makes the task of every session panic that gets it.
 pub(crate) const WORDS: &str = "a fault on purpose";
 
-/// A connection to this subscription panics when it has its client, before it runs.
+/// A session for this subscription panics when it has its client, before it runs.
 pub(crate) const BEGINS_BADLY: &str = "begins-badly";
 
-/// An event with these words makes whoever matches it for a replay panic.
+/// An event with these words makes a replay panic that matches it.
 pub(crate) const CANNOT_BE_MATCHED: &str = "a fault in a replay";
 
 /// Panics if the event says so.

@@ -1,24 +1,24 @@
-//! When to ask for a sign of life, and when its absence counts. Pure.
+//! The times at which a client is asked for a sign of life, and at which its absence counts. Pure.
 
 use std::time::{Duration, Instant};
 
-/// The clockwork of one connection.
+/// The heartbeat of one session.
 #[derive(Debug)]
 pub(super) struct Heartbeat {
     interval: Duration,
     patience: Duration,
-    /// Whether pings are answered.
+    /// True if the client answers pings.
     answered: bool,
     next_ping: Instant,
     /// A ping is queued, but the kernel has not taken it yet.
     ping_queued: bool,
-    /// A ping is on its way: its answer counts until then.
+    /// A ping is on its way, and is to be answered by this time.
     pong_by: Option<Instant>,
-    /// The socket has refused bytes, and taken none since.
+    /// The socket has refused bytes since this time, and taken none.
     refused_at: Option<Instant>,
 }
 
-/// What is due.
+/// The action that is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Due {
     Nothing,
@@ -39,7 +39,7 @@ impl Heartbeat {
         }
     }
 
-    /// For a client that cannot answer: only a socket that takes nothing counts.
+    /// Returns the heartbeat of a client that cannot answer: only a socket that takes nothing counts.
     pub(super) fn unanswered(interval: Duration, patience: Duration, now: Instant) -> Self {
         Self {
             answered: false,
@@ -47,7 +47,7 @@ impl Heartbeat {
         }
     }
 
-    /// When [`Heartbeat::due`] is to be asked next.
+    /// Returns the time at which to call [`Heartbeat::due`] next.
     pub(super) fn next(&self) -> Instant {
         let refused_by = self.refused_at.map(|at| at + self.patience);
         [self.pong_by, refused_by]
@@ -56,7 +56,7 @@ impl Heartbeat {
             .fold(self.next_ping, Instant::min)
     }
 
-    /// What is due at `now`. To be asked only after everything that had arrived was read.
+    /// Returns the action that is due at `now`. Call it only after everything that had arrived was read.
     pub(super) fn due(&mut self, now: Instant) -> Due {
         if self.missed(now) {
             return Due::Missed;
@@ -78,7 +78,7 @@ impl Heartbeat {
         late(self.pong_by) || late(self.refused_at.map(|at| at + self.patience))
     }
 
-    /// The kernel took everything that was queued. What time it is now is asked only for a ping.
+    /// Notes that the kernel took everything that was queued. The time is read only for a ping.
     pub(super) fn flushed(&mut self, now: impl FnOnce() -> Instant) {
         self.refused_at = None;
         if std::mem::take(&mut self.ping_queued) && self.answered {
@@ -86,7 +86,7 @@ impl Heartbeat {
         }
     }
 
-    /// The kernel refused bytes; `progress` says whether it took some before.
+    /// Notes that the kernel refused bytes; `progress`: it took some before.
     pub(super) fn refused(&mut self, progress: bool, now: Instant) {
         if progress || self.refused_at.is_none() {
             self.refused_at = Some(now);

@@ -1,4 +1,4 @@
-//! From the client: what it says, and whether it gives signs of life.
+//! From the client: its messages, and its signs of life.
 
 use std::{
     future::Future as _,
@@ -6,13 +6,13 @@ use std::{
     time::Instant,
 };
 
-use super::{Broken, Connection, Incoming, Outcome, heartbeat::Due};
+use super::{Broken, Incoming, Outcome, Session, heartbeat::Due};
 use crate::protocol::{ClientMessage, Ending, Message};
 
-/// Answers to `ping` messages that may wait; a client that asks faster than it listens is not read.
+/// The answers to `ping` messages that may wait; a client that asks faster than it listens is not read.
 const PONGS_WAITING: usize = 64;
 
-impl Connection {
+impl Session {
     /// Reads what has arrived.
     pub(super) fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         while self.pongs_waiting < PONGS_WAITING {
@@ -55,7 +55,9 @@ impl Connection {
             }
             Ok(ClientMessage::Ack(cursor)) => {
                 let applied = self.context.router.progress().position;
-                self.acks.take(&self.context, cursor, applied);
+                for channel in self.channels.iter_mut() {
+                    channel.acks.take(&self.context, cursor, applied);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -66,36 +68,32 @@ impl Connection {
         }
     }
 
-    /// Lets the acknowledged position go with the feed, if nothing that was committed up to there is
-    /// still on its way to this connection.
+    /// Lets the acknowledged position of each channel go with the feed, if nothing that was committed up to there is
+    /// still on its way to the client.
     fn advance(&mut self) {
         // Asked before looking into the outbox: what matched up to here was put there before.
         let applied = self.context.router.progress().position;
-        if self.catch_up.is_none() && self.outbox.is_empty() {
-            self.acks.advance(&self.context, applied);
+        for channel in self.channels.iter_mut() {
+            if channel.is_live() && self.outbox.has_nothing_for(channel.id()) {
+                channel.acks.advance(&self.context, applied);
+            }
         }
     }
 
-    /// By when the replay has to be over, if there is one.
-    fn replay_deadline(&self) -> Option<Instant> {
-        let timeout = self.context.feed.replay_timeout;
-        self.catch_up
-            .as_ref()
-            .map(|replay| replay.deadline(timeout))
-    }
-
-    /// Judges the heartbeat, and how long the replay takes, whatever it waits for. Runs after reading, so
-    /// that what had arrived counts.
+    /// Checks the heartbeat and the time that replays take, whatever they wait for. Runs after reading, so that what had
+    /// arrived counts.
     pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         loop {
-            let (heartbeat, replay) = (self.heartbeat.next(), self.replay_deadline());
+            let timeout = self.context.feed.replay_timeout;
+            let replay = self.channels.replay_deadline(timeout);
+            let heartbeat = self.heartbeat.next();
             let next = replay.map_or(heartbeat, |replay| replay.min(heartbeat));
             if self.timer.deadline() != next.into() {
                 self.timer.as_mut().reset(next.into());
             }
             ready!(self.timer.as_mut().poll(cx));
             if replay.is_some_and(|replay| replay <= Instant::now()) {
-                // Either its socket takes nothing now, or it is this node that was slow.
+                // Either the socket takes nothing now, or this node was slow.
                 let ending = if self.transport.is_flushed() {
                     Ending::Overloaded
                 } else {
@@ -110,7 +108,7 @@ impl Connection {
                     self.transport.queue_ping();
                 }
                 Due::Missed => {
-                    // Unless the sign of life is here, and only the runtime does not know yet.
+                    // The sign of life may be here, and only the runtime does not know yet.
                     self.transport.ask_kernel();
                     if let Poll::Ready(outcome) = self.poll_incoming(cx) {
                         return Poll::Ready(outcome);

@@ -1,15 +1,20 @@
-//! From the outbox to the client: writing, taking, and accounting for both.
+//! From the outbox and the replays to the client: writing, taking, and accounting for both.
 
 use std::{
     task::{Context, Poll},
     time::Instant,
 };
 
-use super::{Broken, Connection, Outcome, Outgoing, ROUND_BYTES, channel::CatchUp};
-use crate::{protocol::Ending, router::outbox::Taken, telemetry::Metrics};
+use super::{Broken, Outcome, Outgoing, ROUND_BYTES, Session, closing::last_words};
+use crate::{
+    protocol::Ending,
+    router::outbox::{Entry, Taken},
+    telemetry::Metrics,
+};
 
-impl Connection {
-    /// Writes what is queued and takes more from the outbox.
+impl Session {
+    /// Writes what is queued, and takes more: live frames first, then the next part of a replay. A channel that catches
+    /// up holds back its own entries, and nobody else's.
     pub(super) fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Outgoing {
         match self.transport.poll_write(cx) {
             Poll::Ready(Ok(())) => self.on_flushed(),
@@ -19,20 +24,30 @@ impl Connection {
             }
             Poll::Pending => return self.on_refused(cx),
         }
-        if self.catch_up.is_some() {
+        let replays = self.channels.any_catches_up();
+        if replays && self.channels.all_catch_up() {
             self.report(0);
-            return self.poll_replay(cx);
+            return self.poll_replays(cx);
         }
-        match self.outbox.poll_take(cx, ROUND_BYTES, &mut self.taken) {
-            Poll::Ready(Taken::Frames { bytes }) => {
+        let channels = &self.channels;
+        let is_held_back = |id| replays && channels.catches_up(id);
+        match (self.outbox).poll_take(cx, ROUND_BYTES, is_held_back, &mut self.taken) {
+            Poll::Ready(Taken::Entries { bytes }) => {
                 self.reported = bytes;
-                self.queue_frames();
-                Outgoing::More
+                self.queue_taken();
+                match replays.then(|| self.poll_replays(cx)) {
+                    Some(Outgoing::Ends(outcome)) => Outgoing::Ends(outcome),
+                    _ => Outgoing::More,
+                }
             }
             Poll::Ready(Taken::End(end)) => Outgoing::Ends(Outcome::Ended(end)),
             Poll::Pending => {
                 self.reported = 0;
-                Outgoing::Idle
+                if replays {
+                    self.poll_replays(cx)
+                } else {
+                    Outgoing::Idle
+                }
             }
         }
     }
@@ -48,14 +63,11 @@ impl Connection {
             self.outbox.refused();
         }
         let progress = self.note_written();
-        let past = self.catch_up.as_deref().map_or(0, CatchUp::held);
         let refused = self.transport.outbound().shared_bytes();
-        self.report(refused + past);
+        self.report(refused + self.channels.held());
         self.heartbeat.refused(progress, Instant::now());
-        if let Some(replay) = &mut self.catch_up
-            && replay.knows_its_end()
-        {
-            return match replay.poll_stopping(cx) {
+        if let Some(postponed) = &mut self.postponed {
+            return match postponed.poll_stopping(cx) {
                 Some(end) => Outgoing::Ends(Outcome::Ended(end)),
                 None => Outgoing::Refused,
             };
@@ -69,7 +81,7 @@ impl Connection {
         }
     }
 
-    /// Accounts for what the kernel has taken; says whether it took anything.
+    /// Accounts for what the kernel has taken; returns whether it took anything.
     pub(super) fn note_written(&mut self) -> bool {
         let written = self.transport.outbound().take_written();
         if written.events > 0 {
@@ -81,23 +93,40 @@ impl Connection {
                 oldest.elapsed(),
             );
         }
+        for channel in written.ended {
+            if let Some(mut channel) = self.channels.remove(channel) {
+                channel.acks.tell_rest(&self.context);
+            }
+        }
         let beyond = self.transport.take_progress();
         written.progress || beyond
     }
 
-    /// Tells the router how much is in hand, if that has changed.
+    /// Tells the router the number of bytes in hand, if it has changed.
     fn report(&mut self, held: usize) {
         if std::mem::replace(&mut self.reported, held) != held {
             self.outbox.holds(held);
         }
     }
 
-    pub(super) fn queue_frames(&mut self) {
-        for frame in self.taken.drain(..) {
-            #[cfg(test)]
-            super::fault::strike(&frame);
-            self.acks.sent(frame.position, frame.event_at.is_some());
-            self.transport.outbound().push_shared(frame);
+    fn queue_taken(&mut self) {
+        let mut taken = std::mem::take(&mut self.taken);
+        for entry in taken.drain(..) {
+            self.queue(entry);
         }
+        self.taken = taken;
+    }
+
+    /// Queues an entry of the outbox.
+    fn queue(&mut self, entry: Entry) {
+        #[cfg(test)]
+        if let Entry::Frame(_, frame) = &entry {
+            super::fault::strike(frame);
+        }
+        let (context, dialect) = (&self.context, self.dialect);
+        let outbound = self.transport.outbound();
+        self.channels.queue(entry, outbound, |_, end, cursor| {
+            last_words(context, dialect, end, cursor)
+        });
     }
 }

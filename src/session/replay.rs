@@ -1,9 +1,8 @@
-//! A connection that fetches the past before it is live.
+//! The replay of a channel: the past that it catches up with before it is live.
 //!
-//! It reads changes in order, from what the node remembers or from the database's history, and picks
-//! out its own: events that match, and changes of its subscription, each in its own place. When what
-//! is left fits one answer of the router, the router switches the connection to live at the end of
-//! that answer: no gap and no repeat, because the router is one sequence.
+//! A replay reads changes in order ([`source`]) and picks out the channel's own ([`pick`]): events that match, and changes
+//! of its subscription, each in its own place. When the rest fits one answer of the router, the router switches the
+//! channel to live at the end of that answer: no gap and no repeat, because the router is one sequence.
 
 mod archive;
 mod matching;
@@ -26,60 +25,60 @@ use crate::{
     filter::{Filter, Limits},
     position::Position,
     protocol::{Dialect, Frame, GapReason, Message},
-    router::{PastBatch, PastChange, PastChangeKind, compile_off_thread, registry::ConnectionKey},
+    router::{PastBatch, PastChange, PastChangeKind, compile_off_thread, registry::ChannelKey},
     subscription::{CompiledSubscription, DocumentKey, Subscription},
 };
 
-/// Changes, and bytes of events, looked at before other tasks get a turn.
+/// The changes, and the bytes of events, that a replay looks at before other tasks get a turn.
 const CHANGES_A_TURN: usize = 1_024;
 const BYTES_A_TURN: usize = 256 * 1024;
-/// The same for the steps of filters: about ten milliseconds.
+/// The steps of filters before other tasks get a turn: about ten milliseconds.
 const STEPS_A_TURN: u64 = 10_000_000;
 
 type Asking<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// A document that is read, away from those who serve sockets.
+/// A subscription that is being compiled, on a thread that serves no sockets.
 struct Compiling {
     reading: Asking<Vec<CompiledSubscription>>,
-    /// Where it takes effect; `None` at the beginning.
+    /// It takes effect at this position; `None`: at the beginning.
     at: Option<Position>,
 }
 
-/// What came of looking further.
+/// The outcome of looking further.
 #[derive(Clone, Copy)]
 pub(super) enum Found {
     /// Frames were appended, perhaps none.
     Frames,
-    /// Not everything will come; where something may be missing is told on the way.
+    /// Not everything will come; gaps follow where something may be missing.
     Lacking,
     /// Events between these two positions may be missing.
     Gap(GapReason, Position, Position),
-    /// The past is done: everything after this comes through the outbox.
+    /// The replay is done: everything after this comes through the outbox.
     Live(Position),
     /// The history cannot be read now.
     Unavailable,
-    /// What is wrong with the subscription cannot be told to the client, or it wants to be closed then.
+    /// The subscription is invalid, and the client cannot be told or wants to be closed then.
     Untold,
 }
 
-/// The replay of one connection.
+/// The replay of one channel.
 pub(super) struct Replay {
-    key: ConnectionKey,
+    key: ChannelKey,
     subscription: DocumentKey,
     dialect: Dialect,
     context: Arc<NodeContext>,
     limits: Limits,
-    /// What was committed up to here is judged by the filter that was in force at the attach.
+    /// Changes up to here are matched by the filter that was in force at the attach.
     attached_at: Position,
     /// The subscription whose filter is in force, as the client was told of it.
     shown: Subscription,
-    /// Whether a gap ends the connection.
+    /// True if a gap ends the channel.
     ends_on_gap: bool,
     compiling: Option<Compiling>,
-    /// An event that may be dear is being matched; and what came of it.
+    /// The matching of an event whose match may take long.
     matching: Option<Asking<Verdict>>,
     verdict: Option<Verdict>,
-    /// Events so far of which it was not decided whether they match.
+    /// The number of events that were passed over because nobody could say whether they match.
     given_up: usize,
     past_filter: Option<Arc<Filter>>,
     past_expiry: Option<DateTime>,
@@ -90,7 +89,7 @@ pub(super) struct Replay {
     done: Position,
     batches: VecDeque<Arc<PastBatch>>,
     next_change: usize,
-    /// Where the batches end, and whether the connection is live from there.
+    /// The position where the batches end, and whether the channel is live from there.
     until: Option<(Position, bool)>,
     /// The subscription as the router has it there, if it is invalid.
     invalid: Option<Subscription>,
@@ -101,7 +100,7 @@ pub(super) struct Replay {
     turn: Turn,
 }
 
-/// What may still be looked at before other tasks get a turn.
+/// The rest of a turn: work that is left before other tasks get theirs.
 struct Turn {
     changes: usize,
     bytes: usize,
@@ -129,9 +128,9 @@ impl Turn {
     }
 }
 
-/// What a replay is made from.
+/// The arguments of [`Replay::new`].
 pub(super) struct Beginning {
-    pub(super) key: ConnectionKey,
+    pub(super) key: ChannelKey,
     pub(super) dialect: Dialect,
     pub(super) context: Arc<NodeContext>,
     pub(super) subscription: Subscription,
@@ -174,23 +173,23 @@ impl Replay {
         }
     }
 
-    /// The task has a turn again.
+    /// Starts a new turn.
     pub(super) fn begin_turn(&mut self) {
         self.turn = Turn::whole();
     }
 
-    /// Everything up to here was looked at.
+    /// Returns the position up to which everything was looked at.
     pub(super) fn done(&self) -> Position {
         self.done
     }
 
-    /// Bytes that are held for what is still to be looked through.
+    /// Returns the bytes that it holds.
     pub(super) fn held(&self) -> usize {
         let replies = self.batches.iter().map(|batch| batch.reply.as_bytes());
         replies.map(<[u8]>::len).sum::<usize>() + self.archive.held()
     }
 
-    /// The subscription was deleted at `position`: what was committed before is still delivered.
+    /// Makes the replay stop before `position`, where the channel ends.
     pub(super) fn stop_at(&mut self, position: Position) {
         self.limit = Some(position);
     }
@@ -200,8 +199,7 @@ impl Replay {
         self.limit.is_some_and(|limit| self.done >= limit)
     }
 
-    /// Looks further, and appends frames of at most about `max_bytes`. Pending too where others are to
-    /// have a turn first.
+    /// Looks further, and appends frames of at most about `max_bytes`. Pending too when other tasks are to have a turn.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -209,7 +207,7 @@ impl Replay {
         out: &mut Vec<Arc<Frame>>,
     ) -> Poll<Found> {
         loop {
-            // The end is decided already, and is about to be heard.
+            // The end is decided already, and about to come.
             if self.is_over() {
                 return Poll::Pending;
             }
@@ -235,7 +233,7 @@ impl Replay {
                 } else {
                     self.look_through(&batch, max_bytes, out)
                 };
-                // Nothing is found yet: a first event that may be dear decides what the client is greeted with.
+                // Nothing is found yet, and the greeting depends on the first event.
                 if out.is_empty() && self.matching.is_some() {
                     continue;
                 }
@@ -255,8 +253,8 @@ impl Replay {
         }
     }
 
-    /// The past is done. What the node has against the subscription, and nothing in the past told, is told
-    /// here: else the client would wait for events that cannot come.
+    /// Ends the replay. If the subscription is invalid on this node and nothing in the replay said so, the client is told
+    /// here: else it would wait for events that cannot come.
     fn go_live(&mut self, position: Position, out: &mut Vec<Arc<Frame>>) -> Found {
         let untold = self.invalid.take().filter(|_| !self.is_told_invalid());
         if untold.is_some() && self.ends_on_gap {
@@ -295,8 +293,8 @@ impl Replay {
             if let PastChangeKind::Missed(reason) = change.kind {
                 return Found::Gap(reason, before, change.position);
             }
-            // Whoever comes back begins with the filter in force then. What came before is judged by the
-            // old one, and so has to be on its way first.
+            // We cannot see the new filter. Flush what the old one matched, then end as `overloaded`; when the client
+            // reconnects, it gets the filter in force then.
             if self.hides_filter(change) {
                 if out.is_empty() {
                     return Found::Unavailable;
@@ -328,7 +326,7 @@ impl Replay {
         Found::Frames
     }
 
-    /// Whether the filter changed here, and the past does not tell into what.
+    /// Whether the filter changed here, and the history does not show the new one.
     fn hides_filter(&self, change: &PastChange) -> bool {
         let replaced = match &change.kind {
             PastChangeKind::AllSubscriptionsReplaced => true,
@@ -340,8 +338,8 @@ impl Replay {
         replaced && change.position > self.attached_at
     }
 
-    /// Whether what comes next has to wait for something: then the client does not stand behind this change
-    /// yet. Nothing comes behind its subscription's delete.
+    /// Whether the next change has to wait. If so, the client does not stand behind the current change yet. Nothing comes
+    /// behind its subscription's delete.
     fn is_held_up(&mut self, before: Position) -> bool {
         let matches = self.matching.is_some();
         let waits = matches || self.compiling.is_some();
@@ -349,14 +347,13 @@ impl Replay {
             self.done = before;
         }
         if matches {
-            // It is looked at again, with the verdict.
+            // Look at it again, with the verdict.
             self.next_change -= 1;
         }
         waits || self.is_over()
     }
 
-    /// A document was read: its filter is in force from here on. Spans of the past in which the subscription
-    /// was paused are not skipped.
+    /// Puts a compiled filter into force. Spans of the past in which the subscription was paused are not skipped.
     fn compiled(&mut self, read: Vec<CompiledSubscription>) -> Option<Arc<Frame>> {
         let at = self.compiling.take().and_then(|compiling| compiling.at);
         let compiled = read.into_iter().next()?;
@@ -366,7 +363,7 @@ impl Replay {
             self.past_expiry = expiry;
             self.past_filter = compiled.filter().cloned().map(Arc::new);
             self.filter = compiled.into_parts().1.map(Arc::new);
-            // Behind the attach it is as it is here: nothing matches until the document changes.
+            // If it was invalid at the attach, nothing matches behind that until the document changes.
             self.filter = self.filter.take().filter(|_| !self.is_told_invalid());
             return None;
         };

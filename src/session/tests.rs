@@ -1,4 +1,4 @@
-//! Whatever races: one ending, told last, with a cursor up to which nothing is missing.
+//! Whatever races: one ending of a session and of a channel, told last, with a cursor up to which nothing is missing.
 
 mod exploration;
 mod invariants;
@@ -10,10 +10,15 @@ use self::{
     invariants::{check_end, check_now},
     world::{Kind, Step, World},
 };
-use crate::{protocol::Ending, router::outbox::Bounds};
+use crate::{
+    protocol::Ending,
+    router::{outbox::Bounds, registry::Closes},
+};
 
-/// Connections in a large world at most.
+/// The most sessions in a large world.
 const CLIENTS: usize = 24;
+/// The most channels on one of them.
+const CHANNELS: usize = 4;
 
 fn step() -> impl Strategy<Value = Step> {
     use Ending::{
@@ -21,7 +26,8 @@ fn step() -> impl Strategy<Value = Step> {
         Resync, Shutdown,
     };
     let kind = prop::sample::select(vec![Kind::Live, Kind::EndsOnGap, Kind::Replays]);
-    let decided = prop::sample::select(vec![Expired, Shutdown, Resync, Overloaded]);
+    let decided = prop::sample::select(vec![Shutdown, Overloaded]);
+    let of_channel = prop::sample::select(vec![Expired, Resync, Overloaded]);
     let found = vec![
         BadMessage,
         ClientLeft,
@@ -29,9 +35,11 @@ fn step() -> impl Strategy<Value = Step> {
         InternalError,
         ProtocolError,
     ];
-    let client = 0..CLIENTS;
+    let (client, channel) = (0..CLIENTS, 0..CHANNELS);
     prop_oneof![
-        4 => (0u8..4, kind).prop_map(|(subscription, kind)| Step::Open(subscription, kind)),
+        3 => (0u8..4, kind.clone()).prop_map(|(of, kind)| Step::Open(of, kind)),
+        2 => (0u8..4, kind.clone()).prop_map(|(of, kind)| Step::OpenMany(of, kind)),
+        4 => (client.clone(), 0u8..4, kind).prop_map(|(at, of, kind)| Step::OpenChannel(at, of, kind)),
         2 => Just(Step::Pass),
         5 => (0u8..4).prop_map(Step::Route),
         3 => (0u8..4).prop_map(Step::RouteRun),
@@ -41,8 +49,11 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (client.clone(), decided).prop_map(|(at, ending)| Step::Decide(at, ending)),
         3 => client.clone().prop_map(Step::Hear),
         1 => (0u8..4).prop_map(Step::Recreate),
-        2 => client.clone().prop_map(Step::Answer),
-        2 => client.clone().prop_map(Step::Deliver),
+        2 => (client.clone(), channel.clone(), of_channel)
+            .prop_map(|(at, channel, ending)| Step::DecideChannel(at, channel, ending)),
+        2 => (client.clone(), channel.clone()).prop_map(|(at, channel)| Step::Answer(at, channel)),
+        2 => (client.clone(), channel.clone()).prop_map(|(at, channel)| Step::Deliver(at, channel)),
+        3 => (client.clone(), channel).prop_map(|(at, channel)| Step::Ack(at, channel)),
         2 => client.clone().prop_map(Step::Ping),
         8 => (client.clone(), 1usize..40).prop_map(|(at, bytes)| Step::Take(at, bytes)),
         8 => (client.clone(), 1usize..40).prop_map(|(at, bytes)| Step::Write(at, bytes)),
@@ -51,19 +62,33 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The connection that a step is about.
-fn about(step: Step) -> Option<usize> {
+/// Whether a step can be taken in a world: there is what it is about, and room for what it opens.
+fn is_possible(step: Step, world: &World) -> bool {
+    let channels = |at: usize| world.clients.get(at).map(|client| client.channels.len());
     match step {
+        Step::Open(..) | Step::OpenMany(..) => world.clients.len() < CLIENTS,
+        Step::OpenChannel(at, ..) => {
+            let many = |at: usize| world.clients[at].closes == Closes::Alone;
+            channels(at).is_some_and(|channels| many(at) && channels < CHANNELS)
+        }
+        Step::DecideChannel(at, channel, _)
+        | Step::Answer(at, channel)
+        | Step::Deliver(at, channel)
+        | Step::Ack(at, channel) => channels(at).is_some_and(|channels| channel < channels),
         Step::Decide(at, _)
         | Step::Hear(at)
-        | Step::Answer(at)
-        | Step::Deliver(at)
         | Step::Ping(at)
         | Step::Take(at, _)
         | Step::Write(at, _)
         | Step::Find(at, _)
-        | Step::Look(at) => Some(at),
-        _ => None,
+        | Step::Look(at) => at < world.clients.len(),
+        Step::Pass
+        | Step::Route(_)
+        | Step::RouteRun(_)
+        | Step::Gap
+        | Step::Delete(_)
+        | Step::Recreate(_)
+        | Step::Stop(_) => true,
     }
 }
 
@@ -74,8 +99,7 @@ proptest! {
     fn last_words_are_true_whatever_races(steps in prop::collection::vec(step(), 0..300)) {
         let mut world = World::new(Bounds { frames: 6, bytes: 60 });
         for step in steps {
-            let open = matches!(step, Step::Open(..)) && world.clients.len() == CLIENTS;
-            if open || about(step).is_some_and(|at| at >= world.clients.len()) {
+            if !is_possible(step, &world) {
                 continue;
             }
             world.apply(step);

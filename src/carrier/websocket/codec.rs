@@ -27,7 +27,7 @@ pub(super) const READ_TURN_BYTES: usize = 16 * 1024;
 /// The codec's wording of its answer to a close code that may not be sent (RFC 6455, section 7.4).
 const CODE_REFUSED: &str = "Protocol violation";
 
-/// What arrived.
+/// Something that arrived.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     Text(Utf8Bytes),
@@ -38,10 +38,10 @@ pub(crate) enum Incoming {
     Broken(Broken),
 }
 
-/// Why nothing more can be read.
+/// The reason why nothing more can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Broken {
-    /// The socket is gone without a closing handshake.
+    /// The socket closed without a closing handshake.
     Lost,
     /// Both sides have closed.
     Finished,
@@ -103,7 +103,7 @@ impl Write for Side<'_> {
 }
 
 impl WebSocket {
-    /// Makes the codec say what it still has to say, and nothing after that.
+    /// Makes the codec send what it still has to send, and nothing after that.
     pub(super) fn silence(&mut self) {
         let mut side = Side {
             tcp: &self.tcp,
@@ -111,29 +111,28 @@ impl WebSocket {
             turn: &mut self.turn,
             ask_kernel: &mut self.ask_kernel,
         };
-        // It complains where the handshake is over already.
+        // It returns an error if the handshake is over already.
         if let Err(error) = self.codec.close(&mut side, None) {
             tracing::trace!(%error, "the codec is closed");
         }
     }
 
-    /// Makes the next reads ask the kernel, until it has nothing more, whatever the runtime remembers
-    /// of the socket: after a long stop of this process the runtime learns only bit by bit of what
-    /// arrived.
+    /// Makes the next reads ask the kernel, until it has nothing more, whatever the runtime remembers of the socket: after a
+    /// long stop of this process, the runtime learns only bit by bit of what arrived.
     pub(crate) fn ask_kernel(&mut self) {
         self.ask_kernel = true;
     }
 
-    /// The next message. Pings are answered on the way.
+    /// Reads the next message. Pings are answered on the way.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
         loop {
-            // Most often the task was woken by something else, and the codec need not be asked.
+            // Most often something else woke the task, and the codec need not be asked.
             if self.at_rest && !self.ask_kernel && ready!(self.tcp.poll_read_ready(cx)).is_err() {
                 return Poll::Ready(Incoming::Broken(Broken::Lost));
             }
             self.at_rest = false;
             if self.control.len() + self.outbound.control_bytes() > CONTROL_BYTES {
-                // The client asks faster than it listens. Whoever writes reads on afterwards.
+                // The client asks faster than it listens. Reading goes on after a write.
                 return Poll::Pending;
             }
             let mut side = Side {
@@ -162,8 +161,7 @@ impl WebSocket {
         }
     }
 
-    /// Pending until there may be something to read; also at the end of a turn, when the task is
-    /// woken at once.
+    /// Pending until there may be something to read; also at the end of a turn, when the task is woken at once.
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.turn > 0 {
             return self.tcp.poll_read_ready(cx);
@@ -171,7 +169,7 @@ impl WebSocket {
         self.end_turn(cx)
     }
 
-    /// Pending until others had their turn.
+    /// Pending until other tasks had their turn.
     fn end_turn<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
         self.turn = READ_TURN_BYTES;
         after_others(cx);
@@ -201,14 +199,14 @@ impl WebSocket {
     }
 }
 
-/// Wakes the task when the others had their turn, and the runtime has looked at sockets and timers:
-/// a task that merely woke itself would be on again before that.
+/// Wakes the task when other tasks had their turn, and the runtime has looked at sockets and timers: a task that merely
+/// woke itself would run again before that.
 pub(crate) fn after_others(cx: &mut Context<'_>) {
     let yielding = pin!(yield_now()).poll(cx);
     debug_assert!(yielding.is_pending());
 }
 
-/// The client's close frame, whose code the codec has replaced if it may not be sent.
+/// Interprets the client's close frame, whose code the codec has replaced if it may not be sent.
 fn closed(frame: Option<&CloseFrame>) -> Incoming {
     match frame {
         Some(frame)

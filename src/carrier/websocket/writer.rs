@@ -11,11 +11,11 @@ use tokio::io::Interest;
 
 use super::WebSocket;
 
-/// Parts in one vectored write at most (Linux takes 1,024).
+/// The most parts in one vectored write (Linux takes 1,024).
 const WRITE_PARTS: usize = 64;
 
 impl WebSocket {
-    /// Puts what the codec wants to send in front, but never inside a frame.
+    /// Queues what the codec wants to send before everything else, but never inside a frame.
     pub(super) fn take_control(&mut self) {
         if !self.control.is_empty() {
             self.outbound
@@ -23,9 +23,8 @@ impl WebSocket {
         }
     }
 
-    /// Writes until nothing is queued, or until the kernel refuses (pending). The kernel is asked
-    /// each time, whatever the runtime remembers of its readiness: whether a client is slow is
-    /// judged by the answer.
+    /// Writes until nothing is queued, or until the kernel refuses (pending). Asks the kernel each time, whatever the
+    /// runtime remembers of the socket's readiness: whether a client is slow is judged by the answer.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             self.take_control();
@@ -52,7 +51,7 @@ impl WebSocket {
     fn try_write(&self) -> io::Result<usize> {
         let socket = SockRef::from(&self.tcp);
         if let Some(only) = self.outbound.only() {
-            // Most often; nothing is laid out for it, and the kernel has less to look at.
+            // The most frequent case: nothing to lay out, and less for the kernel to look at.
             return socket.send(only);
         }
         let mut parts = [IoSlice::new(&[]); WRITE_PARTS];

@@ -151,10 +151,10 @@ pub(crate) fn upgrade(
             .ok()?
             .downcast::<TokioIo<GaugedTcp>>()
             .ok()?;
-        let (tcp, place, answer) = parts.io.into_inner().into_parts();
+        let (tcp, permit, answer) = parts.io.into_inner().into_parts();
         Some(Carrier::Socket(Upgraded {
             tcp,
-            place,
+            permit,
             answer,
             read_already: parts.read_buf.to_vec(),
         }))

@@ -1,8 +1,9 @@
-//! The proof that a connection's socket is closed.
+//! The proof that a channel is closed.
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// A guard that a connection's task holds as long as there is a socket, whatever ends the task.
+/// A guard that a channel holds until the kernel has taken its last bytes, or its session's socket is closed, whatever
+/// ends the session.
 #[derive(Debug)]
 pub(crate) struct AliveGuard(#[expect(dead_code, reason = "its drop is what counts")] DropGuard);
 

@@ -1,4 +1,4 @@
-//! The part of a replay that comes from the collection of events, because the oplog lost it.
+//! The part of a replay that comes from the archive, because the oplog has lost it.
 
 use std::sync::Arc;
 
@@ -12,49 +12,48 @@ use crate::{
     router::{PastBatch, PastChange},
 };
 
-/// What a replay keeps while it reads old events, and of those it delivered.
+/// The state of a replay that reads the archive, or has read it.
 #[derive(Default)]
 pub(super) struct ArchivePages {
-    /// Where the next source takes over.
+    /// The point where the next source takes over.
     pub(super) seam: Option<Seam>,
-    /// Whether there may be events that this source cannot show.
+    /// True if there may be events that the archive cannot show.
     pub(super) lacks_some: bool,
-    /// Where the page began that is being looked through, if one is.
+    /// The position before the page that is being looked through, if one is.
     pub(super) page: Option<Position>,
     delivered: DeliveredIds,
 }
 
 impl ArchivePages {
-    /// Whether the first batch is a page of old events.
+    /// Whether the first batch is a page of the archive.
     pub(super) fn is_page(&self) -> bool {
         self.page.is_some()
     }
 
-    /// The page is not looked through any further.
+    /// Skips the rest of the page.
     pub(super) fn close_page(&mut self) {
         self.page = None;
     }
 
-    /// A position before an event at `at`: `last`, or the begin of the page where events before it stand at
-    /// the same.
+    /// Returns a position before an event at `at`: `last`, or the position before the page if earlier events share `at`.
     fn before(&self, last: Position, at: Position) -> Position {
         let begin = self.page.filter(|_| last == at);
         begin.unwrap_or(last)
     }
 
-    /// Bytes of what is remembered.
+    /// Returns the bytes that the delivered ids take.
     pub(super) fn held(&self) -> usize {
         self.delivered.bytes()
     }
 
-    /// When a change was committed, or the latest that it can have been: a page knows the second.
+    /// Returns the time of a commit, or the latest that it can have been: a page knows only the second.
     pub(super) fn committed(&self, change: &PastChange) -> DateTime {
         let millis = change.wall_time.timestamp_millis();
         let rest = if self.is_page() { 999 } else { 0 };
         DateTime::from_millis(millis.saturating_add(rest))
     }
 
-    /// Whether the event of a change stream was delivered from the collection already.
+    /// Whether the event was delivered from the archive already.
     pub(super) fn has(&mut self, batch: &PastBatch, change: &PastChange) -> bool {
         let event = batch.event(change);
         event.is_some_and(|event| self.delivered.has(event, change.position))
@@ -62,7 +61,7 @@ impl ArchivePages {
 }
 
 impl Replay {
-    /// Looks through (a part of) a page. Several events may stand at one position.
+    /// Looks through a page, or a part of it. Several events may share one position.
     pub(super) fn look_through_page(
         &mut self,
         batch: &PastBatch,
@@ -117,7 +116,7 @@ impl Replay {
         self.next_change = 0;
         self.done = self.done.max(position);
         match self.archive.page.take() {
-            // Told page by page, so that whoever goes on from here hears of the rest again.
+            // Told page by page, so that a client that resumes in between hears of the rest again.
             Some(begun) if self.archive.lacks_some && begun < self.done => {
                 Found::Gap(GapReason::HistoryLost, begun, self.done)
             }

@@ -1,4 +1,4 @@
-//! Whether an event of the past matches. What may take long is decided away from those who serve sockets.
+//! The matching of an event of the past. A match that may take long runs on a thread that serves no sockets.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -10,10 +10,10 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::filter::{Filter, Steps, TooExpensive};
 
-/// Events that are matched aside at the same time, for all replays of the process.
+/// Bounds the matches that run on other threads at the same time, for all replays of the process.
 static OFFLOADED: Semaphore = Semaphore::const_new(2);
 
-/// What came of matching an event.
+/// The outcome of matching an event.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Verdict {
     Matches,
@@ -22,7 +22,7 @@ pub(super) enum Verdict {
     Panicked,
 }
 
-/// Matches an event here; says too how many steps were paid for.
+/// Matches an event on this thread; also returns the steps that it took.
 pub(super) fn judge(filter: &Filter, document: &RawDocument) -> (Verdict, u64) {
     let mut steps = Steps::default();
     let matching = AssertUnwindSafe(|| {
@@ -39,9 +39,9 @@ pub(super) fn judge(filter: &Filter, document: &RawDocument) -> (Verdict, u64) {
     (verdict, steps.spent())
 }
 
-/// Matches an event on a thread for work that takes long, when its turn has come.
+/// Matches an event on a thread for blocking work, when its turn has come.
 pub(super) async fn judge_offloaded(filter: Arc<Filter>, document: RawDocumentBuf) -> Verdict {
-    // Held to the end of the work, whoever still waits for it. (The semaphore is never closed.)
+    // Held to the end of the work, even if nobody waits for it any more. (The semaphore is never closed.)
     let permit = OFFLOADED.acquire().await;
     let judging = spawn_blocking(move || {
         let (verdict, _) = judge(&filter, &document);

@@ -1,4 +1,4 @@
-//! What of the past is for a connection: events that match, and changes of its subscription.
+//! The picking of the changes that are for a channel: events that match, and changes of its subscription.
 
 use std::sync::Arc;
 
@@ -15,19 +15,19 @@ use crate::{
     subscription::DocumentKey,
 };
 
-/// Events that are given up one by one. Each takes some tenths of a second of a thread.
+/// After so many undecided events a replay skips the past. Each costs some tenths of a second of a thread.
 const GIVEN_UP_AT_MOST: usize = 5;
 
-/// What a change is to this connection.
+/// The part of a change that is for the channel.
 pub(super) enum Picked {
     Nothing,
     Frame(Arc<Frame>),
-    /// Whether it matches cannot be said.
+    /// An event of which nobody can say whether it matches.
     Undecided(GapReason),
 }
 
 impl Replay {
-    /// Looks at a change for what concerns this connection.
+    /// Picks from a change what is for the channel.
     pub(super) fn pick(&mut self, batch: &PastBatch, change: &PastChange) -> Picked {
         let is_past = change.position <= self.attached_at;
         match &change.kind {
@@ -44,8 +44,7 @@ impl Replay {
                 let at = Some(change.position);
                 self.compiling = Some(Compiling::of(document, &self.limits, at));
             }
-            // The registry has ended the connection there. What comes behind it under the same id is another
-            // subscription's.
+            // The registry has ended the channel there. Another subscription may follow under the same id.
             PastChangeKind::SubscriptionDeleted(key)
                 if !is_past && DocumentKey::of(key) == self.subscription =>
             {
@@ -98,9 +97,9 @@ impl Replay {
         }
     }
 
-    /// Passes over an event of which it is not known whether it matches; `after` is where the client is. The
-    /// router, which judges each event in its own order, is left alone: else nodes would differ by who came
-    /// back to them. A filter that fails on so many events is not tried on the rest of the past.
+    /// Passes over an event of which nobody can say whether it matches; the client stands at `after`. The subscription is
+    /// not made invalid for it: else nodes would differ by the clients that came back to them. A filter that fails on so
+    /// many events is not tried on the rest of the past.
     pub(super) fn give_up(&mut self, reason: GapReason, after: Position) -> Found {
         self.given_up += 1;
         self.context.metrics.delivery.filters_undecided.inc();
@@ -113,8 +112,8 @@ impl Replay {
         Found::Gap(reason, after, self.done)
     }
 
-    /// Goes on at the attach. What the router has handed over already is still looked through: the connection
-    /// may be live behind it.
+    /// Goes on at the attach. The batches of the router's last answer are still looked through: the channel may be live
+    /// behind them.
     fn skip_to_attach(&mut self) {
         self.done = self.attached_at;
         if !matches!(self.source, Source::Backlog) {

@@ -17,22 +17,22 @@ use crate::{
     router::{BacklogAnswer, Busy, PastBatch},
 };
 
-/// A page, and what it was read with.
+/// A page, and its reader.
 pub(super) type Page = (ArchiveReader, Result<Option<Arc<PastBatch>>, Refusal>);
 
-/// Where the next batches come from.
+/// The source of the next batches.
 pub(super) enum Source {
-    /// The router is to be asked.
+    /// The router is to be asked for its backlog.
     Backlog,
     /// The router was asked.
     BacklogAsked(Asking<Result<BacklogAnswer, Busy>>),
-    /// A reader of the history was asked for; the node remembers what comes after this position.
+    /// An oplog reader was asked for; the backlog begins at this position.
     OplogAsked(Asking<Result<OplogReader, Refusal>>, Position),
-    /// The history is being read.
+    /// The oplog is being read.
     Oplog(OplogReader),
-    /// The history does not reach back so far: a reading of the collection was asked for.
+    /// The oplog does not reach back so far: an archive reader was asked for.
     ArchiveAsked(Asking<Result<ArchiveReader, Refusal>>),
-    /// A page of it was.
+    /// A page of the archive was asked for.
     ArchivePage(Asking<Page>),
 }
 
@@ -75,8 +75,8 @@ impl Replay {
             }
             Source::Oplog(reader) => match ready!(reader.poll_next(cx)) {
                 Some(batch) => {
-                    // The history may be ahead of this node. What the node has not applied yet comes
-                    // from the node: else it would come twice.
+                    // The oplog may be ahead of this node. Changes that the router has not applied yet come from the
+                    // router: else they would come twice.
                     let here = self.context.router.progress().position;
                     self.until = Some((batch.position.min(here), false));
                     if batch.position > here {
@@ -91,9 +91,9 @@ impl Replay {
         Poll::Ready(None)
     }
 
-    /// The change streams do not reach back to where this is; this node remembers what comes after
-    /// `start`. Changes of the subscription are in no collection: beyond the attach nothing can be read
-    /// without them, and the client has to begin anew.
+    /// Turns to the archive: the oplog does not reach back to this replay, and the backlog begins at `start`. The archive
+    /// holds no changes of the subscription, so nothing beyond the attach can be read from it: the client has to begin
+    /// anew.
     pub(super) fn go_to_archive(&mut self, start: Position) -> Option<Found> {
         let to = start.min(self.attached_at);
         if to <= self.done {
@@ -156,7 +156,7 @@ impl Replay {
                 batch.charge_to_waiting(&self.context.encoder.budget);
                 self.batches.push_back(batch);
                 self.archive.page = Some(self.done);
-                // It is read when this one is delivered.
+                // It is polled when this page is delivered.
                 self.source = next_page(reader);
                 None
             }

@@ -10,15 +10,34 @@ use super::{
     invariants::{check_end, check_now},
     world::{Kind, State, Step, World},
 };
-use crate::{protocol::Ending, router::outbox::Bounds};
+use crate::{
+    protocol::Ending,
+    router::{outbox::Bounds, registry::Closes},
+};
 
-/// Deeper by `EXPLORE_DEPTH`; each step more takes about four times as long.
+/// `EXPLORE_DEPTH` overrides it; each step more takes about four times as long.
 const DEPTH: usize = 6;
-const CLIENTS: usize = 2;
 /// Every outbox is full with two frames.
 const BOUNDS: Bounds = Bounds {
     frames: 2,
     bytes: 100,
+};
+
+/// The size of a small world.
+#[derive(Clone, Copy)]
+struct Size {
+    clients: usize,
+    /// The channels of each; one is a client that closes with it.
+    channels: usize,
+}
+
+const TWO_CLIENTS: Size = Size {
+    clients: 2,
+    channels: 1,
+};
+const TWO_CHANNELS: Size = Size {
+    clients: 1,
+    channels: 2,
 };
 
 fn replay(path: &[Step]) -> World {
@@ -29,27 +48,37 @@ fn replay(path: &[Step]) -> World {
     world
 }
 
-/// Everything that can happen next.
-fn possible(world: &World) -> Vec<Step> {
+/// Returns everything that can happen next.
+fn possible(world: &World, size: Size) -> Vec<Step> {
     let mut steps = vec![
         Step::Route(0),
-        Step::RouteRun(0),
         Step::Gap,
         Step::Delete(0),
         Step::Recreate(0),
         Step::Stop(usize::MAX),
     ];
+    if size.channels == 1 {
+        steps.push(Step::RouteRun(0));
+    }
     let is_there = |subscription| world.position(subscription).is_some();
-    if world.clients.len() < CLIENTS && is_there(0) {
-        for kind in [Kind::Live, Kind::EndsOnGap, Kind::Replays] {
-            steps.push(Step::Open(0, kind));
+    let open = if size.channels > 1 {
+        Step::OpenMany
+    } else {
+        Step::Open
+    };
+    if world.clients.len() < size.clients {
+        if is_there(0) {
+            for kind in [Kind::Live, Kind::EndsOnGap, Kind::Replays] {
+                steps.push(open(0, kind));
+            }
+        }
+        // Another subscription.
+        if is_there(1) {
+            steps.push(open(1, Kind::Live));
         }
     }
-    // Another subscription.
-    if world.clients.len() < CLIENTS && is_there(1) {
-        steps.push(Step::Open(1, Kind::Live));
-    }
-    if world.clients.iter().any(|client| client.subscription == 1) {
+    let channels = || world.clients.iter().flat_map(|client| &client.channels);
+    if channels().any(|channel| channel.subscription == 1) {
         steps.extend([Step::Route(1), Step::Delete(1)]);
     }
     for (at, client) in world.clients.iter().enumerate() {
@@ -58,14 +87,28 @@ fn possible(world: &World) -> Vec<Step> {
         }
         if client.state == State::Running {
             steps.extend([Step::Take(at, 1), Step::Find(at, Ending::HeartbeatMissed)]);
-            if !client.replaying {
+            if client.channels.iter().any(|channel| !channel.replaying) {
                 steps.push(Step::Ping(at));
             }
+            if client.closes == Closes::Alone && client.channels.len() < size.channels {
+                let kinds = [Kind::Live, Kind::Replays];
+                let kinds = kinds.into_iter().filter(|_| is_there(1));
+                steps.extend(kinds.map(|kind| Step::OpenChannel(at, 1, kind)));
+            }
         }
-        if client.answer.is_some() {
-            steps.push(Step::Deliver(at));
-        } else if client.replaying {
-            steps.push(Step::Answer(at));
+        for (number, channel) in client.channels.iter().enumerate() {
+            if channel.answer.is_some() {
+                steps.push(Step::Deliver(at, number));
+            } else if channel.replaying {
+                steps.push(Step::Answer(at, number));
+            }
+            if client.closes == Closes::Alone && channel.decided.is_none() {
+                steps.push(Step::DecideChannel(at, number, Ending::Resync));
+                steps.push(Step::DecideChannel(at, number, Ending::Overloaded));
+            }
+            if client.has_unacknowledged(number) {
+                steps.push(Step::Ack(at, number));
+            }
         }
         if client.state == State::Asking {
             steps.push(Step::Look(at));
@@ -86,7 +129,7 @@ struct Graph {
 }
 
 impl Graph {
-    /// The number of a state, and whether it is new.
+    /// Returns the number of a state, and whether it is new.
     fn add(&mut self, world: &World, path: Vec<Step>) -> (usize, bool) {
         let fresh = self.paths.len();
         let number = *self.by_digest.entry(world.digest()).or_insert(fresh);
@@ -97,7 +140,7 @@ impl Graph {
         (number, number == fresh)
     }
 
-    /// In how many orders so many steps can happen.
+    /// Returns the number of orders in which so many steps can happen.
     fn orders(&self, depth: usize) -> u128 {
         let mut reached = HashMap::from([(0, 1u128)]);
         for _ in 0..depth {
@@ -113,16 +156,28 @@ impl Graph {
     }
 }
 
-#[test]
-fn every_order_of_events_in_a_small_world_keeps_the_invariants() {
+/// Shows the steps that lead to a failure.
+struct Shown<'p>(&'p [Step]);
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("after {:?}", self.0);
+        }
+    }
+}
+
+/// Takes every order of events in a world of a size, and checks all of them.
+fn explore(size: Size, at_least: u128) {
     let depth = std::env::var("EXPLORE_DEPTH").map_or(DEPTH, |text| text.parse().unwrap());
     let mut graph = Graph::default();
     graph.add(&World::new(BOUNDS), Vec::new());
     let (mut at, mut steps) = (0, 0u64);
     while at < graph.paths.len() {
         let path = graph.paths[at].clone();
+        let _shown = Shown(&path);
         let mut settled = replay(&path);
-        let possible = possible(&settled);
+        let possible = possible(&settled, size);
         settled.settle();
         check_end(&settled);
         if path.len() < depth {
@@ -130,7 +185,9 @@ fn every_order_of_events_in_a_small_world_keeps_the_invariants() {
                 let mut longer = path.clone();
                 longer.push(step);
                 let world = replay(&longer);
+                let shown = Shown(&longer);
                 check_now(&world);
+                drop(shown);
                 steps += 1;
                 let (number, _) = graph.add(&world, longer);
                 graph.next[at].push(number);
@@ -140,5 +197,15 @@ fn every_order_of_events_in_a_small_world_keeps_the_invariants() {
     }
     let orders = graph.orders(depth);
     println!("{at} states, {steps} steps between them, {orders} orders of {depth} steps");
-    assert!(orders > 500_000, "the world is too small: {orders}");
+    assert!(orders > at_least, "the world is too small: {orders}");
+}
+
+#[test]
+fn every_order_of_events_in_a_small_world_keeps_the_invariants() {
+    explore(TWO_CLIENTS, 500_000);
+}
+
+#[test]
+fn every_order_of_events_with_two_channels_on_a_session_keeps_the_invariants() {
+    explore(TWO_CHANNELS, 500_000);
 }

@@ -1,30 +1,27 @@
-//! A router's registry, some connections, and the clients at their other ends.
+//! A router's registry, some sessions with their channels, and the clients at their other ends.
 //!
-//! The registry, the outboxes and what waits to be written are the real ones. The loops around them
-//! (`Router`, `Connection`) are played here step by step, so that a test decides what happens first.
+//! The registry, the outboxes, the channels and what waits to be written are the real ones. The loops around them
+//! (`Router`, `Session`) are played here step by step, so that a test decides what happens first.
 
-use std::{
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::Arc,
-    task::{Context, Poll, Waker},
-};
+mod client;
+mod digest;
 
 use bson::Timestamp;
 
-use super::super::acks::Acks;
+pub(super) use self::client::{Channel, Client, State};
+use self::client::{Happened, frame_of};
 use crate::{
-    carrier::Outbound,
     position::Position,
     positions::Pending,
-    protocol::{Dialect, Ending, Frame, Message},
+    protocol::Ending,
     router::{
         Incarnation,
-        outbox::{Bounds, End, Pushed, Receiver, Sender, Taken, outbox},
-        registry::{ConnectionKey, NewConnection, Phase, Registry},
+        outbox::{Bounds, Pushed, Sender, outbox},
+        registry::{ChannelKey, Closes, NewChannel, NewSession, Phase, Registry},
     },
 };
 
-/// What kind of connection a client asks for.
+/// The kind of channel that a client asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Kind {
     /// Gets what comes from now on, and is told of gaps.
@@ -35,11 +32,15 @@ pub(super) enum Kind {
     Replays,
 }
 
-/// One thing that happens somewhere.
+/// One thing that happens somewhere. Sessions are named by their number, channels by their number on their session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Step {
-    /// A client of a subscription connects.
+    /// A client connects to a subscription: a session that closes with its channel.
     Open(u8, Kind),
+    /// A client connects for many subscriptions; it has a channel on one so far.
+    OpenMany(u8, Kind),
+    /// Such a client opens another channel.
+    OpenChannel(usize, u8, Kind),
     /// The router applies a change that concerns nobody.
     Pass,
     /// The router routes an event of a subscription; where there is no room, the client is slow.
@@ -50,70 +51,36 @@ pub(super) enum Step {
     Gap,
     /// The router applies a delete.
     Delete(u8),
-    /// The node stops: so many connections end.
+    /// The node stops: so many sessions end.
     Stop(usize),
-    /// The router decides that a connection ends.
+    /// The router decides that a session ends.
     Decide(usize, Ending),
-    /// The router hears of what a connection has found.
+    /// The router decides that one channel of a session ends.
+    DecideChannel(usize, usize, Ending),
+    /// The router hears of what a session has found.
     Hear(usize),
     /// The router applies a delete, and an insert under the same id in the same batch.
     Recreate(u8),
-    /// The router answers a connection that replays: here is all that is left, and it is live.
-    Answer(usize),
-    /// That connection looks through the answer.
-    Deliver(usize),
-    /// It is time for a ping: a position may go with the feed.
+    /// The router answers a channel that replays: here is all that is left, and it is live.
+    Answer(usize, usize),
+    /// That channel looks through the answer.
+    Deliver(usize, usize),
+    /// The client acknowledges what it has read on a channel.
+    Ack(usize, usize),
+    /// It is time for a ping: positions may go with the feed.
     Ping(usize),
-    /// A connection takes frames of about so many bytes, or its end.
+    /// A session takes frames of about so many bytes, or its end.
     Take(usize, usize),
     /// The socket takes so many bytes.
     Write(usize, usize),
-    /// A connection finds a reason to end.
+    /// A session finds a reason to end.
     Find(usize, Ending),
     /// It looks for the verdict.
     Look(usize),
 }
 
-/// What a connection is doing.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) enum State {
-    Running,
-    /// It has told the registry what it found, and waits.
-    Asking,
-    Ended(End),
-}
-
-/// A connection, and the client at its other end.
-pub(super) struct Client {
-    pub(super) key: ConnectionKey,
-    pub(super) subscription: u8,
-    pub(super) kind: Kind,
-    from: u32,
-    pub(super) outbox: Receiver,
-    pub(super) outbound: Outbound,
-    pub(super) state: State,
-    pub(super) replaying: bool,
-    /// What the router answered: how much of the log, and up to where.
-    pub(super) answer: Option<(usize, u32)>,
-    /// Where the subscription of this connection was made.
-    since: u32,
-    acks: Acks,
-    /// How far it has moved the position.
-    pub(super) moved_to: u32,
-    /// The subscription was deleted during the replay, which goes on to there.
-    postponed: Option<End>,
-    /// On its way to the router.
-    pub(super) found: Option<Ending>,
-    /// What the registry decided first.
-    pub(super) decided: Option<Ending>,
-    /// What the client ought to get, by its number.
-    pub(super) due: Vec<Happened>,
-    /// Whether it found a reason to end while it went on to the point of a delete.
-    pub(super) cut_short: bool,
-    /// Whether frames were refused because the connection had found something.
-    pub(super) missed: bool,
-    read: Vec<u8>,
-}
+/// An entry of the log: its number, the subscription that it concerns (all, if none), its text.
+type Logged = (u32, Option<u8>, String);
 
 /// All of it.
 pub(super) struct World {
@@ -121,11 +88,12 @@ pub(super) struct World {
     pub(super) clients: Vec<Client>,
     bounds: Bounds,
     now: u32,
-    /// What is kept of the durable subscriptions, which all are, and where those there are were made.
+    /// The positions of the durable subscriptions, which all are.
     pending: Pending,
+    /// The numbers at which the subscriptions that there are were made.
     made: [u32; 4],
-    /// What happened so far: its number, the subscription it concerns (all, if none), its text.
-    log: Vec<(u32, Option<u8>, String)>,
+    /// Everything that happened so far.
+    log: Vec<Logged>,
 }
 
 fn at(now: u32) -> Position {
@@ -135,11 +103,7 @@ fn at(now: u32) -> Position {
     })
 }
 
-fn bare(text: &str) -> Message<'static> {
-    Message::bare_event("", text.to_owned())
-}
-
-/// What the log says of a delete.
+/// The text of a delete in the log.
 const DELETED: &str = "deleted";
 
 fn incarnation(subscription: u8, since: u32) -> Incarnation {
@@ -149,31 +113,10 @@ fn incarnation(subscription: u8, since: u32) -> Incarnation {
     }
 }
 
-/// Something that happened: its number, and its text.
-type Happened = (u32, String);
-
-fn frame(text: &str, number: u32) -> Arc<Frame> {
-    let frame = Frame::notice(&bare(text), Dialect::CloudEvents, at(number));
-    Arc::new(frame)
-}
-
-/// One frame of one or more.
-fn frame_of(happened: &[Happened]) -> Arc<Frame> {
-    let frames = happened.iter().map(|(number, text)| frame(text, *number));
-    match &frames.collect::<Vec<_>>()[..] {
-        [alone] => Arc::clone(alone),
-        frames => Arc::new(Frame::run(frames)),
-    }
-}
-
-fn noop() -> Context<'static> {
-    Context::from_waker(Waker::noop())
-}
-
 impl World {
     /// Nobody is connected; outboxes will hold so much.
     pub(super) fn new(bounds: Bounds) -> Self {
-        Self {
+        let mut world = Self {
             registry: Registry::default(),
             clients: Vec::new(),
             bounds,
@@ -181,15 +124,11 @@ impl World {
             pending: Pending::default(),
             made: [1; 4],
             log: Vec::new(),
+        };
+        for subscription in 0..4 {
+            world.make(subscription);
         }
-        .with_subscriptions()
-    }
-
-    fn with_subscriptions(mut self) -> Self {
-        for subscription in 0..self.made.len() {
-            self.make(u8::try_from(subscription).unwrap());
-        }
-        self
+        world
     }
 
     /// A subscription is made where the feed is.
@@ -199,7 +138,7 @@ impl World {
         self.pending.begun(incarnation, at(self.now));
     }
 
-    /// Up to where the position of a subscription was moved, and where it was made; `None` if it is gone.
+    /// Returns up to where the position of a subscription was moved, and where it was made; `None` if it is gone.
     pub(super) fn position(&self, subscription: u8) -> Option<(u32, u32)> {
         let known = self.pending.known(&subscription.to_string())?;
         Some((
@@ -211,7 +150,11 @@ impl World {
     /// Does what a step says, if that can happen now.
     pub(super) fn apply(&mut self, step: Step) {
         match step {
-            Step::Open(subscription, kind) => self.open(subscription, kind),
+            Step::Open(subscription, kind) => {
+                self.open(subscription, kind, Closes::WithItsChannel);
+            }
+            Step::OpenMany(subscription, kind) => self.open(subscription, kind, Closes::Alone),
+            Step::OpenChannel(at, subscription, kind) => self.open_channel(at, subscription, kind),
             Step::Pass => self.now += 1,
             Step::Route(subscription) => self.route(subscription, 1),
             Step::RouteRun(subscription) => self.route(subscription, 2),
@@ -219,6 +162,7 @@ impl World {
             Step::Delete(subscription) => self.delete(subscription),
             Step::Stop(most) => self.stop(most),
             Step::Decide(at, ending) => self.decide(at, ending),
+            Step::DecideChannel(at, channel, ending) => self.decide_channel((at, channel), ending),
             Step::Hear(at) => {
                 if let Some(found) = self.clients[at].found.take() {
                     self.decide(at, found);
@@ -229,8 +173,9 @@ impl World {
                 self.now += 1;
                 self.make(subscription);
             }
-            Step::Answer(at) => self.answer(at),
-            Step::Deliver(at) => self.clients[at].deliver(&self.log),
+            Step::Answer(at, channel) => self.answer(at, channel),
+            Step::Deliver(at, channel) => self.clients[at].deliver(channel, &self.log),
+            Step::Ack(at, channel) => self.ack(at, channel),
             Step::Ping(at) => self.ping(at),
             Step::Take(at, bytes) => self.clients[at].take(bytes),
             Step::Write(at, bytes) => self.clients[at].write(bytes),
@@ -239,67 +184,66 @@ impl World {
         }
     }
 
-    fn open(&mut self, subscription: u8, kind: Kind) {
+    fn open(&mut self, subscription: u8, kind: Kind, closes: Closes) {
         if self.position(subscription).is_none() {
             return;
         }
         let (sender, outbox) = outbox(self.bounds);
-        let replaying = kind == Kind::Replays;
-        let from = at(self.now);
-        let new = NewConnection {
+        let key = self.registry.open_session(NewSession {
+            closes,
+            ..NewSession::on(sender)
+        });
+        self.clients.push(Client::new(key, closes, outbox));
+        self.open_channel(self.clients.len() - 1, subscription, kind);
+    }
+
+    fn open_channel(&mut self, client: usize, subscription: u8, kind: Kind) {
+        let made = self.position(subscription).map(|(_, made)| made);
+        let running = self.clients[client].state == State::Running;
+        let (Some(since), true) = (made, running) else {
+            return;
+        };
+        let (alive, closed) = crate::router::registry::AliveGuard::new();
+        let new = NewChannel {
             close_on_gap: kind == Kind::EndsOnGap,
-            from,
-            phase: if replaying {
+            from: at(self.now),
+            phase: if kind == Kind::Replays {
                 Phase::CatchingUp
             } else {
                 Phase::Live
             },
-            ..NewConnection::live(sender)
+            closed: closed.clone(),
+            ..NewChannel::live()
         };
-        let key = self.registry.open(subscription, new);
-        self.clients.push(Client {
-            key,
-            subscription,
-            kind,
-            outbox,
-            from: self.now,
-            outbound: Outbound::new(from),
-            state: State::Running,
-            replaying,
-            answer: None,
-            since: self.made[usize::from(subscription)],
-            acks: Acks::new(
-                incarnation(subscription, self.made[usize::from(subscription)]),
-                from,
-                kind == Kind::Live,
-            ),
-            moved_to: 0,
-            postponed: None,
-            found: None,
-            decided: None,
-            due: Vec::new(),
-            cut_short: false,
-            missed: false,
-            read: Vec::new(),
-        });
+        let session = self.clients[client].key;
+        let Some(key) = self.registry.open_channel(session, subscription, new) else {
+            return;
+        };
+        let channel = Channel::new(key, subscription, kind, self.now, since, closed);
+        self.clients[client].add(channel, incarnation(subscription, since), alive);
     }
 
-    /// Decides that a connection ends; the registry's answer says whether it was the first to.
+    /// Decides that a session ends; the registry's answer says whether it was the first to.
     fn decide(&mut self, client: usize, ending: Ending) {
         let key = self.clients[client].key;
-        let ended = self.registry.end(key, ending, at(self.now));
-        self.note(client, ended.is_some(), ending);
+        let first = self.registry.end_session(key, ending, at(self.now));
+        self.clients[client].note_decided(first, ending);
     }
 
-    fn note(&mut self, client: usize, first: bool, ending: Ending) {
-        let decided = &mut self.clients[client].decided;
-        assert_eq!(first, decided.is_none(), "only the first decision counts");
-        decided.get_or_insert(ending);
+    /// The same of one channel.
+    fn decide_channel(&mut self, (client, channel): (usize, usize), ending: Ending) {
+        let key = self.clients[client].channels[channel].key;
+        let first = self.registry.end_channel(key, ending, at(self.now));
+        self.clients[client].note_channel_decided(channel, first, ending);
     }
 
-    fn position_of(&self, key: ConnectionKey) -> usize {
-        let position = self.clients.iter().position(|client| client.key == key);
-        position.expect("the registry has no others")
+    /// Returns the numbers of a channel's session and of the channel there.
+    fn number_of(&self, key: ChannelKey) -> (usize, usize) {
+        let client = self.clients.iter().position(|of| of.key == key.session);
+        let client = client.expect("the registry has no others");
+        let channels = self.clients[client].channels.iter();
+        let channel = channels.map(|channel| channel.key).position(|of| of == key);
+        (client, channel.expect("the registry has no others"))
     }
 
     fn route(&mut self, subscription: u8, events: u32) {
@@ -316,45 +260,52 @@ impl World {
         self.push_to(to, &happened);
     }
 
-    /// Those that replay are to get it from the past, as long as their subscription is there: whoever has
-    /// ended meanwhile gets it too, or does not get that far.
+    /// Those that replay are to get it from the past, as long as their subscription is there: whoever has ended
+    /// meanwhile gets it too, or does not get that far.
     fn owe(&mut self, subscription: Option<u8>, happened: &[Happened]) {
-        for client in 0..self.clients.len() {
-            let of = self.clients[client].subscription;
-            let there = self.position(of).map(|(_, made)| made);
-            let client = &mut self.clients[client];
+        let made: Vec<Option<u32>> = (0..4)
+            .map(|of| self.position(of).map(|(_, made)| made))
+            .collect();
+        for channel in self.clients.iter_mut().flat_map(|c| &mut c.channels) {
+            let of = channel.subscription;
             let concerns = subscription.is_none_or(|subscription| subscription == of);
-            let to_come = client.replaying && client.answer.is_none();
-            if concerns && to_come && there == Some(client.since) {
-                client.due.extend_from_slice(happened);
+            let there = made[usize::from(of)] == Some(channel.since);
+            if concerns && there && channel.is_to_replay() {
+                channel.due.extend_from_slice(happened);
             }
         }
     }
 
-    fn push_to(&mut self, to: Vec<(ConnectionKey, Sender)>, happened: &[Happened]) {
-        let frame = frame_of(happened);
+    fn push_to(&mut self, to: Vec<(ChannelKey, Sender)>, happened: &[Happened]) {
         for (key, outbox) in to {
-            let client = self.position_of(key);
-            match outbox.push(&frame) {
-                Pushed::Queued(_) => self.clients[client].due.extend_from_slice(happened),
+            let (client, channel) = self.number_of(key);
+            let frame = frame_of(channel, happened);
+            match outbox.push(key.id, &frame) {
+                Pushed::Queued(_) => {
+                    let channel = &mut self.clients[client].channels[channel];
+                    channel.due.extend_from_slice(happened);
+                }
                 Pushed::Full => self.decide(client, Ending::SlowConsumer),
                 Pushed::Closed => {}
             }
         }
     }
 
-    /// What `Router::tell_gap` does.
+    /// Does what `Router::tell_gap` does.
     fn gap(&mut self) {
+        let before = self.now;
         self.now += 1;
         let text = format!("gap {}", self.now);
         self.log.push((self.now, None, text.clone()));
-        let deaf = self.registry.all().filter(|c| c.ends_on_gap());
+        let deaf = self.registry.channels().filter(|c| c.ends_on_gap());
         let deaf: Vec<_> = deaf.map(|c| c.key).collect();
         for key in deaf {
-            self.decide(self.position_of(key), Ending::Resync);
+            let first = self.registry.end_channel(key, Ending::Resync, at(before));
+            let (client, channel) = self.number_of(key);
+            self.clients[client].note_channel_decided(channel, first, Ending::Resync);
         }
         self.owe(None, &[(self.now, text.clone())]);
-        let live = self.registry.all().filter(|c| c.phase == Phase::Live);
+        let live = self.registry.channels().filter(|c| c.is_live());
         let to: Vec<_> = live.map(|c| (c.key, c.outbox.clone())).collect();
         self.push_to(to, &[(self.now, text)]);
     }
@@ -369,42 +320,75 @@ impl World {
         let keys: Vec<_> = of_it.map(|c| c.key).collect();
         let ended = self
             .registry
-            .end_all_of(subscription, Ending::Deleted, at(self.now));
+            .end_channels_of(subscription, Ending::Deleted, at(self.now));
         assert_eq!(ended.len(), keys.len());
         for key in keys {
-            self.note(self.position_of(key), true, Ending::Deleted);
+            let (client, channel) = self.number_of(key);
+            self.clients[client].note_channel_decided(channel, true, Ending::Deleted);
         }
     }
 
     fn stop(&mut self, most: usize) {
         self.registry.end_some(most, Ending::Shutdown, at(self.now));
-        let open: Vec<_> = self.registry.all().map(|c| c.key).collect();
         for client in &mut self.clients {
-            if !open.contains(&client.key) {
-                client.decided.get_or_insert(Ending::Shutdown);
+            if client.decided.is_none() && self.registry.session(client.key).is_none() {
+                client.note_decided(true, Ending::Shutdown);
             }
         }
     }
 
     /// The router's answer about the past holds all there is.
-    fn answer(&mut self, at_client: usize) {
-        let client = &mut self.clients[at_client];
-        if client.state == State::Running && client.replaying && client.answer.is_none() {
-            client.answer = Some((self.log.len(), self.now));
-            self.registry.make_live(client.key, at(self.now));
+    fn answer(&mut self, client: usize, channel: usize) {
+        let client = &mut self.clients[client];
+        let running = client.state == State::Running;
+        let channel = &mut client.channels[channel];
+        if running && channel.replaying && channel.answer.is_none() {
+            channel.answer = Some((self.log.len(), self.now));
+            self.registry.make_live(channel.key, at(self.now));
         }
     }
 
-    /// The position goes with the feed, where nothing is on its way to the connection.
-    fn ping(&mut self, at_client: usize) {
-        let client = &mut self.clients[at_client];
-        let caught_up = !client.replaying && client.outbox.is_empty();
-        if client.state == State::Running && caught_up && client.acks.is_caught_up() {
-            let moved = self
-                .pending
-                .acknowledged(client.acks.incarnation(), at(self.now));
-            if moved {
-                client.moved_to = self.now;
+    /// The client has handled everything that it has read on a channel, and says so.
+    fn ack(&mut self, client: usize, channel: usize) {
+        let client = &mut self.clients[client];
+        let Some(read) = client.last_read(channel) else {
+            return;
+        };
+        let acks = client.real.iter_mut();
+        let key = client.channels[channel].key;
+        let Some(real) = acks.into_iter().find(|real| real.id() == key.id) else {
+            return;
+        };
+        if client.state != State::Running {
+            return;
+        }
+        let acknowledged = real.acks.acknowledge(at(read), at(self.now));
+        let to = acknowledged.expect("nothing is read that was not sent");
+        let channel = &mut client.channels[channel];
+        channel.acked = channel.acked.max(read);
+        if self.pending.acknowledged(real.acks.incarnation(), to) {
+            channel.moved_to = to.cluster_time().time;
+        }
+    }
+
+    /// Positions go with the feed, where nothing is on its way to the channel.
+    fn ping(&mut self, client: usize) {
+        let client = &mut self.clients[client];
+        if client.state != State::Running {
+            return;
+        }
+        for real in client.real.iter_mut() {
+            let of_it = client.channels.iter_mut().find(|c| c.key.id == real.id());
+            let channel = of_it.expect("it is one of these");
+            let caught_up =
+                !channel.replaying && real.is_live() && client.outbox.has_nothing_for(real.id());
+            if caught_up
+                && real.acks.is_caught_up()
+                && self
+                    .pending
+                    .acknowledged(real.acks.incarnation(), at(self.now))
+            {
+                channel.moved_to = self.now;
             }
         }
     }
@@ -419,224 +403,14 @@ impl World {
             self.apply(Step::Look(client));
             for _ in 0..3 {
                 self.apply(Step::Take(client, usize::MAX));
-                self.apply(Step::Answer(client));
-                self.apply(Step::Deliver(client));
+                for channel in 0..self.clients[client].channels.len() {
+                    self.apply(Step::Answer(client, channel));
+                    self.apply(Step::Deliver(client, channel));
+                }
             }
             while !self.clients[client].outbound.is_empty() {
                 self.apply(Step::Write(client, 1_000));
             }
         }
-    }
-
-    /// The same for two worlds in which the same can happen from here on: what was read and checked
-    /// does not matter any more, and of positions only how they lie to what is still to come.
-    pub(super) fn digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for subscription in 0..2u8 {
-            let of_it = self.registry.of(subscription).iter();
-            let of_it: Vec<_> = of_it.map(|c| (self.position_of(c.key), c.phase)).collect();
-            of_it.hash(&mut hasher);
-        }
-        for client in &self.clients {
-            if matches!(client.state, State::Ended(_)) && client.outbound.is_empty() {
-                continue;
-            }
-            client.hash_into(&mut hasher);
-            if client.replaying {
-                let limit = client.postponed.map(|end| end.position);
-                let length = client.answer.map(|(length, _)| length);
-                let past = self.log.iter().enumerate();
-                let past: Vec<_> = past
-                    .filter(|(_, entry)| client.wants(entry))
-                    .map(|(n, (number, _, text))| {
-                        let kind = (text.starts_with("gap"), text == DELETED);
-                        let before = limit.is_some_and(|limit| at(*number) < limit);
-                        (kind, before, length.is_some_and(|length| n < length))
-                    })
-                    .collect();
-                (past, length.is_some()).hash(&mut hasher);
-            }
-            let current = self.made[usize::from(client.subscription)] == client.since;
-            let known = self.position(client.subscription);
-            let ahead = known.is_some_and(|(known, _)| known == self.now);
-            (current, known.is_some(), ahead, client.acks.is_caught_up()).hash(&mut hasher);
-        }
-        hasher.finish()
-    }
-}
-
-impl Client {
-    /// Looks through what the router answered, up to the point where its subscription was deleted.
-    fn deliver(&mut self, log: &[(u32, Option<u8>, String)]) {
-        if self.state != State::Running {
-            return;
-        }
-        let Some((length, up_to)) = self.answer.take() else {
-            return;
-        };
-        let end = self.postponed.take();
-        let mut limit = end.map_or(u32::MAX, |end| end.position.cluster_time().time);
-        for entry @ (number, _, text) in &log[..length] {
-            if !self.wants(entry) || *number >= limit {
-                continue;
-            }
-            if text == DELETED {
-                limit = *number;
-                continue;
-            }
-            let owed = self.due.iter().any(|(due, _)| due == number);
-            assert!(owed, "{text} is not of this subscription");
-            self.outbound.push_shared(frame(text, *number));
-        }
-        self.outbound.pass(at(up_to.min(limit)));
-        self.replaying = false;
-        if let Some(end) = end {
-            self.end(end);
-        }
-    }
-
-    /// Whether the subscription it is connected to is this one.
-    pub(super) fn is_of(&self, subscription: u8, since: u32) -> bool {
-        (self.subscription, self.since) == (subscription, since)
-    }
-
-    /// Whether something in the log is for it.
-    fn wants(&self, (number, subscription, _): &(u32, Option<u8>, String)) -> bool {
-        let concerns = subscription.is_none_or(|subscription| subscription == self.subscription);
-        concerns && *number > self.from
-    }
-
-    fn hash_into(&self, hasher: &mut DefaultHasher) {
-        let (texts, _) = self.texts();
-        let rank = |position: Position| {
-            let up_to_it = self
-                .due
-                .iter()
-                .filter(|(number, _)| at(*number) <= position);
-            up_to_it.count().saturating_sub(texts.len())
-        };
-        let end = |end: End| (end.ending, end.drain, rank(end.position));
-        let (frames, intake, (given, verdict)) = self.outbox.shape();
-        let (parts, queued, taken) = self.outbound.shape();
-        let frames = frames.into_iter();
-        let frames: Vec<_> = frames.map(|(at, messages)| (rank(at), messages)).collect();
-        let parts: Vec<_> = parts
-            .into_iter()
-            .map(|(position, messages, len)| (position.map(rank), messages, len))
-            .collect();
-        let gaps = self.due.iter().map(|(_, text)| text.starts_with("gap"));
-        let unread: Vec<bool> = gaps.skip(texts.len()).collect();
-        (self.subscription, self.kind, self.replaying, self.missed).hash(hasher);
-        (self.found, self.decided, unread, frames, intake).hash(hasher);
-        (parts, rank(queued), rank(taken)).hash(hasher);
-        match self.state {
-            State::Running => 0.hash(hasher),
-            State::Asking => 1.hash(hasher),
-            State::Ended(decided) => end(decided).hash(hasher),
-        }
-        (self.postponed.map(end), given, verdict.map(end)).hash(hasher);
-    }
-
-    fn take(&mut self, bytes: usize) {
-        if self.state != State::Running {
-            return;
-        }
-        if self.replaying {
-            self.take_end();
-            return;
-        }
-        let mut frames = Vec::new();
-        match self.outbox.poll_take(&noop(), bytes, &mut frames) {
-            Poll::Ready(Taken::Frames { .. }) => {
-                for frame in frames {
-                    self.outbound.push_shared(frame);
-                }
-            }
-            Poll::Ready(Taken::End(end)) => self.end(end),
-            Poll::Pending => {}
-        }
-    }
-
-    /// A replay looks for its end only, and goes on to the point of a delete.
-    fn take_end(&mut self) {
-        if self.postponed.is_some() {
-            return;
-        }
-        match self.outbox.poll_end(&noop()) {
-            Poll::Ready(end) if end.ending == Ending::Deleted => self.postponed = Some(end),
-            Poll::Ready(end) => self.end(end),
-            Poll::Pending => {}
-        }
-    }
-
-    fn find(&mut self, found: Ending) {
-        if self.state != State::Running {
-            return;
-        }
-        if let Some(end) = self.postponed {
-            self.cut_short = true;
-            return self.end(End {
-                drain: false,
-                ..end
-            });
-        }
-        self.outbox.stop();
-        self.found = Some(found);
-        self.state = State::Asking;
-    }
-
-    fn look(&mut self) {
-        if self.state == State::Asking
-            && let Poll::Ready(end) = self.outbox.poll_end(&noop())
-        {
-            self.end(end);
-        }
-    }
-
-    fn end(&mut self, end: End) {
-        assert_eq!(
-            Some(end.ending),
-            self.decided,
-            "the first reason, and no other"
-        );
-        // What waits lies behind what it has not got of the past.
-        let waiting = if self.replaying {
-            Vec::new()
-        } else {
-            self.outbox.drain()
-        };
-        self.missed = self.outbox.missed();
-        let complete = !self.missed && !self.replaying;
-        let position = self.outbound.conclude(end, waiting, complete);
-        let ended = format!("ended {}", position.cluster_time().time);
-        self.outbound
-            .push(bare(&ended).encode(Dialect::CloudEvents));
-        self.outbox.close();
-        self.state = State::Ended(end);
-    }
-
-    fn write(&mut self, bytes: usize) {
-        let mut slices = [std::io::IoSlice::new(&[]); 8];
-        let count = self.outbound.lay_out(&mut slices);
-        let all = slices[..count]
-            .iter()
-            .flat_map(|slice| slice.iter().copied());
-        let written: Vec<u8> = all.take(bytes).collect();
-        self.outbound.advance(written.len());
-        self.read.extend(written);
-    }
-
-    /// The texts of the whole frames that the client has read, and whether half a one follows.
-    pub(super) fn texts(&self) -> (Vec<String>, bool) {
-        let mut rest = self.read.as_slice();
-        let mut texts = Vec::new();
-        while let [0x81, len, after @ ..] = rest {
-            let Some((text, next)) = after.split_at_checked(usize::from(*len)) else {
-                break;
-            };
-            texts.push(String::from_utf8(text.to_vec()).unwrap());
-            rest = next;
-        }
-        (texts, !rest.is_empty())
     }
 }
