@@ -8,14 +8,14 @@
 //! document ── event: one walk ──▶ values at paths ── search: one try a shape
 //! ```
 //!
-//! A filter is read as a list of conjunctions, and a matching event meets one of them. For each conjunction the index
-//! picks the demands that distinguish it best: equalities (and short `$in`s and prefixes) on up to four paths, combined
-//! into one digest, and one range. The paths and kinds of these demands are its *shape*. Their values choose its entry:
-//! a bucket under the digest, and an interval in it. An event is walked once, for all paths that any filter asks for. It
-//! tries every shape whose paths it has, and runs the programs of the filters that it finds. Everything is found by
-//! digest or by tree, so the cost of an event follows from its matches and the number of shapes, not from the number of
-//! filters. Filters without demands that could be looked up are tried on every event; [`FilterIndex::scanned`] counts
-//! them.
+//! A filter is read as a list of conjunctions, and a matching event meets one of them. For each conjunction the
+//! index picks the demands that distinguish it best: equalities (and short `$in`s and prefixes) on up to four
+//! paths, combined into one digest, and one range. The paths and kinds of these demands are its *shape*. Their
+//! values choose its entry: a bucket under the digest, and an interval in it. An event is walked once, for all
+//! paths that any filter asks for. It tries every shape whose paths it has, and runs the programs of the filters
+//! that it finds. Everything is found by digest or by tree, so the cost of an event follows from its matches and
+//! the number of shapes, not from the number of filters. Filters without demands that could be looked up are tried
+//! on every event; [`FilterIndex::scanned`] counts them.
 //!
 //! After the "multi-attribute hashing" of F. Fabret et al., "Filtering Algorithms and
 //! Implementation for Very Fast Publish/Subscribe Systems", SIGMOD 2001.
@@ -157,11 +157,11 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
     /// Appends the key of every filter that matches `document`, and to `too_expensive` the key of every filter that is
     /// too expensive for it.
     ///
-    /// A filter is too expensive if it takes more than the default [`Steps`](super::Steps); a lone [`Filter`] says the
-    /// same of it. No event takes for ever, whatever the filters are: each filter may first take 500,000 steps, or its
-    /// share of 250,000,000 if that is less. Filters that need more are deferred until all others are done, and go on from
-    /// the lightest to the heaviest until all have taken 500,000,000 steps together. Those that are left then are
-    /// [undecided](Effort::undecided).
+    /// A filter is too expensive if it takes more than the default [`Steps`](super::Steps); a lone [`Filter`] says
+    /// the same of it. No event takes for ever, whatever the filters are: each filter may first take 500,000 steps,
+    /// or its share of 250,000,000 if that is less. Filters that need more are deferred until all others are done,
+    /// and go on from the lightest to the heaviest until all have taken 500,000,000 steps together. Those that are
+    /// left then are [undecided](Effort::undecided).
     pub fn matching_within(
         &self,
         document: &RawDocument,
@@ -238,8 +238,8 @@ impl<K: Copy + Eq + Hash> FilterIndex<K> {
         self.records.heavy(least).filter(is_new).collect()
     }
 
-    /// Returns every stored filter that could match, each once. If the event's arrays are too large for look-ups, these are
-    /// all filters that a short try does not exclude. The steps of these tries are added to `taken`.
+    /// Returns every stored filter that could match, each once. If the event's arrays are too large for look-ups,
+    /// these are all filters that a short try does not exclude. The steps of these tries are added to `taken`.
     fn candidates(
         &self,
         run: &Run<'_, &Event<'_>>,

@@ -33,8 +33,8 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("$sampleRate", "it picks documents at random"),
 ];
 
-/// Operators in place of field names. `$ref`, `$id` and `$db`, of database references, are among them: they are compared
-/// like fields.
+/// Operators in place of field names. `$ref`, `$id` and `$db`, of database references, are among them: they are
+/// compared like fields.
 const PATHLESS: &[&str] = &[
     "$and",
     "$or",

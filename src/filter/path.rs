@@ -1,9 +1,9 @@
 //! The values that a dotted path leads to in a document.
 //!
-//! A path goes through embedded documents by name. At an array it goes on in every element that is a document and, if
-//! the next component is a number, in the element at that index too. An array at the end of the path yields its elements
-//! and then itself. A path that leads nowhere yields the absent value (`None`) once, except below arrays, where only
-//! documents can lack a field.
+//! A path goes through embedded documents by name. At an array it goes on in every element that is a document and,
+//! if the next component is a number, in the element at that index too. An array at the end of the path yields its
+//! elements and then itself. A path that leads nowhere yields the absent value (`None`) once, except below arrays,
+//! where only documents can lack a field.
 //!
 //! A number is an index and a name, so a path may reach one element in two ways, with different rests of it left. The
 //! rests are therefore carried on as a set. Each element is entered once for every array around it, and each pair of an

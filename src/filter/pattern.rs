@@ -1,8 +1,9 @@
 //! Regular expressions as the server's PCRE understands them, matched in linear time.
 //!
-//! A pattern is read by PCRE's rules and translated exactly into an automaton. Constructs for which there is no exact
-//! translation (look-around, back-references, atomic groups and the like) are refused by name. The server runs PCRE 8 in
-//! UTF mode without Unicode properties for `\w`, `\d`, `\s` and `\b`: those are ASCII, while ignoring case is not.
+//! A pattern is read by PCRE's rules and translated exactly into an automaton. Constructs for which there is no
+//! exact translation (look-around, back-references, atomic groups and the like) are refused by name. The server
+//! runs PCRE 8 in UTF mode without Unicode properties for `\w`, `\d`, `\s` and `\b`: those are ASCII, while
+//! ignoring case is not.
 
 mod ast;
 mod bracket;

@@ -37,8 +37,8 @@ impl Buckets {
         self.heads.reserve(more);
     }
 
-    /// Adds an entry to the bucket `key`. A filter has at most one entry in a bucket. `interval_of` returns the interval of
-    /// the filter that was alone there.
+    /// Adds an entry to the bucket `key`. A filter has at most one entry in a bucket. `interval_of` returns the
+    /// interval of the filter that was alone there.
     pub(super) fn insert(
         &mut self,
         key: u32,

@@ -11,8 +11,8 @@ use super::shapes::{How, KeyPart, Shape};
 const MAX_PARTS: usize = 4;
 /// Most values of an `$in` that is combined with other demands.
 const MAX_MIXED_VALUES: usize = 32;
-/// Bytes up to which a prefix is compared whole. Longer ones are cut to one of few lengths, since every length is a shape
-/// of its own.
+/// Bytes up to which a prefix is compared whole. Longer ones are cut to one of few lengths, since every length is a
+/// shape of its own.
 const MAX_WHOLE_PREFIX_BYTES: u8 = 64;
 const LONG_PREFIX_BYTES: [u8; 3] = [192, 128, 96];
 

@@ -1,7 +1,7 @@
 //! The demands of a filter: values that an event must have before it can match.
 //!
-//! A filter becomes a list of conjunctions, and a matching event meets at least one of them. Only demands that an absent
-//! value cannot meet are considered, since an event finds filters by the values that it has.
+//! A filter becomes a list of conjunctions, and a matching event meets at least one of them. Only demands that an
+//! absent value cannot meet are considered, since an event finds filters by the values that it has.
 
 use std::rc::Rc;
 
@@ -70,8 +70,8 @@ pub(super) enum Demanded {
     Equal(SmallVec<[u64; 1]>),
     /// A text with this prefix.
     Prefix(String),
-    /// A value of this rank whose ordinal is at or above the first number, and one, perhaps another, whose ordinal is at
-    /// or below the second.
+    /// A value of this rank whose ordinal is at or above the first number, and one, perhaps another, whose ordinal
+    /// is at or below the second.
     Range(Rank, u64, u64),
     /// Any value.
     Present,
@@ -131,8 +131,8 @@ impl Analysis {
         }
     }
 
-    /// Returns the conjunctions of an `$or`, each with the demands beside it; `None` if some branch has no demand of its
-    /// own, or if there are too many.
+    /// Returns the conjunctions of an `$or`, each with the demands beside it; `None` if some branch has no demand
+    /// of its own, or if there are too many.
     fn branches<'f>(
         self,
         nodes: &'f [Node],
@@ -284,7 +284,8 @@ fn is_met_by_absence(value: Value<'_>) -> bool {
     matches!(Rank::of(value.kind()), Rank::Null | Rank::Absent)
 }
 
-/// Returns the range of a comparison. `MinKey`, `MaxKey` and null have none: values of any kind, or none, may meet them.
+/// Returns the range of a comparison. `MinKey`, `MaxKey` and null have none: values of any kind, or none, may meet
+/// them.
 fn range(comparison: Comparison, operand: Value<'_>) -> Option<Demanded> {
     let rank = Rank::of(operand.kind());
     if matches!(

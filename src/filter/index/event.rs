@@ -1,4 +1,5 @@
-//! An event as the index sees it: the values at the paths that filters ask for, found in one walk over the raw document.
+//! An event as the index sees it: the values at the paths that filters ask for, found in one walk over the raw
+//! document.
 
 use smallvec::SmallVec;
 

@@ -1,8 +1,8 @@
 //! Intervals with ids, and the search for those that overlap a span.
 //!
-//! This is a B-tree in the order of the lower ends, in which each child knows the highest upper end below it. A subtree is
-//! entered only if it holds an answer or borders on the span, so a search costs as much as it finds, times the tree's
-//! height. A small set is one sorted vector.
+//! This is a B-tree in the order of the lower ends, in which each child knows the highest upper end below it. A
+//! subtree is entered only if it holds an answer or borders on the span, so a search costs as much as it finds,
+//! times the tree's height. A small set is one sorted vector.
 
 use std::mem;
 

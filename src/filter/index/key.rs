@@ -1,9 +1,9 @@
 //! Numbers that stand for values: a digest that equal values share, and an ordinal that follows their order.
 //!
-//! Both are coarse on purpose. Different values may share a digest or an ordinal, so a candidate that is found by them is
-//! always tried in full. Only the other direction must hold: equal values have one digest, and a value that is not below
-//! another has no lower ordinal. Numbers go by the nearest double, which depends on the number alone, whatever its type,
-//! and never reverses an order.
+//! Both are coarse on purpose. Different values may share a digest or an ordinal, so a candidate that is found by
+//! them is always tried in full. Only the other direction must hold: equal values have one digest, and a value that
+//! is not below another has no lower ordinal. Numbers go by the nearest double, which depends on the number alone,
+//! whatever its type, and never reverses an order.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -16,8 +16,8 @@ use super::super::value::{Elements, Value};
 /// Most levels of nested values in a digest. Deeper ones do not count.
 const MAX_DEPTH: usize = 16;
 
-/// Most bytes in a digest, so that it costs little whatever the value is. Of later bytes only the number counts, and only
-/// in a text.
+/// Most bytes in a digest, so that it costs little whatever the value is. Of later bytes only the number counts,
+/// and only in a text.
 const MAX_BYTES: usize = 4_096;
 
 /// Bytes that a member of a document or an array counts for besides its own.

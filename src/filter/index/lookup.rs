@@ -68,8 +68,8 @@ impl Lookup {
         entries.unwrap_or_else(|| SmallVec::new().into())
     }
 
-    /// Chooses the entries of a filter, unless there are too many shapes: then the choice depends on the contents of the
-    /// buckets.
+    /// Chooses the entries of a filter, unless there are too many shapes: then the choice depends on the contents
+    /// of the buckets.
     pub(super) fn choose_unless_crowded(&mut self, root: &Node) -> Option<BucketEntries> {
         self.choose_or(root, |_, _, _| None)
     }

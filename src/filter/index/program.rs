@@ -1,9 +1,9 @@
 //! Programs: filters in the form in which an index stores them, a few dozen bytes in one piece.
 //!
-//! A program is a sequence of conditions, all of which must hold. Each begins with its code. A condition on a path goes on
-//! with the path's id. Conditions that may come in any order are sorted, cheap ones first, so that filters with the same
-//! meaning often are the same bytes. The order depends on the contents of the conditions, never on ids, so that a filter
-//! costs the same in every index.
+//! A program is a sequence of conditions, all of which must hold. Each begins with its code. A condition on a path
+//! goes on with the path's id. Conditions that may come in any order are sorted, cheap ones first, so that filters
+//! with the same meaning often are the same bytes. The order depends on the contents of the conditions, never on
+//! ids, so that a filter costs the same in every index.
 
 use std::hash::BuildHasher;
 

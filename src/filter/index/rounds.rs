@@ -1,13 +1,15 @@
 //! The filters of one event, tried in two rounds if one of them, or all together, may be expensive.
 //!
-//! A filter whose worst case is cheap is run as usual, and charged with that worst case. Once many have been, each is
-//! charged with its real steps. The steps of a filter that may be too expensive are counted on the event's bytes alone, as
-//! a lone filter counts them. Its verdict must not depend on how events find it, so such filters are tried on every event.
+//! A filter whose worst case is cheap is run as usual, and charged with that worst case. Once many have been, each
+//! is charged with its real steps. The steps of a filter that may be too expensive are counted on the event's bytes
+//! alone, as a lone filter counts them. Its verdict must not depend on how events find it, so such filters are
+//! tried on every event.
 //!
-//! The order of the first round depends on how the index was filled. Each filter therefore gets at most its share of half
-//! the event's budget, so that cheap ones are decided in every index. Filters that need more are deferred. They go on in
-//! the second round, in an order that every index shares: the lightest first. Once the event's budget is spent, no filter
-//! is blamed for that: those that the event found are reported as undecided, and the others do not match.
+//! The order of the first round depends on how the index was filled. Each filter therefore gets at most its share
+//! of half the event's budget, so that cheap ones are decided in every index. Filters that need more are deferred.
+//! They go on in the second round, in an order that every index shares: the lightest first. Once the event's budget
+//! is spent, no filter is blamed for that: those that the event found are reported as undecided, and the others do
+//! not match.
 
 use super::super::cost::{Budgets, Steps, TooExpensive};
 use super::event::Event;

@@ -34,8 +34,9 @@ pub(super) struct Search<'s, 'd, F> {
 impl<'s, 'd, F: FnMut(RecordId)> Search<'s, 'd, F> {
     /// Hands every stored filter that could match to `visit`, some of them more than once.
     ///
-    /// `stored` is the number of filters. Returns false if arrays in the event make so many combinations that trying all
-    /// filters costs less, or if more than `looks` of their values would be looked up. Some filters are missing then.
+    /// `stored` is the number of filters. Returns false if arrays in the event make so many combinations that
+    /// trying all filters costs less, or if more than `looks` of their values would be looked up. Some filters are
+    /// missing then.
     pub(super) fn run(
         lookup: &'s Lookup,
         event: &'s Event<'d>,

@@ -1,8 +1,8 @@
 //! The combinations of demands by which events look up filters.
 //!
-//! A shape is a set of paths, with the use of each: filters on `{type, account}` are found by the digest of both. An event
-//! tries each shape once, so there must be few of them. A shape is tried only if the event has a value at its lead, the
-//! path that came to the index last.
+//! A shape is a set of paths, with the use of each: filters on `{type, account}` are found by the digest of both.
+//! An event tries each shape once, so there must be few of them. A shape is tried only if the event has a value at
+//! its lead, the path that came to the index last.
 
 use std::collections::HashMap;
 

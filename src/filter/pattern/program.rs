@@ -166,8 +166,8 @@ impl Automaton {
         Ok(self.long.is_match(cache, input))
     }
 
-    /// Runs a lazy DFA, which is dropped afterwards: patterns keep no states. `None` if its memory fills too quickly, or
-    /// if it computes so many transitions that following all states of the NFA costs no more.
+    /// Runs a lazy DFA, which is dropped afterwards: patterns keep no states. `None` if its memory fills too
+    /// quickly, or if it computes so many transitions that following all states of the NFA costs no more.
     fn by_dfa<M: Meter>(&self, text: &str, meter: &mut M) -> Result<Option<bool>, M::Over> {
         meter.charge(DFA_SETUP_STEPS + text.len() * DFA_BYTE_STEPS)?;
         let config = DFA::config()

@@ -48,8 +48,8 @@ impl Branch {
 }
 
 impl PatternReader<'_> {
-    /// Reads alternatives up to the end or a closing parenthesis, which is left. Options that are set on the way hold to
-    /// the end of the group, across alternatives.
+    /// Reads alternatives up to the end or a closing parenthesis, which is left. Options that are set on the way
+    /// hold to the end of the group, across alternatives.
     fn group(&mut self, mut flags: Flags) -> Result<Ast, String> {
         let mut branches = Vec::new();
         let mut branch = Branch::default();

@@ -1,7 +1,7 @@
 //! The patterns in use, so that each is compiled once and stored once, however many filters have it.
 //!
-//! Compiling one takes a thousand times as long as finding it, and showing a subscription parses its filter too. Some of
-//! the last ones are kept even if nobody uses them: their subscriptions may be paused.
+//! Compiling one takes a thousand times as long as finding it, and showing a subscription parses its filter too.
+//! Some of the last ones are kept even if nobody uses them: their subscriptions may be paused.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};

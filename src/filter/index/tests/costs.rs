@@ -378,8 +378,8 @@ fn equally_heavy_filters_come_in_the_same_order_everywhere() {
     assert_eq!(undecided(&here), undecided(&there));
 }
 
-/// Each array in an array is reached by its index and by the name in its element, so that a set of paths can lead to one
-/// element in very many ways.
+/// Each array in an array is reached by its index and by the name in its element, so that a set of paths can lead
+/// to one element in very many ways.
 #[test]
 fn paths_that_double_at_every_level_do_not_multiply_an_event() {
     const LEVELS: u32 = 8;
