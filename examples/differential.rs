@@ -28,13 +28,13 @@ use harness::Harness;
 
 #[derive(Parser)]
 struct Arguments {
-    /// Where the random choices start.
+    /// The seed of the random choices.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many pairs of a filter and a document to compare.
+    /// Pairs of a filter and a document to compare.
     #[arg(long, default_value_t = 1_000_000)]
     pairs: usize,
-    /// A server to ask, in place of one started for this run.
+    /// A server to compare with, in place of one started for this run.
     #[arg(long)]
     uri: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! The cost of a change of the index.
+//! The cost of changes of the index.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::workload::{self, Random};
 use crate::{parsed, ratio};
 
 const CHANGES: usize = 20_000;
-/// Filters are parsed in groups right before they go in, as they would come.
+/// Filters that are parsed together right before they are inserted, as in the service.
 const GROUP: usize = 64;
 
-/// The cost of one insert, one replacement and one remove at several sizes, and of a build.
+/// Measures one insert, one replacement and one remove at several sizes, and a build.
 pub(crate) fn change() {
     println!(
         "| W, filters | insert, µs | replace, µs | remove, µs | build, s | of that parsing, s |"
@@ -37,7 +37,7 @@ pub(crate) fn change() {
             .map(|(key, filter)| (key, parsed(filter)))
             .collect();
         let build = build.elapsed();
-        // Keys all over the index: those added first, those replaced next, and all of them.
+        // Keys from all over the index: those that were added, those that are replaced, and all of them.
         let key = |at: usize| u32::try_from(number + at).expect("small numbers");
         let insert = put(&mut index, &make(CHANGES), key);
         let replace = put(&mut index, &make(CHANGES), |at| key(at * 7_919 % CHANGES));
@@ -54,7 +54,7 @@ pub(crate) fn change() {
     }
 }
 
-/// Microseconds for putting in one filter, parsing not counted.
+/// Returns the microseconds for the insert of one filter, without parsing.
 fn put(index: &mut FilterIndex<u32>, raw: &[RawDocumentBuf], key: impl Fn(usize) -> u32) -> f64 {
     let mut spent = Duration::ZERO;
     let mut at = 0;

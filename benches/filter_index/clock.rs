@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-/// A stopwatch that stands still while the thread does not run.
+/// A stopwatch that stops while the thread does not run.
 pub(crate) struct Clock {
     ran: Option<Duration>,
     began: Instant,
 }
 
 impl Clock {
-    /// Starts.
+    /// Starts the stopwatch.
     pub(crate) fn start() -> Self {
         Self {
             ran: ran(),
@@ -17,7 +17,7 @@ impl Clock {
         }
     }
 
-    /// The time since the start; wall time where processor time is not to be had.
+    /// Returns the time since the start; wall time if the system does not tell processor time.
     pub(crate) fn elapsed(&self) -> Duration {
         match (self.ran, ran()) {
             (Some(before), Some(now)) => now.saturating_sub(before),
@@ -26,7 +26,7 @@ impl Clock {
     }
 }
 
-/// See "schedstats" in the Linux kernel's documentation of its scheduler.
+/// Reads the thread's processor time. See "schedstats" in the Linux kernel's documentation of its scheduler.
 fn ran() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     Some(Duration::from_nanos(text.split(' ').next()?.parse().ok()?))

@@ -1,8 +1,8 @@
 //! The speed and the size of the filter index, beside a loop over its filters.
 //!
-//! `cargo bench --bench filter_index` prints every table; words after `--` pick some:
-//! `match`, `memory`, `change`, or a part of the name of a row of `match`. One thread, and its own processor time where the system tells it,
-//! so that a busy machine disturbs less; inputs from a seeded generator, `workload.rs`.
+//! `cargo bench --bench filter_index` prints every table. Words after `--` pick some: `match`, `memory`, `change`, or a
+//! part of the name of a row of `match`. It runs on one thread and measures that thread's processor time if the system
+//! tells it, so that a busy machine disturbs less. Inputs come from a seeded generator, `workload.rs`.
 //! `export DIRECTORY` writes the inputs of one row for `benches/peers`.
 
 mod change;
@@ -28,7 +28,7 @@ struct Row {
     filters: usize,
     accounts: u64,
     make: Make,
-    /// Events per second to reach; 0 where there is none.
+    /// The goal in events per second; 0 if there is none.
     reach: u32,
 }
 
@@ -106,7 +106,7 @@ const ROWS: &[Row] = &[
 ];
 
 const EVENTS: usize = 20_000;
-/// The number of filters that the loop is timed with. Its time is in proportion.
+/// The filters of the loop that is timed. Its time is proportional to their number.
 const LOOP_SAMPLE: usize = 10_000;
 
 fn main() {
@@ -120,7 +120,7 @@ fn main() {
         return write_inputs(Path::new(directory)).expect("the directory can be written to");
     }
     let wanted = |word: &str| words.is_empty() || words.iter().any(|each| each == word);
-    // Memory first, while the allocator holds nothing from earlier.
+    // Memory first, while the allocator holds nothing else.
     if wanted("memory") {
         memory();
     }
@@ -174,7 +174,7 @@ fn parsed(filter: &RawDocumentBuf) -> Filter {
     Filter::parse(filter).expect("the generator makes legal filters")
 }
 
-/// Events per second, the best of three, and matches per event.
+/// Returns events per second, the best of three runs, and matches per event.
 fn index_rate(index: &FilterIndex<u32>, events: &[RawDocumentBuf]) -> (f64, f64) {
     let mut keys = Vec::new();
     let mut matches = 0;
@@ -192,7 +192,7 @@ fn index_rate(index: &FilterIndex<u32>, events: &[RawDocumentBuf]) -> (f64, f64)
     (per_second(events.len(), best), ratio(matches, events.len()))
 }
 
-/// Events per second of a loop over the filters, extrapolated from a sample of them.
+/// Returns events per second of a loop over the filters, extrapolated from a sample of them.
 fn loop_rate(row: &Row, events: &[RawDocumentBuf]) -> f64 {
     let random = &mut Random::new(1);
     let sample: Vec<_> = filters(row.make, LOOP_SAMPLE.min(row.filters), random).collect();
@@ -213,7 +213,7 @@ fn loop_rate(row: &Row, events: &[RawDocumentBuf]) -> f64 {
     per_second(done, start.elapsed()) * ratio(sample.len(), row.filters)
 }
 
-/// Resident memory of W with a million filters, from the system's own count.
+/// Measures the resident memory of W with a million filters, by the system's own count.
 fn memory() {
     const NUMBER: usize = 1_000_000;
     let make: Make = |random| workload::w(random, 100_000);
@@ -231,7 +231,7 @@ fn memory() {
     );
 }
 
-/// See `statm` in proc(5). Zero where there is no such file.
+/// Reads the resident memory. See `statm` in proc(5); zero if there is no such file.
 fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
@@ -247,7 +247,8 @@ fn ratio(a: usize, b: usize) -> f64 {
     a as f64 / b as f64
 }
 
-/// Filters, events and the number of matches in the first thousand events, of the row that the peers are compared on, as Extended JSON lines.
+/// Writes the row on which the peers are compared, as lines of Extended JSON: filters, events, and the number of
+/// matches in the first thousand events.
 fn write_inputs(directory: &Path) -> std::io::Result<()> {
     let random = &mut Random::new(1);
     let raw: Vec<_> = (0..100_000).map(|_| workload::w(random, 10_000)).collect();

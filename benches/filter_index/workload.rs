@@ -4,22 +4,22 @@ use bson::{RawDocumentBuf, rawdoc};
 
 /// The number of types in workload W.
 pub(crate) const TYPES: u64 = 50;
-/// Amounts are whole and below this.
+/// The bound of amounts, which are whole numbers below it.
 pub(crate) const AMOUNTS: u64 = 10_000;
-/// In workload W, `$gte` bounds lie uniformly between this and [`AMOUNTS`]. Chosen so that a
-/// million filters on a thousand accounts give about nine matches an event.
+/// The least `$gte` bound of workload W: bounds are uniform between this and [`AMOUNTS`]. It is chosen so that a
+/// million filters on a thousand accounts have about nine matches an event.
 pub(crate) const LEAST_BOUND: u64 = 1_300;
 
 /// `SplitMix64` (Steele, Lea and Flood, 2014).
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// A sequence of its own for every seed.
+    /// Starts the sequence of a seed.
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// A number below `bound`.
+    /// Returns a number below `bound`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -28,13 +28,13 @@ impl Random {
         (z ^ (z >> 31)) % bound
     }
 
-    /// A number from `from` to below `to`, as BSON has it.
+    /// Returns a BSON int32 from `from` to below `to`.
     fn int(&mut self, from: u64, to: u64) -> i32 {
         i32::try_from(from + self.below(to - from)).expect("small numbers")
     }
 }
 
-/// An event of twelve fields, on one of `accounts` accounts.
+/// Makes an event of twelve fields, on one of `accounts` accounts.
 pub(crate) fn event(random: &mut Random, accounts: u64) -> RawDocumentBuf {
     let currency = ["EUR", "USD", "GBP", "CHF"][usize::try_from(random.below(4)).expect("small")];
     let tags = [
@@ -60,8 +60,7 @@ pub(crate) fn event(random: &mut Random, accounts: u64) -> RawDocumentBuf {
     }
 }
 
-/// A filter of workload W: 55 % type, account and a bound; 35 % two equalities; 10 % an `$or` of
-/// two such.
+/// Makes a filter of workload W: 55 % type, account and a bound; 35 % two equalities; 10 % an `$or` of two of those.
 pub(crate) fn w(random: &mut Random, accounts: u64) -> RawDocumentBuf {
     if random.below(100) < 90 {
         simple(random, accounts)
@@ -85,14 +84,14 @@ fn simple(random: &mut Random, accounts: u64) -> RawDocumentBuf {
     }
 }
 
-/// `{amount: {$gte: x, $lt: x + 1}}` with real bounds: about ten of 100,000 match an event.
+/// Makes `{amount: {$gte: x, $lt: x + 1}}` with real bounds: about ten of 100,000 match an event.
 pub(crate) fn range(random: &mut Random) -> RawDocumentBuf {
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     let low = random.below(AMOUNTS * 1_000) as f64 / 1_000.0;
     rawdoc! { "amount": { "$gte": low, "$lt": low + 1.0 } }
 }
 
-/// Type and account, or one of two other pairs.
+/// Makes an `$or`: type and account, or one of two other pairs.
 pub(crate) fn or(random: &mut Random) -> RawDocumentBuf {
     let branch = |random: &mut Random| match random.below(2) {
         0 => {
@@ -105,13 +104,13 @@ pub(crate) fn or(random: &mut Random) -> RawDocumentBuf {
     rawdoc! { "$or": [branch(random), branch(random)] }
 }
 
-/// Twenty of 100,000 accounts.
+/// Makes an `$in` of twenty of 100,000 accounts.
 pub(crate) fn list(random: &mut Random) -> RawDocumentBuf {
     let accounts = (0..20).map(|_| account(random.below(100_000)));
     rawdoc! { "account": { "$in": accounts.collect::<bson::RawArrayBuf>() } }
 }
 
-/// A field that is there, and a tag.
+/// Makes a filter on a field that exists, and on a tag.
 pub(crate) fn exists(random: &mut Random) -> RawDocumentBuf {
     if random.below(2) == 0 {
         present(&format!("extension{}", random.below(50_000)))
@@ -131,19 +130,19 @@ fn present(name: &str) -> RawDocumentBuf {
     filter
 }
 
-/// A tenant's device by the beginning of a path.
+/// Makes a filter on a tenant's device, by the prefix of a path.
 pub(crate) fn prefix(random: &mut Random) -> RawDocumentBuf {
     let (tenant, device) = (random.below(100), random.below(10_000));
     rawdoc! { "path": { "$regex": format!("^/tenant{tenant:03}/device{device:04}/") } }
 }
 
-/// An item by its name and quantity.
+/// Makes an `$elemMatch` on an item's name and quantity.
 pub(crate) fn element(random: &mut Random) -> RawDocumentBuf {
     let sku = format!("sku-{}", random.below(10_000));
     rawdoc! { "items": { "$elemMatch": { "sku": sku, "quantity": { "$gte": random.int(1, 20) } } } }
 }
 
-/// One of the classes above, by turns, and now and then a filter that demands nothing.
+/// Makes a filter of one of the classes above, by turns, and now and then one that demands nothing.
 pub(crate) fn mixed(random: &mut Random) -> RawDocumentBuf {
     match random.below(1_000) {
         0..200 => or(random),

@@ -2,10 +2,9 @@
 //!
 //!     cargo run --release --example soak -- --minutes 30 --seed 7
 //!
-//! Starts a replica set of three and two nodes of the service with their defaults but for a smaller
-//! window of recent changes, lets publishers, writers and clients loose, injects faults at random
-//! moments, and holds everyone's records against the database's own log. Fails if a promise was
-//! broken. What the table means: `docs/reliability.md`.
+//! Starts a replica set of three and two nodes of the service, with default settings except for a smaller backlog.
+//! Lets publishers, writers and clients loose, injects faults at random moments, and compares everyone's records
+//! with the database's own log. Fails if a promise was broken. `docs/reliability.md` explains the table.
 
 mod readings;
 mod report;
@@ -30,18 +29,18 @@ use rig::{
     world::{Settings, World},
 };
 
-/// Full within minutes, so that whatever else grows shows in the memory of a node.
-const WINDOW: (&str, &str) = ("TIDEGATE_FEED__WINDOW_BYTES", "16777216");
+/// The backlog's size. It is full within minutes, so that anything else that grows shows in a node's memory.
+const BACKLOG: (&str, &str) = ("TIDEGATE_FEED__WINDOW_BYTES", "16777216");
 
 #[derive(Parser)]
 struct Arguments {
-    /// How long to go on.
+    /// Minutes to run.
     #[arg(long, default_value_t = 30.0)]
     minutes: f64,
-    /// Where the random choices start; one of its own where none is given. Printed.
+    /// The seed of the random choices [default: a random one, which is printed].
     #[arg(long)]
     seed: Option<u64>,
-    /// Inject nothing: only the steady coming and going.
+    /// Inject no faults.
     #[arg(long)]
     calm: bool,
     /// Print one JSON document in place of tables.
@@ -121,7 +120,7 @@ fn settings(program: PathBuf) -> Settings {
     Settings {
         program: Program {
             path: program,
-            settings: [("TIDEGATE_LOG", "warn"), WINDOW]
+            settings: [("TIDEGATE_LOG", "warn"), BACKLOG]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
         },

@@ -1,4 +1,4 @@
-//! What a node and the database hold, read again and again.
+//! Readings of the resources of a node and the database, at intervals.
 
 use std::{fs, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::rig::{record::Notebook, world::World};
 
-/// Between two readings.
+/// The time between two readings.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// One reading.
@@ -19,7 +19,7 @@ pub(crate) struct Reading {
     pub(crate) at: Duration,
     pub(crate) resident_kb: u64,
     pub(crate) descriptors: usize,
-    /// Open cursors of the primary; none while there is none.
+    /// Open cursors of the primary; `None` while there is no primary.
     pub(crate) cursors: Option<i64>,
 }
 
@@ -42,14 +42,14 @@ impl Readings {
         })
     }
 
-    /// All of them.
+    /// Stops, and returns all readings.
     pub(crate) async fn stop(self) -> Result<Vec<Reading>> {
         self.stop.cancel();
         Ok(self.task.await?)
     }
 }
 
-/// One reading of a node that is at rest.
+/// Reads a node at rest once.
 pub(crate) async fn of(world: &World, node: usize) -> Result<Reading> {
     read(world.nodes[node].id()?, &world.direct, &world.notebook).await
 }
@@ -63,7 +63,7 @@ async fn read_on(
     let mut readings = Vec::new();
     let mut interval = interval(INTERVAL);
     while stop.run_until_cancelled(interval.tick()).await.is_some() {
-        // The process is gone: then the run fails for better reasons.
+        // The process is gone: the run fails for better reasons.
         let Ok(reading) = read(id, &direct, &notebook).await else {
             break;
         };

@@ -1,4 +1,4 @@
-//! The outcome, for people and for programs.
+//! The report of a run, for people and for programs.
 
 use std::fmt::Write as _;
 
@@ -14,16 +14,16 @@ use crate::{
     },
 };
 
-/// Violations that are shown at most.
+/// Most violations that are shown.
 const SHOWN: usize = 50;
 
-/// All that is known at the end.
+/// The outcome of a run.
 pub(crate) struct Report<'a> {
     pub(crate) seed: u64,
     pub(crate) minutes: f64,
     pub(crate) evidence: &'a Evidence,
     pub(crate) curve: &'a [Reading],
-    /// When everybody had left.
+    /// The reading after everybody had left.
     pub(crate) rest: Reading,
 }
 
@@ -130,13 +130,13 @@ struct Totals {
     refusals: u64,
 }
 
-/// How a quantity developed.
+/// The development of a quantity.
 struct Trend {
     first: f64,
     last: f64,
     least: f64,
     most: f64,
-    /// Of the second half: what is filled once (caches, what is remembered) is filled by then.
+    /// The slope in the second half of the run: by then caches and the backlog are full.
     slope_per_minute: f64,
     at_rest: Option<f64>,
 }
@@ -188,7 +188,7 @@ impl std::fmt::Display for Trend {
     }
 }
 
-/// The slope of the line that fits best (least squares).
+/// Computes the slope of the line that fits best (least squares).
 fn slope(points: &[(f64, f64)]) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     let count = points.len() as f64;

@@ -1,10 +1,10 @@
-//! Any bytes as a filter: parsing ends, and what it accepts can be asked and explained.
+//! Any bytes as a filter: parsing ends, and an accepted filter can be matched, explained and joined.
 
 #![no_main]
 
 use bson::{RawDocument, rawdoc};
 use libfuzzer_sys::fuzz_target;
-use tidegate_fuzz::filter::Filter;
+use tidegate_fuzz::filter::{Filter, Limits};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(raw) = RawDocument::from_bytes(bytes) else {
@@ -21,5 +21,8 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(filter.explain(raw).holds, matches_itself);
     if filter.never_matches().is_some() {
         assert!(!matches && !matches_itself);
+    }
+    if let Ok(joined) = filter.clone().and(filter, &Limits::default()) {
+        assert_eq!(joined.matches(&document), matches);
     }
 });

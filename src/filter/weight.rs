@@ -183,10 +183,10 @@ fn compared(operand: &Operand) -> usize {
 
 fn listed(list: &InList) -> Bound {
     let tries = (list.values.len() + 1).ilog2() as usize + 1;
-    let dearest = list.values.iter().map(compared).max().unwrap_or(0);
+    let costliest = list.values.iter().map(compared).max().unwrap_or(0);
     let values = Bound {
         fixed: TEST_STEPS + tries * TEST_STEPS,
-        per_byte: tries * dearest,
+        per_byte: tries * costliest,
     };
     values + sum(list.patterns.iter().map(pattern))
 }

@@ -1,4 +1,4 @@
-//! The arguments of single operators: what they mean, and which are refused.
+//! The arguments of single operators: their meaning, and those that are refused.
 
 use bson::{Bson, Document, bson, doc, spec::BinarySubtype};
 

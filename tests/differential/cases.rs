@@ -1,4 +1,4 @@
-//! Known strange cases, each asked of the server too.
+//! Known odd cases, each compared with the server.
 
 use bson::{Binary, Bson, Decimal128, Document, Regex, bson, doc, spec::BinarySubtype};
 

@@ -1,4 +1,4 @@
-//! What the server takes and we refuse, on purpose: the table in `docs/filters.md`.
+//! Filters that the server takes and we refuse on purpose: the table in `docs/filters.md`.
 
 use bson::{Bson, RawDocumentBuf, Regex, bson};
 use tidegate::filter::Filter;

@@ -6,7 +6,7 @@ use super::patterns;
 use super::random::Random;
 use super::values;
 
-/// A filter. Operands are often taken from `pool`, the values that are in the documents.
+/// Makes a filter. Operands often come from `pool`, the values in the documents.
 pub(crate) fn filter(random: &mut Random, pool: &[Bson]) -> Document {
     Filters {
         random,
@@ -79,7 +79,7 @@ impl Filters<'_> {
         names.join(".")
     }
 
-    /// A document of operators, sometimes with a plain field among them.
+    /// Makes a document of operators, sometimes with a plain field among them.
     fn operators(&mut self, depth: usize) -> Document {
         let count = self.random.pick(&[1, 1, 1, 1, 2, 2]);
         let mut document = Document::new();
@@ -227,7 +227,7 @@ impl Filters<'_> {
         }
     }
 
-    /// A value to compare with: half of them are in some document, some are the last one again.
+    /// Makes an operand: half of them are in some document, some are the last one again.
     fn operand(&mut self) -> Bson {
         let operand = match self.random.below(12) {
             0..=5 => self.pool[self.random.below(self.pool.len())].clone(),

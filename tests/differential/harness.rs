@@ -1,4 +1,4 @@
-//! Asks a real server and ourselves the same question.
+//! The comparison of our matcher with a real server.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -12,13 +12,13 @@ use super::random::Random;
 use super::shrink;
 use super::values;
 
-/// A database on a real server to try filters in.
+/// A database on a real server, in which filters are tried.
 pub(crate) struct Harness {
     database: Database,
     documents: Collection<RawDocumentBuf>,
 }
 
-/// What became of one filter: refused, or the documents that it selected by their place.
+/// The outcome of one filter: a refusal, or the indexes of the documents that it selected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Refused(String),
@@ -44,14 +44,14 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What a run came to.
+/// The counts of a run.
 #[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) pairs: usize,
     pub(crate) selected: usize,
     pub(crate) filters: usize,
     pub(crate) refused: usize,
-    /// Refused by us alone, because the feature is not supported.
+    /// Filters that only we refuse, since they use a feature that is not supported.
     pub(crate) unsupported: usize,
     pub(crate) differences: Vec<Difference>,
 }
@@ -67,8 +67,7 @@ impl Harness {
         }
     }
 
-    /// Compares random filters on random documents until `pairs` were compared, or a few
-    /// differences were found.
+    /// Compares random filters on random documents, until `pairs` are compared or a few differences are found.
     pub(crate) async fn run(&self, seed: u64, pairs: usize) -> Tally {
         let mut tally = Tally::default();
         let mut random = Random::new(seed);
@@ -78,7 +77,7 @@ impl Harness {
         tally
     }
 
-    /// One batch of documents under many filters.
+    /// Compares many filters on one batch of documents.
     async fn round(&self, random: &mut Random, tally: &mut Tally) {
         let documents: Vec<_> = (0..100).map(|_| values::document(random, 3)).collect();
         let raw = self.replace_documents(&documents).await;
@@ -98,7 +97,7 @@ impl Harness {
                     if !agree(&server, &ours) {
                         let found = self.difference(filter, &documents, server, ours).await;
                         tally.differences.push(found);
-                        // Narrowing it down has replaced the documents.
+                        // Narrowing the difference down has replaced the documents.
                         self.replace_raw(&raw).await;
                     }
                 }
@@ -106,7 +105,7 @@ impl Harness {
         }
     }
 
-    /// Puts `documents` in place of what was there; they come back as they were sent, with ids.
+    /// Replaces all documents of the collection by `documents`. Returns them as they were sent, with ids.
     pub(crate) async fn replace_documents(&self, documents: &[Document]) -> Vec<RawDocumentBuf> {
         let numbered = (0_i32..)
             .zip(documents)
@@ -117,7 +116,7 @@ impl Harness {
         raw
     }
 
-    /// Puts `documents`, whose ids must be their places, in place of what was there.
+    /// Replaces all documents of the collection by `documents`, whose ids must be their indexes.
     pub(crate) async fn replace_raw(&self, documents: &[RawDocumentBuf]) {
         self.documents.drop().await.expect("a drop");
         self.documents
@@ -172,7 +171,7 @@ impl Harness {
         difference
     }
 
-    /// The disagreement on one filter and one document, if there is one.
+    /// Finds the disagreement on one filter and one document, if there is one.
     pub(crate) async fn check(
         &self,
         filter: &Document,
@@ -214,7 +213,7 @@ impl Tally {
     }
 }
 
-/// What our own matcher says, on the same bytes.
+/// Runs our own matcher on the same bytes.
 pub(crate) fn ask_ourselves(
     filter: &Document,
     documents: &[RawDocumentBuf],
@@ -227,7 +226,7 @@ pub(crate) fn ask_ourselves(
         .filter(|(_, document)| filter.matches(document))
         .map(|(place, _)| place)
         .collect();
-    // What explains the outcome, and what warns of none, must agree with it.
+    // Explanations and warnings must agree with the outcome.
     for (place, document) in documents.take(3) {
         assert_eq!(
             filter.explain(document).holds,
@@ -241,7 +240,7 @@ pub(crate) fn ask_ourselves(
     Ok(Outcome::Selected(selected))
 }
 
-/// Whether a refusal is about something that the server has and we have not.
+/// Whether a refusal is about a feature that only the server has.
 fn is_unsupported(error: &FilterError) -> bool {
     error.reason.contains("supported") || error.reason.contains("must be followed by")
 }
@@ -269,7 +268,7 @@ fn ids(reply: &Document) -> HashSet<usize> {
         .collect()
 }
 
-/// Every value in the documents, at any depth.
+/// Collects every value in the documents, at any depth.
 fn pool(documents: &[Document]) -> Vec<Bson> {
     let mut pool = vec![Bson::Null];
     let mut queue: Vec<Bson> = documents.iter().cloned().map(Bson::Document).collect();

@@ -1,4 +1,4 @@
-//! The filter language against a real server: what matches, and what is refused.
+//! The filter language against a real server: matches and refusals.
 //!
 //! A longer run is `cargo run --release --example differential -- --seed N --pairs N`.
 

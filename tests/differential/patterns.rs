@@ -2,7 +2,7 @@
 
 use super::random::Random;
 
-/// A short text over an alphabet in which case, newlines and word characters are all at stake.
+/// Makes a short text over an alphabet in which case, newlines and word characters all matter.
 pub(crate) fn text(random: &mut Random) -> String {
     let alphabet = [
         "a", "a", "b", "A", "B", "1", "_", " ", "\n", "\n", "\r", "é", "É", "k", "\u{212a}", "ſ",
@@ -14,14 +14,14 @@ pub(crate) fn text(random: &mut Random) -> String {
         .collect()
 }
 
-/// Options for a pattern, rarely wrong ones.
+/// Picks options for a pattern, rarely wrong ones.
 pub(crate) fn options(random: &mut Random) -> &'static str {
     random.pick(&[
         "", "", "", "i", "m", "s", "x", "im", "is", "ms", "imsx", "u", "z",
     ])
 }
 
-/// A pattern, rarely a malformed one.
+/// Makes a pattern, rarely a malformed one.
 pub(crate) fn pattern(random: &mut Random) -> String {
     alternatives(random, 3)
 }

@@ -1,10 +1,10 @@
-//! Documents that only raw bytes can say: repeated names, odd array keys, text that is not UTF-8.
+//! Documents that only raw bytes can express: repeated names, odd array keys, text that is not UTF-8.
 
 use bson::{RawDocumentBuf, doc};
 
 use super::harness::Outcome;
 
-/// A document with the fields in `elements`, which are BSON elements one after another.
+/// Makes a document with the fields in `elements`, which are BSON elements one after the other.
 fn raw(id: u8, elements: &[u8]) -> RawDocumentBuf {
     let length = u32::try_from(elements.len() + 14).expect("a short document");
     let mut bytes = length.to_le_bytes().to_vec();

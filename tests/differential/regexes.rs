@@ -262,7 +262,7 @@ const PATTERNS: &[&str] = &[
     "(?i)[\\x{2c2f}]",
 ];
 
-/// Asserts that both say the same of `pattern` on every text, or both refuse it.
+/// Both agree on every text, or both refuse the pattern.
 #[tokio::test]
 async fn patterns_match_as_in_pcre() {
     let documents: Vec<_> = TEXTS.iter().map(|text| doc! {"a": *text}).collect();
@@ -281,7 +281,7 @@ async fn patterns_match_as_in_pcre() {
     }
 }
 
-/// Every letter that has cases, with its case ignored, against a sample of the others.
+/// Tries every letter that has cases, with case ignored, against a sample of the others.
 #[tokio::test]
 async fn case_is_ignored_as_in_pcre() {
     let cased = |c: &char| c.to_lowercase().ne([*c]) || c.to_uppercase().ne([*c]);
@@ -301,7 +301,7 @@ async fn case_is_ignored_as_in_pcre() {
     }
 }
 
-/// Every character of the basic plane, by its general category.
+/// Tries every character of the basic plane, by its general category.
 #[tokio::test]
 async fn categories_are_those_of_pcre() {
     let characters: Vec<char> = ('\0'..='\u{ffff}').collect();

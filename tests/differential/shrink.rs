@@ -2,7 +2,7 @@
 
 use bson::{Bson, Document};
 
-/// Every pair that is one step smaller.
+/// Returns every pair that is one step smaller.
 pub(crate) fn smaller(
     filter: &Document,
     document: Option<&Document>,

@@ -99,7 +99,7 @@ const DECIMALS: &[&str] = &[
     "2",
 ];
 
-/// Any value, `depth` levels deep at most.
+/// Makes any value, at most `depth` levels deep.
 pub(crate) fn value(random: &mut Random, depth: usize) -> Bson {
     match random.below(if depth == 0 { 20 } else { 30 }) {
         0..=5 => number(random),
@@ -112,7 +112,7 @@ pub(crate) fn value(random: &mut Random, depth: usize) -> Bson {
     }
 }
 
-/// Any number.
+/// Makes any number.
 pub(crate) fn number(random: &mut Random) -> Bson {
     match random.below(6) {
         0 | 1 => Bson::Int32(i32::try_from(random.pick(INTS)).unwrap_or(4)),
@@ -150,7 +150,7 @@ fn rare(random: &mut Random) -> Bson {
         ]))),
         2 => Bson::ObjectId(ObjectId::from_bytes([small; 12])),
         3 | 4 => Bson::Binary(binary(random)),
-        // Not the zero one: a server fills that in with the time of the insert.
+        // Not zero: a server replaces that by the time of the insert.
         5 => Bson::Timestamp(Timestamp {
             time: u32::from(small) + 1,
             increment: random.pick(&[0, u32::MAX]),
@@ -185,7 +185,7 @@ fn binary(random: &mut Random) -> Binary {
     Binary { subtype, bytes }
 }
 
-/// A regular expression value.
+/// Makes a regular expression value.
 pub(crate) fn regex(random: &mut Random) -> Regex {
     let pattern = patterns::pattern(random);
     let options = patterns::options(random);
@@ -202,19 +202,19 @@ fn db_pointer(small: u8) -> Bson {
     json.try_into().expect("a database pointer")
 }
 
-/// A field name; most are few, so that filters meet documents.
+/// Picks a field name. There are few, so that filters meet documents.
 pub(crate) fn name(random: &mut Random) -> &'static str {
     random.pick(&[
         "a", "a", "a", "b", "b", "c", "0", "1", "2", "00", "", "é", "a b", "$x",
     ])
 }
 
-/// An array of a few values.
+/// Makes an array of a few values.
 pub(crate) fn array(random: &mut Random, depth: usize) -> Vec<Bson> {
     (0..random.below(4)).map(|_| value(random, depth)).collect()
 }
 
-/// A document of a few fields.
+/// Makes a document of a few fields.
 pub(crate) fn document(random: &mut Random, depth: usize) -> Document {
     (0..random.below(4))
         .map(|_| (name(random).to_owned(), value(random, depth)))

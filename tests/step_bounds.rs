@@ -1,11 +1,11 @@
-//! What a random search for dear matches finds out about steps, whatever the machine's speed; the search for those that
-//! take long is `examples/dearest`.
+//! A random search for matches that take more steps than their bound. `examples/slow_steps` runs the same search with a
+//! clock.
 
 // A test that finds things otherwise than it needs them has failed.
 #![allow(clippy::unwrap_used)]
 
-#[path = "../examples/dearest/search.rs"]
-#[allow(dead_code, reason = "the example tells more of what was found")]
+#[path = "../examples/slow_steps/search.rs"]
+#[allow(dead_code, reason = "the example reports more of what was found")]
 mod search;
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use search::Search;
 
 #[test]
-fn no_match_that_a_search_finds_takes_more_steps_than_was_known_before() {
+fn no_match_takes_more_steps_than_its_bound() {
     let untimed = |matches: &mut dyn FnMut() -> bool| {
         matches();
         Duration::ZERO

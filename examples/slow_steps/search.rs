@@ -1,5 +1,5 @@
-//! A search for filters and events that cost more than their steps say: pairs from a grammar, of which the
-//! dearest are kept and changed.
+//! A search for filters and events that cost more than their steps say: pairs come from a grammar, and the most
+//! expensive ones are kept and changed.
 
 use std::time::Duration;
 
@@ -22,35 +22,35 @@ impl Random {
         from[self.below(from.len())].clone()
     }
 
-    /// Mostly small, now and then up to `most`.
+    /// Returns a number that is mostly small, and now and then up to `most`.
     fn size(&mut self, most: usize) -> usize {
         let scale = self.below(most.ilog2() as usize + 1);
         self.below((1 << scale) + 1)
     }
 }
 
-/// A filter, an event, and what they cost.
+/// A filter, an event, and the cost of their match.
 #[derive(Clone)]
 pub(crate) struct Pair {
     /// The filter.
     pub(crate) filter: Document,
     /// The event.
     pub(crate) event: Document,
-    /// How many steps the match took, each counted.
+    /// The steps of the match, each counted.
     pub(crate) steps: u64,
-    /// How many it could take at most, as known before.
+    /// The bound of its steps.
     pub(crate) most: u64,
-    /// How long it took.
+    /// The time that it took.
     pub(crate) time: Duration,
 }
 
 impl Pair {
-    /// Nanoseconds for each step.
+    /// Returns the nanoseconds for each step.
     pub(crate) fn nanos_per_step(&self) -> f64 {
         self.time.as_secs_f64() * 1e9 / precise(self.steps.max(1))
     }
 
-    /// Matches, timed by `time`. `None` where the filter is refused.
+    /// Matches the two, timed by `time`. `None` if the filter is refused.
     fn of(filter: Document, event: Document, time: &Timer) -> Option<Self> {
         let compiled = Filter::parse(&raw(&filter)).ok()?;
         let document = raw(&event);
@@ -58,7 +58,7 @@ impl Pair {
         let mut steps = Steps::default();
         let mut matches = || {
             steps = Steps::default();
-            // Too expensive or not: what counts is what it took.
+            // The cost counts, whether it is too expensive or not.
             compiled
                 .matches_counted(&document, &mut steps)
                 .unwrap_or(false)
@@ -76,34 +76,34 @@ impl Pair {
     }
 }
 
-/// Tells how long something takes.
+/// A stopwatch.
 pub(crate) type Timer = dyn Fn(&mut dyn FnMut() -> bool) -> Duration;
 
-/// The search, and the best that it has found.
+/// The search, and the best pairs that it has found.
 pub(crate) struct Search<'t> {
     random: Random,
     timer: &'t Timer,
     kept: Vec<Pair>,
-    /// How many pairs were tried.
+    /// The number of pairs that were tried.
     pub(crate) tried: usize,
-    /// The pair with the most time for its steps, of those that took long enough to be timed.
+    /// The pair with the most time for each step, of those that took long enough to be timed.
     pub(crate) slowest: Option<Pair>,
     /// The pair with the most time.
     pub(crate) longest: Option<Pair>,
-    /// A pair that took more steps than was known before.
+    /// A pair that took more steps than its bound.
     pub(crate) beyond: Option<Pair>,
 }
 
-/// Larger events and filters are not made.
+/// Most bytes of a filter or an event.
 const MOST_BYTES: usize = 1 << 20;
-/// A server stores no more levels.
+/// Most levels of an event: a server stores no more.
 const MOST_LEVELS: usize = 180;
 const KEPT: usize = 40;
-/// What takes less is not timed well.
+/// The least time that is measured well.
 const LEAST: Duration = Duration::from_micros(100);
 
 impl<'t> Search<'t> {
-    /// A search from a seed.
+    /// Makes a search from a seed.
     pub(crate) fn new(seed: u64, timer: &'t Timer) -> Self {
         Self {
             random: Random(seed),
@@ -116,7 +116,7 @@ impl<'t> Search<'t> {
         }
     }
 
-    /// Tries one more pair: a new one, or one of those kept with a change.
+    /// Tries one more pair: a new one, or a changed one of those that were kept.
     pub(crate) fn step(&mut self) {
         let random = &mut self.random;
         let (mut filter, mut event) = match self.kept.len() {
@@ -168,7 +168,7 @@ impl<'t> Search<'t> {
         }
         self.kept.push(pair);
         if self.kept.len() > KEPT {
-            // In turn the one that took the fewest steps, and the one with the least time for them.
+            // Drops, in turn, the one that took the fewest steps and the one with the least time for each step.
             let by_steps = |pair: &Pair| precise(pair.steps);
             let by_time = |pair: &Pair| match pair.time {
                 time if time < LEAST => 0.0,
@@ -190,7 +190,7 @@ impl<'t> Search<'t> {
     }
 }
 
-/// How many documents and arrays are in each other.
+/// Counts the levels of documents and arrays.
 fn depth(document: &Document) -> usize {
     fn of(value: &Bson) -> usize {
         match value {

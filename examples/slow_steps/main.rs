@@ -1,9 +1,9 @@
 //! Searches for filters and events that take longer than their steps say.
 //!
-//!     cargo run --release --example dearest -- --minutes 10 --seed 1
+//!     cargo run --release --example slow_steps -- --minutes 10 --seed 1
 //!
-//! Fails if some match that ended within the budget took more than so many nanoseconds for each step, or
-//! more steps than was known before. One thread.
+//! Fails if a match within the budget took more than `--nanos` nanoseconds for each step, or more steps than its
+//! bound. It uses one thread.
 
 mod search;
 
@@ -17,10 +17,10 @@ use search::{Pair, Search};
 
 #[derive(Parser)]
 struct Arguments {
-    /// How long to search.
+    /// Minutes to search.
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
-    /// Where the random choices start.
+    /// The seed of the random choices.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// The most nanoseconds that a step may take.
@@ -32,14 +32,14 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let end = Instant::now() + Duration::from_secs_f64(arguments.minutes * 60.0);
     let mut search = Search::new(arguments.seed, &best_of_five);
-    let mut told = 0.0;
+    let mut slowest_nanos = 0.0;
     while Instant::now() < end {
         search.step();
         if let Some(slowest) = &search.slowest
-            && slowest.nanos_per_step() > told
+            && slowest.nanos_per_step() > slowest_nanos
         {
-            told = slowest.nanos_per_step();
-            tell("slower", slowest);
+            slowest_nanos = slowest.nanos_per_step();
+            print("slower", slowest);
         }
     }
     println!("\n{} pairs, seed {}", search.tried, arguments.seed);
@@ -49,21 +49,21 @@ fn main() -> ExitCode {
     ];
     for (what, pair) in found {
         if let Some(pair) = pair {
-            tell(what, pair);
+            print(what, pair);
         }
     }
     if let Some(beyond) = &search.beyond {
-        tell("more steps than was known before", beyond);
+        print("more steps than its bound", beyond);
         return ExitCode::FAILURE;
     }
-    if told > arguments.nanos {
+    if slowest_nanos > arguments.nanos {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
     }
 }
 
-fn tell(what: &str, pair: &Pair) {
+fn print(what: &str, pair: &Pair) {
     let event = bson::RawDocumentBuf::try_from(&pair.event).expect("documents have a raw form");
     let filter: String = pair.filter.to_string().chars().take(300).collect();
     let shown: String = pair.event.to_string().chars().take(200).collect();
@@ -77,7 +77,8 @@ fn tell(what: &str, pair: &Pair) {
     );
 }
 
-/// The least of five, of the thread's own processor time, so that what else runs on the machine disturbs less.
+/// Measures the least of five runs, in the thread's own processor time, so that other work on the machine disturbs
+/// less.
 fn best_of_five(matches: &mut dyn FnMut() -> bool) -> Duration {
     let once = || {
         let began = processor_time();
