@@ -1,9 +1,9 @@
 //! The feed: sole owner of this node's change stream.
 //!
-//! It loads all subscriptions at one point in time, watches from exactly there, and hands the router
-//! everything in commit order. Trouble in the database makes it wait and open again from the last
-//! token, for as long as it takes; where the history is gone, it loads again by the very same code
-//! and says that events may be missing. It never touches a socket and knows nothing of them.
+//! It loads all subscriptions at one point in time, watches from exactly there, and hands the router everything in
+//! commit order. When the database is in trouble, it waits and opens the stream again after the last token, for as
+//! long as it takes. If the history is gone, it loads again by the very same code, and announces that events may be
+//! missing. It never touches a socket and knows nothing of them.
 
 mod assembly;
 mod backoff;
@@ -47,7 +47,7 @@ use crate::{
     telemetry::{Health, Metrics},
 };
 
-/// Changes in one reply at most: enough to drain fast, few enough to apply while the next is read.
+/// Changes in one reply at most: enough to drain fast, few enough to apply while the next reply is read.
 const BATCH_SIZE: u32 = 2_000;
 
 /// The feed's task.
@@ -98,16 +98,16 @@ struct Follower<'f> {
     repairs: &'f Repairs,
 }
 
-/// The changes of one reply, up to where all subscriptions have to be loaded.
+/// The changes of one reply, up to the first one after which all subscriptions have to be loaded.
 struct Interpreted<'r> {
     changes: Vec<FeedChange>,
     /// The stream's token and position behind them.
     token: Option<(&'r RawDocument, Position)>,
-    /// True if all subscriptions were replaced at once. What comes after that was not looked at.
+    /// True if all subscriptions were replaced at once. What comes after that was not decoded.
     replaced: bool,
 }
 
-/// A change of which everything is known, but that its subscription may have to be compiled.
+/// A change of which everything is known, except that its subscription may have to be compiled.
 struct Resolved {
     position: Position,
     wall_time: DateTime,
@@ -203,7 +203,7 @@ impl Follower<'_> {
             if let Some(interrupted) = self.hand_over(reply, resume).await? {
                 return Ok(Some(interrupted));
             }
-            // What was too large is not among the next changes after all.
+            // The change that was too large is not among the next ones after all.
             if one_by_one && ((idle && replies > 0) || replies >= BATCH_SIZE) {
                 resume.one_by_one = false;
                 return Ok(None);
@@ -355,7 +355,8 @@ impl Follower<'_> {
         self.repairs.want();
     }
 
-    /// Has set up again what belonged to the collection (validator, indexes, images). Its documents are gone with it.
+    /// Asks for the collection to be set up again (validator, indexes, images). Returns what this changes for the
+    /// router: its documents are gone.
     fn collection_gone(
         &self,
         own: OwnCollection,

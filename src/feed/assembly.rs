@@ -1,7 +1,7 @@
-//! From stored documents to the router's table, while more of them are read.
+//! Building the router's table while the documents are still being read.
 //!
-//! Compiling and indexing take longer than reading. They have a thread each, away from those that
-//! serve sockets, and are through shortly after the last document arrived.
+//! Compiling and indexing take longer than reading. Each has a thread, away from those that serve sockets, so that
+//! both end shortly after the last document has arrived.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -22,14 +22,14 @@ use crate::{
 
 /// Replies of the server that may wait to be compiled.
 const BATCHES_AHEAD: usize = 2;
-/// Subscriptions are handed on in groups of this size, of which so many may wait.
+/// The size of the groups in which subscriptions are handed on, and how many groups may wait.
 const GROUP: usize = 512;
 const GROUPS_AHEAD: usize = 16;
 
 /// Subscriptions, each with its filter if events are to be matched with it.
 type Group = Vec<(Subscription, Option<CompiledFilter>)>;
 
-/// A table in the making. Both threads end by themselves once no more documents can come.
+/// The two threads that build a table. They end by themselves once no more documents can come.
 #[derive(Debug)]
 pub(super) struct Assembly {
     compiling: JoinHandle<Result<FilterCompiler, StoreError>>,
@@ -37,7 +37,7 @@ pub(super) struct Assembly {
 }
 
 impl Assembly {
-    /// Starts with an empty table, of documents still to be sent.
+    /// Starts with an empty table. The documents are sent through the channel that this returns.
     pub(super) fn start(
         limits: &Limits,
         capacity: Capacity,
@@ -53,7 +53,7 @@ impl Assembly {
         (documents, assembly)
     }
 
-    /// The table of all documents that were sent. Waits until nobody can send any more.
+    /// Returns the table of all documents that were sent. Waits until nobody can send any more.
     pub(super) async fn table(self) -> Result<Box<Table>, StoreError> {
         let compiler = done(self.compiling.await)?;
         let gathering = done(self.gathering.await);
@@ -82,7 +82,7 @@ fn compile(
     Ok(compiler)
 }
 
-/// A panic in the making is blamed on the filter alone.
+/// Prepares a filter for the index. If that panics, the filter alone is blamed.
 fn compile_filter(
     compiled: CompiledSubscription,
     compiler: &mut FilterCompiler,
@@ -99,7 +99,7 @@ fn compile_filter(
 fn hand_on(group: &mut Group, compiled: &blocking::SyncSender<Group>) {
     let full = std::mem::replace(group, Group::with_capacity(GROUP));
     if compiled.send(full).is_err() {
-        // It has panicked, and whoever waits for the table learns of that.
+        // The other thread has panicked; whoever waits for the table learns of that.
         tracing::trace!("nobody takes compiled subscriptions");
     }
 }
@@ -113,7 +113,7 @@ fn gather(mut gathering: TableBuilder, groups: &blocking::Receiver<Group>) -> Ta
     gathering
 }
 
-/// What a thread made. A panic in it is the caller's.
+/// Returns the result of a thread, or goes on with its panic.
 fn done<T>(ended: Result<T, JoinError>) -> T {
     match ended {
         Ok(made) => made,

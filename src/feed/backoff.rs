@@ -1,4 +1,4 @@
-//! Pauses between attempts.
+//! Growing pauses between attempts.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use tokio::time::sleep;
 
 use crate::{config, store::AvailabilityWatch};
 
-/// Pauses that grow, with jitter, so that many nodes do not come back at once. Where they are for a database
-/// that is lost, they end soon after it is back.
+/// Growing pauses, with jitter so that many nodes do not come back at once. While the database is unavailable, a
+/// pause ends soon after it is back.
 #[derive(Debug)]
 pub(super) struct Backoff {
     availability: AvailabilityWatch,
@@ -37,7 +37,7 @@ impl Backoff {
         self.next = (self.next * 2).min(self.longest);
     }
 
-    /// Something went well: the next pause is a short one.
+    /// Makes the next pause a short one, after a success.
     pub(super) fn reset(&mut self) {
         self.next = self.shortest;
     }

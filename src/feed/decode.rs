@@ -1,4 +1,4 @@
-//! From the server's change events to what they mean for this service. Pure.
+//! From a change event of the server to its meaning for this service. Pure.
 
 use bson::{DateTime, RawBsonRef, RawDocument, Timestamp, error::Error};
 
@@ -7,7 +7,7 @@ use crate::{
     router::{Operation, Span},
 };
 
-/// One of our collections.
+/// One of this service's collections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum OwnCollection {
     Subscriptions,
@@ -26,7 +26,7 @@ impl OwnCollection {
     }
 }
 
-/// A change as the server reports it.
+/// A change event of the server, decoded.
 #[derive(Debug)]
 pub(super) struct RawChange<'a> {
     pub(super) token: &'a RawDocument,
@@ -39,7 +39,7 @@ pub(super) struct RawChange<'a> {
     pub(super) document_key: Option<&'a RawDocument>,
 }
 
-/// Why a change cannot be read at all.
+/// The reason why a change event cannot be decoded at all.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Undecodable {
     #[error("not BSON: {0}")]
@@ -49,7 +49,7 @@ pub(super) enum Undecodable {
 }
 
 impl<'a> RawChange<'a> {
-    /// Reads a change event of the server.
+    /// Decodes a change event.
     pub(super) fn decode(change: &'a RawDocument) -> Result<Self, Undecodable> {
         let mut token = None;
         let mut cluster_time = None;
@@ -99,43 +99,43 @@ fn collection(ns: &RawDocument) -> Option<OwnCollection> {
     ns.get_str("coll").ok().and_then(OwnCollection::from_name)
 }
 
-/// The position of a resume token.
+/// Returns the position of a resume token.
 pub(super) fn position_of(token: &RawDocument) -> Option<Position> {
     Position::from_token_data(token.get_str("_data").ok()?).ok()
 }
 
-/// Servers before 6.0 send no wall time: the cluster time's seconds stand for it.
+/// Returns the date that stands for a missing wall time: servers before 6.0 send none.
 fn date_of(cluster_time: Option<Timestamp>, position: Position) -> DateTime {
     let time = cluster_time.unwrap_or_else(|| position.cluster_time());
     DateTime::from_millis(i64::from(time.time) * 1_000)
 }
 
-/// The meaning of a change event. What of it needs the database is left to those who follow the feed.
+/// The meaning of a change event. Whatever needs the database is left to the follower.
 #[derive(Debug)]
 pub(super) enum Meaning<'a> {
-    /// Concerns nothing of ours.
+    /// A change that does not concern this service.
     Nothing,
     /// A document of a source was written.
     Operation(Operation),
-    /// A subscription was made or changed. Without a document, the collection was made without images, or the image is
-    /// gone already: what the subscription became has to be looked up by its key.
+    /// A subscription was made or changed. There is no document if the collection was made without images, or if the
+    /// image is gone already: then the subscription has to be looked up by its key.
     SubscriptionStored {
         document: Option<&'a RawDocument>,
         key: Option<&'a RawDocument>,
     },
     /// A subscription was deleted: its `_id`, as a one-element document.
     SubscriptionDeleted(&'a RawDocument),
-    /// One of our collections was dropped or renamed away, and its documents with it.
+    /// One of this service's collections was dropped or renamed away, and its documents with it.
     CollectionGone(OwnCollection, &'static str),
-    /// Another collection was put in the place of this one of ours (`$out` ends like this too). Where it was one of ours
-    /// itself, that one is gone.
+    /// Another collection took the place of one of this service's (`$out` ends like this too). If it was one of this
+    /// service's itself, that one is gone.
     CollectionReplaced {
         replaced: OwnCollection,
         gone: Option<OwnCollection>,
     },
-    /// The whole database was dropped; a stream can go on after this.
+    /// The whole database was dropped. A stream can go on after this.
     Invalidated,
-    /// Nothing to act on, but worth a line in the log.
+    /// A change that needs no action, but a line in the log.
     Odd(&'static str),
 }
 
@@ -167,7 +167,7 @@ impl<'a> RawChange<'a> {
             ),
             (Some(own), "drop") => Meaning::CollectionGone(own, "drop"),
             (Some(own), "rename") => Meaning::CollectionGone(own, "renamed_away"),
-            // Of a collection that is not ours.
+            // A collection of somebody else.
             (None, "drop" | "rename") => Meaning::Nothing,
             (None, "dropDatabase") => Meaning::Odd("dropDatabase"),
             (None, "invalidate") => Meaning::Invalidated,

@@ -84,7 +84,7 @@ impl DeleteReader {
             return Ok(None);
         }
         if raw.operation != "delete" {
-            // The database was dropped. Nothing tells of the subscriptions that were deleted by that.
+            // The database was dropped, and with it subscriptions of which nothing tells.
             return Err(OplogError::Lost);
         }
         let key = raw.document_key.map(DocumentKey::of);

@@ -1,32 +1,32 @@
-//! What to do when the stream fails.
+//! From a failure of the stream to its remedy.
 
 use mongodb::error::{Error, ErrorKind};
 
 use crate::store::{CAPPED_POSITION_LOST, code};
 
-/// The way on after a failure.
+/// The remedy for a failure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Remedy {
-    /// Open again from the same place, after a pause: network, election, anything that passes.
+    /// Open the stream again from the same place, after a pause. For networks, elections, and whatever else passes.
     Reopen,
-    /// The history from our resume point on is gone: load everything again and tell of the gap.
+    /// Load everything again and announce a gap: the history from the resume point on is gone.
     Reload,
-    /// One change is too large for a change stream: go round it.
+    /// Step over one change, which is too large for a change stream.
     StepOver,
 }
 
 /// `ChangeStreamHistoryLost`.
 const HISTORY_LOST: i32 = 286;
-/// `ChangeStreamFatalError`: the token cannot be resumed from.
+/// `ChangeStreamFatalError`: the stream cannot be resumed from this token.
 const FATAL: i32 = 280;
-/// `InvalidResumeToken`: of an invalidate, or not a token.
+/// `InvalidResumeToken`: the token is that of an invalidate, or no token.
 const INVALID_RESUME_TOKEN: i32 = 260;
-/// `BSONObjectTooLarge`: images and change together exceed what one document may hold.
+/// `BSONObjectTooLarge`: the change and its images together exceed the largest document.
 const OBJECT_TOO_LARGE: i32 = 10_334;
-/// The stream's own start is refused: malformed or made-up tokens.
+/// The server refuses the start of the stream: the token is malformed or made up.
 const BAD_TOKENS: [i32; 3] = [50_811, 50_816, 40_647];
 
-/// Reads an error of the driver.
+/// Returns the remedy for an error of the driver.
 pub(super) fn remedy(error: &Error) -> Remedy {
     match code(error) {
         Some(HISTORY_LOST | CAPPED_POSITION_LOST | FATAL | INVALID_RESUME_TOKEN) => Remedy::Reload,
@@ -37,12 +37,12 @@ pub(super) fn remedy(error: &Error) -> Remedy {
     }
 }
 
-/// Whether the server forbids the stream (13), or this user altogether (18).
+/// Whether the server forbids the stream (13), or refuses this user altogether (18).
 pub(super) fn is_forbidden(error: &Error) -> bool {
     matches!(code(error), Some(13 | 18)) || matches!(*error.kind, ErrorKind::Authentication { .. })
 }
 
-/// A bounded name for the metric.
+/// Returns the metric's label for an error. There is a bounded number of them.
 pub(super) fn cause(error: &Error) -> &'static str {
     match error.kind.as_ref() {
         ErrorKind::Authentication { .. } => "forbidden",

@@ -13,14 +13,14 @@ use crate::{
     store::StoreError,
 };
 
-/// Why all subscriptions are loaded.
+/// The reason why all subscriptions are loaded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum LoadReason {
-    /// For the first time.
+    /// The feed has just started.
     Start,
-    /// Another collection was put in the place of theirs.
+    /// Another collection took the place of the subscriptions.
     Replaced,
-    /// Changes are missing.
+    /// The history between two positions is lost.
     HistoryLost,
 }
 
@@ -35,8 +35,8 @@ impl LoadReason {
 }
 
 impl Follower<'_> {
-    /// Loads all subscriptions at one point in time, and returns when the router has applied them:
-    /// nothing that is said of the feed afterwards is true before. `Some` if the router is gone.
+    /// Loads all subscriptions at one point in time, and returns once the router has applied them: until then,
+    /// nothing may be reported that is true only afterwards. `Some` if the router is gone.
     pub(super) async fn load(
         &self,
         load: LoadReason,
@@ -44,7 +44,7 @@ impl Follower<'_> {
         backoff: &mut Backoff,
     ) -> Option<Interrupted> {
         if load == LoadReason::HistoryLost {
-            // Losing it again and again must not become a race.
+            // If the history is lost again and again, this must not become a busy loop.
             backoff.wait().await;
         }
         let (time, table) = self.snapshot(resume.position, backoff).await;
@@ -53,7 +53,7 @@ impl Follower<'_> {
         tracing::info!(subscriptions, at, cause, "subscriptions are loaded");
         self.feed.metrics.feed.reloaded(cause);
         match load {
-            // Nothing is missing: the stream goes on from where it is.
+            // Nothing is missing: the stream goes on where it is.
             LoadReason::Replaced => resume.loaded_ahead(time),
             LoadReason::Start | LoadReason::HistoryLost => resume.start_at(time),
         }
@@ -69,8 +69,8 @@ impl Follower<'_> {
         gone.then_some(Interrupted::RouterGone)
     }
 
-    /// All subscriptions, at a time not before `position`: another member of the set may be behind
-    /// the one that the stream was read from.
+    /// Returns all subscriptions at a time not before `position`. The member of the replica set that is read may be
+    /// behind the one that the stream was read from.
     async fn snapshot(&self, position: Position, backoff: &mut Backoff) -> (Timestamp, Box<Table>) {
         loop {
             match self.read_all().await {
@@ -95,7 +95,7 @@ impl Follower<'_> {
             documents
         };
         let time = self.feed.store.load_subscriptions(start).await;
-        // Asked in any case: a panic in the making of the table must not be taken for a failed reading.
+        // Always awaited: a panic while the table is built must not pass for a failed read.
         let table = match assembly {
             Some(assembly) => assembly.table().await,
             None => Ok(Box::default()),

@@ -1,4 +1,4 @@
-//! Reading the past: a change stream from some point on, decoded without effects.
+//! Reading the oplog for replays: a change stream from some point on, decoded without effects.
 
 use std::time::Instant;
 
@@ -20,28 +20,28 @@ use crate::{
 /// Changes in one reply at most.
 const BATCH_SIZE: u32 = 2_000;
 
-/// Why the oplog cannot be read for replays.
+/// The reason why the oplog cannot be read for a replay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum OplogError {
-    /// The database does not reach back so far.
+    /// The oplog does not reach back so far.
     #[error("the history is lost")]
     Lost,
-    /// The stream failed; it may be tried again.
+    /// The stream failed, and may be tried again.
     #[error("the stream failed")]
     Failed,
 }
 
-/// A reader of the past. It goes on into the present, and is to be dropped then.
+/// A reader of the oplog. It does not stop at the present; whoever has what they need drops it.
 pub(crate) struct OplogReader {
     stream: ChangeStream,
     position: Position,
 }
 
 impl OplogReader {
-    /// Opens a stream that shows everything after `from`, and perhaps a little before.
+    /// Opens a reader of everything after `from`, and perhaps a little before.
     ///
-    /// It starts at the cluster time and not with a token: a token is accepted only if its change
-    /// passes the pipeline, and a client's cursor does not hold a whole one.
+    /// The stream starts at the cluster time and not behind a token: the server accepts a token only if its change
+    /// passes the pipeline, and a client's cursor does not hold a whole token.
     pub(crate) async fn open(
         store: &Store,
         from: Position,
@@ -62,7 +62,7 @@ impl OplogReader {
         })
     }
 
-    /// The next changes; none if nothing has happened for a moment.
+    /// Returns the next changes; none if nothing has happened for a moment.
     pub(crate) async fn next(&mut self) -> Result<PastBatch, OplogError> {
         let reply = self.stream.next().await.map_err(|error| explain(&error))?;
         let batch = decode(reply, self.position).map_err(|error| explain(&error))?;
@@ -84,7 +84,8 @@ fn decode(reply: Reply, before: Position) -> Result<PastBatch, StreamError> {
     let mut position = before;
     for change in reply.changes()? {
         let Ok(raw) = RawChange::decode(change) else {
-            // It has a place between those that can be read, so that nobody passes it without a word.
+            // Its position lies between those that can be read, so that nobody is replayed past it without being
+            // told.
             position = position.next();
             let missed = PastChangeKind::Missed(GapReason::UndecodableChange);
             changes.push(PastChange::new(position, DateTime::now(), missed));
@@ -106,7 +107,7 @@ fn decode(reply: Reply, before: Position) -> Result<PastBatch, StreamError> {
     ))
 }
 
-/// Returns what replays need to know of a change, if anything.
+/// Returns the record of a change that replays need, if they need one.
 fn past_kind(meaning: Meaning<'_>) -> Option<PastChangeKind> {
     match meaning {
         Meaning::Operation(operation) => Some(PastChangeKind::Operation(operation)),

@@ -1,8 +1,8 @@
-//! Round a change that is too large for a change stream.
+//! Stepping over a change that is too large for a change stream.
 //!
-//! The server fails the whole reply that such a change would be part of. So the changes before it are
-//! first read one at a time ([`ResumePoint::one_by_one`]); when the very next one fails, it is passed by a
-//! stream that leaves out everything that is large.
+//! The server fails the whole reply that such a change would be part of. So the feed first reads the changes before
+//! it one by one ([`ResumePoint::one_by_one`]). When the very next one fails, a second stream passes it, which leaves
+//! out everything that can be large.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl Follower<'_> {
-    /// Passes the next change. `Some` if the router is gone.
+    /// Steps over the next change. `Some` if the router is gone.
     pub(super) async fn step_over(
         &self,
         resume: &mut ResumePoint,
@@ -47,7 +47,7 @@ impl Follower<'_> {
         }
     }
 
-    /// Hands over what is known of the change: a subscription is looked up, else something is missing.
+    /// Hands over what is known of the change: a subscription is looked up; of anything else, something is missing.
     async fn pass(
         &self,
         raw: &RawChange<'_>,

@@ -1,26 +1,26 @@
-//! Setting our collections up again after one of them was dropped, renamed or replaced.
+//! Setting up this service's collections again after one was dropped, renamed or replaced.
 //!
-//! It goes on beside the feed, which has better to do than to wait for an index: the connections of
-//! subscriptions that are gone are to hear of it now.
+//! This runs beside the feed, which must not wait for an index: the connections of subscriptions that are gone have
+//! to hear of it now.
 
 use tokio::sync::Notify;
 
 use super::backoff::Backoff;
 use crate::store::Store;
 
-/// Whether there is something to set up.
+/// A request for repairs.
 #[derive(Debug, Default)]
 pub(super) struct Repairs {
     wanted: Notify,
 }
 
 impl Repairs {
-    /// Has everything set up again soon. What is asked for during a repair is another one after it.
+    /// Asks for a repair. If one is running, another one follows.
     pub(super) fn want(&self) {
         self.wanted.notify_one();
     }
 
-    /// Sets up what is asked for, each time until it is done.
+    /// Repairs whenever it is asked to, each time until it succeeds.
     pub(super) async fn run(&self, store: &Store, mut backoff: Backoff) {
         loop {
             self.wanted.notified().await;

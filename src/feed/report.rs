@@ -1,4 +1,4 @@
-//! What the feed tells health, metrics and the log of its work.
+//! Reports of the feed to health, metrics and the log.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,7 @@ use crate::{
 };
 
 impl Follower<'_> {
-    /// Reports a stream's failure. Of a disconnection only the first one is a warning; the attempts that follow are for
-    /// those who look closely.
+    /// Reports a failure of the stream. While the database cannot be reached, only the first one is a warning.
     pub(super) fn report_failure(
         &self,
         failed: &StreamError,
@@ -45,7 +44,7 @@ impl Follower<'_> {
         self.feed.metrics.feed.lag.received(at, age, due)
     }
 
-    /// Reports that the feed follows, with changes that were `age` old.
+    /// Reports that the feed is following, with changes that were `age` old.
     pub(super) fn report_current(&self, newest: Option<&FeedChange>, age: Duration) {
         let was_disconnected = self.feed.health.is_feed_disconnected();
         self.feed.health.feed(if age > BEHIND_AFTER {
@@ -63,7 +62,7 @@ impl Follower<'_> {
         }
     }
 
-    /// Reports a change that nothing has to be done about.
+    /// Reports a change that needs no action.
     pub(super) fn report_odd(&self, operation: &'static str) {
         tracing::info!(operation, "an unusual change in the feed");
         self.feed.metrics.feed.oddity(operation);

@@ -1,4 +1,4 @@
-//! Where the feed stands.
+//! The feed's resume point.
 
 use bson::Timestamp;
 
@@ -8,24 +8,24 @@ use super::{
 };
 use crate::position::Position;
 
-/// What was handed to the router, and where the next stream goes on.
+/// The changes that the router has been handed, and the start of the next stream.
 #[derive(Debug)]
 pub(super) struct ResumePoint {
-    /// Where to open the next stream.
+    /// The start of the next stream.
     pub(super) start: Start,
-    /// Changes up to here were handed over. It must not be ahead of them: those who wait for their
-    /// own write go by it.
+    /// Changes up to here were handed over. This must not be ahead of them: those who wait for their own write go by
+    /// it.
     pub(super) position: Position,
     /// Changes up to here are not handed over: they were, or nobody was there to get them.
     passed: Position,
     /// Changes of subscriptions before here are not handed over: a load contains them.
     begin_of_subscriptions: Position,
-    /// Whether changes are read one at a time, because one of the next is too large.
+    /// True if changes are read one by one, because one of the next is too large.
     pub(super) one_by_one: bool,
 }
 
 impl ResumePoint {
-    /// Before anything is loaded.
+    /// Returns the resume point of a feed that has loaded nothing.
     pub(super) fn nowhere() -> Self {
         Self {
             start: Start::At(Timestamp {
@@ -39,8 +39,8 @@ impl ResumePoint {
         }
     }
 
-    /// The subscriptions are those of `time`, and so is the stream: what lies before is not read. The
-    /// events of that very time are: a gap that ends at `time`, or a replay up to it, has none of them.
+    /// Moves to a load of the subscriptions at `time`, where the stream starts too. What lies before is not read, but
+    /// the events of that very time are: a gap that ends at `time`, or a replay up to it, has none of them.
     pub(super) fn start_at(&mut self, time: Timestamp) {
         self.start = Start::At(time);
         self.position = self.position.max(Position::at(time));
@@ -49,13 +49,13 @@ impl ResumePoint {
         self.one_by_one = false;
     }
 
-    /// The subscriptions are those of `time`; the stream goes on from where it is.
+    /// Notes a load of the subscriptions at `time`. The stream goes on where it is.
     pub(super) fn loaded_ahead(&mut self, time: Timestamp) {
         self.begin_of_subscriptions = Position::at(after(time));
     }
 
-    /// Whether the router knows of this change: a stream that starts at a time repeats what happened
-    /// at it, and what a later load of the subscriptions contains comes by afterwards.
+    /// Whether the router knows of this change already. A stream that starts at a time repeats what happened at that
+    /// time, and shows changes that a later load of the subscriptions contains.
     pub(super) fn contains(&self, raw: &RawChange<'_>) -> bool {
         let subscriptions = Some(OwnCollection::Subscriptions);
         if raw.collection == subscriptions || raw.renamed_to == subscriptions {
@@ -66,7 +66,7 @@ impl ResumePoint {
     }
 }
 
-/// The next cluster time: what a snapshot at `time` contains lies before it.
+/// Returns the next cluster time. What a snapshot at `time` contains lies before it.
 fn after(time: Timestamp) -> Timestamp {
     match time.increment.checked_add(1) {
         Some(increment) => Timestamp {

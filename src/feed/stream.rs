@@ -1,8 +1,8 @@
-//! One change stream, read in raw batches, with a token of our own at every moment.
+//! One change stream, read in raw batches, whose resume token is known at every moment.
 //!
-//! Resuming is not left to the driver: it may resume from nowhere and lose events in silence. Here
-//! a stream is opened with an explicit start, read until its first error, and never repaired.
-//! Where there is much to read, the server is asked for the next reply while this one is worked through.
+//! Resuming is not left to the driver, which may resume from nowhere and lose events in silence. A stream is opened
+//! with an explicit start, read until its first error, and never repaired. While there is much to read, the next
+//! reply is fetched while this one is worked through.
 
 use std::time::Duration;
 
@@ -19,30 +19,30 @@ use super::{
 };
 use crate::{position::Position, store::brief};
 
-/// Where a stream starts.
+/// The start of a stream.
 #[derive(Clone, Debug)]
 pub(super) enum Start {
     /// With the changes at this cluster time.
     At(Timestamp),
-    /// Behind the change of this token.
+    /// After the change of this token.
     After(RawDocumentBuf),
 }
 
-/// How a stream is read.
+/// Options of a stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
-    /// How long the server holds an idle request.
+    /// The time for which the server holds an idle request.
     pub(super) max_await: Duration,
     /// Changes in one reply at most.
     pub(super) batch_size: u32,
-    /// Leave out everything that can be large: to go round a change that is too large.
+    /// True to leave out everything that can be large, to step over a change that is too large.
     pub(super) keys_only: bool,
 }
 
-/// How long a reply may take beyond `max_await` before the connection is taken for dead.
+/// The time beyond `max_await` after which a connection without a reply is taken for dead.
 const REPLY_GRACE: Duration = Duration::from_secs(10);
 
-/// Why a stream ended.
+/// The reason why a stream ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StreamError {
     #[error("{}", brief(.0))]
@@ -56,7 +56,7 @@ pub(super) enum StreamError {
 }
 
 impl StreamError {
-    /// The way on.
+    /// Returns the remedy.
     pub(super) fn remedy(&self) -> Remedy {
         match self {
             Self::Driver(error) => failure::remedy(error),
@@ -64,12 +64,12 @@ impl StreamError {
         }
     }
 
-    /// Whether the database is in the way; a server that ends an idle cursor is not.
+    /// Whether the database is in trouble. A server that closes an idle cursor is not.
     pub(super) fn is_trouble(&self) -> bool {
         !matches!(self, Self::Closed)
     }
 
-    /// The right that is missing, in the server's words.
+    /// Returns the server's words about a missing right, if one is missing.
     pub(super) fn missing_right(&self) -> Option<String> {
         match self {
             Self::Driver(error) if failure::is_forbidden(error) => Some(brief(error)),
@@ -77,7 +77,7 @@ impl StreamError {
         }
     }
 
-    /// A bounded name for the metric.
+    /// Returns the metric's label. There is a bounded number of them.
     pub(super) fn cause(&self) -> &'static str {
         match self {
             Self::Driver(error) => failure::cause(error),
@@ -88,10 +88,10 @@ impl StreamError {
     }
 }
 
-/// Behind a reply of so many bytes there most likely is another one, which is asked for ahead.
+/// A reply this large usually means that more is waiting: the next one is fetched ahead.
 const MUCH: usize = 64 * 1024;
 
-/// An open stream.
+/// An open change stream.
 pub(super) struct ChangeStream {
     state: State,
     patience: Duration,
@@ -99,13 +99,13 @@ pub(super) struct ChangeStream {
 
 enum State {
     Idle(Box<RawBatchCursor>),
-    /// The server is asked for the next reply.
+    /// The next reply is being fetched.
     Asked(AbortOnDropHandle<Asked>),
     /// The last reply was an error.
     Over,
 }
 
-/// The cursor comes back with a reply.
+/// A reply, with the cursor that it came from.
 type Asked = Result<(Box<RawBatchCursor>, Reply), StreamError>;
 
 /// One reply of the server.
@@ -114,7 +114,7 @@ pub(super) struct Reply {
 }
 
 impl ChangeStream {
-    /// Opens a stream over our collections of `database`.
+    /// Opens a stream over this service's collections in `database`.
     pub(super) async fn open(
         database: &Database,
         start: &Start,
@@ -152,8 +152,8 @@ impl ChangeStream {
         Ok(Self { state, patience })
     }
 
-    /// The next reply: changes, or none after `max_await`. Nothing comes behind an error, nor if this
-    /// is dropped before it is done.
+    /// Returns the next reply: changes, or none after `max_await`. Nothing comes after an error, or if this is
+    /// dropped before it is done.
     pub(super) async fn next(&mut self) -> Result<Reply, StreamError> {
         let asked = match std::mem::replace(&mut self.state, State::Over) {
             State::Idle(cursor) => ask(cursor, self.patience).await,
@@ -182,11 +182,11 @@ async fn ask(mut cursor: Box<RawBatchCursor>, patience: Duration) -> Asked {
     }
 }
 
-/// What becomes of a question whose task gave no answer: its panic goes on here.
+/// Returns the error of a fetching task that gave no reply, or goes on with its panic.
 fn unanswered(error: JoinError) -> Asked {
     match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
-        // The runtime ends.
+        // The runtime is ending.
         Err(_) => Err(StreamError::Closed),
     }
 }
@@ -198,7 +198,7 @@ impl Reply {
             .map_err(|_| StreamError::Malformed("no cursor"))
     }
 
-    /// The changes, in order.
+    /// Returns the changes, in order.
     pub(super) fn changes(&self) -> Result<Vec<&RawDocument>, StreamError> {
         let cursor = self.cursor()?;
         let batch = cursor
@@ -214,7 +214,7 @@ impl Reply {
             .collect()
     }
 
-    /// Where the stream is after this reply, even if it held nothing for us.
+    /// Returns the token and position of the stream after this reply, even if it held nothing for this service.
     pub(super) fn token(&self) -> Option<(&RawDocument, Position)> {
         let token = self
             .cursor()
@@ -224,8 +224,8 @@ impl Reply {
         Some((token, position_of(token)?))
     }
 
-    /// Returns by how much the server's time was ahead of the changes that it sent, if it sent any. The stream was at
-    /// `before` until then.
+    /// Returns how old its changes are by the server's own clock; zero if it has none. The stream was at `before`
+    /// until this reply.
     pub(super) fn age(&self, before: Position) -> Result<Duration, StreamError> {
         if self.changes()?.is_empty() {
             return Ok(Duration::ZERO);
@@ -236,7 +236,7 @@ impl Reply {
         Ok(Duration::from_secs(seconds.into()))
     }
 
-    /// Returns the server's newest operation when it replied.
+    /// Returns the server's newest operation at the time of the reply.
     fn operation_time(&self) -> Option<Timestamp> {
         self.document.get_timestamp("operationTime").ok()
     }

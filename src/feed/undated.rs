@@ -1,4 +1,4 @@
-//! Events that other programs inserted without the fields that the store adds.
+//! Events that other programs inserted without the fields that this service adds.
 
 use bson::{Bson, RawBsonRef, RawDocument};
 
@@ -9,8 +9,8 @@ use crate::{
 };
 
 impl Follower<'_> {
-    /// Tells when an event was committed that does not say so itself. Where the task that writes it down is
-    /// too far behind, it finds the event later, and what it can of its commit.
+    /// Reports the commit of an event that does not say itself when it was committed. If the task that writes the
+    /// dates is too far behind, it finds the event later, and what it can of its commit.
     pub(super) fn report_undated(&self, raw: &RawChange<'_>) {
         let undated = raw.full_document.filter(|event| !is_dated(event));
         let Some(event) = undated else { return };
@@ -29,8 +29,8 @@ impl Follower<'_> {
     }
 }
 
-/// Whether an event has both fields. Those of this service are known by the bytes at their begin and end, so
-/// that they are not looked through.
+/// Whether an event has both fields. Events of this service are recognized by their first and last bytes, so that
+/// they need not be searched.
 fn is_dated(event: &RawDocument) -> bool {
     const TS_AFTER_OBJECT_ID: std::ops::Range<usize> = 21..25;
     const STORED_AT: &[u8] = b"\x09storedAt\0";
