@@ -1,7 +1,7 @@
-//! The composition root: builds, starts and stops everything in order.
+//! A running node: builds, starts and stops everything in order.
 //!
-//! Knows all and is known by none. [`run`] takes its listener and its stop signal, so that a test
-//! hands it port 0 and its own signal.
+//! It knows all other modules, and none knows it. [`run`] takes its listener and its stop signal, so that a
+//! test can pass port 0 and a signal of its own.
 
 mod accept;
 mod admission;
@@ -50,13 +50,13 @@ use crate::{
     telemetry::Health,
 };
 
-/// How long after the deadline of a stop its last tasks may take to notice.
-const CUT_GRACE: Duration = Duration::from_secs(1);
+/// Time after the deadline of a stop that its last tasks get to notice it.
+const ABORT_GRACE: Duration = Duration::from_secs(1);
 
-/// Between two attempts to migrate, on average.
+/// Average pause between two attempts to migrate.
 const MIGRATION_PAUSE: Duration = Duration::from_millis(500);
 
-/// Why a node could not start, or could not go on.
+/// The reason why a node cannot start, or cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// The database cannot be used.
@@ -67,10 +67,11 @@ pub enum NodeError {
     Task(#[from] TaskFault),
 }
 
-/// Runs a node on `listener` until `stop`, then stops it in order: no new connections, every
-/// connection told (1001), spread over a time, everything flushed and closed, within
-/// `shutdown_timeout`. It answers from the first moment on, though at first only that it is starting. Where
-/// one of its tasks ends before it may, it ends at once, and so do its connections.
+/// Runs a node on `listener` until `stop`. Then stops it in order, within `shutdown_timeout`: tells every
+/// connection (1001), spread over a time, accepts no new ones, flushes and closes.
+///
+/// The node answers from the first moment on, at first only that it is starting. If one of its tasks ends
+/// too early, the node ends at once, and so do its connections.
 pub async fn run(
     config: Config,
     listener: TcpListener,
@@ -80,11 +81,11 @@ pub async fn run(
     let supervisor = Supervisor::default();
     let acceptor = Arc::new(Acceptor::new(&config));
     let accepting = supervisor.stage();
-    // In a task, so that it runs where the connections do.
+    // A task of its own, so that it runs on the same threads as the connections.
     accepting.spawn("accept", Arc::clone(&acceptor).accept(listener));
     let clients = acceptor.clients.clone();
     let living = async {
-        // Large, and gone when it is done.
+        // Boxed: the future is large, and freed when the start is done.
         let starting = Box::pin(Node::start(
             config,
             address,
@@ -110,8 +111,8 @@ pub async fn run(
     ended
 }
 
-/// The database, reached and migrated. An election on the way is ridden out within `startup_timeout`.
-async fn prepared(config: &Config) -> Result<Store, StoreError> {
+/// Connects to the database and migrates it. Rides out an election meanwhile, within `startup_timeout`.
+async fn connect_and_migrate(config: &Config) -> Result<Store, StoreError> {
     let deadline = Instant::now() + config.startup_timeout;
     let store = Store::connect(config).await?;
     loop {
@@ -123,7 +124,7 @@ async fn prepared(config: &Config) -> Result<Store, StoreError> {
         match ready {
             Err(error) if error.is_unavailable() && Instant::now() < deadline => {
                 tracing::warn!(%error, "the database cannot be migrated yet");
-                // Where it is not back by then, the next attempt says so.
+                // If no primary is back by then, the next attempt reports it.
                 drop(timeout_at(deadline, store.availability().wait_primary()).await);
                 sleep(jittered(MIGRATION_PAUSE)).await;
             }
@@ -137,16 +138,16 @@ struct Node {
     state: AppState,
     accepting: Stage,
     acceptor: Arc<Acceptor>,
-    /// What brings something, while there is anybody to bring it to.
+    /// Tasks that only connections need.
     feeding: Stage,
-    /// What is asked and written to until the end.
-    keeping: Stage,
+    /// Tasks that others ask and write to until the end.
+    core: Stage,
     shutdown_timeout: Duration,
 }
 
 impl Node {
-    /// Connects, migrates, and starts router and feed. Returns before the subscriptions are loaded:
-    /// until then the node answers that it is not ready.
+    /// Connects, migrates, and starts router and feed. Returns before the subscriptions are loaded. Until they
+    /// are, the node answers that it is not ready.
     async fn start(
         config: Config,
         address: SocketAddr,
@@ -154,8 +155,8 @@ impl Node {
         acceptor: Arc<Acceptor>,
         accepting: Stage,
     ) -> Result<Self, NodeError> {
-        let store = prepared(&config).await?;
-        let (feeding, keeping) = (supervisor.stage(), supervisor.stage());
+        let store = connect_and_migrate(&config).await?;
+        let (feeding, core) = (supervisor.stage(), supervisor.stage());
         let metrics = Arc::clone(&acceptor.metrics);
         store.count_unreadable_in(&metrics);
         let health = Health::new(&config.feed, metrics.feed.lag.clone());
@@ -163,7 +164,7 @@ impl Node {
         let encoder = settings.encoder(&metrics);
         let (mut router, handle, from_feed) =
             Router::new(settings, config.feed.batches_ahead, Arc::clone(&metrics));
-        let (positions, keeping_positions) = positions(
+        let (positions, writing_positions) = positions(
             store.clone(),
             router.observe(),
             &config.feed,
@@ -172,7 +173,7 @@ impl Node {
         );
         let info = NodeInfo::new(address.to_string(), config.node.heartbeat_interval);
         let info = Arc::new(info);
-        let (receipts, writing) = receipts(
+        let (receipts, writing_receipts) = receipts(
             store.clone(),
             info.id.clone(),
             router.observe(),
@@ -188,15 +189,15 @@ impl Node {
             metrics: Arc::clone(&metrics),
             leaving: acceptor.leaving.clone(),
         };
-        keeping.spawn("receipts", writing);
+        core.spawn("receipts", writing_receipts);
         let (delete_history, reading_deletes) = delete_history(
             store.clone(),
             handle.clone(),
             receipts.clone(),
             config.feed.clone(),
         );
-        heartbeat.first(config.startup_timeout).await?;
-        let (undated, observed) = mpsc::channel(date_events::AHEAD);
+        heartbeat.write_first(config.startup_timeout).await?;
+        let (undated, observed) = mpsc::channel(date_events::MOST_WAITING);
         let feed = Feed {
             store: store.clone(),
             router: from_feed,
@@ -225,10 +226,10 @@ impl Node {
         feeding.spawn("date_events", date_events::run(store.clone(), observed));
         let watchdog = watchdog::run(store.clone(), handle, health.clone());
         let maintenance = maintenance::run(store.clone(), metrics);
-        keeping.spawn("replays", reading_history);
-        keeping.spawn("positions", keeping_positions);
-        keeping.spawn("delete_history", reading_deletes);
-        keeping.spawn("router", router.run());
+        core.spawn("replays", reading_history);
+        core.spawn("positions", writing_positions);
+        core.spawn("delete_history", reading_deletes);
+        core.spawn("router", router.run());
         feeding.spawn("heartbeat", heartbeat.run());
         feeding.spawn("feed", feed.run());
         feeding.spawn("watchdog", watchdog);
@@ -250,13 +251,13 @@ impl Node {
             accepting,
             acceptor,
             feeding,
-            keeping,
+            core,
             shutdown_timeout,
         })
     }
 
-    /// Ends the connections over a time, closes the listener, and finishes what is under way; then what
-    /// feeds them stops. Whatever is left at the deadline is cut.
+    /// Ends the connections over a time, closes the listener, and finishes requests under way. Then stops the tasks
+    /// that feed them. Aborts what is left at the deadline.
     async fn stop(self) {
         let deadline = Instant::now() + self.shutdown_timeout;
         self.drain(deadline).await;
@@ -273,36 +274,36 @@ impl Node {
             .await
             .is_err()
         {
-            cut(&self.state.tasks).await;
+            abort(&self.state.tasks).await;
         }
-        // The feed closes its cursor on the way out; it is not worth waiting long for.
-        if timeout_at(deadline + CUT_GRACE, self.feeding.end())
+        // The feed closes its cursor on the way out, which is not worth a long wait.
+        if timeout_at(deadline + ABORT_GRACE, self.feeding.end())
             .await
             .is_err()
         {
             tracing::warn!("the feed did not end in time");
         }
-        let left = (deadline + CUT_GRACE).saturating_duration_since(Instant::now());
+        let left = (deadline + ABORT_GRACE).saturating_duration_since(Instant::now());
         if !self
             .state
             .context
             .positions
-            .all_written(left.max(CUT_GRACE))
+            .all_written(left.max(ABORT_GRACE))
             .await
         {
             tracing::warn!("acknowledged positions could not be written; some will be sent again");
         }
-        if !self.state.receipts.all_written(left.max(CUT_GRACE)).await {
+        if !self.state.receipts.all_written(left.max(ABORT_GRACE)).await {
             tracing::warn!("receipts of teardowns could not be written");
         }
-        say_goodbye(&self.state, left.max(CUT_GRACE)).await;
-        if timeout(CUT_GRACE, self.keeping.end()).await.is_err() {
+        announce_stop(&self.state, left.max(ABORT_GRACE)).await;
+        if timeout(ABORT_GRACE, self.core.end()).await.is_err() {
             tracing::warn!("the last tasks did not end in time");
         }
         tracing::info!("stopped");
     }
 
-    /// Says that this node is not ready any more, and ends the connections over a time.
+    /// Reports that this node is no longer ready, and ends the connections over a time.
     async fn drain(&self, deadline: Instant) {
         self.state.health.stopping();
         self.acceptor.leaving.cancel();
@@ -317,18 +318,18 @@ impl Node {
     }
 }
 
-/// Ends what is left at the deadline.
-async fn cut(clients: &ClientTasks) {
+/// Aborts the client tasks that are left at the deadline.
+async fn abort(clients: &ClientTasks) {
     let left = clients.len();
     tracing::warn!(left, "the deadline has passed; aborting what is left");
     clients.abort();
-    if timeout(CUT_GRACE, clients.ended()).await.is_err() {
+    if timeout(ABORT_GRACE, clients.ended()).await.is_err() {
         let left = clients.len();
         tracing::warn!(left, "some connections do not end");
     }
 }
 
-/// Readers of the history work with what the feed works with.
+/// Gives readers of the history the same means as the feed.
 fn history_context(feed: &Feed, router: &RouterHandle) -> HistoryContext {
     HistoryContext {
         store: feed.store.clone(),
@@ -349,13 +350,13 @@ fn router_settings(store: &Store, config: &Config) -> router::Settings {
     }
 }
 
-/// Tells the others that no socket of this node is left, where that is so.
-async fn say_goodbye(state: &AppState, patience: Duration) {
+/// Tells the other nodes that no socket of this node is left, if that is so.
+async fn announce_stop(state: &AppState, patience: Duration) {
     if !state.tasks.is_empty() {
         return;
     }
-    let farewell = state.store.write_node_stopped(&state.node);
-    match timeout(patience, farewell).await {
+    let writing = state.store.write_node_stopped(&state.node);
+    match timeout(patience, writing).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "cannot tell the other nodes of this stop"),
         Err(_) => tracing::warn!("could not tell the other nodes of this stop in time"),

@@ -1,7 +1,7 @@
-//! From a TCP connection to HTTP.
+//! The accept loop: from a TCP connection to HTTP.
 //!
-//! hyper serves each connection in a task of its own. axum's own loop is not used because it bounds
-//! neither the time nor the size of a request's head.
+//! hyper serves each connection in a task of its own. axum's loop is not used, because it bounds neither
+//! the time nor the size of a request's head.
 
 use std::{
     error::Error as _,
@@ -30,22 +30,22 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// After an accept that failed for want of something (descriptors, memory), so that the loop does
-/// not spin until there is some again.
-const PAUSE: Duration = Duration::from_millis(50);
-/// How long a client without a place may take to ask.
-const HEARING: Duration = Duration::from_secs(2);
+/// Pause after an accept that failed for want of a resource (descriptors, memory), so that the loop does not
+/// spin.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+/// Time that a client without a permit gets to send its request.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// The smallest buffer that hyper takes.
 const LEAST_HEAD_BYTES: usize = 8 * 1024;
 
-/// Takes clients, and what each is served with.
+/// The accept loop, with all that a connection is served with.
 #[derive(Debug)]
 pub(super) struct Acceptor {
-    /// What is answered before the node has started.
+    /// The answers while the node starts.
     starting: Router,
-    /// What is answered then.
+    /// The answers once it has started.
     routes: OnceLock<Router>,
-    /// What is answered where there is no place.
+    /// The answers to clients without a permit.
     full: Router,
     limits: config::Limits,
     send_buffer_bytes: usize,
@@ -54,12 +54,12 @@ pub(super) struct Acceptor {
     pub(super) clients: ClientTasks,
     /// Cancelled when this node begins to stop, before anything ends.
     pub(super) leaving: CancellationToken,
-    /// Cancelled when open connections are to finish their request and close.
+    /// Cancelled when open connections shall finish their request and close.
     pub(super) closing: CancellationToken,
 }
 
 impl Acceptor {
-    /// Of a node that is starting.
+    /// Begins with the answers of a node that is starting.
     pub(super) fn new(config: &Config) -> Self {
         let metrics = Arc::new(Metrics::default());
         let leaving = CancellationToken::new();
@@ -78,22 +78,22 @@ impl Acceptor {
         }
     }
 
-    /// Answers by these routes from now on, on connections that are there already too.
+    /// Answers by these routes from now on, also on open connections.
     pub(super) fn started(&self, routes: Router) {
         self.routes.get_or_init(|| routes);
     }
 
-    /// Accepts for ever; the listener is closed when this is dropped.
+    /// Accepts for ever. Dropping this closes the listener.
     pub(super) async fn accept(self: Arc<Self>, listener: TcpListener) {
         let mut shortage = Shortage::default();
         let mut admission = Admission::new(&self.limits, Arc::clone(&self.metrics));
         loop {
             match listener.accept().await {
                 Ok((tcp, remote)) => {
-                    shortage.ended();
+                    shortage.succeeded();
                     match admission.admit(remote.ip()) {
-                        Ok(place) => {
-                            let serving = Arc::clone(&self).serve(tcp, remote, place);
+                        Ok(permit) => {
+                            let serving = Arc::clone(&self).serve(tcp, remote, permit);
                             self.clients.spawn("http", serving);
                         }
                         Err(full) => {
@@ -102,23 +102,23 @@ impl Acceptor {
                         }
                     }
                 }
-                Err(error) if concerns_one_connection(&error) => {}
+                Err(error) if is_of_client(&error) => {}
                 Err(error) => {
-                    shortage.felt(&error);
+                    shortage.failed(&error);
                     self.metrics.http.connection_failed("accept");
-                    sleep(PAUSE).await;
+                    sleep(SHORTAGE_PAUSE).await;
                 }
             }
         }
     }
 
-    async fn serve(self: Arc<Self>, tcp: TcpStream, remote: SocketAddr, place: TcpPermit) {
+    async fn serve(self: Arc<Self>, tcp: TcpStream, remote: SocketAddr, permit: TcpPermit) {
         if let Err(error) = self.tune(&tcp) {
             tracing::debug!(%error, "socket options cannot be set");
             return;
         }
         let arrived = arrived(&tcp);
-        let wire = GaugedTcp::new(tcp, Some(place), self.limits.answer_timeout);
+        let wire = GaugedTcp::new(tcp, Some(permit), self.limits.answer_timeout);
         let gauge = wire.gauge();
         let acceptor = Arc::clone(&self);
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
@@ -147,9 +147,9 @@ impl Acceptor {
         }
     }
 
-    /// Answers one request on a connection that has no place, and closes it.
+    /// Answers one request on a connection without a permit, and closes it.
     async fn turn_away(self: Arc<Self>, tcp: TcpStream, remote: SocketAddr) {
-        let patience = self.limits.header_timeout.min(HEARING);
+        let patience = self.limits.header_timeout.min(REFUSAL_TIMEOUT);
         let arrived = arrived(&tcp);
         let wire = GaugedTcp::new(tcp, None, patience);
         let acceptor = Arc::clone(&self);
@@ -195,7 +195,7 @@ impl Acceptor {
         self.routes.get().unwrap_or(&self.starting)
     }
 
-    /// Small frames must not wait for an acknowledgement of the ones before (Nagle).
+    /// Sets the socket options. Small frames must not wait for the acknowledgement of earlier ones (Nagle).
     fn tune(&self, tcp: &TcpStream) -> io::Result<()> {
         tcp.set_nodelay(true)?;
         if self.send_buffer_bytes > 0 {
@@ -205,18 +205,18 @@ impl Acceptor {
     }
 }
 
-/// The address of this node's at which a client came in.
+/// Returns the address of this node at which the client arrived.
 fn arrived(tcp: &TcpStream) -> http::LocalAddress {
     http::LocalAddress(tcp.local_addr().ok().map(|address| address.ip()))
 }
 
-/// A time in which connections cannot be accepted, told when it begins and when it ends.
+/// A time in which connections cannot be accepted. Its beginning and its end are logged.
 #[derive(Debug, Default)]
 struct Shortage(Option<(Instant, u64)>);
 
 impl Shortage {
-    /// An attempt failed.
-    fn felt(&mut self, error: &io::Error) {
+    /// Notes a failed attempt.
+    fn failed(&mut self, error: &io::Error) {
         let Some((_, failures)) = &mut self.0 else {
             tracing::warn!(%error, "cannot accept connections now; waiting ones are accepted later");
             self.0 = Some((Instant::now(), 1));
@@ -225,8 +225,8 @@ impl Shortage {
         *failures += 1;
     }
 
-    /// An attempt succeeded.
-    fn ended(&mut self) {
+    /// Notes a successful attempt.
+    fn succeeded(&mut self) {
         if let Some((since, failures)) = self.0.take() {
             let lasted_ms = since.elapsed().as_millis();
             tracing::info!(failures, lasted_ms, "accepting connections again");
@@ -234,8 +234,8 @@ impl Shortage {
     }
 }
 
-/// Errors of `accept` that mean only that this client left.
-fn concerns_one_connection(error: &io::Error) -> bool {
+/// Whether an error of `accept` only means that this client left.
+fn is_of_client(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted
@@ -244,7 +244,7 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// A bounded name for the metric.
+/// Names the cause, with a bounded set of names for the metric.
 fn cause(error: &hyper::Error) -> &'static str {
     if error.is_timeout() {
         "header_timeout"

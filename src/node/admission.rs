@@ -1,8 +1,8 @@
-//! How many TCP connections a node takes, in all and from one address.
+//! Admission of TCP connections: permits for so many in all, and from one address.
 //!
-//! Each costs a descriptor, and a process has only so many. Where they are all taken, nothing can be accepted
-//! any more, neither the question whether this node lives nor a connection to the database. So there are fewer
-//! places than descriptors.
+//! Each connection costs a descriptor, and a process has only so many. Without a free one, the node could
+//! accept neither a liveness probe nor a connection to the database. So there are fewer permits than
+//! descriptors.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -20,18 +20,18 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Descriptors for everything else: connections to the database, above all.
-const OTHERS: usize = 256;
-/// Connections beyond the places that are heard all the same.
-const ROOM: usize = 64;
-/// Nobody has more memory than this.
-const MOST: usize = 1 << 20;
-/// How often the log tells that clients are turned away.
-const TELL_EVERY: Duration = Duration::from_secs(10);
-/// Addresses without a place are forgotten when there are so many more than places.
-const SLACK: usize = 1_024;
+/// Descriptors for everything else, above all connections to the database.
+const RESERVED_DESCRIPTORS: usize = 256;
+/// Connections without a permit that get an answer at the same time.
+const MOST_REFUSALS: usize = 64;
+/// An upper bound for the permits: more connections do not fit into memory.
+const MOST_PERMITS: usize = 1 << 20;
+/// Time between two log lines about refused clients.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Addresses that are kept without a permit, before they are forgotten.
+const IDLE_ADDRESSES: usize = 1_024;
 
-/// Whose places are all taken.
+/// The limit that a connection hits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Full {
     Node,
@@ -47,57 +47,58 @@ impl Full {
     }
 }
 
-/// How many there are of everything.
+/// The numbers of permits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Numbers {
+struct PermitCounts {
     all: usize,
-    of_address: usize,
-    room: usize,
+    per_address: usize,
+    /// Connections without a permit that get an answer.
+    refusals: usize,
 }
 
-impl Numbers {
-    /// What the settings say, as far as the descriptors go.
+impl PermitCounts {
+    /// Takes the settings, as far as the descriptors go.
     fn new(limits: &Limits, descriptors: usize) -> Self {
-        let room = ROOM.min(descriptors / 8);
-        let possible = descriptors.saturating_sub(OTHERS + room);
-        let possible = possible.max(descriptors / 8).clamp(1, MOST);
+        let refusals = MOST_REFUSALS.min(descriptors / 8);
+        let possible = descriptors.saturating_sub(RESERVED_DESCRIPTORS + refusals);
+        let possible = possible.max(descriptors / 8).clamp(1, MOST_PERMITS);
         let all = match limits.tcp_connections {
             0 => possible,
             wished => wished.min(possible),
         };
-        let of_address = match limits.tcp_connections_per_address {
-            // One proxy may stand before all clients; one client leaves something for others.
+        let per_address = match limits.tcp_connections_per_address {
+            // All clients may come through one proxy. One client must leave something for others.
             0 => (all - all / 8).max(1),
             wished => wished.min(all),
         };
         Self {
             all,
-            of_address,
-            room,
+            per_address,
+            refusals,
         }
     }
 }
 
-/// The places of a node. The accept loop alone gives them away.
+/// The permits of a node. Only the accept loop hands them out.
 #[derive(Debug)]
 pub(super) struct Admission {
-    numbers: Numbers,
-    of_address: HashMap<IpAddr, Arc<AddressPermits>>,
-    /// Those beyond the places, oldest first.
-    room: VecDeque<AbortHandle>,
+    permits: PermitCounts,
+    addresses: HashMap<IpAddr, Arc<AddressPermits>>,
+    /// Tasks that answer connections without a permit, the oldest first.
+    refusals: VecDeque<AbortHandle>,
     turned_away: u64,
-    told: Option<Instant>,
+    last_logged: Option<Instant>,
     metrics: Arc<Metrics>,
 }
 
 impl Admission {
-    /// All of them free.
+    /// Begins with all permits free.
     pub(super) fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
         let descriptors = descriptors();
-        let numbers = Numbers::new(limits, descriptors);
-        let Numbers {
-            all, of_address, ..
-        } = numbers;
+        let permits = PermitCounts::new(limits, descriptors);
+        let PermitCounts {
+            all, per_address, ..
+        } = permits;
         if limits.tcp_connections > all {
             tracing::warn!(
                 descriptors,
@@ -108,67 +109,74 @@ impl Admission {
         tracing::info!(
             descriptors,
             tcp_connections = all,
-            per_address = of_address,
+            per_address,
             "limits on TCP connections"
         );
         Self {
-            numbers,
-            of_address: HashMap::new(),
-            room: VecDeque::new(),
+            permits,
+            addresses: HashMap::new(),
+            refusals: VecDeque::new(),
             turned_away: 0,
-            told: None,
+            last_logged: None,
             metrics,
         }
     }
 
-    /// Takes a place for a connection from this address.
+    /// Takes a permit for a connection from this address.
     pub(super) fn admit(&mut self, address: IpAddr) -> Result<TcpPermit, Full> {
         self.forget();
-        if self.taken() >= self.numbers.all {
+        if self.taken() >= self.permits.all {
             return Err(Full::Node);
         }
         let metrics = &self.metrics;
-        let own = self.of_address.entry(network(address));
+        let own = self.addresses.entry(network(address));
         let own = own.or_insert_with(|| AddressPermits::new(Arc::clone(metrics)));
-        if own.taken() >= self.numbers.of_address {
+        if own.taken() >= self.permits.per_address {
             return Err(Full::Address);
         }
         Ok(own.take())
     }
 
-    /// The gauge is the count: nobody else moves it.
+    /// Returns the permits in use. The gauge counts them, and nothing else moves it.
     fn taken(&self) -> usize {
         usize::try_from(self.metrics.http.tcp_connections.get()).unwrap_or(0)
     }
 
-    /// Keeps a connection for which there was no place while it is answered: so many of the newest. Who has
-    /// something to ask does so at once; who says nothing makes room.
+    /// Keeps a connection without a permit while it gets an answer. Only so many of the newest are kept: a client
+    /// with a request sends it at once, and a silent one makes room.
     pub(super) fn turn_away<T>(&mut self, full: Full, serving: &JoinHandle<T>) {
-        self.room.retain(|task| !task.is_finished());
-        if self.room.len() >= self.numbers.room.max(1)
-            && let Some(oldest) = self.room.pop_front()
+        self.refusals.retain(|task| !task.is_finished());
+        if self.refusals.len() >= self.permits.refusals.max(1)
+            && let Some(oldest) = self.refusals.pop_front()
         {
             oldest.abort();
         }
-        self.room.push_back(serving.abort_handle());
+        self.refusals.push_back(serving.abort_handle());
         self.metrics.http.tcp_connection_refused(full.name());
         self.turned_away += 1;
-        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+        if self
+            .last_logged
+            .is_none_or(|at| at.elapsed() >= LOG_INTERVAL)
+        {
             let (full, count) = (full.name(), std::mem::take(&mut self.turned_away));
-            tracing::warn!(full, count, "turning TCP connections away: no slot is left");
-            self.told = Some(Instant::now());
+            tracing::warn!(
+                full,
+                count,
+                "turning TCP connections away: the limit is reached"
+            );
+            self.last_logged = Some(Instant::now());
         }
     }
 
-    /// Forgets addresses that have no place.
+    /// Forgets addresses that have no permit.
     fn forget(&mut self) {
-        if self.of_address.len() > 2 * self.taken() + SLACK {
-            self.of_address.retain(|_, places| places.taken() > 0);
+        if self.addresses.len() > 2 * self.taken() + IDLE_ADDRESSES {
+            self.addresses.retain(|_, permits| permits.taken() > 0);
         }
     }
 }
 
-/// How many descriptors this process may have.
+/// Returns the number of descriptors that this process may have.
 fn descriptors() -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     limit.map_or(usize::MAX, |limit| {
@@ -176,7 +184,7 @@ fn descriptors() -> usize {
     })
 }
 
-/// What counts as one address: of IPv6 the network, of which a single host has all addresses.
+/// Returns the address that counts for the limit. For IPv6 it is the network: a single host has all its addresses.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
@@ -191,38 +199,43 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn limits(all: usize, of_address: usize) -> Limits {
+    fn limits(all: usize, per_address: usize) -> Limits {
         Limits {
             tcp_connections: all,
-            tcp_connections_per_address: of_address,
+            tcp_connections_per_address: per_address,
             ..Limits::default()
         }
     }
 
     #[test]
-    fn there_are_fewer_places_than_descriptors() {
-        for (wished, descriptors, all, of_address) in [
+    fn there_are_fewer_permits_than_descriptors() {
+        for (wished, descriptors, all, per_address) in [
             ((0, 0), 20_000, 19_680, 17_220),
             ((0, 0), 1_024, 704, 616),
             ((0, 0), 100, 12, 11),
             ((0, 0), 1, 1, 1),
-            ((0, 0), usize::MAX, MOST, MOST - MOST / 8),
+            (
+                (0, 0),
+                usize::MAX,
+                MOST_PERMITS,
+                MOST_PERMITS - MOST_PERMITS / 8,
+            ),
             ((500, 0), 1_024, 500, 438),
             ((500, 10), 1_024, 500, 10),
             ((5_000, 5_000), 1_024, 704, 704),
         ] {
-            let numbers = Numbers::new(&limits(wished.0, wished.1), descriptors);
+            let permits = PermitCounts::new(&limits(wished.0, wished.1), descriptors);
             assert_eq!(
-                (numbers.all, numbers.of_address),
-                (all, of_address),
+                (permits.all, permits.per_address),
+                (all, per_address),
                 "{wished:?} {descriptors}"
             );
-            assert!(all + numbers.room <= descriptors, "{numbers:?}");
+            assert!(all + permits.refusals <= descriptors, "{permits:?}");
         }
     }
 
     #[test]
-    fn a_place_is_free_again_when_it_is_dropped() {
+    fn a_permit_is_free_again_when_it_is_dropped() {
         let metrics = Arc::new(Metrics::default());
         let mut admission = Admission::new(&limits(3, 2), Arc::clone(&metrics));
         let [one, other, third]: [IpAddr; 3] =
@@ -240,14 +253,14 @@ mod tests {
     }
 
     #[test]
-    fn addresses_without_a_place_are_forgotten() {
+    fn addresses_without_a_permit_are_forgotten() {
         let mut admission = Admission::new(&limits(10, 0), Arc::default());
         let _kept = admission.admit([10, 0, 0, 1].into()).unwrap();
         for n in 0..10_000_u32 {
             drop(admission.admit(IpAddr::V4(n.into())).unwrap());
         }
-        assert!(admission.of_address.len() <= SLACK + 20);
-        assert!(admission.of_address.contains_key(&[10, 0, 0, 1].into()));
+        assert!(admission.addresses.len() <= IDLE_ADDRESSES + 20);
+        assert!(admission.addresses.contains_key(&[10, 0, 0, 1].into()));
     }
 
     #[test]
@@ -263,11 +276,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_those_beyond_the_places_the_newest_are_heard() {
+    async fn of_connections_without_a_permit_the_newest_get_an_answer() {
         let mut admission = Admission::new(&limits(1, 1), Arc::default());
-        let room = admission.numbers.room;
+        let refusals = admission.permits.refusals;
         let spawn = || tokio::spawn(std::future::pending::<()>());
-        let waiting: Vec<_> = (0..=room).map(|_| spawn()).collect();
+        let waiting: Vec<_> = (0..=refusals).map(|_| spawn()).collect();
         for task in &waiting {
             admission.turn_away(Full::Node, task);
         }

@@ -1,6 +1,6 @@
-//! Writing down when events of other programs were committed.
+//! Dating the events of other programs: writing the time of their commit into them.
 //!
-//! Every node sees the same events, and each write is made by whichever comes first: the others find it done.
+//! Every node sees the same events. The first one to write does the work, and the others find it done.
 
 use std::{collections::HashSet, future::pending, time::Duration};
 
@@ -12,42 +12,44 @@ use tokio::{
 
 use crate::store::{EventCommit, Store, StoreError, jittered};
 
-/// Events that may wait for this task; of more the feed keeps nothing.
-pub(super) const AHEAD: usize = 10_000;
-/// Events that are written down together, and how long they wait for each other on average.
-const TOGETHER: usize = 1_000;
-const GATHERING: Duration = Duration::from_millis(500);
-/// How often it looks for events that no node saw, on average, and how long after its start: nodes that start
-/// together do not look together.
+/// Events that may wait for this task. The feed drops further ones, for a later look.
+pub(super) const MOST_WAITING: usize = 10_000;
+/// Events that are dated together.
+const BATCH_EVENTS: usize = 1_000;
+/// Average time that an event waits for others.
+const BATCH_DELAY: Duration = Duration::from_millis(500);
+/// Average time between two looks for events that no node saw.
 const LOOK_INTERVAL: Duration = Duration::from_mins(1);
+/// Average time from the start to the first look. It is random, so that nodes that start together do not look
+/// together.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 
-/// Writes down what the feed tells, and looks for the rest.
+/// Dates the events that the feed reports, and looks for others.
 pub(super) async fn run(store: Store, observed: mpsc::Receiver<EventCommit>) {
-    let mut dating = Dating {
+    let mut dater = EventDater {
         store,
         observed,
         left: HashSet::new(),
     };
-    dating.follow().await;
+    dater.follow().await;
 }
 
-struct Dating {
+struct EventDater {
     store: Store,
     observed: mpsc::Receiver<EventCommit>,
-    /// Events of which the last look could not tell when they were committed: the feed may just be telling.
+    /// Events whose commit the last look did not find. The feed may be about to report them.
     left: HashSet<String>,
 }
 
-impl Dating {
+impl EventDater {
     async fn follow(&mut self) {
         let mut look = Instant::now() + jittered(FIRST_LOOK);
-        let mut events = Vec::with_capacity(TOGETHER);
+        let mut events = Vec::with_capacity(BATCH_EVENTS);
         loop {
             tokio::select! {
-                count = self.observed.recv_many(&mut events, TOGETHER) => {
+                count = self.observed.recv_many(&mut events, BATCH_EVENTS) => {
                     if count == 0 {
-                        // The feed has ended: whoever watches it ends this node.
+                        // The feed has ended, so the supervisor ends this node.
                         pending::<()>().await;
                     }
                     self.gather(&mut events).await;
@@ -56,7 +58,7 @@ impl Dating {
                 }
                 () = sleep_until(look) => {
                     let pause = match self.look().await {
-                        Ok(true) => GATHERING,
+                        Ok(true) => BATCH_DELAY,
                         Ok(false) => LOOK_INTERVAL,
                         Err(error) => {
                             tracing::debug!(%error, "cannot look for undated events now");
@@ -69,20 +71,20 @@ impl Dating {
         }
     }
 
-    /// More of them, as far as they come in a moment, and there is room.
+    /// Gathers more events for a moment, as far as there is room.
     async fn gather(&mut self, events: &mut Vec<EventCommit>) {
-        if events.len() >= TOGETHER {
+        if events.len() >= BATCH_EVENTS {
             return;
         }
-        sleep(jittered(GATHERING)).await;
-        while events.len() < TOGETHER
+        sleep(jittered(BATCH_DELAY)).await;
+        while events.len() < BATCH_EVENTS
             && let Ok(event) = self.observed.try_recv()
         {
             events.push(event);
         }
     }
 
-    /// Writes them down, however long the database is away.
+    /// Dates the events, however long the database is unavailable.
     async fn write(&self, events: &[EventCommit]) {
         loop {
             match self.store.date_events(events).await {
@@ -90,7 +92,7 @@ impl Dating {
                 Err(error) if error.is_unavailable() => {
                     tracing::debug!(%error, "cannot date events now");
                     self.store.availability().wait_primary().await;
-                    sleep(jittered(GATHERING)).await;
+                    sleep(jittered(BATCH_DELAY)).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot date events");
@@ -100,8 +102,8 @@ impl Dating {
         }
     }
 
-    /// Dates what no node saw: by the oplog, and at the next look by what the event says of itself. True where
-    /// there may be more.
+    /// Dates events that no node saw: by the oplog, and at the next look by what they say of themselves. Returns
+    /// true if there may be more.
     async fn look(&mut self) -> Result<bool, StoreError> {
         let (undated, more) = self.store.undated_events().await?;
         if undated.is_empty() {
@@ -109,7 +111,7 @@ impl Dating {
             return Ok(false);
         }
         let now = self.store.server_time().await?;
-        // What the oplog was asked for once it is not asked for again: it may take too long each time.
+        // Search the oplog only once for each event: it may take too long each time.
         let (asked, new): (Vec<_>, Vec<_>) = undated
             .into_iter()
             .partition(|event| self.left.contains(&name(&event.id)));

@@ -1,4 +1,4 @@
-//! The first part of a stop: the connections end evenly over a time, so that their clients do not all
+//! Draining, the first part of a stop: connections end evenly over a time, so that their clients do not all
 //! come back to other nodes at once. Meanwhile everything else goes on.
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::router::RouterHandle;
 
-/// How often some are ended. At least one each time: where there are few, nobody has to wait.
+/// Time between two steps, each of which ends at least one connection: a few do not have to wait.
 const TICK: Duration = Duration::from_millis(50);
 
 /// Ends every connection over `window`; returns early when there is none left.
@@ -34,7 +34,7 @@ fn ticks(window: Duration) -> u32 {
     u32::try_from(ticks).unwrap_or(u32::MAX).max(1)
 }
 
-/// How many of `all` are to have ended by a tick.
+/// Returns the number of connections, of `all`, that must have ended by a tick.
 fn due(all: usize, tick: u32, ticks: u32) -> usize {
     let even = (all as u64 * u64::from(tick)).div_ceil(u64::from(ticks));
     usize::try_from(even.max(u64::from(tick))).unwrap_or(usize::MAX)

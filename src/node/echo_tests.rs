@@ -16,8 +16,8 @@ async fn serve(listener: TcpListener) {
     acceptor.accept(listener).await;
 }
 
-/// With `ECHO_LISTEN` set to an address it serves there until it is killed, to whatever conformance
-/// client comes; else it is its own client.
+/// With `ECHO_LISTEN` set to an address, this serves conformance clients there until it is killed. Else it is its own
+/// client.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_in_goes_out() {
     if let Ok(address) = std::env::var("ECHO_LISTEN") {

@@ -1,8 +1,8 @@
-//! Deleting subscriptions when they expire, by whichever node comes first.
+//! Deleting subscriptions when they expire. The first node to try does it.
 //!
-//! What is delivered does not depend on it: the router delivers nothing that was committed after a
-//! subscription's expiry. The delete is what ends its sockets and frees its id. The index that makes the server
-//! delete it (within a minute) stays for the time when no node runs.
+//! Delivery does not depend on it: the router delivers nothing that was committed after a subscription's
+//! expiry. The delete ends its sockets and frees its id. The TTL index, by which the server deletes within a
+//! minute, is for times when no node runs.
 
 use std::{future::pending, time::Duration};
 
@@ -11,14 +11,14 @@ use tokio::{sync::watch, time::sleep};
 
 use crate::store::{Store, StoreError};
 
-/// So long a node waits at most before it deletes, so that not all try the same at once.
+/// The longest random wait before a delete, so that not all nodes try at once.
 const SPREAD: Duration = Duration::from_millis(300);
-/// Before it looks again where nothing could be deleted.
+/// Pause before another attempt.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Before it asks for the server's clock again while it waits: clocks are set, and drift.
+/// The longest wait before the server's clock is asked again: clocks are set, and drift.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
-/// Deletes what expires. `next` says when the next subscription does.
+/// Deletes subscriptions as they expire. `next` tells when the next one does.
 pub(super) async fn run(store: Store, mut next: watch::Receiver<Option<DateTime>>) {
     loop {
         let at = *next.borrow_and_update();
@@ -30,7 +30,7 @@ pub(super) async fn run(store: Store, mut next: watch::Receiver<Option<DateTime>
         };
         tokio::select! {
             changed = next.changed() => if changed.is_err() {
-                // The router has ended: whoever watches it ends this node.
+                // The router has ended, so the supervisor ends this node.
                 pending::<()>().await;
             },
             () = waits => {}
@@ -38,7 +38,7 @@ pub(super) async fn run(store: Store, mut next: watch::Receiver<Option<DateTime>
     }
 }
 
-/// Waits until `at` is over, and deletes what has expired.
+/// Waits until `at` is over, and deletes expired subscriptions.
 async fn delete_at(store: &Store, at: DateTime) {
     match left(store, at).await {
         Ok(Duration::ZERO) => {}
@@ -46,16 +46,16 @@ async fn delete_at(store: &Store, at: DateTime) {
         Ok(left) => sleep(left).await,
         Err(error) => return put_off(store, &error).await,
     }
-    // Where another node is quicker, this is dropped as soon as its delete is seen.
+    // If another node is faster, its delete drops this future as soon as it is seen.
     sleep(SPREAD.mul_f64(rand::random())).await;
     match store.delete_expired_subscriptions().await {
-        // The router hears of it in a moment, and of what is left.
+        // The router sees the delete in a moment, and what is left.
         Ok(_) => sleep(PAUSE).await,
         Err(error) => put_off(store, &error).await,
     }
 }
 
-/// How long it is until then by the server's clock.
+/// Returns the time until then, by the server's clock.
 async fn left(store: &Store, at: DateTime) -> Result<Duration, StoreError> {
     let now = store.server_time().await?;
     let millis = at.timestamp_millis().saturating_sub(now.timestamp_millis());

@@ -1,16 +1,16 @@
-//! A fault of ours, on purpose: tests of the whole process see what comes of it.
+//! Injected faults, for tests of the whole process.
 //!
-//! Builds with debug assertions have this, others do not. Where `TEST_TIDEGATE_STRIKES` names a file, the task whose name
-//! it holds panics (`router panic`) or ends (`router end`), once the file is there.
+//! Only builds with debug assertions have this. If `TEST_TIDEGATE_STRIKES` names a file, the task that the
+//! file names panics (`router panic`) or ends (`router end`), as soon as the file is there.
 
 use std::{env, ffi::OsStr, future::Future, path::PathBuf, time::Duration};
 
 use tokio::{fs, time::sleep};
 
 const VARIABLE: &str = "TEST_TIDEGATE_STRIKES";
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Runs a task until it ends or is struck.
+/// Runs a task until it ends, or a fault ends it.
 pub(super) async fn exposed(name: &'static str, task: impl Future<Output = ()>) {
     tokio::select! {
         () = struck(name) => {}
@@ -28,7 +28,7 @@ async fn struck(name: &str) {
         match read.trim().split_once(' ') {
             Some((task, "end")) if task == name => return,
             Some((task, "panic")) if task == name => panic!("a fault on purpose"),
-            _ => sleep(LOOK).await,
+            _ => sleep(LOOK_INTERVAL).await,
         }
     }
 }

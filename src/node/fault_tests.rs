@@ -1,5 +1,5 @@
-//! A fault of ours in the task of a connection ends that connection, and one in the matching of a filter concerns
-//! that filter, and nothing else.
+//! A panic in the task of a connection ends that connection alone. A panic while a filter is matched concerns that
+//! filter alone.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -39,7 +39,7 @@ impl Node {
         assert!(answer.status().is_success(), "{answer:?}");
     }
 
-    /// Makes a subscription to one type of events, which is its id too.
+    /// Creates a subscription to one type of events, which is also its id.
     async fn subscribe(&self, kind: &str) {
         self.put(kind, json!({"type": kind})).await;
     }
@@ -79,7 +79,7 @@ impl Node {
         socket
     }
 
-    /// The chunks of a stream of server-sent events.
+    /// Opens a stream of server-sent events, and returns its chunks.
     async fn events(&self, id: &str) -> impl Stream<Item = String> + Unpin {
         let url = self.url(&format!("/subscriptions/{id}/events"));
         let request = self.http.get(url).header("accept", "text/event-stream");
@@ -165,7 +165,7 @@ async fn a_panic_in_a_connection_ends_that_connection_alone() {
         (node.events("struck").await, node.events("spared").await);
     read_until(&mut struck_sse, "connected").await;
 
-    // The rest of the answer was the task's to send.
+    // The task should have sent the rest of the answer.
     assert!(node.upgraded(BEGINS_BADLY).await.is_err());
 
     node.publish("struck", WORDS).await;
@@ -227,7 +227,7 @@ async fn a_panic_while_an_event_is_matched_makes_that_subscription_invalid_and_n
     let error = updated["subscription"]["error"].as_str().unwrap();
     assert!(error.starts_with("#/filter: "), "{error}");
 
-    // A replay in which one panics tells of that event alone, and blames nobody.
+    // A replay that panics at an event reports that event alone, and blames no filter.
     let query = "?since=2020-01-01T00:00:00Z";
     let mut late = node.upgraded_with("tick", query).await.unwrap();
     let mut heard = Vec::new();

@@ -1,4 +1,4 @@
-//! The signs of life of this node, for the others and for operators.
+//! The heartbeat of this node, for other nodes and for operators.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,10 +13,10 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Between two attempts at the first one, on average.
-const PAUSE: Duration = Duration::from_millis(250);
+/// Average pause between two attempts at the first heartbeat.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// What a sign of life is made of.
+/// The heartbeat of this node, with the sources of its content.
 #[derive(Debug)]
 pub(super) struct NodeHeartbeat {
     pub(super) info: Arc<NodeInfo>,
@@ -29,10 +29,10 @@ pub(super) struct NodeHeartbeat {
 }
 
 impl NodeHeartbeat {
-    /// Writes one sign of life.
-    pub(super) async fn beat(&self) -> Result<(), StoreError> {
+    /// Writes one heartbeat.
+    pub(super) async fn write(&self) -> Result<(), StoreError> {
         let router = self.router.progress();
-        // In this order: the task of receipts then knows of every delete that the router has applied.
+        // In this order the receipts know of every delete that the router has applied.
         let progress = self
             .receipts
             .progress(router.loaded.then_some(router.position))
@@ -45,15 +45,15 @@ impl NodeHeartbeat {
         self.store.write_heartbeat(&self.info, heartbeat).await
     }
 
-    /// Writes the first, within `patience`: nobody is served by a node that the others have never heard of.
-    pub(super) async fn first(&self, patience: Duration) -> Result<(), StoreError> {
+    /// Writes the first heartbeat, within `patience`: a node that the others do not know serves nobody.
+    pub(super) async fn write_first(&self, patience: Duration) -> Result<(), StoreError> {
         let deadline = Instant::now() + patience;
-        while let Err(error) = self.beat().await {
+        while let Err(error) = self.write().await {
             if !error.is_unavailable() || Instant::now() >= deadline {
                 return Err(error);
             }
             tracing::warn!(%error, "cannot write the first heartbeat yet");
-            sleep(jittered(PAUSE)).await;
+            sleep(jittered(FIRST_PAUSE)).await;
         }
         let NodeInfo {
             id, host, address, ..
@@ -62,12 +62,12 @@ impl NodeHeartbeat {
         Ok(())
     }
 
-    /// Writes them; one at once when the node begins to stop.
+    /// Writes heartbeats for ever, and one at once when the node begins to stop.
     pub(super) async fn run(self) {
         let mut told = false;
         loop {
             self.pause().await;
-            match self.beat().await {
+            match self.write().await {
                 Ok(()) => told = false,
                 Err(error) if told => tracing::debug!(%error, "still cannot write a heartbeat"),
                 Err(error) => {
@@ -78,7 +78,8 @@ impl NodeHeartbeat {
         }
     }
 
-    /// Nodes that were started together do not write together for ever.
+    /// Waits for the next heartbeat. The time is random, so that nodes that started together do not go on writing
+    /// together.
     async fn pause(&self) {
         let jitter = rand::rng().random_range(0.9..1.1);
         let pause = sleep(self.info.interval.mul_f64(jitter));

@@ -1,4 +1,4 @@
-//! What has to be done now and then, by whichever node comes by.
+//! Periodic maintenance. Every node runs it; repeats are harmless.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,10 +10,10 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// How often, on average. Every node does it; doing it twice does no harm.
+/// Average time between two rounds.
 const INTERVAL: Duration = Duration::from_mins(1);
 
-/// Keeps house.
+/// Runs the maintenance for ever.
 pub(super) async fn run(store: Store, metrics: Arc<Metrics>) {
     let mut window = OplogWindow::default();
     loop {

@@ -1,4 +1,4 @@
-//! Requests of which HTTP's library cannot read the head.
+//! Refusals of requests whose head hyper cannot parse.
 //!
 //! It answers them with a bare status, which the [`GaugedTcp`] holds back; a problem is sent in its place.
 
@@ -21,14 +21,15 @@ use crate::{
     },
 };
 
-/// What a client still sends is read for so long, and so much of it at most: it would get a reset instead of
-/// the answer.
+/// Time for which the rest of the request is read. Without that, the client would get a reset instead of the
+/// answer.
 const LINGER: Duration = Duration::from_secs(2);
+/// The most bytes of that rest.
 const LINGER_BYTES: u64 = 1 << 20;
 /// More than a problem has.
-const MOST_BYTES: usize = 64 * 1024;
+const MOST_PROBLEM_BYTES: usize = 64 * 1024;
 
-/// Answers a request of which the head was `read` so far, if the library did; then nothing more is read.
+/// Answers a request whose head was `read` so far, in place of hyper. Then closes the connection.
 pub(super) async fn refuse(mut wire: GaugedTcp, read: &[u8], error: &hyper::Error) {
     let Some(bare) = wire.take_withheld() else {
         return;
@@ -46,7 +47,7 @@ pub(super) async fn refuse(mut wire: GaugedTcp, read: &[u8], error: &hyper::Erro
     if told.await.is_ok() {
         let rest = &mut tokio::io::sink();
         let mut rest_of_client = wire.take(LINGER_BYTES);
-        // Whatever comes of it: the connection ends here.
+        // The result does not matter: the connection ends here.
         drop(timeout(LINGER, tokio::io::copy(&mut rest_of_client, rest)).await);
     }
 }
@@ -55,7 +56,7 @@ fn problem(read: &[u8], error: &hyper::Error) -> Problem {
     if !error.is_parse_too_large() {
         return Problem::new(Kind::MalformedRequest, "the request is not HTTP/1.1");
     }
-    // The address stands on the first line.
+    // The first line has the address.
     if read.contains(&b'\n') && !is_longer_than_any(read) {
         Problem::new(
             Kind::HeadersTooLarge,
@@ -69,16 +70,16 @@ fn problem(read: &[u8], error: &hyper::Error) -> Problem {
     }
 }
 
-/// Whether the first line alone is more than the library reads of an address.
+/// Whether the first line alone is longer than any address that hyper reads.
 fn is_longer_than_any(read: &[u8]) -> bool {
-    const MOST: usize = u16::MAX as usize - 1;
+    const MOST_URI_BYTES: usize = u16::MAX as usize - 1;
     let line = read.iter().position(|byte| *byte == b'\n');
-    line.is_some_and(|line| line > MOST)
+    line.is_some_and(|line| line > MOST_URI_BYTES)
 }
 
 async fn written(answer: Response<Body>, date: Option<HeaderValue>) -> Vec<u8> {
     let (mut parts, body) = answer.into_parts();
-    let body = to_bytes(body, MOST_BYTES).await.unwrap_or_default();
+    let body = to_bytes(body, MOST_PROBLEM_BYTES).await.unwrap_or_default();
     let close = HeaderValue::from_static("close");
     parts.headers.insert(header::CONNECTION, close);
     let length = HeaderValue::from(body.len());

@@ -1,4 +1,4 @@
-//! How far back the oplog reaches, and which positions it soon will not reach any more.
+//! The oplog's reach into the past, and the acknowledged positions that it soon no longer reaches.
 
 use bson::Timestamp;
 
@@ -8,17 +8,17 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// A position that lies in this part of the oplog, from its oldest end, is at risk.
-const AT_RISK_PART: u32 = 5;
+/// Positions in the oldest of this many parts of the oplog are at risk.
+const AT_RISK_PARTS: u32 = 5;
 
-/// Measures now and then, and warns when more positions are at risk than before.
+/// A measurement of the oplog's window, which warns when more positions are at risk than before.
 #[derive(Debug, Default)]
 pub(super) struct OplogWindow {
     warned_of: u64,
 }
 
 impl OplogWindow {
-    /// Measures. What cannot be measured with the rights given is not a number.
+    /// Measures the window into the metrics. Without the right to, the metric is not a number.
     pub(super) async fn measure(&mut self, store: &Store, metrics: &Metrics) {
         match self.try_measure(store, metrics).await {
             Ok(true) => {}
@@ -36,13 +36,13 @@ impl OplogWindow {
         let window = store.ping().await?.time.saturating_sub(oldest.time);
         metrics.store.oplog_window.set(f64::from(window));
         if !store.oplog_fill().await?.is_some_and(OplogFill::is_full) {
-            // Nothing leaves an oplog that has room, and nothing is known of one that nobody may look at.
+            // An oplog with room loses nothing, and the fill of an unreadable one is unknown.
             metrics.positions.at_risk.set(0);
             self.warned_of = 0;
             return Ok(true);
         }
         let soon = Timestamp {
-            time: oldest.time.saturating_add(window / AT_RISK_PART),
+            time: oldest.time.saturating_add(window / AT_RISK_PARTS),
             increment: 0,
         };
         let limit = Position::at(soon).max(Position::at(oldest));

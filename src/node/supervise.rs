@@ -1,9 +1,9 @@
-//! Watching the tasks of a node: one that ends before it may ends the node.
+//! Supervision of the tasks of a node: a task that ends too early ends the node.
 //!
-//! An open socket on which nothing can come is the failure that this service exists to prevent. So every
-//! task that serves more than one client is started here, and the first that panics, or returns while it
-//! is still wanted, is told to [`run`](super::run), which ends with an error at once. Clients go on
-//! elsewhere, from where they are.
+//! An open socket on which nothing can arrive is the failure that this service exists to prevent. So every
+//! task that serves more than one client is started here. The first that panics, or returns too early, is
+//! reported to [`run`](super::run), which ends with an error at once. Clients continue on other nodes, from
+//! where they are.
 
 use std::future::{Future, pending};
 
@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::http::{Abort, Outcome};
 
-/// A task that ended though the node cannot do its work without it.
+/// The end of a task without which the node cannot do its work.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the task \"{task}\" {how}: this node cannot work without it and ends")]
 pub struct TaskFault {
@@ -20,14 +20,14 @@ pub struct TaskFault {
     how: String,
 }
 
-/// Hears of the end of every task. Clones are one.
+/// The watch over all tasks. Clones share it.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Supervisor {
     first: watch::Sender<Option<TaskFault>>,
 }
 
 impl Supervisor {
-    /// A stage without tasks.
+    /// Creates a stage without tasks.
     pub(super) fn stage(&self) -> Stage {
         Stage {
             over: Abort::default(),
@@ -46,8 +46,8 @@ impl Supervisor {
         }
     }
 
-    /// Whatever ends because another one did is not the fault.
-    fn tell(&self, fault: TaskFault) {
+    /// Reports a fault. Only the first one counts: others may be its consequences.
+    fn report(&self, fault: TaskFault) {
         tracing::error!("{fault}");
         self.first.send_if_modified(|first| {
             let is_first = first.is_none();
@@ -57,7 +57,7 @@ impl Supervisor {
     }
 }
 
-/// Tasks that end together, at one point of the stop: until then none may end.
+/// Tasks that end together, at one point of the stop. None may end earlier.
 #[derive(Debug)]
 pub(super) struct Stage {
     over: Abort,
@@ -82,11 +82,11 @@ impl Stage {
                 Outcome::Done(()) => "ended by itself".to_owned(),
                 Outcome::Panicked(words) => format!("panicked ({words})"),
             };
-            supervisor.tell(TaskFault { task: name, how });
+            supervisor.report(TaskFault { task: name, how });
         });
     }
 
-    /// Ends all of them, and waits until they have.
+    /// Ends all tasks, and waits for that.
     pub(super) async fn end(&self) {
         self.over.trigger();
         self.tasks.close();

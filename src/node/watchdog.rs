@@ -1,7 +1,7 @@
-//! Watching over the parts that do not report themselves: whether the database is there, and the router.
+//! The watchdog reports the health of parts that do not report it themselves: the database and the router.
 //!
-//! While the database is lost this asks for it, so that the driver looks often and requests flow again as
-//! soon as it is back; and it says, once each, that it is away and that it is back.
+//! While no server takes writes, it looks for a primary, so that the driver looks often and requests flow
+//! again as soon as there is one. It logs once that the database is away, and once that it is back.
 
 use std::{
     future::pending,
@@ -16,10 +16,10 @@ use crate::{
     telemetry::{Health, Part},
 };
 
-/// Between two questions for a database that is lost, on average; and between two looks at rights.
+/// Average pause between two looks for a primary, and between two looks at missing rights.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Watches.
+/// Watches for ever.
 pub(super) async fn run(store: Store, router: RouterHandle, health: Health) {
     tokio::select! {
         () = watch_database(&store, &health) => {}
@@ -33,24 +33,24 @@ async fn watch_database(store: &Store, health: &Health) {
     loop {
         availability.wait_no_primary().await;
         tokio::select! {
-            () = tell(store, health) => {}
-            () = ask(store) => {}
+            () = report_outage(store, health) => {}
+            () = look_for_primary(store) => {}
         }
     }
 }
 
-/// Asks, again and again.
-async fn ask(store: &Store) {
+/// Looks for a primary again and again.
+async fn look_for_primary(store: &Store) {
     loop {
         if let Err(error) = store.look_for_primary().await {
-            tracing::debug!(%error, "the database was asked for");
+            tracing::debug!(%error, "no primary was found");
         }
         sleep(jittered(PAUSE)).await;
     }
 }
 
-/// Says that the database is away once it is, and when it is back.
-async fn tell(store: &Store, health: &Health) {
+/// Reports that the database is away once it is, and when it is back.
+async fn report_outage(store: &Store, health: &Health) {
     let availability = store.availability();
     let outage = tokio::select! {
         outage = availability.wait_unavailable() => outage,
@@ -84,7 +84,7 @@ fn whole_millis(since: Instant) -> String {
     humantime::format_duration(Duration::from_millis(millis)).to_string()
 }
 
-/// Says that a right is missing when it is missed, and when it is not missed any more.
+/// Reports a missing right, and when it is no longer missing.
 async fn watch_rights(store: &Store, health: &Health) {
     let availability = store.availability();
     loop {
@@ -106,7 +106,7 @@ async fn watch_rights(store: &Store, health: &Health) {
     }
 }
 
-/// Says how many subscriptions have filters that could not be matched with an event.
+/// Reports the number of subscriptions whose filters could not be matched with an event.
 async fn watch_filters(router: &RouterHandle, health: &Health) {
     let mut known = 0;
     loop {
@@ -127,7 +127,7 @@ async fn watch_router(router: &RouterHandle, health: &Health) {
     tokio::join!(watch_filters(router, health), watch_room(router, health));
 }
 
-/// Says how full this node is of subscriptions, once that is nearly.
+/// Reports how full this node is of subscriptions, once it is nearly full.
 async fn watch_room(router: &RouterHandle, health: &Health) {
     let mut occupancy = router.occupancy();
     let mut warned = false;
@@ -142,7 +142,7 @@ async fn watch_room(router: &RouterHandle, health: &Health) {
         warned = warning.is_some();
         health.report(Part::Router, "up", warning);
         if occupancy.changed().await.is_err() {
-            // The router has ended: whoever watches it ends this node.
+            // The router has ended, so the supervisor ends this node.
             pending::<()>().await;
         }
     }
