@@ -32,9 +32,10 @@ use self::{
     decode::{Meaning, OwnCollection, RawChange, Undecodable},
     failure::Remedy,
     load::LoadReason,
+    pipeline::Start,
     repair::Repairs,
     resume_point::ResumePoint,
-    stream::{ChangeStream, Options, Reply, Start, StreamError},
+    stream::{ChangeStream, Options, Reply, StreamError},
 };
 use crate::{
     config,

@@ -7,7 +7,8 @@ use bson::DateTime;
 use super::{
     decode::{Meaning, OwnCollection, RawChange},
     failure::{self, Remedy},
-    stream::{ChangeStream, Options, Reply, Start, StreamError},
+    pipeline::Start,
+    stream::{ChangeStream, Options, Reply, StreamError},
 };
 use crate::{
     config,

@@ -11,8 +11,9 @@ use bson::{RawDocument, RawDocumentBuf};
 use super::{
     Follower, Interrupted, Resolved, ResolvedKind,
     decode::{OwnCollection, RawChange},
+    pipeline::Start,
     resume_point::ResumePoint,
-    stream::{ChangeStream, Options, Reply, Start, StreamError},
+    stream::{ChangeStream, Options, Reply, StreamError},
 };
 use crate::{
     protocol::GapReason,

@@ -1,9 +1,17 @@
 //! The pipelines of change streams. Their form decides what they cost the server (`docs/performance.md`).
 
-use bson::{Bson, Document, RawDocument, Timestamp, doc};
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 
-use super::stream::Start;
 use crate::store::{EVENTS, SUBSCRIPTIONS};
+
+/// The point at which a stream starts.
+#[derive(Clone, Debug)]
+pub(super) enum Start {
+    /// With the changes at this cluster time.
+    At(Timestamp),
+    /// Behind the change of this token.
+    After(RawDocumentBuf),
+}
 
 /// Returns the pipeline of the changes of this service's collections; with `keys_only`, without anything that can be
 /// large.

@@ -4,7 +4,7 @@ use bson::Timestamp;
 
 use super::{
     decode::{OwnCollection, RawChange},
-    stream::Start,
+    pipeline::Start,
 };
 use crate::position::Position;
 

@@ -15,18 +15,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     decode::position_of,
     failure::{self, Remedy},
-    pipeline,
+    pipeline::{self, Start},
 };
 use crate::{position::Position, store::brief};
-
-/// The start of a stream.
-#[derive(Clone, Debug)]
-pub(super) enum Start {
-    /// With the changes at this cluster time.
-    At(Timestamp),
-    /// After the change of this token.
-    After(RawDocumentBuf),
-}
 
 /// Options of a stream.
 #[derive(Clone, Copy, Debug)]

@@ -9,6 +9,7 @@ pub(super) mod clock;
 pub(super) mod connect;
 pub(super) mod deadline;
 pub(super) mod deployment;
+mod driver_error;
 pub(super) mod error;
 pub(super) mod read;
 pub(super) mod refusal;

@@ -3,7 +3,7 @@
 use bson::{Bson, Document};
 use mongodb::error::{Error, ErrorKind, IndexedWriteError, WriteFailure};
 
-use super::error::message;
+use super::driver_error::message;
 
 /// Returns the reason of a refused write: a validator's details if there are any, else that the log has it.
 pub(in crate::store) fn refusal(error: &Error) -> String {
