@@ -19,8 +19,6 @@ pub(crate) struct Written {
     pub(crate) events: u64,
     /// The time at which the first of the events was encoded.
     pub(crate) oldest: Option<Instant>,
-    /// Channels whose last bytes were taken.
-    pub(crate) ended: SmallVec<[ChannelId; 2]>,
 }
 
 /// Something that waits to be written.
@@ -55,8 +53,15 @@ struct Standing {
     queued: Position,
     /// Once it has read the last whole frame that was taken.
     taken: Position,
-    /// True if the channel's last bytes are queued.
-    ends: bool,
+    end: ChannelEnd,
+}
+
+/// The last bytes of a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ChannelEnd {
+    NotQueued,
+    Queued,
+    Taken,
 }
 
 /// The frames, in order.
@@ -100,7 +105,7 @@ impl Outbound {
             channel,
             queued: start,
             taken: start,
-            ends: false,
+            end: ChannelEnd::NotQueued,
         });
     }
 
@@ -124,7 +129,10 @@ impl Outbound {
 
     /// The same of all channels together, except those whose last bytes are queued; `None` if there is none.
     pub(crate) fn queued_of_all(&self) -> Option<Position> {
-        let going_on = self.standings.iter().filter(|standing| !standing.ends);
+        let going_on = self
+            .standings
+            .iter()
+            .filter(|standing| standing.end == ChannelEnd::NotQueued);
         going_on.map(|standing| standing.queued).min()
     }
 
@@ -139,6 +147,13 @@ impl Outbound {
         std::mem::take(&mut self.written)
     }
 
+    /// Forgets a channel whose last bytes were taken; `None` if there is none.
+    pub(crate) fn take_ended(&mut self) -> Option<ChannelId> {
+        let ended = |of: &Standing| of.end == ChannelEnd::Taken;
+        let at = self.standings.iter().position(ended)?;
+        Some(self.standings.swap_remove(at).channel)
+    }
+
     /// Queues a frame of a channel.
     pub(crate) fn push_shared(&mut self, channel: ChannelId, frame: Arc<Frame>) {
         self.advance_to(channel, frame.position);
@@ -146,10 +161,10 @@ impl Outbound {
         self.parts.push_back(Part::Shared(channel, frame));
     }
 
-    /// Queues the last bytes of a channel. Once they are taken, [`Written::ended`] names it.
+    /// Queues the last bytes of a channel. Once they are taken, [`Outbound::take_ended`] names it.
     pub(crate) fn push_channel_end(&mut self, channel: ChannelId, bytes: Bytes) {
         if let Some(standing) = self.standing(channel) {
-            standing.ends = true;
+            standing.end = ChannelEnd::Queued;
         }
         let end = Box::new((channel, bytes));
         self.parts.push_back(Part::ChannelEnd(end));
@@ -212,7 +227,9 @@ impl Outbound {
         self.pop_written();
         for standing in &mut self.standings {
             standing.queued = standing.taken;
-            standing.ends = false;
+            if standing.end == ChannelEnd::Queued {
+                standing.end = ChannelEnd::NotQueued;
+            }
         }
         let begun = match self.parts.front() {
             Some(Part::Shared(channel, frame)) => Some((*channel, frame.position)),
@@ -281,9 +298,9 @@ impl Outbound {
                 self.written.events += rest.events;
             }
             Part::ChannelEnd(end) => {
-                let (channel, _) = **end;
-                self.standings.retain(|of| of.channel != channel);
-                self.written.ended.push(channel);
+                if let Some(standing) = self.standing(end.0) {
+                    standing.end = ChannelEnd::Taken;
+                }
             }
             Part::Control(bytes) => {
                 self.control_bytes = self.control_bytes.saturating_sub(bytes.len());

@@ -66,11 +66,11 @@ impl Router {
         start.replay &= !ends;
         let id = format!("con_{}", uuid::Uuid::now_v7().simple());
         let session = self.registry.open_session(NewSession {
-            id: id.clone(),
+            id: id.as_str().into(),
             caller: attach.caller,
             outbox: attach.outbox,
             dialect: attach.dialect,
-            remote: attach.remote,
+            remote: attach.remote.into(),
             closes: Closes::WithItsChannel,
         });
         let channel = NewChannel {
@@ -179,9 +179,9 @@ impl Router {
         let show = |channel: &Channel| {
             let session = self.registry.session(channel.key.session)?;
             Some(Connection {
-                id: session.new.id.clone(),
+                id: session.new.id.to_string(),
                 dialect: channel.dialect,
-                remote: session.new.remote.clone(),
+                remote: session.new.remote.to_string(),
                 opened_at: session.opened_at,
                 replaying: channel.phase() == Phase::CatchingUp,
                 waiting_frames: channel.outbox.len(),

@@ -48,6 +48,11 @@ impl Acks {
         }
     }
 
+    /// Delivery began behind this position.
+    pub(super) fn from(&self) -> Position {
+        self.from
+    }
+
     /// Notes that a frame at `at` is on its way; an event is to be acknowledged.
     pub(super) fn sent(&mut self, at: Position, is_event: bool) {
         self.sent = self.sent.max(at);

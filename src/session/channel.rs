@@ -21,16 +21,14 @@ use crate::{
     router::{
         Attached, Incarnation,
         outbox::{End, Entry},
-        registry::{AliveGuard, ChannelKey, ends_on_gap},
+        registry::{AliveGuard, ends_on_gap},
     },
     telemetry::Metrics,
 };
 
 /// One subscription on a session. It catches up first, if the client was away, and then is live until it ends.
 pub(super) struct Channel {
-    key: ChannelKey,
-    /// Delivery starts behind this position.
-    from: Position,
+    id: ChannelId,
     pub(super) acks: Acks,
     catch_up: Option<Box<CatchUp>>,
     /// True once its last words are queued.
@@ -63,18 +61,17 @@ impl Channel {
     /// Returns a channel as the router has attached it. `resumed` says whether delivery begins at the acknowledged
     /// position.
     pub(super) fn new(incarnation: Incarnation, attached: &Attached, resumed: bool) -> Self {
-        Self::at(attached.key, incarnation, attached.start.from, resumed)
+        Self::at(attached.key.id, incarnation, attached.start.from, resumed)
     }
 
     pub(super) fn at(
-        key: ChannelKey,
+        id: ChannelId,
         incarnation: Incarnation,
         from: Position,
         resumed: bool,
     ) -> Self {
         Self {
-            key,
-            from,
+            id,
             acks: Acks::new(incarnation, from, resumed),
             catch_up: None,
             has_ended: false,
@@ -94,7 +91,7 @@ pub(super) struct Channels {
 impl Channels {
     /// Adds a channel, on which nothing is sent yet.
     pub(super) fn add(&mut self, channel: Channel, outbound: &mut Outbound) {
-        outbound.add_channel(channel.key.id, channel.from);
+        outbound.add_channel(channel.id, channel.acks.from());
         self.all.push(channel);
     }
 
@@ -108,7 +105,7 @@ impl Channels {
     }
 
     fn get_mut(&mut self, id: ChannelId) -> Option<&mut Channel> {
-        self.all.iter_mut().find(|channel| channel.key.id == id)
+        self.all.iter_mut().find(|channel| channel.id == id)
     }
 
     /// Has a channel hold what tells others that it is not closed yet.
@@ -176,8 +173,8 @@ impl Channels {
             }
         }
         for channel in self.all.iter().filter(|channel| !channel.has_ended) {
-            if !missed && !is_held_back(self, channel.key.id) {
-                outbound.advance_to(channel.key.id, end.position);
+            if !missed && !is_held_back(self, channel.id) {
+                outbound.advance_to(channel.id, end.position);
             }
         }
         outbound.queued_of_all()
@@ -185,7 +182,7 @@ impl Channels {
 
     /// Removes a channel whose last bytes were taken. Its guard falls with it.
     pub(super) fn remove(&mut self, id: ChannelId) -> Option<Channel> {
-        let at = self.all.iter().position(|channel| channel.key.id == id)?;
+        let at = self.all.iter().position(|channel| channel.id == id)?;
         Some(self.all.swap_remove(at))
     }
 
@@ -208,7 +205,7 @@ impl Channels {
     }
 
     pub(super) fn catches_up(&self, id: ChannelId) -> bool {
-        let channel = self.all.iter().find(|channel| channel.key.id == id);
+        let channel = self.all.iter().find(|channel| channel.id == id);
         channel.is_some_and(|channel| channel.catch_up.is_some())
     }
 
@@ -246,7 +243,7 @@ impl Channels {
 
 impl Channel {
     pub(super) fn id(&self) -> ChannelId {
-        self.key.id
+        self.id
     }
 
     /// Whether it gets what comes through the outbox.
@@ -356,7 +353,7 @@ impl Session {
 
     fn poll_replay(&mut self, cx: &mut Context<'_>, at: usize) -> Outgoing {
         let channel = &mut self.channels.all[at];
-        let id = channel.key.id;
+        let id = channel.id;
         let Some(mut catch_up) = channel.catch_up.take() else {
             return Outgoing::Idle;
         };

@@ -93,7 +93,7 @@ impl Session {
                 oldest.elapsed(),
             );
         }
-        for channel in written.ended {
+        while let Some(channel) = self.transport.outbound().take_ended() {
             if let Some(mut channel) = self.channels.remove(channel) {
                 channel.acks.tell_rest(&self.context);
             }

@@ -39,12 +39,12 @@ pub(crate) enum Closes {
 #[derive(Debug)]
 pub(crate) struct NewSession {
     /// The id that clients and operators know.
-    pub id: String,
+    pub id: Box<str>,
     pub caller: Caller,
     pub outbox: Sender,
     pub dialect: Dialect,
     /// The client's address, for operators.
-    pub remote: String,
+    pub remote: Box<str>,
     pub closes: Closes,
 }
 
@@ -116,11 +116,11 @@ impl NewSession {
     /// Returns a session for tests that closes with its channel.
     pub(crate) fn on(outbox: Sender) -> Self {
         Self {
-            id: String::new(),
+            id: Box::default(),
             caller: Caller::Anybody,
             outbox,
             dialect: Dialect::Tidegate,
-            remote: String::new(),
+            remote: Box::default(),
             closes: Closes::WithItsChannel,
         }
     }

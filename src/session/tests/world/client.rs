@@ -185,7 +185,7 @@ impl Client {
 
     pub(super) fn add(&mut self, channel: Channel, incarnation: Incarnation, alive: AliveGuard) {
         let resumed = channel.kind == Kind::Live;
-        let real = channel::Channel::at(channel.key, incarnation, at(channel.from), resumed);
+        let real = channel::Channel::at(channel.key.id, incarnation, at(channel.from), resumed);
         self.real.add(real, &mut self.outbound);
         self.real.keep_alive(channel.key.id, alive);
         self.channels.push(channel);
@@ -389,7 +389,7 @@ impl Client {
         self.outbound.advance(written.len());
         self.half.extend(written);
         self.read();
-        for id in self.outbound.take_written().ended {
+        while let Some(id) = self.outbound.take_ended() {
             self.real.remove(id);
         }
     }
