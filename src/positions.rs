@@ -1,10 +1,13 @@
-//! Acknowledged positions of durable subscriptions: the task that keeps and writes them, and its handle.
+//! The acknowledged positions of durable subscriptions: the task that keeps and writes them, and its handle.
 //!
-//! The task observes the router, and so knows which durable subscriptions there are; sessions tell it what was
-//! acknowledged. Whoever asks it after the router has applied something finds that known here
-//! ([`ObserverInbox`]). Beginnings and ends are written at once. Acknowledgements are written together after
-//! `feed.ack_delay`, and sooner when a session ends. One write is under way at a time and is repeated until it succeeds;
-//! what comes meanwhile waits for the next. What waits is bounded by the number of subscriptions: each has one position.
+//! The task observes the router, and so knows which durable subscriptions there are. Sessions tell it what was
+//! acknowledged. Whoever asks it about something that the router has applied finds that known here
+//! ([`ObserverInbox`]).
+//!
+//! Beginnings and ends of durable subscriptions are written at once. Acknowledgements are written together after
+//! `feed.ack_delay`, and sooner when a session ends. One write is under way at a time and is repeated until it
+//! succeeds; what comes meanwhile waits for the next. What waits is bounded by the number of subscriptions: each has
+//! one position.
 
 mod pending;
 mod writer;
@@ -37,7 +40,7 @@ const BEGINNING_PATIENCE: Duration = Duration::from_secs(5);
 enum Request {
     /// A client of this subscription has handled everything up to here.
     Acknowledge(Incarnation, Position),
-    /// What waits is to be written now.
+    /// Asks for what waits to be written now.
     Flush,
     /// Asks for the furthest position known here; `None` if the subscription is not durable.
     Find(String, oneshot::Sender<Option<Position>>),
@@ -45,7 +48,7 @@ enum Request {
     WaitWritten(Scope, oneshot::Sender<()>),
 }
 
-/// The part of what waits whose writing is waited for.
+/// The part of what waits that has to be written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Scope {
     /// Beginnings and ends of durable subscriptions.
@@ -70,7 +73,7 @@ impl Positions {
             .is_ok()
     }
 
-    /// Has what waits written now, and `at` acknowledged before.
+    /// Acknowledges `at`, and asks for what waits to be written now.
     pub(crate) async fn flush(&self, incarnation: &Incarnation, at: Option<Position>) {
         if let Some(at) = at {
             self.send(Request::Acknowledge(incarnation.clone(), at))
@@ -79,8 +82,8 @@ impl Positions {
         self.send(Request::Flush).await;
     }
 
-    /// Returns the position from which a client of this subscription goes on that does not say where it is: the furthest
-    /// one that any node has written or this one knows. `None` if the subscription is not durable.
+    /// Returns the position from which a client goes on that does not name one: the furthest that any node has
+    /// written or this node knows. `None` if the subscription is not durable.
     pub(crate) async fn resume(&self, id: &str) -> Result<Option<Cursor>, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Find(id.to_owned(), reply)).await;
@@ -89,7 +92,7 @@ impl Positions {
         };
         let mut stored = self.store.find_position(id).await?;
         if stored.is_none() {
-            // It is new here: its beginning is being written.
+            // It is new here, and its beginning is being written.
             self.structure_written(BEGINNING_PATIENCE).await;
             stored = self.store.find_position(id).await?;
         }

@@ -1,4 +1,4 @@
-//! What is known of each durable subscription, and what of it waits to be written. Pure.
+//! The durable subscriptions as they are known here, and the part of that which waits to be written. Pure.
 
 use std::collections::HashMap;
 
@@ -11,10 +11,10 @@ use crate::{
     subscription::SubscriptionId,
 };
 
-/// The durable subscriptions, and the changes since the last write.
+/// The durable subscriptions, and their changes since the last write.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    known: HashMap<SubscriptionId, Known>,
+    known: HashMap<SubscriptionId, KnownPosition>,
     whole: Option<DurableSnapshot>,
     ended: HashMap<SubscriptionId, Position>,
     begun: HashMap<SubscriptionId, Beginning>,
@@ -22,21 +22,21 @@ pub(crate) struct Pending {
     waiters: Vec<oneshot::Sender<()>>,
 }
 
-/// What is known of one of them.
+/// The position of one durable subscription, as known here.
 #[derive(Clone, Copy, Debug)]
-struct Known {
-    /// Where it was made: what is told of an earlier one under the same id is not of it. (A later one comes
-    /// with a beginning, or goes on with the same position.)
+struct KnownPosition {
+    /// The position at which the subscription was made. Acknowledgements of an earlier one under the same id do not
+    /// count. (A later one begins anew, or goes on with the same position.)
     since: Position,
     /// The furthest position known here; [`Position::START`] if only the database knows more.
     at: Position,
 }
 
-/// One write.
+/// The content of one write.
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) changes: PositionChanges,
-    /// Whether it has beginnings or ends.
+    /// True if it has beginnings or ends.
     pub(super) structural: bool,
     pub(super) waiters: Vec<oneshot::Sender<()>>,
 }
@@ -45,7 +45,7 @@ impl Pending {
     pub(crate) fn begun(&mut self, incarnation: Incarnation, at: Position) {
         let Incarnation { id, since } = incarnation;
         self.acknowledged.remove(&id);
-        self.known.insert(id.clone(), Known { since, at });
+        self.known.insert(id.clone(), KnownPosition { since, at });
         self.begun.insert(id, Beginning { at, seen: true });
     }
 
@@ -56,16 +56,16 @@ impl Pending {
         self.ended.insert(id, at);
     }
 
-    /// Nothing is stored any more: all that is known is to be written. Of a subscription that has
-    /// acknowledged nothing here, only its beginning can be known: what it acknowledged comes again.
+    /// Queues everything that is known, because nothing is stored any more. Of a subscription that has acknowledged
+    /// nothing on this node, only the beginning can be known: events that it acknowledged elsewhere come again.
     pub(super) fn lost(&mut self) {
-        for (id, Known { at, .. }) in &self.known {
+        for (id, KnownPosition { at, .. }) in &self.known {
             let found = Beginning {
                 at: *at,
                 seen: false,
             };
             self.begun.entry(id.clone()).or_insert(found);
-            // Another node, which knows less, may write the beginning.
+            // Another node, which knows less, may be the one that writes the beginning.
             if *at > Position::START {
                 self.acknowledged.insert(id.clone(), *at);
             }
@@ -76,12 +76,12 @@ impl Pending {
     pub(super) fn replaced(&mut self, all: &[Incarnation], at: Position) {
         let mut known = HashMap::with_capacity(all.len());
         for Incarnation { id, since } in all {
-            let new = Known {
+            let new = KnownPosition {
                 since: *since,
                 at: Position::START,
             };
             let mut here = self.known.remove(id).unwrap_or(new);
-            // Connections of the time before stay.
+            // Connections from before stay.
             here.since = here.since.min(*since);
             known.insert(id.clone(), here);
             let found = Beginning { at, seen: false };
@@ -96,7 +96,7 @@ impl Pending {
         });
     }
 
-    /// Whether that is news.
+    /// Moves a position forward; false if that changes nothing.
     pub(crate) fn acknowledged(&mut self, incarnation: &Incarnation, at: Position) -> bool {
         match self.known.get_mut(&incarnation.id) {
             Some(known) if known.since <= incarnation.since && known.at < at => {
@@ -120,12 +120,12 @@ impl Pending {
             || (all && !self.acknowledged.is_empty())
     }
 
-    /// Someone wants to know when what waits is written.
+    /// Has someone told when what waits now is written.
     pub(super) fn add_waiter(&mut self, waiter: oneshot::Sender<()>) {
         self.waiters.push(waiter);
     }
 
-    /// Everything that waits, to be written.
+    /// Takes everything that waits.
     pub(super) fn take(&mut self) -> Work {
         Work {
             structural: self.waits(false),

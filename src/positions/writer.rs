@@ -1,4 +1,4 @@
-//! The task that owns the positions.
+//! The task that writes positions.
 
 use std::{
     sync::Arc,
@@ -83,7 +83,7 @@ impl Writer {
             Observed::DurableEnded(id, at) => self.pending.ended(id, at),
             Observed::DurableReplaced(all, at) => self.pending.replaced(&all, at),
             Observed::PositionsLost => self.pending.lost(),
-            // Of those that were durable, other observations tell.
+            // Other observations tell of those that were durable.
             Observed::Loaded(_) | Observed::Deleted(_) => return,
         }
         self.write_within(Duration::ZERO);

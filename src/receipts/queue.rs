@@ -1,4 +1,4 @@
-//! Receipts that wait to be written, and which deletes have none yet. Pure.
+//! The receipts that wait to be written, and the deletes that have none yet. Pure.
 
 use std::collections::{BTreeSet, VecDeque};
 

@@ -54,7 +54,7 @@ impl Router {
             kind,
         } = change;
         if !matches!(kind, FeedChangeKind::Operation(_)) {
-            // Whatever this is, it has its place behind the events before it.
+            // It comes behind the events before it.
             self.delivery.flush(&mut self.registry).await;
         }
         let before = self.position;
@@ -98,8 +98,8 @@ impl Router {
         Some(PastChange::new(position, wall_time, kind))
     }
 
-    /// Delivers an event. Those whose filters cannot be matched with it become invalid here: `before` is
-    /// where the feed was.
+    /// Delivers an event. Subscriptions whose filters cannot be matched with it become invalid. `before` is the
+    /// feed's position before the event.
     pub(super) async fn apply_event(
         &mut self,
         document: &RawDocument,
@@ -113,16 +113,16 @@ impl Router {
         if delivered.is_err() {
             Box::pin(self.blame_panics(document, change, before)).await;
         }
-        if !self.delivery.matched.dear.is_empty() {
-            Box::pin(self.blame_dear(change, before)).await;
+        if !self.delivery.matched.too_expensive.is_empty() {
+            Box::pin(self.blame_too_expensive(change, before)).await;
         }
         if !self.delivery.matched.undecided.is_empty() {
             Box::pin(self.pass_over_undecided(before)).await;
         }
     }
 
-    /// The initial load, and every later one: what is gone ends, what changed is told, and where
-    /// history was lost every connection that stays is told of the gap.
+    /// Applies a load, the first one or a later one. Subscriptions that are gone end, changed ones are announced, and
+    /// if history was lost, every connection that stays hears of the gap.
     pub(super) async fn apply_reload(&mut self, reload: Reload) {
         let before = self.position;
         self.position = self.position.max(reload.position);
@@ -139,7 +139,7 @@ impl Router {
         answer(reload.applied, ());
     }
 
-    /// `missed` is why events may be missing, and where they begin to be.
+    /// Replaces all subscriptions. `missed` says why events may be missing, and after which position.
     async fn replace_all(&mut self, all: Table, when: When, missed: Option<(GapReason, Position)>) {
         let difference = self.subscriptions.replace_all(all);
         for (slot, removed) in difference.gone {
@@ -148,7 +148,7 @@ impl Router {
         let durable = self.subscriptions.durable();
         let replaced = Observed::DurableReplaced(durable, self.position);
         self.observers.publish(replaced).await;
-        // First the gap: a client that broke off before it would go on behind it without knowing.
+        // The gap comes first: a client that broke off before it would go on behind it without knowing.
         if let Some((reason, after)) = missed {
             self.notify_gap(reason, after).await;
         }
@@ -197,7 +197,7 @@ impl Router {
         let same = before.filter(|b| b.subscription.key() == entry.subscription.key());
         entry.since = same.map_or(self.position, |before| before.since);
         let was = before.is_some_and(|before| before.subscription.durable);
-        // A document that cannot be read loses no position by it.
+        // A document that cannot be read does not cost the subscription its position.
         entry.subscription.durable |= was && entry.error().is_some();
         if let Some(observed) = durability(&entry, before, self.position) {
             self.observers.publish(observed).await;
@@ -264,8 +264,8 @@ impl When {
     }
 }
 
-/// Returns what a write at `at` did to a subscription's being durable; `before` is what it was. Another document that
-/// takes an id over goes on where the one before was: its clients stay, and acknowledge as before.
+/// Returns whether a write at `at` made a subscription durable, or ended that. A document that takes over the id of
+/// another one goes on from its position: the clients stay, and acknowledge as before.
 fn durability(stored: &Entry, before: Option<&Entry>, at: Position) -> Option<Observed> {
     let incarnation = stored.incarnation()?;
     let was = before.is_some_and(|before| before.subscription.durable);

@@ -1,33 +1,33 @@
-//! The recent past, in memory: what clients that were away for a moment are served from, at no cost to
-//! the database. Bounded by bytes and by age. Pure.
+//! The backlog: recent changes, kept in memory for clients that were away for a moment, at no cost to the database.
+//! Bounded by bytes and by age. Pure.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::PastBatch;
 use crate::{budget::ByteBudget, config, position::Position};
 
-/// Bytes of batches in one answer, so that a long past is read in pieces.
+/// The size of one answer, so that a long backlog is read in pieces.
 const SLICE_BYTES: usize = 512 * 1024;
 
-/// The last batches that the router applied.
+/// The last batches that the router has applied.
 #[derive(Debug)]
 pub(super) struct Backlog {
     batches: VecDeque<Arc<PastBatch>>,
-    /// Everything after this, up to the router's position, is here.
+    /// Every change after this, up to the router's position, is here.
     start: Position,
     max_bytes: usize,
     max_age: Duration,
-    /// Counts what is here, with all encodings of its events.
+    /// Counts the batches that are here, with all encodings of their events.
     kept: ByteBudget,
-    /// Counts what others still hold of what was forgotten.
+    /// Counts batches that were dropped here and are still held elsewhere.
     waiting: ByteBudget,
 }
 
-/// A piece of the past.
+/// A piece of the backlog.
 #[derive(Debug)]
 pub(super) struct Slice {
     pub(super) batches: Vec<Arc<PastBatch>>,
-    /// Whether nothing comes after it.
+    /// True if nothing comes after it.
     pub(super) complete: bool,
 }
 
@@ -43,7 +43,7 @@ impl Backlog {
         }
     }
 
-    /// Forgets everything: the past begins at `start`.
+    /// Drops everything. The backlog begins at `start`.
     pub(super) fn restart(&mut self, start: Position) {
         for batch in self.batches.drain(..) {
             batch.release_from_backlog(&self.waiting);
@@ -51,7 +51,7 @@ impl Backlog {
         self.start = start;
     }
 
-    /// Adds what was just applied, and forgets what is too much or too old.
+    /// Adds a batch that was just applied, and drops what is too much or too old.
     pub(super) fn add(&mut self, batch: PastBatch) {
         if !batch.changes.is_empty() {
             batch.charge_to_backlog(&self.kept);
@@ -72,8 +72,8 @@ impl Backlog {
         usize::try_from(self.kept.bytes()).unwrap_or(usize::MAX)
     }
 
-    /// Adds what came before: everything after `from`, in order, as it was read from the database. As much
-    /// of it is kept as there is room for, the newest first. Nothing is if it does not reach what is here.
+    /// Adds everything after `from`, in order, as it was read from the oplog. As much of it is kept as there is room
+    /// for, the newest first; nothing if it does not reach up to the backlog.
     pub(super) fn add_before(&mut self, from: Position, older: &[Arc<PastBatch>]) {
         let begin = self.start;
         if older.last().is_none_or(|last| last.position < begin) {
@@ -103,13 +103,13 @@ impl Backlog {
         }
     }
 
-    /// From where on everything is here.
+    /// Returns the position after which everything is here.
     pub(super) fn start(&self) -> Position {
         self.start
     }
 
-    /// The batches with changes after `from`, as many as one answer holds; `None` if the backlog
-    /// does not reach back so far.
+    /// Returns the batches with changes after `from`, as many as fit one answer; `None` if the backlog does not reach
+    /// back so far.
     pub(super) fn after(&self, from: Position) -> Option<Slice> {
         if from < self.start {
             return None;
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(backlog.start(), at(1));
     }
 
-    /// Of its own events alone: what others hold beside it takes no room in it.
+    /// The budget counts only what is in the backlog.
     #[test]
     fn the_encodings_of_its_events_count_and_end_with_them() {
         let mut backlog = window_of(1 << 20, Duration::from_mins(1));
@@ -234,7 +234,7 @@ mod tests {
         backlog.add(encoded());
         assert!(backlog.bytes() > length + 1_000);
         drop(elsewhere);
-        // A replay wants another dialect.
+        // A replay asks for another dialect.
         let before = backlog.bytes();
         let batch = Arc::clone(&backlog.after(Position::START).unwrap().batches[0]);
         let change = &batch.changes[0];
@@ -274,14 +274,14 @@ mod tests {
         assert_eq!(backlog.start(), at(2));
         assert_eq!(times(&backlog.after(at(2)).unwrap()), [3, 6, 9, 20]);
         assert_eq!(times(&backlog.after(at(6)).unwrap()), [9, 20]);
-        // It reached further than where the backlog begins.
+        // The oplog was read beyond the start of the backlog.
         let backlog = joined(1 << 20, 7);
         assert_eq!(times(&backlog.after(at(2)).unwrap()), [3, 6, 20]);
-        // There is room for one.
+        // There is room for one batch.
         let backlog = joined(2_000, 9);
         assert_eq!(backlog.start(), at(6));
         assert_eq!(times(&backlog.after(at(6)).unwrap()), [9, 20]);
-        // It did not reach it.
+        // The oplog was not read far enough.
         assert_eq!(joined(1 << 20, 10).start(), at(10));
     }
 

@@ -1,8 +1,8 @@
-//! Changes: what the feed hands to the router, and what is kept of it for replays.
+//! Changes: those that the feed hands to the router, and those that replays look through.
 //!
-//! The two are different types. A [`FeedChange`] is an order to apply something; the router applies each exactly once.
-//! A [`PastChange`] is a record that replays look through, any number of times. Those of the backlog were applied by this
-//! node; those that the oplog or the archive shows were not, and may say less.
+//! They are different types. A [`FeedChange`] is to be applied, and the router does so exactly once. A [`PastChange`]
+//! is a record. The records of the backlog are changes that this node has applied; those read from the oplog or the
+//! archive it has not, and they may say less.
 
 use std::{num::NonZeroU32, sync::Arc, time::Instant};
 
@@ -22,7 +22,7 @@ use crate::{
     telemetry::Unapplied,
 };
 
-/// A message from the feed to the router. Their order is the order of everything.
+/// A message from the feed to the router. The order of these messages is the order of everything.
 #[derive(Debug)]
 pub(crate) enum FromFeed {
     /// Changes since the last message.
@@ -79,18 +79,18 @@ pub(crate) struct Reload {
     pub position: Position,
     /// The reason why changes before that position may have been missed, if they may.
     pub missed: Option<GapReason>,
-    /// Is told once the load is applied.
+    /// Is told when the load is applied.
     pub applied: oneshot::Sender<()>,
 }
 
-/// What subscriptions can be over.
+/// The sources that subscriptions can have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Source {
     /// The collection `events`.
     Events,
 }
 
-/// What one commit did to one document of a source. The documents lie in the reply of the batch.
+/// The effect of one commit on one document of a source. The documents lie in the reply of the batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Operation {
     pub source: Source,
@@ -189,7 +189,7 @@ impl PastBatch {
     }
 
     /// Charges the batch to what waits, until its last holder drops it, unless it is charged already. Its frames are
-    /// charged by themselves.
+    /// charged separately.
     pub(crate) fn charge_to_waiting(&self, waiting: &ByteBudget) {
         self.charge.to_waiting(waiting, self.reply.as_bytes().len());
     }
@@ -199,7 +199,7 @@ impl PastBatch {
         self.charge.to_backlog(backlog, self.bytes());
     }
 
-    /// Releases the charge to the backlog. Whoever still holds the batch is waiting for it.
+    /// Releases the backlog from the charge. Whoever still holds the batch is waiting for it.
     pub(super) fn release_from_backlog(&self, waiting: &ByteBudget) {
         self.charge.release();
         self.charge_to_waiting(waiting);
@@ -257,7 +257,7 @@ pub(crate) struct PastChange {
     encodings: Encodings,
 }
 
-/// What a replay can meet.
+/// The kinds of changes that a replay can meet.
 #[derive(Clone, Debug)]
 pub(crate) enum PastChangeKind {
     /// A document of a source was written.

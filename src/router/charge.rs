@@ -1,10 +1,10 @@
-//! The memory account of a batch: charged to what waits on this node, or to the backlog, never to both.
+//! The memory account of a batch. Its bytes are charged to what waits on this node, or to the backlog, never to both.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::budget::{ByteBudget, Reservation};
 
-/// The account that a batch is charged to at the moment. Those who share a batch share its charge.
+/// The account to which a batch is charged at the moment. All who share the batch share the charge.
 #[derive(Default, Debug)]
 pub(super) struct BatchCharge(Mutex<Charged>);
 
@@ -30,7 +30,7 @@ impl BatchCharge {
         *self.lock() = Charged::Backlog(backlog.reserve(bytes));
     }
 
-    /// Charges nobody any more.
+    /// Releases whoever is charged.
     pub(super) fn release(&self) {
         *self.lock() = Charged::Nobody;
     }

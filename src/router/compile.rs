@@ -7,8 +7,8 @@ use tokio::task::spawn_blocking;
 
 use crate::{filter::Limits, subscription::CompiledSubscription};
 
-/// Compiles documents, in order, on a thread for work that takes long: filters are users', and this may be
-/// called where sockets are served.
+/// Compiles documents, in order, on a thread for long work: filters come from users, and callers may run where
+/// sockets are served.
 pub(crate) async fn compile_off_thread(
     documents: Vec<RawDocumentBuf>,
     limits: Limits,
@@ -17,7 +17,7 @@ pub(crate) async fn compile_off_thread(
     let compiling = spawn_blocking(|| documents.into_iter().map(compile).collect());
     match compiling.await {
         Ok(compiled) => compiled,
-        // A fault that is not of one filter.
+        // The panic was not that of one filter.
         Err(error) => resume_unwind(error.into_panic()),
     }
 }

@@ -1,4 +1,4 @@
-//! Encoding events for the wire: each at most once in each dialect that somebody wants.
+//! Encoding events for the wire: at most once in each dialect that somebody wants.
 
 use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
@@ -23,9 +23,9 @@ pub(crate) struct EventEncoder {
     pub deployment: DeploymentId,
     /// Stands for a missing `source`.
     pub default_source: String,
-    /// Frames count here while they wait.
+    /// Counts frames while they wait.
     pub budget: ByteBudget,
-    /// Counts events that cannot be encoded, or in part.
+    /// Counts events that could not be encoded completely.
     pub undecodable: Counter,
 }
 
@@ -82,8 +82,8 @@ impl EventEncoder {
     }
 }
 
-/// The encodings of one event, by dialect. Each is made when it is first wanted and shared by all who get it; `None`
-/// where the event cannot be encoded.
+/// The encodings of one event, by dialect. Each is made when it is first wanted, and shared by all who get the event.
+/// `None` if the event cannot be encoded.
 #[derive(Default, Debug)]
 pub(super) struct Encodings([OnceLock<Option<EncodedEvent>>; Dialect::COUNT]);
 
@@ -103,7 +103,7 @@ impl Encodings {
         Some(encoded.as_ref()?.frame(position, &encoder.budget))
     }
 
-    /// Returns the bytes that the encodings take by now, with a frame of each.
+    /// Returns the bytes of the encodings made so far, and of a frame for each.
     pub(super) fn bytes(&self) -> usize {
         let encoded = self.0.iter().filter_map(|encoded| encoded.get()?.as_ref());
         encoded
@@ -112,7 +112,7 @@ impl Encodings {
     }
 }
 
-/// An event as bytes for the wire, and the frame of them that waits somewhere, if one does.
+/// An event as bytes for the wire, and its frame while that waits somewhere.
 #[derive(Debug)]
 struct EncodedEvent {
     bytes: Bytes,

@@ -1,19 +1,21 @@
-//! Observations: what the router has done, published to those who stand above it.
+//! Observations: the router publishes what it has done to those who stand above it.
 //!
-//! The router knows none of its observers. Each gets a bounded queue of its own, of which it takes everything; while one
-//! is full, the router waits. A queue that all observers share could hand each observation to one of them only, or would
-//! have to drop some.
+//! The router does not know its observers. Each has a bounded queue of its own and gets everything; while a queue is
+//! full, the router waits. (One queue for all of them would hand each observation to one observer only, or drop
+//! some.)
 //!
-//! These orders hold, and the observers rely on them:
+//! Observers rely on these orders:
 //!
 //! - Observations come in the order of the feed.
-//! - What is published is in every queue before the router goes on: before it pushes the frame that shows the change
-//!   (`updated`), announces the position as applied, or answers whoever asks next. Only the ends of a deleted
-//!   subscription's connections are told first, since the observation carries what tells of their close.
-//! - An observer takes whatever was published before a request came, and then the request ([`ObserverInbox`]). So
-//!   whoever has heard from the router, in any way, that something is applied, and then asks an observer, finds it
-//!   applied there too: a position that is acknowledged behind `updated` belongs to a subscription that is known to be
-//!   durable, and a node that vouches for its deletes up to a position knows all of them.
+//! - The router puts an observation into every queue before it goes on: before it pushes a frame that shows the
+//!   change (`updated`), announces the position as applied, or answers its next input. Only the connections of a
+//!   deleted subscription are told of their end before, since the observation carries the proof of their close.
+//! - An observer handles a request after everything that was published before the request was sent
+//!   ([`ObserverInbox`]).
+//!
+//! So whoever has learned from the router, in any way, that something is applied, and then asks an observer, finds it
+//! applied there too. An acknowledgement that follows an `updated` frame meets a subscription that is known to be
+//! durable. A node that vouches for its deletes up to a position knows all of them.
 
 use std::{future::pending, sync::Arc, time::Instant};
 
@@ -23,7 +25,7 @@ use tokio::sync::mpsc;
 use super::registry::Closed;
 use crate::{position::Position, protocol::Ending, subscription::SubscriptionId};
 
-/// Observations that may wait for one observer. None of them waits for the database while it takes them.
+/// Observations that may wait for one observer. Observers never wait for the database while they take them.
 const OBSERVATIONS_AHEAD: usize = 4_096;
 
 /// Something that the router has done.
@@ -33,12 +35,12 @@ pub(crate) enum Observed {
     Loaded(Position),
     /// A subscription was deleted.
     Deleted(DeletedSubscription),
-    /// A subscription was made durable, or was made so: from this position on.
+    /// A subscription is durable from this position on: it was made so, or became so.
     BecameDurable(Incarnation, Position),
     /// A durable subscription was deleted, or is no longer durable: from this position on.
     DurableEnded(SubscriptionId, Position),
-    /// All subscriptions were replaced at this position: these are the durable ones. Of none that went with it a
-    /// [`Observed::DurableEnded`] tells.
+    /// All subscriptions were replaced at this position, and these are the durable ones. No
+    /// [`Observed::DurableEnded`] tells of those that are gone.
     DurableReplaced(Arc<[Incarnation]>, Position),
     /// The collection of acknowledged positions is gone.
     PositionsLost,
@@ -63,7 +65,7 @@ pub(crate) struct DeletedSubscription {
     pub ending: Ending,
     /// The time at which its connections were told to end.
     pub decided: Instant,
-    /// Resolves for each of its connections when that is closed.
+    /// One for each of its connections; it resolves when the connection is closed.
     pub closed: Arc<[Closed]>,
 }
 
@@ -102,12 +104,12 @@ impl Observations {
     }
 }
 
-/// The input of an observer: observations, and requests of others in their place among them.
+/// The input of an observer: observations and requests, each request in its place among the observations.
 #[derive(Debug)]
 pub(crate) struct ObserverInbox<T> {
     observations: Observations,
     requests: mpsc::Receiver<T>,
-    /// A request that was taken, while observations from before it may be left.
+    /// A request that was received, while observations from before it may still be in the queue.
     held: Option<T>,
 }
 
@@ -127,8 +129,8 @@ impl<T> ObserverInbox<T> {
         }
     }
 
-    /// Returns the next input; `None` once nobody can send requests any more. Loses nothing if dropped before it is
-    /// done.
+    /// Returns the next input; `None` once nobody can send requests any more. Nothing is lost if the future is
+    /// dropped.
     pub(crate) async fn next(&mut self) -> Option<ObserverInput<T>> {
         if self.held.is_none() {
             tokio::select! {
@@ -138,7 +140,7 @@ impl<T> ObserverInbox<T> {
                 request = self.requests.recv() => self.held = Some(request?),
             }
         }
-        // Whatever was published before the request was sent is in the queue by now.
+        // Everything that was published before the request was sent is in the queue by now.
         match self.observations.0.try_recv() {
             Ok(observed) => Some(ObserverInput::Observed(observed)),
             Err(_) => self.held.take().map(ObserverInput::Request),
@@ -185,7 +187,7 @@ mod tests {
         one_more.await;
     }
 
-    /// Whoever asks after the router has published finds that applied, on whatever thread each of them runs.
+    /// Whoever asks after the router has published something finds it applied, whatever threads they run on.
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn what_was_published_before_a_request_was_sent_comes_before_it() {
         const ROUNDS: u32 = 20_000;

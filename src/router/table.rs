@@ -1,4 +1,4 @@
-//! The subscriptions a node knows, by id and by filter.
+//! The subscriptions that a node knows, by id and by filter.
 
 mod builder;
 mod capacity;
@@ -31,7 +31,7 @@ use crate::{
     subscription::{CompiledSubscription, DocumentKey, FILTER_PANICKED, Status, Subscription},
 };
 
-/// The number of a subscription on this node while it exists; used again afterwards.
+/// The number of a subscription on this node. It is used again once the subscription is gone.
 pub(super) type Slot = u32;
 
 /// All subscriptions, and the index over those that are active.
@@ -41,10 +41,10 @@ pub(crate) struct Table {
     free: Vec<Slot>,
     ids: Ids,
     index: FilterIndex<Slot>,
-    /// All that are invalid, those that no id addresses among them.
+    /// The keys of all that are invalid, of those set aside too.
     invalid: BTreeSet<DocumentKey>,
     unaddressable: Unaddressable,
-    /// Those that are invalid since their filters could not be matched with an event.
+    /// The active subscriptions whose filters could not be matched with an event, and which are invalid since.
     unmatchable: BTreeSet<Slot>,
     expiries: Expiries,
     warnings: Warnings,
@@ -52,30 +52,30 @@ pub(crate) struct Table {
     counts: [u64; Status::ALL.len()],
 }
 
-/// What an event meets.
+/// The subscriptions that an event concerns.
 #[derive(Debug, Default)]
 pub(super) struct Matched {
     /// Subscriptions that match.
     pub(super) slots: Vec<Slot>,
-    /// Subscriptions of which that cannot be decided within their budget.
-    pub(super) dear: Vec<Slot>,
-    /// Subscriptions of which that was not decided, for what others took.
+    /// Those that would exceed their budget of steps.
+    pub(super) too_expensive: Vec<Slot>,
+    /// Those that were not tried, because of what others took.
     pub(super) undecided: Vec<Slot>,
 }
 
 impl Matched {
     pub(super) fn clear(&mut self) {
         self.slots.clear();
-        self.dear.clear();
+        self.too_expensive.clear();
         self.undecided.clear();
     }
 }
 
-/// A filter panicked, or what all filters share.
+/// A panic while an event was matched: of one filter, or of what all filters share.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Panicked;
 
-/// What a reload changed.
+/// The changes that a reload made.
 #[derive(Debug, Default)]
 pub(super) struct Difference {
     pub(super) gone: Vec<(Slot, Entry)>,
@@ -83,7 +83,7 @@ pub(super) struct Difference {
 }
 
 impl Table {
-    /// An empty table that holds so much at most; what is more is known by its id alone, and invalid.
+    /// Returns an empty table with this capacity. Whatever exceeds it is known by its id alone, and invalid.
     pub(crate) fn with_capacity(most: Capacity) -> Self {
         Self {
             occupancy: Occupancy {
@@ -94,18 +94,17 @@ impl Table {
         }
     }
 
-    /// How full it is.
+    /// Returns how full the table is.
     pub(super) fn occupancy(&self) -> Occupancy {
         self.occupancy
     }
 
-    /// How many subscriptions have an id.
+    /// Returns the number of subscriptions that have an id.
     pub(crate) fn len(&self) -> usize {
         self.ids.len()
     }
 
-    /// Makes or replaces a subscription. Returns its slot if it existed before and is
-    /// different now.
+    /// Makes or replaces a subscription. Returns its slot if it existed before and is different now.
     pub(super) fn upsert(&mut self, entry: Entry, filter: Option<Filter>) -> Option<Slot> {
         if self.is_unaddressable(&entry.subscription) {
             self.set_aside(&entry);
@@ -130,22 +129,22 @@ impl Table {
         Some(slot)
     }
 
-    /// Puts a document in the place of another one of the same id, which is set aside where it is not an
-    /// earlier state of the same. The filter is left to the caller.
+    /// Replaces the document in a slot by another one of the same id. If they are not two states of one document, the
+    /// old one is set aside. The filter is left to the caller.
     fn replace(&mut self, slot: Slot, mut entry: Entry) {
         let Some(old) = self.forget(slot) else { return };
         let same = old.subscription.key() == entry.subscription.key();
         if same {
             entry.since = entry.since.max(old.since);
         }
-        // The subscription comes first where there is not room for both.
+        // If there is not room for both, the subscription comes first.
         self.fill(slot, entry);
         if !same {
             self.set_aside(&old);
         }
     }
 
-    /// The document as it may be held in the place of what is in its slot now: whole, if there is room.
+    /// Returns a document as it may be held in place of the one in its slot: whole if there is room.
     fn fitted(&self, entry: Entry, slot: Option<Slot>) -> Entry {
         if self.has_room_for(&entry, slot) {
             entry
@@ -154,8 +153,8 @@ impl Table {
         }
     }
 
-    /// Whether a document is no subscription beside those that there are: it has no id, or another one
-    /// has its id as a string.
+    /// Whether a document is no subscription beside the others: it has no id, or another document has its id as a
+    /// string.
     pub(super) fn is_unaddressable(&self, subscription: &Subscription) -> bool {
         let Some(id) = subscription.id() else {
             return true;
@@ -164,7 +163,7 @@ impl Table {
         held.is_some_and(|held| !subscription.key().prevails_over(&held.subscription.key()))
     }
 
-    /// Whether a document may be held whole, in the place of what is in its slot now.
+    /// Whether a document may be held whole, in place of the one in its slot.
     fn has_room_for(&self, entry: &Entry, slot: Option<Slot>) -> bool {
         let mut without = self.occupancy;
         let old = slot.and_then(|slot| self.get(slot));
@@ -177,7 +176,7 @@ impl Table {
         })
     }
 
-    /// Keeps a document apart, whole if there is room.
+    /// Sets a document aside, whole if there is room.
     fn set_aside(&mut self, entry: &Entry) {
         let subscription = &entry.subscription;
         let key = subscription.key();
@@ -197,8 +196,7 @@ impl Table {
         }
     }
 
-    /// Adds a subscription that has an id, and one that is not known yet. Its filter is left to the
-    /// caller.
+    /// Adds a subscription that has an id and is not known yet. Its filter is left to the caller.
     fn insert(&mut self, entry: Entry) -> Slot {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -251,7 +249,7 @@ impl Table {
         Some(old)
     }
 
-    /// Removes the subscription of this key. Nothing is returned where it was kept apart.
+    /// Removes the subscription of this key. `None` if there is none, or if its document had been set aside.
     pub(super) fn remove(&mut self, key: &DocumentKey) -> Option<(Slot, Entry)> {
         if self.take_back(key) {
             return None;
@@ -265,14 +263,14 @@ impl Table {
         Some((slot, old))
     }
 
-    /// The document that is the subscription of this id now that none is, if there is one.
+    /// Returns the document that becomes the subscription of this id, now that it has none.
     pub(super) fn successor(&mut self, id: &str) -> Option<Successor> {
         let successor = self.unaddressable.successor(id)?;
         self.take_back(&DocumentKey::of(&successor.document))
             .then_some(successor)
     }
 
-    /// Sets a document aside no more; false if it was not.
+    /// Forgets a document that was set aside; false if it was not.
     fn take_back(&mut self, key: &DocumentKey) -> bool {
         if let Some(bytes) = self.unaddressable.held_bytes(key) {
             self.occupancy.remove(bytes);
@@ -285,10 +283,11 @@ impl Table {
         was
     }
 
-    /// Makes `new` the whole truth. What stays keeps its slot.
+    /// Replaces the whole table. Subscriptions that stay keep their slots.
     pub(super) fn replace_all(&mut self, new: Self) -> Difference {
         let mut old = std::mem::replace(self, new);
-        self.warnings.after(std::mem::take(&mut old.warnings));
+        self.warnings
+            .continue_from(std::mem::take(&mut old.warnings));
         let mut difference = Difference::default();
         if old.slots.is_empty() {
             return difference;
@@ -345,7 +344,7 @@ impl Table {
         self.index.rekey(|slot| slots[slot as usize]);
     }
 
-    /// The slot of an id.
+    /// Returns the slot of an id.
     pub(super) fn slot(&self, id: &str) -> Option<Slot> {
         self.ids.find(id, |slot| self.is(slot, id))
     }
@@ -355,12 +354,12 @@ impl Table {
             .is_some_and(|entry| entry.subscription.id().as_deref() == Some(id))
     }
 
-    /// The subscription in a slot.
+    /// Returns the subscription in a slot.
     pub(super) fn get(&self, slot: Slot) -> Option<&Entry> {
         self.slots.get(slot as usize)?.as_ref()
     }
 
-    /// Whether exactly this document is what the table holds under its id.
+    /// Whether the table holds exactly this document under its id.
     pub(super) fn holds(&self, document: &RawDocument) -> bool {
         self.held(&DocumentKey::of(document))
             .is_some_and(|entry| *entry.subscription.document == *document)
@@ -371,7 +370,7 @@ impl Table {
         (held.subscription.key() == *key).then_some(held)
     }
 
-    /// Adds what is wrong with a document that nothing in it shows.
+    /// Adds a fault that the document itself does not show.
     pub(super) fn judge(&self, read: &mut CompiledSubscription) {
         if read.error().is_none()
             && let Some(fault) = self.fault(&read.subscription.document)
@@ -380,7 +379,7 @@ impl Table {
         }
     }
 
-    /// What is wrong with a document, as it is applied.
+    /// Returns the fault of a document, as it is applied.
     fn fault(&self, document: &RawDocument) -> Option<&str> {
         let key = DocumentKey::of(document);
         if let Some(fault) = self.unaddressable.fault(&key) {
@@ -392,8 +391,8 @@ impl Table {
         same.then_some(fault)
     }
 
-    /// Finds every active subscription whose filter matches or is too expensive, and that had not expired
-    /// when the event was committed. That is asked of each commit alone: the servers' clocks may go back.
+    /// Finds every active subscription whose filter matches, or is too expensive to tell. One that had expired when
+    /// the event was committed is left out. Each commit is compared by itself, since the servers' clocks may go back.
     pub(super) fn matching(
         &self,
         document: &RawDocument,
@@ -403,10 +402,11 @@ impl Table {
         matched.clear();
         let Matched {
             slots,
-            dear,
+            too_expensive,
             undecided,
         } = &mut *matched;
-        let matching = AssertUnwindSafe(|| self.index.matching_within(document, slots, dear));
+        let matching =
+            AssertUnwindSafe(|| self.index.matching_within(document, slots, too_expensive));
         let mut effort = catch_unwind(matching).map_err(|_| Panicked)?;
         undecided.append(&mut effort.undecided);
         if self.expiries.any_before(committed) {
@@ -415,18 +415,18 @@ impl Table {
                     .is_some_and(|entry| entry.subscription.gets(committed))
             };
             slots.retain(gets);
-            dear.retain(gets);
+            too_expensive.retain(gets);
             undecided.retain(gets);
         }
         Ok(effort)
     }
 
-    /// The subscriptions whose filters panic on a document.
+    /// Returns the subscriptions whose filters panic on a document.
     pub(super) fn panicking(&self, document: &RawDocument) -> Vec<Slot> {
         self.index.panicking(document)
     }
 
-    /// Makes a subscription invalid that is active, until its document changes. Says whether it was.
+    /// Makes an active subscription invalid until its document changes; false if it was not active.
     pub(super) fn blame(&mut self, slot: Slot, fault: Box<str>) -> bool {
         if self.get(slot).map(Entry::status) != Some(Status::Active) {
             return false;
@@ -440,17 +440,17 @@ impl Table {
         true
     }
 
-    /// How many subscriptions are invalid since their filters could not be matched.
+    /// Returns the number of subscriptions that are invalid because their filters could not be matched.
     pub(super) fn unmatchable(&self) -> usize {
         self.unmatchable.len()
     }
 
-    /// When the next subscription expires.
+    /// Returns the time at which the next subscription expires.
     pub(super) fn next_expiry(&self) -> Option<DateTime> {
         self.expiries.next()
     }
 
-    /// Keys of invalid subscriptions in order, after one, at most `limit`.
+    /// Returns the keys of invalid subscriptions in order, after one, at most `limit`.
     pub(super) fn invalid_after(
         &self,
         after: Option<&DocumentKey>,
@@ -461,12 +461,12 @@ impl Table {
         after.take(limit).cloned().collect()
     }
 
-    /// Says in the log what there is to say of documents, once each.
+    /// Logs what is wrong with documents, each fault once.
     pub(super) fn log_warnings(&mut self) {
-        self.warnings.say();
+        self.warnings.log();
     }
 
-    /// All durable subscriptions.
+    /// Returns all durable subscriptions.
     pub(super) fn durable(&self) -> Arc<[Incarnation]> {
         let all = self.slots.iter().flatten();
         all.filter(|entry| entry.subscription.durable)
@@ -474,12 +474,12 @@ impl Table {
             .collect()
     }
 
-    /// Filters that the index can only try one by one.
+    /// Returns the number of filters that the index can only try one by one.
     pub(super) fn scanned(&self) -> u64 {
         self.index.scanned() as u64
     }
 
-    /// How many there are of each status, in the order of [`Status::ALL`].
+    /// Returns the number of subscriptions of each status, in the order of [`Status::ALL`].
     pub(super) fn counts(&self) -> [u64; Status::ALL.len()] {
         self.counts
     }

@@ -47,10 +47,10 @@ impl Router {
         }
     }
 
-    pub(super) async fn blame_dear(&mut self, change: &PastChange, before: Position) {
+    pub(super) async fn blame_too_expensive(&mut self, change: &PastChange, before: Position) {
         let fault = too_expensive(change.position, self.settings.deployment);
-        let mut dear = std::mem::take(&mut self.delivery.matched.dear);
-        for slot in dear.drain(..) {
+        let mut too_expensive = std::mem::take(&mut self.delivery.matched.too_expensive);
+        for slot in too_expensive.drain(..) {
             self.blame(slot, fault.clone(), before).await;
         }
     }

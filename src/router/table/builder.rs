@@ -1,4 +1,4 @@
-//! A table of many subscriptions at once, made beside the router.
+//! Building a table of many subscriptions at once, beside the router.
 
 use super::{Capacity, Entry, Slot, Table};
 use crate::{
@@ -6,18 +6,18 @@ use crate::{
     subscription::{CompiledSubscription, Subscription},
 };
 
-/// A table in the making. What is gathered is matched once it is finished.
+/// A table that is being built. Events can be matched once it is finished.
 #[derive(Debug)]
 pub(crate) struct TableBuilder {
     table: Table,
     index: IndexBuilder<Slot>,
     limits: Limits,
-    /// Where a document has taken the id of another one, whose filter was added before.
+    /// Slots whose document took the id of another one, whose filter had been added before.
     taken_over: Vec<Slot>,
 }
 
 impl TableBuilder {
-    /// Nothing yet, and what makes filters ready for it, on another thread if need be.
+    /// Returns an empty builder, and the compiler of its filters, which may run on another thread.
     pub(crate) fn start(limits: Limits, most: Capacity) -> (FilterCompiler, Self) {
         let (compiler, index) = filter::index_builder();
         let gathering = Self {
@@ -29,8 +29,8 @@ impl TableBuilder {
         (compiler, gathering)
     }
 
-    /// Adds a subscription and its filter, if that is to match. Of several under one id, which only a
-    /// sharded collection can hold, the first stands.
+    /// Adds a subscription and its filter, if it has an active one. Of several under one id, which only a sharded
+    /// collection can hold, the first one counts.
     pub(crate) fn add(&mut self, subscription: Subscription, filter: Option<CompiledFilter>) {
         let matched = self.take_new(Entry::new(subscription)).and_then(|new| {
             let whole = !new.withheld;
@@ -44,7 +44,7 @@ impl TableBuilder {
         }
     }
 
-    /// The document, if it gets a slot of its own.
+    /// Returns the document if it gets a slot of its own.
     fn take_new(&mut self, entry: Entry) -> Option<Entry> {
         if self.table.is_unaddressable(&entry.subscription) {
             self.table.set_aside(&entry);
@@ -63,7 +63,7 @@ impl TableBuilder {
         None
     }
 
-    /// The table. `compiler` is the one that made the filters ready.
+    /// Returns the table. `compiler` is the one that compiled its filters.
     pub(crate) fn finish(self, compiler: FilterCompiler) -> Box<Table> {
         let mut table = self.table;
         table.index = self.index.finish(compiler);

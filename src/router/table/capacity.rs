@@ -1,13 +1,12 @@
-//! How many subscriptions a node holds, and how many it may.
+//! The number of subscriptions that a node holds, and its limit.
 
 use crate::config;
 
 /// A number of subscriptions, and of bytes of their documents.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Capacity {
-    /// Subscriptions.
     pub subscriptions: usize,
-    /// Bytes of their documents. What is made of their filters takes about as much again.
+    /// Bytes of their documents. Their filters take about as much again.
     pub bytes: usize,
 }
 
@@ -20,17 +19,15 @@ impl From<&config::Limits> for Capacity {
     }
 }
 
-/// What is held of what may be.
+/// The capacity of a table, and how much of it is used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Occupancy {
-    /// What is held.
     pub held: Capacity,
-    /// What may be.
     pub most: Capacity,
 }
 
 impl Default for Occupancy {
-    /// Nothing, without a bound.
+    /// Returns an empty one without a limit.
     fn default() -> Self {
         let most = Capacity {
             subscriptions: usize::MAX,
@@ -51,7 +48,7 @@ impl Occupancy {
         subscriptions <= self.most.subscriptions && bytes <= self.most.bytes
     }
 
-    /// How full it is, for people, once it is nearly full.
+    /// Returns a warning for people once it is nearly full.
     pub(crate) fn warning(&self) -> Option<String> {
         let Capacity {
             subscriptions,

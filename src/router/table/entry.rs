@@ -59,7 +59,7 @@ impl Entry {
             .unwrap_or(Position::START)
     }
 
-    /// Returns which of the subscriptions under its id it is, if it has one.
+    /// Returns its incarnation, if it has an id.
     pub(in super::super) fn incarnation(&self) -> Option<Incarnation> {
         let id = self.subscription.id()?;
         Some(Incarnation {

@@ -1,4 +1,4 @@
-//! When subscriptions expire.
+//! The times at which subscriptions expire.
 
 use std::collections::BTreeSet;
 
@@ -6,11 +6,11 @@ use bson::DateTime;
 
 use super::Slot;
 
-/// The subscriptions that expire, the next one first. Most subscriptions never do, and are not here.
+/// The subscriptions that expire, the next one first. Most never do, and are not here.
 #[derive(Debug)]
 pub(super) struct Expiries {
     order: BTreeSet<(DateTime, Slot)>,
-    /// The first of them, in place: each event is held against it.
+    /// The time of the first one, kept in place because every event is compared with it.
     next: DateTime,
 }
 
@@ -24,7 +24,7 @@ impl Default for Expiries {
 }
 
 impl Expiries {
-    /// A subscription expires then.
+    /// Notes that a subscription expires at a time.
     pub(super) fn insert(&mut self, slot: Slot, at: Option<DateTime>) {
         if let Some(at) = at {
             self.order.insert((at, slot));
@@ -32,7 +32,7 @@ impl Expiries {
         }
     }
 
-    /// It does not any more.
+    /// Forgets that it does.
     pub(super) fn remove(&mut self, slot: Slot, at: Option<DateTime>) {
         if let Some(at) = at {
             self.order.remove(&(at, slot));
@@ -40,12 +40,12 @@ impl Expiries {
         }
     }
 
-    /// When the next one expires.
+    /// Returns the time at which the next subscription expires.
     pub(super) fn next(&self) -> Option<DateTime> {
         self.order.first().map(|(at, _)| *at)
     }
 
-    /// Whether one that is still here has expired at a commit.
+    /// Whether a subscription that is still here had expired at a commit.
     pub(super) fn any_before(&self, committed: DateTime) -> bool {
         self.next < committed
     }

@@ -1,7 +1,7 @@
-//! Which slot the subscription of an id has.
+//! The slots of subscriptions by id.
 //!
-//! The ids themselves lie in the slots and nowhere else: there can be a million of them. The table
-//! keeps a part of each one's hash beside the slot, so that it grows without asking for the ids.
+//! The ids themselves lie in the slots and nowhere else: there can be a million of them. A part of each id's hash
+//! lies beside its slot here, so that the table can grow without reading the ids.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -13,13 +13,13 @@ use super::Slot;
 /// Slots by the hash of their ids.
 #[derive(Debug)]
 pub(super) struct Ids {
-    known: HashTable<Known>,
-    /// Ids are chosen by users: nobody shall be able to choose such as share a place.
+    entries: HashTable<IdEntry>,
+    /// Random: ids are user-chosen and must not collide on purpose.
     seed: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct IdEntry {
     hash: u32,
     slot: Slot,
 }
@@ -27,52 +27,51 @@ struct Known {
 impl Default for Ids {
     fn default() -> Self {
         Self {
-            known: HashTable::new(),
+            entries: HashTable::new(),
             seed: RandomState::new().hash_one(0),
         }
     }
 }
 
 impl Ids {
-    /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.known.len()
+        self.entries.len()
     }
 
-    /// The slot of an id; `is` tells whether a slot holds it.
+    /// Returns the slot of an id. `is` tells whether a slot holds it.
     pub(super) fn find(&self, id: &str, is: impl Fn(Slot) -> bool) -> Option<Slot> {
         let hash = self.hash(id);
         let found = self
-            .known
-            .find(place(hash), |known| known.hash == hash && is(known.slot));
-        found.map(|known| known.slot)
+            .entries
+            .find(spread(hash), |entry| entry.hash == hash && is(entry.slot));
+        found.map(|entry| entry.slot)
     }
 
-    /// Notes the slot of an id that is not known yet.
+    /// Adds the slot of an id that is not known yet.
     pub(super) fn insert(&mut self, id: &str, slot: Slot) {
         let hash = self.hash(id);
-        let known = Known { hash, slot };
-        self.known
-            .insert_unique(place(hash), known, |known| place(known.hash));
+        let entry = IdEntry { hash, slot };
+        self.entries
+            .insert_unique(spread(hash), entry, |entry| spread(entry.hash));
     }
 
-    /// Forgets the id of a slot.
+    /// Removes the id of a slot.
     pub(super) fn remove(&mut self, id: &str, slot: Slot) {
         let hash = self.hash(id);
-        let found = self.known.entry(
-            place(hash),
-            |known| known.slot == slot,
-            |known| place(known.hash),
+        let found = self.entries.entry(
+            spread(hash),
+            |entry| entry.slot == slot,
+            |entry| spread(entry.hash),
         );
-        if let Entry::Occupied(known) = found {
-            known.remove();
+        if let Entry::Occupied(entry) = found {
+            entry.remove();
         }
     }
 
     /// Gives every slot another number.
     pub(super) fn renumber(&mut self, new: impl Fn(Slot) -> Slot) {
-        for known in &mut self.known {
-            known.slot = new(known.slot);
+        for entry in &mut self.entries {
+            entry.slot = new(entry.slot);
         }
     }
 
@@ -85,8 +84,8 @@ impl Ids {
     }
 }
 
-/// Spreads what is kept of a hash over the bits that the table looks at.
-fn place(hash: u32) -> u64 {
+/// Spreads a partial hash over the bits that the table uses.
+fn spread(hash: u32) -> u64 {
     u64::from(hash)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
         .rotate_left(32)

@@ -237,7 +237,7 @@ fn table(documents: &[Document]) -> Table {
 fn matching(table: &Table, event: &Document) -> Vec<String> {
     let mut matched = Matched::default();
     let found = table.matching(&key(event), DateTime::MIN, &mut matched);
-    assert!(found.is_ok() && matched.dear.is_empty());
+    assert!(found.is_ok() && matched.too_expensive.is_empty());
     let slots = matched.slots;
     let id = |slot: Slot| table.get(slot).unwrap().subscription.id().unwrap();
     let mut ids: Vec<_> = slots

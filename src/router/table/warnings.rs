@@ -1,4 +1,4 @@
-//! What there is to say in the log about documents, once each.
+//! Warnings about documents for the log, each given once.
 
 use std::collections::HashSet;
 
@@ -6,12 +6,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::subscription::{DocumentKey, Subscription};
 
-/// Warnings that are remembered, so that none is said twice.
-const REMEMBERED: usize = 10_000;
-/// Warnings that wait to be said; of more only the number is.
-const DUE: usize = 100;
+/// Warnings that are remembered, so that none is given twice.
+const MAX_REMEMBERED: usize = 10_000;
+/// Warnings that wait to be logged. Of further ones only the number is.
+const MAX_DUE: usize = 100;
 
-/// The warnings of a table.
+/// The warnings about the documents of a table.
 #[derive(Debug, Default)]
 pub(super) struct Warnings {
     given: HashSet<u64>,
@@ -26,7 +26,7 @@ enum Warning {
 }
 
 impl Warnings {
-    /// Sees a document: its fault, and fields that nothing reads.
+    /// Notes the fault of a document, and its unknown fields.
     pub(super) fn see(&mut self, subscription: &Subscription, fault: Option<&str>) {
         if let Some(reason) = fault {
             let key = subscription.key();
@@ -34,7 +34,7 @@ impl Warnings {
             let reason = reason.into();
             self.note(mark, || Warning::Invalid { key, reason });
         }
-        // A field is said once, whichever documents have it.
+        // A field is reported once, whichever documents have it.
         for field in subscription.unknown_fields() {
             let mark = xxh3_64(field.as_bytes());
             let key = || subscription.key();
@@ -46,24 +46,24 @@ impl Warnings {
         if self.given.contains(&mark) {
             return;
         }
-        if self.given.len() < REMEMBERED {
+        if self.given.len() < MAX_REMEMBERED {
             self.given.insert(mark);
         }
-        if self.due.len() < DUE {
+        if self.due.len() < MAX_DUE {
             self.due.push((mark, notice()));
         } else {
             self.more += 1;
         }
     }
 
-    /// Goes on where others were given before.
-    pub(super) fn after(&mut self, before: Self) {
+    /// Takes over the warnings that a table before this one has given.
+    pub(super) fn continue_from(&mut self, before: Self) {
         self.due.retain(|(mark, _)| !before.given.contains(mark));
         self.given.extend(before.given);
     }
 
-    /// Says what is due.
-    pub(super) fn say(&mut self) {
+    /// Logs the warnings that wait.
+    pub(super) fn log(&mut self) {
         for (_, notice) in self.due.drain(..) {
             match notice {
                 Warning::Invalid { key, reason } => {
@@ -107,13 +107,13 @@ mod tests {
             see(&mut warnings, &doc! {"_id": "b", "filter": {}, "filer": 1});
         }
         assert_eq!(warnings.due.len(), 2);
-        warnings.say();
+        warnings.log();
         see(&mut warnings, &doc! {"_id": "a", "filter": 5});
         assert_eq!(warnings.due.len(), 1, "another reason");
         let mut reloaded = Warnings::default();
         see(&mut reloaded, &doc! {"_id": "a", "filter": 5});
         see(&mut reloaded, &doc! {"_id": "c", "filter": 5});
-        reloaded.after(warnings);
+        reloaded.continue_from(warnings);
         assert_eq!(reloaded.due.len(), 1);
         see(&mut reloaded, &doc! {"_id": "a", "filer": 1});
         assert_eq!(reloaded.due.len(), 1);
@@ -122,11 +122,11 @@ mod tests {
     #[test]
     fn of_very_many_only_some_are_named() {
         let mut warnings = Warnings::default();
-        for n in 0..i32::try_from(2 * REMEMBERED).unwrap() {
+        for n in 0..i32::try_from(2 * MAX_REMEMBERED).unwrap() {
             see(&mut warnings, &doc! {"_id": n});
         }
-        assert_eq!(warnings.due.len(), DUE);
-        assert_eq!(warnings.given.len(), REMEMBERED);
-        assert_eq!(warnings.more, 2 * REMEMBERED - DUE);
+        assert_eq!(warnings.due.len(), MAX_DUE);
+        assert_eq!(warnings.given.len(), MAX_REMEMBERED);
+        assert_eq!(warnings.more, 2 * MAX_REMEMBERED - MAX_DUE);
     }
 }
