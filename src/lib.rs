@@ -1,7 +1,7 @@
 //! Tidegate: persistent, filtered event subscriptions on MongoDB, pushed to whoever is connected.
 //!
 //! ```text
-//! MongoDB ── change stream ──▶ feed ──▶ router ──▶ registry ──▶ outbox ──▶ connection ──▶ socket
+//! MongoDB ── change stream ──▶ feed ──▶ router ──▶ registry ──▶ outbox ──▶ session ──▶ socket
 //!    ▲                                   │ filter index
 //!    └── REST writes (store) ◀── http    └ subscriptions by id
 //! ```
@@ -13,10 +13,9 @@
 //! - [`filter`]: MongoDB's query language: parse, match, index, explain.
 //! - [`subscription`]: stored subscriptions, with their filters compiled.
 //! - [`store`]: everything in MongoDB but the change stream; `retry_writer`: one write at a time, retried.
-//! - [`positions`]: what the clients of durable subscriptions have acknowledged.
-//! - [`receipts`]: what this node did about deletes.
-//! - [`router`]: the one task that applies everything in order; owns index and registry.
+//! - [`router`]: the one task that applies everything in order; owns the index and the registry.
 //! - [`feed`]: sole owner of the node's change stream.
+//! - [`positions`], [`receipts`]: observers of the router: acknowledged positions, and what this node did about deletes.
 //! - [`history`]: readers of the oplog and the archive, for clients that were away.
 //! - [`carrier`]: the ways to a client: WebSocket, server-sent events.
 //! - [`session`]: one task a client, which alone owns its socket.
