@@ -48,7 +48,7 @@ fn unavailable(address: SocketAddr, error: &io::Error) -> Failure {
     };
     let other = SocketAddr::new(address.ip(), address.port().wrapping_add(1).max(1024));
     Failure::Failed(format!(
-        "cannot listen on {address}: {reason}\n  Choose another address with --listen, such as --listen {other}"
+        "cannot listen on {address}: {reason}\n  Choose another address with --listen, for example --listen {other}"
     ))
 }
 

@@ -52,7 +52,7 @@ pub(crate) struct Args {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "One event")]
 struct Event {
-    /// The kind of event, such as transfer
+    /// The kind of event, for example transfer
     #[arg(long, value_name = "TEXT")]
     r#type: Option<String>,
     /// The system it happened in
@@ -64,7 +64,7 @@ struct Event {
     /// The thing it is about
     #[arg(long, value_name = "TEXT")]
     subject: Option<String>,
-    /// The time it happened, such as 2030-01-31T12:00:00Z
+    /// The time it happened, for example 2030-01-31T12:00:00Z
     #[arg(long, value_name = "TIME")]
     time: Option<String>,
     /// The content: JSON, @FILE, or - for standard input

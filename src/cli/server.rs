@@ -45,7 +45,7 @@ pub(crate) fn path_id(text: &str) -> Result<String, String> {
     match text {
         "" | "." | ".." => Err("an id cannot be empty, \".\" or \"..\"".to_owned()),
         text if text.contains(char::is_control) => {
-            Err("an id cannot have control characters, such as line breaks".to_owned())
+            Err("an id cannot have control characters (line breaks, for example)".to_owned())
         }
         text => Ok(text.to_owned()),
     }

@@ -55,7 +55,7 @@ pub struct Answer {
 }
 
 impl Client {
-    /// Makes a client of the service at `address`, such as `http://127.0.0.1:8080`. The process must have chosen a TLS
+    /// Makes a client of the service at `address` (`http://127.0.0.1:8080`). The process must have chosen a TLS
     /// provider before (rustls). Proxies are those of the environment, and never used for this machine.
     pub fn new(address: Url) -> Result<Self, ClientError> {
         let mut builder = reqwest::Client::builder()

@@ -143,7 +143,7 @@ impl Listener {
         }
     }
 
-    /// Acknowledges what is handled, and closes. Returns whether everything is acknowledged.
+    /// Acknowledges everything that was handled, and closes. Returns whether everything is acknowledged.
     pub(crate) async fn close(mut self) -> bool {
         if let State::Open(connection) = self.state {
             let last = self.acks.as_ref().and_then(Acks::message);

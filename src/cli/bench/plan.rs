@@ -42,7 +42,7 @@ pub(super) fn rate(text: &str) -> Result<Rate, String> {
 pub(super) fn share(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err("expected a share from 0 to 1, such as 0.1".to_owned()),
+        _ => Err("expected a share from 0 to 1, for example 0.1".to_owned()),
     }
 }
 

@@ -88,7 +88,7 @@ fn patch(args: &Args) -> Result<Map<String, Value>, Failure> {
         }
     }
     if patch.is_empty() {
-        let nothing = "nothing to change: name a field, such as --filter or --status";
+        let nothing = "nothing to change: name a field, for example --filter or --status";
         return Err(Failure::Usage(nothing.to_owned()));
     }
     Ok(patch)
