@@ -1,8 +1,8 @@
 //! The router: one task that applies the feed in order.
 //!
-//! It owns the subscriptions, the filter index and the registry of connections. Because subscribing
-//! and delivering go through one sequence, the answer to an attach names the exact point where live
-//! delivery begins. Everyone else holds a [`RouterHandle`] and sends a message.
+//! It owns the subscriptions, the filter index, and the registry of sessions and channels. Because subscribing and
+//! delivering go through one sequence, the answer to an attach names the exact point at which live delivery begins.
+//! Everyone else holds a [`RouterHandle`] and sends messages.
 
 mod apply;
 mod compile;
@@ -71,57 +71,53 @@ use crate::{
 /// The longest time for which metrics may be behind the router.
 const FIGURES_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Everything the router can be told, one at a time.
+/// An input of the router. Inputs are applied one at a time.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// The feed goes on.
+    /// Applies the next message of the feed.
     Feed(FromFeed),
-    /// A connection wants in.
+    /// Opens a session with one channel.
     Attach(Attach, oneshot::Sender<Result<Attached, AttachError>>),
-    /// A connection has found a reason to end.
+    /// Ends a session, which has found a reason.
     EndSession(SessionKey, Ending),
-    /// A connection that replays wants to know what came after a position.
+    /// Asks for the backlog after a position, for a channel that catches up.
     Backlog(ChannelKey, Position, oneshot::Sender<BacklogAnswer>),
-    /// What came after a position, read from the database up to what this node remembers.
+    /// Extends the backlog by what came after a position, as the oplog tells it.
     ExtendBacklog(Position, Vec<Arc<PastBatch>>, oneshot::Sender<Position>),
-    /// This node stops: so many connections end, and none is taken any more. Answers how many are left.
+    /// Ends so many sessions, and takes none any more, because this node stops. Asks how many are left.
     Stop(usize, oneshot::Sender<usize>),
-    /// Is exactly this document applied?
+    /// Asks whether exactly this document is applied.
     Knows(bson::RawDocumentBuf, oneshot::Sender<bool>),
-    /// Is there a subscription of this id?
+    /// Asks whether there is a subscription of this id.
     Has(String, oneshot::Sender<bool>),
-    /// Keys of invalid subscriptions in order, after one, at most so many.
+    /// Asks for the keys of invalid subscriptions in order, after one, at most so many.
     Invalid(
         Option<DocumentKey>,
         usize,
         oneshot::Sender<Vec<DocumentKey>>,
     ),
-    /// Documents that were read, back with what this node has against them.
+    /// Asks for these subscriptions with the faults that this node finds.
     Judge(
         Vec<CompiledSubscription>,
         oneshot::Sender<Vec<CompiledSubscription>>,
     ),
-    /// The connections of a subscription on this node.
+    /// Asks for the channels of a subscription on this node.
     Connections(String, oneshot::Sender<Option<Vec<Connection>>>),
 }
 
-/// What the router is made with.
+/// The settings of the router.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// The deployment that cursors name.
     pub deployment: DeploymentId,
-    /// The database's name, for events without a source.
+    /// The name of the database, for events without a source.
     pub database: String,
-    /// Bounds of connections.
     pub limits: config::Limits,
-    /// Bounds of outboxes.
     pub socket: config::Socket,
-    /// Bounds of the memory of the past.
     pub feed: config::Feed,
 }
 
 impl Settings {
-    /// What every event is written with, and where it is counted.
+    /// Returns the encoder of this node's events.
     pub(crate) fn encoder(&self, metrics: &Metrics) -> EventEncoder {
         EventEncoder {
             deployment: self.deployment,
@@ -141,7 +137,7 @@ pub(crate) struct Router {
     backlog: Backlog,
     delivery: Delivery,
     position: Position,
-    /// Where all subscriptions were loaded the last time.
+    /// The position of the last load of all subscriptions.
     loaded_at: Position,
     observers: Observers,
     stopping: bool,
@@ -151,12 +147,11 @@ pub(crate) struct Router {
     expiring: watch::Sender<Option<DateTime>>,
     occupied: watch::Sender<Occupancy>,
     metrics: Arc<Metrics>,
-    /// The figures as they were last published.
     published: Figures,
     published_at: Instant,
 }
 
-/// What the router owns and metrics show.
+/// The figures of the router's state that metrics show.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 struct Figures {
     counters: ConnectionCounters,
@@ -165,7 +160,7 @@ struct Figures {
 }
 
 impl Router {
-    /// Makes a router, the handle to it, and the feed's way in (`batches_ahead` may wait there).
+    /// Returns a router, its handle, and the queue from the feed, in which `batches_ahead` may wait.
     pub(crate) fn new(
         settings: Settings,
         batches_ahead: usize,
@@ -206,7 +201,7 @@ impl Router {
         (router, handle, feed_sender)
     }
 
-    /// Returns the observations of a new observer, which gets everything from the start on.
+    /// Returns the observations for a new observer. It gets all of them if this is called before the router runs.
     pub(crate) fn observe(&mut self) -> Observations {
         self.observers.add()
     }
@@ -218,8 +213,8 @@ impl Router {
         }
     }
 
-    /// Returns the next input; `None` if every handle is gone. Figures are published whenever nothing waits to be
-    /// applied, and at least once a second.
+    /// Returns the next input; `None` if every handle is gone. Figures are published whenever no input waits, and at
+    /// least once a second.
     async fn next_input(&mut self) -> Option<Input> {
         if self.published_at.elapsed() >= FIGURES_INTERVAL {
             self.publish_figures();
@@ -278,7 +273,7 @@ impl Router {
         }
     }
 
-    /// Tells who waits that everything up to here is applied; the figures show it already.
+    /// Announces that everything up to here is applied. The figures show it already.
     fn announce(&mut self) {
         self.subscriptions.log_warnings();
         let occupancy = self.subscriptions.occupancy();
@@ -299,7 +294,7 @@ impl Router {
         });
     }
 
-    /// Shows the figures to metrics, where they have changed.
+    /// Publishes the figures, if they have changed.
     fn publish_figures(&mut self) {
         self.published_at = Instant::now();
         let now = Figures {
@@ -329,7 +324,7 @@ impl Router {
     }
 }
 
-/// Receives from either queue, without a preference.
+/// Receives from either queue, without preferring one.
 async fn receive(
     feed: &mut mpsc::Receiver<FromFeed>,
     inputs: &mut mpsc::Receiver<Input>,
@@ -347,7 +342,7 @@ fn outbox_bounds(socket: &config::Socket) -> outbox::Bounds {
     }
 }
 
-/// Answers a question whose asker may have gone.
+/// Answers a caller, who may no longer wait.
 fn answer<T>(reply: oneshot::Sender<T>, value: T) {
     if reply.send(value).is_err() {
         tracing::trace!("the caller no longer waits");

@@ -1,8 +1,8 @@
 //! From a matched event to the outboxes.
 //!
-//! A frame is encoded once for each dialect that anyone wants and shared by all. What a batch brings is
-//! gathered first and pushed together ([`Delivery::flush`]), and tasks are woken together at the end of
-//! a hand-over, so that each finds all its frames in one look.
+//! A frame is encoded once in each dialect that somebody wants, and shared by all. The events of a batch are first
+//! collected by subscription and then pushed together ([`Delivery::flush`]). Sessions are woken together at the end,
+//! so that each finds all its frames at once.
 
 use std::{collections::HashMap, ops::Range, sync::Arc, task::Waker, time::Duration};
 
@@ -24,26 +24,27 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Woken at the latest after so many hand-overs, so that long batches do not wait for their end.
+/// Sessions that may wait to be woken until the end of a long batch.
 const WAKE_AFTER: usize = 2_048;
-/// Bytes gathered before they are pushed, for the same reason; and what part of all that may wait.
+/// Bytes that are collected before they are pushed, for the same reason; and the part of all bytes that may wait
+/// which they may take.
 const GATHERED_BYTES: u64 = 256 * 1024;
 const GATHERED_PART: u64 = 8;
 
-/// A run is a copy of its events. With fewer connections than this it is not worth it.
+/// A run is a copy of its events. For fewer channels than this it is not worth it.
 const SHARED_BY: usize = 4;
-/// Bytes of one run; one event may be longer.
+/// The size of a run. A single event may be larger.
 const RUN_BYTES: usize = 16 * 1024;
-/// A run takes at most this part of an outbox.
+/// The part of an outbox that a run may take.
 const PART_OF_OUTBOX: usize = 8;
 
-/// The delivering part of the router.
+/// The part of the router that delivers.
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) encoder: EventEncoder,
     pub(super) patience: Duration,
     pub(super) metrics: Arc<Metrics>,
-    /// Bytes that may wait for all connections together.
+    /// Bytes that may wait for all sessions together.
     pub(super) most_bytes: u64,
     bounds: Bounds,
     coalescer: Coalescer,
@@ -54,7 +55,7 @@ pub(super) struct Delivery {
     full: Vec<Waiting>,
 }
 
-/// A frame that found no room.
+/// A frame that found no room in an outbox.
 #[derive(Debug)]
 struct Waiting {
     key: ChannelKey,
@@ -78,8 +79,8 @@ impl Delivery {
         }
     }
 
-    /// Delivers one event to every connection whose subscription matches it, with the next
-    /// [`Delivery::flush`] at the latest. Those that are too expensive are left in `matched`.
+    /// Delivers an event to every channel whose subscription matches it, by the next [`Delivery::flush`]. The
+    /// subscriptions whose filters are too expensive are left in `matched`.
     pub(super) async fn event(
         &mut self,
         document: &RawDocument,
@@ -128,9 +129,8 @@ impl Delivery {
         }
     }
 
-    /// Pushes what was gathered. Due before anything else goes to a connection, and at the end of a
-    /// batch. Whether too much waits on this node can be asked only afterwards: until then what was
-    /// gathered counts too.
+    /// Pushes what was collected. This has to happen before anything else goes to a channel, and at the end of a
+    /// batch. Only then does the budget tell whether too much waits on this node: what is collected counts in it.
     pub(super) async fn flush(&mut self, registry: &mut Registry<Slot>) {
         self.gathered_bytes = 0;
         for mut group in self.coalescer.take() {
@@ -140,8 +140,8 @@ impl Delivery {
         }
     }
 
-    /// Pushes the events of one dialect to the connections of one subscription: a frame to all of
-    /// them before the next one, so that what found no room is settled before that.
+    /// Pushes the events of one dialect to the channels of one subscription. Each frame goes to all of them before
+    /// the next one, so that those that find no room are settled in between.
     async fn send(
         &mut self,
         group: &mut EventGroup,
@@ -168,14 +168,14 @@ impl Delivery {
                 outbox: outbox.clone(),
                 frame: Arc::clone(frame),
             }),
-            // It is on its way out and takes nothing any more.
+            // It is ending, and takes nothing any more.
             Pushed::Closed => {}
         }
     }
 
-    /// Sends what `frame` makes to every connection of a subscription, which gets its place in the
-    /// order like an event. Connections of dialects without such messages get nothing. What `frame`
-    /// makes for a connection depends on where it starts, but is the same for all up to `shared`.
+    /// Sends a notice to every live channel of a subscription, in its place among the events. Dialects without such
+    /// messages get none. What `frame` returns depends on the position at which a channel starts, but is the same for
+    /// all that start at `shared` or before.
     pub(super) async fn notice(
         &mut self,
         slot: Slot,
@@ -208,9 +208,9 @@ impl Delivery {
         self.shed_load(registry, shared).await;
     }
 
-    /// Settles the frames that found no room: a connection whose socket refuses bytes ends as slow;
-    /// for those that this node has not served yet the router waits, for all of them together no
-    /// longer than its patience, and the feed lags.
+    /// Settles the frames that found no room. A session whose socket refuses bytes ends as slow. For sessions that
+    /// this node has not served yet the router waits, for all of them together no longer than its patience, and the
+    /// feed lags.
     async fn wait_for_full(&mut self, registry: &mut Registry<Slot>, position: Position) {
         if self.full.is_empty() {
             if self.wakers.len() >= WAKE_AFTER {
@@ -243,7 +243,7 @@ impl Delivery {
         self.hand_over();
     }
 
-    /// Wakes every connection that was given something.
+    /// Wakes every session that was given something.
     pub(super) fn hand_over(&mut self) {
         for waker in self.wakers.drain(..) {
             waker.wake();
@@ -251,7 +251,7 @@ impl Delivery {
     }
 }
 
-/// Which events go to the connections of one subscription, by dialect.
+/// The collected events of one subscription, by dialect.
 #[derive(Debug)]
 struct EventGroup {
     slot: Slot,
@@ -259,7 +259,7 @@ struct EventGroup {
     frames: [SmallVec<[Arc<Frame>; 1]>; Dialect::COUNT],
 }
 
-/// The events of all subscriptions since they were last taken.
+/// The collected events of all subscriptions.
 #[derive(Debug, Default)]
 struct Coalescer {
     all: Vec<EventGroup>,
@@ -267,7 +267,7 @@ struct Coalescer {
 }
 
 impl Coalescer {
-    /// What goes to a subscription, which has these `connections`; `None` if none of them is live.
+    /// Returns the group of a subscription with these channels; `None` if none of them is live.
     fn to(&mut self, slot: Slot, channels: &[Channel]) -> Option<&mut EventGroup> {
         if let Some(place) = self.places.get(&slot) {
             return self.all.get_mut(*place);
@@ -289,7 +289,7 @@ impl Coalescer {
         self.all.last_mut()
     }
 
-    /// Takes what was gathered, in no particular order of subscriptions.
+    /// Takes all groups, in no particular order.
     fn take(&mut self) -> Vec<EventGroup> {
         self.places.clear();
         std::mem::take(&mut self.all)
@@ -297,18 +297,17 @@ impl Coalescer {
 }
 
 impl EventGroup {
-    /// Whether a connection takes events in this dialect.
+    /// Whether a channel takes events in this dialect.
     fn wants(&self, dialect: Dialect) -> bool {
         self.wanted[dialect.index()]
     }
 
-    /// Adds an event.
     fn add(&mut self, dialect: Dialect, frame: Arc<Frame>) {
         self.frames[dialect.index()].push(frame);
     }
 
-    /// Takes the frames of a dialect for these connections, in order: runs where several connections
-    /// get the same, else the events themselves.
+    /// Takes the frames of a dialect for these channels, in order. Where several channels get the same events, frames
+    /// are runs of events.
     fn take(
         &mut self,
         dialect: Dialect,
@@ -320,7 +319,7 @@ impl EventGroup {
         let Some(first) = frames.first().filter(|_| frames.len() > 1) else {
             return frames;
         };
-        // Whoever starts in the middle gets only what comes after that.
+        // A channel that starts in the middle gets only what comes after its start.
         let together = channels.iter().all(|to| to.from() < first.position);
         if channels.len() < SHARED_BY || !together {
             return frames;
@@ -333,7 +332,7 @@ impl EventGroup {
     }
 }
 
-/// Cuts frames into pieces that an outbox takes easily.
+/// Cuts frames into pieces that fit an outbox easily.
 fn pieces(frames: &[Arc<Frame>], bounds: Bounds) -> impl Iterator<Item = Range<usize>> {
     let most_bytes = RUN_BYTES.min(bounds.bytes / PART_OF_OUTBOX);
     let most_frames = (bounds.frames / PART_OF_OUTBOX).max(1);

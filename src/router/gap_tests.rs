@@ -1,4 +1,4 @@
-//! What connections are told where events may be missing.
+//! Tests of the gaps that channels are told of.
 
 use std::{
     sync::Arc,
@@ -118,7 +118,7 @@ fn upserted(document: &Document) -> FeedChangeKind {
     FeedChangeKind::SubscriptionStored(Box::new(CompiledSubscription::compile(document, &limits)))
 }
 
-/// A router that runs and knows the subscription `a` since 5.
+/// Returns a running router that has known the subscription `a` since 5.
 async fn router_with_one() -> (RouterHandle, mpsc::Sender<FromFeed>, JoinHandle<()>) {
     let (router, handle, feed) = new_router();
     let router = tokio::spawn(router.run());
@@ -127,12 +127,11 @@ async fn router_with_one() -> (RouterHandle, mpsc::Sender<FromFeed>, JoinHandle<
     (handle, feed, router)
 }
 
-/// A gap reaches from before what is missing, so that a client may ask for it again, but not from
-/// before where its own delivery starts.
+/// A gap begins before what is missing, so that a client may ask for it again, but not before its own delivery began.
 #[tokio::test]
 async fn a_gap_reaches_from_before_what_is_missing_or_from_where_delivery_starts() {
     let (handle, feed, router) = router_with_one().await;
-    // The one that starts later comes first, and must not have its frame shared.
+    // The one that starts later comes first. Its frame must not be shared.
     let ahead = attach(&handle, Some(at(7))).await;
     let here = attach(&handle, None).await;
     let far_ahead = attach(&handle, Some(at(20))).await;
@@ -174,7 +173,7 @@ async fn the_changes_of_one_batch_are_applied_in_their_order() {
     router.await.unwrap();
 }
 
-/// What the filters of others took is no fault of a subscription, and no matter of a third one.
+/// A subscription is not to blame for what the filters of others took, and a third one is not concerned.
 #[tokio::test]
 async fn a_subscription_that_was_passed_over_stays_active_and_is_told_of_a_gap() {
     let (mut router, handle, _feed) = new_router();
@@ -249,7 +248,7 @@ async fn a_filter_that_is_too_expensive_beside_one_that_panics_is_told_too() {
     assert_eq!(next(&receiver).await["type"], "updated");
 }
 
-/// Each of them has a copy of its subscription for as long as it gets the past.
+/// Each of them holds a copy of its subscription while it catches up.
 #[tokio::test]
 async fn those_who_get_the_past_are_as_many_as_there_is_room_for_their_subscriptions() {
     let document = RawDocumentBuf::try_from(&doc! {"_id": "a"}).unwrap();

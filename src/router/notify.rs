@@ -1,4 +1,4 @@
-//! What connections are told of their subscription, and of events that may be missing.
+//! Notices to channels: that their subscription has changed, or that events may be missing.
 
 use super::{Router, registry::ChannelKey, table::Slot};
 use crate::{
@@ -19,7 +19,7 @@ impl Router {
         let bytes = entry.subscription.document.as_bytes().len();
         self.registry.copied(slot, bytes);
         if entry.withheld {
-            // From here on events are missing for them, on this node alone.
+            // From here on, events are missing for them on this node.
             self.end_on_gap(slot, self.position);
         }
         let (position, deployment) = (self.position, self.settings.deployment);
@@ -34,8 +34,8 @@ impl Router {
             .await;
     }
 
-    /// Tells every connection that events after `after` may be missing; those that cannot be told,
-    /// or asked not to be, end as `resync`.
+    /// Tells every channel that events after `after` may be missing. Channels that cannot be told, or asked not to
+    /// be, end as `resync`.
     pub(super) async fn notify_gap(&mut self, reason: GapReason, after: Position) {
         let deaf: Vec<ChannelKey> = self
             .registry
@@ -52,11 +52,11 @@ impl Router {
         }
     }
 
-    /// The same to the connections of one subscription that can be told.
+    /// Tells the channels of one subscription the same, if they can be told.
     pub(super) async fn notify_gap_to(&mut self, slot: Slot, reason: GapReason, after: Position) {
         let (position, deployment) = (self.position, self.settings.deployment);
         let frame = |from: Position, dialect: Dialect| {
-            // Who starts later than here misses nothing.
+            // A channel that starts after this misses nothing.
             (from <= position).then(|| {
                 let cursor = position.cursor(deployment);
                 let after = after.max(from).cursor(deployment);

@@ -1,8 +1,8 @@
-//! What happens when more waits on this node than may.
+//! Load shedding: what waits for sessions is brought down when it exceeds the node's budget.
 //!
-//! Who has the most waiting is judged first, and by the same rule as a full outbox: a client whose
-//! socket refuses bytes ends as slow. While nobody's does, this node is merely busy, and the router
-//! waits, no longer than its patience.
+//! The sessions with the most waiting are judged first, by the same rule as a full outbox: a client whose socket
+//! refuses bytes ends as slow. If no socket refuses any, the node is merely busy. Then the router waits, but no
+//! longer than its patience.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use tokio::{
 use super::{deliver::Delivery, outbox::Room, registry::Registry, table::Slot};
 use crate::{position::Position, protocol::Ending};
 
-/// Relieved is a node only when an eighth of what may wait is free, so that not every event looks
-/// for the largest anew.
+/// Hysteresis: load is shed until this part of the budget is free. Otherwise every event would sort all sessions
+/// anew.
 const HEADROOM_PART: u64 = 8;
-/// How long a connection that ends may take to let go of what its socket refused; and beyond the router's
-/// patience all of them together.
+/// The time that an ending session may take to release what its socket refused; and the time that all of them
+/// together may take beyond the router's patience.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Between looks at connections that are on their way out and still hold something.
+/// The pause between two looks at sessions that are ending and still hold something.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Delivery {
@@ -28,7 +28,7 @@ impl Delivery {
         self.encoder.budget.bytes() <= self.most_bytes - self.most_bytes / HEADROOM_PART
     }
 
-    /// Brings down what waits on this node, if it is more than may.
+    /// Sheds load if more waits on this node than may.
     pub(super) async fn shed_load(&mut self, registry: &mut Registry<Slot>, position: Position) {
         if self.encoder.budget.bytes() <= self.most_bytes {
             return;
@@ -43,14 +43,14 @@ impl Delivery {
             if asked {
                 yield_now().await;
             } else {
-                // What waits is all for connections that have ended already.
+                // Everything that waits is for sessions that have ended already.
                 sleep(RETRY_INTERVAL).await;
             }
         }
     }
 
-    /// Asks each connection that holds something for less, the largest first, until it is enough or all the
-    /// time for it has passed; says whether there was one.
+    /// Asks each session that holds something for less, the largest first, until there is headroom or the time for
+    /// all of them is over; false if there was none to ask.
     async fn shed_largest(
         &self,
         registry: &mut Registry<Slot>,
@@ -70,7 +70,7 @@ impl Delivery {
                 Room::Unserved => Ending::Overloaded,
             };
             registry.end_session(holder.key, ending, position);
-            // One that lets go late, or not at all, is not to hold up the events of all others.
+            // A session that releases late, or never, must not hold up the events of all others.
             let by = let_go_by.min(Instant::now() + RELEASE_TIMEOUT);
             holder.outbox.emptied(by).await;
         }
@@ -112,7 +112,7 @@ mod tests {
         Delivery::new(&settings, Arc::new(Metrics::default()))
     }
 
-    /// A connection whose socket refuses, and which lets go of nothing.
+    /// Holds what it took, like a session whose socket refuses everything.
     async fn keep(receiver: Receiver) {
         let mut kept = Vec::new();
         poll_fn(|cx| receiver.poll_take(cx, usize::MAX, |_| false, &mut kept)).await;
@@ -120,7 +120,7 @@ mod tests {
         loop {
             poll_fn(|cx| receiver.poll_asked(cx)).await;
             receiver.refused();
-            // Until the end is there, which it takes no notice of.
+            // It goes on until the end comes, and ignores that.
             if poll_fn(|cx| Poll::Ready(receiver.poll_end(cx)))
                 .await
                 .is_ready()

@@ -1,7 +1,7 @@
-//! Filters that cannot be matched with an event: each is blamed on its subscription alone.
+//! Filters that cannot be matched with an event. Each is blamed on its subscription alone.
 //!
-//! Such a subscription is invalid from that event on, on every node that meets the event live, and until its
-//! document changes. Nothing of it is stored, and no replay has a say in it: nodes that met the same events agree.
+//! Such a subscription is invalid from that event on until its document changes, on every node that meets the event
+//! live. Nothing of this is stored, and replays have no part in it, so that nodes which met the same events agree.
 
 use bson::RawDocument;
 
@@ -16,8 +16,7 @@ use crate::{
     subscription::FILTER_PANICKED,
 };
 
-/// What is said of a filter that takes more steps than it may on the event at `position`. Every node says
-/// the same.
+/// Returns the fault of a filter that takes too many steps on the event at `position`. It is the same on every node.
 fn too_expensive(position: Position, deployment: DeploymentId) -> String {
     let cursor = position.cursor(deployment);
     format!(
@@ -26,8 +25,8 @@ fn too_expensive(position: Position, deployment: DeploymentId) -> String {
 }
 
 impl Router {
-    /// An event took so much that it is not known of some subscriptions whether they match. That is no fault
-    /// of theirs: their connections are told that it may be missing.
+    /// Announces a gap to subscriptions of which nobody knows whether they match the event, because others took too
+    /// much. They are not to blame for that.
     pub(super) async fn pass_over_undecided(&mut self, before: Position) {
         self.delivery.flush(&mut self.registry).await;
         let undecided = std::mem::take(&mut self.delivery.matched.undecided);
@@ -55,8 +54,8 @@ impl Router {
         }
     }
 
-    /// Something panicked. Without the filters that do, the event is delivered to all others; where it was
-    /// none of them, nobody gets it, and all are told.
+    /// Finds the filters that panicked, and delivers the event to all others. If no filter was at fault, nobody gets
+    /// the event, and all hear of a gap.
     pub(super) async fn blame_panics(
         &mut self,
         document: &RawDocument,
@@ -83,8 +82,8 @@ impl Router {
         }
     }
 
-    /// Makes a subscription invalid where the feed is, and tells its connections. An event may be missing for
-    /// them behind `after`: those that cannot be told, or asked not to be, end as at a gap.
+    /// Makes a subscription invalid at this point of the feed, and tells its channels. They may miss an event after
+    /// `after`: channels that cannot be told, or asked not to be, end as at a gap.
     async fn blame(&mut self, slot: Slot, fault: String, after: Position) {
         self.delivery.flush(&mut self.registry).await;
         if !self.subscriptions.blame(slot, fault.into()) {
@@ -95,7 +94,7 @@ impl Router {
         self.notify_update(slot).await;
     }
 
-    /// Ends those connections of a subscription that cannot be told of a gap here, or asked not to be.
+    /// Ends those channels of a subscription that cannot be told of a gap here, or asked not to be.
     pub(super) fn end_on_gap(&mut self, slot: Slot, after: Position) {
         let concerns = |c: &&Channel| c.gets(self.position) && c.ends_on_gap();
         let deaf = self.registry.of(slot).iter().filter(concerns);
