@@ -1,6 +1,6 @@
 //! nchan: nginx with a pub/sub module (Debian: `nginx-core libnginx-mod-nchan`).
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 
@@ -12,6 +12,8 @@ use super::{
 use crate::rig::{load::Load, pin, service::Service};
 
 const CONFIGURATION: &str = include_str!("../../peers/nchan/nginx.conf");
+/// The module, as the configuration names it. nginx may be here without it.
+const MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 /// The size of a WebSocket header on a frame of some hundred bytes.
 const HEADER_BYTES: usize = 4;
 
@@ -25,7 +27,7 @@ pub(crate) struct Nchan {
 impl Nchan {
     /// Starts a server; `None` where it is not installed.
     pub(crate) async fn start() -> Result<Option<Self>> {
-        let Some(nginx) = program("nginx") else {
+        let Some(nginx) = program("nginx").filter(|_| Path::new(MODULE).is_file()) else {
             return Ok(None);
         };
         let (folder, port) = (tempfile::tempdir()?, free_port()?);
