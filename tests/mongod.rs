@@ -1,4 +1,4 @@
-//! The private mongod: that it starts, that it ends with its owner, that its data stays.
+//! The private mongod: it starts, it ends with its owner, its data stays.
 
 mod support;
 
@@ -14,7 +14,7 @@ use mongodb::Client;
 use tidegate::mongod::{Error, Mongod, Options};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What the process that a test starts as the owner of a mongod shall do.
+/// The variable that tells the process of an owner what to do.
 const ROLE: &str = "TIDEGATE_TEST_OWNER";
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn interrupt_from_the_terminal_leaves_the_server_to_its_owner() {
     let mut owner = Owner::start("write on interrupt");
 
     owner.line("ready");
-    // What a terminal does on Ctrl-C: a signal for the whole process group.
+    // As a terminal does on Ctrl-C: a signal for the whole process group.
     send("INT", -i64::from(owner.process.id()));
 
     assert_eq!(owner.line("wrote"), "1");
@@ -159,7 +159,7 @@ async fn restart_after_a_kill_finds_its_data() {
     let dir = tempfile::tempdir().expect("a folder");
     let first = start_in(dir.path()).await.expect("a mongod");
     write_and_count(&first, "kept").await;
-    // Not waited for: the next start meets a server that is just dying, and a stale lock file.
+    // Do not wait: the next start meets a dying server and a stale lock file.
     drop(first);
 
     let second = start_in(dir.path()).await.expect("a mongod");
@@ -247,7 +247,7 @@ async fn data_of_another_replica_set_is_refused() {
     );
 }
 
-/// Not a test by itself: what a process that a test has started as an owner does.
+/// Not a test by itself: the work of a process that a test starts as an owner.
 #[tokio::test]
 async fn owner() {
     let Ok(role) = env::var(ROLE) else { return };
@@ -343,7 +343,7 @@ fn send(signal: &str, to: i64) {
     );
 }
 
-/// Makes a port another program's, one that closes every connection.
+/// Takes a port, as another program that closes every connection.
 fn take(port: u16) {
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port");
     std::thread::spawn(move || listener.incoming().for_each(drop));

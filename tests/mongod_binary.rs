@@ -1,4 +1,4 @@
-//! Where the private mongod's binary comes from: found, or fetched and checked; else what to do.
+//! The binary of the private mongod: found, or fetched and checked; else advice.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use std::env;
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tidegate::mongod::{Binary, Error};
 
-/// Set in a process that a test starts to look for a binary in an environment of its own.
+/// The variable of a process that a test starts to look for a binary in an environment of its own.
 const ROLE: &str = "TIDEGATE_TEST_SEEKER";
 
-/// A mongod as far as `--version` can tell.
+/// A script that passes for a mongod by its `--version`.
 const LOOKS_FINE: &str = "echo 'db version v7.0.1'";
 
 #[test]
@@ -158,7 +158,7 @@ fn two_processes_that_race_for_an_empty_cache_both_get_a_binary() {
     until_only(&seeker.cache(), &[kept]);
 }
 
-/// Not a test by itself: what a process that a test has started does.
+/// Not a test by itself: the work of a process that a test starts.
 #[tokio::test]
 async fn seek() {
     if env::var_os(ROLE).is_none() {
@@ -171,8 +171,8 @@ async fn seek() {
     println!("\n<answer>{answer}</answer>");
 }
 
-/// An environment in which another process looks for a binary: a PATH with nothing on it but what a
-/// test puts there, and an empty cache.
+/// An environment in which another process looks for a binary: a PATH that only has what a test puts there, and an
+/// empty cache.
 struct Seeker {
     dir: TempDir,
 }
@@ -218,7 +218,7 @@ impl Seeker {
     }
 }
 
-/// What the other process printed as its answer.
+/// Returns the answer that the other process printed.
 fn answer(process: Child) -> String {
     let output = process.wait_with_output().expect("its output");
     let output = String::from_utf8(output.stdout).expect("text");
@@ -230,8 +230,8 @@ fn answer(process: Child) -> String {
         .to_owned()
 }
 
-/// Writes a program. Another process does it: one that this process holds open for writing cannot
-/// be run, and a child that another test is just starting inherits what is open.
+/// Writes a program, through another process. A program that this process holds open for writing cannot run, and a
+/// child that another test is starting inherits open files.
 fn script(path: &Path, body: &str) -> PathBuf {
     let status = Command::new("/bin/sh")
         .args([
@@ -245,7 +245,7 @@ fn script(path: &Path, body: &str) -> PathBuf {
     path.to_owned()
 }
 
-/// Waits until `expected` are the only files in `folder`: what is temporary goes soon after its owner.
+/// Waits until `expected` are the only files in `folder`: temporary ones are removed soon after their owner.
 fn until_only(folder: &Path, expected: &[PathBuf]) {
     let give_up_at = Instant::now() + Duration::from_secs(20);
     while files_below(folder) != expected {

@@ -1,4 +1,4 @@
-//! The private replica set of three: that it survives its members.
+//! The private replica set of three: it survives its members.
 
 use bson::doc;
 use mongodb::Client;

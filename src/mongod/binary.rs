@@ -1,4 +1,4 @@
-//! Finds a mongod to run: named, on the PATH, or fetched earlier; else fetches one.
+//! The search for a mongod to run: a named one, one on the PATH, or a fetched one.
 
 use std::env;
 use std::fmt;
@@ -14,26 +14,26 @@ use super::error::{Error, Result};
 use super::fetch;
 use crate::config::variable;
 
-/// The oldest server that is of use (change streams with pre- and post-images).
+/// The oldest usable server (change streams with pre- and post-images).
 const OLDEST: Version = Version {
     major: 6,
     minor: 0,
     patch: 0,
 };
 
-/// Names a binary to use.
+/// The variable that names a binary.
 const VARIABLE: &str = "TIDEGATE_MONGOD";
-/// Where a fetched one is kept.
+/// The place of a fetched binary, in messages.
 const CACHE: &str = "the cache";
 
-/// A mongod that was seen to run.
+/// A mongod that was seen running.
 #[derive(Clone, Debug)]
 pub struct Binary {
     path: PathBuf,
     version: Version,
 }
 
-/// A server version, such as 6.0.5.
+/// The version of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
     major: u32,
@@ -42,8 +42,8 @@ pub struct Version {
 }
 
 impl Binary {
-    /// Finds a binary, or fetches one. `named`, or else the one that a variable names, must be usable; the other
-    /// places are passed over with a log line if what they have cannot run.
+    /// Finds a binary, or fetches one. `named`, or else the one that a variable names, must be usable. Binaries in
+    /// other places are skipped with a log line if they cannot run.
     pub async fn find(named: Option<PathBuf>) -> Result<Self> {
         let named = named.or_else(|| variable(VARIABLE).map(PathBuf::from));
         let search = tokio::task::spawn_blocking(move || find(named));
@@ -52,7 +52,7 @@ impl Binary {
             .map_err(|error| Error::Spawn(io::Error::other(error)))?
     }
 
-    /// Takes the binary at `path` if it runs; otherwise the reason why not.
+    /// Checks that the binary at `path` runs. The error says why it does not.
     pub(super) fn check(path: &Path) -> Result<Self, String> {
         let found = fs::metadata(path).map_err(|error| error.to_string())?;
         if !found.is_file() {
@@ -80,12 +80,12 @@ impl Binary {
         })
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Which server it is.
+    /// Returns its version.
     pub fn version(&self) -> Version {
         self.version
     }
@@ -118,7 +118,7 @@ fn find(named: Option<PathBuf>) -> Result<Binary> {
     }
     let mut tried = Vec::new();
     for (place, path) in places() {
-        // What stands there is a choice of this machine's owner, but in the cache.
+        // A binary on the PATH is the choice of this machine's owner. One in the cache is not.
         let check = match place {
             CACHE => fetch::check,
             _ => Binary::check,
@@ -140,7 +140,7 @@ fn find(named: Option<PathBuf>) -> Result<Binary> {
     })
 }
 
-/// Where a binary may be, in the order of preference.
+/// Lists the places where a binary may be, in the order of preference.
 fn places() -> Vec<(&'static str, Option<PathBuf>)> {
     let cached = fetch::cached().ok().filter(|path| path.exists());
     vec![("mongod on the PATH", on_path()), (CACHE, cached)]
@@ -153,8 +153,8 @@ fn on_path() -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Runs `mongod --version`. A file written a moment ago counts as busy while a child that another
-/// thread is just starting still holds it open.
+/// Runs `mongod --version`. A file that was just written counts as busy, while a child that another thread is
+/// starting holds it open.
 fn run(path: &Path) -> io::Result<Output> {
     let attempt = || {
         Command::new(path)

@@ -9,8 +9,8 @@ use bson::doc;
 use tokio::time::sleep;
 
 use super::binary::Binary;
+use super::data_dir::DataDir;
 use super::error::{Error, Result};
-use super::home::Home;
 use super::launch::launch;
 use super::options::Options;
 use super::process::Process;
@@ -21,10 +21,10 @@ const MEMBERS: usize = 3;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Three members, each a process of its own that can be killed and started again. Times are short: a
-/// lost primary is replaced after about two seconds.
+/// A set of three members, each a process that can be killed and started again. Timeouts are short: a lost primary
+/// is replaced after about two seconds.
 ///
-/// Dropping it, or the end of this process in any way, kills all of them and removes their data.
+/// Dropping it, or any end of this process, kills all members and removes their data.
 #[derive(Debug)]
 pub struct Cluster {
     // Dropped in this order: first the processes, then the folder under them.
@@ -37,14 +37,14 @@ pub struct Cluster {
 #[derive(Debug)]
 struct Member {
     process: Option<Process>,
-    home: Home,
+    data_dir: DataDir,
     host: String,
     port: u16,
 }
 
 impl Cluster {
-    /// Starts three members on free ports and in temporary folders (what the options say of these is
-    /// not used), and returns when one is the primary and the others follow it.
+    /// Starts three members on free ports and in temporary folders, whatever the options say about these. Returns
+    /// when one is the primary and the others follow it.
     pub async fn start(options: Options) -> Result<Self> {
         let binary = Binary::find(options.binary.clone()).await?;
         let scratch = Scratch::create_in(&env::temp_dir())
@@ -67,7 +67,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The connection string, naming all members.
+    /// Returns the connection string with all members.
     pub fn uri(&self) -> String {
         let hosts: Vec<_> = self
             .members
@@ -81,8 +81,7 @@ impl Cluster {
         )
     }
 
-    /// The number of the member that is the primary and takes writes, waited for as long as a start
-    /// may take.
+    /// Waits for a primary that takes writes, for as long as a start may take. Returns the number of the member.
     pub async fn primary(&self) -> Result<usize> {
         let search = async {
             loop {
@@ -115,24 +114,24 @@ impl Cluster {
         }
     }
 
-    /// Starts a member that was killed on its data and its port; returns when it takes connections.
+    /// Starts a killed member again, on its data and its port. Returns when it takes connections.
     pub async fn restart(&mut self, member: usize) -> Result<()> {
-        let Member { home, port, .. } = &self.members[member];
+        let Member { data_dir, port, .. } = &self.members[member];
         let options = Options {
             port: Some(*port),
             ..self.options.clone()
         };
-        let process = launch(self.binary.path(), home, &options).await?;
+        let process = launch(self.binary.path(), data_dir, &options).await?;
         self.members[member].process = Some(process);
         Ok(())
     }
 
-    /// Stops a member's clock (SIGSTOP): its connections stay open and silent.
+    /// Pauses a member (SIGSTOP): its connections stay open and silent.
     pub fn pause(&self, member: usize) -> Result<()> {
         self.signal(member, "STOP")
     }
 
-    /// Lets a paused member go on (SIGCONT).
+    /// Resumes a paused member (SIGCONT).
     pub fn resume(&self, member: usize) -> Result<()> {
         self.signal(member, "CONT")
     }
@@ -148,18 +147,18 @@ impl Cluster {
     async fn first_start(&self, number: usize) -> Result<Member> {
         let path = self.scratch.path().join(number.to_string());
         fs::create_dir(&path).map_err(|source| Error::data_dir(&path, source))?;
-        let home = Home::open(Some(&path))?;
-        let process = launch(self.binary.path(), &home, &self.options).await?;
+        let data_dir = DataDir::open(Some(&path))?;
+        let process = launch(self.binary.path(), &data_dir, &self.options).await?;
         let (host, port) = (process.host(), process.port());
         Ok(Member {
             process: Some(process),
-            home,
+            data_dir,
             host,
             port,
         })
     }
 
-    /// Makes a set of the members, with the first one's help.
+    /// Initiates the set of the members, through the first one.
     async fn unite(&self) -> Result<()> {
         let processes: Vec<_> = self
             .members
@@ -184,7 +183,7 @@ impl Cluster {
                 continue;
             };
             let client = replica_set::connect(process)?;
-            // A member that is paused or just dying does not answer, and so is not the one.
+            // A paused or dying member does not answer, so it is not the primary.
             let is_primary = replica_set::is_writable(&client).await.unwrap_or(false);
             client.shutdown().immediate(true).await;
             if is_primary {

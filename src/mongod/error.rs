@@ -1,4 +1,4 @@
-//! Why there is no mongod.
+//! The reasons why a private mongod cannot run.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The result of this module's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a private mongod cannot be had. The messages are for the person at the terminal.
+/// The reason why a private mongod cannot run. The messages are for people at a terminal.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -20,20 +20,20 @@ pub enum Error {
         bullets(tried)
     )]
     NoBinary {
-        /// Each place or way that was tried, with the reason why it gave nothing.
+        /// Each place or way that was tried, with the reason why it failed.
         tried: Vec<String>,
     },
 
-    /// The binary that was asked for by name is of no use.
+    /// The named binary cannot be used.
     #[error("{path} cannot be used as mongod: {reason}", path = path.display())]
     UnusableBinary {
         /// The path as given.
         path: PathBuf,
-        /// What happened when it was run.
+        /// The result of running it.
         reason: String,
     },
 
-    /// The data folder, or a file in it, cannot be made, read or written.
+    /// The data folder, or a file in it, cannot be created, read or written.
     #[error("the data folder of mongod cannot be used: {path}: {source}", path = path.display())]
     DataDir {
         /// The folder or file.
@@ -42,7 +42,7 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// The disk under the data folder is full, or will be.
+    /// The disk of the data folder has too little room.
     #[error(
         "the disk of {path} has {free_mib} MiB left, and a private mongod needs {needed_mib} MiB there: make room, or \
          keep its data on another disk",
@@ -51,9 +51,9 @@ pub enum Error {
     DiskFull {
         /// The folder.
         path: PathBuf,
-        /// The room that there is.
+        /// Free MiB.
         free_mib: u64,
-        /// The room that it needs.
+        /// Needed MiB.
         needed_mib: u64,
     },
 
@@ -64,7 +64,7 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// The port that was asked for, or every free one that was tried, is taken.
+    /// The requested port, or every free one that was tried, is taken.
     #[error("port {port} on 127.0.0.1 is in use")]
     PortInUse {
         /// The last port tried.
@@ -75,7 +75,7 @@ pub enum Error {
     #[error("mongod cannot be started: {0}")]
     Spawn(#[from] io::Error),
 
-    /// mongod ended before it could be used.
+    /// mongod ended while it was starting.
     #[error("mongod ended while starting ({status}); its last output:\n{log}", status = describe(*code))]
     Ended {
         /// Its exit code; above 128, the signal that ended it plus 128.
@@ -84,7 +84,7 @@ pub enum Error {
         log: String,
     },
 
-    /// The data folder was begun under another replica set name, which it keeps.
+    /// The data folder belongs to a replica set with another name.
     #[error("the data folder belongs to the replica set {found:?}, not to {wanted:?}")]
     OtherReplicaSet {
         /// The name in the data.
@@ -96,9 +96,9 @@ pub enum Error {
     /// mongod runs, but did not become writable in time.
     #[error("mongod was not writable after {seconds} s ({state}); its last output:\n{log}")]
     NotWritable {
-        /// How long it was waited for, in seconds.
+        /// Seconds that the start waited.
         seconds: u64,
-        /// How far it had come.
+        /// The state that it had reached.
         state: String,
         /// The last lines of its log.
         log: String,

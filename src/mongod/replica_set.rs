@@ -1,4 +1,4 @@
-//! Makes a replica set of a mongod that listens, and waits until it takes writes.
+//! The initiation of a replica set on listening mongods, until it takes writes.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use mongodb::options::{ClientOptions, ServerAddress};
 use super::error::{Error, Result};
 use super::process::Process;
 
-/// The server answers so to `replSetGetConfig` before the first `replSetInitiate`.
+/// The server's answer to `replSetGetConfig` before the first `replSetInitiate`.
 const NOT_YET_INITIALIZED: i32 = 94;
 
-/// Where a set is on its way.
+/// The state of a set that is starting.
 enum State {
-    /// The primary is there and takes writes.
+    /// The primary takes writes.
     Writable,
-    /// Nobody was elected yet.
+    /// No primary was elected yet.
     NoPrimary,
-    /// The data is that of another set, of this name.
+    /// The data belongs to another set, with this name.
     Other(String),
 }
 
-/// Initiates the set `name` with `process` as its only member, unless its data says that this was
-/// done; then waits until it is the primary and takes writes.
+/// Initiates the set `name` with `process` as its only member, unless its data has a set already. Then waits until
+/// it is the primary and takes writes.
 pub(super) async fn single(process: &Process, name: &str) -> Result<()> {
     let client = connect(process)?;
     let outcome = until_writable(&client, process, name).await;
@@ -70,8 +70,8 @@ async fn advance(client: &Client, process: &Process, name: &str) -> Result<State
     })
 }
 
-/// Initiates a set of several members, of which `process` is one, and waits until there is a primary
-/// and all others follow it.
+/// Initiates a set of several members through one of them, `process`. Waits until there is a primary and all others
+/// follow it.
 pub(super) async fn several(process: &Process, set: Document) -> Result<()> {
     let client = connect(process)?;
     let outcome = until_complete(&client, process, set).await;
@@ -90,7 +90,7 @@ async fn until_complete(client: &Client, process: &Process, set: Document) -> Re
     }
 }
 
-/// Takes the next step to a complete set; whether it is one.
+/// Takes the next step to a complete set. Returns whether it is complete.
 async fn advance_several(client: &Client, set: &Document) -> Result<bool, DriverError> {
     if config(client).await?.is_none() {
         initiate(client, set.clone()).await?;
@@ -110,7 +110,7 @@ async fn advance_several(client: &Client, set: &Document) -> Result<bool, Driver
     Ok(follow && roles.contains(&"PRIMARY"))
 }
 
-/// A client of this one member, whatever the set thinks of it.
+/// Connects to this one member, whatever its role in the set.
 pub(super) fn connect(process: &Process) -> Result<Client> {
     let address = ServerAddress::Tcp {
         host: "127.0.0.1".to_owned(),
@@ -124,12 +124,11 @@ pub(super) fn connect(process: &Process) -> Result<Client> {
     Client::with_options(options).map_err(|error| Error::Spawn(std::io::Error::other(error)))
 }
 
-/// A member of a set's configuration.
+/// Describes a member for a set's configuration.
 pub(super) fn member(id: i32, process: &Process) -> Document {
     doc! { "_id": id, "host": process.host() }
 }
 
-/// Initiates a set.
 async fn initiate(client: &Client, config: Document) -> Result<(), DriverError> {
     admin(client, doc! { "replSetInitiate": config })
         .await
@@ -142,7 +141,7 @@ pub(super) async fn is_writable(client: &Client) -> Result<bool, DriverError> {
     Ok(hello.get_bool("isWritablePrimary").unwrap_or(false))
 }
 
-/// The set's configuration, if it was initiated.
+/// Reads the set's configuration, if it was initiated.
 async fn config(client: &Client) -> Result<Option<Document>, DriverError> {
     match admin(client, doc! { "replSetGetConfig": 1 }).await {
         Ok(mut answer) => Ok(match answer.remove("config") {
@@ -154,7 +153,7 @@ async fn config(client: &Client) -> Result<Option<Document>, DriverError> {
     }
 }
 
-/// Whether `config` knows the member by the address that it has now.
+/// Whether `config` has the current address of the member.
 fn names(config: &Document, process: &Process) -> bool {
     let members = config
         .get_array("members")
@@ -169,8 +168,8 @@ fn names(config: &Document, process: &Process) -> bool {
     })
 }
 
-/// Tells a set of one that its member has another address than last time. The member finds itself
-/// nowhere in its configuration then and elects nobody, so it takes force.
+/// Tells a set of one that the address of its member has changed. The member does not find itself in its
+/// configuration and elects nobody, so this takes force.
 async fn move_to(
     client: &Client,
     mut config: Document,

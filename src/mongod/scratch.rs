@@ -1,12 +1,12 @@
-//! A temporary folder that goes away with its owner, also when the owner is killed.
+//! A temporary folder that is removed with its owner, even if the owner is killed.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::tether::Tether;
 
-/// Waits for the end of the pipe, then removes `$1`. A mongod that is being killed at the same moment
-/// may still add files; a folder that is gone takes no more, so this ends.
+/// Waits for the end of the pipe, then removes `$1`. A mongod that is being killed may still add files. Once the
+/// folder is gone it cannot, so this ends.
 const REMOVE_AT_THE_END: &str = r#"
 PATH=$PATH:/usr/bin:/bin
 cd /
@@ -15,7 +15,7 @@ tries=0
 until rm -rf -- "$1" || [ "$tries" -ge 100 ]; do tries=$((tries + 1)); sleep 0.1; done
 "#;
 
-/// A temporary folder. Dropping it removes the folder soon after, without waiting.
+/// A temporary folder. Dropping it removes the folder, without waiting.
 #[derive(Debug)]
 pub(super) struct Scratch {
     path: PathBuf,
@@ -23,13 +23,13 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes an empty folder inside `parent`.
+    /// Creates an empty folder in `parent`.
     pub(super) fn create_in(parent: &Path) -> io::Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("tidegate-mongod-")
             .tempdir_in(parent)?;
         let janitor = Tether::spawn(REMOVE_AT_THE_END, [folder.path()], None)?;
-        // From here on the janitor alone removes it.
+        // From here on only the janitor removes it.
         Ok(Self {
             path: folder.keep(),
             janitor,

@@ -1,9 +1,8 @@
 //! A shell script tied to the life of this process.
 //!
-//! The script's standard input is a pipe whose only writer is the owner. When the owner lets go, or
-//! dies in any way (SIGKILL too), the script reads the end of the pipe and can clean up. A
-//! parent-death signal would fire when the spawning *thread* ends, which is wrong under tokio; and
-//! destructors do not run on a kill.
+//! The script's standard input is a pipe whose only writer is the owner. When the owner drops it, or dies in
+//! any way (also by SIGKILL), the script reads the end of the pipe and can clean up. A parent-death signal
+//! would fire when the spawning *thread* ends, which is wrong under tokio. Destructors do not run on a kill.
 //!
 //! The standard library opens pipes close-on-exec, so no other child inherits the writer.
 
@@ -16,25 +15,25 @@ use std::thread;
 
 use tokio::sync::watch;
 
-/// The owner's end. Dropping it closes the pipe and waits for nothing.
+/// The owner's end of the pipe. Dropping it closes the pipe, without waiting.
 #[derive(Debug)]
 pub(super) struct Tether {
     pipe: ChildStdin,
     ended: watch::Receiver<Option<Ended>>,
 }
 
-/// How a script ended.
+/// The end of a script.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ended {
-    /// Its exit code; none if a signal ended the shell itself.
+    /// Its exit code; `None` if a signal ended the shell itself.
     pub(super) code: Option<i32>,
 }
 
 impl Tether {
-    /// Runs `script` with `arguments` as `$1`, `$2`, …; what it prints goes to `output`.
+    /// Runs `script` with `arguments` as `$1`, `$2`, …; its output goes to `output`.
     ///
-    /// It gets a process group of its own: Ctrl-C in a terminal reaches the whole foreground group,
-    /// and it is the owner who says when the script ends.
+    /// The script gets a process group of its own: Ctrl-C in a terminal reaches the whole foreground group, and the
+    /// owner decides when the script ends.
     pub(super) fn spawn<I, S>(script: &str, arguments: I, output: Option<File>) -> io::Result<Self>
     where
         I: IntoIterator<Item = S>,
@@ -56,7 +55,7 @@ impl Tether {
         })
     }
 
-    /// Sends the script one word, on a line.
+    /// Sends the script a word, on a line.
     pub(super) fn say(&self, word: &str) -> io::Result<()> {
         (&self.pipe).write_all(format!("{word}\n").as_bytes())
     }
@@ -73,7 +72,7 @@ impl Tether {
     }
 }
 
-/// Waits for the child on a thread, so that it is reaped whichever runtime its owner lives on.
+/// Waits for the child on a thread, so that it is reaped whatever runtime its owner runs on.
 fn reap(mut child: Child) -> io::Result<watch::Receiver<Option<Ended>>> {
     let (sender, receiver) = watch::channel(None);
     thread::Builder::new()

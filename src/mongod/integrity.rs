@@ -1,4 +1,4 @@
-//! Whether a file in the cache is the one that was put there, and nobody else can change it.
+//! The integrity of a file in the cache: it is the file that was put there, and nobody else can change it.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -8,13 +8,15 @@ use std::path::Path;
 use ring::digest::{Context, SHA256};
 
 const SUPERUSER: u32 = 0;
-/// Bits of a mode: others may write; the group may; in a folder, only a file's owner may remove it.
+/// The mode bit by which others may write.
 const OTHERS_WRITE: u32 = 0o002;
+/// The mode bit by which the group may write.
 const GROUP_WRITES: u32 = 0o020;
+/// The mode bit of a folder in which only the owner of a file may remove it.
 const STICKY: u32 = 0o1000;
 
-/// Checks that the file has this SHA-256, that it is ours, and that nobody else can write to it or put
-/// another in its place; the error is for people.
+/// Checks that the file has this SHA-256, that it is ours, and that nobody else can write to it or replace it. The
+/// error is for people.
 pub(super) fn check(file: &Path, sha256: &str) -> Result<(), String> {
     let told = |error: io::Error| error.to_string();
     let me = rustix::process::geteuid().as_raw();
@@ -44,7 +46,7 @@ pub(super) fn check(file: &Path, sha256: &str) -> Result<(), String> {
     }
 }
 
-/// The SHA-256 of a file, in hex.
+/// Computes the SHA-256 of a file, in hex.
 pub(super) fn digest(file: &Path) -> io::Result<String> {
     let mut file = File::open(file)?;
     let mut context = Context::new(&SHA256);

@@ -1,24 +1,31 @@
-//! Whether a disk has room for a server's files.
+//! The disk space that a server needs.
 
 use std::fs;
 use std::path::Path;
 
 use super::error::{Error, Result};
 
-/// The journal that a server writes at its first start, and a little data.
-const FIRST: u64 = 310 << 20;
-/// A start on data that is there already: the journal is, too.
-const AGAIN: u64 = 16 << 20;
+/// Bytes for a first start: the journal, and a little data.
+const FIRST_START_BYTES: u64 = 310 << 20;
+/// Bytes for a start on existing data, with its journal.
+const LATER_START_BYTES: u64 = 16 << 20;
 
-/// Checks before a start that there is room in the folder of a server's data: mongod itself would end in the middle
-/// of its start, with a log of many lines.
+/// Checks before a start that the data folder has room. Without it, mongod would end in the middle of its start, with
+/// a long log.
 pub(super) fn check(db: &Path) -> Result<()> {
     let begun = fs::read_dir(db).is_ok_and(|mut entries| entries.next().is_some());
-    check_for(db, if begun { AGAIN } else { FIRST })
+    check_for(
+        db,
+        if begun {
+            LATER_START_BYTES
+        } else {
+            FIRST_START_BYTES
+        },
+    )
 }
 
 fn check_for(db: &Path, needed: u64) -> Result<()> {
-    // A file system that does not say is no reason to stop.
+    // A file system that does not tell is no reason to fail.
     let Some(free) = free(db) else {
         return Ok(());
     };
@@ -32,7 +39,7 @@ fn check_for(db: &Path, needed: u64) -> Result<()> {
     })
 }
 
-/// What the disk of a folder has left for this user, in bytes.
+/// Returns the bytes that the disk of a folder has left for this user.
 fn free(folder: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(folder).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))

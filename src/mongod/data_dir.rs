@@ -1,4 +1,4 @@
-//! The folder that one mongod keeps its things in: `db/`, `mongod.log`, and the port it had last.
+//! The folder of one mongod: `db/`, `mongod.log`, and its last port.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -8,18 +8,18 @@ use super::error::{Error, Result};
 use super::log::Log;
 use super::scratch::Scratch;
 
-/// Above this size a log is emptied at the next start.
+/// The size above which a log is emptied at the next start.
 const LOG_BYTES_KEPT: u64 = 8 << 20;
 
-/// A mongod's folder, given and kept, or temporary.
+/// A mongod's folder: a given one that is kept, or a temporary one.
 #[derive(Debug)]
-pub(super) struct Home {
+pub(super) struct DataDir {
     path: PathBuf,
     scratch: Option<Scratch>,
 }
 
-impl Home {
-    /// Opens the folder at `path`, made if it is missing, or a temporary one.
+impl DataDir {
+    /// Opens the folder at `path`, which is created if it is missing, or a temporary one.
     pub(super) fn open(path: Option<&Path>) -> Result<Self> {
         match path {
             Some(path) => Self::kept(path).map_err(|source| Error::data_dir(path, source)),
@@ -52,12 +52,12 @@ impl Home {
         &self.path
     }
 
-    /// mongod's `--dbpath`.
+    /// Returns mongod's `--dbpath`.
     pub(super) fn db(&self) -> PathBuf {
         self.path.join("db")
     }
 
-    /// Opens the log for one more run: what mongod shall write to, and a reader of this run's part.
+    /// Opens the log for another run. Returns the file for mongod to write to, and a reader of this run's part.
     pub(super) fn open_log(&self) -> Result<(File, Log)> {
         let path = self.path.join("mongod.log");
         let open = || {
@@ -72,7 +72,7 @@ impl Home {
         Ok((file, Log::new(path, begin)))
     }
 
-    /// The port of the last start here, so that the address stays the same from run to run.
+    /// Returns the port of the last start, so that the address stays the same from run to run.
     pub(super) fn last_port(&self) -> Option<u16> {
         fs::read_to_string(self.port_file())
             .ok()?
@@ -81,13 +81,13 @@ impl Home {
             .ok()
     }
 
-    /// Keeps the port for the next start.
+    /// Stores the port for the next start.
     pub(super) fn remember_port(&self, port: u16) -> Result<()> {
         let file = self.port_file();
         fs::write(&file, format!("{port}\n")).map_err(|source| Error::data_dir(&file, source))
     }
 
-    /// Removes a temporary folder and waits until it is gone; a given one stays.
+    /// Removes a temporary folder, and waits until it is gone. A given one stays.
     pub(super) async fn close(self) {
         if let Some(scratch) = self.scratch {
             scratch.remove().await;
