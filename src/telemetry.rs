@@ -1,6 +1,6 @@
-//! What operators see: log lines, metrics, and the health of each part.
+//! Log lines, metrics, and the health of each part, for operators.
 //!
-//! Others report here; nothing here decides anything.
+//! Others report here. Nothing here decides anything.
 
 mod health;
 mod lag;

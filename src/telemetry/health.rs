@@ -1,4 +1,4 @@
-//! Which part is well, and since when.
+//! The health of each part of the node, and the time since it last changed.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -13,30 +13,29 @@ use crate::config;
 /// A node that has not applied a change of this age is behind.
 pub(crate) const BEHIND_AFTER: Duration = Duration::from_secs(2);
 
-/// A part of the node that is well or not. Whoever owns it reports it.
+/// A part of the node. Its owner reports its health.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Part {
     /// The process: `up`, `stopping`.
     Service,
-    /// `up`, `away` (no member takes writes), `forbids` (it withholds a right).
+    /// `up`, `away` (no member takes writes), `forbids` (it refuses a right).
     Database,
-    /// The change stream; see [`FeedState`].
+    /// The change stream: see [`FeedState`].
     Feed,
-    /// What applies it: `loading`, `up`, `down`.
+    /// The router, which applies the changes: `loading`, `up`, `down`.
     Router,
     /// The filters of subscriptions: `up`, `expensive` (some could not be matched with an event, and their
     /// subscriptions are invalid).
     Filters,
     /// Acknowledged positions: `up`, `behind` (they cannot be written now).
     Positions,
-    /// What this node did about deletes: `up`, `behind` (it cannot be written now).
+    /// The receipts of deletes: `up`, `behind` (they cannot be written now).
     Receipts,
-    /// Reading the past: `up`, `failing` (it cannot be read now).
+    /// The reading of oplog and archive: `up`, `failing` (they cannot be read now).
     Replay,
 }
 
 impl Part {
-    /// Every part.
     pub(crate) const ALL: [Self; 8] = [
         Self::Service,
         Self::Database,
@@ -48,7 +47,7 @@ impl Part {
         Self::Replay,
     ];
 
-    /// The name on the wire.
+    /// Returns its name in `GET /health`.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Service => "service",
@@ -63,16 +62,16 @@ impl Part {
     }
 }
 
-/// What the feed is doing.
+/// The state of the feed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum FeedState {
-    /// The initial load has not been applied yet.
+    /// The initial load is not applied yet.
     Loading,
     /// Changes arrive and are applied as they are committed.
     Current,
     /// Changes arrive later than they are committed.
     Behind,
-    /// The database cannot be read; sockets stay open.
+    /// The database cannot be read. Sockets stay open.
     Disconnected,
 }
 
@@ -87,7 +86,7 @@ impl FeedState {
     }
 }
 
-/// The health of this node, shared by those who report and those who ask.
+/// The health of this node. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Health(Arc<Mutex<State>>);
 
@@ -95,14 +94,14 @@ pub(crate) struct Health(Arc<Mutex<State>>);
 struct State {
     parts: [Condition; Part::ALL.len()],
     feed: FeedState,
-    /// When the feed was last current; it reports that again and again.
+    /// The time at which the feed last reported that it is current.
     feed_current: Instant,
     lag: Lag,
     tolerance: Duration,
     max_await: Duration,
 }
 
-/// How a part is.
+/// The condition of a part.
 #[derive(Clone, Debug)]
 struct Condition {
     status: &'static str,
@@ -111,8 +110,8 @@ struct Condition {
 }
 
 impl Health {
-    /// A node that has just started. Behind, cut or silent for longer than `ready_lag` is not ready;
-    /// behind is too what the feed has received and the router has not applied.
+    /// Begins with a node that has just started. A node whose feed is behind, cut or silent for longer than
+    /// `ready_lag` is not ready. The feed is also behind if the router has not applied what it received.
     pub(crate) fn new(settings: &config::Feed, lag: Lag) -> Self {
         let since = SystemTime::now();
         let parts = Part::ALL.map(|part| Condition {
@@ -137,15 +136,16 @@ impl Health {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reports how a part is; the time counts from the last change of `status`. True if it changed.
+    /// Reports the condition of a part. The time counts from the last change of `status`. Returns whether it
+    /// changed.
     pub(crate) fn report(&self, part: Part, status: &'static str, detail: Option<String>) -> bool {
         self.with(|state| state.report(part, status, detail))
     }
 
-    /// Reports the feed's state. True if it changed.
+    /// Reports the state of the feed. Returns whether it changed.
     pub(crate) fn feed(&self, feed: FeedState) -> bool {
         self.with(|state| {
-            // Until the initial load is handed over nothing else can be said.
+            // Until the initial load is handed over, the feed is loading.
             if state.feed == FeedState::Loading && feed != FeedState::Current {
                 return false;
             }
@@ -162,17 +162,17 @@ impl Health {
         self.with(|state| state.feed == FeedState::Disconnected)
     }
 
-    /// Reports that this node stops: it is not ready any more.
+    /// Reports that this node stops, and so is no longer ready.
     pub(crate) fn stopping(&self) {
         self.report(Part::Service, "stopping", None);
     }
 
-    /// Whether requests should be sent here; if not, why.
+    /// Checks that requests should be sent here. The error says why not.
     pub(crate) fn ready(&self) -> Result<(), String> {
         self.with(|state| state.ready())
     }
 
-    /// Every part with its status and since when, for `GET /health`.
+    /// Writes every part with its status and the time of its last change, for `GET /health`.
     pub(crate) fn to_json(&self) -> Value {
         self.with(|state| {
             let ready = state.ready();
@@ -201,7 +201,7 @@ impl State {
         changed
     }
 
-    /// What the feed is doing, and for how long it has not been current.
+    /// Returns the state of the feed, and the time since it was current.
     fn feed(&self) -> (FeedState, Duration) {
         let lag = self.lag.now();
         let feed = match self.feed {
@@ -211,7 +211,7 @@ impl State {
         (feed, self.feed_current.elapsed().max(lag))
     }
 
-    /// How a part is now. What was reported of the feed was true when it came.
+    /// Returns the condition of a part now. A report of the feed may be out of date, so it is computed anew.
     fn condition(&self, part: Part) -> Condition {
         let reported = self.parts[part as usize].clone();
         let (feed, passed) = self.feed();
@@ -240,7 +240,7 @@ impl State {
             "down" => return Err("the router has ended; the log says why".to_owned()),
             _ => return Err("the subscriptions are being loaded".to_owned()),
         }
-        // From one short trouble into the next is one long trouble.
+        // Short troubles in a row count as one long trouble.
         let (feed, passed) = self.feed();
         let seconds = passed.as_secs();
         match feed {
@@ -250,7 +250,7 @@ impl State {
                     "the feed is {state}; it was current {seconds} s ago"
                 ))
             }
-            // An idle server answers after `max_await`: a feed that waits longer is held up.
+            // An idle server answers after `max_await`: a feed that waits longer is stuck.
             _ if passed > self.tolerance + self.max_await => {
                 Err(format!("the feed has not moved for {seconds} s"))
             }

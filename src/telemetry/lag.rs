@@ -1,4 +1,4 @@
-//! How far this node is behind the database: the age of what is not applied yet.
+//! The lag of this node behind the database: the age of the oldest change that is not applied.
 
 use std::{
     collections::VecDeque,
@@ -6,18 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The lag of a node, shared by the feed, which receives, and those who ask. Changes that wait count
-/// from their commit, those that are being applied too. Where none wait, a database that is silent for
-/// longer than it may be is what the node is behind.
+/// The lag of a node, shared by the feed, which receives, and those who ask. Changes count from their commit until
+/// they are applied. If none wait, a database that is silent for too long counts.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Lag(Arc<Mutex<State>>);
 
 #[derive(Default, Debug)]
 struct State {
-    /// What was received and is not applied, the oldest first.
+    /// Received and not applied, the oldest first.
     unapplied: VecDeque<Received>,
     next_number: u64,
-    /// By when the database says something more, if it can be heard.
+    /// The time by which the database sends more, if it can be reached.
     due: Option<Instant>,
 }
 
@@ -25,11 +24,11 @@ struct State {
 struct Received {
     number: u64,
     at: Instant,
-    /// How old it was then.
+    /// Its age at that time.
     age: Duration,
 }
 
-/// Something that was received and not applied. Its drop says that it is.
+/// A change that was received and not applied yet. Dropping this marks it as applied.
 #[derive(Debug)]
 pub(crate) struct Unapplied {
     lag: Lag,
@@ -37,7 +36,7 @@ pub(crate) struct Unapplied {
 }
 
 impl Lag {
-    /// Something came at `at` that was `age` old then; more is to come until `due`.
+    /// Notes a change that arrived at `at`, `age` old. More must come until `due`.
     pub(crate) fn received(&self, at: Instant, age: Duration, due: Instant) -> Unapplied {
         let mut state = self.lock();
         let number = state.next_number;
@@ -51,7 +50,7 @@ impl Lag {
         }
     }
 
-    /// How old the oldest change is that this node has not applied.
+    /// Returns the age of the oldest change that this node has not applied.
     pub(crate) fn now(&self) -> Duration {
         let state = self.lock();
         match (state.unapplied.front(), state.due) {

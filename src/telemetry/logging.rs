@@ -15,12 +15,13 @@ use tracing_subscriber::{
 use super::{Printable, PrintableJson};
 use crate::config::LogFormat;
 
-/// Starts logging to standard error for the whole process. `filter` is `tracing`'s filter language.
-/// A second call in one process changes nothing.
+/// Starts logging to standard error for the whole process. `filter` is in `tracing`'s filter language. A second
+/// call changes nothing.
 pub(crate) fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
-    // The reason quotes the filter.
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|_| "must be a level, or levels by module, such as warn,tidegate::feed=debug")?;
+    // The original reason quotes the filter.
+    let filter = EnvFilter::try_new(filter).map_err(
+        |_| "must be a level, or levels by module, for example warn,tidegate::feed=debug",
+    )?;
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         LogFormat::Text => {
@@ -41,7 +42,7 @@ pub(crate) fn start_logging(filter: &str, format: LogFormat) -> Result<(), Strin
     Ok(())
 }
 
-/// Lines for people. Whatever a message or a field holds stays on its line and steers no terminal.
+/// Writes lines for people. Text of a message or a field stays on its line, and cannot control a terminal.
 fn text<S, W>(writer: W, colours: bool) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -60,7 +61,7 @@ where
         .with_ansi(colours)
 }
 
-/// Writes lines of JSON, each with one call, without what JSON has no need to escape and terminals obey.
+/// Writes lines of JSON, each with one call. Escapes characters that JSON allows but terminals obey.
 struct JsonLines<W>(W);
 
 impl<W: io::Write> io::Write for JsonLines<W> {

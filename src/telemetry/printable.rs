@@ -1,16 +1,18 @@
-//! Text from outside, made harmless for a line of a log and for a terminal.
+//! Text from outside, made harmless for log lines and terminals.
 
 use std::fmt::{self, Write as _};
 
-/// Text with escapes (`\n`, `\u{1b}`) for what ends a line, drives a terminal or turns text around.
+/// Text with escapes (`\n`, `\u{1b}`) for characters that end a line, drive a terminal or change the direction of
+/// text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Printable<'a>(pub(crate) &'a str);
 
-/// JSON with escapes of its own for the same.
+/// JSON text, with JSON escapes for the same characters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PrintableJson<'a>(pub(crate) &'a str);
 
-/// Control characters (C0, DEL, C1), line separators, and marks of direction.
+/// Whether a character can control a terminal or a line: control characters (C0, DEL, C1), line separators, marks of
+/// direction.
 pub(crate) fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
@@ -25,7 +27,7 @@ impl fmt::Display for Printable<'_> {
 impl fmt::Display for PrintableJson<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         escape(self.0, f, |c, f| match c {
-            // As they are, these stand between values alone.
+            // Unescaped, these only stand between values.
             '\n' | '\r' | '\t' => f.write_char(' '),
             c => write!(f, "\\u{:04x}", u32::from(c)),
         })
