@@ -18,7 +18,7 @@ use self::source::{ModulePath, Source, arrows, doc_comments, read, rust_files, s
 
 /// Modules from the top down. A module may import those below it, never those above; modules of one
 /// row may import each other. ARCHITECTURE.md shows the same table.
-const ROWS: [&[&str]; 16] = [
+const ROWS: [&[&str]; 17] = [
     &["main"],
     &["cli"],
     &["node"],
@@ -33,7 +33,8 @@ const ROWS: [&[&str]; 16] = [
     &["subscription"],
     &["filter"],
     &["client"],
-    &["event", "position", "protocol", "extjson", "budget"],
+    &["event", "protocol"],
+    &["position", "extjson", "budget"],
     &["config", "telemetry", "mongod"],
 ];
 
@@ -217,6 +218,7 @@ fn the_vocabulary_and_the_filter_know_no_runtime_no_driver_no_web() {
         "position",
         "protocol",
         "extjson",
+        "budget",
     ];
     let mut files = Vec::new();
     rust_files(Path::new("src"), &mut files);
