@@ -43,11 +43,11 @@ impl Assembly {
         capacity: Capacity,
     ) -> (mpsc::Sender<SubscriptionBatch>, Self) {
         let (documents, arriving) = mpsc::channel(BATCHES_AHEAD);
-        let (compiled, groups) = blocking::sync_channel(GROUPS_AHEAD);
+        let (sender, groups) = blocking::sync_channel(GROUPS_AHEAD);
         let limits = limits.clone();
         let (compiler, gathering) = TableBuilder::start(limits.clone(), capacity);
         let assembly = Self {
-            compiling: spawn_blocking(move || compile(arriving, compiler, &compiled, &limits)),
+            compiling: spawn_blocking(move || compile(arriving, compiler, &sender, &limits)),
             gathering: spawn_blocking(move || gather(gathering, &groups)),
         };
         (documents, assembly)
@@ -82,23 +82,23 @@ fn compile(
     Ok(compiler)
 }
 
-/// Prepares a filter for the index. If that panics, the filter alone is blamed.
+/// Compiles the filter for the index. If that panics, the filter alone is blamed.
 fn compile_filter(
-    compiled: CompiledSubscription,
+    subscription: CompiledSubscription,
     compiler: &mut FilterCompiler,
 ) -> (Subscription, Option<CompiledFilter>) {
-    let (mut subscription, filter) = compiled.into_parts();
-    let preparing = AssertUnwindSafe(|| filter.map(|filter| compiler.compile(filter)));
-    if let Ok(filter) = catch_unwind(preparing) {
+    let (mut subscription, filter) = subscription.into_parts();
+    let compiling = AssertUnwindSafe(|| filter.map(|filter| compiler.compile(filter)));
+    if let Ok(filter) = catch_unwind(compiling) {
         return (subscription, filter);
     }
     subscription.fault = Some(FILTER_PANICKED.into());
     (subscription, None)
 }
 
-fn hand_on(group: &mut Group, compiled: &blocking::SyncSender<Group>) {
+fn hand_on(group: &mut Group, groups: &blocking::SyncSender<Group>) {
     let full = std::mem::replace(group, Group::with_capacity(GROUP));
-    if compiled.send(full).is_err() {
+    if groups.send(full).is_err() {
         // The other thread has panicked; whoever waits for the table learns of that.
         tracing::trace!("nobody takes compiled subscriptions");
     }

@@ -83,11 +83,11 @@ fn built(steps: &[Step]) -> (FilterIndex<u8>, HashMap<u8, Filter>) {
         if let Step::Insert(key, filter) = step
             && let Ok(filter) = Filter::parse(&raw(filter))
         {
-            let compiled = compiler.compile(filter.clone());
+            let ready = compiler.compile(filter.clone());
             match naive.entry(*key) {
-                Entry::Occupied(_) => builder.discard(compiled),
+                Entry::Occupied(_) => builder.discard(ready),
                 Entry::Vacant(vacant) => {
-                    builder.insert(*key, compiled);
+                    builder.insert(*key, ready);
                     vacant.insert(filter);
                 }
             }

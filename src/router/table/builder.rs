@@ -72,9 +72,9 @@ impl TableBuilder {
             let document = table
                 .get(slot)
                 .map(|held| held.subscription.document.clone());
-            let compiled =
+            let subscription =
                 document.map(|document| CompiledSubscription::compile(document, &self.limits));
-            let filter = compiled.and_then(|compiled| compiled.into_parts().1);
+            let filter = subscription.and_then(|subscription| subscription.into_parts().1);
             table.enter(slot, filter);
         }
         Box::new(table)
