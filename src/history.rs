@@ -7,8 +7,6 @@
 //! handful of streams. A client that takes too long is dropped from its reader, and asks again from where it is.
 
 mod archive;
-mod backlog_extension;
-mod group;
 mod oplog;
 mod readers;
 
@@ -50,9 +48,9 @@ pub(crate) enum Refusal {
 /// A client's share of an oplog reader: batches in order, from its position on and perhaps a little before.
 /// Closed at the end, or when the client was too slow: to go on, ask again.
 #[derive(Debug)]
-pub(crate) struct OplogReader(mpsc::Receiver<Arc<PastBatch>>);
+pub(crate) struct OplogShare(mpsc::Receiver<Arc<PastBatch>>);
 
-impl OplogReader {
+impl OplogShare {
     /// Returns the next batch; `None` when the reader has ended.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arc<PastBatch>>> {
         self.0.poll_recv(cx)
@@ -64,7 +62,7 @@ impl OplogReader {
 struct ReplayRequest {
     from: Position,
     since: Instant,
-    reply: oneshot::Sender<Result<OplogReader, Refusal>>,
+    reply: oneshot::Sender<Result<OplogShare, Refusal>>,
 }
 
 /// A handle to the readers of a node.
@@ -77,7 +75,7 @@ pub(crate) struct History {
 
 impl History {
     /// Returns a reader of the oplog that shows everything after `from`.
-    pub(crate) async fn oplog_after(&self, from: Position) -> Result<OplogReader, Refusal> {
+    pub(crate) async fn oplog_after(&self, from: Position) -> Result<OplogShare, Refusal> {
         let (reply, answer) = oneshot::channel();
         let answered = async {
             let since = Instant::now();

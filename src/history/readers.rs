@@ -1,4 +1,4 @@
-//! The task that starts an oplog reader for each group of clients.
+//! The task that groups the clients that wait, and starts an oplog reader for each group.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,9 +9,8 @@ use tokio::{
 };
 
 use super::{
-    HistoryContext, OplogReader, Refusal, ReplayRequest,
-    backlog_extension::BacklogExtension,
-    group::{begin, refuse, take_group},
+    HistoryContext, OplogShare, Refusal, ReplayRequest,
+    oplog::{BacklogExtension, begin},
 };
 use crate::{budget::ByteBudget, position::Position, router::PastBatch};
 
@@ -93,12 +92,31 @@ fn longest(waiting: &[ReplayRequest], turn: Duration) -> Option<Position> {
     (first.since.elapsed() > turn).then_some(first.from)
 }
 
+/// Takes the clients that are best served together: one of them, and all whose stretch is not much longer or
+/// shorter. A client that was away for days does not hold up those that were away for a minute. The one is the client
+/// that goes on at `longest`, if somebody has waited too long, else the one with the newest cursor.
+fn take_group(waiting: &mut Vec<ReplayRequest>, longest: Option<Position>) -> Vec<ReplayRequest> {
+    const AT_LEAST: u32 = 60;
+    let now = u32::try_from(bson::DateTime::now().timestamp_millis() / 1_000).unwrap_or(u32::MAX);
+    let away = |from: Position| now.saturating_sub(from.cluster_time().time);
+    let shortest = waiting.iter().map(|request| away(request.from)).min();
+    let Some(one) = longest.map(away).or(shortest) else {
+        return Vec::new();
+    };
+    let together = one / 2..=one.saturating_mul(2).saturating_add(AT_LEAST);
+    let (group, rest) = waiting
+        .drain(..)
+        .partition(|request| together.contains(&away(request.from)));
+    *waiting = rest;
+    group
+}
+
 /// Answers those whose stretch is in the backlog by now with a reader that has nothing to read: they ask the router
 /// again.
 fn send_to_backlog(waiting: &mut Vec<ReplayRequest>, backlog_start: Position) {
     for request in waiting.extract_if(.., |request| request.from >= backlog_start) {
         let (_, receiver) = mpsc::channel(1);
-        if request.reply.send(Ok(OplogReader(receiver))).is_err() {
+        if request.reply.send(Ok(OplogShare(receiver))).is_err() {
             tracing::trace!("the client left before its replay began");
         }
     }
@@ -122,7 +140,7 @@ async fn serve(context: HistoryContext, mut group: Vec<ReplayRequest>) -> Option
     let mut members = Vec::new();
     for request in group {
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
-        if request.reply.send(Ok(OplogReader(receiver))).is_ok() {
+        if request.reply.send(Ok(OplogShare(receiver))).is_ok() {
             members.push(sender);
         }
     }
@@ -153,4 +171,52 @@ async fn hand_out(batch: &Arc<PastBatch>, members: &mut Vec<mpsc::Sender<Arc<Pas
         }
     }
     *members = staying;
+}
+
+/// Answers clients that get no reader.
+fn refuse(requests: impl Iterator<Item = ReplayRequest>, refusal: Refusal) {
+    for request in requests {
+        if request.reply.send(Err(refusal)).is_err() {
+            tracing::trace!("the client left before its replay began");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::{DateTime, Timestamp};
+    use tokio::{sync::oneshot, time::Instant};
+
+    /// Checks which clients go together, of those that were away for so many seconds.
+    fn check(away: &[u32], longest: Option<u32>, expected: &[u32]) {
+        let now = u32::try_from(DateTime::now().timestamp_millis() / 1_000).unwrap();
+        let from = |away: u32| {
+            Position::at(Timestamp {
+                time: now - away,
+                increment: 0,
+            })
+        };
+        let request = |away: &u32| ReplayRequest {
+            from: from(*away),
+            since: Instant::now(),
+            reply: oneshot::channel().0,
+        };
+        let mut waiting: Vec<ReplayRequest> = away.iter().map(request).collect();
+        let group = take_group(&mut waiting, longest.map(from));
+        let found: Vec<u32> = (group.iter())
+            .map(|request| now - request.from.cluster_time().time)
+            .collect();
+        assert_eq!(found, expected);
+        assert_eq!(waiting.len(), away.len() - expected.len());
+    }
+
+    #[test]
+    fn the_newest_go_first_until_one_has_waited_too_long() {
+        let away = [10, 86_400, 100, 100_000, 30];
+        check(&away, None, &[10, 30]);
+        check(&away, Some(100_000), &[86_400, 100_000]);
+        check(&away, Some(100), &[100]);
+        check(&[], None, &[]);
+    }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use super::{Asking, Found, Replay};
 use crate::{
-    history::{ArchiveReader, OplogReader, Refusal},
+    history::{ArchiveReader, OplogShare, Refusal},
     position::Position,
     protocol::GapReason,
     router::{BacklogAnswer, Busy, PastBatch},
@@ -27,9 +27,9 @@ pub(super) enum Source {
     /// The router was asked.
     BacklogAsked(Asking<Result<BacklogAnswer, Busy>>),
     /// An oplog reader was asked for; the backlog begins at this position.
-    OplogAsked(Asking<Result<OplogReader, Refusal>>, Position),
+    OplogAsked(Asking<Result<OplogShare, Refusal>>, Position),
     /// The oplog is being read.
-    Oplog(OplogReader),
+    Oplog(OplogShare),
     /// The oplog does not reach back so far: an archive reader was asked for.
     ArchiveAsked(Asking<Result<ArchiveReader, Refusal>>),
     /// A page of the archive was asked for.
