@@ -47,10 +47,10 @@ pub(crate) use self::handle::{
     Applied, Attach, AttachError, Attached, BacklogAnswer, Busy, Connection, RouterHandle, Start,
 };
 pub(crate) use self::observe::{
-    DeletedSubscription, Incarnation, Observations, Observed, ObserverInbox, ObserverInput,
+    DeletedSubscription, Observations, Observed, ObserverInbox, ObserverInput,
 };
 pub(crate) use self::table::TableBuilder;
-pub(crate) use self::table::{Capacity, Occupancy, Table};
+pub(crate) use self::table::{Capacity, Incarnation, Occupancy, Table};
 use self::{
     backlog::Backlog,
     counters::ConnectionCounters,

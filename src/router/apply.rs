@@ -8,8 +8,8 @@ use super::{
     Capacity, FeedBatch, FeedChange, FeedChangeKind, PastBatch, PastChange, PastChangeKind, Reload,
     Router, answer,
     compile::compile_off_thread,
-    observe::{DeletedSubscription, Incarnation, Observed},
-    table::{Entry, Slot, Table},
+    observe::{DeletedSubscription, Observed},
+    table::{Entry, Incarnation, Slot, Table},
 };
 use crate::{
     filter::{self, Filter},

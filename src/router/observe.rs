@@ -22,7 +22,7 @@ use std::{future::pending, sync::Arc, time::Instant};
 use bson::DateTime;
 use tokio::sync::mpsc;
 
-use super::registry::Closed;
+use super::{registry::Closed, table::Incarnation};
 use crate::{position::Position, protocol::Ending, subscription::SubscriptionId};
 
 /// Observations that may wait for one observer. Observers never wait for the database while they take them.
@@ -44,14 +44,6 @@ pub(crate) enum Observed {
     DurableReplaced(Arc<[Incarnation]>, Position),
     /// The collection of acknowledged positions is gone.
     PositionsLost,
-}
-
-/// One of the subscriptions that may follow each other under one id.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Incarnation {
-    pub id: SubscriptionId,
-    /// The position at which it was made, as this node's router saw it.
-    pub since: Position,
 }
 
 /// A delete, and the connections that it ended.

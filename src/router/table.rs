@@ -24,8 +24,7 @@ use self::{expiries::Expiries, ids::Ids, unaddressable::Unaddressable, warnings:
 
 pub(crate) use self::builder::TableBuilder;
 pub(crate) use self::capacity::{Capacity, Occupancy};
-pub(crate) use self::entry::Entry;
-use super::Incarnation;
+pub(crate) use self::entry::{Entry, Incarnation};
 use crate::{
     filter::{Effort, Filter, FilterIndex},
     subscription::{CompiledSubscription, DocumentKey, FILTER_PANICKED, Status, Subscription},

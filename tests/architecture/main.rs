@@ -82,10 +82,52 @@ fn only_the_command_line_uses_the_client() {
 }
 
 /// The rooms of the big modules, each from the top down.
-const ROOMS: [(&str, &[&str]); 3] = [
+const ROOMS: [(&str, &[&str]); 5] = [
     (
         "http",
         &["calls", "layers", "stream", "resources", "openapi", "edge"],
+    ),
+    (
+        "feed",
+        &[
+            "oversized",
+            "load",
+            "report",
+            "undated",
+            "assembly",
+            "repair",
+            "backoff",
+            "delete_history",
+            "oplog_history",
+            "resume_point",
+            "stream",
+            "pipeline",
+            "failure",
+            "decode",
+        ],
+    ),
+    (
+        "router",
+        &[
+            "apply",
+            "subscribe",
+            "unmatchable",
+            "notify",
+            "shed",
+            "deliver",
+            "handle",
+            "backlog",
+            "change",
+            "charge",
+            "encode",
+            "compile",
+            "observe",
+            "table",
+            "registry",
+            "counters",
+            "outbox",
+            "lock",
+        ],
     ),
     (
         "store",
