@@ -16,6 +16,7 @@ mod options;
 mod process;
 mod replica_set;
 mod scratch;
+mod search;
 mod tether;
 
 use std::path::Path;

@@ -209,14 +209,13 @@ impl Node {
             health: health.clone(),
         };
         let (history, reading_history) = history(history_context(&feed, &handle));
-        let drain = config.drain();
         let shutdown_timeout = config.shutdown_timeout;
         let context = Arc::new(NodeContext {
             router: handle.clone(),
+            drain: config.drain(),
             limits: config.limits,
             socket: config.socket,
             feed: config.feed,
-            drain,
             metrics: Arc::clone(&metrics),
             history,
             positions,

@@ -93,7 +93,7 @@ fn decode(reply: Reply, before: Position) -> Result<PastBatch, StreamError> {
             continue;
         };
         position = position.max(raw.position);
-        if let Some(kind) = past_kind(raw.meaning(&reply.document)) {
+        if let Some(kind) = past_kind(&raw.meaning(&reply.document)) {
             changes.push(PastChange::new(raw.position, raw.wall_time, kind));
         }
     }
@@ -109,18 +109,18 @@ fn decode(reply: Reply, before: Position) -> Result<PastBatch, StreamError> {
 }
 
 /// Returns the record of a change that replays need, if they need one.
-fn past_kind(meaning: Meaning<'_>) -> Option<PastChangeKind> {
+fn past_kind(meaning: &Meaning<'_>) -> Option<PastChangeKind> {
     match meaning {
-        Meaning::Operation(operation) => Some(PastChangeKind::Operation(operation)),
+        Meaning::Operation(operation) => Some(PastChangeKind::Operation(*operation)),
         Meaning::SubscriptionStored {
             document: Some(document),
             ..
-        } => Some(PastChangeKind::SubscriptionStored(document.to_owned())),
+        } => Some(PastChangeKind::SubscriptionStored((*document).to_owned())),
         Meaning::SubscriptionStored { key, .. } => {
             key.map(|key| PastChangeKind::SubscriptionUnknown(key.to_owned()))
         }
         Meaning::SubscriptionDeleted(key) => {
-            Some(PastChangeKind::SubscriptionDeleted(key.to_owned()))
+            Some(PastChangeKind::SubscriptionDeleted((*key).to_owned()))
         }
         Meaning::CollectionGone(OwnCollection::Subscriptions, _)
         | Meaning::CollectionReplaced {

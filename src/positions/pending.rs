@@ -204,7 +204,7 @@ mod tests {
         pending.begun(before.clone(), at(1));
         assert!(pending.acknowledged(&after, at(6)));
         assert!(pending.acknowledged(&before, at(7)));
-        pending.replaced(&[after.clone()], at(8));
+        pending.replaced(std::slice::from_ref(&after), at(8));
         assert!(pending.acknowledged(&before, at(9)));
         pending.ended("a".into(), at(10));
         pending.begun(incarnation("a", 11), at(11));

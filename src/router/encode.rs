@@ -98,9 +98,9 @@ impl Encodings {
         committed: DateTime,
         encoder: &EventEncoder,
     ) -> Option<Arc<Frame>> {
-        let encoded = self.0[dialect.index()]
+        let made = self.0[dialect.index()]
             .get_or_init(|| encoder.encode(document, dialect, position, committed));
-        Some(encoded.as_ref()?.frame(position, &encoder.budget))
+        Some(made.as_ref()?.frame(position, &encoder.budget))
     }
 
     /// Returns the bytes of the encodings made so far, and of a frame for each.

@@ -261,12 +261,11 @@ impl<S: Copy + Eq + Hash> Registry<S> {
 
     /// Returns the sessions for which something waits, those with the most first.
     pub(super) fn largest_first(&self) -> Vec<Holder> {
-        let holder = |(key, session): (&SessionKey, &Box<Session<S>>)| Holder {
+        let holders = self.sessions.iter().map(|(key, session)| Holder {
             key: *key,
             outbox: session.new.outbox.clone(),
             bytes: session.new.outbox.held(),
-        };
-        let holders = self.sessions.iter().map(holder);
+        });
         let mut holders: Vec<Holder> = holders.filter(|h| h.bytes > 0).collect();
         holders.sort_unstable_by_key(|holder| std::cmp::Reverse(holder.bytes));
         holders

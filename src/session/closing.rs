@@ -33,11 +33,11 @@ pub(super) struct Postponed {
 }
 
 impl Postponed {
-    fn new(end: End, router: RouterHandle) -> Box<Self> {
-        Box::new(Self {
+    fn new(end: End, router: RouterHandle) -> Self {
+        Self {
             end,
             stopping: Box::pin(async move { router.stopping().await }),
-        })
+        }
     }
 
     /// Returns the end if it is not to be waited for any more: this node stops.
@@ -57,7 +57,8 @@ impl Session {
         if !waits || !self.channels.stop_replays_at(end.position) {
             return Some(end);
         }
-        self.postponed = Some(Postponed::new(end, self.context.router.clone()));
+        let postponed = Postponed::new(end, self.context.router.clone());
+        self.postponed = Some(Box::new(postponed));
         None
     }
 

@@ -356,17 +356,17 @@ impl World {
         };
         let acks = client.real.iter_mut();
         let key = client.channels[channel].key;
-        let Some(real) = acks.into_iter().find(|real| real.id() == key.id) else {
+        let Some(own) = acks.into_iter().find(|own| own.id() == key.id) else {
             return;
         };
         if client.state != State::Running {
             return;
         }
-        let acknowledged = real.acks.acknowledge(at(read), at(self.now));
+        let acknowledged = own.acks.acknowledge(at(read), at(self.now));
         let to = acknowledged.expect("nothing is read that was not sent");
         let channel = &mut client.channels[channel];
         channel.acked = channel.acked.max(read);
-        if self.pending.acknowledged(real.acks.incarnation(), to) {
+        if self.pending.acknowledged(own.acks.incarnation(), to) {
             channel.moved_to = to.cluster_time().time;
         }
     }

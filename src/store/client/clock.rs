@@ -91,7 +91,7 @@ mod tests {
         let clock = ServerClock::default();
         let sent = Instant::now();
         clock.measured(sent, DateTime::from_millis(1_000));
-        let last = sent + MEASUREMENT_LIFETIME - Duration::from_millis(1);
+        let last = sent + MEASUREMENT_LIFETIME.saturating_sub(Duration::from_millis(1));
         assert!(clock.at(last).is_some());
         assert!(clock.at(sent + MEASUREMENT_LIFETIME).is_none());
     }

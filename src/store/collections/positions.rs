@@ -135,7 +135,7 @@ impl Store {
             self.in_chunks("delete", "deletes", gone).await?;
             match ids.next_back() {
                 Some(last) if found.len() == SWEPT_POSITIONS as usize => {
-                    after = Some(last.to_owned())
+                    after = Some(last.to_owned());
                 }
                 _ => return Ok(()),
             }

@@ -32,9 +32,9 @@ impl World {
                 let ahead = known.is_some_and(|(known, _)| known == self.now);
                 let real = client.real.iter().find(|real| real.id() == channel.key.id);
                 let caught_up = real.map(|real| real.acks.is_caught_up());
-                let read = client.last_read(number).unwrap_or_default();
-                let unacknowledged = channel.acked < read;
-                let news = known.is_some_and(|(known, _)| known < read);
+                let seen = client.last_read(number).unwrap_or_default();
+                let unacknowledged = channel.acked < seen;
+                let news = known.is_some_and(|(known, _)| known < seen);
                 (current, known.is_some(), ahead, caught_up).hash(&mut hasher);
                 (unacknowledged, news).hash(&mut hasher);
             }
