@@ -65,7 +65,7 @@ fn binary_that_the_variable_names_must_run() {
         (folder.to_owned(), "it is no file"),
         (plain, "it is not executable"),
         (of("old", "echo 'db version v4.4.29'"), "older than 6.0.0"),
-        (of("other", "echo hello"), "names no version"),
+        (of("other", "echo hello"), "printed no version"),
         (
             of("broken", "echo 'no such library' >&2; exit 127"),
             "exit status: 127: no such library",

@@ -47,7 +47,6 @@ pub(super) enum StreamError {
 }
 
 impl StreamError {
-    /// Returns the remedy.
     pub(super) fn remedy(&self) -> Remedy {
         match self {
             Self::Driver(error) => failure::remedy(error),

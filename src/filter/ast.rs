@@ -219,7 +219,6 @@ impl Operand {
         Self(Packed::new(&[&[value.kind() as u8], value.bytes()]))
     }
 
-    /// Returns the value.
     pub(crate) fn value(&self) -> Value<'_> {
         let (tag, bytes) = self.0.bytes().split_first().unwrap_or((&0, &[]));
         Value::new(ElementType::from(*tag).unwrap_or(ElementType::Null), bytes)

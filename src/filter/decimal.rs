@@ -87,7 +87,6 @@ impl Decimal {
         }
     }
 
-    /// Returns the nearest double.
     pub(crate) fn nearest_double(self) -> f64 {
         match self {
             Self::NaN => f64::NAN,

@@ -33,7 +33,6 @@ impl Packed {
         }
     }
 
-    /// Returns the bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Inline(length, bytes) => &bytes[..usize::from(*length)],

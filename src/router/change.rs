@@ -247,7 +247,6 @@ impl PastBatch {
     }
 }
 
-/// One change of the past.
 #[derive(Debug)]
 pub(crate) struct PastChange {
     pub position: Position,

@@ -105,7 +105,6 @@ pub(crate) struct ObserverInbox<T> {
     held: Option<T>,
 }
 
-/// One input of an observer.
 #[derive(Debug)]
 pub(crate) enum ObserverInput<T> {
     Observed(Observed),

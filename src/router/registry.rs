@@ -297,7 +297,6 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         self.counters
     }
 
-    /// Returns the counters of channels.
     #[cfg(test)]
     pub(crate) fn channel_counters(&self) -> ConnectionCounters {
         self.channel_counters

@@ -62,7 +62,6 @@ impl Part {
     }
 }
 
-/// The state of the feed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum FeedState {
     /// The initial load is not applied yet.

@@ -31,7 +31,6 @@ pub(super) type Conjunction<'f> = Vec<Demand<'f>>;
 /// A value that an event must have at a path.
 #[derive(Clone, Debug)]
 pub(super) struct Demand<'f> {
-    /// The path.
     pub(super) path: Route<'f>,
     /// The values of which one must be there.
     pub(super) demanded: Demanded,

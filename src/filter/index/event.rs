@@ -36,7 +36,6 @@ pub(super) struct Event<'d> {
 /// The values seen at a path.
 #[derive(Debug)]
 pub(super) struct Seen<'d> {
-    /// The path.
     pub(super) path: PathId,
     /// The values there.
     pub(super) values: PathValues<'d>,

@@ -30,7 +30,6 @@ pub(super) fn mix(state: u64, next: u64) -> u64 {
     fold(product)
 }
 
-/// Returns the digest of bytes.
 pub(super) fn bytes_digest(bytes: &[u8], seed: u64) -> u64 {
     xxh3_64_with_seed(bytes, seed)
 }

@@ -7,7 +7,6 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::slab::Slab;
 
-/// The id of a path.
 pub(super) type PathId = u32;
 /// The id of a combination of demands; see [`Shapes`](super::shapes::Shapes).
 pub(super) type ShapeId = u32;

@@ -42,7 +42,6 @@ pub(super) enum Keys<K> {
 /// An entry of a filter in a bucket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BucketEntry {
-    /// The bucket.
     pub(super) bucket: u32,
     /// The shape from which the bucket's key was made.
     pub(super) shape: ShapeId,

@@ -12,7 +12,6 @@ impl<'p> Scanner<'p> {
         Self { rest: pattern }
     }
 
-    /// Returns the rest.
     pub(super) fn rest(&self) -> &'p str {
         self.rest
     }

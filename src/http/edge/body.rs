@@ -32,7 +32,6 @@ pub(crate) struct Accepts {
 
 /// JSON in a `POST`.
 pub(crate) const POSTED_JSON: Accepts = Accepts::new(&["application/json"], "accept-post");
-/// JSON in a `PUT`.
 pub(crate) const PUT_JSON: Accepts = Accepts::new(&["application/json"], "accept");
 /// A merge patch (RFC 7396), also under the media type of JSON.
 pub(crate) const MERGE_PATCH: Accepts = Accepts::new(

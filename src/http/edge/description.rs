@@ -19,7 +19,6 @@ impl Description {
         Self(Arc::new(LazyLock::new(Box::new(make))))
     }
 
-    /// Returns the document.
     pub(crate) fn document(&self) -> &Value {
         &self.0
     }

@@ -27,7 +27,6 @@ pub(super) const PARAMETERS: [&str; 3] = ["after", "since", "onGap"];
 /// The distance by which a cursor may lie ahead of the database's clock. Nodes and clocks differ by less.
 const MAX_AHEAD_SECONDS: u32 = 60;
 
-/// A request to attach.
 pub(super) struct AttachRequest {
     pub(super) session: session::Request,
     /// The part of the request that names the start.

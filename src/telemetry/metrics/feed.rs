@@ -20,7 +20,6 @@ use crate::telemetry::Lag;
 pub(crate) struct FeedMetrics {
     /// The time that this node is behind the database.
     pub(crate) lag: Lag,
-    /// Bytes in the backlog.
     pub(crate) backlog_bytes: Arc<AtomicU64>,
     resumes: Family<Cause, Counter>,
     reloads: Family<Cause, Counter>,

@@ -7,7 +7,6 @@ use prometheus_client::{
 
 use super::latency_histogram;
 
-/// Metrics of replays.
 #[derive(Debug)]
 pub(crate) struct ReplayMetrics {
     /// Change streams opened for replays.

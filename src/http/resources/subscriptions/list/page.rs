@@ -17,7 +17,6 @@ use crate::{
     subscription::{CompiledSubscription, Status},
 };
 
-/// A request for a page.
 #[derive(Clone, Debug)]
 pub(super) struct PageRequest {
     /// The `_id` behind which the page begins.
