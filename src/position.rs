@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use bson::Timestamp;
+use bson::{DateTime, Timestamp};
 use data_encoding::BASE32HEX_NOPAD;
 
 const POSITION_BYTES: usize = 24;
@@ -17,6 +17,11 @@ const CURSOR_VERSION: u8 = 1;
 /// The type byte that introduces a timestamp in a `KeyString`, and thus every resume token.
 const KEYSTRING_TIMESTAMP: u8 = 0x82;
 const RAW_CURSOR_BYTES: usize = 1 + DEPLOYMENT_BYTES + POSITION_BYTES + 4;
+
+/// Returns the date of a cluster time, of which `seconds` is the time.
+pub(crate) fn date_of(seconds: u32) -> DateTime {
+    DateTime::from_millis(i64::from(seconds) * 1_000)
+}
 
 /// A point in the order of the feed. Comparing positions compares commits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,7 +92,7 @@ impl Position {
     /// Formats the commit's time for people: to the second, with the increment within it.
     pub fn moment(self) -> String {
         let time = self.cluster_time();
-        let date = bson::DateTime::from_millis(i64::from(time.time) * 1000);
+        let date = date_of(time.time);
         match date.try_to_rfc3339_string() {
             Ok(text) => format!("{text}/{}", time.increment),
             Err(_) => format!("{}/{}", time.time, time.increment),

@@ -1,9 +1,9 @@
 //! From a change event of the server to its meaning for this service. Pure.
 
-use bson::{DateTime, RawBsonRef, RawDocument, Timestamp, error::Error};
+use bson::{DateTime, RawBsonRef, RawDocument, error::Error};
 
 use crate::{
-    position::Position,
+    position::{Position, date_of},
     router::{Operation, Span},
 };
 
@@ -73,9 +73,10 @@ impl<'a> RawChange<'a> {
         Ok(Self {
             token,
             position,
-            wall_time: raw
-                .wall_time
-                .unwrap_or_else(|| date_of(cluster_time, position)),
+            // Servers before 6.0 send no wall time.
+            wall_time: raw.wall_time.unwrap_or_else(|| {
+                date_of(cluster_time.unwrap_or_else(|| position.cluster_time()).time)
+            }),
             operation: raw.operation,
             collection: raw.collection,
             renamed_to: raw.renamed_to,
@@ -102,12 +103,6 @@ fn collection(ns: &RawDocument) -> Option<OwnCollection> {
 /// Returns the position of a resume token.
 pub(super) fn position_of(token: &RawDocument) -> Option<Position> {
     Position::from_token_data(token.get_str("_data").ok()?).ok()
-}
-
-/// Returns the date that stands for a missing wall time: servers before 6.0 send none.
-fn date_of(cluster_time: Option<Timestamp>, position: Position) -> DateTime {
-    let time = cluster_time.unwrap_or_else(|| position.cluster_time());
-    DateTime::from_millis(i64::from(time.time) * 1_000)
 }
 
 /// The meaning of a change event. Whatever needs the database is left to the follower.

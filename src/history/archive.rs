@@ -18,7 +18,7 @@ use tokio::{
 use super::{ATTEMPTS, Refusal, wait_available};
 use crate::{
     event::TS_FIELD,
-    position::Position,
+    position::{Position, date_of},
     router::{Operation, PastBatch, PastChange, PastChangeKind, Span},
     store::{PageKey, Store, StoreError, event_page_key, jittered},
     telemetry::Metrics,
@@ -166,7 +166,7 @@ impl ArchiveReader {
             position = position.max(Position::at(ts));
             let span = Span::within(&reply, event).ok_or_else(unreadable)?;
             let kind = PastChangeKind::Operation(Operation::event(span));
-            changes.push(PastChange::new(position, date_of(ts), kind));
+            changes.push(PastChange::new(position, date_of(ts.time), kind));
         }
         if changes.is_empty() {
             return Ok(None);
@@ -293,10 +293,6 @@ fn earlier(time: Timestamp, by: Duration) -> Timestamp {
 fn at_millis(millis: i64) -> Position {
     let time = u32::try_from(millis.div_euclid(1_000)).unwrap_or(0);
     Position::at(Timestamp { time, increment: 0 })
-}
-
-fn date_of(time: Timestamp) -> DateTime {
-    DateTime::from_millis(i64::from(time.time) * 1_000)
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@
 //! commit has to begin earlier. Documents of other programs get the time of their commit as `ts`, a moment
 //! later. Until then, or with a `ts` of another type, they are in no order.
 
-use bson::{Bson, DateTime, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
+use bson::{Bson, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
 use mongodb::options::Hint;
 
 use super::page_key::PageKey;
 use crate::{
     event::{STORED_AT_FIELD, TS_FIELD},
+    position::date_of,
     store::{EVENTS, Store, StoreError},
 };
 
@@ -63,7 +64,7 @@ impl Store {
         to: Timestamp,
     ) -> Result<bool, StoreError> {
         let events = self.database().collection::<RawDocumentBuf>(EVENTS);
-        let date = DateTime::from_millis(i64::from(from.time) * 1_000);
+        let date = date_of(from.time);
         let zero = Timestamp {
             time: 0,
             increment: 0,

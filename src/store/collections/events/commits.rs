@@ -5,7 +5,10 @@ use std::time::Duration;
 use bson::{Bson, DateTime, Document, RawBsonRef, RawDocument, Timestamp, doc};
 
 use super::dates::{EventCommit, UndatedEvent, seconds};
-use crate::store::{EVENTS, Store, StoreError, client::read::collect};
+use crate::{
+    position::date_of,
+    store::{EVENTS, Store, StoreError, client::read::collect},
+};
 
 /// Seconds by which clocks of programs that insert events may be ahead of the server's.
 const CLOCKS_APART_SECONDS: u32 = 60;
@@ -86,7 +89,7 @@ fn committed(entry: &RawDocument) -> Option<EventCommit> {
     let at = entry.get_timestamp("ts").ok()?;
     let wall_time = match entry.get("wall") {
         Ok(Some(RawBsonRef::DateTime(wall_time))) => wall_time,
-        _ => DateTime::from_millis(i64::from(at.time) * 1_000),
+        _ => date_of(at.time),
     };
     Some(EventCommit { id, at, wall_time })
 }

@@ -12,6 +12,7 @@ use mongodb::error::Error;
 
 use crate::{
     event::{STORED_AT_FIELD, TS_FIELD},
+    position::date_of,
     store::{EVENTS, Store, StoreError, client::read::collect, unreadable::shown_id},
 };
 
@@ -112,7 +113,7 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let first = events.iter().map(|event| event.not_before(now)).min();
         if let Some(first) = first.filter(|first| *first < seconds(now)) {
-            let from = DateTime::from_millis(i64::from(first) * 1_000);
+            let from = date_of(first);
             self.note_estimates(from, now).await?;
         }
         let estimates: Vec<_> = events

@@ -7,7 +7,10 @@
 
 use bson::{Bson, DateTime, Document, Timestamp, doc};
 
-use crate::store::{MIGRATIONS, Store, StoreError};
+use crate::{
+    position::date_of,
+    store::{MIGRATIONS, Store, StoreError},
+};
 
 const NOTE: &str = "guesses";
 /// The most stretches that are kept apart. More are joined into one, which reports too much and misses nothing.
@@ -43,10 +46,10 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let ahead = end.time.saturating_add(CLOCKS_APART_SECONDS);
         let lacked = doc! {
-            "to": {"$gte": date(since.time)},
+            "to": {"$gte": date_of(since.time)},
             "$or": [
-                {"from": {"$lt": date(start.time)}},
-                {"from": {"$lte": date(ahead)}, "to": {"$gt": date(end.time)}},
+                {"from": {"$lt": date_of(start.time)}},
+                {"from": {"$lte": date_of(ahead)}, "to": {"$gt": date_of(end.time)}},
             ],
         };
         let notes = self.database().collection::<Document>(MIGRATIONS);
@@ -79,8 +82,4 @@ fn noted(from: DateTime, to: DateTime, kept: DateTime) -> Vec<Document> {
         doc! {"$set": {"stretches": {"$concatArrays": [stretches(others, all.into()), [joined]]}}},
         doc! {"$unset": "joined"},
     ]
-}
-
-fn date(seconds: u32) -> DateTime {
-    DateTime::from_millis(i64::from(seconds) * 1_000)
 }
