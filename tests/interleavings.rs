@@ -10,18 +10,19 @@
     reason = "clippy takes only functions marked as tests for tests, not what they call"
 )]
 
-#[path = "../src/router/outbox.rs"]
+/// The part of the router that the two threads share, with its lock as loom sees it.
+#[path = "../src/router"]
 #[allow(
     dead_code,
     missing_docs,
     unreachable_pub,
     reason = "it is the crate's own, in part"
 )]
-mod outbox;
-
-/// The outbox's lock, as loom sees it.
-mod lock {
-    pub(crate) use loom::sync::{Mutex, MutexGuard};
+mod router {
+    mod lock {
+        pub(super) use loom::sync::{Mutex, MutexGuard};
+    }
+    pub(crate) mod outbox;
 }
 mod position {
     pub(crate) use tidegate::position::Position;
@@ -41,12 +42,13 @@ use std::{
 use loom::{future::block_on, model::Builder, thread};
 
 use self::{
-    outbox::{
-        Bounds, End, Entry, Pushed, Receiver, Room, Sender, Size, Taken, WaitFor,
-        outbox as new_outbox,
-    },
     position::Position,
     protocol::{ChannelId, Ending, Frame},
+    router::outbox::{
+        Bounds, End, Entry, Pushed, Receiver, Sender, Size, Taken,
+        backpressure::{Room, WaitFor},
+        outbox as new_outbox,
+    },
 };
 
 const DELETED: End = End {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     EventEncoder, PastChange, Settings,
-    outbox::{Bounds, Pushed, Room, Sender, Size},
+    outbox::{Bounds, Pushed, Sender, Size, backpressure::Room},
     outbox_bounds,
     registry::{Channel, ChannelKey, Registry},
     table::{Matched, Panicked, Slot, Table},
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     budget::ByteBudget,
     position::Position,
-    protocol::{Dialect, Ending, Frame},
+    protocol::{Dialect, Frame},
     telemetry::Metrics,
 };
 
@@ -208,9 +208,7 @@ impl Delivery {
         self.shed_load(registry, shared).await;
     }
 
-    /// Settles the frames that found no room. A session whose socket refuses bytes ends as slow. For sessions that
-    /// this node has not served yet the router waits, for all of them together no longer than its patience, and the
-    /// feed lags.
+    /// Settles the frames that found no room, by the rule of [`backpressure`](super::outbox::backpressure).
     async fn wait_for_full(&mut self, registry: &mut Registry<Slot>, position: Position) {
         if self.full.is_empty() {
             if self.wakers.len() >= WAKE_AFTER {
@@ -224,19 +222,16 @@ impl Delivery {
         let mut full = std::mem::take(&mut self.full);
         for waiting in full.drain(..) {
             self.metrics.delivery.router_waits.inc();
-            let room = waiting
-                .outbox
-                .room(Size::of(&waiting.frame), deadline)
-                .await;
-            match room {
-                Room::Free => self.push(waiting.key, &waiting.outbox, &waiting.frame),
-                Room::Closed => {}
-                Room::Refused => {
-                    registry.end_session(waiting.key.session, Ending::SlowConsumer, position);
+            let size = Size::of(&waiting.frame);
+            let room = waiting.outbox.room(size, deadline).await;
+            match room.ending() {
+                Some(ending) => {
+                    registry.end_session(waiting.key.session, ending, position);
                 }
-                Room::Unserved => {
-                    registry.end_session(waiting.key.session, Ending::Overloaded, position);
+                None if room == Room::Free => {
+                    self.push(waiting.key, &waiting.outbox, &waiting.frame);
                 }
+                None => {}
             }
         }
         self.full = full;

@@ -5,19 +5,15 @@
 //! are bounded in number and in bytes; ends always have room, since a channel has one. The end of the session itself
 //! overtakes everything that waits.
 //!
-//! The router decides what to do when the queue is full, and needs to know one thing more: whether the socket refuses
-//! bytes. Only the session knows that, and only from an attempt. So the receiver reports each refused attempt, and
-//! [`Sender::room`] waits until there is room, or until an attempt made *after* the queue was full has been refused. A
-//! session that merely was not scheduled yet is thus never taken for a slow one.
+//! [`backpressure`] has the rule for a full queue.
+
+pub(crate) mod backpressure;
 
 use std::{
     collections::VecDeque,
-    future::poll_fn,
     sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
 };
-
-use tokio::time::{Instant, timeout_at};
 
 use super::lock::{Mutex, MutexGuard};
 use crate::{
@@ -85,19 +81,6 @@ pub(crate) enum Pushed {
     Closed,
 }
 
-/// The outcome of waiting for a session.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Room {
-    /// There is room now.
-    Free,
-    /// There is none, and the socket has refused bytes since the wait began.
-    Refused,
-    /// The session takes nothing any more.
-    Closed,
-    /// Neither in the time given: this node is too busy to serve the session.
-    Unserved,
-}
-
 /// A frame's share of the bounds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
@@ -112,22 +95,6 @@ impl Size {
             bytes: frame.bytes.len(),
         }
     }
-}
-
-/// A wait of the router, and the number of refused attempts when it began.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wait {
-    wait_for: WaitFor,
-    refusals: u64,
-}
-
-/// The things that the router may wait for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum WaitFor {
-    /// Room for a frame of this size.
-    Room(Size),
-    /// Fewer bytes held than this.
-    LessHeld(usize),
 }
 
 /// The session's side of the queue. Advances down this list only.
@@ -242,82 +209,6 @@ impl Sender {
             return Pushed::Queued(None);
         }
         Pushed::Queued(state.receiver.take())
-    }
-
-    /// Waits until a frame of this size has room, or until it is known why it has none.
-    /// One task at a time may wait.
-    pub(crate) async fn room(&self, size: Size, deadline: Instant) -> Room {
-        self.wait(WaitFor::Room(size), deadline).await
-    }
-
-    /// Waits until less than `held` bytes are held for the session, or until it is known why not.
-    /// One task at a time may wait.
-    pub(crate) async fn less_than(&self, held: usize, deadline: Instant) -> Room {
-        self.wait(WaitFor::LessHeld(held), deadline).await
-    }
-
-    async fn wait(&self, wait_for: WaitFor, deadline: Instant) -> Room {
-        let wait = self.begin_wait(wait_for);
-        let answered = poll_fn(|cx| self.poll_wait(wait, cx));
-        let answer = timeout_at(deadline, answered).await;
-        self.0.lock().sender = None;
-        answer.unwrap_or(Room::Unserved)
-    }
-
-    /// Begins to wait: only an attempt that the session makes after this moment counts.
-    pub(crate) fn begin_wait(&self, wait_for: WaitFor) -> Wait {
-        let mut state = self.0.lock();
-        state.sender = Some(Waker::noop().clone());
-        let (refusals, receiver) = (state.refusals, state.receiver.take());
-        drop(state);
-        if let Some(receiver) = receiver {
-            receiver.wake();
-        }
-        Wait { wait_for, refusals }
-    }
-
-    /// Ready when the wait is over.
-    pub(crate) fn poll_wait(&self, wait: Wait, cx: &Context<'_>) -> Poll<Room> {
-        let mut state = self.0.lock();
-        let free = match wait.wait_for {
-            WaitFor::Room(size) => state.has_room(size, self.0.bounds),
-            WaitFor::LessHeld(held) => state.held() < held,
-        };
-        if state.is_closed() {
-            if matches!(wait.wait_for, WaitFor::Room(_)) {
-                state.miss();
-            }
-            return Poll::Ready(Room::Closed);
-        }
-        if free {
-            return Poll::Ready(Room::Free);
-        }
-        if state.refusals > wait.refusals {
-            return Poll::Ready(Room::Refused);
-        }
-        state.sender = Some(cx.waker().clone());
-        // The session may have looked while nobody seemed to wait.
-        wake_receiver(state);
-        Poll::Pending
-    }
-
-    /// Waits until nothing is held for a session that ends.
-    pub(crate) async fn emptied(&self, deadline: Instant) {
-        let emptied = poll_fn(|cx| self.poll_emptied(cx));
-        if timeout_at(deadline, emptied).await.is_err() {
-            tracing::debug!("an ending session was not served in time");
-        }
-        self.0.lock().sender = None;
-    }
-
-    /// Ready when nothing is held for a session that ends.
-    pub(crate) fn poll_emptied(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut state = self.0.lock();
-        if state.held() == 0 {
-            return Poll::Ready(());
-        }
-        state.sender = Some(cx.waker().clone());
-        Poll::Pending
     }
 
     /// Ends the session. Only the first call counts; returns whether it was the first. What waits is forgotten at
@@ -492,21 +383,6 @@ impl Receiver {
         Poll::Pending
     }
 
-    /// Like [`Receiver::poll_take`] for a session that cannot take frames now: it is woken only by an end, or when
-    /// the sender wants it to make an attempt.
-    pub(crate) fn poll_end(&self, cx: &Context<'_>) -> Poll<End> {
-        let mut state = self.0.lock();
-        if let Some(end) = state.take_end() {
-            return Poll::Ready(end);
-        }
-        state.register(cx, true);
-        if state.sender.is_some() && state.intake == Intake::Open {
-            // The router started waiting after our last attempt; it needs a newer one.
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
-    }
-
     /// Returns the end of a channel, if it waits. It stays in its place.
     pub(crate) fn end_of(&self, channel: ChannelId) -> Option<End> {
         let state = self.0.lock();
@@ -523,23 +399,6 @@ impl Receiver {
         state.messages = 0;
         state.bytes = 0;
         std::mem::take(&mut state.entries).into()
-    }
-
-    /// Reports the number of bytes in hand, where that is not what was taken last.
-    pub(crate) fn holds(&self, bytes: usize) {
-        let mut state = self.0.lock();
-        state.in_hand = bytes;
-        wake_sender(state);
-    }
-
-    /// Ready when the sender waits for room; until then it is woken only by that and by the end.
-    pub(crate) fn poll_asked(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut state = self.0.lock();
-        if state.sender.is_some() {
-            return Poll::Ready(());
-        }
-        state.register(cx, true);
-        Poll::Pending
     }
 
     /// Whether the session has taken everything that came for a channel. Nobody knows once the end is decided: what
@@ -560,18 +419,6 @@ impl Receiver {
             Verdict::Given => (true, None),
         };
         (entries, state.intake as u8, verdict)
-    }
-
-    /// Whether the sender waits for room, or for an attempt that the socket refuses.
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.0.lock().sender.is_some()
-    }
-
-    /// Reports an attempt to write that the socket refused.
-    pub(crate) fn refused(&self) {
-        let mut state = self.0.lock();
-        state.refusals += 1;
-        wake_sender(state);
     }
 
     /// Takes nothing any more. What waits may still be had from [`Receiver::drain`], and the session's end, decided

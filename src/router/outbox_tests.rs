@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::outbox::{Bounds, End, Pushed, Receiver, Room, Size, Taken, outbox};
+use super::outbox::{Bounds, End, Pushed, Receiver, Size, Taken, backpressure::Room, outbox};
 use crate::{
     position::Position,
     protocol::{ChannelId, Ending, Frame},

@@ -1,8 +1,7 @@
 //! Load shedding: what waits for sessions is brought down when it exceeds the node's budget.
 //!
-//! The sessions with the most waiting are judged first, by the same rule as a full outbox: a client whose socket
-//! refuses bytes ends as slow. If no socket refuses any, the node is merely busy. Then the router waits, but no
-//! longer than its patience.
+//! The sessions with the most waiting are asked first, and judged by the rule of a full outbox
+//! ([`backpressure`](super::outbox::backpressure)): slow, or not served within the router's patience.
 
 use std::time::Duration;
 
@@ -11,8 +10,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{deliver::Delivery, outbox::Room, registry::Registry, table::Slot};
-use crate::{position::Position, protocol::Ending};
+use super::{deliver::Delivery, registry::Registry, table::Slot};
+use crate::position::Position;
 
 /// Hysteresis: load is shed until this part of the budget is free. Otherwise every event would sort all sessions
 /// anew.
@@ -64,10 +63,9 @@ impl Delivery {
                 break;
             }
             self.metrics.delivery.router_waits.inc();
-            let ending = match holder.outbox.less_than(holder.bytes, served_by).await {
-                Room::Free | Room::Closed => continue,
-                Room::Refused => Ending::SlowConsumer,
-                Room::Unserved => Ending::Overloaded,
+            let less = holder.outbox.less_than(holder.bytes, served_by).await;
+            let Some(ending) = less.ending() else {
+                continue;
             };
             registry.end_session(holder.key, ending, position);
             // A session that releases late, or never, must not hold up the events of all others.
@@ -86,7 +84,7 @@ mod tests {
     use crate::{
         config,
         position::DeploymentId,
-        protocol::{ChannelId, Frame},
+        protocol::{ChannelId, Ending, Frame},
         router::{
             Settings,
             outbox::{Pushed, Receiver, outbox},
