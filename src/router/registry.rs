@@ -4,10 +4,9 @@
 //! alone decides that either of them ends, and why. Each is in it from its opening to the one call that ends it;
 //! whoever comes later with another reason finds nothing, so an ending happens exactly once, whatever races. The end
 //! of a session is the end of its channels. The end of a channel is told through the outbox in its place among the
-//! channel's frames, and leaves the other channels alone, unless the session [closes with it](Closes). Pure: no
-//! async, no I/O.
+//! channel's frames, and leaves the other channels alone, unless the session [closes with it](Closes). An ended
+//! channel is not closed yet: [`Closed`] tells when it is. Pure: no I/O.
 
-mod alive;
 mod channel;
 mod session;
 #[cfg(test)]
@@ -15,8 +14,9 @@ mod tests;
 
 use std::{collections::HashMap, hash::Hash};
 
+use tokio_util::sync::{CancellationToken, DropGuard};
+
 pub(crate) use self::{
-    alive::{AliveGuard, Closed},
     channel::{Channel, ChannelKey, NewChannel, Phase, ends_on_gap},
     session::{Caller, Closes, NewSession, Session, SessionKey},
 };
@@ -25,6 +25,35 @@ use super::{
     outbox::{End, Sender},
 };
 use crate::{position::Position, protocol::Ending};
+
+/// A guard that a channel holds until the kernel has taken its last bytes, or its session's socket is closed, whatever
+/// ends the session.
+#[derive(Debug)]
+pub(crate) struct AliveGuard(#[expect(dead_code, reason = "its drop is what counts")] DropGuard);
+
+/// Resolves when its [`AliveGuard`] is dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Closed(CancellationToken);
+
+impl AliveGuard {
+    /// Returns a guard, and what resolves when the guard is dropped.
+    pub(crate) fn new() -> (Self, Closed) {
+        let token = CancellationToken::new();
+        (Self(token.clone().drop_guard()), Closed(token))
+    }
+}
+
+impl Closed {
+    /// Whether the guard is dropped.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    /// Waits until the guard is dropped.
+    pub(crate) async fn closed(&self) {
+        self.0.cancelled().await;
+    }
+}
 
 /// A session for which something waits.
 #[derive(Debug)]
