@@ -10,7 +10,6 @@
 //! Beyond that the oldest receipt is given up, which the node admits in its heartbeats: whoever asks is then told that it
 //! is not known, not that there was nothing.
 
-mod closing;
 mod delete_history;
 mod queue;
 mod recent_deletes;

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::closing::Number;
 use crate::{position::Position, store::Receipt};
 
 /// Receipts that may wait while the database cannot be reached.
 const MAX_WAITING: usize = 16_384;
 /// Receipts in one write.
 const MAX_RECEIPTS_A_WRITE: usize = 1_000;
+
+/// The number of a delete that ended connections. Several may stand at one position.
+pub(super) type Number = u64;
 
 /// The receipts that wait.
 #[derive(Debug)]

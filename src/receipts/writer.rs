@@ -1,20 +1,24 @@
 //! The task that follows deletes and writes receipts.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use tokio::sync::oneshot;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     CLOSE_GRACE, Request,
-    closing::{ClosingDeletes, Number},
-    queue::ReceiptQueue,
+    queue::{Number, ReceiptQueue},
     recent_deletes::RecentDeletes,
 };
 use crate::{
     config,
     position::Position,
     retry_writer::{PendingWrite, answer, finished, write_with_retries},
-    router::{DeletedSubscription, Observed, ObserverInbox, ObserverInput},
+    router::{DeletedSubscription, Observed, ObserverInbox, ObserverInput, registry::Closed},
     store::{Deletion, Receipt, Store},
     telemetry::{Health, Metrics, Part},
 };
@@ -154,4 +158,69 @@ impl Writer {
         };
         self.writing = Some(PendingWrite::new(of, done));
     }
+}
+
+type Follow = Pin<Box<dyn Future<Output = (Number, Receipt, Arc<[Closed]>)> + Send>>;
+
+/// The deletes whose connections are not all closed.
+#[derive(Default)]
+struct ClosingDeletes(FuturesUnordered<Follow>);
+
+impl ClosingDeletes {
+    /// Follows a delete until all its connections are closed, `patience` at most. Then its receipt is due, with the count
+    /// of those that are closed.
+    fn follow(
+        &mut self,
+        number: Number,
+        receipt: Receipt,
+        connections: Arc<[Closed]>,
+        patience: Duration,
+    ) {
+        self.0.push(Box::pin(async move {
+            let all = timeout(patience, all_closed(&connections)).await;
+            if all.is_err() {
+                tracing::warn!("connections of a deleted subscription did not close in time");
+            }
+            let receipt = counted(receipt, &connections);
+            (number, receipt, connections)
+        }));
+    }
+
+    /// Follows the rest of a delete for as long as it takes.
+    fn follow_rest(&mut self, number: Number, receipt: Receipt, connections: Arc<[Closed]>) {
+        self.0.push(Box::pin(async move {
+            all_closed(&connections).await;
+            let receipt = counted(receipt, &connections);
+            (number, receipt, connections)
+        }));
+    }
+
+    /// Returns the next receipt that is due. Never returns if nothing is followed.
+    async fn next(&mut self) -> (Number, Receipt) {
+        let Some((number, receipt, connections)) = self.0.next().await else {
+            return std::future::pending().await;
+        };
+        if receipt.closed < receipt.connections {
+            self.follow_rest(number, receipt.clone(), connections);
+        }
+        (number, receipt)
+    }
+
+    /// Whether nothing is followed.
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+async fn all_closed(connections: &[Closed]) {
+    for connection in connections {
+        connection.closed().await;
+    }
+}
+
+fn counted(mut receipt: Receipt, connections: &[Closed]) -> Receipt {
+    let closed = connections.iter().filter(|closed| closed.is_closed());
+    receipt.closed = closed.count();
+    receipt.counted = Instant::now();
+    receipt
 }
