@@ -1,17 +1,19 @@
 //! The router: one task that applies the feed in order.
 //!
-//! It owns the subscriptions, the filter index, and the registry of sessions and channels. Because subscribing and
+//! It owns the subscriptions, the filter index, and the registry of sessions and channels. This file has the task, and
+//! what it does with a batch of changes; the inputs of others are served in the files below. Because subscribing and
 //! delivering go through one sequence, the answer to an attach names the exact point at which live delivery begins.
 //! Everyone else holds a [`RouterHandle`] and sends messages.
 
-mod apply;
 mod compile;
 pub(crate) mod counters;
 mod deliver;
 mod encode;
+mod figures;
 #[cfg(test)]
 mod gap_tests;
 mod handle;
+mod lifecycle;
 mod subscribe;
 mod unmatchable;
 
@@ -34,7 +36,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bson::DateTime;
+use bson::{DateTime, RawDocument};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use self::change::{
@@ -53,18 +55,19 @@ pub(crate) use self::table::TableBuilder;
 pub(crate) use self::table::{Capacity, Incarnation, Occupancy, Table};
 use self::{
     backlog::Backlog,
-    counters::ConnectionCounters,
     deliver::Delivery,
+    figures::Figures,
+    lifecycle::When,
     observe::Observers,
     registry::{ChannelKey, Registry, SessionKey},
-    table::Slot,
+    table::{Entry, Slot},
 };
 use crate::{
     budget::ByteBudget,
     config, event,
     position::{DeploymentId, Position},
     protocol::Ending,
-    subscription::{CompiledSubscription, DocumentKey, Status},
+    subscription::{CompiledSubscription, DocumentKey},
     telemetry::Metrics,
 };
 
@@ -149,14 +152,6 @@ pub(crate) struct Router {
     metrics: Arc<Metrics>,
     published: Figures,
     published_at: Instant,
-}
-
-/// The figures of the router's state that metrics show.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-struct Figures {
-    counters: ConnectionCounters,
-    statuses: [u64; Status::ALL.len()],
-    scanned: u64,
 }
 
 impl Router {
@@ -273,6 +268,102 @@ impl Router {
         }
     }
 
+    /// Applies the changes of a batch in order, and keeps them for replays.
+    async fn apply_batch(&mut self, batch: FeedBatch) {
+        let mut applied = Vec::with_capacity(batch.changes.len());
+        for change in batch.changes {
+            applied.extend(self.apply_change(change, &batch.reply).await);
+        }
+        self.position = self.position.max(batch.position);
+        self.delivery.flush(&mut self.registry).await;
+        self.delivery
+            .shed_load(&mut self.registry, self.position)
+            .await;
+        self.delivery.hand_over();
+        Metrics::observe(
+            &self.metrics.delivery.receipt_to_match,
+            batch.received_at.elapsed(),
+        );
+        drop(batch.unapplied);
+        let past = PastBatch::new(batch.reply, applied, batch.position, batch.received_at);
+        self.backlog.add(past);
+        self.announce();
+    }
+
+    /// Applies one change. Returns what replays need to know of it, if anything.
+    async fn apply_change(
+        &mut self,
+        change: FeedChange,
+        reply: &RawDocument,
+    ) -> Option<PastChange> {
+        let FeedChange {
+            position,
+            wall_time,
+            kind,
+        } = change;
+        if !matches!(kind, FeedChangeKind::Operation(_)) {
+            // It comes behind the events before it.
+            self.delivery.flush(&mut self.registry).await;
+        }
+        let before = self.position;
+        self.position = before.max(position);
+        let kind = match kind {
+            FeedChangeKind::Operation(operation) => {
+                let kind = PastChangeKind::Operation(operation);
+                let change = PastChange::new(position, wall_time, kind);
+                if let Some(event) = operation.event_in(reply) {
+                    self.metrics.delivery.events_received.inc();
+                    self.apply_event(event, &change, before).await;
+                }
+                return Some(change);
+            }
+            FeedChangeKind::SubscriptionStored(compiled) => {
+                let (subscription, filter) = compiled.into_parts();
+                let document = subscription.document.clone();
+                self.upsert(Entry::new(subscription), filter).await;
+                PastChangeKind::SubscriptionStored(document)
+            }
+            FeedChangeKind::SubscriptionDeleted(document_key) => {
+                let when = When::Committed(wall_time);
+                self.delete(&DocumentKey::of(&document_key), when).await;
+                PastChangeKind::SubscriptionDeleted(document_key)
+            }
+            FeedChangeKind::AllSubscriptionsDeleted => {
+                let when = When::Committed(wall_time);
+                let none = Table::with_capacity(Capacity::from(&self.settings.limits));
+                self.replace_all(none, when, None).await;
+                PastChangeKind::AllSubscriptionsDeleted
+            }
+            FeedChangeKind::Missed(reason) => {
+                self.notify_gap(reason, before).await;
+                PastChangeKind::Missed(reason)
+            }
+            FeedChangeKind::PositionsLost => {
+                self.observers.publish(Observed::PositionsLost).await;
+                return None;
+            }
+        };
+        Some(PastChange::new(position, wall_time, kind))
+    }
+
+    /// Delivers an event. Subscriptions whose filters cannot be matched with it become invalid. `before` is the
+    /// feed's position before the event.
+    async fn apply_event(&mut self, document: &RawDocument, change: &PastChange, before: Position) {
+        let delivered = self
+            .delivery
+            .event(document, change, &self.subscriptions, &mut self.registry)
+            .await;
+        if delivered.is_err() {
+            Box::pin(self.blame_panics(document, change, before)).await;
+        }
+        if !self.delivery.matched.too_expensive.is_empty() {
+            Box::pin(self.blame_too_expensive(change, before)).await;
+        }
+        if !self.delivery.matched.undecided.is_empty() {
+            Box::pin(self.pass_over_undecided(before)).await;
+        }
+    }
+
     /// Announces that everything up to here is applied. The figures show it already.
     fn announce(&mut self) {
         self.subscriptions.log_warnings();
@@ -291,35 +382,6 @@ impl Router {
             loaded: true,
             stopping: self.stopping,
             unmatchable: self.subscriptions.unmatchable(),
-        });
-    }
-
-    /// Publishes the figures, if they have changed.
-    fn publish_figures(&mut self) {
-        self.published_at = Instant::now();
-        let now = Figures {
-            counters: self.registry.counters(),
-            statuses: self.subscriptions.counts(),
-            scanned: self.subscriptions.scanned(),
-        };
-        if std::mem::replace(&mut self.published, now) == now {
-            return;
-        }
-        let counters = now.counters;
-        self.metrics.update_figures(|figures| {
-            figures.opened = counters.opened;
-            figures.open = counters.open;
-            let closed = Ending::ALL.into_iter();
-            figures.closed.clear();
-            figures
-                .closed
-                .extend(closed.map(|ending| (ending.token(), counters.closed(ending))));
-            figures.filters_scanned = now.scanned;
-            let statuses = Status::ALL.into_iter().zip(now.statuses);
-            figures.subscriptions.clear();
-            figures
-                .subscriptions
-                .extend(statuses.map(|(status, count)| (status.as_str(), count)));
         });
     }
 }

@@ -109,7 +109,8 @@ const ROOMS: [(&str, &[&str]); 5] = [
     (
         "router",
         &[
-            "apply",
+            "lifecycle",
+            "figures",
             "subscribe",
             "unmatchable",
             "notify",

@@ -1,12 +1,11 @@
-//! Applying the feed: batches of changes, and reloads.
+//! The life of subscriptions: made, changed, deleted, and replaced by a load.
 
 use std::time::Instant;
 
-use bson::{DateTime, RawDocument};
+use bson::DateTime;
 
 use super::{
-    Capacity, FeedBatch, FeedChange, FeedChangeKind, PastBatch, PastChange, PastChangeKind, Reload,
-    Router, answer,
+    Reload, Router, answer,
     compile::compile_off_thread,
     observe::{DeletedSubscription, Observed},
     table::{Entry, Incarnation, Slot, Table},
@@ -16,111 +15,9 @@ use crate::{
     position::Position,
     protocol::{Ending, GapReason},
     subscription::{DocumentKey, SubscriptionId},
-    telemetry::Metrics,
 };
 
 impl Router {
-    /// Applies the changes of a batch in order, and keeps them for replays.
-    pub(super) async fn apply_batch(&mut self, batch: FeedBatch) {
-        let mut applied = Vec::with_capacity(batch.changes.len());
-        for change in batch.changes {
-            applied.extend(self.apply_change(change, &batch.reply).await);
-        }
-        self.position = self.position.max(batch.position);
-        self.delivery.flush(&mut self.registry).await;
-        self.delivery
-            .shed_load(&mut self.registry, self.position)
-            .await;
-        self.delivery.hand_over();
-        Metrics::observe(
-            &self.metrics.delivery.receipt_to_match,
-            batch.received_at.elapsed(),
-        );
-        drop(batch.unapplied);
-        let past = PastBatch::new(batch.reply, applied, batch.position, batch.received_at);
-        self.backlog.add(past);
-        self.announce();
-    }
-
-    /// Applies one change. Returns what replays need to know of it, if anything.
-    async fn apply_change(
-        &mut self,
-        change: FeedChange,
-        reply: &RawDocument,
-    ) -> Option<PastChange> {
-        let FeedChange {
-            position,
-            wall_time,
-            kind,
-        } = change;
-        if !matches!(kind, FeedChangeKind::Operation(_)) {
-            // It comes behind the events before it.
-            self.delivery.flush(&mut self.registry).await;
-        }
-        let before = self.position;
-        self.position = before.max(position);
-        let kind = match kind {
-            FeedChangeKind::Operation(operation) => {
-                let kind = PastChangeKind::Operation(operation);
-                let change = PastChange::new(position, wall_time, kind);
-                if let Some(event) = operation.event_in(reply) {
-                    self.metrics.delivery.events_received.inc();
-                    self.apply_event(event, &change, before).await;
-                }
-                return Some(change);
-            }
-            FeedChangeKind::SubscriptionStored(compiled) => {
-                let (subscription, filter) = compiled.into_parts();
-                let document = subscription.document.clone();
-                self.upsert(Entry::new(subscription), filter).await;
-                PastChangeKind::SubscriptionStored(document)
-            }
-            FeedChangeKind::SubscriptionDeleted(document_key) => {
-                let when = When::Committed(wall_time);
-                self.delete(&DocumentKey::of(&document_key), when).await;
-                PastChangeKind::SubscriptionDeleted(document_key)
-            }
-            FeedChangeKind::AllSubscriptionsDeleted => {
-                let when = When::Committed(wall_time);
-                let none = Table::with_capacity(Capacity::from(&self.settings.limits));
-                self.replace_all(none, when, None).await;
-                PastChangeKind::AllSubscriptionsDeleted
-            }
-            FeedChangeKind::Missed(reason) => {
-                self.notify_gap(reason, before).await;
-                PastChangeKind::Missed(reason)
-            }
-            FeedChangeKind::PositionsLost => {
-                self.observers.publish(Observed::PositionsLost).await;
-                return None;
-            }
-        };
-        Some(PastChange::new(position, wall_time, kind))
-    }
-
-    /// Delivers an event. Subscriptions whose filters cannot be matched with it become invalid. `before` is the
-    /// feed's position before the event.
-    pub(super) async fn apply_event(
-        &mut self,
-        document: &RawDocument,
-        change: &PastChange,
-        before: Position,
-    ) {
-        let delivered = self
-            .delivery
-            .event(document, change, &self.subscriptions, &mut self.registry)
-            .await;
-        if delivered.is_err() {
-            Box::pin(self.blame_panics(document, change, before)).await;
-        }
-        if !self.delivery.matched.too_expensive.is_empty() {
-            Box::pin(self.blame_too_expensive(change, before)).await;
-        }
-        if !self.delivery.matched.undecided.is_empty() {
-            Box::pin(self.pass_over_undecided(before)).await;
-        }
-    }
-
     /// Applies a load, the first one or a later one. Subscriptions that are gone end, changed ones are announced, and
     /// if history was lost, every connection that stays hears of the gap.
     pub(super) async fn apply_reload(&mut self, reload: Reload) {
@@ -140,7 +37,12 @@ impl Router {
     }
 
     /// Replaces all subscriptions. `missed` says why events may be missing, and after which position.
-    async fn replace_all(&mut self, all: Table, when: When, missed: Option<(GapReason, Position)>) {
+    pub(super) async fn replace_all(
+        &mut self,
+        all: Table,
+        when: When,
+        missed: Option<(GapReason, Position)>,
+    ) {
         let difference = self.subscriptions.replace_all(all);
         for (slot, removed) in difference.gone {
             self.end_subscription(slot, &removed, when).await;
@@ -157,7 +59,7 @@ impl Router {
         }
     }
 
-    async fn delete(&mut self, key: &DocumentKey, when: When) {
+    pub(super) async fn delete(&mut self, key: &DocumentKey, when: When) {
         let Some((slot, removed)) = self.subscriptions.remove(key) else {
             return;
         };
@@ -183,7 +85,7 @@ impl Router {
         }
     }
 
-    async fn upsert(&mut self, mut entry: Entry, filter: Option<Filter>) {
+    pub(super) async fn upsert(&mut self, mut entry: Entry, filter: Option<Filter>) {
         if self.subscriptions.is_unaddressable(&entry.subscription) {
             self.subscriptions.upsert(entry, filter);
             return;
@@ -240,7 +142,7 @@ impl Router {
 
 /// The time at which a subscription went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum When {
+pub(super) enum When {
     /// The delete was seen: its commit's wall time.
     Committed(DateTime),
     /// It was found to be gone, at this time of this node's clock.
