@@ -270,6 +270,7 @@ impl Follower<'_> {
             };
             token = Some((raw.token, raw.position));
             last = last.max(raw.position);
+            // The router knows it: the stream repeats what happened at the time where it starts, and a load may be ahead.
             if resume.contains(&raw) {
                 continue;
             }

@@ -280,6 +280,8 @@ impl Session {
         self.heartbeat.flushed(Instant::now);
     }
 
+    /// Reports that the socket refused what was queued, and what is in hand. Only ends are heard until it takes bytes.
+    /// The router judges by these reports: [`backpressure`](crate::router::outbox::backpressure).
     fn on_refused(&mut self, cx: &mut Context<'_>) -> Outgoing {
         if self.transport.refused(cx, self.outbox.is_awaited()) {
             self.outbox.refused();

@@ -1,10 +1,34 @@
 //! The judgement on each node's sockets of a deleted subscription. Pure.
 //!
+//! # The delete
+//!
 //! An id may be used again, so there may be several deletes. A node may have lost its history and only have found out
-//! that the subscription is gone. The delete that counts is the last one that a node saw. A node is done with it when it
-//! has vouched for everything up to the *latest* point at which the delete can have happened, has written a receipt from
-//! there, or has stopped in order. A node that falls silent for good has died: a dead process holds no socket, and its
-//! clients notice by their heartbeats within a known time.
+//! that the subscription is gone. The delete that counts is the last one that a node saw. Where it is not known when that
+//! was, a node has to be done with everything up to the *latest* point at which it can have been: the last one that is
+//! remembered or has a receipt, or, if the answering node remembers none, the begin of its memory.
+//!
+//! # The proofs
+//!
+//! A node is done with the delete if one of these holds:
+//!
+//! - **It vouches**, by the progress in its last heartbeat ([`DeleteProgress`]; for the answering node, by its progress
+//!   now). Three things must be true of the latest point. Its router has *applied* everything up to there. The first
+//!   delete without its receipt (*unsettled*) lies behind it: a delete is unsettled from when it ended connections until
+//!   its receipt is written. The last delete whose receipt was given up (*lost*) lies before it.
+//!
+//!   Two orders hold this up. A node reads its router's position first and asks for its unsettled deletes second, and
+//!   these then include every delete up to that position. A receipt is written before the heartbeat that vouches for it,
+//!   and heartbeats are read before receipts, so a receipt on its way is never taken for none.
+//! - **It wrote a receipt** from that point or later: the connections that it told to end, and how many of them were
+//!   *closed*, that is, whose last bytes the kernel had taken or whose socket was gone. If some were open, it writes the
+//!   receipt again once they are closed.
+//! - **It stopped in order**, which a node writes after its last socket is closed.
+//!
+//! `none` is thus a node that is done and has no receipt with a closed connection. A delete that ended no connection leaves
+//! no other trace.
+//!
+//! A node that falls silent for good has died: a dead process holds no socket, and its clients notice by their heartbeats
+//! within a known time. Until then, and for a node that is not done, the state is `pending`.
 
 use std::{collections::BTreeMap, time::Duration};
 
