@@ -32,7 +32,7 @@ use self::{
     decode::{Meaning, OwnCollection, RawChange, Undecodable},
     failure::Remedy,
     load::LoadReason,
-    pipeline::Start,
+    pipeline::StreamStart,
     repair::Repairs,
     resume_point::ResumePoint,
     stream::{ChangeStream, Options, Reply, StreamError},
@@ -228,7 +228,7 @@ impl Follower<'_> {
             replaced,
         } = self.interpret(&reply, resume).await?;
         if let Some((token, position)) = token {
-            resume.start = Start::After(token.to_owned());
+            resume.start = StreamStart::After(token.to_owned());
             resume.position = resume.position.max(position);
         }
         self.report_current(changes.last(), age);

@@ -7,7 +7,7 @@ use bson::DateTime;
 use super::{
     decode::{Meaning, OwnCollection, RawChange},
     failure::{self, Remedy},
-    pipeline::Start,
+    pipeline::StreamStart,
     stream::{ChangeStream, Options, Reply, StreamError},
 };
 use crate::{
@@ -53,7 +53,7 @@ impl OplogReader {
             batch_size: BATCH_SIZE,
             keys_only: false,
         };
-        let start = Start::At(from.cluster_time());
+        let start = StreamStart::At(from.cluster_time());
         let stream = ChangeStream::open(store.feed_database(), &start, options)
             .await
             .map_err(|error| explain(&error))?;

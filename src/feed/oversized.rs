@@ -11,7 +11,7 @@ use bson::{RawDocument, RawDocumentBuf};
 use super::{
     Follower, Interrupted, Resolved, ResolvedKind,
     decode::{OwnCollection, RawChange},
-    pipeline::Start,
+    pipeline::StreamStart,
     resume_point::ResumePoint,
     stream::{ChangeStream, Options, Reply, StreamError},
 };
@@ -44,7 +44,7 @@ impl Follower<'_> {
                 let age = reply.age(resume.position)?;
                 return Ok(self.pass(&raw, reply, age, resume).await);
             }
-            resume.start = Start::After(raw.token.to_owned());
+            resume.start = StreamStart::After(raw.token.to_owned());
         }
     }
 
@@ -68,7 +68,7 @@ impl Follower<'_> {
         };
         let change = kind.map(|kind| Resolved::new(raw, kind));
         let changes = self.compile(change.into_iter().collect()).await;
-        resume.start = Start::After(raw.token.to_owned());
+        resume.start = StreamStart::After(raw.token.to_owned());
         resume.position = resume.position.max(raw.position);
         resume.one_by_one = false;
         let received_at = Instant::now();

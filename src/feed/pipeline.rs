@@ -6,7 +6,7 @@ use crate::store::{EVENTS, SUBSCRIPTIONS};
 
 /// The point at which a stream starts.
 #[derive(Clone, Debug)]
-pub(super) enum Start {
+pub(super) enum StreamStart {
     /// With the changes at this cluster time.
     At(Timestamp),
     /// Behind the change of this token.
@@ -18,10 +18,10 @@ pub(super) enum Start {
 ///
 /// In `events`, inserts alone count. Nothing that may end the stream is filtered out: without the `invalidate`, the
 /// cursor would die in silence.
-pub(super) fn of_changes(database: &str, start: &Start, keys_only: bool) -> Vec<Document> {
+pub(super) fn of_changes(database: &str, start: &StreamStart, keys_only: bool) -> Vec<Document> {
     let mut stream = match start {
-        Start::At(time) => doc! {"startAtOperationTime": *time},
-        Start::After(token) => doc! {"startAfter": token_document(token)},
+        StreamStart::At(time) => doc! {"startAtOperationTime": *time},
+        StreamStart::After(token) => doc! {"startAfter": token_document(token)},
     };
     // The server can filter by this in the oplog, before it makes change events of what it finds. There a whole `ns`
     // is a plain value, but `ns.coll` would become a regular expression.

@@ -4,7 +4,7 @@ use bson::Timestamp;
 
 use super::{
     decode::{OwnCollection, RawChange},
-    pipeline::Start,
+    pipeline::StreamStart,
 };
 use crate::position::Position;
 
@@ -12,7 +12,7 @@ use crate::position::Position;
 #[derive(Debug)]
 pub(super) struct ResumePoint {
     /// The start of the next stream.
-    pub(super) start: Start,
+    pub(super) start: StreamStart,
     /// Changes up to here were handed over. This must not be ahead of them: those who wait for their own write go by
     /// it.
     pub(super) position: Position,
@@ -28,7 +28,7 @@ impl ResumePoint {
     /// Returns the resume point of a feed that has loaded nothing.
     pub(super) fn nowhere() -> Self {
         Self {
-            start: Start::At(Timestamp {
+            start: StreamStart::At(Timestamp {
                 time: 0,
                 increment: 0,
             }),
@@ -42,7 +42,7 @@ impl ResumePoint {
     /// Moves to a load of the subscriptions at `time`, where the stream starts too. What lies before is not read, but
     /// the events of that very time are: a gap that ends at `time`, or a replay up to it, has none of them.
     pub(super) fn start_at(&mut self, time: Timestamp) {
-        self.start = Start::At(time);
+        self.start = StreamStart::At(time);
         self.position = self.position.max(Position::at(time));
         self.passed = self.position;
         self.begin_of_subscriptions = self.begin_of_subscriptions.max(Position::at(after(time)));

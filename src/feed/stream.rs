@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     decode::position_of,
     failure::{self, Remedy},
-    pipeline::{self, Start},
+    pipeline::{self, StreamStart},
 };
 use crate::{position::Position, store::brief};
 
@@ -107,7 +107,7 @@ impl ChangeStream {
     /// Opens a stream over this service's collections in `database`.
     pub(super) async fn open(
         database: &Database,
-        start: &Start,
+        start: &StreamStart,
         options: Options,
     ) -> Result<Self, StreamError> {
         let pipeline = pipeline::of_changes(database.name(), start, options.keys_only);
