@@ -45,12 +45,11 @@ pub(crate) use self::change::{
 };
 pub(crate) use self::compile::compile_off_thread;
 pub(crate) use self::encode::EventEncoder;
-pub(crate) use self::handle::{
-    Applied, Attach, AttachError, Attached, BacklogAnswer, Busy, Connection, RouterHandle, Start,
-};
+pub(crate) use self::handle::{Applied, Busy, Connection, RouterHandle};
 pub(crate) use self::observe::{
     DeletedSubscription, Observations, Observed, ObserverInbox, ObserverInput,
 };
+pub(crate) use self::subscribe::{Attach, AttachError, Attached, BacklogAnswer, LiveFrom};
 pub(crate) use self::table::TableBuilder;
 pub(crate) use self::table::{Capacity, Incarnation, Occupancy, Table};
 use self::{

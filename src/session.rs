@@ -7,6 +7,7 @@
 //! An earlier verdict wins.
 
 mod acks;
+mod catch_up;
 mod channel;
 mod closing;
 #[cfg(test)]
@@ -35,10 +36,7 @@ use tokio::{
 
 pub(crate) use self::closing::retry_after_ms;
 use self::{
-    channel::Channels,
-    closing::{Postponed, last_words},
-    heartbeat::Heartbeat,
-    open::open,
+    catch_up::Postponed, channel::Channels, closing::last_words, heartbeat::Heartbeat, open::open,
 };
 use crate::{
     carrier::{Broken, Carrier, Incoming, Transport, after_others},
@@ -290,17 +288,8 @@ impl Session {
         let refused = self.transport.outbound().shared_bytes();
         self.report(refused + self.channels.held());
         self.heartbeat.refused(progress, Instant::now());
-        if let Some(postponed) = &mut self.postponed {
-            return match postponed.poll_stopping(cx) {
-                Some(end) => Outgoing::Ends(Outcome::Ended(end)),
-                None => Outgoing::Refused,
-            };
-        }
-        match self.outbox.poll_end(cx) {
-            Poll::Ready(end) => match self.postpone(end) {
-                Some(end) => Outgoing::Ends(Outcome::Ended(end)),
-                None => Outgoing::Refused,
-            },
+        match self.poll_end(cx) {
+            Poll::Ready(end) => Outgoing::Ends(Outcome::Ended(end)),
             Poll::Pending => Outgoing::Refused,
         }
     }

@@ -61,28 +61,29 @@ impl Ending {
         Self::BadMessage,
     ];
 
-    /// Returns close code, token, whether a client should try again, whose end it can be, and whether the client still
-    /// gets what waits. This is the one table of endings.
-    const fn row(self) -> (u16, &'static str, bool, Whose, bool) {
+    /// Returns close code, token, whether a client should try again, whose end it can be, and what the client still gets
+    /// before its last words. This is the one table of endings.
+    const fn row(self) -> (u16, &'static str, bool, Whose, Rest) {
+        use Rest::{Nothing, Queue, Replay};
         use Whose::{Channel, Either, Session};
         match self {
-            Self::ClientLeft => (1000, "client_left", false, Session, false),
-            Self::Shutdown => (1001, "shutdown", true, Session, true),
-            Self::ProtocolError => (1002, "protocol_error", false, Session, false),
-            Self::Binary => (1003, "binary", false, Session, false),
-            Self::ConnectionLost => (1006, "connection_lost", true, Session, false),
-            Self::NotUtf8 => (1007, "not_utf8", false, Session, false),
-            Self::TooBig => (1009, "too_big", false, Session, false),
-            Self::InternalError => (1011, "internal_error", true, Session, false),
-            Self::Overloaded => (1013, "overloaded", true, Either, false),
-            Self::SlowConsumer => (4000, "slow_consumer", true, Either, false),
-            Self::HeartbeatMissed => (4001, "heartbeat_missed", true, Session, false),
-            Self::Resync => (4002, "resync", true, Channel, true),
-            Self::Deleted => (4500, "deleted", false, Channel, true),
-            Self::Expired => (4501, "expired", false, Channel, true),
-            Self::CredentialExpired => (4510, "credential_expired", false, Session, true),
-            Self::Forbidden => (4511, "forbidden", false, Either, true),
-            Self::BadMessage => (4520, "bad_message", false, Session, false),
+            Self::ClientLeft => (1000, "client_left", false, Session, Nothing),
+            Self::Shutdown => (1001, "shutdown", true, Session, Queue),
+            Self::ProtocolError => (1002, "protocol_error", false, Session, Nothing),
+            Self::Binary => (1003, "binary", false, Session, Nothing),
+            Self::ConnectionLost => (1006, "connection_lost", true, Session, Nothing),
+            Self::NotUtf8 => (1007, "not_utf8", false, Session, Nothing),
+            Self::TooBig => (1009, "too_big", false, Session, Nothing),
+            Self::InternalError => (1011, "internal_error", true, Session, Nothing),
+            Self::Overloaded => (1013, "overloaded", true, Either, Nothing),
+            Self::SlowConsumer => (4000, "slow_consumer", true, Either, Nothing),
+            Self::HeartbeatMissed => (4001, "heartbeat_missed", true, Session, Nothing),
+            Self::Resync => (4002, "resync", true, Channel, Queue),
+            Self::Deleted => (4500, "deleted", false, Channel, Replay),
+            Self::Expired => (4501, "expired", false, Channel, Replay),
+            Self::CredentialExpired => (4510, "credential_expired", false, Session, Queue),
+            Self::Forbidden => (4511, "forbidden", false, Either, Queue),
+            Self::BadMessage => (4520, "bad_message", false, Session, Nothing),
         }
     }
 
@@ -108,13 +109,30 @@ impl Ending {
 
     /// Whether the client still gets what waits. It does not if it is gone, broke the rules or cannot keep up.
     pub const fn drains(self) -> bool {
-        self.row().4
+        !matches!(self.row().4, Rest::Nothing)
+    }
+
+    /// Whether a session that ends so goes on with its replay up to the end first: the subscription ended, and the client
+    /// is to hear everything before that.
+    pub const fn waits_for_replay(self) -> bool {
+        matches!(self.row().4, Rest::Replay)
     }
 
     /// Returns the ending of a close code, as a client reads it.
     pub fn from_code(code: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|ending| ending.code() == code)
     }
+}
+
+/// The part of what is on its way that a client still gets before its last words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Rest {
+    /// No more than the message that was begun.
+    Nothing,
+    /// The entries that wait in the outbox too.
+    Queue,
+    /// The rest of a replay besides, up to the end.
+    Replay,
 }
 
 /// The thing that an ending can end.
@@ -205,6 +223,8 @@ mod tests {
             Forbidden,
         ];
         assert_eq!(drains.collect::<Vec<_>>(), expected);
+        let waits = Ending::ALL.into_iter().filter(|e| e.waits_for_replay());
+        assert_eq!(waits.collect::<Vec<_>>(), [Deleted, Expired]);
     }
 
     #[test]

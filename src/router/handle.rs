@@ -15,12 +15,12 @@ use super::{
     Input, Occupancy, PastBatch, Settings,
     outbox::{self, Receiver},
     outbox_bounds,
-    registry::{Caller, ChannelKey, Closed, SessionKey},
+    registry::SessionKey,
 };
 use crate::{
-    position::{Cursor, DeploymentId, Position},
-    protocol::{Dialect, Ending, GapReason},
-    subscription::{CompiledSubscription, DocumentKey, Subscription},
+    position::{DeploymentId, Position},
+    protocol::{Dialect, Ending},
+    subscription::{CompiledSubscription, DocumentKey},
 };
 
 /// The router's progress.
@@ -47,108 +47,10 @@ impl Default for Applied {
     }
 }
 
-/// A request for a session with one channel.
-#[derive(Debug)]
-pub(crate) struct Attach {
-    /// The id of the subscription.
-    pub id: String,
-    pub caller: Caller,
-    pub outbox: outbox::Sender,
-    pub dialect: Dialect,
-    /// The client has seen everything up to here.
-    pub after: Option<Cursor>,
-    /// True if `after` is what the client acknowledged, and not its own word.
-    pub acknowledged: bool,
-    /// True if the channel is to end rather than miss events.
-    pub close_on_gap: bool,
-    /// The client's address, for operators.
-    pub remote: String,
-    /// Resolves when the channel is closed.
-    pub closed: Closed,
-}
-
-/// The reason why a session was not taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub(crate) enum AttachError {
-    /// The router does not know the subscription.
-    #[error("there is no such subscription")]
-    Unknown,
-    /// This node has as many connections as it may.
-    #[error("this node has as many connections as it may have")]
-    NodeFull,
-    /// The subscription has as many connections on this node as it may.
-    #[error("the subscription has as many connections on this node as it may have")]
-    SubscriptionFull,
-    /// This node has no room for the subscription itself.
-    #[error(
-        "this node has no room for the subscription (limits.subscriptions, limits.subscriptions_bytes), so it cannot \
-         tell which events match"
-    )]
-    NoRoom,
-    /// Channels that catch up hold as many bytes of subscriptions as they may.
-    #[error(
-        "the subscriptions with running replays take as much memory on this node as limits.subscriptions_bytes allows"
-    )]
-    ReplaysFull,
-    /// This node stops.
-    #[error("this node is stopping")]
-    Stopping,
-    /// The acknowledged position of the client cannot be read now.
-    #[error("the acknowledged position cannot be read now")]
-    Unavailable,
-    /// The router did not answer in time.
-    #[error(transparent)]
-    Busy(#[from] Busy),
-}
-
 /// The router did not answer within `limits.router_timeout`, or is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the router of this node is too busy to answer now")]
 pub(crate) struct Busy;
-
-/// A session that was taken, and its channel.
-#[derive(Debug)]
-pub(crate) struct Attached {
-    pub key: ChannelKey,
-    /// The id of the session that clients and operators know.
-    pub id: String,
-    /// The subscription as it is when the session is taken.
-    pub subscription: Subscription,
-    /// The point at which the subscription was made, as the router saw it.
-    pub since: Position,
-    pub start: Start,
-}
-
-/// The starting point of delivery.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Start {
-    /// Events after this are delivered.
-    pub from: Position,
-    /// The router's position at the attach: everything committed up to here is the past.
-    pub attached_at: Position,
-    /// True if the channel is to replay the past before it is live.
-    pub replay: bool,
-    /// The reason why events between the client's cursor and `from` may be missing, if they may.
-    pub gap: Option<GapReason>,
-}
-
-/// An answer to [`RouterHandle::backlog_after`].
-#[derive(Debug)]
-pub(crate) enum BacklogAnswer {
-    /// Batches with changes after the position asked for.
-    Slice {
-        /// In order; the first may begin before that position.
-        batches: Vec<Arc<PastBatch>>,
-        /// With these batches, everything up to here is known.
-        up_to: Position,
-        /// True if the channel is live from here on: its outbox gets everything after `up_to`.
-        live: bool,
-        /// The subscription, if the channel is live and the subscription invalid on this node: nothing will come.
-        invalid: Option<Subscription>,
-    },
-    /// The position is older than the backlog, which begins here.
-    TooOld(Position),
-}
 
 /// One channel, for operators.
 #[derive(Clone, Debug)]
@@ -262,29 +164,11 @@ impl RouterHandle {
         outbox::outbox(self.bounds)
     }
 
-    /// Opens a session with one channel. If the future is dropped, a session that was taken meanwhile ends again.
-    pub(crate) async fn attach(&self, attach: Attach) -> Result<Attached, AttachError> {
-        self.ask(|reply| Input::Attach(attach, reply)).await?
-    }
-
     /// Tells the registry that a session has found a reason to end. The registry's verdict, this or an earlier one,
     /// comes through the outbox. False if the router is closed: nothing comes then.
     pub(crate) async fn end_session(&self, key: SessionKey, ending: Ending) -> bool {
         let input = Input::EndSession(key, ending);
         self.inputs.send(input).await.is_ok()
-    }
-
-    /// Returns the backlog after `from`, for a channel that catches up. If there is no more than the answer holds, the
-    /// channel is live from the end of the answer on. It may be live too if no answer came within `patience`, and is to
-    /// end then.
-    pub(crate) async fn backlog_after(
-        &self,
-        key: ChannelKey,
-        from: Position,
-        patience: Duration,
-    ) -> Result<BacklogAnswer, Busy> {
-        self.ask_within(patience, |reply| Input::Backlog(key, from, reply))
-            .await
     }
 
     /// Waits until another number of subscriptions than `known` is invalid since their filters could not be
@@ -355,11 +239,14 @@ impl RouterHandle {
         self.ask(|reply| Input::Connections(id, reply)).await
     }
 
-    async fn ask<T>(&self, input: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, Busy> {
+    pub(super) async fn ask<T>(
+        &self,
+        input: impl FnOnce(oneshot::Sender<T>) -> Input,
+    ) -> Result<T, Busy> {
         self.ask_within(self.patience, input).await
     }
 
-    async fn ask_within<T>(
+    pub(super) async fn ask_within<T>(
         &self,
         patience: Duration,
         input: impl FnOnce(oneshot::Sender<T>) -> Input,
@@ -376,7 +263,10 @@ impl RouterHandle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
+    use crate::{
+        config,
+        router::{Attach, AttachError, registry::Caller},
+    };
 
     fn time(increment: u32) -> Timestamp {
         Timestamp { time: 5, increment }

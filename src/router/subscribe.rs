@@ -1,17 +1,157 @@
-//! The way of a channel from its request to the point where it is live.
+//! The way of a channel from its request to the point where it is live, as the router and its handle have it.
+//!
+//! A client that is not behind the router is live from its attach on. One that is behind catches up first: it gets
+//! nothing live, and its session asks, again and again, for the backlog after the position that it has come to. If an
+//! answer holds everything up to the router's position, the router makes the channel live in the same step, and says so
+//! in the answer ([`LiveFrom`]). The router applies nothing in between, so
+//!
+//! - every change up to that position is in this answer, or in one before it;
+//! - every later change goes to the outbox, which keeps it for the channel until the session has delivered the answer.
+//!
+//! That is why there is neither a gap nor a repeat between the past and live. The session's half is
+//! `Replay::end_of_stretch`: it looks through the answer to its end, and only then lets the outbox have its turn.
+
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
 use super::{
-    Attach, AttachError, Attached, BacklogAnswer, Connection, Router, Start,
-    registry::{Channel, ChannelKey, Closes, NewChannel, NewSession, Phase, ends_on_gap},
+    Connection, Input, PastBatch, Router,
+    handle::{Busy, RouterHandle},
+    outbox,
+    registry::{
+        Caller, Channel, ChannelKey, Closed, Closes, NewChannel, NewSession, Phase, ends_on_gap,
+    },
     table::Slot,
 };
 use crate::{
     position::{Cursor, Position},
-    protocol::{Ending, GapReason},
+    protocol::{Dialect, Ending, GapReason},
     subscription::Subscription,
 };
+
+/// A request for a session with one channel.
+#[derive(Debug)]
+pub(crate) struct Attach {
+    /// The id of the subscription.
+    pub id: String,
+    pub caller: Caller,
+    pub outbox: outbox::Sender,
+    pub dialect: Dialect,
+    /// The client has seen everything up to here.
+    pub after: Option<Cursor>,
+    /// True if `after` is what the client acknowledged, and not its own word.
+    pub acknowledged: bool,
+    /// True if the channel is to end rather than miss events.
+    pub close_on_gap: bool,
+    /// The client's address, for operators.
+    pub remote: String,
+    /// Resolves when the channel is closed.
+    pub closed: Closed,
+}
+
+/// The reason why a session was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum AttachError {
+    /// The router does not know the subscription.
+    #[error("there is no such subscription")]
+    Unknown,
+    /// This node has as many connections as it may.
+    #[error("this node has as many connections as it may have")]
+    NodeFull,
+    /// The subscription has as many connections on this node as it may.
+    #[error("the subscription has as many connections on this node as it may have")]
+    SubscriptionFull,
+    /// This node has no room for the subscription itself.
+    #[error(
+        "this node has no room for the subscription (limits.subscriptions, limits.subscriptions_bytes), so it cannot \
+         tell which events match"
+    )]
+    NoRoom,
+    /// Channels that catch up hold as many bytes of subscriptions as they may.
+    #[error(
+        "the subscriptions with running replays take as much memory on this node as limits.subscriptions_bytes allows"
+    )]
+    ReplaysFull,
+    /// This node stops.
+    #[error("this node is stopping")]
+    Stopping,
+    /// The acknowledged position of the client cannot be read now.
+    #[error("the acknowledged position cannot be read now")]
+    Unavailable,
+    /// The router did not answer in time.
+    #[error(transparent)]
+    Busy(#[from] Busy),
+}
+
+/// A session that was taken, and its channel.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    pub key: ChannelKey,
+    /// The id of the session that clients and operators know.
+    pub id: String,
+    /// The subscription as it is when the session is taken.
+    pub subscription: Subscription,
+    /// The point at which the subscription was made, as the router saw it.
+    pub since: Position,
+    pub start: DeliveryStart,
+}
+
+/// The starting point of delivery.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct DeliveryStart {
+    /// Events after this are delivered.
+    pub from: Position,
+    /// The router's position at the attach: everything committed up to here is the past.
+    pub attached_at: Position,
+    /// True if the channel is to replay the past before it is live.
+    pub replay: bool,
+    /// The reason why events between the client's cursor and `from` may be missing, if they may.
+    pub gap: Option<GapReason>,
+}
+
+/// An answer to [`RouterHandle::backlog_after`].
+#[derive(Debug)]
+pub(crate) enum BacklogAnswer {
+    /// Batches with changes after the position asked for.
+    Slice {
+        /// In order; the first may begin before that position.
+        batches: Vec<Arc<PastBatch>>,
+        /// With these batches, everything up to here is known.
+        up_to: Position,
+        /// The channel is live from `up_to` on.
+        live: Option<LiveFrom>,
+    },
+    /// The position is older than the backlog, which begins here.
+    TooOld(Position),
+}
+
+/// The word that a channel is live: everything behind the end of the answer comes through its outbox.
+#[derive(Debug)]
+pub(crate) struct LiveFrom {
+    /// The subscription, if it is invalid on this node: nothing will come.
+    pub invalid: Option<Subscription>,
+}
+
+impl RouterHandle {
+    /// Opens a session with one channel. If the future is dropped, a session that was taken meanwhile ends again.
+    pub(crate) async fn attach(&self, attach: Attach) -> Result<Attached, AttachError> {
+        self.ask(|reply| Input::Attach(attach, reply)).await?
+    }
+
+    /// Returns the backlog after `from`, for a channel that catches up. If there is no more than the answer holds, the
+    /// channel is live from the end of the answer on. It may be live too if no answer came within `patience`, and is to
+    /// end then.
+    pub(crate) async fn backlog_after(
+        &self,
+        key: ChannelKey,
+        from: Position,
+        patience: Duration,
+    ) -> Result<BacklogAnswer, Busy> {
+        self.ask_within(patience, |reply| Input::Backlog(key, from, reply))
+            .await
+    }
+}
 
 impl Router {
     pub(super) fn attach(
@@ -107,7 +247,12 @@ impl Router {
     /// Returns the bytes of the copy of the subscription that a channel holds while it catches up. All copies together may
     /// take as much as the subscriptions themselves. If this node has no room for the subscription, nothing can be matched:
     /// a client that would miss events by that, or cannot be told, is to go elsewhere or come back.
-    fn copy_bytes(&self, slot: Slot, attach: &Attach, start: Start) -> Result<usize, AttachError> {
+    fn copy_bytes(
+        &self,
+        slot: Slot,
+        attach: &Attach,
+        start: DeliveryStart,
+    ) -> Result<usize, AttachError> {
         let entry = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
         if entry.withheld && (start.replay || !attach.dialect.has_messages()) {
             return Err(AttachError::NoRoom);
@@ -121,9 +266,9 @@ impl Router {
     }
 
     /// Returns the starting point of a client that presents `after`; not before the subscription was made.
-    fn start(&self, after: Option<Cursor>, since: Position) -> Start {
+    fn start(&self, after: Option<Cursor>, since: Position) -> DeliveryStart {
         let here = self.position;
-        let live = |from, gap| Start {
+        let live = |from, gap| DeliveryStart {
             from,
             attached_at: here,
             replay: false,
@@ -138,7 +283,7 @@ impl Router {
             Some(cursor) if cursor.position >= here => live(cursor.position, None),
             Some(cursor) => {
                 let before = (cursor.position < since).then_some(GapReason::BeforeSubscription);
-                Start {
+                DeliveryStart {
                     replay: true,
                     ..live(cursor.position.max(since), before)
                 }
@@ -146,24 +291,27 @@ impl Router {
         }
     }
 
-    /// Answers a channel that catches up. It is live from the end of the answer on if the answer holds all there is; a
-    /// channel that has ended meanwhile still gets its last words.
+    /// Answers a channel that catches up, and makes it live if the answer holds all there is. A channel that has ended
+    /// meanwhile still gets its last words.
     pub(super) fn backlog_after(&mut self, key: ChannelKey, from: Position) -> BacklogAnswer {
         let Some(slice) = self.backlog.after(from) else {
             return BacklogAnswer::TooOld(self.backlog.start());
         };
-        let last = slice.batches.last().map_or(from, |batch| batch.position);
-        let up_to = if slice.complete { self.position } else { last };
-        let live = slice.complete;
         let batches = slice.batches;
-        if live {
-            self.registry.make_live(key, up_to);
+        if !slice.complete {
+            return BacklogAnswer::Slice {
+                up_to: batches.last().map_or(from, |batch| batch.position),
+                batches,
+                live: None,
+            };
         }
+        self.registry.make_live(key, self.position);
         BacklogAnswer::Slice {
             batches,
-            up_to,
-            live,
-            invalid: live.then(|| self.invalid_for(key)).flatten(),
+            up_to: self.position,
+            live: Some(LiveFrom {
+                invalid: self.invalid_for(key),
+            }),
         }
     }
 

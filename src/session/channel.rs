@@ -2,35 +2,29 @@
 
 use std::{
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::{
-    Outcome, Outgoing, ROUND_BYTES, Session,
-    acks::Acks,
-    replay::{Beginning, Found, Replay},
-};
+use super::{acks::Acks, replay::Replay};
 use crate::{
     carrier::Outbound,
-    position::{Cursor, Position},
-    protocol::{ChannelId, Ending, Frame, GapReason, Message},
+    position::Position,
+    protocol::{ChannelId, Frame, GapReason},
     router::{
         Attached, Incarnation,
         outbox::{End, Entry},
-        registry::{AliveGuard, ends_on_gap},
+        registry::AliveGuard,
     },
-    telemetry::Metrics,
 };
 
 /// One subscription on a session. It catches up first, if the client was away, and then is live until it ends.
 pub(super) struct Channel {
     id: ChannelId,
     pub(super) acks: Acks,
-    catch_up: Option<Box<CatchUp>>,
+    pub(super) catch_up: Option<Box<CatchUp>>,
     /// True once its last words are queued.
     has_ended: bool,
     /// Dropped when the kernel has taken the channel's last bytes, or with the session.
@@ -38,23 +32,23 @@ pub(super) struct Channel {
 }
 
 /// The time before a channel is live.
-struct CatchUp {
-    replay: Replay,
-    begun: Instant,
+pub(super) struct CatchUp {
+    pub(super) replay: Replay,
+    pub(super) begun: Instant,
     /// Frames that the replay has just found.
-    frames: Vec<Arc<Frame>>,
+    pub(super) frames: Vec<Arc<Frame>>,
     /// The `connected` message, held back until it is known whether everything will come.
-    greeting: Option<Greeting>,
-    ends_on_gap: bool,
+    pub(super) greeting: Option<Greeting>,
+    pub(super) ends_on_gap: bool,
 }
 
 /// The contents of the `connected` message.
-struct Greeting {
-    connection: String,
-    subscription: String,
-    from: Position,
+pub(super) struct Greeting {
+    pub(super) connection: String,
+    pub(super) subscription: String,
+    pub(super) from: Position,
     /// The reason why something before that is missing, if it is, and the cursor after which it is.
-    gap: Option<(GapReason, Option<String>)>,
+    pub(super) gap: Option<(GapReason, Option<String>)>,
 }
 
 impl Channel {
@@ -204,6 +198,33 @@ impl Channels {
         all.filter_map(|channel| channel.catch_up.as_deref_mut())
     }
 
+    /// Returns the number of channels.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Takes out the replay of the channel whose turn it is; `None` if that is live.
+    pub(super) fn take_next_replay(&mut self) -> Option<(ChannelId, Box<CatchUp>)> {
+        let at = self.next_replay % self.all.len().max(1);
+        self.next_replay = at + 1;
+        let channel = self.all.get_mut(at)?;
+        Some((channel.id, channel.catch_up.take()?))
+    }
+
+    /// Puts back a replay that goes on.
+    pub(super) fn put_back(&mut self, id: ChannelId, catch_up: Box<CatchUp>) {
+        if let Some(channel) = self.get_mut(id) {
+            channel.catch_up = Some(catch_up);
+        }
+    }
+
+    /// Notes that a channel's client is told everything up to `position`, though no event stands there.
+    pub(super) fn sent(&mut self, id: ChannelId, position: Position) {
+        if let Some(channel) = self.get_mut(id) {
+            channel.acks.sent(position, false);
+        }
+    }
+
     pub(super) fn catches_up(&self, id: ChannelId) -> bool {
         let channel = self.all.iter().find(|channel| channel.id == id);
         channel.is_some_and(|channel| channel.catch_up.is_some())
@@ -223,16 +244,6 @@ impl Channels {
         catch_ups.map(|catch_up| catch_up.begun + timeout).min()
     }
 
-    /// Makes every replay stop at `position`; false if there is none.
-    pub(super) fn stop_replays_at(&mut self, position: Position) -> bool {
-        let mut any = false;
-        for catch_up in self.catch_ups() {
-            catch_up.replay.stop_at(position);
-            any = true;
-        }
-        any
-    }
-
     /// Forgets what is still to be replayed.
     pub(super) fn drop_replays(&mut self) {
         for channel in &mut self.all {
@@ -250,193 +261,4 @@ impl Channel {
     pub(super) fn is_live(&self) -> bool {
         self.catch_up.is_none() && !self.has_ended
     }
-}
-
-impl Session {
-    /// Adds a channel: queues its greeting before everything else of it, or prepares its replay.
-    pub(super) fn begin(
-        &mut self,
-        mut channel: Channel,
-        attached: &Attached,
-        after: Option<Cursor>,
-        close_on_gap: bool,
-    ) {
-        let after = after.map(|after| after.position.cursor(after.deployment));
-        let greeting = Greeting {
-            connection: attached.id.clone(),
-            subscription: attached.subscription.to_json(),
-            from: attached.start.from,
-            gap: attached.start.gap.map(|reason| (reason, after)),
-        };
-        let ends_on_gap = ends_on_gap(self.dialect, close_on_gap);
-        if attached.start.replay {
-            channel.catch_up = Some(Box::new(CatchUp {
-                replay: self.replay(attached, ends_on_gap),
-                begun: Instant::now(),
-                frames: Vec::new(),
-                greeting: Some(greeting),
-                ends_on_gap,
-            }));
-        } else {
-            self.greet(&greeting, true);
-        }
-        self.channels.add(channel, self.transport.outbound());
-    }
-
-    fn replay(&self, attached: &Attached, ends_on_gap: bool) -> Replay {
-        Replay::new(Beginning {
-            key: attached.key,
-            dialect: self.dialect,
-            context: Arc::clone(&self.context),
-            subscription: attached.subscription.clone(),
-            ends_on_gap,
-            from: attached.start.from,
-            attached_at: attached.start.attached_at,
-        })
-    }
-
-    /// Queues the first message of a channel, and the gap that was known before it. `whole`: everything that is
-    /// replayed will come.
-    fn greet(&mut self, greeting: &Greeting, whole: bool) {
-        let recovered = whole && greeting.gap.is_none();
-        if self.dialect.has_messages() {
-            let cursor = greeting.from.cursor(self.context.router.deployment());
-            let Greeting {
-                connection,
-                subscription,
-                ..
-            } = greeting;
-            self.say(&Message::connected(
-                connection,
-                subscription,
-                &cursor,
-                recovered,
-            ));
-        }
-        if let Some((reason, after)) = &greeting.gap {
-            self.tell_gap(*reason, after.as_deref(), greeting.from);
-        }
-    }
-
-    fn tell_gap(&mut self, reason: GapReason, after: Option<&str>, cursor: Position) {
-        if self.dialect.has_messages() {
-            let cursor = cursor.cursor(self.context.router.deployment());
-            self.say(&Message::gap(reason, after, &cursor));
-        }
-    }
-
-    /// Goes on with one of the replays, now that everything queued was written. They take turns.
-    pub(super) fn poll_replays(&mut self, cx: &mut Context<'_>) -> Outgoing {
-        // Where some channel is live, the session's end comes with the entries that are taken for it.
-        if self.postponed.is_none()
-            && self.channels.all_catch_up()
-            && let Poll::Ready(end) = self.outbox.poll_end(cx)
-            && let Some(end) = self.postpone(end)
-        {
-            return Outgoing::Ends(Outcome::Ended(end));
-        }
-        if let Some(postponed) = &mut self.postponed
-            && let Some(end) = postponed.poll_stopping(cx)
-        {
-            return Outgoing::Ends(Outcome::Ended(end));
-        }
-        for _ in 0..self.channels.all.len() {
-            let at = self.channels.next_replay % self.channels.all.len();
-            self.channels.next_replay = at + 1;
-            match self.poll_replay(cx, at) {
-                Outgoing::Idle => {}
-                outgoing => return outgoing,
-            }
-        }
-        Outgoing::Idle
-    }
-
-    fn poll_replay(&mut self, cx: &mut Context<'_>, at: usize) -> Outgoing {
-        let channel = &mut self.channels.all[at];
-        let id = channel.id;
-        let Some(mut catch_up) = channel.catch_up.take() else {
-            return Outgoing::Idle;
-        };
-        let end = self.postponed.as_deref().map(|postponed| postponed.end);
-        // Last words are heard: the replay goes on to the point of the channel's end, which then comes through the
-        // outbox in its place.
-        let own_end = self.outbox.end_of(id);
-        if let Some(end) = own_end {
-            catch_up.replay.stop_at(end.position.next());
-        }
-        let is_cut = own_end.is_some_and(|end| !end.drain);
-        if is_cut || (end.is_some() || own_end.is_some()) && catch_up.replay.is_over() {
-            return over(end);
-        }
-        let found = catch_up.replay.poll(cx, ROUND_BYTES, &mut catch_up.frames);
-        let Poll::Ready(found) = found else {
-            self.channels.all[at].catch_up = Some(catch_up);
-            return Outgoing::Idle;
-        };
-        match self.on_found(id, &mut catch_up, &found) {
-            Ok(true) => over(end),
-            Ok(false) => {
-                self.channels.all[at].catch_up = Some(catch_up);
-                Outgoing::More
-            }
-            Err(ending) => {
-                self.channels.all[at].catch_up = Some(catch_up);
-                Outgoing::Ends(Outcome::Found(ending))
-            }
-        }
-    }
-
-    /// Acts on the outcome of a replay; true when it is done. An error is a reason to end.
-    fn on_found(
-        &mut self,
-        id: ChannelId,
-        catch_up: &mut CatchUp,
-        found: &Found,
-    ) -> Result<bool, Ending> {
-        let lost = matches!(found, Found::Gap(..) | Found::Lacking);
-        if !matches!(found, Found::Unavailable)
-            && let Some(greeting) = catch_up.greeting.take()
-        {
-            self.greet(&greeting, !lost);
-        }
-        for frame in catch_up.frames.drain(..) {
-            #[cfg(test)]
-            super::fault::strike(&frame);
-            let outbound = self.transport.outbound();
-            self.channels.queue_frame(id, frame, outbound);
-        }
-        let outbound = self.transport.outbound();
-        match *found {
-            Found::Unavailable => Err(Ending::Overloaded),
-            Found::Untold => Err(Ending::Resync),
-            Found::Gap(..) | Found::Lacking if catch_up.ends_on_gap => Err(Ending::Resync),
-            Found::Lacking => Ok(false),
-            Found::Gap(reason, after, cursor) => {
-                outbound.advance_to(id, cursor);
-                let after = after.cursor(self.context.router.deployment());
-                self.tell_gap(reason, Some(&after), cursor);
-                if let Some(channel) = self.channels.get_mut(id) {
-                    channel.acks.sent(cursor, false);
-                }
-                Ok(false)
-            }
-            Found::Frames => {
-                outbound.advance_to(id, catch_up.replay.done());
-                Ok(false)
-            }
-            Found::Live(position) => {
-                outbound.advance_to(id, position);
-                Metrics::observe(
-                    &self.context.metrics.replay.duration,
-                    catch_up.begun.elapsed(),
-                );
-                Ok(true)
-            }
-        }
-    }
-}
-
-/// The past of a channel is over: the session ends, if that was decided meanwhile, or goes on with the outbox.
-fn over(postponed: Option<End>) -> Outgoing {
-    postponed.map_or(Outgoing::More, |end| Outgoing::Ends(Outcome::Ended(end)))
 }

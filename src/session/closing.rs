@@ -1,13 +1,6 @@
 //! The end of a session: verdict, last words, close.
 
-use std::{
-    any::Any,
-    future::poll_fn,
-    ops::RangeInclusive,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{any::Any, future::poll_fn, ops::RangeInclusive, time::Duration};
 
 use bytes::Bytes;
 use rand::RngExt as _;
@@ -17,7 +10,7 @@ use super::{Broken, NodeContext, Outcome, Session, channel::Channels};
 use crate::{
     position::Position,
     protocol::{Dialect, Ending, Message},
-    router::{RouterHandle, outbox::End},
+    router::outbox::End,
 };
 
 /// The registry may take this long to give its verdict; the router waits no longer elsewhere.
@@ -25,43 +18,7 @@ const VERDICT_TIMEOUT: Duration = Duration::from_mins(1);
 /// Clients that may come back are asked to do so within this time, each at its own moment.
 const RETRY_WITHIN_MS: RangeInclusive<u64> = 100..=3_000;
 
-/// The end of a session whose replay still goes on to the point of that end.
-pub(super) struct Postponed {
-    pub(super) end: End,
-    /// The session is no longer registered, and nobody else tells it that this node stops.
-    stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-impl Postponed {
-    fn new(end: End, router: RouterHandle) -> Self {
-        Self {
-            end,
-            stopping: Box::pin(async move { router.stopping().await }),
-        }
-    }
-
-    /// Returns the end if it is not to be waited for any more: this node stops.
-    pub(super) fn poll_stopping(&mut self, cx: &mut Context<'_>) -> Option<End> {
-        match self.stopping.as_mut().poll(cx) {
-            Poll::Ready(()) => Some(self.end),
-            Poll::Pending => None,
-        }
-    }
-}
-
 impl Session {
-    /// Lets a replay go on to the point of a delete before the session ends, so that last words are heard. Returns the
-    /// end if it is not to wait.
-    pub(super) fn postpone(&mut self, end: End) -> Option<End> {
-        let waits = matches!(end.ending, Ending::Deleted | Ending::Expired);
-        if !waits || !self.channels.stop_replays_at(end.position) {
-            return Some(end);
-        }
-        let postponed = Postponed::new(end, self.context.router.clone());
-        self.postponed = Some(Box::new(postponed));
-        None
-    }
-
     /// Ends the session for good. `ran` is the outcome of its running part; a panic in it is a fault of ours, and ends
     /// this session alone.
     pub(super) async fn finish(&mut self, ran: Result<Outcome, Box<dyn Any + Send>>) {

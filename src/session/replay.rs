@@ -1,11 +1,9 @@
 //! The replay of a channel: the past that it catches up with before it is live.
 //!
 //! A replay reads changes in order ([`source`]) and picks out the channel's own ([`pick`]): events that match, and changes
-//! of its subscription, each in its own place. When the rest fits one answer of the router, the router switches the
-//! channel to live at the end of that answer: no gap and no repeat, because the router is one sequence.
+//! of its subscription, each in its own place. When the rest fits one answer of the router, the channel is live from the
+//! end of that answer on; `router::subscribe` says why nothing is lost or repeated there.
 
-mod archive;
-mod matching;
 mod pick;
 mod source;
 
@@ -18,14 +16,19 @@ use std::{
 
 use bson::{DateTime, RawDocumentBuf};
 
-use self::{archive::ArchivePages, matching::Verdict, pick::Picked, source::Source};
+use self::{
+    pick::{Judgement, Picked},
+    source::{ArchivePages, Source},
+};
 use super::NodeContext;
 use crate::{
     carrier::after_others,
     filter::{Filter, Limits},
     position::Position,
     protocol::{Dialect, Frame, GapReason, Message},
-    router::{PastBatch, PastChange, PastChangeKind, compile_off_thread, registry::ChannelKey},
+    router::{
+        LiveFrom, PastBatch, PastChange, PastChangeKind, compile_off_thread, registry::ChannelKey,
+    },
     subscription::{CompiledSubscription, DocumentKey, Subscription},
 };
 
@@ -76,8 +79,8 @@ pub(super) struct Replay {
     ends_on_gap: bool,
     compiling: Option<Compiling>,
     /// The matching of an event whose match may take long.
-    matching: Option<Asking<Verdict>>,
-    verdict: Option<Verdict>,
+    matching: Option<Asking<Judgement>>,
+    judgement: Option<Judgement>,
     /// The number of events that were passed over because nobody could say whether they match.
     given_up: usize,
     past_filter: Option<Arc<Filter>>,
@@ -89,15 +92,21 @@ pub(super) struct Replay {
     done: Position,
     batches: VecDeque<Arc<PastBatch>>,
     next_change: usize,
-    /// The position where the batches end, and whether the channel is live from there.
-    until: Option<(Position, bool)>,
-    /// The subscription as the router has it there, if it is invalid.
-    invalid: Option<Subscription>,
+    /// The end of the batches, where it lies beyond or within the last of them.
+    until: Option<Until>,
     source: Source,
     archive: ArchivePages,
-    /// Nothing from here on is delivered: the subscription was deleted.
+    /// Nothing behind this is delivered: the channel ends there.
     limit: Option<Position>,
     turn: Turn,
+}
+
+/// The end of the batches at hand.
+struct Until {
+    /// With them, everything up to here is known.
+    position: Position,
+    /// The channel is live from there on.
+    live: Option<LiveFrom>,
 }
 
 /// The rest of a turn: work that is left before other tasks get theirs.
@@ -155,7 +164,7 @@ impl Replay {
             ends_on_gap: beginning.ends_on_gap,
             compiling: Some(compiling),
             matching: None,
-            verdict: None,
+            judgement: None,
             given_up: 0,
             past_filter: None,
             past_expiry: None,
@@ -165,7 +174,6 @@ impl Replay {
             batches: VecDeque::new(),
             next_change: 0,
             until: None,
-            invalid: None,
             source: Source::Backlog,
             archive: ArchivePages::default(),
             limit: None,
@@ -189,14 +197,14 @@ impl Replay {
         replies.map(<[u8]>::len).sum::<usize>() + self.archive.held()
     }
 
-    /// Makes the replay stop before `position`, where the channel ends.
-    pub(super) fn stop_at(&mut self, position: Position) {
+    /// Makes `position` the last that is delivered: the channel ends there.
+    pub(super) fn stop_behind(&mut self, position: Position) {
         self.limit = Some(position);
     }
 
-    /// Whether nothing more is to be delivered.
+    /// Whether everything up to the channel's end was looked at. (Several events of a page may share one position.)
     pub(super) fn is_over(&self) -> bool {
-        self.limit.is_some_and(|limit| self.done >= limit)
+        !self.archive.is_page() && self.limit.is_some_and(|limit| self.done >= limit)
     }
 
     /// Looks further, and appends frames of at most about `max_bytes`. Pending too when other tasks are to have a turn.
@@ -220,7 +228,7 @@ impl Replay {
                 continue;
             }
             if let Some(matching) = &mut self.matching {
-                self.verdict = Some(ready!(matching.as_mut().poll(cx)));
+                self.judgement = Some(ready!(matching.as_mut().poll(cx)));
                 self.matching = None;
             }
             if self.turn.is_over() {
@@ -228,24 +236,15 @@ impl Replay {
                 return Poll::Pending;
             }
             if let Some(batch) = self.batches.front().map(Arc::clone) {
-                let found = if self.archive.is_page() {
-                    self.look_through_page(&batch, max_bytes, out)
-                } else {
-                    self.look_through(&batch, max_bytes, out)
-                };
+                let found = self.look_through(&batch, max_bytes, out);
                 // Nothing is found yet, and the greeting depends on the first event.
                 if out.is_empty() && self.matching.is_some() {
                     continue;
                 }
                 return Poll::Ready(found);
             }
-            if let Some((position, live)) = self.until.take() {
-                self.done = self.done.max(position);
-                return Poll::Ready(if live {
-                    self.go_live(position, out)
-                } else {
-                    Found::Frames
-                });
+            if let Some(until) = self.until.take() {
+                return Poll::Ready(self.end_of_stretch(until, out));
             }
             if let Some(found) = ready!(self.poll_source(cx)) {
                 return Poll::Ready(found);
@@ -253,10 +252,16 @@ impl Replay {
         }
     }
 
-    /// Ends the replay. If the subscription is invalid on this node and nothing in the replay said so, the client is told
-    /// here: else it would wait for events that cannot come.
-    fn go_live(&mut self, position: Position, out: &mut Vec<Arc<Frame>>) -> Found {
-        let untold = self.invalid.take().filter(|_| !self.is_told_invalid());
+    /// Comes to the end of the batches at hand, which is the end of the replay if the channel is live from there. If
+    /// the subscription is invalid on this node then, and nothing in the replay said so, the client is told here: else
+    /// it would wait for events that cannot come.
+    fn end_of_stretch(&mut self, until: Until, out: &mut Vec<Arc<Frame>>) -> Found {
+        let Until { position, live } = until;
+        self.done = self.done.max(position);
+        let Some(live) = live else {
+            return Found::Frames;
+        };
+        let untold = live.invalid.filter(|_| !self.is_told_invalid());
         if untold.is_some() && self.ends_on_gap {
             return Found::Untold;
         }
@@ -277,19 +282,17 @@ impl Replay {
         out: &mut Vec<Arc<Frame>>,
     ) -> Found {
         let mut bytes = 0;
-        let until = self.until.map(|(until, _)| until);
         while let Some(change) = batch.changes.get(self.next_change) {
             if self.turn.is_over() {
                 return Found::Frames;
             }
             self.turn.spend(change);
             self.next_change += 1;
-            let over = self.limit.is_some_and(|limit| change.position >= limit)
-                || until.is_some_and(|until| change.position > until);
-            if change.position <= self.done || over {
+            if !self.is_due(change.position) {
                 continue;
             }
-            let before = std::mem::replace(&mut self.done, change.position);
+            let before = self.done;
+            self.done = before.max(change.position);
             if let PastChangeKind::Missed(reason) = change.kind {
                 return Found::Gap(reason, before, change.position);
             }
@@ -308,22 +311,47 @@ impl Replay {
             }
             match self.pick(batch, change) {
                 Picked::Frame(frame) => {
+                    self.archive.note_delivered(batch, change);
                     bytes += frame.bytes.len();
                     out.push(frame);
                     if bytes >= max_bytes {
                         return Found::Frames;
                     }
                 }
-                Picked::Undecided(reason) => return self.give_up(reason, before),
+                Picked::Undecided(reason) => {
+                    let after = self.archive.before(before, self.done);
+                    return self.give_up(reason, after);
+                }
                 Picked::Nothing => {}
             }
             if self.is_held_up(before) {
                 return Found::Frames;
             }
         }
+        self.end_batch(batch.position)
+    }
+
+    /// Whether a change at `position` is still to be looked at. Several events of a page may share one position.
+    fn is_due(&self, position: Position) -> bool {
+        let is_new = position > self.done || self.archive.is_page();
+        let until = self.until.as_ref().map(|until| until.position);
+        let is_within = |end: Option<Position>| end.is_none_or(|end| position <= end);
+        is_new && is_within(self.limit) && is_within(until)
+    }
+
+    fn end_batch(&mut self, position: Position) -> Found {
         self.batches.pop_front();
         self.next_change = 0;
-        Found::Frames
+        let Some(begun) = self.archive.page.take() else {
+            return Found::Frames;
+        };
+        self.done = self.done.max(position);
+        // Told page by page, so that a client that resumes in between hears of the rest again.
+        if self.archive.lacks_some && begun < self.done {
+            Found::Gap(GapReason::HistoryLost, begun, self.done)
+        } else {
+            Found::Frames
+        }
     }
 
     /// Whether the filter changed here, and the history does not show the new one.
@@ -347,7 +375,7 @@ impl Replay {
             self.done = before;
         }
         if matches {
-            // Look at it again, with the verdict.
+            // Look at it again, with the judgement.
             self.next_change -= 1;
         }
         waits || self.is_over()

@@ -1,14 +1,17 @@
-//! The picking of the changes that are for a channel: events that match, and changes of its subscription.
+//! The picking of the changes that are for a channel: events that match, and changes of its subscription. A match that
+//! may take long runs on a thread that serves no sockets.
 
-use std::sync::Arc;
-
-use bson::RawDocument;
-
-use super::{
-    Compiling, Found, Replay, STEPS_A_TURN, Source,
-    matching::{Verdict, judge, judge_offloaded},
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
 };
+
+use bson::{RawDocument, RawDocumentBuf};
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use super::{Compiling, Found, Replay, STEPS_A_TURN, Source};
 use crate::{
+    filter::{Filter, Steps, TooExpensive},
     position::Position,
     protocol::{Frame, GapReason},
     router::{PastBatch, PastChange, PastChangeKind},
@@ -44,13 +47,16 @@ impl Replay {
                 let at = Some(change.position);
                 self.compiling = Some(Compiling::of(document, &self.limits, at));
             }
-            // The registry has ended the channel there. Another subscription may follow under the same id.
+            // The end is decided, though the session may not have seen it yet (`catch_up`). Another subscription may
+            // follow under the same id.
             PastChangeKind::SubscriptionDeleted(key)
                 if !is_past && DocumentKey::of(key) == self.subscription =>
             {
-                self.stop_at(change.position);
+                self.stop_behind(change.position);
             }
-            PastChangeKind::AllSubscriptionsDeleted if !is_past => self.stop_at(change.position),
+            PastChangeKind::AllSubscriptionsDeleted if !is_past => {
+                self.stop_behind(change.position);
+            }
             _ => {}
         }
         Picked::Nothing
@@ -73,24 +79,24 @@ impl Replay {
         let Some(filter) = filter else {
             return Picked::Nothing;
         };
-        let verdict = if let Some(verdict) = self.verdict.take() {
-            verdict
+        let judgement = if let Some(judgement) = self.judgement.take() {
+            judgement
         } else if filter.most_steps(document.as_bytes().len()) > STEPS_A_TURN {
             let filter = Arc::clone(filter);
             self.matching = Some(Box::pin(judge_offloaded(filter, document.to_owned())));
             return Picked::Nothing;
         } else {
-            let (verdict, spent) = judge(filter, document);
+            let (judgement, spent) = judge(filter, document);
             self.turn.steps = self.turn.steps.saturating_sub(spent);
-            verdict
+            judgement
         };
-        match verdict {
-            Verdict::Matches => batch
+        match judgement {
+            Judgement::Matches => batch
                 .frame(change, document, self.dialect, &self.context.encoder)
                 .map_or(Picked::Nothing, Picked::Frame),
-            Verdict::Not => Picked::Nothing,
-            Verdict::TooExpensive => Picked::Undecided(GapReason::OversizedChange),
-            Verdict::Panicked => {
+            Judgement::Not => Picked::Nothing,
+            Judgement::TooExpensive => Picked::Undecided(GapReason::OversizedChange),
+            Judgement::Panicked => {
                 tracing::error!(position = ?change.position, "matching an event in a replay panicked");
                 Picked::Undecided(GapReason::UndecodableChange)
             }
@@ -124,4 +130,45 @@ impl Replay {
             self.archive.close_page();
         }
     }
+}
+
+/// Bounds the matches that run on other threads at the same time, for all replays of the process.
+static OFFLOADED: Semaphore = Semaphore::const_new(2);
+
+/// The outcome of matching an event.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Judgement {
+    Matches,
+    Not,
+    TooExpensive,
+    Panicked,
+}
+
+/// Matches an event on this thread; also returns the steps that it took.
+fn judge(filter: &Filter, document: &RawDocument) -> (Judgement, u64) {
+    let mut steps = Steps::default();
+    let matching = AssertUnwindSafe(|| {
+        #[cfg(test)]
+        crate::session::fault::strike_matching(document);
+        filter.matches_within(document, &mut steps)
+    });
+    let judgement = match catch_unwind(matching) {
+        Ok(Ok(true)) => Judgement::Matches,
+        Ok(Ok(false)) => Judgement::Not,
+        Ok(Err(TooExpensive)) => Judgement::TooExpensive,
+        Err(_) => Judgement::Panicked,
+    };
+    (judgement, steps.spent())
+}
+
+/// Matches an event on a thread for blocking work, when its turn has come.
+async fn judge_offloaded(filter: Arc<Filter>, document: RawDocumentBuf) -> Judgement {
+    // Held to the end of the work, even if nobody waits for it any more. (The semaphore is never closed.)
+    let permit = OFFLOADED.acquire().await;
+    let judging = spawn_blocking(move || {
+        let (judgement, _) = judge(&filter, &document);
+        drop(permit);
+        judgement
+    });
+    judging.await.unwrap_or(Judgement::Panicked)
 }

@@ -2,19 +2,21 @@
 //!
 //! The backlog is asked first. If the client's position is older, an oplog reader brings the replay forward until the
 //! backlog reaches it; what the oplog has lost comes from the archive, up to a *seam* where the nearer sources take
-//! over again ([`Seam`](crate::history::Seam)).
+//! over again ([`Seam`]).
 
 use std::{
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use super::{Asking, Found, Replay};
+use bson::DateTime;
+
+use super::{Asking, Found, Replay, Until};
 use crate::{
-    history::{ArchiveReader, OplogShare, Refusal},
+    history::{ArchiveReader, DeliveredIds, OplogShare, Refusal, Seam},
     position::Position,
     protocol::GapReason,
-    router::{BacklogAnswer, Busy, PastBatch},
+    router::{BacklogAnswer, Busy, PastBatch, PastChange},
 };
 
 /// A page, and its reader.
@@ -36,6 +38,63 @@ pub(super) enum Source {
     ArchivePage(Asking<Page>),
 }
 
+/// The state of a replay that reads the archive, or has read it.
+#[derive(Default)]
+pub(super) struct ArchivePages {
+    /// The point where the next source takes over.
+    pub(super) seam: Option<Seam>,
+    /// True if there may be events that the archive cannot show.
+    pub(super) lacks_some: bool,
+    /// The position before the page that is being looked through, if one is.
+    pub(super) page: Option<Position>,
+    delivered: DeliveredIds,
+}
+
+impl ArchivePages {
+    /// Whether the first batch is a page of the archive.
+    pub(super) fn is_page(&self) -> bool {
+        self.page.is_some()
+    }
+
+    /// Skips the rest of the page.
+    pub(super) fn close_page(&mut self) {
+        self.page = None;
+    }
+
+    /// Returns a position before an event at `at`: `last`, or the position before the page if earlier events share `at`.
+    pub(super) fn before(&self, last: Position, at: Position) -> Position {
+        let begin = self.page.filter(|_| last == at);
+        begin.unwrap_or(last)
+    }
+
+    /// Returns the bytes that the delivered ids take.
+    pub(super) fn held(&self) -> usize {
+        self.delivered.bytes()
+    }
+
+    /// Returns the time of a commit, or the latest that it can have been: a page knows only the second.
+    pub(super) fn committed(&self, change: &PastChange) -> DateTime {
+        let millis = change.wall_time.timestamp_millis();
+        let rest = if self.is_page() { 999 } else { 0 };
+        DateTime::from_millis(millis.saturating_add(rest))
+    }
+
+    /// Notes that an event of the page was delivered, if a nearer source may show it again.
+    pub(super) fn note_delivered(&mut self, batch: &PastBatch, change: &PastChange) {
+        if self.is_page()
+            && let (Some(event), Some(seam)) = (batch.event(change), self.seam)
+        {
+            self.delivered.add(event, change.position, seam);
+        }
+    }
+
+    /// Whether the event was delivered from the archive already.
+    pub(super) fn has(&mut self, batch: &PastBatch, change: &PastChange) -> bool {
+        let event = batch.event(change);
+        event.is_some_and(|event| self.delivered.has(event, change.position))
+    }
+}
+
 impl Replay {
     /// Gets more batches. `None`: go on.
     pub(super) fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Found>> {
@@ -49,13 +108,11 @@ impl Replay {
             Source::BacklogAsked(asking) => match ready!(asking.as_mut().poll(cx)) {
                 Ok(BacklogAnswer::Slice {
                     batches,
-                    up_to,
+                    up_to: position,
                     live,
-                    invalid,
                 }) => {
                     self.batches = batches.into();
-                    self.invalid = invalid;
-                    self.until = Some((up_to, live));
+                    self.until = Some(Until { position, live });
                     self.source = Source::Backlog;
                 }
                 Ok(BacklogAnswer::TooOld(start)) => {
@@ -78,7 +135,10 @@ impl Replay {
                     // The oplog may be ahead of this node. Changes that the router has not applied yet come from the
                     // router: else they would come twice.
                     let here = self.context.router.progress().position;
-                    self.until = Some((batch.position.min(here), false));
+                    self.until = Some(Until {
+                        position: batch.position.min(here),
+                        live: None,
+                    });
                     if batch.position > here {
                         self.source = Source::Backlog;
                     }
@@ -94,7 +154,7 @@ impl Replay {
     /// Turns to the archive: the oplog does not reach back to this replay, and the backlog begins at `start`. The archive
     /// holds no changes of the subscription, so nothing beyond the attach can be read from it: the client has to begin
     /// anew.
-    pub(super) fn go_to_archive(&mut self, start: Position) -> Option<Found> {
+    fn go_to_archive(&mut self, start: Position) -> Option<Found> {
         let to = start.min(self.attached_at);
         if to <= self.done {
             return Some(Found::Unavailable);
@@ -107,7 +167,7 @@ impl Replay {
         None
     }
 
-    pub(super) fn poll_archive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Found>> {
+    fn poll_archive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Found>> {
         match std::mem::replace(&mut self.source, Source::Backlog) {
             Source::ArchiveAsked(asking) => self.poll_archive_asked(cx, asking),
             Source::ArchivePage(asking) => self.poll_archive_page(cx, asking),

@@ -241,15 +241,11 @@ impl Client {
             return;
         }
         let end = self.postponed.take();
-        let mut limit = match (end, own_end) {
-            (Some(end), _) => end.position.cluster_time().time,
-            (None, Some(end)) => end.position.cluster_time().time + 1,
-            (None, None) => u32::MAX,
-        };
+        let mut limit = (end.or(own_end)).map_or(u32::MAX, |end| end.position.cluster_time().time);
         let channel = &self.channels[number];
         let id = channel.key.id;
         for entry @ (at_number, _, text) in &log[..length] {
-            if !channel.wants(entry) || *at_number >= limit {
+            if !channel.wants(entry) || *at_number > limit {
                 continue;
             }
             if text == DELETED {

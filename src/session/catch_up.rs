@@ -1,0 +1,254 @@
+//! The time before a channel is live: its greeting, its replay, and the ends that are decided meanwhile.
+//!
+//! The registry decides an end at once, wherever the replay is. A client is to hear everything up to its end, so the
+//! session acts by one rule, whether the end is the channel's own (it waits in the outbox) or that of a session which
+//! closes with its only channel:
+//!
+//! - The replay delivers everything up to the end's position and nothing behind it. Then the end takes its place: the
+//!   session ends, or the channel's own end is taken from the outbox.
+//! - An end that does not drain cuts the replay off.
+//! - A session's end waits for a replay only where the table of endings says so: the subscription was deleted. Any other
+//!   ends the session at once.
+//! - Nobody waits longer than needed. If this node stops meanwhile, the session ends at once; if the session finds a
+//!   reason of its own, it ends by the end that was decided, without the rest.
+//!
+//! A replay may come to the delete itself before the session has seen the end. It stops there too, at the same position
+//! ([`Replay::pick`]).
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use super::{
+    Outcome, Outgoing, ROUND_BYTES, Session,
+    channel::{CatchUp, Channel, Greeting},
+    replay::{Beginning, Found, Replay},
+};
+use crate::{
+    position::{Cursor, Position},
+    protocol::{ChannelId, Ending, GapReason, Message},
+    router::{Attached, RouterHandle, outbox::End, registry::ends_on_gap},
+    telemetry::Metrics,
+};
+
+/// The end of a session that waits for a replay.
+pub(super) struct Postponed {
+    pub(super) end: End,
+    /// The session is no longer registered, and nobody else tells it that this node stops.
+    stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Postponed {
+    fn new(end: End, router: RouterHandle) -> Self {
+        Self {
+            end,
+            stopping: Box::pin(async move { router.stopping().await }),
+        }
+    }
+
+    /// Ready if the end is not to wait any longer: this node stops.
+    fn poll_stopping(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        self.stopping.as_mut().poll(cx).map(|()| self.end)
+    }
+}
+
+impl Session {
+    /// Adds a channel: queues its greeting before everything else of it, or prepares its replay.
+    pub(super) fn begin(
+        &mut self,
+        mut channel: Channel,
+        attached: &Attached,
+        after: Option<Cursor>,
+        close_on_gap: bool,
+    ) {
+        let after = after.map(|after| after.position.cursor(after.deployment));
+        let greeting = Greeting {
+            connection: attached.id.clone(),
+            subscription: attached.subscription.to_json(),
+            from: attached.start.from,
+            gap: attached.start.gap.map(|reason| (reason, after)),
+        };
+        let ends_on_gap = ends_on_gap(self.dialect, close_on_gap);
+        if attached.start.replay {
+            channel.catch_up = Some(Box::new(CatchUp {
+                replay: self.replay(attached, ends_on_gap),
+                begun: Instant::now(),
+                frames: Vec::new(),
+                greeting: Some(greeting),
+                ends_on_gap,
+            }));
+        } else {
+            self.greet(&greeting, true);
+        }
+        self.channels.add(channel, self.transport.outbound());
+    }
+
+    fn replay(&self, attached: &Attached, ends_on_gap: bool) -> Replay {
+        Replay::new(Beginning {
+            key: attached.key,
+            dialect: self.dialect,
+            context: Arc::clone(&self.context),
+            subscription: attached.subscription.clone(),
+            ends_on_gap,
+            from: attached.start.from,
+            attached_at: attached.start.attached_at,
+        })
+    }
+
+    /// Queues the first message of a channel, and the gap that was known before it. `whole`: everything that is
+    /// replayed will come.
+    fn greet(&mut self, greeting: &Greeting, whole: bool) {
+        let recovered = whole && greeting.gap.is_none();
+        if self.dialect.has_messages() {
+            let cursor = greeting.from.cursor(self.context.router.deployment());
+            let Greeting {
+                connection,
+                subscription,
+                ..
+            } = greeting;
+            self.say(&Message::connected(
+                connection,
+                subscription,
+                &cursor,
+                recovered,
+            ));
+        }
+        if let Some((reason, after)) = &greeting.gap {
+            self.tell_gap(*reason, after.as_deref(), greeting.from);
+        }
+    }
+
+    fn tell_gap(&mut self, reason: GapReason, after: Option<&str>, cursor: Position) {
+        if self.dialect.has_messages() {
+            let cursor = cursor.cursor(self.context.router.deployment());
+            self.say(&Message::gap(reason, after, &cursor));
+        }
+    }
+
+    /// Goes on with one of the replays, now that everything queued was written. They take turns.
+    pub(super) fn poll_replays(&mut self, cx: &mut Context<'_>) -> Outgoing {
+        // Where some channel is live, the session's end comes with the entries that are taken for it.
+        if self.channels.all_catch_up()
+            && let Poll::Ready(end) = self.poll_end(cx)
+        {
+            return Outgoing::Ends(Outcome::Ended(end));
+        }
+        for _ in 0..self.channels.len() {
+            let Some((id, catch_up)) = self.channels.take_next_replay() else {
+                continue;
+            };
+            match self.poll_replay(cx, id, catch_up) {
+                Outgoing::Idle => {}
+                outgoing => return outgoing,
+            }
+        }
+        Outgoing::Idle
+    }
+
+    fn poll_replay(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: ChannelId,
+        mut catch_up: Box<CatchUp>,
+    ) -> Outgoing {
+        if let Some(end) = self.end_meanwhile(id) {
+            catch_up.replay.stop_behind(end.position);
+            if !end.drain || catch_up.replay.is_over() {
+                return self.go_on_behind_replay();
+            }
+        }
+        let found = catch_up.replay.poll(cx, ROUND_BYTES, &mut catch_up.frames);
+        let Poll::Ready(found) = found else {
+            self.channels.put_back(id, catch_up);
+            return Outgoing::Idle;
+        };
+        let outgoing = match self.on_found(id, &mut catch_up, &found) {
+            Ok(true) => return self.go_on_behind_replay(),
+            Ok(false) => Outgoing::More,
+            Err(ending) => Outgoing::Ends(Outcome::Found(ending)),
+        };
+        self.channels.put_back(id, catch_up);
+        outgoing
+    }
+
+    /// Returns the end that was decided for a channel while it catches up, if one was.
+    fn end_meanwhile(&self, id: ChannelId) -> Option<End> {
+        let postponed = self.postponed.as_deref().map(|postponed| postponed.end);
+        postponed.or_else(|| self.outbox.end_of(id))
+    }
+
+    /// Ends the session, if that waited for the replay, or goes on with the outbox: the channel is live, or finds its own
+    /// end there.
+    fn go_on_behind_replay(&self) -> Outgoing {
+        let postponed = self.postponed.as_deref();
+        postponed.map_or(Outgoing::More, |postponed| {
+            Outgoing::Ends(Outcome::Ended(postponed.end))
+        })
+    }
+
+    /// Ready with the session's end when it is to be acted on. An end that waits for a replay is kept until then.
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.postponed.is_none() {
+            let end = ready!(self.outbox.poll_end(cx));
+            if !end.ending.waits_for_replay() || !self.channels.any_catches_up() {
+                return Poll::Ready(end);
+            }
+            let postponed = Postponed::new(end, self.context.router.clone());
+            self.postponed = Some(Box::new(postponed));
+        }
+        match &mut self.postponed {
+            Some(postponed) => postponed.poll_stopping(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Acts on the outcome of a replay; true when it is done. An error is a reason to end.
+    fn on_found(
+        &mut self,
+        id: ChannelId,
+        catch_up: &mut CatchUp,
+        found: &Found,
+    ) -> Result<bool, Ending> {
+        let lost = matches!(found, Found::Gap(..) | Found::Lacking);
+        if !matches!(found, Found::Unavailable)
+            && let Some(greeting) = catch_up.greeting.take()
+        {
+            self.greet(&greeting, !lost);
+        }
+        for frame in catch_up.frames.drain(..) {
+            #[cfg(test)]
+            super::fault::strike(&frame);
+            let outbound = self.transport.outbound();
+            self.channels.queue_frame(id, frame, outbound);
+        }
+        let outbound = self.transport.outbound();
+        match *found {
+            Found::Unavailable => Err(Ending::Overloaded),
+            Found::Untold => Err(Ending::Resync),
+            Found::Gap(..) | Found::Lacking if catch_up.ends_on_gap => Err(Ending::Resync),
+            Found::Lacking => Ok(false),
+            Found::Gap(reason, after, cursor) => {
+                outbound.advance_to(id, cursor);
+                let after = after.cursor(self.context.router.deployment());
+                self.tell_gap(reason, Some(&after), cursor);
+                self.channels.sent(id, cursor);
+                Ok(false)
+            }
+            Found::Frames => {
+                outbound.advance_to(id, catch_up.replay.done());
+                Ok(false)
+            }
+            Found::Live(position) => {
+                outbound.advance_to(id, position);
+                Metrics::observe(
+                    &self.context.metrics.replay.duration,
+                    catch_up.begun.elapsed(),
+                );
+                Ok(true)
+            }
+        }
+    }
+}
