@@ -13,7 +13,7 @@ use crate::{
         edge::{AppState, Description, paths::below, problem::Kind},
         openapi::{self, Operation, entity_tags, integer, one_of, schema, socket, text},
         resources::{connections, docs, events, matching, nodes, service, subscriptions, teardown},
-        stream::negotiate,
+        stream,
     },
     telemetry::OPENMETRICS_CONTENT_TYPE,
 };
@@ -255,7 +255,7 @@ fn nested_calls(limits: &Limits) -> Vec<Call> {
         call(
             GET,
             &below("/subscriptions/{id}/events"),
-            negotiate::open,
+            stream::open,
             one_subscription("receiveEvents", "Streams matching events over a WebSocket or as server-sent events, or lists past matches.")
                 .description(
                     "A request to upgrade opens a WebSocket, and `Accept: text/event-stream` opens server-sent events. Both take \

@@ -1,12 +1,34 @@
-//! The path from a request to a connection, over a WebSocket or as server-sent events.
+//! `GET /subscriptions/{id}/events`: a WebSocket, a stream of server-sent events, or a page of past matches.
 //!
-//! It ends where the connection's task begins: it knows nothing of sockets once they are upgraded.
+//! A stream ends here where the connection's task begins: this module knows nothing of sockets once they are upgraded.
 
 mod attach;
 #[cfg(test)]
 pub(crate) mod echo;
-pub(crate) mod negotiate;
 mod resume;
 pub(crate) mod retry;
 mod sse;
 mod websocket;
+
+use axum::{body::Body, extract::State, http::Request, response::Response};
+
+use crate::http::{
+    edge::{AppState, path_id::Id, problem::Problem},
+    resources::events::matches,
+};
+
+/// Answers in the form that the request asks for.
+pub(crate) async fn open(
+    State(state): State<AppState>,
+    Id(id): Id,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let headers = request.headers();
+    if websocket::is_requested(headers) {
+        websocket::open(&state, id, request).await
+    } else if sse::is_requested(headers) {
+        sse::open(&state, id, request).await
+    } else {
+        matches::list(&state, &id, request.uri()).await
+    }
+}

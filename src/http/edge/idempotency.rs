@@ -4,9 +4,7 @@
 //! that the service assigns are derived from the key's seed: an attempt that takes over from one that died finds what
 //! that one stored.
 
-mod store_answer;
-
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use axum::{
     body::{Body, to_bytes},
@@ -15,22 +13,26 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 use sha2::{Digest as _, Sha256};
+use tokio::time::{sleep, timeout};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use self::store_answer::PendingAnswer;
 use super::{
     body::BufferedRequest,
     failure::internal,
     problem::{Kind, Problem},
     state::AppState,
 };
-use crate::store::{KeyState, Reservation, Seed, StoredAnswer};
+use crate::store::{
+    KeyState, RESERVATION_LEASE, Reservation, Seed, Store, StoreError, StoredAnswer, jittered,
+};
 
 const NAME: &str = "Idempotency-Key";
 const KEY_BYTES: usize = 255;
 /// The headers that are stored with an answer.
 const STORED_HEADERS: [HeaderName; 3] = [header::CONTENT_TYPE, header::LOCATION, header::ETAG];
+/// The average pause between two attempts to store an answer while the database is in trouble.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The source of the ids that the service assigns.
 #[derive(Clone, Copy, Debug)]
@@ -155,7 +157,8 @@ async fn store_and_return(
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 
-/// Stores the answer, or gives up the reservation if there is none. If the database is unavailable, a task does it later.
+/// Stores the answer, or gives up the reservation if there is none: another attempt may be made then. If the database is
+/// unavailable, a task does it later.
 async fn store_answer(state: &AppState, reservation: Reservation, answer: Option<StoredAnswer>) {
     let pending = PendingAnswer {
         store: state.store.clone(),
@@ -165,6 +168,63 @@ async fn store_answer(state: &AppState, reservation: Reservation, answer: Option
     if let Some(retrying) = pending.store().await {
         let retrying = retrying.in_current_span();
         state.tasks.spawn("keeping", retrying);
+    }
+}
+
+/// An answer that is not stored yet.
+struct PendingAnswer {
+    store: Store,
+    reservation: Reservation,
+    /// `None` gives the reservation up.
+    answer: Option<StoredAnswer>,
+}
+
+impl PendingAnswer {
+    /// Stores the answer. If the database is unavailable, returns the retries, which need not hold up the client.
+    async fn store(self) -> Option<impl Future<Output = ()>> {
+        match self.attempt().await {
+            Err(error) if error.is_unavailable() => Some(self.retry()),
+            outcome => {
+                log_failure(outcome);
+                None
+            }
+        }
+    }
+
+    async fn attempt(&self) -> Result<(), StoreError> {
+        let reservation = self.reservation.clone();
+        match &self.answer {
+            Some(answer) => self.store.finish(reservation, answer).await,
+            None => self.store.abandon(reservation).await,
+        }
+    }
+
+    /// Tries until the reservation would expire by itself. A client that repeats its request when the database is back
+    /// then need not wait for that.
+    async fn retry(self) {
+        let trying = async {
+            loop {
+                self.store.availability().wait_primary().await;
+                sleep(jittered(PAUSE)).await;
+                match self.attempt().await {
+                    Err(error) if error.is_unavailable() => {}
+                    outcome => return outcome,
+                }
+            }
+        };
+        if let Ok(outcome) = timeout(RESERVATION_LEASE, trying).await {
+            log_failure(outcome);
+        } else {
+            tracing::warn!("an answer could not be stored while the database was unavailable");
+        }
+    }
+}
+
+/// Logs that an answer could not be stored. The work is done and the answer stands: a repeated request finds the work by
+/// the key's seed.
+fn log_failure(outcome: Result<(), StoreError>) {
+    if let Err(error) = outcome {
+        tracing::warn!(%error, "an answer could not be stored for a repeated request");
     }
 }
 
