@@ -79,7 +79,7 @@ pub(crate) struct NodeContext {
 
 /// A client's request for a session with one channel.
 #[derive(Debug)]
-pub(crate) struct Request {
+pub(crate) struct SessionRequest {
     /// The id of the subscription.
     pub subscription: String,
     pub dialect: Dialect,
@@ -98,7 +98,7 @@ pub(crate) struct Request {
 /// all of them rest in [`Session::run`].
 pub(crate) async fn serve(
     context: Arc<NodeContext>,
-    request: Request,
+    request: SessionRequest,
     answer: oneshot::Sender<Result<(), AttachError>>,
     carrier: impl Future<Output = Option<Carrier>>,
 ) {

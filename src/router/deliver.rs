@@ -14,7 +14,7 @@ use super::{
     EventEncoder, PastChange, Settings,
     outbox::{Bounds, Pushed, Sender, Size, backpressure::Room},
     outbox_bounds,
-    registry::{Channel, ChannelKey, Registry},
+    registry::{ChannelEntry, ChannelKey, Registry},
     table::{Matched, Panicked, Slot, Table},
 };
 use crate::{
@@ -263,12 +263,12 @@ struct Coalescer {
 
 impl Coalescer {
     /// Returns the group of a subscription with these channels; `None` if none of them is live.
-    fn to(&mut self, slot: Slot, channels: &[Channel]) -> Option<&mut EventGroup> {
+    fn to(&mut self, slot: Slot, channels: &[ChannelEntry]) -> Option<&mut EventGroup> {
         if let Some(place) = self.places.get(&slot) {
             return self.all.get_mut(*place);
         }
         let mut wanted = [false; Dialect::COUNT];
-        let live = |channel: &&Channel| channel.is_live();
+        let live = |channel: &&ChannelEntry| channel.is_live();
         for channel in channels.iter().filter(live) {
             wanted[channel.dialect.index()] = true;
         }
@@ -306,7 +306,7 @@ impl EventGroup {
     fn take(
         &mut self,
         dialect: Dialect,
-        channels: &[Channel],
+        channels: &[ChannelEntry],
         bounds: Bounds,
         budget: &ByteBudget,
     ) -> SmallVec<[Arc<Frame>; 1]> {

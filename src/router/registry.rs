@@ -17,8 +17,8 @@ use std::{collections::HashMap, hash::Hash};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use self::{
-    channel::{Channel, ChannelKey, NewChannel, Phase, ends_on_gap},
-    session::{Caller, Closes, NewSession, Session, SessionKey},
+    channel::{ChannelEntry, ChannelKey, NewChannel, Phase, ends_on_gap},
+    session::{Caller, Closes, NewSession, SessionEntry, SessionKey},
 };
 use super::{
     counters::ConnectionCounters,
@@ -66,8 +66,8 @@ pub(super) struct Holder {
 /// All sessions and channels of a node, by key and by subscription, and their counters.
 #[derive(Debug)]
 pub(crate) struct Registry<S> {
-    sessions: HashMap<SessionKey, Box<Session<S>>>,
-    by_subscription: HashMap<S, Vec<Channel>>,
+    sessions: HashMap<SessionKey, Box<SessionEntry<S>>>,
+    by_subscription: HashMap<S, Vec<ChannelEntry>>,
     counters: ConnectionCounters,
     channel_counters: ConnectionCounters,
     /// Bytes of all copies of subscriptions that catching-up channels hold.
@@ -93,7 +93,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     pub(crate) fn open_session(&mut self, new: NewSession) -> SessionKey {
         let key = SessionKey(self.next_session);
         self.next_session += 1;
-        self.sessions.insert(key, Box::new(Session::new(new)));
+        self.sessions.insert(key, Box::new(SessionEntry::new(new)));
         self.counters.open();
         key
     }
@@ -112,7 +112,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
             id: opened.add(subscription, channels.len()),
         };
         self.copied_bytes += new.copy_bytes;
-        channels.push(Channel {
+        channels.push(ChannelEntry {
             key,
             outbox: opened.new.outbox.clone(),
             dialect: opened.new.dialect,
@@ -215,7 +215,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     }
 
     /// Takes a channel out of its session and its subscription.
-    fn detach(&mut self, key: ChannelKey) -> Option<Channel> {
+    fn detach(&mut self, key: ChannelKey) -> Option<ChannelEntry> {
         let session = self.sessions.get_mut(&key.session)?;
         let (subscription, index) = session.remove(key.id)?;
         let channels = self.by_subscription.get_mut(&subscription)?;
@@ -232,7 +232,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     }
 
     /// Tells a session that it has ended, and counts that.
-    fn finish(&mut self, session: &Session<S>, ending: Ending, position: Position) {
+    fn finish(&mut self, session: &SessionEntry<S>, ending: Ending, position: Position) {
         session.new.outbox.end(End::new(ending, position));
         self.counters.close(ending);
         tracing::debug!(
@@ -245,14 +245,14 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     }
 
     /// Tells a session that one of its channels has ended, and counts that.
-    fn finish_channel(&mut self, channel: &Channel, ending: Ending, position: Position) {
+    fn finish_channel(&mut self, channel: &ChannelEntry, ending: Ending, position: Position) {
         debug_assert!(ending.whose().is_of_channels(), "{ending:?}");
         let end = End::new(ending, position);
         channel.outbox.end_channel(channel.key.id, end);
         self.count_out(channel, ending);
     }
 
-    fn count_out(&mut self, channel: &Channel, ending: Ending) {
+    fn count_out(&mut self, channel: &ChannelEntry, ending: Ending) {
         self.copied_bytes -= channel.new.copy_bytes;
         self.channel_counters.close(ending);
     }
@@ -267,14 +267,14 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     }
 
     /// Returns the channels of a subscription.
-    pub(crate) fn of(&self, subscription: S) -> &[Channel] {
+    pub(crate) fn of(&self, subscription: S) -> &[ChannelEntry] {
         self.by_subscription
             .get(&subscription)
             .map_or(&[], Vec::as_slice)
     }
 
     /// Returns a session; `None` if it has ended.
-    pub(crate) fn session(&self, key: SessionKey) -> Option<&Session<S>> {
+    pub(crate) fn session(&self, key: SessionKey) -> Option<&SessionEntry<S>> {
         self.sessions.get(&key).map(Box::as_ref)
     }
 
@@ -284,7 +284,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     }
 
     /// Returns every channel.
-    pub(crate) fn channels(&self) -> impl Iterator<Item = &Channel> {
+    pub(crate) fn channels(&self) -> impl Iterator<Item = &ChannelEntry> {
         self.by_subscription.values().flatten()
     }
 

@@ -20,7 +20,8 @@ use super::{
     handle::{Busy, RouterHandle},
     outbox,
     registry::{
-        Caller, Channel, ChannelKey, Closed, Closes, NewChannel, NewSession, Phase, ends_on_gap,
+        Caller, ChannelEntry, ChannelKey, Closed, Closes, NewChannel, NewSession, Phase,
+        ends_on_gap,
     },
     table::Slot,
 };
@@ -324,7 +325,7 @@ impl Router {
     }
 
     pub(super) fn connections_of(&self, slot: Slot) -> Vec<Connection> {
-        let show = |channel: &Channel| {
+        let show = |channel: &ChannelEntry| {
             let session = self.registry.session(channel.key.session)?;
             Some(Connection {
                 id: session.new.id.to_string(),

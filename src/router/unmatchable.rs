@@ -7,7 +7,7 @@ use bson::RawDocument;
 
 use super::{
     PastChange, Router,
-    registry::{Channel, ChannelKey},
+    registry::{ChannelEntry, ChannelKey},
     table::Slot,
 };
 use crate::{
@@ -96,7 +96,7 @@ impl Router {
 
     /// Ends those channels of a subscription that cannot be told of a gap here, or asked not to be.
     pub(super) fn end_on_gap(&mut self, slot: Slot, after: Position) {
-        let concerns = |c: &&Channel| c.gets(self.position) && c.ends_on_gap();
+        let concerns = |c: &&ChannelEntry| c.gets(self.position) && c.ends_on_gap();
         let deaf = self.registry.of(slot).iter().filter(concerns);
         let deaf: Vec<ChannelKey> = deaf.map(|c| c.key).collect();
         for key in deaf {

@@ -8,7 +8,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{NodeContext, Request, Session, channel::Channel};
+use super::{NodeContext, Session, SessionRequest, channel::Channel};
 use crate::{
     carrier::Carrier,
     position::Cursor,
@@ -32,7 +32,7 @@ const UPGRADE_GRACE: Duration = Duration::from_secs(1);
 pub(super) async fn open(
     alive: AliveGuard,
     context: Arc<NodeContext>,
-    request: Request,
+    request: SessionRequest,
     closed: Closed,
     answer: oneshot::Sender<Result<(), AttachError>>,
     carrier: impl Future<Output = Option<Carrier>>,
@@ -101,7 +101,7 @@ pub(super) async fn open(
 /// whether it is the latter.
 async fn resume_point(
     context: &NodeContext,
-    request: &Request,
+    request: &SessionRequest,
 ) -> Result<(Option<Cursor>, bool), StoreError> {
     if request.after.is_some() {
         return Ok((request.after, false));

@@ -18,7 +18,7 @@ use crate::{
     position::{Cursor, Position},
     protocol::Dialect,
     router::AttachError,
-    session,
+    session::{self, SessionRequest},
 };
 
 /// The parameters of all streams.
@@ -28,7 +28,7 @@ pub(super) const PARAMETERS: [&str; 3] = ["after", "since", "onGap"];
 const MAX_AHEAD_SECONDS: u32 = 60;
 
 pub(super) struct AttachRequest {
-    pub(super) session: session::Request,
+    pub(super) session: SessionRequest,
     /// The part of the request that names the start.
     start: StartField,
 }
@@ -52,7 +52,7 @@ pub(super) fn read_request(
         after = Some(last.cursor()?);
         start = last.field;
     }
-    let session = session::Request {
+    let session = SessionRequest {
         subscription: id,
         dialect,
         after,

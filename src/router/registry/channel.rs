@@ -41,14 +41,14 @@ pub(crate) struct NewChannel {
 ///
 /// It holds the outbox and the dialect of its session, so that delivering an event looks nothing up.
 #[derive(Debug)]
-pub(crate) struct Channel {
+pub(crate) struct ChannelEntry {
     pub key: ChannelKey,
     pub outbox: Sender,
     pub dialect: Dialect,
     pub(super) new: NewChannel,
 }
 
-impl Channel {
+impl ChannelEntry {
     /// Events up to here are not delivered.
     pub(crate) fn from(&self) -> Position {
         self.new.from

@@ -50,7 +50,7 @@ pub(crate) struct NewSession {
 
 /// One client on one socket or HTTP answer.
 #[derive(Debug)]
-pub(crate) struct Session<S> {
+pub(crate) struct SessionEntry<S> {
     pub(crate) new: NewSession,
     pub(crate) opened_at: SystemTime,
     channels: SmallVec<[Place<S>; 1]>,
@@ -65,7 +65,7 @@ struct Place<S> {
     index: usize,
 }
 
-impl<S: Copy> Session<S> {
+impl<S: Copy> SessionEntry<S> {
     pub(super) fn new(new: NewSession) -> Self {
         Self {
             new,
