@@ -51,8 +51,8 @@ impl World {
             .filter(|(_, entry)| channel.wants(entry))
             .map(|(n, (number, _, text))| {
                 let kind = (text.starts_with("gap"), text == DELETED);
-                let before = limit.is_some_and(|limit| at(*number) < limit);
-                (kind, before, length.is_some_and(|length| n < length))
+                let within = limit.is_some_and(|limit| at(*number) <= limit);
+                (kind, within, length.is_some_and(|length| n < length))
             })
             .collect();
         (past, length.is_some()).hash(hasher);
