@@ -115,7 +115,9 @@ mod tests {
             unsettled,
             lost,
         };
-        (1..=4).filter(|time| progress.covers(at(*time))).collect()
+        (1..=4)
+            .filter(|time| progress.covers(at(*time), at(*time)))
+            .collect()
     }
 
     #[test]

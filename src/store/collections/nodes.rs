@@ -62,11 +62,11 @@ pub struct DeleteProgress {
 }
 
 impl DeleteProgress {
-    /// Whether a delete at `at` is applied, and its receipt written if it needs one.
-    pub fn covers(&self, at: Position) -> bool {
-        self.applied.is_some_and(|applied| at <= applied)
-            && self.unsettled.is_none_or(|unsettled| at < unsettled)
-            && self.lost.is_none_or(|lost| lost < at)
+    /// Whether a delete at a point from `earliest` to `latest` is applied, and its receipt written if it needs one.
+    pub fn covers(&self, earliest: Position, latest: Position) -> bool {
+        self.applied.is_some_and(|applied| latest <= applied)
+            && self.unsettled.is_none_or(|unsettled| latest < unsettled)
+            && self.lost.is_none_or(|lost| lost < earliest)
     }
 }
 

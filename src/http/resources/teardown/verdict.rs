@@ -9,12 +9,14 @@
 //!
 //! # The proofs
 //!
-//! A node is done with the delete if one of these holds:
+//! A node is done with the delete if one of these holds, and no receipt of its own tells of a connection that is still
+//! open (unless it has stopped):
 //!
 //! - **It vouches**, by the progress in its last heartbeat ([`DeleteProgress`]; for the answering node, by its progress
-//!   now). Three things must be true of the latest point. Its router has *applied* everything up to there. The first
-//!   delete without its receipt (*unsettled*) lies behind it: a delete is unsettled from when it ended connections until
-//!   its receipt is written. The last delete whose receipt was given up (*lost*) lies before it.
+//!   now). Three things must be true. Its router has *applied* everything up to the latest point. The first delete without
+//!   its receipt (*unsettled*) lies behind that point: a delete is unsettled from when it ended connections until its
+//!   receipt is written. The last delete whose receipt was given up (*lost*) lies before the *earliest* point at which
+//!   this one can have been, or it may be this one.
 //!
 //!   Two orders hold this up. A node reads its router's position first and asks for its unsettled deletes second, and
 //!   these then include every delete up to that position. A receipt is written before the heartbeat that vouches for it,
@@ -30,7 +32,7 @@
 //! A node that falls silent for good has died: a dead process holds no socket, and its clients notice by their heartbeats
 //! within a known time. Until then, and for a node that is not done, the state is `pending`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use bson::DateTime;
 
@@ -113,6 +115,11 @@ impl Evidence {
             // There may have been another delete that nobody remembers, but none after this point.
             latest = latest.max(self.remembered.since?);
         }
+        let earliest = if deletion.was_seen() {
+            deletion.at
+        } else {
+            Position::START
+        };
         let receipts = self.receipts_from(deletion.at);
         let mut nodes: BTreeMap<&str, Option<&NodeRecord>> = self
             .nodes
@@ -125,7 +132,7 @@ impl Evidence {
         }
         let report = |(id, record): (&str, Option<&NodeRecord>)| {
             let of_it = receipts.get(id).map_or(&[][..], Vec::as_slice);
-            self.report(id, record, of_it, latest)
+            self.report(id, record, of_it, earliest..=latest)
         };
         Some(Verdict {
             deletion,
@@ -147,16 +154,17 @@ impl Evidence {
         id: &str,
         record: Option<&NodeRecord>,
         receipts: &[&StoredReceipt],
-        latest: Position,
+        points: RangeInclusive<Position>,
     ) -> Report {
+        let (earliest, latest) = points.into_inner();
         let connections: i64 = receipts.iter().map(|r| r.connections).sum();
         let closed: i64 = receipts.iter().map(|r| r.closed).sum();
         let stopped_at = record.and_then(|record| record.stopped_at);
         let own = id == self.own.0;
         let vouches = if own {
-            self.own.1.covers(latest)
+            self.own.1.covers(earliest, latest)
         } else {
-            record.is_some_and(|record| record.progress.covers(latest))
+            record.is_some_and(|record| record.progress.covers(earliest, latest))
         };
         let wrote = receipts.iter().any(|r| r.deletion.at >= latest);
         let until = record.filter(|record| !own && !record.alive);
@@ -360,6 +368,26 @@ mod tests {
             let evidence = evidence(Some(seen), 10, vec![one], vec![]);
             assert_eq!(states(&evidence), [row("a", expected, 0)]);
         }
+    }
+
+    #[test]
+    fn a_receipt_that_was_given_up_may_be_that_of_a_delete_before_the_memory_begins() {
+        let first = deletion(30, true);
+        for (lost, expected) in [
+            (29, State::None),
+            (30, State::Pending),
+            (45, State::Pending),
+        ] {
+            let mut one = node("a", 60);
+            one.progress.lost = Some(at(lost));
+            let receipts = vec![receipt("b", first, 1, 1)];
+            let evidence = evidence(None, 50, vec![one, node("b", 60)], receipts);
+            assert_eq!(states(&evidence)[0], row("a", expected, 0), "{lost}");
+        }
+        let mut one = node("a", 60);
+        one.progress.lost = Some(at(10));
+        let found_out = evidence(Some(deletion(50, false)), 10, vec![one], vec![]);
+        assert_eq!(states(&found_out), [row("a", State::Pending, 0)]);
     }
 
     #[test]
