@@ -2,9 +2,9 @@
 //!
 //! Two readers: the *oplog*, through a bounded number of change streams that clients share, and the *archive*
 //! (the collection `events`), page by page, for what the oplog has lost. A client whose cursor is older than the
-//! backlog waits for an oplog reader; clients that wait for overlapping stretches share one. A reader ends where the
-//! backlog begins, and extends the backlog by what it read, so that ten thousand cursors after a restart cost a
-//! handful of streams. A client that takes too long is dropped from its reader, and asks again from where it is.
+//! backlog waits for an oplog reader; clients that wait for overlapping stretches share one. A reader ends at the
+//! router's position, and extends the backlog by what it read from before it, so that ten thousand cursors after a
+//! restart cost a handful of streams. A client that takes too long is dropped from its reader, and asks again from where it is.
 
 mod archive;
 mod oplog;

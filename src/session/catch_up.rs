@@ -148,6 +148,7 @@ impl Session {
         Outgoing::Idle
     }
 
+    /// Goes on with one replay. While it is not over, the channel gets it back; without it, the channel is live.
     fn poll_replay(
         &mut self,
         cx: &mut Context<'_>,

@@ -5,7 +5,10 @@ use bson::{
     Binary, Bson, DateTime, Decimal128, Document, JavaScriptCodeWithScope, Regex, Timestamp, doc,
     oid::ObjectId, raw::cstr, spec::BinarySubtype,
 };
-use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::{
+    error::{Error, ErrorKind, WriteFailure},
+    options::ReadConcern,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -402,7 +405,8 @@ async fn an_event_of_any_type_is_delivered_and_paged_and_found() {
     let lacking = doc! {"$or": [{"ts": Bson::Null}, {"storedAt": Bson::Null}]};
     service
         .until("all are dated", async || {
-            let undated = events.count_documents(lacking.clone()).await;
+            let undated = events.count_documents(lacking.clone());
+            let undated = undated.read_concern(ReadConcern::majority()).await;
             undated.unwrap() == 0
         })
         .await;

@@ -56,8 +56,9 @@ pub(crate) async fn wait_applied(
     response
 }
 
-/// Does the same for a write of a subscription, and also waits until the starting position of a durable subscription is
-/// stored: from then on nothing is lost, whichever node dies.
+/// Holds the answer to a write of a subscription back until this node has applied it, and has stored the starting
+/// position of a durable one: from then on nothing is lost, whichever node dies. If either takes too long, the answer
+/// says so.
 pub(crate) async fn wait_subscription_applied(
     state: &AppState,
     time: Timestamp,
