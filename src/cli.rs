@@ -9,6 +9,7 @@ mod dev;
 mod doctor;
 mod failure;
 mod json_argument;
+mod key;
 mod listen;
 mod migrate;
 mod node;
@@ -57,6 +58,8 @@ enum Command {
     Migrate(migrate::Args),
     /// Check a database, and say what to fix
     Doctor(doctor::Args),
+    /// Make, list and revoke API keys
+    Key(key::Args),
     /// Create, list, show, change, delete and explain subscriptions
     Subscription(subscription::Args),
     /// Publish one event, or many from a file or standard input
@@ -96,6 +99,7 @@ impl Cli {
             Command::Serve(args) => serve::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,
+            Command::Key(args) => key::run(args).await,
             Command::Subscription(args) => subscription::run(args).await,
             Command::Publish(args) => publish::run(args).await,
             Command::Listen(args) => listen::run(args).await,

@@ -91,6 +91,8 @@ pub struct Config {
 pub enum Auth {
     /// Everyone who can reach the address.
     None,
+    /// Those who present a key.
+    Required,
 }
 
 /// The form of log lines.

@@ -38,12 +38,13 @@ use self::{
     stream::{ChangeStream, Options, Reply, StreamError},
 };
 use crate::{
+    access::{CredentialKind, CredentialsChange},
     config,
     filter::Limits,
     position::Position,
     protocol::GapReason,
     router::{Capacity, FeedBatch, FeedChange, FeedChangeKind, FromFeed, compile_off_thread},
-    store::{EventCommit, Store},
+    store::{EventCommit, SUBSCRIPTIONS, Store},
     subscription::DocumentKey,
     telemetry::{Health, Metrics},
 };
@@ -275,10 +276,8 @@ impl Follower<'_> {
                 continue;
             }
             let meaning = raw.meaning(&reply.document);
-            if let Meaning::CollectionReplaced {
-                replaced: OwnCollection::Subscriptions,
-                ..
-            } = meaning
+            if let Meaning::CollectionReplaced { replaced: own, .. } = meaning
+                && own.is_loaded()
             {
                 self.collection_replaced();
                 replaced = true;
@@ -308,9 +307,17 @@ impl Follower<'_> {
             Meaning::SubscriptionStored { document, key } => {
                 let document = match document {
                     Some(document) => document.to_owned(),
-                    None => self.look_up(key).await?,
+                    None => self.look_up(SUBSCRIPTIONS, key).await?,
                 };
                 return Some(ResolvedKind::Subscription(document));
+            }
+            Meaning::CredentialStored {
+                kind,
+                document,
+                key,
+            } => self.credential_stored(kind, document, key).await?,
+            Meaning::CredentialDeleted(kind, key) => {
+                FeedChangeKind::Credentials(CredentialsChange::Deleted(kind, key.to_owned()))
             }
             Meaning::SubscriptionDeleted(key) => {
                 FeedChangeKind::SubscriptionDeleted(key.to_owned())
@@ -334,17 +341,32 @@ impl Follower<'_> {
         Some(ResolvedKind::Ready(kind))
     }
 
-    /// Returns the subscription as it is now, which is at least as new as its change. `None` if it is gone by now (its
+    /// Returns the change by which a credential was made or changed. `None` if it is gone by now.
+    async fn credential_stored(
+        &self,
+        kind: CredentialKind,
+        document: Option<&RawDocument>,
+        key: Option<&RawDocument>,
+    ) -> Option<FeedChangeKind> {
+        let document = match document {
+            Some(document) => document.to_owned(),
+            None => self.look_up(kind.collection(), key).await?,
+        };
+        let change = CredentialsChange::Stored(kind, document);
+        Some(FeedChangeKind::Credentials(change))
+    }
+
+    /// Returns a document as it is now, which is at least as new as its change. `None` if it is gone by now (its
     /// delete follows), or has no key. Nothing can follow until the database answers: the order would be lost.
-    async fn look_up(&self, key: Option<&RawDocument>) -> Option<RawDocumentBuf> {
+    async fn look_up(&self, collection: &str, key: Option<&RawDocument>) -> Option<RawDocumentBuf> {
         self.feed.metrics.feed.oddity("update_without_image");
         let key = DocumentKey::of(key?);
         let mut backoff = self.backoff();
         loop {
-            match self.feed.store.find_stored(&key).await {
+            match self.feed.store.find_stored(collection, &key).await {
                 Ok(read) => return read.document,
                 Err(error) => {
-                    tracing::warn!(%error, "cannot read a changed subscription yet");
+                    tracing::warn!(%error, collection, "cannot read a changed document yet");
                     self.report_disconnected();
                     backoff.wait().await;
                 }
@@ -371,6 +393,10 @@ impl Follower<'_> {
             OwnCollection::Subscriptions => Some(FeedChangeKind::AllSubscriptionsDeleted),
             OwnCollection::Events => None,
             OwnCollection::Positions => Some(FeedChangeKind::PositionsLost),
+            OwnCollection::Credentials(kind) => {
+                let all = CredentialsChange::AllDeleted(kind);
+                Some(FeedChangeKind::Credentials(all))
+            }
         }
     }
 

@@ -12,7 +12,7 @@ mod resources;
 mod stream;
 
 use axum::{
-    Router,
+    Router, middleware,
     routing::{any, get},
 };
 
@@ -21,18 +21,18 @@ pub(crate) use self::stream::echo;
 pub(crate) use self::{
     calls::description,
     edge::{
-        Abort, AppState, Bounds, ClientTasks, Outcome, Shared, fallbacks::unread,
+        Abort, AppState, Bounds, ClientTasks, Outcome, Proof, Shared, fallbacks::unread,
         hosts::LocalAddress, paths::is_probe, problem,
     },
     layers::Layers,
 };
 use self::{
-    calls::{Call, calls},
+    calls::{Call, calls, one_subscription},
     edge::{
-        fallbacks,
+        caller, fallbacks,
         paths::{BASE, STREAM},
     },
-    resources::{landing, service, subscriptions},
+    resources::{landing, service},
 };
 
 /// Returns the routes of a node that serves.
@@ -41,13 +41,17 @@ pub(crate) fn routes(state: AppState, layers: &Layers) -> Router {
         .route("/", get(landing::show))
         .route(&format!("{BASE}/"), get(service::root))
         // An id may be the word "batch": the other methods on this path are that subscription's.
-        .route(&format!("{BASE}/subscriptions/batch"), subscriptions::one());
+        .route(&format!("{BASE}/subscriptions/batch"), one_subscription());
     for Call { path, route, .. } in calls(state.limits()) {
         routes = routes.route(&path, route);
     }
     let routes = routes
         .fallback(fallbacks::not_found)
-        .method_not_allowed_fallback(fallbacks::method_not_allowed);
+        .method_not_allowed_fallback(fallbacks::method_not_allowed)
+        .layer(middleware::from_fn_with_state(
+            state.clone(),
+            caller::identify,
+        ));
     let answers = state.bounds.answers.clone();
     layers.wrap(routes, Some(answers)).with_state(state)
 }

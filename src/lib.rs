@@ -7,10 +7,11 @@
 //! ```
 //!
 //! The modules in reading order, from the words to the whole. Imports point from later ones to
-//! earlier ones only; `ARCHITECTURE.md` says what each owns and must not know.
+//! earlier ones only, but the last line serves all; `ARCHITECTURE.md` says what each owns and must not know.
 //!
 //! - [`event`], [`position`], [`protocol`], [`extjson`], `budget`: the vocabulary.
 //! - [`filter`]: MongoDB's query language: parse, match, index, explain.
+//! - `access`: who may do what: callers, keys, policies, revocations.
 //! - [`subscription`]: stored subscriptions, with their filters compiled.
 //! - [`store`]: everything in MongoDB but the change stream; `retry_writer`: one write at a time, retried.
 //! - [`router`]: the one task that applies everything in order; owns the index and the registry.
@@ -27,6 +28,7 @@
 //! Others link against little: [`filter::Filter`], [`filter::FilterIndex`], [`server::run`] with
 //! [`config::Config`].
 
+mod access;
 mod budget;
 pub(crate) mod carrier;
 pub mod cli;

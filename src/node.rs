@@ -209,7 +209,7 @@ impl Node {
             health: health.clone(),
         };
         let (history, reading_history) = history(history_context(&feed, &handle));
-        let shutdown_timeout = config.shutdown_timeout;
+        let (shutdown_timeout, auth) = (config.shutdown_timeout, config.auth);
         let context = Arc::new(NodeContext {
             router: handle.clone(),
             drain: config.drain(),
@@ -224,7 +224,6 @@ impl Node {
         feeding.spawn("expiry", expire::run(store.clone(), handle.expiring()));
         feeding.spawn("date_events", date_events::run(store.clone(), observed));
         let watchdog = watchdog::run(store.clone(), handle, health.clone());
-        let maintenance = maintenance::run(store.clone(), metrics);
         core.spawn("replays", reading_history);
         core.spawn("positions", writing_positions);
         core.spawn("delete_history", reading_deletes);
@@ -232,10 +231,11 @@ impl Node {
         feeding.spawn("heartbeat", heartbeat.run());
         feeding.spawn("feed", feed.run());
         feeding.spawn("watchdog", watchdog);
-        feeding.spawn("maintenance", maintenance);
+        feeding.spawn("maintenance", maintenance::run(store.clone(), metrics));
         let state = AppState::from(http::Shared {
             store,
             health,
+            proof: http::Proof::new(auth),
             bounds: http::Bounds::new(&context.limits, &context.metrics),
             description: http::description(context.limits.clone()),
             context,

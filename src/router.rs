@@ -7,6 +7,7 @@
 
 mod compile;
 pub(crate) mod counters;
+mod credentials;
 mod deliver;
 mod encode;
 mod figures;
@@ -14,6 +15,7 @@ mod figures;
 mod gap_tests;
 mod handle;
 mod lifecycle;
+mod revoke;
 mod subscribe;
 mod unmatchable;
 
@@ -44,6 +46,7 @@ pub(crate) use self::change::{
     PastChangeKind, Reload, Span,
 };
 pub(crate) use self::compile::compile_off_thread;
+pub(crate) use self::credentials::SharedCredentials;
 pub(crate) use self::encode::EventEncoder;
 pub(crate) use self::handle::{Applied, Busy, Connection, RouterHandle};
 pub(crate) use self::observe::{
@@ -78,6 +81,8 @@ const FIGURES_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) enum Input {
     /// Applies the next message of the feed.
     Feed(FromFeed),
+    /// The credential of a session has ended, perhaps.
+    CredentialEnd,
     /// Opens a session with one channel.
     Attach(Attach, oneshot::Sender<Result<Attached, AttachError>>),
     /// Ends a session, which has found a reason.
@@ -136,6 +141,7 @@ pub(crate) struct Router {
     settings: Settings,
     subscriptions: Table,
     registry: Registry<Slot>,
+    credentials: SharedCredentials,
     backlog: Backlog,
     delivery: Delivery,
     position: Position,
@@ -167,7 +173,15 @@ impl Router {
         let (expiring, next_expiry) = watch::channel(None);
         let subscriptions = Table::with_capacity(Capacity::from(&settings.limits));
         let (occupied, occupancy) = watch::channel(subscriptions.occupancy());
-        let handle = RouterHandle::new(input_sender, watching, next_expiry, occupancy, &settings);
+        let credentials = SharedCredentials::default();
+        let handle = RouterHandle::new(
+            input_sender,
+            watching,
+            next_expiry,
+            occupancy,
+            credentials.clone(),
+            &settings,
+        );
         let delivery = Delivery::new(&settings, Arc::clone(&metrics));
         let router = Self {
             backlog: Backlog::new(
@@ -179,6 +193,7 @@ impl Router {
             settings,
             subscriptions,
             registry: Registry::default(),
+            credentials,
             position: Position::START,
             loaded_at: Position::START,
             observers: Observers::default(),
@@ -218,7 +233,11 @@ impl Router {
             input = receive(&mut self.feed, &mut self.inputs) => return input,
             () = ready(()) => self.publish_figures(),
         }
-        receive(&mut self.feed, &mut self.inputs).await
+        let credential_end = self.next_credential_end();
+        tokio::select! {
+            input = receive(&mut self.feed, &mut self.inputs) => input,
+            () = credential_end => Some(Input::CredentialEnd),
+        }
     }
 
     async fn apply(&mut self, input: Input) {
@@ -226,6 +245,7 @@ impl Router {
             Input::Feed(FromFeed::Batch(batch)) => self.apply_batch(batch).await,
             Input::Feed(FromFeed::Reload(reload)) => self.apply_reload(reload).await,
             Input::Attach(attach, reply) => self.attach(attach, reply),
+            Input::CredentialEnd => self.end_expired_sessions(DateTime::now()).await,
             Input::EndSession(key, ending) => {
                 self.registry.end_session(key, ending, self.position);
             }
@@ -310,6 +330,8 @@ impl Router {
             FeedChangeKind::Operation(operation) => {
                 let kind = PastChangeKind::Operation(operation);
                 let change = PastChange::new(position, wall_time, kind);
+                // A late timer lets nothing through.
+                self.end_expired_sessions(wall_time).await;
                 if let Some(event) = operation.event_in(reply) {
                     self.metrics.delivery.events_received.inc();
                     self.apply_event(event, &change, before).await;
@@ -336,6 +358,10 @@ impl Router {
             FeedChangeKind::Missed(reason) => {
                 self.notify_gap(reason, before).await;
                 PastChangeKind::Missed(reason)
+            }
+            FeedChangeKind::Credentials(change) => {
+                self.apply_credentials(&change, wall_time);
+                return None;
             }
             FeedChangeKind::PositionsLost => {
                 self.observers.publish(Observed::PositionsLost).await;

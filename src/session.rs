@@ -39,6 +39,7 @@ use self::{
     catch_up::Postponed, channel::Channels, closing::last_words, heartbeat::Heartbeat, open::open,
 };
 use crate::{
+    access::Caller,
     carrier::{Broken, Carrier, Incoming, Transport, after_others},
     config,
     history::History,
@@ -82,6 +83,7 @@ pub(crate) struct NodeContext {
 pub(crate) struct SessionRequest {
     /// The id of the subscription.
     pub subscription: String,
+    pub caller: Arc<Caller>,
     pub dialect: Dialect,
     /// The client has seen everything up to here.
     pub after: Option<Cursor>,

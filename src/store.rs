@@ -63,6 +63,7 @@ pub use self::{
 
 pub(crate) use self::{
     client::error::{brief, code},
+    collections::keys::KeyQuery,
     oplog::CAPPED_POSITION_LOST,
 };
 use self::{
@@ -85,14 +86,24 @@ pub const NODES: &str = "nodes";
 /// The collection of acknowledged positions.
 pub const POSITIONS: &str = "positions";
 
+/// The collection of API keys.
+pub const KEYS: &str = "keys";
+/// The collection of policies.
+pub const POLICIES: &str = "policies";
+/// The collection of revocations.
+pub const REVOCATIONS: &str = "revocations";
+
 /// Every collection of this service. It touches no other, and these only if they are ours.
-pub const COLLECTIONS: [&str; 7] = [
+pub const COLLECTIONS: [&str; 10] = [
     SUBSCRIPTIONS,
     EVENTS,
     POSITIONS,
     NODES,
     RECEIPTS,
     IDEMPOTENCY,
+    KEYS,
+    POLICIES,
+    REVOCATIONS,
     MIGRATIONS,
 ];
 

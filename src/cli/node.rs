@@ -65,6 +65,12 @@ pub(crate) async fn serve(
             "everyone who can reach this address may read, publish and subscribe (--insecure)"
         );
     }
+    if config.auth == Auth::Required && !config.listen.ip().is_loopback() {
+        tracing::warn!(
+            address = %config.listen,
+            "keys travel to this address unencrypted, unless something in front of it speaks TLS (--insecure)"
+        );
+    }
     node::run(config, listener, stop)
         .await
         .map_err(|error| match error {

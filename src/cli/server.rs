@@ -1,9 +1,15 @@
 //! The service that a client command talks to.
 
+use std::{fs::File, io::Read as _, path::PathBuf};
+
 use reqwest::{RequestBuilder, Url};
+use secrecy::SecretString;
 
 use super::{failure::Failure, style};
-use crate::client::{Answer, Client, ClientError, parse_address};
+use crate::{
+    client::{Answer, Client, ClientError, parse_address},
+    config::variable,
+};
 
 /// The service's address.
 #[derive(clap::Args, Clone, Debug)]
@@ -18,12 +24,41 @@ pub(crate) struct ServerArgs {
         value_parser = parse_address
     )]
     server: Url,
+    /// A file with the key or token to present; `TIDEGATE_TOKEN` has it itself
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
+
+/// The longest token in a file.
+const TOKEN_BYTES: u64 = 8 << 10;
 
 impl ServerArgs {
     /// Makes a client of the service.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::new(self.server.clone())?)
+        Ok(Client::new(self.server.clone())?.with_token(self.token()?))
+    }
+
+    /// Returns the key or token to present. It is never an argument: others on the machine can read those.
+    fn token(&self) -> Result<Option<SecretString>, Failure> {
+        let text = match &self.token_file {
+            None => variable("TIDEGATE_TOKEN").map(|text| text.to_string_lossy().into_owned()),
+            Some(path) => {
+                let mut text = String::new();
+                let read = File::open(path)
+                    .and_then(|file| file.take(TOKEN_BYTES).read_to_string(&mut text));
+                read.map_err(|error| {
+                    Failure::Failed(format!("cannot read {}: {error}", path.display()))
+                })?;
+                Some(text)
+            }
+        };
+        let text = text.map(|text| text.trim().to_owned());
+        match text {
+            Some(text) if text.bytes().any(|byte| !byte.is_ascii_graphic()) => Err(
+                Failure::Failed("the token has characters that no token has".to_owned()),
+            ),
+            text => Ok(text.filter(|text| !text.is_empty()).map(SecretString::from)),
+        }
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Settings {
     adopt: Vec<String>,
     #[arg(long, value_name = "IP:PORT", help = help("The address to listen on", "LISTEN", "127.0.0.1:8080"))]
     listen: Option<SocketAddr>,
-    #[arg(long, value_enum, hide_possible_values = true, help = help("Who may call", "AUTH", "none"))]
+    #[arg(long, value_enum, hide_possible_values = true, help = help("Who may call: none (everyone) or required (those with a key)", "AUTH", "none"))]
     auth: Option<Auth>,
     #[arg(
         long,

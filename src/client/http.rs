@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use super::{error::ClientError, problem::Problem};
@@ -41,6 +42,8 @@ pub(crate) fn parse_address(text: &str) -> Result<Url, String> {
 pub struct Client {
     http: reqwest::Client,
     address: Url,
+    /// The key or token that every request presents.
+    token: Option<SecretString>,
 }
 
 /// A good answer.
@@ -66,14 +69,29 @@ impl Client {
             builder = builder.no_proxy();
         }
         match builder.build() {
-            Ok(http) => Ok(Self { http, address }),
+            Ok(http) => Ok(Self {
+                http,
+                address,
+                token: None,
+            }),
             Err(error) => Err(ClientError::NoClient(innermost_cause(&error))),
         }
     }
 
+    /// Presents a key or token with every request.
+    #[must_use]
+    pub fn with_token(mut self, token: Option<SecretString>) -> Self {
+        self.token = token;
+        self
+    }
+
     /// Begins a request on `/api/v1/…`. The parts of the path are escaped here.
     pub fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
-        self.http.request(method, api_url(&self.address, path))
+        let request = self.http.request(method, api_url(&self.address, path));
+        match &self.token {
+            Some(token) => request.bearer_auth(token.expose_secret()),
+            None => request,
+        }
     }
 
     /// Returns host and port, as they stand in a request's head.

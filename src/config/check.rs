@@ -18,6 +18,13 @@ impl Config {
                  listen on 127.0.0.1, or pass --insecure if something else guards this address",
             );
         }
+        if self.auth == Auth::Required && !self.listen.ip().is_loopback() && !self.insecure {
+            return refuse(
+                "auth",
+                "\"required\" on an address that is not loopback needs a connection that nobody else can read; \
+                 listen on 127.0.0.1 behind a proxy that speaks TLS, or pass --insecure if something else guards this address",
+            );
+        }
         if let Err(reason) = connection_string::read(&self.mongodb_uri) {
             return refuse("mongodb_uri", &reason);
         }

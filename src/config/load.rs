@@ -16,7 +16,7 @@ use super::{Config, connection_string, settings::Setting};
 
 const PREFIX: &str = "TIDEGATE_";
 /// Variables with the prefix that belong to commands.
-const NOT_SETTINGS: [&str; 4] = ["CONFIG", "SERVER", "MONGOD", "CACHE"];
+const NOT_SETTINGS: [&str; 5] = ["CONFIG", "SERVER", "TOKEN", "MONGOD", "CACHE"];
 /// Names of settings are shorter than this.
 const NAME_BYTES: usize = 64;
 

@@ -61,7 +61,7 @@ pub const SETTINGS: &[Setting] = &[
     row("database", Text("a name that MongoDB allows")),
     row("adopt", List("names of collections")),
     row("listen", Address),
-    row("auth", Word(&["none"])),
+    row("auth", Word(&["none", "required"])),
     row(
         "hosts",
         List("names or IP addresses, without scheme and port"),

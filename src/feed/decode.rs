@@ -3,6 +3,7 @@
 use bson::{DateTime, RawBsonRef, RawDocument, error::Error};
 
 use crate::{
+    access::CredentialKind,
     position::{Position, date_of},
     router::{Operation, Span},
 };
@@ -13,6 +14,7 @@ pub(super) enum OwnCollection {
     Subscriptions,
     Events,
     Positions,
+    Credentials(CredentialKind),
 }
 
 impl OwnCollection {
@@ -21,8 +23,13 @@ impl OwnCollection {
             crate::store::SUBSCRIPTIONS => Some(Self::Subscriptions),
             crate::store::EVENTS => Some(Self::Events),
             crate::store::POSITIONS => Some(Self::Positions),
-            _ => None,
+            _ => CredentialKind::of_collection(name).map(Self::Credentials),
         }
+    }
+
+    /// Whether a load contains the documents of this collection.
+    pub(super) const fn is_loaded(self) -> bool {
+        matches!(self, Self::Subscriptions | Self::Credentials(_))
     }
 }
 
@@ -120,6 +127,14 @@ pub(super) enum Meaning<'a> {
     },
     /// A subscription was deleted: its `_id`, as a one-element document.
     SubscriptionDeleted(&'a RawDocument),
+    /// A credential was made or changed; without a document as for a subscription.
+    CredentialStored {
+        kind: CredentialKind,
+        document: Option<&'a RawDocument>,
+        key: Option<&'a RawDocument>,
+    },
+    /// A credential was deleted: its `_id`, as a one-element document.
+    CredentialDeleted(CredentialKind, &'a RawDocument),
     /// One of this service's collections was dropped or renamed away, and its documents with it.
     CollectionGone(OwnCollection, &'static str),
     /// Another collection took the place of one of this service's (`$out` ends like this too). If it was one of this
@@ -160,6 +175,18 @@ impl<'a> RawChange<'a> {
                 Meaning::Odd("delete_without_key"),
                 Meaning::SubscriptionDeleted,
             ),
+            (Some(OwnCollection::Credentials(kind)), "insert" | "replace" | "update") => {
+                Meaning::CredentialStored {
+                    kind,
+                    document: self.full_document,
+                    key: self.document_key,
+                }
+            }
+            (Some(OwnCollection::Credentials(kind)), "delete") => self
+                .document_key
+                .map_or(Meaning::Odd("delete_without_key"), |key| {
+                    Meaning::CredentialDeleted(kind, key)
+                }),
             (Some(own), "drop") => Meaning::CollectionGone(own, "drop"),
             (Some(own), "rename") => Meaning::CollectionGone(own, "renamed_away"),
             // A collection of somebody else.

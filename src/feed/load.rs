@@ -7,6 +7,7 @@ use super::{
     Follower, Interrupted, assembly::Assembly, backoff::Backoff, resume_point::ResumePoint,
 };
 use crate::{
+    access::Credentials,
     position::Position,
     protocol::GapReason,
     router::{FromFeed, Reload, Table},
@@ -34,6 +35,9 @@ impl LoadReason {
     }
 }
 
+/// All subscriptions and credentials at a time.
+type Loaded = (Timestamp, Box<Table>, Box<Credentials>);
+
 impl Follower<'_> {
     /// Loads all subscriptions at one point in time, and returns once the router has applied them: until then,
     /// nothing may be reported that is true only afterwards. `Some` if the router is gone.
@@ -47,7 +51,7 @@ impl Follower<'_> {
             // If the history is lost again and again, this must not become a busy loop.
             backoff.wait().await;
         }
-        let (time, table) = self.snapshot(resume.position, backoff).await;
+        let (time, table, credentials) = self.snapshot(resume.position, backoff).await;
         let (subscriptions, cause) = (table.len(), load.cause());
         let at = Position::at(time).moment();
         tracing::info!(subscriptions, at, cause, "subscriptions are loaded");
@@ -60,6 +64,7 @@ impl Follower<'_> {
         let (applied, applying) = oneshot::channel();
         let reload = Reload {
             subscriptions: table,
+            credentials,
             position: resume.position,
             missed: (load == LoadReason::HistoryLost).then_some(GapReason::HistoryLost),
             applied,
@@ -71,10 +76,10 @@ impl Follower<'_> {
 
     /// Returns all subscriptions at a time not before `position`. The member of the replica set that is read may be
     /// behind the one that the stream was read from.
-    async fn snapshot(&self, position: Position, backoff: &mut Backoff) -> (Timestamp, Box<Table>) {
+    async fn snapshot(&self, position: Position, backoff: &mut Backoff) -> Loaded {
         loop {
             match self.read_all().await {
-                Ok((time, table)) if time >= position.cluster_time() => return (time, table),
+                Ok(loaded) if loaded.0 >= position.cluster_time() => return loaded,
                 Ok(_) => tracing::debug!(
                     "the loaded subscriptions are older than the feed; loading again"
                 ),
@@ -87,19 +92,21 @@ impl Follower<'_> {
         }
     }
 
-    async fn read_all(&self) -> Result<(Timestamp, Box<Table>), StoreError> {
+    async fn read_all(&self) -> Result<Loaded, StoreError> {
         let mut assembly = None;
-        let start = || {
+        let mut credentials = Box::default();
+        let start = |of_then| {
+            *credentials = of_then;
             let (documents, new) = Assembly::start(&self.feed.limits, self.feed.capacity);
             assembly = Some(new);
             documents
         };
-        let time = self.feed.store.load_subscriptions(start).await;
+        let time = self.feed.store.load(start).await;
         // Always awaited: a panic while the table is built must not pass for a failed read.
         let table = match assembly {
             Some(assembly) => assembly.table().await,
             None => Ok(Box::default()),
         };
-        Ok((time?, table?))
+        Ok((time?, table?, credentials))
     }
 }

@@ -124,7 +124,8 @@ fn past_kind(meaning: &Meaning<'_>) -> Option<PastChangeKind> {
         }
         Meaning::CollectionGone(OwnCollection::Subscriptions, _)
         | Meaning::CollectionReplaced {
-            replaced: OwnCollection::Events | OwnCollection::Positions,
+            replaced:
+                OwnCollection::Events | OwnCollection::Positions | OwnCollection::Credentials(_),
             gone: Some(OwnCollection::Subscriptions),
         } => Some(PastChangeKind::AllSubscriptionsDeleted),
         Meaning::CollectionReplaced {
@@ -132,6 +133,9 @@ fn past_kind(meaning: &Meaning<'_>) -> Option<PastChangeKind> {
             ..
         } => Some(PastChangeKind::AllSubscriptionsReplaced),
         Meaning::Nothing
+        // The past is judged by the credentials of now.
+        | Meaning::CredentialStored { .. }
+        | Meaning::CredentialDeleted(..)
         | Meaning::CollectionGone(..)
         | Meaning::CollectionReplaced { .. }
         | Meaning::Invalidated

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     protocol::GapReason,
     router::{FeedBatch, FeedChangeKind},
+    store::SUBSCRIPTIONS,
 };
 
 impl Follower<'_> {
@@ -58,13 +59,20 @@ impl Follower<'_> {
     ) -> Option<Interrupted> {
         tracing::warn!(position = ?raw.position, operation = raw.operation, "skipping an oversized change");
         self.feed.metrics.feed.oddity("oversized");
-        let of_subscription = raw.collection == Some(OwnCollection::Subscriptions);
-        let kind = if of_subscription && raw.operation != "delete" {
-            let document = self.look_up(raw.document_key).await;
-            document.map(ResolvedKind::Subscription)
-        } else {
-            let missed = FeedChangeKind::Missed(GapReason::OversizedChange);
-            Some(ResolvedKind::Ready(missed))
+        let is_stored = raw.operation != "delete";
+        let kind = match raw.collection.filter(|own| is_stored && own.is_loaded()) {
+            Some(OwnCollection::Credentials(kind)) => {
+                let stored = self.credential_stored(kind, None, raw.document_key);
+                stored.await.map(ResolvedKind::Ready)
+            }
+            Some(_) => {
+                let document = self.look_up(SUBSCRIPTIONS, raw.document_key).await;
+                document.map(ResolvedKind::Subscription)
+            }
+            None => {
+                let missed = FeedChangeKind::Missed(GapReason::OversizedChange);
+                Some(ResolvedKind::Ready(missed))
+            }
         };
         let change = kind.map(|kind| Resolved::new(raw, kind));
         let changes = self.compile(change.into_iter().collect()).await;

@@ -2,7 +2,10 @@
 
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 
-use crate::store::{EVENTS, SUBSCRIPTIONS};
+use crate::{
+    access::CredentialKind,
+    store::{EVENTS, SUBSCRIPTIONS},
+};
 
 /// The point at which a stream starts.
 #[derive(Clone, Debug)]
@@ -25,18 +28,18 @@ pub(super) fn of_changes(database: &str, start: &StreamStart, keys_only: bool) -
     };
     // The server can filter by this in the oplog, before it makes change events of what it finds. There a whole `ns`
     // is a plain value, but `ns.coll` would become a regular expression.
-    let wanted = doc! {"$or": [
-        {"operationType": {"$nin": ["update", "replace", "delete"]}},
-        {"ns": {"db": database, "coll": SUBSCRIPTIONS}},
-    ]};
+    let mut wanted = vec![doc! {"operationType": {"$nin": ["update", "replace", "delete"]}}];
+    let all = [SUBSCRIPTIONS].into_iter().chain(credentials());
+    wanted.extend(all.map(|collection| doc! {"ns": {"db": database, "coll": collection}}));
     // The server should not filter by this in the oplog: it would try regular expressions on every entry. The null,
     // which is right for changes of the whole database, keeps it from doing so.
-    let ours = Bson::Array(vec![SUBSCRIPTIONS.into(), EVENTS.into(), Bson::Null]);
+    let mut ours = vec![SUBSCRIPTIONS.into(), EVENTS.into(), Bson::Null];
+    ours.extend(credentials().map(Bson::from));
     let among_ours = doc! {"$or": [
         {"ns.coll": {"$in": ours}},
         {"operationType": {"$in": ["drop", "rename"]}},
     ]};
-    let matching = doc! {"$match": {"$and": [wanted, among_ours]}};
+    let matching = doc! {"$match": {"$and": [{"$or": wanted}, among_ours]}};
     if keys_only {
         vec![doc! {"$changeStream": stream}, matching, keys()]
     } else {
@@ -53,6 +56,13 @@ pub(super) fn of_deletes(database: &str, from: Timestamp) -> Vec<Document> {
     ]}};
     let stream = doc! {"startAtOperationTime": from};
     vec![doc! {"$changeStream": stream}, matching, keys()]
+}
+
+/// Returns the collections of credentials.
+fn credentials() -> impl Iterator<Item = &'static str> {
+    CredentialKind::ALL
+        .into_iter()
+        .map(CredentialKind::collection)
 }
 
 /// Returns the stage that leaves out what can be large.

@@ -18,7 +18,7 @@ pub(super) struct ResumePoint {
     pub(super) position: Position,
     /// Changes up to here are not handed over: they were, or nobody was there to get them.
     passed: Position,
-    /// Changes of subscriptions before here are not handed over: a load contains them.
+    /// Changes of subscriptions and credentials before here are not handed over: a load contains them.
     begin_of_subscriptions: Position,
     /// True if changes are read one by one, because one of the next is too large.
     pub(super) one_by_one: bool,
@@ -57,8 +57,8 @@ impl ResumePoint {
     /// Whether the router knows of this change already. A stream that starts at a time repeats what happened at that
     /// time, and shows changes that a later load of the subscriptions contains.
     pub(super) fn contains(&self, raw: &RawChange<'_>) -> bool {
-        let subscriptions = Some(OwnCollection::Subscriptions);
-        if raw.collection == subscriptions || raw.renamed_to == subscriptions {
+        let mut collections = raw.collection.into_iter().chain(raw.renamed_to);
+        if collections.any(OwnCollection::is_loaded) {
             raw.position < self.begin_of_subscriptions
         } else {
             raw.position <= self.passed

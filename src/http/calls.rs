@@ -3,16 +3,26 @@
 use axum::{
     handler::Handler,
     http::{Method, StatusCode},
+    middleware,
     routing::{MethodFilter, MethodRouter, on},
 };
 use serde_json::{Value, json};
 
 use crate::{
+    access::Scope,
     config::Limits,
     http::{
-        edge::{AppState, Description, paths::below, problem::Kind},
+        edge::{
+            AppState, Description,
+            needs::{self, Need},
+            paths::below,
+            problem::Kind,
+        },
         openapi::{self, Operation, entity_tags, integer, one_of, schema, socket, text},
-        resources::{connections, docs, events, matching, nodes, service, subscriptions, teardown},
+        resources::{
+            connections, docs, events, keys, matching, nodes, service, subscriptions, teardown,
+            whoami,
+        },
         stream,
     },
     telemetry::OPENMETRICS_CONTENT_TYPE,
@@ -26,7 +36,7 @@ pub(crate) struct Call {
     pub(crate) operation: Operation,
 }
 
-fn call<H, T>(method: Method, path: &str, handler: H, operation: Operation) -> Call
+fn call<H, T>(method: Method, path: &str, need: Need, handler: H, operation: Operation) -> Call
 where
     H: Handler<T, AppState>,
     T: 'static,
@@ -42,9 +52,15 @@ where
     Call {
         method,
         path: path.to_owned(),
-        route: on(filter, handler),
-        operation,
+        route: guarded(need, on(filter, handler)),
+        operation: operation.needs(need),
     }
+}
+
+/// Returns a route that lets only those through who have what it needs.
+fn guarded(need: Need, route: MethodRouter<AppState>) -> MethodRouter<AppState> {
+    let require = move |request, next| needs::require(need, request, next);
+    route.layer(middleware::from_fn(require))
 }
 
 /// Returns the description of all calls of a node with these limits.
@@ -63,6 +79,7 @@ pub(crate) fn calls(limits: &Limits) -> Vec<Call> {
     all.extend(nested_calls(limits));
     all.extend(event_calls(limits));
     all.extend(matching_calls());
+    all.extend(key_calls(limits));
     all.extend(service_calls());
     all
 }
@@ -73,6 +90,19 @@ const JSON: &str = "application/json";
 const OK: StatusCode = StatusCode::OK;
 const WRITTEN: [&str; 2] = ["ETag", "Tidegate-Applied"];
 const CREATED: [&str; 3] = ["ETag", "Location", "Tidegate-Applied"];
+
+/// Callers who see subscriptions.
+const SEEING: Need = Need::AnyOf(&[
+    Scope::SubscriptionsOwn,
+    Scope::SubscriptionsRead,
+    Scope::SubscriptionsWrite,
+]);
+/// Callers who make and change subscriptions.
+const CHANGING: Need = Need::AnyOf(&[Scope::SubscriptionsOwn, Scope::SubscriptionsWrite]);
+const RECEIVING: Need = Need::UnderPolicy(&[Scope::EventsRead]);
+const KEEPING_KEYS: Need = Need::AnyOf(&[Scope::KeysWrite]);
+const PUBLISHING: Need = Need::UnderPolicy(&[Scope::EventsPublish]);
+const OPERATING: Need = Need::AnyOf(&[Scope::Metrics]);
 
 fn flag() -> Value {
     json!({"type": "boolean"})
@@ -103,6 +133,7 @@ fn subscription_calls(limits: &Limits) -> Vec<Call> {
         call(
             POST,
             &path,
+            CHANGING,
             subscriptions::create,
             tagged(
                 "createSubscription",
@@ -117,6 +148,7 @@ fn subscription_calls(limits: &Limits) -> Vec<Call> {
         call(
             GET,
             &path,
+            SEEING,
             subscriptions::list,
             tagged(
                 "listSubscriptions",
@@ -145,6 +177,7 @@ fn subscription_calls(limits: &Limits) -> Vec<Call> {
         call(
             POST,
             &below("/subscriptions/batch"),
+            CHANGING,
             subscriptions::batch,
             tagged(
                 "createSubscriptions",
@@ -177,8 +210,9 @@ fn one_subscription_calls() -> Vec<Call> {
         call(
             GET,
             &path,
+            SEEING,
             subscriptions::get,
-            one_subscription("getSubscription", "Shows a subscription.")
+            of_one("getSubscription", "Shows a subscription.")
                 .header(
                     "If-Match",
                     entity_tags(),
@@ -196,8 +230,9 @@ fn one_subscription_calls() -> Vec<Call> {
         call(
             Method::PUT,
             &path,
+            CHANGING,
             subscriptions::put,
-            one_subscription(
+            of_one(
                 "putSubscription",
                 "Creates a subscription under an id that you choose, or replaces it.",
             )
@@ -211,8 +246,9 @@ fn one_subscription_calls() -> Vec<Call> {
         call(
             Method::PATCH,
             &path,
+            CHANGING,
             subscriptions::patch,
-            one_subscription(
+            of_one(
                 "changeSubscription",
                 "Changes the fields that the body names.",
             )
@@ -228,8 +264,9 @@ fn one_subscription_calls() -> Vec<Call> {
         call(
             Method::DELETE,
             &path,
+            CHANGING,
             subscriptions::delete,
-            one_subscription(
+            of_one(
                 "deleteSubscription",
                 "Deletes a subscription. Its connections end on every node.",
             )
@@ -244,7 +281,15 @@ fn one_subscription_calls() -> Vec<Call> {
     ]
 }
 
-fn one_subscription(id: &'static str, summary: &'static str) -> Operation {
+/// Returns the calls on one subscription, for a path that names it.
+pub(crate) fn one_subscription() -> MethodRouter<AppState> {
+    let path = below("/subscriptions/{id}");
+    let calls = one_subscription_calls().into_iter();
+    let of_it = calls.filter(|call| call.path == path);
+    of_it.fold(MethodRouter::new(), |all, call| all.merge(call.route))
+}
+
+fn of_one(id: &'static str, summary: &'static str) -> Operation {
     Operation::new(id, "subscriptions", summary)
         .with_id(Kind::SubscriptionNotFound)
         .uses_database()
@@ -255,8 +300,9 @@ fn nested_calls(limits: &Limits) -> Vec<Call> {
         call(
             GET,
             &below("/subscriptions/{id}/events"),
+            RECEIVING,
             stream::open,
-            one_subscription("receiveEvents", "Streams matching events over a WebSocket or as server-sent events, or lists past matches.")
+            of_one("receiveEvents", "Streams matching events over a WebSocket or as server-sent events, or lists past matches.")
                 .description(
                     "A request to upgrade opens a WebSocket, and `Accept: text/event-stream` opens server-sent events. Both take \
                      `after`, `since` and `onGap`. Any other request gets a page of stored events; it takes `after`, `before`, \
@@ -295,8 +341,9 @@ fn nested_calls(limits: &Limits) -> Vec<Call> {
         call(
             POST,
             &below("/subscriptions/{id}/match"),
+            SEEING,
             matching::subscription,
-            one_subscription("matchSubscription", "Tells whether an event would match a stored filter, and why.")
+            of_one("matchSubscription", "Tells whether an event would match a stored filter, and why.")
                 .body(&[(JSON, event_body(&["event"]))])
                 .example(&[json!({"event": demo_event()})])
                 .answers(OK, "The result of the filter that delivers.", schema("SubscriptionMatch"), &[])
@@ -305,15 +352,17 @@ fn nested_calls(limits: &Limits) -> Vec<Call> {
         call(
             GET,
             &below("/subscriptions/{id}/connections"),
+            SEEING,
             connections::list,
-            one_subscription("listConnections", "Lists the connections on this node.")
+            of_one("listConnections", "Lists the connections on this node.")
                 .answers(OK, "The connections.", schema("Connections"), &[]),
         ),
         call(
             GET,
             &below("/subscriptions/{id}/teardown"),
+            SEEING,
             teardown::show,
-            one_subscription("showTeardown", "Shows the state of each node after a delete within the last day.")
+            of_one("showTeardown", "Shows the state of each node after a delete within the last day.")
                 .answers(OK, "The state of each node.", schema("Teardown"), &[])
                 .refuses(&[Kind::NotDeleted]),
         ),
@@ -328,6 +377,7 @@ fn event_calls(limits: &Limits) -> Vec<Call> {
         call(
             POST,
             &below("/events"),
+            PUBLISHING,
             events::publish,
             tagged("publishEvents", "Publishes one event or many.")
                 .description(
@@ -348,6 +398,7 @@ fn event_calls(limits: &Limits) -> Vec<Call> {
         call(
             GET,
             &below("/events"),
+            RECEIVING,
             events::list,
             tagged("listEvents", "Lists published events, oldest first.")
                 .query("type", text(), "Only events of this type.")
@@ -367,6 +418,7 @@ fn event_calls(limits: &Limits) -> Vec<Call> {
         call(
             GET,
             &below("/events/{id}"),
+            RECEIVING,
             events::get,
             tagged("getEvent", "Shows an event.")
                 .extended("x-example-id", json!("1"))
@@ -396,6 +448,7 @@ fn matching_calls() -> Vec<Call> {
     vec![call(
         POST,
         &below("/match"),
+        Need::ANY_SCOPE,
         matching::filter,
         Operation::new(
             "matchFilter",
@@ -413,6 +466,84 @@ fn matching_calls() -> Vec<Call> {
     )]
 }
 
+fn key_calls(limits: &Limits) -> Vec<Call> {
+    let tagged = |id, summary| Operation::new(id, "access", summary).uses_database();
+    let path = below("/keys");
+    let one = below("/keys/{id}");
+    let of_one = |id, summary| tagged(id, summary).with_id(Kind::KeyNotFound);
+    vec![
+        call(
+            GET,
+            &below("/whoami"),
+            Need::Proof,
+            whoami::show,
+            Operation::new("whoAmI", "access", "Shows who the caller is.").answers(
+                OK,
+                "The caller.",
+                schema("Caller"),
+                &[],
+            ),
+        ),
+        call(
+            POST,
+            &path,
+            KEEPING_KEYS,
+            keys::create,
+            tagged("createKey", "Makes an API key, and shows it once.")
+                .description(
+                    "The key has no more than its maker: scopes, limits and the time until it expires, and the maker's tenant, \
+                     policy and claims. Only operators choose another tenant. Not repeatable: no answer with a key is kept.",
+                )
+                .body(&[(JSON, schema("NewKey"))])
+                .example(&[json!({"name": "partner", "scopes": ["events:read"]})])
+                .answers(StatusCode::CREATED, "Made. `key` is shown this once.", schema("MadeKey"), &["Location", "Tidegate-Applied"])
+                .refuses(&[Kind::RefusedByDatabase]),
+        ),
+        call(
+            GET,
+            &path,
+            KEEPING_KEYS,
+            keys::list,
+            tagged("listKeys", "Lists keys in the order of their ids.")
+                .query("limit", integer(1, limits.page_items), "The most items on the page.")
+                .query("cursor", text(), "`nextCursor` of the previous page.")
+                .query("tenant", text(), "Operators: only keys of this tenant.")
+                .answers(OK, "A page.", schema("KeyPage"), &[])
+                .refuses(&[Kind::BadCursor]),
+        ),
+        call(
+            GET,
+            &one,
+            KEEPING_KEYS,
+            keys::get,
+            of_one("getKey", "Shows a key, without its text.").answers(OK, "The key.", schema("Key"), &[]),
+        ),
+        call(
+            Method::PATCH,
+            &one,
+            KEEPING_KEYS,
+            keys::patch,
+            of_one("changeKey", "Changes the name and the limits of a key.")
+                .body(&[("application/merge-patch+json", schema("KeyChange")), (JSON, schema("KeyChange"))])
+                .example(&[json!({"name": "partner"}), json!({"networks": null})])
+                .answers(OK, "Changed.", schema("Key"), &["Tidegate-Applied"])
+                .refuses(&[Kind::RefusedByDatabase]),
+        ),
+        call(
+            Method::DELETE,
+            &one,
+            KEEPING_KEYS,
+            keys::delete,
+            of_one("deleteKey", "Revokes a key. Its sockets end on every node.").answers_with(
+                StatusCode::NO_CONTENT,
+                "Revoked.",
+                &[],
+                &["Tidegate-Applied"],
+            ),
+        ),
+    ]
+}
+
 fn service_calls() -> Vec<Call> {
     let tagged = |id, summary| Operation::new(id, "service", summary);
     let metrics = [(OPENMETRICS_CONTENT_TYPE, text())];
@@ -420,6 +551,7 @@ fn service_calls() -> Vec<Call> {
         call(
             GET,
             &below(""),
+            Need::Nothing,
             service::root,
             tagged("root", "Shows the name, the version and links.").answers(
                 OK,
@@ -431,6 +563,7 @@ fn service_calls() -> Vec<Call> {
         call(
             GET,
             &below("/nodes"),
+            OPERATING,
             nodes::list,
             tagged("listNodes", "Lists the nodes that are alive.")
                 .uses_database()
@@ -439,6 +572,7 @@ fn service_calls() -> Vec<Call> {
         call(
             GET,
             &below("/health"),
+            Need::Anybody,
             service::health,
             tagged("health", "Shows the state of each part, and since when.")
                 .answers(OK, "Healthy.", schema("Health"), &[])
@@ -452,6 +586,7 @@ fn service_calls() -> Vec<Call> {
         call(
             GET,
             &below("/live"),
+            Need::Nothing,
             service::live,
             tagged("live", "Tells whether the process answers.").answers(
                 OK,
@@ -463,6 +598,7 @@ fn service_calls() -> Vec<Call> {
         call(
             GET,
             &below("/ready"),
+            Need::Nothing,
             service::ready,
             tagged(
                 "ready",
@@ -473,6 +609,7 @@ fn service_calls() -> Vec<Call> {
         call(
             GET,
             &below("/openapi.json"),
+            Need::Nothing,
             docs::openapi,
             tagged("description", "Shows this description.").answers(
                 OK,
@@ -484,6 +621,7 @@ fn service_calls() -> Vec<Call> {
         call(
             GET,
             &below("/docs"),
+            Need::Nothing,
             docs::show,
             tagged("docs", "Shows this description as a page.").answers_with(
                 OK,
@@ -495,6 +633,7 @@ fn service_calls() -> Vec<Call> {
         call(
             GET,
             "/metrics",
+            OPERATING,
             service::metrics,
             tagged("metrics", "Shows metrics in the OpenMetrics text format.").answers_with(
                 OK,

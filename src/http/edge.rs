@@ -8,6 +8,7 @@ pub(crate) mod answer;
 pub(crate) mod body;
 mod bounds;
 pub(crate) mod budget;
+pub(crate) mod caller;
 mod client_tasks;
 pub(crate) mod conditional;
 pub(crate) mod cors;
@@ -17,6 +18,7 @@ pub(crate) mod fallbacks;
 pub(crate) mod framing;
 pub(crate) mod hosts;
 pub(crate) mod idempotency;
+pub(crate) mod needs;
 pub(crate) mod observe;
 mod offload;
 pub(crate) mod origin;
@@ -24,14 +26,17 @@ pub(crate) mod page_cursor;
 pub(crate) mod path_id;
 pub(crate) mod paths;
 pub(crate) mod problem;
+mod proof;
 pub(crate) mod query;
 pub(crate) mod read_your_writes;
 mod state;
+mod unknown_keys;
 
 pub(crate) use self::{
     abort::{Abort, Outcome},
     bounds::Bounds,
     client_tasks::ClientTasks,
     description::Description,
+    proof::Proof,
     state::{AppState, Shared},
 };

@@ -46,12 +46,18 @@ pub(crate) fn describe(
             {"name": "subscriptions", "description": "Filters that are stored as documents and last until they are deleted or expire."},
             {"name": "events", "description": "Published and delivered CloudEvents."},
             {"name": "matching", "description": "Dry runs of the filters that deliver."},
+            {"name": "access", "description": "API keys: who may do what."},
             {"name": "service", "description": "This node and the other nodes."},
         ],
         "paths": paths,
         "components": {
             "schemas": schemas::all(limits),
             "headers": headers(),
+            "securitySchemes": {"bearer": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "An API key. Asked for where the service runs with `auth = \"required\"`. `x-scopes` lists the scopes of which a caller needs one. Browsers, which cannot set a header on a WebSocket, offer it as the subprotocol `tidegate.bearer.KEY` beside another one.",
+            }},
         },
     })
 }
@@ -95,6 +101,7 @@ fn headers() -> Value {
             json!({"const": "false"}),
         ),
         "X-Request-Id": header("The request's id in the log: yours if you sent a usable one.", json!({"type": "string"})),
+        "WWW-Authenticate": header("The scheme of credentials, and what is wrong with the one presented (RFC 6750).", json!({"type": "string"})),
         "Allow": header("The methods that the path accepts.", json!({"type": "string"})),
     })
 }

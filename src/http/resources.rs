@@ -6,9 +6,11 @@
 pub(crate) mod connections;
 pub(crate) mod docs;
 pub(crate) mod events;
+pub(crate) mod keys;
 pub(crate) mod landing;
 pub(crate) mod matching;
 pub(crate) mod nodes;
 pub(crate) mod service;
 pub(crate) mod subscriptions;
 pub(crate) mod teardown;
+pub(crate) mod whoami;

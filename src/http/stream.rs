@@ -13,7 +13,7 @@ mod websocket;
 use axum::{body::Body, extract::State, http::Request, response::Response};
 
 use crate::http::{
-    edge::{AppState, path_id::Id, problem::Problem},
+    edge::{AppState, caller::By, path_id::Id, problem::Problem},
     resources::events::matches,
 };
 
@@ -21,13 +21,14 @@ use crate::http::{
 pub(crate) async fn open(
     State(state): State<AppState>,
     Id(id): Id,
+    By(caller): By,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let headers = request.headers();
     if websocket::is_requested(headers) {
-        websocket::open(&state, id, request).await
+        websocket::open(&state, id, caller, request).await
     } else if sse::is_requested(headers) {
-        sse::open(&state, id, request).await
+        sse::open(&state, id, caller, request).await
     } else {
         matches::list(&state, &id, request.uri()).await
     }

@@ -82,7 +82,7 @@ impl Ending {
             Self::Deleted => (4500, "deleted", false, Channel, Replay),
             Self::Expired => (4501, "expired", false, Channel, Replay),
             Self::CredentialExpired => (4510, "credential_expired", false, Session, Queue),
-            Self::Forbidden => (4511, "forbidden", false, Either, Queue),
+            Self::Forbidden => (4511, "forbidden", false, Either, Nothing),
             Self::BadMessage => (4520, "bad_message", false, Session, Nothing),
         }
     }
@@ -107,7 +107,8 @@ impl Ending {
         self.row().3
     }
 
-    /// Whether the client still gets what waits. It does not if it is gone, broke the rules or cannot keep up.
+    /// Whether the client still gets what waits. It does not if it is gone, broke the rules, cannot keep up, or may
+    /// not see it any more.
     pub const fn drains(self) -> bool {
         !matches!(self.row().4, Rest::Nothing)
     }
@@ -214,14 +215,7 @@ mod tests {
         assert_eq!(of(Whose::Either), of_either);
         assert_eq!(of(Whose::Session), of_sessions);
         let drains = Ending::ALL.into_iter().filter(|ending| ending.drains());
-        let expected = [
-            Shutdown,
-            Resync,
-            Deleted,
-            Expired,
-            CredentialExpired,
-            Forbidden,
-        ];
+        let expected = [Shutdown, Resync, Deleted, Expired, CredentialExpired];
         assert_eq!(drains.collect::<Vec<_>>(), expected);
         let waits = Ending::ALL.into_iter().filter(|e| e.waits_for_replay());
         assert_eq!(waits.collect::<Vec<_>>(), [Deleted, Expired]);

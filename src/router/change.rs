@@ -15,6 +15,7 @@ use super::{
     encode::{Encodings, EventEncoder},
 };
 use crate::{
+    access::{Credentials, CredentialsChange},
     budget::ByteBudget,
     position::Position,
     protocol::{Dialect, Frame, GapReason},
@@ -65,16 +66,19 @@ pub(crate) enum FeedChangeKind {
     SubscriptionDeleted(RawDocumentBuf),
     /// The collection of subscriptions was dropped or renamed away.
     AllSubscriptionsDeleted,
+    /// A key, a policy or a revocation was made, changed or deleted.
+    Credentials(CredentialsChange),
     /// The collection of acknowledged positions was dropped or renamed away.
     PositionsLost,
     /// A change could not be carried; events may be missing.
     Missed(GapReason),
 }
 
-/// A consistent load of all subscriptions. It may be newer than the feed's position.
+/// A consistent load of all subscriptions and credentials. It may be newer than the feed's position.
 #[derive(Debug)]
 pub(crate) struct Reload {
     pub subscriptions: Box<Table>,
+    pub credentials: Box<Credentials>,
     /// The position from which the feed goes on.
     pub position: Position,
     /// The reason why changes before that position may have been missed, if they may.

@@ -14,9 +14,9 @@ use super::{
     Attach, AttachError, FeedBatch, FeedChange, FeedChangeKind, FromFeed, Operation, PastChange,
     PastChangeKind, Router, RouterHandle, Settings, Span,
     outbox::{Entry, Receiver, Taken},
-    registry::Caller,
 };
 use crate::{
+    access::Caller,
     config,
     filter::{Limits, fault},
     position::{Cursor, DeploymentId, Position},
@@ -67,7 +67,7 @@ fn wish(handle: &RouterHandle, id: &str, after: Option<Position>) -> (Attach, Re
     let (outbox, receiver) = handle.outbox();
     let attach = Attach {
         id: id.to_owned(),
-        caller: Caller::Anybody,
+        caller: Arc::new(Caller::anybody()),
         outbox,
         dialect: Dialect::Tidegate,
         after: after.map(|position| Cursor {

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Input, Occupancy, PastBatch, Settings,
+    Input, Occupancy, PastBatch, Settings, SharedCredentials,
     outbox::{self, Receiver},
     outbox_bounds,
     registry::SessionKey,
@@ -74,6 +74,7 @@ pub(crate) struct RouterHandle {
     applied: watch::Receiver<Applied>,
     expiring: watch::Receiver<Option<DateTime>>,
     occupied: watch::Receiver<Occupancy>,
+    credentials: SharedCredentials,
     deployment: DeploymentId,
     bounds: outbox::Bounds,
     /// The longest wait for an answer.
@@ -86,6 +87,7 @@ impl RouterHandle {
         applied: watch::Receiver<Applied>,
         expiring: watch::Receiver<Option<DateTime>>,
         occupied: watch::Receiver<Occupancy>,
+        credentials: SharedCredentials,
         settings: &Settings,
     ) -> Self {
         Self {
@@ -93,6 +95,7 @@ impl RouterHandle {
             applied,
             expiring,
             occupied,
+            credentials,
             deployment: settings.deployment,
             bounds: outbox_bounds(&settings.socket),
             patience: settings.limits.router_timeout,
@@ -102,6 +105,11 @@ impl RouterHandle {
     /// Returns the deployment that cursors name.
     pub(crate) fn deployment(&self) -> DeploymentId {
         self.deployment
+    }
+
+    /// Returns the credentials as the router has applied them.
+    pub(crate) fn credentials(&self) -> &SharedCredentials {
+        &self.credentials
     }
 
     /// Returns the router's progress.
@@ -264,8 +272,9 @@ impl RouterHandle {
 mod tests {
     use super::*;
     use crate::{
+        access::Caller,
         config,
-        router::{Attach, AttachError, registry::Caller},
+        router::{Attach, AttachError},
     };
 
     fn time(increment: u32) -> Timestamp {
@@ -290,11 +299,18 @@ mod tests {
             let (_applied, watching) = watch::channel(Applied::default());
             let (_, expiring) = watch::channel(None);
             let (_, occupied) = watch::channel(Occupancy::default());
-            let handle = RouterHandle::new(inputs, watching, expiring, occupied, &settings());
+            let handle = RouterHandle::new(
+                inputs,
+                watching,
+                expiring,
+                occupied,
+                SharedCredentials::default(),
+                &settings(),
+            );
             let (outbox, _receiver) = handle.outbox();
             let attach = Attach {
                 id: String::new(),
-                caller: Caller::Anybody,
+                caller: Arc::new(Caller::anybody()),
                 outbox,
                 dialect: Dialect::Tidegate,
                 after: None,
@@ -331,7 +347,14 @@ mod tests {
         });
         let (_, expiring) = watch::channel(None);
         let (_, occupied) = watch::channel(Occupancy::default());
-        let handle = RouterHandle::new(inputs, watching, expiring, occupied, &settings());
+        let handle = RouterHandle::new(
+            inputs,
+            watching,
+            expiring,
+            occupied,
+            SharedCredentials::default(),
+            &settings(),
+        );
         let applied = handle.applied(time, Duration::ZERO).await;
         assert_eq!(applied, expected, "{position:?} {time}");
     }

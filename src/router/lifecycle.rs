@@ -24,6 +24,7 @@ impl Router {
         let before = self.position;
         self.position = self.position.max(reload.position);
         self.loaded_at = self.position;
+        self.replace_credentials(*reload.credentials);
         let when = When::Before(DateTime::now());
         let missed = reload.missed.map(|reason| (reason, before));
         self.replace_all(*reload.subscriptions, when, missed).await;

@@ -7,6 +7,7 @@
 //! channel's frames, and leaves the other channels alone, unless the session [closes with it](Closes). An ended
 //! channel is not closed yet: [`Closed`] tells when it is. Pure: no I/O.
 
+mod by_credential;
 mod channel;
 mod session;
 #[cfg(test)]
@@ -14,11 +15,14 @@ mod tests;
 
 use std::{collections::HashMap, hash::Hash};
 
+use bson::DateTime;
+
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::by_credential::ByCredential;
 pub(crate) use self::{
     channel::{ChannelEntry, ChannelKey, NewChannel, Phase, ends_on_gap},
-    session::{Caller, Closes, NewSession, SessionEntry, SessionKey},
+    session::{Closes, NewSession, SessionEntry, SessionKey},
 };
 use super::{
     counters::ConnectionCounters,
@@ -68,6 +72,7 @@ pub(super) struct Holder {
 pub(crate) struct Registry<S> {
     sessions: HashMap<SessionKey, Box<SessionEntry<S>>>,
     by_subscription: HashMap<S, Vec<ChannelEntry>>,
+    by_credential: ByCredential,
     counters: ConnectionCounters,
     channel_counters: ConnectionCounters,
     /// Bytes of all copies of subscriptions that catching-up channels hold.
@@ -80,6 +85,7 @@ impl<S> Default for Registry<S> {
         Self {
             sessions: HashMap::new(),
             by_subscription: HashMap::new(),
+            by_credential: ByCredential::default(),
             counters: ConnectionCounters::default(),
             channel_counters: ConnectionCounters::default(),
             copied_bytes: 0,
@@ -93,6 +99,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     pub(crate) fn open_session(&mut self, new: NewSession) -> SessionKey {
         let key = SessionKey(self.next_session);
         self.next_session += 1;
+        self.by_credential.insert(key, &new.caller);
         self.sessions.insert(key, Box::new(SessionEntry::new(new)));
         self.counters.open();
         key
@@ -155,8 +162,43 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         let Some(session) = self.sessions.remove(&key) else {
             return false;
         };
+        self.by_credential.remove(key, &session.new.caller);
         self.finish(&session, ending, position);
         true
+    }
+
+    /// Returns the sessions that hang on a key.
+    pub(crate) fn sessions_of_key(&self, id: &str) -> Vec<SessionKey> {
+        self.by_credential.of_key(id)
+    }
+
+    /// Returns the sessions that hang on any credential.
+    pub(crate) fn sessions_with_credentials(&self) -> Vec<SessionKey> {
+        self.by_credential.all()
+    }
+
+    /// Sets the end of an open session's credential.
+    pub(crate) fn credential_ends(&mut self, key: SessionKey, end: Option<DateTime>) {
+        if self.sessions.contains_key(&key) {
+            self.by_credential.ends_at(key, end);
+        }
+    }
+
+    /// Returns the time at which the first credential of a session ends.
+    pub(crate) fn next_credential_end(&self) -> Option<DateTime> {
+        self.by_credential.next_end()
+    }
+
+    /// Ends the sessions whose credentials have ended at a time. Returns how many.
+    pub(crate) fn end_expired(&mut self, now: DateTime, position: Position) -> usize {
+        let mut ended = 0;
+        while let Some(key) = self.by_credential.ended_by(now) {
+            ended += 1;
+            if !self.end_session(key, Ending::CredentialExpired, position) {
+                self.by_credential.ends_at(key, None);
+            }
+        }
+        ended
     }
 
     /// Ends a channel, and the session with it if that closes with its channel. False if it had ended before.

@@ -9,7 +9,8 @@
 //! - every later change goes to the outbox, which keeps it for the channel until the session has delivered the answer.
 //!
 //! That is why there is neither a gap nor a repeat between the past and live. The session's half is
-//! `Replay::end_of_stretch`: it looks through the answer to its end, and only then lets the outbox have its turn.
+//! `Replay::end_of_stretch`, at the end of an answer that it has looked through; only then does `catch_up` let the outbox
+//! have its turn.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,12 +21,12 @@ use super::{
     handle::{Busy, RouterHandle},
     outbox,
     registry::{
-        Caller, ChannelEntry, ChannelKey, Closed, Closes, NewChannel, NewSession, Phase,
-        ends_on_gap,
+        ChannelEntry, ChannelKey, Closed, Closes, NewChannel, NewSession, Phase, ends_on_gap,
     },
     table::Slot,
 };
 use crate::{
+    access::{Caller, Refusal},
     position::{Cursor, Position},
     protocol::{Dialect, Ending, GapReason},
     subscription::Subscription,
@@ -36,7 +37,7 @@ use crate::{
 pub(crate) struct Attach {
     /// The id of the subscription.
     pub id: String,
-    pub caller: Caller,
+    pub caller: Arc<Caller>,
     pub outbox: outbox::Sender,
     pub dialect: Dialect,
     /// The client has seen everything up to here.
@@ -57,6 +58,9 @@ pub(crate) enum AttachError {
     /// The router does not know the subscription.
     #[error("there is no such subscription")]
     Unknown,
+    /// The caller's credential does not stand any more.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// This node has as many connections as it may.
     #[error("this node has as many connections as it may have")]
     NodeFull,
@@ -96,6 +100,8 @@ pub(crate) struct Attached {
     /// The point at which the subscription was made, as the router saw it.
     pub since: Position,
     pub start: DeliveryStart,
+    /// True if the caller may move the acknowledged position.
+    pub may_ack: bool,
 }
 
 /// The starting point of delivery.
@@ -180,6 +186,14 @@ impl Router {
             .subscriptions
             .slot(&attach.id)
             .ok_or(AttachError::Unknown)?;
+        let entry = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
+        let document = &entry.subscription.document;
+        if !attach.caller.sight().sees(&attach.id, document) {
+            return Err(AttachError::Unknown);
+        }
+        let may_ack = attach.caller.reach().sees(&attach.id, document);
+        // In this task, so that nothing is revoked between the judgement and the registration.
+        self.credentials.judge(&attach.caller)?;
         let limits = &self.settings.limits;
         if self.stopping {
             return Err(AttachError::Stopping);
@@ -237,6 +251,7 @@ impl Router {
         }
         let subscription = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
         Ok(Attached {
+            may_ack,
             key,
             id,
             subscription: subscription.subscription.clone(),

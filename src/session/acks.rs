@@ -27,6 +27,8 @@ pub(super) struct Acks {
     /// A position that the writer of positions was too busy to hear of.
     untold: Option<Position>,
     told_any: bool,
+    /// True if the caller may move the position of the subscription; a mere reader may not.
+    allowed: bool,
 }
 
 /// An acknowledgement of something that was not sent.
@@ -45,7 +47,14 @@ impl Acks {
             acknowledged: Position::START,
             untold: None,
             told_any: false,
+            allowed: true,
         }
+    }
+
+    /// Sets whether the caller may move the position.
+    pub(super) fn allowed(mut self, allowed: bool) -> Self {
+        self.allowed = allowed;
+        self
     }
 
     /// Delivery began behind this position.
@@ -65,6 +74,9 @@ impl Acks {
     pub(super) fn take(&mut self, context: &NodeContext, cursor: Cursor, applied: Position) {
         if cursor.deployment != context.router.deployment() {
             return context.metrics.positions.ack_ignored("other_deployment");
+        }
+        if !self.allowed {
+            return context.metrics.positions.ack_ignored("forbidden");
         }
         match self.acknowledge(cursor.position, applied) {
             Ok(at) => {
@@ -92,7 +104,7 @@ impl Acks {
 
     /// Moves the position with the feed, which has come to `applied`, if everything that was sent is acknowledged.
     pub(super) fn advance(&mut self, context: &NodeContext, applied: Position) {
-        if self.is_caught_up() {
+        if self.allowed && self.is_caught_up() {
             self.tell(context, applied);
         }
     }

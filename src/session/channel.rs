@@ -55,7 +55,9 @@ impl Channel {
     /// Returns a channel as the router has attached it. `resumed` says whether delivery begins at the acknowledged
     /// position.
     pub(super) fn new(incarnation: Incarnation, attached: &Attached, resumed: bool) -> Self {
-        Self::at(attached.key.id, incarnation, attached.start.from, resumed)
+        let mut channel = Self::at(attached.key.id, incarnation, attached.start.from, resumed);
+        channel.acks = channel.acks.allowed(attached.may_ack);
+        channel
     }
 
     pub(super) fn at(

@@ -16,7 +16,7 @@ use crate::{
     router::{
         Attach, AttachError, Incarnation,
         outbox::Receiver,
-        registry::{AliveGuard, Caller, Closed},
+        registry::{AliveGuard, Closed},
     },
     store::StoreError,
 };
@@ -45,7 +45,7 @@ pub(super) async fn open(
     let subscription = request.subscription.clone();
     let attach = Attach {
         id: request.subscription,
-        caller: Caller::Anybody,
+        caller: request.caller,
         outbox: sender,
         dialect: request.dialect,
         after,

@@ -6,6 +6,7 @@
 pub(super) mod document_limits;
 pub(super) mod events;
 pub(super) mod idempotency;
+pub(super) mod keys;
 pub(super) mod nodes;
 pub(super) mod positions;
 pub(super) mod receipts;

@@ -2,6 +2,7 @@
 //!
 //! Names begin with `tidegate_`. No label has unbounded values. `docs/monitoring.md` lists all of them.
 
+mod access;
 mod bytes;
 mod delivery;
 mod feed;
@@ -26,6 +27,7 @@ use prometheus_client::{
 
 pub(crate) use self::http::Level;
 use self::{
+    access::AccessMetrics,
     delivery::DeliveryMetrics,
     feed::FeedMetrics,
     figures::{Figures, FiguresCollector},
@@ -45,6 +47,7 @@ pub(crate) const OPENMETRICS_CONTENT_TYPE: &str =
 pub(crate) struct Metrics {
     registry: Registry,
     figures: Arc<Mutex<Figures>>,
+    pub(crate) access: AccessMetrics,
     pub(crate) delivery: DeliveryMetrics,
     pub(crate) feed: FeedMetrics,
     pub(crate) http: HttpMetrics,
@@ -62,6 +65,7 @@ impl Default for Metrics {
         registry.register_collector(Box::new(collector));
         Self {
             figures,
+            access: AccessMetrics::register(&mut registry),
             delivery: DeliveryMetrics::register(&mut registry),
             feed: FeedMetrics::register(&mut registry),
             http: HttpMetrics::register(&mut registry),
@@ -165,6 +169,8 @@ mod tests {
         metrics.http.client_task_panicked("socket");
         metrics.http.held("bodies");
         metrics.http.held_refused("bodies", "overloaded");
+        metrics.access.judged("key", "ok");
+        metrics.access.stored("key", 1);
         let shown = metrics.encode();
         let types = shown
             .lines()

@@ -8,6 +8,9 @@ use tokio::sync::OnceCell;
 
 use super::{Answer, request, send, support::Service};
 
+/// The id of a stored key.
+const KEY: &str = "key_demo";
+
 /// The headers that are described where they can occur.
 const DESCRIBED_HEADERS: [&str; 5] = [
     "etag",
@@ -212,6 +215,9 @@ async fn messages_are_as_described() {
 #[tokio::test]
 async fn statuses_are_sorted_and_bodies_have_examples_that_are_taken() {
     let service = Service::start().await;
+    let key = bson::doc! {"_id": KEY, "scopes": []};
+    let keys = service.database.collection("keys");
+    keys.insert_one(key).await.unwrap();
     let description = service.get("/openapi.json").await;
     for (path, method, call) in operations(&description) {
         let statuses: Vec<_> = call["responses"].as_object().unwrap().keys().collect();
@@ -222,10 +228,10 @@ async fn statuses_are_sorted_and_bodies_have_examples_that_are_taken() {
             let what = format!("{method} {path} {kind}: {example}");
             assert_shape(&description, &typed["schema"], example, &what);
             // The second event of one id is a duplicate, and as good.
-            let id = if path.ends_with("/match") {
-                "large"
-            } else {
-                "demo"
+            let id = match path {
+                "/api/v1/keys/{id}" => KEY,
+                path if path.ends_with("/match") => "large",
+                _ => "demo",
             };
             let path = path.replace("{id}", id);
             let put = service.send("PUT", "/subscriptions/large", Some(json!({"filter": {}})));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{budget::Budget, offload::ConcurrencyLimit};
+use super::{budget::Budget, offload::ConcurrencyLimit, unknown_keys::UnknownKeys};
 use crate::{config::Limits, telemetry::Metrics};
 
 /// Pages that are read at once where no search is needed.
@@ -23,6 +23,8 @@ pub(crate) struct Bounds {
     pub(crate) searching: ConcurrencyLimit,
     /// Pages that an index gives, read at once: each holds a reply of the server for a moment.
     pub(crate) paging: ConcurrencyLimit,
+    /// Questions after keys that this node does not know.
+    pub(crate) unknown_keys: Arc<UnknownKeys>,
 }
 
 impl Bounds {
@@ -35,6 +37,7 @@ impl Bounds {
             filtering: ConcurrencyLimit::new(limits.filterings, "filters"),
             searching: ConcurrencyLimit::new(limits.searches, "searches of events"),
             paging: ConcurrencyLimit::new(CONCURRENT_PAGES, "pages"),
+            unknown_keys: Arc::default(),
         }
     }
 }

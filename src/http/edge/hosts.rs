@@ -38,7 +38,9 @@ impl Hosts {
     /// Returns the names of a node with these settings.
     pub(crate) fn new(config: &Config) -> Self {
         // With credentials, a name alone would not help an attacker.
-        let Auth::None = config.auth;
+        if config.auth == Auth::Required {
+            return Self(None);
+        }
         let listen = config.listen.ip();
         if !listen.is_loopback() && config.hosts.is_empty() {
             return Self(None);

@@ -2,7 +2,7 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use super::{bounds::Bounds, client_tasks::ClientTasks, description::Description};
+use super::{bounds::Bounds, client_tasks::ClientTasks, description::Description, proof::Proof};
 use crate::{
     config::{Limits, Socket},
     filter,
@@ -37,6 +37,8 @@ impl Deref for AppState {
 pub(crate) struct Shared {
     pub store: Store,
     pub health: Health,
+    /// The proof that callers have to give.
+    pub proof: Proof,
     /// The router, the settings and the metrics, which sessions share.
     pub context: Arc<NodeContext>,
     /// This node's record of the deletes that it applied.

@@ -8,7 +8,10 @@
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use crate::http::edge::problem::{Kind, PROBLEM_JSON};
+use crate::http::edge::{
+    needs::Need,
+    problem::{Kind, PROBLEM_JSON},
+};
 
 /// The refusals that any call may give.
 const ANYWHERE: [Kind; 11] = [
@@ -64,6 +67,31 @@ impl Operation {
             answers: Map::new(),
             problems: ANYWHERE.to_vec(),
             extensions: Map::new(),
+        }
+    }
+
+    /// Adds the need of the call: the scopes of which a caller must have one, and the refusals of others.
+    pub(crate) fn needs(mut self, need: Need) -> Self {
+        let bearer = json!({"bearer": []});
+        let security = match need {
+            Need::Nothing => json!([]),
+            Need::Anybody => json!([{}, bearer]),
+            Need::Proof | Need::AnyOf(_) | Need::UnderPolicy(_) => json!([bearer]),
+        };
+        self.extensions.insert("security".to_owned(), security);
+        let scopes: Vec<_> = need.scopes().iter().map(|scope| scope.as_str()).collect();
+        if !scopes.is_empty() {
+            self.extensions.insert("x-scopes".to_owned(), json!(scopes));
+        }
+        match need {
+            Need::Nothing => self,
+            Need::Anybody | Need::Proof => self.refuses(&[Kind::Unauthenticated]),
+            Need::AnyOf(_) => self.refuses(&[Kind::Unauthenticated, Kind::Forbidden]),
+            Need::UnderPolicy(_) => self.refuses(&[
+                Kind::Unauthenticated,
+                Kind::Forbidden,
+                Kind::PolicyUnsatisfied,
+            ]),
         }
     }
 
@@ -256,6 +284,7 @@ fn headers_of(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::IdempotencyKeyInUse => &["Retry-After"],
         Kind::MethodNotAllowed => &["Allow"],
+        Kind::Unauthenticated | Kind::Forbidden => &["WWW-Authenticate"],
         _ if kind.status() == StatusCode::SERVICE_UNAVAILABLE => &["Retry-After"],
         _ => &[],
     }

@@ -5,6 +5,8 @@
     reason = "a schema is made where it is used, and belongs to where it goes"
 )]
 
+mod access;
+
 use serde_json::{Map, Value, json};
 
 use super::{messages, operation::schema};
@@ -27,6 +29,7 @@ pub(super) fn all(limits: &Limits) -> Value {
         .chain(subscriptions())
         .chain(events())
         .chain(service())
+        .chain(access::all())
         .chain(messages::all());
     for (name, schema) in named {
         all.insert(name.to_owned(), schema);
@@ -416,14 +419,20 @@ fn service() -> Vec<(&'static str, Value)> {
         ),
         (
             "Health",
-            exactly(
-                "The state of each part, and since when.",
-                json!({
-                    "status": {"enum": ["up", "down"]},
-                    "detail": {"type": ["string", "null"]},
-                    "parts": exactly("", parts.into()),
-                }),
-            ),
+            json!({
+                "description": "The state of this node. Callers with the scope `metrics` see each part, and since when.",
+                "anyOf": [
+                    exactly("", json!({"status": {"enum": ["up", "down"]}})),
+                    exactly(
+                        "",
+                        json!({
+                            "status": {"enum": ["up", "down"]},
+                            "detail": {"type": ["string", "null"]},
+                            "parts": exactly("", parts.into()),
+                        }),
+                    ),
+                ],
+            }),
         ),
         (
             "Up",

@@ -2,14 +2,16 @@
 
 use axum::{
     extract::State,
-    http::{HeaderValue, StatusCode, Uri, header},
+    http::{Extensions, HeaderValue, StatusCode, Uri, header},
     response::Response,
 };
 use serde_json::json;
 
 use crate::{
+    access::Scope,
     http::edge::{
         AppState, answer,
+        caller::By,
         paths::BASE,
         problem::{Kind, Problem},
         query::Query,
@@ -32,6 +34,7 @@ pub(crate) async fn root(uri: Uri) -> Result<Response, Problem> {
             "nodes": link("nodes"),
             "description": link("openapi.json"),
             "docs": link("docs"),
+            "whoami": link("whoami"),
             "health": link("health"),
             "live": link("live"),
             "ready": link("ready"),
@@ -41,17 +44,23 @@ pub(crate) async fn root(uri: Uri) -> Result<Response, Problem> {
     Ok(answer::json(StatusCode::OK, document.to_string()))
 }
 
-/// `GET /health`: the state of each part and its time. 503 if this node is unhealthy.
-pub(crate) async fn health(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
+/// `GET /health`: the state of each part and its time, for those who may know. 503 if this node is unhealthy.
+pub(crate) async fn health(
+    State(state): State<AppState>,
+    extensions: Extensions,
+    uri: Uri,
+) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
     let status = match state.health.ready() {
         Ok(()) => StatusCode::OK,
         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
-    Ok(uncached(answer::json(
-        status,
-        state.health.to_json().to_string(),
-    )))
+    let mut document = state.health.to_json();
+    let caller = extensions.get::<By>();
+    if !caller.is_some_and(|By(caller)| caller.may(Scope::Metrics)) {
+        document = json!({"status": document["status"]});
+    }
+    Ok(uncached(answer::json(status, document.to_string())))
 }
 
 /// `GET /live`: the process answers.

@@ -16,14 +16,6 @@ mod patch;
 mod put;
 mod write;
 
-use axum::routing::{self, MethodRouter};
-
 pub(crate) use self::{
     batch::batch, create::create, delete::delete, get::get, list::list, patch::patch, put::put,
 };
-use crate::http::edge::AppState;
-
-/// Returns the calls on one subscription.
-pub(crate) fn one() -> MethodRouter<AppState> {
-    routing::get(get).put(put).patch(patch).delete(delete)
-}

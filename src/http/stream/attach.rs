@@ -8,10 +8,11 @@ use tracing::Instrument as _;
 
 use super::resume::{self, StartField};
 use crate::{
+    access::Caller,
     carrier::Carrier,
     extjson::read_time,
     http::edge::{
-        AppState,
+        AppState, caller,
         problem::{Kind, Problem},
         query::{self, Query},
     },
@@ -37,6 +38,7 @@ pub(super) struct AttachRequest {
 pub(super) fn read_request(
     state: &AppState,
     id: String,
+    caller: Arc<Caller>,
     dialect: Dialect,
     request: &Request<Body>,
 ) -> Result<AttachRequest, Problem> {
@@ -54,6 +56,7 @@ pub(super) fn read_request(
     }
     let session = SessionRequest {
         subscription: id,
+        caller,
         dialect,
         after,
         close_on_gap: close_on_gap(&query)?,
@@ -83,6 +86,7 @@ pub(super) async fn attach(
     match taken.await.unwrap_or(Err(AttachError::Stopping)) {
         Ok(()) => Ok(()),
         Err(AttachError::Unknown) => Err(Problem::no_subscription(&id)),
+        Err(AttachError::Refused(refusal)) => Err(caller::refused(refusal)),
         Err(error @ AttachError::Unavailable) => {
             Err(Problem::new(Kind::DatabaseUnavailable, error.to_string()))
         }

@@ -12,6 +12,7 @@ use axum::{
 
 use super::attach;
 use crate::{
+    access::Caller,
     carrier::{Carrier, TcpGauge, event_stream},
     http::edge::{
         AppState, accept, origin,
@@ -32,9 +33,10 @@ pub(crate) fn is_requested(headers: &HeaderMap) -> bool {
 pub(crate) async fn open(
     state: &AppState,
     id: String,
+    caller: Arc<Caller>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let attach_request = attach::read_request(state, id, Dialect::Sse, &request)?;
+    let attach_request = attach::read_request(state, id, caller, Dialect::Sse, &request)?;
     origin::check(request.extensions())?;
     let gauge = request.extensions().get::<Arc<TcpGauge>>().cloned();
     let gauge = gauge.ok_or_else(|| {

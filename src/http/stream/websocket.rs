@@ -16,6 +16,7 @@ use tungstenite::handshake::server::create_response_with_body;
 
 use super::attach;
 use crate::{
+    access::Caller,
     carrier::{Carrier, GaugedTcp, TcpGauge, Upgraded},
     http::edge::{
         AppState,
@@ -53,11 +54,12 @@ fn lists(headers: &HeaderMap, name: &HeaderName, member: &str) -> bool {
 pub(crate) async fn open(
     state: &AppState,
     id: String,
+    caller: Arc<Caller>,
     mut request: Request<Body>,
 ) -> Result<Response, Problem> {
     let dialect = choose_dialect(request.headers());
-    let attach_request =
-        attach::read_request(state, id, dialect.unwrap_or(Dialect::Tidegate), &request)?;
+    let asked = dialect.unwrap_or(Dialect::Tidegate);
+    let attach_request = attach::read_request(state, id, caller, asked, &request)?;
     let mut response = handshake(&request)?;
     origin::check(request.extensions())?;
     ensure_visible(state, &attach_request.session.subscription).await?;

@@ -1,10 +1,11 @@
 //! A session, as the registry keeps it.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use smallvec::SmallVec;
 
 use crate::{
+    access::Caller,
     protocol::{ChannelId, Dialect},
     router::outbox::Sender,
 };
@@ -12,12 +13,6 @@ use crate::{
 /// Names a session on this node. Never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct SessionKey(pub(super) u64);
-
-/// The client behind a session. Nobody has to prove anything yet (`auth = "none"`), so there is one kind of caller.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Caller {
-    Anybody,
-}
 
 /// The rule by which a session ends besides its own endings.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -40,7 +35,7 @@ pub(crate) enum Closes {
 pub(crate) struct NewSession {
     /// The id that clients and operators know.
     pub id: Box<str>,
-    pub caller: Caller,
+    pub caller: Arc<Caller>,
     pub outbox: Sender,
     pub dialect: Dialect,
     /// The client's address, for operators.
@@ -117,7 +112,7 @@ impl NewSession {
     pub(crate) fn on(outbox: Sender) -> Self {
         Self {
             id: Box::default(),
-            caller: Caller::Anybody,
+            caller: Arc::new(Caller::anybody()),
             outbox,
             dialect: Dialect::Tidegate,
             remote: Box::default(),

@@ -102,31 +102,38 @@ impl Store {
     /// Reads one subscription as the primary has it now. A majority may not have it yet, and may never get it.
     pub async fn find_subscription_newest(&self, id: &str) -> Result<Read, StoreError> {
         let session = self.session().await?;
-        self.find_one_in(session, by_id(id), ReadConcern::local())
+        let subscriptions = self.subscriptions();
+        self.find_one_in(&subscriptions, session, by_id(id), ReadConcern::local())
             .await
     }
 
     /// Reads one document by its `_id`, whatever type that has.
-    pub async fn find_stored(&self, key: &DocumentKey) -> Result<Read, StoreError> {
+    pub async fn find_stored(
+        &self,
+        collection: &str,
+        key: &DocumentKey,
+    ) -> Result<Read, StoreError> {
         let by_key = doc! {"_id": {"$eq": key.to_bson().unwrap_or(Bson::Null)}};
+        let collection = self.database().collection(collection);
         let session = self.session().await?;
-        self.find_one_in(session, by_key, ReadConcern::majority())
+        self.find_one_in(&collection, session, by_key, ReadConcern::majority())
             .await
     }
 
     async fn find_in(&self, session: ClientSession, id: &str) -> Result<Read, StoreError> {
-        self.find_one_in(session, by_id(id), ReadConcern::majority())
+        let subscriptions = self.subscriptions();
+        self.find_one_in(&subscriptions, session, by_id(id), ReadConcern::majority())
             .await
     }
 
     async fn find_one_in(
         &self,
+        collection: &Collection<RawDocumentBuf>,
         mut session: ClientSession,
         filter: Document,
         concern: ReadConcern,
     ) -> Result<Read, StoreError> {
-        let subscriptions = self.subscriptions();
-        let find = subscriptions
+        let find = collection
             .find_one(filter)
             .sort(STRINGS_FIRST.clone())
             .read_concern(concern)

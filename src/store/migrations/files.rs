@@ -29,6 +29,7 @@ pub(super) const FILES: &[Migration] = &[
     file!("0002_events"),
     file!("0003_service"),
     file!("0004_positions"),
+    file!("0005_access"),
 ];
 
 impl Migration {

@@ -18,6 +18,8 @@ label!(Operation { operation });
 label!(Collection { collection });
 label!(Of { of });
 label!(OfAndReason { of, reason });
+label!(Kind { kind });
+label!(KindAndOutcome { kind, outcome });
 
 /// Labels of `http_requests_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -15,12 +15,18 @@ pub(crate) enum Kind {
     BadHeader,
     /// A page's or a stream's cursor was not issued here.
     BadCursor,
+    /// The request presents no credential where one is needed, or one that does not stand.
+    Unauthenticated,
     /// The caller may not do this.
     Forbidden,
+    /// The caller lacks a claim that its policy needs, or has no policy.
+    PolicyUnsatisfied,
     /// No call has this path.
     NotFound,
     /// No subscription with this id.
     SubscriptionNotFound,
+    /// No key with this id.
+    KeyNotFound,
     /// No event with this id.
     EventNotFound,
     /// The path exists, the method does not.
@@ -77,15 +83,18 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 37] = [
         Self::MalformedRequest,
         Self::MalformedJson,
         Self::BadParameter,
         Self::BadHeader,
         Self::BadCursor,
+        Self::Unauthenticated,
         Self::Forbidden,
+        Self::PolicyUnsatisfied,
         Self::NotFound,
         Self::SubscriptionNotFound,
+        Self::KeyNotFound,
         Self::EventNotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -122,13 +131,20 @@ impl Kind {
             Self::BadParameter => (400, "bad-parameter", "A query parameter cannot be used"),
             Self::BadHeader => (400, "bad-header", "A header cannot be read"),
             Self::BadCursor => (400, "bad-cursor", "The cursor was not issued here"),
+            Self::Unauthenticated => (401, "unauthenticated", "A valid credential is needed"),
             Self::Forbidden => (403, "forbidden", "This is not allowed"),
+            Self::PolicyUnsatisfied => (
+                403,
+                "policy-unsatisfied",
+                "The credential does not have what its policy needs",
+            ),
             Self::NotFound => (404, "not-found", "There is nothing at this path"),
             Self::SubscriptionNotFound => (
                 404,
                 "subscription-not-found",
                 "There is no such subscription",
             ),
+            Self::KeyNotFound => (404, "key-not-found", "There is no such key"),
             Self::EventNotFound => (404, "event-not-found", "There is no such event"),
             Self::MethodNotAllowed => (
                 405,

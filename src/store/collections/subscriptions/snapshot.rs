@@ -1,13 +1,16 @@
-//! A snapshot of all subscriptions at one point in time.
+//! A snapshot of all subscriptions and credentials at one point in time.
 
 use std::time::Duration;
 
-use bson::{RawBsonRef, RawDocument, Timestamp, doc};
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt as _;
-use mongodb::{options::ReadConcern, raw_batch_cursor::RawBatch};
+use mongodb::{ClientSession, options::ReadConcern, raw_batch_cursor::RawBatch};
 use tokio::sync::mpsc;
 
-use crate::store::{Store, StoreError};
+use crate::{
+    access::{CredentialKind, Credentials, CredentialsChange},
+    store::{SUBSCRIPTIONS, Store, StoreError},
+};
 
 /// Attempts at a snapshot, each at a newer time, before the caller gets the error.
 const ATTEMPTS: u32 = 5;
@@ -44,9 +47,17 @@ impl Store {
         &self,
         mut start: impl FnMut() -> mpsc::Sender<SubscriptionBatch>,
     ) -> Result<Timestamp, StoreError> {
+        self.load(|_| start()).await
+    }
+
+    /// Does the same, and gives `start` all credentials of that time, which come before the subscriptions.
+    pub(crate) async fn load(
+        &self,
+        mut start: impl FnMut(Credentials) -> mpsc::Sender<SubscriptionBatch>,
+    ) -> Result<Timestamp, StoreError> {
         let mut attempt = 1;
         loop {
-            match self.read_snapshot(start()).await {
+            match self.read_snapshot(&mut start).await {
                 Err(error) if error.is_snapshot_lost() && attempt < ATTEMPTS => {
                     tracing::info!(attempt, %error, "reading the subscriptions again at a newer time");
                     attempt += 1;
@@ -59,26 +70,65 @@ impl Store {
 
     async fn read_snapshot(
         &self,
-        to: mpsc::Sender<SubscriptionBatch>,
+        start: &mut impl FnMut(Credentials) -> mpsc::Sender<SubscriptionBatch>,
     ) -> Result<Timestamp, StoreError> {
         // Ask for the time, rather than taking it from the answer: that has none if the collection is
         // missing. A collection that is missing now had nothing at this time.
         let time = self.ping().await?;
         let session = self.client().start_session().snapshot(true);
         let mut session = self.with_deadline(session.snapshot_time(time)).await?;
-        let subscriptions = self.subscriptions();
+        let mut credentials = Credentials::default();
+        for kind in CredentialKind::ALL {
+            let taker = Taker::Credentials(kind, &mut credentials);
+            self.read_all(kind.collection(), &mut session, taker)
+                .await?;
+        }
+        let to = start(credentials);
+        self.read_all(SUBSCRIPTIONS, &mut session, Taker::Subscriptions(&to))
+            .await?;
+        Ok(time)
+    }
+
+    /// Reads all documents of a collection at the session's time, batch by batch.
+    async fn read_all(
+        &self,
+        collection: &str,
+        session: &mut ClientSession,
+        mut taker: Taker<'_>,
+    ) -> Result<(), StoreError> {
+        let collection = self.database().collection::<RawDocumentBuf>(collection);
         // The client's own concern (majority) would override the session's.
-        let find = subscriptions
+        let find = collection
             .find(doc! {})
             .batch_size(BATCH_DOCUMENTS)
             .read_concern(ReadConcern::snapshot())
-            .session(&mut session);
+            .session(&mut *session);
         let mut cursor = self.with_deadline(find.batch()).await?;
-        let mut batches = cursor.stream(&mut session);
+        let mut batches = cursor.stream(session);
         while let Some(batch) = self.with_deadline(batches.try_next()).await? {
-            let sent = to.send(SubscriptionBatch(batch)).await;
-            sent.map_err(|_| StoreError::Unexpected("nobody receives the subscriptions"))?;
+            taker.take(SubscriptionBatch(batch)).await?;
         }
-        Ok(time)
+        Ok(())
+    }
+}
+
+/// The receiver of the documents of a collection.
+enum Taker<'a> {
+    Subscriptions(&'a mpsc::Sender<SubscriptionBatch>),
+    Credentials(CredentialKind, &'a mut Credentials),
+}
+
+impl Taker<'_> {
+    async fn take(&mut self, batch: SubscriptionBatch) -> Result<(), StoreError> {
+        match self {
+            Self::Subscriptions(to) => {
+                let sent = to.send(batch).await;
+                sent.map_err(|_| StoreError::Unexpected("nobody receives the subscriptions"))
+            }
+            Self::Credentials(kind, credentials) => batch.each(|document| {
+                let stored = CredentialsChange::Stored(*kind, document.to_owned());
+                credentials.apply(&stored);
+            }),
+        }
     }
 }

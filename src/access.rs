@@ -1,0 +1,36 @@
+//! Rights: callers, what proves them, and what takes that proof away.
+//!
+//! Keys, policies and revocations are documents. The feed carries them, and the router applies them in the order of
+//! everything else, into [`Credentials`]. One question decides there, for a request, for an attach and for a session
+//! that is open: does this caller still stand? Pure: no async, no I/O.
+
+#![cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "revocations name tokens, which nobody can present yet"
+    )
+)]
+
+mod caller;
+mod claims;
+mod credentials;
+mod key;
+mod key_text;
+mod new_key;
+mod revocation;
+mod scope;
+mod sight;
+mod text;
+
+pub(crate) use self::{
+    caller::{Caller, CallerKind, Credential, KeyLimits, TokenIdentity},
+    claims::{ClaimValue, Claims},
+    credentials::{CredentialKind, Credentials, CredentialsChange, Refusal, Touched},
+    key::{StoredKey, is_tenant},
+    key_text::{KeyText, shown_prefix},
+    new_key::{Excess, NewKey},
+    revocation::{Revocation, Revocations},
+    scope::{Scope, Scopes},
+    sight::Sight,
+};

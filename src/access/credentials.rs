@@ -1,0 +1,415 @@
+//! All credentials, revocations and policies, as the feed has applied them.
+
+use std::collections::HashMap;
+
+use bson::{DateTime, RawDocument, RawDocumentBuf};
+
+use super::{
+    Caller, Credential, KeyText, Revocation, Revocations, StoredKey, TokenIdentity,
+    revocation::Facts,
+};
+
+/// The reason why a credential does not stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// No credential is this one, or its document cannot be used.
+    #[error("the credential is not valid")]
+    Unknown,
+    /// It has ended.
+    #[error("the credential has expired")]
+    Expired,
+    /// A revocation names it.
+    #[error("the credential is revoked")]
+    Revoked,
+    /// It gives another caller, or fewer rights, than when it was used.
+    #[error("the credential has changed")]
+    Changed,
+}
+
+/// The collections that credentials are stored in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum CredentialKind {
+    Key,
+    Policy,
+    Revocation,
+}
+
+impl CredentialKind {
+    /// Every kind, in the order in which they are loaded: subscriptions come after their policies.
+    pub(crate) const ALL: [Self; 3] = [Self::Policy, Self::Revocation, Self::Key];
+
+    /// Returns the name of the collection.
+    pub(crate) const fn collection(self) -> &'static str {
+        match self {
+            Self::Key => "keys",
+            Self::Policy => "policies",
+            Self::Revocation => "revocations",
+        }
+    }
+
+    /// Returns the kind that is stored in a collection.
+    pub(crate) fn of_collection(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.collection() == name)
+    }
+}
+
+/// A change of a stored credential.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum CredentialsChange {
+    /// A document was made or changed.
+    Stored(CredentialKind, RawDocumentBuf),
+    /// A document was deleted: its `_id`, as a one-element document `{_id}`.
+    Deleted(CredentialKind, RawDocumentBuf),
+    /// A collection was dropped or renamed away.
+    AllDeleted(CredentialKind),
+}
+
+/// The sessions whose callers have to be judged anew after a change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Touched {
+    /// Nobody's.
+    Nobody,
+    /// Those of one key.
+    Key(Box<str>),
+    /// All.
+    Everybody,
+}
+
+/// All credentials, revocations and policies, as the feed has applied them. The router alone changes it.
+#[derive(Default, Debug)]
+pub(crate) struct Credentials {
+    keys: HashMap<Box<str>, StoredKey>,
+    revocations: Revocations,
+}
+
+impl Credentials {
+    /// Applies a change. Returns whose sessions it may concern.
+    pub(crate) fn apply(&mut self, change: &CredentialsChange) -> Touched {
+        match change {
+            CredentialsChange::Stored(CredentialKind::Key, document) => self.store_key(document),
+            CredentialsChange::Deleted(CredentialKind::Key, key) => self.delete_key(key),
+            CredentialsChange::AllDeleted(CredentialKind::Key) => {
+                self.keys.clear();
+                Touched::Everybody
+            }
+            CredentialsChange::Stored(CredentialKind::Revocation, document) => {
+                let id = id_bytes(document);
+                match Revocation::read(document) {
+                    Some(revocation) => self.revocations.insert(&id, revocation),
+                    None => _ = self.revocations.remove(&id),
+                }
+                Touched::Everybody
+            }
+            // Nobody who is gone comes back by these.
+            CredentialsChange::Deleted(CredentialKind::Revocation, key) => {
+                self.revocations.remove(&id_bytes(key));
+                Touched::Nobody
+            }
+            CredentialsChange::AllDeleted(CredentialKind::Revocation) => {
+                self.revocations = Revocations::default();
+                Touched::Nobody
+            }
+            CredentialsChange::Stored(CredentialKind::Policy, _)
+            | CredentialsChange::Deleted(CredentialKind::Policy, _)
+            | CredentialsChange::AllDeleted(CredentialKind::Policy) => Touched::Nobody,
+        }
+    }
+
+    fn store_key(&mut self, document: &RawDocument) -> Touched {
+        let key = match StoredKey::read(document) {
+            Ok(key) => key,
+            Err(fault) => {
+                let touched = self.delete_key(document);
+                tracing::warn!(%fault, "a stored key grants nothing");
+                return touched;
+            }
+        };
+        let id: Box<str> = key.id().into();
+        match self.keys.insert(id.clone(), key) {
+            Some(_) => Touched::Key(id),
+            None => Touched::Nobody,
+        }
+    }
+
+    fn delete_key(&mut self, document: &RawDocument) -> Touched {
+        let Ok(Some(bson::RawBsonRef::String(id))) = document.get("_id") else {
+            return Touched::Nobody;
+        };
+        match self.keys.remove(id) {
+            Some(_) => Touched::Key(id.into()),
+            None => Touched::Nobody,
+        }
+    }
+
+    /// Whether a key of this id is known.
+    pub(crate) fn has_key(&self, id: &str) -> bool {
+        self.keys.contains_key(id)
+    }
+
+    /// Returns the number of keys.
+    pub(crate) fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Returns the number of revocations.
+    pub(crate) fn revocations(&self) -> usize {
+        self.revocations.len()
+    }
+
+    /// Returns the caller that a key proves.
+    pub(crate) fn authenticate(&self, key: &KeyText, now: DateTime) -> Result<Caller, Refusal> {
+        let stored = self.keys.get(&*key.id()).ok_or(Refusal::Unknown)?;
+        if !stored.has_hash(&key.hash()) {
+            return Err(Refusal::Unknown);
+        }
+        let caller = stored.caller();
+        self.judge_key(stored, &caller, now)?;
+        Ok(caller)
+    }
+
+    /// Judges a caller that was authenticated before: whether its credential still stands and gives it as much.
+    /// Returns the end of the credential as it is now.
+    pub(crate) fn judge(
+        &self,
+        caller: &Caller,
+        now: DateTime,
+    ) -> Result<Option<DateTime>, Refusal> {
+        match &caller.credential {
+            Credential::None => Ok(None),
+            Credential::Key { id, hash } => {
+                let stored = self.keys.get(id).filter(|stored| stored.has_hash(hash));
+                let stored = stored.ok_or(Refusal::Unknown)?;
+                let as_now = stored.caller();
+                self.judge_key(stored, &as_now, now)?;
+                if !gives_as_much(&as_now, caller) {
+                    return Err(Refusal::Changed);
+                }
+                Ok(as_now.expires_at)
+            }
+            Credential::Token(token) => {
+                self.judge_token(token, caller, now)?;
+                Ok(caller.expires_at)
+            }
+        }
+    }
+
+    fn judge_key(&self, key: &StoredKey, caller: &Caller, now: DateTime) -> Result<(), Refusal> {
+        let facts = Facts {
+            token: None,
+            tenant: key.tenant(),
+            issued_at: key.created_at(),
+        };
+        self.judge_facts(facts, caller, now)
+    }
+
+    fn judge_token(
+        &self,
+        token: &TokenIdentity,
+        caller: &Caller,
+        now: DateTime,
+    ) -> Result<(), Refusal> {
+        let issued = token.issued_at.map(|seconds| seconds.saturating_mul(1_000));
+        let facts = Facts {
+            token: Some(token),
+            tenant: caller.tenant.as_deref(),
+            issued_at: issued.map(DateTime::from_millis),
+        };
+        self.judge_facts(facts, caller, now)
+    }
+
+    fn judge_facts(&self, facts: Facts<'_>, caller: &Caller, now: DateTime) -> Result<(), Refusal> {
+        if self.revocations.revoke(facts, now) {
+            return Err(Refusal::Revoked);
+        }
+        if caller.has_expired(now) {
+            return Err(Refusal::Expired);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a key gives at least what it gave to an open session: the same identity, and no fewer rights.
+fn gives_as_much(now: &Caller, then: &Caller) -> bool {
+    now.tenant == then.tenant
+        && now.policy == then.policy
+        && now.claims == then.claims
+        && now.limits == then.limits
+        && now.scopes.cover(then.scopes)
+}
+
+/// Returns the `_id` of a document as bytes that no other value has.
+fn id_bytes(document: &RawDocument) -> Vec<u8> {
+    let mut alone = RawDocumentBuf::new();
+    if let Ok(Some(id)) = document.get("_id") {
+        alone.append(bson::raw::cstr!("_id"), id);
+    }
+    alone.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Scope;
+    use bson::{Binary, Document, doc, spec::BinarySubtype};
+
+    const NOW: DateTime = DateTime::from_millis(1_000);
+
+    fn raw(document: &Document) -> RawDocumentBuf {
+        RawDocumentBuf::try_from(document).unwrap()
+    }
+
+    fn key_document(text: &KeyText, more: Document) -> Document {
+        let bytes = text.hash().to_vec();
+        let hash = Binary {
+            subtype: BinarySubtype::Generic,
+            bytes,
+        };
+        let mut document = doc! {
+            "_id": text.id(), "hash": hash, "scopes": ["events:read", "metrics"], "tenant": "acme",
+        };
+        document.extend(more);
+        document
+    }
+
+    fn store(all: &mut Credentials, kind: CredentialKind, document: &Document) -> Touched {
+        all.apply(&CredentialsChange::Stored(kind, raw(document)))
+    }
+
+    fn delete(all: &mut Credentials, kind: CredentialKind, id: &str) -> Touched {
+        all.apply(&CredentialsChange::Deleted(kind, raw(&doc! {"_id": id})))
+    }
+
+    fn with_key(more: Document) -> (Credentials, KeyText) {
+        let (mut all, text) = (Credentials::default(), KeyText::mint());
+        let touched = store(&mut all, CredentialKind::Key, &key_document(&text, more));
+        assert_eq!(touched, Touched::Nobody);
+        (all, text)
+    }
+
+    #[test]
+    fn a_key_stands_from_its_document_to_its_delete() {
+        let (mut all, text) = with_key(doc! {});
+        let caller = all.authenticate(&text, NOW).unwrap();
+        assert!(caller.may(Scope::EventsRead));
+        assert_eq!(all.judge(&caller, NOW), Ok(None));
+        assert_eq!(
+            all.authenticate(&KeyText::mint(), NOW),
+            Err(Refusal::Unknown)
+        );
+        let touched = delete(&mut all, CredentialKind::Key, &text.id());
+        assert_eq!(touched, Touched::Key(text.id().into()));
+        assert_eq!(all.authenticate(&text, NOW), Err(Refusal::Unknown));
+        assert_eq!(all.judge(&caller, NOW), Err(Refusal::Unknown));
+    }
+
+    #[test]
+    fn another_secret_under_the_same_id_is_not_the_key() {
+        let (mut all, text) = with_key(doc! {});
+        let caller = all.authenticate(&text, NOW).unwrap();
+        let mut other = key_document(&KeyText::mint(), doc! {});
+        other.insert("_id", text.id());
+        let touched = store(&mut all, CredentialKind::Key, &other);
+        assert_eq!(touched, Touched::Key(text.id().into()));
+        assert_eq!(all.authenticate(&text, NOW), Err(Refusal::Unknown));
+        assert_eq!(all.judge(&caller, NOW), Err(Refusal::Unknown));
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_read_any_more_is_gone() {
+        let (mut all, text) = with_key(doc! {});
+        let broken = key_document(&text, doc! {"scopes": 5});
+        let touched = store(&mut all, CredentialKind::Key, &broken);
+        assert_eq!(touched, Touched::Key(text.id().into()));
+        assert!(!all.has_key(&text.id()));
+    }
+
+    #[test]
+    fn a_key_ends_at_its_time() {
+        let (all, text) = with_key(doc! {"expiresAt": DateTime::from_millis(1_001)});
+        let caller = all.authenticate(&text, NOW).unwrap();
+        assert_eq!(
+            all.judge(&caller, NOW),
+            Ok(Some(DateTime::from_millis(1_001)))
+        );
+        let then = DateTime::from_millis(1_001);
+        assert_eq!(all.authenticate(&text, then), Err(Refusal::Expired));
+        assert_eq!(all.judge(&caller, then), Err(Refusal::Expired));
+    }
+
+    #[test]
+    fn a_session_stands_while_its_key_gives_the_same_caller_and_no_fewer_rights() {
+        let all_fields = doc! {"policy": "p", "claims": {"region": "eu"}};
+        for (change, stands) in [
+            (doc! {"name": "other"}, true),
+            (
+                doc! {"scopes": ["events:read", "metrics", "events:publish"]},
+                true,
+            ),
+            (doc! {"scopes": ["events:read"]}, false),
+            (doc! {"tenant": "other"}, false),
+            (doc! {"policy": "q"}, false),
+            (doc! {"claims": {"region": "us"}}, false),
+            (doc! {"networks": ["10.0.0.0/8"]}, false),
+        ] {
+            let (mut all, text) = with_key(all_fields.clone());
+            let caller = all.authenticate(&text, NOW).unwrap();
+            let mut changed = key_document(&text, all_fields.clone());
+            changed.extend(change.clone());
+            store(&mut all, CredentialKind::Key, &changed);
+            assert_eq!(all.judge(&caller, NOW).is_ok(), stands, "{change}");
+        }
+    }
+
+    #[test]
+    fn a_revoked_tenant_has_no_keys_until_the_revocation_goes() {
+        let (mut all, text) = with_key(doc! {});
+        let caller = all.authenticate(&text, NOW).unwrap();
+        let revocation = doc! {"_id": "r", "tenant": "acme"};
+        let touched = store(&mut all, CredentialKind::Revocation, &revocation);
+        assert_eq!(touched, Touched::Everybody);
+        assert_eq!(all.judge(&caller, NOW), Err(Refusal::Revoked));
+        assert_eq!(all.authenticate(&text, NOW), Err(Refusal::Revoked));
+        delete(&mut all, CredentialKind::Revocation, "r");
+        assert_eq!(all.judge(&caller, NOW), Ok(None));
+    }
+
+    #[test]
+    fn a_token_stands_until_it_is_revoked_or_ends() {
+        let token = TokenIdentity {
+            issuer: "main".into(),
+            subject: "42".into(),
+            jti: Some("j".into()),
+            kid: None,
+            issued_at: Some(0),
+        };
+        let caller = Caller {
+            credential: Credential::Token(Box::new(token)),
+            expires_at: Some(DateTime::from_millis(2_000)),
+            ..Caller::anybody()
+        };
+        let mut all = Credentials::default();
+        assert_eq!(all.judge(&caller, NOW), Ok(caller.expires_at));
+        let later = DateTime::from_millis(2_000);
+        assert_eq!(all.judge(&caller, later), Err(Refusal::Expired));
+        let revocation = doc! {"_id": "r", "jti": "j"};
+        store(&mut all, CredentialKind::Revocation, &revocation);
+        assert_eq!(all.judge(&caller, NOW), Err(Refusal::Revoked));
+    }
+
+    #[test]
+    fn dropped_keys_end_everybody() {
+        let (mut all, text) = with_key(doc! {});
+        let dropped = CredentialsChange::AllDeleted(CredentialKind::Key);
+        assert_eq!(all.apply(&dropped), Touched::Everybody);
+        assert_eq!(
+            (all.keys(), all.authenticate(&text, NOW)),
+            (0, Err(Refusal::Unknown))
+        );
+    }
+
+    #[test]
+    fn nobody_in_particular_always_stands() {
+        let all = Credentials::default();
+        assert_eq!(all.judge(&Caller::anybody(), NOW), Ok(None));
+    }
+}

@@ -1,0 +1,238 @@
+//! `tidegate key`: makes, lists and revokes API keys, straight on the database.
+//!
+//! The first key of an administrator is made here: whoever can write to the database is an operator anyway.
+
+use std::time::Duration;
+
+use bson::DateTime;
+use serde_json::json;
+
+use super::{
+    failure::Failure,
+    settings::Settings,
+    style::{self, GOOD, paint},
+};
+use crate::{
+    access::{Caller, Claims, Excess, KeyText, NewKey, Scope, StoredKey, is_tenant, shown_prefix},
+    store::{KeyQuery, Store},
+};
+
+/// The most keys that are read at once.
+const PAGE: usize = 1_000;
+
+/// API keys of a database.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Action {
+    /// Make a key, and print it once
+    Create(Create),
+    /// List keys
+    List(List),
+    /// Revoke a key: its sockets end on every node
+    Delete(Delete),
+}
+
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+struct Create {
+    /// A name for people
+    #[arg(long)]
+    name: Option<String>,
+    /// A scope of the key (repeatable): subscriptions:own, subscriptions:read, subscriptions:write, events:read,
+    /// events:publish, keys:write, metrics, admin
+    #[arg(long = "scope", value_name = "SCOPE", required = true, value_parser = scope)]
+    scopes: Vec<Scope>,
+    /// The tenant that the key belongs to; none makes an operator's key
+    #[arg(long)]
+    tenant: Option<String>,
+    /// The policy that narrows what the key sees
+    #[arg(long)]
+    policy: Option<String>,
+    /// A claim for the policy, such as region=eu (repeatable)
+    #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim)]
+    claims: Vec<(String, String)>,
+    /// A network that the key may be used from (repeatable)
+    #[arg(long = "network", value_name = "CIDR")]
+    networks: Vec<ipnet::IpNet>,
+    /// A subscription that the key is for (repeatable); none makes it for all
+    #[arg(long = "subscription", value_name = "ID")]
+    subscriptions: Vec<String>,
+    /// The time until the key expires, such as 90d
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    expires_in: Option<Duration>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(clap::Args, Debug)]
+struct List {
+    /// Only keys of this tenant
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Print one line of JSON per key
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(clap::Args, Debug)]
+struct Delete {
+    /// The key's id: key_…
+    id: String,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate key create --scope admin --name ops --expires-in 90d
+  tidegate key create --scope events:read --scope subscriptions:own --name billing
+  tidegate key list
+
+The key itself is printed to standard output, and everything else to standard error. It is not stored:
+only its hash is.";
+
+fn scope(name: &str) -> Result<Scope, String> {
+    let known = Scope::ALL.map(Scope::as_str).join(", ");
+    Scope::parse(name).ok_or_else(|| format!("the scopes are {known}"))
+}
+
+fn claim(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => {
+            Ok((name.to_owned(), value.to_owned()))
+        }
+        _ => Err("must be NAME=VALUE".to_owned()),
+    }
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    match args.action {
+        Action::Create(args) => create(args).await,
+        Action::List(args) => list(args).await,
+        Action::Delete(args) => delete(args).await,
+    }
+}
+
+async fn connect(settings: &Settings) -> Result<Store, Failure> {
+    let config = settings.load(&[])?;
+    let store = Store::connect(&config).await;
+    let store = store.map_err(|error| Failure::store(&error))?;
+    // The collection has to be there, with its images, before a key is in it.
+    let migrated = store.migrate().await;
+    migrated.map_err(|error| Failure::store(&error))?;
+    Ok(store)
+}
+
+async fn create(args: Create) -> Result<(), Failure> {
+    if args
+        .tenant
+        .as_deref()
+        .is_some_and(|tenant| !is_tenant(tenant))
+    {
+        let reason = "--tenant must not be empty or contain a colon";
+        return Err(Failure::Failed(reason.to_owned()));
+    }
+    let now = DateTime::now();
+    let end = args.expires_in.map(|life| {
+        let millis = i64::try_from(life.as_millis()).unwrap_or(i64::MAX);
+        DateTime::from_millis(now.timestamp_millis().saturating_add(millis))
+    });
+    let mut claims = Claims::default();
+    for (name, value) in &args.claims {
+        claims.insert(
+            name,
+            crate::access::ClaimValue::String(value.as_str().into()),
+        );
+    }
+    let key = NewKey {
+        name: args.name,
+        scopes: args.scopes.iter().copied().collect(),
+        tenant: args.tenant,
+        policy: args.policy,
+        claims: Some(claims),
+        networks: (!args.networks.is_empty()).then_some(args.networks),
+        origins: None,
+        subscriptions: (!args.subscriptions.is_empty()).then_some(args.subscriptions),
+        expires_at: end,
+    };
+    let key = key.within(&Caller::anybody()).map_err(|excess| {
+        let Excess { field, reason } = excess;
+        Failure::Failed(format!("{field}: {reason}"))
+    })?;
+    let store = connect(&args.settings).await?;
+    let text = KeyText::mint();
+    let document = key.to_document(&text, "cli", now);
+    let stored = store.insert_key(&document).await;
+    stored.map_err(|error| Failure::store(&error))?;
+    if args.json {
+        style::print_json(json!({"id": text.id(), "key": text.reveal()}))
+    } else {
+        style::note(format!("{} {}", paint(GOOD, "made"), text.id()));
+        style::print(text.reveal())
+    }
+}
+
+async fn list(args: List) -> Result<(), Failure> {
+    let store = connect(&args.settings).await?;
+    let mut query = KeyQuery {
+        tenant: args.tenant,
+        after: None,
+        limit: PAGE,
+    };
+    loop {
+        let keys = store.list_keys(&query).await;
+        let keys = keys.map_err(|error| Failure::store(&error))?;
+        for key in &keys {
+            let id = key.get_str("_id").unwrap_or_default();
+            let name = key.get_str("name").unwrap_or_default();
+            let (state, caller) = match StoredKey::read(key) {
+                Ok(stored) => ("sound", Some(stored.caller())),
+                Err(_) => ("broken", None),
+            };
+            let scopes: Vec<_> = caller.iter().flat_map(|c| c.scopes.iter()).collect();
+            let scopes: Vec<_> = scopes.into_iter().map(Scope::as_str).collect();
+            let tenant = caller.as_ref().and_then(|caller| caller.tenant.as_deref());
+            let end = caller.as_ref().and_then(|caller| caller.expires_at);
+            let end = end.and_then(|end| end.try_to_rfc3339_string().ok());
+            if args.json {
+                style::print_json(json!({
+                    "id": id, "prefix": shown_prefix(id), "name": name, "state": state,
+                    "scopes": scopes, "tenant": tenant, "expiresAt": end,
+                }))?;
+            } else {
+                let tenant = tenant.unwrap_or("(operator)");
+                let end = end.as_deref().unwrap_or("never");
+                let scopes = scopes.join(" ");
+                style::print(format!("{id}  {tenant}  {scopes}  expires {end}  {name}"))?;
+            }
+        }
+        match keys.last() {
+            Some(last) if keys.len() == PAGE => {
+                query.after = Some(last.get_str("_id").unwrap_or_default().to_owned());
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+async fn delete(args: Delete) -> Result<(), Failure> {
+    let store = connect(&args.settings).await?;
+    let deleted = store.delete_key(&args.id, None).await;
+    match deleted.map_err(|error| Failure::store(&error))? {
+        Some(_) => {
+            style::note(format!("{} {}", paint(GOOD, "revoked"), args.id));
+            Ok(())
+        }
+        None => Err(Failure::Failed(format!("there is no key {:?}", args.id))),
+    }
+}

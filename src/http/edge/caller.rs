@@ -1,0 +1,341 @@
+//! The caller of a request: what it presents, and who that proves it to be.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    extract::{ConnectInfo, FromRequestParts, Request, State},
+    http::{HeaderMap, HeaderValue, header, request::Parts},
+    middleware::Next,
+    response::Response,
+};
+
+use super::{
+    problem::{Kind, Problem},
+    proof::Proof,
+    read_your_writes::ensure_applied,
+    state::AppState,
+};
+use crate::{
+    access::{Caller, KeyLimits, KeyText, Refusal},
+    config::Origin,
+    subscription::DocumentKey,
+};
+
+/// The subprotocol that carries a credential, since browsers cannot set a header on a WebSocket.
+const BEARER_SUBPROTOCOL: &str = "tidegate.bearer.";
+/// The longest credential.
+const MOST_BYTES: usize = 8 << 10;
+
+/// The outcome of a look at a request's credential. It is with every request, so a call that asks for a caller and
+/// finds none refuses.
+#[derive(Clone, Debug)]
+pub(crate) enum Identity {
+    /// It presents no credential.
+    Unproved,
+    /// It presents one that does not stand, or several.
+    Refused(Problem),
+    /// It is this caller's.
+    Proved(Arc<Caller>),
+}
+
+/// The caller of a request that was let through.
+#[derive(Clone, Debug)]
+pub(crate) struct By(pub(crate) Arc<Caller>);
+
+impl<S: Sync> FromRequestParts<S> for By {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+            tracing::error!("a call asks for a caller and does not say what it needs");
+            Problem::new(Kind::InternalError, "the call cannot tell who asks")
+        })
+    }
+}
+
+/// Identifies the caller of a request, for whatever call it is.
+pub(crate) async fn identify(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut head, body) = request.into_parts();
+    let identity = match &state.proof {
+        Proof::None(anybody) => Identity::Proved(Arc::clone(anybody)),
+        Proof::Required => {
+            let (outcome, identity) = judge(&state, &head).await;
+            let kind = if outcome == "missing" { "none" } else { "key" };
+            state.metrics().access.judged(kind, outcome);
+            identity
+        }
+    };
+    hide(&mut head.headers);
+    head.extensions.insert(identity);
+    let mut response = next.run(Request::from_parts(head, body)).await;
+    if matches!(state.proof, Proof::Required) {
+        let varies = HeaderValue::from_static("Authorization, Origin");
+        response.headers_mut().append(header::VARY, varies);
+    }
+    response
+}
+
+/// Judges the credential of a request. Returns the outcome, as metrics name it, beside the identity.
+async fn judge(state: &AppState, head: &Parts) -> (&'static str, Identity) {
+    let text = match presented(&head.headers) {
+        Ok(None) => return ("missing", Identity::Unproved),
+        Ok(Some(text)) => text,
+        Err(problem) => return ("malformed", Identity::Refused(problem)),
+    };
+    let Some(key) = KeyText::parse(&text) else {
+        return ("malformed", Identity::Refused(not_valid()));
+    };
+    let credentials = state.router().credentials();
+    if !credentials.has_key(&key.id())
+        && let Err(problem) = wait_for_key(state, &key.id()).await
+    {
+        return ("unknown", Identity::Refused(problem));
+    }
+    let caller = match credentials.authenticate(&key) {
+        Ok(caller) => caller,
+        Err(refusal) => return (outcome(refusal), Identity::Refused(refused(refusal))),
+    };
+    match check_place(&caller.limits, head) {
+        Ok(()) => ("ok", Identity::Proved(Arc::new(caller))),
+        Err(problem) => ("elsewhere", Identity::Refused(problem)),
+    }
+}
+
+const fn outcome(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Unknown => "unknown",
+        Refusal::Expired => "expired",
+        Refusal::Revoked | Refusal::Changed => "revoked",
+    }
+}
+
+/// Refuses a credential that is used from an address, or by a page, that it is not for.
+fn check_place(limits: &KeyLimits, head: &Parts) -> Result<(), Problem> {
+    if let Some(networks) = &limits.networks {
+        let from = head.extensions.get::<ConnectInfo<SocketAddr>>();
+        let address = from.map(|ConnectInfo(address)| address.ip().to_canonical());
+        let inside = |ip| networks.iter().any(|network| network.contains(&ip));
+        if !address.is_some_and(inside) {
+            let detail = "the credential may not be used from this address";
+            return Err(Problem::new(Kind::Forbidden, detail));
+        }
+    }
+    if let Some(origins) = &limits.origins {
+        let asks = head.headers.get(header::ORIGIN);
+        let asks = asks.and_then(|origin| Origin::parse(origin.to_str().ok()?).ok());
+        let listed = |asks: Origin| {
+            let mut known = origins.iter().filter_map(|text| Origin::parse(text).ok());
+            known.any(|known| known == asks)
+        };
+        if !asks.is_some_and(listed) {
+            let detail = "the credential is for pages of other origins";
+            return Err(Problem::new(Kind::Forbidden, detail));
+        }
+    }
+    Ok(())
+}
+
+/// Waits for a key that the router does not know, if it is stored: it may have been made a moment ago, on another node.
+async fn wait_for_key(state: &AppState, id: &str) -> Result<(), Problem> {
+    if !state.bounds.unknown_keys.may_ask(id) {
+        return Err(not_valid());
+    }
+    let key = DocumentKey::Text(id.into());
+    let read = state.store.find_stored(crate::store::KEYS, &key).await?;
+    if read.document.is_none() {
+        state.bounds.unknown_keys.note_absent(id);
+        return Err(not_valid());
+    }
+    let late = "this node has not seen the key yet";
+    ensure_applied(state, read.operation_time, late).await
+}
+
+/// Returns the problem of a credential that does not stand.
+pub(crate) fn refused(refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::Unknown => not_valid(),
+        Refusal::Expired | Refusal::Revoked | Refusal::Changed => invalid_token(refusal),
+    }
+}
+
+fn not_valid() -> Problem {
+    invalid_token("the credential is not valid")
+}
+
+fn invalid_token(detail: impl std::fmt::Display) -> Problem {
+    let challenge = r#"Bearer realm="tidegate", error="invalid_token""#;
+    Problem::new(Kind::Unauthenticated, detail).with_header(
+        header::WWW_AUTHENTICATE,
+        HeaderValue::from_static(challenge),
+    )
+}
+
+/// Returns the problem of a request without a credential where one is needed.
+pub(super) fn missing() -> Problem {
+    let challenge = HeaderValue::from_static(r#"Bearer realm="tidegate""#);
+    let detail = "a key or token is needed, as Authorization: Bearer …";
+    Problem::new(Kind::Unauthenticated, detail).with_header(header::WWW_AUTHENTICATE, challenge)
+}
+
+/// Returns the one credential that a request presents.
+fn presented(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut found = Vec::new();
+    for value in headers.get_all(header::AUTHORIZATION) {
+        found.push(bearer(value).ok_or_else(not_valid)?);
+    }
+    found.extend(subprotocol(headers)?);
+    match <[String; 1]>::try_from(found) {
+        Ok([text]) if text.len() > MOST_BYTES => Err(not_valid()),
+        Ok([text]) => Ok(Some(text)),
+        Err(none) if none.is_empty() => Ok(None),
+        Err(_) => Err(Problem::header(
+            Kind::BadHeader,
+            "Authorization",
+            "a request may present one credential only",
+        )),
+    }
+}
+
+/// Returns the credential of a header `Authorization`. The name of the scheme may be in any case (RFC 9110).
+fn bearer(value: &HeaderValue) -> Option<String> {
+    let (scheme, text) = value.to_str().ok()?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| text.trim().to_owned())
+}
+
+/// Returns the credential among the subprotocols of an upgrade.
+fn subprotocol(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut credential = None;
+    let mut others = 0;
+    for name in subprotocols(headers) {
+        match name.strip_prefix(BEARER_SUBPROTOCOL) {
+            None => others += 1,
+            Some(text) if credential.is_none() => credential = Some(text.to_owned()),
+            Some(_) => return Err(bad_subprotocol("may name one credential only")),
+        }
+    }
+    if credential.is_none() {
+        return Ok(None);
+    }
+    if !headers.contains_key(header::UPGRADE) {
+        return Err(bad_subprotocol("carries a credential on an upgrade only"));
+    }
+    if others == 0 {
+        // A server must answer with one of those that are offered, and never with the credential.
+        return Err(bad_subprotocol(
+            "must offer tidegate.v1 or cloudevents.json too",
+        ));
+    }
+    Ok(credential)
+}
+
+fn bad_subprotocol(detail: &str) -> Problem {
+    Problem::header(Kind::BadHeader, "Sec-WebSocket-Protocol", detail)
+}
+
+fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let texts = values.filter_map(|value| value.to_str().ok());
+    texts.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// Takes credentials out of the headers: nothing behind this needs them.
+fn hide(headers: &mut HeaderMap) {
+    headers.remove(header::AUTHORIZATION);
+    let has_credential = subprotocols(headers).any(|name| name.starts_with(BEARER_SUBPROTOCOL));
+    if !has_credential {
+        return;
+    }
+    let others = subprotocols(headers).filter(|name| !name.starts_with(BEARER_SUBPROTOCOL));
+    let others = others.collect::<Vec<_>>().join(", ");
+    match HeaderValue::from_str(&others) {
+        Ok(others) if !others.is_empty() => {
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, others);
+        }
+        _ => _ = headers.remove(header::SEC_WEBSOCKET_PROTOCOL),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+
+    fn request(lines: &[(&'static str, &'static str)]) -> Request {
+        let mut request = Request::new(Body::empty());
+        for (name, value) in lines {
+            let value = HeaderValue::from_static(value);
+            request.headers_mut().append(*name, value);
+        }
+        request
+    }
+
+    fn found(lines: &[(&'static str, &'static str)]) -> Result<Option<String>, u16> {
+        presented(request(lines).headers()).map_err(|problem| problem.status().as_u16())
+    }
+
+    const PROTOCOL: &str = "sec-websocket-protocol";
+
+    #[test]
+    fn a_credential_comes_in_a_header_or_beside_a_subprotocol() {
+        let text = |text: &str| Ok(Some(text.to_owned()));
+        assert_eq!(found(&[]), Ok(None));
+        assert_eq!(found(&[("authorization", "Bearer abc")]), text("abc"));
+        assert_eq!(found(&[("authorization", "bEARER  abc ")]), text("abc"));
+        let upgrade = ("upgrade", "websocket");
+        for offer in [
+            "tidegate.v1, tidegate.bearer.a.b-c_d",
+            "tidegate.bearer.a.b-c_d,cloudevents.json",
+        ] {
+            assert_eq!(found(&[upgrade, (PROTOCOL, offer)]), text("a.b-c_d"));
+        }
+    }
+
+    #[test]
+    fn two_credentials_or_one_at_the_wrong_place_are_refused() {
+        let upgrade = ("upgrade", "websocket");
+        let key = ("authorization", "Bearer a");
+        for (lines, status) in [
+            (&[key, ("authorization", "Bearer b")][..], 400),
+            (
+                &[key, upgrade, (PROTOCOL, "tidegate.v1, tidegate.bearer.b")],
+                400,
+            ),
+            (
+                &[
+                    upgrade,
+                    (
+                        PROTOCOL,
+                        "tidegate.v1, tidegate.bearer.b, tidegate.bearer.b",
+                    ),
+                ],
+                400,
+            ),
+            (&[upgrade, (PROTOCOL, "tidegate.bearer.b")], 400),
+            (&[(PROTOCOL, "tidegate.v1, tidegate.bearer.b")], 400),
+            (&[("authorization", "Basic YTpi")], 401),
+            (&[("authorization", "abc")], 401),
+        ] {
+            assert_eq!(found(lines), Err(status), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_behind_the_edge_sees_a_credential() {
+        let mut headers = request(&[
+            ("authorization", "Bearer secret"),
+            (PROTOCOL, "tidegate.v1, tidegate.bearer.secret"),
+            (PROTOCOL, "cloudevents.json"),
+        ])
+        .headers()
+        .clone();
+        hide(&mut headers);
+        assert_eq!(headers[PROTOCOL], "tidegate.v1, cloudevents.json");
+        assert!(!format!("{headers:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,246 @@
+//! API keys over REST. The text of a key is shown once, by the call that makes it.
+
+mod input;
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{StatusCode, Uri, header},
+    response::Response,
+};
+use bson::{DateTime, Document, RawDocument};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    access::{Caller, Excess, KeyText, StoredKey, shown_prefix},
+    http::edge::{
+        AppState, answer,
+        body::{self, BodyReader, BufferedRequest},
+        caller::By,
+        page_cursor,
+        path_id::Id,
+        paths::BASE,
+        problem::{Kind, Problem},
+        query::{self, Query},
+        read_your_writes::wait_applied,
+    },
+    store::KeyQuery,
+};
+
+/// The longest body of a request.
+const BODY_BYTES: usize = 64 << 10;
+/// The fields of a stored key that are shown. Its hash is not.
+const SHOWN: [&str; 10] = [
+    "name",
+    "scopes",
+    "tenant",
+    "policy",
+    "claims",
+    "networks",
+    "origins",
+    "subscriptions",
+    "expiresAt",
+    "createdAt",
+];
+
+/// `POST /keys`: makes a key, and shows its text.
+pub(crate) async fn create(
+    State(state): State<AppState>,
+    By(caller): By,
+    request: Request,
+) -> Result<Response, Problem> {
+    let body = read(&state, request).await?;
+    let now = DateTime::now();
+    let key = input::new_key(&body, now)?
+        .within(&caller)
+        .map_err(too_much)?;
+    let text = KeyText::mint();
+    let by = caller.owner.as_deref().unwrap_or("none");
+    let document = key.to_document(&text, by, now);
+    let time = state.store.insert_key(&document).await?;
+    tracing::info!(key = text.id(), by, "a key was made");
+    let mut shown = show(&document_of(&document)?);
+    shown.insert("key".to_owned(), text.reveal().into());
+    let mut response = answer::json(StatusCode::CREATED, Value::from(shown).to_string());
+    let location = format!("{BASE}/keys/{}", text.id());
+    answer::add_header(&mut response, header::LOCATION, &location)?;
+    Ok(wait_applied(&state, time, response).await)
+}
+
+/// `GET /keys`: lists keys in the order of their ids.
+pub(crate) async fn list(
+    State(state): State<AppState>,
+    By(caller): By,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let query = Query::read(&uri, &["limit", "cursor", "tenant"])?;
+    let limits = state.limits();
+    let after = match query.get("cursor").map(page_cursor::decode).transpose()? {
+        None => None,
+        Some(bson::Bson::String(id)) => Some(id),
+        Some(_) => return Err(page_cursor::bad_cursor("cursor")),
+    };
+    let limit = query.limit(limits.page_items_default, limits.page_items)?;
+    let keys = state
+        .store
+        .list_keys(&KeyQuery {
+            tenant: tenant_asked(&caller, query.get("tenant"))?,
+            after,
+            limit: limit + 1,
+        })
+        .await?;
+    let page = &keys[..keys.len().min(limit)];
+    let next = match page.last() {
+        Some(last) if keys.len() > limit => Some(page_cursor::encode(&id_of(last).into())?),
+        _ => None,
+    };
+    let items: Vec<_> = page.iter().map(|key| Value::from(show(key))).collect();
+    let document = json!({"items": items, "nextCursor": next});
+    Ok(answer::json(StatusCode::OK, document.to_string()))
+}
+
+/// `GET /keys/{id}`: shows a key without its text.
+pub(crate) async fn get(
+    State(state): State<AppState>,
+    By(caller): By,
+    Id(id): Id,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Query::read(&uri, &[])?;
+    let found = state.store.find_key(&id, caller.tenant.as_deref()).await?;
+    let key = found.ok_or_else(|| no_key(&id))?;
+    Ok(answer::json(
+        StatusCode::OK,
+        Value::from(show(&key)).to_string(),
+    ))
+}
+
+/// `PATCH /keys/{id}`: changes the name and the limits of a key.
+pub(crate) async fn patch(
+    State(state): State<AppState>,
+    By(caller): By,
+    Id(id): Id,
+    request: Request,
+) -> Result<Response, Problem> {
+    Query::read(request.uri(), &[])?;
+    body::MERGE_PATCH.check(request.headers())?;
+    let (parts, body) = request.into_parts();
+    let reader = BodyReader::new(&state, BODY_BYTES.min(state.limits().body_bytes));
+    let body = reader.read(&parts.headers, body).await?;
+    let now = DateTime::now();
+    let (named, asked) = input::changes(&body.bytes, now)?;
+    let nulls: Vec<&str> = named.iter().map(String::as_str).collect();
+    let allowed = asked.within(&caller).map_err(too_much)?;
+    let whole = allowed.to_document(&KeyText::mint(), "", now);
+    let (mut set, mut unset) = (Document::new(), Document::new());
+    for name in nulls {
+        match whole.get(name) {
+            Some(value) => set.insert(name, value.clone()),
+            None => unset.insert(name, ""),
+        };
+    }
+    if set.is_empty() && unset.is_empty() {
+        let found = state.store.find_key(&id, caller.tenant.as_deref()).await?;
+        let key = found.ok_or_else(|| no_key(&id))?;
+        return Ok(answer::json(
+            StatusCode::OK,
+            Value::from(show(&key)).to_string(),
+        ));
+    }
+    let tenant = caller.tenant.as_deref();
+    let found = state.store.find_key(&id, tenant).await?;
+    check_rights(&caller, &found.ok_or_else(|| no_key(&id))?)?;
+    let changed = state.store.update_key(&id, tenant, set, unset).await?;
+    let (key, time) = changed.ok_or_else(|| no_key(&id))?;
+    let response = answer::json(StatusCode::OK, Value::from(show(&key)).to_string());
+    Ok(wait_applied(&state, time, response).await)
+}
+
+/// `DELETE /keys/{id}`: revokes a key. Its sockets end on every node.
+pub(crate) async fn delete(
+    State(state): State<AppState>,
+    By(caller): By,
+    Id(id): Id,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Query::read(&uri, &[])?;
+    let tenant = caller.tenant.as_deref();
+    let deleted = state.store.delete_key(&id, tenant).await?;
+    let time = deleted.ok_or_else(|| no_key(&id))?;
+    tracing::info!(key = id, by = caller.owner.as_deref(), "a key was revoked");
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(wait_applied(&state, time, response).await)
+}
+
+async fn read(state: &AppState, request: Request) -> Result<bytes::Bytes, Problem> {
+    if request.headers().contains_key("idempotency-key") {
+        // The answer would be kept for a day, and the secret with it.
+        return Err(Problem::header(
+            Kind::BadHeader,
+            "Idempotency-Key",
+            "is not taken here: the answer holds a secret, which is not kept",
+        ));
+    }
+    Query::read(request.uri(), &[])?;
+    body::POSTED_JSON.check(request.headers())?;
+    let reader = BodyReader::new(state, BODY_BYTES.min(state.limits().body_bytes));
+    let request = BufferedRequest::read(reader, request).await?;
+    Ok(request.body.bytes)
+}
+
+/// Returns the tenant whose keys are listed. A caller of a tenant sees no others.
+fn tenant_asked(caller: &Caller, asked: Option<&str>) -> Result<Option<String>, Problem> {
+    match (caller.tenant.as_deref(), asked) {
+        (Some(own), Some(asked)) if own != asked => Err(query::bad("tenant", "is for operators")),
+        (own, asked) => Ok(own.or(asked).map(str::to_owned)),
+    }
+}
+
+/// Refuses to change a key that may do more than the caller.
+fn check_rights(caller: &Caller, key: &RawDocument) -> Result<(), Problem> {
+    match StoredKey::read(key) {
+        Ok(stored) if !caller.scopes.cover(stored.caller().scopes) => Err(Problem::new(
+            Kind::Forbidden,
+            "the key has scopes that you do not have",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn too_much(excess: Excess) -> Problem {
+    let Excess { field, reason } = excess;
+    Problem::new(Kind::Forbidden, format!("#/{field}: {reason}"))
+}
+
+fn no_key(id: &str) -> Problem {
+    Problem::new(Kind::KeyNotFound, format!("there is no key {id:?}"))
+}
+
+fn id_of(key: &RawDocument) -> &str {
+    key.get_str("_id").unwrap_or_default()
+}
+
+fn document_of(document: &Document) -> Result<bson::RawDocumentBuf, Problem> {
+    Ok(bson::RawDocumentBuf::try_from(document)?)
+}
+
+/// Shows a stored key, without what proves it.
+fn show(key: &RawDocument) -> Map<String, Value> {
+    let id = id_of(key);
+    let mut shown = Map::new();
+    shown.insert("id".to_owned(), id.into());
+    shown.insert("prefix".to_owned(), shown_prefix(id).into());
+    for name in SHOWN.iter().chain(&["createdBy"]) {
+        let value = match key.get(name) {
+            Ok(Some(bson::RawBsonRef::DateTime(date))) => json!(answer::time(date)),
+            Ok(Some(value)) => {
+                let value = bson::Bson::try_from(value).unwrap_or(bson::Bson::Null);
+                value.into_relaxed_extjson()
+            }
+            _ => Value::Null,
+        };
+        shown.insert((*name).to_owned(), value);
+    }
+    shown
+}

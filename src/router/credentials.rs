@@ -1,0 +1,39 @@
+//! The credentials of this node, as the router has applied them: it writes, and everyone else asks.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bson::DateTime;
+
+use crate::access::{Caller, Credentials, KeyText, Refusal};
+
+/// The credentials as the router has applied them. Clones share them. Whoever holds the lock only looks something up,
+/// and the router alone writes.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct SharedCredentials(Arc<RwLock<Credentials>>);
+
+impl SharedCredentials {
+    /// Returns the caller that a key proves now.
+    pub(crate) fn authenticate(&self, key: &KeyText) -> Result<Caller, Refusal> {
+        self.read(|all| all.authenticate(key, DateTime::now()))
+    }
+
+    /// Judges a caller that was authenticated before. Returns the end of its credential.
+    pub(crate) fn judge(&self, caller: &Caller) -> Result<Option<DateTime>, Refusal> {
+        self.read(|all| all.judge(caller, DateTime::now()))
+    }
+
+    /// Whether a key of this id is applied.
+    pub(crate) fn has_key(&self, id: &str) -> bool {
+        self.read(|all| all.has_key(id))
+    }
+
+    /// Looks something up.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Credentials) -> T) -> T {
+        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes something. For the router alone.
+    pub(super) fn write<T>(&self, change: impl FnOnce(&mut Credentials) -> T) -> T {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}

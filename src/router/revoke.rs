@@ -1,0 +1,96 @@
+//! Applying changes of credentials, and ending the sessions of callers who do not stand any more.
+
+use std::{future::Future, time::Duration};
+
+use bson::DateTime;
+
+use super::Router;
+use crate::{
+    access::{Credentials, CredentialsChange, Refusal, Touched},
+    protocol::Ending,
+};
+
+/// A clock may be set meanwhile, so no end is waited for longer than this at once.
+const LONGEST_SLEEP: Duration = Duration::from_mins(1);
+
+impl Router {
+    /// Applies a change of a credential, and ends the sessions whose callers do not stand any more. What was committed
+    /// before it is in their outboxes, which are dropped.
+    pub(super) fn apply_credentials(&mut self, change: &CredentialsChange, committed: DateTime) {
+        let touched = self.credentials.write(|all| all.apply(change));
+        self.count_credentials();
+        self.judge_sessions(&touched, committed);
+    }
+
+    fn count_credentials(&self) {
+        let (keys, revocations) = self.credentials.read(|all| (all.keys(), all.revocations()));
+        self.metrics.access.stored("key", keys);
+        let revocations = i64::try_from(revocations).unwrap_or(i64::MAX);
+        self.metrics.access.revocations.set(revocations);
+    }
+
+    /// Replaces all credentials by those of a load.
+    pub(super) fn replace_credentials(&mut self, all: Credentials) {
+        self.credentials.write(|credentials| *credentials = all);
+        self.count_credentials();
+        self.judge_sessions(&Touched::Everybody, DateTime::now());
+    }
+
+    /// Ends the sessions whose credentials have ended. What was committed before is delivered first.
+    pub(super) async fn end_expired_sessions(&mut self, now: DateTime) {
+        if self
+            .registry
+            .next_credential_end()
+            .is_none_or(|end| end > now)
+        {
+            return;
+        }
+        self.delivery.flush(&mut self.registry).await;
+        let ended = self.registry.end_expired(now, self.position);
+        tracing::info!(ended, "sessions ended: their credentials have expired");
+    }
+
+    /// Waits until the credential of a session ends, by this node's clock; for ever if none does.
+    pub(super) fn next_credential_end(&self) -> impl Future<Output = ()> + use<> {
+        let left = self.registry.next_credential_end().map(|end| {
+            let left = end.timestamp_millis() - DateTime::now().timestamp_millis();
+            Duration::from_millis(u64::try_from(left).unwrap_or(0))
+        });
+        async move {
+            match left {
+                Some(left) => tokio::time::sleep(left.min(LONGEST_SLEEP)).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn judge_sessions(&mut self, touched: &Touched, now: DateTime) {
+        let sessions = match touched {
+            Touched::Nobody => return,
+            Touched::Key(id) => self.registry.sessions_of_key(id),
+            Touched::Everybody => self.registry.sessions_with_credentials(),
+        };
+        let mut ended = 0;
+        for key in sessions {
+            let Some(session) = self.registry.session(key) else {
+                continue;
+            };
+            let caller = &session.new.caller;
+            let ending = match self.credentials.read(|all| all.judge(caller, now)) {
+                Ok(end) => {
+                    self.registry.credential_ends(key, end);
+                    continue;
+                }
+                Err(Refusal::Expired) => Ending::CredentialExpired,
+                Err(Refusal::Unknown | Refusal::Revoked | Refusal::Changed) => Ending::Forbidden,
+            };
+            ended += u64::from(self.registry.end_session(key, ending, self.position));
+        }
+        if ended > 0 {
+            tracing::info!(
+                ended,
+                "sessions ended: their credentials do not stand any more"
+            );
+        }
+    }
+}

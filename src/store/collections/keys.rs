@@ -1,0 +1,122 @@
+//! The collection `keys`: API keys.
+
+use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
+use mongodb::{Collection, options::ReturnDocument};
+
+use super::document_limits;
+use crate::store::{
+    KEYS, Store, StoreError,
+    client::{deadline::operation_time, read::collect},
+};
+
+/// A query for keys.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct KeyQuery {
+    /// Only keys of this tenant; `None`: of all, and of operators.
+    pub tenant: Option<String>,
+    /// The `_id` after which the page begins.
+    pub after: Option<String>,
+    /// The most keys on the page.
+    pub limit: usize,
+}
+
+impl Store {
+    fn keys(&self) -> Collection<RawDocumentBuf> {
+        self.database().collection(KEYS)
+    }
+
+    /// Stores a new key. Returns the cluster time of the write.
+    pub(crate) async fn insert_key(&self, document: &Document) -> Result<Timestamp, StoreError> {
+        let raw = RawDocumentBuf::try_from(document).map_err(mongodb::error::Error::from)?;
+        document_limits::check(&raw).map_err(|detail| StoreError::Refused { detail })?;
+        let mut session = self.session().await?;
+        let keys = self.keys();
+        let insert = keys.insert_one(&raw).session(&mut session);
+        self.with_deadline(insert).await?;
+        operation_time(&session)
+    }
+
+    /// Reads a key of a tenant, or of anybody.
+    pub(crate) async fn find_key(
+        &self,
+        id: &str,
+        tenant: Option<&str>,
+    ) -> Result<Option<RawDocumentBuf>, StoreError> {
+        let keys = self.keys();
+        let find = keys
+            .find_one(named(id, tenant))
+            .max_time(self.server_limit());
+        self.with_deadline(find).await
+    }
+
+    /// Reads one page of keys, in the order of `_id`.
+    pub(crate) async fn list_keys(
+        &self,
+        query: &KeyQuery,
+    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        let mut filter = of_tenant(query.tenant.as_deref());
+        if let Some(after) = &query.after {
+            filter.insert("_id", doc! {"$gt": after});
+        }
+        let keys = self.keys();
+        let find = keys
+            .find(filter)
+            .sort(doc! {"_id": 1})
+            .limit(i64::try_from(query.limit.max(1)).unwrap_or(i64::MAX))
+            .max_time(self.server_limit());
+        self.with_deadline(async { collect(find.batch().await?).await })
+            .await
+    }
+
+    /// Sets and unsets fields of a key. Returns the key as it is now, and the cluster time; `None` if there is none.
+    pub(crate) async fn update_key(
+        &self,
+        id: &str,
+        tenant: Option<&str>,
+        set: Document,
+        unset: Document,
+    ) -> Result<Option<(RawDocumentBuf, Timestamp)>, StoreError> {
+        let mut update = Document::new();
+        for (operator, fields) in [("$set", set), ("$unset", unset)] {
+            if !fields.is_empty() {
+                update.insert(operator, fields);
+            }
+        }
+        let mut session = self.session().await?;
+        let keys = self.keys();
+        let modify = keys
+            .find_one_and_update(named(id, tenant), update)
+            .return_document(ReturnDocument::After)
+            .max_time(self.server_limit())
+            .session(&mut session);
+        let changed = self.with_deadline(modify).await?;
+        let time = operation_time(&session)?;
+        Ok(changed.map(|document| (document, time)))
+    }
+
+    /// Deletes a key. Returns the cluster time; `None` if there is none.
+    pub(crate) async fn delete_key(
+        &self,
+        id: &str,
+        tenant: Option<&str>,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let mut session = self.session().await?;
+        let keys = self.keys();
+        let delete = keys.delete_one(named(id, tenant)).session(&mut session);
+        let deleted = self.with_deadline(delete).await?.deleted_count;
+        let time = operation_time(&session)?;
+        Ok((deleted > 0).then_some(time))
+    }
+}
+
+fn of_tenant(tenant: Option<&str>) -> Document {
+    tenant.map_or_else(Document::new, |tenant| {
+        doc! {"tenant": {"$eq": tenant, "$type": "string"}}
+    })
+}
+
+fn named(id: &str, tenant: Option<&str>) -> Document {
+    let mut query = of_tenant(tenant);
+    query.insert("_id", doc! {"$eq": Bson::from(id)});
+    query
+}

@@ -1,0 +1,57 @@
+//! Metrics of callers and their credentials.
+
+use std::sync::atomic::AtomicI64;
+
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use super::labels::{Kind, KindAndOutcome};
+
+/// Metrics of callers and their credentials.
+#[derive(Debug)]
+pub(crate) struct AccessMetrics {
+    proofs: Family<KindAndOutcome, Counter>,
+    credentials: Family<Kind, Gauge<i64, AtomicI64>>,
+    /// Revocations that are applied.
+    pub(crate) revocations: Gauge<i64, AtomicI64>,
+}
+
+impl AccessMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            proofs: Family::default(),
+            credentials: Family::default(),
+            revocations: Gauge::default(),
+        };
+        registry.register(
+            "auth",
+            "Requests judged by their credentials, by kind and outcome",
+            metrics.proofs.clone(),
+        );
+        registry.register(
+            "credentials",
+            "Stored credentials that are applied, by kind",
+            metrics.credentials.clone(),
+        );
+        registry.register(
+            "revocations",
+            "Revocations that are applied",
+            metrics.revocations.clone(),
+        );
+        metrics
+    }
+
+    /// Counts a request that was judged by its credential.
+    pub(crate) fn judged(&self, kind: &'static str, outcome: &'static str) {
+        let labels = KindAndOutcome { kind, outcome };
+        self.proofs.get_or_create(&labels).inc();
+    }
+
+    /// Sets the number of credentials of a kind.
+    pub(crate) fn stored(&self, kind: &'static str, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.credentials.get_or_create(&Kind { kind }).set(count);
+    }
+}

@@ -1,0 +1,103 @@
+//! Keys: who is let in, and what is taken away again.
+
+mod calls;
+mod minting;
+mod revoking;
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tidegate::config::{Auth, Config};
+use tungstenite::Error;
+
+use crate::support::{Service, Socket};
+
+/// Starts a node that asks for keys. Returns it with an administrator's key.
+async fn start() -> (Service, String) {
+    let service = Service::start_with(|config| config.auth = Auth::Required).await;
+    let key = admin_key(&service.config);
+    (service, key)
+}
+
+/// Makes an administrator's key as an operator does: on the database.
+fn admin_key(config: &Config) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command
+        .args(["key", "create", "--scope", "admin", "--json"])
+        .args(["--database", &config.database])
+        .env("TIDEGATE_MONGODB_URI", &config.mongodb_uri);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let made: Value = serde_json::from_slice(&output.stdout).unwrap();
+    made["key"].as_str().unwrap().to_owned()
+}
+
+/// Makes a key over REST. Returns its id and its text.
+async fn make(service: &Service, by: &str, body: Value) -> (String, String) {
+    let (status, made) = send(service, by, "POST", "/keys", Some(body)).await;
+    assert_eq!(status, 201, "{made}");
+    let text = |name: &str| made[name].as_str().unwrap().to_owned();
+    (text("id"), text("key"))
+}
+
+/// Sends a request with a key. Returns the status and the JSON of the answer.
+async fn send(
+    service: &Service,
+    key: &str,
+    method: &str,
+    path: &str,
+    body: Option<Value>,
+) -> (u16, Value) {
+    let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+    let mut request = service.http.request(method, service.url(path));
+    if !key.is_empty() {
+        request = request.bearer_auth(key);
+    }
+    if let Some(body) = body {
+        request = request.json(&body);
+    }
+    let answer = request.send().await.unwrap();
+    let status = answer.status().as_u16();
+    let text = answer.text().await.unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+}
+
+/// Creates a subscription to everything. Returns its id.
+async fn subscribe(service: &Service, key: &str) -> String {
+    let body = json!({"filter": {}});
+    let (status, made) = send(service, key, "POST", "/subscriptions", Some(body)).await;
+    assert_eq!(status, 201, "{made}");
+    made["id"].as_str().unwrap().to_owned()
+}
+
+/// Opens a socket as a browser does, with the key beside the subprotocol.
+async fn open(service: &Service, key: &str, id: &str) -> Result<Socket, Error> {
+    let offer = format!("tidegate.v1, tidegate.bearer.{key}");
+    let path = format!("/api/v1/subscriptions/{id}/events");
+    Socket::open(service.address, &path, Some(&offer)).await
+}
+
+/// Opens a socket and reads its first message.
+async fn connect(service: &Service, key: &str, id: &str) -> Socket {
+    let mut socket = open(service, key, id).await.unwrap();
+    assert_eq!(socket.subprotocol.as_deref(), Some("tidegate.v1"));
+    let connected = socket.message().await;
+    assert_eq!(connected["type"], "connected", "{connected}");
+    socket
+}
+
+/// Returns the status with which an upgrade was refused.
+fn refusal(opened: Result<Socket, Error>) -> u16 {
+    match opened {
+        Err(Error::Http(answer)) => answer.status().as_u16(),
+        Err(error) => panic!("{error}"),
+        Ok(_) => 101,
+    }
+}
+
+/// Publishes an event with this number.
+async fn publish(service: &Service, key: &str, n: u32) {
+    let event = json!({"type": "a", "data": {"n": n}});
+    let (status, answer) = send(service, key, "POST", "/events", Some(event)).await;
+    assert_eq!(status, 202, "{answer}");
+}

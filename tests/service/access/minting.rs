@@ -1,0 +1,98 @@
+//! Making keys.
+
+use bson::doc;
+use serde_json::json;
+
+use super::{make, send, start};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_shown_once_and_stored_as_a_hash() {
+    let (service, admin) = start().await;
+    let body = json!({"name": "mine", "scopes": ["events:read"], "networks": ["127.0.0.0/8"]});
+    let (id, text) = make(&service, &admin, body).await;
+    let path = format!("/keys/{id}");
+    for path in ["/keys", &path] {
+        let (status, shown) = send(&service, &admin, "GET", path, None).await;
+        assert_eq!(status, 200);
+        let shown = shown.to_string();
+        assert!(
+            shown.contains("mine") && shown.contains(&text[..7]),
+            "{shown}"
+        );
+        assert!(
+            !shown.contains(&text[15..]) && !shown.contains("hash"),
+            "{shown}"
+        );
+    }
+    let keys = service.database.collection::<bson::Document>("keys");
+    let stored = keys.find_one(doc! {"_id": &id}).await.unwrap().unwrap();
+    assert!(!stored.to_string().contains(&text[15..]));
+    let (status, _) = send(&service, &text, "GET", "/whoami", None).await;
+    assert_eq!(status, 200);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_makes_a_key_that_may_do_more() {
+    let (service, admin) = start().await;
+    let minter =
+        json!({"scopes": ["keys:write", "events:read"], "expiresAt": "2100-01-01T00:00:00Z"});
+    let (_, minter) = make(&service, &admin, minter).await;
+    for (body, expected) in [
+        (json!({"scopes": ["events:read"]}), 201),
+        (json!({"scopes": ["events:publish"]}), 403),
+        (json!({"scopes": ["admin"]}), 403),
+        (
+            json!({"scopes": ["events:read"], "expiresAt": "2100-01-02T00:00:00Z"}),
+            403,
+        ),
+        (
+            json!({"scopes": ["events:read"], "expiresAt": "2099-01-01T00:00:00Z"}),
+            201,
+        ),
+        (
+            json!({"scopes": ["events:read"], "expiresAt": "2001-01-01T00:00:00Z"}),
+            422,
+        ),
+        (json!({"scopes": ["events"]}), 422),
+        (json!({"scopes": ["events:read"], "tenant": "a:b"}), 422),
+        (json!({"scopes": ["events:read"], "foo": 1}), 422),
+        (json!({}), 422),
+        (json!([]), 422),
+    ] {
+        let (status, answer) = send(&service, &minter, "POST", "/keys", Some(body.clone())).await;
+        assert_eq!(status, expected, "{body}: {answer}");
+        if status == 201 {
+            let end = answer["expiresAt"].as_str().unwrap();
+            assert!(end <= "2100-01-01T00:00:00.000Z", "{end}");
+        }
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_weaker_key_does_not_change_a_stronger_one() {
+    let (service, admin) = start().await;
+    let (strong, _) = make(&service, &admin, json!({"scopes": ["admin"]})).await;
+    let (weak, minter) = make(&service, &admin, json!({"scopes": ["keys:write"]})).await;
+    for (id, expected) in [(&strong, 403), (&weak, 200), (&"key_none".to_owned(), 404)] {
+        let path = format!("/keys/{id}");
+        let change = Some(json!({"name": "new", "networks": null}));
+        let (status, answer) = send(&service, &minter, "PATCH", &path, change).await;
+        assert_eq!(status, expected, "{answer}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_with_a_key_is_kept() {
+    let (service, admin) = start().await;
+    let request = service
+        .http
+        .post(service.url("/keys"))
+        .bearer_auth(&admin)
+        .header("idempotency-key", "once")
+        .json(&json!({"scopes": []}));
+    assert_eq!(request.send().await.unwrap().status(), 400);
+    service.stop().await;
+}
