@@ -12,6 +12,7 @@
     )
 )]
 
+mod binding;
 mod caller;
 mod claims;
 mod credentials;
@@ -23,7 +24,9 @@ mod scope;
 mod sight;
 mod text;
 
+pub use self::sight::{Holder, Sight};
 pub(crate) use self::{
+    binding::{Binding, CLAIMS},
     caller::{Caller, CallerKind, Credential, KeyLimits, TokenIdentity},
     claims::{ClaimValue, Claims},
     credentials::{CredentialKind, Credentials, CredentialsChange, Refusal, Touched},
@@ -32,5 +35,5 @@ pub(crate) use self::{
     new_key::{Excess, NewKey},
     revocation::{Revocation, Revocations},
     scope::{Scope, Scopes},
-    sight::Sight,
+    sight::{OWNER, TENANT},
 };

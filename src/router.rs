@@ -65,6 +65,7 @@ use self::{
     table::{Entry, Slot},
 };
 use crate::{
+    access::Sight,
     budget::ByteBudget,
     config, event,
     position::{DeploymentId, Position},
@@ -95,10 +96,11 @@ pub(crate) enum Input {
     Stop(usize, oneshot::Sender<usize>),
     /// Asks whether exactly this document is applied.
     Knows(bson::RawDocumentBuf, oneshot::Sender<bool>),
-    /// Asks whether there is a subscription of this id.
-    Has(String, oneshot::Sender<bool>),
-    /// Asks for the keys of invalid subscriptions in order, after one, at most so many.
+    /// Asks whether there is a subscription of this id in sight.
+    Has(String, Sight, oneshot::Sender<bool>),
+    /// Asks for the keys of a tenant's invalid subscriptions, or of all, in order, after one, at most so many.
     Invalid(
+        Sight,
         Option<DocumentKey>,
         usize,
         oneshot::Sender<Vec<DocumentKey>>,
@@ -108,8 +110,8 @@ pub(crate) enum Input {
         Vec<CompiledSubscription>,
         oneshot::Sender<Vec<CompiledSubscription>>,
     ),
-    /// Asks for the channels of a subscription on this node.
-    Connections(String, oneshot::Sender<Option<Vec<Connection>>>),
+    /// Asks for the channels of a subscription in sight, on this node.
+    Connections(String, Sight, oneshot::Sender<Option<Vec<Connection>>>),
 }
 
 /// The settings of the router.
@@ -267,12 +269,14 @@ impl Router {
             Input::Knows(document, reply) => {
                 answer(reply, self.subscriptions.holds(&document));
             }
-            Input::Has(id, reply) => answer(reply, self.subscriptions.slot(&id).is_some()),
-            Input::Invalid(after, limit, reply) => {
-                answer(
-                    reply,
-                    self.subscriptions.invalid_after(after.as_ref(), limit),
-                );
+            Input::Has(id, sight, reply) => {
+                answer(reply, self.subscriptions.visible(&id, &sight).is_some());
+            }
+            Input::Invalid(sight, after, limit, reply) => {
+                let keys = self
+                    .subscriptions
+                    .invalid_after(&sight, after.as_ref(), limit);
+                answer(reply, keys);
             }
             Input::Judge(mut read, reply) => {
                 for compiled in &mut read {
@@ -280,8 +284,8 @@ impl Router {
                 }
                 answer(reply, read);
             }
-            Input::Connections(id, reply) => {
-                let slot = self.subscriptions.slot(&id);
+            Input::Connections(id, sight, reply) => {
+                let slot = self.subscriptions.visible(&id, &sight);
                 answer(reply, slot.map(|slot| self.connections_of(slot)));
             }
         }

@@ -61,6 +61,10 @@ pub use self::{
     oplog::OplogFill,
 };
 
+/// For code outside of the crate, which sees everything.
+#[doc(hidden)]
+pub use crate::access::{Holder, Sight};
+
 pub(crate) use self::{
     client::error::{brief, code},
     collections::keys::KeyQuery,

@@ -21,11 +21,16 @@ use self::id::id_of;
 pub use self::id::{SubscriptionId, object_id};
 pub use self::key::DocumentKey;
 pub use self::status::Status;
+use crate::access::{OWNER, TENANT};
 
 /// Most unknown fields of a document that are named.
 const UNKNOWN_FIELDS_NAMED: usize = 20;
 /// Most characters of each such name.
 const UNKNOWN_NAME_CHARS: usize = 100;
+
+/// Most bytes of a tenant or an owner that is kept where there is no room for the whole document. One that is longer
+/// is in the sight of operators alone then.
+const KEPT_BYTES: usize = 1 << 10;
 
 /// The one source there is for now.
 pub const DEFAULT_SOURCE: &str = "events";
@@ -48,13 +53,25 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Drops all of the document but its id, and makes the subscription invalid for `reason`. It keeps what the
+    /// Returns the tenant whose subscription it is; `None` if no tenant sees it.
+    pub(crate) fn tenant(&self) -> Option<&str> {
+        text(&self.document, TENANT)
+    }
+
+    /// Drops all of the document but its id and whose it is, and makes the subscription invalid for `reason`. It keeps what the
     /// router has to know without the fields: whether it is durable, and when it expires.
     #[must_use]
     pub fn reduced_to_id(self, reason: &str) -> Self {
         let mut document = RawDocumentBuf::new();
         if let Ok(Some(id)) = self.document.get("_id") {
             document.append(bson::raw::cstr!("_id"), bson::RawBson::from(id));
+        }
+        let short = |field| text(&self.document, field).filter(|text| text.len() <= KEPT_BYTES);
+        if let Some(tenant) = short(TENANT) {
+            document.append(bson::raw::cstr!("tenant"), tenant);
+        }
+        if let Some(owner) = short(OWNER) {
+            document.append(bson::raw::cstr!("owner"), owner);
         }
         Self {
             document,
@@ -119,6 +136,10 @@ impl Subscription {
             None => Status::Active,
         }
     }
+}
+
+fn text<'d>(document: &'d RawDocument, field: &str) -> Option<&'d str> {
+    document.get_str(field).ok()
 }
 
 /// Whether subscriptions have a field of this name.

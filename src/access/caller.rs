@@ -103,6 +103,11 @@ impl Caller {
         self.scopes.has(scope)
     }
 
+    /// Whether it sees all tenants.
+    pub(crate) fn is_operator(&self) -> bool {
+        self.tenant.is_none()
+    }
+
     /// Returns the subscriptions that it sees. A credential that names its subscriptions sees them with the right to
     /// receive events alone.
     pub(crate) fn sight(&self) -> Sight {

@@ -166,6 +166,8 @@ fn subscription_calls(limits: &Limits) -> Vec<Call> {
                 "Only subscriptions with this status.",
             )
             .query("name", text(), "Only subscriptions with this name.")
+            .query("tenant", text(), "Only subscriptions of this tenant.")
+            .query("owner", text(), "Only subscriptions of this owner.")
             .query(
                 "count",
                 flag(),

@@ -30,6 +30,6 @@ pub(crate) async fn open(
     } else if sse::is_requested(headers) {
         sse::open(&state, id, caller, request).await
     } else {
-        matches::list(&state, &id, request.uri()).await
+        matches::list(&state, &id, &caller, request.uri()).await
     }
 }

@@ -81,6 +81,7 @@ impl ReceiptQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Holder;
     use crate::{
         protocol::Ending,
         store::{DeleteProgress, Deletion},
@@ -95,6 +96,7 @@ mod tests {
     fn receipt(time: u32) -> Receipt {
         Receipt {
             subscription: "a".into(),
+            holder: Holder::default(),
             deletion: Deletion {
                 at: at(time),
                 wall_time: None,

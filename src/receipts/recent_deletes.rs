@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
+    access::{Holder, Sight},
     position::Position,
     store::{Deletion, TEARDOWN_MEMORY},
     subscription::SubscriptionId,
@@ -12,18 +13,32 @@ use crate::{
 const MAX_DELETES: usize = 100_000;
 
 /// The last delete of a subscription, as far as this node knows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct LastDelete {
     /// `None` if there was none after `since`.
     pub deletion: Option<Deletion>,
+    /// Whose the subscription was; `None` if the oplog alone tells of the delete.
+    pub holder: Option<Holder>,
     /// Every delete after this is known; `None` before the first load.
     pub since: Option<Position>,
+}
+
+impl LastDelete {
+    /// Returns the delete, if the caller had sight of the subscription. Of one that the oplog alone tells, nobody knows
+    /// whose it was.
+    pub(crate) fn seen_by(&self, id: &str, sight: &Sight) -> Option<Deletion> {
+        let saw = match &self.holder {
+            Some(holder) => sight.saw(id, holder),
+            None => sight.is_everything(),
+        };
+        self.deletion.filter(|_| saw)
+    }
 }
 
 /// The last delete of each subscription, and the order in which they are dropped.
 #[derive(Debug)]
 pub(super) struct RecentDeletes {
-    deletions: HashMap<SubscriptionId, Deletion>,
+    deletions: HashMap<SubscriptionId, (Deletion, Option<Holder>)>,
     order: BTreeMap<(Position, u64), SubscriptionId>,
     numbered: u64,
     since: Option<Position>,
@@ -56,13 +71,14 @@ impl RecentDeletes {
     }
 
     /// Adds a delete, unless a later one of the same subscription is known.
-    pub(super) fn add(&mut self, id: SubscriptionId, deletion: Deletion) {
-        if self.deletions.get(&id).is_some_and(|d| d.at >= deletion.at) {
+    pub(super) fn add(&mut self, id: SubscriptionId, deletion: Deletion, holder: Option<Holder>) {
+        let known = self.deletions.get(&id);
+        if known.is_some_and(|(known, _)| known.at >= deletion.at) {
             return;
         }
         self.numbered += 1;
         self.order.insert((deletion.at, self.numbered), id.clone());
-        self.deletions.insert(id, deletion);
+        self.deletions.insert(id, (deletion, holder));
         let latest = self.order.last_key_value().map(|((at, _), _)| *at);
         while let Some(((at, _), _)) = self.order.first_key_value()
             && (self.order.len() > self.most || latest.is_some_and(|l| is_a_day_before(*at, l)))
@@ -76,15 +92,20 @@ impl RecentDeletes {
             return;
         };
         // A later delete of the same subscription stays.
-        if self.deletions.get(&id).is_some_and(|d| d.at == at) {
+        if self.deletions.get(&id).is_some_and(|(d, _)| d.at == at) {
             self.deletions.remove(&id);
         }
         self.since = self.since.map(|since| since.max(at));
     }
 
     pub(super) fn find(&self, id: &str) -> LastDelete {
+        let (deletion, holder) = match self.deletions.get(id).cloned() {
+            Some((deletion, holder)) => (Some(deletion), holder),
+            None => (None, None),
+        };
         LastDelete {
-            deletion: self.deletions.get(id).copied(),
+            deletion,
+            holder,
             since: self.since,
         }
     }
@@ -125,6 +146,7 @@ mod tests {
     fn check(recent: &RecentDeletes, id: &str, time: Option<u32>, since: u32) {
         let expected = LastDelete {
             deletion: time.map(deletion),
+            holder: None,
             since: Some(at(since)),
         };
         assert_eq!(recent.find(id), expected, "{id}");
@@ -134,7 +156,7 @@ mod tests {
     fn the_oldest_is_forgotten_first_and_the_memory_says_how_far_it_reaches() {
         let mut recent = recent(2);
         for (id, time) in [("a", 101), ("b", 102), ("c", 103)] {
-            recent.add(id.into(), deletion(time));
+            recent.add(id.into(), deletion(time), None);
         }
         check(&recent, "a", None, 101);
         check(&recent, "b", Some(102), 101);
@@ -144,22 +166,22 @@ mod tests {
     #[test]
     fn of_an_id_that_is_used_again_the_last_delete_counts() {
         let mut recent = recent(2);
-        recent.add("a".into(), deletion(101));
-        recent.add("a".into(), deletion(105));
-        recent.add("a".into(), deletion(90));
+        recent.add("a".into(), deletion(101), None);
+        recent.add("a".into(), deletion(105), None);
+        recent.add("a".into(), deletion(90), None);
         check(&recent, "a", Some(105), 100);
-        recent.add("b".into(), deletion(106));
+        recent.add("b".into(), deletion(106), None);
         check(&recent, "a", Some(105), 101);
     }
 
     #[test]
     fn deletes_from_before_the_load_reach_further_back() {
         let mut recent = recent(3);
-        recent.add("a".into(), deletion(50));
+        recent.add("a".into(), deletion(50), None);
         recent.old_added_since(at(40));
         check(&recent, "a", Some(50), 40);
         check(&recent, "b", None, 40);
-        recent.add("c".into(), deletion(50 + 86_401));
+        recent.add("c".into(), deletion(50 + 86_401), None);
         check(&recent, "a", None, 50);
     }
 
@@ -167,7 +189,7 @@ mod tests {
     fn what_overflowed_does_not_claim_deletes_from_before_the_load() {
         let mut recent = recent(2);
         for (id, time) in [("a", 50), ("b", 101), ("c", 102)] {
-            recent.add(id.into(), deletion(time));
+            recent.add(id.into(), deletion(time), None);
         }
         recent.old_added_since(at(40));
         check(&recent, "a", None, 100);

@@ -97,7 +97,7 @@ impl Writer {
 
     fn take(&mut self, request: Request) {
         match request {
-            Request::AddOld(id, deletion) => self.recent.add(id, deletion),
+            Request::AddOld(id, deletion) => self.recent.add(id, deletion, None),
             Request::OldAddedSince(since) => self.recent.old_added_since(since),
             Request::Find(id, reply) => answer(reply, self.recent.find(&id)),
             Request::Unsettled(reply) => answer(reply, self.queue.unsettled()),
@@ -111,7 +111,9 @@ impl Writer {
             wall_time: deleted.wall_time,
             ending: Some(deleted.ending),
         };
-        self.recent.add(deleted.id.clone(), deletion);
+        let holder = deleted.holder;
+        self.recent
+            .add(deleted.id.clone(), deletion, Some(holder.clone()));
         if deleted.closed.is_empty() {
             return;
         }
@@ -119,6 +121,7 @@ impl Writer {
         self.queue.expect(deletion.at, self.numbered);
         let receipt = Receipt {
             subscription: deleted.id,
+            holder,
             deletion,
             connections: deleted.closed.len(),
             decided: deleted.decided,

@@ -18,6 +18,7 @@ use super::{
     registry::SessionKey,
 };
 use crate::{
+    access::Sight,
     position::{DeploymentId, Position},
     protocol::{Dialect, Ending},
     subscription::{CompiledSubscription, DocumentKey},
@@ -217,10 +218,10 @@ impl RouterHandle {
         self.ask(|reply| Input::Knows(document, reply)).await
     }
 
-    /// Whether there is a subscription of this id.
-    pub(crate) async fn has(&self, id: &str) -> Result<bool, Busy> {
-        let id = id.to_owned();
-        self.ask(|reply| Input::Has(id, reply)).await
+    /// Whether there is a subscription of this id in sight.
+    pub(crate) async fn has(&self, id: &str, sight: &Sight) -> Result<bool, Busy> {
+        let (id, sight) = (id.to_owned(), sight.clone());
+        self.ask(|reply| Input::Has(id, sight, reply)).await
     }
 
     /// Returns subscriptions in the same order, with the faults that this node finds: another document may stand in
@@ -232,19 +233,27 @@ impl RouterHandle {
         self.ask(|reply| Input::Judge(read, reply)).await
     }
 
-    /// Returns the keys of invalid subscriptions in order, after one, at most `limit`.
+    /// Returns the keys of invalid subscriptions in order, after one, at most `limit`. If the sight has a tenant, they are
+    /// those of the tenant; the documents decide about the rest of it.
     pub(crate) async fn invalid(
         &self,
+        sight: &Sight,
         after: Option<DocumentKey>,
         limit: usize,
     ) -> Result<Vec<DocumentKey>, Busy> {
-        self.ask(|reply| Input::Invalid(after, limit, reply)).await
+        let sight = sight.clone();
+        self.ask(|reply| Input::Invalid(sight, after, limit, reply))
+            .await
     }
 
-    /// Returns the channels of a subscription on this node; `None` if it is unknown.
-    pub(crate) async fn connections(&self, id: &str) -> Result<Option<Vec<Connection>>, Busy> {
-        let id = id.to_owned();
-        self.ask(|reply| Input::Connections(id, reply)).await
+    /// Returns the channels of a subscription on this node; `None` if it is unknown or out of sight.
+    pub(crate) async fn connections(
+        &self,
+        id: &str,
+        sight: &Sight,
+    ) -> Result<Option<Vec<Connection>>, Busy> {
+        let (id, sight) = (id.to_owned(), sight.clone());
+        self.ask(|reply| Input::Connections(id, sight, reply)).await
     }
 
     pub(super) async fn ask<T>(
@@ -321,15 +330,16 @@ mod tests {
             };
             let refused = handle.attach(attach).await.map(drop);
             assert_eq!(refused, Err(AttachError::Busy(Busy)));
-            assert_eq!(handle.has("a").await, Err(Busy));
+            assert_eq!(handle.has("a", &Sight::EVERYTHING).await, Err(Busy));
             assert_eq!(
                 handle
                     .knows(RawDocument::from_bytes(&[5, 0, 0, 0, 0]).unwrap())
                     .await,
                 Err(Busy)
             );
-            assert_eq!(handle.invalid(None, 1).await, Err(Busy));
-            assert_eq!(handle.connections("a").await.map(drop), Err(Busy));
+            assert_eq!(handle.invalid(&Sight::EVERYTHING, None, 1).await, Err(Busy));
+            let connections = handle.connections("a", &Sight::EVERYTHING).await;
+            assert_eq!(connections.map(drop), Err(Busy));
             assert_eq!(
                 handle.extend_backlog(Position::START, Vec::new()).await,
                 Err(Busy)

@@ -11,6 +11,7 @@ use super::{
     table::{Entry, Incarnation, Slot, Table},
 };
 use crate::{
+    access::Holder,
     filter::{self, Filter},
     position::Position,
     protocol::{Ending, GapReason},
@@ -131,6 +132,7 @@ impl Router {
         }
         let deleted = DeletedSubscription {
             id: SubscriptionId::from(&*id),
+            holder: Holder::of(&removed.subscription.document),
             at: self.position,
             wall_time: when.seen(),
             ending,

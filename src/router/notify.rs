@@ -7,8 +7,9 @@ use crate::{
 };
 
 impl Router {
-    /// Sends `updated` to every connection of a subscription.
+    /// Sends `updated` to every connection of a subscription. The connections of those who do not see it any more end.
     pub(super) async fn notify_update(&mut self, slot: Slot) {
+        self.end_out_of_sight(slot);
         if self.registry.of(slot).is_empty() {
             return;
         }

@@ -23,7 +23,7 @@ use bson::DateTime;
 use tokio::sync::mpsc;
 
 use super::{registry::Closed, table::Incarnation};
-use crate::{position::Position, protocol::Ending, subscription::SubscriptionId};
+use crate::{access::Holder, position::Position, protocol::Ending, subscription::SubscriptionId};
 
 /// Observations that may wait for one observer. Observers never wait for the database while they take them.
 const OBSERVATIONS_AHEAD: usize = 4_096;
@@ -50,6 +50,7 @@ pub(crate) enum Observed {
 #[derive(Clone, Debug)]
 pub(crate) struct DeletedSubscription {
     pub id: SubscriptionId,
+    pub holder: Holder,
     pub at: Position,
     /// The commit's wall time on the server; `None` if the delete itself was not seen.
     pub wall_time: Option<DateTime>,

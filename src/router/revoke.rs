@@ -4,7 +4,11 @@ use std::{future::Future, time::Duration};
 
 use bson::DateTime;
 
-use super::Router;
+use super::{
+    Router,
+    registry::{ChannelEntry, ChannelKey},
+    table::Slot,
+};
 use crate::{
     access::{Credentials, CredentialsChange, Refusal, Touched},
     protocol::Ending,
@@ -61,6 +65,25 @@ impl Router {
                 Some(left) => tokio::time::sleep(left.min(LONGEST_SLEEP)).await,
                 None => std::future::pending().await,
             }
+        }
+    }
+
+    /// Ends the channels of callers who do not see the subscription any more: it has another tenant now, or another owner.
+    pub(super) fn end_out_of_sight(&mut self, slot: Slot) {
+        let Some(entry) = self.subscriptions.get(slot) else {
+            return;
+        };
+        let id = entry.subscription.id().unwrap_or_default();
+        let is_blind = |channel: &&ChannelEntry| {
+            let session = self.registry.session(channel.key.session);
+            let document = &entry.subscription.document;
+            session.is_some_and(|session| !session.new.caller.sight().sees(&id, document))
+        };
+        let channels = self.registry.of(slot).iter();
+        let blind: Vec<ChannelKey> = channels.filter(is_blind).map(|one| one.key).collect();
+        for key in blind {
+            self.registry
+                .end_channel(key, Ending::Forbidden, self.position);
         }
     }
 

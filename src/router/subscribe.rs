@@ -184,13 +184,10 @@ impl Router {
     pub(super) fn try_attach(&mut self, attach: Attach) -> Result<Attached, AttachError> {
         let slot = self
             .subscriptions
-            .slot(&attach.id)
+            .visible(&attach.id, &attach.caller.sight())
             .ok_or(AttachError::Unknown)?;
         let entry = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
         let document = &entry.subscription.document;
-        if !attach.caller.sight().sees(&attach.id, document) {
-            return Err(AttachError::Unknown);
-        }
         let may_ack = attach.caller.reach().sees(&attach.id, document);
         // In this task, so that nothing is revoked between the judgement and the registration.
         self.credentials.judge(&attach.caller)?;

@@ -5,6 +5,7 @@ mod capacity;
 mod entry;
 mod expiries;
 mod ids;
+mod invalid;
 mod replace;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,6 @@ mod warnings;
 
 use std::{
     collections::BTreeSet,
-    ops::Bound,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -21,12 +21,16 @@ use std::{
 use bson::{DateTime, RawDocument};
 
 pub(super) use self::unaddressable::Successor;
-use self::{expiries::Expiries, ids::Ids, unaddressable::Unaddressable, warnings::Warnings};
+use self::{
+    expiries::Expiries, ids::Ids, invalid::InvalidKeys, unaddressable::Unaddressable,
+    warnings::Warnings,
+};
 
 pub(crate) use self::builder::TableBuilder;
 pub(crate) use self::capacity::{Capacity, Occupancy};
 pub(crate) use self::entry::{Entry, Incarnation};
 use crate::{
+    access::Sight,
     filter::{Effort, Filter, FilterIndex},
     subscription::{CompiledSubscription, DocumentKey, FILTER_PANICKED, Status, Subscription},
 };
@@ -41,8 +45,7 @@ pub(crate) struct Table {
     free: Vec<Slot>,
     ids: Ids,
     index: FilterIndex<Slot>,
-    /// The keys of all that are invalid, of those set aside too.
-    invalid: BTreeSet<DocumentKey>,
+    invalid: InvalidKeys,
     unaddressable: Unaddressable,
     /// The active subscriptions whose filters could not be matched with an event, and which are invalid since.
     unmatchable: BTreeSet<Slot>,
@@ -177,16 +180,18 @@ impl Table {
             self.occupancy.remove(bytes);
         }
         let withheld = entry.withheld || !self.has_room_for(entry, None);
-        let new = self.unaddressable.insert(subscription, withheld);
+        let before = self.unaddressable.remove(&key);
+        self.unaddressable.insert(subscription, withheld);
         if let Some(bytes) = self.unaddressable.held_bytes(&key) {
             self.occupancy.add(bytes);
         }
         self.warnings
             .see(subscription, self.unaddressable.fault(&key));
-        if new {
-            self.counts[Status::Invalid as usize] += 1;
-            self.invalid.insert(key);
+        match before {
+            Some(aside) => self.invalid.remove(&key, aside.tenant.as_deref()),
+            None => self.counts[Status::Invalid as usize] += 1,
         }
+        self.invalid.insert(key, subscription.tenant());
     }
 
     /// Adds a subscription that has an id and is not known yet. Its filter is left to the caller.
@@ -215,7 +220,9 @@ impl Table {
         self.counts[status as usize] += 1;
         self.warnings.see(&entry.subscription, entry.error());
         if status == Status::Invalid {
-            self.invalid.insert(entry.subscription.key());
+            let subscription = &entry.subscription;
+            self.invalid
+                .insert(subscription.key(), subscription.tenant());
         }
         self.expiries.insert(slot, entry.subscription.expires_at);
         if !entry.withheld {
@@ -235,7 +242,9 @@ impl Table {
             self.occupancy.remove(bytes);
         }
         if old.status() == Status::Invalid {
-            self.invalid.remove(&old.subscription.key());
+            let subscription = &old.subscription;
+            self.invalid
+                .remove(&subscription.key(), subscription.tenant());
         }
         self.index.remove(slot);
         self.unmatchable.remove(&slot);
@@ -268,17 +277,24 @@ impl Table {
         if let Some(bytes) = self.unaddressable.held_bytes(key) {
             self.occupancy.remove(bytes);
         }
-        let was = self.unaddressable.remove(key);
-        if was {
-            self.counts[Status::Invalid as usize] -= 1;
-            self.invalid.remove(key);
-        }
-        was
+        let Some(aside) = self.unaddressable.remove(key) else {
+            return false;
+        };
+        self.counts[Status::Invalid as usize] -= 1;
+        self.invalid.remove(key, aside.tenant.as_deref());
+        true
     }
 
     /// Returns the slot of an id.
     pub(super) fn slot(&self, id: &str) -> Option<Slot> {
         self.ids.find(id, |slot| self.is(slot, id))
+    }
+
+    /// Returns the slot of an id, if its subscription is in sight.
+    pub(super) fn visible(&self, id: &str, sight: &Sight) -> Option<Slot> {
+        let slot = self.slot(id)?;
+        let held = self.get(slot)?;
+        sight.sees(id, &held.subscription.document).then_some(slot)
     }
 
     fn is(&self, slot: Slot, id: &str) -> bool {
@@ -382,15 +398,15 @@ impl Table {
         self.expiries.next()
     }
 
-    /// Returns the keys of invalid subscriptions in order, after one, at most `limit`.
+    /// Returns the keys of invalid subscriptions in order, after one, at most `limit`: those of the tenant of `sight`,
+    /// if it has one.
     pub(super) fn invalid_after(
         &self,
+        sight: &Sight,
         after: Option<&DocumentKey>,
         limit: usize,
     ) -> Vec<DocumentKey> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let after = self.invalid.range((from, Bound::Unbounded));
-        after.take(limit).cloned().collect()
+        self.invalid.after(sight, after, limit)
     }
 
     /// Logs what is wrong with documents, each fault once.

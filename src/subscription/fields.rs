@@ -104,12 +104,12 @@ impl<'d> StoredFields<'d> {
             }
             // A missing field and null mean the same, as in MongoDB's queries.
             (
-                "name" | "status" | "durable" | "source" | "expiresAt" | "owner" | "metadata"
-                | "createdAt" | "updatedAt" | "revision",
+                "name" | "status" | "durable" | "source" | "expiresAt" | "owner" | "tenant"
+                | "policy" | "claims" | "metadata" | "createdAt" | "updatedAt" | "revision",
                 RawBsonRef::Null,
             )
-            | ("metadata", RawBsonRef::Document(_))
-            | ("name" | "owner", RawBsonRef::String(_))
+            | ("metadata" | "claims", RawBsonRef::Document(_))
+            | ("name" | "owner" | "tenant" | "policy", RawBsonRef::String(_))
             | ("createdAt" | "updatedAt", RawBsonRef::DateTime(_))
             | ("status", RawBsonRef::String("active"))
             | ("source", RawBsonRef::String(DEFAULT_SOURCE))
@@ -123,8 +123,8 @@ impl<'d> StoredFields<'d> {
             ("status", RawBsonRef::String("paused")) => self.paused = true,
             ("durable", RawBsonRef::Boolean(durable)) => self.durable = durable,
             ("expiresAt", RawBsonRef::DateTime(date)) => self.expires_at = Some(date),
-            ("filter" | "metadata", _) => self.blame(key, "must be a document"),
-            ("name" | "owner", _) => self.blame(key, "must be a string"),
+            ("filter" | "metadata" | "claims", _) => self.blame(key, "must be a document"),
+            ("name" | "owner" | "tenant" | "policy", _) => self.blame(key, "must be a string"),
             ("createdAt" | "updatedAt" | "expiresAt", _) => self.blame(key, "must be a date"),
             ("status", _) => self.blame(key, "must be \"active\" or \"paused\""),
             ("source", _) => self.blame(key, "must be \"events\""),

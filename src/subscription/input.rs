@@ -4,25 +4,33 @@
 
 mod reader;
 
-use bson::{Bson, DateTime, Document, RawBsonRef, RawDocument};
+use bson::{Bson, DateTime, Document, RawBsonRef, RawDocument, RawDocumentBuf};
 use serde_json::Value;
 
 use super::{DEFAULT_SOURCE, fields::revision};
-use crate::extjson::read_time;
+use crate::{
+    access::{Binding, CLAIMS, Claims},
+    extjson::read_time,
+};
 
 pub use self::reader::{InputReader, check_id};
 
 /// The fields that a request may set, in the order in which they are stored.
-pub const FIELDS: [&str; 8] = [
+pub const FIELDS: [&str; 11] = [
     "name",
     "source",
     "filter",
     "status",
     "durable",
     "owner",
+    "tenant",
+    "policy",
+    "claims",
     "metadata",
     "expiresAt",
 ];
+/// The fields of these that bind a subscription to a tenant. Only operators set them.
+pub const BINDING: [&str; 3] = ["tenant", "policy", "claims"];
 /// The fields that REST writes maintain.
 pub const KEPT: [&str; 3] = ["revision", "createdAt", "updatedAt"];
 /// The fields of answers that no document has.
@@ -40,6 +48,8 @@ pub struct Input {
     fields: Vec<(&'static str, Option<Bson>)>,
     /// Fields of [`KEPT`] that the request repeats from an answer. They may not differ.
     repeated: Vec<(&'static str, Value)>,
+    /// Fields that this caller may not set, and repeats. They may not differ either.
+    fixed: Vec<(&'static str, Option<Bson>)>,
 }
 
 /// The difference between a stored document and a requested one.
@@ -78,7 +88,23 @@ impl Input {
             };
             !same
         });
-        changed.map(|(name, _)| *name)
+        changed
+            .map(|(name, _)| *name)
+            .chain(self.contradicted(current))
+    }
+
+    /// Returns the fields that this caller may not set and that differ from `current`.
+    pub fn contradicted(&self, current: &RawDocument) -> impl Iterator<Item = &'static str> {
+        let differs = |(field, value): &&(&str, Option<Bson>)| {
+            asked(field, value.clone()) != effective(current, field)
+        };
+        let differing = self.fixed.iter().filter(differs);
+        differing.map(|(name, _)| *name)
+    }
+
+    /// Whether the request says nothing of fields that this caller may not set.
+    pub fn is_free(&self) -> bool {
+        self.fixed.is_empty()
     }
 
     fn get(&self, name: &str) -> Option<&Bson> {
@@ -86,16 +112,27 @@ impl Input {
         value.as_ref()
     }
 
-    /// Returns the value for a new document: the given one, else the default, if there is one.
-    fn stored(&self, field: &str) -> Option<Bson> {
-        self.get(field).cloned().or_else(|| default(field))
+    fn names(&self, field: &str) -> bool {
+        self.fields.iter().any(|(name, _)| *name == field)
+    }
+
+    /// Returns the value for a document: the given one, else that of the binding, else the default, if there is one.
+    fn stored(&self, field: &str, binding: &Binding) -> Option<Bson> {
+        let bound = binding.value(field).filter(|_| !self.names(field));
+        let value = self.get(field).or(bound).cloned();
+        value.or_else(|| default(field))
     }
 
     /// Makes a new document.
-    pub fn create(&self, id: &str, now: DateTime) -> Document {
+    pub(crate) fn create(&self, id: &str, binding: Binding, now: DateTime) -> Document {
+        let binding = if BINDING.iter().any(|field| self.names(field)) {
+            binding.owner_only()
+        } else {
+            binding
+        };
         let mut document = bson::doc! {"_id": id};
         for field in FIELDS {
-            if let Some(value) = self.stored(field) {
+            if let Some(value) = self.stored(field, &binding) {
                 document.insert(field, value);
             }
         }
@@ -103,13 +140,16 @@ impl Input {
         document
     }
 
-    /// Replaces the whole of `current`; `None` if that changes nothing. The creation date stays, and so do fields
-    /// that are not ours: they belong to whoever wrote them.
-    pub fn replace(&self, current: &RawDocument, now: DateTime) -> Option<Document> {
-        let same = |field: &&str| {
-            let asked = self.get(field).cloned().or_else(|| default(field));
-            asked == effective(current, field)
-        };
+    /// Replaces the whole of `current`, and gives it this binding where the request names none; `None` if that changes
+    /// nothing. The creation date stays, and so do fields that are not ours: they belong to whoever wrote them.
+    pub(crate) fn replace(
+        &self,
+        current: &RawDocument,
+        binding: &Binding,
+        now: DateTime,
+    ) -> Option<Document> {
+        let same =
+            |field: &&str| asked(field, self.stored(field, binding)) == effective(current, field);
         if FIELDS.iter().all(same) && KEPT.iter().all(|name| is_sound(current, name)) {
             return None;
         }
@@ -117,7 +157,7 @@ impl Input {
         let mut document = bson::doc! {};
         document.extend(entry(&old, "_id"));
         for field in FIELDS {
-            if let Some(value) = self.stored(field) {
+            if let Some(value) = self.stored(field, binding) {
                 document.insert(field, value);
             }
         }
@@ -138,8 +178,7 @@ impl Input {
     pub fn patch(&self, current: &RawDocument, now: DateTime) -> Changes {
         let mut changes = Changes::default();
         for (field, value) in &self.fields {
-            let asked = value.clone().or_else(|| default(field));
-            if asked == effective(current, field) {
+            if asked(field, value.clone()) == effective(current, field) {
                 continue;
             }
             match value {
@@ -174,9 +213,31 @@ fn default(field: &str) -> Option<Bson> {
     }
 }
 
+/// Returns the value that a request asks for, as [`effective`] returns it.
+fn asked(field: &str, value: Option<Bson>) -> Option<Bson> {
+    match value.or_else(|| default(field)) {
+        Some(Bson::Document(claims)) if field == CLAIMS => Some(comparable(claims)),
+        value => value,
+    }
+}
+
+/// Returns claims as they are compared: a number is the same whatever its width.
+fn comparable(claims: Document) -> Bson {
+    let raw = RawDocumentBuf::try_from(&claims);
+    let read = raw.map(|raw| Claims::read(&raw)).unwrap_or_default();
+    if read.len() == claims.len() {
+        read.to_document().into()
+    } else {
+        claims.into()
+    }
+}
+
 /// Returns the value of a stored field; missing and null are the default.
 fn effective(document: &RawDocument, field: &str) -> Option<Bson> {
     match document.get(field) {
+        Ok(Some(RawBsonRef::Document(claims))) if field == CLAIMS => {
+            Document::try_from(claims).ok().map(comparable)
+        }
         Ok(None | Some(RawBsonRef::Null)) => default(field),
         Ok(Some(value)) => Bson::try_from(value).ok(),
         Err(_) => None,
@@ -201,7 +262,7 @@ fn next_revision(document: &RawDocument) -> i64 {
 mod tests {
     use super::*;
     use crate::config::Limits;
-    use bson::{RawDocumentBuf, doc};
+    use bson::doc;
     use serde_json::json;
 
     const NOW: DateTime = DateTime::from_millis(1_000_000);
@@ -215,6 +276,7 @@ mod tests {
         let reader = InputReader {
             pointer: "#",
             id,
+            fixed: &[],
             partial: true,
             limits: &Limits::default(),
             now: NOW,
@@ -232,7 +294,7 @@ mod tests {
     #[test]
     fn a_new_document_shows_its_defaults_to_other_programs() {
         assert_eq!(
-            good(json!({"filter": {"a": 1}, "owner": null})).create("a", NOW),
+            good(json!({"filter": {"a": 1}, "owner": null})).create("a", Binding::default(), NOW),
             doc! {"_id": "a", "source": "events", "filter": {"a": 1}, "status": "active",
             "durable": false, "metadata": {}, "revision": 1_i64, "createdAt": NOW, "updatedAt": NOW}
         );
@@ -289,7 +351,7 @@ mod tests {
             "revision": 4, "createdAt": old},
         );
         assert_eq!(
-            good(json!({"filter": {"a": 1}})).replace(&current, NOW),
+            good(json!({"filter": {"a": 1}})).replace(&current, &Binding::default(), NOW),
             Some(
                 doc! {"_id": "a", "source": "events", "filter": {"a": 1}, "status": "active",
                 "durable": false, "metadata": {}, "revision": 5_i64, "createdAt": old,
@@ -298,6 +360,6 @@ mod tests {
         );
         let current = raw(&doc! {"_id": "a", "filter": {"a": 1}, "status": "paused"});
         let same = json!({"filter": {"a": 1}, "status": "paused"});
-        assert_eq!(good(same).replace(&current, NOW), None);
+        assert_eq!(good(same).replace(&current, &Binding::default(), NOW), None);
     }
 }

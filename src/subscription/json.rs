@@ -4,7 +4,7 @@ use bson::{RawBsonRef, RawDocument};
 use serde_json::{Value, json};
 use smallvec::SmallVec;
 
-use super::{Subscription, fields::revision, is_known};
+use super::{Subscription, fields::revision, input::BINDING, is_known};
 use crate::extjson::{plain_text, read_or_mend, time_text, write_string, write_value};
 
 /// The warning about a field that nothing here reads.
@@ -35,6 +35,11 @@ impl Subscription {
         }
         self.write_field(shown, "durable", "false", &mut out);
         self.write_field(shown, "owner", "null", &mut out);
+        for field in BINDING {
+            if self.is_set(field) {
+                self.write_field(shown, field, "null", &mut out);
+            }
+        }
         self.write_field(shown, "metadata", "{}", &mut out);
         self.write_field(shown, "expiresAt", "null", &mut out);
         match revision(&self.document) {
@@ -53,6 +58,10 @@ impl Subscription {
         }
         out.push('}');
         out
+    }
+
+    fn is_set(&self, field: &str) -> bool {
+        !matches!(self.document.get(field), Ok(None | Some(RawBsonRef::Null)))
     }
 
     fn warnings(&self, of_filter: &[String]) -> Vec<Value> {

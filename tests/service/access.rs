@@ -1,8 +1,11 @@
 //! Keys: who is let in, and what is taken away again.
 
+mod binding;
 mod calls;
 mod minting;
 mod revoking;
+mod teardown;
+mod tenancy;
 
 use std::process::Command;
 

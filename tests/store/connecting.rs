@@ -5,7 +5,7 @@ use mongodb::Client;
 use tidegate::{
     config::Config,
     mongod::Mongod,
-    store::{StartupError, Store, StoreError},
+    store::{Sight, StartupError, Store, StoreError},
 };
 
 use crate::{
@@ -91,7 +91,7 @@ async fn every_call_ends_and_says_that_the_database_is_away() {
     let begun = Instant::now();
     let answers = tokio::join!(
         store.ping(),
-        store.find_subscription("a"),
+        store.find_subscription("a", &Sight::EVERYTHING),
         store.insert_subscription(&document),
         store.insert_events(vec![crate::raw(&doc! {})]),
         store.migration_status(),
@@ -121,9 +121,15 @@ async fn a_server_that_does_not_answer_is_not_waited_for() {
             "appName": "no_answer"},
     };
     client.database("admin").run_command(block).await.unwrap();
-    let error = store.find_subscription("a").await.unwrap_err();
+    let error = store
+        .find_subscription("a", &Sight::EVERYTHING)
+        .await
+        .unwrap_err();
     assert!(error.is_unavailable(), "{error:?}");
-    store.find_subscription("a").await.unwrap();
+    store
+        .find_subscription("a", &Sight::EVERYTHING)
+        .await
+        .unwrap();
 }
 
 /// A full oplog may lose its oldest entry at any time, also while that is read.
@@ -178,7 +184,7 @@ async fn a_write_that_no_majority_has_is_not_answered_as_done() {
     let published = store.insert_events(vec![crate::raw(&doc! {})]).await;
     assert!(published.unwrap_err().is_unavailable());
     let updated = store
-        .update_subscription(&read, doc! {"name": "n"}, &[])
+        .update_subscription(&read, doc! {"name": "n"}, &[], &Sight::EVERYTHING)
         .await;
     assert!(updated.unwrap_err().is_unavailable());
     assert!(
@@ -188,7 +194,9 @@ async fn a_write_that_no_majority_has_is_not_answered_as_done() {
             .unwrap_err()
             .is_unavailable()
     );
-    let deleted = store.delete_subscription("a", None).await;
+    let deleted = store
+        .delete_subscription("a", None, &Sight::EVERYTHING)
+        .await;
     assert!(deleted.unwrap_err().is_unavailable());
 }
 

@@ -6,7 +6,7 @@ use mongodb::Client;
 use tidegate::{
     config::Config,
     mongod::Mongod,
-    store::{MigrationState, StartupError, Store, StoreError},
+    store::{MigrationState, Sight, StartupError, Store, StoreError},
 };
 
 use crate::{config, eventually, other_program, raw, store, support};
@@ -378,7 +378,7 @@ async fn an_expired_subscription_is_deleted_by_the_server() {
     store.insert_subscription(&document).await.unwrap();
     eventually("the delete", async || {
         store
-            .find_subscription("a")
+            .find_subscription("a", &Sight::EVERYTHING)
             .await
             .unwrap()
             .document

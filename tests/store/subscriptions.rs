@@ -1,6 +1,6 @@
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
 use tidegate::store::{
-    BatchWritten, Deleted, ListQuery, Store, StoreError, StoredStatus, SubscriptionBatch,
+    BatchWritten, Deleted, ListQuery, Sight, Store, StoreError, StoredStatus, SubscriptionBatch,
 };
 use tidegate::subscription::DocumentKey;
 use tokio::sync::mpsc;
@@ -16,7 +16,12 @@ fn ids(documents: &[RawDocumentBuf]) -> Vec<Bson> {
 }
 
 async fn found(store: &Store, id: &str) -> RawDocumentBuf {
-    store.find_subscription(id).await.unwrap().document.unwrap()
+    store
+        .find_subscription(id, &Sight::EVERYTHING)
+        .await
+        .unwrap()
+        .document
+        .unwrap()
 }
 
 #[tokio::test]
@@ -75,7 +80,7 @@ async fn wrong_types_and_sizes_are_refused_with_a_reason() {
     store.insert_subscription(&doc! {"_id": "a"}).await.unwrap();
     let read = found(&store, "a").await;
     let error = store
-        .update_subscription(&read, doc! {"filter": 5}, &[])
+        .update_subscription(&read, doc! {"filter": 5}, &[], &Sight::EVERYTHING)
         .await
         .unwrap_err();
     assert!(
@@ -83,7 +88,7 @@ async fn wrong_types_and_sizes_are_refused_with_a_reason() {
         "{error:?}"
     );
     let error = store
-        .replace_subscription(&read, &doc! {"_id": "a", "name": 5})
+        .replace_subscription(&read, &doc! {"_id": "a", "name": 5}, &Sight::EVERYTHING)
         .await
         .unwrap_err();
     assert!(matches!(&error, StoreError::Refused { .. }), "{error:?}");
@@ -96,7 +101,10 @@ async fn an_id_is_taken_once() {
     let first = store.insert_subscription(&document).await.unwrap();
     let second = store.insert_subscription(&document).await;
     assert!(matches!(second, Err(StoreError::Duplicate)));
-    let read = store.find_subscription("a").await.unwrap();
+    let read = store
+        .find_subscription("a", &Sight::EVERYTHING)
+        .await
+        .unwrap();
     assert_eq!(read.document.unwrap(), first.document);
     assert!(read.operation_time >= first.operation_time);
 }
@@ -141,7 +149,10 @@ async fn each_of_a_batch_succeeds_or_fails_alone() {
             "stored"
         ]
     );
-    let read = store.find_subscription("f").await.unwrap();
+    let read = store
+        .find_subscription("f", &Sight::EVERYTHING)
+        .await
+        .unwrap();
     assert!(read.document.is_some() && written.operation_time <= read.operation_time);
     assert_eq!(
         store
@@ -163,7 +174,7 @@ async fn an_update_writes_only_what_it_names_and_only_over_what_was_read() {
     let read = found(&store, "a").await;
     let set = doc! {"filter": {"c.d": {"$in": [1, 2]}}, "revision": 2};
     let written = store
-        .update_subscription(&read, set, &["name"])
+        .update_subscription(&read, set, &["name"], &Sight::EVERYTHING)
         .await
         .unwrap()
         .unwrap();
@@ -173,7 +184,7 @@ async fn an_update_writes_only_what_it_names_and_only_over_what_was_read() {
     assert_eq!(found(&store, "a").await, written.document);
 
     let stale = store
-        .update_subscription(&read, doc! {"name": "lost"}, &[])
+        .update_subscription(&read, doc! {"name": "lost"}, &[], &Sight::EVERYTHING)
         .await
         .unwrap();
     assert!(stale.is_none());
@@ -190,14 +201,14 @@ async fn a_replacement_is_conditional_too() {
     let read = found(&store, "a").await;
     let new = doc! {"_id": "a", "filter": {"y.z": {"$ne": null}}};
     let written = store
-        .replace_subscription(&read, &new)
+        .replace_subscription(&read, &new, &Sight::EVERYTHING)
         .await
         .unwrap()
         .unwrap();
     assert_eq!(written.document, raw(&new));
     assert!(
         store
-            .replace_subscription(&read, &new)
+            .replace_subscription(&read, &new, &Sight::EVERYTHING)
             .await
             .unwrap()
             .is_none()
@@ -212,8 +223,14 @@ async fn one_of_many_writers_at_once_wins() {
         .await
         .unwrap();
     let read = found(&store, "a").await;
-    let writers =
-        (0..8).map(|n| store.update_subscription(&read, doc! {"revision": 2, "by": n}, &[]));
+    let writers = (0..8).map(|n| {
+        store.update_subscription(
+            &read,
+            doc! {"revision": 2, "by": n},
+            &[],
+            &Sight::EVERYTHING,
+        )
+    });
     let written = futures_util::future::join_all(writers).await;
     let won = written.iter().filter(|one| one.as_ref().unwrap().is_some());
     assert_eq!(won.count(), 1);
@@ -225,22 +242,34 @@ async fn a_delete_says_what_it_found() {
     store.insert_subscription(&doc! {"_id": "a"}).await.unwrap();
     let read = found(&store, "a").await;
     store
-        .update_subscription(&read, doc! {"name": "new"}, &[])
+        .update_subscription(&read, doc! {"name": "new"}, &[], &Sight::EVERYTHING)
         .await
         .unwrap();
     assert_eq!(
-        store.delete_subscription("a", Some(&read)).await.unwrap(),
+        store
+            .delete_subscription("a", Some(&read), &Sight::EVERYTHING)
+            .await
+            .unwrap(),
         Deleted::Changed
     );
     let read = found(&store, "a").await;
-    let gone = store.delete_subscription("a", Some(&read)).await.unwrap();
+    let gone = store
+        .delete_subscription("a", Some(&read), &Sight::EVERYTHING)
+        .await
+        .unwrap();
     assert!(matches!(gone, Deleted::Gone(_)));
     assert_eq!(
-        store.delete_subscription("a", Some(&read)).await.unwrap(),
+        store
+            .delete_subscription("a", Some(&read), &Sight::EVERYTHING)
+            .await
+            .unwrap(),
         Deleted::NotFound
     );
     assert_eq!(
-        store.delete_subscription("a", None).await.unwrap(),
+        store
+            .delete_subscription("a", None, &Sight::EVERYTHING)
+            .await
+            .unwrap(),
         Deleted::NotFound
     );
 }
@@ -326,7 +355,10 @@ async fn a_page_goes_on_after_an_id_that_was_deleted_meanwhile() {
     let store = store().await;
     let all: Vec<_> = ["a", "b", "c"].map(|id| doc! {"_id": id}).into();
     insert_all(&store, &all).await;
-    store.delete_subscription("b", None).await.unwrap();
+    store
+        .delete_subscription("b", None, &Sight::EVERYTHING)
+        .await
+        .unwrap();
     let query = ListQuery {
         after: Some("b".into()),
         limit: 10,
@@ -337,7 +369,14 @@ async fn a_page_goes_on_after_an_id_that_was_deleted_meanwhile() {
         ["c".into()]
     );
     let wanted = ["a", "x", "c"].map(|id| DocumentKey::Text(id.into()));
-    assert_eq!(store.subscriptions_by_key(&wanted).await.unwrap().len(), 2);
+    assert_eq!(
+        store
+            .subscriptions_by_key(&wanted, &Sight::EVERYTHING)
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
 }
 
 /// Loads all ids at one time. Returns them, and the time.

@@ -4,7 +4,7 @@
 //! that the service assigns are derived from the key's seed: an attempt that takes over from one that died finds what
 //! that one stored.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{fmt::Write as _, panic::AssertUnwindSafe, time::Duration};
 
 use axum::{
     body::{Body, to_bytes},
@@ -21,10 +21,14 @@ use super::{
     body::BufferedRequest,
     failure::internal,
     problem::{Kind, Problem},
+    proof::Proof,
     state::AppState,
 };
-use crate::store::{
-    KeyState, RESERVATION_LEASE, Reservation, Seed, Store, StoreError, StoredAnswer, jittered,
+use crate::{
+    access::Caller,
+    store::{
+        KeyState, RESERVATION_LEASE, Reservation, Seed, Store, StoreError, StoredAnswer, jittered,
+    },
 };
 
 const NAME: &str = "Idempotency-Key";
@@ -65,9 +69,10 @@ impl Ids {
     }
 }
 
-/// Does `work` once for each key. Without a key, simply does it.
+/// Does `work` once for each key of a caller. Without a key, simply does it. What the caller may do is judged before.
 pub(crate) async fn once<F, W>(
     state: AppState,
+    caller: &Caller,
     request: BufferedRequest,
     work: F,
 ) -> Result<Response, Problem>
@@ -77,6 +82,10 @@ where
 {
     let Some(key) = key(&request.headers)? else {
         return work(state, request, Ids::Fresh).await;
+    };
+    let key = match &state.proof {
+        Proof::None(_) => key,
+        Proof::Required => key_of(caller, &key),
     };
     // The task makes the reservation, too: a client that leaves now leaves no reserved key without work.
     let tasks = state.tasks.clone();
@@ -240,6 +249,26 @@ fn replay(answer: StoredAnswer) -> Result<Response, Problem> {
     Ok(response)
 }
 
+/// Returns the key as it is stored: two callers who choose the same one do not meet.
+fn key_of(caller: &Caller, key: &str) -> String {
+    let mut hash = Sha256::new();
+    for part in [caller.tenant.as_deref(), caller.owner.as_deref(), Some(key)] {
+        match part {
+            None => hash.update([0]),
+            Some(text) => {
+                hash.update([1]);
+                hash.update((text.len() as u64).to_be_bytes());
+                hash.update(text);
+            }
+        }
+    }
+    let mut text = String::new();
+    for byte in hash.finalize() {
+        _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
 fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(NAME).iter();
     let Some(value) = values.next() else {
@@ -382,6 +411,27 @@ mod tests {
         assert!(key(&headers).is_ok());
         headers.insert(NAME, long(256));
         assert!(key(&headers).is_err());
+    }
+
+    #[test]
+    fn callers_who_choose_the_same_key_do_not_meet() {
+        let caller = |tenant: Option<&str>, owner: &str| Caller {
+            tenant: tenant.map(Into::into),
+            owner: Some(owner.into()),
+            ..Caller::anybody()
+        };
+        let one = key_of(&caller(Some("a"), "bc"), "k");
+        assert_eq!(one, key_of(&caller(Some("a"), "bc"), "k"));
+        assert_eq!(one.len(), 64);
+        for other in [
+            key_of(&caller(Some("ab"), "c"), "k"),
+            key_of(&caller(Some("a"), "b"), "ck"),
+            key_of(&caller(None, "abc"), "k"),
+            key_of(&caller(Some(""), "abc"), "k"),
+            key_of(&caller(Some("a"), "bc"), "l"),
+        ] {
+            assert_ne!(one, other);
+        }
     }
 
     #[test]

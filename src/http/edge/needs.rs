@@ -91,7 +91,7 @@ fn unsatisfied() -> Problem {
 }
 
 /// Returns the refusal of a caller that has none of these scopes.
-fn insufficient(scopes: &[Scope]) -> Problem {
+pub(crate) fn insufficient(scopes: &[Scope]) -> Problem {
     let names: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
     let challenge = format!(
         r#"Bearer realm="tidegate", error="insufficient_scope", scope="{}""#,

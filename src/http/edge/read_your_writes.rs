@@ -10,17 +10,22 @@ use super::{
     problem::{Kind, Problem},
     state::AppState,
 };
+use crate::access::Sight;
 
 /// The header with `false` where the answering node has not applied the write yet.
 pub(crate) const APPLIED: HeaderName = HeaderName::from_static("tidegate-applied");
 
-/// Ensures that this node's router knows a subscription. If it does not, another node may have created the
+/// Ensures that this node's router knows a subscription in sight. If it does not, another node may have created the
 /// subscription a moment ago: the database is asked, and the feed waited for, before this says 404.
-pub(crate) async fn ensure_visible(state: &AppState, id: &str) -> Result<(), Problem> {
-    if state.router().has(id).await? {
+pub(crate) async fn ensure_visible(
+    state: &AppState,
+    id: &str,
+    sight: &Sight,
+) -> Result<(), Problem> {
+    if state.router().has(id, sight).await? {
         return Ok(());
     }
-    let read = state.store.find_subscription(id).await?;
+    let read = state.store.find_subscription(id, sight).await?;
     if read.document.is_none() {
         return Err(Problem::no_subscription(id));
     }

@@ -77,6 +77,9 @@ fn inputs(limits: &Limits) -> Vec<(&'static str, Value)> {
         "filter": schema("Filter"),
         "name": name("A name for people."),
         "owner": name("The owner."),
+        "tenant": name("The tenant. Operators set it; for everybody else it is the caller's, and may be repeated."),
+        "policy": name("The policy that narrows it. As with `tenant`."),
+        "claims": {"type": ["object", "null"], "description": "Values that the policy uses. As with `tenant`."},
         "metadata": {"type": ["object", "null"], "description": format!("At most {} bytes as BSON.", limits.metadata_bytes)},
         "status": {"enum": ["active", "paused", null]},
         "durable": {"type": ["boolean", "null"], "description": "Whether the service keeps the acknowledged position."},
@@ -118,6 +121,22 @@ fn inputs(limits: &Limits) -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// The fields that every subscription is shown with.
+const SHOWN: [&str; 12] = [
+    "id",
+    "name",
+    "source",
+    "filter",
+    "status",
+    "durable",
+    "owner",
+    "metadata",
+    "expiresAt",
+    "revision",
+    "createdAt",
+    "updatedAt",
+];
+
 fn subscriptions() -> Vec<(&'static str, Value)> {
     let statuses = Status::ALL.map(Status::as_str);
     // Other programs may store values of any type. The subscription is then invalid, and shown as it is.
@@ -130,26 +149,15 @@ fn subscriptions() -> Vec<(&'static str, Value)> {
         "error": {"type": "string", "description": "The reason why the subscription is invalid."},
         "durable": {},
         "owner": {},
+        "tenant": {"description": "Only if it has one."},
+        "policy": {"description": "Only if it has one."},
+        "claims": {"description": "Only if it has some."},
         "metadata": {},
         "expiresAt": {},
         "revision": {"type": "number"},
         "createdAt": {"type": ["string", "null"]},
         "updatedAt": {"type": ["string", "null"]},
     });
-    let required = [
-        "id",
-        "name",
-        "source",
-        "filter",
-        "status",
-        "durable",
-        "owner",
-        "metadata",
-        "expiresAt",
-        "revision",
-        "createdAt",
-        "updatedAt",
-    ];
     for (field, described) in [
         (
             "warnings",
@@ -185,7 +193,7 @@ fn subscriptions() -> Vec<(&'static str, Value)> {
         (
             "Subscription",
             json!({
-                "type": "object", "properties": shown, "required": required, "additionalProperties": false,
+                "type": "object", "properties": shown, "required": SHOWN, "additionalProperties": false,
             }),
         ),
         (
@@ -211,7 +219,7 @@ fn subscriptions() -> Vec<(&'static str, Value)> {
                 json!({"items": list(exactly("", json!({
                     "connectionId": {"type": "string"},
                     "protocol": {"enum": ["tidegate.v1", "cloudevents.json", "sse"]},
-                    "remote": {"type": "string"},
+                    "remote": {"type": ["string", "null"], "description": "For those who may change the subscription."},
                     "connectedAt": time(),
                     "replaying": {"type": "boolean"},
                     "waiting": count(),
@@ -501,6 +509,7 @@ mod tests {
             let reader = InputReader {
                 pointer: "#",
                 id: None,
+                fixed: &[],
                 partial: true,
                 limits: &limits,
                 now: DateTime::now(),

@@ -8,8 +8,9 @@ use axum::{
 use serde_json::{Value, json};
 
 use crate::{
+    access::Scope,
     http::edge::{
-        AppState, answer, path_id::Id, problem::Problem, query::Query,
+        AppState, answer, caller::By, path_id::Id, problem::Problem, query::Query,
         read_your_writes::ensure_visible,
     },
     router::Connection,
@@ -18,28 +19,33 @@ use crate::{
 /// Lists the connections of one subscription on this node, oldest first.
 pub(crate) async fn list(
     State(state): State<AppState>,
+    By(caller): By,
     Id(id): Id,
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
-    ensure_visible(&state, &id).await?;
+    let sight = caller.sight();
+    ensure_visible(&state, &id, &sight).await?;
     let mut connections = state
         .router()
-        .connections(&id)
+        .connections(&id, &sight)
         .await?
         .ok_or_else(|| Problem::no_subscription(&id))?;
     // Ids are ordered by time.
     connections.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-    let items: Vec<_> = connections.iter().map(show).collect();
+    let shows_remote = caller.may(Scope::SubscriptionsWrite);
+    let items = connections.iter();
+    let items: Vec<_> = items.map(|one| show(one, shows_remote)).collect();
     let text = json!({"items": items}).to_string();
     Ok(answer::json(StatusCode::OK, text))
 }
 
-fn show(connection: &Connection) -> Value {
+/// Shows a connection. The address of its client is for those who may change the subscription.
+fn show(connection: &Connection, shows_remote: bool) -> Value {
     json!({
         "connectionId": connection.id,
         "protocol": connection.dialect.name(),
-        "remote": connection.remote,
+        "remote": shows_remote.then_some(&connection.remote),
         "connectedAt": humantime::format_rfc3339_millis(connection.opened_at).to_string(),
         "replaying": connection.replaying,
         "waiting": connection.waiting_frames,

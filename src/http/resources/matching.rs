@@ -19,6 +19,7 @@ use crate::{
     http::edge::{
         AppState, answer,
         body::{self, BodyReader, ReceivedBody},
+        caller::By,
         path_id::Id,
         problem::{Kind, Problem},
         query::Query,
@@ -45,12 +46,13 @@ pub(crate) async fn filter(
 /// Tries the filter of a stored subscription, active or paused.
 pub(crate) async fn subscription(
     State(state): State<AppState>,
+    By(caller): By,
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Problem> {
     let limits = state.filter_limits();
     let body = read(&state, request).await?;
-    let read = state.store.find_subscription(&id).await?;
+    let read = state.store.find_subscription(&id, &caller.sight()).await?;
     let document = read.document.ok_or_else(|| Problem::no_subscription(&id))?;
     let text = state.bounds.filtering.offload(move || {
         let event = body::json(&body.bytes, |json| input::event(json))??;

@@ -11,31 +11,37 @@ use serde_json::{Value, json};
 
 use self::verdict::{Evidence, Report, State as NodeState, Verdict};
 use crate::{
+    access::{Scope, Sight},
     http::edge::{
         AppState, answer,
+        caller::By,
         path_id::Id,
         problem::{Kind, Problem},
         query::Query,
         read_your_writes::ensure_applied,
     },
+    position::Position,
     protocol::Ending,
     receipts::LastDelete,
-    store::MOST_NODES,
+    store::{MOST_NODES, StoredReceipt},
 };
 
 /// Shows the nodes of the last day, each with the state of its sockets of a deleted subscription.
 pub(crate) async fn show(
     State(state): State<AppState>,
+    By(caller): By,
     Id(id): Id,
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
-    ensure_deleted(&state, &id).await?;
-    let (remembered, is_complete) = remembered(&state, &id).await?;
-    let evidence = gather(&state, &id, remembered).await?;
+    let sight = caller.sight();
+    ensure_deleted(&state, &id, &sight).await?;
+    let (remembered, is_complete) = remembered(&state, &id, &sight).await?;
+    let since = remembered.since;
+    let evidence = gather(&state, &id, remembered, &sight).await?;
     let Some(verdict) = evidence.judge() else {
         return Err(if is_complete {
-            unknown_delete(&id, remembered)
+            unknown_delete(&id, since)
         } else {
             Problem::new(
                 Kind::NotReady,
@@ -44,13 +50,14 @@ pub(crate) async fn show(
         });
     };
     let complete = verdict.complete() && evidence.nodes.len() < MOST_NODES;
-    let body = report(&state, &id, &verdict, complete);
+    let shows_hosts = caller.may(Scope::Metrics);
+    let body = report(&state, &id, &verdict, complete, shows_hosts);
     Ok(answer::json(StatusCode::OK, body.to_string()))
 }
 
 /// Ensures that the subscription does not exist, and that this node has applied its delete.
-async fn ensure_deleted(state: &AppState, id: &str) -> Result<(), Problem> {
-    let read = state.store.find_subscription(id).await?;
+async fn ensure_deleted(state: &AppState, id: &str, sight: &Sight) -> Result<(), Problem> {
+    let read = state.store.find_subscription(id, sight).await?;
     if read.document.is_some() {
         return Err(Problem::new(
             Kind::NotDeleted,
@@ -61,14 +68,19 @@ async fn ensure_deleted(state: &AppState, id: &str) -> Result<(), Problem> {
     ensure_applied(state, read.operation_time, late).await
 }
 
-/// Returns what this node remembers of the delete, and whether it has learned all that it can.
-async fn remembered(state: &AppState, id: &str) -> Result<(LastDelete, bool), Problem> {
+/// Returns what this node remembers of the delete, and whether it has learned all that it can. A delete that the caller had
+/// no sight of is waited for like one that is unknown.
+async fn remembered(
+    state: &AppState,
+    id: &str,
+    sight: &Sight,
+) -> Result<(LastDelete, bool), Problem> {
     let find = async || {
         let found = state.receipts.find(id).await;
         found.ok_or_else(|| Problem::new(Kind::NotReady, "this node is stopping"))
     };
     let found = find().await?;
-    if found.deletion.is_some() {
+    if found.seen_by(id, sight).is_some() {
         return Ok((found, true));
     }
     let patience = state.limits().database_timeout;
@@ -78,12 +90,19 @@ async fn remembered(state: &AppState, id: &str) -> Result<(LastDelete, bool), Pr
 
 /// Reads the evidence in the opposite order of its writing: a receipt is written before the heartbeat that vouches for
 /// it, so the heartbeats are read first.
-async fn gather(state: &AppState, id: &str, remembered: LastDelete) -> Result<Evidence, Problem> {
+async fn gather(
+    state: &AppState,
+    id: &str,
+    remembered: LastDelete,
+    sight: &Sight,
+) -> Result<Evidence, Problem> {
     let router = state.router().progress();
     let applied = router.loaded.then_some(router.position);
     let own = state.receipts.progress(applied).await;
     let nodes = state.store.nodes().await?;
     let receipts = state.store.receipts_of(id).await?;
+    let receipts = visible(receipts, &remembered, id, sight);
+    let remembered = within(remembered, id, sight);
     let socket = state.socket();
     Ok(Evidence {
         remembered,
@@ -94,8 +113,47 @@ async fn gather(state: &AppState, id: &str, remembered: LastDelete) -> Result<Ev
     })
 }
 
-fn unknown_delete(id: &str, remembered: LastDelete) -> Problem {
-    let Some(since) = remembered.since else {
+/// Returns the receipts that tell of deletes that the caller had sight of. The id may have been somebody else's before, or
+/// since. If there is such a delete, a receipt that does not say whose it was counts as one of it.
+fn visible(
+    mut receipts: Vec<StoredReceipt>,
+    remembered: &LastDelete,
+    id: &str,
+    sight: &Sight,
+) -> Vec<StoredReceipt> {
+    if sight.is_everything() {
+        return receipts;
+    }
+    let saw = |receipt: &StoredReceipt| {
+        let holder = receipt.holder.as_ref();
+        holder.is_some_and(|holder| sight.saw(id, holder))
+    };
+    let told = receipts.iter().filter(|receipt| saw(receipt));
+    let told = told.map(|receipt| receipt.deletion);
+    let known: Vec<Position> = told
+        .chain(remembered.seen_by(id, sight))
+        .map(|deletion| deletion.at)
+        .collect();
+    receipts.retain(|receipt| match receipt.holder {
+        Some(_) => saw(receipt) || known.contains(&receipt.deletion.at),
+        None => !known.is_empty(),
+    });
+    receipts
+}
+
+/// Hides a delete that the caller had no sight of, or that may be another's. It still bounds what is proved.
+fn within(remembered: LastDelete, id: &str, sight: &Sight) -> LastDelete {
+    let seen = remembered.seen_by(id, sight);
+    let hidden = remembered.deletion.filter(|_| seen.is_none());
+    LastDelete {
+        deletion: seen,
+        since: remembered.since.max(hidden.map(|deletion| deletion.at)),
+        ..remembered
+    }
+}
+
+fn unknown_delete(id: &str, since: Option<Position>) -> Problem {
+    let Some(since) = since else {
         return Problem::no_subscription(id);
     };
     let seconds = i64::from(since.cluster_time().time);
@@ -106,8 +164,15 @@ fn unknown_delete(id: &str, remembered: LastDelete) -> Problem {
     )
 }
 
-fn report(state: &AppState, id: &str, verdict: &Verdict, complete: bool) -> Value {
-    let nodes: Vec<Value> = verdict.nodes.iter().map(node).collect();
+fn report(
+    state: &AppState,
+    id: &str,
+    verdict: &Verdict,
+    complete: bool,
+    shows_hosts: bool,
+) -> Value {
+    let nodes = verdict.nodes.iter();
+    let nodes: Vec<Value> = nodes.map(|report| node(report, shows_hosts)).collect();
     json!({
         "subscription": id,
         "deletedAt": verdict.deletion.wall_time.map(answer::time),
@@ -118,11 +183,12 @@ fn report(state: &AppState, id: &str, verdict: &Verdict, complete: bool) -> Valu
     })
 }
 
-fn node(report: &Report) -> Value {
+/// Shows a node. Its host and address are for those who may see the nodes.
+fn node(report: &Report, shows_hosts: bool) -> Value {
     json!({
         "node": report.node,
-        "host": report.host,
-        "address": report.address,
+        "host": report.host.as_ref().filter(|_| shows_hosts),
+        "address": report.address.as_ref().filter(|_| shows_hosts),
         "state": match report.state {
             NodeState::Closed => "closed",
             NodeState::None => "none",

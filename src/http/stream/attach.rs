@@ -15,6 +15,7 @@ use crate::{
         AppState, caller,
         problem::{Kind, Problem},
         query::{self, Query},
+        read_your_writes::ensure_visible,
     },
     position::{Cursor, Position},
     protocol::Dialect,
@@ -32,6 +33,18 @@ pub(super) struct AttachRequest {
     pub(super) session: SessionRequest,
     /// The part of the request that names the start.
     start: StartField,
+}
+
+impl AttachRequest {
+    /// Ensures that this node's router knows the subscription, and that the caller sees it.
+    pub(super) async fn ensure_visible(&self, state: &AppState) -> Result<(), Problem> {
+        let SessionRequest {
+            subscription,
+            caller,
+            ..
+        } = &self.session;
+        ensure_visible(state, subscription, &caller.sight()).await
+    }
 }
 
 /// Reads a request to attach to the subscription `id`.

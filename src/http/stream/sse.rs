@@ -17,7 +17,6 @@ use crate::{
     http::edge::{
         AppState, accept, origin,
         problem::{Kind, Problem},
-        read_your_writes::ensure_visible,
     },
     protocol::Dialect,
 };
@@ -45,7 +44,7 @@ pub(crate) async fn open(
             "the gauge of this TCP connection is missing",
         )
     })?;
-    ensure_visible(state, &attach_request.session.subscription).await?;
+    attach_request.ensure_visible(state).await?;
     let (stream, body) = event_stream(gauge);
     attach::attach(state, attach_request, ready(Some(Carrier::Stream(stream)))).await?;
     let mut response = Response::new(Body::from_stream(body));

@@ -23,7 +23,6 @@ use crate::{
         framing::refuse_and_close,
         origin,
         problem::{Kind, Problem},
-        read_your_writes::ensure_visible,
     },
     protocol::Dialect,
 };
@@ -62,7 +61,7 @@ pub(crate) async fn open(
     let attach_request = attach::read_request(state, id, caller, asked, &request)?;
     let mut response = handshake(&request)?;
     origin::check(request.extensions())?;
-    ensure_visible(state, &attach_request.session.subscription).await?;
+    attach_request.ensure_visible(state).await?;
     let gauge = request.extensions().get::<Arc<TcpGauge>>().cloned();
     attach::attach(state, attach_request, upgrade(&mut request)).await?;
     if let Some(gauge) = gauge {

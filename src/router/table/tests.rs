@@ -43,10 +43,19 @@ fn only_active_subscriptions_match_and_each_status_is_counted() {
     assert_eq!(table.counts(), [1, 1, 2]);
     assert_eq!(matched(&table, &doc! {"x": 1}), 1);
     let invalid = [of("c"), of(5)];
-    assert_eq!(table.invalid_after(None, 10), invalid);
-    assert_eq!(table.invalid_after(None, 1), invalid[..1]);
-    assert_eq!(table.invalid_after(Some(&of("c")), 10), invalid[1..]);
-    assert_eq!(table.invalid_after(Some(&of(5)), 10), []);
+    assert_eq!(table.invalid_after(&Sight::EVERYTHING, None, 10), invalid);
+    assert_eq!(
+        table.invalid_after(&Sight::EVERYTHING, None, 1),
+        invalid[..1]
+    );
+    assert_eq!(
+        table.invalid_after(&Sight::EVERYTHING, Some(&of("c")), 10),
+        invalid[1..]
+    );
+    assert_eq!(
+        table.invalid_after(&Sight::EVERYTHING, Some(&of(5)), 10),
+        []
+    );
 }
 
 #[test]
@@ -58,7 +67,7 @@ fn a_corrected_document_heals_and_the_same_document_is_no_change() {
     assert!(table.store(&right).is_none());
     assert!(table.holds(&key(&right)));
     assert_eq!(table.counts(), [1, 0, 0]);
-    assert_eq!(table.invalid_after(None, 1), []);
+    assert_eq!(table.invalid_after(&Sight::EVERYTHING, None, 1), []);
 }
 
 #[test]
@@ -131,7 +140,7 @@ fn of_a_string_and_an_object_id_of_the_same_digits_the_string_is_the_subscriptio
 
 fn check_taken(table: &mut Table, id: ObjectId) {
     assert_eq!(table.counts(), [1, 0, 1]);
-    assert_eq!(table.invalid_after(None, 2), [of(id)]);
+    assert_eq!(table.invalid_after(&Sight::EVERYTHING, None, 2), [of(id)]);
     assert_eq!(matched(table, &doc! {"x": 1}), 0);
     assert_eq!(matched(table, &doc! {"x": 2}), 1);
     assert!(table.fault(&key(&doc! {"_id": id})).is_some());
@@ -285,7 +294,7 @@ fn one_that_is_blamed_is_invalid_until_its_document_changes_through_a_reload_too
         let mut read = compiled(&documents[0]);
         table.judge(&mut read);
         assert_eq!(read.error(), Some("too much"));
-        assert_eq!(table.invalid_after(None, 9), [of("a")]);
+        assert_eq!(table.invalid_after(&Sight::EVERYTHING, None, 9), [of("a")]);
         assert!(table.store(&documents[0]).is_none(), "no change");
         assert!(
             table
@@ -318,7 +327,7 @@ fn a_filter_that_panics_when_it_is_compiled_makes_its_subscription_invalid() {
         doc! {"_id": "b", "filter": {"x": fault::COMPILED}},
     ]);
     assert_eq!(table.counts(), [1, 0, 1]);
-    assert_eq!(table.invalid_after(None, 9), [of("b")]);
+    assert_eq!(table.invalid_after(&Sight::EVERYTHING, None, 9), [of("b")]);
 }
 
 /// Everything that a table can do goes on after a reload as before.

@@ -19,8 +19,9 @@ pub(super) struct Unaddressable(BTreeMap<DocumentKey, SetAside>);
 
 /// One document that is set aside.
 #[derive(Debug)]
-struct SetAside {
+pub(super) struct SetAside {
     fault: Box<str>,
+    pub(super) tenant: Option<Box<str>>,
     successor: Option<Successor>,
 }
 
@@ -33,13 +34,15 @@ pub(in super::super) struct Successor {
 }
 
 impl Unaddressable {
-    /// Sets a document aside, or no more than its id if it is `withheld`; true if none of this key was here.
-    pub(super) fn insert(&mut self, subscription: &Subscription, withheld: bool) -> bool {
+    /// Sets a document aside, or no more than its id if it is `withheld`. None of this key is here.
+    pub(super) fn insert(&mut self, subscription: &Subscription, withheld: bool) {
         let key = subscription.key();
+        let tenant = subscription.tenant().map(Into::into);
         let aside = if matches!(key, DocumentKey::Other(_)) {
             let fault = subscription.fault.clone().unwrap_or_default();
             SetAside {
                 fault,
+                tenant,
                 successor: None,
             }
         } else {
@@ -50,10 +53,11 @@ impl Unaddressable {
             };
             SetAside {
                 fault: TAKEN.into(),
+                tenant,
                 successor: Some(Successor { document, withheld }),
             }
         };
-        self.0.insert(key, aside).is_none()
+        self.0.insert(key, aside);
     }
 
     /// Returns the bytes of the document of this key, if it is held whole.
@@ -62,9 +66,9 @@ impl Unaddressable {
         (!successor.withheld).then_some(successor.document.as_bytes().len())
     }
 
-    /// Forgets a document; true if it was here.
-    pub(super) fn remove(&mut self, key: &DocumentKey) -> bool {
-        self.0.remove(key).is_some()
+    /// Forgets a document, and returns it if it was here.
+    pub(super) fn remove(&mut self, key: &DocumentKey) -> Option<SetAside> {
+        self.0.remove(key)
     }
 
     /// Returns the fault of the document of this key, if it is here.

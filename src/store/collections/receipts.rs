@@ -1,6 +1,6 @@
 //! The collection `receipts`: the work of each node on the delete of a subscription with sockets.
 //!
-//! `{_id: {subscription, cursor, node}, subscription, node, cursor, deletedAt, reason, connections, decidedAt,
+//! `{_id: {subscription, cursor, node}, subscription, tenant, owner, node, cursor, deletedAt, reason, connections, decidedAt,
 //! closed, closedAt, expiresAt}`. A receipt may be written twice, and again when more sockets have closed. A
 //! delete without sockets has none.
 
@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::nodes::{ago, in_a_day};
 use crate::{
+    access::{Holder, TENANT},
     position::{Cursor, Position},
     protocol::Ending,
     store::{
@@ -47,6 +48,8 @@ impl Deletion {
 pub struct Receipt {
     /// The subscription.
     pub subscription: SubscriptionId,
+    /// Whose it was.
+    pub holder: Holder,
     /// The delete.
     pub deletion: Deletion,
     /// Connections that were told to end.
@@ -64,6 +67,8 @@ pub struct Receipt {
 pub struct StoredReceipt {
     /// The node.
     pub node: String,
+    /// Whose the subscription was; `None` if an older version wrote the receipt.
+    pub holder: Option<Holder>,
     /// The delete.
     pub deletion: Deletion,
     /// Connections that were told to end.
@@ -109,11 +114,14 @@ impl Store {
     /// Returns the statement for a receipt. Ids and names may be any text, and must not act as expressions.
     fn receipt_statement(&self, node: &str, receipt: &Receipt) -> Document {
         let literal = |value: Bson| doc! {"$literal": value};
+        let text = |text: &Option<Box<str>>| literal(text.as_deref().into());
         let id = receipt.subscription.as_str();
         let cursor = receipt.deletion.at.cursor(self.deployment());
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let set = doc! {
             "subscription": literal(id.into()),
+            "tenant": text(&receipt.holder.tenant),
+            "owner": text(&receipt.holder.owner),
             "node": node,
             "cursor": &cursor,
             "deletedAt": receipt.deletion.wall_time,
@@ -166,6 +174,7 @@ impl Store {
         let endings = [Ending::Deleted, Ending::Expired];
         Some(StoredReceipt {
             node: stored.node,
+            holder: matches!(document.get(TENANT), Ok(Some(_))).then(|| Holder::of(document)),
             deletion: Deletion {
                 at: at.position,
                 wall_time: stored.deleted_at,

@@ -3,6 +3,8 @@
 //! A change is conditional on the whole document being what the caller read. So two writers never overwrite
 //! each other unseen, whatever program the other one is. MongoDB compares numbers by value: a change from
 //! `1` to `1.0` alone, between the read and the write, is not noticed.
+//!
+//! Every call says for whose [`Sight`] it asks: what is out of sight is neither found nor changed.
 
 mod expiry;
 pub(in crate::store) mod listing;
@@ -13,12 +15,14 @@ use std::sync::LazyLock;
 use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
 use mongodb::{
     ClientSession, Collection,
+    action::Action as _,
     error::{Error, ErrorKind, InsertManyError},
-    options::{ReadConcern, ReturnDocument},
+    options::{Hint, ReadConcern, ReturnDocument},
 };
 
 use super::document_limits;
 use crate::{
+    access::Sight,
     store::{
         SUBSCRIPTIONS, Store, StoreError,
         client::{
@@ -32,6 +36,9 @@ use crate::{
 /// The order of the index on `_id`, in which a string comes before an `ObjectId`. Of two documents with one
 /// id, the string is the subscription.
 static STRINGS_FIRST: LazyLock<Document> = LazyLock::new(|| doc! {"_id": 1});
+
+/// The index on tenant and `_id`.
+const TENANT_INDEX: &str = "tenant";
 
 /// A document as it was at one time.
 #[derive(Clone, Debug)]
@@ -77,15 +84,19 @@ impl Store {
     }
 
     /// Reads one subscription.
-    pub async fn find_subscription(&self, id: &str) -> Result<Read, StoreError> {
-        self.find_in(self.session().await?, id).await
+    pub async fn find_subscription(&self, id: &str, sight: &Sight) -> Result<Read, StoreError> {
+        self.find_in(self.session().await?, id, sight).await
     }
 
     /// Reads one subscription as the primary has it now, and waits until a majority has it too. An earlier
     /// attempt with an unknown outcome may have stored it, and no majority read may show it yet.
-    pub async fn find_subscription_settled(&self, id: &str) -> Result<Read, StoreError> {
+    pub async fn find_subscription_settled(
+        &self,
+        id: &str,
+        sight: &Sight,
+    ) -> Result<Read, StoreError> {
         let now = self.ping().await?;
-        self.find_subscription_after(id, now).await
+        self.find_subscription_after(id, now, sight).await
     }
 
     /// Reads one subscription once a majority has everything that was committed up to `time`.
@@ -93,17 +104,21 @@ impl Store {
         &self,
         id: &str,
         time: Timestamp,
+        sight: &Sight,
     ) -> Result<Read, StoreError> {
         let mut session = self.session().await?;
         session.advance_operation_time(time);
-        self.find_in(session, id).await
+        self.find_in(session, id, sight).await
     }
 
     /// Reads one subscription as the primary has it now. A majority may not have it yet, and may never get it.
-    pub async fn find_subscription_newest(&self, id: &str) -> Result<Read, StoreError> {
+    pub async fn find_subscription_newest(
+        &self,
+        id: &str,
+        sight: &Sight,
+    ) -> Result<Read, StoreError> {
         let session = self.session().await?;
-        let subscriptions = self.subscriptions();
-        self.find_one_in(&subscriptions, session, by_id(id), ReadConcern::local())
+        self.find_visible_in(session, id, sight, ReadConcern::local())
             .await
     }
 
@@ -116,14 +131,36 @@ impl Store {
         let by_key = doc! {"_id": {"$eq": key.to_bson().unwrap_or(Bson::Null)}};
         let collection = self.database().collection(collection);
         let session = self.session().await?;
-        self.find_one_in(&collection, session, by_key, ReadConcern::majority())
+        self.find_one_in(&collection, session, by_key, None, ReadConcern::majority())
             .await
     }
 
-    async fn find_in(&self, session: ClientSession, id: &str) -> Result<Read, StoreError> {
-        let subscriptions = self.subscriptions();
-        self.find_one_in(&subscriptions, session, by_id(id), ReadConcern::majority())
+    async fn find_in(
+        &self,
+        session: ClientSession,
+        id: &str,
+        sight: &Sight,
+    ) -> Result<Read, StoreError> {
+        self.find_visible_in(session, id, sight, ReadConcern::majority())
             .await
+    }
+
+    async fn find_visible_in(
+        &self,
+        session: ClientSession,
+        id: &str,
+        sight: &Sight,
+        concern: ReadConcern,
+    ) -> Result<Read, StoreError> {
+        let query = sight.within(by_id(id));
+        // The index of the tenant has none of another tenant's, so it takes no time to pass over them.
+        let index = sight.tenant().map(|_| Hint::Name(TENANT_INDEX.to_owned()));
+        let subscriptions = self.subscriptions();
+        let mut read = self
+            .find_one_in(&subscriptions, session, query, index, concern)
+            .await?;
+        read.document = read.document.filter(|document| sight.sees(id, document));
+        Ok(read)
     }
 
     async fn find_one_in(
@@ -131,11 +168,13 @@ impl Store {
         collection: &Collection<RawDocumentBuf>,
         mut session: ClientSession,
         filter: Document,
+        index: Option<Hint>,
         concern: ReadConcern,
     ) -> Result<Read, StoreError> {
         let find = collection
             .find_one(filter)
             .sort(STRINGS_FIRST.clone())
+            .optional(index, mongodb::action::FindOne::hint)
             .read_concern(concern)
             .max_time(self.server_limit())
             .session(&mut session);
@@ -202,12 +241,13 @@ impl Store {
     }
 
     /// Sets and unsets top-level fields, if the stored document is still exactly `read`. Returns `None` if it
-    /// is not, or is gone. Fields given as whole documents are replaced whole.
+    /// is not, or is gone, or out of reach. Fields given as whole documents are replaced whole.
     pub async fn update_subscription(
         &self,
         read: &RawDocument,
         set: Document,
         unset: &[&str],
+        reach: &Sight,
     ) -> Result<Option<Written>, StoreError> {
         let mut update = Document::new();
         if !set.is_empty() {
@@ -223,7 +263,7 @@ impl Store {
         let mut session = self.session().await?;
         let subscriptions = self.subscriptions();
         let modify = subscriptions
-            .find_one_and_update(exactly(read)?, update)
+            .find_one_and_update(reach.within(exactly(read)?), update)
             .return_document(ReturnDocument::After)
             .max_time(self.server_limit())
             .session(&mut session);
@@ -232,11 +272,12 @@ impl Store {
     }
 
     /// Replaces the stored document by `new`, if it is still exactly `read`. Returns `None` if it is not, or is
-    /// gone.
+    /// gone, or out of reach.
     pub async fn replace_subscription(
         &self,
         read: &RawDocument,
         new: &Document,
+        reach: &Sight,
     ) -> Result<Option<Written>, StoreError> {
         sendable(new)?;
         let mut session = self.session().await?;
@@ -244,7 +285,7 @@ impl Store {
         // A plain replacement is refused if a field of another program begins with a dollar.
         let replace = vec![doc! {"$replaceWith": {"$literal": new.clone()}}];
         let modify = subscriptions
-            .find_one_and_update(exactly(read)?, replace)
+            .find_one_and_update(reach.within(exactly(read)?), replace)
             .return_document(ReturnDocument::After)
             .max_time(self.server_limit())
             .session(&mut session);
@@ -257,8 +298,9 @@ impl Store {
         &self,
         id: &str,
         only_if: Option<&RawDocument>,
+        reach: &Sight,
     ) -> Result<Deleted, StoreError> {
-        let filter = only_if.map_or_else(|| Ok(by_id(id)), exactly)?;
+        let filter = reach.within(only_if.map_or_else(|| Ok(by_id(id)), exactly)?);
         let mut session = self.session().await?;
         let subscriptions = self.subscriptions();
         let delete = subscriptions
@@ -270,12 +312,13 @@ impl Store {
         if deleted {
             return Ok(Deleted::Gone(operation_time(&session)?));
         }
-        match only_if {
-            Some(_) if self.find_subscription_newest(id).await?.document.is_some() => {
-                Ok(Deleted::Changed)
+        if only_if.is_some() {
+            let newest = self.find_subscription_newest(id, reach).await?;
+            if newest.document.is_some() {
+                return Ok(Deleted::Changed);
             }
-            _ => Ok(Deleted::NotFound),
         }
+        Ok(Deleted::NotFound)
     }
 
     /// Inserts the documents that it can. Returns the errors of the others.

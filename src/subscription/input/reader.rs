@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{COMPUTED, FIELDS, Input, KEPT};
 use crate::{
+    access::{CLAIMS, ClaimValue, is_tenant},
     config::Limits,
     extjson::{Faults, JsonPointer, Members, Object, ReadOutcome, ReadValue, Scalar, read_time},
     subscription::{
@@ -24,6 +25,8 @@ pub struct InputReader<'a> {
     pub pointer: &'a str,
     /// The id in the path, which the body may repeat; `None` if the service gives the id.
     pub id: Option<&'a str>,
+    /// The fields that the caller may not set. It may repeat their values.
+    pub fixed: &'a [&'static str],
     /// True if fields that are not named stay as they are.
     pub partial: bool,
     /// The bounds of names, filters and metadata.
@@ -60,7 +63,7 @@ impl Members for FieldReader<'_, '_> {
         };
         self.names_filter |= field == "filter";
         let value = match field {
-            "filter" | "metadata" => {
+            "filter" | "metadata" | "claims" => {
                 let max_bytes = self.reader.max_bytes(field);
                 let faults = &mut *self.faults;
                 let read = map.next_value_seed(ReadValue {
@@ -72,7 +75,11 @@ impl Members for FieldReader<'_, '_> {
                 if null && field == "filter" {
                     self.faults.blame(at, FILTER_MISSING);
                 }
-                document(read, max_bytes, at, self.faults)
+                let value = document(read, max_bytes, at, self.faults);
+                if let (CLAIMS, Some(Bson::Document(claims))) = (field, &value) {
+                    check_claims(claims, at, self.faults);
+                }
+                value
             }
             _ => match map.next_value_seed(Scalar)? {
                 Value::Null => None,
@@ -80,7 +87,12 @@ impl Members for FieldReader<'_, '_> {
             },
         };
         if self.faults.len() == known {
-            self.input.fields.push((field, value));
+            let named = if self.reader.fixed.contains(&field) {
+                &mut self.input.fixed
+            } else {
+                &mut self.input.fields
+            };
+            named.push((field, value));
         }
         Ok(())
     }
@@ -155,6 +167,7 @@ impl InputReader<'_> {
             "status" => one_of(value, &["active", "paused"]),
             "source" => one_of(value, &[DEFAULT_SOURCE]),
             "expiresAt" => self.expiry(value),
+            "tenant" => self.text(value).and_then(tenant),
             _ => self.text(value),
         };
         checked.map_err(|detail| faults.blame(at, detail)).ok()
@@ -207,6 +220,26 @@ fn document(
     }
 }
 
+/// Blames claims that no policy can use.
+fn check_claims(claims: &Document, at: JsonPointer<'_>, faults: &mut Faults) {
+    for (name, value) in claims {
+        let value = RawBson::try_from(value.clone()).ok();
+        if value.is_none_or(|value| ClaimValue::read(value.as_raw_bson_ref()).is_none()) {
+            faults.blame(
+                JsonPointer::Key(&at, name),
+                "must be a text that is not empty, a number, true or false, or a list of up to 64 of these",
+            );
+        }
+    }
+}
+
+fn tenant(name: Bson) -> Result<Bson, String> {
+    match name.as_str() {
+        Some(text) if is_tenant(text) => Ok(name),
+        _ => Err("must not be empty or contain a colon".to_owned()),
+    }
+}
+
 fn one_of(value: &Value, allowed: &[&str]) -> Result<Bson, String> {
     match value.as_str() {
         Some(text) if allowed.contains(&text) => Ok(text.into()),
@@ -236,7 +269,7 @@ pub fn check_id(id: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::extjson::Fault;
+    use crate::{access::Binding, extjson::Fault};
     use serde_json::json;
 
     const NOW: DateTime = DateTime::from_millis(1_000_000);
@@ -255,6 +288,7 @@ mod tests {
         let reader = InputReader {
             pointer: "#",
             id,
+            fixed: &[],
             partial: true,
             limits: &limits,
             now: NOW,
@@ -325,7 +359,7 @@ mod tests {
     #[test]
     fn expiry_is_in_the_future_with_any_offset() {
         let body = json!({"expiresAt": "1970-01-01T03:00:00.250+02:00"});
-        let document = good(body).create("a", NOW);
+        let document = good(body).create("a", Binding::default(), NOW);
         assert_eq!(
             document.get_datetime("expiresAt").unwrap(),
             &DateTime::from_millis(3_600_250)

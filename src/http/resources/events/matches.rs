@@ -8,6 +8,7 @@ use axum::{http::Uri, response::Response};
 
 use super::page::{self, Search};
 use crate::{
+    access::Caller,
     http::{
         edge::{
             AppState,
@@ -22,9 +23,14 @@ use crate::{
 };
 
 /// Lists past matches, a page at a time.
-pub(crate) async fn list(state: &AppState, id: &str, uri: &Uri) -> Result<Response, Problem> {
+pub(crate) async fn list(
+    state: &AppState,
+    id: &str,
+    caller: &Caller,
+    uri: &Uri,
+) -> Result<Response, Problem> {
     let search = read(state, uri)?;
-    let read = state.store.find_subscription(id).await?;
+    let read = state.store.find_subscription(id, &caller.sight()).await?;
     let document = read.document.ok_or_else(|| Problem::no_subscription(id))?;
     let compiled = judge_one(state, document).await?;
     if let Some(fault) = compiled.error() {

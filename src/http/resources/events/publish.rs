@@ -19,6 +19,7 @@ use crate::{
         AppState, answer,
         body::{BodyReader, BufferedRequest, ReceivedBody},
         budget::Share,
+        caller::By,
         idempotency::{Ids, once},
         observe::WRITES,
         problem::{Kind, Problem},
@@ -35,13 +36,14 @@ const ERRORS_BYTES: usize = 4 << 20;
 /// refused. A single event that is refused is a problem.
 pub(crate) async fn publish(
     State(state): State<AppState>,
+    By(caller): By,
     request: Request,
 ) -> Result<Response, Problem> {
     Query::read(request.uri(), &[])?;
     let mode = Mode::of(request.headers())?;
     let reader = BodyReader::new(&state, state.limits().publish_body_bytes);
     let request = BufferedRequest::read(reader, request).await?;
-    once(state, request, move |state, request, ids| {
+    once(state, &caller, request, move |state, request, ids| {
         store(state, request, ids, mode)
     })
     .await

@@ -7,11 +7,14 @@
 
 use std::time::Duration;
 
+use bson::RawDocumentBuf;
 use tokio::time::Instant;
 
 use crate::{
+    access::{Caller, Scope, Sight},
     http::edge::{
         AppState,
+        needs::insufficient,
         problem::{Kind, Problem},
     },
     store::Read,
@@ -26,22 +29,51 @@ const ATTEMPTS_AT_ONCE: u32 = 3;
 pub(super) struct Attempts<'s> {
     state: &'s AppState,
     id: &'s str,
+    sight: Sight,
+    reach: Sight,
     begun: Instant,
     made: u32,
 }
 
 impl<'s> Attempts<'s> {
-    pub(super) fn new(state: &'s AppState, id: &'s str) -> Self {
+    pub(super) fn new(state: &'s AppState, id: &'s str, caller: &Caller) -> Self {
         Self {
             state,
             id,
+            sight: caller.sight(),
+            reach: caller.reach(),
             begun: Instant::now(),
             made: 0,
         }
     }
 
-    /// Reads the document for the next attempt. Refuses the request once the time for all attempts is over.
+    /// Returns the part of the subscriptions that the caller may change.
+    pub(super) fn reach(&self) -> &Sight {
+        &self.reach
+    }
+
+    /// Reads the document for the next attempt, and refuses the request if there is none in sight.
+    pub(super) async fn find(&mut self) -> Result<(Read, RawDocumentBuf), Problem> {
+        let mut read = self.read().await?;
+        match read.document.take() {
+            Some(document) => Ok((read, document)),
+            None => Err(self.refuse(&read, Problem::no_subscription(self.id)).await),
+        }
+    }
+
+    /// Reads the document for the next attempt, if there is one in sight. Refuses the request if the caller may only see
+    /// it, and once the time for all attempts is over.
     pub(super) async fn read(&mut self) -> Result<Read, Problem> {
+        let read = self.read_visible().await?;
+        let within_reach = |document| self.reach.sees(self.id, document);
+        if read.document.as_deref().is_none_or(within_reach) {
+            return Ok(read);
+        }
+        let problem = insufficient(&[Scope::SubscriptionsWrite]);
+        Err(self.refuse(&read, problem).await)
+    }
+
+    async fn read_visible(&mut self) -> Result<Read, Problem> {
         if self.begun.elapsed() >= self.state.limits().database_timeout {
             return Err(Problem::new(
                 Kind::Contended,
@@ -51,13 +83,14 @@ impl<'s> Attempts<'s> {
         self.made += 1;
         let store = &self.state.store;
         if self.made == 1 {
-            return Ok(store.find_subscription(self.id).await?);
+            return Ok(store.find_subscription(self.id, &self.sight).await?);
         }
         if self.made > ATTEMPTS_AT_ONCE {
             // Random pauses keep many writers of one document apart.
             tokio::time::sleep(PAUSE.mul_f32(rand::random())).await;
         }
-        Ok(store.find_subscription_newest(self.id).await?)
+        let newest = store.find_subscription_newest(self.id, &self.sight);
+        Ok(newest.await?)
     }
 
     /// Returns the refusal of a request because of what was read, once a majority has it.
@@ -67,7 +100,7 @@ impl<'s> Attempts<'s> {
         }
         let store = &self.state.store;
         match store
-            .find_subscription_after(self.id, read.operation_time)
+            .find_subscription_after(self.id, read.operation_time, &self.sight)
             .await
         {
             Ok(_) => problem,

@@ -1,29 +1,31 @@
 //! `POST /subscriptions/batch`: many subscriptions in one request. Each succeeds or fails by itself.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use axum::{
     extract::{Request, State},
     http::StatusCode,
     response::Response,
 };
-use bson::{DateTime, RawDocumentBuf};
+use bson::RawDocumentBuf;
 use serde::{
     Deserialize as _,
     de::{self, DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor},
 };
 
 use super::{
-    input::{CheckedInput, check_new},
-    write::{check_room, read_stored},
+    input::{CheckedInput, check_new, fixed_for},
+    write::{check_room, check_within, read_stored},
 };
 use crate::{
+    access::{Caller, Sight},
     config::Limits,
     extjson::Fault,
     http::edge::{
         AppState, answer,
         body::{self, BufferedRequest, ReceivedBody},
         budget::Share,
+        caller::By,
         idempotency::{Ids, once},
         observe::WRITES,
         problem::Problem,
@@ -36,10 +38,14 @@ use crate::{
 /// Creates up to `limits.batch_items` subscriptions. Answers 200 if all are created, else 207.
 pub(crate) async fn batch(
     State(state): State<AppState>,
+    By(caller): By,
     request: Request,
 ) -> Result<Response, Problem> {
     let request = BufferedRequest::read_posted_json(&state, request).await?;
-    once(state, request, create_all).await
+    check_within(&caller, "")?;
+    let creator = Arc::clone(&caller);
+    let create = move |state, request, ids| create_all(state, creator, request, ids);
+    once(state, &caller, request, create).await
 }
 
 /// Bytes that the errors of all items share in one answer. Once they are used up, problems come without their errors.
@@ -57,25 +63,28 @@ type Items = Vec<Result<Item, Problem>>;
 
 async fn create_all(
     state: AppState,
+    caller: Arc<Caller>,
     request: BufferedRequest,
     ids: Ids,
 ) -> Result<Response, Problem> {
     let limits = state.limits().clone();
-    let read = move || read_items(request, ids, limits);
+    let sight = caller.sight();
+    let read = move || read_items(request, caller, ids, limits);
     let (items, share) = state.bounds.filtering.offload(read).await??;
     let valid: Vec<_> = items.iter().flatten().map(|item| &item.document).collect();
     if valid.is_empty() {
-        return answer_all(&state, items, Vec::new(), ids).await;
+        return answer_all(&state, items, Vec::new(), ids, &sight).await;
     }
     check_room(&state, valid.len())?;
     let written = state.store.insert_subscriptions(&valid).await?;
     drop(share);
-    let response = answer_all(&state, items, written.outcomes, ids).await?;
+    let response = answer_all(&state, items, written.outcomes, ids, &sight).await?;
     Ok(wait_subscription_applied(&state, written.operation_time, response).await)
 }
 
 fn read_items(
     request: BufferedRequest,
+    caller: Arc<Caller>,
     ids: Ids,
     limits: Limits,
 ) -> Result<(Items, Share), Problem> {
@@ -86,6 +95,7 @@ fn read_items(
         return Err(Problem::invalid(fault));
     }
     let mut list = List {
+        caller,
         ids,
         limits,
         share,
@@ -102,6 +112,7 @@ fn read_items(
 
 /// Reads items one by one. Only their documents are kept.
 struct List {
+    caller: Arc<Caller>,
     ids: Ids,
     limits: Limits,
     share: Share,
@@ -113,16 +124,20 @@ struct List {
 
 impl List {
     fn push(&mut self, checked: Result<CheckedInput, Problem>) -> Result<(), Problem> {
-        let item = match checked {
-            Ok(checked) => {
-                let id = SubscriptionId::of(self.ids.uuid(self.items.len()));
-                let document = checked.input.create(id.as_str(), DateTime::now());
+        let id = SubscriptionId::of(self.ids.uuid(self.items.len()));
+        let pointer = format!("#/{}", self.items.len());
+        let made = checked.and_then(|checked| {
+            let document = checked.create(id.as_str(), &self.caller, &pointer)?;
+            Ok((document, checked.warnings))
+        });
+        let item = match made {
+            Ok((document, warnings)) => {
                 let document = RawDocumentBuf::try_from(&document)?;
                 self.share.grow(document.as_bytes().len())?;
                 Ok(Item {
                     id,
                     document,
-                    warnings: checked.warnings,
+                    warnings,
                 })
             }
             Err(problem) => Err(problem.within(&mut self.errors_left)),
@@ -159,7 +174,12 @@ impl<'de> DeserializeSeed<'de> for &mut List {
             let detail = format!("has more than {most} items");
             return Err(self.stop(Problem::invalid(Fault::new("#", detail))));
         }
-        let checked = check_new(json, &format!("#/{count}"), &self.limits)?;
+        let checked = check_new(
+            json,
+            &format!("#/{count}"),
+            fixed_for(&self.caller),
+            &self.limits,
+        )?;
         self.push(checked).map_err(|problem| self.stop(problem))
     }
 }
@@ -170,6 +190,7 @@ async fn answer_all(
     items: Items,
     outcomes: Vec<Result<(), StoreError>>,
     ids: Ids,
+    sight: &Sight,
 ) -> Result<Response, Problem> {
     let mut outcomes = outcomes.into_iter();
     let mut text = String::from(r#"{"items":["#);
@@ -180,7 +201,10 @@ async fn answer_all(
             text.push(',');
         }
         let created = match item {
-            Ok(item) => stored(state, item, outcomes.next().unwrap_or(Ok(())), ids).await,
+            Ok(item) => {
+                let outcome = outcomes.next().unwrap_or(Ok(()));
+                stored(state, item, outcome, ids, sight).await
+            }
             Err(problem) => Err(problem),
         };
         match created {
@@ -220,13 +244,14 @@ async fn stored(
     item: Item,
     outcome: Result<(), StoreError>,
     ids: Ids,
+    sight: &Sight,
 ) -> Result<String, Problem> {
     let subscription = match outcome {
         Ok(()) => Subscription::with_compiled_filter(item.document),
         Err(StoreError::Duplicate) if ids.may_exist() => {
             let read = state
                 .store
-                .find_subscription_settled(item.id.as_str())
+                .find_subscription_settled(item.id.as_str(), sight)
                 .await?;
             let found = read.document.ok_or(StoreError::Duplicate)?;
             let checked = item.document.get_document("filter").ok();

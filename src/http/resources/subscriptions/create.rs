@@ -1,20 +1,24 @@
 //! `POST /subscriptions`
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     http::StatusCode,
     response::Response,
 };
-use bson::{DateTime, Document};
+use bson::Document;
 
 use super::{
-    input::{Expected, check_body},
-    write::{answer_written, check_room},
+    input::{Expected, check_body, fixed_for},
+    write::{answer_written, check_room, check_within},
 };
 use crate::{
+    access::{Caller, Sight},
     http::edge::{
         AppState,
         body::BufferedRequest,
+        caller::By,
         idempotency::{Ids, once},
         problem::Problem,
     },
@@ -25,22 +29,32 @@ use crate::{
 /// Creates a subscription under an id of ours.
 pub(crate) async fn create(
     State(state): State<AppState>,
+    By(caller): By,
     request: Request,
 ) -> Result<Response, Problem> {
     let request = BufferedRequest::read_posted_json(&state, request).await?;
-    once(state, request, create_one).await
+    // No id that the service gives is one of a list. Rights come before an answer that is kept.
+    check_within(&caller, "")?;
+    let creator = Arc::clone(&caller);
+    let create = move |state, request, ids| create_one(state, creator, request, ids);
+    once(state, &caller, request, create).await
 }
 
 async fn create_one(
     state: AppState,
+    caller: Arc<Caller>,
     request: BufferedRequest,
     ids: Ids,
 ) -> Result<Response, Problem> {
-    let checked = check_body(&state, request.body, Expected::default()).await?;
+    let expected = Expected {
+        fixed: fixed_for(&caller),
+        ..Expected::default()
+    };
+    let checked = check_body(&state, request.body, expected).await?;
     check_room(&state, 1)?;
     let id = SubscriptionId::of(ids.uuid(0));
-    let document = checked.input.create(id.as_str(), DateTime::now());
-    let written = insert(&state, &id, &document, ids).await?;
+    let document = checked.create(id.as_str(), &caller, "#")?;
+    let written = insert(&state, &id, &document, ids, &caller.sight()).await?;
     answer_written(&state, StatusCode::CREATED, written, &checked).await
 }
 
@@ -50,10 +64,15 @@ async fn insert(
     id: &SubscriptionId,
     document: &Document,
     ids: Ids,
+    sight: &Sight,
 ) -> Result<Written, StoreError> {
     match state.store.insert_subscription(document).await {
         Err(StoreError::Duplicate) if ids.may_exist() => {
-            match state.store.find_subscription_settled(id.as_str()).await? {
+            match state
+                .store
+                .find_subscription_settled(id.as_str(), sight)
+                .await?
+            {
                 Read {
                     operation_time,
                     document: Some(document),

@@ -11,8 +11,8 @@ use bson::RawDocumentBuf;
 use super::attempts::Attempts;
 use crate::{
     http::edge::{
-        AppState, conditional::Preconditions, observe::WRITES, path_id::Id, problem::Problem,
-        query::Query, read_your_writes::wait_subscription_applied,
+        AppState, caller::By, conditional::Preconditions, observe::WRITES, path_id::Id,
+        problem::Problem, query::Query, read_your_writes::wait_subscription_applied,
     },
     store::Deleted,
     subscription::etag,
@@ -21,18 +21,19 @@ use crate::{
 /// Deletes a subscription. Every node sees the delete in its feed and closes its own sockets.
 pub(crate) async fn delete(
     State(state): State<AppState>,
+    By(caller): By,
     Id(id): Id,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
     let conditions = Preconditions::read(&headers)?;
-    let mut attempts = Attempts::new(&state, &id);
+    let mut attempts = Attempts::new(&state, &id, &caller);
     loop {
-        let only_if = document_to_delete(&mut attempts, &id, &conditions).await?;
+        let only_if = document_to_delete(&mut attempts, &conditions).await?;
         match state
             .store
-            .delete_subscription(&id, only_if.as_deref())
+            .delete_subscription(&id, only_if.as_deref(), attempts.reach())
             .await?
         {
             Deleted::Gone(time) => {
@@ -41,7 +42,11 @@ pub(crate) async fn delete(
                 *response.status_mut() = StatusCode::NO_CONTENT;
                 return Ok(wait_subscription_applied(&state, time, response).await);
             }
-            Deleted::NotFound => return Err(Problem::no_subscription(&id)),
+            Deleted::NotFound if only_if.is_some() => {
+                return Err(Problem::no_subscription(&id));
+            }
+            // The caller may see one that it may not delete.
+            Deleted::NotFound => _ = attempts.find().await?,
             Deleted::Changed => {}
         }
     }
@@ -50,16 +55,12 @@ pub(crate) async fn delete(
 /// Returns the document that meets the conditions, or `None` if there are no conditions.
 async fn document_to_delete(
     attempts: &mut Attempts<'_>,
-    id: &str,
     conditions: &Preconditions,
 ) -> Result<Option<RawDocumentBuf>, Problem> {
     if conditions.is_empty() {
         return Ok(None);
     }
-    let mut read = attempts.read().await?;
-    let Some(document) = read.document.take() else {
-        return Err(attempts.refuse(&read, Problem::no_subscription(id)).await);
-    };
+    let (read, document) = attempts.find().await?;
     match conditions.check(Some(&etag(&document))) {
         Ok(()) => Ok(Some(document)),
         Err(problem) => Err(attempts.refuse(&read, problem).await),

@@ -8,20 +8,22 @@ use axum::{
 
 use super::{ack_progress::AckProgress, judge::judge_one, write::answer_subscription};
 use crate::http::edge::{
-    AppState, answer, conditional::Preconditions, path_id::Id, problem::Problem, query::Query,
+    AppState, answer, caller::By, conditional::Preconditions, path_id::Id, problem::Problem,
+    query::Query,
 };
 
 /// Shows a subscription as it is stored, and `invalid` if it cannot be used. A durable one also shows the progress of its
 /// client, which does not count for the entity tag.
 pub(crate) async fn get(
     State(state): State<AppState>,
+    By(caller): By,
     Id(id): Id,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
     let conditions = Preconditions::read(&headers)?;
-    let read = state.store.find_subscription(&id).await?;
+    let read = state.store.find_subscription(&id, &caller.sight()).await?;
     let document = read.document.ok_or_else(|| Problem::no_subscription(&id))?;
     let compiled = judge_one(&state, document).await?;
     let etag = compiled.subscription.etag();

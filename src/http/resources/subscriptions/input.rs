@@ -1,10 +1,11 @@
 //! The fields of a request, checked. This is where the filter of a write is compiled, once.
 
 use axum::extract::Request;
-use bson::{DateTime, RawDocument, RawDocumentBuf};
+use bson::{DateTime, Document, RawDocument, RawDocumentBuf};
 use serde::de::Deserializer;
 
 use crate::{
+    access::{Binding, Caller, Scope},
     config,
     event::unstored,
     extjson::{Fault, Faults},
@@ -30,18 +31,39 @@ pub(super) struct CheckedInput {
 }
 
 impl CheckedInput {
+    /// Makes the document that a caller creates. Refuses a request that names another value of a field that the caller
+    /// may not set. `pointer` is the place of the object in the body.
+    pub(super) fn create(
+        &self,
+        id: &str,
+        caller: &Caller,
+        pointer: &str,
+    ) -> Result<Document, Problem> {
+        let document = self.input.create(id, Binding::of(caller), DateTime::now());
+        if self.input.is_free() {
+            return Ok(document);
+        }
+        let raw = RawDocumentBuf::try_from(&document)?;
+        refuse_changed(self.input.contradicted(&raw), pointer)?;
+        Ok(document)
+    }
+
     /// Refuses a request that names another value of a field that the service keeps.
     pub(super) fn check_kept(&self, current: &RawDocument) -> Result<(), Problem> {
-        let mut faults = Faults::default();
-        for name in self.input.changed_fields(current) {
-            let detail = "is kept by the service: leave it out, or repeat its current value";
-            faults.blame(format_args!("#/{name}"), detail);
-        }
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(Problem::invalid(faults))
-        }
+        refuse_changed(self.input.changed_fields(current), "#")
+    }
+}
+
+fn refuse_changed(names: impl Iterator<Item = &'static str>, pointer: &str) -> Result<(), Problem> {
+    let mut faults = Faults::default();
+    for name in names {
+        let detail = "is kept by the service: leave it out, or repeat its current value";
+        faults.blame(format_args!("{pointer}/{name}"), detail);
+    }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(Problem::invalid(faults))
     }
 }
 
@@ -52,28 +74,35 @@ pub(super) struct Expected {
     pub(super) id: Option<String>,
     /// True if fields that are not named stay as they are.
     pub(super) partial: bool,
+    /// The fields that the caller may not set.
+    pub(super) fixed: &'static [&'static str],
 }
 
-/// Reads a request that writes the subscription `id`: its conditions and its fields. If it is `partial`, it names only
-/// the fields to change.
+/// Returns the fields that a caller may not set: those that bind a subscription are the operators', and only those who
+/// may change all subscriptions give one to another owner.
+pub(super) fn fixed_for(caller: &Caller) -> &'static [&'static str] {
+    match (caller.may(Scope::SubscriptionsWrite), caller.is_operator()) {
+        (true, true) => &[],
+        (false, true) => &["owner"],
+        (true, false) => &["tenant", "policy", "claims"],
+        (false, false) => &["owner", "tenant", "policy", "claims"],
+    }
+}
+
+/// Reads a request that writes a subscription: its conditions and its body, which is not looked into. First comes
+/// whether the caller sees the subscription.
 pub(super) async fn read_request(
     state: &AppState,
-    id: &str,
     request: Request,
     accepts: Accepts,
-    partial: bool,
-) -> Result<(Preconditions, CheckedInput), Problem> {
+) -> Result<(Preconditions, ReceivedBody), Problem> {
     Query::read(request.uri(), &[])?;
     let conditions = Preconditions::read(request.headers())?;
     accepts.check(request.headers())?;
     let (parts, body) = request.into_parts();
     let reader = BodyReader::new(state, state.limits().body_bytes);
     let body = reader.read(&parts.headers, body).await?;
-    let expected = Expected {
-        id: Some(id.to_owned()),
-        partial,
-    };
-    Ok((conditions, check_body(state, body, expected).await?))
+    Ok((conditions, body))
 }
 
 /// Checks the object in a body, on a thread where filters may be compiled.
@@ -87,6 +116,7 @@ pub(super) async fn check_body(
         let reader = InputReader {
             pointer: "#",
             id: expected.id.as_deref(),
+            fixed: expected.fixed,
             partial: expected.partial,
             limits: &limits,
             now: DateTime::now(),
@@ -100,11 +130,13 @@ pub(super) async fn check_body(
 pub(super) fn check_new<'de, D: Deserializer<'de>>(
     body: D,
     pointer: &str,
+    fixed: &[&'static str],
     limits: &config::Limits,
 ) -> Result<Result<CheckedInput, Problem>, D::Error> {
     let reader = InputReader {
         pointer,
         id: None,
+        fixed,
         partial: false,
         limits,
         now: DateTime::now(),
@@ -164,7 +196,7 @@ mod tests {
     #[test]
     fn a_faulty_filter_is_reported_with_the_other_faults() {
         let body = json!({"filter": {"a": {"$foo": 1}}, "status": "asleep"});
-        let checked = check_new(body, "#/3", &config::Limits::default()).unwrap();
+        let checked = check_new(body, "#/3", &[], &config::Limits::default()).unwrap();
         let problem = checked.unwrap_err();
         let errors = problem.to_json()["errors"].clone();
         let pointers: Vec<_> = errors.as_array().unwrap().iter().collect();
@@ -178,7 +210,7 @@ mod tests {
     #[test]
     fn a_filter_that_cannot_match_is_accepted_with_a_warning() {
         let body = json!({"filter": {"a": {"$in": []}}});
-        let checked = check_new(body, "#", &config::Limits::default()).unwrap();
+        let checked = check_new(body, "#", &[], &config::Limits::default()).unwrap();
         let checked = checked.unwrap();
         assert_eq!(checked.warnings.len(), 1);
     }

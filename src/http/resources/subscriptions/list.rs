@@ -8,13 +8,17 @@ use axum::{extract::State, http::Uri, response::Response};
 
 use self::page::PageRequest;
 use crate::{
-    http::edge::{AppState, problem::Problem},
+    http::edge::{AppState, caller::By, problem::Problem},
     subscription::Status,
 };
 
 /// Lists subscriptions, a page at a time.
-pub(crate) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
-    let request = PageRequest::read(&state, &uri)?;
+pub(crate) async fn list(
+    State(state): State<AppState>,
+    By(caller): By,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let request = PageRequest::read(&state, &caller, &uri)?;
     let page = match request.status {
         Some(Status::Invalid) => invalid::page(&state, &request).await?,
         _ => stored::page(&state, &request).await?,

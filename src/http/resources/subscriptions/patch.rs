@@ -10,27 +10,31 @@ use bson::DateTime;
 
 use super::{
     attempts::Attempts,
-    input::read_request,
+    input::{Expected, check_body, fixed_for, read_request},
     write::{answer_unchanged, answer_written},
 };
 use crate::{
-    http::edge::{AppState, body, path_id::Id, problem::Problem},
+    http::edge::{AppState, body, caller::By, path_id::Id, problem::Problem},
     subscription::etag,
 };
 
 /// Changes the fields that the request names, and no others.
 pub(crate) async fn patch(
     State(state): State<AppState>,
+    By(caller): By,
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (conditions, checked) = read_request(&state, &id, request, body::MERGE_PATCH, true).await?;
-    let mut attempts = Attempts::new(&state, &id);
+    let (conditions, body) = read_request(&state, request, body::MERGE_PATCH).await?;
+    let mut attempts = Attempts::new(&state, &id, &caller);
+    let (mut found, mut document) = attempts.find().await?;
+    let expected = Expected {
+        id: Some(id.clone()),
+        partial: true,
+        fixed: fixed_for(&caller),
+    };
+    let checked = check_body(&state, body, expected).await?;
     loop {
-        let mut found = attempts.read().await?;
-        let Some(document) = found.document.take() else {
-            return Err(attempts.refuse(&found, Problem::no_subscription(&id)).await);
-        };
         if let Err(problem) = conditions.check(Some(&etag(&document))) {
             return Err(attempts.refuse(&found, problem).await);
         }
@@ -41,11 +45,15 @@ pub(crate) async fn patch(
         if changes.is_empty() {
             return answer_unchanged(&state, found, document, &checked).await;
         }
-        let update = state
-            .store
-            .update_subscription(&document, changes.set, &changes.unset);
+        let update = state.store.update_subscription(
+            &document,
+            changes.set,
+            &changes.unset,
+            attempts.reach(),
+        );
         if let Some(written) = update.await? {
             return answer_written(&state, StatusCode::OK, written, &checked).await;
         }
+        (found, document) = attempts.find().await?;
     }
 }

@@ -9,6 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::input::CheckedInput;
 use crate::{
+    access::Caller,
     http::edge::{
         AppState, answer,
         observe::WRITES,
@@ -42,6 +43,15 @@ pub(super) fn check_room(state: &AppState, more: usize) -> Result<(), Problem> {
         Kind::Overloaded,
         "this node holds as many subscriptions as limits.subscriptions and limits.subscriptions_bytes allow",
     ))
+}
+
+/// Refuses an id that the caller could not reach if it were there: a credential may be for certain subscriptions alone.
+pub(super) fn check_within(caller: &Caller, id: &str) -> Result<(), Problem> {
+    if caller.reach().sees_id(id) {
+        return Ok(());
+    }
+    let detail = "the credential is for other subscriptions";
+    Err(Problem::new(Kind::Forbidden, detail))
 }
 
 /// Answers a write with the document as it is stored now.

@@ -229,6 +229,7 @@ mod tests {
     fn receipt(node: &str, deletion: Deletion, connections: i64, closed: i64) -> StoredReceipt {
         StoredReceipt {
             node: node.to_owned(),
+            holder: None,
             deletion,
             connections,
             closed,
@@ -267,6 +268,7 @@ mod tests {
         Evidence {
             remembered: LastDelete {
                 deletion: remembered,
+                holder: None,
                 since: Some(at(since)),
             },
             own: (own.id, own.progress),

@@ -6,7 +6,9 @@
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::options::Hint;
 
+use super::TENANT_INDEX;
 use crate::{
+    access::Sight,
     store::{
         Store, StoreError,
         client::read::{collect, collect_within},
@@ -20,6 +22,8 @@ const BATCH_DOCUMENTS: u32 = 1_000;
 /// A query for a page of subscriptions.
 #[derive(Clone, Debug)]
 pub struct ListQuery {
+    /// The part of the subscriptions that the caller sees.
+    pub sight: Sight,
     /// The `_id` after which the page begins; `None` begins at the start.
     pub after: Option<Bson>,
     /// Only those with exactly this name.
@@ -53,6 +57,7 @@ pub enum StoredStatus {
 impl Default for ListQuery {
     fn default() -> Self {
         Self {
+            sight: Sight::EVERYTHING,
             after: None,
             name: None,
             stored_status: None,
@@ -80,12 +85,14 @@ impl ListQuery {
         filter
     }
 
-    /// Returns the index that serves the query in the order of `_id`.
+    /// Returns the index that serves the query in the order of `_id`. Where a tenant asks, that is its own: another one
+    /// would show by the time that it takes how much others have.
     fn index(&self) -> Hint {
-        let name = match (&self.name, self.stored_status) {
-            (Some(_), _) => "name",
-            (None, Some(StoredStatus::Paused)) => "paused",
-            (None, _) => "_id_",
+        let name = match (self.sight.tenant(), &self.name, self.stored_status) {
+            (Some(_), _, _) => TENANT_INDEX,
+            (None, Some(_), _) => "name",
+            (None, None, Some(StoredStatus::Paused)) => "paused",
+            (None, None, _) => "_id_",
         };
         Hint::Name(name.to_owned())
     }
@@ -100,7 +107,7 @@ impl Store {
         }
         let subscriptions = self.subscriptions();
         let find = subscriptions
-            .find(filter)
+            .find(query.sight.within(filter))
             .sort(doc! {"_id": 1})
             .limit(i64::try_from(query.limit.max(1)).unwrap_or(i64::MAX))
             .hint(query.index())
@@ -118,21 +125,22 @@ impl Store {
     pub async fn count_subscriptions(&self, query: &ListQuery) -> Result<u64, StoreError> {
         let subscriptions = self.subscriptions();
         let count = subscriptions
-            .count_documents(query.filter())
+            .count_documents(query.sight.within(query.filter()))
             .hint(query.index())
             .max_time(self.server_limit());
         self.with_deadline(count).await
     }
 
-    /// Reads those of `keys` that exist, in no particular order.
+    /// Reads those of `keys` that exist and are in sight, in no particular order.
     pub async fn subscriptions_by_key(
         &self,
         keys: &[DocumentKey],
+        sight: &Sight,
     ) -> Result<Vec<RawDocumentBuf>, StoreError> {
         let ids: Vec<Bson> = keys.iter().filter_map(DocumentKey::to_bson).collect();
         let subscriptions = self.subscriptions();
         let find = subscriptions
-            .find(doc! {"_id": {"$in": ids}})
+            .find(sight.within(doc! {"_id": {"$in": ids}}))
             .max_time(self.server_limit());
         self.with_deadline(async { collect(find.batch().await?).await })
             .await

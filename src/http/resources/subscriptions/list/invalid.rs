@@ -7,6 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::page::{PageRequest, PageWriter};
 use crate::{
+    access::Sight,
     http::{
         edge::{AppState, page_cursor::bad_cursor, problem::Problem},
         resources::subscriptions::judge::judge,
@@ -26,7 +27,7 @@ pub(super) async fn page(state: &AppState, request: &PageRequest) -> Result<Page
         .map(|id| DocumentKey::from_bson(id).ok_or_else(|| bad_cursor("cursor")));
     let after = after.transpose()?;
     let mut page = PageWriter::new(state, request);
-    let mut walk = InvalidSubscriptions::after(after);
+    let mut walk = InvalidSubscriptions::after(request.sight.clone(), after);
     while let Some((mut read, permit)) = walk.next(state).await? {
         read.retain(|one| has_requested_name(one, request));
         let full = page.add(read)?;
@@ -36,7 +37,7 @@ pub(super) async fn page(state: &AppState, request: &PageRequest) -> Result<Page
         }
     }
     if request.count {
-        page.total = Some(count(state, |one| has_requested_name(one, request)).await?);
+        page.total = Some(count(state, request, |one| has_requested_name(one, request)).await?);
     }
     Ok(page)
 }
@@ -44,10 +45,11 @@ pub(super) async fn page(state: &AppState, request: &PageRequest) -> Result<Page
 /// Counts the invalid subscriptions for which `counts` holds.
 pub(super) async fn count(
     state: &AppState,
+    request: &PageRequest,
     counts: impl Fn(&CompiledSubscription) -> bool,
 ) -> Result<u64, Problem> {
     let mut total = 0;
-    let mut walk = InvalidSubscriptions::after(None);
+    let mut walk = InvalidSubscriptions::after(request.sight.clone(), None);
     while let Some((read, _permit)) = walk.next(state).await? {
         total += read.iter().filter(|one| counts(one)).count() as u64;
     }
@@ -77,13 +79,18 @@ type WithPermit = (Vec<CompiledSubscription>, OwnedSemaphorePermit);
 
 /// The invalid subscriptions in the order of their keys, a chunk at a time.
 struct InvalidSubscriptions {
+    sight: Sight,
     after: Option<DocumentKey>,
     done: bool,
 }
 
 impl InvalidSubscriptions {
-    fn after(after: Option<DocumentKey>) -> Self {
-        Self { after, done: false }
+    fn after(sight: Sight, after: Option<DocumentKey>) -> Self {
+        Self {
+            sight,
+            after,
+            done: false,
+        }
     }
 
     /// Returns the next chunk of subscriptions that are still invalid.
@@ -94,11 +101,12 @@ impl InvalidSubscriptions {
         let permit = state.bounds.paging.acquire().await?;
         let keys = state
             .router()
-            .invalid(self.after.clone(), CHUNK_DOCUMENTS)
+            .invalid(&self.sight, self.after.clone(), CHUNK_DOCUMENTS)
             .await?;
         self.done = keys.len() < CHUNK_DOCUMENTS;
         self.after = keys.last().cloned();
-        let documents = state.store.subscriptions_by_key(&keys).await?;
+        let documents = state.store.subscriptions_by_key(&keys, &self.sight);
+        let documents = documents.await?;
         let mut by_key: HashMap<_, _> = judge(state, documents)
             .await?
             .into_iter()

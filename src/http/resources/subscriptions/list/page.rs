@@ -7,6 +7,7 @@ use axum::{
 use bson::Bson;
 
 use crate::{
+    access::{Caller, Sight},
     http::edge::{
         AppState, answer,
         budget::Share,
@@ -19,6 +20,8 @@ use crate::{
 
 #[derive(Clone, Debug)]
 pub(super) struct PageRequest {
+    /// The part of the subscriptions that the caller sees and asks for.
+    pub(super) sight: Sight,
     /// The `_id` behind which the page begins.
     pub(super) after: Option<Bson>,
     pub(super) name: Option<String>,
@@ -30,13 +33,21 @@ pub(super) struct PageRequest {
 }
 
 impl PageRequest {
-    pub(super) fn read(state: &AppState, uri: &Uri) -> Result<Self, Problem> {
-        let query = Query::read(uri, &["limit", "cursor", "status", "name", "count"])?;
+    pub(super) fn read(state: &AppState, caller: &Caller, uri: &Uri) -> Result<Self, Problem> {
+        let query = Query::read(
+            uri,
+            &[
+                "limit", "cursor", "status", "name", "tenant", "owner", "count",
+            ],
+        )?;
         let limits = state.limits();
         let status = query.get("status").map(|text| {
             Status::parse(text).ok_or_else(|| bad("status", "must be active, paused or invalid"))
         });
         Ok(Self {
+            sight: caller
+                .sight()
+                .narrowed(query.get("tenant"), query.get("owner")),
             after: query.get("cursor").map(page_cursor::decode).transpose()?,
             name: query.get("name").map(ToOwned::to_owned),
             status: status.transpose()?,

@@ -17,6 +17,7 @@ use crate::{
 /// invalid: such documents are left out, and reading goes on until the page is full.
 pub(super) async fn page(state: &AppState, request: &PageRequest) -> Result<PageWriter, Problem> {
     let mut query = ListQuery {
+        sight: request.sight.clone(),
         after: request.after.clone(),
         name: request.name.clone(),
         stored_status: stored_status(request),
@@ -52,7 +53,7 @@ async fn total(state: &AppState, request: &PageRequest, query: &ListQuery) -> Re
     let Some(status) = query.stored_status else {
         return Ok(stored);
     };
-    let invalid = invalid::count(state, |one| {
+    let invalid = invalid::count(state, request, |one| {
         invalid::has_requested_name(one, request) && invalid::stored_status(one) == Some(status)
     });
     Ok(stored.saturating_sub(invalid.await?))
