@@ -341,18 +341,21 @@ impl Follower<'_> {
         Some(ResolvedKind::Ready(kind))
     }
 
-    /// Returns the change by which a credential was made or changed. `None` if it is gone by now.
+    /// Returns the change by which a credential was made or changed.
     async fn credential_stored(
         &self,
         kind: CredentialKind,
         document: Option<&RawDocument>,
         key: Option<&RawDocument>,
     ) -> Option<FeedChangeKind> {
-        let document = match document {
-            Some(document) => document.to_owned(),
-            None => self.look_up(kind.collection(), key).await?,
+        let change = match document {
+            Some(document) => CredentialsChange::Stored(kind, document.to_owned()),
+            None => CredentialsChange::Unseen {
+                kind,
+                key: key?.to_owned(),
+                found: self.look_up(kind.collection(), key).await,
+            },
         };
-        let change = CredentialsChange::Stored(kind, document);
         Some(FeedChangeKind::Credentials(change))
     }
 

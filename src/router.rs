@@ -247,7 +247,10 @@ impl Router {
             Input::Feed(FromFeed::Batch(batch)) => self.apply_batch(batch).await,
             Input::Feed(FromFeed::Reload(reload)) => self.apply_reload(reload).await,
             Input::Attach(attach, reply) => self.attach(attach, reply),
-            Input::CredentialEnd => self.end_expired_sessions(DateTime::now()).await,
+            Input::CredentialEnd => {
+                let position = self.position;
+                self.end_expired_sessions(DateTime::now(), position).await;
+            }
             Input::EndSession(key, ending) => {
                 self.registry.end_session(key, ending, self.position);
             }
@@ -335,7 +338,7 @@ impl Router {
                 let kind = PastChangeKind::Operation(operation);
                 let change = PastChange::new(position, wall_time, kind);
                 // A late timer lets nothing through.
-                self.end_expired_sessions(wall_time).await;
+                self.end_expired_sessions(wall_time, before).await;
                 if let Some(event) = operation.event_in(reply) {
                     self.metrics.delivery.events_received.inc();
                     self.apply_event(event, &change, before).await;

@@ -58,6 +58,12 @@ impl CredentialKind {
 pub(crate) enum CredentialsChange {
     /// A document was made or changed.
     Stored(CredentialKind, RawDocumentBuf),
+    /// A document was changed, and it is not known how: its `_id`, and what was found under it later.
+    Unseen {
+        kind: CredentialKind,
+        key: RawDocumentBuf,
+        found: Option<RawDocumentBuf>,
+    },
     /// A document was deleted: its `_id`, as a one-element document `{_id}`.
     Deleted(CredentialKind, RawDocumentBuf),
     /// A collection was dropped or renamed away.
@@ -87,6 +93,10 @@ impl Credentials {
     pub(crate) fn apply(&mut self, change: &CredentialsChange) -> Touched {
         match change {
             CredentialsChange::Stored(CredentialKind::Key, document) => self.store_key(document),
+            // It is gone until what was found is stored.
+            CredentialsChange::Unseen { kind, key, .. } => {
+                self.apply(&CredentialsChange::Deleted(*kind, key.clone()))
+            }
             CredentialsChange::Deleted(CredentialKind::Key, key) => self.delete_key(key),
             CredentialsChange::AllDeleted(CredentialKind::Key) => {
                 self.keys.clear();
@@ -120,7 +130,8 @@ impl Credentials {
             Ok(key) => key,
             Err(fault) => {
                 let touched = self.delete_key(document);
-                tracing::warn!(%fault, "a stored key grants nothing");
+                let key = document.get_str("_id").unwrap_or_default();
+                tracing::warn!(key, %fault, "a stored key grants nothing");
                 return touched;
             }
         };
@@ -394,6 +405,18 @@ mod tests {
         let revocation = doc! {"_id": "r", "jti": "j"};
         store(&mut all, CredentialKind::Revocation, &revocation);
         assert_eq!(all.judge(&caller, NOW), Err(Refusal::Revoked));
+    }
+
+    #[test]
+    fn a_change_that_was_not_seen_takes_the_key_until_it_is_found() {
+        let (mut all, text) = with_key(doc! {});
+        let unseen = CredentialsChange::Unseen {
+            kind: CredentialKind::Key,
+            key: raw(&doc! {"_id": text.id()}),
+            found: Some(raw(&key_document(&text, doc! {}))),
+        };
+        assert_eq!(all.apply(&unseen), Touched::Key(text.id().into()));
+        assert_eq!(all.authenticate(&text, NOW), Err(Refusal::Unknown));
     }
 
     #[test]

@@ -40,6 +40,8 @@ impl NewKey {
         }
         if maker.tenant.is_some() {
             inherit(&mut self.tenant, maker.tenant.as_deref()).map_err(|()| of_tenant("tenant"))?;
+        }
+        if maker.tenant.is_some() || maker.policy.is_some() {
             inherit(&mut self.policy, maker.policy.as_deref()).map_err(|()| of_tenant("policy"))?;
             match &self.claims {
                 Some(claims) if *claims != maker.claims => return Err(of_tenant("claims")),
@@ -264,6 +266,26 @@ mod tests {
         ] {
             assert_eq!(asked.within(&maker()).unwrap_err().field, field);
         }
+    }
+
+    #[test]
+    fn an_operator_who_is_narrowed_makes_no_key_that_is_not() {
+        let operator = Caller {
+            tenant: None,
+            ..maker()
+        };
+        let asked = NewKey {
+            scopes: Scopes::of(&[Scope::EventsRead]),
+            ..NewKey::default()
+        };
+        let key = asked.clone().within(&operator).unwrap();
+        assert_eq!(key.policy.as_deref(), Some("p"));
+        assert_eq!(key.claims, Some(operator.claims.clone()));
+        let other = NewKey {
+            policy: Some("q".to_owned()),
+            ..asked
+        };
+        assert_eq!(other.within(&operator).unwrap_err().field, "policy");
     }
 
     #[test]

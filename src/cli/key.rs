@@ -126,11 +126,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 async fn connect(settings: &Settings) -> Result<Store, Failure> {
     let config = settings.load(&[])?;
     let store = Store::connect(&config).await;
-    let store = store.map_err(|error| Failure::store(&error))?;
-    // The collection has to be there, with its images, before a key is in it.
-    let migrated = store.migrate().await;
-    migrated.map_err(|error| Failure::store(&error))?;
-    Ok(store)
+    store.map_err(|error| Failure::store(&error))
 }
 
 async fn create(args: Create) -> Result<(), Failure> {
@@ -170,6 +166,9 @@ async fn create(args: Create) -> Result<(), Failure> {
         Failure::Failed(format!("{field}: {reason}"))
     })?;
     let store = connect(&args.settings).await?;
+    // The collection has to be there, with its images, before a key is in it.
+    let migrated = store.migrate().await;
+    migrated.map_err(|error| Failure::store(&error))?;
     let text = KeyText::mint();
     let document = key.to_document(&text, "cli", now);
     let stored = store.insert_key(&document).await;

@@ -23,9 +23,10 @@ impl Router {
     /// if history was lost, every connection that stays hears of the gap.
     pub(super) async fn apply_reload(&mut self, reload: Reload) {
         let before = self.position;
+        // Who ends by it has not missed anything, and comes back to before the gap.
+        self.replace_credentials(*reload.credentials);
         self.position = self.position.max(reload.position);
         self.loaded_at = self.position;
-        self.replace_credentials(*reload.credentials);
         let when = When::Before(DateTime::now());
         let missed = reload.missed.map(|reason| (reason, before));
         self.replace_all(*reload.subscriptions, when, missed).await;

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     access::{Credentials, CredentialsChange, Refusal, Touched},
+    position::Position,
     protocol::Ending,
 };
 
@@ -21,7 +22,18 @@ impl Router {
     /// Applies a change of a credential, and ends the sessions whose callers do not stand any more. What was committed
     /// before it is in their outboxes, which are dropped.
     pub(super) fn apply_credentials(&mut self, change: &CredentialsChange, committed: DateTime) {
-        let touched = self.credentials.write(|all| all.apply(change));
+        let mut touched = self.credentials.write(|all| all.apply(change));
+        if let CredentialsChange::Unseen {
+            kind,
+            found: Some(document),
+            ..
+        } = change
+        {
+            // What it said meanwhile is not known: whoever hung on it is judged without it first.
+            self.judge_sessions(&touched, committed);
+            let stored = CredentialsChange::Stored(*kind, document.clone());
+            touched = self.credentials.write(|all| all.apply(&stored));
+        }
         self.count_credentials();
         self.judge_sessions(&touched, committed);
     }
@@ -40,8 +52,8 @@ impl Router {
         self.judge_sessions(&Touched::Everybody, DateTime::now());
     }
 
-    /// Ends the sessions whose credentials have ended. What was committed before is delivered first.
-    pub(super) async fn end_expired_sessions(&mut self, now: DateTime) {
+    /// Ends the sessions whose credentials have ended, at this position. What was committed before is delivered first.
+    pub(super) async fn end_expired_sessions(&mut self, now: DateTime, position: Position) {
         if self
             .registry
             .next_credential_end()
@@ -50,7 +62,7 @@ impl Router {
             return;
         }
         self.delivery.flush(&mut self.registry).await;
-        let ended = self.registry.end_expired(now, self.position);
+        let ended = self.registry.end_expired(now, position);
         tracing::info!(ended, "sessions ended: their credentials have expired");
     }
 

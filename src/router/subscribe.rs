@@ -190,7 +190,7 @@ impl Router {
         let document = &entry.subscription.document;
         let may_ack = attach.caller.reach().sees(&attach.id, document);
         // In this task, so that nothing is revoked between the judgement and the registration.
-        self.credentials.judge(&attach.caller)?;
+        let credential_end = self.credentials.judge(&attach.caller)?;
         let limits = &self.settings.limits;
         if self.stopping {
             return Err(AttachError::Stopping);
@@ -236,6 +236,7 @@ impl Router {
             copy_bytes: if start.replay { copy_bytes } else { 0 },
             closed: attach.closed,
         };
+        self.registry.credential_ends(session, credential_end);
         let key = self.registry.open_channel(session, slot, channel);
         let key = key.ok_or(AttachError::Unknown)?;
         tracing::debug!(

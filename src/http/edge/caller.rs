@@ -10,10 +10,12 @@ use axum::{
 };
 
 use super::{
+    paths::is_probe,
     problem::{Kind, Problem},
     proof::Proof,
     read_your_writes::ensure_applied,
     state::AppState,
+    unknown_keys::Answer,
 };
 use crate::{
     access::{Caller, KeyLimits, KeyText, Refusal},
@@ -62,6 +64,8 @@ pub(crate) async fn identify(
     let (mut head, body) = request.into_parts();
     let identity = match &state.proof {
         Proof::None(anybody) => Identity::Proved(Arc::clone(anybody)),
+        // Nothing may hold them up.
+        Proof::Required if is_probe(head.uri.path()) => Identity::Unproved,
         Proof::Required => {
             let (outcome, identity) = judge(&state, &head).await;
             let kind = if outcome == "missing" { "none" } else { "key" };
@@ -89,11 +93,18 @@ async fn judge(state: &AppState, head: &Parts) -> (&'static str, Identity) {
     let Some(key) = KeyText::parse(&text) else {
         return ("malformed", Identity::Refused(not_valid()));
     };
+    if !state.router().progress().loaded {
+        let detail = "this node has not loaded its keys yet";
+        let problem = Problem::new(Kind::NotReady, detail);
+        return ("undecided", Identity::Refused(problem));
+    }
     let credentials = state.router().credentials();
     if !credentials.has_key(&key.id())
         && let Err(problem) = wait_for_key(state, &key.id()).await
     {
-        return ("unknown", Identity::Refused(problem));
+        let undecided = problem.status().is_server_error();
+        let outcome = if undecided { "undecided" } else { "unknown" };
+        return (outcome, Identity::Refused(problem));
     }
     let caller = match credentials.authenticate(&key) {
         Ok(caller) => caller,
@@ -141,8 +152,13 @@ fn check_place(limits: &KeyLimits, head: &Parts) -> Result<(), Problem> {
 
 /// Waits for a key that the router does not know, if it is stored: it may have been made a moment ago, on another node.
 async fn wait_for_key(state: &AppState, id: &str) -> Result<(), Problem> {
-    if !state.bounds.unknown_keys.may_ask(id) {
-        return Err(not_valid());
+    match state.bounds.unknown_keys.ask(id) {
+        Answer::Ask => {}
+        Answer::Absent => return Err(not_valid()),
+        Answer::TooMany => {
+            let detail = "too many keys that this node does not know are presented now";
+            return Err(Problem::new(Kind::Overloaded, detail));
+        }
     }
     let key = DocumentKey::Text(id.into());
     let read = state.store.find_stored(crate::store::KEYS, &key).await?;
@@ -152,6 +168,25 @@ async fn wait_for_key(state: &AppState, id: &str) -> Result<(), Problem> {
     }
     let late = "this node has not seen the key yet";
     ensure_applied(state, read.operation_time, late).await
+}
+
+/// Refuses a read of stored events by a caller who may see only some subscriptions, or while this node does not know what
+/// was revoked last. Such a read does not come through the feed, whose order decides all else.
+pub(crate) fn may_read_events(state: &AppState, caller: &Caller) -> Result<(), Problem> {
+    if caller.limits.subscriptions.is_some() {
+        let detail = "the credential is for the events of its subscriptions only";
+        return Err(Problem::new(Kind::Forbidden, detail));
+    }
+    is_current(state)
+}
+
+/// Refuses a read that does not come through the feed while the feed is behind: a right may be gone that this node still
+/// knows.
+pub(crate) fn is_current(state: &AppState) -> Result<(), Problem> {
+    match (&state.proof, state.health.ready()) {
+        (Proof::Required, Err(reason)) => Err(Problem::new(Kind::NotReady, reason)),
+        _ => Ok(()),
+    }
 }
 
 /// Returns the problem of a credential that does not stand.
@@ -222,7 +257,8 @@ fn subprotocol(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     if credential.is_none() {
         return Ok(None);
     }
-    if !headers.contains_key(header::UPGRADE) {
+    let upgrade = headers.get(header::UPGRADE).map(HeaderValue::as_bytes);
+    if !upgrade.is_some_and(|name| name.eq_ignore_ascii_case(b"websocket")) {
         return Err(bad_subprotocol("carries a credential on an upgrade only"));
     }
     if others == 0 {
@@ -318,6 +354,13 @@ mod tests {
             ),
             (&[upgrade, (PROTOCOL, "tidegate.bearer.b")], 400),
             (&[(PROTOCOL, "tidegate.v1, tidegate.bearer.b")], 400),
+            (
+                &[
+                    ("upgrade", "h2c"),
+                    (PROTOCOL, "tidegate.v1, tidegate.bearer.b"),
+                ],
+                400,
+            ),
             (&[("authorization", "Basic YTpi")], 401),
             (&[("authorization", "abc")], 401),
         ] {

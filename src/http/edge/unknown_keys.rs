@@ -23,9 +23,20 @@ struct Questions {
     absent: HashMap<Box<str>, Instant>,
 }
 
+/// The answer to whether a key may be asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Answer {
+    /// It may.
+    Ask,
+    /// It was, a moment ago, and is not stored.
+    Absent,
+    /// Too many were.
+    TooMany,
+}
+
 impl UnknownKeys {
-    /// Whether the database may be asked for a key now. It counts as asked then.
-    pub(super) fn may_ask(&self, id: &str) -> bool {
+    /// Returns whether the database may be asked for a key now, which then counts as asked.
+    pub(super) fn ask(&self, id: &str) -> Answer {
         let mut questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if questions
             .since
@@ -37,11 +48,14 @@ impl UnknownKeys {
         }
         let known = questions.absent.get(id);
         let is_absent = known.is_some_and(|at| at.elapsed() < REMEMBERED);
-        if is_absent || questions.asked == QUESTIONS {
-            return false;
+        if is_absent {
+            return Answer::Absent;
+        }
+        if questions.asked == QUESTIONS {
+            return Answer::TooMany;
         }
         questions.asked += 1;
-        true
+        Answer::Ask
     }
 
     /// Notes that a key is not stored.
@@ -60,15 +74,14 @@ mod tests {
     #[test]
     fn a_key_that_is_not_stored_is_asked_for_once_and_all_questions_are_bounded() {
         let keys = UnknownKeys::default();
-        assert!(keys.may_ask("a"));
-        assert!(
-            keys.may_ask("a"),
-            "it may be stored, and only not applied yet"
-        );
+        // It may be stored, and only not applied yet.
+        assert_eq!(keys.ask("a"), Answer::Ask);
+        assert_eq!(keys.ask("a"), Answer::Ask);
         keys.note_absent("a");
-        assert!(!keys.may_ask("a"));
-        let asked = (0..QUESTIONS * 2).filter(|n| keys.may_ask(&n.to_string()));
+        assert_eq!(keys.ask("a"), Answer::Absent);
+        let asked = (0..QUESTIONS * 2).filter(|n| keys.ask(&n.to_string()) == Answer::Ask);
         assert!(asked.count() < QUESTIONS);
+        assert_eq!(keys.ask("b"), Answer::TooMany);
         for n in 0..QUESTIONS * 2 {
             keys.note_absent(&n.to_string());
         }

@@ -241,3 +241,42 @@ async fn health_shows_its_parts_to_those_who_may_know() {
     );
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_held_to_its_limits() {
+    let (service, admin) = start().await;
+    let (own, other) = (
+        super::subscribe(&service, &admin).await,
+        super::subscribe(&service, &admin).await,
+    );
+    let limited = json!({"scopes": ["events:read"], "subscriptions": [own]});
+    let (_, limited) = make(&service, &admin, limited).await;
+    for (id, page, socket) in [(&own, 200, 101), (&other, 404, 404)] {
+        let path = format!("/subscriptions/{id}/events");
+        assert_eq!(send(&service, &limited, "GET", &path, None).await.0, page);
+        assert_eq!(refusal(open(&service, &limited, id).await), socket);
+    }
+    for path in ["/events", "/events/none"] {
+        assert_eq!(send(&service, &limited, "GET", path, None).await.0, 403);
+    }
+    for (limits, status) in [
+        (json!({"networks": ["127.0.0.0/8", "::1/128"]}), 200),
+        (json!({"networks": ["10.0.0.0/8"]}), 403),
+        (json!({"networks": []}), 403),
+        (json!({"origins": ["https://example.com"]}), 403),
+    ] {
+        let mut body = limits.clone();
+        body["scopes"] = json!(["metrics"]);
+        let (_, key) = make(&service, &admin, body).await;
+        let answered = send(&service, &key, "GET", "/whoami", None).await.0;
+        assert_eq!(answered, status, "{limits}");
+    }
+    let body = json!({"scopes": ["metrics"], "origins": ["https://example.com"]});
+    let (_, key) = make(&service, &admin, body).await;
+    for (origin, status) in [("https://example.com", 200), ("https://example.org", 403)] {
+        let request = service.http.get(service.url("/whoami")).bearer_auth(&key);
+        let answer = request.header("origin", origin).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{origin}");
+    }
+    service.stop().await;
+}

@@ -81,6 +81,9 @@ async fn a_weaker_key_does_not_change_a_stronger_one() {
         let (status, answer) = send(&service, &minter, "PATCH", &path, change).await;
         assert_eq!(status, expected, "{answer}");
     }
+    let path = format!("/keys/{strong}");
+    let (status, _) = send(&service, &minter, "DELETE", &path, None).await;
+    assert_eq!(status, 403);
     service.stop().await;
 }
 

@@ -12,6 +12,7 @@ use crate::{
     extjson::{Faults, truncated},
     http::edge::{
         AppState, answer,
+        caller::{By, may_read_events},
         path_id::Id,
         problem::{Kind, Problem},
         query::Query,
@@ -21,9 +22,11 @@ use crate::{
 /// Shows one event. Ids are unique within a source: if several sources have this one, the caller must name the source.
 pub(crate) async fn get(
     State(state): State<AppState>,
+    By(caller): By,
     Id(id): Id,
     uri: Uri,
 ) -> Result<Response, Problem> {
+    may_read_events(&state, &caller)?;
     let query = Query::read(&uri, &["source"])?;
     // The server's reply may be large, so few are read at once.
     let permit = state.bounds.paging.acquire().await?;

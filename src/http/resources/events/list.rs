@@ -11,6 +11,7 @@ use crate::{
     filter::{Filter, Limits},
     http::edge::{
         AppState,
+        caller::{By, may_read_events},
         page_cursor::bad_cursor,
         problem::{Kind, Problem},
         query::{Query, bad},
@@ -19,7 +20,12 @@ use crate::{
 };
 
 /// Lists events, a page at a time.
-pub(crate) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
+pub(crate) async fn list(
+    State(state): State<AppState>,
+    By(caller): By,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    may_read_events(&state, &caller)?;
     let search = read(&state, &uri).await?;
     page::answer(&state, search).await
 }

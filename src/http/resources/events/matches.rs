@@ -12,6 +12,7 @@ use crate::{
     http::{
         edge::{
             AppState,
+            caller::is_current,
             page_cursor::bad_cursor,
             problem::{Kind, Problem},
             query::{Query, bad},
@@ -29,6 +30,7 @@ pub(crate) async fn list(
     caller: &Caller,
     uri: &Uri,
 ) -> Result<Response, Problem> {
+    is_current(state)?;
     let search = read(state, uri)?;
     let read = state.store.find_subscription(id, &caller.sight()).await?;
     let document = read.document.ok_or_else(|| Problem::no_subscription(id))?;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     access::{Claims, NewKey, Scope, Scopes, is_tenant},
+    config::Origin,
     extjson::{Faults, read_time},
     http::edge::{body, problem::Problem},
 };
@@ -102,7 +103,7 @@ impl Fields {
                 text.parse().ok()
             }),
             origins: self.list("origins", "an origin such as https://example.com", |text| {
-                Some(text.to_owned())
+                Origin::parse(text).ok().map(|_| text.to_owned())
             }),
             subscriptions: self.list("subscriptions", "an id", |text| Some(text.to_owned())),
             expires_at: self.end(now),
