@@ -7,7 +7,7 @@ pub(crate) const TENANT: &str = "tenant";
 /// The field of a stored subscription that names its owner.
 pub(crate) const OWNER: &str = "owner";
 
-/// Whose a subscription was.
+/// The tenant and the owner whose subscription it was.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Holder {
     pub(crate) tenant: Option<Box<str>>,

@@ -17,7 +17,7 @@ const MAX_DELETES: usize = 100_000;
 pub(crate) struct LastDelete {
     /// `None` if there was none after `since`.
     pub deletion: Option<Deletion>,
-    /// Whose the subscription was; `None` if the oplog alone tells of the delete.
+    /// The holder of the subscription; `None` if the oplog alone tells of the delete.
     pub holder: Option<Holder>,
     /// Every delete after this is known; `None` before the first load.
     pub since: Option<Position>,

@@ -13,6 +13,7 @@ use super::{
     failure::internal,
     problem::Problem,
 };
+use crate::extjson::time_text;
 
 /// Returns a JSON document.
 pub(crate) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
@@ -130,6 +131,11 @@ pub(crate) fn add_header(
 /// Formats a time as in every answer: RFC 3339, in UTC.
 pub(crate) fn time(time: DateTime) -> String {
     humantime::format_rfc3339_millis(time.to_system_time()).to_string()
+}
+
+/// Formats a time that a program stored; `None` if it lies outside the years that RFC 3339 has.
+pub(crate) fn stored_time(time: DateTime) -> Option<String> {
+    time_text(time).map(|_| self::time(time))
 }
 
 /// Returns the answer to a client that already has the current state.

@@ -13,7 +13,6 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     access::{Caller, Excess, KeyText, Scope, StoredKey, shown_prefix},
-    extjson::time_text,
     http::edge::{
         AppState, answer,
         body::{self, BodyReader, BufferedRequest},
@@ -240,7 +239,7 @@ fn show(key: &RawDocument) -> Map<String, Value> {
     shown.insert("prefix".to_owned(), shown_prefix(id).into());
     for name in SHOWN.iter().chain(&["createdBy"]) {
         let value = match key.get(name) {
-            Ok(Some(bson::RawBsonRef::DateTime(date))) => json!(time_text(date)),
+            Ok(Some(bson::RawBsonRef::DateTime(date))) => json!(answer::stored_time(date)),
             Ok(Some(value)) => {
                 let value = bson::Bson::try_from(value).unwrap_or(bson::Bson::Null);
                 value.into_relaxed_extjson()

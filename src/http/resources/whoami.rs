@@ -8,7 +8,6 @@ use serde_json::json;
 
 use crate::{
     access::Scope,
-    extjson::time_text,
     http::edge::{answer, caller::By, problem::Problem, query::Query},
 };
 
@@ -23,7 +22,7 @@ pub(crate) async fn show(By(caller): By, uri: Uri) -> Result<Response, Problem> 
         "tenant": caller.tenant,
         "scopes": scopes,
         "policy": caller.policy,
-        "expiresAt": caller.expires_at.and_then(time_text),
+        "expiresAt": caller.expires_at.and_then(answer::stored_time),
     });
     Ok(answer::json(StatusCode::OK, document.to_string()))
 }

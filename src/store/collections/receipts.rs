@@ -48,7 +48,7 @@ impl Deletion {
 pub struct Receipt {
     /// The subscription.
     pub subscription: SubscriptionId,
-    /// Whose it was.
+    /// The holder of the subscription.
     pub holder: Holder,
     /// The delete.
     pub deletion: Deletion,
@@ -67,7 +67,7 @@ pub struct Receipt {
 pub struct StoredReceipt {
     /// The node.
     pub node: String,
-    /// Whose the subscription was; `None` if an older version wrote the receipt.
+    /// The holder of the subscription; `None` if an older version wrote the receipt.
     pub holder: Option<Holder>,
     /// The delete.
     pub deletion: Deletion,
