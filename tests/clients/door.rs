@@ -23,9 +23,25 @@ pub(crate) struct Door {
 }
 
 struct Inside {
-    way: Mutex<(SocketAddr, CancellationToken)>,
-    /// Connections since the last change of the target.
-    led: AtomicUsize,
+    way: Mutex<Way>,
+}
+
+#[derive(Clone)]
+struct Way {
+    node: SocketAddr,
+    cut: CancellationToken,
+    /// Connections to this target that are over.
+    ended: Arc<AtomicUsize>,
+}
+
+impl Way {
+    fn to(node: SocketAddr) -> Self {
+        Self {
+            node,
+            cut: CancellationToken::new(),
+            ended: Arc::default(),
+        }
+    }
 }
 
 impl Door {
@@ -33,8 +49,7 @@ impl Door {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let inside = Arc::new(Inside {
-            way: Mutex::new((node, CancellationToken::new())),
-            led: AtomicUsize::new(0),
+            way: Mutex::new(Way::to(node)),
         });
         let task = tokio::spawn(lead(listener, Arc::clone(&inside)));
         Self {
@@ -46,19 +61,23 @@ impl Door {
 
     /// Sends new connections to another node.
     pub(crate) fn lead_to(&self, node: SocketAddr) {
-        self.inside.way.lock().unwrap().0 = node;
-        self.inside.led.store(0, Ordering::Relaxed);
+        let mut way = self.inside.way.lock().unwrap();
+        let cut = way.cut.clone();
+        *way = Way {
+            cut,
+            ..Way::to(node)
+        };
     }
 
     /// Cuts all connections, without a close frame to either side.
     pub(crate) fn cut(&self) {
         let mut way = self.inside.way.lock().unwrap();
-        std::mem::take(&mut way.1).cancel();
+        std::mem::take(&mut way.cut).cancel();
     }
 
-    /// Counts the connections to the current target.
-    pub(crate) fn led(&self) -> usize {
-        self.inside.led.load(Ordering::Relaxed)
+    /// Counts the connections to the current target that are over.
+    pub(crate) fn ended(&self) -> usize {
+        self.inside.way.lock().unwrap().ended.load(Ordering::Relaxed)
     }
 }
 
@@ -71,18 +90,18 @@ impl Drop for Door {
 
 async fn lead(listener: TcpListener, inside: Arc<Inside>) {
     while let Ok((mut client, _)) = listener.accept().await {
-        let (node, cut) = inside.way.lock().unwrap().clone();
-        inside.led.fetch_add(1, Ordering::Relaxed);
+        let way = inside.way.lock().unwrap().clone();
         tokio::spawn(async move {
             let passing = async {
-                let mut node = TcpStream::connect(node).await?;
+                let mut node = TcpStream::connect(way.node).await?;
                 copy_bidirectional(&mut client, &mut node).await
             };
             tokio::select! {
-                () = cut.cancelled() => {}
+                () = way.cut.cancelled() => {}
                 // However it ends, both sides are closed.
                 _ = passing => {}
             }
+            way.ended.fetch_add(1, Ordering::Relaxed);
         });
     }
 }
