@@ -19,16 +19,15 @@ mod credentials;
 mod key;
 mod key_text;
 mod new_key;
+mod policy;
 mod revocation;
 mod scope;
 mod sight;
 mod text;
 
-pub use self::sight::{Holder, Sight};
 pub(crate) use self::{
     binding::{Binding, CLAIMS},
     caller::{Caller, CallerKind, Credential, KeyLimits, TokenIdentity},
-    claims::{ClaimValue, Claims},
     credentials::{CredentialKind, Credentials, CredentialsChange, Refusal, Touched},
     key::{StoredKey, is_tenant},
     key_text::{KeyText, shown_prefix},
@@ -36,4 +35,12 @@ pub(crate) use self::{
     revocation::{Revocation, Revocations},
     scope::{Scope, Scopes},
     sight::{OWNER, TENANT},
+};
+pub use self::{
+    claims::{ClaimValue, Claims},
+    policy::{
+        BoundPolicy, BoundPublishing, Fault as PolicyFault, Policy, PublishRefusal, StampFault,
+        Unsatisfied, Warning as PolicyWarning,
+    },
+    sight::{Holder, Sight},
 };

@@ -53,6 +53,15 @@ pub mod store;
 pub mod subscription;
 pub(crate) mod telemetry;
 
+/// Parts of the inside, for the tests that compare them with a real server.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::access::{
+        BoundPolicy, BoundPublishing, ClaimValue, Claims, Policy, PolicyFault, PolicyWarning,
+        PublishRefusal, StampFault, Unsatisfied,
+    };
+}
+
 /// The running service: builds, starts and stops a node.
 pub mod server {
     pub use crate::node::{NodeError, TaskFault, run};

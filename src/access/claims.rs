@@ -9,10 +9,14 @@ pub(crate) const MOST_VALUES: usize = 64;
 
 /// The value of a claim that a policy can use.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) enum ClaimValue {
+pub enum ClaimValue {
+    /// A text.
     String(Box<str>),
+    /// An integer.
     Int(i64),
+    /// Any other number.
     Double(f64),
+    /// A boolean.
     Bool(bool),
     /// At most [`MOST_VALUES`] values, none of them a list.
     List(Box<[ClaimValue]>),
@@ -59,7 +63,7 @@ impl ClaimValue {
 
 /// Claims by name.
 #[derive(Clone, PartialEq, Default, Debug)]
-pub(crate) struct Claims(BTreeMap<Box<str>, ClaimValue>);
+pub struct Claims(BTreeMap<Box<str>, ClaimValue>);
 
 impl Claims {
     /// Reads stored claims. A value that no policy can use is left out, so a policy that needs it finds nothing.
@@ -74,8 +78,13 @@ impl Claims {
     }
 
     /// Adds a claim, or replaces it.
-    pub(crate) fn insert(&mut self, name: &str, value: ClaimValue) {
+    pub fn insert(&mut self, name: &str, value: ClaimValue) {
         self.0.insert(name.into(), value);
+    }
+
+    /// Returns a claim's value.
+    pub(crate) fn get(&self, name: &str) -> Option<&ClaimValue> {
+        self.0.get(name)
     }
 
     /// Returns the number of claims.
@@ -89,7 +98,7 @@ impl Claims {
     }
 
     /// Returns the claims as they are stored.
-    pub(crate) fn to_document(&self) -> Document {
+    pub fn to_document(&self) -> Document {
         let all = self.0.iter();
         all.map(|(name, value)| (name.to_string(), value.to_bson()))
             .collect()

@@ -25,8 +25,26 @@ impl Filter {
                 pointer: String::new(),
                 reason,
             })?;
-        let both = Box::new([self.root, other.root]);
-        Ok(Self::new(Node::And(AndSyntax::Operator, both), extent))
+        Ok(Self::joined(self, other, extent))
+    }
+
+    /// Returns a filter for the documents that match both this filter and a policy's. This one has been judged by its
+    /// author's limits, and the policy's part is not the author's: nothing is checked anew.
+    #[must_use]
+    pub(crate) fn narrowed_by(&self, policy: &Self) -> Self {
+        let extent = policy.extent.and(self.extent);
+        // An index copies the demands that come first, if it has no room for all.
+        Self::joined(policy.clone(), self.clone(), extent)
+    }
+
+    /// Returns a filter that no document matches.
+    pub(crate) fn nothing() -> Self {
+        Self::new(Node::Always(false), Extent::default())
+    }
+
+    fn joined(one: Self, other: Self, extent: Extent) -> Self {
+        let both = Box::new([one.root, other.root]);
+        Self::new(Node::And(AndSyntax::Operator, both), extent)
     }
 }
 

@@ -77,7 +77,12 @@ impl Door {
 
     /// Counts the connections to the current target that are over.
     pub(crate) fn ended(&self) -> usize {
-        self.inside.way.lock().unwrap().ended.load(Ordering::Relaxed)
+        self.inside
+            .way
+            .lock()
+            .unwrap()
+            .ended
+            .load(Ordering::Relaxed)
     }
 }
 
