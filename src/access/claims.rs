@@ -67,7 +67,7 @@ pub struct Claims(BTreeMap<Box<str>, ClaimValue>);
 
 impl Claims {
     /// Reads stored claims. A value that no policy can use is left out, so a policy that needs it finds nothing.
-    pub(crate) fn read(document: &RawDocument) -> Self {
+    pub fn read(document: &RawDocument) -> Self {
         let mut claims = Self::default();
         for (name, value) in document.iter().flatten() {
             if let Some(value) = ClaimValue::read(value) {

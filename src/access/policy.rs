@@ -12,6 +12,8 @@ mod publishing;
 mod reader;
 mod stamp;
 mod template;
+#[cfg(test)]
+mod tests;
 mod values;
 mod warnings;
 

@@ -269,7 +269,7 @@ fn ids(reply: &Document) -> HashSet<usize> {
 }
 
 /// Collects every value in the documents, at any depth.
-fn pool(documents: &[Document]) -> Vec<Bson> {
+pub(crate) fn pool(documents: &[Document]) -> Vec<Bson> {
     let mut pool = vec![Bson::Null];
     let mut queue: Vec<Bson> = documents.iter().cloned().map(Bson::Document).collect();
     while let Some(value) = queue.pop() {

@@ -1,6 +1,7 @@
 //! The filter language against a real server: matches and refusals.
 //!
-//! A longer run is `cargo run --release --example differential -- --seed N --pairs N`.
+//! Longer runs: `cargo run --release --example differential -- --seed N --pairs N`, and for row policies
+//! `TEST_TIDEGATE_POLICY_PAIRS=N`.
 
 mod arguments;
 mod cases;
@@ -8,6 +9,8 @@ mod deliberate;
 mod filters;
 mod harness;
 mod patterns;
+mod policies;
+mod policy_inputs;
 mod random;
 mod raw;
 mod regexes;

@@ -80,21 +80,19 @@ impl BoundPublishing {
     }
 }
 
-/// Returns the field of the first condition that fails, if it alone is enough to fail.
+/// Returns the field of the first condition that alone is enough to fail.
 fn failing_field(explanation: &Explanation) -> Option<Box<str>> {
-    let mut failing = explanation;
-    loop {
-        let segments = failing.pointer.split('/').skip(1);
-        let mut fields = segments.filter(|segment| {
-            !segment.starts_with('$') && !segment.bytes().all(|byte| byte.is_ascii_digit())
-        });
-        if let Some(field) = fields.next() {
-            return Some(field.replace("~1", "/").replace("~0", "~").into());
-        }
-        let last = failing.pointer.rsplit('/').next();
-        if matches!(last, Some("$or" | "$nor")) {
-            return None;
-        }
-        failing = failing.parts.iter().find(|part| !part.holds)?;
+    let mut segments = explanation.pointer.split('/').skip(1);
+    let field = segments.find(|segment| {
+        !segment.starts_with('$') && !segment.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    if let Some(field) = field {
+        return Some(field.replace("~1", "/").replace("~0", "~").into());
     }
+    let last = explanation.pointer.rsplit('/').next();
+    if matches!(last, Some("$or" | "$nor")) {
+        return None;
+    }
+    let mut failing = explanation.parts.iter().filter(|part| !part.holds);
+    failing.find_map(failing_field)
 }

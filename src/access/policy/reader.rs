@@ -164,7 +164,7 @@ fn read_field(
     negated: bool,
 ) -> Result<Box<[Test]>, Fault> {
     if let RawBsonRef::Document(document) = value
-        && first_name(document).is_some_and(|name| name.starts_with('$'))
+        && begins_with_operator(document)
     {
         return read_operators(document, place, negated);
     }
@@ -234,6 +234,9 @@ fn scalar_operand(value: RawBsonRef<'_>, place: &Place<'_>) -> Result<Operand, F
     match value {
         RawBsonRef::Array(_) => {
             Err(place.fault("is an array, and paths of a policy refuse arrays"))
+        }
+        RawBsonRef::Document(document) if begins_with_operator(document) => {
+            Err(place.fault("has an operator in the place of a value"))
         }
         value => Ok(match claim(value, place)? {
             Some(name) => Operand::Claim(name),
@@ -322,9 +325,9 @@ fn elements<'d>(array: &'d RawArray, place: &Place<'_>) -> Result<Vec<RawBsonRef
     elements.map_err(|_| place.fault("is not well-formed"))
 }
 
-fn first_name(document: &RawDocument) -> Option<&str> {
-    let (name, _) = document.into_iter().next()?.ok()?;
-    Some(name.as_str())
+fn begins_with_operator(document: &RawDocument) -> bool {
+    let first = document.into_iter().next();
+    first.is_some_and(|first| first.is_ok_and(|(name, _)| name.as_str().starts_with('$')))
 }
 
 fn check_depth(place: &Place<'_>) -> Result<(), Fault> {
