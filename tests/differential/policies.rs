@@ -240,8 +240,8 @@ fn positive_paths(query: &Document) -> Vec<String> {
     let negations = ["$ne", "$nin", "$not"];
     let positive = |value: &Bson| match value {
         Bson::Document(operators) => operators.iter().any(|(name, operand)| {
-            !negations.contains(&name.as_str())
-                && !(name == "$exists" && *operand == Bson::Boolean(false))
+            let absent = name == "$exists" && *operand == Bson::Boolean(false);
+            !absent && !negations.contains(&name.as_str())
         }),
         _ => true,
     };

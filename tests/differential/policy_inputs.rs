@@ -131,9 +131,10 @@ impl Templates<'_> {
         let mut query = Document::new();
         for _ in 0..members {
             if depth > 0 && self.random.one_in(3) {
-                let operators: &[&str] = match negated {
-                    true => &["$and", "$or"],
-                    false => &["$and", "$or", "$or", "$nor"],
+                let operators: &[&str] = if negated {
+                    &["$and", "$or"]
+                } else {
+                    &["$and", "$or", "$or", "$nor"]
                 };
                 let operator = self.random.pick(operators);
                 let negated = negated || operator == "$nor";

@@ -96,9 +96,10 @@ impl Template {
                 .ok_or_else(|| place.fault("cannot be written as a query"))
         };
         let refused = |error: FilterError| {
-            let pointer = error.pointer.replace("~1", "/").replace("~0", "~");
+            let pointer = error.pointer.replace('/', ".");
+            let pointer = pointer.replace("~1", "/").replace("~0", "~");
             Fault {
-                path: format!("{}{}", place.path(), pointer.replace('/', ".")),
+                path: format!("{}{pointer}", place.path()),
                 reason: format!("is refused: {}", error.reason),
             }
         };

@@ -230,7 +230,9 @@ impl Test {
             return false;
         };
         match (&*self.operator, value) {
-            ("$eq" | "$gte" | "$lte", Bson::Null) => true,
+            ("$eq" | "$gte" | "$lte", Bson::Null)
+            | ("$gt" | "$gte", Bson::MinKey)
+            | ("$lt" | "$lte", Bson::MaxKey) => true,
             ("$in", Bson::Array(values)) => values.contains(&Bson::Null),
             _ => false,
         }

@@ -57,7 +57,7 @@ fn of_tests(place: &str, template: &Template, all: &mut Vec<Warning>) {
             warn(
                 all,
                 &visited.place,
-                "Null is equal to a missing field: documents that lack it are within it.",
+                "A missing field passes this comparison: documents that lack it are within it.",
             );
         }
     });

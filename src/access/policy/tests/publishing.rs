@@ -126,6 +126,10 @@ fn a_tenant_has_its_own_source_where_the_policy_says_nothing_of_it() {
             default.clone(),
         ),
         (doc! {"publish": {"source": Bson::Null}}, default.clone()),
+        (
+            doc! {"publish": {"source": {"$gte": Bson::MinKey}}},
+            default.clone(),
+        ),
         (doc! {"publish": {"source.x": 1}}, default.clone()),
         (
             doc! {"publish": {"$nor": [{"source": "/x"}]}},
