@@ -19,19 +19,22 @@ mod credentials;
 mod key;
 mod key_text;
 mod new_key;
+mod policies;
 mod policy;
 mod revocation;
 mod scope;
 mod sight;
 mod text;
 
+use self::policies::policy_of;
 pub(crate) use self::{
-    binding::{Binding, CLAIMS},
+    binding::{Binding, CLAIMS, POLICY},
     caller::{Caller, CallerKind, Credential, KeyLimits, TokenIdentity},
-    credentials::{CredentialKind, Credentials, CredentialsChange, Refusal, Touched},
+    credentials::{CredentialKind, Credentials, CredentialsChange, PolicyChange, Refusal, Touched},
     key::{StoredKey, is_tenant},
     key_text::{KeyText, shown_prefix},
     new_key::{Excess, NewKey},
+    policies::{Policies, Unbound, is_under},
     revocation::{Revocation, Revocations},
     scope::{Scope, Scopes},
     sight::{OWNER, TENANT},

@@ -37,17 +37,17 @@ use self::{
     supervise::{Stage, Supervisor},
 };
 use crate::{
-    config::Config,
+    config::{Auth, Config},
     feed::Feed,
     filter,
     history::{HistoryContext, history},
     http::{self, AppState, ClientTasks},
     positions::positions,
     receipts::{delete_history, receipts},
-    router::{self, Capacity, Router, RouterHandle},
+    router::{self, Capacity, FromFeed, Router, RouterHandle},
     session::NodeContext,
-    store::{NodeInfo, Store, StoreError, jittered},
-    telemetry::Health,
+    store::{EventCommit, NodeInfo, Store, StoreError, jittered},
+    telemetry::{Health, Metrics},
 };
 
 /// Time after the deadline of a stop that its last tasks get to notice it.
@@ -198,16 +198,8 @@ impl Node {
         );
         heartbeat.write_first(config.startup_timeout).await?;
         let (undated, observed) = mpsc::channel(date_events::MOST_WAITING);
-        let feed = Feed {
-            store: store.clone(),
-            router: from_feed,
-            undated,
-            settings: config.feed.clone(),
-            limits: filter::Limits::from(&config.limits),
-            capacity: Capacity::from(&config.limits),
-            metrics: Arc::clone(&metrics),
-            health: health.clone(),
-        };
+        let watching = (Arc::clone(&metrics), health.clone());
+        let feed = feed(store.clone(), from_feed, undated, &config, watching);
         let (history, reading_history) = history(history_context(&feed, &handle));
         let (shutdown_timeout, auth) = (config.shutdown_timeout, config.auth);
         let context = Arc::new(NodeContext {
@@ -339,10 +331,31 @@ fn history_context(feed: &Feed, router: &RouterHandle) -> HistoryContext {
     }
 }
 
+fn feed(
+    store: Store,
+    router: mpsc::Sender<FromFeed>,
+    undated: mpsc::Sender<EventCommit>,
+    config: &Config,
+    (metrics, health): (Arc<Metrics>, Health),
+) -> Feed {
+    Feed {
+        store,
+        router,
+        undated,
+        settings: config.feed.clone(),
+        limits: filter::Limits::from(&config.limits),
+        capacity: Capacity::from(&config.limits),
+        narrows: config.auth == Auth::Required,
+        metrics,
+        health,
+    }
+}
+
 fn router_settings(store: &Store, config: &Config) -> router::Settings {
     router::Settings {
         deployment: store.deployment(),
         database: config.database.clone(),
+        narrows: config.auth == Auth::Required,
         limits: config.limits.clone(),
         socket: config.socket.clone(),
         feed: config.feed.clone(),

@@ -23,6 +23,7 @@ mod backlog;
 mod change;
 mod charge;
 mod lock;
+mod narrow;
 mod notify;
 mod observe;
 pub(crate) mod outbox;
@@ -65,7 +66,7 @@ use self::{
     table::{Entry, Slot},
 };
 use crate::{
-    access::Sight,
+    access::{Credentials, Sight},
     budget::ByteBudget,
     config, event,
     position::{DeploymentId, Position},
@@ -120,6 +121,8 @@ pub(crate) struct Settings {
     pub deployment: DeploymentId,
     /// The name of the database, for events without a source.
     pub database: String,
+    /// Whether policies narrow what is received: callers prove themselves.
+    pub narrows: bool,
     pub limits: config::Limits,
     pub socket: config::Socket,
     pub feed: config::Feed,
@@ -175,7 +178,7 @@ impl Router {
         let (expiring, next_expiry) = watch::channel(None);
         let subscriptions = Table::with_capacity(Capacity::from(&settings.limits));
         let (occupied, occupancy) = watch::channel(subscriptions.occupancy());
-        let credentials = SharedCredentials::default();
+        let credentials = SharedCredentials::new(Credentials::new(settings.narrows));
         let handle = RouterHandle::new(
             input_sender,
             watching,
@@ -367,7 +370,7 @@ impl Router {
                 PastChangeKind::Missed(reason)
             }
             FeedChangeKind::Credentials(change) => {
-                self.apply_credentials(&change, wall_time);
+                Box::pin(self.apply_credentials(&change, wall_time)).await;
                 return None;
             }
             FeedChangeKind::PositionsLost => {
@@ -414,6 +417,7 @@ impl Router {
             loaded: true,
             stopping: self.stopping,
             unmatchable: self.subscriptions.unmatchable(),
+            broken_policies: self.credentials.policies().count().1,
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use bson::{Bson, Document, RawBsonRef, RawDocument};
 
-use super::{Caller, OWNER, TENANT};
+use super::{Caller, OWNER, Policies, TENANT, policy_of};
 
 /// The field of a stored subscription that names its policy.
 pub(crate) const POLICY: &str = "policy";
@@ -19,31 +19,42 @@ pub(crate) struct Binding {
 }
 
 impl Binding {
-    /// Returns the binding of what a caller creates. A caller who need not prove itself binds nothing.
-    pub(crate) fn of(caller: &Caller) -> Self {
+    /// Returns the binding of what a caller creates: to its policy, and to the claims that the policy names. A caller who
+    /// need not prove itself binds nothing.
+    pub(crate) fn of(caller: &Caller, policies: &Policies) -> Self {
         let text = |text: &Option<Box<str>>| text.as_deref().map(Bson::from);
-        let claims = caller.claims.to_document();
+        let claims = policies.claims_to_bind(caller).to_document();
         Self {
             owner: text(&caller.owner),
             tenant: text(&caller.tenant),
-            policy: text(&caller.policy),
+            policy: policy_of(caller).map(Bson::from),
             claims: (!claims.is_empty()).then(|| claims.into()),
         }
     }
 
     /// Returns the binding of what a caller replaces. A tenant who replaces its own binds it again, since its claims may
     /// have changed; everybody else leaves it as it is.
-    pub(crate) fn of_replacing(caller: &Caller, current: &RawDocument) -> Self {
-        let Some(owner) = caller.owner.as_deref() else {
+    pub(crate) fn of_replacing(
+        caller: &Caller,
+        current: &RawDocument,
+        policies: &Policies,
+    ) -> Self {
+        let changed = Self::of_changing(caller, current, policies);
+        match caller.owner {
+            Some(_) => changed,
             // As with any other field, an owner that is not named goes.
-            return Self {
+            None => Self {
                 owner: None,
-                ..Self::stored(current)
-            };
-        };
-        let owns = current.get_str(OWNER).is_ok_and(|stored| stored == owner);
-        if owns && !caller.is_operator() {
-            Self::of(caller)
+                ..changed
+            },
+        }
+    }
+
+    /// Returns the binding of what a caller changes in part: the same, but that an owner who is not named stays.
+    pub(crate) fn of_changing(caller: &Caller, current: &RawDocument, policies: &Policies) -> Self {
+        let owns = |owner: &str| current.get_str(OWNER).is_ok_and(|stored| stored == owner);
+        if caller.owner.as_deref().is_some_and(owns) && !caller.is_operator() {
+            Self::of(caller, policies)
         } else {
             Self::stored(current)
         }
@@ -74,6 +85,20 @@ impl Binding {
         }
     }
 
+    /// Returns the fields that have another value in a document: those to set, and those to take away.
+    pub(crate) fn differences(&self, current: &RawDocument) -> (Document, Vec<&'static str>) {
+        let stored = Self::stored(current);
+        let (mut set, mut unset) = (Document::new(), Vec::new());
+        for field in [OWNER, TENANT, POLICY, CLAIMS] {
+            match (self.value(field), stored.value(field)) {
+                (new, old) if new == old => {}
+                (Some(new), _) => drop(set.insert(field, new.clone())),
+                (None, _) => unset.push(field),
+            }
+        }
+        (set, unset)
+    }
+
     /// Returns the value of a field; `None` if it has none, or is none of the binding's.
     pub(crate) fn value(&self, field: &str) -> Option<&Bson> {
         match field {
@@ -89,7 +114,7 @@ impl Binding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{CallerKind, ClaimValue, Claims};
+    use crate::access::{CallerKind, ClaimValue, Claims, Credential};
     use bson::{RawDocumentBuf, doc};
 
     fn caller(tenant: Option<&str>) -> Caller {
@@ -98,6 +123,10 @@ mod tests {
         Caller {
             kind: CallerKind::Key,
             owner: Some("key:k".into()),
+            credential: Credential::Key {
+                id: "k".into(),
+                hash: [0; 32],
+            },
             tenant: tenant.map(Into::into),
             policy: Some("default".into()),
             claims,
@@ -105,8 +134,19 @@ mod tests {
         }
     }
 
+    fn policies() -> Policies {
+        let read = doc! {"_id": "default", "read": {"region": "$claims.region"}};
+        let mut policies = Policies::new(true);
+        policies.store(&RawDocumentBuf::try_from(&read).unwrap());
+        policies
+    }
+
     fn replaced(caller: &Caller, current: &Document) -> Binding {
-        Binding::of_replacing(caller, &RawDocumentBuf::try_from(current).unwrap())
+        Binding::of_replacing(
+            caller,
+            &RawDocumentBuf::try_from(current).unwrap(),
+            &policies(),
+        )
     }
 
     #[test]
@@ -119,7 +159,10 @@ mod tests {
             claims: None,
         };
         let tenant = caller(Some("acme"));
-        assert_eq!(replaced(&tenant, &stored), Binding::of(&tenant));
+        assert_eq!(
+            replaced(&tenant, &stored),
+            Binding::of(&tenant, &policies())
+        );
         assert_eq!(replaced(&caller(None), &stored), kept);
         let mut others = stored.clone();
         others.insert("owner", "key:other");
@@ -132,7 +175,24 @@ mod tests {
     }
 
     #[test]
+    fn the_claims_that_the_policy_names_are_bound_and_no_others() {
+        let mut tenant = caller(Some("acme"));
+        tenant
+            .claims
+            .insert("device", ClaimValue::String("d".into()));
+        let bound = Binding::of(&tenant, &policies());
+        assert_eq!(bound.value(CLAIMS), Some(&doc! {"region": "eu"}.into()));
+        let (set, unset) = bound.differences(&RawDocumentBuf::new());
+        assert_eq!((set.len(), unset.len()), (4, 0));
+        let stored = RawDocumentBuf::try_from(&set).unwrap();
+        assert_eq!(bound.differences(&stored), (Document::new(), vec![]));
+    }
+
+    #[test]
     fn whoever_need_not_prove_itself_binds_nothing() {
-        assert_eq!(Binding::of(&Caller::anybody()), Binding::default());
+        assert_eq!(
+            Binding::of(&Caller::anybody(), &policies()),
+            Binding::default()
+        );
     }
 }

@@ -1,11 +1,11 @@
 //! All credentials, revocations and policies, as the feed has applied them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use bson::{DateTime, RawDocument, RawDocumentBuf};
 
 use super::{
-    Caller, Credential, KeyText, Revocation, Revocations, StoredKey, TokenIdentity,
+    Caller, Credential, KeyText, Policies, Revocation, Revocations, StoredKey, TokenIdentity,
     revocation::Facts,
 };
 
@@ -79,16 +79,42 @@ pub(crate) enum Touched {
     Key(Box<str>),
     /// All.
     Everybody,
+    /// Nobody's, but what subscriptions see is narrowed in another way.
+    Policy(PolicyChange),
+}
+
+/// The subscriptions whose filters have to be narrowed anew after a change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct PolicyChange {
+    /// The policy that they are under; `None`: any.
+    pub name: Option<Box<str>>,
+    /// True if the policy is gone.
+    pub deleted: bool,
 }
 
 /// All credentials, revocations and policies, as the feed has applied them. The router alone changes it.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(crate) struct Credentials {
     keys: HashMap<Box<str>, StoredKey>,
     revocations: Revocations,
+    policies: Arc<Policies>,
 }
 
 impl Credentials {
+    /// Returns no credentials. `narrows` is false for a service that asks nobody for a proof: its policies do nothing.
+    pub(crate) fn new(narrows: bool) -> Self {
+        Self {
+            keys: HashMap::new(),
+            revocations: Revocations::default(),
+            policies: Arc::new(Policies::new(narrows)),
+        }
+    }
+
+    /// Returns the policies as they are now.
+    pub(crate) fn policies(&self) -> &Arc<Policies> {
+        &self.policies
+    }
+
     /// Applies a change. Returns whose sessions it may concern.
     pub(crate) fn apply(&mut self, change: &CredentialsChange) -> Touched {
         match change {
@@ -119,9 +145,25 @@ impl Credentials {
                 self.revocations = Revocations::default();
                 Touched::Nobody
             }
-            CredentialsChange::Stored(CredentialKind::Policy, _)
-            | CredentialsChange::Deleted(CredentialKind::Policy, _)
-            | CredentialsChange::AllDeleted(CredentialKind::Policy) => Touched::Nobody,
+            CredentialsChange::Stored(CredentialKind::Policy, document) => {
+                let name = Arc::make_mut(&mut self.policies).store(document);
+                policy_changed(name, false)
+            }
+            CredentialsChange::Deleted(CredentialKind::Policy, key) => {
+                let name = Arc::make_mut(&mut self.policies).remove(key);
+                policy_changed(name, true)
+            }
+            CredentialsChange::AllDeleted(CredentialKind::Policy) => {
+                let all = PolicyChange {
+                    name: None,
+                    deleted: true,
+                };
+                if Arc::make_mut(&mut self.policies).clear() {
+                    Touched::Policy(all)
+                } else {
+                    Touched::Nobody
+                }
+            }
         }
     }
 
@@ -239,6 +281,13 @@ impl Credentials {
     }
 }
 
+fn policy_changed(name: Option<Box<str>>, deleted: bool) -> Touched {
+    name.map_or(Touched::Nobody, |name| {
+        let name = Some(name);
+        Touched::Policy(PolicyChange { name, deleted })
+    })
+}
+
 /// Whether a key gives at least what it gave to an open session: the same identity, and no fewer rights.
 fn gives_as_much(now: &Caller, then: &Caller) -> bool {
     now.tenant == then.tenant
@@ -291,7 +340,7 @@ mod tests {
     }
 
     fn with_key(more: Document) -> (Credentials, KeyText) {
-        let (mut all, text) = (Credentials::default(), KeyText::mint());
+        let (mut all, text) = (Credentials::new(true), KeyText::mint());
         let touched = store(&mut all, CredentialKind::Key, &key_document(&text, more));
         assert_eq!(touched, Touched::Nobody);
         (all, text)
@@ -398,7 +447,7 @@ mod tests {
             expires_at: Some(DateTime::from_millis(2_000)),
             ..Caller::anybody()
         };
-        let mut all = Credentials::default();
+        let mut all = Credentials::new(true);
         assert_eq!(all.judge(&caller, NOW), Ok(caller.expires_at));
         let later = DateTime::from_millis(2_000);
         assert_eq!(all.judge(&caller, later), Err(Refusal::Expired));
@@ -432,7 +481,7 @@ mod tests {
 
     #[test]
     fn nobody_in_particular_always_stands() {
-        let all = Credentials::default();
+        let all = Credentials::new(true);
         assert_eq!(all.judge(&Caller::anybody(), NOW), Ok(None));
     }
 }

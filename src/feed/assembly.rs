@@ -5,7 +5,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::mpsc as blocking,
+    sync::{Arc, mpsc as blocking},
 };
 
 use tokio::{
@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use crate::{
+    access::Policies,
     filter::{CompiledFilter, FilterCompiler, Limits},
     router::{Capacity, Table, TableBuilder},
     store::{StoreError, SubscriptionBatch},
@@ -41,13 +42,17 @@ impl Assembly {
     pub(super) fn start(
         limits: &Limits,
         capacity: Capacity,
+        policies: Arc<Policies>,
     ) -> (mpsc::Sender<SubscriptionBatch>, Self) {
         let (documents, arriving) = mpsc::channel(BATCHES_AHEAD);
         let (sender, groups) = blocking::sync_channel(GROUPS_AHEAD);
         let limits = limits.clone();
-        let (compiler, gathering) = TableBuilder::start(limits.clone(), capacity);
+        let (compiler, gathering) =
+            TableBuilder::start(limits.clone(), capacity, Arc::clone(&policies));
         let assembly = Self {
-            compiling: spawn_blocking(move || compile(arriving, compiler, &sender, &limits)),
+            compiling: spawn_blocking(move || {
+                compile(arriving, compiler, &sender, &limits, &policies)
+            }),
             gathering: spawn_blocking(move || gather(gathering, &groups)),
         };
         (documents, assembly)
@@ -67,12 +72,13 @@ fn compile(
     mut compiler: FilterCompiler,
     groups: &blocking::SyncSender<Group>,
     limits: &Limits,
+    policies: &Policies,
 ) -> Result<FilterCompiler, StoreError> {
     let mut group = Group::with_capacity(GROUP);
     while let Some(documents) = arriving.blocking_recv() {
         documents.each(|document| {
             let subscription = CompiledSubscription::compile(document.to_owned(), limits);
-            group.push(compile_filter(subscription, &mut compiler));
+            group.push(compile_filter(subscription, policies, &mut compiler));
             if group.len() == GROUP {
                 hand_on(&mut group, groups);
             }
@@ -82,12 +88,13 @@ fn compile(
     Ok(compiler)
 }
 
-/// Compiles the filter for the index. If that panics, the filter alone is blamed.
+/// Narrows the filter, and compiles it for the index. If that panics, the filter alone is blamed.
 fn compile_filter(
     subscription: CompiledSubscription,
+    policies: &Policies,
     compiler: &mut FilterCompiler,
 ) -> (Subscription, Option<CompiledFilter>) {
-    let (mut subscription, filter) = subscription.into_parts();
+    let (mut subscription, filter) = subscription.narrowed(policies).into_parts();
     let compiling = AssertUnwindSafe(|| filter.map(|filter| compiler.compile(filter)));
     if let Ok(filter) = catch_unwind(compiling) {
         return (subscription, filter);

@@ -1,5 +1,7 @@
 //! Loading all subscriptions.
 
+use std::sync::Arc;
+
 use bson::Timestamp;
 use tokio::sync::oneshot;
 
@@ -36,7 +38,7 @@ impl LoadReason {
 }
 
 /// All subscriptions and credentials at a time.
-type Loaded = (Timestamp, Box<Table>, Box<Credentials>);
+type Loaded = (Timestamp, Box<Table>, Credentials);
 
 impl Follower<'_> {
     /// Loads all subscriptions at one point in time, and returns once the router has applied them: until then,
@@ -94,14 +96,16 @@ impl Follower<'_> {
 
     async fn read_all(&self) -> Result<Loaded, StoreError> {
         let mut assembly = None;
-        let mut credentials = Box::default();
-        let start = |of_then| {
-            *credentials = of_then;
-            let (documents, new) = Assembly::start(&self.feed.limits, self.feed.capacity);
+        let none = || Credentials::new(self.feed.narrows);
+        let mut credentials = none();
+        let start = |of_then: Credentials| {
+            let policies = Arc::clone(of_then.policies());
+            credentials = of_then;
+            let (documents, new) = Assembly::start(&self.feed.limits, self.feed.capacity, policies);
             assembly = Some(new);
             documents
         };
-        let time = self.feed.store.load(start).await;
+        let time = self.feed.store.load(none, start).await;
         // Always awaited: a panic while the table is built must not pass for a failed read.
         let table = match assembly {
             Some(assembly) => assembly.table().await,

@@ -101,7 +101,7 @@ const SEEING: Need = Need::AnyOf(&[
 const CHANGING: Need = Need::AnyOf(&[Scope::SubscriptionsOwn, Scope::SubscriptionsWrite]);
 const RECEIVING: Need = Need::UnderPolicy(&[Scope::EventsRead]);
 const KEEPING_KEYS: Need = Need::AnyOf(&[Scope::KeysWrite]);
-const PUBLISHING: Need = Need::UnderPolicy(&[Scope::EventsPublish]);
+const PUBLISHING: Need = Need::AnyOf(&[Scope::EventsPublish]);
 const OPERATING: Need = Need::AnyOf(&[Scope::Metrics]);
 
 fn flag() -> Value {

@@ -122,9 +122,28 @@ async fn watch_filters(router: &RouterHandle, health: &Health) {
     }
 }
 
+/// Reports the number of policies that cannot be used.
+async fn watch_policies(router: &RouterHandle, health: &Health) {
+    let mut known = 0;
+    loop {
+        known = router.broken_policies(known).await;
+        let detail = format!(
+            "{known} stored policies cannot be used: whoever is under one receives nothing; the log names them"
+        );
+        match known {
+            0 => health.report(Part::Policies, "up", None),
+            _ => health.report(Part::Policies, "broken", Some(detail)),
+        };
+    }
+}
+
 async fn watch_router(router: &RouterHandle, health: &Health) {
     router.until_loaded().await;
-    tokio::join!(watch_filters(router, health), watch_room(router, health));
+    tokio::join!(
+        watch_filters(router, health),
+        watch_policies(router, health),
+        watch_room(router, health)
+    );
 }
 
 /// Reports how full this node is of subscriptions, once it is nearly full.

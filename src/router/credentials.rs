@@ -4,14 +4,24 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bson::DateTime;
 
-use crate::access::{Caller, Credentials, KeyText, Refusal};
+use crate::access::{Caller, Credentials, KeyText, Policies, Refusal};
 
 /// The credentials as the router has applied them. Clones share them. Whoever holds the lock only looks something up,
 /// and the router alone writes.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SharedCredentials(Arc<RwLock<Credentials>>);
 
 impl SharedCredentials {
+    /// Shares these credentials.
+    pub(super) fn new(credentials: Credentials) -> Self {
+        Self(Arc::new(RwLock::new(credentials)))
+    }
+
+    /// Returns the policies as they are now. After a change it returns other ones.
+    pub(crate) fn policies(&self) -> Arc<Policies> {
+        self.read(|all| Arc::clone(all.policies()))
+    }
+
     /// Returns the caller that a key proves now.
     pub(crate) fn authenticate(&self, key: &KeyText) -> Result<Caller, Refusal> {
         self.read(|all| all.authenticate(key, DateTime::now()))

@@ -101,6 +101,7 @@ fn router_within(limits: config::Limits) -> (Router, RouterHandle, mpsc::Sender<
     let settings = Settings {
         deployment: HERE,
         database: "d".to_owned(),
+        narrows: true,
         limits,
         socket: config::Socket::default(),
         feed: config::Feed::default(),

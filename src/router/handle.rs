@@ -35,6 +35,8 @@ pub(crate) struct Applied {
     pub stopping: bool,
     /// The number of subscriptions that are invalid because their filters could not be matched with an event.
     pub unmatchable: usize,
+    /// The number of stored policies that cannot be used.
+    pub broken_policies: usize,
 }
 
 impl Default for Applied {
@@ -44,6 +46,7 @@ impl Default for Applied {
             loaded: false,
             stopping: false,
             unmatchable: 0,
+            broken_policies: 0,
         }
     }
 }
@@ -193,6 +196,18 @@ impl RouterHandle {
         unmatchable
     }
 
+    /// Waits until another number of policies than `known` cannot be used; for ever if the router is gone.
+    pub(crate) async fn broken_policies(&self, known: usize) -> usize {
+        let mut applied = self.applied.clone();
+        let changed = applied
+            .wait_for(|applied| applied.broken_policies != known)
+            .await;
+        let Ok(broken) = changed.map(|applied| applied.broken_policies) else {
+            return std::future::pending().await;
+        };
+        broken
+    }
+
     /// Extends the backlog by everything between `from` and its start, in order, as far as there is room. Returns the
     /// start of the backlog then.
     pub(crate) async fn extend_backlog(
@@ -294,6 +309,7 @@ mod tests {
         Settings {
             deployment: DeploymentId([0; 6]),
             database: String::new(),
+            narrows: true,
             limits: config::Limits::default(),
             socket: config::Socket::default(),
             feed: config::Feed::default(),
@@ -313,7 +329,7 @@ mod tests {
                 watching,
                 expiring,
                 occupied,
-                SharedCredentials::default(),
+                SharedCredentials::new(crate::access::Credentials::new(true)),
                 &settings(),
             );
             let (outbox, _receiver) = handle.outbox();
@@ -362,7 +378,7 @@ mod tests {
             watching,
             expiring,
             occupied,
-            SharedCredentials::default(),
+            SharedCredentials::new(crate::access::Credentials::new(true)),
             &settings(),
         );
         let applied = handle.applied(time, Duration::ZERO).await;

@@ -24,7 +24,7 @@ impl Router {
     pub(super) async fn apply_reload(&mut self, reload: Reload) {
         let before = self.position;
         // Who ends by it has not missed anything, and comes back to before the gap.
-        self.replace_credentials(*reload.credentials);
+        self.replace_credentials(reload.credentials);
         self.position = self.position.max(reload.position);
         self.loaded_at = self.position;
         let when = When::Before(DateTime::now());
@@ -89,6 +89,7 @@ impl Router {
     }
 
     pub(super) async fn upsert(&mut self, mut entry: Entry, filter: Option<Filter>) {
+        let filter = self.narrowed(&mut entry, filter);
         if self.subscriptions.is_unaddressable(&entry.subscription) {
             self.subscriptions.upsert(entry, filter);
             return;

@@ -21,7 +21,11 @@ const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 impl Router {
     /// Applies a change of a credential, and ends the sessions whose callers do not stand any more. What was committed
     /// before it is in their outboxes, which are dropped.
-    pub(super) fn apply_credentials(&mut self, change: &CredentialsChange, committed: DateTime) {
+    pub(super) async fn apply_credentials(
+        &mut self,
+        change: &CredentialsChange,
+        committed: DateTime,
+    ) {
         let mut touched = self.credentials.write(|all| all.apply(change));
         if let CredentialsChange::Unseen {
             kind,
@@ -30,17 +34,30 @@ impl Router {
         } = change
         {
             // What it said meanwhile is not known: whoever hung on it is judged without it first.
-            self.judge_sessions(&touched, committed);
+            self.follow(&touched, committed).await;
             let stored = CredentialsChange::Stored(*kind, document.clone());
             touched = self.credentials.write(|all| all.apply(&stored));
         }
         self.count_credentials();
-        self.judge_sessions(&touched, committed);
+        self.follow(&touched, committed).await;
+    }
+
+    /// Brings sessions and subscriptions into line with the credentials.
+    async fn follow(&mut self, touched: &Touched, committed: DateTime) {
+        match touched {
+            Touched::Policy(change) => self.narrow_anew(change).await,
+            Touched::Nobody | Touched::Key(_) | Touched::Everybody => {
+                self.judge_sessions(touched, committed);
+            }
+        }
     }
 
     fn count_credentials(&self) {
         let (keys, revocations) = self.credentials.read(|all| (all.keys(), all.revocations()));
         self.metrics.access.stored("key", keys);
+        let (usable, broken) = self.credentials.policies().count();
+        self.metrics.access.policies("active", usable);
+        self.metrics.access.policies("broken", broken);
         let revocations = i64::try_from(revocations).unwrap_or(i64::MAX);
         self.metrics.access.revocations.set(revocations);
     }
@@ -49,6 +66,13 @@ impl Router {
     pub(super) fn replace_credentials(&mut self, all: Credentials) {
         self.credentials.write(|credentials| *credentials = all);
         self.count_credentials();
+        let (policies, broken) = self.credentials.policies().count();
+        if !self.settings.narrows && policies + broken > 0 {
+            tracing::warn!(
+                policies = policies + broken,
+                "there are policies, and auth = none applies none of them: everybody receives everything"
+            );
+        }
         self.judge_sessions(&Touched::Everybody, DateTime::now());
     }
 
@@ -80,16 +104,21 @@ impl Router {
         }
     }
 
-    /// Ends the channels of callers who do not see the subscription any more: it has another tenant now, or another owner.
+    /// Ends the channels of callers who may not receive what the subscription receives: it has another tenant now, another
+    /// owner, or another binding.
     pub(super) fn end_out_of_sight(&mut self, slot: Slot) {
         let Some(entry) = self.subscriptions.get(slot) else {
             return;
         };
         let id = entry.subscription.id().unwrap_or_default();
+        let policies = self.credentials.policies();
         let is_blind = |channel: &&ChannelEntry| {
             let session = self.registry.session(channel.key.session);
             let document = &entry.subscription.document;
-            session.is_some_and(|session| !session.new.caller.sight().sees(&id, document))
+            session.is_some_and(|session| {
+                let caller = &session.new.caller;
+                !caller.sight().sees(&id, document) || policies.shut_out(caller, document)
+            })
         };
         let channels = self.registry.of(slot).iter();
         let blind: Vec<ChannelKey> = channels.filter(is_blind).map(|one| one.key).collect();
@@ -101,7 +130,7 @@ impl Router {
 
     fn judge_sessions(&mut self, touched: &Touched, now: DateTime) {
         let sessions = match touched {
-            Touched::Nobody => return,
+            Touched::Nobody | Touched::Policy(_) => return,
             Touched::Key(id) => self.registry.sessions_of_key(id),
             Touched::Everybody => self.registry.sessions_with_credentials(),
         };

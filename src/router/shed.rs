@@ -100,6 +100,7 @@ mod tests {
         let settings = Settings {
             deployment: DeploymentId([0; 6]),
             database: String::new(),
+            narrows: true,
             limits: config::Limits {
                 waiting_bytes: FRAME_BYTES,
                 ..config::Limits::default()

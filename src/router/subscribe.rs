@@ -61,6 +61,11 @@ pub(crate) enum AttachError {
     /// The caller's credential does not stand any more.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The caller has another policy than the subscription, or other values of the claims that it is bound to.
+    #[error(
+        "the subscription is bound to another policy, or to other values of its claims, than the credential has"
+    )]
+    BoundOtherwise,
     /// This node has as many connections as it may.
     #[error("this node has as many connections as it may have")]
     NodeFull,
@@ -188,6 +193,9 @@ impl Router {
             .ok_or(AttachError::Unknown)?;
         let entry = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
         let document = &entry.subscription.document;
+        if !self.credentials.policies().admit(&attach.caller, document) {
+            return Err(AttachError::BoundOtherwise);
+        }
         let may_ack = attach.caller.reach().sees(&attach.id, document);
         // In this task, so that nothing is revoked between the judgement and the registration.
         let credential_end = self.credentials.judge(&attach.caller)?;

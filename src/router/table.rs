@@ -388,6 +388,30 @@ impl Table {
         true
     }
 
+    /// Replaces the filter and the fault of a subscription whose document is the same.
+    pub(super) fn narrow(&mut self, slot: Slot, compiled: CompiledSubscription) {
+        let Some(mut entry) = self.forget(slot) else {
+            return;
+        };
+        let (subscription, filter) = compiled.into_parts();
+        if !entry.withheld {
+            entry.subscription.fault = subscription.fault;
+        }
+        let filter = filter.filter(|_| !entry.withheld);
+        self.fill(slot, entry);
+        self.enter(slot, filter);
+    }
+
+    /// Returns the subscriptions with such documents.
+    pub(super) fn slots_where(&self, is: impl Fn(&RawDocument) -> bool) -> Vec<Slot> {
+        let held = (0..).zip(&self.slots);
+        let found = held.filter(|(_, entry)| {
+            let entry = entry.as_ref();
+            entry.is_some_and(|entry| is(&entry.subscription.document))
+        });
+        found.map(|(slot, _)| slot).collect()
+    }
+
     /// Returns the number of subscriptions that are invalid because their filters could not be matched.
     pub(super) fn unmatchable(&self) -> usize {
         self.unmatchable.len()

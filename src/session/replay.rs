@@ -22,6 +22,7 @@ use self::{
 };
 use super::NodeContext;
 use crate::{
+    access::{BoundPolicy, Policies, Unbound},
     carrier::after_others,
     filter::{Filter, Limits},
     position::Position,
@@ -75,6 +76,10 @@ pub(super) struct Replay {
     attached_at: Position,
     /// The subscription whose filter is in force, as the client was told of it.
     shown: Subscription,
+    /// The policies by which `policy` was found.
+    policies: Arc<Policies>,
+    /// The policy that narrows the subscription. It applies to the past as it is now.
+    policy: Result<Option<BoundPolicy>, Unbound>,
     /// True if a gap ends the channel.
     ends_on_gap: bool,
     compiling: Option<Compiling>,
@@ -153,6 +158,7 @@ impl Replay {
         let shown = beginning.subscription;
         let limits = Limits::from(&beginning.context.limits);
         let compiling = Compiling::of(&shown.document, &limits, None);
+        let policies = beginning.context.router.credentials().policies();
         Self {
             key: beginning.key,
             subscription: shown.key(),
@@ -160,6 +166,8 @@ impl Replay {
             context: beginning.context,
             limits,
             attached_at: beginning.attached_at,
+            policy: policies.of_document(&shown.document),
+            policies,
             shown,
             ends_on_gap: beginning.ends_on_gap,
             compiling: Some(compiling),
@@ -281,6 +289,7 @@ impl Replay {
         max_bytes: usize,
         out: &mut Vec<Arc<Frame>>,
     ) -> Found {
+        self.follow_policies();
         let mut bytes = 0;
         while let Some(change) = batch.changes.get(self.next_change) {
             if self.turn.is_over() {
@@ -329,6 +338,15 @@ impl Replay {
             }
         }
         self.end_batch(batch.position)
+    }
+
+    /// Takes a change of policies into account: what was read by now may be forbidden now.
+    fn follow_policies(&mut self) {
+        let now = self.context.router.credentials().policies();
+        if !Arc::ptr_eq(&now, &self.policies) {
+            self.policies = now;
+            self.policy = self.policies.of_document(&self.shown.document);
+        }
     }
 
     /// Whether a change at `position` is still to be looked at. Several events of a page may share one position.
@@ -391,13 +409,18 @@ impl Replay {
             self.past_expiry = expiry;
             self.past_filter = compiled.filter().cloned().map(Arc::new);
             self.filter = compiled.into_parts().1.map(Arc::new);
-            // If it was invalid at the attach, nothing matches behind that until the document changes.
-            self.filter = self.filter.take().filter(|_| !self.is_told_invalid());
+            // If it was invalid at the attach, nothing matches behind that until the document changes, or its policy.
+            let stays = self.policy.is_ok() && self.is_told_invalid();
+            self.filter = self.filter.take().filter(|_| !stays);
             return None;
         };
         self.done = self.done.max(at);
-        let (subscription, filter) = compiled.into_parts();
+        let (mut subscription, filter) = compiled.into_parts();
         self.filter = filter.map(Arc::new);
+        self.policy = self.policies.of_document(&subscription.document);
+        if let Err(unbound) = &self.policy {
+            subscription.fault.get_or_insert(unbound.fault());
+        }
         self.shown = subscription;
         self.updated(&self.shown, at)
     }

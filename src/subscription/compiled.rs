@@ -6,6 +6,7 @@ use bson::{RawDocument, RawDocumentBuf};
 
 use super::{Status, Subscription, fields::StoredFields};
 use crate::{
+    access::Policies,
     config,
     filter::{Filter, Limits},
 };
@@ -32,6 +33,16 @@ impl CompiledSubscription {
         }
     }
 
+    /// Narrows the filter by the policy that the subscription is under. If nobody can say how, the subscription is invalid.
+    #[must_use]
+    pub(crate) fn narrowed(mut self, policies: &Policies) -> Self {
+        match policies.narrow(&self.subscription.document, self.filter.take()) {
+            Ok(filter) => self.filter = filter,
+            Err(unbound) => self.blame(unbound.fault()),
+        }
+        self
+    }
+
     /// Returns the filter; `None` if the subscription is invalid.
     pub fn filter(&self) -> Option<&Filter> {
         self.filter.as_ref()
@@ -43,9 +54,9 @@ impl CompiledSubscription {
         (self.subscription, filter)
     }
 
-    /// Makes the subscription invalid.
+    /// Makes the subscription invalid. A fault that it has already stays.
     pub fn blame(&mut self, fault: Box<str>) {
-        self.subscription.fault = Some(fault);
+        self.subscription.fault.get_or_insert(fault);
         self.filter = None;
     }
 
@@ -65,6 +76,15 @@ impl Subscription {
     pub fn with_compiled_filter(document: RawDocumentBuf) -> Self {
         let (subscription, _) = read(document, |_| Ok(()));
         subscription
+    }
+
+    /// Adds the fault of a subscription that nobody can narrow.
+    #[must_use]
+    pub(crate) fn under(mut self, policies: &Policies) -> Self {
+        if let Err(unbound) = policies.of_document(&self.document) {
+            self.fault.get_or_insert(unbound.fault());
+        }
+        self
     }
 }
 

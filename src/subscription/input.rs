@@ -174,9 +174,11 @@ impl Input {
         Some(document)
     }
 
-    /// Returns the changes of a merge patch to `current`: fields that it names and that differ.
-    pub fn patch(&self, current: &RawDocument, now: DateTime) -> Changes {
-        let mut changes = Changes::default();
+    /// Returns the changes of a merge patch to `current`: fields that it names and that differ, and what binds it in another
+    /// way.
+    pub(crate) fn patch(&self, current: &RawDocument, binding: &Binding, now: DateTime) -> Changes {
+        let (set, unset) = binding.differences(current);
+        let mut changes = Changes { set, unset };
         for (field, value) in &self.fields {
             if asked(field, value.clone()) == effective(current, field) {
                 continue;
@@ -330,11 +332,19 @@ mod tests {
             json!({"status": "active", "durable": false, "metadata": {}, "owner": null}),
             json!({"status": null, "source": "events"}),
         ] {
-            assert!(good(same.clone()).patch(&current, NOW).is_empty(), "{same}");
+            assert!(
+                good(same.clone())
+                    .patch(&current, &Binding::default(), NOW)
+                    .is_empty(),
+                "{same}"
+            );
         }
         assert_eq!(
-            good(json!({"name": null, "status": "paused", "filter": {"b": 1}}))
-                .patch(&current, NOW),
+            good(json!({"name": null, "status": "paused", "filter": {"b": 1}})).patch(
+                &current,
+                &Binding::default(),
+                NOW
+            ),
             Changes {
                 set: doc! {"status": "paused", "filter": {"b": 1}, "revision": 2_i64,
                 "updatedAt": NOW},

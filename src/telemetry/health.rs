@@ -27,6 +27,8 @@ pub(crate) enum Part {
     /// The filters of subscriptions: `up`, `expensive` (some could not be matched with an event, and their
     /// subscriptions are invalid).
     Filters,
+    /// Policies: `up`, `broken` (some cannot be used, and whoever is under one receives nothing).
+    Policies,
     /// Acknowledged positions: `up`, `behind` (they cannot be written now).
     Positions,
     /// The receipts of deletes: `up`, `behind` (they cannot be written now).
@@ -36,12 +38,13 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Service,
         Self::Database,
         Self::Feed,
         Self::Router,
         Self::Filters,
+        Self::Policies,
         Self::Positions,
         Self::Receipts,
         Self::Replay,
@@ -55,6 +58,7 @@ impl Part {
             Self::Feed => "feed",
             Self::Router => "router",
             Self::Filters => "filters",
+            Self::Policies => "policies",
             Self::Positions => "positions",
             Self::Receipts => "receipts",
             Self::Replay => "replay",

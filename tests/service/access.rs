@@ -3,23 +3,42 @@
 mod binding;
 mod calls;
 mod minting;
+mod policies;
 mod revoking;
 mod teardown;
 mod tenancy;
 
 use std::process::Command;
 
+use bson::{Document, doc};
 use serde_json::{Value, json};
 use tidegate::config::{Auth, Config};
 use tungstenite::Error;
 
 use crate::support::{Service, Socket};
 
-/// Starts a node that asks for keys. Returns it with an administrator's key.
+/// Starts a node that asks for keys, where tenants receive what names them. Returns it with an administrator's key.
 async fn start() -> (Service, String) {
+    let (service, key) = start_without_policies().await;
+    let tenants = doc! {"read": {"tenant": "$claims.tenant"}};
+    store_policy(&service, "default", tenants).await;
+    (service, key)
+}
+
+async fn start_without_policies() -> (Service, String) {
     let service = Service::start_with(|config| config.auth = Auth::Required).await;
     let key = admin_key(&service.config);
     (service, key)
+}
+
+/// Stores a policy as a program does. What is written later is applied after it.
+async fn store_policy(service: &Service, name: &str, mut policy: Document) {
+    policy.insert("_id", name);
+    let policies = service.database.collection::<Document>("policies");
+    let stored = policies
+        .replace_one(doc! {"_id": name}, policy)
+        .upsert(true);
+    stored.await.unwrap();
 }
 
 /// Makes an administrator's key as an operator does: on the database.

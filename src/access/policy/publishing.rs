@@ -54,9 +54,11 @@ impl BoundPublishing {
         }
     }
 
-    /// Returns the source of events that name none. [`judge`](Self::judge) then lets no other pass.
+    /// Returns the source of events that name none: the stamp's, or the tenant's own. Of the two, only the first leaves it
+    /// to the policy which others pass.
     pub fn default_source(&self) -> Option<String> {
-        self.source.as_deref().map(str::to_owned)
+        let source = self.source.as_deref().or(self.stamp.text(SOURCE));
+        source.map(str::to_owned)
     }
 
     /// Sets the fields that the policy stamps where they are absent. Another value is refused.

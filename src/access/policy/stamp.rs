@@ -84,6 +84,15 @@ impl Stamp {
 }
 
 impl BoundStamp {
+    /// Returns the text that a field gets.
+    pub(super) fn text(&self, field: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(name, _)| **name == *field)?;
+        match value {
+            ClaimValue::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Sets what is absent. A value that is there must be the stamp's, of the same type; int and long are one.
     pub(super) fn apply(&self, event: &mut RawDocumentBuf) -> Result<(), StampFault> {
         let mut absent = Vec::new();

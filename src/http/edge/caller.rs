@@ -9,7 +9,10 @@ use axum::{
     response::Response,
 };
 
+use bson::RawDocument;
+
 use super::{
+    needs::unsatisfied,
     paths::is_probe,
     problem::{Kind, Problem},
     proof::Proof,
@@ -18,8 +21,9 @@ use super::{
     unknown_keys::Answer,
 };
 use crate::{
-    access::{Caller, KeyLimits, KeyText, Refusal},
+    access::{BoundPolicy, Caller, KeyLimits, KeyText, Refusal},
     config::Origin,
+    router::AttachError,
     subscription::DocumentKey,
 };
 
@@ -75,7 +79,13 @@ pub(crate) async fn identify(
     };
     hide(&mut head.headers);
     head.extensions.insert(identity);
+    head.extensions
+        .insert(state.router().credentials().policies());
     let mut response = next.run(Request::from_parts(head, body)).await;
+    let problem = response.extensions().get::<Problem>();
+    if problem.is_some_and(|problem| problem.kind() == Kind::PolicyUnsatisfied) {
+        state.metrics().access.unsatisfied.inc();
+    }
     if matches!(state.proof, Proof::Required) {
         let varies = HeaderValue::from_static("Authorization, Origin");
         response.headers_mut().append(header::VARY, varies);
@@ -178,6 +188,39 @@ pub(crate) fn may_read_events(state: &AppState, caller: &Caller) -> Result<(), P
         return Err(Problem::new(Kind::Forbidden, detail));
     }
     is_current(state)
+}
+
+/// Returns the policy that narrows what a caller sees, as it is applied now.
+pub(crate) fn policy_of(state: &AppState, caller: &Caller) -> Result<Option<BoundPolicy>, Problem> {
+    let policies = state.router().credentials().policies();
+    let bound = policies.of_caller(caller);
+    bound.map_err(|unbound| unsatisfied(&unbound))
+}
+
+/// Returns the policy that narrows a stored subscription, as it is applied now.
+pub(crate) fn policy_of_document(
+    state: &AppState,
+    document: &RawDocument,
+) -> Result<Option<BoundPolicy>, Problem> {
+    let policies = state.router().credentials().policies();
+    let bound = policies.of_document(document);
+    bound.map_err(|unbound| Problem::new(Kind::SubscriptionInvalid, unbound.fault()))
+}
+
+/// Refuses a caller who has another policy than a subscription, or other values of the claims that it is bound to.
+pub(crate) fn may_receive(
+    state: &AppState,
+    caller: &Caller,
+    document: &RawDocument,
+) -> Result<(), Problem> {
+    let policies = state.router().credentials().policies();
+    if policies.admit(caller, document) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Kind::Forbidden,
+        AttachError::BoundOtherwise.to_string(),
+    ))
 }
 
 /// Refuses a read that does not come through the feed while the feed is behind: a right may be gone that this node still

@@ -13,7 +13,7 @@ use super::{
     caller::{By, Identity, missing},
     problem::{Kind, Problem},
 };
-use crate::access::{Caller, Scope};
+use crate::access::{Caller, Policies, Scope, Unbound};
 
 /// The need of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,7 +26,7 @@ pub(crate) enum Need {
     Proof,
     /// One of these scopes.
     AnyOf(&'static [Scope]),
-    /// One of these scopes, for a call that shows or takes events: a policy may narrow which.
+    /// One of these scopes, for a call that shows events: if the caller has a policy that narrows which, it can be applied.
     UnderPolicy(&'static [Scope]),
 }
 
@@ -35,7 +35,11 @@ impl Need {
     pub(crate) const ANY_SCOPE: Self = Self::UnderPolicy(&Scope::ALL);
 
     /// Returns the caller, if there is one to tell of, or refuses the request.
-    pub(super) fn check(self, identity: Option<Identity>) -> Result<Option<Arc<Caller>>, Problem> {
+    pub(super) fn check(
+        self,
+        identity: Option<Identity>,
+        policies: Option<&Policies>,
+    ) -> Result<Option<Arc<Caller>>, Problem> {
         let identity = match (self, identity) {
             (Self::Nothing, _) => return Ok(None),
             // Nobody has looked at the request: then nobody is let through.
@@ -54,10 +58,15 @@ impl Need {
             {
                 Err(insufficient(scopes))
             }
-            // Policies are not applied yet, so nothing is in the sight of a caller who has one. Every tenant has one.
-            Self::UnderPolicy(_) if caller.tenant.is_some() || caller.policy.is_some() => {
-                Err(unsatisfied())
-            }
+            Self::UnderPolicy(_) => match policies.map(|all| all.of_caller(&caller)) {
+                Some(Ok(_)) => Ok(Some(caller)),
+                Some(Err(unbound)) => Err(unsatisfied(&unbound)),
+                // Nobody knows the policies: then nothing is in sight.
+                None => Err(Problem::new(
+                    Kind::NotReady,
+                    "this node has not loaded its policies yet",
+                )),
+            },
             _ => Ok(Some(caller)),
         }
     }
@@ -74,7 +83,8 @@ impl Need {
 /// Refuses a request whose caller may not do what the call is for, and hands the caller on.
 pub(crate) async fn require(need: Need, mut request: Request, next: Next) -> Response {
     let identity = request.extensions_mut().remove::<Identity>();
-    match need.check(identity) {
+    let policies = request.extensions().get::<Arc<Policies>>();
+    match need.check(identity, policies.map(|all| &**all)) {
         Ok(Some(caller)) => {
             request.extensions_mut().insert(By(caller));
             next.run(request).await
@@ -85,9 +95,12 @@ pub(crate) async fn require(need: Need, mut request: Request, next: Next) -> Res
 }
 
 /// Returns the refusal of a caller whose policy cannot be applied: nothing is in its sight.
-fn unsatisfied() -> Problem {
-    let detail = "the credential is bound to a policy, and this version applies none";
-    Problem::new(Kind::PolicyUnsatisfied, detail)
+pub(crate) fn unsatisfied(unbound: &Unbound) -> Problem {
+    let problem = Problem::new(Kind::PolicyUnsatisfied, unbound.to_string());
+    match unbound.claim() {
+        Some(claim) => problem.with("claim", claim.into()),
+        None => problem,
+    }
 }
 
 /// Returns the refusal of a caller that has none of these scopes.
@@ -111,7 +124,7 @@ pub(crate) fn insufficient(scopes: &[Scope]) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::Scopes;
+    use crate::access::{Credential, Scopes};
 
     fn proved(scopes: &[Scope]) -> Identity {
         Identity::Proved(Arc::new(Caller {
@@ -121,7 +134,7 @@ mod tests {
     }
 
     fn status(need: Need, identity: Option<Identity>) -> u16 {
-        match need.check(identity) {
+        match need.check(identity, Some(&Policies::new(true))) {
             Ok(_) => 200,
             Err(problem) => problem.status().as_u16(),
         }
@@ -148,11 +161,15 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_with_a_policy_is_shown_no_event() {
+    fn a_caller_whose_policy_is_missing_is_shown_no_event() {
         let bound = |tenant: Option<&str>, policy: Option<&str>| {
             Some(Identity::Proved(Arc::new(Caller {
                 tenant: tenant.map(Into::into),
                 policy: policy.map(Into::into),
+                credential: Credential::Key {
+                    id: "k".into(),
+                    hash: [0; 32],
+                },
                 ..Caller::anybody()
             })))
         };

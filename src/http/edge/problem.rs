@@ -167,7 +167,7 @@ impl Problem {
         self
     }
 
-    #[cfg(test)]
+    /// Returns the kind.
     pub(crate) fn kind(&self) -> Kind {
         self.0.kind
     }

@@ -14,12 +14,13 @@ use axum::{
 use bson::RawDocumentBuf;
 
 use crate::{
+    access::{BoundPolicy, Policies},
     extjson::write_string,
     filter::{Filter, Limits},
     http::edge::{
         AppState, answer,
         body::{self, BodyReader, ReceivedBody},
-        caller::By,
+        caller::{By, policy_of},
         path_id::Id,
         problem::{Kind, Problem},
         query::Query,
@@ -30,14 +31,16 @@ use crate::{
 /// Tries a filter in the request.
 pub(crate) async fn filter(
     State(state): State<AppState>,
+    By(caller): By,
     request: Request,
 ) -> Result<Response, Problem> {
+    let policy = policy_of(&state, &caller)?;
     let limits = state.filter_limits();
     let body = read(&state, request).await?;
     let text = state.bounds.filtering.offload(move || {
         let read = |json: &mut _| input::filter_and_event(json, &limits);
         let (filter, event) = body::json(&body.bytes, read)??;
-        explain(&filter, &event, None)
+        explain(&filter, policy.as_ref(), &event, None)
     });
     let answer = answer::json(StatusCode::OK, text.await??);
     Ok(answer::take_share(&state.bounds.answers, answer).await)
@@ -54,9 +57,10 @@ pub(crate) async fn subscription(
     let body = read(&state, request).await?;
     let read = state.store.find_subscription(&id, &caller.sight()).await?;
     let document = read.document.ok_or_else(|| Problem::no_subscription(&id))?;
+    let policies = state.router().credentials().policies();
     let text = state.bounds.filtering.offload(move || {
         let event = body::json(&body.bytes, |json| input::event(json))??;
-        explain_stored(document, &event, &limits)
+        explain_stored(document, &policies, &event, &limits)
     });
     let answer = answer::json(StatusCode::OK, text.await??);
     Ok(answer::take_share(&state.bounds.answers, answer).await)
@@ -64,12 +68,18 @@ pub(crate) async fn subscription(
 
 fn explain_stored(
     document: RawDocumentBuf,
+    policies: &Policies,
     event: &RawDocumentBuf,
     limits: &Limits,
 ) -> Result<String, Problem> {
-    let compiled = CompiledSubscription::compile(document, limits);
+    let mut compiled = CompiledSubscription::compile(document, limits);
+    let policy = policies.of_document(&compiled.subscription.document);
+    if let Err(unbound) = &policy {
+        compiled.blame(unbound.fault());
+    }
+    let policy = policy.ok().flatten();
     match compiled.filter() {
-        Some(filter) => explain(filter, event, Some(compiled.status())),
+        Some(filter) => explain(filter, policy.as_ref(), event, Some(compiled.status())),
         None => Err(Problem::new(
             Kind::SubscriptionInvalid,
             compiled.error().unwrap_or_default(),
@@ -85,16 +95,22 @@ async fn read(state: &AppState, request: Request) -> Result<ReceivedBody, Proble
     reader.read(&parts.headers, body).await
 }
 
-/// Returns `{matches, explain}`, and the status of the subscription if there is one: a paused one delivers nothing,
-/// whatever matches.
+/// Returns `{matches, explain}`, whether the policy holds if there is one, and the status of the subscription if there is
+/// one: a paused one delivers nothing, whatever matches.
 fn explain(
     filter: &Filter,
+    policy: Option<&BoundPolicy>,
     event: &RawDocumentBuf,
     status: Option<Status>,
 ) -> Result<String, Problem> {
-    let matches = filter.matches(event);
+    let permitted = policy.is_none_or(|policy| policy.permits(event));
+    let matches = permitted && filter.matches(event);
     let mut text = format!(r#"{{"matches":{matches},"explain":"#);
     explanation::write(&filter.explain(event), &mut text)?;
+    if policy.is_some() {
+        text.push_str(r#","policy":{"holds":"#);
+        text.push_str(if permitted { "true}" } else { "false}" });
+    }
     if let Some(status) = status {
         text.push_str(r#","status":"#);
         write_string(status.as_str(), &mut text);

@@ -99,6 +99,9 @@ pub(super) async fn attach(
     match taken.await.unwrap_or(Err(AttachError::Stopping)) {
         Ok(()) => Ok(()),
         Err(AttachError::Unknown) => Err(Problem::no_subscription(&id)),
+        Err(error @ AttachError::BoundOtherwise) => {
+            Err(Problem::new(Kind::Forbidden, error.to_string()))
+        }
         Err(AttachError::Refused(refusal)) => Err(caller::refused(refusal)),
         Err(error @ AttachError::Unavailable) => {
             Err(Problem::new(Kind::DatabaseUnavailable, error.to_string()))

@@ -1,7 +1,10 @@
 //! Building a table of many subscriptions at once, beside the router.
 
+use std::sync::Arc;
+
 use super::{Capacity, Entry, Slot, Table};
 use crate::{
+    access::Policies,
     filter::{self, CompiledFilter, FilterCompiler, IndexBuilder, Limits},
     subscription::{CompiledSubscription, Subscription},
 };
@@ -12,18 +15,24 @@ pub(crate) struct TableBuilder {
     table: Table,
     index: IndexBuilder<Slot>,
     limits: Limits,
+    policies: Arc<Policies>,
     /// Slots whose document took the id of another one, whose filter had been added before.
     taken_over: Vec<Slot>,
 }
 
 impl TableBuilder {
     /// Returns an empty builder, and the compiler of its filters, which may run on another thread.
-    pub(crate) fn start(limits: Limits, most: Capacity) -> (FilterCompiler, Self) {
+    pub(crate) fn start(
+        limits: Limits,
+        most: Capacity,
+        policies: Arc<Policies>,
+    ) -> (FilterCompiler, Self) {
         let (compiler, index) = filter::index_builder();
         let gathering = Self {
             table: Table::with_capacity(most),
             index,
             limits,
+            policies,
             taken_over: Vec::new(),
         };
         (compiler, gathering)
@@ -72,8 +81,10 @@ impl TableBuilder {
             let document = table
                 .get(slot)
                 .map(|held| held.subscription.document.clone());
-            let subscription =
-                document.map(|document| CompiledSubscription::compile(document, &self.limits));
+            let compile = |document| {
+                CompiledSubscription::compile(document, &self.limits).narrowed(&self.policies)
+            };
+            let subscription = document.map(compile);
             let filter = subscription.and_then(|subscription| subscription.into_parts().1);
             table.enter(slot, filter);
         }

@@ -181,7 +181,11 @@ fn what_is_kept_apart_takes_room_and_gives_way_to_the_subscription() {
                 bytes: usize::MAX,
             };
             let mut one_by_one = Table::with_capacity(room);
-            let (compiler, mut gathering) = TableBuilder::start(Limits::default(), room);
+            let (compiler, mut gathering) = TableBuilder::start(
+                Limits::default(),
+                room,
+                Arc::new(crate::access::Policies::new(true)),
+            );
             for document in order {
                 one_by_one.store(document);
                 gathering.add(compiled(document).subscription, None);

@@ -79,6 +79,14 @@ impl Replay {
         let Some(filter) = filter else {
             return Picked::Nothing;
         };
+        let permitted = match &self.policy {
+            Ok(policy) => policy.as_ref().is_none_or(|one| one.permits(document)),
+            Err(_) => false,
+        };
+        if !permitted {
+            self.judgement = None;
+            return Picked::Nothing;
+        }
         let judgement = if let Some(judgement) = self.judgement.take() {
             judgement
         } else if filter.most_steps(document.as_bytes().len()) > STEPS_A_TURN {

@@ -7,13 +7,16 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::labels::{Kind, KindAndOutcome};
+use super::labels::{Kind, KindAndOutcome, Status};
 
 /// Metrics of callers and their credentials.
 #[derive(Debug)]
 pub(crate) struct AccessMetrics {
     proofs: Family<KindAndOutcome, Counter>,
     credentials: Family<Kind, Gauge<i64, AtomicI64>>,
+    policies: Family<Status, Gauge<i64, AtomicI64>>,
+    /// Requests whose policy could not be applied to their callers.
+    pub(crate) unsatisfied: Counter,
     /// Revocations that are applied.
     pub(crate) revocations: Gauge<i64, AtomicI64>,
 }
@@ -23,6 +26,8 @@ impl AccessMetrics {
         let metrics = Self {
             proofs: Family::default(),
             credentials: Family::default(),
+            policies: Family::default(),
+            unsatisfied: Counter::default(),
             revocations: Gauge::default(),
         };
         registry.register(
@@ -36,6 +41,16 @@ impl AccessMetrics {
             metrics.credentials.clone(),
         );
         registry.register(
+            "policies",
+            "Stored policies that are applied, by status",
+            metrics.policies.clone(),
+        );
+        registry.register(
+            "policy_unsatisfied",
+            "Requests refused because the policy of their caller cannot be applied to it",
+            metrics.unsatisfied.clone(),
+        );
+        registry.register(
             "revocations",
             "Revocations that are applied",
             metrics.revocations.clone(),
@@ -47,6 +62,12 @@ impl AccessMetrics {
     pub(crate) fn judged(&self, kind: &'static str, outcome: &'static str) {
         let labels = KindAndOutcome { kind, outcome };
         self.proofs.get_or_create(&labels).inc();
+    }
+
+    /// Sets the number of policies of a status.
+    pub(crate) fn policies(&self, status: &'static str, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.policies.get_or_create(&Status { status }).set(count);
     }
 
     /// Sets the number of credentials of a kind.

@@ -19,6 +19,7 @@ label!(Collection { collection });
 label!(Of { of });
 label!(OfAndReason { of, reason });
 label!(Kind { kind });
+label!(Status { status });
 label!(KindAndOutcome { kind, outcome });
 
 /// Labels of `http_requests_total`.

@@ -3,7 +3,7 @@
 use bson::{Document, doc};
 use serde_json::{Value, json};
 
-use super::{make, send, start, subscribe};
+use super::{make, send, start, store_policy, subscribe};
 use crate::support::Service;
 
 /// Makes a key of a tenant with these scopes. Returns its owner name and its text.
@@ -89,6 +89,7 @@ async fn what_a_tenant_creates_is_its_own_however_it_is_created() {
 #[tokio::test(flavor = "multi_thread")]
 async fn operators_bind_and_what_they_replace_stays_whose_it_is() {
     let (service, admin) = start().await;
+    store_policy(&service, "p", doc! {"read": {"region": "$claims.region"}}).await;
     let (_, acme) = key_of(&service, &admin, Some("acme"), &["subscriptions:read"]).await;
     let body = json!({"filter": {}, "tenant": "acme", "policy": "p", "owner": "ann",
         "claims": {"region": "eu", "levels": [1, 2], "ratio": 0.5, "paid": true}});

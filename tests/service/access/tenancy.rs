@@ -142,7 +142,8 @@ async fn a_subscription_out_of_sight_is_one_that_does_not_exist() {
             "{id}"
         );
     }
-    super::publish(&service, &admin, 1).await;
+    let event = json!({"type": "a", "tenant": "acme", "data": {"n": 1}});
+    send(&service, &admin, "POST", "/events", Some(event)).await;
     assert_eq!(socket.event().await["n"], 1);
     service.stop().await;
 }

@@ -7,12 +7,14 @@ use axum::{
 };
 
 use super::show;
+use bson::RawDocumentBuf;
+
 use crate::{
     event::{default_source, identity},
     extjson::{Faults, truncated},
     http::edge::{
         AppState, answer,
-        caller::{By, may_read_events},
+        caller::{By, may_read_events, policy_of},
         path_id::Id,
         problem::{Kind, Problem},
         query::Query,
@@ -30,8 +32,11 @@ pub(crate) async fn get(
     let query = Query::read(&uri, &["source"])?;
     // The server's reply may be large, so few are read at once.
     let permit = state.bounds.paging.acquire().await?;
-    let found = state.store.find_events(&id, query.get("source")).await?;
+    let mut found = state.store.find_events(&id, query.get("source")).await?;
     drop(permit);
+    let policy = policy_of(&state, &caller)?;
+    let permits = |event: &RawDocumentBuf| policy.as_ref().is_none_or(|one| one.permits(event));
+    found.retain(permits);
     let default_source = default_source(state.store.database_name());
     match found.as_slice() {
         [] => Err(Problem::new(

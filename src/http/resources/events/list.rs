@@ -11,7 +11,7 @@ use crate::{
     filter::{Filter, Limits},
     http::edge::{
         AppState,
-        caller::{By, may_read_events},
+        caller::{By, may_read_events, policy_of},
         page_cursor::bad_cursor,
         problem::{Kind, Problem},
         query::{Query, bad},
@@ -26,7 +26,8 @@ pub(crate) async fn list(
     uri: Uri,
 ) -> Result<Response, Problem> {
     may_read_events(&state, &caller)?;
-    let search = read(&state, &uri).await?;
+    let policy = policy_of(&state, &caller)?;
+    let search = read(&state, &uri).await?.under(policy);
     page::answer(&state, search).await
 }
 
@@ -50,6 +51,7 @@ async fn read(state: &AppState, uri: &Uri) -> Result<Search, Problem> {
             ..EventQuery::default()
         },
         filter: None,
+        policy: None,
         limit,
     };
     let Some(filter) = text("filter") else {

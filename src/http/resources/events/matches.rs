@@ -12,7 +12,7 @@ use crate::{
     http::{
         edge::{
             AppState,
-            caller::is_current,
+            caller::{is_current, may_receive, policy_of_document},
             page_cursor::bad_cursor,
             problem::{Kind, Problem},
             query::{Query, bad},
@@ -34,6 +34,7 @@ pub(crate) async fn list(
     let search = read(state, uri)?;
     let read = state.store.find_subscription(id, &caller.sight()).await?;
     let document = read.document.ok_or_else(|| Problem::no_subscription(id))?;
+    may_receive(state, caller, &document)?;
     let compiled = judge_one(state, document).await?;
     if let Some(fault) = compiled.error() {
         return Err(Problem::new(Kind::SubscriptionInvalid, fault));
@@ -41,7 +42,8 @@ pub(crate) async fn list(
     let (Some(filter), Some(stored)) = (compiled.filter(), compiled.subscription.filter()) else {
         return Err(Problem::new(Kind::SubscriptionInvalid, FILTER_MISSING));
     };
-    let search = search.filtered(stored, filter.clone());
+    let policy = policy_of_document(state, &compiled.subscription.document)?;
+    let search = search.filtered(stored, filter.clone()).under(policy);
     page::answer(state, search).await
 }
 
@@ -70,6 +72,7 @@ fn read(state: &AppState, uri: &Uri) -> Result<Search, Problem> {
             ..EventQuery::default()
         },
         filter: None,
+        policy: None,
         limit,
     })
 }

@@ -1,12 +1,13 @@
 //! A page of stored events.
 
 use axum::{http::StatusCode, response::Response};
-use bson::{RawBsonRef, RawDocument};
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use serde_json::Value;
 use tracing::Instrument as _;
 
 use super::show;
 use crate::{
+    access::BoundPolicy,
     event::default_source,
     filter::{Filter, Steps, TooExpensive},
     http::edge::{
@@ -25,6 +26,8 @@ pub(crate) struct Search {
     pub(crate) query: EventQuery,
     /// The filter that has the last word on what the database finds.
     pub(crate) filter: Option<Filter>,
+    /// The policy that narrows what the caller sees, which has the last word too.
+    pub(crate) policy: Option<BoundPolicy>,
     /// The most events on the page.
     pub(crate) limit: usize,
 }
@@ -33,6 +36,23 @@ impl Search {
     /// Adds a filter. The database gets all of it but the patterns: MongoDB gives up a pattern at a limit of its own, and
     /// silently reports no match.
     pub(crate) fn filtered(mut self, document: &RawDocument, filter: Filter) -> Self {
+        self.ask(document);
+        self.filter = Some(filter);
+        self
+    }
+
+    /// Shows only what a policy permits.
+    pub(crate) fn under(mut self, policy: Option<BoundPolicy>) -> Self {
+        if let Some(query) = policy.as_ref().map(BoundPolicy::query)
+            && let Ok(query) = RawDocumentBuf::try_from(&query)
+        {
+            self.ask(&query);
+        }
+        self.policy = policy;
+        self
+    }
+
+    fn ask(&mut self, document: &RawDocument) {
         let mut query = bson::Document::new();
         let mut whole = true;
         for element in document.iter_elements().flatten() {
@@ -45,10 +65,11 @@ impl Search {
                 _ => whole = false,
             }
         }
-        self.query.filter = Some(query);
+        self.query.filter = Some(match self.query.filter.take() {
+            None => query,
+            Some(other) => doc! {"$and": [other, query]},
+        });
         self.query.limit = self.query.limit.filter(|_| whole);
-        self.filter = Some(filter);
-        self
     }
 
     /// Whether the database may have to look at many events to find these.
@@ -59,7 +80,11 @@ impl Search {
             subject,
             ..
         } = &self.query;
-        self.filter.is_some() || type_.is_some() || source.is_some() || subject.is_some()
+        self.filter.is_some()
+            || self.policy.is_some()
+            || type_.is_some()
+            || source.is_some()
+            || subject.is_some()
     }
 }
 
@@ -112,6 +137,7 @@ async fn read(state: AppState, search: Search) -> Result<Response, Problem> {
         text: String::from(r#"{"items":["#),
         source: default_source(state.store.database_name()),
         filter: search.filter,
+        policy: search.policy,
         items: 0,
         unreadable: 0,
         too_expensive: 0,
@@ -134,6 +160,7 @@ struct PageWriter {
     text: String,
     source: String,
     filter: Option<Filter>,
+    policy: Option<BoundPolicy>,
     items: usize,
     unreadable: usize,
     /// The number of events on which the filter takes more steps than it may.
@@ -149,6 +176,10 @@ impl PageWriter {
     fn take(&mut self, event: &RawDocument) -> PageStep {
         if self.items == self.max_items {
             return PageStep::Full;
+        }
+        let policy = self.policy.as_ref();
+        if policy.is_some_and(|policy| !policy.permits(event)) {
+            return PageStep::Next;
         }
         let matches = self
             .filter
@@ -216,7 +247,7 @@ impl PageWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bson::{Bson, Document, RawDocumentBuf, doc};
+    use bson::{Bson, Document};
 
     fn queried(filter: &Document) -> (Option<Document>, Option<usize>) {
         let raw = RawDocumentBuf::try_from(filter).unwrap();
@@ -226,6 +257,7 @@ mod tests {
                 ..EventQuery::default()
             },
             filter: None,
+            policy: None,
             limit: 4,
         };
         let search = search.filtered(&raw, Filter::parse(&raw).unwrap());

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::receive::{EventLimits, EventSink, Mode, Shape, too_large};
 use crate::{
+    access::BoundPublishing,
     event::{
         default_source,
         input::{MissingAttributes, NewEvent, StorableEvent},
@@ -21,6 +22,7 @@ use crate::{
         budget::Share,
         caller::By,
         idempotency::{Ids, once},
+        needs::unsatisfied,
         observe::WRITES,
         problem::{Kind, Problem},
         query::Query,
@@ -43,8 +45,10 @@ pub(crate) async fn publish(
     let mode = Mode::of(request.headers())?;
     let reader = BodyReader::new(&state, state.limits().publish_body_bytes);
     let request = BufferedRequest::read(reader, request).await?;
+    let rules = state.router().credentials().policies().publishing(&caller);
+    let rules = rules.map_err(|unbound| unsatisfied(&unbound))?;
     once(state, &caller, request, move |state, request, ids| {
-        store(state, request, ids, mode)
+        store(state, request, ids, mode, rules)
     })
     .await
 }
@@ -54,15 +58,17 @@ async fn store(
     request: BufferedRequest,
     ids: Ids,
     mode: Mode,
+    rules: Option<BoundPublishing>,
 ) -> Result<Response, Problem> {
     let settings = state.limits();
     let limits = EventLimits {
         items: settings.publish_items,
         event_bytes: settings.event_bytes,
     };
-    let source = default_source(state.store.database_name());
+    let source = rules.as_ref().and_then(BoundPublishing::default_source);
+    let source = source.unwrap_or_else(|| default_source(state.store.database_name()));
     let bytes = request.body.bytes.len();
-    let read = move || prepare(request, ids, mode, source, limits);
+    let read = move || prepare(request, ids, mode, source, limits, rules);
     let (prepared, shape) = state.bounds.reading.offload_large(bytes, read).await??;
     let Prepared {
         documents,
@@ -86,11 +92,13 @@ fn prepare(
     mode: Mode,
     source: String,
     limits: EventLimits,
+    rules: Option<BoundPublishing>,
 ) -> Result<(Prepared, Shape), Problem> {
     let ReceivedBody { bytes, share } = request.body;
     let mut prepared = Prepared {
         ids,
         source,
+        rules,
         time: DateTime::now(),
         event_bytes: limits.event_bytes,
         documents: Vec::new(),
@@ -106,6 +114,8 @@ fn prepare(
 struct Prepared {
     ids: Ids,
     source: String,
+    /// The rules for what the caller publishes, if there are some.
+    rules: Option<BoundPublishing>,
     time: DateTime,
     event_bytes: usize,
     documents: Vec<RawDocumentBuf>,
@@ -141,14 +151,27 @@ impl Prepared {
             source: &self.source,
             time: self.time,
         };
-        let ready = event.into_storable(fill).map_err(|error| {
+        let mut ready = event.into_storable(fill).map_err(|error| {
             Problem::new(Kind::InvalidRequest, format!("cannot be stored: {error}"))
         })?;
+        if let Some(rules) = &self.rules {
+            check(rules, &mut ready)?;
+        }
         if ready.document.as_bytes().len() > self.event_bytes {
             return Err(too_large(self.event_bytes));
         }
         Ok(ready)
     }
+}
+
+/// Stamps an event, and judges it as it will be stored.
+fn check(rules: &BoundPublishing, ready: &mut StorableEvent) -> Result<(), Problem> {
+    rules
+        .stamp(&mut ready.document)
+        .map_err(|fault| Problem::new(Kind::Forbidden, fault.to_string()))?;
+    rules
+        .judge(&ready.document)
+        .map_err(|refusal| Problem::new(Kind::Forbidden, refusal.to_string()))
 }
 
 /// The outcome for an event.

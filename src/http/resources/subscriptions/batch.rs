@@ -18,7 +18,7 @@ use super::{
     write::{check_room, check_within, read_stored},
 };
 use crate::{
-    access::{Caller, Sight},
+    access::{Caller, Policies, Sight},
     config::Limits,
     extjson::Fault,
     http::edge::{
@@ -69,7 +69,8 @@ async fn create_all(
 ) -> Result<Response, Problem> {
     let limits = state.limits().clone();
     let sight = caller.sight();
-    let read = move || read_items(request, caller, ids, limits);
+    let policies = state.router().credentials().policies();
+    let read = move || read_items(request, caller, &policies, ids, limits);
     let (items, share) = state.bounds.filtering.offload(read).await??;
     let valid: Vec<_> = items.iter().flatten().map(|item| &item.document).collect();
     if valid.is_empty() {
@@ -85,6 +86,7 @@ async fn create_all(
 fn read_items(
     request: BufferedRequest,
     caller: Arc<Caller>,
+    policies: &Policies,
     ids: Ids,
     limits: Limits,
 ) -> Result<(Items, Share), Problem> {
@@ -96,6 +98,7 @@ fn read_items(
     }
     let mut list = List {
         caller,
+        policies,
         ids,
         limits,
         share,
@@ -111,8 +114,9 @@ fn read_items(
 }
 
 /// Reads items one by one. Only their documents are kept.
-struct List {
+struct List<'p> {
     caller: Arc<Caller>,
+    policies: &'p Policies,
     ids: Ids,
     limits: Limits,
     share: Share,
@@ -122,12 +126,12 @@ struct List {
     stopped: Option<Problem>,
 }
 
-impl List {
+impl List<'_> {
     fn push(&mut self, checked: Result<CheckedInput, Problem>) -> Result<(), Problem> {
         let id = SubscriptionId::of(self.ids.uuid(self.items.len()));
         let pointer = format!("#/{}", self.items.len());
         let made = checked.and_then(|checked| {
-            let document = checked.create(id.as_str(), &self.caller, &pointer)?;
+            let document = checked.create(id.as_str(), &self.caller, self.policies, &pointer)?;
             Ok((document, checked.warnings))
         });
         let item = match made {
@@ -152,7 +156,7 @@ impl List {
     }
 }
 
-impl<'de> Visitor<'de> for &mut List {
+impl<'de> Visitor<'de> for &mut List<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -165,7 +169,7 @@ impl<'de> Visitor<'de> for &mut List {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for &mut List {
+impl<'de> DeserializeSeed<'de> for &mut List<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
@@ -247,7 +251,10 @@ async fn stored(
     sight: &Sight,
 ) -> Result<String, Problem> {
     let subscription = match outcome {
-        Ok(()) => Subscription::with_compiled_filter(item.document),
+        Ok(()) => {
+            let policies = state.router().credentials().policies();
+            Subscription::with_compiled_filter(item.document).under(&policies)
+        }
         Err(StoreError::Duplicate) if ids.may_exist() => {
             let read = state
                 .store

@@ -53,7 +53,8 @@ async fn create_one(
     let checked = check_body(&state, request.body, expected).await?;
     check_room(&state, 1)?;
     let id = SubscriptionId::of(ids.uuid(0));
-    let document = checked.create(id.as_str(), &caller, "#")?;
+    let policies = state.router().credentials().policies();
+    let document = checked.create(id.as_str(), &caller, &policies, "#")?;
     let written = insert(&state, &id, &document, ids, &caller.sight()).await?;
     answer_written(&state, StatusCode::CREATED, written, &checked).await
 }

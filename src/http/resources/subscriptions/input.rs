@@ -5,7 +5,7 @@ use bson::{DateTime, Document, RawDocument, RawDocumentBuf};
 use serde::de::Deserializer;
 
 use crate::{
-    access::{Binding, Caller, Scope},
+    access::{Binding, Caller, Policies, Scope},
     config,
     event::unstored,
     extjson::{Fault, Faults},
@@ -37,9 +37,11 @@ impl CheckedInput {
         &self,
         id: &str,
         caller: &Caller,
+        policies: &Policies,
         pointer: &str,
     ) -> Result<Document, Problem> {
-        let document = self.input.create(id, Binding::of(caller), DateTime::now());
+        let binding = Binding::of(caller, policies);
+        let document = self.input.create(id, binding, DateTime::now());
         if self.input.is_free() {
             return Ok(document);
         }

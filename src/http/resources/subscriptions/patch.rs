@@ -14,6 +14,7 @@ use super::{
     write::{answer_unchanged, answer_written},
 };
 use crate::{
+    access::Binding,
     http::edge::{AppState, body, caller::By, path_id::Id, problem::Problem},
     subscription::etag,
 };
@@ -41,7 +42,9 @@ pub(crate) async fn patch(
         if let Err(problem) = checked.check_kept(&document) {
             return Err(attempts.refuse(&found, problem).await);
         }
-        let changes = checked.input.patch(&document, DateTime::now());
+        let policies = state.router().credentials().policies();
+        let binding = Binding::of_changing(&caller, &document, &policies);
+        let changes = checked.input.patch(&document, &binding, DateTime::now());
         if changes.is_empty() {
             return answer_unchanged(&state, found, document, &checked).await;
         }

@@ -106,7 +106,8 @@ async fn create(
 ) -> Result<Option<Response>, Problem> {
     check_id(id).map_err(|detail| Problem::parameter(Kind::InvalidRequest, "id", detail))?;
     check_room(state, 1)?;
-    let document = checked.create(id, caller, "#")?;
+    let policies = state.router().credentials().policies();
+    let document = checked.create(id, caller, &policies, "#")?;
     let written = match state.store.insert_subscription(&document).await {
         Err(StoreError::Duplicate) => return Ok(None),
         outcome => outcome?,
@@ -124,7 +125,8 @@ async fn replace(
     checked: &CheckedInput,
     reach: &Sight,
 ) -> Result<Option<Response>, Problem> {
-    let binding = Binding::of_replacing(caller, &document);
+    let policies = state.router().credentials().policies();
+    let binding = Binding::of_replacing(caller, &document, &policies);
     let new = checked.input.replace(&document, &binding, DateTime::now());
     let Some(new) = new else {
         let response = answer_unchanged(state, read, document, checked).await?;

@@ -98,12 +98,14 @@ pub(super) async fn read_stored(
     document: RawDocumentBuf,
     checked: Option<&RawDocument>,
 ) -> Result<Subscription, Problem> {
+    let policies = state.router().credentials().policies();
     if has_filter(&document, checked) {
-        return Ok(Subscription::with_compiled_filter(document));
+        return Ok(Subscription::with_compiled_filter(document).under(&policies));
     }
     let limits = state.filter_limits();
     let compile = move || CompiledSubscription::compile(document, &limits).subscription;
-    state.bounds.filtering.offload_anyway(compile).await
+    let read = state.bounds.filtering.offload_anyway(compile).await?;
+    Ok(read.under(&policies))
 }
 
 fn has_filter(document: &RawDocument, filter: Option<&RawDocument>) -> bool {

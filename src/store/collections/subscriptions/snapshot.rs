@@ -47,17 +47,19 @@ impl Store {
         &self,
         mut start: impl FnMut() -> mpsc::Sender<SubscriptionBatch>,
     ) -> Result<Timestamp, StoreError> {
-        self.load(|_| start()).await
+        self.load(|| Credentials::new(true), |_| start()).await
     }
 
-    /// Does the same, and gives `start` all credentials of that time, which come before the subscriptions.
+    /// Does the same, and gives `start` all credentials of that time, which come before the subscriptions. They are
+    /// read into what `none` returns.
     pub(crate) async fn load(
         &self,
+        none: impl Fn() -> Credentials,
         mut start: impl FnMut(Credentials) -> mpsc::Sender<SubscriptionBatch>,
     ) -> Result<Timestamp, StoreError> {
         let mut attempt = 1;
         loop {
-            match self.read_snapshot(&mut start).await {
+            match self.read_snapshot(none(), &mut start).await {
                 Err(error) if error.is_snapshot_lost() && attempt < ATTEMPTS => {
                     tracing::info!(attempt, %error, "reading the subscriptions again at a newer time");
                     attempt += 1;
@@ -70,6 +72,7 @@ impl Store {
 
     async fn read_snapshot(
         &self,
+        mut credentials: Credentials,
         start: &mut impl FnMut(Credentials) -> mpsc::Sender<SubscriptionBatch>,
     ) -> Result<Timestamp, StoreError> {
         // Ask for the time, rather than taking it from the answer: that has none if the collection is
@@ -77,7 +80,6 @@ impl Store {
         let time = self.ping().await?;
         let session = self.client().start_session().snapshot(true);
         let mut session = self.with_deadline(session.snapshot_time(time)).await?;
-        let mut credentials = Credentials::default();
         for kind in CredentialKind::ALL {
             let taker = Taker::Credentials(kind, &mut credentials);
             self.read_all(kind.collection(), &mut session, taker)
