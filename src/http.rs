@@ -12,7 +12,7 @@ mod resources;
 mod stream;
 
 use axum::{
-    Router, middleware,
+    Router,
     routing::{any, get},
 };
 
@@ -29,7 +29,7 @@ pub(crate) use self::{
 use self::{
     calls::{Call, calls, one_subscription},
     edge::{
-        caller, fallbacks,
+        fallbacks,
         paths::{BASE, STREAM},
     },
     resources::{landing, service},
@@ -47,13 +47,11 @@ pub(crate) fn routes(state: AppState, layers: &Layers) -> Router {
     }
     let routes = routes
         .fallback(fallbacks::not_found)
-        .method_not_allowed_fallback(fallbacks::method_not_allowed)
-        .layer(middleware::from_fn_with_state(
-            state.clone(),
-            caller::identify,
-        ));
+        .method_not_allowed_fallback(fallbacks::method_not_allowed);
     let answers = state.bounds.answers.clone();
-    layers.wrap(routes, Some(answers)).with_state(state)
+    layers
+        .wrap(routes, Some(answers), Some(state.clone()))
+        .with_state(state)
 }
 
 /// Returns the routes of a node that is starting: it is alive, and refuses all other requests as not ready.
@@ -62,7 +60,7 @@ pub(crate) fn starting(layers: &Layers) -> Router {
         .route(&format!("{BASE}/live"), get(service::live))
         .route(&format!("{BASE}{STREAM}"), any(service::starting))
         .fallback(service::starting);
-    layers.wrap(routes, None)
+    layers.wrap(routes, None, None)
 }
 
 /// Returns the routes on a TCP connection beyond the limit. [Probes](is_probe) do not come here.
@@ -70,5 +68,5 @@ pub(crate) fn full(layers: &Layers) -> Router {
     let routes = Router::new()
         .route(&format!("{BASE}{STREAM}"), any(service::full))
         .fallback(service::full);
-    layers.wrap(routes, None)
+    layers.wrap(routes, None, None)
 }

@@ -701,7 +701,7 @@ mod tests {
             let bytes = if method.is_safe() { 8 << 10 } else { 0 };
             Body::from("x".repeat(bytes))
         });
-        layers.wrap(routes, Some(budget))
+        layers.wrap(routes, Some(budget), None)
     }
 
     #[tokio::test]

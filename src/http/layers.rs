@@ -15,9 +15,9 @@ use crate::{
     config::Config,
     http::{
         edge::{
-            answer,
+            AppState, answer,
             budget::Budget,
-            cors,
+            caller, cors,
             fallbacks::{self, unread},
             framing,
             hosts::Hosts,
@@ -52,15 +52,18 @@ impl Layers {
         }
     }
 
-    /// Wraps these routes. Their answers share the budget `answers`, if there is one.
+    /// Wraps these routes. Their answers share the budget `answers`, if there is one. A node that serves has a state, and
+    /// identifies its callers.
     pub(crate) fn wrap<S: Clone + Send + Sync + 'static>(
         &self,
         routes: Router<S>,
         answers: Option<Budget>,
+        serving: Option<AppState>,
     ) -> Router<S> {
         let exchange = Exchange {
             stopping: self.stopping.clone(),
             answers,
+            serving,
         };
         // The last layer is the outermost.
         let routes = routes
@@ -101,14 +104,16 @@ async fn check_host(
     }
 }
 
-/// One request and its answer: refusals at the door, the answer's share of the budget, and its common headers.
+/// One request and its answer: refusals at the door, the caller, the answer's share of the budget, and its common headers.
 ///
-/// This is one layer rather than three, because each layer copies those below it for every request.
+/// This is one layer rather than four, because each layer copies those below it for every request.
 #[derive(Debug)]
 struct Exchange {
     stopping: Stopping,
     /// Bytes that all answers share; `None` where nothing is shared.
     answers: Option<Budget>,
+    /// `None` where nobody is served.
+    serving: Option<AppState>,
 }
 
 impl Exchange {
@@ -119,7 +124,7 @@ impl Exchange {
         let stream = StreamRequest::of(&request);
         let response = match framing::check(request.headers()) {
             Err(problem) => problem.into_response(),
-            Ok(()) => fallbacks::as_problem(next.run(request).await),
+            Ok(()) => exchange.serve(request, next).await,
         };
         let response = match &exchange.answers {
             None => response,
@@ -132,6 +137,19 @@ impl Exchange {
         };
         answer::add_common_headers(&mut response);
         response
+    }
+
+    async fn serve(&self, request: Request, next: Next) -> Response {
+        let response = match &self.serving {
+            None => next.run(request).await,
+            Some(state) => {
+                let request = caller::identify(state, request).await;
+                let mut response = next.run(request).await;
+                caller::complete(state, &mut response);
+                response
+            }
+        };
+        fallbacks::as_problem(response)
     }
 }
 
@@ -157,7 +175,7 @@ mod tests {
         let layers = Layers::new(&Config::default(), metrics, leaving.clone());
         let path = below(STREAM);
         let refuse = async move || Problem::new(kind, "the detail");
-        let routes = layers.wrap(Router::new().route(&path, get(refuse)), None);
+        let routes = layers.wrap(Router::new().route(&path, get(refuse)), None, None);
         let request = Request::builder()
             .uri(path.replace("{id}", "a"))
             .header(header::HOST, "localhost")

@@ -3,13 +3,12 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
-    extract::{ConnectInfo, FromRequestParts, Request, State},
+    extract::{ConnectInfo, FromRequestParts, Request},
     http::{HeaderMap, HeaderValue, header, request::Parts},
-    middleware::Next,
     response::Response,
 };
 
-use bson::RawDocument;
+use bson::{RawDocument, Timestamp};
 
 use super::{
     needs::unsatisfied,
@@ -59,19 +58,15 @@ impl<S: Sync> FromRequestParts<S> for By {
     }
 }
 
-/// Identifies the caller of a request, for whatever call it is.
-pub(crate) async fn identify(
-    State(state): State<AppState>,
-    request: Request,
-    next: Next,
-) -> Response {
+/// Identifies the caller of a request, for whatever call it is. Nothing behind this sees the credential.
+pub(crate) async fn identify(state: &AppState, request: Request) -> Request {
     let (mut head, body) = request.into_parts();
     let identity = match &state.proof {
         Proof::None(anybody) => Identity::Proved(Arc::clone(anybody)),
         // Nothing may hold them up.
         Proof::Required if is_probe(head.uri.path()) => Identity::Unproved,
         Proof::Required => {
-            let (outcome, identity) = judge(&state, &head).await;
+            let (outcome, identity) = judge(state, &head).await;
             let kind = if outcome == "missing" { "none" } else { "key" };
             state.metrics().access.judged(kind, outcome);
             identity
@@ -81,7 +76,11 @@ pub(crate) async fn identify(
     head.extensions.insert(identity);
     head.extensions
         .insert(state.router().credentials().policies());
-    let mut response = next.run(Request::from_parts(head, body)).await;
+    Request::from_parts(head, body)
+}
+
+/// Says that an answer depends on who asks, and counts those that a policy refused.
+pub(crate) fn complete(state: &AppState, response: &mut Response) {
     let problem = response.extensions().get::<Problem>();
     if problem.is_some_and(|problem| problem.kind() == Kind::PolicyUnsatisfied) {
         state.metrics().access.unsatisfied.inc();
@@ -90,7 +89,6 @@ pub(crate) async fn identify(
         let varies = HeaderValue::from_static("Authorization, Origin");
         response.headers_mut().append(header::VARY, varies);
     }
-    response
 }
 
 /// Judges the credential of a request. Returns the outcome, as metrics name it, beside the identity.
@@ -188,6 +186,18 @@ pub(crate) fn may_read_events(state: &AppState, caller: &Caller) -> Result<(), P
         return Err(Problem::new(Kind::Forbidden, detail));
     }
     is_current(state)
+}
+
+/// Returns the point in time that a read shows where rights count: the router's position. The caller still stands there,
+/// and a policy that is looked up afterwards is at least as new. `None`: nobody has to prove itself.
+pub(crate) fn as_of(state: &AppState, caller: &Caller) -> Result<Option<Timestamp>, Problem> {
+    if matches!(state.proof, Proof::None(_)) {
+        return Ok(None);
+    }
+    let position = state.router().progress().position;
+    let judged = state.router().credentials().judge(caller);
+    judged.map_err(refused)?;
+    Ok(Some(position.cluster_time()))
 }
 
 /// Returns the policy that narrows what a caller sees, as it is applied now.
