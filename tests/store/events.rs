@@ -525,8 +525,9 @@ async fn one_event_is_found_by_the_id_it_is_shown_with() {
         ])
         .await
         .unwrap();
-    let count =
-        async |id: &str, source: Option<&str>| store.find_events(id, source).await.unwrap().len();
+    let count = async |id: &str, source: Option<&str>| {
+        store.find_events(id, source, None).await.unwrap().len()
+    };
     assert_eq!(count(&object_id.to_hex(), None).await, 1);
     assert_eq!(count("e", None).await, 3);
     assert_eq!(count("e", Some("/b")).await, 1);
@@ -555,7 +556,7 @@ async fn looking_up_an_event_reads_indexes_only() {
     let admin = events.client().database("admin");
     let forbid = |on: bool| doc! {"setParameter": 1, "notablescan": on};
     admin.run_command(forbid(true)).await.unwrap();
-    let found = store.find_events("7", None).await;
+    let found = store.find_events("7", None, None).await;
     let undated = store.undated_events().await;
     let five = EventQuery {
         limit: Some(5),

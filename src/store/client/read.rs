@@ -1,8 +1,11 @@
 //! Reading a cursor to its end.
 
 use bson::{RawBsonRef, RawDocumentBuf};
-use futures_util::TryStreamExt as _;
-use mongodb::{error::Result, raw_batch_cursor::RawBatchCursor};
+use futures_util::{Stream, TryStreamExt as _};
+use mongodb::{
+    error::Result,
+    raw_batch_cursor::{RawBatch, RawBatchCursor},
+};
 
 /// Reads all documents of a cursor, whose query carries the limit.
 pub(in crate::store) async fn collect(mut cursor: RawBatchCursor) -> Result<Vec<RawDocumentBuf>> {
@@ -20,7 +23,7 @@ pub(in crate::store) async fn collect(mut cursor: RawBatchCursor) -> Result<Vec<
 /// Reads documents of a cursor, up to `most_bytes` (the first may be larger). Returns them, and whether
 /// they are all.
 pub(in crate::store) async fn collect_within(
-    mut cursor: RawBatchCursor,
+    mut cursor: impl Stream<Item = Result<RawBatch>> + Unpin,
     most_bytes: usize,
 ) -> Result<(Vec<RawDocumentBuf>, bool)> {
     let mut documents = Vec::new();

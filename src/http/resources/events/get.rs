@@ -14,7 +14,7 @@ use crate::{
     extjson::{Faults, truncated},
     http::edge::{
         AppState, answer,
-        caller::{By, may_read_events, policy_of},
+        caller::{By, as_of, may_read_events, policy_of},
         path_id::Id,
         problem::{Kind, Problem},
         query::Query,
@@ -32,7 +32,9 @@ pub(crate) async fn get(
     let query = Query::read(&uri, &["source"])?;
     // The server's reply may be large, so few are read at once.
     let permit = state.bounds.paging.acquire().await?;
-    let mut found = state.store.find_events(&id, query.get("source")).await?;
+    let as_of = as_of(&state, &caller)?;
+    let source = query.get("source");
+    let mut found = state.store.find_events(&id, source, as_of).await?;
     drop(permit);
     let policy = policy_of(&state, &caller)?;
     let permits = |event: &RawDocumentBuf| policy.as_ref().is_none_or(|one| one.permits(event));

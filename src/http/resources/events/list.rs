@@ -11,7 +11,7 @@ use crate::{
     filter::{Filter, Limits},
     http::edge::{
         AppState,
-        caller::{By, may_read_events, policy_of},
+        caller::{By, as_of, may_read_events, policy_of},
         page_cursor::bad_cursor,
         problem::{Kind, Problem},
         query::{Query, bad},
@@ -26,8 +26,9 @@ pub(crate) async fn list(
     uri: Uri,
 ) -> Result<Response, Problem> {
     may_read_events(&state, &caller)?;
-    let policy = policy_of(&state, &caller)?;
-    let search = read(&state, &uri).await?.under(policy);
+    let mut search = read(&state, &uri).await?;
+    search.query.as_of = as_of(&state, &caller)?;
+    let search = search.under(policy_of(&state, &caller)?);
     page::answer(&state, search).await
 }
 

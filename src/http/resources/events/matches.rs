@@ -12,7 +12,7 @@ use crate::{
     http::{
         edge::{
             AppState,
-            caller::{is_current, may_receive, policy_of_document},
+            caller::{as_of, is_current, may_receive, policy_of_document},
             page_cursor::bad_cursor,
             problem::{Kind, Problem},
             query::{Query, bad},
@@ -31,7 +31,8 @@ pub(crate) async fn list(
     uri: &Uri,
 ) -> Result<Response, Problem> {
     is_current(state)?;
-    let search = read(state, uri)?;
+    let mut search = read(state, uri)?;
+    search.query.as_of = as_of(state, caller)?;
     let read = state.store.find_subscription(id, &caller.sight()).await?;
     let document = read.document.ok_or_else(|| Problem::no_subscription(id))?;
     may_receive(state, caller, &document)?;

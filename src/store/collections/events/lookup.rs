@@ -6,7 +6,8 @@
 
 use std::iter;
 
-use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId, spec::BinarySubtype};
+use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc, oid::ObjectId, spec::BinarySubtype};
+use mongodb::options::ReadConcern;
 
 use super::page_key::{behind, prefix};
 use crate::{
@@ -40,11 +41,13 @@ const PRESENT: [&str; 15] = [
 ];
 
 impl Store {
-    /// Finds the events that are shown with this `id` (and `source`, if given): one for each source.
+    /// Finds the events that are shown with this `id` (and `source`, if given): one for each source. With `as_of`, those
+    /// that were stored at that time.
     pub async fn find_events(
         &self,
         id: &str,
         source: Option<&str>,
+        as_of: Option<Timestamp>,
     ) -> Result<Vec<RawDocumentBuf>, StoreError> {
         let default = default_source(self.database_name());
         let conditions = iter::once(doc! {"$in": candidates(id)}).chain(mended(id));
@@ -53,8 +56,20 @@ impl Store {
             .find(lookup(conditions))
             .limit(MOST_EVENTS)
             .max_time(self.server_limit());
-        let reading = async { collect_within(find.batch().await?, MOST_BYTES).await };
-        let (found, _) = self.with_deadline(reading).await?;
+        let (found, _) = if let Some(time) = as_of {
+            let session = self.client().start_session().snapshot(true);
+            let mut session = self.with_deadline(session.snapshot_time(time)).await?;
+            // The client's own concern (majority) would override the session's.
+            let find = find.read_concern(ReadConcern::snapshot());
+            let reading = async {
+                let mut cursor = find.session(&mut session).batch().await?;
+                collect_within(cursor.stream(&mut session), MOST_BYTES).await
+            };
+            self.with_deadline(reading).await?
+        } else {
+            let reading = async { collect_within(find.batch().await?, MOST_BYTES).await };
+            self.with_deadline(reading).await?
+        };
         let mut matching = Vec::new();
         for event in found {
             let (its_id, its_source) = match identity(&event, &default) {

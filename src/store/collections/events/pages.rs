@@ -57,6 +57,8 @@ pub struct EventQuery {
     pub subject: Option<String>,
     /// Only those whose whole document matches this query.
     pub filter: Option<Document>,
+    /// The latest point in time that may be shown, and that a first page shows; `None` is the newest that a majority has.
+    pub as_of: Option<Timestamp>,
     /// The most events that are read.
     pub limit: Option<usize>,
     /// Time that the reading may take; `None` is the time of any request to the database.
@@ -80,10 +82,11 @@ impl AsOf {
     fn wanted(query: &EventQuery) -> Self {
         let mut keys = query.after.iter().chain(&query.before).peekable();
         if keys.peek().is_none() {
-            return Self::Newest;
+            return query.as_of.map_or(Self::Newest, Self::Time);
         }
         let earliest = keys.filter_map(PageKey::as_of).min();
-        earliest.map_or(Self::Unknown, Self::Time)
+        let time = earliest.or(query.as_of);
+        time.map_or(Self::Unknown, Self::Time)
     }
 }
 
@@ -183,11 +186,17 @@ impl Store {
         loop {
             match self.find_parts(query, as_of).await {
                 Err(error) if as_of != AsOf::Unknown && error.is_snapshot_lost() => {
-                    if as_of == AsOf::Newest && attempt < ATTEMPTS {
+                    let latest = query.as_of.map_or(AsOf::Newest, AsOf::Time);
+                    if as_of == latest && attempt < ATTEMPTS {
                         attempt += 1;
                         sleep(PAUSE).await;
-                    } else {
+                    } else if query.as_of.is_none() {
                         as_of = AsOf::Unknown;
+                    } else if as_of == latest {
+                        // Nothing newer may be shown.
+                        return Err(error);
+                    } else {
+                        as_of = latest;
                     }
                 }
                 begun => return begun,
