@@ -6,6 +6,7 @@
 mod arguments;
 mod cases;
 mod deliberate;
+mod delivered;
 mod filters;
 mod harness;
 mod patterns;

@@ -3,6 +3,7 @@
 mod binding;
 mod calls;
 mod minting;
+mod order;
 mod policies;
 mod revoking;
 mod teardown;
