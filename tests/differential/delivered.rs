@@ -2,13 +2,13 @@
 //!
 //! `TEST_TIDEGATE_DELIVERED_PAIRS=N` makes a longer run.
 
-use std::{collections::BTreeSet, env, process::Command, time::Instant};
+use std::{collections::BTreeSet, env, time::Instant};
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 use tidegate::{
-    config::{Auth, Config},
+    config::Auth,
     filter::Filter,
     internal::{Claims, Policy},
 };
@@ -17,7 +17,7 @@ use super::{
     harness::pool,
     policy_inputs,
     random::Random,
-    support::{Service, Socket},
+    support::{Service, Socket, admin_key},
 };
 
 const EVENTS: usize = 150;
@@ -398,19 +398,6 @@ async fn numbers_to_the_end(mut socket: Socket) -> Numbers {
         .collect();
     assert_eq!(numbers.len(), events.len(), "an event came twice");
     numbers
-}
-
-/// Makes an administrator's key as an operator does: on the database.
-fn admin_key(config: &Config) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    command
-        .args(["key", "create", "--scope", "admin", "--json"])
-        .args(["--database", &config.database])
-        .env("TIDEGATE_MONGODB_URI", &config.mongodb_uri);
-    let output = command.output().expect("the program");
-    assert!(output.status.success(), "{output:?}");
-    let made: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    made["key"].as_str().expect("a key").to_owned()
 }
 
 async fn send(

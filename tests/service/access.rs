@@ -9,14 +9,12 @@ mod revoking;
 mod teardown;
 mod tenancy;
 
-use std::process::Command;
-
 use bson::{Document, doc};
 use serde_json::{Value, json};
-use tidegate::config::{Auth, Config};
+use tidegate::config::Auth;
 use tungstenite::Error;
 
-use crate::support::{Service, Socket};
+use crate::support::{Service, Socket, admin_key};
 
 /// Starts a node that asks for keys, where tenants receive what names them. Returns it with an administrator's key.
 async fn start() -> (Service, String) {
@@ -40,19 +38,6 @@ async fn store_policy(service: &Service, name: &str, mut policy: Document) {
         .replace_one(doc! {"_id": name}, policy)
         .upsert(true);
     stored.await.unwrap();
-}
-
-/// Makes an administrator's key as an operator does: on the database.
-fn admin_key(config: &Config) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    command
-        .args(["key", "create", "--scope", "admin", "--json"])
-        .args(["--database", &config.database])
-        .env("TIDEGATE_MONGODB_URI", &config.mongodb_uri);
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let made: Value = serde_json::from_slice(&output.stdout).unwrap();
-    made["key"].as_str().unwrap().to_owned()
 }
 
 /// Makes a key over REST. Returns its id and its text.

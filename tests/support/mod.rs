@@ -4,12 +4,14 @@
 // Clippy exempts only functions marked as tests, not their helpers.
 #![allow(dead_code, unused_imports, clippy::unwrap_used)]
 
+mod credentials;
 mod events;
 mod mongod;
 mod plain;
 mod service;
 mod socket;
 
+pub(crate) use credentials::{admin_key, key_for};
 pub(crate) use events::{Event, Events};
 pub(crate) use mongod::{database_name, options, shared_mongod};
 pub(crate) use plain::{Guarded, Plain, free_port};

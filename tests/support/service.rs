@@ -6,6 +6,7 @@ use std::{
 };
 
 use mongodb::{Client, Database};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use serde_json::Value;
 use tidegate::{
     config::{self, Config},
@@ -14,7 +15,7 @@ use tidegate::{
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{Socket, database_name, shared_mongod};
+use super::{Socket, credentials, database_name, shared_mongod};
 
 /// The time after which a test fails if what must happen has not happened.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
@@ -58,7 +59,8 @@ impl Service {
     }
 
     /// Starts a node with exactly these settings, but on a free port.
-    pub(crate) async fn on(config: Config) -> Self {
+    pub(crate) async fn on(mut config: Config) -> Self {
+        let asks = credentials::require(&mut config);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -66,6 +68,10 @@ impl Service {
         let mut service = Self::at(address, config).await;
         service.stop = stop;
         service.task = Some(task);
+        if asks {
+            let key = credentials::make(address, &service.config);
+            service.http = http_client(Some(&key));
+        }
         service
     }
 
@@ -76,7 +82,7 @@ impl Service {
             address,
             database: client.database(&config.database),
             config,
-            http: http_client(),
+            http: http_client(None),
             stop: CancellationToken::new(),
             task: None,
         };
@@ -258,10 +264,16 @@ impl Drop for Service {
 }
 
 /// Makes a client that keeps no connection open between requests, so that a stopping node need not wait for it.
-fn http_client() -> reqwest::Client {
+fn http_client(key: Option<&str>) -> reqwest::Client {
     // The client needs a TLS provider although it does not use TLS.
     drop(rustls::crypto::ring::default_provider().install_default());
+    let mut headers = HeaderMap::new();
+    if let Some(key) = key {
+        let value = HeaderValue::from_str(&format!("Bearer {key}")).unwrap();
+        headers.insert(AUTHORIZATION, value);
+    }
     reqwest::Client::builder()
+        .default_headers(headers)
         .timeout(DEADLINE)
         .build()
         .unwrap()

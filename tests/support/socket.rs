@@ -16,10 +16,13 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use tungstenite::{
     Error, Message,
     client::IntoClientRequest as _,
-    http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL},
+    http::{
+        HeaderValue,
+        header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL},
+    },
 };
 
-use super::DEADLINE;
+use super::{DEADLINE, credentials};
 
 /// An open socket.
 pub(crate) struct Socket {
@@ -64,6 +67,10 @@ impl Socket {
         if let Some(name) = subprotocol {
             let value = HeaderValue::from_str(name).unwrap();
             request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, value);
+        }
+        if let Some(key) = credentials::key_for(address) {
+            let value = HeaderValue::from_str(&format!("Bearer {key}")).unwrap();
+            request.headers_mut().insert(AUTHORIZATION, value);
         }
         let (stream, answer) = client_async(request, tcp).await?;
         let chosen = answer.headers().get(SEC_WEBSOCKET_PROTOCOL);
