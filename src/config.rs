@@ -12,6 +12,7 @@ mod limits;
 mod load;
 mod node;
 mod origin;
+mod proxy;
 mod settings;
 mod socket;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use self::{
     load::{ConfigError, Loaded, variable},
     node::Node,
     origin::{Origin, host, is_loopback},
+    proxy::{ForwardedHeader, Proxy},
     settings::{Kind, SETTINGS, Setting},
     socket::Socket,
 };
@@ -83,6 +85,8 @@ pub struct Config {
     pub node: Node,
     /// Cross-origin requests from browsers.
     pub cors: Cors,
+    /// The proxies that say for whom they ask.
+    pub proxy: Proxy,
 }
 
 /// The callers that are let in.
@@ -127,6 +131,7 @@ impl Default for Config {
             feed: Feed::default(),
             node: Node::default(),
             cors: Cors::default(),
+            proxy: Proxy::default(),
         }
     }
 }

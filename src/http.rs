@@ -21,8 +21,12 @@ pub(crate) use self::stream::echo;
 pub(crate) use self::{
     calls::description,
     edge::{
-        Abort, AppState, Bounds, ClientTasks, Outcome, Proof, Shared, fallbacks::unread,
-        hosts::LocalAddress, paths::is_probe, problem,
+        Abort, AppState, Bounds, ClientTasks, Outcome, Proof, Shared,
+        client_address::{Proxies, counted_address},
+        fallbacks::unread,
+        hosts::LocalAddress,
+        paths::is_probe,
+        problem,
     },
     layers::Layers,
 };

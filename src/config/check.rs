@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Auth, Config, ConfigError, Origin, connection_string, host};
+use super::{Auth, Config, ConfigError, Origin, connection_string, host, proxy::network};
 
 /// The budget for all bodies (or answers) must hold the largest one this many times.
 const SHARES: usize = 8;
@@ -48,7 +48,7 @@ impl Config {
         Ok(())
     }
 
-    /// Checks the host names and origins.
+    /// Checks the host names, origins and proxies.
     fn check_web(&self) -> Result<(), ConfigError> {
         let origins = self.cors.origins.iter().enumerate();
         for (index, text) in origins.filter(|(_, text)| *text != "*") {
@@ -56,6 +56,9 @@ impl Config {
         }
         for (index, text) in self.hosts.iter().enumerate() {
             host(text).map_err(|reason| item("hosts", index, reason))?;
+        }
+        for (index, text) in self.proxy.trusted.iter().enumerate() {
+            network(text).map_err(|reason| item("proxy.trusted", index, reason))?;
         }
         if !self.public_url.is_empty() {
             let refuse = |reason| ConfigError::refused("public_url", reason);

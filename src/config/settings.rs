@@ -141,6 +141,8 @@ pub const SETTINGS: &[Setting] = &[
         Span(times(10, MILLISECOND), HOUR),
     ),
     row("cors.origins", List("origins (SCHEME://HOST:PORT), or *")),
+    row("proxy.trusted", List("networks (10.0.0.0/8) or addresses")),
+    row("proxy.header", Word(&["x-forwarded-for", "forwarded"])),
 ];
 
 impl Setting {

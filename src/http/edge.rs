@@ -9,6 +9,7 @@ pub(crate) mod body;
 mod bounds;
 pub(crate) mod budget;
 pub(crate) mod caller;
+pub(crate) mod client_address;
 mod client_tasks;
 pub(crate) mod conditional;
 pub(crate) mod cors;

@@ -17,6 +17,7 @@ use crate::{
         edge::{
             answer,
             budget::Budget,
+            client_address::Proxies,
             cors,
             fallbacks::{self, unread},
             framing,
@@ -35,6 +36,7 @@ pub(crate) struct Layers {
     metrics: Arc<Metrics>,
     hosts: Arc<Hosts>,
     origins: Arc<Origins>,
+    pub(crate) proxies: Arc<Proxies>,
     stopping: Stopping,
 }
 
@@ -45,6 +47,7 @@ impl Layers {
             metrics,
             hosts: Arc::new(Hosts::new(config)),
             origins: Arc::new(Origins::new(config)),
+            proxies: Arc::new(Proxies::new(&config.proxy)),
             stopping: Stopping {
                 drain: config.drain(),
                 leaving,
@@ -76,7 +79,7 @@ impl Layers {
         routes
             .layer(middleware::from_fn_with_state(
                 Arc::new(self.clone()),
-                check_host,
+                place,
             ))
             .layer(middleware::from_fn_with_state(
                 Arc::clone(&self.metrics),
@@ -85,13 +88,12 @@ impl Layers {
     }
 }
 
-/// Lets only requests for this node through, and judges whether a page of another origin asks. It comes before
-/// CORS, because a preflight is answered without a look at the rest.
-async fn check_host(
-    State(layers): State<Arc<Layers>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+/// Finds out from where a request comes and to whom it goes: lets only those for this node through, and judges whether a
+/// page of another origin asks. It comes before CORS, because a preflight is answered without a look at the rest.
+async fn place(State(layers): State<Arc<Layers>>, mut request: Request, next: Next) -> Response {
+    if layers.proxies.note_client(&mut request).is_err() {
+        layers.metrics.http.forwarded_unusable.inc();
+    }
     match layers.hosts.check(&request) {
         Ok(target) => {
             layers.origins.judge(&mut request, target.as_ref());

@@ -86,7 +86,8 @@ impl Acceptor {
     /// Accepts for ever. Dropping this closes the listener.
     pub(super) async fn accept(self: Arc<Self>, listener: TcpListener) {
         let mut shortage = Shortage::default();
-        let mut admission = Admission::new(&self.limits, Arc::clone(&self.metrics));
+        let proxies = Arc::clone(&self.layers.proxies);
+        let mut admission = Admission::new(&self.limits, proxies, Arc::clone(&self.metrics));
         loop {
             match listener.accept().await {
                 Ok((tcp, remote)) => {

@@ -171,6 +171,7 @@ mod tests {
         metrics.http.held_refused("bodies", "overloaded");
         metrics.access.judged("key", "ok");
         metrics.access.stored("key", 1);
+        metrics.access.limited("tcp_connections");
         let shown = metrics.encode();
         let types = shown
             .lines()

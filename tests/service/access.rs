@@ -23,7 +23,7 @@ async fn start() -> (Service, String) {
 }
 
 /// Makes an administrator's key as an operator does: on the database.
-fn admin_key(config: &Config) -> String {
+pub(crate) fn admin_key(config: &Config) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command
         .args(["key", "create", "--scope", "admin", "--json"])
@@ -36,7 +36,7 @@ fn admin_key(config: &Config) -> String {
 }
 
 /// Makes a key over REST. Returns its id and its text.
-async fn make(service: &Service, by: &str, body: Value) -> (String, String) {
+pub(crate) async fn make(service: &Service, by: &str, body: Value) -> (String, String) {
     let (status, made) = send(service, by, "POST", "/keys", Some(body)).await;
     assert_eq!(status, 201, "{made}");
     let text = |name: &str| made[name].as_str().unwrap().to_owned();
@@ -44,7 +44,7 @@ async fn make(service: &Service, by: &str, body: Value) -> (String, String) {
 }
 
 /// Sends a request with a key. Returns the status and the JSON of the answer.
-async fn send(
+pub(crate) async fn send(
     service: &Service,
     key: &str,
     method: &str,
@@ -66,7 +66,7 @@ async fn send(
 }
 
 /// Creates a subscription to everything. Returns its id.
-async fn subscribe(service: &Service, key: &str) -> String {
+pub(crate) async fn subscribe(service: &Service, key: &str) -> String {
     let body = json!({"filter": {}});
     let (status, made) = send(service, key, "POST", "/subscriptions", Some(body)).await;
     assert_eq!(status, 201, "{made}");

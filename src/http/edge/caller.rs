@@ -1,15 +1,16 @@
 //! The caller of a request: what it presents, and who that proves it to be.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
-    extract::{ConnectInfo, FromRequestParts, Request, State},
+    extract::{FromRequestParts, Request, State},
     http::{HeaderMap, HeaderValue, header, request::Parts},
     middleware::Next,
     response::Response,
 };
 
 use super::{
+    client_address::ClientAddress,
     paths::is_probe,
     problem::{Kind, Problem},
     proof::Proof,
@@ -127,10 +128,8 @@ const fn outcome(refusal: Refusal) -> &'static str {
 /// Refuses a credential that is used from an address, or by a page, that it is not for.
 fn check_place(limits: &KeyLimits, head: &Parts) -> Result<(), Problem> {
     if let Some(networks) = &limits.networks {
-        let from = head.extensions.get::<ConnectInfo<SocketAddr>>();
-        let address = from.map(|ConnectInfo(address)| address.ip().to_canonical());
-        let inside = |ip| networks.iter().any(|network| network.contains(&ip));
-        if !address.is_some_and(inside) {
+        let client = ClientAddress::of(&head.extensions);
+        if !client.is_some_and(|client| client.is_in(networks)) {
             let detail = "the credential may not be used from this address";
             return Err(Problem::new(Kind::Forbidden, detail));
         }

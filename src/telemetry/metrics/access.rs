@@ -7,13 +7,14 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::labels::{Kind, KindAndOutcome};
+use super::labels::{Kind, KindAndOutcome, What};
 
 /// Metrics of callers and their credentials.
 #[derive(Debug)]
 pub(crate) struct AccessMetrics {
     proofs: Family<KindAndOutcome, Counter>,
     credentials: Family<Kind, Gauge<i64, AtomicI64>>,
+    limited: Family<What, Counter>,
     /// Revocations that are applied.
     pub(crate) revocations: Gauge<i64, AtomicI64>,
 }
@@ -23,6 +24,7 @@ impl AccessMetrics {
         let metrics = Self {
             proofs: Family::default(),
             credentials: Family::default(),
+            limited: Family::default(),
             revocations: Gauge::default(),
         };
         registry.register(
@@ -40,7 +42,17 @@ impl AccessMetrics {
             "Revocations that are applied",
             metrics.revocations.clone(),
         );
+        registry.register(
+            "limited",
+            "Requests and TCP connections refused by a limit on all, one address or one tenant, by limit",
+            metrics.limited.clone(),
+        );
         metrics
+    }
+
+    /// Counts something that a limit refused.
+    pub(crate) fn limited(&self, what: &'static str) {
+        self.limited.get_or_create(&What { what }).inc();
     }
 
     /// Counts a request that was judged by its credential.

@@ -1,0 +1,3 @@
+//! The edge: what stands between a client and the calls.
+
+mod proxies;
