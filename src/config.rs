@@ -17,6 +17,7 @@ mod settings;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -32,6 +33,7 @@ pub use self::{
     proxy::{ForwardedHeader, Proxy},
     settings::{Kind, SETTINGS, Setting},
     socket::Socket,
+    tls::Tls,
 };
 
 /// All settings of a node.
@@ -87,6 +89,8 @@ pub struct Config {
     pub cors: Cors,
     /// The proxies that say for whom they ask.
     pub proxy: Proxy,
+    /// HTTPS spoken by this process.
+    pub tls: Tls,
 }
 
 /// The callers that are let in.
@@ -132,6 +136,7 @@ impl Default for Config {
             node: Node::default(),
             cors: Cors::default(),
             proxy: Proxy::default(),
+            tls: Tls::default(),
         }
     }
 }

@@ -55,5 +55,5 @@ pub(crate) mod telemetry;
 
 /// The running service: builds, starts and stops a node.
 pub mod server {
-    pub use crate::node::{NodeError, TaskFault, run};
+    pub use crate::node::{CertificateError, NodeError, TaskFault, run};
 }

@@ -19,6 +19,7 @@ mod maintenance;
 mod malformed_head;
 mod oplog_window;
 mod supervise;
+mod tls;
 mod watchdog;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -30,12 +31,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::supervise::TaskFault;
 use self::{
     accept::Acceptor,
     heartbeat::NodeHeartbeat,
     supervise::{Stage, Supervisor},
+    tls::Certificate,
 };
+pub use self::{supervise::TaskFault, tls::CertificateError};
 use crate::{
     config::Config,
     feed::Feed,
@@ -47,7 +49,7 @@ use crate::{
     router::{self, Capacity, Router, RouterHandle},
     session::NodeContext,
     store::{NodeInfo, Store, StoreError, jittered},
-    telemetry::Health,
+    telemetry::{Health, Metrics},
 };
 
 /// Time after the deadline of a stop that its last tasks get to notice it.
@@ -62,6 +64,9 @@ pub enum NodeError {
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// A task that the node needs has ended.
     #[error(transparent)]
     Task(#[from] TaskFault),
@@ -79,8 +84,15 @@ pub async fn run(
 ) -> Result<(), NodeError> {
     let address = listener.local_addr().unwrap_or(config.listen);
     let supervisor = Supervisor::default();
-    let acceptor = Arc::new(Acceptor::new(&config));
     let accepting = supervisor.stage();
+    let metrics = Arc::new(Metrics::default());
+    let mut tls = None;
+    if config.tls.is_on() {
+        let (certificate, handshakes) = Certificate::read(&config.tls, Arc::clone(&metrics))?;
+        accepting.spawn("certificate", certificate.follow());
+        tls = Some(handshakes);
+    }
+    let acceptor = Arc::new(Acceptor::new(&config, metrics, tls));
     // A task of its own, so that it runs on the same threads as the connections.
     accepting.spawn("accept", Arc::clone(&acceptor).accept(listener));
     let clients = acceptor.clients.clone();

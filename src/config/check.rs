@@ -40,6 +40,24 @@ impl Config {
             return refuse("database", "is one of MongoDB's own: choose another name");
         }
         self.check_web()?;
+        for (setting, value, other, needed) in [
+            (
+                "tls.key",
+                &self.tls.key,
+                "tls.certificate",
+                &self.tls.certificate,
+            ),
+            (
+                "tls.certificate",
+                &self.tls.certificate,
+                "tls.key",
+                &self.tls.key,
+            ),
+        ] {
+            if value.is_empty() && !needed.is_empty() {
+                return refuse(setting, &format!("is needed beside {other}"));
+            }
+        }
         for (setting, value, bound, most) in self.pairs() {
             if value > most {
                 return refuse(setting, &format!("must not be more than {bound}"));

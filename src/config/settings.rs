@@ -143,6 +143,8 @@ pub const SETTINGS: &[Setting] = &[
     row("cors.origins", List("origins (SCHEME://HOST:PORT), or *")),
     row("proxy.trusted", List("networks (10.0.0.0/8) or addresses")),
     row("proxy.header", Word(&["x-forwarded-for", "forwarded"])),
+    row("tls.certificate", Text("a PEM file")),
+    row("tls.key", Text("a PEM file")),
 ];
 
 impl Setting {

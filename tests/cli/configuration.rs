@@ -48,7 +48,9 @@ fn documented() -> BTreeMap<String, Row> {
 }
 
 /// The structs of the sections, as their debug output begins.
-const SECTIONS: [&str; 6] = ["Limits {", "Socket {", "Feed {", "Node {", "Cors {", "Proxy {"];
+const SECTIONS: [&str; 7] = [
+    "Limits {", "Socket {", "Feed {", "Node {", "Cors {", "Proxy {", "Tls {",
+];
 
 /// Lists the fields of the structs by their debug output. Nothing else lists them.
 fn fields() -> Vec<String> {

@@ -75,8 +75,8 @@ impl Service {
         let service = Self {
             address,
             database: client.database(&config.database),
+            http: http_client(&config),
             config,
-            http: http_client(),
             stop: CancellationToken::new(),
             task: None,
         };
@@ -88,7 +88,13 @@ impl Service {
 
     /// Makes the URL of a path below `/api/v1`.
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}/api/v1{path}", self.address)
+        format!("{}/api/v1{path}", self.base())
+    }
+
+    /// Returns the URL without a path.
+    fn base(&self) -> String {
+        let tls = self.config.tls.is_on();
+        format!("{}://{}", if tls { "https" } else { "http" }, self.address)
     }
 
     /// Sends a GET. Returns the status of the answer; 0 while nothing answers.
@@ -179,7 +185,7 @@ impl Service {
 
     /// Reads all metrics as text.
     pub(crate) async fn metrics(&self) -> String {
-        let url = format!("http://{}/metrics", self.address);
+        let url = format!("{}/metrics", self.base());
         self.http
             .get(url)
             .send()
@@ -257,12 +263,16 @@ impl Drop for Service {
     }
 }
 
-/// Makes a client that keeps no connection open between requests, so that a stopping node need not wait for it.
-fn http_client() -> reqwest::Client {
+/// Makes a client that keeps no connection open between requests, so that a stopping node need not wait for it. Of a node
+/// that speaks HTTPS it knows the certificate as a root, and no other.
+fn http_client(config: &Config) -> reqwest::Client {
     // The client needs a TLS provider although it does not use TLS.
     drop(rustls::crypto::ring::default_provider().install_default());
-    reqwest::Client::builder()
-        .timeout(DEADLINE)
-        .build()
-        .unwrap()
+    let mut client = reqwest::Client::builder().timeout(DEADLINE);
+    if config.tls.is_on() {
+        let root = std::fs::read(&config.tls.certificate).unwrap();
+        let root = reqwest::Certificate::from_pem(&root).unwrap();
+        client = client.tls_certs_only([root]);
+    }
+    client.build().unwrap()
 }

@@ -1,13 +1,16 @@
 //! Metrics of callers and their credentials.
 
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
-use super::labels::{Kind, KindAndOutcome, What};
+use super::{
+    certificate::{CertificateCollector, CertificateEnd},
+    labels::{Kind, KindAndOutcome, What},
+};
 
 /// Metrics of callers and their credentials.
 #[derive(Debug)]
@@ -15,6 +18,7 @@ pub(crate) struct AccessMetrics {
     proofs: Family<KindAndOutcome, Counter>,
     credentials: Family<Kind, Gauge<i64, AtomicI64>>,
     limited: Family<What, Counter>,
+    certificate_end: CertificateEnd,
     /// Revocations that are applied.
     pub(crate) revocations: Gauge<i64, AtomicI64>,
 }
@@ -25,6 +29,7 @@ impl AccessMetrics {
             proofs: Family::default(),
             credentials: Family::default(),
             limited: Family::default(),
+            certificate_end: CertificateEnd::default(),
             revocations: Gauge::default(),
         };
         registry.register(
@@ -47,7 +52,14 @@ impl AccessMetrics {
             "Requests and TCP connections refused by a limit on all, one address or one tenant, by limit",
             metrics.limited.clone(),
         );
+        let end = CertificateEnd::clone(&metrics.certificate_end);
+        registry.register_collector(Box::new(CertificateCollector(end)));
         metrics
+    }
+
+    /// Sets the end of the certificate in use, in seconds since 1970.
+    pub(crate) fn certificate_ends(&self, seconds: i64) {
+        self.certificate_end.store(seconds, Ordering::Relaxed);
     }
 
     /// Counts something that a limit refused.
