@@ -59,7 +59,12 @@ pub struct Config {
     /// The origin under which browsers see this service, if a proxy in front rewrites `Host`.
     /// Default none.
     pub public_url: String,
-    /// Allows `auth = "none"` on an address that is not loopback (`--insecure`). Default false.
+    /// The address on which `/metrics` and `/health` are answered in full, without credentials.
+    /// Default none.
+    #[serde(deserialize_with = "address_or_none")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Allows an address that is not loopback where everyone is let in, or where keys may travel in
+    /// the clear (`--insecure`). Default false.
     pub insecure: bool,
     /// True if the start applies pending migrations; else it refuses to start on them
     /// (`--no-migrate`). Default true.
@@ -123,6 +128,7 @@ impl Default for Config {
             auth: Auth::None,
             hosts: Vec::new(),
             public_url: String::new(),
+            metrics_listen: None,
             insecure: false,
             migrate: true,
             log: "info".to_owned(),
@@ -158,3 +164,13 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text).map_err(serde::de::Error::custom)
 }
+fn address_or_none<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(serde::de::Error::custom)
+}
+

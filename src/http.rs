@@ -11,6 +11,8 @@ mod openapi;
 mod resources;
 mod stream;
 
+use std::sync::Arc;
+
 use axum::{
     Router, middleware,
     routing::{any, get},
@@ -33,11 +35,12 @@ pub(crate) use self::{
 use self::{
     calls::{Call, calls, one_subscription},
     edge::{
-        caller, fallbacks,
+        answer, caller, fallbacks,
         paths::{BASE, STREAM},
     },
     resources::{landing, service},
 };
+use crate::telemetry::{Health, Metrics};
 
 /// Returns the routes of a node that serves.
 pub(crate) fn routes(state: AppState, layers: &Layers) -> Router {
@@ -58,6 +61,18 @@ pub(crate) fn routes(state: AppState, layers: &Layers) -> Router {
         ));
     let answers = state.bounds.answers.clone();
     layers.wrap(routes, Some(answers)).with_state(state)
+}
+
+/// Returns the routes of the address for monitoring, which asks nobody who they are. No page of another origin may read them.
+pub(crate) fn monitoring(metrics: Arc<Metrics>, health: Health) -> Router {
+    let metrics = async move || service::show_metrics(&metrics);
+    let health = async move || service::show_health(&health, true);
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/health", get(health))
+        .fallback(fallbacks::not_found)
+        .method_not_allowed_fallback(fallbacks::method_not_allowed)
+        .layer(middleware::map_response(answer::with_common_headers))
 }
 
 /// Returns the routes of a node that is starting: it is alive, and refuses all other requests as not ready.

@@ -17,12 +17,13 @@ mod fault_tests;
 mod heartbeat;
 mod maintenance;
 mod malformed_head;
+mod monitoring;
 mod oplog_window;
 mod supervise;
 mod tls;
 mod watchdog;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     accept::Acceptor,
     heartbeat::NodeHeartbeat,
+    monitoring::Monitoring,
     supervise::{Stage, Supervisor},
     tls::Certificate,
 };
@@ -64,6 +66,15 @@ pub enum NodeError {
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The address for monitoring cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The fault.
+        #[source]
+        error: io::Error,
+    },
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -92,7 +103,21 @@ pub async fn run(
         accepting.spawn("certificate", certificate.follow());
         tls = Some(handshakes);
     }
+    let health = Health::new(&config.feed, metrics.feed.lag.clone());
+    let monitored = match config.metrics_listen {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     let acceptor = Arc::new(Acceptor::new(&config, metrics, tls));
+    if let Some(listener) = monitored {
+        let monitoring = Monitoring {
+            routes: http::monitoring(Arc::clone(&acceptor.metrics), health.clone()),
+            metrics: Arc::clone(&acceptor.metrics),
+            clients: acceptor.clients.clone(),
+            closing: acceptor.closing.clone(),
+        };
+        accepting.spawn("monitoring", monitoring.accept(listener));
+    }
     // A task of its own, so that it runs on the same threads as the connections.
     accepting.spawn("accept", Arc::clone(&acceptor).accept(listener));
     let clients = acceptor.clients.clone();
@@ -104,6 +129,7 @@ pub async fn run(
             &supervisor,
             acceptor,
             accepting,
+            health,
         ));
         let Some(node) = stop.run_until_cancelled(starting).await else {
             return Ok(());
@@ -121,6 +147,12 @@ pub async fn run(
     };
     clients.abort();
     ended
+}
+
+/// Listens on the address for monitoring.
+async fn listen(address: SocketAddr) -> Result<TcpListener, NodeError> {
+    let listening = TcpListener::bind(address).await;
+    listening.map_err(|error| NodeError::Listen { address, error })
 }
 
 /// Connects to the database and migrates it. Rides out an election meanwhile, within `startup_timeout`.
@@ -166,12 +198,12 @@ impl Node {
         supervisor: &Supervisor,
         acceptor: Arc<Acceptor>,
         accepting: Stage,
+        health: Health,
     ) -> Result<Self, NodeError> {
         let store = connect_and_migrate(&config).await?;
         let (feeding, core) = (supervisor.stage(), supervisor.stage());
         let metrics = Arc::clone(&acceptor.metrics);
         store.count_unreadable_in(&metrics);
-        let health = Health::new(&config.feed, metrics.feed.lag.clone());
         let settings = router_settings(&store, &config);
         let encoder = settings.encoder(&metrics);
         let (mut router, handle, from_feed) =

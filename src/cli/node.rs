@@ -76,6 +76,7 @@ pub(crate) async fn serve(
         .map_err(|error| match error {
             NodeError::Store(error) => Failure::store(&error),
             NodeError::Certificate(error) => Failure::setting(error.setting(), &error.reason()),
+            NodeError::Listen { .. } => Failure::Failed(format!("metrics_listen: {error}")),
             NodeError::Task(fault) => Failure::Failed(fault.to_string()),
         })
 }
