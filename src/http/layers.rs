@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
 };
@@ -25,7 +26,10 @@ use crate::{
             observe,
             origin::Origins,
         },
-        stream::retry::{Stopping, StreamRequest},
+        stream::{
+            retry::{Stopping, StreamRequest},
+            websocket,
+        },
     },
     telemetry::Metrics,
 };
@@ -94,13 +98,20 @@ async fn place(State(layers): State<Arc<Layers>>, mut request: Request, next: Ne
     if layers.proxies.note_client(&mut request).is_err() {
         layers.metrics.http.forwarded_unusable.inc();
     }
-    match layers.hosts.check(&request) {
+    let wants_socket = websocket::is_requested(request.headers());
+    let mut response = match layers.hosts.check(&request) {
         Ok(target) => {
             layers.origins.judge(&mut request, target.as_ref());
             next.run(request).await
         }
         Err(problem) => unread(problem),
+    };
+    if wants_socket && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // A proxy may take the upgrade for done, and what follows for the socket's.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
     }
+    response
 }
 
 /// One request and its answer: refusals at the door, the answer's share of the budget, and its common headers.
@@ -147,11 +158,7 @@ mod tests {
         },
         stream::retry::is_worth_a_retry,
     };
-    use axum::{
-        body::Body,
-        http::{StatusCode, header},
-        routing::get,
-    };
+    use axum::{body::Body, routing::get};
     use tower::ServiceExt as _;
 
     async fn refused(kind: Kind, leaving: &CancellationToken) -> Response {

@@ -75,11 +75,18 @@ pub(crate) async fn identify(
         }
     };
     hide(&mut head.headers);
+    let proved = matches!(identity, Identity::Proved(_));
     head.extensions.insert(identity);
     let mut response = next.run(Request::from_parts(head, body)).await;
     if matches!(state.proof, Proof::Required) {
+        let headers = response.headers_mut();
         let varies = HeaderValue::from_static("Authorization, Origin");
-        response.headers_mut().append(header::VARY, varies);
+        headers.append(header::VARY, varies);
+        if proved {
+            // Nobody may keep it, not even to ask whether it has changed: the next caller may be another one.
+            let no_store = HeaderValue::from_static("no-store");
+            headers.entry(header::CACHE_CONTROL).or_insert(no_store);
+        }
     }
     response
 }
