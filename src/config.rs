@@ -148,6 +148,14 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether only `insecure` allows this: others may reach the address, and everyone is let in, or
+    /// keys may travel in the clear.
+    pub fn needs_insecure(&self) -> bool {
+        let is_private = self.tls.is_on() || !self.proxy.trusted.is_empty();
+        let is_guarded = self.auth == Auth::Required && is_private;
+        !self.listen.ip().is_loopback() && !is_guarded
+    }
+
     /// Returns the time over which a stop ends the connections. The rest of its time is for the
     /// last of them.
     pub fn drain(&self) -> Duration {
@@ -160,10 +168,6 @@ impl Config {
     }
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map_err(serde::de::Error::custom)
-}
 fn address_or_none<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<SocketAddr>, D::Error> {
@@ -174,3 +178,7 @@ fn address_or_none<'de, D: Deserializer<'de>>(
     text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text).map_err(serde::de::Error::custom)
+}

@@ -103,6 +103,7 @@ pub async fn run(
         accepting.spawn("certificate", certificate.follow());
         tls = Some(handshakes);
     }
+    metrics.access.insecure.set(config.needs_insecure().into());
     let health = Health::new(&config.feed, metrics.feed.lag.clone());
     let monitored = match config.metrics_listen {
         Some(address) => Some(listen(address).await?),

@@ -59,13 +59,13 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     descriptors::raise();
-    if config.auth == Auth::None && !config.listen.ip().is_loopback() {
+    if config.needs_insecure() && config.auth == Auth::None {
         tracing::warn!(
             address = %config.listen,
             "everyone who can reach this address may read, publish and subscribe (--insecure)"
         );
     }
-    if config.auth == Auth::Required && !config.listen.ip().is_loopback() {
+    if config.needs_insecure() && config.auth == Auth::Required {
         tracing::warn!(
             address = %config.listen,
             "keys travel to this address unencrypted, unless something in front of it speaks TLS (--insecure)"

@@ -11,18 +11,19 @@ impl Config {
     /// Checks what types cannot say.
     pub fn check(&self) -> Result<(), ConfigError> {
         let refuse = |setting: &str, reason: &str| Err(ConfigError::refused(setting, reason));
-        if self.auth == Auth::None && !self.listen.ip().is_loopback() && !self.insecure {
+        if self.needs_insecure() && !self.insecure && self.auth == Auth::None {
             return refuse(
                 "auth",
                 "\"none\" on an address that is not loopback lets everyone in; \
                  listen on 127.0.0.1, or pass --insecure if something else guards this address",
             );
         }
-        if self.auth == Auth::Required && !self.listen.ip().is_loopback() && !self.insecure {
+        if self.needs_insecure() && !self.insecure {
             return refuse(
                 "auth",
                 "\"required\" on an address that is not loopback needs a connection that nobody else can read; \
-                 listen on 127.0.0.1 behind a proxy that speaks TLS, or pass --insecure if something else guards this address",
+                 set [tls], name the proxy that speaks TLS in proxy.trusted, listen on 127.0.0.1, or pass --insecure if something else \
+                 guards this address",
             );
         }
         if let Err(reason) = connection_string::read(&self.mongodb_uri) {

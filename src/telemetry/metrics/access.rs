@@ -19,6 +19,8 @@ pub(crate) struct AccessMetrics {
     credentials: Family<Kind, Gauge<i64, AtomicI64>>,
     limited: Family<What, Counter>,
     certificate_end: CertificateEnd,
+    /// 1 if this node runs as only the setting `insecure` allows.
+    pub(crate) insecure: Gauge<i64, AtomicI64>,
     /// Revocations that are applied.
     pub(crate) revocations: Gauge<i64, AtomicI64>,
 }
@@ -30,6 +32,7 @@ impl AccessMetrics {
             credentials: Family::default(),
             limited: Family::default(),
             certificate_end: CertificateEnd::default(),
+            insecure: Gauge::default(),
             revocations: Gauge::default(),
         };
         registry.register(
@@ -51,6 +54,11 @@ impl AccessMetrics {
             "limited",
             "Requests and TCP connections refused by a limit on all, one address or one tenant, by limit",
             metrics.limited.clone(),
+        );
+        registry.register(
+            "insecure",
+            "1 if this node runs as only the setting insecure allows",
+            metrics.insecure.clone(),
         );
         let end = CertificateEnd::clone(&metrics.certificate_end);
         registry.register_collector(Box::new(CertificateCollector(end)));

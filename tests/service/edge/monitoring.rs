@@ -1,4 +1,4 @@
-//! The address for monitoring.
+//! The address for monitoring, and the gauges that say how a node is guarded.
 
 use std::net::SocketAddr;
 
@@ -34,7 +34,7 @@ async fn monitoring_has_an_address_of_its_own_without_credentials() {
     }
     let (status, metrics) = asked(&service, "GET", "/metrics").await;
     assert_eq!(status, 200);
-    assert!(metrics.contains("\ntidegate_connections 0\n"), "{metrics}");
+    assert!(metrics.contains("\ntidegate_insecure 0\n"), "{metrics}");
     let (status, health) = asked(&service, "GET", "/health").await;
     assert_eq!(status, 200);
     let health: serde_json::Value = serde_json::from_str(&health).unwrap();
@@ -68,5 +68,16 @@ async fn monitoring_has_an_address_of_its_own_without_credentials() {
         answer.text().await.is_ok_and(|text| text.contains(limited))
     };
     service.until("the closed ones are counted", counted).await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_needs_the_word_insecure_says_so() {
+    let service = Service::start_with(|config| {
+        config.listen = SocketAddr::from(([0, 0, 0, 0], 8080));
+        config.insecure = true;
+    })
+    .await;
+    assert_eq!(service.count("tidegate_insecure").await, 1);
     service.stop().await;
 }
