@@ -13,6 +13,7 @@ mod load;
 mod node;
 mod origin;
 mod proxy;
+mod quotas;
 mod settings;
 mod socket;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use self::{
     node::Node,
     origin::{Origin, host, is_loopback},
     proxy::{ForwardedHeader, Proxy},
+    quotas::Quotas,
     settings::{Kind, SETTINGS, Setting},
     socket::Socket,
     tls::Tls,
@@ -96,6 +98,8 @@ pub struct Config {
     pub proxy: Proxy,
     /// HTTPS spoken by this process.
     pub tls: Tls,
+    /// Bounds on single clients.
+    pub quotas: Quotas,
 }
 
 /// The callers that are let in.
@@ -143,6 +147,7 @@ impl Default for Config {
             cors: Cors::default(),
             proxy: Proxy::default(),
             tls: Tls::default(),
+            quotas: Quotas::default(),
         }
     }
 }

@@ -281,7 +281,7 @@ impl Node {
             store,
             health,
             proof: http::Proof::new(auth),
-            bounds: http::Bounds::new(&context.limits, &context.metrics),
+            bounds: http::Bounds::new(&context.limits, &config.quotas, &context.metrics),
             description: http::description(context.limits.clone()),
             context,
             receipts,

@@ -148,6 +148,7 @@ pub const SETTINGS: &[Setting] = &[
     row("proxy.header", Word(&["x-forwarded-for", "forwarded"])),
     row("tls.certificate", Text("a PEM file")),
     row("tls.key", Text("a PEM file")),
+    row("quotas.failures_per_minute", Number(0, 1_000_000)),
 ];
 
 impl Setting {

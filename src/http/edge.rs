@@ -15,6 +15,7 @@ pub(crate) mod conditional;
 pub(crate) mod cors;
 mod description;
 pub(crate) mod failure;
+mod failures;
 pub(crate) mod fallbacks;
 pub(crate) mod framing;
 pub(crate) mod hosts;

@@ -48,8 +48,8 @@ fn documented() -> BTreeMap<String, Row> {
 }
 
 /// The structs of the sections, as their debug output begins.
-const SECTIONS: [&str; 7] = [
-    "Limits {", "Socket {", "Feed {", "Node {", "Cors {", "Proxy {", "Tls {",
+const SECTIONS: [&str; 8] = [
+    "Limits {", "Socket {", "Feed {", "Node {", "Cors {", "Proxy {", "Tls {", "Quotas {",
 ];
 
 /// Lists the fields of the structs by their debug output. Nothing else lists them.

@@ -1,6 +1,6 @@
 //! The caller of a request: what it presents, and who that proves it to be.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{FromRequestParts, Request, State},
@@ -91,14 +91,30 @@ pub(crate) async fn identify(
     response
 }
 
-/// Judges the credential of a request. Returns the outcome, as metrics name it, beside the identity.
+/// Judges the credential of a request, unless too many from its address did not stand. Returns the outcome, as metrics
+/// name it, beside the identity.
 async fn judge(state: &AppState, head: &Parts) -> (&'static str, Identity) {
     let text = match presented(&head.headers) {
         Ok(None) => return ("missing", Identity::Unproved),
-        Ok(Some(text)) => text,
-        Err(problem) => return ("malformed", Identity::Refused(problem)),
+        presented => presented,
     };
-    let Some(key) = KeyText::parse(&text) else {
+    let client = ClientAddress::of(&head.extensions);
+    if let Some(left) = state.bounds.failures.blocked(client) {
+        state.metrics().access.limited("failures_per_minute");
+        return ("limited", Identity::Refused(too_many_failures(left)));
+    }
+    let (outcome, identity) = match text {
+        Ok(text) => judge_text(state, head, &text.unwrap_or_default()).await,
+        Err(problem) => ("malformed", Identity::Refused(problem)),
+    };
+    if matches!(outcome, "malformed" | "unknown" | "expired" | "revoked") {
+        state.bounds.failures.note(client);
+    }
+    (outcome, identity)
+}
+
+async fn judge_text(state: &AppState, head: &Parts, text: &str) -> (&'static str, Identity) {
+    let Some(key) = KeyText::parse(text) else {
         return ("malformed", Identity::Refused(not_valid()));
     };
     if !state.router().progress().loaded {
@@ -193,6 +209,12 @@ pub(crate) fn is_current(state: &AppState) -> Result<(), Problem> {
         (Proof::Required, Err(reason)) => Err(Problem::new(Kind::NotReady, reason)),
         _ => Ok(()),
     }
+}
+
+/// Returns the refusal of a credential that is not looked at, because too many from its address did not stand.
+fn too_many_failures(left: Duration) -> Problem {
+    let detail = "too many credentials from this address do not stand (quotas.failures_per_minute)";
+    Problem::new(Kind::TooManyRequests, detail).retry_after(left)
 }
 
 /// Returns the problem of a credential that does not stand.

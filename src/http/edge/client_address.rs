@@ -36,6 +36,11 @@ impl ClientAddress {
         extensions.get().copied()
     }
 
+    /// Returns the IP address, an IPv4 one as such.
+    pub(crate) fn ip(self) -> IpAddr {
+        self.ip
+    }
+
     /// Whether the client is in one of these networks. A client whose address cannot be read is in none.
     pub(crate) fn is_in(self, networks: &[IpNet]) -> bool {
         let contains = |network: &IpNet| network.contains(&self.ip);
