@@ -2,9 +2,12 @@
 
 #[cfg(test)]
 pub(crate) mod echo;
+mod gauged_tcp;
 mod outbound;
+mod permit;
 mod sse;
 mod tcp_gauge;
+mod tls;
 mod websocket;
 
 use std::{
@@ -16,9 +19,12 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 pub(crate) use self::{
+    gauged_tcp::GaugedTcp,
     outbound::Outbound,
+    permit::{AddressPermits, TcpPermit},
     sse::event_stream,
-    tcp_gauge::{AddressPermits, GaugedTcp, TcpGauge, TcpPermit},
+    tcp_gauge::TcpGauge,
+    tls::Tls,
     websocket::{Broken, Incoming, Upgraded, after_others},
 };
 use self::{

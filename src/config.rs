@@ -12,10 +12,13 @@ mod limits;
 mod load;
 mod node;
 mod origin;
+mod proxy;
+mod quotas;
 mod settings;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -28,8 +31,11 @@ pub use self::{
     load::{ConfigError, Loaded, variable},
     node::Node,
     origin::{Origin, host, is_loopback},
+    proxy::{ForwardedHeader, Proxy},
+    quotas::Quotas,
     settings::{Kind, SETTINGS, Setting},
     socket::Socket,
+    tls::Tls,
 };
 
 /// All settings of a node.
@@ -55,7 +61,12 @@ pub struct Config {
     /// The origin under which browsers see this service, if a proxy in front rewrites `Host`.
     /// Default none.
     pub public_url: String,
-    /// Allows `auth = "none"` on an address that is not loopback (`--insecure`). Default false.
+    /// The address on which `/metrics` and `/health` are answered in full, without credentials.
+    /// Default none.
+    #[serde(deserialize_with = "address_or_none")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Allows an address that is not loopback where everyone is let in, or where keys may travel in
+    /// the clear (`--insecure`). Default false.
     pub insecure: bool,
     /// True if the start applies pending migrations; else it refuses to start on them
     /// (`--no-migrate`). Default true.
@@ -83,6 +94,12 @@ pub struct Config {
     pub node: Node,
     /// Cross-origin requests from browsers.
     pub cors: Cors,
+    /// The proxies that say for whom they ask.
+    pub proxy: Proxy,
+    /// HTTPS spoken by this process.
+    pub tls: Tls,
+    /// Bounds on single clients.
+    pub quotas: Quotas,
 }
 
 /// The callers that are let in.
@@ -115,6 +132,7 @@ impl Default for Config {
             auth: Auth::None,
             hosts: Vec::new(),
             public_url: String::new(),
+            metrics_listen: None,
             insecure: false,
             migrate: true,
             log: "info".to_owned(),
@@ -127,11 +145,22 @@ impl Default for Config {
             feed: Feed::default(),
             node: Node::default(),
             cors: Cors::default(),
+            proxy: Proxy::default(),
+            tls: Tls::default(),
+            quotas: Quotas::default(),
         }
     }
 }
 
 impl Config {
+    /// Whether only `insecure` allows this: others may reach the address, and everyone is let in, or
+    /// keys may travel in the clear.
+    pub fn needs_insecure(&self) -> bool {
+        let is_private = self.tls.is_on() || !self.proxy.trusted.is_empty();
+        let is_guarded = self.auth == Auth::Required && is_private;
+        !self.listen.ip().is_loopback() && !is_guarded
+    }
+
     /// Returns the time over which a stop ends the connections. The rest of its time is for the
     /// last of them.
     pub fn drain(&self) -> Duration {
@@ -142,6 +171,16 @@ impl Config {
     pub fn public_origin(&self) -> Option<Origin> {
         Origin::parse(&self.public_url).ok()
     }
+}
+
+fn address_or_none<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -11,8 +11,10 @@ mod openapi;
 mod resources;
 mod stream;
 
+use std::sync::Arc;
+
 use axum::{
-    Router,
+    Router, middleware,
     routing::{any, get},
 };
 
@@ -21,19 +23,24 @@ pub(crate) use self::stream::echo;
 pub(crate) use self::{
     calls::description,
     edge::{
-        Abort, AppState, Bounds, ClientTasks, Outcome, Proof, Shared, fallbacks::unread,
-        hosts::LocalAddress, paths::is_probe, problem,
+        Abort, AppState, Bounds, ClientTasks, Outcome, Proof, Shared,
+        client_address::{Proxies, counted_address},
+        fallbacks::unread,
+        hosts::LocalAddress,
+        paths::is_probe,
+        problem,
     },
     layers::Layers,
 };
 use self::{
     calls::{Call, calls, one_subscription},
     edge::{
-        fallbacks,
+        answer, fallbacks,
         paths::{BASE, STREAM},
     },
     resources::{landing, service},
 };
+use crate::telemetry::{Health, Metrics};
 
 /// Returns the routes of a node that serves.
 pub(crate) fn routes(state: AppState, layers: &Layers) -> Router {
@@ -52,6 +59,18 @@ pub(crate) fn routes(state: AppState, layers: &Layers) -> Router {
     layers
         .wrap(routes, Some(answers), Some(state.clone()))
         .with_state(state)
+}
+
+/// Returns the routes of the address for monitoring, which asks nobody who they are. No page of another origin may read them.
+pub(crate) fn monitoring(metrics: Arc<Metrics>, health: Health) -> Router {
+    let metrics = async move || service::show_metrics(&metrics);
+    let health = async move || service::show_health(&health, true);
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/health", get(health))
+        .fallback(fallbacks::not_found)
+        .method_not_allowed_fallback(fallbacks::method_not_allowed)
+        .layer(middleware::map_response(answer::with_common_headers))
 }
 
 /// Returns the routes of a node that is starting: it is alive, and refuses all other requests as not ready.

@@ -64,5 +64,5 @@ pub mod internal {
 
 /// The running service: builds, starts and stops a node.
 pub mod server {
-    pub use crate::node::{NodeError, TaskFault, run};
+    pub use crate::node::{CertificateError, NodeError, TaskFault, run};
 }

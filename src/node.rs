@@ -17,11 +17,13 @@ mod fault_tests;
 mod heartbeat;
 mod maintenance;
 mod malformed_head;
+mod monitoring;
 mod oplog_window;
 mod supervise;
+mod tls;
 mod watchdog;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -30,12 +32,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::supervise::TaskFault;
 use self::{
     accept::Acceptor,
     heartbeat::NodeHeartbeat,
+    monitoring::Monitoring,
     supervise::{Stage, Supervisor},
+    tls::Certificate,
 };
+pub use self::{supervise::TaskFault, tls::CertificateError};
 use crate::{
     config::{Auth, Config},
     feed::Feed,
@@ -62,6 +66,18 @@ pub enum NodeError {
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The address for monitoring cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The fault.
+        #[source]
+        error: io::Error,
+    },
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// A task that the node needs has ended.
     #[error(transparent)]
     Task(#[from] TaskFault),
@@ -79,8 +95,30 @@ pub async fn run(
 ) -> Result<(), NodeError> {
     let address = listener.local_addr().unwrap_or(config.listen);
     let supervisor = Supervisor::default();
-    let acceptor = Arc::new(Acceptor::new(&config));
     let accepting = supervisor.stage();
+    let metrics = Arc::new(Metrics::default());
+    let mut tls = None;
+    if config.tls.is_on() {
+        let (certificate, handshakes) = Certificate::read(&config.tls, Arc::clone(&metrics))?;
+        accepting.spawn("certificate", certificate.follow());
+        tls = Some(handshakes);
+    }
+    metrics.access.insecure.set(config.needs_insecure().into());
+    let health = Health::new(&config.feed, metrics.feed.lag.clone());
+    let monitored = match config.metrics_listen {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    let acceptor = Arc::new(Acceptor::new(&config, metrics, tls));
+    if let Some(listener) = monitored {
+        let monitoring = Monitoring {
+            routes: http::monitoring(Arc::clone(&acceptor.metrics), health.clone()),
+            metrics: Arc::clone(&acceptor.metrics),
+            clients: acceptor.clients.clone(),
+            closing: acceptor.closing.clone(),
+        };
+        accepting.spawn("monitoring", monitoring.accept(listener));
+    }
     // A task of its own, so that it runs on the same threads as the connections.
     accepting.spawn("accept", Arc::clone(&acceptor).accept(listener));
     let clients = acceptor.clients.clone();
@@ -92,6 +130,7 @@ pub async fn run(
             &supervisor,
             acceptor,
             accepting,
+            health,
         ));
         let Some(node) = stop.run_until_cancelled(starting).await else {
             return Ok(());
@@ -109,6 +148,12 @@ pub async fn run(
     };
     clients.abort();
     ended
+}
+
+/// Listens on the address for monitoring.
+async fn listen(address: SocketAddr) -> Result<TcpListener, NodeError> {
+    let listening = TcpListener::bind(address).await;
+    listening.map_err(|error| NodeError::Listen { address, error })
 }
 
 /// Connects to the database and migrates it. Rides out an election meanwhile, within `startup_timeout`.
@@ -154,12 +199,12 @@ impl Node {
         supervisor: &Supervisor,
         acceptor: Arc<Acceptor>,
         accepting: Stage,
+        health: Health,
     ) -> Result<Self, NodeError> {
         let store = connect_and_migrate(&config).await?;
         let (feeding, core) = (supervisor.stage(), supervisor.stage());
         let metrics = Arc::clone(&acceptor.metrics);
         store.count_unreadable_in(&metrics);
-        let health = Health::new(&config.feed, metrics.feed.lag.clone());
         let settings = router_settings(&store, &config);
         let encoder = settings.encoder(&metrics);
         let (mut router, handle, from_feed) =
@@ -228,7 +273,7 @@ impl Node {
             store,
             health,
             proof: http::Proof::new(auth),
-            bounds: http::Bounds::new(&context.limits, &context.metrics),
+            bounds: http::Bounds::new(&context.limits, &config.quotas, &context.metrics),
             description: http::description(context.limits.clone()),
             context,
             receipts,

@@ -69,6 +69,8 @@ pub(crate) struct Outbound {
     parts: VecDeque<Part>,
     /// Bytes of the first part that were taken.
     front_written: usize,
+    /// The next bytes, which are encrypted and not taken yet. Nothing may go between them, or before.
+    encrypted: usize,
     /// Bytes that came from the codec; a part that was begun counts whole.
     control_bytes: usize,
     /// Bytes of shared frames; one that was begun counts whole.
@@ -83,6 +85,7 @@ impl Outbound {
         Self {
             parts: VecDeque::new(),
             front_written: 0,
+            encrypted: 0,
             control_bytes: 0,
             shared_bytes: 0,
             standings: SmallVec::new(),
@@ -178,8 +181,23 @@ impl Outbound {
     /// Queues control frames before everything else, but never inside a frame.
     pub(crate) fn push_control(&mut self, bytes: Bytes) {
         self.control_bytes += bytes.len();
-        let first = usize::from(self.is_midway());
+        let first = if self.encrypted > 0 {
+            self.parts_begun()
+        } else {
+            usize::from(self.is_midway())
+        };
         self.parts.insert(first, Part::Control(bytes));
+    }
+
+    /// Returns the number of parts of which bytes were taken or encrypted.
+    fn parts_begun(&self) -> usize {
+        let mut left = self.front_written + self.encrypted;
+        let begun = self.parts.iter().take_while(|part| {
+            let is_begun = left > 0;
+            left = left.saturating_sub(part.bytes().len());
+            is_begun
+        });
+        begun.count()
     }
 
     /// Whether nothing may go before the first part.
@@ -199,8 +217,12 @@ impl Outbound {
         self.standings.iter_mut().find(|of| of.channel == channel)
     }
 
-    /// Forgets everything but a message that was begun.
+    /// Forgets everything but a message that was begun. What is encrypted counts as taken: it goes out in any case.
     pub(crate) fn discard(&mut self) {
+        if self.encrypted > 0 {
+            self.front_written += std::mem::take(&mut self.encrypted);
+            self.pop_written();
+        }
         self.parts.truncate(usize::from(self.is_midway()));
         self.control_bytes = match self.parts.front() {
             Some(Part::Control(bytes)) => bytes.len(),
@@ -259,8 +281,24 @@ impl Outbound {
         count
     }
 
+    /// Returns the number of the next bytes that are encrypted and not taken yet.
+    pub(crate) fn encrypted(&self) -> usize {
+        self.encrypted
+    }
+
+    /// Notes that the next bytes are encrypted: they go out as they are, before everything else.
+    pub(crate) fn note_encrypted(&mut self, bytes: usize) {
+        self.encrypted = bytes;
+    }
+
+    /// Notes that encrypted bytes were taken, if not all of them.
+    pub(crate) fn note_progress(&mut self) {
+        self.written.progress = true;
+    }
+
     /// Accounts for bytes that were taken.
     pub(crate) fn advance(&mut self, bytes: usize) {
+        self.encrypted = self.encrypted.saturating_sub(bytes);
         self.written.progress = true;
         self.front_written += bytes;
         self.pop_written();
@@ -352,5 +390,58 @@ impl Outbound {
         let standings = self.standings.iter();
         let standings = standings.map(|of| (of.channel, of.queued, of.taken));
         (parts, standings.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queued(parts: &[&'static str]) -> Outbound {
+        let mut outbound = Outbound::new();
+        for part in parts {
+            outbound.push(Bytes::from_static(part.as_bytes()));
+        }
+        outbound
+    }
+
+    fn waiting(outbound: &Outbound) -> Vec<u8> {
+        let mut parts = [IoSlice::new(&[]); 8];
+        let count = outbound.lay_out(&mut parts);
+        let parts = parts[..count].iter();
+        parts.flat_map(|part| part.iter().copied()).collect()
+    }
+
+    #[test]
+    fn nothing_goes_between_bytes_that_are_encrypted_or_into_a_part_that_is_begun() {
+        for (taken, encrypted, expected) in [
+            (0, 0, "!aabbcc"),
+            (1, 0, "a!bbcc"),
+            (0, 1, "aa!bbcc"),
+            (0, 2, "aa!bbcc"),
+            (1, 1, "a!bbcc"),
+            (1, 2, "abb!cc"),
+            (0, 6, "aabbcc!"),
+        ] {
+            let mut outbound = queued(&["aa", "bb", "cc"]);
+            outbound.advance(taken);
+            outbound.note_encrypted(encrypted);
+            outbound.push_control(Bytes::from_static(b"!"));
+            assert_eq!(waiting(&outbound), expected.as_bytes());
+            outbound.advance(encrypted);
+            assert_eq!(outbound.encrypted(), 0);
+            assert_eq!(waiting(&outbound), &expected.as_bytes()[encrypted..]);
+        }
+    }
+
+    #[test]
+    fn a_part_of_which_bytes_are_encrypted_is_not_forgotten() {
+        for (encrypted, left) in [(0, ""), (1, "a"), (2, ""), (3, "b"), (6, "")] {
+            let mut outbound = queued(&["aa", "bb", "cc"]);
+            outbound.note_encrypted(encrypted);
+            outbound.discard();
+            assert_eq!(waiting(&outbound), left.as_bytes(), "{encrypted}");
+            assert_eq!(outbound.encrypted(), 0);
+        }
     }
 }

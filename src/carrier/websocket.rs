@@ -23,7 +23,7 @@ use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
 use self::codec::READ_TURN_BYTES;
 pub(crate) use self::codec::{Broken, Incoming, after_others};
-use super::{outbound::Outbound, tcp_gauge::TcpPermit};
+use super::{outbound::Outbound, permit::TcpPermit, tls::Tls};
 
 /// While so many bytes of pongs wait to be written, nothing more is read.
 const CONTROL_BYTES: usize = 4 * 1024;
@@ -36,6 +36,7 @@ const WRITE_PARTS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Upgraded {
     pub tcp: TcpStream,
+    pub tls: Option<Tls>,
     /// Held until the socket is closed.
     pub permit: Option<TcpPermit>,
     /// HTTP's answer to the upgrade, to be sent first, if it is not sent yet.
@@ -47,6 +48,7 @@ pub(crate) struct Upgraded {
 /// A WebSocket, owned by its session alone.
 pub(crate) struct WebSocket {
     tcp: TcpStream,
+    tls: Option<Tls>,
     _permit: Option<TcpPermit>,
     codec: WebSocketContext,
     /// Bytes that the codec wants to send.
@@ -65,6 +67,7 @@ impl WebSocket {
     pub(crate) fn new(upgraded: Upgraded, message_bytes: usize) -> Self {
         let Upgraded {
             tcp,
+            tls,
             permit,
             answer,
             read_already,
@@ -77,6 +80,7 @@ impl WebSocket {
             .max_frame_size(Some(message_bytes));
         Self {
             tcp,
+            tls,
             _permit: permit,
             codec: WebSocketContext::from_partially_read(read_already, Role::Server, Some(config)),
             control: Vec::new(),
@@ -117,7 +121,12 @@ impl WebSocket {
 
     /// Whether everything queued was taken by the kernel.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.outbound.is_empty() && self.control.is_empty()
+        self.outbound.is_empty() && self.control.is_empty() && !self.has_encrypted()
+    }
+
+    /// Whether the kernel has not taken all that is encrypted.
+    fn has_encrypted(&self) -> bool {
+        self.tls.as_ref().is_some_and(Tls::has_waiting)
     }
 
     /// Queues what the codec wants to send before everything else, but never inside a frame.
@@ -133,7 +142,7 @@ impl WebSocket {
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             self.take_control();
-            if self.outbound.is_empty() {
+            if self.outbound.is_empty() && !self.has_encrypted() {
                 return Poll::Ready(Ok(()));
             }
             match self.try_write() {
@@ -153,26 +162,67 @@ impl WebSocket {
         }
     }
 
-    fn try_write(&self) -> io::Result<usize> {
-        let socket = SockRef::from(&self.tcp);
-        if let Some(only) = self.outbound.only() {
-            // The most frequent case: nothing to lay out, and less for the kernel to look at.
-            return socket.send(only);
+    fn try_write(&mut self) -> io::Result<usize> {
+        match &mut self.tls {
+            None => write(&self.tcp, &self.outbound),
+            Some(tls) => write_encrypted(&self.tcp, tls, &mut self.outbound),
         }
-        let mut parts = [IoSlice::new(&[]); WRITE_PARTS];
-        let count = self.outbound.lay_out(&mut parts);
-        socket.send_vectored(&parts[..count])
     }
 
-    fn try_write_registered(&self) -> io::Result<usize> {
-        self.tcp.try_io(Interest::WRITABLE, || self.try_write())
+    fn try_write_registered(&mut self) -> io::Result<usize> {
+        let Self {
+            tcp, tls, outbound, ..
+        } = self;
+        tcp.try_io(Interest::WRITABLE, || match tls {
+            None => write(tcp, outbound),
+            Some(tls) => write_encrypted(tcp, tls, outbound),
+        })
     }
 
     /// Tells the client that nothing more comes.
-    pub(crate) fn shutdown_write(&self) {
+    pub(crate) fn shutdown_write(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.end();
+            if let Err(error) = tls.send(&self.tcp) {
+                tracing::trace!(%error, "the client does not take the farewell of TLS");
+            }
+        }
         if let Err(error) = SockRef::from(&self.tcp).shutdown(std::net::Shutdown::Write) {
             tracing::trace!(%error, "the socket is already gone");
         }
+    }
+}
+
+/// Writes the first parts; returns the bytes that the kernel has taken.
+fn write(tcp: &TcpStream, outbound: &Outbound) -> io::Result<usize> {
+    let socket = SockRef::from(tcp);
+    if let Some(only) = outbound.only() {
+        // The most frequent case: nothing to lay out, and less for the kernel to look at.
+        return socket.send(only);
+    }
+    let mut parts = [IoSlice::new(&[]); WRITE_PARTS];
+    let count = outbound.lay_out(&mut parts);
+    socket.send_vectored(&parts[..count])
+}
+
+/// Writes the first parts as [`write`] does. Bytes count as taken once the kernel has taken all that they were encrypted
+/// together with; what was encrypted goes out before anything else.
+fn write_encrypted(tcp: &TcpStream, tls: &mut Tls, outbound: &mut Outbound) -> io::Result<usize> {
+    loop {
+        while tls.has_waiting() {
+            tls.send(tcp)?;
+            outbound.note_progress();
+        }
+        if outbound.encrypted() > 0 || outbound.is_empty() {
+            return Ok(outbound.encrypted());
+        }
+        let mut parts = [IoSlice::new(&[]); WRITE_PARTS];
+        let count = outbound.lay_out(&mut parts);
+        let bytes = tls.encrypt(&parts[..count])?;
+        if bytes == 0 {
+            return Ok(0);
+        }
+        outbound.note_encrypted(bytes);
     }
 }
 
@@ -240,6 +290,7 @@ mod tests {
         let upgraded = Upgraded {
             permit: None,
             tcp,
+            tls: None,
             answer: answer.into(),
             read_already: read_already.to_vec(),
         };

@@ -62,10 +62,14 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         LOG.clone_into(&mut loaded.config.log);
     }
     let mut config = Settings::begin(loaded)?;
+    if config.tls.is_on() {
+        let reason = "dev speaks plain HTTP on this machine; serve speaks HTTPS";
+        return Err(Failure::setting("tls.certificate", &reason));
+    }
     config.cors.local = config.listen.ip().is_loopback();
     let stop = signals::stop_token()?;
     let socket = node::bind(config.listen)?;
-    let url = node::local_url(socket.local_addr()?);
+    let url = node::local_url(socket.local_addr()?, false);
     let mut mongod = None;
     if !args.settings.names_a_database(&config) {
         let Some(started) = stop.run_until_cancelled(start(args.data_dir)).await else {

@@ -59,13 +59,13 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     descriptors::raise();
-    if config.auth == Auth::None && !config.listen.ip().is_loopback() {
+    if config.needs_insecure() && config.auth == Auth::None {
         tracing::warn!(
             address = %config.listen,
             "everyone who can reach this address may read, publish and subscribe (--insecure)"
         );
     }
-    if config.auth == Auth::Required && !config.listen.ip().is_loopback() {
+    if config.needs_insecure() && config.auth == Auth::Required {
         tracing::warn!(
             address = %config.listen,
             "keys travel to this address unencrypted, unless something in front of it speaks TLS (--insecure)"
@@ -75,17 +75,19 @@ pub(crate) async fn serve(
         .await
         .map_err(|error| match error {
             NodeError::Store(error) => Failure::store(&error),
+            NodeError::Certificate(error) => Failure::setting(error.setting(), &error.reason()),
+            NodeError::Listen { .. } => Failure::Failed(format!("metrics_listen: {error}")),
             NodeError::Task(fault) => Failure::Failed(fault.to_string()),
         })
 }
 
-/// Returns the URL at which this machine reaches the node.
-pub(crate) fn local_url(mut address: SocketAddr) -> String {
+/// Returns the URL at which this machine reaches the node, over HTTPS or not.
+pub(crate) fn local_url(mut address: SocketAddr, tls: bool) -> String {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    format!("http://{address}")
+    format!("{}://{address}", if tls { "https" } else { "http" })
 }

@@ -22,14 +22,20 @@ Examples:
   TIDEGATE_SOCKET__PING_INTERVAL=20s tidegate serve
 
 docs/configuration.md has every setting, limits and intervals included. The first SIGTERM or
-Ctrl-C stops in order: every connection is told. A second one stops at once.";
+Ctrl-C stops in order: every connection is told. A second one stops at once. With [tls], SIGHUP
+reads the certificate again; without it, it stops.";
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let no_migrate = args.no_migrate.then(|| ("migrate", false.to_string()));
     let config = args.settings.load(no_migrate.as_slice())?;
-    let stop = signals::stop_token()?;
+    let tls = config.tls.is_on();
+    let stop = if tls {
+        signals::stop_token_despite_hangup()?
+    } else {
+        signals::stop_token()?
+    };
     let listener = node::listen(node::bind(config.listen)?)?;
-    let address = node::local_url(listener.local_addr()?);
+    let address = node::local_url(listener.local_addr()?, tls);
     tracing::info!(address, "listening");
     node::serve(config, listener, stop).await
 }

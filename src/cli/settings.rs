@@ -37,7 +37,7 @@ pub(crate) struct Settings {
     auth: Option<Auth>,
     #[arg(
         long,
-        help = "Allow `--auth none` on an address that others can reach [env: TIDEGATE_INSECURE]"
+        help = "Allow `--auth none`, or keys in the clear, on an address that others can reach [env: TIDEGATE_INSECURE]"
     )]
     insecure: bool,
     #[arg(long, value_name = "FILTER", help = help("What to log: error, warn, info, debug, or by module", "LOG", "info"))]

@@ -1,4 +1,5 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first asks to stop, the second ends the process at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks to stop, the second ends the process at once. SIGHUP is left alone where it
+//! means something else.
 
 use std::{fs, io};
 
@@ -14,9 +15,17 @@ const SIGTERM: i32 = 15;
 /// Returns a token that the first signal cancels. The task behind it lives as long as the process: the second signal
 /// ends the process, whatever the rest is doing then.
 pub(crate) fn stop_token() -> io::Result<CancellationToken> {
+    stop_token_by(hangup()?)
+}
+
+/// Does the same, and leaves SIGHUP alone.
+pub(crate) fn stop_token_despite_hangup() -> io::Result<CancellationToken> {
+    stop_token_by(None)
+}
+
+fn stop_token_by(mut hangup: Option<Signal>) -> io::Result<CancellationToken> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = hangup()?;
     let stop = CancellationToken::new();
     let token = stop.clone();
     tokio::spawn(async move {

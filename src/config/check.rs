@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Auth, Config, ConfigError, Origin, connection_string, host};
+use super::{Auth, Config, ConfigError, Origin, connection_string, host, proxy::network};
 
 /// The budget for all bodies (or answers) must hold the largest one this many times.
 const SHARES: usize = 8;
@@ -11,18 +11,19 @@ impl Config {
     /// Checks what types cannot say.
     pub fn check(&self) -> Result<(), ConfigError> {
         let refuse = |setting: &str, reason: &str| Err(ConfigError::refused(setting, reason));
-        if self.auth == Auth::None && !self.listen.ip().is_loopback() && !self.insecure {
+        if self.needs_insecure() && !self.insecure && self.auth == Auth::None {
             return refuse(
                 "auth",
                 "\"none\" on an address that is not loopback lets everyone in; \
                  listen on 127.0.0.1, or pass --insecure if something else guards this address",
             );
         }
-        if self.auth == Auth::Required && !self.listen.ip().is_loopback() && !self.insecure {
+        if self.needs_insecure() && !self.insecure {
             return refuse(
                 "auth",
                 "\"required\" on an address that is not loopback needs a connection that nobody else can read; \
-                 listen on 127.0.0.1 behind a proxy that speaks TLS, or pass --insecure if something else guards this address",
+                 set [tls], name the proxy that speaks TLS in proxy.trusted, listen on 127.0.0.1, or pass --insecure if something else \
+                 guards this address",
             );
         }
         if let Err(reason) = connection_string::read(&self.mongodb_uri) {
@@ -40,6 +41,24 @@ impl Config {
             return refuse("database", "is one of MongoDB's own: choose another name");
         }
         self.check_web()?;
+        for (setting, value, other, needed) in [
+            (
+                "tls.key",
+                &self.tls.key,
+                "tls.certificate",
+                &self.tls.certificate,
+            ),
+            (
+                "tls.certificate",
+                &self.tls.certificate,
+                "tls.key",
+                &self.tls.key,
+            ),
+        ] {
+            if value.is_empty() && !needed.is_empty() {
+                return refuse(setting, &format!("is needed beside {other}"));
+            }
+        }
         for (setting, value, bound, most) in self.pairs() {
             if value > most {
                 return refuse(setting, &format!("must not be more than {bound}"));
@@ -48,7 +67,7 @@ impl Config {
         Ok(())
     }
 
-    /// Checks the host names and origins.
+    /// Checks the host names, origins and proxies.
     fn check_web(&self) -> Result<(), ConfigError> {
         let origins = self.cors.origins.iter().enumerate();
         for (index, text) in origins.filter(|(_, text)| *text != "*") {
@@ -56,6 +75,9 @@ impl Config {
         }
         for (index, text) in self.hosts.iter().enumerate() {
             host(text).map_err(|reason| item("hosts", index, reason))?;
+        }
+        for (index, text) in self.proxy.trusted.iter().enumerate() {
+            network(text).map_err(|reason| item("proxy.trusted", index, reason))?;
         }
         if !self.public_url.is_empty() {
             let refuse = |reason| ConfigError::refused("public_url", reason);

@@ -68,6 +68,11 @@ impl Origin {
         matches!(self.scheme.as_str(), "http" | "https")
     }
 
+    /// Whether the scheme is https.
+    pub fn is_secure(&self) -> bool {
+        self.scheme == "https"
+    }
+
     /// Returns the host.
     pub fn host(&self) -> &Host {
         &self.host

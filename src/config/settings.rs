@@ -25,6 +25,8 @@ pub enum Kind {
     Flag,
     /// An IP address and a port.
     Address,
+    /// The same, or the empty text.
+    AddressOrNone,
     /// Any number of texts; what they stand for.
     List(&'static str),
     /// A whole number: the least and the most.
@@ -33,7 +35,7 @@ pub enum Kind {
     Span(Duration, Duration),
 }
 
-use Kind::{Address, Flag, List, Number, Span, Text, Word};
+use Kind::{Address, AddressOrNone, Flag, List, Number, Span, Text, Word};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -67,6 +69,7 @@ pub const SETTINGS: &[Setting] = &[
         List("names or IP addresses, without scheme and port"),
     ),
     row("public_url", Text("SCHEME://HOST or SCHEME://HOST:PORT")),
+    row("metrics_listen", AddressOrNone),
     row("insecure", Flag),
     row("migrate", Flag),
     row("log", Text("levels by module")),
@@ -141,6 +144,11 @@ pub const SETTINGS: &[Setting] = &[
         Span(times(10, MILLISECOND), HOUR),
     ),
     row("cors.origins", List("origins (SCHEME://HOST:PORT), or *")),
+    row("proxy.trusted", List("networks (10.0.0.0/8) or addresses")),
+    row("proxy.header", Word(&["x-forwarded-for", "forwarded"])),
+    row("tls.certificate", Text("a PEM file")),
+    row("tls.key", Text("a PEM file")),
+    row("quotas.failures_per_minute", Number(0, 1_000_000)),
 ];
 
 impl Setting {
@@ -176,7 +184,8 @@ impl Setting {
             Text(_) => text.is_some_and(is_plain),
             Word(words) => text.is_some_and(|text| words.contains(&text)),
             Flag => value.is_bool(),
-            Address => text.is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
+            Address => text.is_some_and(is_address),
+            AddressOrNone => text.is_some_and(|text| text.is_empty() || is_address(text)),
             List(_) => {
                 let plain = |item: &Value| item.as_str().is_some_and(is_plain);
                 value
@@ -212,6 +221,7 @@ impl fmt::Display for Kind {
             Word(words) => f.write_str(&words.join(" or ")),
             Flag => f.write_str("true or false"),
             Address => f.write_str("IP:PORT"),
+            AddressOrNone => f.write_str("IP:PORT or nothing"),
             Number(from, to) => write!(f, "{from} to {to}"),
             Span(from, to) => {
                 let text = humantime::format_duration;
@@ -225,6 +235,10 @@ impl fmt::Display for Kind {
 fn is_plain(text: &str) -> bool {
     let unseen = |c: char| matches!(c, '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}');
     !text.contains(|c: char| c.is_control() || unseen(c))
+}
+
+fn is_address(text: &str) -> bool {
+    text.parse::<SocketAddr>().is_ok()
 }
 
 fn flag(text: &str) -> Option<bool> {

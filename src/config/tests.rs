@@ -126,6 +126,36 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
+fn keys_do_not_travel_in_the_clear_unless_somebody_says_so() {
+    const TLS: &str = "[tls]\ncertificate = \"c\"\nkey = \"k\"";
+    const PROXY: &str = "[proxy]\ntrusted = [\"10.0.0.0/8\"]";
+    for (auth, listen, more, needs) in [
+        ("none", "127.0.0.1:1", "", false),
+        ("required", "[::1]:1", "", false),
+        ("none", "0.0.0.0:1", "", true),
+        ("none", "0.0.0.0:1", TLS, true),
+        ("none", "0.0.0.0:1", PROXY, true),
+        ("required", "0.0.0.0:1", "", true),
+        ("required", "0.0.0.0:1", TLS, false),
+        ("required", "[::]:1", PROXY, false),
+    ] {
+        let lines = format!("auth = \"{auth}\"\nlisten = \"{listen}\"");
+        let loaded = load(&format!("{lines}\n{more}"), &[]);
+        assert_eq!(loaded.is_err(), needs, "{lines} {more}");
+        let allowed = load(&format!("{lines}\ninsecure = true\n{more}"), &[]);
+        assert_eq!(allowed.unwrap().needs_insecure(), needs, "{lines} {more}");
+    }
+    for (one, other) in [("certificate", "key"), ("key", "certificate")] {
+        let refused = refusal(&format!("[tls]\n{one} = \"a\""));
+        assert!(refused.starts_with(&format!("tls.{other}: ")), "{refused}");
+    }
+    for (network, reason) in [("0.0.0.0/0", "every address"), ("x", "neither a network")] {
+        let refused = refusal(&format!("[proxy]\ntrusted = [\"{network}\"]"));
+        assert!(refused.contains(reason), "{refused}");
+    }
+}
+
+#[test]
 fn a_value_of_another_type_or_out_of_range_is_refused_with_the_range() {
     for setting in SETTINGS {
         let wrong = match setting.kind {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
 };
@@ -17,14 +18,19 @@ use crate::{
         edge::{
             AppState, answer,
             budget::Budget,
-            caller, cors,
+            caller,
+            client_address::Proxies,
+            cors,
             fallbacks::{self, unread},
             framing,
             hosts::Hosts,
             observe,
             origin::Origins,
         },
-        stream::retry::{Stopping, StreamRequest},
+        stream::{
+            retry::{Stopping, StreamRequest},
+            websocket,
+        },
     },
     telemetry::Metrics,
 };
@@ -35,6 +41,7 @@ pub(crate) struct Layers {
     metrics: Arc<Metrics>,
     hosts: Arc<Hosts>,
     origins: Arc<Origins>,
+    pub(crate) proxies: Arc<Proxies>,
     stopping: Stopping,
 }
 
@@ -45,6 +52,7 @@ impl Layers {
             metrics,
             hosts: Arc::new(Hosts::new(config)),
             origins: Arc::new(Origins::new(config)),
+            proxies: Arc::new(Proxies::new(&config.proxy)),
             stopping: Stopping {
                 drain: config.drain(),
                 leaving,
@@ -79,7 +87,7 @@ impl Layers {
         routes
             .layer(middleware::from_fn_with_state(
                 Arc::new(self.clone()),
-                check_host,
+                place,
             ))
             .layer(middleware::from_fn_with_state(
                 Arc::clone(&self.metrics),
@@ -88,20 +96,26 @@ impl Layers {
     }
 }
 
-/// Lets only requests for this node through, and judges whether a page of another origin asks. It comes before
-/// CORS, because a preflight is answered without a look at the rest.
-async fn check_host(
-    State(layers): State<Arc<Layers>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    match layers.hosts.check(&request) {
+/// Finds out from where a request comes and to whom it goes: lets only those for this node through, and judges whether a
+/// page of another origin asks. It comes before CORS, because a preflight is answered without a look at the rest.
+async fn place(State(layers): State<Arc<Layers>>, mut request: Request, next: Next) -> Response {
+    if layers.proxies.note_client(&mut request).is_err() {
+        layers.metrics.http.forwarded_unusable.inc();
+    }
+    let wants_socket = websocket::is_requested(request.headers());
+    let mut response = match layers.hosts.check(&request) {
         Ok(target) => {
             layers.origins.judge(&mut request, target.as_ref());
             next.run(request).await
         }
         Err(problem) => unread(problem),
+    };
+    if wants_socket && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // A proxy may take the upgrade for done, and what follows for the socket's.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
     }
+    response
 }
 
 /// One request and its answer: refusals at the door, the caller, the answer's share of the budget, and its common headers.
@@ -143,9 +157,9 @@ impl Exchange {
         let response = match &self.serving {
             None => next.run(request).await,
             Some(state) => {
-                let request = caller::identify(state, request).await;
+                let (request, proved) = caller::identify(state, request).await;
                 let mut response = next.run(request).await;
-                caller::complete(state, &mut response);
+                caller::complete(state, proved, &mut response);
                 response
             }
         };
@@ -163,11 +177,7 @@ mod tests {
         },
         stream::retry::is_worth_a_retry,
     };
-    use axum::{
-        body::Body,
-        http::{StatusCode, header},
-        routing::get,
-    };
+    use axum::{body::Body, routing::get};
     use tower::ServiceExt as _;
 
     async fn refused(kind: Kind, leaving: &CancellationToken) -> Response {

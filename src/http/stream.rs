@@ -8,7 +8,7 @@ pub(crate) mod echo;
 mod resume;
 pub(crate) mod retry;
 mod sse;
-mod websocket;
+pub(crate) mod websocket;
 
 use axum::{body::Body, extract::State, http::Request, response::Response};
 

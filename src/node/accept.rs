@@ -14,17 +14,19 @@ use std::{
 use axum::{Router, body::Body, extract::ConnectInfo};
 use hyper::{Request, body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{Instant, sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::{admission::Admission, malformed_head};
 use crate::{
-    carrier::{GaugedTcp, TcpPermit},
+    carrier::{GaugedTcp, TcpPermit, Tls},
     config::{self, Config},
     http::{self, ClientTasks},
     telemetry::Metrics,
@@ -48,6 +50,8 @@ pub(super) struct Acceptor {
     /// The answers to clients without a permit.
     full: Router,
     limits: config::Limits,
+    /// `None`: connections are plain.
+    tls: Option<Arc<ServerConfig>>,
     send_buffer_bytes: usize,
     pub(super) metrics: Arc<Metrics>,
     pub(super) layers: http::Layers,
@@ -60,8 +64,11 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     /// Begins with the answers of a node that is starting.
-    pub(super) fn new(config: &Config) -> Self {
-        let metrics = Arc::new(Metrics::default());
+    pub(super) fn new(
+        config: &Config,
+        metrics: Arc<Metrics>,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Self {
         let leaving = CancellationToken::new();
         let layers = http::Layers::new(config, Arc::clone(&metrics), leaving.clone());
         Self {
@@ -71,6 +78,7 @@ impl Acceptor {
             layers,
             leaving,
             limits: config.limits.clone(),
+            tls,
             send_buffer_bytes: config.socket.send_buffer_bytes,
             clients: ClientTasks::new(Arc::clone(&metrics)),
             metrics,
@@ -86,7 +94,8 @@ impl Acceptor {
     /// Accepts for ever. Dropping this closes the listener.
     pub(super) async fn accept(self: Arc<Self>, listener: TcpListener) {
         let mut shortage = Shortage::default();
-        let mut admission = Admission::new(&self.limits, Arc::clone(&self.metrics));
+        let proxies = Arc::clone(&self.layers.proxies);
+        let mut admission = Admission::new(&self.limits, proxies, Arc::clone(&self.metrics));
         loop {
             match listener.accept().await {
                 Ok((tcp, remote)) => {
@@ -118,7 +127,11 @@ impl Acceptor {
             return;
         }
         let arrived = arrived(&tcp);
-        let wire = GaugedTcp::new(tcp, Some(permit), self.limits.answer_timeout);
+        let securing = self.secure(tcp, remote, self.limits.header_timeout);
+        let Some(Some(wire)) = self.closing.run_until_cancelled(securing).await else {
+            return;
+        };
+        let wire = GaugedTcp::new(wire, Some(permit), self.limits.answer_timeout);
         let gauge = wire.gauge();
         let acceptor = Arc::clone(&self);
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
@@ -151,7 +164,10 @@ impl Acceptor {
     async fn turn_away(self: Arc<Self>, tcp: TcpStream, remote: SocketAddr) {
         let patience = self.limits.header_timeout.min(REFUSAL_TIMEOUT);
         let arrived = arrived(&tcp);
-        let wire = GaugedTcp::new(tcp, None, patience);
+        let Some(wire) = self.secure(tcp, remote, patience).await else {
+            return;
+        };
+        let wire = GaugedTcp::new(wire, None, patience);
         let acceptor = Arc::clone(&self);
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(arrived);
@@ -175,6 +191,30 @@ impl Acceptor {
             }
             Err(_) => self.metrics.http.connection_failed("turned_away"),
         }
+    }
+
+    /// Completes the handshake of TLS, if this node speaks it. Boxed: it is large, and over before the first request.
+    async fn secure(
+        &self,
+        tcp: TcpStream,
+        remote: SocketAddr,
+        patience: Duration,
+    ) -> Option<(TcpStream, Option<Tls>)> {
+        let Some(settings) = &self.tls else {
+            return Some((tcp, None));
+        };
+        let acceptor = TlsAcceptor::from(Arc::clone(settings));
+        let (error, cause) = match timeout(patience, Box::pin(acceptor.accept(tcp))).await {
+            Ok(Ok(stream)) => {
+                let (tcp, session) = stream.into_inner();
+                return Some((tcp, Some(Tls::new(session))));
+            }
+            Ok(Err(error)) => (error, "tls"),
+            Err(_) => (io::ErrorKind::TimedOut.into(), "header_timeout"),
+        };
+        tracing::debug!(%error, cause, %remote, "a TLS handshake failed");
+        self.metrics.http.connection_failed(cause);
+        None
     }
 
     fn http(&self, head_patience: Duration) -> http1::Builder {

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,6 +17,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use crate::{
     carrier::{AddressPermits, TcpPermit},
     config::Limits,
+    http::{Proxies, counted_address},
     telemetry::Metrics,
 };
 
@@ -43,6 +44,14 @@ impl Full {
         match self {
             Self::Node => "node",
             Self::Address => "address",
+        }
+    }
+
+    /// Returns the setting that says how many there may be.
+    const fn limit(self) -> &'static str {
+        match self {
+            Self::Node => "tcp_connections",
+            Self::Address => "tcp_connections_per_address",
         }
     }
 }
@@ -84,6 +93,8 @@ impl PermitCounts {
 pub(super) struct Admission {
     permits: PermitCounts,
     addresses: HashMap<IpAddr, Arc<AddressPermits>>,
+    /// Peers with the clients of many addresses behind them.
+    proxies: Arc<Proxies>,
     /// Tasks that answer connections without a permit, the oldest first.
     refusals: VecDeque<AbortHandle>,
     turned_away: u64,
@@ -93,7 +104,7 @@ pub(super) struct Admission {
 
 impl Admission {
     /// Begins with all permits free.
-    pub(super) fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(limits: &Limits, proxies: Arc<Proxies>, metrics: Arc<Metrics>) -> Self {
         let descriptors = descriptors();
         let permits = PermitCounts::new(limits, descriptors);
         let PermitCounts {
@@ -115,6 +126,7 @@ impl Admission {
         Self {
             permits,
             addresses: HashMap::new(),
+            proxies,
             refusals: VecDeque::new(),
             turned_away: 0,
             last_logged: None,
@@ -122,16 +134,16 @@ impl Admission {
         }
     }
 
-    /// Takes a permit for a connection from this address.
+    /// Takes a permit for a connection from this address. The share of one address is not asked of a trusted proxy.
     pub(super) fn admit(&mut self, address: IpAddr) -> Result<TcpPermit, Full> {
         self.forget();
         if self.taken() >= self.permits.all {
             return Err(Full::Node);
         }
         let metrics = &self.metrics;
-        let own = self.addresses.entry(network(address));
+        let own = self.addresses.entry(counted_address(address));
         let own = own.or_insert_with(|| AddressPermits::new(Arc::clone(metrics)));
-        if own.taken() >= self.permits.per_address {
+        if own.taken() >= self.permits.per_address && !self.proxies.trust(address) {
             return Err(Full::Address);
         }
         Ok(own.take())
@@ -153,6 +165,7 @@ impl Admission {
         }
         self.refusals.push_back(serving.abort_handle());
         self.metrics.http.tcp_connection_refused(full.name());
+        self.metrics.access.limited(full.limit());
         self.turned_away += 1;
         if self
             .last_logged
@@ -184,20 +197,10 @@ fn descriptors() -> usize {
     })
 }
 
-/// Returns the address that counts for the limit. For IPv6 it is the network: a single host has all its addresses.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
 
     fn limits(all: usize, per_address: usize) -> Limits {
         Limits {
@@ -205,6 +208,13 @@ mod tests {
             tcp_connections_per_address: per_address,
             ..Limits::default()
         }
+    }
+
+    fn proxies() -> Arc<Proxies> {
+        Arc::new(Proxies::new(&config::Proxy {
+            trusted: vec!["10.9.0.0/16".to_owned()],
+            ..config::Proxy::default()
+        }))
     }
 
     #[test]
@@ -237,7 +247,7 @@ mod tests {
     #[test]
     fn a_permit_is_free_again_when_it_is_dropped() {
         let metrics = Arc::new(Metrics::default());
-        let mut admission = Admission::new(&limits(3, 2), Arc::clone(&metrics));
+        let mut admission = Admission::new(&limits(3, 2), proxies(), Arc::clone(&metrics));
         let [one, other, third]: [IpAddr; 3] =
             ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|address| address.parse().unwrap());
         let first = admission.admit(one).unwrap();
@@ -253,8 +263,16 @@ mod tests {
     }
 
     #[test]
+    fn a_trusted_proxy_may_take_all_permits() {
+        let mut admission = Admission::new(&limits(3, 1), proxies(), Arc::default());
+        let proxy: IpAddr = "::ffff:10.9.8.7".parse().unwrap();
+        let _taken = [0, 1, 2].map(|_| admission.admit(proxy).unwrap());
+        assert_eq!(admission.admit(proxy).unwrap_err(), Full::Node);
+    }
+
+    #[test]
     fn addresses_without_a_permit_are_forgotten() {
-        let mut admission = Admission::new(&limits(10, 0), Arc::default());
+        let mut admission = Admission::new(&limits(10, 0), proxies(), Arc::default());
         let _kept = admission.admit([10, 0, 0, 1].into()).unwrap();
         for n in 0..10_000_u32 {
             drop(admission.admit(IpAddr::V4(n.into())).unwrap());
@@ -263,21 +281,9 @@ mod tests {
         assert!(admission.addresses.contains_key(&[10, 0, 0, 1].into()));
     }
 
-    #[test]
-    fn one_host_is_one_address() {
-        for (address, counts_as) in [
-            ("10.1.2.3", "10.1.2.3"),
-            ("::ffff:10.1.2.3", "10.1.2.3"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-        ] {
-            let counted = network(address.parse().unwrap());
-            assert_eq!(counted, counts_as.parse::<IpAddr>().unwrap());
-        }
-    }
-
     #[tokio::test]
     async fn of_connections_without_a_permit_the_newest_get_an_answer() {
-        let mut admission = Admission::new(&limits(1, 1), Arc::default());
+        let mut admission = Admission::new(&limits(1, 1), proxies(), Arc::default());
         let refusals = admission.permits.refusals;
         let spawn = || tokio::spawn(std::future::pending::<()>());
         let waiting: Vec<_> = (0..=refusals).map(|_| spawn()).collect();

@@ -11,7 +11,7 @@ use super::accept::Acceptor;
 use crate::{config::Config, http};
 
 async fn serve(listener: TcpListener) {
-    let acceptor = Arc::new(Acceptor::new(&Config::default()));
+    let acceptor = Arc::new(Acceptor::new(&Config::default(), Arc::default(), None));
     acceptor.started(http::echo::routes());
     acceptor.accept(listener).await;
 }

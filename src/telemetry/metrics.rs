@@ -4,6 +4,7 @@
 
 mod access;
 mod bytes;
+mod certificate;
 mod delivery;
 mod feed;
 mod figures;
@@ -172,6 +173,8 @@ mod tests {
         metrics.access.judged("key", "ok");
         metrics.access.stored("key", 1);
         metrics.access.policies("active", 1);
+        metrics.access.limited("tcp_connections");
+        metrics.access.certificate_ends(1);
         let shown = metrics.encode();
         let types = shown
             .lines()

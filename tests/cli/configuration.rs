@@ -47,6 +47,11 @@ fn documented() -> BTreeMap<String, Row> {
     rows
 }
 
+/// The structs of the sections, as their debug output begins.
+const SECTIONS: [&str; 8] = [
+    "Limits {", "Socket {", "Feed {", "Node {", "Cors {", "Proxy {", "Tls {", "Quotas {",
+];
+
 /// Lists the fields of the structs by their debug output. Nothing else lists them.
 fn fields() -> Vec<String> {
     let mut fields = Vec::new();
@@ -57,7 +62,7 @@ fn fields() -> Vec<String> {
             continue;
         };
         match depth {
-            4 if ["Limits {", "Socket {", "Feed {", "Node {", "Cors {"].contains(&value) => {
+            4 if SECTIONS.contains(&value) => {
                 section = format!("{name}.");
             }
             4 => fields.push(name.to_owned()),

@@ -41,7 +41,7 @@ async fn store_policy(service: &Service, name: &str, mut policy: Document) {
 }
 
 /// Makes a key over REST. Returns its id and its text.
-async fn make(service: &Service, by: &str, body: Value) -> (String, String) {
+pub(crate) async fn make(service: &Service, by: &str, body: Value) -> (String, String) {
     let (status, made) = send(service, by, "POST", "/keys", Some(body)).await;
     assert_eq!(status, 201, "{made}");
     let text = |name: &str| made[name].as_str().unwrap().to_owned();
@@ -49,7 +49,7 @@ async fn make(service: &Service, by: &str, body: Value) -> (String, String) {
 }
 
 /// Sends a request with a key. Returns the status and the JSON of the answer.
-async fn send(
+pub(crate) async fn send(
     service: &Service,
     key: &str,
     method: &str,
@@ -71,7 +71,7 @@ async fn send(
 }
 
 /// Creates a subscription to everything. Returns its id.
-async fn subscribe(service: &Service, key: &str) -> String {
+pub(crate) async fn subscribe(service: &Service, key: &str) -> String {
     let body = json!({"filter": {}});
     let (status, made) = send(service, key, "POST", "/subscriptions", Some(body)).await;
     assert_eq!(status, 201, "{made}");

@@ -17,6 +17,7 @@ mod cursors;
 mod dear;
 mod drain;
 mod durable;
+mod edge;
 mod expiry;
 mod feed;
 mod framing;

@@ -124,6 +124,8 @@ async fn one_address_has_a_share_of_the_places() {
         })
         .await;
     assert!(service.count(refused).await >= 15);
+    let limited = "tidegate_limited_total{what=\"tcp_connections_per_address\"}";
+    assert!(service.count(limited).await >= 15);
     let open = service.count("tidegate_tcp_connections").await;
     assert!((1..=5).contains(&open), "{open}");
     service.stop().await;

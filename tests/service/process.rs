@@ -103,7 +103,7 @@ impl Process {
 
 async fn address_in(log: &mut Lines<BufReader<ChildStderr>>) -> SocketAddr {
     while let Some(line) = log.next_line().await.unwrap() {
-        if let Some((_, rest)) = line.split_once("http://") {
+        if let Some((_, rest)) = line.split_once("http://").or(line.split_once("https://")) {
             let end = rest.find(|c: char| !c.is_ascii_digit() && !".:".contains(c));
             return rest[..end.unwrap_or(rest.len())].parse().unwrap();
         }

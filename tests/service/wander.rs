@@ -165,10 +165,10 @@ async fn check(sse: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_sockets_it_gets_exactly_what_matched_in_order() {
-    check(false).await;
+    Box::pin(check(false)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_server_sent_events_it_gets_exactly_what_matched_in_order() {
-    check(true).await;
+    Box::pin(check(true)).await;
 }

@@ -70,7 +70,7 @@ impl Service {
         service.task = Some(task);
         if asks {
             let key = credentials::make(address, &service.config);
-            service.http = http_client(Some(&key));
+            service.http = http_client(&service.config, Some(&key));
         }
         service
     }
@@ -81,8 +81,8 @@ impl Service {
         let service = Self {
             address,
             database: client.database(&config.database),
+            http: http_client(&config, None),
             config,
-            http: http_client(None),
             stop: CancellationToken::new(),
             task: None,
         };
@@ -94,7 +94,13 @@ impl Service {
 
     /// Makes the URL of a path below `/api/v1`.
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}/api/v1{path}", self.address)
+        format!("{}/api/v1{path}", self.base())
+    }
+
+    /// Returns the URL without a path.
+    fn base(&self) -> String {
+        let tls = self.config.tls.is_on();
+        format!("{}://{}", if tls { "https" } else { "http" }, self.address)
     }
 
     /// Sends a GET. Returns the status of the answer; 0 while nothing answers.
@@ -185,7 +191,7 @@ impl Service {
 
     /// Reads all metrics as text.
     pub(crate) async fn metrics(&self) -> String {
-        let url = format!("http://{}/metrics", self.address);
+        let url = format!("{}/metrics", self.base());
         self.http
             .get(url)
             .send()
@@ -263,8 +269,9 @@ impl Drop for Service {
     }
 }
 
-/// Makes a client that keeps no connection open between requests, so that a stopping node need not wait for it.
-fn http_client(key: Option<&str>) -> reqwest::Client {
+/// Makes a client that keeps no connection open between requests, so that a stopping node need not wait for it. It presents
+/// a key, if there is one. Of a node that speaks HTTPS it knows the certificate as a root, and no other.
+fn http_client(config: &Config, key: Option<&str>) -> reqwest::Client {
     // The client needs a TLS provider although it does not use TLS.
     drop(rustls::crypto::ring::default_provider().install_default());
     let mut headers = HeaderMap::new();
@@ -272,9 +279,13 @@ fn http_client(key: Option<&str>) -> reqwest::Client {
         let value = HeaderValue::from_str(&format!("Bearer {key}")).unwrap();
         headers.insert(AUTHORIZATION, value);
     }
-    reqwest::Client::builder()
+    let mut client = reqwest::Client::builder()
         .default_headers(headers)
-        .timeout(DEADLINE)
-        .build()
-        .unwrap()
+        .timeout(DEADLINE);
+    if config.tls.is_on() {
+        let root = std::fs::read(&config.tls.certificate).unwrap();
+        let root = reqwest::Certificate::from_pem(&root).unwrap();
+        client = client.tls_certs_only([root]);
+    }
+    client.build().unwrap()
 }

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
@@ -25,8 +26,8 @@ use tungstenite::{
 use super::{DEADLINE, credentials};
 
 /// An open socket.
-pub(crate) struct Socket {
-    pub(crate) stream: WebSocketStream<TcpStream>,
+pub(crate) struct Socket<S = TcpStream> {
+    pub(crate) stream: WebSocketStream<S>,
     /// The subprotocol that the server chose.
     pub(crate) subprotocol: Option<String>,
 }
@@ -56,9 +57,12 @@ impl Socket {
         let tcp = tcp.connect(address).await?;
         Self::over(tcp, address, path, None).await
     }
+}
 
-    async fn over(
-        tcp: TcpStream,
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    /// Connects over a stream of bytes that is open already, and may be encrypted.
+    pub(crate) async fn over(
+        tcp: S,
         address: SocketAddr,
         path: &str,
         subprotocol: Option<&str>,

@@ -16,10 +16,10 @@ use tokio::{net::TcpStream, task::yield_now};
 use tungstenite::{
     Message, Utf8Bytes,
     error::{CapacityError, Error},
-    protocol::{CloseFrame, frame::coding::CloseCode},
+    protocol::{CloseFrame, WebSocketContext, frame::coding::CloseCode},
 };
 
-use super::{CONTROL_BYTES, WebSocket};
+use super::{CONTROL_BYTES, Tls, WebSocket};
 use crate::protocol::Ending;
 
 /// Bytes read before other tasks get a turn.
@@ -67,13 +67,28 @@ impl Broken {
 
 /// The socket as the codec sees it.
 struct Side<'a> {
-    tcp: &'a TcpStream,
+    wire: Wire<'a>,
+    tls: Option<&'a mut Tls>,
     control: &'a mut Vec<u8>,
+}
+
+/// The reading side of the TCP connection.
+struct Wire<'a> {
+    tcp: &'a TcpStream,
     turn: &'a mut usize,
     ask_kernel: &'a mut bool,
 }
 
 impl Read for Side<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            None => self.wire.read(buf),
+            Some(tls) => tls.read(&mut self.wire, buf),
+        }
+    }
+}
+
+impl Read for Wire<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if *self.turn == 0 {
             return Err(ErrorKind::WouldBlock.into());
@@ -103,16 +118,25 @@ impl Write for Side<'_> {
 }
 
 impl WebSocket {
+    /// Returns the codec, and the socket as it sees it.
+    fn sides(&mut self) -> (&mut WebSocketContext, Side<'_>) {
+        let side = Side {
+            wire: Wire {
+                tcp: &self.tcp,
+                turn: &mut self.turn,
+                ask_kernel: &mut self.ask_kernel,
+            },
+            tls: self.tls.as_mut(),
+            control: &mut self.control,
+        };
+        (&mut self.codec, side)
+    }
+
     /// Makes the codec send what it still has to send, and nothing after that.
     pub(super) fn silence(&mut self) {
-        let mut side = Side {
-            tcp: &self.tcp,
-            control: &mut self.control,
-            turn: &mut self.turn,
-            ask_kernel: &mut self.ask_kernel,
-        };
+        let (codec, mut side) = self.sides();
         // It returns an error if the handshake is over already.
-        if let Err(error) = self.codec.close(&mut side, None) {
+        if let Err(error) = codec.close(&mut side, None) {
             tracing::trace!(%error, "the codec is closed");
         }
     }
@@ -135,13 +159,8 @@ impl WebSocket {
                 // The client asks faster than it listens. Reading goes on after a write.
                 return Poll::Pending;
             }
-            let mut side = Side {
-                tcp: &self.tcp,
-                control: &mut self.control,
-                turn: &mut self.turn,
-                ask_kernel: &mut self.ask_kernel,
-            };
-            let incoming = match self.codec.read(&mut side) {
+            let (codec, mut side) = self.sides();
+            let incoming = match codec.read(&mut side) {
                 Ok(Message::Text(text)) => Incoming::Text(text),
                 Ok(Message::Binary(payload)) => Incoming::Binary(payload),
                 Ok(Message::Pong(_)) => Incoming::Pong,

@@ -117,6 +117,12 @@ pub(crate) fn add_common_headers(response: &mut Response) {
         .or_insert(HeaderValue::from_static(caching));
 }
 
+/// Returns the answer with the headers that every answer carries.
+pub(crate) async fn with_common_headers(mut response: Response) -> Response {
+    add_common_headers(&mut response);
+    response
+}
+
 /// Adds a header with a computed value.
 pub(crate) fn add_header(
     response: &mut Response,

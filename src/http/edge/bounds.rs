@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{budget::Budget, offload::ConcurrencyLimit, unknown_keys::UnknownKeys};
-use crate::{config::Limits, telemetry::Metrics};
+use super::{
+    budget::Budget, failures::Failures, offload::ConcurrencyLimit, unknown_keys::UnknownKeys,
+};
+use crate::{
+    config::{Limits, Quotas},
+    telemetry::Metrics,
+};
 
 /// Pages that are read at once where no search is needed.
 const CONCURRENT_PAGES: usize = 4;
@@ -25,11 +30,13 @@ pub(crate) struct Bounds {
     pub(crate) paging: ConcurrencyLimit,
     /// Questions after keys that this node does not know.
     pub(crate) unknown_keys: Arc<UnknownKeys>,
+    /// Credentials that do not stand, by address.
+    pub(crate) failures: Arc<Failures>,
 }
 
 impl Bounds {
     /// Returns the configured bounds. `metrics` counts the bytes that are held and refused.
-    pub(crate) fn new(limits: &Limits, metrics: &Arc<Metrics>) -> Self {
+    pub(crate) fn new(limits: &Limits, quotas: &Quotas, metrics: &Arc<Metrics>) -> Self {
         Self {
             bodies: Budget::new(limits.reading_bytes, "bodies", metrics),
             answers: Budget::new(limits.answering_bytes, "answers", metrics),
@@ -38,6 +45,7 @@ impl Bounds {
             searching: ConcurrencyLimit::new(limits.searches, "searches of events"),
             paging: ConcurrencyLimit::new(CONCURRENT_PAGES, "pages"),
             unknown_keys: Arc::default(),
+            failures: Arc::new(Failures::new(quotas.failures_per_minute)),
         }
     }
 }

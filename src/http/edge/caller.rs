@@ -1,9 +1,9 @@
 //! The caller of a request: what it presents, and who that proves it to be.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
-    extract::{ConnectInfo, FromRequestParts, Request},
+    extract::{FromRequestParts, Request},
     http::{HeaderMap, HeaderValue, header, request::Parts},
     response::Response,
 };
@@ -11,6 +11,7 @@ use axum::{
 use bson::{RawDocument, Timestamp};
 
 use super::{
+    client_address::ClientAddress,
     needs::unsatisfied,
     paths::is_probe,
     problem::{Kind, Problem},
@@ -58,8 +59,9 @@ impl<S: Sync> FromRequestParts<S> for By {
     }
 }
 
-/// Identifies the caller of a request, for whatever call it is. Nothing behind this sees the credential.
-pub(crate) async fn identify(state: &AppState, request: Request) -> Request {
+/// Identifies the caller of a request, for whatever call it is. Nothing behind this sees the credential. Also returns whether
+/// it proved itself.
+pub(crate) async fn identify(state: &AppState, request: Request) -> (Request, bool) {
     let (mut head, body) = request.into_parts();
     let identity = match &state.proof {
         Proof::None(anybody) => Identity::Proved(Arc::clone(anybody)),
@@ -73,32 +75,55 @@ pub(crate) async fn identify(state: &AppState, request: Request) -> Request {
         }
     };
     hide(&mut head.headers);
+    let proved = matches!(identity, Identity::Proved(_));
     head.extensions.insert(identity);
     head.extensions
         .insert(state.router().credentials().policies());
-    Request::from_parts(head, body)
+    (Request::from_parts(head, body), proved)
 }
 
 /// Says that an answer depends on who asks, and counts those that a policy refused.
-pub(crate) fn complete(state: &AppState, response: &mut Response) {
+pub(crate) fn complete(state: &AppState, proved: bool, response: &mut Response) {
     let problem = response.extensions().get::<Problem>();
     if problem.is_some_and(|problem| problem.kind() == Kind::PolicyUnsatisfied) {
         state.metrics().access.unsatisfied.inc();
     }
     if matches!(state.proof, Proof::Required) {
+        let headers = response.headers_mut();
         let varies = HeaderValue::from_static("Authorization, Origin");
-        response.headers_mut().append(header::VARY, varies);
+        headers.append(header::VARY, varies);
+        if proved {
+            // Nobody may keep it, not even to ask whether it has changed: the next caller may be another one.
+            let no_store = HeaderValue::from_static("no-store");
+            headers.entry(header::CACHE_CONTROL).or_insert(no_store);
+        }
     }
 }
 
-/// Judges the credential of a request. Returns the outcome, as metrics name it, beside the identity.
+/// Judges the credential of a request, unless too many from its address did not stand. Returns the outcome, as metrics
+/// name it, beside the identity.
 async fn judge(state: &AppState, head: &Parts) -> (&'static str, Identity) {
     let text = match presented(&head.headers) {
         Ok(None) => return ("missing", Identity::Unproved),
-        Ok(Some(text)) => text,
-        Err(problem) => return ("malformed", Identity::Refused(problem)),
+        presented => presented,
     };
-    let Some(key) = KeyText::parse(&text) else {
+    let client = ClientAddress::of(&head.extensions);
+    if let Some(left) = state.bounds.failures.blocked(client) {
+        state.metrics().access.limited("failures_per_minute");
+        return ("limited", Identity::Refused(too_many_failures(left)));
+    }
+    let (outcome, identity) = match text {
+        Ok(text) => judge_text(state, head, &text.unwrap_or_default()).await,
+        Err(problem) => ("malformed", Identity::Refused(problem)),
+    };
+    if matches!(outcome, "malformed" | "unknown" | "expired" | "revoked") {
+        state.bounds.failures.note(client);
+    }
+    (outcome, identity)
+}
+
+async fn judge_text(state: &AppState, head: &Parts, text: &str) -> (&'static str, Identity) {
+    let Some(key) = KeyText::parse(text) else {
         return ("malformed", Identity::Refused(not_valid()));
     };
     if !state.router().progress().loaded {
@@ -135,10 +160,8 @@ const fn outcome(refusal: Refusal) -> &'static str {
 /// Refuses a credential that is used from an address, or by a page, that it is not for.
 fn check_place(limits: &KeyLimits, head: &Parts) -> Result<(), Problem> {
     if let Some(networks) = &limits.networks {
-        let from = head.extensions.get::<ConnectInfo<SocketAddr>>();
-        let address = from.map(|ConnectInfo(address)| address.ip().to_canonical());
-        let inside = |ip| networks.iter().any(|network| network.contains(&ip));
-        if !address.is_some_and(inside) {
+        let client = ClientAddress::of(&head.extensions);
+        if !client.is_some_and(|client| client.is_in(networks)) {
             let detail = "the credential may not be used from this address";
             return Err(Problem::new(Kind::Forbidden, detail));
         }
@@ -240,6 +263,12 @@ pub(crate) fn is_current(state: &AppState) -> Result<(), Problem> {
         (Proof::Required, Err(reason)) => Err(Problem::new(Kind::NotReady, reason)),
         _ => Ok(()),
     }
+}
+
+/// Returns the refusal of a credential that is not looked at, because too many from its address did not stand.
+fn too_many_failures(left: Duration) -> Problem {
+    let detail = "too many credentials from this address do not stand (quotas.failures_per_minute)";
+    Problem::new(Kind::TooManyRequests, detail).retry_after(left)
 }
 
 /// Returns the problem of a credential that does not stand.

@@ -46,6 +46,8 @@ pub(crate) struct Origins {
     local: bool,
     /// The origin of this service as seen through a proxy.
     public: Option<Origin>,
+    /// True if this node speaks HTTPS, so that no page that came without TLS is its own.
+    tls: bool,
     logged: Mutex<HashSet<String>>,
 }
 
@@ -59,6 +61,7 @@ impl Origins {
             listed: listed.collect(),
             local: config.cors.local,
             public: config.public_origin(),
+            tls: config.tls.is_on(),
             logged: Mutex::default(),
         }
     }
@@ -110,7 +113,8 @@ impl Origins {
         let Some(origin) = parse(origin) else {
             return Page::Foreign;
         };
-        let is_own = target.is_some_and(|target| origin.is_at(&target.host, target.port));
+        let is_here = target.is_some_and(|target| origin.is_at(&target.host, target.port));
+        let is_own = is_here && (!self.tls || origin.is_secure());
         if is_own || self.public.as_ref() == Some(&origin) {
             Page::Own
         } else if self.allows(&origin) {
@@ -223,6 +227,19 @@ mod tests {
         }
         assert!(origins.lists(&HeaderValue::from_static("https://there.example")));
         assert!(!origins.lists(&HeaderValue::from_static("https://feed.example")));
+    }
+
+    #[test]
+    fn a_page_that_came_without_tls_is_not_one_of_a_node_that_speaks_it() {
+        let mut config = Config::default();
+        "a.pem".clone_into(&mut config.tls.certificate);
+        let origins = Origins::new(&config);
+        for (origin, expected) in [
+            ("https://here:1", Page::Own),
+            ("http://here:1", Page::Foreign),
+        ] {
+            assert_eq!(page(&[("origin", origin)], &origins), expected, "{origin}");
+        }
     }
 
     #[test]

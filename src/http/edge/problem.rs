@@ -2,7 +2,7 @@
 
 mod kind;
 
-use std::fmt::Display;
+use std::{fmt::Display, time::Duration};
 
 use axum::{
     body::Body,
@@ -158,6 +158,14 @@ impl Problem {
     pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
         self.0.extensions.insert(name.to_owned(), value);
         self
+    }
+
+    /// Says when another try may succeed.
+    #[must_use]
+    pub(crate) fn retry_after(self, left: Duration) -> Self {
+        let seconds = left.as_millis().div_ceil(1_000).max(1);
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+        self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     /// Adds a header to the answer.

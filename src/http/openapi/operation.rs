@@ -85,10 +85,17 @@ impl Operation {
         }
         match need {
             Need::Nothing => self,
-            Need::Anybody | Need::Proof => self.refuses(&[Kind::Unauthenticated]),
-            Need::AnyOf(_) => self.refuses(&[Kind::Unauthenticated, Kind::Forbidden]),
+            Need::Anybody | Need::Proof => {
+                self.refuses(&[Kind::Unauthenticated, Kind::TooManyRequests])
+            }
+            Need::AnyOf(_) => self.refuses(&[
+                Kind::Unauthenticated,
+                Kind::TooManyRequests,
+                Kind::Forbidden,
+            ]),
             Need::UnderPolicy(_) => self.refuses(&[
                 Kind::Unauthenticated,
+                Kind::TooManyRequests,
                 Kind::Forbidden,
                 Kind::PolicyUnsatisfied,
             ]),
@@ -282,7 +289,7 @@ fn refusal(kind: Kind) -> Value {
 
 fn headers_of(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::IdempotencyKeyInUse => &["Retry-After"],
+        Kind::IdempotencyKeyInUse | Kind::TooManyRequests => &["Retry-After"],
         Kind::MethodNotAllowed => &["Allow"],
         Kind::Unauthenticated | Kind::Forbidden => &["WWW-Authenticate"],
         _ if kind.status() == StatusCode::SERVICE_UNAVAILABLE => &["Retry-After"],

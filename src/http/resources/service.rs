@@ -16,7 +16,7 @@ use crate::{
         problem::{Kind, Problem},
         query::Query,
     },
-    telemetry::OPENMETRICS_CONTENT_TYPE,
+    telemetry::{Health, Metrics, OPENMETRICS_CONTENT_TYPE},
 };
 
 /// `GET /api/v1`: the name, the version and the links to the rest.
@@ -51,16 +51,22 @@ pub(crate) async fn health(
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
-    let status = match state.health.ready() {
+    let caller = extensions.get::<By>();
+    let whole = caller.is_some_and(|By(caller)| caller.may(Scope::Metrics));
+    Ok(show_health(&state.health, whole))
+}
+
+/// Shows the health of this node: as a whole, or nothing but whether it is healthy.
+pub(crate) fn show_health(health: &Health, whole: bool) -> Response {
+    let status = match health.ready() {
         Ok(()) => StatusCode::OK,
         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let mut document = state.health.to_json();
-    let caller = extensions.get::<By>();
-    if !caller.is_some_and(|By(caller)| caller.may(Scope::Metrics)) {
+    let mut document = health.to_json();
+    if !whole {
         document = json!({"status": document["status"]});
     }
-    Ok(uncached(answer::json(status, document.to_string())))
+    uncached(answer::json(status, document.to_string()))
 }
 
 /// `GET /live`: the process answers.
@@ -103,7 +109,12 @@ pub(crate) async fn full() -> Problem {
 
 /// `GET /metrics`
 pub(crate) async fn metrics(State(state): State<AppState>) -> Response {
-    let mut response = answer::json(StatusCode::OK, state.metrics().encode());
+    show_metrics(state.metrics())
+}
+
+/// Shows all metrics of this node.
+pub(crate) fn show_metrics(metrics: &Metrics) -> Response {
+    let mut response = answer::json(StatusCode::OK, metrics.encode());
     let kind = HeaderValue::from_static(OPENMETRICS_CONTENT_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response

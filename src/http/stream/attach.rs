@@ -1,8 +1,8 @@
 //! Attaching a client: reading its request, and starting the connection's task, which the registry accepts or refuses.
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{future::Future, sync::Arc};
 
-use axum::{body::Body, extract::ConnectInfo, http::Request};
+use axum::{body::Body, http::Request};
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
@@ -13,6 +13,7 @@ use crate::{
     extjson::read_time,
     http::edge::{
         AppState, caller,
+        client_address::ClientAddress,
         problem::{Kind, Problem},
         query::{self, Query},
         read_your_writes::ensure_visible,
@@ -160,7 +161,6 @@ fn close_on_gap(query: &Query) -> Result<bool, Problem> {
 }
 
 fn remote(request: &Request<Body>) -> String {
-    let info = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    info.map(|ConnectInfo(address)| address.to_string())
-        .unwrap_or_default()
+    let client = ClientAddress::of(request.extensions());
+    client.map(|client| client.to_string()).unwrap_or_default()
 }

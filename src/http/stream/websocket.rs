@@ -152,9 +152,10 @@ pub(crate) fn upgrade(
             .ok()?
             .downcast::<TokioIo<GaugedTcp>>()
             .ok()?;
-        let (tcp, permit, answer) = parts.io.into_inner().into_parts();
+        let (tcp, tls, permit, answer) = parts.io.into_inner().into_parts();
         Some(Carrier::Socket(Upgraded {
             tcp,
+            tls,
             permit,
             answer,
             read_already: parts.read_buf.to_vec(),

@@ -1,13 +1,16 @@
 //! Metrics of callers and their credentials.
 
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
-use super::labels::{Kind, KindAndOutcome, Status};
+use super::{
+    certificate::{CertificateCollector, CertificateEnd},
+    labels::{Kind, KindAndOutcome, Status, What},
+};
 
 /// Metrics of callers and their credentials.
 #[derive(Debug)]
@@ -17,6 +20,10 @@ pub(crate) struct AccessMetrics {
     policies: Family<Status, Gauge<i64, AtomicI64>>,
     /// Requests whose policy could not be applied to their callers.
     pub(crate) unsatisfied: Counter,
+    limited: Family<What, Counter>,
+    certificate_end: CertificateEnd,
+    /// 1 if this node runs as only the setting `insecure` allows.
+    pub(crate) insecure: Gauge<i64, AtomicI64>,
     /// Revocations that are applied.
     pub(crate) revocations: Gauge<i64, AtomicI64>,
 }
@@ -28,6 +35,9 @@ impl AccessMetrics {
             credentials: Family::default(),
             policies: Family::default(),
             unsatisfied: Counter::default(),
+            limited: Family::default(),
+            certificate_end: CertificateEnd::default(),
+            insecure: Gauge::default(),
             revocations: Gauge::default(),
         };
         registry.register(
@@ -55,7 +65,29 @@ impl AccessMetrics {
             "Revocations that are applied",
             metrics.revocations.clone(),
         );
+        registry.register(
+            "limited",
+            "Requests and TCP connections refused by a limit on all, one address or one tenant, by limit",
+            metrics.limited.clone(),
+        );
+        registry.register(
+            "insecure",
+            "1 if this node runs as only the setting insecure allows",
+            metrics.insecure.clone(),
+        );
+        let end = CertificateEnd::clone(&metrics.certificate_end);
+        registry.register_collector(Box::new(CertificateCollector(end)));
         metrics
+    }
+
+    /// Sets the end of the certificate in use, in seconds since 1970.
+    pub(crate) fn certificate_ends(&self, seconds: i64) {
+        self.certificate_end.store(seconds, Ordering::Relaxed);
+    }
+
+    /// Counts something that a limit refused.
+    pub(crate) fn limited(&self, what: &'static str) {
+        self.limited.get_or_create(&What { what }).inc();
     }
 
     /// Counts a request that was judged by its credential.

@@ -21,6 +21,8 @@ pub(crate) struct HttpMetrics {
     /// TCP connections that hold a permit.
     pub(crate) tcp_connections: Gauge<i64, AtomicI64>,
     tcp_connections_refused: Family<Reason, Counter>,
+    /// Requests of trusted proxies whose header names no address.
+    pub(crate) forwarded_unusable: Counter,
     held: Family<Of, Level>,
     held_refused: Family<OfAndReason, Counter>,
 }
@@ -33,6 +35,7 @@ impl HttpMetrics {
             client_task_panics: Family::default(),
             tcp_connections: Gauge::default(),
             tcp_connections_refused: Family::default(),
+            forwarded_unusable: Counter::default(),
             held: Family::default(),
             held_refused: Family::default(),
         };
@@ -57,6 +60,11 @@ impl HttpMetrics {
             "tcp_connections_refused",
             "TCP connections refused, by the limit that was reached",
             refused,
+        );
+        registry.register(
+            "forwarded_unusable",
+            "Requests of trusted proxies whose header names no address",
+            metrics.forwarded_unusable.clone(),
         );
         let held = metrics.held.clone();
         registry.register_with_unit(

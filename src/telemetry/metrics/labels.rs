@@ -17,6 +17,7 @@ label!(Task { task });
 label!(Operation { operation });
 label!(Collection { collection });
 label!(Of { of });
+label!(What { what });
 label!(OfAndReason { of, reason });
 label!(Kind { kind });
 label!(Status { status });

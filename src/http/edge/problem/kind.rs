@@ -65,6 +65,8 @@ pub(crate) enum Kind {
     SearchTooSlow,
     /// The request asks for a socket but is no usable upgrade.
     UpgradeRequired,
+    /// Requests of this kind come too fast.
+    TooManyRequests,
     /// The request's head is larger than allowed.
     HeadersTooLarge,
     /// A fault of the service.
@@ -83,7 +85,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub(crate) const ALL: [Self; 37] = [
+    pub(crate) const ALL: [Self; 38] = [
         Self::MalformedRequest,
         Self::MalformedJson,
         Self::BadParameter,
@@ -114,6 +116,7 @@ impl Kind {
         Self::RefusedByDatabase,
         Self::SearchTooSlow,
         Self::UpgradeRequired,
+        Self::TooManyRequests,
         Self::HeadersTooLarge,
         Self::InternalError,
         Self::DatabaseUnavailable,
@@ -196,6 +199,7 @@ impl Kind {
             ),
             Self::SearchTooSlow => (422, "search-too-slow", "The search takes too long"),
             Self::UpgradeRequired => (426, "upgrade-required", "This path needs an upgrade"),
+            Self::TooManyRequests => (429, "too-many-requests", "Requests come too fast"),
             Self::HeadersTooLarge => (431, "headers-too-large", "The request's head is too large"),
             Self::InternalError => (500, "internal-error", "The service failed"),
             Self::DatabaseUnavailable => (
