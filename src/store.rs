@@ -37,6 +37,7 @@ pub use self::{
         startup::{ForeignCollection, StartupError},
     },
     collections::{
+        documents::{Deleted, Read, Written},
         events::{
             EventOutcome, EventsWritten,
             dates::{EventCommit, UndatedEvent},
@@ -51,7 +52,7 @@ pub use self::{
         positions::{Beginning, DurableSnapshot, PositionChanges},
         receipts::{Deletion, Receipt, StoredReceipt},
         subscriptions::{
-            BatchWritten, Deleted, Read, Written,
+            BatchWritten,
             listing::{ListQuery, Listed, StoredStatus},
             snapshot::SubscriptionBatch,
         },

@@ -4,6 +4,7 @@ mod events;
 mod examples;
 mod keys;
 mod matching;
+mod policies;
 mod service;
 mod subscriptions;
 
@@ -89,6 +90,7 @@ pub(crate) fn calls(limits: &Limits) -> Vec<Call> {
     all.extend(events::all(limits));
     all.extend(matching::all());
     all.extend(keys::all(limits));
+    all.extend(policies::all(limits));
     all.extend(service::all());
     all
 }

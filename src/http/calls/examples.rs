@@ -16,3 +16,13 @@ pub(super) fn demo_event() -> Value {
 pub(super) fn full_event() -> Value {
     json!({"specversion": "1.0", "id": "1", "source": "/bank", "type": "demo", "data": {"amount": 2500}})
 }
+
+/// Returns the policy of the examples.
+pub(super) fn demo_policy() -> Value {
+    json!({"read": {"tenant": "$claims.tenant"}, "stamp": {"tenant": "$claims.tenant"}})
+}
+
+/// Returns an event within it.
+pub(super) fn tenants_event() -> Value {
+    json!({"type": "demo", "tenant": "acme", "data": {"amount": 2500}})
+}
