@@ -57,7 +57,7 @@ pub use self::{
             snapshot::SubscriptionBatch,
         },
     },
-    doctor::{Checkup, Clock, Oplog, Rights, Server, check_up},
+    doctor::{AccessSurvey, Checkup, Clock, Oplog, Rights, Server, check_up},
     migrations::{Difference, MigrationState, MigrationStatus, Survey},
     oplog::OplogFill,
 };

@@ -11,7 +11,10 @@ use super::{
 use crate::{
     store::{
         POLICIES, Store, StoreError,
-        client::{deadline::operation_time, read::collect_within},
+        client::{
+            deadline::operation_time,
+            read::{collect, collect_within},
+        },
     },
     subscription::DocumentKey,
 };
@@ -112,5 +115,13 @@ impl Store {
             (0, Some(_)) => Deleted::Changed,
             _ => Deleted::Gone(time),
         })
+    }
+
+    /// Reads all policies that are stored, whatever their `_id`.
+    pub(in crate::store) async fn all_policies(&self) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        let policies = self.policies();
+        let find = policies.find(doc! {}).max_time(self.server_limit());
+        self.with_deadline(async { collect(find.batch().await?).await })
+            .await
     }
 }
