@@ -3,6 +3,7 @@
 //! `dev`, `serve`, `migrate` and `doctor` take a configuration and work on the database. The others are clients: they
 //! know a running service by its address alone.
 
+mod answers;
 mod bench;
 mod descriptors;
 mod dev;
@@ -13,6 +14,7 @@ mod key;
 mod listen;
 mod migrate;
 mod node;
+mod policy;
 mod publish;
 mod serve;
 mod server;
@@ -62,6 +64,8 @@ enum Command {
     Key(key::Args),
     /// Create, list, show, change, delete and explain subscriptions
     Subscription(subscription::Args),
+    /// Store, list, show, delete and try row policies
+    Policy(policy::Args),
     /// Publish one event, or many from a file or standard input
     Publish(publish::Args),
     /// Print a subscription's events
@@ -101,6 +105,7 @@ impl Cli {
             Command::Doctor(args) => doctor::run(args).await,
             Command::Key(args) => key::run(args).await,
             Command::Subscription(args) => subscription::run(args).await,
+            Command::Policy(args) => policy::run(args).await,
             Command::Publish(args) => publish::run(args).await,
             Command::Listen(args) => listen::run(args).await,
             Command::Bench(args) => bench::run(args).await,

@@ -37,6 +37,7 @@ pub use self::{
         startup::{ForeignCollection, StartupError},
     },
     collections::{
+        documents::{Deleted, Read, Written},
         events::{
             EventOutcome, EventsWritten,
             dates::{EventCommit, UndatedEvent},
@@ -51,12 +52,12 @@ pub use self::{
         positions::{Beginning, DurableSnapshot, PositionChanges},
         receipts::{Deletion, Receipt, StoredReceipt},
         subscriptions::{
-            BatchWritten, Deleted, Read, Written,
+            BatchWritten,
             listing::{ListQuery, Listed, StoredStatus},
             snapshot::SubscriptionBatch,
         },
     },
-    doctor::{Checkup, Clock, Oplog, Rights, Server, check_up},
+    doctor::{AccessSurvey, Checkup, Clock, Oplog, Rights, Server, check_up},
     migrations::{Difference, MigrationState, MigrationStatus, Survey},
     oplog::OplogFill,
 };

@@ -26,6 +26,7 @@ use self::stamp::Stamp;
 use self::template::Template;
 use self::values::Values;
 use super::{Claims, TENANT};
+use crate::extjson::JsonPointer;
 
 pub use self::bound::BoundPolicy;
 pub use self::publishing::{BoundPublishing, PublishRefusal};
@@ -38,12 +39,25 @@ const SOURCE: &str = "source";
 
 /// The reason why a policy's document cannot be used. The policy grants nothing.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{path} {reason}")]
+#[error("{} {reason}", self.path())]
 pub struct Fault {
-    /// The place, such as `read.tenant` or `publish.$or.0.type`.
-    pub path: String,
+    /// The place as a JSON Pointer, such as `#/read/tenant` or `#/publish/$or/0/type`.
+    pub pointer: String,
     /// The end of a sentence that begins with the place.
     pub reason: String,
+}
+
+impl Fault {
+    /// Returns the place for people, such as `read.tenant` or `publish.$or.0.type`.
+    pub fn path(&self) -> String {
+        let place = self.pointer.trim_start_matches("#/").replace('/', ".");
+        place.replace("~1", "/").replace("~0", "~")
+    }
+}
+
+/// Returns the pointer to a member.
+fn member(pointer: &str, name: &str) -> String {
+    JsonPointer::Key(&JsonPointer::Text(pointer), name).to_string()
 }
 
 /// A row policy, as its document says it.
@@ -139,16 +153,22 @@ impl Policy {
         bound.transpose()
     }
 
+    /// Whether it lets its callers receive every event.
+    pub fn permits_everything(&self) -> bool {
+        self.read.is_empty()
+    }
+
     /// Returns what is legal, and perhaps not meant.
     pub fn warnings(&self) -> Vec<Warning> {
         let mut all = Vec::new();
-        warnings::of_reading("read", &self.read, &mut all);
+        warnings::of_reading("#/read", &self.read, &mut all);
         if let Some(publish) = &self.publish {
             let pinned = self.stamp.sets(SOURCE) || publish.pins(SOURCE);
-            warnings::of_publishing("publish", publish, pinned, &mut all);
+            warnings::of_publishing("#/publish", publish, pinned, &mut all);
         }
         for (name, read) in &self.sources {
-            warnings::of_reading(&format!("sources.{name}.read"), read, &mut all);
+            let place = member(&member("#/sources", name), "read");
+            warnings::of_reading(&place, read, &mut all);
         }
         all
     }

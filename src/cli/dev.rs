@@ -1,10 +1,13 @@
 //! `tidegate dev`: everything on this machine with one command.
 
+mod play;
+
 use std::{convert::Infallible, path::PathBuf, sync::OnceLock, time::Duration};
 
 use reqwest::{Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 
+use self::play::PlayKeys;
 use super::{
     failure::Failure,
     node,
@@ -14,7 +17,7 @@ use super::{
 };
 use crate::{
     client::{Client, parse_address},
-    config::Config,
+    config::{Auth, Config},
     mongod::{self, Mongod},
 };
 
@@ -37,6 +40,13 @@ pub(crate) struct Args {
     settings: Settings,
 }
 
+/// The first commands to try where a key is needed: those of a tenant, whose ids begin with its name.
+const TRY_AS_TENANT: [&str; 3] = [
+    r#"subscription create --id acme:demo --filter '{"type": "demo"}'"#,
+    "listen acme:demo",
+    r#"publish --type demo --data '{"hello": "world"}'"#,
+];
+
 /// The first commands to try. The README has the same.
 const TRY_IT: [&str; 4] = [
     r#"subscription create --id demo --filter '{"type": "demo"}'"#,
@@ -49,11 +59,15 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate dev
   tidegate dev --listen 127.0.0.1:9000 --data-dir /tmp/play
+  tidegate dev --auth required
   tidegate dev --mongodb-uri 'mongodb://127.0.0.1:27017/?replicaSet=rs0'
 
 Runs a private mongod (an installed one, or one fetched once), applies migrations and serves.
 The next start finds the same data. A connection string, given by flag, variable or file, takes
-the place of the private mongod. Ctrl-C stops the service, then mongod.";
+the place of the private mongod. Ctrl-C stops the service, then mongod.
+
+With --auth required, and a private mongod, each start makes a key of an operator and one of a
+tenant, and prints them.";
 
 /// Runs until it is told to stop. The service ends first, then mongod.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
@@ -77,20 +91,47 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         };
         config.mongodb_uri = mongod.insert(started?).uri();
     }
+    let mut keys = None;
+    if let Some(private) = mongod.as_ref().filter(|_| config.auth == Auth::Required) {
+        match make_keys(&config, private, &stop).await {
+            Ok(Some(made)) => keys = Some(made),
+            ended => {
+                if let Some(mongod) = mongod {
+                    mongod.stop().await;
+                }
+                return ended.map(drop);
+            }
+        }
+    }
     let listener = node::listen(socket)?;
     let lost = OnceLock::new();
     let served = tokio::select! {
         served = node::serve(config, listener, stop.clone()) => served,
-        never = watch(&url, mongod.as_ref(), &stop, &lost) => match never {},
+        never = watch(&url, mongod.as_ref(), keys, &stop, &lost) => match never {},
     };
     if let Some(mongod) = mongod {
         mongod.stop().await;
     }
     if let Some(reason) = lost.get() {
-        let text = format!("the private mongod ended by itself: {reason}");
-        return Err(Failure::unusable_database(text));
+        return Err(lost_mongod(reason));
     }
     served
+}
+
+/// Makes keys to play with. Returns `None` if it is told to stop meanwhile.
+async fn make_keys(
+    config: &Config,
+    mongod: &Mongod,
+    stop: &CancellationToken,
+) -> Result<Option<PlayKeys>, Failure> {
+    tokio::select! {
+        made = stop.run_until_cancelled(play::prepare(config)) => made.transpose(),
+        reason = mongod.ended() => Err(lost_mongod(&reason)),
+    }
+}
+
+fn lost_mongod(reason: &str) -> Failure {
+    Failure::unusable_database(format!("the private mongod ended by itself: {reason}"))
 }
 
 async fn start(data_dir: PathBuf) -> Result<Mongod, Failure> {
@@ -113,6 +154,7 @@ async fn start(data_dir: PathBuf) -> Result<Mongod, Failure> {
 async fn watch(
     url: &str,
     mongod: Option<&Mongod>,
+    keys: Option<PlayKeys>,
     stop: &CancellationToken,
     lost: &OnceLock<String>,
 ) -> Infallible {
@@ -123,12 +165,12 @@ async fn watch(
             stop.cancel();
         }
     };
-    tokio::join!(watch_mongod, announce(url, mongod));
+    tokio::join!(watch_mongod, announce(url, mongod, keys));
     std::future::pending().await
 }
 
 /// Waits until the service is ready, and then says what to try.
-async fn announce(url: &str, mongod: Option<&Mongod>) {
+async fn announce(url: &str, mongod: Option<&Mongod>, keys: Option<PlayKeys>) {
     let client = parse_address(url).map(Client::new);
     while let Ok(Ok(client)) = &client {
         let ready = client.call(client.request(Method::GET, &["ready"])).await;
@@ -138,12 +180,12 @@ async fn announce(url: &str, mongod: Option<&Mongod>) {
         tokio::time::sleep(READY_POLL).await;
     }
     // The service goes on without a reader.
-    if let Err(error) = style::print(welcome(url, mongod)) {
+    if let Err(error) = style::print(welcome(url, mongod, keys.as_ref())) {
         tracing::debug!(%error, "the welcome cannot be printed");
     }
 }
 
-fn welcome(url: &str, mongod: Option<&Mongod>) -> String {
+fn welcome(url: &str, mongod: Option<&Mongod>, keys: Option<&PlayKeys>) -> String {
     let program = std::env::args()
         .next()
         .unwrap_or_else(|| "tidegate".to_owned());
@@ -158,12 +200,24 @@ fn welcome(url: &str, mongod: Option<&Mongod>) -> String {
             format!("MongoDB at {}, data in {data}\n", mongod.uri()),
         )
     });
-    let try_it = paint(STRONG, "Try it, in another terminal:");
-    let lines = TRY_IT.map(|line| format!("  {} {line}{server}\n", quoted(&program)));
+    let (token, lines, whose) = match keys {
+        None => (String::new(), &TRY_IT[..], String::new()),
+        Some(keys) => {
+            // Nobody can show them again, and this is no log.
+            let operators = format!("\nThe key of an operator: {}\n", keys.admin.reveal());
+            let tenants = format!("  export TIDEGATE_TOKEN={}\n", keys.tenant.reveal());
+            (tenants, &TRY_AS_TENANT[..], operators)
+        }
+    };
+    let who = keys.map_or("", |_| ", as the tenant acme");
+    let try_it = paint(STRONG, format!("Try it, in another terminal{who}:"));
+    let lines = lines.iter();
+    let lines: String = lines
+        .map(|line| format!("  {} {line}{server}\n", quoted(&program)))
+        .collect();
     format!(
-        "{} {url}\n{database}Docs, with examples: {url}/api/v1/docs\n\n{try_it}\n{}",
+        "{} {url}\n{database}Docs, with examples: {url}/api/v1/docs\n\n{try_it}\n{token}{lines}{whose}",
         paint(GOOD, "Tidegate is ready on"),
-        lines.concat(),
     )
 }
 

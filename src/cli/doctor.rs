@@ -1,5 +1,6 @@
 //! `tidegate doctor`: checks a database for this service, and says what to fix.
 
+mod access;
 mod finding;
 mod findings;
 mod oplog;
@@ -7,6 +8,7 @@ mod oplog;
 use serde_json::json;
 
 use self::{
+    access::of_access,
     finding::{Finding, Verdict},
     findings::{of_checkup, of_survey},
 };
@@ -17,7 +19,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    store::{self, StartupError, Store, StoreError},
+    store::{self, StartupError, Store, StoreError, Survey},
 };
 
 /// The database to check.
@@ -37,8 +39,9 @@ Examples:
   tidegate doctor --mongodb-uri 'mongodb://tidegate:…@db1/?replicaSet=rs0' --json
 
 Checks the database that `serve` would use with the same settings: server, rights, the reach of the
-oplog, clocks, the change stream, migrations, and whether every collection is as it must be or
-belongs to another program. Changes nothing; the right to read is enough.
+oplog, clocks, the change stream, migrations, whether every collection is as it must be or belongs
+to another program, and policies and keys that deserve a look. Changes nothing; the right to read
+is enough.
 
 Exit codes: 0 nothing must be fixed (there may be warnings); 1 something must; 64 bad
 configuration; 69 the database cannot be reached or used at all.";
@@ -61,8 +64,20 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 async fn survey(config: &Config) -> Vec<Finding> {
-    let survey = async { Store::connect(config).await?.survey().await };
-    of_survey(survey.await, config)
+    let store = match Store::connect(config).await {
+        Ok(store) => store,
+        Err(error) => return of_survey(Err(error), config),
+    };
+    let survey = store.survey().await;
+    let refusal = |survey: &Survey| survey.refusal(&config.database);
+    let ours = survey
+        .as_ref()
+        .is_ok_and(|survey| refusal(survey).is_none());
+    let mut findings = of_survey(survey, config);
+    if ours {
+        findings.extend(of_access(store.survey_access().await));
+    }
+    findings
 }
 
 fn print(finding: &Finding) -> Result<(), Failure> {

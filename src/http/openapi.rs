@@ -46,7 +46,7 @@ pub(crate) fn describe(
             {"name": "subscriptions", "description": "Filters that are stored as documents and last until they are deleted or expire."},
             {"name": "events", "description": "Published and delivered CloudEvents."},
             {"name": "matching", "description": "Dry runs of the filters that deliver."},
-            {"name": "access", "description": "API keys: who may do what."},
+            {"name": "access", "description": "API keys and row policies: who may do what."},
             {"name": "service", "description": "This node and the other nodes."},
         ],
         "paths": paths,
@@ -94,7 +94,7 @@ fn headers() -> Value {
     };
     json!({
         "ETag": header("A hash of the stored document.", json!({"type": "string", "pattern": "^\"[0-9a-f]{32}\"$"})),
-        "Location": header("The path of the subscription.", json!({"type": "string", "format": "uri-reference"})),
+        "Location": header("The path of what was created.", json!({"type": "string", "format": "uri-reference"})),
         "Retry-After": header("Seconds to wait before the next attempt.", json!({"type": "integer", "minimum": 0})),
         "Tidegate-Applied": header(
             "`false` if the answering node has not applied the write yet; missing otherwise.",

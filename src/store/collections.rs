@@ -4,10 +4,12 @@
 //! nothing of how the collection is made: that is for the migrations.
 
 pub(super) mod document_limits;
+pub(super) mod documents;
 pub(super) mod events;
 pub(super) mod idempotency;
 pub(super) mod keys;
 pub(super) mod nodes;
+pub(super) mod policies;
 pub(super) mod positions;
 pub(super) mod receipts;
 pub(super) mod subscriptions;

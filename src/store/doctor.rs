@@ -3,6 +3,7 @@
 //! Everything here only reads, and needs as few rights as possible. What cannot be read is reported as
 //! unknown.
 
+mod access;
 mod oplog;
 mod rights;
 
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use bson::{DateTime, Document, doc};
 use mongodb::{Client, Database, options::ClientOptions};
 
-pub use self::{oplog::Oplog, rights::Rights};
+pub use self::{access::AccessSurvey, oplog::Oplog, rights::Rights};
 use super::{
     StoreError,
     client::{connect, error},

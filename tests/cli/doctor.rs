@@ -205,3 +205,61 @@ async fn what_others_made_and_what_is_otherwise_than_it_has_to_be_is_told() {
         assert!(told.contains(words), "{told}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_and_keys_that_deserve_a_look_are_named() {
+    let uri = shared_mongod().await.uri();
+    let database = database_name();
+    let key = |life: &[&str]| {
+        let arguments = [
+            "key",
+            "create",
+            "--scope",
+            "metrics",
+            "--database",
+            &database,
+        ];
+        let mut create = tidegate(&[&arguments[..], life].concat());
+        let made = finish(create.env("TIDEGATE_MONGODB_URI", &uri), "");
+        assert_eq!(made.code, Some(0), "{}", made.stderr);
+    };
+    key(&["--expires-in", "1d"]);
+    let (code, found) = findings(&uri, &database);
+    assert_eq!(code, Some(0), "{found:#?}");
+    for (name, words) in [("policies", "there are none"), ("keys", "all 1 expire")] {
+        assert_eq!(found[name]["verdict"], "good", "{found:#?}");
+        assert_eq!(found[name]["found"], words);
+    }
+
+    key(&[]);
+    let client = Client::with_uri_str(&uri).await.unwrap();
+    let policies = client
+        .database(&database)
+        .collection::<Document>("policies");
+    let sound = doc! {"_id": "default", "read": {"tenant": "$claims.tenant"}};
+    let open = doc! {"_id": "open", "read": {}};
+    policies.insert_many([sound, open]).await.unwrap();
+    let (code, found) = findings(&uri, &database);
+    assert_eq!(code, Some(0), "{found:#?}");
+    let told = |name: &str| found[name]["found"].as_str().unwrap().to_owned();
+    assert_eq!(found["policies"]["verdict"], "warning");
+    assert_eq!(told("policies"), "let everything through: open");
+    assert_eq!(found["keys"]["verdict"], "warning");
+    assert!(
+        told("keys").starts_with("1 of 2 never expire: key_"),
+        "{found:#?}"
+    );
+
+    let broken = doc! {"_id": "odd", "read": {"a": {"$all": [1]}}};
+    policies.insert_one(broken).await.unwrap();
+    let (code, found) = findings(&uri, &database);
+    assert_eq!(
+        (code, &found["policies"]["verdict"]),
+        (Some(1), &"bad".into())
+    );
+    let told = found["policies"]["found"].as_str().unwrap();
+    assert!(
+        told.contains("cannot be used: odd (read.a.$all needs an array"),
+        "{told}"
+    );
+}

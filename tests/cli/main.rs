@@ -11,6 +11,7 @@ mod killed;
 mod listen;
 mod migrate;
 mod node;
+mod policy;
 mod process;
 mod publish;
 mod retries;

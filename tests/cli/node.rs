@@ -134,6 +134,85 @@ fn what_dev_says_to_try_works_as_it_is_and_stands_in_the_readme() {
 }
 
 #[test]
+fn dev_with_keys_makes_them_and_what_it_says_to_try_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().to_str().unwrap();
+    let arguments = [
+        "dev",
+        "--auth",
+        "required",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        data_dir,
+    ];
+    let start = || Running::start(&mut tidegate(&arguments));
+    let dev = start();
+    let server = address(&dev);
+    let export = dev.says("export TIDEGATE_TOKEN=");
+    let [create, listen, publish] =
+        ["subscription create", "listen", "publish"].map(|command| dev.says(command));
+    let operators = dev.says("key of an operator: ");
+    let operators = operators.rsplit(' ').next().unwrap().to_owned();
+    let tenants = export.rsplit('=').next().unwrap().to_owned();
+    let shell = |line: &str| {
+        let mut command = Command::new("sh");
+        let line = format!("{}\n{line}", export.trim());
+        command.args(["-c", &line]).env_remove("TIDEGATE_SERVER");
+        command
+    };
+    assert!(shell(&create).status().unwrap().success());
+    let listening = Running::start(&mut shell(&format!("exec {} --count 1", listen.trim())));
+    listening.notes("connected to acme:demo");
+    assert!(shell(&publish).status().unwrap().success());
+    let event: serde_json::Value = serde_json::from_str(&listening.says("hello")).unwrap();
+    assert_eq!(event["tenant"], "acme");
+    assert_eq!(listening.end(), Some(0));
+    let policy = |key: &str, arguments: &[&str]| {
+        let mut command = tidegate(&[&["policy"], arguments, &["--server", &server]].concat());
+        finish(
+            command.env("TIDEGATE_TOKEN", key),
+            r#"{"read": {"tenant": "nobody"}}"#,
+        )
+    };
+    assert_eq!(policy(&tenants, &["list"]).code, Some(1));
+    let replaced = policy(&operators, &["set", "default", "-"]);
+    assert_eq!(replaced.code, Some(0), "{}", replaced.stderr);
+    dev.signal("INT");
+    let log = dev.notes_left();
+    for line in &log {
+        assert!(
+            !line.contains(&tenants) && !line.contains(&operators),
+            "{line}"
+        );
+    }
+    assert!(
+        log.iter().any(|line| line.contains("a policy was stored")),
+        "{log:#?}"
+    );
+    assert_eq!(dev.end(), Some(0));
+    wait_until_gone(folder.path());
+
+    // A policy that is there stays as it is. The keys are new.
+    let again = start();
+    let server = address(&again);
+    let fresh = again.says("key of an operator: ");
+    let fresh = fresh.rsplit(' ').next().unwrap();
+    assert_ne!(fresh, operators);
+    let arguments = ["policy", "get", "default", "--server", &server];
+    let shown = finish(tidegate(&arguments).env("TIDEGATE_TOKEN", fresh), "");
+    assert!(
+        shown.stdout.contains("nobody"),
+        "{}{}",
+        shown.stdout,
+        shown.stderr
+    );
+    again.signal("INT");
+    assert_eq!(again.end(), Some(0));
+    wait_until_gone(folder.path());
+}
+
+#[test]
 fn a_mongod_that_is_named_and_cannot_run_is_bad_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = [

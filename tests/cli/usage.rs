@@ -7,7 +7,7 @@ use super::process::{finish, run, tidegate};
 /// A reserved port on which nothing listens.
 const NOBODY: &str = "http://127.0.0.1:1";
 
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 20] = [
     &[],
     &["dev"],
     &["serve"],
@@ -18,6 +18,12 @@ const COMMANDS: [&[&str]; 14] = [
     &["subscription", "update"],
     &["subscription", "delete"],
     &["subscription", "explain"],
+    &["policy"],
+    &["policy", "set"],
+    &["policy", "list"],
+    &["policy", "get"],
+    &["policy", "test"],
+    &["policy", "delete"],
     &["publish"],
     &["listen"],
     &["doctor"],

@@ -230,6 +230,7 @@ async fn statuses_are_sorted_and_bodies_have_examples_that_are_taken() {
             // The second event of one id is a duplicate, and as good.
             let id = match path {
                 "/api/v1/keys/{id}" => KEY,
+                "/api/v1/policies/{id}/match" => "demo",
                 path if path.ends_with("/match") => "large",
                 _ => "demo",
             };

@@ -19,6 +19,7 @@ mod listing;
 mod pages;
 mod past;
 mod poison;
+mod policies;
 mod publishing;
 mod subscriptions;
 

@@ -5,6 +5,7 @@ mod calls;
 mod minting;
 mod order;
 mod policies;
+mod policy_calls;
 mod revoking;
 mod teardown;
 mod tenancy;

@@ -6,7 +6,7 @@ use bson::{Document, RawDocument, RawDocumentBuf};
 
 use super::template::Template;
 use super::values::{Unsatisfied, Values};
-use crate::filter::{Filter, Limits};
+use crate::filter::{Explanation, Filter, Limits};
 
 /// A predicate on documents: a part of a policy with a caller's claims in it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -41,6 +41,11 @@ impl BoundPolicy {
     /// Whether a document is within the policy.
     pub fn permits(&self, document: &RawDocument) -> bool {
         self.0.filter.matches(document)
+    }
+
+    /// Explains whether a document is within the policy: condition by condition of the query.
+    pub(crate) fn explain(&self, document: &RawDocument) -> Explanation {
+        self.0.filter.explain(document)
     }
 
     /// Returns a filter for what matches `user` and is within the policy. The two are joined as trees: nothing in the

@@ -9,9 +9,9 @@ use std::collections::HashSet;
 use bson::{Bson, RawArray, RawBsonRef, RawDocument, RawDocumentBuf};
 
 use super::super::claims::MOST_VALUES;
-use super::Fault;
 use super::template::{Logic, Operand, Part, Template, Test};
 use super::values::Values;
+use super::{Fault, member};
 use crate::filter::{Filter, FilterError, Limits};
 
 /// The beginning of a text that stands for a claim.
@@ -51,15 +51,15 @@ impl<'p> Place<'p> {
 
     pub(super) fn fault(&self, reason: impl Into<String>) -> Fault {
         Fault {
-            path: self.path(),
+            pointer: self.pointer(),
             reason: reason.into(),
         }
     }
 
-    fn path(&self) -> String {
+    fn pointer(&self) -> String {
         match self.parent {
-            Some(parent) if parent.depth > 0 => format!("{}.{}", parent.path(), self.name),
-            _ => self.name.to_owned(),
+            Some(parent) => member(&parent.pointer(), self.name),
+            None => "#".to_owned(),
         }
     }
 }
@@ -95,13 +95,9 @@ impl Template {
             raw.and_then(Result::ok)
                 .ok_or_else(|| place.fault("cannot be written as a query"))
         };
-        let refused = |error: FilterError| {
-            let pointer = error.pointer.replace('/', ".");
-            let pointer = pointer.replace("~1", "/").replace("~0", "~");
-            Fault {
-                path: format!("{}{pointer}", place.path()),
-                reason: format!("is refused: {}", error.reason),
-            }
+        let refused = |error: FilterError| Fault {
+            pointer: format!("{}{}", place.pointer(), error.pointer),
+            reason: format!("is refused: {}", error.reason),
         };
         Filter::parse(&query(false)?).map_err(refused)?;
         let limits = Limits {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bson::{Bson, Document, doc};
 
 use super::super::claims::MOST_VALUES;
+use super::member;
 use super::values::{Unsatisfied, Values};
 
 /// A query document: all of its parts must hold.
@@ -53,7 +54,7 @@ pub(super) enum Operand {
 
 /// A test with its surroundings.
 pub(super) struct Visited<'t> {
-    /// The place of the test, such as `read.tenant.$eq`.
+    /// The place of the test, such as `#/read/tenant/$eq`.
     pub(super) place: String,
     /// True under `$nor`, and for a test that is a negation or in one.
     pub(super) negated: bool,
@@ -143,12 +144,12 @@ impl Template {
                 Part::Logic(logic, branches) => {
                     let negated = negated || *logic == Logic::Nor;
                     for (at, branch) in branches.iter().enumerate() {
-                        let place = format!("{place}.{}.{at}", logic.operator());
+                        let place = format!("{place}/{}/{at}", logic.operator());
                         branch.visit_level(&place, negated, visit);
                     }
                 }
                 Part::Field(path, tests) => {
-                    visit_tests(tests, &format!("{place}.{path}"), negated, visit);
+                    visit_tests(tests, &member(place, path), negated, visit);
                 }
             }
         }
@@ -191,7 +192,7 @@ fn visit_tests<'t>(
     visit: &mut dyn FnMut(Visited<'t>),
 ) {
     for test in tests {
-        let place = format!("{place}.{}", test.operator);
+        let place = member(place, &test.operator);
         let negated = negated || test.is_negation();
         if let Operand::Not(inner) = &test.operand {
             visit_tests(inner, &place, negated, visit);

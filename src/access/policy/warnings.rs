@@ -5,8 +5,8 @@ use super::template::{Template, Visited};
 /// Something in a policy that is legal, and perhaps not meant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Warning {
-    /// The place, such as `read.tenant`.
-    pub path: String,
+    /// The place as a JSON Pointer, such as `#/read/tenant`.
+    pub pointer: String,
     /// One clear sentence.
     pub reason: String,
 }
@@ -63,9 +63,9 @@ fn of_tests(place: &str, template: &Template, all: &mut Vec<Warning>) {
     });
 }
 
-fn warn(all: &mut Vec<Warning>, path: &str, reason: impl Into<String>) {
+fn warn(all: &mut Vec<Warning>, pointer: &str, reason: impl Into<String>) {
     all.push(Warning {
-        path: path.to_owned(),
+        pointer: pointer.to_owned(),
         reason: reason.into(),
     });
 }

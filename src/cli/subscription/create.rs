@@ -4,6 +4,7 @@ use reqwest::{Method, StatusCode};
 
 use super::{fields::Fields, view};
 use crate::cli::{
+    answers::print_warnings,
     failure::Failure,
     server::{ServerArgs, call, path_id},
     style,
@@ -44,7 +45,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     };
     let body = args.fields.with_filter(Some(&args.filter))?;
     let created = call(&client, request.json(&body)).await?;
-    view::print_warnings(&created.body);
+    print_warnings(&created.body);
     if !args.json {
         style::note(match created.status {
             StatusCode::CREATED => "created",

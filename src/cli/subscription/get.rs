@@ -4,6 +4,7 @@ use reqwest::Method;
 
 use super::view;
 use crate::cli::{
+    answers::print_warnings,
     failure::Failure,
     server::{ServerArgs, call, path_id},
 };
@@ -31,6 +32,6 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let client = args.server.client()?;
     let request = client.request(Method::GET, &["subscriptions", &args.id]);
     let subscription = call(&client, request).await?.body;
-    view::print_warnings(&subscription);
+    print_warnings(&subscription);
     view::print_one(&subscription, args.json)
 }

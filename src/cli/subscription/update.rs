@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{fields::Fields, view};
 use crate::cli::{
+    answers::print_warnings,
     failure::Failure,
     server::{ServerArgs, call, path_id},
     style,
@@ -67,7 +68,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         .header(header::CONTENT_TYPE, "application/merge-patch+json")
         .body(Value::Object(patch).to_string());
     let updated = call(&client, request).await?.body;
-    view::print_warnings(&updated);
+    print_warnings(&updated);
     if !args.json {
         style::note("updated");
     }

@@ -5,6 +5,7 @@ use std::{fmt::Write as _, io::IsTerminal as _};
 use serde_json::Value;
 
 use crate::cli::{
+    answers::plain,
     failure::Failure,
     style::{self, BAD, DIM, GOOD, STRONG, WARN, paint},
 };
@@ -18,19 +19,6 @@ pub(crate) fn print_one(subscription: &Value, json: bool) -> Result<(), Failure>
         style::print_json(subscription)
     } else {
         style::print(card(subscription).trim_end())
-    }
-}
-
-/// Prints the service's warnings.
-pub(crate) fn print_warnings(answer: &Value) {
-    for warning in answer["warnings"].as_array().into_iter().flatten() {
-        match (warning["pointer"].as_str(), warning["detail"].as_str()) {
-            (Some(pointer), Some(detail)) => {
-                style::warn(style::printable(&format!("{pointer}: {detail}")));
-            }
-            (None, Some(detail)) => style::warn(style::printable(detail)),
-            _ => style::warn(plain(warning)),
-        }
     }
 }
 
@@ -118,15 +106,6 @@ fn painted_status(status: &str) -> String {
         "paused" => paint(WARN, status),
         _ => paint(BAD, status),
     }
-}
-
-/// Writes a value as JSON, and text without its quotes.
-fn plain(value: &Value) -> String {
-    style::printable(
-        &value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned),
-    )
 }
 
 fn shortened(text: &str, chars: usize) -> String {

@@ -1,5 +1,14 @@
 //! The paths that are used outside the route table, too.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// The characters that are escaped in a segment of a path: all but RFC 3986's unreserved ones.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
 /// The base path of every call but the metrics.
 pub(crate) const BASE: &str = "/api/v1";
 
@@ -9,6 +18,11 @@ pub(crate) const STREAM: &str = "/subscriptions/{id}/events";
 /// Returns the full path of a call below the base.
 pub(crate) fn below(path: &str) -> String {
     format!("{BASE}{path}")
+}
+
+/// Returns a text as one segment of a path.
+pub(crate) fn segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
 }
 
 /// Whether a request asks only for the state of the node. Such a request is answered even where all others are refused.

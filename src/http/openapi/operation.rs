@@ -140,7 +140,7 @@ impl Operation {
         .header(
             "If-None-Match",
             entity_tags(),
-            "`*`: write only if the subscription does not exist yet.",
+            "`*`: write only if nothing has this id yet.",
         )
         .refuses(&[Kind::PreconditionFailed, Kind::Contended])
     }

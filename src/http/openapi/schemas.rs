@@ -358,21 +358,25 @@ fn events() -> Vec<(&'static str, Value)> {
         ("Explanation", explanation),
         (
             "Match",
-            exactly(
-                "",
+            may_have_a_policy(
                 json!({"matches": {"type": "boolean"}, "explain": schema("Explanation")}),
             ),
         ),
         (
             "SubscriptionMatch",
-            exactly(
-                "",
-                json!({
-                    "matches": {"type": "boolean"}, "explain": schema("Explanation"), "status": {"enum": ["active", "paused"]},
-                }),
-            ),
+            may_have_a_policy(json!({
+                "matches": {"type": "boolean"}, "explain": schema("Explanation"), "status": {"enum": ["active", "paused"]},
+            })),
         ),
     ]
+}
+
+/// Returns the schema of the result of a dry run, which says of a policy whether it holds.
+fn may_have_a_policy(result: Value) -> Value {
+    let mut result = exactly("", result);
+    let description = "Only if a policy narrows.";
+    result["properties"]["policy"] = exactly(description, json!({"holds": {"type": "boolean"}}));
+    result
 }
 
 fn service() -> Vec<(&'static str, Value)> {

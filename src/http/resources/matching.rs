@@ -3,7 +3,7 @@
 //! The filter is compiled by the code that compiles the filters of deliveries, within the same bounds. Nothing is stored
 //! or delivered.
 
-mod explanation;
+pub(super) mod explanation;
 mod input;
 
 use axum::{
@@ -106,7 +106,7 @@ fn explain(
     let permitted = policy.is_none_or(|policy| policy.permits(event));
     let matches = permitted && filter.matches(event);
     let mut text = format!(r#"{{"matches":{matches},"explain":"#);
-    explanation::write(&filter.explain(event), &mut text)?;
+    explanation::write(&filter.explain(event), "#/filter", &mut text)?;
     if policy.is_some() {
         text.push_str(r#","policy":{"holds":"#);
         text.push_str(if permitted { "true}" } else { "false}" });

@@ -1,26 +1,22 @@
 //! The collection `subscriptions`: reads and writes of single documents.
 //!
-//! A change is conditional on the whole document being what the caller read. So two writers never overwrite
-//! each other unseen, whatever program the other one is. MongoDB compares numbers by value: a change from
-//! `1` to `1.0` alone, between the read and the write, is not noticed.
-//!
 //! Every call says for whose [`Sight`] it asks: what is out of sight is neither found nor changed.
 
 mod expiry;
 pub(in crate::store) mod listing;
 pub(in crate::store) mod snapshot;
 
-use std::sync::LazyLock;
-
-use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, doc};
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 use mongodb::{
     ClientSession, Collection,
-    action::Action as _,
-    error::{Error, ErrorKind, InsertManyError},
+    error::{ErrorKind, InsertManyError},
     options::{Hint, ReadConcern, ReturnDocument},
 };
 
-use super::document_limits;
+use super::{
+    document_limits,
+    documents::{Deleted, Read, STRINGS_FIRST, Written, exactly, sendable, written},
+};
 use crate::{
     access::Sight,
     store::{
@@ -30,33 +26,11 @@ use crate::{
             error::{code, item_error},
         },
     },
-    subscription::{DocumentKey, object_id},
+    subscription::object_id,
 };
-
-/// The order of the index on `_id`, in which a string comes before an `ObjectId`. Of two documents with one
-/// id, the string is the subscription.
-static STRINGS_FIRST: LazyLock<Document> = LazyLock::new(|| doc! {"_id": 1});
 
 /// The index on tenant and `_id`.
 const TENANT_INDEX: &str = "tenant";
-
-/// A document as it was at one time.
-#[derive(Clone, Debug)]
-pub struct Read {
-    /// The cluster time: the read includes everything committed before.
-    pub operation_time: Timestamp,
-    /// The document, if there is one.
-    pub document: Option<RawDocumentBuf>,
-}
-
-/// A write that a majority acknowledged.
-#[derive(Clone, Debug)]
-pub struct Written {
-    /// The cluster time of the write.
-    pub operation_time: Timestamp,
-    /// The document as it is stored now.
-    pub document: RawDocumentBuf,
-}
 
 /// The outcome of several inserts.
 #[derive(Debug)]
@@ -65,17 +39,6 @@ pub struct BatchWritten {
     pub operation_time: Timestamp,
     /// The outcome for each document, in the order given.
     pub outcomes: Vec<Result<(), StoreError>>,
-}
-
-/// The outcome of a delete.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Deleted {
-    /// The document is gone, at this cluster time.
-    Gone(Timestamp),
-    /// There was no such document.
-    NotFound,
-    /// The document has changed since it was read.
-    Changed,
 }
 
 impl Store {
@@ -122,19 +85,6 @@ impl Store {
             .await
     }
 
-    /// Reads one document by its `_id`, whatever type that has.
-    pub async fn find_stored(
-        &self,
-        collection: &str,
-        key: &DocumentKey,
-    ) -> Result<Read, StoreError> {
-        let by_key = doc! {"_id": {"$eq": key.to_bson().unwrap_or(Bson::Null)}};
-        let collection = self.database().collection(collection);
-        let session = self.session().await?;
-        self.find_one_in(&collection, session, by_key, None, ReadConcern::majority())
-            .await
-    }
-
     async fn find_in(
         &self,
         session: ClientSession,
@@ -161,28 +111,6 @@ impl Store {
             .await?;
         read.document = read.document.filter(|document| sight.sees(id, document));
         Ok(read)
-    }
-
-    async fn find_one_in(
-        &self,
-        collection: &Collection<RawDocumentBuf>,
-        mut session: ClientSession,
-        filter: Document,
-        index: Option<Hint>,
-        concern: ReadConcern,
-    ) -> Result<Read, StoreError> {
-        let find = collection
-            .find_one(filter)
-            .sort(STRINGS_FIRST.clone())
-            .optional(index, mongodb::action::FindOne::hint)
-            .read_concern(concern)
-            .max_time(self.server_limit())
-            .session(&mut session);
-        let document = self.with_deadline(find).await?;
-        Ok(Read {
-            operation_time: operation_time(&session)?,
-            document,
-        })
     }
 
     /// Stores a new subscription. The error is [`StoreError::Duplicate`] if its `_id` is taken.
@@ -356,35 +284,4 @@ fn by_id(id: &str) -> Document {
         || doc! {"_id": id},
         |object_id| doc! {"_id": {"$in": [id, object_id]}},
     )
-}
-
-/// Converts the document to BSON, if the server would accept it at all.
-fn sendable(document: &Document) -> Result<RawDocumentBuf, StoreError> {
-    let raw = RawDocumentBuf::try_from(document).map_err(Error::from)?;
-    document_limits::check(&raw).map_err(|detail| StoreError::Refused { detail })?;
-    Ok(raw)
-}
-
-/// Returns the query for a stored document that is exactly `read`.
-fn exactly(read: &RawDocument) -> Result<Document, StoreError> {
-    let id: Bson = match read.get("_id") {
-        Ok(Some(id)) => RawBsonRef::try_into(id).map_err(Error::from)?,
-        _ => return Err(StoreError::Unexpected("a stored document without _id")),
-    };
-    let whole = Document::try_from(read).map_err(Error::from)?;
-    Ok(doc! {
-        "_id": {"$eq": id},
-        "$expr": {"$eq": ["$$ROOT", {"$literal": whole}]},
-    })
-}
-
-fn written(
-    session: &ClientSession,
-    document: Option<RawDocumentBuf>,
-) -> Result<Option<Written>, StoreError> {
-    let operation_time = operation_time(session)?;
-    Ok(document.map(|document| Written {
-        operation_time,
-        document,
-    }))
 }

@@ -6,7 +6,7 @@ use tidegate::config::Auth;
 use crate::{
     access::subscribe,
     raw::{Raw, upgrade_request},
-    support::Service,
+    support::{Service, admin_key},
 };
 
 #[tokio::test(flavor = "multi_thread")]

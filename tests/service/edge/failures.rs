@@ -6,7 +6,7 @@ use tidegate::config::{Auth, Config};
 use crate::{
     access::{make, subscribe},
     raw::{Raw, upgrade_request},
-    support::Service,
+    support::{Service, admin_key},
 };
 
 const LIMITED: &str = "tidegate_limited_total{what=\"failures_per_minute\"}";

@@ -6,7 +6,7 @@ use tidegate::config::{Auth, ForwardedHeader};
 use crate::{
     access::make,
     raw::{Raw, upgrade_request},
-    support::Service,
+    support::{Service, admin_key},
 };
 
 const UNUSABLE: &str = "tidegate_forwarded_unusable_total";

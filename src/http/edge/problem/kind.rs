@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     SubscriptionNotFound,
     /// No key with this id.
     KeyNotFound,
+    /// No policy with this name.
+    PolicyNotFound,
     /// No event with this id.
     EventNotFound,
     /// The path exists, the method does not.
@@ -57,6 +59,8 @@ pub(crate) enum Kind {
     Misdirected,
     /// Understood, but refused: fields are unknown or have unusable values.
     InvalidRequest,
+    /// The document is no policy that can be used.
+    PolicyInvalid,
     /// The `Idempotency-Key` was used before, with another request.
     IdempotencyKeyReused,
     /// The database refuses the document.
@@ -85,7 +89,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub(crate) const ALL: [Self; 38] = [
+    pub(crate) const ALL: [Self; 40] = [
         Self::MalformedRequest,
         Self::MalformedJson,
         Self::BadParameter,
@@ -97,6 +101,7 @@ impl Kind {
         Self::NotFound,
         Self::SubscriptionNotFound,
         Self::KeyNotFound,
+        Self::PolicyNotFound,
         Self::EventNotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -112,6 +117,7 @@ impl Kind {
         Self::ExpectationFailed,
         Self::Misdirected,
         Self::InvalidRequest,
+        Self::PolicyInvalid,
         Self::IdempotencyKeyReused,
         Self::RefusedByDatabase,
         Self::SearchTooSlow,
@@ -148,6 +154,7 @@ impl Kind {
                 "There is no such subscription",
             ),
             Self::KeyNotFound => (404, "key-not-found", "There is no such key"),
+            Self::PolicyNotFound => (404, "policy-not-found", "There is no such policy"),
             Self::EventNotFound => (404, "event-not-found", "There is no such event"),
             Self::MethodNotAllowed => (
                 405,
@@ -187,6 +194,7 @@ impl Kind {
                 "invalid-request",
                 "The request was understood but refused",
             ),
+            Self::PolicyInvalid => (422, "policy-invalid", "The policy cannot be used"),
             Self::IdempotencyKeyReused => (
                 422,
                 "idempotency-key-reused",

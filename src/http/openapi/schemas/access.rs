@@ -1,4 +1,4 @@
-//! The schemas of callers and keys.
+//! The schemas of callers, keys and policies.
 
 use serde_json::{Value, json};
 
@@ -7,6 +7,91 @@ use crate::access::Scope;
 
 /// Returns the schemas, by name.
 pub(super) fn all() -> Vec<(&'static str, Value)> {
+    let mut all = keys();
+    all.extend(policies());
+    all
+}
+
+/// The fields of a policy that may be left out.
+const OPTIONAL: [(&str, &str); 4] = [
+    (
+        "publish",
+        "What a caller may publish, as it will be stored. Without it, `read` judges.",
+    ),
+    (
+        "stamp",
+        "Fields that a published event gets if it has none; another value is refused.",
+    ),
+    ("sources", "`read` for each source of live queries."),
+    ("quotas", "Quotas in place of the settings'."),
+];
+
+fn policies() -> Vec<(&'static str, Value)> {
+    let reference = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
+    let place = || {
+        let fields = json!({"pointer": {"type": "string"}, "detail": {"type": "string"}});
+        exactly("", fields)
+    };
+    let read = "What a caller receives matches this: a query in which `\"$claims.NAME\"` stands for the value of a claim.";
+    let mut given = json!({
+        "read": {"type": "object", "description": read},
+        "id": {"type": "string", "description": "May repeat the name in the path."},
+    });
+    // Other programs may store values of any type. The policy is then of no use, and shown as it is.
+    let mut shown = json!({"id": {"type": "string"}, "read": {"description": read}});
+    for (field, description) in OPTIONAL {
+        given[field] = json!({"type": "object", "description": description});
+        shown[field] = json!({"description": description});
+    }
+    for field in ["warnings", "error"] {
+        given[field] = json!({"readOnly": true, "description": "Ignored."});
+    }
+    shown["warnings"] = list(place());
+    shown["error"] = place();
+    let trial = json!({
+        "claims": {"type": "object", "description": "The caller's claims, with its `tenant`."},
+        "event": {"type": "object", "description": "The event as it would be stored."},
+        "filter": reference("Filter"),
+        "source": {"type": "string", "description": "A source of live queries."},
+    });
+    let tried = json!({
+        "matches": {"type": "boolean"},
+        "policy": exactly("The policy's verdict, and its parts.", json!({"holds": {"type": "boolean"}, "explain": reference("Explanation")})),
+        "explain": reference("Explanation"),
+        "query": {"type": "object", "description": "The policy's query with the claims in it."},
+        "unsatisfied": {"type": "object", "description": "The `claim` that the policy needs, or the `source` that it has no entry for: nothing matches.",
+            "properties": {"claim": {"type": "string"}, "source": {"type": "string"}}, "additionalProperties": false},
+        "error": place(),
+    });
+    vec![
+        (
+            "Policy",
+            json!({"type": "object", "properties": shown, "required": ["id", "warnings"],
+                "description": "A row policy. `warnings` say what is perhaps not meant. With `error` it is of no use: it grants nothing."}),
+        ),
+        (
+            "PolicyPage",
+            exactly(
+                "",
+                json!({"items": list(reference("Policy")), "nextCursor": {"type": ["string", "null"]}}),
+            ),
+        ),
+        (
+            "PolicyInput",
+            json!({"type": "object", "properties": given, "required": ["read"], "additionalProperties": false}),
+        ),
+        (
+            "PolicyTrial",
+            json!({"type": "object", "properties": trial, "required": ["claims", "event"], "additionalProperties": false}),
+        ),
+        (
+            "PolicyMatch",
+            json!({"type": "object", "properties": tried, "required": ["matches"], "additionalProperties": false}),
+        ),
+    ]
+}
+
+fn keys() -> Vec<(&'static str, Value)> {
     let text_or_null = || json!({"type": ["string", "null"]});
     let texts = || json!({"type": ["array", "null"], "items": {"type": "string"}, "maxItems": 100});
     let scopes = || list(json!({"enum": Scope::ALL.map(Scope::as_str)}));

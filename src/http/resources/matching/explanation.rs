@@ -7,10 +7,14 @@ use crate::{
     filter::Explanation,
 };
 
-/// Appends the tree: each part with its pointer, its result and the values that it saw.
-pub(super) fn write(part: &Explanation, out: &mut String) -> Result<(), bson::error::Error> {
+/// Appends the tree: each part with its pointer, which begins with `root`, its result and the values that it saw.
+pub(in crate::http::resources) fn write(
+    part: &Explanation,
+    root: &str,
+    out: &mut String,
+) -> Result<(), bson::error::Error> {
     out.push_str(r#"{"pointer":"#);
-    write_string(&format!("#/filter{}", part.pointer), out);
+    write_string(&format!("{root}{}", part.pointer), out);
     out.push_str(if part.holds {
         r#","holds":true"#
     } else {
@@ -23,7 +27,9 @@ pub(super) fn write(part: &Explanation, out: &mut String) -> Result<(), bson::er
         out.push_str(r#","truncated":true"#);
     }
     if !part.parts.is_empty() {
-        list(out, "parts", &part.parts, write)?;
+        list(out, "parts", &part.parts, |part, out| {
+            write(part, root, out)
+        })?;
     }
     out.push('}');
     Ok(())
@@ -64,7 +70,7 @@ mod tests {
         let raw = |document| RawDocumentBuf::try_from(&document).unwrap();
         let filter = Filter::parse(&raw(filter)).unwrap();
         let mut text = String::new();
-        write(&filter.explain(&raw(event)), &mut text).unwrap();
+        write(&filter.explain(&raw(event)), "#/filter", &mut text).unwrap();
         assert_eq!(&serde_json::from_str::<Value>(&text).unwrap(), expected);
     }
 

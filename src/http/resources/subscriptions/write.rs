@@ -5,7 +5,6 @@ use axum::{
     response::Response,
 };
 use bson::{RawDocument, RawDocumentBuf};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::input::CheckedInput;
 use crate::{
@@ -13,7 +12,7 @@ use crate::{
     http::edge::{
         AppState, answer,
         observe::WRITES,
-        paths::BASE,
+        paths::{BASE, segment},
         problem::{Kind, Problem},
         read_your_writes::wait_subscription_applied,
     },
@@ -21,13 +20,6 @@ use crate::{
     store::{Read, Written},
     subscription::{CompiledSubscription, Subscription},
 };
-
-/// The characters that are escaped in a segment of a path: all but RFC 3986's unreserved ones.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 /// Refuses the request if this node has no room for this many more subscriptions: it could not serve them.
 pub(super) fn check_room(state: &AppState, more: usize) -> Result<(), Problem> {
@@ -122,8 +114,7 @@ pub(super) fn answer_subscription(
     let mut response = answer::json(status, subscription.to_json_with(warnings));
     answer::add_header(&mut response, header::ETAG, &subscription.etag())?;
     if let (StatusCode::CREATED, Some(id)) = (status, subscription.id()) {
-        let id = utf8_percent_encode(&id, SEGMENT);
-        let location = format!("{BASE}/subscriptions/{id}");
+        let location = format!("{BASE}/subscriptions/{}", segment(&id));
         answer::add_header(&mut response, header::LOCATION, &location)?;
     }
     Ok(response)

@@ -36,7 +36,7 @@ pub struct ListQuery {
     pub bytes: usize,
 }
 
-/// A page of subscriptions.
+/// A page of documents.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Listed {
     /// The documents.
