@@ -105,6 +105,7 @@ fn unescaped(pointer: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn check(answer: &Value, expected: &str) {
         let text = format!(

@@ -212,9 +212,8 @@ fn welcome(url: &str, mongod: Option<&Mongod>, keys: Option<&PlayKeys>) -> Strin
     let who = keys.map_or("", |_| ", as the tenant acme");
     let try_it = paint(STRONG, format!("Try it, in another terminal{who}:"));
     let lines = lines.iter();
-    let lines: String = lines
-        .map(|line| format!("  {} {line}{server}\n", quoted(&program)))
-        .collect();
+    let lines = lines.map(|line| format!("  {} {line}{server}\n", quoted(&program)));
+    let lines = lines.collect::<Vec<_>>().concat();
     format!(
         "{} {url}\n{database}Docs, with examples: {url}/api/v1/docs\n\n{try_it}\n{token}{lines}{whose}",
         paint(GOOD, "Tidegate is ready on"),

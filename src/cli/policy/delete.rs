@@ -43,11 +43,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             Err(error) => return Err(error.into()),
         }
     }
-    match failed {
-        0 => Ok(()),
-        _ => {
-            let all = args.names.len();
-            Err(Failure::Failed(format!("{failed} of {all} not deleted")))
-        }
+    if failed == 0 {
+        return Ok(());
     }
+    let all = args.names.len();
+    Err(Failure::Failed(format!("{failed} of {all} not deleted")))
 }
