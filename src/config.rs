@@ -8,6 +8,7 @@ mod check;
 pub(crate) mod connection_string;
 mod cors;
 mod feed;
+mod issuers;
 mod limits;
 mod load;
 mod node;
@@ -17,13 +18,14 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Deserializer};
 
 pub use self::{
     cors::Cors,
     feed::Feed,
+    issuers::Issuer,
     limits::Limits,
     load::{ConfigError, Loaded, variable},
     node::Node,
@@ -31,6 +33,9 @@ pub use self::{
     settings::{Kind, SETTINGS, Setting},
     socket::Socket,
 };
+
+#[cfg(test)]
+pub(crate) use self::settings::SCOPES;
 
 /// All settings of a node.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -83,6 +88,8 @@ pub struct Config {
     pub node: Node,
     /// Cross-origin requests from browsers.
     pub cors: Cors,
+    /// The issuers of tokens, by name.
+    pub issuers: BTreeMap<String, Issuer>,
 }
 
 /// The callers that are let in.
@@ -91,7 +98,7 @@ pub struct Config {
 pub enum Auth {
     /// Everyone who can reach the address.
     None,
-    /// Those who present a key.
+    /// Those who present a key or a token.
     Required,
 }
 
@@ -127,6 +134,7 @@ impl Default for Config {
             feed: Feed::default(),
             node: Node::default(),
             cors: Cors::default(),
+            issuers: BTreeMap::new(),
         }
     }
 }

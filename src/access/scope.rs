@@ -137,6 +137,8 @@ mod tests {
             assert!(!Scopes::NONE.has(scope));
         }
         assert_eq!(Scope::parse("subscriptions"), None);
+        // The settings of an issuer take the same names.
+        assert_eq!(Scope::ALL.map(Scope::as_str), *crate::config::SCOPES);
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl Config {
             return refuse("database", "is one of MongoDB's own: choose another name");
         }
         self.check_web()?;
+        self.check_issuers()?;
         for (setting, value, bound, most) in self.pairs() {
             if value > most {
                 return refuse(setting, &format!("must not be more than {bound}"));
