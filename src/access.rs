@@ -8,7 +8,7 @@
     not(test),
     expect(
         dead_code,
-        reason = "revocations name tokens, which nobody can present yet"
+        reason = "tokens are verified, and nobody can present one yet"
     )
 )]
 
@@ -25,11 +25,12 @@ mod revocation;
 mod scope;
 mod sight;
 mod text;
+mod token;
 
 use self::policies::policy_of;
 pub(crate) use self::{
     binding::{Binding, CLAIMS, POLICY},
-    caller::{Caller, CallerKind, Credential, KeyLimits, TokenIdentity},
+    caller::{Caller, CallerKind, Credential, KeyLimits, KeyPrint, TokenIdentity},
     credentials::{CredentialKind, Credentials, CredentialsChange, PolicyChange, Refusal, Touched},
     key::{StoredKey, is_tenant},
     key_text::{KeyText, shown_prefix},
@@ -38,6 +39,9 @@ pub(crate) use self::{
     revocation::{Revocation, Revocations},
     scope::{Scope, Scopes},
     sight::{OWNER, TENANT},
+    token::{
+        IssuerRules, KeySet, KeySetFault, KeysChange, MOST_SET_BYTES, Proven, TokenFault, TokenText,
+    },
 };
 pub use self::{
     claims::{ClaimValue, Claims},

@@ -441,6 +441,7 @@ mod tests {
             jti: Some("j".into()),
             kid: None,
             issued_at: Some(0),
+            signed_by: [0; 32],
         };
         let caller = Caller {
             credential: Credential::Token(Box::new(token)),
