@@ -4,14 +4,6 @@
 //! everything else, into [`Credentials`]. One question decides there, for a request, for an attach and for a session
 //! that is open: does this caller still stand? Pure: no async, no I/O.
 
-#![cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "tokens are verified, and nobody can present one yet"
-    )
-)]
-
 mod binding;
 mod caller;
 mod claims;
@@ -21,6 +13,7 @@ mod key_text;
 mod new_key;
 mod policies;
 mod policy;
+mod retired_keys;
 mod revocation;
 mod scope;
 mod sight;

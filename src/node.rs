@@ -37,11 +37,12 @@ use self::{
     supervise::{Stage, Supervisor},
 };
 use crate::{
-    config::{Auth, Config},
+    config::{Auth, Config, ConfigError},
     feed::Feed,
     filter,
     history::{HistoryContext, history},
     http::{self, AppState, ClientTasks},
+    identity::{self, Issuers, Keeper},
     positions::positions,
     receipts::{delete_history, receipts},
     router::{self, Capacity, FromFeed, Router, RouterHandle},
@@ -59,6 +60,9 @@ const MIGRATION_PAUSE: Duration = Duration::from_millis(500);
 /// The reason why a node cannot start, or cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
+    /// A setting names something that cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -80,6 +84,7 @@ pub async fn run(
     let address = listener.local_addr().unwrap_or(config.listen);
     let supervisor = Supervisor::default();
     let acceptor = Arc::new(Acceptor::new(&config));
+    let trust = trust(&config, &acceptor).await?;
     let accepting = supervisor.stage();
     // A task of its own, so that it runs on the same threads as the connections.
     accepting.spawn("accept", Arc::clone(&acceptor).accept(listener));
@@ -92,6 +97,7 @@ pub async fn run(
             &supervisor,
             acceptor,
             accepting,
+            trust,
         ));
         let Some(node) = stop.run_until_cancelled(starting).await else {
             return Ok(());
@@ -109,6 +115,17 @@ pub async fn run(
     };
     clients.abort();
     ended
+}
+
+/// Opens the issuers of tokens, where callers have to prove themselves.
+async fn trust(
+    config: &Config,
+    acceptor: &Acceptor,
+) -> Result<(Issuers, Vec<Keeper>), ConfigError> {
+    match config.auth {
+        Auth::None => Ok(Default::default()),
+        Auth::Required => identity::open(&config.issuers, &acceptor.metrics).await,
+    }
 }
 
 /// Connects to the database and migrates it. Rides out an election meanwhile, within `startup_timeout`.
@@ -154,6 +171,7 @@ impl Node {
         supervisor: &Supervisor,
         acceptor: Arc<Acceptor>,
         accepting: Stage,
+        (issuers, keepers): (Issuers, Vec<Keeper>),
     ) -> Result<Self, NodeError> {
         let store = connect_and_migrate(&config).await?;
         let (feeding, core) = (supervisor.stage(), supervisor.stage());
@@ -215,6 +233,9 @@ impl Node {
         });
         feeding.spawn("expiry", expire::run(store.clone(), handle.expiring()));
         feeding.spawn("date_events", date_events::run(store.clone(), observed));
+        for keeper in keepers {
+            feeding.spawn("issuer_keys", keeper.run(handle.clone()));
+        }
         let watchdog = watchdog::run(store.clone(), handle, health.clone());
         core.spawn("replays", reading_history);
         core.spawn("positions", writing_positions);
@@ -228,6 +249,7 @@ impl Node {
             store,
             health,
             proof: http::Proof::new(auth),
+            issuers,
             bounds: http::Bounds::new(&context.limits, &context.metrics),
             description: http::description(context.limits.clone()),
             context,

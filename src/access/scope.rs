@@ -68,6 +68,7 @@ impl Scopes {
     pub(crate) const ALL: Self = Self(u8::MAX);
 
     /// Returns the set of these scopes.
+    #[cfg(test)]
     pub(crate) const fn of(scopes: &[Scope]) -> Self {
         let mut bits = 0;
         let mut at = 0;

@@ -68,12 +68,13 @@ pub(crate) async fn serve(
     if config.auth == Auth::Required && !config.listen.ip().is_loopback() {
         tracing::warn!(
             address = %config.listen,
-            "keys travel to this address unencrypted, unless something in front of it speaks TLS (--insecure)"
+            "keys and tokens travel to this address unencrypted, unless something in front of it speaks TLS (--insecure)"
         );
     }
     node::run(config, listener, stop)
         .await
         .map_err(|error| match error {
+            NodeError::Config(error) => Failure::Config(error),
             NodeError::Store(error) => Failure::store(&error),
             NodeError::Task(fault) => Failure::Failed(fault.to_string()),
         })

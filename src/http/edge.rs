@@ -30,6 +30,8 @@ mod proof;
 pub(crate) mod query;
 pub(crate) mod read_your_writes;
 mod state;
+pub(crate) mod token;
+mod unauthenticated;
 mod unknown_keys;
 
 pub(crate) use self::{

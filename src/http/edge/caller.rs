@@ -10,6 +10,7 @@ use axum::{
 
 use bson::{RawDocument, Timestamp};
 
+pub(crate) use super::unauthenticated::refused;
 use super::{
     needs::unsatisfied,
     paths::is_probe,
@@ -17,10 +18,12 @@ use super::{
     proof::Proof,
     read_your_writes::ensure_applied,
     state::AppState,
+    token::{self, outcome},
+    unauthenticated::not_valid,
     unknown_keys::Answer,
 };
 use crate::{
-    access::{BoundPolicy, Caller, KeyLimits, KeyText, Refusal},
+    access::{BoundPolicy, Caller, KeyLimits, KeyText, Proven},
     config::Origin,
     router::AttachError,
     subscription::DocumentKey,
@@ -41,6 +44,8 @@ pub(crate) enum Identity {
     Refused(Problem),
     /// It is this caller's.
     Proved(Arc<Caller>),
+    /// It is genuine, and does not say of which tenant its holder is: the claim that would.
+    Tenantless(Arc<Caller>, Box<str>),
 }
 
 /// The caller of a request that was let through.
@@ -66,8 +71,7 @@ pub(crate) async fn identify(state: &AppState, request: Request) -> Request {
         // Nothing may hold them up.
         Proof::Required if is_probe(head.uri.path()) => Identity::Unproved,
         Proof::Required => {
-            let (outcome, identity) = judge(state, &head).await;
-            let kind = if outcome == "missing" { "none" } else { "key" };
+            let (kind, outcome, identity) = judge(state, &head).await;
             state.metrics().access.judged(kind, outcome);
             identity
         }
@@ -91,14 +95,34 @@ pub(crate) fn complete(state: &AppState, response: &mut Response) {
     }
 }
 
-/// Judges the credential of a request. Returns the outcome, as metrics name it, beside the identity.
-async fn judge(state: &AppState, head: &Parts) -> (&'static str, Identity) {
-    let text = match presented(&head.headers) {
-        Ok(None) => return ("missing", Identity::Unproved),
-        Ok(Some(text)) => text,
-        Err(problem) => return ("malformed", Identity::Refused(problem)),
-    };
-    let Some(key) = KeyText::parse(&text) else {
+/// Judges the credential of a request. Returns its kind and the outcome, as metrics name them, beside the identity.
+async fn judge(state: &AppState, head: &Parts) -> (&'static str, &'static str, Identity) {
+    match presented(&head.headers) {
+        Ok(None) => ("none", "missing", Identity::Unproved),
+        Ok(Some(text)) if !KeyText::is_meant(&text) && text.contains('.') => {
+            let (outcome, identity) = judge_token(state, &text).await;
+            ("jwt", outcome, identity)
+        }
+        Ok(Some(text)) => {
+            let (outcome, identity) = judge_key(state, head, &text).await;
+            ("key", outcome, identity)
+        }
+        Err(problem) => ("key", "malformed", Identity::Refused(problem)),
+    }
+}
+
+async fn judge_token(state: &AppState, text: &str) -> (&'static str, Identity) {
+    match token::prove(state, text).await {
+        Ok(Proven::Caller(caller)) => ("ok", Identity::Proved(Arc::new(caller))),
+        Ok(Proven::Tenantless { caller, claim }) => {
+            ("ok", Identity::Tenantless(Arc::new(caller), claim))
+        }
+        Err((outcome, problem)) => (outcome, Identity::Refused(problem)),
+    }
+}
+
+async fn judge_key(state: &AppState, head: &Parts, text: &str) -> (&'static str, Identity) {
+    let Some(key) = KeyText::parse(text) else {
         return ("malformed", Identity::Refused(not_valid()));
     };
     if !state.router().progress().loaded {
@@ -121,14 +145,6 @@ async fn judge(state: &AppState, head: &Parts) -> (&'static str, Identity) {
     match check_place(&caller.limits, head) {
         Ok(()) => ("ok", Identity::Proved(Arc::new(caller))),
         Err(problem) => ("elsewhere", Identity::Refused(problem)),
-    }
-}
-
-const fn outcome(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::Unknown => "unknown",
-        Refusal::Expired => "expired",
-        Refusal::Revoked | Refusal::Changed => "revoked",
     }
 }
 
@@ -240,33 +256,6 @@ pub(crate) fn is_current(state: &AppState) -> Result<(), Problem> {
         (Proof::Required, Err(reason)) => Err(Problem::new(Kind::NotReady, reason)),
         _ => Ok(()),
     }
-}
-
-/// Returns the problem of a credential that does not stand.
-pub(crate) fn refused(refusal: Refusal) -> Problem {
-    match refusal {
-        Refusal::Unknown => not_valid(),
-        Refusal::Expired | Refusal::Revoked | Refusal::Changed => invalid_token(refusal),
-    }
-}
-
-fn not_valid() -> Problem {
-    invalid_token("the credential is not valid")
-}
-
-fn invalid_token(detail: impl std::fmt::Display) -> Problem {
-    let challenge = r#"Bearer realm="tidegate", error="invalid_token""#;
-    Problem::new(Kind::Unauthenticated, detail).with_header(
-        header::WWW_AUTHENTICATE,
-        HeaderValue::from_static(challenge),
-    )
-}
-
-/// Returns the problem of a request without a credential where one is needed.
-pub(super) fn missing() -> Problem {
-    let challenge = HeaderValue::from_static(r#"Bearer realm="tidegate""#);
-    let detail = "a key or token is needed, as Authorization: Bearer …";
-    Problem::new(Kind::Unauthenticated, detail).with_header(header::WWW_AUTHENTICATE, challenge)
 }
 
 /// Returns the one credential that a request presents.

@@ -47,7 +47,7 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
         "nextCursor": text_or_null(),
     });
     let caller = json!({
-        "kind": {"enum": ["none", "key"]},
+        "kind": {"enum": ["none", "key", "jwt"]},
         "id": text_or_null(),
         "owner": text_or_null(),
         "tenant": text_or_null(),
