@@ -11,6 +11,7 @@ mod credentials;
 mod key;
 mod key_text;
 mod new_key;
+mod new_revocation;
 mod policies;
 mod policy;
 mod retired_keys;
@@ -28,6 +29,7 @@ pub(crate) use self::{
     key::{StoredKey, is_tenant},
     key_text::{KeyText, shown_prefix},
     new_key::{Excess, NewKey},
+    new_revocation::NewRevocation,
     policies::{Policies, Unbound, is_under},
     revocation::{Revocation, Revocations},
     scope::{Scope, Scopes},

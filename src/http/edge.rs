@@ -15,6 +15,7 @@ pub(crate) mod cors;
 mod description;
 pub(crate) mod failure;
 pub(crate) mod fallbacks;
+pub(crate) mod fields;
 pub(crate) mod framing;
 pub(crate) mod hosts;
 pub(crate) mod idempotency;

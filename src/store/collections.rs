@@ -10,4 +10,5 @@ pub(super) mod keys;
 pub(super) mod nodes;
 pub(super) mod positions;
 pub(super) mod receipts;
+pub(super) mod revocations;
 pub(super) mod subscriptions;

@@ -85,9 +85,9 @@ impl Operation {
         }
         match need {
             Need::Nothing => self,
-            Need::Anybody | Need::Proof => self.refuses(&[Kind::Unauthenticated]),
-            Need::AnyOf(_) => self.refuses(&[Kind::Unauthenticated, Kind::Forbidden]),
-            Need::UnderPolicy(_) => self.refuses(&[
+            Need::Proof => self.refuses(&[Kind::Unauthenticated]),
+            Need::Anybody => self.refuses(&[Kind::Unauthenticated, Kind::PolicyUnsatisfied]),
+            Need::AnyOf(_) | Need::UnderPolicy(_) => self.refuses(&[
                 Kind::Unauthenticated,
                 Kind::Forbidden,
                 Kind::PolicyUnsatisfied,

@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     SubscriptionNotFound,
     /// No key with this id.
     KeyNotFound,
+    /// No revocation with this id.
+    RevocationNotFound,
     /// No event with this id.
     EventNotFound,
     /// The path exists, the method does not.
@@ -83,7 +85,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub(crate) const ALL: [Self; 37] = [
+    pub(crate) const ALL: [Self; 38] = [
         Self::MalformedRequest,
         Self::MalformedJson,
         Self::BadParameter,
@@ -95,6 +97,7 @@ impl Kind {
         Self::NotFound,
         Self::SubscriptionNotFound,
         Self::KeyNotFound,
+        Self::RevocationNotFound,
         Self::EventNotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -145,6 +148,9 @@ impl Kind {
                 "There is no such subscription",
             ),
             Self::KeyNotFound => (404, "key-not-found", "There is no such key"),
+            Self::RevocationNotFound => {
+                (404, "revocation-not-found", "There is no such revocation")
+            }
             Self::EventNotFound => (404, "event-not-found", "There is no such event"),
             Self::MethodNotAllowed => (
                 405,

@@ -7,6 +7,12 @@ use crate::access::Scope;
 
 /// Returns the schemas, by name.
 pub(super) fn all() -> Vec<(&'static str, Value)> {
+    let mut all = of_keys();
+    all.extend(of_revocations());
+    all
+}
+
+fn of_keys() -> Vec<(&'static str, Value)> {
     let text_or_null = || json!({"type": ["string", "null"]});
     let texts = || json!({"type": ["array", "null"], "items": {"type": "string"}, "maxItems": 100});
     let scopes = || list(json!({"enum": Scope::ALL.map(Scope::as_str)}));
@@ -73,6 +79,51 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
         (
             "KeyChange",
             json!({"type": "object", "properties": change, "additionalProperties": false}),
+        ),
+    ]
+}
+
+fn of_revocations() -> Vec<(&'static str, Value)> {
+    let mut new_revocation = json!({});
+    for name in ["issuer", "jti", "sub", "kid", "tenant", "reason"] {
+        new_revocation[name] =
+            json!({"type": ["string", "null"], "minLength": 1, "maxLength": 255});
+    }
+    new_revocation["tenant"]["pattern"] = json!("^[^:]+$");
+    new_revocation["issuedBefore"] = time_or_null();
+    new_revocation["expiresAt"] = time_or_null();
+    // Programs may have stored anything.
+    let mut revocation = json!({"id": {"type": "string"}});
+    for name in [
+        "issuer",
+        "jti",
+        "sub",
+        "kid",
+        "tenant",
+        "issuedBefore",
+        "expiresAt",
+        "reason",
+        "createdAt",
+        "createdBy",
+    ] {
+        revocation[name] = json!({});
+    }
+    let revocations = json!({
+        "items": list(json!({"$ref": "#/components/schemas/Revocation"})),
+        "nextCursor": json!({"type": ["string", "null"]}),
+    });
+    vec![
+        (
+            "Revocation",
+            exactly(
+                "Takes credentials away before their end: those that have all that it names.",
+                revocation,
+            ),
+        ),
+        ("RevocationPage", exactly("", revocations)),
+        (
+            "NewRevocation",
+            json!({"type": "object", "properties": new_revocation, "additionalProperties": false}),
         ),
     ]
 }
