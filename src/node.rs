@@ -84,7 +84,7 @@ pub async fn run(
     let address = listener.local_addr().unwrap_or(config.listen);
     let supervisor = Supervisor::default();
     let acceptor = Arc::new(Acceptor::new(&config));
-    let trust = trust(&config, &acceptor).await?;
+    let (issuers, keepers) = trust(&config, &acceptor).await?;
     let accepting = supervisor.stage();
     // A task of its own, so that it runs on the same threads as the connections.
     accepting.spawn("accept", Arc::clone(&acceptor).accept(listener));
@@ -97,12 +97,13 @@ pub async fn run(
             &supervisor,
             acceptor,
             accepting,
-            trust,
+            issuers,
         ));
         let Some(node) = stop.run_until_cancelled(starting).await else {
             return Ok(());
         };
         let node = node?;
+        node.keep_issuers(keepers);
         tracing::info!("the service is up");
         stop.cancelled().await;
         node.stop().await;
@@ -171,7 +172,7 @@ impl Node {
         supervisor: &Supervisor,
         acceptor: Arc<Acceptor>,
         accepting: Stage,
-        (issuers, keepers): (Issuers, Vec<Keeper>),
+        issuers: Issuers,
     ) -> Result<Self, NodeError> {
         let store = connect_and_migrate(&config).await?;
         let (feeding, core) = (supervisor.stage(), supervisor.stage());
@@ -189,8 +190,7 @@ impl Node {
             Arc::clone(&metrics),
             health.clone(),
         );
-        let info = NodeInfo::new(address.to_string(), config.node.heartbeat_interval);
-        let info = Arc::new(info);
+        let info = Arc::new(info(address, &config));
         let (receipts, writing_receipts) = receipts(
             store.clone(),
             info.id.clone(),
@@ -233,9 +233,6 @@ impl Node {
         });
         feeding.spawn("expiry", expire::run(store.clone(), handle.expiring()));
         feeding.spawn("date_events", date_events::run(store.clone(), observed));
-        for keeper in keepers {
-            feeding.spawn("issuer_keys", keeper.run(handle.clone()));
-        }
         let watchdog = watchdog::run(store.clone(), handle, health.clone());
         core.spawn("replays", reading_history);
         core.spawn("positions", writing_positions);
@@ -267,6 +264,14 @@ impl Node {
             core,
             shutdown_timeout,
         })
+    }
+
+    /// Starts the tasks that keep the keys of issuers.
+    fn keep_issuers(&self, keepers: Vec<Keeper>) {
+        for keeper in keepers {
+            let router = self.state.context.router.clone();
+            self.feeding.spawn("issuer_keys", keeper.run(router));
+        }
     }
 
     /// Ends the connections over a time, closes the listener, and finishes requests under way. Then stops the tasks
@@ -340,6 +345,10 @@ async fn abort(clients: &ClientTasks) {
         let left = clients.len();
         tracing::warn!(left, "some connections do not end");
     }
+}
+
+fn info(address: SocketAddr, config: &Config) -> NodeInfo {
+    NodeInfo::new(address.to_string(), config.node.heartbeat_interval)
 }
 
 /// Gives readers of the history the same means as the feed.

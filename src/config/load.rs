@@ -186,11 +186,12 @@ impl Layers {
                 None => (None, &*name),
             };
             let sections = path.into_iter().flat_map(|path| path.split('.'));
-            let table = sections.fold(Some(&mut whole), |table, section| {
-                let section = table?.entry(section);
-                let section = section.or_insert_with(|| Table::new().into());
-                section.as_table_mut()
-            });
+            let mut table = Some(&mut whole);
+            for section in sections {
+                let section = table.map(|table| table.entry(section));
+                let section = section.map(|entry| entry.or_insert_with(|| Table::new().into()));
+                table = section.and_then(Value::as_table_mut);
+            }
             table.map(|table| table.insert(inner.to_owned(), value));
         }
         let refused = |_| {

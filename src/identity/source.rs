@@ -13,7 +13,7 @@ use crate::{
 /// The longest time that a read may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The bounds of the time for which an answer says that it is fresh.
-const FRESH: [Duration; 2] = [Duration::from_mins(1), Duration::from_mins(60)];
+const FRESH: [Duration; 2] = [Duration::from_mins(1), Duration::from_hours(1)];
 
 /// The place that an issuer's keys come from.
 #[derive(Debug)]

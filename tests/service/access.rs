@@ -2,12 +2,14 @@
 
 mod binding;
 mod calls;
+mod issuers;
 mod minting;
 mod order;
 mod policies;
 mod revoking;
 mod teardown;
 mod tenancy;
+mod tokens;
 
 use std::process::Command;
 

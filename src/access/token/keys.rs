@@ -167,9 +167,9 @@ impl KeySet {
         if fitting.peek().is_none() {
             return Err(TokenFault::UnknownKey);
         }
-        let signed =
-            |key: &&TrustedKey| verifies(algorithm, &key.key, token.signed, &token.signature);
-        let signer = fitting.find(signed).map(|key| key.print);
+        let found =
+            fitting.find(|key| verifies(algorithm, &key.key, token.signed, &token.signature));
+        let signer = found.map(|key| key.print);
         signer.ok_or(TokenFault::Signature {
             named: kid.is_some(),
         })

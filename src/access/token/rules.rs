@@ -22,7 +22,7 @@ pub(crate) struct IssuerRules {
     audience: Box<[Box<str>]>,
     algorithms: Box<[Algorithm]>,
     /// `None` takes any.
-    kind: Option<Box<str>>,
+    media_type: Option<Box<str>>,
     tenancy: Tenancy,
     scope_claim: Box<str>,
     /// The most that a token gets.
@@ -90,7 +90,7 @@ impl IssuerRules {
             algorithms: algorithms
                 .filter_map(|name| Algorithm::from_str(name).ok())
                 .collect(),
-            kind: set(&settings.typ),
+            media_type: set(&settings.typ),
             tenancy,
             scope_claim: settings.scope_claim.as_str().into(),
             ceiling,
@@ -126,11 +126,11 @@ impl IssuerRules {
         if token.issuer() != self.issuer() {
             return Err(TokenFault::Issuer);
         }
-        if let Some(kind) = &self.kind
+        if let Some(expected) = &self.media_type
             && !token
-                .kind
+                .media_type
                 .as_deref()
-                .is_some_and(|named| is_type(named, kind))
+                .is_some_and(|named| is_type(named, expected))
         {
             return Err(TokenFault::Type);
         }

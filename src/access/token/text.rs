@@ -19,7 +19,7 @@ pub(crate) struct TokenText<'t> {
     pub(super) signed: &'t [u8],
     pub(super) signature: Vec<u8>,
     pub(super) algorithm: Box<str>,
-    pub(super) kind: Option<Box<str>>,
+    pub(super) media_type: Option<Box<str>>,
     pub(super) kid: Option<Box<str>>,
     issuer: Box<str>,
     pub(super) claims: Map<String, Value>,
@@ -51,7 +51,7 @@ impl<'t> TokenText<'t> {
         // Keys in the header (jwk, jku, x5u, x5c) are the sender's own. Nothing reads them.
         let algorithm = text_of(&mut head, "alg").map_err(TokenFault::Header)?;
         let algorithm = algorithm.ok_or(TokenFault::Header("names no algorithm (alg)"))?;
-        let kind = text_of(&mut head, "typ").map_err(TokenFault::Header)?;
+        let media_type = text_of(&mut head, "typ").map_err(TokenFault::Header)?;
         let kid = text_of(&mut head, "kid").map_err(TokenFault::Header)?;
         if kid.as_ref().is_some_and(|kid| kid.len() > NAME_BYTES) {
             return Err(TokenFault::Header("has a kid of more than 255 bytes"));
@@ -62,10 +62,10 @@ impl<'t> TokenText<'t> {
             return Err(TokenFault::Payload("has no iss that is one text"));
         };
         Ok(Self {
-            signed: text[..header.len() + 1 + payload.len()].as_bytes(),
+            signed: &text.as_bytes()[..header.len() + 1 + payload.len()],
             signature,
             algorithm,
-            kind,
+            media_type,
             kid,
             issuer: issuer.as_str().into(),
             claims,
