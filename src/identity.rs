@@ -41,6 +41,45 @@ pub(crate) enum Unverified {
     Busy,
 }
 
+/// The reason why a token is not verified without a node.
+#[derive(Debug)]
+pub(crate) enum Unproved {
+    /// A check refuses it.
+    Refused(TokenFault),
+    /// The keys of its issuer cannot be read.
+    Keys {
+        /// The issuer's name in the settings.
+        issuer: String,
+        reason: String,
+    },
+    /// The settings of its issuer cannot be used.
+    Config(ConfigError),
+}
+
+impl From<TokenFault> for Unproved {
+    fn from(fault: TokenFault) -> Self {
+        Self::Refused(fault)
+    }
+}
+
+/// Verifies a token without a node, with the keys of its issuer as they are now.
+pub(crate) async fn verify_once(
+    issuers: &BTreeMap<String, config::Issuer>,
+    text: &str,
+) -> Result<Proven, Unproved> {
+    let token = TokenText::read(text)?;
+    let mut issuers = issuers.iter();
+    let issuer = issuers.find(|(_, settings)| settings.issuer == token.issuer());
+    let (name, settings) = issuer.ok_or(TokenFault::Issuer)?;
+    let source = Source::new(name, settings).map_err(Unproved::Config)?;
+    let read = source.read().await.map_err(|fault| Unproved::Keys {
+        issuer: name.clone(),
+        reason: fault.to_string(),
+    })?;
+    let rules = IssuerRules::new(name, settings);
+    Ok(rules.verify(&token, &read.keys, DateTime::now())?)
+}
+
 /// The issuers of a node. Clones share them.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Issuers(Arc<[Issuer]>);

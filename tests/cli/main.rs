@@ -17,4 +17,5 @@ mod retries;
 mod subscription;
 #[path = "../support/mod.rs"]
 mod support;
+mod token;
 mod usage;

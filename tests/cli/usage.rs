@@ -7,7 +7,7 @@ use super::process::{finish, run, tidegate};
 /// A reserved port on which nothing listens.
 const NOBODY: &str = "http://127.0.0.1:1";
 
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 17] = [
     &[],
     &["dev"],
     &["serve"],
@@ -21,6 +21,9 @@ const COMMANDS: [&[&str]; 14] = [
     &["publish"],
     &["listen"],
     &["doctor"],
+    &["token"],
+    &["token", "check"],
+    &["token", "revoke"],
     &["bench"],
 ];
 
