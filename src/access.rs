@@ -4,14 +4,6 @@
 //! everything else, into [`Credentials`]. One question decides there, for a request, for an attach and for a session
 //! that is open: does this caller still stand? Pure: no async, no I/O.
 
-#![cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "revocations name tokens, which nobody can present yet"
-    )
-)]
-
 mod binding;
 mod caller;
 mod claims;
@@ -19,25 +11,32 @@ mod credentials;
 mod key;
 mod key_text;
 mod new_key;
+mod new_revocation;
 mod policies;
 mod policy;
+mod retired_keys;
 mod revocation;
 mod scope;
 mod sight;
 mod text;
+mod token;
 
 use self::policies::policy_of;
 pub(crate) use self::{
     binding::{Binding, CLAIMS, POLICY},
-    caller::{Caller, CallerKind, Credential, KeyLimits, TokenIdentity},
+    caller::{Caller, CallerKind, Credential, KeyLimits, KeyPrint, TokenIdentity},
     credentials::{CredentialKind, Credentials, CredentialsChange, PolicyChange, Refusal, Touched},
     key::{StoredKey, is_tenant},
     key_text::{KeyText, shown_prefix},
     new_key::{Excess, NewKey},
+    new_revocation::NewRevocation,
     policies::{Policies, Unbound, is_under},
     revocation::{Revocation, Revocations},
     scope::{Scope, Scopes},
     sight::{OWNER, TENANT},
+    token::{
+        IssuerRules, KeySet, KeySetFault, KeysChange, MOST_SET_BYTES, Proven, TokenFault, TokenText,
+    },
 };
 pub use self::{
     claims::{ClaimValue, Claims},

@@ -1,6 +1,6 @@
 //! The command line, one file a command: arguments in, an exit code out.
 //!
-//! `dev`, `serve`, `migrate` and `doctor` take a configuration and work on the database. The others are clients: they
+//! `dev`, `serve`, `migrate`, `doctor`, `key` and `token` take a configuration and work on the database. The others are clients: they
 //! know a running service by its address alone.
 
 mod answers;
@@ -23,6 +23,7 @@ mod signals;
 mod style;
 mod subscription;
 mod time_argument;
+mod token;
 
 use clap::{
     Parser as _,
@@ -62,6 +63,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Make, list and revoke API keys
     Key(key::Args),
+    /// Check tokens of issuers, and revoke them
+    Token(token::Args),
     /// Create, list, show, change, delete and explain subscriptions
     Subscription(subscription::Args),
     /// Store, list, show, delete and try row policies
@@ -74,13 +77,14 @@ enum Command {
     Bench(bench::Args),
 }
 
-/// Parses the arguments of this process, and ends it if they make no sense. A connection string in the wrong place is
-/// not repeated, because it may hold a password.
+/// Parses the arguments of this process, and ends it if they make no sense. A connection string, a key or a token in the
+/// wrong place is not repeated.
 pub fn parse() -> Cli {
     Cli::try_parse().unwrap_or_else(|mut error| {
         let secret = |value: &ContextValue| {
             let text = value.to_string();
-            text.contains("://") && text.contains('@')
+            let is_credential = text.starts_with("tgk_") || text.starts_with("eyJ");
+            is_credential || (text.contains("://") && text.contains('@'))
         };
         for kind in [
             ContextKind::InvalidArg,
@@ -104,6 +108,7 @@ impl Cli {
             Command::Migrate(args) => migrate::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,
             Command::Key(args) => key::run(args).await,
+            Command::Token(args) => token::run(args).await,
             Command::Subscription(args) => subscription::run(args).await,
             Command::Policy(args) => policy::run(args).await,
             Command::Publish(args) => publish::run(args).await,

@@ -8,6 +8,7 @@ mod check;
 pub(crate) mod connection_string;
 mod cors;
 mod feed;
+mod issuers;
 mod limits;
 mod load;
 mod node;
@@ -20,13 +21,14 @@ mod socket;
 mod tests;
 mod tls;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Deserializer};
 
 pub use self::{
     cors::Cors,
     feed::Feed,
+    issuers::Issuer,
     limits::Limits,
     load::{ConfigError, Loaded, variable},
     node::Node,
@@ -37,6 +39,9 @@ pub use self::{
     socket::Socket,
     tls::Tls,
 };
+
+#[cfg(test)]
+pub(crate) use self::settings::SCOPES;
 
 /// All settings of a node.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -100,6 +105,8 @@ pub struct Config {
     pub tls: Tls,
     /// Bounds on single clients.
     pub quotas: Quotas,
+    /// The issuers of tokens, by name.
+    pub issuers: BTreeMap<String, Issuer>,
 }
 
 /// The callers that are let in.
@@ -108,7 +115,7 @@ pub struct Config {
 pub enum Auth {
     /// Everyone who can reach the address.
     None,
-    /// Those who present a key.
+    /// Those who present a key or a token.
     Required,
 }
 
@@ -148,6 +155,7 @@ impl Default for Config {
             proxy: Proxy::default(),
             tls: Tls::default(),
             quotas: Quotas::default(),
+            issuers: BTreeMap::new(),
         }
     }
 }

@@ -15,6 +15,7 @@
 //! - [`subscription`]: stored subscriptions, with their filters compiled.
 //! - [`store`]: everything in MongoDB but the change stream; `retry_writer`: one write at a time, retried.
 //! - [`router`]: the one task that applies everything in order; owns the index and the registry.
+//! - `identity`: issuers of tokens, and their keys as they are now.
 //! - [`feed`]: sole owner of the node's change stream.
 //! - [`positions`], [`receipts`]: observers of the router: acknowledged positions, and what this node did about deletes.
 //! - [`history`]: readers of the oplog and the archive, for clients that were away.
@@ -40,6 +41,7 @@ pub(crate) mod feed;
 pub mod filter;
 pub(crate) mod history;
 pub(crate) mod http;
+mod identity;
 pub mod mongod;
 pub(crate) mod node;
 pub mod position;

@@ -41,11 +41,12 @@ use self::{
 };
 pub use self::{supervise::TaskFault, tls::CertificateError};
 use crate::{
-    config::{Auth, Config},
+    config::{Auth, Config, ConfigError},
     feed::Feed,
     filter,
     history::{HistoryContext, history},
     http::{self, AppState, ClientTasks},
+    identity::{self, Issuers, Keeper},
     positions::positions,
     receipts::{delete_history, receipts},
     router::{self, Capacity, FromFeed, Router, RouterHandle},
@@ -63,6 +64,9 @@ const MIGRATION_PAUSE: Duration = Duration::from_millis(500);
 /// The reason why a node cannot start, or cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
+    /// A setting names something that cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -110,6 +114,7 @@ pub async fn run(
         None => None,
     };
     let acceptor = Arc::new(Acceptor::new(&config, metrics, tls));
+    let (issuers, keepers) = trust(&config, &acceptor).await?;
     if let Some(listener) = monitored {
         let monitoring = Monitoring {
             routes: http::monitoring(Arc::clone(&acceptor.metrics), health.clone()),
@@ -131,11 +136,13 @@ pub async fn run(
             acceptor,
             accepting,
             health,
+            issuers,
         ));
         let Some(node) = stop.run_until_cancelled(starting).await else {
             return Ok(());
         };
         let node = node?;
+        node.keep_issuers(keepers);
         tracing::info!("the service is up");
         stop.cancelled().await;
         node.stop().await;
@@ -154,6 +161,17 @@ pub async fn run(
 async fn listen(address: SocketAddr) -> Result<TcpListener, NodeError> {
     let listening = TcpListener::bind(address).await;
     listening.map_err(|error| NodeError::Listen { address, error })
+}
+
+/// Opens the issuers of tokens, where callers have to prove themselves.
+async fn trust(
+    config: &Config,
+    acceptor: &Acceptor,
+) -> Result<(Issuers, Vec<Keeper>), ConfigError> {
+    match config.auth {
+        Auth::None => Ok(Default::default()),
+        Auth::Required => identity::open(&config.issuers, &acceptor.metrics).await,
+    }
 }
 
 /// Connects to the database and migrates it. Rides out an election meanwhile, within `startup_timeout`.
@@ -200,6 +218,7 @@ impl Node {
         acceptor: Arc<Acceptor>,
         accepting: Stage,
         health: Health,
+        issuers: Issuers,
     ) -> Result<Self, NodeError> {
         let store = connect_and_migrate(&config).await?;
         let (feeding, core) = (supervisor.stage(), supervisor.stage());
@@ -216,8 +235,7 @@ impl Node {
             Arc::clone(&metrics),
             health.clone(),
         );
-        let info = NodeInfo::new(address.to_string(), config.node.heartbeat_interval);
-        let info = Arc::new(info);
+        let info = Arc::new(info(address, &config));
         let (receipts, writing_receipts) = receipts(
             store.clone(),
             info.id.clone(),
@@ -273,6 +291,7 @@ impl Node {
             store,
             health,
             proof: http::Proof::new(auth),
+            issuers,
             bounds: http::Bounds::new(&context.limits, &config.quotas, &context.metrics),
             description: http::description(context.limits.clone()),
             context,
@@ -290,6 +309,14 @@ impl Node {
             core,
             shutdown_timeout,
         })
+    }
+
+    /// Starts the tasks that keep the keys of issuers.
+    fn keep_issuers(&self, keepers: Vec<Keeper>) {
+        for keeper in keepers {
+            let router = self.state.context.router.clone();
+            self.feeding.spawn("issuer_keys", keeper.run(router));
+        }
     }
 
     /// Ends the connections over a time, closes the listener, and finishes requests under way. Then stops the tasks
@@ -363,6 +390,10 @@ async fn abort(clients: &ClientTasks) {
         let left = clients.len();
         tracing::warn!(left, "some connections do not end");
     }
+}
+
+fn info(address: SocketAddr, config: &Config) -> NodeInfo {
+    NodeInfo::new(address.to_string(), config.node.heartbeat_interval)
 }
 
 /// Gives readers of the history the same means as the feed.

@@ -66,7 +66,7 @@ use self::{
     table::{Entry, Slot},
 };
 use crate::{
-    access::{Credentials, Sight},
+    access::{Credentials, KeysChange, Sight},
     budget::ByteBudget,
     config, event,
     position::{DeploymentId, Position},
@@ -85,6 +85,8 @@ pub(crate) enum Input {
     Feed(FromFeed),
     /// The credential of a session has ended, perhaps.
     CredentialEnd,
+    /// Keys of an issuer of tokens came or left.
+    KeysChanged(KeysChange),
     /// Opens a session with one channel.
     Attach(Attach, oneshot::Sender<Result<Attached, AttachError>>),
     /// Ends a session, which has found a reason.
@@ -254,6 +256,7 @@ impl Router {
                 let position = self.position;
                 self.end_expired_sessions(DateTime::now(), position).await;
             }
+            Input::KeysChanged(change) => self.apply_keys(&change),
             Input::EndSession(key, ending) => {
                 self.registry.end_session(key, ending, self.position);
             }

@@ -68,7 +68,7 @@ pub use crate::access::{Holder, Sight};
 
 pub(crate) use self::{
     client::error::{brief, code},
-    collections::keys::KeyQuery,
+    collections::{keys::KeyQuery, revocations::RevocationQuery},
     oplog::CAPPED_POSITION_LOST,
 };
 use self::{

@@ -14,6 +14,8 @@ pub(crate) enum CallerKind {
     None,
     /// By an API key.
     Key,
+    /// By a token (JWT) of an issuer.
+    Token,
 }
 
 impl CallerKind {
@@ -22,9 +24,13 @@ impl CallerKind {
         match self {
             Self::None => "none",
             Self::Key => "key",
+            Self::Token => "jwt",
         }
     }
 }
+
+/// A digest of a key of an issuer and its id.
+pub(crate) type KeyPrint = [u8; 32];
 
 /// The part of a token that a revocation can name.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -36,6 +42,8 @@ pub(crate) struct TokenIdentity {
     pub kid: Option<Box<str>>,
     /// Seconds since 1970.
     pub issued_at: Option<i64>,
+    /// The key that has signed it.
+    pub signed_by: KeyPrint,
 }
 
 /// The proof of a caller, which can be taken away.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bson::{Bson, Document, RawBsonRef, RawDocument};
+use serde_json::Value;
 
 /// The most values in a list. A list in a policy's `$in` is copied into the branches of filters up to this length.
 pub(crate) const MOST_VALUES: usize = 64;
@@ -45,6 +46,31 @@ impl ClaimValue {
             RawBsonRef::Int64(number) => Some(Self::Int(number)),
             RawBsonRef::Double(number) if number.is_finite() => Some(Self::Double(number)),
             RawBsonRef::Boolean(flag) => Some(Self::Bool(flag)),
+            _ => None,
+        }
+    }
+
+    /// Reads a value of a token; `None` if no policy can use it.
+    pub(crate) fn of_json(value: &Value) -> Option<Self> {
+        match value {
+            Value::Array(values) if values.len() <= MOST_VALUES => {
+                let values: Option<Vec<_>> = values.iter().map(Self::scalar_of_json).collect();
+                Some(Self::List(values?.into()))
+            }
+            value => Self::scalar_of_json(value),
+        }
+    }
+
+    fn scalar_of_json(value: &Value) -> Option<Self> {
+        match value {
+            Value::String(text) if !text.is_empty() => Some(Self::String(text.as_str().into())),
+            Value::Bool(flag) => Some(Self::Bool(*flag)),
+            Value::Number(number) => match (number.as_i64(), number.is_u64()) {
+                (Some(number), _) => Some(Self::Int(number)),
+                // It has no exact value as BSON.
+                (None, true) => None,
+                (None, false) => number.as_f64().map(Self::Double),
+            },
             _ => None,
         }
     }

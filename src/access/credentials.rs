@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use bson::{DateTime, RawDocument, RawDocumentBuf};
 
 use super::{
-    Caller, Credential, KeyText, Policies, Revocation, Revocations, StoredKey, TokenIdentity,
-    revocation::Facts,
+    Caller, Credential, KeyText, KeysChange, Policies, Revocation, Revocations, StoredKey,
+    TokenIdentity, retired_keys::RetiredKeys, revocation::Facts,
 };
 
 /// The reason why a credential does not stand.
@@ -98,6 +98,8 @@ pub(crate) struct Credentials {
     keys: HashMap<Box<str>, StoredKey>,
     revocations: Revocations,
     policies: Arc<Policies>,
+    /// They come from the issuers, and not from the database.
+    retired: RetiredKeys,
 }
 
 impl Credentials {
@@ -107,6 +109,7 @@ impl Credentials {
             keys: HashMap::new(),
             revocations: Revocations::default(),
             policies: Arc::new(Policies::new(narrows)),
+            retired: RetiredKeys::default(),
         }
     }
 
@@ -194,6 +197,17 @@ impl Credentials {
         }
     }
 
+    /// Applies a change of the keys of an issuer of tokens.
+    pub(crate) fn apply_keys(&mut self, change: &KeysChange, now: DateTime) {
+        self.retired.apply(change, now);
+    }
+
+    /// Replaces all that is stored by what a load has found.
+    pub(crate) fn replace(&mut self, loaded: Self) {
+        let retired = std::mem::take(&mut self.retired);
+        *self = Self { retired, ..loaded };
+    }
+
     /// Whether a key of this id is known.
     pub(crate) fn has_key(&self, id: &str) -> bool {
         self.keys.contains_key(id)
@@ -241,7 +255,16 @@ impl Credentials {
             }
             Credential::Token(token) => {
                 self.judge_token(token, caller, now)?;
-                Ok(caller.expires_at)
+                let end = self
+                    .retired
+                    .end_of(token)
+                    .into_iter()
+                    .chain(caller.expires_at)
+                    .min();
+                match end {
+                    Some(end) if end <= now => Err(Refusal::Expired),
+                    end => Ok(end),
+                }
             }
         }
     }
@@ -441,6 +464,7 @@ mod tests {
             jti: Some("j".into()),
             kid: None,
             issued_at: Some(0),
+            signed_by: [0; 32],
         };
         let caller = Caller {
             credential: Credential::Token(Box::new(token)),
@@ -454,6 +478,39 @@ mod tests {
         let revocation = doc! {"_id": "r", "jti": "j"};
         store(&mut all, CredentialKind::Revocation, &revocation);
         assert_eq!(all.judge(&caller, NOW), Err(Refusal::Revoked));
+    }
+
+    #[test]
+    fn a_token_ends_soon_after_its_key_has_left_unless_the_key_comes_back() {
+        let token = TokenIdentity {
+            issuer: "main".into(),
+            subject: "42".into(),
+            jti: None,
+            kid: None,
+            issued_at: None,
+            signed_by: [1; 32],
+        };
+        let caller = Caller {
+            credential: Credential::Token(Box::new(token)),
+            expires_at: Some(DateTime::MAX),
+            ..Caller::anybody()
+        };
+        let change = |issuer: &str, left, came| KeysChange {
+            issuer: issuer.into(),
+            left,
+            came,
+        };
+        let mut all = Credentials::new(true);
+        all.apply_keys(&change("main", vec![[2; 32]], vec![]), NOW);
+        all.apply_keys(&change("other", vec![[1; 32]], vec![]), NOW);
+        assert_eq!(all.judge(&caller, NOW), Ok(caller.expires_at));
+        all.apply_keys(&change("main", vec![[1; 32]], vec![]), NOW);
+        all.replace(Credentials::new(true));
+        let end = DateTime::from_millis(31_000);
+        assert_eq!(all.judge(&caller, NOW), Ok(Some(end)));
+        assert_eq!(all.judge(&caller, end), Err(Refusal::Expired));
+        all.apply_keys(&change("main", vec![], vec![[1; 32]]), NOW);
+        assert_eq!(all.judge(&caller, NOW), Ok(caller.expires_at));
     }
 
     #[test]

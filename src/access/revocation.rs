@@ -183,6 +183,7 @@ mod tests {
             jti: Some("j".into()),
             kid: Some("k".into()),
             issued_at: Some(500),
+            signed_by: [0; 32],
         }
     }
 

@@ -68,6 +68,7 @@ impl Scopes {
     pub(crate) const ALL: Self = Self(u8::MAX);
 
     /// Returns the set of these scopes.
+    #[cfg(test)]
     pub(crate) const fn of(scopes: &[Scope]) -> Self {
         let mut bits = 0;
         let mut at = 0;
@@ -137,6 +138,8 @@ mod tests {
             assert!(!Scopes::NONE.has(scope));
         }
         assert_eq!(Scope::parse("subscriptions"), None);
+        // The settings of an issuer take the same names.
+        assert_eq!(Scope::ALL.map(Scope::as_str), *crate::config::SCOPES);
     }
 
     #[test]

@@ -68,12 +68,13 @@ pub(crate) async fn serve(
     if config.needs_insecure() && config.auth == Auth::Required {
         tracing::warn!(
             address = %config.listen,
-            "keys travel to this address unencrypted, unless something in front of it speaks TLS (--insecure)"
+            "keys and tokens travel to this address unencrypted, unless something in front of it speaks TLS (--insecure)"
         );
     }
     node::run(config, listener, stop)
         .await
         .map_err(|error| match error {
+            NodeError::Config(error) => Failure::Config(error),
             NodeError::Store(error) => Failure::store(&error),
             NodeError::Certificate(error) => Failure::setting(error.setting(), &error.reason()),
             NodeError::Listen { .. } => Failure::Failed(format!("metrics_listen: {error}")),

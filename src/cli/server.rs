@@ -1,6 +1,10 @@
 //! The service that a client command talks to.
 
-use std::{fs::File, io::Read as _, path::PathBuf};
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 use reqwest::{RequestBuilder, Url};
 use secrecy::SecretString;
@@ -40,26 +44,29 @@ impl ServerArgs {
 
     /// Returns the key or token to present. It is never an argument: others on the machine can read those.
     fn token(&self) -> Result<Option<SecretString>, Failure> {
-        let text = match &self.token_file {
-            None => variable("TIDEGATE_TOKEN").map(|text| text.to_string_lossy().into_owned()),
-            Some(path) => {
-                let mut text = String::new();
-                let read = File::open(path)
-                    .and_then(|file| file.take(TOKEN_BYTES).read_to_string(&mut text));
-                read.map_err(|error| {
-                    Failure::Failed(format!("cannot read {}: {error}", path.display()))
-                })?;
-                Some(text)
-            }
-        };
-        let text = text.map(|text| text.trim().to_owned());
-        match text {
+        match read_token(self.token_file.as_deref(), TOKEN_BYTES)? {
             Some(text) if text.bytes().any(|byte| !byte.is_ascii_graphic()) => Err(
                 Failure::Failed("the token has characters that no token has".to_owned()),
             ),
             text => Ok(text.filter(|text| !text.is_empty()).map(SecretString::from)),
         }
     }
+}
+
+/// Reads the key or token in a file, else in the variable, without the space at its ends.
+pub(crate) fn read_token(file: Option<&Path>, most: u64) -> Result<Option<String>, Failure> {
+    let text = match file {
+        None => variable("TIDEGATE_TOKEN").map(|text| text.to_string_lossy().into_owned()),
+        Some(path) => {
+            let mut text = String::new();
+            let read = File::open(path).and_then(|file| file.take(most).read_to_string(&mut text));
+            read.map_err(|error| {
+                Failure::Failed(format!("cannot read {}: {error}", path.display()))
+            })?;
+            Some(text)
+        }
+    };
+    Ok(text.map(|text| text.trim().to_owned()))
 }
 
 /// Sends a request that is answered by JSON or by nothing, and warns of a write that is not applied yet.

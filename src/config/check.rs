@@ -59,6 +59,7 @@ impl Config {
                 return refuse(setting, &format!("is needed beside {other}"));
             }
         }
+        self.check_issuers()?;
         for (setting, value, bound, most) in self.pairs() {
             if value > most {
                 return refuse(setting, &format!("must not be more than {bound}"));

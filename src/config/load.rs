@@ -100,7 +100,7 @@ impl Config {
 
 /// The values given so far. Each is checked when it is given, even if a later layer replaces it.
 #[derive(Default)]
-struct Layers(BTreeMap<&'static str, Value>);
+struct Layers(BTreeMap<String, Value>);
 
 impl Layers {
     fn file(&mut self, path: &Path) -> Result<(), ConfigError> {
@@ -118,13 +118,31 @@ impl Layers {
             match value {
                 Value::Table(section) => {
                     for (inner, value) in section {
-                        self.put(&format!("{name}.{inner}"), value)?;
+                        self.inner(&name, &inner, value)?;
                     }
                 }
                 value => self.put(&name, value)?,
             }
         }
         Ok(())
+    }
+
+    /// Takes a value of a section. Issuers have a section each, in one for all.
+    fn inner(&mut self, section: &str, name: &str, value: Value) -> Result<(), ConfigError> {
+        let name = format!("{section}.{name}");
+        match value {
+            Value::Table(issuer) if section == "issuers" => {
+                if issuer.is_empty() {
+                    let reason = "says nothing: docs/configuration.md lists what is needed";
+                    return Err(ConfigError::refused(shown(&name), reason));
+                }
+                for (inner, value) in issuer {
+                    self.put(&format!("{name}.{inner}"), value)?;
+                }
+                Ok(())
+            }
+            value => self.put(&name, value),
+        }
     }
 
     fn variables(&mut self) -> Result<(), ConfigError> {
@@ -154,26 +172,27 @@ impl Layers {
         let setting = find(name)?;
         let value = trimmed(value);
         let checked = setting.check(&value);
-        checked.map_err(|reason| ConfigError::refused(setting.name, reason))?;
-        self.0.insert(setting.name, value);
+        checked.map_err(|reason| ConfigError::refused(shown(name), reason))?;
+        self.0.insert(name.to_owned(), value);
         Ok(())
     }
 
     fn build(self) -> Result<Config, ConfigError> {
         let mut whole = Table::new();
         for (name, value) in self.0 {
-            match name.split_once('.') {
-                None => {
-                    whole.insert(name.to_owned(), value);
-                }
-                Some((section, inner)) => {
-                    let section = whole
-                        .entry(section)
-                        .or_insert_with(|| Table::new().into())
-                        .as_table_mut();
-                    section.map(|section| section.insert(inner.to_owned(), value));
-                }
+            // No name of a setting is the beginning of another one's.
+            let (path, inner) = match name.rsplit_once('.') {
+                Some((path, inner)) => (Some(path), inner),
+                None => (None, &*name),
+            };
+            let sections = path.into_iter().flat_map(|path| path.split('.'));
+            let mut table = Some(&mut whole);
+            for section in sections {
+                let section = table.map(|table| table.entry(section));
+                let section = section.map(|entry| entry.or_insert_with(|| Table::new().into()));
+                table = section.and_then(Value::as_table_mut);
             }
+            table.map(|table| table.insert(inner.to_owned(), value));
         }
         let refused = |_| {
             let reason = "the table of settings and the types disagree";

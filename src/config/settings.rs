@@ -29,13 +29,15 @@ pub enum Kind {
     AddressOrNone,
     /// Any number of texts; what they stand for.
     List(&'static str),
+    /// Any number of these words.
+    Words(&'static [&'static str]),
     /// A whole number: the least and the most.
     Number(u64, u64),
     /// A span of time: the shortest and the longest.
     Span(Duration, Duration),
 }
 
-use Kind::{Address, AddressOrNone, Flag, List, Number, Span, Text, Word};
+use Kind::{Address, AddressOrNone, Flag, List, Number, Span, Text, Word, Words};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -57,7 +59,26 @@ const fn row(name: &'static str, kind: Kind) -> Setting {
     Setting { name, kind }
 }
 
-/// All settings.
+/// The algorithms of tokens.
+const ALGORITHMS: &[&str] = &[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "HS256",
+    "HS384", "HS512",
+];
+/// The scopes that a token may have.
+pub(crate) const SCOPES: &[&str] = &[
+    "subscriptions:own",
+    "subscriptions:read",
+    "subscriptions:write",
+    "events:read",
+    "events:publish",
+    "keys:write",
+    "metrics",
+    "admin",
+];
+/// The section of an issuer, as rows of the table name it.
+const ISSUER: &str = "issuers.NAME.";
+
+/// All settings. `NAME` stands for a name of the operator's choice.
 pub const SETTINGS: &[Setting] = &[
     row("mongodb_uri", Text("a connection string")),
     row("database", Text("a name that MongoDB allows")),
@@ -149,12 +170,37 @@ pub const SETTINGS: &[Setting] = &[
     row("tls.certificate", Text("a PEM file")),
     row("tls.key", Text("a PEM file")),
     row("quotas.failures_per_minute", Number(0, 1_000_000)),
+    row("issuers.NAME.issuer", Text("a text")),
+    row("issuers.NAME.audience", List("texts")),
+    row(
+        "issuers.NAME.jwks_url",
+        Text("an https address, or http on loopback"),
+    ),
+    row("issuers.NAME.keys_file", Text("a path")),
+    row("issuers.NAME.secret_file", Text("a path")),
+    row("issuers.NAME.algorithms", Words(ALGORITHMS)),
+    row("issuers.NAME.typ", Text("a media type")),
+    row("issuers.NAME.tenant_claim", Text("the name of a claim")),
+    row("issuers.NAME.tenant", Text("a tenant")),
+    row("issuers.NAME.scope_claim", Text("the name of a claim")),
+    row("issuers.NAME.scopes", Words(SCOPES)),
+    row("issuers.NAME.default_scopes", Words(SCOPES)),
+    row("issuers.NAME.policy", Text("the id of a policy")),
+    row("issuers.NAME.admin", Flag),
+    row("issuers.NAME.leeway", Span(NONE, times(5, MINUTE))),
+    row("issuers.NAME.max_lifetime", Span(SECOND, YEAR)),
+    row("issuers.NAME.jwks_refresh", Span(MINUTE, HOUR)),
+    row("issuers.NAME.jwks_stale", Span(MINUTE, times(30, DAY))),
 ];
 
 impl Setting {
     /// Finds the setting of this name.
     pub(super) fn find(name: &str) -> Option<&'static Self> {
-        SETTINGS.iter().find(|setting| setting.name == name)
+        let mut settings = SETTINGS.iter();
+        let Some((_, inner)) = of_issuer(name) else {
+            return settings.find(|setting| setting.name == name);
+        };
+        settings.find(|setting| setting.name.strip_prefix(ISSUER) == Some(inner))
     }
 
     /// Parses the text of a variable or a flag. Text that does not parse stays text, for
@@ -163,7 +209,7 @@ impl Setting {
         let read = match self.kind {
             Number(..) => text.parse().ok().map(Value::Integer),
             Flag => flag(text).map(Value::Boolean),
-            List(_) => {
+            List(_) | Words(_) => {
                 let items = text.split(',').map(str::trim);
                 Some(
                     items
@@ -192,6 +238,12 @@ impl Setting {
                     .as_array()
                     .is_some_and(|items| items.iter().all(plain))
             }
+            Words(words) => {
+                let known = |item: &Value| item.as_str().is_some_and(|item| words.contains(&item));
+                value
+                    .as_array()
+                    .is_some_and(|items| items.iter().all(known))
+            }
             Number(from, to) => {
                 let number = value.as_integer().and_then(|number| number.try_into().ok());
                 number.is_some_and(|number| (from..=to).contains(&number))
@@ -219,6 +271,7 @@ impl fmt::Display for Kind {
         match self {
             Text(what) | List(what) => f.write_str(what),
             Word(words) => f.write_str(&words.join(" or ")),
+            Words(words) => write!(f, "a list of {}", words.join(", ")),
             Flag => f.write_str("true or false"),
             Address => f.write_str("IP:PORT"),
             AddressOrNone => f.write_str("IP:PORT or nothing"),
@@ -229,6 +282,11 @@ impl fmt::Display for Kind {
             }
         }
     }
+}
+
+/// Splits the name of an issuer's setting: the issuer's name, and the setting in its section.
+fn of_issuer(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix("issuers.")?.split_once('.')
 }
 
 /// Whether no character ends a line, drives a terminal, or makes another name look the same.

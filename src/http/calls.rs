@@ -5,6 +5,7 @@ mod examples;
 mod keys;
 mod matching;
 mod policies;
+mod revocations;
 mod service;
 mod subscriptions;
 
@@ -91,6 +92,7 @@ pub(crate) fn calls(limits: &Limits) -> Vec<Call> {
     all.extend(matching::all());
     all.extend(keys::all(limits));
     all.extend(policies::all(limits));
+    all.extend(revocations::all(limits));
     all.extend(service::all());
     all
 }

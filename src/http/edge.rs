@@ -17,6 +17,7 @@ mod description;
 pub(crate) mod failure;
 mod failures;
 pub(crate) mod fallbacks;
+pub(crate) mod fields;
 pub(crate) mod framing;
 pub(crate) mod hosts;
 pub(crate) mod idempotency;
@@ -32,6 +33,8 @@ mod proof;
 pub(crate) mod query;
 pub(crate) mod read_your_writes;
 mod state;
+pub(crate) mod token;
+mod unauthenticated;
 mod unknown_keys;
 
 pub(crate) use self::{

@@ -11,6 +11,7 @@ pub(crate) mod landing;
 pub(crate) mod matching;
 pub(crate) mod nodes;
 pub(crate) mod policies;
+pub(crate) mod revocations;
 pub(crate) mod service;
 pub(crate) mod subscriptions;
 pub(crate) mod teardown;

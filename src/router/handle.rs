@@ -18,7 +18,7 @@ use super::{
     registry::SessionKey,
 };
 use crate::{
-    access::Sight,
+    access::{KeysChange, Sight},
     position::{DeploymentId, Position},
     protocol::{Dialect, Ending},
     subscription::{CompiledSubscription, DocumentKey},
@@ -180,6 +180,12 @@ impl RouterHandle {
     /// comes through the outbox. False if the router is closed: nothing comes then.
     pub(crate) async fn end_session(&self, key: SessionKey, ending: Ending) -> bool {
         let input = Input::EndSession(key, ending);
+        self.inputs.send(input).await.is_ok()
+    }
+
+    /// Tells that keys of an issuer of tokens came or left. False if the router is closed.
+    pub(crate) async fn keys_changed(&self, change: KeysChange) -> bool {
+        let input = Input::KeysChanged(change);
         self.inputs.send(input).await.is_ok()
     }
 

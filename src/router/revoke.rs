@@ -10,7 +10,7 @@ use super::{
     table::Slot,
 };
 use crate::{
-    access::{Credentials, CredentialsChange, Refusal, Touched},
+    access::{Credentials, CredentialsChange, KeysChange, Refusal, Touched},
     position::Position,
     protocol::Ending,
 };
@@ -64,7 +64,8 @@ impl Router {
 
     /// Replaces all credentials by those of a load.
     pub(super) fn replace_credentials(&mut self, all: Credentials) {
-        self.credentials.write(|credentials| *credentials = all);
+        self.credentials
+            .write(|credentials| credentials.replace(all));
         self.count_credentials();
         let (policies, broken) = self.credentials.policies().count();
         if !self.settings.narrows && policies + broken > 0 {
@@ -74,6 +75,13 @@ impl Router {
             );
         }
         self.judge_sessions(&Touched::Everybody, DateTime::now());
+    }
+
+    /// Applies a change of the keys of an issuer: what hangs on one that left ends soon.
+    pub(super) fn apply_keys(&mut self, change: &KeysChange) {
+        let now = DateTime::now();
+        self.credentials.write(|all| all.apply_keys(change, now));
+        self.judge_sessions(&Touched::Everybody, now);
     }
 
     /// Ends the sessions whose credentials have ended, at this position. What was committed before is delivered first.

@@ -12,4 +12,5 @@ pub(super) mod nodes;
 pub(super) mod policies;
 pub(super) mod positions;
 pub(super) mod receipts;
+pub(super) mod revocations;
 pub(super) mod subscriptions;

@@ -9,6 +9,7 @@ mod delivery;
 mod feed;
 mod figures;
 mod http;
+mod issuers;
 mod labels;
 mod positions;
 mod receipts;
@@ -33,6 +34,7 @@ use self::{
     feed::FeedMetrics,
     figures::{Figures, FiguresCollector},
     http::HttpMetrics,
+    issuers::IssuerMetrics,
     positions::PositionMetrics,
     receipts::ReceiptMetrics,
     replay::ReplayMetrics,
@@ -52,6 +54,7 @@ pub(crate) struct Metrics {
     pub(crate) delivery: DeliveryMetrics,
     pub(crate) feed: FeedMetrics,
     pub(crate) http: HttpMetrics,
+    pub(crate) issuers: IssuerMetrics,
     pub(crate) positions: PositionMetrics,
     pub(crate) receipts: ReceiptMetrics,
     pub(crate) replay: ReplayMetrics,
@@ -70,6 +73,7 @@ impl Default for Metrics {
             delivery: DeliveryMetrics::register(&mut registry),
             feed: FeedMetrics::register(&mut registry),
             http: HttpMetrics::register(&mut registry),
+            issuers: IssuerMetrics::register(&mut registry),
             positions: PositionMetrics::register(&mut registry),
             receipts: ReceiptMetrics::register(&mut registry),
             replay: ReplayMetrics::register(&mut registry),
@@ -175,6 +179,8 @@ mod tests {
         metrics.access.policies("active", 1);
         metrics.access.limited("tcp_connections");
         metrics.access.certificate_ends(1);
+        metrics.issuers.read("main", "ok");
+        metrics.issuers.has_keys("main", 1, 0);
         let shown = metrics.encode();
         let types = shown
             .lines()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidegate::{
-    config::{Config, Kind, SETTINGS},
+    config::{Config, Issuer, Kind, SETTINGS},
     filter,
 };
 
@@ -51,10 +51,23 @@ fn documented() -> BTreeMap<String, Row> {
 const SECTIONS: [&str; 8] = [
     "Limits {", "Socket {", "Feed {", "Node {", "Cors {", "Proxy {", "Tls {", "Quotas {",
 ];
+/// The section of an issuer, as the settings and the documentation name it.
+const ISSUER: &str = "issuers.NAME.";
+
+/// Lists the fields of an issuer by its debug output.
+fn issuer_fields() -> impl Iterator<Item = String> {
+    let shown = format!("{:#?}", Issuer::default());
+    let lines: Vec<_> = shown.lines().map(str::to_owned).collect();
+    lines.into_iter().filter_map(|line| {
+        let depth = line.len() - line.trim_start().len();
+        let (name, _) = line.trim().split_once(": ").filter(|_| depth == 4)?;
+        Some(format!("{ISSUER}{name}"))
+    })
+}
 
 /// Lists the fields of the structs by their debug output. Nothing else lists them.
 fn fields() -> Vec<String> {
-    let mut fields = Vec::new();
+    let mut fields: Vec<_> = issuer_fields().collect();
     let mut section = String::new();
     for line in format!("{:#?}", Config::default()).lines() {
         let depth = line.len() - line.trim_start().len();
@@ -72,12 +85,15 @@ fn fields() -> Vec<String> {
     }
     // This field says that the command is `tidegate dev`. Nobody can set it.
     fields.retain(|field| field != "cors.local");
+    // Its parts are above.
+    fields.retain(|field| field != "issuers");
     fields.sort();
     fields
 }
 
 fn example() -> &'static str {
-    let (_, rest) = DOCUMENT.split_once("```toml\n").unwrap();
+    let (_, rest) = DOCUMENT.split_once("## A complete file").unwrap();
+    let (_, rest) = rest.split_once("```toml\n").unwrap();
     rest.split_once("```").unwrap().0
 }
 
@@ -123,6 +139,9 @@ fn variables_and_defaults_are_as_documented() {
     for (setting, row) in documented() {
         let variable = format!("TIDEGATE_{}", setting.replace('.', "__").to_uppercase());
         assert_eq!(row.variable, variable);
+        if setting.starts_with(ISSUER) {
+            continue;
+        }
         assert_eq!(example.get(&setting), Some(&row.default), "{setting}");
     }
 }
@@ -149,4 +168,34 @@ fn the_complete_file_holds_the_defaults() {
         Config::load(Some(file.path()), &[]).unwrap().config,
         Config::default()
     );
+}
+
+fn load(toml: &str) -> Config {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), toml).unwrap();
+    Config::load(Some(file.path()), &[]).unwrap().config
+}
+
+#[test]
+fn the_example_of_an_issuer_is_taken_and_defaults_are_as_documented() {
+    let (_, section) = DOCUMENT.split_once("## Issuers of tokens").unwrap();
+    let (_, rest) = section.split_once("```toml\n").unwrap();
+    let example = rest.split_once("```").unwrap().0;
+    assert_eq!(load(example).issuers.len(), 1);
+    let needed = ["issuer", "audience", "jwks_url", "tenant_claim", "scopes"];
+    let least = example.lines().filter(|line| {
+        let name = line.split(" = ").next().unwrap();
+        line.starts_with('[') || needed.contains(&name)
+    });
+    let least = least.collect::<Vec<_>>().join("\n");
+    let mut with_defaults = least.clone();
+    for (setting, row) in documented() {
+        let Some(name) = setting.strip_prefix(ISSUER) else {
+            continue;
+        };
+        if !needed.contains(&name) {
+            with_defaults = format!("{with_defaults}\n{name} = {}", row.default);
+        }
+    }
+    assert_eq!(load(&with_defaults), load(&least));
 }

@@ -18,4 +18,5 @@ mod retries;
 mod subscription;
 #[path = "../support/mod.rs"]
 mod support;
+mod token;
 mod usage;

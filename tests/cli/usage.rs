@@ -7,7 +7,7 @@ use super::process::{finish, run, tidegate};
 /// A reserved port on which nothing listens.
 const NOBODY: &str = "http://127.0.0.1:1";
 
-const COMMANDS: [&[&str]; 20] = [
+const COMMANDS: [&[&str]; 23] = [
     &[],
     &["dev"],
     &["serve"],
@@ -27,6 +27,9 @@ const COMMANDS: [&[&str]; 20] = [
     &["publish"],
     &["listen"],
     &["doctor"],
+    &["token"],
+    &["token", "check"],
+    &["token", "revoke"],
     &["bench"],
 ];
 

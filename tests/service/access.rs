@@ -2,6 +2,7 @@
 
 mod binding;
 mod calls;
+mod issuers;
 mod minting;
 mod order;
 mod policies;
@@ -9,6 +10,7 @@ mod policy_calls;
 mod revoking;
 mod teardown;
 mod tenancy;
+mod tokens;
 
 use bson::{Document, doc};
 use serde_json::{Value, json};

@@ -62,7 +62,9 @@ pub(crate) fn make(node: SocketAddr, config: &Config) -> String {
 /// Makes an administrator's key as an operator does: on the database.
 pub(crate) fn admin_key(config: &Config) -> String {
     // Examples take this folder too, and have no program.
-    let program = option_env!("CARGO_BIN_EXE_tidegate").unwrap();
+    let Some(program) = option_env!("CARGO_BIN_EXE_tidegate") else {
+        panic!("no program is built");
+    };
     let mut command = Command::new(program);
     command
         .args(["key", "create", "--scope", "admin", "--json"])

@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-const KEEPING_KEYS: Need = Need::AnyOf(&[Scope::KeysWrite]);
+pub(super) const KEEPING_KEYS: Need = Need::AnyOf(&[Scope::KeysWrite]);
 
 pub(super) fn all(limits: &Limits) -> Vec<Call> {
     let tagged = |id, summary| Operation::new(id, "access", summary).uses_database();

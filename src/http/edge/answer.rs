@@ -5,8 +5,9 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use bson::DateTime;
+use bson::{Bson, DateTime, RawBsonRef, RawDocument};
 use bytes::Bytes;
+use serde_json::{Value, json};
 
 use super::{
     budget::{Budget, Share},
@@ -142,6 +143,18 @@ pub(crate) fn time(time: DateTime) -> String {
 /// Formats a time that a program stored; `None` if it lies outside the years that RFC 3339 has.
 pub(crate) fn stored_time(time: DateTime) -> Option<String> {
     time_text(time).map(|_| self::time(time))
+}
+
+/// Shows a field of a stored document; null if it is absent.
+pub(crate) fn stored_value(document: &RawDocument, name: &str) -> Value {
+    match document.get(name) {
+        Ok(Some(RawBsonRef::DateTime(date))) => json!(stored_time(date)),
+        Ok(Some(value)) => {
+            let value = Bson::try_from(value).unwrap_or(Bson::Null);
+            value.into_relaxed_extjson()
+        }
+        _ => Value::Null,
+    }
 }
 
 /// Returns the answer to a client that already has the current state.

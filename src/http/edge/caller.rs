@@ -10,6 +10,7 @@ use axum::{
 
 use bson::{RawDocument, Timestamp};
 
+pub(crate) use super::unauthenticated::refused;
 use super::{
     client_address::ClientAddress,
     needs::unsatisfied,
@@ -18,10 +19,12 @@ use super::{
     proof::Proof,
     read_your_writes::ensure_applied,
     state::AppState,
+    token::{self, outcome},
+    unauthenticated::not_valid,
     unknown_keys::Answer,
 };
 use crate::{
-    access::{BoundPolicy, Caller, KeyLimits, KeyText, Refusal},
+    access::{BoundPolicy, Caller, KeyLimits, KeyText, Proven},
     config::Origin,
     router::AttachError,
     subscription::DocumentKey,
@@ -42,6 +45,8 @@ pub(crate) enum Identity {
     Refused(Problem),
     /// It is this caller's.
     Proved(Arc<Caller>),
+    /// It is genuine, and does not say of which tenant its holder is: the claim that would.
+    Tenantless(Arc<Caller>, Box<str>),
 }
 
 /// The caller of a request that was let through.
@@ -68,14 +73,13 @@ pub(crate) async fn identify(state: &AppState, request: Request) -> (Request, bo
         // Nothing may hold them up.
         Proof::Required if is_probe(head.uri.path()) => Identity::Unproved,
         Proof::Required => {
-            let (outcome, identity) = judge(state, &head).await;
-            let kind = if outcome == "missing" { "none" } else { "key" };
+            let (kind, outcome, identity) = judge(state, &head).await;
             state.metrics().access.judged(kind, outcome);
             identity
         }
     };
     hide(&mut head.headers);
-    let proved = matches!(identity, Identity::Proved(_));
+    let proved = matches!(identity, Identity::Proved(_) | Identity::Tenantless(..));
     head.extensions.insert(identity);
     head.extensions
         .insert(state.router().credentials().policies());
@@ -100,29 +104,57 @@ pub(crate) fn complete(state: &AppState, proved: bool, response: &mut Response) 
     }
 }
 
-/// Judges the credential of a request, unless too many from its address did not stand. Returns the outcome, as metrics
-/// name it, beside the identity.
-async fn judge(state: &AppState, head: &Parts) -> (&'static str, Identity) {
+/// Judges the credential of a request, unless too many from its address did not stand. Returns its kind and the outcome, as
+/// metrics name them, beside the identity.
+async fn judge(state: &AppState, head: &Parts) -> (&'static str, &'static str, Identity) {
     let text = match presented(&head.headers) {
-        Ok(None) => return ("missing", Identity::Unproved),
+        Ok(None) => return ("none", "missing", Identity::Unproved),
         presented => presented,
     };
     let client = ClientAddress::of(&head.extensions);
     if let Some(left) = state.bounds.failures.blocked(client) {
         state.metrics().access.limited("failures_per_minute");
-        return ("limited", Identity::Refused(too_many_failures(left)));
+        return (
+            "none",
+            "limited",
+            Identity::Refused(too_many_failures(left)),
+        );
     }
-    let (outcome, identity) = match text {
+    let (kind, outcome, identity) = match text {
         Ok(text) => judge_text(state, head, &text.unwrap_or_default()).await,
-        Err(problem) => ("malformed", Identity::Refused(problem)),
+        Err(problem) => ("key", "malformed", Identity::Refused(problem)),
     };
-    if matches!(outcome, "malformed" | "unknown" | "expired" | "revoked") {
+    // A genuine one at the wrong place, and one that nobody can judge now, is no attempt to guess.
+    if !matches!(outcome, "ok" | "elsewhere" | "undecided") {
         state.bounds.failures.note(client);
     }
-    (outcome, identity)
+    (kind, outcome, identity)
 }
 
-async fn judge_text(state: &AppState, head: &Parts, text: &str) -> (&'static str, Identity) {
+async fn judge_text(
+    state: &AppState,
+    head: &Parts,
+    text: &str,
+) -> (&'static str, &'static str, Identity) {
+    if !KeyText::is_meant(text) && text.contains('.') {
+        let (outcome, identity) = judge_token(state, text).await;
+        return ("jwt", outcome, identity);
+    }
+    let (outcome, identity) = judge_key(state, head, text).await;
+    ("key", outcome, identity)
+}
+
+async fn judge_token(state: &AppState, text: &str) -> (&'static str, Identity) {
+    match token::prove(state, text).await {
+        Ok(Proven::Caller(caller)) => ("ok", Identity::Proved(Arc::new(caller))),
+        Ok(Proven::Tenantless { caller, claim }) => {
+            ("ok", Identity::Tenantless(Arc::new(caller), claim))
+        }
+        Err((outcome, problem)) => (outcome, Identity::Refused(problem)),
+    }
+}
+
+async fn judge_key(state: &AppState, head: &Parts, text: &str) -> (&'static str, Identity) {
     let Some(key) = KeyText::parse(text) else {
         return ("malformed", Identity::Refused(not_valid()));
     };
@@ -146,14 +178,6 @@ async fn judge_text(state: &AppState, head: &Parts, text: &str) -> (&'static str
     match check_place(&caller.limits, head) {
         Ok(()) => ("ok", Identity::Proved(Arc::new(caller))),
         Err(problem) => ("elsewhere", Identity::Refused(problem)),
-    }
-}
-
-const fn outcome(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::Unknown => "unknown",
-        Refusal::Expired => "expired",
-        Refusal::Revoked | Refusal::Changed => "revoked",
     }
 }
 
@@ -269,33 +293,6 @@ pub(crate) fn is_current(state: &AppState) -> Result<(), Problem> {
 fn too_many_failures(left: Duration) -> Problem {
     let detail = "too many credentials from this address do not stand (quotas.failures_per_minute)";
     Problem::new(Kind::TooManyRequests, detail).retry_after(left)
-}
-
-/// Returns the problem of a credential that does not stand.
-pub(crate) fn refused(refusal: Refusal) -> Problem {
-    match refusal {
-        Refusal::Unknown => not_valid(),
-        Refusal::Expired | Refusal::Revoked | Refusal::Changed => invalid_token(refusal),
-    }
-}
-
-fn not_valid() -> Problem {
-    invalid_token("the credential is not valid")
-}
-
-fn invalid_token(detail: impl std::fmt::Display) -> Problem {
-    let challenge = r#"Bearer realm="tidegate", error="invalid_token""#;
-    Problem::new(Kind::Unauthenticated, detail).with_header(
-        header::WWW_AUTHENTICATE,
-        HeaderValue::from_static(challenge),
-    )
-}
-
-/// Returns the problem of a request without a credential where one is needed.
-pub(super) fn missing() -> Problem {
-    let challenge = HeaderValue::from_static(r#"Bearer realm="tidegate""#);
-    let detail = "a key or token is needed, as Authorization: Bearer …";
-    Problem::new(Kind::Unauthenticated, detail).with_header(header::WWW_AUTHENTICATE, challenge)
 }
 
 /// Returns the one credential that a request presents.

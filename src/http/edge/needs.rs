@@ -10,8 +10,9 @@ use axum::{
 };
 
 use super::{
-    caller::{By, Identity, missing},
+    caller::{By, Identity},
     problem::{Kind, Problem},
+    unauthenticated::missing,
 };
 use crate::access::{Caller, Policies, Scope, Unbound};
 
@@ -50,7 +51,11 @@ impl Need {
             (_, Identity::Refused(problem)) => return Err(problem),
             (Self::Nothing | Self::Anybody, Identity::Unproved) => return Ok(None),
             (_, Identity::Unproved) => return Err(missing()),
-            (_, Identity::Proved(caller)) => caller,
+            // It may learn who it is, and no more.
+            (Self::Proof, Identity::Tenantless(caller, _)) | (_, Identity::Proved(caller)) => {
+                caller
+            }
+            (_, Identity::Tenantless(_, claim)) => return Err(tenantless(&claim)),
         };
         match self {
             Self::AnyOf(scopes) | Self::UnderPolicy(scopes)
@@ -101,6 +106,14 @@ pub(crate) fn unsatisfied(unbound: &Unbound) -> Problem {
         Some(claim) => problem.with("claim", claim.into()),
         None => problem,
     }
+}
+
+/// Returns the refusal of a caller whose credential does not say of which tenant it is: it is nobody's.
+fn tenantless(claim: &str) -> Problem {
+    let detail = format!(
+        "the token's claim {claim:?} must name the tenant: a text that is not empty and has no colon"
+    );
+    Problem::new(Kind::PolicyUnsatisfied, detail).with("claim", claim.into())
 }
 
 /// Returns the refusal of a caller that has none of these scopes.
@@ -158,6 +171,15 @@ mod tests {
             assert_eq!(status(need, Some(proved(&[Scope::Admin]))), 200);
         }
         assert_eq!(status(Need::ANY_SCOPE, Some(proved(&[]))), 403);
+        let tenantless = || Identity::Tenantless(Arc::new(Caller::anybody()), "tenant".into());
+        for (need, expected) in [
+            (Need::Nothing, 200),
+            (Need::Anybody, 403),
+            (Need::Proof, 200),
+            (need, 403),
+        ] {
+            assert_eq!(status(need, Some(tenantless())), expected);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::{bounds::Bounds, client_tasks::ClientTasks, description::Description,
 use crate::{
     config::{Limits, Socket},
     filter,
+    identity::Issuers,
     positions::Positions,
     receipts::{DeleteHistory, Receipts},
     router::RouterHandle,
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub health: Health,
     /// The proof that callers have to give.
     pub proof: Proof,
+    /// The issuers of tokens.
+    pub issuers: Issuers,
     /// The router, the settings and the metrics, which sessions share.
     pub context: Arc<NodeContext>,
     /// This node's record of the deletes that it applied.

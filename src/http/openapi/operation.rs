@@ -85,15 +85,13 @@ impl Operation {
         }
         match need {
             Need::Nothing => self,
-            Need::Anybody | Need::Proof => {
-                self.refuses(&[Kind::Unauthenticated, Kind::TooManyRequests])
-            }
-            Need::AnyOf(_) => self.refuses(&[
+            Need::Proof => self.refuses(&[Kind::Unauthenticated, Kind::TooManyRequests]),
+            Need::Anybody => self.refuses(&[
                 Kind::Unauthenticated,
                 Kind::TooManyRequests,
-                Kind::Forbidden,
+                Kind::PolicyUnsatisfied,
             ]),
-            Need::UnderPolicy(_) => self.refuses(&[
+            Need::AnyOf(_) | Need::UnderPolicy(_) => self.refuses(&[
                 Kind::Unauthenticated,
                 Kind::TooManyRequests,
                 Kind::Forbidden,

@@ -238,15 +238,7 @@ fn show(key: &RawDocument) -> Map<String, Value> {
     shown.insert("id".to_owned(), id.into());
     shown.insert("prefix".to_owned(), shown_prefix(id).into());
     for name in SHOWN.iter().chain(&["createdBy"]) {
-        let value = match key.get(name) {
-            Ok(Some(bson::RawBsonRef::DateTime(date))) => json!(answer::stored_time(date)),
-            Ok(Some(value)) => {
-                let value = bson::Bson::try_from(value).unwrap_or(bson::Bson::Null);
-                value.into_relaxed_extjson()
-            }
-            _ => Value::Null,
-        };
-        shown.insert((*name).to_owned(), value);
+        shown.insert((*name).to_owned(), answer::stored_value(key, name));
     }
     shown
 }

@@ -23,6 +23,19 @@ label!(Kind { kind });
 label!(Status { status });
 label!(KindAndOutcome { kind, outcome });
 
+/// Labels of metrics by issuer. Issuers are named in the settings.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct IssuerAndOutcome {
+    pub(super) issuer: String,
+    pub(super) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct IssuerAndState {
+    pub(super) issuer: String,
+    pub(super) state: &'static str,
+}
+
 /// Labels of `http_requests_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Request {

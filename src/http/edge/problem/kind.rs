@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     KeyNotFound,
     /// No policy with this name.
     PolicyNotFound,
+    /// No revocation with this id.
+    RevocationNotFound,
     /// No event with this id.
     EventNotFound,
     /// The path exists, the method does not.
@@ -89,7 +91,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub(crate) const ALL: [Self; 40] = [
+    pub(crate) const ALL: [Self; 41] = [
         Self::MalformedRequest,
         Self::MalformedJson,
         Self::BadParameter,
@@ -102,6 +104,7 @@ impl Kind {
         Self::SubscriptionNotFound,
         Self::KeyNotFound,
         Self::PolicyNotFound,
+        Self::RevocationNotFound,
         Self::EventNotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -155,6 +158,9 @@ impl Kind {
             ),
             Self::KeyNotFound => (404, "key-not-found", "There is no such key"),
             Self::PolicyNotFound => (404, "policy-not-found", "There is no such policy"),
+            Self::RevocationNotFound => {
+                (404, "revocation-not-found", "There is no such revocation")
+            }
             Self::EventNotFound => (404, "event-not-found", "There is no such event"),
             Self::MethodNotAllowed => (
                 405,

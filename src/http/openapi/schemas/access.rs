@@ -9,6 +9,7 @@ use crate::access::Scope;
 pub(super) fn all() -> Vec<(&'static str, Value)> {
     let mut all = keys();
     all.extend(policies());
+    all.extend(of_revocations());
     all
 }
 
@@ -132,7 +133,7 @@ fn keys() -> Vec<(&'static str, Value)> {
         "nextCursor": text_or_null(),
     });
     let caller = json!({
-        "kind": {"enum": ["none", "key"]},
+        "kind": {"enum": ["none", "key", "jwt"]},
         "id": text_or_null(),
         "owner": text_or_null(),
         "tenant": text_or_null(),
@@ -158,6 +159,51 @@ fn keys() -> Vec<(&'static str, Value)> {
         (
             "KeyChange",
             json!({"type": "object", "properties": change, "additionalProperties": false}),
+        ),
+    ]
+}
+
+fn of_revocations() -> Vec<(&'static str, Value)> {
+    let mut new_revocation = json!({});
+    for name in ["issuer", "jti", "sub", "kid", "tenant", "reason"] {
+        new_revocation[name] =
+            json!({"type": ["string", "null"], "minLength": 1, "maxLength": 255});
+    }
+    new_revocation["tenant"]["pattern"] = json!("^[^:]+$");
+    new_revocation["issuedBefore"] = time_or_null();
+    new_revocation["expiresAt"] = time_or_null();
+    // Programs may have stored anything.
+    let mut revocation = json!({"id": {"type": "string"}});
+    for name in [
+        "issuer",
+        "jti",
+        "sub",
+        "kid",
+        "tenant",
+        "issuedBefore",
+        "expiresAt",
+        "reason",
+        "createdAt",
+        "createdBy",
+    ] {
+        revocation[name] = json!({});
+    }
+    let revocations = json!({
+        "items": list(json!({"$ref": "#/components/schemas/Revocation"})),
+        "nextCursor": json!({"type": ["string", "null"]}),
+    });
+    vec![
+        (
+            "Revocation",
+            exactly(
+                "Takes credentials away before their end: those that have all that it names.",
+                revocation,
+            ),
+        ),
+        ("RevocationPage", exactly("", revocations)),
+        (
+            "NewRevocation",
+            json!({"type": "object", "properties": new_revocation, "additionalProperties": false}),
         ),
     ]
 }

@@ -1,14 +1,12 @@
 //! The bodies of requests that make or change a key.
 
 use bson::{DateTime, RawDocumentBuf};
-use serde::Deserialize as _;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     access::{Claims, NewKey, Scope, Scopes, is_tenant},
     config::Origin,
-    extjson::{Faults, read_time},
-    http::edge::{body, problem::Problem},
+    http::edge::{fields::Fields, problem::Problem},
 };
 
 /// The longest name, in characters.
@@ -49,42 +47,7 @@ pub(super) fn changes(bytes: &[u8], now: DateTime) -> Result<(Vec<String>, NewKe
     fields.finish((named, key))
 }
 
-struct Fields {
-    members: Map<String, Value>,
-    faults: Faults,
-}
-
 impl Fields {
-    fn read(bytes: &[u8], known: &[&str]) -> Result<Self, Problem> {
-        let mut faults = Faults::default();
-        let body = body::json(bytes, |json| Value::deserialize(json))?;
-        let members = if let Value::Object(members) = body {
-            members
-        } else {
-            faults.blame("#", "must be an object");
-            Map::new()
-        };
-        for name in members
-            .keys()
-            .filter(|name| !known.contains(&name.as_str()))
-        {
-            let known = known.join(", ");
-            faults.blame(
-                format_args!("#/{}", name.replace('~', "~0").replace('/', "~1")),
-                format_args!("is unknown; the fields are {known}"),
-            );
-        }
-        Ok(Self { members, faults })
-    }
-
-    fn finish<T>(self, value: T) -> Result<T, Problem> {
-        if self.faults.is_empty() {
-            Ok(value)
-        } else {
-            Err(Problem::invalid(self.faults))
-        }
-    }
-
     fn key(&mut self, scopes: Scopes, now: DateTime) -> NewKey {
         NewKey {
             scopes,
@@ -106,24 +69,7 @@ impl Fields {
                 Origin::parse(text).ok().map(|_| text.to_owned())
             }),
             subscriptions: self.list("subscriptions", "an id", |text| Some(text.to_owned())),
-            expires_at: self.end(now),
-        }
-    }
-
-    /// Takes a field; `None` if it is absent or null.
-    fn take(&self, name: &str) -> Option<Value> {
-        let value = self.members.get(name)?;
-        (!value.is_null()).then(|| value.clone())
-    }
-
-    fn text(&mut self, name: &str, most: usize) -> Option<String> {
-        match self.take(name)? {
-            Value::String(text) if !text.is_empty() && text.chars().count() <= most => Some(text),
-            _ => {
-                let reason = format!("must be a string of 1 to {most} characters");
-                self.faults.blame(format_args!("#/{name}"), reason);
-                None
-            }
+            expires_at: self.future("expiresAt", now),
         }
     }
 
@@ -191,15 +137,5 @@ impl Fields {
             }
         }
         Some(list)
-    }
-
-    fn end(&mut self, now: DateTime) -> Option<DateTime> {
-        let value = self.take("expiresAt")?;
-        match value.as_str().and_then(read_time) {
-            Some(end) if end > now => return Some(end),
-            Some(_) => self.faults.blame("#/expiresAt", "must be in the future"),
-            None => self.faults.blame("#/expiresAt", "must be an RFC 3339 time"),
-        }
-        None
     }
 }

@@ -1,0 +1,177 @@
+//! Revocations to be made.
+
+use bson::{DateTime, Document, doc};
+
+use super::{Caller, new_key::Excess, text::random};
+
+/// Random digits of an id.
+const ID_DIGITS: usize = 20;
+
+/// A revocation to be made. It names what all of its fields name.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) struct NewRevocation {
+    pub issuer: Option<String>,
+    pub jti: Option<String>,
+    pub sub: Option<String>,
+    pub kid: Option<String>,
+    pub tenant: Option<String>,
+    pub issued_before: Option<DateTime>,
+    pub expires_at: Option<DateTime>,
+    pub reason: Option<String>,
+}
+
+impl NewRevocation {
+    /// Ensures that it names something, in one way. The error says what it must name.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let named = [&self.jti, &self.sub, &self.kid];
+        match named.into_iter().flatten().count() {
+            0 if self.tenant.is_none() => Err("must name one of jti, sub, kid and tenant"),
+            0 | 1 => Ok(()),
+            _ => Err("must name one of jti, sub and kid only"),
+        }
+    }
+
+    /// Keeps it within the tenant of who makes it. Another tenant is refused.
+    pub(crate) fn within(mut self, maker: &Caller) -> Result<Self, Excess> {
+        match (&self.tenant, maker.tenant.as_deref()) {
+            (Some(asked), Some(own)) if asked != own => Err(Excess {
+                field: "tenant",
+                reason: "is that of your own credential: leave it out".to_owned(),
+            }),
+            (_, own) => {
+                if let Some(own) = own {
+                    self.tenant = Some(own.to_owned());
+                }
+                Ok(self)
+            }
+        }
+    }
+
+    /// Returns the document, under a new id.
+    pub(crate) fn to_document(&self, by: &str, now: DateTime) -> Document {
+        let mut document = doc! {"_id": format!("rev_{}", random(ID_DIGITS))};
+        let texts = [
+            ("issuer", &self.issuer),
+            ("jti", &self.jti),
+            ("sub", &self.sub),
+            ("kid", &self.kid),
+            ("tenant", &self.tenant),
+            ("reason", &self.reason),
+        ];
+        for (field, text) in texts {
+            if let Some(text) = text {
+                document.insert(field, text);
+            }
+        }
+        let dates = [
+            ("issuedBefore", self.issued_before),
+            ("expiresAt", self.expires_at),
+        ];
+        for (field, date) in dates {
+            if let Some(date) = date {
+                document.insert(field, date);
+            }
+        }
+        document.insert("createdAt", now);
+        document.insert("createdBy", by);
+        document
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Revocation;
+    use bson::RawDocumentBuf;
+
+    fn text<'t>(text: impl Into<Option<&'t str>>) -> Option<String> {
+        text.into().map(ToOwned::to_owned)
+    }
+
+    #[test]
+    fn it_names_one_thing_and_is_read_as_it_was_made() {
+        let none = NewRevocation::default();
+        for (made, sound) in [
+            (none.clone(), false),
+            (
+                NewRevocation {
+                    issuer: text("main"),
+                    ..none.clone()
+                },
+                false,
+            ),
+            (
+                NewRevocation {
+                    issued_before: Some(DateTime::MAX),
+                    ..none.clone()
+                },
+                false,
+            ),
+            (
+                NewRevocation {
+                    jti: text("j"),
+                    ..none.clone()
+                },
+                true,
+            ),
+            (
+                NewRevocation {
+                    sub: text("s"),
+                    issuer: text("main"),
+                    ..none.clone()
+                },
+                true,
+            ),
+            (
+                NewRevocation {
+                    kid: text("k"),
+                    tenant: text("acme"),
+                    ..none.clone()
+                },
+                true,
+            ),
+            (
+                NewRevocation {
+                    tenant: text("acme"),
+                    ..none.clone()
+                },
+                true,
+            ),
+            (
+                NewRevocation {
+                    jti: text("j"),
+                    sub: text("s"),
+                    ..none
+                },
+                false,
+            ),
+        ] {
+            assert_eq!(made.check().is_ok(), sound, "{made:?}");
+            let document = made.to_document("key:k", DateTime::now());
+            let raw = RawDocumentBuf::try_from(&document).unwrap();
+            assert_eq!(Revocation::read(&raw).is_some(), sound, "{document}");
+        }
+    }
+
+    #[test]
+    fn a_tenant_revokes_its_own_alone() {
+        let maker = |tenant: Option<&str>| Caller {
+            tenant: tenant.map(Into::into),
+            ..Caller::anybody()
+        };
+        let made = NewRevocation {
+            sub: text("s"),
+            ..NewRevocation::default()
+        };
+        let of = |tenant: &str| NewRevocation {
+            tenant: text(tenant),
+            ..made.clone()
+        };
+        let acme = maker(Some("acme"));
+        assert_eq!(made.clone().within(&acme), Ok(of("acme")));
+        assert_eq!(of("acme").within(&acme), Ok(of("acme")));
+        assert_eq!(of("other").within(&acme).unwrap_err().field, "tenant");
+        assert_eq!(made.clone().within(&maker(None)), Ok(made.clone()));
+        assert_eq!(of("other").within(&maker(None)), Ok(of("other")));
+    }
+}

@@ -1,0 +1,35 @@
+//! The refusals of requests whose credential is missing or does not stand.
+
+use axum::http::{HeaderValue, header};
+
+use super::problem::{Kind, Problem};
+use crate::access::Refusal;
+
+/// Returns the problem of a credential that does not stand.
+pub(crate) fn refused(refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::Unknown => not_valid(),
+        Refusal::Expired | Refusal::Revoked | Refusal::Changed => invalid_token(refusal),
+    }
+}
+
+/// Returns the problem of a credential of which no more may be told.
+pub(super) fn not_valid() -> Problem {
+    invalid_token("the credential is not valid")
+}
+
+/// Returns the problem of a credential that does not stand for this reason.
+pub(super) fn invalid_token(detail: impl std::fmt::Display) -> Problem {
+    let challenge = r#"Bearer realm="tidegate", error="invalid_token""#;
+    Problem::new(Kind::Unauthenticated, detail).with_header(
+        header::WWW_AUTHENTICATE,
+        HeaderValue::from_static(challenge),
+    )
+}
+
+/// Returns the problem of a request without a credential where one is needed.
+pub(super) fn missing() -> Problem {
+    let challenge = HeaderValue::from_static(r#"Bearer realm="tidegate""#);
+    let detail = "a key or token is needed, as Authorization: Bearer …";
+    Problem::new(Kind::Unauthenticated, detail).with_header(header::WWW_AUTHENTICATE, challenge)
+}

@@ -1,0 +1,141 @@
+//! Revocations over REST: documents that take tokens and keys away before their end.
+
+mod input;
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{StatusCode, Uri},
+    response::Response,
+};
+use bson::{DateTime, RawDocument, RawDocumentBuf};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    access::{Caller, Excess},
+    http::edge::{
+        AppState, answer,
+        body::{self, BodyReader, BufferedRequest},
+        caller::{By, refused},
+        page_cursor,
+        path_id::Id,
+        problem::{Kind, Problem},
+        query::{self, Query},
+        read_your_writes::wait_applied,
+    },
+    store::RevocationQuery,
+    subscription::DocumentKey,
+};
+
+/// The longest body of a request.
+const BODY_BYTES: usize = 16 << 10;
+/// The fields of a stored revocation that are shown.
+const SHOWN: [&str; 10] = [
+    "issuer",
+    "jti",
+    "sub",
+    "kid",
+    "tenant",
+    "issuedBefore",
+    "expiresAt",
+    "reason",
+    "createdAt",
+    "createdBy",
+];
+
+/// `POST /revocations`: takes credentials away. Their sockets end on every node.
+pub(crate) async fn create(
+    State(state): State<AppState>,
+    By(caller): By,
+    request: Request,
+) -> Result<Response, Problem> {
+    Query::read(request.uri(), &[])?;
+    body::POSTED_JSON.check(request.headers())?;
+    let reader = BodyReader::new(&state, BODY_BYTES.min(state.limits().body_bytes));
+    let request = BufferedRequest::read(reader, request).await?;
+    let now = DateTime::now();
+    let revocation = input::revocation(&request.body.bytes, &state.issuers, now)?;
+    let revocation = revocation.within(&caller).map_err(too_much)?;
+    let by = caller.owner.as_deref().unwrap_or("none");
+    let document = revocation.to_document(by, now);
+    // The body may have taken its time, and the caller's own credential may be gone by now.
+    let stands = state.router().credentials().judge(&caller);
+    stands.map_err(refused)?;
+    let time = state.store.insert_revocation(&document).await?;
+    let raw = RawDocumentBuf::try_from(&document)?;
+    tracing::info!(revocation = id_of(&raw), by, "a revocation was made");
+    let response = answer::json(StatusCode::CREATED, Value::from(show(&raw)).to_string());
+    Ok(wait_applied(&state, time, response).await)
+}
+
+/// `GET /revocations`: lists revocations in the order of their ids.
+pub(crate) async fn list(
+    State(state): State<AppState>,
+    By(caller): By,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let query = Query::read(&uri, &["limit", "cursor", "tenant"])?;
+    let limits = state.limits();
+    let limit = query.limit(limits.page_items_default, limits.page_items)?;
+    let revocations = state
+        .store
+        .list_revocations(&RevocationQuery {
+            tenant: tenant_asked(&caller, query.get("tenant"))?,
+            after: query.get("cursor").map(page_cursor::decode).transpose()?,
+            limit: limit + 1,
+        })
+        .await?;
+    let page = &revocations[..revocations.len().min(limit)];
+    let next = match page.last().map(|last| DocumentKey::of(last).to_bson()) {
+        Some(Some(last)) if revocations.len() > limit => Some(page_cursor::encode(&last)?),
+        _ => None,
+    };
+    let items: Vec<_> = page.iter().map(|one| Value::from(show(one))).collect();
+    let document = json!({"items": items, "nextCursor": next});
+    Ok(answer::json(StatusCode::OK, document.to_string()))
+}
+
+/// `DELETE /revocations/{id}`: takes a revocation back. Sockets that it has ended stay closed.
+pub(crate) async fn delete(
+    State(state): State<AppState>,
+    By(caller): By,
+    Id(id): Id,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Query::read(&uri, &[])?;
+    let tenant = caller.tenant.as_deref();
+    let deleted = state.store.delete_revocation(&id, tenant).await?;
+    let detail = format!("there is no revocation {id:?}");
+    let time = deleted.ok_or_else(|| Problem::new(Kind::RevocationNotFound, detail))?;
+    let by = caller.owner.as_deref();
+    tracing::info!(revocation = id, by, "a revocation was taken back");
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(wait_applied(&state, time, response).await)
+}
+
+/// Returns the tenant whose revocations are listed. A caller of a tenant sees no others.
+fn tenant_asked(caller: &Caller, asked: Option<&str>) -> Result<Option<String>, Problem> {
+    match (caller.tenant.as_deref(), asked) {
+        (Some(own), Some(asked)) if own != asked => Err(query::bad("tenant", "is for operators")),
+        (own, asked) => Ok(own.or(asked).map(str::to_owned)),
+    }
+}
+
+fn too_much(excess: Excess) -> Problem {
+    let Excess { field, reason } = excess;
+    Problem::new(Kind::Forbidden, format!("#/{field}: {reason}"))
+}
+
+fn id_of(revocation: &RawDocument) -> String {
+    DocumentKey::of(revocation).to_string()
+}
+
+fn show(revocation: &RawDocument) -> Map<String, Value> {
+    let mut shown = Map::new();
+    shown.insert("id".to_owned(), id_of(revocation).into());
+    for name in SHOWN {
+        shown.insert(name.to_owned(), answer::stored_value(revocation, name));
+    }
+    shown
+}

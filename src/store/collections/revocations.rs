@@ -1,0 +1,83 @@
+//! The collection `revocations`.
+
+use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
+use mongodb::Collection;
+
+use crate::store::{
+    REVOCATIONS, Store, StoreError,
+    client::{deadline::operation_time, read::collect},
+};
+
+/// A query for revocations.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct RevocationQuery {
+    /// Only those that name this tenant; `None`: all.
+    pub tenant: Option<String>,
+    /// The `_id` after which the page begins.
+    pub after: Option<Bson>,
+    /// The most revocations on the page.
+    pub limit: usize,
+}
+
+impl Store {
+    fn revocations(&self) -> Collection<RawDocumentBuf> {
+        self.database().collection(REVOCATIONS)
+    }
+
+    /// Stores a new revocation. Returns the cluster time of the write.
+    pub(crate) async fn insert_revocation(
+        &self,
+        document: &Document,
+    ) -> Result<Timestamp, StoreError> {
+        let raw = RawDocumentBuf::try_from(document).map_err(mongodb::error::Error::from)?;
+        let mut session = self.session().await?;
+        let revocations = self.revocations();
+        let insert = revocations.insert_one(&raw).session(&mut session);
+        self.with_deadline(insert).await?;
+        operation_time(&session)
+    }
+
+    /// Reads one page of revocations, in the order of `_id`, whatever types the ids have.
+    pub(crate) async fn list_revocations(
+        &self,
+        query: &RevocationQuery,
+    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        let mut filter = of_tenant(query.tenant.as_deref());
+        if let Some(after) = &query.after {
+            filter.insert("$expr", doc! {"$gt": ["$_id", {"$literal": after.clone()}]});
+        }
+        let revocations = self.revocations();
+        let find = revocations
+            .find(filter)
+            .sort(doc! {"_id": 1})
+            .limit(i64::try_from(query.limit.max(1)).unwrap_or(i64::MAX))
+            .max_time(self.server_limit());
+        self.with_deadline(async { collect(find.batch().await?).await })
+            .await
+    }
+
+    /// Deletes a revocation. Returns the cluster time; `None` if there is none in the tenant.
+    pub(crate) async fn delete_revocation(
+        &self,
+        id: &str,
+        tenant: Option<&str>,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let mut query = of_tenant(tenant);
+        // One that a program has stored may have the id that the driver gives.
+        let mut ids = vec![Bson::from(id)];
+        ids.extend(ObjectId::parse_str(id).ok().map(Bson::from));
+        query.insert("_id", doc! {"$in": ids});
+        let mut session = self.session().await?;
+        let revocations = self.revocations();
+        let delete = revocations.delete_one(query).session(&mut session);
+        let deleted = self.with_deadline(delete).await?.deleted_count;
+        let time = operation_time(&session)?;
+        Ok((deleted > 0).then_some(time))
+    }
+}
+
+fn of_tenant(tenant: Option<&str>) -> Document {
+    tenant.map_or_else(Document::new, |tenant| {
+        doc! {"tenant": {"$eq": tenant, "$type": "string"}}
+    })
+}
