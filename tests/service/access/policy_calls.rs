@@ -64,7 +64,7 @@ async fn a_policy_that_is_put_narrows_open_sockets_at_its_place_in_the_feed() {
     let (status, problem) = send(&service, &acme, "GET", "/events", None).await;
     assert_eq!(status, 403);
     assert_eq!(problem["type"], "/problems/policy-unsatisfied");
-    for socket in sockets {
+    for mut socket in sockets {
         assert_eq!(socket.rest().await.1.code, 4511);
     }
     service.stop().await;
