@@ -345,9 +345,17 @@ async fn without_a_policy_that_can_be_used_nothing_is_seen_and_its_return_heals(
     .await;
     let (_, shown) = send(&service, &acme, "GET", &path(&made), None).await;
     assert_eq!(shown["status"], "active", "{shown}");
-    let mut socket = connect(&service, &acme, &made).await;
+    let socket = connect(&service, &acme, &made).await;
+    socket.leave().await;
+    service.stop().await;
+}
 
-    // A policy that cannot be satisfied any more leaves the socket open; one that is gone does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_is_unsatisfied_leaves_sockets_open_and_one_that_is_gone_does_not() {
+    let (service, admin) = start().await;
+    let acme = key_of(&service, &admin, "acme", json!({})).await;
+    let made = subscribe(&service, &acme).await;
+    let mut socket = connect(&service, &acme, &made).await;
     store_policy(
         &service,
         "default",

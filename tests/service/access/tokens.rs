@@ -356,17 +356,9 @@ async fn a_revocation_ends_the_sockets_that_it_names_on_every_node_and_no_others
     sibling.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_revokes_its_own_and_sees_no_others_revocations() {
-    let world = World::start().await;
-    let of = |tenant: &str, sub: &str| {
-        world.main(&json!({"tenant": tenant, "sub": sub, "scope": "keys:write"}))
-    };
-    let (ours, theirs, keeper) = (of("acme", "1"), of("other", "1"), of("acme", "2"));
-    let create = async |token: &str, body: Value| {
-        send(&world.service, token, "POST", "/revocations", Some(body)).await
-    };
-    for (body, status) in [
+/// Returns bodies that make no revocation of the tenant acme, each with the status of the refusal.
+fn refused_bodies() -> Vec<(Value, u16)> {
+    vec![
         (json!({"sub": "1", "tenant": "other"}), 403),
         (json!({"tenant": "other"}), 403),
         (json!({}), 422),
@@ -381,7 +373,20 @@ async fn a_tenant_revokes_its_own_and_sees_no_others_revocations() {
         ),
         (json!({"sub": "1", "issuedBefore": "soon"}), 422),
         (json!([]), 422),
-    ] {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_revokes_its_own_and_sees_no_others_revocations() {
+    let world = World::start().await;
+    let of = |tenant: &str, sub: &str| {
+        world.main(&json!({"tenant": tenant, "sub": sub, "scope": "keys:write"}))
+    };
+    let (ours, theirs, keeper) = (of("acme", "1"), of("other", "1"), of("acme", "2"));
+    let create = async |token: &str, body: Value| {
+        send(&world.service, token, "POST", "/revocations", Some(body)).await
+    };
+    for (body, status) in refused_bodies() {
         let (found, problem) = create(&keeper, body.clone()).await;
         assert_eq!(found, status, "{body}: {problem}");
     }
