@@ -1,5 +1,6 @@
 //! Keys: who is let in, and what is taken away again.
 
+mod archive;
 mod binding;
 mod calls;
 mod minting;
