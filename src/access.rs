@@ -21,6 +21,7 @@ mod key_text;
 mod new_key;
 mod policies;
 mod policy;
+mod refresh;
 mod revocation;
 mod scope;
 mod sight;

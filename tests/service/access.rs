@@ -7,6 +7,7 @@ mod minting;
 mod order;
 mod policies;
 mod policy_calls;
+mod refreshing;
 mod revoking;
 mod teardown;
 mod tenancy;

@@ -123,25 +123,9 @@ async fn judge(state: &AppState, head: &Parts) -> (&'static str, Identity) {
 }
 
 async fn judge_text(state: &AppState, head: &Parts, text: &str) -> (&'static str, Identity) {
-    let Some(key) = KeyText::parse(text) else {
-        return ("malformed", Identity::Refused(not_valid()));
-    };
-    if !state.router().progress().loaded {
-        let detail = "this node has not loaded its keys yet";
-        let problem = Problem::new(Kind::NotReady, detail);
-        return ("undecided", Identity::Refused(problem));
-    }
-    let credentials = state.router().credentials();
-    if !credentials.has_key(&key.id())
-        && let Err(problem) = wait_for_key(state, &key.id()).await
-    {
-        let undecided = problem.status().is_server_error();
-        let outcome = if undecided { "undecided" } else { "unknown" };
-        return (outcome, Identity::Refused(problem));
-    }
-    let caller = match credentials.authenticate(&key) {
+    let caller = match authenticate(state, text).await {
         Ok(caller) => caller,
-        Err(refusal) => return (outcome(refusal), Identity::Refused(refused(refusal))),
+        Err((outcome, problem)) => return (outcome, Identity::Refused(problem)),
     };
     match check_place(&caller.limits, head) {
         Ok(()) => ("ok", Identity::Proved(Arc::new(caller))),
@@ -149,12 +133,29 @@ async fn judge_text(state: &AppState, head: &Parts, text: &str) -> (&'static str
     }
 }
 
-const fn outcome(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::Unknown => "unknown",
-        Refusal::Expired => "expired",
-        Refusal::Revoked | Refusal::Changed => "revoked",
+/// Returns the caller that the text of a credential proves; else the outcome, as metrics name it, and the refusal.
+pub(crate) async fn authenticate(
+    state: &AppState,
+    text: &str,
+) -> Result<Caller, (&'static str, Problem)> {
+    let malformed = || ("malformed", not_valid());
+    if text.len() > MOST_BYTES {
+        return Err(malformed());
     }
+    let key = KeyText::parse(text).ok_or_else(malformed)?;
+    if !state.router().progress().loaded {
+        let detail = "this node has not loaded its keys yet";
+        return Err(("undecided", Problem::new(Kind::NotReady, detail)));
+    }
+    let credentials = state.router().credentials();
+    if !credentials.has_key(&key.id()) {
+        wait_for_key(state, &key.id()).await.map_err(|problem| {
+            let undecided = problem.status().is_server_error();
+            (if undecided { "undecided" } else { "unknown" }, problem)
+        })?;
+    }
+    let proved = credentials.authenticate(&key);
+    proved.map_err(|refusal| (refusal.outcome(), refused(refusal)))
 }
 
 /// Refuses a credential that is used from an address, or by a page, that it is not for.
@@ -306,7 +307,6 @@ fn presented(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
     found.extend(subprotocol(headers)?);
     match <[String; 1]>::try_from(found) {
-        Ok([text]) if text.len() > MOST_BYTES => Err(not_valid()),
         Ok([text]) => Ok(Some(text)),
         Err(none) if none.is_empty() => Ok(None),
         Err(_) => Err(Problem::header(
