@@ -14,6 +14,7 @@ mod new_key;
 mod new_revocation;
 mod policies;
 mod policy;
+mod refresh;
 mod retired_keys;
 mod revocation;
 mod scope;

@@ -123,6 +123,8 @@ pub(crate) struct HistoryContext {
     pub settings: config::Feed,
     pub metrics: Arc<Metrics>,
     pub health: Health,
+    /// True if callers have to prove themselves, so that rights may be taken away.
+    pub guarded: bool,
 }
 
 /// Returns the task that owns the readers, and the handle to it.
@@ -136,6 +138,7 @@ pub(crate) fn history(context: HistoryContext) -> (History, impl Future<Output =
             metrics: Arc::clone(&context.metrics),
             permits: Arc::new(Semaphore::new(context.settings.replay_streams.max(1))),
             wait: context.settings.replay_wait,
+            feed: context.guarded.then(|| context.health.clone()),
         },
     };
     (history, run(context, inbox))

@@ -263,8 +263,8 @@ impl Node {
         let (undated, observed) = mpsc::channel(date_events::MOST_WAITING);
         let watching = (Arc::clone(&metrics), health.clone());
         let feed = feed(store.clone(), from_feed, undated, &config, watching);
-        let (history, reading_history) = history(history_context(&feed, &handle));
         let (shutdown_timeout, auth) = (config.shutdown_timeout, config.auth);
+        let (history, reading_history) = history(history_context(&feed, &handle, auth));
         let context = Arc::new(NodeContext {
             router: handle.clone(),
             drain: config.drain(),
@@ -397,13 +397,14 @@ fn info(address: SocketAddr, config: &Config) -> NodeInfo {
 }
 
 /// Gives readers of the history the same means as the feed.
-fn history_context(feed: &Feed, router: &RouterHandle) -> HistoryContext {
+fn history_context(feed: &Feed, router: &RouterHandle, auth: Auth) -> HistoryContext {
     HistoryContext {
         store: feed.store.clone(),
         router: router.clone(),
         settings: feed.settings.clone(),
         metrics: Arc::clone(&feed.metrics),
         health: feed.health.clone(),
+        guarded: auth == Auth::Required,
     }
 }
 

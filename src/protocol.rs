@@ -14,7 +14,7 @@ mod message;
 
 pub use self::{
     channel_id::ChannelId,
-    client_message::ClientMessage,
+    client_message::{ClientMessage, Token},
     dialect::Dialect,
     ending::{Ending, Whose},
     frame::{Frame, Started},

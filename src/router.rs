@@ -10,11 +10,14 @@ pub(crate) mod counters;
 mod credentials;
 mod deliver;
 mod encode;
+#[cfg(test)]
+mod end_tests;
 mod figures;
 #[cfg(test)]
 mod gap_tests;
 mod handle;
 mod lifecycle;
+mod refresh;
 mod revoke;
 mod subscribe;
 mod unmatchable;
@@ -53,6 +56,7 @@ pub(crate) use self::handle::{Applied, Busy, Connection, RouterHandle};
 pub(crate) use self::observe::{
     DeletedSubscription, Observations, Observed, ObserverInbox, ObserverInput,
 };
+pub(crate) use self::refresh::{RefreshError, Refreshed};
 pub(crate) use self::subscribe::{Attach, AttachError, Attached, BacklogAnswer, LiveFrom};
 pub(crate) use self::table::TableBuilder;
 pub(crate) use self::table::{Capacity, Incarnation, Occupancy, Table};
@@ -66,7 +70,7 @@ use self::{
     table::{Entry, Slot},
 };
 use crate::{
-    access::{Credentials, KeysChange, Sight},
+    access::{Caller, Credentials, KeysChange, Sight},
     budget::ByteBudget,
     config, event,
     position::{DeploymentId, Position},
@@ -91,6 +95,12 @@ pub(crate) enum Input {
     Attach(Attach, oneshot::Sender<Result<Attached, AttachError>>),
     /// Ends a session, which has found a reason.
     EndSession(SessionKey, Ending),
+    /// Refreshes the credential of a session by what its client has proved.
+    Refresh(
+        SessionKey,
+        Box<Caller>,
+        oneshot::Sender<Result<Refreshed, RefreshError>>,
+    ),
     /// Asks for the backlog after a position, for a channel that catches up.
     Backlog(ChannelKey, Position, oneshot::Sender<BacklogAnswer>),
     /// Extends the backlog by what came after a position, as the oplog tells it.
@@ -260,6 +270,7 @@ impl Router {
             Input::EndSession(key, ending) => {
                 self.registry.end_session(key, ending, self.position);
             }
+            Input::Refresh(key, caller, reply) => self.refresh(key, *caller, reply),
             Input::Backlog(key, from, reply) => {
                 let past = self.backlog_after(key, from);
                 answer(reply, past);
@@ -338,13 +349,13 @@ impl Router {
             self.delivery.flush(&mut self.registry).await;
         }
         let before = self.position;
+        // A late timer lets nothing through.
+        self.end_expired_sessions(wall_time, before).await;
         self.position = before.max(position);
         let kind = match kind {
             FeedChangeKind::Operation(operation) => {
                 let kind = PastChangeKind::Operation(operation);
                 let change = PastChange::new(position, wall_time, kind);
-                // A late timer lets nothing through.
-                self.end_expired_sessions(wall_time, before).await;
                 if let Some(event) = operation.event_in(reply) {
                     self.metrics.delivery.events_received.inc();
                     self.apply_event(event, &change, before).await;

@@ -15,6 +15,7 @@ pub(crate) mod fault;
 mod heartbeat;
 mod incoming;
 mod open;
+mod refresh;
 mod replay;
 #[cfg(test)]
 mod tests;
@@ -34,9 +35,13 @@ use tokio::{
     time::{Sleep, sleep_until},
 };
 
-pub(crate) use self::closing::retry_after_ms;
 use self::{
     catch_up::Postponed, channel::Channels, closing::last_words, heartbeat::Heartbeat, open::open,
+    refresh::CredentialEnd,
+};
+pub(crate) use self::{
+    closing::retry_after_ms,
+    refresh::{NotRefreshed, Refresher, Refreshing},
 };
 use crate::{
     access::Caller,
@@ -84,6 +89,8 @@ pub(crate) struct SessionRequest {
     /// The id of the subscription.
     pub subscription: String,
     pub caller: Arc<Caller>,
+    /// Proves a new credential on the way.
+    pub refresher: Arc<dyn Refresher>,
     pub dialect: Dialect,
     /// The client has seen everything up to here.
     pub after: Option<Cursor>,
@@ -147,7 +154,11 @@ struct Session {
     reported: usize,
     /// Entries just taken; kept for its allocation.
     taken: Vec<Entry>,
-    pongs_waiting: usize,
+    /// The answers to messages that wait to be written.
+    answers_waiting: usize,
+    caller: Arc<Caller>,
+    refresher: Arc<dyn Refresher>,
+    credential: CredentialEnd,
     /// The reason why the socket cannot be read any more.
     broken: Option<Broken>,
     /// The fault in a message of the client's, for people.
@@ -162,10 +173,12 @@ impl Session {
     fn new(
         context: Arc<NodeContext>,
         key: SessionKey,
+        proof: (Arc<Caller>, Arc<dyn Refresher>),
         dialect: Dialect,
         outbox: Receiver,
         carrier: Carrier,
     ) -> Self {
+        let (caller, refresher) = proof;
         let settings = &context.socket;
         let now = Instant::now();
         let (interval, patience) = (settings.ping_interval, settings.pong_timeout);
@@ -184,7 +197,10 @@ impl Session {
             heartbeat,
             reported: 0,
             taken: Vec::new(),
-            pongs_waiting: 0,
+            answers_waiting: 0,
+            caller,
+            refresher,
+            credential: CredentialEnd::default(),
             broken: None,
             fault: None,
             postponed: None,
@@ -215,6 +231,9 @@ impl Session {
                 outgoing => outgoing,
             };
             if let Poll::Ready(outcome) = self.poll_incoming(cx) {
+                return Poll::Ready(outcome);
+            }
+            if let Poll::Ready(outcome) = self.poll_refreshes(cx) {
                 return Poll::Ready(outcome);
             }
             if let Poll::Ready(outcome) = self.poll_timer(cx) {
@@ -276,7 +295,7 @@ impl Session {
 
     fn on_flushed(&mut self) {
         self.note_written();
-        self.pongs_waiting = 0;
+        self.answers_waiting = 0;
         self.heartbeat.flushed(Instant::now);
     }
 

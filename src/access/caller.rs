@@ -68,6 +68,18 @@ pub(crate) struct KeyLimits {
     pub subscriptions: Option<Box<[Box<str>]>>,
 }
 
+impl KeyLimits {
+    /// Whether they are those of another credential, or allow more subscriptions.
+    pub(crate) fn cover(&self, other: &Self) -> bool {
+        let subscriptions = match (&self.subscriptions, &other.subscriptions) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(own), Some(others)) => others.iter().all(|id| own.contains(id)),
+        };
+        self.networks == other.networks && self.origins == other.origins && subscriptions
+    }
+}
+
 /// The one who acts, with everything that it may do.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Caller {

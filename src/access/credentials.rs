@@ -26,6 +26,17 @@ pub(crate) enum Refusal {
     Changed,
 }
 
+impl Refusal {
+    /// Returns the outcome of a proof that is refused so, as metrics name it.
+    pub(crate) const fn outcome(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Expired => "expired",
+            Self::Revoked | Self::Changed => "revoked",
+        }
+    }
+}
+
 /// The collections that credentials are stored in.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum CredentialKind {
@@ -316,7 +327,7 @@ fn gives_as_much(now: &Caller, then: &Caller) -> bool {
     now.tenant == then.tenant
         && now.policy == then.policy
         && now.claims == then.claims
-        && now.limits == then.limits
+        && now.limits.cover(&then.limits)
         && now.scopes.cover(then.scopes)
 }
 

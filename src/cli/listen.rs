@@ -53,7 +53,8 @@ Examples:
   tidegate listen large --ack >> large.jsonl
 
 A terminal shows each event as a line for people; a file or a pipe gets a line of JSON. With
---json every frame is printed: connected, event, updated, gap, ended. Standard error tells what
+--json every frame is printed: connected, event, updated, gap, ended, and those about the end of
+the credential: expiring, refreshed, refused. Standard error tells what
 happens to the connection. A broken connection is reopened and resumes after the last printed
 event; with --state, so does the next run. If that file exists, it wins over --after and --since.
 
@@ -82,6 +83,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         left: args.count.map(NonZeroU64::get),
         printer: Printer::new(args.json),
         acknowledges: args.ack,
+        server: args.server,
     };
     let outcome = match stop.run_until_cancelled(output.run(&mut listener)).await {
         Some(outcome) => outcome,
@@ -103,6 +105,8 @@ struct Output {
     printer: Printer,
     /// True until it is clear that the service ignores acknowledgements.
     acknowledges: bool,
+    /// Knows where a new key or token is.
+    server: ServerArgs,
 }
 
 impl Output {
@@ -115,6 +119,9 @@ impl Output {
                     // Only now, because the cursor says that everything before it was printed.
                     listener.handled(&frame);
                     self.handled(&frame);
+                    if frame.kind() == "expiring" {
+                        self.refresh(listener).await;
+                    }
                     if self.left == Some(0) {
                         return Ok(());
                     }
@@ -157,6 +164,15 @@ impl Output {
         }
         if frame.is_event() {
             self.left = self.left.map(|left| left - 1);
+        }
+    }
+
+    /// Presents what the file with the key or token holds now.
+    async fn refresh(&self, listener: &mut Listener) {
+        match self.server.token_in_file() {
+            Ok(Some(token)) => listener.refresh(token).await,
+            Ok(None) => {}
+            Err(failure) => style::warn(format!("no new key or token: {failure}")),
         }
     }
 

@@ -42,6 +42,11 @@ impl ServerArgs {
         Ok(Client::new(self.server.clone())?.with_token(self.token()?))
     }
 
+    /// Returns the key or token that the file holds now; `None` if it comes from elsewhere, and so does not change.
+    pub(crate) fn token_in_file(&self) -> Result<Option<SecretString>, Failure> {
+        self.token_file.as_ref().map_or(Ok(None), |_| self.token())
+    }
+
     /// Returns the key or token to present. It is never an argument: others on the machine can read those.
     fn token(&self) -> Result<Option<SecretString>, Failure> {
         match read_token(self.token_file.as_deref(), TOKEN_BYTES)? {

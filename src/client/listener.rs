@@ -2,6 +2,8 @@
 
 use std::{future::ready, time::Duration};
 
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
@@ -140,6 +142,16 @@ impl Listener {
         }
         if frame.is_event() {
             self.backoff.reset();
+        }
+    }
+
+    /// Presents another key or token from here on, to an open connection too. Its answer comes as a frame.
+    pub(crate) async fn refresh(&mut self, token: SecretString) {
+        let message = json!({"type": "refresh", "token": token.expose_secret()}).to_string();
+        self.client = self.client.clone().with_token(Some(token));
+        if let State::Open(connection) = &mut self.state {
+            // A connection that is lost is found to be so by the next look at it.
+            drop(connection.socket.send(message).await);
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{
     position::{Position, date_of},
     router::{Operation, PastBatch, PastChange, PastChangeKind, Span},
     store::{PageKey, Store, StoreError, event_page_key, jittered},
-    telemetry::Metrics,
+    telemetry::{Health, Metrics},
 };
 
 /// Added to the overlap, for delays beside a transaction's lifetime.
@@ -43,6 +43,9 @@ pub(super) struct Archive {
     /// Pages that may be read at the same time.
     pub(super) permits: Arc<Semaphore>,
     pub(super) wait: Duration,
+    /// Tells that the feed is behind: a right may be gone that this node still knows, and what is read here does not come
+    /// through the feed. `None` where everybody may read everything.
+    pub(super) feed: Option<Health>,
 }
 
 /// A reader of archived events, page by page as its client wants them.
@@ -102,12 +105,20 @@ impl Archive {
         })
     }
 
+    /// Waits for the turn of a reader. Refuses it while this node does not know what was revoked last.
     async fn permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Refusal> {
         let permit = Arc::clone(&self.permits).acquire_owned();
         let permit = timeout(self.wait, permit)
             .await
             .map_err(|_| Refusal::Busy)?;
-        permit.map_err(|_| Refusal::Busy)
+        let current = self.feed.as_ref().is_none_or(|feed| feed.ready().is_ok());
+        permit.map_err(|_| Refusal::Busy).and_then(|permit| {
+            if current {
+                Ok(permit)
+            } else {
+                Err(Refusal::Busy)
+            }
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 mod attach;
 #[cfg(test)]
 pub(crate) mod echo;
+mod refresh;
 mod resume;
 pub(crate) mod retry;
 mod sse;

@@ -1,5 +1,7 @@
 //! The messages of a client to the service.
 
+use std::fmt;
+
 use serde::Deserialize;
 
 use crate::position::Cursor;
@@ -8,12 +10,43 @@ use crate::position::Cursor;
 const FAULT_CHARS: usize = 200;
 
 /// A message from a client.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub enum ClientMessage {
     /// Everything up to this cursor is handled.
     Ack(Cursor),
+    /// A new credential of the same caller.
+    Refresh(Token),
     /// A question for a sign of life.
     Ping,
+}
+
+/// The text of a credential. Never shown by `Debug`, nor by an error.
+#[derive(Deserialize)]
+#[serde(try_from = "serde_json::Value")]
+pub struct Token(Box<str>);
+
+impl Token {
+    /// Returns the text.
+    pub fn into_text(self) -> Box<str> {
+        self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+impl TryFrom<serde_json::Value> for Token {
+    type Error = &'static str;
+
+    fn try_from(value: serde_json::Value) -> Result<Self, Self::Error> {
+        match value {
+            serde_json::Value::String(text) => Ok(Self(text.into())),
+            _ => Err("token: expected a string"),
+        }
+    }
 }
 
 impl ClientMessage {
@@ -27,10 +60,12 @@ impl ClientMessage {
         #[serde(tag = "type", rename_all = "lowercase")]
         enum Wire {
             Ack { cursor: String },
+            Refresh { token: Token },
             Ping,
         }
         match serde_json::from_str(text).map_err(|error| error.to_string())? {
             Wire::Ping => Ok(Self::Ping),
+            Wire::Refresh { token } => Ok(Self::Refresh(token)),
             Wire::Ack { cursor } => Cursor::parse(&cursor)
                 .map(Self::Ack)
                 .map_err(|error| error.to_string()),
@@ -44,19 +79,26 @@ mod tests {
 
     #[test]
     fn client_messages_are_read_or_explained() {
-        assert_eq!(
-            ClientMessage::parse(r#"{"type":"ping","x":1}"#),
-            Ok(ClientMessage::Ping)
-        );
+        let ping = ClientMessage::parse(r#"{"type":"ping","x":1}"#);
+        assert!(matches!(ping, Ok(ClientMessage::Ping)), "{ping:?}");
+        let refresh = ClientMessage::parse(r#"{"type":"refresh","token":"abc"}"#);
+        assert!(!format!("{refresh:?}").contains("abc"), "{refresh:?}");
+        let Ok(ClientMessage::Refresh(token)) = refresh else {
+            panic!("{refresh:?}");
+        };
+        assert_eq!(&*token.into_text(), "abc");
         for bad in [
             "",
             "[]",
             "{}",
             r#"{"type":"nope"}"#,
             r#"{"type":"ack","cursor":"x"}"#,
+            r#"{"type":"refresh"}"#,
         ] {
             assert!(ClientMessage::parse(bad).is_err(), "{bad}");
         }
+        let number = ClientMessage::parse(r#"{"type":"refresh","token":1234}"#).unwrap_err();
+        assert_eq!(number, "token: expected a string");
         let long = format!(r#"{{"type":"{}"}}"#, "é".repeat(10_000));
         let fault = ClientMessage::parse(&long).unwrap_err();
         assert!(fault.starts_with("unknown variant"), "{fault}");

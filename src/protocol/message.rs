@@ -1,7 +1,7 @@
 //! The messages of the service to a client, and their encoding in each dialect.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{dialect::Dialect, ending::Ending, gap::GapReason};
 
@@ -96,6 +96,29 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Says that the caller's credential ends soon: at a time, and so many milliseconds from now.
+    pub fn expiring(expires_at: Option<&str>, in_ms: u64, cursor: Option<&'a str>) -> Self {
+        let json = json!({
+            "type": "expiring",
+            "expiresAt": expires_at,
+            "inMs": in_ms,
+            "cursor": cursor,
+        });
+        Self::new("expiring", cursor, json.to_string())
+    }
+
+    /// Answers a client's `refresh` that was taken. `expires_at` is the end of the new credential, if it has one.
+    pub fn refreshed(expires_at: Option<&str>) -> Self {
+        let json = json!({"type": "refreshed", "expiresAt": expires_at});
+        Self::new("refreshed", None, json.to_string())
+    }
+
+    /// Answers a client's `refresh` that was refused, with a problem document.
+    pub fn refused(problem: &Value) -> Self {
+        let json = json!({"type": "refused", "problem": problem});
+        Self::new("refused", None, json.to_string())
+    }
+
     /// Answers a client's `ping`.
     pub fn pong() -> Self {
         Self::new("pong", None, r#"{"type":"pong"}"#.to_owned())
@@ -170,7 +193,7 @@ mod tests {
         }
     }
 
-    fn all() -> [Message<'static>; 8] {
+    fn all() -> [Message<'static>; 11] {
         [
             Message::event("c", r#"{"id":"1"}"#),
             Message::connected("a\"b\nc", r#"{"id":"s"}"#, "c", true),
@@ -179,6 +202,9 @@ mod tests {
             Message::ended(Ending::Shutdown, Some(5), Some("c"), None),
             Message::ended(Ending::BadMessage, None, Some("c"), Some("a\nb")),
             Message::ended(Ending::Overloaded, Some(5), None, None),
+            Message::expiring(Some("2030-01-31T12:00:00Z"), 30_000, Some("c")),
+            Message::refreshed(None),
+            Message::refused(&json!({"status": 401})),
             Message::pong(),
         ]
     }

@@ -1,10 +1,29 @@
 //! The credentials of this node, as the router has applied them: it writes, and everyone else asks.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use bson::DateTime;
+use tokio::time::sleep;
 
 use crate::access::{Caller, Credentials, KeyText, Policies, Refusal};
+
+/// A clock may be set meanwhile, so no end is waited for longer than this at once.
+const LONGEST_SLEEP: Duration = Duration::from_mins(1);
+
+/// Waits until a time has come by this node's clock, but not for long; for ever if there is none.
+pub(super) async fn near(end: Option<DateTime>) {
+    let Some(end) = end else {
+        return std::future::pending().await;
+    };
+    let left = end
+        .timestamp_millis()
+        .saturating_sub(DateTime::now().timestamp_millis());
+    let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+    sleep(left.min(LONGEST_SLEEP)).await;
+}
 
 /// The credentials as the router has applied them. Clones share them. Whoever holds the lock only looks something up,
 /// and the router alone writes.

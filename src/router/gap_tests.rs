@@ -25,9 +25,9 @@ use crate::{
     telemetry::{Lag, Metrics},
 };
 
-const HERE: DeploymentId = DeploymentId([7; 6]);
+pub(super) const HERE: DeploymentId = DeploymentId([7; 6]);
 
-fn at(time: u32) -> Position {
+pub(super) fn at(time: u32) -> Position {
     Position::at(Timestamp { time, increment: 1 })
 }
 
@@ -35,7 +35,7 @@ fn batch(time: u32, kind: FeedChangeKind) -> FromFeed {
     of(vec![change(time, kind)], time)
 }
 
-fn change(time: u32, kind: FeedChangeKind) -> FeedChange {
+pub(super) fn change(time: u32, kind: FeedChangeKind) -> FeedChange {
     FeedChange {
         position: at(time),
         wall_time: DateTime::now(),
@@ -43,7 +43,7 @@ fn change(time: u32, kind: FeedChangeKind) -> FeedChange {
     }
 }
 
-fn of(changes: Vec<FeedChange>, time: u32) -> FromFeed {
+pub(super) fn of(changes: Vec<FeedChange>, time: u32) -> FromFeed {
     FromFeed::Batch(plain_batch(changes, time))
 }
 
@@ -63,7 +63,7 @@ async fn attach(handle: &RouterHandle, after: Option<Position>) -> Receiver {
     receiver
 }
 
-fn wish(handle: &RouterHandle, id: &str, after: Option<Position>) -> (Attach, Receiver) {
+pub(super) fn wish(handle: &RouterHandle, id: &str, after: Option<Position>) -> (Attach, Receiver) {
     let (outbox, receiver) = handle.outbox();
     let attach = Attach {
         id: id.to_owned(),
@@ -93,7 +93,7 @@ async fn next(receiver: &Receiver) -> Value {
     serde_json::from_slice(&frame.bytes[text.unwrap()..]).unwrap()
 }
 
-fn new_router() -> (Router, RouterHandle, mpsc::Sender<FromFeed>) {
+pub(super) fn new_router() -> (Router, RouterHandle, mpsc::Sender<FromFeed>) {
     router_within(config::Limits::default())
 }
 
@@ -109,7 +109,7 @@ fn router_within(limits: config::Limits) -> (Router, RouterHandle, mpsc::Sender<
     Router::new(settings, 4, Arc::new(Metrics::default()))
 }
 
-fn made(id: &str) -> FeedChangeKind {
+pub(super) fn made(id: &str) -> FeedChangeKind {
     upserted(&doc! {"_id": id})
 }
 

@@ -13,12 +13,13 @@ use tokio::{
 
 use super::{
     Input, Occupancy, PastBatch, Settings, SharedCredentials,
+    credentials::near,
     outbox::{self, Receiver},
     outbox_bounds,
     registry::SessionKey,
 };
 use crate::{
-    access::{KeysChange, Sight},
+    access::{Caller, KeysChange, Refusal, Sight},
     position::{DeploymentId, Position},
     protocol::{Dialect, Ending},
     subscription::{CompiledSubscription, DocumentKey},
@@ -154,12 +155,22 @@ impl RouterHandle {
         }
     }
 
-    /// Waits until this node stops.
-    pub(crate) async fn stopping(&self) {
+    /// Waits until this node stops (`None`), or a caller's credential does not stand any more. For those whose session is
+    /// no longer registered: nobody else tells them.
+    pub(crate) async fn stopping_or_refused(&self, caller: &Caller) -> Option<Refusal> {
         let mut applied = self.applied.clone();
-        // A router that is gone has stopped.
-        if applied.wait_for(|applied| applied.stopping).await.is_err() {
-            tracing::trace!("the router has ended");
+        loop {
+            let stopping = applied.borrow_and_update().stopping;
+            let end = match self.credentials.judge(caller) {
+                Err(refusal) => return Some(refusal),
+                Ok(_) if stopping => return None,
+                Ok(end) => end,
+            };
+            tokio::select! {
+                // A router that is gone has stopped.
+                changed = applied.changed() => changed.ok()?,
+                () = near(end) => {}
+            }
         }
     }
 
@@ -302,7 +313,6 @@ impl RouterHandle {
 mod tests {
     use super::*;
     use crate::{
-        access::Caller,
         config,
         router::{Attach, AttachError},
     };

@@ -8,6 +8,7 @@
 //! [`backpressure`] has the rule for a full queue.
 
 pub(crate) mod backpressure;
+mod credential_end;
 
 use std::{
     collections::VecDeque,
@@ -15,6 +16,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use self::credential_end::CredentialEnd;
 use super::lock::{Mutex, MutexGuard};
 use crate::{
     position::Position,
@@ -142,6 +144,7 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     bounds: Bounds,
+    credential_end: CredentialEnd,
 }
 
 impl Shared {
@@ -183,8 +186,11 @@ pub(crate) struct Receiver(Arc<Shared>);
 
 /// Returns the two ends of a new, empty outbox.
 pub(crate) fn outbox(bounds: Bounds) -> (Sender, Receiver) {
-    let state = Mutex::new(State::default());
-    let shared = Arc::new(Shared { state, bounds });
+    let shared = Arc::new(Shared {
+        state: Mutex::new(State::default()),
+        bounds,
+        credential_end: CredentialEnd::default(),
+    });
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 

@@ -13,7 +13,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, hash::Hash};
+use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use bson::DateTime;
 
@@ -28,7 +28,7 @@ use super::{
     counters::ConnectionCounters,
     outbox::{End, Sender},
 };
-use crate::{position::Position, protocol::Ending};
+use crate::{access::Caller, position::Position, protocol::Ending};
 
 /// A guard that a channel holds until the kernel has taken its last bytes, or its session's socket is closed, whatever
 /// ends the session.
@@ -177,11 +177,35 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         self.by_credential.all()
     }
 
-    /// Sets the end of an open session's credential.
+    /// Sets the end of an open session's credential, and tells the session.
     pub(crate) fn credential_ends(&mut self, key: SessionKey, end: Option<DateTime>) {
-        if self.sessions.contains_key(&key) {
+        if let Some(session) = self.sessions.get(&key) {
             self.by_credential.ends_at(key, end);
+            let millis = end.map(DateTime::timestamp_millis);
+            session.new.outbox.credential_ends(millis);
         }
+    }
+
+    /// Replaces the proof of an open session's caller by another that ends at `end`.
+    pub(crate) fn refresh(&mut self, key: SessionKey, caller: Arc<Caller>, end: Option<DateTime>) {
+        if let Some(session) = self.sessions.get_mut(&key) {
+            self.by_credential.remove(key, &session.new.caller);
+            self.by_credential.insert(key, &caller);
+            session.new.caller = caller;
+            self.credential_ends(key, end);
+        }
+    }
+
+    /// Ends an open session whose credential has ended at a time. True if it has.
+    pub(crate) fn end_if_expired(
+        &mut self,
+        key: SessionKey,
+        now: DateTime,
+        position: Position,
+    ) -> bool {
+        let end = self.by_credential.end_of(key);
+        end.is_some_and(|end| end <= now)
+            && self.end_session(key, Ending::CredentialExpired, position)
     }
 
     /// Returns the time at which the first credential of a session ends.

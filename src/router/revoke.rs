@@ -1,11 +1,12 @@
 //! Applying changes of credentials, and ending the sessions of callers who do not stand any more.
 
-use std::{future::Future, time::Duration};
+use std::future::Future;
 
 use bson::DateTime;
 
 use super::{
     Router,
+    credentials::near,
     registry::{ChannelEntry, ChannelKey},
     table::Slot,
 };
@@ -14,9 +15,6 @@ use crate::{
     position::Position,
     protocol::Ending,
 };
-
-/// A clock may be set meanwhile, so no end is waited for longer than this at once.
-const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
 impl Router {
     /// Applies a change of a credential, and ends the sessions whose callers do not stand any more. What was committed
@@ -98,18 +96,9 @@ impl Router {
         tracing::info!(ended, "sessions ended: their credentials have expired");
     }
 
-    /// Waits until the credential of a session ends, by this node's clock; for ever if none does.
+    /// Waits until the credential of a session ends, by this node's clock, or a while; for ever if none does.
     pub(super) fn next_credential_end(&self) -> impl Future<Output = ()> + use<> {
-        let left = self.registry.next_credential_end().map(|end| {
-            let left = end.timestamp_millis() - DateTime::now().timestamp_millis();
-            Duration::from_millis(u64::try_from(left).unwrap_or(0))
-        });
-        async move {
-            match left {
-                Some(left) => tokio::time::sleep(left.min(LONGEST_SLEEP)).await,
-                None => std::future::pending().await,
-            }
-        }
+        near(self.registry.next_credential_end())
     }
 
     /// Ends the channels of callers who may not receive what the subscription receives: it has another tenant now, another

@@ -52,9 +52,8 @@ impl Acks {
     }
 
     /// Sets whether the caller may move the position.
-    pub(super) fn allowed(mut self, allowed: bool) -> Self {
+    pub(super) fn allow(&mut self, allowed: bool) {
         self.allowed = allowed;
-        self
     }
 
     /// Delivery began behind this position.

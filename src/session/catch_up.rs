@@ -9,8 +9,11 @@
 //! - An end that does not drain cuts the replay off.
 //! - A session's end waits for a replay only where the table of endings says so: the subscription was deleted. Any other
 //!   ends the session at once.
-//! - Nobody waits longer than needed. If this node stops meanwhile, the session ends at once; if the session finds a
-//!   reason of its own, it ends by the end that was decided, without the rest.
+//! - Nobody waits longer than needed. If this node stops meanwhile, or the caller's credential does not stand any more,
+//!   the session ends at once; if the session finds a reason of its own, it ends by the end that was decided, without the
+//!   rest.
+//! - An answer of the router may hold changes behind an end that was decided before it. So the session looks for its end
+//!   once more before it delivers what a replay has found.
 //!
 //! A replay may come to the delete itself before the session has seen the end. It stops there too, at the same position
 //! ([`Replay::pick`]).
@@ -28,6 +31,7 @@ use super::{
     replay::{Beginning, Found, Replay},
 };
 use crate::{
+    access::{Caller, Refusal},
     position::{Cursor, Position},
     protocol::{ChannelId, Ending, GapReason, Message},
     router::{Attached, RouterHandle, outbox::End, registry::ends_on_gap},
@@ -37,21 +41,27 @@ use crate::{
 /// The end of a session that waits for a replay.
 pub(super) struct Postponed {
     pub(super) end: End,
-    /// The session is no longer registered, and nobody else tells it that this node stops.
-    stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// The session is no longer registered, and nobody else tells it that this node stops, or that its credential does
+    /// not stand any more.
+    cut: Pin<Box<dyn Future<Output = Option<Refusal>> + Send>>,
 }
 
 impl Postponed {
-    fn new(end: End, router: RouterHandle) -> Self {
+    fn new(end: End, router: RouterHandle, caller: Arc<Caller>) -> Self {
         Self {
             end,
-            stopping: Box::pin(async move { router.stopping().await }),
+            cut: Box::pin(async move { router.stopping_or_refused(&caller).await }),
         }
     }
 
-    /// Ready if the end is not to wait any longer: this node stops.
-    fn poll_stopping(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        self.stopping.as_mut().poll(cx).map(|()| self.end)
+    /// Ready if the end is not to wait any longer. What is on its way to somebody who may not see it is dropped.
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let refusal = ready!(self.cut.as_mut().poll(cx));
+        let may_see = refusal.is_none_or(|refusal| refusal == Refusal::Expired);
+        Poll::Ready(End {
+            drain: self.end.drain && may_see,
+            ..self.end
+        })
     }
 }
 
@@ -162,9 +172,15 @@ impl Session {
             }
         }
         let found = catch_up.replay.poll(cx, ROUND_BYTES, &mut catch_up.frames);
+        self.channels.put_back(id, catch_up);
         let Poll::Ready(found) = found else {
-            self.channels.put_back(id, catch_up);
             return Outgoing::Idle;
+        };
+        if let Poll::Ready(end) = self.poll_end(cx) {
+            return Outgoing::Ends(Outcome::Ended(end));
+        }
+        let Some(mut catch_up) = self.channels.take_replay(id) else {
+            return Outgoing::More;
         };
         let outgoing = match self.on_found(id, &mut catch_up, &found) {
             Ok(true) => return self.go_on_behind_replay(),
@@ -197,11 +213,12 @@ impl Session {
             if !end.ending.waits_for_replay() || !self.channels.any_catches_up() {
                 return Poll::Ready(end);
             }
-            let postponed = Postponed::new(end, self.context.router.clone());
+            let (router, caller) = (self.context.router.clone(), Arc::clone(&self.caller));
+            let postponed = Postponed::new(end, router, caller);
             self.postponed = Some(Box::new(postponed));
         }
         match &mut self.postponed {
-            Some(postponed) => postponed.poll_stopping(cx),
+            Some(postponed) => postponed.poll_cut(cx),
             None => Poll::Pending,
         }
     }

@@ -56,7 +56,7 @@ impl Channel {
     /// position.
     pub(super) fn new(incarnation: Incarnation, attached: &Attached, resumed: bool) -> Self {
         let mut channel = Self::at(attached.key.id, incarnation, attached.start.from, resumed);
-        channel.acks = channel.acks.allowed(attached.may_ack);
+        channel.acks.allow(attached.may_ack);
         channel
     }
 
@@ -213,6 +213,11 @@ impl Channels {
         Some((channel.id, channel.catch_up.take()?))
     }
 
+    /// Takes out the replay of a channel; `None` if that is live.
+    pub(super) fn take_replay(&mut self, id: ChannelId) -> Option<Box<CatchUp>> {
+        self.get_mut(id)?.catch_up.take()
+    }
+
     /// Puts back a replay that goes on.
     pub(super) fn put_back(&mut self, id: ChannelId, catch_up: Box<CatchUp>) {
         if let Some(channel) = self.get_mut(id) {
@@ -238,6 +243,19 @@ impl Channels {
 
     pub(super) fn all_catch_up(&self) -> bool {
         self.all.iter().all(|channel| channel.catch_up.is_some())
+    }
+
+    /// Whether the first message of every channel is queued.
+    pub(super) fn are_greeted(&self) -> bool {
+        let mut catch_ups = self.all.iter().filter_map(|c| c.catch_up.as_deref());
+        catch_ups.all(|catch_up| catch_up.greeting.is_none())
+    }
+
+    /// Sets whether the caller may move the acknowledged position of a channel's subscription.
+    pub(super) fn allow_acks(&mut self, id: ChannelId, allowed: bool) {
+        if let Some(channel) = self.get_mut(id) {
+            channel.acks.allow(allowed);
+        }
     }
 
     /// Returns the time by which the oldest replay has to be over, if there is one.

@@ -9,13 +9,13 @@ use std::{
 use super::{Broken, Incoming, Outcome, Session, heartbeat::Due};
 use crate::protocol::{ClientMessage, Ending, Message};
 
-/// The answers to `ping` messages that may wait; a client that asks faster than it listens is not read.
-const PONGS_WAITING: usize = 64;
+/// The answers to messages that may wait; a client that asks faster than it listens is not read.
+const ANSWERS_WAITING: usize = 64;
 
 impl Session {
     /// Reads what has arrived.
     pub(super) fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        while self.pongs_waiting < PONGS_WAITING {
+        while self.answers_waiting < ANSWERS_WAITING {
             let ending = match self.transport.poll_read(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Incoming::Pong) => {
@@ -50,7 +50,7 @@ impl Session {
         match ClientMessage::parse(text) {
             Ok(ClientMessage::Ping) => {
                 self.say(&Message::pong());
-                self.pongs_waiting += 1;
+                self.answers_waiting += 1;
                 Ok(())
             }
             Ok(ClientMessage::Ack(cursor)) => {
@@ -60,8 +60,10 @@ impl Session {
                 }
                 Ok(())
             }
+            Ok(ClientMessage::Refresh(token)) => self.take_refresh(token),
             Err(error) => {
-                tracing::debug!(%error, "a client's message is malformed");
+                // The error may quote the message, and that may hold a credential.
+                tracing::debug!("a client's message is malformed");
                 self.fault = Some(error.into());
                 Err(Ending::BadMessage)
             }
@@ -80,14 +82,15 @@ impl Session {
         }
     }
 
-    /// Checks the heartbeat and the time that replays take, whatever they wait for. Runs after reading, so that what had
+    /// Checks the heartbeat, the end of the credential, and the time that replays take, whatever they wait for. Runs after reading, so that what had
     /// arrived counts.
     pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         loop {
             let timeout = self.context.feed.replay_timeout;
             let replay = self.channels.replay_deadline(timeout);
-            let heartbeat = self.heartbeat.next();
-            let next = replay.map_or(heartbeat, |replay| replay.min(heartbeat));
+            let warning = self.warning();
+            let others = [replay, warning].into_iter().flatten();
+            let next = others.fold(self.heartbeat.next(), Instant::min);
             if self.timer.deadline() != next.into() {
                 self.timer.as_mut().reset(next.into());
             }
@@ -100,6 +103,9 @@ impl Session {
                     Ending::SlowConsumer
                 };
                 return Poll::Ready(Outcome::Found(ending));
+            }
+            if warning.is_some_and(|warning| warning <= Instant::now()) {
+                self.warn();
             }
             match self.heartbeat.due(Instant::now()) {
                 Due::Nothing => {}

@@ -45,7 +45,7 @@ pub(super) async fn open(
     let subscription = request.subscription.clone();
     let attach = Attach {
         id: request.subscription,
-        caller: request.caller,
+        caller: Arc::clone(&request.caller),
         outbox: sender,
         dialect: request.dialect,
         after,
@@ -77,7 +77,9 @@ pub(super) async fn open(
         };
         let channel = Channel::new(incarnation, &attached, resumed);
         let context = Arc::clone(&context);
-        let mut session = Box::new(Session::new(context, key, request.dialect, outbox, carrier));
+        let proof = (request.caller, request.refresher);
+        let session = Session::new(context, key, proof, request.dialect, outbox, carrier);
+        let mut session = Box::new(session);
         session.begin(channel, &attached, after, request.close_on_gap);
         Some(session)
     };

@@ -58,7 +58,10 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (client.clone(), 1usize..40).prop_map(|(at, bytes)| Step::Take(at, bytes)),
         8 => (client.clone(), 1usize..40).prop_map(|(at, bytes)| Step::Write(at, bytes)),
         2 => (client.clone(), prop::sample::select(found)).prop_map(|(at, e)| Step::Find(at, e)),
-        3 => client.prop_map(Step::Look),
+        3 => client.clone().prop_map(Step::Look),
+        1 => client.clone().prop_map(Step::Revoke),
+        1 => Just(Step::Expire),
+        2 => client.prop_map(Step::Refresh),
     ]
 }
 
@@ -81,14 +84,17 @@ fn is_possible(step: Step, world: &World) -> bool {
         | Step::Take(at, _)
         | Step::Write(at, _)
         | Step::Find(at, _)
-        | Step::Look(at) => at < world.clients.len(),
+        | Step::Look(at)
+        | Step::Revoke(at)
+        | Step::Refresh(at) => at < world.clients.len(),
         Step::Pass
         | Step::Route(_)
         | Step::RouteRun(_)
         | Step::Gap
         | Step::Delete(_)
         | Step::Recreate(_)
-        | Step::Stop(_) => true,
+        | Step::Stop(_)
+        | Step::Expire => true,
     }
 }
 
@@ -96,8 +102,16 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn last_words_are_true_whatever_races(steps in prop::collection::vec(step(), 0..300)) {
-        let mut world = World::new(Bounds { frames: 6, bytes: 60 });
+    fn last_words_are_true_whatever_races(
+        steps in prop::collection::vec(step(), 0..300),
+        credentials in any::<bool>(),
+    ) {
+        let bounds = Bounds { frames: 6, bytes: 60 };
+        let mut world = if credentials {
+            World::with_credentials(bounds)
+        } else {
+            World::new(bounds)
+        };
         for step in steps {
             if !is_possible(step, &world) {
                 continue;

@@ -112,6 +112,7 @@ const ROOMS: [(&str, &[&str]); 5] = [
         "router",
         &[
             "revoke",
+            "refresh",
             "lifecycle",
             "figures",
             "subscribe",

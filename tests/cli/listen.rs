@@ -1,9 +1,10 @@
 //! `listen` against a real service.
 
 use serde_json::{Value, json};
+use tidegate::config::Auth;
 
 use super::{
-    process::{Running, tidegate},
+    process::{Running, finish, tidegate},
     support::Service,
 };
 
@@ -235,6 +236,33 @@ async fn it_does_not_come_back_before_the_time_that_the_service_asks_for() {
     let waits = words[words.len() - 2].parse::<f64>().unwrap();
     // The printed time is rounded.
     assert!(waits > asked - 0.06, "{waits} s, {asked} s were asked for");
+    listening.signal("INT");
+    assert_eq!(listening.end(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warning_is_answered_by_what_the_file_holds_then() {
+    let service = Service::start_with(|config| config.auth = Auth::Required).await;
+    let subscriptions = service.database.collection("subscriptions");
+    let document = bson::doc! {"_id": "a", "filter": {}};
+    subscriptions.insert_one(document).await.unwrap();
+    let mut create = tidegate(&["key", "create", "--expires-in", "29s"]);
+    create
+        .args(["--scope", "events:read", "--scope", "subscriptions:read"])
+        .args(["--database", &service.config.database])
+        .env("TIDEGATE_MONGODB_URI", &service.config.mongodb_uri);
+    let made = finish(&mut create, "");
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &made.stdout).unwrap();
+    let path = file.path().to_str().unwrap();
+    let listening = listen(&server(&service), &["a", "--json", "--token-file", path]);
+    for kind in ["connected", "expiring", "refreshed"] {
+        let frame: Value = serde_json::from_str(&listening.says("")).unwrap();
+        assert_eq!(frame["type"], kind, "{frame}");
+    }
+    listening.notes("the credential ends at");
+    listening.notes("the credential was refreshed");
     listening.signal("INT");
     assert_eq!(listening.end(), Some(0));
 }

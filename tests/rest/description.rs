@@ -206,9 +206,19 @@ async fn messages_are_as_described() {
     hear(&mut socket).await;
     socket.say(r#"{"type":"ping"}"#).await;
     hear(&mut socket).await;
+    socket.say(r#"{"type":"refresh","token":"any"}"#).await;
+    hear(&mut socket).await;
     assert_eq!(service.send("DELETE", &path, None).await.0, 204);
     hear(&mut socket).await;
-    assert_eq!(seen, ["connected", "event", "updated", "pong", "ended"]);
+    let expected = [
+        "connected",
+        "event",
+        "updated",
+        "pong",
+        "refreshed",
+        "ended",
+    ];
+    assert_eq!(seen, expected);
     service.stop().await;
 }
 

@@ -1,5 +1,6 @@
 //! Keys: who is let in, and what is taken away again.
 
+mod archive;
 mod binding;
 mod calls;
 mod issuers;
@@ -7,6 +8,7 @@ mod minting;
 mod order;
 mod policies;
 mod policy_calls;
+mod refreshing;
 mod revoking;
 mod teardown;
 mod tenancy;

@@ -52,10 +52,19 @@ impl Socket {
 
     /// Connects over a connection whose kernel buffers little before the test reads.
     pub(crate) async fn open_narrow(address: SocketAddr, path: &str) -> Result<Self, Error> {
+        Self::open_narrow_as(address, path, None).await
+    }
+
+    /// The same, with an offer of subprotocols.
+    pub(crate) async fn open_narrow_as(
+        address: SocketAddr,
+        path: &str,
+        subprotocol: Option<&str>,
+    ) -> Result<Self, Error> {
         let tcp = TcpSocket::new_v4()?;
         tcp.set_recv_buffer_size(4 * 1024)?;
         let tcp = tcp.connect(address).await?;
-        Self::over(tcp, address, path, None).await
+        Self::over(tcp, address, path, subprotocol).await
     }
 }
 

@@ -76,6 +76,15 @@ fn print_news(frame: &Frame) {
             "events may be missing here: {}",
             printable(frame.text("reason"))
         )),
+        "expiring" => {
+            let end = printable(frame.text("expiresAt"));
+            style::note(format!("the credential ends at {end}"));
+        }
+        "refreshed" => style::note("the credential was refreshed"),
+        "refused" => style::warn(format!(
+            "the new credential was refused: {}",
+            printable(frame.field("problem")["detail"].as_str().unwrap_or(""))
+        )),
         "ended" => style::note(format!("ended: {}", printable(frame.text("reason")))),
         _ => {}
     }

@@ -19,7 +19,7 @@ use super::{
     proof::Proof,
     read_your_writes::ensure_applied,
     state::AppState,
-    token::{self, outcome},
+    token,
     unauthenticated::not_valid,
     unknown_keys::Answer,
 };
@@ -136,7 +136,7 @@ async fn judge_text(
     head: &Parts,
     text: &str,
 ) -> (&'static str, &'static str, Identity) {
-    if !KeyText::is_meant(text) && text.contains('.') {
+    if is_token(text) {
         let (outcome, identity) = judge_token(state, text).await;
         return ("jwt", outcome, identity);
     }
@@ -155,30 +155,55 @@ async fn judge_token(state: &AppState, text: &str) -> (&'static str, Identity) {
 }
 
 async fn judge_key(state: &AppState, head: &Parts, text: &str) -> (&'static str, Identity) {
-    let Some(key) = KeyText::parse(text) else {
-        return ("malformed", Identity::Refused(not_valid()));
-    };
-    if !state.router().progress().loaded {
-        let detail = "this node has not loaded its keys yet";
-        let problem = Problem::new(Kind::NotReady, detail);
-        return ("undecided", Identity::Refused(problem));
-    }
-    let credentials = state.router().credentials();
-    if !credentials.has_key(&key.id())
-        && let Err(problem) = wait_for_key(state, &key.id()).await
-    {
-        let undecided = problem.status().is_server_error();
-        let outcome = if undecided { "undecided" } else { "unknown" };
-        return (outcome, Identity::Refused(problem));
-    }
-    let caller = match credentials.authenticate(&key) {
+    let caller = match authenticate_key(state, text).await {
         Ok(caller) => caller,
-        Err(refusal) => return (outcome(refusal), Identity::Refused(refused(refusal))),
+        Err((outcome, problem)) => return (outcome, Identity::Refused(problem)),
     };
     match check_place(&caller.limits, head) {
         Ok(()) => ("ok", Identity::Proved(Arc::new(caller))),
         Err(problem) => ("elsewhere", Identity::Refused(problem)),
     }
+}
+
+/// Returns the caller that the text of a credential proves; else the outcome, as metrics name it, and the refusal.
+pub(crate) async fn authenticate(
+    state: &AppState,
+    text: &str,
+) -> Result<Caller, (&'static str, Problem)> {
+    if !is_token(text) {
+        return authenticate_key(state, text).await;
+    }
+    match token::prove(state, text).await? {
+        Proven::Caller(caller) => Ok(caller),
+        // It is nobody's, and was not let in before.
+        Proven::Tenantless { .. } => Err(("scope", not_valid())),
+    }
+}
+
+/// Whether a credential is a token, or is to be one.
+fn is_token(text: &str) -> bool {
+    !KeyText::is_meant(text) && text.contains('.')
+}
+
+async fn authenticate_key(state: &AppState, text: &str) -> Result<Caller, (&'static str, Problem)> {
+    let malformed = || ("malformed", not_valid());
+    if text.len() > MOST_BYTES {
+        return Err(malformed());
+    }
+    let key = KeyText::parse(text).ok_or_else(malformed)?;
+    if !state.router().progress().loaded {
+        let detail = "this node has not loaded its keys yet";
+        return Err(("undecided", Problem::new(Kind::NotReady, detail)));
+    }
+    let credentials = state.router().credentials();
+    if !credentials.has_key(&key.id()) {
+        wait_for_key(state, &key.id()).await.map_err(|problem| {
+            let undecided = problem.status().is_server_error();
+            (if undecided { "undecided" } else { "unknown" }, problem)
+        })?;
+    }
+    let proved = credentials.authenticate(&key);
+    proved.map_err(|refusal| (refusal.outcome(), refused(refusal)))
 }
 
 /// Refuses a credential that is used from an address, or by a page, that it is not for.
@@ -303,7 +328,6 @@ fn presented(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
     found.extend(subprotocol(headers)?);
     match <[String; 1]>::try_from(found) {
-        Ok([text]) if text.len() > MOST_BYTES => Err(not_valid()),
         Ok([text]) => Ok(Some(text)),
         Err(none) if none.is_empty() => Ok(None),
         Err(_) => Err(Problem::header(

@@ -25,6 +25,19 @@ impl From<Shared> for AppState {
     }
 }
 
+impl From<Arc<Shared>> for AppState {
+    fn from(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+}
+
+impl AppState {
+    /// Returns the state itself, for those who know it by less than all that it can do.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.0)
+    }
+}
+
 impl Deref for AppState {
     type Target = Shared;
 

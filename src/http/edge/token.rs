@@ -6,21 +6,12 @@ use super::{
     unauthenticated::{invalid_token, not_valid, refused},
 };
 use crate::{
-    access::{Caller, Proven, Refusal, TokenFault},
+    access::{Caller, Proven, TokenFault},
     identity::Unverified,
 };
 
 /// A refusal: the outcome, as metrics name it, and the problem.
 pub(crate) type Refused = (&'static str, Problem);
-
-/// Returns the outcome of a refusal, as metrics name it.
-pub(super) const fn outcome(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::Unknown => "unknown",
-        Refusal::Expired => "expired",
-        Refusal::Revoked | Refusal::Changed => "revoked",
-    }
-}
 
 /// Verifies a token, and judges its caller by the revocations.
 pub(crate) async fn prove(state: &AppState, text: &str) -> Result<Proven, Refused> {
@@ -33,7 +24,7 @@ pub(crate) async fn prove(state: &AppState, text: &str) -> Result<Proven, Refuse
         Proven::Caller(caller) | Proven::Tenantless { caller, .. } => caller,
     };
     let judged = state.router().credentials().judge(caller);
-    judged.map_err(|refusal| (outcome(refusal), refused(refusal)))?;
+    judged.map_err(|refusal| (refusal.outcome(), refused(refusal)))?;
     Ok(proven)
 }
 

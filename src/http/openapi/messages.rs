@@ -12,7 +12,7 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
     let codes: Vec<_> = endings.iter().map(|ending| ending.code()).collect();
     let reasons: Vec<_> = GapReason::ALL.iter().map(|reason| reason.token()).collect();
     let cursor = || schema("Cursor");
-    vec![
+    let mut all = vec![
         (
             "Connected",
             message(
@@ -71,7 +71,17 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
         ("Pong", message("pong", "The answer to `ping`.", json!({}))),
         (
             "ServerMessage",
-            any_of(&["Connected", "Delivered", "Updated", "Gap", "Ended", "Pong"]),
+            any_of(&[
+                "Connected",
+                "Delivered",
+                "Updated",
+                "Gap",
+                "Ended",
+                "Pong",
+                "Expiring",
+                "Refreshed",
+                "Refused",
+            ]),
         ),
         (
             "Ack",
@@ -82,7 +92,52 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("Ping", message("ping", "Asks for a `pong`.", json!({}))),
-        ("ClientMessage", any_of(&["Ack", "Ping"])),
+        ("ClientMessage", any_of(&["Ack", "Refresh", "Ping"])),
+    ];
+    all.extend(about_credentials());
+    all
+}
+
+/// Returns the messages about the end of a credential.
+fn about_credentials() -> [(&'static str, Value); 4] {
+    let time = || json!({"type": ["string", "null"], "format": "date-time"});
+    [
+        (
+            "Expiring",
+            message(
+                "expiring",
+                "The credential ends soon: 30 s before its end, or at once if less is left.",
+                json!({
+                    "expiresAt": time(),
+                    "inMs": {"type": "integer", "minimum": 0},
+                    "cursor": {"oneOf": [schema("Cursor"), {"type": "null"}]},
+                }),
+            ),
+        ),
+        (
+            "Refreshed",
+            message(
+                "refreshed",
+                "The answer to `refresh`: the new credential counts until then; null if it has no end.",
+                json!({"expiresAt": time()}),
+            ),
+        ),
+        (
+            "Refused",
+            message(
+                "refused",
+                "The answer to `refresh`: the new credential does not stand, and the old one still does.",
+                json!({"problem": schema("Problem")}),
+            ),
+        ),
+        (
+            "Refresh",
+            message(
+                "refresh",
+                "A new credential of the same caller.",
+                json!({"token": {"type": "string"}}),
+            ),
+        ),
     ]
 }
 

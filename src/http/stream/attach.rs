@@ -71,6 +71,7 @@ pub(super) fn read_request(
     let session = SessionRequest {
         subscription: id,
         caller,
+        refresher: state.shared(),
         dialect,
         after,
         close_on_gap: close_on_gap(&query)?,

@@ -65,6 +65,11 @@ impl ByCredential {
         }
     }
 
+    /// Returns the end of a session's credential, if it has one.
+    pub(super) fn end_of(&self, session: SessionKey) -> Option<DateTime> {
+        self.ends.get(&session).copied()
+    }
+
     /// Returns the time at which the first credential ends.
     pub(super) fn next_end(&self) -> Option<DateTime> {
         self.deadlines.first().map(|(end, _)| *end)

@@ -101,6 +101,13 @@ impl<S: Copy> SessionEntry<S> {
         Some((place.subscription, place.index))
     }
 
+    /// Returns the channels with their subscriptions.
+    pub(crate) fn channels(&self) -> impl Iterator<Item = (ChannelId, S)> {
+        self.channels
+            .iter()
+            .map(|place| (place.id, place.subscription))
+    }
+
     pub(super) fn last(&self) -> Option<ChannelId> {
         self.channels.last().map(|place| place.id)
     }

@@ -29,19 +29,41 @@ struct Size {
     clients: usize,
     /// The channels of each; one is a client that closes with it.
     channels: usize,
+    /// True if clients hang on credentials, which end and are revoked.
+    credentials: bool,
 }
 
 const TWO_CLIENTS: Size = Size {
     clients: 2,
     channels: 1,
+    credentials: false,
 };
 const TWO_CHANNELS: Size = Size {
     clients: 1,
     channels: 2,
+    credentials: false,
+};
+const ONE_CREDENTIAL: Size = Size {
+    clients: 1,
+    channels: 1,
+    credentials: true,
+};
+const TWO_CHANNELS_ON_A_CREDENTIAL: Size = Size {
+    clients: 1,
+    channels: 2,
+    credentials: true,
 };
 
-fn replay(path: &[Step]) -> World {
-    let mut world = World::new(BOUNDS);
+fn beginning(size: Size) -> World {
+    if size.credentials {
+        World::with_credentials(BOUNDS)
+    } else {
+        World::new(BOUNDS)
+    }
+}
+
+fn replay(path: &[Step], size: Size) -> World {
+    let mut world = beginning(size);
     for step in path {
         world.apply(*step);
     }
@@ -59,6 +81,9 @@ fn possible(world: &World, size: Size) -> Vec<Step> {
     ];
     if size.channels == 1 {
         steps.push(Step::RouteRun(0));
+    }
+    if world.registry.next_credential_end().is_some() {
+        steps.push(Step::Expire);
     }
     let is_there = |subscription| world.position(subscription).is_some();
     let open = if size.channels > 1 {
@@ -84,6 +109,9 @@ fn possible(world: &World, size: Size) -> Vec<Step> {
     for (at, client) in world.clients.iter().enumerate() {
         if client.found.is_some() {
             steps.push(Step::Hear(at));
+        }
+        if size.credentials && client.revoked_at.is_none() {
+            steps.extend([Step::Revoke(at), Step::Refresh(at)]);
         }
         if client.state == State::Running {
             steps.extend([Step::Take(at, 1), Step::Find(at, Ending::HeartbeatMissed)]);
@@ -171,12 +199,12 @@ impl Drop for Shown<'_> {
 fn explore(size: Size, at_least: u128) {
     let depth = std::env::var("EXPLORE_DEPTH").map_or(DEPTH, |text| text.parse().unwrap());
     let mut graph = Graph::default();
-    graph.add(&World::new(BOUNDS), Vec::new());
+    graph.add(&beginning(size), Vec::new());
     let (mut at, mut steps) = (0, 0u64);
     while at < graph.paths.len() {
         let path = graph.paths[at].clone();
         let _shown = Shown(&path);
-        let mut settled = replay(&path);
+        let mut settled = replay(&path, size);
         let possible = possible(&settled, size);
         settled.settle();
         check_end(&settled);
@@ -184,7 +212,7 @@ fn explore(size: Size, at_least: u128) {
             for step in possible {
                 let mut longer = path.clone();
                 longer.push(step);
-                let world = replay(&longer);
+                let world = replay(&longer, size);
                 let shown = Shown(&longer);
                 check_now(&world);
                 drop(shown);
@@ -208,4 +236,14 @@ fn every_order_of_events_in_a_small_world_keeps_the_invariants() {
 #[test]
 fn every_order_of_events_with_two_channels_on_a_session_keeps_the_invariants() {
     explore(TWO_CHANNELS, 500_000);
+}
+
+#[test]
+fn every_order_of_events_with_credentials_keeps_the_invariants() {
+    explore(ONE_CREDENTIAL, 500_000);
+}
+
+#[test]
+fn every_order_of_events_with_two_channels_on_a_credential_keeps_the_invariants() {
+    explore(TWO_CHANNELS_ON_A_CREDENTIAL, 500_000);
 }

@@ -86,6 +86,14 @@ fn check_client(client: &Client) {
         assert!(due.zip(read.clone()).all(|(due, read)| due == read));
         assert!(read.count() <= channel.due.len());
         assert_eq!(channel.closed.is_closed(), client.said_to_end(number));
+        for text in texts {
+            let number = text.rsplit(' ').next().and_then(|last| last.parse().ok());
+            let may = text.starts_with("ended") || number.is_none_or(|n| client.may_get(n));
+            assert!(
+                may,
+                "{text} was committed when the credential did not stand"
+            );
+        }
     }
 }
 
@@ -99,6 +107,7 @@ fn check_nothing_behind_the_end(texts: &[String]) {
 pub(super) fn check_end(world: &World) {
     check_now(world);
     assert_eq!(world.registry.len(), 0);
+    assert_eq!(world.registry.next_credential_end(), None);
     for client in &world.clients {
         let State::Ended(end) = client.state else {
             panic!("it is {:?}", client.state);
@@ -119,6 +128,7 @@ fn check_last_words(client: &Client, end: End) {
         Ending::Expired,
         Ending::Shutdown,
         Ending::Resync,
+        Ending::CredentialExpired,
     ];
     // Who had found a reason of its own while the past was still coming takes nothing more.
     let hears = hears.contains(&end.ending) && !client.cut_short;

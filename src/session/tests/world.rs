@@ -4,12 +4,16 @@
 //! (`Router`, `Session`) are played here step by step, so that a test decides what happens first.
 
 mod client;
+mod credentials;
 mod digest;
 
 use bson::Timestamp;
 
 pub(super) use self::client::{Channel, Client, State};
-use self::client::{Happened, frame_of};
+use self::{
+    client::{Happened, frame_of},
+    credentials::{LIFE, caller, time},
+};
 use crate::{
     position::Position,
     positions::Pending,
@@ -77,6 +81,12 @@ pub(super) enum Step {
     Find(usize, Ending),
     /// It looks for the verdict.
     Look(usize),
+    /// The router applies a revocation of a client's credential.
+    Revoke(usize),
+    /// The router's timer: the first credential of a session ends.
+    Expire,
+    /// The router takes a refresh of a session's credential, at the time of the last change.
+    Refresh(usize),
 }
 
 /// An entry of the log: its number, the subscription that it concerns (all, if none), its text.
@@ -87,6 +97,8 @@ pub(super) struct World {
     pub(super) registry: Registry<u8>,
     pub(super) clients: Vec<Client>,
     bounds: Bounds,
+    /// True if clients hang on credentials, which end.
+    credentials: bool,
     now: u32,
     /// The positions of the durable subscriptions, which all are.
     pending: Pending,
@@ -120,6 +132,7 @@ impl World {
             registry: Registry::default(),
             clients: Vec::new(),
             bounds,
+            credentials: false,
             now: 1,
             pending: Pending::default(),
             made: [1; 4],
@@ -129,6 +142,14 @@ impl World {
             world.make(subscription);
         }
         world
+    }
+
+    /// The same, in which every client has a credential of its own. A change is as old as its number says.
+    pub(super) fn with_credentials(bounds: Bounds) -> Self {
+        Self {
+            credentials: true,
+            ..Self::new(bounds)
+        }
     }
 
     /// A subscription is made where the feed is.
@@ -155,7 +176,7 @@ impl World {
             }
             Step::OpenMany(subscription, kind) => self.open(subscription, kind, Closes::Alone),
             Step::OpenChannel(at, subscription, kind) => self.open_channel(at, subscription, kind),
-            Step::Pass => self.now += 1,
+            Step::Pass => self.begin_change(),
             Step::Route(subscription) => self.route(subscription, 1),
             Step::RouteRun(subscription) => self.route(subscription, 2),
             Step::Gap => self.gap(),
@@ -170,7 +191,7 @@ impl World {
             }
             Step::Recreate(subscription) => {
                 self.delete(subscription);
-                self.now += 1;
+                self.begin_change();
                 self.make(subscription);
             }
             Step::Answer(at, channel) => self.answer(at, channel),
@@ -181,6 +202,15 @@ impl World {
             Step::Write(at, bytes) => self.clients[at].write(bytes),
             Step::Find(at, ending) => self.clients[at].find(ending),
             Step::Look(at) => self.clients[at].look(),
+            Step::Revoke(at) if self.credentials => self.revoke(at),
+            Step::Expire => {
+                if let Some(end) = self.registry.next_credential_end() {
+                    self.expire(end);
+                }
+            }
+            Step::Refresh(at) if self.credentials => self.refresh(at),
+            // Nobody has a credential.
+            Step::Revoke(_) | Step::Refresh(_) => {}
         }
     }
 
@@ -189,11 +219,17 @@ impl World {
             return;
         }
         let (sender, outbox) = outbox(self.bounds);
-        let key = self.registry.open_session(NewSession {
+        let mut new = NewSession {
             closes,
             ..NewSession::on(sender)
-        });
-        self.clients.push(Client::new(key, closes, outbox));
+        };
+        let end = self.credentials.then_some(self.now + LIFE);
+        if let Some(end) = end {
+            new.caller = caller(self.clients.len(), end);
+        }
+        let key = self.registry.open_session(new);
+        self.registry.credential_ends(key, end.map(time));
+        self.clients.push(Client::new(key, closes, outbox, end));
         self.open_channel(self.clients.len() - 1, subscription, kind);
     }
 
@@ -247,8 +283,14 @@ impl World {
     }
 
     fn route(&mut self, subscription: u8, events: u32) {
-        let numbers = self.now + 1..=self.now + events;
-        self.now += events;
+        let first = self.now + 1;
+        if self.credentials && events > 1 {
+            // Somebody's end may lie between them.
+            return (0..events).for_each(|_| self.route(subscription, 1));
+        }
+        self.begin_change();
+        let numbers = first..first + events;
+        self.now = first + events - 1;
         let happened: Vec<Happened> = numbers.map(|number| (number, number.to_string())).collect();
         for (number, text) in &happened {
             self.log.push((*number, Some(subscription), text.clone()));
@@ -294,7 +336,7 @@ impl World {
     /// Does what `Router::tell_gap` does.
     fn gap(&mut self) {
         let before = self.now;
-        self.now += 1;
+        self.begin_change();
         let text = format!("gap {}", self.now);
         self.log.push((self.now, None, text.clone()));
         let deaf = self.registry.channels().filter(|c| c.ends_on_gap());
@@ -311,7 +353,7 @@ impl World {
     }
 
     fn delete(&mut self, subscription: u8) {
-        self.now += 1;
+        self.begin_change();
         self.log
             .push((self.now, Some(subscription), DELETED.to_owned()));
         self.pending
@@ -330,11 +372,7 @@ impl World {
 
     fn stop(&mut self, most: usize) {
         self.registry.end_some(most, Ending::Shutdown, at(self.now));
-        for client in &mut self.clients {
-            if client.decided.is_none() && self.registry.session(client.key).is_none() {
-                client.note_decided(true, Ending::Shutdown);
-            }
-        }
+        self.note_ended(Ending::Shutdown);
     }
 
     /// The router's answer about the past holds all there is.

@@ -9,7 +9,7 @@ use prometheus_client::{
 
 use super::{
     certificate::{CertificateCollector, CertificateEnd},
-    labels::{Kind, KindAndOutcome, Status, What},
+    labels::{Kind, KindAndOutcome, Outcome, Status, What},
 };
 
 /// Metrics of callers and their credentials.
@@ -24,6 +24,7 @@ pub(crate) struct AccessMetrics {
     certificate_end: CertificateEnd,
     /// 1 if this node runs as only the setting `insecure` allows.
     pub(crate) insecure: Gauge<i64, AtomicI64>,
+    refreshes: Family<Outcome, Counter>,
     /// Revocations that are applied.
     pub(crate) revocations: Gauge<i64, AtomicI64>,
 }
@@ -38,6 +39,7 @@ impl AccessMetrics {
             limited: Family::default(),
             certificate_end: CertificateEnd::default(),
             insecure: Gauge::default(),
+            refreshes: Family::default(),
             revocations: Gauge::default(),
         };
         registry.register(
@@ -59,6 +61,11 @@ impl AccessMetrics {
             "policy_unsatisfied",
             "Requests refused because the policy of their caller cannot be applied to it",
             metrics.unsatisfied.clone(),
+        );
+        registry.register(
+            "refreshes",
+            "Refreshes of the credentials of open connections, by outcome",
+            metrics.refreshes.clone(),
         );
         registry.register(
             "revocations",
@@ -100,6 +107,11 @@ impl AccessMetrics {
     pub(crate) fn policies(&self, status: &'static str, count: usize) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.policies.get_or_create(&Status { status }).set(count);
+    }
+
+    /// Counts a refresh of an open connection's credential.
+    pub(crate) fn refreshed(&self, outcome: &'static str) {
+        self.refreshes.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// Sets the number of credentials of a kind.

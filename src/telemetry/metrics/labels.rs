@@ -18,6 +18,7 @@ label!(Operation { operation });
 label!(Collection { collection });
 label!(Of { of });
 label!(What { what });
+label!(Outcome { outcome });
 label!(OfAndReason { of, reason });
 label!(Kind { kind });
 label!(Status { status });

@@ -119,7 +119,11 @@ pub(in crate::session::tests) struct Client {
     pub(in crate::session::tests) found: Option<Ending>,
     /// The ending that the registry decided first.
     pub(in crate::session::tests) decided: Option<Ending>,
-    /// True if it found a reason to end while it went on to the point of a delete.
+    /// Its credential ends with the change of this number.
+    pub(in crate::session::tests) ends_at: Option<u32>,
+    /// Its credential was revoked by the change of this number.
+    pub(in crate::session::tests) revoked_at: Option<u32>,
+    /// True if it found a reason to end while it went on to the point of a delete, or was cut off there.
     pub(in crate::session::tests) cut_short: bool,
     /// True if something was refused because the session had found a reason to end.
     pub(in crate::session::tests) missed: bool,
@@ -163,7 +167,12 @@ fn last_words(channels: &[Channel], id: ChannelId, cursor: Option<Position>) -> 
 }
 
 impl Client {
-    pub(super) fn new(key: SessionKey, closes: Closes, outbox: Receiver) -> Self {
+    pub(super) fn new(
+        key: SessionKey,
+        closes: Closes,
+        outbox: Receiver,
+        ends_at: Option<u32>,
+    ) -> Self {
         Self {
             key,
             closes,
@@ -175,6 +184,8 @@ impl Client {
             postponed: None,
             found: None,
             decided: None,
+            ends_at,
+            revoked_at: None,
             cut_short: false,
             missed: false,
             texts: Vec::new(),
@@ -228,6 +239,11 @@ impl Client {
 
     /// Looks through what the router answered, up to the point where the channel ends.
     pub(super) fn deliver(&mut self, number: usize, log: &[Logged]) {
+        if self.state != State::Running || self.channels[number].answer.is_none() {
+            return;
+        }
+        // The answer may hold changes behind an end that was decided before it.
+        self.take_end();
         if self.state != State::Running {
             return;
         }
@@ -315,6 +331,9 @@ impl Client {
             return;
         }
         match self.outbox.poll_end(&noop()) {
+            Poll::Ready(end) if end.ending == Ending::Deleted && self.revoked_at.is_some() => {
+                self.cut(end);
+            }
             Poll::Ready(end) if end.ending == Ending::Deleted => self.postponed = Some(end),
             Poll::Ready(end) => self.end(end),
             Poll::Pending => {}
@@ -345,7 +364,7 @@ impl Client {
         }
     }
 
-    fn end(&mut self, end: End) {
+    pub(super) fn end(&mut self, end: End) {
         assert_eq!(
             Some(end.ending),
             self.decided,

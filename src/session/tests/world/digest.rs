@@ -23,6 +23,8 @@ impl World {
                 continue;
             }
             client.hash_into(&mut hasher);
+            let left = client.ends_at.map(|end| end.saturating_sub(self.now));
+            (left, client.revoked_at.is_some()).hash(&mut hasher);
             for (number, channel) in client.channels.iter().enumerate() {
                 if channel.replaying {
                     self.hash_past(client, channel, &mut hasher);
@@ -52,7 +54,8 @@ impl World {
             .map(|(n, (number, _, text))| {
                 let kind = (text.starts_with("gap"), text == DELETED);
                 let within = limit.is_some_and(|limit| at(*number) <= limit);
-                (kind, within, length.is_some_and(|length| n < length))
+                let known = length.is_some_and(|length| n < length);
+                (kind, within, known, client.may_get(*number))
             })
             .collect();
         (past, length.is_some()).hash(hasher);

@@ -1,0 +1,61 @@
+//! Replays from the collection of events: they do not come through the feed, whose order decides all else.
+
+use std::time::Duration;
+
+use bson::doc;
+use serde_json::json;
+use tidegate::config::Auth;
+
+use super::{admin_key, open};
+use crate::{feed::failpoint::Failing, support::Service};
+
+/// The server says that the history is lost.
+const LOST: i32 = 286;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_know_what_was_revoked_last_replays_nothing_from_the_archive() {
+    let failing = Failing::start().await;
+    let mut config = failing.service.config.clone();
+    // Nothing is replayed from the memory of the node.
+    config.feed.window_bytes = 0;
+    config.feed.ready_lag = Duration::from_millis(200);
+    let unguarded = Service::on(config.clone()).await;
+    config.auth = Auth::Required;
+    let guarded = Service::on(config).await;
+    let admin = admin_key(&guarded.config);
+    let id = unguarded.subscribe(json!({})).await;
+    let mut socket = unguarded.open(&id, "").await;
+    let cursor = socket.message().await["cursor"].clone();
+    let query = format!("{id}/events?after={}", cursor.as_str().unwrap());
+    unguarded.publish("a", json!({"n": 1})).await;
+    let path = format!("/subscriptions/{id}");
+    let seen = async || super::send(&guarded, &admin, "GET", &path, None).await.0 == 200;
+    guarded.until("the subscription is known", seen).await;
+
+    // The streams fail, and the oplog has lost everything. The archive can be read.
+    failing.fail("alwaysOn", doc! {"errorCode": LOST}).await;
+    for node in [&unguarded, &guarded] {
+        let behind = async || node.status("/ready").await == 503;
+        node.until("the feed is behind", behind).await;
+    }
+    let offer = format!("tidegate.v1, tidegate.bearer.{admin}");
+    let path = format!("/api/v1/subscriptions/{query}");
+    let mut refused = crate::support::Socket::open(guarded.address, &path, Some(&offer))
+        .await
+        .unwrap();
+    let ended = refused.assert_ends(1013, "overloaded").await;
+    assert!(ended["retryAfterMs"].is_number(), "{ended}");
+    let mut replayed = crate::support::Socket::open(unguarded.address, &path, None)
+        .await
+        .unwrap();
+    assert_eq!(replayed.message().await["type"], "connected");
+    assert_eq!(replayed.event().await["n"], 1);
+
+    failing.heal().await;
+    let ready = async || guarded.status("/ready").await == 200;
+    guarded.until("the feed is back", ready).await;
+    drop(open(&guarded, &admin, &id).await.unwrap());
+    guarded.stop().await;
+    unguarded.stop().await;
+    failing.stop().await;
+}
