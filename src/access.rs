@@ -24,7 +24,7 @@ mod token;
 
 use self::policies::policy_of;
 pub(crate) use self::{
-    binding::{Binding, CLAIMS, POLICY},
+    binding::Binding,
     caller::{Caller, CallerKind, Credential, KeyLimits, KeyPrint, TokenIdentity},
     credentials::{CredentialKind, Credentials, CredentialsChange, PolicyChange, Refusal, Touched},
     key::{StoredKey, is_tenant},
@@ -34,7 +34,7 @@ pub(crate) use self::{
     policies::{Policies, Unbound, is_under},
     revocation::{Revocation, Revocations},
     scope::{Scope, Scopes},
-    sight::{OWNER, TENANT},
+    sight::{CLAIMS, OWNER, POLICY, TENANT},
     token::{
         IssuerRules, KeySet, KeySetFault, KeysChange, MOST_SET_BYTES, Proven, TokenFault, TokenText,
     },

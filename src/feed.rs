@@ -65,7 +65,7 @@ pub(crate) struct Feed {
     pub limits: Limits,
     /// The subscriptions that may be held.
     pub capacity: Capacity,
-    /// Whether policies narrow what is received.
+    /// True if policies narrow what is received.
     pub narrows: bool,
     pub metrics: Arc<Metrics>,
     pub health: Health,

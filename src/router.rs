@@ -133,7 +133,7 @@ pub(crate) struct Settings {
     pub deployment: DeploymentId,
     /// The name of the database, for events without a source.
     pub database: String,
-    /// Whether policies narrow what is received: callers prove themselves.
+    /// True if policies narrow what is received: callers prove themselves.
     pub narrows: bool,
     pub limits: config::Limits,
     pub socket: config::Socket,

@@ -2,12 +2,7 @@
 
 use bson::{Bson, Document, RawBsonRef, RawDocument};
 
-use super::{Caller, OWNER, Policies, TENANT, policy_of};
-
-/// The field of a stored subscription that names its policy.
-pub(crate) const POLICY: &str = "policy";
-/// The field of a stored subscription with the claims that its policy uses.
-pub(crate) const CLAIMS: &str = "claims";
+use super::{CLAIMS, Caller, OWNER, POLICY, Policies, TENANT, policy_of};
 
 /// The owner, the tenant, the policy and the claims of a subscription.
 #[derive(Clone, PartialEq, Default, Debug)]

@@ -6,6 +6,10 @@ use bson::{Bson, Document, RawBsonRef, RawDocument, doc, oid::ObjectId};
 pub(crate) const TENANT: &str = "tenant";
 /// The field of a stored subscription that names its owner.
 pub(crate) const OWNER: &str = "owner";
+/// The field of a stored subscription that names its policy.
+pub(crate) const POLICY: &str = "policy";
+/// The field of a stored subscription with the claims that its policy uses.
+pub(crate) const CLAIMS: &str = "claims";
 
 /// The tenant and the owner whose subscription it was.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

@@ -176,6 +176,7 @@ mod tests {
         metrics.http.held_refused("bodies", "overloaded");
         metrics.access.judged("key", "ok");
         metrics.access.stored("key", 1);
+        metrics.access.refreshed("ok");
         metrics.access.policies("active", 1);
         metrics.access.limited("tcp_connections");
         metrics.access.certificate_ends(1);

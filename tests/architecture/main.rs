@@ -114,6 +114,7 @@ const ROOMS: [(&str, &[&str]); 5] = [
             "revoke",
             "refresh",
             "lifecycle",
+            "narrow",
             "figures",
             "subscribe",
             "unmatchable",

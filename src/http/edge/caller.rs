@@ -10,10 +10,9 @@ use axum::{
 
 use bson::{RawDocument, Timestamp};
 
-pub(crate) use super::unauthenticated::refused;
+pub(crate) use super::unauthenticated::{refused, unsatisfied};
 use super::{
     client_address::ClientAddress,
-    needs::unsatisfied,
     paths::is_probe,
     problem::{Kind, Problem},
     proof::Proof,

@@ -12,9 +12,9 @@ use axum::{
 use super::{
     caller::{By, Identity},
     problem::{Kind, Problem},
-    unauthenticated::missing,
+    unauthenticated::{missing, unsatisfied},
 };
-use crate::access::{Caller, Policies, Scope, Unbound};
+use crate::access::{Caller, Policies, Scope};
 
 /// The need of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,15 +96,6 @@ pub(crate) async fn require(need: Need, mut request: Request, next: Next) -> Res
         }
         Ok(None) => next.run(request).await,
         Err(problem) => problem.into_response(),
-    }
-}
-
-/// Returns the refusal of a caller whose policy cannot be applied: nothing is in its sight.
-pub(crate) fn unsatisfied(unbound: &Unbound) -> Problem {
-    let problem = Problem::new(Kind::PolicyUnsatisfied, unbound.to_string());
-    match unbound.claim() {
-        Some(claim) => problem.with("claim", claim.into()),
-        None => problem,
     }
 }
 

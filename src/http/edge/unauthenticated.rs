@@ -1,9 +1,9 @@
-//! The refusals of requests whose credential is missing or does not stand.
+//! The refusals of requests whose credential is missing, does not stand, or does not have what its policy needs.
 
 use axum::http::{HeaderValue, header};
 
 use super::problem::{Kind, Problem};
-use crate::access::Refusal;
+use crate::access::{Refusal, Unbound};
 
 /// Returns the problem of a credential that does not stand.
 pub(crate) fn refused(refusal: Refusal) -> Problem {
@@ -32,4 +32,13 @@ pub(super) fn missing() -> Problem {
     let challenge = HeaderValue::from_static(r#"Bearer realm="tidegate""#);
     let detail = "a key or token is needed, as Authorization: Bearer …";
     Problem::new(Kind::Unauthenticated, detail).with_header(header::WWW_AUTHENTICATE, challenge)
+}
+
+/// Returns the refusal of a caller whose policy cannot be applied: nothing is in its sight.
+pub(crate) fn unsatisfied(unbound: &Unbound) -> Problem {
+    let problem = Problem::new(Kind::PolicyUnsatisfied, unbound.to_string());
+    match unbound.claim() {
+        Some(claim) => problem.with("claim", claim.into()),
+        None => problem,
+    }
 }

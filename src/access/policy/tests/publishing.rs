@@ -148,7 +148,7 @@ fn a_tenant_has_its_own_source_where_the_policy_says_nothing_of_it() {
             doc! {"publish": {"$and": [{"source": "$claims.sub"}]}},
             None,
         ),
-        (doc! {"stamp": {"source": "/x"}}, None),
+        (doc! {"stamp": {"source": "/x"}}, Some("/x".to_owned())),
         (doc! {"read": {"source": "/x"}}, None),
     ] {
         assert_eq!(own(more.clone()), source, "{more}");
