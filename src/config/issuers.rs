@@ -225,7 +225,7 @@ mod tests {
     use super::*;
     use crate::config::{ConfigError, SETTINGS};
 
-    /// What every issuer needs, and no more.
+    /// The settings that every issuer needs, and no more.
     const LEAST: &str = "[issuers.main]\nissuer = \"https://id.example.com/\"\naudience = [\"feed\"]\n\
         jwks_url = \"https://id.example.com/jwks.json\"\ntenant_claim = \"tenant\"\nscopes = [\"events:read\"]\n";
 
