@@ -277,8 +277,9 @@ async fn a_socket_ends_with_its_token_and_gets_what_was_committed_before() {
     publish(&world.service, &world.admin, 1).await;
     let (messages, closed) = ends.rest().await;
     assert_eq!((closed.code, &*closed.text), (4510, "credential_expired"));
-    assert_eq!(messages[0]["event"]["data"]["n"], 1, "{messages:?}");
-    assert!(messages[1]["cursor"].is_string(), "{messages:?}");
+    assert_eq!(messages[0]["type"], "expiring", "{messages:?}");
+    assert_eq!(messages[1]["event"]["data"]["n"], 1, "{messages:?}");
+    assert!(messages[2]["cursor"].is_string(), "{messages:?}");
     assert_eq!(refusal(open(&world.service, &short, &id).await), 401);
     publish(&world.service, &world.admin, 2).await;
     for n in [1, 2] {
