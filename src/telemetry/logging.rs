@@ -2,10 +2,11 @@
 
 use std::io::{self, IsTerminal as _};
 
-use tracing::Subscriber;
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::{
     EnvFilter, Layer,
     field::MakeExt as _,
+    filter::filter_fn,
     fmt::{self, MakeWriter, format},
     layer::SubscriberExt as _,
     registry::LookupSpan,
@@ -22,7 +23,9 @@ pub(crate) fn start_logging(filter: &str, format: LogFormat) -> Result<(), Strin
     let filter = EnvFilter::try_new(filter).map_err(
         |_| "must be a level, or levels by module, for example warn,tidegate::feed=debug",
     )?;
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry()
+        .with(filter)
+        .with(filter_fn(may_be_told));
     let started = match format {
         LogFormat::Text => {
             let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
@@ -40,6 +43,13 @@ pub(crate) fn start_logging(filter: &str, format: LogFormat) -> Result<(), Strin
         tracing::debug!("logging was started already");
     }
     Ok(())
+}
+
+/// Whether a line may be written, whatever the setting asks for. Libraries show requests with their headers at finer levels,
+/// and so credentials.
+fn may_be_told(metadata: &Metadata<'_>) -> bool {
+    let ours = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+    ours || *metadata.level() <= Level::INFO
 }
 
 /// Writes lines for people. Text of a message or a field stays on its line, and cannot control a terminal.

@@ -10,6 +10,7 @@ mod policies;
 mod policy_calls;
 mod refreshing;
 mod revoking;
+mod secrets;
 mod teardown;
 mod tenancy;
 mod tokens;
