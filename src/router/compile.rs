@@ -17,7 +17,11 @@ pub(crate) async fn compile_off_thread(
     let compiling = spawn_blocking(|| documents.into_iter().map(compile).collect());
     match compiling.await {
         Ok(compiled) => compiled,
-        // The panic was not that of one filter.
-        Err(error) => resume_unwind(error.into_panic()),
+        Err(error) => match error.try_into_panic() {
+            // It was not that of one filter.
+            Ok(panic) => resume_unwind(panic),
+            // The runtime ends, and this with it.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
