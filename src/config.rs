@@ -4,6 +4,7 @@
 //! default given here. A setting in a section is the variable `TIDEGATE_SECTION__NAME`, for example
 //! `TIDEGATE_SOCKET__PING_INTERVAL=20s`. Durations are text with a unit: `500ms`, `30s`, `7d`.
 
+mod audit;
 mod check;
 pub(crate) mod connection_string;
 mod cors;
@@ -26,6 +27,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use serde::{Deserialize, Deserializer};
 
 pub use self::{
+    audit::Audit,
     cors::Cors,
     feed::Feed,
     issuers::Issuer,
@@ -105,6 +107,8 @@ pub struct Config {
     pub tls: Tls,
     /// Bounds on single clients.
     pub quotas: Quotas,
+    /// The record of who did what to keys, policies and revocations.
+    pub audit: Audit,
     /// The issuers of tokens, by name.
     pub issuers: BTreeMap<String, Issuer>,
 }
@@ -155,6 +159,7 @@ impl Default for Config {
             proxy: Proxy::default(),
             tls: Tls::default(),
             quotas: Quotas::default(),
+            audit: Audit::default(),
             issuers: BTreeMap::new(),
         }
     }

@@ -68,7 +68,11 @@ pub use crate::access::{Holder, Sight};
 
 pub(crate) use self::{
     client::error::{brief, code},
-    collections::{keys::KeyQuery, revocations::RevocationQuery},
+    collections::{
+        audit::{Actor, AuditQuery},
+        keys::KeyQuery,
+        revocations::RevocationQuery,
+    },
     oplog::CAPPED_POSITION_LOST,
 };
 use self::{
@@ -97,9 +101,11 @@ pub const KEYS: &str = "keys";
 pub const POLICIES: &str = "policies";
 /// The collection of revocations.
 pub const REVOCATIONS: &str = "revocations";
+/// The collection of the audit: the acts on keys, policies and revocations.
+pub const AUDIT: &str = "audit";
 
 /// Every collection of this service. It touches no other, and these only if they are ours.
-pub const COLLECTIONS: [&str; 10] = [
+pub const COLLECTIONS: [&str; 11] = [
     SUBSCRIPTIONS,
     EVENTS,
     POSITIONS,
@@ -109,6 +115,7 @@ pub const COLLECTIONS: [&str; 10] = [
     KEYS,
     POLICIES,
     REVOCATIONS,
+    AUDIT,
     MIGRATIONS,
 ];
 
@@ -130,6 +137,7 @@ struct Inner {
     availability: AvailabilityWatch,
     timeout: Duration,
     retention: Duration,
+    audit_retention: Duration,
     /// Collections of others that the operator handed over.
     adopt: Vec<String>,
     unreadable: Unreadable,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     access::{Caller, Claims, Excess, KeyText, NewKey, Scope, StoredKey, is_tenant, shown_prefix},
-    store::{KeyQuery, Store},
+    store::{Actor, KeyQuery, Store},
 };
 
 /// The most keys that are read at once.
@@ -171,7 +171,7 @@ async fn create(args: Create) -> Result<(), Failure> {
     migrated.map_err(|error| Failure::store(&error))?;
     let text = KeyText::mint();
     let document = key.to_document(&text, "cli", now);
-    let stored = store.insert_key(&document).await;
+    let stored = store.insert_key(&document, &Actor::operator()).await;
     stored.map_err(|error| Failure::store(&error))?;
     if args.json {
         style::print_json(json!({"id": text.id(), "key": text.reveal()}))
@@ -226,7 +226,7 @@ async fn list(args: List) -> Result<(), Failure> {
 
 async fn delete(args: Delete) -> Result<(), Failure> {
     let store = connect(&args.settings).await?;
-    let deleted = store.delete_key(&args.id, None).await;
+    let deleted = store.delete_key(&args.id, None, &Actor::operator()).await;
     match deleted.map_err(|error| Failure::store(&error))? {
         Some(_) => {
             style::note(format!("{} {}", paint(GOOD, "revoked"), args.id));

@@ -170,6 +170,7 @@ pub const SETTINGS: &[Setting] = &[
     row("tls.certificate", Text("a PEM file")),
     row("tls.key", Text("a PEM file")),
     row("quotas.failures_per_minute", Number(0, 1_000_000)),
+    row("audit.retention", Span(SECOND, times(50, YEAR))),
     row("issuers.NAME.issuer", Text("a text")),
     row("issuers.NAME.audience", List("texts")),
     row(

@@ -1,5 +1,6 @@
 //! The route table: each call with its handler and its description. The calls on one resource are in one file.
 
+mod audit;
 mod events;
 mod examples;
 mod keys;
@@ -93,6 +94,7 @@ pub(crate) fn calls(limits: &Limits) -> Vec<Call> {
     all.extend(keys::all(limits));
     all.extend(policies::all(limits));
     all.extend(revocations::all(limits));
+    all.extend(audit::all(limits));
     all.extend(service::all());
     all
 }

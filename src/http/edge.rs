@@ -4,6 +4,7 @@
 
 mod abort;
 pub(crate) mod accept;
+pub(crate) mod acting;
 pub(crate) mod answer;
 pub(crate) mod body;
 mod bounds;

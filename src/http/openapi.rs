@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use self::page::SAME_AS;
 pub(crate) use self::{
     messages::socket,
-    operation::{Operation, entity_tags, integer, one_of, schema, text},
+    operation::{Operation, entity_tags, integer, one_of, schema, text, time},
 };
 use crate::{config::Limits, http::edge::paths::below};
 
@@ -46,7 +46,7 @@ pub(crate) fn describe(
             {"name": "subscriptions", "description": "Filters that are stored as documents and last until they are deleted or expire."},
             {"name": "events", "description": "Published and delivered CloudEvents."},
             {"name": "matching", "description": "Dry runs of the filters that deliver."},
-            {"name": "access", "description": "API keys and row policies: who may do what."},
+            {"name": "access", "description": "API keys and row policies: who may do what, and who did it."},
             {"name": "service", "description": "This node and the other nodes."},
         ],
         "paths": paths,

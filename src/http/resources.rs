@@ -3,6 +3,7 @@
 //! A handler reads a request into the vocabulary's types, asks the store or the router, and returns the answer. It knows
 //! neither the route table nor streams.
 
+pub(crate) mod audit;
 pub(crate) mod connections;
 pub(crate) mod docs;
 pub(crate) mod events;

@@ -3,6 +3,7 @@
 //! Each file owns the form of one collection's documents, and all reads and writes of it. It knows
 //! nothing of how the collection is made: that is for the migrations.
 
+pub(super) mod audit;
 pub(super) mod document_limits;
 pub(super) mod documents;
 pub(super) mod events;

@@ -124,7 +124,8 @@ impl Store {
         Ok(survey)
     }
 
-    /// Applies pending migrations and mends differences (also in the retention of events, which is a setting).
+    /// Applies pending migrations and mends differences (also in the retention of events and of the audit, which are
+    /// settings).
     /// Nodes that start together take turns: one works, the others wait and find the work done. Returns the
     /// names of the migrations that this call applied. If a collection belongs to somebody else, nothing is
     /// changed. If that comes about meanwhile, the work ends there.
@@ -227,8 +228,12 @@ impl Store {
         &self,
         files: impl IntoIterator<Item = &'f Migration>,
     ) -> Result<desired::DesiredState, StoreError> {
-        let seconds = i64::try_from(self.inner.retention.as_secs()).unwrap_or(i64::MAX);
-        desired::desired_state(files, seconds).map_err(|reason| {
+        let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+        let retention = desired::Retention {
+            events: seconds(self.inner.retention),
+            audit: seconds(self.inner.audit_retention),
+        };
+        desired::desired_state(files, retention).map_err(|reason| {
             let name = "migrations".to_owned();
             StartupError::FailedMigration { name, reason }.into()
         })

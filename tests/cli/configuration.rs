@@ -48,8 +48,8 @@ fn documented() -> BTreeMap<String, Row> {
 }
 
 /// The structs of the sections, as their debug output begins.
-const SECTIONS: [&str; 8] = [
-    "Limits {", "Socket {", "Feed {", "Node {", "Cors {", "Proxy {", "Tls {", "Quotas {",
+const SECTIONS: [&str; 9] = [
+    "Limits {", "Socket {", "Feed {", "Node {", "Cors {", "Proxy {", "Tls {", "Quotas {", "Audit {",
 ];
 /// The section of an issuer, as the settings and the documentation name it.
 const ISSUER: &str = "issuers.NAME.";

@@ -120,7 +120,9 @@ async fn rights_that_are_missing_are_named_one_by_one_with_what_to_grant() {
     let (code, found) = findings(&guarded.uri("writer", "p"), &database);
     assert_eq!(code, Some(1));
     let lacking = found["rights"]["found"].as_str().unwrap();
-    let expected = format!("writer lacks collMod on {database}.subscriptions, {database}.events");
+    let expected = format!(
+        "writer lacks collMod on {database}.subscriptions, {database}.events, {database}.audit"
+    );
     assert_eq!(lacking, expected);
 
     let (code, found) = findings(&guarded.uri("owner", "p"), &database);

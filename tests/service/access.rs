@@ -1,6 +1,7 @@
 //! Keys: who is let in, and what is taken away again.
 
 mod archive;
+mod audit;
 mod binding;
 mod calls;
 mod issuers;

@@ -318,17 +318,19 @@ async fn retention_follows_the_setting() {
     let mut config = config().await;
     for seconds in [60, 1_000, 1_000] {
         config.retention = Duration::from_secs(seconds);
+        config.audit.retention = Duration::from_secs(seconds + 1);
         let store = Store::connect(&config).await.unwrap();
         store.migrate().await.unwrap();
-        let events = shape(&store)
-            .await
-            .into_iter()
-            .find(|c| c.get_str("name").unwrap() == "events");
-        let shown = events.unwrap().to_string();
-        assert!(
-            shown.contains(&format!("\"expireAfterSeconds\": {seconds}")),
-            "{shown}"
-        );
+        let shapes = shape(&store).await;
+        for (name, seconds) in [("events", seconds), ("audit", seconds + 1)] {
+            let mut named = shapes.iter();
+            let collection = named.find(|c| c.get_str("name").unwrap() == name);
+            let shown = collection.unwrap().to_string();
+            assert!(
+                shown.contains(&format!("\"expireAfterSeconds\": {seconds}")),
+                "{shown}"
+            );
+        }
     }
 }
 

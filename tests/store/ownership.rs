@@ -195,7 +195,8 @@ async fn a_name_of_a_later_migration_is_looked_at_when_that_is_applied() {
     for name in ["receipts", "positions"] {
         database.collection::<Document>(name).drop().await.unwrap();
     }
-    let later = doc! {"_id": {"$in": ["claim", "0003_service", "0004_positions"]}};
+    let later = ["claim", "0003_service", "0004_positions", "0006_audit"];
+    let later = doc! {"_id": {"$in": later.as_slice()}};
     records.delete_many(later).await.unwrap();
     database
         .collection("receipts")

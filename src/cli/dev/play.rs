@@ -8,7 +8,7 @@ use crate::{
     access::{KeyText, NewKey, Scope, Scopes},
     cli::failure::Failure,
     config::Config,
-    store::{Store, StoreError},
+    store::{Actor, Store, StoreError},
 };
 
 /// The name of the policy of whoever has a tenant and names none.
@@ -37,7 +37,7 @@ pub(super) async fn prepare(config: &Config) -> Result<PlayKeys, Failure> {
         if store.find_policy(POLICY).await?.document.is_none() {
             let own = rawdoc! {"tenant": "$claims.tenant"};
             let policy = rawdoc! {"_id": POLICY, "read": own.clone(), "stamp": own};
-            match store.insert_policy(policy).await {
+            match store.insert_policy(policy, &Actor::operator()).await {
                 Ok(_) | Err(StoreError::Duplicate) => {}
                 Err(error) => return Err(error),
             }
@@ -67,7 +67,7 @@ async fn make(
     };
     let text = KeyText::mint();
     store
-        .insert_key(&key.to_document(&text, "cli", now))
+        .insert_key(&key.to_document(&text, "cli", now), &Actor::operator())
         .await?;
     Ok(text)
 }

@@ -13,7 +13,7 @@ use crate::{
     },
     config::Config,
     extjson::read_time,
-    store::Store,
+    store::{Actor, Store},
 };
 
 /// A revocation.
@@ -89,7 +89,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let migrated = store.migrate().await;
     migrated.map_err(|error| Failure::store(&error))?;
     let document = revocation.to_document("cli", now);
-    let stored = store.insert_revocation(&document).await;
+    let stored = store.insert_revocation(&document, &Actor::operator()).await;
     stored.map_err(|error| Failure::store(&error))?;
     let id = document.get_str("_id").unwrap_or_default();
     if args.json {

@@ -24,10 +24,21 @@ const UNMATCHED: &str = "unmatched";
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CountedAs(pub(crate) StatusCode);
 
+/// The id of a request, for those who tell of it.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// Returns the id, which is of visible ASCII characters.
+    pub(crate) fn text(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
 /// Gives the request its id, and logs and counts it.
 pub(crate) async fn observe(
     State(metrics): State<Arc<Metrics>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
@@ -40,6 +51,7 @@ pub(crate) async fn observe(
         .to_owned();
     let probe = is_probe(request.uri().path());
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+    request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.run(request).instrument(span.clone()).await;
     response.headers_mut().insert(REQUEST_ID, id);
     let counted = response.extensions().get::<CountedAs>();

@@ -329,6 +329,11 @@ pub(crate) fn text() -> Value {
     json!({"type": "string"})
 }
 
+/// Returns the schema of a time.
+pub(crate) fn time() -> Value {
+    json!({"type": "string", "format": "date-time"})
+}
+
 /// Returns the schema of `*` or a list of entity tags (RFC 9110, section 8.8.3).
 pub(crate) fn entity_tags() -> Value {
     const TAG: &str = r#"(W/)?"[!#-~]*""#;

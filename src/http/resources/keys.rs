@@ -14,7 +14,9 @@ use serde_json::{Map, Value, json};
 use crate::{
     access::{Caller, Excess, KeyText, Scope, StoredKey, shown_prefix},
     http::edge::{
-        AppState, answer,
+        AppState,
+        acting::Acting,
+        answer,
         body::{self, BodyReader, BufferedRequest},
         caller::{By, refused},
         page_cursor,
@@ -46,7 +48,7 @@ const SHOWN: [&str; 10] = [
 /// `POST /keys`: makes a key, and shows its text.
 pub(crate) async fn create(
     State(state): State<AppState>,
-    By(caller): By,
+    Acting { caller, actor }: Acting,
     request: Request,
 ) -> Result<Response, Problem> {
     let body = read(&state, request).await?;
@@ -60,7 +62,7 @@ pub(crate) async fn create(
     // The body may have taken its time, and the caller's own key may be gone by now.
     let stands = state.router().credentials().judge(&caller);
     stands.map_err(refused)?;
-    let time = state.store.insert_key(&document).await?;
+    let time = state.store.insert_key(&document, &actor).await?;
     tracing::info!(key = text.id(), by, "a key was made");
     let mut shown = show(&document_of(&document)?);
     shown.insert("key".to_owned(), text.reveal().into());
@@ -121,7 +123,7 @@ pub(crate) async fn get(
 /// `PATCH /keys/{id}`: changes the name and the limits of a key.
 pub(crate) async fn patch(
     State(state): State<AppState>,
-    By(caller): By,
+    Acting { caller, actor }: Acting,
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -152,16 +154,17 @@ pub(crate) async fn patch(
     let tenant = caller.tenant.as_deref();
     let found = state.store.find_key(&id, tenant).await?;
     check_rights(&caller, &found.ok_or_else(|| no_key(&id))?)?;
-    let changed = state.store.update_key(&id, tenant, set, unset).await?;
-    let (key, time) = changed.ok_or_else(|| no_key(&id))?;
-    let response = answer::json(StatusCode::OK, Value::from(show(&key)).to_string());
-    Ok(wait_applied(&state, time, response).await)
+    let updating = state.store.update_key(&id, tenant, set, unset, &actor);
+    let changed = updating.await?.ok_or_else(|| no_key(&id))?;
+    let shown = Value::from(show(&changed.document));
+    let response = answer::json(StatusCode::OK, shown.to_string());
+    Ok(wait_applied(&state, changed.operation_time, response).await)
 }
 
 /// `DELETE /keys/{id}`: revokes a key. Its sockets end on every node.
 pub(crate) async fn delete(
     State(state): State<AppState>,
-    By(caller): By,
+    Acting { caller, actor }: Acting,
     Id(id): Id,
     uri: Uri,
 ) -> Result<Response, Problem> {
@@ -169,7 +172,7 @@ pub(crate) async fn delete(
     let tenant = caller.tenant.as_deref();
     let found = state.store.find_key(&id, tenant).await?;
     check_rights(&caller, &found.ok_or_else(|| no_key(&id))?)?;
-    let deleted = state.store.delete_key(&id, tenant).await?;
+    let deleted = state.store.delete_key(&id, tenant, &actor).await?;
     let time = deleted.ok_or_else(|| no_key(&id))?;
     tracing::info!(key = id, by = caller.owner.as_deref(), "a key was revoked");
     let mut response = Response::new(Body::empty());

@@ -14,7 +14,9 @@ use serde_json::{Map, Value, json};
 use crate::{
     access::{Caller, Excess},
     http::edge::{
-        AppState, answer,
+        AppState,
+        acting::Acting,
+        answer,
         body::{self, BodyReader, BufferedRequest},
         caller::{By, refused},
         page_cursor,
@@ -46,7 +48,7 @@ const SHOWN: [&str; 10] = [
 /// `POST /revocations`: takes credentials away. Their sockets end on every node.
 pub(crate) async fn create(
     State(state): State<AppState>,
-    By(caller): By,
+    Acting { caller, actor }: Acting,
     request: Request,
 ) -> Result<Response, Problem> {
     Query::read(request.uri(), &[])?;
@@ -61,7 +63,7 @@ pub(crate) async fn create(
     // The body may have taken its time, and the caller's own credential may be gone by now.
     let stands = state.router().credentials().judge(&caller);
     stands.map_err(refused)?;
-    let time = state.store.insert_revocation(&document).await?;
+    let time = state.store.insert_revocation(&document, &actor).await?;
     let raw = RawDocumentBuf::try_from(&document)?;
     tracing::info!(revocation = id_of(&raw), by, "a revocation was made");
     let response = answer::json(StatusCode::CREATED, Value::from(show(&raw)).to_string());
@@ -98,13 +100,14 @@ pub(crate) async fn list(
 /// `DELETE /revocations/{id}`: takes a revocation back. Sockets that it has ended stay closed.
 pub(crate) async fn delete(
     State(state): State<AppState>,
-    By(caller): By,
+    Acting { caller, actor }: Acting,
     Id(id): Id,
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
     let tenant = caller.tenant.as_deref();
-    let deleted = state.store.delete_revocation(&id, tenant).await?;
+    let deleting = state.store.delete_revocation(&id, tenant, &actor);
+    let deleted = deleting.await?;
     let detail = format!("there is no revocation {id:?}");
     let time = deleted.ok_or_else(|| Problem::new(Kind::RevocationNotFound, detail))?;
     let by = caller.owner.as_deref();

@@ -123,6 +123,7 @@ impl Store {
                 availability,
                 timeout: config.limits.database_timeout,
                 retention: config.retention,
+                audit_retention: config.audit.retention,
                 adopt: config.adopt.clone(),
                 unreadable: Unreadable::default(),
             }),

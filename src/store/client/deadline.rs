@@ -98,7 +98,10 @@ impl Store {
         }
     }
 
-    fn note_missing_right<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(in crate::store) fn note_missing_right<T>(
+        &self,
+        answer: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         if let Err(StoreError::NotPermitted { detail, .. }) = &answer {
             self.availability().note_missing_right(detail);
         }

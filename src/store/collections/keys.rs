@@ -1,13 +1,13 @@
 //! The collection `keys`: API keys.
 
 use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
-use mongodb::{Collection, options::ReturnDocument};
+use mongodb::Collection;
 
-use super::document_limits;
-use crate::store::{
-    KEYS, Store, StoreError,
-    client::{deadline::operation_time, read::collect},
+use super::{
+    audit::{Act, Actor, Change, names_of},
+    documents::{Written, sendable},
 };
+use crate::store::{KEYS, Store, StoreError, client::read::collect};
 
 /// A query for keys.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,14 +26,17 @@ impl Store {
     }
 
     /// Stores a new key. Returns the cluster time of the write.
-    pub(crate) async fn insert_key(&self, document: &Document) -> Result<Timestamp, StoreError> {
-        let raw = RawDocumentBuf::try_from(document).map_err(mongodb::error::Error::from)?;
-        document_limits::check(&raw).map_err(|detail| StoreError::Refused { detail })?;
-        let mut session = self.session().await?;
-        let keys = self.keys();
-        let insert = keys.insert_one(&raw).session(&mut session);
-        self.with_deadline(insert).await?;
-        operation_time(&session)
+    pub(crate) async fn insert_key(
+        &self,
+        document: &Document,
+        by: &Actor,
+    ) -> Result<Timestamp, StoreError> {
+        let change = Change::Insert(sendable(document)?);
+        let names = names_of(document.keys());
+        let written = self.audited(KEYS, change, Act::KeyCreate, names, by);
+        let written = written.await?;
+        let written = written.ok_or(StoreError::Unexpected("an insert without a document"))?;
+        Ok(written.operation_time)
     }
 
     /// Reads a key of a tenant, or of anybody.
@@ -75,23 +78,17 @@ impl Store {
         tenant: Option<&str>,
         set: Document,
         unset: Document,
-    ) -> Result<Option<(RawDocumentBuf, Timestamp)>, StoreError> {
+        by: &Actor,
+    ) -> Result<Option<Written>, StoreError> {
+        let names = names_of(set.keys().chain(unset.keys()));
         let mut update = Document::new();
         for (operator, fields) in [("$set", set), ("$unset", unset)] {
             if !fields.is_empty() {
                 update.insert(operator, fields);
             }
         }
-        let mut session = self.session().await?;
-        let keys = self.keys();
-        let modify = keys
-            .find_one_and_update(named(id, tenant), update)
-            .return_document(ReturnDocument::After)
-            .max_time(self.server_limit())
-            .session(&mut session);
-        let changed = self.with_deadline(modify).await?;
-        let time = operation_time(&session)?;
-        Ok(changed.map(|document| (document, time)))
+        let change = Change::Modify(named(id, tenant), update.into());
+        self.audited(KEYS, change, Act::KeyUpdate, names, by).await
     }
 
     /// Deletes a key. Returns the cluster time; `None` if there is none.
@@ -99,13 +96,11 @@ impl Store {
         &self,
         id: &str,
         tenant: Option<&str>,
+        by: &Actor,
     ) -> Result<Option<Timestamp>, StoreError> {
-        let mut session = self.session().await?;
-        let keys = self.keys();
-        let delete = keys.delete_one(named(id, tenant)).session(&mut session);
-        let deleted = self.with_deadline(delete).await?.deleted_count;
-        let time = operation_time(&session)?;
-        Ok((deleted > 0).then_some(time))
+        let change = Change::Remove(named(id, tenant));
+        let deleted = self.audited(KEYS, change, Act::KeyDelete, Vec::new(), by);
+        Ok(deleted.await?.map(|deleted| deleted.operation_time))
     }
 }
 

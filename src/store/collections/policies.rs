@@ -1,20 +1,18 @@
 //! The collection `policies`: row policies by name.
 
 use bson::{Document, RawDocument, RawDocumentBuf, doc};
-use mongodb::{Collection, error::Error, options::ReturnDocument};
+use mongodb::{Collection, error::Error};
 
 use super::{
+    audit::{Act, Actor, Change, changed_names},
     document_limits,
-    documents::{Deleted, Read, Written, exactly, written},
+    documents::{Deleted, Read, Written, exactly},
     subscriptions::listing::Listed,
 };
 use crate::{
     store::{
         POLICIES, Store, StoreError,
-        client::{
-            deadline::operation_time,
-            read::{collect, collect_within},
-        },
+        client::read::{collect, collect_within},
     },
     subscription::DocumentKey,
 };
@@ -66,16 +64,14 @@ impl Store {
     pub(crate) async fn insert_policy(
         &self,
         document: RawDocumentBuf,
+        by: &Actor,
     ) -> Result<Written, StoreError> {
         document_limits::check(&document).map_err(|detail| StoreError::Refused { detail })?;
-        let mut session = self.session().await?;
-        let policies = self.policies();
-        let insert = policies.insert_one(&document).session(&mut session);
-        self.with_deadline(insert).await?;
-        Ok(Written {
-            operation_time: operation_time(&session)?,
-            document,
-        })
+        let names = changed_names(None, &document);
+        let change = Change::Insert(document);
+        let written = self.audited(POLICIES, change, Act::PolicyCreate, names, by);
+        let written = written.await?;
+        written.ok_or(StoreError::Unexpected("an insert without a document"))
     }
 
     /// Replaces a policy, if it is still exactly `read`. Returns `None` if it is not, or is gone.
@@ -83,19 +79,15 @@ impl Store {
         &self,
         read: &RawDocument,
         new: &RawDocument,
+        by: &Actor,
     ) -> Result<Option<Written>, StoreError> {
         document_limits::check(new).map_err(|detail| StoreError::Refused { detail })?;
-        let mut session = self.session().await?;
-        let policies = self.policies();
+        let names = changed_names(Some(read), new);
         let new = Document::try_from(new).map_err(Error::from)?;
         let replace = vec![doc! {"$replaceWith": {"$literal": new}}];
-        let modify = policies
-            .find_one_and_update(exactly(read)?, replace)
-            .return_document(ReturnDocument::After)
-            .max_time(self.server_limit())
-            .session(&mut session);
-        let document = self.with_deadline(modify).await?;
-        written(&session, document)
+        let change = Change::Modify(exactly(read)?, replace.into());
+        self.audited(POLICIES, change, Act::PolicyReplace, names, by)
+            .await
     }
 
     /// Deletes a policy. With `only_if`, only if the stored document is still exactly that.
@@ -103,17 +95,15 @@ impl Store {
         &self,
         name: &str,
         only_if: Option<&RawDocument>,
+        by: &Actor,
     ) -> Result<Deleted, StoreError> {
         let filter = only_if.map_or_else(|| Ok(doc! {"_id": {"$eq": name}}), exactly)?;
-        let mut session = self.session().await?;
-        let policies = self.policies();
-        let delete = policies.delete_one(filter).session(&mut session);
-        let deleted = self.with_deadline(delete).await?.deleted_count;
-        let time = operation_time(&session)?;
-        Ok(match (deleted, only_if) {
-            (0, None) => Deleted::NotFound,
-            (0, Some(_)) => Deleted::Changed,
-            _ => Deleted::Gone(time),
+        let change = Change::Remove(filter);
+        let deleted = self.audited(POLICIES, change, Act::PolicyDelete, Vec::new(), by);
+        Ok(match (deleted.await?, only_if) {
+            (Some(deleted), _) => Deleted::Gone(deleted.operation_time),
+            (None, None) => Deleted::NotFound,
+            (None, Some(_)) => Deleted::Changed,
         })
     }
 

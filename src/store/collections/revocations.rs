@@ -3,10 +3,11 @@
 use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
 use mongodb::Collection;
 
-use crate::store::{
-    REVOCATIONS, Store, StoreError,
-    client::{deadline::operation_time, read::collect},
+use super::{
+    audit::{Act, Actor, Change, names_of},
+    documents::sendable,
 };
+use crate::store::{REVOCATIONS, Store, StoreError, client::read::collect};
 
 /// A query for revocations.
 #[derive(Clone, PartialEq, Debug)]
@@ -28,13 +29,14 @@ impl Store {
     pub(crate) async fn insert_revocation(
         &self,
         document: &Document,
+        by: &Actor,
     ) -> Result<Timestamp, StoreError> {
-        let raw = RawDocumentBuf::try_from(document).map_err(mongodb::error::Error::from)?;
-        let mut session = self.session().await?;
-        let revocations = self.revocations();
-        let insert = revocations.insert_one(&raw).session(&mut session);
-        self.with_deadline(insert).await?;
-        operation_time(&session)
+        let change = Change::Insert(sendable(document)?);
+        let names = names_of(document.keys());
+        let written = self.audited(REVOCATIONS, change, Act::RevocationCreate, names, by);
+        let written = written.await?;
+        let written = written.ok_or(StoreError::Unexpected("an insert without a document"))?;
+        Ok(written.operation_time)
     }
 
     /// Reads one page of revocations, in the order of `_id`, whatever types the ids have.
@@ -61,18 +63,16 @@ impl Store {
         &self,
         id: &str,
         tenant: Option<&str>,
+        by: &Actor,
     ) -> Result<Option<Timestamp>, StoreError> {
         let mut query = of_tenant(tenant);
         // One that a program has stored may have the id that the driver gives.
         let mut ids = vec![Bson::from(id)];
         ids.extend(ObjectId::parse_str(id).ok().map(Bson::from));
         query.insert("_id", doc! {"$in": ids});
-        let mut session = self.session().await?;
-        let revocations = self.revocations();
-        let delete = revocations.delete_one(query).session(&mut session);
-        let deleted = self.with_deadline(delete).await?.deleted_count;
-        let time = operation_time(&session)?;
-        Ok((deleted > 0).then_some(time))
+        let change = Change::Remove(query);
+        let deleted = self.audited(REVOCATIONS, change, Act::RevocationDelete, Vec::new(), by);
+        Ok(deleted.await?.map(|deleted| deleted.operation_time))
     }
 }
 

@@ -4,7 +4,7 @@ use bson::{Bson, Document, doc};
 use mongodb::Database;
 
 use super::permitted;
-use crate::store::{COLLECTIONS, EVENTS, SUBSCRIPTIONS, StoreError};
+use crate::store::{AUDIT, COLLECTIONS, EVENTS, SUBSCRIPTIONS, StoreError};
 
 /// Actions on every collection of ours.
 const ON_EACH: [&str; 7] = [
@@ -72,7 +72,7 @@ fn missing(privileges: &[&Document], database: &str) -> Vec<(&'static str, Strin
         .flat_map(|action| COLLECTIONS.map(|collection| (*action, collection)));
     let some = ON_SOME
         .iter()
-        .flat_map(|action| [SUBSCRIPTIONS, EVENTS].map(|collection| (*action, collection)));
+        .flat_map(|action| [SUBSCRIPTIONS, EVENTS, AUDIT].map(|collection| (*action, collection)));
     let all = ON_ALL.iter().map(|action| (*action, ""));
     each.chain(some)
         .chain(all)
@@ -132,14 +132,18 @@ mod tests {
         }
         let actions = [&ON_EACH[..], &["changeStream", "listCollections"]].concat();
         let write = doc! {"resource": {"db": "d", "collection": ""}, "actions": actions};
-        let lacking = [("collMod", "d.subscriptions"), ("collMod", "d.events")];
+        let lacking = [
+            ("collMod", "d.subscriptions"),
+            ("collMod", "d.events"),
+            ("collMod", "d.audit"),
+        ];
         check(std::slice::from_ref(&write), &lacking);
         let elsewhere = doc! {"resource": {"db": "e", "collection": ""}, "actions": ["collMod"]};
         check(&[write.clone(), elsewhere], &lacking);
         let one = doc! {
             "resource": {"db": "d", "collection": "events"}, "actions": ["collMod"],
         };
-        check(&[write, one], &lacking[..1]);
+        check(&[write, one], &[lacking[0], lacking[2]]);
     }
 
     #[test]

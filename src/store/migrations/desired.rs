@@ -1,15 +1,27 @@
 //! The desired state of the collections: the sum of all migrations, and the setting that lives in the
-//! database (event retention). Pure.
+//! database (the retention of events and of the audit). Pure.
 
 use std::collections::BTreeMap;
 
 use bson::{Bson, Document, doc};
 
 use super::files::Migration;
-use crate::{event::STORED_AT_FIELD, store::EVENTS};
+use crate::{
+    event::STORED_AT_FIELD,
+    store::{AUDIT, EVENTS},
+};
 
 /// The name of the index by which events expire.
 pub(super) const RETENTION_INDEX: &str = "storedAt";
+/// The name, and the field, of the index by which the audit expires.
+const AUDIT_INDEX: &str = "at";
+
+/// The settings that live in the database, in seconds.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Retention {
+    pub(super) events: i64,
+    pub(super) audit: i64,
+}
 
 /// The desired state of a collection.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -26,7 +38,7 @@ pub(super) type DesiredState = BTreeMap<String, DesiredCollection>;
 /// Computes the state after these files. Ignores commands that are not known: applying a file refuses them.
 pub(super) fn desired_state<'f>(
     files: impl IntoIterator<Item = &'f Migration>,
-    retention_seconds: i64,
+    retention: Retention,
 ) -> Result<DesiredState, String> {
     let mut wanted = DesiredState::new();
     for file in files {
@@ -34,13 +46,15 @@ pub(super) fn desired_state<'f>(
             add(&mut wanted, command);
         }
     }
-    if let Some(events) = wanted.get_mut(EVENTS) {
-        let index = doc! {
-            "name": RETENTION_INDEX,
-            "key": {STORED_AT_FIELD: 1},
-            "expireAfterSeconds": retention_seconds,
+    for (collection, name, field, seconds) in [
+        (EVENTS, RETENTION_INDEX, STORED_AT_FIELD, retention.events),
+        (AUDIT, AUDIT_INDEX, AUDIT_INDEX, retention.audit),
+    ] {
+        let Some(collection) = wanted.get_mut(collection) else {
+            continue;
         };
-        events.indexes.insert(RETENTION_INDEX.to_owned(), index);
+        let index = doc! {"name": name, "key": {field: 1}, "expireAfterSeconds": seconds};
+        collection.indexes.insert(name.to_owned(), index);
     }
     Ok(wanted)
 }
@@ -102,15 +116,33 @@ mod tests {
     use super::*;
     use crate::store::{COLLECTIONS, MIGRATIONS, migrations::files::FILES};
 
+    const RETENTION: Retention = Retention {
+        events: 99,
+        audit: 7,
+    };
+
     #[test]
     fn every_collection_that_a_file_makes_is_on_the_list_and_the_other_way_round() {
-        let mut made: Vec<_> = desired_state(FILES, 1).unwrap().into_keys().collect();
+        let mut made: Vec<_> = desired_state(FILES, RETENTION)
+            .unwrap()
+            .into_keys()
+            .collect();
         // This one is made by its first record.
         made.push(MIGRATIONS.to_owned());
         made.sort();
         let mut listed = COLLECTIONS.to_vec();
         listed.sort_unstable();
         assert_eq!(made, listed);
+    }
+
+    #[test]
+    fn events_and_the_audit_expire_by_the_settings() {
+        let wanted = desired_state(FILES, RETENTION).unwrap();
+        for (collection, index, seconds) in [(EVENTS, RETENTION_INDEX, 99), (AUDIT, AUDIT_INDEX, 7)]
+        {
+            let expiry = wanted[collection].indexes[index].get("expireAfterSeconds");
+            assert_eq!(expiry, Some(&Bson::Int64(seconds)));
+        }
     }
 
     #[test]
@@ -129,7 +161,7 @@ mod tests {
                     {"collMod": "events", "index": {"name": "x", "expireAfterSeconds": 6}}]"#,
             ),
         ];
-        let wanted = desired_state(&files, 99).unwrap();
+        let wanted = desired_state(&files, RETENTION).unwrap();
         let events = &wanted["events"];
         let options = doc! {"validator": {"b": 1}, "validationLevel": "off"};
         assert_eq!(events.options, options);

@@ -8,7 +8,7 @@ use super::{
     actual::ActualCollection,
     desired::{DesiredCollection, DesiredState, RETENTION_INDEX},
 };
-use crate::store::EVENTS;
+use crate::store::{AUDIT, EVENTS};
 
 /// Fields that may differ between two descriptions of the same index.
 const IGNORED: [&str; 4] = ["v", "ns", "name", "background"];
@@ -47,11 +47,11 @@ impl Difference {
         matches!(self.kind, Kind::Missing(_) | Kind::IndexMissing(_))
     }
 
-    /// Whether only the retention of events differs, which is a setting.
+    /// Whether only the retention of events or of the audit differs, which is a setting.
     pub(super) fn is_retention(&self) -> bool {
         matches!(&self.kind, Kind::IndexOptions(name, options)
             if name == RETENTION_INDEX
-                || (self.collection == EVENTS && options.contains_key(EXPIRY)))
+                || ([EVENTS, AUDIT].contains(&&*self.collection) && options.contains_key(EXPIRY)))
     }
 
     /// Returns the command that mends it; `None` if none can.

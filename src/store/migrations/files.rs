@@ -30,6 +30,7 @@ pub(super) const FILES: &[Migration] = &[
     file!("0003_service"),
     file!("0004_positions"),
     file!("0005_access"),
+    file!("0006_audit"),
 ];
 
 impl Migration {

@@ -13,7 +13,7 @@ use futures_util::TryStreamExt as _;
 use super::{
     MIGRATION_LEASE,
     actual::ActualCollection,
-    desired::{DesiredState, desired_state},
+    desired::{DesiredState, Retention, desired_state},
     difference::differences,
     files::FILES,
 };
@@ -80,7 +80,7 @@ impl Store {
             });
         }
         let mut filled = Vec::new();
-        let wanted = desired_state(FILES, 1)
+        let wanted = desired_state(FILES, Retention::default())
             .map_err(|_| StoreError::Unexpected("a migration is not JSON"))?;
         for name in COLLECTIONS {
             let Some(found) = found.get(name).filter(|found| found.unusable().is_none()) else {
@@ -188,7 +188,7 @@ fn claimed(records: &[Document]) -> BTreeSet<String> {
                 .map_or(&[][..], Vec::as_slice);
             names.extend(claimed.iter().filter_map(Bson::as_str).map(str::to_owned));
         } else if let Some(file) = FILES.iter().find(|file| file.name == id)
-            && let Ok(made) = desired_state([file], 1)
+            && let Ok(made) = desired_state([file], Retention::default())
         {
             names.extend(made.into_keys());
         }

@@ -1,4 +1,4 @@
-//! The schemas of callers, keys and policies.
+//! The schemas of callers, keys, policies and the audit.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,40 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
     let mut all = keys();
     all.extend(policies());
     all.extend(of_revocations());
+    all.extend(audit());
     all
+}
+
+fn audit() -> Vec<(&'static str, Value)> {
+    let text_or_null = || json!({"type": ["string", "null"]});
+    let actor = json!({
+        "kind": {"type": "string", "description": "As in `GET /whoami`, or `operator`: someone who can write to the database."},
+        "id": text_or_null(),
+        "tenant": text_or_null(),
+        "remote": {"type": ["string", "null"], "description": "The client's address."},
+    });
+    let entry = json!({
+        "id": {"type": "string"},
+        "at": time_or_null(),
+        "act": {"type": "string", "description": "What was done, such as `key.create`."},
+        "actor": exactly("Who did it.", actor),
+        "target": {"type": "string", "description": "The id of what it was done to."},
+        "tenant": {"type": ["string", "null"], "description": "Whose that is; null: the operators'."},
+        "outcome": {"type": "string"},
+        "request": {"type": ["string", "null"], "description": "The `X-Request-Id`."},
+        "changed": list(json!({"type": "string"})),
+    });
+    let page = json!({
+        "items": list(json!({"$ref": "#/components/schemas/AuditEntry"})),
+        "nextCursor": text_or_null(),
+    });
+    vec![
+        (
+            "AuditEntry",
+            exactly("An act. `changed` names the fields that it set.", entry),
+        ),
+        ("AuditPage", exactly("", page)),
+    ]
 }
 
 /// The fields of a policy that may be left out.

@@ -12,9 +12,11 @@ use tokio::time::Instant;
 use super::{input, no_policy, shown};
 use crate::{
     http::edge::{
-        AppState, answer,
+        AppState,
+        acting::Acting,
+        answer,
         body::{self, BodyReader},
-        caller::{By, refused},
+        caller::refused,
         conditional::Preconditions,
         path_id::Id,
         paths::{BASE, segment},
@@ -22,7 +24,7 @@ use crate::{
         query::Query,
         read_your_writes::wait_applied,
     },
-    store::{Deleted, StoreError, Written},
+    store::{Actor, Deleted, StoreError, Written},
     subscription::{etag, input::check_id},
 };
 
@@ -32,7 +34,7 @@ const BODY_BYTES: usize = 256 << 10;
 /// Creates a policy, or replaces the one of that name.
 pub(crate) async fn put(
     State(state): State<AppState>,
-    By(caller): By,
+    Acting { caller, actor }: Acting,
     Id(name): Id,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -54,9 +56,12 @@ pub(crate) async fn put(
         let current = attempts.read().await?;
         conditions.check(current.as_deref().map(etag).as_deref())?;
         let (status, written) = match &current {
-            None => (StatusCode::CREATED, create(&state, &document).await?),
+            None => (
+                StatusCode::CREATED,
+                create(&state, &document, &actor).await?,
+            ),
             Some(read) => {
-                let replaced = state.store.replace_policy(read, &document);
+                let replaced = state.store.replace_policy(read, &document, &actor);
                 (StatusCode::OK, replaced.await?)
             }
         };
@@ -69,8 +74,12 @@ pub(crate) async fn put(
 }
 
 /// Stores a new policy. Returns `None` if another request has stored one of that name in the meantime.
-async fn create(state: &AppState, document: &RawDocumentBuf) -> Result<Option<Written>, Problem> {
-    match state.store.insert_policy(document.clone()).await {
+async fn create(
+    state: &AppState,
+    document: &RawDocumentBuf,
+    by: &Actor,
+) -> Result<Option<Written>, Problem> {
+    match state.store.insert_policy(document.clone(), by).await {
         Err(StoreError::Duplicate) => Ok(None),
         outcome => Ok(Some(outcome?)),
     }
@@ -97,7 +106,7 @@ async fn answer_written(
 /// Deletes a policy. What it narrowed ends on every node.
 pub(crate) async fn delete(
     State(state): State<AppState>,
-    By(caller): By,
+    Acting { caller, actor }: Acting,
     Id(name): Id,
     uri: Uri,
     headers: HeaderMap,
@@ -113,7 +122,8 @@ pub(crate) async fn delete(
             conditions.check(Some(&etag(&current)))?;
             Some(current)
         };
-        match state.store.delete_policy(&name, only_if.as_deref()).await? {
+        let deleting = state.store.delete_policy(&name, only_if.as_deref(), &actor);
+        match deleting.await? {
             Deleted::Gone(time) => {
                 let by = caller.owner.as_deref();
                 tracing::info!(policy = name, by, "a policy was deleted");
