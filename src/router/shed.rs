@@ -101,6 +101,7 @@ mod tests {
             deployment: DeploymentId([0; 6]),
             database: String::new(),
             narrows: true,
+            quotas: config::Quotas::default(),
             limits: config::Limits {
                 waiting_bytes: FRAME_BYTES,
                 ..config::Limits::default()
