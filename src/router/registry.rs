@@ -369,16 +369,30 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         self.by_subscription.values().flatten()
     }
 
-    /// Returns the sessions for which something waits, those with the most first.
-    pub(super) fn largest_first(&self) -> Vec<Holder> {
-        let holders = self.sessions.iter().map(|(key, session)| Holder {
-            key: *key,
-            outbox: session.new.outbox.clone(),
-            bytes: session.new.outbox.held(),
+    /// Returns the sessions for which something waits: those of tenants with more than their share first, and of these
+    /// those with the most. Bytes that several sessions share count for each.
+    pub(super) fn largest_first(&self, share_of_tenant: u64) -> Vec<Holder> {
+        let mut of_tenants: HashMap<&str, u64> = HashMap::new();
+        let mut holders = Vec::new();
+        for (key, session) in &self.sessions {
+            let bytes = session.new.outbox.held();
+            if bytes == 0 {
+                continue;
+            }
+            let tenant = session.new.caller.tenant.as_deref();
+            if let Some(tenant) = tenant {
+                *of_tenants.entry(tenant).or_default() += bytes as u64;
+            }
+            let outbox = session.new.outbox.clone();
+            let key = *key;
+            holders.push((tenant, Holder { key, outbox, bytes }));
+        }
+        holders.sort_by_cached_key(|(tenant, holder)| {
+            let all = tenant.and_then(|tenant| of_tenants.get(tenant));
+            let is_over = all.is_some_and(|all| *all > share_of_tenant);
+            std::cmp::Reverse((is_over, holder.bytes))
         });
-        let mut holders: Vec<Holder> = holders.filter(|h| h.bytes > 0).collect();
-        holders.sort_unstable_by_key(|holder| std::cmp::Reverse(holder.bytes));
-        holders
+        holders.into_iter().map(|(_, holder)| holder).collect()
     }
 
     /// Accounts for a change of a subscription: its catching-up channels hold a copy of so many bytes now.
