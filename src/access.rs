@@ -14,6 +14,7 @@ mod new_key;
 mod new_revocation;
 mod policies;
 mod policy;
+mod quotas;
 mod refresh;
 mod retired_keys;
 mod revocation;
@@ -32,9 +33,10 @@ pub(crate) use self::{
     new_key::{Excess, NewKey},
     new_revocation::NewRevocation,
     policies::{Policies, Unbound, is_under},
+    quotas::{Quota, SaidQuotas, tenant_bound},
     revocation::{Revocation, Revocations},
     scope::{Scope, Scopes},
-    sight::{CLAIMS, OWNER, POLICY, TENANT},
+    sight::{CLAIMS, KEY_OWNER, OWNER, POLICY, TENANT},
     token::{
         IssuerRules, KeySet, KeySetFault, KeysChange, MOST_SET_BYTES, Proven, TokenFault, TokenText,
     },

@@ -8,6 +8,7 @@
 
 mod archive;
 mod oplog;
+mod turns;
 
 use std::{
     sync::Arc,
@@ -25,6 +26,7 @@ pub(crate) use self::archive::{ArchiveReader, DeliveredIds, Seam};
 use self::{
     archive::Archive,
     oplog::{BacklogExtension, begin},
+    turns::Turns,
 };
 use crate::{
     budget::ByteBudget,
@@ -104,13 +106,19 @@ impl History {
             .unwrap_or(Err(Refusal::Busy))
     }
 
-    /// Returns a reader of the archived events after `from` that the oplog has lost, `to` at most.
+    /// Returns a reader of the archived events after `from` that the oplog has lost, `to` at most. Tenants take turns at
+    /// reading.
     pub(crate) async fn archive_after(
         &self,
+        tenant: Option<Box<str>>,
         from: Position,
         to: Position,
     ) -> Result<ArchiveReader, Refusal> {
-        self.archive.clone().open(from, to).await
+        let archive = Archive {
+            tenant,
+            ..self.archive.clone()
+        };
+        archive.open(from, to).await
     }
 }
 
@@ -136,7 +144,8 @@ pub(crate) fn history(context: HistoryContext) -> (History, impl Future<Output =
         archive: Archive {
             store: context.store.clone(),
             metrics: Arc::clone(&context.metrics),
-            permits: Arc::new(Semaphore::new(context.settings.replay_streams.max(1))),
+            turns: Turns::new(context.settings.replay_streams.max(1)),
+            tenant: None,
             wait: context.settings.replay_wait,
             feed: context.guarded.then(|| context.health.clone()),
         },

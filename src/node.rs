@@ -434,6 +434,7 @@ fn router_settings(store: &Store, config: &Config) -> router::Settings {
         database: config.database.clone(),
         narrows: config.auth == Auth::Required,
         limits: config.limits.clone(),
+        quotas: config.quotas.clone(),
         socket: config.socket.clone(),
         feed: config.feed.clone(),
     }

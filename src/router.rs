@@ -59,7 +59,7 @@ pub(crate) use self::observe::{
 pub(crate) use self::refresh::{RefreshError, Refreshed};
 pub(crate) use self::subscribe::{Attach, AttachError, Attached, BacklogAnswer, LiveFrom};
 pub(crate) use self::table::TableBuilder;
-pub(crate) use self::table::{Capacity, Incarnation, Occupancy, Table};
+pub(crate) use self::table::{Capacity, Counted, Incarnation, Occupancy, Table};
 use self::{
     backlog::Backlog,
     deliver::Delivery,
@@ -123,6 +123,8 @@ pub(crate) enum Input {
         Vec<CompiledSubscription>,
         oneshot::Sender<Vec<CompiledSubscription>>,
     ),
+    /// Asks for the number of subscriptions of a tenant or a key, and which of these ids are known.
+    Holdings(Counted, Vec<Box<str>>, oneshot::Sender<(usize, Vec<bool>)>),
     /// Asks for the channels of a subscription in sight, on this node.
     Connections(String, Sight, oneshot::Sender<Option<Vec<Connection>>>),
 }
@@ -136,6 +138,7 @@ pub(crate) struct Settings {
     /// True if policies narrow what is received: callers prove themselves.
     pub narrows: bool,
     pub limits: config::Limits,
+    pub quotas: config::Quotas,
     pub socket: config::Socket,
     pub feed: config::Feed,
 }
@@ -189,6 +192,7 @@ impl Router {
         let (applied, watching) = watch::channel(Applied::default());
         let (expiring, next_expiry) = watch::channel(None);
         let subscriptions = Table::with_capacity(Capacity::from(&settings.limits));
+        let subscriptions = subscriptions.counting(settings.narrows);
         let (occupied, occupancy) = watch::channel(subscriptions.occupancy());
         let credentials = SharedCredentials::new(Credentials::new(settings.narrows));
         let handle = RouterHandle::new(
@@ -303,6 +307,11 @@ impl Router {
                     self.subscriptions.judge(compiled);
                 }
                 answer(reply, read);
+            }
+            Input::Holdings(counted, ids, reply) => {
+                let known = ids.iter().map(|id| self.subscriptions.slot(id).is_some());
+                let count = self.subscriptions.holdings_of(&counted);
+                answer(reply, (count, known.collect()));
             }
             Input::Connections(id, sight, reply) => {
                 let slot = self.subscriptions.visible(&id, &sight);

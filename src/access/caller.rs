@@ -5,7 +5,7 @@ use std::fmt;
 use bson::DateTime;
 use ipnet::IpNet;
 
-use super::{Claims, Scope, Scopes, Sight};
+use super::{Claims, SaidQuotas, Scope, Scopes, Sight};
 
 /// The ways in which a caller proves itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -99,6 +99,8 @@ pub(crate) struct Caller {
     pub expires_at: Option<DateTime>,
     pub credential: Credential,
     pub limits: KeyLimits,
+    /// The bounds on the credential itself, besides those on its tenant.
+    pub quotas: SaidQuotas,
 }
 
 impl Caller {
@@ -115,6 +117,7 @@ impl Caller {
             expires_at: None,
             credential: Credential::None,
             limits: KeyLimits::default(),
+            quotas: SaidQuotas::default(),
         }
     }
 
@@ -126,6 +129,11 @@ impl Caller {
     /// Whether it sees all tenants.
     pub(crate) fn is_operator(&self) -> bool {
         self.tenant.is_none()
+    }
+
+    /// Whether there may be a bound on how much it has and does: on its tenant, or on its credential.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.tenant.is_some() || !self.quotas.is_empty()
     }
 
     /// Returns the subscriptions that it sees. A credential that names its subscriptions sees them with the right to

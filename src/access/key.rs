@@ -4,7 +4,9 @@ use bson::{DateTime, RawBsonRef, RawDocument, spec::BinarySubtype};
 use ipnet::IpNet;
 use subtle::ConstantTimeEq as _;
 
-use super::{Caller, CallerKind, Claims, Credential, KeyLimits, Scope, Scopes};
+use super::{
+    Caller, CallerKind, Claims, Credential, KeyLimits, SaidQuotas, Scope, Scopes, sight::KEY_OWNER,
+};
 
 /// The most entries in a key's list of networks, origins or subscriptions.
 const MOST_ENTRIES: usize = 1_000;
@@ -35,6 +37,7 @@ struct More {
     policy: Option<Box<str>>,
     claims: Claims,
     limits: KeyLimits,
+    quotas: SaidQuotas,
 }
 
 impl StoredKey {
@@ -53,6 +56,12 @@ impl StoredKey {
                 networks: list_of(document, "networks", |text| text.parse::<IpNet>().ok())?,
                 origins: list_of(document, "origins", |text| Some(text.into()))?,
                 subscriptions: list_of(document, "subscriptions", |text| Some(text.into()))?,
+            },
+            quotas: match value_of(document, "limits")? {
+                None => SaidQuotas::default(),
+                Some(RawBsonRef::Document(limits)) => SaidQuotas::read(limits)
+                    .map_err(|_| fault("limits", "has a quota that cannot be used"))?,
+                Some(_) => return Err(fault("limits", "must be a document")),
             },
         };
         if more.tenant.as_deref().is_some_and(|name| !is_tenant(name)) {
@@ -101,7 +110,7 @@ impl StoredKey {
         Caller {
             kind: CallerKind::Key,
             id: self.id.clone(),
-            owner: Some(format!("key:{}", self.id).into()),
+            owner: Some(format!("{KEY_OWNER}{}", self.id).into()),
             policy: more.policy.or(default),
             tenant: more.tenant,
             scopes: self.scopes,
@@ -112,6 +121,7 @@ impl StoredKey {
                 hash: self.hash,
             },
             limits: more.limits,
+            quotas: more.quotas,
         }
     }
 }
@@ -210,7 +220,7 @@ mod tests {
         let text = KeyText::mint();
         let more = doc! {
             "tenant": "acme", "policy": "p", "claims": {"region": "eu"}, "networks": ["10.0.0.0/8"],
-            "subscriptions": ["a"], "expiresAt": DateTime::MAX, "name": "mine",
+            "subscriptions": ["a"], "limits": {"connections": 3}, "expiresAt": DateTime::MAX, "name": "mine",
         };
         let key = read(&stored(&text, more)).unwrap();
         assert!(key.has_hash(&text.hash()) && !key.has_hash(&KeyText::mint().hash()));
@@ -225,6 +235,7 @@ mod tests {
         assert_eq!(caller.expires_at, Some(DateTime::MAX));
         assert_eq!(caller.limits.networks.unwrap().len(), 1);
         assert_eq!(caller.claims.to_document(), doc! {"region": "eu"});
+        assert_eq!(caller.quotas.to_document(), doc! {"connections": 3_i64});
     }
 
     #[test]
@@ -269,6 +280,8 @@ mod tests {
             ("claims", "x".into()),
             ("networks", vec![Bson::from("nowhere")].into()),
             ("subscriptions", true.into()),
+            ("limits", 5.into()),
+            ("limits", doc! {"connections": -1}.into()),
             ("expiresAt", "never".into()),
         ] {
             let document = stored(&text, doc! {field: value});

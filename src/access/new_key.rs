@@ -3,7 +3,7 @@
 use bson::{Binary, DateTime, Document, doc, spec::BinarySubtype};
 use ipnet::IpNet;
 
-use super::{Caller, Claims, KeyText, Scope, Scopes};
+use super::{Caller, Claims, KeyText, Quota, SaidQuotas, Scope, Scopes};
 
 /// A key to be made.
 #[derive(Clone, PartialEq, Default, Debug)]
@@ -16,6 +16,7 @@ pub(crate) struct NewKey {
     pub networks: Option<Vec<IpNet>>,
     pub origins: Option<Vec<String>>,
     pub subscriptions: Option<Vec<String>>,
+    pub quotas: SaidQuotas,
     pub expires_at: Option<DateTime>,
 }
 
@@ -70,6 +71,16 @@ impl NewKey {
             texts,
         )
         .map_err(|()| beyond("subscriptions"))?;
+        for quota in Quota::ALL {
+            let Some(most) = maker.quotas.bound(quota) else {
+                continue;
+            };
+            match self.quotas.get(quota) {
+                None => self.quotas.set(quota, most.get()),
+                Some(number) if number == 0 || number > most.get() => return Err(beyond("limits")),
+                Some(_) => {}
+            }
+        }
         match (self.expires_at, maker.expires_at) {
             (None, end) => self.expires_at = end,
             (Some(end), Some(latest)) if end > latest => {
@@ -105,6 +116,8 @@ impl NewKey {
         set("networks", networks);
         set("origins", self.origins.clone().map(Into::into));
         set("subscriptions", self.subscriptions.clone().map(Into::into));
+        let quotas = Some(self.quotas).filter(|quotas| !quotas.is_empty());
+        set("limits", quotas.map(|quotas| quotas.to_document().into()));
         set("expiresAt", self.expires_at.map(Into::into));
         set("createdAt", Some(now.into()));
         set("createdBy", Some(by.into()));
@@ -175,6 +188,11 @@ mod tests {
             scopes: Scopes::of(&[Scope::KeysWrite, Scope::EventsRead]),
             claims,
             expires_at: Some(DateTime::from_millis(1_000)),
+            quotas: {
+                let mut quotas = SaidQuotas::default();
+                quotas.set(Quota::Connections, 5);
+                quotas
+            },
             limits: KeyLimits {
                 networks: Some(["10.0.0.0/8".parse().unwrap()].into()),
                 origins: None,
@@ -199,6 +217,7 @@ mod tests {
         assert_eq!(minted.policy, maker.policy);
         assert_eq!(minted.claims, maker.claims);
         assert_eq!(minted.limits, maker.limits);
+        assert_eq!(minted.quotas, maker.quotas);
         assert_eq!(minted.expires_at, maker.expires_at);
         assert!(stored.has_hash(&text.hash()));
     }
@@ -256,6 +275,8 @@ mod tests {
                     ..NewKey::default()
                 },
             ),
+            ("limits", with_connections(6)),
+            ("limits", with_connections(0)),
             (
                 "expiresAt",
                 NewKey {
@@ -266,6 +287,24 @@ mod tests {
         ] {
             assert_eq!(asked.within(&maker()).unwrap_err().field, field);
         }
+    }
+
+    fn with_connections(most: u32) -> NewKey {
+        let mut key = NewKey::default();
+        key.quotas.set(Quota::Connections, most);
+        key
+    }
+
+    #[test]
+    fn a_key_has_lower_limits_than_its_maker_if_it_asks_for_them() {
+        let key = with_connections(4).within(&maker()).unwrap();
+        assert_eq!(
+            key,
+            NewKey {
+                quotas: with_connections(4).quotas,
+                ..key.clone()
+            }
+        );
     }
 
     #[test]

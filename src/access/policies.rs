@@ -5,8 +5,8 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc};
 use bson::{RawBsonRef, RawDocument};
 
 use super::{
-    BoundPolicy, BoundPublishing, CLAIMS, Caller, Claims, Credential, POLICY, Policy, TENANT,
-    is_tenant,
+    BoundPolicy, BoundPublishing, CLAIMS, Caller, Claims, Credential, POLICY, Policy, SaidQuotas,
+    TENANT, is_tenant,
 };
 use crate::filter::Filter;
 
@@ -67,6 +67,11 @@ impl Policies {
         }
     }
 
+    /// Whether they are applied: callers prove themselves.
+    pub(crate) fn apply(&self) -> bool {
+        self.apply
+    }
+
     /// Applies a stored document. Returns the policy's name if it narrows in another way now.
     pub(super) fn store(&mut self, document: &RawDocument) -> Option<Box<str>> {
         let name = name(document)?;
@@ -78,7 +83,11 @@ impl Policies {
             }
         };
         let before = self.all.insert(name.into(), policy.clone());
-        (self.apply && before != Some(policy)).then(|| name.into())
+        let narrows_alike = match (before, &policy) {
+            (Some(Some(before)), Some(now)) => before.narrows_like(now),
+            (before, _) => matches!(before, Some(None)) && policy.is_none(),
+        };
+        (self.apply && !narrows_alike).then(|| name.into())
     }
 
     /// Forgets a policy. Returns its name if that narrows anything in another way.
@@ -126,6 +135,14 @@ impl Policies {
             return Ok(None);
         }
         self.bind(&Holding::of_document(document)?)
+    }
+
+    /// Returns the quotas that a caller's policy says, if it has one.
+    pub(super) fn quotas_of(&self, caller: &Caller) -> Option<&SaidQuotas> {
+        let name = Holding::of_caller(caller).policy()?;
+        self.apply
+            .then(|| self.get(name))?
+            .map(|policy| policy.quotas())
     }
 
     fn bind(&self, holding: &Holding<'_>) -> Result<Option<BoundPolicy>, Unbound> {

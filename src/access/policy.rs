@@ -19,13 +19,13 @@ mod warnings;
 
 use std::collections::BTreeSet;
 
-use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::{RawBsonRef, RawDocument};
 
 use self::reader::{Place, members};
 use self::stamp::Stamp;
 use self::template::Template;
 use self::values::Values;
-use super::{Claims, TENANT};
+use super::{Claims, SaidQuotas, TENANT};
 use crate::extjson::JsonPointer;
 
 pub use self::bound::BoundPolicy;
@@ -68,15 +68,16 @@ pub struct Policy {
     publish: Option<Template>,
     stamp: Stamp,
     sources: Box<[(Box<str>, Template)]>,
-    quotas: Option<RawDocumentBuf>,
+    quotas: SaidQuotas,
     claims: BTreeSet<Box<str>>,
 }
 
 impl Policy {
     /// Reads a policy's document. Nothing is guessed: a field that is not known, or of the wrong type, is a fault.
     pub fn read(document: &RawDocument) -> Result<Self, Fault> {
-        let (mut name, mut read, mut publish, mut quotas) = (None, None, None, None);
+        let (mut name, mut read, mut publish) = (None, None, None);
         let (mut stamp, mut sources) = (Stamp::default(), Vec::new());
+        let mut quotas = SaidQuotas::default();
         let root = Place::root();
         for (field, value) in members(document, &root)? {
             let place = root.then(field);
@@ -86,7 +87,7 @@ impl Policy {
                 "publish" => publish = Some(Template::read(value, &place)?),
                 "stamp" => stamp = Stamp::read(value, &place)?,
                 "sources" => sources = read_sources(value, &place)?,
-                "quotas" => quotas = Some(document_of(value, &place)?.to_owned()),
+                "quotas" => quotas = read_quotas(value, &place)?,
                 _ => return Err(place.fault("is not a field of a policy")),
             }
         }
@@ -108,9 +109,28 @@ impl Policy {
         &self.name
     }
 
-    /// Returns the quotas as they are stored.
-    pub fn quotas(&self) -> Option<&RawDocument> {
-        self.quotas.as_deref()
+    /// Returns the quotas of its callers' tenants, as far as it says them.
+    pub(crate) fn quotas(&self) -> &SaidQuotas {
+        &self.quotas
+    }
+
+    /// Whether it lets the same events through as another one: they differ in their quotas at most.
+    pub(super) fn narrows_like(&self, other: &Self) -> bool {
+        let Self {
+            quotas: _,
+            name,
+            read,
+            publish,
+            stamp,
+            sources,
+            claims,
+        } = self;
+        *name == other.name
+            && *read == other.read
+            && *publish == other.publish
+            && *stamp == other.stamp
+            && *sources == other.sources
+            && *claims == other.claims
     }
 
     /// Returns the names of all claims that some part of the policy uses, in order; the tenant is not among them.
@@ -205,6 +225,11 @@ fn read_sources(
         sources.push((name.into(), read));
     }
     Ok(sources)
+}
+
+fn read_quotas(value: RawBsonRef<'_>, place: &Place<'_>) -> Result<SaidQuotas, Fault> {
+    let quotas = document_of(value, place)?;
+    SaidQuotas::read(quotas).map_err(|fault| place.then(&fault.name).fault(fault.reason))
 }
 
 fn text(value: RawBsonRef<'_>, place: &Place<'_>) -> Result<Box<str>, Fault> {

@@ -10,6 +10,8 @@ pub(crate) const OWNER: &str = "owner";
 pub(crate) const POLICY: &str = "policy";
 /// The field of a stored subscription with the claims that its policy uses.
 pub(crate) const CLAIMS: &str = "claims";
+/// The beginning of the name under which a key owns subscriptions.
+pub(crate) const KEY_OWNER: &str = "key:";
 
 /// The tenant and the owner whose subscription it was.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

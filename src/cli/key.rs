@@ -13,7 +13,10 @@ use super::{
     style::{self, GOOD, paint},
 };
 use crate::{
-    access::{Caller, Claims, Excess, KeyText, NewKey, Scope, StoredKey, is_tenant, shown_prefix},
+    access::{
+        Caller, Claims, Excess, KeyText, NewKey, Quota, SaidQuotas, Scope, StoredKey, is_tenant,
+        shown_prefix,
+    },
     store::{Actor, KeyQuery, Store},
 };
 
@@ -62,6 +65,8 @@ struct Create {
     /// A subscription that the key is for (repeatable); none makes it for all
     #[arg(long = "subscription", value_name = "ID")]
     subscriptions: Vec<String>,
+    #[arg(long = "limit", value_name = "QUOTA=NUMBER", value_parser = limit, help = LIMIT)]
+    limits: Vec<(Quota, u32)>,
     /// The time until the key expires, such as 90d
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     expires_in: Option<Duration>,
@@ -92,6 +97,9 @@ struct Delete {
     settings: Settings,
 }
 
+const LIMIT: &str = "A limit of the key's own, such as publish_per_second=50 (repeatable): subscriptions, connections, \
+publish_per_second, connects_per_second, requests_per_second";
+
 const EXAMPLES: &str = "\
 Examples:
   tidegate key create --scope admin --name ops --expires-in 90d
@@ -113,6 +121,16 @@ fn claim(text: &str) -> Result<(String, String), String> {
         }
         _ => Err("must be NAME=VALUE".to_owned()),
     }
+}
+
+fn limit(text: &str) -> Result<(Quota, u32), String> {
+    let known = Quota::ALL.map(Quota::name).join(", ");
+    let (name, number) = text.split_once('=').ok_or("must be QUOTA=NUMBER")?;
+    let quota = Quota::named(name).ok_or_else(|| format!("the quotas are {known}"))?;
+    let number = number.parse().ok().filter(|number| *number <= quota.most());
+    let number =
+        number.ok_or_else(|| format!("must be a whole number from 0 to {}", quota.most()))?;
+    Ok((quota, number))
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
@@ -150,6 +168,10 @@ async fn create(args: Create) -> Result<(), Failure> {
             crate::access::ClaimValue::String(value.as_str().into()),
         );
     }
+    let mut quotas = SaidQuotas::default();
+    for (quota, number) in args.limits {
+        quotas.set(quota, number);
+    }
     let key = NewKey {
         name: args.name,
         scopes: args.scopes.iter().copied().collect(),
@@ -159,6 +181,7 @@ async fn create(args: Create) -> Result<(), Failure> {
         networks: (!args.networks.is_empty()).then_some(args.networks),
         origins: None,
         subscriptions: (!args.subscriptions.is_empty()).then_some(args.subscriptions),
+        quotas,
         expires_at: end,
     };
     let key = key.within(&Caller::anybody()).map_err(|excess| {

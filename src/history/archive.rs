@@ -10,12 +10,13 @@ use std::{
 };
 
 use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp};
-use tokio::{
-    sync::Semaphore,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
-use super::{ATTEMPTS, Refusal, wait_available};
+use super::{
+    ATTEMPTS, Refusal,
+    turns::{Turn, Turns},
+    wait_available,
+};
 use crate::{
     event::TS_FIELD,
     position::{Position, date_of},
@@ -40,8 +41,10 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 pub(super) struct Archive {
     pub(super) store: Store,
     pub(super) metrics: Arc<Metrics>,
-    /// Pages that may be read at the same time.
-    pub(super) permits: Arc<Semaphore>,
+    /// Turns at reading a page. So many are read at once.
+    pub(super) turns: Turns,
+    /// The tenant whose turns they are.
+    pub(super) tenant: Option<Box<str>>,
     pub(super) wait: Duration,
     /// Tells that the feed is behind: a right may be gone that this node still knows, and what is read here does not come
     /// through the feed. `None` where everybody may read everything.
@@ -70,7 +73,7 @@ pub(crate) struct ArchiveReader {
 impl Archive {
     /// Opens a reader of the events after `from` that the oplog does not have, `to` at most.
     pub(super) async fn open(self, from: Position, to: Position) -> Result<ArchiveReader, Refusal> {
-        let _permit = self.permit().await?;
+        let _turn = self.turn().await?;
         let oldest = with_retries(&self.store, self.wait, || self.store.oplog_begin()).await?;
         let to = match oldest.map(relied_on) {
             Some(begin) if begin > from && begin < to => begin,
@@ -106,19 +109,17 @@ impl Archive {
     }
 
     /// Waits for the turn of a reader. Refuses it while this node does not know what was revoked last.
-    async fn permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Refusal> {
-        let permit = Arc::clone(&self.permits).acquire_owned();
-        let permit = timeout(self.wait, permit)
+    async fn turn(&self) -> Result<Turn, Refusal> {
+        let taking = self.turns.take(self.tenant.as_deref());
+        let turn = timeout(self.wait, taking)
             .await
             .map_err(|_| Refusal::Busy)?;
         let current = self.feed.as_ref().is_none_or(|feed| feed.ready().is_ok());
-        permit.map_err(|_| Refusal::Busy).and_then(|permit| {
-            if current {
-                Ok(permit)
-            } else {
-                Err(Refusal::Busy)
-            }
-        })
+        if current {
+            Ok(turn)
+        } else {
+            Err(Refusal::Busy)
+        }
     }
 }
 
@@ -148,7 +149,7 @@ impl ArchiveReader {
         if self.over {
             return Ok(None);
         }
-        let _permit = self.archive.permit().await?;
+        let _turn = self.archive.turn().await?;
         self.archive.metrics.replay.archive_pages.inc();
         let (start, end, after) = (self.start, self.to.cluster_time(), self.after.as_ref());
         let store = &self.archive.store;

@@ -26,6 +26,7 @@ use crate::{
             AppState, Description,
             needs::{self, Need},
             problem::Kind,
+            quotas::{self, Counts},
         },
         openapi::{self, Operation},
     },
@@ -55,6 +56,22 @@ where
     H: Handler<T, AppState>,
     T: 'static,
 {
+    counted(method, path, need, quotas::as_request, handler, operation)
+}
+
+/// Returns a call that counts towards another quota than most.
+fn counted<H, T>(
+    method: Method,
+    path: &str,
+    need: Need,
+    counts: Counts,
+    handler: H,
+    operation: Operation,
+) -> Call
+where
+    H: Handler<T, AppState>,
+    T: 'static,
+{
     // Every standard method has a filter.
     let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
     // The answer to a call that changes nothing is refused if it would take too much of the budget.
@@ -66,14 +83,14 @@ where
     Call {
         method,
         path: path.to_owned(),
-        route: guarded(need, on(filter, handler)),
+        route: guarded(need, counts, on(filter, handler)),
         operation: operation.needs(need),
     }
 }
 
-/// Returns a route that lets only those through who have what it needs.
-fn guarded(need: Need, route: MethodRouter<AppState>) -> MethodRouter<AppState> {
-    let require = move |request, next| needs::require(need, request, next);
+/// Returns a route that lets only those through who have what it needs, and no faster than they may.
+fn guarded(need: Need, counts: Counts, route: MethodRouter<AppState>) -> MethodRouter<AppState> {
+    let require = move |request, next| needs::require(need, counts, request, next);
     route.layer(middleware::from_fn(require))
 }
 

@@ -13,10 +13,23 @@ pub(crate) mod websocket;
 
 use axum::{body::Body, extract::State, http::Request, response::Response};
 
-use crate::http::{
-    edge::{AppState, caller::By, path_id::Id, problem::Problem},
-    resources::events::matches,
+use crate::{
+    access::Quota,
+    http::{
+        edge::{AppState, caller::By, path_id::Id, problem::Problem},
+        resources::events::matches,
+    },
 };
+
+/// Returns the quota that a request counts towards.
+pub(crate) fn counts(request: &Request<Body>) -> Quota {
+    let headers = request.headers();
+    if websocket::is_requested(headers) || sse::is_requested(headers) {
+        Quota::ConnectsPerSecond
+    } else {
+        Quota::RequestsPerSecond
+    }
+}
 
 /// Answers in the form that the request asks for.
 pub(crate) async fn open(

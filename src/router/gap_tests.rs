@@ -102,6 +102,7 @@ fn router_within(limits: config::Limits) -> (Router, RouterHandle, mpsc::Sender<
         deployment: HERE,
         database: "d".to_owned(),
         narrows: true,
+        quotas: config::Quotas::default(),
         limits,
         socket: config::Socket::default(),
         feed: config::Feed::default(),

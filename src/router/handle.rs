@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Input, Occupancy, PastBatch, Settings, SharedCredentials,
+    Counted, Input, Occupancy, PastBatch, Settings, SharedCredentials,
     credentials::near,
     outbox::{self, Receiver},
     outbox_bounds,
@@ -278,6 +278,15 @@ impl RouterHandle {
             .await
     }
 
+    /// Returns the number of subscriptions of a tenant or a key, and which of these ids are known, at one point.
+    pub(crate) async fn holdings(
+        &self,
+        counted: Counted,
+        ids: Vec<Box<str>>,
+    ) -> Result<(usize, Vec<bool>), Busy> {
+        self.ask(|reply| Input::Holdings(counted, ids, reply)).await
+    }
+
     /// Returns the channels of a subscription on this node; `None` if it is unknown or out of sight.
     pub(crate) async fn connections(
         &self,
@@ -326,6 +335,7 @@ mod tests {
             deployment: DeploymentId([0; 6]),
             database: String::new(),
             narrows: true,
+            quotas: config::Quotas::default(),
             limits: config::Limits::default(),
             socket: config::Socket::default(),
             feed: config::Feed::default(),

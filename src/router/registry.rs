@@ -8,6 +8,7 @@
 //! channel is not closed yet: [`Closed`] tells when it is. Pure: no I/O.
 
 mod by_credential;
+mod by_tenant;
 mod channel;
 mod session;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use bson::DateTime;
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::by_credential::ByCredential;
+use self::{by_credential::ByCredential, by_tenant::ByTenant};
 pub(crate) use self::{
     channel::{ChannelEntry, ChannelKey, NewChannel, Phase, ends_on_gap},
     session::{Closes, NewSession, SessionEntry, SessionKey},
@@ -73,6 +74,7 @@ pub(crate) struct Registry<S> {
     sessions: HashMap<SessionKey, Box<SessionEntry<S>>>,
     by_subscription: HashMap<S, Vec<ChannelEntry>>,
     by_credential: ByCredential,
+    by_tenant: ByTenant,
     counters: ConnectionCounters,
     channel_counters: ConnectionCounters,
     /// Bytes of all copies of subscriptions that catching-up channels hold.
@@ -86,6 +88,7 @@ impl<S> Default for Registry<S> {
             sessions: HashMap::new(),
             by_subscription: HashMap::new(),
             by_credential: ByCredential::default(),
+            by_tenant: ByTenant::default(),
             counters: ConnectionCounters::default(),
             channel_counters: ConnectionCounters::default(),
             copied_bytes: 0,
@@ -100,6 +103,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         let key = SessionKey(self.next_session);
         self.next_session += 1;
         self.by_credential.insert(key, &new.caller);
+        self.by_tenant.insert(&new.caller);
         self.sessions.insert(key, Box::new(SessionEntry::new(new)));
         self.counters.open();
         key
@@ -163,6 +167,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
             return false;
         };
         self.by_credential.remove(key, &session.new.caller);
+        self.by_tenant.remove(&session.new.caller);
         self.finish(&session, ending, position);
         true
     }
@@ -175,6 +180,16 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     /// Returns the sessions that hang on any credential.
     pub(crate) fn sessions_with_credentials(&self) -> Vec<SessionKey> {
         self.by_credential.all()
+    }
+
+    /// Returns the number of sessions that hang on a key.
+    pub(crate) fn count_of_key(&self, id: &str) -> usize {
+        self.by_credential.count_of_key(id)
+    }
+
+    /// Returns the number of sessions of a tenant's callers.
+    pub(crate) fn count_of_tenant(&self, name: &str) -> usize {
+        self.by_tenant.count(name)
     }
 
     /// Sets the end of an open session's credential, and tells the session.
@@ -354,16 +369,30 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         self.by_subscription.values().flatten()
     }
 
-    /// Returns the sessions for which something waits, those with the most first.
-    pub(super) fn largest_first(&self) -> Vec<Holder> {
-        let holders = self.sessions.iter().map(|(key, session)| Holder {
-            key: *key,
-            outbox: session.new.outbox.clone(),
-            bytes: session.new.outbox.held(),
+    /// Returns the sessions for which something waits: those of tenants with more than their share first, and of these
+    /// those with the most. Bytes that several sessions share count for each.
+    pub(super) fn largest_first(&self, share_of_tenant: u64) -> Vec<Holder> {
+        let mut of_tenants: HashMap<&str, u64> = HashMap::new();
+        let mut holders = Vec::new();
+        for (key, session) in &self.sessions {
+            let bytes = session.new.outbox.held();
+            if bytes == 0 {
+                continue;
+            }
+            let tenant = session.new.caller.tenant.as_deref();
+            if let Some(tenant) = tenant {
+                *of_tenants.entry(tenant).or_default() += bytes as u64;
+            }
+            let outbox = session.new.outbox.clone();
+            let key = *key;
+            holders.push((tenant, Holder { key, outbox, bytes }));
+        }
+        holders.sort_by_cached_key(|(tenant, holder)| {
+            let all = tenant.and_then(|tenant| of_tenants.get(tenant));
+            let is_over = all.is_some_and(|all| *all > share_of_tenant);
+            std::cmp::Reverse((is_over, holder.bytes))
         });
-        let mut holders: Vec<Holder> = holders.filter(|h| h.bytes > 0).collect();
-        holders.sort_unstable_by_key(|holder| std::cmp::Reverse(holder.bytes));
-        holders
+        holders.into_iter().map(|(_, holder)| holder).collect()
     }
 
     /// Accounts for a change of a subscription: its catching-up channels hold a copy of so many bytes now.

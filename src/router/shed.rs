@@ -1,7 +1,8 @@
 //! Load shedding: what waits for sessions is brought down when it exceeds the node's budget.
 //!
 //! The sessions with the most waiting are asked first, and judged by the rule of a full outbox
-//! ([`backpressure`](super::outbox::backpressure)): slow, or not served within the router's patience.
+//! ([`backpressure`](super::outbox::backpressure)): slow, or not served within the router's patience. A tenant for whose
+//! sessions more than half of the budget waits comes before all others, so that many small ones do not push out others.
 
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use crate::position::Position;
 /// Hysteresis: load is shed until this part of the budget is free. Otherwise every event would sort all sessions
 /// anew.
 const HEADROOM_PART: u64 = 8;
+/// The part of the budget that is the most for one tenant while others are asked.
+const TENANT_PART: u64 = 2;
 /// The time that an ending session may take to release what its socket refused; and the time that all of them
 /// together may take beyond the router's patience.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -57,7 +60,7 @@ impl Delivery {
         served_by: Instant,
     ) -> bool {
         let let_go_by = served_by + RELEASE_TIMEOUT;
-        let holders = registry.largest_first();
+        let holders = registry.largest_first(self.most_bytes / TENANT_PART);
         for holder in &holders {
             if self.has_headroom() || Instant::now() >= let_go_by {
                 break;
@@ -82,13 +85,14 @@ mod tests {
 
     use super::*;
     use crate::{
+        access::Caller,
         config,
         position::DeploymentId,
         protocol::{ChannelId, Ending, Frame},
         router::{
             Settings,
             outbox::{Pushed, Receiver, outbox},
-            registry::{NewChannel, NewSession},
+            registry::{NewChannel, NewSession, SessionKey},
         },
         telemetry::Metrics,
     };
@@ -101,6 +105,7 @@ mod tests {
             deployment: DeploymentId([0; 6]),
             database: String::new(),
             narrows: true,
+            quotas: config::Quotas::default(),
             limits: config::Limits {
                 waiting_bytes: FRAME_BYTES,
                 ..config::Limits::default()
@@ -128,6 +133,53 @@ mod tests {
             }
             yield_now().await;
         }
+    }
+
+    /// Opens a session of a tenant, for which so many frames wait.
+    fn open(
+        registry: &mut Registry<Slot>,
+        delivery: &Delivery,
+        tenant: &str,
+        frames: usize,
+    ) -> (SessionKey, Receiver) {
+        let (sender, receiver) = outbox(crate::router::outbox_bounds(&config::Socket::default()));
+        for _ in 0..frames {
+            let frame = Frame::new(vec![0; FRAME_BYTES].into(), Position::START, None);
+            let frame = Arc::new(frame.counted(&delivery.encoder.budget));
+            let pushed = sender.push(ChannelId::FIRST, &frame);
+            assert!(matches!(pushed, Pushed::Queued(_)));
+        }
+        let caller = Caller {
+            tenant: Some(tenant.into()),
+            ..Caller::anybody()
+        };
+        let session = registry.open_session(NewSession {
+            caller: Arc::new(caller),
+            ..NewSession::on(sender)
+        });
+        registry.open_channel(session, 0, NewChannel::live());
+        (session, receiver)
+    }
+
+    #[tokio::test]
+    async fn a_tenant_with_more_than_its_share_comes_first_however_small_its_sessions_are() {
+        let (delivery, mut registry) = (delivery(), Registry::default());
+        let (large, _kept) = open(&mut registry, &delivery, "other", 5);
+        let small: Vec<_> = (0..9)
+            .map(|_| open(&mut registry, &delivery, "acme", 1))
+            .collect();
+        let first = |registry: &Registry<Slot>, share: usize| {
+            let holders = registry.largest_first(share as u64);
+            assert_eq!(holders.len(), small.len() + 1);
+            holders[0].key
+        };
+        assert_eq!(first(&registry, 20 * FRAME_BYTES), large);
+        let share = 8 * FRAME_BYTES;
+        assert_ne!(first(&registry, share), large);
+        let last = registry.largest_first(share as u64).pop().unwrap();
+        assert_eq!(last.key, large);
+        // Where both have too much, the size decides.
+        assert_eq!(first(&registry, FRAME_BYTES), large);
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@
 //! `Replay::end_of_stretch`, at the end of an answer that it has looked through; only then does `catch_up` let the outbox
 //! have its turn.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -26,7 +26,7 @@ use super::{
     table::Slot,
 };
 use crate::{
-    access::{Caller, Refusal},
+    access::{Caller, Credential, Quota, Refusal, tenant_bound},
     position::{Cursor, Position},
     protocol::{Dialect, Ending, GapReason},
     subscription::Subscription,
@@ -72,6 +72,16 @@ pub(crate) enum AttachError {
     /// The subscription has as many connections on this node as it may.
     #[error("the subscription has as many connections on this node as it may have")]
     SubscriptionFull,
+    /// The caller's tenant has as many connections on this node as it may.
+    #[error(
+        "the tenant has as many connections on this node as it may have ({0}, quotas.connections)"
+    )]
+    TenantFull(NonZeroU32),
+    /// The caller's key has as many connections on this node as its own limits allow.
+    #[error(
+        "the key has as many connections on this node as it may have ({0}, its limits.connections)"
+    )]
+    KeyFull(NonZeroU32),
     /// This node has no room for the subscription itself.
     #[error(
         "this node has no room for the subscription (limits.subscriptions, limits.subscriptions_bytes), so it cannot \
@@ -209,6 +219,7 @@ impl Router {
         if self.registry.of(slot).len() >= limits.connections_per_subscription {
             return Err(AttachError::SubscriptionFull);
         }
+        self.check_quotas(&attach.caller)?;
         let subscription = self.subscriptions.get(slot);
         let since = subscription.map_or(Position::START, |subscription| {
             if attach.acknowledged {
@@ -264,6 +275,28 @@ impl Router {
             since: subscription.since,
             start,
         })
+    }
+
+    /// Refuses a caller whose tenant or key has as many connections on this node as it may.
+    fn check_quotas(&self, caller: &Caller) -> Result<(), AttachError> {
+        if !caller.is_bounded() {
+            return Ok(());
+        }
+        let is_full = |count: usize, most: NonZeroU32| count >= most.get() as usize;
+        if let Credential::Key { id, .. } = &caller.credential
+            && let Some(most) = caller.quotas.bound(Quota::Connections)
+            && is_full(self.registry.count_of_key(id), most)
+        {
+            return Err(AttachError::KeyFull(most));
+        }
+        let policies = self.credentials.policies();
+        let most = tenant_bound(&self.settings.quotas, &policies, caller, Quota::Connections);
+        if let (Some(tenant), Some(most)) = (caller.tenant.as_deref(), most)
+            && is_full(self.registry.count_of_tenant(tenant), most)
+        {
+            return Err(AttachError::TenantFull(most));
+        }
+        Ok(())
     }
 
     /// Returns the bytes of the copy of the subscription that a channel holds while it catches up. All copies together may

@@ -4,6 +4,7 @@ mod builder;
 mod capacity;
 mod entry;
 mod expiries;
+mod holdings;
 mod ids;
 mod invalid;
 mod replace;
@@ -22,13 +23,14 @@ use bson::{DateTime, RawDocument};
 
 pub(super) use self::unaddressable::Successor;
 use self::{
-    expiries::Expiries, ids::Ids, invalid::InvalidKeys, unaddressable::Unaddressable,
-    warnings::Warnings,
+    expiries::Expiries, holdings::Holdings, ids::Ids, invalid::InvalidKeys,
+    unaddressable::Unaddressable, warnings::Warnings,
 };
 
 pub(crate) use self::builder::TableBuilder;
 pub(crate) use self::capacity::{Capacity, Occupancy};
 pub(crate) use self::entry::{Entry, Incarnation};
+pub(crate) use self::holdings::Counted;
 use crate::{
     access::Sight,
     filter::{Effort, Filter, FilterIndex},
@@ -52,6 +54,7 @@ pub(crate) struct Table {
     expiries: Expiries,
     warnings: Warnings,
     occupancy: Occupancy,
+    holdings: Holdings,
     counts: [u64; Status::ALL.len()],
 }
 
@@ -88,6 +91,18 @@ impl Table {
             },
             ..Self::default()
         }
+    }
+
+    /// Makes an empty table count the subscriptions of each tenant, if callers have one.
+    #[must_use]
+    pub(crate) fn counting(mut self, counts: bool) -> Self {
+        self.holdings = Holdings::new(counts);
+        self
+    }
+
+    /// Returns the number of subscriptions of a tenant or a key, whatever their status.
+    pub(super) fn holdings_of(&self, counted: &Counted) -> usize {
+        self.holdings.of(counted)
     }
 
     /// Returns how full the table is.
@@ -219,6 +234,7 @@ impl Table {
         let status = entry.status();
         self.counts[status as usize] += 1;
         self.warnings.see(&entry.subscription, entry.error());
+        self.holdings.add(&entry.subscription);
         if status == Status::Invalid {
             let subscription = &entry.subscription;
             self.invalid
@@ -236,6 +252,7 @@ impl Table {
     fn forget(&mut self, slot: Slot) -> Option<Entry> {
         let old = self.slots[slot as usize].take()?;
         self.counts[old.status() as usize] -= 1;
+        self.holdings.remove(&old.subscription);
         self.expiries.remove(slot, old.subscription.expires_at);
         if !old.withheld {
             let bytes = old.subscription.document.as_bytes().len();

@@ -9,6 +9,7 @@ mod minting;
 mod order;
 mod policies;
 mod policy_calls;
+mod quotas;
 mod refreshing;
 mod revoking;
 mod secrets;
@@ -18,7 +19,7 @@ mod tokens;
 
 use bson::{Document, doc};
 use serde_json::{Value, json};
-use tidegate::config::Auth;
+use tidegate::config::{Auth, Quotas};
 use tungstenite::Error;
 
 use crate::support::{Service, Socket, admin_key};
@@ -32,7 +33,12 @@ async fn start() -> (Service, String) {
 }
 
 async fn start_without_policies() -> (Service, String) {
-    let service = Service::start_with(|config| config.auth = Auth::Required).await;
+    let service = Service::start_with(|config| {
+        config.auth = Auth::Required;
+        // A test may be faster than a tenant.
+        config.quotas = Quotas::NONE;
+    })
+    .await;
     let key = admin_key(&service.config);
     (service, key)
 }

@@ -7,7 +7,10 @@ use jsonwebtoken::Algorithm;
 
 use super::{KeySet, TokenFault, payload::Payload, text::TokenText};
 use crate::{
-    access::{Caller, CallerKind, Credential, KeyLimits, Scope, Scopes, TokenIdentity, is_tenant},
+    access::{
+        Caller, CallerKind, Credential, KeyLimits, SaidQuotas, Scope, Scopes, TokenIdentity,
+        is_tenant,
+    },
     config,
 };
 
@@ -163,6 +166,7 @@ impl IssuerRules {
             expires_at: Some(expires_at),
             credential: Credential::Token(Box::new(identity)),
             limits: KeyLimits::default(),
+            quotas: SaidQuotas::default(),
         };
         Ok(self.with_tenant(caller, payload))
     }

@@ -4,14 +4,14 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    Call, GET, JSON, OK, POST, RECEIVING, call,
+    Call, GET, JSON, OK, POST, RECEIVING, call, counted,
     examples::{demo_event, full_event},
 };
 use crate::{
     access::Scope,
     config::Limits,
     http::{
-        edge::{needs::Need, paths::below, problem::Kind},
+        edge::{needs::Need, paths::below, problem::Kind, quotas},
         openapi::{Operation, integer, schema, text},
         resources::events,
     },
@@ -24,10 +24,11 @@ pub(super) fn all(limits: &Limits) -> Vec<Call> {
     let (event, plain) = (schema("CloudEvent"), schema("PlainEvent"));
     let many = |of: &Value| json!({"type": "array", "maxItems": limits.publish_items, "items": of});
     vec![
-        call(
+        counted(
             POST,
             &below("/events"),
             PUBLISHING,
+            quotas::as_publishing,
             events::publish,
             tagged("publishEvents", "Publishes one event or many.")
                 .description(

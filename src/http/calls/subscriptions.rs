@@ -7,7 +7,7 @@ use axum::{
 use serde_json::json;
 
 use super::{
-    CREATED, Call, GET, JSON, OK, POST, RECEIVING, WRITTEN, call,
+    CREATED, Call, GET, JSON, OK, POST, RECEIVING, WRITTEN, call, counted,
     examples::{demo, demo_event},
     matching::event_body,
 };
@@ -58,7 +58,7 @@ fn collection_calls(limits: &Limits) -> Vec<Call> {
             .body(&input())
             .example(&[demo()])
             .answers(StatusCode::CREATED, "Created.", subscription(), &CREATED)
-            .refuses(&[Kind::RefusedByDatabase, Kind::Conflict]),
+            .refuses(&[Kind::RefusedByDatabase, Kind::Conflict, Kind::QuotaExceeded]),
         ),
         call(
             GET,
@@ -158,7 +158,7 @@ fn one_subscription_calls() -> Vec<Call> {
             .example(&[demo()])
             .answers(OK, "Replaced.", subscription(), &WRITTEN)
             .answers(StatusCode::CREATED, "Created.", subscription(), &CREATED)
-            .refuses(&[Kind::RefusedByDatabase]),
+            .refuses(&[Kind::RefusedByDatabase, Kind::QuotaExceeded]),
         ),
         call(
             Method::PATCH,
@@ -214,10 +214,11 @@ fn of_one(id: &'static str, summary: &'static str) -> Operation {
 
 fn nested_calls(limits: &Limits) -> Vec<Call> {
     vec![
-        call(
+        counted(
             GET,
             &below("/subscriptions/{id}/events"),
             RECEIVING,
+            stream::counts,
             stream::open,
             of_one("receiveEvents", "Streams matching events over a WebSocket or as server-sent events, or lists past matches.")
                 .description(
@@ -248,6 +249,7 @@ fn nested_calls(limits: &Limits) -> Vec<Call> {
                 .refuses(&[
                     Kind::BadCursor,
                     Kind::Forbidden,
+                    Kind::QuotaExceeded,
                     Kind::SubscriptionInvalid,
                     Kind::UpgradeRequired,
                     Kind::RefusedByDatabase,

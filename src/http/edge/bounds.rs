@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    budget::Budget, failures::Failures, offload::ConcurrencyLimit, unknown_keys::UnknownKeys,
+    budget::Budget, creations::Creations, failures::Failures, offload::ConcurrencyLimit,
+    rates::Rates, unknown_keys::UnknownKeys,
 };
 use crate::{
     config::{Limits, Quotas},
@@ -32,6 +33,12 @@ pub(crate) struct Bounds {
     pub(crate) unknown_keys: Arc<UnknownKeys>,
     /// Credentials that do not stand, by address.
     pub(crate) failures: Arc<Failures>,
+    /// Bounds on each tenant, where no policy says otherwise.
+    pub(crate) quotas: Arc<Quotas>,
+    /// The rates of tenants, and of keys with limits.
+    pub(crate) rates: Arc<Rates>,
+    /// Subscriptions that are being created for tenants, and by keys with limits.
+    pub(crate) creations: Arc<Creations>,
 }
 
 impl Bounds {
@@ -46,6 +53,9 @@ impl Bounds {
             paging: ConcurrencyLimit::new(CONCURRENT_PAGES, "pages"),
             unknown_keys: Arc::default(),
             failures: Arc::new(Failures::new(quotas.failures_per_minute)),
+            quotas: Arc::new(quotas.clone()),
+            rates: Arc::default(),
+            creations: Arc::default(),
         }
     }
 }

@@ -16,6 +16,7 @@ use super::{
     paths::is_probe,
     problem::{Kind, Problem},
     proof::Proof,
+    quotas::Bounded,
     read_your_writes::ensure_applied,
     state::AppState,
     token,
@@ -78,7 +79,14 @@ pub(crate) async fn identify(state: &AppState, request: Request) -> (Request, bo
         }
     };
     hide(&mut head.headers);
-    let proved = matches!(identity, Identity::Proved(_) | Identity::Tenantless(..));
+    let proved = match &identity {
+        Identity::Proved(caller) if caller.is_bounded() => {
+            head.extensions.insert(Bounded(state.clone()));
+            true
+        }
+        Identity::Proved(_) | Identity::Tenantless(..) => true,
+        Identity::Unproved | Identity::Refused(_) => false,
+    };
     head.extensions.insert(identity);
     head.extensions
         .insert(state.router().credentials().policies());

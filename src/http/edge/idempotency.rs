@@ -147,11 +147,12 @@ async fn store_and_return(
     reservation: Reservation,
     response: Response,
 ) -> Result<Response, Problem> {
+    let passes = is_passing(&response);
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX)
         .await
         .map_err(|error| internal(&error))?;
-    let answer = (!parts.status.is_server_error()).then(|| {
+    let answer = (!passes).then(|| {
         let headers = STORED_HEADERS.iter().filter_map(|name| {
             let value = parts.headers.get(name)?.to_str().ok()?;
             Some((name.as_str().to_owned(), value.to_owned()))
@@ -164,6 +165,15 @@ async fn store_and_return(
     });
     store_answer(state, reservation, answer).await;
     Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+/// Whether an answer is a failure that another attempt may not meet: there is room again, or less haste.
+fn is_passing(response: &Response) -> bool {
+    let problem = response.extensions().get::<Problem>();
+    let by_quota = problem.is_some_and(|problem| {
+        matches!(problem.kind(), Kind::TooManyRequests | Kind::QuotaExceeded)
+    });
+    by_quota || response.status().is_server_error()
 }
 
 /// Stores the answer, or gives up the reservation if there is none: another attempt may be made then. If the database is

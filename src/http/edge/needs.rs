@@ -12,6 +12,7 @@ use axum::{
 use super::{
     caller::{By, Identity},
     problem::{Kind, Problem},
+    quotas::{self, Counts},
     unauthenticated::{missing, unsatisfied},
 };
 use crate::access::{Caller, Policies, Scope};
@@ -85,9 +86,19 @@ impl Need {
     }
 }
 
-/// Refuses a request whose caller may not do what the call is for, and hands the caller on.
-pub(crate) async fn require(need: Need, mut request: Request, next: Next) -> Response {
+/// Refuses a request that comes too fast, or whose caller may not do what the call is for, and hands the caller on.
+pub(crate) async fn require(
+    need: Need,
+    counts: Counts,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let identity = request.extensions_mut().remove::<Identity>();
+    if let (true, Some(Identity::Proved(caller))) = (need != Need::Nothing, &identity)
+        && let Err(problem) = quotas::check(counts, caller, &request)
+    {
+        return problem.into_response();
+    }
     let policies = request.extensions().get::<Arc<Policies>>();
     match need.check(identity, policies.map(|all| &**all)) {
         Ok(Some(caller)) => {

@@ -32,7 +32,7 @@ use crate::{
 /// The longest body of a request.
 const BODY_BYTES: usize = 64 << 10;
 /// The fields of a stored key that are shown. Its hash is not.
-const SHOWN: [&str; 10] = [
+const SHOWN: [&str; 11] = [
     "name",
     "scopes",
     "tenant",
@@ -41,6 +41,7 @@ const SHOWN: [&str; 10] = [
     "networks",
     "origins",
     "subscriptions",
+    "limits",
     "expiresAt",
     "createdAt",
 ];

@@ -8,7 +8,7 @@ use tracing::Instrument as _;
 
 use super::resume::{self, StartField};
 use crate::{
-    access::Caller,
+    access::{Caller, Quota},
     carrier::Carrier,
     extjson::read_time,
     http::edge::{
@@ -16,6 +16,7 @@ use crate::{
         client_address::ClientAddress,
         problem::{Kind, Problem},
         query::{self, Query},
+        quotas,
         read_your_writes::ensure_visible,
     },
     position::{Cursor, Position},
@@ -103,6 +104,9 @@ pub(super) async fn attach(
         Err(AttachError::Unknown) => Err(Problem::no_subscription(&id)),
         Err(error @ AttachError::BoundOtherwise) => {
             Err(Problem::new(Kind::Forbidden, error.to_string()))
+        }
+        Err(error @ (AttachError::TenantFull(most) | AttachError::KeyFull(most))) => {
+            Err(quotas::exceeded(state, error, Quota::Connections, most))
         }
         Err(AttachError::Refused(refusal)) => Err(caller::refused(refusal)),
         Err(error @ AttachError::Unavailable) => {

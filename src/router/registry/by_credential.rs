@@ -86,6 +86,11 @@ impl ByCredential {
         self.keys.get(id).into_iter().flatten().copied().collect()
     }
 
+    /// Returns the number of sessions that hang on a key.
+    pub(super) fn count_of_key(&self, id: &str) -> usize {
+        self.keys.get(id).map_or(0, HashSet::len)
+    }
+
     /// Returns the sessions that hang on any credential.
     pub(super) fn all(&self) -> Vec<SessionKey> {
         let of_keys = self.keys.values().flatten();
@@ -127,6 +132,7 @@ mod tests {
         let mut of_a = all.of_key("a");
         of_a.sort_unstable();
         assert_eq!(of_a, [SessionKey(1), SessionKey(3)]);
+        assert_eq!((all.count_of_key("a"), all.count_of_key("c")), (2, 0));
         assert_eq!(all.all().len(), 3);
         for (session, caller) in [(1, &a), (2, &b), (3, &a), (4, &Caller::anybody())] {
             all.remove(SessionKey(session), caller);

@@ -29,7 +29,7 @@ impl TableBuilder {
     ) -> (FilterCompiler, Self) {
         let (compiler, index) = filter::index_builder();
         let gathering = Self {
-            table: Table::with_capacity(most),
+            table: Table::with_capacity(most).counting(policies.apply()),
             index,
             limits,
             policies,

@@ -160,10 +160,9 @@ impl Replay {
             return Some(Found::Unavailable);
         }
         let (history, from) = (self.context.history.clone(), self.done);
-        self.source =
-            Source::ArchiveAsked(Box::pin(
-                async move { history.archive_after(from, to).await },
-            ));
+        let tenant = self.shown.tenant().map(Into::into);
+        let asking = async move { history.archive_after(tenant, from, to).await };
+        self.source = Source::ArchiveAsked(Box::pin(asking));
         None
     }
 

@@ -28,6 +28,12 @@ fn a_field_that_is_not_known_or_of_a_wrong_type_is_a_fault() {
         ("pubilsh", doc! {}.into(), "pubilsh", "is not a field"),
         ("stamp", "x".into(), "stamp", "must be a document"),
         ("quotas", 5.into(), "quotas", "must be a document"),
+        (
+            "quotas",
+            doc! {"connections": -1}.into(),
+            "quotas.connections",
+            "must be a whole number from 0 to 1000000000",
+        ),
         ("sources", 5.into(), "sources", "must be a document"),
         (
             "sources",

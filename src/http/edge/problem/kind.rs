@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Forbidden,
     /// The caller lacks a claim that its policy needs, or has no policy.
     PolicyUnsatisfied,
+    /// The caller's tenant or key has as much of something as it may.
+    QuotaExceeded,
     /// No call has this path.
     NotFound,
     /// No subscription with this id.
@@ -91,7 +93,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub(crate) const ALL: [Self; 41] = [
+    pub(crate) const ALL: [Self; 42] = [
         Self::MalformedRequest,
         Self::MalformedJson,
         Self::BadParameter,
@@ -100,6 +102,7 @@ impl Kind {
         Self::Unauthenticated,
         Self::Forbidden,
         Self::PolicyUnsatisfied,
+        Self::QuotaExceeded,
         Self::NotFound,
         Self::SubscriptionNotFound,
         Self::KeyNotFound,
@@ -150,6 +153,7 @@ impl Kind {
                 "policy-unsatisfied",
                 "The credential does not have what its policy needs",
             ),
+            Self::QuotaExceeded => (403, "quota-exceeded", "There are as many as there may be"),
             Self::NotFound => (404, "not-found", "There is nothing at this path"),
             Self::SubscriptionNotFound => (
                 404,

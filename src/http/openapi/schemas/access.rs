@@ -1,9 +1,9 @@
 //! The schemas of callers, keys, policies and the audit.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{exactly, list, time_or_null};
-use crate::access::Scope;
+use crate::access::{Quota, Scope};
 
 /// Returns the schemas, by name.
 pub(super) fn all() -> Vec<(&'static str, Value)> {
@@ -47,7 +47,7 @@ fn audit() -> Vec<(&'static str, Value)> {
 }
 
 /// The fields of a policy that may be left out.
-const OPTIONAL: [(&str, &str); 4] = [
+const OPTIONAL: [(&str, &str); 3] = [
     (
         "publish",
         "What a caller may publish, as it will be stored. Without it, `read` judges.",
@@ -57,7 +57,6 @@ const OPTIONAL: [(&str, &str); 4] = [
         "Fields that a published event gets if it has none; another value is refused.",
     ),
     ("sources", "`read` for each source of live queries."),
-    ("quotas", "Quotas in place of the settings'."),
 ];
 
 fn policies() -> Vec<(&'static str, Value)> {
@@ -77,6 +76,9 @@ fn policies() -> Vec<(&'static str, Value)> {
         given[field] = json!({"type": "object", "description": description});
         shown[field] = json!({"description": description});
     }
+    let of_settings = "Quotas of the caller's tenant, in place of the settings'.";
+    given["quotas"] = quotas("object".into(), of_settings);
+    shown["quotas"] = json!({"description": of_settings});
     for field in ["warnings", "error"] {
         given[field] = json!({"readOnly": true, "description": "Ignored."});
     }
@@ -125,10 +127,26 @@ fn policies() -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// Returns the schema of quotas. 0 is none.
+fn quotas(kind: Value, description: &str) -> Value {
+    let all = Quota::ALL.into_iter().map(|quota| {
+        let number = json!({"type": "integer", "minimum": 0, "maximum": quota.most()});
+        (quota.name().to_owned(), number)
+    });
+    let properties: Map<String, Value> = all.collect();
+    json!({"type": kind, "description": description, "properties": properties, "additionalProperties": false})
+}
+
 fn keys() -> Vec<(&'static str, Value)> {
     let text_or_null = || json!({"type": ["string", "null"]});
     let texts = || json!({"type": ["array", "null"], "items": {"type": "string"}, "maxItems": 100});
     let scopes = || list(json!({"enum": Scope::ALL.map(Scope::as_str)}));
+    let limits = || {
+        quotas(
+            json!(["object", "null"]),
+            "Bounds on this key, besides those on its tenant.",
+        )
+    };
     let claims = || json!({"type": ["object", "null"], "description": "Values that policies name: strings, numbers, booleans, and lists of them."});
     let shown = json!({
         "id": {"type": "string"},
@@ -141,6 +159,7 @@ fn keys() -> Vec<(&'static str, Value)> {
         "networks": texts(),
         "origins": texts(),
         "subscriptions": texts(),
+        "limits": {"description": "The key's own limits, by quota."},
         "expiresAt": time_or_null(),
         "createdAt": time_or_null(),
         "createdBy": text_or_null(),
@@ -153,6 +172,7 @@ fn keys() -> Vec<(&'static str, Value)> {
         "networks": texts(),
         "origins": texts(),
         "subscriptions": texts(),
+        "limits": limits(),
         "expiresAt": time_or_null(),
     });
     let mut new = change.clone();

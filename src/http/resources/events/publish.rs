@@ -1,5 +1,7 @@
 //! `POST /events`
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     http::StatusCode,
@@ -10,7 +12,7 @@ use serde_json::json;
 
 use super::receive::{EventLimits, EventSink, Mode, Shape, too_large};
 use crate::{
-    access::BoundPublishing,
+    access::{BoundPublishing, Caller, Quota},
     event::{
         default_source,
         input::{MissingAttributes, NewEvent, StorableEvent},
@@ -25,6 +27,7 @@ use crate::{
         observe::WRITES,
         problem::{Kind, Problem},
         query::Query,
+        quotas,
         read_your_writes::wait_applied,
     },
     store::EventOutcome,
@@ -46,14 +49,16 @@ pub(crate) async fn publish(
     let request = BufferedRequest::read(reader, request).await?;
     let rules = state.router().credentials().policies().publishing(&caller);
     let rules = rules.map_err(|unbound| unsatisfied(&unbound))?;
+    let publisher = Arc::clone(&caller);
     once(state, &caller, request, move |state, request, ids| {
-        store(state, request, ids, mode, rules)
+        store(state, publisher, request, ids, mode, rules)
     })
     .await
 }
 
 async fn store(
     state: AppState,
+    caller: Arc<Caller>,
     request: BufferedRequest,
     ids: Ids,
     mode: Mode,
@@ -75,6 +80,9 @@ async fn store(
         share,
         ..
     } = prepared;
+    // Those that are refused have cost as much as the others, but for the database.
+    let count = u32::try_from(reports.len()).unwrap_or(u32::MAX);
+    quotas::take(&state, &caller, Quota::PublishPerSecond, count)?;
     if documents.is_empty() {
         return answer(reports, shape);
     }

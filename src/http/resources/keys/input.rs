@@ -1,10 +1,10 @@
 //! The bodies of requests that make or change a key.
 
-use bson::{DateTime, RawDocumentBuf};
+use bson::{DateTime, Document, RawDocumentBuf};
 use serde_json::Value;
 
 use crate::{
-    access::{Claims, NewKey, Scope, Scopes, is_tenant},
+    access::{Claims, NewKey, SaidQuotas, Scope, Scopes, is_tenant},
     config::Origin,
     http::edge::{fields::Fields, problem::Problem},
 };
@@ -17,7 +17,7 @@ const MOST_ENTRIES: usize = 100;
 const TEXT_BYTES: usize = 200;
 
 /// The fields that a request to make a key may have.
-const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 10] = [
     "name",
     "scopes",
     "tenant",
@@ -26,10 +26,18 @@ const FIELDS: [&str; 9] = [
     "networks",
     "origins",
     "subscriptions",
+    "limits",
     "expiresAt",
 ];
 /// The fields that a key may change in.
-const CHANGEABLE: [&str; 5] = ["name", "networks", "origins", "subscriptions", "expiresAt"];
+const CHANGEABLE: [&str; 6] = [
+    "name",
+    "networks",
+    "origins",
+    "subscriptions",
+    "limits",
+    "expiresAt",
+];
 
 /// Reads a request to make a key.
 pub(super) fn new_key(bytes: &[u8], now: DateTime) -> Result<NewKey, Problem> {
@@ -69,6 +77,7 @@ impl Fields {
                 Origin::parse(text).ok().map(|_| text.to_owned())
             }),
             subscriptions: self.list("subscriptions", "an id", |text| Some(text.to_owned())),
+            quotas: self.quotas(),
             expires_at: self.future("expiresAt", now),
         }
     }
@@ -137,5 +146,28 @@ impl Fields {
             }
         }
         Some(list)
+    }
+
+    fn quotas(&mut self) -> SaidQuotas {
+        let given = match self.take("limits") {
+            None => return SaidQuotas::default(),
+            Some(Value::Object(given)) => given,
+            Some(_) => {
+                self.faults.blame("#/limits", "must be an object");
+                return SaidQuotas::default();
+            }
+        };
+        let document = Document::try_from(given).ok();
+        let raw = document.and_then(|document| RawDocumentBuf::try_from(&document).ok());
+        let Some(raw) = raw else {
+            self.faults.blame("#/limits", "cannot be read");
+            return SaidQuotas::default();
+        };
+        SaidQuotas::read(&raw).unwrap_or_else(|fault| {
+            let name = fault.name.replace('~', "~0").replace('/', "~1");
+            self.faults
+                .blame(format_args!("#/limits/{name}"), fault.reason);
+            SaidQuotas::default()
+        })
     }
 }

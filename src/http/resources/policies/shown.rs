@@ -93,8 +93,8 @@ mod tests {
     #[test]
     fn a_document_of_another_program_is_shown_as_it_is_with_what_is_wrong() {
         check(
-            &doc! {"_id": "p", "read": {"tenant": "$claims.tenant"}, "quotas": {"a": 5_i64}},
-            &json!({"id": "p", "read": {"tenant": "$claims.tenant"}, "quotas": {"a": 5}, "warnings": []}),
+            &doc! {"_id": "p", "read": {"tenant": "$claims.tenant"}, "quotas": {"connections": 5_i64}},
+            &json!({"id": "p", "read": {"tenant": "$claims.tenant"}, "quotas": {"connections": 5}, "warnings": []}),
         );
         check(
             &doc! {"_id": "p", "read": {"a/b": {"$size": 1}}},

@@ -26,6 +26,7 @@ use crate::{
         body::{self, BufferedRequest, ReceivedBody},
         budget::Share,
         caller::By,
+        creations::{Granted, grant},
         idempotency::{Ids, once},
         observe::WRITES,
         problem::Problem,
@@ -69,9 +70,11 @@ async fn create_all(
 ) -> Result<Response, Problem> {
     let limits = state.limits().clone();
     let sight = caller.sight();
+    let creator = Arc::clone(&caller);
     let policies = state.router().credentials().policies();
     let read = move || read_items(request, caller, &policies, ids, limits);
-    let (items, share) = state.bounds.filtering.offload(read).await??;
+    let (mut items, share) = state.bounds.filtering.offload(read).await??;
+    let _granted = refuse_excess(&state, &creator, &mut items).await?;
     let valid: Vec<_> = items.iter().flatten().map(|item| &item.document).collect();
     if valid.is_empty() {
         return answer_all(&state, items, Vec::new(), ids, &sight).await;
@@ -81,6 +84,23 @@ async fn create_all(
     drop(share);
     let response = answer_all(&state, items, written.outcomes, ids, &sight).await?;
     Ok(wait_subscription_applied(&state, written.operation_time, response).await)
+}
+
+/// Refuses the items that are too many for the caller. The others count until what is returned is dropped.
+async fn refuse_excess(
+    state: &AppState,
+    caller: &Caller,
+    items: &mut Items,
+) -> Result<Granted, Problem> {
+    let ids = items.iter().flatten().map(|item| item.id.as_str().into());
+    let mut granted = grant(state, caller, ids.collect()).await?;
+    let judged = items.iter_mut().filter(|item| item.is_ok());
+    for (item, refusal) in judged.zip(granted.take_refusals()) {
+        if let Some(refusal) = refusal {
+            *item = Err(refusal);
+        }
+    }
+    Ok(granted)
 }
 
 fn read_items(

@@ -19,6 +19,7 @@ use crate::{
         AppState,
         body::BufferedRequest,
         caller::By,
+        creations::grant_one,
         idempotency::{Ids, once},
         problem::Problem,
     },
@@ -55,6 +56,7 @@ async fn create_one(
     let id = SubscriptionId::of(ids.uuid(0));
     let policies = state.router().credentials().policies();
     let document = checked.create(id.as_str(), &caller, &policies, "#")?;
+    let _granted = grant_one(&state, &caller, id.as_str()).await?;
     let written = insert(&state, &id, &document, ids, &caller.sight()).await?;
     answer_written(&state, StatusCode::CREATED, written, &checked).await
 }

@@ -17,6 +17,7 @@ use crate::{
     http::edge::{
         AppState, body,
         caller::By,
+        creations::grant_one,
         path_id::Id,
         problem::{Kind, Problem},
     },
@@ -108,6 +109,7 @@ async fn create(
     check_room(state, 1)?;
     let policies = state.router().credentials().policies();
     let document = checked.create(id, caller, &policies, "#")?;
+    let _granted = grant_one(state, caller, id).await?;
     let written = match state.store.insert_subscription(&document).await {
         Err(StoreError::Duplicate) => return Ok(None),
         outcome => outcome?,

@@ -1,0 +1,109 @@
+//! Quotas: what a caller with a bound may still do, and how the others are refused.
+
+use std::num::NonZeroU32;
+
+use axum::extract::Request;
+
+use super::{
+    problem::{Kind, Problem},
+    rates::Whose,
+    state::AppState,
+};
+use crate::access::{Caller, Quota, tenant_bound};
+
+/// The state by which a request of a caller with a bound is judged. Those of others carry none.
+#[derive(Clone, Debug)]
+pub(super) struct Bounded(pub(super) AppState);
+
+/// The quota that a call counts towards, by the request.
+pub(crate) type Counts = fn(&Request) -> Quota;
+
+/// Returns the quota of most calls.
+pub(crate) fn as_request(_: &Request) -> Quota {
+    Quota::RequestsPerSecond
+}
+
+/// Returns the quota of publishing. The call counts its events itself, as soon as it knows their number.
+pub(crate) fn as_publishing(_: &Request) -> Quota {
+    Quota::PublishPerSecond
+}
+
+/// Refuses a request that comes too fast, before anything else is done for it.
+pub(super) fn check(counts: Counts, caller: &Caller, request: &Request) -> Result<(), Problem> {
+    if !caller.is_bounded() {
+        return Ok(());
+    }
+    let Some(Bounded(state)) = request.extensions().get() else {
+        tracing::error!("a caller is bounded and nothing counts what it does");
+        let detail = "the call cannot tell how much the caller may do";
+        return Err(Problem::new(Kind::InternalError, detail));
+    };
+    let quota = counts(request);
+    let count = u32::from(quota != Quota::PublishPerSecond);
+    take(state, caller, quota, count)
+}
+
+/// Takes so much of a rate, or refuses the request.
+pub(crate) fn take(
+    state: &AppState,
+    caller: &Caller,
+    quota: Quota,
+    count: u32,
+) -> Result<(), Problem> {
+    if !caller.is_bounded() {
+        return Ok(());
+    }
+    let of_key = caller
+        .quotas
+        .bound(quota)
+        .map(|most| (Whose::Key(&caller.id), most));
+    let policies = state.router().credentials().policies();
+    let of_tenant = tenant_bound(&state.bounds.quotas, &policies, caller, quota);
+    let tenant = caller.tenant.as_deref().zip(of_tenant);
+    let of_tenant = tenant.map(|(name, most)| (Whose::Tenant(name), most));
+    for (whose, most) in of_key.into_iter().chain(of_tenant) {
+        if let Err(left) = state.bounds.rates.take(whose, quota, most, count) {
+            state.metrics().access.limited(quota.name());
+            return Err(too_fast(whose, quota, most).retry_after(left));
+        }
+    }
+    Ok(())
+}
+
+fn too_fast(whose: Whose<'_>, quota: Quota, most: NonZeroU32) -> Problem {
+    let does = match quota {
+        Quota::PublishPerSecond => "events are published",
+        Quota::ConnectsPerSecond => "sockets and streams are asked for",
+        _ => "requests are made",
+    };
+    let detail = format!(
+        "more than {most} {does} in a second {}",
+        limit_of(whose, quota)
+    );
+    of_quota(Kind::TooManyRequests, detail, quota, most)
+}
+
+/// Returns the refusal of a caller that has as many of something as it may.
+pub(crate) fn exceeded(
+    state: &AppState,
+    detail: impl std::fmt::Display,
+    quota: Quota,
+    most: NonZeroU32,
+) -> Problem {
+    state.metrics().access.limited(quota.name());
+    of_quota(Kind::QuotaExceeded, detail, quota, most)
+}
+
+fn of_quota(kind: Kind, detail: impl std::fmt::Display, quota: Quota, most: NonZeroU32) -> Problem {
+    Problem::new(kind, detail)
+        .with("quota", quota.name().into())
+        .with("limit", most.get().into())
+}
+
+fn limit_of(whose: Whose<'_>, quota: Quota) -> String {
+    let name = quota.name();
+    match whose {
+        Whose::Tenant(_) => format!("by the tenant (quotas.{name})"),
+        Whose::Key(_) => format!("with the key (its limits.{name})"),
+    }
+}
