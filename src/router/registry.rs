@@ -206,6 +206,8 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         if let Some(session) = self.sessions.get_mut(&key) {
             self.by_credential.remove(key, &session.new.caller);
             self.by_credential.insert(key, &caller);
+            self.by_tenant.remove(&session.new.caller);
+            self.by_tenant.insert(&caller);
             session.new.caller = caller;
             self.credential_ends(key, end);
         }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{make, open, send};
 use crate::{
     process::Process,
-    support::{Socket, admin_key, database_name, shared_mongod},
+    support::{Service, Socket, admin_key, database_name, shared_mongod},
 };
 use tidegate::config::Config;
 
@@ -63,6 +63,48 @@ impl Said {
     }
 }
 
+/// Returns the settings of a node that logs all it can, and takes keys, and tokens of an issuer with this file.
+fn settings(secret: &str) -> String {
+    let issuer = [
+        ("ISSUER", ISSUER),
+        ("AUDIENCE", "feed"),
+        ("SECRET_FILE", secret),
+        ("ALGORITHMS", "HS256"),
+        ("TENANT_CLAIM", "tenant"),
+        ("SCOPES", "events:read,subscriptions:own"),
+    ]
+    .map(|(name, value)| format!("export TIDEGATE_ISSUERS__MAIN__{name}='{value}'"))
+    .join("\n");
+    format!("export TIDEGATE_AUTH=required TIDEGATE_LOG=trace\n{issuer}")
+}
+
+/// Presents a credential at every kind of place, and notes the answers.
+async fn present(service: &Service, credential: &str, said: &mut Said) {
+    said.gave(credential);
+    for (method, path, body) in [
+        ("GET", "/whoami", None),
+        ("GET", "/health", None),
+        ("GET", "/subscriptions", None),
+        (
+            "POST",
+            "/subscriptions",
+            Some(json!({"filter": {"$foo": 1}})),
+        ),
+        ("GET", "/events/none", None),
+        ("GET", "/nowhere", None),
+        ("POST", "/keys", Some(json!({"scopes": 5}))),
+    ] {
+        let answer = send(service, credential, method, path, body).await;
+        said.heard(&format!("{method} {path}"), &answer.1);
+    }
+    let refused = open(service, credential, "none").await;
+    said.heard("an upgrade", &format!("{:?}", refused.map(|_| ())));
+    // In an address it does not count, and is not told.
+    let query = format!("/api/v1/subscriptions/none/events?token={credential}");
+    let refused = Socket::open(service.address, &query, Some("tidegate.v1")).await;
+    drop(refused);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_a_node_says_tells_a_secret_that_it_was_given() {
     let folder = tempfile::tempdir().unwrap();
@@ -73,17 +115,7 @@ async fn nothing_that_a_node_says_tells_a_secret_that_it_was_given() {
         database: database_name(),
         ..Config::default()
     };
-    let issuer = [
-        ("ISSUER", ISSUER),
-        ("AUDIENCE", "feed"),
-        ("SECRET_FILE", secret.to_str().unwrap()),
-        ("ALGORITHMS", "HS256"),
-        ("TENANT_CLAIM", "tenant"),
-        ("SCOPES", "events:read,subscriptions:own"),
-    ]
-    .map(|(name, value)| format!("export TIDEGATE_ISSUERS__MAIN__{name}='{value}'"))
-    .join("\n");
-    let settings = format!("export TIDEGATE_AUTH=required TIDEGATE_LOG=trace\n{issuer}");
+    let settings = settings(secret.to_str().unwrap());
     let process = Process::on(config.clone(), &settings).await;
     let service = &process.service;
     let mut said = Said {
@@ -104,29 +136,7 @@ async fn nothing_that_a_node_says_tells_a_secret_that_it_was_given() {
     given.push(format!("{}x", &key[..key.len() - 1]));
     given.push(format!("{good}.and-more-of-it"));
     for credential in &given {
-        said.gave(credential);
-        for (method, path, body) in [
-            ("GET", "/whoami", None),
-            ("GET", "/health", None),
-            ("GET", "/subscriptions", None),
-            (
-                "POST",
-                "/subscriptions",
-                Some(json!({"filter": {"$foo": 1}})),
-            ),
-            ("GET", "/events/none", None),
-            ("GET", "/nowhere", None),
-            ("POST", "/keys", Some(json!({"scopes": 5}))),
-        ] {
-            let answer = send(service, credential, method, path, body).await;
-            said.heard(&format!("{method} {path}"), &answer.1);
-        }
-        let refused = open(service, credential, "none").await;
-        said.heard("an upgrade", &format!("{:?}", refused.map(|_| ())));
-        // In an address it does not count, and is not told.
-        let query = format!("/api/v1/subscriptions/none/events?token={credential}");
-        let refused = Socket::open(service.address, &query, Some("tidegate.v1")).await;
-        drop(refused);
+        present(service, credential, &mut said).await;
     }
     let made = send(
         service,
