@@ -278,13 +278,51 @@ async fn a_socket_ends_with_its_token_and_gets_what_was_committed_before() {
     publish(&world.service, &world.admin, 1).await;
     let (messages, closed) = ends.rest().await;
     assert_eq!((closed.code, &*closed.text), (4510, "credential_expired"));
-    assert_eq!(messages[0]["type"], "expiring", "{messages:?}");
+    let types: Vec<_> = messages.iter().map(|message| &message["type"]).collect();
+    assert_eq!(types, ["expiring", "event", "ended"], "{messages:?}");
     assert_eq!(messages[1]["event"]["data"]["n"], 1, "{messages:?}");
     assert!(messages[2]["cursor"].is_string(), "{messages:?}");
     assert_eq!(refusal(open(&world.service, &short, &id).await), 401);
     publish(&world.service, &world.admin, 2).await;
     for n in [1, 2] {
         assert_eq!(stays.event().await["n"], n);
+    }
+    world.service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_goes_on_with_a_later_token_of_the_same_subject_and_issuer_alone() {
+    let world = World::start().await;
+    let short = world.staff(&json!({"exp": now() + 20}));
+    let id = world.subscribe(&short).await;
+    let refresh = |token: &str| json!({"type": "refresh", "token": token}).to_string();
+    let mut socket = connect(&world.service, &short, &id).await;
+    assert_eq!(socket.message().await["type"], "expiring");
+    // By another key, with another id, for longer.
+    let later = world.keys[1].sign(&world.staff.claims(&json!({"jti": "later"})));
+    for (token, answer) in [
+        (&later, "refreshed"),
+        (&world.staff(&json!({"exp": now() - 60})), "refused"),
+        (&world.main(&json!({"iss": world.staff.issuer})), "refused"),
+        (&later, "refreshed"),
+    ] {
+        socket.say(&refresh(token)).await;
+        let told = socket.message().await;
+        assert_eq!(told["type"], answer, "{told}");
+    }
+    publish(&world.service, &world.admin, 1).await;
+    assert_eq!(socket.event().await["n"], 1);
+    let (status, made) = world.revoke(json!({"jti": "later"})).await;
+    assert_eq!(status, 201, "{made}");
+    assert_eq!(socket.rest().await.1.code, 4511);
+    for other in [
+        world.staff(&json!({"sub": "43"})),
+        world.main(&json!({"tenant": "acme"})),
+        world.staff(&json!({"scope": "events:read"})),
+    ] {
+        let mut socket = connect(&world.service, &world.staff(&json!({})), &id).await;
+        socket.say(&refresh(&other)).await;
+        assert_eq!(socket.rest().await.1.code, 4511);
     }
     world.service.stop().await;
 }
