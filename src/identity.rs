@@ -71,13 +71,26 @@ pub(crate) async fn verify_once(
     let mut issuers = issuers.iter();
     let issuer = issuers.find(|(_, settings)| settings.issuer == token.issuer());
     let (name, settings) = issuer.ok_or(TokenFault::Issuer)?;
+    let keys = read_once(name, settings).await?;
+    let rules = IssuerRules::new(name, settings);
+    Ok(rules.verify(&token, &keys, DateTime::now())?)
+}
+
+/// Reads the keys of an issuer without a node. Returns the number of those that can be used, and of those that cannot.
+pub(crate) async fn count_keys(
+    name: &str,
+    settings: &config::Issuer,
+) -> Result<(usize, usize), Unproved> {
+    Ok(read_once(name, settings).await?.counts())
+}
+
+async fn read_once(name: &str, settings: &config::Issuer) -> Result<KeySet, Unproved> {
     let source = Source::new(name, settings).map_err(Unproved::Config)?;
     let read = source.read().await.map_err(|fault| Unproved::Keys {
-        issuer: name.clone(),
+        issuer: name.to_owned(),
         reason: fault.to_string(),
     })?;
-    let rules = IssuerRules::new(name, settings);
-    Ok(rules.verify(&token, &read.keys, DateTime::now())?)
+    Ok(read.keys)
 }
 
 /// The issuers of a node. Clones share them.

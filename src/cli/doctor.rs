@@ -3,6 +3,7 @@
 mod access;
 mod finding;
 mod findings;
+mod issuers;
 mod oplog;
 
 use serde_json::json;
@@ -11,6 +12,7 @@ use self::{
     access::of_access,
     finding::{Finding, Verdict},
     findings::{of_checkup, of_survey},
+    issuers::of_issuers,
 };
 use super::{
     failure::Failure,
@@ -40,8 +42,8 @@ Examples:
 
 Checks the database that `serve` would use with the same settings: server, rights, the reach of the
 oplog, clocks, the change stream, migrations, whether every collection is as it must be or belongs
-to another program, and policies and keys that deserve a look. Changes nothing; the right to read
-is enough.
+to another program, policies and keys that deserve a look, and whether the keys of issuers can be
+read. Changes nothing; the right to read is enough.
 
 Exit codes: 0 nothing must be fixed (there may be warnings); 1 something must; 64 bad
 configuration; 69 the database cannot be reached or used at all.";
@@ -53,6 +55,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         .map_err(|error| unusable(&error))?;
     let mut findings = of_checkup(&checkup, &config);
     findings.extend(survey(&config).await);
+    findings.extend(of_issuers(&config).await);
     for finding in &findings {
         if args.json {
             style::print_json(to_json(finding))?;

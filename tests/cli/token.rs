@@ -219,3 +219,37 @@ async fn a_revocation_is_stored_if_it_names_something_and_holds_long_enough() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_reads_the_keys_of_issuers() {
+    let (uri, database) = (shared_mongod().await.uri(), database_name());
+    let (folder, config) = configured();
+    let look = || {
+        let mut command = tidegate(&["doctor", "--json", "--config", &config]);
+        command.args(["--database", &database]);
+        let outcome = finish(command.env("TIDEGATE_MONGODB_URI", &uri), "");
+        let findings = outcome
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let found = findings
+            .into_iter()
+            .find(|one: &Value| one["check"] == "issuers");
+        (outcome.code, found.unwrap())
+    };
+    let (code, found) = look();
+    assert_eq!(
+        (code, &found["verdict"]),
+        (Some(0), &json!("warning")),
+        "{found}"
+    );
+    fs::remove_file(folder.path().join("secret")).unwrap();
+    let (code, found) = look();
+    assert_eq!(
+        (code, &found["verdict"]),
+        (Some(1), &json!("bad")),
+        "{found}"
+    );
+    let told = found["found"].as_str().unwrap();
+    assert!(told.starts_with("main: cannot be read"), "{told}");
+}

@@ -63,15 +63,27 @@ async fn a_new_key_counts_at_once_and_one_that_left_ends_its_sockets() {
     assert_eq!(made, 201, "{subscription}");
     let id = subscription["id"].as_str().unwrap();
     let mut leaves = connect(&service, &by(&old), id).await;
+    let mut refreshes = connect(&service, &by(&old), id).await;
     idp.has(&[&new]);
     // The set is replaced: nothing is left of the old one.
     assert_eq!(status(&service, &by(&new)).await, 200);
     assert_eq!(status(&service, &by(&old)).await, 401);
-    let mut stays = connect(&service, &by(&new), id).await;
-    let (_, closed) = leaves.rest().await;
+    let stays = connect(&service, &by(&new), id).await;
+    let warned = refreshes.message().await;
+    assert_eq!(warned["type"], "expiring", "{warned}");
+    let refresh = json!({"type": "refresh", "token": by(&new)});
+    refreshes.say(&refresh.to_string()).await;
+    assert_eq!(refreshes.message().await["type"], "refreshed");
+    let (messages, closed) = leaves.rest().await;
+    assert!(
+        messages[0]["inMs"].as_u64().unwrap() <= 30_000,
+        "{messages:?}"
+    );
     assert_eq!((closed.code, &*closed.text), (4510, "credential_expired"));
-    stays.say(r#"{"type":"ping"}"#).await;
-    assert_eq!(stays.message().await["type"], "pong");
+    for mut socket in [stays, refreshes] {
+        socket.say(r#"{"type":"ping"}"#).await;
+        assert_eq!(socket.message().await["type"], "pong");
+    }
     service.stop().await;
 }
 

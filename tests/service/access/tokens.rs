@@ -1,6 +1,7 @@
 //! Tokens of configured issuers: who is let in with one, and until when.
 
 pub(super) mod idp;
+mod revoking;
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use tidegate::config::Auth;
 
 use self::idp::{Idp, Key, now};
-use super::{admin_key, connect, make, open, publish, refusal, send};
+use super::{admin_key, connect, open, publish, refusal, send, store_policy};
 use crate::support::Service;
 
 const ISSUER: &str = "https://id.example.com/";
@@ -277,7 +278,8 @@ async fn a_socket_ends_with_its_token_and_gets_what_was_committed_before() {
     publish(&world.service, &world.admin, 1).await;
     let (messages, closed) = ends.rest().await;
     assert_eq!((closed.code, &*closed.text), (4510, "credential_expired"));
-    assert_eq!(messages[0]["type"], "expiring", "{messages:?}");
+    let types: Vec<_> = messages.iter().map(|message| &message["type"]).collect();
+    assert_eq!(types, ["expiring", "event", "ended"], "{messages:?}");
     assert_eq!(messages[1]["event"]["data"]["n"], 1, "{messages:?}");
     assert!(messages[2]["cursor"].is_string(), "{messages:?}");
     assert_eq!(refusal(open(&world.service, &short, &id).await), 401);
@@ -289,188 +291,85 @@ async fn a_socket_ends_with_its_token_and_gets_what_was_committed_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revocation_ends_the_sockets_that_it_names_on_every_node_and_no_others() {
+async fn a_socket_goes_on_with_a_later_token_of_the_same_subject_and_issuer_alone() {
     let world = World::start().await;
-    let sibling = world.service.sibling().await;
-    let operator = world.staff(&json!({}));
-    let id = world.subscribe(&operator).await;
-    let token = |key: &Key, change: Value| key.sign(&world.staff.claims(&change));
-    let [ed, ec] = &world.keys;
-    let old = now() - 100;
-    let before = bson::DateTime::from_millis(i64::try_from(old).unwrap() * 1_000 + 1_000);
-    let before = before.try_to_rfc3339_string().unwrap();
-    for (named, gone, left) in [
-        (
-            json!({"jti": "a"}),
-            token(ed, json!({"jti": "a"})),
-            token(ed, json!({"jti": "b"})),
-        ),
-        (
-            json!({"jti": "c", "issuer": "staff"}),
-            token(ed, json!({"jti": "c"})),
-            token(ed, json!({})),
-        ),
-        (
-            json!({"sub": "42", "issuedBefore": before}),
-            token(ed, json!({"iat": old})),
-            token(ed, json!({})),
-        ),
-        (
-            json!({"sub": "42", "issuedBefore": before}),
-            token(ed, json!({"iat": null})),
-            token(ed, json!({})),
-        ),
-        (
-            json!({"kid": "e1", "issuer": "staff"}),
-            token(ec, json!({})),
-            token(ed, json!({})),
-        ),
+    let short = world.staff(&json!({"exp": now() + 20}));
+    let id = world.subscribe(&short).await;
+    let refresh = |token: &str| json!({"type": "refresh", "token": token}).to_string();
+    let mut socket = connect(&world.service, &short, &id).await;
+    assert_eq!(socket.message().await["type"], "expiring");
+    // By another key, with another id, for longer.
+    let later = world.keys[1].sign(&world.staff.claims(&json!({"jti": "later"})));
+    for (token, answer) in [
+        (&later, "refreshed"),
+        (&world.staff(&json!({"exp": now() - 60})), "refused"),
+        (&world.main(&json!({"iss": world.staff.issuer})), "refused"),
+        (&later, "refreshed"),
     ] {
-        let mut ended = [
-            connect(&world.service, &gone, &id).await,
-            connect(&sibling, &gone, &id).await,
-        ];
-        let mut open_ones = [
-            connect(&world.service, &left, &id).await,
-            connect(&sibling, &left, &id).await,
-        ];
-        let (status, made) = world.revoke(named.clone()).await;
-        assert_eq!(status, 201, "{made}");
-        assert_eq!(world.send(&gone, "GET", "/whoami").await.0, 401, "{named}");
-        publish(&world.service, &world.admin, 7).await;
-        for socket in &mut ended {
-            let (messages, closed) = socket.rest().await;
-            assert_eq!((closed.code, &*closed.text), (4511, "forbidden"), "{named}");
-            assert_eq!(messages.len(), 1, "{named}: {messages:?}");
-        }
-        for socket in &mut open_ones {
-            assert_eq!(socket.event().await["n"], 7, "{named}");
-        }
-        let (_, problem) = world.send(&gone, "GET", "/whoami").await;
-        assert_eq!(problem["detail"], "the credential is revoked");
-        let path = format!("/revocations/{}", made["id"].as_str().unwrap());
-        assert_eq!(world.send(&world.admin, "DELETE", &path).await.0, 204);
-        assert_eq!(world.send(&gone, "GET", "/whoami").await.0, 200, "{named}");
-        assert_eq!(world.send(&world.admin, "DELETE", &path).await.0, 404);
+        socket.say(&refresh(token)).await;
+        let told = socket.message().await;
+        assert_eq!(told["type"], answer, "{told}");
+    }
+    publish(&world.service, &world.admin, 1).await;
+    assert_eq!(socket.event().await["n"], 1);
+    let (status, made) = world.revoke(json!({"jti": "later"})).await;
+    assert_eq!(status, 201, "{made}");
+    assert_eq!(socket.rest().await.1.code, 4511);
+    for other in [
+        world.staff(&json!({"sub": "43"})),
+        world.main(&json!({"tenant": "acme"})),
+        world.staff(&json!({"scope": "events:read"})),
+    ] {
+        let mut socket = connect(&world.service, &world.staff(&json!({})), &id).await;
+        socket.say(&refresh(&other)).await;
+        assert_eq!(socket.rest().await.1.code, 4511);
     }
     world.service.stop().await;
-    sibling.stop().await;
-}
-
-/// Returns bodies that make no revocation of the tenant acme, each with the status of the refusal.
-fn refused_bodies() -> Vec<(Value, u16)> {
-    vec![
-        (json!({"sub": "1", "tenant": "other"}), 403),
-        (json!({"tenant": "other"}), 403),
-        (json!({}), 422),
-        (json!({"sub": "1", "jti": "2"}), 422),
-        (json!({"sub": ""}), 422),
-        (json!({"subject": "1"}), 422),
-        (json!({"sub": "1", "issuer": "mian"}), 422),
-        (json!({"sub": "1", "tenant": "a:b"}), 422),
-        (
-            json!({"sub": "1", "expiresAt": "2001-01-01T00:00:00Z"}),
-            422,
-        ),
-        (json!({"sub": "1", "issuedBefore": "soon"}), 422),
-        (json!([]), 422),
-    ]
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_revokes_its_own_and_sees_no_others_revocations() {
+async fn a_policy_reads_the_claims_of_a_token() {
     let world = World::start().await;
-    let of = |tenant: &str, sub: &str| {
-        world.main(&json!({"tenant": tenant, "sub": sub, "scope": "keys:write"}))
+    let policy = bson::doc! {
+        "read": {"tenant": "$claims.tenant", "data.region": {"$in": "$claims.regions"}},
     };
-    let (ours, theirs, keeper) = (of("acme", "1"), of("other", "1"), of("acme", "2"));
-    let create = async |token: &str, body: Value| {
-        send(&world.service, token, "POST", "/revocations", Some(body)).await
-    };
-    for (body, status) in refused_bodies() {
-        let (found, problem) = create(&keeper, body.clone()).await;
-        assert_eq!(found, status, "{body}: {problem}");
-    }
-    let at = |hours: i64| {
-        let then = bson::DateTime::now().timestamp_millis() + hours * 3_600_000;
-        bson::DateTime::from_millis(then)
-            .try_to_rfc3339_string()
-            .unwrap()
-    };
-    // Tokens live for a day at most.
-    let (status, problem) = create(&keeper, json!({"sub": "1", "expiresAt": at(23)})).await;
-    assert_eq!(
-        (status, &problem["errors"][0]["pointer"]),
-        (422, &json!("#/expiresAt"))
-    );
-    let body = json!({"sub": "1", "expiresAt": at(25), "reason": "has left"});
-    let (status, made) = create(&keeper, body).await;
-    assert_eq!((status, &made["tenant"]), (201, &json!("acme")), "{made}");
-    assert_eq!(
-        (&made["createdBy"], &made["reason"]),
-        (&json!("main:2"), &json!("has left"))
-    );
-    assert_eq!(world.send(&ours, "GET", "/whoami").await.0, 401);
-    assert_eq!(world.send(&theirs, "GET", "/whoami").await.0, 200);
-    let (status, of_all) = world.revoke(json!({"kid": "d9"})).await;
-    assert_eq!(status, 201, "{of_all}");
-    let ids = async |token: &str, query: &str| -> Vec<String> {
-        let (status, page) = world
-            .send(token, "GET", &format!("/revocations{query}"))
-            .await;
-        assert_eq!(status, 200, "{page}");
-        let items = page["items"].as_array().unwrap().iter();
-        items
-            .map(|one| one["id"].as_str().unwrap().to_owned())
-            .collect()
-    };
-    let id = |made: &Value| made["id"].as_str().unwrap().to_owned();
-    assert_eq!(ids(&keeper, "").await, [id(&made)]);
-    assert_eq!(ids(&theirs, "").await, [""; 0]);
-    assert_eq!(ids(&world.admin, "?tenant=acme").await, [id(&made)]);
-    // As a shell stores it.
-    let stored = world
+    store_policy(&world.service, "default", policy).await;
+    let of = |regions: Value| world.main(&json!({"tenant": "acme", "regions": regions}));
+    let token = of(json!(["eu", "us"]));
+    let id = world.subscribe(&token).await;
+    let mut socket = connect(&world.service, &token, &id).await;
+    let events = world
         .service
         .database
-        .collection::<bson::Document>("revocations");
-    let inserted = stored
-        .insert_one(bson::doc! {"tenant": "gone"})
-        .await
-        .unwrap();
-    let by_shell = inserted.inserted_id.as_object_id().unwrap().to_hex();
-    let mut all = ids(&world.admin, "?limit=2").await;
-    let (_, page) = world
-        .send(&world.admin, "GET", "/revocations?limit=2")
-        .await;
-    let next = page["nextCursor"].as_str().unwrap();
-    all.extend(ids(&world.admin, &format!("?cursor={next}")).await);
-    all.sort();
-    let mut expected = vec![id(&made), id(&of_all), by_shell.clone()];
-    expected.sort();
-    assert_eq!(all, expected);
-    let path = |id: &str| format!("/revocations/{id}");
-    assert_eq!(
-        world.send(&theirs, "DELETE", &path(&id(&made))).await.0,
-        404
-    );
-    assert_eq!(
-        world.send(&keeper, "DELETE", &path(&id(&of_all))).await.0,
-        404
-    );
-    assert_eq!(
-        world.send(&world.admin, "DELETE", &path(&by_shell)).await.0,
-        204
-    );
-    // A whole tenant, its keys too.
-    let scopes = json!({"scopes": ["metrics"], "tenant": "acme"});
-    let (_, key) = make(&world.service, &world.admin, scopes).await;
-    let (status, made) = create(&keeper, json!({"tenant": "acme"})).await;
-    assert_eq!(status, 201, "{made}");
-    for gone in [&keeper, &key] {
-        assert_eq!(world.send(gone, "GET", "/whoami").await.0, 401);
+        .collection::<bson::Document>("events");
+    let mut stored = Vec::new();
+    for (n, tenant, region) in [
+        (1, "acme", "eu"),
+        (2, "acme", "cn"),
+        (3, "other", "eu"),
+        (4, "acme", "us"),
+    ] {
+        let data = bson::doc! {"n": n, "region": region};
+        stored.push(bson::doc! {"type": "a", "tenant": tenant, "data": data});
     }
-    assert_eq!(world.send(&theirs, "GET", "/whoami").await.0, 200);
-    let nobody = world.staff(&json!({}));
-    assert_eq!(world.send(&nobody, "GET", "/revocations").await.0, 403);
+    events.insert_many(stored).await.unwrap();
+    for n in [1, 4] {
+        assert_eq!(socket.event().await["n"], n);
+    }
+    // The subscription is bound to the claims that it was made with.
+    assert_eq!(
+        refusal(open(&world.service, &of(json!(["eu"])), &id).await),
+        403
+    );
+    for regions in [json!(null), json!({"$gt": ""}), json!([["eu"]])] {
+        let other = of(regions);
+        let (status, problem) = world.send(&other, "GET", "/events").await;
+        let told = (status, &problem["claim"]);
+        assert_eq!(told, (403, &json!("regions")), "{problem}");
+    }
+    let (status, made) = world.revoke(json!({"tenant": "acme"})).await;
+    assert_eq!(status, 201, "{made}");
+    let (_, closed) = socket.rest().await;
+    assert_eq!((closed.code, &*closed.text), (4511, "forbidden"));
     world.service.stop().await;
 }
