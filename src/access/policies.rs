@@ -1,14 +1,14 @@
 //! All policies as the feed has applied them, and which of them narrows what.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, num::NonZeroU32, sync::Arc};
 
 use bson::{RawBsonRef, RawDocument};
 
 use super::{
-    BoundPolicy, BoundPublishing, CLAIMS, Caller, Claims, Credential, POLICY, Policy, SaidQuotas,
-    TENANT, is_tenant,
+    BoundPolicy, BoundPublishing, CLAIMS, Caller, Claims, Credential, POLICY, Policy, Quota,
+    SaidQuotas, TENANT, is_tenant,
 };
-use crate::filter::Filter;
+use crate::{config, filter::Filter};
 
 /// The policy of whoever has a tenant and names none.
 const DEFAULT: &str = "default";
@@ -218,6 +218,18 @@ impl Policies {
                 .get(name)
                 .is_some_and(|policy| policy.claim_names().all(same))
     }
+}
+
+/// Returns the bound on the tenant of a caller, if it has a tenant and there is one.
+pub(crate) fn tenant_bound(
+    settings: &config::Quotas,
+    policies: &Policies,
+    caller: &Caller,
+    quota: Quota,
+) -> Option<NonZeroU32> {
+    caller.tenant.as_ref()?;
+    let said = policies.quotas_of(caller).and_then(|said| said.get(quota));
+    NonZeroU32::new(said.unwrap_or_else(|| quota.of_settings(settings)))
 }
 
 /// Returns the name of the policy that narrows what a caller sees, if one does.

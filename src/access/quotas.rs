@@ -7,7 +7,6 @@ use std::num::NonZeroU32;
 
 use bson::{Bson, Document, RawBsonRef, RawDocument};
 
-use super::{Caller, Policies};
 use crate::config;
 
 /// A thing of which a caller may have or do so much.
@@ -58,7 +57,7 @@ impl Quota {
         Self::ALL.into_iter().find(|quota| quota.name() == name)
     }
 
-    const fn of_settings(self, settings: &config::Quotas) -> u32 {
+    pub(super) const fn of_settings(self, settings: &config::Quotas) -> u32 {
         match self {
             Self::Subscriptions => settings.subscriptions,
             Self::Connections => settings.connections,
@@ -158,18 +157,6 @@ fn whole(value: RawBsonRef<'_>) -> Option<u32> {
         }
         _ => None,
     }
-}
-
-/// Returns the bound on the tenant of a caller, if it has a tenant and there is one.
-pub(crate) fn tenant_bound(
-    settings: &config::Quotas,
-    policies: &Policies,
-    caller: &Caller,
-    quota: Quota,
-) -> Option<NonZeroU32> {
-    caller.tenant.as_ref()?;
-    let said = policies.quotas_of(caller).and_then(|said| said.get(quota));
-    NonZeroU32::new(said.unwrap_or_else(|| quota.of_settings(settings)))
 }
 
 #[cfg(test)]

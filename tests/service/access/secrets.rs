@@ -45,7 +45,8 @@ impl Said {
     /// Notes a credential: neither all of it nor the part that proves it may be told.
     fn gave(&mut self, credential: &str) {
         self.secrets.push(credential.to_owned());
-        let proof = credential.rsplit(['.', '_']).next().unwrap();
+        let joint = if credential.contains('.') { '.' } else { '_' };
+        let proof = credential.rsplit(joint).next().unwrap();
         self.secrets.push(proof.to_owned());
     }
 
