@@ -26,7 +26,7 @@ use crate::{
         body::{self, BufferedRequest, ReceivedBody},
         budget::Share,
         caller::By,
-        creations::{Granted, grant},
+        granting::{Granted, grant},
         idempotency::{Ids, once},
         observe::WRITES,
         problem::Problem,

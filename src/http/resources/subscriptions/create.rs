@@ -19,7 +19,7 @@ use crate::{
         AppState,
         body::BufferedRequest,
         caller::By,
-        creations::grant_one,
+        granting::grant_one,
         idempotency::{Ids, once},
         problem::Problem,
     },

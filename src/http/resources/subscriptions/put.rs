@@ -17,7 +17,7 @@ use crate::{
     http::edge::{
         AppState, body,
         caller::By,
-        creations::grant_one,
+        granting::grant_one,
         path_id::Id,
         problem::{Kind, Problem},
     },
