@@ -21,6 +21,8 @@ mod revocation;
 mod scope;
 mod sight;
 mod text;
+mod ticket;
+mod ticket_text;
 mod token;
 
 use self::policies::policy_of;
@@ -37,6 +39,8 @@ pub(crate) use self::{
     revocation::{Revocation, Revocations},
     scope::{Scope, Scopes},
     sight::{CLAIMS, KEY_OWNER, OWNER, POLICY, TENANT},
+    ticket::{ticket_caller, ticket_document},
+    ticket_text::TicketText,
     token::{
         IssuerRules, KeySet, KeySetFault, KeysChange, MOST_SET_BYTES, Proven, TokenFault, TokenText,
     },

@@ -22,6 +22,7 @@ mod settings;
 mod signals;
 mod style;
 mod subscription;
+mod ticket;
 mod time_argument;
 mod token;
 
@@ -69,6 +70,8 @@ enum Command {
     Subscription(subscription::Args),
     /// Store, list, show, delete and try row policies
     Policy(policy::Args),
+    /// Make a ticket, with which a browser opens one stream
+    Ticket(ticket::Args),
     /// Publish one event, or many from a file or standard input
     Publish(publish::Args),
     /// Print a subscription's events
@@ -111,6 +114,7 @@ impl Cli {
             Command::Token(args) => token::run(args).await,
             Command::Subscription(args) => subscription::run(args).await,
             Command::Policy(args) => policy::run(args).await,
+            Command::Ticket(args) => ticket::run(args).await,
             Command::Publish(args) => publish::run(args).await,
             Command::Listen(args) => listen::run(args).await,
             Command::Bench(args) => bench::run(args).await,

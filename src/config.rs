@@ -20,6 +20,7 @@ mod settings;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod tls;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
@@ -39,6 +40,7 @@ pub use self::{
     quotas::Quotas,
     settings::{Kind, SETTINGS, Setting},
     socket::Socket,
+    tickets::Tickets,
     tls::Tls,
 };
 
@@ -111,6 +113,8 @@ pub struct Config {
     pub audit: Audit,
     /// The issuers of tokens, by name.
     pub issuers: BTreeMap<String, Issuer>,
+    /// Credentials for one connection.
+    pub tickets: Tickets,
 }
 
 /// The callers that are let in.
@@ -161,6 +165,7 @@ impl Default for Config {
             quotas: Quotas::default(),
             audit: Audit::default(),
             issuers: BTreeMap::new(),
+            tickets: Tickets::default(),
         }
     }
 }

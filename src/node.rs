@@ -297,6 +297,7 @@ impl Node {
             context,
             receipts,
             delete_history,
+            tickets: config.tickets,
             node: info,
             tasks: acceptor.clients.clone(),
         });

@@ -104,8 +104,11 @@ pub const REVOCATIONS: &str = "revocations";
 /// The collection of the audit: the acts on keys, policies and revocations.
 pub const AUDIT: &str = "audit";
 
+/// The collection of tickets, each for one connection.
+pub const TICKETS: &str = "tickets";
+
 /// Every collection of this service. It touches no other, and these only if they are ours.
-pub const COLLECTIONS: [&str; 11] = [
+pub const COLLECTIONS: [&str; 12] = [
     SUBSCRIPTIONS,
     EVENTS,
     POSITIONS,
@@ -116,6 +119,7 @@ pub const COLLECTIONS: [&str; 11] = [
     POLICIES,
     REVOCATIONS,
     AUDIT,
+    TICKETS,
     MIGRATIONS,
 ];
 

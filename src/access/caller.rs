@@ -66,6 +66,8 @@ pub(crate) struct KeyLimits {
     pub origins: Option<Box<[Box<str>]>>,
     /// It is for these subscriptions alone. `None`: for all in sight.
     pub subscriptions: Option<Box<[Box<str>]>>,
+    /// It is a ticket, for these of the subscriptions in sight. `None`: it is none.
+    pub ticket: Option<Box<[Box<str>]>>,
 }
 
 impl KeyLimits {
@@ -155,11 +157,15 @@ impl Caller {
             Some(owner) if self.may(Scope::SubscriptionsOwn) => Some(owner.clone()),
             _ => return Sight::NOTHING,
         };
-        Sight::new(
+        let sight = Sight::new(
             self.tenant.clone(),
             owner,
             self.limits.subscriptions.clone(),
-        )
+        );
+        match &self.limits.ticket {
+            Some(ids) => sight.of_these(ids),
+            None => sight,
+        }
     }
 
     /// Whether the credential has ended at a time.

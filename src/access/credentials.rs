@@ -219,6 +219,11 @@ impl Credentials {
         *self = Self { retired, ..loaded };
     }
 
+    /// Returns the caller that the key of this id proves, whether it stands or not.
+    pub(crate) fn caller_of_key(&self, id: &str) -> Option<Caller> {
+        Some(self.keys.get(id)?.caller())
+    }
+
     /// Whether a key of this id is known.
     pub(crate) fn has_key(&self, id: &str) -> bool {
         self.keys.contains_key(id)

@@ -56,6 +56,7 @@ impl StoredKey {
                 networks: list_of(document, "networks", |text| text.parse::<IpNet>().ok())?,
                 origins: list_of(document, "origins", |text| Some(text.into()))?,
                 subscriptions: list_of(document, "subscriptions", |text| Some(text.into()))?,
+                ticket: None,
             },
             quotas: match value_of(document, "limits")? {
                 None => SaidQuotas::default(),

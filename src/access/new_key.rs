@@ -197,6 +197,7 @@ mod tests {
                 networks: Some(["10.0.0.0/8".parse().unwrap()].into()),
                 origins: None,
                 subscriptions: Some(["a".into(), "b".into()].into()),
+                ticket: None,
             },
             ..Caller::anybody()
         }

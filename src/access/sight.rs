@@ -93,6 +93,14 @@ impl Sight {
         self
     }
 
+    /// Returns the part of this sight that has one of these ids.
+    #[must_use]
+    pub(super) fn of_these(mut self, ids: &[Box<str>]) -> Self {
+        let seen = ids.iter().filter(|id| self.sees_id(id));
+        self.ids = Some(seen.cloned().collect());
+        self
+    }
+
     /// Returns the tenant whose documents alone are in sight.
     pub(crate) fn tenant(&self) -> Option<&str> {
         self.tenant.as_deref()
@@ -217,5 +225,10 @@ mod tests {
         assert!(!sees(&sight, &doc! {}));
         assert!(sight.sees("b", &RawDocumentBuf::new()));
         assert!(!sight.is_everything() && Sight::EVERYTHING.is_everything());
+        let both = sight.of_these(&["a".into(), "b".into()]);
+        assert!(both.sees_id("b") && !both.sees_id("a"));
+        let own = Sight::new(None, Some("key:k".into()), None).of_these(&["a".into()]);
+        assert!(sees(&own, &doc! {"owner": "key:k"}) && !sees(&own, &doc! {"owner": "key:o"}));
+        assert!(Sight::NOTHING.of_these(&["a".into()]).is_nothing());
     }
 }

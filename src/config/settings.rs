@@ -197,6 +197,7 @@ pub const SETTINGS: &[Setting] = &[
     row("issuers.NAME.max_lifetime", Span(SECOND, YEAR)),
     row("issuers.NAME.jwks_refresh", Span(MINUTE, HOUR)),
     row("issuers.NAME.jwks_stale", Span(MINUTE, times(30, DAY))),
+    row("tickets.lifetime", Span(SECOND, HOUR)),
 ];
 
 impl Setting {

@@ -16,4 +16,5 @@ pub(crate) mod revocations;
 pub(crate) mod service;
 pub(crate) mod subscriptions;
 pub(crate) mod teardown;
+pub(crate) mod tickets;
 pub(crate) mod whoami;

@@ -15,3 +15,4 @@ pub(super) mod positions;
 pub(super) mod receipts;
 pub(super) mod revocations;
 pub(super) mod subscriptions;
+pub(super) mod tickets;

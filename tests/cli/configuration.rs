@@ -48,8 +48,17 @@ fn documented() -> BTreeMap<String, Row> {
 }
 
 /// The structs of the sections, as their debug output begins.
-const SECTIONS: [&str; 9] = [
-    "Limits {", "Socket {", "Feed {", "Node {", "Cors {", "Proxy {", "Tls {", "Quotas {", "Audit {",
+const SECTIONS: [&str; 10] = [
+    "Limits {",
+    "Socket {",
+    "Feed {",
+    "Node {",
+    "Cors {",
+    "Proxy {",
+    "Tls {",
+    "Quotas {",
+    "Audit {",
+    "Tickets {",
 ];
 /// The section of an issuer, as the settings and the documentation name it.
 const ISSUER: &str = "issuers.NAME.";

@@ -18,5 +18,6 @@ mod retries;
 mod subscription;
 #[path = "../support/mod.rs"]
 mod support;
+mod ticket;
 mod token;
 mod usage;

@@ -6,7 +6,10 @@ use reqwest::{Client, Method, Url};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use super::{Answer, request, send, support::Service};
+use super::{
+    Answer, request, send,
+    support::{Service, key_for},
+};
 
 /// The id of a stored key.
 const KEY: &str = "key_demo";
@@ -206,7 +209,9 @@ async fn messages_are_as_described() {
     hear(&mut socket).await;
     socket.say(r#"{"type":"ping"}"#).await;
     hear(&mut socket).await;
-    socket.say(r#"{"type":"refresh","token":"any"}"#).await;
+    let token = key_for(service.address).unwrap_or_default();
+    let refresh = json!({"type": "refresh", "token": token});
+    socket.say(&refresh.to_string()).await;
     hear(&mut socket).await;
     assert_eq!(service.send("DELETE", &path, None).await.0, 204);
     hear(&mut socket).await;

@@ -15,6 +15,7 @@ mod revoking;
 mod secrets;
 mod teardown;
 mod tenancy;
+mod tickets;
 mod tokens;
 
 use bson::{Document, doc};

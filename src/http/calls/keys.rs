@@ -10,11 +10,12 @@ use crate::{
     http::{
         edge::{needs::Need, paths::below, problem::Kind},
         openapi::{Operation, integer, schema, text},
-        resources::{keys, whoami},
+        resources::{keys, tickets, whoami},
     },
 };
 
 pub(super) const KEEPING_KEYS: Need = Need::AnyOf(&[Scope::KeysWrite]);
+const RECEIVING: Need = Need::UnderPolicy(&[Scope::EventsRead]);
 
 pub(super) fn all(limits: &Limits) -> Vec<Call> {
     let tagged = |id, summary| Operation::new(id, "access", summary).uses_database();
@@ -33,6 +34,22 @@ pub(super) fn all(limits: &Limits) -> Vec<Call> {
                 schema("Caller"),
                 &[],
             ),
+        ),
+        call(
+            POST,
+            &below("/tickets"),
+            RECEIVING,
+            tickets::create,
+            tagged("createTicket", "Makes a ticket, with which a browser opens one stream.")
+                .description(
+                    "A WebSocket or an `EventSource` of a page cannot set a header. A ticket in its address stands for the caller, \
+                     for these subscriptions, once and soon. `url` is the address below the service's own, for a ticket for one \
+                     `subscription`. Not repeatable: no answer with a ticket is kept.",
+                )
+                .body(&[(JSON, schema("NewTicket"))])
+                .example(&[json!({"subscription": "large"})])
+                .answers(StatusCode::CREATED, "Made. `ticket` is shown this once.", schema("Ticket"), &[])
+                .refuses(&[Kind::SubscriptionNotFound]),
         ),
         call(
             POST,

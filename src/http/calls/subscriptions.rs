@@ -237,6 +237,7 @@ fn nested_calls(limits: &Limits) -> Vec<Call> {
                 .query("limit", integer(1, limits.page_items), "Pages: the most items.")
                 .query("lastEventId", text(), "Server-sent events: the same as the header `Last-Event-ID`, which wins.")
                 .query("Last-Event-ID", text(), "Server-sent events: the same as `lastEventId`.")
+                .query("ticket", text(), "Streams: a ticket (`POST /tickets`) in place of another credential.")
                 .query("_", text(), "Server-sent events: ignored. It makes an address unique.")
                 .header("Last-Event-ID", text(), "Server-sent events: continue after this cursor. It wins over the query.")
                 .answers_with(StatusCode::SWITCHING_PROTOCOLS, "A WebSocket. See `x-websocket`.", &[], &[])

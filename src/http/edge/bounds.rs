@@ -13,6 +13,8 @@ use crate::{
 
 /// Pages that are read at once where no search is needed.
 const CONCURRENT_PAGES: usize = 4;
+/// Tickets that are made or taken at once: each is a write. The database takes no more in a second with more at once.
+const CONCURRENT_TICKETS: usize = 64;
 
 /// Bytes and permits that requests share.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub(crate) struct Bounds {
     pub(crate) searching: ConcurrencyLimit,
     /// Pages that an index gives, read at once: each holds a reply of the server for a moment.
     pub(crate) paging: ConcurrencyLimit,
+    /// Tickets that are made or taken at once.
+    pub(crate) tickets: ConcurrencyLimit,
     /// Questions after keys that this node does not know.
     pub(crate) unknown_keys: Arc<UnknownKeys>,
     /// Credentials that do not stand, by address.
@@ -51,6 +55,7 @@ impl Bounds {
             filtering: ConcurrencyLimit::new(limits.filterings, "filters"),
             searching: ConcurrencyLimit::new(limits.searches, "searches of events"),
             paging: ConcurrencyLimit::new(CONCURRENT_PAGES, "pages"),
+            tickets: ConcurrencyLimit::new(CONCURRENT_TICKETS, "tickets"),
             unknown_keys: Arc::default(),
             failures: Arc::new(Failures::new(quotas.failures_per_minute)),
             quotas: Arc::new(quotas.clone()),

@@ -12,22 +12,20 @@ use bson::{RawDocument, Timestamp};
 
 pub(crate) use super::unauthenticated::{refused, unsatisfied};
 use super::{
+    awaited_key::wait_for_key,
     client_address::ClientAddress,
     paths::is_probe,
     problem::{Kind, Problem},
     proof::Proof,
     quotas::Bounded,
-    read_your_writes::ensure_applied,
     state::AppState,
-    token,
+    ticket, token,
     unauthenticated::not_valid,
-    unknown_keys::Answer,
 };
 use crate::{
     access::{BoundPolicy, Caller, KeyLimits, KeyText, Proven},
     config::Origin,
     router::AttachError,
-    subscription::DocumentKey,
 };
 
 /// The subprotocol that carries a credential, since browsers cannot set a header on a WebSocket.
@@ -114,9 +112,8 @@ pub(crate) fn complete(state: &AppState, proved: bool, response: &mut Response) 
 /// Judges the credential of a request, unless too many from its address did not stand. Returns its kind and the outcome, as
 /// metrics name them, beside the identity.
 async fn judge(state: &AppState, head: &Parts) -> (&'static str, &'static str, Identity) {
-    let text = match presented(&head.headers) {
-        Ok(None) => return ("none", "missing", Identity::Unproved),
-        presented => presented,
+    let Some(presented) = presented(head).transpose() else {
+        return ("none", "missing", Identity::Unproved);
     };
     let client = ClientAddress::of(&head.extensions);
     if let Some(left) = state.bounds.failures.blocked(client) {
@@ -127,8 +124,13 @@ async fn judge(state: &AppState, head: &Parts) -> (&'static str, &'static str, I
             Identity::Refused(too_many_failures(left)),
         );
     }
-    let (kind, outcome, identity) = match text {
-        Ok(text) => judge_text(state, head, &text.unwrap_or_default()).await,
+    let (kind, outcome, identity) = match presented {
+        Ok(Presented::Ticket(text)) => {
+            let proved = ticket::take(state, &text).await;
+            let (outcome, identity) = place(proved, head);
+            ("ticket", outcome, identity)
+        }
+        Ok(Presented::Text(text)) => judge_text(state, head, &text).await,
         Err(problem) => ("key", "malformed", Identity::Refused(problem)),
     };
     // A genuine one at the wrong place, and one that nobody can judge now, is no attempt to guess.
@@ -136,6 +138,25 @@ async fn judge(state: &AppState, head: &Parts) -> (&'static str, &'static str, I
         state.bounds.failures.note(client);
     }
     (kind, outcome, identity)
+}
+
+/// A credential as a request presents it.
+enum Presented {
+    /// The text of a key or token.
+    Text(String),
+    /// The text of a ticket.
+    Ticket(String),
+}
+
+/// Returns the one credential that a request presents.
+fn presented(head: &Parts) -> Result<Option<Presented>, Problem> {
+    let text = presented_text(&head.headers)?;
+    let ticket = ticket::presented(head)?;
+    match (text, ticket) {
+        (Some(_), Some(_)) => Err(two_credentials()),
+        (Some(text), None) => Ok(Some(Presented::Text(text))),
+        (None, ticket) => Ok(ticket.map(Presented::Ticket)),
+    }
 }
 
 async fn judge_text(
@@ -147,7 +168,7 @@ async fn judge_text(
         let (outcome, identity) = judge_token(state, text).await;
         return ("jwt", outcome, identity);
     }
-    let (outcome, identity) = judge_key(state, head, text).await;
+    let (outcome, identity) = place(authenticate_key(state, text).await, head);
     ("key", outcome, identity)
 }
 
@@ -161,8 +182,12 @@ async fn judge_token(state: &AppState, text: &str) -> (&'static str, Identity) {
     }
 }
 
-async fn judge_key(state: &AppState, head: &Parts, text: &str) -> (&'static str, Identity) {
-    let caller = match authenticate_key(state, text).await {
+/// Returns the outcome and the identity of a request whose caller may have proved itself: if so, at the right place.
+fn place(
+    proved: Result<Caller, (&'static str, Problem)>,
+    head: &Parts,
+) -> (&'static str, Identity) {
+    let caller = match proved {
         Ok(caller) => caller,
         Err((outcome, problem)) => return (outcome, Identity::Refused(problem)),
     };
@@ -237,26 +262,6 @@ fn check_place(limits: &KeyLimits, head: &Parts) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Waits for a key that the router does not know, if it is stored: it may have been made a moment ago, on another node.
-async fn wait_for_key(state: &AppState, id: &str) -> Result<(), Problem> {
-    match state.bounds.unknown_keys.ask(id) {
-        Answer::Ask => {}
-        Answer::Absent => return Err(not_valid()),
-        Answer::TooMany => {
-            let detail = "too many keys that this node does not know are presented now";
-            return Err(Problem::new(Kind::Overloaded, detail));
-        }
-    }
-    let key = DocumentKey::Text(id.into());
-    let read = state.store.find_stored(crate::store::KEYS, &key).await?;
-    if read.document.is_none() {
-        state.bounds.unknown_keys.note_absent(id);
-        return Err(not_valid());
-    }
-    let late = "this node has not seen the key yet";
-    ensure_applied(state, read.operation_time, late).await
-}
-
 /// Refuses a read of stored events by a caller who may see only some subscriptions, or while this node does not know what
 /// was revoked last. Such a read does not come through the feed, whose order decides all else.
 pub(crate) fn may_read_events(state: &AppState, caller: &Caller) -> Result<(), Problem> {
@@ -327,8 +332,8 @@ fn too_many_failures(left: Duration) -> Problem {
     Problem::new(Kind::TooManyRequests, detail).retry_after(left)
 }
 
-/// Returns the one credential that a request presents.
-fn presented(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+/// Returns the one credential in the headers of a request.
+fn presented_text(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut found = Vec::new();
     for value in headers.get_all(header::AUTHORIZATION) {
         found.push(bearer(value).ok_or_else(not_valid)?);
@@ -337,12 +342,13 @@ fn presented(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     match <[String; 1]>::try_from(found) {
         Ok([text]) => Ok(Some(text)),
         Err(none) if none.is_empty() => Ok(None),
-        Err(_) => Err(Problem::header(
-            Kind::BadHeader,
-            "Authorization",
-            "a request may present one credential only",
-        )),
+        Err(_) => Err(two_credentials()),
     }
+}
+
+fn two_credentials() -> Problem {
+    let detail = "a request may present one credential only";
+    Problem::header(Kind::BadHeader, "Authorization", detail)
 }
 
 /// Returns the credential of a header `Authorization`. The name of the scheme may be in any case (RFC 9110).
@@ -422,7 +428,7 @@ mod tests {
     }
 
     fn found(lines: &[(&'static str, &'static str)]) -> Result<Option<String>, u16> {
-        presented(request(lines).headers()).map_err(|problem| problem.status().as_u16())
+        presented_text(request(lines).headers()).map_err(|problem| problem.status().as_u16())
     }
 
     const PROTOCOL: &str = "sec-websocket-protocol";

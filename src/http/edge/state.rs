@@ -4,7 +4,7 @@ use std::{ops::Deref, sync::Arc};
 
 use super::{bounds::Bounds, client_tasks::ClientTasks, description::Description, proof::Proof};
 use crate::{
-    config::{Limits, Socket},
+    config::{Limits, Socket, Tickets},
     filter,
     identity::Issuers,
     positions::Positions,
@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     /// The deletes of the day before this node's start.
     pub delete_history: DeleteHistory,
     pub description: Description,
+    /// The settings of tickets.
+    pub tickets: Tickets,
     /// This node's identity, as other nodes see it.
     pub node: Arc<NodeInfo>,
     /// Work that outlives its request. The node waits for it when it stops.

@@ -181,7 +181,8 @@ pub(crate) async fn delete(
     Ok(wait_applied(&state, time, response).await)
 }
 
-async fn read(state: &AppState, request: Request) -> Result<bytes::Bytes, Problem> {
+/// Reads a request whose answer will hold a secret. It cannot be made repeatable.
+pub(super) async fn read(state: &AppState, request: Request) -> Result<bytes::Bytes, Problem> {
     if request.headers().contains_key("idempotency-key") {
         // The answer would be kept for a day, and the secret with it.
         return Err(Problem::header(

@@ -18,6 +18,7 @@ use crate::{
         query::{self, Query},
         quotas,
         read_your_writes::ensure_visible,
+        ticket::TICKET,
     },
     position::{Cursor, Position},
     protocol::Dialect,
@@ -26,7 +27,7 @@ use crate::{
 };
 
 /// The parameters of all streams.
-pub(super) const PARAMETERS: [&str; 3] = ["after", "since", "onGap"];
+pub(super) const PARAMETERS: [&str; 4] = ["after", "since", "onGap", TICKET];
 
 /// The distance by which a cursor may lie ahead of the database's clock. Nodes and clocks differ by less.
 const MAX_AHEAD_SECONDS: u32 = 60;

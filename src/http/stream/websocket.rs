@@ -7,7 +7,7 @@ use std::{future::Future, sync::Arc};
 
 use axum::{
     body::{Body, HttpBody as _},
-    http::{HeaderMap, HeaderName, HeaderValue, Request, header},
+    http::{HeaderMap, HeaderValue, Request, header},
     response::Response,
 };
 use hyper::upgrade::OnUpgrade;
@@ -20,6 +20,7 @@ use crate::{
     carrier::{Carrier, GaugedTcp, TcpGauge, Upgraded},
     http::edge::{
         AppState,
+        accept::{lists, upgrades_to_websocket},
         framing::refuse_and_close,
         origin,
         problem::{Kind, Problem},
@@ -30,23 +31,9 @@ use crate::{
 /// Whether a request asks for a WebSocket, well-formed or not. Other upgrades that a client may offer (HTTP/2) are not
 /// taken up.
 pub(crate) fn is_requested(headers: &HeaderMap) -> bool {
-    upgrades(headers)
+    upgrades_to_websocket(headers)
         || headers.contains_key(header::SEC_WEBSOCKET_KEY)
         || headers.contains_key(header::SEC_WEBSOCKET_VERSION)
-}
-
-fn upgrades(headers: &HeaderMap) -> bool {
-    lists(headers, &header::UPGRADE, "websocket")
-}
-
-/// Whether a list has this member. It may be written on several lines.
-fn lists(headers: &HeaderMap, name: &HeaderName, member: &str) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|found| found.trim().eq_ignore_ascii_case(member))
 }
 
 /// Upgrades the request, or refuses it.
@@ -87,7 +74,7 @@ pub(crate) fn handshake(request: &Request<Body>) -> Result<Response, Problem> {
             "cannot be requested together with a body",
         ));
     }
-    if !upgrades(headers) {
+    if !upgrades_to_websocket(headers) {
         return Err(upgrade_required("connect with a WebSocket client"));
     }
     let version = headers.get(header::SEC_WEBSOCKET_VERSION);

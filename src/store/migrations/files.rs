@@ -31,6 +31,7 @@ pub(super) const FILES: &[Migration] = &[
     file!("0004_positions"),
     file!("0005_access"),
     file!("0006_audit"),
+    file!("0007_tickets"),
 ];
 
 impl Migration {

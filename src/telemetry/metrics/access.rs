@@ -25,6 +25,7 @@ pub(crate) struct AccessMetrics {
     /// 1 if this node runs as only the setting `insecure` allows.
     pub(crate) insecure: Gauge<i64, AtomicI64>,
     refreshes: Family<Outcome, Counter>,
+    tickets: Family<Outcome, Counter>,
     /// Revocations that are applied.
     pub(crate) revocations: Gauge<i64, AtomicI64>,
 }
@@ -40,6 +41,7 @@ impl AccessMetrics {
             certificate_end: CertificateEnd::default(),
             insecure: Gauge::default(),
             refreshes: Family::default(),
+            tickets: Family::default(),
             revocations: Gauge::default(),
         };
         registry.register(
@@ -61,6 +63,11 @@ impl AccessMetrics {
             "policy_unsatisfied",
             "Requests refused because the policy of their caller cannot be applied to it",
             metrics.unsatisfied.clone(),
+        );
+        registry.register(
+            "tickets",
+            "Tickets made, and presented, by outcome",
+            metrics.tickets.clone(),
         );
         registry.register(
             "refreshes",
@@ -107,6 +114,11 @@ impl AccessMetrics {
     pub(crate) fn policies(&self, status: &'static str, count: usize) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.policies.get_or_create(&Status { status }).set(count);
+    }
+
+    /// Counts a ticket that was made or presented.
+    pub(crate) fn ticket(&self, outcome: &'static str) {
+        self.tickets.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// Counts a refresh of an open connection's credential.

@@ -4,7 +4,7 @@ use bson::{DateTime, doc};
 use serde_json::{Value, json};
 
 use super::{connect, make, open, publish, send, start, subscribe};
-use crate::support::{Events, Service, Socket};
+use crate::support::{Events, Service, Socket, key_for};
 
 const READING: [&str; 2] = ["events:read", "subscriptions:read"];
 
@@ -224,6 +224,10 @@ async fn another_caller_or_one_with_fewer_rights_loses_the_socket() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_no_credential_is_asked_for_a_refresh_changes_nothing() {
     let service = Service::start().await;
+    if key_for(service.address).is_some() {
+        // All nodes of this run ask for one.
+        return service.stop().await;
+    }
     let id = service.subscribe(json!({})).await;
     let mut socket = service.connect(&id).await;
     socket.say(&refresh("whatever")).await;

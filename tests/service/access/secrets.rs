@@ -8,7 +8,7 @@ use futures_util::TryStreamExt as _;
 use ring::hmac;
 use serde_json::{Value, json};
 
-use super::{make, open, send};
+use super::{make, open, refusal, send};
 use crate::{
     process::Process,
     support::{Service, Socket, admin_key, database_name, shared_mongod},
@@ -149,6 +149,13 @@ async fn nothing_that_a_node_says_tells_a_secret_that_it_was_given() {
     .await
     .1;
     let id = made["id"].as_str().unwrap();
+    let body = Some(json!({"subscription": id}));
+    let ticket = send(service, &key, "POST", "/tickets", body).await.1;
+    said.gave(ticket["ticket"].as_str().unwrap());
+    for status in [101, 401] {
+        let opened = Socket::open(service.address, ticket["url"].as_str().unwrap(), None).await;
+        assert_eq!(refusal(opened), status);
+    }
     let mut socket = open(service, &key, id).await.unwrap();
     said.heard("a socket", &socket.message().await);
     for credential in [&given[3], &given[5], &key] {

@@ -3,7 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::{exactly, list, time_or_null};
-use crate::access::{Quota, Scope};
+use crate::{
+    access::{Quota, Scope},
+    http::edge::ticket::MOST_SUBSCRIPTIONS,
+};
 
 /// Returns the schemas, by name.
 pub(super) fn all() -> Vec<(&'static str, Value)> {
@@ -11,6 +14,7 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
     all.extend(policies());
     all.extend(of_revocations());
     all.extend(audit());
+    all.extend(tickets());
     all
 }
 
@@ -43,6 +47,37 @@ fn audit() -> Vec<(&'static str, Value)> {
             exactly("An act. `changed` names the fields that it set.", entry),
         ),
         ("AuditPage", exactly("", page)),
+    ]
+}
+
+fn tickets() -> Vec<(&'static str, Value)> {
+    let id = || json!({"type": "string"});
+    let many =
+        json!({"type": "array", "minItems": 1, "maxItems": MOST_SUBSCRIPTIONS, "items": id()});
+    let asked = json!({
+        "subscription": id(),
+        "subscriptions": many,
+    });
+    let one_of = [
+        json!({"required": ["subscription"]}),
+        json!({"required": ["subscriptions"]}),
+    ];
+    vec![
+        (
+            "NewTicket",
+            json!({"type": "object", "properties": asked, "oneOf": one_of, "additionalProperties": false}),
+        ),
+        (
+            "Ticket",
+            exactly(
+                "A ticket. Its text is shown this once.",
+                json!({
+                    "ticket": {"type": "string", "pattern": "^tgt_[0-9A-Za-z]{38}$"},
+                    "url": {"type": ["string", "null"], "description": "The path and the query of the stream; null for a list of subscriptions."},
+                    "expiresAt": {"type": "string", "format": "date-time"},
+                }),
+            ),
+        ),
     ]
 }
 

@@ -1,0 +1,105 @@
+//! Tickets in the address of a stream: browsers cannot set a header on a WebSocket or an `EventSource`.
+//!
+//! A ticket counts on a request for a stream alone. Everywhere else its parameter is an unknown one. It is taken as soon as it
+//! is looked at, whatever becomes of the request: an address may be repeated by others.
+
+use axum::{
+    extract::MatchedPath,
+    http::{Method, request::Parts},
+};
+use percent_encoding::percent_decode_str;
+
+use super::{
+    accept,
+    awaited_key::wait_for_key,
+    paths::{BASE, STREAM},
+    problem::{Kind, Problem},
+    state::AppState,
+    unauthenticated::{not_valid, refused},
+};
+use crate::access::{Caller, Credential, KeyLimits, TicketText, ticket_caller};
+
+/// The parameter with a ticket.
+pub(crate) const TICKET: &str = "ticket";
+/// The most subscriptions of a ticket.
+pub(crate) const MOST_SUBSCRIPTIONS: usize = 100;
+
+/// Returns the text of the ticket that a request for a stream presents.
+pub(super) fn presented(head: &Parts) -> Result<Option<String>, Problem> {
+    if !asks_for_stream(head) {
+        return Ok(None);
+    }
+    let query = head.uri.query().unwrap_or_default();
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let mut tickets = query.split('&').filter_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decoded(name) == TICKET).then(|| decoded(value))
+    });
+    match (tickets.next(), tickets.next()) {
+        (ticket, None) => Ok(ticket),
+        _ => Err(Problem::parameter(
+            Kind::BadParameter,
+            TICKET,
+            "is given twice",
+        )),
+    }
+}
+
+fn asks_for_stream(head: &Parts) -> bool {
+    let path = head.extensions.get::<MatchedPath>();
+    head.method == Method::GET
+        && path.is_some_and(|path| path.as_str().strip_prefix(BASE) == Some(STREAM))
+        && (accept::upgrades_to_websocket(&head.headers)
+            || accept::names(&head.headers, "text/event-stream"))
+}
+
+/// Takes a ticket. Returns the caller for whom it was made, as narrow as it; else the outcome, as metrics name it, and the
+/// refusal.
+pub(super) async fn take(state: &AppState, text: &str) -> Result<Caller, (&'static str, Problem)> {
+    let taken = try_take(state, text).await;
+    let outcome = taken
+        .as_ref()
+        .map_or_else(|(outcome, _)| *outcome, |_| "taken");
+    state.metrics().access.ticket(outcome);
+    taken
+}
+
+async fn try_take(state: &AppState, text: &str) -> Result<Caller, (&'static str, Problem)> {
+    let ticket = TicketText::parse(text).ok_or_else(|| ("malformed", not_valid()))?;
+    if !state.router().progress().loaded {
+        let detail = "this node has not loaded its keys yet";
+        return Err(("undecided", Problem::new(Kind::NotReady, detail)));
+    }
+    let undecided = |problem| ("undecided", problem);
+    let permit = state.bounds.tickets.acquire().await.map_err(undecided)?;
+    let found = state.store.take_ticket(&ticket.id()).await;
+    drop(permit);
+    let found = found.map_err(|error| undecided(error.into()))?;
+    let unknown = || ("unknown", not_valid());
+    let document = found.ok_or_else(unknown)?;
+    let mut caller = ticket_caller(&document).ok_or_else(unknown)?;
+    let credentials = state.router().credentials();
+    if let Credential::Key { id, .. } = &caller.credential {
+        if !credentials.has_key(id) {
+            wait_for_key(state, id).await.map_err(|problem| {
+                let undecided = problem.status().is_server_error();
+                (if undecided { "undecided" } else { "revoked" }, problem)
+            })?;
+        }
+        // Its limits and quotas are those that it has now.
+        let key = credentials.read(|all| all.caller_of_key(id));
+        let key = key.ok_or_else(|| ("revoked", not_valid()))?;
+        caller.quotas = key.quotas;
+        caller.limits = KeyLimits {
+            ticket: caller.limits.ticket,
+            ..key.limits
+        };
+    }
+    match credentials.judge(&caller) {
+        Ok(end) => Ok(Caller {
+            expires_at: end,
+            ..caller
+        }),
+        Err(refusal) => Err((refusal.outcome(), refused(refusal))),
+    }
+}
