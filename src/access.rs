@@ -18,6 +18,7 @@ mod quotas;
 mod refresh;
 mod retired_keys;
 mod revocation;
+mod right;
 mod scope;
 mod sight;
 mod text;
@@ -51,5 +52,6 @@ pub use self::{
         BoundPolicy, BoundPublishing, Fault as PolicyFault, Policy, PublishRefusal, StampFault,
         Unsatisfied, Warning as PolicyWarning,
     },
+    right::{Right, RightKind},
     sight::{Holder, Sight},
 };

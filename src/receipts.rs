@@ -1,6 +1,7 @@
 //! Receipts of deletes: the task that follows each delete to its last closed connection, and its handle.
 //!
-//! The task observes every delete of the router, in the feed's order. One that ended connections is followed until all of
+//! The task observes every right that ends in the router, in the feed's order: the deletes of subscriptions and keys, and
+//! revocations, which count as deletes of what they name. One that ended connections is followed until all of
 //! them are closed, which [`Closed`](crate::router::registry::Closed) proves. Then a receipt is written. If that takes
 //! [`CLOSE_GRACE`] longer than a close may take, a receipt with the count so far is written first. A delete without
 //! connections is only remembered, in bounded memory: nothing is written for it, since the node's next heartbeat proves
@@ -28,11 +29,11 @@ pub(crate) use self::{
     recent_deletes::LastDelete,
 };
 use crate::{
+    access::Right,
     config,
     position::Position,
     router::{Observations, ObserverInbox},
     store::{DeleteProgress, Deletion, Store},
-    subscription::SubscriptionId,
     telemetry::{Health, Metrics},
 };
 
@@ -45,11 +46,11 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 enum Request {
     /// Adds a delete from before the load, found in the oplog.
-    AddOld(SubscriptionId, Deletion),
+    AddOld(Right, Deletion),
     /// Notes that all deletes after this position were added.
     OldAddedSince(Position),
-    /// Asks for the last delete of a subscription.
-    Find(String, oneshot::Sender<LastDelete>),
+    /// Asks for the last end of a right.
+    Find(Right, oneshot::Sender<LastDelete>),
     /// Asks for the first delete without, and the last that never gets, its receipt.
     Unsettled(oneshot::Sender<(Option<Position>, Option<Position>)>),
     /// Asks to be told when everything that is followed now is written.
@@ -64,8 +65,8 @@ pub(crate) struct Receipts {
 
 impl Receipts {
     /// Adds a delete from before the load, found in the oplog.
-    async fn add_old(&self, subscription: SubscriptionId, deletion: Deletion) {
-        self.send(Request::AddOld(subscription, deletion)).await;
+    async fn add_old(&self, right: Right, deletion: Deletion) {
+        self.send(Request::AddOld(right, deletion)).await;
     }
 
     /// Notes that all deletes after `since` and before the load were added.
@@ -73,10 +74,9 @@ impl Receipts {
         self.send(Request::OldAddedSince(since)).await;
     }
 
-    /// Returns what this node knows of a subscription's last delete; `None` if the task has ended.
-    pub(crate) async fn find(&self, subscription: &str) -> Option<LastDelete> {
-        self.ask(|reply| Request::Find(subscription.to_owned(), reply))
-            .await
+    /// Returns what this node knows of a right's last end; `None` if the task has ended.
+    pub(crate) async fn find(&self, right: &Right) -> Option<LastDelete> {
+        self.ask(|reply| Request::Find(right.clone(), reply)).await
     }
 
     /// Returns how far this node is with its deletes. `applied` is where the router was *before* this call: the task

@@ -12,6 +12,7 @@ mod deliver;
 mod encode;
 #[cfg(test)]
 mod end_tests;
+mod ended_rights;
 mod figures;
 #[cfg(test)]
 mod gap_tests;
@@ -53,9 +54,7 @@ pub(crate) use self::compile::compile_off_thread;
 pub(crate) use self::credentials::SharedCredentials;
 pub(crate) use self::encode::EventEncoder;
 pub(crate) use self::handle::{Applied, Busy, Connection, RouterHandle};
-pub(crate) use self::observe::{
-    DeletedSubscription, Observations, Observed, ObserverInbox, ObserverInput,
-};
+pub(crate) use self::observe::{EndedRight, Observations, Observed, ObserverInbox, ObserverInput};
 pub(crate) use self::refresh::{RefreshError, Refreshed};
 pub(crate) use self::subscribe::{Attach, AttachError, Attached, BacklogAnswer, LiveFrom};
 pub(crate) use self::table::TableBuilder;

@@ -64,7 +64,7 @@ pub use self::{
 
 /// For code outside of the crate, which sees everything.
 #[doc(hidden)]
-pub use crate::access::{Holder, Sight};
+pub use crate::access::{Holder, Right, RightKind, Sight};
 
 pub(crate) use self::{
     client::error::{brief, code},

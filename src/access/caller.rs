@@ -146,6 +146,11 @@ impl Caller {
         self.sight_with(seen || named)
     }
 
+    /// Returns the keys and revocations that it sees: its tenant's, or all.
+    pub(crate) fn sight_of_credentials(&self) -> Sight {
+        Sight::new(self.tenant.clone(), None, None)
+    }
+
     /// Returns the subscriptions that it may change and delete.
     pub(crate) fn reach(&self) -> Sight {
         self.sight_with(self.may(Scope::SubscriptionsWrite))

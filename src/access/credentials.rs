@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use bson::{DateTime, RawDocument, RawDocumentBuf};
 
 use super::{
-    Caller, Credential, KeyText, KeysChange, Policies, Revocation, Revocations, StoredKey,
+    Caller, Credential, Holder, KeyText, KeysChange, Policies, Revocation, Revocations, StoredKey,
     TokenIdentity, retired_keys::RetiredKeys, revocation::Facts,
 };
 
@@ -229,6 +229,42 @@ impl Credentials {
         self.keys.contains_key(id)
     }
 
+    /// Returns the ids of all keys, with their tenants and their ends.
+    pub(crate) fn all_keys(&self) -> impl Iterator<Item = (&str, Holder, Option<DateTime>)> {
+        self.keys.values().map(facts_of_key)
+    }
+
+    /// Returns the tenant of a key and its end.
+    pub(crate) fn key(&self, id: &str) -> Option<(Holder, Option<DateTime>)> {
+        let (_, holder, end) = facts_of_key(self.keys.get(id)?);
+        Some((holder, end))
+    }
+
+    /// Returns the revocations that are not in `before`, or say something else there, each with its `_id`, as a
+    /// one-element document `{_id}`.
+    pub(crate) fn revocations_since(&self, before: &Self) -> Vec<(RawDocumentBuf, Revocation)> {
+        let new = self.revocations.since(&before.revocations);
+        let readable = new.filter_map(|(id, revocation)| {
+            let id = RawDocument::from_bytes(id).ok()?;
+            Some((id.to_owned(), revocation.clone()))
+        });
+        readable.collect()
+    }
+
+    /// Whether a revocation names a caller's credential. Where it is not known any more how old that is, it does.
+    pub(crate) fn names(&self, revocation: &Revocation, caller: &Caller, now: DateTime) -> bool {
+        let facts = match &caller.credential {
+            Credential::None => return false,
+            Credential::Key { id, .. } => Facts {
+                token: None,
+                tenant: caller.tenant.as_deref(),
+                issued_at: self.keys.get(id).and_then(StoredKey::created_at),
+            },
+            Credential::Token(token) => facts_of_token(token, caller),
+        };
+        revocation.revokes(facts, now)
+    }
+
     /// Returns the number of keys.
     pub(crate) fn keys(&self) -> usize {
         self.keys.len()
@@ -300,13 +336,7 @@ impl Credentials {
         caller: &Caller,
         now: DateTime,
     ) -> Result<(), Refusal> {
-        let issued = token.issued_at.map(|seconds| seconds.saturating_mul(1_000));
-        let facts = Facts {
-            token: Some(token),
-            tenant: caller.tenant.as_deref(),
-            issued_at: issued.map(DateTime::from_millis),
-        };
-        self.judge_facts(facts, caller, now)
+        self.judge_facts(facts_of_token(token, caller), caller, now)
     }
 
     fn judge_facts(&self, facts: Facts<'_>, caller: &Caller, now: DateTime) -> Result<(), Refusal> {
@@ -318,6 +348,23 @@ impl Credentials {
         }
         Ok(())
     }
+}
+
+fn facts_of_token<'c>(token: &'c TokenIdentity, caller: &'c Caller) -> Facts<'c> {
+    let issued = token.issued_at.map(|seconds| seconds.saturating_mul(1_000));
+    Facts {
+        token: Some(token),
+        tenant: caller.tenant.as_deref(),
+        issued_at: issued.map(DateTime::from_millis),
+    }
+}
+
+fn facts_of_key(key: &StoredKey) -> (&str, Holder, Option<DateTime>) {
+    let holder = Holder {
+        tenant: key.tenant().map(Into::into),
+        owner: None,
+    };
+    (key.id(), holder, key.caller().expires_at)
 }
 
 fn policy_changed(name: Option<Box<str>>, deleted: bool) -> Touched {

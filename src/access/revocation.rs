@@ -60,6 +60,11 @@ impl Revocation {
         })
     }
 
+    /// Returns the tenant that it names.
+    pub(crate) fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
     /// Whether it takes a credential away.
     pub(crate) fn revokes(&self, facts: Facts<'_>, now: DateTime) -> bool {
         if self.expires_at.is_some_and(|end| end <= now) {
@@ -117,6 +122,16 @@ impl Revocations {
             }
         }
         true
+    }
+
+    /// Returns those that are not in `before`, or say something else there, with the bytes of their `_id`.
+    pub(super) fn since<'r>(
+        &'r self,
+        before: &'r Self,
+    ) -> impl Iterator<Item = (&'r [u8], &'r Revocation)> {
+        let all = self.by_id.iter();
+        let new = all.filter(|(id, revocation)| before.by_id.get(*id) != Some(revocation));
+        new.map(|(id, revocation)| (&**id, revocation))
     }
 
     /// Returns the number of revocations.

@@ -1,4 +1,4 @@
-//! The deletes of subscriptions that the oplog still shows: their keys alone.
+//! The deletes of subscriptions and keys that the oplog still shows: their `_id`s alone.
 
 use bson::{RawDocument, Timestamp};
 
@@ -9,10 +9,11 @@ use super::{
     stream::{ChangeStream, Options},
 };
 use crate::{
+    access::{CredentialKind, Right, RightKind},
     config,
     position::Position,
     store::{Deletion, Store, TEARDOWN_MEMORY},
-    subscription::{DocumentKey, SubscriptionId},
+    subscription::DocumentKey,
 };
 
 /// Deletes in one reply at most.
@@ -57,9 +58,7 @@ impl DeleteReader {
     }
 
     /// Returns the next deletes, perhaps none; `None` when all are read.
-    pub(crate) async fn next(
-        &mut self,
-    ) -> Result<Option<Vec<(SubscriptionId, Deletion)>>, OplogError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<(Right, Deletion)>>, OplogError> {
         if self.reached >= self.until {
             return Ok(None);
         }
@@ -74,10 +73,7 @@ impl DeleteReader {
         Ok(Some(deletes))
     }
 
-    fn decode(
-        &mut self,
-        change: &RawDocument,
-    ) -> Result<Option<(SubscriptionId, Deletion)>, OplogError> {
+    fn decode(&mut self, change: &RawDocument) -> Result<Option<(Right, Deletion)>, OplogError> {
         let raw = RawChange::decode(change).map_err(|_| OplogError::Failed)?;
         self.reached = self.reached.max(raw.position);
         if raw.position >= self.until {
@@ -88,15 +84,19 @@ impl DeleteReader {
             return Err(OplogError::Lost);
         }
         let key = raw.document_key.map(DocumentKey::of);
-        let of_subscription = raw.collection == Some(OwnCollection::Subscriptions);
+        let kind = match raw.collection {
+            Some(OwnCollection::Subscriptions) => RightKind::Subscription,
+            Some(OwnCollection::Credentials(CredentialKind::Key)) => RightKind::Key,
+            _ => return Ok(None),
+        };
         let id = key.as_ref().and_then(DocumentKey::id);
-        Ok(id.filter(|_| of_subscription).map(|id| {
+        Ok(id.map(|id| {
             let deletion = Deletion {
                 at: raw.position,
                 wall_time: Some(raw.wall_time),
                 ending: None,
             };
-            (SubscriptionId::from(&*id), deletion)
+            (Right::of(kind, &id), deletion)
         }))
     }
 }

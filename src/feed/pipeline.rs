@@ -4,7 +4,7 @@ use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 
 use crate::{
     access::CredentialKind,
-    store::{EVENTS, SUBSCRIPTIONS},
+    store::{EVENTS, KEYS, SUBSCRIPTIONS},
 };
 
 /// The point at which a stream starts.
@@ -48,10 +48,11 @@ pub(super) fn of_changes(database: &str, start: &StreamStart, keys_only: bool) -
     }
 }
 
-/// Returns the pipeline of the deletes of subscriptions: their keys alone.
+/// Returns the pipeline of the deletes of subscriptions and API keys: their `_id`s alone.
 pub(super) fn of_deletes(database: &str, from: Timestamp) -> Vec<Document> {
     let matching = doc! {"$match": {"$or": [
         {"ns": {"db": database, "coll": SUBSCRIPTIONS}, "operationType": "delete"},
+        {"ns": {"db": database, "coll": KEYS}, "operationType": "delete"},
         {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
     ]}};
     let stream = doc! {"startAtOperationTime": from};

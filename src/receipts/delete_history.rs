@@ -13,6 +13,7 @@ use tokio::{
 
 use super::Receipts;
 use crate::{
+    access::Right,
     config,
     feed::{DeleteReader, OplogError},
     router::RouterHandle,
@@ -87,14 +88,14 @@ async fn read(
     if !router.loaded(LOAD_PATIENCE).await {
         return Err(OplogError::Failed);
     }
-    let known = receipts.find("").await;
+    let known = receipts.find(&Right::subscription("")).await;
     let since = known
         .and_then(|known| known.since)
         .ok_or(OplogError::Failed)?;
     let mut reader = DeleteReader::open(store, settings, since).await?;
     while let Some(deletes) = reader.next().await? {
-        for (subscription, deletion) in deletes {
-            receipts.add_old(subscription, deletion).await;
+        for (right, deletion) in deletes {
+            receipts.add_old(right, deletion).await;
         }
     }
     receipts.old_added_since(reader.from()).await;

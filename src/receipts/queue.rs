@@ -81,7 +81,7 @@ impl ReceiptQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::Holder;
+    use crate::access::Right;
     use crate::{
         protocol::Ending,
         store::{DeleteProgress, Deletion},
@@ -95,8 +95,8 @@ mod tests {
 
     fn receipt(time: u32) -> Receipt {
         Receipt {
-            subscription: "a".into(),
-            holder: Holder::default(),
+            right: Right::subscription("a"),
+            holder: None,
             deletion: Deletion {
                 at: at(time),
                 wall_time: None,

@@ -3,21 +3,20 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    access::{Holder, Sight},
+    access::{Holder, Right, Sight},
     position::Position,
     store::{Deletion, TEARDOWN_MEMORY},
-    subscription::SubscriptionId,
 };
 
 /// Deletes that are kept at most: some 20 MB.
 const MAX_DELETES: usize = 100_000;
 
-/// The last delete of a subscription, as far as this node knows.
+/// The last end of a right, as far as this node knows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct LastDelete {
     /// `None` if there was none after `since`.
     pub deletion: Option<Deletion>,
-    /// The holder of the subscription; `None` if the oplog alone tells of the delete.
+    /// The holder of the right; `None` if the oplog alone tells of the delete.
     pub holder: Option<Holder>,
     /// Every delete after this is known; `None` before the first load.
     pub since: Option<Position>,
@@ -35,11 +34,11 @@ impl LastDelete {
     }
 }
 
-/// The last delete of each subscription, and the order in which they are dropped.
+/// The last end of each right, and the order in which they are dropped.
 #[derive(Debug)]
 pub(super) struct RecentDeletes {
-    deletions: HashMap<SubscriptionId, (Deletion, Option<Holder>)>,
-    order: BTreeMap<(Position, u64), SubscriptionId>,
+    deletions: HashMap<Right, (Deletion, Option<Holder>)>,
+    order: BTreeMap<(Position, u64), Right>,
     numbered: u64,
     since: Option<Position>,
     most: usize,
@@ -70,8 +69,8 @@ impl RecentDeletes {
         }
     }
 
-    /// Adds a delete, unless a later one of the same subscription is known.
-    pub(super) fn add(&mut self, id: SubscriptionId, deletion: Deletion, holder: Option<Holder>) {
+    /// Adds a delete, unless a later one of the same right is known.
+    pub(super) fn add(&mut self, id: Right, deletion: Deletion, holder: Option<Holder>) {
         let known = self.deletions.get(&id);
         if known.is_some_and(|(known, _)| known.at >= deletion.at) {
             return;
@@ -91,15 +90,15 @@ impl RecentDeletes {
         let Some(((at, _), id)) = self.order.pop_first() else {
             return;
         };
-        // A later delete of the same subscription stays.
+        // A later delete of the same right stays.
         if self.deletions.get(&id).is_some_and(|(d, _)| d.at == at) {
             self.deletions.remove(&id);
         }
         self.since = self.since.map(|since| since.max(at));
     }
 
-    pub(super) fn find(&self, id: &str) -> LastDelete {
-        let (deletion, holder) = match self.deletions.get(id).cloned() {
+    pub(super) fn find(&self, right: &Right) -> LastDelete {
+        let (deletion, holder) = match self.deletions.get(right).cloned() {
             Some((deletion, holder)) => (Some(deletion), holder),
             None => (None, None),
         };
@@ -149,14 +148,14 @@ mod tests {
             holder: None,
             since: Some(at(since)),
         };
-        assert_eq!(recent.find(id), expected, "{id}");
+        assert_eq!(recent.find(&Right::subscription(id)), expected, "{id}");
     }
 
     #[test]
     fn the_oldest_is_forgotten_first_and_the_memory_says_how_far_it_reaches() {
         let mut recent = recent(2);
         for (id, time) in [("a", 101), ("b", 102), ("c", 103)] {
-            recent.add(id.into(), deletion(time), None);
+            recent.add(Right::subscription(id), deletion(time), None);
         }
         check(&recent, "a", None, 101);
         check(&recent, "b", Some(102), 101);
@@ -166,22 +165,22 @@ mod tests {
     #[test]
     fn of_an_id_that_is_used_again_the_last_delete_counts() {
         let mut recent = recent(2);
-        recent.add("a".into(), deletion(101), None);
-        recent.add("a".into(), deletion(105), None);
-        recent.add("a".into(), deletion(90), None);
+        recent.add(Right::subscription("a"), deletion(101), None);
+        recent.add(Right::subscription("a"), deletion(105), None);
+        recent.add(Right::subscription("a"), deletion(90), None);
         check(&recent, "a", Some(105), 100);
-        recent.add("b".into(), deletion(106), None);
+        recent.add(Right::subscription("b"), deletion(106), None);
         check(&recent, "a", Some(105), 101);
     }
 
     #[test]
     fn deletes_from_before_the_load_reach_further_back() {
         let mut recent = recent(3);
-        recent.add("a".into(), deletion(50), None);
+        recent.add(Right::subscription("a"), deletion(50), None);
         recent.old_added_since(at(40));
         check(&recent, "a", Some(50), 40);
         check(&recent, "b", None, 40);
-        recent.add("c".into(), deletion(50 + 86_401), None);
+        recent.add(Right::subscription("c"), deletion(50 + 86_401), None);
         check(&recent, "a", None, 50);
     }
 
@@ -189,7 +188,7 @@ mod tests {
     fn what_overflowed_does_not_claim_deletes_from_before_the_load() {
         let mut recent = recent(2);
         for (id, time) in [("a", 50), ("b", 101), ("c", 102)] {
-            recent.add(id.into(), deletion(time), None);
+            recent.add(Right::subscription(id), deletion(time), None);
         }
         recent.old_added_since(at(40));
         check(&recent, "a", None, 100);

@@ -18,7 +18,7 @@ use crate::{
     config,
     position::Position,
     retry_writer::{PendingWrite, answer, finished, write_with_retries},
-    router::{DeletedSubscription, Observed, ObserverInbox, ObserverInput, registry::Closed},
+    router::{EndedRight, Observed, ObserverInbox, ObserverInput, registry::Closed},
     store::{Deletion, Receipt, Store},
     telemetry::{Health, Metrics, Part},
 };
@@ -87,7 +87,7 @@ impl Writer {
     fn observe(&mut self, observed: Observed) {
         match observed {
             Observed::Loaded(at) => self.recent.loaded(at),
-            Observed::Deleted(deleted) => self.on_deleted(deleted),
+            Observed::Ended(ended) => self.on_ended(ended),
             Observed::BecameDurable(..)
             | Observed::DurableEnded(..)
             | Observed::DurableReplaced(..)
@@ -97,40 +97,40 @@ impl Writer {
 
     fn take(&mut self, request: Request) {
         match request {
-            Request::AddOld(id, deletion) => self.recent.add(id, deletion, None),
+            Request::AddOld(right, deletion) => self.recent.add(right, deletion, None),
             Request::OldAddedSince(since) => self.recent.old_added_since(since),
-            Request::Find(id, reply) => answer(reply, self.recent.find(&id)),
+            Request::Find(right, reply) => answer(reply, self.recent.find(&right)),
             Request::Unsettled(reply) => answer(reply, self.queue.unsettled()),
             Request::WaitWritten(reply) => self.waiters.push(reply),
         }
     }
 
-    fn on_deleted(&mut self, deleted: DeletedSubscription) {
+    fn on_ended(&mut self, ended: EndedRight) {
         let deletion = Deletion {
-            at: deleted.at,
-            wall_time: deleted.wall_time,
-            ending: Some(deleted.ending),
+            at: ended.at,
+            wall_time: ended.wall_time,
+            ending: Some(ended.ending),
         };
-        let holder = deleted.holder;
+        let holder = ended.holder;
         self.recent
-            .add(deleted.id.clone(), deletion, Some(holder.clone()));
-        if deleted.closed.is_empty() {
+            .add(ended.right.clone(), deletion, holder.clone());
+        if ended.closed.is_empty() {
             return;
         }
         self.numbered += 1;
         self.queue.expect(deletion.at, self.numbered);
         let receipt = Receipt {
-            subscription: deleted.id,
+            right: ended.right,
             holder,
             deletion,
-            connections: deleted.closed.len(),
-            decided: deleted.decided,
+            connections: ended.closed.len(),
+            decided: ended.decided,
             closed: 0,
-            counted: deleted.decided,
+            counted: ended.decided,
         };
         let patience = self.close_timeout + CLOSE_GRACE;
         self.closing
-            .follow(self.numbered, receipt, deleted.closed, patience);
+            .follow(self.numbered, receipt, ended.closed, patience);
     }
 
     fn on_counted(&mut self, number: Number, receipt: Receipt) {
@@ -182,7 +182,7 @@ impl ClosingDeletes {
         self.0.push(Box::pin(async move {
             let all = timeout(patience, all_closed(&connections)).await;
             if all.is_err() {
-                tracing::warn!("connections of a deleted subscription did not close in time");
+                tracing::warn!("connections of a right that has ended did not close in time");
             }
             let receipt = counted(receipt, &connections);
             (number, receipt, connections)

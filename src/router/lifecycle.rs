@@ -7,11 +7,11 @@ use bson::DateTime;
 use super::{
     Reload, Router, answer,
     compile::compile_off_thread,
-    observe::{DeletedSubscription, Observed},
+    observe::{EndedRight, Observed},
     table::{Entry, Incarnation, Slot, Table},
 };
 use crate::{
-    access::Holder,
+    access::{Holder, Right},
     filter::{self, Filter},
     position::Position,
     protocol::{Ending, GapReason},
@@ -23,11 +23,13 @@ impl Router {
     /// if history was lost, every connection that stays hears of the gap.
     pub(super) async fn apply_reload(&mut self, reload: Reload) {
         let before = self.position;
+        let lost = self.rights_lost_by(&reload.credentials);
         // Who ends by it has not missed anything, and comes back to before the gap.
         self.replace_credentials(reload.credentials);
         self.position = self.position.max(reload.position);
         self.loaded_at = self.position;
         let when = When::Before(DateTime::now());
+        self.publish_lost(lost, when).await;
         let missed = reload.missed.map(|reason| (reason, before));
         self.replace_all(*reload.subscriptions, when, missed).await;
         self.observers
@@ -132,16 +134,16 @@ impl Router {
                 "a subscription was removed"
             );
         }
-        let deleted = DeletedSubscription {
-            id: SubscriptionId::from(&*id),
-            holder: Holder::of(&removed.subscription.document),
+        let ended = EndedRight {
+            right: Right::subscription(&id),
+            holder: Some(Holder::of(&removed.subscription.document)),
             at: self.position,
             wall_time: when.seen(),
             ending,
             decided: Instant::now(),
             closed: closed.into(),
         };
-        self.observers.publish(Observed::Deleted(deleted)).await;
+        self.observers.publish(Observed::Ended(ended)).await;
     }
 }
 
@@ -156,14 +158,14 @@ pub(super) enum When {
 
 impl When {
     /// Returns the latest time that it can have been.
-    fn latest(self) -> DateTime {
+    pub(super) fn latest(self) -> DateTime {
         match self {
             Self::Committed(time) | Self::Before(time) => time,
         }
     }
 
     /// Returns the commit's wall time, if the delete was seen.
-    fn seen(self) -> Option<DateTime> {
+    pub(super) fn seen(self) -> Option<DateTime> {
         match self {
             Self::Committed(time) => Some(time),
             Self::Before(_) => None,

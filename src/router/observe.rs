@@ -9,7 +9,7 @@
 //! - Observations come in the order of the feed.
 //! - The router puts an observation into every queue before it goes on: before it pushes a frame that shows the
 //!   change (`updated`), announces the position as applied, or answers its next input. Only the connections of a
-//!   deleted subscription are told of their end before, since the observation carries the proof of their close.
+//!   right that has ended are told of their end before, since the observation carries the proof of their close.
 //! - An observer handles a request after everything that was published before the request was sent
 //!   ([`ObserverInbox`]).
 //!
@@ -23,7 +23,12 @@ use bson::DateTime;
 use tokio::sync::mpsc;
 
 use super::{registry::Closed, table::Incarnation};
-use crate::{access::Holder, position::Position, protocol::Ending, subscription::SubscriptionId};
+use crate::{
+    access::{Holder, Right},
+    position::Position,
+    protocol::Ending,
+    subscription::SubscriptionId,
+};
 
 /// Observations that may wait for one observer. Observers never wait for the database while they take them.
 const OBSERVATIONS_AHEAD: usize = 4_096;
@@ -31,10 +36,10 @@ const OBSERVATIONS_AHEAD: usize = 4_096;
 /// Something that the router has done.
 #[derive(Clone, Debug)]
 pub(crate) enum Observed {
-    /// All subscriptions were loaded: every delete after this position is observed.
+    /// Everything was loaded: every delete and every revocation after this position is observed.
     Loaded(Position),
-    /// A subscription was deleted.
-    Deleted(DeletedSubscription),
+    /// A subscription or a key was deleted, or a revocation was made.
+    Ended(EndedRight),
     /// A subscription is durable from this position on: it was made so, or became so.
     BecameDurable(Incarnation, Position),
     /// A durable subscription was deleted, or is no longer durable: from this position on.
@@ -46,17 +51,18 @@ pub(crate) enum Observed {
     PositionsLost,
 }
 
-/// A delete, and the connections that it ended.
+/// A right that has ended, and the connections that are to close with it.
 #[derive(Clone, Debug)]
-pub(crate) struct DeletedSubscription {
-    pub id: SubscriptionId,
-    pub holder: Holder,
+pub(crate) struct EndedRight {
+    pub right: Right,
+    /// The holder of the right; `None` if nothing tells that any more.
+    pub holder: Option<Holder>,
     pub at: Position,
-    /// The commit's wall time on the server; `None` if the delete itself was not seen.
+    /// The commit's wall time on the server; `None` if the change itself was not seen.
     pub wall_time: Option<DateTime>,
-    /// Deleted or expired.
+    /// Deleted or expired; forbidden by a revocation.
     pub ending: Ending,
-    /// The time at which its connections were told to end.
+    /// The time at which its connections were told to end, at the latest.
     pub decided: Instant,
     /// One for each of its connections; it resolves when the connection is closed.
     pub closed: Arc<[Closed]>,

@@ -10,6 +10,7 @@
 mod by_credential;
 mod by_tenant;
 mod channel;
+mod lingering;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,7 @@ use bson::DateTime;
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::{by_credential::ByCredential, by_tenant::ByTenant};
+use self::{by_credential::ByCredential, by_tenant::ByTenant, lingering::Lingering};
 pub(crate) use self::{
     channel::{ChannelEntry, ChannelKey, NewChannel, Phase, ends_on_gap},
     session::{Closes, NewSession, SessionEntry, SessionKey},
@@ -75,6 +76,7 @@ pub(crate) struct Registry<S> {
     by_subscription: HashMap<S, Vec<ChannelEntry>>,
     by_credential: ByCredential,
     by_tenant: ByTenant,
+    lingering: Lingering,
     counters: ConnectionCounters,
     channel_counters: ConnectionCounters,
     /// Bytes of all copies of subscriptions that catching-up channels hold.
@@ -89,6 +91,7 @@ impl<S> Default for Registry<S> {
             by_subscription: HashMap::new(),
             by_credential: ByCredential::default(),
             by_tenant: ByTenant::default(),
+            lingering: Lingering::default(),
             counters: ConnectionCounters::default(),
             channel_counters: ConnectionCounters::default(),
             copied_bytes: 0,
@@ -168,6 +171,8 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         };
         self.by_credential.remove(key, &session.new.caller);
         self.by_tenant.remove(&session.new.caller);
+        self.lingering
+            .add(&session.new.caller, session.new.closed.clone());
         self.finish(&session, ending, position);
         true
     }
@@ -180,6 +185,16 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     /// Returns the sessions that hang on any credential.
     pub(crate) fn sessions_with_credentials(&self) -> Vec<SessionKey> {
         self.by_credential.all()
+    }
+
+    /// Returns the sockets of these callers' sessions that have ended, and are not closed yet.
+    pub(crate) fn sockets_left(&self, concerns: impl Fn(&Caller) -> bool) -> Vec<Closed> {
+        self.lingering.of(concerns)
+    }
+
+    /// Returns the sockets of sessions that have ended, and are not closed yet, by the key that they hung on.
+    pub(crate) fn sockets_left_by_key(&self) -> HashMap<Box<str>, Vec<Closed>> {
+        self.lingering.by_key()
     }
 
     /// Returns the number of sessions that hang on a key.

@@ -7,13 +7,17 @@ use bson::DateTime;
 use super::{
     Router,
     credentials::near,
+    lifecycle::When,
     registry::{ChannelEntry, ChannelKey},
     table::Slot,
 };
 use crate::{
-    access::{Credentials, CredentialsChange, KeysChange, Refusal, Touched},
+    access::{
+        CredentialKind, Credentials, CredentialsChange, KeysChange, Refusal, Revocation, Touched,
+    },
     position::Position,
     protocol::Ending,
+    subscription::DocumentKey,
 };
 
 impl Router {
@@ -24,6 +28,11 @@ impl Router {
         change: &CredentialsChange,
         committed: DateTime,
     ) {
+        let lost = self.keys_lost_by(change);
+        let mut stored = match change {
+            CredentialsChange::Stored(kind, document) => Some((kind, document)),
+            _ => None,
+        };
         let mut touched = self.credentials.write(|all| all.apply(change));
         if let CredentialsChange::Unseen {
             kind,
@@ -33,11 +42,20 @@ impl Router {
         {
             // What it said meanwhile is not known: whoever hung on it is judged without it first.
             self.follow(&touched, committed).await;
-            let stored = CredentialsChange::Stored(*kind, document.clone());
-            touched = self.credentials.write(|all| all.apply(&stored));
+            let found = CredentialsChange::Stored(*kind, document.clone());
+            touched = self.credentials.write(|all| all.apply(&found));
+            stored = Some((kind, document));
         }
         self.count_credentials();
         self.follow(&touched, committed).await;
+        let when = When::Committed(committed);
+        self.publish_lost_keys(lost, when).await;
+        if let Some((CredentialKind::Revocation, document)) = stored
+            && let Some(revocation) = Revocation::read(document)
+        {
+            self.publish_revocation(&DocumentKey::of(document), &revocation, when)
+                .await;
+        }
     }
 
     /// Brings sessions and subscriptions into line with the credentials.

@@ -243,6 +243,7 @@ impl Router {
             dialect: attach.dialect,
             remote: attach.remote.into(),
             closes: Closes::WithItsChannel,
+            closed: attach.closed.clone(),
         });
         let channel = NewChannel {
             from: start.from,

@@ -113,6 +113,7 @@ const ROOMS: [(&str, &[&str]); 5] = [
         &[
             "revoke",
             "refresh",
+            "ended_rights",
             "lifecycle",
             "narrow",
             "figures",

@@ -4,6 +4,7 @@ mod archive;
 mod audit;
 mod binding;
 mod calls;
+mod credential_teardown;
 mod issuers;
 mod minting;
 mod order;

@@ -10,7 +10,7 @@ use crate::{
     http::{
         edge::{needs::Need, paths::below, problem::Kind},
         openapi::{Operation, integer, schema, text},
-        resources::{keys, tickets, whoami},
+        resources::{keys, teardown, tickets, whoami},
     },
 };
 
@@ -107,6 +107,15 @@ pub(super) fn all(limits: &Limits) -> Vec<Call> {
                 &[],
                 &["Tidegate-Applied"],
             ),
+        ),
+        call(
+            GET,
+            &below("/keys/{id}/teardown"),
+            KEEPING_KEYS,
+            teardown::of_key,
+            of_one("showKeyTeardown", "Shows the state of each node after a key was deleted within the last day.")
+                .answers(OK, "The state of each node.", schema("KeyTeardown"), &[])
+                .refuses(&[Kind::NotDeleted]),
         ),
     ]
 }

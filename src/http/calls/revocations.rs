@@ -9,7 +9,7 @@ use crate::{
     http::{
         edge::{paths::below, problem::Kind},
         openapi::{Operation, integer, schema, text},
-        resources::revocations,
+        resources::{revocations, teardown},
     },
 };
 
@@ -53,6 +53,15 @@ pub(super) fn all(limits: &Limits) -> Vec<Call> {
             tagged("deleteRevocation", "Takes a revocation back. Sockets that it has ended stay closed.")
                 .with_id(Kind::RevocationNotFound)
                 .answers_with(StatusCode::NO_CONTENT, "Taken back.", &[], &["Tidegate-Applied"]),
+        ),
+        call(
+            GET,
+            &below("/revocations/{id}/teardown"),
+            KEEPING_KEYS,
+            teardown::of_revocation,
+            tagged("showRevocationTeardown", "Shows the state of each node after a revocation was made.")
+                .with_id(Kind::RevocationNotFound)
+                .answers(OK, "The state of each node.", schema("RevocationTeardown"), &[]),
         ),
     ]
 }

@@ -226,11 +226,13 @@ fn subscriptions() -> Vec<(&'static str, Value)> {
                 })))}),
             ),
         ),
-        ("Teardown", teardown()),
+        ("Teardown", teardown("subscription")),
+        ("KeyTeardown", teardown("key")),
+        ("RevocationTeardown", teardown("revocation")),
     ]
 }
 
-fn teardown() -> Value {
+fn teardown(of: &str) -> Value {
     let node = exactly(
         "",
         json!({
@@ -245,16 +247,21 @@ fn teardown() -> Value {
             "seenAt": time_or_null(),
         }),
     );
+    let mut shown = json!({
+        of: {"type": "string"},
+        "cursor": schema("Cursor"),
+        "complete": {"type": "boolean"},
+        "nodes": list(node),
+    });
+    if of == "revocation" {
+        shown["revokedAt"] = time_or_null();
+    } else {
+        shown["deletedAt"] = time_or_null();
+        shown["reason"] = json!({"enum": ["deleted", "expired", null]});
+    }
     exactly(
-        "The state of each node of the last day after a delete. `complete` means that no node has a socket any more.",
-        json!({
-            "subscription": {"type": "string"},
-            "deletedAt": time_or_null(),
-            "cursor": schema("Cursor"),
-            "reason": {"enum": ["deleted", "expired", null]},
-            "complete": {"type": "boolean"},
-            "nodes": list(node),
-        }),
+        "The state of each node of the last day after a right has ended. `complete` means that no node has a socket of it any more.",
+        shown,
     )
 }
 

@@ -1,4 +1,4 @@
-//! `GET /subscriptions/{id}/teardown`: the state of each node after a delete.
+//! Teardowns: the state of each node after a right has ended: a subscription or a key was deleted, or a revocation was made.
 
 mod verdict;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use self::verdict::{Evidence, Report, State as NodeState, Verdict};
 use crate::{
-    access::{Scope, Sight},
+    access::{Caller, Holder, Right, RightKind, Scope, Sight},
     http::edge::{
         AppState, answer,
         caller::By,
@@ -23,10 +23,20 @@ use crate::{
     position::Position,
     protocol::Ending,
     receipts::LastDelete,
-    store::{MOST_NODES, StoredReceipt},
+    store::{Deletion, KEYS, MOST_NODES, Read, StoredReceipt},
+    subscription::DocumentKey,
 };
 
-/// Shows the nodes of the last day, each with the state of its sockets of a deleted subscription.
+/// A question for a teardown.
+struct Question {
+    right: Right,
+    /// The part of all rights of this kind that the caller sees.
+    sight: Sight,
+    shows_hosts: bool,
+}
+
+/// `GET /subscriptions/{id}/teardown`: shows the nodes of the last day, each with the state of its sockets of a deleted
+/// subscription.
 pub(crate) async fn show(
     State(state): State<AppState>,
     By(caller): By,
@@ -34,14 +44,119 @@ pub(crate) async fn show(
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
-    let sight = caller.sight();
-    ensure_deleted(&state, &id, &sight).await?;
-    let (remembered, is_complete) = remembered(&state, &id, &sight).await?;
+    let question = Question::new(RightKind::Subscription, &id, caller.sight(), &caller);
+    let read = state.store.find_subscription(&id, &question.sight).await?;
+    if read.document.is_some() {
+        return Err(not_deleted("subscription"));
+    }
+    ensure_seen(&state, &read).await?;
+    let remembered = remembered(&state, &question).await?;
+    answer(&state, &question, remembered).await
+}
+
+/// `GET /keys/{id}/teardown`: shows the nodes of the last day, each with the state of its sockets of a deleted key.
+pub(crate) async fn of_key(
+    State(state): State<AppState>,
+    By(caller): By,
+    Id(id): Id,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Query::read(&uri, &[])?;
+    let sight = caller.sight_of_credentials();
+    let question = Question::new(RightKind::Key, &id, sight, &caller);
+    let key = DocumentKey::Text(id.as_str().into());
+    let read = state.store.find_stored(KEYS, &key).await?;
+    // One that exists out of sight is like one that is unknown.
+    let document = read.document.as_ref();
+    if document.is_some_and(|document| question.sight.sees(&id, document)) {
+        return Err(not_deleted("key"));
+    }
+    ensure_seen(&state, &read).await?;
+    let remembered = remembered(&state, &question).await?;
+    answer(&state, &question, remembered).await
+}
+
+/// `GET /revocations/{id}/teardown`: shows the nodes of the last day, each with the state of its sockets of what a
+/// revocation names.
+pub(crate) async fn of_revocation(
+    State(state): State<AppState>,
+    By(caller): By,
+    Id(id): Id,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Query::read(&uri, &[])?;
+    let sight = caller.sight_of_credentials();
+    let question = Question::new(RightKind::Revocation, &id, sight, &caller);
+    let read = state.store.find_revocation(&id).await?;
+    let document = read.document.as_ref();
+    let Some(document) = document.filter(|document| question.sight.sees(&id, document)) else {
+        return Err(question.unknown(None));
+    };
+    ensure_seen(&state, &read).await?;
+    let mut known = find(&state, &question.right).await?;
+    if known.deletion.is_none() {
+        // It is stored, and was not made since this node's memory begins: it was made before.
+        known.deletion = known.since.map(|at| Deletion {
+            at,
+            wall_time: None,
+            ending: None,
+        });
+        known.holder = Some(Holder::of(document));
+    }
+    answer(&state, &question, (known, true)).await
+}
+
+impl Question {
+    fn new(kind: RightKind, id: &str, sight: Sight, caller: &Caller) -> Self {
+        Self {
+            right: Right::of(kind, id),
+            sight,
+            shows_hosts: caller.may(Scope::Metrics),
+        }
+    }
+
+    /// Returns what is said of a right of which nothing is known, and of one out of sight.
+    fn unknown(&self, since: Option<Position>) -> Problem {
+        let id = &*self.right.id;
+        let (kind, name) = match self.right.kind {
+            RightKind::Subscription => (Kind::SubscriptionNotFound, "subscription"),
+            RightKind::Key => (Kind::KeyNotFound, "key"),
+            RightKind::Revocation => (Kind::RevocationNotFound, "revocation"),
+        };
+        let Some(since) = since else {
+            return Problem::new(kind, format!("there is no {name} {id:?}"));
+        };
+        let seconds = i64::from(since.cluster_time().time);
+        let since = answer::time(bson::DateTime::from_millis(seconds * 1_000));
+        Problem::new(
+            kind,
+            format!("there is no {name} {id:?}, and none with this id was deleted since {since}"),
+        )
+    }
+}
+
+fn not_deleted(name: &str) -> Problem {
+    let detail = format!("a {name} with this id exists; it may have sockets");
+    Problem::new(Kind::NotDeleted, detail)
+}
+
+/// Ensures that this node has applied what a read shows.
+async fn ensure_seen(state: &AppState, read: &Read) -> Result<(), Problem> {
+    let late = "this node has not seen the change yet";
+    ensure_applied(state, read.operation_time, late).await
+}
+
+/// Judges what is known of a right that has ended. With it comes whether this node has learned all that it can.
+async fn answer(
+    state: &AppState,
+    question: &Question,
+    (remembered, is_complete): (LastDelete, bool),
+) -> Result<Response, Problem> {
     let since = remembered.since;
-    let evidence = gather(&state, &id, remembered, &sight).await?;
+    let evidence = gather(state, question, remembered).await?;
     let Some(verdict) = evidence.judge() else {
         return Err(if is_complete {
-            unknown_delete(&id, since)
+            question.unknown(since)
         } else {
             Problem::new(
                 Kind::NotReady,
@@ -50,59 +165,42 @@ pub(crate) async fn show(
         });
     };
     let complete = verdict.complete() && evidence.nodes.len() < MOST_NODES;
-    let shows_hosts = caller.may(Scope::Metrics);
-    let body = report(&state, &id, &verdict, complete, shows_hosts);
+    let body = report(state, question, &verdict, complete);
     Ok(answer::json(StatusCode::OK, body.to_string()))
 }
 
-/// Ensures that the subscription does not exist, and that this node has applied its delete.
-async fn ensure_deleted(state: &AppState, id: &str, sight: &Sight) -> Result<(), Problem> {
-    let read = state.store.find_subscription(id, sight).await?;
-    if read.document.is_some() {
-        return Err(Problem::new(
-            Kind::NotDeleted,
-            "a subscription with this id exists; it may have sockets",
-        ));
-    }
-    let late = "this node has not seen the delete yet";
-    ensure_applied(state, read.operation_time, late).await
+async fn find(state: &AppState, right: &Right) -> Result<LastDelete, Problem> {
+    let found = state.receipts.find(right).await;
+    found.ok_or_else(|| Problem::new(Kind::NotReady, "this node is stopping"))
 }
 
 /// Returns what this node remembers of the delete, and whether it has learned all that it can. A delete that the caller had
 /// no sight of is waited for like one that is unknown.
-async fn remembered(
-    state: &AppState,
-    id: &str,
-    sight: &Sight,
-) -> Result<(LastDelete, bool), Problem> {
-    let find = async || {
-        let found = state.receipts.find(id).await;
-        found.ok_or_else(|| Problem::new(Kind::NotReady, "this node is stopping"))
-    };
-    let found = find().await?;
-    if found.seen_by(id, sight).is_some() {
+async fn remembered(state: &AppState, question: &Question) -> Result<(LastDelete, bool), Problem> {
+    let right = &question.right;
+    let found = find(state, right).await?;
+    if found.seen_by(&right.id, &question.sight).is_some() {
         return Ok((found, true));
     }
     let patience = state.limits().database_timeout;
     let is_complete = state.delete_history.wait_read(patience).await;
-    Ok((find().await?, is_complete))
+    Ok((find(state, right).await?, is_complete))
 }
 
 /// Reads the evidence in the opposite order of its writing: a receipt is written before the heartbeat that vouches for
 /// it, so the heartbeats are read first.
 async fn gather(
     state: &AppState,
-    id: &str,
+    Question { right, sight, .. }: &Question,
     remembered: LastDelete,
-    sight: &Sight,
 ) -> Result<Evidence, Problem> {
     let router = state.router().progress();
     let applied = router.loaded.then_some(router.position);
     let own = state.receipts.progress(applied).await;
     let nodes = state.store.nodes().await?;
-    let receipts = state.store.receipts_of(id).await?;
-    let receipts = visible(receipts, &remembered, id, sight);
-    let remembered = within(remembered, id, sight);
+    let receipts = state.store.receipts_of(right).await?;
+    let receipts = visible(receipts, &remembered, &right.id, sight);
+    let remembered = within(remembered, &right.id, sight);
     let socket = state.socket();
     Ok(Evidence {
         remembered,
@@ -152,35 +250,24 @@ fn within(remembered: LastDelete, id: &str, sight: &Sight) -> LastDelete {
     }
 }
 
-fn unknown_delete(id: &str, since: Option<Position>) -> Problem {
-    let Some(since) = since else {
-        return Problem::no_subscription(id);
-    };
-    let seconds = i64::from(since.cluster_time().time);
-    let since = answer::time(bson::DateTime::from_millis(seconds * 1_000));
-    Problem::new(
-        Kind::SubscriptionNotFound,
-        format!("there is no subscription {id:?}, and none with this id was deleted since {since}"),
-    )
-}
-
-fn report(
-    state: &AppState,
-    id: &str,
-    verdict: &Verdict,
-    complete: bool,
-    shows_hosts: bool,
-) -> Value {
+fn report(state: &AppState, question: &Question, verdict: &Verdict, complete: bool) -> Value {
     let nodes = verdict.nodes.iter();
-    let nodes: Vec<Value> = nodes.map(|report| node(report, shows_hosts)).collect();
-    json!({
-        "subscription": id,
-        "deletedAt": verdict.deletion.wall_time.map(answer::time),
+    let nodes: Vec<Value> = nodes.map(|one| node(one, question.shows_hosts)).collect();
+    let time = verdict.deletion.wall_time.map(answer::time);
+    let mut shown = json!({
         "cursor": verdict.deletion.at.cursor(state.router().deployment()),
-        "reason": verdict.deletion.ending.map(Ending::token),
         "complete": complete,
         "nodes": nodes,
-    })
+    });
+    let right = &question.right;
+    shown[right.kind.as_str()] = (&*right.id).into();
+    if right.kind == RightKind::Revocation {
+        shown["revokedAt"] = json!(time);
+    } else {
+        shown["deletedAt"] = json!(time);
+        shown["reason"] = json!(verdict.deletion.ending.map(Ending::token));
+    }
+    shown
 }
 
 /// Shows a node. Its host and address are for those who may see the nodes.

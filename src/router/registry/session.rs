@@ -4,6 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use smallvec::SmallVec;
 
+use super::Closed;
 use crate::{
     access::Caller,
     protocol::{ChannelId, Dialect},
@@ -41,6 +42,8 @@ pub(crate) struct NewSession {
     /// The client's address, for operators.
     pub remote: Box<str>,
     pub closes: Closes,
+    /// Resolves when the socket is closed.
+    pub closed: Closed,
 }
 
 /// One client on one socket or HTTP answer.
@@ -124,6 +127,7 @@ impl NewSession {
             dialect: Dialect::Tidegate,
             remote: Box::default(),
             closes: Closes::WithItsChannel,
+            closed: super::AliveGuard::new().1,
         }
     }
 }

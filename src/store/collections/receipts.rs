@@ -1,7 +1,8 @@
-//! The collection `receipts`: the work of each node on the delete of a subscription with sockets.
+//! The collection `receipts`: the work of each node on a right that has ended and had sockets.
 //!
-//! `{_id: {subscription, cursor, node}, subscription, tenant, owner, node, cursor, deletedAt, reason, connections, decidedAt,
-//! closed, closedAt, expiresAt}`. A receipt may be written twice, and again when more sockets have closed. A
+//! `{_id: {subscription, cursor, node}, kind, subscription, tenant, owner, node, cursor, deletedAt, reason, connections,
+//! decidedAt, closed, closedAt, expiresAt}`. With `kind: "key"` or `"revocation"`, `credential` stands in the place of
+//! `subscription`, and the `_id` has the kind too. A receipt may be written twice, and again when more sockets have closed. A
 //! delete without sockets has none.
 
 use std::time::Instant;
@@ -11,7 +12,7 @@ use serde::Deserialize;
 
 use super::nodes::{ago, in_a_day};
 use crate::{
-    access::{Holder, TENANT},
+    access::{Holder, Right, RightKind, TENANT},
     position::{Cursor, Position},
     protocol::Ending,
     store::{
@@ -19,13 +20,12 @@ use crate::{
         client::read::collect,
         unreadable::{is_of_a_clock, shown_id},
     },
-    subscription::SubscriptionId,
 };
 
-/// The most receipts of one subscription that are read, the latest first.
+/// The most receipts of one right that are read, the latest first.
 const MOST_RECEIPTS: i64 = 10_000;
 
-/// The delete of a subscription.
+/// The delete of a subscription or a key, or the making of a revocation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Deletion {
     /// Its position in the feed's order. If the subscription was only found to be gone, the delete happened before.
@@ -46,10 +46,10 @@ impl Deletion {
 /// A receipt to be written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Receipt {
-    /// The subscription.
-    pub subscription: SubscriptionId,
-    /// The holder of the subscription.
-    pub holder: Holder,
+    /// The right that has ended.
+    pub right: Right,
+    /// The holder of the right, if that is known.
+    pub holder: Option<Holder>,
     /// The delete.
     pub deletion: Deletion,
     /// Connections that were told to end.
@@ -67,7 +67,7 @@ pub struct Receipt {
 pub struct StoredReceipt {
     /// The node.
     pub node: String,
-    /// The holder of the subscription; `None` if an older version wrote the receipt.
+    /// The holder of the right; `None` if the node did not know, or an older version wrote the receipt.
     pub holder: Option<Holder>,
     /// The delete.
     pub deletion: Deletion,
@@ -115,13 +115,13 @@ impl Store {
     fn receipt_statement(&self, node: &str, receipt: &Receipt) -> Document {
         let literal = |value: Bson| doc! {"$literal": value};
         let text = |text: &Option<Box<str>>| literal(text.as_deref().into());
-        let id = receipt.subscription.as_str();
+        let right = &receipt.right;
+        let (kind, id, field) = (right.kind.as_str(), &*right.id, field(right.kind));
         let cursor = receipt.deletion.at.cursor(self.deployment());
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let set = doc! {
-            "subscription": literal(id.into()),
-            "tenant": text(&receipt.holder.tenant),
-            "owner": text(&receipt.holder.owner),
+        let mut set = doc! {
+            "kind": kind,
+            field: literal(id.into()),
             "node": node,
             "cursor": &cursor,
             "deletedAt": receipt.deletion.wall_time,
@@ -132,17 +132,27 @@ impl Store {
             "closedAt": ago(receipt.counted.elapsed()),
             "expiresAt": in_a_day(),
         };
-        let key = doc! {"subscription": id, "cursor": &cursor, "node": node};
+        if let Some(holder) = &receipt.holder {
+            set.insert("tenant", text(&holder.tenant));
+            set.insert("owner", text(&holder.owner));
+        }
+        let mut key = doc! {field: id, "cursor": &cursor, "node": node};
+        if right.kind != RightKind::Subscription {
+            key.insert("kind", kind);
+        }
         doc! {"q": {"_id": {"$eq": key}}, "u": [{"$set": set}], "upsert": true}
     }
 
-    /// Reads the receipts of a subscription within the day.
-    pub async fn receipts_of(&self, subscription: &str) -> Result<Vec<StoredReceipt>, StoreError> {
+    /// Reads the receipts of a right within the day.
+    pub async fn receipts_of(&self, right: &Right) -> Result<Vec<StoredReceipt>, StoreError> {
         let receipts = self.database().collection::<RawDocumentBuf>(RECEIPTS);
-        let of_it = doc! {
-            "subscription": {"$eq": subscription},
+        let mut of_it = doc! {
+            field(right.kind): {"$eq": &*right.id},
             "$expr": {"$gt": ["$expiresAt", "$$NOW"]},
         };
+        if right.kind != RightKind::Subscription {
+            of_it.insert("kind", right.kind.as_str());
+        }
         let find = receipts
             .find(of_it)
             .sort(doc! {"cursor": -1})
@@ -184,5 +194,13 @@ impl Store {
             closed: stored.closed,
             closed_at: stored.closed_at,
         })
+    }
+}
+
+/// Returns the field that names a right of this kind. An older version reads what has `subscription`.
+const fn field(kind: RightKind) -> &'static str {
+    match kind {
+        RightKind::Subscription => "subscription",
+        RightKind::Key | RightKind::Revocation => "credential",
     }
 }

@@ -1,11 +1,11 @@
 //! The collection `revocations`.
 
 use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
-use mongodb::Collection;
+use mongodb::{Collection, options::ReadConcern};
 
 use super::{
     audit::{Act, Actor, Change, names_of},
-    documents::sendable,
+    documents::{Read, sendable},
 };
 use crate::store::{REVOCATIONS, Store, StoreError, client::read::collect};
 
@@ -58,6 +58,20 @@ impl Store {
             .await
     }
 
+    /// Reads a revocation.
+    pub(crate) async fn find_revocation(&self, id: &str) -> Result<Read, StoreError> {
+        let session = self.session().await?;
+        let revocations = self.revocations();
+        self.find_one_in(
+            &revocations,
+            session,
+            named(id),
+            None,
+            ReadConcern::majority(),
+        )
+        .await
+    }
+
     /// Deletes a revocation. Returns the cluster time; `None` if there is none in the tenant.
     pub(crate) async fn delete_revocation(
         &self,
@@ -66,14 +80,18 @@ impl Store {
         by: &Actor,
     ) -> Result<Option<Timestamp>, StoreError> {
         let mut query = of_tenant(tenant);
-        // One that a program has stored may have the id that the driver gives.
-        let mut ids = vec![Bson::from(id)];
-        ids.extend(ObjectId::parse_str(id).ok().map(Bson::from));
-        query.insert("_id", doc! {"$in": ids});
+        query.extend(named(id));
         let change = Change::Remove(query);
         let deleted = self.audited(REVOCATIONS, change, Act::RevocationDelete, Vec::new(), by);
         Ok(deleted.await?.map(|deleted| deleted.operation_time))
     }
+}
+
+/// Returns the query for a revocation by its id. One that a program has stored may have the id that the driver gives.
+fn named(id: &str) -> Document {
+    let mut ids = vec![Bson::from(id)];
+    ids.extend(ObjectId::parse_str(id).ok().map(Bson::from));
+    doc! {"_id": {"$in": ids}}
 }
 
 fn of_tenant(tenant: Option<&str>) -> Document {
