@@ -160,8 +160,8 @@ async fn a_revocation_is_proved_to_have_left_no_socket_of_what_it_names() {
     ];
     let mut stays = connect(&two, &other, &theirs).await;
     let body = json!({"tenant": "acme"});
-    let (status, made) = send(&one, &admin, "POST", "/revocations", Some(body)).await;
-    assert_eq!(status, 201, "{made}");
+    let (answer, made) = send(&one, &admin, "POST", "/revocations", Some(body)).await;
+    assert_eq!(answer, 201, "{made}");
     all_end(&mut sockets).await;
     drop(sockets);
     let path = format!("/revocations/{}", made["id"].as_str().unwrap());
