@@ -41,6 +41,7 @@ pub use self::{
         events::{
             EventOutcome, EventsWritten,
             dates::{EventCommit, UndatedEvent},
+            lookup::EventLookup,
             page_key::{PageKey, PageKeyError, event_page_key},
             pages::{EventPage, EventQuery, PageStep},
         },
@@ -70,6 +71,7 @@ pub(crate) use self::{
     client::error::{brief, code},
     collections::{
         audit::{Actor, AuditQuery},
+        document_limits::check as check_document,
         keys::KeyQuery,
         revocations::RevocationQuery,
     },

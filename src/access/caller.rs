@@ -172,11 +172,6 @@ impl Caller {
             None => sight,
         }
     }
-
-    /// Whether the credential has ended at a time.
-    pub(crate) fn has_expired(&self, now: DateTime) -> bool {
-        self.expires_at.is_some_and(|end| end <= now)
-    }
 }
 
 /// Shows who it is, for logs, and nothing of what proves it.

@@ -14,14 +14,16 @@ use super::{
 };
 use crate::{
     access::{
-        Caller, Claims, Excess, KeyText, NewKey, Quota, SaidQuotas, Scope, StoredKey, is_tenant,
-        shown_prefix,
+        Caller, Claims, Excess, KeyText, MOST_CLAIMS, NewKey, Quota, SaidQuotas, Scope, StoredKey,
+        is_tenant, shown_prefix,
     },
     store::{Actor, KeyQuery, Store},
 };
 
 /// The most keys that are read at once.
 const PAGE: usize = 1_000;
+/// Bytes of keys that are read at once.
+const PAGE_BYTES: usize = 8 << 20;
 
 /// API keys of a database.
 #[derive(clap::Args, Debug)]
@@ -161,6 +163,10 @@ async fn create(args: Create) -> Result<(), Failure> {
         let millis = i64::try_from(life.as_millis()).unwrap_or(i64::MAX);
         DateTime::from_millis(now.timestamp_millis().saturating_add(millis))
     });
+    if args.claims.len() > MOST_CLAIMS {
+        let reason = format!("--claim may be given {MOST_CLAIMS} times at most");
+        return Err(Failure::Failed(reason));
+    }
     let mut claims = Claims::default();
     for (name, value) in &args.claims {
         claims.insert(
@@ -210,11 +216,12 @@ async fn list(args: List) -> Result<(), Failure> {
         tenant: args.tenant,
         after: None,
         limit: PAGE,
+        bytes: PAGE_BYTES,
     };
     loop {
         let keys = store.list_keys(&query).await;
         let keys = keys.map_err(|error| Failure::store(&error))?;
-        for key in &keys {
+        for key in &keys.documents {
             let id = key.get_str("_id").unwrap_or_default();
             let name = key.get_str("name").unwrap_or_default();
             let (state, caller) = match StoredKey::read(key) {
@@ -238,8 +245,8 @@ async fn list(args: List) -> Result<(), Failure> {
                 style::print(format!("{id}  {tenant}  {scopes}  expires {end}  {name}"))?;
             }
         }
-        match keys.last() {
-            Some(last) if keys.len() == PAGE => {
+        match keys.documents.last() {
+            Some(last) if !keys.exhausted => {
                 query.after = Some(last.get_str("_id").unwrap_or_default().to_owned());
             }
             _ => return Ok(()),

@@ -3,6 +3,7 @@
 mod archive;
 mod audit;
 mod binding;
+mod bodies;
 mod calls;
 mod credential_teardown;
 mod issuers;

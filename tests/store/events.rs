@@ -4,7 +4,8 @@ use tidegate::{
     config::Config,
     mongod::Mongod,
     store::{
-        EventCommit, EventOutcome, EventQuery, PageKey, PageStep, Store, StoreError, event_page_key,
+        EventCommit, EventLookup, EventOutcome, EventQuery, PageKey, PageStep, Store, StoreError,
+        event_page_key,
     },
 };
 
@@ -526,7 +527,11 @@ async fn one_event_is_found_by_the_id_it_is_shown_with() {
         .await
         .unwrap();
     let count = async |id: &str, source: Option<&str>| {
-        store.find_events(id, source, None).await.unwrap().len()
+        let asked = EventLookup {
+            source,
+            ..EventLookup::default()
+        };
+        store.find_events(id, asked).await.unwrap().len()
     };
     assert_eq!(count(&object_id.to_hex(), None).await, 1);
     assert_eq!(count("e", None).await, 3);
@@ -556,7 +561,13 @@ async fn looking_up_an_event_reads_indexes_only() {
     let admin = events.client().database("admin");
     let forbid = |on: bool| doc! {"setParameter": 1, "notablescan": on};
     admin.run_command(forbid(true)).await.unwrap();
-    let found = store.find_events("7", None, None).await;
+    let found = store.find_events("7", EventLookup::default()).await;
+    let narrowed = EventLookup {
+        source: Some("/s"),
+        within: Some(doc! {"source": "/s", "tenant": null}),
+        ..EventLookup::default()
+    };
+    let narrowed = store.find_events("7", narrowed).await;
     let undated = store.undated_events().await;
     let five = EventQuery {
         limit: Some(5),
@@ -565,6 +576,7 @@ async fn looking_up_an_event_reads_indexes_only() {
     let listed = read(&store, &five).await;
     admin.run_command(forbid(false)).await.unwrap();
     assert_eq!(found.unwrap().len(), 1);
+    assert_eq!(narrowed.unwrap().len(), 1);
     assert_eq!(undated.unwrap().0, []);
     assert_eq!(listed.unwrap().0.len(), 5);
 }

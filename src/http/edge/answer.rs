@@ -16,6 +16,21 @@ use super::{
 };
 use crate::extjson::time_text;
 
+/// Returns a page of a list, `{items, nextCursor}`. Only one item at a time is a tree.
+pub(crate) fn page(items: impl Iterator<Item = Value>, next: Option<String>) -> Response {
+    let mut text = String::from(r#"{"items":["#);
+    for (index, item) in items.enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text.push_str(&item.to_string());
+    }
+    text.push_str(r#"],"nextCursor":"#);
+    text.push_str(&Value::from(next).to_string());
+    text.push('}');
+    json(StatusCode::OK, text)
+}
+
 /// Returns a JSON document.
 pub(crate) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());

@@ -6,7 +6,7 @@ use axum::extract::Request;
 
 use super::{
     problem::{Kind, Problem},
-    rates::Whose,
+    rates::{Part, Whose},
     state::AppState,
 };
 use crate::access::{Caller, Quota, tenant_bound};
@@ -23,7 +23,7 @@ pub(crate) fn as_request(_: &Request) -> Quota {
     Quota::RequestsPerSecond
 }
 
-/// Returns the quota of publishing. The call counts its events itself, as soon as it knows their number.
+/// Returns the quota of publishing. The call counts its events beyond the first itself, as soon as it knows their number.
 pub(crate) fn as_publishing(_: &Request) -> Quota {
     Quota::PublishPerSecond
 }
@@ -38,21 +38,26 @@ pub(super) fn check(counts: Counts, caller: &Caller, request: &Request) -> Resul
         let detail = "the call cannot tell how much the caller may do";
         return Err(Problem::new(Kind::InternalError, detail));
     };
-    let quota = counts(request);
-    let count = u32::from(quota != Quota::PublishPerSecond);
-    take(state, caller, quota, count)
+    take(state, caller, counts(request), Part::First)
 }
 
-/// Takes so much of a rate, or refuses the request.
-pub(crate) fn take(
+/// Takes the rest of a rate for what turned out to be so many, of which the first was taken with the request; or refuses
+/// it.
+pub(crate) fn take_rest(
     state: &AppState,
     caller: &Caller,
     quota: Quota,
     count: u32,
 ) -> Result<(), Problem> {
-    if !caller.is_bounded() {
-        return Ok(());
+    match count.checked_sub(1) {
+        Some(rest) if rest > 0 && caller.is_bounded() => {
+            take(state, caller, quota, Part::Rest(rest))
+        }
+        _ => Ok(()),
     }
+}
+
+fn take(state: &AppState, caller: &Caller, quota: Quota, part: Part) -> Result<(), Problem> {
     let of_key = caller
         .quotas
         .bound(quota)
@@ -62,7 +67,7 @@ pub(crate) fn take(
     let tenant = caller.tenant.as_deref().zip(of_tenant);
     let of_tenant = tenant.map(|(name, most)| (Whose::Tenant(name), most));
     for (whose, most) in of_key.into_iter().chain(of_tenant) {
-        if let Err(left) = state.bounds.rates.take(whose, quota, most, count) {
+        if let Err(left) = state.bounds.rates.take(whose, quota, most, part) {
             state.metrics().access.limited(quota.name());
             return Err(too_fast(whose, quota, most).retry_after(left));
         }

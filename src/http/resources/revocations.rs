@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 use bson::{DateTime, RawDocument, RawDocumentBuf};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
     access::{Caller, Excess},
@@ -18,7 +18,7 @@ use crate::{
         acting::Acting,
         answer,
         body::{self, BodyReader, BufferedRequest},
-        caller::{By, refused},
+        caller::By,
         page_cursor,
         path_id::Id,
         problem::{Kind, Problem},
@@ -53,16 +53,13 @@ pub(crate) async fn create(
 ) -> Result<Response, Problem> {
     Query::read(request.uri(), &[])?;
     body::POSTED_JSON.check(request.headers())?;
-    let reader = BodyReader::new(&state, BODY_BYTES.min(state.limits().body_bytes));
+    let reader = BodyReader::new(&state, &caller, BODY_BYTES.min(state.limits().body_bytes));
     let request = BufferedRequest::read(reader, request).await?;
     let now = DateTime::now();
     let revocation = input::revocation(&request.body.bytes, &state.issuers, now)?;
     let revocation = revocation.within(&caller).map_err(too_much)?;
     let by = caller.owner.as_deref().unwrap_or("none");
     let document = revocation.to_document(by, now);
-    // The body may have taken its time, and the caller's own credential may be gone by now.
-    let stands = state.router().credentials().judge(&caller);
-    stands.map_err(refused)?;
     let time = state.store.insert_revocation(&document, &actor).await?;
     let raw = RawDocumentBuf::try_from(&document)?;
     tracing::info!(revocation = id_of(&raw), by, "a revocation was made");
@@ -79,22 +76,24 @@ pub(crate) async fn list(
     let query = Query::read(&uri, &["limit", "cursor", "tenant"])?;
     let limits = state.limits();
     let limit = query.limit(limits.page_items_default, limits.page_items)?;
-    let revocations = state
-        .store
-        .list_revocations(&RevocationQuery {
-            tenant: tenant_asked(&caller, query.get("tenant"))?,
-            after: query.get("cursor").map(page_cursor::decode).transpose()?,
-            limit: limit + 1,
-        })
-        .await?;
-    let page = &revocations[..revocations.len().min(limit)];
+    let asked = RevocationQuery {
+        tenant: tenant_asked(&caller, query.get("tenant"))?,
+        after: query.get("cursor").map(page_cursor::decode).transpose()?,
+        limit: limit + 1,
+        bytes: limits.page_bytes,
+    };
+    let permit = state.bounds.paging.acquire().await?;
+    let listed = state.store.list_revocations(&asked).await?;
+    let documents = &listed.documents;
+    let page = &documents[..documents.len().min(limit)];
+    let more = documents.len() > limit || !listed.exhausted;
     let next = match page.last().map(|last| DocumentKey::of(last).to_bson()) {
-        Some(Some(last)) if revocations.len() > limit => Some(page_cursor::encode(&last)?),
+        Some(Some(last)) if more => Some(page_cursor::encode(&last)?),
         _ => None,
     };
-    let items: Vec<_> = page.iter().map(|one| Value::from(show(one))).collect();
-    let document = json!({"items": items, "nextCursor": next});
-    Ok(answer::json(StatusCode::OK, document.to_string()))
+    let response = answer::page(page.iter().map(|one| show(one).into()), next);
+    drop(permit);
+    Ok(response)
 }
 
 /// `DELETE /revocations/{id}`: takes a revocation back. Sockets that it has ended stay closed.

@@ -29,7 +29,7 @@ pub(crate) async fn create(
     By(caller): By,
     request: Request,
 ) -> Result<Response, Problem> {
-    let asked = Asked::read(&keys::read(&state, request).await?)?;
+    let asked = Asked::read(&keys::read(&state, &caller, request).await?)?;
     let ids = asked.ids();
     for id in ids {
         // As an attach judges it, which judges again.
@@ -37,7 +37,7 @@ pub(crate) async fn create(
         let document = read.document.ok_or_else(|| Problem::no_subscription(id))?;
         may_receive(&state, &caller, &document)?;
     }
-    // The body may have taken its time, and the caller's own credential may be gone by now.
+    // The caller's own credential may be gone by now.
     let end = state.router().credentials().judge(&caller);
     let end = end.map_err(refused)?;
     let text = TicketText::mint();

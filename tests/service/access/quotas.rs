@@ -186,6 +186,65 @@ async fn a_batch_is_published_whole_and_paid_for_afterwards() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_publishes_nothing_counts_as_one_event() {
+    for body in ["[]", "[{", "nonsense", ""] {
+        let quotas = Quotas {
+            publish_per_second: 2,
+            ..Quotas::NONE
+        };
+        let (service, admin) = start(quotas).await;
+        let (_, acme) = key_of(&service, &admin, "acme", json!({})).await;
+        let ask = async || {
+            let post = service.http.post(service.url("/events")).bearer_auth(&acme);
+            let post = post.header("content-type", "application/json").body(body);
+            read(post.send().await.unwrap()).await
+        };
+        // Many at once are faster than the rate.
+        let refused = loop {
+            let answers = join_all((0..20).map(|_| ask())).await;
+            if let Some(refused) = answers.into_iter().find(|answer| answer.0 == 429) {
+                break refused;
+            }
+        };
+        check_too_fast(refused, "publish_per_second", 2);
+        service.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_may_own_so_many_gives_none_away() {
+    let (service, admin) = start(Quotas::NONE).await;
+    let (_, small) = key_of(
+        &service,
+        &admin,
+        "acme",
+        json!({"limits": {"subscriptions": 1}}),
+    )
+    .await;
+    let given = json!({"filter": {}, "owner": "somebody"});
+    let (status, problem) = send(
+        &service,
+        &small,
+        "POST",
+        "/subscriptions",
+        Some(given.clone()),
+    )
+    .await;
+    assert_eq!(status, 422, "{problem}");
+    assert_eq!(problem["errors"][0]["pointer"], "#/owner");
+    let own = subscribe(&service, &small).await;
+    let path = format!("/subscriptions/{own}");
+    let change = json!({"owner": "somebody"});
+    let (status, problem) = send(&service, &small, "PATCH", &path, Some(change)).await;
+    assert_eq!(status, 422, "{problem}");
+    // One without such a bound may.
+    let (_, large) = key_of(&service, &admin, "acme", json!({})).await;
+    let (status, _) = send(&service, &large, "POST", "/subscriptions", Some(given)).await;
+    assert_eq!(status, 201);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_came_too_fast_is_published_by_the_next_attempt_with_its_key() {
     let quotas = Quotas {
         publish_per_second: 1,

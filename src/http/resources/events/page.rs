@@ -53,18 +53,7 @@ impl Search {
     }
 
     fn ask(&mut self, document: &RawDocument) {
-        let mut query = bson::Document::new();
-        let mut whole = true;
-        for element in document.iter_elements().flatten() {
-            match element.value() {
-                Ok(value) if !has_pattern(element.key().as_str(), value) => {
-                    if let Ok(value) = bson::Bson::try_from(value) {
-                        query.insert(element.key().as_str(), value);
-                    }
-                }
-                _ => whole = false,
-            }
-        }
+        let (query, whole) = without_patterns(document);
         self.query.filter = Some(match self.query.filter.take() {
             None => query,
             Some(other) => doc! {"$and": [other, query]},
@@ -86,6 +75,23 @@ impl Search {
             || source.is_some()
             || subject.is_some()
     }
+}
+
+/// Returns the part of a query that has no patterns, and whether that is all of it.
+pub(super) fn without_patterns(document: &RawDocument) -> (bson::Document, bool) {
+    let mut query = bson::Document::new();
+    let mut whole = true;
+    for element in document.iter_elements().flatten() {
+        match element.value() {
+            Ok(value) if !has_pattern(element.key().as_str(), value) => {
+                if let Ok(value) = bson::Bson::try_from(value) {
+                    query.insert(element.key().as_str(), value);
+                }
+            }
+            _ => whole = false,
+        }
+    }
+    (query, whole)
 }
 
 /// Whether a clause has a regular expression.

@@ -22,7 +22,7 @@ use crate::{
         AppState, answer,
         body::{BodyReader, BufferedRequest, ReceivedBody},
         budget::Share,
-        caller::{By, unsatisfied},
+        caller::{By, refused, unsatisfied},
         idempotency::{Ids, once},
         observe::WRITES,
         problem::{Kind, Problem},
@@ -45,7 +45,7 @@ pub(crate) async fn publish(
 ) -> Result<Response, Problem> {
     Query::read(request.uri(), &[])?;
     let mode = Mode::of(request.headers())?;
-    let reader = BodyReader::new(&state, state.limits().publish_body_bytes);
+    let reader = BodyReader::new(&state, &caller, state.limits().publish_body_bytes);
     let request = BufferedRequest::read(reader, request).await?;
     let rules = state.router().credentials().policies().publishing(&caller);
     let rules = rules.map_err(|unbound| unsatisfied(&unbound))?;
@@ -73,16 +73,20 @@ async fn store(
     let source = source.unwrap_or_else(|| default_source(state.store.database_name()));
     let bytes = request.body.bytes.len();
     let read = move || prepare(request, ids, mode, source, limits, rules);
-    let (prepared, shape) = state.bounds.reading.offload_large(bytes, read).await??;
+    let (count, prepared) = state.bounds.reading.offload_large(bytes, read).await?;
+    // Those that are refused have cost as much as the others, but for the database. The first is counted with the request.
+    let taken = quotas::take_rest(&state, &caller, Quota::PublishPerSecond, count);
+    let (prepared, shape) = prepared?;
+    taken?;
+    // The reading may have waited for its turn, and the caller's right may be gone by now.
+    let judged = state.router().credentials().judge(&caller);
+    judged.map_err(refused)?;
     let Prepared {
         documents,
         reports,
         share,
         ..
     } = prepared;
-    // Those that are refused have cost as much as the others, but for the database.
-    let count = u32::try_from(reports.len()).unwrap_or(u32::MAX);
-    quotas::take(&state, &caller, Quota::PublishPerSecond, count)?;
     if documents.is_empty() {
         return answer(reports, shape);
     }
@@ -92,7 +96,8 @@ async fn store(
     Ok(wait_applied(&state, written.operation_time, response).await)
 }
 
-/// Reads the events, and makes the documents of those that can be stored.
+/// Reads the events, and makes the documents of those that can be stored. Also returns how many were read, of a body that
+/// is refused too.
 fn prepare(
     request: BufferedRequest,
     ids: Ids,
@@ -100,7 +105,7 @@ fn prepare(
     source: String,
     limits: EventLimits,
     rules: Option<BoundPublishing>,
-) -> Result<(Prepared, Shape), Problem> {
+) -> (u32, Result<(Prepared, Shape), Problem>) {
     let ReceivedBody { bytes, share } = request.body;
     let mut prepared = Prepared {
         ids,
@@ -113,8 +118,9 @@ fn prepare(
         share,
         errors_left: ERRORS_BYTES,
     };
-    let shape = mode.read(&request.headers, &bytes, limits, &mut prepared)?;
-    Ok((prepared, shape))
+    let shape = mode.read(&request.headers, &bytes, limits, &mut prepared);
+    let count = u32::try_from(prepared.reports.len()).unwrap_or(u32::MAX);
+    (count, shape.map(|shape| (prepared, shape)))
 }
 
 /// The events as they are read, with a report on each.

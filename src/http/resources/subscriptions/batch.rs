@@ -42,7 +42,7 @@ pub(crate) async fn batch(
     By(caller): By,
     request: Request,
 ) -> Result<Response, Problem> {
-    let request = BufferedRequest::read_posted_json(&state, request).await?;
+    let request = BufferedRequest::read_posted_json(&state, &caller, request).await?;
     check_within(&caller, "")?;
     let creator = Arc::clone(&caller);
     let create = move |state, request, ids| create_all(state, creator, request, ids);

@@ -33,7 +33,7 @@ pub(crate) async fn create(
     By(caller): By,
     request: Request,
 ) -> Result<Response, Problem> {
-    let request = BufferedRequest::read_posted_json(&state, request).await?;
+    let request = BufferedRequest::read_posted_json(&state, &caller, request).await?;
     // No id that the service gives is one of a list. Rights come before an answer that is kept.
     check_within(&caller, "")?;
     let creator = Arc::clone(&caller);

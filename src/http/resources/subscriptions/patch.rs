@@ -26,7 +26,7 @@ pub(crate) async fn patch(
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (conditions, body) = read_request(&state, request, body::MERGE_PATCH).await?;
+    let (conditions, body) = read_request(&state, &caller, request, body::MERGE_PATCH).await?;
     let mut attempts = Attempts::new(&state, &id, &caller);
     let (mut found, mut document) = attempts.find().await?;
     let expected = Expected {

@@ -32,7 +32,7 @@ pub(crate) async fn put(
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (conditions, body) = read_request(&state, request, body::PUT_JSON).await?;
+    let (conditions, body) = read_request(&state, &caller, request, body::PUT_JSON).await?;
     let mut attempts = Attempts::new(&state, &id, &caller);
     let mut found = attempts.read().await?;
     if found.document.is_none() {

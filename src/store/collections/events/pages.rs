@@ -78,15 +78,14 @@ enum AsOf {
 
 impl AsOf {
     /// Chooses the point in time. Between two keys it is the earlier one: continuing from there repeats events
-    /// rather than missing some.
+    /// rather than missing some. It is never behind what may be shown: a key says what its client wrote into it.
     fn wanted(query: &EventQuery) -> Self {
         let mut keys = query.after.iter().chain(&query.before).peekable();
         if keys.peek().is_none() {
             return query.as_of.map_or(Self::Newest, Self::Time);
         }
-        let earliest = keys.filter_map(PageKey::as_of).min();
-        let time = earliest.or(query.as_of);
-        time.map_or(Self::Unknown, Self::Time)
+        let earliest = keys.filter_map(PageKey::as_of).chain(query.as_of).min();
+        earliest.map_or(Self::Unknown, Self::Time)
     }
 }
 
@@ -299,5 +298,30 @@ async fn offload<T: Send + 'static>(
         Err(_) => Err(StoreError::Unexpected(
             "a page was aborted while it was read",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::event_page_key;
+
+    #[test]
+    fn no_key_shows_what_is_behind_the_latest_point() {
+        let at = |time| Timestamp { time, increment: 0 };
+        let document = bson::rawdoc! {"_id": 1, "ts": at(1)};
+        let key = event_page_key(&document, false).unwrap();
+        let wanted = |of_key: Option<Timestamp>, latest: Option<Timestamp>| {
+            AsOf::wanted(&EventQuery {
+                after: Some(key.clone().shown_as_of(of_key)),
+                as_of: latest,
+                ..EventQuery::default()
+            })
+        };
+        assert_eq!(wanted(Some(at(9)), Some(at(5))), AsOf::Time(at(5)));
+        assert_eq!(wanted(Some(at(3)), Some(at(5))), AsOf::Time(at(3)));
+        assert_eq!(wanted(Some(at(9)), None), AsOf::Time(at(9)));
+        assert_eq!(wanted(None, Some(at(5))), AsOf::Time(at(5)));
+        assert_eq!(wanted(None, None), AsOf::Unknown);
     }
 }
