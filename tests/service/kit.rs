@@ -30,11 +30,11 @@ fn lock(panics: &Mutex<Vec<String>>) -> std::sync::MutexGuard<'_, Vec<String>> {
     panics.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns a seed for random choices, and prints it. `TIDEGATE_TEST_SEED` repeats a run's choices.
+/// Returns a seed for random choices, and prints it. `TEST_TIDEGATE_SEED` repeats a run's choices.
 pub(crate) fn seed() -> u64 {
-    let given = std::env::var("TIDEGATE_TEST_SEED");
+    let given = std::env::var("TEST_TIDEGATE_SEED");
     let seed = given.map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
-    println!("TIDEGATE_TEST_SEED={seed}");
+    println!("TEST_TIDEGATE_SEED={seed}");
     seed
 }
 

@@ -1,7 +1,7 @@
 //! Order: what is committed behind a revocation reaches none of its sockets, on no node, however far that node lags. And
 //! afterwards each node is shown to have closed them.
 //!
-//! `TEST_TIDEGATE_ORDER_ROUNDS=N` makes a longer run, `TIDEGATE_TEST_SEED=N` repeats its choices.
+//! `TEST_TIDEGATE_ORDER_ROUNDS=N` makes a longer run, `TEST_TIDEGATE_SEED=N` repeats its choices.
 
 mod kind;
 mod lag;
