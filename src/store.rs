@@ -141,6 +141,8 @@ struct Inner {
     /// The stored identity. Nothing is stored before the database is known to be ours.
     deployment: OnceLock<Deployment>,
     availability: AvailabilityWatch,
+    /// The most connections for requests.
+    connections: u32,
     timeout: Duration,
     retention: Duration,
     audit_retention: Duration,
@@ -160,6 +162,11 @@ impl Store {
     /// an explicit position, and reopen it from the last token on any error.
     pub fn feed_database(&self) -> &Database {
         &self.inner.feed_database
+    }
+
+    /// Returns the most connections that requests share. Who needs one more waits in the driver.
+    pub(crate) fn connections(&self) -> usize {
+        usize::try_from(self.inner.connections).unwrap_or(usize::MAX)
     }
 
     /// Returns the name of the database.

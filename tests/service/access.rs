@@ -6,6 +6,7 @@ mod binding;
 mod bodies;
 mod calls;
 mod credential_teardown;
+mod fairness;
 mod issuers;
 mod minting;
 mod order;

@@ -73,7 +73,8 @@ async fn create_all(
     let creator = Arc::clone(&caller);
     let policies = state.router().credentials().policies();
     let read = move || read_items(request, caller, &policies, ids, limits);
-    let (mut items, share) = state.bounds.filtering.offload(read).await??;
+    let filtering = state.bounds.filtering.for_tenant(sight.tenant());
+    let (mut items, share) = filtering.offload(read).await??;
     let _granted = refuse_excess(&state, &creator, &mut items).await?;
     let valid: Vec<_> = items.iter().flatten().map(|item| &item.document).collect();
     if valid.is_empty() {

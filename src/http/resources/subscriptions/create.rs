@@ -51,7 +51,7 @@ async fn create_one(
         fixed: fixed_for(&caller),
         ..Expected::default()
     };
-    let checked = check_body(&state, request.body, expected).await?;
+    let checked = check_body(&state, &caller, request.body, expected).await?;
     check_room(&state, 1)?;
     let id = SubscriptionId::of(ids.uuid(0));
     let policies = state.router().credentials().policies();

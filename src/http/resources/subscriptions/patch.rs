@@ -34,7 +34,7 @@ pub(crate) async fn patch(
         partial: true,
         fixed: fixed_for(&caller),
     };
-    let checked = check_body(&state, body, expected).await?;
+    let checked = check_body(&state, &caller, body, expected).await?;
     loop {
         if let Err(problem) = conditions.check(Some(&etag(&document))) {
             return Err(attempts.refuse(&found, problem).await);

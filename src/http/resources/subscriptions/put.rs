@@ -43,7 +43,7 @@ pub(crate) async fn put(
         partial: false,
         fixed: fixed_for(&caller),
     };
-    let checked = check_body(&state, body, expected).await?;
+    let checked = check_body(&state, &caller, body, expected).await?;
     loop {
         let document = found.document.take();
         if let Err(problem) = conditions.check(document.as_deref().map(etag).as_deref()) {
