@@ -63,16 +63,16 @@ pub use self::{
     oplog::OplogFill,
 };
 
-/// For code outside of the crate, which sees everything.
+/// For code outside of the crate, which sees everything and acts for nobody.
+#[doc(hidden)]
+pub use self::collections::audit::Actor;
 #[doc(hidden)]
 pub use crate::access::{Holder, Right, RightKind, Sight};
 
 pub(crate) use self::{
     client::error::{brief, code},
     collections::{
-        audit::{Actor, AuditQuery},
-        document_limits::check as check_document,
-        keys::KeyQuery,
+        audit::AuditQuery, document_limits::check as check_document, keys::KeyQuery,
         revocations::RevocationQuery,
     },
     oplog::CAPPED_POSITION_LOST,
@@ -103,7 +103,7 @@ pub const KEYS: &str = "keys";
 pub const POLICIES: &str = "policies";
 /// The collection of revocations.
 pub const REVOCATIONS: &str = "revocations";
-/// The collection of the audit: the acts on keys, policies and revocations.
+/// The collection of the audit: the acts on keys, policies, revocations and subscriptions.
 pub const AUDIT: &str = "audit";
 
 /// The collection of tickets, each for one connection.

@@ -2,6 +2,7 @@
 
 mod archive;
 mod audit;
+mod audit_of_subscriptions;
 mod binding;
 mod bodies;
 mod calls;
