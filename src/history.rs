@@ -8,7 +8,6 @@
 
 mod archive;
 mod oplog;
-mod turns;
 
 use std::{
     sync::Arc,
@@ -26,7 +25,6 @@ pub(crate) use self::archive::{ArchiveReader, DeliveredIds, Seam};
 use self::{
     archive::Archive,
     oplog::{BacklogExtension, begin},
-    turns::Turns,
 };
 use crate::{
     budget::ByteBudget,
@@ -35,6 +33,7 @@ use crate::{
     router::{PastBatch, RouterHandle},
     store::Store,
     telemetry::{Health, Metrics},
+    turns::Turns,
 };
 
 /// Requests that may wait for the readers' task to take them in.

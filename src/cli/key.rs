@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bson::DateTime;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::{
     failure::Failure,
@@ -106,6 +106,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate key create --scope admin --name ops --expires-in 90d
   tidegate key create --scope events:read --scope subscriptions:own --name billing
+  tidegate key create --scope events:publish --tenant acme --limit publish_per_second=50
   tidegate key list
 
 The key itself is printed to standard output, and everything else to standard error. It is not stored:
@@ -234,9 +235,10 @@ async fn list(args: List) -> Result<(), Failure> {
             let end = caller.as_ref().and_then(|caller| caller.expires_at);
             let end = end.and_then(|end| end.try_to_rfc3339_string().ok());
             if args.json {
+                let limits = caller.as_ref().map(|caller| said(&caller.quotas));
                 style::print_json(json!({
                     "id": id, "prefix": shown_prefix(id), "name": name, "state": state,
-                    "scopes": scopes, "tenant": tenant, "expiresAt": end,
+                    "scopes": scopes, "tenant": tenant, "limits": limits, "expiresAt": end,
                 }))?;
             } else {
                 let tenant = tenant.unwrap_or("(operator)");
@@ -252,6 +254,15 @@ async fn list(args: List) -> Result<(), Failure> {
             _ => return Ok(()),
         }
     }
+}
+
+/// Returns the limits that a key says, by quota.
+fn said(limits: &SaidQuotas) -> Map<String, Value> {
+    let said = Quota::ALL.into_iter().filter_map(|quota| {
+        let number = limits.get(quota)?;
+        Some((quota.name().to_owned(), number.into()))
+    });
+    said.collect()
 }
 
 async fn delete(args: Delete) -> Result<(), Failure> {

@@ -12,17 +12,14 @@ use std::{
 use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp};
 use tokio::time::{sleep, timeout};
 
-use super::{
-    ATTEMPTS, Refusal,
-    turns::{Turn, Turns},
-    wait_available,
-};
+use super::{ATTEMPTS, Refusal, wait_available};
 use crate::{
     event::TS_FIELD,
     position::{Position, date_of},
     router::{Operation, PastBatch, PastChange, PastChangeKind, Span},
     store::{PageKey, Store, StoreError, event_page_key, jittered},
     telemetry::{Health, Metrics},
+    turns::{Turn, Turns},
 };
 
 /// Added to the overlap, for delays beside a transaction's lifetime.

@@ -2,10 +2,12 @@
 
 mod archive;
 mod audit;
+mod audit_of_subscriptions;
 mod binding;
 mod bodies;
 mod calls;
 mod credential_teardown;
+mod fairness;
 mod issuers;
 mod minting;
 mod order;

@@ -23,6 +23,8 @@ pub(crate) struct Bounds {
     pub(crate) bodies: Budget,
     /// Bytes of answers from their making until they are sent.
     pub(crate) answers: Budget,
+    /// Requests to publish that are at the database at once, where tenants take turns.
+    pub(crate) publishing: ConcurrencyLimit,
     /// Large bodies that are parsed at once.
     pub(crate) reading: ConcurrencyLimit,
     /// Filters of requests that are compiled, tried or explained at once.
@@ -46,11 +48,18 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// Returns the configured bounds. `metrics` counts the bytes that are held and refused.
-    pub(crate) fn new(limits: &Limits, quotas: &Quotas, metrics: &Arc<Metrics>) -> Self {
+    /// Returns the configured bounds of a node with so many connections to the database. `metrics` counts the bytes that are
+    /// held and refused.
+    pub(crate) fn new(
+        limits: &Limits,
+        quotas: &Quotas,
+        connections: usize,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
         Self {
             bodies: Budget::new(limits.reading_bytes, "bodies", metrics),
             answers: Budget::new(limits.answering_bytes, "answers", metrics),
+            publishing: ConcurrencyLimit::new(publishing(connections), "requests to publish"),
             reading: ConcurrencyLimit::new(limits.readings, "large bodies"),
             filtering: ConcurrencyLimit::new(limits.filterings, "filters"),
             searching: ConcurrencyLimit::new(limits.searches, "searches of events"),
@@ -63,4 +72,10 @@ impl Bounds {
             creations: Arc::default(),
         }
     }
+}
+
+/// Returns the number of requests that may publish at once. They leave connections to the others, and the wait for one is here,
+/// where tenants take turns, and not in the driver, where whoever asks most has most.
+fn publishing(connections: usize) -> usize {
+    (connections * 3 / 4).max(1)
 }

@@ -37,7 +37,8 @@ pub(crate) async fn filter(
     let policy = policy_of(&state, &caller)?;
     let limits = state.filter_limits();
     let body = read(&state, &caller, request).await?;
-    let text = state.bounds.filtering.offload(move || {
+    let filtering = state.bounds.filtering.for_tenant(caller.tenant.as_deref());
+    let text = filtering.offload(move || {
         let read = |json: &mut _| input::filter_and_event(json, &limits);
         let (filter, event) = body::json(&body.bytes, read)??;
         explain(&filter, policy.as_ref(), &event, None)
@@ -58,7 +59,8 @@ pub(crate) async fn subscription(
     let read = state.store.find_subscription(&id, &caller.sight()).await?;
     let document = read.document.ok_or_else(|| Problem::no_subscription(&id))?;
     let policies = state.router().credentials().policies();
-    let text = state.bounds.filtering.offload(move || {
+    let filtering = state.bounds.filtering.for_tenant(caller.tenant.as_deref());
+    let text = filtering.offload(move || {
         let event = body::json(&body.bytes, |json| input::event(json))??;
         explain_stored(document, &policies, &event, &limits)
     });

@@ -42,7 +42,8 @@ pub(crate) async fn create(
     let end = end.map_err(refused)?;
     let text = TicketText::mint();
     let document = ticket_document(&text, &caller, ids);
-    let permit = state.bounds.tickets.acquire().await?;
+    let making = state.bounds.tickets.for_tenant(caller.tenant.as_deref());
+    let permit = making.acquire().await?;
     let lifetime = state.tickets.lifetime;
     let expires_at = state.store.insert_ticket(document, lifetime, end).await?;
     drop(permit);

@@ -4,8 +4,8 @@ use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
 use mongodb::Collection;
 
 use super::{
-    audit::{Act, Actor, Change, names_of},
-    documents::{Written, sendable},
+    audit::{Act, Actor, names_of},
+    documents::{Change, Written, sendable},
     subscriptions::listing::Listed,
 };
 use crate::store::{KEYS, Store, StoreError, client::read::collect_within};

@@ -4,8 +4,8 @@ use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
 use mongodb::{Collection, options::ReadConcern};
 
 use super::{
-    audit::{Act, Actor, Change, names_of},
-    documents::{Read, sendable},
+    audit::{Act, Actor, names_of},
+    documents::{Change, Read, sendable},
     subscriptions::listing::Listed,
 };
 use crate::store::{REVOCATIONS, Store, StoreError, client::read::collect_within};

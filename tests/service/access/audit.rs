@@ -11,7 +11,7 @@ use super::{make, send, start, start_without_policies};
 use crate::support::{Service, admin_key, options};
 
 /// Returns the stored entries on a target, oldest first.
-async fn entries(service: &Service, target: &str) -> Vec<Document> {
+pub(super) async fn entries(service: &Service, target: &str) -> Vec<Document> {
     let audit = service.database.collection::<Document>("audit");
     let find = audit
         .find(doc! {"target": target})
@@ -19,16 +19,16 @@ async fn entries(service: &Service, target: &str) -> Vec<Document> {
     find.await.unwrap().try_collect().await.unwrap()
 }
 
-fn acts(entries: &[Document]) -> Vec<&str> {
+pub(super) fn acts(entries: &[Document]) -> Vec<&str> {
     entries.iter().map(|e| e.get_str("act").unwrap()).collect()
 }
 
-fn changed(entry: &Document) -> BTreeSet<&str> {
+pub(super) fn changed(entry: &Document) -> BTreeSet<&str> {
     let names = entry.get_array("changed").unwrap().iter();
     names.map(|name| name.as_str().unwrap()).collect()
 }
 
-async fn count(service: &Service) -> u64 {
+pub(super) async fn count(service: &Service) -> u64 {
     let audit = service.database.collection::<Document>("audit");
     audit.count_documents(doc! {}).await.unwrap()
 }
@@ -289,7 +289,7 @@ async fn an_act_that_cannot_be_audited_is_not_done() {
     assert_eq!(put.0, 201, "{}", put.1);
     let state = async || {
         let mut all = Vec::new();
-        for name in ["keys", "policies", "revocations", "audit"] {
+        for name in ["keys", "policies", "revocations", "subscriptions", "audit"] {
             let collection = service.database.collection::<Document>(name);
             let stored = collection.find(doc! {}).sort(doc! {"_id": 1});
             let stored = stored.await.unwrap();
@@ -300,6 +300,16 @@ async fn an_act_that_cannot_be_audited_is_not_done() {
     let revocations = service.database.collection::<Document>("revocations");
     let revocation = doc! {"_id": "r", "tenant": "somebody"};
     revocations.insert_one(revocation).await.unwrap();
+    let stored = json!({"filter": {}, "name": "old"});
+    let put = send(
+        &service,
+        &admin,
+        "PUT",
+        "/subscriptions/stored",
+        Some(stored),
+    )
+    .await;
+    assert_eq!(put.0, 201, "{}", put.1);
     let before = state().await;
     let server = service.database.client().database("admin");
     let fail = async |mode: Bson, data: Document| {
@@ -318,6 +328,24 @@ async fn an_act_that_cannot_be_audited_is_not_done() {
         ("DELETE", "/policies/rows", None),
         ("POST", "/revocations", Some(json!({"tenant": "nobody"}))),
         ("DELETE", "/revocations/r", None),
+        ("POST", "/subscriptions", Some(json!({"filter": {}}))),
+        (
+            "POST",
+            "/subscriptions/batch",
+            Some(json!([{"filter": {}}])),
+        ),
+        ("PUT", "/subscriptions/new", Some(json!({"filter": {}}))),
+        (
+            "PUT",
+            "/subscriptions/stored",
+            Some(json!({"filter": {"a": 1}})),
+        ),
+        (
+            "PATCH",
+            "/subscriptions/stored",
+            Some(json!({"name": "new"})),
+        ),
+        ("DELETE", "/subscriptions/stored", None),
     ];
     // An unknown failure; one of the transaction that never goes away; and a commit that fails.
     let commit = doc! {"failCommands": ["commitTransaction"], "appName": NAME, "errorCode": 251,

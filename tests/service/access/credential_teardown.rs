@@ -43,6 +43,16 @@ async fn completed(service: &Service, key: &str, of: &str) -> (i64, Vec<String>)
     (closed, states)
 }
 
+/// Returns the number of teardowns of this kind of right that a node has timed.
+async fn timed(service: &Service, admin: &str, right: &str) -> u64 {
+    let metrics = format!("http://{}/metrics", service.address);
+    let request = service.http.get(metrics).bearer_auth(admin);
+    let text = request.send().await.unwrap().text().await.unwrap();
+    let name = format!("tidegate_teardown_seconds_count{{right=\"{right}\"}} ");
+    let count = text.lines().find_map(|line| line.strip_prefix(&name));
+    count.map_or(0, |count| count.parse().unwrap())
+}
+
 async fn all_end(sockets: &mut [Socket]) {
     for socket in sockets {
         assert_eq!(socket.rest().await.1.code, 4511);
@@ -91,6 +101,12 @@ async fn a_deleted_key_is_proved_to_have_no_socket_on_any_node() {
         shown["deletedAt"].is_string() && shown["cursor"].is_string(),
         "{shown}"
     );
+    // Each node that had sockets of it has timed their end once; those of the other key stay.
+    for (service, count) in [(&one, 1), (&two, 1), (&none, 0)] {
+        assert_eq!(timed(service, &admin, "key").await, count);
+        assert_eq!(timed(service, &admin, "revocation").await, 0);
+        assert_eq!(timed(service, &admin, "subscription").await, 0);
+    }
     let receipts = one.database.collection::<Document>("receipts");
     let of_it = doc! {"kind": "key", "credential": &key, "tenant": null};
     assert_eq!(receipts.count_documents(of_it).await.unwrap(), 2);
@@ -172,6 +188,10 @@ async fn a_revocation_is_proved_to_have_left_no_socket_of_what_it_names() {
             (2, &["closed", "closed"].map(str::to_owned)[..])
         );
     }
+    for service in [&one, &two] {
+        assert_eq!(timed(service, &admin, "revocation").await, 1);
+        assert_eq!(timed(service, &admin, "key").await, 0);
+    }
     let (_, shown) = teardown(&two, &admin, &path).await;
     assert_eq!(shown["revocation"], made["id"], "{shown}");
     assert!(
@@ -182,6 +202,14 @@ async fn a_revocation_is_proved_to_have_left_no_socket_of_what_it_names() {
     assert_eq!(completed(&late, &admin, &path).await.0, 2);
     stays.say(r#"{"type":"ping"}"#).await;
     assert_eq!(stays.message().await["type"], "pong");
+    // The delete of a subscription is timed likewise.
+    let gone = format!("/subscriptions/{theirs}");
+    assert_eq!(send(&one, &other, "DELETE", &gone, None).await.0, 204);
+    assert_eq!(stays.rest().await.1.code, 4500);
+    drop(stays);
+    assert_eq!(completed(&one, &other, &gone).await.0, 1);
+    assert_eq!(timed(&one, &admin, "subscription").await, 0);
+    assert_eq!(timed(&two, &admin, "subscription").await, 1);
     assert_eq!(send(&one, &admin, "DELETE", &path, None).await.0, 204);
     assert_eq!(teardown(&one, &admin, &path).await.0, 404);
     for service in [one, two, late] {

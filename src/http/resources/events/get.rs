@@ -32,7 +32,8 @@ pub(crate) async fn get(
     may_read_events(&state, &caller)?;
     let query = Query::read(&uri, &["source"])?;
     // The server's reply may be large, so few are read at once.
-    let permit = state.bounds.paging.acquire().await?;
+    let paging = state.bounds.paging.for_tenant(caller.tenant.as_deref());
+    let permit = paging.acquire().await?;
     let as_of = as_of(&state, &caller)?;
     let source = query.get("source");
     // Those of others would use up the bounds of the search.

@@ -7,7 +7,7 @@ use tracing::Instrument as _;
 
 use super::show;
 use crate::{
-    access::BoundPolicy,
+    access::{BoundPolicy, Caller},
     event::default_source,
     filter::{Filter, Steps, TooExpensive},
     http::edge::{
@@ -115,13 +115,17 @@ fn has_pattern(key: &str, value: RawBsonRef<'_>) -> bool {
 /// Searches for a page and answers with `{items, nextCursor, cursor}`, and with `tooExpensive` if events were left out
 /// because the filter takes too many steps on them. If the client leaves, the search goes on under its permit, because
 /// the database goes on as well.
-pub(crate) async fn answer(state: &AppState, search: Search) -> Result<Response, Problem> {
+pub(crate) async fn answer(
+    state: &AppState,
+    caller: &Caller,
+    search: Search,
+) -> Result<Response, Problem> {
     let limit = if search.is_wide() {
         &state.bounds.searching
     } else {
         &state.bounds.paging
     };
-    let permit = limit.acquire().await?;
+    let permit = limit.for_tenant(caller.tenant.as_deref()).acquire().await?;
     let reading = read(state.clone(), search);
     let reading = async move {
         let page = reading.await;

@@ -113,6 +113,7 @@ pub(super) async fn read_request(
 /// Checks the object in a body, on a thread where filters may be compiled.
 pub(super) async fn check_body(
     state: &AppState,
+    caller: &Caller,
     body: ReceivedBody,
     expected: Expected,
 ) -> Result<CheckedInput, Problem> {
@@ -128,7 +129,8 @@ pub(super) async fn check_body(
         };
         body::json(&body.bytes, |json| check_object(json, reader))?
     };
-    state.bounds.filtering.offload(check).await?
+    let filtering = state.bounds.filtering.for_tenant(caller.tenant.as_deref());
+    filtering.offload(check).await?
 }
 
 /// Checks the object of a new subscription at `pointer`.
