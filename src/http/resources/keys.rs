@@ -132,6 +132,11 @@ pub(crate) async fn patch(
     let (parts, body) = request.into_parts();
     let reader = BodyReader::new(&state, &caller, BODY_BYTES.min(state.limits().body_bytes));
     let body = reader.read(&parts.headers, body).await?;
+    // Sight and rights come before the meaning of the body.
+    let tenant = caller.tenant.as_deref();
+    let found = state.store.find_key(&id, tenant).await?;
+    let key = found.ok_or_else(|| no_key(&id))?;
+    check_rights(&caller, &key)?;
     let now = DateTime::now();
     let (named, asked) = input::changes(&body.bytes, now)?;
     let allowed = asked.within(&caller).map_err(too_much)?;
@@ -144,16 +149,11 @@ pub(crate) async fn patch(
         };
     }
     if set.is_empty() && unset.is_empty() {
-        let found = state.store.find_key(&id, caller.tenant.as_deref()).await?;
-        let key = found.ok_or_else(|| no_key(&id))?;
         return Ok(answer::json(
             StatusCode::OK,
             Value::from(show(&key)).to_string(),
         ));
     }
-    let tenant = caller.tenant.as_deref();
-    let found = state.store.find_key(&id, tenant).await?;
-    check_rights(&caller, &found.ok_or_else(|| no_key(&id))?)?;
     let updating = state.store.update_key(&id, tenant, set, unset, &actor);
     let changed = updating.await?.ok_or_else(|| no_key(&id))?;
     let shown = Value::from(show(&changed.document));
