@@ -82,7 +82,8 @@ pub(crate) async fn list(
         limit: limit + 1,
         bytes: limits.page_bytes,
     };
-    let permit = state.bounds.paging.acquire().await?;
+    let paging = state.bounds.paging.for_tenant(caller.tenant.as_deref());
+    let permit = paging.acquire().await?;
     let listed = state.store.list_revocations(&asked).await?;
     let documents = &listed.documents;
     let page = &documents[..documents.len().min(limit)];
