@@ -79,6 +79,29 @@ async fn a_revocation_ends_the_sockets_that_it_names_on_every_node_and_no_others
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_has_no_tokens_left_that_leave_its_name_out() {
+    let world = World::start().await;
+    let id = world.subscribe(&world.staff(&json!({}))).await;
+    let [ed, ec] = &world.keys;
+    let unnamed = |key: &Key| key.sign_unnamed(&world.staff.claims(&json!({})));
+    let (gone, left) = (unnamed(ec), unnamed(ed));
+    let mut ended = connect(&world.service, &gone, &id).await;
+    let mut open = connect(&world.service, &left, &id).await;
+    let (status, made) = world.revoke(json!({"kid": "e1"})).await;
+    assert_eq!(status, 201, "{made}");
+    let (status, problem) = world.send(&gone, "GET", "/whoami").await;
+    assert_eq!(
+        (status, &problem["detail"]),
+        (401, &json!("the credential is revoked"))
+    );
+    assert_eq!(ended.rest().await.1.code, 4511);
+    publish(&world.service, &world.admin, 7).await;
+    assert_eq!(open.event().await["n"], 7);
+    assert_eq!(world.send(&left, "GET", "/whoami").await.0, 200);
+    world.service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_revocation_of_nobody_or_of_others_is_refused() {
     let world = World::start().await;
     let keeper = world.main(&json!({"tenant": "acme", "scope": "keys:write"}));
