@@ -33,9 +33,9 @@ pub(crate) enum Unverified {
     /// A check refuses it.
     #[error(transparent)]
     Refused(#[from] TokenFault),
-    /// The issuer's keys were never read.
-    #[error("this node has not been able to read the keys of the issuer {0:?} yet")]
-    NoKeys(Box<str>),
+    /// The issuer's keys were never read. Its name in the settings is nobody else's business.
+    #[error("this node has not been able to read the keys of the token's issuer yet")]
+    NoKeys,
     /// Too many wait for newer keys.
     #[error("too many tokens that name unknown keys are presented now")]
     Busy,
@@ -165,7 +165,7 @@ impl Issuer {
         let mut known = self.known.clone();
         let tried = timeout(PATIENCE, known.wait_for(|known| known.tried)).await;
         let keys = tried.ok().and_then(|known| known.ok()?.keys.clone());
-        keys.ok_or_else(|| Unverified::NoKeys(self.rules.name().into()))
+        keys.ok_or(Unverified::NoKeys)
     }
 
     /// Has the keys read, and waits for that.

@@ -318,12 +318,14 @@ pub(crate) fn may_receive(
 }
 
 /// Refuses a read that does not come through the feed while the feed is behind: a right may be gone that this node still
-/// knows.
+/// knows. The reason is `/health`'s, for those who may know it.
 pub(crate) fn is_current(state: &AppState) -> Result<(), Problem> {
-    match (&state.proof, state.health.ready()) {
-        (Proof::Required, Err(reason)) => Err(Problem::new(Kind::NotReady, reason)),
-        _ => Ok(()),
+    let asks_for_proof = matches!(state.proof, Proof::Required);
+    if asks_for_proof && state.health.ready().is_err() {
+        let detail = "this node is behind, and does not know what was revoked last";
+        return Err(Problem::new(Kind::NotReady, detail));
     }
+    Ok(())
 }
 
 /// Returns the refusal of a credential that is not looked at, because too many from its address did not stand.

@@ -35,7 +35,7 @@ fn unverified(reason: Unverified) -> Refused {
             tracing::debug!(check = %fault.check(), %fault, "a token is refused");
             (fault.outcome(), told(&fault))
         }
-        Unverified::NoKeys(_) => ("undecided", Problem::new(Kind::NotReady, reason)),
+        Unverified::NoKeys => ("undecided", Problem::new(Kind::NotReady, reason)),
         Unverified::Busy => ("undecided", Problem::new(Kind::Overloaded, reason)),
     }
 }

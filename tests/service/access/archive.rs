@@ -38,6 +38,32 @@ async fn a_node_that_does_not_know_what_was_revoked_last_replays_nothing_from_th
         let behind = async || node.status("/ready").await == 503;
         node.until("the feed is behind", behind).await;
     }
+    // Everybody may ask whether a node is ready; why it is not is for those who may see its health.
+    for (path, detail) in [
+        (
+            "/ready",
+            "requests should not be sent to this node now; /health says why",
+        ),
+        (
+            "/events",
+            "this node is behind, and does not know what was revoked last",
+        ),
+    ] {
+        let key = if path == "/ready" { "" } else { &admin };
+        let (status, problem) = super::send(&guarded, key, "GET", path, None).await;
+        assert_eq!(
+            (status, &problem["detail"]),
+            (503, &json!(detail)),
+            "{path}"
+        );
+    }
+    let (_, bare) = super::send(&guarded, "", "GET", "/health", None).await;
+    assert_eq!(bare, json!({"status": "down"}));
+    let (_, whole) = super::send(&guarded, &admin, "GET", "/health", None).await;
+    assert!(
+        whole["detail"].as_str().unwrap().starts_with("the feed "),
+        "{whole}"
+    );
     let offer = format!("tidegate.v1, tidegate.bearer.{admin}");
     let path = format!("/api/v1/subscriptions/{query}");
     let mut refused = crate::support::Socket::open(guarded.address, &path, Some(&offer))
