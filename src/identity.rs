@@ -17,7 +17,7 @@ use tokio::{
 pub(crate) use self::keeper::Keeper;
 use self::{keeper::Known, source::Source};
 use crate::{
-    access::{IssuerRules, KeySet, Proven, TokenFault, TokenText},
+    access::{IssuerRules, KeySet, Proven, TokenFault, TokenIdentity, TokenText},
     config::{self, ConfigError},
     telemetry::Metrics,
 };
@@ -142,6 +142,20 @@ impl Issuers {
             }
             verified => Ok(verified?),
         }
+    }
+
+    /// Whether the issuer of a token that was verified before, maybe on another node, still has the key that signed it. If
+    /// this node does not know the key, it waits for a read of the keys.
+    pub(crate) async fn trust(&self, token: &TokenIdentity) -> Result<bool, Unverified> {
+        let mut issuers = self.0.iter();
+        let Some(issuer) = issuers.find(|issuer| *issuer.rules.name() == *token.issuer) else {
+            return Ok(false);
+        };
+        if issuer.keys().await?.has(&token.signed_by) {
+            return Ok(true);
+        }
+        issuer.read_again().await?;
+        Ok(issuer.keys().await?.has(&token.signed_by))
     }
 
     /// Returns the names of the issuers in the settings.

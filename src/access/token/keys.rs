@@ -142,6 +142,11 @@ impl KeySet {
         (self.keys.len(), self.skipped)
     }
 
+    /// Whether a key is among those that can be used.
+    pub(crate) fn has(&self, print: &KeyPrint) -> bool {
+        self.keys.iter().any(|key| key.print == *print)
+    }
+
     /// Returns the difference to the set before; `None` if no key came or left.
     pub(crate) fn change_from(&self, before: &Self, issuer: &str) -> Option<KeysChange> {
         let without = |all: &Self, others: &Self| -> Vec<KeyPrint> {

@@ -15,6 +15,7 @@ use super::{
     paths::{BASE, STREAM},
     problem::{Kind, Problem},
     state::AppState,
+    token::unverified,
     unauthenticated::{not_valid, refused},
 };
 use crate::access::{Caller, Credential, KeyLimits, TicketText, ticket_caller};
@@ -78,6 +79,13 @@ async fn try_take(state: &AppState, text: &str) -> Result<Caller, (&'static str,
     let unknown = || ("unknown", not_valid());
     let document = found.ok_or_else(unknown)?;
     let mut caller = ticket_caller(&document).ok_or_else(unknown)?;
+    if let Credential::Token(token) = &caller.credential {
+        // Its key may have left its issuer's set before this node was there to see it.
+        let trusted = state.issuers.trust(token).await.map_err(unverified)?;
+        if !trusted {
+            return Err(("revoked", not_valid()));
+        }
+    }
     let credentials = state.router().credentials();
     if let Credential::Key { id, .. } = &caller.credential {
         if !credentials.has_key(id) {
