@@ -48,6 +48,7 @@ pub(crate) async fn create(
     let lifetime = state.tickets.lifetime;
     let expires_at = state.store.insert_ticket(document, lifetime, end).await?;
     drop(permit);
+    state.bounds.own_tickets.add(text.id());
     state.metrics().access.ticket("made");
     let shown = json!({
         "ticket": text.reveal(),
