@@ -142,6 +142,16 @@ impl Revocations {
         true
     }
 
+    /// Returns the revocation under the bytes of an `_id`.
+    pub(super) fn get(&self, id: &[u8]) -> Option<&Revocation> {
+        self.by_id.get(id)
+    }
+
+    /// Returns all, with the bytes of their `_id`.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&[u8], &Revocation)> {
+        self.by_id.iter().map(|(id, one)| (&**id, one))
+    }
+
     /// Returns those that are not in `before`, or say something else there, with the bytes of their `_id`.
     pub(super) fn since<'r>(
         &'r self,

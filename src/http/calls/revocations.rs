@@ -61,6 +61,7 @@ pub(super) fn all(limits: &Limits) -> Vec<Call> {
             KEEPING_KEYS,
             teardown::of_revocation,
             tagged("showRevocationTeardown", "Shows the state of each node after a revocation was made.")
+                .description("It is there while the revocation is, and for a day after that was taken back or has expired.")
                 .with_id(Kind::RevocationNotFound)
                 .answers(OK, "The state of each node.", schema("RevocationTeardown"), &[]),
         ),
