@@ -25,7 +25,7 @@ use tokio::{
 
 pub(crate) use self::archive::{ArchiveReader, DeliveredIds, Seam};
 use self::{
-    archive::Archive,
+    archive::{Archive, Guard},
     oplog::{BacklogExtension, begin},
     waiting::{Tenant, Waiting},
 };
@@ -158,7 +158,10 @@ pub(crate) fn history(context: HistoryContext) -> (History, impl Future<Output =
             turns: Turns::new(context.settings.replay_streams.max(1)),
             tenant: None,
             wait: context.settings.replay_wait,
-            feed: context.guarded.then(|| context.health.clone()),
+            guard: context.guarded.then(|| Guard {
+                health: context.health.clone(),
+                router: context.router.clone(),
+            }),
         },
     };
     (history, run(context, inbox))

@@ -424,6 +424,38 @@ async fn pages_follow_the_log_and_begin_with_what_has_no_timestamp() {
 }
 
 #[tokio::test]
+async fn the_archive_shows_what_was_committed_by_then_and_nothing_later() {
+    let store = store().await;
+    let events = other_program(&store).await.collection::<Document>("events");
+    let ours = vec![raw(&doc! {"id": "before"})];
+    let to = store.insert_events(ours).await.unwrap().operation_time;
+    let shown = events.find_one(doc! {"id": "before"}).await;
+    let ts = shown.unwrap().unwrap().get_timestamp("ts").unwrap();
+    let late = doc! {"_id": "late", "id": "late", "ts": ts};
+    events.insert_one(late).await.unwrap();
+    let read = async |as_of| {
+        let reply = store.read_archive(ts, to, None, as_of).await?.unwrap();
+        let cursor = reply.get_document("cursor").unwrap();
+        let batch = cursor.get_array("firstBatch").unwrap();
+        let ids = batch.into_iter().map(|event| {
+            let event = event.unwrap().as_document().unwrap();
+            event.get_str("id").unwrap().to_owned()
+        });
+        let mut ids: Vec<_> = ids.collect();
+        ids.sort();
+        Ok::<_, StoreError>(ids)
+    };
+    assert_eq!(read(Some(to)).await.unwrap(), ["before"]);
+    assert_eq!(read(None).await.unwrap(), ["before", "late"]);
+    // The server does not show everything rather than the past.
+    let long_ago = Timestamp {
+        time: to.time - 10_000,
+        increment: 1,
+    };
+    assert!(read(Some(long_ago)).await.is_err());
+}
+
+#[tokio::test]
 async fn a_page_ends_at_no_hidden_event_and_goes_on_all_the_same() {
     let store = store().await;
     let events = other_program(&store).await.collection::<Document>("events");

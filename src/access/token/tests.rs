@@ -163,7 +163,11 @@ fn a_token_is_known_by_the_id_of_the_key_that_signed_it_whether_it_names_that_or
         other => panic!("{other:?}"),
     };
     for (name, expected) in [("no kid", "d1"), ("no kid, RSA", "r1"), ("EdDSA", "d1")] {
-        assert_eq!(kid(&world.caller(name)).as_deref(), Some(expected), "{name}");
+        assert_eq!(
+            kid(&world.caller(name)).as_deref(),
+            Some(expected),
+            "{name}"
+        );
     }
     // Keys of a file have no ids: then the token's own word stands.
     let pem = world.all["pem"]["all"].as_str().unwrap();
