@@ -39,6 +39,7 @@ pub(crate) struct TokenIdentity {
     pub issuer: Box<str>,
     pub subject: Box<str>,
     pub jti: Option<Box<str>>,
+    /// The id of the key that has signed it: the issuer's for it, or the token's where the issuer gave it none.
     pub kid: Option<Box<str>>,
     /// Seconds since 1970.
     pub issued_at: Option<i64>,

@@ -240,6 +240,18 @@ impl Credentials {
         Some((holder, end))
     }
 
+    /// Returns the tenant of a revocation by its `_id`, as a document that has one. `None` if there is no such revocation.
+    pub(crate) fn tenant_of_revocation(&self, document: &RawDocument) -> Option<Option<&str>> {
+        let revocation = self.revocations.get(&id_bytes(document))?;
+        Some(revocation.tenant())
+    }
+
+    /// Returns the `_id` of all revocations, each as a one-element document `{_id}`, with their tenants.
+    pub(crate) fn all_revocations(&self) -> impl Iterator<Item = (&RawDocument, Option<&str>)> {
+        let all = self.revocations.all();
+        all.filter_map(|(id, one)| Some((RawDocument::from_bytes(id).ok()?, one.tenant())))
+    }
+
     /// Returns the revocations that are not in `before`, or say something else there, each with its `_id`, as a
     /// one-element document `{_id}`.
     pub(crate) fn revocations_since(&self, before: &Self) -> Vec<(RawDocumentBuf, Revocation)> {

@@ -89,6 +89,7 @@ impl Writer {
         match observed {
             Observed::Loaded(at) => self.recent.loaded(at),
             Observed::Ended(ended) => self.on_ended(ended),
+            Observed::RevocationGone(right, holder, at) => self.recent.keep(right, holder, at),
             Observed::BecameDurable(..)
             | Observed::DurableEnded(..)
             | Observed::DurableReplaced(..)

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
 use mongodb::{Client, error::ErrorKind};
 use tidegate::{
@@ -419,6 +421,107 @@ async fn pages_follow_the_log_and_begin_with_what_has_no_timestamp() {
     let read = store.read_events(&query, Vec::new(), take).await.unwrap();
     assert_eq!(field(&read.page, "id"), wanted[3..6]);
     assert_eq!(read.as_of, None);
+}
+
+#[tokio::test]
+async fn the_archive_shows_what_was_committed_by_then_and_nothing_later() {
+    let store = store().await;
+    let events = other_program(&store).await.collection::<Document>("events");
+    let ours = vec![raw(&doc! {"id": "before"})];
+    let to = store.insert_events(ours).await.unwrap().operation_time;
+    let shown = events.find_one(doc! {"id": "before"}).await;
+    let ts = shown.unwrap().unwrap().get_timestamp("ts").unwrap();
+    let late = doc! {"_id": "late", "id": "late", "ts": ts};
+    events.insert_one(late).await.unwrap();
+    let read = async |as_of| {
+        let reply = store.read_archive(ts, to, None, as_of).await?.unwrap();
+        let cursor = reply.get_document("cursor").unwrap();
+        let batch = cursor.get_array("firstBatch").unwrap();
+        let ids = batch.into_iter().map(|event| {
+            let event = event.unwrap().as_document().unwrap();
+            event.get_str("id").unwrap().to_owned()
+        });
+        let mut ids: Vec<_> = ids.collect();
+        ids.sort();
+        Ok::<_, StoreError>(ids)
+    };
+    assert_eq!(read(Some(to)).await.unwrap(), ["before"]);
+    assert_eq!(read(None).await.unwrap(), ["before", "late"]);
+    // The server does not show everything rather than the past.
+    let long_ago = Timestamp {
+        time: to.time - 10_000,
+        increment: 1,
+    };
+    assert!(read(Some(long_ago)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_page_ends_at_no_hidden_event_and_goes_on_all_the_same() {
+    let store = store().await;
+    let events = other_program(&store).await.collection::<Document>("events");
+    let at = |time, increment| Timestamp { time, increment };
+    let mut all = Vec::new();
+    for time in 100..130_u32 {
+        // Seconds with one that is shown, with none, and with some before and behind it.
+        let shown = match time % 3 {
+            0 => 0,
+            1 => 9,
+            _ => 2,
+        };
+        for increment in 1..5 {
+            let kind = if increment == shown {
+                "shown"
+            } else {
+                "hidden"
+            };
+            let id = format!("{kind}-{time}-{increment}");
+            all.push(doc! {"_id": &id, "id": &id, "ts": at(time, increment)});
+        }
+    }
+    events.insert_many(&all).await.unwrap();
+    let shown: Vec<_> = (all.iter().map(|event| event.get_str("_id").unwrap()))
+        .filter(|id| id.starts_with("shown"))
+        .collect();
+    let take = |page: &mut Vec<_>, event: &RawDocument| {
+        let is_shown = event.get_str("id").unwrap().starts_with("shown");
+        if is_shown {
+            page.push(event.to_owned());
+        }
+        if is_shown {
+            PageStep::Next
+        } else {
+            PageStep::Hidden
+        }
+    };
+    for newest_first in [false, true] {
+        // Every page ends as soon as it may.
+        let mut query = EventQuery {
+            newest_first,
+            time_limit: Some(Duration::ZERO),
+            ..EventQuery::default()
+        };
+        let (mut found, mut pages) = (Vec::new(), 0);
+        loop {
+            let read = store.read_events(&query, Vec::new(), take).await.unwrap();
+            found.extend(field(&read.page, "id"));
+            pages += 1;
+            assert!(pages <= 2 * all.len(), "the pages go on");
+            let Some(next) = read.next else { break };
+            let text = format!("{next:?}");
+            assert!(!text.contains("hidden"), "{text}");
+            let place = Some(PageKey::decode(&next.encode().unwrap()).unwrap());
+            if newest_first {
+                query.before = place;
+            } else {
+                query.after = place;
+            }
+        }
+        if newest_first {
+            found.reverse();
+        }
+        assert_eq!(found, shown);
+        assert!(pages > shown.len(), "{pages}");
+    }
 }
 
 #[tokio::test]

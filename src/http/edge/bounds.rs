@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     budget::Budget, creations::Creations, failures::Failures, offload::ConcurrencyLimit,
-    rates::Rates, unknown_keys::UnknownKeys,
+    own_tickets::OwnTickets, rates::Rates, unknown_keys::UnknownKeys,
 };
 use crate::{
     config::{Limits, Quotas},
@@ -37,6 +37,8 @@ pub(crate) struct Bounds {
     pub(crate) tickets: ConcurrencyLimit,
     /// Questions after keys that this node does not know.
     pub(crate) unknown_keys: Arc<UnknownKeys>,
+    /// Tickets that this node has made.
+    pub(crate) own_tickets: Arc<OwnTickets>,
     /// Credentials that do not stand, by address.
     pub(crate) failures: Arc<Failures>,
     /// Bounds on each tenant, where no policy says otherwise.
@@ -66,6 +68,7 @@ impl Bounds {
             paging: ConcurrencyLimit::new(CONCURRENT_PAGES, "pages"),
             tickets: ConcurrencyLimit::new(CONCURRENT_TICKETS, "tickets"),
             unknown_keys: Arc::default(),
+            own_tickets: Arc::default(),
             failures: Arc::new(Failures::new(quotas.failures_per_minute)),
             quotas: Arc::new(quotas.clone()),
             rates: Arc::default(),

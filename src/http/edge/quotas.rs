@@ -9,7 +9,7 @@ use super::{
     rates::{Part, Whose},
     state::AppState,
 };
-use crate::access::{Caller, Quota, tenant_bound};
+use crate::access::{Caller, Credential, Quota, tenant_bound};
 
 /// The state by which a request of a caller with a bound is judged. Those of others carry none.
 #[derive(Clone, Debug)]
@@ -33,12 +33,41 @@ pub(super) fn check(counts: Counts, caller: &Caller, request: &Request) -> Resul
     if !caller.is_bounded() {
         return Ok(());
     }
+    let state = state_of(request)?;
+    take(state, caller, counts(request), Part::First)
+}
+
+/// Refuses a request with a token that names no tenant, if such tokens of its issuer come too fast. The settings bound them
+/// like a tenant.
+pub(super) fn check_tenantless(caller: &Caller, request: &Request) -> Result<(), Problem> {
+    let Credential::Token(token) = &caller.credential else {
+        return Ok(());
+    };
+    let state = state_of(request)?;
+    let quota = Quota::RequestsPerSecond;
+    match quota.of_all(&state.bounds.quotas) {
+        Some(most) => take_of(state, Whose::Issuer(&token.issuer), quota, most, Part::First),
+        None => Ok(()),
+    }
+}
+
+/// Takes so many tickets that turned out not to be stored from what strangers may present, or refuses one more. To take none
+/// is to ask. The settings bound them all like one tenant.
+pub(super) fn take_unknown_tickets(state: &AppState, count: u32) -> Result<(), Problem> {
+    let quota = Quota::ConnectsPerSecond;
+    match quota.of_all(&state.bounds.quotas) {
+        Some(most) => take_of(state, Whose::Strangers, quota, most, Part::Rest(count)),
+        None => Ok(()),
+    }
+}
+
+fn state_of(request: &Request) -> Result<&AppState, Problem> {
     let Some(Bounded(state)) = request.extensions().get() else {
         tracing::error!("a caller is bounded and nothing counts what it does");
         let detail = "the call cannot tell how much the caller may do";
         return Err(Problem::new(Kind::InternalError, detail));
     };
-    take(state, caller, counts(request), Part::First)
+    Ok(state)
 }
 
 /// Takes the rest of a rate for what turned out to be so many, of which the first was taken with the request; or refuses
@@ -67,12 +96,23 @@ fn take(state: &AppState, caller: &Caller, quota: Quota, part: Part) -> Result<(
     let tenant = caller.tenant.as_deref().zip(of_tenant);
     let of_tenant = tenant.map(|(name, most)| (Whose::Tenant(name), most));
     for (whose, most) in of_key.into_iter().chain(of_tenant) {
-        if let Err(left) = state.bounds.rates.take(whose, quota, most, part) {
-            state.metrics().access.limited(quota.name());
-            return Err(too_fast(whose, quota, most).retry_after(left));
-        }
+        take_of(state, whose, quota, most, part)?;
     }
     Ok(())
+}
+
+fn take_of(
+    state: &AppState,
+    whose: Whose<'_>,
+    quota: Quota,
+    most: NonZeroU32,
+    part: Part,
+) -> Result<(), Problem> {
+    let taken = state.bounds.rates.take(whose, quota, most, part);
+    taken.map_err(|left| {
+        state.metrics().access.limited(quota.name());
+        too_fast(whose, quota, most).retry_after(left)
+    })
 }
 
 fn too_fast(whose: Whose<'_>, quota: Quota, most: NonZeroU32) -> Problem {
@@ -110,5 +150,7 @@ fn limit_of(whose: Whose<'_>, quota: Quota) -> String {
     match whose {
         Whose::Tenant(_) => format!("by the tenant (quotas.{name})"),
         Whose::Key(_) => format!("with the key (its limits.{name})"),
+        Whose::Strangers => format!("with tickets that are not stored (quotas.{name})"),
+        Whose::Issuer(_) => format!("with tokens that name no tenant (quotas.{name})"),
     }
 }

@@ -27,6 +27,10 @@ pub(super) enum Whose<'a> {
     Tenant(&'a str),
     /// The id of a key.
     Key(&'a str),
+    /// The name of an issuer. All whose tokens name no tenant share it: they are nobody's.
+    Issuer(&'a str),
+    /// All who present tickets that are not stored.
+    Strangers,
 }
 
 /// The part of a batch for which is taken.
@@ -43,6 +47,8 @@ pub(super) enum Part {
 pub(crate) struct Rates {
     of_tenants: Mutex<Buckets>,
     of_keys: Mutex<Buckets>,
+    of_issuers: Mutex<Buckets>,
+    of_strangers: Mutex<Buckets>,
 }
 
 impl Rates {
@@ -58,6 +64,8 @@ impl Rates {
         let (buckets, name) = match whose {
             Whose::Tenant(name) => (&self.of_tenants, name),
             Whose::Key(name) => (&self.of_keys, name),
+            Whose::Issuer(name) => (&self.of_issuers, name),
+            Whose::Strangers => (&self.of_strangers, ""),
         };
         let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
         buckets.take(name, quota, per_second, part, Instant::now())
@@ -206,6 +214,7 @@ mod tests {
         assert!(take(Whose::Tenant("a"), Quota::RequestsPerSecond));
         assert!(take(Whose::Tenant("b"), PUBLISH));
         assert!(take(Whose::Key("a"), PUBLISH));
+        assert!(take(Whose::Issuer("a"), PUBLISH));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use bson::{DateTime, RawDocument, RawDocumentBuf};
 use serde_json::{Map, Value};
 
 use crate::{
-    access::{Caller, Excess},
+    access::{Caller, Excess, Revocation, Scopes},
     http::edge::{
         AppState,
         acting::Acting,
@@ -56,7 +56,7 @@ pub(crate) async fn create(
     let reader = BodyReader::new(&state, &caller, BODY_BYTES.min(state.limits().body_bytes));
     let request = BufferedRequest::read(reader, request).await?;
     let now = DateTime::now();
-    let revocation = input::revocation(&request.body.bytes, &state.issuers, now)?;
+    let revocation = input::revocation(&request.body.bytes, &caller, &state.issuers, now)?;
     let revocation = revocation.within(&caller).map_err(too_much)?;
     let by = caller.owner.as_deref().unwrap_or("none");
     let document = revocation.to_document(by, now);
@@ -105,11 +105,13 @@ pub(crate) async fn delete(
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
+    let read = state.store.find_revocation(&id).await?;
+    let sight = caller.sight_of_credentials();
+    let seen = read.document.filter(|found| sight.sees(&id, found));
+    check_rights(&caller, &seen.ok_or_else(|| no_revocation(&id))?)?;
     let tenant = caller.tenant.as_deref();
     let deleting = state.store.delete_revocation(&id, tenant, &actor);
-    let deleted = deleting.await?;
-    let detail = format!("there is no revocation {id:?}");
-    let time = deleted.ok_or_else(|| Problem::new(Kind::RevocationNotFound, detail))?;
+    let time = deleting.await?.ok_or_else(|| no_revocation(&id))?;
     let by = caller.owner.as_deref();
     tracing::info!(revocation = id, by, "a revocation was taken back");
     let mut response = Response::new(Body::empty());
@@ -123,6 +125,22 @@ fn tenant_asked(caller: &Caller, asked: Option<&str>) -> Result<Option<String>, 
         (Some(own), Some(asked)) if own != asked => Err(query::bad("tenant", "is for operators")),
         (own, asked) => Ok(own.or(asked).map(str::to_owned)),
     }
+}
+
+/// Refuses to take back a revocation that the caller could not have made.
+fn check_rights(caller: &Caller, revocation: &RawDocument) -> Result<(), Problem> {
+    let needed = Revocation::read(revocation).map(|stored| stored.needed_scopes());
+    let needed = needed.unwrap_or(Scopes::ALL);
+    if caller.scopes.cover(needed) {
+        return Ok(());
+    }
+    let detail = "the revocation takes credentials away that may have scopes that you do not have";
+    Err(Problem::new(Kind::Forbidden, detail))
+}
+
+fn no_revocation(id: &str) -> Problem {
+    let detail = format!("there is no revocation {id:?}");
+    Problem::new(Kind::RevocationNotFound, detail)
 }
 
 fn too_much(excess: Excess) -> Problem {

@@ -146,7 +146,7 @@ async fn the_teardown_of_a_credential_is_for_its_tenant_and_operators() {
     hides(&path, unknown).await;
     assert_eq!(teardown(&service, &reader, &path).await.0, 403);
 
-    let body = json!({"tenant": "acme", "issuedBefore": "2000-01-01T00:00:00Z"});
+    let body = json!({"sub": "42", "issuedBefore": "2000-01-01T00:00:00Z"});
     let (status, made) = send(&service, &keeper, "POST", "/revocations", Some(body)).await;
     assert_eq!(status, 201, "{made}");
     let path = format!("/revocations/{}", made["id"].as_str().unwrap());
@@ -154,11 +154,28 @@ async fn the_teardown_of_a_credential_is_for_its_tenant_and_operators() {
         completed(&service, key, &path).await;
     }
     assert_eq!(teardown(&service, &stranger, &path).await.0, 404);
-    assert_eq!(
-        teardown(&service, &admin, "/revocations/rev_none").await.0,
-        404
-    );
-    service.stop().await;
+    // It is gone, and what it did may still be asked.
+    assert_eq!(send(&service, &keeper, "DELETE", &path, None).await.0, 204);
+    for key in [&admin, &keeper] {
+        completed(&service, key, &path).await;
+    }
+    for (key, path) in [(&stranger, &*path), (&admin, "/revocations/rev_none")] {
+        assert_eq!(teardown(&service, key, path).await.0, 404);
+    }
+    // So it is where it was made before anybody remembers.
+    let late = service.sibling().await;
+    let revocations = service.database.collection::<Document>("revocations");
+    let old = doc! {"_id": "old", "tenant": "acme", "sub": "7"};
+    revocations.insert_one(old).await.unwrap();
+    completed(&late, &keeper, "/revocations/old").await;
+    let older = service.sibling().await;
+    revocations.delete_one(doc! {"_id": "old"}).await.unwrap();
+    let known = async || teardown(&older, &keeper, "/revocations/old").await.0 == 200;
+    older.until("the node has seen it go", known).await;
+    completed(&older, &keeper, "/revocations/old").await;
+    for service in [service, late, older] {
+        service.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,9 +227,15 @@ async fn a_revocation_is_proved_to_have_left_no_socket_of_what_it_names() {
     assert_eq!(completed(&one, &other, &gone).await.0, 1);
     assert_eq!(timed(&one, &admin, "subscription").await, 0);
     assert_eq!(timed(&two, &admin, "subscription").await, 1);
+    // Taken back, it has ended the same sockets all the same.
     assert_eq!(send(&one, &admin, "DELETE", &path, None).await.0, 204);
-    assert_eq!(teardown(&one, &admin, &path).await.0, 404);
-    for service in [one, two, late] {
+    let later = one.sibling().await;
+    for asked in [&one, &two, &late, &later] {
+        assert_eq!(completed(asked, &admin, &path).await.0, 2);
+    }
+    let (_, again) = teardown(&two, &admin, &path).await;
+    assert_eq!(again["revokedAt"], shown["revokedAt"], "{again}");
+    for service in [one, two, late, later] {
         service.stop().await;
     }
 }

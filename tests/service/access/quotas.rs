@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use tidegate::config::{Auth, Quotas};
 use tungstenite::Error;
 
-use super::{connect, make, open, refusal, send, store_policy, subscribe};
+use super::{
+    connect, make, open, refusal, send, store_policy, subscribe,
+    tokens::idp::{Idp, Key},
+};
 use crate::support::{Service, admin_key};
 
 const EVERYTHING: [&str; 4] = [
@@ -652,4 +655,36 @@ async fn limits_of_an_operators_key_hold_and_a_limit_that_is_none_is_refused() {
     )
     .await;
     assert_eq!(made["limits"], json!({"publish_per_second": 1}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_name_no_tenant_are_bounded_like_a_tenant() {
+    let key = Key::ed25519("d1");
+    let idp = Idp::start("https://id.example.com/", &[&key]).await;
+    let service = Service::start_with(|config| {
+        config.auth = Auth::Required;
+        config.quotas = Quotas {
+            requests_per_second: 1,
+            ..Quotas::NONE
+        };
+        config.issuers.insert("main".to_owned(), idp.settings());
+    })
+    .await;
+    // Whoever holds them: they are nobody's.
+    let nobody = |n: usize| key.sign(&idp.claims(&json!({"sub": n.to_string()})));
+    let too_fast = async || {
+        let tokens: Vec<_> = (0..8).map(nobody).collect();
+        let asked = tokens.iter().map(|token| ask(&service, token, "/whoami"));
+        let mut answers = join_all(asked).await.into_iter();
+        let refused = answers.find(|(status, ..)| *status != 200);
+        let is_refused = refused.is_some();
+        refused
+            .into_iter()
+            .for_each(|refused| check_too_fast(refused, "requests_per_second", 1));
+        is_refused
+    };
+    service.until("they come too fast", too_fast).await;
+    let somebody = key.sign(&idp.claims(&json!({"tenant": "acme"})));
+    assert_eq!(ask(&service, &somebody, "/whoami").await.0, 200);
+    service.stop().await;
 }

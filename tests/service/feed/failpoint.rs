@@ -50,9 +50,23 @@ impl Failing {
         self.configure(doc! {"mode": "off"}).await;
     }
 
+    /// Holds all streams up, or lets them go on. What a stream waits for now still comes; it hangs when it asks again.
+    pub(crate) async fn hold_streams(&self, hold: bool) {
+        let how = doc! {
+            "configureFailPoint": "waitAfterPinningCursorBeforeGetMoreBatch",
+            "mode": if hold { "alwaysOn" } else { "off" },
+            "data": {"shouldCheckForInterrupt": true},
+        };
+        self.run(how).await;
+    }
+
     async fn configure(&self, how: Document) {
         let mut command = doc! {"configureFailPoint": "failCommand"};
         command.extend(how);
+        self.run(command).await;
+    }
+
+    async fn run(&self, command: Document) {
         self.admin
             .database("admin")
             .run_command(command)

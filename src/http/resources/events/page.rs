@@ -1,7 +1,7 @@
 //! A page of stored events.
 
 use axum::{http::StatusCode, response::Response};
-use bson::{RawBsonRef, RawDocument, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use serde_json::Value;
 use tracing::Instrument as _;
 
@@ -77,17 +77,34 @@ impl Search {
     }
 }
 
-/// Returns the part of a query that has no patterns, and whether that is all of it.
-pub(super) fn without_patterns(document: &RawDocument) -> (bson::Document, bool) {
-    let mut query = bson::Document::new();
-    let mut whole = true;
+/// Returns the conditions of a query that have no pattern, and whether these are all. A document within the query is within
+/// them.
+pub(super) fn without_patterns(document: &RawDocument) -> (Document, bool) {
+    let (mut query, mut whole) = (Document::new(), true);
     for element in document.iter_elements().flatten() {
+        let name = element.key().as_str();
         match element.value() {
-            Ok(value) if !has_pattern(element.key().as_str(), value) => {
-                if let Ok(value) = bson::Bson::try_from(value) {
-                    query.insert(element.key().as_str(), value);
+            Ok(RawBsonRef::Array(branches)) if name == "$and" => {
+                let mut kept = Vec::new();
+                for branch in branches {
+                    let Ok(RawBsonRef::Document(branch)) = branch else {
+                        whole = false;
+                        continue;
+                    };
+                    let (branch, is_whole) = without_patterns(branch);
+                    whole &= is_whole;
+                    if is_whole || !branch.is_empty() {
+                        kept.push(branch);
+                    }
+                }
+                if !kept.is_empty() {
+                    query.insert(name, kept);
                 }
             }
+            Ok(value) if !has_pattern(name, value) => match Bson::try_from(value) {
+                Ok(value) => _ = query.insert(name, value),
+                Err(_) => whole = false,
+            },
             _ => whole = false,
         }
     }
@@ -189,7 +206,7 @@ impl PageWriter {
         }
         let policy = self.policy.as_ref();
         if policy.is_some_and(|policy| !policy.permits(event)) {
-            return PageStep::Next;
+            return PageStep::Hidden;
         }
         let matches = self
             .filter
@@ -257,7 +274,6 @@ impl PageWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bson::{Bson, Document};
 
     fn queried(filter: &Document) -> (Option<Document>, Option<usize>) {
         let raw = RawDocumentBuf::try_from(filter).unwrap();
@@ -293,5 +309,32 @@ mod tests {
             filter.extend(clause);
             assert_eq!(queried(&filter), (Some(doc! {"type": "t"}), None));
         }
+    }
+
+    #[test]
+    fn of_several_conditions_the_database_gets_those_without_a_pattern() {
+        let pattern = || doc! {"type": {"$regex": "^order\\."}};
+        let guards = doc! {"tenant": {"$not": {"$type": "array"}}};
+        let mut narrow = doc! {"tenant": "acme"};
+        narrow.extend(pattern());
+        for (filter, asked) in [
+            // As a policy with a pattern is written.
+            (
+                doc! {"$and": [narrow, guards.clone()]},
+                doc! {"$and": [{"tenant": "acme"}, guards]},
+            ),
+            (
+                doc! {"$and": [pattern(), {"$and": [pattern(), {"a": 1}]}], "b": 2},
+                doc! {"$and": [{"$and": [{"a": 1}]}], "b": 2},
+            ),
+            (doc! {"$and": [pattern()]}, doc! {}),
+            // An alternative is no condition by itself.
+            (doc! {"$or": [{"a": 1}, pattern()]}, doc! {}),
+            (doc! {"$nor": [{"a": 1}, pattern()]}, doc! {}),
+        ] {
+            assert_eq!(queried(&filter), (Some(asked), None), "{filter}");
+        }
+        let whole = doc! {"$and": [{}, {"a": 1}]};
+        assert_eq!(queried(&whole), (Some(whole.clone()), Some(5)));
     }
 }

@@ -134,8 +134,8 @@ impl Part {
 impl Store {
     /// Reads a page of events in the order asked for, and shows them to `take` one by one. Returns the key
     /// after which there may be more if the page is full, if its time is up, or if `query.limit` events
-    /// were read. If the server finds nothing in time, the error is [`StoreError::TooSlow`]. A query that the
-    /// server cannot read is refused.
+    /// were read. The key is of no event that is hidden. If the server finds nothing in time, the error is
+    /// [`StoreError::TooSlow`]. A query that the server cannot read is refused.
     ///
     /// `take` may be slow: it runs on threads that serve nobody else.
     pub async fn read_events<P, T>(
@@ -160,6 +160,9 @@ impl Store {
             let mut batches = part.stream(&mut session);
             while !reading.is_over() {
                 match self.with_deadline(batches.try_next()).await {
+                    Ok(Some(_)) if reading.is_stuck() => {
+                        return Err(StoreError::TooSlow { waited: time_limit });
+                    }
                     Ok(Some(batch)) => reading = offload(move || reading.take(&batch)).await??,
                     Ok(None) => break,
                     Err(error) if reading.may_end(&error) => reading.end(),
