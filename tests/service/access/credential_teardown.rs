@@ -1,5 +1,7 @@
 //! Teardowns of credentials: the proof that a deleted key, or what a revocation names, has no socket left on any node.
 
+mod pending;
+
 use std::time::Duration;
 
 use bson::{Document, doc};

@@ -9,6 +9,24 @@ async fn create(world: &World, token: &str, body: Value) -> (u16, Value) {
     send(&world.service, token, "POST", "/revocations", Some(body)).await
 }
 
+/// Waits until both nodes have proved that the one socket of what is revoked is closed.
+async fn check_teardown(world: &World, path: &str, id: &Value) {
+    let shown = async || world.send(&world.admin, "GET", path).await.1;
+    let complete = async || shown().await["complete"] == true;
+    world
+        .service
+        .until("the teardown is complete", complete)
+        .await;
+    let shown = shown().await;
+    assert_eq!((&shown["revocation"], &shown["reason"]), (id, &Value::Null));
+    let nodes = shown["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 2, "{shown}");
+    for node in nodes {
+        let found = (&node["state"], &node["connections"], &node["closed"]);
+        assert_eq!(found, (&json!("closed"), &json!(1), &json!(1)), "{shown}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revocation_ends_the_sockets_that_it_names_on_every_node_and_no_others() {
     let world = World::start().await;
@@ -69,7 +87,9 @@ async fn a_revocation_ends_the_sockets_that_it_names_on_every_node_and_no_others
         }
         let (_, problem) = world.send(&gone, "GET", "/whoami").await;
         assert_eq!(problem["detail"], "the credential is revoked");
+        drop(ended);
         let path = format!("/revocations/{}", made["id"].as_str().unwrap());
+        check_teardown(&world, &format!("{path}/teardown"), &made["id"]).await;
         assert_eq!(world.send(&world.admin, "DELETE", &path).await.0, 204);
         assert_eq!(world.send(&gone, "GET", "/whoami").await.0, 200, "{named}");
         assert_eq!(world.send(&world.admin, "DELETE", &path).await.0, 404);
