@@ -22,13 +22,17 @@ mod router {
     mod lock {
         pub(super) use loom::sync::{Mutex, MutexGuard};
     }
+    pub(crate) mod opened {
+        #[derive(Debug)]
+        pub(crate) struct Opened;
+    }
     pub(crate) mod outbox;
 }
 mod position {
     pub(crate) use tidegate::position::Position;
 }
 mod protocol {
-    pub(crate) use tidegate::protocol::{ChannelId, Ending, Frame};
+    pub(crate) use tidegate::protocol::{ChannelId, Ending, Frame, FrameKind};
 }
 
 use std::{
@@ -55,6 +59,7 @@ const DELETED: End = End {
     ending: Ending::Deleted,
     position: Position::START,
     drain: true,
+    more: false,
 };
 
 /// Runs the router and a session in every interleaving with at most so many switches between the threads where neither
@@ -118,7 +123,7 @@ fn wait(sender: &Sender, wait_for: WaitFor) -> Room {
 fn lengths(entries: &[Entry]) -> Vec<usize> {
     let length = |entry: &Entry| match entry {
         Entry::Frame(_, frame) => frame.bytes.len(),
-        Entry::End(..) => 0,
+        Entry::ToSeveral(..) | Entry::Opened { .. } | Entry::End(..) => 0,
     };
     entries.iter().map(length).collect()
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use self::page::SAME_AS;
 pub(crate) use self::{
-    messages::socket,
+    messages::{socket, socket_of_many},
     operation::{Operation, entity_tags, integer, one_of, schema, text, time},
 };
 use crate::{config::Limits, http::edge::paths::below};

@@ -36,6 +36,8 @@ impl Router {
             .publish(Observed::Loaded(self.position))
             .await;
         self.backlog.restart(self.position);
+        let position = self.position;
+        self.delivery.settle(&mut self.registry, position).await;
         self.delivery.hand_over();
         self.announce();
         answer(reload.applied, ());

@@ -43,6 +43,7 @@ fn deleted() -> End {
         ending: Ending::Deleted,
         position: Position::START,
         drain: true,
+        more: false,
     }
 }
 

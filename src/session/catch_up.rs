@@ -33,8 +33,14 @@ use super::{
 use crate::{
     access::{Caller, Refusal},
     position::{Cursor, Position},
-    protocol::{ChannelId, Ending, GapReason, Message},
-    router::{Attached, RouterHandle, outbox::End, registry::ends_on_gap},
+    protocol::{ChannelId, Ending, Frame, GapReason, Message},
+    router::{
+        Attached, RouterHandle,
+        opened::DeliveryStart,
+        outbox::End,
+        registry::{ChannelKey, ends_on_gap},
+    },
+    subscription::Subscription,
     telemetry::Metrics,
 };
 
@@ -83,9 +89,15 @@ impl Session {
         };
         let ends_on_gap = ends_on_gap(self.dialect, close_on_gap);
         if attached.start.replay {
+            let replay = self.replay(
+                attached.key,
+                &attached.subscription,
+                attached.start,
+                ends_on_gap,
+            );
             channel.catch_up = Some(Box::new(CatchUp {
-                replay: self.replay(attached, ends_on_gap),
-                begun: Instant::now(),
+                replay,
+                begun: Some(Instant::now()),
                 frames: Vec::new(),
                 greeting: Some(greeting),
                 ends_on_gap,
@@ -96,15 +108,21 @@ impl Session {
         self.channels.add(channel, self.transport.outbound());
     }
 
-    fn replay(&self, attached: &Attached, ends_on_gap: bool) -> Replay {
+    pub(super) fn replay(
+        &self,
+        key: ChannelKey,
+        subscription: &Subscription,
+        start: DeliveryStart,
+        ends_on_gap: bool,
+    ) -> Replay {
         Replay::new(Beginning {
-            key: attached.key,
+            key,
             dialect: self.dialect,
             context: Arc::clone(&self.context),
-            subscription: attached.subscription.clone(),
+            subscription: subscription.clone(),
             ends_on_gap,
-            from: attached.start.from,
-            attached_at: attached.start.attached_at,
+            from: start.from,
+            attached_at: start.attached_at,
         })
     }
 
@@ -131,6 +149,16 @@ impl Session {
         }
     }
 
+    /// Queues a frame that a replay has found.
+    fn queue_replayed(&mut self, id: ChannelId, frame: Arc<Frame>) {
+        if self.several.is_some() {
+            self.queue_own(id, &frame, false);
+        } else {
+            let outbound = self.transport.outbound();
+            self.channels.queue_frame(id, frame, outbound);
+        }
+    }
+
     fn tell_gap(&mut self, reason: GapReason, after: Option<&str>, cursor: Position) {
         if self.dialect.has_messages() {
             let cursor = cursor.cursor(self.context.router.deployment());
@@ -141,14 +169,15 @@ impl Session {
     /// Goes on with one of the replays, now that everything queued was written. They take turns.
     pub(super) fn poll_replays(&mut self, cx: &mut Context<'_>) -> Outgoing {
         // Where some channel is live, the session's end comes with the entries that are taken for it.
-        if self.channels.all_catch_up()
+        if self.several.is_none()
+            && self.channels.all_catch_up()
             && let Poll::Ready(end) = self.poll_end(cx)
         {
             return Outgoing::Ends(Outcome::Ended(end));
         }
-        for _ in 0..self.channels.len() {
+        for _ in 0..self.channels.replays_going_on() {
             let Some((id, catch_up)) = self.channels.take_next_replay() else {
-                continue;
+                break;
             };
             match self.poll_replay(cx, id, catch_up) {
                 Outgoing::Idle => {}
@@ -167,6 +196,10 @@ impl Session {
     ) -> Outgoing {
         if let Some(end) = self.end_meanwhile(id) {
             catch_up.replay.stop_behind(end.position);
+            if self.several.is_some() && end.ending.cuts_replay() {
+                self.cut(id);
+                return Outgoing::More;
+            }
             if !end.drain || catch_up.replay.is_over() {
                 return self.go_on_behind_replay();
             }
@@ -179,12 +212,26 @@ impl Session {
         if let Poll::Ready(end) = self.poll_end(cx) {
             return Outgoing::Ends(Outcome::Ended(end));
         }
+        if self.several.is_some()
+            && self
+                .outbox
+                .end_of(id)
+                .is_some_and(|end| end.ending.cuts_replay())
+        {
+            self.channels.take_replay(id);
+            self.cut(id);
+            return Outgoing::More;
+        }
         let Some(mut catch_up) = self.channels.take_replay(id) else {
             return Outgoing::More;
         };
         let outgoing = match self.on_found(id, &mut catch_up, &found) {
             Ok(true) => return self.go_on_behind_replay(),
             Ok(false) => Outgoing::More,
+            Err(ending) if self.several.is_some() => {
+                self.fail(id, ending);
+                return Outgoing::More;
+            }
             Err(ending) => Outgoing::Ends(Outcome::Found(ending)),
         };
         self.channels.put_back(id, catch_up);
@@ -234,13 +281,16 @@ impl Session {
         if !matches!(found, Found::Unavailable)
             && let Some(greeting) = catch_up.greeting.take()
         {
-            self.greet(&greeting, !lost);
+            if self.several.is_some() {
+                self.greet_under(id, &greeting, !lost, true);
+            } else {
+                self.greet(&greeting, !lost);
+            }
         }
         for frame in catch_up.frames.drain(..) {
             #[cfg(test)]
             super::fault::strike(&frame);
-            let outbound = self.transport.outbound();
-            self.channels.queue_frame(id, frame, outbound);
+            self.queue_replayed(id, frame);
         }
         let outbound = self.transport.outbound();
         match *found {
@@ -251,7 +301,11 @@ impl Session {
             Found::Gap(reason, after, cursor) => {
                 outbound.advance_to(id, cursor);
                 let after = after.cursor(self.context.router.deployment());
-                self.tell_gap(reason, Some(&after), cursor);
+                if self.several.is_some() {
+                    self.tell_gap_under(id, reason, Some(&after), cursor);
+                } else {
+                    self.tell_gap(reason, Some(&after), cursor);
+                }
                 self.channels.sent(id, cursor);
                 Ok(false)
             }
@@ -261,10 +315,9 @@ impl Session {
             }
             Found::Live(position) => {
                 outbound.advance_to(id, position);
-                Metrics::observe(
-                    &self.context.metrics.replay.duration,
-                    catch_up.begun.elapsed(),
-                );
+                if let Some(begun) = catch_up.begun {
+                    Metrics::observe(&self.context.metrics.replay.duration, begun.elapsed());
+                }
                 Ok(true)
             }
         }

@@ -25,16 +25,34 @@ pub(super) struct Channel {
     id: ChannelId,
     pub(super) acks: Acks,
     pub(super) catch_up: Option<Box<CatchUp>>,
+    /// The client's name for it, where the session has many.
+    pub(super) handle: Option<Arc<str>>,
+    /// Its place in the session's order, where that has many. It is held back while it catches up.
+    pub(super) order: Order,
     /// True once its last words are queued.
     has_ended: bool,
     /// Dropped when the kernel has taken the channel's last bytes, or with the session.
     alive: Option<AliveGuard>,
 }
 
+/// The place of a channel in the order that the live channels of a session share.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Order {
+    /// It is to get what others were taken past while it caught up. `cut`: it gets nothing more but its end.
+    Late { cut: bool },
+    /// It stands ahead of the shared order, which has to come there first.
+    Aligning,
+    /// It shares the order.
+    Shared,
+    /// It gets nothing more but its end.
+    Cut,
+}
+
 /// The time before a channel is live.
 pub(super) struct CatchUp {
     pub(super) replay: Replay,
-    pub(super) begun: Instant,
+    /// `None` while it waits for its turn behind others of its session.
+    pub(super) begun: Option<Instant>,
     /// Frames that the replay has just found.
     pub(super) frames: Vec<Arc<Frame>>,
     /// The `connected` message, held back until it is known whether everything will come.
@@ -70,24 +88,33 @@ impl Channel {
             id,
             acks: Acks::new(incarnation, from, resumed),
             catch_up: None,
+            handle: None,
+            order: Order::Shared,
             has_ended: false,
             alive: None,
         }
     }
 }
 
-/// The channels of one session. Nearly all sessions have one, which takes no memory of its own.
+/// The channels of one session, by their ids. Nearly all sessions have one, which takes no memory of its own.
 #[derive(Default)]
 pub(super) struct Channels {
     all: SmallVec<[Channel; 1]>,
-    /// The index of the channel whose replay goes on next.
-    next_replay: usize,
+    /// The number of replays.
+    replays: usize,
+    /// The id of the channel whose replay has gone on last.
+    last_replay: Option<ChannelId>,
 }
+
+/// The replays of a session that go on at the same time. The others wait for their turn.
+const REPLAYS_AT_ONCE: usize = 4;
 
 impl Channels {
     /// Adds a channel, on which nothing is sent yet.
     pub(super) fn add(&mut self, channel: Channel, outbound: &mut Outbound) {
         outbound.add_channel(channel.id, channel.acks.from());
+        self.replays += usize::from(channel.catch_up.is_some());
+        // Ids only rise.
         self.all.push(channel);
     }
 
@@ -100,8 +127,23 @@ impl Channels {
         self.all.iter_mut()
     }
 
-    fn get_mut(&mut self, id: ChannelId) -> Option<&mut Channel> {
-        self.all.iter_mut().find(|channel| channel.id == id)
+    pub(super) fn iter_all(&self) -> impl Iterator<Item = &Channel> {
+        self.all.iter()
+    }
+
+    fn place(&self, id: ChannelId) -> Option<usize> {
+        self.all
+            .binary_search_by_key(&id, |channel| channel.id)
+            .ok()
+    }
+
+    pub(super) fn get(&self, id: ChannelId) -> Option<&Channel> {
+        self.all.get(self.place(id)?)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ChannelId) -> Option<&mut Channel> {
+        let at = self.place(id)?;
+        self.all.get_mut(at)
     }
 
     /// Has a channel hold what tells others that it is not closed yet.
@@ -135,6 +177,8 @@ impl Channels {
         let (id, end) = match entry {
             Entry::Frame(id, frame) => return self.queue_frame(id, frame, outbound),
             Entry::End(id, end) => (id, *end),
+            // Only sessions with handles get these: `order`.
+            Entry::ToSeveral(_) | Entry::Opened { .. } => return,
         };
         if let Some(channel) = self.get_mut(id) {
             channel.has_ended = true;
@@ -164,7 +208,8 @@ impl Channels {
         }
         for entry in waits {
             // A channel that catches up goes on from where it was: what waits may lie behind events that it has not got.
-            if !is_held_back(self, entry.channel()) {
+            let is_back = |id| is_held_back(self, id);
+            if !entry.is_only_for(is_back) {
                 self.queue(entry, outbound, &last_words);
             }
         }
@@ -178,12 +223,17 @@ impl Channels {
 
     /// Removes a channel whose last bytes were taken. Its guard falls with it.
     pub(super) fn remove(&mut self, id: ChannelId) -> Option<Channel> {
-        let at = self.all.iter().position(|channel| channel.id == id)?;
-        Some(self.all.swap_remove(at))
+        let at = self.place(id)?;
+        let channel = self.all.remove(at);
+        self.replays -= usize::from(channel.catch_up.is_some());
+        Some(channel)
     }
 
     /// Gives every replay a new turn.
     pub(super) fn begin_turn(&mut self) {
+        if self.replays == 0 {
+            return;
+        }
         for catch_up in self.catch_ups() {
             catch_up.replay.begin_turn();
         }
@@ -191,6 +241,9 @@ impl Channels {
 
     /// Returns the bytes that replays hold.
     pub(super) fn held(&self) -> usize {
+        if self.replays == 0 {
+            return 0;
+        }
         let catch_ups = self.all.iter().filter_map(|c| c.catch_up.as_deref());
         catch_ups.map(|catch_up| catch_up.replay.held()).sum()
     }
@@ -200,28 +253,37 @@ impl Channels {
         all.filter_map(|channel| channel.catch_up.as_deref_mut())
     }
 
-    /// Returns the number of channels.
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
+    /// Takes out the replay of the channel whose turn it is. Several take turns; the rest wait until one of those is done.
+    pub(super) fn take_next_replay(&mut self) -> Option<(ChannelId, Box<CatchUp>)> {
+        let going_on = self.all.iter().filter(|channel| channel.catch_up.is_some());
+        let going_on = going_on.take(REPLAYS_AT_ONCE).map(|channel| channel.id);
+        let going_on: SmallVec<[ChannelId; REPLAYS_AT_ONCE]> = going_on.collect();
+        let behind = |id: &&ChannelId| self.last_replay.is_none_or(|last| **id > last);
+        let next = going_on.iter().find(behind).or(going_on.first());
+        let id = *next?;
+        self.last_replay = Some(id);
+        let mut catch_up = self.take_replay(id)?;
+        catch_up.begun.get_or_insert_with(Instant::now);
+        Some((id, catch_up))
     }
 
-    /// Takes out the replay of the channel whose turn it is; `None` if that is live.
-    pub(super) fn take_next_replay(&mut self) -> Option<(ChannelId, Box<CatchUp>)> {
-        let at = self.next_replay % self.all.len().max(1);
-        self.next_replay = at + 1;
-        let channel = self.all.get_mut(at)?;
-        Some((channel.id, channel.catch_up.take()?))
+    /// Returns the number of replays that go on.
+    pub(super) fn replays_going_on(&self) -> usize {
+        self.replays.min(REPLAYS_AT_ONCE)
     }
 
     /// Takes out the replay of a channel; `None` if that is live.
     pub(super) fn take_replay(&mut self, id: ChannelId) -> Option<Box<CatchUp>> {
-        self.get_mut(id)?.catch_up.take()
+        let taken = self.get_mut(id)?.catch_up.take();
+        self.replays -= usize::from(taken.is_some());
+        taken
     }
 
     /// Puts back a replay that goes on.
     pub(super) fn put_back(&mut self, id: ChannelId, catch_up: Box<CatchUp>) {
         if let Some(channel) = self.get_mut(id) {
             channel.catch_up = Some(catch_up);
+            self.replays += 1;
         }
     }
 
@@ -233,16 +295,16 @@ impl Channels {
     }
 
     pub(super) fn catches_up(&self, id: ChannelId) -> bool {
-        let channel = self.all.iter().find(|channel| channel.id == id);
-        channel.is_some_and(|channel| channel.catch_up.is_some())
+        self.get(id)
+            .is_some_and(|channel| channel.catch_up.is_some())
     }
 
     pub(super) fn any_catches_up(&self) -> bool {
-        self.all.iter().any(|channel| channel.catch_up.is_some())
+        self.replays > 0
     }
 
     pub(super) fn all_catch_up(&self) -> bool {
-        self.all.iter().all(|channel| channel.catch_up.is_some())
+        self.replays == self.all.len()
     }
 
     /// Whether the first message of every channel is queued.
@@ -258,10 +320,25 @@ impl Channels {
         }
     }
 
-    /// Returns the time by which the oldest replay has to be over, if there is one.
-    pub(super) fn replay_deadline(&self, timeout: Duration) -> Option<Instant> {
-        let catch_ups = self.all.iter().filter_map(|c| c.catch_up.as_deref());
-        catch_ups.map(|catch_up| catch_up.begun + timeout).min()
+    /// Returns the channels that are live.
+    pub(super) fn live(&self) -> impl Iterator<Item = ChannelId> {
+        let live = self
+            .all
+            .iter()
+            .filter(|c| c.is_live() && c.order == Order::Shared);
+        live.map(Channel::id)
+    }
+
+    /// Returns the channel whose replay has to be over first, and by when, if there is one.
+    pub(super) fn replay_deadline(&self, timeout: Duration) -> Option<(ChannelId, Instant)> {
+        if self.replays == 0 {
+            return None;
+        }
+        let catch_ups = self.all.iter().filter_map(|channel| {
+            let begun = channel.catch_up.as_deref()?.begun?;
+            Some((channel.id, begun + timeout))
+        });
+        catch_ups.min_by_key(|(_, by)| *by)
     }
 
     /// Forgets what is still to be replayed.
@@ -269,12 +346,48 @@ impl Channels {
         for channel in &mut self.all {
             channel.catch_up = None;
         }
+        self.replays = 0;
     }
 }
 
 impl Channel {
     pub(super) fn id(&self) -> ChannelId {
         self.id
+    }
+
+    /// Whether its last words are queued.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// Notes that its last words are queued.
+    pub(super) fn set_ended(&mut self) {
+        self.has_ended = true;
+    }
+
+    /// Takes what tells others that it is not closed yet.
+    pub(super) fn hold(&mut self, alive: AliveGuard) {
+        self.alive = Some(alive);
+    }
+
+    /// Whether others are taken past its entries.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.catch_up.is_some() || matches!(self.order, Order::Late { .. })
+    }
+
+    /// Whether it waits for the shared order to come to where it stands.
+    pub(super) fn is_aligning(&self) -> bool {
+        self.catch_up.is_none() && self.order == Order::Aligning && !self.has_ended
+    }
+
+    /// Whether it gets nothing more but its end.
+    pub(super) fn is_cut(&self) -> bool {
+        matches!(self.order, Order::Cut | Order::Late { cut: true }) || self.has_ended
+    }
+
+    /// Whether it shares the order of the session's live channels.
+    pub(super) fn is_shared(&self) -> bool {
+        self.catch_up.is_none() && self.order == Order::Shared && !self.has_ended
     }
 
     /// Whether it gets what comes through the outbox.

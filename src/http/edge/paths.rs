@@ -15,6 +15,9 @@ pub(crate) const BASE: &str = "/api/v1";
 /// The path of streams, as a route below the base.
 pub(crate) const STREAM: &str = "/subscriptions/{id}/events";
 
+/// The path of the socket for many subscriptions.
+pub(crate) const SOCKET: &str = "/socket";
+
 /// Returns the full path of a call below the base.
 pub(crate) fn below(path: &str) -> String {
     format!("{BASE}{path}")
