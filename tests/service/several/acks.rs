@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::kit::{event, open, subscribe, tell};
+use super::kit::{event, open, subscribe, tell, until};
 use crate::support::Service;
 
 async fn durable(service: &Service, kind: &str) -> String {
@@ -27,8 +27,12 @@ async fn an_acknowledgement_is_for_one_handle_or_for_all() {
     let service = Service::start().await;
     let (a, b) = (durable(&service, "a").await, durable(&service, "b").await);
     let mut socket = open(&service).await;
-    subscribe(&mut socket, "a", &a).await;
-    subscribe(&mut socket, "b", &b).await;
+    for (handle, id) in [("a", &a), ("b", &b)] {
+        // It goes on at the acknowledged position, which is its beginning.
+        let connected = subscribe(&mut socket, handle, id).await;
+        assert_eq!(connected["replaying"], true);
+        until(&mut socket, |message| message["type"] == "live").await;
+    }
     let begun = position(&service, &b).await;
     service.publish("a", json!({"n": 0})).await;
     service.publish("b", json!({"n": 1})).await;
