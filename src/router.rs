@@ -59,7 +59,7 @@ pub(crate) use self::encode::EventEncoder;
 pub(crate) use self::handle::{Applied, Busy, Connection, RouterHandle};
 pub(crate) use self::observe::{EndedRight, Observations, Observed, ObserverInbox, ObserverInput};
 pub(crate) use self::refresh::{RefreshError, Refreshed};
-pub(crate) use self::several::{OpenSession, OpenedSession, Subscribe, Subscribed};
+pub(crate) use self::several::{AdHoc, OpenSession, OpenedSession, Subscribe, Subscribed};
 pub(crate) use self::subscribe::{Attach, AttachError, Attached, BacklogAnswer, LiveFrom};
 pub(crate) use self::table::TableBuilder;
 pub(crate) use self::table::{Capacity, Counted, Incarnation, Occupancy, Table};
@@ -253,6 +253,16 @@ impl Router {
         while let Some(input) = self.next_input().await {
             self.apply(input).await;
             self.hand_over().await;
+            self.drop_unused();
+        }
+    }
+
+    /// Forgets ad-hoc subscriptions that have no channel any more.
+    fn drop_unused(&mut self) {
+        for slot in self.registry.take_emptied() {
+            if self.registry.of(slot).is_empty() {
+                self.subscriptions.remove_adhoc(slot);
+            }
         }
     }
 

@@ -62,6 +62,8 @@ pub struct Limits {
     pub connections_per_subscription: usize,
     /// Open handles of all sockets for many subscriptions of this node, and their other connections. Default 1,000,000.
     pub handles: usize,
+    /// Handles with filters that clients bring, of all sockets of this node. Default 100,000.
+    pub adhoc: usize,
     /// Bytes waiting for all connections of this node together. What several wait for counts once.
     /// Default 256 MiB.
     pub waiting_bytes: usize,
@@ -125,6 +127,7 @@ impl Default for Limits {
             connections: 20_000,
             connections_per_subscription: 10_000,
             handles: 1_000_000,
+            adhoc: 100_000,
             waiting_bytes: 256 << 20,
             tcp_connections: 0,
             tcp_connections_per_address: 0,

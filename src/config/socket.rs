@@ -37,6 +37,10 @@ pub struct Socket {
     pub router_patience: Duration,
     /// Handles of a socket for many subscriptions. Default 100.
     pub handles: usize,
+    /// False refuses filters that clients bring. Default true.
+    pub adhoc: bool,
+    /// Handles of a socket with filters of its client's own. Default 20.
+    pub adhoc_handles: usize,
     /// Items of one `subscribe`. Default 100.
     pub items: usize,
     /// Handles that one socket may subscribe in a second, in the long run. Default 20.
@@ -63,6 +67,8 @@ impl Default for Socket {
             send_buffer_bytes: 0,
             router_patience: Duration::from_secs(10),
             handles: 100,
+            adhoc: true,
+            adhoc_handles: 20,
             items: 100,
             subscribes_per_second: 20,
             subscribe_burst: 100,

@@ -55,6 +55,13 @@ pub fn usable_handle(text: &str) -> bool {
     (1..=HANDLE_CHARS).contains(&text.len()) && text.bytes().all(fits)
 }
 
+impl Wanted {
+    /// Whether the client brings the filter, and there need be no subscription.
+    pub fn is_adhoc(&self) -> bool {
+        self.fields.contains_key("filter")
+    }
+}
+
 impl ManyMessage {
     /// Reads a text message. The error is for people, and short however long the message is.
     pub fn parse(text: &str) -> Result<Self, String> {

@@ -29,6 +29,8 @@ pub(crate) struct Opened {
     pub handle: Arc<str>,
     /// The number of the message that asked for it.
     pub number: u64,
+    /// True if its subscription is what the client brought.
+    pub adhoc: bool,
     /// The subscription as it is then.
     pub subscription: Subscription,
     /// The point at which the subscription was made, as the router saw it.
@@ -44,7 +46,7 @@ pub(crate) struct Opened {
 /// The part of a client's wish for a channel that its session needs to know.
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
-    /// The id of the subscription.
+    /// The id of the subscription; empty of an ad-hoc one.
     pub subscription: Box<str>,
     /// The client has seen everything up to here.
     pub after: Option<Cursor>,
@@ -52,4 +54,6 @@ pub(crate) struct Wish {
     pub acknowledged: bool,
     /// True if the channel is to end rather than miss events.
     pub close_on_gap: bool,
+    /// What the client is to know of what it brought.
+    pub warnings: Vec<String>,
 }

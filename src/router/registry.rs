@@ -59,6 +59,8 @@ pub(crate) struct Registry<S> {
     channel_counters: ConnectionCounters,
     /// Bytes of all copies of subscriptions that catching-up channels hold.
     copied_bytes: usize,
+    /// Channels of ad-hoc subscriptions.
+    adhoc: usize,
     next_session: u64,
     /// The entries for sessions for many subscriptions that are not in their outboxes yet, in order.
     told: Vec<Told>,
@@ -78,6 +80,7 @@ impl<S> Default for Registry<S> {
             counters: ConnectionCounters::default(),
             channel_counters: ConnectionCounters::default(),
             copied_bytes: 0,
+            adhoc: 0,
             next_session: 0,
             told: Vec::new(),
             gaps: HashMap::new(),
@@ -112,6 +115,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         };
         self.channels_by_tenant.insert(&opened.new.caller);
         self.copied_bytes += new.copy_bytes;
+        self.adhoc += usize::from(new.adhoc);
         self.by_subscription.push(
             subscription,
             ChannelEntry {
@@ -359,6 +363,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
             self.channels_by_tenant.remove(&session.new.caller);
         }
         self.copied_bytes -= channel.new.copy_bytes;
+        self.adhoc -= usize::from(channel.new.adhoc);
         self.channel_counters.close(ending);
     }
 
@@ -473,6 +478,16 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     /// Returns the bytes of all copies of subscriptions that catching-up channels hold.
     pub(crate) fn copied_bytes(&self) -> usize {
         self.copied_bytes
+    }
+
+    /// Returns the number of channels of ad-hoc subscriptions.
+    pub(crate) fn adhoc(&self) -> usize {
+        self.adhoc
+    }
+
+    /// Takes the subscriptions whose last channel has gone since this was asked last. They may have some again.
+    pub(crate) fn take_emptied(&mut self) -> Vec<S> {
+        self.by_subscription.take_emptied()
     }
 
     /// Returns the number of open sessions.

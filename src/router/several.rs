@@ -16,12 +16,15 @@ use super::{
     opened::{Opened, Wish},
     outbox::{self, Entry},
     registry::{ChannelKey, Closes, NewSession, SessionKey},
-    subscribe::{AttachError, connection_id},
+    subscribe::{Admitted, AttachError, connection_id},
+    table::Entry,
 };
 use crate::{
     access::Caller,
+    filter::Filter,
     position::Position,
     protocol::{Dialect, Ending},
+    subscription::Subscription,
 };
 
 /// A request for a session for many subscriptions.
@@ -53,6 +56,15 @@ pub(crate) struct Subscribe {
     /// The number of the message that asks for it.
     pub number: u64,
     pub wish: Wish,
+    /// `None`: the wish is for a stored subscription.
+    pub adhoc: Option<Box<AdHoc>>,
+}
+
+/// A subscription that a client brings. Its filter is not narrowed yet.
+#[derive(Clone, Debug)]
+pub(crate) struct AdHoc {
+    pub subscription: Subscription,
+    pub filter: Option<Filter>,
 }
 
 /// The outcome of each wish, in order. The channels of those that were granted come through the outbox.
@@ -153,8 +165,13 @@ impl Router {
             handle,
             number,
             wish,
+            adhoc,
         } = wanted;
-        let admitted = self.admit(&wish, &caller, dialect)?;
+        let is_adhoc = adhoc.is_some();
+        let admitted = match adhoc {
+            Some(adhoc) => self.admit_adhoc(&wish, *adhoc, &caller, dialect)?,
+            None => self.admit(&wish, &caller, dialect)?,
+        };
         let (alive, closed) = AliveGuard::new();
         let key = self.open_channel(session, &wish, &admitted, closed, Some(Arc::clone(&handle)));
         let key = key.ok_or(AttachError::Stopping)?;
@@ -165,6 +182,7 @@ impl Router {
             channel: key.id,
             handle,
             number,
+            adhoc: is_adhoc,
             subscription: entry.subscription.clone(),
             since: entry.since,
             start: admitted.start,
@@ -183,5 +201,41 @@ impl Router {
             self.registry.end_channel(key, Ending::Resync, from);
         }
         Ok(())
+    }
+
+    /// Judges a client's wish for a channel on what it brings. The subscription is there from here on.
+    fn admit_adhoc(
+        &mut self,
+        wish: &Wish,
+        adhoc: AdHoc,
+        caller: &Caller,
+        dialect: Dialect,
+    ) -> Result<Admitted, AttachError> {
+        if self.registry.adhoc() >= self.settings.limits.adhoc {
+            return Err(AttachError::AdHocFull);
+        }
+        let AdHoc {
+            subscription,
+            filter,
+        } = adhoc;
+        let policies = self.credentials.policies();
+        // It may have been another policy when the filter was read.
+        if !policies.admit(caller, &subscription.document) {
+            return Err(AttachError::BoundOtherwise);
+        }
+        let narrow = |entry: &mut Entry| match policies.narrow(&entry.subscription.document, filter)
+        {
+            Ok(filter) => filter,
+            Err(unbound) => {
+                entry.subscription.fault = Some(unbound.fault());
+                None
+            }
+        };
+        let slot = self.subscriptions.adhoc(subscription, narrow);
+        let admitted = self.admit_to(slot, wish, caller, dialect);
+        if admitted.is_err() && self.registry.of(slot).is_empty() {
+            self.subscriptions.remove_adhoc(slot);
+        }
+        admitted
     }
 }

@@ -104,6 +104,9 @@ pub(crate) enum AttachError {
     /// The caller's key has as many channels on this node as its own limits allow.
     #[error("the key has as many handles on this node as it may have ({0}, its limits.handles)")]
     KeyChannelsFull(NonZeroU32),
+    /// This node has as many ad-hoc subscriptions as it may.
+    #[error("this node has as many filters without a subscription as it may have (limits.adhoc)")]
+    AdHocFull,
     /// This node stops.
     #[error("this node is stopping")]
     Stopping,
@@ -217,6 +220,7 @@ impl Router {
             after: attach.after,
             acknowledged: attach.acknowledged,
             close_on_gap: attach.close_on_gap,
+            warnings: Vec::new(),
         };
         let admitted = self.admit(&wish, &attach.caller, attach.dialect)?;
         // In this task, so that nothing is revoked between the judgement and the registration.
@@ -266,6 +270,18 @@ impl Router {
         let id = &*wish.subscription;
         let slot = self.subscriptions.visible(id, &caller.sight());
         let slot = slot.ok_or(AttachError::Unknown)?;
+        self.admit_to(slot, wish, caller, dialect)
+    }
+
+    /// Judges a client's wish for a channel on the subscription in a slot, which is in sight.
+    pub(super) fn admit_to(
+        &self,
+        slot: Slot,
+        wish: &Wish,
+        caller: &Caller,
+        dialect: Dialect,
+    ) -> Result<Admitted, AttachError> {
+        let id = &*wish.subscription;
         let entry = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
         let document = &entry.subscription.document;
         if !self.credentials.policies().admit(caller, document) {
@@ -274,7 +290,10 @@ impl Router {
         if self.registry.of(slot).len() >= self.settings.limits.connections_per_subscription {
             return Err(AttachError::SubscriptionFull);
         }
-        let since = if wish.acknowledged {
+        let since = if entry.adhoc {
+            // A client brings it, and says from where.
+            Position::START
+        } else if wish.acknowledged {
             // It was acknowledged on this subscription, whatever a date in the document says.
             entry.since
         } else {
@@ -291,7 +310,7 @@ impl Router {
             start,
             ends,
             copy_bytes: if start.replay { copy_bytes } else { 0 },
-            may_ack: caller.reach().sees(id, document),
+            may_ack: !entry.adhoc && caller.reach().sees(id, document),
         })
     }
 
@@ -315,6 +334,7 @@ impl Router {
             copy_bytes: admitted.copy_bytes,
             closed,
             handle,
+            adhoc: self.subscriptions.is_adhoc(admitted.slot),
         };
         self.registry.open_channel(session, admitted.slot, channel)
     }

@@ -84,17 +84,14 @@ impl Session {
         let greeting = Greeting {
             connection: attached.id.clone(),
             subscription: attached.subscription.to_json(),
+            warnings: Vec::new(),
             from: attached.start.from,
             gap: attached.start.gap.map(|reason| (reason, after)),
         };
         let ends_on_gap = ends_on_gap(self.dialect, close_on_gap);
         if attached.start.replay {
-            let replay = self.replay(
-                attached.key,
-                &attached.subscription,
-                attached.start,
-                ends_on_gap,
-            );
+            let subscription = (&attached.subscription, false);
+            let replay = self.replay(attached.key, subscription, attached.start, ends_on_gap);
             channel.catch_up = Some(Box::new(CatchUp {
                 replay,
                 begun: Some(Instant::now()),
@@ -108,10 +105,11 @@ impl Session {
         self.channels.add(channel, self.transport.outbound());
     }
 
+    /// Prepares the replay of a channel on a subscription, which may be what the client brought.
     pub(super) fn replay(
         &self,
         key: ChannelKey,
-        subscription: &Subscription,
+        (subscription, adhoc): (&Subscription, bool),
         start: DeliveryStart,
         ends_on_gap: bool,
     ) -> Replay {
@@ -120,6 +118,7 @@ impl Session {
             dialect: self.dialect,
             context: Arc::clone(&self.context),
             subscription: subscription.clone(),
+            adhoc,
             ends_on_gap,
             from: start.from,
             attached_at: start.attached_at,

@@ -27,6 +27,8 @@ pub(super) struct Channel {
     pub(super) catch_up: Option<Box<CatchUp>>,
     /// The client's name for it, where the session has many.
     pub(super) handle: Option<Arc<str>>,
+    /// True if it is of what the client brought: there is nothing to acknowledge.
+    pub(super) adhoc: bool,
     /// Its place in the session's order, where that has many. It is held back while it catches up.
     pub(super) order: Order,
     /// True once its last words are queued.
@@ -64,6 +66,8 @@ pub(super) struct CatchUp {
 pub(super) struct Greeting {
     pub(super) connection: String,
     pub(super) subscription: String,
+    /// What the client is to know of what it brought.
+    pub(super) warnings: Vec<String>,
     pub(super) from: Position,
     /// The reason why something before that is missing, if it is, and the cursor after which it is.
     pub(super) gap: Option<(GapReason, Option<String>)>,
@@ -89,6 +93,7 @@ impl Channel {
             acks: Acks::new(incarnation, from, resumed),
             catch_up: None,
             handle: None,
+            adhoc: false,
             order: Order::Shared,
             has_ended: false,
             alive: None,

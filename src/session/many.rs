@@ -10,7 +10,7 @@ mod order;
 mod rate;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fmt,
     pin::Pin,
     sync::Arc,
@@ -20,7 +20,7 @@ use std::{
 
 use serde_json::Value;
 
-pub(crate) use self::opening::{ManyRequest, serve};
+pub(crate) use self::opening::{ManyRequest, NotOpened, serve};
 use self::rate::Rate;
 use super::{Outcome, Session, channel::Order};
 use crate::{
@@ -69,6 +69,8 @@ pub(crate) enum Refusal {
     InUse,
     /// The socket has as many handles as it may.
     TooManyHandles(usize),
+    /// The socket has as many handles with filters of its client's own as it may.
+    TooManyAdHoc(usize),
     /// The message has more items than it may.
     TooManyItems(usize),
     /// More handles are subscribed in a second than may be; the milliseconds to wait.
@@ -79,7 +81,10 @@ impl Refusal {
     fn retry_after_ms(self) -> Option<u64> {
         match self {
             Self::TooFast(after) => Some(after),
-            Self::InUse | Self::TooManyHandles(_) | Self::TooManyItems(_) => None,
+            Self::InUse
+            | Self::TooManyHandles(_)
+            | Self::TooManyAdHoc(_)
+            | Self::TooManyItems(_) => None,
         }
     }
 }
@@ -105,6 +110,8 @@ enum Due {
 pub(super) struct Several {
     subscriber: Arc<dyn Subscriber>,
     handles: HashMap<Arc<str>, Handle>,
+    /// Those of these with filters of the client's own.
+    adhoc: HashSet<Arc<str>>,
     /// The number of the last `subscribe`.
     last_number: u64,
     due: VecDeque<(Due, usize)>,
@@ -119,6 +126,8 @@ pub(super) struct Several {
     first_by: Option<Instant>,
     /// The router has to come to this position, before channels that stand there share the order.
     reached: Option<(Position, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+    /// The last id of server-sent events that the client was told, or came with.
+    stream_id: Option<String>,
     /// Ends of channels wait since then, while the socket refuses bytes.
     ends_wait_since: Option<Instant>,
 }
@@ -132,6 +141,13 @@ impl Several {
     /// Returns the time by which the first `subscribe` has to come, if none has.
     pub(super) fn first_by(&self) -> Option<Instant> {
         self.first_by
+    }
+
+    /// Whether some handles have not begun.
+    fn has_asked(&self) -> bool {
+        self.handles
+            .values()
+            .any(|state| matches!(state, Handle::Asked(_)))
     }
 
     fn push(&mut self, due: Due, bytes: usize) {
@@ -203,7 +219,7 @@ impl Session {
                 Some(handle) => channel.handle.as_deref() == Some(handle),
                 None => channel.is_shared(),
             };
-            if !is_meant || channel.has_ended() {
+            if !is_meant || channel.adhoc || channel.has_ended() {
                 continue;
             }
             if channel.is_shared() {
@@ -221,6 +237,10 @@ impl Session {
             let Some(several) = &mut self.several else {
                 return Poll::Pending;
             };
+            if self.dialect.is_sse() && several.handles.is_empty() && self.transport.is_flushed() {
+                // Nothing can come any more, and the client can ask for nothing here.
+                return Poll::Ready(Outcome::Found(Ending::ClientLeft));
+            }
             if let Some((_, subscribing)) = &mut several.under_way {
                 let outcomes = ready!(subscribing.as_mut().poll(cx));
                 self.on_subscribed(outcomes);
@@ -247,6 +267,7 @@ impl Session {
     /// Asks for the items whose handles are free, and refuses the others.
     fn subscribe(&mut self, asked: Asked, refusals: Vec<Option<Refusal>>) {
         let most = self.context.socket.handles;
+        let most_adhoc = self.context.socket.adhoc_handles;
         let (mut wanted, mut refused) = (Vec::new(), Vec::new());
         let Some(several) = &mut self.several else {
             return;
@@ -258,7 +279,9 @@ impl Session {
             let refusal = match refusal {
                 Some(refusal) => Some(refusal),
                 None if several.handles.contains_key(handle) => Some(Refusal::InUse),
-                None => (several.handles.len() >= most).then_some(Refusal::TooManyHandles(most)),
+                None if several.handles.len() >= most => Some(Refusal::TooManyHandles(most)),
+                None => (item.is_adhoc() && several.adhoc.len() >= most_adhoc)
+                    .then_some(Refusal::TooManyAdHoc(most_adhoc)),
             };
             if let Some(refusal) = refusal {
                 refused.push((Arc::clone(handle), refusal));
@@ -266,6 +289,9 @@ impl Session {
                 several
                     .handles
                     .insert(Arc::clone(handle), Handle::Asked(number));
+                if item.is_adhoc() {
+                    several.adhoc.insert(Arc::clone(handle));
+                }
                 wanted.push(item);
             }
         }
@@ -306,9 +332,7 @@ impl Session {
         for (handle, outcome) in handles.into_iter().zip(outcomes) {
             // Those that were granted come through the outbox.
             if let Err(refused) = outcome {
-                if let Some(several) = &mut self.several {
-                    several.handles.remove(&handle);
-                }
+                self.free(&handle);
                 self.say_refused(&handle, &refused.problem, refused.retry_after_ms);
             }
         }
@@ -373,6 +397,7 @@ impl Session {
     fn free(&mut self, handle: &str) {
         if let Some(several) = &mut self.several {
             several.handles.remove(handle);
+            several.adhoc.remove(handle);
         }
     }
 }

@@ -114,7 +114,7 @@ async fn resume_point(
     Ok((after, after.is_some()))
 }
 
-pub(super) fn refuse(answer: oneshot::Sender<Result<(), AttachError>>, error: AttachError) {
+pub(super) fn refuse<E>(answer: oneshot::Sender<Result<(), E>>, error: E) {
     if answer.send(Err(error)).is_err() {
         tracing::trace!("the client has left; nothing was opened");
     }

@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use super::{
     accept,
     awaited_key::wait_for_key,
-    paths::{BASE, SOCKET, STREAM},
+    paths::{BASE, SOCKET, STREAM, STREAM_OF_MANY},
     problem::{Kind, Problem},
     state::AppState,
     unauthenticated::{not_valid, refused},
@@ -50,7 +50,7 @@ fn asks_for_stream(head: &Parts) -> bool {
     head.method == Method::GET
         && path.is_some_and(|path| {
             let below = path.as_str().strip_prefix(BASE);
-            below == Some(STREAM) || below == Some(SOCKET)
+            matches!(below, Some(STREAM | SOCKET | STREAM_OF_MANY))
         })
         && (accept::upgrades_to_websocket(&head.headers)
             || accept::names(&head.headers, "text/event-stream"))

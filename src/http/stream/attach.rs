@@ -123,6 +123,7 @@ pub(super) fn refusal(state: &AppState, id: &str, error: AttachError) -> Problem
         | AttachError::NoRoom
         | AttachError::ReplaysFull
         | AttachError::ChannelsFull
+        | AttachError::AdHocFull
         | AttachError::Busy(_) => Problem::new(Kind::Overloaded, error.to_string()),
     }
 }

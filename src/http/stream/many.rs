@@ -3,6 +3,7 @@
 //! The upgrade is that of a socket for one, and so are the refusals before it. What the client asks for on the socket is read in
 //! [`wish`], and refused there item by item.
 
+pub(crate) mod events;
 mod wish;
 
 use std::sync::Arc;
@@ -33,7 +34,9 @@ use crate::{
     },
     protocol::{Asked, Dialect},
     router::{AttachError, Subscribe, registry::SessionKey},
-    session::many::{self, ManyRequest, NotSubscribed, Refusal, Subscriber, Subscribing},
+    session::many::{
+        self, ManyRequest, NotOpened, NotSubscribed, Refusal, Subscriber, Subscribing,
+    },
 };
 
 /// Upgrades the request, or refuses it.
@@ -52,6 +55,7 @@ pub(crate) async fn open(
         refresher: state.shared(),
         subscriber: state.shared(),
         dialect: Dialect::Many,
+        first: None,
         remote: attach::remote(&request),
     };
     let carrier = websocket::upgrade(&mut request);
@@ -59,8 +63,14 @@ pub(crate) async fn open(
     let serving = many::serve(Arc::clone(&state.context), many, answer, carrier);
     let span = tracing::debug_span!("connection");
     state.tasks.spawn("connection", serving.instrument(span));
-    let taken = taken.await.unwrap_or(Err(AttachError::Stopping));
-    taken.map_err(|error| attach::refusal(&state, "", error))?;
+    let refusal = match taken.await {
+        Ok(Ok(())) => None,
+        Ok(Err(NotOpened::Attach(error))) => Some(error),
+        Ok(Err(NotOpened::Refused(_))) | Err(_) => Some(AttachError::Stopping),
+    };
+    if let Some(error) = refusal {
+        return Err(attach::refusal(&state, "", error));
+    }
     if let Some(gauge) = gauge {
         // The session's task sends it first, together with the first messages.
         gauge.hold();
@@ -119,6 +129,12 @@ impl Subscriber for Shared {
                     format!("the socket has as many handles as it may ({most}, socket.handles)");
                 Problem::new(Kind::TooManyRequests, detail)
             }
+            Refusal::TooManyAdHoc(most) => {
+                let detail = format!(
+                    "the socket has as many handles with filters of its own as it may ({most}, socket.adhoc_handles)"
+                );
+                Problem::new(Kind::TooManyRequests, detail)
+            }
             Refusal::TooManyItems(most) => {
                 let detail = format!("a message may have {most} items at most (socket.items)");
                 Problem::new(Kind::TooManyRequests, detail)
@@ -148,7 +164,7 @@ async fn subscribe(
         }
     };
     let wanted = asked.items.into_iter();
-    let wanted = wanted.map(|item| wish::read(state, &shared, number, item));
+    let wanted = wanted.map(|item| wish::read(state, caller, &shared, number, item));
     let wanted: Vec<Result<Subscribe, Problem>> = join_all(wanted).await;
     let outcomes = subscribe_all(state, session, caller, wanted).await;
     let outcomes = outcomes.into_iter();

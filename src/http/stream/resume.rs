@@ -63,8 +63,17 @@ impl LastEventId {
 
 /// Reads a query with these parameters and those that clients of server-sent events add.
 pub(super) fn query(uri: &Uri, known: &[&'static str]) -> Result<Query, Problem> {
+    query_with(uri, known, "")
+}
+
+/// The same; one of the parameters may be given several times.
+pub(super) fn query_with(
+    uri: &Uri,
+    known: &[&'static str],
+    repeated: &str,
+) -> Result<Query, Problem> {
     let added = [PARAMETERS[0], PARAMETERS[1], CACHE_BUSTER];
-    Query::read(uri, &[known, &added].concat())
+    Query::read_with(uri, &[known, &added].concat(), repeated)
 }
 
 /// Reads the id of the last event. An empty one counts as none.

@@ -39,6 +39,8 @@ pub(crate) struct NewChannel {
     pub closed: Closed,
     /// The client's name for it, where a session has many.
     pub handle: Option<Arc<str>>,
+    /// True if its subscription is an ad-hoc one.
+    pub adhoc: bool,
 }
 
 /// One subscription on a session.
@@ -99,6 +101,7 @@ impl NewChannel {
             copy_bytes: 0,
             closed: crate::router::alive::AliveGuard::new().1,
             handle: None,
+            adhoc: false,
         }
     }
 }

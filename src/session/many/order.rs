@@ -12,7 +12,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::{Handle, cursor_of_end};
+use super::{Handle, Several, cursor_of_end};
 use crate::{
     carrier::Place,
     position::Position,
@@ -192,13 +192,20 @@ impl Session {
         outbound.push_headed(place, head, Arc::clone(frame), end);
     }
 
-    /// Returns the id that server-sent events carry: the lowest cursor at which a channel stands.
+    /// Returns the id that server-sent events carry: the lowest cursor at which a channel stands. While some have not begun, the
+    /// client stands where it was: an event without an id would make it forget that.
     pub(in crate::session) fn id_of_stream(&mut self) -> Option<String> {
         if !self.dialect.is_sse() {
             return None;
         }
-        let lowest = self.lowest_standing()?;
-        Some(lowest.cursor(self.context.router.deployment()))
+        let some_begin = self.several.as_deref().is_some_and(Several::has_asked);
+        let lowest = self.lowest_standing().filter(|_| !some_begin);
+        let id = lowest.map(|lowest| lowest.cursor(self.context.router.deployment()));
+        let several = self.several.as_deref_mut()?;
+        if id.is_some() {
+            several.stream_id.clone_from(&id);
+        }
+        several.stream_id.clone()
     }
 
     /// Returns the lowest position at which a channel stands.
@@ -231,6 +238,7 @@ impl Session {
             channel: id,
             handle,
             number: _,
+            adhoc,
             subscription,
             since,
             start,
@@ -244,6 +252,7 @@ impl Session {
         };
         let mut channel = Channel::at(id, incarnation, start.from, wish.acknowledged);
         channel.acks.allow(may_ack);
+        channel.adhoc = adhoc;
         channel.handle = Some(Arc::clone(&handle));
         channel.hold(alive);
         let after = wish
@@ -251,7 +260,12 @@ impl Session {
             .map(|after| after.position.cursor(after.deployment));
         let greeting = Greeting {
             connection: String::new(),
-            subscription: subscription.to_json(),
+            subscription: if adhoc {
+                "null".to_owned()
+            } else {
+                subscription.to_json()
+            },
+            warnings: wish.warnings,
             from: start.from,
             gap: start.gap.map(|reason| (reason, after)),
         };
@@ -267,7 +281,7 @@ impl Session {
             };
             channel.order = Order::Late { cut: false };
             channel.catch_up = Some(Box::new(CatchUp {
-                replay: self.replay(key, &subscription, start, ends_on_gap),
+                replay: self.replay(key, (&subscription, adhoc), start, ends_on_gap),
                 begun: None,
                 frames: Vec::new(),
                 greeting: Some(greeting),
@@ -313,7 +327,7 @@ impl Session {
             &cursor,
             recovered,
             replaying,
-            &[],
+            &greeting.warnings,
         );
         self.say(&message);
         if let Some((reason, after)) = &greeting.gap {

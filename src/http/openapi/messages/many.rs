@@ -164,17 +164,33 @@ fn of_client() -> Vec<(&'static str, Value)> {
     let one = message(
         "subscribe",
         "Subscribes one handle.",
-        json!({"handle": handle(), "subscription": {"type": "string"}}),
+        json!({"handle": handle()}),
     );
-    let item = json!({
-        "type": "object",
-        "properties": {"handle": handle(), "subscription": {"type": "string"}},
-        "required": ["handle", "subscription"],
-    });
+    let wanted = || {
+        json!({
+            "subscription": {"type": "string"},
+            "filter": {"type": "object", "description": "In place of `subscription`: a filter of the client's own."},
+            "source": {"const": "events"},
+        })
+    };
+    let one = and_perhaps(one, wanted());
+    let item = and_perhaps(
+        json!({"type": "object", "properties": {"handle": handle()}, "required": ["handle"]}),
+        wanted(),
+    );
+    let items = json!({"type": "array", "items": item, "minItems": 1});
+    let items_only = || {
+        json!({
+            "type": "object",
+            "description": "A `subscribe` of several handles, without its `type`.",
+            "properties": {"items": items},
+            "required": ["items"],
+        })
+    };
     let several = message(
         "subscribe",
         "Subscribes several handles at one point. `after`, `since` and `onGap` hold for all.",
-        json!({"items": {"type": "array", "items": item, "minItems": 1}}),
+        json!({"items": items}),
     );
     let unsubscribe = message(
         "unsubscribe",
@@ -189,6 +205,7 @@ fn of_client() -> Vec<(&'static str, Value)> {
     vec![
         ("Subscribe", and_perhaps(one, start())),
         ("SubscribeItems", and_perhaps(several, start())),
+        ("StreamRequest", and_perhaps(items_only(), start())),
         ("Unsubscribe", unsubscribe),
         ("AckHandle", and_perhaps(ack, json!({"handle": handle()}))),
         (

@@ -1,20 +1,29 @@
 //! The reading of a `subscribe`: what holds for all items, and each item by itself. Pointers lead into the item, or into the message for what
 //! stands outside.
 
+use bson::{
+    RawBson, RawDocumentBuf,
+    oid::ObjectId,
+    raw::{CStr, cstr},
+};
 use serde_json::{Map, Value};
 
 use crate::{
+    access::{Binding, CLAIMS, Caller, POLICY, TENANT},
     extjson::{Faults, read_time},
+    filter,
     http::{
         edge::{
             AppState,
             problem::{Kind, Problem},
         },
+        resources::subscriptions::input::check_new,
         stream::attach::{is_far_ahead, since_cursor},
     },
     position::Cursor,
     protocol::Wanted,
-    router::{AttachError, Subscribe, opened::Wish},
+    router::{AdHoc, AttachError, Subscribe, opened::Wish},
+    subscription::CompiledSubscription,
 };
 
 /// The part of a message that holds for all of its items.
@@ -120,13 +129,17 @@ fn pointer(name: &str) -> String {
     format!("#/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
-/// Reads one item. A client of a durable subscription that names no start goes on at the acknowledged position.
+/// Reads one item: a stored subscription, or a filter of the client's own.
 pub(super) async fn read(
     state: &AppState,
+    caller: &Caller,
     shared: &Shared,
     number: u64,
     item: Wanted,
 ) -> Result<Subscribe, Problem> {
+    if item.is_adhoc() {
+        return read_adhoc(state, caller, shared, number, item).await;
+    }
     let Wanted { handle, fields } = item;
     let mut faults = Faults::default();
     for name in fields.keys().filter(|name| *name != "subscription") {
@@ -139,32 +152,125 @@ pub(super) async fn read(
             None
         }
         None => {
-            faults.blame("#/subscription", "is required");
+            faults.blame("#/subscription", "is required, or filter");
             None
         }
     };
     let (Some(id), true) = (id, faults.is_empty()) else {
         return Err(Problem::invalid(faults));
     };
-    let (after, acknowledged) = if shared.after.is_some() {
-        (shared.after, false)
-    } else {
-        let resumed = state.positions().resume(id).await;
-        let after = resumed.map_err(|error| {
-            tracing::warn!(%error, "an acknowledged position cannot be read");
-            Problem::new(Kind::DatabaseUnavailable, AttachError::Unavailable)
-        })?;
-        (after, after.is_some())
-    };
+    let (after, acknowledged) = start_of(state, shared, id).await?;
     let wish = Wish {
         subscription: id.into(),
         after,
         acknowledged,
         close_on_gap: shared.close_on_gap,
+        warnings: Vec::new(),
     };
     Ok(Subscribe {
         handle,
         number,
         wish,
+        adhoc: None,
     })
+}
+
+/// Returns where delivery begins, and whether that is the acknowledged position: a client of a durable subscription that
+/// names no start goes on there.
+async fn start_of(
+    state: &AppState,
+    shared: &Shared,
+    id: &str,
+) -> Result<(Option<Cursor>, bool), Problem> {
+    if shared.after.is_some() {
+        return Ok((shared.after, false));
+    }
+    let resumed = state.positions().resume(id).await;
+    let after = resumed.map_err(|error| {
+        tracing::warn!(%error, "an acknowledged position cannot be read");
+        Problem::new(Kind::DatabaseUnavailable, AttachError::Unavailable)
+    })?;
+    Ok((after, after.is_some()))
+}
+
+/// Reads a filter of the client's own. It is bound as a subscription is that the caller makes now.
+async fn read_adhoc(
+    state: &AppState,
+    caller: &Caller,
+    shared: &Shared,
+    number: u64,
+    item: Wanted,
+) -> Result<Subscribe, Problem> {
+    let Wanted { handle, fields } = item;
+    may_bring_filters(state, caller)?;
+    let mut faults = Faults::default();
+    for name in fields.keys() {
+        match name.as_str() {
+            "filter" | "source" => {}
+            "subscription" => faults.blame("#/subscription", "cannot be combined with filter"),
+            _ => faults.blame(pointer(name), "is unknown"),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Problem::invalid(faults));
+    }
+    let binding = Binding::of(caller, &state.router().credentials().policies());
+    let limits = state.limits().clone();
+    let read = move || {
+        let checked = check_new(Value::Object(fields), "#", &[], &limits);
+        let checked = checked.map_err(Problem::malformed_json)??;
+        let filter = checked.filter.unwrap_or_default();
+        let mut document = RawDocumentBuf::new();
+        // A document has one; nobody is told of this one, and nothing is found by it.
+        document.append(cstr!("_id"), ObjectId::from_bytes([0; 12]));
+        document.append(cstr!("filter"), filter);
+        for (name, field) in BOUND {
+            if let Some(value) = binding.value(field) {
+                let value = RawBson::try_from(value.clone());
+                let value = value.map_err(|error| Problem::new(Kind::InternalError, error))?;
+                document.append(name, value);
+            }
+        }
+        let compiled = CompiledSubscription::compile(document, &filter::Limits::from(&limits));
+        Ok::<_, Problem>((compiled.into_parts(), checked.warnings))
+    };
+    let ((subscription, filter), warnings) = state.bounds.filtering.offload(read).await??;
+    let wish = Wish {
+        subscription: Box::default(),
+        after: shared.after,
+        acknowledged: false,
+        close_on_gap: shared.close_on_gap,
+        warnings,
+    };
+    let adhoc = AdHoc {
+        subscription,
+        filter,
+    };
+    Ok(Subscribe {
+        handle,
+        number,
+        wish,
+        adhoc: Some(Box::new(adhoc)),
+    })
+}
+
+/// The fields of a binding. The owner is none of them: an ad-hoc subscription is its session's.
+const BOUND: [(&CStr, &str); 3] = [
+    (cstr!("tenant"), TENANT),
+    (cstr!("policy"), POLICY),
+    (cstr!("claims"), CLAIMS),
+];
+
+/// Refuses a caller who may receive some subscriptions only.
+fn may_bring_filters(state: &AppState, caller: &Caller) -> Result<(), Problem> {
+    let limits = &caller.limits;
+    if limits.subscriptions.is_some() || limits.ticket.is_some() {
+        let detail = "the credential is for the events of its subscriptions only";
+        return Err(Problem::new(Kind::Forbidden, detail));
+    }
+    if !state.context.socket.adhoc {
+        let detail = "this node takes no filters without a subscription (socket.adhoc)";
+        return Err(Problem::new(Kind::Forbidden, detail));
+    }
+    Ok(())
 }
