@@ -17,7 +17,7 @@ use super::{
     outbox::{self, Entry},
     registry::{ChannelKey, Closes, NewSession, SessionKey},
     subscribe::{Admitted, AttachError, connection_id},
-    table::Entry,
+    table,
 };
 use crate::{
     access::Caller,
@@ -223,7 +223,8 @@ impl Router {
         if !policies.admit(caller, &subscription.document) {
             return Err(AttachError::BoundOtherwise);
         }
-        let narrow = |entry: &mut Entry| match policies.narrow(&entry.subscription.document, filter)
+        let narrow = |entry: &mut table::Entry| match policies
+            .narrow(&entry.subscription.document, filter)
         {
             Ok(filter) => filter,
             Err(unbound) => {

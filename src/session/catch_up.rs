@@ -196,10 +196,11 @@ impl Session {
         if let Some(end) = self.end_meanwhile(id) {
             catch_up.replay.stop_behind(end.position);
             if self.several.is_some() && end.ending.cuts_replay() {
-                self.cut(id);
+                self.cut(id, Some(catch_up));
                 return Outgoing::More;
             }
             if !end.drain || catch_up.replay.is_over() {
+                self.greet_behind(id, &mut catch_up);
                 return self.go_on_behind_replay();
             }
         }
@@ -217,8 +218,8 @@ impl Session {
                 .end_of(id)
                 .is_some_and(|end| end.ending.cuts_replay())
         {
-            self.channels.take_replay(id);
-            self.cut(id);
+            let catch_up = self.channels.take_replay(id);
+            self.cut(id, catch_up);
             return Outgoing::More;
         }
         let Some(mut catch_up) = self.channels.take_replay(id) else {
@@ -228,7 +229,7 @@ impl Session {
             Ok(true) => return self.go_on_behind_replay(),
             Ok(false) => Outgoing::More,
             Err(ending) if self.several.is_some() => {
-                self.fail(id, ending);
+                self.fail(id, ending, Some(catch_up));
                 return Outgoing::More;
             }
             Err(ending) => Outgoing::Ends(Outcome::Found(ending)),

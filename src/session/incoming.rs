@@ -163,7 +163,8 @@ impl Session {
                     Ending::SlowConsumer
                 };
                 if self.several.is_some() {
-                    self.fail(id, ending);
+                    let catch_up = self.channels.take_replay(id);
+                    self.fail(id, ending, catch_up);
                     cx.waker().wake_by_ref();
                     continue;
                 }

@@ -22,7 +22,10 @@ use serde_json::Value;
 
 pub(crate) use self::opening::{ManyRequest, NotOpened, serve};
 use self::rate::Rate;
-use super::{Outcome, Session, channel::Order};
+use super::{
+    Outcome, Session,
+    channel::{CatchUp, Order},
+};
 use crate::{
     access::Caller,
     position::Position,
@@ -378,18 +381,29 @@ impl Session {
     }
 
     /// Ends a channel for a reason that the session has found.
-    pub(super) fn fail(&mut self, id: ChannelId, ending: Ending) {
-        self.channels.take_replay(id);
-        self.cut(id);
+    pub(super) fn fail(&mut self, id: ChannelId, ending: Ending, catch_up: Option<Box<CatchUp>>) {
+        self.cut(id, catch_up);
         if let Some(several) = &mut self.several {
             several.to_end.push_back((id, ending));
         }
     }
 
     /// Gives a channel nothing more but its end.
-    pub(super) fn cut(&mut self, id: ChannelId) {
+    pub(super) fn cut(&mut self, id: ChannelId, catch_up: Option<Box<CatchUp>>) {
+        if let Some(mut catch_up) = catch_up {
+            self.greet_behind(id, &mut catch_up);
+        }
         if let Some(channel) = self.channels.get_mut(id) {
             channel.order = Order::Late { cut: true };
+        }
+    }
+
+    /// Queues the first message of a channel whose replay comes to nothing, if it is not queued: an end has a beginning.
+    pub(super) fn greet_behind(&mut self, id: ChannelId, catch_up: &mut CatchUp) {
+        if self.several.is_some()
+            && let Some(greeting) = catch_up.greeting.take()
+        {
+            self.greet_under(id, &greeting, false, true);
         }
     }
 

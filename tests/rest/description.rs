@@ -228,6 +228,67 @@ async fn messages_are_as_described() {
 }
 
 #[tokio::test]
+async fn messages_of_many_subscriptions_are_as_described() {
+    let service = Service::start().await;
+    let description = service.get("/openapi.json").await;
+    let id = service.subscribe(json!({})).await;
+    let protocol = Some("tidegate.many.v1");
+    let opened = super::support::Socket::open(service.address, "/api/v1/socket", protocol).await;
+    let mut socket = opened.unwrap();
+    let schema = json!({"$ref": "#/components/schemas/ManyServerMessage"});
+    let wished = json!({"$ref": "#/components/schemas/ManyClientMessage"});
+    let mut seen = Vec::new();
+    let mut cursor = Value::Null;
+    for (says, expected) in [
+        (None, &["welcome"][..]),
+        (
+            Some(json!({"type": "subscribe", "handle": "a", "subscription": id})),
+            &["connected"],
+        ),
+        (
+            Some(json!({"type": "subscribe", "items": [{"handle": "b", "filter": {}}]})),
+            &["connected"],
+        ),
+        (
+            Some(json!({"type": "subscribe", "handle": "c", "subscription": "nobody"})),
+            &["refused"],
+        ),
+        (Some(json!({"type": "ping"})), &["pong"]),
+        (
+            Some(json!({"type": "unsubscribe", "handle": "b"})),
+            &["ended"],
+        ),
+        (None, &["event"]),
+        (
+            Some(json!({"type": "subscribe", "handle": "d", "filter": {}, "after": null})),
+            &["connected", "event", "live"],
+        ),
+    ] {
+        let mut says = says;
+        if let Some(says) = &mut says {
+            if says.get("after").is_some() {
+                says["after"] = cursor.clone();
+            }
+            assert_shape(&description, &wished, says, &says.to_string());
+            socket.say(&says.to_string()).await;
+        } else if expected == ["event"] {
+            service.publish("a", json!({"n": 1})).await;
+        }
+        for kind in expected {
+            let message = socket.message().await;
+            assert_eq!(message["type"], *kind, "{message}");
+            assert_shape(&description, &schema, &message, &message.to_string());
+            if *kind == "ended" {
+                cursor = message["cursor"].clone();
+            }
+            seen.push((*kind).to_owned());
+        }
+    }
+    assert_eq!(seen.len(), 10);
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn statuses_are_sorted_and_bodies_have_examples_that_are_taken() {
     let service = Service::start().await;
     let key = bson::doc! {"_id": KEY, "scopes": []};

@@ -2,9 +2,12 @@
 
 mod acks;
 mod adhoc;
+mod cuts;
 mod ends;
 mod events;
 mod kit;
+mod model;
+mod oracle;
 mod order;
 mod refusals;
 mod returning;

@@ -231,7 +231,7 @@ impl Session {
     fn begin_under(&mut self, opened: Opened) {
         if !self.is_asked(&opened) {
             // It came too late: the client was told that it does not come.
-            return self.fail(opened.channel, Ending::Overloaded);
+            return self.fail(opened.channel, Ending::Overloaded, None);
         }
         self.answers_waiting += 1;
         let Opened {

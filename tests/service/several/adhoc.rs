@@ -40,10 +40,10 @@ async fn a_filter_lives_as_long_as_its_handle_and_equal_ones_are_one() {
         assert_eq!(event(&second.message().await), (vec!["x"], n));
     }
     // No document, and nothing over REST.
-    let count = service
+    let subscriptions = service
         .database
-        .collection::<bson::Document>("subscriptions")
-        .count_documents(doc! {});
+        .collection::<bson::Document>("subscriptions");
+    let count = subscriptions.count_documents(doc! {});
     assert_eq!(count.await.unwrap(), 1);
     let shown = service.get("/subscriptions").await;
     assert_eq!(shown["items"].as_array().unwrap().len(), 1);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{any_of, ending_json, message, schema};
+use super::{ending_json, message, schema};
 use crate::protocol::{Ending, GapReason};
 
 /// Adds fields that a message need not have.
@@ -29,6 +29,12 @@ fn to() -> Value {
 
 fn marks() -> Value {
     json!({"replay": {"const": true}, "more": {"const": true}})
+}
+
+/// Returns the schema of any of these messages. Some of them differ by having a handle.
+fn any_of(names: &[&str]) -> Value {
+    let schemas: Vec<Value> = names.iter().map(|name| schema(name)).collect();
+    json!({"anyOf": schemas})
 }
 
 fn or_null(schema: Value) -> Value {

@@ -86,7 +86,8 @@ pub(crate) async fn get(
     if items.is_empty() {
         return Err(query::bad(SUBSCRIPTION, "is required, or filter"));
     }
-    open(&state, caller, Asked { shared, items }, &request).await
+    let client = Client::of(&request)?;
+    open(&state, caller, Asked { shared, items }, client).await
 }
 
 /// Opens a stream for what the body asks for: a `subscribe` with items, without its `type`.
@@ -98,6 +99,7 @@ pub(crate) async fn post(
     let query = resume::query(request.uri(), &[])?;
     let last = resume::last_event_id(request.headers(), &query)?;
     POSTED_JSON.check(request.headers())?;
+    let client = Client::of(&request)?;
     let (head, body) = request.into_parts();
     let reader = BodyReader::new(&state, state.context.socket.many_message_bytes);
     let body = reader.read(&head.headers, body).await?;
@@ -109,13 +111,7 @@ pub(crate) async fn post(
     let mut asked = asked.map_err(|error| Problem::new(Kind::InvalidRequest, error))?;
     drop(body);
     go_on_behind(&mut asked.shared, last)?;
-    open(
-        &state,
-        caller,
-        asked,
-        &Request::from_parts(head, Body::empty()),
-    )
-    .await
+    open(&state, caller, asked, client).await
 }
 
 /// Has the stream go on behind the id of the last event that the client has seen, which wins over what the request says.
@@ -132,28 +128,41 @@ fn go_on_behind(
     Ok(())
 }
 
+/// The client of a stream, as its request tells.
+struct Client {
+    gauge: Arc<TcpGauge>,
+    remote: String,
+}
+
+impl Client {
+    fn of(request: &Request<Body>) -> Result<Self, Problem> {
+        origin::check(request.extensions())?;
+        let gauge = request.extensions().get::<Arc<TcpGauge>>().cloned();
+        let gauge = gauge.ok_or_else(|| {
+            let detail = "the gauge of this TCP connection is missing";
+            Problem::new(Kind::InternalError, detail)
+        })?;
+        let remote = attach::remote(request);
+        Ok(Self { gauge, remote })
+    }
+}
+
 async fn open(
     state: &AppState,
     caller: Arc<Caller>,
     asked: Asked,
-    request: &Request<Body>,
+    client: Client,
 ) -> Result<Response, Problem> {
-    origin::check(request.extensions())?;
     check_bounds(state, &asked)?;
-    let gauge = request.extensions().get::<Arc<TcpGauge>>().cloned();
-    let gauge = gauge.ok_or_else(|| {
-        let detail = "the gauge of this TCP connection is missing";
-        Problem::new(Kind::InternalError, detail)
-    })?;
     let many = ManyRequest {
         caller,
         refresher: state.shared(),
         subscriber: state.shared(),
         dialect: Dialect::SseMany,
         first: Some(asked),
-        remote: attach::remote(request),
+        remote: client.remote,
     };
-    let (stream, body) = event_stream(gauge);
+    let (stream, body) = event_stream(client.gauge);
     let carrier = ready(Some(Carrier::Stream(stream)));
     let (answer, taken) = oneshot::channel();
     let serving = many::serve(Arc::clone(&state.context), many, answer, carrier);
