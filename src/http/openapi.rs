@@ -4,6 +4,7 @@
 //! description. Names and bounds come from the code's own tables (problems, endings, configuration). The tests of the REST
 //! calls check that real answers are as described.
 
+pub(crate) mod asyncapi;
 mod messages;
 mod operation;
 pub(crate) mod page;

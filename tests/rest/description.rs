@@ -227,6 +227,33 @@ async fn messages_are_as_described() {
     service.stop().await;
 }
 
+/// The schema that the makers of `AsyncAPI` publish (asyncapi/spec-json-schemas, Apache-2.0).
+const ASYNCAPI: &str = include_str!("asyncapi-3.0.0.json");
+
+#[tokio::test]
+async fn the_sockets_are_described_as_asyncapi() {
+    let service = Service::start().await;
+    let description = service.get("/asyncapi.json").await;
+    let schema: Value = serde_json::from_str(ASYNCAPI).unwrap();
+    let validator = jsonschema::draft7::new(&schema).unwrap();
+    let faults: Vec<_> = validator
+        .iter_errors(&description)
+        .map(|fault| fault.to_string())
+        .collect();
+    assert!(faults.is_empty(), "{faults:?}");
+    let messages = description["components"]["messages"].as_object().unwrap();
+    for (name, message) in messages {
+        assert!(message["name"].is_string(), "{name}: {message}");
+    }
+    for (channel, path) in [
+        ("one", "/api/v1/subscriptions/{id}/events"),
+        ("many", "/api/v1/socket"),
+    ] {
+        assert_eq!(description["channels"][channel]["address"], path);
+    }
+    service.stop().await;
+}
+
 #[tokio::test]
 async fn messages_of_many_subscriptions_are_as_described() {
     let service = Service::start().await;

@@ -92,6 +92,17 @@ pub(super) fn all() -> Vec<Call> {
         ),
         call(
             GET,
+            &below("/asyncapi.json"),
+            Need::Nothing,
+            docs::asyncapi,
+            tagged(
+                "socketDescription",
+                "Describes the sockets and their messages.",
+            )
+            .answers(OK, "AsyncAPI 3.0.", json!({"type": "object"}), &[]),
+        ),
+        call(
+            GET,
             &below("/docs"),
             Need::Nothing,
             docs::show,
