@@ -443,20 +443,21 @@ impl Receiver {
     }
 
     /// Moves the entries of some channels that others were taken past into `out`, as [`Receiver::poll_take`] does. What was
-    /// taken before counts as written. Returns whether these are all.
+    /// taken before counts as written. Returns the bytes of the frames, and whether
+    /// these are all.
     pub(crate) fn take_passed(
         &self,
         max_bytes: usize,
         is_wanted: impl Fn(ChannelId) -> bool,
         out: &mut Vec<Entry>,
-    ) -> bool {
+    ) -> (usize, bool) {
         let mut state = self.0.lock();
         let (bytes, all) = state.take_passed(max_bytes, is_wanted, out);
         state.in_hand = bytes;
         if bytes > 0 {
             wake_sender(state);
         }
-        all
+        (bytes, all)
     }
 
     /// Whether the end of a channel waits.

@@ -41,9 +41,10 @@ impl Session {
         }
         let channels = &self.channels;
         let is_wanted = |id| channels.get(id).is_some_and(late);
-        let all = self
+        let (bytes, all) = self
             .outbox
             .take_passed(ROUND_BYTES, is_wanted, &mut self.taken);
+        self.reported = bytes;
         let some = !self.taken.is_empty();
         self.queue_taken();
         if all {
