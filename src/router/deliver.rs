@@ -187,17 +187,13 @@ impl Delivery {
         match outbox.push_entry(entry) {
             Ok(waker) => self.wakers.extend(waker),
             Err(entry) => {
-                self.full.extend(
-                    entry
-                        .frame()
-                        .map(|frame| Size::of(frame))
-                        .map(|size| Waiting {
-                            session,
-                            outbox: outbox.clone(),
-                            size,
-                            entry,
-                        }),
-                )
+                let size = entry.frame().map(|frame| Size::of(frame));
+                self.full.extend(size.map(|size| Waiting {
+                    session,
+                    outbox: outbox.clone(),
+                    size,
+                    entry,
+                }));
             }
         }
     }

@@ -55,6 +55,8 @@ pub(crate) trait Subscriber: fmt::Debug + Send + Sync {
     fn problem(&self, refusal: Refusal) -> Value;
 }
 
+type Waiting<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// A `subscribe` under way: the outcome of each item.
 pub(crate) type Subscribing = Pin<Box<dyn Future<Output = Vec<Result<(), NotSubscribed>>> + Send>>;
 
@@ -123,12 +125,12 @@ pub(super) struct Several {
     under_way: Option<(Vec<Arc<str>>, Subscribing)>,
     /// Ends that the router is to hear of.
     to_end: VecDeque<(ChannelId, Ending)>,
-    ending: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
+    ending: Option<Waiting<bool>>,
     rate: Rate,
     /// The first `subscribe` has to come by then.
     first_by: Option<Instant>,
     /// The router has to come to this position, before channels that stand there share the order.
-    reached: Option<(Position, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+    reached: Option<(Position, Waiting<()>)>,
     /// The last id of server-sent events that the client was told, or came with.
     stream_id: Option<String>,
     /// Ends of channels wait since then, while the socket refuses bytes.

@@ -1,7 +1,7 @@
 //! The beginning of a session for many subscriptions.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     panic::AssertUnwindSafe,
     sync::Arc,
     time::Instant,
@@ -16,7 +16,10 @@ use crate::{
     access::Caller,
     carrier::Carrier,
     protocol::{Asked, Dialect, Ending, Message},
-    router::{AttachError, OpenSession, registry::AliveGuard},
+    router::{
+        AttachError, OpenSession, OpenedSession,
+        registry::{AliveGuard, SessionKey},
+    },
     session::{
         NodeContext, Session,
         open::{refuse, take_over},
@@ -76,24 +79,17 @@ pub(crate) async fn serve(
     let after = request.first.as_ref();
     let after = after.and_then(|asked| asked.shared.get("after")?.as_str());
     let after = after.map(str::to_owned);
-    let (granted, refused) = match request.first {
-        None => (Vec::new(), Vec::new()),
+    let first = match request.first {
+        None => First::default(),
         Some(asked) => {
-            let handles: Vec<_> = asked
-                .items
-                .iter()
-                .map(|item| Arc::clone(&item.handle))
-                .collect();
             let caller = Arc::clone(&request.caller);
-            let subscriber = Arc::clone(&request.subscriber);
-            let outcomes = subscriber.subscribe(key, caller, FIRST, asked).await;
-            sorted(handles, outcomes)
+            First::ask(&request.subscriber, key, caller, asked).await
         }
     };
-    if granted.is_empty()
-        && let Some((_, first)) = refused.first()
+    if first.granted.is_empty()
+        && let Some((_, refused)) = first.refused.first()
     {
-        let problem = Box::new(first.problem.clone());
+        let problem = Box::new(refused.problem.clone());
         context.router.end_session(key, Ending::ClientLeft).await;
         return refuse(answer, NotOpened::Refused(problem));
     }
@@ -110,41 +106,15 @@ pub(crate) async fn serve(
             carrier,
         );
         let mut session = Box::new(session);
-        let settings = &context.socket;
-        let now = Instant::now();
+        let several = Several::new(&context, request.subscriber, request.dialect);
         session.several = Some(Box::new(Several {
-            subscriber: request.subscriber,
-            handles: granted
-                .into_iter()
-                .map(|handle| (handle, Handle::Asked(FIRST)))
-                .collect(),
-            adhoc: HashSet::new(),
-            last_number: FIRST,
-            due: VecDeque::new(),
-            due_bytes: 0,
-            under_way: None,
-            to_end: VecDeque::new(),
-            ending: None,
-            rate: Rate::new(
-                settings.subscribes_per_second,
-                settings.subscribe_burst,
-                now,
-            ),
-            first_by: (!request.dialect.is_sse()).then(|| now + settings.first_subscribe),
-            reached: None,
+            handles: first.handles(),
             stream_id: after,
-            ends_wait_since: None,
+            ..several
         }));
         session.transport.outbound().share(opened.position);
-        let cursor = opened.position.cursor(context.router.deployment());
-        let limits = json!({
-            "handles": settings.handles,
-            "items": settings.items,
-            "subscribesPerSecond": settings.subscribes_per_second,
-            "messageBytes": settings.many_message_bytes,
-        });
-        session.say(&Message::welcome(&opened.id, &cursor, &limits));
-        for (handle, refused) in refused {
+        session.welcome(&opened);
+        for (handle, refused) in first.refused {
             session.say_refused(&handle, &refused.problem, refused.retry_after_ms);
         }
         Some(session)
@@ -164,17 +134,75 @@ pub(crate) async fn serve(
     context.router.end_session(key, ending).await;
 }
 
-/// Sorts the handles of a message into those that were granted and those that were not.
-fn sorted(
-    handles: Vec<Arc<str>>,
-    outcomes: Vec<Result<(), NotSubscribed>>,
-) -> (Vec<Arc<str>>, Vec<(Arc<str>, NotSubscribed)>) {
-    let (mut granted, mut refused) = (Vec::new(), Vec::new());
-    for (handle, outcome) in handles.into_iter().zip(outcomes) {
-        match outcome {
-            Ok(()) => granted.push(handle),
-            Err(problem) => refused.push((handle, problem)),
+impl Session {
+    fn welcome(&mut self, opened: &OpenedSession) {
+        let settings = &self.context.socket;
+        let cursor = opened.position.cursor(self.context.router.deployment());
+        let limits = json!({
+            "handles": settings.handles,
+            "items": settings.items,
+            "subscribesPerSecond": settings.subscribes_per_second,
+            "messageBytes": settings.many_message_bytes,
+        });
+        self.say(&Message::welcome(&opened.id, &cursor, &limits));
+    }
+}
+
+impl Several {
+    /// Nothing is asked for yet.
+    fn new(context: &NodeContext, subscriber: Arc<dyn Subscriber>, dialect: Dialect) -> Self {
+        let settings = &context.socket;
+        let now = Instant::now();
+        let (per_second, burst) = (settings.subscribes_per_second, settings.subscribe_burst);
+        Self {
+            subscriber,
+            handles: HashMap::new(),
+            adhoc: HashSet::new(),
+            last_number: FIRST,
+            due: VecDeque::new(),
+            due_bytes: 0,
+            under_way: None,
+            to_end: VecDeque::new(),
+            ending: None,
+            rate: Rate::new(per_second, burst, now),
+            first_by: (!dialect.is_sse()).then(|| now + settings.first_subscribe),
+            reached: None,
+            stream_id: None,
+            ends_wait_since: None,
         }
     }
-    (granted, refused)
+}
+
+/// The outcome of what the request itself asks for.
+#[derive(Default)]
+struct First {
+    granted: Vec<Arc<str>>,
+    refused: Vec<(Arc<str>, NotSubscribed)>,
+}
+
+impl First {
+    async fn ask(
+        subscriber: &Arc<dyn Subscriber>,
+        session: SessionKey,
+        caller: Arc<Caller>,
+        asked: Asked,
+    ) -> Self {
+        let handles = asked.items.iter().map(|item| Arc::clone(&item.handle));
+        let handles: Vec<_> = handles.collect();
+        let subscribing = Arc::clone(subscriber).subscribe(session, caller, FIRST, asked);
+        let mut first = Self::default();
+        for (handle, outcome) in handles.into_iter().zip(subscribing.await) {
+            match outcome {
+                Ok(()) => first.granted.push(handle),
+                Err(problem) => first.refused.push((handle, problem)),
+            }
+        }
+        first
+    }
+
+    fn handles(&self) -> HashMap<Arc<str>, Handle> {
+        let granted = self.granted.iter();
+        let asked = granted.map(|handle| (Arc::clone(handle), Handle::Asked(FIRST)));
+        asked.collect()
+    }
 }

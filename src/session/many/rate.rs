@@ -50,7 +50,7 @@ mod tests {
         let later = begun + Duration::from_millis(50);
         assert_eq!(rate.take(later), Ok(()));
         assert_eq!(rate.take(later), Err(50));
-        let much_later = begun + Duration::from_secs(60);
+        let much_later = begun + Duration::from_mins(1);
         for _ in 0..3 {
             assert_eq!(rate.take(much_later), Ok(()));
         }

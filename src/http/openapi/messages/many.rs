@@ -37,7 +37,7 @@ fn any_of(names: &[&str]) -> Value {
     json!({"anyOf": schemas})
 }
 
-fn or_null(schema: Value) -> Value {
+fn or_null(schema: &Value) -> Value {
     json!({"oneOf": [schema, {"type": "null"}]})
 }
 
@@ -89,7 +89,7 @@ fn of_server() -> Vec<(&'static str, Value)> {
         "The first message of a handle. `replaying`: it catches up first, until `live`.",
         json!({
             "handle": handle(),
-            "subscription": or_null(schema("Subscription")),
+            "subscription": or_null(&schema("Subscription")),
             "cursor": cursor(),
             "recovered": {"type": "boolean"},
             "replaying": {"type": "boolean"},
@@ -116,7 +116,7 @@ fn of_server() -> Vec<(&'static str, Value)> {
         "gap",
         "Events between the two cursors may be missing.",
         json!({
-            "to": to(), "reason": {"enum": reasons}, "after": or_null(cursor()), "cursor": cursor(),
+            "to": to(), "reason": {"enum": reasons}, "after": or_null(&cursor()), "cursor": cursor(),
         }),
     );
     let refused = message(
