@@ -95,6 +95,7 @@ impl Session {
             channel.catch_up = Some(Box::new(CatchUp {
                 replay,
                 begun: Some(Instant::now()),
+                together: None,
                 frames: Vec::new(),
                 greeting: Some(greeting),
                 ends_on_gap,
@@ -148,16 +149,6 @@ impl Session {
         }
     }
 
-    /// Queues a frame that a replay has found.
-    fn queue_replayed(&mut self, id: ChannelId, frame: Arc<Frame>) {
-        if self.several.is_some() {
-            self.queue_own(id, &frame, false);
-        } else {
-            let outbound = self.transport.outbound();
-            self.channels.queue_frame(id, frame, outbound);
-        }
-    }
-
     fn tell_gap(&mut self, reason: GapReason, after: Option<&str>, cursor: Position) {
         if self.dialect.has_messages() {
             let cursor = cursor.cursor(self.context.router.deployment());
@@ -174,8 +165,10 @@ impl Session {
         {
             return Outgoing::Ends(Outcome::Ended(end));
         }
-        for _ in 0..self.channels.replays_going_on() {
-            let Some((id, catch_up)) = self.channels.take_next_replay() else {
+        for _ in 0..self.channels.replays() {
+            let several = self.several.as_deref();
+            let is_complete = |group| several.is_none_or(|several| several.is_complete(group));
+            let Some((id, catch_up)) = self.channels.take_next_replay(is_complete) else {
                 break;
             };
             match self.poll_replay(cx, id, catch_up) {
@@ -200,7 +193,10 @@ impl Session {
                 return Outgoing::More;
             }
             if !end.drain || catch_up.replay.is_over() {
-                self.greet_behind(id, &mut catch_up);
+                if self.several.is_some() {
+                    self.greet_behind(id, &mut catch_up);
+                    return self.finish_together(id, catch_up, None);
+                }
                 return self.go_on_behind_replay();
             }
         }
@@ -226,15 +222,22 @@ impl Session {
             return Outgoing::More;
         };
         let outgoing = match self.on_found(id, &mut catch_up, &found) {
-            Ok(true) => return self.go_on_behind_replay(),
-            Ok(false) => Outgoing::More,
+            Ok(Some(at)) if self.several.is_some() => {
+                return self.finish_together(id, catch_up, Some(at));
+            }
+            Ok(Some(_)) => return self.go_on_behind_replay(),
+            Ok(None) => Outgoing::More,
             Err(ending) if self.several.is_some() => {
                 self.fail(id, ending, Some(catch_up));
                 return Outgoing::More;
             }
             Err(ending) => Outgoing::Ends(Outcome::Found(ending)),
         };
+        let group = catch_up.together.as_ref().map(|together| together.group);
         self.channels.put_back(id, catch_up);
+        if let Some(group) = group {
+            self.merge(group);
+        }
         outgoing
     }
 
@@ -270,13 +273,13 @@ impl Session {
         }
     }
 
-    /// Acts on the outcome of a replay; true when it is done. An error is a reason to end.
+    /// Acts on the outcome of a replay; returns where it is done, if it is. An error is a reason to end.
     fn on_found(
         &mut self,
         id: ChannelId,
         catch_up: &mut CatchUp,
         found: &Found,
-    ) -> Result<bool, Ending> {
+    ) -> Result<Option<Position>, Ending> {
         let lost = matches!(found, Found::Gap(..) | Found::Lacking);
         if !matches!(found, Found::Unavailable)
             && let Some(greeting) = catch_up.greeting.take()
@@ -290,36 +293,59 @@ impl Session {
         for frame in catch_up.frames.drain(..) {
             #[cfg(test)]
             super::fault::strike(&frame);
-            self.queue_replayed(id, frame);
+            if let Some(together) = &mut catch_up.together {
+                together.push(frame);
+            } else {
+                let outbound = self.transport.outbound();
+                self.channels.queue_frame(id, frame, outbound);
+            }
         }
-        let outbound = self.transport.outbound();
         match *found {
             Found::Unavailable => Err(Ending::Overloaded),
             Found::Untold => Err(Ending::Resync),
             Found::Gap(..) | Found::Lacking if catch_up.ends_on_gap => Err(Ending::Resync),
-            Found::Lacking => Ok(false),
+            Found::Lacking => Ok(None),
             Found::Gap(reason, after, cursor) => {
-                outbound.advance_to(id, cursor);
-                let after = after.cursor(self.context.router.deployment());
-                if self.several.is_some() {
-                    self.tell_gap_under(id, reason, Some(&after), cursor);
-                } else {
-                    self.tell_gap(reason, Some(&after), cursor);
-                }
-                self.channels.sent(id, cursor);
-                Ok(false)
+                self.on_gap(id, catch_up, (reason, after), cursor);
+                Ok(None)
             }
             Found::Frames => {
-                outbound.advance_to(id, catch_up.replay.done());
-                Ok(false)
+                self.advance_to(id, catch_up, catch_up.replay.done());
+                Ok(None)
             }
             Found::Live(position) => {
-                outbound.advance_to(id, position);
+                self.advance_to(id, catch_up, position);
                 if let Some(begun) = catch_up.begun {
                     Metrics::observe(&self.context.metrics.replay.duration, begun.elapsed());
                 }
-                Ok(true)
+                Ok(Some(position))
             }
         }
+    }
+
+    /// Notes that a replay has come to a position. Where it goes on together with others, it stands where what it has found is
+    /// queued.
+    fn advance_to(&mut self, id: ChannelId, catch_up: &CatchUp, position: Position) {
+        if catch_up.together.is_none() {
+            self.transport.outbound().advance_to(id, position);
+        }
+    }
+
+    /// Tells of a gap that a replay has met.
+    fn on_gap(
+        &mut self,
+        id: ChannelId,
+        catch_up: &mut CatchUp,
+        (reason, after): (GapReason, Position),
+        cursor: Position,
+    ) {
+        self.advance_to(id, catch_up, cursor);
+        let after = after.cursor(self.context.router.deployment());
+        if let Some(together) = &mut catch_up.together {
+            together.push(self.gap(reason, Some(&after), cursor));
+        } else {
+            self.tell_gap(reason, Some(&after), cursor);
+        }
+        self.channels.sent(id, cursor);
     }
 }

@@ -1,6 +1,7 @@
 //! The channels of a session: one subscription each, with its acknowledgements, its replay and its end.
 
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -57,9 +58,45 @@ pub(super) struct CatchUp {
     pub(super) begun: Option<Instant>,
     /// Frames that the replay has just found.
     pub(super) frames: Vec<Arc<Frame>>,
+    /// The replays that it goes on together with: what they find comes in one order.
+    pub(super) together: Option<Together>,
     /// The `connected` message, held back until it is known whether everything will come.
     pub(super) greeting: Option<Greeting>,
     pub(super) ends_on_gap: bool,
+}
+
+/// The part of a replay that goes on together with others.
+pub(super) struct Together {
+    /// The number of the message that asked for all of them.
+    pub(super) group: u64,
+    /// Frames that were found, and wait until the others have come so far.
+    pub(super) waiting: VecDeque<Arc<Frame>>,
+    /// Bytes of these.
+    pub(super) bytes: usize,
+    /// Everything is found. The channel stands there once nothing waits, if its end does not say where.
+    pub(super) done: Option<Option<Position>>,
+}
+
+impl Together {
+    pub(super) fn new(group: u64) -> Self {
+        Self {
+            group,
+            waiting: VecDeque::new(),
+            bytes: 0,
+            done: None,
+        }
+    }
+
+    pub(super) fn push(&mut self, frame: Arc<Frame>) {
+        self.bytes += frame.bytes.len();
+        self.waiting.push_back(frame);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Arc<Frame>> {
+        let frame = self.waiting.pop_front()?;
+        self.bytes -= frame.bytes.len();
+        Some(frame)
+    }
 }
 
 /// The contents of the `connected` message.
@@ -113,6 +150,15 @@ pub(super) struct Channels {
 
 /// The replays of a session that go on at the same time. The others wait for their turn.
 const REPLAYS_AT_ONCE: usize = 4;
+/// Bytes that one replay may have found before others that go on together with it.
+const AHEAD_BYTES: usize = 64 * 1024;
+
+/// A replay, or several that go on together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Alone(ChannelId),
+    Of(u64),
+}
 
 impl Channels {
     /// Adds a channel, on which nothing is sent yet.
@@ -258,11 +304,13 @@ impl Channels {
         all.filter_map(|channel| channel.catch_up.as_deref_mut())
     }
 
-    /// Takes out the replay of the channel whose turn it is. Several take turns; the rest wait until one of those is done.
-    pub(super) fn take_next_replay(&mut self) -> Option<(ChannelId, Box<CatchUp>)> {
-        let going_on = self.all.iter().filter(|channel| channel.catch_up.is_some());
-        let going_on = going_on.take(REPLAYS_AT_ONCE).map(|channel| channel.id);
-        let going_on: SmallVec<[ChannelId; REPLAYS_AT_ONCE]> = going_on.collect();
+    /// Takes out the replay of the channel whose turn it is. Several take turns; the rest wait until one of those is done, and those
+    /// of a group until that `is_complete`.
+    pub(super) fn take_next_replay(
+        &mut self,
+        is_complete: impl Fn(u64) -> bool,
+    ) -> Option<(ChannelId, Box<CatchUp>)> {
+        let going_on = self.going_on(is_complete);
         let behind = |id: &&ChannelId| self.last_replay.is_none_or(|last| **id > last);
         let next = going_on.iter().find(behind).or(going_on.first());
         let id = *next?;
@@ -272,9 +320,71 @@ impl Channels {
         Some((id, catch_up))
     }
 
-    /// Returns the number of replays that go on.
-    pub(super) fn replays_going_on(&self) -> usize {
-        self.replays.min(REPLAYS_AT_ONCE)
+    /// Returns the channels whose replays go on. Those that go on together count as one; one of them that is far ahead waits for
+    /// the others.
+    fn going_on(
+        &self,
+        is_complete: impl Fn(u64) -> bool,
+    ) -> SmallVec<[ChannelId; REPLAYS_AT_ONCE]> {
+        let mut turns: SmallVec<[Turn; REPLAYS_AT_ONCE]> = SmallVec::new();
+        let mut going_on = SmallVec::new();
+        for channel in &self.all {
+            let Some(catch_up) = channel.catch_up.as_deref() else {
+                continue;
+            };
+            let together = catch_up.together.as_ref();
+            if together.is_some_and(|of| !is_complete(of.group)) {
+                continue;
+            }
+            let turn = together.map_or(Turn::Alone(channel.id), |of| Turn::Of(of.group));
+            if !turns.contains(&turn) {
+                if turns.len() == REPLAYS_AT_ONCE {
+                    continue;
+                }
+                turns.push(turn);
+            }
+            if !self.waits_for_others(catch_up) {
+                going_on.push(channel.id);
+            }
+        }
+        going_on
+    }
+
+    /// Whether a replay has found all that there is, or so much that others of its group have to come up with it first.
+    fn waits_for_others(&self, catch_up: &CatchUp) -> bool {
+        let Some(together) = &catch_up.together else {
+            return false;
+        };
+        let is_far = together.bytes >= AHEAD_BYTES;
+        let least = || self.least_of_group(together.group);
+        together.done.is_some()
+            || (is_far && least().is_some_and(|least| catch_up.replay.done() > least))
+    }
+
+    /// Returns the position before which every replay of a group that goes on has looked at everything; `None` if all are done.
+    pub(super) fn least_of_group(&self, group: u64) -> Option<Position> {
+        let going_on = self.of_group(group);
+        let going_on = going_on.filter(|(.., together)| together.done.is_none());
+        going_on
+            .map(|(_, catch_up, _)| catch_up.replay.done())
+            .min()
+    }
+
+    /// Returns the replays of a group.
+    pub(super) fn of_group(
+        &self,
+        group: u64,
+    ) -> impl Iterator<Item = (ChannelId, &CatchUp, &Together)> {
+        self.all.iter().filter_map(move |channel| {
+            let catch_up = channel.catch_up.as_deref()?;
+            let together = catch_up.together.as_ref()?;
+            (together.group == group).then_some((channel.id, catch_up, together))
+        })
+    }
+
+    /// Returns the number of replays.
+    pub(super) fn replays(&self) -> usize {
+        self.replays
     }
 
     /// Takes out the replay of a channel; `None` if that is live.
@@ -340,7 +450,12 @@ impl Channels {
             return None;
         }
         let catch_ups = self.all.iter().filter_map(|channel| {
-            let begun = channel.catch_up.as_deref()?.begun?;
+            let catch_up = channel.catch_up.as_deref()?;
+            let is_done = catch_up
+                .together
+                .as_ref()
+                .is_some_and(|of| of.done.is_some());
+            let begun = catch_up.begun.filter(|_| !is_done)?;
             Some((channel.id, begun + timeout))
         });
         catch_ups.min_by_key(|(_, by)| *by)

@@ -8,6 +8,7 @@ mod closing;
 mod opening;
 mod order;
 mod rate;
+mod together;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -146,6 +147,12 @@ impl Several {
     /// Returns the time by which the first `subscribe` has to come, if none has.
     pub(super) fn first_by(&self) -> Option<Instant> {
         self.first_by
+    }
+
+    /// Whether everything that a message asked for has begun, or was refused.
+    pub(super) fn is_complete(&self, number: u64) -> bool {
+        let mut states = self.handles.values();
+        states.all(|state| *state != Handle::Asked(number))
     }
 
     /// Whether some handles have not begun.
@@ -394,6 +401,9 @@ impl Session {
     pub(super) fn cut(&mut self, id: ChannelId, catch_up: Option<Box<CatchUp>>) {
         if let Some(mut catch_up) = catch_up {
             self.greet_behind(id, &mut catch_up);
+            if let Some(together) = catch_up.together {
+                self.merge(together.group);
+            }
         }
         if let Some(channel) = self.channels.get_mut(id) {
             channel.order = Order::Late { cut: true };

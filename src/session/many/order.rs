@@ -25,7 +25,7 @@ use crate::{
     },
     session::{
         Outcome, Outgoing, ROUND_BYTES, Session,
-        channel::{CatchUp, Channel, Greeting, Order},
+        channel::{CatchUp, Channel, Greeting, Order, Together},
         closing::retry_after_ms,
     },
 };
@@ -160,7 +160,13 @@ impl Session {
         self.queue_headed(Place::Own(id), &[id], frame, more);
     }
 
-    fn queue_headed(&mut self, place: Place, to: &[ChannelId], frame: &Arc<Frame>, more: bool) {
+    pub(super) fn queue_headed(
+        &mut self,
+        place: Place,
+        to: &[ChannelId],
+        frame: &Arc<Frame>,
+        more: bool,
+    ) {
         let FrameKind::Tail(name) = frame.kind else {
             return;
         };
@@ -168,6 +174,10 @@ impl Session {
             if let Some(channel) = self.channels.get_mut(*id) {
                 channel.acks.sent(frame.position, frame.event_at.is_some());
             }
+        }
+        for id in to.iter().filter(|_| place != Place::Shared) {
+            let own = Place::Own(*id);
+            self.transport.outbound().move_to(own, frame.position);
         }
         self.transport.outbound().move_to(place, frame.position);
         let id = self.id_of_stream();
@@ -238,7 +248,7 @@ impl Session {
         let Opened {
             channel: id,
             handle,
-            number: _,
+            number,
             adhoc,
             subscription,
             since,
@@ -284,6 +294,7 @@ impl Session {
             channel.catch_up = Some(Box::new(CatchUp {
                 replay: self.replay(key, (&subscription, adhoc), start, ends_on_gap),
                 begun: None,
+                together: Some(Together::new(number)),
                 frames: Vec::new(),
                 greeting: Some(greeting),
                 ends_on_gap,
@@ -336,16 +347,26 @@ impl Session {
         }
     }
 
-    pub(in crate::session) fn tell_gap_under(
+    /// Encodes a gap.
+    pub(in crate::session) fn gap(
+        &self,
+        reason: GapReason,
+        after: Option<&str>,
+        position: Position,
+    ) -> Arc<Frame> {
+        let cursor = position.cursor(self.context.router.deployment());
+        let message = Message::gap(reason, after, &cursor);
+        Arc::new(Frame::notice(&message, self.dialect, position))
+    }
+
+    fn tell_gap_under(
         &mut self,
         id: ChannelId,
         reason: GapReason,
         after: Option<&str>,
         position: Position,
     ) {
-        let cursor = position.cursor(self.context.router.deployment());
-        let message = Message::gap(reason, after, &cursor);
-        let frame = Arc::new(Frame::notice(&message, self.dialect, position));
+        let frame = self.gap(reason, after, position);
         if self.channels.get(id).is_some_and(Channel::is_shared) {
             self.queue_headed(Place::Shared, &[id], &frame, false);
         } else {

@@ -124,6 +124,65 @@ async fn handles_that_catch_up_do_not_hold_up_those_that_are_live() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn items_of_one_message_are_replayed_together_and_an_event_comes_once() {
+    let service = Service::start().await;
+    let all = service
+        .subscribe(json!({"type": {"$in": ["a", "b"]}}))
+        .await;
+    let (a, b) = (
+        service.subscribe(json!({"type": "a"})).await,
+        service.subscribe(json!({"type": "b"})).await,
+    );
+    let mut first = open(&service).await;
+    let begun = subscribe(&mut first, "x", &all).await["cursor"].clone();
+    for n in 0..100 {
+        insert_events(&service, if n % 2 == 0 { "a" } else { "b" }, n..n + 1).await;
+    }
+    until(&mut first, |message| message["event"]["data"]["n"] == 99).await;
+    let mut config = service.config.clone();
+    config.feed.window_bytes = 4_000;
+    let sibling = Service::on(config).await;
+    for node in [&service, &sibling] {
+        let mut socket = open(node).await;
+        let items = json!([{"handle": "all", "subscription": all}, {"handle": "b", "subscription": b},
+            {"handle": "gone", "subscription": "nobody"}, {"handle": "a", "subscription": a},
+            {"handle": "own", "filter": {"type": "a", "data.n": {"$lt": 50}}}]);
+        tell(
+            &mut socket,
+            json!({"type": "subscribe", "after": begun, "items": items}),
+        )
+        .await;
+        let mut live = 0;
+        let mut heard = Vec::new();
+        while live < 4 {
+            let message = socket.message().await;
+            live += usize::from(message["type"] == "live");
+            if message["type"] == "event" {
+                assert_eq!(message["replay"], true, "{message}");
+                heard.push(message);
+            }
+        }
+        crate::kit::assert_cursors_rise(&heard);
+        let heard: Vec<_> = heard.iter().map(event).collect();
+        assert_eq!(heard.len(), 100);
+        for (n, (to, number)) in (0..).zip(heard) {
+            let mut expected = vec!["all"];
+            if n % 2 == 0 {
+                expected.push("a");
+                if n < 50 {
+                    expected.push("own");
+                }
+            } else {
+                expected.push("b");
+            }
+            assert_eq!((to, number), (expected, n));
+        }
+    }
+    service.stop().await;
+    sibling.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_delete_during_a_replay_comes_behind_what_was_before_it() {
     let service = Service::start().await;
     let id = service.subscribe(json!({"type": "a"})).await;
