@@ -12,6 +12,7 @@ use crate::{
     http::edge::{
         problem::{Kind, Problem},
         query::{self, Query},
+        ticket::TICKET,
     },
     position::Cursor,
 };
@@ -20,6 +21,20 @@ const HEADER: &str = "Last-Event-ID";
 const PARAMETERS: [&str; 2] = ["lastEventId", HEADER];
 /// A parameter that makes an address unique, so that no cache answers.
 const CACHE_BUSTER: &str = "_";
+
+/// The parameters that name what a stream for many subscriptions is for.
+pub(super) const SUBSCRIPTION: &str = "subscription";
+pub(super) const FILTER: &str = "filter";
+/// The parameters of such a stream.
+pub(super) const OF_MANY: [&str; 7] = [
+    SUBSCRIPTION,
+    FILTER,
+    "source",
+    "after",
+    "since",
+    "onGap",
+    TICKET,
+];
 
 /// The part of a request that names the start of its stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

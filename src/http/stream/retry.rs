@@ -13,7 +13,7 @@ use axum::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{attach::PARAMETERS, many::events, resume, sse, websocket};
+use super::{attach::PARAMETERS, resume, sse, websocket};
 use crate::{
     http::edge::{
         observe::CountedAs,
@@ -85,8 +85,8 @@ fn asks_for_stream(request: &Request) -> bool {
 }
 
 fn last_event_id(request: &Request) -> Option<String> {
-    let known = [&PARAMETERS[..], &events::PARAMETERS[..]].concat();
-    let query = resume::query_with(request.uri(), &known, "subscription").ok()?;
+    let known = [&PARAMETERS[..], &resume::OF_MANY[..]].concat();
+    let query = resume::query_with(request.uri(), &known, resume::SUBSCRIPTION).ok()?;
     let last = resume::last_event_id(request.headers(), &query).ok()??;
     last.into_valid_text()
 }

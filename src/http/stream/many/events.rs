@@ -25,27 +25,17 @@ use crate::{
             origin,
             problem::{Kind, PROBLEM_JSON, Problem},
             query,
-            ticket::TICKET,
         },
-        stream::{attach, resume, sse},
+        stream::{
+            attach,
+            resume::{self, FILTER, OF_MANY, SUBSCRIPTION},
+            sse,
+        },
     },
     protocol::{Asked, Dialect, Wanted},
     router::AttachError,
     session::many::{self, ManyRequest, NotOpened},
 };
-
-const SUBSCRIPTION: &str = "subscription";
-const FILTER: &str = "filter";
-/// The parameters of a stream for many subscriptions.
-pub(crate) const PARAMETERS: [&str; 7] = [
-    SUBSCRIPTION,
-    FILTER,
-    "source",
-    "after",
-    "since",
-    "onGap",
-    TICKET,
-];
 
 /// Opens a stream for what the query names.
 pub(crate) async fn get(
@@ -53,7 +43,7 @@ pub(crate) async fn get(
     By(caller): By,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
-    let query = resume::query_with(request.uri(), &PARAMETERS, SUBSCRIPTION)?;
+    let query = resume::query_with(request.uri(), &OF_MANY, SUBSCRIPTION)?;
     let last = resume::last_event_id(request.headers(), &query)?;
     let mut shared = Map::new();
     for name in ["after", "since", "onGap"] {
