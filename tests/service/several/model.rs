@@ -19,7 +19,7 @@ pub(super) struct Handle {
     own: Option<String>,
 }
 
-/// What a client knows.
+/// The knowledge of a client.
 #[derive(Default, Debug)]
 pub(super) struct Model {
     /// The highest complete cursor of the socket.

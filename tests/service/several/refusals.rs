@@ -1,4 +1,4 @@
-//! What a client may not ask for, with the exact answers; and what ends the socket.
+//! The refusals of a client, with the exact answers; and the ends of its socket.
 
 use serde_json::{Value, json};
 

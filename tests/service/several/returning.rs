@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::kit::{event, open, subscribe, tell, until};
 use crate::{kit::insert_events, support::Service};
 
-/// What a client knows of its handles, by the rules of the page.
+/// The knowledge of a client of its handles, by the rules of the page.
 #[derive(Default)]
 struct Record {
     /// The highest complete cursor of the socket.
