@@ -54,6 +54,6 @@ pub(crate) struct Wish {
     pub acknowledged: bool,
     /// True if the channel is to end rather than miss events.
     pub close_on_gap: bool,
-    /// What the client is to know of what it brought.
+    /// The warnings about the filter that the client brought.
     pub warnings: Vec<String>,
 }

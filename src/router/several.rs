@@ -1,6 +1,6 @@
 //! Sessions for many subscriptions: their opening, and that of their channels.
 //!
-//! What a client asked for in one message is opened at one point of the router's sequence. The router itself puts the
+//! The wishes of one message are granted at one point of the router's sequence. The router itself puts the
 //! beginning of each channel into the session's outbox, in its place among the frames: an answer that the session had to write down
 //! could come behind the channel's first event.
 

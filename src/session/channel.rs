@@ -103,7 +103,7 @@ impl Together {
 pub(super) struct Greeting {
     pub(super) connection: String,
     pub(super) subscription: String,
-    /// What the client is to know of what it brought.
+    /// The warnings about the filter that the client brought.
     pub(super) warnings: Vec<String>,
     pub(super) from: Position,
     /// The reason why something before that is missing, if it is, and the cursor after which it is.

@@ -36,7 +36,7 @@ pub(crate) struct ManyRequest {
     /// Reads what the client asks for.
     pub subscriber: Arc<dyn Subscriber>,
     pub dialect: Dialect,
-    /// What the request itself asks for, where there are no messages of a client.
+    /// The wishes of the request itself, where there are no messages of a client.
     pub first: Option<Asked>,
     /// The client's address.
     pub remote: String,

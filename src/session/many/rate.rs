@@ -9,7 +9,7 @@ pub(super) struct Rate {
     cost: Duration,
     /// The most that may be owed.
     most: Duration,
-    /// What was taken is paid for by then.
+    /// All that was taken is paid for by then.
     paid_at: Instant,
 }
 
