@@ -164,7 +164,7 @@ impl Listener {
                                 return Ok(self.lost(reason, asked));
                             }
                             Judged::AllRefused(problem) => {
-                                let refused = ClientError::Refused(problem);
+                                let refused = ClientError::Refused(Box::new(problem));
                                 return Err(ListenError::NotOpened(refused));
                             }
                         }

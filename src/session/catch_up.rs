@@ -33,7 +33,7 @@ use super::{
 use crate::{
     access::{Caller, Refusal},
     position::{Cursor, Position},
-    protocol::{ChannelId, Ending, Frame, GapReason, Message},
+    protocol::{ChannelId, Ending, GapReason, Message},
     router::{
         Attached, RouterHandle,
         opened::DeliveryStart,
