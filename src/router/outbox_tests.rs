@@ -178,7 +178,10 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn ids() -> [ChannelId; CHANNELS] {
     let mut id = ChannelId::FIRST;
-    std::array::from_fn(|_| std::mem::replace(&mut id, id.next()))
+    std::array::from_fn(|_| {
+        let next = id.next();
+        std::mem::replace(&mut id, next)
+    })
 }
 
 /// A frame that can be told from others by its time.
