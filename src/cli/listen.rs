@@ -95,12 +95,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         (None, Some(since)) => Start::Since(time_argument::ago(&since)),
         (None, None) => Start::Unset,
     };
-    let mut listener = match one {
-        Some(id) => Listener::new(client, id, start, args.ack),
-        None => {
-            let wanted = wanted(args.ids, args.filter.as_deref())?;
-            Listener::on_many(client, wanted, start, args.ack)
-        }
+    let mut listener = if let Some(id) = one {
+        Listener::new(client, id, start, args.ack)
+    } else {
+        let wanted = wanted(&args.ids, args.filter.as_deref())?;
+        Listener::on_many(client, wanted, start, args.ack)
     };
     let mut output = Output {
         file,
@@ -121,7 +120,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// Returns what to listen to on one socket.
-fn wanted(ids: Vec<String>, filter: Option<&str>) -> Result<Vec<Wanted>, Failure> {
+fn wanted(ids: &[String], filter: Option<&str>) -> Result<Vec<Wanted>, Failure> {
     let mut wanted: Vec<Wanted> = Vec::new();
     for (index, id) in ids.iter().enumerate() {
         if ids[..index].contains(id) {

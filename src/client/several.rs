@@ -174,7 +174,7 @@ impl Several {
         let handle = frame.text("handle");
         match (frame.kind(), cursor.clone()) {
             ("connected", Some(cursor)) if replays => {
-                self.set(handle, Standing::CatchingUp(cursor))
+                self.set(handle, Standing::CatchingUp(cursor));
             }
             ("connected" | "live", _) => self.set(handle, Standing::Live),
             ("ended", _) if !handle.is_empty() => self.set(handle, Standing::Gone),

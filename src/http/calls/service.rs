@@ -17,6 +17,12 @@ use crate::{
 const OPERATING: Need = Need::AnyOf(&[Scope::Metrics]);
 
 pub(super) fn all() -> Vec<Call> {
+    let mut all = of_the_node();
+    all.extend(descriptions());
+    all
+}
+
+fn of_the_node() -> Vec<Call> {
     let tagged = |id, summary| Operation::new(id, "service", summary);
     let metrics = [(OPENMETRICS_CONTENT_TYPE, text())];
     vec![
@@ -80,6 +86,23 @@ pub(super) fn all() -> Vec<Call> {
         ),
         call(
             GET,
+            "/metrics",
+            OPERATING,
+            service::metrics,
+            tagged("metrics", "Shows metrics in the OpenMetrics text format.").answers_with(
+                OK,
+                "The metrics.",
+                &metrics,
+                &[],
+            ),
+        ),
+    ]
+}
+
+fn descriptions() -> Vec<Call> {
+    vec![
+        call(
+            GET,
             &below("/openapi.json"),
             Need::Nothing,
             docs::openapi,
@@ -110,18 +133,6 @@ pub(super) fn all() -> Vec<Call> {
                 OK,
                 "A page.",
                 &[("text/html", text())],
-                &[],
-            ),
-        ),
-        call(
-            GET,
-            "/metrics",
-            OPERATING,
-            service::metrics,
-            tagged("metrics", "Shows metrics in the OpenMetrics text format.").answers_with(
-                OK,
-                "The metrics.",
-                &metrics,
                 &[],
             ),
         ),

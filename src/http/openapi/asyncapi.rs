@@ -63,7 +63,7 @@ pub(crate) fn describe(openapi: &Value) -> Value {
             });
             operations.insert(format!("{action}.{}", socket.name), operation);
         }
-        channels.insert(socket.name.to_owned(), channel(&socket, of_channel));
+        channels.insert(socket.name.to_owned(), channel(&socket, &of_channel));
     }
     json!({
         "asyncapi": "3.0.0",
@@ -80,7 +80,7 @@ pub(crate) fn describe(openapi: &Value) -> Value {
     })
 }
 
-fn channel(socket: &Described, messages: Map<String, Value>) -> Value {
+fn channel(socket: &Described, messages: &Map<String, Value>) -> Value {
     let mut channel = json!({
         "address": below(socket.path),
         "title": socket.title,
