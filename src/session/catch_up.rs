@@ -27,7 +27,7 @@ use std::{
 
 use super::{
     Outcome, Outgoing, ROUND_BYTES, Session,
-    channel::{CatchUp, Channel, Greeting},
+    channel::{CatchUp, Channel, Greeting, Progress},
     replay::{Beginning, Found, Replay},
 };
 use crate::{
@@ -195,7 +195,7 @@ impl Session {
             if !end.drain || catch_up.replay.is_over() {
                 if self.several.is_some() {
                     self.greet_behind(id, &mut catch_up);
-                    return self.finish_together(id, catch_up, None);
+                    return self.finish_together(id, catch_up, Progress::IsAtEnd);
                 }
                 return self.go_on_behind_replay();
             }
@@ -223,7 +223,7 @@ impl Session {
         };
         let outgoing = match self.on_found(id, &mut catch_up, &found) {
             Ok(Some(at)) if self.several.is_some() => {
-                return self.finish_together(id, catch_up, Some(at));
+                return self.finish_together(id, catch_up, Progress::IsAt(at));
             }
             Ok(Some(_)) => return self.go_on_behind_replay(),
             Ok(None) => Outgoing::More,

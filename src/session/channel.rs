@@ -73,8 +73,17 @@ pub(super) struct Together {
     pub(super) waiting: VecDeque<Arc<Frame>>,
     /// Bytes of these.
     pub(super) bytes: usize,
-    /// Everything is found. The channel stands there once nothing waits, if its end does not say where.
-    pub(super) done: Option<Option<Position>>,
+    pub(super) progress: Progress,
+}
+
+/// The progress of a replay that goes on together with others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Progress {
+    GoesOn,
+    /// Everything is found. The channel stands here once nothing waits.
+    IsAt(Position),
+    /// Everything up to the channel's end is found.
+    IsAtEnd,
 }
 
 impl Together {
@@ -83,7 +92,7 @@ impl Together {
             group,
             waiting: VecDeque::new(),
             bytes: 0,
-            done: None,
+            progress: Progress::GoesOn,
         }
     }
 
@@ -357,14 +366,14 @@ impl Channels {
         };
         let is_far = together.bytes >= AHEAD_BYTES;
         let least = || self.least_of_group(together.group);
-        together.done.is_some()
+        together.progress != Progress::GoesOn
             || (is_far && least().is_some_and(|least| catch_up.replay.done() > least))
     }
 
     /// Returns the position before which every replay of a group that goes on has looked at everything; `None` if all are done.
     pub(super) fn least_of_group(&self, group: u64) -> Option<Position> {
         let going_on = self.of_group(group);
-        let going_on = going_on.filter(|(.., together)| together.done.is_none());
+        let going_on = going_on.filter(|(.., together)| together.progress == Progress::GoesOn);
         going_on
             .map(|(_, catch_up, _)| catch_up.replay.done())
             .min()
@@ -454,7 +463,7 @@ impl Channels {
             let is_done = catch_up
                 .together
                 .as_ref()
-                .is_some_and(|of| of.done.is_some());
+                .is_some_and(|of| of.progress != Progress::GoesOn);
             let begun = catch_up.begun.filter(|_| !is_done)?;
             Some((channel.id, begun + timeout))
         });

@@ -14,22 +14,22 @@ use crate::{
     protocol::{ChannelId, Frame, FrameKind},
     session::{
         Outgoing, Session,
-        channel::{CatchUp, Channels},
+        channel::{CatchUp, Channels, Progress},
     },
 };
 
 impl Session {
-    /// Notes that a replay is over, at a position, or at the channel's end. Where it goes on together with others, what it has
+    /// Notes that a replay is over. Where it goes on together with others, what it has
     /// found may still wait for them.
     pub(in crate::session) fn finish_together(
         &mut self,
         id: ChannelId,
         mut catch_up: Box<CatchUp>,
-        at: Option<Position>,
+        progress: Progress,
     ) -> Outgoing {
         if let Some(together) = &mut catch_up.together {
             let group = together.group;
-            together.done = Some(at);
+            together.progress = progress;
             self.channels.put_back(id, catch_up);
             self.merge(group);
         }
@@ -45,8 +45,12 @@ impl Session {
         let empty = empty.filter(|(.., together)| together.waiting.is_empty());
         let empty: SmallVec<[(ChannelId, Position, bool); 4]> = empty
             .map(|(id, catch_up, together)| {
-                let at = together.done.unwrap_or(Some(catch_up.replay.done()));
-                (id, at.unwrap_or(Position::START), together.done.is_some())
+                let at = match together.progress {
+                    Progress::GoesOn => catch_up.replay.done(),
+                    Progress::IsAt(position) => position,
+                    Progress::IsAtEnd => Position::START,
+                };
+                (id, at, together.progress != Progress::GoesOn)
             })
             .collect();
         for (id, at, is_done) in empty {
