@@ -1,7 +1,7 @@
 //! The subscriptions of a listener on a socket for many, and where it stands on each of them. Pure.
 //!
-//! The service keeps nothing for a client that is away, so all that it takes to come back is here: one cursor for what is live, and
-//! one of its own for each handle that was catching up.
+//! The service keeps nothing for a client that is away, so all that it takes to come back is here: one cursor for
+//! what is live, and one of its own for each handle that was catching up.
 
 use serde_json::{Map, Value, json};
 

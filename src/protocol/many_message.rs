@@ -1,7 +1,7 @@
 //! The messages of a client to the service on a socket for many subscriptions.
 //!
-//! A message is read in two steps. What makes it impossible to answer, a handle that cannot be used among it, is found here, and ends the
-//! socket. All else that is wrong with a `subscribe` is refused later, item by item.
+//! A message is read in two steps. What makes it impossible to answer, a handle that cannot be used among it, is
+//! found here, and ends the socket. All else that is wrong with a `subscribe` is refused later, item by item.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! The proof that a channel is closed: a guard that its session holds, and the other half, which tells that the guard has fallen.
+//! The proof that a channel is closed: a guard that its session holds, and the other half, which tells that the
+//! guard has fallen.
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 

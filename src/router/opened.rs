@@ -22,7 +22,8 @@ pub(crate) struct DeliveryStart {
     pub gap: Option<GapReason>,
 }
 
-/// A channel that was opened on a session for many subscriptions. It is told in its place among the frames of the session.
+/// A channel that was opened on a session for many subscriptions. It is told in its place among the frames of the
+/// session.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub channel: ChannelId,

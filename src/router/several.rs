@@ -1,8 +1,8 @@
 //! Sessions for many subscriptions: their opening, and that of their channels.
 //!
 //! The wishes of one message are granted at one point of the router's sequence. The router itself puts the
-//! beginning of each channel into the session's outbox, in its place among the frames: an answer that the session had to write down
-//! could come behind the channel's first event.
+//! beginning of each channel into the session's outbox, in its place among the frames: an answer that the session
+//! had to write down could come behind the channel's first event.
 
 use std::sync::Arc;
 
@@ -89,8 +89,8 @@ impl RouterHandle {
         Ok(subscribed.await?)
     }
 
-    /// Tells the registry that a channel has a reason to end. The end, this or an earlier one, comes through the outbox.
-    /// False if the router is closed: nothing comes then.
+    /// Tells the registry that a channel has a reason to end. The end, this or an earlier one, comes through the
+    /// outbox. False if the router is closed: nothing comes then.
     pub(crate) async fn end_channel(&self, key: ChannelKey, ending: Ending) -> bool {
         self.send(Input::EndChannel(key, ending)).await
     }

@@ -1,8 +1,8 @@
 //! A session for many subscriptions: its client's messages, and the channels under the handles that the client chose.
 //!
-//! A client's `subscribe` and `unsubscribe` are handled strictly one after the other, so a handle can be used again at once. A handle
-//! is in use from the message that names it until its `refused` or `ended` is queued. The router opens the channels, and
-//! tells the session of each in its place among the frames ([`order`]).
+//! A client's `subscribe` and `unsubscribe` are handled strictly one after the other, so a handle can be used again
+//! at once. A handle is in use from the message that names it until its `refused` or `ended` is queued. The router
+//! opens the channels, and tells the session of each in its place among the frames ([`order`]).
 
 mod closing;
 mod opening;
@@ -410,7 +410,8 @@ impl Session {
         }
     }
 
-    /// Queues the first message of a channel whose replay comes to nothing, if it is not queued: an end has a beginning.
+    /// Queues the first message of a channel whose replay comes to nothing, if it is not queued: an end has a
+    /// beginning.
     pub(super) fn greet_behind(&mut self, id: ChannelId, catch_up: &mut CatchUp) {
         if self.several.is_some()
             && let Some(greeting) = catch_up.greeting.take()

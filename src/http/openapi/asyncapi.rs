@@ -1,4 +1,5 @@
-//! The description of the sockets: `AsyncAPI` 3.0. It is made from the description of the calls, and so from the tables of messages.
+//! The description of the sockets: `AsyncAPI` 3.0. It is made from the description of the calls, and so from the
+//! tables of messages.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! `GET /socket`: a WebSocket for many subscriptions.
 //!
-//! The upgrade is that of a socket for one, and so are the refusals before it. What the client asks for on the socket is read in
-//! [`wish`], and refused there item by item.
+//! The upgrade is that of a socket for one, and so are the refusals before it. What the client asks for on the
+//! socket is read in [`wish`], and refused there item by item.
 
 pub(crate) mod events;
 mod wish;
@@ -173,8 +173,8 @@ async fn subscribe(
         .collect()
 }
 
-/// Has the router open the channels at one point. Those of which it does not know the subscription may have been made on
-/// another node a moment ago: they are looked up, and asked for once more, together.
+/// Has the router open the channels at one point. Those of which it does not know the subscription may have been
+/// made on another node a moment ago: they are looked up, and asked for once more, together.
 async fn subscribe_all(
     state: &AppState,
     session: SessionKey,

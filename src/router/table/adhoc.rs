@@ -1,7 +1,7 @@
 //! Ad-hoc subscriptions: filters that clients bring, without a document in the database.
 //!
-//! One has a slot like any other, and its id is not known: nobody finds it but the channels that it was made for. Equal ones share a slot. It
-//! goes with its last channel.
+//! One has a slot like any other, and its id is not known: nobody finds it but the channels that it was made for.
+//! Equal ones share a slot. It goes with its last channel.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,8 @@ use crate::{
 pub(super) struct AdHoc(HashMap<Box<[u8]>, Slot>);
 
 impl Table {
-    /// Returns the slot of an ad-hoc subscription, whose filter is narrowed by its policy: that of an equal one, or a new one.
+    /// Returns the slot of an ad-hoc subscription, whose filter is narrowed by its policy: that of an equal one, or
+    /// a new one.
     pub(in super::super) fn adhoc(
         &mut self,
         subscription: Subscription,
@@ -55,8 +56,8 @@ impl Table {
         self.get(slot).is_some_and(|entry| entry.adhoc)
     }
 
-    /// Takes over the ad-hoc subscriptions of a table that this one replaces. Their slots are free here. Their filters are left
-    /// to the caller.
+    /// Takes over the ad-hoc subscriptions of a table that this one replaces. Their slots are free here. Their
+    /// filters are left to the caller.
     pub(super) fn take_over_adhoc(&mut self, kept: Vec<(Slot, Entry)>) -> Vec<Slot> {
         let mut slots = Vec::with_capacity(kept.len());
         for (slot, entry) in kept {

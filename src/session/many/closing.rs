@@ -9,8 +9,9 @@ use crate::{
 };
 
 impl Session {
-    /// Makes of what is queued what the client still gets: everything that waits for channels that are not held back, if the end
-    /// drains, else no more than the message that was begun. Returns the position of the live channels then.
+    /// Makes of what is queued what the client still gets: everything that waits for channels that are not held
+    /// back, if the end drains, else no more than the message that was begun. Returns the position of the live
+    /// channels then.
     pub(in crate::session) fn conclude_many(&mut self, end: End) -> Option<Position> {
         let (missed, waits) = (self.outbox.missed(), self.outbox.drain());
         if !end.drain {

@@ -1,9 +1,10 @@
 //! The order of a session for many subscriptions, as its client sees it.
 //!
-//! Live channels share one order and one cursor. A channel that catches up is held back, and others are taken past its entries; its
-//! frames carry `replay`. When the past is there it gets those entries (late), and then stands ahead of the shared order, or where
-//! that is. As soon as the order has come there (it shows by the next frame, or by an empty outbox), the client is told
-//! that the channel is live. So the shared cursor never says more than every live channel has got.
+//! Live channels share one order and one cursor. A channel that catches up is held back, and others are taken past
+//! its entries; its frames carry `replay`. When the past is there it gets those entries (late), and then stands
+//! ahead of the shared order, or where that is. As soon as the order has come there (it shows by the next frame, or
+//! by an empty outbox), the client is told that the channel is live. So the shared cursor never says more than
+//! every live channel has got.
 
 use std::{
     sync::Arc,
@@ -203,8 +204,8 @@ impl Session {
         outbound.push_headed(place, head, Arc::clone(frame), end);
     }
 
-    /// Returns the id that server-sent events carry: the lowest cursor at which a channel stands. While some have not begun, the
-    /// client stands where it was: an event without an id would make it forget that.
+    /// Returns the id that server-sent events carry: the lowest cursor at which a channel stands. While some have
+    /// not begun, the client stands where it was: an event without an id would make it forget that.
     pub(in crate::session) fn id_of_stream(&mut self) -> Option<String> {
         if !self.dialect.is_sse() {
             return None;

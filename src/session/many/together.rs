@@ -1,8 +1,8 @@
 //! Replays that go on together: those of the items of one message.
 //!
-//! Each looks through the past for its own channel. What they find is put into one order: a frame goes out when every one of them
-//! has looked beyond its position, so an event comes once, with all of these handles that it is for, and cursors rise. One that is
-//! far ahead waits; the one that is last always goes on.
+//! Each looks through the past for its own channel. What they find is put into one order: a frame goes out when
+//! every one of them has looked beyond its position, so an event comes once, with all of these handles that it is
+//! for, and cursors rise. One that is far ahead waits; the one that is last always goes on.
 
 use std::sync::Arc;
 
@@ -63,7 +63,8 @@ impl Session {
 }
 
 impl Channels {
-    /// Takes the next frame that replays of a group have found, and those that it is for; `None` if some have not looked so far.
+    /// Takes the next frame that replays of a group have found, and those that it is for; `None` if some have not
+    /// looked so far.
     fn next_together(&mut self, group: u64) -> Option<(Arc<Frame>, SmallVec<[ChannelId; 4]>)> {
         let least = self.least_of_group(group);
         let heads = self.of_group(group);

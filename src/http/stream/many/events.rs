@@ -1,6 +1,7 @@
 //! `GET` and `POST /stream`: many subscriptions over server-sent events (WHATWG HTML, section 9.2).
 //!
-//! The request holds the only `subscribe`. It is refused if every item of it is; else those that are refused are told on the stream.
+//! The request holds the only `subscribe`. It is refused if every item of it is; else those that are refused are
+//! told on the stream.
 
 use std::{future::ready, sync::Arc};
 
@@ -104,7 +105,8 @@ pub(crate) async fn post(
     open(&state, caller, asked, client).await
 }
 
-/// Has the stream go on behind the id of the last event that the client has seen, which wins over what the request says.
+/// Has the stream go on behind the id of the last event that the client has seen, which wins over what the request
+/// says.
 fn go_on_behind(
     shared: &mut Map<String, Value>,
     last: Option<resume::LastEventId>,

@@ -1,5 +1,5 @@
-//! The reading of a `subscribe`: what holds for all items, and each item by itself. Pointers lead into the item, or into the message for what
-//! stands outside.
+//! The reading of a `subscribe`: what holds for all items, and each item by itself. Pointers lead into the item, or
+//! into the message for what stands outside.
 
 use bson::{
     RawBson, RawDocumentBuf,
@@ -175,8 +175,8 @@ pub(super) async fn read(
     })
 }
 
-/// Returns where delivery begins, and whether that is the acknowledged position: a client of a durable subscription that
-/// names no start goes on there.
+/// Returns where delivery begins, and whether that is the acknowledged position: a client of a durable subscription
+/// that names no start goes on there.
 async fn start_of(
     state: &AppState,
     shared: &Shared,
