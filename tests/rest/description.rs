@@ -345,6 +345,12 @@ async fn statuses_are_sorted_and_bodies_have_examples_that_are_taken() {
             let request = request
                 .header("content-type", kind)
                 .body(example.to_string());
+            if path == "/api/v1/stream" {
+                // Its answer has no end.
+                let answer = request.send().await.unwrap();
+                assert_eq!(answer.status(), 200, "{what}");
+                continue;
+            }
             let answer = send(request).await;
             assert!((200..300).contains(&answer.status), "{what}: {answer:?}");
         }
