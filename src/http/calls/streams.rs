@@ -54,8 +54,7 @@ pub(super) fn all() -> Vec<Call> {
                 .query("after", text(), "Continue after this cursor.")
                 .query("since", json!({"type": "string", "format": "date-time"}), "Start at this time.")
                 .query("onGap", one_of(&["end"]), "End a handle instead of sending `gap`.")
-                .query("ticket", text(), "A ticket (`POST /tickets`) in place of another credential.")
-                .query("_", text(), "Ignored. It makes an address unique."),
+                .query("ticket", text(), "A ticket (`POST /tickets`) in place of another credential."),
         ),
         counted(
             POST,
@@ -78,6 +77,7 @@ fn of_stream(id: &'static str, summary: &'static str) -> Operation {
     Operation::new(id, "subscriptions", summary)
         .query("lastEventId", text(), "The same as the header `Last-Event-ID`, which wins.")
         .query("Last-Event-ID", text(), "The same as `lastEventId`.")
+        .query("_", text(), "Ignored. It makes an address unique.")
         .header("Last-Event-ID", text(), "Continue after this cursor. It wins over the rest of the request.")
         .answers_with(
             StatusCode::OK,
