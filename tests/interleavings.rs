@@ -174,8 +174,8 @@ fn push_entry(sender: &Sender, entry: Entry) -> bool {
     }
 }
 
-/// Takes frames for one of two channels, while the other one is held back, up to the end of the first; then what the second
-/// was taken past. Returns the lengths for each.
+/// Takes frames for one of two channels, while the other one is held back, up to the end of the first; then what
+/// the second was taken past. Returns the lengths for each.
 fn take_past_one(receiver: &Receiver) -> [Vec<usize>; 2] {
     let (first, second) = (ChannelId::FIRST, ChannelId::FIRST.next());
     let mut taken = Vec::new();

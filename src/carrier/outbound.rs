@@ -149,8 +149,8 @@ impl Outbound {
         }));
     }
 
-    /// Returns the position up to which the client has everything in the order that channels share, once it has read what
-    /// is queued.
+    /// Returns the position up to which the client has everything in the order that channels share, once it has
+    /// read what is queued.
     pub(crate) fn queued_of_shared(&self) -> Position {
         self.shared.as_ref().map_or(Position::START, |of| of.queued)
     }

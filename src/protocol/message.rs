@@ -146,7 +146,8 @@ impl<'a> Message<'a> {
         Self::new("welcome", Some(cursor), json.to_string())
     }
 
-    /// Opens a channel under a handle. `subscription_json` is `null` if it has no document. `replaying`: it catches up first.
+    /// Opens a channel under a handle. `subscription_json` is `null` if it has no document. `replaying`: it catches
+    /// up first.
     pub fn connected_under(
         handle: &str,
         subscription_json: &str,
@@ -201,7 +202,8 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Encodes a whole message of a session for many subscriptions. `id`: the client's standing, as server-sent events tell it.
+    /// Encodes a whole message of a session for many subscriptions. `id`: the client's standing, as server-sent
+    /// events tell it.
     pub fn encode_whole(&self, dialect: Dialect, id: Option<&str>) -> Bytes {
         if dialect.is_sse() {
             self.server_sent_event(id).into()

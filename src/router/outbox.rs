@@ -183,7 +183,8 @@ impl Sender {
         Pushed::Queued(state.receiver.take())
     }
 
-    /// Adds an entry, and returns the waker as [`Sender::push`] does, if there is one. An entry without room is given back.
+    /// Adds an entry, and returns the waker as [`Sender::push`] does, if there is one. An entry without room is
+    /// given back.
     pub(crate) fn push_entry(&self, entry: Entry) -> Result<Option<Waker>, Entry> {
         let mut state = self.0.lock();
         if state.is_closed() {
@@ -442,9 +443,8 @@ impl Receiver {
         Poll::Pending
     }
 
-    /// Moves the entries of some channels that others were taken past into `out`, as [`Receiver::poll_take`] does. What was
-    /// taken before counts as written. Returns the bytes of the frames, and whether
-    /// these are all.
+    /// Moves the entries of some channels that others were taken past into `out`, as [`Receiver::poll_take`] does.
+    /// What was taken before counts as written. Returns the bytes of the frames, and whether these are all.
     pub(crate) fn take_passed(
         &self,
         max_bytes: usize,

@@ -194,7 +194,8 @@ fn numbered(number: u32, bytes: usize) -> Arc<Frame> {
 }
 
 proptest! {
-    /// Whatever is held back when, each channel gets what was pushed for it, in order and once, and nothing is left over.
+    /// Whatever is held back when, each channel gets what was pushed for it, in order and once, and nothing is left
+    /// over.
     #[test]
     fn what_others_are_taken_past_is_neither_lost_nor_moved(
         steps in prop::collection::vec(step(), 0..60),

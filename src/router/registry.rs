@@ -1,12 +1,13 @@
 //! The sessions of this node, and the channels of each subscription.
 //!
-//! A *session* is one client on one socket or HTTP answer; a *channel* is one subscription on a session. The registry
-//! alone decides that either of them ends, and why. Each is in it from its opening to the one call that ends it;
-//! whoever comes later with another reason finds nothing, so an ending happens exactly once, whatever races. The end
-//! of a session is the end of its channels. The end of a channel is told through the outbox in its place among the
-//! channel's frames, and leaves the other channels alone, unless the session [closes with it](Closes). An ended
-//! channel is not closed yet: [`Closed`] tells when it is. To sessions for many subscriptions everything goes in one order,
-//! and the marks of a message say which others belong to the same change; so it is collected first ([`Told`]). Pure: no I/O.
+//! A *session* is one client on one socket or HTTP answer; a *channel* is one subscription on a session. The
+//! registry alone decides that either of them ends, and why. Each is in it from its opening to the one call that
+//! ends it; whoever comes later with another reason finds nothing, so an ending happens exactly once, whatever
+//! races. The end of a session is the end of its channels. The end of a channel is told through the outbox in its
+//! place among the channel's frames, and leaves the other channels alone, unless the session [closes with
+//! it](Closes). An ended channel is not closed yet: [`Closed`] tells when it is. To sessions for many subscriptions
+//! everything goes in one order, and the marks of a message say which others belong to the same change; so it is
+//! collected first ([`Told`]). Pure: no I/O.
 
 mod by_credential;
 mod by_subscription;
@@ -395,8 +396,8 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         });
     }
 
-    /// The same of a notice: if it is a gap that another channel of the session has just been told of, it is one message for
-    /// both.
+    /// The same of a notice: if it is a gap that another channel of the session has just been told of, it is one
+    /// message for both.
     pub(crate) fn tell_notice(&mut self, session: SessionKey, outbox: &Sender, entry: Entry) {
         if entry.is_gap() {
             let last = self.gaps.insert(session, self.told.len());

@@ -247,8 +247,8 @@ impl Session {
         postponed.or_else(|| self.outbox.end_of(id))
     }
 
-    /// Ends the session, if that waited for the replay, or goes on with the outbox: the channel is live, or finds its own
-    /// end there.
+    /// Ends the session, if that waited for the replay, or goes on with the outbox: the channel is live, or finds
+    /// its own end there.
     fn go_on_behind_replay(&self) -> Outgoing {
         let postponed = self.postponed.as_deref();
         postponed.map_or(Outgoing::More, |postponed| {
@@ -323,8 +323,8 @@ impl Session {
         }
     }
 
-    /// Notes that a replay has come to a position. Where it goes on together with others, it stands where what it has found is
-    /// queued.
+    /// Notes that a replay has come to a position. Where it goes on together with others, it stands where what it
+    /// has found is queued.
     fn advance_to(&mut self, id: ChannelId, catch_up: &CatchUp, position: Position) {
         if catch_up.together.is_none() {
             self.transport.outbound().advance_to(id, position);

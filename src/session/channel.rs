@@ -313,8 +313,8 @@ impl Channels {
         all.filter_map(|channel| channel.catch_up.as_deref_mut())
     }
 
-    /// Takes out the replay of the channel whose turn it is. Several take turns; the rest wait until one of those is done, and those
-    /// of a group until that `is_complete`.
+    /// Takes out the replay of the channel whose turn it is. Several take turns; the rest wait until one of those
+    /// is done, and those of a group until that `is_complete`.
     pub(super) fn take_next_replay(
         &mut self,
         is_complete: impl Fn(u64) -> bool,
@@ -329,8 +329,8 @@ impl Channels {
         Some((id, catch_up))
     }
 
-    /// Returns the channels whose replays go on. Those that go on together count as one; one of them that is far ahead waits for
-    /// the others.
+    /// Returns the channels whose replays go on. Those that go on together count as one; one of them that is far
+    /// ahead waits for the others.
     fn going_on(
         &self,
         is_complete: impl Fn(u64) -> bool,
@@ -370,7 +370,8 @@ impl Channels {
             || (is_far && least().is_some_and(|least| catch_up.replay.done() > least))
     }
 
-    /// Returns the position before which every replay of a group that goes on has looked at everything; `None` if all are done.
+    /// Returns the position before which every replay of a group that goes on has looked at everything; `None` if
+    /// all are done.
     pub(super) fn least_of_group(&self, group: u64) -> Option<Position> {
         let going_on = self.of_group(group);
         let going_on = going_on.filter(|(.., together)| together.progress == Progress::GoesOn);

@@ -50,7 +50,8 @@ impl Session {
         several.is_none_or(|several| several.has_room(most_bytes))
     }
 
-    /// Tells a client where it stands, if nothing waits for it and it was told less. Positions of live channels alone are told.
+    /// Tells a client where it stands, if nothing waits for it and it was told less. Positions of live channels
+    /// alone are told.
     fn tell_at(&mut self) {
         // Asked before looking into the outbox: what matched up to here was put there before.
         let applied = self.context.router.progress().position;
@@ -126,8 +127,8 @@ impl Session {
         }
     }
 
-    /// Checks the heartbeat, the end of the credential, and the time that replays take, whatever they wait for. Runs after reading, so that what had
-    /// arrived counts.
+    /// Checks the heartbeat, the end of the credential, and the time that replays take, whatever they wait for.
+    /// Runs after reading, so that what had arrived counts.
     pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         loop {
             let timeout = self.context.feed.replay_timeout;

@@ -101,8 +101,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             .expect("a frame in time")
     }
 
-    /// Waits for the next frame that is no sign of life: no ping, and no `at`. Those come for ever, and must not extend the
-    /// deadline.
+    /// Waits for the next frame that is no sign of life: no ping, and no `at`. Those come for ever, and must not
+    /// extend the deadline.
     async fn said(&mut self) -> Option<Result<Message, Error>> {
         let said = async {
             loop {

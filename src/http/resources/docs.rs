@@ -1,5 +1,5 @@
-//! The description of all calls: `GET /openapi.json` for programs and `GET /docs` for people. `GET /asyncapi.json` describes the
-//! sockets.
+//! The description of all calls: `GET /openapi.json` for programs and `GET /docs` for people. `GET /asyncapi.json`
+//! describes the sockets.
 //!
 //! The page has no scripts and fetches nothing, so it works behind any firewall and under the strictest content security
 //! policy. It shows what `openapi.json` says, and nothing else.
