@@ -240,10 +240,9 @@ impl Credentials {
         Some((holder, end))
     }
 
-    /// Returns the tenant of a revocation by its `_id`, as a document that has one. `None` if there is no such revocation.
-    pub(crate) fn tenant_of_revocation(&self, document: &RawDocument) -> Option<Option<&str>> {
-        let revocation = self.revocations.get(&id_bytes(document))?;
-        Some(revocation.tenant())
+    /// Returns a revocation by its `_id`, as a document that has one.
+    pub(crate) fn revocation(&self, document: &RawDocument) -> Option<&Revocation> {
+        self.revocations.get(&id_bytes(document))
     }
 
     /// Returns the `_id` of all revocations, each as a one-element document `{_id}`, with their tenants.

@@ -110,14 +110,14 @@ impl Waiting {
     }
 
     fn extract(&mut self, takes: impl Fn(&ReplayRequest) -> bool) -> Vec<ReplayRequest> {
-        let mut taken = Vec::new();
+        let mut extracted = Vec::new();
         for queue in self.queues.values_mut() {
-            taken.extend(queue.extract_if(.., |request| takes(request)));
+            extracted.extend(queue.extract_if(.., |request| takes(request)));
         }
         self.queues.retain(|_, queue| !queue.is_empty());
         self.order.retain(|tenant| self.queues.contains_key(tenant));
-        self.count -= taken.len();
-        taken
+        self.count -= extracted.len();
+        extracted
     }
 }
 

@@ -94,8 +94,8 @@ impl Router {
                 key,
                 found: None,
             } => self.credentials.read(|all| {
-                let known = all.tenant_of_revocation(key);
-                let gone = known.map(|tenant| GoneRevocation::new(key, tenant));
+                let known = all.revocation(key);
+                let gone = known.map(|one| GoneRevocation::new(key, one.tenant()));
                 gone.into_iter().collect()
             }),
             CredentialsChange::AllDeleted(CredentialKind::Revocation) => {
@@ -115,7 +115,7 @@ impl Router {
             } else {
                 Vec::new()
             },
-            gone: gone_revocations(before, |id| loaded.tenant_of_revocation(id).is_none()),
+            gone: gone_revocations(before, |id| loaded.revocation(id).is_none()),
         })
     }
 

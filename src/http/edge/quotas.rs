@@ -46,7 +46,13 @@ pub(super) fn check_tenantless(caller: &Caller, request: &Request) -> Result<(),
     let state = state_of(request)?;
     let quota = Quota::RequestsPerSecond;
     match quota.of_all(&state.bounds.quotas) {
-        Some(most) => take_of(state, Whose::Issuer(&token.issuer), quota, most, Part::First),
+        Some(most) => take_of(
+            state,
+            Whose::Issuer(&token.issuer),
+            quota,
+            most,
+            Part::First,
+        ),
         None => Ok(()),
     }
 }

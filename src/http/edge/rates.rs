@@ -45,10 +45,10 @@ pub(super) enum Part {
 /// All buckets of a node.
 #[derive(Default, Debug)]
 pub(crate) struct Rates {
-    of_tenants: Mutex<Buckets>,
-    of_keys: Mutex<Buckets>,
-    of_issuers: Mutex<Buckets>,
-    of_strangers: Mutex<Buckets>,
+    tenants: Mutex<Buckets>,
+    keys: Mutex<Buckets>,
+    issuers: Mutex<Buckets>,
+    strangers: Mutex<Buckets>,
 }
 
 impl Rates {
@@ -62,10 +62,10 @@ impl Rates {
         part: Part,
     ) -> Result<(), Duration> {
         let (buckets, name) = match whose {
-            Whose::Tenant(name) => (&self.of_tenants, name),
-            Whose::Key(name) => (&self.of_keys, name),
-            Whose::Issuer(name) => (&self.of_issuers, name),
-            Whose::Strangers => (&self.of_strangers, ""),
+            Whose::Tenant(name) => (&self.tenants, name),
+            Whose::Key(name) => (&self.keys, name),
+            Whose::Issuer(name) => (&self.issuers, name),
+            Whose::Strangers => (&self.strangers, ""),
         };
         let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
         buckets.take(name, quota, per_second, part, Instant::now())

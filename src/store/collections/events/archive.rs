@@ -33,19 +33,16 @@ impl Store {
         after: Option<&PageKey>,
         as_of: Option<Timestamp>,
     ) -> Result<Option<RawDocumentBuf>, StoreError> {
-        let (mut session, concern) = match as_of {
+        let (mut session, concern) = if let Some(time) = as_of {
+            let session = self.client().start_session();
+            let session = session.snapshot(true).snapshot_time(time);
+            let session = self.with_deadline(session).await?;
             // The client's own concern (majority) would override the snapshot's.
-            Some(time) => {
-                let session = self.client().start_session();
-                let session = session.snapshot(true).snapshot_time(time);
-                let session = self.with_deadline(session).await?;
-                (session, ReadConcern::snapshot())
-            }
-            None => {
-                let mut session = self.session().await?;
-                session.advance_operation_time(to);
-                (session, ReadConcern::majority())
-            }
+            (session, ReadConcern::snapshot())
+        } else {
+            let mut session = self.session().await?;
+            session.advance_operation_time(to);
+            (session, ReadConcern::majority())
         };
         let events = self.database().collection::<RawDocumentBuf>(EVENTS);
         let mut filter = doc! {TS_FIELD: {"$gte": from, "$lte": to}};
