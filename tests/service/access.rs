@@ -20,6 +20,7 @@ mod secrets;
 mod teardown;
 mod tenancy;
 mod tickets;
+mod times;
 mod tokens;
 
 use bson::{Document, doc};
