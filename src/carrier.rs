@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::{
     gauged_tcp::GaugedTcp,
-    outbound::Outbound,
+    outbound::{Outbound, Place},
     permit::{AddressPermits, TcpPermit},
     sse::event_stream,
     tcp_gauge::TcpGauge,

@@ -47,6 +47,7 @@ mod http;
 mod listener;
 mod problem;
 mod publish;
+mod several;
 mod socket;
 
 pub use self::{
@@ -59,4 +60,5 @@ pub(crate) use self::{
     frame::Frame,
     http::parse_address,
     listener::{ListenError, Listener, Notice},
+    several::Wanted,
 };

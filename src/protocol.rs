@@ -9,7 +9,10 @@ mod client_message;
 mod dialect;
 mod ending;
 mod frame;
+mod frame_kind;
 mod gap;
+mod head;
+mod many_message;
 mod message;
 
 pub use self::{
@@ -18,6 +21,9 @@ pub use self::{
     dialect::Dialect,
     ending::{Ending, Whose},
     frame::{Frame, Started},
+    frame_kind::FrameKind,
     gap::GapReason,
+    head::{Head, To},
+    many_message::{Asked, ManyMessage, Wanted, usable_handle},
     message::Message,
 };

@@ -23,6 +23,7 @@ mod revoke;
 mod subscribe;
 mod unmatchable;
 
+mod alive;
 mod backlog;
 mod change;
 mod charge;
@@ -30,10 +31,12 @@ mod lock;
 mod narrow;
 mod notify;
 mod observe;
+pub(crate) mod opened;
 pub(crate) mod outbox;
 #[cfg(test)]
 mod outbox_tests;
 pub(crate) mod registry;
+mod several;
 mod shed;
 mod table;
 
@@ -56,6 +59,7 @@ pub(crate) use self::encode::EventEncoder;
 pub(crate) use self::handle::{Applied, Busy, Connection, RouterHandle};
 pub(crate) use self::observe::{EndedRight, Observations, Observed, ObserverInbox, ObserverInput};
 pub(crate) use self::refresh::{RefreshError, Refreshed};
+pub(crate) use self::several::{AdHoc, OpenSession, OpenedSession, Subscribe, Subscribed};
 pub(crate) use self::subscribe::{Attach, AttachError, Attached, BacklogAnswer, LiveFrom};
 pub(crate) use self::table::TableBuilder;
 pub(crate) use self::table::{Capacity, Counted, Incarnation, Occupancy, Table};
@@ -92,6 +96,15 @@ pub(crate) enum Input {
     KeysChanged(KeysChange),
     /// Opens a session with one channel.
     Attach(Attach, oneshot::Sender<Result<Attached, AttachError>>),
+    /// Opens a session for many subscriptions.
+    OpenSession(
+        OpenSession,
+        oneshot::Sender<Result<OpenedSession, AttachError>>,
+    ),
+    /// Opens channels on such a session.
+    Subscribe(SessionKey, Vec<Subscribe>, oneshot::Sender<Subscribed>),
+    /// Ends a channel of such a session, which has found a reason.
+    EndChannel(ChannelKey, Ending),
     /// Ends a session, which has found a reason.
     EndSession(SessionKey, Ending),
     /// Refreshes the credential of a session by what its client has proved.
@@ -239,6 +252,17 @@ impl Router {
     pub(crate) async fn run(mut self) {
         while let Some(input) = self.next_input().await {
             self.apply(input).await;
+            self.hand_over().await;
+            self.drop_unused();
+        }
+    }
+
+    /// Forgets ad-hoc subscriptions that have no channel any more.
+    fn drop_unused(&mut self) {
+        for slot in self.registry.take_emptied() {
+            if self.registry.of(slot).is_empty() {
+                self.subscriptions.remove_adhoc(slot);
+            }
         }
     }
 
@@ -265,6 +289,11 @@ impl Router {
             Input::Feed(FromFeed::Batch(batch)) => self.apply_batch(batch).await,
             Input::Feed(FromFeed::Reload(reload)) => self.apply_reload(reload).await,
             Input::Attach(attach, reply) => self.attach(attach, reply),
+            Input::OpenSession(open, reply) => self.open_session(open, reply),
+            Input::Subscribe(session, wanted, reply) => self.subscribe(session, wanted, reply),
+            Input::EndChannel(key, ending) => {
+                self.registry.end_channel(key, ending, self.position);
+            }
             Input::CredentialEnd => {
                 let position = self.position;
                 self.end_expired_sessions(DateTime::now(), position).await;
@@ -322,6 +351,15 @@ impl Router {
         }
     }
 
+    /// Puts into outboxes what an input has brought for sessions for many subscriptions.
+    async fn hand_over(&mut self) {
+        if self.registry.has_told() {
+            let position = self.position;
+            self.delivery.settle(&mut self.registry, position).await;
+            self.delivery.hand_over();
+        }
+    }
+
     /// Applies the changes of a batch in order, and keeps them for replays.
     async fn apply_batch(&mut self, batch: FeedBatch) {
         let mut applied = Vec::with_capacity(batch.changes.len());
@@ -330,6 +368,9 @@ impl Router {
         }
         self.position = self.position.max(batch.position);
         self.delivery.flush(&mut self.registry).await;
+        self.delivery
+            .settle(&mut self.registry, self.position)
+            .await;
         self.delivery
             .shed_load(&mut self.registry, self.position)
             .await;

@@ -14,6 +14,7 @@ mod closing;
 pub(crate) mod fault;
 mod heartbeat;
 mod incoming;
+pub(crate) mod many;
 mod open;
 mod refresh;
 mod replay;
@@ -36,8 +37,8 @@ use tokio::{
 };
 
 use self::{
-    catch_up::Postponed, channel::Channels, closing::last_words, heartbeat::Heartbeat, open::open,
-    refresh::CredentialEnd,
+    catch_up::Postponed, channel::Channels, closing::last_words, heartbeat::Heartbeat,
+    many::Several, open::open, refresh::CredentialEnd,
 };
 pub(crate) use self::{
     closing::retry_after_ms,
@@ -165,6 +166,10 @@ struct Session {
     fault: Option<Box<str>>,
     /// An end that waits for a replay.
     postponed: Option<Box<Postponed>>,
+    /// The part that only a session for many subscriptions has.
+    several: Option<Box<Several>>,
+    /// The time at which the client is told where it stands, if nothing else tells it.
+    next_at: Instant,
     /// Dropped after the transport: a channel's guard tells that the socket is closed.
     channels: Channels,
 }
@@ -187,7 +192,12 @@ impl Session {
             // Proxies give up a silent answer sooner than a silent socket.
             Carrier::Stream(_) => Heartbeat::unanswered(interval / 2, patience, now),
         };
-        let transport = Transport::new(carrier, settings.message_bytes);
+        let message_bytes = if dialect.is_of_many() {
+            settings.many_message_bytes
+        } else {
+            settings.message_bytes
+        };
+        let transport = Transport::new(carrier, message_bytes);
         Self {
             timer: Box::pin(sleep_until(heartbeat.next().into())),
             key,
@@ -204,6 +214,8 @@ impl Session {
             broken: None,
             fault: None,
             postponed: None,
+            several: None,
+            next_at: now + interval / 2,
             channels: Channels::default(),
             context,
         }
@@ -211,7 +223,13 @@ impl Session {
 
     /// Queues a message of the session's own.
     fn say(&mut self, message: &Message<'_>) {
-        self.transport.queue(message.encode(self.dialect));
+        let bytes = if self.several.is_some() {
+            let id = self.id_of_stream();
+            message.encode_whole(self.dialect, id.as_deref())
+        } else {
+            message.encode(self.dialect)
+        };
+        self.transport.queue(bytes);
     }
 
     /// Runs until there is a reason to end.
@@ -234,6 +252,9 @@ impl Session {
                 return Poll::Ready(outcome);
             }
             if let Poll::Ready(outcome) = self.poll_refreshes(cx) {
+                return Poll::Ready(outcome);
+            }
+            if let Poll::Ready(outcome) = self.poll_asked(cx) {
                 return Poll::Ready(outcome);
             }
             if let Poll::Ready(outcome) = self.poll_timer(cx) {
@@ -264,6 +285,9 @@ impl Session {
                 return Outgoing::Ends(Outcome::Found(Ending::ConnectionLost));
             }
             Poll::Pending => return self.on_refused(cx),
+        }
+        if self.several.is_some() {
+            return self.poll_outgoing_of_many(cx);
         }
         let replays = self.channels.any_catches_up();
         if replays && self.channels.all_catch_up() {
@@ -356,6 +380,9 @@ impl Session {
         #[cfg(test)]
         if let Entry::Frame(_, frame) = &entry {
             fault::strike(frame);
+        }
+        if self.several.is_some() {
+            return self.queue_entry(entry);
         }
         let (context, dialect) = (&self.context, self.dialect);
         let outbound = self.transport.outbound();

@@ -22,13 +22,17 @@ mod router {
     mod lock {
         pub(super) use loom::sync::{Mutex, MutexGuard};
     }
+    pub(crate) mod opened {
+        #[derive(Debug)]
+        pub(crate) struct Opened;
+    }
     pub(crate) mod outbox;
 }
 mod position {
     pub(crate) use tidegate::position::Position;
 }
 mod protocol {
-    pub(crate) use tidegate::protocol::{ChannelId, Ending, Frame};
+    pub(crate) use tidegate::protocol::{ChannelId, Ending, Frame, FrameKind};
 }
 
 use std::{
@@ -55,6 +59,7 @@ const DELETED: End = End {
     ending: Ending::Deleted,
     position: Position::START,
     drain: true,
+    more: false,
 };
 
 /// Runs the router and a session in every interleaving with at most so many switches between the threads where neither
@@ -118,7 +123,8 @@ fn wait(sender: &Sender, wait_for: WaitFor) -> Room {
 fn lengths(entries: &[Entry]) -> Vec<usize> {
     let length = |entry: &Entry| match entry {
         Entry::Frame(_, frame) => frame.bytes.len(),
-        Entry::End(..) => 0,
+        Entry::ToSeveral(several) => several.frame.bytes.len(),
+        Entry::Opened { .. } | Entry::End(..) => 0,
     };
     entries.iter().map(length).collect()
 }
@@ -152,6 +158,67 @@ fn every_frame_comes_once_in_order_and_then_the_end() {
         },
         |receiver| take_all(&receiver),
         |(), got| assert_eq!(got, (vec![1, 2], DELETED)),
+    );
+}
+
+/// Pushes an entry for several channels; the hand-over is complete with it.
+fn push_entry(sender: &Sender, entry: Entry) -> bool {
+    match sender.push_entry(entry) {
+        Ok(waker) => {
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// Takes frames for one of two channels, while the other one is held back, up to the end of the first; then what
+/// the second was taken past. Returns the lengths for each.
+fn take_past_one(receiver: &Receiver) -> [Vec<usize>; 2] {
+    let (first, second) = (ChannelId::FIRST, ChannelId::FIRST.next());
+    let mut taken = Vec::new();
+    while !taken.iter().any(Entry::is_end) {
+        let took = block_on(poll_fn(|cx| {
+            receiver.poll_take(cx, 1, |id| id == second, &mut taken)
+        }));
+        assert!(matches!(took, Taken::Entries { .. }));
+    }
+    assert!(
+        taken
+            .iter()
+            .all(|entry| entry.is_for(first) && !entry.is_for(second))
+    );
+    let mut late = Vec::new();
+    while !receiver.take_passed(1, |id| id == second, &mut late).1 {}
+    assert!(
+        late.iter()
+            .all(|entry| entry.is_for(second) && !entry.is_for(first))
+    );
+    [lengths(&taken), lengths(&late)]
+}
+
+#[test]
+fn one_channel_is_taken_past_another_one_and_nothing_is_lost() {
+    check(
+        "two channels, of which one is held back",
+        Some(3),
+        8,
+        |sender| {
+            let (first, second) = (ChannelId::FIRST, ChannelId::FIRST.next());
+            for (to, len) in [
+                (&[first, second][..], 1),
+                (&[second], 2),
+                (&[first, second], 3),
+            ] {
+                let to = to.iter().copied().collect();
+                assert!(push_entry(&sender, Entry::to_several(to, frame(len))));
+            }
+            push_entry(&sender, Entry::End(first, Box::new(DELETED)));
+        },
+        |receiver| take_past_one(&receiver),
+        |(), got| assert_eq!(got, [vec![1, 3, 0], vec![1, 2, 3]]),
     );
 }
 

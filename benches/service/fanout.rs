@@ -214,7 +214,11 @@ pub(crate) async fn beside_nats(
     Ok(windows)
 }
 
-async fn one_saturated(service: &mut impl Service, sockets: u32, span: Duration) -> Result<Window> {
+pub(crate) async fn one_saturated(
+    service: &mut impl Service,
+    sockets: u32,
+    span: Duration,
+) -> Result<Window> {
     let mut load = Load::default();
     service.connect(&mut load, sockets).await?;
     window::saturated(&mut load, service, u64::from(sockets), BATCH, span).await

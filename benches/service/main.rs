@@ -23,6 +23,7 @@ mod quick;
 mod replay;
 mod returning;
 mod rig;
+mod several;
 mod start;
 mod teardown;
 
@@ -30,11 +31,12 @@ use anyhow::{Result, bail, ensure};
 
 use self::rig::{kernel, pin, table::Row};
 
-const CASES: [&str; 17] = [
+const CASES: [&str; 18] = [
     "fanout",
     "saturated",
     "saturated-10k",
     "wide",
+    "several",
     "idle",
     "distinct",
     "latency",
@@ -56,6 +58,7 @@ async fn run(case: &str) -> Result<Vec<Row>> {
         "saturated" => fanout::saturated(1_000, 1_500_000.0).await,
         "saturated-10k" => fanout::saturated(10_000, 1_000_000.0).await,
         "wide" => fanout::wide().await,
+        "several" => several::run().await,
         "idle" => idle::run().await,
         "distinct" => distinct::run().await,
         "latency" => latency::run().await,

@@ -15,6 +15,8 @@ pub(crate) enum Quota {
     Subscriptions,
     /// Connections on a node.
     Connections,
+    /// Channels on a node: subscriptions on connections.
+    Handles,
     /// Events that are published through a node.
     PublishPerSecond,
     /// Sockets and streams that a node is asked for.
@@ -25,9 +27,10 @@ pub(crate) enum Quota {
 
 impl Quota {
     /// Every quota.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Subscriptions,
         Self::Connections,
+        Self::Handles,
         Self::PublishPerSecond,
         Self::ConnectsPerSecond,
         Self::RequestsPerSecond,
@@ -38,6 +41,7 @@ impl Quota {
         match self {
             Self::Subscriptions => "subscriptions",
             Self::Connections => "connections",
+            Self::Handles => "handles",
             Self::PublishPerSecond => "publish_per_second",
             Self::ConnectsPerSecond => "connects_per_second",
             Self::RequestsPerSecond => "requests_per_second",
@@ -47,7 +51,7 @@ impl Quota {
     /// Returns the largest number that it may be set to.
     pub(crate) const fn most(self) -> u32 {
         match self {
-            Self::Subscriptions | Self::Connections => 1_000_000_000,
+            Self::Subscriptions | Self::Connections | Self::Handles => 1_000_000_000,
             Self::PublishPerSecond | Self::ConnectsPerSecond | Self::RequestsPerSecond => 1_000_000,
         }
     }
@@ -66,6 +70,7 @@ impl Quota {
         match self {
             Self::Subscriptions => settings.subscriptions,
             Self::Connections => settings.connections,
+            Self::Handles => settings.handles,
             Self::PublishPerSecond => settings.publish_per_second,
             Self::ConnectsPerSecond => settings.connects_per_second,
             Self::RequestsPerSecond => settings.requests_per_second,

@@ -27,6 +27,8 @@ enum Part {
     Answer(Bytes),
     /// A frame of a channel, from the router by way of the outbox, or from a replay.
     Shared(ChannelId, Arc<Frame>),
+    /// A frame behind a head of the session's own.
+    Headed(Box<Headed>),
     /// The rest of a message that was begun, of a frame whose other messages are not sent any more.
     Rest(Box<Rest>),
     /// The last bytes of a channel.
@@ -35,6 +37,23 @@ enum Part {
     Own(Bytes),
     /// A control frame of the codec's.
     Control(Bytes),
+}
+
+/// A message in three pieces, of which all sessions share the greatest.
+struct Headed {
+    place: Place,
+    head: Bytes,
+    tail: Arc<Frame>,
+    end: &'static [u8],
+}
+
+/// The standing that a frame moves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// That of one channel.
+    Own(ChannelId),
+    /// That of all channels that share the session's order.
+    Shared,
 }
 
 /// The rest of a message that was begun, and the client's standing once it has read it.
@@ -54,6 +73,13 @@ struct Standing {
     /// Once it has read the last whole frame that was taken.
     taken: Position,
     end: ChannelEnd,
+}
+
+/// The position up to which the client has everything of the channels that share the session's order.
+#[derive(Clone, Copy, Debug)]
+struct SharedStanding {
+    queued: Position,
+    taken: Position,
 }
 
 /// The last bytes of a channel.
@@ -76,6 +102,8 @@ pub(crate) struct Outbound {
     /// Bytes of shared frames; one that was begun counts whole.
     shared_bytes: usize,
     standings: SmallVec<[Standing; 1]>,
+    /// `None`: every channel has a standing of its own.
+    shared: Option<Box<SharedStanding>>,
     written: Written,
 }
 
@@ -89,6 +117,7 @@ impl Outbound {
             control_bytes: 0,
             shared_bytes: 0,
             standings: SmallVec::new(),
+            shared: None,
             written: Written::default(),
         }
     }
@@ -110,6 +139,53 @@ impl Outbound {
             taken: start,
             end: ChannelEnd::NotQueued,
         });
+    }
+
+    /// Begins an order that channels share, in which the client stands at `start`.
+    pub(crate) fn share(&mut self, start: Position) {
+        self.shared = Some(Box::new(SharedStanding {
+            queued: start,
+            taken: start,
+        }));
+    }
+
+    /// Returns the position up to which the client has everything in the order that channels share, once it has
+    /// read what is queued.
+    pub(crate) fn queued_of_shared(&self) -> Position {
+        self.shared.as_ref().map_or(Position::START, |of| of.queued)
+    }
+
+    /// Notes that nothing more comes in the order that channels share up to `position`.
+    pub(crate) fn advance_shared(&mut self, position: Position) {
+        if let Some(shared) = &mut self.shared {
+            shared.queued = shared.queued.max(position);
+        }
+    }
+
+    /// Queues a frame behind a head, and what follows it.
+    pub(crate) fn push_headed(
+        &mut self,
+        place: Place,
+        head: Bytes,
+        tail: Arc<Frame>,
+        end: &'static [u8],
+    ) {
+        self.move_to(place, tail.position);
+        self.shared_bytes += tail.bytes.len();
+        self.parts.push_back(Part::Headed(Box::new(Headed {
+            place,
+            head,
+            tail,
+            end,
+        })));
+    }
+
+    /// Notes that a frame up to `position` is to be queued.
+    pub(crate) fn move_to(&mut self, place: Place, position: Position) {
+        match place {
+            Place::Own(channel) => self.advance_to(channel, position),
+            Place::Shared => self.advance_shared(position),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -142,7 +218,8 @@ impl Outbound {
     /// Returns the position up to which the client has everything of all channels by what was taken; `None` if there
     /// is no channel.
     pub(crate) fn taken_of_all(&self) -> Option<Position> {
-        self.standings.iter().map(|standing| standing.taken).min()
+        let shared = self.shared.as_ref().map(|shared| shared.taken);
+        shared.or_else(|| self.standings.iter().map(|standing| standing.taken).min())
     }
 
     /// Takes the account of what was taken since this was asked last.
@@ -194,7 +271,7 @@ impl Outbound {
         let mut left = self.front_written + self.encrypted;
         let begun = self.parts.iter().take_while(|part| {
             let is_begun = left > 0;
-            left = left.saturating_sub(part.bytes().len());
+            left = left.saturating_sub(part.len());
             is_begun
         });
         begun.count()
@@ -247,6 +324,12 @@ impl Outbound {
             }
         }
         self.pop_written();
+        if let Some(Part::Headed(headed)) = self.parts.front() {
+            self.shared_bytes = headed.tail.bytes.len();
+        }
+        if let Some(shared) = &mut self.shared {
+            shared.queued = shared.taken;
+        }
         for standing in &mut self.standings {
             standing.queued = standing.taken;
             if standing.end == ChannelEnd::Queued {
@@ -254,29 +337,42 @@ impl Outbound {
             }
         }
         let begun = match self.parts.front() {
-            Some(Part::Shared(channel, frame)) => Some((*channel, frame.position)),
-            Some(Part::Rest(rest)) => Some((rest.channel, rest.position)),
+            Some(Part::Shared(channel, frame)) => Some((Place::Own(*channel), frame.position)),
+            Some(Part::Headed(headed)) => Some((headed.place, headed.tail.position)),
+            Some(Part::Rest(rest)) => Some((Place::Own(rest.channel), rest.position)),
             _ => None,
         };
-        if let Some((channel, position)) = begun {
-            self.advance_to(channel, position);
+        if let Some((place, position)) = begun {
+            self.move_to(place, position);
         }
     }
 
     /// Returns the rest of the only part, if there is no other.
     pub(crate) fn only(&self) -> Option<&[u8]> {
         let only = self.parts.front().filter(|_| self.parts.len() == 1);
-        only.map(|part| &part.bytes()[self.front_written..])
+        let [bytes, [], []] = only?.pieces() else {
+            return None;
+        };
+        Some(&bytes[self.front_written..])
     }
 
     /// Lays out the first parts for one vectored write; returns their number.
     pub(crate) fn lay_out<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut written = self.front_written;
         let mut count = 0;
-        for (slice, part) in slices.iter_mut().zip(&self.parts) {
-            *slice = IoSlice::new(&part.bytes()[written..]);
-            written = 0;
-            count += 1;
+        for part in &self.parts {
+            for piece in part.pieces() {
+                let left = piece.get(written..).unwrap_or_default();
+                written = written.saturating_sub(piece.len());
+                if left.is_empty() {
+                    continue;
+                }
+                let Some(slice) = slices.get_mut(count) else {
+                    return count;
+                };
+                *slice = IoSlice::new(left);
+                count += 1;
+            }
         }
         count
     }
@@ -307,7 +403,7 @@ impl Outbound {
     /// Removes the parts of which nothing is left.
     fn pop_written(&mut self) {
         while let Some(part) = self.parts.front() {
-            let length = part.bytes().len();
+            let length = part.len();
             if self.front_written < length {
                 return;
             }
@@ -328,6 +424,20 @@ impl Outbound {
                 self.shared_bytes = self.shared_bytes.saturating_sub(frame.bytes.len());
                 self.written.events += frame.events();
                 if let Some(at) = frame.event_at {
+                    self.written.oldest.get_or_insert(at);
+                }
+            }
+            Part::Headed(headed) => {
+                let (place, position) = (headed.place, headed.tail.position);
+                match (place, &mut self.shared) {
+                    (Place::Own(channel), _) => self.note_taken(channel, position),
+                    (Place::Shared, Some(shared)) => shared.taken = shared.taken.max(position),
+                    (Place::Shared, None) => {}
+                }
+                let tail = &headed.tail;
+                self.shared_bytes = self.shared_bytes.saturating_sub(tail.bytes.len());
+                self.written.events += tail.events();
+                if let Some(at) = tail.event_at {
                     self.written.oldest.get_or_insert(at);
                 }
             }
@@ -355,13 +465,19 @@ impl Outbound {
 }
 
 impl Part {
-    fn bytes(&self) -> &[u8] {
+    /// Returns its bytes: most parts have one piece.
+    fn pieces(&self) -> [&[u8]; 3] {
         match self {
-            Self::Shared(_, frame) => &frame.bytes,
-            Self::Rest(rest) => &rest.bytes,
-            Self::ChannelEnd(end) => &end.1,
-            Self::Answer(bytes) | Self::Own(bytes) | Self::Control(bytes) => bytes,
+            Self::Shared(_, frame) => [&frame.bytes, &[], &[]],
+            Self::Headed(headed) => [&headed.head, &headed.tail.bytes, headed.end],
+            Self::Rest(rest) => [&rest.bytes, &[], &[]],
+            Self::ChannelEnd(end) => [&end.1, &[], &[]],
+            Self::Answer(bytes) | Self::Own(bytes) | Self::Control(bytes) => [bytes, &[], &[]],
         }
+    }
+
+    fn len(&self) -> usize {
+        self.pieces().map(<[u8]>::len).iter().sum()
     }
 }
 
@@ -379,12 +495,13 @@ impl Outbound {
                 Part::Shared(channel, frame) => {
                     (Some(*channel), Some(frame.position), frame.messages())
                 }
+                Part::Headed(headed) => (None, Some(headed.tail.position), 1),
                 Part::Rest(rest) => (Some(rest.channel), Some(rest.position), 1),
                 Part::ChannelEnd(end) => (Some(end.0), None, 1),
                 Part::Answer(_) | Part::Own(_) | Part::Control(_) => (None, None, 1),
             };
             let taken = if index == 0 { self.front_written } else { 0 };
-            (channel, position, messages, part.bytes().len() - taken)
+            (channel, position, messages, part.len() - taken)
         };
         let parts = self.parts.iter().enumerate().map(part).collect();
         let standings = self.standings.iter();

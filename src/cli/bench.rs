@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// Subscriptions to create; they are deleted at the end
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     subscriptions: u32,
+    /// Open sockets for many subscriptions, with this many handles each
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    handles: Option<u32>,
     /// The share of the subscriptions that an event matches, from 0 to 1
     #[arg(long = "match", value_name = "SHARE", default_value = "1", value_parser = plan::share)]
     share: f64,
@@ -84,6 +87,7 @@ Examples:
   tidegate bench
   tidegate bench --connections 1000 --rate max --duration 30s
   tidegate bench --connections 5000 --subscriptions 5000 --match 0.0002 --rate 2000
+  tidegate bench --connections 1000 --subscriptions 1000 --handles 100 --match 0.001
 
 The events stay in the database for the retention time. Subscriptions named bench-… are deleted at
 the end, also after Ctrl-C; those of a killed run expire an hour after its end.";

@@ -1,4 +1,4 @@
-//! `tidegate listen`: prints a subscription's events, and resumes after a lost connection.
+//! `tidegate listen`: prints the events of subscriptions, and resumes after a lost connection.
 
 mod cursor_file;
 mod exit_code;
@@ -11,17 +11,23 @@ use super::{
     server::{ServerArgs, path_id},
     signals, style, time_argument,
 };
-use crate::client::{Frame, ListenError, Listener, Notice, Start};
+use crate::{
+    client::{Frame, ListenError, Listener, Notice, Start, Wanted},
+    protocol::usable_handle,
+};
 use cursor_file::CursorFile;
 use printer::Printer;
 
-/// The subscription to listen to.
+/// The subscriptions to listen to, or a filter.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The subscription
-    #[arg(value_parser = path_id)]
-    id: String,
+    /// The subscriptions; several come over one socket
+    #[arg(value_name = "ID", value_parser = path_id, required_unless_present = "filter")]
+    ids: Vec<String>,
+    /// Listen with a filter (JSON) that needs no subscription
+    #[arg(long, value_name = "JSON")]
+    filter: Option<String>,
     /// Start after this cursor, with the events since then
     #[arg(long, value_name = "CURSOR")]
     after: Option<String>,
@@ -51,9 +57,11 @@ Examples:
   tidegate listen large --count 1 --json
   tidegate listen large --state large.cursor >> large.jsonl
   tidegate listen large --ack >> large.jsonl
+  tidegate listen large small
+  tidegate listen --filter '{\"type\": \"transfer\"}'
 
 A terminal shows each event as a line for people; a file or a pipe gets a line of JSON. With
---json every frame is printed: connected, event, updated, gap, ended, and those about the end of
+--json every frame is printed: connected, event, updated, gap, at, ended, and those about the end of
 the credential: expiring, refreshed, refused. Standard error tells what
 happens to the connection. A broken connection is reopened and resumes after the last printed
 event; with --state, so does the next run. If that file exists, it wins over --after and --since.
@@ -68,16 +76,31 @@ longer does; 4 if the credential does not allow it, or no longer does; 1 for any
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let stop = signals::stop_token()?;
     let client = args.server.client()?;
-    let (file, kept) = match &args.state {
-        Some(path) => CursorFile::open(path, &args.id).map(|(file, kept)| (Some(file), kept))?,
-        None => (None, None),
+    let one = match (args.ids.as_slice(), &args.filter) {
+        ([id], None) => Some(id.clone()),
+        _ => None,
+    };
+    let (file, kept) = match (&args.state, &one) {
+        (Some(_), None) => {
+            let reason = "--state is for one subscription: several stand at cursors of their own";
+            return Err(Failure::Usage(reason.to_owned()));
+        }
+        (Some(path), Some(id)) => {
+            CursorFile::open(path, id).map(|(file, kept)| (Some(file), kept))?
+        }
+        (None, _) => (None, None),
     };
     let start = match (kept.or(args.after), args.since) {
         (Some(cursor), _) => Start::After(cursor),
         (None, Some(since)) => Start::Since(time_argument::ago(&since)),
         (None, None) => Start::Unset,
     };
-    let mut listener = Listener::new(client, args.id, start, args.ack);
+    let mut listener = if let Some(id) = one {
+        Listener::new(client, id, start, args.ack)
+    } else {
+        let wanted = wanted(&args.ids, args.filter.as_deref())?;
+        Listener::on_many(client, wanted, start, args.ack)
+    };
     let mut output = Output {
         file,
         left: args.count.map(NonZeroU64::get),
@@ -94,6 +117,30 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     // However it ends, what was printed must not come again.
     outcome.and(output.save())
+}
+
+/// Returns what to listen to on one socket.
+fn wanted(ids: &[String], filter: Option<&str>) -> Result<Vec<Wanted>, Failure> {
+    let mut wanted: Vec<Wanted> = Vec::new();
+    for (index, id) in ids.iter().enumerate() {
+        if ids[..index].contains(id) {
+            continue;
+        }
+        // Ids may have characters that handles have not.
+        let handle = if usable_handle(id) {
+            id.clone()
+        } else {
+            format!("subscription:{}", index + 1)
+        };
+        wanted.push(Wanted::subscription(handle, id));
+    }
+    if let Some(text) = filter {
+        let filter = serde_json::from_str(text);
+        let filter =
+            filter.map_err(|error| Failure::Usage(format!("--filter is not JSON: {error}")))?;
+        wanted.push(Wanted::filter("filter".to_owned(), filter));
+    }
+    Ok(wanted)
 }
 
 /// The handling of frames: print, count, keep the cursor.

@@ -38,7 +38,7 @@ impl Acks {
         if frame.is_event() && self.handled.is_some() {
             self.owe();
         }
-        self.ended |= frame.kind() == "ended";
+        self.ended |= frame.kind() == "ended" && frame.text("handle").is_empty();
     }
 
     /// Whether anything is not acknowledged.

@@ -10,6 +10,6 @@ mod tally;
 pub use self::{
     receiver::Receiver,
     samples::{Samples, now_micros, sent_micros},
-    socket::{SocketEnd, open, pump},
+    socket::{SocketEnd, open, pump, write_text},
     tally::Tally,
 };

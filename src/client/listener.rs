@@ -12,6 +12,7 @@ use super::{
     error::ClientError,
     frame::Frame,
     http::Client,
+    several::{Judged, Several, Wanted},
     socket::{Received, Socket, Start},
 };
 use crate::{
@@ -26,10 +27,10 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 /// Of the codes that are not in the table, those below this one may be retried.
 const FIRST_FINAL_CODE: u16 = 4_500;
 
-/// A listener on one subscription. It reconnects, resumes and acknowledges.
+/// A listener on one subscription, or on many. It reconnects, resumes and acknowledges.
 pub(crate) struct Listener {
     client: Client,
-    subscription: String,
+    target: Target,
     /// The point at which the next connection begins: behind what was handled.
     start: Start,
     /// None where the caller does not acknowledge.
@@ -38,6 +39,12 @@ pub(crate) struct Listener {
     /// True once a connection was opened.
     reached: bool,
     state: State,
+}
+
+/// The things that a listener listens to.
+enum Target {
+    One(String),
+    Many(Several),
 }
 
 enum State {
@@ -89,9 +96,24 @@ impl Listener {
         start: Start,
         acknowledge: bool,
     ) -> Self {
+        Self::on(client, Target::One(subscription), start, acknowledge)
+    }
+
+    /// Makes a listener on all these, on one socket.
+    pub(crate) fn on_many(
+        client: Client,
+        wanted: Vec<Wanted>,
+        start: Start,
+        acknowledge: bool,
+    ) -> Self {
+        let target = Target::Many(Several::new(wanted));
+        Self::on(client, target, start, acknowledge)
+    }
+
+    fn on(client: Client, target: Target, start: Start, acknowledge: bool) -> Self {
         Self {
             client,
-            subscription,
+            target,
             start,
             acks: acknowledge.then(Acks::default),
             backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
@@ -104,6 +126,16 @@ impl Listener {
     /// called again after an error.
     pub(crate) async fn next(&mut self) -> Result<Notice, ListenError> {
         loop {
+            if let Target::Many(several) = &self.target
+                && several.is_over()
+            {
+                // Each was told.
+                return Err(ListenError::Closed {
+                    code: Ending::Deleted.code(),
+                    reason: "nothing is left to listen to".to_owned(),
+                    announced: false,
+                });
+            }
             match &mut self.state {
                 State::Waiting(until) => {
                     sleep_until(*until).await;
@@ -118,7 +150,25 @@ impl Listener {
                 },
                 State::Open(connection) => match connection.receive(self.acks.as_mut()).await {
                     Received::Alive => {}
-                    Received::Text(text) => return Ok(connection.read(text)),
+                    Received::Text(text) => {
+                        let notice = connection.read(text);
+                        let judged = match (&mut self.target, &notice) {
+                            (Target::Many(several), Notice::Frame(frame)) => several.judge(frame),
+                            _ => Judged::News,
+                        };
+                        match judged {
+                            Judged::News => return Ok(notice),
+                            Judged::Known => {}
+                            Judged::Again(reason) => {
+                                let asked = connection.retry_after;
+                                return Ok(self.lost(reason, asked));
+                            }
+                            Judged::AllRefused(problem) => {
+                                let refused = ClientError::Refused(Box::new(problem));
+                                return Err(ListenError::NotOpened(refused));
+                            }
+                        }
+                    }
                     Received::Lost(reason) => {
                         return Ok(self.lost(format!("connection lost: {reason}"), None));
                     }
@@ -137,8 +187,10 @@ impl Listener {
         if let Some(acks) = &mut self.acks {
             acks.handled(frame);
         }
-        if let Some(cursor) = frame.cursor() {
-            self.start = Start::After(cursor);
+        match (&mut self.target, frame.cursor()) {
+            (Target::Many(several), _) => several.handled(frame),
+            (Target::One(_), Some(cursor)) => self.start = Start::After(cursor),
+            (Target::One(_), None) => {}
         }
         if frame.is_event() {
             self.backoff.reset();
@@ -168,8 +220,19 @@ impl Listener {
     }
 
     async fn open(&self) -> Result<Connection, ClientError> {
-        let (id, start) = (&self.subscription, &self.start);
-        let socket = Socket::open(&self.client, id, start, Dialect::Tidegate).await?;
+        let socket = match &self.target {
+            Target::One(id) => {
+                Socket::open(&self.client, id, &self.start, Dialect::Tidegate).await?
+            }
+            Target::Many(several) => {
+                let mut socket = Socket::open_for_many(&self.client).await?;
+                for message in several.messages(&self.start) {
+                    // A socket that is lost already is found to be so by the next look at it.
+                    drop(socket.send(message).await);
+                }
+                socket
+            }
+        };
         Ok(Connection {
             socket,
             opened: Instant::now(),
@@ -232,7 +295,7 @@ impl Connection {
             return Notice::Unreadable;
         };
         self.retry_after = frame.retry_after().or(self.retry_after);
-        if frame.kind() == "ended" {
+        if frame.kind() == "ended" && frame.text("handle").is_empty() {
             self.ended = Some(frame.text("reason").to_owned());
         }
         Notice::Frame(frame)

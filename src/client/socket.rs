@@ -69,7 +69,22 @@ impl Socket {
         start: &Start,
         dialect: Dialect,
     ) -> Result<Self, ClientError> {
-        let opening = upgrade(client, subscription, start, dialect);
+        let path = ["subscriptions", subscription, "events"];
+        Self::at(client, &path, start, dialect).await
+    }
+
+    /// Connects for many subscriptions. What is wanted is asked for with messages.
+    pub(super) async fn open_for_many(client: &Client) -> Result<Self, ClientError> {
+        Self::at(client, &["socket"], &Start::Unset, Dialect::Many).await
+    }
+
+    async fn at(
+        client: &Client,
+        path: &[&str],
+        start: &Start,
+        dialect: Dialect,
+    ) -> Result<Self, ClientError> {
+        let opening = upgrade(client, path, start, dialect);
         match timeout(OPEN_TIMEOUT, opening).await {
             Ok(opened) => opened,
             Err(_) => Err(client.unanswered()),
@@ -142,13 +157,13 @@ impl Start {
 
 async fn upgrade(
     client: &Client,
-    subscription: &str,
+    path: &[&str],
     start: &Start,
     dialect: Dialect,
 ) -> Result<Socket, ClientError> {
     let key = generate_key();
     let request = client
-        .request(Method::GET, &["subscriptions", subscription, "events"])
+        .request(Method::GET, path)
         .query(&start.query())
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")

@@ -60,6 +60,10 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one subscription on this node. Default 10,000.
     pub connections_per_subscription: usize,
+    /// Open handles of all sockets for many subscriptions of this node, and their other connections. Default 1,000,000.
+    pub handles: usize,
+    /// Handles with filters that clients bring, of all sockets of this node. Default 100,000.
+    pub adhoc: usize,
     /// Bytes waiting for all connections of this node together. What several wait for counts once.
     /// Default 256 MiB.
     pub waiting_bytes: usize,
@@ -123,6 +127,8 @@ impl Default for Limits {
             page_items_default: 100,
             connections: 20_000,
             connections_per_subscription: 10_000,
+            handles: 1_000_000,
+            adhoc: 100_000,
             waiting_bytes: 256 << 20,
             tcp_connections: 0,
             tcp_connections_per_address: 0,

@@ -10,6 +10,8 @@ pub struct Quotas {
     pub subscriptions: u32,
     /// Connections of one tenant on this node. Default 5000.
     pub connections: u32,
+    /// Handles of one tenant on this node. Default 100000.
+    pub handles: u32,
     /// Events that one tenant publishes through this node in a second. Default 1000.
     pub publish_per_second: u32,
     /// Sockets and streams that one tenant opens on this node in a second. Default 100.
@@ -25,6 +27,7 @@ impl Quotas {
     pub const NONE: Self = Self {
         subscriptions: 0,
         connections: 0,
+        handles: 0,
         publish_per_second: 0,
         connects_per_second: 0,
         requests_per_second: 0,
@@ -37,6 +40,7 @@ impl Default for Quotas {
         Self {
             subscriptions: 10_000,
             connections: 5_000,
+            handles: 100_000,
             publish_per_second: 1_000,
             connects_per_second: 100,
             requests_per_second: 200,

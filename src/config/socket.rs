@@ -35,6 +35,23 @@ pub struct Socket {
     /// `10s`.
     #[serde(deserialize_with = "duration")]
     pub router_patience: Duration,
+    /// Handles of a socket for many subscriptions. Default 100.
+    pub handles: usize,
+    /// False refuses filters that clients bring. Default true.
+    pub adhoc: bool,
+    /// Handles of a socket with filters of its client's own. Default 20.
+    pub adhoc_handles: usize,
+    /// Items of one `subscribe`. Default 100.
+    pub items: usize,
+    /// Handles that one socket may subscribe in a second, in the long run. Default 20.
+    pub subscribes_per_second: u32,
+    /// Handles that one socket may subscribe at once. Default 100.
+    pub subscribe_burst: u32,
+    /// Bytes of one message from a client on a socket for many subscriptions. Default 256 KiB.
+    pub many_message_bytes: usize,
+    /// Time within which the first `subscribe` has to come. Default `30s`.
+    #[serde(deserialize_with = "duration")]
+    pub first_subscribe: Duration,
 }
 
 impl Default for Socket {
@@ -49,6 +66,14 @@ impl Default for Socket {
             outbox_bytes: 1 << 20,
             send_buffer_bytes: 0,
             router_patience: Duration::from_secs(10),
+            handles: 100,
+            adhoc: true,
+            adhoc_handles: 20,
+            items: 100,
+            subscribes_per_second: 20,
+            subscribe_burst: 100,
+            many_message_bytes: 256 << 10,
+            first_subscribe: Duration::from_secs(30),
         }
     }
 }

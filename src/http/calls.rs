@@ -8,6 +8,7 @@ mod matching;
 mod policies;
 mod revocations;
 mod service;
+mod streams;
 mod subscriptions;
 
 use axum::{
@@ -112,6 +113,7 @@ pub(crate) fn calls(limits: &Limits) -> Vec<Call> {
     all.extend(policies::all(limits));
     all.extend(revocations::all(limits));
     all.extend(audit::all(limits));
+    all.extend(streams::all());
     all.extend(service::all());
     all
 }

@@ -4,6 +4,7 @@
 //! description. Names and bounds come from the code's own tables (problems, endings, configuration). The tests of the REST
 //! calls check that real answers are as described.
 
+pub(crate) mod asyncapi;
 mod messages;
 mod operation;
 pub(crate) mod page;
@@ -14,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use self::page::SAME_AS;
 pub(crate) use self::{
-    messages::socket,
+    messages::{socket, socket_of_many},
     operation::{Operation, entity_tags, integer, one_of, schema, text, time},
 };
 use crate::{config::Limits, http::edge::paths::below};

@@ -5,6 +5,7 @@
 mod attach;
 #[cfg(test)]
 pub(crate) mod echo;
+pub(crate) mod many;
 mod refresh;
 mod resume;
 pub(crate) mod retry;

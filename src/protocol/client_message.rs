@@ -52,7 +52,7 @@ impl TryFrom<serde_json::Value> for Token {
 impl ClientMessage {
     /// Reads a text message. The error is for people, and short however long the message is.
     pub fn parse(text: &str) -> Result<Self, String> {
-        Self::read(text).map_err(|error| error.chars().take(FAULT_CHARS).collect())
+        Self::read(text).map_err(|error| shortened(&error))
     }
 
     fn read(text: &str) -> Result<Self, String> {
@@ -71,6 +71,11 @@ impl ClientMessage {
                 .map_err(|error| error.to_string()),
         }
     }
+}
+
+/// Returns a fault that is short, however long the message is that it quotes.
+pub(super) fn shortened(error: &str) -> String {
+    error.chars().take(FAULT_CHARS).collect()
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub enum Ending {
     Deleted,
     /// The subscription was deleted after its `expiresAt`.
     Expired,
+    /// The client wants no more of it.
+    Unsubscribed,
     /// The credential ran out.
     CredentialExpired,
     /// The credential does not allow this.
@@ -41,7 +43,7 @@ pub enum Ending {
 
 impl Ending {
     /// All endings.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::ClientLeft,
         Self::Shutdown,
         Self::ProtocolError,
@@ -56,6 +58,7 @@ impl Ending {
         Self::Resync,
         Self::Deleted,
         Self::Expired,
+        Self::Unsubscribed,
         Self::CredentialExpired,
         Self::Forbidden,
         Self::BadMessage,
@@ -81,6 +84,7 @@ impl Ending {
             Self::Resync => (4002, "resync", true, Channel, Queue),
             Self::Deleted => (4500, "deleted", false, Channel, Replay),
             Self::Expired => (4501, "expired", false, Channel, Replay),
+            Self::Unsubscribed => (4502, "unsubscribed", false, Channel, Queue),
             Self::CredentialExpired => (4510, "credential_expired", false, Session, Queue),
             Self::Forbidden => (4511, "forbidden", false, Either, Nothing),
             Self::BadMessage => (4520, "bad_message", false, Session, Nothing),
@@ -117,6 +121,11 @@ impl Ending {
     /// is to hear everything before that.
     pub const fn waits_for_replay(self) -> bool {
         matches!(self.row().4, Rest::Replay)
+    }
+
+    /// Whether a channel that ends so, and lets others go on, goes no further with its replay.
+    pub const fn cuts_replay(self) -> bool {
+        !matches!(self.row().4, Rest::Replay) && !matches!(self, Self::Resync)
     }
 
     /// Returns the ending of a close code, as a client reads it.
@@ -190,13 +199,13 @@ mod tests {
         use Ending::{
             BadMessage, Binary, ClientLeft, ConnectionLost, CredentialExpired, Deleted, Expired,
             Forbidden, HeartbeatMissed, InternalError, NotUtf8, Overloaded, ProtocolError, Resync,
-            Shutdown, SlowConsumer, TooBig,
+            Shutdown, SlowConsumer, TooBig, Unsubscribed,
         };
         let of = |whose| -> Vec<Ending> {
             let all = Ending::ALL.into_iter();
             all.filter(|ending| ending.whose() == whose).collect()
         };
-        let of_channels = [Resync, Deleted, Expired];
+        let of_channels = [Resync, Deleted, Expired, Unsubscribed];
         let of_either = [Overloaded, SlowConsumer, Forbidden];
         let of_sessions = [
             ClientLeft,
@@ -215,7 +224,14 @@ mod tests {
         assert_eq!(of(Whose::Either), of_either);
         assert_eq!(of(Whose::Session), of_sessions);
         let drains = Ending::ALL.into_iter().filter(|ending| ending.drains());
-        let expected = [Shutdown, Resync, Deleted, Expired, CredentialExpired];
+        let expected = [
+            Shutdown,
+            Resync,
+            Deleted,
+            Expired,
+            Unsubscribed,
+            CredentialExpired,
+        ];
         assert_eq!(drains.collect::<Vec<_>>(), expected);
         let waits = Ending::ALL.into_iter().filter(|e| e.waits_for_replay());
         assert_eq!(waits.collect::<Vec<_>>(), [Deleted, Expired]);

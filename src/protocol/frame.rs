@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{dialect::Dialect, message::Message};
+use super::{dialect::Dialect, frame_kind::FrameKind, message::Message};
 use crate::{
     budget::{ByteBudget, Reservation},
     position::Position,
@@ -22,6 +22,8 @@ pub struct Frame {
     pub position: Position,
     /// The time at which it was encoded, or the first event of a run; `None` if it is about the connection.
     pub event_at: Option<Instant>,
+    /// The part of a message that it holds.
+    pub kind: FrameKind,
     /// The ends of a run's events; empty for one message.
     ends: Box<[RunEnd]>,
     /// The bytes, counted as long as they wait anywhere.
@@ -55,14 +57,25 @@ impl Frame {
             bytes,
             position,
             event_at,
+            kind: FrameKind::Whole,
             ends: Box::default(),
             reservation: None,
         }
     }
 
+    /// Says which part of a message it holds.
+    #[must_use]
+    pub fn of_kind(mut self, kind: FrameKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// Encodes a message about the connection.
     pub fn notice(message: &Message<'_>, dialect: Dialect, position: Position) -> Self {
-        Self::new(message.encode(dialect), position, None)
+        Self {
+            kind: message.kind(dialect),
+            ..Self::new(message.encode(dialect), position, None)
+        }
     }
 
     /// Joins consecutive events, each a frame of its own so far, into a run.

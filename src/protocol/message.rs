@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
 
-use super::{dialect::Dialect, ending::Ending, gap::GapReason};
+use super::{dialect::Dialect, ending::Ending, frame_kind::FrameKind, gap::GapReason};
 
 /// One message before it is encoded.
 #[derive(Clone, Debug)]
@@ -124,17 +124,112 @@ impl<'a> Message<'a> {
         Self::new("pong", None, r#"{"type":"pong"}"#.to_owned())
     }
 
-    /// Encodes the message for the wire.
-    pub fn encode(&self, dialect: Dialect) -> Bytes {
-        match dialect {
-            Dialect::Tidegate | Dialect::CloudEvents => text_frame(self.json.as_bytes()),
-            Dialect::Sse => self.server_sent_event().into(),
+    /// Says that everything up to a cursor was sent.
+    pub fn at(cursor: &'a str) -> Self {
+        let json = format!(r#"{{"type":"at","cursor":"{cursor}"}}"#);
+        Self::new("at", Some(cursor), json)
+    }
+
+    /// Encodes the id of a server-sent event that is none: it moves the client's last id, and nothing else.
+    pub fn bare_id(id: &str) -> Bytes {
+        format!("id: {id}\n\n").into()
+    }
+
+    /// Opens a session for many subscriptions. `limits` are those that its client meets.
+    pub fn welcome(connection_id: &str, cursor: &'a str, limits: &Value) -> Self {
+        let json = json!({
+            "type": "welcome",
+            "connectionId": connection_id,
+            "cursor": cursor,
+            "limits": limits,
+        });
+        Self::new("welcome", Some(cursor), json.to_string())
+    }
+
+    /// Opens a channel under a handle. `subscription_json` is `null` if it has no document. `replaying`: it catches
+    /// up first.
+    pub fn connected_under(
+        handle: &str,
+        subscription_json: &str,
+        cursor: &'a str,
+        recovered: bool,
+        replaying: bool,
+        warnings: &[String],
+    ) -> Self {
+        let mut text = format!(
+            r#"{{"type":"connected","handle":{},"subscription":{subscription_json},"cursor":"{cursor}","recovered":{recovered},"replaying":{replaying}"#,
+            json!(handle)
+        );
+        if !warnings.is_empty() {
+            text.push_str(r#","warnings":"#);
+            text.push_str(&json!(warnings).to_string());
         }
+        text.push('}');
+        Self::new("connected", Some(cursor), text)
+    }
+
+    /// Says that the channel under a handle has caught up, and shares the session's order behind a cursor.
+    pub fn live(handle: &str, cursor: &'a str) -> Self {
+        let json = json!({"type": "live", "handle": handle, "cursor": cursor});
+        Self::new("live", Some(cursor), json.to_string())
+    }
+
+    /// Answers a `subscribe` that was refused, with a problem document.
+    pub fn refused_under(handle: &str, problem: &Value, retry_after_ms: Option<u64>) -> Self {
+        let mut json = json!({"type": "refused", "handle": handle, "problem": problem});
+        if let Some(retry_after_ms) = retry_after_ms {
+            json["retryAfterMs"] = retry_after_ms.into();
+        }
+        Self::new("refused", None, json.to_string())
+    }
+
+    /// Names the handle of a message about one channel. `more`: what follows belongs to the same change.
+    #[must_use]
+    pub fn under(mut self, handle: &str, more: bool) -> Self {
+        let begun = format!(r#"{{"type":"{}","#, self.name);
+        let rest = self.json.strip_prefix(&begun).unwrap_or_default();
+        let more = if more { r#""more":true,"# } else { "" };
+        self.json = format!(r#"{begun}"handle":{},{more}{rest}"#, json!(handle));
+        self
+    }
+
+    /// Encodes the message for the wire. Where it names handles, that is all but its head.
+    pub fn encode(&self, dialect: Dialect) -> Bytes {
+        match self.kind(dialect) {
+            FrameKind::Tail(_) => Bytes::copy_from_slice(self.tail().as_bytes()),
+            FrameKind::Whole if dialect.is_sse() => self.server_sent_event(self.cursor).into(),
+            FrameKind::Whole => text_frame(self.json.as_bytes()),
+        }
+    }
+
+    /// Encodes a whole message of a session for many subscriptions. `id`: the client's standing, as server-sent
+    /// events tell it.
+    pub fn encode_whole(&self, dialect: Dialect, id: Option<&str>) -> Bytes {
+        if dialect.is_sse() {
+            self.server_sent_event(id).into()
+        } else {
+            text_frame(self.json.as_bytes())
+        }
+    }
+
+    /// Returns the part of the message that [`Message::encode`] gives.
+    pub fn kind(&self, dialect: Dialect) -> FrameKind {
+        if dialect.is_of_many() && matches!(self.name, "event" | "updated" | "gap") {
+            FrameKind::Tail(self.name)
+        } else {
+            FrameKind::Whole
+        }
+    }
+
+    /// Returns the JSON behind the `type`.
+    fn tail(&self) -> &str {
+        let begun = r#"{"type":"","#.len() + self.name.len();
+        self.json.get(begun..).unwrap_or_default()
     }
 
     /// Encodes the message as a server-sent event (WHATWG HTML, section 9.2.6). The JSON has no line breaks, so
     /// the data is one line.
-    fn server_sent_event(&self) -> String {
+    fn server_sent_event(&self, id: Option<&str>) -> String {
         let mut text = String::with_capacity(self.json.len() + 160);
         let mut field = |name: &str, value: &str| {
             for part in [name, ": ", value, "\n"] {
@@ -142,8 +237,8 @@ impl<'a> Message<'a> {
             }
         };
         field("event", self.name);
-        if let Some(cursor) = self.cursor {
-            field("id", cursor);
+        if let Some(id) = id {
+            field("id", id);
         }
         if let Some(retry_after_ms) = self.retry_after_ms {
             field("retry", &retry_after_ms.to_string());
@@ -156,10 +251,20 @@ impl<'a> Message<'a> {
 
 /// Encodes an unmasked, unfragmented text frame (RFC 6455, section 5.2).
 fn text_frame(payload: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(payload.len() + FRAME_HEADER_BYTES);
+    put_text_header(payload.len(), &mut out);
+    out.extend_from_slice(payload);
+    out.freeze()
+}
+
+/// The most bytes of the header of a server's frame.
+pub(super) const FRAME_HEADER_BYTES: usize = 10;
+
+/// Writes the header of such a frame with so many bytes.
+pub(super) fn put_text_header(len: usize, out: &mut BytesMut) {
     const FINAL_TEXT: u8 = 0x81;
-    let mut out = BytesMut::with_capacity(payload.len() + 10);
     out.put_u8(FINAL_TEXT);
-    match payload.len() {
+    match len {
         len @ 0..=125 => out.put_u8(u8::try_from(len).unwrap_or(125)),
         len @ 126..=0xFFFF => {
             out.put_u8(126);
@@ -170,8 +275,6 @@ fn text_frame(payload: &[u8]) -> Bytes {
             out.put_u64(len as u64);
         }
     }
-    out.extend_from_slice(payload);
-    out.freeze()
 }
 
 #[cfg(test)]
@@ -193,7 +296,7 @@ mod tests {
         }
     }
 
-    fn all() -> [Message<'static>; 11] {
+    fn all() -> [Message<'static>; 18] {
         [
             Message::event("c", r#"{"id":"1"}"#),
             Message::connected("a\"b\nc", r#"{"id":"s"}"#, "c", true),
@@ -206,6 +309,13 @@ mod tests {
             Message::refreshed(None),
             Message::refused(&json!({"status": 401})),
             Message::pong(),
+            Message::at("c"),
+            Message::welcome("a\"b", "c", &json!({"handles": 1})),
+            Message::connected_under("a\"b", "null", "c", true, false, &["a\nb".to_owned()]),
+            Message::live("a\"b", "c"),
+            Message::refused_under("a\"b", &json!({"status": 404}), Some(5)),
+            Message::gap(GapReason::HistoryLost, None, "c").under("a\"b", true),
+            Message::ended(Ending::Deleted, None, Some("c"), None).under("a\"b", false),
         ]
     }
 
@@ -219,16 +329,31 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_its_head_and_its_tail() {
+        for message in all() {
+            let FrameKind::Tail(name) = message.kind(Dialect::Many) else {
+                continue;
+            };
+            assert_eq!(
+                message.encode(Dialect::Many),
+                message.encode(Dialect::SseMany)
+            );
+            let whole = format!(r#"{{"type":"{name}",{}"#, message.tail());
+            assert_eq!(whole, message.json);
+        }
+    }
+
+    #[test]
     fn a_server_sent_event_has_one_line_a_field() {
         for message in all() {
-            let text = message.server_sent_event();
+            let text = message.server_sent_event(message.cursor);
             let (fields, nothing) = text.split_once("\n\n").unwrap();
             assert_eq!(nothing, "");
             let data = fields.lines().last().unwrap();
             assert_eq!(data.strip_prefix("data: "), Some(message.json.as_str()));
         }
         assert_eq!(
-            Message::ended(Ending::Shutdown, Some(5), Some("c"), None).server_sent_event(),
+            Message::ended(Ending::Shutdown, Some(5), Some("c"), None).server_sent_event(Some("c")),
             "event: ended\nid: c\nretry: 5\ndata: {\"type\":\"ended\",\"reason\":\"shutdown\",\
              \"code\":1001,\"retryAfterMs\":5,\"cursor\":\"c\"}\n\n"
         );

@@ -12,15 +12,15 @@ use tokio::time::Instant;
 
 use super::{
     EventEncoder, PastChange, Settings,
-    outbox::{Bounds, Pushed, Sender, Size, backpressure::Room},
+    outbox::{Bounds, Entry, Pushed, Sender, Size, backpressure::Room},
     outbox_bounds,
-    registry::{ChannelEntry, ChannelKey, Registry},
+    registry::{ChannelEntry, ChannelKey, Registry, SessionKey, Told},
     table::{Matched, Panicked, Slot, Table},
 };
 use crate::{
     budget::ByteBudget,
     position::Position,
-    protocol::{Dialect, Frame},
+    protocol::{ChannelId, Dialect, Frame},
     telemetry::Metrics,
 };
 
@@ -51,16 +51,18 @@ pub(super) struct Delivery {
     gathered_bytes: u64,
     // Kept between events for their allocations.
     pub(super) matched: Matched,
+    several: Vec<(ChannelKey, Slot, usize)>,
     wakers: Vec<Waker>,
     full: Vec<Waiting>,
 }
 
-/// A frame that found no room in an outbox.
+/// An entry with a frame that found no room in an outbox.
 #[derive(Debug)]
 struct Waiting {
-    key: ChannelKey,
+    session: SessionKey,
     outbox: Sender,
-    frame: Arc<Frame>,
+    size: Size,
+    entry: Entry,
 }
 
 impl Delivery {
@@ -74,6 +76,7 @@ impl Delivery {
             coalescer: Coalescer::default(),
             gathered_bytes: 0,
             matched: Matched::default(),
+            several: Vec::new(),
             wakers: Vec::new(),
             full: Vec::new(),
         }
@@ -98,10 +101,12 @@ impl Delivery {
             for slot in &matched.slots {
                 self.gather(*slot, registry, document, change);
             }
+            self.gather_for_several(&matched.slots, registry, document, change);
         }
         self.matched = matched;
         if self.gathered_bytes >= GATHERED_BYTES.min(self.most_bytes / GATHERED_PART) {
             self.flush(registry).await;
+            self.settle(registry, change.position).await;
             self.shed_load(registry, change.position).await;
         }
         Ok(())
@@ -117,7 +122,7 @@ impl Delivery {
         let Some(group) = self.coalescer.to(slot, registry.of(slot)) else {
             return;
         };
-        for dialect in Dialect::ALL {
+        for dialect in Dialect::OF_ONE {
             if !group.wants(dialect) {
                 continue;
             }
@@ -129,12 +134,76 @@ impl Delivery {
         }
     }
 
+    /// Collects an event for the sessions for many subscriptions: once for each, with all its channels that get it.
+    fn gather_for_several(
+        &mut self,
+        slots: &[Slot],
+        registry: &mut Registry<Slot>,
+        document: &RawDocument,
+        change: &PastChange,
+    ) {
+        let mut several = std::mem::take(&mut self.several);
+        for slot in slots.iter().filter(|slot| registry.has_many(**slot)) {
+            let channels = registry.of(*slot).iter().enumerate();
+            let of_many = channels.filter(|(_, c)| c.dialect.is_of_many());
+            let get_it = of_many.filter(|(_, c)| c.gets(change.position));
+            several.extend(get_it.map(|(index, channel)| (channel.key, *slot, index)));
+        }
+        several.sort_unstable();
+        let frame = (!several.is_empty())
+            .then(|| change.frame(document, Dialect::Many, &self.encoder))
+            .flatten();
+        if let Some(frame) = frame {
+            self.gathered_bytes += frame.bytes.len() as u64;
+            for of_session in several.chunk_by(|(a, ..), (b, ..)| a.session == b.session) {
+                let to = of_session.iter().map(|(key, ..)| key.id).collect();
+                let (key, slot, index) = of_session[0];
+                let outbox = registry.of(slot)[index].outbox.clone();
+                let entry = Entry::to_several(to, Arc::clone(&frame));
+                registry.tell(key.session, &outbox, entry);
+            }
+        }
+        several.clear();
+        self.several = several;
+    }
+
+    /// Puts what was collected for sessions for many subscriptions into their outboxes, in order.
+    pub(super) async fn settle(&mut self, registry: &mut Registry<Slot>, position: Position) {
+        for told in registry.take_told() {
+            let Told {
+                session,
+                outbox,
+                entry,
+            } = told;
+            if self.full.iter().any(|waiting| waiting.session == session) {
+                self.wait_for_full(registry, position).await;
+            }
+            self.push_entry(session, &outbox, entry);
+        }
+        self.wait_for_full(registry, position).await;
+    }
+
+    fn push_entry(&mut self, session: SessionKey, outbox: &Sender, entry: Entry) {
+        match outbox.push_entry(entry) {
+            Ok(waker) => self.wakers.extend(waker),
+            Err(entry) => {
+                let size = entry.frame().map(|frame| Size::of(frame));
+                self.full.extend(size.map(|size| Waiting {
+                    session,
+                    outbox: outbox.clone(),
+                    size,
+                    entry,
+                }));
+            }
+        }
+    }
+
     /// Pushes what was collected. This has to happen before anything else goes to a channel, and at the end of a
     /// batch. Only then does the budget tell whether too much waits on this node: what is collected counts in it.
     pub(super) async fn flush(&mut self, registry: &mut Registry<Slot>) {
         self.gathered_bytes = 0;
         for mut group in self.coalescer.take() {
-            for dialect in Dialect::ALL {
+            for dialect in Dialect::OF_ONE {
                 self.send(&mut group, dialect, registry).await;
             }
         }
@@ -164,9 +233,10 @@ impl Delivery {
         match outbox.push(key.id, frame) {
             Pushed::Queued(waker) => self.wakers.extend(waker),
             Pushed::Full => self.full.push(Waiting {
-                key,
+                session: key.session,
                 outbox: outbox.clone(),
-                frame: Arc::clone(frame),
+                size: Size::of(frame),
+                entry: Entry::Frame(key.id, Arc::clone(frame)),
             }),
             // It is ending, and takes nothing any more.
             Pushed::Closed => {}
@@ -184,6 +254,7 @@ impl Delivery {
         frame: impl Fn(Position, Dialect) -> Option<Frame>,
     ) {
         let mut last: [Option<(Position, Arc<Frame>)>; Dialect::COUNT] = Default::default();
+        let mut told: Vec<(SessionKey, Sender, ChannelId, Arc<Frame>)> = Vec::new();
         for channel in registry.of(slot) {
             // A replay meets the change in its own place.
             let dialect = channel.dialect;
@@ -200,10 +271,19 @@ impl Delivery {
             };
             if let Some(made) = made {
                 *last = Some((from, Arc::clone(&made)));
-                self.push(channel.key, &channel.outbox, &made);
+                if dialect.is_of_many() {
+                    let outbox = channel.outbox.clone();
+                    told.push((channel.key.session, outbox, channel.key.id, made));
+                } else {
+                    self.push(channel.key, &channel.outbox, &made);
+                }
             }
         }
         drop(last);
+        for (session, outbox, channel, frame) in told {
+            let entry = Entry::to_several([channel].into_iter().collect(), frame);
+            registry.tell_notice(session, &outbox, entry);
+        }
         self.wait_for_full(registry, shared).await;
         self.shed_load(registry, shared).await;
     }
@@ -222,14 +302,13 @@ impl Delivery {
         let mut full = std::mem::take(&mut self.full);
         for waiting in full.drain(..) {
             self.metrics.delivery.router_waits.inc();
-            let size = Size::of(&waiting.frame);
-            let room = waiting.outbox.room(size, deadline).await;
+            let room = waiting.outbox.room(waiting.size, deadline).await;
             match room.ending() {
                 Some(ending) => {
-                    registry.end_session(waiting.key.session, ending, position);
+                    registry.end_session(waiting.session, ending, position);
                 }
                 None if room == Room::Free => {
-                    self.push(waiting.key, &waiting.outbox, &waiting.frame);
+                    self.push_entry(waiting.session, &waiting.outbox, waiting.entry);
                 }
                 None => {}
             }
@@ -269,7 +348,8 @@ impl Coalescer {
         }
         let mut wanted = [false; Dialect::COUNT];
         let live = |channel: &&ChannelEntry| channel.is_live();
-        for channel in channels.iter().filter(live) {
+        let of_one = |channel: &&ChannelEntry| !channel.dialect.is_of_many();
+        for channel in channels.iter().filter(live).filter(of_one) {
             wanted[channel.dialect.index()] = true;
         }
         if wanted == [false; Dialect::COUNT] {

@@ -13,7 +13,7 @@ use crate::{
     budget::ByteBudget,
     event::{self, Defaults},
     position::{DeploymentId, Position},
-    protocol::{Dialect, Frame, Message},
+    protocol::{Dialect, Frame, FrameKind, Message},
 };
 
 /// The encoder of a node's events.
@@ -100,7 +100,12 @@ impl Encodings {
     ) -> Option<Arc<Frame>> {
         let made = self.0[dialect.index()]
             .get_or_init(|| encoder.encode(document, dialect, position, committed));
-        Some(made.as_ref()?.frame(position, &encoder.budget))
+        let kind = if dialect.is_of_many() {
+            FrameKind::Tail("event")
+        } else {
+            FrameKind::Whole
+        };
+        Some(made.as_ref()?.frame(position, kind, &encoder.budget))
     }
 
     /// Returns the bytes of the encodings made so far, and of a frame for each.
@@ -121,10 +126,11 @@ struct EncodedEvent {
 }
 
 impl EncodedEvent {
-    fn frame(&self, position: Position, budget: &ByteBudget) -> Arc<Frame> {
+    fn frame(&self, position: Position, kind: FrameKind, budget: &ByteBudget) -> Arc<Frame> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.upgrade().unwrap_or_else(|| {
             let frame = Frame::new(self.bytes.clone(), position, Some(self.at));
+            let frame = frame.of_kind(kind);
             let frame = Arc::new(frame.counted(budget));
             *waiting = Arc::downgrade(&frame);
             frame

@@ -63,6 +63,8 @@ pub(crate) struct Connection {
     /// The id of its session.
     pub id: String,
     pub dialect: Dialect,
+    /// The client's name for it, where a session has many.
+    pub handle: Option<Box<str>>,
     /// The client's address.
     pub remote: String,
     pub opened_at: SystemTime,
@@ -296,6 +298,20 @@ impl RouterHandle {
     ) -> Result<Option<Vec<Connection>>, Busy> {
         let (id, sight) = (id.to_owned(), sight.clone());
         self.ask(|reply| Input::Connections(id, sight, reply)).await
+    }
+
+    /// Sends an input that is not answered; false if the router is closed.
+    pub(super) async fn send(&self, input: Input) -> bool {
+        self.inputs.send(input).await.is_ok()
+    }
+
+    /// Waits until everything up to a position is applied, however long that takes.
+    pub(crate) async fn reached(&self, position: Position) {
+        let mut applied = self.applied.clone();
+        let reached = applied.wait_for(|applied| applied.position >= position);
+        if reached.await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     pub(super) async fn ask<T>(

@@ -36,6 +36,8 @@ impl Router {
             .publish(Observed::Loaded(self.position))
             .await;
         self.backlog.restart(self.position);
+        let position = self.position;
+        self.delivery.settle(&mut self.registry, position).await;
         self.delivery.hand_over();
         self.announce();
         answer(reload.applied, ());
@@ -52,6 +54,7 @@ impl Router {
         for (slot, removed) in difference.gone {
             self.end_subscription(slot, &removed, when).await;
         }
+        self.restore_adhoc(difference.adhoc).await;
         let durable = self.subscriptions.durable();
         let replaced = Observed::DurableReplaced(durable, self.position);
         self.observers.publish(replaced).await;
@@ -61,6 +64,26 @@ impl Router {
         }
         for slot in difference.changed {
             self.notify_update(slot).await;
+        }
+    }
+
+    /// Puts the filters of ad-hoc subscriptions into a table that has just taken them over.
+    async fn restore_adhoc(&mut self, slots: Vec<Slot>) {
+        let entries = slots
+            .iter()
+            .filter_map(|slot| self.subscriptions.get(*slot));
+        let documents: Vec<_> = entries
+            .map(|entry| entry.subscription.document.clone())
+            .collect();
+        if documents.is_empty() {
+            return;
+        }
+        let limits = filter::Limits::from(&self.settings.limits);
+        let compiled = compile_off_thread(documents, limits).await;
+        let policies = self.credentials.policies();
+        for (slot, compiled) in slots.into_iter().zip(compiled) {
+            self.subscriptions
+                .restore(slot, compiled.narrowed(&policies));
         }
     }
 

@@ -9,6 +9,7 @@
 
 pub(crate) mod backpressure;
 mod credential_end;
+pub(crate) mod entry;
 
 use std::{
     collections::VecDeque,
@@ -17,11 +18,9 @@ use std::{
 };
 
 use self::credential_end::CredentialEnd;
+pub(crate) use self::entry::{End, Entry};
 use super::lock::{Mutex, MutexGuard};
-use crate::{
-    position::Position,
-    protocol::{ChannelId, Ending, Frame},
-};
+use crate::protocol::{ChannelId, Frame};
 
 /// A larger queue that is empty gives its memory back.
 const KEPT_ENTRIES: usize = 16;
@@ -33,43 +32,6 @@ pub(crate) struct Bounds {
     pub frames: usize,
     /// One frame may exceed both bounds if it waits alone.
     pub bytes: usize,
-}
-
-/// The registry's decision that a session or a channel ends. Made once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct End {
-    pub ending: Ending,
-    /// The feed was applied up to here when it was decided.
-    pub position: Position,
-    /// True if what waits is delivered first.
-    pub drain: bool,
-}
-
-impl End {
-    pub(crate) fn new(ending: Ending, position: Position) -> Self {
-        Self {
-            ending,
-            position,
-            drain: ending.drains(),
-        }
-    }
-}
-
-/// Something that waits in the queue.
-#[derive(Clone, Debug)]
-pub(crate) enum Entry {
-    /// A frame for a channel.
-    Frame(ChannelId, Arc<Frame>),
-    /// The end of a channel. Nothing for that channel comes behind it.
-    End(ChannelId, Box<End>),
-}
-
-impl Entry {
-    pub(crate) fn channel(&self) -> ChannelId {
-        match self {
-            Self::Frame(channel, _) | Self::End(channel, _) => *channel,
-        }
-    }
 }
 
 /// The outcome of a push.
@@ -122,6 +84,10 @@ enum Verdict {
 #[derive(Debug, Default)]
 struct State {
     entries: VecDeque<Entry>,
+    /// Entries that others were taken past: for channels that were held back. They are older than all others.
+    passed: VecDeque<Entry>,
+    /// Ends of channels among all of them.
+    ends: usize,
     /// Messages of the frames that wait.
     messages: usize,
     /// Bytes of the frames that wait.
@@ -217,6 +183,30 @@ impl Sender {
         Pushed::Queued(state.receiver.take())
     }
 
+    /// Adds an entry, and returns the waker as [`Sender::push`] does, if there is one. An entry without room is
+    /// given back.
+    pub(crate) fn push_entry(&self, entry: Entry) -> Result<Option<Waker>, Entry> {
+        let mut state = self.0.lock();
+        if state.is_closed() {
+            state.miss();
+            return Ok(None);
+        }
+        if let Some(size) = entry.frame().map(|frame| Size::of(frame)) {
+            if !state.has_room(size, self.0.bounds) {
+                return Err(entry);
+            }
+            state.messages += size.messages;
+            state.bytes += size.bytes;
+        }
+        let is_end = entry.is_end();
+        state.ends += usize::from(is_end);
+        state.entries.push_back(entry);
+        if state.only_urgent && !is_end {
+            return Ok(None);
+        }
+        Ok(state.receiver.take())
+    }
+
     /// Ends the session. Only the first call counts; returns whether it was the first. What waits is forgotten at
     /// once, unless it is to be delivered first.
     pub(crate) fn end(&self, end: End) -> bool {
@@ -242,6 +232,7 @@ impl Sender {
             state.forget_entries_of(channel);
         }
         state.entries.push_back(Entry::End(channel, Box::new(end)));
+        state.ends += 1;
         wake_receiver(state);
     }
 
@@ -269,21 +260,30 @@ impl State {
 
     fn forget_entries(&mut self) {
         self.entries = VecDeque::new();
+        self.passed = VecDeque::new();
+        self.ends = 0;
         self.messages = 0;
         self.bytes = 0;
     }
 
     fn forget_entries_of(&mut self, channel: ChannelId) {
-        self.entries.retain(|entry| {
-            if entry.channel() != channel {
+        let (messages, bytes) = (&mut self.messages, &mut self.bytes);
+        let mut keep = |entry: &mut Entry| {
+            let part = entry.split(|id| id == channel);
+            if part.is_some() {
                 return true;
             }
-            if let Entry::Frame(_, frame) = entry {
-                self.messages -= frame.messages();
-                self.bytes -= frame.bytes.len();
+            if !entry.is_only_for(|id| id == channel) {
+                return true;
+            }
+            if let Some(frame) = entry.frame() {
+                *messages -= frame.messages();
+                *bytes -= frame.bytes.len();
             }
             false
-        });
+        };
+        self.passed.retain_mut(&mut keep);
+        self.entries.retain_mut(keep);
     }
 
     fn is_closed(&self) -> bool {
@@ -310,31 +310,40 @@ impl State {
     }
 
     /// Moves entries of channels that are not held back into `out`: frames of at most `max_bytes`, but at least one.
-    /// Returns the bytes of the frames.
+    /// Those of channels that are held back are passed over. Returns the bytes of the frames.
     fn take_entries(
         &mut self,
         max_bytes: usize,
         is_held_back: impl Fn(ChannelId) -> bool,
         out: &mut Vec<Entry>,
     ) -> usize {
-        let (mut bytes, mut at) = (0, 0);
-        while let Some(entry) = self.entries.get(at) {
-            if is_held_back(entry.channel()) {
-                at += 1;
+        let (mut bytes, whole) = self.take_passed(max_bytes, |id| !is_held_back(id), out);
+        while whole && let Some(entry) = self.entries.front_mut() {
+            let kept = entry.split(&is_held_back);
+            if kept.is_none() && entry.is_only_for(&is_held_back) {
+                self.passed.extend(self.entries.pop_front());
                 continue;
             }
-            if let Entry::Frame(_, frame) = entry {
-                let len = frame.bytes.len();
-                if bytes > 0 && bytes + len > max_bytes {
-                    break;
+            let len = entry.frame().map_or(0, |frame| frame.bytes.len());
+            if bytes > 0 && len > 0 && bytes + len > max_bytes {
+                if let Some(kept) = kept {
+                    entry.join(kept);
                 }
-                bytes += len;
-                self.messages -= frame.messages();
+                break;
             }
-            // Most often the first.
-            out.extend(self.entries.remove(at));
+            bytes += len;
+            let is_last = entry.holds_back();
+            let taken = self.entries.pop_front();
+            match kept {
+                // It still waits for the others.
+                Some(kept) => self.passed.push_back(kept),
+                None => self.forget(taken.as_ref()),
+            }
+            out.extend(taken);
+            if is_last {
+                break;
+            }
         }
-        self.bytes -= bytes;
         if self.entries.is_empty() {
             if self.entries.capacity() > KEPT_ENTRIES {
                 self.entries = VecDeque::new();
@@ -344,6 +353,51 @@ impl State {
             }
         }
         bytes
+    }
+
+    /// Moves entries that were passed over, of some channels, into `out`, within the same bounds. Returns the bytes of
+    /// the frames, and whether these are all.
+    fn take_passed(
+        &mut self,
+        max_bytes: usize,
+        is_wanted: impl Fn(ChannelId) -> bool,
+        out: &mut Vec<Entry>,
+    ) -> (usize, bool) {
+        let (mut bytes, mut at) = (0, 0);
+        while let Some(entry) = self.passed.get_mut(at) {
+            let wanted = entry.split(&is_wanted);
+            if wanted.is_none() && !entry.is_only_for(&is_wanted) {
+                at += 1;
+                continue;
+            }
+            let len = entry.frame().map_or(0, |frame| frame.bytes.len());
+            if bytes > 0 && bytes + len > max_bytes {
+                if let Some(wanted) = wanted {
+                    entry.join(wanted);
+                }
+                return (bytes, false);
+            }
+            bytes += len;
+            if let Some(wanted) = wanted {
+                out.push(wanted);
+                at += 1;
+            } else {
+                let taken = self.passed.remove(at);
+                self.forget(taken.as_ref());
+                out.extend(taken);
+            }
+        }
+        (bytes, true)
+    }
+
+    /// Accounts for an entry that does not wait any more.
+    fn forget(&mut self, entry: Option<&Entry>) {
+        let Some(entry) = entry else { return };
+        self.ends -= usize::from(entry.is_end());
+        if let Some(frame) = entry.frame() {
+            self.messages -= frame.messages();
+            self.bytes -= frame.bytes.len();
+        }
     }
 
     fn register(&mut self, cx: &Context<'_>, only_urgent: bool) {
@@ -389,10 +443,35 @@ impl Receiver {
         Poll::Pending
     }
 
+    /// Moves the entries of some channels that others were taken past into `out`, as [`Receiver::poll_take`] does.
+    /// What was taken before counts as written. Returns the bytes of the frames, and whether these are all.
+    pub(crate) fn take_passed(
+        &self,
+        max_bytes: usize,
+        is_wanted: impl Fn(ChannelId) -> bool,
+        out: &mut Vec<Entry>,
+    ) -> (usize, bool) {
+        let mut state = self.0.lock();
+        let (bytes, all) = state.take_passed(max_bytes, is_wanted, out);
+        state.in_hand = bytes;
+        if bytes > 0 {
+            wake_sender(state);
+        }
+        (bytes, all)
+    }
+
+    /// Whether the end of a channel waits.
+    pub(crate) fn has_ends(&self) -> bool {
+        self.0.lock().ends > 0
+    }
+
     /// Returns the end of a channel, if it waits. It stays in its place.
     pub(crate) fn end_of(&self, channel: ChannelId) -> Option<End> {
         let state = self.0.lock();
-        let mut ends = state.entries.iter().rev();
+        if state.ends == 0 {
+            return None;
+        }
+        let mut ends = state.entries.iter().rev().chain(&state.passed);
         ends.find_map(|entry| match entry {
             Entry::End(of, end) if *of == channel => Some(**end),
             _ => None,
@@ -404,21 +483,32 @@ impl Receiver {
         let mut state = self.0.lock();
         state.messages = 0;
         state.bytes = 0;
-        std::mem::take(&mut state.entries).into()
+        state.ends = 0;
+        let mut all = std::mem::take(&mut state.passed);
+        all.append(&mut state.entries);
+        all.into()
     }
 
     /// Whether the session has taken everything that came for a channel. Nobody knows once the end is decided: what
     /// waited may have been dropped.
     pub(crate) fn has_nothing_for(&self, channel: ChannelId) -> bool {
         let state = self.0.lock();
-        !state.is_closed() && state.entries.iter().all(|entry| entry.channel() != channel)
+        let mut all = state.passed.iter().chain(&state.entries);
+        !state.is_closed() && all.all(|entry| !entry.is_for(channel))
+    }
+
+    /// Whether the session has taken everything but what others were taken past. Nobody knows once the end is decided.
+    pub(crate) fn has_nothing(&self) -> bool {
+        let state = self.0.lock();
+        !state.is_closed() && state.entries.is_empty()
     }
 
     /// Returns all that decides what happens next: what waits, the intake, and the verdict.
     #[cfg(test)]
     pub(crate) fn shape(&self) -> (Vec<Entry>, u8, VerdictShape) {
         let state = self.0.lock();
-        let entries = state.entries.iter().cloned().collect();
+        let entries = state.passed.iter().chain(&state.entries);
+        let entries = entries.filter_map(Entry::copy).collect();
         let verdict = match state.verdict {
             Verdict::None => (false, None),
             Verdict::Decided(end) => (false, Some(end)),

@@ -125,14 +125,20 @@ impl Router {
         let policies = self.credentials.policies();
         let mut may_ack = SmallVec::new();
         for (channel, slot) in session.channels() {
-            let subscription = &self.subscriptions.get(slot)?.subscription;
-            let (id, document) = (subscription.id()?, &subscription.document);
-            let sees = caller.sight().sees(&id, document);
+            let entry = self.subscriptions.get(slot)?;
+            let document = &entry.subscription.document;
+            let id = if entry.adhoc {
+                "".into()
+            } else {
+                entry.subscription.id()?
+            };
+            let sees = entry.adhoc || caller.sight().sees(&id, document);
             let bound = before.has_same_bound_claims(&caller, document);
             if !sees || !bound || policies.shut_out(&caller, document) {
                 return None;
             }
-            may_ack.push((channel, caller.reach().sees(&id, document)));
+            let may = !entry.adhoc && caller.reach().sees(&id, document);
+            may_ack.push((channel, may));
         }
         Some((caller, may_ack))
     }

@@ -1,65 +1,43 @@
 //! The sessions of this node, and the channels of each subscription.
 //!
-//! A *session* is one client on one socket or HTTP answer; a *channel* is one subscription on a session. The registry
-//! alone decides that either of them ends, and why. Each is in it from its opening to the one call that ends it;
-//! whoever comes later with another reason finds nothing, so an ending happens exactly once, whatever races. The end
-//! of a session is the end of its channels. The end of a channel is told through the outbox in its place among the
-//! channel's frames, and leaves the other channels alone, unless the session [closes with it](Closes). An ended
-//! channel is not closed yet: [`Closed`] tells when it is. Pure: no I/O.
+//! A *session* is one client on one socket or HTTP answer; a *channel* is one subscription on a session. The
+//! registry alone decides that either of them ends, and why. Each is in it from its opening to the one call that
+//! ends it; whoever comes later with another reason finds nothing, so an ending happens exactly once, whatever
+//! races. The end of a session is the end of its channels. The end of a channel is told through the outbox in its
+//! place among the channel's frames, and leaves the other channels alone, unless the session [closes with
+//! it](Closes). An ended channel is not closed yet: [`Closed`] tells when it is. To sessions for many subscriptions
+//! everything goes in one order, and the marks of a message say which others belong to the same change; so it is
+//! collected first ([`Told`]). Pure: no I/O.
 
 mod by_credential;
+mod by_subscription;
 mod by_tenant;
 mod channel;
 mod lingering;
 mod session;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use bson::DateTime;
 
-use tokio_util::sync::{CancellationToken, DropGuard};
-
-use self::{by_credential::ByCredential, by_tenant::ByTenant, lingering::Lingering};
+use self::{
+    by_credential::ByCredential, by_subscription::BySubscription, by_tenant::ByTenant,
+    lingering::Lingering,
+};
 pub(crate) use self::{
     channel::{ChannelEntry, ChannelKey, NewChannel, Phase, ends_on_gap},
     session::{Closes, NewSession, SessionEntry, SessionKey},
+    told::Told,
 };
+pub(crate) use super::alive::{AliveGuard, Closed};
 use super::{
     counters::ConnectionCounters,
-    outbox::{End, Sender},
+    outbox::{End, Entry, Sender},
 };
 use crate::{access::Caller, position::Position, protocol::Ending};
-
-/// A guard that a channel holds until the kernel has taken its last bytes, or its session's socket is closed, whatever
-/// ends the session.
-#[derive(Debug)]
-pub(crate) struct AliveGuard(#[expect(dead_code, reason = "its drop is what counts")] DropGuard);
-
-/// Resolves when its [`AliveGuard`] is dropped.
-#[derive(Clone, Debug)]
-pub(crate) struct Closed(CancellationToken);
-
-impl AliveGuard {
-    /// Returns a guard, and what resolves when the guard is dropped.
-    pub(crate) fn new() -> (Self, Closed) {
-        let token = CancellationToken::new();
-        (Self(token.clone().drop_guard()), Closed(token))
-    }
-}
-
-impl Closed {
-    /// Whether the guard is dropped.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.0.is_cancelled()
-    }
-
-    /// Waits until the guard is dropped.
-    pub(crate) async fn closed(&self) {
-        self.0.cancelled().await;
-    }
-}
 
 /// A session for which something waits.
 #[derive(Debug)]
@@ -73,29 +51,40 @@ pub(super) struct Holder {
 #[derive(Debug)]
 pub(crate) struct Registry<S> {
     sessions: HashMap<SessionKey, Box<SessionEntry<S>>>,
-    by_subscription: HashMap<S, Vec<ChannelEntry>>,
+    by_subscription: BySubscription<S>,
     by_credential: ByCredential,
     by_tenant: ByTenant,
+    channels_by_tenant: ByTenant,
     lingering: Lingering,
     counters: ConnectionCounters,
     channel_counters: ConnectionCounters,
     /// Bytes of all copies of subscriptions that catching-up channels hold.
     copied_bytes: usize,
+    /// Channels of ad-hoc subscriptions.
+    adhoc: usize,
     next_session: u64,
+    /// The entries for sessions for many subscriptions that are not in their outboxes yet, in order.
+    told: Vec<Told>,
+    /// The place of the last gap of each session among these.
+    gaps: HashMap<SessionKey, usize>,
 }
 
 impl<S> Default for Registry<S> {
     fn default() -> Self {
         Self {
             sessions: HashMap::new(),
-            by_subscription: HashMap::new(),
+            by_subscription: BySubscription::default(),
             by_credential: ByCredential::default(),
             by_tenant: ByTenant::default(),
+            channels_by_tenant: ByTenant::default(),
             lingering: Lingering::default(),
             counters: ConnectionCounters::default(),
             channel_counters: ConnectionCounters::default(),
             copied_bytes: 0,
+            adhoc: 0,
             next_session: 0,
+            told: Vec::new(),
+            gaps: HashMap::new(),
         }
     }
 }
@@ -120,18 +109,23 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         new: NewChannel,
     ) -> Option<ChannelKey> {
         let opened = self.sessions.get_mut(&session)?;
-        let channels = self.by_subscription.entry(subscription).or_default();
+        let index = self.by_subscription.of(subscription).len();
         let key = ChannelKey {
             session,
-            id: opened.add(subscription, channels.len()),
+            id: opened.add(subscription, index),
         };
+        self.channels_by_tenant.insert(&opened.new.caller);
         self.copied_bytes += new.copy_bytes;
-        channels.push(ChannelEntry {
-            key,
-            outbox: opened.new.outbox.clone(),
-            dialect: opened.new.dialect,
-            new,
-        });
+        self.adhoc += usize::from(new.adhoc);
+        self.by_subscription.push(
+            subscription,
+            ChannelEntry {
+                key,
+                outbox: opened.new.outbox.clone(),
+                dialect: opened.new.dialect,
+                new,
+            },
+        );
         self.channel_counters.open();
         Some(key)
     }
@@ -141,8 +135,8 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         let Some((subscription, index)) = self.place(key) else {
             return;
         };
-        let channels = self.by_subscription.get_mut(&subscription);
-        if let Some(channel) = channels.and_then(|all| all.get_mut(index)) {
+        let channels = self.by_subscription.of_mut(subscription);
+        if let Some(channel) = channels.get_mut(index) {
             channel.new.phase = Phase::Live;
             channel.new.from = channel.new.from.max(from);
             self.copied_bytes -= std::mem::take(&mut channel.new.copy_bytes);
@@ -205,6 +199,18 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     /// Returns the number of sessions of a tenant's callers.
     pub(crate) fn count_of_tenant(&self, name: &str) -> usize {
         self.by_tenant.count(name)
+    }
+
+    /// Returns the number of channels of a tenant's callers.
+    pub(crate) fn channels_of_tenant(&self, name: &str) -> usize {
+        self.channels_by_tenant.count(name)
+    }
+
+    /// Returns the number of channels of sessions that hang on a key.
+    pub(crate) fn channels_of_key(&self, id: &str) -> usize {
+        let sessions = self.by_credential.of_key(id);
+        let sessions = sessions.iter().filter_map(|key| self.session(*key));
+        sessions.map(SessionEntry::len).sum()
     }
 
     /// Sets the end of an open session's credential, and tells the session.
@@ -284,10 +290,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         ending: Ending,
         position: Position,
     ) -> Vec<Closed> {
-        let channels = self
-            .by_subscription
-            .remove(&subscription)
-            .unwrap_or_default();
+        let channels = self.by_subscription.remove_all(subscription);
         let mut closed = Vec::with_capacity(channels.len());
         for channel in channels {
             if let Some(session) = self.sessions.get_mut(&channel.key.session) {
@@ -316,15 +319,11 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     fn detach(&mut self, key: ChannelKey) -> Option<ChannelEntry> {
         let session = self.sessions.get_mut(&key.session)?;
         let (subscription, index) = session.remove(key.id)?;
-        let channels = self.by_subscription.get_mut(&subscription)?;
-        let channel = channels.swap_remove(index);
-        if let Some(moved) = channels.get(index)
-            && let Some(session) = self.sessions.get_mut(&moved.key.session)
+        let (channel, moved) = self.by_subscription.swap_remove(subscription, index)?;
+        if let Some(moved) = moved
+            && let Some(session) = self.sessions.get_mut(&moved.session)
         {
-            session.moved(moved.key.id, index);
-        }
-        if channels.is_empty() {
-            self.by_subscription.remove(&subscription);
+            session.moved(moved.id, index);
         }
         Some(channel)
     }
@@ -345,13 +344,27 @@ impl<S: Copy + Eq + Hash> Registry<S> {
     /// Tells a session that one of its channels has ended, and counts that.
     fn finish_channel(&mut self, channel: &ChannelEntry, ending: Ending, position: Position) {
         debug_assert!(ending.whose().is_of_channels(), "{ending:?}");
-        let end = End::new(ending, position);
-        channel.outbox.end_channel(channel.key.id, end);
+        let mut end = End::new(ending, position);
+        if channel.dialect.is_of_many() {
+            // What waits was committed before, and is on its way together with what is for others.
+            end.drain = true;
+            self.tell(
+                channel.key.session,
+                &channel.outbox,
+                Entry::End(channel.key.id, Box::new(end)),
+            );
+        } else {
+            channel.outbox.end_channel(channel.key.id, end);
+        }
         self.count_out(channel, ending);
     }
 
     fn count_out(&mut self, channel: &ChannelEntry, ending: Ending) {
+        if let Some(session) = self.sessions.get(&channel.key.session) {
+            self.channels_by_tenant.remove(&session.new.caller);
+        }
         self.copied_bytes -= channel.new.copy_bytes;
+        self.adhoc -= usize::from(channel.new.adhoc);
         self.channel_counters.close(ending);
     }
 
@@ -366,9 +379,50 @@ impl<S: Copy + Eq + Hash> Registry<S> {
 
     /// Returns the channels of a subscription.
     pub(crate) fn of(&self, subscription: S) -> &[ChannelEntry] {
-        self.by_subscription
-            .get(&subscription)
-            .map_or(&[], Vec::as_slice)
+        self.by_subscription.of(subscription)
+    }
+
+    /// Whether a subscription has channels of sessions for many subscriptions.
+    pub(crate) fn has_many(&self, subscription: S) -> bool {
+        self.by_subscription.has_many(subscription)
+    }
+
+    /// Collects an entry for a session for many subscriptions, behind those that it was told before.
+    pub(crate) fn tell(&mut self, session: SessionKey, outbox: &Sender, entry: Entry) {
+        self.told.push(Told {
+            session,
+            outbox: outbox.clone(),
+            entry,
+        });
+    }
+
+    /// The same of a notice: if it is a gap that another channel of the session has just been told of, it is one
+    /// message for both.
+    pub(crate) fn tell_notice(&mut self, session: SessionKey, outbox: &Sender, entry: Entry) {
+        if entry.is_gap() {
+            let last = self.gaps.insert(session, self.told.len());
+            if let Some(last) = last
+                && let Some(told) = self.told.get_mut(last)
+                && told.entry.take_in(&entry)
+            {
+                self.gaps.insert(session, last);
+                return;
+            }
+        }
+        self.tell(session, outbox, entry);
+    }
+
+    /// Whether anything is collected.
+    pub(crate) fn has_told(&self) -> bool {
+        !self.told.is_empty()
+    }
+
+    /// Takes what was collected, in order. Entries of one change that follow each other on a session are marked.
+    pub(crate) fn take_told(&mut self) -> Vec<Told> {
+        self.gaps.clear();
+        let mut told = std::mem::take(&mut self.told);
+        told::mark(&mut told);
+        told
     }
 
     /// Returns a session; `None` if it has ended.
@@ -378,12 +432,12 @@ impl<S: Copy + Eq + Hash> Registry<S> {
 
     /// Returns the subscriptions that have channels.
     pub(crate) fn subscriptions(&self) -> impl Iterator<Item = S> {
-        self.by_subscription.keys().copied()
+        self.by_subscription.subscriptions()
     }
 
     /// Returns every channel.
     pub(crate) fn channels(&self) -> impl Iterator<Item = &ChannelEntry> {
-        self.by_subscription.values().flatten()
+        self.by_subscription.channels()
     }
 
     /// Returns the sessions for which something waits: those of tenants with more than their share first, and of these
@@ -414,8 +468,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
 
     /// Accounts for a change of a subscription: its catching-up channels hold a copy of so many bytes now.
     pub(crate) fn copied(&mut self, subscription: S, bytes: usize) {
-        let channels = self.by_subscription.get_mut(&subscription);
-        for channel in channels.into_iter().flatten() {
+        for channel in self.by_subscription.of_mut(subscription) {
             if channel.new.phase == Phase::CatchingUp {
                 self.copied_bytes -= std::mem::replace(&mut channel.new.copy_bytes, bytes);
                 self.copied_bytes += bytes;
@@ -428,6 +481,16 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         self.copied_bytes
     }
 
+    /// Returns the number of channels of ad-hoc subscriptions.
+    pub(crate) fn adhoc(&self) -> usize {
+        self.adhoc
+    }
+
+    /// Takes the subscriptions whose last channel has gone since this was asked last. They may have some again.
+    pub(crate) fn take_emptied(&mut self) -> Vec<S> {
+        self.by_subscription.take_emptied()
+    }
+
     /// Returns the number of open sessions.
     pub(crate) fn len(&self) -> usize {
         self.sessions.len()
@@ -438,7 +501,7 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         self.counters
     }
 
-    #[cfg(test)]
+    /// Returns the counters of channels.
     pub(crate) fn channel_counters(&self) -> ConnectionCounters {
         self.channel_counters
     }

@@ -134,7 +134,8 @@ impl Router {
             let document = &entry.subscription.document;
             session.is_some_and(|session| {
                 let caller = &session.new.caller;
-                !caller.sight().sees(&id, document) || policies.shut_out(caller, document)
+                let sees = entry.adhoc || caller.sight().sees(&id, document);
+                !sees || policies.shut_out(caller, document)
             })
         };
         let channels = self.registry.of(slot).iter();

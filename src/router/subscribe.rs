@@ -19,11 +19,13 @@ use tokio::sync::oneshot;
 use super::{
     Connection, Input, PastBatch, Router,
     handle::{Busy, RouterHandle},
+    opened::{DeliveryStart, Wish},
     outbox,
     registry::{
-        ChannelEntry, ChannelKey, Closed, Closes, NewChannel, NewSession, Phase, ends_on_gap,
+        ChannelEntry, ChannelKey, Closed, Closes, NewChannel, NewSession, Phase, SessionKey,
+        ends_on_gap,
     },
-    table::Slot,
+    table::{Entry, Slot},
 };
 use crate::{
     access::{Caller, Credential, Quota, Refusal, tenant_bound},
@@ -93,6 +95,18 @@ pub(crate) enum AttachError {
         "the subscriptions with running replays take as much memory on this node as limits.subscriptions_bytes allows"
     )]
     ReplaysFull,
+    /// This node has as many channels as it may.
+    #[error("this node has as many handles as it may have (limits.handles)")]
+    ChannelsFull,
+    /// The caller's tenant has as many channels on this node as it may.
+    #[error("the tenant has as many handles on this node as it may have ({0}, quotas.handles)")]
+    TenantChannelsFull(NonZeroU32),
+    /// The caller's key has as many channels on this node as its own limits allow.
+    #[error("the key has as many handles on this node as it may have ({0}, its limits.handles)")]
+    KeyChannelsFull(NonZeroU32),
+    /// This node has as many ad-hoc subscriptions as it may.
+    #[error("this node has as many filters without a subscription as it may have (limits.adhoc)")]
+    AdHocFull,
     /// This node stops.
     #[error("this node is stopping")]
     Stopping,
@@ -119,17 +133,21 @@ pub(crate) struct Attached {
     pub may_ack: bool,
 }
 
-/// The starting point of delivery.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct DeliveryStart {
-    /// Events after this are delivered.
-    pub from: Position,
-    /// The router's position at the attach: everything committed up to here is the past.
-    pub attached_at: Position,
-    /// True if the channel is to replay the past before it is live.
-    pub replay: bool,
-    /// The reason why events between the client's cursor and `from` may be missing, if they may.
-    pub gap: Option<GapReason>,
+/// A wish for a channel that may be granted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Admitted {
+    pub(super) slot: Slot,
+    pub(super) start: DeliveryStart,
+    /// True if the channel ends at once: there is a gap, and it is to end rather than miss events.
+    pub(super) ends: bool,
+    pub(super) copy_bytes: usize,
+    /// True if the caller may move the acknowledged position.
+    pub(super) may_ack: bool,
+}
+
+/// Returns a new id of a session.
+pub(super) fn connection_id() -> String {
+    format!("con_{}", uuid::Uuid::now_v7().simple())
 }
 
 /// An answer to [`RouterHandle::backlog_after`].
@@ -197,45 +215,18 @@ impl Router {
     }
 
     pub(super) fn try_attach(&mut self, attach: Attach) -> Result<Attached, AttachError> {
-        let slot = self
-            .subscriptions
-            .visible(&attach.id, &attach.caller.sight())
-            .ok_or(AttachError::Unknown)?;
-        let entry = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
-        let document = &entry.subscription.document;
-        if !self.credentials.policies().admit(&attach.caller, document) {
-            return Err(AttachError::BoundOtherwise);
-        }
-        let may_ack = attach.caller.reach().sees(&attach.id, document);
+        let wish = Wish {
+            subscription: attach.id.as_str().into(),
+            after: attach.after,
+            acknowledged: attach.acknowledged,
+            close_on_gap: attach.close_on_gap,
+            warnings: Vec::new(),
+        };
+        let admitted = self.admit(&wish, &attach.caller, attach.dialect)?;
         // In this task, so that nothing is revoked between the judgement and the registration.
         let credential_end = self.credentials.judge(&attach.caller)?;
-        let limits = &self.settings.limits;
-        if self.stopping {
-            return Err(AttachError::Stopping);
-        }
-        if self.registry.len() >= limits.connections {
-            return Err(AttachError::NodeFull);
-        }
-        if self.registry.of(slot).len() >= limits.connections_per_subscription {
-            return Err(AttachError::SubscriptionFull);
-        }
-        self.check_quotas(&attach.caller)?;
-        let subscription = self.subscriptions.get(slot);
-        let since = subscription.map_or(Position::START, |subscription| {
-            if attach.acknowledged {
-                // It was acknowledged on this subscription, whatever a date in the document says.
-                subscription.since
-            } else {
-                subscription.made_at(self.loaded_at)
-            }
-        });
-        let mut start = self.start(attach.after, since);
-        let copy_bytes = self.copy_bytes(slot, &attach, start)?;
-        start.gap = start.gap.filter(|gap| gap.concerns(attach.dialect));
-        let closes = start.gap.is_some_and(GapReason::closes);
-        let ends = closes && ends_on_gap(attach.dialect, attach.close_on_gap);
-        start.replay &= !ends;
-        let id = format!("con_{}", uuid::Uuid::now_v7().simple());
+        self.has_room_for(&attach.caller)?;
+        let id = connection_id();
         let session = self.registry.open_session(NewSession {
             id: id.as_str().into(),
             caller: attach.caller,
@@ -245,37 +236,118 @@ impl Router {
             closes: Closes::WithItsChannel,
             closed: attach.closed.clone(),
         });
-        let channel = NewChannel {
-            from: start.from,
-            phase: if start.replay {
-                Phase::CatchingUp
-            } else {
-                Phase::Live
-            },
-            close_on_gap: attach.close_on_gap,
-            copy_bytes: if start.replay { copy_bytes } else { 0 },
-            closed: attach.closed,
-        };
         self.registry.credential_ends(session, credential_end);
-        let key = self.registry.open_channel(session, slot, channel);
+        let key = self.open_channel(session, &wish, &admitted, attach.closed, None);
         let key = key.ok_or(AttachError::Unknown)?;
         tracing::debug!(
             connection = id,
             subscription = attach.id,
             "connection is opened"
         );
-        if ends {
-            self.registry.end_channel(key, Ending::Resync, start.from);
+        if admitted.ends {
+            let from = admitted.start.from;
+            self.registry.end_channel(key, Ending::Resync, from);
         }
-        let subscription = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
+        let entry = self.subscriptions.get(admitted.slot);
+        let entry = entry.ok_or(AttachError::Unknown)?;
         Ok(Attached {
-            may_ack,
+            may_ack: admitted.may_ack,
             key,
             id,
-            subscription: subscription.subscription.clone(),
-            since: subscription.since,
-            start,
+            subscription: entry.subscription.clone(),
+            since: entry.since,
+            start: admitted.start,
         })
+    }
+
+    /// Judges a client's wish for a channel. Nothing is opened yet.
+    pub(super) fn admit(
+        &self,
+        wish: &Wish,
+        caller: &Caller,
+        dialect: Dialect,
+    ) -> Result<Admitted, AttachError> {
+        let id = &*wish.subscription;
+        let slot = self.subscriptions.visible(id, &caller.sight());
+        let slot = slot.ok_or(AttachError::Unknown)?;
+        self.admit_to(slot, wish, caller, dialect)
+    }
+
+    /// Judges a client's wish for a channel on the subscription in a slot, which is in sight.
+    pub(super) fn admit_to(
+        &self,
+        slot: Slot,
+        wish: &Wish,
+        caller: &Caller,
+        dialect: Dialect,
+    ) -> Result<Admitted, AttachError> {
+        let id = &*wish.subscription;
+        let entry = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
+        let document = &entry.subscription.document;
+        if !self.credentials.policies().admit(caller, document) {
+            return Err(AttachError::BoundOtherwise);
+        }
+        if self.registry.of(slot).len() >= self.settings.limits.connections_per_subscription {
+            return Err(AttachError::SubscriptionFull);
+        }
+        let since = if entry.adhoc {
+            // A client brings it, and says from where.
+            Position::START
+        } else if wish.acknowledged {
+            // It was acknowledged on this subscription, whatever a date in the document says.
+            entry.since
+        } else {
+            entry.made_at(self.loaded_at)
+        };
+        let mut start = self.start(wish.after, since);
+        let copy_bytes = self.copy_bytes(entry, dialect, start)?;
+        start.gap = start.gap.filter(|gap| gap.concerns(dialect));
+        let closes = start.gap.is_some_and(GapReason::closes);
+        let ends = closes && ends_on_gap(dialect, wish.close_on_gap);
+        start.replay &= !ends;
+        Ok(Admitted {
+            slot,
+            start,
+            ends,
+            copy_bytes: if start.replay { copy_bytes } else { 0 },
+            may_ack: !entry.adhoc && caller.reach().sees(id, document),
+        })
+    }
+
+    /// Opens a channel for a wish that was admitted; `None` if the session has ended.
+    pub(super) fn open_channel(
+        &mut self,
+        session: SessionKey,
+        wish: &Wish,
+        admitted: &Admitted,
+        closed: Closed,
+        handle: Option<Arc<str>>,
+    ) -> Option<ChannelKey> {
+        let channel = NewChannel {
+            from: admitted.start.from,
+            phase: if admitted.start.replay {
+                Phase::CatchingUp
+            } else {
+                Phase::Live
+            },
+            close_on_gap: wish.close_on_gap,
+            copy_bytes: admitted.copy_bytes,
+            closed,
+            handle,
+            adhoc: self.subscriptions.is_adhoc(admitted.slot),
+        };
+        self.registry.open_channel(session, admitted.slot, channel)
+    }
+
+    /// Refuses a session if this node stops, or if it, or the caller, has as many as they may.
+    pub(super) fn has_room_for(&self, caller: &Caller) -> Result<(), AttachError> {
+        if self.stopping {
+            return Err(AttachError::Stopping);
+        }
+        if self.registry.len() >= self.settings.limits.connections {
+            return Err(AttachError::NodeFull);
+        }
+        self.check_quotas(caller)
     }
 
     /// Refuses a caller whose tenant or key has as many connections on this node as it may.
@@ -300,17 +372,42 @@ impl Router {
         Ok(())
     }
 
+    /// Refuses a channel if this node, or the caller's tenant or key, has as many as it may.
+    pub(super) fn check_channels(&self, caller: &Caller) -> Result<(), AttachError> {
+        let open = self.registry.channel_counters().open;
+        if open >= self.settings.limits.handles as u64 {
+            return Err(AttachError::ChannelsFull);
+        }
+        if !caller.is_bounded() {
+            return Ok(());
+        }
+        let is_full = |count: usize, most: NonZeroU32| count >= most.get() as usize;
+        if let Credential::Key { id, .. } = &caller.credential
+            && let Some(most) = caller.quotas.bound(Quota::Handles)
+            && is_full(self.registry.channels_of_key(id), most)
+        {
+            return Err(AttachError::KeyChannelsFull(most));
+        }
+        let policies = self.credentials.policies();
+        let most = tenant_bound(&self.settings.quotas, &policies, caller, Quota::Handles);
+        if let (Some(tenant), Some(most)) = (caller.tenant.as_deref(), most)
+            && is_full(self.registry.channels_of_tenant(tenant), most)
+        {
+            return Err(AttachError::TenantChannelsFull(most));
+        }
+        Ok(())
+    }
+
     /// Returns the bytes of the copy of the subscription that a channel holds while it catches up. All copies together may
     /// take as much as the subscriptions themselves. If this node has no room for the subscription, nothing can be matched:
     /// a client that would miss events by that, or cannot be told, is to go elsewhere or come back.
     fn copy_bytes(
         &self,
-        slot: Slot,
-        attach: &Attach,
+        entry: &Entry,
+        dialect: Dialect,
         start: DeliveryStart,
     ) -> Result<usize, AttachError> {
-        let entry = self.subscriptions.get(slot).ok_or(AttachError::Unknown)?;
-        if entry.withheld && (start.replay || !attach.dialect.has_messages()) {
+        if entry.withheld && (start.replay || !dialect.has_messages()) {
             return Err(AttachError::NoRoom);
         }
         let bytes = entry.subscription.document.as_bytes().len();
@@ -389,6 +486,7 @@ impl Router {
             Some(Connection {
                 id: session.new.id.to_string(),
                 dialect: channel.dialect,
+                handle: channel.handle().map(Into::into),
                 remote: session.new.remote.to_string(),
                 opened_at: session.opened_at,
                 replaying: channel.phase() == Phase::CatchingUp,

@@ -1,5 +1,6 @@
 //! The subscriptions that a node knows, by id and by filter.
 
+mod adhoc;
 mod builder;
 mod capacity;
 mod entry;
@@ -23,7 +24,7 @@ use bson::{DateTime, RawDocument};
 
 pub(super) use self::unaddressable::Successor;
 use self::{
-    expiries::Expiries, holdings::Holdings, ids::Ids, invalid::InvalidKeys,
+    adhoc::AdHoc, expiries::Expiries, holdings::Holdings, ids::Ids, invalid::InvalidKeys,
     unaddressable::Unaddressable, warnings::Warnings,
 };
 
@@ -52,6 +53,7 @@ pub(crate) struct Table {
     /// The active subscriptions whose filters could not be matched with an event, and which are invalid since.
     unmatchable: BTreeSet<Slot>,
     expiries: Expiries,
+    adhoc: AdHoc,
     warnings: Warnings,
     occupancy: Occupancy,
     holdings: Holdings,
@@ -231,6 +233,10 @@ impl Table {
     }
 
     fn fill(&mut self, slot: Slot, entry: Entry) {
+        if entry.adhoc {
+            self.slots[slot as usize] = Some(entry);
+            return;
+        }
         let status = entry.status();
         self.counts[status as usize] += 1;
         self.warnings.see(&entry.subscription, entry.error());
@@ -251,6 +257,11 @@ impl Table {
     /// Empties a slot, which keeps its id.
     fn forget(&mut self, slot: Slot) -> Option<Entry> {
         let old = self.slots[slot as usize].take()?;
+        if old.adhoc {
+            self.index.remove(slot);
+            self.unmatchable.remove(&slot);
+            return Some(old);
+        }
         self.counts[old.status() as usize] -= 1;
         self.holdings.remove(&old.subscription);
         self.expiries.remove(slot, old.subscription.expires_at);

@@ -27,14 +27,20 @@ use std::{
 
 use super::{
     Outcome, Outgoing, ROUND_BYTES, Session,
-    channel::{CatchUp, Channel, Greeting},
+    channel::{CatchUp, Channel, Greeting, Progress},
     replay::{Beginning, Found, Replay},
 };
 use crate::{
     access::{Caller, Refusal},
     position::{Cursor, Position},
     protocol::{ChannelId, Ending, GapReason, Message},
-    router::{Attached, RouterHandle, outbox::End, registry::ends_on_gap},
+    router::{
+        Attached, RouterHandle,
+        opened::DeliveryStart,
+        outbox::End,
+        registry::{ChannelKey, ends_on_gap},
+    },
+    subscription::Subscription,
     telemetry::Metrics,
 };
 
@@ -78,14 +84,18 @@ impl Session {
         let greeting = Greeting {
             connection: attached.id.clone(),
             subscription: attached.subscription.to_json(),
+            warnings: Vec::new(),
             from: attached.start.from,
             gap: attached.start.gap.map(|reason| (reason, after)),
         };
         let ends_on_gap = ends_on_gap(self.dialect, close_on_gap);
         if attached.start.replay {
+            let subscription = (&attached.subscription, false);
+            let replay = self.replay(attached.key, subscription, attached.start, ends_on_gap);
             channel.catch_up = Some(Box::new(CatchUp {
-                replay: self.replay(attached, ends_on_gap),
-                begun: Instant::now(),
+                replay,
+                begun: Some(Instant::now()),
+                together: None,
                 frames: Vec::new(),
                 greeting: Some(greeting),
                 ends_on_gap,
@@ -96,15 +106,23 @@ impl Session {
         self.channels.add(channel, self.transport.outbound());
     }
 
-    fn replay(&self, attached: &Attached, ends_on_gap: bool) -> Replay {
+    /// Prepares the replay of a channel on a subscription, which may be what the client brought.
+    pub(super) fn replay(
+        &self,
+        key: ChannelKey,
+        (subscription, adhoc): (&Subscription, bool),
+        start: DeliveryStart,
+        ends_on_gap: bool,
+    ) -> Replay {
         Replay::new(Beginning {
-            key: attached.key,
+            key,
             dialect: self.dialect,
             context: Arc::clone(&self.context),
-            subscription: attached.subscription.clone(),
+            subscription: subscription.clone(),
+            adhoc,
             ends_on_gap,
-            from: attached.start.from,
-            attached_at: attached.start.attached_at,
+            from: start.from,
+            attached_at: start.attached_at,
         })
     }
 
@@ -141,14 +159,17 @@ impl Session {
     /// Goes on with one of the replays, now that everything queued was written. They take turns.
     pub(super) fn poll_replays(&mut self, cx: &mut Context<'_>) -> Outgoing {
         // Where some channel is live, the session's end comes with the entries that are taken for it.
-        if self.channels.all_catch_up()
+        if self.several.is_none()
+            && self.channels.all_catch_up()
             && let Poll::Ready(end) = self.poll_end(cx)
         {
             return Outgoing::Ends(Outcome::Ended(end));
         }
-        for _ in 0..self.channels.len() {
-            let Some((id, catch_up)) = self.channels.take_next_replay() else {
-                continue;
+        for _ in 0..self.channels.replays() {
+            let several = self.several.as_deref();
+            let is_complete = |group| several.is_none_or(|several| several.is_complete(group));
+            let Some((id, catch_up)) = self.channels.take_next_replay(is_complete) else {
+                break;
             };
             match self.poll_replay(cx, id, catch_up) {
                 Outgoing::Idle => {}
@@ -167,7 +188,15 @@ impl Session {
     ) -> Outgoing {
         if let Some(end) = self.end_meanwhile(id) {
             catch_up.replay.stop_behind(end.position);
+            if self.several.is_some() && end.ending.cuts_replay() {
+                self.cut(id, Some(catch_up));
+                return Outgoing::More;
+            }
             if !end.drain || catch_up.replay.is_over() {
+                if self.several.is_some() {
+                    self.greet_behind(id, &mut catch_up);
+                    return self.finish_together(id, catch_up, Progress::IsAtEnd);
+                }
                 return self.go_on_behind_replay();
             }
         }
@@ -179,15 +208,36 @@ impl Session {
         if let Poll::Ready(end) = self.poll_end(cx) {
             return Outgoing::Ends(Outcome::Ended(end));
         }
+        if self.several.is_some()
+            && self
+                .outbox
+                .end_of(id)
+                .is_some_and(|end| end.ending.cuts_replay())
+        {
+            let catch_up = self.channels.take_replay(id);
+            self.cut(id, catch_up);
+            return Outgoing::More;
+        }
         let Some(mut catch_up) = self.channels.take_replay(id) else {
             return Outgoing::More;
         };
         let outgoing = match self.on_found(id, &mut catch_up, &found) {
-            Ok(true) => return self.go_on_behind_replay(),
-            Ok(false) => Outgoing::More,
+            Ok(Some(at)) if self.several.is_some() => {
+                return self.finish_together(id, catch_up, Progress::IsAt(at));
+            }
+            Ok(Some(_)) => return self.go_on_behind_replay(),
+            Ok(None) => Outgoing::More,
+            Err(ending) if self.several.is_some() => {
+                self.fail(id, ending, Some(catch_up));
+                return Outgoing::More;
+            }
             Err(ending) => Outgoing::Ends(Outcome::Found(ending)),
         };
+        let group = catch_up.together.as_ref().map(|together| together.group);
         self.channels.put_back(id, catch_up);
+        if let Some(group) = group {
+            self.merge(group);
+        }
         outgoing
     }
 
@@ -197,8 +247,8 @@ impl Session {
         postponed.or_else(|| self.outbox.end_of(id))
     }
 
-    /// Ends the session, if that waited for the replay, or goes on with the outbox: the channel is live, or finds its own
-    /// end there.
+    /// Ends the session, if that waited for the replay, or goes on with the outbox: the channel is live, or finds
+    /// its own end there.
     fn go_on_behind_replay(&self) -> Outgoing {
         let postponed = self.postponed.as_deref();
         postponed.map_or(Outgoing::More, |postponed| {
@@ -223,50 +273,79 @@ impl Session {
         }
     }
 
-    /// Acts on the outcome of a replay; true when it is done. An error is a reason to end.
+    /// Acts on the outcome of a replay; returns where it is done, if it is. An error is a reason to end.
     fn on_found(
         &mut self,
         id: ChannelId,
         catch_up: &mut CatchUp,
         found: &Found,
-    ) -> Result<bool, Ending> {
+    ) -> Result<Option<Position>, Ending> {
         let lost = matches!(found, Found::Gap(..) | Found::Lacking);
         if !matches!(found, Found::Unavailable)
             && let Some(greeting) = catch_up.greeting.take()
         {
-            self.greet(&greeting, !lost);
+            if self.several.is_some() {
+                self.greet_under(id, &greeting, !lost, true);
+            } else {
+                self.greet(&greeting, !lost);
+            }
         }
         for frame in catch_up.frames.drain(..) {
             #[cfg(test)]
             super::fault::strike(&frame);
-            let outbound = self.transport.outbound();
-            self.channels.queue_frame(id, frame, outbound);
+            if let Some(together) = &mut catch_up.together {
+                together.push(frame);
+            } else {
+                let outbound = self.transport.outbound();
+                self.channels.queue_frame(id, frame, outbound);
+            }
         }
-        let outbound = self.transport.outbound();
         match *found {
             Found::Unavailable => Err(Ending::Overloaded),
             Found::Untold => Err(Ending::Resync),
             Found::Gap(..) | Found::Lacking if catch_up.ends_on_gap => Err(Ending::Resync),
-            Found::Lacking => Ok(false),
+            Found::Lacking => Ok(None),
             Found::Gap(reason, after, cursor) => {
-                outbound.advance_to(id, cursor);
-                let after = after.cursor(self.context.router.deployment());
-                self.tell_gap(reason, Some(&after), cursor);
-                self.channels.sent(id, cursor);
-                Ok(false)
+                self.on_gap(id, catch_up, (reason, after), cursor);
+                Ok(None)
             }
             Found::Frames => {
-                outbound.advance_to(id, catch_up.replay.done());
-                Ok(false)
+                self.advance_to(id, catch_up, catch_up.replay.done());
+                Ok(None)
             }
             Found::Live(position) => {
-                outbound.advance_to(id, position);
-                Metrics::observe(
-                    &self.context.metrics.replay.duration,
-                    catch_up.begun.elapsed(),
-                );
-                Ok(true)
+                self.advance_to(id, catch_up, position);
+                if let Some(begun) = catch_up.begun {
+                    Metrics::observe(&self.context.metrics.replay.duration, begun.elapsed());
+                }
+                Ok(Some(position))
             }
         }
+    }
+
+    /// Notes that a replay has come to a position. Where it goes on together with others, it stands where what it
+    /// has found is queued.
+    fn advance_to(&mut self, id: ChannelId, catch_up: &CatchUp, position: Position) {
+        if catch_up.together.is_none() {
+            self.transport.outbound().advance_to(id, position);
+        }
+    }
+
+    /// Tells of a gap that a replay has met.
+    fn on_gap(
+        &mut self,
+        id: ChannelId,
+        catch_up: &mut CatchUp,
+        (reason, after): (GapReason, Position),
+        cursor: Position,
+    ) {
+        self.advance_to(id, catch_up, cursor);
+        let after = after.cursor(self.context.router.deployment());
+        if let Some(together) = &mut catch_up.together {
+            together.push(self.gap(reason, Some(&after), cursor));
+        } else {
+            self.tell_gap(reason, Some(&after), cursor);
+        }
+        self.channels.sent(id, cursor);
     }
 }

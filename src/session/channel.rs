@@ -1,6 +1,7 @@
 //! The channels of a session: one subscription each, with its acknowledgements, its replay and its end.
 
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -25,27 +26,94 @@ pub(super) struct Channel {
     id: ChannelId,
     pub(super) acks: Acks,
     pub(super) catch_up: Option<Box<CatchUp>>,
+    /// The client's name for it, where the session has many.
+    pub(super) handle: Option<Arc<str>>,
+    /// True if it is of what the client brought: there is nothing to acknowledge.
+    pub(super) adhoc: bool,
+    /// Its place in the session's order, where that has many. It is held back while it catches up.
+    pub(super) order: Order,
     /// True once its last words are queued.
     has_ended: bool,
     /// Dropped when the kernel has taken the channel's last bytes, or with the session.
     alive: Option<AliveGuard>,
 }
 
+/// The place of a channel in the order that the live channels of a session share.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Order {
+    /// It is to get what others were taken past while it caught up. `cut`: it gets nothing more but its end.
+    Late { cut: bool },
+    /// It stands ahead of the shared order, which has to come there first.
+    Aligning,
+    /// It shares the order.
+    Shared,
+    /// It gets nothing more but its end.
+    Cut,
+}
+
 /// The time before a channel is live.
 pub(super) struct CatchUp {
     pub(super) replay: Replay,
-    pub(super) begun: Instant,
+    /// `None` while it waits for its turn behind others of its session.
+    pub(super) begun: Option<Instant>,
     /// Frames that the replay has just found.
     pub(super) frames: Vec<Arc<Frame>>,
+    /// The replays that it goes on together with: what they find comes in one order.
+    pub(super) together: Option<Together>,
     /// The `connected` message, held back until it is known whether everything will come.
     pub(super) greeting: Option<Greeting>,
     pub(super) ends_on_gap: bool,
+}
+
+/// The part of a replay that goes on together with others.
+pub(super) struct Together {
+    /// The number of the message that asked for all of them.
+    pub(super) group: u64,
+    /// Frames that were found, and wait until the others have come so far.
+    pub(super) waiting: VecDeque<Arc<Frame>>,
+    /// Bytes of these.
+    pub(super) bytes: usize,
+    pub(super) progress: Progress,
+}
+
+/// The progress of a replay that goes on together with others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Progress {
+    GoesOn,
+    /// Everything is found. The channel stands here once nothing waits.
+    IsAt(Position),
+    /// Everything up to the channel's end is found.
+    IsAtEnd,
+}
+
+impl Together {
+    pub(super) fn new(group: u64) -> Self {
+        Self {
+            group,
+            waiting: VecDeque::new(),
+            bytes: 0,
+            progress: Progress::GoesOn,
+        }
+    }
+
+    pub(super) fn push(&mut self, frame: Arc<Frame>) {
+        self.bytes += frame.bytes.len();
+        self.waiting.push_back(frame);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Arc<Frame>> {
+        let frame = self.waiting.pop_front()?;
+        self.bytes -= frame.bytes.len();
+        Some(frame)
+    }
 }
 
 /// The contents of the `connected` message.
 pub(super) struct Greeting {
     pub(super) connection: String,
     pub(super) subscription: String,
+    /// The warnings about the filter that the client brought.
+    pub(super) warnings: Vec<String>,
     pub(super) from: Position,
     /// The reason why something before that is missing, if it is, and the cursor after which it is.
     pub(super) gap: Option<(GapReason, Option<String>)>,
@@ -70,24 +138,43 @@ impl Channel {
             id,
             acks: Acks::new(incarnation, from, resumed),
             catch_up: None,
+            handle: None,
+            adhoc: false,
+            order: Order::Shared,
             has_ended: false,
             alive: None,
         }
     }
 }
 
-/// The channels of one session. Nearly all sessions have one, which takes no memory of its own.
+/// The channels of one session, by their ids. Nearly all sessions have one, which takes no memory of its own.
 #[derive(Default)]
 pub(super) struct Channels {
     all: SmallVec<[Channel; 1]>,
-    /// The index of the channel whose replay goes on next.
-    next_replay: usize,
+    /// The number of replays.
+    replays: usize,
+    /// The id of the channel whose replay has gone on last.
+    last_replay: Option<ChannelId>,
+}
+
+/// The replays of a session that go on at the same time. The others wait for their turn.
+const REPLAYS_AT_ONCE: usize = 4;
+/// Bytes that one replay may have found before others that go on together with it.
+const AHEAD_BYTES: usize = 64 * 1024;
+
+/// A replay, or several that go on together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Alone(ChannelId),
+    Of(u64),
 }
 
 impl Channels {
     /// Adds a channel, on which nothing is sent yet.
     pub(super) fn add(&mut self, channel: Channel, outbound: &mut Outbound) {
         outbound.add_channel(channel.id, channel.acks.from());
+        self.replays += usize::from(channel.catch_up.is_some());
+        // Ids only rise.
         self.all.push(channel);
     }
 
@@ -100,8 +187,23 @@ impl Channels {
         self.all.iter_mut()
     }
 
-    fn get_mut(&mut self, id: ChannelId) -> Option<&mut Channel> {
-        self.all.iter_mut().find(|channel| channel.id == id)
+    pub(super) fn iter_all(&self) -> impl Iterator<Item = &Channel> {
+        self.all.iter()
+    }
+
+    fn place(&self, id: ChannelId) -> Option<usize> {
+        self.all
+            .binary_search_by_key(&id, |channel| channel.id)
+            .ok()
+    }
+
+    pub(super) fn get(&self, id: ChannelId) -> Option<&Channel> {
+        self.all.get(self.place(id)?)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ChannelId) -> Option<&mut Channel> {
+        let at = self.place(id)?;
+        self.all.get_mut(at)
     }
 
     /// Has a channel hold what tells others that it is not closed yet.
@@ -135,6 +237,8 @@ impl Channels {
         let (id, end) = match entry {
             Entry::Frame(id, frame) => return self.queue_frame(id, frame, outbound),
             Entry::End(id, end) => (id, *end),
+            // Only sessions with handles get these: `order`.
+            Entry::ToSeveral(_) | Entry::Opened { .. } => return,
         };
         if let Some(channel) = self.get_mut(id) {
             channel.has_ended = true;
@@ -164,7 +268,8 @@ impl Channels {
         }
         for entry in waits {
             // A channel that catches up goes on from where it was: what waits may lie behind events that it has not got.
-            if !is_held_back(self, entry.channel()) {
+            let is_back = |id| is_held_back(self, id);
+            if !entry.is_only_for(is_back) {
                 self.queue(entry, outbound, &last_words);
             }
         }
@@ -178,12 +283,17 @@ impl Channels {
 
     /// Removes a channel whose last bytes were taken. Its guard falls with it.
     pub(super) fn remove(&mut self, id: ChannelId) -> Option<Channel> {
-        let at = self.all.iter().position(|channel| channel.id == id)?;
-        Some(self.all.swap_remove(at))
+        let at = self.place(id)?;
+        let channel = self.all.remove(at);
+        self.replays -= usize::from(channel.catch_up.is_some());
+        Some(channel)
     }
 
     /// Gives every replay a new turn.
     pub(super) fn begin_turn(&mut self) {
+        if self.replays == 0 {
+            return;
+        }
         for catch_up in self.catch_ups() {
             catch_up.replay.begin_turn();
         }
@@ -191,6 +301,9 @@ impl Channels {
 
     /// Returns the bytes that replays hold.
     pub(super) fn held(&self) -> usize {
+        if self.replays == 0 {
+            return 0;
+        }
         let catch_ups = self.all.iter().filter_map(|c| c.catch_up.as_deref());
         catch_ups.map(|catch_up| catch_up.replay.held()).sum()
     }
@@ -200,28 +313,102 @@ impl Channels {
         all.filter_map(|channel| channel.catch_up.as_deref_mut())
     }
 
-    /// Returns the number of channels.
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
+    /// Takes out the replay of the channel whose turn it is. Several take turns; the rest wait until one of those
+    /// is done, and those of a group until that `is_complete`.
+    pub(super) fn take_next_replay(
+        &mut self,
+        is_complete: impl Fn(u64) -> bool,
+    ) -> Option<(ChannelId, Box<CatchUp>)> {
+        let going_on = self.going_on(is_complete);
+        let behind = |id: &&ChannelId| self.last_replay.is_none_or(|last| **id > last);
+        let next = going_on.iter().find(behind).or(going_on.first());
+        let id = *next?;
+        self.last_replay = Some(id);
+        let mut catch_up = self.take_replay(id)?;
+        catch_up.begun.get_or_insert_with(Instant::now);
+        Some((id, catch_up))
     }
 
-    /// Takes out the replay of the channel whose turn it is; `None` if that is live.
-    pub(super) fn take_next_replay(&mut self) -> Option<(ChannelId, Box<CatchUp>)> {
-        let at = self.next_replay % self.all.len().max(1);
-        self.next_replay = at + 1;
-        let channel = self.all.get_mut(at)?;
-        Some((channel.id, channel.catch_up.take()?))
+    /// Returns the channels whose replays go on. Those that go on together count as one; one of them that is far
+    /// ahead waits for the others.
+    fn going_on(
+        &self,
+        is_complete: impl Fn(u64) -> bool,
+    ) -> SmallVec<[ChannelId; REPLAYS_AT_ONCE]> {
+        let mut turns: SmallVec<[Turn; REPLAYS_AT_ONCE]> = SmallVec::new();
+        let mut going_on = SmallVec::new();
+        for channel in &self.all {
+            let Some(catch_up) = channel.catch_up.as_deref() else {
+                continue;
+            };
+            let together = catch_up.together.as_ref();
+            if together.is_some_and(|of| !is_complete(of.group)) {
+                continue;
+            }
+            let turn = together.map_or(Turn::Alone(channel.id), |of| Turn::Of(of.group));
+            if !turns.contains(&turn) {
+                if turns.len() == REPLAYS_AT_ONCE {
+                    continue;
+                }
+                turns.push(turn);
+            }
+            if !self.waits_for_others(catch_up) {
+                going_on.push(channel.id);
+            }
+        }
+        going_on
+    }
+
+    /// Whether a replay has found all that there is, or so much that others of its group have to come up with it first.
+    fn waits_for_others(&self, catch_up: &CatchUp) -> bool {
+        let Some(together) = &catch_up.together else {
+            return false;
+        };
+        let is_far = together.bytes >= AHEAD_BYTES;
+        let least = || self.least_of_group(together.group);
+        together.progress != Progress::GoesOn
+            || (is_far && least().is_some_and(|least| catch_up.replay.done() > least))
+    }
+
+    /// Returns the position before which every replay of a group that goes on has looked at everything; `None` if
+    /// all are done.
+    pub(super) fn least_of_group(&self, group: u64) -> Option<Position> {
+        let going_on = self.of_group(group);
+        let going_on = going_on.filter(|(.., together)| together.progress == Progress::GoesOn);
+        going_on
+            .map(|(_, catch_up, _)| catch_up.replay.done())
+            .min()
+    }
+
+    /// Returns the replays of a group.
+    pub(super) fn of_group(
+        &self,
+        group: u64,
+    ) -> impl Iterator<Item = (ChannelId, &CatchUp, &Together)> {
+        self.all.iter().filter_map(move |channel| {
+            let catch_up = channel.catch_up.as_deref()?;
+            let together = catch_up.together.as_ref()?;
+            (together.group == group).then_some((channel.id, catch_up, together))
+        })
+    }
+
+    /// Returns the number of replays.
+    pub(super) fn replays(&self) -> usize {
+        self.replays
     }
 
     /// Takes out the replay of a channel; `None` if that is live.
     pub(super) fn take_replay(&mut self, id: ChannelId) -> Option<Box<CatchUp>> {
-        self.get_mut(id)?.catch_up.take()
+        let taken = self.get_mut(id)?.catch_up.take();
+        self.replays -= usize::from(taken.is_some());
+        taken
     }
 
     /// Puts back a replay that goes on.
     pub(super) fn put_back(&mut self, id: ChannelId, catch_up: Box<CatchUp>) {
         if let Some(channel) = self.get_mut(id) {
             channel.catch_up = Some(catch_up);
+            self.replays += 1;
         }
     }
 
@@ -233,16 +420,16 @@ impl Channels {
     }
 
     pub(super) fn catches_up(&self, id: ChannelId) -> bool {
-        let channel = self.all.iter().find(|channel| channel.id == id);
-        channel.is_some_and(|channel| channel.catch_up.is_some())
+        self.get(id)
+            .is_some_and(|channel| channel.catch_up.is_some())
     }
 
     pub(super) fn any_catches_up(&self) -> bool {
-        self.all.iter().any(|channel| channel.catch_up.is_some())
+        self.replays > 0
     }
 
     pub(super) fn all_catch_up(&self) -> bool {
-        self.all.iter().all(|channel| channel.catch_up.is_some())
+        self.replays == self.all.len()
     }
 
     /// Whether the first message of every channel is queued.
@@ -258,10 +445,30 @@ impl Channels {
         }
     }
 
-    /// Returns the time by which the oldest replay has to be over, if there is one.
-    pub(super) fn replay_deadline(&self, timeout: Duration) -> Option<Instant> {
-        let catch_ups = self.all.iter().filter_map(|c| c.catch_up.as_deref());
-        catch_ups.map(|catch_up| catch_up.begun + timeout).min()
+    /// Returns the channels that are live.
+    pub(super) fn live(&self) -> impl Iterator<Item = ChannelId> {
+        let live = self
+            .all
+            .iter()
+            .filter(|c| c.is_live() && c.order == Order::Shared);
+        live.map(Channel::id)
+    }
+
+    /// Returns the channel whose replay has to be over first, and by when, if there is one.
+    pub(super) fn replay_deadline(&self, timeout: Duration) -> Option<(ChannelId, Instant)> {
+        if self.replays == 0 {
+            return None;
+        }
+        let catch_ups = self.all.iter().filter_map(|channel| {
+            let catch_up = channel.catch_up.as_deref()?;
+            let is_done = catch_up
+                .together
+                .as_ref()
+                .is_some_and(|of| of.progress != Progress::GoesOn);
+            let begun = catch_up.begun.filter(|_| !is_done)?;
+            Some((channel.id, begun + timeout))
+        });
+        catch_ups.min_by_key(|(_, by)| *by)
     }
 
     /// Forgets what is still to be replayed.
@@ -269,12 +476,48 @@ impl Channels {
         for channel in &mut self.all {
             channel.catch_up = None;
         }
+        self.replays = 0;
     }
 }
 
 impl Channel {
     pub(super) fn id(&self) -> ChannelId {
         self.id
+    }
+
+    /// Whether its last words are queued.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// Notes that its last words are queued.
+    pub(super) fn set_ended(&mut self) {
+        self.has_ended = true;
+    }
+
+    /// Takes what tells others that it is not closed yet.
+    pub(super) fn hold(&mut self, alive: AliveGuard) {
+        self.alive = Some(alive);
+    }
+
+    /// Whether others are taken past its entries.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.catch_up.is_some() || matches!(self.order, Order::Late { .. })
+    }
+
+    /// Whether it waits for the shared order to come to where it stands.
+    pub(super) fn is_aligning(&self) -> bool {
+        self.catch_up.is_none() && self.order == Order::Aligning && !self.has_ended
+    }
+
+    /// Whether it gets nothing more but its end.
+    pub(super) fn is_cut(&self) -> bool {
+        matches!(self.order, Order::Cut | Order::Late { cut: true }) || self.has_ended
+    }
+
+    /// Whether it shares the order of the session's live channels.
+    pub(super) fn is_shared(&self) -> bool {
+        self.catch_up.is_none() && self.order == Order::Shared && !self.has_ended
     }
 
     /// Whether it gets what comes through the outbox.

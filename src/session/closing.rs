@@ -65,6 +65,7 @@ impl Session {
             ending: found,
             position: taken.unwrap_or(Position::START),
             drain: false,
+            more: false,
         };
         let decided = async {
             // Where the router is gone, the whole node is: there is no verdict to wait for.
@@ -78,16 +79,11 @@ impl Session {
 
     /// Queues what the client still gets: what waits, if the ending drains; `ended`; the close.
     fn queue_last_words(&mut self, end: End) {
-        let (missed, waits) = (self.outbox.missed(), self.outbox.drain());
-        let (context, dialect) = (&self.context, self.dialect);
-        let cursor = self.channels.conclude(
-            end,
-            waits,
-            missed,
-            Channels::catches_up,
-            self.transport.outbound(),
-            |_, end, cursor| last_words(context, dialect, end, cursor),
-        );
+        let cursor = if self.several.is_some() {
+            self.conclude_many(end)
+        } else {
+            self.conclude(end)
+        };
         // The client began the closing handshake.
         if end.ending == Ending::ClientLeft {
             return self.transport.queue_close_answer();
@@ -102,6 +98,19 @@ impl Session {
         }
         let ending = end.ending;
         self.transport.queue_close(ending.code(), ending.token());
+    }
+
+    fn conclude(&mut self, end: End) -> Option<Position> {
+        let (missed, waits) = (self.outbox.missed(), self.outbox.drain());
+        let (context, dialect) = (&self.context, self.dialect);
+        self.channels.conclude(
+            end,
+            waits,
+            missed,
+            Channels::catches_up,
+            self.transport.outbound(),
+            |_, end, cursor| last_words(context, dialect, end, cursor),
+        )
     }
 
     async fn flush(&mut self) -> bool {

@@ -78,6 +78,11 @@ impl Heartbeat {
         late(self.pong_by) || late(self.refused_at.map(|at| at + self.patience))
     }
 
+    /// Returns the time since which the socket has refused bytes and taken none, if it has.
+    pub(super) fn refused_since(&self) -> Option<Instant> {
+        self.refused_at
+    }
+
     /// Notes that the kernel took everything that was queued. The time is read only for a ping.
     pub(super) fn flushed(&mut self, now: impl FnOnce() -> Instant) {
         self.refused_at = None;

@@ -6,8 +6,10 @@ use std::{
     time::Instant,
 };
 
-use super::{Broken, Incoming, Outcome, Session, heartbeat::Due};
-use crate::protocol::{ClientMessage, Ending, Message};
+use smallvec::SmallVec;
+
+use super::{Broken, Incoming, Outcome, Session, heartbeat::Due, many::Several};
+use crate::protocol::{ChannelId, ClientMessage, Ending, Message};
 
 /// The answers to messages that may wait; a client that asks faster than it listens is not read.
 const ANSWERS_WAITING: usize = 64;
@@ -15,7 +17,7 @@ const ANSWERS_WAITING: usize = 64;
 impl Session {
     /// Reads what has arrived.
     pub(super) fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        while self.answers_waiting < ANSWERS_WAITING {
+        while self.answers_waiting < ANSWERS_WAITING && self.may_ask_more() {
             let ending = match self.transport.poll_read(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Incoming::Pong) => {
@@ -42,10 +44,53 @@ impl Session {
         Poll::Pending
     }
 
+    fn may_ask_more(&self) -> bool {
+        let most_bytes = self.context.socket.many_message_bytes;
+        let several = self.several.as_deref();
+        several.is_none_or(|several| several.has_room(most_bytes))
+    }
+
+    /// Tells a client where it stands, if nothing waits for it and it was told less. Positions of live channels
+    /// alone are told.
+    fn tell_at(&mut self) {
+        // Asked before looking into the outbox: what matched up to here was put there before.
+        let applied = self.context.router.progress().position;
+        if !self.dialect.has_messages() || !self.outbox.has_nothing() {
+            return;
+        }
+        let standing = if self.several.is_some() {
+            self.standing_of_live()
+        } else if self.channels.any_catches_up() {
+            None
+        } else {
+            self.transport.outbound().queued_of_all()
+        };
+        if standing.is_none_or(|standing| applied <= standing) {
+            return;
+        }
+        let live: SmallVec<[ChannelId; 4]> = self.channels.live().collect();
+        for id in live {
+            self.channels.sent(id, applied);
+            self.transport.outbound().advance_to(id, applied);
+        }
+        self.transport.outbound().advance_shared(applied);
+        let cursor = applied.cursor(self.context.router.deployment());
+        if self.dialect.is_sse() {
+            let of_all = self.several.is_some().then(|| self.id_of_stream());
+            let id = of_all.flatten().unwrap_or(cursor);
+            self.transport.queue(Message::bare_id(&id));
+        } else {
+            self.say(&Message::at(&cursor));
+        }
+    }
+
     /// Acts on a client's message.
     fn answer(&mut self, text: &str) -> Result<(), Ending> {
         if !self.dialect.has_messages() {
             return Ok(());
+        }
+        if self.several.is_some() {
+            return self.answer_many(text);
         }
         match ClientMessage::parse(text) {
             Ok(ClientMessage::Ping) => {
@@ -82,26 +127,48 @@ impl Session {
         }
     }
 
-    /// Checks the heartbeat, the end of the credential, and the time that replays take, whatever they wait for. Runs after reading, so that what had
-    /// arrived counts.
+    /// Checks the heartbeat, the end of the credential, and the time that replays take, whatever they wait for.
+    /// Runs after reading, so that what had arrived counts.
     pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         loop {
             let timeout = self.context.feed.replay_timeout;
             let replay = self.channels.replay_deadline(timeout);
+            let replay_by = replay.map(|(_, by)| by);
             let warning = self.warning();
-            let others = [replay, warning].into_iter().flatten();
+            let first_by = self.several.as_deref().and_then(Several::first_by);
+            let ends_by = self.ends_wait_until(self.context.socket.close_timeout);
+            let at = self.dialect.has_messages().then_some(self.next_at);
+            let others = [replay_by, warning, first_by, ends_by, at];
+            let others = others.into_iter().flatten();
             let next = others.fold(self.heartbeat.next(), Instant::min);
             if self.timer.deadline() != next.into() {
                 self.timer.as_mut().reset(next.into());
             }
             ready!(self.timer.as_mut().poll(cx));
-            if replay.is_some_and(|replay| replay <= Instant::now()) {
+            let now = Instant::now();
+            if ends_by.is_some_and(|by| by <= now) {
+                return Poll::Ready(Outcome::Found(Ending::SlowConsumer));
+            }
+            if first_by.is_some_and(|by| by <= now) {
+                return Poll::Ready(Outcome::Found(Ending::HeartbeatMissed));
+            }
+            if self.next_at <= now {
+                self.next_at = now + self.context.socket.ping_interval / 2;
+                self.tell_at();
+            }
+            if let Some((id, _)) = replay.filter(|(_, by)| *by <= now) {
                 // Either the socket takes nothing now, or this node was slow.
                 let ending = if self.transport.is_flushed() {
                     Ending::Overloaded
                 } else {
                     Ending::SlowConsumer
                 };
+                if self.several.is_some() {
+                    let catch_up = self.channels.take_replay(id);
+                    self.fail(id, ending, catch_up);
+                    cx.waker().wake_by_ref();
+                    continue;
+                }
                 return Poll::Ready(Outcome::Found(ending));
             }
             if warning.is_some_and(|warning| warning <= Instant::now()) {

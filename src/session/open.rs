@@ -114,7 +114,7 @@ async fn resume_point(
     Ok((after, after.is_some()))
 }
 
-fn refuse(answer: oneshot::Sender<Result<(), AttachError>>, error: AttachError) {
+pub(super) fn refuse<E>(answer: oneshot::Sender<Result<(), E>>, error: E) {
     if answer.send(Err(error)).is_err() {
         tracing::trace!("the client has left; nothing was opened");
     }
@@ -122,7 +122,7 @@ fn refuse(answer: oneshot::Sender<Result<(), AttachError>>, error: AttachError) 
 
 /// Waits for the way to the client until HTTP lets go of it. `None` where that takes too long, or where the router has
 /// to wait for it: one session must not hold up the others.
-async fn take_over(
+pub(super) async fn take_over(
     carrier: impl Future<Output = Option<Carrier>>,
     outbox: &Receiver,
 ) -> Option<Carrier> {

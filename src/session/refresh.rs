@@ -119,7 +119,8 @@ impl Session {
             return None;
         }
         let at = self.credential.warn_at(end)?;
-        self.channels.are_greeted().then_some(at)
+        let greeted = self.several.is_some() || self.channels.are_greeted();
+        greeted.then_some(at)
     }
 
     /// Warns the client that its credential ends.
@@ -133,7 +134,11 @@ impl Session {
             return;
         }
         self.credential.warn_at = None;
-        let cursor = self.transport.outbound().queued_of_all();
+        let cursor = if self.several.is_some() {
+            self.standing_of_live()
+        } else {
+            self.transport.outbound().queued_of_all()
+        };
         let cursor = cursor.map(|at| at.cursor(self.context.router.deployment()));
         let expires_at = time_text(DateTime::from_millis(end));
         let in_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);

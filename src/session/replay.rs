@@ -69,6 +69,8 @@ pub(super) enum Found {
 pub(super) struct Replay {
     key: ChannelKey,
     subscription: DocumentKey,
+    /// True if the client brought the subscription.
+    adhoc: bool,
     dialect: Dialect,
     context: Arc<NodeContext>,
     limits: Limits,
@@ -148,6 +150,7 @@ pub(super) struct Beginning {
     pub(super) dialect: Dialect,
     pub(super) context: Arc<NodeContext>,
     pub(super) subscription: Subscription,
+    pub(super) adhoc: bool,
     pub(super) ends_on_gap: bool,
     pub(super) from: Position,
     pub(super) attached_at: Position,
@@ -162,6 +165,7 @@ impl Replay {
         Self {
             key: beginning.key,
             subscription: shown.key(),
+            adhoc: beginning.adhoc,
             dialect: beginning.dialect,
             context: beginning.context,
             limits,
@@ -375,9 +379,9 @@ impl Replay {
     /// Whether the filter changed here, and the history does not show the new one.
     fn hides_filter(&self, change: &PastChange) -> bool {
         let replaced = match &change.kind {
-            PastChangeKind::AllSubscriptionsReplaced => true,
+            PastChangeKind::AllSubscriptionsReplaced => !self.adhoc,
             PastChangeKind::SubscriptionUnknown(key) => {
-                DocumentKey::of(key).prevails_over(&self.subscription)
+                !self.adhoc && DocumentKey::of(key).prevails_over(&self.subscription)
             }
             _ => false,
         };

@@ -55,6 +55,28 @@ async fn every_message_is_counted_and_nothing_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sockets_for_many_get_each_event_once() {
+    let service = Service::start().await;
+    let arguments = [
+        "--connections=5",
+        "--subscriptions=10",
+        "--handles=6",
+        "--match=0.2",
+        "--rate=50",
+        "--duration=1s",
+        "--json",
+    ];
+    let figures = figures(&bench(&service, &arguments));
+    let accepted = figures["events"]["accepted"].as_u64().unwrap();
+    // Six subscriptions in a row are of all five groups.
+    assert_eq!(figures["messages"]["expected"], accepted * 5, "{figures}");
+    assert_eq!(figures["messages"]["received"], accepted * 5, "{figures}");
+    assert_eq!(figures["handles"]["connected"], 30, "{figures}");
+    assert_eq!(figures["notReached"], serde_json::json!([]), "{figures}");
+    check_clean(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_inserted_straight_into_the_database_are_counted_too() {
     let service = Service::start().await;
     let (uri, database) = (&service.config.mongodb_uri, &service.config.database);

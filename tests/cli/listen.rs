@@ -64,6 +64,51 @@ async fn every_frame_can_be_had_and_a_deleted_subscription_ends_it_with_3() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn several_subscriptions_and_a_filter_come_over_one_socket() {
+    let service = Service::start().await;
+    let a = service.subscribe(json!({"type": "a"})).await;
+    let both = service
+        .subscribe(json!({"type": {"$in": ["a", "b"]}}))
+        .await;
+    let filter = json!({"type": "c"}).to_string();
+    let arguments = [&*a, &both, "nobody", "--filter", &filter, "--count", "3"];
+    let listening = listen(&server(&service), &arguments);
+    let told: Vec<String> = (0..4).map(|_| listening.notes("")).collect();
+    let count = |text: &str| told.iter().filter(|line| line.contains(text)).count();
+    assert_eq!(
+        (count("connected to"), count("nobody is refused")),
+        (3, 1),
+        "{told:?}"
+    );
+    assert!((service.metric("tidegate_connections").await - 1.0).abs() < 0.5);
+    for kind in ["a", "b", "c"] {
+        service.publish(kind, json!(kind)).await;
+    }
+    // Each comes once.
+    for kind in ["a", "b", "c"] {
+        let event: Value = serde_json::from_str(&listening.says("")).unwrap();
+        assert_eq!(event["type"], kind);
+    }
+    assert_eq!(listening.end(), Some(0));
+    let listening = listen(&server(&service), &["nobody", "none"]);
+    assert_eq!(listening.end(), Some(3));
+    let listening = listen(&server(&service), &["--filter", r#"{"$x": 1}"#]);
+    listening.notes("filter");
+    assert_eq!(listening.end(), Some(1));
+    let listening = listen(&server(&service), &[&a, &both, "--state", "file"]);
+    assert_eq!(listening.end(), Some(2));
+    let listening = listen(&server(&service), &[&a, &both]);
+    for _ in 0..2 {
+        listening.notes("connected to");
+    }
+    for id in [&a, &both] {
+        let path = format!("/subscriptions/{id}");
+        assert_eq!(service.send("DELETE", &path, None).await.0, 204);
+    }
+    assert_eq!(listening.end(), Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_signal_ends_it_with_0_and_the_service_sees_it_leave() {
     let service = Service::start().await;
     let id = service.subscribe(json!({})).await;

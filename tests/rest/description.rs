@@ -227,6 +227,94 @@ async fn messages_are_as_described() {
     service.stop().await;
 }
 
+/// The schema that the makers of `AsyncAPI` publish (asyncapi/spec-json-schemas, Apache-2.0).
+const ASYNCAPI: &str = include_str!("asyncapi-3.0.0.json");
+
+#[tokio::test]
+async fn the_sockets_are_described_as_asyncapi() {
+    let service = Service::start().await;
+    let description = service.get("/asyncapi.json").await;
+    let schema: Value = serde_json::from_str(ASYNCAPI).unwrap();
+    let validator = jsonschema::draft7::new(&schema).unwrap();
+    let faults: Vec<_> = validator
+        .iter_errors(&description)
+        .map(|fault| fault.to_string())
+        .collect();
+    assert!(faults.is_empty(), "{faults:?}");
+    let messages = description["components"]["messages"].as_object().unwrap();
+    for (name, message) in messages {
+        assert!(message["name"].is_string(), "{name}: {message}");
+    }
+    for (channel, path) in [
+        ("one", "/api/v1/subscriptions/{id}/events"),
+        ("many", "/api/v1/socket"),
+    ] {
+        assert_eq!(description["channels"][channel]["address"], path);
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn messages_of_many_subscriptions_are_as_described() {
+    let service = Service::start().await;
+    let description = service.get("/openapi.json").await;
+    let id = service.subscribe(json!({})).await;
+    let protocol = Some("tidegate.many.v1");
+    let opened = super::support::Socket::open(service.address, "/api/v1/socket", protocol).await;
+    let mut socket = opened.unwrap();
+    let schema = json!({"$ref": "#/components/schemas/ManyServerMessage"});
+    let wished = json!({"$ref": "#/components/schemas/ManyClientMessage"});
+    let mut seen = Vec::new();
+    let mut cursor = Value::Null;
+    for (says, expected) in [
+        (None, &["welcome"][..]),
+        (
+            Some(json!({"type": "subscribe", "handle": "a", "subscription": id})),
+            &["connected"],
+        ),
+        (
+            Some(json!({"type": "subscribe", "items": [{"handle": "b", "filter": {}}]})),
+            &["connected"],
+        ),
+        (
+            Some(json!({"type": "subscribe", "handle": "c", "subscription": "nobody"})),
+            &["refused"],
+        ),
+        (Some(json!({"type": "ping"})), &["pong"]),
+        (
+            Some(json!({"type": "unsubscribe", "handle": "b"})),
+            &["ended"],
+        ),
+        (None, &["event"]),
+        (
+            Some(json!({"type": "subscribe", "handle": "d", "filter": {}, "after": null})),
+            &["connected", "event", "live"],
+        ),
+    ] {
+        let mut says = says;
+        if let Some(says) = &mut says {
+            if says.get("after").is_some() {
+                says["after"] = cursor.clone();
+            }
+            assert_shape(&description, &wished, says, &says.to_string());
+            socket.say(&says.to_string()).await;
+        } else if expected == ["event"] {
+            service.publish("a", json!({"n": 1})).await;
+        }
+        for kind in expected {
+            let message = socket.message().await;
+            assert_eq!(message["type"], *kind, "{message}");
+            assert_shape(&description, &schema, &message, &message.to_string());
+            if *kind == "ended" {
+                cursor = message["cursor"].clone();
+            }
+            seen.push((*kind).to_owned());
+        }
+    }
+    assert_eq!(seen.len(), 10);
+    service.stop().await;
+}
+
 #[tokio::test]
 async fn statuses_are_sorted_and_bodies_have_examples_that_are_taken() {
     let service = Service::start().await;
@@ -257,6 +345,12 @@ async fn statuses_are_sorted_and_bodies_have_examples_that_are_taken() {
             let request = request
                 .header("content-type", kind)
                 .body(example.to_string());
+            if path == "/api/v1/stream" {
+                // Its answer has no end.
+                let answer = request.send().await.unwrap();
+                assert_eq!(answer.status(), 200, "{what}");
+                continue;
+            }
             let answer = send(request).await;
             assert!((200..300).contains(&answer.status), "{what}: {answer:?}");
         }

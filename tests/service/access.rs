@@ -17,6 +17,7 @@ mod quotas;
 mod refreshing;
 mod revoking;
 mod secrets;
+mod several;
 mod teardown;
 mod tenancy;
 mod tickets;

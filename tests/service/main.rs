@@ -42,6 +42,7 @@ mod replay;
 mod rights;
 mod rough;
 mod seams;
+mod several;
 mod slow;
 mod sse;
 mod starting;

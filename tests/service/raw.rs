@@ -183,12 +183,13 @@ impl Raw {
 
     /// Waits for the next message. The server's pings are passed over, and not answered.
     pub(crate) async fn message(&mut self) -> Value {
-        // Pings come for ever, and must not extend the deadline.
+        // Pings, and where a quiet client stands, come for ever, and must not extend the deadline.
         let message = async {
             loop {
                 let frame = self.frame().await.expect("a frame, not the end");
                 match frame.first {
                     PING => {}
+                    TEXT if frame.payload.starts_with(br#"{"type":"at","#) => {}
                     TEXT => return frame.json(),
                     _ => panic!("no message, but {frame:?}"),
                 }

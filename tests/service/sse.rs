@@ -202,7 +202,7 @@ async fn nothing_on_the_way_is_to_hold_a_stream_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_stream_gets_comments() {
+async fn an_idle_stream_gets_signs_of_life() {
     let service = Service::start_with(|config| {
         config.socket.ping_interval = Duration::from_millis(100);
         config.socket.pong_timeout = Duration::from_millis(200);
@@ -211,7 +211,7 @@ async fn an_idle_stream_gets_comments() {
     let id = service.subscribe(json!({})).await;
     let (mut events, _) = Events::connect(&service, &id).await;
     for _ in 0..10 {
-        events.comment().await;
+        events.sign_of_life().await;
     }
     service.publish("a", json!({})).await;
     assert_eq!(events.next().await.unwrap().name, "event");

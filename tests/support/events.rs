@@ -78,19 +78,29 @@ impl Events {
         next.await.expect("more than comments in time")
     }
 
-    /// Reads one empty comment.
-    pub(crate) async fn comment(&mut self) {
+    /// Reads one sign of life: an empty comment, or an id without an event.
+    pub(crate) async fn sign_of_life(&mut self) {
+        let whole = |buffer: &str| {
+            let end = if buffer.starts_with(':') {
+                "\n"
+            } else {
+                "\n\n"
+            };
+            buffer.find(end).map(|at| at + end.len())
+        };
         let read = async {
-            while self.buffer.len() < 2 {
+            loop {
+                if let Some(end) = whole(&self.buffer) {
+                    return self.buffer.drain(..end).collect::<String>();
+                }
                 let chunk = self.response.chunk().await.unwrap().unwrap();
                 self.buffer.push_str(std::str::from_utf8(&chunk).unwrap());
             }
         };
-        tokio::time::timeout(DEADLINE, read)
-            .await
-            .expect("a comment in time");
-        let line: String = self.buffer.drain(..2).collect();
-        assert_eq!(line, ":\n");
+        let sign = tokio::time::timeout(DEADLINE, read).await;
+        let sign = sign.expect("a sign of life in time");
+        let is_id = sign.starts_with("id: ") && sign.trim_end().lines().count() == 1;
+        assert!(sign == ":\n" || is_id, "{sign:?}");
     }
 
     /// Reads up to the next empty line. `None` when the answer has ended.

@@ -101,12 +101,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             .expect("a frame in time")
     }
 
-    /// Waits for the next frame that is no ping. Pings come for ever, and must not extend the deadline.
+    /// Waits for the next frame that is no sign of life: no ping, and no `at`. Those come for ever, and must not
+    /// extend the deadline.
     async fn said(&mut self) -> Option<Result<Message, Error>> {
         let said = async {
             loop {
                 match self.frame().await {
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    Some(Ok(Message::Text(text))) if text.starts_with(r#"{"type":"at","#) => {}
                     other => return other,
                 }
             }

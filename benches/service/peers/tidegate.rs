@@ -26,6 +26,9 @@ pub(crate) enum Audience {
     All(String),
     /// One socket, on the subscription with the number that the event carries.
     One(Vec<String>),
+    /// All sockets, each of which has all of these subscriptions under handles. An event matches those of a group: there
+    /// are so many.
+    Several(Vec<String>, u32),
 }
 
 impl Tidegate {
@@ -45,6 +48,17 @@ impl Tidegate {
         Ok(Self::of(node, Audience::One(ids)))
     }
 
+    /// Starts a node whose sockets have this many handles. An event matches some of them.
+    pub(crate) async fn several(handles: u32, matched: u32) -> Result<Self> {
+        let node = Node::start().await?;
+        let groups = handles / matched;
+        let filter = |n| serde_json::json!({"type": "tick", "data.account": n % groups});
+        let ids = node
+            .subscribe_many((0..handles).map(filter).collect())
+            .await?;
+        Ok(Self::of(node, Audience::Several(ids, groups)))
+    }
+
     fn of(node: Node, audience: Audience) -> Self {
         Self {
             node,
@@ -57,6 +71,7 @@ impl Tidegate {
         let accounts = match &self.audience {
             Audience::All(_) => 1,
             Audience::One(ids) => ids.len() as u64,
+            Audience::Several(_, groups) => u64::from(*groups),
         };
         let account = i64::try_from(n % accounts).unwrap_or(0);
         let sent = now_micros();
@@ -92,6 +107,11 @@ impl Service for Tidegate {
         let ids = match &self.audience {
             Audience::All(id) => std::slice::from_ref(id),
             Audience::One(ids) => ids,
+            Audience::Several(ids, _) => {
+                load.open_for_many(&self.node.address, sockets, ids).await?;
+                let handles = u64::from(sockets) * ids.len() as u64;
+                return load.greeted(handles).await;
+            }
         };
         let path = |id: &String| format!("/api/v1/subscriptions/{id}/events");
         let paths = ids.iter().cycle().take(sockets as usize).map(path);

@@ -7,8 +7,9 @@ use std::{
 
 use anyhow::{Result, bail, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::json;
 use tidegate::client::counting::{self, Receiver, SocketEnd, Tally};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{io::AsyncWriteExt as _, task::JoinSet, time::Instant};
 
 /// Sockets that connect at once.
 pub(crate) const CONNECTING: usize = 50;
@@ -25,11 +26,32 @@ pub(crate) struct Load {
 impl Load {
     /// Opens a socket for each of the paths.
     pub(crate) async fn open(&mut self, host: &str, paths: Vec<String>) -> Result<()> {
+        self.open_and_say(host, paths, &[]).await
+    }
+
+    /// Opens sockets for many, each with a handle on each of these subscriptions.
+    pub(crate) async fn open_for_many(
+        &mut self,
+        host: &str,
+        sockets: u32,
+        ids: &[String],
+    ) -> Result<()> {
+        let items = ids.iter().enumerate();
+        let items = items.map(|(n, id)| json!({"handle": n.to_string(), "subscription": id}));
+        let message = json!({"type": "subscribe", "items": items.collect::<Vec<_>>()});
+        let mut frame = Vec::new();
+        counting::write_text(&message.to_string(), &mut frame);
+        let paths = vec!["/api/v1/socket".to_owned(); sockets as usize];
+        self.open_and_say(host, paths, &frame).await
+    }
+
+    async fn open_and_say(&mut self, host: &str, paths: Vec<String>, say: &[u8]) -> Result<()> {
         let mut opening = stream::iter(paths)
             .map(async |path| {
-                counting::open(host, &path)
-                    .await
-                    .map_err(anyhow::Error::msg)
+                let opened = counting::open(host, &path).await;
+                let (mut stream, first) = opened.map_err(anyhow::Error::msg)?;
+                stream.write_all(say).await?;
+                anyhow::Ok((stream, first))
             })
             .buffer_unordered(CONNECTING);
         while let Some((stream, first)) = opening.try_next().await? {
@@ -44,9 +66,9 @@ impl Load {
         self.tasks.spawn(task);
     }
 
-    /// Waits until this many sockets got their `connected`.
-    pub(crate) async fn greeted(&self, sockets: u64) -> Result<()> {
-        self.until(|tally| tally.connected.load(Relaxed) >= sockets)
+    /// Waits until this many sockets, or their handles, got their `connected`.
+    pub(crate) async fn greeted(&self, channels: u64) -> Result<()> {
+        self.until(|tally| tally.connected.load(Relaxed) >= channels)
             .await
     }
 

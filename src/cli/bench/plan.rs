@@ -53,6 +53,8 @@ pub(super) struct Plan {
     pub(super) name: String,
     pub(super) connections: u32,
     pub(super) subscriptions: u32,
+    /// The handles of each connection, on a socket for many.
+    pub(super) handles: Option<u32>,
     /// The number of groups of subscriptions. An event matches one group, or none.
     pub(super) groups: u32,
     /// True if events match no group.
@@ -85,6 +87,7 @@ impl Plan {
             name: format!("bench-{}", uuid::Uuid::now_v7().simple()),
             connections: args.connections,
             subscriptions: args.subscriptions,
+            handles: args.handles,
             groups: groups(args.subscriptions, args.share),
             match_none: args.share == 0.0,
             rate: args.rate,
@@ -106,12 +109,30 @@ impl Plan {
         json!({"type": TYPE, "source": self.source(), "data.group": group})
     }
 
-    /// Counts the connections of each group. Connection `n` is on subscription `n % subscriptions`, which is in group
-    /// `subscription % groups`.
+    /// Returns the subscriptions of a connection, one for each handle. They go round: each connection has those behind
+    /// the last one's.
+    pub(super) fn subscriptions_of(&self, connection: u32) -> impl Iterator<Item = u32> + use<> {
+        let handles = u64::from(self.handles.unwrap_or(1));
+        let (first, all) = (
+            u64::from(connection) * handles,
+            u64::from(self.subscriptions),
+        );
+        // The remainder is less than a u32.
+        (first..first + handles).filter_map(move |n| u32::try_from(n % all).ok())
+    }
+
+    /// Counts the connections of each group, those with a subscription in it. Subscription `n` is in group
+    /// `n % groups`. An event comes once to a connection, however many of its handles it is for.
     pub(super) fn audience(&self) -> Vec<u64> {
         let mut audience = vec![0; self.groups as usize];
+        let mut counted = vec![None; self.groups as usize];
         for connection in 0..self.connections {
-            audience[(connection % self.subscriptions % self.groups) as usize] += 1;
+            for subscription in self.subscriptions_of(connection) {
+                let group = (subscription % self.groups) as usize;
+                if counted[group].replace(connection) != Some(connection) {
+                    audience[group] += 1;
+                }
+            }
         }
         audience
     }
@@ -197,6 +218,16 @@ mod tests {
             }
             assert_eq!(count, expected, "group {group}");
         }
+    }
+
+    #[test]
+    fn a_connection_of_many_handles_is_counted_once_a_group() {
+        let plan = plan("--connections 3 --subscriptions 10 --handles 4 --match 0.2");
+        let subscriptions = |connection| plan.subscriptions_of(connection).collect::<Vec<_>>();
+        assert_eq!(subscriptions(0), [0, 1, 2, 3]);
+        assert_eq!(subscriptions(2), [8, 9, 0, 1]);
+        // Groups 0 to 3; 4, 0, 1, 2; 3, 4, 0, 1.
+        assert_eq!(plan.audience(), [3, 3, 2, 2, 2]);
     }
 
     #[test]

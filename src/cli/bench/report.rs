@@ -24,6 +24,8 @@ const KEPT: f64 = 0.98;
 /// All figures of a run.
 pub(super) struct Report {
     connections: u64,
+    /// Handles that got their `connected`, on sockets for many.
+    handles: Option<u64>,
     opening: Duration,
     accepted: u64,
     publishing: Duration,
@@ -58,6 +60,7 @@ impl Report {
         });
         let mut report = Self {
             connections: sockets.opened,
+            handles: plan.handles.map(|_| tally.connected.load(Relaxed)),
             opening: sockets.opening,
             accepted: published.accepted.load(Relaxed),
             publishing,
@@ -84,11 +87,17 @@ impl Report {
             ));
         }
         let greeted = sockets.tally.connected.load(Relaxed);
-        if greeted < sockets.opened {
-            let silent = sockets.opened - greeted;
-            self.add_shortfall(format!(
-                "{silent} connections were opened and got no `connected`"
-            ));
+        let silent = sockets.channels(plan).saturating_sub(greeted);
+        if silent > 0 {
+            let those = match plan.handles {
+                None => "connections were opened",
+                Some(_) => "handles were asked for",
+            };
+            self.add_shortfall(format!("{silent} {those} and got no `connected`"));
+        }
+        let refused = sockets.tally.refused.load(Relaxed);
+        if refused > 0 {
+            self.add_shortfall(format!("{refused} handles were refused, or have ended"));
         }
     }
 
@@ -158,6 +167,11 @@ impl Report {
             Rate::PerSecond(rate) => format!("{rate}/s requested"),
             Rate::Max => "as fast as accepted".to_owned(),
         };
+        let handles = self.handles.map(|handles| {
+            let each = plan.handles.unwrap_or_default();
+            let rate = per_second_text(handles, self.opening);
+            ("handles", handles.to_string(), rate, format!("{each} each"))
+        });
         let mut rows = vec![
             (
                 "connections",
@@ -195,6 +209,7 @@ impl Report {
                 ),
             ),
         ];
+        rows.splice(1..1, handles);
         if let Some(latency) = self.latency {
             let [p50, p90, p99, longest] = latency.map(|micros| f64::from(micros) / 1e3);
             rows.push((
@@ -224,7 +239,7 @@ impl Report {
             Rate::PerSecond(rate) => json!(rate),
             Rate::Max => json!("max"),
         };
-        json!({
+        let mut figures = json!({
             "connections": {"asked": plan.connections, "opened": self.connections,
                 "seconds": self.opening.as_secs_f64()},
             "subscriptions": {"count": plan.subscriptions, "match": plan.share()},
@@ -237,7 +252,11 @@ impl Report {
                 "bytes": self.bytes},
             "latencyMicros": latency,
             "notReached": self.shortfalls,
-        })
+        });
+        if let Some(handles) = self.handles {
+            figures["handles"] = json!({"each": plan.handles, "connected": handles});
+        }
+        figures
     }
 }
 

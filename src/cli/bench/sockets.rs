@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use tokio::{task::JoinSet, time::Instant};
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{plan::Plan, status_line::StatusLine};
@@ -14,6 +15,8 @@ use crate::client::{
 
 /// Time for the `connected` of all open sockets.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(30);
+/// The items of one `subscribe`: as many as a service takes that was not told otherwise.
+const ITEMS: usize = 100;
 /// The pause between two looks at the counters.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -54,12 +57,12 @@ impl Sockets {
     ) {
         let began = Instant::now();
         let host = client.host();
-        let opening = stream::iter((0..plan.connections).zip(ids.iter().cycle()))
+        let connections = if ids.is_empty() { 0 } else { plan.connections };
+        let opening = stream::iter(0..connections)
             .take_until(stop.cancelled())
-            .map(|(number, id)| {
-                let path = client.path(&["subscriptions", id, "events"]);
+            .map(|number| {
                 let host = &host;
-                async move { (number, counting::open(host, &path).await) }
+                async move { (number, open(host, client, plan, ids, number).await) }
             })
             .buffer_unordered(usize::from(plan.opening));
         let mut opening = std::pin::pin!(opening);
@@ -77,7 +80,8 @@ impl Sockets {
                 self.opened, plan.connections
             ));
         }
-        while self.tally.connected.load(Relaxed) < self.opened
+        while self.tally.connected.load(Relaxed) < self.channels(plan)
+            && self.tally.refused.load(Relaxed) == 0
             && began.elapsed() < self.opening + GREETING_TIMEOUT
             && !stop.is_cancelled()
             && self.open_now() > 0
@@ -85,6 +89,11 @@ impl Sockets {
             tokio::time::sleep(LOOK).await;
         }
         self.opening = began.elapsed();
+    }
+
+    /// Counts the channels of the sockets that were opened, each of which gets a `connected`.
+    pub(super) fn channels(&self, plan: &Plan) -> u64 {
+        self.opened * u64::from(plan.handles.unwrap_or(1))
     }
 
     /// Counts the sockets that are open, and notes the ends of the others.
@@ -100,4 +109,34 @@ impl Sockets {
     pub(super) async fn close(&mut self) {
         self.tasks.shutdown().await;
     }
+}
+
+/// Opens one socket, and subscribes its handles if it is one for many.
+async fn open(
+    host: &str,
+    client: &Client,
+    plan: &Plan,
+    ids: &[String],
+    number: u32,
+) -> Result<(TcpStream, Vec<u8>), String> {
+    let mut ids = plan
+        .subscriptions_of(number)
+        .filter_map(|subscription| ids.get(subscription as usize));
+    if plan.handles.is_none() {
+        let id = ids.next().ok_or("there is no subscription")?;
+        return counting::open(host, &client.path(&["subscriptions", id, "events"])).await;
+    }
+    let (mut stream, first) = counting::open(host, &client.path(&["socket"])).await?;
+    let mut messages = Vec::new();
+    let items: Vec<Value> = ids
+        .enumerate()
+        .map(|(handle, id)| json!({"handle": handle.to_string(), "subscription": id}))
+        .collect();
+    for items in items.chunks(ITEMS) {
+        let message = json!({"type": "subscribe", "items": items}).to_string();
+        counting::write_text(&message, &mut messages);
+    }
+    let written = stream.write_all(&messages).await;
+    written.map_err(|error| error.to_string())?;
+    Ok((stream, first))
 }

@@ -55,7 +55,7 @@ fn print_news(frame: &Frame) {
     let status = subscription["status"].as_str().unwrap_or("");
     match frame.kind() {
         "connected" => {
-            let id = subscription["id"].as_str().unwrap_or("");
+            let id = subscription["id"].as_str().unwrap_or("the filter");
             style::note(format!(
                 "connected to {}{}",
                 printable(id),
@@ -81,6 +81,16 @@ fn print_news(frame: &Frame) {
             style::note(format!("the credential ends at {end}"));
         }
         "refreshed" => style::note("the credential was refreshed"),
+        "refused" if !frame.text("handle").is_empty() => style::warn(format!(
+            "{} is refused: {}",
+            printable(frame.text("handle")),
+            printable(frame.field("problem")["detail"].as_str().unwrap_or(""))
+        )),
+        "ended" if !frame.text("handle").is_empty() => style::note(format!(
+            "{} ended: {}",
+            printable(frame.text("handle")),
+            printable(frame.text("reason"))
+        )),
         "refused" => style::warn(format!(
             "the new credential was refused: {}",
             printable(frame.field("problem")["detail"].as_str().unwrap_or(""))

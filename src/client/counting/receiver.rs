@@ -101,6 +101,14 @@ fn is_event(payload: &[u8]) -> bool {
 fn other(tally: &Tally, frame: &Frame<'_>) {
     if frame.payload.starts_with(br#"{"type":"connected""#) {
         tally.connected.fetch_add(1, Relaxed);
+    } else if [
+        br#"{"type":"refused""#.as_slice(),
+        br#"{"type":"ended","handle""#,
+    ]
+    .iter()
+    .any(|begin| frame.payload.starts_with(begin))
+    {
+        tally.refused.fetch_add(1, Relaxed);
     } else if frame.payload.starts_with(br#"{"type":"gap""#) {
         tally.gaps.fetch_add(1, Relaxed);
     }
@@ -137,12 +145,15 @@ mod tests {
             text(r#"{"type":"connected"}"#),
             text(&format!(r#"{{"type":"event","sent":{sent}}}"#)),
             text(r#"{"type":"gap"}"#),
+            text(r#"{"type":"refused","handle":"1"}"#),
+            text(r#"{"type":"ended","handle":"2"}"#),
         ]
         .concat();
         receiver.take(&bytes, &mut Vec::new()).unwrap();
         assert_eq!(tally.messages(), 1);
         assert_eq!(tally.connected.load(Relaxed), 1);
         assert_eq!(tally.gaps.load(Relaxed), 1);
+        assert_eq!(tally.refused.load(Relaxed), 2);
         assert!(tally.samples().percentile(50).unwrap() >= 1_000);
     }
 

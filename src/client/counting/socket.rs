@@ -82,6 +82,25 @@ fn first_line(answer: &[u8]) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
+/// Writes a message as a client must send it: masked, here with zeros.
+pub fn write_text(message: &str, frames: &mut Vec<u8>) {
+    let length = message.len();
+    frames.push(0x81);
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(length @ 0..126), _) => frames.push(0x80 | length),
+        (_, Ok(length)) => {
+            frames.push(0x80 | 126);
+            frames.extend(length.to_be_bytes());
+        }
+        _ => {
+            frames.push(0x80 | 127);
+            frames.extend((length as u64).to_be_bytes());
+        }
+    }
+    frames.extend([0; 4]);
+    frames.extend(message.as_bytes());
+}
+
 /// Reads a stream to its end. `take` gets the bytes of each read, and puts into its second argument what to answer.
 pub async fn pump(
     mut stream: TcpStream,

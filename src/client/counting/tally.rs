@@ -14,8 +14,10 @@ pub struct Tally {
     pub messages: AtomicU64,
     /// Bytes of those messages, frame headers included.
     pub bytes: AtomicU64,
-    /// Sockets that got their `connected`.
+    /// The `connected` that came: one for each socket, or for each handle of a socket for many.
     pub connected: AtomicU64,
+    /// Handles that were refused, or have ended.
+    pub refused: AtomicU64,
     /// Messages that say that events may be missing.
     pub(crate) gaps: AtomicU64,
     /// The time of the last message, in microseconds since 1970.

@@ -17,6 +17,12 @@ use crate::{
 const OPERATING: Need = Need::AnyOf(&[Scope::Metrics]);
 
 pub(super) fn all() -> Vec<Call> {
+    let mut all = of_the_node();
+    all.extend(descriptions());
+    all
+}
+
+fn of_the_node() -> Vec<Call> {
     let tagged = |id, summary| Operation::new(id, "service", summary);
     let metrics = [(OPENMETRICS_CONTENT_TYPE, text())];
     vec![
@@ -80,6 +86,23 @@ pub(super) fn all() -> Vec<Call> {
         ),
         call(
             GET,
+            "/metrics",
+            OPERATING,
+            service::metrics,
+            tagged("metrics", "Shows metrics in the OpenMetrics text format.").answers_with(
+                OK,
+                "The metrics.",
+                &metrics,
+                &[],
+            ),
+        ),
+    ]
+}
+
+fn descriptions() -> Vec<Call> {
+    vec![
+        call(
+            GET,
             &below("/openapi.json"),
             Need::Nothing,
             docs::openapi,
@@ -92,6 +115,17 @@ pub(super) fn all() -> Vec<Call> {
         ),
         call(
             GET,
+            &below("/asyncapi.json"),
+            Need::Nothing,
+            docs::asyncapi,
+            tagged(
+                "socketDescription",
+                "Describes the sockets and their messages.",
+            )
+            .answers(OK, "AsyncAPI 3.0.", json!({"type": "object"}), &[]),
+        ),
+        call(
+            GET,
             &below("/docs"),
             Need::Nothing,
             docs::show,
@@ -99,18 +133,6 @@ pub(super) fn all() -> Vec<Call> {
                 OK,
                 "A page.",
                 &[("text/html", text())],
-                &[],
-            ),
-        ),
-        call(
-            GET,
-            "/metrics",
-            OPERATING,
-            service::metrics,
-            tagged("metrics", "Shows metrics in the OpenMetrics text format.").answers_with(
-                OK,
-                "The metrics.",
-                &metrics,
                 &[],
             ),
         ),

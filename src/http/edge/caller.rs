@@ -382,7 +382,7 @@ fn subprotocol(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     if others == 0 {
         // A server must answer with one of those that are offered, and never with the credential.
         return Err(bad_subprotocol(
-            "must offer tidegate.v1 or cloudevents.json too",
+            "must offer tidegate.v1, tidegate.many.v1 or cloudevents.json too",
         ));
     }
     Ok(credential)

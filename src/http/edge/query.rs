@@ -13,6 +13,15 @@ pub(crate) struct Query(Vec<(&'static str, String)>);
 impl Query {
     /// Reads the parameters in `known`. All faults of the query are reported together.
     pub(crate) fn read(uri: &Uri, known: &[&'static str]) -> Result<Self, Problem> {
+        Self::read_with(uri, known, "")
+    }
+
+    /// The same; one of the parameters may be given several times.
+    pub(crate) fn read_with(
+        uri: &Uri,
+        known: &[&'static str],
+        repeated: &str,
+    ) -> Result<Self, Problem> {
         let mut found: Vec<(&'static str, String)> = Vec::new();
         let mut faults = Vec::new();
         let query = uri.query().unwrap_or_default();
@@ -27,7 +36,7 @@ impl Query {
                 continue;
             };
             match decode(value) {
-                _ if found.iter().any(|(other, _)| other == known_name) => {
+                _ if name != repeated && found.iter().any(|(other, _)| other == known_name) => {
                     faults.push((name, "is given twice".to_owned()));
                 }
                 None => faults.push((name, "is not percent-encoded UTF-8".to_owned())),
@@ -41,6 +50,12 @@ impl Query {
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(known, _)| *known == name)?;
         Some(value)
+    }
+
+    /// Returns every text of a parameter that may be given several times.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let found = self.0.iter().filter(move |(known, _)| *known == name);
+        found.map(|(_, value)| value.as_str())
     }
 
     /// Returns the size of a page: `default` if the client names none.

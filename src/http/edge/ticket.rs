@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use super::{
     accept,
     awaited_key::wait_for_key,
-    paths::{BASE, STREAM},
+    paths::{BASE, SOCKET, STREAM, STREAM_OF_MANY},
     problem::{Kind, Problem},
     quotas,
     state::AppState,
@@ -50,7 +50,10 @@ pub(super) fn presented(head: &Parts) -> Result<Option<String>, Problem> {
 fn asks_for_stream(head: &Parts) -> bool {
     let path = head.extensions.get::<MatchedPath>();
     head.method == Method::GET
-        && path.is_some_and(|path| path.as_str().strip_prefix(BASE) == Some(STREAM))
+        && path.is_some_and(|path| {
+            let below = path.as_str().strip_prefix(BASE);
+            matches!(below, Some(STREAM | SOCKET | STREAM_OF_MANY))
+        })
         && (accept::upgrades_to_websocket(&head.headers)
             || accept::names(&head.headers, "text/event-stream"))
 }

@@ -1,7 +1,10 @@
 //! The messages on a socket and in server-sent events.
 
+mod many;
+
 use serde_json::{Value, json};
 
+pub(crate) use self::many::socket_of_many;
 use super::operation::schema;
 use crate::protocol::{Ending, GapReason};
 
@@ -68,6 +71,14 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
                 }),
             ),
         ),
+        (
+            "At",
+            message(
+                "at",
+                "Everything up to this cursor was sent.",
+                json!({"cursor": cursor()}),
+            ),
+        ),
         ("Pong", message("pong", "The answer to `ping`.", json!({}))),
         (
             "ServerMessage",
@@ -77,6 +88,7 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
                 "Updated",
                 "Gap",
                 "Ended",
+                "At",
                 "Pong",
                 "Expiring",
                 "Refreshed",
@@ -95,6 +107,7 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
         ("ClientMessage", any_of(&["Ack", "Refresh", "Ping"])),
     ];
     all.extend(about_credentials());
+    all.extend(many::all());
     all
 }
 
@@ -167,12 +180,9 @@ fn message(name: &str, description: &str, fields: Value) -> Value {
 
 /// Returns the description of the WebSocket on a call.
 pub(crate) fn socket() -> Value {
-    let endings: Vec<Value> = Ending::ALL
-        .iter()
-        .map(|ending| {
-            json!({"code": ending.code(), "reason": ending.token(), "retry": ending.retry()})
-        })
-        .collect();
+    let endings = Ending::ALL.into_iter();
+    let endings = endings.filter(|ending| *ending != Ending::Unsubscribed);
+    let endings = endings.map(ending_json).collect::<Vec<_>>();
     json!({
         "subprotocols": {
             "tidegate.v1": {"serverMessage": schema("ServerMessage"), "clientMessage": schema("ClientMessage")},
@@ -180,4 +190,9 @@ pub(crate) fn socket() -> Value {
         },
         "endings": endings,
     })
+}
+
+/// Returns the row of an ending.
+fn ending_json(ending: Ending) -> Value {
+    json!({"code": ending.code(), "reason": ending.token(), "retry": ending.retry()})
 }

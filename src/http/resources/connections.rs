@@ -42,12 +42,16 @@ pub(crate) async fn list(
 
 /// Shows a connection. The address of its client is for those who may change the subscription.
 fn show(connection: &Connection, shows_remote: bool) -> Value {
-    json!({
+    let mut shown = json!({
         "connectionId": connection.id,
         "protocol": connection.dialect.name(),
         "remote": shows_remote.then_some(&connection.remote),
         "connectedAt": humantime::format_rfc3339_millis(connection.opened_at).to_string(),
         "replaying": connection.replaying,
         "waiting": connection.waiting_frames,
-    })
+    });
+    if let Some(handle) = &connection.handle {
+        shown["handle"] = (&**handle).into();
+    }
+    shown
 }

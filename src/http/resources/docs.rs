@@ -1,4 +1,5 @@
-//! The description of all calls: `GET /openapi.json` for programs and `GET /docs` for people.
+//! The description of all calls: `GET /openapi.json` for programs and `GET /docs` for people. `GET /asyncapi.json`
+//! describes the sockets.
 //!
 //! The page has no scripts and fetches nothing, so it works behind any firewall and under the strictest content security
 //! policy. It shows what `openapi.json` says, and nothing else.
@@ -13,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::http::{
     edge::{AppState, answer, failure::internal, problem::Problem, query::Query},
-    openapi::page,
+    openapi::{asyncapi, page},
 };
 
 /// The only style sheet. It follows the reader's choice of light or dark.
@@ -36,6 +37,13 @@ h2{margin-top:2rem}h4{margin:.75rem 0 .25rem}\
 pub(crate) async fn openapi(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
     let text = state.description.document().to_string();
+    Ok(answer::json(StatusCode::OK, text))
+}
+
+/// `GET /asyncapi.json`
+pub(crate) async fn asyncapi(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
+    Query::read(&uri, &[])?;
+    let text = asyncapi::describe(state.description.document()).to_string();
     Ok(answer::json(StatusCode::OK, text))
 }
 

@@ -9,7 +9,7 @@ mod batch;
 mod create;
 mod delete;
 mod get;
-mod input;
+pub(crate) mod input;
 pub(crate) mod judge;
 mod list;
 mod patch;

@@ -14,7 +14,7 @@ use crate::{
         AppState, answer,
         caller::{By, may_receive, refused},
         fields::Fields,
-        paths::{below, segment},
+        paths::{SOCKET, below, segment},
         problem::Problem,
         ticket::{MOST_SUBSCRIPTIONS, TICKET},
     },
@@ -91,11 +91,13 @@ impl Asked {
         }
     }
 
-    /// Returns the address of the stream, if there is one that the ticket is for.
-    fn url(&self, ticket: &TicketText) -> Option<String> {
-        let Self::One([id]) = self else { return None };
-        let path = below(&format!("/subscriptions/{}/events", segment(id)));
-        Some(format!("{path}?{TICKET}={}", ticket.reveal()))
+    /// Returns the address of the stream: of several subscriptions, that of the socket for them.
+    fn url(&self, ticket: &TicketText) -> String {
+        let path = match self {
+            Self::One([id]) => below(&format!("/subscriptions/{}/events", segment(id))),
+            Self::Many(_) => below(SOCKET),
+        };
+        format!("{path}?{TICKET}={}", ticket.reveal())
     }
 }
 

@@ -100,27 +100,37 @@ pub(super) async fn attach(
     let span = tracing::debug_span!("connection", subscription = session.subscription);
     let serving = session::serve(context, session, answer, carrier);
     state.tasks.spawn("connection", serving.instrument(span));
-    match taken.await.unwrap_or(Err(AttachError::Stopping)) {
-        Ok(()) => Ok(()),
-        Err(AttachError::Unknown) => Err(Problem::no_subscription(&id)),
-        Err(error @ AttachError::BoundOtherwise) => {
-            Err(Problem::new(Kind::Forbidden, error.to_string()))
+    let taken = taken.await.unwrap_or(Err(AttachError::Stopping));
+    taken.map_err(|error| refusal(state, &id, error))
+}
+
+/// Returns the refusal of a session, or of a channel on the subscription `id`.
+pub(super) fn refusal(state: &AppState, id: &str, error: AttachError) -> Problem {
+    match error {
+        AttachError::Unknown => Problem::no_subscription(id),
+        AttachError::BoundOtherwise => Problem::new(Kind::Forbidden, error.to_string()),
+        AttachError::TenantFull(most) | AttachError::KeyFull(most) => {
+            quotas::exceeded(state, error, Quota::Connections, most)
         }
-        Err(error @ (AttachError::TenantFull(most) | AttachError::KeyFull(most))) => {
-            Err(quotas::exceeded(state, error, Quota::Connections, most))
+        AttachError::TenantChannelsFull(most) | AttachError::KeyChannelsFull(most) => {
+            quotas::exceeded(state, error, Quota::Handles, most)
         }
-        Err(AttachError::Refused(refusal)) => Err(caller::refused(refusal)),
-        Err(error @ AttachError::Unavailable) => {
-            Err(Problem::new(Kind::DatabaseUnavailable, error.to_string()))
-        }
-        Err(error @ AttachError::Stopping) => Err(Problem::new(Kind::NotReady, error.to_string())),
-        Err(error) => Err(Problem::new(Kind::Overloaded, error.to_string())),
+        AttachError::Refused(refusal) => caller::refused(refusal),
+        AttachError::Unavailable => Problem::new(Kind::DatabaseUnavailable, error.to_string()),
+        AttachError::Stopping => Problem::new(Kind::NotReady, error.to_string()),
+        AttachError::NodeFull
+        | AttachError::SubscriptionFull
+        | AttachError::NoRoom
+        | AttachError::ReplaysFull
+        | AttachError::ChannelsFull
+        | AttachError::AdHocFull
+        | AttachError::Busy(_) => Problem::new(Kind::Overloaded, error.to_string()),
     }
 }
 
 /// Whether a cursor lies too far in the future. This node's feed may be behind, so the database is asked unless the feed
 /// is past the cursor already.
-async fn is_far_ahead(state: &AppState, cursor: Cursor) -> Result<bool, Problem> {
+pub(super) async fn is_far_ahead(state: &AppState, cursor: Cursor) -> Result<bool, Problem> {
     let seconds = cursor.position.cluster_time().time;
     let reached = state.router().progress().position.cluster_time().time;
     let ours = cursor.deployment == state.router().deployment();
@@ -133,7 +143,6 @@ async fn is_far_ahead(state: &AppState, cursor: Cursor) -> Result<bool, Problem>
 
 /// Reads the start in the query: `after` or `since`.
 fn start(query: &Query, state: &AppState) -> Result<(StartField, Option<Cursor>), Problem> {
-    let deployment = state.router().deployment();
     match (query.get("after"), query.get("since")) {
         (Some(_), Some(_)) => Err(query::bad("since", "cannot be combined with after")),
         (Some(text), None) => Cursor::parse(text)
@@ -142,20 +151,24 @@ fn start(query: &Query, state: &AppState) -> Result<(StartField, Option<Cursor>)
         (None, Some(text)) => {
             let date = read_time(text)
                 .ok_or_else(|| StartField::Since.refuse("must be an RFC 3339 time"))?;
-            let seconds = u32::try_from(date.timestamp_millis().div_euclid(1_000))
-                .map_err(|_| StartField::Since.refuse("is outside the range of cluster times"))?;
-            let position = Position::at(bson::Timestamp {
-                time: seconds,
-                increment: 0,
-            });
-            let cursor = Cursor {
-                deployment,
-                position,
-            };
+            let cursor = since_cursor(state, date)
+                .ok_or_else(|| StartField::Since.refuse("is outside the range of cluster times"))?;
             Ok((StartField::Since, Some(cursor)))
         }
         (None, None) => Ok((StartField::After, None)),
     }
+}
+
+/// Returns the cursor at a time; `None` if no cluster time is there.
+pub(super) fn since_cursor(state: &AppState, date: bson::DateTime) -> Option<Cursor> {
+    let seconds = u32::try_from(date.timestamp_millis().div_euclid(1_000)).ok()?;
+    Some(Cursor {
+        deployment: state.router().deployment(),
+        position: Position::at(bson::Timestamp {
+            time: seconds,
+            increment: 0,
+        }),
+    })
 }
 
 fn close_on_gap(query: &Query) -> Result<bool, Problem> {
@@ -166,7 +179,7 @@ fn close_on_gap(query: &Query) -> Result<bool, Problem> {
     }
 }
 
-fn remote(request: &Request<Body>) -> String {
+pub(super) fn remote(request: &Request<Body>) -> String {
     let client = ClientAddress::of(request.extensions());
     client.map(|client| client.to_string()).unwrap_or_default()
 }

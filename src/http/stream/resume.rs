@@ -12,6 +12,7 @@ use crate::{
     http::edge::{
         problem::{Kind, Problem},
         query::{self, Query},
+        ticket::TICKET,
     },
     position::Cursor,
 };
@@ -20,6 +21,20 @@ const HEADER: &str = "Last-Event-ID";
 const PARAMETERS: [&str; 2] = ["lastEventId", HEADER];
 /// A parameter that makes an address unique, so that no cache answers.
 const CACHE_BUSTER: &str = "_";
+
+/// The parameters that name what a stream for many subscriptions is for.
+pub(super) const SUBSCRIPTION: &str = "subscription";
+pub(super) const FILTER: &str = "filter";
+/// The parameters of such a stream.
+pub(super) const OF_MANY: [&str; 7] = [
+    SUBSCRIPTION,
+    FILTER,
+    "source",
+    "after",
+    "since",
+    "onGap",
+    TICKET,
+];
 
 /// The part of a request that names the start of its stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,8 +78,17 @@ impl LastEventId {
 
 /// Reads a query with these parameters and those that clients of server-sent events add.
 pub(super) fn query(uri: &Uri, known: &[&'static str]) -> Result<Query, Problem> {
+    query_with(uri, known, "")
+}
+
+/// The same; one of the parameters may be given several times.
+pub(super) fn query_with(
+    uri: &Uri,
+    known: &[&'static str],
+    repeated: &str,
+) -> Result<Query, Problem> {
     let added = [PARAMETERS[0], PARAMETERS[1], CACHE_BUSTER];
-    Query::read(uri, &[known, &added].concat())
+    Query::read_with(uri, &[known, &added].concat(), repeated)
 }
 
 /// Reads the id of the last event. An empty one counts as none.

@@ -17,7 +17,7 @@ use super::{attach::PARAMETERS, resume, sse, websocket};
 use crate::{
     http::edge::{
         observe::CountedAs,
-        paths::{BASE, STREAM},
+        paths::{BASE, STREAM, STREAM_OF_MANY},
         problem::Problem,
     },
     protocol::{Dialect, Ending, Message},
@@ -77,14 +77,16 @@ impl StreamRequest {
 
 fn asks_for_stream(request: &Request) -> bool {
     let path = request.extensions().get::<MatchedPath>();
+    let is_stream = |path: &str| matches!(path, STREAM | STREAM_OF_MANY);
     request.method() == Method::GET
-        && path.is_some_and(|path| path.as_str().strip_prefix(BASE) == Some(STREAM))
+        && path.is_some_and(|path| path.as_str().strip_prefix(BASE).is_some_and(is_stream))
         && !websocket::is_requested(request.headers())
         && sse::is_requested(request.headers())
 }
 
 fn last_event_id(request: &Request) -> Option<String> {
-    let query = resume::query(request.uri(), &PARAMETERS).ok()?;
+    let known = [&PARAMETERS[..], &resume::OF_MANY[..]].concat();
+    let query = resume::query_with(request.uri(), &known, resume::SUBSCRIPTION).ok()?;
     let last = resume::last_event_id(request.headers(), &query).ok()??;
     last.into_valid_text()
 }

@@ -1,22 +1,22 @@
-//! The number of sessions of each tenant.
+//! The number of sessions and of channels of each tenant.
 
 use std::collections::HashMap;
 
 use crate::access::Caller;
 
-/// The number of sessions of each tenant. Sessions of operators are not in it.
+/// The number of things of each tenant. Those of operators are not in it.
 #[derive(Default, Debug)]
 pub(super) struct ByTenant(HashMap<Box<str>, usize>);
 
 impl ByTenant {
-    /// Adds a session.
+    /// Adds one of a caller's.
     pub(super) fn insert(&mut self, caller: &Caller) {
         if let Some(tenant) = &caller.tenant {
             *self.0.entry(tenant.clone()).or_default() += 1;
         }
     }
 
-    /// Removes a session.
+    /// Removes one.
     pub(super) fn remove(&mut self, caller: &Caller) {
         let Some(tenant) = &caller.tenant else { return };
         if let Some(count) = self.0.get_mut(tenant) {
@@ -27,7 +27,7 @@ impl ByTenant {
         }
     }
 
-    /// Returns the number of sessions of a tenant.
+    /// Returns the number of a tenant's.
     pub(super) fn count(&self, tenant: &str) -> usize {
         self.0.get(tenant).copied().unwrap_or_default()
     }

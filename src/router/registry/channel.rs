@@ -1,10 +1,12 @@
 //! A channel, as the registry keeps it.
 
-use super::{Closed, SessionKey};
+use std::sync::Arc;
+
+use super::session::SessionKey;
 use crate::{
     position::Position,
     protocol::{ChannelId, Dialect},
-    router::outbox::Sender,
+    router::{alive::Closed, outbox::Sender},
 };
 
 /// Names a channel on this node: its session, and its number there. Never used twice.
@@ -35,6 +37,10 @@ pub(crate) struct NewChannel {
     pub copy_bytes: usize,
     /// Resolves when the kernel has taken the channel's last bytes, or the socket is closed.
     pub closed: Closed,
+    /// The client's name for it, where a session has many.
+    pub handle: Option<Arc<str>>,
+    /// True if its subscription is an ad-hoc one.
+    pub adhoc: bool,
 }
 
 /// One subscription on a session.
@@ -52,6 +58,11 @@ impl ChannelEntry {
     /// Events up to here are not delivered.
     pub(crate) fn from(&self) -> Position {
         self.new.from
+    }
+
+    /// Returns the client's name for it, where its session has many.
+    pub(crate) fn handle(&self) -> Option<&str> {
+        self.new.handle.as_deref()
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -88,7 +99,9 @@ impl NewChannel {
             phase: Phase::Live,
             close_on_gap: false,
             copy_bytes: 0,
-            closed: super::AliveGuard::new().1,
+            closed: crate::router::alive::AliveGuard::new().1,
+            handle: None,
+            adhoc: false,
         }
     }
 }

@@ -4,11 +4,10 @@ use std::{sync::Arc, time::SystemTime};
 
 use smallvec::SmallVec;
 
-use super::Closed;
 use crate::{
     access::Caller,
     protocol::{ChannelId, Dialect},
-    router::outbox::Sender,
+    router::{alive::Closed, outbox::Sender},
 };
 
 /// Names a session on this node. Never used twice.
@@ -21,13 +20,6 @@ pub(crate) enum Closes {
     /// It has one channel, whose end is its own: a WebSocket or an answer for one subscription.
     WithItsChannel,
     /// It outlives its channels.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "the socket for many subscriptions opens such sessions"
-        )
-    )]
     Alone,
 }
 
@@ -111,6 +103,11 @@ impl<S: Copy> SessionEntry<S> {
             .map(|place| (place.id, place.subscription))
     }
 
+    /// Returns the number of channels.
+    pub(crate) fn len(&self) -> usize {
+        self.channels.len()
+    }
+
     pub(super) fn last(&self) -> Option<ChannelId> {
         self.channels.last().map(|place| place.id)
     }
@@ -127,7 +124,7 @@ impl NewSession {
             dialect: Dialect::Tidegate,
             remote: Box::default(),
             closes: Closes::WithItsChannel,
-            closed: super::AliveGuard::new().1,
+            closed: crate::router::alive::AliveGuard::new().1,
         }
     }
 }

@@ -236,7 +236,7 @@ impl World {
         let own = self.channels.iter().filter(|channel| channel.session == at);
         let of_channels = taken.iter().filter_map(|entry| match entry {
             Entry::End(id, end) => Some((*id, end.ending)),
-            Entry::Frame(..) => None,
+            Entry::Frame(..) | Entry::ToSeveral(..) | Entry::Opened { .. } => None,
         });
         let of_channels: Vec<_> = of_channels.collect();
         for channel in own {

@@ -28,6 +28,8 @@ pub(crate) struct Entry {
     pub(in super::super) since: Position,
     /// True if this node has no room for it, and knows no more than its id.
     pub(in super::super) withheld: bool,
+    /// True if a client brought it: it has no document in the database.
+    pub(in super::super) adhoc: bool,
 }
 
 impl Entry {
@@ -37,6 +39,15 @@ impl Entry {
             subscription,
             since: Position::START,
             withheld: false,
+            adhoc: false,
+        }
+    }
+
+    /// Makes an entry of what a client brought.
+    pub(in super::super) fn adhoc(subscription: Subscription) -> Self {
+        Self {
+            adhoc: true,
+            ..Self::new(subscription)
         }
     }
 
@@ -46,6 +57,7 @@ impl Entry {
             subscription: self.subscription.reduced_to_id(NO_ROOM),
             since: self.since,
             withheld: true,
+            adhoc: false,
         }
     }
 

@@ -7,6 +7,8 @@ use super::{Entry, Slot, Table, expiries::Expiries, number};
 pub(in super::super) struct Difference {
     pub(in super::super) gone: Vec<(Slot, Entry)>,
     pub(in super::super) changed: Vec<Slot>,
+    /// Ad-hoc subscriptions, which stay. Their filters are to be put back.
+    pub(in super::super) adhoc: Vec<Slot>,
 }
 
 impl Table {
@@ -20,9 +22,13 @@ impl Table {
             return difference;
         }
         self.renumber(&old);
-        let mut unmatchable = Vec::new();
+        let (mut unmatchable, mut adhoc) = (Vec::new(), Vec::new());
         for (slot, was) in (0..).zip(old.slots) {
             let Some(was) = was else { continue };
+            if was.adhoc {
+                adhoc.push((slot, was));
+                continue;
+            }
             match self.slots.get_mut(slot as usize) {
                 Some(Some(is)) if is.subscription.document == was.subscription.document => {
                     is.since = was.since;
@@ -40,6 +46,7 @@ impl Table {
                 _ => difference.gone.push((slot, was)),
             }
         }
+        difference.adhoc = self.take_over_adhoc(adhoc);
         for (slot, fault) in unmatchable {
             self.blame(slot, fault);
         }

@@ -40,6 +40,8 @@ impl Replay {
                     self.pick_event(batch, change, document)
                 });
             }
+            // It has no document in the database that could change.
+            _ if self.adhoc => {}
             PastChangeKind::SubscriptionStored(document)
                 if !is_past && DocumentKey::of(document).prevails_over(&self.subscription) =>
             {

@@ -17,6 +17,10 @@ pub(crate) struct Figures {
     pub(crate) open: u64,
     /// Connections ended since the start, by reason.
     pub(crate) closed: Vec<(&'static str, u64)>,
+    /// Channels opened since the start, open now, and ended since the start, by reason.
+    pub(crate) channels_opened: u64,
+    pub(crate) channels: u64,
+    pub(crate) channels_closed: Vec<(&'static str, u64)>,
     /// Subscriptions by status.
     pub(crate) subscriptions: Vec<(&'static str, u64)>,
     /// Filters that the index cannot look up and tries one by one.
@@ -54,6 +58,7 @@ impl Collector for FiguresCollector {
             let counter = ConstCounter::new(*count);
             counter.encode(closed.encode_family(&[("reason", *reason)])?)?;
         }
+        encode_channels(&figures, &mut encoder)?;
         let scanned = ConstGauge::new(figures.filters_scanned);
         scanned.encode(encoder.encode_descriptor(
             "filters_scanned",
@@ -73,4 +78,35 @@ impl Collector for FiguresCollector {
         }
         Ok(())
     }
+}
+
+fn encode_channels(
+    figures: &Figures,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), std::fmt::Error> {
+    let opened = ConstCounter::new(figures.channels_opened);
+    opened.encode(encoder.encode_descriptor(
+        "channels_opened",
+        "Channels opened: subscriptions on connections",
+        None,
+        opened.metric_type(),
+    )?)?;
+    let open = ConstGauge::new(figures.channels);
+    open.encode(encoder.encode_descriptor(
+        "channels",
+        "Channels open now",
+        None,
+        open.metric_type(),
+    )?)?;
+    let mut closed = encoder.encode_descriptor(
+        "channels_closed",
+        "Channels ended, by reason",
+        None,
+        opened.metric_type(),
+    )?;
+    for (reason, count) in &figures.channels_closed {
+        let counter = ConstCounter::new(*count);
+        counter.encode(closed.encode_family(&[("reason", *reason)])?)?;
+    }
+    Ok(())
 }

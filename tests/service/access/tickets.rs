@@ -255,7 +255,9 @@ async fn a_ticket_is_for_its_subscriptions_as_far_as_its_maker_sees_them() {
     let body = Some(json!({"subscriptions": [a, b]}));
     for id in [&a, &b] {
         let (status, made) = send(&service, &key, "POST", "/tickets", body.clone()).await;
-        assert_eq!((status, &made["url"]), (201, &Value::Null));
+        assert_eq!(status, 201, "{made}");
+        let url = made["url"].as_str().unwrap();
+        assert!(url.starts_with("/api/v1/socket?ticket=tgt_"), "{url}");
         let mut socket = other(&made, id).await.unwrap();
         let connected = socket.message().await;
         assert_eq!(connected["subscription"]["id"], id.as_str());

@@ -45,6 +45,8 @@ pub(crate) enum Kind {
     AmbiguousEvent,
     /// The first request with this `Idempotency-Key` is still running.
     IdempotencyKeyInUse,
+    /// The handle is in use on this socket.
+    HandleInUse,
     /// The subscription's document cannot be used as it is stored.
     SubscriptionInvalid,
     /// The subscription exists, but the request asks about its delete.
@@ -93,7 +95,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub(crate) const ALL: [Self; 42] = [
+    pub(crate) const ALL: [Self; 43] = [
         Self::MalformedRequest,
         Self::MalformedJson,
         Self::BadParameter,
@@ -114,6 +116,7 @@ impl Kind {
         Self::Conflict,
         Self::AmbiguousEvent,
         Self::IdempotencyKeyInUse,
+        Self::HandleInUse,
         Self::SubscriptionInvalid,
         Self::NotDeleted,
         Self::PreconditionFailed,
@@ -179,6 +182,7 @@ impl Kind {
                 "idempotency-key-in-use",
                 "The first request is still running",
             ),
+            Self::HandleInUse => (409, "handle-in-use", "The handle is in use"),
             Self::SubscriptionInvalid => {
                 (409, "subscription-invalid", "The subscription is invalid")
             }

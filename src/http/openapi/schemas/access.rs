@@ -73,7 +73,7 @@ fn tickets() -> Vec<(&'static str, Value)> {
                 "A ticket. Its text is shown this once.",
                 json!({
                     "ticket": {"type": "string", "pattern": "^tgt_[0-9A-Za-z]{38}$"},
-                    "url": {"type": ["string", "null"], "description": "The path and the query of the stream; null for a list of subscriptions."},
+                    "url": {"type": "string", "description": "The path and the query of the stream; for a list of subscriptions, of the socket for many."},
                     "expiresAt": {"type": "string", "format": "date-time"},
                 }),
             ),

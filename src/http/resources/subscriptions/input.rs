@@ -22,12 +22,12 @@ use crate::{
 
 /// Fields that can be stored.
 #[derive(Debug)]
-pub(super) struct CheckedInput {
+pub(crate) struct CheckedInput {
     pub(super) input: Input,
     /// The filter, which compiles; `None` if the request names none.
-    pub(super) filter: Option<RawDocumentBuf>,
+    pub(crate) filter: Option<RawDocumentBuf>,
     /// Reasons why the filter, or one of its conditions, can never match.
-    pub(super) warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl CheckedInput {
@@ -134,7 +134,7 @@ pub(super) async fn check_body(
 }
 
 /// Checks the object of a new subscription at `pointer`.
-pub(super) fn check_new<'de, D: Deserializer<'de>>(
+pub(crate) fn check_new<'de, D: Deserializer<'de>>(
     body: D,
     pointer: &str,
     fixed: &[&'static str],

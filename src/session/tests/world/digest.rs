@@ -70,11 +70,14 @@ impl Client {
             let texts = self.texts_of(number);
             let rank = |position: Position| rank(channel, position, texts.len());
             let id = channel.key.id;
-            let own = entries.iter().filter(|entry| entry.channel() == id);
+            let own = entries.iter().filter(|entry| entry.is_for(id));
             let own: Vec<_> = own
                 .map(|entry| match entry {
                     Entry::Frame(_, frame) => (rank(frame.position), frame.messages(), None),
                     Entry::End(_, end) => (rank(end.position), 0, Some((end.ending, end.drain))),
+                    Entry::ToSeveral(..) | Entry::Opened { .. } => {
+                        unreachable!("its sessions have one dialect")
+                    }
                 })
                 .collect();
             let parts = parts.iter().filter(|(of, ..)| *of == Some(id));
@@ -95,7 +98,10 @@ impl Client {
             }
         }
         // The order of all, whichever channels they are of.
-        let order = entries.iter().map(Entry::channel);
+        let ids = || self.channels.iter().map(|channel| channel.key.id);
+        let order = entries
+            .iter()
+            .map(|entry| ids().find(|id| entry.is_for(*id)));
         order.collect::<Vec<_>>().hash(hasher);
         let order = parts.iter().map(|(channel, .., len)| (*channel, *len));
         order.collect::<Vec<_>>().hash(hasher);

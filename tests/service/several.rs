@@ -1,0 +1,13 @@
+//! One socket for many subscriptions.
+
+mod acks;
+mod adhoc;
+mod cuts;
+mod ends;
+mod events;
+mod kit;
+mod model;
+mod oracle;
+mod order;
+mod refusals;
+mod returning;

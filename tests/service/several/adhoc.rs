@@ -1,0 +1,204 @@
+//! Filters that clients bring, without a subscription.
+
+use bson::doc;
+use serde_json::{Value, json};
+
+use super::kit::{event, open, subscribe, tell, until};
+use crate::{kit::insert_events, support::Service};
+
+async fn bring(socket: &mut crate::support::Socket, handle: &str, filter: Value) -> Value {
+    tell(
+        socket,
+        json!({"type": "subscribe", "handle": handle, "filter": filter}),
+    )
+    .await;
+    let connected = socket.message().await;
+    assert_eq!(connected["type"], "connected", "{connected}");
+    assert_eq!(connected["subscription"], Value::Null, "{connected}");
+    connected
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_lives_as_long_as_its_handle_and_equal_ones_are_one() {
+    let service = Service::start().await;
+    let stored = service.subscribe(json!({"type": "a"})).await;
+    let mut first = open(&service).await;
+    let mut second = open(&service).await;
+    subscribe(&mut first, "stored", &stored).await;
+    bring(&mut first, "x", json!({"type": "a", "data.n": {"$gte": 1}})).await;
+    bring(&mut first, "y", json!({"type": "a", "data.n": {"$gte": 1}})).await;
+    bring(
+        &mut second,
+        "x",
+        json!({"type": "a", "data.n": {"$gte": 1}}),
+    )
+    .await;
+    insert_events(&service, "a", 0..3).await;
+    assert_eq!(event(&first.message().await), (vec!["stored"], 0));
+    for n in 1..3 {
+        assert_eq!(event(&first.message().await), (vec!["stored", "x", "y"], n));
+        assert_eq!(event(&second.message().await), (vec!["x"], n));
+    }
+    // No document, and nothing over REST.
+    let subscriptions = service
+        .database
+        .collection::<bson::Document>("subscriptions");
+    let count = subscriptions.count_documents(doc! {});
+    assert_eq!(count.await.unwrap(), 1);
+    let shown = service.get("/subscriptions").await;
+    assert_eq!(shown["items"].as_array().unwrap().len(), 1);
+    let before = service
+        .metric("tidegate_subscriptions{status=\"active\"}")
+        .await;
+    assert!((before - 1.0).abs() < 0.5, "{before}");
+    tell(&mut first, json!({"type": "unsubscribe", "handle": "x"})).await;
+    let ended = socket_ended(&mut first).await;
+    assert_eq!(
+        (&ended["handle"], &ended["reason"]),
+        (&json!("x"), &json!("unsubscribed"))
+    );
+    insert_events(&service, "a", 3..4).await;
+    assert_eq!(event(&first.message().await), (vec!["stored", "y"], 3));
+    assert_eq!(event(&second.message().await), (vec!["x"], 3));
+    // To change one: away, and again from its last cursor.
+    let wish = json!({"type": "subscribe", "handle": "x", "filter": {"type": "a"}, "after": ended["cursor"]});
+    tell(&mut first, wish).await;
+    let messages = until(&mut first, |message| message["type"] == "live").await;
+    let replayed: Vec<_> = messages
+        .iter()
+        .filter(|message| message["type"] == "event")
+        .map(event)
+        .collect();
+    assert_eq!(replayed, [(vec!["x"], 3)]);
+    service.stop().await;
+}
+
+async fn socket_ended(socket: &mut crate::support::Socket) -> Value {
+    let messages = until(socket, |message| message["type"] == "ended").await;
+    messages.last().unwrap().clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_replays_from_before_its_own_beginning_and_warns() {
+    let service = Service::start().await;
+    let mut socket = open(&service).await;
+    let begun = bring(&mut socket, "first", json!({})).await["cursor"].clone();
+    insert_events(&service, "a", 0..300).await;
+    until(&mut socket, |message| message["event"]["data"]["n"] == 299).await;
+    let filter = json!({"type": "a", "data.n": {"$lt": 200}});
+    tell(&mut socket, json!({"type": "subscribe", "handle": "late", "filter": filter, "source": "events", "after": begun})).await;
+    let messages = until(&mut socket, |message| message["type"] == "live").await;
+    let replayed: Vec<i64> = messages
+        .iter()
+        .filter(|message| message["type"] == "event")
+        .map(|message| event(message).1)
+        .collect();
+    assert_eq!(replayed, (0..200).collect::<Vec<_>>());
+    let connected = bring(&mut socket, "never", json!({"a": {"$in": []}})).await;
+    assert_eq!(
+        connected["warnings"].as_array().unwrap().len(),
+        1,
+        "{connected}"
+    );
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_outlive_the_collection_of_subscriptions() {
+    let service = Service::start().await;
+    let stored = service.subscribe(json!({"type": "a"})).await;
+    let mut socket = open(&service).await;
+    subscribe(&mut socket, "stored", &stored).await;
+    bring(&mut socket, "own", json!({"type": "a"})).await;
+    let subscriptions = service
+        .database
+        .collection::<bson::Document>("subscriptions");
+    subscriptions.drop().await.unwrap();
+    let ended = socket_ended(&mut socket).await;
+    assert_eq!(
+        (&ended["handle"], &ended["reason"]),
+        (&json!("stored"), &json!("deleted"))
+    );
+    insert_events(&service, "a", 0..1).await;
+    assert_eq!(event(&socket.message().await), (vec!["own"], 0));
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_are_refused_with_their_faults_and_bounded() {
+    let service = Service::start_with(|config| {
+        config.socket.adhoc_handles = 2;
+        config.limits.adhoc = 3;
+    })
+    .await;
+    let mut socket = open(&service).await;
+    for (more, status, pointer) in [
+        (
+            json!({"filter": {"a": {"$foo": 1}}}),
+            422,
+            "#/filter/a/$foo",
+        ),
+        (json!({"filter": 5}), 422, "#/filter"),
+        (json!({"filter": {}, "name": "x"}), 422, "#/name"),
+        (
+            json!({"filter": {}, "subscription": "x"}),
+            422,
+            "#/subscription",
+        ),
+        (json!({"filter": {}, "source": "orders"}), 422, "#/source"),
+    ] {
+        let mut message = json!({"type": "subscribe", "handle": "h"});
+        for (name, value) in more.as_object().unwrap() {
+            message[name] = value.clone();
+        }
+        tell(&mut socket, message).await;
+        let refused = socket.message().await;
+        assert_eq!(refused["type"], "refused", "{more}: {refused}");
+        assert_eq!(refused["problem"]["status"], status, "{more}: {refused}");
+        assert_eq!(
+            refused["problem"]["errors"][0]["pointer"], pointer,
+            "{more}: {refused}"
+        );
+    }
+    bring(&mut socket, "a", json!({})).await;
+    bring(&mut socket, "b", json!({})).await;
+    tell(
+        &mut socket,
+        json!({"type": "subscribe", "handle": "c", "filter": {}}),
+    )
+    .await;
+    let refused = socket.message().await;
+    assert_eq!(refused["problem"]["status"], 429, "{refused}");
+    assert!(
+        refused["problem"]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("socket.adhoc_handles")
+    );
+    let mut other = open(&service).await;
+    bring(&mut other, "a", json!({"type": "x"})).await;
+    tell(
+        &mut other,
+        json!({"type": "subscribe", "handle": "b", "filter": {}}),
+    )
+    .await;
+    let refused = other.message().await;
+    assert_eq!(refused["problem"]["status"], 503, "{refused}");
+    assert!(
+        refused["problem"]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("limits.adhoc")
+    );
+    service.stop().await;
+    let service = Service::start_with(|config| config.socket.adhoc = false).await;
+    let mut socket = open(&service).await;
+    tell(
+        &mut socket,
+        json!({"type": "subscribe", "handle": "c", "filter": {}}),
+    )
+    .await;
+    let refused = socket.message().await;
+    assert_eq!(refused["problem"]["status"], 403, "{refused}");
+    service.stop().await;
+}
