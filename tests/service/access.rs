@@ -21,6 +21,7 @@ mod several;
 mod teardown;
 mod tenancy;
 mod tickets;
+mod times;
 mod tokens;
 
 use bson::{Document, doc};
