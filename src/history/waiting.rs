@@ -164,7 +164,7 @@ mod tests {
         away
     }
 
-    /// Whether two lists of seconds are the same but for the second that may pass meanwhile.
+    /// Compares two lists of seconds, but for the second that may pass meanwhile.
     fn assert_about(found: &[u32], expected: &[u32]) {
         let same = found.len() == expected.len();
         let near = |(found, expected): (&u32, &u32)| found.abs_diff(*expected) <= 2;

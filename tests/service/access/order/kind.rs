@@ -63,7 +63,7 @@ pub(super) struct Right<'r> {
     pub(super) key: &'r str,
     /// The end of a key that expires.
     pub(super) end: DateTime,
-    /// Whether a revocation of tokens names their issuer.
+    /// True if a revocation of tokens names their issuer.
     pub(super) narrowed: bool,
 }
 
