@@ -100,6 +100,7 @@ fn of_the_node() -> Vec<Call> {
 }
 
 fn descriptions() -> Vec<Call> {
+    let tagged = |id, summary| Operation::new(id, "service", summary);
     vec![
         call(
             GET,
