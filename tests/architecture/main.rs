@@ -155,7 +155,8 @@ const ROOMS: [(&str, &[&str]); 5] = [
     (
         "client",
         &[
-            "listener", "publish", "socket", "http", "error", "problem", "acks", "frame", "backoff",
+            "listener", "several", "publish", "socket", "http", "error", "problem", "acks",
+            "frame", "backoff",
         ],
     ),
 ];
