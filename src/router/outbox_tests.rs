@@ -235,7 +235,8 @@ proptest! {
                     prop_assert!(sender.push_entry(Entry::to_several(to, frame)).is_ok());
                 }
                 Step::Take(back, bytes) => {
-                    let _ = receiver.poll_take(&cx, bytes, |id| back[number_of(id)], &mut out);
+                    let polled = receiver.poll_take(&cx, bytes, |id| back[number_of(id)], &mut out);
+                    prop_assert!(polled.is_pending() || !out.is_empty());
                 }
                 Step::TakePassed(channel, bytes) => {
                     receiver.take_passed(bytes, |id| number_of(id) == channel, &mut out);

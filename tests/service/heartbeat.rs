@@ -70,9 +70,13 @@ async fn a_client_that_answers_is_kept() {
     let id = service.subscribe(json!({})).await;
     let mut socket = service.connect(&id).await;
     // The next ping comes only after the last one is answered, which the library does by itself.
-    for _ in 0..20 {
-        let frame = socket.frame().await.expect("a ping, not the end");
-        assert!(matches!(frame, Ok(Message::Ping(_))), "{frame:?}");
+    let mut pings = 0;
+    while pings < 20 {
+        match socket.frame().await.expect("a ping, not the end") {
+            Ok(Message::Ping(_)) => pings += 1,
+            Ok(Message::Text(text)) if text.starts_with(r#"{"type":"at","#) => {}
+            frame => panic!("no ping, but {frame:?}"),
+        }
     }
     service.publish("still here", json!(1)).await;
     assert_eq!(socket.event().await, json!(1));

@@ -103,6 +103,7 @@ fn tagged(id: &'static str, summary: &'static str) -> Operation {
 }
 
 fn descriptions() -> Vec<Call> {
+    let tagged = |id, summary| Operation::new(id, "service", summary);
     vec![
         call(
             GET,

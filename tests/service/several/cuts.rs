@@ -6,7 +6,10 @@ use super::{
     kit::{open, subscribe, tell},
     model::Model,
 };
-use crate::{kit::insert_events, support::Service};
+use crate::{
+    kit::insert_events,
+    support::{Service, Socket},
+};
 
 /// Handles, what their subscriptions match, and whether they begin in the past.
 const HANDLES: [(&str, &[&str], bool); 4] = [
@@ -27,6 +30,16 @@ async fn publish(service: &Service, next: &mut i32, published: &mut Vec<(&'stati
     }
 }
 
+/// Reads so many events of a socket; returns the cursor of the last.
+async fn hear(socket: &mut Socket, events: usize, mut standing: String) -> String {
+    for _ in 0..events {
+        let event = socket.message().await;
+        assert_eq!(event["type"], "event", "{event}");
+        event["cursor"].as_str().unwrap().clone_into(&mut standing);
+    }
+    standing
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_is_cut_off_anywhere_comes_back_to_all_of_it_once() {
     let first = Service::start().await;
@@ -40,22 +53,16 @@ async fn a_client_that_is_cut_off_anywhere_comes_back_to_all_of_it_once() {
     }
     let mut next = 0;
     let mut cut = 0;
+    let mut probe = open(&first).await;
+    let connected = subscribe(&mut probe, "probe", &ids[0]).await;
+    let mut standing = connected["cursor"].as_str().unwrap().to_owned();
+    let mut owed = 0;
     // Until a cut lies behind everything that came.
     loop {
-        let mut probe = open(&first).await;
-        let begun = subscribe(&mut probe, "probe", &ids[0]).await["cursor"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        drop(probe);
+        let begun = hear(&mut probe, owed, standing).await;
         let mut published = Vec::new();
         publish(&first, &mut next, &mut published).await;
-        let mut probe = open(&first).await;
-        let here = subscribe(&mut probe, "probe", &ids[0]).await["cursor"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        drop(probe);
+        let here = hear(&mut probe, published.len(), begun.clone()).await;
         let before = published.len();
         let mut model = Model::default();
         let mut socket = open(&first).await;
@@ -112,6 +119,7 @@ async fn a_client_that_is_cut_off_anywhere_comes_back_to_all_of_it_once() {
                 "{name}, cut behind {cut}"
             );
         }
+        (standing, owed) = (here, published.len() - before);
         if was_last {
             break;
         }
