@@ -7,7 +7,7 @@ use super::process::{finish, run, tidegate};
 /// A reserved port on which nothing listens.
 const NOBODY: &str = "http://127.0.0.1:1";
 
-const COMMANDS: [&[&str]; 23] = [
+const COMMANDS: [&[&str]; 24] = [
     &[],
     &["dev"],
     &["serve"],
@@ -27,6 +27,7 @@ const COMMANDS: [&[&str]; 23] = [
     &["publish"],
     &["listen"],
     &["doctor"],
+    &["key", "create"],
     &["token"],
     &["token", "check"],
     &["token", "revoke"],
@@ -127,6 +128,16 @@ fn bad_configuration_exits_with_64_and_names_the_setting() {
         (&["--database", "a.b"], ("", ""), "database"),
         (&["--listen", "0.0.0.0:0"], ("", ""), "auth"),
         (&["--log", "a=b=c"], ("", ""), "log"),
+        (
+            &[],
+            ("TIDEGATE_BROWSER__COOKIE", "tidegate"),
+            "browser.cookie",
+        ),
+        (
+            &[],
+            ("TIDEGATE_TLS__CLIENT_CA", "ca.pem"),
+            "tls.certificate",
+        ),
         (
             &["--config", "/no/such/file.toml"],
             ("", ""),

@@ -5,6 +5,8 @@ mod audit;
 mod binding;
 mod bodies;
 mod calls;
+mod certificates;
+mod cookies;
 mod credential_teardown;
 mod issuers;
 mod minting;
@@ -19,6 +21,7 @@ mod teardown;
 mod tenancy;
 mod tickets;
 mod tokens;
+mod uses;
 
 use bson::{Document, doc};
 use serde_json::{Value, json};
