@@ -63,6 +63,16 @@ pub(crate) enum Credential {
     Token(Box<TokenIdentity>),
 }
 
+impl Credential {
+    /// Returns the id of the key, if it is one.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match self {
+            Self::Key { id, .. } => Some(id),
+            Self::None | Self::Token(_) => None,
+        }
+    }
+}
+
 /// The places at which a credential may be used.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct KeyLimits {
