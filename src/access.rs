@@ -30,6 +30,7 @@ use self::policies::policy_of;
 pub(crate) use self::{
     binding::Binding,
     caller::{Caller, CallerKind, Credential, KeyLimits, KeyPrint, TokenIdentity},
+    claims::MOST_CLAIMS,
     credentials::{CredentialKind, Credentials, CredentialsChange, PolicyChange, Refusal, Touched},
     key::{StoredKey, is_tenant},
     key_text::{KeyText, shown_prefix},

@@ -22,7 +22,7 @@ pub(crate) use self::{
     mend::{mend, read_or_mend},
     object::{Members, Object, Scalar},
     read::{ReadOutcome, ReadValue, read_value, to_bson},
-    time::{read_time, time_text},
+    time::{millis_text, read_time, time_text},
     write::{plain_text, write_string, write_value},
 };
 

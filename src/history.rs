@@ -8,9 +8,10 @@
 
 mod archive;
 mod oplog;
-mod turns;
+mod waiting;
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -18,15 +19,15 @@ use std::{
 
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
-    task::JoinSet,
+    task::{self, JoinError, JoinSet},
     time::{Instant, sleep, sleep_until, timeout},
 };
 
 pub(crate) use self::archive::{ArchiveReader, DeliveredIds, Seam};
 use self::{
-    archive::Archive,
+    archive::{Archive, Guard},
     oplog::{BacklogExtension, begin},
-    turns::Turns,
+    waiting::{Tenant, Waiting},
 };
 use crate::{
     budget::ByteBudget,
@@ -35,12 +36,11 @@ use crate::{
     router::{PastBatch, RouterHandle},
     store::Store,
     telemetry::{Health, Metrics},
+    turns::Turns,
 };
 
 /// Requests that may wait for the readers' task to take them in.
 const REQUESTS_AHEAD: usize = 1_024;
-/// Clients that may wait for a stream. More are refused as busy, and come back.
-const WAITING_REQUESTS: usize = 32_768;
 /// A client that has waited for this fraction of `replay_wait` no longer stands behind those with newer cursors.
 const TURN_DIVISOR: u32 = 4;
 /// Clients that come within this time of the first are served together.
@@ -76,6 +76,8 @@ impl OplogShare {
 /// A client that waits for an oplog reader.
 #[derive(Debug)]
 struct ReplayRequest {
+    /// The tenant whose turn at a reader it waits for.
+    tenant: Tenant,
     from: Position,
     since: Instant,
     reply: oneshot::Sender<Result<OplogShare, Refusal>>,
@@ -90,12 +92,21 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Returns a reader of the oplog that shows everything after `from`.
-    pub(crate) async fn oplog_after(&self, from: Position) -> Result<OplogShare, Refusal> {
+    /// Returns a reader of the oplog that shows everything after `from`. Tenants take turns at readers.
+    pub(crate) async fn oplog_after(
+        &self,
+        tenant: Option<Box<str>>,
+        from: Position,
+    ) -> Result<OplogShare, Refusal> {
         let (reply, answer) = oneshot::channel();
         let answered = async {
             let since = Instant::now();
-            let request = ReplayRequest { from, since, reply };
+            let request = ReplayRequest {
+                tenant,
+                from,
+                since,
+                reply,
+            };
             self.requests.send(request).await.ok()?;
             answer.await.ok()
         };
@@ -147,7 +158,10 @@ pub(crate) fn history(context: HistoryContext) -> (History, impl Future<Output =
             turns: Turns::new(context.settings.replay_streams.max(1)),
             tenant: None,
             wait: context.settings.replay_wait,
-            feed: context.guarded.then(|| context.health.clone()),
+            guard: context.guarded.then(|| Guard {
+                health: context.health.clone(),
+                router: context.router.clone(),
+            }),
         },
     };
     (history, run(context, inbox))
@@ -163,6 +177,51 @@ async fn wait_available(store: &Store, wait: Duration) {
     }
 }
 
+/// The readers of the oplog that run.
+struct Running {
+    readers: JoinSet<Option<Position>>,
+    /// The tenants in whose turn they were started.
+    tenants: HashMap<task::Id, Tenant>,
+    most: usize,
+}
+
+impl Running {
+    fn new(most: usize) -> Self {
+        Self {
+            readers: JoinSet::new(),
+            tenants: HashMap::new(),
+            most,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.readers.len() < self.most
+    }
+
+    /// Whether a tenant may have one more reader. One tenant does not have them all: a stretch may take minutes.
+    fn may_have_one(&self, tenant: &Tenant) -> bool {
+        let own = self.tenants.values().filter(|other| *other == tenant);
+        tenant.is_none() || own.count() < (self.most - 1).max(1)
+    }
+
+    fn spawn(
+        &mut self,
+        tenant: Tenant,
+        reader: impl Future<Output = Option<Position>> + Send + 'static,
+    ) {
+        let id = self.readers.spawn(reader).id();
+        self.tenants.insert(id, tenant);
+    }
+
+    /// Waits for the end of a reader. `None` if none runs.
+    async fn next(&mut self) -> Option<Result<Option<Position>, JoinError>> {
+        let ended = self.readers.join_next_with_id().await?;
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        self.tenants.remove(&id);
+        Some(ended.map(|(_, backlog_start)| backlog_start))
+    }
+}
+
 /// Groups the clients that wait, and starts an oplog reader for each group.
 async fn run(context: HistoryContext, mut requests: mpsc::Receiver<ReplayRequest>) {
     let streams = context.settings.replay_streams.max(1);
@@ -170,37 +229,39 @@ async fn run(context: HistoryContext, mut requests: mpsc::Receiver<ReplayRequest
     // At most half of the streams serve those who have waited for long: theirs are the long stretches, and those
     // with the newest cursors are not to wait behind them either.
     let for_the_longest = Arc::new(Semaphore::new((streams / 2).max(1)));
-    let mut waiting: Vec<ReplayRequest> = Vec::new();
-    let mut running = JoinSet::new();
+    let mut waiting = Waiting::default();
+    let mut running = Running::new(streams);
     let mut start_at = Instant::now();
     loop {
-        let free = running.len() < streams;
+        let may_start = running.has_room() && waiting.any_of(|tenant| running.may_have_one(tenant));
         tokio::select! {
             request = requests.recv() => match request {
                 Some(request) => {
                     if waiting.is_empty() {
                         start_at = Instant::now() + GATHER;
                     }
-                    take_in(request, &mut waiting);
+                    if let Err(refused) = waiting.add(request) {
+                        refuse(std::iter::once(refused), Refusal::Busy);
+                    }
                 }
                 None => return,
             },
-            () = sleep_until(start_at), if free && !waiting.is_empty() => {
-                waiting.retain(|request| !request.reply.is_closed());
+            () = sleep_until(start_at), if may_start => {
+                waiting.forget_those_who_left();
                 let permit = Arc::clone(&for_the_longest).try_acquire_owned().ok();
-                let longest = permit.is_some().then(|| longest(&waiting, turn)).flatten();
-                let permit = permit.filter(|_| longest.is_some());
-                let group = take_group(&mut waiting, longest);
-                if !group.is_empty() {
+                let turn = permit.is_some().then_some(turn);
+                let group = waiting.take_group(|tenant| running.may_have_one(tenant), turn);
+                if let Some(group) = group {
+                    let permit = permit.filter(|_| group.is_late);
                     let context = context.clone();
-                    running.spawn(async move {
-                        let backlog_start = serve(context, group).await;
+                    running.spawn(group.tenant, async move {
+                        let backlog_start = serve(context, group.requests).await;
                         drop(permit);
                         backlog_start
                     });
                 }
             }
-            Some(ended) = running.join_next() => match ended {
+            Some(ended) = running.next() => match ended {
                 Ok(Some(backlog_start)) => send_to_backlog(&mut waiting, backlog_start),
                 Ok(None) => {}
                 // Its clients find their readers closed, and ask again.
@@ -213,47 +274,10 @@ async fn run(context: HistoryContext, mut requests: mpsc::Receiver<ReplayRequest
     }
 }
 
-/// Lets a request wait, unless too many do whose clients still want an answer.
-fn take_in(request: ReplayRequest, waiting: &mut Vec<ReplayRequest>) {
-    if waiting.len() >= WAITING_REQUESTS {
-        waiting.retain(|request| !request.reply.is_closed());
-    }
-    if waiting.len() < WAITING_REQUESTS {
-        waiting.push(request);
-    } else {
-        refuse(std::iter::once(request), Refusal::Busy);
-    }
-}
-
-/// Returns the position of the client that has waited longest, if that is longer than a turn.
-fn longest(waiting: &[ReplayRequest], turn: Duration) -> Option<Position> {
-    let first = waiting.iter().min_by_key(|request| request.since)?;
-    (first.since.elapsed() > turn).then_some(first.from)
-}
-
-/// Takes the clients that are best served together: one of them, and all whose stretch is not much longer or
-/// shorter. A client that was away for days does not hold up those that were away for a minute. The one is the client
-/// that goes on at `longest`, if somebody has waited too long, else the one with the newest cursor.
-fn take_group(waiting: &mut Vec<ReplayRequest>, longest: Option<Position>) -> Vec<ReplayRequest> {
-    const AT_LEAST: u32 = 60;
-    let now = u32::try_from(bson::DateTime::now().timestamp_millis() / 1_000).unwrap_or(u32::MAX);
-    let away = |from: Position| now.saturating_sub(from.cluster_time().time);
-    let shortest = waiting.iter().map(|request| away(request.from)).min();
-    let Some(one) = longest.map(away).or(shortest) else {
-        return Vec::new();
-    };
-    let together = one / 2..=one.saturating_mul(2).saturating_add(AT_LEAST);
-    let (group, rest) = waiting
-        .drain(..)
-        .partition(|request| together.contains(&away(request.from)));
-    *waiting = rest;
-    group
-}
-
 /// Answers those whose stretch is in the backlog by now with a reader that has nothing to read: they ask the router
 /// again.
-fn send_to_backlog(waiting: &mut Vec<ReplayRequest>, backlog_start: Position) {
-    for request in waiting.extract_if(.., |request| request.from >= backlog_start) {
+fn send_to_backlog(waiting: &mut Waiting, backlog_start: Position) {
+    for request in waiting.take_from(backlog_start) {
         let (_, receiver) = mpsc::channel(1);
         if request.reply.send(Ok(OplogShare(receiver))).is_err() {
             tracing::trace!("the client left before its replay began");
@@ -318,44 +342,5 @@ fn refuse(requests: impl Iterator<Item = ReplayRequest>, refusal: Refusal) {
         if request.reply.send(Err(refusal)).is_err() {
             tracing::trace!("the client left before its replay began");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bson::{DateTime, Timestamp};
-    use tokio::{sync::oneshot, time::Instant};
-
-    /// Checks which clients go together, of those that were away for so many seconds.
-    fn check(away: &[u32], longest: Option<u32>, expected: &[u32]) {
-        let now = u32::try_from(DateTime::now().timestamp_millis() / 1_000).unwrap();
-        let from = |away: u32| {
-            Position::at(Timestamp {
-                time: now - away,
-                increment: 0,
-            })
-        };
-        let request = |away: &u32| ReplayRequest {
-            from: from(*away),
-            since: Instant::now(),
-            reply: oneshot::channel().0,
-        };
-        let mut waiting: Vec<ReplayRequest> = away.iter().map(request).collect();
-        let group = take_group(&mut waiting, longest.map(from));
-        let found: Vec<u32> = (group.iter())
-            .map(|request| now - request.from.cluster_time().time)
-            .collect();
-        assert_eq!(found, expected);
-        assert_eq!(waiting.len(), away.len() - expected.len());
-    }
-
-    #[test]
-    fn the_newest_go_first_until_one_has_waited_too_long() {
-        let away = [10, 86_400, 100, 100_000, 30];
-        check(&away, None, &[10, 30]);
-        check(&away, Some(100_000), &[86_400, 100_000]);
-        check(&away, Some(100), &[100]);
-        check(&[], None, &[]);
     }
 }

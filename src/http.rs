@@ -77,6 +77,7 @@ pub(crate) fn monitoring(metrics: Arc<Metrics>, health: Health) -> Router {
 pub(crate) fn starting(layers: &Layers) -> Router {
     let routes = Router::new()
         .route(&format!("{BASE}/live"), get(service::live))
+        .route(&format!("{BASE}/ready"), any(service::not_ready_yet))
         .route(&format!("{BASE}{STREAM}"), any(service::starting))
         .fallback(service::starting);
     layers.wrap(routes, None, None)

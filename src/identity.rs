@@ -17,7 +17,7 @@ use tokio::{
 pub(crate) use self::keeper::Keeper;
 use self::{keeper::Known, source::Source};
 use crate::{
-    access::{IssuerRules, KeySet, Proven, TokenFault, TokenText},
+    access::{IssuerRules, KeySet, Proven, TokenFault, TokenIdentity, TokenText},
     config::{self, ConfigError},
     telemetry::Metrics,
 };
@@ -33,9 +33,9 @@ pub(crate) enum Unverified {
     /// A check refuses it.
     #[error(transparent)]
     Refused(#[from] TokenFault),
-    /// The issuer's keys were never read.
-    #[error("this node has not been able to read the keys of the issuer {0:?} yet")]
-    NoKeys(Box<str>),
+    /// The issuer's keys were never read. Its name in the settings is nobody else's business.
+    #[error("this node has not been able to read the keys of the token's issuer yet")]
+    NoKeys,
     /// Too many wait for newer keys.
     #[error("too many tokens that name unknown keys are presented now")]
     Busy,
@@ -144,6 +144,20 @@ impl Issuers {
         }
     }
 
+    /// Whether the issuer of a token that was verified before, maybe on another node, still has the key that signed it. If
+    /// this node does not know the key, it waits for a read of the keys.
+    pub(crate) async fn trust(&self, token: &TokenIdentity) -> Result<bool, Unverified> {
+        let mut issuers = self.0.iter();
+        let Some(issuer) = issuers.find(|issuer| *issuer.rules.name() == *token.issuer) else {
+            return Ok(false);
+        };
+        if issuer.keys().await?.has(&token.signed_by) {
+            return Ok(true);
+        }
+        issuer.read_again().await?;
+        Ok(issuer.keys().await?.has(&token.signed_by))
+    }
+
     /// Returns the names of the issuers in the settings.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|issuer| issuer.rules.name())
@@ -165,7 +179,7 @@ impl Issuer {
         let mut known = self.known.clone();
         let tried = timeout(PATIENCE, known.wait_for(|known| known.tried)).await;
         let keys = tried.ok().and_then(|known| known.ok()?.keys.clone());
-        keys.ok_or_else(|| Unverified::NoKeys(self.rules.name().into()))
+        keys.ok_or(Unverified::NoKeys)
     }
 
     /// Has the keys read, and waits for that.

@@ -14,6 +14,7 @@
 //! - `access`: who may do what: callers, keys, policies, revocations.
 //! - [`subscription`]: stored subscriptions, with their filters compiled.
 //! - [`store`]: everything in MongoDB but the change stream; `retry_writer`: one write at a time, retried.
+//! - `turns`: things of which so many may be done at once, dealt round robin by tenant.
 //! - [`router`]: the one task that applies everything in order; owns the index and the registry.
 //! - `identity`: issuers of tokens, and their keys as they are now.
 //! - [`feed`]: sole owner of the node's change stream.
@@ -54,6 +55,7 @@ pub(crate) mod session;
 pub mod store;
 pub mod subscription;
 pub(crate) mod telemetry;
+mod turns;
 
 /// Parts of the inside, for the tests that compare them with a real server.
 #[doc(hidden)]

@@ -287,12 +287,18 @@ impl Node {
         feeding.spawn("feed", feed.run());
         feeding.spawn("watchdog", watchdog);
         feeding.spawn("maintenance", maintenance::run(store.clone(), metrics));
+        let connections = store.connections();
         let state = AppState::from(http::Shared {
             store,
             health,
             proof: http::Proof::new(auth),
             issuers,
-            bounds: http::Bounds::new(&context.limits, &config.quotas, &context.metrics),
+            bounds: http::Bounds::new(
+                &context.limits,
+                &config.quotas,
+                connections,
+                &context.metrics,
+            ),
             description: http::description(context.limits.clone()),
             context,
             receipts,

@@ -137,7 +137,7 @@ pub(crate) enum Input {
     ),
     /// Asks for the number of subscriptions of a tenant or a key, and which of these ids are known.
     Holdings(Counted, Vec<Box<str>>, oneshot::Sender<(usize, Vec<bool>)>),
-    /// Asks for the channels of a subscription in sight, on this node.
+    /// Asks for the channels of a subscription in sight, on this node, that are in sight too.
     Connections(String, Sight, oneshot::Sender<Option<Vec<Connection>>>),
 }
 
@@ -343,7 +343,10 @@ impl Router {
             }
             Input::Connections(id, sight, reply) => {
                 let slot = self.subscriptions.visible(&id, &sight);
-                answer(reply, slot.map(|slot| self.connections_of(slot)));
+                answer(
+                    reply,
+                    slot.map(|slot| self.connections_of(slot, sight.tenant())),
+                );
             }
         }
     }

@@ -41,6 +41,7 @@ pub use self::{
         events::{
             EventOutcome, EventsWritten,
             dates::{EventCommit, UndatedEvent},
+            lookup::EventLookup,
             page_key::{PageKey, PageKeyError, event_page_key},
             pages::{EventPage, EventQuery, PageStep},
         },
@@ -62,15 +63,16 @@ pub use self::{
     oplog::OplogFill,
 };
 
-/// For code outside of the crate, which sees everything.
+/// For code outside of the crate, which sees everything and acts for nobody.
+#[doc(hidden)]
+pub use self::collections::audit::Actor;
 #[doc(hidden)]
 pub use crate::access::{Holder, Right, RightKind, Sight};
 
 pub(crate) use self::{
     client::error::{brief, code},
     collections::{
-        audit::{Actor, AuditQuery},
-        keys::KeyQuery,
+        audit::AuditQuery, document_limits::check as check_document, keys::KeyQuery,
         revocations::RevocationQuery,
     },
     oplog::CAPPED_POSITION_LOST,
@@ -101,7 +103,7 @@ pub const KEYS: &str = "keys";
 pub const POLICIES: &str = "policies";
 /// The collection of revocations.
 pub const REVOCATIONS: &str = "revocations";
-/// The collection of the audit: the acts on keys, policies and revocations.
+/// The collection of the audit: the acts on keys, policies, revocations and subscriptions.
 pub const AUDIT: &str = "audit";
 
 /// The collection of tickets, each for one connection.
@@ -139,6 +141,8 @@ struct Inner {
     /// The stored identity. Nothing is stored before the database is known to be ours.
     deployment: OnceLock<Deployment>,
     availability: AvailabilityWatch,
+    /// The most connections for requests.
+    connections: u32,
     timeout: Duration,
     retention: Duration,
     audit_retention: Duration,
@@ -158,6 +162,11 @@ impl Store {
     /// an explicit position, and reopen it from the last token on any error.
     pub fn feed_database(&self) -> &Database {
         &self.inner.feed_database
+    }
+
+    /// Returns the most connections that requests share. Who needs one more waits in the driver.
+    pub(crate) fn connections(&self) -> usize {
+        usize::try_from(self.inner.connections).unwrap_or(usize::MAX)
     }
 
     /// Returns the name of the database.

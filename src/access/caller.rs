@@ -39,6 +39,7 @@ pub(crate) struct TokenIdentity {
     pub issuer: Box<str>,
     pub subject: Box<str>,
     pub jti: Option<Box<str>>,
+    /// The id of the key that has signed it: the issuer's for it, or the token's where the issuer gave it none.
     pub kid: Option<Box<str>>,
     /// Seconds since 1970.
     pub issued_at: Option<i64>,
@@ -171,11 +172,6 @@ impl Caller {
             Some(ids) => sight.of_these(ids),
             None => sight,
         }
-    }
-
-    /// Whether the credential has ended at a time.
-    pub(crate) fn has_expired(&self, now: DateTime) -> bool {
-        self.expires_at.is_some_and(|end| end <= now)
     }
 }
 

@@ -7,6 +7,8 @@ use serde_json::Value;
 
 /// The most values in a list. A list in a policy's `$in` is copied into the branches of filters up to this length.
 pub(crate) const MOST_VALUES: usize = 64;
+/// The most claims of a credential.
+pub(crate) const MOST_CLAIMS: usize = 64;
 
 /// The value of a claim that a policy can use.
 #[derive(Clone, PartialEq, Debug)]

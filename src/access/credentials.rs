@@ -240,6 +240,17 @@ impl Credentials {
         Some((holder, end))
     }
 
+    /// Returns a revocation by its `_id`, as a document that has one.
+    pub(crate) fn revocation(&self, document: &RawDocument) -> Option<&Revocation> {
+        self.revocations.get(&id_bytes(document))
+    }
+
+    /// Returns the `_id` of all revocations, each as a one-element document `{_id}`, with their tenants.
+    pub(crate) fn all_revocations(&self) -> impl Iterator<Item = (&RawDocument, Option<&str>)> {
+        let all = self.revocations.all();
+        all.filter_map(|(id, one)| Some((RawDocument::from_bytes(id).ok()?, one.tenant())))
+    }
+
     /// Returns the revocations that are not in `before`, or say something else there, each with its `_id`, as a
     /// one-element document `{_id}`.
     pub(crate) fn revocations_since(&self, before: &Self) -> Vec<(RawDocumentBuf, Revocation)> {
@@ -281,9 +292,8 @@ impl Credentials {
         if !stored.has_hash(&key.hash()) {
             return Err(Refusal::Unknown);
         }
-        let caller = stored.caller();
-        self.judge_key(stored, &caller, now)?;
-        Ok(caller)
+        self.judge_key(stored, now)?;
+        Ok(stored.caller())
     }
 
     /// Judges a caller that was authenticated before: whether its credential still stands and gives it as much.
@@ -298,12 +308,11 @@ impl Credentials {
             Credential::Key { id, hash } => {
                 let stored = self.keys.get(id).filter(|stored| stored.has_hash(hash));
                 let stored = stored.ok_or(Refusal::Unknown)?;
-                let as_now = stored.caller();
-                self.judge_key(stored, &as_now, now)?;
-                if !gives_as_much(&as_now, caller) {
+                self.judge_key(stored, now)?;
+                if !stored.gives_as_much(caller) {
                     return Err(Refusal::Changed);
                 }
-                Ok(as_now.expires_at)
+                Ok(stored.expires_at())
             }
             Credential::Token(token) => {
                 self.judge_token(token, caller, now)?;
@@ -321,13 +330,13 @@ impl Credentials {
         }
     }
 
-    fn judge_key(&self, key: &StoredKey, caller: &Caller, now: DateTime) -> Result<(), Refusal> {
+    fn judge_key(&self, key: &StoredKey, now: DateTime) -> Result<(), Refusal> {
         let facts = Facts {
             token: None,
             tenant: key.tenant(),
             issued_at: key.created_at(),
         };
-        self.judge_facts(facts, caller, now)
+        self.judge_facts(facts, key.expires_at(), now)
     }
 
     fn judge_token(
@@ -336,14 +345,19 @@ impl Credentials {
         caller: &Caller,
         now: DateTime,
     ) -> Result<(), Refusal> {
-        self.judge_facts(facts_of_token(token, caller), caller, now)
+        self.judge_facts(facts_of_token(token, caller), caller.expires_at, now)
     }
 
-    fn judge_facts(&self, facts: Facts<'_>, caller: &Caller, now: DateTime) -> Result<(), Refusal> {
+    fn judge_facts(
+        &self,
+        facts: Facts<'_>,
+        end: Option<DateTime>,
+        now: DateTime,
+    ) -> Result<(), Refusal> {
         if self.revocations.revoke(facts, now) {
             return Err(Refusal::Revoked);
         }
-        if caller.has_expired(now) {
+        if end.is_some_and(|end| end <= now) {
             return Err(Refusal::Expired);
         }
         Ok(())
@@ -364,7 +378,7 @@ fn facts_of_key(key: &StoredKey) -> (&str, Holder, Option<DateTime>) {
         tenant: key.tenant().map(Into::into),
         owner: None,
     };
-    (key.id(), holder, key.caller().expires_at)
+    (key.id(), holder, key.expires_at())
 }
 
 fn policy_changed(name: Option<Box<str>>, deleted: bool) -> Touched {
@@ -372,15 +386,6 @@ fn policy_changed(name: Option<Box<str>>, deleted: bool) -> Touched {
         let name = Some(name);
         Touched::Policy(PolicyChange { name, deleted })
     })
-}
-
-/// Whether a key gives at least what it gave to an open session: the same identity, and no fewer rights.
-fn gives_as_much(now: &Caller, then: &Caller) -> bool {
-    now.tenant == then.tenant
-        && now.policy == then.policy
-        && now.claims == then.claims
-        && now.limits.cover(&then.limits)
-        && now.scopes.cover(then.scopes)
 }
 
 /// Returns the `_id` of a document as bytes that no other value has.

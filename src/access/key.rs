@@ -1,11 +1,14 @@
 //! Stored API keys.
 
+use std::sync::LazyLock;
+
 use bson::{DateTime, RawBsonRef, RawDocument, spec::BinarySubtype};
 use ipnet::IpNet;
 use subtle::ConstantTimeEq as _;
 
 use super::{
-    Caller, CallerKind, Claims, Credential, KeyLimits, SaidQuotas, Scope, Scopes, sight::KEY_OWNER,
+    Caller, CallerKind, Claims, Credential, KeyLimits, MOST_CLAIMS, SaidQuotas, Scope, Scopes,
+    sight::KEY_OWNER,
 };
 
 /// The most entries in a key's list of networks, origins or subscriptions.
@@ -40,6 +43,14 @@ struct More {
     quotas: SaidQuotas,
 }
 
+impl More {
+    /// Returns the name of the policy. A tenant always has one.
+    fn policy(&self) -> Option<&str> {
+        let default = self.tenant.is_some().then_some("default");
+        self.policy.as_deref().or(default)
+    }
+}
+
 impl StoredKey {
     /// Reads a key's document. A field of the wrong type is a fault: nothing is guessed about what may be done.
     pub(crate) fn read(document: &RawDocument) -> Result<Self, KeyFault> {
@@ -49,6 +60,9 @@ impl StoredKey {
             policy: text_of(document, "policy")?,
             claims: match value_of(document, "claims")? {
                 None => Claims::default(),
+                Some(RawBsonRef::Document(claims)) if claims.iter().nth(MOST_CLAIMS).is_some() => {
+                    return Err(fault("claims", "has too many entries"));
+                }
                 Some(RawBsonRef::Document(claims)) => Claims::read(claims),
                 Some(_) => return Err(fault("claims", "must be a document")),
             },
@@ -104,15 +118,36 @@ impl StoredKey {
         self.created_at
     }
 
+    /// Returns the time at which it ends.
+    pub(crate) fn expires_at(&self) -> Option<DateTime> {
+        self.expires_at
+    }
+
+    /// Returns what it may do at all.
+    pub(crate) fn scopes(&self) -> Scopes {
+        self.scopes
+    }
+
+    /// Whether it gives at least what it gave to a caller: the same identity, and no fewer rights. Nothing is copied: a
+    /// revocation asks this for every session.
+    pub(crate) fn gives_as_much(&self, then: &Caller) -> bool {
+        static NOTHING: LazyLock<More> = LazyLock::new(More::default);
+        let more = self.more.as_deref().unwrap_or(&NOTHING);
+        more.tenant == then.tenant
+            && more.policy() == then.policy.as_deref()
+            && more.claims == then.claims
+            && more.limits.cover(&then.limits)
+            && self.scopes.cover(then.scopes)
+    }
+
     /// Returns the caller that this key proves.
     pub(crate) fn caller(&self) -> Caller {
         let more = self.more.as_deref().cloned().unwrap_or_default();
-        let default = more.tenant.is_some().then(|| "default".into());
         Caller {
             kind: CallerKind::Key,
             id: self.id.clone(),
             owner: Some(format!("{KEY_OWNER}{}", self.id).into()),
-            policy: more.policy.or(default),
+            policy: more.policy().map(Into::into),
             tenant: more.tenant,
             scopes: self.scopes,
             claims: more.claims,

@@ -2,7 +2,7 @@
 
 use bson::{DateTime, Document, doc};
 
-use super::{Caller, new_key::Excess, text::random};
+use super::{Caller, Scopes, new_key::Excess, revocation::needed_scopes, text::random};
 
 /// Random digits of an id.
 const ID_DIGITS: usize = 20;
@@ -31,8 +31,18 @@ impl NewRevocation {
         }
     }
 
-    /// Keeps it within the tenant of who makes it. Another tenant is refused.
-    pub(crate) fn within(mut self, maker: &Caller) -> Result<Self, Excess> {
+    /// Keeps it within the tenant of who makes it. Another tenant is refused, and so is one that takes away more than its
+    /// maker has.
+    pub(crate) fn within(self, maker: &Caller) -> Result<Self, Excess> {
+        let bound = self.within_tenant(maker)?;
+        let needed = bound.needed_scopes();
+        if maker.scopes.cover(needed) {
+            return Ok(bound);
+        }
+        Err(bound.too_wide())
+    }
+
+    fn within_tenant(mut self, maker: &Caller) -> Result<Self, Excess> {
         match (&self.tenant, maker.tenant.as_deref()) {
             (Some(asked), Some(own)) if asked != own => Err(Excess {
                 field: "tenant",
@@ -45,6 +55,30 @@ impl NewRevocation {
                 Ok(self)
             }
         }
+    }
+
+    fn needed_scopes(&self) -> Scopes {
+        let one_holder = self.jti.is_some() || self.sub.is_some();
+        needed_scopes(one_holder, self.tenant.is_some())
+    }
+
+    /// Returns the refusal of a revocation for which its maker has too few scopes.
+    fn too_wide(&self) -> Excess {
+        let field = match self {
+            Self { jti: Some(_), .. } => "jti",
+            Self { sub: Some(_), .. } => "sub",
+            Self { kid: Some(_), .. } => "kid",
+            _ => "tenant",
+        };
+        let (needed, advice) = match (&self.tenant, field) {
+            (Some(_), _) => ("every scope but admin", "name one holder, by jti or sub"),
+            (None, "jti" | "sub") => ("admin", "name a tenant"),
+            (None, _) => ("admin", "name a tenant, and one holder by jti or sub"),
+        };
+        let reason = format!(
+            "takes away credentials that may have {needed}, which you do not have: {advice}"
+        );
+        Excess { field, reason }
     }
 
     /// Returns the document, under a new id.
@@ -81,7 +115,7 @@ impl NewRevocation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::Revocation;
+    use crate::access::{Revocation, Scope};
     use bson::RawDocumentBuf;
 
     /// A revocation that names these fields.
@@ -137,5 +171,41 @@ mod tests {
         assert_eq!(bound("other").within(&acme).unwrap_err().field, "tenant");
         assert_eq!(made.clone().within(&maker(None)), Ok(made));
         assert_eq!(bound("other").within(&maker(None)), Ok(bound("other")));
+    }
+    #[test]
+    fn whoever_revokes_has_what_may_be_taken_away_with_it() {
+        let maker = |tenant: Option<&str>, scopes| Caller {
+            tenant: tenant.map(Into::into),
+            scopes,
+            ..Caller::anybody()
+        };
+        let keeping = Scopes::of(&[Scope::KeysWrite]);
+        let (all_but_admin, admin) = (Scopes::ALL.without(Scope::Admin), Scopes::ALL);
+        let operators = [keeping, all_but_admin, admin].map(|scopes| maker(None, scopes));
+        let tenants = [keeping, all_but_admin].map(|scopes| maker(Some("acme"), scopes));
+        let bound = |field| of(&[(field, "x"), ("tenant", "acme")]);
+        let everywhere = |field| of(&[(field, "x")]);
+        for (made, by_operators, by_tenants) in [
+            (bound("jti"), [true; 3], [true; 2]),
+            (bound("sub"), [true; 3], [true; 2]),
+            (bound("kid"), [false, true, true], [false, true]),
+            (
+                of(&[("tenant", "acme")]),
+                [false, true, true],
+                [false, true],
+            ),
+            (everywhere("jti"), [false, false, true], [true; 2]),
+            (everywhere("sub"), [false, false, true], [true; 2]),
+            (everywhere("kid"), [false, false, true], [false, true]),
+        ] {
+            let may = |maker: &Caller| made.clone().within(maker).is_ok();
+            assert_eq!(operators.each_ref().map(may), by_operators, "{made:?}");
+            assert_eq!(tenants.each_ref().map(may), by_tenants, "{made:?}");
+            // It is taken back by those who could have made it.
+            let stored = RawDocumentBuf::try_from(&made.to_document("k", DateTime::now())).unwrap();
+            let needed = Revocation::read(&stored).unwrap().needed_scopes();
+            let may = |maker: &Caller| maker.scopes.cover(needed);
+            assert_eq!(operators.each_ref().map(may), by_operators, "{made:?}");
+        }
     }
 }

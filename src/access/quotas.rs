@@ -61,6 +61,11 @@ impl Quota {
         Self::ALL.into_iter().find(|quota| quota.name() == name)
     }
 
+    /// Returns the bound that the settings put on every tenant, if they do.
+    pub(crate) const fn of_all(self, settings: &config::Quotas) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.of_settings(settings))
+    }
+
     pub(super) const fn of_settings(self, settings: &config::Quotas) -> u32 {
         match self {
             Self::Subscriptions => settings.subscriptions,

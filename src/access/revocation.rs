@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bson::{DateTime, RawBsonRef, RawDocument};
 use smallvec::SmallVec;
 
-use super::TokenIdentity;
+use super::{Scope, Scopes, TokenIdentity};
 
 /// A revocation, as the feed has applied its document. It names credentials by every field that it has.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,6 +60,13 @@ impl Revocation {
         })
     }
 
+    /// Returns the scopes that who makes or takes back such a revocation has besides the right to do so: all that may be
+    /// taken away with it. One holder's credentials within a tenant need none; nobody could revoke a user otherwise.
+    pub(crate) fn needed_scopes(&self) -> Scopes {
+        let one_holder = matches!(self.named, Named::Token(_) | Named::Subject(_));
+        needed_scopes(one_holder, self.tenant.is_some())
+    }
+
     /// Returns the tenant that it names.
     pub(crate) fn tenant(&self) -> Option<&str> {
         self.tenant.as_deref()
@@ -94,6 +101,17 @@ impl Revocation {
     }
 }
 
+/// Returns the scopes that a revocation needs that is for one holder of credentials, or for any, of one tenant, or of all
+/// and operators too.
+pub(super) fn needed_scopes(one_holder: bool, one_tenant: bool) -> Scopes {
+    match (one_holder, one_tenant) {
+        (true, true) => Scopes::NONE,
+        // Nobody of a tenant is an administrator.
+        (false, true) => Scopes::ALL.without(Scope::Admin),
+        (_, false) => Scopes::ALL,
+    }
+}
+
 /// All revocations, found by what they name.
 #[derive(Default, Debug)]
 pub(crate) struct Revocations {
@@ -122,6 +140,16 @@ impl Revocations {
             }
         }
         true
+    }
+
+    /// Returns the revocation under the bytes of an `_id`.
+    pub(super) fn get(&self, id: &[u8]) -> Option<&Revocation> {
+        self.by_id.get(id)
+    }
+
+    /// Returns all, with the bytes of their `_id`.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&[u8], &Revocation)> {
+        self.by_id.iter().map(|(id, one)| (&**id, one))
     }
 
     /// Returns those that are not in `before`, or say something else there, with the bytes of their `_id`.

@@ -13,8 +13,9 @@
 mod encrypted;
 
 use std::{
-    future::Future as _,
+    future::{Future as _, poll_fn},
     io::{self, ErrorKind, IoSlice},
+    mem::MaybeUninit,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -86,8 +87,29 @@ impl GaugedTcp {
         (self.tcp, self.tls, self.permit, self.held.freeze())
     }
 
+    /// Whether bytes have come that nobody has read. Asks the kernel, whatever the runtime remembers.
+    pub(crate) fn has_unread(&self) -> bool {
+        let byte = &mut [MaybeUninit::uninit()];
+        SockRef::from(&self.tcp)
+            .peek(byte)
+            .is_ok_and(|bytes| bytes > 0)
+    }
+
+    /// Shuts the TCP connection down, behind everything that was sent.
+    pub(crate) async fn end(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_end(cx)).await
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(tls) = &mut self.tls {
+            tls.end();
+            ready!(self.poll_send_waiting(cx))?;
+        }
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+
     /// Takes the answer of HTTP's library to a request that it could not read, if that was the last request. The answer was
-    /// not sent, nor is the TCP connection shut down: a better answer goes in its place.
+    /// not sent: a better one goes in its place.
     pub(crate) fn take_withheld(&mut self) -> Option<Bytes> {
         self.withheld.take()
     }
@@ -213,15 +235,10 @@ impl AsyncWrite for GaugedTcp {
         Pin::new(&mut self.tcp).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.withheld.is_some() {
-            return Poll::Ready(Ok(()));
-        }
-        if let Some(tls) = &mut self.tls {
-            tls.end();
-            ready!(self.poll_send_waiting(cx))?;
-        }
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    /// Does nothing: whether the connection ends here is for its owner to say, who [ends](GaugedTcp::end) it. HTTP's library
+    /// closes an idle connection even if a request has just come.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bson::DateTime;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::{
     failure::Failure,
@@ -14,14 +14,16 @@ use super::{
 };
 use crate::{
     access::{
-        Caller, Claims, Excess, KeyText, NewKey, Quota, SaidQuotas, Scope, StoredKey, is_tenant,
-        shown_prefix,
+        Caller, Claims, Excess, KeyText, MOST_CLAIMS, NewKey, Quota, SaidQuotas, Scope, StoredKey,
+        is_tenant, shown_prefix,
     },
     store::{Actor, KeyQuery, Store},
 };
 
 /// The most keys that are read at once.
 const PAGE: usize = 1_000;
+/// Bytes of keys that are read at once.
+const PAGE_BYTES: usize = 8 << 20;
 
 /// API keys of a database.
 #[derive(clap::Args, Debug)]
@@ -104,6 +106,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate key create --scope admin --name ops --expires-in 90d
   tidegate key create --scope events:read --scope subscriptions:own --name billing
+  tidegate key create --scope events:publish --tenant acme --limit publish_per_second=50
   tidegate key list
 
 The key itself is printed to standard output, and everything else to standard error. It is not stored:
@@ -161,6 +164,10 @@ async fn create(args: Create) -> Result<(), Failure> {
         let millis = i64::try_from(life.as_millis()).unwrap_or(i64::MAX);
         DateTime::from_millis(now.timestamp_millis().saturating_add(millis))
     });
+    if args.claims.len() > MOST_CLAIMS {
+        let reason = format!("--claim may be given {MOST_CLAIMS} times at most");
+        return Err(Failure::Failed(reason));
+    }
     let mut claims = Claims::default();
     for (name, value) in &args.claims {
         claims.insert(
@@ -210,11 +217,12 @@ async fn list(args: List) -> Result<(), Failure> {
         tenant: args.tenant,
         after: None,
         limit: PAGE,
+        bytes: PAGE_BYTES,
     };
     loop {
         let keys = store.list_keys(&query).await;
         let keys = keys.map_err(|error| Failure::store(&error))?;
-        for key in &keys {
+        for key in &keys.documents {
             let id = key.get_str("_id").unwrap_or_default();
             let name = key.get_str("name").unwrap_or_default();
             let (state, caller) = match StoredKey::read(key) {
@@ -227,9 +235,10 @@ async fn list(args: List) -> Result<(), Failure> {
             let end = caller.as_ref().and_then(|caller| caller.expires_at);
             let end = end.and_then(|end| end.try_to_rfc3339_string().ok());
             if args.json {
+                let limits = caller.as_ref().map(|caller| said(&caller.quotas));
                 style::print_json(json!({
                     "id": id, "prefix": shown_prefix(id), "name": name, "state": state,
-                    "scopes": scopes, "tenant": tenant, "expiresAt": end,
+                    "scopes": scopes, "tenant": tenant, "limits": limits, "expiresAt": end,
                 }))?;
             } else {
                 let tenant = tenant.unwrap_or("(operator)");
@@ -238,13 +247,22 @@ async fn list(args: List) -> Result<(), Failure> {
                 style::print(format!("{id}  {tenant}  {scopes}  expires {end}  {name}"))?;
             }
         }
-        match keys.last() {
-            Some(last) if keys.len() == PAGE => {
+        match keys.documents.last() {
+            Some(last) if !keys.exhausted => {
                 query.after = Some(last.get_str("_id").unwrap_or_default().to_owned());
             }
             _ => return Ok(()),
         }
     }
+}
+
+/// Returns the limits that a key says, by quota.
+fn said(limits: &SaidQuotas) -> Map<String, Value> {
+    let said = Quota::ALL.into_iter().filter_map(|quota| {
+        let number = limits.get(quota)?;
+        Some((quota.name().to_owned(), number.into()))
+    });
+    said.collect()
 }
 
 async fn delete(args: Delete) -> Result<(), Failure> {

@@ -2,6 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use bson::DateTime;
+
+use crate::extjson::time_text;
+
 /// Turns a span into a time that far ahead. Any other text goes to the service as it is.
 pub(super) fn ahead(text: &str) -> String {
     from_now(text, SystemTime::checked_add)
@@ -17,7 +21,7 @@ fn from_now(text: &str, count: fn(&SystemTime, Duration) -> Option<SystemTime>) 
     match span.map(|span| count(&SystemTime::now(), span)) {
         // The service takes no time before 1970.
         Ok(Some(time)) if time >= SystemTime::UNIX_EPOCH => {
-            humantime::format_rfc3339_millis(time).to_string()
+            time_text(DateTime::from_system_time(time)).unwrap_or_else(|| text.to_owned())
         }
         _ => text.to_owned(),
     }
@@ -38,6 +42,9 @@ mod tests {
         for text in ["2030-01-31T12:00:00Z", "yesterday", "", "-5m", "99999years"] {
             assert_eq!(ago(text), text);
         }
-        assert_eq!(ahead("2030-01-31T12:00:00Z"), "2030-01-31T12:00:00Z");
+        // The last is beyond the years that RFC 3339 has.
+        for text in ["2030-01-31T12:00:00Z", "9000years"] {
+            assert_eq!(ahead(text), text);
+        }
     }
 }

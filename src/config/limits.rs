@@ -74,7 +74,8 @@ pub struct Limits {
     pub tcp_connections_per_address: usize,
     /// Bytes of a request's head. Default 16 KiB.
     pub header_bytes: usize,
-    /// Time that a request's head may take to arrive. Default `10s`.
+    /// Time that a request's head may take to arrive, and that a connection may idle between two
+    /// requests. Default `10s`.
     #[serde(deserialize_with = "duration")]
     pub header_timeout: Duration,
     /// Time that a request's body may take to arrive. Default `30s`.

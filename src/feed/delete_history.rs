@@ -87,13 +87,15 @@ impl DeleteReader {
         let kind = match raw.collection {
             Some(OwnCollection::Subscriptions) => RightKind::Subscription,
             Some(OwnCollection::Credentials(CredentialKind::Key)) => RightKind::Key,
+            Some(OwnCollection::Credentials(CredentialKind::Revocation)) => RightKind::Revocation,
             _ => return Ok(None),
         };
         let id = key.as_ref().and_then(DocumentKey::id);
         Ok(id.map(|id| {
             let deletion = Deletion {
                 at: raw.position,
-                wall_time: Some(raw.wall_time),
+                // That a revocation is gone does not tell when it was made, only that it was.
+                wall_time: (kind != RightKind::Revocation).then_some(raw.wall_time),
                 ending: None,
             };
             (Right::of(kind, &id), deletion)

@@ -4,7 +4,7 @@ use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 
 use crate::{
     access::CredentialKind,
-    store::{EVENTS, KEYS, SUBSCRIPTIONS},
+    store::{EVENTS, KEYS, REVOCATIONS, SUBSCRIPTIONS},
 };
 
 /// The point at which a stream starts.
@@ -53,6 +53,7 @@ pub(super) fn of_deletes(database: &str, from: Timestamp) -> Vec<Document> {
     let matching = doc! {"$match": {"$or": [
         {"ns": {"db": database, "coll": SUBSCRIPTIONS}, "operationType": "delete"},
         {"ns": {"db": database, "coll": KEYS}, "operationType": "delete"},
+        {"ns": {"db": database, "coll": REVOCATIONS}, "operationType": "delete"},
         {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
     ]}};
     let stream = doc! {"startAtOperationTime": from};

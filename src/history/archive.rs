@@ -12,17 +12,14 @@ use std::{
 use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp};
 use tokio::time::{sleep, timeout};
 
-use super::{
-    ATTEMPTS, Refusal,
-    turns::{Turn, Turns},
-    wait_available,
-};
+use super::{ATTEMPTS, Refusal, wait_available};
 use crate::{
     event::TS_FIELD,
     position::{Position, date_of},
-    router::{Operation, PastBatch, PastChange, PastChangeKind, Span},
+    router::{Operation, PastBatch, PastChange, PastChangeKind, RouterHandle, Span},
     store::{PageKey, Store, StoreError, event_page_key, jittered},
     telemetry::{Health, Metrics},
+    turns::{Turn, Turns},
 };
 
 /// Added to the overlap, for delays beside a transaction's lifetime.
@@ -46,9 +43,17 @@ pub(super) struct Archive {
     /// The tenant whose turns they are.
     pub(super) tenant: Option<Box<str>>,
     pub(super) wait: Duration,
-    /// Tells that the feed is behind: a right may be gone that this node still knows, and what is read here does not come
-    /// through the feed. `None` where everybody may read everything.
-    pub(super) feed: Option<Health>,
+    /// `None` where everybody may read everything.
+    pub(super) guard: Option<Guard>,
+}
+
+/// The bounds on reading beside the feed, whose order decides all else.
+#[derive(Clone, Debug)]
+pub(super) struct Guard {
+    /// Tells that the feed is behind: a right may be gone that this node still knows.
+    pub(super) health: Health,
+    /// Knows how far rights are applied.
+    pub(super) router: RouterHandle,
 }
 
 /// A reader of archived events, page by page as its client wants them.
@@ -108,14 +113,21 @@ impl Archive {
         })
     }
 
+    /// Returns the latest commit that may be shown, where rights count: the router's position. Nothing is shown then that
+    /// was committed behind a change of rights that is not applied yet.
+    fn as_of(&self) -> Option<Timestamp> {
+        let guard = self.guard.as_ref()?;
+        Some(guard.router.progress().position.cluster_time())
+    }
+
     /// Waits for the turn of a reader. Refuses it while this node does not know what was revoked last.
     async fn turn(&self) -> Result<Turn, Refusal> {
         let taking = self.turns.take(self.tenant.as_deref());
         let turn = timeout(self.wait, taking)
             .await
             .map_err(|_| Refusal::Busy)?;
-        let current = self.feed.as_ref().is_none_or(|feed| feed.ready().is_ok());
-        if current {
+        let guard = self.guard.as_ref();
+        if guard.is_none_or(|guard| guard.health.ready().is_ok()) {
             Ok(turn)
         } else {
             Err(Refusal::Busy)
@@ -154,7 +166,7 @@ impl ArchiveReader {
         let (start, end, after) = (self.start, self.to.cluster_time(), self.after.as_ref());
         let store = &self.archive.store;
         let reply = with_retries(store, self.archive.wait, || {
-            store.read_archive(start, end, after)
+            store.read_archive(start, end, after, self.archive.as_of())
         })
         .await?;
         let batch = match reply {

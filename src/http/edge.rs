@@ -29,6 +29,7 @@ pub(crate) mod needs;
 pub(crate) mod observe;
 mod offload;
 pub(crate) mod origin;
+mod own_tickets;
 pub(crate) mod page_cursor;
 pub(crate) mod path_id;
 pub(crate) mod paths;

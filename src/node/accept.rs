@@ -4,6 +4,7 @@
 //! the time nor the size of a request's head.
 
 use std::{
+    convert::Infallible,
     error::Error as _,
     io,
     net::SocketAddr,
@@ -11,8 +12,18 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::ConnectInfo};
-use hyper::{Request, body::Incoming, server::conn::http1};
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::{HeaderValue, StatusCode, header},
+};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use socket2::SockRef;
@@ -26,7 +37,7 @@ use tower::ServiceExt as _;
 
 use super::{admission::Admission, malformed_head};
 use crate::{
-    carrier::{GaugedTcp, TcpPermit, Tls},
+    carrier::{GaugedTcp, TcpGauge, TcpPermit, Tls},
     config::{self, Config},
     http::{self, ClientTasks},
     telemetry::Metrics,
@@ -127,37 +138,92 @@ impl Acceptor {
             return;
         }
         let arrived = arrived(&tcp);
-        let securing = self.secure(tcp, remote, self.limits.header_timeout);
-        let Some(Some(wire)) = self.closing.run_until_cancelled(securing).await else {
+        let Some(wire) = self.secure(tcp, remote, self.limits.header_timeout).await else {
             return;
         };
-        let wire = GaugedTcp::new(wire, Some(permit), self.limits.answer_timeout);
+        let mut wire = GaugedTcp::new(wire, Some(permit), self.limits.answer_timeout);
+        let mut last = false;
+        while let Some(unread) = self.converse(wire, remote, arrived, last).await {
+            wire = unread;
+            last = self.closing.is_cancelled();
+        }
+    }
+
+    /// Serves requests until the connection is over. It returns the connection if that was to be closed as idle, and a
+    /// request has come all the same, which nobody has read: its client cannot know, and would get a reset. The `last`
+    /// request on a connection closes it.
+    async fn converse(
+        self: &Arc<Self>,
+        wire: GaugedTcp,
+        remote: SocketAddr,
+        arrived: http::LocalAddress,
+        last: bool,
+    ) -> Option<GaugedTcp> {
         let gauge = wire.gauge();
-        let acceptor = Arc::clone(&self);
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut http = self.http(self.limits.header_timeout);
+        let http = http.keep_alive(!last);
+        let service = self.service(remote, arrived, Arc::clone(&gauge));
+        let mut serving = http
+            .serve_connection(TokioIo::new(wire), service)
+            .with_upgrades();
+        let mut sent_before = None;
+        let served = tokio::select! {
+            served = &mut serving => served,
+            () = self.closing.cancelled(), if !last => {
+                sent_before = Some(gauge.bytes_taken());
+                Pin::new(&mut serving).graceful_shutdown();
+                (&mut serving).await
+            }
+        };
+        // `None`: a session has taken it over.
+        let parts = serving.into_parts()?;
+        let wire = parts.io.into_inner();
+        let sent = gauge.bytes_taken();
+        let idle = parts.read_buf.is_empty()
+            && match &served {
+                Ok(()) => sent_before == Some(sent),
+                Err(error) => error.is_timeout(),
+            };
+        if idle && wire.has_unread() {
+            return Some(wire);
+        }
+        match served {
+            // One that idles after an answer has done nothing wrong.
+            Err(error) if !(idle && sent > 0) => {
+                self.failed(&error, remote);
+                malformed_head::refuse(wire, &parts.read_buf, &error).await;
+            }
+            Ok(()) | Err(_) => end(wire, remote).await,
+        }
+        None
+    }
+
+    /// Returns what answers the requests of a connection.
+    fn service(
+        self: &Arc<Self>,
+        remote: SocketAddr,
+        arrived: http::LocalAddress,
+        gauge: Arc<TcpGauge>,
+    ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + use<> {
+        let acceptor = Arc::clone(self);
+        service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(remote));
             request.extensions_mut().insert(Arc::clone(&gauge));
             request.extensions_mut().insert(arrived);
-            acceptor.answers().clone().oneshot(request)
-        });
-        let mut serving = self
-            .http(self.limits.header_timeout)
-            .serve_connection(TokioIo::new(wire), service)
-            .with_upgrades();
-        let served = tokio::select! {
-            served = &mut serving => served,
-            () = self.closing.cancelled() => {
-                std::pin::Pin::new(&mut serving).graceful_shutdown();
-                (&mut serving).await
+            let answering = acceptor.answers().clone().oneshot(request);
+            let leaving = acceptor.leaving.clone();
+            async move {
+                let mut answer = answering.await?;
+                // So that few connections are open, and none is in use, when the rest are closed.
+                if leaving.is_cancelled() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok(answer)
             }
-        };
-        if let Err(error) = served {
-            self.failed(&error, remote);
-            if let Some(parts) = serving.into_parts() {
-                malformed_head::refuse(parts.io.into_inner(), &parts.read_buf, &error).await;
-            }
-        }
+        })
     }
 
     /// Answers one request on a connection without a permit, and closes it.
@@ -169,7 +235,7 @@ impl Acceptor {
         };
         let wire = GaugedTcp::new(wire, None, patience);
         let acceptor = Arc::clone(&self);
-        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(arrived);
             let answers = if http::is_probe(request.uri().path()) {
                 acceptor.answers()
@@ -183,7 +249,7 @@ impl Acceptor {
             .keep_alive(false)
             .serve_connection(TokioIo::new(wire), service);
         match timeout(patience * 2, &mut serving).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => end(serving.into_parts().io.into_inner(), remote).await,
             Ok(Err(error)) => {
                 self.failed(&error, remote);
                 let parts = serving.into_parts();
@@ -193,7 +259,8 @@ impl Acceptor {
         }
     }
 
-    /// Completes the handshake of TLS, if this node speaks it. Boxed: it is large, and over before the first request.
+    /// Completes the handshake of TLS, if this node speaks it and does not close. Boxed: it is large, and over before the
+    /// first request.
     async fn secure(
         &self,
         tcp: TcpStream,
@@ -204,7 +271,9 @@ impl Acceptor {
             return Some((tcp, None));
         };
         let acceptor = TlsAcceptor::from(Arc::clone(settings));
-        let (error, cause) = match timeout(patience, Box::pin(acceptor.accept(tcp))).await {
+        let shaking_hands = timeout(patience, Box::pin(acceptor.accept(tcp)));
+        let shaken = self.closing.run_until_cancelled(shaking_hands).await?;
+        let (error, cause) = match shaken {
             Ok(Ok(stream)) => {
                 let (tcp, session) = stream.into_inner();
                 return Some((tcp, Some(Tls::new(session))));
@@ -242,6 +311,13 @@ impl Acceptor {
             SockRef::from(tcp).set_send_buffer_size(self.send_buffer_bytes)?;
         }
         Ok(())
+    }
+}
+
+/// Shuts a connection down, and closes it.
+async fn end(mut wire: GaugedTcp, remote: SocketAddr) {
+    if let Err(error) = wire.end().await {
+        tracing::trace!(%error, %remote, "a connection cannot be shut down");
     }
 }
 
@@ -304,3 +380,6 @@ fn cause(error: &hyper::Error) -> &'static str {
 fn io_error(error: &hyper::Error) -> Option<&io::Error> {
     error.source()?.downcast_ref()
 }
+
+#[cfg(test)]
+mod tests;

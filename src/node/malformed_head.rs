@@ -42,7 +42,7 @@ pub(super) async fn refuse(mut wire: GaugedTcp, read: &[u8], error: &hyper::Erro
     let told = async {
         wire.write_all(&written(answer, date).await).await?;
         wire.flush().await?;
-        wire.shutdown().await
+        wire.end().await
     };
     if told.await.is_ok() {
         let rest = &mut tokio::io::sink();

@@ -84,7 +84,7 @@ impl Writer {
             Observed::DurableReplaced(all, at) => self.pending.replaced(&all, at),
             Observed::PositionsLost => self.pending.lost(),
             // Other observations tell of those that were durable.
-            Observed::Loaded(_) | Observed::Ended(_) => return,
+            Observed::Loaded(_) | Observed::Ended(_) | Observed::RevocationGone(..) => return,
         }
         self.write_within(Duration::ZERO);
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::client_message::{Token, shortened};
-use crate::position::Cursor;
+use crate::{extjson::parse_json, position::Cursor};
 
 /// The most characters of a handle.
 const HANDLE_CHARS: usize = 64;
@@ -78,7 +78,7 @@ impl ManyMessage {
         struct Refresh {
             token: Token,
         }
-        let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let value = parse_json(text.as_bytes())?;
         let Value::Object(mut fields) = value else {
             return Err("expected an object".to_owned());
         };

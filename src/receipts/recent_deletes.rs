@@ -37,11 +37,20 @@ impl LastDelete {
 /// The last end of each right, and the order in which they are dropped.
 #[derive(Debug)]
 pub(super) struct RecentDeletes {
-    deletions: HashMap<Right, (Deletion, Option<Holder>)>,
+    deletions: HashMap<Right, Known>,
     order: BTreeMap<(Position, u64), Right>,
     numbered: u64,
     since: Option<Position>,
     most: usize,
+}
+
+/// The last end of a right.
+#[derive(Debug)]
+struct Known {
+    deletion: Deletion,
+    holder: Option<Holder>,
+    /// It is kept for a day from then on.
+    from: Position,
 }
 
 impl Default for RecentDeletes {
@@ -72,12 +81,41 @@ impl RecentDeletes {
     /// Adds a delete, unless a later one of the same right is known.
     pub(super) fn add(&mut self, id: Right, deletion: Deletion, holder: Option<Holder>) {
         let known = self.deletions.get(&id);
-        if known.is_some_and(|(known, _)| known.at >= deletion.at) {
+        if known.is_some_and(|known| known.deletion.at >= deletion.at) {
             return;
         }
+        let from = deletion.at;
+        let known = Known {
+            deletion,
+            holder,
+            from,
+        };
+        self.insert(id, known);
+    }
+
+    /// Keeps what is known of a right for a day from `at` on. If it is only known that it ended, that was before `at`.
+    pub(super) fn keep(&mut self, id: Right, holder: Holder, at: Position) {
+        let known = self.deletions.remove(&id);
+        let deletion = known.map_or(
+            Deletion {
+                at,
+                wall_time: None,
+                ending: None,
+            },
+            |known| known.deletion,
+        );
+        let known = Known {
+            deletion,
+            holder: Some(holder),
+            from: at,
+        };
+        self.insert(id, known);
+    }
+
+    fn insert(&mut self, id: Right, known: Known) {
         self.numbered += 1;
-        self.order.insert((deletion.at, self.numbered), id.clone());
-        self.deletions.insert(id, (deletion, holder));
+        self.order.insert((known.from, self.numbered), id.clone());
+        self.deletions.insert(id, known);
         let latest = self.order.last_key_value().map(|((at, _), _)| *at);
         while let Some(((at, _), _)) = self.order.first_key_value()
             && (self.order.len() > self.most || latest.is_some_and(|l| is_a_day_before(*at, l)))
@@ -91,20 +129,21 @@ impl RecentDeletes {
             return;
         };
         // A later delete of the same right stays.
-        if self.deletions.get(&id).is_some_and(|(d, _)| d.at == at) {
+        if self
+            .deletions
+            .get(&id)
+            .is_some_and(|known| known.from == at)
+        {
             self.deletions.remove(&id);
         }
         self.since = self.since.map(|since| since.max(at));
     }
 
     pub(super) fn find(&self, right: &Right) -> LastDelete {
-        let (deletion, holder) = match self.deletions.get(right).cloned() {
-            Some((deletion, holder)) => (Some(deletion), holder),
-            None => (None, None),
-        };
+        let known = self.deletions.get(right);
         LastDelete {
-            deletion,
-            holder,
+            deletion: known.map(|known| known.deletion),
+            holder: known.and_then(|known| known.holder.clone()),
             since: self.since,
         }
     }
@@ -171,6 +210,24 @@ mod tests {
         check(&recent, "a", Some(105), 100);
         recent.add(Right::subscription("b"), deletion(106), None);
         check(&recent, "a", Some(105), 101);
+    }
+
+    #[test]
+    fn what_is_kept_stays_for_a_day_from_then_on() {
+        let mut recent = recent(3);
+        let day = 86_401;
+        recent.add(Right::subscription("a"), deletion(101), None);
+        recent.keep(Right::subscription("a"), Holder::default(), at(102));
+        recent.keep(Right::subscription("b"), Holder::default(), at(103));
+        recent.add(Right::subscription("c"), deletion(101 + day), None);
+        let found = |id| recent.find(&Right::subscription(id));
+        assert_eq!(found("a").deletion, Some(deletion(101)));
+        assert_eq!(found("a").holder, Some(Holder::default()));
+        let b = found("b").deletion.unwrap();
+        assert_eq!((b.at, b.was_seen()), (at(103), false));
+        recent.add(Right::subscription("c"), deletion(102 + day), None);
+        assert_eq!(recent.find(&Right::subscription("a")).deletion, None);
+        assert!(recent.find(&Right::subscription("b")).deletion.is_some());
     }
 
     #[test]

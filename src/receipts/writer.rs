@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bson::DateTime;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{sync::oneshot, time::timeout};
 
@@ -88,6 +89,7 @@ impl Writer {
         match observed {
             Observed::Loaded(at) => self.recent.loaded(at),
             Observed::Ended(ended) => self.on_ended(ended),
+            Observed::RevocationGone(right, holder, at) => self.recent.keep(right, holder, at),
             Observed::BecameDurable(..)
             | Observed::DurableEnded(..)
             | Observed::DurableReplaced(..)
@@ -134,6 +136,10 @@ impl Writer {
     }
 
     fn on_counted(&mut self, number: Number, receipt: Receipt) {
+        if let Some(took) = took(&receipt) {
+            let right = receipt.right.kind.as_str();
+            self.metrics.receipts.torn_down(right, took);
+        }
         if self.queue.add(number, receipt) {
             tracing::error!("giving up a receipt: too many wait to be written");
             self.metrics.receipts.lost.inc();
@@ -226,4 +232,51 @@ fn counted(mut receipt: Receipt, connections: &[Closed]) -> Receipt {
     receipt.closed = closed.count();
     receipt.counted = Instant::now();
     receipt
+}
+
+/// Returns the time from the commit that ended a right to the close of its last connection; `None` before that, and if the
+/// commit was not seen. It is between two clocks: one that is wrong shows.
+fn took(receipt: &Receipt) -> Option<Duration> {
+    let committed = receipt.deletion.wall_time?;
+    if receipt.closed < receipt.connections {
+        return None;
+    }
+    let millis = DateTime::now().timestamp_millis() - committed.timestamp_millis();
+    let since = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+    Some(since.saturating_sub(receipt.counted.elapsed()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{access::Right, protocol::Ending};
+    use bson::Timestamp;
+
+    #[test]
+    fn a_teardown_takes_until_its_last_connection_is_closed() {
+        let receipt = |closed, wall_time| Receipt {
+            right: Right::subscription("a"),
+            holder: None,
+            deletion: Deletion {
+                at: Position::at(Timestamp {
+                    time: 1,
+                    increment: 0,
+                }),
+                wall_time,
+                ending: Some(Ending::Deleted),
+            },
+            connections: 2,
+            decided: Instant::now(),
+            closed,
+            counted: Instant::now(),
+        };
+        let hour = 3_600_000;
+        let earlier = DateTime::from_millis(DateTime::now().timestamp_millis() - hour);
+        let later = DateTime::from_millis(DateTime::now().timestamp_millis() + hour);
+        assert_eq!(took(&receipt(1, Some(earlier))), None);
+        assert_eq!(took(&receipt(2, None)), None);
+        assert!(took(&receipt(2, Some(earlier))) > Some(Duration::from_mins(50)));
+        // The server's clock is ahead of ours.
+        assert_eq!(took(&receipt(2, Some(later))), Some(Duration::ZERO));
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use bson::{DateTime, RawDocumentBuf};
+use bson::{DateTime, RawDocument, RawDocumentBuf};
 
 use super::{
     Router,
@@ -37,6 +37,29 @@ pub(super) struct LostKey {
 pub(super) struct LostRights {
     keys: Vec<LostKey>,
     revocations: Vec<(RawDocumentBuf, Revocation)>,
+    gone: Vec<GoneRevocation>,
+}
+
+/// A revocation whose document is gone. What it has ended stays so, and may be asked about.
+#[derive(Debug)]
+pub(super) struct GoneRevocation {
+    right: Right,
+    holder: Holder,
+}
+
+impl GoneRevocation {
+    fn new(document: &RawDocument, tenant: Option<&str>) -> Self {
+        Self {
+            right: Right::of(
+                RightKind::Revocation,
+                &DocumentKey::of(document).to_string(),
+            ),
+            holder: Holder {
+                tenant: tenant.map(Into::into),
+                owner: None,
+            },
+        }
+    }
 }
 
 impl Router {
@@ -62,6 +85,26 @@ impl Router {
         }
     }
 
+    /// Returns the revocations that a change takes back. It is not applied yet.
+    pub(super) fn revocations_lost_by(&self, change: &CredentialsChange) -> Vec<GoneRevocation> {
+        match change {
+            CredentialsChange::Deleted(CredentialKind::Revocation, key)
+            | CredentialsChange::Unseen {
+                kind: CredentialKind::Revocation,
+                key,
+                found: None,
+            } => self.credentials.read(|all| {
+                let known = all.revocation(key);
+                let gone = known.map(|one| GoneRevocation::new(key, one.tenant()));
+                gone.into_iter().collect()
+            }),
+            CredentialsChange::AllDeleted(CredentialKind::Revocation) => {
+                self.credentials.read(|all| gone_revocations(all, |_| true))
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Returns the rights that are gone in what a load has found. It is not applied yet.
     pub(super) fn rights_lost_by(&self, loaded: &Credentials) -> LostRights {
         self.credentials.read(|before| LostRights {
@@ -72,6 +115,7 @@ impl Router {
             } else {
                 Vec::new()
             },
+            gone: gone_revocations(before, |id| loaded.revocation(id).is_none()),
         })
     }
 
@@ -81,6 +125,15 @@ impl Router {
         for (id, revocation) in lost.revocations {
             self.publish_revocation(&DocumentKey::of(&id), &revocation, when)
                 .await;
+        }
+        self.publish_gone(lost.gone).await;
+    }
+
+    /// Tells that these revocations were taken back, or have expired.
+    pub(super) async fn publish_gone(&self, gone: Vec<GoneRevocation>) {
+        for GoneRevocation { right, holder } in gone {
+            let gone = Observed::RevocationGone(right, holder, self.position);
+            self.observers.publish(gone).await;
         }
     }
 
@@ -135,6 +188,15 @@ impl Router {
         };
         self.observers.publish(Observed::Ended(ended)).await;
     }
+}
+
+fn gone_revocations(
+    all: &Credentials,
+    is_gone: impl Fn(&RawDocument) -> bool,
+) -> Vec<GoneRevocation> {
+    let gone = all.all_revocations().filter(|(id, _)| is_gone(id));
+    gone.map(|(id, tenant)| GoneRevocation::new(id, tenant))
+        .collect()
 }
 
 fn all_keys(all: &Credentials, is_lost: impl Fn(&str) -> bool) -> Vec<LostKey> {

@@ -289,7 +289,8 @@ impl RouterHandle {
         self.ask(|reply| Input::Holdings(counted, ids, reply)).await
     }
 
-    /// Returns the channels of a subscription on this node; `None` if it is unknown or out of sight.
+    /// Returns the channels of a subscription on this node, as far as their sessions are of the tenant in sight; `None` if
+    /// it is unknown or out of sight.
     pub(crate) async fn connections(
         &self,
         id: &str,

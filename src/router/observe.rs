@@ -40,6 +40,8 @@ pub(crate) enum Observed {
     Loaded(Position),
     /// A subscription or a key was deleted, or a revocation was made.
     Ended(EndedRight),
+    /// The document of a revocation is gone from this position on, and with it what says whose it was.
+    RevocationGone(Right, Holder, Position),
     /// A subscription is durable from this position on: it was made so, or became so.
     BecameDurable(Incarnation, Position),
     /// A durable subscription was deleted, or is no longer durable: from this position on.

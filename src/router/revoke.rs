@@ -29,6 +29,7 @@ impl Router {
         committed: DateTime,
     ) {
         let lost = self.keys_lost_by(change);
+        let gone = self.revocations_lost_by(change);
         let mut stored = match change {
             CredentialsChange::Stored(kind, document) => Some((kind, document)),
             _ => None,
@@ -50,6 +51,7 @@ impl Router {
         self.follow(&touched, committed).await;
         let when = When::Committed(committed);
         self.publish_lost_keys(lost, when).await;
+        self.publish_gone(gone).await;
         if let Some((CredentialKind::Revocation, document)) = stored
             && let Some(revocation) = Revocation::read(document)
         {

@@ -476,9 +476,13 @@ impl Router {
         subscription.fault.is_some().then(|| subscription.clone())
     }
 
-    pub(super) fn connections_of(&self, slot: Slot) -> Vec<Connection> {
+    /// Returns the channels of a subscription, of sessions of this tenant alone if one is given: operators attach, too.
+    pub(super) fn connections_of(&self, slot: Slot, tenant: Option<&str>) -> Vec<Connection> {
         let show = |channel: &ChannelEntry| {
             let session = self.registry.session(channel.key.session)?;
+            if tenant.is_some() && session.new.caller.tenant.as_deref() != tenant {
+                return None;
+            }
             Some(Connection {
                 id: session.new.id.to_string(),
                 dialect: channel.dialect,

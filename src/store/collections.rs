@@ -4,7 +4,7 @@
 //! nothing of how the collection is made: that is for the migrations.
 
 pub(super) mod audit;
-pub(super) mod document_limits;
+pub(in crate::store) mod document_limits;
 pub(super) mod documents;
 pub(super) mod events;
 pub(super) mod idempotency;

@@ -189,6 +189,7 @@ mod tests {
         metrics.access.certificate_ends(1);
         metrics.issuers.read("main", "ok");
         metrics.issuers.has_keys("main", 1, 0);
+        metrics.receipts.torn_down("key", Duration::ZERO);
         let shown = metrics.encode();
         let types = shown
             .lines()

@@ -7,6 +7,7 @@ mod acknowledging;
 mod bench;
 mod configuration;
 mod doctor;
+mod key;
 mod killed;
 mod listen;
 mod migrate;

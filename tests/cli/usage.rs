@@ -7,7 +7,7 @@ use super::process::{finish, run, tidegate};
 /// A reserved port on which nothing listens.
 const NOBODY: &str = "http://127.0.0.1:1";
 
-const COMMANDS: [&[&str]; 23] = [
+const COMMANDS: [&[&str]; 24] = [
     &[],
     &["dev"],
     &["serve"],
@@ -27,6 +27,7 @@ const COMMANDS: [&[&str]; 23] = [
     &["publish"],
     &["listen"],
     &["doctor"],
+    &["key", "create"],
     &["token"],
     &["token", "check"],
     &["token", "revoke"],

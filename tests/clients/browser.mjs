@@ -1,4 +1,5 @@
 // A page in Chromium: `browser.mjs (EventSource | EventSourcePolyfill | WebSocket) PORT URL`; the port serves the page.
+// With TOKEN in the environment, the page asks for a ticket and opens the stream with that.
 import { createServer } from "node:http";
 import { installed, say, tell } from "./say.mjs";
 
@@ -52,11 +53,22 @@ const connect = (url) => {
   open();
 };
 
+const withTicket = async ([url, token]) => {
+  const asked = await fetch(new URL("/api/v1/tickets", url), {
+    method: "POST",
+    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+    body: JSON.stringify({ subscription: decodeURIComponent(url.split("/").at(-2)) }),
+  });
+  return new URL((await asked.json()).url, url).href;
+};
+
+const token = process.env.TOKEN;
+const address = token ? await tab.evaluate(withTicket, [url, token]) : url;
 if (kind === "WebSocket") {
-  await tab.evaluate(`(${connect})(${JSON.stringify(url.replace(/^http/, "ws"))})`);
+  await tab.evaluate(`(${connect})(${JSON.stringify(address.replace(/^http/, "ws"))})`);
 } else {
   if (kind === "EventSourcePolyfill") {
     await tab.addScriptTag({ path: installed.resolve("event-source-polyfill") });
   }
-  await tab.evaluate(`(${listen})(new ${kind}(${JSON.stringify(url)}))`);
+  await tab.evaluate(`(${listen})(new ${kind}(${JSON.stringify(address)}))`);
 }

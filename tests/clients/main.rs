@@ -19,3 +19,4 @@ mod door;
 mod front;
 mod installed;
 mod interrupted;
+mod tickets;

@@ -54,7 +54,7 @@ async fn what_a_caller_gets_on_any_way_is_what_the_server_finds_with_its_policy(
         given.map_or(otherwise, |text| text.parse().expect("a number"))
     };
     let pairs = number("TEST_TIDEGATE_DELIVERED_PAIRS", 5_000);
-    let seed = number("TIDEGATE_TEST_SEED", 20_261_130) as u64;
+    let seed = number("TEST_TIDEGATE_SEED", 20_261_130) as u64;
     let (mut random, mut tally) = (Random::new(seed), Tally::default());
     let began = Instant::now();
     while tally.pairs < pairs && tally.differences.len() < 10 {

@@ -40,7 +40,7 @@ async fn what_is_within_a_policy_here_is_so_on_a_server() {
         given.map_or(otherwise, |text| text.parse().expect("a number"))
     };
     let pairs = number("TEST_TIDEGATE_POLICY_PAIRS", PAIRS as u64);
-    let seed = number("TIDEGATE_TEST_SEED", 20_261_204);
+    let seed = number("TEST_TIDEGATE_SEED", 20_261_204);
     let pairs = usize::try_from(pairs).expect("a number of pairs");
     let harness = super::harness().await;
     let (mut random, mut tally) = (Random::new(seed), Tally::default());

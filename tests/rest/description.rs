@@ -358,6 +358,30 @@ async fn statuses_are_sorted_and_bodies_have_examples_that_are_taken() {
 }
 
 #[tokio::test]
+async fn no_body_is_too_deep_for_a_call() {
+    let service = Service::start().await;
+    let description = service.get("/openapi.json").await;
+    let mut asked = 0;
+    for (path, method, call) in operations(&description) {
+        let content = call["requestBody"]["content"].as_object();
+        for kind in content.into_iter().flatten().map(|(kind, _)| kind) {
+            for body in ["[".repeat(60_000), r#"{"name":"#.repeat(10_000)] {
+                let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).unwrap();
+                let path = path.replace("{id}", "none");
+                let request = request(&service, method, path.strip_prefix("/api/v1").unwrap());
+                let answer = send(request.header("content-type", kind).body(body)).await;
+                assert!(
+                    (400..500).contains(&answer.status),
+                    "{path} {kind}: {answer:?}"
+                );
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 20, "{asked}");
+}
+
+#[tokio::test]
 async fn browsers_find_a_page_at_the_address_and_programs_the_links() {
     let service = Service::start().await;
     let url = format!("http://{}/", service.address);

@@ -2,9 +2,12 @@
 
 mod archive;
 mod audit;
+mod audit_of_subscriptions;
 mod binding;
+mod bodies;
 mod calls;
 mod credential_teardown;
+mod fairness;
 mod issuers;
 mod minting;
 mod order;
@@ -18,6 +21,7 @@ mod several;
 mod teardown;
 mod tenancy;
 mod tickets;
+mod times;
 mod tokens;
 
 use bson::{Document, doc};

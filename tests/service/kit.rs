@@ -1,4 +1,4 @@
-//! Helpers of several files: the metrics' balance while something happens, panics, and many sockets.
+//! Helpers of several files: random choices, the metrics' balance while something happens, panics, and many sockets.
 
 use std::{
     panic,
@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use rand::{SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 
 use crate::support::{Closed, Service, Socket};
@@ -27,6 +28,19 @@ static PANICS: LazyLock<Mutex<Vec<String>>> = LazyLock::new(|| {
 
 fn lock(panics: &Mutex<Vec<String>>) -> std::sync::MutexGuard<'_, Vec<String>> {
     panics.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns a seed for random choices, and prints it. `TEST_TIDEGATE_SEED` repeats a run's choices.
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("TEST_TIDEGATE_SEED");
+    let seed = given.map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    println!("TEST_TIDEGATE_SEED={seed}");
+    seed
+}
+
+/// Makes a generator from such a seed.
+pub(crate) fn random() -> StdRng {
+    StdRng::seed_from_u64(seed())
 }
 
 /// Starts to watch for panics, and fails if there was one.

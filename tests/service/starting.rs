@@ -75,6 +75,8 @@ async fn a_node_that_waits_for_its_database_says_so() {
         let (status, after, body) = asked(&mut raw, path, more).await;
         assert_eq!((status, after.as_deref()), (503, Some("1")), "{path}");
         assert_eq!(body["type"], "/problems/not-ready", "{path}");
+        let tells_why = body["detail"].as_str().unwrap().contains("database");
+        assert_eq!(tells_why, path != "/ready", "{body}");
     }
     let stream = raw.refused_stream("/subscriptions/a/events").await;
     assert!(stream.contains("\"reason\":\"overloaded\""), "{stream}");

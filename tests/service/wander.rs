@@ -3,7 +3,10 @@
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 
-use crate::support::{Events, Service, Socket};
+use crate::{
+    kit,
+    support::{Events, Service, Socket},
+};
 
 /// Matching events per publisher. As many do not match.
 const EVENTS: u32 = 400;
@@ -17,14 +20,6 @@ async fn two_nodes() -> [Service; 2] {
     let mut config = first.config.clone();
     config.feed.window_bytes = 4_000;
     [first, Service::on(config).await]
-}
-
-/// Makes a generator from a printed seed. `TIDEGATE_TEST_SEED` repeats a run's choices.
-fn random() -> StdRng {
-    let given = std::env::var("TIDEGATE_TEST_SEED");
-    let seed = given.map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
-    println!("TIDEGATE_TEST_SEED={seed}");
-    StdRng::seed_from_u64(seed)
 }
 
 /// Publishes matching and other events in turn, a few at a time.
@@ -132,7 +127,7 @@ async fn wander(
 }
 
 async fn check(sse: bool) {
-    let mut random = random();
+    let mut random = kit::random();
     let nodes = two_nodes().await;
     let id = nodes[0].subscribe(json!({"type": "tick"})).await;
     let mut socket = nodes[0].open(&id, "").await;

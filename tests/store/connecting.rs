@@ -92,7 +92,7 @@ async fn every_call_ends_and_says_that_the_database_is_away() {
     let answers = tokio::join!(
         store.ping(),
         store.find_subscription("a", &Sight::EVERYTHING),
-        store.insert_subscription(&document),
+        store.insert_subscription(&document, None),
         store.insert_events(vec![crate::raw(&doc! {})]),
         store.migration_status(),
         store.reserve("k", [0; 32]),
@@ -162,7 +162,7 @@ async fn a_write_that_no_majority_has_is_not_answered_as_done() {
     let store = Store::connect(&config).await.unwrap();
     store.migrate().await.unwrap();
     let document = doc! {"_id": "a"};
-    store.insert_subscription(&document).await.unwrap();
+    store.insert_subscription(&document, None).await.unwrap();
     let read = crate::raw(&document);
     let fail = doc! {
         "configureFailPoint": "failCommand",
@@ -175,16 +175,16 @@ async fn a_write_that_no_majority_has_is_not_answered_as_done() {
     let client = Client::with_uri_str(mongod.uri()).await.unwrap();
     client.database("admin").run_command(fail).await.unwrap();
 
-    let inserted = store.insert_subscription(&doc! {"_id": "b"}).await;
+    let inserted = store.insert_subscription(&doc! {"_id": "b"}, None).await;
     assert!(inserted.unwrap_err().is_unavailable());
     let inserted = store
-        .insert_subscriptions(&[&crate::raw(&doc! {"_id": "c"})])
+        .insert_subscriptions(&[&crate::raw(&doc! {"_id": "c"})], None)
         .await;
     assert!(inserted.unwrap_err().is_unavailable());
     let published = store.insert_events(vec![crate::raw(&doc! {})]).await;
     assert!(published.unwrap_err().is_unavailable());
     let updated = store
-        .update_subscription(&read, doc! {"name": "n"}, &[], &Sight::EVERYTHING)
+        .update_subscription(&read, doc! {"name": "n"}, &[], &Sight::EVERYTHING, None)
         .await;
     assert!(updated.unwrap_err().is_unavailable());
     assert!(
@@ -195,7 +195,7 @@ async fn a_write_that_no_majority_has_is_not_answered_as_done() {
             .is_unavailable()
     );
     let deleted = store
-        .delete_subscription("a", None, &Sight::EVERYTHING)
+        .delete_subscription("a", None, &Sight::EVERYTHING, None)
         .await;
     assert!(deleted.unwrap_err().is_unavailable());
 }

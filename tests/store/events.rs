@@ -1,10 +1,13 @@
+use std::time::Duration;
+
 use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
 use mongodb::{Client, error::ErrorKind};
 use tidegate::{
     config::Config,
     mongod::Mongod,
     store::{
-        EventCommit, EventOutcome, EventQuery, PageKey, PageStep, Store, StoreError, event_page_key,
+        EventCommit, EventLookup, EventOutcome, EventQuery, PageKey, PageStep, Store, StoreError,
+        event_page_key,
     },
 };
 
@@ -421,6 +424,107 @@ async fn pages_follow_the_log_and_begin_with_what_has_no_timestamp() {
 }
 
 #[tokio::test]
+async fn the_archive_shows_what_was_committed_by_then_and_nothing_later() {
+    let store = store().await;
+    let events = other_program(&store).await.collection::<Document>("events");
+    let ours = vec![raw(&doc! {"id": "before"})];
+    let to = store.insert_events(ours).await.unwrap().operation_time;
+    let shown = events.find_one(doc! {"id": "before"}).await;
+    let ts = shown.unwrap().unwrap().get_timestamp("ts").unwrap();
+    let late = doc! {"_id": "late", "id": "late", "ts": ts};
+    events.insert_one(late).await.unwrap();
+    let read = async |as_of| {
+        let reply = store.read_archive(ts, to, None, as_of).await?.unwrap();
+        let cursor = reply.get_document("cursor").unwrap();
+        let batch = cursor.get_array("firstBatch").unwrap();
+        let ids = batch.into_iter().map(|event| {
+            let event = event.unwrap().as_document().unwrap();
+            event.get_str("id").unwrap().to_owned()
+        });
+        let mut ids: Vec<_> = ids.collect();
+        ids.sort();
+        Ok::<_, StoreError>(ids)
+    };
+    assert_eq!(read(Some(to)).await.unwrap(), ["before"]);
+    assert_eq!(read(None).await.unwrap(), ["before", "late"]);
+    // The server does not show everything rather than the past.
+    let long_ago = Timestamp {
+        time: to.time - 10_000,
+        increment: 1,
+    };
+    assert!(read(Some(long_ago)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_page_ends_at_no_hidden_event_and_goes_on_all_the_same() {
+    let store = store().await;
+    let events = other_program(&store).await.collection::<Document>("events");
+    let at = |time, increment| Timestamp { time, increment };
+    let mut all = Vec::new();
+    for time in 100..130_u32 {
+        // Seconds with one that is shown, with none, and with some before and behind it.
+        let shown = match time % 3 {
+            0 => 0,
+            1 => 9,
+            _ => 2,
+        };
+        for increment in 1..5 {
+            let kind = if increment == shown {
+                "shown"
+            } else {
+                "hidden"
+            };
+            let id = format!("{kind}-{time}-{increment}");
+            all.push(doc! {"_id": &id, "id": &id, "ts": at(time, increment)});
+        }
+    }
+    events.insert_many(&all).await.unwrap();
+    let shown: Vec<_> = (all.iter().map(|event| event.get_str("_id").unwrap()))
+        .filter(|id| id.starts_with("shown"))
+        .collect();
+    let take = |page: &mut Vec<_>, event: &RawDocument| {
+        let is_shown = event.get_str("id").unwrap().starts_with("shown");
+        if is_shown {
+            page.push(event.to_owned());
+        }
+        if is_shown {
+            PageStep::Next
+        } else {
+            PageStep::Hidden
+        }
+    };
+    for newest_first in [false, true] {
+        // Every page ends as soon as it may.
+        let mut query = EventQuery {
+            newest_first,
+            time_limit: Some(Duration::ZERO),
+            ..EventQuery::default()
+        };
+        let (mut found, mut pages) = (Vec::new(), 0);
+        loop {
+            let read = store.read_events(&query, Vec::new(), take).await.unwrap();
+            found.extend(field(&read.page, "id"));
+            pages += 1;
+            assert!(pages <= 2 * all.len(), "the pages go on");
+            let Some(next) = read.next else { break };
+            let text = format!("{next:?}");
+            assert!(!text.contains("hidden"), "{text}");
+            let place = Some(PageKey::decode(&next.encode().unwrap()).unwrap());
+            if newest_first {
+                query.before = place;
+            } else {
+                query.after = place;
+            }
+        }
+        if newest_first {
+            found.reverse();
+        }
+        assert_eq!(found, shown);
+        assert!(pages > shown.len(), "{pages}");
+    }
+}
+
+#[tokio::test]
 async fn the_newest_are_those_that_have_no_timestamp_yet() {
     let store = store().await;
     let events = other_program(&store).await.collection::<Document>("events");
@@ -526,7 +630,11 @@ async fn one_event_is_found_by_the_id_it_is_shown_with() {
         .await
         .unwrap();
     let count = async |id: &str, source: Option<&str>| {
-        store.find_events(id, source, None).await.unwrap().len()
+        let asked = EventLookup {
+            source,
+            ..EventLookup::default()
+        };
+        store.find_events(id, asked).await.unwrap().len()
     };
     assert_eq!(count(&object_id.to_hex(), None).await, 1);
     assert_eq!(count("e", None).await, 3);
@@ -556,7 +664,13 @@ async fn looking_up_an_event_reads_indexes_only() {
     let admin = events.client().database("admin");
     let forbid = |on: bool| doc! {"setParameter": 1, "notablescan": on};
     admin.run_command(forbid(true)).await.unwrap();
-    let found = store.find_events("7", None, None).await;
+    let found = store.find_events("7", EventLookup::default()).await;
+    let narrowed = EventLookup {
+        source: Some("/s"),
+        within: Some(doc! {"source": "/s", "tenant": null}),
+        ..EventLookup::default()
+    };
+    let narrowed = store.find_events("7", narrowed).await;
     let undated = store.undated_events().await;
     let five = EventQuery {
         limit: Some(5),
@@ -565,6 +679,7 @@ async fn looking_up_an_event_reads_indexes_only() {
     let listed = read(&store, &five).await;
     admin.run_command(forbid(false)).await.unwrap();
     assert_eq!(found.unwrap().len(), 1);
+    assert_eq!(narrowed.unwrap().len(), 1);
     assert_eq!(undated.unwrap().0, []);
     assert_eq!(listed.unwrap().0.len(), 5);
 }

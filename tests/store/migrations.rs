@@ -377,7 +377,7 @@ async fn events_leave_when_their_time_is_over_whoever_wrote_them() {
 async fn an_expired_subscription_is_deleted_by_the_server() {
     let store = store().await;
     let document = doc! {"_id": "a", "expiresAt": DateTime::from_millis(1)};
-    store.insert_subscription(&document).await.unwrap();
+    store.insert_subscription(&document, None).await.unwrap();
     eventually("the delete", async || {
         store
             .find_subscription("a", &Sight::EVERYTHING)

@@ -62,13 +62,16 @@ async fn wrong_types_and_sizes_are_refused_with_a_reason() {
             "larger than this collection allows",
         ),
     ] {
-        let one = store.insert_subscription(&document).await.unwrap_err();
+        let one = store
+            .insert_subscription(&document, None)
+            .await
+            .unwrap_err();
         assert!(
             matches!(&one, StoreError::Refused { detail } if detail.contains(reason)),
             "{one}"
         );
         let many = store
-            .insert_subscriptions(&[&raw(&document)])
+            .insert_subscriptions(&[&raw(&document)], None)
             .await
             .unwrap();
         let many = many.outcomes[0].as_ref().unwrap_err();
@@ -77,10 +80,13 @@ async fn wrong_types_and_sizes_are_refused_with_a_reason() {
             "{many}"
         );
     }
-    store.insert_subscription(&doc! {"_id": "a"}).await.unwrap();
+    store
+        .insert_subscription(&doc! {"_id": "a"}, None)
+        .await
+        .unwrap();
     let read = found(&store, "a").await;
     let error = store
-        .update_subscription(&read, doc! {"filter": 5}, &[], &Sight::EVERYTHING)
+        .update_subscription(&read, doc! {"filter": 5}, &[], &Sight::EVERYTHING, None)
         .await
         .unwrap_err();
     assert!(
@@ -88,7 +94,12 @@ async fn wrong_types_and_sizes_are_refused_with_a_reason() {
         "{error:?}"
     );
     let error = store
-        .replace_subscription(&read, &doc! {"_id": "a", "name": 5}, &Sight::EVERYTHING)
+        .replace_subscription(
+            &read,
+            &doc! {"_id": "a", "name": 5},
+            &Sight::EVERYTHING,
+            None,
+        )
         .await
         .unwrap_err();
     assert!(matches!(&error, StoreError::Refused { .. }), "{error:?}");
@@ -98,8 +109,8 @@ async fn wrong_types_and_sizes_are_refused_with_a_reason() {
 async fn an_id_is_taken_once() {
     let store = store().await;
     let document = doc! {"_id": "a", "filter": {}};
-    let first = store.insert_subscription(&document).await.unwrap();
-    let second = store.insert_subscription(&document).await;
+    let first = store.insert_subscription(&document, None).await.unwrap();
+    let second = store.insert_subscription(&document, None).await;
     assert!(matches!(second, Err(StoreError::Duplicate)));
     let read = store
         .find_subscription("a", &Sight::EVERYTHING)
@@ -112,7 +123,7 @@ async fn an_id_is_taken_once() {
 async fn insert_all(store: &Store, documents: &[Document]) -> BatchWritten {
     let all: Vec<_> = documents.iter().map(raw).collect();
     let all: Vec<_> = all.iter().collect();
-    store.insert_subscriptions(&all).await.unwrap()
+    store.insert_subscriptions(&all, None).await.unwrap()
 }
 
 #[tokio::test]
@@ -156,7 +167,7 @@ async fn each_of_a_batch_succeeds_or_fails_alone() {
     assert!(read.document.is_some() && written.operation_time <= read.operation_time);
     assert_eq!(
         store
-            .insert_subscriptions(&[])
+            .insert_subscriptions(&[], None)
             .await
             .unwrap()
             .outcomes
@@ -170,11 +181,11 @@ async fn an_update_writes_only_what_it_names_and_only_over_what_was_read() {
     let store = store().await;
     let document =
         doc! {"_id": "a", "filter": {"a.b": {"$gt": 1}}, "name": "n", "theirs": {"x": 1}};
-    store.insert_subscription(&document).await.unwrap();
+    store.insert_subscription(&document, None).await.unwrap();
     let read = found(&store, "a").await;
     let set = doc! {"filter": {"c.d": {"$in": [1, 2]}}, "revision": 2};
     let written = store
-        .update_subscription(&read, set, &["name"], &Sight::EVERYTHING)
+        .update_subscription(&read, set, &["name"], &Sight::EVERYTHING, None)
         .await
         .unwrap()
         .unwrap();
@@ -184,7 +195,7 @@ async fn an_update_writes_only_what_it_names_and_only_over_what_was_read() {
     assert_eq!(found(&store, "a").await, written.document);
 
     let stale = store
-        .update_subscription(&read, doc! {"name": "lost"}, &[], &Sight::EVERYTHING)
+        .update_subscription(&read, doc! {"name": "lost"}, &[], &Sight::EVERYTHING, None)
         .await
         .unwrap();
     assert!(stale.is_none());
@@ -195,20 +206,20 @@ async fn an_update_writes_only_what_it_names_and_only_over_what_was_read() {
 async fn a_replacement_is_conditional_too() {
     let store = store().await;
     store
-        .insert_subscription(&doc! {"_id": "a", "filter": {"$or": [{"x": 1}]}})
+        .insert_subscription(&doc! {"_id": "a", "filter": {"$or": [{"x": 1}]}}, None)
         .await
         .unwrap();
     let read = found(&store, "a").await;
     let new = doc! {"_id": "a", "filter": {"y.z": {"$ne": null}}};
     let written = store
-        .replace_subscription(&read, &new, &Sight::EVERYTHING)
+        .replace_subscription(&read, &new, &Sight::EVERYTHING, None)
         .await
         .unwrap()
         .unwrap();
     assert_eq!(written.document, raw(&new));
     assert!(
         store
-            .replace_subscription(&read, &new, &Sight::EVERYTHING)
+            .replace_subscription(&read, &new, &Sight::EVERYTHING, None)
             .await
             .unwrap()
             .is_none()
@@ -219,7 +230,7 @@ async fn a_replacement_is_conditional_too() {
 async fn one_of_many_writers_at_once_wins() {
     let store = store().await;
     store
-        .insert_subscription(&doc! {"_id": "a", "revision": 1})
+        .insert_subscription(&doc! {"_id": "a", "revision": 1}, None)
         .await
         .unwrap();
     let read = found(&store, "a").await;
@@ -229,6 +240,7 @@ async fn one_of_many_writers_at_once_wins() {
             doc! {"revision": 2, "by": n},
             &[],
             &Sight::EVERYTHING,
+            None,
         )
     });
     let written = futures_util::future::join_all(writers).await;
@@ -239,35 +251,38 @@ async fn one_of_many_writers_at_once_wins() {
 #[tokio::test]
 async fn a_delete_says_what_it_found() {
     let store = store().await;
-    store.insert_subscription(&doc! {"_id": "a"}).await.unwrap();
+    store
+        .insert_subscription(&doc! {"_id": "a"}, None)
+        .await
+        .unwrap();
     let read = found(&store, "a").await;
     store
-        .update_subscription(&read, doc! {"name": "new"}, &[], &Sight::EVERYTHING)
+        .update_subscription(&read, doc! {"name": "new"}, &[], &Sight::EVERYTHING, None)
         .await
         .unwrap();
     assert_eq!(
         store
-            .delete_subscription("a", Some(&read), &Sight::EVERYTHING)
+            .delete_subscription("a", Some(&read), &Sight::EVERYTHING, None)
             .await
             .unwrap(),
         Deleted::Changed
     );
     let read = found(&store, "a").await;
     let gone = store
-        .delete_subscription("a", Some(&read), &Sight::EVERYTHING)
+        .delete_subscription("a", Some(&read), &Sight::EVERYTHING, None)
         .await
         .unwrap();
     assert!(matches!(gone, Deleted::Gone(_)));
     assert_eq!(
         store
-            .delete_subscription("a", Some(&read), &Sight::EVERYTHING)
+            .delete_subscription("a", Some(&read), &Sight::EVERYTHING, None)
             .await
             .unwrap(),
         Deleted::NotFound
     );
     assert_eq!(
         store
-            .delete_subscription("a", None, &Sight::EVERYTHING)
+            .delete_subscription("a", None, &Sight::EVERYTHING, None)
             .await
             .unwrap(),
         Deleted::NotFound
@@ -356,7 +371,7 @@ async fn a_page_goes_on_after_an_id_that_was_deleted_meanwhile() {
     let all: Vec<_> = ["a", "b", "c"].map(|id| doc! {"_id": id}).into();
     insert_all(&store, &all).await;
     store
-        .delete_subscription("b", None, &Sight::EVERYTHING)
+        .delete_subscription("b", None, &Sight::EVERYTHING, None)
         .await
         .unwrap();
     let query = ListQuery {

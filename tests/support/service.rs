@@ -280,6 +280,7 @@ fn http_client(config: &Config, key: Option<&str>) -> reqwest::Client {
         headers.insert(AUTHORIZATION, value);
     }
     let mut client = reqwest::Client::builder()
+        .pool_max_idle_per_host(0)
         .default_headers(headers)
         .timeout(DEADLINE);
     if config.tls.is_on() {

@@ -59,6 +59,14 @@ struct TrustedKey {
     print: KeyPrint,
 }
 
+/// The key that has signed a token.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Signer<'k> {
+    /// Its id in the set, whatever the token says.
+    pub kid: Option<&'k str>,
+    pub print: KeyPrint,
+}
+
 /// The keys of one issuer. Keys of two issuers are never in one set, whatever their ids.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct KeySet {
@@ -134,6 +142,11 @@ impl KeySet {
         (self.keys.len(), self.skipped)
     }
 
+    /// Whether a key is among those that can be used.
+    pub(crate) fn has(&self, print: &KeyPrint) -> bool {
+        self.keys.iter().any(|key| key.print == *print)
+    }
+
     /// Returns the difference to the set before; `None` if no key came or left.
     pub(crate) fn change_from(&self, before: &Self, issuer: &str) -> Option<KeysChange> {
         let without = |all: &Self, others: &Self| -> Vec<KeyPrint> {
@@ -149,12 +162,12 @@ impl KeySet {
         (!change.left.is_empty() || !change.came.is_empty()).then_some(change)
     }
 
-    /// Returns the digest of the key that has signed a token.
+    /// Returns the key that has signed a token.
     pub(super) fn signer(
         &self,
         token: &TokenText<'_>,
         algorithm: Algorithm,
-    ) -> Result<KeyPrint, TokenFault> {
+    ) -> Result<Signer<'_>, TokenFault> {
         let kid = token.kid.as_deref();
         let named = |key: &&TrustedKey| kid.is_none() || key.kid.as_deref() == kid;
         let unnamed = |key: &&TrustedKey| kid.is_some() && key.kid.is_none();
@@ -169,7 +182,10 @@ impl KeySet {
         }
         let found =
             fitting.find(|key| verifies(algorithm, &key.key, token.signed, &token.signature));
-        let signer = found.map(|key| key.print);
+        let signer = found.map(|key| Signer {
+            kid: key.kid.as_deref(),
+            print: key.print,
+        });
         signer.ok_or(TokenFault::Signature {
             named: kid.is_some(),
         })

@@ -3,10 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::{TokenFault, text::NAME_BYTES};
-use crate::access::{ClaimValue, Claims, Scope, Scopes};
+use crate::access::{ClaimValue, Claims, MOST_CLAIMS, Scope, Scopes};
 
-/// The most claims of a token that policies can name: the first in its payload.
-const MOST_CLAIMS: usize = 64;
 /// Claims that policies cannot name: each token has its own, and the tenant is the caller's, whatever the claim says.
 const NOT_KEPT: [&str; 5] = ["exp", "nbf", "iat", "jti", "tenant"];
 const MILLIS: i64 = 1_000;
@@ -73,7 +71,7 @@ impl<'t> Payload<'t> {
         Ok((!scopes.is_empty()).then(|| scopes.into_iter().collect()))
     }
 
-    /// Returns the claims that policies can name.
+    /// Returns the claims that policies can name: the first so many in the payload.
     pub(super) fn claims(self) -> Claims {
         let mut claims = Claims::default();
         let kept = (self.0.iter()).filter(|(name, _)| !NOT_KEPT.contains(&name.as_str()));

@@ -140,7 +140,7 @@ impl IssuerRules {
         let algorithm = Algorithm::from_str(&token.algorithm).ok();
         let algorithm = algorithm.filter(|algorithm| self.algorithms.contains(algorithm));
         let algorithm = algorithm.ok_or(TokenFault::Algorithm)?;
-        let signed_by = keys.signer(token, algorithm)?;
+        let signer = keys.signer(token, algorithm)?;
         let payload = Payload(&token.claims);
         let (expires_at, issued_at) = self.check_times(payload, now.timestamp_millis())?;
         payload.check_audience(&self.audience)?;
@@ -150,9 +150,10 @@ impl IssuerRules {
             issuer: self.name.clone(),
             subject: subject.into(),
             jti: payload.name("jti")?.map(Into::into),
-            kid: token.kid.clone(),
+            // A token need not name the key that its issuer gave an id.
+            kid: signer.kid.or(token.kid.as_deref()).map(Into::into),
             issued_at: issued_at.map(|millis| millis.div_euclid(1_000)),
-            signed_by,
+            signed_by: signer.print,
         };
         let scopes = self.scopes(payload)?;
         let caller = Caller {

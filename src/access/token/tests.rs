@@ -156,6 +156,32 @@ fn a_token_proves_a_caller() {
 }
 
 #[test]
+fn a_token_is_known_by_the_id_of_the_key_that_signed_it_whether_it_names_that_or_not() {
+    let world = World::new();
+    let kid = |caller: &Caller| match &caller.credential {
+        Credential::Token(token) => token.kid.clone(),
+        other => panic!("{other:?}"),
+    };
+    for (name, expected) in [("no kid", "d1"), ("no kid, RSA", "r1"), ("EdDSA", "d1")] {
+        assert_eq!(
+            kid(&world.caller(name)).as_deref(),
+            Some(expected),
+            "{name}"
+        );
+    }
+    // Keys of a file have no ids: then the token's own word stands.
+    let pem = world.all["pem"]["all"].as_str().unwrap();
+    let keys = KeySet::read_file(pem.as_bytes()).unwrap();
+    for (name, expected) in [("no kid", None), ("EdDSA", Some("d1"))] {
+        let token = TokenText::read(world.token(name)).unwrap();
+        match world.issuers[0].0.verify(&token, &keys, world.now) {
+            Ok(Proven::Caller(caller)) => assert_eq!(kid(&caller).as_deref(), expected, "{name}"),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_token_has_the_scopes_that_it_names_within_the_ceiling() {
     let world = World::new();
     let tokens = world.all["tokens"].as_array().unwrap();

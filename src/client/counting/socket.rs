@@ -89,11 +89,11 @@ pub fn write_text(message: &str, frames: &mut Vec<u8>) {
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(length @ 0..126), _) => frames.push(0x80 | length),
         (_, Ok(length)) => {
-            frames.push(0xfe);
+            frames.push(0x80 | 0x7E);
             frames.extend(length.to_be_bytes());
         }
         _ => {
-            frames.push(0xff);
+            frames.push(0x80 | 0x7F);
             frames.extend((length as u64).to_be_bytes());
         }
     }

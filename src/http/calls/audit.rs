@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(super) fn all(limits: &Limits) -> Vec<Call> {
-    let list = Operation::new("listAudit", "access", "Lists who did what to keys and policies, newest first.")
+    let list = Operation::new("listAudit", "access", "Lists who did what to keys, policies, revocations and subscriptions, newest first.")
         .uses_database()
         .description(
             "Each entry was written in one transaction with its act. `changed` names fields, never values. Entries are kept for \

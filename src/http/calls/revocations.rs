@@ -25,7 +25,8 @@ pub(super) fn all(limits: &Limits) -> Vec<Call> {
             tagged("createRevocation", "Takes credentials away. Their sockets end on every node.")
                 .description(
                     "It names tokens by `jti`, `sub` or `kid`, or all credentials of a `tenant`, and of those only the ones that \
-                     `issuer`, `tenant` and `issuedBefore` leave. A caller with a tenant revokes its own tenant's alone. Without \
+                     `issuer`, `tenant` and `issuedBefore` leave. A caller with a tenant revokes its own tenant's alone. A `kid` or a whole \
+                     `tenant` needs every scope that a tenant's credentials can have, and no tenant at all needs `admin`. Without \
                      `expiresAt` it holds until it is deleted; it cannot end before tokens that are accepted today.",
                 )
                 .body(&[(JSON, schema("NewRevocation"))])
@@ -60,6 +61,7 @@ pub(super) fn all(limits: &Limits) -> Vec<Call> {
             KEEPING_KEYS,
             teardown::of_revocation,
             tagged("showRevocationTeardown", "Shows the state of each node after a revocation was made.")
+                .description("It is there while the revocation is, and for a day after that was taken back or has expired.")
                 .with_id(Kind::RevocationNotFound)
                 .answers(OK, "The state of each node.", schema("RevocationTeardown"), &[]),
         ),

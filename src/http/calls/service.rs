@@ -23,7 +23,6 @@ pub(super) fn all() -> Vec<Call> {
 }
 
 fn of_the_node() -> Vec<Call> {
-    let tagged = |id, summary| Operation::new(id, "service", summary);
     let metrics = [(OPENMETRICS_CONTENT_TYPE, text())];
     vec![
         call(
@@ -97,6 +96,10 @@ fn of_the_node() -> Vec<Call> {
             ),
         ),
     ]
+}
+
+fn tagged(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new(id, "service", summary)
 }
 
 fn descriptions() -> Vec<Call> {

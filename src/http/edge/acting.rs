@@ -17,6 +17,14 @@ pub(crate) struct Acting {
     pub(crate) actor: Actor,
 }
 
+impl Acting {
+    /// Returns the one who acts on a subscription, as the audit tells. `None` where nobody proves itself: such acts are not
+    /// audited.
+    pub(crate) fn proved(&self) -> Option<&Actor> {
+        (self.caller.kind != CallerKind::None).then_some(&self.actor)
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for Acting {
     type Rejection = Problem;
 

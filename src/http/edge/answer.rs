@@ -14,7 +14,22 @@ use super::{
     failure::internal,
     problem::Problem,
 };
-use crate::extjson::time_text;
+use crate::extjson::{millis_text, time_text};
+
+/// Returns a page of a list, `{items, nextCursor}`. Only one item at a time is a tree.
+pub(crate) fn page(items: impl Iterator<Item = Value>, next: Option<String>) -> Response {
+    let mut text = String::from(r#"{"items":["#);
+    for (index, item) in items.enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text.push_str(&item.to_string());
+    }
+    text.push_str(r#"],"nextCursor":"#);
+    text.push_str(&Value::from(next).to_string());
+    text.push('}');
+    json(StatusCode::OK, text)
+}
 
 /// Returns a JSON document.
 pub(crate) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
@@ -137,7 +152,7 @@ pub(crate) fn add_header(
 
 /// Formats a time as in every answer: RFC 3339, in UTC.
 pub(crate) fn time(time: DateTime) -> String {
-    humantime::format_rfc3339_millis(time.to_system_time()).to_string()
+    millis_text(time)
 }
 
 /// Formats a time that a program stored; `None` if it lies outside the years that RFC 3339 has.

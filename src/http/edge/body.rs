@@ -16,8 +16,9 @@ use super::{
     problem::{Kind, Problem},
     query::Query,
     state::AppState,
+    unauthenticated::refused,
 };
-use crate::{event::media::Media, extjson::parse_with};
+use crate::{access::Caller, event::media::Media, extjson::parse_with, router::SharedCredentials};
 
 /// Bytes beyond the limit that are read and discarded, so that a client that is still sending gets the answer rather
 /// than a broken connection.
@@ -118,30 +119,50 @@ pub(crate) struct ReceivedBody {
     pub(crate) share: Share,
 }
 
-/// The bounds under which a body is read.
+/// A reader of the body that a caller sends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyReader<'a> {
-    max_bytes: usize,
-    timeout: Duration,
-    budget: &'a Budget,
+    bounds: Bounds<'a>,
+    credentials: &'a SharedCredentials,
+    caller: &'a Caller,
 }
 
 impl<'a> BodyReader<'a> {
-    /// Returns a reader of bodies of at most `max_bytes`.
-    pub(crate) fn new(state: &'a AppState, max_bytes: usize) -> Self {
+    /// Returns a reader of bodies of at most `max_bytes` that this caller sends.
+    pub(crate) fn new(state: &'a AppState, caller: &'a Caller, max_bytes: usize) -> Self {
         Self {
-            max_bytes,
-            timeout: state.limits().body_timeout,
-            budget: &state.bounds.bodies,
+            bounds: Bounds {
+                max_bytes,
+                timeout: state.limits().body_timeout,
+                budget: &state.bounds.bodies,
+            },
+            credentials: state.router().credentials(),
+            caller,
         }
     }
 
-    /// Reads the whole body.
+    /// Reads the whole body. It may take its time, so the caller is judged once more at its end.
     pub(crate) async fn read(
         self,
         headers: &HeaderMap,
         body: Body,
     ) -> Result<ReceivedBody, Problem> {
+        let read = self.bounds.read(headers, body).await;
+        self.credentials.judge(self.caller).map_err(refused)?;
+        read
+    }
+}
+
+/// The bounds of a body.
+#[derive(Clone, Copy, Debug)]
+struct Bounds<'a> {
+    max_bytes: usize,
+    timeout: Duration,
+    budget: &'a Budget,
+}
+
+impl Bounds<'_> {
+    async fn read(self, headers: &HeaderMap, body: Body) -> Result<ReceivedBody, Problem> {
         let client_waits = headers.contains_key(header::EXPECT);
         let announced = headers
             .get(header::CONTENT_LENGTH)
@@ -238,11 +259,12 @@ impl BufferedRequest {
     /// Reads a `POST` of JSON without parameters. The JSON is not judged yet.
     pub(crate) async fn read_posted_json(
         state: &AppState,
+        caller: &Caller,
         request: Request,
     ) -> Result<Self, Problem> {
         Query::read(request.uri(), &[])?;
         POSTED_JSON.check(request.headers())?;
-        let reader = BodyReader::new(state, state.limits().body_bytes);
+        let reader = BodyReader::new(state, caller, state.limits().body_bytes);
         Self::read(reader, request).await
     }
 }
@@ -318,8 +340,8 @@ mod tests {
         }
     }
 
-    fn reader(budget: &Budget) -> BodyReader<'_> {
-        BodyReader {
+    fn bounds(budget: &Budget) -> Bounds<'_> {
+        Bounds {
             max_bytes: 5,
             timeout: Duration::from_secs(1),
             budget,
@@ -327,7 +349,7 @@ mod tests {
     }
 
     async fn kind(budget: &Budget, body: Body) -> Option<Kind> {
-        let read = reader(budget).read(&HeaderMap::new(), body).await;
+        let read = bounds(budget).read(&HeaderMap::new(), body).await;
         read.err().map(|problem| problem.kind())
     }
 
@@ -335,7 +357,7 @@ mod tests {
     async fn a_body_is_bounded_in_size_and_time() {
         let budget = Budget::new(1 << 20, "tests", &Arc::default());
         let none = HeaderMap::new();
-        let body = reader(&budget).read(&none, Body::from("12345")).await;
+        let body = bounds(&budget).read(&none, Body::from("12345")).await;
         assert_eq!(body.unwrap().bytes, "12345");
         let large = Body::from("123456");
         assert_eq!(kind(&budget, large).await, Some(Kind::TooLarge));
@@ -347,7 +369,7 @@ mod tests {
     async fn bodies_share_what_they_may_take() {
         let budget = Budget::new(8, "tests", &Arc::default());
         let none = HeaderMap::new();
-        let first = reader(&budget).read(&none, Body::from("12345")).await;
+        let first = bounds(&budget).read(&none, Body::from("12345")).await;
         let first = first.unwrap();
         let second = || kind(&budget, Body::from("1234"));
         assert_eq!(second().await, Some(Kind::Overloaded));

@@ -77,14 +77,14 @@ pub(crate) async fn identify(state: &AppState, request: Request) -> (Request, bo
         }
     };
     hide(&mut head.headers);
-    let proved = match &identity {
-        Identity::Proved(caller) if caller.is_bounded() => {
-            head.extensions.insert(Bounded(state.clone()));
-            true
-        }
-        Identity::Proved(_) | Identity::Tenantless(..) => true,
-        Identity::Unproved | Identity::Refused(_) => false,
+    let (proved, is_bounded) = match &identity {
+        Identity::Proved(caller) => (true, caller.is_bounded()),
+        Identity::Tenantless(..) => (true, true),
+        Identity::Unproved | Identity::Refused(_) => (false, false),
     };
+    if is_bounded {
+        head.extensions.insert(Bounded(state.clone()));
+    }
     head.extensions.insert(identity);
     head.extensions
         .insert(state.router().credentials().policies());
@@ -134,7 +134,7 @@ async fn judge(state: &AppState, head: &Parts) -> (&'static str, &'static str, I
         Err(problem) => ("key", "malformed", Identity::Refused(problem)),
     };
     // A genuine one at the wrong place, and one that nobody can judge now, is no attempt to guess.
-    if !matches!(outcome, "ok" | "elsewhere" | "undecided") {
+    if !matches!(outcome, "ok" | "elsewhere" | "limited" | "undecided") {
         state.bounds.failures.note(client);
     }
     (kind, outcome, identity)
@@ -318,12 +318,14 @@ pub(crate) fn may_receive(
 }
 
 /// Refuses a read that does not come through the feed while the feed is behind: a right may be gone that this node still
-/// knows.
+/// knows. The reason is `/health`'s, for those who may know it.
 pub(crate) fn is_current(state: &AppState) -> Result<(), Problem> {
-    match (&state.proof, state.health.ready()) {
-        (Proof::Required, Err(reason)) => Err(Problem::new(Kind::NotReady, reason)),
-        _ => Ok(()),
+    let asks_for_proof = matches!(state.proof, Proof::Required);
+    if asks_for_proof && state.health.ready().is_err() {
+        let detail = "this node is behind, and does not know what was revoked last";
+        return Err(Problem::new(Kind::NotReady, detail));
     }
+    Ok(())
 }
 
 /// Returns the refusal of a credential that is not looked at, because too many from its address did not stand.

@@ -1,11 +1,10 @@
 //! The fields of a small JSON object in a request. All faults are collected, each with its place.
 
 use bson::DateTime;
-use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use super::{body, problem::Problem};
-use crate::extjson::{Faults, read_time};
+use super::problem::Problem;
+use crate::extjson::{Faults, parse_json, read_time};
 
 /// The fields of a small JSON object in a request.
 #[derive(Debug)]
@@ -18,7 +17,7 @@ impl Fields {
     /// Reads an object, and notes the fields that are not known.
     pub(crate) fn read(bytes: &[u8], known: &[&str]) -> Result<Self, Problem> {
         let mut faults = Faults::default();
-        let body = body::json(bytes, |json| Value::deserialize(json))?;
+        let body = parse_json(bytes).map_err(Problem::malformed_json)?;
         let members = if let Value::Object(members) = body {
             members
         } else {

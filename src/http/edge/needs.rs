@@ -94,9 +94,13 @@ pub(crate) async fn require(
     next: Next,
 ) -> Response {
     let identity = request.extensions_mut().remove::<Identity>();
-    if let (true, Some(Identity::Proved(caller))) = (need != Need::Nothing, &identity)
-        && let Err(problem) = quotas::check(counts, caller, &request)
-    {
+    let in_time = match &identity {
+        _ if need == Need::Nothing => Ok(()),
+        Some(Identity::Proved(caller)) => quotas::check(counts, caller, &request),
+        Some(Identity::Tenantless(caller, _)) => quotas::check_tenantless(caller, &request),
+        _ => Ok(()),
+    };
+    if let Err(problem) = in_time {
         return problem.into_response();
     }
     let policies = request.extensions().get::<Arc<Policies>>();

@@ -1,51 +1,60 @@
 //! Long computations, kept off the threads that serve sockets and bounded in number.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::time::timeout;
 use tracing::Span;
 
 use super::{
     failure::internal,
     problem::{Kind, Problem},
 };
+use crate::turns::{Turn, Turns};
 
 /// The time that a request waits for a permit before it is refused.
 const PERMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The size up to which a body is read in place: that is quicker than handing it over.
 const IN_PLACE_BYTES: usize = 64 << 10;
 
-/// A bound on how much work of one kind is under way at once.
+/// A bound on how much work of one kind is under way at once. Tenants take turns at it. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct ConcurrencyLimit {
-    permits: Arc<Semaphore>,
+    permits: Turns,
     /// The kind of work, as it is named in refusals.
     of: &'static str,
+    /// The tenant in whose queue a request waits; `None`: in that of all who have none.
+    tenant: Option<Box<str>>,
 }
 
 impl ConcurrencyLimit {
     /// Returns a limit of `most` at once.
     pub(crate) fn new(most: usize, of: &'static str) -> Self {
-        let permits = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Self { permits, of }
+        Self {
+            permits: Turns::new(most),
+            of,
+            tenant: None,
+        }
+    }
+
+    /// Returns the same limit for requests of this tenant, which wait in a queue of their own.
+    pub(crate) fn for_tenant(&self, tenant: Option<&str>) -> Self {
+        Self {
+            permits: self.permits.clone(),
+            of: self.of,
+            tenant: tenant.map(Into::into),
+        }
     }
 
     /// Waits for a permit. Refuses the request if none is free in time.
-    pub(crate) async fn acquire(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        match timeout(PERMIT_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(closed)) => Err(internal(&closed)),
-            Err(_) => Err(Problem::new(
-                Kind::Overloaded,
-                format!(
-                    "this node has as many {} under way as it allows; try again",
-                    self.of
-                ),
-            )),
-        }
+    pub(crate) async fn acquire(&self) -> Result<Turn, Problem> {
+        let taking = self.permits.take(self.tenant.as_deref());
+        timeout(PERMIT_TIMEOUT, taking).await.map_err(|_| {
+            let detail = format!(
+                "this node has as many {} under way as it allows; try again",
+                self.of
+            );
+            Problem::new(Kind::Overloaded, detail)
+        })
     }
 
     /// Does work on a thread of its own under a permit. A panic in it becomes the caller's. If the caller leaves, the
@@ -80,7 +89,7 @@ impl ConcurrencyLimit {
 }
 
 async fn run_blocking<T: Send + 'static>(
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<Turn>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
     let span = Span::current();
@@ -120,5 +129,25 @@ mod tests {
             let work = tokio::spawn(async move { limit.offload(|| panic!("on purpose")).await });
             assert!(work.await.unwrap_err().is_panic());
         }
+    }
+    #[tokio::test]
+    async fn a_tenant_does_not_wait_behind_all_of_another() {
+        let limit = ConcurrencyLimit::new(1, "tests");
+        let held = limit.acquire().await.unwrap();
+        let (busy, other) = (
+            limit.for_tenant(Some("busy")),
+            limit.for_tenant(Some("other")),
+        );
+        let (first, second, third) = (busy.acquire(), busy.acquire(), other.acquire());
+        tokio::pin!(first, second, third);
+        for waiting in [&mut first, &mut second] {
+            assert!(futures_util::poll!(waiting).is_pending());
+        }
+        assert!(futures_util::poll!(&mut third).is_pending());
+        drop(held);
+        drop(first.await.unwrap());
+        assert!(futures_util::poll!(&mut second).is_pending());
+        drop(third.await.unwrap());
+        drop(second.await.unwrap());
     }
 }

@@ -1,9 +1,10 @@
-//! The cursors of subscription pages: opaque text that holds the id of the last item and a checksum.
+//! The cursors of lists: opaque text that holds the id of the last item and a checksum. Anybody can compute the checksum.
 
-use bson::{Bson, Document, doc};
+use bson::{Bson, Document, RawDocument, doc};
 use data_encoding::BASE64URL_NOPAD;
 
 use super::problem::{Kind, Problem};
+use crate::store::check_document;
 
 const CHECK_BYTES: usize = 4;
 
@@ -25,7 +26,10 @@ fn read(cursor: &str) -> Option<Bson> {
     if crc32fast::hash(body).to_be_bytes() != *check {
         return None;
     }
-    Document::from_reader(body).ok()?.remove("s")
+    let raw = RawDocument::from_bytes(body).ok()?;
+    // A forged cursor may be nested so deep that parsing it would overflow the stack.
+    check_document(raw).ok()?;
+    Document::try_from(raw).ok()?.remove("s")
 }
 
 /// Returns the refusal of a page's cursor in the query parameter `name`.
@@ -52,6 +56,21 @@ mod tests {
             Bson::Document(doc! {"a": 1}),
         ] {
             assert_eq!(decode(&encode(&id).unwrap()).unwrap(), id);
+        }
+    }
+
+    #[test]
+    fn a_cursor_is_as_deep_as_a_document_may_be() {
+        for (levels, is_read) in [(100, true), (1_400, false)] {
+            let nested = (0..levels).fold(vec![5, 0, 0, 0, 0], |inside, _| {
+                let length = i32::try_from(inside.len() + 7).unwrap().to_le_bytes();
+                [&length, &[3, 0][..], &inside, &[0]].concat()
+            });
+            let nested = bson::RawDocumentBuf::from_bytes(nested).unwrap();
+            let mut bytes = bson::rawdoc! {"s": nested}.into_bytes();
+            bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
+            let read = decode(&BASE64URL_NOPAD.encode(&bytes));
+            assert_eq!(read.is_ok(), is_read, "{levels}");
         }
     }
 

@@ -6,10 +6,10 @@ use axum::extract::Request;
 
 use super::{
     problem::{Kind, Problem},
-    rates::Whose,
+    rates::{Part, Whose},
     state::AppState,
 };
-use crate::access::{Caller, Quota, tenant_bound};
+use crate::access::{Caller, Credential, Quota, tenant_bound};
 
 /// The state by which a request of a caller with a bound is judged. Those of others carry none.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub(crate) fn as_request(_: &Request) -> Quota {
     Quota::RequestsPerSecond
 }
 
-/// Returns the quota of publishing. The call counts its events itself, as soon as it knows their number.
+/// Returns the quota of publishing. The call counts its events beyond the first itself, as soon as it knows their number.
 pub(crate) fn as_publishing(_: &Request) -> Quota {
     Quota::PublishPerSecond
 }
@@ -33,26 +33,66 @@ pub(super) fn check(counts: Counts, caller: &Caller, request: &Request) -> Resul
     if !caller.is_bounded() {
         return Ok(());
     }
+    let state = state_of(request)?;
+    take(state, caller, counts(request), Part::First)
+}
+
+/// Refuses a request with a token that names no tenant, if such tokens of its issuer come too fast. The settings bound them
+/// like a tenant.
+pub(super) fn check_tenantless(caller: &Caller, request: &Request) -> Result<(), Problem> {
+    let Credential::Token(token) = &caller.credential else {
+        return Ok(());
+    };
+    let state = state_of(request)?;
+    let quota = Quota::RequestsPerSecond;
+    match quota.of_all(&state.bounds.quotas) {
+        Some(most) => take_of(
+            state,
+            Whose::Issuer(&token.issuer),
+            quota,
+            most,
+            Part::First,
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Takes so many tickets that turned out not to be stored from what strangers may present, or refuses one more. To take none
+/// is to ask. The settings bound them all like one tenant.
+pub(super) fn take_unknown_tickets(state: &AppState, count: u32) -> Result<(), Problem> {
+    let quota = Quota::ConnectsPerSecond;
+    match quota.of_all(&state.bounds.quotas) {
+        Some(most) => take_of(state, Whose::Strangers, quota, most, Part::Rest(count)),
+        None => Ok(()),
+    }
+}
+
+fn state_of(request: &Request) -> Result<&AppState, Problem> {
     let Some(Bounded(state)) = request.extensions().get() else {
         tracing::error!("a caller is bounded and nothing counts what it does");
         let detail = "the call cannot tell how much the caller may do";
         return Err(Problem::new(Kind::InternalError, detail));
     };
-    let quota = counts(request);
-    let count = u32::from(quota != Quota::PublishPerSecond);
-    take(state, caller, quota, count)
+    Ok(state)
 }
 
-/// Takes so much of a rate, or refuses the request.
-pub(crate) fn take(
+/// Takes the rest of a rate for what turned out to be so many, of which the first was taken with the request; or refuses
+/// it.
+pub(crate) fn take_rest(
     state: &AppState,
     caller: &Caller,
     quota: Quota,
     count: u32,
 ) -> Result<(), Problem> {
-    if !caller.is_bounded() {
-        return Ok(());
+    match count.checked_sub(1) {
+        Some(rest) if rest > 0 && caller.is_bounded() => {
+            take(state, caller, quota, Part::Rest(rest))
+        }
+        _ => Ok(()),
     }
+}
+
+fn take(state: &AppState, caller: &Caller, quota: Quota, part: Part) -> Result<(), Problem> {
     let of_key = caller
         .quotas
         .bound(quota)
@@ -62,12 +102,23 @@ pub(crate) fn take(
     let tenant = caller.tenant.as_deref().zip(of_tenant);
     let of_tenant = tenant.map(|(name, most)| (Whose::Tenant(name), most));
     for (whose, most) in of_key.into_iter().chain(of_tenant) {
-        if let Err(left) = state.bounds.rates.take(whose, quota, most, count) {
-            state.metrics().access.limited(quota.name());
-            return Err(too_fast(whose, quota, most).retry_after(left));
-        }
+        take_of(state, whose, quota, most, part)?;
     }
     Ok(())
+}
+
+fn take_of(
+    state: &AppState,
+    whose: Whose<'_>,
+    quota: Quota,
+    most: NonZeroU32,
+    part: Part,
+) -> Result<(), Problem> {
+    let taken = state.bounds.rates.take(whose, quota, most, part);
+    taken.map_err(|left| {
+        state.metrics().access.limited(quota.name());
+        too_fast(whose, quota, most).retry_after(left)
+    })
 }
 
 fn too_fast(whose: Whose<'_>, quota: Quota, most: NonZeroU32) -> Problem {
@@ -105,5 +156,7 @@ fn limit_of(whose: Whose<'_>, quota: Quota) -> String {
     match whose {
         Whose::Tenant(_) => format!("by the tenant (quotas.{name})"),
         Whose::Key(_) => format!("with the key (its limits.{name})"),
+        Whose::Strangers => format!("with tickets that are not stored (quotas.{name})"),
+        Whose::Issuer(_) => format!("with tokens that name no tenant (quotas.{name})"),
     }
 }

@@ -1,7 +1,7 @@
 //! The bounds on how fast tenants, and keys with limits of their own, may publish, connect and ask.
 //!
 //! Each is a leaky bucket of one second's worth (the generic cell rate algorithm, ITU-T I.371). A batch of events is taken
-//! if one event would be, and pays for all of them: what it takes beyond the bucket is a debt, and the next one waits
+//! if its first event is, and pays for all of them: what it takes beyond the bucket is a debt, and the next one waits
 //! until that is paid. So a batch may be larger than the bucket, and is still no way around the rate. Crates for this refuse
 //! what exceeds the bucket, and fix the rate when the bucket is made; a policy may change it at any time.
 
@@ -27,31 +27,48 @@ pub(super) enum Whose<'a> {
     Tenant(&'a str),
     /// The id of a key.
     Key(&'a str),
+    /// The name of an issuer. All whose tokens name no tenant share it: they are nobody's.
+    Issuer(&'a str),
+    /// All who present tickets that are not stored.
+    Strangers,
+}
+
+/// The part of a batch for which is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Part {
+    /// The first of the batch, before the others are counted.
+    First,
+    /// So many others, after the first was taken.
+    Rest(u32),
 }
 
 /// All buckets of a node.
 #[derive(Default, Debug)]
 pub(crate) struct Rates {
-    of_tenants: Mutex<Buckets>,
-    of_keys: Mutex<Buckets>,
+    tenants: Mutex<Buckets>,
+    keys: Mutex<Buckets>,
+    issuers: Mutex<Buckets>,
+    strangers: Mutex<Buckets>,
 }
 
 impl Rates {
-    /// Takes so much from a bucket that fills at a rate. If that is too fast, takes nothing and returns the time after which
-    /// one more would not be. To take nothing is to ask.
+    /// Takes a part from a bucket that fills at a rate. If that is too fast, takes nothing and returns the time after which
+    /// one more would not be.
     pub(super) fn take(
         &self,
         whose: Whose<'_>,
         quota: Quota,
         per_second: NonZeroU32,
-        count: u32,
+        part: Part,
     ) -> Result<(), Duration> {
         let (buckets, name) = match whose {
-            Whose::Tenant(name) => (&self.of_tenants, name),
-            Whose::Key(name) => (&self.of_keys, name),
+            Whose::Tenant(name) => (&self.tenants, name),
+            Whose::Key(name) => (&self.keys, name),
+            Whose::Issuer(name) => (&self.issuers, name),
+            Whose::Strangers => (&self.strangers, ""),
         };
         let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        buckets.take(name, quota, per_second, count, Instant::now())
+        buckets.take(name, quota, per_second, part, Instant::now())
     }
 }
 
@@ -81,21 +98,24 @@ impl Buckets {
         name: &str,
         quota: Quota,
         per_second: NonZeroU32,
-        count: u32,
+        part: Part,
         now: Instant,
     ) -> Result<(), Duration> {
         let interval = BURST / per_second.get();
         let known = self.known.get(name);
         let full_at = known.and_then(|owner| owner.full_at[quota as usize]);
         let full_at = full_at.map_or(now, |full_at| full_at.max(now));
-        let with_one = full_at.duration_since(now) + interval;
+        let owed = full_at.duration_since(now);
+        let (count, with_one) = match part {
+            Part::First => (1, owed + interval),
+            // The one is among what is owed.
+            Part::Rest(count) => (count, owed),
+        };
         if with_one > BURST {
             return Err(with_one.saturating_sub(BURST));
         }
-        if count > 0 {
-            let full_at = full_at + interval.saturating_mul(count);
-            self.find(name, now).full_at[quota as usize] = Some(full_at);
-        }
+        let full_at = full_at + interval.saturating_mul(count);
+        self.find(name, now).full_at[quota as usize] = Some(full_at);
         Ok(())
     }
 
@@ -139,7 +159,7 @@ mod tests {
     #[test]
     fn a_bucket_holds_a_second_and_fills_at_the_rate() {
         let (mut buckets, start) = (Buckets::default(), Instant::now());
-        let mut take = |at| buckets.take("a", PUBLISH, rate(4), 1, start + at);
+        let mut take = |at| buckets.take("a", PUBLISH, rate(4), Part::First, start + at);
         for _ in 0..4 {
             assert_eq!(take(Duration::ZERO), Ok(()));
         }
@@ -156,44 +176,52 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_taken_whole_and_paid_for_afterwards() {
+    fn a_batch_is_taken_if_its_first_is_and_paid_for_afterwards() {
         let (mut buckets, now) = (Buckets::default(), Instant::now());
-        assert_eq!(buckets.take("a", PUBLISH, rate(10), 25, now), Ok(()));
+        let rest = Part::Rest(24);
+        assert_eq!(
+            buckets.take("a", PUBLISH, rate(10), Part::First, now),
+            Ok(())
+        );
+        assert_eq!(buckets.take("a", PUBLISH, rate(10), rest, now), Ok(()));
         // 25 events are two and a half seconds' worth.
         let owed = BURST * 3 / 2 + BURST / 10;
-        for count in [0, 1, 25] {
-            assert_eq!(buckets.take("a", PUBLISH, rate(10), count, now), Err(owed));
-        }
-        assert_eq!(buckets.take("a", PUBLISH, rate(10), 1, now + owed), Ok(()));
+        let first =
+            |buckets: &mut Buckets, at| buckets.take("a", PUBLISH, rate(10), Part::First, at);
+        assert_eq!(first(&mut buckets, now), Err(owed));
+        // Another one that was let in before is one too many now.
+        let rest = buckets.take("a", PUBLISH, rate(10), rest, now);
+        assert_eq!(rest, Err(BURST * 3 / 2));
+        assert_eq!(first(&mut buckets, now + owed), Ok(()));
     }
 
     #[test]
-    fn to_ask_takes_nothing() {
+    fn a_batch_that_is_alone_is_taken_at_the_lowest_rate() {
         let (mut buckets, now) = (Buckets::default(), Instant::now());
-        for _ in 0..3 {
-            assert_eq!(buckets.take("a", PUBLISH, rate(1), 0, now), Ok(()));
+        for part in [Part::First, Part::Rest(9)] {
+            assert_eq!(buckets.take("a", PUBLISH, rate(1), part, now), Ok(()));
         }
-        assert!(buckets.known.is_empty());
-        assert_eq!(buckets.take("a", PUBLISH, rate(1), 1, now), Ok(()));
-        assert_eq!(buckets.take("a", PUBLISH, rate(1), 0, now), Err(BURST));
+        let next = buckets.take("a", PUBLISH, rate(1), Part::First, now);
+        assert_eq!(next, Err(BURST * 10));
     }
 
     #[test]
     fn names_and_quotas_are_counted_apart() {
         let rates = Rates::default();
-        let take = |whose, quota| rates.take(whose, quota, rate(1), 1).is_ok();
+        let take = |whose, quota| rates.take(whose, quota, rate(1), Part::First).is_ok();
         assert!(take(Whose::Tenant("a"), PUBLISH));
         assert!(!take(Whose::Tenant("a"), PUBLISH));
         assert!(take(Whose::Tenant("a"), Quota::RequestsPerSecond));
         assert!(take(Whose::Tenant("b"), PUBLISH));
         assert!(take(Whose::Key("a"), PUBLISH));
+        assert!(take(Whose::Issuer("a"), PUBLISH));
     }
 
     #[test]
     fn the_table_is_bounded_and_forgets_what_owes_nothing_first() {
         let (mut buckets, start) = (Buckets::default(), Instant::now());
         let take = |buckets: &mut Buckets, n: usize, at| {
-            buckets.take(&n.to_string(), PUBLISH, rate(1), 1, start + at)
+            buckets.take(&n.to_string(), PUBLISH, rate(1), Part::First, start + at)
         };
         for n in 0..MOST_BUCKETS {
             // The second one has paid long before the others.

@@ -14,7 +14,9 @@ use super::{
     awaited_key::wait_for_key,
     paths::{BASE, SOCKET, STREAM, STREAM_OF_MANY},
     problem::{Kind, Problem},
+    quotas,
     state::AppState,
+    token::unverified,
     unauthenticated::{not_valid, refused},
 };
 use crate::access::{Caller, Credential, KeyLimits, TicketText, ticket_caller};
@@ -74,13 +76,28 @@ async fn try_take(state: &AppState, text: &str) -> Result<Caller, (&'static str,
         return Err(("undecided", Problem::new(Kind::NotReady, detail)));
     }
     let undecided = |problem| ("undecided", problem);
+    let id = ticket.id();
+    if !state.bounds.own_tickets.take(&id) {
+        quotas::take_unknown_tickets(state, 0).map_err(|problem| ("limited", problem))?;
+    }
     let permit = state.bounds.tickets.acquire().await.map_err(undecided)?;
-    let found = state.store.take_ticket(&ticket.id()).await;
+    let found = state.store.take_ticket(&id).await;
     drop(permit);
     let found = found.map_err(|error| undecided(error.into()))?;
     let unknown = || ("unknown", not_valid());
-    let document = found.ok_or_else(unknown)?;
+    let Some(document) = found else {
+        // If that is too fast, the next one is told.
+        drop(quotas::take_unknown_tickets(state, 1));
+        return Err(unknown());
+    };
     let mut caller = ticket_caller(&document).ok_or_else(unknown)?;
+    if let Credential::Token(token) = &caller.credential {
+        // Its key may have left its issuer's set before this node was there to see it.
+        let trusted = state.issuers.trust(token).await.map_err(unverified)?;
+        if !trusted {
+            return Err(("revoked", not_valid()));
+        }
+    }
     let credentials = state.router().credentials();
     if let Credential::Key { id, .. } = &caller.credential {
         if !credentials.has_key(id) {

@@ -29,13 +29,13 @@ pub(crate) async fn prove(state: &AppState, text: &str) -> Result<Proven, Refuse
 }
 
 /// Returns the refusal of a token that is not verified. The fault of one that may be anybody's text is for the log alone.
-fn unverified(reason: Unverified) -> Refused {
+pub(super) fn unverified(reason: Unverified) -> Refused {
     match reason {
         Unverified::Refused(fault) => {
             tracing::debug!(check = %fault.check(), %fault, "a token is refused");
             (fault.outcome(), told(&fault))
         }
-        Unverified::NoKeys(_) => ("undecided", Problem::new(Kind::NotReady, reason)),
+        Unverified::NoKeys => ("undecided", Problem::new(Kind::NotReady, reason)),
         Unverified::Busy => ("undecided", Problem::new(Kind::Overloaded, reason)),
     }
 }

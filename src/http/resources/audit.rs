@@ -1,4 +1,4 @@
-//! `GET /audit`: who did what to keys, policies and revocations.
+//! `GET /audit`: who did what to keys, policies, revocations and subscriptions.
 
 use axum::{
     extract::State,

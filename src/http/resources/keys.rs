@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 use bson::{DateTime, Document, RawDocument};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
     access::{Caller, Excess, KeyText, Scope, StoredKey, shown_prefix},
@@ -18,7 +18,7 @@ use crate::{
         acting::Acting,
         answer,
         body::{self, BodyReader, BufferedRequest},
-        caller::{By, refused},
+        caller::By,
         page_cursor,
         path_id::Id,
         paths::BASE,
@@ -52,7 +52,7 @@ pub(crate) async fn create(
     Acting { caller, actor }: Acting,
     request: Request,
 ) -> Result<Response, Problem> {
-    let body = read(&state, request).await?;
+    let body = read(&state, &caller, request).await?;
     let now = DateTime::now();
     let key = input::new_key(&body, now)?
         .within(&caller)
@@ -60,9 +60,6 @@ pub(crate) async fn create(
     let text = KeyText::mint();
     let by = caller.owner.as_deref().unwrap_or("none");
     let document = key.to_document(&text, by, now);
-    // The body may have taken its time, and the caller's own key may be gone by now.
-    let stands = state.router().credentials().judge(&caller);
-    stands.map_err(refused)?;
     let time = state.store.insert_key(&document, &actor).await?;
     tracing::info!(key = text.id(), by, "a key was made");
     let mut shown = show(&document_of(&document)?);
@@ -87,22 +84,25 @@ pub(crate) async fn list(
         Some(_) => return Err(page_cursor::bad_cursor("cursor")),
     };
     let limit = query.limit(limits.page_items_default, limits.page_items)?;
-    let keys = state
-        .store
-        .list_keys(&KeyQuery {
-            tenant: tenant_asked(&caller, query.get("tenant"))?,
-            after,
-            limit: limit + 1,
-        })
-        .await?;
-    let page = &keys[..keys.len().min(limit)];
-    let next = match page.last() {
-        Some(last) if keys.len() > limit => Some(page_cursor::encode(&id_of(last).into())?),
-        _ => None,
+    let asked = KeyQuery {
+        tenant: tenant_asked(&caller, query.get("tenant"))?,
+        after,
+        limit: limit + 1,
+        bytes: limits.page_bytes,
     };
-    let items: Vec<_> = page.iter().map(|key| Value::from(show(key))).collect();
-    let document = json!({"items": items, "nextCursor": next});
-    Ok(answer::json(StatusCode::OK, document.to_string()))
+    let paging = state.bounds.paging.for_tenant(caller.tenant.as_deref());
+    let permit = paging.acquire().await?;
+    let listed = state.store.list_keys(&asked).await?;
+    let documents = &listed.documents;
+    let page = &documents[..documents.len().min(limit)];
+    let more = documents.len() > limit || !listed.exhausted;
+    let next = match page.last().filter(|_| more) {
+        Some(last) => Some(page_cursor::encode(&id_of(last).into())?),
+        None => None,
+    };
+    let response = answer::page(page.iter().map(|key| show(key).into()), next);
+    drop(permit);
+    Ok(response)
 }
 
 /// `GET /keys/{id}`: shows a key without its text.
@@ -131,8 +131,13 @@ pub(crate) async fn patch(
     Query::read(request.uri(), &[])?;
     body::MERGE_PATCH.check(request.headers())?;
     let (parts, body) = request.into_parts();
-    let reader = BodyReader::new(&state, BODY_BYTES.min(state.limits().body_bytes));
+    let reader = BodyReader::new(&state, &caller, BODY_BYTES.min(state.limits().body_bytes));
     let body = reader.read(&parts.headers, body).await?;
+    // Sight and rights come before the meaning of the body.
+    let tenant = caller.tenant.as_deref();
+    let found = state.store.find_key(&id, tenant).await?;
+    let key = found.ok_or_else(|| no_key(&id))?;
+    check_rights(&caller, &key)?;
     let now = DateTime::now();
     let (named, asked) = input::changes(&body.bytes, now)?;
     let allowed = asked.within(&caller).map_err(too_much)?;
@@ -145,16 +150,11 @@ pub(crate) async fn patch(
         };
     }
     if set.is_empty() && unset.is_empty() {
-        let found = state.store.find_key(&id, caller.tenant.as_deref()).await?;
-        let key = found.ok_or_else(|| no_key(&id))?;
         return Ok(answer::json(
             StatusCode::OK,
             Value::from(show(&key)).to_string(),
         ));
     }
-    let tenant = caller.tenant.as_deref();
-    let found = state.store.find_key(&id, tenant).await?;
-    check_rights(&caller, &found.ok_or_else(|| no_key(&id))?)?;
     let updating = state.store.update_key(&id, tenant, set, unset, &actor);
     let changed = updating.await?.ok_or_else(|| no_key(&id))?;
     let shown = Value::from(show(&changed.document));
@@ -182,7 +182,11 @@ pub(crate) async fn delete(
 }
 
 /// Reads a request whose answer will hold a secret. It cannot be made repeatable.
-pub(super) async fn read(state: &AppState, request: Request) -> Result<bytes::Bytes, Problem> {
+pub(super) async fn read(
+    state: &AppState,
+    caller: &Caller,
+    request: Request,
+) -> Result<bytes::Bytes, Problem> {
     if request.headers().contains_key("idempotency-key") {
         // The answer would be kept for a day, and the secret with it.
         return Err(Problem::header(
@@ -193,7 +197,7 @@ pub(super) async fn read(state: &AppState, request: Request) -> Result<bytes::By
     }
     Query::read(request.uri(), &[])?;
     body::POSTED_JSON.check(request.headers())?;
-    let reader = BodyReader::new(state, BODY_BYTES.min(state.limits().body_bytes));
+    let reader = BodyReader::new(state, caller, BODY_BYTES.min(state.limits().body_bytes));
     let request = BufferedRequest::read(reader, request).await?;
     Ok(request.body.bytes)
 }
@@ -209,7 +213,7 @@ fn tenant_asked(caller: &Caller, asked: Option<&str>) -> Result<Option<String>, 
 /// Refuses to change or revoke a key that may do more than the caller, or of which that cannot be told.
 fn check_rights(caller: &Caller, key: &RawDocument) -> Result<(), Problem> {
     let covered = match StoredKey::read(key) {
-        Ok(stored) => caller.scopes.cover(stored.caller().scopes),
+        Ok(stored) => caller.scopes.cover(stored.scopes()),
         Err(_) => caller.may(Scope::Admin),
     };
     if covered {

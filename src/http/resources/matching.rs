@@ -14,7 +14,7 @@ use axum::{
 use bson::RawDocumentBuf;
 
 use crate::{
-    access::{BoundPolicy, Policies},
+    access::{BoundPolicy, Caller, Policies},
     extjson::write_string,
     filter::{Filter, Limits},
     http::edge::{
@@ -36,8 +36,9 @@ pub(crate) async fn filter(
 ) -> Result<Response, Problem> {
     let policy = policy_of(&state, &caller)?;
     let limits = state.filter_limits();
-    let body = read(&state, request).await?;
-    let text = state.bounds.filtering.offload(move || {
+    let body = read(&state, &caller, request).await?;
+    let filtering = state.bounds.filtering.for_tenant(caller.tenant.as_deref());
+    let text = filtering.offload(move || {
         let read = |json: &mut _| input::filter_and_event(json, &limits);
         let (filter, event) = body::json(&body.bytes, read)??;
         explain(&filter, policy.as_ref(), &event, None)
@@ -54,11 +55,12 @@ pub(crate) async fn subscription(
     request: Request,
 ) -> Result<Response, Problem> {
     let limits = state.filter_limits();
-    let body = read(&state, request).await?;
+    let body = read(&state, &caller, request).await?;
     let read = state.store.find_subscription(&id, &caller.sight()).await?;
     let document = read.document.ok_or_else(|| Problem::no_subscription(&id))?;
     let policies = state.router().credentials().policies();
-    let text = state.bounds.filtering.offload(move || {
+    let filtering = state.bounds.filtering.for_tenant(caller.tenant.as_deref());
+    let text = filtering.offload(move || {
         let event = body::json(&body.bytes, |json| input::event(json))??;
         explain_stored(document, &policies, &event, &limits)
     });
@@ -87,11 +89,15 @@ fn explain_stored(
     }
 }
 
-async fn read(state: &AppState, request: Request) -> Result<ReceivedBody, Problem> {
+async fn read(
+    state: &AppState,
+    caller: &Caller,
+    request: Request,
+) -> Result<ReceivedBody, Problem> {
     Query::read(request.uri(), &[])?;
     body::POSTED_JSON.check(request.headers())?;
     let (parts, body) = request.into_parts();
-    let reader = BodyReader::new(state, state.limits().body_bytes);
+    let reader = BodyReader::new(state, caller, state.limits().body_bytes);
     reader.read(&parts.headers, body).await
 }
 

@@ -16,6 +16,7 @@ use crate::{
     http::edge::{
         AppState, answer,
         body::{self, BodyReader},
+        caller::By,
         conditional::Preconditions,
         page_cursor,
         path_id::Id,
@@ -77,13 +78,14 @@ pub(crate) async fn get(
 /// `POST /policies/{id}/match`: tells whether a caller with certain claims would receive an event, and why.
 pub(crate) async fn dry_run(
     State(state): State<AppState>,
+    By(caller): By,
     Id(name): Id,
     request: Request,
 ) -> Result<Response, Problem> {
     Query::read(request.uri(), &[])?;
     body::POSTED_JSON.check(request.headers())?;
     let (parts, body) = request.into_parts();
-    let reader = BodyReader::new(&state, state.limits().body_bytes);
+    let reader = BodyReader::new(&state, &caller, state.limits().body_bytes);
     let body = reader.read(&parts.headers, body).await?;
     let read = state.store.find_policy(&name).await?;
     let document = read.document.ok_or_else(|| no_policy(&name))?;

@@ -9,16 +9,16 @@ use axum::{
     response::Response,
 };
 use bson::{DateTime, RawDocument, RawDocumentBuf};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
-    access::{Caller, Excess},
+    access::{Caller, Excess, Revocation, Scopes},
     http::edge::{
         AppState,
         acting::Acting,
         answer,
         body::{self, BodyReader, BufferedRequest},
-        caller::{By, refused},
+        caller::By,
         page_cursor,
         path_id::Id,
         problem::{Kind, Problem},
@@ -53,16 +53,13 @@ pub(crate) async fn create(
 ) -> Result<Response, Problem> {
     Query::read(request.uri(), &[])?;
     body::POSTED_JSON.check(request.headers())?;
-    let reader = BodyReader::new(&state, BODY_BYTES.min(state.limits().body_bytes));
+    let reader = BodyReader::new(&state, &caller, BODY_BYTES.min(state.limits().body_bytes));
     let request = BufferedRequest::read(reader, request).await?;
     let now = DateTime::now();
-    let revocation = input::revocation(&request.body.bytes, &state.issuers, now)?;
+    let revocation = input::revocation(&request.body.bytes, &caller, &state.issuers, now)?;
     let revocation = revocation.within(&caller).map_err(too_much)?;
     let by = caller.owner.as_deref().unwrap_or("none");
     let document = revocation.to_document(by, now);
-    // The body may have taken its time, and the caller's own credential may be gone by now.
-    let stands = state.router().credentials().judge(&caller);
-    stands.map_err(refused)?;
     let time = state.store.insert_revocation(&document, &actor).await?;
     let raw = RawDocumentBuf::try_from(&document)?;
     tracing::info!(revocation = id_of(&raw), by, "a revocation was made");
@@ -79,22 +76,25 @@ pub(crate) async fn list(
     let query = Query::read(&uri, &["limit", "cursor", "tenant"])?;
     let limits = state.limits();
     let limit = query.limit(limits.page_items_default, limits.page_items)?;
-    let revocations = state
-        .store
-        .list_revocations(&RevocationQuery {
-            tenant: tenant_asked(&caller, query.get("tenant"))?,
-            after: query.get("cursor").map(page_cursor::decode).transpose()?,
-            limit: limit + 1,
-        })
-        .await?;
-    let page = &revocations[..revocations.len().min(limit)];
+    let asked = RevocationQuery {
+        tenant: tenant_asked(&caller, query.get("tenant"))?,
+        after: query.get("cursor").map(page_cursor::decode).transpose()?,
+        limit: limit + 1,
+        bytes: limits.page_bytes,
+    };
+    let paging = state.bounds.paging.for_tenant(caller.tenant.as_deref());
+    let permit = paging.acquire().await?;
+    let listed = state.store.list_revocations(&asked).await?;
+    let documents = &listed.documents;
+    let page = &documents[..documents.len().min(limit)];
+    let more = documents.len() > limit || !listed.exhausted;
     let next = match page.last().map(|last| DocumentKey::of(last).to_bson()) {
-        Some(Some(last)) if revocations.len() > limit => Some(page_cursor::encode(&last)?),
+        Some(Some(last)) if more => Some(page_cursor::encode(&last)?),
         _ => None,
     };
-    let items: Vec<_> = page.iter().map(|one| Value::from(show(one))).collect();
-    let document = json!({"items": items, "nextCursor": next});
-    Ok(answer::json(StatusCode::OK, document.to_string()))
+    let response = answer::page(page.iter().map(|one| show(one).into()), next);
+    drop(permit);
+    Ok(response)
 }
 
 /// `DELETE /revocations/{id}`: takes a revocation back. Sockets that it has ended stay closed.
@@ -105,11 +105,13 @@ pub(crate) async fn delete(
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
+    let read = state.store.find_revocation(&id).await?;
+    let sight = caller.sight_of_credentials();
+    let seen = read.document.filter(|found| sight.sees(&id, found));
+    check_rights(&caller, &seen.ok_or_else(|| no_revocation(&id))?)?;
     let tenant = caller.tenant.as_deref();
     let deleting = state.store.delete_revocation(&id, tenant, &actor);
-    let deleted = deleting.await?;
-    let detail = format!("there is no revocation {id:?}");
-    let time = deleted.ok_or_else(|| Problem::new(Kind::RevocationNotFound, detail))?;
+    let time = deleting.await?.ok_or_else(|| no_revocation(&id))?;
     let by = caller.owner.as_deref();
     tracing::info!(revocation = id, by, "a revocation was taken back");
     let mut response = Response::new(Body::empty());
@@ -123,6 +125,22 @@ fn tenant_asked(caller: &Caller, asked: Option<&str>) -> Result<Option<String>, 
         (Some(own), Some(asked)) if own != asked => Err(query::bad("tenant", "is for operators")),
         (own, asked) => Ok(own.or(asked).map(str::to_owned)),
     }
+}
+
+/// Refuses to take back a revocation that the caller could not have made.
+fn check_rights(caller: &Caller, revocation: &RawDocument) -> Result<(), Problem> {
+    let needed = Revocation::read(revocation).map(|stored| stored.needed_scopes());
+    let needed = needed.unwrap_or(Scopes::ALL);
+    if caller.scopes.cover(needed) {
+        return Ok(());
+    }
+    let detail = "the revocation takes credentials away that may have scopes that you do not have";
+    Err(Problem::new(Kind::Forbidden, detail))
+}
+
+fn no_revocation(id: &str) -> Problem {
+    let detail = format!("there is no revocation {id:?}");
+    Problem::new(Kind::RevocationNotFound, detail)
 }
 
 fn too_much(excess: Excess) -> Problem {

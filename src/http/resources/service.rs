@@ -78,7 +78,7 @@ pub(crate) async fn live(uri: Uri) -> Result<Response, Problem> {
     )))
 }
 
-/// `GET /ready`: whether requests should be sent here.
+/// `GET /ready`: whether requests should be sent here. It is open to everybody, so the reason is `/health`'s alone.
 pub(crate) async fn ready(State(state): State<AppState>, uri: Uri) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
     match state.health.ready() {
@@ -86,8 +86,21 @@ pub(crate) async fn ready(State(state): State<AppState>, uri: Uri) -> Result<Res
             StatusCode::OK,
             json!({"status": "ready"}).to_string(),
         ))),
-        Err(reason) => Err(Problem::new(Kind::NotReady, reason)),
+        Err(_) => Err(not_ready()),
     }
+}
+
+/// Refuses a probe of a node that cannot serve yet, or not now.
+fn not_ready() -> Problem {
+    Problem::new(
+        Kind::NotReady,
+        "requests should not be sent to this node now; /health says why",
+    )
+}
+
+/// Answers `GET /ready` before this node has started.
+pub(crate) async fn not_ready_yet() -> Problem {
+    not_ready()
 }
 
 /// Refuses all other requests before this node has started.

@@ -77,7 +77,7 @@ pub(crate) async fn of_key(
 }
 
 /// `GET /revocations/{id}/teardown`: shows the nodes of the last day, each with the state of its sockets of what a
-/// revocation names.
+/// revocation names, or has named.
 pub(crate) async fn of_revocation(
     State(state): State<AppState>,
     By(caller): By,
@@ -88,11 +88,13 @@ pub(crate) async fn of_revocation(
     let sight = caller.sight_of_credentials();
     let question = Question::new(RightKind::Revocation, &id, sight, &caller);
     let read = state.store.find_revocation(&id).await?;
+    ensure_seen(&state, &read).await?;
     let document = read.document.as_ref();
     let Some(document) = document.filter(|document| question.sight.sees(&id, document)) else {
-        return Err(question.unknown(None));
+        // It may have been there: taken back or expired, it has still ended what it named.
+        let remembered = remembered(&state, &question).await?;
+        return answer(&state, &question, remembered).await;
     };
-    ensure_seen(&state, &read).await?;
     let mut known = find(&state, &question.right).await?;
     if known.deletion.is_none() {
         // It is stored, and was not made since this node's memory begins: it was made before.
@@ -128,10 +130,9 @@ impl Question {
         };
         let seconds = i64::from(since.cluster_time().time);
         let since = answer::time(bson::DateTime::from_millis(seconds * 1_000));
-        Problem::new(
-            kind,
-            format!("there is no {name} {id:?}, and none with this id was deleted since {since}"),
-        )
+        let detail =
+            format!("there is no {name} {id:?}, and none with this id was deleted since {since}");
+        Problem::new(kind, detail)
     }
 }
 

@@ -29,23 +29,26 @@ pub(crate) async fn create(
     By(caller): By,
     request: Request,
 ) -> Result<Response, Problem> {
-    let asked = Asked::read(&keys::read(&state, request).await?)?;
+    let asked = Asked::read(&keys::read(&state, &caller, request).await?)?;
     let ids = asked.ids();
-    for id in ids {
+    let sight = caller.sight();
+    let bindings = state.store.subscription_bindings(ids, &sight).await?;
+    for (id, binding) in ids.iter().zip(bindings) {
         // As an attach judges it, which judges again.
-        let read = state.store.find_subscription(id, &caller.sight()).await?;
-        let document = read.document.ok_or_else(|| Problem::no_subscription(id))?;
-        may_receive(&state, &caller, &document)?;
+        let binding = binding.ok_or_else(|| Problem::no_subscription(id))?;
+        may_receive(&state, &caller, &binding)?;
     }
-    // The body may have taken its time, and the caller's own credential may be gone by now.
+    // The caller's own credential may be gone by now.
     let end = state.router().credentials().judge(&caller);
     let end = end.map_err(refused)?;
     let text = TicketText::mint();
     let document = ticket_document(&text, &caller, ids);
-    let permit = state.bounds.tickets.acquire().await?;
+    let making = state.bounds.tickets.for_tenant(caller.tenant.as_deref());
+    let permit = making.acquire().await?;
     let lifetime = state.tickets.lifetime;
     let expires_at = state.store.insert_ticket(document, lifetime, end).await?;
     drop(permit);
+    state.bounds.own_tickets.add(text.id());
     state.metrics().access.ticket("made");
     let shown = json!({
         "ticket": text.reveal(),

@@ -117,7 +117,8 @@ impl Replay {
                 }
                 Ok(BacklogAnswer::TooOld(start)) => {
                     let (history, from) = (self.context.history.clone(), self.done);
-                    let asking = Box::pin(async move { history.oplog_after(from).await });
+                    let tenant = self.shown.tenant().map(Into::into);
+                    let asking = Box::pin(async move { history.oplog_after(tenant, from).await });
                     self.source = Source::OplogAsked(asking, start);
                 }
                 Err(Busy) => return Poll::Ready(Some(Found::Unavailable)),

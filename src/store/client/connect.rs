@@ -108,6 +108,7 @@ impl Store {
                 .max_pool_size
                 .map_or(STREAM_CONNECTIONS, |n| n.max(STREAM_CONNECTIONS)),
         );
+        let connections = options.max_pool_size.unwrap_or(REQUEST_CONNECTIONS);
         let availability = AvailabilityWatch::new(config.limits.away_after);
         let database = watched(options, &config.database, &availability)?;
         let set_name = check_server(&database, config).await?;
@@ -121,6 +122,7 @@ impl Store {
                 candidate: of(rand::random()),
                 deployment: stored.map(of).map_or_else(OnceLock::new, OnceLock::from),
                 availability,
+                connections,
                 timeout: config.limits.database_timeout,
                 retention: config.retention,
                 audit_retention: config.audit.retention,

@@ -1,31 +1,20 @@
-//! The collection `audit`: who did what to keys, policies and revocations.
+//! The collection `audit`: who did what to keys, policies, revocations and subscriptions.
 //!
 //! `{_id, at, actor: {kind, id, tenant, remote}, act, target, tenant, outcome, request, changed}`. Each entry is written in
-//! one transaction with its act, so there is none without the other. It names fields and never holds their values.
+//! one [`transaction`] with its act, so there is none without the other. It names fields and never holds their values.
 
-use std::time::Duration;
+mod transaction;
 
 use bson::{Bson, DateTime, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
-use mongodb::{
-    ClientSession, Collection,
-    error::{Error, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT},
-    options::{ReturnDocument, UpdateModifications},
-};
 
-use super::documents::Written;
 use crate::{
     access::TENANT,
-    store::{
-        AUDIT, Store, StoreError,
-        client::{availability::jittered, deadline::operation_time, read::collect},
-    },
+    store::{AUDIT, Store, StoreError, client::read::collect},
     subscription::DocumentKey,
 };
 
-/// The pause before another attempt at a transaction that met another one.
-const RETRY_PAUSE: Duration = Duration::from_millis(10);
-/// Fields that say what the entry says itself.
-const SAID: [&str; 3] = ["_id", "createdAt", "createdBy"];
+/// Fields that say what the entry says itself, or that change with every act.
+const SAID: [&str; 5] = ["_id", "createdAt", "createdBy", "updatedAt", "revision"];
 
 /// The acts that are audited.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +27,10 @@ pub(crate) enum Act {
     PolicyDelete,
     RevocationCreate,
     RevocationDelete,
+    SubscriptionCreate,
+    SubscriptionReplace,
+    SubscriptionChange,
+    SubscriptionDelete,
 }
 
 impl Act {
@@ -52,16 +45,22 @@ impl Act {
             Self::PolicyDelete => "policy.delete",
             Self::RevocationCreate => "revocation.create",
             Self::RevocationDelete => "revocation.delete",
+            Self::SubscriptionCreate => "subscription.create",
+            Self::SubscriptionReplace => "subscription.replace",
+            Self::SubscriptionChange => "subscription.change",
+            Self::SubscriptionDelete => "subscription.delete",
         }
     }
 }
 
 /// The one who acts, as the audit tells.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Actor {
+pub struct Actor {
     /// The way in which it proved itself, or `operator`: someone who can write to the database.
     pub kind: &'static str,
+    /// The id of its key, or the issuer and subject of its token.
     pub id: Option<Box<str>>,
+    /// Its tenant; operators have none.
     pub tenant: Option<Box<str>>,
     /// The client's address.
     pub remote: Option<String>,
@@ -80,16 +79,6 @@ impl Actor {
             request: None,
         }
     }
-}
-
-/// A write of one document.
-#[derive(Debug)]
-pub(super) enum Change {
-    Insert(RawDocumentBuf),
-    /// Changes the document that a query finds.
-    Modify(Document, UpdateModifications),
-    /// Deletes the document that a query finds.
-    Remove(Document),
 }
 
 /// A query for entries of the audit.
@@ -111,127 +100,16 @@ pub(crate) struct AuditQuery {
     pub limit: usize,
 }
 
-/// A write of one document, with what the audit says of it.
+/// An act on one document, as its entry tells.
 #[derive(Debug)]
-struct Audited<'w> {
-    collection: Collection<RawDocumentBuf>,
-    change: Change,
-    act: Act,
-    changed: Vec<String>,
-    by: &'w Actor,
+pub(super) struct Told<'a> {
+    pub by: &'a Actor,
+    pub act: Act,
+    /// The names of the fields that it sets.
+    pub changed: Vec<String>,
 }
 
-/// The document that was written, or the failure of the audit alone.
-type Outcome = Result<Option<RawDocumentBuf>, Error>;
-
 impl Store {
-    /// Writes one document and its entry in the audit: both, or neither. Returns the document as it is now, or was;
-    /// `None` if the query found none, which leaves no entry.
-    pub(super) async fn audited(
-        &self,
-        collection: &str,
-        change: Change,
-        act: Act,
-        changed: Vec<String>,
-        by: &Actor,
-    ) -> Result<Option<Written>, StoreError> {
-        let write = Audited {
-            collection: self.database().collection(collection),
-            change,
-            act,
-            changed,
-            by,
-        };
-        let mut session = self.session().await?;
-        let outcome = self.with_deadline(self.transact(&mut session, &write));
-        let document = outcome.await?.map_err(|error| self.not_audited(error))?;
-        let operation_time = operation_time(&session)?;
-        Ok(document.map(|document| Written {
-            operation_time,
-            document,
-        }))
-    }
-
-    /// Repeats the transaction while others are in its way. The caller's deadline ends it.
-    async fn transact(
-        &self,
-        session: &mut ClientSession,
-        write: &Audited<'_>,
-    ) -> Result<Outcome, Error> {
-        loop {
-            session.start_transaction().await?;
-            let outcome = match self.write_both(session, write).await {
-                Ok(Ok(Some(document))) => commit(session).await.map(|()| Ok(Some(document))),
-                nothing => {
-                    // What cannot be aborted now, the server ends by itself.
-                    if let Err(error) = session.abort_transaction().await {
-                        tracing::debug!(%error, "cannot abort a transaction");
-                    }
-                    nothing
-                }
-            };
-            match &outcome {
-                Err(error) | Ok(Err(error))
-                    if error.contains_label(TRANSIENT_TRANSACTION_ERROR) =>
-                {
-                    tokio::time::sleep(jittered(RETRY_PAUSE)).await;
-                }
-                _ => return outcome,
-            }
-        }
-    }
-
-    async fn write_both(
-        &self,
-        session: &mut ClientSession,
-        write: &Audited<'_>,
-    ) -> Result<Outcome, Error> {
-        let collection = &write.collection;
-        let document = match &write.change {
-            Change::Insert(document) => {
-                let insert = collection.insert_one(document).session(&mut *session);
-                insert.await?;
-                Some(document.clone())
-            }
-            Change::Modify(query, update) => {
-                let modify = collection
-                    .find_one_and_update(query.clone(), update.clone())
-                    .return_document(ReturnDocument::After)
-                    .max_time(self.server_limit());
-                modify.session(&mut *session).await?
-            }
-            Change::Remove(query) => {
-                let remove = collection
-                    .find_one_and_delete(query.clone())
-                    .max_time(self.server_limit());
-                remove.session(&mut *session).await?
-            }
-        };
-        let Some(document) = document else {
-            return Ok(Ok(None));
-        };
-        let audit = self.database().collection::<Document>(AUDIT);
-        let insert = audit.insert_one(write.entry(&document)).session(session);
-        Ok(insert.await.map(|_| Some(document)))
-    }
-
-    /// Returns the error of an act that the audit could not take: it is not done, whatever the reason, and may be tried
-    /// again.
-    fn not_audited(&self, error: Error) -> StoreError {
-        let error: Result<(), _> = Err(error.into());
-        match self.note_missing_right(error) {
-            Err(StoreError::Other(error)) => StoreError::Unavailable(error),
-            Err(StoreError::Refused { detail }) => {
-                StoreError::Unavailable(Box::new(Error::custom(detail)))
-            }
-            Err(StoreError::Duplicate) => {
-                StoreError::Unavailable(Box::new(Error::custom("the entry exists already")))
-            }
-            Err(error) => error,
-            Ok(()) => StoreError::Unexpected("a failure that is none"),
-        }
-    }
-
     /// Reads one page of the audit, newest first.
     pub(crate) async fn list_audit(
         &self,
@@ -280,20 +158,9 @@ impl AuditQuery {
     }
 }
 
-/// Commits, and asks again while the server does not know whether it has.
-async fn commit(session: &mut ClientSession) -> Result<(), Error> {
-    loop {
-        match session.commit_transaction().await {
-            Err(error) if error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) => {
-                tokio::time::sleep(jittered(RETRY_PAUSE)).await;
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-impl Audited<'_> {
-    fn entry(&self, document: &RawDocument) -> Document {
+impl Told<'_> {
+    /// Returns the entry of an act on this document.
+    fn entry(self, document: &RawDocument) -> Document {
         let text = |text: &Option<Box<str>>| Bson::from(text.as_deref());
         doc! {
             "_id": format!("aud_{}", uuid::Uuid::now_v7().simple()),
@@ -309,7 +176,7 @@ impl Audited<'_> {
             "tenant": document.get_str(TENANT).ok(),
             "outcome": "ok",
             "request": self.by.request.as_deref(),
-            "changed": self.changed.clone(),
+            "changed": self.changed,
         }
     }
 }

@@ -9,7 +9,7 @@ const MAX_BYTES: usize = 16 << 20;
 const MAX_DEPTH: usize = 180;
 
 /// Checks a document against the limits. The error names the one that it breaks.
-pub(super) fn check(document: &RawDocument) -> Result<(), String> {
+pub(crate) fn check(document: &RawDocument) -> Result<(), String> {
     let bytes = document.as_bytes().len();
     if bytes > MAX_BYTES {
         return Err(format!(

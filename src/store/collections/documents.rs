@@ -10,13 +10,18 @@ use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, d
 use mongodb::{
     ClientSession, Collection,
     action::Action as _,
-    error::Error,
-    options::{Hint, ReadConcern},
+    error::{Error, ErrorKind, IndexedWriteError, InsertManyError},
+    options::{Hint, ReadConcern, ReturnDocument, UpdateModifications},
+    results::InsertManyResult,
 };
 
 use super::document_limits;
 use crate::{
-    store::{Store, StoreError, client::deadline::operation_time},
+    access::TENANT,
+    store::{
+        Store, StoreError,
+        client::{deadline::operation_time, error::code},
+    },
     subscription::DocumentKey,
 };
 
@@ -40,6 +45,16 @@ pub struct Written {
     pub operation_time: Timestamp,
     /// The document as it is stored now.
     pub document: RawDocumentBuf,
+}
+
+/// A write of one document.
+#[derive(Debug)]
+pub(super) enum Change {
+    Insert(RawDocumentBuf),
+    /// Changes the document that a query finds.
+    Modify(Document, UpdateModifications),
+    /// Deletes the document that a query finds, the first in the order of the index on `_id`.
+    Remove(Document),
 }
 
 /// The outcome of a delete.
@@ -88,6 +103,39 @@ impl Store {
             .await
     }
 
+    /// Makes a change. Returns the document as it is now; of one that is deleted, its `_id` and whose it was; `None` if the
+    /// query found none.
+    pub(super) async fn change(
+        &self,
+        collection: &str,
+        change: &Change,
+        session: &mut ClientSession,
+    ) -> Result<Option<RawDocumentBuf>, Error> {
+        let collection = self.database().collection::<RawDocumentBuf>(collection);
+        let limit = self.server_limit();
+        match change {
+            Change::Insert(document) => {
+                collection.insert_one(document).session(session).await?;
+                Ok(Some(document.clone()))
+            }
+            Change::Modify(query, update) => {
+                let modify = collection
+                    .find_one_and_update(query.clone(), update.clone())
+                    .return_document(ReturnDocument::After)
+                    .max_time(limit);
+                modify.session(session).await
+            }
+            Change::Remove(query) => {
+                let remove = collection
+                    .find_one_and_delete(query.clone())
+                    .sort(STRINGS_FIRST.clone())
+                    .projection(doc! {"_id": 1, TENANT: 1})
+                    .max_time(limit);
+                remove.session(session).await
+            }
+        }
+    }
+
     pub(super) async fn find_one_in(
         &self,
         collection: &Collection<RawDocumentBuf>,
@@ -108,6 +156,23 @@ impl Store {
             operation_time: operation_time(&session)?,
             document,
         })
+    }
+}
+
+/// Returns the errors of those documents that an insert of several could not store.
+pub(super) fn refused_items(
+    inserted: Result<InsertManyResult, Error>,
+) -> Result<Vec<IndexedWriteError>, Error> {
+    match inserted {
+        Ok(_) => Ok(Vec::new()),
+        Err(error) if code(&error).is_some() => Err(error),
+        Err(error) => match *error.kind {
+            ErrorKind::InsertMany(InsertManyError {
+                write_errors: Some(errors),
+                ..
+            }) => Ok(errors),
+            _ => Err(error),
+        },
     }
 }
 

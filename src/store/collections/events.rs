@@ -9,7 +9,7 @@ mod archive;
 mod commits;
 pub(in crate::store) mod dates;
 mod estimates;
-mod lookup;
+pub(in crate::store) mod lookup;
 pub(in crate::store) mod page_key;
 pub(in crate::store) mod pages;
 

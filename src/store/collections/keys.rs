@@ -4,10 +4,11 @@ use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
 use mongodb::Collection;
 
 use super::{
-    audit::{Act, Actor, Change, names_of},
-    documents::{Written, sendable},
+    audit::{Act, Actor, names_of},
+    documents::{Change, Written, sendable},
+    subscriptions::listing::Listed,
 };
-use crate::store::{KEYS, Store, StoreError, client::read::collect};
+use crate::store::{KEYS, Store, StoreError, client::read::collect_within};
 
 /// A query for keys.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct KeyQuery {
     pub after: Option<String>,
     /// The most keys on the page.
     pub limit: usize,
+    /// The most bytes on the page; the first key may be larger.
+    pub bytes: usize,
 }
 
 impl Store {
@@ -53,10 +56,7 @@ impl Store {
     }
 
     /// Reads one page of keys, in the order of `_id`.
-    pub(crate) async fn list_keys(
-        &self,
-        query: &KeyQuery,
-    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
+    pub(crate) async fn list_keys(&self, query: &KeyQuery) -> Result<Listed, StoreError> {
         let mut filter = of_tenant(query.tenant.as_deref());
         if let Some(after) = &query.after {
             filter.insert("_id", doc! {"$gt": after});
@@ -67,8 +67,12 @@ impl Store {
             .sort(doc! {"_id": 1})
             .limit(i64::try_from(query.limit.max(1)).unwrap_or(i64::MAX))
             .max_time(self.server_limit());
-        self.with_deadline(async { collect(find.batch().await?).await })
-            .await
+        let reading = async { collect_within(find.batch().await?, query.bytes).await };
+        let (documents, whole) = self.with_deadline(reading).await?;
+        Ok(Listed {
+            exhausted: whole && documents.len() < query.limit,
+            documents,
+        })
     }
 
     /// Sets and unsets fields of a key. Returns the key as it is now, and the cluster time; `None` if there is none.

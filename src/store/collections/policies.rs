@@ -4,9 +4,9 @@ use bson::{Document, RawDocument, RawDocumentBuf, doc};
 use mongodb::{Collection, error::Error};
 
 use super::{
-    audit::{Act, Actor, Change, changed_names},
+    audit::{Act, Actor, changed_names},
     document_limits,
-    documents::{Deleted, Read, Written, exactly},
+    documents::{Change, Deleted, Read, Written, exactly},
     subscriptions::listing::Listed,
 };
 use crate::{

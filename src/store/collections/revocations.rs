@@ -4,10 +4,11 @@ use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
 use mongodb::{Collection, options::ReadConcern};
 
 use super::{
-    audit::{Act, Actor, Change, names_of},
-    documents::{Read, sendable},
+    audit::{Act, Actor, names_of},
+    documents::{Change, Read, sendable},
+    subscriptions::listing::Listed,
 };
-use crate::store::{REVOCATIONS, Store, StoreError, client::read::collect};
+use crate::store::{REVOCATIONS, Store, StoreError, client::read::collect_within};
 
 /// A query for revocations.
 #[derive(Clone, PartialEq, Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct RevocationQuery {
     pub after: Option<Bson>,
     /// The most revocations on the page.
     pub limit: usize,
+    /// The most bytes on the page; the first revocation may be larger.
+    pub bytes: usize,
 }
 
 impl Store {
@@ -43,7 +46,7 @@ impl Store {
     pub(crate) async fn list_revocations(
         &self,
         query: &RevocationQuery,
-    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
+    ) -> Result<Listed, StoreError> {
         let mut filter = of_tenant(query.tenant.as_deref());
         if let Some(after) = &query.after {
             filter.insert("$expr", doc! {"$gt": ["$_id", {"$literal": after.clone()}]});
@@ -54,8 +57,12 @@ impl Store {
             .sort(doc! {"_id": 1})
             .limit(i64::try_from(query.limit.max(1)).unwrap_or(i64::MAX))
             .max_time(self.server_limit());
-        self.with_deadline(async { collect(find.batch().await?).await })
-            .await
+        let reading = async { collect_within(find.batch().await?, query.bytes).await };
+        let (documents, whole) = self.with_deadline(reading).await?;
+        Ok(Listed {
+            exhausted: whole && documents.len() < query.limit,
+            documents,
+        })
     }
 
     /// Reads a revocation.

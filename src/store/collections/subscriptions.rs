@@ -9,22 +9,19 @@ pub(in crate::store) mod snapshot;
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Timestamp, doc};
 use mongodb::{
     ClientSession, Collection,
-    error::{ErrorKind, InsertManyError},
-    options::{Hint, ReadConcern, ReturnDocument},
+    options::{Hint, ReadConcern},
 };
 
 use super::{
+    audit::{Act, Actor, changed_names, names_of},
     document_limits,
-    documents::{Deleted, Read, STRINGS_FIRST, Written, exactly, sendable, written},
+    documents::{Change, Deleted, Read, Written, exactly, refused_items, sendable, written},
 };
 use crate::{
     access::Sight,
     store::{
         SUBSCRIPTIONS, Store, StoreError,
-        client::{
-            deadline::operation_time,
-            error::{code, item_error},
-        },
+        client::{deadline::operation_time, error::item_error},
     },
     subscription::object_id,
 };
@@ -114,56 +111,61 @@ impl Store {
     }
 
     /// Stores a new subscription. The error is [`StoreError::Duplicate`] if its `_id` is taken.
-    pub async fn insert_subscription(&self, document: &Document) -> Result<Written, StoreError> {
-        let document = sendable(document)?;
-        let mut session = self.session().await?;
-        let subscriptions = self.subscriptions();
-        let insert = subscriptions.insert_one(&document).session(&mut session);
-        self.with_deadline(insert).await?;
-        Ok(Written {
-            operation_time: operation_time(&session)?,
-            document,
-        })
+    ///
+    /// Every write here is audited if it says on whose behalf it is: it and its entry are written in one transaction.
+    pub async fn insert_subscription(
+        &self,
+        document: &Document,
+        by: Option<&Actor>,
+    ) -> Result<Written, StoreError> {
+        let change = Change::Insert(sendable(document)?);
+        let names = names_of(document.keys());
+        let written = self
+            .write(change, Act::SubscriptionCreate, names, by)
+            .await?;
+        written.ok_or(StoreError::Unexpected("an insert without a document"))
     }
 
     /// Stores new subscriptions, each alone: a refused one does not stop the others.
     pub async fn insert_subscriptions(
         &self,
         documents: &[&RawDocumentBuf],
+        by: Option<&Actor>,
     ) -> Result<BatchWritten, StoreError> {
         let mut outcomes: Vec<Result<(), StoreError>> = Vec::with_capacity(documents.len());
         let mut sound = Vec::with_capacity(documents.len());
+        let mut places = Vec::with_capacity(documents.len());
         for (index, &document) in documents.iter().enumerate() {
             match document_limits::check(document) {
                 Ok(()) => {
                     outcomes.push(Ok(()));
-                    sound.push((index, document));
+                    sound.push(document);
+                    places.push(index);
                 }
                 Err(detail) => outcomes.push(Err(StoreError::Refused { detail })),
             }
         }
-        if sound.is_empty() {
-            let operation_time = self.ping().await?;
-            return Ok(BatchWritten {
-                operation_time,
-                outcomes,
-            });
-        }
-        let mut session = self.session().await?;
-        let inserted = self
-            .insert_unordered(
-                SUBSCRIPTIONS,
-                sound.iter().map(|(_, raw)| *raw),
-                &mut session,
-            )
-            .await?;
-        for error in inserted {
-            if let Some((index, _)) = sound.get(error.index) {
+        let (operation_time, errors) = match by {
+            _ if sound.is_empty() => (self.ping().await?, Vec::new()),
+            None => {
+                let mut session = self.session().await?;
+                let inserting =
+                    self.insert_unordered(SUBSCRIPTIONS, sound.iter().copied(), &mut session);
+                let errors = inserting.await?;
+                (operation_time(&session)?, errors)
+            }
+            Some(by) => {
+                self.audited_inserts(SUBSCRIPTIONS, &sound, Act::SubscriptionCreate, by)
+                    .await?
+            }
+        };
+        for error in errors {
+            if let Some(index) = places.get(error.index) {
                 outcomes[*index] = Err(item_error(&error));
             }
         }
         Ok(BatchWritten {
-            operation_time: operation_time(&session)?,
+            operation_time,
             outcomes,
         })
     }
@@ -176,27 +178,21 @@ impl Store {
         set: Document,
         unset: &[&str],
         reach: &Sight,
+        by: Option<&Actor>,
     ) -> Result<Option<Written>, StoreError> {
+        let unset: Document = unset
+            .iter()
+            .map(|&name| (name.to_owned(), Bson::Null))
+            .collect();
+        let names = names_of(set.keys().chain(unset.keys()));
         let mut update = Document::new();
-        if !set.is_empty() {
-            update.insert("$set", set);
+        for (operator, fields) in [("$set", set), ("$unset", unset)] {
+            if !fields.is_empty() {
+                update.insert(operator, fields);
+            }
         }
-        if !unset.is_empty() {
-            let fields: Document = unset
-                .iter()
-                .map(|&name| (name.to_owned(), Bson::Null))
-                .collect();
-            update.insert("$unset", fields);
-        }
-        let mut session = self.session().await?;
-        let subscriptions = self.subscriptions();
-        let modify = subscriptions
-            .find_one_and_update(reach.within(exactly(read)?), update)
-            .return_document(ReturnDocument::After)
-            .max_time(self.server_limit())
-            .session(&mut session);
-        let document = self.with_deadline(modify).await?;
-        written(&session, document)
+        let change = Change::Modify(reach.within(exactly(read)?), update.into());
+        self.write(change, Act::SubscriptionChange, names, by).await
     }
 
     /// Replaces the stored document by `new`, if it is still exactly `read`. Returns `None` if it is not, or is
@@ -206,19 +202,14 @@ impl Store {
         read: &RawDocument,
         new: &Document,
         reach: &Sight,
+        by: Option<&Actor>,
     ) -> Result<Option<Written>, StoreError> {
-        sendable(new)?;
-        let mut session = self.session().await?;
-        let subscriptions = self.subscriptions();
+        let names = changed_names(Some(read), &sendable(new)?);
         // A plain replacement is refused if a field of another program begins with a dollar.
         let replace = vec![doc! {"$replaceWith": {"$literal": new.clone()}}];
-        let modify = subscriptions
-            .find_one_and_update(reach.within(exactly(read)?), replace)
-            .return_document(ReturnDocument::After)
-            .max_time(self.server_limit())
-            .session(&mut session);
-        let document = self.with_deadline(modify).await?;
-        written(&session, document)
+        let change = Change::Modify(reach.within(exactly(read)?), replace.into());
+        self.write(change, Act::SubscriptionReplace, names, by)
+            .await
     }
 
     /// Deletes a subscription. With `only_if`, only if the stored document is still exactly that.
@@ -227,18 +218,13 @@ impl Store {
         id: &str,
         only_if: Option<&RawDocument>,
         reach: &Sight,
+        by: Option<&Actor>,
     ) -> Result<Deleted, StoreError> {
-        let filter = reach.within(only_if.map_or_else(|| Ok(by_id(id)), exactly)?);
-        let mut session = self.session().await?;
-        let subscriptions = self.subscriptions();
-        let delete = subscriptions
-            .find_one_and_delete(filter)
-            .sort(STRINGS_FIRST.clone())
-            .projection(doc! {"_id": 1})
-            .session(&mut session);
-        let deleted = self.with_deadline(delete).await?.is_some();
-        if deleted {
-            return Ok(Deleted::Gone(operation_time(&session)?));
+        let query = reach.within(only_if.map_or_else(|| Ok(by_id(id)), exactly)?);
+        let change = Change::Remove(query);
+        let deleted = self.write(change, Act::SubscriptionDelete, Vec::new(), by);
+        if let Some(deleted) = deleted.await? {
+            return Ok(Deleted::Gone(deleted.operation_time));
         }
         if only_if.is_some() {
             let newest = self.find_subscription_newest(id, reach).await?;
@@ -247,6 +233,23 @@ impl Store {
             }
         }
         Ok(Deleted::NotFound)
+    }
+
+    /// Writes one subscription, with its entry in the audit if it is known on whose behalf.
+    async fn write(
+        &self,
+        change: Change,
+        act: Act,
+        changed: Vec<String>,
+        by: Option<&Actor>,
+    ) -> Result<Option<Written>, StoreError> {
+        if let Some(by) = by {
+            return self.audited(SUBSCRIPTIONS, change, act, changed, by).await;
+        }
+        let mut session = self.session().await?;
+        let change = self.change(SUBSCRIPTIONS, &change, &mut session);
+        let document = self.with_deadline(change).await?;
+        written(&session, document)
     }
 
     /// Inserts the documents that it can. Returns the errors of the others.
@@ -261,19 +264,7 @@ impl Store {
             .insert_many(documents)
             .ordered(false)
             .session(session);
-        let refused = async {
-            match insert.await {
-                Ok(_) => Ok(Vec::new()),
-                Err(error) if code(&error).is_some() => Err(error),
-                Err(error) => match *error.kind {
-                    ErrorKind::InsertMany(InsertManyError {
-                        write_errors: Some(errors),
-                        ..
-                    }) => Ok(errors),
-                    _ => Err(error),
-                },
-            }
-        };
+        let refused = async { refused_items(insert.await) };
         self.with_deadline(refused).await
     }
 }

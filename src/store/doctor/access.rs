@@ -10,6 +10,8 @@ use crate::{
 
 /// The most keys that are read at once.
 const PAGE: usize = 1_000;
+/// Bytes of keys that are read at once.
+const PAGE_BYTES: usize = 8 << 20;
 
 /// A survey of policies and keys, made by reading alone.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -51,10 +53,11 @@ impl Store {
             tenant: None,
             after: None,
             limit: PAGE,
+            bytes: PAGE_BYTES,
         };
         loop {
             let keys = self.list_keys(&query).await?;
-            for key in &keys {
+            for key in &keys.documents {
                 if StoredKey::read(key).is_err() {
                     continue;
                 }
@@ -64,8 +67,8 @@ impl Store {
                     survey.lasting.push(id.to_owned());
                 }
             }
-            match keys.last() {
-                Some(last) if keys.len() == PAGE => {
+            match keys.documents.last() {
+                Some(last) if !keys.exhausted => {
                     query.after = Some(last.get_str("_id").unwrap_or_default().to_owned());
                 }
                 _ => return Ok(()),

@@ -21,6 +21,7 @@ label!(What { what });
 label!(Outcome { outcome });
 label!(OfAndReason { of, reason });
 label!(Kind { kind });
+label!(Right { right });
 label!(Status { status });
 label!(KindAndOutcome { kind, outcome });
 

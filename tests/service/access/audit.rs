@@ -11,7 +11,7 @@ use super::{make, send, start, start_without_policies};
 use crate::support::{Service, admin_key, options};
 
 /// Returns the stored entries on a target, oldest first.
-async fn entries(service: &Service, target: &str) -> Vec<Document> {
+pub(super) async fn entries(service: &Service, target: &str) -> Vec<Document> {
     let audit = service.database.collection::<Document>("audit");
     let find = audit
         .find(doc! {"target": target})
@@ -19,16 +19,16 @@ async fn entries(service: &Service, target: &str) -> Vec<Document> {
     find.await.unwrap().try_collect().await.unwrap()
 }
 
-fn acts(entries: &[Document]) -> Vec<&str> {
+pub(super) fn acts(entries: &[Document]) -> Vec<&str> {
     entries.iter().map(|e| e.get_str("act").unwrap()).collect()
 }
 
-fn changed(entry: &Document) -> BTreeSet<&str> {
+pub(super) fn changed(entry: &Document) -> BTreeSet<&str> {
     let names = entry.get_array("changed").unwrap().iter();
     names.map(|name| name.as_str().unwrap()).collect()
 }
 
-async fn count(service: &Service) -> u64 {
+pub(super) async fn count(service: &Service) -> u64 {
     let audit = service.database.collection::<Document>("audit");
     audit.count_documents(doc! {}).await.unwrap()
 }
@@ -263,6 +263,43 @@ async fn what_an_operator_does_on_the_database_is_audited_too() {
     service.stop().await;
 }
 
+/// Returns everything that an act changes, and the audit.
+async fn everything(service: &Service) -> Vec<Vec<Document>> {
+    let mut all = Vec::new();
+    for name in ["keys", "policies", "revocations", "subscriptions", "audit"] {
+        let collection = service.database.collection::<Document>(name);
+        let stored = collection.find(doc! {}).sort(doc! {"_id": 1});
+        all.push(stored.await.unwrap().try_collect().await.unwrap());
+    }
+    all
+}
+
+/// Lists one of each act: with the path of a key, the policy `rows`, the revocation `r` and the subscription `stored`.
+fn writes(key: &str) -> [(&str, &str, Option<Value>); 14] {
+    let policy = |a: i32| Some(json!({"read": {"a": a}}));
+    let filter = |a: i32| json!({"filter": {"a": a}});
+    [
+        ("POST", "/keys", Some(json!({"scopes": ["metrics"]}))),
+        ("PATCH", key, Some(json!({"name": "new"}))),
+        ("DELETE", key, None),
+        ("PUT", "/policies/new", policy(1)),
+        ("PUT", "/policies/rows", policy(2)),
+        ("DELETE", "/policies/rows", None),
+        ("POST", "/revocations", Some(json!({"tenant": "nobody"}))),
+        ("DELETE", "/revocations/r", None),
+        ("POST", "/subscriptions", Some(filter(1))),
+        ("POST", "/subscriptions/batch", Some(json!([filter(1)]))),
+        ("PUT", "/subscriptions/new", Some(filter(1))),
+        ("PUT", "/subscriptions/stored", Some(filter(2))),
+        (
+            "PATCH",
+            "/subscriptions/stored",
+            Some(json!({"name": "new"})),
+        ),
+        ("DELETE", "/subscriptions/stored", None),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_act_that_cannot_be_audited_is_not_done() {
     const NAME: &str = "unaudited";
@@ -277,30 +314,22 @@ async fn an_act_that_cannot_be_audited_is_not_done() {
     let admin = admin_key(&service.config);
     let (id, _) = make(&service, &admin, json!({"scopes": ["metrics"]})).await;
     let policy = json!({"read": {"a": 1}});
-    let other = json!({"read": {"a": 2}});
+    let put = send(&service, &admin, "PUT", "/policies/rows", Some(policy)).await;
+    assert_eq!(put.0, 201, "{}", put.1);
+    let revocations = service.database.collection::<Document>("revocations");
+    let revocation = doc! {"_id": "r", "tenant": "somebody"};
+    revocations.insert_one(revocation).await.unwrap();
+    let stored = json!({"filter": {}, "name": "old"});
     let put = send(
         &service,
         &admin,
         "PUT",
-        "/policies/rows",
-        Some(policy.clone()),
+        "/subscriptions/stored",
+        Some(stored),
     )
     .await;
     assert_eq!(put.0, 201, "{}", put.1);
-    let state = async || {
-        let mut all = Vec::new();
-        for name in ["keys", "policies", "revocations", "audit"] {
-            let collection = service.database.collection::<Document>(name);
-            let stored = collection.find(doc! {}).sort(doc! {"_id": 1});
-            let stored = stored.await.unwrap();
-            all.push(stored.try_collect::<Vec<_>>().await.unwrap());
-        }
-        all
-    };
-    let revocations = service.database.collection::<Document>("revocations");
-    let revocation = doc! {"_id": "r", "tenant": "somebody"};
-    revocations.insert_one(revocation).await.unwrap();
-    let before = state().await;
+    let before = everything(&service).await;
     let server = service.database.client().database("admin");
     let fail = async |mode: Bson, data: Document| {
         let fail = doc! {"configureFailPoint": "failCommand", "mode": mode, "data": data};
@@ -309,16 +338,6 @@ async fn an_act_that_cannot_be_audited_is_not_done() {
     let audit = format!("{}.audit", service.config.database);
     let insert = doc! {"failCommands": ["insert"], "namespace": &audit, "appName": NAME};
     let path = format!("/keys/{id}");
-    let writes = [
-        ("POST", "/keys", Some(json!({"scopes": ["metrics"]}))),
-        ("PATCH", &*path, Some(json!({"name": "new"}))),
-        ("DELETE", &*path, None),
-        ("PUT", "/policies/new", Some(policy)),
-        ("PUT", "/policies/rows", Some(other)),
-        ("DELETE", "/policies/rows", None),
-        ("POST", "/revocations", Some(json!({"tenant": "nobody"}))),
-        ("DELETE", "/revocations/r", None),
-    ];
     // An unknown failure; one of the transaction that never goes away; and a commit that fails.
     let commit = doc! {"failCommands": ["commitTransaction"], "appName": NAME, "errorCode": 251,
     "errorLabels": ["TransientTransactionError"]};
@@ -329,13 +348,13 @@ async fn an_act_that_cannot_be_audited_is_not_done() {
     };
     for failure in [coded(2), coded(112), commit] {
         fail("alwaysOn".into(), failure.clone()).await;
-        for (method, path, body) in writes.clone() {
+        for (method, path, body) in writes(&path) {
             let refused = send(&service, &admin, method, path, body).await;
             assert_eq!(refused.0, 503, "{failure}: {method} {path}: {}", refused.1);
             assert_eq!(refused.1["type"], "/problems/database-unavailable");
         }
         fail("off".into(), doc! {}).await;
-        assert_eq!(state().await, before, "{failure}");
+        assert_eq!(everything(&service).await, before, "{failure}");
     }
     // A conflict that passes is not noticed.
     let once: Bson = doc! {"times": 1}.into();

@@ -1,5 +1,7 @@
 //! Teardowns of credentials: the proof that a deleted key, or what a revocation names, has no socket left on any node.
 
+mod pending;
+
 use std::time::Duration;
 
 use bson::{Document, doc};
@@ -41,6 +43,16 @@ async fn completed(service: &Service, key: &str, of: &str) -> (i64, Vec<String>)
     let mut states: Vec<_> = states.map(str::to_owned).collect();
     states.sort();
     (closed, states)
+}
+
+/// Returns the number of teardowns of this kind of right that a node has timed.
+async fn timed(service: &Service, admin: &str, right: &str) -> u64 {
+    let metrics = format!("http://{}/metrics", service.address);
+    let request = service.http.get(metrics).bearer_auth(admin);
+    let text = request.send().await.unwrap().text().await.unwrap();
+    let name = format!("tidegate_teardown_seconds_count{{right=\"{right}\"}} ");
+    let count = text.lines().find_map(|line| line.strip_prefix(&name));
+    count.map_or(0, |count| count.parse().unwrap())
 }
 
 async fn all_end(sockets: &mut [Socket]) {
@@ -91,6 +103,12 @@ async fn a_deleted_key_is_proved_to_have_no_socket_on_any_node() {
         shown["deletedAt"].is_string() && shown["cursor"].is_string(),
         "{shown}"
     );
+    // Each node that had sockets of it has timed their end once; those of the other key stay.
+    for (service, count) in [(&one, 1), (&two, 1), (&none, 0)] {
+        assert_eq!(timed(service, &admin, "key").await, count);
+        assert_eq!(timed(service, &admin, "revocation").await, 0);
+        assert_eq!(timed(service, &admin, "subscription").await, 0);
+    }
     let receipts = one.database.collection::<Document>("receipts");
     let of_it = doc! {"kind": "key", "credential": &key, "tenant": null};
     assert_eq!(receipts.count_documents(of_it).await.unwrap(), 2);
@@ -130,7 +148,7 @@ async fn the_teardown_of_a_credential_is_for_its_tenant_and_operators() {
     hides(&path, unknown).await;
     assert_eq!(teardown(&service, &reader, &path).await.0, 403);
 
-    let body = json!({"tenant": "acme", "issuedBefore": "2000-01-01T00:00:00Z"});
+    let body = json!({"sub": "42", "issuedBefore": "2000-01-01T00:00:00Z"});
     let (status, made) = send(&service, &keeper, "POST", "/revocations", Some(body)).await;
     assert_eq!(status, 201, "{made}");
     let path = format!("/revocations/{}", made["id"].as_str().unwrap());
@@ -138,11 +156,28 @@ async fn the_teardown_of_a_credential_is_for_its_tenant_and_operators() {
         completed(&service, key, &path).await;
     }
     assert_eq!(teardown(&service, &stranger, &path).await.0, 404);
-    assert_eq!(
-        teardown(&service, &admin, "/revocations/rev_none").await.0,
-        404
-    );
-    service.stop().await;
+    // It is gone, and what it did may still be asked.
+    assert_eq!(send(&service, &keeper, "DELETE", &path, None).await.0, 204);
+    for key in [&admin, &keeper] {
+        completed(&service, key, &path).await;
+    }
+    for (key, path) in [(&stranger, &*path), (&admin, "/revocations/rev_none")] {
+        assert_eq!(teardown(&service, key, path).await.0, 404);
+    }
+    // So it is where it was made before anybody remembers.
+    let late = service.sibling().await;
+    let revocations = service.database.collection::<Document>("revocations");
+    let old = doc! {"_id": "old", "tenant": "acme", "sub": "7"};
+    revocations.insert_one(old).await.unwrap();
+    completed(&late, &keeper, "/revocations/old").await;
+    let older = service.sibling().await;
+    revocations.delete_one(doc! {"_id": "old"}).await.unwrap();
+    let known = async || teardown(&older, &keeper, "/revocations/old").await.0 == 200;
+    older.until("the node has seen it go", known).await;
+    completed(&older, &keeper, "/revocations/old").await;
+    for service in [service, late, older] {
+        service.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,8 +195,8 @@ async fn a_revocation_is_proved_to_have_left_no_socket_of_what_it_names() {
     ];
     let mut stays = connect(&two, &other, &theirs).await;
     let body = json!({"tenant": "acme"});
-    let (status, made) = send(&one, &admin, "POST", "/revocations", Some(body)).await;
-    assert_eq!(status, 201, "{made}");
+    let (answer, made) = send(&one, &admin, "POST", "/revocations", Some(body)).await;
+    assert_eq!(answer, 201, "{made}");
     all_end(&mut sockets).await;
     drop(sockets);
     let path = format!("/revocations/{}", made["id"].as_str().unwrap());
@@ -171,6 +206,10 @@ async fn a_revocation_is_proved_to_have_left_no_socket_of_what_it_names() {
             (closed, &*states),
             (2, &["closed", "closed"].map(str::to_owned)[..])
         );
+    }
+    for service in [&one, &two] {
+        assert_eq!(timed(service, &admin, "revocation").await, 1);
+        assert_eq!(timed(service, &admin, "key").await, 0);
     }
     let (_, shown) = teardown(&two, &admin, &path).await;
     assert_eq!(shown["revocation"], made["id"], "{shown}");
@@ -182,9 +221,23 @@ async fn a_revocation_is_proved_to_have_left_no_socket_of_what_it_names() {
     assert_eq!(completed(&late, &admin, &path).await.0, 2);
     stays.say(r#"{"type":"ping"}"#).await;
     assert_eq!(stays.message().await["type"], "pong");
+    // The delete of a subscription is timed likewise.
+    let gone = format!("/subscriptions/{theirs}");
+    assert_eq!(send(&one, &other, "DELETE", &gone, None).await.0, 204);
+    assert_eq!(stays.rest().await.1.code, 4500);
+    drop(stays);
+    assert_eq!(completed(&one, &other, &gone).await.0, 1);
+    assert_eq!(timed(&one, &admin, "subscription").await, 0);
+    assert_eq!(timed(&two, &admin, "subscription").await, 1);
+    // Taken back, it has ended the same sockets all the same.
     assert_eq!(send(&one, &admin, "DELETE", &path, None).await.0, 204);
-    assert_eq!(teardown(&one, &admin, &path).await.0, 404);
-    for service in [one, two, late] {
+    let later = one.sibling().await;
+    for asked in [&one, &two, &late, &later] {
+        assert_eq!(completed(asked, &admin, &path).await.0, 2);
+    }
+    let (_, again) = teardown(&two, &admin, &path).await;
+    assert_eq!(again["revokedAt"], shown["revokedAt"], "{again}");
+    for service in [one, two, late, later] {
         service.stop().await;
     }
 }

@@ -11,10 +11,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connect, send,
+    connect, refusal, send, subscribe,
     tokens::idp::{Answer, Idp, Key},
 };
-use crate::support::Service;
+use crate::support::{Service, Socket};
 
 const ISSUER: &str = "https://id.example.com/";
 
@@ -50,6 +50,40 @@ async fn reads(service: &Service, operator: &str, outcome: &str) -> u64 {
     let name = format!(r#"tidegate_jwks_refreshes_total{{issuer="main",outcome="{outcome}"}} "#);
     let line = text.lines().find_map(|line| line.strip_prefix(&*name));
     line.map_or(0, |count| count.parse().unwrap())
+}
+
+/// Makes a ticket on a node and opens a socket with it on another. Returns the status.
+async fn opened_elsewhere(made_by: &Service, taken_by: &Service, token: &str, id: &str) -> u16 {
+    let body = Some(json!({"subscription": id}));
+    let (status, made) = send(made_by, token, "POST", "/tickets", body).await;
+    assert_eq!(status, 201, "{made}");
+    let url = made["url"].as_str().unwrap();
+    refusal(Socket::open(taken_by.address, url, None).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_does_not_outlive_the_key_that_signed_its_token() {
+    let [old, new, newest] = ["old", "new", "newest"].map(Key::ed25519);
+    let idp = Idp::start(ISSUER, &[&old, &new]).await;
+    // It does not read the keys again by itself.
+    let maker = trusting(&[("main", idp.operators())]).await;
+    let by = |key: &Key| key.sign(&idp.claims(&json!({})));
+    let id = subscribe(&maker, &by(&new)).await;
+    // This one never had the key that left, so it did not see it leave.
+    idp.has(&[&new]);
+    let taker = maker.sibling().await;
+    assert_eq!(opened_elsewhere(&maker, &taker, &by(&old), &id).await, 401);
+    assert_eq!(opened_elsewhere(&maker, &taker, &by(&new), &id).await, 101);
+    // One that came is asked for.
+    let late = maker.sibling().await;
+    idp.has(&[&new, &newest]);
+    assert_eq!(
+        opened_elsewhere(&maker, &late, &by(&newest), &id).await,
+        101
+    );
+    for node in [maker, taker, late] {
+        node.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

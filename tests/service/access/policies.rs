@@ -160,6 +160,32 @@ async fn several_events_of_one_id_name_the_sources_in_sight_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_found_among_however_many_of_others() {
+    let (service, admin) = start().await;
+    let acme = key_of(&service, &admin, "acme", json!({})).await;
+    let events = service.database.collection::<Document>("events");
+    let of_others = (0..1_200).map(|n| {
+        doc! {"id": "x", "source": format!("/other/{n}"), "type": "a", "tenant": "other"}
+    });
+    events.insert_many(of_others).await.unwrap();
+    let own = doc! {"id": "x", "source": "/own", "type": "a", "tenant": "acme"};
+    events.insert_one(own).await.unwrap();
+    for (key, path) in [
+        (&acme, "/events/x"),
+        (&acme, "/events/x?source=/own"),
+        (&admin, "/events/x?source=/own"),
+    ] {
+        // What is shown ends at the router's position.
+        let found = async || {
+            let (status, event) = send(&service, key, "GET", path, None).await;
+            status == 200 && event["source"] == "/own"
+        };
+        service.until(path, found).await;
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_published_is_stamped_and_judged() {
     let (service, admin) = start_without_policies().await;
     let policy = doc! {

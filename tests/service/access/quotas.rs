@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use tidegate::config::{Auth, Quotas};
 use tungstenite::Error;
 
-use super::{connect, make, open, refusal, send, store_policy, subscribe};
+use super::{
+    connect, make, open, refusal, send, store_policy, subscribe,
+    tokens::idp::{Idp, Key},
+};
 use crate::support::{Service, admin_key};
 
 const EVERYTHING: [&str; 4] = [
@@ -183,6 +186,65 @@ async fn a_batch_is_published_whole_and_paid_for_afterwards() {
     for _ in 0..3 {
         assert_eq!(publish(&service, &admin, 5).await.0, 202);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_publishes_nothing_counts_as_one_event() {
+    for body in ["[]", "[{", "nonsense", ""] {
+        let quotas = Quotas {
+            publish_per_second: 2,
+            ..Quotas::NONE
+        };
+        let (service, admin) = start(quotas).await;
+        let (_, acme) = key_of(&service, &admin, "acme", json!({})).await;
+        let ask = async || {
+            let post = service.http.post(service.url("/events")).bearer_auth(&acme);
+            let post = post.header("content-type", "application/json").body(body);
+            read(post.send().await.unwrap()).await
+        };
+        // Many at once are faster than the rate.
+        let refused = loop {
+            let answers = join_all((0..20).map(|_| ask())).await;
+            if let Some(refused) = answers.into_iter().find(|answer| answer.0 == 429) {
+                break refused;
+            }
+        };
+        check_too_fast(refused, "publish_per_second", 2);
+        service.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_may_own_so_many_gives_none_away() {
+    let (service, admin) = start(Quotas::NONE).await;
+    let (_, small) = key_of(
+        &service,
+        &admin,
+        "acme",
+        json!({"limits": {"subscriptions": 1}}),
+    )
+    .await;
+    let given = json!({"filter": {}, "owner": "somebody"});
+    let (status, problem) = send(
+        &service,
+        &small,
+        "POST",
+        "/subscriptions",
+        Some(given.clone()),
+    )
+    .await;
+    assert_eq!(status, 422, "{problem}");
+    assert_eq!(problem["errors"][0]["pointer"], "#/owner");
+    let own = subscribe(&service, &small).await;
+    let path = format!("/subscriptions/{own}");
+    let change = json!({"owner": "somebody"});
+    let (status, problem) = send(&service, &small, "PATCH", &path, Some(change)).await;
+    assert_eq!(status, 422, "{problem}");
+    // One without such a bound may.
+    let (_, large) = key_of(&service, &admin, "acme", json!({})).await;
+    let (status, _) = send(&service, &large, "POST", "/subscriptions", Some(given)).await;
+    assert_eq!(status, 201);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -593,4 +655,36 @@ async fn limits_of_an_operators_key_hold_and_a_limit_that_is_none_is_refused() {
     )
     .await;
     assert_eq!(made["limits"], json!({"publish_per_second": 1}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_name_no_tenant_are_bounded_like_a_tenant() {
+    let key = Key::ed25519("d1");
+    let idp = Idp::start("https://id.example.com/", &[&key]).await;
+    let service = Service::start_with(|config| {
+        config.auth = Auth::Required;
+        config.quotas = Quotas {
+            requests_per_second: 1,
+            ..Quotas::NONE
+        };
+        config.issuers.insert("main".to_owned(), idp.settings());
+    })
+    .await;
+    // Whoever holds them: they are nobody's.
+    let nobody = |n: usize| key.sign(&idp.claims(&json!({"sub": n.to_string()})));
+    let too_fast = async || {
+        let tokens: Vec<_> = (0..8).map(nobody).collect();
+        let asked = tokens.iter().map(|token| ask(&service, token, "/whoami"));
+        let mut answers = join_all(asked).await.into_iter();
+        let refused = answers.find(|(status, ..)| *status != 200);
+        let is_refused = refused.is_some();
+        refused
+            .into_iter()
+            .for_each(|refused| check_too_fast(refused, "requests_per_second", 1));
+        is_refused
+    };
+    service.until("they come too fast", too_fast).await;
+    let somebody = key.sign(&idp.claims(&json!({"tenant": "acme"})));
+    assert_eq!(ask(&service, &somebody, "/whoami").await.0, 200);
+    service.stop().await;
 }

@@ -1,7 +1,7 @@
 //! Tickets: a browser opens one stream with what somebody else may do.
 
 use bson::{DateTime, Document, doc};
-use futures_util::future::join_all;
+use futures_util::{TryStreamExt as _, future::join_all};
 use serde_json::{Value, json};
 use tungstenite::Error;
 
@@ -92,8 +92,8 @@ async fn a_ticket_opens_one_stream() {
 async fn of_those_who_present_a_ticket_at_once_on_two_nodes_one_is_let_in() {
     let service = Service::start_with(|config| {
         config.auth = Auth::Required;
-        // The others are refused, and come from one address.
-        config.quotas.failures_per_minute = 0;
+        // The others are refused, and come fast and from one address.
+        config.quotas = tidegate::config::Quotas::NONE;
     })
     .await;
     let admin = admin_key(&service.config);
@@ -139,11 +139,12 @@ async fn a_ticket_ends_soon_and_with_what_it_comes_from() {
     let body = json!({"scopes": READING, "expiresAt": shown});
     let (_, key) = make(&service, &admin, body).await;
     let made = ticket(&service, &key, &id).await;
-    assert_eq!(made["expiresAt"], shown);
+    let time = |shown: &Value| DateTime::parse_rfc3339_str(shown.as_str().unwrap()).unwrap();
+    assert_eq!(time(&made["expiresAt"]), soon);
     let mut socket = connect_with(&service, &made).await;
     let expiring = socket.message().await;
     assert_eq!(expiring["type"], "expiring", "{expiring}");
-    assert_eq!(expiring["expiresAt"], shown);
+    assert_eq!(time(&expiring["expiresAt"]), soon);
     // The one who made it may put the end off.
     let refresh = json!({"type": "refresh", "token": key}).to_string();
     socket.say(&refresh).await;
@@ -164,6 +165,76 @@ async fn what_a_ticket_comes_from_takes_it_away() {
     assert_eq!(refusal(open_with(&service, &made).await), 401);
     socket.assert_ends(4511, "forbidden").await;
     assert_eq!(counted(&service, &admin, "revoked").await, 1);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tickets_that_are_not_stored_are_looked_for_so_often_and_no_more() {
+    let service = Service::start_with(|config| {
+        config.auth = Auth::Required;
+        config.quotas.connects_per_second = 5;
+    })
+    .await;
+    let admin = admin_key(&service.config);
+    let sibling = service.sibling().await;
+    let id = subscribe(&service, &admin).await;
+    let (_, key) = reader(&service, &admin).await;
+    let gone = ticket(&service, &key, &id).await;
+    connect_with(&service, &gone).await.leave().await;
+    let own = ticket(&service, &key, &id).await;
+    let other = ticket(&sibling, &key, &id).await;
+    let too_many = async || {
+        let asked = join_all((0..20).map(|_| open_with(&service, &gone))).await;
+        let answers: Vec<_> = asked.into_iter().map(refusal).collect();
+        assert!(
+            answers.iter().all(|one| matches!(one, 401 | 429)),
+            "{answers:?}"
+        );
+        answers.contains(&429)
+    };
+    service.until("some are not looked for", too_many).await;
+    // Those that this node has made are, and no other is lost by that.
+    connect_with(&service, &own).await.leave().await;
+    let opens = async || match open_with(&service, &other).await {
+        Ok(_) => true,
+        refused => {
+            assert_eq!(refusal(refused), 429);
+            false
+        }
+    };
+    service.until("another node's is taken", opens).await;
+    service.stop().await;
+    sibling.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_for_many_subscriptions_takes_one_read_of_them() {
+    let (service, admin) = start().await;
+    let mut ids = Vec::new();
+    for _ in 0..9 {
+        ids.push(subscribe(&service, &admin).await);
+    }
+    // As a program stores one.
+    let own_id = bson::oid::ObjectId::new();
+    let stored = service.database.collection::<Document>("subscriptions");
+    let inserted = stored.insert_one(doc! {"_id": own_id, "filter": {}});
+    inserted.await.unwrap();
+    ids.push(own_id.to_hex());
+    let profiling = service.database.run_command(doc! {"profile": 2});
+    profiling.await.unwrap();
+    let body = Some(json!({"subscriptions": ids}));
+    let (status, made) = send(&service, &admin, "POST", "/tickets", body).await;
+    assert_eq!(status, 201, "{made}");
+    let profiling = service.database.run_command(doc! {"profile": 0});
+    profiling.await.unwrap();
+    let profile = service.database.collection::<Document>("system.profile");
+    let of_subscriptions = format!("{}.subscriptions", service.config.database);
+    let reads = profile
+        .find(doc! {"ns": of_subscriptions, "op": "query"})
+        .await;
+    let reads: Vec<Document> = reads.unwrap().try_collect().await.unwrap();
+    let names = |read: &&Document| ids.iter().any(|id| read.to_string().contains(id));
+    assert_eq!(reads.iter().filter(names).count(), 1, "{reads:?}");
     service.stop().await;
 }
 

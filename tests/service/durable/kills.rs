@@ -9,20 +9,13 @@ use tidegate::{
 
 use super::support::{ack, durable, next, position, publish};
 use crate::{
+    kit,
     process::Process,
     support::{Service, Socket, database_name},
 };
 
 /// Events per round.
 const EVENTS: i64 = 30;
-
-/// Makes a generator from a printed seed. `TIDEGATE_TEST_SEED` repeats a run's choices.
-fn random() -> StdRng {
-    let given = std::env::var("TIDEGATE_TEST_SEED");
-    let seed = given.map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
-    println!("TIDEGATE_TEST_SEED={seed}");
-    StdRng::seed_from_u64(seed)
-}
 
 /// A client that remembers nothing but what it must have in the end.
 struct Client<R> {
@@ -63,7 +56,7 @@ impl<R: Rng> Client<R> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_node_loses_no_position_and_no_event() {
-    let mut random = random();
+    let mut random = kit::random();
     let mut process = Process::serve("").await;
     let config = process.service.config.clone();
     let id = durable(&process.service).await;
@@ -92,7 +85,7 @@ async fn a_killed_node_loses_no_position_and_no_event() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_database_loses_no_position_and_no_event() {
-    let mut random = random();
+    let mut random = kit::random();
     let folder = tempfile::tempdir().unwrap();
     let options = Options {
         data_dir: Some(folder.path().to_owned()),

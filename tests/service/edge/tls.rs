@@ -229,7 +229,7 @@ async fn a_stop_says_farewell_over_tls() {
 #[tokio::test(flavor = "multi_thread")]
 async fn handshakes_that_cannot_succeed_end_alone() {
     let (service, _folder) = start(|config| {
-        config.limits.header_timeout = Duration::from_millis(300);
+        config.limits.header_timeout = Duration::from_millis(1_500);
     })
     .await;
     let dial_tcp = async || TcpStream::connect(service.address).await.unwrap();

@@ -17,6 +17,11 @@ pub(crate) struct Failing {
 
 impl Failing {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Starts a server and a node with settings of the test's choice.
+    pub(crate) async fn start_with(settings: impl FnOnce(&mut Config)) -> Self {
         let mut options = options();
         options.oplog_size_mb = 128;
         let mongod = Mongod::start(options).await.unwrap();
@@ -28,6 +33,7 @@ impl Failing {
             ..Config::default()
         };
         config.feed.retry_max = std::time::Duration::from_millis(200);
+        settings(&mut config);
         Self {
             service: Service::on(config).await,
             admin,
@@ -35,9 +41,12 @@ impl Failing {
         }
     }
 
-    /// Makes the service's streams fail: `mode` says how often, `failure` how. The test's own do not fail.
+    /// Makes the service's streams fail: `mode` says how often, `failure` how. The test's own do not fail, nor do those of a
+    /// node with another `appName`.
     pub(crate) async fn fail(&self, mode: impl Into<bson::Bson>, mut failure: Document) {
-        failure.insert("appName", "tidegate");
+        if !failure.contains_key("appName") {
+            failure.insert("appName", "tidegate");
+        }
         if !failure.contains_key("failCommands") {
             failure.insert("failCommands", ["getMore", "aggregate"].as_slice());
         }
@@ -50,9 +59,23 @@ impl Failing {
         self.configure(doc! {"mode": "off"}).await;
     }
 
+    /// Holds all streams up, or lets them go on. What a stream waits for now still comes; it hangs when it asks again.
+    pub(crate) async fn hold_streams(&self, hold: bool) {
+        let how = doc! {
+            "configureFailPoint": "waitAfterPinningCursorBeforeGetMoreBatch",
+            "mode": if hold { "alwaysOn" } else { "off" },
+            "data": {"shouldCheckForInterrupt": true},
+        };
+        self.run(how).await;
+    }
+
     async fn configure(&self, how: Document) {
         let mut command = doc! {"configureFailPoint": "failCommand"};
         command.extend(how);
+        self.run(command).await;
+    }
+
+    async fn run(&self, command: Document) {
         self.admin
             .database("admin")
             .run_command(command)

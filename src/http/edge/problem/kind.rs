@@ -186,7 +186,7 @@ impl Kind {
             Self::SubscriptionInvalid => {
                 (409, "subscription-invalid", "The subscription is invalid")
             }
-            Self::NotDeleted => (409, "not-deleted", "The subscription is not deleted"),
+            Self::NotDeleted => (409, "not-deleted", "This is not deleted"),
             Self::PreconditionFailed => {
                 (412, "precondition-failed", "A precondition does not hold")
             }

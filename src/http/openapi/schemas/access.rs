@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{exactly, list, time_or_null};
 use crate::{
-    access::{Quota, Scope},
+    access::{MOST_CLAIMS, Quota, Scope},
     http::edge::ticket::MOST_SUBSCRIPTIONS,
 };
 
@@ -182,7 +182,7 @@ fn keys() -> Vec<(&'static str, Value)> {
             "Bounds on this key, besides those on its tenant.",
         )
     };
-    let claims = || json!({"type": ["object", "null"], "description": "Values that policies name: strings, numbers, booleans, and lists of them."});
+    let claims = || json!({"type": ["object", "null"], "maxProperties": MOST_CLAIMS, "description": "Values that policies name: strings, numbers, booleans, and lists of them."});
     let shown = json!({
         "id": {"type": "string"},
         "prefix": {"type": "string", "description": "The beginning of its text."},

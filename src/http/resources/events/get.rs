@@ -6,7 +6,7 @@ use axum::{
     response::Response,
 };
 
-use super::show;
+use super::{page::without_patterns, show};
 use bson::RawDocumentBuf;
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
         problem::{Kind, Problem},
         query::Query,
     },
+    store::EventLookup,
 };
 
 /// Shows one event. Ids are unique within a source: if several sources have this one, the caller must name the source.
@@ -31,10 +32,19 @@ pub(crate) async fn get(
     may_read_events(&state, &caller)?;
     let query = Query::read(&uri, &["source"])?;
     // The server's reply may be large, so few are read at once.
-    let permit = state.bounds.paging.acquire().await?;
+    let paging = state.bounds.paging.for_tenant(caller.tenant.as_deref());
+    let permit = paging.acquire().await?;
     let as_of = as_of(&state, &caller)?;
     let source = query.get("source");
-    let mut found = state.store.find_events(&id, source, as_of).await?;
+    // Those of others would use up the bounds of the search.
+    let within = policy_of(&state, &caller)?.map(|policy| policy.query());
+    let within = within.and_then(|query| RawDocumentBuf::try_from(&query).ok());
+    let asked = EventLookup {
+        source,
+        within: within.map(|query| without_patterns(&query).0),
+        as_of,
+    };
+    let mut found = state.store.find_events(&id, asked).await?;
     drop(permit);
     let policy = policy_of(&state, &caller)?;
     let permits = |event: &RawDocumentBuf| policy.as_ref().is_none_or(|one| one.permits(event));

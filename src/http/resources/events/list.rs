@@ -7,6 +7,7 @@ use bson::{RawBson, RawDocumentBuf};
 
 use super::page::{self, Search};
 use crate::{
+    access::Caller,
     extjson::{Faults, ReadOutcome, read_value},
     filter::{Filter, Limits},
     http::edge::{
@@ -26,13 +27,13 @@ pub(crate) async fn list(
     uri: Uri,
 ) -> Result<Response, Problem> {
     may_read_events(&state, &caller)?;
-    let mut search = read(&state, &uri).await?;
+    let mut search = read(&state, &caller, &uri).await?;
     search.query.as_of = as_of(&state, &caller)?;
     let search = search.under(policy_of(&state, &caller)?);
-    page::answer(&state, search).await
+    page::answer(&state, &caller, search).await
 }
 
-async fn read(state: &AppState, uri: &Uri) -> Result<Search, Problem> {
+async fn read(state: &AppState, caller: &Caller, uri: &Uri) -> Result<Search, Problem> {
     let known = ["type", "source", "subject", "filter", "after", "limit"];
     let query = Query::read(uri, &known)?;
     let limits = state.limits();
@@ -60,7 +61,8 @@ async fn read(state: &AppState, uri: &Uri) -> Result<Search, Problem> {
     };
     let limits = Limits::from(limits);
     let read = move || read_filter(&filter, &limits);
-    let (document, filter) = state.bounds.filtering.offload(read).await??;
+    let filtering = state.bounds.filtering.for_tenant(caller.tenant.as_deref());
+    let (document, filter) = filtering.offload(read).await??;
     Ok(search.filtered(&document, filter))
 }
 

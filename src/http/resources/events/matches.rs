@@ -36,7 +36,7 @@ pub(crate) async fn list(
     let read = state.store.find_subscription(id, &caller.sight()).await?;
     let document = read.document.ok_or_else(|| Problem::no_subscription(id))?;
     may_receive(state, caller, &document)?;
-    let compiled = judge_one(state, document).await?;
+    let compiled = judge_one(state, caller.tenant.as_deref(), document).await?;
     if let Some(fault) = compiled.error() {
         return Err(Problem::new(Kind::SubscriptionInvalid, fault));
     }
@@ -45,7 +45,7 @@ pub(crate) async fn list(
     };
     let policy = policy_of_document(state, &compiled.subscription.document)?;
     let search = search.filtered(stored, filter.clone()).under(policy);
-    page::answer(state, search).await
+    page::answer(state, caller, search).await
 }
 
 fn read(state: &AppState, uri: &Uri) -> Result<Search, Problem> {

@@ -1,13 +1,13 @@
 //! A page of stored events.
 
 use axum::{http::StatusCode, response::Response};
-use bson::{RawBsonRef, RawDocument, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use serde_json::Value;
 use tracing::Instrument as _;
 
 use super::show;
 use crate::{
-    access::BoundPolicy,
+    access::{BoundPolicy, Caller},
     event::default_source,
     filter::{Filter, Steps, TooExpensive},
     http::edge::{
@@ -53,18 +53,7 @@ impl Search {
     }
 
     fn ask(&mut self, document: &RawDocument) {
-        let mut query = bson::Document::new();
-        let mut whole = true;
-        for element in document.iter_elements().flatten() {
-            match element.value() {
-                Ok(value) if !has_pattern(element.key().as_str(), value) => {
-                    if let Ok(value) = bson::Bson::try_from(value) {
-                        query.insert(element.key().as_str(), value);
-                    }
-                }
-                _ => whole = false,
-            }
-        }
+        let (query, whole) = without_patterns(document);
         self.query.filter = Some(match self.query.filter.take() {
             None => query,
             Some(other) => doc! {"$and": [other, query]},
@@ -88,6 +77,40 @@ impl Search {
     }
 }
 
+/// Returns the conditions of a query that have no pattern, and whether these are all. A document within the query is within
+/// them.
+pub(super) fn without_patterns(document: &RawDocument) -> (Document, bool) {
+    let (mut query, mut whole) = (Document::new(), true);
+    for element in document.iter_elements().flatten() {
+        let name = element.key().as_str();
+        match element.value() {
+            Ok(RawBsonRef::Array(branches)) if name == "$and" => {
+                let mut kept = Vec::new();
+                for branch in branches {
+                    let Ok(RawBsonRef::Document(branch)) = branch else {
+                        whole = false;
+                        continue;
+                    };
+                    let (branch, is_whole) = without_patterns(branch);
+                    whole &= is_whole;
+                    if is_whole || !branch.is_empty() {
+                        kept.push(branch);
+                    }
+                }
+                if !kept.is_empty() {
+                    query.insert(name, kept);
+                }
+            }
+            Ok(value) if !has_pattern(name, value) => match Bson::try_from(value) {
+                Ok(value) => _ = query.insert(name, value),
+                Err(_) => whole = false,
+            },
+            _ => whole = false,
+        }
+    }
+    (query, whole)
+}
+
 /// Whether a clause has a regular expression.
 fn has_pattern(key: &str, value: RawBsonRef<'_>) -> bool {
     let inside = |document: &RawDocument| {
@@ -109,13 +132,17 @@ fn has_pattern(key: &str, value: RawBsonRef<'_>) -> bool {
 /// Searches for a page and answers with `{items, nextCursor, cursor}`, and with `tooExpensive` if events were left out
 /// because the filter takes too many steps on them. If the client leaves, the search goes on under its permit, because
 /// the database goes on as well.
-pub(crate) async fn answer(state: &AppState, search: Search) -> Result<Response, Problem> {
+pub(crate) async fn answer(
+    state: &AppState,
+    caller: &Caller,
+    search: Search,
+) -> Result<Response, Problem> {
     let limit = if search.is_wide() {
         &state.bounds.searching
     } else {
         &state.bounds.paging
     };
-    let permit = limit.acquire().await?;
+    let permit = limit.for_tenant(caller.tenant.as_deref()).acquire().await?;
     let reading = read(state.clone(), search);
     let reading = async move {
         let page = reading.await;
@@ -179,7 +206,7 @@ impl PageWriter {
         }
         let policy = self.policy.as_ref();
         if policy.is_some_and(|policy| !policy.permits(event)) {
-            return PageStep::Next;
+            return PageStep::Hidden;
         }
         let matches = self
             .filter
@@ -247,7 +274,6 @@ impl PageWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bson::{Bson, Document};
 
     fn queried(filter: &Document) -> (Option<Document>, Option<usize>) {
         let raw = RawDocumentBuf::try_from(filter).unwrap();
@@ -283,5 +309,32 @@ mod tests {
             filter.extend(clause);
             assert_eq!(queried(&filter), (Some(doc! {"type": "t"}), None));
         }
+    }
+
+    #[test]
+    fn of_several_conditions_the_database_gets_those_without_a_pattern() {
+        let pattern = || doc! {"type": {"$regex": "^order\\."}};
+        let guards = doc! {"tenant": {"$not": {"$type": "array"}}};
+        let mut narrow = doc! {"tenant": "acme"};
+        narrow.extend(pattern());
+        for (filter, asked) in [
+            // As a policy with a pattern is written.
+            (
+                doc! {"$and": [narrow, guards.clone()]},
+                doc! {"$and": [{"tenant": "acme"}, guards]},
+            ),
+            (
+                doc! {"$and": [pattern(), {"$and": [pattern(), {"a": 1}]}], "b": 2},
+                doc! {"$and": [{"$and": [{"a": 1}]}], "b": 2},
+            ),
+            (doc! {"$and": [pattern()]}, doc! {}),
+            // An alternative is no condition by itself.
+            (doc! {"$or": [{"a": 1}, pattern()]}, doc! {}),
+            (doc! {"$nor": [{"a": 1}, pattern()]}, doc! {}),
+        ] {
+            assert_eq!(queried(&filter), (Some(asked), None), "{filter}");
+        }
+        let whole = doc! {"$and": [{}, {"a": 1}]};
+        assert_eq!(queried(&whole), (Some(whole.clone()), Some(5)));
     }
 }

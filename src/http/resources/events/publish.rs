@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::receive::{EventLimits, EventSink, Mode, Shape, too_large};
 use crate::{
-    access::{BoundPublishing, Caller, Quota},
+    access::{BoundPublishing, Caller, CallerKind, Quota},
     event::{
         default_source,
         input::{MissingAttributes, NewEvent, StorableEvent},
@@ -22,7 +22,7 @@ use crate::{
         AppState, answer,
         body::{BodyReader, BufferedRequest, ReceivedBody},
         budget::Share,
-        caller::{By, unsatisfied},
+        caller::{By, refused, unsatisfied},
         idempotency::{Ids, once},
         observe::WRITES,
         problem::{Kind, Problem},
@@ -31,6 +31,7 @@ use crate::{
         read_your_writes::wait_applied,
     },
     store::EventOutcome,
+    turns::Turn,
 };
 
 /// Bytes that the errors of all events share in one answer. Once they are used up, problems come without their errors.
@@ -45,25 +46,53 @@ pub(crate) async fn publish(
 ) -> Result<Response, Problem> {
     Query::read(request.uri(), &[])?;
     let mode = Mode::of(request.headers())?;
-    let reader = BodyReader::new(&state, state.limits().publish_body_bytes);
+    let reader = BodyReader::new(&state, &caller, state.limits().publish_body_bytes);
     let request = BufferedRequest::read(reader, request).await?;
+    let turn = take_turn(&state, &caller).await?;
     let rules = state.router().credentials().policies().publishing(&caller);
     let rules = rules.map_err(|unbound| unsatisfied(&unbound))?;
-    let publisher = Arc::clone(&caller);
-    once(state, &caller, request, move |state, request, ids| {
-        store(state, publisher, request, ids, mode, rules)
-    })
-    .await
+    let publishing = Publishing {
+        caller: Arc::clone(&caller),
+        mode,
+        rules,
+        turn,
+    };
+    let store = move |state, request, ids| store(state, publishing, request, ids);
+    once(state, &caller, request, store).await
+}
+
+/// A request to publish, as far as it is known before its events are read.
+struct Publishing {
+    caller: Arc<Caller>,
+    mode: Mode,
+    /// The rules for what the caller publishes, if there are some.
+    rules: Option<BoundPublishing>,
+    /// The turn at the database; `None` where nobody proves itself, so that there are no tenants.
+    turn: Option<Turn>,
+}
+
+/// Waits for the caller's turn at the database, which tenants take one after the other. Its body is there: nobody holds a turn
+/// by sending slowly.
+async fn take_turn(state: &AppState, caller: &Caller) -> Result<Option<Turn>, Problem> {
+    if caller.kind == CallerKind::None {
+        return Ok(None);
+    }
+    let turns = state.bounds.publishing.for_tenant(caller.tenant.as_deref());
+    turns.acquire().await.map(Some)
 }
 
 async fn store(
     state: AppState,
-    caller: Arc<Caller>,
+    publishing: Publishing,
     request: BufferedRequest,
     ids: Ids,
-    mode: Mode,
-    rules: Option<BoundPublishing>,
 ) -> Result<Response, Problem> {
+    let Publishing {
+        caller,
+        mode,
+        rules,
+        turn,
+    } = publishing;
     let settings = state.limits();
     let limits = EventLimits {
         items: settings.publish_items,
@@ -73,26 +102,32 @@ async fn store(
     let source = source.unwrap_or_else(|| default_source(state.store.database_name()));
     let bytes = request.body.bytes.len();
     let read = move || prepare(request, ids, mode, source, limits, rules);
-    let (prepared, shape) = state.bounds.reading.offload_large(bytes, read).await??;
+    let reading = state.bounds.reading.for_tenant(caller.tenant.as_deref());
+    let (count, prepared) = reading.offload_large(bytes, read).await?;
+    // Those that are refused have cost as much as the others, but for the database. The first is counted with the request.
+    let taken = quotas::take_rest(&state, &caller, Quota::PublishPerSecond, count);
+    let (prepared, shape) = prepared?;
+    taken?;
+    // The reading may have waited for its turn, and the caller's right may be gone by now.
+    let judged = state.router().credentials().judge(&caller);
+    judged.map_err(refused)?;
     let Prepared {
         documents,
         reports,
         share,
         ..
     } = prepared;
-    // Those that are refused have cost as much as the others, but for the database.
-    let count = u32::try_from(reports.len()).unwrap_or(u32::MAX);
-    quotas::take(&state, &caller, Quota::PublishPerSecond, count)?;
     if documents.is_empty() {
         return answer(reports, shape);
     }
     let written = state.store.insert_events(documents).await?;
-    drop(share);
+    drop((share, turn));
     let response = answer(with_outcomes(reports, written.outcomes), shape)?;
     Ok(wait_applied(&state, written.operation_time, response).await)
 }
 
-/// Reads the events, and makes the documents of those that can be stored.
+/// Reads the events, and makes the documents of those that can be stored. Also returns how many were read, of a body that
+/// is refused too.
 fn prepare(
     request: BufferedRequest,
     ids: Ids,
@@ -100,7 +135,7 @@ fn prepare(
     source: String,
     limits: EventLimits,
     rules: Option<BoundPublishing>,
-) -> Result<(Prepared, Shape), Problem> {
+) -> (u32, Result<(Prepared, Shape), Problem>) {
     let ReceivedBody { bytes, share } = request.body;
     let mut prepared = Prepared {
         ids,
@@ -113,8 +148,9 @@ fn prepare(
         share,
         errors_left: ERRORS_BYTES,
     };
-    let shape = mode.read(&request.headers, &bytes, limits, &mut prepared)?;
-    Ok((prepared, shape))
+    let shape = mode.read(&request.headers, &bytes, limits, &mut prepared);
+    let count = u32::try_from(prepared.reports.len()).unwrap_or(u32::MAX);
+    (count, shape.map(|shape| (prepared, shape)))
 }
 
 /// The events as they are read, with a report on each.

@@ -4,7 +4,7 @@ use bson::{DateTime, Document, RawDocumentBuf};
 use serde_json::Value;
 
 use crate::{
-    access::{Claims, NewKey, SaidQuotas, Scope, Scopes, is_tenant},
+    access::{Claims, MOST_CLAIMS, NewKey, SaidQuotas, Scope, Scopes, is_tenant},
     config::Origin,
     http::edge::{fields::Fields, problem::Problem},
 };
@@ -111,6 +111,11 @@ impl Fields {
             return None;
         };
         let count = given.len();
+        if count > MOST_CLAIMS {
+            let reason = format!("must be at most {MOST_CLAIMS}");
+            self.faults.blame("#/claims", reason);
+            return None;
+        }
         let document = bson::Document::try_from(given).ok();
         let raw = document.and_then(|document| RawDocumentBuf::try_from(&document).ok());
         let claims = raw.map(|raw| Claims::read(&raw)).unwrap_or_default();

@@ -16,7 +16,6 @@ use crate::{
         acting::Acting,
         answer,
         body::{self, BodyReader},
-        caller::refused,
         conditional::Preconditions,
         path_id::Id,
         paths::{BASE, segment},
@@ -43,14 +42,11 @@ pub(crate) async fn put(
     body::PUT_JSON.check(request.headers())?;
     check_id(&name).map_err(|detail| Problem::parameter(Kind::InvalidRequest, "id", detail))?;
     let (parts, body) = request.into_parts();
-    let reader = BodyReader::new(&state, BODY_BYTES.min(state.limits().body_bytes));
+    let reader = BodyReader::new(&state, &caller, BODY_BYTES.min(state.limits().body_bytes));
     let body = reader.read(&parts.headers, body).await?;
     let id = name.clone();
     let read = move || input::policy(&body.bytes, &id);
     let document = state.bounds.filtering.offload(read).await??;
-    // The body may have taken its time, and the caller's right may be gone by now.
-    let stands = state.router().credentials().judge(&caller);
-    stands.map_err(refused)?;
     let attempts = Attempts::new(&state, &name);
     loop {
         let current = attempts.read().await?;

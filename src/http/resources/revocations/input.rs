@@ -3,7 +3,7 @@
 use bson::DateTime;
 
 use crate::{
-    access::{NewRevocation, is_tenant},
+    access::{Caller, NewRevocation, is_tenant},
     http::edge::{fields::Fields, problem::Problem},
     identity::Issuers,
 };
@@ -22,9 +22,10 @@ const FIELDS: [&str; 8] = [
     "reason",
 ];
 
-/// Reads a request to make a revocation.
+/// Reads a caller's request to make a revocation.
 pub(super) fn revocation(
     bytes: &[u8],
+    caller: &Caller,
     issuers: &Issuers,
     now: DateTime,
 ) -> Result<NewRevocation, Problem> {
@@ -53,19 +54,22 @@ pub(super) fn revocation(
         let reason = "must not be empty or contain a colon";
         fields.faults.blame("#/tenant", reason);
     }
-    check_issuer(&mut fields, &revocation, issuers);
+    let shown = caller.is_operator();
+    check_issuer(&mut fields, &revocation, issuers, shown);
     check_end(&mut fields, &revocation, issuers, now);
     fields.finish(revocation)
 }
 
-/// Refuses an issuer that is not configured here: a misspelt one would revoke nobody.
-fn check_issuer(fields: &mut Fields, revocation: &NewRevocation, issuers: &Issuers) {
+/// Refuses an issuer that is not configured here: a misspelt one would revoke nobody. Other tenants have theirs among the
+/// issuers, so that the list is shown to operators alone.
+fn check_issuer(fields: &mut Fields, revocation: &NewRevocation, issuers: &Issuers, shown: bool) {
     let Some(name) = &revocation.issuer else {
         return;
     };
     if !issuers.names().any(|known| known == name) {
         let known: Vec<_> = issuers.names().collect();
         let reason = match &known[..] {
+            _ if !shown => "is not configured".to_owned(),
             [] => "is not configured: this node has no issuers".to_owned(),
             known => format!("is not configured; the issuers are {}", known.join(", ")),
         };

@@ -22,10 +22,11 @@ use crate::{
     config::Limits,
     extjson::Fault,
     http::edge::{
-        AppState, answer,
+        AppState,
+        acting::Acting,
+        answer,
         body::{self, BufferedRequest, ReceivedBody},
         budget::Share,
-        caller::By,
         granting::{Granted, grant},
         idempotency::{Ids, once},
         observe::WRITES,
@@ -39,13 +40,13 @@ use crate::{
 /// Creates up to `limits.batch_items` subscriptions. Answers 200 if all are created, else 207.
 pub(crate) async fn batch(
     State(state): State<AppState>,
-    By(caller): By,
+    acting: Acting,
     request: Request,
 ) -> Result<Response, Problem> {
-    let request = BufferedRequest::read_posted_json(&state, request).await?;
+    let caller = Arc::clone(&acting.caller);
+    let request = BufferedRequest::read_posted_json(&state, &caller, request).await?;
     check_within(&caller, "")?;
-    let creator = Arc::clone(&caller);
-    let create = move |state, request, ids| create_all(state, creator, request, ids);
+    let create = move |state, request, ids| create_all(state, acting, request, ids);
     once(state, &caller, request, create).await
 }
 
@@ -64,23 +65,25 @@ type Items = Vec<Result<Item, Problem>>;
 
 async fn create_all(
     state: AppState,
-    caller: Arc<Caller>,
+    acting: Acting,
     request: BufferedRequest,
     ids: Ids,
 ) -> Result<Response, Problem> {
     let limits = state.limits().clone();
-    let sight = caller.sight();
-    let creator = Arc::clone(&caller);
+    let sight = acting.caller.sight();
+    let caller = Arc::clone(&acting.caller);
     let policies = state.router().credentials().policies();
     let read = move || read_items(request, caller, &policies, ids, limits);
-    let (mut items, share) = state.bounds.filtering.offload(read).await??;
-    let _granted = refuse_excess(&state, &creator, &mut items).await?;
+    let filtering = state.bounds.filtering.for_tenant(sight.tenant());
+    let (mut items, share) = filtering.offload(read).await??;
+    let _granted = refuse_excess(&state, &acting.caller, &mut items).await?;
     let valid: Vec<_> = items.iter().flatten().map(|item| &item.document).collect();
     if valid.is_empty() {
         return answer_all(&state, items, Vec::new(), ids, &sight).await;
     }
     check_room(&state, valid.len())?;
-    let written = state.store.insert_subscriptions(&valid).await?;
+    let inserting = state.store.insert_subscriptions(&valid, acting.proved());
+    let written = inserting.await?;
     drop(share);
     let response = answer_all(&state, items, written.outcomes, ids, &sight).await?;
     Ok(wait_subscription_applied(&state, written.operation_time, response).await)

@@ -14,11 +14,10 @@ use super::{
     write::{answer_written, check_room, check_within},
 };
 use crate::{
-    access::{Caller, Sight},
     http::edge::{
         AppState,
+        acting::Acting,
         body::BufferedRequest,
-        caller::By,
         granting::grant_one,
         idempotency::{Ids, once},
         problem::Problem,
@@ -30,34 +29,35 @@ use crate::{
 /// Creates a subscription under an id of ours.
 pub(crate) async fn create(
     State(state): State<AppState>,
-    By(caller): By,
+    acting: Acting,
     request: Request,
 ) -> Result<Response, Problem> {
-    let request = BufferedRequest::read_posted_json(&state, request).await?;
+    let caller = Arc::clone(&acting.caller);
+    let request = BufferedRequest::read_posted_json(&state, &caller, request).await?;
     // No id that the service gives is one of a list. Rights come before an answer that is kept.
     check_within(&caller, "")?;
-    let creator = Arc::clone(&caller);
-    let create = move |state, request, ids| create_one(state, creator, request, ids);
+    let create = move |state, request, ids| create_one(state, acting, request, ids);
     once(state, &caller, request, create).await
 }
 
 async fn create_one(
     state: AppState,
-    caller: Arc<Caller>,
+    acting: Acting,
     request: BufferedRequest,
     ids: Ids,
 ) -> Result<Response, Problem> {
+    let caller = &*acting.caller;
     let expected = Expected {
-        fixed: fixed_for(&caller),
+        fixed: fixed_for(caller),
         ..Expected::default()
     };
-    let checked = check_body(&state, request.body, expected).await?;
+    let checked = check_body(&state, caller, request.body, expected).await?;
     check_room(&state, 1)?;
     let id = SubscriptionId::of(ids.uuid(0));
     let policies = state.router().credentials().policies();
-    let document = checked.create(id.as_str(), &caller, &policies, "#")?;
-    let _granted = grant_one(&state, &caller, id.as_str()).await?;
-    let written = insert(&state, &id, &document, ids, &caller.sight()).await?;
+    let document = checked.create(id.as_str(), caller, &policies, "#")?;
+    let _granted = grant_one(&state, caller, id.as_str()).await?;
+    let written = insert(&state, &id, &document, ids, &acting).await?;
     answer_written(&state, StatusCode::CREATED, written, &checked).await
 }
 
@@ -67,15 +67,13 @@ async fn insert(
     id: &SubscriptionId,
     document: &Document,
     ids: Ids,
-    sight: &Sight,
+    acting: &Acting,
 ) -> Result<Written, StoreError> {
-    match state.store.insert_subscription(document).await {
+    let store = &state.store;
+    match store.insert_subscription(document, acting.proved()).await {
         Err(StoreError::Duplicate) if ids.may_exist() => {
-            match state
-                .store
-                .find_subscription_settled(id.as_str(), sight)
-                .await?
-            {
+            let sight = acting.caller.sight();
+            match store.find_subscription_settled(id.as_str(), &sight).await? {
                 Read {
                     operation_time,
                     document: Some(document),

@@ -11,7 +11,7 @@ use bson::RawDocumentBuf;
 use super::attempts::Attempts;
 use crate::{
     http::edge::{
-        AppState, caller::By, conditional::Preconditions, observe::WRITES, path_id::Id,
+        AppState, acting::Acting, conditional::Preconditions, observe::WRITES, path_id::Id,
         problem::Problem, query::Query, read_your_writes::wait_subscription_applied,
     },
     store::Deleted,
@@ -21,21 +21,21 @@ use crate::{
 /// Deletes a subscription. Every node sees the delete in its feed and closes its own sockets.
 pub(crate) async fn delete(
     State(state): State<AppState>,
-    By(caller): By,
+    acting: Acting,
     Id(id): Id,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
     let conditions = Preconditions::read(&headers)?;
-    let mut attempts = Attempts::new(&state, &id, &caller);
+    let mut attempts = Attempts::new(&state, &id, &acting.caller);
     loop {
         let only_if = document_to_delete(&mut attempts, &conditions).await?;
-        match state
+        let (document, reach) = (only_if.as_deref(), attempts.reach());
+        let deleting = state
             .store
-            .delete_subscription(&id, only_if.as_deref(), attempts.reach())
-            .await?
-        {
+            .delete_subscription(&id, document, reach, acting.proved());
+        match deleting.await? {
             Deleted::Gone(time) => {
                 tracing::debug!(target: WRITES, id, "a subscription was deleted");
                 let mut response = Response::new(Body::empty());

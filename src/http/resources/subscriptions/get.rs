@@ -25,7 +25,7 @@ pub(crate) async fn get(
     let conditions = Preconditions::read(&headers)?;
     let read = state.store.find_subscription(&id, &caller.sight()).await?;
     let document = read.document.ok_or_else(|| Problem::no_subscription(&id))?;
-    let compiled = judge_one(&state, document).await?;
+    let compiled = judge_one(&state, caller.tenant.as_deref(), document).await?;
     let etag = compiled.subscription.etag();
     conditions.check_match(&etag)?;
     if conditions.not_modified(&etag) {

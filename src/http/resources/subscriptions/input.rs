@@ -5,7 +5,7 @@ use bson::{DateTime, Document, RawDocument, RawDocumentBuf};
 use serde::de::Deserializer;
 
 use crate::{
-    access::{Binding, Caller, Policies, Scope},
+    access::{Binding, Caller, Policies, Quota, Scope},
     config,
     event::unstored,
     extjson::{Fault, Faults},
@@ -81,9 +81,11 @@ pub(super) struct Expected {
 }
 
 /// Returns the fields that a caller may not set: those that bind a subscription are the operators', and only those who
-/// may change all subscriptions give one to another owner.
+/// may change all subscriptions give one to another owner, unless they may own only so many: it would count for the other.
 pub(super) fn fixed_for(caller: &Caller) -> &'static [&'static str] {
-    match (caller.may(Scope::SubscriptionsWrite), caller.is_operator()) {
+    let is_counted = caller.quotas.bound(Quota::Subscriptions).is_some();
+    let gives_away = caller.may(Scope::SubscriptionsWrite) && !is_counted;
+    match (gives_away, caller.is_operator()) {
         (true, true) => &[],
         (false, true) => &["owner"],
         (true, false) => &["tenant", "policy", "claims"],
@@ -95,6 +97,7 @@ pub(super) fn fixed_for(caller: &Caller) -> &'static [&'static str] {
 /// whether the caller sees the subscription.
 pub(super) async fn read_request(
     state: &AppState,
+    caller: &Caller,
     request: Request,
     accepts: Accepts,
 ) -> Result<(Preconditions, ReceivedBody), Problem> {
@@ -102,7 +105,7 @@ pub(super) async fn read_request(
     let conditions = Preconditions::read(request.headers())?;
     accepts.check(request.headers())?;
     let (parts, body) = request.into_parts();
-    let reader = BodyReader::new(state, state.limits().body_bytes);
+    let reader = BodyReader::new(state, caller, state.limits().body_bytes);
     let body = reader.read(&parts.headers, body).await?;
     Ok((conditions, body))
 }
@@ -110,6 +113,7 @@ pub(super) async fn read_request(
 /// Checks the object in a body, on a thread where filters may be compiled.
 pub(super) async fn check_body(
     state: &AppState,
+    caller: &Caller,
     body: ReceivedBody,
     expected: Expected,
 ) -> Result<CheckedInput, Problem> {
@@ -125,7 +129,8 @@ pub(super) async fn check_body(
         };
         body::json(&body.bytes, |json| check_object(json, reader))?
     };
-    state.bounds.filtering.offload(check).await?
+    let filtering = state.bounds.filtering.for_tenant(caller.tenant.as_deref());
+    filtering.offload(check).await?
 }
 
 /// Checks the object of a new subscription at `pointer`.

@@ -15,26 +15,27 @@ use super::{
 };
 use crate::{
     access::Binding,
-    http::edge::{AppState, body, caller::By, path_id::Id, problem::Problem},
+    http::edge::{AppState, acting::Acting, body, path_id::Id, problem::Problem},
     subscription::etag,
 };
 
 /// Changes the fields that the request names, and no others.
 pub(crate) async fn patch(
     State(state): State<AppState>,
-    By(caller): By,
+    acting: Acting,
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (conditions, body) = read_request(&state, request, body::MERGE_PATCH).await?;
-    let mut attempts = Attempts::new(&state, &id, &caller);
+    let caller = &*acting.caller;
+    let (conditions, body) = read_request(&state, caller, request, body::MERGE_PATCH).await?;
+    let mut attempts = Attempts::new(&state, &id, caller);
     let (mut found, mut document) = attempts.find().await?;
     let expected = Expected {
         id: Some(id.clone()),
         partial: true,
-        fixed: fixed_for(&caller),
+        fixed: fixed_for(caller),
     };
-    let checked = check_body(&state, body, expected).await?;
+    let checked = check_body(&state, caller, body, expected).await?;
     loop {
         if let Err(problem) = conditions.check(Some(&etag(&document))) {
             return Err(attempts.refuse(&found, problem).await);
@@ -43,7 +44,7 @@ pub(crate) async fn patch(
             return Err(attempts.refuse(&found, problem).await);
         }
         let policies = state.router().credentials().policies();
-        let binding = Binding::of_changing(&caller, &document, &policies);
+        let binding = Binding::of_changing(caller, &document, &policies);
         let changes = checked.input.patch(&document, &binding, DateTime::now());
         if changes.is_empty() {
             return answer_unchanged(&state, found, document, &checked).await;
@@ -53,6 +54,7 @@ pub(crate) async fn patch(
             changes.set,
             &changes.unset,
             attempts.reach(),
+            acting.proved(),
         );
         if let Some(written) = update.await? {
             return answer_written(&state, StatusCode::OK, written, &checked).await;

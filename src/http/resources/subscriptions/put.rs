@@ -15,8 +15,9 @@ use super::{
 use crate::{
     access::{Binding, Caller, Sight},
     http::edge::{
-        AppState, body,
-        caller::By,
+        AppState,
+        acting::Acting,
+        body,
         granting::grant_one,
         path_id::Id,
         problem::{Kind, Problem},
@@ -28,22 +29,23 @@ use crate::{
 /// Creates a subscription under an id that the caller chose, or replaces the one with that id.
 pub(crate) async fn put(
     State(state): State<AppState>,
-    By(caller): By,
+    acting: Acting,
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (conditions, body) = read_request(&state, request, body::PUT_JSON).await?;
-    let mut attempts = Attempts::new(&state, &id, &caller);
+    let caller = &*acting.caller;
+    let (conditions, body) = read_request(&state, caller, request, body::PUT_JSON).await?;
+    let mut attempts = Attempts::new(&state, &id, caller);
     let mut found = attempts.read().await?;
     if found.document.is_none() {
-        check_new_id(&caller, &id)?;
+        check_new_id(caller, &id)?;
     }
     let expected = Expected {
         id: Some(id.clone()),
         partial: false,
-        fixed: fixed_for(&caller),
+        fixed: fixed_for(caller),
     };
-    let checked = check_body(&state, body, expected).await?;
+    let checked = check_body(&state, caller, body, expected).await?;
     loop {
         let document = found.document.take();
         if let Err(problem) = conditions.check(document.as_deref().map(etag).as_deref()) {
@@ -56,10 +58,10 @@ pub(crate) async fn put(
         }
         let is_new = document.is_none();
         let answered = match document {
-            None => create(&state, &id, &caller, &checked).await?,
+            None => create(&state, &id, &acting, &checked).await?,
             Some(document) => {
                 let reach = attempts.reach();
-                replace(&state, found, document, &caller, &checked, reach).await?
+                replace(&state, found, document, &acting, &checked, reach).await?
             }
         };
         if let Some(response) = answered {
@@ -68,7 +70,7 @@ pub(crate) async fn put(
         found = attempts.read().await?;
         if is_new && found.document.is_none() && !caller.sight().is_everything() {
             // Somebody else has it, out of sight.
-            return Err(bad_id(&caller));
+            return Err(bad_id(caller));
         }
     }
 }
@@ -102,15 +104,17 @@ fn bad_id(caller: &Caller) -> Problem {
 async fn create(
     state: &AppState,
     id: &str,
-    caller: &Caller,
+    acting: &Acting,
     checked: &CheckedInput,
 ) -> Result<Option<Response>, Problem> {
+    let caller = &*acting.caller;
     check_id(id).map_err(|detail| Problem::parameter(Kind::InvalidRequest, "id", detail))?;
     check_room(state, 1)?;
     let policies = state.router().credentials().policies();
     let document = checked.create(id, caller, &policies, "#")?;
     let _granted = grant_one(state, caller, id).await?;
-    let written = match state.store.insert_subscription(&document).await {
+    let inserting = state.store.insert_subscription(&document, acting.proved());
+    let written = match inserting.await {
         Err(StoreError::Duplicate) => return Ok(None),
         outcome => outcome?,
     };
@@ -123,18 +127,19 @@ async fn replace(
     state: &AppState,
     read: Read,
     document: RawDocumentBuf,
-    caller: &Caller,
+    acting: &Acting,
     checked: &CheckedInput,
     reach: &Sight,
 ) -> Result<Option<Response>, Problem> {
     let policies = state.router().credentials().policies();
-    let binding = Binding::of_replacing(caller, &document, &policies);
+    let binding = Binding::of_replacing(&acting.caller, &document, &policies);
     let new = checked.input.replace(&document, &binding, DateTime::now());
     let Some(new) = new else {
         let response = answer_unchanged(state, read, document, checked).await?;
         return Ok(Some(response));
     };
-    let written = state.store.replace_subscription(&document, &new, reach);
+    let by = acting.proved();
+    let written = state.store.replace_subscription(&document, &new, reach, by);
     let Some(written) = written.await? else {
         return Ok(None);
     };

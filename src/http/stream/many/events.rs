@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 use crate::{
     access::Caller,
     carrier::{Carrier, TcpGauge, event_stream},
+    extjson::parse_json,
     http::{
         edge::{
             AppState,
@@ -65,7 +66,7 @@ pub(crate) async fn get(
         }
     }
     if let Some(text) = query.get(FILTER) {
-        let filter: Value = serde_json::from_str(text)
+        let filter = parse_json(text.as_bytes())
             .map_err(|error| query::bad(FILTER, format_args!("is not JSON: {error}")))?;
         let mut fields = Map::from_iter([(FILTER.to_owned(), filter)]);
         if let Some(source) = query.get("source") {
@@ -92,9 +93,9 @@ pub(crate) async fn post(
     POSTED_JSON.check(request.headers())?;
     let client = Client::of(&request)?;
     let (head, body) = request.into_parts();
-    let reader = BodyReader::new(&state, state.context.socket.many_message_bytes);
+    let reader = BodyReader::new(&state, &caller, state.context.socket.many_message_bytes);
     let body = reader.read(&head.headers, body).await?;
-    let fields: Value = serde_json::from_slice(&body.bytes).map_err(Problem::malformed_json)?;
+    let fields = parse_json(&body.bytes).map_err(Problem::malformed_json)?;
     let Value::Object(fields) = fields else {
         return Err(Problem::new(Kind::InvalidRequest, "must be an object"));
     };

@@ -5,7 +5,7 @@
 //! later. Until then, or with a `ts` of another type, they are in no order.
 
 use bson::{Bson, RawDocumentBuf, Timestamp, doc, oid::ObjectId};
-use mongodb::options::Hint;
+use mongodb::options::{Hint, ReadConcern};
 
 use super::page_key::PageKey;
 use crate::{
@@ -24,15 +24,26 @@ const CLOCKS_APART_SECONDS: u32 = 60;
 impl Store {
     /// Reads a page of the archive: the first events with `ts` from `from` to `to`, both included, after the
     /// key `after`. The page is a reply of the server, with the documents in `cursor.firstBatch`. It has
-    /// everything that a change stream has shown up to `to`.
+    /// everything that a change stream has shown up to `to`. With `as_of`, which is not before `to`, it has nothing that
+    /// was committed later than that; the error is one of a lost snapshot if the server cannot read so far back any more.
     pub async fn read_archive(
         &self,
         from: Timestamp,
         to: Timestamp,
         after: Option<&PageKey>,
+        as_of: Option<Timestamp>,
     ) -> Result<Option<RawDocumentBuf>, StoreError> {
-        let mut session = self.session().await?;
-        session.advance_operation_time(to);
+        let (mut session, concern) = if let Some(time) = as_of {
+            let session = self.client().start_session();
+            let session = session.snapshot(true).snapshot_time(time);
+            let session = self.with_deadline(session).await?;
+            // The client's own concern (majority) would override the snapshot's.
+            (session, ReadConcern::snapshot())
+        } else {
+            let mut session = self.session().await?;
+            session.advance_operation_time(to);
+            (session, ReadConcern::majority())
+        };
         let events = self.database().collection::<RawDocumentBuf>(EVENTS);
         let mut filter = doc! {TS_FIELD: {"$gte": from, "$lte": to}};
         if let Some(after) = after {
@@ -44,6 +55,7 @@ impl Store {
             .sort(doc! {TS_FIELD: 1, "_id": 1})
             .hint(Hint::Name(INDEX.to_owned()))
             .limit(-PAGE_EVENTS)
+            .read_concern(concern)
             .max_time(self.server_limit());
         if let Some(after) = after {
             find = find.min(after.bounds());

@@ -40,23 +40,47 @@ const PRESENT: [&str; 15] = [
     "dbPointer",
 ];
 
+/// A question for the events of one id.
+#[derive(Clone, Debug, Default)]
+pub struct EventLookup<'a> {
+    /// Only the one that is shown with this `source`.
+    pub source: Option<&'a str>,
+    /// Only those whose whole document matches this query.
+    pub within: Option<Document>,
+    /// Only those that were stored at this time; `None` is now.
+    pub as_of: Option<Timestamp>,
+}
+
+impl EventLookup<'_> {
+    /// Adds what is asked to the query for an id, so that the events of others take none of the bounds. What is shown is
+    /// compared again: a source that is not UTF-8 is found by its id alone.
+    fn narrow(&self, ids: Document, default: &str) -> Document {
+        let mut all = vec![ids];
+        if let Some(source) = self.source.filter(|source| prefix(source) == *source) {
+            let mut sources = candidates(source);
+            sources.extend((source == default).then_some(Bson::Null));
+            all.push(doc! {"source": {"$in": sources}});
+        }
+        all.extend(self.within.clone());
+        doc! {"$and": all}
+    }
+}
+
 impl Store {
-    /// Finds the events that are shown with this `id` (and `source`, if given): one for each source. With `as_of`, those
-    /// that were stored at that time.
+    /// Finds the events that are shown with this `id`: one for each source.
     pub async fn find_events(
         &self,
         id: &str,
-        source: Option<&str>,
-        as_of: Option<Timestamp>,
+        asked: EventLookup<'_>,
     ) -> Result<Vec<RawDocumentBuf>, StoreError> {
         let default = default_source(self.database_name());
         let conditions = iter::once(doc! {"$in": candidates(id)}).chain(mended(id));
         let events = self.events();
         let find = events
-            .find(lookup(conditions))
+            .find(asked.narrow(lookup(conditions), &default))
             .limit(MOST_EVENTS)
             .max_time(self.server_limit());
-        let (found, _) = if let Some(time) = as_of {
+        let (found, _) = if let Some(time) = asked.as_of {
             let session = self.client().start_session().snapshot(true);
             let mut session = self.with_deadline(session.snapshot_time(time)).await?;
             // The client's own concern (majority) would override the session's.
@@ -79,7 +103,7 @@ impl Store {
                     continue;
                 }
             };
-            if its_id == id && source.is_none_or(|source| source == its_source) {
+            if its_id == id && asked.source.is_none_or(|source| source == its_source) {
                 matching.push(event);
             }
         }

@@ -70,6 +70,29 @@ pub(super) fn behind(prefix: &str) -> Option<String> {
 }
 
 impl PageKey {
+    /// Returns the place at the beginning of a second; from the newest on, the one at its end. It is no event's.
+    pub(super) fn at_second(time: u32, newest_first: bool) -> Self {
+        let time = time.saturating_add(u32::from(newest_first));
+        Self {
+            ts: Bson::Timestamp(Timestamp { time, increment: 0 }),
+            id: Bson::MinKey,
+            as_of: None,
+        }
+    }
+
+    /// Whether a place with a timestamp is beyond all events with this `ts`. Those that have none come first.
+    pub(super) fn is_beyond(&self, ts: &Bson, newest_first: bool) -> bool {
+        match (&self.ts, ts) {
+            (Bson::Timestamp(place), Bson::Timestamp(ts)) if newest_first => place < ts,
+            (Bson::Timestamp(place), Bson::Timestamp(ts)) => place > ts,
+            _ => true,
+        }
+    }
+
+    pub(super) fn ts(&self) -> &Bson {
+        &self.ts
+    }
+
     pub(super) fn id(&self) -> &Bson {
         &self.id
     }

@@ -78,15 +78,14 @@ enum AsOf {
 
 impl AsOf {
     /// Chooses the point in time. Between two keys it is the earlier one: continuing from there repeats events
-    /// rather than missing some.
+    /// rather than missing some. It is never behind what may be shown: a key says what its client wrote into it.
     fn wanted(query: &EventQuery) -> Self {
         let mut keys = query.after.iter().chain(&query.before).peekable();
         if keys.peek().is_none() {
             return query.as_of.map_or(Self::Newest, Self::Time);
         }
-        let earliest = keys.filter_map(PageKey::as_of).min();
-        let time = earliest.or(query.as_of);
-        time.map_or(Self::Unknown, Self::Time)
+        let earliest = keys.filter_map(PageKey::as_of).chain(query.as_of).min();
+        earliest.map_or(Self::Unknown, Self::Time)
     }
 }
 
@@ -135,8 +134,8 @@ impl Part {
 impl Store {
     /// Reads a page of events in the order asked for, and shows them to `take` one by one. Returns the key
     /// after which there may be more if the page is full, if its time is up, or if `query.limit` events
-    /// were read. If the server finds nothing in time, the error is [`StoreError::TooSlow`]. A query that the
-    /// server cannot read is refused.
+    /// were read. The key is of no event that is hidden. If the server finds nothing in time, the error is
+    /// [`StoreError::TooSlow`]. A query that the server cannot read is refused.
     ///
     /// `take` may be slow: it runs on threads that serve nobody else.
     pub async fn read_events<P, T>(
@@ -161,6 +160,9 @@ impl Store {
             let mut batches = part.stream(&mut session);
             while !reading.is_over() {
                 match self.with_deadline(batches.try_next()).await {
+                    Ok(Some(_)) if reading.is_stuck() => {
+                        return Err(StoreError::TooSlow { waited: time_limit });
+                    }
                     Ok(Some(batch)) => reading = offload(move || reading.take(&batch)).await??,
                     Ok(None) => break,
                     Err(error) if reading.may_end(&error) => reading.end(),
@@ -299,5 +301,30 @@ async fn offload<T: Send + 'static>(
         Err(_) => Err(StoreError::Unexpected(
             "a page was aborted while it was read",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::event_page_key;
+
+    #[test]
+    fn no_key_shows_what_is_behind_the_latest_point() {
+        let at = |time| Timestamp { time, increment: 0 };
+        let document = bson::rawdoc! {"_id": 1, "ts": at(1)};
+        let key = event_page_key(&document, false).unwrap();
+        let wanted = |of_key: Option<Timestamp>, latest: Option<Timestamp>| {
+            AsOf::wanted(&EventQuery {
+                after: Some(key.clone().shown_as_of(of_key)),
+                as_of: latest,
+                ..EventQuery::default()
+            })
+        };
+        assert_eq!(wanted(Some(at(9)), Some(at(5))), AsOf::Time(at(5)));
+        assert_eq!(wanted(Some(at(3)), Some(at(5))), AsOf::Time(at(3)));
+        assert_eq!(wanted(Some(at(9)), None), AsOf::Time(at(9)));
+        assert_eq!(wanted(None, Some(at(5))), AsOf::Time(at(5)));
+        assert_eq!(wanted(None, None), AsOf::Unknown);
     }
 }

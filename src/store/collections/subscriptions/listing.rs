@@ -3,17 +3,20 @@
 //! A page begins after a key by an aggregation's `$gt`, which orders all types as the index does. A query's
 //! own `$gt` only sees values of its operand's type.
 
+use std::collections::HashMap;
+
 use bson::{Bson, Document, RawDocumentBuf, doc};
-use mongodb::options::Hint;
+use mongodb::options::{Hint, ReadConcern};
 
 use super::TENANT_INDEX;
 use crate::{
-    access::Sight,
+    access::{CLAIMS, OWNER, POLICY, Sight, TENANT},
     store::{
         Store, StoreError,
         client::read::{collect, collect_within},
+        collections::documents::STRINGS_FIRST,
     },
-    subscription::DocumentKey,
+    subscription::{DocumentKey, object_id},
 };
 
 /// The most documents in one reply.
@@ -119,6 +122,38 @@ impl Store {
             exhausted: whole && documents.len() < query.limit,
             documents,
         })
+    }
+
+    /// Reads the bindings of subscriptions, in the order of these ids: the fields that say whose each is, and nothing else. `None`
+    /// stands for one that is not there or out of sight.
+    pub(crate) async fn subscription_bindings(
+        &self,
+        ids: &[String],
+        sight: &Sight,
+    ) -> Result<Vec<Option<RawDocumentBuf>>, StoreError> {
+        let texts = ids.iter().map(|id| Bson::from(id.as_str()));
+        let digits = ids.iter().filter_map(|id| object_id(id).map(Bson::from));
+        let any: Vec<Bson> = texts.chain(digits).collect();
+        let subscriptions = self.subscriptions();
+        let index = sight.tenant().map_or("_id_", |_| TENANT_INDEX);
+        let find = subscriptions
+            .find(sight.within(doc! {"_id": {"$in": any}}))
+            .sort(STRINGS_FIRST.clone())
+            .projection(doc! {TENANT: 1, OWNER: 1, POLICY: 1, CLAIMS: 1})
+            .hint(Hint::Name(index.to_owned()))
+            .read_concern(ReadConcern::majority())
+            .max_time(self.server_limit());
+        let found = self.with_deadline(async { collect(find.batch().await?).await });
+        let found = found.await?;
+        let mut by_id: HashMap<String, RawDocumentBuf> = HashMap::with_capacity(found.len());
+        for document in found {
+            // Of two with one id, the first is the subscription.
+            by_id
+                .entry(DocumentKey::of(&document).to_string())
+                .or_insert(document);
+        }
+        let seen = |id: &String| by_id.get(id).filter(|found| sight.sees(id, found)).cloned();
+        Ok(ids.iter().map(seen).collect())
     }
 
     /// Counts the subscriptions on all pages.

@@ -73,11 +73,22 @@ impl Key {
 
     /// Signs claims.
     pub(crate) fn sign(&self, claims: &Value) -> String {
+        self.sign_with(&json!({"kid": self.kid}), claims)
+    }
+
+    /// Signs claims without saying with which key.
+    pub(crate) fn sign_unnamed(&self, claims: &Value) -> String {
+        self.sign_with(&json!({}), claims)
+    }
+
+    fn sign_with(&self, named: &Value, claims: &Value) -> String {
         let alg = match self.pair {
             Pair::Ed(_) => "EdDSA",
             Pair::Ec(_) => "ES256",
         };
-        let header = json!({"alg": alg, "typ": "at+jwt", "kid": self.kid});
+        let mut header = json!({"alg": alg, "typ": "at+jwt"});
+        let named = named.as_object().unwrap().clone();
+        header.as_object_mut().unwrap().extend(named);
         let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
         let message = format!("{}.{}", part(&header), part(claims));
         let signature = match &self.pair {

@@ -9,6 +9,24 @@ async fn create(world: &World, token: &str, body: Value) -> (u16, Value) {
     send(&world.service, token, "POST", "/revocations", Some(body)).await
 }
 
+/// Waits until both nodes have proved that the one socket of what is revoked is closed.
+async fn check_teardown(world: &World, path: &str, id: &Value) {
+    let shown = async || world.send(&world.admin, "GET", path).await.1;
+    let complete = async || shown().await["complete"] == true;
+    world
+        .service
+        .until("the teardown is complete", complete)
+        .await;
+    let shown = shown().await;
+    assert_eq!((&shown["revocation"], &shown["reason"]), (id, &Value::Null));
+    let nodes = shown["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 2, "{shown}");
+    for node in nodes {
+        let found = (&node["state"], &node["connections"], &node["closed"]);
+        assert_eq!(found, (&json!("closed"), &json!(1), &json!(1)), "{shown}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revocation_ends_the_sockets_that_it_names_on_every_node_and_no_others() {
     let world = World::start().await;
@@ -69,13 +87,38 @@ async fn a_revocation_ends_the_sockets_that_it_names_on_every_node_and_no_others
         }
         let (_, problem) = world.send(&gone, "GET", "/whoami").await;
         assert_eq!(problem["detail"], "the credential is revoked");
+        drop(ended);
         let path = format!("/revocations/{}", made["id"].as_str().unwrap());
+        check_teardown(&world, &format!("{path}/teardown"), &made["id"]).await;
         assert_eq!(world.send(&world.admin, "DELETE", &path).await.0, 204);
         assert_eq!(world.send(&gone, "GET", "/whoami").await.0, 200, "{named}");
         assert_eq!(world.send(&world.admin, "DELETE", &path).await.0, 404);
     }
     world.service.stop().await;
     sibling.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_has_no_tokens_left_that_leave_its_name_out() {
+    let world = World::start().await;
+    let id = world.subscribe(&world.staff(&json!({}))).await;
+    let [ed, ec] = &world.keys;
+    let unnamed = |key: &Key| key.sign_unnamed(&world.staff.claims(&json!({})));
+    let (gone, left) = (unnamed(ec), unnamed(ed));
+    let mut ended = connect(&world.service, &gone, &id).await;
+    let mut open = connect(&world.service, &left, &id).await;
+    let (status, made) = world.revoke(json!({"kid": "e1"})).await;
+    assert_eq!(status, 201, "{made}");
+    let (status, problem) = world.send(&gone, "GET", "/whoami").await;
+    assert_eq!(
+        (status, &problem["detail"]),
+        (401, &json!("the credential is revoked"))
+    );
+    assert_eq!(ended.rest().await.1.code, 4511);
+    publish(&world.service, &world.admin, 7).await;
+    assert_eq!(open.event().await["n"], 7);
+    assert_eq!(world.send(&left, "GET", "/whoami").await.0, 200);
+    world.service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,6 +146,81 @@ async fn a_revocation_of_nobody_or_of_others_is_refused() {
     }
     let nobody = world.staff(&json!({}));
     assert_eq!(create(&world, &nobody, json!({"sub": "1"})).await.0, 403);
+    world.service.stop().await;
+}
+
+/// Returns a key with every scope that one of a tenant can have.
+fn all_of(tenant: &str) -> Value {
+    let scopes = [
+        "subscriptions:own",
+        "subscriptions:read",
+        "subscriptions:write",
+        "events:read",
+        "events:publish",
+        "keys:write",
+        "metrics",
+    ];
+    json!({"scopes": scopes, "tenant": tenant})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_takes_away_or_gives_back_more_than_they_have() {
+    let world = World::start().await;
+    let keeping = |tenant: Value| json!({"scopes": ["keys:write"], "tenant": tenant});
+    let (_, weak) = make(&world.service, &world.admin, keeping("acme".into())).await;
+    let (_, strong) = make(&world.service, &world.admin, all_of("acme")).await;
+    let (_, operator) = make(&world.service, &world.admin, keeping(Value::Null)).await;
+    for (key, body, pointer) in [
+        (&weak, json!({"tenant": "acme"}), "tenant"),
+        (&weak, json!({"kid": "d1"}), "kid"),
+        (&operator, json!({"tenant": "acme"}), "tenant"),
+        (&operator, json!({"kid": "d1"}), "kid"),
+        (&operator, json!({"sub": "42"}), "sub"),
+        (&operator, json!({"jti": "a"}), "jti"),
+    ] {
+        let (status, problem) = create(&world, key, body.clone()).await;
+        assert_eq!(status, 403, "{body}: {problem}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.starts_with(&format!("#/{pointer}: ")), "{detail}");
+    }
+    for key in [&strong, &world.admin, &operator, &weak] {
+        assert_eq!(world.send(key, "GET", "/whoami").await.0, 200);
+    }
+    for (key, body) in [
+        (&weak, json!({"sub": "1"})),
+        (&weak, json!({"jti": "a"})),
+        (&operator, json!({"sub": "2", "tenant": "acme"})),
+        (&strong, json!({"kid": "d9"})),
+    ] {
+        let (status, made) = create(&world, key, body.clone()).await;
+        assert_eq!(status, 201, "{body}: {made}");
+    }
+    // It is not taken back either by those who could not have made it.
+    let stolen = json!({"kid": "d8", "tenant": "acme"});
+    let (_, made) = world.revoke(stolen).await;
+    let path = format!("/revocations/{}", made["id"].as_str().unwrap());
+    for key in [&weak, &operator] {
+        assert_eq!(world.send(key, "DELETE", &path).await.0, 403);
+    }
+    assert_eq!(world.send(&strong, "DELETE", &path).await.0, 204);
+    world.service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_issuers_of_other_tenants_are_not_told() {
+    let world = World::start().await;
+    let keeper = world.main(&json!({"tenant": "acme", "scope": "keys:write"}));
+    let misspelt = json!({"sub": "1", "issuer": "stuff"});
+    let (status, problem) = create(&world, &keeper, misspelt.clone()).await;
+    assert_eq!(status, 422, "{problem}");
+    assert_eq!(problem["errors"][0]["detail"], "is not configured");
+    assert!(!problem.to_string().contains("staff"), "{problem}");
+    let (status, problem) = create(&world, &world.admin, misspelt).await;
+    assert_eq!(status, 422, "{problem}");
+    assert_eq!(
+        problem["errors"][0]["detail"],
+        "is not configured; the issuers are main, staff"
+    );
     world.service.stop().await;
 }
 
@@ -185,9 +303,8 @@ async fn a_tenant_revokes_its_own_and_sees_no_others_revocations() {
         204
     );
     // A whole tenant, its keys too.
-    let scopes = json!({"scopes": ["metrics"], "tenant": "acme"});
-    let (_, key) = make(&world.service, &world.admin, scopes).await;
-    let (status, made) = create(&keeper, json!({"tenant": "acme"})).await;
+    let (_, key) = make(&world.service, &world.admin, all_of("acme")).await;
+    let (status, made) = create(&key, json!({"tenant": "acme"})).await;
     assert_eq!(status, 201, "{made}");
     for gone in [&keeper, &key] {
         assert_eq!(world.send(gone, "GET", "/whoami").await.0, 401);

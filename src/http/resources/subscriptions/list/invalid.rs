@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use bson::RawBsonRef;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::page::{PageRequest, PageWriter};
 use crate::{
@@ -14,6 +13,7 @@ use crate::{
     },
     store::StoredStatus,
     subscription::{CompiledSubscription, DocumentKey},
+    turns::Turn,
 };
 
 /// Documents that are read at once. Other programs may have made each as large as the collection allows (4 MiB).
@@ -75,7 +75,7 @@ pub(super) fn stored_status(one: &CompiledSubscription) -> Option<StoredStatus> 
 }
 
 /// Subscriptions, and the permit under which they are held.
-type WithPermit = (Vec<CompiledSubscription>, OwnedSemaphorePermit);
+type WithPermit = (Vec<CompiledSubscription>, Turn);
 
 /// The invalid subscriptions in the order of their keys, a chunk at a time.
 struct InvalidSubscriptions {
@@ -98,7 +98,8 @@ impl InvalidSubscriptions {
         if self.done {
             return Ok(None);
         }
-        let permit = state.bounds.paging.acquire().await?;
+        let tenant = self.sight.tenant();
+        let permit = state.bounds.paging.for_tenant(tenant).acquire().await?;
         let keys = state
             .router()
             .invalid(&self.sight, self.after.clone(), CHUNK_DOCUMENTS)
@@ -107,7 +108,7 @@ impl InvalidSubscriptions {
         self.after = keys.last().cloned();
         let documents = state.store.subscriptions_by_key(&keys, &self.sight);
         let documents = documents.await?;
-        let mut by_key: HashMap<_, _> = judge(state, documents)
+        let mut by_key: HashMap<_, _> = judge(state, tenant, documents)
             .await?
             .into_iter()
             .filter(|one| one.error().is_some())

@@ -25,14 +25,16 @@ pub(super) async fn page(state: &AppState, request: &PageRequest) -> Result<Page
         bytes: request.max_bytes,
     };
     let mut page = PageWriter::new(state, request);
+    let tenant = request.sight.tenant();
+    let paging = state.bounds.paging.for_tenant(tenant);
     loop {
         // Held until what was read is on the page: documents take much more than their text.
-        let permit = state.bounds.paging.acquire().await?;
+        let permit = paging.acquire().await?;
         let Listed {
             documents,
             exhausted,
         } = state.store.list_subscriptions(&query).await?;
-        let mut read = judge(state, documents).await?;
+        let mut read = judge(state, tenant, documents).await?;
         query.after = read.last().map(id).transpose()?;
         read.retain(|one| request.status.is_none_or(|status| one.status() == status));
         let full = page.add(read)?;

@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use bson::{RawBsonRef, RawDocument, Timestamp};
+use bson::{Bson, RawBsonRef, RawDocument, Timestamp};
 use mongodb::raw_batch_cursor::RawBatch;
 
 use super::EventQuery;
-use crate::store::{
-    StoreError,
-    collections::events::page_key::{PageKey, PageKeyError, event_page_key},
+use crate::{
+    event::TS_FIELD,
+    store::{
+        StoreError,
+        collections::events::page_key::{PageKey, PageKeyError, event_page_key},
+    },
 };
 
 /// The answer of a page to an event.
@@ -16,6 +19,8 @@ use crate::store::{
 pub enum PageStep {
     /// The event is on the page, or skipped.
     Next,
+    /// The event is skipped, and nothing may be told of it.
+    Hidden,
     /// The page is full, and ends before the event.
     Full,
 }
@@ -38,6 +43,9 @@ pub(super) struct Reading<P, T> {
     take: T,
     begun: Instant,
     time_limit: Duration,
+    /// The `ts` of the first event that was looked at.
+    first: Option<Bson>,
+    /// A place that may be told, with nothing before it that was not looked at.
     reached: Option<Result<PageKey, PageKeyError>>,
     count: usize,
     limit: Option<usize>,
@@ -54,6 +62,7 @@ impl<P, T: Fn(&mut P, &RawDocument) -> PageStep> Reading<P, T> {
             take,
             begun: Instant::now(),
             time_limit,
+            first: None,
             reached: None,
             count: 0,
             limit: query.limit,
@@ -62,8 +71,8 @@ impl<P, T: Fn(&mut P, &RawDocument) -> PageStep> Reading<P, T> {
         }
     }
 
-    /// Takes the events of one reply. The first event is taken even if the time is up, so that every page
-    /// makes progress.
+    /// Takes the events of one reply. The first event is taken even if the time is up, and others up to a place that may be
+    /// told, so that every page makes progress.
     pub(super) fn take(mut self, batch: &RawBatch) -> mongodb::error::Result<Self> {
         for item in batch.doc_slices()? {
             let RawBsonRef::Document(event) = item? else {
@@ -72,15 +81,48 @@ impl<P, T: Fn(&mut P, &RawDocument) -> PageStep> Reading<P, T> {
             if self.is_over() {
                 return Ok(self);
             }
-            if self.is_late() || (self.take)(&mut self.page, event) == PageStep::Full {
-                self.ended = true;
-                return Ok(self);
+            let step = if self.is_late() {
+                PageStep::Full
+            } else {
+                (self.take)(&mut self.page, event)
+            };
+            match step {
+                PageStep::Full => {
+                    self.ended = true;
+                    return Ok(self);
+                }
+                // The database was asked for these alone.
+                PageStep::Hidden if self.limit.is_none() => self.pass(event),
+                PageStep::Next | PageStep::Hidden => {
+                    self.reached = Some(event_page_key(event, self.newest_first));
+                }
             }
-            self.reached = Some(event_page_key(event, self.newest_first));
+            self.first.get_or_insert_with(|| ts_of(event));
             self.count += 1;
         }
         self.ended = self.is_late();
         Ok(self)
+    }
+
+    /// Passes over an event of which nothing may be told but the second that it is from.
+    fn pass(&mut self, event: &RawDocument) {
+        let Bson::Timestamp(ts) = ts_of(event) else {
+            return;
+        };
+        let place = PageKey::at_second(ts.time, self.newest_first);
+        let reached = match &self.reached {
+            Some(Ok(reached)) => Some(reached.ts()),
+            Some(Err(_)) => return,
+            None => self.first.as_ref(),
+        };
+        if reached.is_some_and(|reached| place.is_beyond(reached, self.newest_first)) {
+            self.reached = Some(Ok(place));
+        }
+    }
+
+    /// Whether twice the time is up, and there is no place yet at which the page may end.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.reached.is_none() && self.count > 0 && self.begun.elapsed() > 2 * self.time_limit
     }
 
     fn is_late(&self) -> bool {
@@ -113,4 +155,11 @@ impl<P, T: Fn(&mut P, &RawDocument) -> PageStep> Reading<P, T> {
             as_of,
         })
     }
+}
+
+/// Returns the `ts` of an event; null if it has none, or none that can be read.
+fn ts_of(event: &RawDocument) -> Bson {
+    let ts = event.get(TS_FIELD).ok().flatten();
+    ts.and_then(|ts| Bson::try_from(ts).ok())
+        .unwrap_or(Bson::Null)
 }

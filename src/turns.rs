@@ -4,47 +4,54 @@
 //! over goes to the next queue. Those without a tenant share a queue.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::oneshot;
 
+/// The length at which a queue is first looked through for those who gave up.
+const FIRST_LOOK: usize = 64;
+
 /// Turns of which so many are given at once. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Turns(Arc<Mutex<State>>);
+pub(crate) struct Turns(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
     free: usize,
-    /// The queues in which somebody waits. The next turn is the first one's.
-    queues: VecDeque<Queue>,
+    /// The tenants of whom somebody waits. The next turn is the first one's.
+    order: VecDeque<Option<Box<str>>>,
+    /// Their queues, none of them empty.
+    queues: HashMap<Option<Box<str>>, Queue>,
 }
 
 #[derive(Debug)]
 struct Queue {
-    tenant: Option<Box<str>>,
     waiting: VecDeque<oneshot::Sender<Turn>>,
+    /// The length at which those who gave up are taken out.
+    look_at: usize,
 }
 
 /// A turn, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(crate) struct Turn {
     /// `None` once it is somebody else's.
     turns: Option<Turns>,
 }
 
 impl Turns {
     /// Returns so many turns.
-    pub(super) fn new(count: usize) -> Self {
+    pub(crate) fn new(count: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             free: count,
-            queues: VecDeque::new(),
+            order: VecDeque::new(),
+            queues: HashMap::new(),
         })))
     }
 
-    /// Waits for a turn.
-    pub(super) async fn take(&self, tenant: Option<&str>) -> Turn {
+    /// Waits for a turn. Whoever stops waiting leaves its place to the next of its tenant.
+    pub(crate) async fn take(&self, tenant: Option<&str>) -> Turn {
         loop {
             let waiting = {
                 let mut state = self.state();
@@ -86,29 +93,55 @@ impl Turns {
 impl State {
     fn wait(&mut self, tenant: Option<&str>) -> oneshot::Receiver<Turn> {
         let (sender, receiver) = oneshot::channel();
-        let mut queues = self.queues.iter_mut();
-        match queues.find(|queue| queue.tenant.as_deref() == tenant) {
-            Some(queue) => {
-                // Those who gave up are not kept.
-                queue.waiting.retain(|waiting| !waiting.is_closed());
-                queue.waiting.push_back(sender);
+        let tenant: Option<Box<str>> = tenant.map(Into::into);
+        match self.queues.entry(tenant) {
+            Entry::Occupied(queue) => queue.into_mut().push(sender),
+            Entry::Vacant(vacant) => {
+                self.order.push_back(vacant.key().clone());
+                vacant.insert(Queue {
+                    waiting: [sender].into(),
+                    look_at: FIRST_LOOK,
+                });
             }
-            None => self.queues.push_back(Queue {
-                tenant: tenant.map(Into::into),
-                waiting: [sender].into(),
-            }),
         }
         receiver
     }
 
-    /// Takes the first of the first queue, which is the last one then.
+    /// Takes the first who still waits of the first tenant, which is the last one then.
     fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
-        let mut queue = self.queues.pop_front()?;
-        let next = queue.waiting.pop_front();
-        if !queue.waiting.is_empty() {
-            self.queues.push_back(queue);
+        loop {
+            let tenant = self.order.pop_front()?;
+            let queue = self.queues.get_mut(&tenant)?;
+            let next = queue.pop();
+            if queue.waiting.is_empty() {
+                self.queues.remove(&tenant);
+            } else {
+                self.order.push_back(tenant);
+            }
+            if next.is_some() {
+                return next;
+            }
         }
-        next
+    }
+}
+
+impl Queue {
+    fn push(&mut self, sender: oneshot::Sender<Turn>) {
+        // Those who gave up are not kept, and not looked for each time either.
+        if self.waiting.len() >= self.look_at {
+            self.waiting.retain(|waiting| !waiting.is_closed());
+            self.look_at = FIRST_LOOK.max(self.waiting.len() * 2);
+        }
+        self.waiting.push_back(sender);
+    }
+
+    fn pop(&mut self) -> Option<oneshot::Sender<Turn>> {
+        loop {
+            let first = self.waiting.pop_front()?;
+            if !first.is_closed() {
+                return Some(first);
+            }
+        }
     }
 }
 
@@ -185,5 +218,23 @@ mod tests {
         assert!(turn.is_some());
         drop(turn);
         assert_eq!(turns.state().free, 1);
+    }
+    #[test]
+    fn those_who_gave_up_cost_their_tenant_no_turn_and_are_not_kept() {
+        let turns = Turns::new(1);
+        let held = poll(&mut (Box::pin(turns.take(None)) as Taking<'_>));
+        for _ in 0..10 * FIRST_LOOK {
+            let mut taking = Box::pin(turns.take(Some("a"))) as Taking<'_>;
+            assert!(poll(&mut taking).is_none());
+        }
+        assert!(turns.state().queues[&Some("a".into())].waiting.len() <= FIRST_LOOK);
+        let mut own = Box::pin(turns.take(Some("a"))) as Taking<'_>;
+        let mut other = Box::pin(turns.take(Some("b"))) as Taking<'_>;
+        assert!(poll(&mut own).is_none() && poll(&mut other).is_none());
+        drop(held);
+        assert!(poll(&mut other).is_none());
+        assert!(poll(&mut own).is_some());
+        assert!(poll(&mut other).is_some());
+        assert!(turns.state().queues.is_empty() && turns.state().order.is_empty());
     }
 }
