@@ -19,6 +19,7 @@ mod maintenance;
 mod malformed_head;
 mod monitoring;
 mod oplog_window;
+mod record_uses;
 mod supervise;
 mod tls;
 mod watchdog;
@@ -36,6 +37,7 @@ use self::{
     accept::Acceptor,
     heartbeat::NodeHeartbeat,
     monitoring::Monitoring,
+    record_uses::UseRecorder,
     supervise::{Stage, Supervisor},
     tls::Certificate,
 };
@@ -278,6 +280,9 @@ impl Node {
         });
         feeding.spawn("expiry", expire::run(store.clone(), handle.expiring()));
         feeding.spawn("date_events", date_events::run(store.clone(), observed));
+        let recorder = UseRecorder::new(store.clone(), handle.clone(), Arc::clone(&metrics));
+        let uses = recorder.uses();
+        feeding.spawn("uses", recorder.run());
         let watchdog = watchdog::run(store.clone(), handle, health.clone());
         core.spawn("replays", reading_history);
         core.spawn("positions", writing_positions);
@@ -303,6 +308,8 @@ impl Node {
             context,
             receipts,
             delete_history,
+            uses,
+            browser: config.browser,
             tickets: config.tickets,
             node: info,
             tasks: acceptor.clients.clone(),

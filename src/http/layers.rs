@@ -41,6 +41,8 @@ pub(crate) struct Layers {
     metrics: Arc<Metrics>,
     hosts: Arc<Hosts>,
     origins: Arc<Origins>,
+    /// True if browsers prove who their users are without the page's doing: by a cookie or a certificate.
+    browsers_prove: bool,
     pub(crate) proxies: Arc<Proxies>,
     stopping: Stopping,
 }
@@ -52,6 +54,7 @@ impl Layers {
             metrics,
             hosts: Arc::new(Hosts::new(config)),
             origins: Arc::new(Origins::new(config)),
+            browsers_prove: config.browser.cookie().is_some() || !config.tls.client_ca.is_empty(),
             proxies: Arc::new(Proxies::new(&config.proxy)),
             stopping: Stopping {
                 drain: config.drain(),
@@ -80,7 +83,7 @@ impl Layers {
                 Arc::new(exchange),
                 Exchange::run,
             ));
-        let routes = match cors::layer(&self.origins) {
+        let routes = match cors::layer(&self.origins, self.browsers_prove) {
             Some(cors) => routes.layer(cors),
             None => routes,
         };

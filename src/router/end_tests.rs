@@ -175,6 +175,7 @@ async fn a_proof_that_was_taken_away_meanwhile_is_refused_and_another_caller_end
         credential: crate::access::Credential::Key {
             id: "key_other".into(),
             hash: [0; 32],
+            not_after: None,
         },
         ..node.caller()
     };

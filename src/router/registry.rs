@@ -196,6 +196,11 @@ impl<S: Copy + Eq + Hash> Registry<S> {
         self.by_credential.count_of_key(id)
     }
 
+    /// Returns the ids of the keys that sessions hang on.
+    pub(crate) fn keys_in_use(&self) -> Vec<Box<str>> {
+        self.by_credential.keys()
+    }
+
     /// Returns the number of sessions of a tenant's callers.
     pub(crate) fn count_of_tenant(&self, name: &str) -> usize {
         self.by_tenant.count(name)

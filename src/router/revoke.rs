@@ -72,7 +72,9 @@ impl Router {
 
     fn count_credentials(&self) {
         let (keys, revocations) = self.credentials.read(|all| (all.keys(), all.revocations()));
+        let (keys, certificates) = keys;
         self.metrics.access.stored("key", keys);
+        self.metrics.access.stored("certificate", certificates);
         let (usable, broken) = self.credentials.policies().count();
         self.metrics.access.policies("active", usable);
         self.metrics.access.policies("broken", broken);

@@ -6,6 +6,8 @@ mod audit_of_subscriptions;
 mod binding;
 mod bodies;
 mod calls;
+mod certificates;
+mod cookies;
 mod credential_teardown;
 mod fairness;
 mod issuers;
@@ -23,6 +25,7 @@ mod tenancy;
 mod tickets;
 mod times;
 mod tokens;
+mod uses;
 
 use bson::{Document, doc};
 use serde_json::{Value, json};

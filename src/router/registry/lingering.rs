@@ -70,6 +70,7 @@ mod tests {
             credential: Credential::Key {
                 id: key.into(),
                 hash: [0; 32],
+                not_after: None,
             },
             id: key.into(),
             ..Caller::anybody()
