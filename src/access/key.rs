@@ -22,7 +22,7 @@ pub(crate) struct KeyFault {
     pub reason: &'static str,
 }
 
-/// What is stored of a key to know it by.
+/// The part of a stored key that it is known by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum KeyProof {
     /// The SHA-256 of its text.

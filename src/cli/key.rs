@@ -301,12 +301,11 @@ fn print_key(key: &RawDocument, last_used_at: Option<DateTime>, json: bool) -> R
     let end = shown(caller.as_ref().and_then(|caller| caller.expires_at));
     let last_used_at = shown(last_used_at);
     if json {
-        let limits = caller.as_ref().map(|caller| said(&caller.quotas));
         let prefix = certificate.is_none().then(|| shown_prefix(id));
+        let limits = caller.as_ref().map(|caller| said(&caller.quotas));
         return style::print_json(json!({
             "id": id, "prefix": prefix, "certificate": certificate.map(shown_fingerprint), "name": name,
-            "state": state, "scopes": scopes, "tenant": tenant, "limits": limits, "expiresAt": end,
-            "lastUsedAt": last_used_at,
+            "state": state, "scopes": scopes, "tenant": tenant, "limits": limits, "expiresAt": end, "lastUsedAt": last_used_at,
         }));
     }
     let tenant = tenant.unwrap_or("(operator)");

@@ -123,7 +123,8 @@ pub(crate) async fn get(
     Query::read(&uri, &[])?;
     let found = state.store.find_key(&id, caller.tenant.as_deref()).await?;
     let key = found.ok_or_else(|| no_key(&id))?;
-    let shown = show_with_use(&state, &key).await?;
+    let last_used_at = last_use(&state, &id).await?;
+    let shown = Value::from(show(&key, last_used_at));
     Ok(answer::json(StatusCode::OK, shown.to_string()))
 }
 
@@ -155,13 +156,15 @@ pub(crate) async fn patch(
             None => unset.insert(name, ""),
         };
     }
+    // Once it is changed, nothing may hide that.
+    let last_used_at = last_use(&state, &id).await?;
     if set.is_empty() && unset.is_empty() {
-        let shown = show_with_use(&state, &key).await?;
+        let shown = Value::from(show(&key, last_used_at));
         return Ok(answer::json(StatusCode::OK, shown.to_string()));
     }
     let updating = state.store.update_key(&id, tenant, set, unset, &actor);
     let changed = updating.await?.ok_or_else(|| no_key(&id))?;
-    let shown = show_with_use(&state, &changed.document).await?;
+    let shown = Value::from(show(&changed.document, last_used_at));
     let response = answer::json(StatusCode::OK, shown.to_string());
     Ok(wait_applied(&state, changed.operation_time, response).await)
 }
@@ -254,9 +257,10 @@ fn not_stored(error: StoreError) -> Problem {
     }
 }
 
-async fn show_with_use(state: &AppState, key: &RawDocument) -> Result<Value, Problem> {
-    let uses = state.store.last_uses([id_of(key)].into_iter()).await?;
-    Ok(show(key, uses.into_values().next()).into())
+/// Returns the last use of a key, if one is known.
+async fn last_use(state: &AppState, id: &str) -> Result<Option<DateTime>, Problem> {
+    let uses = state.store.last_uses([id].into_iter()).await?;
+    Ok(uses.into_values().next())
 }
 
 /// Shows a stored key, without the hash of its text.

@@ -214,10 +214,10 @@ async fn a_cookie_that_another_page_makes_a_browser_send_counts_for_nothing() {
                 "{method} {path} {headers:?}"
             );
         }
-        let mut lines = String::new();
-        for (name, value) in &headers {
-            lines += &format!("{name}: {value}\r\n");
-        }
+        let lines = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"));
+        let lines = lines.collect::<Vec<_>>().concat();
         let (_, answer) = world.upgrade(&id, &lines).await;
         assert_eq!(answer.status, 403, "{headers:?}");
         let streams = format!("{one}/events");
