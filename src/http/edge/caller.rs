@@ -162,7 +162,7 @@ async fn judge_presented(
     }
     let (kind, outcome, identity) = match presented {
         Ok(Presented::Ticket(text)) => {
-            let proved = ticket::take(state, &text).await;
+            let proved = ticket::take(state, &text, client).await;
             let (outcome, identity) = place(proved, head);
             ("ticket", outcome, identity)
         }
