@@ -20,6 +20,7 @@ mod refreshing;
 mod revoking;
 mod secrets;
 mod several;
+mod shares;
 mod teardown;
 mod tenancy;
 mod tickets;

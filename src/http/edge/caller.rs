@@ -63,9 +63,9 @@ impl<S: Sync> FromRequestParts<S> for By {
     }
 }
 
-/// Identifies the caller of a request, for whatever call it is. Nothing behind this sees the credential. Also returns whether
-/// it proved itself.
-pub(crate) async fn identify(state: &AppState, request: Request) -> (Request, bool) {
+/// Identifies the caller of a request, for whatever call it is. Nothing behind this sees the credential. Also returns the
+/// caller, if it proved itself.
+pub(crate) async fn identify(state: &AppState, request: Request) -> (Request, Option<Arc<Caller>>) {
     let (mut head, body) = request.into_parts();
     let identity = match &state.proof {
         Proof::None(anybody) => Identity::Proved(Arc::clone(anybody)),
@@ -80,9 +80,9 @@ pub(crate) async fn identify(state: &AppState, request: Request) -> (Request, bo
     };
     hide(&mut head.headers);
     let (proved, is_bounded) = match &identity {
-        Identity::Proved(caller) => (true, caller.is_bounded()),
-        Identity::Tenantless(..) => (true, true),
-        Identity::Unproved | Identity::Refused(_) => (false, false),
+        Identity::Proved(caller) => (Some(Arc::clone(caller)), caller.is_bounded()),
+        Identity::Tenantless(caller, _) => (Some(Arc::clone(caller)), true),
+        Identity::Unproved | Identity::Refused(_) => (None, false),
     };
     if is_bounded {
         head.extensions.insert(Bounded(state.clone()));
