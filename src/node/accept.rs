@@ -168,12 +168,14 @@ impl Acceptor {
             .with_upgrades();
         let mut sent_before = None;
         let served = tokio::select! {
-            served = &mut serving => served,
+            // An answer that is made when the node closes says that it is the last.
+            biased;
             () = self.closing.cancelled(), if !last => {
                 sent_before = Some(gauge.bytes_taken());
                 Pin::new(&mut serving).graceful_shutdown();
                 (&mut serving).await
             }
+            served = &mut serving => served,
         };
         // `None`: a session has taken it over.
         let parts = serving.into_parts()?;

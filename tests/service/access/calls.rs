@@ -90,7 +90,15 @@ async fn no_call_is_open_by_mistake() {
         .collect();
     let mut open: Vec<_> = open.iter().map(|call| call.path.as_str()).collect();
     open.sort_unstable();
-    let expected = ["", "/docs", "/health", "/live", "/openapi.json", "/ready"];
+    let expected = [
+        "",
+        "/asyncapi.json",
+        "/docs",
+        "/health",
+        "/live",
+        "/openapi.json",
+        "/ready",
+    ];
     assert_eq!(open, expected.map(|path| format!("/api/v1{path}")));
     service.stop().await;
 }

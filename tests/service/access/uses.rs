@@ -111,9 +111,14 @@ async fn read_by_feed(service: &Service) -> i64 {
     let admin = service.database.client().database("admin");
     let found = admin.aggregate(pipeline).await.unwrap();
     let cursors: Vec<Document> = found.try_collect().await.unwrap();
-    let all = admin.aggregate([doc! {"$currentOp": {"allUsers": true, "idleCursors": true}}]).await.unwrap();
+    let all = admin
+        .aggregate([doc! {"$currentOp": {"allUsers": true, "idleCursors": true}}])
+        .await
+        .unwrap();
     let all: Vec<Document> = all.try_collect().await.unwrap();
-    for one in &all { println!("OP {one}"); }
+    for one in &all {
+        println!("OP {one}");
+    }
     assert_eq!(cursors.len(), 1, "{cursors:#?}");
     let cursor = cursors[0].get_document("cursor").unwrap();
     match cursor.get("nDocsReturned") {
