@@ -85,6 +85,11 @@ impl Client {
         self
     }
 
+    /// Returns the key or token that every request presents, if there is one.
+    pub(crate) fn token(&self) -> Option<&SecretString> {
+        self.token.as_ref()
+    }
+
     /// Begins a request on `/api/v1/…`. The parts of the path are escaped here.
     pub fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
         let request = self.http.request(method, api_url(&self.address, path));

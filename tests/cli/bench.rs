@@ -1,10 +1,11 @@
 //! `bench` against a real service.
 
 use serde_json::Value;
+use tidegate::config::Auth;
 
 use super::{
     process::{Outcome, Running, finish, tidegate},
-    support::Service,
+    support::{Service, admin_key},
 };
 
 fn command(service: &Service, arguments: &[&str]) -> std::process::Command {
@@ -74,6 +75,19 @@ async fn sockets_for_many_get_each_event_once() {
     assert_eq!(figures["handles"]["connected"], 30, "{figures}");
     assert_eq!(figures["notReached"], serde_json::json!([]), "{figures}");
     check_clean(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sockets_of_a_run_present_its_token() {
+    let service = Service::start_with(|config| config.auth = Auth::Required).await;
+    let key = admin_key(&service.config);
+    let arguments = ["--connections=3", "--rate=10", "--duration=300ms", "--json"];
+    let mut command = command(&service, &arguments);
+    command.env("TIDEGATE_TOKEN", &key);
+    let figures = figures(&finish(&mut command, ""));
+    let accepted = figures["events"]["accepted"].as_u64().unwrap();
+    assert_eq!(figures["connections"]["opened"], 3, "{figures}");
+    assert_eq!(figures["messages"]["received"], accepted * 3, "{figures}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Result, bail, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use secrecy::SecretString;
 use serde_json::json;
 use tidegate::client::counting::{self, Receiver, SocketEnd, Tally};
 use tokio::{io::AsyncWriteExt as _, task::JoinSet, time::Instant};
@@ -16,6 +17,9 @@ pub(crate) const CONNECTING: usize = 50;
 /// The longest silence while something is owed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A socket to open: its path, and the key or token that it presents.
+pub(crate) type Opening = (String, Option<SecretString>);
+
 /// Open sockets of one service.
 #[derive(Default)]
 pub(crate) struct Load {
@@ -24,9 +28,15 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Opens a socket for each of the paths.
+    /// Opens a socket for each of the paths. They present nothing.
     pub(crate) async fn open(&mut self, host: &str, paths: Vec<String>) -> Result<()> {
-        self.open_and_say(host, paths, &[]).await
+        let all = paths.into_iter().map(|path| (path, None)).collect();
+        self.open_all(host, all).await
+    }
+
+    /// Opens these sockets.
+    pub(crate) async fn open_all(&mut self, host: &str, sockets: Vec<Opening>) -> Result<()> {
+        self.open_and_say(host, sockets, &[]).await
     }
 
     /// Opens sockets for many, each with a handle on each of these subscriptions.
@@ -41,14 +51,19 @@ impl Load {
         let message = json!({"type": "subscribe", "items": items.collect::<Vec<_>>()});
         let mut frame = Vec::new();
         counting::write_text(&message.to_string(), &mut frame);
-        let paths = vec!["/api/v1/socket".to_owned(); sockets as usize];
-        self.open_and_say(host, paths, &frame).await
+        let all = vec![("/api/v1/socket".to_owned(), None); sockets as usize];
+        self.open_and_say(host, all, &frame).await
     }
 
-    async fn open_and_say(&mut self, host: &str, paths: Vec<String>, say: &[u8]) -> Result<()> {
-        let mut opening = stream::iter(paths)
-            .map(async |path| {
-                let opened = counting::open(host, &path).await;
+    async fn open_and_say(
+        &mut self,
+        host: &str,
+        sockets: Vec<Opening>,
+        say: &[u8],
+    ) -> Result<()> {
+        let mut opening = stream::iter(sockets)
+            .map(async |(path, token)| {
+                let opened = counting::open(host, &path, token.as_ref()).await;
                 let (mut stream, first) = opened.map_err(anyhow::Error::msg)?;
                 stream.write_all(say).await?;
                 anyhow::Ok((stream, first))

@@ -124,9 +124,11 @@ async fn open(
         .filter_map(|subscription| ids.get(subscription as usize));
     if plan.handles.is_none() {
         let id = ids.next().ok_or("there is no subscription")?;
-        return counting::open(host, &client.path(&["subscriptions", id, "events"])).await;
+        let path = client.path(&["subscriptions", id, "events"]);
+        return counting::open(host, &path, client.token()).await;
     }
-    let (mut stream, first) = counting::open(host, &client.path(&["socket"])).await?;
+    let path = client.path(&["socket"]);
+    let (mut stream, first) = counting::open(host, &path, client.token()).await?;
     let mut messages = Vec::new();
     let items: Vec<Value> = ids
         .enumerate()

@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, io, time::Duration};
 
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -44,20 +45,31 @@ impl SocketEnd {
     }
 }
 
-/// Opens a WebSocket at `host` (with its port) and `path`. Returns the stream, and the bytes that came behind the
-/// answer. They are to be read first.
-pub async fn open(host: &str, path: &str) -> Result<(TcpStream, Vec<u8>), String> {
-    let opened = timeout(OPEN_TIMEOUT, handshake(host, path)).await;
+/// Opens a WebSocket at `host` (with its port) and `path`, and presents a key or token, if there is one. Returns the
+/// stream, and the bytes that came behind the answer. They are to be read first.
+pub async fn open(
+    host: &str,
+    path: &str,
+    token: Option<&SecretString>,
+) -> Result<(TcpStream, Vec<u8>), String> {
+    let opened = timeout(OPEN_TIMEOUT, handshake(host, path, token)).await;
     opened.unwrap_or_else(|_| Err("not open in time".to_owned()))
 }
 
-async fn handshake(host: &str, path: &str) -> Result<(TcpStream, Vec<u8>), String> {
+async fn handshake(
+    host: &str,
+    path: &str,
+    token: Option<&SecretString>,
+) -> Result<(TcpStream, Vec<u8>), String> {
     let text = |error: io::Error| error.to_string();
     let mut stream = TcpStream::connect(host).await.map_err(text)?;
     stream.set_nodelay(true).map_err(text)?;
+    let credential = token.map_or_else(String::new, |token| {
+        format!("Authorization: Bearer {}\r\n", token.expose_secret())
+    });
     // The key keeps caches from answering. There is no cache here.
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{credential}\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await.map_err(text)?;
