@@ -144,13 +144,18 @@ impl<'d> StoredFields<'d> {
 
 /// Returns the stored revision, whatever type of number it has.
 pub(super) fn revision(document: &RawDocument) -> Option<i64> {
+    count(document.get("revision").ok()??)
+}
+
+/// Returns the revision that a value is, whatever type of number.
+pub(super) fn count(value: RawBsonRef<'_>) -> Option<i64> {
     #[expect(clippy::cast_possible_truncation, reason = "a revision is a count")]
     let count = |number: f64| number as i64;
-    match document.get("revision") {
-        Ok(Some(RawBsonRef::Int32(number))) => Some(i64::from(number)),
-        Ok(Some(RawBsonRef::Int64(number))) => Some(number),
-        Ok(Some(RawBsonRef::Double(number))) => Some(count(number)),
-        Ok(Some(RawBsonRef::Decimal128(number))) => number.to_string().parse().map(count).ok(),
+    match value {
+        RawBsonRef::Int32(number) => Some(i64::from(number)),
+        RawBsonRef::Int64(number) => Some(number),
+        RawBsonRef::Double(number) => Some(count(number)),
+        RawBsonRef::Decimal128(number) => number.to_string().parse().map(count).ok(),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@ use bson::{RawBsonRef, RawDocument};
 use serde_json::{Value, json};
 use smallvec::SmallVec;
 
-use super::{Subscription, fields::revision, input::BINDING, is_known};
+use super::{Subscription, fields::count, input::BINDING, is_known};
 use crate::extjson::{plain_text, read_or_mend, time_text, write_string, write_value};
 
 /// The warning about a field that nothing here reads.
@@ -21,7 +21,7 @@ impl Subscription {
         let mut out = String::with_capacity(self.document.as_bytes().len() * 2);
         let shown = ShownFields::of(&self.document).ok();
         let shown = shown.as_ref();
-        let id = self.document.get("_id").ok().flatten().map(plain_text);
+        let id = self.field(shown, "_id").ok().flatten().map(plain_text);
         out.push_str(r#"{"id":"#);
         write_string(&id.and_then(Result::ok).unwrap_or_default(), &mut out);
         self.write_field(shown, "name", "null", &mut out);
@@ -36,13 +36,13 @@ impl Subscription {
         self.write_field(shown, "durable", "false", &mut out);
         self.write_field(shown, "owner", "null", &mut out);
         for field in BINDING {
-            if self.is_set(field) {
+            if !matches!(self.field(shown, field), Ok(None | Some(RawBsonRef::Null))) {
                 self.write_field(shown, field, "null", &mut out);
             }
         }
         self.write_field(shown, "metadata", "{}", &mut out);
         self.write_field(shown, "expiresAt", "null", &mut out);
-        match revision(&self.document) {
+        match self.field(shown, "revision").ok().flatten().and_then(count) {
             Some(revision) => {
                 out.push_str(r#","revision":"#);
                 out.push_str(&revision.to_string());
@@ -60,8 +60,17 @@ impl Subscription {
         out
     }
 
-    fn is_set(&self, field: &str) -> bool {
-        !matches!(self.document.get(field), Ok(None | Some(RawBsonRef::Null)))
+    /// Returns the value of a field that is shown.
+    fn field<'d>(
+        &'d self,
+        shown: Option<&ShownFields<'d>>,
+        name: &str,
+    ) -> Result<Option<RawBsonRef<'d>>, bson::error::Error> {
+        match shown {
+            Some(shown) => Ok(shown.get(name)),
+            // The document holds text that is not UTF-8.
+            None => self.document.get(name),
+        }
     }
 
     fn warnings(&self, of_filter: &[String]) -> Vec<Value> {
