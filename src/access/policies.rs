@@ -126,6 +126,16 @@ impl Policies {
         self.bind(&Holding::of_caller(caller))
     }
 
+    /// Checks that the policy that narrows what a caller sees, if one does, can be bound to its claims.
+    pub(crate) fn check(&self, caller: &Caller) -> Result<(), Unbound> {
+        let holding = Holding::of_caller(caller);
+        let Some(name) = holding.policy().filter(|_| self.apply) else {
+            return Ok(());
+        };
+        let checked = self.usable(name)?.check(holding.tenant, &holding.claims);
+        checked.map_err(|unsatisfied| lacks(name, unsatisfied.claim))
+    }
+
     /// Returns the policy that narrows a stored subscription, bound to its claims; `None` if nothing narrows it.
     pub(crate) fn of_document(
         &self,

@@ -143,6 +143,11 @@ impl Policy {
         BoundPolicy::new(&self.read, &Values::of(tenant, claims))
     }
 
+    /// Checks that what may be received can be bound.
+    pub(crate) fn check(&self, tenant: Option<&str>, claims: &Claims) -> Result<(), Unsatisfied> {
+        self.read.check(&Values::of(tenant, claims))
+    }
+
     /// Binds what may be published. Without a part for that, what may be received may be published.
     pub fn bind_publishing(
         &self,

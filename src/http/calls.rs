@@ -14,7 +14,6 @@ mod subscriptions;
 use axum::{
     handler::Handler,
     http::{Method, StatusCode},
-    middleware,
     routing::{MethodFilter, MethodRouter, on},
 };
 
@@ -25,7 +24,8 @@ use crate::{
     http::{
         edge::{
             AppState, Description,
-            needs::{self, Need},
+            guarded::Guarded,
+            needs::Need,
             problem::Kind,
             quotas::{self, Counts},
         },
@@ -81,18 +81,17 @@ where
     } else {
         operation
     };
+    let handler = Guarded {
+        need,
+        counts,
+        handler,
+    };
     Call {
         method,
         path: path.to_owned(),
-        route: guarded(need, counts, on(filter, handler)),
+        route: on(filter, handler),
         operation: operation.needs(need),
     }
-}
-
-/// Returns a route that lets only those through who have what it needs, and no faster than they may.
-fn guarded(need: Need, counts: Counts, route: MethodRouter<AppState>) -> MethodRouter<AppState> {
-    let require = move |request, next| needs::require(need, counts, request, next);
-    route.layer(middleware::from_fn(require))
 }
 
 /// Returns the description of all calls of a node with these limits.

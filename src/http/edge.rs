@@ -25,6 +25,7 @@ pub(crate) mod fallbacks;
 pub(crate) mod fields;
 pub(crate) mod framing;
 pub(crate) mod granting;
+pub(crate) mod guarded;
 pub(crate) mod hosts;
 pub(crate) mod idempotency;
 pub(crate) mod needs;

@@ -88,6 +88,15 @@ impl Template {
         self.level(values, false)
     }
 
+    /// Checks that these claims can stand in all their places, without making the query.
+    pub(super) fn check(&self, values: &Values<'_>) -> Result<(), Unsatisfied> {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Plain(..) => Ok(()),
+            Part::Logic(_, branches) => branches.iter().try_for_each(|branch| branch.check(values)),
+            Part::Field(_, tests) => check_tests(tests, values),
+        })
+    }
+
     fn level(&self, values: &Values<'_>, guarded: bool) -> Result<Document, Unsatisfied> {
         let mut conditions = Document::new();
         for part in &self.0 {
@@ -205,6 +214,18 @@ fn visit_tests<'t>(
             test,
         });
     }
+}
+
+fn check_tests(tests: &[Test], values: &Values<'_>) -> Result<(), Unsatisfied> {
+    tests.iter().try_for_each(|test| match &test.operand {
+        Operand::Literal(_) => Ok(()),
+        Operand::Claim(name) => values.scalar(name).map(drop),
+        Operand::ListClaim(name) => values.list(name).map(drop),
+        Operand::Claims(names) => names
+            .iter()
+            .try_for_each(|name| values.scalar(name).map(drop)),
+        Operand::Not(tests) => check_tests(tests, values),
+    })
 }
 
 fn operators(tests: &[Test], values: &Values<'_>) -> Result<Document, Unsatisfied> {

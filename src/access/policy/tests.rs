@@ -5,7 +5,7 @@ mod reading;
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
 
-use super::{Fault, Policy, Unsatisfied};
+use super::{Fault, Policy};
 use crate::access::Claims;
 use crate::filter::{Filter, FilterIndex, Limits};
 
@@ -202,8 +202,12 @@ fn a_claim_that_is_missing_or_of_a_wrong_shape_satisfies_nothing() {
             .each_ref()
             .map(|query| reading(query.clone()).bind(None, &claims));
         assert_eq!(bound.each_ref().map(Result::is_ok), usable, "{value}");
-        for unsatisfied in bound.into_iter().filter_map(Result::err) {
-            assert_eq!(unsatisfied, Unsatisfied { claim: "c".into() });
+        for (bound, query) in bound.into_iter().zip(&all) {
+            let unsatisfied = bound.err();
+            let checked = reading(query.clone()).check(None, &claims);
+            assert_eq!(checked.err(), unsatisfied, "{value}: {query}");
+            let named = unsatisfied.is_none_or(|unsatisfied| &*unsatisfied.claim == "c");
+            assert!(named, "{value}: {query}");
         }
     }
 }

@@ -20,7 +20,6 @@ use super::{
     presented::{Presented, hide, presented, two_credentials},
     problem::{Kind, Problem},
     proof::Proof,
-    quotas::Bounded,
     state::AppState,
     ticket, token,
     unauthenticated::not_valid,
@@ -34,8 +33,8 @@ use crate::{
 /// The longest credential.
 const MOST_BYTES: usize = 8 << 10;
 
-/// The outcome of a look at a request's credential. It is with every request, so a call that asks for a caller and
-/// finds none refuses.
+/// The outcome of a look at a request's credential. Where credentials are asked for it is with every request, so a call
+/// that asks for a caller and finds none refuses.
 #[derive(Clone, Debug)]
 pub(crate) enum Identity {
     /// It presents no credential.
@@ -64,53 +63,53 @@ impl<S: Sync> FromRequestParts<S> for By {
 }
 
 /// Identifies the caller of a request, for whatever call it is. Nothing behind this sees the credential. Also returns the
-/// caller, if it proved itself.
-pub(crate) async fn identify(state: &AppState, request: Request) -> (Request, Option<Arc<Caller>>) {
+/// caller, if it proved itself. Where nothing is asked for, all are one caller, and each call knows it.
+pub(crate) async fn identify(
+    state: &AppState,
+    mut request: Request,
+) -> (Request, Option<Arc<Caller>>) {
+    if let Proof::None(_) = &state.proof {
+        hide(request.headers_mut());
+        return (request, None);
+    }
     let (mut head, body) = request.into_parts();
-    let identity = match &state.proof {
-        Proof::None(anybody) => Identity::Proved(Arc::clone(anybody)),
-        // Nothing may hold them up.
-        Proof::Required if is_probe(head.uri.path()) => Identity::Unproved,
-        Proof::Required => {
-            let (kind, outcome, identity) = judge(state, &head).await;
-            state.metrics().access.judged(kind, outcome);
-            note_use(state, &identity);
-            identity
-        }
+    // Nothing may hold up a probe.
+    let identity = if is_probe(head.uri.path()) {
+        Identity::Unproved
+    } else {
+        let (kind, outcome, identity) = judge(state, &head).await;
+        state.metrics().access.judged(kind, outcome);
+        note_use(state, &identity);
+        identity
     };
     hide(&mut head.headers);
-    let (proved, is_bounded) = match &identity {
-        Identity::Proved(caller) => (Some(Arc::clone(caller)), caller.is_bounded()),
-        Identity::Tenantless(caller, _) => (Some(Arc::clone(caller)), true),
-        Identity::Unproved | Identity::Refused(_) => (None, false),
+    let proved = match &identity {
+        Identity::Proved(caller) | Identity::Tenantless(caller, _) => Some(Arc::clone(caller)),
+        Identity::Unproved | Identity::Refused(_) => None,
     };
-    if is_bounded {
-        head.extensions.insert(Bounded(state.clone()));
-    }
     head.extensions.insert(identity);
-    head.extensions
-        .insert(state.router().credentials().policies());
     (Request::from_parts(head, body), proved)
 }
 
 /// Says that an answer depends on who asks, and counts those that a policy refused.
 pub(crate) fn complete(state: &AppState, proved: bool, response: &mut Response) {
+    if let Proof::None(_) = &state.proof {
+        return;
+    }
     let problem = response.extensions().get::<Problem>();
     if problem.is_some_and(|problem| problem.kind() == Kind::PolicyUnsatisfied) {
         state.metrics().access.unsatisfied.inc();
     }
-    if matches!(state.proof, Proof::Required) {
-        let headers = response.headers_mut();
-        let varies = HeaderValue::from_static("Authorization, Origin");
-        headers.append(header::VARY, varies);
-        if state.browser.cookie().is_some() {
-            headers.append(header::VARY, HeaderValue::from_static("Cookie"));
-        }
-        if proved {
-            // Nobody may keep it, not even to ask whether it has changed: the next caller may be another one.
-            let no_store = HeaderValue::from_static("no-store");
-            headers.entry(header::CACHE_CONTROL).or_insert(no_store);
-        }
+    let headers = response.headers_mut();
+    let varies = HeaderValue::from_static("Authorization, Origin");
+    headers.append(header::VARY, varies);
+    if state.browser.cookie().is_some() {
+        headers.append(header::VARY, HeaderValue::from_static("Cookie"));
+    }
+    if proved {
+        // Nobody may keep it, not even to ask whether it has changed: the next caller may be another one.
+        let no_store = HeaderValue::from_static("no-store");
+        headers.entry(header::CACHE_CONTROL).or_insert(no_store);
     }
 }
 

@@ -2,20 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::Request,
-    http::{HeaderValue, header},
-    middleware::Next,
-    response::{IntoResponse as _, Response},
-};
+use axum::http::{HeaderValue, header};
 
 use super::{
-    caller::{By, Identity},
+    caller::Identity,
     problem::{Kind, Problem},
-    quotas::{self, Counts},
     unauthenticated::{missing, unsatisfied},
 };
-use crate::access::{Caller, Policies, Scope};
+use crate::access::{Caller, Credential, Policies, Scope};
 
 /// The need of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,11 +30,12 @@ impl Need {
     /// Any scope at all, to match events with filters.
     pub(crate) const ANY_SCOPE: Self = Self::UnderPolicy(&Scope::ALL);
 
-    /// Returns the caller, if there is one to tell of, or refuses the request.
+    /// Returns the caller, if there is one to tell of, or refuses the request. `policies` are those that this node has
+    /// applied.
     pub(super) fn check(
         self,
         identity: Option<Identity>,
-        policies: Option<&Policies>,
+        policies: impl FnOnce() -> Arc<Policies>,
     ) -> Result<Option<Arc<Caller>>, Problem> {
         let identity = match (self, identity) {
             (Self::Nothing, _) => return Ok(None),
@@ -64,15 +59,13 @@ impl Need {
             {
                 Err(insufficient(scopes))
             }
-            Self::UnderPolicy(_) => match policies.map(|all| all.of_caller(&caller)) {
-                Some(Ok(_)) => Ok(Some(caller)),
-                Some(Err(unbound)) => Err(unsatisfied(&unbound)),
-                // Nobody knows the policies: then nothing is in sight.
-                None => Err(Problem::new(
-                    Kind::NotReady,
-                    "this node has not loaded its policies yet",
-                )),
-            },
+            // No policy narrows those who proved nothing.
+            Self::UnderPolicy(_) if caller.credential != Credential::None => {
+                match policies().check(&caller) {
+                    Ok(()) => Ok(Some(caller)),
+                    Err(unbound) => Err(unsatisfied(&unbound)),
+                }
+            }
             _ => Ok(Some(caller)),
         }
     }
@@ -83,34 +76,6 @@ impl Need {
             Self::AnyOf(scopes) | Self::UnderPolicy(scopes) => scopes,
             Self::Nothing | Self::Anybody | Self::Proof => &[],
         }
-    }
-}
-
-/// Refuses a request that comes too fast, or whose caller may not do what the call is for, and hands the caller on.
-pub(crate) async fn require(
-    need: Need,
-    counts: Counts,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let identity = request.extensions_mut().remove::<Identity>();
-    let in_time = match &identity {
-        _ if need == Need::Nothing => Ok(()),
-        Some(Identity::Proved(caller)) => quotas::check(counts, caller, &request),
-        Some(Identity::Tenantless(caller, _)) => quotas::check_tenantless(caller, &request),
-        _ => Ok(()),
-    };
-    if let Err(problem) = in_time {
-        return problem.into_response();
-    }
-    let policies = request.extensions().get::<Arc<Policies>>();
-    match need.check(identity, policies.map(|all| &**all)) {
-        Ok(Some(caller)) => {
-            request.extensions_mut().insert(By(caller));
-            next.run(request).await
-        }
-        Ok(None) => next.run(request).await,
-        Err(problem) => problem.into_response(),
     }
 }
 
@@ -153,7 +118,7 @@ mod tests {
     }
 
     fn status(need: Need, identity: Option<Identity>) -> u16 {
-        match need.check(identity, Some(&Policies::new(true))) {
+        match need.check(identity, || Arc::new(Policies::new(true))) {
             Ok(_) => 200,
             Err(problem) => problem.status().as_u16(),
         }

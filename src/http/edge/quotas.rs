@@ -11,10 +11,6 @@ use super::{
 };
 use crate::access::{Caller, Credential, Quota, tenant_bound};
 
-/// The state by which a request of a caller with a bound is judged. Those of others carry none.
-#[derive(Clone, Debug)]
-pub(super) struct Bounded(pub(super) AppState);
-
 /// The quota that a call counts towards, by the request.
 pub(crate) type Counts = fn(&Request) -> Quota;
 
@@ -29,21 +25,24 @@ pub(crate) fn as_publishing(_: &Request) -> Quota {
 }
 
 /// Refuses a request that comes too fast, before anything else is done for it.
-pub(super) fn check(counts: Counts, caller: &Caller, request: &Request) -> Result<(), Problem> {
+pub(super) fn check(
+    counts: Counts,
+    state: &AppState,
+    caller: &Caller,
+    request: &Request,
+) -> Result<(), Problem> {
     if !caller.is_bounded() {
         return Ok(());
     }
-    let state = state_of(request)?;
     take(state, caller, counts(request), Part::First)
 }
 
 /// Refuses a request with a token that names no tenant, if such tokens of its issuer come too fast. The settings bound them
 /// like a tenant.
-pub(super) fn check_tenantless(caller: &Caller, request: &Request) -> Result<(), Problem> {
+pub(super) fn check_tenantless(state: &AppState, caller: &Caller) -> Result<(), Problem> {
     let Credential::Token(token) = &caller.credential else {
         return Ok(());
     };
-    let state = state_of(request)?;
     let quota = Quota::RequestsPerSecond;
     match quota.of_all(&state.bounds.quotas) {
         Some(most) => take_of(
@@ -65,15 +64,6 @@ pub(super) fn take_unknown_tickets(state: &AppState, count: u32) -> Result<(), P
         Some(most) => take_of(state, Whose::Strangers, quota, most, Part::Rest(count)),
         None => Ok(()),
     }
-}
-
-fn state_of(request: &Request) -> Result<&AppState, Problem> {
-    let Some(Bounded(state)) = request.extensions().get() else {
-        tracing::error!("a caller is bounded and nothing counts what it does");
-        let detail = "the call cannot tell how much the caller may do";
-        return Err(Problem::new(Kind::InternalError, detail));
-    };
-    Ok(state)
 }
 
 /// Takes the rest of a rate for what turned out to be so many, of which the first was taken with the request; or refuses
