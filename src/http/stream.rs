@@ -45,6 +45,7 @@ pub(crate) async fn open(
     } else if sse::is_requested(headers) {
         sse::open(&state, id, caller, request).await
     } else {
-        matches::list(&state, &id, &caller, request.uri()).await
+        // Boxed: it is large, and every connecting client would have room for it.
+        Box::pin(matches::list(&state, &id, &caller, request.uri())).await
     }
 }

@@ -161,7 +161,8 @@ async fn judge_presented(
     }
     let (kind, outcome, identity) = match presented {
         Ok(Presented::Ticket(text)) => {
-            let proved = ticket::take(state, &text, client).await;
+            // Boxed, like all that asks the database: every request would have room for it.
+            let proved = Box::pin(ticket::take(state, &text, client)).await;
             let (outcome, identity) = place(proved, head);
             ("ticket", outcome, identity)
         }
@@ -273,8 +274,10 @@ async fn authenticate_key(state: &AppState, text: &str) -> Result<Caller, (&'sta
         return Err(("undecided", Problem::new(Kind::NotReady, detail)));
     }
     let credentials = state.router().credentials();
-    if !credentials.has_key(&key.id()) {
-        wait_for_key(state, &key.id()).await.map_err(|problem| {
+    let id = key.id();
+    if !credentials.has_key(&id) {
+        let waiting = Box::pin(wait_for_key(state, &id)).await;
+        waiting.map_err(|problem| {
             let undecided = problem.status().is_server_error();
             (if undecided { "undecided" } else { "unknown" }, problem)
         })?;

@@ -24,7 +24,7 @@ pub(super) async fn prove(
     }
     let credentials = state.router().credentials();
     if !credentials.has_key_for(certificate) {
-        let found = wait_for_key_for(state, certificate).await;
+        let found = Box::pin(wait_for_key_for(state, certificate)).await;
         if !found.map_err(|problem| ("undecided", problem))? {
             return Ok(None);
         }

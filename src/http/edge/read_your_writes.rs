@@ -25,6 +25,11 @@ pub(crate) async fn ensure_visible(
     if state.router().has(id, sight).await? {
         return Ok(());
     }
+    // Boxed: it is large and seldom needed, and every connecting client would have room for it.
+    Box::pin(wait_for_subscription(state, id, sight)).await
+}
+
+async fn wait_for_subscription(state: &AppState, id: &str, sight: &Sight) -> Result<(), Problem> {
     let read = state.store.find_subscription(id, sight).await?;
     if read.document.is_none() {
         return Err(Problem::no_subscription(id));

@@ -137,7 +137,9 @@ pub(super) async fn is_far_ahead(state: &AppState, cursor: Cursor) -> Result<boo
     if !ours || seconds <= reached.saturating_add(MAX_AHEAD_SECONDS) {
         return Ok(false);
     }
-    let now = state.store.server_time().await?.timestamp_millis() / 1_000;
+    // Boxed: it is large and seldom needed.
+    let now = Box::pin(state.store.server_time()).await?;
+    let now = now.timestamp_millis() / 1_000;
     Ok(i64::from(seconds) > now + i64::from(MAX_AHEAD_SECONDS))
 }
 
