@@ -273,23 +273,24 @@ impl<'a> Holding<'a> {
     }
 
     fn of_document(document: &'a RawDocument) -> Result<Self, Unbound> {
-        let text = |field| match document.get(field) {
+        let text = |field, found| match found {
             Ok(None | Some(RawBsonRef::Null)) => Ok(None),
             Ok(Some(RawBsonRef::String(text))) if !text.is_empty() => Ok(Some(text)),
             _ => Err(Unbound::Malformed(field)),
         };
-        let tenant = text(TENANT)?;
+        let [tenant, claims, policy] = find(document, [TENANT, CLAIMS, POLICY]);
+        let tenant = text(TENANT, tenant)?;
         if tenant.is_some_and(|tenant| !is_tenant(tenant)) {
             return Err(Unbound::Malformed(TENANT));
         }
-        let claims = match document.get(CLAIMS) {
+        let claims = match claims {
             Ok(None | Some(RawBsonRef::Null)) => Claims::default(),
             Ok(Some(RawBsonRef::Document(claims))) => Claims::read(claims),
             _ => return Err(Unbound::Malformed(CLAIMS)),
         };
         Ok(Self {
             tenant,
-            named: text(POLICY)?,
+            named: text(POLICY, policy)?,
             claims: Cow::Owned(claims),
         })
     }
@@ -298,6 +299,26 @@ impl<'a> Holding<'a> {
     fn policy(&self) -> Option<&'a str> {
         self.named.or(self.tenant.map(|_| DEFAULT))
     }
+}
+
+/// Finds these fields in one pass, each as [`RawDocument::get`] does.
+fn find<'d, const N: usize>(
+    document: &'d RawDocument,
+    names: [&str; N],
+) -> [bson::error::Result<Option<RawBsonRef<'d>>>; N] {
+    let mut found = names.map(|_| None);
+    for element in document.iter_elements() {
+        let element = match element {
+            Ok(element) => element,
+            // Nobody can say whether the rest is there.
+            Err(error) => return found.map(|value| value.unwrap_or_else(|| Err(error.clone()))),
+        };
+        let place = names.iter().position(|name| element.key() == *name);
+        if let Some(value) = place.map(|place| &mut found[place]) {
+            value.get_or_insert_with(|| element.value().map(Some));
+        }
+    }
+    found.map(|value| value.unwrap_or(Ok(None)))
 }
 
 fn lacks(policy: &str, claim: Box<str>) -> Unbound {
