@@ -24,9 +24,9 @@ pub(crate) use self::{
     calls::description,
     edge::{
         Abort, AppState, Bounds, ClientTasks, Outcome, Proof, Shared, USE_INTERVAL, Uses,
+        arrival::Arrival,
         client_address::{Proxies, counted_address},
         fallbacks::unread,
-        hosts::LocalAddress,
         paths::is_probe,
         problem,
     },

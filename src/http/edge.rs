@@ -6,6 +6,7 @@ mod abort;
 pub(crate) mod accept;
 pub(crate) mod acting;
 pub(crate) mod answer;
+pub(crate) mod arrival;
 mod awaited_key;
 pub(crate) mod body;
 mod bounds;

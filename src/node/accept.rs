@@ -7,7 +7,7 @@ use std::{
     convert::Infallible,
     error::Error as _,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -15,7 +15,6 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::ConnectInfo,
     http::{HeaderValue, StatusCode, header},
 };
 use hyper::{
@@ -39,7 +38,7 @@ use crate::{
     access::ClientCertificate,
     carrier::{GaugedTcp, TcpGauge, TcpPermit, Tls},
     config::{self, Config},
-    http::{self, ClientTasks},
+    http::{self, Arrival, ClientTasks},
     telemetry::Metrics,
 };
 
@@ -133,13 +132,13 @@ impl Acceptor {
             tracing::debug!(%error, "socket options cannot be set");
             return;
         }
-        let arrived = arrived(&tcp);
+        let local = local_address(&tcp);
         let Some(secured) = self.secure(tcp, remote, self.limits.header_timeout).await else {
             return;
         };
         let client = Client {
             remote,
-            arrived,
+            local,
             certificate: secured.certificate,
         };
         let mut wire = GaugedTcp::new(secured.wire, Some(permit), self.limits.answer_timeout);
@@ -208,11 +207,14 @@ impl Acceptor {
     ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
     + use<> {
         let acceptor = Arc::clone(self);
+        let arrival = Arrival {
+            peer: client.remote,
+            local: client.local,
+            gauge,
+        };
         service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(ConnectInfo(client.remote));
-            request.extensions_mut().insert(Arc::clone(&gauge));
-            request.extensions_mut().insert(client.arrived);
+            request.extensions_mut().insert(arrival.clone());
             if let Some(certificate) = client.certificate {
                 request.extensions_mut().insert(certificate);
             }
@@ -233,14 +235,19 @@ impl Acceptor {
     /// Answers one request on a connection without a permit, and closes it.
     async fn turn_away(self: Arc<Self>, tcp: TcpStream, remote: SocketAddr) {
         let patience = self.limits.header_timeout.min(REFUSAL_TIMEOUT);
-        let arrived = arrived(&tcp);
+        let local = local_address(&tcp);
         let Some(secured) = self.secure(tcp, remote, patience).await else {
             return;
         };
         let wire = GaugedTcp::new(secured.wire, None, patience);
+        let arrival = Arrival {
+            peer: remote,
+            local,
+            gauge: wire.gauge(),
+        };
         let acceptor = Arc::clone(&self);
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(arrived);
+            request.extensions_mut().insert(arrival.clone());
             let answers = if http::is_probe(request.uri().path()) {
                 acceptor.answers()
             } else {
@@ -336,7 +343,7 @@ async fn end(mut wire: GaugedTcp, remote: SocketAddr) {
 #[derive(Clone, Copy)]
 struct Client {
     remote: SocketAddr,
-    arrived: http::LocalAddress,
+    local: Option<IpAddr>,
     certificate: Option<ClientCertificate>,
 }
 
@@ -348,8 +355,8 @@ struct Secured {
 }
 
 /// Returns the address of this node at which the client arrived.
-fn arrived(tcp: &TcpStream) -> http::LocalAddress {
-    http::LocalAddress(tcp.local_addr().ok().map(|address| address.ip()))
+fn local_address(tcp: &TcpStream) -> Option<IpAddr> {
+    tcp.local_addr().ok().map(|address| address.ip())
 }
 
 /// A time in which connections cannot be accepted. Its beginning and its end are logged.

@@ -55,12 +55,7 @@ impl Load {
         self.open_and_say(host, all, &frame).await
     }
 
-    async fn open_and_say(
-        &mut self,
-        host: &str,
-        sockets: Vec<Opening>,
-        say: &[u8],
-    ) -> Result<()> {
+    async fn open_and_say(&mut self, host: &str, sockets: Vec<Opening>, say: &[u8]) -> Result<()> {
         let mut opening = stream::iter(sockets)
             .map(async |(path, token)| {
                 let opened = counting::open(host, &path, token.as_ref()).await;

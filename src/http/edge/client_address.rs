@@ -10,11 +10,12 @@ use std::{
 };
 
 use axum::{
-    extract::{ConnectInfo, Request},
+    extract::Request,
     http::{Extensions, HeaderMap, HeaderName, HeaderValue, header},
 };
 use ipnet::IpNet;
 
+use super::arrival::Arrival;
 use crate::config::{self, ForwardedHeader};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -107,8 +108,8 @@ impl Proxies {
     /// Notes the address of the client for [`ClientAddress::of`]. Where the header of a trusted proxy cannot be used, it is
     /// the proxy's own.
     pub(crate) fn note_client(&self, request: &mut Request) -> Result<(), Unusable> {
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-        let Some(&ConnectInfo(peer)) = peer else {
+        let arrival = request.extensions().get::<Arrival>();
+        let Some(&Arrival { peer, .. }) = arrival else {
             return Ok(());
         };
         let named = if self.trust(peer.ip()) {
@@ -211,6 +212,7 @@ fn address(node: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
     use axum::body::Body;
+    use std::sync::Arc;
 
     /// Returns the client that a peer's request has, as it is shown, and whether its header could be used.
     fn client(header: ForwardedHeader, peer: &str, lines: &[&str]) -> (String, bool) {
@@ -228,7 +230,11 @@ mod tests {
             request.headers_mut().append(&name, line);
         }
         let peer: SocketAddr = peer.parse().unwrap();
-        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(Arrival {
+            peer,
+            local: None,
+            gauge: Arc::default(),
+        });
         let usable = proxies.note_client(&mut request).is_ok();
         let client = ClientAddress::of(request.extensions()).unwrap();
         let own: IpNet = client.ip.into();

@@ -14,14 +14,11 @@ use axum::{
 use url::Host;
 
 use super::{
+    arrival::Arrival,
     framing::refuse_and_close,
     problem::{Kind, Problem},
 };
 use crate::config::{self, Auth, Config};
-
-/// The local address at which a request arrived, if it is known.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LocalAddress(pub Option<IpAddr>);
 
 /// The host and port that a request names.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,18 +57,19 @@ impl Hosts {
     /// Returns the target of a request, or refuses one that does not name this node.
     pub(crate) fn check(&self, request: &Request) -> Result<Option<Target>, Problem> {
         let target = target(request).map_err(|detail| refuse_and_close("Host", detail))?;
-        let local = request.extensions().get().copied();
+        let arrival = request.extensions().get::<Arrival>();
+        let local = arrival.and_then(|arrival| arrival.local);
         match target {
             Some(target) if !self.include(&target.host, local) => Err(misdirected()),
             target => Ok(target),
         }
     }
 
-    fn include(&self, host: &Host, local: Option<LocalAddress>) -> bool {
+    fn include(&self, host: &Host, local: Option<IpAddr>) -> bool {
         let Some(known) = &self.0 else {
             return true;
         };
-        let local = local.and_then(|LocalAddress(ip)| ip).map(host_of);
+        let local = local.map(host_of);
         config::is_loopback(host) || known.contains(host) || local.as_ref() == Some(host)
     }
 }
@@ -224,7 +222,7 @@ mod tests {
             public_url: "https://public.example".to_owned(),
             ..Config::default()
         };
-        let local = Some(LocalAddress("10.1.2.3".parse().ok()));
+        let local = "10.1.2.3".parse().ok();
         let target = read(name).unwrap();
         Hosts::new(&config).include(&target.host, local)
     }

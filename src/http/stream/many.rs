@@ -22,9 +22,9 @@ use tracing::Instrument as _;
 use super::{attach, websocket};
 use crate::{
     access::Caller,
-    carrier::TcpGauge,
     http::edge::{
         AppState, Shared,
+        arrival::Arrival,
         caller::By,
         origin,
         problem::{Kind, Problem},
@@ -49,7 +49,7 @@ pub(crate) async fn open(
     let mut response = websocket::handshake(&request)?;
     let offered = choose(request.headers())?;
     origin::check(request.extensions())?;
-    let gauge = request.extensions().get::<Arc<TcpGauge>>().cloned();
+    let gauge = Arrival::gauge_of(request.extensions());
     let many = ManyRequest {
         caller,
         refresher: state.shared(),

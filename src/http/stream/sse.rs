@@ -13,9 +13,11 @@ use axum::{
 use super::attach;
 use crate::{
     access::Caller,
-    carrier::{Carrier, TcpGauge, event_stream},
+    carrier::{Carrier, event_stream},
     http::edge::{
-        AppState, accept, origin,
+        AppState, accept,
+        arrival::Arrival,
+        origin,
         problem::{Kind, Problem},
     },
     protocol::Dialect,
@@ -37,7 +39,7 @@ pub(crate) async fn open(
 ) -> Result<Response, Problem> {
     let attach_request = attach::read_request(state, id, caller, Dialect::Sse, &request)?;
     origin::check(request.extensions())?;
-    let gauge = request.extensions().get::<Arc<TcpGauge>>().cloned();
+    let gauge = Arrival::gauge_of(request.extensions());
     let gauge = gauge.ok_or_else(|| {
         Problem::new(
             Kind::InternalError,

@@ -17,10 +17,11 @@ use tungstenite::handshake::server::create_response_with_body;
 use super::attach;
 use crate::{
     access::Caller,
-    carrier::{Carrier, GaugedTcp, TcpGauge, Upgraded},
+    carrier::{Carrier, GaugedTcp, Upgraded},
     http::edge::{
         AppState,
         accept::{lists, upgrades_to_websocket},
+        arrival::Arrival,
         framing::refuse_and_close,
         origin,
         problem::{Kind, Problem},
@@ -49,7 +50,7 @@ pub(crate) async fn open(
     let mut response = handshake(&request)?;
     origin::check(request.extensions())?;
     attach_request.ensure_visible(state).await?;
-    let gauge = request.extensions().get::<Arc<TcpGauge>>().cloned();
+    let gauge = Arrival::gauge_of(request.extensions());
     attach::attach(state, attach_request, upgrade(&mut request)).await?;
     if let Some(gauge) = gauge {
         // The connection's task sends it first, together with the first messages.

@@ -22,6 +22,7 @@ use crate::{
     http::{
         edge::{
             AppState,
+            arrival::Arrival,
             body::{BodyReader, POSTED_JSON},
             caller::By,
             origin,
@@ -130,7 +131,7 @@ struct Client {
 impl Client {
     fn of(request: &Request<Body>) -> Result<Self, Problem> {
         origin::check(request.extensions())?;
-        let gauge = request.extensions().get::<Arc<TcpGauge>>().cloned();
+        let gauge = Arrival::gauge_of(request.extensions());
         let gauge = gauge.ok_or_else(|| {
             let detail = "the gauge of this TCP connection is missing";
             Problem::new(Kind::InternalError, detail)
