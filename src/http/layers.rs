@@ -1,16 +1,16 @@
 //! The layers around every request, whether the node serves, starts, or is full.
 
-use std::sync::Arc;
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
     Router,
     extract::{Request, State},
     http::{HeaderValue, StatusCode, header},
-    middleware::{self, Next},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
+use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
-use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
     access::Caller,
@@ -72,59 +72,87 @@ impl Layers {
         answers: Option<Budget>,
         serving: Option<AppState>,
     ) -> Router<S> {
-        let exchange = Exchange {
-            stopping: self.stopping.clone(),
-            answers,
-            serving,
+        let around = Arc::new(Around {
+            layers: self.clone(),
+            exchange: Exchange {
+                stopping: self.stopping.clone(),
+                answers,
+                serving,
+            },
+        });
+        // Each layer copies those below it for every request, so there is one, unless another has to come in between. The
+        // last is the outermost.
+        match cors::layer(&self.origins, self.browsers_prove) {
+            None => routes.layer(from_fn_with_state(around, Around::both)),
+            Some(cors) => routes
+                .layer(from_fn_with_state(Arc::clone(&around), Around::inner))
+                .layer(cors)
+                .layer(from_fn_with_state(around, Around::outer)),
+        }
+    }
+
+    /// Observes a request, finds out from where it comes and to whom it goes, and has it answered if it is for this node.
+    /// This comes before CORS, because a preflight is answered without a look at the rest.
+    async fn receive<A: Future<Output = Response>>(
+        &self,
+        request: Request,
+        answer: impl FnOnce(Request) -> A,
+    ) -> Response {
+        let placed = async |request| self.place(request, answer).await;
+        observe::observe(&self.metrics, request, placed).await
+    }
+
+    /// Lets only requests for this node through, and judges whether a page of another origin asks.
+    async fn place<A: Future<Output = Response>>(
+        &self,
+        mut request: Request,
+        answer: impl FnOnce(Request) -> A,
+    ) -> Response {
+        if self.proxies.note_client(&mut request).is_err() {
+            self.metrics.http.forwarded_unusable.inc();
+        }
+        let wants_socket = websocket::is_requested(request.headers());
+        let mut response = match self.hosts.check(&request) {
+            Ok(target) => {
+                self.origins.judge(&mut request, target.as_ref());
+                answer(request).await
+            }
+            Err(problem) => unread(problem),
         };
-        // The last layer is the outermost.
-        let routes = routes
-            .layer(CatchPanicLayer::custom(fallbacks::panicked))
-            .layer(middleware::from_fn_with_state(
-                Arc::new(exchange),
-                Exchange::run,
-            ));
-        let routes = match cors::layer(&self.origins, self.browsers_prove) {
-            Some(cors) => routes.layer(cors),
-            None => routes,
-        };
-        routes
-            .layer(middleware::from_fn_with_state(
-                Arc::new(self.clone()),
-                place,
-            ))
-            .layer(middleware::from_fn_with_state(
-                Arc::clone(&self.metrics),
-                observe::observe,
-            ))
+        if wants_socket && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            // A proxy may take the upgrade for done, and what follows for the socket's.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        response
     }
 }
 
-/// Finds out from where a request comes and to whom it goes: lets only those for this node through, and judges whether a
-/// page of another origin asks. It comes before CORS, because a preflight is answered without a look at the rest.
-async fn place(State(layers): State<Arc<Layers>>, mut request: Request, next: Next) -> Response {
-    if layers.proxies.note_client(&mut request).is_err() {
-        layers.metrics.http.forwarded_unusable.inc();
+/// All that is around a route.
+#[derive(Debug)]
+struct Around {
+    layers: Layers,
+    exchange: Exchange,
+}
+
+impl Around {
+    async fn both(State(around): State<Arc<Self>>, request: Request, next: Next) -> Response {
+        let Self { layers, exchange } = &*around;
+        let answer = |request| exchange.run(request, next);
+        layers.receive(request, answer).await
     }
-    let wants_socket = websocket::is_requested(request.headers());
-    let mut response = match layers.hosts.check(&request) {
-        Ok(target) => {
-            layers.origins.judge(&mut request, target.as_ref());
-            next.run(request).await
-        }
-        Err(problem) => unread(problem),
-    };
-    if wants_socket && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        // A proxy may take the upgrade for done, and what follows for the socket's.
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(header::CONNECTION, close);
+
+    async fn outer(State(around): State<Arc<Self>>, request: Request, next: Next) -> Response {
+        let answer = |request| next.run(request);
+        around.layers.receive(request, answer).await
     }
-    response
+
+    async fn inner(State(around): State<Arc<Self>>, request: Request, next: Next) -> Response {
+        around.exchange.run(request, next).await
+    }
 }
 
 /// One request and its answer: refusals at the door, the caller, the answer's share of the budget, and its common headers.
-///
-/// This is one layer rather than four, because each layer copies those below it for every request.
 #[derive(Debug)]
 struct Exchange {
     stopping: Stopping,
@@ -137,21 +165,21 @@ struct Exchange {
 impl Exchange {
     /// Refuses the request or has it answered. The answer to a write is never refused for want of room: the write is
     /// done, and its client would do it again.
-    async fn run(State(exchange): State<Arc<Self>>, request: Request, next: Next) -> Response {
+    async fn run(&self, request: Request, next: Next) -> Response {
         let is_safe = request.method().is_safe();
         let stream = StreamRequest::of(&request);
         let (response, caller) = match framing::check(request.headers()) {
             Err(problem) => (problem.into_response(), None),
-            Ok(()) => exchange.serve(request, next).await,
+            Ok(()) => self.serve(request, next).await,
         };
         let tenant = caller.as_ref().and_then(|caller| caller.tenant.as_deref());
-        let response = match &exchange.answers {
+        let response = match &self.answers {
             None => response,
             Some(budget) if is_safe => answer::take_share(budget, tenant, response).await,
             Some(budget) => answer::take_share_anyway(budget, tenant, response).await,
         };
         let mut response = match stream {
-            Some(stream) => stream.answer(&exchange.stopping, response),
+            Some(stream) => stream.answer(&self.stopping, response),
             None => response,
         };
         answer::add_common_headers(&mut response);
@@ -161,16 +189,22 @@ impl Exchange {
     /// Has the request answered. Also returns the caller, if it proved itself.
     async fn serve(&self, request: Request, next: Next) -> (Response, Option<Arc<Caller>>) {
         let (response, caller) = match &self.serving {
-            None => (next.run(request).await, None),
+            None => (handle(request, next).await, None),
             Some(state) => {
                 let (request, caller) = caller::identify(state, request).await;
-                let mut response = next.run(request).await;
+                let mut response = handle(request, next).await;
                 caller::complete(state, caller.is_some(), &mut response);
                 (response, caller)
             }
         };
         (fallbacks::as_problem(response), caller)
     }
+}
+
+/// Has a request handled. A panic ends that request alone.
+async fn handle(request: Request, next: Next) -> Response {
+    let handled = AssertUnwindSafe(next.run(request)).catch_unwind();
+    handled.await.unwrap_or_else(fallbacks::panicked)
 }
 
 #[cfg(test)]
@@ -198,6 +232,22 @@ mod tests {
             .header(header::ACCEPT, "text/event-stream");
         let request = request.body(Body::empty()).unwrap();
         routes.oneshot(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_with_the_headers_of_all_answers() {
+        let layers = Layers::new(&Config::default(), Arc::default(), CancellationToken::new());
+        let panic = async || -> StatusCode { panic!("oh") };
+        let routes = layers.wrap(Router::new().route("/panic", get(panic)), None, None);
+        let request = Request::builder()
+            .uri("/panic")
+            .header(header::HOST, "localhost");
+        let request = request.body(Body::empty()).unwrap();
+        let answer = routes.oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], PROBLEM_JSON);
+        assert!(answer.headers().contains_key(observe::REQUEST_ID));
+        assert_eq!(answer.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
     }
 
     #[tokio::test]

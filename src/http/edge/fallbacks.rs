@@ -48,10 +48,7 @@ pub(crate) fn unread(problem: Problem) -> Response {
 }
 
 /// Returns the answer where a handler panicked.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the signature is tower-http's"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "it is caught by value")]
 pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Response {
     tracing::error!(
         panic = panic_message(panic.as_ref()),
@@ -82,15 +79,12 @@ mod tests {
     use super::*;
     use axum::{Router, body::Body, extract::Request, middleware::map_response, routing::get};
     use tower::ServiceExt as _;
-    use tower_http::catch_panic::CatchPanicLayer;
 
     async fn answer(path: &str) -> Response {
         let routes = Router::new()
             .route("/plain", get(async || (StatusCode::BAD_REQUEST, "no")))
             .route("/teapot", get(async || StatusCode::IM_A_TEAPOT))
-            .route("/panic", get(async || -> StatusCode { panic!("oh") }))
             .route("/fine", get(async || "text"))
-            .layer(CatchPanicLayer::custom(panicked))
             .layer(map_response(async |response| as_problem(response)));
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         routes.oneshot(request).await.unwrap()
@@ -98,7 +92,7 @@ mod tests {
 
     #[tokio::test]
     async fn refusals_that_others_worded_become_problems() {
-        for (path, status) in [("/plain", 400), ("/teapot", 400), ("/panic", 500)] {
+        for (path, status) in [("/plain", 400), ("/teapot", 400)] {
             let answer = answer(path).await;
             assert_eq!(answer.status().as_u16(), status, "{path}");
             assert_eq!(answer.headers()[header::CONTENT_TYPE], PROBLEM_JSON);

@@ -1,11 +1,10 @@
 //! The id, the log line and the count of every request.
 
-use std::{sync::Arc, time::Instant};
+use std::{future::Future, time::Instant};
 
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     http::{HeaderName, HeaderValue, Method, StatusCode},
-    middleware::Next,
     response::Response,
 };
 use tracing::Instrument as _;
@@ -24,7 +23,7 @@ const UNMATCHED: &str = "unmatched";
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CountedAs(pub(crate) StatusCode);
 
-/// The id of a request, for those who tell of it.
+/// The id of a request that acts, for those who tell of it.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(HeaderValue);
 
@@ -35,31 +34,31 @@ impl RequestId {
     }
 }
 
-/// Gives the request its id, and logs and counts it.
-pub(crate) async fn observe(
-    State(metrics): State<Arc<Metrics>>,
+/// Gives the request its id, has it answered, and logs and counts it.
+pub(crate) async fn observe<A: Future<Output = Response>>(
+    metrics: &Metrics,
     mut request: Request,
-    next: Next,
+    answer: impl FnOnce(Request) -> A,
 ) -> Response {
     let started = Instant::now();
     let id = request_id(&request);
     let method = request.method().clone();
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or(UNMATCHED, MatchedPath::as_str)
-        .to_owned();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
     let probe = is_probe(request.uri().path());
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
-    request.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = next.run(request).instrument(span.clone()).await;
+    if !method.is_safe() {
+        // Only acts are told of.
+        request.extensions_mut().insert(RequestId(id.clone()));
+    }
+    let mut response = answer(request).instrument(span.clone()).await;
     response.headers_mut().insert(REQUEST_ID, id);
     let counted = response.extensions().get::<CountedAs>();
     let status = counted
         .map_or(response.status(), |counted| counted.0)
         .as_u16();
-    metrics.http.request(method.as_str(), &route, status);
-    span.in_scope(|| log(&method, &route, status, probe, started));
+    metrics.http.request(method.as_str(), route, status);
+    span.in_scope(|| log(&method, route, status, probe, started));
     response
 }
 
