@@ -65,6 +65,7 @@ pub(crate) use self::table::TableBuilder;
 pub(crate) use self::table::{Capacity, Counted, Incarnation, Occupancy, Table};
 use self::{
     backlog::Backlog,
+    credentials::near,
     deliver::Delivery,
     figures::Figures,
     lifecycle::When,
@@ -279,10 +280,13 @@ impl Router {
             input = receive(&mut self.feed, &mut self.inputs) => return input,
             () = ready(()) => self.publish_figures(),
         }
-        let credential_end = self.next_credential_end();
+        let credential_end = self.registry.next_credential_end();
+        if credential_end.is_none() {
+            return receive(&mut self.feed, &mut self.inputs).await;
+        }
         tokio::select! {
             input = receive(&mut self.feed, &mut self.inputs) => input,
-            () = credential_end => Some(Input::CredentialEnd),
+            () = near(credential_end) => Some(Input::CredentialEnd),
         }
     }
 

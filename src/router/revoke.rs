@@ -1,12 +1,9 @@
 //! Applying changes of credentials, and ending the sessions of callers who do not stand any more.
 
-use std::future::Future;
-
 use bson::DateTime;
 
 use super::{
     Router,
-    credentials::near,
     lifecycle::When,
     registry::{ChannelEntry, ChannelKey},
     table::Slot,
@@ -106,11 +103,6 @@ impl Router {
         self.delivery.flush(&mut self.registry).await;
         let ended = self.registry.end_expired(now, position);
         tracing::info!(ended, "sessions ended: their credentials have expired");
-    }
-
-    /// Waits until the credential of a session ends, by this node's clock, or a while; for ever if none does.
-    pub(super) fn next_credential_end(&self) -> impl Future<Output = ()> + use<> {
-        near(self.registry.next_credential_end())
     }
 
     /// Ends the channels of callers who may not receive what the subscription receives: it has another tenant now, another

@@ -227,6 +227,7 @@ impl Router {
         let credential_end = self.credentials.judge(&attach.caller)?;
         self.has_room_for(&attach.caller)?;
         let id = connection_id();
+        let has_proved = attach.caller.credential != Credential::None;
         let session = self.registry.open_session(NewSession {
             id: id.as_str().into(),
             caller: attach.caller,
@@ -236,7 +237,9 @@ impl Router {
             closes: Closes::WithItsChannel,
             closed: attach.closed.clone(),
         });
-        self.registry.credential_ends(session, credential_end);
+        if has_proved {
+            self.registry.credential_ends(session, credential_end);
+        }
         let key = self.open_channel(session, &wish, &admitted, attach.closed, None);
         let key = key.ok_or(AttachError::Unknown)?;
         tracing::debug!(
