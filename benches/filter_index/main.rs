@@ -1,12 +1,13 @@
 //! The speed and the size of the filter index, beside a loop over its filters.
 //!
 //! `cargo bench --bench filter_index` prints every table. Words after `--` pick some: `match`, `memory`, `change`, or a
-//! part of the name of a row of `match`. It runs on one thread and measures that thread's processor time if the system
+//! part of the name of a row of `match`. `policy` compares filters with and without a policy. It runs on one thread and measures that thread's processor time if the system
 //! tells it, so that a busy machine disturbs less. Inputs come from a seeded generator, `workload.rs`.
 //! `export DIRECTORY` writes the inputs of one row for `benches/peers`.
 
 mod change;
 mod clock;
+mod policy;
 mod workload;
 
 use std::hint::black_box;
@@ -119,6 +120,11 @@ fn main() {
     {
         return write_inputs(Path::new(directory)).expect("the directory can be written to");
     }
+    if let [word, of @ ..] = words.as_slice()
+        && word == policy::MEMORY
+    {
+        return policy::print_memory(of);
+    }
     let wanted = |word: &str| words.is_empty() || words.iter().any(|each| each == word);
     // Memory first, while the allocator holds nothing else.
     if wanted("memory") {
@@ -137,6 +143,9 @@ fn main() {
     }
     if wanted("change") {
         change::change();
+    }
+    if wanted("policy") {
+        policy::policy();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Inputs from a seeded generator: the same on every machine.
 
-use bson::{RawDocumentBuf, rawdoc};
+use bson::{RawDocumentBuf, raw::cstr, rawdoc};
 
 /// The number of types in workload W.
 pub(crate) const TYPES: u64 = 50;
@@ -34,6 +34,9 @@ impl Random {
     }
 }
 
+/// The number of tenants among whom accounts are divided.
+pub(crate) const TENANTS: u64 = 10_000;
+
 /// Makes an event of twelve fields, on one of `accounts` accounts.
 pub(crate) fn event(random: &mut Random, accounts: u64) -> RawDocumentBuf {
     let currency = ["EUR", "USD", "GBP", "CHF"][usize::try_from(random.below(4)).expect("small")];
@@ -60,17 +63,50 @@ pub(crate) fn event(random: &mut Random, accounts: u64) -> RawDocumentBuf {
     }
 }
 
+/// Makes an event, and adds its tenant where a stored event has its extension attributes: before its data.
+pub(crate) fn event_of_tenant(random: &mut Random, accounts: u64) -> RawDocumentBuf {
+    let event = event(random, accounts);
+    let account = event.get_str("account").expect("an account");
+    let number: u64 = account[ACCOUNT.len()..].parse().expect("a number");
+    let mut of_tenant = RawDocumentBuf::new();
+    for member in &event {
+        let (name, value) = member.expect("well-formed");
+        of_tenant.append(name, value);
+        if name.as_str() == "time" {
+            of_tenant.append(cstr!("tenant"), tenant(number % TENANTS));
+        }
+    }
+    of_tenant
+}
+
+/// Returns the name of a tenant.
+pub(crate) fn tenant(number: u64) -> String {
+    format!("tenant-{number}")
+}
+
 /// Makes a filter of workload W: 55 % type, account and a bound; 35 % two equalities; 10 % an `$or` of two of those.
 pub(crate) fn w(random: &mut Random, accounts: u64) -> RawDocumentBuf {
+    w_on(random, |random| random.below(accounts))
+}
+
+/// Makes a filter of workload W on the accounts of one tenant. Returns the tenant's number too.
+pub(crate) fn w_of_tenant(random: &mut Random, accounts: u64) -> (u64, RawDocumentBuf) {
+    let tenant = random.below(TENANTS);
+    let own = accounts / TENANTS;
+    let filter = w_on(random, |random| tenant + TENANTS * random.below(own));
+    (tenant, filter)
+}
+
+fn w_on(random: &mut Random, pick: impl Fn(&mut Random) -> u64) -> RawDocumentBuf {
     if random.below(100) < 90 {
-        simple(random, accounts)
+        simple(random, &pick)
     } else {
-        rawdoc! { "$or": [simple(random, accounts), simple(random, accounts)] }
+        rawdoc! { "$or": [simple(random, &pick), simple(random, &pick)] }
     }
 }
 
-fn simple(random: &mut Random, accounts: u64) -> RawDocumentBuf {
-    let (kind, account) = (kind(random.below(TYPES)), account(random.below(accounts)));
+fn simple(random: &mut Random, pick: impl Fn(&mut Random) -> u64) -> RawDocumentBuf {
+    let (kind, account) = (kind(random.below(TYPES)), account(pick(random)));
     match random.below(90) {
         0..55 => {
             let least = random.int(LEAST_BOUND, AMOUNTS);
@@ -160,6 +196,9 @@ fn kind(number: u64) -> String {
     format!("type-{number}")
 }
 
+/// The beginning of the name of an account.
+const ACCOUNT: &str = "acc-";
+
 fn account(number: u64) -> String {
-    format!("acc-{number:06}")
+    format!("{ACCOUNT}{number:06}")
 }
