@@ -77,3 +77,26 @@ fn keys() -> Document {
 fn token_document(token: &RawDocument) -> Document {
     Document::try_from(token).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A write that each node makes for itself, as the last use of a key, must not pass through the feed of all nodes.
+    #[test]
+    fn the_feed_reads_these_collections_and_no_others() {
+        let start = StreamStart::At(Timestamp {
+            time: 1,
+            increment: 0,
+        });
+        let [_, matching] = <[Document; 2]>::try_from(of_changes("d", &start, false)).unwrap();
+        let stages = matching.get_document("$match").unwrap();
+        let stages = stages.get_array("$and").unwrap();
+        let ours = stages[1].as_document().unwrap().get_array("$or").unwrap();
+        let ours = ours[0].as_document().unwrap();
+        let ours = ours.get_document("ns.coll").unwrap().get_array("$in");
+        let named: Vec<_> = ours.unwrap().iter().filter_map(Bson::as_str).collect();
+        let all = ["subscriptions", "events", "keys", "policies", "revocations"];
+        assert_eq!(named, all);
+    }
+}

@@ -1,7 +1,6 @@
 //! The last use of keys.
 
 use bson::{Bson, DateTime, Document, doc};
-use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
 
 use super::{connect, make, publish, send, start, subscribe};
@@ -98,54 +97,5 @@ async fn a_use_that_cannot_be_written_harms_no_request() {
     service.until("a write has failed", failed).await;
     assert_eq!(send(&service, &key, "GET", "/whoami", None).await.0, 200);
     assert_eq!(shown(&service, &admin, &id).await, Value::Null);
-    service.stop().await;
-}
-
-/// Returns the number of changes that the server has handed to the feed.
-async fn read_by_feed(service: &Service) -> i64 {
-    let name = format!("{}.$cmd.aggregate", service.config.database);
-    let pipeline = [
-        doc! {"$currentOp": {"allUsers": true, "idleCursors": true}},
-        doc! {"$match": {"ns": name, "cursor.nDocsReturned": {"$exists": true}}},
-    ];
-    let admin = service.database.client().database("admin");
-    let found = admin.aggregate(pipeline).await.unwrap();
-    let cursors: Vec<Document> = found.try_collect().await.unwrap();
-    let all = admin
-        .aggregate([doc! {"$currentOp": {"allUsers": true, "idleCursors": true}}])
-        .await
-        .unwrap();
-    let all: Vec<Document> = all.try_collect().await.unwrap();
-    for one in &all {
-        println!("OP {one}");
-    }
-    assert_eq!(cursors.len(), 1, "{cursors:#?}");
-    let cursor = cursors[0].get_document("cursor").unwrap();
-    match cursor.get("nDocsReturned") {
-        Some(Bson::Int64(count)) => *count,
-        Some(Bson::Int32(count)) => i64::from(*count),
-        other => panic!("no number of changes: {other:?}"),
-    }
-}
-
-/// Writes to `uses` must not pass through the feed of every node.
-#[tokio::test(flavor = "multi_thread")]
-async fn uses_are_not_on_the_feed() {
-    let (service, admin) = start().await;
-    let id = subscribe(&service, &admin).await;
-    let mut socket = connect(&service, &admin, &id).await;
-    let before = read_by_feed(&service).await;
-    let uses = service.database.collection::<Document>("uses");
-    for n in 0..50 {
-        let one = doc! {"_id": format!("key_{n}")};
-        let set = doc! {"$currentDate": {"lastUsedAt": true}};
-        let write = uses.update_one(one.clone(), set).upsert(true);
-        write.await.unwrap();
-        uses.delete_one(one).await.unwrap();
-    }
-    // A marker: what the feed would have read before it, it has.
-    publish(&service, &admin, 1).await;
-    assert_eq!(socket.event().await["n"], 1);
-    assert_eq!(read_by_feed(&service).await, before + 1);
     service.stop().await;
 }
